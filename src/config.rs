@@ -1,0 +1,67 @@
+//! Configuration: load → parse (unknown keys refused) → validate. Errors name file, line, key and remedy.
+//!
+//! One file per section under `config/`. The request path never reads configuration: `app` hands each part
+//! what it needs.
+
+mod api;
+mod database;
+mod limits;
+mod listen;
+mod log;
+mod privacy;
+mod record;
+mod redis;
+mod routes;
+mod schema;
+mod secret;
+mod session;
+mod upstream;
+
+use serde::Deserialize;
+
+pub use api::{Access, Api};
+pub use database::Database;
+pub use limits::Limits;
+pub use listen::{Listen, TlsListener};
+pub use log::{Format, Log};
+pub use privacy::{IpPrecision, Privacy, ReferrerPrecision};
+pub use record::{CommunityIdAs, Record};
+pub use redis::Redis;
+pub use routes::Routes;
+pub use schema::{
+    CommunityColumns, CommunityTable, EventColumns, EventTable, ProfileColumns, ProfileTable, Schema,
+    SessionColumns, SessionTable,
+};
+pub use secret::Secret;
+pub use session::Session;
+pub use upstream::Upstream;
+
+/// The whole configuration file.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where the sidecar listens.
+    pub listen: Listen,
+    /// The app behind it.
+    pub upstream: Upstream,
+    /// The app's database.
+    pub database: Database,
+    /// Shared presence.
+    pub redis: Redis,
+    /// The app's session cookie.
+    pub session: Session,
+    /// Names of the app's tables and columns.
+    pub schema: Schema,
+    /// Where the route files are.
+    pub routes: Routes,
+    /// What is recorded.
+    pub record: Record,
+    /// The visitors API.
+    pub api: Api,
+    /// Bounds on clients.
+    pub limits: Limits,
+    /// What may be written down.
+    pub privacy: Privacy,
+    /// What the sidecar says.
+    pub log: Log,
+}

@@ -1,0 +1,63 @@
+//! `[api]`: the visitors API on the site's own origin.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// Where the visitors API answers, and to whom.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Api {
+    /// Off: every path goes to the app.
+    pub enabled: bool,
+    /// First part of the API's paths.
+    pub prefix: String,
+    /// Who may ask.
+    pub access: Access,
+    /// False: counts only; lists have no visitors and say nothing of who they are.
+    pub identities: bool,
+    /// With `access = "backend"`: the app's path that answers 200 to those who may see the community.
+    /// `{community}` stands for its id.
+    pub backend_check: String,
+    /// How long the app's answer is used, for one token and community.
+    #[serde(with = "humantime_serde")]
+    pub backend_check_ttl: Duration,
+    /// Put before the profile's picture path (Django's `MEDIA_URL`).
+    pub avatar_base: String,
+    /// Largest `limit` of a list. The default `limit` is 50, or this where it is smaller.
+    pub max_limit: u32,
+    /// Largest `days` of the statistics.
+    pub max_days: u32,
+    /// Longest time one answer may take; then 503.
+    #[serde(with = "humantime_serde")]
+    pub timeout: Duration,
+}
+
+/// Access rule of the visitors API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Access {
+    /// Any signed-in visitor.
+    Session,
+    /// Whoever the app lets see the community.
+    Backend,
+    /// Everybody.
+    Public,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            prefix: "/api".into(),
+            access: Access::Session,
+            identities: true,
+            backend_check: "/api/communities/{community}/".into(),
+            backend_check_ttl: Duration::from_secs(5),
+            avatar_base: "/media/".into(),
+            max_limit: 200,
+            max_days: 366,
+            timeout: Duration::from_secs(5),
+        }
+    }
+}

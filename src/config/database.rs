@@ -1,0 +1,42 @@
+//! `[database]`: the app's own database.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::secret::Secret;
+
+/// How to reach the app's tables.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Database {
+    /// `postgres://user:password@host/name` or `sqlite:///path/to/db.sqlite3`.
+    pub url: Option<Secret>,
+    /// File whose trimmed content is the URL; instead of `url`.
+    pub url_file: Option<PathBuf>,
+    /// Upper bound of open connections; session lookups, the writer and the API share them.
+    pub max_connections: u32,
+    /// Longest wait for a free or new connection.
+    #[serde(with = "humantime_serde")]
+    pub acquire_timeout: Duration,
+    /// Longest time for one statement; a hung server costs this much and no more.
+    #[serde(with = "humantime_serde")]
+    pub statement_timeout: Duration,
+    /// Longest wait for a row lock while a batch is applied. The batch is then tried again.
+    #[serde(with = "humantime_serde")]
+    pub lock_timeout: Duration,
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self {
+            url: None,
+            url_file: None,
+            max_connections: 8,
+            acquire_timeout: Duration::from_secs(2),
+            statement_timeout: Duration::from_secs(10),
+            lock_timeout: Duration::from_secs(1),
+        }
+    }
+}

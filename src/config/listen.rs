@@ -1,0 +1,44 @@
+//! `[listen]`: where the sidecar accepts connections.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+/// Addresses bound at start; port 0 lets the system choose (the log tells which).
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Listen {
+    /// Plain HTTP/1.1 listeners of the proxied site. At least one of `http` and `https` must be given.
+    pub http: Vec<SocketAddr>,
+    /// TLS listeners of the proxied site.
+    pub https: Vec<TlsListener>,
+    /// Metrics and health. Loopback by default: it needs no sign-in.
+    pub admin: SocketAddr,
+    /// Worker threads of the proxy. One thread costs least CPU per request; add one per core that the
+    /// sidecar may use when a single core no longer suffices.
+    pub threads: usize,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self {
+            http: vec![SocketAddr::from(([127, 0, 0, 1], 8080))],
+            https: Vec::new(),
+            admin: SocketAddr::from(([127, 0, 0, 1], 9464)),
+            threads: 1,
+        }
+    }
+}
+
+/// One TLS listener with its certificate chain and key (PEM files).
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsListener {
+    /// Address to bind.
+    pub address: SocketAddr,
+    /// Certificate chain, PEM.
+    pub certificate: PathBuf,
+    /// Private key, PEM.
+    pub key: PathBuf,
+}

@@ -1,0 +1,32 @@
+//! `[log]`: what the sidecar says on standard error.
+
+use serde::Deserialize;
+
+/// Level and form of the log.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// A `tracing` filter: `info`, or `info,headcount::writer=debug`.
+    pub filter: String,
+    /// One line of text or one JSON object per event.
+    pub format: Format,
+}
+
+/// Form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            filter: "info,pingora_core=warn,pingora_proxy=warn".into(),
+            format: Format::Text,
+        }
+    }
+}

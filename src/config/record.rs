@@ -1,0 +1,78 @@
+//! `[record]`: what is recorded, and how it is queued and batched.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use serde::Deserialize;
+
+/// Switches and sizes of recording. Every write to the app's tables can be switched off.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an operator's switch")]
+pub struct Record {
+    /// Keep who is here now.
+    pub presence: bool,
+    /// Insert page views into the event table.
+    pub events: bool,
+    /// Add to the session's `pages_visited`. Switch off while the app does it itself.
+    pub pages_visited: bool,
+    /// Raise the profile's `last_active`.
+    pub last_active: bool,
+    /// Count page views that no route matches (they have no community).
+    pub unmatched: bool,
+    /// Whether `metadata.community_id` is written as JSON text (as the app's own queries compare it) or as
+    /// a number where it is one.
+    pub community_id_as: CommunityIdAs,
+    /// A user counts as present for this long after the last page view.
+    #[serde(with = "humantime_serde")]
+    pub window: Duration,
+    /// Touches of one user in one community within this time are one.
+    #[serde(with = "humantime_serde")]
+    pub coalesce: Duration,
+    /// Upper bound of views waiting in each queue; beyond it they are dropped and counted.
+    pub queue_views: NonZeroUsize,
+    /// Upper bound of the bytes of the views waiting for the database.
+    pub queue_bytes: ByteSize,
+    /// A batch is applied when it has this many views …
+    pub batch_views: NonZeroUsize,
+    /// … or this many bytes …
+    pub batch_bytes: ByteSize,
+    /// … or when its oldest view is this old.
+    #[serde(with = "humantime_serde")]
+    pub batch_age: Duration,
+    /// Longest time that shutdown waits for the last batches.
+    #[serde(with = "humantime_serde")]
+    pub flush_timeout: Duration,
+}
+
+/// JSON type of `metadata.community_id`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CommunityIdAs {
+    /// `"42"`
+    String,
+    /// `42`; keys that are no numbers stay text.
+    Number,
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        Self {
+            presence: true,
+            events: true,
+            pages_visited: true,
+            last_active: true,
+            unmatched: true,
+            community_id_as: CommunityIdAs::String,
+            window: Duration::from_secs(300),
+            coalesce: Duration::from_secs(5),
+            queue_views: NonZeroUsize::new(50_000).expect("not zero"),
+            queue_bytes: ByteSize::mib(64),
+            batch_views: NonZeroUsize::new(500).expect("not zero"),
+            batch_bytes: ByteSize::mib(1),
+            batch_age: Duration::from_secs(1),
+            flush_timeout: Duration::from_secs(10),
+        }
+    }
+}

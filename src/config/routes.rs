@@ -1,0 +1,24 @@
+//! `[routes]`: where the route files are.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+/// Location of the route files.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Routes {
+    /// Folder of `*.toml` route files, read in file-name order. Relative to the configuration file.
+    pub dir: PathBuf,
+    /// Whether a change in the folder is noticed without SIGHUP.
+    pub watch: bool,
+}
+
+impl Default for Routes {
+    fn default() -> Self {
+        Self {
+            dir: "routes.d".into(),
+            watch: true,
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! `[session]`: the app's session cookie, and how long what it means may be remembered.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// Session cookie and session cache.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Session {
+    /// Name of the cookie that carries the session token.
+    pub cookie: String,
+    /// Shortest token that is looked up; anything shorter is nobody's.
+    pub token_min_length: usize,
+    /// Longest token that is looked up.
+    pub token_max_length: usize,
+    /// How long a found session is used without asking again. A log-out is noticed within this time.
+    #[serde(with = "humantime_serde")]
+    pub cache_ttl: Duration,
+    /// How long a token is remembered as nobody's. A fresh sign-in is never delayed by it, because its
+    /// token is new.
+    #[serde(with = "humantime_serde")]
+    pub negative_ttl: Duration,
+    /// Upper bound of remembered tokens, found or not.
+    pub cache_capacity: u64,
+    /// Upper bound of lookups in flight; views beyond wait in the recorder's queue.
+    pub max_lookups: usize,
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self {
+            cookie: "session_id".into(),
+            token_min_length: 16,
+            token_max_length: 255,
+            cache_ttl: Duration::from_secs(30),
+            negative_ttl: Duration::from_secs(10),
+            cache_capacity: 100_000,
+            max_lookups: 4,
+        }
+    }
+}

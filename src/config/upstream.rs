@@ -1,0 +1,54 @@
+//! `[upstream]`: the app behind the sidecar.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// The app's servers and how long the sidecar waits for them.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Upstream {
+    /// `host:port`, or `unix:/path/to.sock`. Several are balanced round-robin. Names are resolved at start
+    /// and again every `health_interval`.
+    pub servers: Vec<String>,
+    /// Time to establish a connection. Expiry: next server, then 502.
+    #[serde(with = "humantime_serde")]
+    pub connect_timeout: Duration,
+    /// Longest silence while the app prepares or sends a response. Expiry before the response: 504.
+    #[serde(with = "humantime_serde")]
+    pub read_timeout: Duration,
+    /// Longest time one write of the request body may take.
+    #[serde(with = "humantime_serde")]
+    pub write_timeout: Duration,
+    /// How long an idle connection is kept. Must be below the app server's own keep-alive (gunicorn: 2 s),
+    /// or a request can meet a connection that the app is closing.
+    #[serde(with = "humantime_serde")]
+    pub idle_timeout: Duration,
+    /// Longest silence on an upgraded connection (WebSocket) and on an event stream.
+    #[serde(with = "humantime_serde")]
+    pub tunnel_timeout: Duration,
+    /// Further attempts after a connection could not be made, each on the next server. Requests already
+    /// sent are never repeated unless they are idempotent and the kept connection had gone stale.
+    pub retries: usize,
+    /// Health probe. With `health_path` unset, a TCP connect; else `GET` of that path must answer 200.
+    pub health_path: Option<String>,
+    /// Time between probes of each server. Only used with several servers: a single one is always tried.
+    #[serde(with = "humantime_serde")]
+    pub health_interval: Duration,
+}
+
+impl Default for Upstream {
+    fn default() -> Self {
+        Self {
+            servers: Vec::new(),
+            connect_timeout: Duration::from_secs(2),
+            read_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_millis(1500),
+            tunnel_timeout: Duration::from_secs(3600),
+            retries: 2,
+            health_path: None,
+            health_interval: Duration::from_secs(5),
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Identifiers of the app's rows and the session token, as types that cannot be confused.
+//!
+//! The app's primary keys may be `bigint` or `uuid`; here they are text in the form that the app itself
+//! prints (`42`, `0190…-…`), because that is how they stand in paths, JSON and Redis. `store` translates to
+//! and from the column's type. No I/O.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Takes the text form as it is.
+            pub fn new(text: impl Into<Arc<str>>) -> Self {
+                Self(text.into())
+            }
+
+            /// The text form.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self.0)
+            }
+        }
+
+        impl From<&str> for $name {
+            fn from(text: &str) -> Self {
+                Self(text.into())
+            }
+        }
+    };
+}
+
+text_id! {
+    /// Primary key of the app's user profile: what events and sessions refer to.
+    UserId
+}
+text_id! {
+    /// Primary key of the app's community.
+    CommunityId
+}
+text_id! {
+    /// Primary key of the app's session row. Not the token: safe to log and to send.
+    BrowserSessionId
+}
+
+/// The secret in the session cookie. It has no `Display`, no `Serialize`, and its `Debug` is redacted, so
+/// that it cannot end up in a log line, a metric or an error by accident.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct SessionToken(Arc<str>);
+
+impl SessionToken {
+    /// Wraps a cookie value. Its form is checked by `auth::cookie`, which alone makes tokens from requests.
+    pub fn new(secret: impl Into<Arc<str>>) -> Self {
+        Self(secret.into())
+    }
+
+    /// The secret itself, for the one comparison that needs it: the lookup in the session table.
+    pub fn expose_secret(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SessionToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionToken(redacted)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_token_does_not_print_its_secret() {
+        let token = SessionToken::new("very-secret");
+        assert!(!format!("{token:?}").contains("very-secret"));
+        assert_eq!(token.expose_secret(), "very-secret");
+    }
+
+    #[test]
+    fn identifiers_print_and_serialise_as_plain_text() {
+        assert_eq!(CommunityId::from("42").to_string(), "42");
+        assert_eq!(serde_json::to_string(&UserId::from("7")).unwrap(), "\"7\"");
+    }
+}

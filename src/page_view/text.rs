@@ -1,0 +1,1 @@
+//! Texts from requests, made fit for the database.

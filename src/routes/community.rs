@@ -1,0 +1,1 @@
+//! Slug to id.

@@ -1,0 +1,3 @@
+//! What the tests stand on: services started on free ports, and stopped with the test process.
+
+pub mod service;

@@ -1,0 +1,109 @@
+//! A server process that ends when the test process ends, even when that is killed.
+
+use std::ffi::OsStr;
+use std::io::Read as _;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Longest time that any service may take to come up. Reaching it fails the test.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// A running server. Dropping it kills the server; so does the end of this process, because a small shell
+/// around the server waits for its standard input to close.
+pub struct Service {
+    guard: Child,
+    input: Option<ChildStdin>,
+    pid: u32,
+}
+
+impl Service {
+    /// Starts `program` with `args` in `directory`, its output going to the file `log` there.
+    pub fn start<S: AsRef<OsStr>>(
+        directory: &Path,
+        program: &str,
+        args: impl IntoIterator<Item = S>,
+        environment: &[(&str, String)],
+    ) -> Self {
+        let script = r#"
+            "$@" >>log 2>&1 </dev/null &
+            server=$!
+            echo $server
+            exec >/dev/null
+            cat >/dev/null
+            kill -KILL $server 2>/dev/null
+        "#;
+        let mut guard = Command::new("bash")
+            .args(["-c", script, "guard", program])
+            .args(args)
+            .envs(environment.iter().map(|(key, value)| (*key, value)))
+            .current_dir(directory)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("bash starts");
+        let mut pid = String::new();
+        guard
+            .stdout
+            .take()
+            .expect("piped")
+            .read_to_string(&mut pid)
+            .expect("the guard prints the pid");
+        let input = guard.stdin.take();
+        Self {
+            guard,
+            input,
+            pid: pid.trim().parse().expect("a pid"),
+        }
+    }
+
+    /// Process id of the server itself.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Sends a signal, by name: `KILL`, `STOP`, `CONT`, `TERM`, `HUP`.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .args([&format!("-{name}"), &self.pid.to_string()])
+            .status();
+        assert!(
+            status.expect("kill runs").success(),
+            "no process {} to send {name} to",
+            self.pid
+        );
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        drop(self.input.take());
+        let _ = self.guard.wait();
+    }
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|l| l.local_addr())
+        .expect("a free port")
+        .port()
+}
+
+/// Waits until `ready` says so; fails the test, naming `what`, after a minute.
+pub fn wait_until(what: &str, mut ready: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !ready() {
+        assert!(start.elapsed() < START_LIMIT, "waited in vain for {what}");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+/// Waits until something accepts connections on a loopback port.
+pub fn wait_for_port(what: &str, port: u16) {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    wait_until(what, || {
+        TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok()
+    });
+}
