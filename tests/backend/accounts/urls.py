@@ -1,0 +1,10 @@
+from django.urls import path
+
+from accounts import jwt_views, views
+
+urlpatterns = [
+    path('accounts/login/', views.login),
+    path('accounts/logout/', views.logout),
+    path('accounts/me/', views.me),
+    path('api/track-page-visit/', jwt_views.track_page_visit),
+]

@@ -1,0 +1,22 @@
+from django.urls import path, re_path
+
+from communities import api, views
+from community_site.variant import PK
+
+urlpatterns = [
+    path('', views.home),
+    path('about/', views.about),
+    path(f'communities/<{PK}:pk>/', views.community),
+    path(f'communities/<{PK}:pk>/posts/<int:post>/', views.post),
+    path(f'communities/<{PK}:pk>/search/', views.search),
+    path('c/<slug:slug>/', views.community_by_slug),
+    path(f'private/<{PK}:pk>/', views.members_only),
+    path(f'with-iframe/<{PK}:pk>/', views.with_iframe),
+
+    path('api/communities/', api.communities),
+    path(f'api/communities/<{PK}:pk>/', api.community),
+    path(f'api/communities/<{PK}:pk>/posts/', api.posts),
+    re_path(r'^api/communities/[^/]+/visitors(?:/.*)?$', api.answered_by_backend),
+    re_path(r'^api/visits/?$', api.answered_by_backend),
+    re_path(r'^api/visitors(?:/.*)?$', api.answered_by_backend),
+]
