@@ -5,8 +5,10 @@
 
 mod api;
 mod database;
+mod error;
 mod limits;
 mod listen;
+mod load;
 mod log;
 mod privacy;
 mod record;
@@ -15,12 +17,16 @@ mod routes;
 mod schema;
 mod secret;
 mod session;
+#[cfg(test)]
+mod tests;
 mod upstream;
+mod validate;
 
 use serde::Deserialize;
 
 pub use api::{Access, Api};
 pub use database::Database;
+pub use error::{ConfigError, Place};
 pub use limits::Limits;
 pub use listen::{Listen, TlsListener};
 pub use log::{Format, Log};

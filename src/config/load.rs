@@ -1,0 +1,234 @@
+//! Reading the configuration: file, then environment variables over it, then secrets from files.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+
+use super::error::{ConfigError, Place};
+use super::{Config, Secret, validate};
+
+/// Every variable with this prefix overrides a key: `HEADCOUNT__DATABASE__URL`.
+const PREFIX: &str = "HEADCOUNT__";
+
+/// A configuration file's text, kept to find the line of a key.
+pub(super) struct Source {
+    path: PathBuf,
+    text: String,
+    /// Dotted key → variable name.
+    overridden: BTreeMap<String, String>,
+}
+
+impl Config {
+    /// Loads and validates: `path`, overridden by the given environment. The environment is a parameter so
+    /// that tests need not change their own.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its place and remedy.
+    pub fn load(
+        path: &Path,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|error| ConfigError {
+            place: Place::File(path.into(), None),
+            key: None,
+            problem: format!("cannot be read ({error}); name another file with --config"),
+        })?;
+        Self::parse(path, text, environment)
+    }
+
+    /// As [`Config::load`], with the file's text already at hand.
+    pub fn parse(
+        path: &Path,
+        text: String,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let mut source = Source {
+            path: path.into(),
+            text,
+            overridden: BTreeMap::new(),
+        };
+        // The file alone first: its errors have lines.
+        let mut config = source.typed()?;
+        let variables: BTreeMap<_, _> = environment
+            .into_iter()
+            .filter(|(name, _)| name.starts_with(PREFIX))
+            .collect();
+        if !variables.is_empty() {
+            config = source.with_variables(&variables)?;
+        }
+        source.resolve(&mut config)?;
+        validate::validate(&config).map_err(|(key, problem)| source.error_at(key, problem))?;
+        Ok(config)
+    }
+}
+
+impl Source {
+    /// The file as a configuration.
+    fn typed(&self) -> Result<Config, ConfigError> {
+        let document = toml::Deserializer::parse(&self.text).map_err(|e| self.toml_error(None, &e))?;
+        serde_path_to_error::deserialize(document).map_err(|error| {
+            let path = error.path().to_string();
+            let key = (path != ".").then_some(path);
+            self.toml_error(key, error.inner())
+        })
+    }
+
+    fn toml_error(&self, key: Option<String>, error: &toml::de::Error) -> ConfigError {
+        let line = error.span().map(|span| line_of(&self.text, span.start));
+        ConfigError {
+            place: Place::File(self.path.clone(), line),
+            key,
+            problem: error.message().trim().replace('\n', "; "),
+        }
+    }
+
+    /// The file with variables over it.
+    fn with_variables(&mut self, variables: &BTreeMap<String, String>) -> Result<Config, ConfigError> {
+        let mut table: Table = toml::from_str(&self.text).map_err(|e| self.toml_error(None, &e))?;
+        for (name, text) in variables {
+            let keys: Vec<String> = name[PREFIX.len()..]
+                .split("__")
+                .map(str::to_ascii_lowercase)
+                .collect();
+            if !set(&mut table, &keys, value_of(text)) {
+                return Err(ConfigError {
+                    place: Place::Variable(name.clone()),
+                    key: Some(keys.join(".")),
+                    problem: "names no key; write HEADCOUNT__SECTION__KEY".into(),
+                });
+            }
+            self.overridden.insert(keys.join("."), name.clone());
+        }
+        serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| {
+            let key = error.path().to_string();
+            let problem = error.inner().message().trim().replace('\n', "; ");
+            self.error_at(key, problem)
+        })
+    }
+
+    /// Makes paths relative to the configuration file, and reads secrets from their files.
+    fn resolve(&self, config: &mut Config) -> Result<(), ConfigError> {
+        let base = self.path.parent().unwrap_or(Path::new(""));
+        config.routes.dir = base.join(&config.routes.dir);
+        for listener in &mut config.listen.https {
+            listener.certificate = base.join(&listener.certificate);
+            listener.key = base.join(&listener.key);
+        }
+        self.secret(
+            "database",
+            base,
+            &mut config.database.url,
+            config.database.url_file.as_deref(),
+        )?;
+        self.secret(
+            "redis",
+            base,
+            &mut config.redis.url,
+            config.redis.url_file.as_deref(),
+        )
+    }
+
+    fn secret(
+        &self,
+        section: &str,
+        base: &Path,
+        url: &mut Option<Secret>,
+        file: Option<&Path>,
+    ) -> Result<(), ConfigError> {
+        let Some(file) = file else { return Ok(()) };
+        let key = format!("{section}.url_file");
+        if url.is_some() {
+            return Err(self.error_at(key, format!("{section}.url is set too; keep one of the two")));
+        }
+        let path = base.join(file);
+        let text = std::fs::read_to_string(&path).map_err(|error| {
+            self.error_at(
+                key.clone(),
+                format!("{} cannot be read ({error})", path.display()),
+            )
+        })?;
+        if text.trim().is_empty() {
+            return Err(self.error_at(key, format!("{} is empty; it must hold the URL", path.display())));
+        }
+        *url = Some(Secret::new(text.trim()));
+        Ok(())
+    }
+
+    /// An error about one key, placed where the key was written.
+    fn error_at(&self, key: String, problem: String) -> ConfigError {
+        let place = self
+            .overridden
+            .iter()
+            .find(|(overridden, _)| key == **overridden || key.starts_with(&format!("{overridden}[")))
+            .map(|(_, variable)| Place::Variable(variable.clone()))
+            .or_else(|| {
+                self.line_of_key(&key)
+                    .map(|line| Place::File(self.path.clone(), Some(line)))
+            })
+            .unwrap_or_else(|| Place::File(self.path.clone(), None));
+        ConfigError {
+            place,
+            key: Some(key),
+            problem,
+        }
+    }
+
+    /// The line where a dotted key stands, or the nearest table above it that is written.
+    fn line_of_key(&self, key: &str) -> Option<usize> {
+        let document = toml_edit::Document::parse(self.text.as_str()).ok()?;
+        let mut item = document.as_item();
+        let mut line = None;
+        for part in key.split('.') {
+            let name = part.split('[').next().unwrap_or(part);
+            let Some(table) = item.as_table_like() else { break };
+            let Some((key, next)) = table.get_key_value(name) else {
+                break;
+            };
+            line = key
+                .span()
+                .or_else(|| next.span())
+                .map(|span| line_of(&self.text, span.start))
+                .or(line);
+            item = next;
+        }
+        line
+    }
+}
+
+/// Line number, from 1, of a byte offset.
+fn line_of(text: &str, offset: usize) -> usize {
+    text.as_bytes()
+        .iter()
+        .take(offset)
+        .filter(|byte| **byte == b'\n')
+        .count()
+        + 1
+}
+
+/// A variable's text as TOML where it is (numbers, booleans, lists), as plain text where it is not.
+fn value_of(text: &str) -> Value {
+    toml::from_str::<Table>(&format!("value = {text}"))
+        .ok()
+        .and_then(|mut table| table.remove("value"))
+        .unwrap_or_else(|| Value::String(text.into()))
+}
+
+/// Sets a nested key, making tables on the way. False where the path is empty or runs through a value.
+fn set(table: &mut Table, keys: &[String], value: Value) -> bool {
+    match keys {
+        [] => false,
+        [key] if key.is_empty() => false,
+        [key] => {
+            table.insert(key.clone(), value);
+            true
+        }
+        [key, rest @ ..] => match table
+            .entry(key.clone())
+            .or_insert_with(|| Value::Table(Table::new()))
+        {
+            Value::Table(inner) => set(inner, rest, value),
+            _ => false,
+        },
+    }
+}

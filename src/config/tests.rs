@@ -1,0 +1,201 @@
+//! Wrong configurations, and what is said of each.
+
+use std::path::Path;
+
+use super::*;
+
+const MINIMAL: &str = r#"
+[upstream]
+servers = ["127.0.0.1:8000"]
+
+[database]
+url = "postgres://app:secret@db/app"
+"#;
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(Path::new("etc/headcount.toml"), text.into(), [])
+}
+
+fn parse_with(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let variables = variables
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Config::parse(Path::new("etc/headcount.toml"), text.into(), variables)
+}
+
+#[track_caller]
+fn refused(text: &str) -> String {
+    parse(text).expect_err("refused").to_string()
+}
+
+#[test]
+fn two_keys_are_enough() {
+    let config = parse(MINIMAL).unwrap();
+    assert_eq!(config.upstream.servers, ["127.0.0.1:8000"]);
+    assert_eq!(config.session.cookie, "session_id");
+    assert_eq!(config.routes.dir, Path::new("etc/routes.d"));
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_line() {
+    let message = refused("[upstream]\nservers = [\"a:1\"]\nserver = 1\n");
+    assert!(
+        message.starts_with("etc/headcount.toml:3: upstream.server: unknown field"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_syntax_error_is_named_with_its_line() {
+    let message = refused("[upstream]\nservers = [\"a:1\"\n\n[database]\n");
+    assert!(message.starts_with("etc/headcount.toml:"), "{message}");
+}
+
+#[test]
+fn a_wrong_type_is_named_with_key_and_line() {
+    let message = refused("[record]\n\nwindow = 5\n");
+    assert!(
+        message.starts_with("etc/headcount.toml:3: record.window: "),
+        "{message}"
+    );
+    let message = refused("[record]\nwindow = \"five minutes\"\n");
+    assert!(
+        message.starts_with("etc/headcount.toml:2: record.window: "),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_broken_rule_is_named_with_the_line_of_its_key() {
+    let message = refused("[upstream]\nservers = [\n  \"http://app\",\n]\n[database]\nurl = \"sqlite:x\"\n");
+    assert_eq!(
+        message,
+        "etc/headcount.toml:2: upstream.servers[0]: \"http://app\" is a URL; write host:port or unix:/path \
+         without a scheme"
+    );
+    let message = refused("[upstream]\nservers = [\"a:1\"]\n");
+    assert!(
+        message.starts_with("etc/headcount.toml: database.url: is missing; write"),
+        "{message}"
+    );
+}
+
+#[test]
+fn every_rule_names_its_key() {
+    for (addition, key) in [
+        ("[listen]\nhttp = []", "listen.http"),
+        ("[listen]\nthreads = 0", "listen.threads"),
+        (
+            "[listen]\nhttp = [\"127.0.0.1:80\", \"127.0.0.1:80\"]",
+            "listen.http",
+        ),
+        (
+            "[listen]\nhttps = [{ address = \"0.0.0.0:443\", certificate = \"no.pem\", key = \"no.key\" }]",
+            "listen.https",
+        ),
+        ("[redis]\nurl = \"http://r\"", "redis.url"),
+        ("[redis]\nkey_prefix = \"{a}\"", "redis.key_prefix"),
+        ("[session]\ncookie = \"a b\"", "session.cookie"),
+        ("[session]\ntoken_min_length = 0", "session.token_min_length"),
+        ("[session]\nmax_lookups = 0", "session.max_lookups"),
+        ("[schema.event]\ntable = \"\"", "schema.event.table"),
+        (
+            "[schema.profile.constants]\ntenant = \"x\"",
+            "schema.profile.constants",
+        ),
+        ("[record]\nwindow = \"0s\"", "record.window"),
+        ("[record]\ncoalesce = \"10m\"", "record.coalesce"),
+        ("[record]\nqueue_views = 10", "record.batch_views"),
+        ("[record]\nqueue_bytes = \"1KiB\"", "record.batch_bytes"),
+        ("[record]\nbatch_age = \"0s\"", "record.batch_age"),
+        ("[api]\nprefix = \"api\"", "api.prefix"),
+        ("[api]\nbackend_check = \"/api/\"", "api.backend_check"),
+        ("[api]\nmax_limit = 0", "api.max_limit"),
+        ("[api]\nmax_days = 0", "api.max_days"),
+        ("[limits]\nmax_header_bytes = \"2MiB\"", "limits.max_header_bytes"),
+        ("[limits]\nread_timeout = \"0s\"", "limits.read_timeout"),
+        ("[log]\nfilter = \"a=b=c\"", "log.filter"),
+    ] {
+        let message = refused(&format!("{MINIMAL}\n{addition}\n"));
+        assert!(
+            message.contains(&format!(": {key}: ")) && message.starts_with("etc/headcount.toml:"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn a_variable_overrides_the_file() {
+    let config = parse_with(
+        MINIMAL,
+        &[
+            ("HEADCOUNT__DATABASE__URL", "sqlite:///tmp/app.db"),
+            (
+                "HEADCOUNT__UPSTREAM__SERVERS",
+                "[\"10.0.0.1:80\", \"unix:/run/app.sock\"]",
+            ),
+            ("HEADCOUNT__LISTEN__THREADS", "2"),
+            ("UNRELATED", "x"),
+        ],
+    )
+    .unwrap();
+    assert_eq!(config.database.url.unwrap().expose(), "sqlite:///tmp/app.db");
+    assert_eq!(config.upstream.servers, ["10.0.0.1:80", "unix:/run/app.sock"]);
+    assert_eq!(config.listen.threads, 2);
+}
+
+#[test]
+fn a_wrong_variable_is_named() {
+    let message = parse_with(MINIMAL, &[("HEADCOUNT__RECORD__WINDOW", "soon")])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.starts_with("environment variable HEADCOUNT__RECORD__WINDOW: record.window: "),
+        "{message}"
+    );
+    let message = parse_with(MINIMAL, &[("HEADCOUNT__API__PREFIX", "api")])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.starts_with("environment variable HEADCOUNT__API__PREFIX: api.prefix: "),
+        "{message}"
+    );
+    let message = parse_with(MINIMAL, &[("HEADCOUNT__RECORD__WINDOWS", "5s")])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("HEADCOUNT__RECORD__WINDOWS") && message.contains("unknown field"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_secret_may_come_from_a_file_and_is_never_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("db"), "postgres://app:hunter2@db/app\n").unwrap();
+    let text = "[upstream]\nservers = [\"a:1\"]\n[database]\nurl_file = \"db\"\n";
+    let config = Config::parse(&folder.path().join("headcount.toml"), text.into(), []).unwrap();
+    assert_eq!(
+        config.database.url.as_ref().unwrap().expose(),
+        "postgres://app:hunter2@db/app"
+    );
+    assert!(!format!("{config:?}").contains("hunter2"));
+
+    let both = "[upstream]\nservers = [\"a:1\"]\n[database]\nurl = \"sqlite:x\"\nurl_file = \"db\"\n";
+    let message = Config::parse(&folder.path().join("c.toml"), both.into(), [])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains(":5: database.url_file: database.url is set too"),
+        "{message}"
+    );
+
+    let missing = "[upstream]\nservers = [\"a:1\"]\n[database]\nurl_file = \"nowhere\"\n";
+    let message = Config::parse(&folder.path().join("c.toml"), missing.into(), [])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("database.url_file") && message.contains("cannot be read"),
+        "{message}"
+    );
+}

@@ -1,0 +1,337 @@
+//! What a configuration must satisfy beyond its types. Each rule gives the key and a sentence with the
+//! remedy; the first that fails is reported.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::Config;
+
+/// Dotted key, and problem with remedy.
+type Problem = (String, String);
+
+pub(super) fn validate(config: &Config) -> Result<(), Problem> {
+    listen(config)?;
+    upstream(config)?;
+    database(config)?;
+    redis(config)?;
+    session(config)?;
+    schema(config)?;
+    record(config)?;
+    api(config)?;
+    limits(config)?;
+    log(config)
+}
+
+fn ensure(holds: bool, key: &str, problem: impl Into<String>) -> Result<(), Problem> {
+    if holds {
+        Ok(())
+    } else {
+        Err((key.into(), problem.into()))
+    }
+}
+
+/// Refuses zero durations, which would make every wait fail at once.
+fn positive(durations: &[(&str, Duration)]) -> Result<(), Problem> {
+    for (key, duration) in durations {
+        ensure(
+            !duration.is_zero(),
+            key,
+            "must be longer than zero, for example \"5s\"",
+        )?;
+    }
+    Ok(())
+}
+
+fn listen(config: &Config) -> Result<(), Problem> {
+    let listen = &config.listen;
+    ensure(
+        !listen.http.is_empty() || !listen.https.is_empty(),
+        "listen.http",
+        "there is no listener; give at least one address in listen.http or listen.https",
+    )?;
+    ensure(
+        (1..=64).contains(&listen.threads),
+        "listen.threads",
+        format!("is {}, must be from 1 to 64", listen.threads),
+    )?;
+    let mut taken = HashSet::new();
+    let addresses = listen
+        .http
+        .iter()
+        .map(|address| ("listen.http", *address))
+        .chain(
+            listen
+                .https
+                .iter()
+                .map(|listener| ("listen.https", listener.address)),
+        )
+        .chain([("listen.admin", listen.admin)]);
+    for (key, address) in addresses {
+        ensure(
+            address.port() == 0 || taken.insert(address),
+            key,
+            format!("{address} is given twice; every listener needs an address of its own"),
+        )?;
+    }
+    for listener in &listen.https {
+        for (what, path) in [("certificate", &listener.certificate), ("key", &listener.key)] {
+            std::fs::File::open(path).map_err(|error| {
+                (
+                    "listen.https".into(),
+                    format!("the {what} {} cannot be read ({error})", path.display()),
+                )
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn upstream(config: &Config) -> Result<(), Problem> {
+    let upstream = &config.upstream;
+    ensure(
+        !upstream.servers.is_empty(),
+        "upstream.servers",
+        "no server is given; write where the app listens, for example servers = [\"127.0.0.1:8000\"]",
+    )?;
+    for (index, server) in upstream.servers.iter().enumerate() {
+        let problem = match server.strip_prefix("unix:") {
+            Some(path) if path.starts_with('/') => None,
+            Some(_) => Some("needs an absolute path, for example \"unix:/run/app.sock\""),
+            None if server.contains("://") => {
+                Some("is a URL; write host:port or unix:/path without a scheme")
+            }
+            None if is_host_and_port(server) => None,
+            None => Some("is neither host:port nor unix:/path"),
+        };
+        if let Some(problem) = problem {
+            return Err((
+                format!("upstream.servers[{index}]"),
+                format!("\"{server}\" {problem}"),
+            ));
+        }
+    }
+    ensure(
+        upstream.retries <= 10,
+        "upstream.retries",
+        format!("is {}, must be at most 10", upstream.retries),
+    )?;
+    if let Some(path) = &upstream.health_path {
+        ensure(path.starts_with('/'), "upstream.health_path", "must start with /")?;
+    }
+    positive(&[
+        ("upstream.connect_timeout", upstream.connect_timeout),
+        ("upstream.read_timeout", upstream.read_timeout),
+        ("upstream.write_timeout", upstream.write_timeout),
+        ("upstream.tunnel_timeout", upstream.tunnel_timeout),
+        ("upstream.health_interval", upstream.health_interval),
+    ])
+}
+
+fn is_host_and_port(server: &str) -> bool {
+    if server.parse::<SocketAddr>().is_ok() {
+        return true;
+    }
+    server.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty()
+            && port.parse::<u16>().is_ok_and(|port| port != 0)
+            && host
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
+    })
+}
+
+fn database(config: &Config) -> Result<(), Problem> {
+    let database = &config.database;
+    let Some(url) = &database.url else {
+        return Err((
+            "database.url".into(),
+            "is missing; write the app's database, for example postgres://user:password@host/name or \
+             sqlite:///path/to/db.sqlite3, or set database.url_file"
+                .into(),
+        ));
+    };
+    let known = ["postgres://", "postgresql://", "sqlite:"]
+        .iter()
+        .any(|scheme| url.expose().starts_with(scheme));
+    ensure(known, "database.url", "must start with postgres:// or sqlite:")?;
+    ensure(
+        database.max_connections > 0,
+        "database.max_connections",
+        "must be at least 1",
+    )?;
+    positive(&[
+        ("database.acquire_timeout", database.acquire_timeout),
+        ("database.statement_timeout", database.statement_timeout),
+        ("database.lock_timeout", database.lock_timeout),
+    ])
+}
+
+fn redis(config: &Config) -> Result<(), Problem> {
+    let redis = &config.redis;
+    if let Some(url) = &redis.url {
+        let known = ["redis://", "rediss://", "redis+unix://", "unix://"]
+            .iter()
+            .any(|scheme| url.expose().starts_with(scheme));
+        ensure(known, "redis.url", "must start with redis://")?;
+    }
+    ensure(
+        !redis.key_prefix.is_empty() && !redis.key_prefix.contains(['{', '}', ' ']),
+        "redis.key_prefix",
+        "must not be empty nor contain braces or spaces",
+    )?;
+    positive(&[
+        ("redis.connect_timeout", redis.connect_timeout),
+        ("redis.response_timeout", redis.response_timeout),
+    ])
+}
+
+fn session(config: &Config) -> Result<(), Problem> {
+    let session = &config.session;
+    let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    ensure(
+        !session.cookie.is_empty() && session.cookie.chars().all(is_token),
+        "session.cookie",
+        format!("\"{}\" is not a cookie name", session.cookie),
+    )?;
+    ensure(
+        0 < session.token_min_length && session.token_min_length <= session.token_max_length,
+        "session.token_min_length",
+        "must be at least 1 and at most session.token_max_length",
+    )?;
+    ensure(
+        session.token_max_length <= 4096,
+        "session.token_max_length",
+        "must be at most 4096",
+    )?;
+    ensure(
+        session.cache_capacity > 0,
+        "session.cache_capacity",
+        "must be at least 1",
+    )?;
+    ensure(
+        (1..=1024).contains(&session.max_lookups),
+        "session.max_lookups",
+        format!("is {}, must be from 1 to 1024", session.max_lookups),
+    )
+}
+
+fn schema(config: &Config) -> Result<(), Problem> {
+    let schema = &config.schema;
+    for (key, name) in [
+        ("schema.session.table", &schema.session.table),
+        ("schema.event.table", &schema.event.table),
+        ("schema.profile.table", &schema.profile.table),
+        ("schema.community.table", &schema.community.table),
+    ] {
+        ensure(!name.trim().is_empty(), key, "must not be empty")?;
+    }
+    for (key, constants) in [
+        ("schema.session.constants", &schema.session.constants),
+        ("schema.profile.constants", &schema.profile.constants),
+        ("schema.community.constants", &schema.community.constants),
+    ] {
+        ensure(
+            constants.is_empty(),
+            key,
+            "has no use: the sidecar inserts no rows there; constants belong under schema.event",
+        )?;
+    }
+    Ok(())
+}
+
+fn record(config: &Config) -> Result<(), Problem> {
+    let record = &config.record;
+    ensure(
+        record.window >= Duration::from_secs(1),
+        "record.window",
+        "must be at least \"1s\"",
+    )?;
+    ensure(
+        record.coalesce < record.window,
+        "record.coalesce",
+        "must be shorter than record.window, or visitors disappear between two touches",
+    )?;
+    ensure(
+        record.batch_views <= record.queue_views,
+        "record.batch_views",
+        "must be at most record.queue_views, or a batch is never full",
+    )?;
+    ensure(
+        record.batch_bytes <= record.queue_bytes,
+        "record.batch_bytes",
+        "must be at most record.queue_bytes, or a batch is never full",
+    )?;
+    ensure(
+        record.batch_views.get() <= 5000,
+        "record.batch_views",
+        format!("is {}, must be at most 5000", record.batch_views),
+    )?;
+    positive(&[
+        ("record.batch_age", record.batch_age),
+        ("record.flush_timeout", record.flush_timeout),
+    ])
+}
+
+fn api(config: &Config) -> Result<(), Problem> {
+    let api = &config.api;
+    ensure(
+        api.prefix.starts_with('/')
+            && !api.prefix.ends_with('/')
+            && !api.prefix.contains(['{', '}', '?', '#', '%']),
+        "api.prefix",
+        format!(
+            "\"{}\" must start with / and not end with it, for example \"/api\"",
+            api.prefix
+        ),
+    )?;
+    ensure(
+        api.backend_check.starts_with('/') && api.backend_check.contains("{community}"),
+        "api.backend_check",
+        "must be a path with {community} in it, for example \"/api/communities/{community}/\"",
+    )?;
+    ensure(
+        (1..=1000).contains(&api.max_limit),
+        "api.max_limit",
+        format!("is {}, must be from 1 to 1000", api.max_limit),
+    )?;
+    ensure(
+        (1..=3660).contains(&api.max_days),
+        "api.max_days",
+        format!("is {}, must be from 1 to 3660", api.max_days),
+    )?;
+    positive(&[("api.timeout", api.timeout)])
+}
+
+fn limits(config: &Config) -> Result<(), Problem> {
+    let limits = &config.limits;
+    ensure(
+        limits.max_connections > 0,
+        "limits.max_connections",
+        "must be at least 1",
+    )?;
+    ensure(
+        (1024..=1024 * 1024).contains(&limits.max_header_bytes.as_u64()),
+        "limits.max_header_bytes",
+        format!("is {}, must be from 1KiB to 1MiB", limits.max_header_bytes),
+    )?;
+    positive(&[
+        ("limits.header_timeout", limits.header_timeout),
+        ("limits.keepalive_timeout", limits.keepalive_timeout),
+        ("limits.read_timeout", limits.read_timeout),
+        ("limits.write_timeout", limits.write_timeout),
+    ])
+}
+
+fn log(config: &Config) -> Result<(), Problem> {
+    match tracing_subscriber::EnvFilter::try_new(&config.log.filter) {
+        Ok(_) => Ok(()),
+        Err(error) => Err((
+            "log.filter".into(),
+            format!(
+                "\"{}\" is not a filter ({error}); write for example \"info\"",
+                config.log.filter
+            ),
+        )),
+    }
+}
