@@ -1,10 +1,16 @@
 //! Step 3, identify: which browser session a request's token belongs to.
+//!
+//! `cookie` finds the token in the request, [`Authenticator`] says whose it is: from a bounded cache, else
+//! from the app's session table. The recording path asks the table only after the response (promise 1).
 
+mod cache;
 pub mod cookie;
 
 use chrono::{DateTime, Utc};
 
 use crate::ids::{BrowserSessionId, UserId};
+
+pub use cache::{Authenticator, Known};
 
 /// A row of the app's session table, without its token.
 #[derive(Debug, Clone, PartialEq, Eq)]

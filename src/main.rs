@@ -1,1 +1,7 @@
-fn main() {}
+//! The `headcount` binary: parse the command line, dispatch.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    headcount::cli::main()
+}

@@ -64,6 +64,8 @@ pub enum Dropped {
     WriterQueueFull,
     /// The token could not be looked up: the database is away.
     SessionUnavailable,
+    /// The community's slug could not be looked up: the database is away.
+    CommunityUnavailable,
     /// The database refused the row or batch for good.
     Refused,
     /// Shutdown ended before the last batch was applied.
@@ -71,11 +73,12 @@ pub enum Dropped {
 }
 
 impl Dropped {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::RecorderQueueFull,
         Self::PresenceQueueFull,
         Self::WriterQueueFull,
         Self::SessionUnavailable,
+        Self::CommunityUnavailable,
         Self::Refused,
         Self::Shutdown,
     ];
@@ -87,6 +90,7 @@ impl Dropped {
             Self::PresenceQueueFull => "presence_queue_full",
             Self::WriterQueueFull => "writer_queue_full",
             Self::SessionUnavailable => "session_unavailable",
+            Self::CommunityUnavailable => "community_unavailable",
             Self::Refused => "refused",
             Self::Shutdown => "shutdown",
         }
@@ -127,7 +131,7 @@ impl Metrics {
                 &["reason"],
             ),
             page_views_counted: declare
-                .counter("page_views_counted_total", "Page views accepted for recording"),
+                .counter("page_views_counted_total", "Page views with a known visitor, handed to presence and writer"),
             page_views_not_counted: declare.counters(
                 "page_views_not_counted_total",
                 "Exchanges that are not page views, by reason",

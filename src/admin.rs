@@ -1,0 +1,79 @@
+//! The admin listener: metrics and health, for operators and machines. Loopback by default; it needs no
+//! sign-in and shows no visitor.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use serde::Deserialize;
+use tokio::net::TcpListener;
+
+use crate::explain;
+use crate::metrics::Metrics;
+use crate::reload::SharedRoutes;
+use crate::shutdown::Shutdown;
+
+/// What the admin listener shows.
+#[derive(Clone)]
+pub struct Admin {
+    /// For `/metrics`.
+    pub metrics: Arc<Metrics>,
+    /// For `/routes/test`.
+    pub routes: SharedRoutes,
+    /// For `/readyz`.
+    pub shutdown: Shutdown,
+}
+
+impl Admin {
+    /// Serves until the process ends.
+    pub async fn serve(self, listener: TcpListener) {
+        let router = Router::new()
+            .route("/metrics", get(metrics))
+            .route("/livez", get(async || "ok\n"))
+            .route("/readyz", get(readyz))
+            .route("/routes/test", get(test_route))
+            .with_state(self);
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!(error = %error, "the admin listener ended");
+        }
+    }
+}
+
+async fn metrics(State(admin): State<Admin>) -> Response {
+    let format = (header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8");
+    ([format], admin.metrics.render()).into_response()
+}
+
+/// Ready while the site is served: the site comes first, so a database or Redis that is away shows in the
+/// text and does not take the sidecar out of rotation.
+async fn readyz(State(admin): State<Admin>) -> Response {
+    if admin.shutdown.has_started() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n").into_response();
+    }
+    let mut text = String::from("ok\n");
+    if admin.metrics.database_up.get() == 0 {
+        text.push_str("degraded: the database does not answer; page views wait or are dropped\n");
+    }
+    if admin.metrics.redis_up.get() == 0 {
+        text.push_str("degraded: redis does not answer; presence is not recorded\n");
+    }
+    text.into_response()
+}
+
+#[derive(Deserialize)]
+struct TestRoute {
+    url: String,
+    #[serde(default)]
+    method: Option<String>,
+}
+
+async fn test_route(State(admin): State<Admin>, Query(query): Query<TestRoute>) -> Response {
+    let method = query.method.as_deref().unwrap_or("GET");
+    match explain::explain(&admin.routes.load(), &query.url, method) {
+        Ok(text) => text.into_response(),
+        Err(problem) => (StatusCode::BAD_REQUEST, format!("{problem}\n")).into_response(),
+    }
+}

@@ -1,0 +1,293 @@
+//! The only place that constructs and wires. Start order: routes, ports, stores, workers, proxy. Drain
+//! order: not ready → listeners closed → requests in flight → recorder → presence and writer.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use chrono::Utc;
+use pingora_core::server::configuration::ServerConf;
+use pingora_core::server::{RunArgs, Server};
+use pingora_core::services::background::GenBackgroundService;
+use pingora_core::services::listening::Service;
+use pingora_proxy::http_proxy;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::admin::Admin;
+use crate::api::{Api, UpstreamCheck};
+use crate::auth::Authenticator;
+use crate::communities::Communities;
+use crate::config::{Config, Listen};
+use crate::metrics::{Dropped, Metrics};
+use crate::page_view::Policy;
+use crate::presence::worker::PresenceHandle;
+use crate::presence::{self, Presence};
+use crate::proxy::{Front, Sidecar, Upstreams};
+use crate::recorder::{Destinations, Recorder, Resolver};
+use crate::reload::{self, Reloader, SharedRoutes};
+use crate::routes::RouteTable;
+use crate::shutdown::{self, InFlight, Shutdown};
+use crate::store::{self, Store};
+use crate::writer::Writer;
+
+/// Threads of the runtime on which everything but the proxying runs.
+const BACKGROUND_THREADS: usize = 2;
+/// Time between two looks whether the database answers.
+const DATABASE_PING: Duration = Duration::from_secs(5);
+
+/// Why the sidecar does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The operator's to mend: configuration or route files.
+    #[error("{0}")]
+    Configuration(String),
+    /// The machine's: a port taken, no threads to be had.
+    #[error(transparent)]
+    Other(#[from] anyhow::Error),
+}
+
+/// A sidecar that is ready to run: everything validated, nothing served yet.
+pub struct App {
+    config: Config,
+    routes: RouteTable,
+    addresses: Listen,
+    admin: TcpListener,
+    shutdown: Shutdown,
+}
+
+impl App {
+    /// Loads the route files and makes sure that the ports are free.
+    ///
+    /// # Errors
+    /// What the operator must mend, before anything is bound for good.
+    pub fn build(config: Config) -> Result<Self, StartError> {
+        let routes = reload::load_routes(&config.routes.dir)
+            .map_err(|error| StartError::Configuration(error.to_string()))?;
+        let mut addresses = config.listen.clone();
+        for address in &mut addresses.http {
+            *address = claim(*address)?;
+        }
+        for listener in &mut addresses.https {
+            listener.address = claim(listener.address)?;
+        }
+        let admin = bind(addresses.admin)?;
+        addresses.admin = admin.local_addr().map_err(anyhow::Error::new)?;
+        Ok(Self { config, routes, addresses, admin, shutdown: Shutdown::new() })
+    }
+
+    /// Where the sidecar will listen; ports 0 have been replaced.
+    pub fn addresses(&self) -> &Listen {
+        &self.addresses
+    }
+
+    /// Ends the sidecar from inside the process, as SIGTERM does from outside.
+    pub fn shutdown(&self) -> Shutdown {
+        self.shutdown.clone()
+    }
+
+    /// Serves until SIGTERM, SIGINT or [`App::shutdown`], then drains and flushes.
+    ///
+    /// # Errors
+    /// Something could not be started.
+    pub fn run(self) -> anyhow::Result<()> {
+        let Self { config, routes, addresses, admin, shutdown } = self;
+        let background = background_runtime()?;
+        let entered = background.enter();
+
+        let metrics = Arc::new(Metrics::new());
+        let store = store::open(&config).context("the database")?;
+        let presence = presence::open(&config.redis, &config.record).context("redis")?;
+        let routes: SharedRoutes = Arc::new(ArcSwap::from_pointee(routes));
+
+        let recording = Recording::start(&config, &store, &presence, &metrics, &shutdown);
+        let (reload, reload_requests) = mpsc::channel(1);
+        let reloader = Reloader::new(config.routes.dir.clone(), routes.clone(), metrics.clone());
+        tokio::spawn(reloader.run(config.routes.watch, reload_requests));
+        shutdown::listen_to_signals(shutdown.clone(), reload).context("signal handlers")?;
+        tokio::spawn(watch_database(store.clone(), metrics.clone()));
+        admin.set_nonblocking(true)?;
+        let admin = tokio::net::TcpListener::from_std(admin)?;
+        let site =
+            Admin { metrics: metrics.clone(), routes: routes.clone(), shutdown: shutdown.clone(), unmatched: config.record.unmatched };
+        tokio::spawn(site.serve(admin));
+
+        let in_flight = InFlight::default();
+        let sidecar = Sidecar {
+            limits: config.limits.clone(),
+            session: config.session.clone(),
+            upstream: config.upstream.clone(),
+            upstreams: Upstreams::new(&config.upstream).map_err(|error| anyhow::anyhow!("upstream: {error}"))?,
+            routes,
+            authenticator: recording.authenticator.clone(),
+            policy: Policy::new(&config.record, &config.privacy),
+            recorder: recording.recorder.clone(),
+            api: Arc::new(Api::new(
+                config.api.clone(),
+                config.record.window,
+                store.clone(),
+                presence,
+                Arc::new(UpstreamCheck::new(&config.upstream)),
+                metrics.clone(),
+                Arc::new(Utc::now),
+            )),
+            background: background.handle().clone(),
+            metrics: metrics.clone(),
+            in_flight: in_flight.clone(),
+        };
+        let server = server(&config, &addresses, sidecar, &metrics)?;
+        let signal = shutdown.clone();
+        // The server's thread is not waited for: Pingora sleeps through its whole grace period, even idle.
+        std::thread::Builder::new()
+            .name("pingora".into())
+            .spawn(move || server.run(RunArgs { shutdown_signal: Box::new(signal) }))?;
+        drop(entered);
+
+        background.block_on(async {
+            tokio::spawn(announce(addresses));
+            shutdown.started().await;
+            let left = in_flight.drained(config.limits.grace_period).await;
+            if left > 0 {
+                tracing::warn!(requests = left, "requests still in flight after the grace period are cut off");
+            }
+            recording.finish(config.record.flush_timeout, &metrics).await;
+            store.close().await;
+        });
+        background.shutdown_background();
+        tracing::info!("ended");
+        Ok(())
+    }
+}
+
+/// Everything between a page view and its rows.
+struct Recording {
+    authenticator: Arc<Authenticator>,
+    recorder: Recorder,
+    workers: Vec<JoinHandle<()>>,
+}
+
+impl Recording {
+    fn start(
+        config: &Config,
+        store: &Arc<dyn Store>,
+        presence: &Arc<dyn Presence>,
+        metrics: &Arc<Metrics>,
+        shutdown: &Shutdown,
+    ) -> Self {
+        let record = &config.record;
+        let mut workers = Vec::new();
+        let presence = record.presence.then(|| {
+            let (handle, worker) = PresenceHandle::new(record, presence.clone(), metrics.clone(), shutdown.subscribe());
+            workers.push(tokio::spawn(worker));
+            handle
+        });
+        let writes = record.events || record.pages_visited || record.last_active;
+        let writer = writes.then(|| {
+            let (handle, worker) = Writer::new(record, store.clone(), metrics.clone());
+            workers.push(tokio::spawn(worker));
+            handle
+        });
+        let authenticator = Arc::new(Authenticator::new(&config.session, store.clone(), metrics.clone()));
+        let resolver = Resolver {
+            authenticator: authenticator.clone(),
+            communities: Arc::new(Communities::new(store.clone())),
+        };
+        let destinations = Destinations { presence, writer, metrics: metrics.clone() };
+        let (recorder, worker) =
+            Recorder::new(destinations, resolver, record.queue_views.get(), metrics.clone());
+        workers.push(tokio::spawn(worker));
+        Self { authenticator, recorder, workers }
+    }
+
+    /// Writes out what is queued, at most for `limit`; the rest is given up and counted.
+    async fn finish(self, limit: Duration, metrics: &Metrics) {
+        if tokio::time::timeout(limit, self.recorder.flush()).await.is_err() {
+            let left = self.recorder.waiting();
+            metrics.recorder_dropped.with_label_values(&[Dropped::Shutdown.label()]).inc_by(left as u64);
+            tracing::warn!(views = left, "page views could not be written before the end and are given up");
+        }
+        for worker in self.workers {
+            worker.abort();
+        }
+    }
+}
+
+fn background_runtime() -> anyhow::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(BACKGROUND_THREADS)
+        .thread_name("background")
+        .enable_all()
+        .build()
+        .context("the background runtime")
+}
+
+/// Pingora's server with the site's listeners.
+fn server(config: &Config, addresses: &Listen, sidecar: Sidecar, metrics: &Arc<Metrics>) -> anyhow::Result<Server> {
+    let drain = config.limits.grace_period + config.record.flush_timeout;
+    let mut server = Server::new_with_opt_and_conf(
+        None,
+        ServerConf {
+            threads: addresses.threads,
+            work_stealing: addresses.threads > 1,
+            max_retries: config.upstream.retries + 1,
+            // `App::run` waits for requests in flight and then ends the process; this is only its backstop.
+            grace_period_seconds: Some(drain.as_secs() + 60),
+            graceful_shutdown_timeout_seconds: Some(0),
+            ..ServerConf::default()
+        },
+    );
+    let balancer = sidecar.upstreams.balancer();
+    let mut balancer = GenBackgroundService::new("upstream".into(), balancer);
+    balancer.threads = Some(1);
+    let balancer = server.add_service(balancer);
+
+    let proxy = http_proxy(&server.configuration, sidecar);
+    let mut site = Service::new("site".into(), Front::new(proxy, &config.limits, metrics.clone()));
+    for address in &addresses.http {
+        site.add_tcp(&address.to_string());
+    }
+    for listener in &addresses.https {
+        let (certificate, key) = (listener.certificate.to_string_lossy(), listener.key.to_string_lossy());
+        site.add_tls(&listener.address.to_string(), &certificate, &key)
+            .map_err(|error| anyhow::anyhow!("the certificate or key of {}: {error}", listener.address))?;
+    }
+    server.add_service(site).add_dependency(&balancer);
+    Ok(server)
+}
+
+/// Makes sure that an address is free, and chooses the port where it is 0. Pingora binds it again later: it
+/// would panic on its own thread where this gives a message.
+fn claim(address: SocketAddr) -> Result<SocketAddr, StartError> {
+    Ok(bind(address)?.local_addr().map_err(anyhow::Error::new)?)
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).map_err(|error| {
+        StartError::Other(anyhow::anyhow!(
+            "{address} cannot be listened on ({error}); stop what uses it, or choose another address under \
+             [listen]"
+        ))
+    })
+}
+
+/// Says that the site is served, once it is.
+async fn announce(addresses: Listen) {
+    let site = addresses.http.first().copied().or(addresses.https.first().map(|listener| listener.address));
+    if let Some(site) = site {
+        while tokio::net::TcpStream::connect(site).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        tracing::info!(site = %site, admin = %addresses.admin, "ready");
+    }
+}
+
+/// Shows whether the database answers, even while nothing is recorded.
+async fn watch_database(store: Arc<dyn Store>, metrics: Arc<Metrics>) {
+    loop {
+        metrics.database_up.set(i64::from(store.ping().await.is_ok()));
+        tokio::time::sleep(DATABASE_PING).await;
+    }
+}

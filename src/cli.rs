@@ -1,0 +1,190 @@
+//! The command line: `run`, `check`, `routes test`, `migrate`, `demo`.
+//!
+//! Exit codes: 0 fine, 64 wrong configuration or usage (one readable message on standard error), 1 anything
+//! else.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::app::{App, StartError};
+use crate::config::{Config, ConfigError};
+use crate::{demo, reload, routes, store, telemetry};
+
+/// Reverse-proxy sidecar that knows who is in which community right now.
+#[derive(Debug, Parser)]
+#[command(name = "headcount", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the sidecar.
+    Run(ConfigFile),
+    /// Validate configuration and routes, and, unless --offline, the app's live schema.
+    Check {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Do not ask the database.
+        #[arg(long)]
+        offline: bool,
+    },
+    /// Ask about the route files.
+    Routes {
+        #[command(flatten)]
+        config: ConfigFile,
+        #[command(subcommand)]
+        command: RoutesCommand,
+    },
+    /// Create the sidecar's own schema, and the indexes that the statistics need.
+    Migrate {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Print what would be done.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Show everything at work: a sample community site, simulated visitors, nothing to install.
+    Demo(demo::Options),
+}
+
+#[derive(Debug, Subcommand)]
+enum RoutesCommand {
+    /// Explain what a URL matches: which route, which community, counted or why not.
+    Test {
+        /// A path, or a whole URL.
+        url: String,
+        /// Request method.
+        #[arg(long, default_value = "GET")]
+        method: String,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// Configuration file.
+    #[arg(long, value_name = "FILE", default_value = "config/headcount.toml")]
+    config: PathBuf,
+}
+
+impl ConfigFile {
+    fn load(&self) -> Result<Config, ConfigError> {
+        Config::load(&self.config, std::env::vars())
+    }
+}
+
+/// Why a command failed, by exit code.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// 64
+    #[error("{0}")]
+    Usage(String),
+    /// 1
+    #[error(transparent)]
+    Other(#[from] anyhow::Error),
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+impl From<reload::ReloadError> for Failure {
+    fn from(error: reload::ReloadError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Configuration(message) => Self::Usage(message),
+            StartError::Other(error) => Self::Other(error),
+        }
+    }
+}
+
+/// Parses the process' arguments and runs the command.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS };
+        }
+    };
+    match dispatch(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("headcount: {failure:#}");
+            ExitCode::from(if matches!(failure, Failure::Usage(_)) { 64 } else { 1 })
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Run(file) => run(file.load()?),
+        Command::Check { config, offline } => check(&config.config, &config.load()?, offline),
+        Command::Routes { config, command: RoutesCommand::Test { url, method } } => {
+            test_route(&config.load()?, &url, &method)
+        }
+        Command::Migrate { config, dry_run } => migrate(&config.load()?, dry_run),
+        Command::Demo(options) => Ok(demo::run(options, |config| {
+            App::build(config).map_err(|error| anyhow::anyhow!("{error}"))?.run()
+        })?),
+    }
+}
+
+fn run(config: Config) -> Result<(), Failure> {
+    telemetry::init(&config.log);
+    Ok(App::build(config)?.run()?)
+}
+
+fn check(path: &Path, config: &Config, offline: bool) -> Result<(), Failure> {
+    println!("{}: the configuration is valid", path.display());
+    let table = reload::load_routes(&config.routes.dir)?;
+    println!("{}: {} routes are valid", config.routes.dir.display(), table.len());
+    if offline {
+        return Ok(());
+    }
+    let problems = block_on(store::check(config))?.map_err(anyhow::Error::new)?;
+    if problems.is_empty() {
+        println!("the app's schema fits");
+        return Ok(());
+    }
+    let list: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    Err(Failure::Usage(format!("the app's schema does not fit:\n{}", list.join("\n"))))
+}
+
+fn test_route(config: &Config, url: &str, method: &str) -> Result<(), Failure> {
+    let table = reload::load_routes(&config.routes.dir)?;
+    let text = routes::explain::explain(&table, url, method, config.record.unmatched)
+        .map_err(|problem| Failure::Usage(problem.to_string()))?;
+    print!("{text}");
+    Ok(())
+}
+
+fn migrate(config: &Config, dry_run: bool) -> Result<(), Failure> {
+    let steps = block_on(store::migrate(config, dry_run))?.map_err(anyhow::Error::new)?;
+    for step in &steps {
+        println!("{step}");
+    }
+    if steps.is_empty() {
+        println!("nothing to do");
+    }
+    Ok(())
+}
+
+/// Runs one asynchronous command to its end.
+fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::new)?;
+    Ok(runtime.block_on(work))
+}

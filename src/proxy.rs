@@ -1,0 +1,349 @@
+//! Step 1, receive: Pingora's phases, each thin. A phase reads the session, calls a pure function, and
+//! applies the result; what happens to a page view is decided elsewhere.
+//!
+//! Invariant: nothing here waits for a database, for Redis or for a queue, except where a caller of the
+//! visitors API waits for its answer.
+
+pub mod client_ip;
+mod ctx;
+mod front;
+pub mod headers;
+mod limits;
+mod local;
+mod upstream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::header;
+use pingora_core::modules::http::HttpModules;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, ErrorSource, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+
+use crate::api::Api;
+use crate::auth::cookie::session_token;
+use crate::auth::{Authenticator, Known};
+use crate::config;
+use crate::metrics::Metrics;
+use crate::page_view::{Exchange, NotCounted, PageView, Policy};
+use crate::recorder::{Recorder, Visit, Who};
+use crate::reload::SharedRoutes;
+use crate::routes::decode_path;
+use crate::shutdown::InFlight;
+
+pub use ctx::Ctx;
+pub use front::Front;
+pub use upstream::Upstreams;
+
+use client_ip::client_ip;
+use ctx::Label;
+use limits::{Head, Refusal};
+
+/// A request body from this size on is sent on a connection of its own: app servers (gunicorn) close a
+/// connection on which they left a larger body unread, though they announced to keep it.
+const LARGE_BODY: u64 = 64 * 1024;
+
+/// The proxy with everything that its phases call.
+pub struct Sidecar {
+    /// Bounds and trusted proxies.
+    pub limits: config::Limits,
+    /// The cookie, and the form of its tokens.
+    pub session: config::Session,
+    /// Attempts after the first, and the timeout of tunnels.
+    pub upstream: config::Upstream,
+    /// The app's servers.
+    pub upstreams: Upstreams,
+    /// Step 2.
+    pub routes: SharedRoutes,
+    /// Step 3.
+    pub authenticator: Arc<Authenticator>,
+    /// Step 4.
+    pub policy: Policy,
+    /// Step 5.
+    pub recorder: Recorder,
+    /// Step 6.
+    pub api: Arc<Api>,
+    /// Where the API's work runs: a runtime that outlives Pingora's, as connections are made there.
+    pub background: tokio::runtime::Handle,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// What shutdown waits for.
+    pub in_flight: InFlight,
+}
+
+#[async_trait]
+impl ProxyHttp for Sidecar {
+    type CTX = Ctx;
+
+    fn new_ctx(&self) -> Ctx {
+        front::head_is_complete();
+        Ctx::new(self.in_flight.enter())
+    }
+
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {
+        // None: responses pass as the app made them.
+    }
+
+    async fn early_request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<()> {
+        let request = session.req_header();
+        ctx.tunnel = is_tunnel(request);
+        let silence = if ctx.tunnel { self.upstream.tunnel_timeout } else { self.limits.read_timeout };
+        // Pingora keeps connections for ever unless told otherwise, request by request.
+        session.set_keepalive(Some(self.limits.keepalive_timeout.as_secs().max(1)));
+        session.set_read_timeout(Some(silence));
+        session.set_write_timeout(Some(self.limits.write_timeout));
+        Ok(())
+    }
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+        if let Err(refusal) = self.check(session) {
+            self.refuse(session, ctx, refusal).await?;
+            return Ok(true);
+        }
+        let request = session.req_header();
+        ctx.path = decode_path(request.raw_path()).into_owned();
+        let peer = session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
+        ctx.client = Some(client_ip(peer, &request.headers, &self.limits.trusted_proxies));
+        ctx.token = session_token(
+            &request.headers,
+            &self.session.cookie,
+            self.session.token_min_length,
+            self.session.token_max_length,
+        );
+        if self.api.owns(local::path_of(request)) {
+            ctx.label = Label::Api;
+            self.answer_locally(session, ctx).await?;
+            return Ok(true);
+        }
+        ctx.route = self.routes.load().find(&ctx.path);
+        Ok(false)
+    }
+
+    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+        ctx.attempts += 1;
+        self.upstreams.select(ctx.tunnel)
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut Ctx,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        error.set_retry(ctx.attempts <= self.upstream.retries);
+        error
+    }
+
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        ctx.body_bytes += body.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        let limit = self.limits.max_body_bytes.as_u64();
+        if limit > 0 && ctx.body_bytes > limit {
+            self.metrics.requests_refused.with_label_values(&[Refusal::BodySize.label()]).inc();
+            return Err(Error::new_down(ErrorType::HTTPStatus(413)));
+        }
+        Ok(())
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        upstream: &mut RequestHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        self.forward_headers(session, upstream, ctx)?;
+        if has_large_body(upstream) {
+            upstream.insert_header(header::CONNECTION, "close")?;
+        }
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        let informational = response.status.is_informational() && response.status != 101;
+        if !ctx.decided && !informational {
+            ctx.decided = true;
+            self.metrics.upstream_duration.observe(ctx.started.elapsed().as_secs_f64());
+            self.decide(session, response, ctx).await;
+        }
+        if response.status != 101 {
+            strip_hop_by_hop(response);
+        }
+        Ok(())
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
+        let status = status_of(error);
+        if status >= 500 {
+            // The error's own text may quote headers, so only its kind is told.
+            tracing::warn!(
+                status,
+                kind = error.etype().as_str(),
+                source = error.esource().as_str(),
+                request_id = ctx.request_id,
+                "a request could not be proxied"
+            );
+        }
+        if status > 0 {
+            let _ = local::respond_error(session, status).await;
+        }
+        FailToProxy { error_code: status, can_reuse_downstream: false }
+    }
+
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Ctx, _error: &Error) -> bool {
+        true // logged in `fail_to_proxy`
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &Session,
+        _ctx: &Ctx,
+        _error: &Error,
+        _context: ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+
+    async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Ctx) {
+        let status = session.response_written().map_or(0, |response| response.status.as_u16());
+        let label = ctx.label();
+        self.metrics.requests.with_label_values(&[&label, status_class(status)]).inc();
+        if !ctx.tunnel {
+            let seconds = ctx.started.elapsed().as_secs_f64();
+            self.metrics.request_duration.with_label_values(&[&label]).observe(seconds);
+        }
+    }
+}
+
+impl Sidecar {
+    fn check(&self, session: &Session) -> Result<(), Refusal> {
+        let request = session.req_header();
+        let head = Head {
+            method: &request.method,
+            target: request.raw_path(),
+            version: request.version,
+            headers: &request.headers,
+            bytes: local::head_bytes(session),
+        };
+        limits::check(&head, self.limits.max_header_bytes.as_u64(), self.limits.max_body_bytes.as_u64())
+    }
+
+    async fn refuse(&self, session: &mut Session, ctx: &mut Ctx, refusal: Refusal) -> Result<()> {
+        ctx.label = Label::Refused;
+        self.metrics.requests_refused.with_label_values(&[refusal.label()]).inc();
+        local::respond_error(session, refusal.status()).await
+    }
+
+    /// Steps 3 to 5: who, whether, and off to the recorder.
+    async fn decide(&self, session: &Session, response: &ResponseHeader, ctx: &Ctx) {
+        let request = session.req_header();
+        let exchange = Exchange {
+            method: &request.method,
+            path: &ctx.path,
+            query: request.uri.query(),
+            request: &request.headers,
+            status: response.status,
+            response: &response.headers,
+            route: ctx.route.as_ref(),
+            has_token: ctx.token.token().is_some(),
+            counted_elsewhere: self.is_counted_elsewhere(request, ctx),
+            client_ip: ctx.client.as_ref().and_then(|client| client.ip),
+            started_at: ctx.at,
+            duration: ctx.started.elapsed(),
+        };
+        let not_counted = match (PageView::from_exchange(&exchange, &self.policy), ctx.token.token()) {
+            (Ok(view), Some(token)) => match self.authenticator.cached(token, ctx.at).await {
+                Known::Session(browser) => {
+                    self.recorder.record(Visit { view, who: Who::Session(browser) });
+                    return;
+                }
+                Known::Unknown => {
+                    self.recorder.record(Visit { view, who: Who::Token(token.clone()) });
+                    return;
+                }
+                Known::Nobody => NotCounted::Anonymous,
+            },
+            (Ok(_), None) => NotCounted::Anonymous,
+            (Err(reason), _) => reason,
+        };
+        self.metrics.page_views_not_counted.with_label_values(&[not_counted.label()]).inc();
+    }
+}
+
+/// An upgrade or an event stream: either side may be silent for long.
+fn is_tunnel(request: &RequestHeader) -> bool {
+    request.headers.contains_key(header::UPGRADE)
+        || request
+            .headers
+            .get(header::ACCEPT)
+            .is_some_and(|accept| accept.as_bytes().starts_with(b"text/event-stream"))
+}
+
+fn has_large_body(request: &RequestHeader) -> bool {
+    if request.headers.contains_key(header::TRANSFER_ENCODING) {
+        return true;
+    }
+    let length = request.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    length.and_then(|text| text.parse::<u64>().ok()).is_some_and(|bytes| bytes >= LARGE_BODY)
+}
+
+/// Headers that concern only the connection to the app (RFC 9110, 7.6.1). Pingora strips them from requests,
+/// not from responses; `Connection` itself and the framing are Pingora's.
+fn strip_hop_by_hop(response: &mut ResponseHeader) {
+    let nominated: Vec<String> = response
+        .headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|name| name.trim().to_ascii_lowercase())
+        .filter(|name| !matches!(name.as_str(), "" | "close" | "keep-alive" | "transfer-encoding"))
+        .collect();
+    for name in nominated {
+        response.remove_header(name.as_str());
+    }
+    response.remove_header("keep-alive");
+    response.remove_header("proxy-connection");
+}
+
+/// The status that a failure is answered with; 0 when the client is gone.
+fn status_of(error: &Error) -> u16 {
+    use ErrorType::{
+        ConnectNoRoute, ConnectTimedout, ConnectionClosed, HTTPStatus, ReadError, ReadTimedout, WriteError,
+        WriteTimedout,
+    };
+    match (error.etype(), error.esource()) {
+        (HTTPStatus(status), _) => *status,
+        (ConnectTimedout, _) | (ReadTimedout | WriteTimedout, ErrorSource::Upstream) => 504,
+        (ConnectNoRoute, _) | (_, ErrorSource::Upstream) => 502,
+        (ReadTimedout, ErrorSource::Downstream) => 408,
+        (WriteTimedout | WriteError | ReadError | ConnectionClosed, ErrorSource::Downstream) => 0,
+        (_, ErrorSource::Downstream) => 400,
+        (_, ErrorSource::Internal | ErrorSource::Unset) => 500,
+    }
+}
+
+fn status_class(status: u16) -> &'static str {
+    match status {
+        100..=199 => "1xx",
+        200..=299 => "2xx",
+        300..=399 => "3xx",
+        400..=499 => "4xx",
+        500..=599 => "5xx",
+        _ => "none",
+    }
+}

@@ -1,0 +1,81 @@
+//! What one request carries from phase to phase.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use chrono::{DateTime, Utc};
+
+use super::client_ip::ClientIp;
+use crate::auth::cookie::TokenFound;
+use crate::routes::RouteMatch;
+use crate::shutdown::InFlightGuard;
+
+/// State of one exchange. Made when the request's head is complete.
+pub struct Ctx {
+    /// Start of the request, for durations.
+    pub(super) started: Instant,
+    /// Start of the request, for the record (V9).
+    pub(super) at: DateTime<Utc>,
+    /// Path, decoded once as the app sees it.
+    pub(super) path: String,
+    /// Where the request came from.
+    pub(super) client: Option<ClientIp>,
+    /// What the path matched, at the start: a reload meanwhile changes nothing (V6 holds for routes too).
+    pub(super) route: Option<RouteMatch>,
+    /// The session token that came with the request (V6).
+    pub(super) token: TokenFound,
+    /// Identifies the exchange in the app's log and ours.
+    pub(super) request_id: String,
+    /// An upgrade or an event stream: silence is normal.
+    pub(super) tunnel: bool,
+    /// Servers tried so far.
+    pub(super) attempts: usize,
+    /// Bytes of the request body so far.
+    pub(super) body_bytes: u64,
+    /// Whether the exchange has been decided upon (V7).
+    pub(super) decided: bool,
+    /// Label of the request metrics.
+    pub(super) label: Label,
+    /// Keeps shutdown waiting.
+    _in_flight: InFlightGuard,
+}
+
+/// What a request counts under in `headcount_requests_total`.
+pub(super) enum Label {
+    /// The matched route, or none.
+    Route,
+    /// The visitors API.
+    Api,
+    /// Refused by the sidecar.
+    Refused,
+}
+
+impl Ctx {
+    pub(super) fn new(in_flight: InFlightGuard) -> Self {
+        Self {
+            started: Instant::now(),
+            at: Utc::now(),
+            path: String::new(),
+            client: None,
+            route: None,
+            token: TokenFound::None,
+            request_id: String::new(),
+            tunnel: false,
+            attempts: 0,
+            body_bytes: 0,
+            decided: false,
+            label: Label::Route,
+            _in_flight: in_flight,
+        }
+    }
+
+    /// Value of the `route` label: bounded by the number of routes.
+    pub(super) fn label(&self) -> Arc<str> {
+        match (&self.label, &self.route) {
+            (Label::Api, _) => "visitors_api".into(),
+            (Label::Refused, _) => "refused".into(),
+            (Label::Route, Some(found)) => found.route.name.clone(),
+            (Label::Route, None) => "none".into(),
+        }
+    }
+}

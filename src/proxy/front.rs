@@ -1,0 +1,118 @@
+//! In front of Pingora's proxy: a cap on open connections, and a deadline for a request's whole head.
+//!
+//! Pingora bounds neither: its header timeout is per read, so a client that sends one byte a minute stays
+//! for ever, and nothing limits how many do.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora_core::apps::{HttpServerApp, ReusedHttpStream, ServerApp};
+use pingora_core::protocols::Stream;
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::server::ShutdownWatch;
+use pingora_proxy::{HttpProxy, ProxyHttp};
+use tokio::sync::Semaphore;
+
+use crate::config::Limits;
+use crate::metrics::Metrics;
+
+tokio::task_local! {
+    /// Whether the request being read by this task has a complete head.
+    static HEAD_COMPLETE: Cell<bool>;
+}
+
+/// Called where the proxy begins with a request: its head is complete.
+pub(super) fn head_is_complete() {
+    let _ = HEAD_COMPLETE.try_with(|complete| complete.set(true));
+}
+
+/// Accepts connections for the proxy.
+pub struct Front<P> {
+    proxy: Arc<HttpProxy<P>>,
+    connections: Arc<Semaphore>,
+    header_timeout: Duration,
+    keepalive_timeout: Duration,
+    metrics: Arc<Metrics>,
+}
+
+impl<P> Front<P>
+where
+    P: ProxyHttp + Send + Sync + 'static,
+    P::CTX: Send + Sync + 'static,
+{
+    /// Puts the bounds of `limits` in front of `proxy`. All listeners share one cap.
+    pub fn new(proxy: HttpProxy<P>, limits: &Limits, metrics: Arc<Metrics>) -> Self {
+        Self {
+            proxy: Arc::new(proxy),
+            connections: Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS))),
+            header_timeout: limits.header_timeout,
+            keepalive_timeout: limits.keepalive_timeout,
+            metrics,
+        }
+    }
+
+    /// One request on a connection. `None` also when its head is not complete by `deadline`.
+    async fn request(
+        &self,
+        session: ServerSession,
+        shutdown: &ShutdownWatch,
+        deadline: Duration,
+    ) -> Option<ReusedHttpStream> {
+        HEAD_COMPLETE
+            .scope(Cell::new(false), async {
+                let mut exchange = std::pin::pin!(self.proxy.process_new_http(session, shutdown));
+                tokio::select! {
+                    biased;
+                    result = &mut exchange => return result,
+                    () = tokio::time::sleep(deadline) => {}
+                }
+                if HEAD_COMPLETE.with(Cell::get) { exchange.await } else { None }
+            })
+            .await
+    }
+}
+
+#[async_trait]
+impl<P> ServerApp for Front<P>
+where
+    P: ProxyHttp + Send + Sync + 'static,
+    P::CTX: Send + Sync + 'static,
+{
+    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let Ok(_permit) = self.connections.try_acquire() else {
+            self.metrics.connections_refused.inc();
+            return None;
+        };
+        self.metrics.connections.inc();
+        let _open = Open(&self.metrics);
+
+        let mut session = ServerSession::new_http1(stream);
+        session.set_keepalive(Some(self.header_timeout.as_secs().max(1)));
+        let mut result = self.request(session, shutdown, self.header_timeout).await;
+        while let Some((stream, settings)) = result.map(ReusedHttpStream::consume) {
+            let mut session = ServerSession::new_http1(stream);
+            if let Some(settings) = settings {
+                settings.apply_to_session(&mut session);
+            }
+            // The wait for the next request counts too, as its start cannot be seen from here.
+            let deadline = self.keepalive_timeout + self.header_timeout;
+            result = self.request(session, shutdown, deadline).await;
+        }
+        None
+    }
+
+    async fn cleanup(&self) {
+        self.proxy.http_cleanup().await;
+    }
+}
+
+/// Takes an ended connection out of the gauge, however it ends.
+struct Open<'a>(&'a Metrics);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.connections.dec();
+    }
+}

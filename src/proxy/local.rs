@@ -1,0 +1,118 @@
+//! Answers that the sidecar gives itself: the visitors API, and short error pages.
+
+use axum::body::{Body, to_bytes};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header};
+use pingora_core::Result;
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::Session;
+
+use super::{Ctx, Sidecar};
+use crate::api::Caller;
+
+/// Upper bound of an API answer: a page of `api.max_limit` visitors is far below.
+const MAX_ANSWER: usize = 4 * 1024 * 1024;
+
+impl Sidecar {
+    /// Lets the visitors API answer. Its work runs on the background runtime, where its connections live.
+    pub(super) async fn answer_locally(&self, session: &mut Session, ctx: &Ctx) -> Result<()> {
+        let response = match self.api_request(session) {
+            Some(request) => self.ask_api(request, ctx).await,
+            None => plain(StatusCode::BAD_REQUEST),
+        };
+        // A body sent to an API that takes none is not worth reading: the connection ends with the answer.
+        if !session.is_body_empty() {
+            session.set_keepalive(None);
+        }
+        write(session, response).await
+    }
+
+    async fn ask_api(&self, mut request: Request<Body>, ctx: &Ctx) -> Response<Bytes> {
+        let api = self.api.clone();
+        let authenticator = self.authenticator.clone();
+        let token = ctx.token.token().cloned();
+        let at = ctx.at;
+        let forwarded = self.forwarded(request.headers(), ctx);
+        let work = self.background.spawn(async move {
+            let mut caller = Caller { headers: forwarded, ..Caller::default() };
+            if let Some(token) = token {
+                match authenticator.resolve(&token, at).await {
+                    Ok(found) => caller.session = found,
+                    Err(_) => caller.unavailable = true,
+                }
+            }
+            request.extensions_mut().insert(caller);
+            let (head, body) = api.call(request).await.into_parts();
+            let body = to_bytes(body, MAX_ANSWER).await.unwrap_or_default();
+            Response::from_parts(head, body)
+        });
+        match work.await {
+            Ok(response) => response,
+            Err(error) => {
+                tracing::error!(error = %error, "the visitors API failed");
+                plain(StatusCode::INTERNAL_SERVER_ERROR)
+            }
+        }
+    }
+
+    /// The request as the API takes it; `None` when its target is no URI.
+    fn api_request(&self, session: &Session) -> Option<Request<Body>> {
+        let head = session.req_header();
+        let mut request = Request::builder()
+            .method(head.method.clone())
+            .uri(std::str::from_utf8(head.raw_path()).ok()?)
+            .body(Body::empty())
+            .ok()?;
+        *request.headers_mut() = head.headers.clone();
+        Some(request)
+    }
+}
+
+/// The path of a request's target, without the query.
+pub(super) fn path_of(request: &RequestHeader) -> &str {
+    request.uri.path()
+}
+
+/// Bytes of the request's head as sent.
+pub(super) fn head_bytes(session: &Session) -> usize {
+    session.as_downstream().as_http1().map_or(0, |session| session.get_headers_raw_bytes().len())
+}
+
+/// A short page for a status that the sidecar answers with itself. The connection ends with it.
+pub(super) async fn respond_error(session: &mut Session, status: u16) -> Result<()> {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let written = session.response_written().is_some_and(|response| !response.status.is_informational());
+    if written {
+        return Ok(());
+    }
+    session.set_keepalive(None);
+    write(session, plain(status)).await
+}
+
+fn plain(status: StatusCode) -> Response<Bytes> {
+    let reason = status.canonical_reason().unwrap_or("Error");
+    let text = format!("{} {reason}\n", status.as_u16());
+    let mut response = Response::new(Bytes::from(text));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn write(session: &mut Session, response: Response<Bytes>) -> Result<()> {
+    let (head, body) = response.into_parts();
+    let mut header = ResponseHeader::build(head.status, Some(head.headers.len() + 2))?;
+    for (name, value) in &head.headers {
+        header.append_header(name.clone(), value.clone())?;
+    }
+    if !head.headers.contains_key(header::CONTENT_LENGTH) {
+        header.insert_header(header::CONTENT_LENGTH, body.len())?;
+    }
+    let empty = body.is_empty() || session.req_header().method == http::Method::HEAD;
+    session.write_response_header(Box::new(header), empty).await?;
+    if !empty {
+        session.write_response_body(Some(body), true).await?;
+    }
+    Ok(())
+}

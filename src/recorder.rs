@@ -1,0 +1,129 @@
+//! Step 5, record: the handle that the request path holds. It never waits: what does not fit is dropped and
+//! counted (promise 1).
+//!
+//! A view whose visitor is known goes straight to presence (5a) and writer (5b). A view whose token was not
+//! in the cache goes to a worker that looks it up after the response, and does not hold up the others.
+
+mod resolve;
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::auth::BrowserSession;
+use crate::ids::{CommunityId, SessionToken};
+use crate::metrics::{Dropped, Metrics};
+use crate::page_view::PageView;
+use crate::presence::worker::PresenceHandle;
+use crate::routes::CommunityRef;
+use crate::writer::Writer;
+use crate::writer::batch::RecordedView;
+
+pub use resolve::Resolver;
+
+/// An accepted page view, and what the request said of its visitor.
+#[derive(Debug)]
+pub struct Visit {
+    /// What was seen.
+    pub view: PageView,
+    /// Whose it is.
+    pub who: Who,
+}
+
+/// What is known of a visitor when the view is accepted.
+#[derive(Debug)]
+pub enum Who {
+    /// The session, from the cache.
+    Session(Arc<BrowserSession>),
+    /// Only the token: to be looked up.
+    Token(SessionToken),
+}
+
+/// Takes page views, and gives them to presence and writer.
+#[derive(Clone)]
+pub struct Recorder {
+    unresolved: mpsc::Sender<Message>,
+    destinations: Destinations,
+    metrics: Arc<Metrics>,
+}
+
+/// Where a view with a known visitor goes. Either may be switched off.
+#[derive(Clone)]
+pub struct Destinations {
+    /// Who is here now.
+    pub presence: Option<PresenceHandle>,
+    /// The app's tables.
+    pub writer: Option<Writer>,
+    /// Counts what does not fit.
+    pub metrics: Arc<Metrics>,
+}
+
+enum Message {
+    Visit(Box<Visit>),
+    Flush(oneshot::Sender<()>),
+}
+
+impl Recorder {
+    /// The handle, and the worker that must be run for it.
+    pub fn new(
+        destinations: Destinations,
+        resolver: Resolver,
+        capacity: usize,
+        metrics: Arc<Metrics>,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let (unresolved, queue) = mpsc::channel(capacity);
+        let worker = resolve::run(queue, resolver, destinations.clone(), metrics.clone());
+        (Self { unresolved, destinations, metrics }, worker)
+    }
+
+    /// Records a view. Never waits.
+    pub fn record(&self, visit: Visit) {
+        match (visit.who, &visit.view.community) {
+            (Who::Session(session), None) => self.destinations.deliver(visit.view, session, None),
+            (Who::Session(session), Some(CommunityRef::Id(id))) => {
+                let community = Some(id.clone());
+                self.destinations.deliver(visit.view, session, community);
+            }
+            (who, _) => {
+                let message = Message::Visit(Box::new(Visit { view: visit.view, who }));
+                if self.unresolved.try_send(message).is_err() {
+                    self.metrics.dropped(Dropped::RecorderQueueFull);
+                }
+            }
+        }
+        let waiting = self.unresolved.max_capacity() - self.unresolved.capacity();
+        #[expect(clippy::cast_precision_loss, reason = "a queue length")]
+        self.metrics.recorder_queue_views.with_label_values(&["recorder"]).set(waiting as f64);
+    }
+
+    /// Waits until every view recorded before has been looked up and handed on, and presence and writer have
+    /// finished with what they had.
+    pub async fn flush(&self) {
+        let (done, finished) = oneshot::channel();
+        if self.unresolved.send(Message::Flush(done)).await.is_ok() {
+            let _ = finished.await;
+        }
+        if let Some(presence) = &self.destinations.presence {
+            presence.flush().await;
+        }
+        if let Some(writer) = &self.destinations.writer {
+            writer.flush().await;
+        }
+    }
+}
+
+impl Destinations {
+    fn deliver(&self, view: PageView, session: Arc<BrowserSession>, community: Option<CommunityId>) {
+        self.metrics.page_views_counted.inc();
+        if let (Some(presence), Some(community)) = (&self.presence, &community)
+            && presence.touch(community.clone(), session.user_id.clone()).is_err()
+        {
+            self.metrics.dropped(Dropped::PresenceQueueFull);
+        }
+        if let Some(writer) = &self.writer
+            && writer.write(RecordedView { view, session, community }).is_err()
+        {
+            self.metrics.dropped(Dropped::WriterQueueFull);
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The writer's worker: collects batches and applies them, one after the other.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::Message;
+use super::batch::{Batch, BatchLimits};
+use crate::metrics::{Dropped, Metrics};
+use crate::store::{Store, StoreError};
+
+pub(super) struct Worker {
+    queue: mpsc::Receiver<Message>,
+    /// Bytes of the views queued or in the batch at hand.
+    bytes: Arc<AtomicUsize>,
+    limits: BatchLimits,
+    store: Arc<dyn Store>,
+    metrics: Arc<Metrics>,
+}
+
+/// Why a batch was closed.
+enum Closed {
+    /// Full or old enough.
+    Due,
+    /// Somebody waits for it.
+    Flush(oneshot::Sender<()>),
+    /// Every handle is gone.
+    End,
+}
+
+impl Worker {
+    pub(super) fn new(
+        queue: mpsc::Receiver<Message>,
+        bytes: Arc<AtomicUsize>,
+        limits: BatchLimits,
+        store: Arc<dyn Store>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { queue, bytes, limits, store, metrics }
+    }
+
+    pub(super) async fn run(mut self) {
+        loop {
+            let (batch, closed) = self.collect().await;
+            if !batch.views.is_empty() {
+                let weight: usize = batch.views.iter().map(super::RecordedView::weight).sum();
+                self.apply(batch).await;
+                // Only now is the memory free again.
+                let left = self.bytes.fetch_sub(weight, Ordering::Relaxed) - weight;
+                show_queue(&self.metrics, self.queue.len(), left);
+            }
+            match closed {
+                Closed::Due => {}
+                Closed::Flush(done) => {
+                    let _ = done.send(());
+                }
+                Closed::End => break,
+            }
+        }
+    }
+
+    /// Waits for views until the batch is full, or its first view has waited long enough.
+    async fn collect(&mut self) -> (Batch, Closed) {
+        let mut batch = Batch::default();
+        let mut bytes = 0;
+        let mut due: Option<Instant> = None;
+        loop {
+            let message = tokio::select! {
+                biased;
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    return (batch, Closed::Due);
+                }
+                message = self.queue.recv() => message,
+            };
+            match message {
+                Some(Message::View(view)) => {
+                    bytes += view.weight();
+                    batch.views.push(*view);
+                    if batch.views.len() >= self.limits.views || bytes >= self.limits.bytes {
+                        return (batch, Closed::Due);
+                    }
+                    due.get_or_insert_with(|| Instant::now() + self.limits.age);
+                }
+                Some(Message::Flush(done)) => return (batch, Closed::Flush(done)),
+                None => return (batch, Closed::End),
+            }
+        }
+    }
+
+    /// Applies a batch, however long the database is away. A batch that is refused for good is halved until
+    /// the refused row is found; that row is given up and counted, the rest lands (W1).
+    async fn apply(&self, batch: Batch) {
+        let mut pending = vec![batch];
+        while let Some(mut batch) = pending.pop() {
+            match self.apply_retrying(&batch).await {
+                Ok(()) => {}
+                Err(error) if batch.views.len() == 1 => {
+                    tracing::warn!(error = %error, "a page view was refused by the database and is given up");
+                    self.metrics.dropped(Dropped::Refused);
+                }
+                Err(_) => {
+                    let later = batch.views.split_off(batch.views.len() / 2);
+                    pending.push(Batch { views: later });
+                    pending.push(batch);
+                }
+            }
+        }
+    }
+
+    /// Tries until the database takes or refuses the batch.
+    async fn apply_retrying(&self, batch: &Batch) -> Result<(), Refused> {
+        let mut delays = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(100))
+            .with_max_delay(Duration::from_secs(5))
+            .with_jitter()
+            .without_max_times()
+            .build();
+        let mut failing_since: Option<Instant> = None;
+        loop {
+            let start = Instant::now();
+            let error = match self.store.apply(batch).await {
+                Ok(()) => {
+                    self.applied(batch, start.elapsed());
+                    if let Some(since) = failing_since {
+                        let seconds = since.elapsed().as_secs();
+                        tracing::info!(seconds, "the database takes page views again");
+                    }
+                    return Ok(());
+                }
+                Err(StoreError::Unavailable(error)) => error,
+                Err(error) => return Err(Refused(error)),
+            };
+            let error = StoreError::Unavailable(error);
+            self.metrics.database_up.set(0);
+            self.metrics.apply_retries.with_label_values(&[error.class()]).inc();
+            if failing_since.is_none() {
+                failing_since = Some(start);
+                tracing::warn!(error = %cause(&error), "the database does not take page views; trying again");
+            }
+            sleep(delays.next().unwrap_or(Duration::from_secs(5))).await;
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "counts and seconds")]
+    fn applied(&self, batch: &Batch, took: Duration) {
+        self.metrics.database_up.set(1);
+        self.metrics.batch_rows.observe(batch.views.len() as f64);
+        self.metrics.apply_duration.observe(took.as_secs_f64());
+        self.metrics.applied_views.inc_by(batch.views.len() as u64);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.metrics.last_apply.set(now.as_secs_f64());
+    }
+}
+
+/// The database will never take this batch.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", cause(.0))]
+struct Refused(StoreError);
+
+/// An error with its causes, in one line.
+fn cause(error: &StoreError) -> String {
+    use std::error::Error as _;
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a queue length")]
+pub(super) fn show_queue(metrics: &Metrics, views: usize, bytes: usize) {
+    metrics.recorder_queue_views.with_label_values(&["writer"]).set(views as f64);
+    metrics.recorder_queue_bytes.set(bytes as f64);
+}
