@@ -59,10 +59,12 @@ search_param = 'q'
 /// Compiled once for the property tests.
 static TABLE: LazyLock<RouteTable> = LazyLock::new(|| table(COMMUNITIES));
 
+#[expect(clippy::unnecessary_wraps, reason = "compared with optional communities")]
 fn id(text: &str) -> Option<CommunityRef> {
     Some(CommunityRef::Id(CommunityId::from(text)))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "compared with optional communities")]
 fn slug(text: &str) -> Option<CommunityRef> {
     Some(CommunityRef::Slug(text.into()))
 }
