@@ -6,6 +6,8 @@
 pub mod config;
 pub mod ids;
 
+// 1 receive
+pub mod proxy;
 // 2 match
 pub mod routes;
 // 3 identify

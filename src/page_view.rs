@@ -1,7 +1,13 @@
 //! Step 4, decide: whether one exchange of request and response is a page view, and if not, why not.
 //!
-//! [`PageView::from_exchange`] is a pure function of what the proxy saw; no I/O, no clock.
+//! [`PageView::from_exchange`] is a pure function of what the proxy saw; no I/O, no clock. It decides at the
+//! response head, so that a body that streams for a minute, or that the client gives up on, counts once (V7),
+//! and the view belongs to whoever sent the request, whatever the response does to the session (V6).
+//!
+//! `checks` has the rules, `text` makes what clients send fit to be written down, [`device`] reads user
+//! agents.
 
+mod checks;
 pub mod device;
 mod text;
 
@@ -10,9 +16,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use http::{HeaderMap, Method, StatusCode};
+use http::header::{REFERER, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use serde::{Deserialize, Serialize};
 
-use crate::config::{IpPrecision, ReferrerPrecision};
+use crate::config::{IpPrecision, Privacy, Record, ReferrerPrecision};
 use crate::routes::{CommunityRef, RouteMatch};
 
 /// One request and the head of its response, as the proxy saw them.
@@ -57,10 +65,50 @@ pub struct Policy {
     pub referrer: ReferrerPrecision,
     /// Keep the user agent's text.
     pub user_agent: bool,
+    /// Who is a robot.
+    pub bots: device::BotList,
 }
 
-/// A page view: somebody with a session looked at a page.
-#[derive(Debug, Clone, PartialEq)]
+impl Policy {
+    /// Takes the parts of the configuration that matter here, and compiles the list of robots. Once per
+    /// configuration: it takes milliseconds.
+    pub fn new(record: &Record, privacy: &Privacy) -> Self {
+        Self {
+            unmatched: record.unmatched,
+            query_allow: privacy.query_allow.clone(),
+            ip_address: privacy.ip_address,
+            referrer: privacy.referrer,
+            user_agent: privacy.user_agent,
+            bots: device::BotList::default(),
+        }
+    }
+}
+
+/// A page view that no proxy can see, as the page itself reports it (V5): navigation within a single-page
+/// app. There is no response to judge.
+#[derive(Debug, Clone, Copy)]
+pub struct Beacon<'a> {
+    /// Path of the page, decoded once.
+    pub path: &'a str,
+    /// Its raw query without `?`.
+    pub query: Option<&'a str>,
+    /// The page's referrer, as the script gives it.
+    pub referrer: Option<&'a [u8]>,
+    /// Headers of the reporting request.
+    pub request: &'a HeaderMap,
+    /// What the path matched.
+    pub route: Option<&'a RouteMatch>,
+    /// Whether the request carried a well-formed session token.
+    pub has_token: bool,
+    /// The client's address.
+    pub client_ip: Option<IpAddr>,
+    /// Start of the reporting request.
+    pub at: DateTime<Utc>,
+}
+
+/// A page view: somebody with a session looked at a page. Never holds the token. All texts are valid UTF-8
+/// without NUL (W2, W3).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PageView {
     /// Start of the request, UTC.
     pub at: DateTime<Utc>,
@@ -106,11 +154,11 @@ pub enum NotCounted {
     Upgrade,
     /// 206 (V2).
     Partial,
-    /// 3xx other than a 304 on a navigation (V2).
+    /// 3xx other than 304 (V2).
     Redirect,
     /// 4xx and 5xx (V2).
     Error,
-    /// Any other status that is not 200.
+    /// Any other status that is not 200; a 304 where requests are counted, not pages.
     Status,
     /// Prefetch or prerender (V3).
     Prefetch,
@@ -180,6 +228,69 @@ impl PageView {
     /// Longest URL, referrer and search query kept, in bytes each.
     pub const MAX_TEXT: usize = 2000;
 
+    /// Decides whether an exchange is a page view. The cheap checks come first; the user agent, which is
+    /// not cheap, last.
+    pub fn from_exchange(exchange: &Exchange<'_>, policy: &Policy) -> Result<Self, NotCounted> {
+        checks::who(
+            exchange.route,
+            exchange.has_token,
+            exchange.counted_elsewhere,
+            policy,
+        )?;
+        checks::what(exchange)?;
+        let page = Beacon {
+            path: exchange.path,
+            query: exchange.query,
+            referrer: exchange.request.get(REFERER).map(HeaderValue::as_bytes),
+            request: exchange.request,
+            route: exchange.route,
+            has_token: exchange.has_token,
+            client_ip: exchange.client_ip,
+            at: exchange.started_at,
+        };
+        let view = Self::describe(&page, policy)?;
+        Ok(Self {
+            status: exchange.status.as_u16(),
+            duration_ms: u32::try_from(exchange.duration.as_millis()).unwrap_or(u32::MAX),
+            ..view
+        })
+    }
+
+    /// Decides whether a reported view counts: the rules about who looks apply, those about the exchange
+    /// have nothing to apply to. The view has status 200 and took no time.
+    pub fn from_beacon(beacon: &Beacon<'_>, policy: &Policy) -> Result<Self, NotCounted> {
+        checks::who(beacon.route, beacon.has_token, false, policy)?;
+        Self::describe(beacon, policy)
+    }
+
+    fn describe(page: &Beacon<'_>, policy: &Policy) -> Result<Self, NotCounted> {
+        let user_agent = text::user_agent(page.request.get(USER_AGENT));
+        let device = policy.bots.examine(&user_agent).ok_or(NotCounted::Bot)?;
+        let route = page.route.map(|matched| &*matched.route);
+        Ok(Self {
+            at: page.at,
+            url: text::url(page.path, page.query, &policy.query_allow),
+            route: route.map(|route| Arc::clone(&route.name)),
+            page_type: route.map(|route| Arc::clone(&route.page_type)),
+            community: page.route.and_then(|matched| matched.community.clone()),
+            referrer: page
+                .referrer
+                .and_then(|referrer| text::referrer(referrer, policy.referrer, &policy.query_allow)),
+            search_query: route
+                .and_then(|route| route.search_param.as_deref())
+                .and_then(|param| text::search_query(page.query?, param)),
+            status: StatusCode::OK.as_u16(),
+            duration_ms: 0,
+            client_ip: text::ip(page.client_ip, policy.ip_address),
+            user_agent: if policy.user_agent {
+                user_agent
+            } else {
+                String::new()
+            },
+            device,
+        })
+    }
+
     /// Bytes this view holds, near enough to bound a queue by: its texts and a constant.
     pub fn weight(&self) -> usize {
         size_of::<Self>()
@@ -187,5 +298,11 @@ impl PageView {
             + self.referrer.as_ref().map_or(0, String::len)
             + self.search_query.as_ref().map_or(0, String::len)
             + self.user_agent.len()
+            + self.device.browser.len()
+            + self.device.os.len()
+            + self.device.device.len()
     }
 }
+
+#[cfg(test)]
+mod tests;

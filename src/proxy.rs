@@ -41,6 +41,7 @@ pub use upstream::Upstreams;
 
 use client_ip::client_ip;
 use ctx::Label;
+use headers::{HeaderEdits, Received};
 use limits::{Head, Refusal};
 
 /// A request body from this size on is sent on a connection of its own: app servers (gunicorn) close a
@@ -65,6 +66,8 @@ pub struct Sidecar {
     pub policy: Policy,
     /// Step 5.
     pub recorder: Recorder,
+    /// Whether anything is recorded; sidecars nearer to the app then leave it to this one (V8).
+    pub is_recording: bool,
     /// Step 6.
     pub api: Arc<Api>,
     /// Where the API's work runs: a runtime that outlives Pingora's, as connections are made there.
@@ -107,7 +110,8 @@ impl ProxyHttp for Sidecar {
         let request = session.req_header();
         ctx.path = decode_path(request.raw_path()).into_owned();
         let peer = session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
-        ctx.client = Some(client_ip(peer, &request.headers, &self.limits.trusted_proxies));
+        ctx.client = client_ip(peer, &request.headers, &self.limits.trusted_proxies);
+        ctx.tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
         ctx.token = session_token(
             &request.headers,
             &self.session.cookie,
@@ -161,7 +165,13 @@ impl ProxyHttp for Sidecar {
         upstream: &mut RequestHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
-        self.forward_headers(session, upstream, ctx)?;
+        let edits = self.edits(session.req_header(), ctx);
+        for name in edits.remove {
+            upstream.remove_header(&name);
+        }
+        for (name, value) in edits.set {
+            upstream.insert_header(name, value)?;
+        }
         if has_large_body(upstream) {
             upstream.insert_header(header::CONNECTION, "close")?;
         }
@@ -248,6 +258,18 @@ impl Sidecar {
         local::respond_error(session, refusal.status()).await
     }
 
+    /// The changes to a request's headers on their way to the app.
+    fn edits(&self, request: &RequestHeader, ctx: &Ctx) -> HeaderEdits {
+        let received = Received {
+            client: &ctx.client,
+            tls: ctx.tls,
+            authority: request.uri.authority().map(http::uri::Authority::as_str),
+            recording: self.is_recording,
+            new_request_id: &ctx.request_id,
+        };
+        headers::upstream_edits(&request.headers, &received)
+    }
+
     /// Steps 3 to 5: who, whether, and off to the recorder.
     async fn decide(&self, session: &Session, response: &ResponseHeader, ctx: &Ctx) {
         let request = session.req_header();
@@ -260,8 +282,8 @@ impl Sidecar {
             response: &response.headers,
             route: ctx.route.as_ref(),
             has_token: ctx.token.token().is_some(),
-            counted_elsewhere: self.is_counted_elsewhere(request, ctx),
-            client_ip: ctx.client.as_ref().and_then(|client| client.ip),
+            counted_elsewhere: headers::recorded_elsewhere(&request.headers, &ctx.client),
+            client_ip: ctx.client.ip,
             started_at: ctx.at,
             duration: ctx.started.elapsed(),
         };

@@ -1,20 +1,28 @@
 //! Step 2, match: which route a path belongs to, and which community it names.
 //!
-//! Patterns come from route files and see the path only, decoded once as the app sees it. All patterns are
-//! compiled into one [`regex::RegexSet`]; the first match in file order wins. Pure: reading the files is
-//! `reload`'s, turning a slug into an id is `community`'s at the edge.
+//! Patterns come from route files ([`file`]) and see the path only, decoded once as the app sees it
+//! ([`decode_path`]). All are compiled into one [`RouteTable`]; the first match in file order wins.
+//! [`Explanation`] tells the same to a human. Pure: reading the files is `reload`'s, turning a slug into an
+//! id is done where there is a database.
 
-pub mod community;
+mod explain;
+mod file;
+mod path;
 pub mod pattern;
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::CommunityId;
 
-pub use pattern::{RouteError, RouteFile, RouteTable};
+pub use explain::{Explanation, Tried};
+pub use file::{RouteError, RouteFile};
+pub use path::decode_path;
+pub use pattern::RouteTable;
 
 /// What a request's path matched.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteMatch {
     /// The route.
     pub route: Arc<Route>,
@@ -36,7 +44,7 @@ pub struct Route {
 }
 
 /// What is recorded of requests that match a route.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Track {
     /// Nothing.
@@ -49,10 +57,11 @@ pub enum Track {
 }
 
 /// A community as a path names it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum CommunityRef {
-    /// By primary key.
+    /// By primary key, in the form that the app prints: no leading zeros, UUIDs in lower case.
     Id(CommunityId),
-    /// By slug; `community` looks it up.
+    /// By slug, to be looked up.
     Slug(Arc<str>),
 }

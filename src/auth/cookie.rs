@@ -1,1 +1,112 @@
-//! Cookies.
+//! Finds the session token among a request's cookies, and checks its form (I1, I7). Pure.
+//!
+//! It reads cookies as Django's `parse_cookie` does, so that the sidecar and the app always see the same
+//! token. Several `Cookie` headers count as one, joined by `; ` as HTTP/2 has it; `proxy::headers` passes
+//! them on in that form, because app servers differ (gunicorn joins by `,`, ASGI by `; `). Whether a token
+//! means anybody is not known here.
+
+use std::borrow::Cow;
+
+use http::HeaderMap;
+use http::header::COOKIE;
+
+use crate::ids::SessionToken;
+
+/// What the cookies of one request say of its session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenFound {
+    /// No such cookie, or an empty one: nobody.
+    None,
+    /// Something that cannot be a token: nobody, without asking the database (I1).
+    Malformed,
+    /// A token of the right form.
+    Token(SessionToken),
+}
+
+impl TokenFound {
+    /// The token, where there is one.
+    pub fn token(&self) -> Option<&SessionToken> {
+        match self {
+            Self::Token(token) => Some(token),
+            Self::None | Self::Malformed => None,
+        }
+    }
+}
+
+/// The token in the cookie called `name` (case matters). Of several such cookies the last counts, even when
+/// it is empty: that is the one the app sees. A token has `min_len` to `max_len` characters out of
+/// `[A-Za-z0-9._~:+/=-]`, which covers Django's session keys, URL-safe random strings, UUIDs and JWTs.
+pub fn session_token(headers: &HeaderMap, name: &str, min_len: usize, max_len: usize) -> TokenFound {
+    let mut last = None;
+    for header in headers.get_all(COOKIE) {
+        for chunk in header.as_bytes().split(|&byte| byte == b';') {
+            if let Some(value) = value_of(chunk, name) {
+                last = Some(value);
+            }
+        }
+    }
+    let Some(value) = last else {
+        return TokenFound::None;
+    };
+    // An escaped character takes at most four, and quotes two: nothing longer can become short enough.
+    if value.len() > max_len.saturating_mul(4).saturating_add(2) {
+        return TokenFound::Malformed;
+    }
+    let token = unquote(value);
+    if token.is_empty() {
+        return TokenFound::None;
+    }
+    let right_length = (min_len..=max_len).contains(&token.len());
+    match std::str::from_utf8(&token) {
+        Ok(text) if right_length && token.iter().copied().all(is_token_byte) => {
+            TokenFound::Token(SessionToken::new(text))
+        }
+        _ => TokenFound::Malformed,
+    }
+}
+
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"._~:+/=-".contains(&byte)
+}
+
+/// The value of `name=value`, if that is the name. Without `=` it is a value without a name.
+fn value_of<'c>(chunk: &'c [u8], name: &str) -> Option<&'c [u8]> {
+    let equals = chunk.iter().position(|&byte| byte == b'=')?;
+    let (key, value) = (&chunk[..equals], &chunk[equals + 1..]);
+    (trim(key) == name.as_bytes()).then(|| trim(value))
+}
+
+/// Python's `str.strip`, as far as UTF-8 allows.
+fn trim(bytes: &[u8]) -> &[u8] {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.trim().as_bytes(),
+        Err(_) => bytes.trim_ascii(),
+    }
+}
+
+/// Python's `http.cookies._unquote`: within double quotes, `\ooo` is an octal byte and `\x` is `x`.
+fn unquote(value: &[u8]) -> Cow<'_, [u8]> {
+    let [b'"', quoted @ .., b'"'] = value else {
+        return Cow::Borrowed(value);
+    };
+    if !quoted.contains(&b'\\') {
+        return Cow::Borrowed(quoted);
+    }
+    let mut plain = Vec::with_capacity(quoted.len());
+    let mut rest = quoted;
+    while let Some((&byte, after)) = rest.split_first() {
+        let (byte, after) = match (byte, after) {
+            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..]) => {
+                ((a - b'0') * 64 + (b - b'0') * 8 + (c - b'0'), after)
+            }
+            (b'\\', [escaped, after @ ..]) => (*escaped, after),
+            unescaped => unescaped,
+        };
+        plain.push(byte);
+        rest = after;
+    }
+    Cow::Owned(plain)
+}
+
+#[cfg(test)]
+mod tests;

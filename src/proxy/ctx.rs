@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 
+use uuid::Uuid;
+
 use super::client_ip::ClientIp;
 use crate::auth::cookie::TokenFound;
 use crate::routes::RouteMatch;
@@ -19,12 +21,14 @@ pub struct Ctx {
     /// Path, decoded once as the app sees it.
     pub(super) path: String,
     /// Where the request came from.
-    pub(super) client: Option<ClientIp>,
+    pub(super) client: ClientIp,
+    /// Whether it came over TLS.
+    pub(super) tls: bool,
     /// What the path matched, at the start: a reload meanwhile changes nothing (V6 holds for routes too).
     pub(super) route: Option<RouteMatch>,
     /// The session token that came with the request (V6).
     pub(super) token: TokenFound,
-    /// Identifies the exchange in the app's log and ours.
+    /// Identifies the exchange in the app's log and ours, where the client brought no believable id.
     pub(super) request_id: String,
     /// An upgrade or an event stream: silence is normal.
     pub(super) tunnel: bool,
@@ -56,10 +60,11 @@ impl Ctx {
             started: Instant::now(),
             at: Utc::now(),
             path: String::new(),
-            client: None,
+            client: ClientIp::default(),
+            tls: false,
             route: None,
             token: TokenFound::None,
-            request_id: String::new(),
+            request_id: Uuid::now_v7().to_string(),
             tunnel: false,
             attempts: 0,
             body_bytes: 0,

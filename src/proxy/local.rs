@@ -2,7 +2,7 @@
 
 use axum::body::{Body, to_bytes};
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, header};
+use http::{HeaderMap, Request, Response, StatusCode, header};
 use pingora_core::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
@@ -17,7 +17,12 @@ impl Sidecar {
     /// Lets the visitors API answer. Its work runs on the background runtime, where its connections live.
     pub(super) async fn answer_locally(&self, session: &mut Session, ctx: &Ctx) -> Result<()> {
         let response = match self.api_request(session) {
-            Some(request) => self.ask_api(request, ctx).await,
+            Some(request) => {
+                let head = session.req_header();
+                let mut forwarded = head.headers.clone();
+                self.edits(head, ctx).apply(&mut forwarded);
+                self.ask_api(request, forwarded, ctx).await
+            }
             None => plain(StatusCode::BAD_REQUEST),
         };
         // A body sent to an API that takes none is not worth reading: the connection ends with the answer.
@@ -27,12 +32,11 @@ impl Sidecar {
         write(session, response).await
     }
 
-    async fn ask_api(&self, mut request: Request<Body>, ctx: &Ctx) -> Response<Bytes> {
+    async fn ask_api(&self, mut request: Request<Body>, forwarded: HeaderMap, ctx: &Ctx) -> Response<Bytes> {
         let api = self.api.clone();
         let authenticator = self.authenticator.clone();
         let token = ctx.token.token().cloned();
         let at = ctx.at;
-        let forwarded = self.forwarded(request.headers(), ctx);
         let work = self.background.spawn(async move {
             let mut caller = Caller { headers: forwarded, ..Caller::default() };
             if let Some(token) = token {

@@ -1,0 +1,306 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const TRUSTED: bool = true;
+const UNTRUSTED: bool = false;
+
+struct Request {
+    headers: HeaderMap,
+    client: ClientIp,
+    tls: bool,
+    authority: Option<&'static str>,
+    recording: bool,
+}
+
+fn request(trusted: bool, headers: &[(&str, &str)]) -> Request {
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+        map.append(name, HeaderValue::from_str(value).unwrap());
+    }
+    let ips: &[&str] = if trusted {
+        &["203.0.113.9", "10.0.0.1"]
+    } else {
+        &["203.0.113.9"]
+    };
+    let chain: Vec<_> = ips.iter().map(|ip| ip.parse().unwrap()).collect();
+    Request {
+        headers: map,
+        client: ClientIp {
+            ip: chain.first().copied(),
+            peer_trusted: trusted,
+            chain,
+        },
+        tls: false,
+        authority: None,
+        recording: true,
+    }
+}
+
+impl Request {
+    fn upstream(&self) -> HeaderMap {
+        let received = Received {
+            client: &self.client,
+            tls: self.tls,
+            authority: self.authority,
+            recording: self.recording,
+            new_request_id: "new-id",
+        };
+        let mut headers = self.headers.clone();
+        upstream_edits(&self.headers, &received).apply(&mut headers);
+        headers
+    }
+
+    fn value(&self, name: &str) -> Option<String> {
+        let headers = self.upstream();
+        let values: Vec<_> = headers
+            .get_all(name)
+            .iter()
+            .map(|value| value.to_str().unwrap())
+            .collect();
+        assert!(values.len() < 2, "{name}: {values:?}");
+        values.first().map(ToString::to_string)
+    }
+}
+
+#[test]
+fn the_app_learns_what_a_good_reverse_proxy_tells() {
+    let mut plain = request(UNTRUSTED, &[("host", "site.example"), ("accept", "*/*")]);
+    let expected = [
+        ("host", "site.example"),
+        ("accept", "*/*"),
+        ("x-forwarded-for", "203.0.113.9"),
+        ("x-real-ip", "203.0.113.9"),
+        ("x-forwarded-proto", "http"),
+        ("x-forwarded-host", "site.example"),
+        ("x-request-id", "new-id"),
+        ("x-headcount-recorded", "1"),
+    ];
+    for (name, value) in expected {
+        assert_eq!(plain.value(name).as_deref(), Some(value), "{name}");
+    }
+    assert_eq!(plain.upstream().len(), expected.len());
+    plain.tls = true;
+    plain.authority = Some("h2.example");
+    assert_eq!(plain.value("x-forwarded-proto").as_deref(), Some("https"));
+    assert_eq!(plain.value("x-forwarded-host").as_deref(), Some("h2.example"));
+}
+
+#[test]
+fn what_an_untrusted_client_claims_is_replaced() {
+    let lies = request(
+        UNTRUSTED,
+        &[
+            ("host", "site.example"),
+            ("x-forwarded-for", "127.0.0.1"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("x-real-ip", "127.0.0.1"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "evil.example"),
+            ("x-request-id", "client-id"),
+        ],
+    );
+    for (name, value) in [
+        ("x-forwarded-for", "203.0.113.9"),
+        ("x-real-ip", "203.0.113.9"),
+        ("x-forwarded-proto", "http"),
+        ("x-forwarded-host", "site.example"),
+        ("x-request-id", "new-id"),
+    ] {
+        assert_eq!(lies.value(name).as_deref(), Some(value), "{name}");
+    }
+}
+
+#[test]
+fn what_a_trusted_proxy_says_is_kept() {
+    let through = request(
+        TRUSTED,
+        &[
+            ("host", "internal"),
+            ("x-forwarded-for", "6.6.6.6, 203.0.113.9"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "site.example"),
+            ("x-forwarded-port", "443"),
+            ("x-request-id", "lb-0190a1b2/7"),
+            ("x-auth-request-user", "alice"),
+        ],
+    );
+    for (name, value) in [
+        // Without what the client made up, with the peer.
+        ("x-forwarded-for", "203.0.113.9, 10.0.0.1"),
+        ("x-real-ip", "203.0.113.9"),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-host", "site.example"),
+        ("x-forwarded-port", "443"),
+        ("x-request-id", "lb-0190a1b2/7"),
+        ("x-auth-request-user", "alice"),
+        ("host", "internal"),
+    ] {
+        assert_eq!(through.value(name).as_deref(), Some(value), "{name}");
+    }
+}
+
+#[test]
+fn a_trusted_proxys_malformed_word_is_not_kept() {
+    for id in ["", "a b", "a,b", "<script>", "a;b", &"x".repeat(129)] {
+        let request = request(TRUSTED, &[("x-request-id", id)]);
+        assert_eq!(request.value("x-request-id").as_deref(), Some("new-id"), "{id}");
+    }
+    let two = request(TRUSTED, &[("x-request-id", "a"), ("x-request-id", "b")]);
+    assert_eq!(two.value("x-request-id").as_deref(), Some("new-id"));
+    assert_eq!(
+        request(TRUSTED, &[("x-request-id", &"x".repeat(128))]).value("x-request-id"),
+        Some("x".repeat(128))
+    );
+    for scheme in ["HTTPS", "ftp", "https, http", "https\"", ""] {
+        let request = request(TRUSTED, &[("x-forwarded-proto", scheme)]);
+        assert_eq!(
+            request.value("x-forwarded-proto").as_deref(),
+            Some("http"),
+            "{scheme}"
+        );
+    }
+    for host in ["a.example, b.example", "evil/x", ""] {
+        let request = request(TRUSTED, &[("host", "site.example"), ("x-forwarded-host", host)]);
+        assert_eq!(
+            request.value("x-forwarded-host").as_deref(),
+            Some("site.example"),
+            "{host}"
+        );
+    }
+}
+
+#[test]
+fn identity_headers_come_only_from_trusted_proxies() {
+    for name in [
+        "Forwarded",
+        "X-Forwarded-User",
+        "X-Forwarded-Email",
+        "X-Forwarded-Port",
+        "X-Forwarded-Ssl",
+        "X-Forwarded-Prefix",
+        "X-Auth-Request-Email",
+        "X-Remote-User",
+        "Remote-User",
+        "X-Client-IP",
+        "True-Client-IP",
+        "CF-Connecting-IP",
+        "X-Original-URL",
+        "X-Rewrite-URL",
+        "SSL-Client-Verify",
+    ] {
+        assert_eq!(request(UNTRUSTED, &[(name, "x")]).value(name), None, "{name}");
+        assert_eq!(
+            request(TRUSTED, &[(name, "x")]).value(name).as_deref(),
+            Some("x"),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn names_that_wsgi_takes_for_others_are_stripped_from_everybody() {
+    for name in [
+        "X_Forwarded_For",
+        "X-Forwarded_For",
+        "X_Forwarded_Proto",
+        "X_Real_IP",
+        "X_Request_Id",
+        "X_Headcount_Recorded",
+        "X_Headcount_User",
+        "Remote_User",
+        "SCRIPT_NAME",
+        "PATH_INFO",
+        "X-Headcount-User",
+        "X-Headcount",
+        "Proxy",
+    ] {
+        for trusted in [TRUSTED, UNTRUSTED] {
+            assert_eq!(request(trusted, &[(name, "x")]).value(name), None, "{name}");
+        }
+    }
+}
+
+#[test]
+fn everything_else_passes_unchanged() {
+    for (name, value) in [
+        ("authorization", "Bearer x"),
+        ("x-requested-with", "XMLHttpRequest"),
+        ("x-csrftoken", "x"),
+        ("api_key", "x"),
+        ("x-http-method-override", "PUT"),
+        ("traceparent", "00-x-y-01"),
+        ("cookie", "a=b; c=d"),
+        ("via", "1.1 proxy"),
+    ] {
+        assert_eq!(
+            request(UNTRUSTED, &[(name, value)]).value(name).as_deref(),
+            Some(value),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn v8_the_recorded_mark_is_believed_only_from_a_trusted_proxy() {
+    for (trusted, value, elsewhere) in [
+        (TRUSTED, "1", true),
+        (TRUSTED, "0", false),
+        (TRUSTED, "", false),
+        (UNTRUSTED, "1", false),
+    ] {
+        let mut request = request(trusted, &[("x-headcount-recorded", value)]);
+        assert_eq!(recorded_elsewhere(&request.headers, &request.client), elsewhere);
+        request.recording = false;
+        assert_eq!(request.value("x-headcount-recorded").is_some(), elsewhere);
+        request.recording = true;
+        assert_eq!(request.value("x-headcount-recorded").as_deref(), Some("1"));
+    }
+}
+
+#[test]
+fn i7_several_cookie_headers_reach_the_app_as_one() {
+    let several = request(UNTRUSTED, &[("cookie", "a=1"), ("cookie", "b=2; c=3")]);
+    assert_eq!(several.value("cookie").as_deref(), Some("a=1; b=2; c=3"));
+}
+
+#[test]
+fn a_client_without_address_claims_none() {
+    let mut local = request(
+        UNTRUSTED,
+        &[("x-forwarded-for", "127.0.0.1"), ("x-real-ip", "127.0.0.1")],
+    );
+    local.client = ClientIp::default();
+    assert_eq!(
+        (local.value("x-forwarded-for"), local.value("x-real-ip")),
+        (None, None)
+    );
+    assert_eq!(local.value("x-forwarded-host"), None);
+}
+
+proptest! {
+    #[test]
+    fn any_headers_are_edited_without_panic_and_lies_do_not_pass(
+        headers in proptest::collection::vec(("[a-zA-Z_-]{1,20}|[xX][-_]forwarded[-_][a-z]{1,5}",
+            proptest::collection::vec(any::<u8>(), 0..40)), 0..8),
+    ) {
+        let mut request = request(UNTRUSTED, &[]);
+        for (name, value) in headers {
+            if let (Ok(name), Ok(value)) =
+                (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(&value))
+            {
+                request.headers.append(name, value);
+            }
+        }
+        let upstream = request.upstream();
+        let forwarded: Vec<&str> = upstream
+            .keys()
+            .map(HeaderName::as_str)
+            .filter(|name| name.replace('_', "-").starts_with("x-forwarded-"))
+            .collect();
+        for name in forwarded {
+            prop_assert!(["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"].contains(&name));
+        }
+    }
+}

@@ -1,1 +1,0 @@
-//! Slug to id.

@@ -1,0 +1,323 @@
+//! The language of route files: what a file may say, and what is refused with which message.
+//!
+//! A route may say everything in [`RawRoute`] and nothing else. Every refusal names file, line and route,
+//! what is wrong, and what to do.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use regex::{Regex, RegexBuilder};
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::{Route, Track};
+
+/// Most routes of all files together: each is a metric label, and all are matched at once.
+const MAX_ROUTES: usize = 500;
+/// Longest route name and page type, in characters.
+const MAX_NAME: usize = 64;
+/// Largest compiled pattern, in bytes. Generous for paths; stops `(\w{1,1000}){1,1000}`.
+const MAX_COMPILED: usize = 1 << 20;
+
+/// One route file, read.
+#[derive(Debug, Clone)]
+pub struct RouteFile {
+    /// Where it was read, for messages.
+    pub path: PathBuf,
+    /// Its text.
+    pub text: String,
+}
+
+/// Why a set of route files was refused. `Display` is one readable message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteError {
+    /// The file.
+    pub file: PathBuf,
+    /// Line in the file, from 1.
+    pub line: usize,
+    /// The route, where one is concerned and its name is known.
+    pub route: Option<String>,
+    /// What is wrong.
+    pub problem: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+impl fmt::Display for RouteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: ", self.file.display(), self.line)?;
+        if let Some(route) = &self.route {
+            write!(f, "route `{route}`: ")?;
+        }
+        write!(f, "{}; {}", self.problem, self.remedy)
+    }
+}
+
+impl std::error::Error for RouteError {}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFile {
+    #[serde(default)]
+    route: Vec<RawRoute>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRoute {
+    name: Spanned<String>,
+    pattern: Spanned<String>,
+    page_type: Option<Spanned<String>>,
+    #[serde(default)]
+    track: Track,
+    search_param: Option<Spanned<String>>,
+    /// Whether the pattern must name a community. Left out: it must where the route has a `page_type` of
+    /// its own and is tracked.
+    community: Option<bool>,
+}
+
+/// Which named group of a pattern holds the community.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CommunityGroup {
+    Id(usize),
+    Slug(usize),
+}
+
+/// A route that passed all checks.
+#[derive(Debug)]
+pub(super) struct CheckedRoute {
+    pub(super) route: Arc<Route>,
+    /// The pattern as written.
+    pub(super) pattern: String,
+    /// The pattern compiled, anchored at the start of the path.
+    pub(super) regex: Regex,
+    pub(super) group: Option<CommunityGroup>,
+    /// `file:line`, for people.
+    pub(super) source: String,
+}
+
+/// Reads and checks all files; the order is kept.
+pub(super) fn check(files: &[RouteFile]) -> Result<Vec<CheckedRoute>, RouteError> {
+    let mut checked = Vec::new();
+    let mut sources: HashMap<String, String> = HashMap::new();
+    for file in files {
+        let raw: RawFile = toml::from_str(&file.text).map_err(|error| not_the_language(file, &error))?;
+        for route in raw.route {
+            let check = Check {
+                file,
+                name: route.name.get_ref().clone(),
+                at: route.name.span().start,
+            };
+            let route = check.route(route)?;
+            if let Some(first) = sources.insert(check.name.clone(), route.source.clone()) {
+                return Err(check.refuse(
+                    format!("the name is already taken at {first}"),
+                    "give each route a name of its own, across all files",
+                ));
+            }
+            if checked.len() == MAX_ROUTES {
+                return Err(check.refuse(
+                    format!("there are more than {MAX_ROUTES} routes"),
+                    "join routes that need not be told apart",
+                ));
+            }
+            checked.push(route);
+        }
+    }
+    Ok(checked)
+}
+
+/// One pattern as the table uses it: anchored at the start whatever its alternatives are (`^/a|/b`).
+pub(super) fn anchored(pattern: &str) -> String {
+    format!(r"\A(?:{pattern})")
+}
+
+/// The route under examination, for messages.
+struct Check<'a> {
+    file: &'a RouteFile,
+    name: String,
+    /// Offset of the name in the file.
+    at: usize,
+}
+
+impl Check<'_> {
+    fn route(&self, raw: RawRoute) -> Result<CheckedRoute, RouteError> {
+        self.name()?;
+        let (regex, group) = self.pattern(&raw.pattern)?;
+        let own_page_type = raw.page_type.is_some();
+        let needs_community = raw.community.unwrap_or(own_page_type && raw.track != Track::None);
+        if needs_community && group.is_none() {
+            return Err(self.refuse_at(
+                raw.pattern.span().start,
+                "the pattern has no community group".into(),
+                "add (?P<community>…) or (?P<community_slug>…), or say `community = false` if these pages \
+                 belong to none",
+            ));
+        }
+        if raw.community == Some(false) && group.is_some() {
+            return Err(self.refuse_at(
+                raw.pattern.span().start,
+                "the pattern has a community group, but the route says `community = false`".into(),
+                "remove one of the two",
+            ));
+        }
+        let page_type = match raw.page_type {
+            Some(page_type) => self.short_text("page_type", &page_type)?,
+            None => Arc::from(self.name.as_str()),
+        };
+        let search_param = match raw.search_param {
+            Some(param) => Some(self.short_text("search_param", &param)?),
+            None => None,
+        };
+        Ok(CheckedRoute {
+            route: Arc::new(Route {
+                name: Arc::from(self.name.as_str()),
+                page_type,
+                track: raw.track,
+                search_param,
+            }),
+            pattern: raw.pattern.into_inner(),
+            regex,
+            group,
+            source: source(&self.file.path, line_of(&self.file.text, self.at)),
+        })
+    }
+
+    /// Names are metric labels.
+    fn name(&self) -> Result<(), RouteError> {
+        let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
+        if self.name.is_empty() || self.name.len() > MAX_NAME || !self.name.bytes().all(allowed) {
+            return Err(self.refuse(
+                "the name is not usable as a metric label".into(),
+                "use 1 to 64 of a-z, 0-9, `-` and `_`",
+            ));
+        }
+        Ok(())
+    }
+
+    fn pattern(&self, pattern: &Spanned<String>) -> Result<(Regex, Option<CommunityGroup>), RouteError> {
+        let at = pattern.span().start;
+        let text = pattern.get_ref();
+        let uncompilable = |error: &regex::Error| {
+            self.refuse_at(
+                at,
+                format!("the pattern does not compile: {}", reason(error)),
+                "correct it (syntax of Rust's regex crate: no look-around, no back references)",
+            )
+        };
+        if !text.starts_with('^') {
+            return Err(self.refuse_at(
+                at,
+                "the pattern does not start with `^`".into(),
+                "anchor it, as it would match in the middle of other paths too (flags go behind: `^(?i)/…`)",
+            ));
+        }
+        // Once as written, so that the message speaks of what is written.
+        compile(text).map_err(|error| uncompilable(&error))?;
+        let regex = compile(&anchored(text)).map_err(|error| uncompilable(&error))?;
+        let group = |name: &str| regex.capture_names().position(|group| group == Some(name));
+        let group = match (group("community"), group("community_slug")) {
+            (Some(_), Some(_)) => {
+                return Err(self.refuse_at(
+                    at,
+                    "the pattern has both a community and a community_slug group".into(),
+                    "keep one, or make two routes of it",
+                ));
+            }
+            (Some(id), None) => Some(CommunityGroup::Id(id)),
+            (None, Some(slug)) => Some(CommunityGroup::Slug(slug)),
+            (None, None) => None,
+        };
+        Ok((regex, group))
+    }
+
+    fn short_text(&self, key: &str, value: &Spanned<String>) -> Result<Arc<str>, RouteError> {
+        let text = value.get_ref();
+        if text.is_empty() || text.chars().count() > MAX_NAME || text.chars().any(char::is_control) {
+            return Err(self.refuse_at(
+                value.span().start,
+                format!("`{key}` is empty, too long or has control characters"),
+                "use 1 to 64 printable characters, or leave it out",
+            ));
+        }
+        Ok(Arc::from(text.as_str()))
+    }
+
+    fn refuse(&self, problem: String, remedy: &str) -> RouteError {
+        self.refuse_at(self.at, problem, remedy)
+    }
+
+    fn refuse_at(&self, offset: usize, problem: String, remedy: &str) -> RouteError {
+        RouteError {
+            file: self.file.path.clone(),
+            line: line_of(&self.file.text, offset),
+            route: Some(self.name.clone()),
+            problem,
+            remedy: remedy.into(),
+        }
+    }
+}
+
+fn compile(pattern: &str) -> Result<Regex, regex::Error> {
+    RegexBuilder::new(pattern)
+        .size_limit(MAX_COMPILED)
+        .nest_limit(50)
+        .build()
+}
+
+/// The regex crate's explanation without the picture of the pattern.
+pub(super) fn reason(error: &regex::Error) -> String {
+    match error {
+        regex::Error::CompiledTooBig(_) => "it is too large once compiled".into(),
+        other => {
+            let text = other.to_string();
+            let last = text.lines().last().unwrap_or_default().trim();
+            last.strip_prefix("error: ").unwrap_or(last).to_owned()
+        }
+    }
+}
+
+/// A file that is not TOML, or has keys or values that the language does not know.
+fn not_the_language(file: &RouteFile, error: &toml::de::Error) -> RouteError {
+    let offset = error.span().map_or(0, |span| span.start);
+    let problem = error.message().trim().replace('\n', ", ");
+    let remedy = if file.text.parse::<toml::Table>().is_err() {
+        "correct the TOML syntax"
+    } else if problem.starts_with("missing field") {
+        "add it"
+    } else {
+        "correct or remove it"
+    };
+    RouteError {
+        file: file.path.clone(),
+        line: line_of(&file.text, offset),
+        route: route_at(&file.text, offset),
+        problem,
+        remedy: remedy.into(),
+    }
+}
+
+/// Name of the route whose `[[route]]` is the last one up to the offset, where the file is TOML at all.
+fn route_at(text: &str, offset: usize) -> Option<String> {
+    let table: toml::Table = text.parse().ok()?;
+    let line = line_of(text, offset);
+    let is_header = |line: &&str| {
+        line.split('#')
+            .next()
+            .is_some_and(|code| code.trim() == "[[route]]")
+    };
+    let index = text.lines().take(line).filter(is_header).count().checked_sub(1)?;
+    let name = table.get("route")?.get(index)?.get("name")?.as_str()?;
+    Some(name.to_owned())
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    let before = text.as_bytes().get(..offset).unwrap_or_default();
+    1 + before.split(|&byte| byte == b'\n').count().saturating_sub(1)
+}
+
+fn source(file: &Path, line: usize) -> String {
+    format!("{}:{line}", file.display())
+}

@@ -1,0 +1,333 @@
+use std::fmt::Write as _;
+use std::sync::LazyLock;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::routes::{Track, decode_path};
+
+fn file(name: &str, text: &str) -> RouteFile {
+    RouteFile {
+        path: name.into(),
+        text: text.into(),
+    }
+}
+
+fn table(text: &str) -> RouteTable {
+    RouteTable::compile(&[file("a.toml", text)]).unwrap()
+}
+
+fn refusal(text: &str) -> String {
+    RouteTable::compile(&[file("a.toml", text)])
+        .unwrap_err()
+        .to_string()
+}
+
+/// A file of one route with this pattern.
+fn pattern(pattern: &str) -> String {
+    format!("[[route]]\nname = \"one\"\npattern = '{pattern}'\n")
+}
+
+const COMMUNITIES: &str = r"
+[[route]]
+name = 'community-post'
+pattern = '^/communities/(?P<community>\d+)/posts/(?P<post>\d+)/?$'
+page_type = 'post'
+
+[[route]]
+name = 'community'
+pattern = '^/communities/(?P<community>[^/]+)(/|$)'
+page_type = 'community'
+
+[[route]]
+name = 'by-slug'
+pattern = '^/c/(?P<community_slug>[a-z0-9-]+)(/|$)'
+
+[[route]]
+name = 'health'
+pattern = '^/healthz$'
+track = 'none'
+
+[[route]]
+name = 'search'
+pattern = '^/search/$'
+page_type = 'search'
+community = false
+search_param = 'q'
+";
+
+/// Compiled once for the property tests.
+static TABLE: LazyLock<RouteTable> = LazyLock::new(|| table(COMMUNITIES));
+
+#[expect(clippy::unnecessary_wraps, reason = "compared with optional communities")]
+fn id(text: &str) -> Option<CommunityRef> {
+    Some(CommunityRef::Id(CommunityId::from(text)))
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "compared with optional communities")]
+fn slug(text: &str) -> Option<CommunityRef> {
+    Some(CommunityRef::Slug(text.into()))
+}
+
+#[test]
+fn a_path_matches_the_first_route_and_names_its_community() {
+    let table = table(COMMUNITIES);
+    let expected: &[(&str, &str, Option<CommunityRef>)] = &[
+        ("/communities/42/posts/7", "community-post", id("42")),
+        ("/communities/42/posts/7/", "community-post", id("42")),
+        ("/communities/42/posts/7/edit", "community", id("42")),
+        ("/communities/42", "community", id("42")),
+        ("/c/rust-lang/", "by-slug", slug("rust-lang")),
+        ("/healthz", "health", None),
+        ("/search/?q=x", "search", None),
+        // Encoded and hostile forms match what the app sees.
+        ("/communities%2f42", "community", id("42")),
+        ("/communities/42%2Fposts%2F7", "community-post", id("42")),
+        ("/communities/42%252F", "community", id("42%2F")),
+        ("/communities/..%2f..%2fadmin", "community", id("..")),
+        // One community, one key.
+        ("/communities/0042/", "community", id("42")),
+        ("/communities/000/", "community", id("0")),
+        (
+            "/communities/0190A1B2-0000-7000-8000-00000000000F",
+            "community",
+            id("0190a1b2-0000-7000-8000-00000000000f"),
+        ),
+    ];
+    for (target, route, community) in expected {
+        let found = table
+            .find(&decode_path(target.as_bytes()))
+            .unwrap_or_else(|| panic!("{target}"));
+        assert_eq!(&*found.route.name, *route, "{target}");
+        assert_eq!(&found.community, community, "{target}");
+    }
+}
+
+#[test]
+fn paths_that_only_look_like_a_route_match_nothing() {
+    let table = table(COMMUNITIES);
+    for target in [
+        "/",
+        "/x/communities/42",
+        "//communities/42",
+        "/x/../communities/42",
+        "/?next=/communities/42",
+        "/healthz%0a",
+        "/healthz%00",
+        "/healthz/",
+        "/communities%252f42",
+        "/c/RUST",
+    ] {
+        assert_eq!(table.find(&decode_path(target.as_bytes())), None, "{target}");
+    }
+}
+
+#[test]
+fn a_community_that_cannot_be_one_is_none() {
+    let table = table(COMMUNITIES);
+    let community = |path: &str| table.find(path).unwrap().community;
+    assert_eq!(community(&format!("/communities/{}", "x".repeat(65))), None);
+    assert_eq!(community("/communities/4\u{0}2/"), None);
+    assert!(community(&format!("/communities/{}", "x".repeat(64))).is_some());
+    assert_eq!(community(&format!("/c/{}", "x".repeat(256))), None);
+}
+
+#[test]
+fn a_route_takes_its_name_as_page_type_where_it_gives_none() {
+    let table = table(COMMUNITIES);
+    let routes: Vec<_> = table
+        .iter()
+        .map(|route| (&*route.name, &*route.page_type))
+        .collect();
+    assert_eq!(routes[0], ("community-post", "post"));
+    assert_eq!(routes[2], ("by-slug", "by-slug"));
+    assert_eq!(table.iter().nth(3).unwrap().track, Track::None);
+    assert_eq!(table.iter().nth(4).unwrap().search_param.as_deref(), Some("q"));
+    assert_eq!((table.len(), table.is_empty()), (5, false));
+}
+
+#[test]
+fn files_count_in_the_order_given() {
+    let early = file("10.toml", &pattern("^/a"));
+    let late = file("20.toml", &pattern("^/").replace("one", "two"));
+    let forth = RouteTable::compile(&[early.clone(), late.clone()]).unwrap();
+    let back = RouteTable::compile(&[late, early]).unwrap();
+    assert_eq!(&*forth.find("/a").unwrap().route.name, "one");
+    assert_eq!(&*back.find("/a").unwrap().route.name, "two");
+}
+
+#[test]
+fn every_alternative_of_a_pattern_is_anchored() {
+    let table = table(&pattern("^/a|/b"));
+    assert!(table.find("/b").is_some());
+    assert!(table.find("/x/b").is_none());
+    assert!(table.find("/x\n/b").is_none());
+}
+
+#[test]
+fn an_empty_table_matches_nothing() {
+    assert!(RouteTable::default().find("/").is_none());
+    assert!(RouteTable::compile(&[]).unwrap().is_empty());
+    assert!(table("# nothing yet\n").find("/").is_none());
+}
+
+#[test]
+fn refusals_name_file_line_route_and_remedy() {
+    let expected: &[(String, &str)] = &[
+        ("[[route]\n".into(), "a.toml:1: "),
+        (
+            format!("{COMMUNITIES}\npatern = '^/'\n"),
+            "a.toml:28: route `search`: unknown field `patern`",
+        ),
+        ("routes = 1\n".into(), "a.toml:1: unknown field `routes`"),
+        (
+            "[[route]]\nname = 'x'\n".into(),
+            "a.toml:1: route `x`: missing field `pattern`",
+        ),
+        (
+            "[[route]]\nname = 'x'\npattern = '^/'\ntrack = 'all'\n".into(),
+            "a.toml:4: route `x`: unknown variant `all`",
+        ),
+        (
+            pattern("^/a(b"),
+            "a.toml:3: route `one`: the pattern does not compile: unclosed group; correct it",
+        ),
+        (pattern("^/(?=a)"), "look-around"),
+        (pattern(r"^/(\w{1,1000}){1,1000}"), "too large once compiled"),
+        (
+            pattern("/communities"),
+            "a.toml:3: route `one`: the pattern does not start with `^`; anchor it",
+        ),
+        (pattern("(?i)^/a"), "flags go behind"),
+        (
+            pattern("^/(?P<community>a)/(?P<community_slug>b)"),
+            "a.toml:3: route `one`: the pattern has both",
+        ),
+        (
+            format!("{}page_type = 'post'\n", pattern("^/posts/")),
+            "a.toml:3: route `one`: the pattern has no community group; add (?P<community>…)",
+        ),
+        (
+            format!("{}community = true\n", pattern("^/posts/")),
+            "has no community group",
+        ),
+        (
+            format!("{}community = false\n", pattern("^/(?P<community>a)")),
+            "says `community = false`",
+        ),
+        (
+            pattern("^/").replace("one", ""),
+            "a.toml:2: route ``: the name is not usable as a metric label; use 1 to 64",
+        ),
+        (
+            pattern("^/").replace("one", "One"),
+            "not usable as a metric label",
+        ),
+        (
+            pattern("^/").replace("one", &"x".repeat(65)),
+            "not usable as a metric label",
+        ),
+        (
+            format!("{}page_type = ''\n", pattern("^/(?P<community>a)")),
+            "a.toml:4: route `one`: `page_type` is empty",
+        ),
+        (
+            format!("{}search_param = ''\n", pattern("^/")),
+            "`search_param` is empty",
+        ),
+    ];
+    for (text, message) in expected {
+        let refusal = refusal(text);
+        assert!(
+            refusal.contains(message),
+            "{refusal}\ndoes not contain\n{message}"
+        );
+        assert!(refusal.starts_with("a.toml:"), "{refusal}");
+        assert!(!refusal.contains('\n'), "{refusal}");
+        assert!(refusal.contains("; "), "no remedy: {refusal}");
+    }
+}
+
+#[test]
+fn a_duplicate_name_is_refused_with_both_places() {
+    let files = [
+        file("a.toml", &pattern("^/a")),
+        file("b.toml", &format!("\n{}", pattern("^/b"))),
+    ];
+    let refusal = RouteTable::compile(&files).unwrap_err().to_string();
+    assert!(
+        refusal.starts_with("b.toml:3: route `one`: the name is already taken at a.toml:2;"),
+        "{refusal}"
+    );
+}
+
+#[test]
+fn the_number_of_routes_is_bounded() {
+    let mut text = String::new();
+    for number in 0..501 {
+        let _ = write!(text, "[[route]]\nname = 'r{number}'\npattern = '^/{number}/'\n");
+    }
+    assert!(refusal(&text).contains("more than 500 routes"));
+}
+
+#[test]
+fn an_explanation_lists_every_route_and_what_is_shadowed() {
+    let explanation = table(COMMUNITIES).explain("https://site.example/communities/42%2Fposts/7?x=1");
+    assert_eq!(explanation.path, "/communities/42/posts/7");
+    assert_eq!(explanation.route.as_deref(), Some("community-post"));
+    assert_eq!(explanation.community, id("42"));
+    let matched: Vec<bool> = explanation.tried.iter().map(|tried| tried.matched).collect();
+    assert_eq!(matched, [true, true, false, false, false]);
+    assert_eq!(explanation.tried[1].source, "a.toml:8");
+
+    let unmatched = table(COMMUNITIES).explain("/nowhere");
+    assert_eq!((unmatched.route, unmatched.track), (None, None));
+}
+
+#[test]
+fn the_example_route_file_is_valid_and_does_what_its_comments_say() {
+    let text = include_str!("../../../config/routes.d/communities.toml");
+    let table = table(text);
+    for (target, route, community) in [
+        ("/communities/42/", "community", id("42")),
+        ("/communities/42/posts/7/", "community-post", id("42")),
+        ("/communities/42/search/?q=x", "community-search", id("42")),
+        ("/c/rust-lang/", "community-by-slug", slug("rust-lang")),
+        ("/api/communities/42/", "community-api", id("42")),
+        ("/healthz", "health", None),
+    ] {
+        let found = table
+            .find(&decode_path(target.as_bytes()))
+            .unwrap_or_else(|| panic!("{target}"));
+        assert_eq!(
+            (&*found.route.name, &found.community),
+            (route, &community),
+            "{target}"
+        );
+    }
+    assert!(table.find("/communities/").is_none());
+    assert_eq!(&*table.find("/static/site.css").unwrap().route.name, "static");
+}
+
+proptest! {
+    #[test]
+    fn the_table_finds_what_trying_one_pattern_after_the_other_finds(
+        path in "(/(communities|c|healthz|search|posts|42|[a-z0-9%.\\x00]{0,4})){0,5}/?",
+    ) {
+        let table = &*TABLE;
+        let naive = table.checked().iter().find(|route| route.regex.is_match(&path));
+        let found = table.find(&path);
+        prop_assert_eq!(naive.map(|route| &route.route), found.as_ref().map(|found| &found.route));
+    }
+
+    #[test]
+    fn any_path_is_matched_without_panic(raw in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = TABLE.find(&decode_path(&raw));
+        let _ = TABLE.explain(&String::from_utf8_lossy(&raw));
+    }
+
+    #[test]
+    fn any_file_is_refused_or_compiled_without_panic(text in "(\\[\\[route\\]\\]\n|name|pattern|=|'|\\^|\\(|\n| |é){0,40}") {
+        let _ = RouteTable::compile(&[file("a.toml", &text)]);
+    }
+}
