@@ -6,9 +6,11 @@
 //! A user is present while `now - last seen < window`, everywhere: in counts, in lists, in sweeps. `worker`
 //! keeps the store up to date, away from the requests.
 
+pub mod coalesce;
 pub mod keys;
 pub mod memory;
 pub mod redis;
+pub mod worker;
 
 use std::sync::Arc;
 use std::time::Duration;
