@@ -2,23 +2,74 @@
 //!
 //! A user is present in a community for `window` after the last touch. One score per member (P1), one
 //! member per user (P12). Two implementations, in memory and in Redis, pass one contract test suite.
+//!
+//! A user is present while `now - last seen < window`, everywhere: in counts, in lists, in sweeps. `worker`
+//! keeps the store up to date, away from the requests.
 
+pub mod coalesce;
 pub mod keys;
 pub mod memory;
 pub mod redis;
+pub mod worker;
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
+use crate::config;
 use crate::ids::{CommunityId, UserId};
+use crate::metrics::Metrics;
+
+/// How long a community's sequence number is remembered after its last visitor left.
+const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Opens what the configuration asks for: Redis where it has a URL, else this process' memory.
+///
+/// Nothing is awaited: the sidecar starts with Redis down, and calls fail until it is there. The connection
+/// lives on `runtime`, which must outlive everything that uses presence: hand in the process' own runtime,
+/// never that of a Pingora service. Metrics `redis_up` and `redis_errors` are kept here.
+pub fn open(
+    redis: &config::Redis,
+    record: &config::Record,
+    metrics: Arc<Metrics>,
+    runtime: &tokio::runtime::Handle,
+) -> Result<Arc<dyn Presence>, OpenError> {
+    if redis.url.is_some() {
+        Ok(Arc::new(redis::Redis::open(
+            redis,
+            record.window,
+            metrics,
+            runtime,
+        )?))
+    } else {
+        metrics.redis_up.set(-1);
+        Ok(Arc::new(memory::Memory::new(record.window, Arc::new(Utc::now))))
+    }
+}
+
+/// A configuration with which presence cannot be opened. Never holds the URL: it may have a password in it.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum OpenError {
+    /// The URL is missing or not one that the client understands.
+    #[error("redis.url is not a usable Redis URL: {0}")]
+    Url(String),
+    /// Braces mark the partition in key names.
+    #[error("redis.key_prefix must not contain a brace")]
+    KeyPrefix,
+}
 
 /// Who is here now, behind one small interface.
 #[async_trait]
 pub trait Presence: Send + Sync + 'static {
-    /// Users were just seen in a community. One call per community; each user counts once.
+    /// Users were just seen in a community. One call per community; each user counts once. Last seen never
+    /// goes back.
     async fn touch(&self, community: &CommunityId, users: &[UserId]) -> Result<Count, PresenceError>;
 
-    /// How many users are present in each community, in the order asked. Never writes (P2).
+    /// How many users are present in each community, in the order asked. Never writes (P2). Each count is
+    /// at least as new as its sequence number, so that whoever takes it as a snapshot and then ignores what
+    /// is not newer misses nothing (P7).
     async fn counts(&self, communities: &[CommunityId]) -> Result<Vec<Count>, PresenceError>;
 
     /// One page of the users present, latest first, ties by user id descending. `after` is the last entry of
@@ -31,8 +82,9 @@ pub trait Presence: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Seen>, PresenceError>;
 
-    /// Forgets users whose window has passed, and returns the counts that changed by it.
-    async fn sweep(&self) -> Result<Vec<CountChange>, PresenceError>;
+    /// Forgets users whose window has passed. Each change is returned to one sweeper only, however many
+    /// share the store.
+    async fn sweep(&self) -> Result<Sweep, PresenceError>;
 
     /// A trivial round trip.
     async fn ping(&self) -> Result<(), PresenceError>;
@@ -43,7 +95,8 @@ pub trait Presence: Send + Sync + 'static {
 pub struct Count {
     /// Users present.
     pub current: u64,
-    /// Grows with each change of the count; 0 for a community never touched.
+    /// Grows with each change of the count, also across a restart of the store: a new number is at least
+    /// the milliseconds since 1970. 0 for a community that nobody was in for a day.
     pub seq: u64,
     /// When this was true, by the presence store's clock (P3).
     pub as_of: DateTime<Utc>,
@@ -56,6 +109,15 @@ pub struct CountChange {
     pub community: CommunityId,
     /// The new count.
     pub count: Count,
+}
+
+/// What a sweep found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Sweep {
+    /// The counts that went down.
+    pub changes: Vec<CountChange>,
+    /// How long ago the window of the user noticed latest had passed.
+    pub lag: Duration,
 }
 
 /// One user present.
@@ -76,4 +138,18 @@ pub enum PresenceError {
     /// The store answered something that is not of the expected form.
     #[error("unexpected answer from the presence store: {0}")]
     Unexpected(String),
+    /// Only from `touch`: see [`keys::is_keyable`]. In other calls nobody is present there.
+    #[error("the community's id is empty or too long")]
+    Community,
+}
+
+/// Milliseconds, bounded so that sums with a time stay exact in Redis' scores.
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).map_or(1 << 50, |millis| millis.min(1 << 50))
+}
+
+/// The sequence number of a change: above the one before, and not below the clock, so that numbers rise even
+/// where the one before was lost with the store.
+fn next_seq(previous: u64, now: i64) -> u64 {
+    u64::try_from(now).unwrap_or_default().max(previous + 1)
 }

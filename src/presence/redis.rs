@@ -1,1 +1,260 @@
-//! presence/redis
+//! Presence in Redis: shared by any number of sidecars.
+//!
+//! What changes anything is a script, and each script touches the keys of one partition only (see
+//! [`super::keys`]). Time is Redis' own (P3); nothing here reads a clock.
+//!
+//! # Keys clean themselves up
+//! Each touch and each sweep of a community puts off the expiry of its keys by `window` and a day. A live
+//! deployment sweeps everybody who leaves long before that; an abandoned one leaves nothing behind. Expiry
+//! is only this backstop, never how a user leaves (P1, P5).
+//!
+//! A community nobody was in for a day loses its sequence number with its keys, and so does every community
+//! when Redis restarts empty. Numbers rise all the same, because a new one is never below Redis' clock in
+//! milliseconds: subscribers who remember a number from before do not ignore the new ones.
+//!
+//! # What the Redis user may do
+//! Redis 6.2 or later. Commands `evalsha script|load time ping info zadd zcard zcount zrange zrangebyscore
+//! zrevrange zrem zremrangebyscore hset hget hmget pexpire publish`, keys `headcount:*`, channels
+//! `headcount:*` (`info` may be missing: then the warning about evictions is too).
+
+mod link;
+mod server;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::redis::{Client, Script};
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::runtime::Handle;
+
+use self::link::Link;
+use super::keys::{Keys, is_keyable};
+use super::{Count, CountChange, OpenError, Presence, PresenceError, REMEMBERED, Seen, Sweep, millis};
+use crate::config;
+use crate::ids::{CommunityId, UserId};
+use crate::metrics::Metrics;
+
+/// Users per call of the touch script: what keeps one call near a millisecond of Redis' one thread.
+const TOUCH_USERS: usize = 1_000;
+/// Communities per round trip of a count.
+const COUNT_COMMUNITIES: usize = 500;
+/// Communities per call of the sweep script.
+const SWEEP_COMMUNITIES: usize = 100;
+/// Calls per partition and sweep; what is left waits for the next sweep.
+const SWEEP_ROUNDS: usize = 50;
+/// Partitions swept at a time.
+const SWEEP_CONCURRENCY: usize = 8;
+
+/// Who is here now, in Redis.
+pub struct Redis {
+    link: Link,
+    keys: Keys,
+    window: i64,
+    touch: Script,
+    sweep: Script,
+    list: Script,
+}
+
+impl Redis {
+    /// Starts connecting, on `runtime`, and returns at once. Users are present for `window`.
+    pub fn open(
+        config: &config::Redis,
+        window: Duration,
+        metrics: Arc<Metrics>,
+        runtime: &Handle,
+    ) -> Result<Self, OpenError> {
+        let keys = Keys::new(&config.key_prefix, config.partitions).ok_or(OpenError::KeyPrefix)?;
+        let url = config.url.as_ref().map_or("", config::Secret::expose);
+        // Only the fixed part of the message: the detail may quote the URL.
+        let client = Client::open(url)
+            .map_err(|error| OpenError::Url(error.to_string().split(" - ").next().unwrap_or("").into()))?;
+        Ok(Self {
+            link: Link::open(client, config, metrics, runtime),
+            keys,
+            window: millis(window),
+            touch: Script::new(concat!(
+                include_str!("scripts/common.lua"),
+                include_str!("scripts/touch.lua")
+            )),
+            sweep: Script::new(concat!(
+                include_str!("scripts/common.lua"),
+                include_str!("scripts/sweep.lua")
+            )),
+            list: Script::new(include_str!("scripts/list.lua")),
+        })
+    }
+
+    /// How long keys outlive the last call that changed them.
+    fn keep(&self) -> i64 {
+        self.window + millis(REMEMBERED)
+    }
+
+    async fn touch_some(&self, community: &CommunityId, users: &[UserId]) -> Result<Count, PresenceError> {
+        let keys = self.keys.community(community);
+        let mut call = self.touch.prepare_invoke();
+        call.key(keys.seen).key(keys.state).key(keys.due);
+        call.arg(self.window).arg(self.keep()).arg(self.keys.changes());
+        call.arg(community.as_str());
+        for user in users {
+            call.arg(user.as_str());
+        }
+        let (current, seq, now): (u64, u64, i64) = self
+            .link
+            .call(async move |mut redis| call.invoke_async(&mut redis).await)
+            .await?;
+        let as_of = time(now)?;
+        Ok(Count { current, seq, as_of })
+    }
+
+    /// Two round trips: Redis' time, then all counts. Each sequence number is read before its count: a count
+    /// that changes in between is then newer than its number says, never older.
+    async fn count_some(&self, communities: &[CommunityId]) -> Result<Vec<Count>, PresenceError> {
+        let (seconds, micros): (i64, i64) = self
+            .link
+            .call(async |mut redis| ::redis::cmd("TIME").query_async(&mut redis).await)
+            .await?;
+        let now = seconds * 1_000 + micros / 1_000;
+        let as_of = time(now)?;
+        let mut pipeline = ::redis::pipe();
+        for community in communities.iter().filter(|community| is_keyable(community)) {
+            let keys = self.keys.community(community);
+            pipeline.hget(keys.state, "seq");
+            pipeline.zcount(keys.seen, format!("({}", now - self.window), "+inf");
+        }
+        let answers: Vec<Option<u64>> = if pipeline.is_empty() {
+            Vec::new()
+        } else {
+            self.link
+                .call(async move |mut redis| pipeline.query_async(&mut redis).await)
+                .await?
+        };
+        let mut answers = answers.chunks_exact(2);
+        let count = |community| {
+            let answer = is_keyable(community).then(|| answers.next()).flatten();
+            let [seq, current] = answer.map_or([None; 2], |answer| [answer[0], answer[1]]);
+            Count {
+                current: current.unwrap_or(0),
+                seq: seq.unwrap_or(0),
+                as_of,
+            }
+        };
+        Ok(communities.iter().map(count).collect())
+    }
+
+    async fn sweep_partition(&self, partition: u16) -> Result<Sweep, PresenceError> {
+        let mut swept = Sweep::default();
+        for _ in 0..SWEEP_ROUNDS {
+            let mut call = self.sweep.prepare_invoke();
+            call.key(self.keys.due(partition));
+            call.arg(self.window).arg(self.keep()).arg(self.keys.changes());
+            call.arg(self.keys.seen_prefix(partition));
+            call.arg(self.keys.state_prefix(partition));
+            call.arg(SWEEP_COMMUNITIES);
+            let (now, lag, looked_at, changes): SweepReply = self
+                .link
+                .call(async move |mut redis| call.invoke_async(&mut redis).await)
+                .await?;
+            let as_of = time(now)?;
+            swept.lag = swept.lag.max(Duration::from_millis(lag.unsigned_abs()));
+            swept
+                .changes
+                .extend(changes.into_iter().map(|(community, current, seq)| CountChange {
+                    community: CommunityId::new(community),
+                    count: Count { current, seq, as_of },
+                }));
+            if looked_at < SWEEP_COMMUNITIES {
+                break;
+            }
+        }
+        Ok(swept)
+    }
+}
+
+/// Answer of the sweep script: now, lag, communities looked at, changes.
+type SweepReply = (i64, i64, usize, Vec<(String, u64, u64)>);
+
+#[async_trait]
+impl Presence for Redis {
+    async fn touch(&self, community: &CommunityId, users: &[UserId]) -> Result<Count, PresenceError> {
+        if !is_keyable(community) {
+            return Err(PresenceError::Community);
+        }
+        let (most, last) = users.split_at(users.len().saturating_sub(1) / TOUCH_USERS * TOUCH_USERS);
+        for users in most.chunks(TOUCH_USERS) {
+            self.touch_some(community, users).await?;
+        }
+        self.touch_some(community, last).await
+    }
+
+    async fn counts(&self, communities: &[CommunityId]) -> Result<Vec<Count>, PresenceError> {
+        let mut counts = Vec::with_capacity(communities.len());
+        for communities in communities.chunks(COUNT_COMMUNITIES) {
+            counts.append(&mut self.count_some(communities).await?);
+        }
+        Ok(counts)
+    }
+
+    async fn list(
+        &self,
+        community: &CommunityId,
+        after: Option<&Seen>,
+        limit: usize,
+    ) -> Result<Vec<Seen>, PresenceError> {
+        if !is_keyable(community) {
+            return Ok(Vec::new());
+        }
+        let mut call = self.list.prepare_invoke();
+        call.key(self.keys.community(community).seen);
+        call.arg(self.window).arg(limit);
+        if let Some(last) = after {
+            call.arg(last.last_seen.timestamp_millis())
+                .arg(last.user.as_str());
+        }
+        let page: Vec<(String, i64)> = self
+            .link
+            .call(async move |mut redis| call.invoke_async(&mut redis).await)
+            .await?;
+        page.into_iter()
+            .map(|(user, last_seen)| {
+                let last_seen = time(last_seen)?;
+                let user = UserId::new(user);
+                Ok(Seen { user, last_seen })
+            })
+            .collect()
+    }
+
+    async fn sweep(&self) -> Result<Sweep, PresenceError> {
+        stream::iter(self.keys.partitions())
+            .map(|partition| self.sweep_partition(partition))
+            .buffer_unordered(SWEEP_CONCURRENCY)
+            .try_fold(Sweep::default(), async |mut all, part| {
+                all.changes.extend(part.changes);
+                all.lag = all.lag.max(part.lag);
+                Ok(all)
+            })
+            .await
+    }
+
+    async fn ping(&self) -> Result<(), PresenceError> {
+        self.link
+            .call(async |mut redis| ::redis::cmd("PING").exec_async(&mut redis).await)
+            .await
+    }
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redis")
+            .field("keys", &self.keys)
+            .field("window", &self.window)
+            .finish_non_exhaustive()
+    }
+}
+
+fn time(millis: i64) -> Result<DateTime<Utc>, PresenceError> {
+    DateTime::from_timestamp_millis(millis)
+        .ok_or_else(|| PresenceError::Unexpected(format!("{millis} is no time")))
+}

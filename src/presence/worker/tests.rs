@@ -1,0 +1,190 @@
+//! The worker over a store that writes down what it is asked.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use chrono::DateTime;
+use tokio::sync::Notify;
+
+use super::*;
+use crate::presence::{Count, Seen, Sweep};
+
+#[derive(Default)]
+struct Notebook {
+    /// Community and users of each touch, sorted.
+    touches: Mutex<Vec<(String, Vec<String>)>>,
+    refusing: AtomicBool,
+    swept: Notify,
+}
+
+impl Notebook {
+    fn touches(&self) -> Vec<(String, Vec<String>)> {
+        let mut touches = std::mem::take(&mut *self.touches.lock().unwrap());
+        touches.sort();
+        touches
+    }
+}
+
+#[async_trait]
+impl Presence for Notebook {
+    async fn touch(&self, community: &CommunityId, users: &[UserId]) -> Result<Count, PresenceError> {
+        if self.refusing.load(Ordering::Relaxed) {
+            return Err(PresenceError::Unexpected("refusing".into()));
+        }
+        let mut users: Vec<_> = users.iter().map(ToString::to_string).collect();
+        users.sort();
+        self.touches.lock().unwrap().push((community.to_string(), users));
+        Ok(Count {
+            current: 0,
+            seq: 0,
+            as_of: DateTime::UNIX_EPOCH,
+        })
+    }
+
+    async fn counts(&self, _: &[CommunityId]) -> Result<Vec<Count>, PresenceError> {
+        Ok(Vec::new())
+    }
+
+    async fn list(&self, _: &CommunityId, _: Option<&Seen>, _: usize) -> Result<Vec<Seen>, PresenceError> {
+        Ok(Vec::new())
+    }
+
+    async fn sweep(&self) -> Result<Sweep, PresenceError> {
+        self.swept.notify_one();
+        Ok(Sweep {
+            lag: Duration::from_millis(1_500),
+            ..Sweep::default()
+        })
+    }
+
+    async fn ping(&self) -> Result<(), PresenceError> {
+        Ok(())
+    }
+}
+
+/// A worker that has not started, so that a test decides what is in its first batch.
+struct Bench {
+    notebook: Arc<Notebook>,
+    metrics: Arc<Metrics>,
+    handle: PresenceHandle,
+    worker: Worker,
+    stop: watch::Sender<bool>,
+}
+
+fn bench(queue: usize) -> Bench {
+    let notebook = Arc::new(Notebook::default());
+    let metrics = Arc::new(Metrics::new());
+    let record = config::Record {
+        queue_views: NonZeroUsize::new(queue).unwrap(),
+        coalesce: Duration::from_secs(3_600),
+        ..config::Record::default()
+    };
+    let (handle, worker) = new(
+        Arc::clone(&notebook) as Arc<dyn Presence>,
+        &record,
+        Arc::clone(&metrics),
+    );
+    Bench {
+        notebook,
+        metrics,
+        handle,
+        worker,
+        stop: watch::Sender::new(false),
+    }
+}
+
+fn touched(community: &str, users: &[&str]) -> (String, Vec<String>) {
+    (community.into(), users.iter().map(ToString::to_string).collect())
+}
+
+#[tokio::test]
+async fn a_batch_is_one_touch_per_community() {
+    let bench = bench(100);
+    for (community, user) in [("1", "a"), ("2", "a"), ("1", "b"), ("1", "a")] {
+        bench.handle.touch(community.into(), user.into()).unwrap();
+    }
+    assert_eq!(bench.worker.waiting.get(), 4.0);
+    tokio::spawn(bench.worker.run(bench.stop.subscribe()));
+    bench.handle.flush().await;
+    assert_eq!(
+        bench.notebook.touches(),
+        [touched("1", &["a", "b"]), touched("2", &["a"])]
+    );
+    assert_eq!(bench.metrics.presence_touches.get(), 3);
+    assert_eq!(bench.metrics.presence_touches_coalesced.get(), 1);
+    let waiting = bench
+        .metrics
+        .recorder_queue_views
+        .with_label_values(&["presence"]);
+    assert_eq!(waiting.get(), 0.0);
+}
+
+#[tokio::test]
+async fn flush_waits_for_what_came_before_across_batches() {
+    let bench = bench(10 * BATCH);
+    for user in 0..5 * BATCH {
+        bench
+            .handle
+            .touch("1".into(), UserId::new(user.to_string()))
+            .unwrap();
+    }
+    tokio::spawn(bench.worker.run(bench.stop.subscribe()));
+    bench.handle.flush().await;
+    let users: usize = bench
+        .notebook
+        .touches()
+        .iter()
+        .map(|(_, users)| users.len())
+        .sum();
+    assert_eq!(users, 5 * BATCH);
+}
+
+#[tokio::test]
+async fn a_failed_touch_is_forgotten_so_that_the_next_view_touches_again() {
+    let bench = bench(100);
+    bench.notebook.refusing.store(true, Ordering::Relaxed);
+    tokio::spawn(bench.worker.run(bench.stop.subscribe()));
+    bench.handle.touch("1".into(), "a".into()).unwrap();
+    bench.handle.flush().await;
+    assert_eq!(bench.metrics.presence_touch_failures.get(), 1);
+
+    bench.notebook.refusing.store(false, Ordering::Relaxed);
+    for _ in 0..2 {
+        bench.handle.touch("1".into(), "a".into()).unwrap();
+        bench.handle.flush().await;
+    }
+    assert_eq!(bench.notebook.touches(), [touched("1", &["a"])]);
+    assert_eq!(bench.metrics.presence_touches_coalesced.get(), 1);
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_at_once() {
+    let bench = bench(2);
+    assert_eq!(bench.handle.touch("1".into(), "a".into()), Ok(()));
+    assert_eq!(bench.handle.touch("1".into(), "b".into()), Ok(()));
+    assert_eq!(bench.handle.touch("1".into(), "c".into()), Err(Full));
+}
+
+#[tokio::test]
+async fn shutdown_touches_what_is_queued_and_then_refuses() {
+    let bench = bench(100);
+    bench.handle.touch("1".into(), "a".into()).unwrap();
+    bench.stop.send_replace(true);
+    bench.worker.run(bench.stop.subscribe()).await;
+    assert_eq!(bench.notebook.touches(), [touched("1", &["a"])]);
+    assert_eq!(bench.handle.touch("1".into(), "b".into()), Err(Full));
+    bench.handle.flush().await;
+}
+
+#[tokio::test]
+async fn it_sweeps_and_tells_how_late() {
+    let bench = bench(1);
+    let worker = tokio::spawn(bench.worker.run(bench.stop.subscribe()));
+    // The second begins after the first was noted.
+    bench.notebook.swept.notified().await;
+    bench.notebook.swept.notified().await;
+    assert_eq!(bench.metrics.presence_sweep_lag.get(), 1.5);
+    bench.stop.send_replace(true);
+    worker.await.unwrap();
+}

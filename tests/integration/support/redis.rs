@@ -1,0 +1,128 @@
+//! Redis for tests: one server for all of them, or one of a test's own to stop and start.
+
+use std::num::NonZeroU16;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use headcount::config;
+use headcount::metrics::Metrics;
+use headcount::presence::redis::Redis as RedisPresence;
+use redis::aio::MultiplexedConnection;
+use tempfile::TempDir;
+
+use super::service::{Service, free_port, wait_for_port, wait_until};
+
+/// Longest wait for one answer: no test reaches it unless its server does not answer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A Redis server without persistence.
+pub struct RedisServer {
+    port: u16,
+    directory: TempDir,
+    arguments: Vec<String>,
+    service: Option<Service>,
+}
+
+/// The server that tests share. Each uses a key prefix of its own.
+pub fn shared() -> &'static RedisServer {
+    static SHARED: OnceLock<RedisServer> = OnceLock::new();
+    SHARED.get_or_init(|| RedisServer::start(&[]))
+}
+
+impl RedisServer {
+    /// A server of the test's own, with further settings as on Redis' command line.
+    pub fn start(settings: &[&str]) -> Self {
+        let port = free_port();
+        let mut server = Self {
+            port,
+            directory: tempfile::tempdir().expect("a directory"),
+            arguments: ["--port", &port.to_string()]
+                .into_iter()
+                .chain(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+                .chain(settings.iter().copied())
+                .map(ToOwned::to_owned)
+                .collect(),
+            service: None,
+        };
+        server.restart();
+        server
+    }
+
+    /// Kills the server; what it knew is lost.
+    pub fn kill(&mut self) {
+        self.service = None;
+    }
+
+    /// Starts it again, empty, on the same port.
+    pub fn restart(&mut self) {
+        self.kill();
+        let log = self.directory.path().join("log");
+        let before = std::fs::read_to_string(&log).unwrap_or_default().len();
+        self.service = Some(Service::start(
+            self.directory.path(),
+            "redis-server",
+            &self.arguments,
+            &[],
+        ));
+        // Its own word, so that no other process on that port is taken for it.
+        wait_until("redis-server", || {
+            let text = std::fs::read_to_string(&log).unwrap_or_default();
+            text[before..].contains("Ready to accept connections")
+        });
+        wait_for_port("redis-server", self.port);
+    }
+
+    /// Stops it in its tracks: connections stay open, nothing is answered.
+    pub fn hang(&self) {
+        self.service.as_ref().expect("a running server").signal("STOP");
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.service.as_ref().expect("a running server").signal("CONT");
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Configuration for a test: a key prefix that no other test has.
+    pub fn config(&self) -> config::Redis {
+        config(&self.url())
+    }
+
+    /// A connection for looking and for changing things behind the sidecar's back.
+    pub async fn raw(&self) -> MultiplexedConnection {
+        let patient = redis::AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(PATIENCE))
+            .set_response_timeout(Some(PATIENCE));
+        redis::Client::open(self.url())
+            .expect("a valid URL")
+            .get_multiplexed_async_connection_with_config(&patient)
+            .await
+            .expect("Redis answers")
+    }
+}
+
+/// Configuration for a test with a key prefix that no other test has.
+pub fn config(url: &str) -> config::Redis {
+    config::Redis {
+        url: Some(config::Secret::new(url)),
+        key_prefix: format!("test-{:016x}", rand::random::<u64>()),
+        partitions: NonZeroU16::new(4).expect("not zero"),
+        connect_timeout: PATIENCE,
+        response_timeout: PATIENCE,
+        ..config::Redis::default()
+    }
+}
+
+/// Presence in Redis, on the test's own runtime.
+pub fn presence(config: &config::Redis, window: Duration) -> RedisPresence {
+    presence_with(config, window, Arc::new(Metrics::new()))
+}
+
+/// The same, with metrics to look at.
+pub fn presence_with(config: &config::Redis, window: Duration, metrics: Arc<Metrics>) -> RedisPresence {
+    let runtime = tokio::runtime::Handle::current();
+    RedisPresence::open(config, window, metrics, &runtime).expect("a valid configuration")
+}
