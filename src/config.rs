@@ -5,6 +5,8 @@
 
 mod api;
 mod database;
+#[cfg(test)]
+mod example;
 mod limits;
 mod listen;
 mod log;

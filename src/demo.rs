@@ -128,7 +128,7 @@ impl Demo {
             routes = self.config.routes.dir.display(),
         );
         for Command { title, line } in self.commands() {
-            let _ = writeln!(text, "# {title}\n{line}");
+            let _ = writeln!(text, "  {title}\n{line}");
         }
         text.push_str("\n  Ctrl-C stops it; nothing stays behind.\n\n");
         text

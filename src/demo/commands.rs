@@ -22,7 +22,7 @@ pub(crate) fn list(site: SocketAddr, admin: SocketAddr, directory: &Path) -> Vec
     let jar = quoted(&directory.join("cookies").to_string_lossy());
     let user_agent = quoted(USER_AGENTS[2]);
     let visitors = format!("http://{site}/api/communities/1/visitors");
-    let ask = |path: &str| format!("curl -s -b {jar} '{visitors}{path}'");
+    let ask = |path: &str| format!(r"curl -s -w '\n' -b {jar} '{visitors}{path}'");
     vec![
         Command {
             title: "sign in (303)",
@@ -55,7 +55,7 @@ pub(crate) fn list(site: SocketAddr, admin: SocketAddr, directory: &Path) -> Vec
         },
         Command {
             title: "not signed in: 401",
-            line: format!("curl -s -i '{visitors}'"),
+            line: format!(r"curl -s -i -w '\n' '{visitors}'"),
         },
     ]
 }

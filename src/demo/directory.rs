@@ -5,7 +5,6 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use uuid::Uuid;
 
 /// A folder that is removed, with all that is in it, when this is dropped.
 #[derive(Debug)]
@@ -14,7 +13,9 @@ pub(crate) struct Directory(PathBuf);
 impl Directory {
     /// Creates it under the system's temporary folder. Session tokens lie in it, so only its owner may look.
     pub(crate) fn create() -> anyhow::Result<Self> {
-        let path = std::env::temp_dir().join(format!("headcount-demo-{}", Uuid::new_v4().simple()));
+        // Short, because it is part of the commands to paste. Should it exist, the creation fails.
+        let name = format!("headcount-demo-{:08x}", rand::random::<u32>());
+        let path = std::env::temp_dir().join(name);
         DirBuilder::new()
             .mode(0o700)
             .create(&path)
