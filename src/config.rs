@@ -6,6 +6,8 @@
 mod api;
 mod database;
 mod error;
+#[cfg(test)]
+mod example;
 mod limits;
 mod listen;
 mod load;

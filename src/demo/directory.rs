@@ -1,0 +1,58 @@
+//! The demo's temporary folder: private to the user, gone when the demo ends.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+/// A folder that is removed, with all that is in it, when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Directory(PathBuf);
+
+impl Directory {
+    /// Creates it under the system's temporary folder. Session tokens lie in it, so only its owner may look.
+    pub(crate) fn create() -> anyhow::Result<Self> {
+        // Short, because it is part of the commands to paste. Should it exist, the creation fails.
+        let name = format!("headcount-demo-{:08x}", rand::random::<u32>());
+        let path = std::env::temp_dir().join(name);
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .with_context(|| format!("cannot create the folder {}", path.display()))?;
+        Ok(Self(path))
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            tracing::warn!(%error, folder = %self.0.display(), "cannot remove the demo's folder");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn the_folder_is_private_and_goes_with_its_content() {
+        let directory = Directory::create().unwrap();
+        let path = directory.path().to_owned();
+        std::fs::write(path.join("file"), "x").unwrap();
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
+        drop(directory);
+        assert!(!path.exists());
+    }
+}
