@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::explain;
 use crate::metrics::Metrics;
+use crate::page_view::Policy;
 use crate::reload::SharedRoutes;
 use crate::shutdown::Shutdown;
 
@@ -23,6 +24,8 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// For `/routes/test`.
     pub routes: SharedRoutes,
+    /// For `/routes/test`.
+    pub policy: Policy,
     /// For `/readyz`.
     pub shutdown: Shutdown,
 }
@@ -72,7 +75,7 @@ struct TestRoute {
 
 async fn test_route(State(admin): State<Admin>, Query(query): Query<TestRoute>) -> Response {
     let method = query.method.as_deref().unwrap_or("GET");
-    match explain::explain(&admin.routes.load(), &query.url, method) {
+    match explain::explain(&admin.routes.load(), &admin.policy, &query.url, method) {
         Ok(text) => text.into_response(),
         Err(problem) => (StatusCode::BAD_REQUEST, format!("{problem}\n")).into_response(),
     }

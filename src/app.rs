@@ -24,7 +24,6 @@ use crate::communities::Communities;
 use crate::config::{Config, Listen};
 use crate::metrics::{Dropped, Metrics};
 use crate::page_view::Policy;
-use crate::presence::worker::PresenceHandle;
 use crate::presence::{self, Presence};
 use crate::proxy::{Front, Sidecar, Upstreams};
 use crate::recorder::{Destinations, Recorder, Resolver};
@@ -100,10 +99,10 @@ impl App {
 
         let metrics = Arc::new(Metrics::new());
         let store = store::open(&config).context("the database")?;
-        let presence = presence::open(&config.redis, &config.record).context("redis")?;
+        let presence = presence::open(&config.redis, &config.record, metrics.clone(), background.handle())?;
         let routes: SharedRoutes = Arc::new(ArcSwap::from_pointee(routes));
 
-        let recording = Recording::start(&config, &store, &presence, &metrics, &shutdown);
+        let recording = Recording::start(&config, &store, &presence, &metrics);
         let (reload, reload_requests) = mpsc::channel(1);
         let reloader = Reloader::new(config.routes.dir.clone(), routes.clone(), metrics.clone());
         tokio::spawn(reloader.run(config.routes.watch, reload_requests));
@@ -111,9 +110,14 @@ impl App {
         tokio::spawn(watch_database(store.clone(), metrics.clone()));
         admin.set_nonblocking(true)?;
         let admin = tokio::net::TcpListener::from_std(admin)?;
-        let site =
-            Admin { metrics: metrics.clone(), routes: routes.clone(), shutdown: shutdown.clone(), unmatched: config.record.unmatched };
-        tokio::spawn(site.serve(admin));
+        let policy = Policy::new(&config.record, &config.privacy);
+        let pages = Admin {
+            metrics: metrics.clone(),
+            routes: routes.clone(),
+            policy: policy.clone(),
+            shutdown: shutdown.clone(),
+        };
+        tokio::spawn(pages.serve(admin));
 
         let in_flight = InFlight::default();
         let sidecar = Sidecar {
@@ -123,8 +127,9 @@ impl App {
             upstreams: Upstreams::new(&config.upstream).map_err(|error| anyhow::anyhow!("upstream: {error}"))?,
             routes,
             authenticator: recording.authenticator.clone(),
-            policy: Policy::new(&config.record, &config.privacy),
+            policy,
             recorder: recording.recorder.clone(),
+            is_recording: config.record.is_on(),
             api: Arc::new(Api::new(
                 config.api.clone(),
                 config.record.window,
@@ -166,6 +171,8 @@ impl App {
 struct Recording {
     authenticator: Arc<Authenticator>,
     recorder: Recorder,
+    /// Ends the presence worker; not before the last touch, unlike the process' own shutdown.
+    stop: Shutdown,
     workers: Vec<JoinHandle<()>>,
 }
 
@@ -175,17 +182,16 @@ impl Recording {
         store: &Arc<dyn Store>,
         presence: &Arc<dyn Presence>,
         metrics: &Arc<Metrics>,
-        shutdown: &Shutdown,
     ) -> Self {
         let record = &config.record;
+        let stop = Shutdown::new();
         let mut workers = Vec::new();
         let presence = record.presence.then(|| {
-            let (handle, worker) = PresenceHandle::new(record, presence.clone(), metrics.clone(), shutdown.subscribe());
-            workers.push(tokio::spawn(worker));
+            let (handle, worker) = presence::worker::new(presence.clone(), record, metrics.clone());
+            workers.push(tokio::spawn(worker.run(stop.subscribe())));
             handle
         });
-        let writes = record.events || record.pages_visited || record.last_active;
-        let writer = writes.then(|| {
+        let writer = record.writes().then(|| {
             let (handle, worker) = Writer::new(record, store.clone(), metrics.clone());
             workers.push(tokio::spawn(worker));
             handle
@@ -199,7 +205,7 @@ impl Recording {
         let (recorder, worker) =
             Recorder::new(destinations, resolver, record.queue_views.get(), metrics.clone());
         workers.push(tokio::spawn(worker));
-        Self { authenticator, recorder, workers }
+        Self { authenticator, recorder, stop, workers }
     }
 
     /// Writes out what is queued, at most for `limit`; the rest is given up and counted.
@@ -209,6 +215,7 @@ impl Recording {
             metrics.recorder_dropped.with_label_values(&[Dropped::Shutdown.label()]).inc_by(left as u64);
             tracing::warn!(views = left, "page views could not be written before the end and are given up");
         }
+        self.stop.start();
         for worker in self.workers {
             worker.abort();
         }

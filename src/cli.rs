@@ -10,7 +10,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::app::{App, StartError};
 use crate::config::{Config, ConfigError};
-use crate::{demo, reload, routes, store, telemetry};
+use crate::page_view::Policy;
+use crate::{demo, explain, reload, store, telemetry};
 
 /// Reverse-proxy sidecar that knows who is in which community right now.
 #[derive(Debug, Parser)]
@@ -48,7 +49,11 @@ enum Command {
         dry_run: bool,
     },
     /// Show everything at work: a sample community site, simulated visitors, nothing to install.
-    Demo(demo::Options),
+    Demo {
+        /// Port of the site on 127.0.0.1; 0 lets the system choose.
+        #[arg(long, default_value_t = 8080)]
+        port: u16,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -134,7 +139,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             test_route(&config.load()?, &url, &method)
         }
         Command::Migrate { config, dry_run } => migrate(&config.load()?, dry_run),
-        Command::Demo(options) => Ok(demo::run(options, |config| {
+        Command::Demo { port } => Ok(demo::run(demo::Options { port }, |config| {
             App::build(config).map_err(|error| anyhow::anyhow!("{error}"))?.run()
         })?),
     }
@@ -163,8 +168,8 @@ fn check(path: &Path, config: &Config, offline: bool) -> Result<(), Failure> {
 
 fn test_route(config: &Config, url: &str, method: &str) -> Result<(), Failure> {
     let table = reload::load_routes(&config.routes.dir)?;
-    let text = routes::explain::explain(&table, url, method, config.record.unmatched)
-        .map_err(|problem| Failure::Usage(problem.to_string()))?;
+    let policy = Policy::new(&config.record, &config.privacy);
+    let text = explain::explain(&table, &policy, url, method).map_err(|problem| Failure::Usage(problem.to_string()))?;
     print!("{text}");
     Ok(())
 }

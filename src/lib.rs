@@ -1,14 +1,31 @@
 //! Headcount: a reverse-proxy sidecar that knows who is in which community right now.
 //!
+//! It stands in front of an existing web app and, with no change to that app, keeps who is here now, writes
+//! every page view into the app's own tables, and answers the visitors API itself.
+//!
 //! The modules stand in the order in which a page view passes them: receive → match → identify → decide →
-//! record → serve.
+//! record → serve. What they promise:
+//!
+//! 1. **The site comes first.** A proxied request never waits for Redis, for a database or for a queue.
+//! 2. **What is accepted is written once**, and what is dropped is counted by reason.
+//! 3. **The numbers are right**: one function defines each.
+//! 4. **The app is not surprised**, by its requests or by its rows.
+//! 5. **Nobody gets in**: session tokens never leave [`auth`], and no proxy is trusted unless configured.
+//! 6. **Everything is bounded.**
+//!
+//! Pure modules, which import no I/O: [`ids`], [`routes`], [`auth::cookie`], [`page_view`],
+//! [`proxy::client_ip`], [`proxy::headers`], [`writer::batch`], [`presence::keys`].
 
+// the command line and the wiring
+pub mod app;
+pub mod cli;
 pub mod config;
 pub mod ids;
-
 // 1 receive
 pub mod proxy;
 // 2 match
+pub mod communities;
+pub mod explain;
 pub mod routes;
 // 3 identify
 pub mod auth;
@@ -16,10 +33,15 @@ pub mod auth;
 pub mod page_view;
 // 5 record
 pub mod presence;
+pub mod recorder;
 pub mod store;
 pub mod writer;
 // 6 serve
 pub mod api;
 // across
+pub mod admin;
 pub mod demo;
 pub mod metrics;
+pub mod reload;
+pub mod shutdown;
+pub mod telemetry;

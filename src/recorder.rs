@@ -96,6 +96,12 @@ impl Recorder {
         self.metrics.recorder_queue_views.with_label_values(&["recorder"]).set(waiting as f64);
     }
 
+    /// Views that are not yet in the app's tables, where they are written at all.
+    pub fn waiting(&self) -> usize {
+        let unresolved = self.unresolved.max_capacity() - self.unresolved.capacity();
+        unresolved + self.destinations.writer.as_ref().map_or(0, Writer::waiting)
+    }
+
     /// Waits until every view recorded before has been looked up and handed on, and presence and writer have
     /// finished with what they had.
     pub async fn flush(&self) {

@@ -21,9 +21,43 @@ use batch::{BatchLimits, RecordedView};
 #[derive(Clone)]
 pub struct Writer {
     queue: mpsc::Sender<Message>,
-    bytes: Arc<AtomicUsize>,
+    load: Arc<Load>,
     max_bytes: usize,
+}
+
+/// Views accepted and not yet applied: queued, or in the batch at hand.
+struct Load {
+    views: AtomicUsize,
+    bytes: AtomicUsize,
     metrics: Arc<Metrics>,
+}
+
+impl Load {
+    /// Adds a view, unless that would exceed `max_bytes`.
+    fn add(&self, weight: usize, max_bytes: usize) -> bool {
+        let before = self.bytes.fetch_add(weight, Ordering::Relaxed);
+        if before + weight > max_bytes {
+            self.bytes.fetch_sub(weight, Ordering::Relaxed);
+            return false;
+        }
+        self.views.fetch_add(1, Ordering::Relaxed);
+        self.show();
+        true
+    }
+
+    /// Takes views out again.
+    fn remove(&self, views: usize, weight: usize) {
+        self.bytes.fetch_sub(weight, Ordering::Relaxed);
+        self.views.fetch_sub(views, Ordering::Relaxed);
+        self.show();
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a queue length")]
+    fn show(&self) {
+        let views = self.views.load(Ordering::Relaxed);
+        self.metrics.recorder_queue_views.with_label_values(&["writer"]).set(views as f64);
+        self.metrics.recorder_queue_bytes.set(self.bytes.load(Ordering::Relaxed) as f64);
+    }
 }
 
 /// The view does not fit: the queue is full, by count or by bytes.
@@ -44,15 +78,16 @@ impl Writer {
         metrics: Arc<Metrics>,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (sender, queue) = mpsc::channel(record.queue_views.get());
-        let bytes = Arc::new(AtomicUsize::new(0));
+        let load =
+            Arc::new(Load { views: AtomicUsize::new(0), bytes: AtomicUsize::new(0), metrics: metrics.clone() });
         let limits = BatchLimits {
             views: record.batch_views.get(),
             bytes: to_usize(record.batch_bytes.as_u64()),
             age: record.batch_age,
         };
-        let worker = worker::Worker::new(queue, bytes.clone(), limits, store, metrics.clone());
+        let worker = worker::Worker::new(queue, load.clone(), limits, store, metrics);
         let max_bytes = to_usize(record.queue_bytes.as_u64());
-        (Self { queue: sender, bytes, max_bytes, metrics }, worker.run())
+        (Self { queue: sender, load, max_bytes }, worker.run())
     }
 
     /// Queues a view. Never waits.
@@ -61,14 +96,18 @@ impl Writer {
     /// The queue is full; the view is given up.
     pub fn write(&self, view: RecordedView) -> Result<(), Full> {
         let weight = view.weight();
-        let before = self.bytes.fetch_add(weight, Ordering::Relaxed);
-        if before + weight > self.max_bytes || self.queue.try_send(Message::View(Box::new(view))).is_err() {
-            self.bytes.fetch_sub(weight, Ordering::Relaxed);
+        if !self.load.add(weight, self.max_bytes) {
             return Err(Full);
         }
-        let waiting = self.queue.max_capacity() - self.queue.capacity();
-        worker::show_queue(&self.metrics, waiting, before + weight);
-        Ok(())
+        self.queue.try_send(Message::View(Box::new(view))).map_err(|_| {
+            self.load.remove(1, weight);
+            Full
+        })
+    }
+
+    /// Views accepted and not yet applied.
+    pub fn waiting(&self) -> usize {
+        self.load.views.load(Ordering::Relaxed)
     }
 
     /// Waits until everything written before has been applied.

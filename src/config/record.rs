@@ -46,6 +46,18 @@ pub struct Record {
     pub flush_timeout: Duration,
 }
 
+impl Record {
+    /// Whether anything is written to the app's tables.
+    pub fn writes(&self) -> bool {
+        self.events || self.pages_visited || self.last_active
+    }
+
+    /// Whether anything is recorded at all.
+    pub fn is_on(&self) -> bool {
+        self.presence || self.writes()
+    }
+}
+
 /// JSON type of `metadata.community_id`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -1,22 +1,20 @@
 //! The writer's worker: collects batches and applies them, one after the other.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::Message;
-use super::batch::{Batch, BatchLimits};
+use super::batch::{Batch, BatchLimits, RecordedView};
+use super::{Load, Message};
 use crate::metrics::{Dropped, Metrics};
 use crate::store::{Store, StoreError};
 
 pub(super) struct Worker {
     queue: mpsc::Receiver<Message>,
-    /// Bytes of the views queued or in the batch at hand.
-    bytes: Arc<AtomicUsize>,
+    load: Arc<Load>,
     limits: BatchLimits,
     store: Arc<dyn Store>,
     metrics: Arc<Metrics>,
@@ -35,23 +33,23 @@ enum Closed {
 impl Worker {
     pub(super) fn new(
         queue: mpsc::Receiver<Message>,
-        bytes: Arc<AtomicUsize>,
+        load: Arc<Load>,
         limits: BatchLimits,
         store: Arc<dyn Store>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { queue, bytes, limits, store, metrics }
+        Self { queue, load, limits, store, metrics }
     }
 
     pub(super) async fn run(mut self) {
         loop {
             let (batch, closed) = self.collect().await;
             if !batch.views.is_empty() {
-                let weight: usize = batch.views.iter().map(super::RecordedView::weight).sum();
+                let views = batch.views.len();
+                let weight = batch.views.iter().map(RecordedView::weight).sum();
                 self.apply(batch).await;
                 // Only now is the memory free again.
-                let left = self.bytes.fetch_sub(weight, Ordering::Relaxed) - weight;
-                show_queue(&self.metrics, self.queue.len(), left);
+                self.load.remove(views, weight);
             }
             match closed {
                 Closed::Due => {}
@@ -171,10 +169,4 @@ fn cause(error: &StoreError) -> String {
         source = error.source();
     }
     text
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a queue length")]
-pub(super) fn show_queue(metrics: &Metrics, views: usize, bytes: usize) {
-    metrics.recorder_queue_views.with_label_values(&["writer"]).set(views as f64);
-    metrics.recorder_queue_bytes.set(bytes as f64);
 }

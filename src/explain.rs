@@ -1,0 +1,88 @@
+//! What becomes of one URL: which route, which community, counted or why not. For `headcount routes test`
+//! and the admin listener.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use chrono::Utc;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+
+use crate::page_view::{Exchange, PageView, Policy};
+use crate::routes::{CommunityRef, RouteTable, decode_path};
+
+/// The method is not one of HTTP's.
+#[derive(Debug, thiserror::Error)]
+#[error("\"{0}\" is not a request method")]
+pub struct NotAMethod(String);
+
+/// Explains, as text of a few lines, what a signed-in member's request would come to if the app answered it
+/// with a page.
+pub fn explain(table: &RouteTable, policy: &Policy, url: &str, method: &str) -> Result<String, NotAMethod> {
+    let method: Method = method.parse().map_err(|_| NotAMethod(method.into()))?;
+    let explanation = table.explain(url);
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "path       {}", explanation.path);
+    match &explanation.route {
+        Some(name) => {
+            let source = explanation.tried.iter().find(|tried| tried.matched).map(|tried| &*tried.source);
+            let _ = writeln!(text, "route      {name}  ({})", source.unwrap_or_default());
+        }
+        None => text.push_str("route      none matches\n"),
+    }
+    let shadowed: Vec<&str> =
+        explanation.tried.iter().filter(|tried| tried.matched).skip(1).map(|tried| &*tried.route).collect();
+    if !shadowed.is_empty() {
+        let _ = writeln!(text, "also match {}  (first match wins)", shadowed.join(", "));
+    }
+    if let Some(page_type) = &explanation.page_type {
+        let _ = writeln!(text, "page type  {page_type}");
+    }
+    let community = match &explanation.community {
+        Some(CommunityRef::Id(id)) => id.to_string(),
+        Some(CommunityRef::Slug(slug)) => format!("the one with slug \"{slug}\""),
+        None => "none".into(),
+    };
+    let _ = writeln!(text, "community  {community}");
+    let _ = writeln!(text, "counted    {}", counted(table, policy, url, &method));
+    Ok(text)
+}
+
+fn counted(table: &RouteTable, policy: &Policy, url: &str, method: &Method) -> String {
+    let path = decode_path(url.as_bytes());
+    let found = table.find(&path);
+    let (request, response) = navigation();
+    let exchange = Exchange {
+        method,
+        path: &path,
+        query: None,
+        request: &request,
+        status: StatusCode::OK,
+        response: &response,
+        route: found.as_ref(),
+        has_token: true,
+        counted_elsewhere: false,
+        client_ip: None,
+        started_at: Utc::now(),
+        duration: Duration::ZERO,
+    };
+    match PageView::from_exchange(&exchange, policy) {
+        Ok(_) => "yes, when a signed-in member's browser gets it as a page (status 200, HTML)".into(),
+        Err(reason) => format!("no: {}", reason.label()),
+    }
+}
+
+/// Headers of a browser's navigation, and of the app's page.
+fn navigation() -> (HeaderMap, HeaderMap) {
+    let mut request = HeaderMap::new();
+    request.insert("sec-fetch-mode", HeaderValue::from_static("navigate"));
+    request.insert("sec-fetch-dest", HeaderValue::from_static("document"));
+    request.insert(header::ACCEPT, HeaderValue::from_static("text/html"));
+    request.insert(
+        header::USER_AGENT,
+        HeaderValue::from_static("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
+    );
+    let mut response = HeaderMap::new();
+    response.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html"));
+    (request, response)
+}
