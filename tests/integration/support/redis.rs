@@ -1,7 +1,7 @@
 //! Redis for tests: one server for all of them, or one of a test's own to stop and start.
 
 use std::num::NonZeroU16;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use headcount::config;
@@ -9,6 +9,8 @@ use headcount::metrics::Metrics;
 use headcount::presence::redis::Redis as RedisPresence;
 use redis::aio::MultiplexedConnection;
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::service::{Service, free_port, wait_for_port, wait_until};
 
@@ -125,4 +127,76 @@ pub fn presence(config: &config::Redis, window: Duration) -> RedisPresence {
 pub fn presence_with(config: &config::Redis, window: Duration, metrics: Arc<Metrics>) -> RedisPresence {
     let runtime = tokio::runtime::Handle::current();
     RedisPresence::open(config, window, metrics, &runtime).expect("a valid configuration")
+}
+
+/// Something that takes connections like Redis and answers as the test says: `None` is silence.
+pub struct FakeRedis {
+    port: u16,
+    heard: Arc<Mutex<Vec<Vec<String>>>>,
+    _task: AbortOnDrop,
+}
+
+impl FakeRedis {
+    /// Accepts and reads, and never says a word.
+    pub async fn silent() -> Self {
+        Self::answering(|_| None).await
+    }
+
+    /// Answers each command with what `answer` makes of it, in Redis' wire form.
+    pub async fn answering(answer: fn(&[String]) -> Option<String>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let commands = Arc::clone(&heard);
+        let task = tokio::spawn(async move {
+            let mut conversations = tokio::task::JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                conversations.spawn(converse(stream, answer, Arc::clone(&commands)));
+            }
+        });
+        Self {
+            port,
+            heard,
+            _task: AbortOnDrop(task),
+        }
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Every command so far.
+    pub fn heard(&self) -> Vec<Vec<String>> {
+        self.heard.lock().expect("no panic").clone()
+    }
+}
+
+async fn converse(
+    stream: TcpStream,
+    answer: fn(&[String]) -> Option<String>,
+    heard: Arc<Mutex<Vec<Vec<String>>>>,
+) -> Option<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut lines = BufReader::new(reader).lines();
+    loop {
+        let arguments = lines.next_line().await.ok()??.strip_prefix('*')?.parse().ok()?;
+        let mut command: Vec<String> = Vec::new();
+        for _ in 0..arguments {
+            let _length = lines.next_line().await.ok()??;
+            command.push(lines.next_line().await.ok()??);
+        }
+        let reply = answer(&command);
+        heard.lock().expect("no panic").push(command);
+        if let Some(reply) = reply {
+            writer.write_all(reply.as_bytes()).await.ok()?;
+        }
+    }
+}
+
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }

@@ -1,0 +1,442 @@
+//! What presence promises, over memory and over Redis alike.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use chrono::DateTime;
+use headcount::ids::{CommunityId, UserId};
+use headcount::presence::memory::Memory;
+use headcount::presence::{Count, Presence, PresenceError, Seen};
+use redis::aio::MultiplexedConnection;
+
+use crate::support::redis as servers;
+
+const WINDOW: Duration = Duration::from_secs(300);
+
+/// One test per promise and store.
+macro_rules! over_memory_and_redis {
+    ($($promise:ident),* $(,)?) => {
+        mod in_memory {
+            $(#[tokio::test]
+            async fn $promise() {
+                super::$promise(super::Site::in_memory()).await;
+            })*
+        }
+        mod in_redis {
+            $(#[tokio::test]
+            async fn $promise() {
+                super::$promise(super::Site::in_redis().await).await;
+            })*
+        }
+    };
+}
+
+over_memory_and_redis! {
+    a_touch_is_counted_and_listed,
+    a_community_never_touched_is_empty,
+    communities_are_counted_in_the_order_asked,
+    odd_community_ids_are_kept_apart,
+    overlong_community_ids_are_refused,
+    sequence_numbers_rise_with_the_count_only,
+    p1_a_busy_community_still_loses_the_visitor_who_left,
+    p2_reading_does_not_prune,
+    p4_the_count_is_that_of_the_members,
+    p12_two_sessions_of_one_user_are_one_visitor,
+    p13_fifty_thousand_are_paged_once_each_in_order,
+    p13_thousands_of_ties_are_paged_once_each,
+    p13_a_cursor_that_moved_loses_nobody,
+    p13_a_cursor_that_is_gone_keeps_its_place,
+    pages_are_ordered_by_bytes,
+    expired_users_are_never_listed,
+    a_sweep_tells_decreases_once_with_rising_numbers,
+    a_sweep_finds_every_community_that_is_due,
+    a_touch_of_one_notices_others_who_left,
+}
+
+/// A store, and the power to let time pass for it.
+struct Site {
+    presence: Arc<dyn Presence>,
+    time: Time,
+}
+
+enum Time {
+    /// Memory is told the time.
+    Told(Arc<AtomicI64>),
+    /// Redis has its own: what it knows is made older instead.
+    OfRedis {
+        redis: MultiplexedConnection,
+        prefix: String,
+    },
+}
+
+impl Site {
+    fn in_memory() -> Self {
+        let time = Arc::new(AtomicI64::new(1_763_884_800_000));
+        let clock = Arc::clone(&time);
+        let now = move || DateTime::from_timestamp_millis(clock.load(Ordering::Relaxed)).unwrap();
+        Self {
+            presence: Arc::new(Memory::new(WINDOW, Arc::new(now))),
+            time: Time::Told(time),
+        }
+    }
+
+    async fn in_redis() -> Self {
+        let server = servers::shared();
+        let config = server.config();
+        Self {
+            presence: Arc::new(servers::presence(&config, WINDOW)),
+            time: Time::OfRedis {
+                redis: server.raw().await,
+                prefix: config.key_prefix,
+            },
+        }
+    }
+
+    async fn pass(&self, time: Duration) {
+        let millis = i64::try_from(time.as_millis()).unwrap();
+        match &self.time {
+            Time::Told(now) => {
+                now.fetch_add(millis, Ordering::Relaxed);
+            }
+            Time::OfRedis { redis, prefix } => {
+                let script = redis::Script::new(
+                    "for _, key in ipairs(redis.call('KEYS', ARGV[1] .. ':*')) do
+                       if redis.call('TYPE', key).ok == 'zset' then
+                         for _, member in ipairs(redis.call('ZRANGE', key, 0, -1)) do
+                           redis.call('ZINCRBY', key, -ARGV[2], member)
+                         end
+                       end
+                     end",
+                );
+                let mut call = script.prepare_invoke();
+                call.arg(prefix).arg(millis);
+                let () = call.invoke_async(&mut redis.clone()).await.unwrap();
+            }
+        }
+    }
+
+    /// Gives all members of a community the same last seen. In memory they have it: its clock stands.
+    async fn tie(&self, community: &str) {
+        if let Time::OfRedis { redis, prefix } = &self.time {
+            let script = redis::Script::new(
+                "local key = redis.call('KEYS', ARGV[1])[1]
+                 local score = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]
+                 for _, member in ipairs(redis.call('ZRANGE', key, 0, -1)) do
+                   redis.call('ZADD', key, score, member)
+                 end",
+            );
+            let mut call = script.prepare_invoke();
+            call.arg(format!("{prefix}:*:seen:{community}"));
+            let () = call.invoke_async(&mut redis.clone()).await.unwrap();
+        }
+    }
+
+    async fn touch(&self, community: &str, users: &[&str]) -> Count {
+        let users: Vec<UserId> = users.iter().map(|user| UserId::from(*user)).collect();
+        self.presence.touch(&community.into(), &users).await.unwrap()
+    }
+
+    async fn touch_many(&self, community: &str, users: impl Iterator<Item = usize>) {
+        let users: Vec<UserId> = users.map(|user| UserId::new(format!("u{user:05}"))).collect();
+        self.presence.touch(&community.into(), &users).await.unwrap();
+    }
+
+    async fn count(&self, community: &str) -> Count {
+        self.presence.counts(&[community.into()]).await.unwrap()[0]
+    }
+
+    async fn page(&self, community: &str, after: Option<&Seen>, limit: usize) -> Vec<Seen> {
+        self.presence.list(&community.into(), after, limit).await.unwrap()
+    }
+
+    /// Every page, as a client reads them.
+    async fn pages(&self, community: &str, limit: usize) -> Vec<Seen> {
+        let mut all: Vec<Seen> = Vec::new();
+        loop {
+            let page = self.page(community, all.last(), limit).await;
+            assert!(page.len() <= limit);
+            if page.is_empty() {
+                return all;
+            }
+            all.extend(page);
+        }
+    }
+
+    async fn users(&self, community: &str) -> Vec<String> {
+        names(&self.page(community, None, usize::from(u16::MAX)).await)
+    }
+}
+
+fn names(page: &[Seen]) -> Vec<String> {
+    page.iter().map(|seen| seen.user.to_string()).collect()
+}
+
+async fn a_touch_is_counted_and_listed(site: Site) {
+    assert_eq!(site.touch("42", &["a"]).await.current, 1);
+    site.pass(Duration::from_secs(1)).await;
+    let told = site.touch("42", &["b", "c"]).await;
+    assert_eq!(told.current, 3);
+    let count = site.count("42").await;
+    assert_eq!((count.current, count.seq), (3, told.seq));
+    assert_eq!(site.users("42").await, ["c", "b", "a"]);
+    site.presence.ping().await.unwrap();
+}
+
+async fn a_community_never_touched_is_empty(site: Site) {
+    let count = site.count("42").await;
+    assert_eq!((count.current, count.seq), (0, 0));
+    assert_eq!(site.users("42").await, [""; 0]);
+    assert!(site.presence.counts(&[]).await.unwrap().is_empty());
+    assert!(site.presence.sweep().await.unwrap().changes.is_empty());
+}
+
+async fn communities_are_counted_in_the_order_asked(site: Site) {
+    let communities: Vec<CommunityId> = (0..1_200).map(|id| CommunityId::new(id.to_string())).collect();
+    site.touch("1100", &["a", "b"]).await;
+    site.touch("7", &["a"]).await;
+    let counts = site.presence.counts(&communities).await.unwrap();
+    assert_eq!(counts.len(), 1_200);
+    for (id, count) in counts.iter().enumerate() {
+        let expected = match id {
+            7 => 1,
+            1100 => 2,
+            _ => 0,
+        };
+        assert_eq!(count.current, expected, "community {id}");
+    }
+}
+
+async fn odd_community_ids_are_kept_apart(site: Site) {
+    let odd = ["}{", "{p00}", "a b", "a", "ü", "line\nbreak", "42:due", "*"];
+    for (users, community) in odd.iter().enumerate() {
+        site.touch_many(community, 0..=users).await;
+    }
+    for (users, community) in odd.iter().enumerate() {
+        assert_eq!(
+            site.count(community).await.current,
+            users as u64 + 1,
+            "{community:?}"
+        );
+    }
+    site.pass(WINDOW).await;
+    let mut swept: Vec<_> = site.presence.sweep().await.unwrap().changes;
+    swept.sort_by(|a, b| a.community.cmp(&b.community));
+    let swept: Vec<_> = swept.iter().map(|change| change.community.as_str()).collect();
+    let mut expected = odd;
+    expected.sort_unstable();
+    assert_eq!(swept, expected);
+}
+
+async fn overlong_community_ids_are_refused(site: Site) {
+    for id in ["", &"x".repeat(256)] {
+        let community = CommunityId::from(id);
+        let refused = site.presence.touch(&community, &["a".into()]).await;
+        assert!(matches!(refused, Err(PresenceError::Community)));
+        assert_eq!(site.count(id).await.current, 0);
+        assert!(site.users(id).await.is_empty());
+    }
+    site.touch(&"x".repeat(255), &["a"]).await;
+    assert_eq!(site.count(&"x".repeat(255)).await.current, 1);
+}
+
+async fn sequence_numbers_rise_with_the_count_only(site: Site) {
+    let first = site.touch("42", &["a"]).await;
+    let again = site.touch("42", &["a"]).await;
+    assert_eq!(again.seq, first.seq, "nothing changed");
+    let mut last = first.seq;
+    for user in ["b", "c", "d", "e"] {
+        let seq = site.touch("42", &[user]).await.seq;
+        assert!(seq > last);
+        last = seq;
+    }
+    assert!(first.seq >= 1_763_884_800_000, "not below the clock");
+}
+
+async fn p1_a_busy_community_still_loses_the_visitor_who_left(site: Site) {
+    site.touch("42", &["left"]).await;
+    for _ in 0..5 {
+        site.pass(WINDOW / 5).await;
+        site.touch("42", &["stays"]).await;
+    }
+    assert_eq!(site.count("42").await.current, 1);
+    assert_eq!(site.users("42").await, ["stays"]);
+}
+
+async fn p2_reading_does_not_prune(site: Site) {
+    site.touch("42", &["a", "b"]).await;
+    site.pass(WINDOW).await;
+    for _ in 0..3 {
+        assert_eq!(site.count("42").await.current, 0);
+        assert!(site.users("42").await.is_empty());
+    }
+    let changes = site.presence.sweep().await.unwrap().changes;
+    assert_eq!(
+        changes.len(),
+        1,
+        "had reading pruned, the sweep would find nothing"
+    );
+}
+
+async fn p4_the_count_is_that_of_the_members(site: Site) {
+    for round in 0..20 {
+        site.touch_many("42", (round * 7)..(round * 7 + 30)).await;
+        site.pass(WINDOW / 6).await;
+        let members: HashSet<_> = site.users("42").await.into_iter().collect();
+        assert_eq!(site.count("42").await.current, members.len() as u64);
+    }
+}
+
+async fn p12_two_sessions_of_one_user_are_one_visitor(site: Site) {
+    site.touch("42", &["alice"]).await;
+    site.pass(Duration::from_secs(10)).await;
+    assert_eq!(site.touch("42", &["alice", "alice"]).await.current, 1);
+    assert_eq!(site.count("42").await.current, 1);
+    assert_eq!(site.users("42").await, ["alice"]);
+}
+
+async fn p13_fifty_thousand_are_paged_once_each_in_order(site: Site) {
+    for group in 0..10 {
+        // Every tenth user, so that the order of time is not that of the names.
+        site.touch_many("42", (0..5_000).map(|user| user * 10 + group))
+            .await;
+        site.pass(Duration::from_secs(5)).await;
+    }
+    let all = site.pages("42", 499).await;
+    assert_eq!(site.count("42").await.current, 50_000);
+    assert_eq!(all.len(), 50_000);
+    assert_eq!(names(&all).iter().collect::<HashSet<_>>().len(), 50_000);
+    let in_order = all.is_sorted_by(|a, b| (a.last_seen, &a.user) > (b.last_seen, &b.user));
+    assert!(in_order);
+    assert!(all[..5_000].iter().all(|seen| seen.user.as_str().ends_with('9')));
+}
+
+async fn p13_thousands_of_ties_are_paged_once_each(site: Site) {
+    site.touch_many("42", 0..5_000).await;
+    site.tie("42").await;
+    let all = site.pages("42", 73).await;
+    let expected: Vec<_> = (0..5_000).rev().map(|user| format!("u{user:05}")).collect();
+    assert_eq!(names(&all), expected);
+    assert_eq!(all[0].last_seen, all[4_999].last_seen);
+}
+
+async fn p13_a_cursor_that_moved_loses_nobody(site: Site) {
+    site.touch_many("42", 0..100).await;
+    site.tie("42").await;
+    site.pass(Duration::from_secs(1)).await;
+    let first = site.page("42", None, 10).await;
+    let cursor = first.last().unwrap();
+    site.touch("42", &[cursor.user.as_str()]).await;
+    let second = site.page("42", Some(cursor), 100).await;
+    let expected: Vec<_> = (0..90).rev().map(|user| format!("u{user:05}")).collect();
+    assert_eq!(names(&second), expected);
+}
+
+async fn p13_a_cursor_that_is_gone_keeps_its_place(site: Site) {
+    site.touch_many("42", 0..1_000).await;
+    site.tie("42").await;
+    let last_seen = site.page("42", None, 1).await[0].last_seen;
+    let after = |user: &str, millis| Seen {
+        user: user.into(),
+        last_seen: last_seen + chrono::Duration::milliseconds(millis),
+    };
+    for (cursor, next) in [
+        (after("u00500x", 0), Some("u00500")),
+        (after("u00500", 0), Some("u00499")),
+        (after("zz", 0), Some("u00999")),
+        (after("u00000", 0), None),
+        (after("a", 0), None),
+        (after("a", 1), Some("u00999")),
+        (after("zz", -1), None),
+    ] {
+        let page = site.page("42", Some(&cursor), 3).await;
+        assert_eq!(
+            page.first().map(|seen| seen.user.as_str()),
+            next,
+            "after {cursor:?}"
+        );
+    }
+    assert!(site.page("42", None, 0).await.is_empty());
+}
+
+async fn pages_are_ordered_by_bytes(site: Site) {
+    let mut users = [
+        "a", "A", "b", "B", "ä", "z", "10", "9", "aa", "a-", "é", "Z", "a\0",
+    ];
+    site.touch("42", &users).await;
+    site.tie("42").await;
+    users.sort_unstable_by(|a, b| b.cmp(a));
+    assert_eq!(names(&site.pages("42", 1).await), users);
+}
+
+async fn expired_users_are_never_listed(site: Site) {
+    site.touch_many("42", 0..50).await;
+    site.pass(WINDOW / 2).await;
+    site.touch_many("42", 50..60).await;
+    let first = site.page("42", None, 30).await;
+    assert_eq!(first.len(), 30);
+    site.pass(WINDOW / 2).await;
+    assert!(
+        site.page("42", first.last(), 30).await.is_empty(),
+        "expired while paging"
+    );
+    assert_eq!(site.pages("42", 7).await.len(), 10);
+}
+
+async fn a_sweep_tells_decreases_once_with_rising_numbers(site: Site) {
+    site.touch("42", &["a"]).await;
+    site.pass(Duration::from_secs(60)).await;
+    let before = site.touch("42", &["b"]).await;
+    assert!(
+        site.presence.sweep().await.unwrap().changes.is_empty(),
+        "nobody left"
+    );
+
+    site.pass(WINDOW.checked_sub(Duration::from_secs(50)).unwrap())
+        .await;
+    let sweep = site.presence.sweep().await.unwrap();
+    assert_eq!(sweep.changes.len(), 1);
+    assert_eq!(sweep.changes[0].community.as_str(), "42");
+    assert_eq!(sweep.changes[0].count.current, 1);
+    assert!(sweep.changes[0].count.seq > before.seq);
+    assert!(
+        sweep.lag >= Duration::from_secs(10),
+        "a's window passed 10 s ago: {:?}",
+        sweep.lag
+    );
+    assert_eq!(site.count("42").await.seq, sweep.changes[0].count.seq);
+
+    site.pass(WINDOW).await;
+    let last = site.presence.sweep().await.unwrap().changes;
+    assert_eq!(last[0].count.current, 0);
+    assert!(last[0].count.seq > sweep.changes[0].count.seq);
+    assert!(
+        site.presence.sweep().await.unwrap().changes.is_empty(),
+        "told already"
+    );
+
+    let back = site.touch("42", &["a"]).await;
+    assert!(
+        back.seq > last[0].count.seq,
+        "numbers go on after the community was empty"
+    );
+}
+
+async fn a_sweep_finds_every_community_that_is_due(site: Site) {
+    for community in 0..1_000 {
+        site.touch(&community.to_string(), &["a"]).await;
+    }
+    site.pass(WINDOW).await;
+    let changes = site.presence.sweep().await.unwrap().changes;
+    let communities: HashSet<_> = changes.iter().map(|change| &change.community).collect();
+    assert_eq!((changes.len(), communities.len()), (1_000, 1_000));
+}
+
+async fn a_touch_of_one_notices_others_who_left(site: Site) {
+    let before = site.touch("42", &["a", "b"]).await;
+    site.pass(WINDOW).await;
+    let after = site.touch("42", &["c"]).await;
+    assert_eq!(after.current, 1);
+    assert!(after.seq > before.seq);
+}
