@@ -1,1 +1,214 @@
-//! Step 6, serve: the visitors API.
+//! Step 6, serve: the visitors API on the site's own origin.
+//!
+//! [`Api`] is a service that the proxy calls in-process: no network hop, no listener of its own. It tells
+//! which paths are its own ([`Api::owns`]) and answers them ([`Api::call`]). Who asks is not found out here:
+//! the proxy looks the token up and hands over a [`Caller`].
+//!
+//! One file per subject: `paths` (which paths), `query` and `cursor` (what may be asked), `access` (who may
+//! see which community), `visitors` and `stats` (the answers), `answers` (their JSON), `problem` (everything
+//! that is not an answer), `openapi` (the contract).
+//!
+//! Invariant: this module reads; it never writes to the app's tables or to presence (P2).
+
+mod access;
+mod answers;
+mod backend_check;
+mod caller;
+mod communities;
+mod cursor;
+mod openapi;
+mod paths;
+mod problem;
+mod query;
+mod stats;
+#[cfg(test)]
+mod tests;
+mod visitors;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use chrono::{DateTime, Utc};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, HeaderValue, VARY, X_CONTENT_TYPE_OPTIONS};
+use http::{Method, Request, Response, StatusCode};
+use tokio::sync::Semaphore;
+use tower::ServiceExt;
+
+use crate::config;
+use crate::metrics::Metrics;
+use crate::presence::Presence;
+use crate::store::Store;
+
+pub use backend_check::{BackendCheck, CheckError, UpstreamCheck};
+pub use caller::Caller;
+
+use access::Gate;
+use communities::Communities;
+use paths::{Operation, Paths};
+use problem::Problem;
+use stats::Statistics;
+
+/// Tells the time. The system's clock in the program, a fixed one in tests.
+pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
+
+/// Requests answered at the same time; further ones are answered 503 at once, so that a slow database
+/// cannot pile up requests.
+const MAX_IN_FLIGHT: usize = 256;
+
+/// Label values of `api_requests_total`'s `status`.
+const STATUS_CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
+
+/// The visitors API.
+pub struct Api {
+    enabled: bool,
+    paths: Paths,
+    router: Router,
+    timeout: Duration,
+    in_flight: Semaphore,
+    metrics: Arc<Metrics>,
+}
+
+/// What the handlers share.
+struct Shared {
+    settings: config::Api,
+    /// Length of the window that `current_visitors` is over.
+    window_seconds: u64,
+    store: Arc<dyn Store>,
+    presence: Arc<dyn Presence>,
+    gate: Gate,
+    statistics: Statistics,
+    clock: Clock,
+    /// The OpenAPI document, rendered once.
+    contract: Bytes,
+}
+
+impl Api {
+    /// Puts the API together. `window` is how long a user counts as present; `backend_check` is only asked
+    /// with `access = "backend"`.
+    pub fn new(
+        settings: config::Api,
+        window: Duration,
+        store: Arc<dyn Store>,
+        presence: Arc<dyn Presence>,
+        backend_check: Arc<dyn BackendCheck>,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+    ) -> Self {
+        for operation in Operation::ALL {
+            for class in STATUS_CLASSES {
+                metrics
+                    .api_requests
+                    .with_label_values(&[operation.label(), class]);
+            }
+        }
+        let paths = Paths::new(&settings.prefix);
+        let communities = Communities::new(Arc::clone(&store));
+        let shared = Shared {
+            window_seconds: window.as_secs(),
+            gate: Gate::new(&settings, communities, backend_check, Arc::clone(&clock)),
+            statistics: Statistics::new(Arc::clone(&store)),
+            contract: openapi::render(&paths),
+            store,
+            presence,
+            clock,
+            settings,
+        };
+        Self {
+            enabled: shared.settings.enabled,
+            timeout: shared.settings.timeout,
+            router: router(&paths, shared),
+            in_flight: Semaphore::new(MAX_IN_FLIGHT),
+            paths,
+            metrics,
+        }
+    }
+
+    /// Whether the sidecar answers this raw path itself. Everything else is the app's.
+    pub fn owns(&self, path: &str) -> bool {
+        self.enabled && self.paths.operation(path).is_some()
+    }
+
+    /// Answers a request for a path that [`Api::owns`]. The request's extensions carry the [`Caller`];
+    /// without one it is anonymous. Never fails: whatever goes wrong is a problem document. The answer has a
+    /// `Content-Length`, also to HEAD, where its body is empty.
+    pub async fn call(&self, request: Request<Body>) -> Response<Body> {
+        let operation = self.paths.operation(request.uri().path());
+        let is_head = request.method() == Method::HEAD;
+        let response = match operation {
+            Some(_) => self.dispatch(request).await,
+            None => Problem::NotFound.into_response(),
+        };
+        if let Some(operation) = operation {
+            let labels = [operation.label(), status_class(response.status())];
+            self.metrics.api_requests.with_label_values(&labels).inc();
+        }
+        finish(response, is_head)
+    }
+
+    async fn dispatch(&self, request: Request<Body>) -> Response<Body> {
+        let Ok(_permit) = self.in_flight.try_acquire() else {
+            return Problem::Unavailable.into_response();
+        };
+        match tokio::time::timeout(self.timeout, self.router.clone().oneshot(request)).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(never)) => match never {},
+            Err(_elapsed) => {
+                tracing::warn!(api.timeout = ?self.timeout, "a visitors API answer took too long");
+                Problem::Unavailable.into_response()
+            }
+        }
+    }
+}
+
+/// One route per operation and form of its path. What comes later (`…/visitors/live`, `POST /visits`) is one
+/// more [`Operation`] and one more arm here.
+fn router(paths: &Paths, shared: Shared) -> Router {
+    let mut router = Router::new();
+    for operation in Operation::ALL {
+        let methods = match operation {
+            Operation::List => get(visitors::list),
+            Operation::Count => get(visitors::count),
+            Operation::Stats => get(stats::stats),
+            Operation::Counts => get(visitors::counts),
+            Operation::Contract => get(openapi::contract),
+        }
+        .fallback(async || Problem::MethodNotAllowed);
+        for pattern in paths.patterns(operation) {
+            router = router.route(&pattern, methods.clone());
+        }
+    }
+    router
+        .fallback(async || Problem::NotFound)
+        .with_state(Arc::new(shared))
+}
+
+/// Sets what every answer has.
+fn finish(mut response: Response<Body>, is_head: bool) -> Response<Body> {
+    let length = response.body().size_hint().exact();
+    let headers = response.headers_mut();
+    if !headers.contains_key(CACHE_CONTROL) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(VARY, HeaderValue::from_static("Cookie"));
+    }
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let (Some(length), false) = (length, headers.contains_key(CONTENT_LENGTH)) {
+        headers.insert(CONTENT_LENGTH, length.into());
+    }
+    if is_head {
+        *response.body_mut() = Body::empty();
+    }
+    response
+}
+
+fn status_class(status: StatusCode) -> &'static str {
+    match status.as_u16() / 100 {
+        2 => "2xx",
+        3 => "3xx",
+        4 => "4xx",
+        _ => "5xx",
+    }
+}

@@ -1,0 +1,184 @@
+//! Who may see which community.
+//!
+//! Rule: not allowed and not there look the same (I9), in the answer and in what it takes to get there: with
+//! `access = "backend"` the backend is asked about communities that do not exist, too. Whenever it cannot be
+//! found out whether the caller may see something, the answer is 503, never the data: fail closed.
+
+use std::error::Error;
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::sync::Arc;
+
+use axum::http::HeaderMap;
+use http::StatusCode;
+use http::header::{AUTHORIZATION, COOKIE, HeaderName};
+use moka::future::Cache;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::sync::Semaphore;
+
+use crate::config;
+use crate::ids::{BrowserSessionId, CommunityId};
+
+use super::Clock;
+use super::backend_check::BackendCheck;
+use super::caller::Caller;
+use super::communities::{self, Communities};
+use super::problem::Problem;
+
+/// Decisions remembered.
+const CAPACITY: u64 = 20_000;
+/// Checks at the same time, over all callers: the site's own requests come first.
+const MAX_CHECKS: usize = 16;
+/// Everything but RFC 3986's unreserved characters.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// Stands between the caller and the communities.
+pub(super) struct Gate {
+    rule: config::Access,
+    communities: Communities,
+    check: Arc<dyn BackendCheck>,
+    /// The backend's path with `{community}` in it.
+    check_path: String,
+    decisions: Cache<(Asker, CommunityId), bool>,
+    permits: Semaphore,
+    fingerprints: RandomState,
+    clock: Clock,
+}
+
+/// Whose answer a decision is. Callers with a session are known by it; all others by the credentials they
+/// send, because the backend may know somebody whom the session table does not, and what is shown to that one
+/// must not be shown to everybody. Credentials are kept as a keyed hash only.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Asker {
+    Session(BrowserSessionId, Option<u64>),
+    Anonymous(Option<u64>),
+}
+
+/// A caller who may ask at all.
+pub(super) struct Admitted<'a> {
+    caller: &'a Caller,
+    /// Set where the backend decides.
+    asker: Option<Asker>,
+}
+
+impl Gate {
+    pub(super) fn new(
+        settings: &config::Api,
+        communities: Communities,
+        check: Arc<dyn BackendCheck>,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            rule: settings.access,
+            communities,
+            check,
+            check_path: settings.backend_check.clone(),
+            decisions: Cache::builder()
+                .max_capacity(CAPACITY)
+                .time_to_live(settings.backend_check_ttl)
+                .build(),
+            permits: Semaphore::new(MAX_CHECKS),
+            fingerprints: RandomState::new(),
+            clock,
+        }
+    }
+
+    /// Whether the caller may ask at all; says nothing of any community.
+    pub(super) fn admit<'a>(&self, caller: &'a Caller) -> Result<Admitted<'a>, Problem> {
+        let session = caller.session_at((self.clock)());
+        let unavailable = session.is_none() && caller.unavailable;
+        let asker = match self.rule {
+            config::Access::Public => None,
+            config::Access::Session | config::Access::Backend if unavailable => {
+                return Err(Problem::Unavailable);
+            }
+            config::Access::Session => {
+                session.ok_or(Problem::Unauthorized)?;
+                None
+            }
+            config::Access::Backend => Some(match session {
+                Some(session) => Asker::Session(
+                    session.id.clone(),
+                    self.fingerprint(&caller.headers, &[AUTHORIZATION]),
+                ),
+                None => Asker::Anonymous(self.fingerprint(&caller.headers, &[COOKIE, AUTHORIZATION])),
+            }),
+        };
+        Ok(Admitted { caller, asker })
+    }
+
+    /// The community, if it exists and the caller may see it.
+    pub(super) async fn community(
+        &self,
+        admitted: &Admitted<'_>,
+        asked: &str,
+    ) -> Result<Option<CommunityId>, Problem> {
+        if !communities::is_well_formed(asked) {
+            return Ok(None);
+        }
+        let found = self.communities.find(asked).await?;
+        let Some(asker) = &admitted.asker else {
+            return Ok(found);
+        };
+        let subject = found.clone().unwrap_or_else(|| CommunityId::from(asked));
+        let allowed = self
+            .decisions
+            .try_get_with(
+                (asker.clone(), subject.clone()),
+                self.ask_backend(&subject, &admitted.caller.headers),
+            )
+            .await
+            .map_err(Arc::unwrap_or_clone)?;
+        Ok(found.filter(|_| allowed))
+    }
+
+    async fn ask_backend(&self, community: &CommunityId, headers: &HeaderMap) -> Result<bool, Problem> {
+        let Ok(_permit) = self.permits.acquire().await else {
+            return Err(Problem::Unavailable);
+        };
+        let segment = utf8_percent_encode(community.as_str(), SEGMENT).to_string();
+        let path = self.check_path.replace("{community}", &segment);
+        match self.check.may_see(&path, headers).await {
+            Ok(status) => decide(status),
+            Err(error) => {
+                let cause: &dyn Error = &error;
+                tracing::warn!(cause, "cannot ask the backend who may see a community");
+                Err(Problem::Unavailable)
+            }
+        }
+    }
+
+    /// A keyed hash of these headers' values; `None` where there are none.
+    fn fingerprint(&self, headers: &HeaderMap, names: &[HeaderName]) -> Option<u64> {
+        let mut hasher = self.fingerprints.build_hasher();
+        let mut any = false;
+        for name in names {
+            for value in headers.get_all(name) {
+                any = true;
+                (name.as_str(), value.as_bytes()).hash(&mut hasher);
+            }
+        }
+        any.then(|| hasher.finish())
+    }
+}
+
+/// 200 is yes. A backend that is in trouble or too busy has not decided. All else is no; redirects too,
+/// which mostly lead to a sign-in page.
+fn decide(status: StatusCode) -> Result<bool, Problem> {
+    let undecided = status.is_server_error()
+        || matches!(
+            status,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
+        );
+    if undecided {
+        tracing::warn!(
+            status = status.as_u16(),
+            "the backend did not say who may see a community"
+        );
+        return Err(Problem::Unavailable);
+    }
+    Ok(status == StatusCode::OK)
+}

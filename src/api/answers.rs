@@ -1,0 +1,210 @@
+//! The API's JSON: names, types and spelling of what it answers. Pure.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
+
+use crate::ids::{CommunityId, UserId};
+use crate::store::{Stats, VisitorRow};
+
+/// Who is here.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct VisitorList {
+    #[serde(flatten)]
+    pub(super) count: CommunityCount,
+    /// One page of the visitors, latest seen first. Users whose profile is gone are left out: a page may be
+    /// short, or empty, while `next` still leads on.
+    pub(super) visitors: Vec<Visitor>,
+    /// The `cursor` of the next page; null after the last.
+    pub(super) next: Option<String>,
+}
+
+/// How many are here.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct CommunityCount {
+    /// The community.
+    pub(super) community_id: Key,
+    /// Distinct users seen within the window.
+    pub(super) current_visitors: u64,
+    /// Length of the window, in seconds.
+    pub(super) window_seconds: u64,
+    /// When the count was true.
+    pub(super) as_of: Timestamp,
+    /// True when the count is the last one known rather than a current one.
+    pub(super) stale: bool,
+}
+
+/// One user who is here.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Visitor {
+    /// Key of the user's profile.
+    pub(super) user_id: Key,
+    /// Name.
+    pub(super) username: String,
+    /// URL of the picture.
+    pub(super) avatar: Option<String>,
+    /// Start of the user's current site session.
+    pub(super) started_at: Option<Timestamp>,
+    /// Pages visited in that session.
+    pub(super) pages_visited: Option<i64>,
+    /// Last page view in this community.
+    pub(super) last_seen_at: Timestamp,
+}
+
+/// How many are in each of several communities.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Counts {
+    /// Length of the window, in seconds.
+    pub(super) window_seconds: u64,
+    /// When the counts were true: the earliest of them.
+    pub(super) as_of: Timestamp,
+    /// True when the counts are the last ones known rather than current ones.
+    pub(super) stale: bool,
+    /// In the order asked. Communities that do not exist, or that the caller may not see, are left out.
+    pub(super) counts: Vec<CountOf>,
+}
+
+/// One of several counts.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct CountOf {
+    /// The community.
+    pub(super) community_id: Key,
+    /// Distinct users seen within the window.
+    pub(super) current_visitors: u64,
+}
+
+/// Numbers of one community over the half-open window from `from` up to, but not including, `to`.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(super) struct CommunityStats {
+    /// The community.
+    pub(super) community_id: Key,
+    /// Length of the window, in days of 24 hours.
+    pub(super) days: u32,
+    /// Start of the window, included.
+    pub(super) from: Timestamp,
+    /// End of the window, excluded.
+    pub(super) to: Timestamp,
+    /// Distinct users with a page view in the community.
+    pub(super) total_visitors: i64,
+    /// Page views in the community.
+    pub(super) page_views: i64,
+    /// Mean length, in seconds, of site sessions (not of the time in the community) that started in the
+    /// window, have ended, and whose user viewed a page of the community in the window. Null when there is
+    /// none.
+    pub(super) avg_session_duration: Option<f64>,
+    /// How many sessions that mean is over.
+    pub(super) ended_sessions: i64,
+}
+
+impl CommunityStats {
+    /// Puts the numbers into their window.
+    pub(super) fn new(
+        community: &CommunityId,
+        days: u32,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+        stats: &Stats,
+    ) -> Self {
+        Self {
+            community_id: community.into(),
+            days,
+            from: Timestamp(from),
+            to: Timestamp(to),
+            total_visitors: stats.total_visitors,
+            page_views: stats.page_views,
+            avg_session_duration: stats.avg_session_duration,
+            ended_sessions: stats.ended_sessions,
+        }
+    }
+}
+
+impl Visitor {
+    /// Puts a profile and its last-seen time together.
+    pub(super) fn new(row: VisitorRow, last_seen: DateTime<Utc>, avatar_base: &str) -> Self {
+        Self {
+            user_id: (&row.user_id).into(),
+            avatar: row
+                .avatar
+                .as_deref()
+                .and_then(|path| avatar_url(avatar_base, path)),
+            username: row.username,
+            started_at: row.started_at.map(Timestamp),
+            pages_visited: row.pages_visited,
+            last_seen_at: Timestamp(last_seen),
+        }
+    }
+}
+
+/// A primary key as the app itself prints it: a number where the column is an integer, else text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(super) enum Key {
+    /// An integer key.
+    Number(i64),
+    /// A uuid or text key.
+    Text(String),
+}
+
+impl From<&str> for Key {
+    fn from(text: &str) -> Self {
+        match text.parse::<i64>() {
+            // Only what prints back the same is an integer key: not `007`, not `+7`.
+            Ok(number) if number.to_string() == text => Self::Number(number),
+            _ => Self::Text(text.into()),
+        }
+    }
+}
+
+impl From<&UserId> for Key {
+    fn from(id: &UserId) -> Self {
+        id.as_str().into()
+    }
+}
+
+impl From<&CommunityId> for Key {
+    fn from(id: &CommunityId) -> Self {
+        id.as_str().into()
+    }
+}
+
+/// A time as Django REST framework prints it in UTC: RFC 3339, `Z`, six decimals or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
+#[schema(value_type = String, format = DateTime, example = "2026-11-23T07:39:18.123456Z")]
+pub(super) struct Timestamp(pub(super) DateTime<Utc>);
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let digits = if self.0.timestamp_subsec_micros() == 0 {
+            SecondsFormat::Secs
+        } else {
+            SecondsFormat::Micros
+        };
+        serializer.serialize_str(&self.0.to_rfc3339_opts(digits, true))
+    }
+}
+
+/// What Django's `filepath_to_uri` leaves alone in a stored file's path.
+const FILE_PATH: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'-')
+    .remove(b'~')
+    .remove(b'/')
+    .remove(b'!')
+    .remove(b'*')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'\'');
+
+/// The picture's URL: a stored path below the base, as Django's `.url` builds it; what is already absolute
+/// stays as it is.
+fn avatar_url(base: &str, path: &str) -> Option<String> {
+    if path.is_empty() {
+        None
+    } else if path.starts_with('/') || path.starts_with("http://") || path.starts_with("https://") {
+        Some(path.to_owned())
+    } else {
+        Some(format!("{base}{}", utf8_percent_encode(path, FILE_PATH)))
+    }
+}

@@ -1,0 +1,167 @@
+//! Asking the app itself whether a caller may see a community: one `GET` with the caller's own credentials.
+//!
+//! Each check has its own connection, closed afterwards: checks are rare (their outcomes are remembered),
+//! and a connection that is not kept cannot go stale.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::header::{ACCEPT, ACCEPT_LANGUAGE, AUTHORIZATION, CONNECTION, COOKIE, FORWARDED, HOST, USER_AGENT};
+use http::{HeaderMap, HeaderName, StatusCode};
+use pingora_core::protocols::http::v1::client::HttpSession;
+use pingora_core::protocols::l4::stream::Stream;
+use pingora_http::RequestHeader;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+
+use crate::config;
+
+/// Bytes of the app's answer that are read so that it can finish writing; beyond, the connection is cut.
+const MAX_DRAINED: usize = 64 * 1024;
+
+/// Asks the app.
+#[async_trait]
+pub trait BackendCheck: Send + Sync + 'static {
+    /// The status with which the app answers `GET path` to a caller with these headers. Redirects are not
+    /// followed.
+    async fn may_see(&self, path: &str, headers: &HeaderMap) -> Result<StatusCode, CheckError>;
+}
+
+/// Why the app could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// `upstream.servers` is empty.
+    #[error("no upstream server is configured")]
+    NoServer,
+    /// No server took the connection.
+    #[error("no upstream server can be reached")]
+    Unreachable(#[source] io::Error),
+    /// The exchange broke off, or the answer is no HTTP.
+    #[error("the exchange with the upstream server failed")]
+    Exchange(#[source] pingora_core::BError),
+    /// No answer in time.
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+}
+
+/// Asks the configured upstream servers, in turn.
+#[derive(Debug)]
+pub struct UpstreamCheck {
+    servers: Vec<Server>,
+    next: AtomicUsize,
+    connect_timeout: Duration,
+    timeout: Duration,
+}
+
+#[derive(Debug)]
+enum Server {
+    /// `host:port`; the name is resolved at each check.
+    Tcp(String),
+    Unix(PathBuf),
+}
+
+impl UpstreamCheck {
+    /// `timeout` is for a whole check, `upstream.connect_timeout` for each attempt to connect. A server that
+    /// does not take the connection is passed over; a request that was sent is not repeated.
+    pub fn new(upstream: &config::Upstream, timeout: Duration) -> Self {
+        let server = |text: &String| match text.strip_prefix("unix:") {
+            Some(path) => Server::Unix(path.into()),
+            None => Server::Tcp(text.clone()),
+        };
+        Self {
+            servers: upstream.servers.iter().map(server).collect(),
+            next: AtomicUsize::new(0),
+            connect_timeout: upstream.connect_timeout,
+            timeout,
+        }
+    }
+
+    async fn connect(&self) -> Result<Stream, CheckError> {
+        let first = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut failure = CheckError::NoServer;
+        for turn in 0..self.servers.len() {
+            let server = &self.servers[first.wrapping_add(turn) % self.servers.len()];
+            match timeout(self.connect_timeout, server.connect()).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => failure = CheckError::Unreachable(error),
+                Err(_elapsed) => failure = CheckError::Unreachable(io::ErrorKind::TimedOut.into()),
+            }
+        }
+        Err(failure)
+    }
+
+    async fn ask(&self, path: &str, headers: &HeaderMap) -> Result<StatusCode, CheckError> {
+        let request = request(path, headers).map_err(CheckError::Exchange)?;
+        let stream = self.connect().await?;
+        exchange(stream, request).await.map_err(CheckError::Exchange)
+    }
+}
+
+#[async_trait]
+impl BackendCheck for UpstreamCheck {
+    async fn may_see(&self, path: &str, headers: &HeaderMap) -> Result<StatusCode, CheckError> {
+        timeout(self.timeout, self.ask(path, headers))
+            .await
+            .unwrap_or(Err(CheckError::Timeout(self.timeout)))
+    }
+}
+
+impl Server {
+    async fn connect(&self) -> io::Result<Stream> {
+        Ok(match self {
+            Self::Tcp(address) => TcpStream::connect(address).await?.into(),
+            Self::Unix(path) => UnixStream::connect(path).await?.into(),
+        })
+    }
+}
+
+/// The request: who the caller is, and nothing that makes the answer anything but yes or no (no ranges, no
+/// conditions, no body).
+fn request(path: &str, headers: &HeaderMap) -> pingora_core::Result<Box<RequestHeader>> {
+    let mut request = RequestHeader::build("GET", path.as_bytes(), None)?;
+    for (name, value) in headers.iter().filter(|(name, _)| is_passed_on(name)) {
+        request.append_header(name, value)?;
+    }
+    if !headers.contains_key(HOST) {
+        request.insert_header(HOST, "localhost")?;
+    }
+    request.insert_header(ACCEPT, "*/*")?;
+    request.insert_header(CONNECTION, "close")?;
+    Ok(Box::new(request))
+}
+
+fn is_passed_on(name: &HeaderName) -> bool {
+    [
+        HOST,
+        COOKIE,
+        AUTHORIZATION,
+        FORWARDED,
+        USER_AGENT,
+        ACCEPT_LANGUAGE,
+    ]
+    .contains(name)
+        || name.as_str().starts_with("x-forwarded-")
+        || matches!(name.as_str(), "x-real-ip" | "x-request-id" | "traceparent")
+}
+
+/// The answer is decided by its status: a body that fails or does not end changes nothing.
+async fn exchange(stream: Stream, request: Box<RequestHeader>) -> pingora_core::Result<StatusCode> {
+    let mut session = HttpSession::new(Box::new(stream));
+    session.write_request_header(request).await?;
+    let status = loop {
+        let head = session.read_resp_header_parts().await?;
+        if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
+            break head.status;
+        }
+    };
+    let mut drained = 0;
+    while drained <= MAX_DRAINED
+        && let Ok(Some(chunk)) = session.read_body_bytes().await
+    {
+        drained += chunk.len();
+    }
+    Ok(status)
+}

@@ -1,0 +1,51 @@
+//! Who asks, as the proxy found out.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use chrono::{DateTime, Utc};
+use http::HeaderMap;
+use http::request::Parts;
+
+use crate::auth::BrowserSession;
+
+/// Who asks. The proxy puts it into the request's extensions after having looked the token up. The default
+/// is an anonymous caller without any headers.
+#[derive(Clone, Default)]
+pub struct Caller {
+    /// The session that came with the request, as looked up; whether it is still valid is checked again at
+    /// use (I3).
+    pub session: Option<Arc<BrowserSession>>,
+    /// The request carried a token, but whose it is could not be found out because the database is away.
+    pub unavailable: bool,
+    /// The headers as the backend would get them: `Host`, `Cookie`, `Authorization`, `X-Forwarded-*` and the
+    /// like, cleaned and completed by the proxy. Only read with `access = "backend"`.
+    pub headers: HeaderMap,
+}
+
+impl Caller {
+    /// The session, if it is valid at this moment.
+    pub(super) fn session_at(&self, now: DateTime<Utc>) -> Option<&BrowserSession> {
+        self.session.as_deref().filter(|session| session.is_valid_at(now))
+    }
+}
+
+/// Without the headers: they hold the session token.
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Caller")
+            .field("session", &self.session)
+            .field("unavailable", &self.unavailable)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.remove::<Self>().unwrap_or_default())
+    }
+}

@@ -1,0 +1,85 @@
+//! The contract: an OpenAPI 3.1 document made from the handlers and the answers' types.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{RawQuery, State};
+use axum::response::IntoResponse;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use utoipa::{IntoResponses, OpenApi};
+
+use super::Shared;
+use super::paths::Paths;
+use super::problem::{Problem, ProblemDocument};
+use super::query;
+
+/// The API as the handlers declare it, without the configured prefix.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Visitors",
+        description = "Who is in which community right now. Every path also answers with a trailing slash, \
+                       and to HEAD."
+    ),
+    paths(
+        super::visitors::list,
+        super::visitors::count,
+        super::stats::stats,
+        super::visitors::counts,
+        contract
+    )
+)]
+struct Contract;
+
+/// What every operation may answer instead.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only its derived description is used")]
+pub(super) enum Problems {
+    /// A query parameter is unknown, repeated, or out of range.
+    #[response(status = 400, content_type = "application/problem+json")]
+    BadRequest(#[to_schema] ProblemDocument),
+    /// A session is needed.
+    #[response(status = 401, content_type = "application/problem+json")]
+    Unauthorized(#[to_schema] ProblemDocument),
+    /// There is no such community, or the caller may not see it.
+    #[response(status = 404, content_type = "application/problem+json")]
+    NotFound(#[to_schema] ProblemDocument),
+    /// Only GET and HEAD are possible.
+    #[response(status = 405, content_type = "application/problem+json")]
+    MethodNotAllowed(#[to_schema] ProblemDocument),
+    /// Something is wrong on the server.
+    #[response(status = 500, content_type = "application/problem+json")]
+    Internal(#[to_schema] ProblemDocument),
+    /// Not now; `Retry-After` says when to try again.
+    #[response(status = 503, content_type = "application/problem+json")]
+    Unavailable(#[to_schema] ProblemDocument),
+}
+
+/// This document
+#[utoipa::path(
+    get,
+    path = "/visitors/openapi.json",
+    responses((status = 200, description = "The contract", content_type = "application/json", body = Object))
+)]
+pub(super) async fn contract(
+    State(shared): State<Arc<Shared>>,
+    RawQuery(query): RawQuery,
+) -> Result<impl IntoResponse, Problem> {
+    query::none(query.as_deref())?;
+    let headers = [
+        (CONTENT_TYPE, "application/json"),
+        (CACHE_CONTROL, "public, max-age=300"),
+    ];
+    Ok((headers, shared.contract.clone()))
+}
+
+/// The document with the configured prefix.
+pub(super) fn render(paths: &Paths) -> Bytes {
+    let mut document = Contract::openapi();
+    document.paths.paths = std::mem::take(&mut document.paths.paths)
+        .into_iter()
+        .map(|(template, item)| (paths.documented(&template), item))
+        .collect();
+    // The document is plain data: serialising it does not fail.
+    serde_json::to_vec(&document).unwrap_or_default().into()
+}

@@ -1,0 +1,104 @@
+//! Which paths are the API's own. Pure; paths are compared raw, as they stand in the request line.
+//!
+//! [`Operation::template`] is the one place that spells a path: `owns`, the router and the contract are all
+//! made from it.
+
+/// Stands for one non-empty path segment in a template.
+const COMMUNITY: &str = "{community}";
+
+/// What the API can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Operation {
+    /// Who is here.
+    List,
+    /// How many are here.
+    Count,
+    /// Numbers over days.
+    Stats,
+    /// How many are in each of several communities.
+    Counts,
+    /// The OpenAPI document.
+    Contract,
+}
+
+impl Operation {
+    /// Every operation.
+    pub(super) const ALL: [Self; 5] = [Self::List, Self::Count, Self::Stats, Self::Counts, Self::Contract];
+
+    /// The path below the prefix, without trailing slash.
+    pub(super) fn template(self) -> &'static str {
+        match self {
+            Self::List => "/communities/{community}/visitors",
+            Self::Count => "/communities/{community}/visitors/count",
+            Self::Stats => "/communities/{community}/visitors/stats",
+            Self::Counts => "/visitors/counts",
+            Self::Contract => "/visitors/openapi.json",
+        }
+    }
+
+    /// The metric label.
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::List => "visitors",
+            Self::Count => "count",
+            Self::Stats => "stats",
+            Self::Counts => "counts",
+            Self::Contract => "openapi",
+        }
+    }
+
+    /// Whether a raw path below the prefix is this operation's, with or without one trailing slash.
+    fn matches(self, path: &str) -> bool {
+        let mut asked = path.strip_suffix('/').unwrap_or(path).split('/');
+        let mut expected = self.template().split('/');
+        loop {
+            match (asked.next(), expected.next()) {
+                (None, None) => return true,
+                (Some(segment), Some(COMMUNITY)) if !segment.is_empty() => {}
+                (Some(segment), Some(literal)) if segment == literal && literal != COMMUNITY => {}
+                _ => return false,
+            }
+        }
+    }
+}
+
+/// The API's paths under one prefix.
+#[derive(Debug)]
+pub(super) struct Paths {
+    /// Starts with a slash and ends without one; empty for the root.
+    prefix: String,
+}
+
+impl Paths {
+    /// Takes the prefix with or without slashes around it.
+    pub(super) fn new(prefix: &str) -> Self {
+        let bare = prefix.trim_matches('/');
+        let prefix = if bare.is_empty() {
+            String::new()
+        } else {
+            format!("/{bare}")
+        };
+        Self { prefix }
+    }
+
+    /// The operation that a raw path names.
+    pub(super) fn operation(&self, path: &str) -> Option<Operation> {
+        let below = path.strip_prefix(&self.prefix)?;
+        Operation::ALL
+            .into_iter()
+            .find(|operation| operation.matches(below))
+    }
+
+    /// The operation's path as the contract shows it.
+    pub(super) fn documented(&self, template: &str) -> String {
+        format!("{}{template}", self.prefix)
+    }
+
+    /// The operation's router patterns: with and without trailing slash.
+    pub(super) fn patterns(&self, operation: Operation) -> [String; 2] {
+        // Braces have a meaning in the router's patterns but none in a prefix.
+        let prefix = self.prefix.replace('{', "{{").replace('}', "}}");
+        let path = format!("{prefix}{}", operation.template());
+        [format!("{path}/"), path]
+    }
+}

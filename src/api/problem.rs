@@ -1,0 +1,122 @@
+//! Everything that is not an answer: problem documents (RFC 9457) with fixed texts.
+//!
+//! A client is never told the cause. The cause is logged where it becomes a [`Problem`], once.
+
+use std::borrow::Cow;
+use std::error::Error;
+
+use axum::body::Body;
+use axum::response::IntoResponse;
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::{Response, StatusCode};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::presence::PresenceError;
+use crate::store::StoreError;
+
+/// Seconds that a client is asked to wait after a 503.
+const RETRY_AFTER_SECONDS: &str = "2";
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Problem {
+    /// The request cannot be understood; the sentence says what is allowed.
+    BadRequest(Cow<'static, str>),
+    /// A session is needed and there is none.
+    Unauthorized,
+    /// Not there, or not for this caller: the two look the same (I9).
+    NotFound,
+    /// Only reading is possible. `Allow` is set by the router.
+    MethodNotAllowed,
+    /// Something the answer needs is away, too slow, or busy.
+    Unavailable,
+    /// Something does not fit: a mistake in the configuration or the code.
+    Internal,
+}
+
+/// A problem document.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct ProblemDocument {
+    /// Kind of problem; `about:blank` means that the status says it all.
+    #[serde(rename = "type")]
+    #[schema(example = "about:blank")]
+    kind: &'static str,
+    /// The status in words.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// One sentence for people. Its wording may change.
+    detail: Cow<'static, str>,
+}
+
+impl Problem {
+    /// The problem that a failed read of the app's tables is, after logging it.
+    pub(super) fn from_store(error: &StoreError) -> Self {
+        let cause: &dyn Error = error;
+        if matches!(error, StoreError::Unavailable(_)) {
+            tracing::warn!(cause, "the visitors API cannot reach the app's database");
+            Self::Unavailable
+        } else {
+            tracing::error!(cause, "the visitors API cannot read the app's tables");
+            Self::Internal
+        }
+    }
+
+    /// The problem that a failed read of presence is, after logging it.
+    pub(super) fn from_presence(error: &PresenceError) -> Self {
+        let cause: &dyn Error = error;
+        if matches!(error, PresenceError::Unavailable(_)) {
+            tracing::warn!(cause, "the visitors API cannot reach presence");
+            Self::Unavailable
+        } else {
+            tracing::error!(cause, "the visitors API cannot read presence");
+            Self::Internal
+        }
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn detail(self) -> Cow<'static, str> {
+        match self {
+            Self::BadRequest(detail) => detail,
+            Self::Unauthorized => "Sign in to see this.".into(),
+            Self::NotFound => "There is no such community, or you may not see it.".into(),
+            Self::MethodNotAllowed => "This path can only be read.".into(),
+            Self::Unavailable => "This cannot be answered right now. Try again soon.".into(),
+            Self::Internal => "Something went wrong.".into(),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response<Body> {
+        let status = self.status();
+        let document = ProblemDocument {
+            kind: "about:blank",
+            title: status.canonical_reason().unwrap_or_default(),
+            status: status.as_u16(),
+            detail: self.detail(),
+        };
+        // Numbers and text always serialise; an empty body is what is left if that were ever untrue.
+        let body = serde_json::to_vec(&document).unwrap_or_default();
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+        }
+        response
+    }
+}

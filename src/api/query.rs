@@ -1,0 +1,128 @@
+//! Query parameters, strictly: unknown ones, repeated ones and values out of range are refused with one
+//! sentence that says what is allowed. Pure.
+
+use std::ops::RangeInclusive;
+
+use crate::config;
+use crate::presence::Seen;
+
+use super::cursor;
+use super::problem::Problem;
+
+/// Most communities in one `counts` request.
+pub(super) const MAX_COMMUNITIES: usize = 100;
+const DEFAULT_LIMIT: u32 = 50;
+const DEFAULT_DAYS: u32 = 30;
+
+/// What a visitor list may be asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ListQuery {
+    /// Entries per page.
+    pub(super) limit: usize,
+    /// The last entry of the page before.
+    pub(super) after: Option<Seen>,
+}
+
+impl ListQuery {
+    /// `limit` and `cursor`.
+    pub(super) fn parse(query: Option<&str>, settings: &config::Api) -> Result<Self, Problem> {
+        let [limit, cursor] = read(query, ["limit", "cursor"])?;
+        let max = settings.max_limit.max(1);
+        let limit = number("limit", limit.as_deref(), 1..=max, DEFAULT_LIMIT.min(max))?;
+        let after = match cursor {
+            None => None,
+            Some(text) => Some(cursor::decode(&text).ok_or(Problem::BadRequest(
+                "cursor must be a value of next from an earlier answer.".into(),
+            ))?),
+        };
+        Ok(Self {
+            limit: usize::try_from(limit).unwrap_or(usize::MAX),
+            after,
+        })
+    }
+}
+
+/// The days that statistics are over.
+pub(super) fn days(query: Option<&str>, settings: &config::Api) -> Result<u32, Problem> {
+    let [days] = read(query, ["days"])?;
+    let max = settings.max_days.max(1);
+    number("days", days.as_deref(), 1..=max, DEFAULT_DAYS.min(max))
+}
+
+/// The communities that counts are of, each once, in the order asked.
+pub(super) fn communities(query: Option<&str>) -> Result<Vec<String>, Problem> {
+    let [list] = read(query, ["communities"])?;
+    let refused = || {
+        Problem::BadRequest(
+            format!("communities must be 1 to {MAX_COMMUNITIES} community ids with commas between them.")
+                .into(),
+        )
+    };
+    let list = list.ok_or_else(refused)?;
+    let mut ids: Vec<String> = Vec::new();
+    for (place, id) in list.split(',').enumerate() {
+        if id.is_empty() || place >= MAX_COMMUNITIES {
+            return Err(refused());
+        }
+        if !ids.iter().any(|known| known == id) {
+            ids.push(id.to_owned());
+        }
+    }
+    Ok(ids)
+}
+
+/// No parameters at all.
+pub(super) fn none(query: Option<&str>) -> Result<(), Problem> {
+    let [] = read(query, [])?;
+    Ok(())
+}
+
+/// The values of the named parameters, decoded; each at most once, and no others.
+fn read<const N: usize>(
+    query: Option<&str>,
+    names: [&'static str; N],
+) -> Result<[Option<String>; N], Problem> {
+    let mut values = [const { None }; N];
+    for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        let Some(place) = names.iter().position(|known| *known == name) else {
+            return Err(Problem::BadRequest(unknown(&names).into()));
+        };
+        if values[place].replace(value.into_owned()).is_some() {
+            return Err(Problem::BadRequest(
+                format!("{} may be given once.", names[place]).into(),
+            ));
+        }
+    }
+    Ok(values)
+}
+
+fn unknown(names: &[&str]) -> String {
+    if names.is_empty() {
+        "This path takes no query parameters.".into()
+    } else {
+        format!("This path takes no query parameters but {}.", names.join(" and "))
+    }
+}
+
+/// A whole number in decimal digits within a range.
+fn number(name: &str, text: Option<&str>, range: RangeInclusive<u32>, default: u32) -> Result<u32, Problem> {
+    let Some(text) = text else {
+        return Ok(default);
+    };
+    // `parse` alone would take a sign.
+    let value = if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        text.parse().ok()
+    } else {
+        None
+    };
+    value.filter(|value| range.contains(value)).ok_or_else(|| {
+        Problem::BadRequest(
+            format!(
+                "{name} must be a whole number from {} to {}.",
+                range.start(),
+                range.end()
+            )
+            .into(),
+        )
+    })
+}

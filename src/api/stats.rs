@@ -1,0 +1,102 @@
+//! Numbers of a community over days.
+//!
+//! Statistics read many rows. So that they cannot become database load, identical requests share one
+//! computation and its result for a few seconds, and only a few computations run at the same time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use chrono::{DateTime, Days, Utc};
+use moka::future::Cache;
+use tokio::sync::Semaphore;
+
+use crate::ids::CommunityId;
+use crate::store::Store;
+
+use super::Shared;
+use super::answers::CommunityStats;
+use super::caller::Caller;
+use super::openapi::Problems;
+use super::problem::Problem;
+use super::query;
+use super::visitors::CommunitySegment;
+
+/// How long a result is used; `to` in the answer tells its age.
+const TTL: Duration = Duration::from_secs(5);
+/// Results remembered.
+const CAPACITY: u64 = 1_000;
+/// Computations at the same time; more wait, up to `api.timeout`.
+const MAX_COMPUTATIONS: usize = 4;
+
+/// Numbers of a community over the last days, up to now
+#[utoipa::path(
+    get,
+    path = "/communities/{community}/visitors/stats",
+    params(
+        ("community" = String, Path, description = "The community's key"),
+        ("days" = Option<u32>, Query, minimum = 1,
+            description = "Length of the window; 30 by default, at most what the site allows"),
+    ),
+    responses((status = 200, description = "The numbers", body = CommunityStats), Problems)
+)]
+pub(super) async fn stats(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    community: CommunitySegment,
+    RawQuery(query): RawQuery,
+) -> Result<Json<CommunityStats>, Problem> {
+    let days = query::days(query.as_deref(), &shared.settings)?;
+    let community = shared.visible_community(&caller, community).await?;
+    let now = (shared.clock)();
+    shared.statistics.of(community, days, now).await.map(Json)
+}
+
+/// Computes statistics, each once.
+pub(super) struct Statistics {
+    store: Arc<dyn Store>,
+    results: Cache<(CommunityId, u32), CommunityStats>,
+    permits: Semaphore,
+}
+
+impl Statistics {
+    pub(super) fn new(store: Arc<dyn Store>) -> Self {
+        Self {
+            store,
+            results: Cache::builder().max_capacity(CAPACITY).time_to_live(TTL).build(),
+            permits: Semaphore::new(MAX_COMPUTATIONS),
+        }
+    }
+
+    /// Over the half-open window that ends now, or a few seconds ago where somebody asked the same then.
+    async fn of(
+        &self,
+        community: CommunityId,
+        days: u32,
+        now: DateTime<Utc>,
+    ) -> Result<CommunityStats, Problem> {
+        let compute = self.compute(community.clone(), days, now);
+        self.results
+            .try_get_with((community, days), compute)
+            .await
+            .map_err(Arc::unwrap_or_clone)
+    }
+
+    async fn compute(
+        &self,
+        community: CommunityId,
+        days: u32,
+        now: DateTime<Utc>,
+    ) -> Result<CommunityStats, Problem> {
+        let from = now
+            .checked_sub_days(Days::new(days.into()))
+            .ok_or(Problem::Internal)?;
+        let Ok(_permit) = self.permits.acquire().await else {
+            return Err(Problem::Unavailable);
+        };
+        let stats = self.store.stats(&community, from, now).await;
+        let stats = stats.map_err(|error| Problem::from_store(&error))?;
+        Ok(CommunityStats::new(&community, days, from, now, &stats))
+    }
+}

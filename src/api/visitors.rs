@@ -1,0 +1,195 @@
+//! Who is here, and how many: the list and the counts.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, RawQuery, State};
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use crate::ids::{CommunityId, UserId};
+use crate::presence::Seen;
+
+use super::Shared;
+use super::answers::{CommunityCount, CountOf, Counts, Timestamp, Visitor, VisitorList};
+use super::caller::Caller;
+use super::cursor;
+use super::openapi::Problems;
+use super::problem::Problem;
+use super::query::{self, ListQuery};
+
+/// Communities of one `counts` request that are checked at the same time.
+const CHECKED_AT_ONCE: usize = 8;
+
+/// A path's community segment, decoded once; an error where it is no text.
+pub(super) type CommunitySegment = Result<Path<String>, PathRejection>;
+
+/// Who is in a community now, latest seen first
+#[utoipa::path(
+    get,
+    path = "/communities/{community}/visitors",
+    params(
+        ("community" = String, Path, description = "The community's key"),
+        ("limit" = Option<u32>, Query, minimum = 1,
+            description = "Entries per page; 50 by default, at most what the site allows"),
+        ("cursor" = Option<String>, Query, description = "`next` of the page before"),
+    ),
+    responses((status = 200, description = "One page", body = VisitorList), Problems)
+)]
+pub(super) async fn list(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    community: CommunitySegment,
+    RawQuery(query): RawQuery,
+) -> Result<Json<VisitorList>, Problem> {
+    let query = ListQuery::parse(query.as_deref(), &shared.settings)?;
+    let community = shared.visible_community(&caller, community).await?;
+    let count = shared.count(&community).await?;
+    let (visitors, next) = if shared.settings.identities {
+        shared.page(&community, &query).await?
+    } else {
+        (Vec::new(), None)
+    };
+    Ok(Json(VisitorList {
+        count,
+        visitors,
+        next,
+    }))
+}
+
+/// How many are in a community now
+#[utoipa::path(
+    get,
+    path = "/communities/{community}/visitors/count",
+    params(("community" = String, Path, description = "The community's key")),
+    responses((status = 200, description = "The count", body = CommunityCount), Problems)
+)]
+pub(super) async fn count(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    community: CommunitySegment,
+    RawQuery(query): RawQuery,
+) -> Result<Json<CommunityCount>, Problem> {
+    query::none(query.as_deref())?;
+    let community = shared.visible_community(&caller, community).await?;
+    shared.count(&community).await.map(Json)
+}
+
+/// How many are in each of several communities now
+#[utoipa::path(
+    get,
+    path = "/visitors/counts",
+    params(("communities" = String, Query, description = "1 to 100 community keys with commas between them",
+        example = "1,2,3")),
+    responses((status = 200, description = "The counts", body = Counts), Problems)
+)]
+pub(super) async fn counts(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Counts>, Problem> {
+    let asked = query::communities(query.as_deref())?;
+    let admitted = shared.gate.admit(&caller)?;
+    let (gate, admitted) = (&shared.gate, &admitted);
+    let visible: Vec<Option<CommunityId>> = stream::iter(asked)
+        .map(async |asked| gate.community(admitted, &asked).await)
+        .buffered(CHECKED_AT_ONCE)
+        .try_collect()
+        .await?;
+    let mut communities: Vec<CommunityId> = Vec::new();
+    for community in visible.into_iter().flatten() {
+        if !communities.contains(&community) {
+            communities.push(community);
+        }
+    }
+    shared.counts(&communities).await.map(Json)
+}
+
+impl Shared {
+    /// The community in the path, if it exists and the caller may see it.
+    pub(super) async fn visible_community(
+        &self,
+        caller: &Caller,
+        segment: CommunitySegment,
+    ) -> Result<CommunityId, Problem> {
+        let admitted = self.gate.admit(caller)?;
+        let Ok(Path(asked)) = segment else {
+            return Err(Problem::NotFound);
+        };
+        let community = self.gate.community(&admitted, &asked).await?;
+        community.ok_or(Problem::NotFound)
+    }
+
+    async fn count(&self, community: &CommunityId) -> Result<CommunityCount, Problem> {
+        let counts = self.presence.counts(std::slice::from_ref(community)).await;
+        let counts = counts.map_err(|error| Problem::from_presence(&error))?;
+        let count = counts.first().ok_or(Problem::Internal)?;
+        Ok(CommunityCount {
+            community_id: community.into(),
+            current_visitors: count.current,
+            window_seconds: self.window_seconds,
+            as_of: Timestamp(count.as_of),
+            stale: false,
+        })
+    }
+
+    async fn counts(&self, communities: &[CommunityId]) -> Result<Counts, Problem> {
+        let counts = if communities.is_empty() {
+            Vec::new()
+        } else {
+            let counts = self.presence.counts(communities).await;
+            counts.map_err(|error| Problem::from_presence(&error))?
+        };
+        let as_of = counts.iter().map(|count| count.as_of).min();
+        Ok(Counts {
+            window_seconds: self.window_seconds,
+            as_of: Timestamp(as_of.unwrap_or_else(|| (self.clock)())),
+            stale: false,
+            counts: communities
+                .iter()
+                .zip(&counts)
+                .map(|(community, count)| CountOf {
+                    community_id: community.into(),
+                    current_visitors: count.current,
+                })
+                .collect(),
+        })
+    }
+
+    /// One page and the cursor of the next. Presence tells who; the app's tables, in one query, tell what
+    /// they are called. The cursor comes from presence alone, so that users without a profile never break it.
+    async fn page(
+        &self,
+        community: &CommunityId,
+        query: &ListQuery,
+    ) -> Result<(Vec<Visitor>, Option<String>), Problem> {
+        let more = query.limit.saturating_add(1);
+        let seen = self.presence.list(community, query.after.as_ref(), more).await;
+        let mut seen = seen.map_err(|error| Problem::from_presence(&error))?;
+        let next = if seen.len() > query.limit {
+            seen.truncate(query.limit);
+            seen.last().map(cursor::encode)
+        } else {
+            None
+        };
+        Ok((self.profiles(seen).await?, next))
+    }
+
+    async fn profiles(&self, seen: Vec<Seen>) -> Result<Vec<Visitor>, Problem> {
+        if seen.is_empty() {
+            return Ok(Vec::new());
+        }
+        let users: Vec<UserId> = seen.iter().map(|seen| seen.user.clone()).collect();
+        let rows = self.store.visitors(&users).await;
+        let rows = rows.map_err(|error| Problem::from_store(&error))?;
+        let mut rows: HashMap<UserId, _> = rows.into_iter().map(|row| (row.user_id.clone(), row)).collect();
+        Ok(seen
+            .into_iter()
+            .filter_map(|seen| {
+                let row = rows.remove(&seen.user)?;
+                Some(Visitor::new(row, seen.last_seen, &self.settings.avatar_base))
+            })
+            .collect())
+    }
+}
