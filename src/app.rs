@@ -135,7 +135,7 @@ impl App {
                 config.record.window,
                 store.clone(),
                 presence,
-                Arc::new(UpstreamCheck::new(&config.upstream)),
+                Arc::new(UpstreamCheck::new(&config.upstream, config.api.timeout)),
                 metrics.clone(),
                 Arc::new(Utc::now),
             )),

@@ -13,7 +13,6 @@ mod local;
 mod upstream;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;

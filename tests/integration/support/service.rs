@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Longest time that any service may take to come up. Reaching it fails the test.
-const START_LIMIT: Duration = Duration::from_secs(60);
+pub const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// A running server. Dropping it kills the server; so does the end of this process, because a small shell
 /// around the server waits for its standard input to close.

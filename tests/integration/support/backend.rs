@@ -1,0 +1,204 @@
+//! The Django site under gunicorn: unchanged, and knowing nothing of the sidecar.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::service::{Service, free_port, wait_until};
+
+/// The two schemas that the site comes with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Variant {
+    /// `bigint` keys, Django's table names, cookie `session_id`.
+    Default,
+    /// `uuid` keys, other table and column names, a NOT NULL `tenant`, cookie `sid`.
+    Uuid,
+}
+
+impl Variant {
+    /// Name of the session cookie.
+    pub fn cookie(self) -> &'static str {
+        match self {
+            Self::Default => "session_id",
+            Self::Uuid => "sid",
+        }
+    }
+
+    fn environment(self) -> &'static str {
+        match self {
+            Self::Default => "",
+            Self::Uuid => "uuid",
+        }
+    }
+}
+
+/// A running site.
+pub struct Backend {
+    pub variant: Variant,
+    port: u16,
+    _directory: TempDir,
+    service: Service,
+}
+
+/// Settings of a site beyond its database.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Settings {
+    /// The site records page views of its own.
+    pub tracks: bool,
+    /// Threads per worker; each WebSocket and stream holds one.
+    pub threads: Option<u16>,
+    /// Listen on this Unix socket instead of a port.
+    pub port: Option<u16>,
+}
+
+/// The site's project.
+pub fn project() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/backend")
+}
+
+/// The Python environment with the site's requirements; `tests/run` makes it.
+fn python(program: &str) -> PathBuf {
+    static ENVIRONMENT: OnceLock<PathBuf> = OnceLock::new();
+    let environment = ENVIRONMENT.get_or_init(|| {
+        let path = std::env::var_os("HEADCOUNT_TEST_VENV").map_or_else(
+            || {
+                let home = std::env::var_os("HOME").expect("HOME is set");
+                Path::new(&home).join(".cache/headcount/venv")
+            },
+            PathBuf::from,
+        );
+        assert!(path.join("bin/gunicorn").exists(), "{} has no gunicorn; tests/run installs it", path.display());
+        path
+    });
+    environment.join("bin").join(program)
+}
+
+/// Creates the site's tables in an empty database.
+pub fn migrate(variant: Variant, database: &str) {
+    manage(variant, database, &["migrate", "--no-input", "--verbosity", "0"]);
+}
+
+/// Creates members and communities, and returns what the site says of them.
+pub fn seed(variant: Variant, database: &str) -> Seeded {
+    let text = manage(
+        variant,
+        database,
+        &[
+            "seed",
+            "--members",
+            "alice,bob,carol,dave",
+            "--outsiders",
+            "mallory",
+            "--avatars",
+            "alice",
+            "--communities",
+            "42:rust,43:django,44:hidden:private:alice+bob",
+        ],
+    );
+    Seeded(serde_json::from_str(&text).expect("seed prints JSON"))
+}
+
+/// Ids of what was seeded, by name.
+#[derive(Debug, Clone)]
+pub struct Seeded(Value);
+
+impl Seeded {
+    /// A community's id as it stands in paths.
+    pub fn community(&self, slug: &str) -> String {
+        text(&self.0["communities"][slug])
+    }
+
+    /// A member's profile id.
+    pub fn user(&self, name: &str) -> String {
+        text(&self.0["users"][name])
+    }
+}
+
+/// An id as text, whichever type it has in JSON.
+pub fn text(id: &Value) -> String {
+    id.as_str().map_or_else(|| id.to_string(), ToOwned::to_owned)
+}
+
+fn manage(variant: Variant, database: &str, arguments: &[&str]) -> String {
+    let output = Command::new(python("python"))
+        .arg("manage.py")
+        .args(arguments)
+        .current_dir(project())
+        .env("BACKEND_DB", database)
+        .env("BACKEND_VARIANT", variant.environment())
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .output()
+        .expect("manage.py runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+impl Backend {
+    /// Starts gunicorn and waits until the site answers.
+    pub fn start(variant: Variant, database: &str, settings: Settings) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let port = settings.port.unwrap_or_else(free_port);
+        let project = project();
+        let service = Service::start(
+            directory.path(),
+            python("gunicorn").to_str().expect("UTF-8"),
+            ["--chdir", project.to_str().expect("UTF-8"), "-c", "gunicorn.conf.py", "community_site.wsgi"]
+                .map(|argument| match argument {
+                    // gunicorn looks for its configuration before it changes the directory.
+                    "gunicorn.conf.py" => project.join(argument).to_str().expect("UTF-8").to_owned(),
+                    other => other.to_owned(),
+                }),
+            &[
+                ("BACKEND_DB", database.to_owned()),
+                ("BACKEND_VARIANT", variant.environment().to_owned()),
+                ("BACKEND_BIND", format!("127.0.0.1:{port}")),
+                ("BACKEND_WORKERS", "1".to_owned()),
+                ("BACKEND_THREADS", settings.threads.unwrap_or(16).to_string()),
+                ("BACKEND_TRACKS", if settings.tracks { "1" } else { "" }.to_owned()),
+                ("BACKEND_TEST_ENDPOINTS", "1".to_owned()),
+                ("PYTHONDONTWRITEBYTECODE", "1".to_owned()),
+            ],
+        );
+        let log = directory.path().join("log");
+        wait_until("gunicorn", || {
+            std::fs::read_to_string(&log).unwrap_or_default().contains("Booting worker")
+        });
+        super::service::wait_for_port("gunicorn", port);
+        Self { variant, port, _directory: directory, service }
+    }
+
+    /// Port on the loopback interface.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A URL that goes to the site directly, past the sidecar.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// Sends gunicorn a signal.
+    pub fn signal(&self, name: &str) {
+        self.service.signal(name);
+    }
+
+    /// Asks one of the site's test endpoints, past the sidecar.
+    pub async fn ask(&self, path: &str) -> Value {
+        let response = reqwest::get(self.url(&format!("/__test__/{path}"))).await.expect("an answer");
+        assert!(response.status().is_success(), "{path}: {}", response.status());
+        response.json().await.expect("JSON")
+    }
+
+    /// Has one of the site's test endpoints change something, past the sidecar.
+    pub async fn tell(&self, path: &str, body: &Value) -> Value {
+        let url = self.url(&format!("/__test__/{path}"));
+        let response = reqwest::Client::new().post(url).json(body).send().await.expect("an answer");
+        let status = response.status();
+        let text = response.text().await.expect("text");
+        assert!(status.is_success(), "{path}: {status} {text}");
+        serde_json::from_str(&text).unwrap_or(Value::Null)
+    }
+}

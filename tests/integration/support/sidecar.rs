@@ -1,0 +1,167 @@
+//! The sidecar as operators run it: the built binary with a configuration file.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Instant;
+
+use tempfile::TempDir;
+
+use super::service::{START_LIMIT, Service, free_port, wait_until};
+
+/// The built binary.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_headcount");
+
+/// Route file of the tests: the communities of the site, by id and by slug.
+pub const ROUTES: &str = r#"
+[[route]]
+name = "community-post"
+pattern = '^/communities/(?P<community>[0-9a-f-]+)/posts/(?P<post>\d+)/?$'
+page_type = "post"
+
+[[route]]
+name = "community-search"
+pattern = '^/communities/(?P<community>[0-9a-f-]+)/search/?$'
+page_type = "search"
+search_param = "q"
+
+[[route]]
+name = "community"
+pattern = '^/communities/(?P<community>[0-9a-f-]+)/?$'
+page_type = "community"
+
+[[route]]
+name = "community-by-slug"
+pattern = '^/c/(?P<community_slug>[a-z0-9-]+)/?$'
+page_type = "community"
+
+[[route]]
+name = "health"
+pattern = '^/healthz$'
+track = "none"
+"#;
+
+/// A running sidecar.
+pub struct Sidecar {
+    pub port: u16,
+    pub admin: u16,
+    directory: TempDir,
+    service: Option<Service>,
+}
+
+/// Runs the binary to its end.
+pub fn run(arguments: &[&str]) -> Output {
+    Command::new(BINARY).args(arguments).output().expect("the binary runs")
+}
+
+/// Writes a configuration with a route file beside it; returns the configuration's path.
+pub fn write_config(directory: &Path, config: &str, routes: &str) -> PathBuf {
+    std::fs::create_dir_all(directory.join("routes.d")).expect("a folder");
+    std::fs::write(directory.join("routes.d/site.toml"), routes).expect("a route file");
+    let path = directory.join("headcount.toml");
+    std::fs::write(&path, config).expect("a configuration");
+    path
+}
+
+impl Sidecar {
+    /// Starts the sidecar with `config` (all sections but `[listen]`) and waits until it serves.
+    pub fn start(config: &str) -> Self {
+        let (port, admin) = (free_port(), free_port());
+        let config = format!(
+            "{config}\n[listen]\nhttp = [\"127.0.0.1:{port}\"]\nadmin = \"127.0.0.1:{admin}\"\n"
+        );
+        let directory = tempfile::tempdir().expect("a directory");
+        write_config(directory.path(), &config, ROUTES);
+        let mut sidecar = Self { port, admin, directory, service: None };
+        sidecar.restart();
+        sidecar
+    }
+
+    /// Starts the process again, with the same configuration.
+    pub fn restart(&mut self) {
+        self.kill();
+        let config = self.directory.path().join("headcount.toml");
+        let before = self.log().len();
+        let arguments = ["run", "--config", config.to_str().expect("UTF-8")];
+        self.service = Some(Service::start(self.directory.path(), BINARY, arguments, &[]));
+        wait_until("the sidecar", || self.log()[before..].contains("ready"));
+    }
+
+    /// Kills the process, if it runs.
+    pub fn kill(&mut self) {
+        self.service = None;
+    }
+
+    /// What the process has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+
+    /// The folder with configuration and route files.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Sends the process a signal.
+    pub fn signal(&self, name: &str) {
+        self.service.as_ref().expect("a running sidecar").signal(name);
+    }
+
+    /// Waits until the process has ended by itself.
+    pub fn wait_for_end(&mut self) {
+        let pid = self.service.as_ref().expect("a running sidecar").pid();
+        wait_until("the sidecar's end", || {
+            // A process that has ended but was not yet waited for is a zombie: state Z.
+            std::fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.contains(") Z "))
+        });
+        self.service = None;
+    }
+
+    /// A URL of the site through the sidecar.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// A URL of the admin listener.
+    pub fn admin_url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.admin)
+    }
+
+    /// All metrics by name with labels, as Prometheus would read them.
+    pub async fn metrics(&self) -> HashMap<String, f64> {
+        let text = reqwest::get(self.admin_url("/metrics")).await.expect("metrics").text().await.expect("text");
+        text.lines()
+            .filter(|line| !line.starts_with('#'))
+            .filter_map(|line| {
+                let (name, value) = line.rsplit_once(' ')?;
+                Some((name.to_owned(), value.parse().ok()?))
+            })
+            .collect()
+    }
+
+    /// One metric; panics when it does not exist.
+    pub async fn metric(&self, name: &str) -> f64 {
+        *self.metrics().await.get(name).unwrap_or_else(|| panic!("no metric {name}"))
+    }
+
+    /// Waits until a metric satisfies `holds`.
+    pub async fn wait_for_metric(&self, name: &str, holds: impl Fn(f64) -> bool) -> f64 {
+        let deadline = Instant::now() + START_LIMIT;
+        loop {
+            let value = self.metric(name).await;
+            if holds(value) {
+                return value;
+            }
+            assert!(Instant::now() < deadline, "{name} stays at {value}; the log says:\n{}", self.log());
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Waits until no page view is on its way to presence or database.
+    pub async fn wait_until_idle(&self) {
+        for queue in ["recorder", "presence", "writer"] {
+            let name = format!("headcount_recorder_queue_views{{queue=\"{queue}\"}}");
+            self.wait_for_metric(&name, |views| views == 0.0).await;
+        }
+    }
+}

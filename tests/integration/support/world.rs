@@ -1,0 +1,171 @@
+//! The whole system for one test: site, database, presence, and a sidecar in front.
+
+use serde_json::Value;
+
+use super::backend::{self, Backend, Seeded, Settings, Variant};
+use super::member::Member;
+use super::sidecar::Sidecar;
+use super::{database::Database, redis};
+
+/// Where the app's tables and presence are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parts {
+    /// Postgres and Redis.
+    Production,
+    /// SQLite and memory.
+    Embedded,
+}
+
+/// A running system.
+pub struct World {
+    pub sidecar: Sidecar,
+    pub site: Backend,
+    pub database: Database,
+    pub seeded: Seeded,
+}
+
+/// What a test wants of its world.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    pub parts: Parts,
+    pub variant: Variant,
+    pub settings: Settings,
+    /// Further configuration, as TOML with section headers; its sections must not repeat the usual ones.
+    pub config: String,
+    /// Further keys of `[record]`, `[session]` and `[upstream]`.
+    pub record: String,
+    pub session: String,
+    pub upstream: String,
+    /// Another Redis than the shared one.
+    pub redis: Option<String>,
+    /// Another database address than the real one (a proxy in front of it).
+    pub database_url: Option<String>,
+}
+
+impl Wanted {
+    pub fn new(parts: Parts, variant: Variant) -> Self {
+        Self {
+            parts,
+            variant,
+            settings: Settings::default(),
+            config: String::new(),
+            record: String::new(),
+            session: String::new(),
+            upstream: String::new(),
+            redis: None,
+            database_url: None,
+        }
+    }
+
+    /// Postgres, Redis, and the default schema.
+    pub fn usual() -> Self {
+        Self::new(Parts::Production, Variant::Default)
+    }
+
+    /// Starts everything.
+    pub fn start(self) -> World {
+        let (database, seeded) = Database::seeded(self.parts, self.variant);
+        let site = Backend::start(self.variant, &database.django_url(), self.settings);
+        let sidecar = Sidecar::start(&self.configuration(&site, &database));
+        World { sidecar, site, database, seeded }
+    }
+
+    /// The sidecar's configuration, but for `[listen]`.
+    pub fn configuration(&self, site: &Backend, database: &Database) -> String {
+        let redis = match self.parts {
+            Parts::Production => {
+                let url = self.redis.clone().unwrap_or_else(|| redis::shared().url());
+                let prefix = format!("test{}", uuid::Uuid::new_v4().simple());
+                format!("[redis]\nurl = \"{url}\"\nkey_prefix = \"{prefix}\"")
+            }
+            Parts::Embedded => String::new(),
+        };
+        let schema = match self.variant {
+            Variant::Default => "",
+            Variant::Uuid => UUID_SCHEMA,
+        };
+        let url = self.database_url.clone().unwrap_or_else(|| database.url());
+        format!(
+            "[upstream]\nservers = [\"127.0.0.1:{port}\"]\n{upstream}\n\
+             [database]\nurl = \"{url}\"\n\
+             {redis}\n\
+             [session]\ncookie = \"{cookie}\"\n{session}\n\
+             [record]\nbatch_age = \"50ms\"\ncoalesce = \"0s\"\n{record}\n\
+             {schema}\n{more}\n",
+            port = site.port(),
+            upstream = self.upstream,
+            cookie = self.variant.cookie(),
+            session = self.session,
+            record = self.record,
+            more = self.config,
+        )
+    }
+}
+
+/// `[schema]` for the site's second variant.
+pub const UUID_SCHEMA: &str = r#"
+[schema.session]
+table = "people_browsersession"
+columns = { session_id = "token" }
+
+[schema.profile]
+table = "people_profile"
+
+[schema.community]
+table = "groups_group"
+
+[schema.event]
+table = "people_activity"
+columns = { timestamp = "occurred_at" }
+constants = { tenant = "main" }
+"#;
+
+impl World {
+    /// Postgres, Redis, and the default schema.
+    pub fn usual() -> Self {
+        Wanted::usual().start()
+    }
+
+    /// A member, signed in through the sidecar.
+    pub async fn member(&self, name: &str) -> Member {
+        let member = Member::new(self.sidecar.url(""));
+        member.sign_in(name).await;
+        member
+    }
+
+    /// Somebody without a session.
+    pub fn stranger(&self) -> Member {
+        Member::new(self.sidecar.url(""))
+    }
+
+    /// Path of a community's page.
+    pub fn community(&self, slug: &str) -> String {
+        format!("/communities/{}/", self.seeded.community(slug))
+    }
+
+    /// Path of a community's visitors in the API; `rest` is appended.
+    pub fn visitors(&self, slug: &str, rest: &str) -> String {
+        format!("/api/communities/{}/visitors{rest}", self.seeded.community(slug))
+    }
+
+    /// All events that the site's ORM reads, oldest first.
+    pub async fn events(&self) -> Vec<Value> {
+        let mut events = self.site.ask("oracle/events").await.as_array().expect("a list").clone();
+        events.sort_by_key(|event| event["timestamp"].as_str().unwrap_or_default().to_owned());
+        events
+    }
+
+    /// Page views that the sidecar wrote, oldest first.
+    pub async fn page_views(&self) -> Vec<Value> {
+        let mut events = self.events().await;
+        events.retain(|event| event["metadata"]["source"] == "headcount");
+        events
+    }
+
+    /// Waits until the sidecar has written `count` page views in all, and no recorded view is on its way.
+    pub async fn wait_for_views(&self, count: usize) -> Vec<Value> {
+        self.sidecar.wait_for_metric("headcount_applied_views_total", |views| views >= count as f64).await;
+        self.sidecar.wait_until_idle().await;
+        self.page_views().await
+    }
+}
