@@ -1,6 +1,6 @@
 //! Step 2, match: which route a path belongs to, and which community it names.
 //!
-//! Patterns come from route files ([`file`]) and see the path only, decoded once as the app sees it
+//! Patterns come from route files (`file`) and see the path only, decoded once as the app sees it
 //! ([`decode_path`]). All are compiled into one [`RouteTable`]; the first match in file order wins.
 //! [`Explanation`] tells the same to a human. Pure: reading the files is `reload`'s, turning a slug into an
 //! id is done where there is a database.
