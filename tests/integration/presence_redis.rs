@@ -10,6 +10,7 @@ use headcount::metrics::Metrics;
 use headcount::presence::keys::{Keys, parse_change};
 use headcount::presence::{self, CountChange, OpenError, Presence, PresenceError};
 use redis::AsyncCommands as _;
+use redis::aio::MultiplexedConnection;
 
 use crate::support::redis::{self as servers, FakeRedis, RedisServer};
 
@@ -26,10 +27,10 @@ fn impatient(url: &str) -> config::Redis {
     }
 }
 
-/// Tries until Redis answers; fails the test after a minute.
+/// Tries until Redis takes a touch; fails the test after a minute.
 async fn until_it_answers(presence: &dyn Presence) {
     let answers = async {
-        while presence.ping().await.is_err() {
+        while presence.touch(&"probe".into(), &["probe".into()]).await.is_err() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
@@ -96,6 +97,10 @@ async fn every_change_is_published_and_nothing_else() {
 }
 
 /// As a Redis in 2001: whatever this machine's clock says, presence must say what Redis says.
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "a fake may stay silent; this one does not"
+)]
 fn redis_of_2001(command: &[String]) -> Option<String> {
     Some(match command[0].as_str() {
         "PING" => "+PONG\r\n".into(),
@@ -263,7 +268,53 @@ async fn p9_a_server_that_hangs_is_left_and_found_again() {
     every_call_is_unavailable(&presence).await;
     server.resume();
     until_it_answers(&presence).await;
-    presence.touch(&"42".into(), &["a".into()]).await.unwrap();
+}
+
+#[tokio::test]
+async fn p9_while_redis_is_known_to_be_down_calls_fail_at_once() {
+    let silent = FakeRedis::silent().await;
+    let presence = servers::presence(&impatient(&silent.url()), WINDOW);
+    assert!(presence.ping().await.is_err());
+    // Waiting each time would take minutes.
+    let calls = async {
+        for _ in 0..1_000 {
+            assert!(presence.ping().await.is_err());
+        }
+    };
+    let done = tokio::time::timeout(Duration::from_secs(60), calls).await;
+    assert!(
+        done.is_ok(),
+        "calls wait for a server that is known not to answer"
+    );
+}
+
+#[test]
+fn the_connection_outlives_the_runtimes_that_call() {
+    let server = RedisServer::start(&[]);
+    let threads = |threads| {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(threads).enable_all().build().unwrap()
+    };
+    let lasting = threads(1);
+    let presence = {
+        let _entered = lasting.enter();
+        servers::presence(&server.config(), WINDOW)
+    };
+    let mut raw = lasting.block_on(server.raw());
+    lasting.block_on(until_it_answers(&presence));
+    let before = lasting.block_on(connections(&mut raw));
+    for user in ["a", "b", "c"] {
+        let passing = threads(1);
+        let touched = passing.block_on(async { presence.touch(&"42".into(), &[user.into()]).await });
+        touched.expect("the connection is there");
+    }
+    assert_eq!(lasting.block_on(connections(&mut raw)), before);
+}
+
+/// How many connections Redis ever took.
+async fn connections(redis: &mut MultiplexedConnection) -> u64 {
+    let info: redis::InfoDict = redis::cmd("INFO").arg("stats").query_async(redis).await.unwrap();
+    info.get("total_connections_received").unwrap()
 }
 
 #[tokio::test]
@@ -279,11 +330,7 @@ async fn a_demoted_primary_is_left() {
         .query_async(&mut raw)
         .await
         .unwrap();
-    let before: String = redis::cmd("CLIENT")
-        .arg("LIST")
-        .query_async(&mut raw)
-        .await
-        .unwrap();
+    let before = connections(&mut raw).await;
     let refused = presence.touch(&"42".into(), &["a".into()]).await;
     assert!(
         matches!(refused, Err(PresenceError::Unavailable(_))),
@@ -296,13 +343,11 @@ async fn a_demoted_primary_is_left() {
         .await
         .unwrap();
     until_it_answers(&presence).await;
-    let after: String = redis::cmd("CLIENT")
-        .arg("LIST")
-        .query_async(&mut raw)
-        .await
-        .unwrap();
-    assert_ne!(before, after, "another connection");
-    presence.touch(&"42".into(), &["a".into()]).await.unwrap();
+    let after = connections(&mut raw).await;
+    assert!(
+        after > before,
+        "the same connection may lead to the old primary for ever"
+    );
 }
 
 /// Collects what is logged on this thread.

@@ -18,7 +18,7 @@ use super::service::{Service, free_port, wait_for_port, wait_until};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A Redis server without persistence.
-pub struct RedisServer {
+pub(crate) struct RedisServer {
     port: u16,
     directory: TempDir,
     arguments: Vec<String>,
@@ -26,14 +26,14 @@ pub struct RedisServer {
 }
 
 /// The server that tests share. Each uses a key prefix of its own.
-pub fn shared() -> &'static RedisServer {
+pub(crate) fn shared() -> &'static RedisServer {
     static SHARED: OnceLock<RedisServer> = OnceLock::new();
     SHARED.get_or_init(|| RedisServer::start(&[]))
 }
 
 impl RedisServer {
     /// A server of the test's own, with further settings as on Redis' command line.
-    pub fn start(settings: &[&str]) -> Self {
+    pub(crate) fn start(settings: &[&str]) -> Self {
         let port = free_port();
         let mut server = Self {
             port,
@@ -51,12 +51,12 @@ impl RedisServer {
     }
 
     /// Kills the server; what it knew is lost.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.service = None;
     }
 
     /// Starts it again, empty, on the same port.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.kill();
         let log = self.directory.path().join("log");
         let before = std::fs::read_to_string(&log).unwrap_or_default().len();
@@ -75,26 +75,26 @@ impl RedisServer {
     }
 
     /// Stops it in its tracks: connections stay open, nothing is answered.
-    pub fn hang(&self) {
+    pub(crate) fn hang(&self) {
         self.service.as_ref().expect("a running server").signal("STOP");
     }
 
     /// Lets it go on.
-    pub fn resume(&self) {
+    pub(crate) fn resume(&self) {
         self.service.as_ref().expect("a running server").signal("CONT");
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
     /// Configuration for a test: a key prefix that no other test has.
-    pub fn config(&self) -> config::Redis {
+    pub(crate) fn config(&self) -> config::Redis {
         config(&self.url())
     }
 
     /// A connection for looking and for changing things behind the sidecar's back.
-    pub async fn raw(&self) -> MultiplexedConnection {
+    pub(crate) async fn raw(&self) -> MultiplexedConnection {
         let patient = redis::AsyncConnectionConfig::new()
             .set_connection_timeout(Some(PATIENCE))
             .set_response_timeout(Some(PATIENCE));
@@ -107,7 +107,7 @@ impl RedisServer {
 }
 
 /// Configuration for a test with a key prefix that no other test has.
-pub fn config(url: &str) -> config::Redis {
+pub(crate) fn config(url: &str) -> config::Redis {
     config::Redis {
         url: Some(config::Secret::new(url)),
         key_prefix: format!("test-{:016x}", rand::random::<u64>()),
@@ -119,18 +119,22 @@ pub fn config(url: &str) -> config::Redis {
 }
 
 /// Presence in Redis, on the test's own runtime.
-pub fn presence(config: &config::Redis, window: Duration) -> RedisPresence {
+pub(crate) fn presence(config: &config::Redis, window: Duration) -> RedisPresence {
     presence_with(config, window, Arc::new(Metrics::new()))
 }
 
 /// The same, with metrics to look at.
-pub fn presence_with(config: &config::Redis, window: Duration, metrics: Arc<Metrics>) -> RedisPresence {
+pub(crate) fn presence_with(
+    config: &config::Redis,
+    window: Duration,
+    metrics: Arc<Metrics>,
+) -> RedisPresence {
     let runtime = tokio::runtime::Handle::current();
     RedisPresence::open(config, window, metrics, &runtime).expect("a valid configuration")
 }
 
 /// Something that takes connections like Redis and answers as the test says: `None` is silence.
-pub struct FakeRedis {
+pub(crate) struct FakeRedis {
     port: u16,
     heard: Arc<Mutex<Vec<Vec<String>>>>,
     _task: AbortOnDrop,
@@ -138,12 +142,12 @@ pub struct FakeRedis {
 
 impl FakeRedis {
     /// Accepts and reads, and never says a word.
-    pub async fn silent() -> Self {
+    pub(crate) async fn silent() -> Self {
         Self::answering(|_| None).await
     }
 
     /// Answers each command with what `answer` makes of it, in Redis' wire form.
-    pub async fn answering(answer: fn(&[String]) -> Option<String>) -> Self {
+    pub(crate) async fn answering(answer: fn(&[String]) -> Option<String>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("an address").port();
         let heard = Arc::new(Mutex::new(Vec::new()));
@@ -161,12 +165,12 @@ impl FakeRedis {
         }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
     /// Every command so far.
-    pub fn heard(&self) -> Vec<Vec<String>> {
+    pub(crate) fn heard(&self) -> Vec<Vec<String>> {
         self.heard.lock().expect("no panic").clone()
     }
 }
