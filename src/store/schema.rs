@@ -1,1 +1,276 @@
-//! store/schema
+//! The app's tables as they are: names from configuration, types from the live schema.
+//!
+//! A database describes the configured tables in a [`LiveSchema`] (`postgres::introspect`,
+//! `sqlite::introspect`); [`resolve`], which is pure, checks it against what the sidecar does and gives an
+//! [`AppSchema`] that the statements are built from. Identifiers print quoted, so that they can stand in
+//! SQL as they are.
+
+mod problem;
+mod resolve;
+
+use std::fmt;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+pub use problem::SchemaProblem;
+pub(super) use problem::{Privilege, Problems};
+pub(super) use resolve::resolve;
+
+/// The four tables, with the columns that are used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppSchema {
+    /// Browser sessions.
+    pub session: SessionTable,
+    /// Events.
+    pub event: EventTable,
+    /// User profiles.
+    pub profile: ProfileTable,
+    /// Communities.
+    pub community: CommunityTable,
+}
+
+/// Browser sessions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "named as in config::SessionColumns")]
+pub struct SessionTable {
+    pub table: TableName,
+    pub id: Column,
+    pub user_id: Column,
+    pub session_id: Column,
+    pub pages_visited: Column,
+    pub started_at: Column,
+    pub ended_at: Column,
+    pub expires_at: Column,
+    pub is_active: Column,
+    pub is_ended: Column,
+}
+
+/// Events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "named as in config::EventColumns")]
+pub struct EventTable {
+    pub table: TableName,
+    pub user_id: Column,
+    pub event_type: Column,
+    pub metadata: Column,
+    pub timestamp: Column,
+    /// Where events are inserted.
+    pub insert: Option<EventInsert>,
+}
+
+/// What an inserted event fills beyond the columns that are also read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "named as in config::EventColumns")]
+pub struct EventInsert {
+    /// The primary key, where it is a `uuid` that the database does not make itself.
+    pub id: Option<Column>,
+    pub description: Column,
+    pub ip_address: Column,
+    pub user_agent: Column,
+    pub device_info: Column,
+    pub location_data: Column,
+    /// Configured constants, in order of their columns' names.
+    pub constants: Vec<(Column, String)>,
+}
+
+/// User profiles.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "named as in config::ProfileColumns")]
+pub struct ProfileTable {
+    pub table: TableName,
+    pub id: Column,
+    pub username: Column,
+    pub avatar: Column,
+    /// Where it is raised.
+    pub last_active: Option<Column>,
+}
+
+/// Communities.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "named as in config::CommunityColumns")]
+pub struct CommunityTable {
+    pub table: TableName,
+    pub id: Column,
+    pub slug: Column,
+}
+
+/// A table's name; prints quoted, with its schema where it has one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableName {
+    /// Schema, on Postgres.
+    pub schema: Option<String>,
+    /// Name.
+    pub name: String,
+}
+
+impl fmt::Display for TableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(schema) = &self.schema {
+            write!(f, "{}.", quoted(schema))?;
+        }
+        f.write_str(&quoted(&self.name))
+    }
+}
+
+/// A column; prints as its quoted name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// Name, unquoted.
+    pub name: String,
+    /// What it holds.
+    pub kind: Kind,
+    /// The type as the database writes it, for casts: `bigint`, `character varying(20)`.
+    pub type_name: String,
+    /// Whether it takes null.
+    pub nullable: bool,
+    /// Most characters, for `varchar(n)`.
+    pub max_length: Option<usize>,
+}
+
+impl Column {
+    /// Whether `text` is the one form in which this key column's values are written in paths and JSON. Other
+    /// spellings (`042`, a `uuid` in capitals) would make two communities of one.
+    pub(super) fn is_key(&self, text: &str) -> bool {
+        match self.kind {
+            Kind::SmallInt => text.parse::<i16>().is_ok_and(|n| n.to_string() == text),
+            Kind::Integer => text.parse::<i32>().is_ok_and(|n| n.to_string() == text),
+            Kind::BigInt => text.parse::<i64>().is_ok_and(|n| n.to_string() == text),
+            Kind::Uuid => Uuid::try_parse(text).is_ok_and(|id| id.hyphenated().to_string() == text),
+            _ => !text.contains('\0'),
+        }
+    }
+}
+
+impl fmt::Display for Column {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&quoted(&self.name))
+    }
+}
+
+/// What a column holds, as far as it matters here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "named as the SQL types")]
+pub enum Kind {
+    SmallInt,
+    Integer,
+    BigInt,
+    /// On SQLite: `char(32)`, hexadecimal digits without dashes, as Django writes it.
+    Uuid,
+    Text,
+    Bool,
+    /// A moment.
+    TimestampTz,
+    /// A moment without zone, taken as UTC. All of SQLite's.
+    Timestamp,
+    Json,
+    Jsonb,
+    Inet,
+    /// Anything else.
+    Other,
+}
+
+/// Which database describes itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    Postgres,
+    Sqlite,
+}
+
+/// What the catalogue says of the configured tables. A table is `None` when it does not exist.
+#[derive(Debug, Clone)]
+pub(super) struct LiveSchema {
+    pub dialect: Dialect,
+    /// Who asks, for the GRANT in a problem's sentence.
+    pub user: String,
+    pub session: Option<LiveTable>,
+    pub event: Option<LiveTable>,
+    pub profile: Option<LiveTable>,
+    pub community: Option<LiveTable>,
+    /// Of `schema.event.constants`: the columns whose constant is not of the column's type.
+    pub bad_constants: Vec<String>,
+}
+
+/// One table of the catalogue.
+#[derive(Debug, Clone)]
+pub(super) struct LiveTable {
+    pub name: TableName,
+    /// False: nothing in the table's schema may be used at all.
+    pub schema_usage: bool,
+    pub columns: Vec<LiveColumn>,
+}
+
+/// One column of the catalogue.
+#[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts from the catalogue"
+)]
+pub(super) struct LiveColumn {
+    pub column: Column,
+    /// The database fills it when an insert leaves it out.
+    pub has_default: bool,
+    /// It can not be written.
+    pub generated: bool,
+    /// A sequence that makes the default and that the user may not use.
+    pub locked_sequence: Option<String>,
+    pub may_select: bool,
+    pub may_insert: bool,
+    pub may_update: bool,
+}
+
+/// Outcome of [`resolve`].
+#[derive(Debug, Clone)]
+pub(super) struct Resolved {
+    /// Present when every used table and column is there and of a usable type.
+    pub app: Option<Arc<AppSchema>>,
+    pub problems: Vec<SchemaProblem>,
+}
+
+/// An identifier for SQL: in double quotes, inner ones doubled.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn column(kind: Kind) -> Column {
+        Column {
+            name: "id".into(),
+            kind,
+            type_name: String::new(),
+            nullable: false,
+            max_length: None,
+        }
+    }
+
+    #[test]
+    fn a_key_has_one_spelling() {
+        assert!(column(Kind::BigInt).is_key("42"));
+        for other in ["042", "+42", " 42", "42.0", "", "general", "99999999999999999999"] {
+            assert!(!column(Kind::BigInt).is_key(other), "{other}");
+        }
+        assert!(!column(Kind::Integer).is_key("3000000000"));
+        assert!(column(Kind::Uuid).is_key("0190163d-8694-739b-aea5-966c26f8ad91"));
+        for other in [
+            "0190163D-8694-739B-AEA5-966C26F8AD91",
+            "0190163d8694739baea5966c26f8ad91",
+            "{0190163d-8694-739b-aea5-966c26f8ad91}",
+            "42",
+        ] {
+            assert!(!column(Kind::Uuid).is_key(other), "{other}");
+        }
+        assert!(column(Kind::Text).is_key("general"));
+    }
+
+    #[test]
+    fn identifiers_are_quoted() {
+        let table = TableName {
+            schema: Some("fo\"rum".into()),
+            name: "User".into(),
+        };
+        assert_eq!(table.to_string(), "\"fo\"\"rum\".\"User\"");
+    }
+}

@@ -1,0 +1,290 @@
+//! The connections to the app's database: how long anything may take, what happens to a connection that
+//! broke, and what is known of the live schema. Both databases share it; the statements are theirs.
+//!
+//! Concurrency: everything here is shared by reference. Operations run on connections of their own; only
+//! loading the schema is done by one at a time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use sqlx::pool::{PoolConnection, PoolOptions};
+use sqlx::{Connection as _, Database, Pool};
+use tokio::runtime::Handle;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use super::StoreError;
+use super::error::timed_out;
+use super::schema::{AppSchema, LiveSchema, Problems, Resolved, resolve};
+use crate::config::{self, Record, Schema};
+
+/// A database that the app's tables may be in.
+pub(super) trait Backend: Database {
+    /// Reads what the catalogue says of the configured tables.
+    fn introspect(
+        connection: &mut Self::Connection,
+        names: &Schema,
+    ) -> impl Future<Output = Result<LiveSchema, sqlx::Error>> + Send;
+}
+
+/// One thing done at the database, on one connection.
+pub(super) trait Operation<B: Backend>: Sync {
+    /// What it answers.
+    type Output: Send;
+
+    /// Whether it writes. A write is not repeated when its connection breaks (its COMMIT may have arrived,
+    /// W6), and it waits while the schema has a problem that would refuse every row.
+    const WRITES: bool = false;
+
+    /// Does it.
+    fn run(
+        &self,
+        app: &AppSchema,
+        connection: &mut B::Connection,
+    ) -> impl Future<Output = Result<Self::Output, sqlx::Error>> + Send;
+}
+
+/// Pool, limits, and the schema as last read.
+pub(super) struct Connections<B: Backend> {
+    pool: Pool<B>,
+    /// Longest time of one operation once it has a connection.
+    limit: Duration,
+    doubt: Arc<Doubt>,
+    names: Schema,
+    record: Record,
+    /// Empty until first read, and again after a statement found the tables changed.
+    schema: ArcSwapOption<Resolved>,
+    loading: Mutex<()>,
+}
+
+impl<B: Backend> Connections<B> {
+    /// Opens nothing: connections are made on first use. Must be called on a tokio runtime.
+    pub(super) fn new(
+        options: <B::Connection as sqlx::Connection>::Options,
+        database: &config::Database,
+        names: &Schema,
+        record: &Record,
+    ) -> Self {
+        let doubt = Arc::new(Doubt::default());
+        let hook = Arc::clone(&doubt);
+        let pool = PoolOptions::<B>::new()
+            .max_connections(database.max_connections.max(1))
+            .acquire_timeout(database.acquire_timeout)
+            // It would cost a round trip on each use; `Doubt` asks only where there is reason to.
+            .test_before_acquire(false)
+            .before_acquire(move |connection, state| {
+                let doubtful = hook.covers(state.idle_for);
+                Box::pin(async move {
+                    if doubtful {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
+            .connect_lazy_with(options);
+        Self {
+            pool,
+            limit: database.statement_timeout,
+            doubt,
+            names: names.clone(),
+            record: record.clone(),
+            schema: ArcSwapOption::empty(),
+            loading: Mutex::new(()),
+        }
+    }
+
+    /// Runs one operation. A read whose connection turns out to be dead runs once more on another.
+    pub(super) async fn run<O: Operation<B>>(&self, operation: &O) -> Result<O::Output, StoreError> {
+        match self.attempt(operation).await {
+            Err(error) if !O::WRITES && error.lost_connection() => self.attempt(operation).await,
+            outcome => outcome,
+        }
+    }
+
+    async fn attempt<O: Operation<B>>(&self, operation: &O) -> Result<O::Output, StoreError> {
+        let mut lease = self.lease().await?;
+        if O::WRITES && self.within_limit(lease.connection.ping()).await.is_err() {
+            self.doubt.raise();
+            lease = self.lease().await?;
+        }
+        let outcome = self
+            .within_limit(async {
+                let app = self.schema(&mut lease.connection, O::WRITES).await?;
+                operation.run(&app, &mut lease.connection).await
+            })
+            .await;
+        self.settle(lease, outcome)
+    }
+
+    /// The schema as it is now, read afresh.
+    pub(super) async fn resolved(&self) -> Result<Resolved, StoreError> {
+        let mut lease = self.lease().await?;
+        let outcome = self
+            .within_limit(B::introspect(&mut lease.connection, &self.names))
+            .await;
+        let live = self.settle(lease, outcome)?;
+        Ok(resolve(&self.names, &self.record, &live))
+    }
+
+    /// A trivial round trip.
+    pub(super) async fn ping(&self) -> Result<(), StoreError> {
+        let mut lease = self.lease().await?;
+        let outcome = self.within_limit(lease.connection.ping()).await;
+        self.settle(lease, outcome)
+    }
+
+    /// Ends all connections; those in use get the time of one operation to come back.
+    pub(super) async fn close(&self) {
+        // Past it, what is left ends with the process.
+        let _ = timeout(self.limit, self.pool.close()).await;
+    }
+
+    async fn lease(&self) -> Result<Lease<B>, StoreError> {
+        Ok(Lease {
+            connection: self.pool.acquire().await?,
+            limit: self.limit,
+            clean: false,
+        })
+    }
+
+    async fn within_limit<T>(
+        &self,
+        work: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, StoreError> {
+        match timeout(self.limit, work).await {
+            Ok(outcome) => Ok(outcome?),
+            Err(_) => Err(timed_out("no answer within database.statement_timeout")),
+        }
+    }
+
+    /// Decides what becomes of the connection and of the remembered schema.
+    fn settle<T>(&self, mut lease: Lease<B>, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
+        match &outcome {
+            Ok(_) => lease.clean = true,
+            Err(error) => {
+                if error.stale_schema() {
+                    // The connection goes too: its prepared statements are of the old schema.
+                    self.schema.store(None);
+                } else if error.class() == "connection" || error.lost_connection() {
+                    self.doubt.raise();
+                } else {
+                    lease.clean = true;
+                }
+            }
+        }
+        outcome
+    }
+
+    /// The schema, read on first use. One task reads, the others wait for it (within their own limit).
+    async fn schema(
+        &self,
+        connection: &mut B::Connection,
+        writes: bool,
+    ) -> Result<Arc<AppSchema>, sqlx::Error> {
+        let resolved = match self.schema.load_full() {
+            Some(resolved) => resolved,
+            None => self.load(connection).await?,
+        };
+        let problems =
+            |resolved: &Resolved| sqlx::Error::Configuration(Box::new(Problems(resolved.problems.clone())));
+        if writes && resolved.problems.iter().any(super::SchemaProblem::blocks_writes) {
+            // As `stale_schema` this also makes the next attempt look again.
+            return Err(problems(&resolved));
+        }
+        resolved.app.clone().ok_or_else(|| problems(&resolved))
+    }
+
+    async fn load(&self, connection: &mut B::Connection) -> Result<Arc<Resolved>, sqlx::Error> {
+        let _one_at_a_time = self.loading.lock().await;
+        if let Some(resolved) = self.schema.load_full() {
+            return Ok(resolved);
+        }
+        let live = B::introspect(connection, &self.names).await?;
+        let resolved = Arc::new(resolve(&self.names, &self.record, &live));
+        self.schema.store(Some(Arc::clone(&resolved)));
+        Ok(resolved)
+    }
+}
+
+/// A connection in use. Unless its operation ended in good order it is closed, not reused: after a timeout,
+/// or when the caller went away, nobody knows what the server will still send on it.
+struct Lease<B: Backend> {
+    connection: PoolConnection<B>,
+    limit: Duration,
+    clean: bool,
+}
+
+impl<B: Backend> Drop for Lease<B> {
+    fn drop(&mut self) {
+        if self.clean
+            && let Ok(runtime) = Handle::try_current()
+        {
+            // The pool tests a connection that comes back. Left to itself it would wait for a hung server
+            // without end, one place in the pool lost for each.
+            runtime.spawn(timeout(self.limit, self.connection.return_to_pool()));
+        } else {
+            self.connection.close_on_drop();
+        }
+    }
+}
+
+/// Since when connections are under suspicion. After one broke (a restart, a failover) those that have
+/// been idle since before may be dead too: each is tested once, when it is next taken.
+#[derive(Debug)]
+struct Doubt {
+    origin: Instant,
+    /// Milliseconds after `origin`, plus one; 0: no doubt.
+    since: AtomicU64,
+}
+
+impl Default for Doubt {
+    fn default() -> Self {
+        Self {
+            origin: Instant::now(),
+            since: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Doubt {
+    fn raise(&self) {
+        self.since.store(self.now() + 1, Ordering::Release);
+    }
+
+    fn covers(&self, idle_for: Duration) -> bool {
+        match self.since.load(Ordering::Acquire) {
+            0 => false,
+            since => millis(idle_for) + since > self.now(),
+        }
+    }
+
+    fn now(&self) -> u64 {
+        millis(self.origin.elapsed())
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_connections_idle_since_before_the_break_are_doubted() {
+        let doubt = Doubt::default();
+        assert!(!doubt.covers(Duration::from_secs(60)));
+        doubt.raise();
+        assert!(doubt.covers(Duration::from_secs(60)));
+        doubt.since.store(1, Ordering::Release);
+        let later = Doubt {
+            origin: Instant::now().checked_sub(Duration::from_secs(60)).unwrap(),
+            since: AtomicU64::new(1),
+        };
+        assert!(!later.covers(Duration::from_secs(1)));
+        assert!(later.covers(Duration::from_secs(61)));
+    }
+}

@@ -1,0 +1,109 @@
+//! Which database the configuration names.
+
+use std::sync::Arc;
+
+use super::migrate::MigrateError;
+use super::postgres::PostgresStore;
+use super::schema::Resolved;
+use super::sqlite::SqliteStore;
+use super::{SchemaProblem, Store, StoreError};
+use crate::config::{Config, Database, Secret};
+
+/// Opens the app's tables as configured. No connection is made yet, so this succeeds while the database is
+/// down. Must be called on a tokio runtime.
+pub fn open(config: &Config) -> Result<Arc<dyn Store>, OpenError> {
+    let url = database_url(&config.database)?;
+    Ok(match Scheme::of(&url)? {
+        Scheme::Postgres => Arc::new(postgres(&url, config)?),
+        Scheme::Sqlite => Arc::new(sqlite(&url, config)?),
+    })
+}
+
+/// Compares the live schema with the configuration; no problem, no entry.
+pub async fn check(config: &Config) -> Result<Vec<SchemaProblem>, StoreError> {
+    let outcome = async {
+        let url = database_url(&config.database)?;
+        match Scheme::of(&url)? {
+            Scheme::Postgres => {
+                let store = postgres(&url, config)?;
+                let resolved = store.resolved().await;
+                store.close().await;
+                Ok(resolved)
+            }
+            Scheme::Sqlite => {
+                let store = sqlite(&url, config)?;
+                let resolved = store.resolved().await;
+                store.close().await;
+                Ok(resolved)
+            }
+        }
+    };
+    match outcome.await {
+        Ok(resolved) => resolved.map(|resolved: Resolved| resolved.problems),
+        Err(error) => Err(StoreError::Unavailable(sqlx::Error::Configuration(Box::<
+            OpenError,
+        >::new(
+            error
+        )))),
+    }
+}
+
+fn postgres(url: &Secret, config: &Config) -> Result<PostgresStore, OpenError> {
+    PostgresStore::connect(url.expose(), config).map_err(OpenError::Url)
+}
+
+fn sqlite(url: &Secret, config: &Config) -> Result<SqliteStore, OpenError> {
+    SqliteStore::connect(url.expose(), config).map_err(OpenError::Url)
+}
+
+/// Why the configuration names no database. Never shows the URL: there may be a password in it.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Neither `url` nor `url_file`.
+    #[error("no database is configured: set database.url, or database.url_file")]
+    Missing,
+    /// The file with the URL cannot be read.
+    #[error("database.url_file cannot be read")]
+    File(#[source] std::io::Error),
+    /// Not a scheme that we know.
+    #[error("database.url must begin with postgres:// or sqlite://, not with {0:?}")]
+    Scheme(String),
+    /// The rest of the URL is wrong.
+    #[error("database.url is not valid")]
+    Url(#[source] sqlx::Error),
+}
+
+/// The two databases.
+pub(super) enum Scheme {
+    Postgres,
+    Sqlite,
+}
+
+impl Scheme {
+    pub(super) fn of(url: &Secret) -> Result<Self, OpenError> {
+        match url.expose().split_once(':') {
+            Some(("postgres" | "postgresql", _)) => Ok(Self::Postgres),
+            Some(("sqlite", _)) => Ok(Self::Sqlite),
+            // Only what is certainly a scheme is shown.
+            Some((scheme, rest)) if rest.starts_with("//") => Err(OpenError::Scheme(scheme.to_owned())),
+            _ => Err(OpenError::Scheme(String::new())),
+        }
+    }
+}
+
+/// The configured URL, from the file where it is in one.
+pub(super) fn database_url(database: &Database) -> Result<Secret, OpenError> {
+    match (&database.url, &database.url_file) {
+        (Some(url), _) => Ok(url.clone()),
+        (None, Some(file)) => std::fs::read_to_string(file)
+            .map(|text| Secret::new(text.trim()))
+            .map_err(OpenError::File),
+        (None, None) => Err(OpenError::Missing),
+    }
+}
+
+impl From<OpenError> for MigrateError {
+    fn from(error: OpenError) -> Self {
+        Self::Open(error)
+    }
+}

@@ -1,0 +1,114 @@
+//! Lookups that step 3 makes: a token's session, a community by slug or id.
+
+use chrono::{DateTime, Utc};
+use sqlx::{AssertSqlSafe, FromRow, PgConnection, Postgres};
+
+use super::read_moment;
+use crate::auth::BrowserSession;
+use crate::ids::{BrowserSessionId, CommunityId, SessionToken, UserId};
+use crate::store::connections::Operation;
+use crate::store::schema::AppSchema;
+
+/// The session of a token, valid or not.
+pub(super) struct FindSession<'a> {
+    pub token: &'a SessionToken,
+}
+
+#[derive(FromRow)]
+struct SessionRow {
+    id: String,
+    user_id: String,
+    expires_at: DateTime<Utc>,
+    is_active: bool,
+    is_ended: bool,
+}
+
+impl Operation<Postgres> for FindSession<'_> {
+    type Output = Option<BrowserSession>;
+
+    async fn run(
+        &self,
+        app: &AppSchema,
+        connection: &mut PgConnection,
+    ) -> Result<Option<BrowserSession>, sqlx::Error> {
+        let session = &app.session;
+        // A flag that is null is taken as the one that lets nobody in.
+        let sql = format!(
+            "SELECT {id}::text AS id, {user_id}::text AS user_id, {expires_at} AS expires_at,
+                    coalesce({is_active}, false) AS is_active, coalesce({is_ended}, true) AS is_ended
+             FROM {table} WHERE {session_id} = $1",
+            id = session.id,
+            user_id = session.user_id,
+            expires_at = read_moment(&session.expires_at, &session.expires_at.to_string()),
+            is_active = session.is_active,
+            is_ended = session.is_ended,
+            table = session.table,
+            session_id = session.session_id,
+        );
+        let row: Option<SessionRow> = sqlx::query_as(AssertSqlSafe(sql))
+            .bind(self.token.expose_secret())
+            .fetch_optional(connection)
+            .await?;
+        Ok(row.map(|row| BrowserSession {
+            id: BrowserSessionId::new(row.id),
+            user_id: UserId::new(row.user_id),
+            expires_at: row.expires_at,
+            is_active: row.is_active,
+            is_ended: row.is_ended,
+        }))
+    }
+}
+
+/// The community with a slug.
+pub(super) struct FindCommunity<'a> {
+    pub slug: &'a str,
+}
+
+impl Operation<Postgres> for FindCommunity<'_> {
+    type Output = Option<CommunityId>;
+
+    async fn run(
+        &self,
+        app: &AppSchema,
+        connection: &mut PgConnection,
+    ) -> Result<Option<CommunityId>, sqlx::Error> {
+        let community = &app.community;
+        let sql = format!(
+            "SELECT {id}::text FROM {table} WHERE {slug} = $1",
+            id = community.id,
+            table = community.table,
+            slug = community.slug,
+        );
+        let id: Option<String> = sqlx::query_scalar(AssertSqlSafe(sql))
+            .bind(self.slug)
+            .fetch_optional(connection)
+            .await?;
+        Ok(id.map(CommunityId::new))
+    }
+}
+
+/// Whether there is a community with an id.
+pub(super) struct CommunityExists<'a> {
+    pub community: &'a CommunityId,
+}
+
+impl Operation<Postgres> for CommunityExists<'_> {
+    type Output = bool;
+
+    async fn run(&self, app: &AppSchema, connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+        let community = &app.community;
+        if !community.id.is_key(self.community.as_str()) {
+            return Ok(false);
+        }
+        let sql = format!(
+            "SELECT EXISTS (SELECT FROM {table} WHERE {id} = $1::text::{key})",
+            table = community.table,
+            id = community.id,
+            key = community.id.type_name,
+        );
+        sqlx::query_scalar(AssertSqlSafe(sql))
+            .bind(self.community.as_str())
+            .fetch_one(connection)
+            .await
+    }
+}

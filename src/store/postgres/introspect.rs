@@ -1,0 +1,190 @@
+//! What Postgres' catalogue says of the configured tables.
+
+use std::collections::BTreeMap;
+
+use sqlx::postgres::types::Oid;
+use sqlx::{AssertSqlSafe, FromRow, PgConnection};
+
+use crate::config::Schema;
+use crate::store::StoreError;
+use crate::store::schema::{Column, Dialect, Kind, LiveColumn, LiveSchema, LiveTable, TableName};
+
+pub(super) async fn live_schema(
+    connection: &mut PgConnection,
+    names: &Schema,
+) -> Result<LiveSchema, sqlx::Error> {
+    let user = sqlx::query_scalar("SELECT current_user::text")
+        .fetch_one(&mut *connection)
+        .await?;
+    let session = table(connection, &names.session.table).await?;
+    let event = table(connection, &names.event.table).await?;
+    let profile = table(connection, &names.profile.table).await?;
+    let community = table(connection, &names.community.table).await?;
+    let bad_constants = match &event {
+        Some(event) => bad_constants(connection, event, &names.event.constants).await?,
+        None => Vec::new(),
+    };
+    Ok(LiveSchema {
+        dialect: Dialect::Postgres,
+        user,
+        session,
+        event,
+        profile,
+        community,
+        bad_constants,
+    })
+}
+
+#[derive(FromRow)]
+struct TableRow {
+    oid: Oid,
+    schema: String,
+    name: String,
+    schema_usage: bool,
+}
+
+/// A table by its configured name: `schema.table`, or `table` on the search path. The catalogue is readable
+/// to everybody, so a table without privileges is found, too.
+async fn table(connection: &mut PgConnection, configured: &str) -> Result<Option<LiveTable>, sqlx::Error> {
+    let (schema, name) = match configured.split_once('.') {
+        Some((schema, name)) => (Some(schema), name),
+        None => (None, configured),
+    };
+    let found: Option<TableRow> = sqlx::query_as(
+        "SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name,
+                has_schema_privilege(n.oid, 'USAGE') AS schema_usage
+         FROM pg_catalog.pg_class c
+         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+         WHERE c.relname = $2
+           AND c.relkind IN ('r', 'p', 'v', 'f')
+           AND CASE WHEN $1::text IS NULL THEN pg_catalog.pg_table_is_visible(c.oid) ELSE n.nspname = $1 END",
+    )
+    .bind(schema)
+    .bind(name)
+    .fetch_optional(&mut *connection)
+    .await?;
+    let Some(found) = found else { return Ok(None) };
+    Ok(Some(LiveTable {
+        columns: columns(connection, found.oid).await?,
+        name: TableName {
+            schema: Some(found.schema),
+            name: found.name,
+        },
+        schema_usage: found.schema_usage,
+    }))
+}
+
+#[derive(FromRow)]
+struct ColumnRow {
+    name: String,
+    base_type: String,
+    type_name: String,
+    nullable: bool,
+    max_length: Option<i32>,
+    has_default: bool,
+    generated: bool,
+    locked_sequence: Option<String>,
+    may_select: bool,
+    may_insert: bool,
+    may_update: bool,
+}
+
+async fn columns(connection: &mut PgConnection, table: Oid) -> Result<Vec<LiveColumn>, sqlx::Error> {
+    let rows: Vec<ColumnRow> = sqlx::query_as(
+        "SELECT a.attname::text AS name,
+                coalesce(base.typname, t.typname)::text AS base_type,
+                pg_catalog.format_type(a.atttypid, a.atttypmod) AS type_name,
+                NOT (a.attnotnull OR t.typnotnull) AS nullable,
+                CASE WHEN t.typname IN ('varchar', 'bpchar') AND a.atttypmod > 4 THEN a.atttypmod - 4
+                     WHEN base.typname IN ('varchar', 'bpchar') AND t.typtypmod > 4 THEN t.typtypmod - 4
+                END AS max_length,
+                (a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL) AS has_default,
+                (a.attgenerated <> '' OR a.attidentity = 'a') AS generated,
+                CASE WHEN NOT has_sequence_privilege(s.oid, 'USAGE') THEN s.oid::regclass::text END
+                    AS locked_sequence,
+                has_column_privilege(a.attrelid, a.attnum, 'SELECT') AS may_select,
+                has_column_privilege(a.attrelid, a.attnum, 'INSERT') AS may_insert,
+                has_column_privilege(a.attrelid, a.attnum, 'UPDATE') AS may_update
+         FROM pg_catalog.pg_attribute a
+         JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+         LEFT JOIN pg_catalog.pg_type base ON t.typtype = 'd' AND base.oid = t.typbasetype
+         -- Django before 4.1 made serial columns: their sequence has privileges of its own
+         LEFT JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_class'::regclass
+              AND d.refobjid = a.attrelid AND d.refobjsubid = a.attnum AND d.deptype = 'a'
+              AND d.classid = 'pg_catalog.pg_class'::regclass
+         LEFT JOIN pg_catalog.pg_class s ON s.oid = d.objid AND s.relkind = 'S'
+         WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
+           AND (d.objid IS NULL OR s.oid IS NOT NULL)
+         ORDER BY a.attnum",
+    )
+    .bind(table)
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(LiveColumn::from).collect())
+}
+
+impl From<ColumnRow> for LiveColumn {
+    fn from(row: ColumnRow) -> Self {
+        Self {
+            column: Column {
+                name: row.name,
+                kind: kind(&row.base_type),
+                type_name: row.type_name,
+                nullable: row.nullable,
+                max_length: row.max_length.and_then(|limit| usize::try_from(limit).ok()),
+            },
+            has_default: row.has_default,
+            generated: row.generated,
+            locked_sequence: row.locked_sequence,
+            may_select: row.may_select,
+            may_insert: row.may_insert,
+            may_update: row.may_update,
+        }
+    }
+}
+
+fn kind(base_type: &str) -> Kind {
+    match base_type {
+        "int2" => Kind::SmallInt,
+        "int4" => Kind::Integer,
+        "int8" => Kind::BigInt,
+        "uuid" => Kind::Uuid,
+        "text" | "varchar" | "bpchar" | "citext" => Kind::Text,
+        "bool" => Kind::Bool,
+        "timestamptz" => Kind::TimestampTz,
+        "timestamp" => Kind::Timestamp,
+        "json" => Kind::Json,
+        "jsonb" => Kind::Jsonb,
+        "inet" => Kind::Inet,
+        _ => Kind::Other,
+    }
+}
+
+/// Asks the server itself which constants it would not take.
+async fn bad_constants(
+    connection: &mut PgConnection,
+    event: &LiveTable,
+    constants: &BTreeMap<String, String>,
+) -> Result<Vec<String>, sqlx::Error> {
+    let mut bad = Vec::new();
+    for live in &event.columns {
+        let Some(value) = constants.get(&live.column.name) else {
+            continue;
+        };
+        // The type's name is the catalogue's own spelling.
+        let cast = format!("SELECT ($1::text::{}) IS NULL", live.column.type_name);
+        let outcome = sqlx::query(AssertSqlSafe(cast))
+            .bind(value)
+            .persistent(false)
+            .execute(&mut *connection)
+            .await;
+        match outcome {
+            Ok(_) => {}
+            Err(error) => match StoreError::from(error) {
+                StoreError::Unavailable(error) if error.as_database_error().is_none() => return Err(error),
+                _ => bad.push(live.column.name.clone()),
+            },
+        }
+    }
+    Ok(bad)
+}

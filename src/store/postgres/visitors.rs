@@ -1,0 +1,87 @@
+//! The visitor list's rows: names and pictures, and each user's latest valid session.
+
+use chrono::{DateTime, Utc};
+use sqlx::{AssertSqlSafe, FromRow, PgConnection, Postgres};
+
+use super::{moment, read_moment};
+use crate::ids::UserId;
+use crate::store::VisitorRow;
+use crate::store::connections::Operation;
+use crate::store::schema::AppSchema;
+
+/// One page of visitors, in one query.
+pub(super) struct Visitors<'a> {
+    pub users: &'a [UserId],
+    pub now: DateTime<Utc>,
+}
+
+#[derive(FromRow)]
+struct Row {
+    user_id: String,
+    username: Option<String>,
+    avatar: Option<String>,
+    started_at: Option<DateTime<Utc>>,
+    pages_visited: Option<i64>,
+}
+
+impl Operation<Postgres> for Visitors<'_> {
+    type Output = Vec<VisitorRow>;
+
+    async fn run(
+        &self,
+        app: &AppSchema,
+        connection: &mut PgConnection,
+    ) -> Result<Vec<VisitorRow>, sqlx::Error> {
+        let (profile, session) = (&app.profile, &app.session);
+        let users: Vec<&str> = self
+            .users
+            .iter()
+            .map(UserId::as_str)
+            .filter(|user| profile.id.is_key(user))
+            .collect();
+        // I3: valid is active, not ended and not expired, as `BrowserSession::is_valid_at` has it.
+        let sql = format!(
+            "SELECT p.{id}::text AS user_id, p.{username}::text AS username,
+                    nullif(p.{avatar}::text, '') AS avatar,
+                    {read_started_at} AS started_at, s.pages_visited::bigint AS pages_visited
+             FROM {profiles} AS p
+             LEFT JOIN LATERAL (
+                 SELECT {started_at} AS started_at, {pages_visited} AS pages_visited
+                 FROM {sessions}
+                 WHERE {user_id} = p.{id} AND {is_active} AND NOT {is_ended} AND {expires_at} > {now}
+                 ORDER BY {started_at} DESC
+                 LIMIT 1
+             ) AS s ON true
+             WHERE p.{id} = ANY ($1::text[]::{key}[])",
+            id = profile.id,
+            username = profile.username,
+            avatar = profile.avatar,
+            read_started_at = read_moment(&session.started_at, "s.started_at"),
+            profiles = profile.table,
+            started_at = session.started_at,
+            pages_visited = session.pages_visited,
+            sessions = session.table,
+            user_id = session.user_id,
+            is_active = session.is_active,
+            is_ended = session.is_ended,
+            expires_at = session.expires_at,
+            now = moment(&session.expires_at, "$2::timestamptz"),
+            key = profile.id.type_name,
+        );
+        let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(sql))
+            .bind(users)
+            .bind(self.now)
+            .fetch_all(connection)
+            .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| VisitorRow {
+                user_id: UserId::new(row.user_id),
+                username: row.username.unwrap_or_default(),
+                avatar: row.avatar,
+                started_at: row.started_at,
+                pages_visited: row.pages_visited,
+            })
+            .collect())
+    }
+}

@@ -1,0 +1,165 @@
+//! Page views as rows of the event table: the same for both databases. Pure.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::ip_text;
+use super::schema::{Column, EventInsert};
+use crate::config::CommunityIdAs;
+use crate::ids::CommunityId;
+use crate::page_view::device::DeviceInfo;
+use crate::writer::batch::{Batch, RecordedView};
+
+/// `event_type` of every row that is written and counted.
+pub(super) const PAGE_VIEW: &str = "page_view";
+
+/// `metadata.source` of the rows that are ours.
+pub(super) const SOURCE: &str = "headcount";
+
+/// `ip_address` where none is known and the column takes no null.
+const NO_ADDRESS: &str = "0.0.0.0";
+
+/// `location_data`: the sidecar does not know places.
+pub(super) const NO_LOCATION: &str = "{}";
+
+/// One event, its values as text in the form that a cast to the column's type takes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct EventRow {
+    pub user_id: String,
+    pub description: String,
+    pub metadata: String,
+    pub ip_address: Option<String>,
+    pub user_agent: String,
+    pub device_info: String,
+    pub at: DateTime<Utc>,
+}
+
+/// The batch's events, in the order of the views.
+pub(super) fn event_rows(
+    batch: &Batch,
+    columns: &EventInsert,
+    community_id_as: CommunityIdAs,
+) -> Result<Vec<EventRow>, sqlx::Error> {
+    batch
+        .views
+        .iter()
+        .map(|recorded| event_row(recorded, columns, community_id_as))
+        .collect()
+}
+
+fn event_row(
+    recorded: &RecordedView,
+    columns: &EventInsert,
+    community_id_as: CommunityIdAs,
+) -> Result<EventRow, sqlx::Error> {
+    let view = &recorded.view;
+    let url = without_nul(&view.url);
+    let metadata = Metadata {
+        community_id: recorded
+            .community
+            .as_ref()
+            .map(|community| community_json(community, community_id_as)),
+        page_type: view.page_type.as_deref(),
+        referrer: view.referrer.as_deref().map(without_nul),
+        search_query: view.search_query.as_deref().map(without_nul),
+        route: view.route.as_deref(),
+        status: view.status,
+        duration_ms: view.duration_ms,
+        source: SOURCE,
+        url: &url,
+    };
+    let device_info = DeviceInfo {
+        browser: without_nul(&view.device.browser),
+        os: without_nul(&view.device.os),
+        device: without_nul(&view.device.device),
+    };
+    let ip_address = match view.client_ip {
+        Some(ip) => Some(ip_text(ip)),
+        None if columns.ip_address.nullable => None,
+        None => Some(NO_ADDRESS.to_owned()),
+    };
+    Ok(EventRow {
+        user_id: recorded.session.user_id.to_string(),
+        description: cut(format!("Page view: {url}"), &columns.description),
+        metadata: json(&metadata)?,
+        ip_address: ip_address.map(|ip| cut(ip, &columns.ip_address)),
+        user_agent: cut(without_nul(&view.user_agent), &columns.user_agent),
+        device_info: json(&device_info)?,
+        at: view.at,
+    })
+}
+
+/// `metadata` as the app's own events have it, and what only the sidecar knows. Absent values are null, as
+/// the app writes them; `search_query` is there only on search pages.
+#[derive(Serialize)]
+struct Metadata<'a> {
+    url: &'a str,
+    community_id: Option<serde_json::Value>,
+    page_type: Option<&'a str>,
+    referrer: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    search_query: Option<String>,
+    route: Option<&'a str>,
+    status: u16,
+    duration_ms: u32,
+    source: &'static str,
+}
+
+fn community_json(community: &CommunityId, community_id_as: CommunityIdAs) -> serde_json::Value {
+    let number = match community_id_as {
+        CommunityIdAs::Number => community.as_str().parse::<i64>().ok(),
+        CommunityIdAs::String => None,
+    };
+    number.map_or_else(|| without_nul(community.as_str()).into(), Into::into)
+}
+
+fn json(value: &impl Serialize) -> Result<String, sqlx::Error> {
+    serde_json::to_string(value).map_err(|error| sqlx::Error::Encode(error.into()))
+}
+
+/// W2: neither text nor jsonb takes NUL.
+pub(super) fn without_nul(text: &str) -> String {
+    text.replace('\0', "")
+}
+
+/// W3: `varchar(n)` counts characters and refuses what is longer.
+fn cut(mut text: String, column: &Column) -> String {
+    if let Some(limit) = column.max_length
+        && let Some((end, _)) = text.char_indices().nth(limit)
+    {
+        text.truncate(end);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::schema::Kind;
+
+    fn column(max_length: Option<usize>) -> Column {
+        Column {
+            name: "text".into(),
+            kind: Kind::Text,
+            type_name: "text".into(),
+            nullable: false,
+            max_length,
+        }
+    }
+
+    #[test]
+    fn w3_text_is_cut_to_characters_not_bytes() {
+        assert_eq!(cut("äöü".into(), &column(Some(2))), "äö");
+        assert_eq!(cut("äöü".into(), &column(Some(3))), "äöü");
+        assert_eq!(cut("👩‍🚀".into(), &column(Some(1))), "👩");
+        assert_eq!(cut("äöü".into(), &column(None)), "äöü");
+    }
+
+    #[test]
+    fn a_community_is_a_number_only_where_asked_and_where_it_is_one() {
+        let id = |id: &str, written| community_json(&CommunityId::from(id), written).to_string();
+        assert_eq!(id("42", CommunityIdAs::String), "\"42\"");
+        assert_eq!(id("42", CommunityIdAs::Number), "42");
+        assert_eq!(id("a-b", CommunityIdAs::Number), "\"a-b\"");
+    }
+}

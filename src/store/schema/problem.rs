@@ -1,0 +1,210 @@
+//! What is wrong between configuration and live schema: one sentence each, which names table and column and
+//! ends with the cure.
+
+use std::fmt;
+
+/// One thing that has to be put right before the sidecar can do what it is configured to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the sentences in `Display` say what the fields are")]
+pub enum SchemaProblem {
+    /// A configured table is not there.
+    MissingTable { table: String, section: &'static str },
+    /// A configured column is not there.
+    MissingColumn {
+        table: String,
+        column: String,
+        section: &'static str,
+        key: &'static str,
+    },
+    /// A column is of a type that can not hold what it is configured for.
+    WrongType {
+        table: String,
+        column: String,
+        found: String,
+        expected: &'static str,
+        section: &'static str,
+        key: &'static str,
+    },
+    /// A reference is of another type than the key that it refers to.
+    KeysDisagree {
+        table: String,
+        column: String,
+        found: String,
+        profile: String,
+        profile_key: String,
+        section: &'static str,
+    },
+    /// A NOT NULL column without database default that nothing fills (W10).
+    Unfilled {
+        table: String,
+        column: String,
+        type_name: String,
+    },
+    /// A primary key that neither the database nor the sidecar can make.
+    NoKey {
+        table: String,
+        column: String,
+        type_name: String,
+    },
+    /// A constant for a column that is not there.
+    UnknownConstant { table: String, column: String },
+    /// A constant for a column that is filled otherwise.
+    NeedlessConstant { table: String, column: String },
+    /// A constant that is not of its column's type.
+    BadConstant {
+        table: String,
+        column: String,
+        type_name: String,
+        value: String,
+    },
+    /// The database user lacks a privilege.
+    Forbidden {
+        object: String,
+        privilege: &'static str,
+        user: String,
+        writes: bool,
+    },
+}
+
+impl SchemaProblem {
+    /// Whether writing would be refused for every row alike, so that batches had better wait.
+    pub fn blocks_writes(&self) -> bool {
+        match self {
+            Self::Unfilled { .. }
+            | Self::NoKey { .. }
+            | Self::UnknownConstant { .. }
+            | Self::NeedlessConstant { .. }
+            | Self::BadConstant { .. } => true,
+            Self::Forbidden { writes, .. } => *writes,
+            Self::MissingTable { .. }
+            | Self::MissingColumn { .. }
+            | Self::WrongType { .. }
+            | Self::KeysDisagree { .. } => false,
+        }
+    }
+}
+
+impl fmt::Display for SchemaProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MissingTable { table, section } => write!(
+                f,
+                "there is no table {table}: set schema.{section}.table to the name of the app's {section} table"
+            ),
+            Self::MissingColumn {
+                table,
+                column,
+                section,
+                key,
+            } => write!(
+                f,
+                "table {table} has no column {column}: set schema.{section}.columns.{key} to the name of the \
+                 column that holds it"
+            ),
+            Self::WrongType {
+                table,
+                column,
+                found,
+                expected,
+                section,
+                key,
+            } => write!(
+                f,
+                "column {column} of table {table} is of type {found} where {expected} is needed: set \
+                 schema.{section}.columns.{key} to a column of that type"
+            ),
+            Self::KeysDisagree {
+                table,
+                column,
+                found,
+                profile,
+                profile_key,
+                section,
+            } => write!(
+                f,
+                "column {column} of table {table} is of type {found}, but the key of table {profile} that it \
+                 refers to is of type {profile_key}: set schema.{section}.columns.user_id to the column that \
+                 refers to {profile}"
+            ),
+            Self::Unfilled {
+                table,
+                column,
+                type_name,
+            } => write!(
+                f,
+                "column {column} ({type_name}) of table {table} is NOT NULL, has no default in the database, \
+                 and nothing fills it: set schema.event.constants.{column} = \"…\""
+            ),
+            Self::NoKey {
+                table,
+                column,
+                type_name,
+            } => write!(
+                f,
+                "column {column} ({type_name}) of table {table} has no default in the database and is no uuid \
+                 that the sidecar could make: give it a default, or set record.events = false"
+            ),
+            Self::UnknownConstant { table, column } => write!(
+                f,
+                "table {table} has no column {column}: remove schema.event.constants.{column}"
+            ),
+            Self::NeedlessConstant { table, column } => write!(
+                f,
+                "column {column} of table {table} is already filled: remove schema.event.constants.{column}"
+            ),
+            Self::BadConstant {
+                table,
+                column,
+                type_name,
+                value,
+            } => write!(
+                f,
+                "\"{value}\" is no value of column {column} ({type_name}) of table {table}: change \
+                 schema.event.constants.{column}"
+            ),
+            Self::Forbidden {
+                object,
+                privilege,
+                user,
+                ..
+            } => write!(
+                f,
+                "the database user {user} lacks {privilege} on {object}: GRANT {privilege} ON {object} TO {user}"
+            ),
+        }
+    }
+}
+
+/// What may be lacking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum Privilege {
+    Select,
+    Insert,
+    Update,
+}
+
+impl Privilege {
+    pub(super) fn sql(self) -> &'static str {
+        match self {
+            Self::Select => "SELECT",
+            Self::Insert => "INSERT",
+            Self::Update => "UPDATE",
+        }
+    }
+}
+
+/// Problems as one error.
+#[derive(Debug)]
+pub(in crate::store) struct Problems(pub Vec<SchemaProblem>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the app's tables are not as configured")?;
+        for (index, problem) in self.0.iter().enumerate() {
+            write!(f, "{} {problem}", if index == 0 { ":" } else { ";" })?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}

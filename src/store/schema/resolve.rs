@@ -1,0 +1,441 @@
+//! Configuration against live schema: every used column found and of a usable type, or a problem for each
+//! that is not. Pure.
+
+use std::sync::Arc;
+
+use super::{
+    AppSchema, Column, CommunityTable, Dialect, EventInsert, EventTable, Kind, LiveColumn, LiveSchema,
+    LiveTable, Privilege, ProfileTable, Resolved, SchemaProblem, SessionTable, TableName,
+};
+use crate::config::{self, Record, Schema};
+
+/// Checks the live schema against what is done to it: reads always, writes as `record` switches them.
+pub(in crate::store) fn resolve(names: &Schema, record: &Record, live: &LiveSchema) -> Resolved {
+    let mut check = Check {
+        live,
+        problems: Vec::new(),
+    };
+    let session = check.table(live.session.as_ref(), "session", &names.session.table);
+    let event = check.table(live.event.as_ref(), "event", &names.event.table);
+    let profile = check.table(live.profile.as_ref(), "profile", &names.profile.table);
+    let community = check.table(live.community.as_ref(), "community", &names.community.table);
+
+    let session = session.and_then(|table| check.session(table, &names.session.columns, record));
+    let event = event.and_then(|table| check.event(table, &names.event, record));
+    let profile = profile.and_then(|table| check.profile(table, &names.profile.columns, record));
+    let community = community.and_then(|table| check.community(table, &names.community.columns));
+    if let Some(profile) = &profile {
+        if let Some(session) = &session {
+            check.refers("session", &session.table, &session.user_id, profile);
+        }
+        if let Some(event) = &event {
+            check.refers("event", &event.table, &event.user_id, profile);
+        }
+    }
+
+    let keys_agree = !check
+        .problems
+        .iter()
+        .any(|problem| matches!(problem, SchemaProblem::KeysDisagree { .. }));
+    let app = || {
+        Some(AppSchema {
+            session: session?,
+            event: event?,
+            profile: profile?,
+            community: community?,
+        })
+    };
+    Resolved {
+        app: if keys_agree { app().map(Arc::new) } else { None },
+        problems: check.problems,
+    }
+}
+
+/// What a column must be able to hold.
+#[derive(Clone, Copy)]
+enum Holds {
+    Key,
+    Text,
+    Count,
+    Flag,
+    Moment,
+    Json,
+    JsonOrText,
+    Address,
+}
+
+impl Holds {
+    fn accepts(self, kind: Kind, dialect: Dialect) -> bool {
+        let integer = matches!(kind, Kind::SmallInt | Kind::Integer | Kind::BigInt);
+        let sqlite = dialect == Dialect::Sqlite;
+        match self {
+            Self::Key => integer || matches!(kind, Kind::Uuid | Kind::Text),
+            // SQLite: a `char(32)` may be text or a uuid; only the configuration knows.
+            Self::Text => kind == Kind::Text || (sqlite && kind == Kind::Uuid),
+            Self::Count => integer,
+            Self::Flag => kind == Kind::Bool || (sqlite && integer),
+            Self::Moment => matches!(kind, Kind::TimestampTz | Kind::Timestamp),
+            Self::Json => matches!(kind, Kind::Json | Kind::Jsonb) || (sqlite && kind == Kind::Text),
+            Self::JsonOrText => matches!(kind, Kind::Json | Kind::Jsonb | Kind::Text),
+            Self::Address => matches!(kind, Kind::Inet | Kind::Text),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Key => "an integer, uuid or text",
+            Self::Text => "text",
+            Self::Count => "an integer",
+            Self::Flag => "boolean",
+            Self::Moment => "timestamp with time zone",
+            Self::Json => "jsonb",
+            Self::JsonOrText => "jsonb or text",
+            Self::Address => "inet or text",
+        }
+    }
+}
+
+/// One column to look for: the section's key for it, the configured name, what it must hold.
+type Wanted<'a> = (&'static str, &'a str, Holds);
+
+struct Check<'a> {
+    live: &'a LiveSchema,
+    problems: Vec<SchemaProblem>,
+}
+
+impl Check<'_> {
+    fn table<'t>(
+        &mut self,
+        found: Option<&'t LiveTable>,
+        section: &'static str,
+        configured: &str,
+    ) -> Option<&'t LiveTable> {
+        let Some(table) = found else {
+            self.problems.push(SchemaProblem::MissingTable {
+                table: configured.to_owned(),
+                section,
+            });
+            return None;
+        };
+        if !table.schema_usage {
+            let schema = table.name.schema.as_deref().unwrap_or_default();
+            self.problems.push(SchemaProblem::Forbidden {
+                object: format!("SCHEMA {}", super::quoted(schema)),
+                privilege: "USAGE",
+                user: super::quoted(&self.live.user),
+                writes: true,
+            });
+        }
+        Some(table)
+    }
+
+    fn session(
+        &mut self,
+        table: &LiveTable,
+        names: &config::SessionColumns,
+        record: &Record,
+    ) -> Option<SessionTable> {
+        let mut column = |wanted| self.column(table, "session", wanted);
+        let id = column(("id", &names.id, Holds::Key));
+        let user_id = column(("user_id", &names.user_id, Holds::Key));
+        let session_id = column(("session_id", &names.session_id, Holds::Text));
+        let pages_visited = column(("pages_visited", &names.pages_visited, Holds::Count));
+        let started_at = column(("started_at", &names.started_at, Holds::Moment));
+        let ended_at = column(("ended_at", &names.ended_at, Holds::Moment));
+        let expires_at = column(("expires_at", &names.expires_at, Holds::Moment));
+        let is_active = column(("is_active", &names.is_active, Holds::Flag));
+        let is_ended = column(("is_ended", &names.is_ended, Holds::Flag));
+        let session = SessionTable {
+            table: table.name.clone(),
+            id: id?,
+            user_id: user_id?,
+            session_id: session_id?,
+            pages_visited: pages_visited?,
+            started_at: started_at?,
+            ended_at: ended_at?,
+            expires_at: expires_at?,
+            is_active: is_active?,
+            is_ended: is_ended?,
+        };
+        let read = [
+            &session.id,
+            &session.user_id,
+            &session.session_id,
+            &session.pages_visited,
+            &session.started_at,
+            &session.ended_at,
+            &session.expires_at,
+            &session.is_active,
+            &session.is_ended,
+        ];
+        self.may(table, Privilege::Select, &read);
+        if record.pages_visited {
+            self.may(table, Privilege::Update, &[&session.pages_visited]);
+        }
+        Some(session)
+    }
+
+    fn event(
+        &mut self,
+        table: &LiveTable,
+        names: &config::EventTable,
+        record: &Record,
+    ) -> Option<EventTable> {
+        let columns = &names.columns;
+        let mut column = |wanted| self.column(table, "event", wanted);
+        let user_id = column(("user_id", &columns.user_id, Holds::Key));
+        let event_type = column(("event_type", &columns.event_type, Holds::Text));
+        let metadata = column(("metadata", &columns.metadata, Holds::Json));
+        let timestamp = column(("timestamp", &columns.timestamp, Holds::Moment));
+        let insert = record.events.then(|| self.event_insert(table, names));
+        let mut event = EventTable {
+            table: table.name.clone(),
+            user_id: user_id?,
+            event_type: event_type?,
+            metadata: metadata?,
+            timestamp: timestamp?,
+            insert: None,
+        };
+        let read = [
+            &event.user_id,
+            &event.event_type,
+            &event.metadata,
+            &event.timestamp,
+        ];
+        self.may(table, Privilege::Select, &read);
+        if let Some(insert) = insert {
+            let insert = insert?;
+            let mut written = read.to_vec();
+            written.extend([
+                &insert.description,
+                &insert.ip_address,
+                &insert.user_agent,
+                &insert.device_info,
+                &insert.location_data,
+            ]);
+            written.extend(&insert.id);
+            written.extend(insert.constants.iter().map(|(column, _)| column));
+            self.may(table, Privilege::Insert, &written);
+            self.everything_filled(table, &columns.id, &written);
+            event.insert = Some(insert);
+        }
+        Some(event)
+    }
+
+    fn event_insert(&mut self, table: &LiveTable, names: &config::EventTable) -> Option<EventInsert> {
+        let columns = &names.columns;
+        let mut column = |wanted| self.column(table, "event", wanted);
+        let id = column(("id", &columns.id, Holds::Key));
+        let description = column(("description", &columns.description, Holds::Text));
+        let ip_address = column(("ip_address", &columns.ip_address, Holds::Address));
+        let user_agent = column(("user_agent", &columns.user_agent, Holds::Text));
+        let device_info = column(("device_info", &columns.device_info, Holds::JsonOrText));
+        let location_data = column(("location_data", &columns.location_data, Holds::JsonOrText));
+        let constants = self.constants(table, names);
+        let id = id?;
+        let database_makes_id = table.find(&id.name).is_some_and(|live| live.has_default);
+        if !database_makes_id && id.kind != Kind::Uuid {
+            self.problems.push(SchemaProblem::NoKey {
+                table: table.name.to_string(),
+                column: id.name.clone(),
+                type_name: id.type_name.clone(),
+            });
+        }
+        Some(EventInsert {
+            id: (!database_makes_id && id.kind == Kind::Uuid).then_some(id),
+            description: description?,
+            ip_address: ip_address?,
+            user_agent: user_agent?,
+            device_info: device_info?,
+            location_data: location_data?,
+            constants,
+        })
+    }
+
+    fn constants(&mut self, table: &LiveTable, names: &config::EventTable) -> Vec<(Column, String)> {
+        let columns = &names.columns;
+        let ours = [
+            &columns.id,
+            &columns.user_id,
+            &columns.event_type,
+            &columns.description,
+            &columns.metadata,
+            &columns.ip_address,
+            &columns.user_agent,
+            &columns.device_info,
+            &columns.location_data,
+            &columns.timestamp,
+        ];
+        let mut constants = Vec::new();
+        for (name, value) in &names.constants {
+            let table_name = table.name.to_string();
+            let column = name.clone();
+            let Some(live) = table.find(name) else {
+                self.problems.push(SchemaProblem::UnknownConstant {
+                    table: table_name,
+                    column,
+                });
+                continue;
+            };
+            if live.generated || ours.contains(&name) {
+                self.problems.push(SchemaProblem::NeedlessConstant {
+                    table: table_name,
+                    column,
+                });
+            } else if self.live.bad_constants.contains(name) {
+                self.problems.push(SchemaProblem::BadConstant {
+                    table: table_name,
+                    column,
+                    type_name: live.column.type_name.clone(),
+                    value: value.clone(),
+                });
+            } else {
+                constants.push((live.column.clone(), value.clone()));
+            }
+        }
+        constants
+    }
+
+    /// W10: Django puts no defaults into the database, so a NOT NULL column that is not written makes every
+    /// insert fail.
+    fn everything_filled(&mut self, table: &LiveTable, key: &str, written: &[&Column]) {
+        for live in &table.columns {
+            let column = &live.column;
+            let fills_itself = column.nullable || live.has_default || live.generated || column.name == key;
+            // A constant that is wrong is its own problem.
+            let named = written.iter().any(|written| written.name == column.name)
+                || self.live.bad_constants.contains(&column.name);
+            if !fills_itself && !named {
+                self.problems.push(SchemaProblem::Unfilled {
+                    table: table.name.to_string(),
+                    column: column.name.clone(),
+                    type_name: column.type_name.clone(),
+                });
+            }
+        }
+    }
+
+    fn profile(
+        &mut self,
+        table: &LiveTable,
+        names: &config::ProfileColumns,
+        record: &Record,
+    ) -> Option<ProfileTable> {
+        let mut column = |wanted| self.column(table, "profile", wanted);
+        let id = column(("id", &names.id, Holds::Key));
+        let username = column(("username", &names.username, Holds::Text));
+        let avatar = column(("avatar", &names.avatar, Holds::Text));
+        let last_active = record
+            .last_active
+            .then(|| column(("last_active", &names.last_active, Holds::Moment)));
+        let profile = ProfileTable {
+            table: table.name.clone(),
+            id: id?,
+            username: username?,
+            avatar: avatar?,
+            last_active: match last_active {
+                Some(found) => Some(found?),
+                None => None,
+            },
+        };
+        let mut read = vec![&profile.id, &profile.username, &profile.avatar];
+        read.extend(&profile.last_active);
+        self.may(table, Privilege::Select, &read);
+        if let Some(last_active) = &profile.last_active {
+            self.may(table, Privilege::Update, &[last_active]);
+        }
+        Some(profile)
+    }
+
+    fn community(&mut self, table: &LiveTable, names: &config::CommunityColumns) -> Option<CommunityTable> {
+        let id = self.column(table, "community", ("id", &names.id, Holds::Key));
+        let slug = self.column(table, "community", ("slug", &names.slug, Holds::Text));
+        let community = CommunityTable {
+            table: table.name.clone(),
+            id: id?,
+            slug: slug?,
+        };
+        self.may(table, Privilege::Select, &[&community.id, &community.slug]);
+        Some(community)
+    }
+
+    fn column(&mut self, table: &LiveTable, section: &'static str, wanted: Wanted<'_>) -> Option<Column> {
+        let (key, name, holds) = wanted;
+        let Some(live) = table.find(name) else {
+            self.problems.push(SchemaProblem::MissingColumn {
+                table: table.name.to_string(),
+                column: name.to_owned(),
+                section,
+                key,
+            });
+            return None;
+        };
+        if !holds.accepts(live.column.kind, self.live.dialect) {
+            self.problems.push(SchemaProblem::WrongType {
+                table: table.name.to_string(),
+                column: name.to_owned(),
+                found: live.column.type_name.clone(),
+                expected: holds.name(),
+                section,
+                key,
+            });
+            return None;
+        }
+        Some(live.column.clone())
+    }
+
+    /// A reference and the key it refers to are compared with each other in SQL.
+    fn refers(&mut self, section: &'static str, table: &TableName, column: &Column, profile: &ProfileTable) {
+        let integer = |kind| matches!(kind, Kind::SmallInt | Kind::Integer | Kind::BigInt);
+        let (from, to) = (column.kind, profile.id.kind);
+        if from != to && !(integer(from) && integer(to)) {
+            self.problems.push(SchemaProblem::KeysDisagree {
+                table: table.to_string(),
+                column: column.name.clone(),
+                found: column.type_name.clone(),
+                profile: profile.table.to_string(),
+                profile_key: profile.id.type_name.clone(),
+                section,
+            });
+        }
+    }
+
+    /// One problem per table and privilege, however many columns lack it.
+    fn may(&mut self, table: &LiveTable, privilege: Privilege, columns: &[&Column]) {
+        let lacking = |live: &LiveColumn| match privilege {
+            Privilege::Select => !live.may_select,
+            Privilege::Insert => !live.may_insert,
+            Privilege::Update => !live.may_update,
+        };
+        let used = |live: &&LiveColumn| columns.iter().any(|column| column.name == live.column.name);
+        let user = super::quoted(&self.live.user);
+        if table.columns.iter().filter(used).any(lacking) {
+            self.problems.push(SchemaProblem::Forbidden {
+                object: table.name.to_string(),
+                privilege: privilege.sql(),
+                user: user.clone(),
+                writes: privilege != Privilege::Select,
+            });
+        }
+        if privilege == Privilege::Insert {
+            for sequence in table
+                .columns
+                .iter()
+                .filter_map(|live| live.locked_sequence.as_ref())
+            {
+                self.problems.push(SchemaProblem::Forbidden {
+                    object: format!("SEQUENCE {sequence}"),
+                    privilege: "USAGE",
+                    user: user.clone(),
+                    writes: true,
+                });
+            }
+        }
+    }
+}
+
+impl LiveTable {
+    fn find(&self, name: &str) -> Option<&LiveColumn> {
+        self.columns.iter().find(|live| live.column.name == name)
+    }
+}

@@ -1,0 +1,117 @@
+//! Lookups that step 3 makes: a token's session, a community by slug or id.
+
+use sqlx::{AssertSqlSafe, FromRow, Sqlite, SqliteConnection};
+
+use super::values::{key, read_key, read_moment};
+use crate::auth::BrowserSession;
+use crate::ids::{BrowserSessionId, CommunityId, SessionToken, UserId};
+use crate::store::connections::Operation;
+use crate::store::schema::AppSchema;
+
+/// The session of a token, valid or not.
+pub(super) struct FindSession<'a> {
+    pub token: &'a SessionToken,
+}
+
+#[derive(FromRow)]
+struct SessionRow {
+    id: String,
+    user_id: String,
+    expires_at: String,
+    is_active: bool,
+    is_ended: bool,
+}
+
+impl Operation<Sqlite> for FindSession<'_> {
+    type Output = Option<BrowserSession>;
+
+    async fn run(
+        &self,
+        app: &AppSchema,
+        connection: &mut SqliteConnection,
+    ) -> Result<Option<BrowserSession>, sqlx::Error> {
+        let session = &app.session;
+        // A flag that is null is taken as the one that lets nobody in.
+        let sql = format!(
+            "SELECT CAST({id} AS TEXT) AS id, CAST({user_id} AS TEXT) AS user_id,
+                    CAST({expires_at} AS TEXT) AS expires_at,
+                    coalesce({is_active}, 0) AS is_active, coalesce({is_ended}, 1) AS is_ended
+             FROM {table} WHERE {session_id} = ?1",
+            id = session.id,
+            user_id = session.user_id,
+            expires_at = session.expires_at,
+            is_active = session.is_active,
+            is_ended = session.is_ended,
+            table = session.table,
+            session_id = session.session_id,
+        );
+        let row: Option<SessionRow> = sqlx::query_as(AssertSqlSafe(sql))
+            .bind(self.token.expose_secret())
+            .fetch_optional(connection)
+            .await?;
+        row.map(|row| {
+            Ok(BrowserSession {
+                id: BrowserSessionId::new(read_key(row.id, &session.id)?),
+                user_id: UserId::new(read_key(row.user_id, &session.user_id)?),
+                expires_at: read_moment(&row.expires_at, &session.expires_at)?,
+                is_active: row.is_active,
+                is_ended: row.is_ended,
+            })
+        })
+        .transpose()
+    }
+}
+
+/// The community with a slug.
+pub(super) struct FindCommunity<'a> {
+    pub slug: &'a str,
+}
+
+impl Operation<Sqlite> for FindCommunity<'_> {
+    type Output = Option<CommunityId>;
+
+    async fn run(
+        &self,
+        app: &AppSchema,
+        connection: &mut SqliteConnection,
+    ) -> Result<Option<CommunityId>, sqlx::Error> {
+        let community = &app.community;
+        let sql = format!(
+            "SELECT CAST({id} AS TEXT) FROM {table} WHERE {slug} = ?1",
+            id = community.id,
+            table = community.table,
+            slug = community.slug,
+        );
+        let id: Option<String> = sqlx::query_scalar(AssertSqlSafe(sql))
+            .bind(self.slug)
+            .fetch_optional(connection)
+            .await?;
+        id.map(|id| Ok(CommunityId::new(read_key(id, &community.id)?)))
+            .transpose()
+    }
+}
+
+/// Whether there is a community with an id.
+pub(super) struct CommunityExists<'a> {
+    pub community: &'a CommunityId,
+}
+
+impl Operation<Sqlite> for CommunityExists<'_> {
+    type Output = bool;
+
+    async fn run(&self, app: &AppSchema, connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+        let community = &app.community;
+        if !community.id.is_key(self.community.as_str()) {
+            return Ok(false);
+        }
+        let sql = format!(
+            "SELECT EXISTS (SELECT 1 FROM {table} WHERE {id} = ?1)",
+            table = community.table,
+            id = community.id,
+        );
+        sqlx::query_scalar(AssertSqlSafe(sql))
+            .bind(key(self.community.as_str(), &community.id)?)
+            .fetch_one(connection)
+            .await
+    }
+}

@@ -1,0 +1,161 @@
+//! What SQLite's catalogue says of the configured tables. Types are whatever the `CREATE TABLE` says; the
+//! names that Django uses decide.
+
+use std::collections::BTreeMap;
+
+use sqlx::{FromRow, SqliteConnection};
+use uuid::Uuid;
+
+use super::values::read_moment;
+use crate::config::Schema;
+use crate::store::schema::{Column, Dialect, Kind, LiveColumn, LiveSchema, LiveTable, TableName};
+
+pub(super) async fn live_schema(
+    connection: &mut SqliteConnection,
+    names: &Schema,
+) -> Result<LiveSchema, sqlx::Error> {
+    let event = table(connection, &names.event.table).await?;
+    let bad_constants = event
+        .as_ref()
+        .map(|event| bad_constants(event, &names.event.constants))
+        .unwrap_or_default();
+    Ok(LiveSchema {
+        dialect: Dialect::Sqlite,
+        user: String::new(),
+        session: table(connection, &names.session.table).await?,
+        event,
+        profile: table(connection, &names.profile.table).await?,
+        community: table(connection, &names.community.table).await?,
+        bad_constants,
+    })
+}
+
+#[derive(FromRow)]
+struct ColumnRow {
+    name: String,
+    declared: String,
+    not_null: bool,
+    has_default: bool,
+    in_primary_key: bool,
+    hidden: i64,
+}
+
+async fn table(connection: &mut SqliteConnection, name: &str) -> Result<Option<LiveTable>, sqlx::Error> {
+    let rows: Vec<ColumnRow> = sqlx::query_as(
+        "SELECT name, type AS declared, \"notnull\" AS not_null, dflt_value IS NOT NULL AS has_default,
+                pk > 0 AS in_primary_key, hidden
+         FROM pragma_table_xinfo(?1) ORDER BY cid",
+    )
+    .bind(name)
+    .fetch_all(connection)
+    .await?;
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let one_key = rows.iter().filter(|row| row.in_primary_key).count() == 1;
+    let columns = rows.into_iter().map(|row| column(row, one_key)).collect();
+    Ok(Some(LiveTable {
+        name: TableName {
+            schema: None,
+            name: name.to_owned(),
+        },
+        schema_usage: true,
+        columns,
+    }))
+}
+
+fn column(row: ColumnRow, one_key: bool) -> LiveColumn {
+    let declared = row.declared.to_ascii_lowercase();
+    // "INTEGER PRIMARY KEY", exactly so, is the row id: SQLite makes it.
+    let row_id = row.in_primary_key && one_key && declared == "integer";
+    LiveColumn {
+        column: Column {
+            kind: kind(&declared),
+            max_length: max_length(&declared),
+            nullable: !row.not_null && !row.in_primary_key,
+            name: row.name,
+            type_name: row.declared,
+        },
+        has_default: row.has_default || row_id,
+        generated: matches!(row.hidden, 2 | 3),
+        locked_sequence: None,
+        may_select: true,
+        may_insert: true,
+        may_update: true,
+    }
+}
+
+/// By the names that Django declares, then by SQLite's own rule of affinity (whatever contains "int" is an
+/// integer).
+fn kind(declared: &str) -> Kind {
+    let base = declared.split('(').next().unwrap_or_default().trim();
+    match base {
+        "char" if declared.replace(' ', "") == "char(32)" => Kind::Uuid,
+        "uuid" => Kind::Uuid,
+        "bool" | "boolean" => Kind::Bool,
+        "datetime" | "timestamp" => Kind::Timestamp,
+        "json" => Kind::Json,
+        _ if base.contains("int") => Kind::BigInt,
+        _ if ["char", "clob", "text"].iter().any(|word| base.contains(word)) => Kind::Text,
+        _ => Kind::Other,
+    }
+}
+
+fn max_length(declared: &str) -> Option<usize> {
+    if !declared.contains("char") {
+        return None;
+    }
+    let (_, rest) = declared.split_once('(')?;
+    rest.trim_end().strip_suffix(')')?.trim().parse().ok()
+}
+
+/// SQLite itself takes anything anywhere; the app's ORM would not read it back.
+fn bad_constants(event: &LiveTable, constants: &BTreeMap<String, String>) -> Vec<String> {
+    event
+        .columns
+        .iter()
+        .map(|live| &live.column)
+        .filter(|column| {
+            constants
+                .get(&column.name)
+                .is_some_and(|value| !fits(value, column))
+        })
+        .map(|column| column.name.clone())
+        .collect()
+}
+
+fn fits(value: &str, column: &Column) -> bool {
+    match column.kind {
+        Kind::BigInt | Kind::Integer | Kind::SmallInt => value.parse::<i64>().is_ok(),
+        Kind::Bool => matches!(value, "0" | "1"),
+        Kind::Uuid => Uuid::try_parse(value).is_ok(),
+        Kind::Timestamp | Kind::TimestampTz => read_moment(value, column).is_ok(),
+        Kind::Json | Kind::Jsonb => serde_json::from_str::<serde::de::IgnoredAny>(value).is_ok(),
+        Kind::Text | Kind::Inet | Kind::Other => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn djangos_declared_types_are_recognised() {
+        for (declared, expected) in [
+            ("integer", Kind::BigInt),
+            ("bigint", Kind::BigInt),
+            ("integer unsigned", Kind::BigInt),
+            ("char(32)", Kind::Uuid),
+            ("char(39)", Kind::Text),
+            ("varchar(255)", Kind::Text),
+            ("text", Kind::Text),
+            ("bool", Kind::Bool),
+            ("datetime", Kind::Timestamp),
+            ("decimal", Kind::Other),
+        ] {
+            assert_eq!(kind(declared), expected, "{declared}");
+        }
+        assert_eq!(max_length("varchar(255)"), Some(255));
+        assert_eq!(max_length("text"), None);
+    }
+}

@@ -1,0 +1,125 @@
+//! Values as Django writes them to SQLite: moments as text in UTC without offset, the fraction left out when
+//! it is zero, so that text order is time order; a `uuid` as 32 hexadecimal digits; numbers as numbers. Pure.
+
+use chrono::{DateTime, NaiveDateTime, SubsecRound as _, Timelike as _, Utc};
+use uuid::Uuid;
+
+use crate::store::schema::{Column, Kind};
+
+/// A moment for a `datetime` column, in microseconds.
+pub(super) fn moment(at: DateTime<Utc>) -> String {
+    let at = at.trunc_subsecs(6);
+    let format = if at.nanosecond() == 0 {
+        "%Y-%m-%d %H:%M:%S"
+    } else {
+        "%Y-%m-%d %H:%M:%S%.6f"
+    };
+    at.format(format).to_string()
+}
+
+/// A moment from a `datetime` column; also in the forms that other writers than Django use.
+pub(super) fn read_moment(text: &str, column: &Column) -> Result<DateTime<Utc>, sqlx::Error> {
+    if let Ok(at) = DateTime::parse_from_rfc3339(&text.replacen(' ', "T", 1)) {
+        return Ok(at.to_utc());
+    }
+    NaiveDateTime::parse_from_str(&text.replacen('T', " ", 1), "%Y-%m-%d %H:%M:%S%.f")
+        .map(|at| at.and_utc())
+        .map_err(|_| unexpected(column, "is no moment"))
+}
+
+/// A key as the column holds it. A number stays text here: the column's affinity makes it a number again.
+pub(super) fn key(text: &str, column: &Column) -> Result<String, sqlx::Error> {
+    if column.kind == Kind::Uuid {
+        Uuid::try_parse(text)
+            .map(|id| id.simple().to_string())
+            .map_err(|error| sqlx::Error::Encode(error.into()))
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
+/// A key as the app prints it.
+pub(super) fn read_key(text: String, column: &Column) -> Result<String, sqlx::Error> {
+    if column.kind == Kind::Uuid {
+        Uuid::try_parse(&text)
+            .map(|id| id.hyphenated().to_string())
+            .map_err(|_| unexpected(column, "is no uuid"))
+    } else {
+        Ok(text)
+    }
+}
+
+fn unexpected(column: &Column, what: &str) -> sqlx::Error {
+    sqlx::Error::Decode(format!("column {column}: a value {what}").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn column(kind: Kind) -> Column {
+        Column {
+            name: "c".into(),
+            kind,
+            type_name: String::new(),
+            nullable: false,
+            max_length: None,
+        }
+    }
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn moments_are_written_as_django_writes_them() {
+        assert_eq!(moment(at("2024-01-01T12:00:00Z")), "2024-01-01 12:00:00");
+        assert_eq!(moment(at("2024-01-01T12:00:00.5Z")), "2024-01-01 12:00:00.500000");
+        assert_eq!(
+            moment(at("2024-01-01T12:00:00.123456789Z")),
+            "2024-01-01 12:00:00.123456"
+        );
+        assert_eq!(
+            moment(at("2024-01-01T12:00:00.000000789Z")),
+            "2024-01-01 12:00:00"
+        );
+    }
+
+    #[test]
+    fn text_order_is_time_order() {
+        let moments = [
+            "2024-01-01T11:59:59.999999Z",
+            "2024-01-01T12:00:00Z",
+            "2024-01-01T12:00:00.000001Z",
+            "2024-01-01T12:00:01Z",
+        ];
+        assert!(moments.map(|text| moment(at(text))).is_sorted());
+    }
+
+    #[test]
+    fn moments_are_read_in_the_forms_that_occur() {
+        let column = column(Kind::Timestamp);
+        for text in [
+            "2024-01-01 12:00:00.500000",
+            "2024-01-01T12:00:00.5",
+            "2024-01-01 12:00:00.5+00:00",
+            "2024-01-01T14:00:00.5+02:00",
+        ] {
+            assert_eq!(
+                read_moment(text, &column).unwrap(),
+                at("2024-01-01T12:00:00.5Z"),
+                "{text}"
+            );
+        }
+        assert!(read_moment("yesterday", &column).is_err());
+    }
+
+    #[test]
+    fn uuids_lose_and_regain_their_dashes() {
+        let column = column(Kind::Uuid);
+        let id = "0190163d-8694-739b-aea5-966c26f8ad91";
+        let stored = key(id, &column).unwrap();
+        assert_eq!(stored, "0190163d8694739baea5966c26f8ad91");
+        assert_eq!(read_key(stored, &column).unwrap(), id);
+    }
+}

@@ -1,0 +1,91 @@
+//! The visitor list's rows: names and pictures, and each user's latest valid session.
+
+use chrono::{DateTime, Utc};
+use sqlx::{AssertSqlSafe, FromRow, Sqlite, SqliteConnection};
+
+use super::values::{key, moment, read_key, read_moment};
+use crate::ids::UserId;
+use crate::store::VisitorRow;
+use crate::store::connections::Operation;
+use crate::store::schema::AppSchema;
+
+/// One page of visitors, in one query.
+pub(super) struct Visitors<'a> {
+    pub users: &'a [UserId],
+    pub now: DateTime<Utc>,
+}
+
+#[derive(FromRow)]
+struct Row {
+    user_id: String,
+    username: Option<String>,
+    avatar: Option<String>,
+    started_at: Option<String>,
+    pages_visited: Option<i64>,
+}
+
+impl Operation<Sqlite> for Visitors<'_> {
+    type Output = Vec<VisitorRow>;
+
+    async fn run(
+        &self,
+        app: &AppSchema,
+        connection: &mut SqliteConnection,
+    ) -> Result<Vec<VisitorRow>, sqlx::Error> {
+        let (profile, session) = (&app.profile, &app.session);
+        let users = self
+            .users
+            .iter()
+            .filter(|user| profile.id.is_key(user.as_str()))
+            .map(|user| key(user.as_str(), &profile.id))
+            .collect::<Result<Vec<_>, _>>()?;
+        let users = serde_json::to_string(&users).map_err(|error| sqlx::Error::Encode(error.into()))?;
+        // I3: valid is active, not ended and not expired, as `BrowserSession::is_valid_at` has it.
+        let sql = format!(
+            "SELECT CAST(p.{id} AS TEXT) AS user_id, p.{username} AS username,
+                    nullif(p.{avatar}, '') AS avatar,
+                    CAST(s.{started_at} AS TEXT) AS started_at, s.{pages_visited} AS pages_visited
+             FROM {profiles} AS p
+             LEFT JOIN {sessions} AS s ON s.{session_id} = (
+                 SELECT latest.{session_id}
+                 FROM {sessions} AS latest
+                 WHERE latest.{user_id} = p.{id} AND latest.{is_active} AND NOT latest.{is_ended}
+                   AND latest.{expires_at} > ?2
+                 ORDER BY latest.{started_at} DESC
+                 LIMIT 1
+             )
+             WHERE p.{id} IN (SELECT value FROM json_each(?1))",
+            id = profile.id,
+            username = profile.username,
+            avatar = profile.avatar,
+            profiles = profile.table,
+            sessions = session.table,
+            session_id = session.id,
+            user_id = session.user_id,
+            started_at = session.started_at,
+            pages_visited = session.pages_visited,
+            is_active = session.is_active,
+            is_ended = session.is_ended,
+            expires_at = session.expires_at,
+        );
+        let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(sql))
+            .bind(users)
+            .bind(moment(self.now))
+            .fetch_all(connection)
+            .await?;
+        rows.into_iter()
+            .map(|row| {
+                Ok(VisitorRow {
+                    user_id: UserId::new(read_key(row.user_id, &profile.id)?),
+                    username: row.username.unwrap_or_default(),
+                    avatar: row.avatar,
+                    started_at: row
+                        .started_at
+                        .map(|text| read_moment(&text, &session.started_at))
+                        .transpose()?,
+                    pages_visited: row.pages_visited,
+                })
+            })
+            .collect()
+    }
+}
