@@ -57,7 +57,7 @@ pub(crate) fn post(community: &Community, post: &Post, reader: Option<&Member>) 
     let Post { title, author, body } = post;
     let body = format!(
         r#"<div class="split"><main><p><a href="/communities/{id}/">{name}</a></p><h1>{title}</h1>
-<p class="by">by {author}</p><p>{body}</p></main>
+<p class="by">by {author}</p><p class="body">{body}</p></main>
 {here}</div>"#,
         id = community.id,
         name = community.name,
@@ -76,7 +76,7 @@ pub(crate) fn sign_in(reader: Option<&Member>) -> String {
         ..
     } in MEMBERS
     {
-        let note = if *guest { "" } else { " (wanders about by itself)" };
+        let note = if *guest { "" } else { " <em>simulated</em>" };
         let _ = write!(
             cards,
             r#"<li class="card"><form method="post" action="/sign-in/{username}"><button>
