@@ -8,6 +8,7 @@ mod resolve;
 
 use std::sync::Arc;
 
+use prometheus::Gauge;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::auth::BrowserSession;
@@ -43,6 +44,8 @@ pub enum Who {
 #[derive(Clone)]
 pub struct Recorder {
     unresolved: mpsc::Sender<Message>,
+    /// Views queued or being looked up.
+    waiting: Gauge,
     destinations: Destinations,
     metrics: Arc<Metrics>,
 }
@@ -72,8 +75,14 @@ impl Recorder {
         metrics: Arc<Metrics>,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (unresolved, queue) = mpsc::channel(capacity);
-        let worker = resolve::run(queue, resolver, destinations.clone(), metrics.clone());
-        (Self { unresolved, destinations, metrics }, worker)
+        let waiting = metrics.recorder_queue_views.with_label_values(&["recorder"]);
+        let work = resolve::Work {
+            resolver,
+            destinations: destinations.clone(),
+            waiting: waiting.clone(),
+            metrics: metrics.clone(),
+        };
+        (Self { unresolved, waiting, destinations, metrics }, resolve::run(queue, work))
     }
 
     /// Records a view. Never waits.
@@ -86,19 +95,19 @@ impl Recorder {
             }
             (who, _) => {
                 let message = Message::Visit(Box::new(Visit { view: visit.view, who }));
+                self.waiting.inc();
                 if self.unresolved.try_send(message).is_err() {
+                    self.waiting.dec();
                     self.metrics.dropped(Dropped::RecorderQueueFull);
                 }
             }
         }
-        let waiting = self.unresolved.max_capacity() - self.unresolved.capacity();
-        #[expect(clippy::cast_precision_loss, reason = "a queue length")]
-        self.metrics.recorder_queue_views.with_label_values(&["recorder"]).set(waiting as f64);
     }
 
     /// Views that are not yet in the app's tables, where they are written at all.
     pub fn waiting(&self) -> usize {
-        let unresolved = self.unresolved.max_capacity() - self.unresolved.capacity();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a queue length")]
+        let unresolved = self.waiting.get() as usize;
         unresolved + self.destinations.writer.as_ref().map_or(0, Writer::waiting)
     }
 

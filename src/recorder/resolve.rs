@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use prometheus::Gauge;
 use tokio::sync::mpsc;
 
 use super::{Destinations, Message, Visit, Who};
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, BrowserSession};
 use crate::communities::Communities;
+use crate::ids::CommunityId;
 use crate::metrics::{Dropped, Metrics};
-use crate::page_view::NotCounted;
+use crate::page_view::{NotCounted, PageView};
 
 /// Views being looked up at one time. The lookups themselves are bounded further by the authenticator.
 const IN_FLIGHT: usize = 256;
@@ -24,13 +26,16 @@ pub struct Resolver {
     pub communities: Arc<Communities>,
 }
 
+/// What the worker works with.
+pub(super) struct Work {
+    pub(super) resolver: Resolver,
+    pub(super) destinations: Destinations,
+    pub(super) waiting: Gauge,
+    pub(super) metrics: Arc<Metrics>,
+}
+
 /// The worker: ends when every handle is gone and the queue is empty.
-pub(super) async fn run(
-    mut queue: mpsc::Receiver<Message>,
-    resolver: Resolver,
-    destinations: Destinations,
-    metrics: Arc<Metrics>,
-) {
+pub(super) async fn run(mut queue: mpsc::Receiver<Message>, work: Work) {
     let mut in_flight = FuturesUnordered::new();
     loop {
         let message = tokio::select! {
@@ -38,9 +43,7 @@ pub(super) async fn run(
             message = queue.recv(), if in_flight.len() < IN_FLIGHT => message,
         };
         match message {
-            Some(Message::Visit(visit)) => {
-                in_flight.push(resolve(&resolver, &destinations, &metrics, *visit));
-            }
+            Some(Message::Visit(visit)) => in_flight.push(work.resolve(*visit)),
             Some(Message::Flush(done)) => {
                 while in_flight.next().await.is_some() {}
                 let _ = done.send(());
@@ -51,33 +54,49 @@ pub(super) async fn run(
     while in_flight.next().await.is_some() {}
 }
 
-async fn resolve(resolver: &Resolver, destinations: &Destinations, metrics: &Metrics, visit: Visit) {
-    let Visit { view, who } = visit;
-    let session = match who {
-        Who::Session(session) => session,
-        Who::Token(token) => match resolver.authenticator.resolve(&token, view.at).await {
-            Ok(Some(session)) => session,
-            Ok(None) => {
-                metrics.page_views_not_counted.with_label_values(&[NotCounted::Anonymous.label()]).inc();
-                return;
+impl Work {
+    /// Looks one view's visitor and community up, and hands it on.
+    async fn resolve(&self, visit: Visit) {
+        let Visit { view, who } = visit;
+        match self.look_up(who, &view).await {
+            Ok((session, community)) => self.destinations.deliver(view, session, community),
+            Err(Given::NotCounted(reason)) => {
+                self.metrics.page_views_not_counted.with_label_values(&[reason.label()]).inc();
             }
-            Err(error) => {
-                tracing::debug!(error = %error, "a session could not be looked up");
-                metrics.dropped(Dropped::SessionUnavailable);
-                return;
+            Err(Given::Up(reason)) => self.metrics.dropped(reason),
+        }
+        self.waiting.dec();
+    }
+
+    async fn look_up(
+        &self,
+        who: Who,
+        view: &PageView,
+    ) -> Result<(Arc<BrowserSession>, Option<CommunityId>), Given> {
+        let session = match who {
+            Who::Session(session) => session,
+            Who::Token(token) => {
+                let found = self.resolver.authenticator.resolve(&token, view.at).await;
+                found
+                    .map_err(|_| Given::Up(Dropped::SessionUnavailable))?
+                    .ok_or(Given::NotCounted(NotCounted::Anonymous))?
             }
-        },
-    };
-    let community = match &view.community {
-        None => None,
-        Some(named) => match resolver.communities.resolve(named).await {
-            Ok(community) => community,
-            Err(error) => {
-                tracing::debug!(error = %error, "a community could not be looked up");
-                metrics.dropped(Dropped::CommunityUnavailable);
-                return;
+        };
+        let community = match &view.community {
+            None => None,
+            Some(named) => {
+                let found = self.resolver.communities.resolve(named).await;
+                found.map_err(|_| Given::Up(Dropped::CommunityUnavailable))?
             }
-        },
-    };
-    destinations.deliver(view, session, community);
+        };
+        Ok((session, community))
+    }
+}
+
+/// Why a view goes no further.
+enum Given {
+    /// It turned out to be nobody's.
+    NotCounted(NotCounted),
+    /// The database is away.
+    Up(Dropped),
 }
