@@ -293,8 +293,18 @@ async fn announce(addresses: Listen) {
 
 /// Shows whether the database answers, even while nothing is recorded.
 async fn watch_database(store: Arc<dyn Store>, metrics: Arc<Metrics>) {
+    let mut answered = true;
     loop {
-        metrics.database_up.set(i64::from(store.ping().await.is_ok()));
+        let result = store.ping().await;
+        metrics.database_up.set(i64::from(result.is_ok()));
+        match &result {
+            Err(error) if answered => {
+                tracing::warn!(error = %error.chain(), "the database does not answer");
+            }
+            Ok(()) if !answered => tracing::info!("the database answers again"),
+            _ => {}
+        }
+        answered = result.is_ok();
         tokio::time::sleep(DATABASE_PING).await;
     }
 }

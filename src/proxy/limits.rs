@@ -4,7 +4,7 @@ use http::{HeaderMap, Method, Version, header};
 
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub(super) enum Refusal {
     /// HTTP/1.1 without exactly one `Host`.
     Host,
     /// The head is larger than `limits.max_header_bytes`.
@@ -17,7 +17,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// The answer's status.
-    pub fn status(self) -> u16 {
+    pub(super) fn status(self) -> u16 {
         match self {
             Self::Host | Self::Path => 400,
             Self::BodySize => 413,
@@ -26,7 +26,7 @@ impl Refusal {
     }
 
     /// Value of the `reason` label.
-    pub fn label(self) -> &'static str {
+    pub(super) fn label(self) -> &'static str {
         match self {
             Self::Host => "host",
             Self::HeaderSize => "header_size",
@@ -38,21 +38,21 @@ impl Refusal {
 
 /// The head of a request, as far as limits go.
 #[derive(Debug, Clone, Copy)]
-pub struct Head<'a> {
+pub(super) struct Head<'a> {
     /// Method.
-    pub method: &'a Method,
+    pub(super) method: &'a Method,
     /// Request target as sent.
-    pub target: &'a [u8],
+    pub(super) target: &'a [u8],
     /// HTTP version.
-    pub version: Version,
+    pub(super) version: Version,
     /// Headers.
-    pub headers: &'a HeaderMap,
+    pub(super) headers: &'a HeaderMap,
     /// Bytes of the head as sent.
-    pub bytes: usize,
+    pub(super) bytes: usize,
 }
 
 /// Checks a request's head. `max_body` zero means no limit.
-pub fn check(head: &Head<'_>, max_header: u64, max_body: u64) -> Result<(), Refusal> {
+pub(super) fn check(head: &Head<'_>, max_header: u64, max_body: u64) -> Result<(), Refusal> {
     if head.bytes as u64 > max_header {
         return Err(Refusal::HeaderSize);
     }

@@ -37,6 +37,17 @@ impl StoreError {
         }
     }
 
+    /// The error with its causes, in one line for the log. It never holds a row, a token or a password.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = self.source();
+        while let Some(error) = source {
+            text = format!("{text}: {error}");
+            source = error.source();
+        }
+        text
+    }
+
     /// Whether the connection is gone, so that another one may do better.
     pub(super) fn lost_connection(&self) -> bool {
         matches!(self, Self::Unavailable(error) if verdict(error).lost_connection)

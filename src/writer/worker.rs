@@ -97,7 +97,7 @@ impl Worker {
             match self.apply_retrying(&batch).await {
                 Ok(()) => {}
                 Err(error) if batch.views.len() == 1 => {
-                    tracing::warn!(error = %error, "a page view was refused by the database and is given up");
+                    tracing::warn!(error = %error.chain(), "a page view was refused by the database and is given up");
                     self.metrics.dropped(Dropped::Refused);
                 }
                 Err(_) => {
@@ -110,7 +110,7 @@ impl Worker {
     }
 
     /// Tries until the database takes or refuses the batch.
-    async fn apply_retrying(&self, batch: &Batch) -> Result<(), Refused> {
+    async fn apply_retrying(&self, batch: &Batch) -> Result<(), StoreError> {
         let mut delays = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(100))
             .with_max_delay(Duration::from_secs(5))
@@ -129,15 +129,14 @@ impl Worker {
                     }
                     return Ok(());
                 }
-                Err(StoreError::Unavailable(error)) => error,
-                Err(error) => return Err(Refused(error)),
+                Err(error @ StoreError::Unavailable(_)) => error,
+                Err(error) => return Err(error),
             };
-            let error = StoreError::Unavailable(error);
             self.metrics.database_up.set(0);
             self.metrics.apply_retries.with_label_values(&[error.class()]).inc();
             if failing_since.is_none() {
                 failing_since = Some(start);
-                tracing::warn!(error = %cause(&error), "the database does not take page views; trying again");
+                tracing::warn!(error = %error.chain(), "the database does not take page views; trying again");
             }
             sleep(delays.next().unwrap_or(Duration::from_secs(5))).await;
         }
@@ -152,21 +151,4 @@ impl Worker {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.metrics.last_apply.set(now.as_secs_f64());
     }
-}
-
-/// The database will never take this batch.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", cause(.0))]
-struct Refused(StoreError);
-
-/// An error with its causes, in one line.
-fn cause(error: &StoreError) -> String {
-    use std::error::Error as _;
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }

@@ -1,6 +1,7 @@
 //! Tests against the real things: Postgres, Redis, the Django backend. One binary, so that all tests share
 //! one Postgres and one Redis server; each test has a database and a key prefix of its own.
 
+mod journey;
 mod presence_contract;
 mod presence_redis;
 mod support;

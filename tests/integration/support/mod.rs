@@ -1,4 +1,10 @@
 //! What the tests stand on: services started on free ports, and stopped with the test process.
 
+pub mod backend;
+pub mod database;
+pub mod member;
+pub mod postgres;
 pub mod redis;
 pub mod service;
+pub mod sidecar;
+pub mod world;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::backend::{self, Backend, Seeded, Settings, Variant};
+use super::backend::{Backend, Seeded, Settings, Variant};
 use super::member::Member;
 use super::sidecar::Sidecar;
 use super::{database::Database, redis};
@@ -63,9 +63,9 @@ impl Wanted {
     }
 
     /// Starts everything.
-    pub fn start(self) -> World {
-        let (database, seeded) = Database::seeded(self.parts, self.variant);
-        let site = Backend::start(self.variant, &database.django_url(), self.settings);
+    pub async fn start(self) -> World {
+        let (database, seeded) = Database::seeded(self.parts, self.variant).await;
+        let site = Backend::start(self.variant, &database.url(), self.settings);
         let sidecar = Sidecar::start(&self.configuration(&site, &database));
         World { sidecar, site, database, seeded }
     }
@@ -122,8 +122,8 @@ constants = { tenant = "main" }
 
 impl World {
     /// Postgres, Redis, and the default schema.
-    pub fn usual() -> Self {
-        Wanted::usual().start()
+    pub async fn usual() -> Self {
+        Wanted::usual().start().await
     }
 
     /// A member, signed in through the sidecar.

@@ -1,0 +1,97 @@
+//! The app's database for one test: migrated and seeded once per test process, then copied.
+
+use std::path::PathBuf;
+
+use sqlx::AssertSqlSafe;
+use tempfile::TempDir;
+use tokio::sync::OnceCell;
+use uuid::Uuid;
+
+use super::backend::{self, Seeded, Variant};
+use super::postgres::Postgres;
+use super::world::Parts;
+
+/// A database with the site's tables, members and communities.
+pub struct Database(Place);
+
+enum Place {
+    Postgres(String),
+    Sqlite(TempDir),
+}
+
+/// What is copied for each test.
+struct Template {
+    /// Name of the database, or path of the file.
+    source: String,
+    seeded: Seeded,
+}
+
+impl Database {
+    /// A copy of the seeded database, for this test alone.
+    pub async fn seeded(parts: Parts, variant: Variant) -> (Self, Seeded) {
+        static TEMPLATES: [OnceCell<Template>; 4] = [const { OnceCell::const_new() }; 4];
+        let place = usize::from(parts == Parts::Embedded) * 2 + usize::from(variant == Variant::Uuid);
+        let template = TEMPLATES[place].get_or_init(|| make_template(parts, variant)).await;
+        (copy(parts, &template.source).await, template.seeded.clone())
+    }
+
+    /// The URL that the sidecar is configured with.
+    pub fn url(&self) -> String {
+        match &self.0 {
+            Place::Postgres(name) => Postgres::shared().url(name),
+            Place::Sqlite(_) => format!("sqlite://{}", self.file().display()),
+        }
+    }
+
+    /// Name of the database on the shared Postgres server.
+    pub fn name(&self) -> &str {
+        match &self.0 {
+            Place::Postgres(name) => name,
+            Place::Sqlite(_) => panic!("a SQLite database has no name"),
+        }
+    }
+
+    fn file(&self) -> PathBuf {
+        match &self.0 {
+            Place::Postgres(_) => panic!("a Postgres database is no file"),
+            Place::Sqlite(directory) => directory.path().join("app.db"),
+        }
+    }
+}
+
+async fn make_template(parts: Parts, variant: Variant) -> Template {
+    let (source, url) = match parts {
+        Parts::Production => {
+            let name = Postgres::shared().database().await;
+            let url = Postgres::shared().url(&name);
+            (name, url)
+        }
+        Parts::Embedded => {
+            // Kept for the whole process; the system's temporary folder is cleaned by the system.
+            let path = tempfile::tempdir().expect("a directory").keep().join("template.db");
+            let path = path.to_str().expect("UTF-8").to_owned();
+            (path.clone(), format!("sqlite://{path}"))
+        }
+    };
+    backend::migrate(variant, &url);
+    let seeded = backend::seed(variant, &url);
+    Template { source, seeded }
+}
+
+async fn copy(parts: Parts, source: &str) -> Database {
+    match parts {
+        Parts::Production => {
+            let name = format!("test_{}", Uuid::new_v4().simple());
+            let sql = format!("CREATE DATABASE {name} TEMPLATE {source}");
+            let pool = Postgres::shared().pool("postgres");
+            sqlx::query(AssertSqlSafe(sql)).execute(&pool).await.expect("a copy is made");
+            pool.close().await;
+            Database(Place::Postgres(name))
+        }
+        Parts::Embedded => {
+            let directory = tempfile::tempdir().expect("a directory");
+            std::fs::copy(source, directory.path().join("app.db")).expect("a copy is made");
+            Database(Place::Sqlite(directory))
+        }
+    }
+}
