@@ -82,7 +82,7 @@ struct Shared {
     gate: Gate,
     statistics: Statistics,
     clock: Clock,
-    /// The OpenAPI document, rendered once.
+    /// The `OpenAPI` document, rendered once.
     contract: Bytes,
 }
 
