@@ -5,6 +5,7 @@ mod backend_check;
 mod contract;
 mod counts;
 mod failures;
+mod fakes;
 mod lists;
 mod parameters;
 mod paths;

@@ -8,7 +8,8 @@ use chrono::TimeDelta;
 use http::StatusCode;
 use serde_json::json;
 
-use super::support::{Answer, Mood, Site, anonymous, member, member_called, now, send, with_header};
+use super::fakes::Mood;
+use super::support::{Answer, Site, anonymous, member, member_called, now, send, with_header};
 use crate::api::Caller;
 use crate::auth::BrowserSession;
 use crate::config::Access;

@@ -2,10 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde_json::json;
 
-use super::support::Site;
+use super::support::{Site, member, send};
 
 #[tokio::test]
 async fn the_count_has_exactly_the_documented_fields() {
@@ -88,6 +88,28 @@ async fn communities_are_looked_up_once_there_or_not() {
         site.get("/api/communities/gone/visitors/count").await;
     }
     assert_eq!(site.store.existence_lookups.load(Ordering::Relaxed), 2);
+}
+
+/// I1, for communities: many ids are a few lookups at a time.
+#[tokio::test]
+async fn lookups_of_communities_are_bounded() {
+    let site = Site::new();
+    let hold = site.store.hold.lock().await;
+    let requests: Vec<_> = (0..50)
+        .map(|id| {
+            let api = site.api.clone();
+            let path = format!("/api/communities/random-{id}/visitors/count");
+            tokio::spawn(async move { send(&api, Method::GET, &path, member()).await })
+        })
+        .collect();
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(site.store.existence_lookups.load(Ordering::Relaxed), 8);
+    drop(hold);
+    for request in requests {
+        assert_eq!(request.await.unwrap().status, StatusCode::NOT_FOUND);
+    }
 }
 
 /// W2: text that no key can be never reaches the database.

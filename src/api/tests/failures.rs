@@ -5,7 +5,8 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use super::support::{Mood, Site, anonymous, member, send};
+use super::fakes::Mood;
+use super::support::{Site, anonymous, member, send};
 use crate::config::Access;
 
 const LIST: &str = "/api/communities/42/visitors";
