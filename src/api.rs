@@ -59,8 +59,8 @@ pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 /// cannot pile up requests.
 const MAX_IN_FLIGHT: usize = 256;
 
-/// Label values of `api_requests_total`'s `status`.
-const STATUS_CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
+/// Label values of `api_requests_total`'s `status`. The API never redirects.
+const STATUS_CLASSES: [&str; 3] = ["2xx", "4xx", "5xx"];
 
 /// The visitors API.
 pub struct Api {
@@ -82,7 +82,7 @@ struct Shared {
     gate: Gate,
     statistics: Statistics,
     clock: Clock,
-    /// The OpenAPI document, rendered once.
+    /// The `OpenAPI` document, rendered once.
     contract: Bytes,
 }
 
@@ -207,7 +207,6 @@ fn finish(mut response: Response<Body>, is_head: bool) -> Response<Body> {
 fn status_class(status: StatusCode) -> &'static str {
     match status.as_u16() / 100 {
         2 => "2xx",
-        3 => "3xx",
         4 => "4xx",
         _ => "5xx",
     }

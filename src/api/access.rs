@@ -42,7 +42,7 @@ pub(super) struct Gate {
     check: Arc<dyn BackendCheck>,
     /// The backend's path with `{community}` in it.
     check_path: String,
-    decisions: Cache<(Asker, CommunityId), bool>,
+    decisions: Cache<(Whose, CommunityId), bool>,
     permits: Semaphore,
     fingerprints: RandomState,
     clock: Clock,
@@ -52,7 +52,7 @@ pub(super) struct Gate {
 /// send, because the backend may know somebody whom the session table does not, and what is shown to that one
 /// must not be shown to everybody. Credentials are kept as a keyed hash only.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Asker {
+enum Whose {
     Session(BrowserSessionId, Option<u64>),
     Anonymous(Option<u64>),
 }
@@ -61,7 +61,7 @@ enum Asker {
 pub(super) struct Admitted<'a> {
     caller: &'a Caller,
     /// Set where the backend decides.
-    asker: Option<Asker>,
+    whose: Option<Whose>,
 }
 
 impl Gate {
@@ -90,7 +90,7 @@ impl Gate {
     pub(super) fn admit<'a>(&self, caller: &'a Caller) -> Result<Admitted<'a>, Problem> {
         let session = caller.session_at((self.clock)());
         let unavailable = session.is_none() && caller.unavailable;
-        let asker = match self.rule {
+        let whose = match self.rule {
             config::Access::Public => None,
             config::Access::Session | config::Access::Backend if unavailable => {
                 return Err(Problem::Unavailable);
@@ -100,14 +100,14 @@ impl Gate {
                 None
             }
             config::Access::Backend => Some(match session {
-                Some(session) => Asker::Session(
+                Some(session) => Whose::Session(
                     session.id.clone(),
                     self.fingerprint(&caller.headers, &[AUTHORIZATION]),
                 ),
-                None => Asker::Anonymous(self.fingerprint(&caller.headers, &[COOKIE, AUTHORIZATION])),
+                None => Whose::Anonymous(self.fingerprint(&caller.headers, &[COOKIE, AUTHORIZATION])),
             }),
         };
-        Ok(Admitted { caller, asker })
+        Ok(Admitted { caller, whose })
     }
 
     /// The community, if it exists and the caller may see it.
@@ -120,14 +120,14 @@ impl Gate {
             return Ok(None);
         }
         let found = self.communities.find(asked).await?;
-        let Some(asker) = &admitted.asker else {
+        let Some(whose) = &admitted.whose else {
             return Ok(found);
         };
         let subject = found.clone().unwrap_or_else(|| CommunityId::from(asked));
         let allowed = self
             .decisions
             .try_get_with(
-                (asker.clone(), subject.clone()),
+                (whose.clone(), subject.clone()),
                 self.ask_backend(&subject, &admitted.caller.headers),
             )
             .await

@@ -17,6 +17,7 @@ pub(super) struct VisitorList {
     /// short, or empty, while `next` still leads on.
     pub(super) visitors: Vec<Visitor>,
     /// The `cursor` of the next page; null after the last.
+    #[schema(required = true)]
     pub(super) next: Option<String>,
 }
 
@@ -43,10 +44,13 @@ pub(super) struct Visitor {
     /// Name.
     pub(super) username: String,
     /// URL of the picture.
+    #[schema(required = true)]
     pub(super) avatar: Option<String>,
     /// Start of the user's current site session.
+    #[schema(required = true)]
     pub(super) started_at: Option<Timestamp>,
     /// Pages visited in that session.
+    #[schema(required = true)]
     pub(super) pages_visited: Option<i64>,
     /// Last page view in this community.
     pub(super) last_seen_at: Timestamp,
@@ -54,6 +58,7 @@ pub(super) struct Visitor {
 
 /// How many are in each of several communities.
 #[derive(Debug, Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "the fields are the JSON's")]
 pub(super) struct Counts {
     /// Length of the window, in seconds.
     pub(super) window_seconds: u64,
@@ -92,6 +97,7 @@ pub(super) struct CommunityStats {
     /// Mean length, in seconds, of site sessions (not of the time in the community) that started in the
     /// window, have ended, and whose user viewed a page of the community in the window. Null when there is
     /// none.
+    #[schema(required = true)]
     pub(super) avg_session_duration: Option<f64>,
     /// How many sessions that mean is over.
     pub(super) ended_sessions: i64,

@@ -21,6 +21,8 @@ use crate::config;
 
 /// Bytes of the app's answer that are read so that it can finish writing; beyond, the connection is cut.
 const MAX_DRAINED: usize = 64 * 1024;
+/// How long that may take.
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// Asks the app.
 #[async_trait]
@@ -64,7 +66,7 @@ enum Server {
 }
 
 impl UpstreamCheck {
-    /// `timeout` is for a whole check, `upstream.connect_timeout` for each attempt to connect. A server that
+    /// `timeout` is for everything up to the head of the answer, `upstream.connect_timeout` for each attempt to connect. A server that
     /// does not take the connection is passed over; a request that was sent is not repeated.
     pub fn new(upstream: &config::Upstream, timeout: Duration) -> Self {
         let server = |text: &String| match text.strip_prefix("unix:") {
@@ -93,7 +95,8 @@ impl UpstreamCheck {
         Err(failure)
     }
 
-    async fn ask(&self, path: &str, headers: &HeaderMap) -> Result<StatusCode, CheckError> {
+    /// Up to the head of the answer.
+    async fn ask(&self, path: &str, headers: &HeaderMap) -> Result<(StatusCode, HttpSession), CheckError> {
         let request = request(path, headers).map_err(CheckError::Exchange)?;
         let stream = self.connect().await?;
         exchange(stream, request).await.map_err(CheckError::Exchange)
@@ -103,9 +106,12 @@ impl UpstreamCheck {
 #[async_trait]
 impl BackendCheck for UpstreamCheck {
     async fn may_see(&self, path: &str, headers: &HeaderMap) -> Result<StatusCode, CheckError> {
-        timeout(self.timeout, self.ask(path, headers))
+        let (status, session) = timeout(self.timeout, self.ask(path, headers))
             .await
-            .unwrap_or(Err(CheckError::Timeout(self.timeout)))
+            .unwrap_or(Err(CheckError::Timeout(self.timeout)))?;
+        // The status has decided: a body that fails or does not end changes nothing.
+        let _ = timeout(DRAIN_TIMEOUT, drain(session)).await;
+        Ok(status)
     }
 }
 
@@ -147,21 +153,25 @@ fn is_passed_on(name: &HeaderName) -> bool {
         || matches!(name.as_str(), "x-real-ip" | "x-request-id" | "traceparent")
 }
 
-/// The answer is decided by its status: a body that fails or does not end changes nothing.
-async fn exchange(stream: Stream, request: Box<RequestHeader>) -> pingora_core::Result<StatusCode> {
+async fn exchange(
+    stream: Stream,
+    request: Box<RequestHeader>,
+) -> pingora_core::Result<(StatusCode, HttpSession)> {
     let mut session = HttpSession::new(Box::new(stream));
     session.write_request_header(request).await?;
-    let status = loop {
+    loop {
         let head = session.read_resp_header_parts().await?;
         if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
-            break head.status;
+            return Ok((head.status, session));
         }
-    };
+    }
+}
+
+async fn drain(mut session: HttpSession) {
     let mut drained = 0;
     while drained <= MAX_DRAINED
         && let Ok(Some(chunk)) = session.read_body_bytes().await
     {
         drained += chunk.len();
     }
-    Ok(status)
 }

@@ -1,4 +1,4 @@
-//! The contract: an OpenAPI 3.1 document made from the handlers and the answers' types.
+//! The contract: an `OpenAPI` 3.1 document made from the handlers and the answers' types.
 
 use std::sync::Arc;
 
@@ -27,7 +27,8 @@ use super::query;
         super::stats::stats,
         super::visitors::counts,
         contract
-    )
+    ),
+    components(schemas(ProblemDocument))
 )]
 struct Contract;
 
@@ -37,22 +38,22 @@ struct Contract;
 pub(super) enum Problems {
     /// A query parameter is unknown, repeated, or out of range.
     #[response(status = 400, content_type = "application/problem+json")]
-    BadRequest(#[to_schema] ProblemDocument),
+    BadRequest(ProblemDocument),
     /// A session is needed.
     #[response(status = 401, content_type = "application/problem+json")]
-    Unauthorized(#[to_schema] ProblemDocument),
+    Unauthorized(ProblemDocument),
     /// There is no such community, or the caller may not see it.
     #[response(status = 404, content_type = "application/problem+json")]
-    NotFound(#[to_schema] ProblemDocument),
+    NotFound(ProblemDocument),
     /// Only GET and HEAD are possible.
     #[response(status = 405, content_type = "application/problem+json")]
-    MethodNotAllowed(#[to_schema] ProblemDocument),
+    MethodNotAllowed(ProblemDocument),
     /// Something is wrong on the server.
     #[response(status = 500, content_type = "application/problem+json")]
-    Internal(#[to_schema] ProblemDocument),
+    Internal(ProblemDocument),
     /// Not now; `Retry-After` says when to try again.
     #[response(status = 503, content_type = "application/problem+json")]
-    Unavailable(#[to_schema] ProblemDocument),
+    Unavailable(ProblemDocument),
 }
 
 /// This document
@@ -76,6 +77,8 @@ pub(super) async fn contract(
 /// The document with the configured prefix.
 pub(super) fn render(paths: &Paths) -> Bytes {
     let mut document = Contract::openapi();
+    // The API is the site's; the crate's licence says nothing about it.
+    document.info.license = None;
     document.paths.paths = std::mem::take(&mut document.paths.paths)
         .into_iter()
         .map(|(template, item)| (paths.documented(&template), item))

@@ -17,7 +17,7 @@ pub(super) enum Operation {
     Stats,
     /// How many are in each of several communities.
     Counts,
-    /// The OpenAPI document.
+    /// The `OpenAPI` document.
     Contract,
 }
 

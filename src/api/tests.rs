@@ -1,1 +1,14 @@
+//! Tests of the HTTP layer over fakes of store, presence and backend. The real ones have tests of their own.
 
+mod access;
+mod backend_check;
+mod contract;
+mod counts;
+mod failures;
+mod fakes;
+mod lists;
+mod parameters;
+mod paths;
+mod spelling;
+mod stats;
+mod support;

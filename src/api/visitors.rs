@@ -9,7 +9,7 @@ use axum::extract::{Path, RawQuery, State};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::ids::{CommunityId, UserId};
-use crate::presence::Seen;
+use crate::presence::{Count, Seen};
 
 use super::Shared;
 use super::answers::{CommunityCount, CountOf, Counts, Timestamp, Visitor, VisitorList};
@@ -122,9 +122,9 @@ impl Shared {
     }
 
     async fn count(&self, community: &CommunityId) -> Result<CommunityCount, Problem> {
-        let counts = self.presence.counts(std::slice::from_ref(community)).await;
-        let counts = counts.map_err(|error| Problem::from_presence(&error))?;
-        let count = counts.first().ok_or(Problem::Internal)?;
+        let [count] = self.presences(std::slice::from_ref(community)).await?[..] else {
+            return Err(Problem::Internal);
+        };
         Ok(CommunityCount {
             community_id: community.into(),
             current_visitors: count.current,
@@ -135,12 +135,7 @@ impl Shared {
     }
 
     async fn counts(&self, communities: &[CommunityId]) -> Result<Counts, Problem> {
-        let counts = if communities.is_empty() {
-            Vec::new()
-        } else {
-            let counts = self.presence.counts(communities).await;
-            counts.map_err(|error| Problem::from_presence(&error))?
-        };
+        let counts = self.presences(communities).await?;
         let as_of = counts.iter().map(|count| count.as_of).min();
         Ok(Counts {
             window_seconds: self.window_seconds,
@@ -155,6 +150,21 @@ impl Shared {
                 })
                 .collect(),
         })
+    }
+
+    /// One count per community, in the same order.
+    async fn presences(&self, communities: &[CommunityId]) -> Result<Vec<Count>, Problem> {
+        if communities.is_empty() {
+            return Ok(Vec::new());
+        }
+        let counts = self.presence.counts(communities).await;
+        let counts = counts.map_err(|error| Problem::from_presence(&error))?;
+        if counts.len() == communities.len() {
+            Ok(counts)
+        } else {
+            tracing::error!("presence did not answer one count per community");
+            Err(Problem::Internal)
+        }
     }
 
     /// One page and the cursor of the next. Presence tells who; the app's tables, in one query, tell what

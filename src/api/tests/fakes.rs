@@ -1,0 +1,256 @@
+//! Store, presence and backend in memory, with moods.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use http::{HeaderMap, StatusCode};
+
+use super::support::now;
+use crate::api::{BackendCheck, CheckError};
+use crate::auth::BrowserSession;
+use crate::ids::{CommunityId, SessionToken, UserId};
+use crate::presence::{Count, CountChange, Presence, PresenceError, Seen};
+use crate::store::{Stats, Store, StoreError, VisitorRow};
+use crate::writer::batch::Batch;
+
+/// How a fake misbehaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Mood {
+    #[default]
+    Fine,
+    Away,
+    Broken,
+    Hung,
+}
+
+/// What statistics were asked of: community, start and end of the window.
+pub(super) type StatsCall = (CommunityId, DateTime<Utc>, DateTime<Utc>);
+
+/// The app's tables.
+#[derive(Default)]
+pub(super) struct FakeStore {
+    pub(super) mood: Mutex<Mood>,
+    communities: Mutex<HashSet<String>>,
+    profiles: Mutex<HashMap<UserId, VisitorRow>>,
+    pub(super) stats: Mutex<Option<Stats>>,
+    pub(super) stats_windows: Mutex<Vec<StatsCall>>,
+    /// While a test holds this, every call waits.
+    pub(super) hold: tokio::sync::Mutex<()>,
+    pub(super) existence_lookups: AtomicUsize,
+    pub(super) profile_lookups: AtomicUsize,
+}
+
+impl FakeStore {
+    pub(super) fn community(&self, id: &str) {
+        self.communities.lock().unwrap().insert(id.into());
+    }
+
+    pub(super) fn profile(&self, user: &str) {
+        self.row(VisitorRow {
+            user_id: user.into(),
+            username: format!("user-{user}"),
+            avatar: None,
+            started_at: None,
+            pages_visited: None,
+        });
+    }
+
+    pub(super) fn row(&self, row: VisitorRow) {
+        self.profiles.lock().unwrap().insert(row.user_id.clone(), row);
+    }
+
+    async fn mood(&self) -> Result<(), StoreError> {
+        let mood = *self.mood.lock().unwrap();
+        let _held = self.hold.lock().await;
+        match mood {
+            Mood::Fine => Ok(()),
+            Mood::Away => Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)),
+            Mood::Broken => Err(StoreError::Unexpected("the secret column".into())),
+            Mood::Hung => std::future::pending().await,
+        }
+    }
+}
+
+#[async_trait]
+impl Store for FakeStore {
+    async fn browser_session(&self, _: &SessionToken) -> Result<Option<BrowserSession>, StoreError> {
+        unimplemented!("the API does not look tokens up")
+    }
+
+    async fn community_by_slug(&self, _: &str) -> Result<Option<CommunityId>, StoreError> {
+        unimplemented!("the API takes ids")
+    }
+
+    async fn community_exists(&self, community: &CommunityId) -> Result<bool, StoreError> {
+        self.existence_lookups.fetch_add(1, Ordering::Relaxed);
+        self.mood().await?;
+        Ok(self.communities.lock().unwrap().contains(community.as_str()))
+    }
+
+    async fn apply(&self, _: &Batch) -> Result<(), StoreError> {
+        unimplemented!("the API does not write")
+    }
+
+    async fn visitors(&self, users: &[UserId]) -> Result<Vec<VisitorRow>, StoreError> {
+        self.profile_lookups.fetch_add(1, Ordering::Relaxed);
+        self.mood().await?;
+        let profiles = self.profiles.lock().unwrap();
+        // Any order: here the reverse of what was asked.
+        Ok(users
+            .iter()
+            .rev()
+            .filter_map(|user| profiles.get(user).cloned())
+            .collect())
+    }
+
+    async fn stats(
+        &self,
+        community: &CommunityId,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+    ) -> Result<Stats, StoreError> {
+        self.stats_windows
+            .lock()
+            .unwrap()
+            .push((community.clone(), from, to));
+        self.mood().await?;
+        Ok(self.stats.lock().unwrap().clone().unwrap_or(Stats {
+            total_visitors: 0,
+            page_views: 0,
+            avg_session_duration: None,
+            ended_sessions: 0,
+        }))
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        unimplemented!("the API does not ping")
+    }
+
+    async fn close(&self) {}
+}
+
+/// Who is where.
+#[derive(Default)]
+pub(super) struct FakePresence {
+    pub(super) mood: Mutex<Mood>,
+    seen: Mutex<HashMap<CommunityId, Vec<Seen>>>,
+}
+
+impl FakePresence {
+    /// Keeps each community latest first, ties by user id descending.
+    pub(super) fn seen(&self, community: &str, user: &str, at: DateTime<Utc>) {
+        let mut seen = self.seen.lock().unwrap();
+        let seen = seen.entry(community.into()).or_default();
+        let entry = Seen {
+            user: user.into(),
+            last_seen: DateTime::from_timestamp_millis(at.timestamp_millis()).unwrap(),
+        };
+        let place = seen.partition_point(|other| key(other) > key(&entry));
+        seen.insert(place, entry);
+    }
+
+    fn mood(&self) -> Result<(), PresenceError> {
+        match *self.mood.lock().unwrap() {
+            Mood::Fine | Mood::Hung => Ok(()),
+            Mood::Away => Err(PresenceError::Unavailable(
+                std::io::Error::from(std::io::ErrorKind::TimedOut).into(),
+            )),
+            Mood::Broken => Err(PresenceError::Unexpected("the secret key".into())),
+        }
+    }
+}
+
+fn key(seen: &Seen) -> (DateTime<Utc>, &str) {
+    (seen.last_seen, seen.user.as_str())
+}
+
+#[async_trait]
+impl Presence for FakePresence {
+    async fn touch(&self, _: &CommunityId, _: &[UserId]) -> Result<Count, PresenceError> {
+        unimplemented!("the API does not touch")
+    }
+
+    async fn counts(&self, communities: &[CommunityId]) -> Result<Vec<Count>, PresenceError> {
+        self.mood()?;
+        let seen = self.seen.lock().unwrap();
+        Ok(communities
+            .iter()
+            .map(|community| Count {
+                current: seen.get(community).map_or(0, |seen| seen.len() as u64),
+                seq: 1,
+                as_of: now(),
+            })
+            .collect())
+    }
+
+    async fn list(
+        &self,
+        community: &CommunityId,
+        after: Option<&Seen>,
+        limit: usize,
+    ) -> Result<Vec<Seen>, PresenceError> {
+        self.mood()?;
+        let seen = self.seen.lock().unwrap();
+        let seen = seen.get(community).map_or(&[][..], Vec::as_slice);
+        let start = after.map_or(0, |after| seen.partition_point(|other| key(other) >= key(after)));
+        Ok(seen[start..].iter().take(limit).cloned().collect())
+    }
+
+    async fn sweep(&self) -> Result<Vec<CountChange>, PresenceError> {
+        unimplemented!("the API does not sweep")
+    }
+
+    async fn ping(&self) -> Result<(), PresenceError> {
+        unimplemented!("the API does not ping")
+    }
+}
+
+/// What the app says about who may see what. Without a rule: 200 to everybody.
+#[derive(Default)]
+pub(super) struct FakeBackend {
+    /// Status by path; `None` for a backend that cannot be reached.
+    pub(super) rules: Mutex<HashMap<String, Option<StatusCode>>>,
+    /// Callers with this cookie are let in everywhere.
+    pub(super) master_cookie: Mutex<Option<&'static str>>,
+    pub(super) asked: Mutex<Vec<String>>,
+    /// While a test holds this, every call waits.
+    pub(super) hold: tokio::sync::Mutex<()>,
+    pub(super) in_flight: AtomicUsize,
+    pub(super) most_in_flight: AtomicUsize,
+}
+
+impl FakeBackend {
+    pub(super) fn says(&self, path: &str, status: impl Into<Option<StatusCode>>) {
+        self.rules.lock().unwrap().insert(path.into(), status.into());
+    }
+
+    pub(super) fn times_asked(&self) -> usize {
+        self.asked.lock().unwrap().len()
+    }
+}
+
+#[async_trait]
+impl BackendCheck for FakeBackend {
+    async fn may_see(&self, path: &str, headers: &HeaderMap) -> Result<StatusCode, CheckError> {
+        self.asked.lock().unwrap().push(path.to_owned());
+        let in_flight = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
+        self.most_in_flight.fetch_max(in_flight, Ordering::Relaxed);
+        let held = self.hold.lock().await;
+        tokio::task::yield_now().await;
+        drop(held);
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let master = *self.master_cookie.lock().unwrap();
+        if let (Some(master), Some(cookie)) = (master, headers.get("cookie"))
+            && cookie == master
+        {
+            return Ok(StatusCode::OK);
+        }
+        let rule = self.rules.lock().unwrap().get(path).copied();
+        rule.unwrap_or(Some(StatusCode::OK))
+            .ok_or(CheckError::Timeout(Duration::ZERO))
+    }
+}

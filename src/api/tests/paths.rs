@@ -1,0 +1,117 @@
+//! Which paths are the sidecar's own.
+
+use http::{Method, StatusCode};
+
+use super::support::{Site, member};
+
+const OWN: [&str; 7] = [
+    "/api/communities/42/visitors",
+    "/api/communities/42/visitors/count",
+    "/api/communities/42/visitors/stats",
+    "/api/communities/0190aaaa-0000-7000-8000-000000000001/visitors",
+    "/api/communities/a%2Fb/visitors",
+    "/api/visitors/counts",
+    "/api/visitors/openapi.json",
+];
+
+#[test]
+fn the_apis_paths_are_its_own_with_and_without_trailing_slash() {
+    let api = Site::new().api;
+    for path in OWN {
+        assert!(api.owns(path), "{path}");
+        assert!(api.owns(&format!("{path}/")), "{path}/");
+    }
+}
+
+#[test]
+fn every_other_path_is_the_apps() {
+    let api = Site::new().api;
+    for path in [
+        "/",
+        "",
+        "/api",
+        "/api/",
+        "/api/communities/",
+        "/api/communities/42",
+        "/api/communities/42/",
+        "/api/communities//visitors",
+        "/api/communities/visitors",
+        "/api/communities/4/2/visitors",
+        "/api/communities/42/visitors//",
+        "/api/communities/42//visitors",
+        "/api/communities/42/visitorsx",
+        "/api/communities/42/visitors/count/x",
+        "/api/communities/42/Visitors",
+        "/api/communities/42/visitors%2Fcount",
+        "/api/communities/42/%76isitors",
+        "/api/communities/42/visitors?limit=1",
+        "/apix/communities/42/visitors",
+        "/xapi/communities/42/visitors",
+        "//api/communities/42/visitors",
+        "/communities/42/visitors",
+        "/api/visitors",
+        "/api/visitors/count",
+        "/api/communities/{community}",
+    ] {
+        assert!(!api.owns(path), "{path}");
+    }
+}
+
+#[test]
+fn paths_of_later_operations_are_not_claimed_yet() {
+    let api = Site::new().api;
+    for path in [
+        "/api/communities/42/visitors/live",
+        "/api/visitors/live",
+        "/api/visits",
+    ] {
+        assert!(!api.owns(path), "{path}");
+    }
+}
+
+#[test]
+fn a_disabled_api_owns_nothing() {
+    let api = Site::with(|settings| settings.enabled = false).api;
+    for path in OWN {
+        assert!(!api.owns(path), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_prefix_is_configurable_with_or_without_slashes() {
+    for (prefix, path) in [
+        ("/presence/v1/", "/presence/v1/communities/42/visitors/count"),
+        ("presence", "/presence/communities/42/visitors/count"),
+        ("/", "/communities/42/visitors/count"),
+        ("", "/communities/42/visitors/count"),
+        ("/{odd}", "/%7Bodd%7D/communities/42/visitors/count"),
+    ] {
+        let site = Site::with(|settings| settings.prefix = prefix.into());
+        if prefix.contains('{') {
+            // Only has to be harmless: a raw path never has braces.
+            assert!(!site.api.owns(path));
+            continue;
+        }
+        assert!(site.api.owns(path), "{prefix}");
+        assert_eq!(site.get(path).await.status, StatusCode::OK, "{prefix}");
+    }
+}
+
+/// What `owns` claims, the router answers: the two cannot drift apart.
+#[tokio::test]
+async fn every_own_path_has_a_handler() {
+    let site = Site::new();
+    for path in OWN {
+        for path in [path.to_owned(), format!("{path}/")] {
+            let answer = site.send(Method::POST, &path, member()).await;
+            assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_path_that_is_not_owned_is_not_found() {
+    let answer = Site::new().get("/api/communities/42/").await;
+    assert_eq!(answer.status, StatusCode::NOT_FOUND);
+    assert_eq!(answer.headers["cache-control"], "no-store");
+}

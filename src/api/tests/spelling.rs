@@ -1,0 +1,86 @@
+//! How keys, times and pictures are spelled in JSON.
+
+use serde_json::{Value, json};
+
+use super::support::{Site, now};
+use crate::api::answers::{Key, Timestamp};
+use crate::store::VisitorRow;
+
+#[test]
+fn integer_keys_are_numbers_and_all_others_text() {
+    for (text, expected) in [
+        ("42", json!(42)),
+        ("0", json!(0)),
+        ("-3", json!(-3)),
+        ("9223372036854775807", json!(i64::MAX)),
+        ("9223372036854775808", json!("9223372036854775808")),
+        ("007", json!("007")),
+        ("+7", json!("+7")),
+        ("-0", json!("-0")),
+        ("4.0", json!("4.0")),
+        ("", json!("")),
+        (
+            "0190aaaa-0000-7000-8000-000000000001",
+            json!("0190aaaa-0000-7000-8000-000000000001"),
+        ),
+    ] {
+        assert_eq!(serde_json::to_value(Key::from(text)).unwrap(), expected);
+    }
+}
+
+#[test]
+fn times_have_six_decimals_or_none_and_end_in_z() {
+    for (time, expected) in [
+        (
+            "2026-11-23T07:39:18.123456789+00:00",
+            "2026-11-23T07:39:18.123456Z",
+        ),
+        ("2026-11-23T07:39:18.120+00:00", "2026-11-23T07:39:18.120000Z"),
+        ("2026-11-23T07:39:18+00:00", "2026-11-23T07:39:18Z"),
+        ("2026-11-23T07:39:18.0000001+00:00", "2026-11-23T07:39:18Z"),
+        ("2026-11-23T09:39:18+02:00", "2026-11-23T07:39:18Z"),
+    ] {
+        let time = Timestamp(time.parse().unwrap());
+        assert_eq!(serde_json::to_value(time).unwrap(), json!(expected));
+    }
+}
+
+#[tokio::test]
+async fn pictures_are_below_the_base_unless_they_are_absolute() {
+    let site = Site::with(|settings| settings.avatar_base = "https://cdn.example/media/".into());
+    for (stored, shown) in [
+        (Some("pics/a.png"), json!("https://cdn.example/media/pics/a.png")),
+        // As Django's `.url` encodes a stored path.
+        (
+            Some("pics/a b%20(1)?#ä.png"),
+            json!("https://cdn.example/media/pics/a%20b%2520(1)%3F%23%C3%A4.png"),
+        ),
+        (Some("/static/a.png"), json!("/static/a.png")),
+        (Some("//cdn.example/a.png"), json!("//cdn.example/a.png")),
+        (
+            Some("http://cdn.example/a.png"),
+            json!("http://cdn.example/a.png"),
+        ),
+        (
+            Some("https://cdn.example/a.png?s=1"),
+            json!("https://cdn.example/a.png?s=1"),
+        ),
+        (
+            Some("javascript:alert(1)"),
+            json!("https://cdn.example/media/javascript%3Aalert(1)"),
+        ),
+        (Some(""), Value::Null),
+        (None, Value::Null),
+    ] {
+        site.presence.seen("42", "7", now());
+        site.store.row(VisitorRow {
+            user_id: "7".into(),
+            username: "alice".into(),
+            avatar: stored.map(str::to_owned),
+            started_at: None,
+            pages_visited: None,
+        });
+        let answer = site.get("/api/communities/42/visitors").await.json();
+        assert_eq!(answer["visitors"][0]["avatar"], shown);
+    }
+}

@@ -1,0 +1,147 @@
+//! A site whose store, presence and backend are fakes, and what tests say to it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, to_bytes};
+use chrono::{DateTime, TimeDelta, Utc};
+use http::{HeaderMap, Method, Request, StatusCode};
+use serde_json::Value;
+
+use super::fakes::{FakeBackend, FakePresence, FakeStore};
+use crate::api::{Api, Caller};
+use crate::auth::BrowserSession;
+use crate::config;
+use crate::ids::{BrowserSessionId, UserId};
+use crate::metrics::Metrics;
+
+/// The moment at which every test takes place.
+pub(super) fn now() -> DateTime<Utc> {
+    "2026-11-23T07:39:18.123456Z".parse().unwrap()
+}
+
+/// A site with community 42 in it.
+pub(super) struct Site {
+    pub(super) api: Arc<Api>,
+    pub(super) store: Arc<FakeStore>,
+    pub(super) presence: Arc<FakePresence>,
+    pub(super) backend: Arc<FakeBackend>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl Site {
+    pub(super) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub(super) fn with(configure: impl FnOnce(&mut config::Api)) -> Self {
+        let mut settings = config::Api::default();
+        configure(&mut settings);
+        let store = Arc::new(FakeStore::default());
+        let presence = Arc::new(FakePresence::default());
+        let backend = Arc::new(FakeBackend::default());
+        let metrics = Arc::new(Metrics::new());
+        store.community("42");
+        let api = Api::new(
+            settings,
+            Duration::from_secs(300),
+            store.clone(),
+            presence.clone(),
+            backend.clone(),
+            metrics.clone(),
+            Arc::new(now),
+        );
+        Self {
+            api: Arc::new(api),
+            store,
+            presence,
+            backend,
+            metrics,
+        }
+    }
+
+    pub(super) fn with_access(access: config::Access) -> Self {
+        Self::with(|settings| settings.access = access)
+    }
+
+    /// A signed-in visitor's GET.
+    pub(super) async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, member()).await
+    }
+
+    pub(super) async fn get_as(&self, caller: Caller, path: &str) -> Answer {
+        self.send(Method::GET, path, caller).await
+    }
+
+    pub(super) async fn send(&self, method: Method, path: &str, caller: Caller) -> Answer {
+        send(&self.api, method, path, caller).await
+    }
+
+    /// A user with a profile who was just seen in a community.
+    pub(super) fn visitor(&self, community: &str, user: &str, seconds_ago: i64) {
+        self.store.profile(user);
+        self.presence
+            .seen(community, user, now() - TimeDelta::seconds(seconds_ago));
+    }
+}
+
+pub(super) async fn send(api: &Api, method: Method, path: &str, caller: Caller) -> Answer {
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .body(Body::empty())
+        .unwrap();
+    request.extensions_mut().insert(caller);
+    let response = api.call(request).await;
+    let (parts, body) = response.into_parts();
+    Answer {
+        status: parts.status,
+        headers: parts.headers,
+        body: to_bytes(body, usize::MAX).await.unwrap(),
+    }
+}
+
+#[derive(Debug, PartialEq)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+impl Answer {
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    pub(super) fn detail(&self) -> String {
+        assert_eq!(self.headers["content-type"], "application/problem+json");
+        self.json()["detail"].as_str().unwrap().to_owned()
+    }
+}
+
+/// A caller with a valid session.
+pub(super) fn member() -> Caller {
+    member_called("s1")
+}
+
+pub(super) fn member_called(session: &str) -> Caller {
+    Caller {
+        session: Some(Arc::new(BrowserSession {
+            id: BrowserSessionId::from(session),
+            user_id: UserId::from("7"),
+            expires_at: now() + TimeDelta::hours(1),
+            is_active: true,
+            is_ended: false,
+        })),
+        ..Caller::default()
+    }
+}
+
+pub(super) fn anonymous() -> Caller {
+    Caller::default()
+}
+
+pub(super) fn with_header(mut caller: Caller, name: &'static str, value: &'static str) -> Caller {
+    caller.headers.append(name, value.parse().unwrap());
+    caller
+}
