@@ -75,7 +75,13 @@ impl App {
         }
         let admin = bind(addresses.admin)?;
         addresses.admin = admin.local_addr().map_err(anyhow::Error::new)?;
-        Ok(Self { config, routes, addresses, admin, shutdown: Shutdown::new() })
+        Ok(Self {
+            config,
+            routes,
+            addresses,
+            admin,
+            shutdown: Shutdown::new(),
+        })
     }
 
     /// Where the sidecar will listen; ports 0 have been replaced.
@@ -93,13 +99,24 @@ impl App {
     /// # Errors
     /// Something could not be started.
     pub fn run(self) -> anyhow::Result<()> {
-        let Self { config, routes, addresses, admin, shutdown } = self;
+        let Self {
+            config,
+            routes,
+            addresses,
+            admin,
+            shutdown,
+        } = self;
         let background = background_runtime()?;
         let entered = background.enter();
 
         let metrics = Arc::new(Metrics::new());
         let store = store::open(&config).context("the database")?;
-        let presence = presence::open(&config.redis, &config.record, metrics.clone(), background.handle())?;
+        let presence = presence::open(
+            &config.redis,
+            &config.record,
+            metrics.clone(),
+            background.handle(),
+        )?;
         let routes: SharedRoutes = Arc::new(ArcSwap::from_pointee(routes));
 
         let recording = Recording::start(&config, &store, &presence, &metrics);
@@ -124,7 +141,8 @@ impl App {
             limits: config.limits.clone(),
             session: config.session.clone(),
             upstream: config.upstream.clone(),
-            upstreams: Upstreams::new(&config.upstream).map_err(|error| anyhow::anyhow!("upstream: {error}"))?,
+            upstreams: Upstreams::new(&config.upstream)
+                .map_err(|error| anyhow::anyhow!("upstream: {error}"))?,
             routes,
             authenticator: recording.authenticator.clone(),
             policy,
@@ -148,7 +166,11 @@ impl App {
         // The server's thread is not waited for: Pingora sleeps through its whole grace period, even idle.
         std::thread::Builder::new()
             .name("pingora".into())
-            .spawn(move || server.run(RunArgs { shutdown_signal: Box::new(signal) }))?;
+            .spawn(move || {
+                server.run(RunArgs {
+                    shutdown_signal: Box::new(signal),
+                })
+            })?;
         drop(entered);
 
         background.block_on(async {
@@ -156,7 +178,10 @@ impl App {
             shutdown.started().await;
             let left = in_flight.drained(config.limits.grace_period).await;
             if left > 0 {
-                tracing::warn!(requests = left, "requests still in flight after the grace period are cut off");
+                tracing::warn!(
+                    requests = left,
+                    "requests still in flight after the grace period are cut off"
+                );
             }
             recording.finish(config.record.flush_timeout, &metrics).await;
             store.close().await;
@@ -196,24 +221,43 @@ impl Recording {
             workers.push(tokio::spawn(worker));
             handle
         });
-        let authenticator = Arc::new(Authenticator::new(&config.session, store.clone(), metrics.clone()));
+        let authenticator = Arc::new(Authenticator::new(
+            &config.session,
+            store.clone(),
+            metrics.clone(),
+        ));
         let resolver = Resolver {
             authenticator: authenticator.clone(),
             communities: Arc::new(Communities::new(store.clone())),
         };
-        let destinations = Destinations { presence, writer, metrics: metrics.clone() };
+        let destinations = Destinations {
+            presence,
+            writer,
+            metrics: metrics.clone(),
+        };
         let (recorder, worker) =
             Recorder::new(destinations, resolver, record.queue_views.get(), metrics.clone());
         workers.push(tokio::spawn(worker));
-        Self { authenticator, recorder, stop, workers }
+        Self {
+            authenticator,
+            recorder,
+            stop,
+            workers,
+        }
     }
 
     /// Writes out what is queued, at most for `limit`; the rest is given up and counted.
     async fn finish(self, limit: Duration, metrics: &Metrics) {
         if tokio::time::timeout(limit, self.recorder.flush()).await.is_err() {
             let left = self.recorder.waiting();
-            metrics.recorder_dropped.with_label_values(&[Dropped::Shutdown.label()]).inc_by(left as u64);
-            tracing::warn!(views = left, "page views could not be written before the end and are given up");
+            metrics
+                .recorder_dropped
+                .with_label_values(&[Dropped::Shutdown.label()])
+                .inc_by(left as u64);
+            tracing::warn!(
+                views = left,
+                "page views could not be written before the end and are given up"
+            );
         }
         self.stop.start();
         for worker in self.workers {
@@ -232,7 +276,12 @@ fn background_runtime() -> anyhow::Result<Runtime> {
 }
 
 /// Pingora's server with the site's listeners.
-fn server(config: &Config, addresses: &Listen, sidecar: Sidecar, metrics: &Arc<Metrics>) -> anyhow::Result<Server> {
+fn server(
+    config: &Config,
+    addresses: &Listen,
+    sidecar: Sidecar,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Server> {
     let drain = config.limits.grace_period + config.record.flush_timeout;
     let mut server = Server::new_with_opt_and_conf(
         None,
@@ -257,7 +306,10 @@ fn server(config: &Config, addresses: &Listen, sidecar: Sidecar, metrics: &Arc<M
         site.add_tcp(&address.to_string());
     }
     for listener in &addresses.https {
-        let (certificate, key) = (listener.certificate.to_string_lossy(), listener.key.to_string_lossy());
+        let (certificate, key) = (
+            listener.certificate.to_string_lossy(),
+            listener.key.to_string_lossy(),
+        );
         site.add_tls(&listener.address.to_string(), &certificate, &key)
             .map_err(|error| anyhow::anyhow!("the certificate or key of {}: {error}", listener.address))?;
     }
@@ -282,7 +334,11 @@ fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
 
 /// Says that the site is served, once it is.
 async fn announce(addresses: Listen) {
-    let site = addresses.http.first().copied().or(addresses.https.first().map(|listener| listener.address));
+    let site = addresses
+        .http
+        .first()
+        .copied()
+        .or(addresses.https.first().map(|listener| listener.address));
     if let Some(site) = site {
         while tokio::net::TcpStream::connect(site).await.is_err() {
             tokio::time::sleep(Duration::from_millis(20)).await;

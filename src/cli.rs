@@ -119,14 +119,22 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS };
+            return if error.use_stderr() {
+                ExitCode::from(64)
+            } else {
+                ExitCode::SUCCESS
+            };
         }
     };
     match dispatch(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("headcount: {failure:#}");
-            ExitCode::from(if matches!(failure, Failure::Usage(_)) { 64 } else { 1 })
+            ExitCode::from(if matches!(failure, Failure::Usage(_)) {
+                64
+            } else {
+                1
+            })
         }
     }
 }
@@ -135,12 +143,15 @@ fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         Command::Run(file) => run(file.load()?),
         Command::Check { config, offline } => check(&config.config, &config.load()?, offline),
-        Command::Routes { config, command: RoutesCommand::Test { url, method } } => {
-            test_route(&config.load()?, &url, &method)
-        }
+        Command::Routes {
+            config,
+            command: RoutesCommand::Test { url, method },
+        } => test_route(&config.load()?, &url, &method),
         Command::Migrate { config, dry_run } => migrate(&config.load()?, dry_run),
         Command::Demo { port } => Ok(demo::run(demo::Options { port }, |config| {
-            App::build(config).map_err(|error| anyhow::anyhow!("{error}"))?.run()
+            App::build(config)
+                .map_err(|error| anyhow::anyhow!("{error}"))?
+                .run()
         })?),
     }
 }
@@ -153,7 +164,11 @@ fn run(config: Config) -> Result<(), Failure> {
 fn check(path: &Path, config: &Config, offline: bool) -> Result<(), Failure> {
     println!("{}: the configuration is valid", path.display());
     let table = reload::load_routes(&config.routes.dir)?;
-    println!("{}: {} routes are valid", config.routes.dir.display(), table.len());
+    println!(
+        "{}: {} routes are valid",
+        config.routes.dir.display(),
+        table.len()
+    );
     if offline {
         return Ok(());
     }
@@ -163,13 +178,17 @@ fn check(path: &Path, config: &Config, offline: bool) -> Result<(), Failure> {
         return Ok(());
     }
     let list: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    Err(Failure::Usage(format!("the app's schema does not fit:\n{}", list.join("\n"))))
+    Err(Failure::Usage(format!(
+        "the app's schema does not fit:\n{}",
+        list.join("\n")
+    )))
 }
 
 fn test_route(config: &Config, url: &str, method: &str) -> Result<(), Failure> {
     let table = reload::load_routes(&config.routes.dir)?;
     let policy = Policy::new(&config.record, &config.privacy);
-    let text = explain::explain(&table, &policy, url, method).map_err(|problem| Failure::Usage(problem.to_string()))?;
+    let text = explain::explain(&table, &policy, url, method)
+        .map_err(|problem| Failure::Usage(problem.to_string()))?;
     print!("{text}");
     Ok(())
 }

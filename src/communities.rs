@@ -23,7 +23,10 @@ pub struct Communities {
 impl Communities {
     /// An empty cache in front of `store`.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        let by_slug = Cache::builder().max_capacity(CAPACITY).time_to_live(LIFETIME).build();
+        let by_slug = Cache::builder()
+            .max_capacity(CAPACITY)
+            .time_to_live(LIFETIME)
+            .build();
         Self { by_slug, store }
     }
 

@@ -25,13 +25,22 @@ pub fn explain(table: &RouteTable, policy: &Policy, url: &str, method: &str) -> 
     let _ = writeln!(text, "path       {}", explanation.path);
     match &explanation.route {
         Some(name) => {
-            let source = explanation.tried.iter().find(|tried| tried.matched).map(|tried| &*tried.source);
+            let source = explanation
+                .tried
+                .iter()
+                .find(|tried| tried.matched)
+                .map(|tried| &*tried.source);
             let _ = writeln!(text, "route      {name}  ({})", source.unwrap_or_default());
         }
         None => text.push_str("route      none matches\n"),
     }
-    let shadowed: Vec<&str> =
-        explanation.tried.iter().filter(|tried| tried.matched).skip(1).map(|tried| &*tried.route).collect();
+    let shadowed: Vec<&str> = explanation
+        .tried
+        .iter()
+        .filter(|tried| tried.matched)
+        .skip(1)
+        .map(|tried| &*tried.route)
+        .collect();
     if !shadowed.is_empty() {
         let _ = writeln!(text, "also match {}  (first match wins)", shadowed.join(", "));
     }

@@ -130,8 +130,10 @@ impl Metrics {
                 "Requests answered by the sidecar itself because they broke a limit or a rule, by reason",
                 &["reason"],
             ),
-            page_views_counted: declare
-                .counter("page_views_counted_total", "Page views with a known visitor, handed to presence and writer"),
+            page_views_counted: declare.counter(
+                "page_views_counted_total",
+                "Page views with a known visitor, handed to presence and writer",
+            ),
             page_views_not_counted: declare.counters(
                 "page_views_not_counted_total",
                 "Exchanges that are not page views, by reason",

@@ -93,7 +93,11 @@ impl ProxyHttp for Sidecar {
     async fn early_request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<()> {
         let request = session.req_header();
         ctx.tunnel = is_tunnel(request);
-        let silence = if ctx.tunnel { self.upstream.tunnel_timeout } else { self.limits.read_timeout };
+        let silence = if ctx.tunnel {
+            self.upstream.tunnel_timeout
+        } else {
+            self.limits.read_timeout
+        };
         // Pingora keeps connections for ever unless told otherwise, request by request.
         session.set_keepalive(Some(self.limits.keepalive_timeout.as_secs().max(1)));
         session.set_read_timeout(Some(silence));
@@ -108,7 +112,10 @@ impl ProxyHttp for Sidecar {
         }
         let request = session.req_header();
         ctx.path = decode_path(request.raw_path()).into_owned();
-        let peer = session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
+        let peer = session
+            .client_addr()
+            .and_then(|address| address.as_inet())
+            .map(|address| address.ip());
         ctx.client = client_ip(peer, &request.headers, &self.limits.trusted_proxies);
         ctx.tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
         ctx.token = session_token(
@@ -152,7 +159,10 @@ impl ProxyHttp for Sidecar {
         ctx.body_bytes += body.as_ref().map_or(0, |bytes| bytes.len() as u64);
         let limit = self.limits.max_body_bytes.as_u64();
         if limit > 0 && ctx.body_bytes > limit {
-            self.metrics.requests_refused.with_label_values(&[Refusal::BodySize.label()]).inc();
+            self.metrics
+                .requests_refused
+                .with_label_values(&[Refusal::BodySize.label()])
+                .inc();
             return Err(Error::new_down(ErrorType::HTTPStatus(413)));
         }
         Ok(())
@@ -186,7 +196,9 @@ impl ProxyHttp for Sidecar {
         let informational = response.status.is_informational() && response.status != 101;
         if !ctx.decided && !informational {
             ctx.decided = true;
-            self.metrics.upstream_duration.observe(ctx.started.elapsed().as_secs_f64());
+            self.metrics
+                .upstream_duration
+                .observe(ctx.started.elapsed().as_secs_f64());
             self.decide(session, response, ctx).await;
         }
         if response.status != 101 {
@@ -210,7 +222,10 @@ impl ProxyHttp for Sidecar {
         if status > 0 {
             let _ = local::respond_error(session, status).await;
         }
-        FailToProxy { error_code: status, can_reuse_downstream: false }
+        FailToProxy {
+            error_code: status,
+            can_reuse_downstream: false,
+        }
     }
 
     fn suppress_error_log(&self, _session: &Session, _ctx: &Ctx, _error: &Error) -> bool {
@@ -228,12 +243,20 @@ impl ProxyHttp for Sidecar {
     }
 
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Ctx) {
-        let status = session.response_written().map_or(0, |response| response.status.as_u16());
+        let status = session
+            .response_written()
+            .map_or(0, |response| response.status.as_u16());
         let label = ctx.label();
-        self.metrics.requests.with_label_values(&[&label, status_class(status)]).inc();
+        self.metrics
+            .requests
+            .with_label_values(&[&label, status_class(status)])
+            .inc();
         if !ctx.tunnel {
             let seconds = ctx.started.elapsed().as_secs_f64();
-            self.metrics.request_duration.with_label_values(&[&label]).observe(seconds);
+            self.metrics
+                .request_duration
+                .with_label_values(&[&label])
+                .observe(seconds);
         }
     }
 }
@@ -248,12 +271,19 @@ impl Sidecar {
             headers: &request.headers,
             bytes: local::head_bytes(session),
         };
-        limits::check(&head, self.limits.max_header_bytes.as_u64(), self.limits.max_body_bytes.as_u64())
+        limits::check(
+            &head,
+            self.limits.max_header_bytes.as_u64(),
+            self.limits.max_body_bytes.as_u64(),
+        )
     }
 
     async fn refuse(&self, session: &mut Session, ctx: &mut Ctx, refusal: Refusal) -> Result<()> {
         ctx.label = Label::Refused;
-        self.metrics.requests_refused.with_label_values(&[refusal.label()]).inc();
+        self.metrics
+            .requests_refused
+            .with_label_values(&[refusal.label()])
+            .inc();
         local::respond_error(session, refusal.status()).await
     }
 
@@ -286,14 +316,23 @@ impl Sidecar {
             started_at: ctx.at,
             duration: ctx.started.elapsed(),
         };
-        let not_counted = match (PageView::from_exchange(&exchange, &self.policy), ctx.token.token()) {
+        let not_counted = match (
+            PageView::from_exchange(&exchange, &self.policy),
+            ctx.token.token(),
+        ) {
             (Ok(view), Some(token)) => match self.authenticator.cached(token, ctx.at).await {
                 Known::Session(browser) => {
-                    self.recorder.record(Visit { view, who: Who::Session(browser) });
+                    self.recorder.record(Visit {
+                        view,
+                        who: Who::Session(browser),
+                    });
                     return;
                 }
                 Known::Unknown => {
-                    self.recorder.record(Visit { view, who: Who::Token(token.clone()) });
+                    self.recorder.record(Visit {
+                        view,
+                        who: Who::Token(token.clone()),
+                    });
                     return;
                 }
                 Known::Nobody => NotCounted::Anonymous,
@@ -301,7 +340,10 @@ impl Sidecar {
             (Ok(_), None) => NotCounted::Anonymous,
             (Err(reason), _) => reason,
         };
-        self.metrics.page_views_not_counted.with_label_values(&[not_counted.label()]).inc();
+        self.metrics
+            .page_views_not_counted
+            .with_label_values(&[not_counted.label()])
+            .inc();
     }
 }
 
@@ -318,8 +360,13 @@ fn has_large_body(request: &RequestHeader) -> bool {
     if request.headers.contains_key(header::TRANSFER_ENCODING) {
         return true;
     }
-    let length = request.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    length.and_then(|text| text.parse::<u64>().ok()).is_some_and(|bytes| bytes >= LARGE_BODY)
+    let length = request
+        .headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok());
+    length
+        .and_then(|text| text.parse::<u64>().ok())
+        .is_some_and(|bytes| bytes >= LARGE_BODY)
 }
 
 /// Headers that concern only the connection to the app (RFC 9110, 7.6.1). Pingora strips them from requests,

@@ -82,7 +82,15 @@ impl Recorder {
             waiting: waiting.clone(),
             metrics: metrics.clone(),
         };
-        (Self { unresolved, waiting, destinations, metrics }, resolve::run(queue, work))
+        (
+            Self {
+                unresolved,
+                waiting,
+                destinations,
+                metrics,
+            },
+            resolve::run(queue, work),
+        )
     }
 
     /// Records a view. Never waits.
@@ -94,7 +102,10 @@ impl Recorder {
                 self.destinations.deliver(visit.view, session, community);
             }
             (who, _) => {
-                let message = Message::Visit(Box::new(Visit { view: visit.view, who }));
+                let message = Message::Visit(Box::new(Visit {
+                    view: visit.view,
+                    who,
+                }));
                 self.waiting.inc();
                 if self.unresolved.try_send(message).is_err() {
                     self.waiting.dec();
@@ -106,7 +117,11 @@ impl Recorder {
 
     /// Views that are not yet in the app's tables, where they are written at all.
     pub fn waiting(&self) -> usize {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a queue length")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a queue length"
+        )]
         let unresolved = self.waiting.get() as usize;
         unresolved + self.destinations.writer.as_ref().map_or(0, Writer::waiting)
     }
@@ -131,12 +146,20 @@ impl Destinations {
     fn deliver(&self, view: PageView, session: Arc<BrowserSession>, community: Option<CommunityId>) {
         self.metrics.page_views_counted.inc();
         if let (Some(presence), Some(community)) = (&self.presence, &community)
-            && presence.touch(community.clone(), session.user_id.clone()).is_err()
+            && presence
+                .touch(community.clone(), session.user_id.clone())
+                .is_err()
         {
             self.metrics.dropped(Dropped::PresenceQueueFull);
         }
         if let Some(writer) = &self.writer
-            && writer.write(RecordedView { view, session, community }).is_err()
+            && writer
+                .write(RecordedView {
+                    view,
+                    session,
+                    community,
+                })
+                .is_err()
         {
             self.metrics.dropped(Dropped::WriterQueueFull);
         }

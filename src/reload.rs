@@ -98,7 +98,9 @@ impl Reloader {
     fn succeeded(&self, table: &RouteTable) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.metrics.last_reload_success.set(now.as_secs_f64());
-        self.metrics.routes.set(i64::try_from(table.len()).unwrap_or(i64::MAX));
+        self.metrics
+            .routes
+            .set(i64::try_from(table.len()).unwrap_or(i64::MAX));
     }
 
     /// Reloads whenever something comes through `requests` (SIGHUP) or, if `watch`, a file changes. Ends

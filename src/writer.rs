@@ -55,8 +55,13 @@ impl Load {
     #[expect(clippy::cast_precision_loss, reason = "a queue length")]
     fn show(&self) {
         let views = self.views.load(Ordering::Relaxed);
-        self.metrics.recorder_queue_views.with_label_values(&["writer"]).set(views as f64);
-        self.metrics.recorder_queue_bytes.set(self.bytes.load(Ordering::Relaxed) as f64);
+        self.metrics
+            .recorder_queue_views
+            .with_label_values(&["writer"])
+            .set(views as f64);
+        self.metrics
+            .recorder_queue_bytes
+            .set(self.bytes.load(Ordering::Relaxed) as f64);
     }
 }
 
@@ -78,8 +83,11 @@ impl Writer {
         metrics: Arc<Metrics>,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (sender, queue) = mpsc::channel(record.queue_views.get());
-        let load =
-            Arc::new(Load { views: AtomicUsize::new(0), bytes: AtomicUsize::new(0), metrics: metrics.clone() });
+        let load = Arc::new(Load {
+            views: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            metrics: metrics.clone(),
+        });
         let limits = BatchLimits {
             views: record.batch_views.get(),
             bytes: to_usize(record.batch_bytes.as_u64()),
@@ -87,7 +95,14 @@ impl Writer {
         };
         let worker = worker::Worker::new(queue, load.clone(), limits, store, metrics);
         let max_bytes = to_usize(record.queue_bytes.as_u64());
-        (Self { queue: sender, load, max_bytes }, worker.run())
+        (
+            Self {
+                queue: sender,
+                load,
+                max_bytes,
+            },
+            worker.run(),
+        )
     }
 
     /// Queues a view. Never waits.

@@ -5,6 +5,7 @@
 //! lookup (I2). A cached session is checked again at each use (I3).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -23,6 +24,8 @@ pub struct Authenticator {
     cache: Cache<SessionToken, Option<Arc<BrowserSession>>>,
     store: Arc<dyn Store>,
     lookups: Semaphore,
+    /// Whether the latest lookup failed: only changes are logged.
+    failing: AtomicBool,
     metrics: Arc<Metrics>,
 }
 
@@ -42,9 +45,17 @@ impl Authenticator {
     pub fn new(session: &config::Session, store: Arc<dyn Store>, metrics: Arc<Metrics>) -> Self {
         let cache = Cache::builder()
             .max_capacity(session.cache_capacity)
-            .expire_after(Lifetimes { found: session.cache_ttl, nobody: session.negative_ttl })
+            .expire_after(Lifetimes {
+                found: session.cache_ttl,
+                nobody: session.negative_ttl,
+            })
             .build();
-        Self { cache, store, lookups: Semaphore::new(session.max_lookups), metrics }
+        Self {
+            cache,
+            store,
+            lookups: Semaphore::new(session.max_lookups),
+            metrics,
+        }
     }
 
     /// What is known without asking anybody. Never waits for I/O.
@@ -68,7 +79,11 @@ impl Authenticator {
         token: &SessionToken,
         now: DateTime<Utc>,
     ) -> Result<Option<Arc<BrowserSession>>, Arc<StoreError>> {
-        let entry = self.cache.entry_by_ref(token).or_try_insert_with(self.look_up(token)).await;
+        let entry = self
+            .cache
+            .entry_by_ref(token)
+            .or_try_insert_with(self.look_up(token))
+            .await;
         match entry {
             Ok(entry) => {
                 if !entry.is_fresh() {
@@ -86,9 +101,22 @@ impl Authenticator {
     async fn look_up(&self, token: &SessionToken) -> Result<Option<Arc<BrowserSession>>, StoreError> {
         // Never closed, so acquiring cannot fail.
         let _permit = self.lookups.acquire().await;
-        let found = self.store.browser_session(token).await?;
+        let result = self.store.browser_session(token).await;
+        self.log_change(result.as_ref().err());
+        let found = result?;
         self.count(if found.is_some() { "found" } else { "nobody" });
         Ok(found.map(Arc::new))
+    }
+
+    fn log_change(&self, error: Option<&StoreError>) {
+        let failed_before = self.failing.swap(error.is_some(), Ordering::Relaxed);
+        match error {
+            Some(error) if !failed_before => {
+                tracing::warn!(error = %error.chain(), "sessions cannot be looked up; unknown visitors are not recorded");
+            }
+            None if failed_before => tracing::info!("sessions can be looked up again"),
+            _ => {}
+        }
     }
 
     fn count(&self, outcome: &str) {

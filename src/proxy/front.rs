@@ -68,7 +68,11 @@ where
                     result = &mut exchange => return result,
                     () = tokio::time::sleep(deadline) => {}
                 }
-                if HEAD_COMPLETE.with(Cell::get) { exchange.await } else { None }
+                if HEAD_COMPLETE.with(Cell::get) {
+                    exchange.await
+                } else {
+                    None
+                }
             })
             .await
     }

@@ -98,7 +98,10 @@ mod tests {
     fn http_1_1_needs_exactly_one_host() {
         assert_eq!(checked("/", Version::HTTP_11, &[("host", "a")]), Ok(()));
         assert_eq!(checked("/", Version::HTTP_11, &[]), Err(Refusal::Host));
-        assert_eq!(checked("/", Version::HTTP_11, &[("host", "a"), ("host", "b")]), Err(Refusal::Host));
+        assert_eq!(
+            checked("/", Version::HTTP_11, &[("host", "a"), ("host", "b")]),
+            Err(Refusal::Host)
+        );
         assert_eq!(checked("/", Version::HTTP_10, &[]), Ok(()));
     }
 
@@ -114,7 +117,10 @@ mod tests {
     fn an_announced_body_above_the_limit_is_refused() {
         let headers = |length| [("host", "a"), ("content-length", length)];
         assert_eq!(checked("/", Version::HTTP_11, &headers("50")), Ok(()));
-        assert_eq!(checked("/", Version::HTTP_11, &headers("51")), Err(Refusal::BodySize));
+        assert_eq!(
+            checked("/", Version::HTTP_11, &headers("51")),
+            Err(Refusal::BodySize)
+        );
         let headers = HeaderMap::new();
         let head = Head {
             method: &Method::GET,

@@ -38,7 +38,10 @@ impl Sidecar {
         let token = ctx.token.token().cloned();
         let at = ctx.at;
         let work = self.background.spawn(async move {
-            let mut caller = Caller { headers: forwarded, ..Caller::default() };
+            let mut caller = Caller {
+                headers: forwarded,
+                ..Caller::default()
+            };
             if let Some(token) = token {
                 match authenticator.resolve(&token, at).await {
                     Ok(found) => caller.session = found,
@@ -79,13 +82,18 @@ pub(super) fn path_of(request: &RequestHeader) -> &str {
 
 /// Bytes of the request's head as sent.
 pub(super) fn head_bytes(session: &Session) -> usize {
-    session.as_downstream().as_http1().map_or(0, |session| session.get_headers_raw_bytes().len())
+    session
+        .as_downstream()
+        .as_http1()
+        .map_or(0, |session| session.get_headers_raw_bytes().len())
 }
 
 /// A short page for a status that the sidecar answers with itself. The connection ends with it.
 pub(super) async fn respond_error(session: &mut Session, status: u16) -> Result<()> {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let written = session.response_written().is_some_and(|response| !response.status.is_informational());
+    let written = session
+        .response_written()
+        .is_some_and(|response| !response.status.is_informational());
     if written {
         return Ok(());
     }
@@ -99,8 +107,14 @@ fn plain(status: StatusCode) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(text));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/plain; charset=utf-8"));
-    headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    headers.insert(
+        header::CACHE_CONTROL,
+        header::HeaderValue::from_static("no-store"),
+    );
     response
 }
 

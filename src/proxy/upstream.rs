@@ -48,7 +48,11 @@ impl Upstreams {
         options.read_timeout = Some(upstream.read_timeout);
         options.write_timeout = Some(upstream.write_timeout);
         options.idle_timeout = Some(upstream.idle_timeout);
-        Ok(Self { balancer: Arc::new(balancer), options, tunnel_timeout: upstream.tunnel_timeout })
+        Ok(Self {
+            balancer: Arc::new(balancer),
+            options,
+            tunnel_timeout: upstream.tunnel_timeout,
+        })
     }
 
     /// Resolves names and probes servers for as long as it is run.
@@ -81,7 +85,10 @@ fn peer(address: &SocketAddr) -> Result<HttpPeer> {
     match address {
         SocketAddr::Inet(address) => Ok(HttpPeer::new(*address, false, String::new())),
         SocketAddr::Unix(path) => {
-            let path = path.as_pathname().and_then(|path| path.to_str()).unwrap_or_default();
+            let path = path
+                .as_pathname()
+                .and_then(|path| path.to_str())
+                .unwrap_or_default();
             HttpPeer::new_uds(path, false, String::new())
         }
     }
@@ -114,7 +121,11 @@ impl ServiceDiscovery for Servers {
 }
 
 fn backend(addr: SocketAddr) -> Backend {
-    Backend { addr, weight: 1, ext: Extensions::new() }
+    Backend {
+        addr,
+        weight: 1,
+        ext: Extensions::new(),
+    }
 }
 
 fn probe(upstream: &config::Upstream) -> Result<Box<dyn HealthCheck + Send + Sync>> {
@@ -126,7 +137,11 @@ fn probe(upstream: &config::Upstream) -> Result<Box<dyn HealthCheck + Send + Syn
     let mut request = RequestHeader::build("GET", path.as_bytes(), None)?;
     request.insert_header("Host", "localhost")?;
     request.insert_header("User-Agent", "headcount-health-check")?;
-    Ok(Box::new(HttpProbe { request, timeout: upstream.connect_timeout, connector: HttpConnector::new(None) }))
+    Ok(Box::new(HttpProbe {
+        request,
+        timeout: upstream.connect_timeout,
+        connector: HttpConnector::new(None),
+    }))
 }
 
 /// `GET` of a path that must answer 200, over TCP or a Unix socket.
@@ -142,7 +157,9 @@ impl HealthCheck for HttpProbe {
         let mut peer = peer(&target.addr)?;
         peer.options.connection_timeout = Some(self.timeout);
         let (mut session, _) = self.connector.get_http_session(&peer).await?;
-        session.write_request_header(Box::new(self.request.clone())).await?;
+        session
+            .write_request_header(Box::new(self.request.clone()))
+            .await?;
         session.finish_request_body().await?;
         session.set_read_timeout(Some(self.timeout));
         session.read_response_header().await?;

@@ -61,7 +61,10 @@ impl Work {
         match self.look_up(who, &view).await {
             Ok((session, community)) => self.destinations.deliver(view, session, community),
             Err(Given::NotCounted(reason)) => {
-                self.metrics.page_views_not_counted.with_label_values(&[reason.label()]).inc();
+                self.metrics
+                    .page_views_not_counted
+                    .with_label_values(&[reason.label()])
+                    .inc();
             }
             Err(Given::Up(reason)) => self.metrics.dropped(reason),
         }

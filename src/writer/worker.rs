@@ -38,7 +38,13 @@ impl Worker {
         store: Arc<dyn Store>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { queue, load, limits, store, metrics }
+        Self {
+            queue,
+            load,
+            limits,
+            store,
+            metrics,
+        }
     }
 
     pub(super) async fn run(mut self) {
@@ -133,7 +139,10 @@ impl Worker {
                 Err(error) => return Err(error),
             };
             self.metrics.database_up.set(0);
-            self.metrics.apply_retries.with_label_values(&[error.class()]).inc();
+            self.metrics
+                .apply_retries
+                .with_label_values(&[error.class()])
+                .inc();
             if failing_since.is_none() {
                 failing_since = Some(start);
                 tracing::warn!(error = %error.chain(), "the database does not take page views; trying again");

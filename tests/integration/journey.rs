@@ -19,7 +19,9 @@ async fn everything_that_happened_is_known(parts: Parts, variant: Variant) {
 
     alice.sees(&rust).await;
     alice.sees(&format!("{rust}posts/1/")).await;
-    alice.sees(&format!("{rust}search/?q=borrow%20checker&page=2")).await;
+    alice
+        .sees(&format!("{rust}search/?q=borrow%20checker&page=2"))
+        .await;
     alice.sees("/c/rust/").await;
     bob.sees(&rust).await;
     bob.sees(&django).await;
@@ -34,7 +36,12 @@ async fn everything_that_happened_is_known(parts: Parts, variant: Variant) {
     assert_eq!(list["window_seconds"], 300);
     assert_eq!(text(&list["community_id"]), world.seeded.community("rust"));
     // Latest first.
-    let names: Vec<_> = list["visitors"].as_array().unwrap().iter().map(|v| v["username"].clone()).collect();
+    let names: Vec<_> = list["visitors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|v| v["username"].clone())
+        .collect();
     assert_eq!(names, ["bob", "alice"]);
     let first = &list["visitors"][1];
     assert_eq!(text(&first["user_id"]), world.seeded.user("alice"));
@@ -42,10 +49,16 @@ async fn everything_that_happened_is_known(parts: Parts, variant: Variant) {
     assert!(first["avatar"].as_str().unwrap().starts_with("/media/avatars/"));
     assert_eq!(list["visitors"][0]["avatar"], Value::Null);
     assert!(time(&first["started_at"]) >= before && time(&first["last_seen_at"]) >= before);
-    assert_eq!(alice.json(&world.visitors("django", "/count/")).await["current_visitors"], 1);
+    assert_eq!(
+        alice.json(&world.visitors("django", "/count/")).await["current_visitors"],
+        1
+    );
 
     // The rows, as the site's ORM reads them.
-    let search = views.iter().find(|view| view["metadata"]["page_type"] == "search").unwrap();
+    let search = views
+        .iter()
+        .find(|view| view["metadata"]["page_type"] == "search")
+        .unwrap();
     assert_eq!(search["username"], "alice");
     assert_eq!(search["event_type"], "page_view");
     assert_eq!(search["user_agent"], FIREFOX);
@@ -64,8 +77,14 @@ async fn everything_that_happened_is_known(parts: Parts, variant: Variant) {
     assert_eq!(metadata["source"], "headcount");
     assert!(metadata["duration_ms"].is_u64());
     assert!(time(&search["timestamp"]) >= before && time(&search["timestamp"]) <= Utc::now());
-    let by_slug = views.iter().find(|view| view["metadata"]["url"] == "/c/rust/").unwrap();
-    assert_eq!(by_slug["metadata"]["community_id"], world.seeded.community("rust"));
+    let by_slug = views
+        .iter()
+        .find(|view| view["metadata"]["url"] == "/c/rust/")
+        .unwrap();
+    assert_eq!(
+        by_slug["metadata"]["community_id"],
+        world.seeded.community("rust")
+    );
     let about = views.iter().find(|view| view["username"] == "carol").unwrap();
     assert_eq!(about["metadata"]["community_id"], Value::Null);
     assert_eq!(about["metadata"]["route"], Value::Null);
@@ -79,8 +98,17 @@ async fn everything_that_happened_is_known(parts: Parts, variant: Variant) {
     assert_eq!([pages("alice"), pages("bob"), pages("carol")], [4, 2, 1]);
     let profiles = world.site.ask("oracle/profiles").await;
     for name in ["alice", "bob", "carol"] {
-        let latest = views.iter().filter(|v| v["username"] == name).map(|v| time(&v["timestamp"])).max();
-        let profile = profiles.as_array().unwrap().iter().find(|p| p["username"] == name).unwrap();
+        let latest = views
+            .iter()
+            .filter(|v| v["username"] == name)
+            .map(|v| time(&v["timestamp"]))
+            .max();
+        let profile = profiles
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|p| p["username"] == name)
+            .unwrap();
         assert_eq!(Some(time(&profile["last_active"])), latest, "{name}");
     }
 
@@ -90,14 +118,22 @@ async fn everything_that_happened_is_known(parts: Parts, variant: Variant) {
     assert_eq!(stats["total_visitors"], 2);
     assert_eq!(stats["page_views"], 5);
     assert_eq!(stats["ended_sessions"], 1);
-    let oracle =
-        world.site.ask(&format!("oracle/stats/{}?days=30", world.seeded.community("rust"))).await;
+    let oracle = world
+        .site
+        .ask(&format!(
+            "oracle/stats/{}?days=30",
+            world.seeded.community("rust")
+        ))
+        .await;
     for number in ["total_visitors", "page_views"] {
         assert_eq!(stats[number], oracle[number], "{number}");
     }
     let mean = |stats: &Value| stats["avg_session_duration"].as_f64().unwrap();
     assert!((mean(&stats) - mean(&oracle)).abs() < 1e-6, "{stats} {oracle}");
-    let active = world.site.ask(&format!("oracle/visitors/{}", world.seeded.community("rust"))).await;
+    let active = world
+        .site
+        .ask(&format!("oracle/visitors/{}", world.seeded.community("rust")))
+        .await;
     let mut ids: Vec<_> = active["user_ids"].as_array().unwrap().iter().map(text).collect();
     ids.sort();
     let mut expected = vec![world.seeded.user("alice")];
@@ -142,7 +178,10 @@ async fn p12_two_sessions_of_one_user_are_one_visitor() {
 #[tokio::test]
 async fn a_view_is_counted_once_though_the_site_records_its_own() {
     let mut wanted = Wanted::usual();
-    wanted.settings = Settings { tracks: true, ..Settings::default() };
+    wanted.settings = Settings {
+        tracks: true,
+        ..Settings::default()
+    };
     wanted.record = "pages_visited = false".into();
     let world = wanted.start().await;
     let alice = world.member("alice").await;
@@ -161,13 +200,25 @@ async fn every_write_can_be_switched_off() {
     let alice = world.member("alice").await;
     let before = world.site.ask("oracle/profiles").await;
     alice.sees(&world.community("rust")).await;
-    world.sidecar.wait_for_metric("headcount_page_views_counted_total", |views| views >= 1.0).await;
+    world
+        .sidecar
+        .wait_for_metric("headcount_page_views_counted_total", |views| views >= 1.0)
+        .await;
     world.sidecar.wait_until_idle().await;
-    assert_eq!(alice.json(&world.visitors("rust", "/count")).await["current_visitors"], 1);
+    assert_eq!(
+        alice.json(&world.visitors("rust", "/count")).await["current_visitors"],
+        1
+    );
     assert!(world.events().await.is_empty());
     assert_eq!(world.site.ask("oracle/profiles").await, before);
     let sessions = world.site.ask("oracle/sessions").await;
-    assert!(sessions.as_array().unwrap().iter().all(|session| session["pages_visited"] == 0));
+    assert!(
+        sessions
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|session| session["pages_visited"] == 0)
+    );
 }
 
 #[tokio::test]
@@ -188,9 +239,15 @@ async fn i3_an_expired_or_ended_session_is_nobody() {
     let mut wanted = Wanted::usual();
     wanted.session = "cache_ttl = \"1ms\"\nnegative_ttl = \"1ms\"".into();
     let world = wanted.start().await;
-    let (alice, bob, carol) =
-        (world.member("alice").await, world.member("bob").await, world.member("carol").await);
-    world.site.tell("expire-session", &json!({"username": "alice"})).await;
+    let (alice, bob, carol) = (
+        world.member("alice").await,
+        world.member("bob").await,
+        world.member("carol").await,
+    );
+    world
+        .site
+        .tell("expire-session", &json!({"username": "alice"}))
+        .await;
     world.site.tell("end-session", &json!({"username": "bob"})).await;
     alice.sees(&world.community("rust")).await;
     bob.sees(&world.community("rust")).await;
@@ -198,10 +255,19 @@ async fn i3_an_expired_or_ended_session_is_nobody() {
     let views = world.wait_for_views(1).await;
     assert_eq!(views.len(), 1);
     assert_eq!(views[0]["username"], "carol");
-    assert_eq!(alice.get(&world.visitors("rust", "")).await.status(), StatusCode::UNAUTHORIZED);
-    assert_eq!(bob.get(&world.visitors("rust", "")).await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(
+        alice.get(&world.visitors("rust", "")).await.status(),
+        StatusCode::UNAUTHORIZED
+    );
+    assert_eq!(
+        bob.get(&world.visitors("rust", "")).await.status(),
+        StatusCode::UNAUTHORIZED
+    );
 }
 
 fn time(value: &Value) -> DateTime<Utc> {
-    value.as_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{value} is no time"))
+    value
+        .as_str()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_else(|| panic!("{value} is no time"))
 }

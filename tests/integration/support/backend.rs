@@ -70,7 +70,11 @@ fn python(program: &str) -> PathBuf {
             },
             PathBuf::from,
         );
-        assert!(path.join("bin/gunicorn").exists(), "{} has no gunicorn; tests/run installs it", path.display());
+        assert!(
+            path.join("bin/gunicorn").exists(),
+            "{} has no gunicorn; tests/run installs it",
+            path.display()
+        );
         path
     });
     environment.join("bin").join(program)
@@ -132,7 +136,11 @@ fn manage(variant: Variant, database: &str, arguments: &[&str]) -> String {
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .output()
         .expect("manage.py runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
@@ -145,29 +153,45 @@ impl Backend {
         let service = Service::start(
             directory.path(),
             python("gunicorn").to_str().expect("UTF-8"),
-            ["--chdir", project.to_str().expect("UTF-8"), "-c", "gunicorn.conf.py", "community_site.wsgi"]
-                .map(|argument| match argument {
-                    // gunicorn looks for its configuration before it changes the directory.
-                    "gunicorn.conf.py" => project.join(argument).to_str().expect("UTF-8").to_owned(),
-                    other => other.to_owned(),
-                }),
+            [
+                "--chdir",
+                project.to_str().expect("UTF-8"),
+                "-c",
+                "gunicorn.conf.py",
+                "community_site.wsgi",
+            ]
+            .map(|argument| match argument {
+                // gunicorn looks for its configuration before it changes the directory.
+                "gunicorn.conf.py" => project.join(argument).to_str().expect("UTF-8").to_owned(),
+                other => other.to_owned(),
+            }),
             &[
                 ("BACKEND_DB", database.to_owned()),
                 ("BACKEND_VARIANT", variant.environment().to_owned()),
                 ("BACKEND_BIND", format!("127.0.0.1:{port}")),
                 ("BACKEND_WORKERS", "1".to_owned()),
                 ("BACKEND_THREADS", settings.threads.unwrap_or(16).to_string()),
-                ("BACKEND_TRACKS", if settings.tracks { "1" } else { "" }.to_owned()),
+                (
+                    "BACKEND_TRACKS",
+                    if settings.tracks { "1" } else { "" }.to_owned(),
+                ),
                 ("BACKEND_TEST_ENDPOINTS", "1".to_owned()),
                 ("PYTHONDONTWRITEBYTECODE", "1".to_owned()),
             ],
         );
         let log = directory.path().join("log");
         wait_until("gunicorn", || {
-            std::fs::read_to_string(&log).unwrap_or_default().contains("Booting worker")
+            std::fs::read_to_string(&log)
+                .unwrap_or_default()
+                .contains("Booting worker")
         });
         super::service::wait_for_port("gunicorn", port);
-        Self { variant, port, _directory: directory, service }
+        Self {
+            variant,
+            port,
+            _directory: directory,
+            service,
+        }
     }
 
     /// Port on the loopback interface.
@@ -187,7 +211,9 @@ impl Backend {
 
     /// Asks one of the site's test endpoints, past the sidecar.
     pub async fn ask(&self, path: &str) -> Value {
-        let response = reqwest::get(self.url(&format!("/__test__/{path}"))).await.expect("an answer");
+        let response = reqwest::get(self.url(&format!("/__test__/{path}")))
+            .await
+            .expect("an answer");
         assert!(response.status().is_success(), "{path}: {}", response.status());
         response.json().await.expect("JSON")
     }
@@ -195,7 +221,12 @@ impl Backend {
     /// Has one of the site's test endpoints change something, past the sidecar.
     pub async fn tell(&self, path: &str, body: &Value) -> Value {
         let url = self.url(&format!("/__test__/{path}"));
-        let response = reqwest::Client::new().post(url).json(body).send().await.expect("an answer");
+        let response = reqwest::Client::new()
+            .post(url)
+            .json(body)
+            .send()
+            .await
+            .expect("an answer");
         let status = response.status();
         let text = response.text().await.expect("text");
         assert!(status.is_success(), "{path}: {status} {text}");

@@ -31,7 +31,9 @@ impl Database {
     pub async fn seeded(parts: Parts, variant: Variant) -> (Self, Seeded) {
         static TEMPLATES: [OnceCell<Template>; 4] = [const { OnceCell::const_new() }; 4];
         let place = usize::from(parts == Parts::Embedded) * 2 + usize::from(variant == Variant::Uuid);
-        let template = TEMPLATES[place].get_or_init(|| make_template(parts, variant)).await;
+        let template = TEMPLATES[place]
+            .get_or_init(|| make_template(parts, variant))
+            .await;
         (copy(parts, &template.source).await, template.seeded.clone())
     }
 
@@ -68,7 +70,10 @@ async fn make_template(parts: Parts, variant: Variant) -> Template {
         }
         Parts::Embedded => {
             // Kept for the whole process; the system's temporary folder is cleaned by the system.
-            let path = tempfile::tempdir().expect("a directory").keep().join("template.db");
+            let path = tempfile::tempdir()
+                .expect("a directory")
+                .keep()
+                .join("template.db");
             let path = path.to_str().expect("UTF-8").to_owned();
             (path.clone(), format!("sqlite://{path}"))
         }
@@ -84,7 +89,10 @@ async fn copy(parts: Parts, source: &str) -> Database {
             let name = format!("test_{}", Uuid::new_v4().simple());
             let sql = format!("CREATE DATABASE {name} TEMPLATE {source}");
             let pool = Postgres::shared().pool("postgres");
-            sqlx::query(AssertSqlSafe(sql)).execute(&pool).await.expect("a copy is made");
+            sqlx::query(AssertSqlSafe(sql))
+                .execute(&pool)
+                .await
+                .expect("a copy is made");
             pool.close().await;
             Database(Place::Postgres(name))
         }

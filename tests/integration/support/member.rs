@@ -29,7 +29,9 @@ impl Member {
     /// Signs in with the site's own form.
     pub async fn sign_in(&self, name: &str) {
         let form = [("username", name), ("password", &format!("{name}-pw"))];
-        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        let body = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(form)
+            .finish();
         let response = self
             .request(Method::POST, "/accounts/login/")
             .header("content-type", "application/x-www-form-urlencoded")
@@ -42,7 +44,11 @@ impl Member {
 
     /// Signs out with the site's own form.
     pub async fn sign_out(&self) {
-        let response = self.request(Method::POST, "/accounts/logout/").send().await.expect("an answer");
+        let response = self
+            .request(Method::POST, "/accounts/logout/")
+            .send()
+            .await
+            .expect("an answer");
         assert_eq!(response.status(), StatusCode::FOUND);
     }
 
@@ -88,7 +94,10 @@ impl Member {
 pub fn navigation() -> HeaderMap {
     let fetch = |name| HeaderName::from_static(name);
     HeaderMap::from_iter([
-        (ACCEPT, HeaderValue::from_static("text/html,application/xhtml+xml,*/*;q=0.8")),
+        (
+            ACCEPT,
+            HeaderValue::from_static("text/html,application/xhtml+xml,*/*;q=0.8"),
+        ),
         (USER_AGENT, HeaderValue::from_static(FIREFOX)),
         (fetch("sec-fetch-mode"), HeaderValue::from_static("navigate")),
         (fetch("sec-fetch-dest"), HeaderValue::from_static("document")),

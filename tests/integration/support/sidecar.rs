@@ -51,7 +51,10 @@ pub struct Sidecar {
 
 /// Runs the binary to its end.
 pub fn run(arguments: &[&str]) -> Output {
-    Command::new(BINARY).args(arguments).output().expect("the binary runs")
+    Command::new(BINARY)
+        .args(arguments)
+        .output()
+        .expect("the binary runs")
 }
 
 /// Writes a configuration with a route file beside it; returns the configuration's path.
@@ -67,12 +70,16 @@ impl Sidecar {
     /// Starts the sidecar with `config` (all sections but `[listen]`) and waits until it serves.
     pub fn start(config: &str) -> Self {
         let (port, admin) = (free_port(), free_port());
-        let config = format!(
-            "{config}\n[listen]\nhttp = [\"127.0.0.1:{port}\"]\nadmin = \"127.0.0.1:{admin}\"\n"
-        );
+        let config =
+            format!("{config}\n[listen]\nhttp = [\"127.0.0.1:{port}\"]\nadmin = \"127.0.0.1:{admin}\"\n");
         let directory = tempfile::tempdir().expect("a directory");
         write_config(directory.path(), &config, ROUTES);
-        let mut sidecar = Self { port, admin, directory, service: None };
+        let mut sidecar = Self {
+            port,
+            admin,
+            directory,
+            service: None,
+        };
         sidecar.restart();
         sidecar
     }
@@ -129,7 +136,12 @@ impl Sidecar {
 
     /// All metrics by name with labels, as Prometheus would read them.
     pub async fn metrics(&self) -> HashMap<String, f64> {
-        let text = reqwest::get(self.admin_url("/metrics")).await.expect("metrics").text().await.expect("text");
+        let text = reqwest::get(self.admin_url("/metrics"))
+            .await
+            .expect("metrics")
+            .text()
+            .await
+            .expect("text");
         text.lines()
             .filter(|line| !line.starts_with('#'))
             .filter_map(|line| {
@@ -141,7 +153,11 @@ impl Sidecar {
 
     /// One metric; panics when it does not exist.
     pub async fn metric(&self, name: &str) -> f64 {
-        *self.metrics().await.get(name).unwrap_or_else(|| panic!("no metric {name}"))
+        *self
+            .metrics()
+            .await
+            .get(name)
+            .unwrap_or_else(|| panic!("no metric {name}"))
     }
 
     /// Waits until a metric satisfies `holds`.
@@ -152,7 +168,16 @@ impl Sidecar {
             if holds(value) {
                 return value;
             }
-            assert!(Instant::now() < deadline, "{name} stays at {value}; the log says:\n{}", self.log());
+            assert!(
+                Instant::now() < deadline,
+                "{name} stays at {value}; others: {:?}; the log says:\n{}",
+                self.metrics()
+                    .await
+                    .into_iter()
+                    .filter(|(_, value)| *value != 0.0)
+                    .collect::<Vec<_>>(),
+                self.log()
+            );
             tokio::task::yield_now().await;
         }
     }

@@ -67,7 +67,12 @@ impl Wanted {
         let (database, seeded) = Database::seeded(self.parts, self.variant).await;
         let site = Backend::start(self.variant, &database.url(), self.settings);
         let sidecar = Sidecar::start(&self.configuration(&site, &database));
-        World { sidecar, site, database, seeded }
+        World {
+            sidecar,
+            site,
+            database,
+            seeded,
+        }
     }
 
     /// The sidecar's configuration, but for `[listen]`.
@@ -150,7 +155,13 @@ impl World {
 
     /// All events that the site's ORM reads, oldest first.
     pub async fn events(&self) -> Vec<Value> {
-        let mut events = self.site.ask("oracle/events").await.as_array().expect("a list").clone();
+        let mut events = self
+            .site
+            .ask("oracle/events")
+            .await
+            .as_array()
+            .expect("a list")
+            .clone();
         events.sort_by_key(|event| event["timestamp"].as_str().unwrap_or_default().to_owned());
         events
     }
@@ -164,7 +175,9 @@ impl World {
 
     /// Waits until the sidecar has written `count` page views in all, and no recorded view is on its way.
     pub async fn wait_for_views(&self, count: usize) -> Vec<Value> {
-        self.sidecar.wait_for_metric("headcount_applied_views_total", |views| views >= count as f64).await;
+        self.sidecar
+            .wait_for_metric("headcount_applied_views_total", |views| views >= count as f64)
+            .await;
         self.sidecar.wait_until_idle().await;
         self.page_views().await
     }
