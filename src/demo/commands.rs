@@ -13,7 +13,7 @@ const MEMBER: &str = "ada";
 pub struct Command {
     /// What it shows, without a full stop.
     pub title: &'static str,
-    /// The line for a POSIX shell; needs `curl`, and the last but one `grep`.
+    /// The line for a POSIX shell; needs `curl` and `grep`.
     pub line: String,
 }
 
@@ -51,7 +51,7 @@ pub(crate) fn list(site: SocketAddr, admin: SocketAddr, directory: &Path) -> Vec
         },
         Command {
             title: "the numbers for Prometheus",
-            line: format!("curl -s 'http://{admin}/metrics' | grep '^headcount_page_views'"),
+            line: format!("curl -s 'http://{admin}/metrics' | grep '^headcount_page_views.* [1-9]'"),
         },
         Command {
             title: "not signed in: 401",
