@@ -1,0 +1,196 @@
+//! A real Postgres server, from Debian's packages: one for the whole test process, a fresh database for each
+//! test.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, Command, Stdio};
+use std::sync::OnceLock;
+
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use super::service::{Service, free_port, wait_for_port, wait_until};
+
+/// A server of its own, on a free port and a directory that goes with it.
+pub struct Postgres {
+    service: Option<Service>,
+    directory: PathBuf,
+    port: u16,
+    _cleaner: ChildStdin,
+}
+
+impl Postgres {
+    /// The server that all tests share.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Postgres> = OnceLock::new();
+        SHARED.get_or_init(Self::start)
+    }
+
+    /// A server for one test, which may kill it.
+    pub fn start() -> Self {
+        let directory = TempDir::with_prefix("headcount-postgres-")
+            .expect("a directory")
+            .keep();
+        let cleaner = clean_up_after(&directory);
+        if root() {
+            run(Command::new("chown").arg("postgres:").arg(&directory));
+        }
+        let (program, arguments) = as_postgres("initdb");
+        run(Command::new(program)
+            .args(arguments)
+            .args([
+                "--auth=trust",
+                "--username=postgres",
+                "--encoding=UTF8",
+                "--locale=C.UTF-8",
+            ])
+            .args(["--no-sync", "--pgdata=data"])
+            .current_dir(&directory)
+            .stdout(Stdio::null()));
+        let mut server = Self {
+            service: None,
+            directory,
+            port: free_port(),
+            _cleaner: cleaner,
+        };
+        server.start_again();
+        server
+    }
+
+    /// Starts the server on the data and the port that it had.
+    pub fn start_again(&mut self) {
+        let (program, mut arguments) = as_postgres("postgres");
+        let port = self.port.to_string();
+        let settings = [
+            "-D",
+            "data",
+            "-p",
+            &port,
+            "-c",
+            "listen_addresses=127.0.0.1",
+            "-c",
+            "unix_socket_directories=.",
+            "-c",
+            "fsync=off",
+            "-c",
+            "synchronous_commit=off",
+            "-c",
+            "full_page_writes=off",
+            "-c",
+            "shared_buffers=64MB",
+            "-c",
+            "max_connections=400",
+            "-c",
+            "autovacuum=off",
+            "-c",
+            "lc_messages=C",
+        ];
+        // `unix_socket_directories` is relative to the data directory, which is short enough for a socket.
+        arguments.extend(settings.map(Into::into));
+        let program = program.into_string().expect("a path in UTF-8");
+        self.service = Some(Service::start(&self.directory, &program, arguments, &[]));
+        wait_for_port("Postgres", self.port);
+        let ready = ["-q", "-h", "127.0.0.1", "-p", &port];
+        wait_until("Postgres to accept connections", || {
+            let status = Command::new(binary("pg_isready")).args(ready).status();
+            status.is_ok_and(|status| status.success())
+        });
+    }
+
+    /// Kills the server as a power failure would, and waits until nothing of it is left.
+    pub fn kill(&mut self) {
+        let service = self.service.take().expect("the server runs");
+        let children = Command::new("pgrep")
+            .args(["-P", &service.pid().to_string()])
+            .output()
+            .expect("pgrep runs");
+        service.signal("KILL");
+        drop(service);
+        let children = String::from_utf8(children.stdout).expect("process ids");
+        wait_until("Postgres' processes to end", || {
+            !children
+                .lines()
+                .any(|pid| Path::new("/proc").join(pid).join("cmdline").exists())
+        });
+    }
+
+    /// URL of a database of this server.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Makes a fresh, empty database and answers its name.
+    pub async fn database(&self) -> String {
+        let name = format!("test_{}", Uuid::new_v4().simple());
+        let mut admin = PgConnection::connect(&self.url("postgres"))
+            .await
+            .expect("the server answers");
+        sqlx::query(AssertSqlSafe(format!(
+            "CREATE DATABASE {name} TEMPLATE template0"
+        )))
+        .execute(&mut admin)
+        .await
+        .expect("a database is made");
+        admin.close().await.expect("the connection closes");
+        name
+    }
+
+    /// Connections for the test itself. Made when used, and given back to the server at once.
+    pub fn pool(&self, database: &str) -> PgPool {
+        let options: PgConnectOptions = self.url(database).parse().expect("a URL");
+        PgPoolOptions::new()
+            .max_connections(4)
+            .connect_lazy_with(options.options([("TimeZone", "UTC")]))
+    }
+}
+
+/// Program and first arguments to run one of Postgres' programs, which refuse to run as root.
+fn as_postgres(program: &str) -> (OsString, Vec<OsString>) {
+    let program = binary(program).into_os_string();
+    if !root() {
+        return (program, Vec::new());
+    }
+    // `setpriv` becomes the program, so that the process id is the server's.
+    let arguments = ["--reuid=postgres", "--regid=postgres", "--init-groups"];
+    let arguments = arguments.into_iter().map(OsString::from).chain([program]);
+    ("setpriv".into(), arguments.collect())
+}
+
+fn root() -> bool {
+    let id = Command::new("id").arg("-u").output().expect("id runs");
+    id.stdout == b"0\n"
+}
+
+/// A program of the newest Postgres that is installed.
+fn binary(name: &str) -> PathBuf {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").expect("Debian's postgresql is installed");
+    let newest = versions
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok()?.parse::<u32>().ok())
+        .max()
+        .expect("a version of Postgres");
+    format!("/usr/lib/postgresql/{newest}/bin/{name}").into()
+}
+
+/// Removes the directory when this process ends, however it ends: a shell waits for its standard input to
+/// close, and for the server to be gone.
+fn clean_up_after(directory: &Path) -> ChildStdin {
+    let script = r#"
+        cat >/dev/null
+        for attempt in {1..100}; do rm -rf "$1" 2>/dev/null && exit; sleep 0.1; done
+    "#;
+    let child = Command::new("bash")
+        .args(["-c", script, "cleaner"])
+        .arg(directory)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("bash starts");
+    child.stdin.expect("piped")
+}
+
+fn run(command: &mut Command) {
+    let status = command.status();
+    assert!(status.is_ok_and(|status| status.success()), "{command:?} failed");
+}
