@@ -54,6 +54,7 @@ impl Authenticator {
             cache,
             store,
             lookups: Semaphore::new(session.max_lookups),
+            failing: AtomicBool::new(false),
             metrics,
         }
     }

@@ -4,4 +4,6 @@
 mod journey;
 mod presence_contract;
 mod presence_redis;
+mod store_contract;
+mod store_site;
 mod support;

@@ -109,12 +109,14 @@ async fn columns(connection: &mut PgConnection, table: Oid) -> Result<Vec<LiveCo
          JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
          LEFT JOIN pg_catalog.pg_type base ON t.typtype = 'd' AND base.oid = t.typbasetype
          -- Django before 4.1 made serial columns: their sequence has privileges of its own
-         LEFT JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_class'::regclass
-              AND d.refobjid = a.attrelid AND d.refobjsubid = a.attnum AND d.deptype = 'a'
-              AND d.classid = 'pg_catalog.pg_class'::regclass
-         LEFT JOIN pg_catalog.pg_class s ON s.oid = d.objid AND s.relkind = 'S'
+         LEFT JOIN LATERAL (
+             SELECT s.oid FROM pg_catalog.pg_depend d
+             JOIN pg_catalog.pg_class s ON s.oid = d.objid AND s.relkind = 'S'
+             WHERE d.classid = 'pg_catalog.pg_class'::regclass
+               AND d.refclassid = 'pg_catalog.pg_class'::regclass
+               AND d.refobjid = a.attrelid AND d.refobjsubid = a.attnum AND d.deptype = 'a'
+         ) AS s ON true
          WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
-           AND (d.objid IS NULL OR s.oid IS NOT NULL)
          ORDER BY a.attnum",
     )
     .bind(table)

@@ -1,0 +1,548 @@
+//! A small community site's database, as Django makes it, in four variants: Postgres and SQLite, with
+//! default names and number keys, and with everything renamed and uuid keys. Tests of the store speak to
+//! the app's side of it in the app's words.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use headcount::auth::BrowserSession;
+use headcount::config::{Config, Secret};
+use headcount::ids::{BrowserSessionId, CommunityId, SessionToken, UserId};
+use headcount::page_view::PageView;
+use headcount::page_view::device::DeviceInfo;
+use headcount::store::{self, Store};
+use headcount::writer::batch::{Batch, RecordedView};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+use sqlx::{AssertSqlSafe, Executor as _, PgPool, Row as _, SqlitePool};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use crate::support::postgres::Postgres;
+
+/// Which database, which names and keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Variant {
+    PostgresDefault,
+    PostgresRenamed,
+    SqliteDefault,
+    SqliteRenamed,
+}
+
+impl Variant {
+    pub fn is_postgres(self) -> bool {
+        matches!(self, Self::PostgresDefault | Self::PostgresRenamed)
+    }
+
+    pub fn is_renamed(self) -> bool {
+        matches!(self, Self::PostgresRenamed | Self::SqliteRenamed)
+    }
+
+    fn ddl(self) -> &'static str {
+        match self {
+            Self::PostgresDefault => include_str!("support/ddl/postgres_default.sql"),
+            Self::PostgresRenamed => include_str!("support/ddl/postgres_renamed.sql"),
+            Self::SqliteDefault => include_str!("support/ddl/sqlite_default.sql"),
+            Self::SqliteRenamed => include_str!("support/ddl/sqlite_renamed.sql"),
+        }
+    }
+
+    fn config(self) -> Config {
+        let mut config = Config::default();
+        if !self.is_renamed() {
+            return config;
+        }
+        let schema = &mut config.schema;
+        // On Postgres the renamed tables also live in a schema of their own.
+        let table = |name: &str| {
+            if self.is_postgres() {
+                format!("forum.{name}")
+            } else {
+                name.into()
+            }
+        };
+        schema.profile.table = table("people_Person");
+        schema.session.table = table("people_session");
+        schema.event.table = table("audit_Event");
+        schema.community.table = table("groups_group");
+        let profile = &mut schema.profile.columns;
+        profile.id = "person_id".into();
+        profile.username = "displayName".into();
+        profile.avatar = "avatar".into();
+        profile.last_active = "lastSeen".into();
+        let session = &mut schema.session.columns;
+        session.user_id = "person_id".into();
+        session.session_id = "token".into();
+        session.pages_visited = "pages".into();
+        session.started_at = "opened".into();
+        session.ended_at = "closed".into();
+        session.expires_at = "expires".into();
+        session.is_active = "active".into();
+        session.is_ended = "ended".into();
+        let event = &mut schema.event.columns;
+        event.user_id = "person_id".into();
+        event.event_type = "type".into();
+        event.description = "text".into();
+        event.metadata = "meta".into();
+        event.ip_address = "ip".into();
+        event.user_agent = "agent".into();
+        event.device_info = "device".into();
+        event.location_data = "place".into();
+        event.timestamp = "at".into();
+        schema.event.constants.insert("tenant".into(), "7".into());
+        schema.community.columns.slug = "short".into();
+        config
+    }
+}
+
+/// The site's database and the store under test.
+pub struct Site {
+    pub variant: Variant,
+    pub config: Config,
+    pub store: Arc<dyn Store>,
+    app: App,
+    _directory: Option<TempDir>,
+}
+
+/// The app's own way to its database.
+enum App {
+    Postgres(PgPool),
+    Sqlite(SqlitePool),
+}
+
+/// A session as the app writes it.
+#[derive(Debug, Clone)]
+pub struct SessionRow {
+    pub started_at: DateTime<Utc>,
+    pub ended_at: Option<DateTime<Utc>>,
+    pub expires_at: DateTime<Utc>,
+    pub is_active: bool,
+    pub is_ended: bool,
+    pub pages_visited: i64,
+}
+
+impl Default for SessionRow {
+    fn default() -> Self {
+        Self {
+            started_at: at("2024-03-01T09:00:00Z"),
+            ended_at: None,
+            expires_at: at("2999-01-01T00:00:00Z"),
+            is_active: true,
+            is_ended: false,
+            pages_visited: 0,
+        }
+    }
+}
+
+/// An event as it stands in the database.
+#[derive(Debug, Clone)]
+pub struct EventRow {
+    pub id: String,
+    pub user_id: String,
+    pub event_type: String,
+    pub description: String,
+    pub metadata: serde_json::Value,
+    pub ip_address: Option<String>,
+    pub user_agent: String,
+    pub device_info: serde_json::Value,
+    pub location_data: serde_json::Value,
+    /// As SQLite holds it and Django compares it; Postgres' prints the same with `+00`.
+    pub timestamp: String,
+}
+
+/// A moment, as RFC 3339 has it.
+pub fn at(text: &str) -> DateTime<Utc> {
+    text.parse().expect("a moment")
+}
+
+impl Site {
+    pub async fn new(variant: Variant) -> Self {
+        Self::with(variant, |_| {}).await
+    }
+
+    /// A site whose sidecar is configured otherwise.
+    pub async fn with(variant: Variant, configure: impl FnOnce(&mut Config)) -> Self {
+        let mut config = variant.config();
+        // A busy machine is no reason for a test to fail; tests of limits set their own.
+        config.database.acquire_timeout = Duration::from_secs(60);
+        config.database.statement_timeout = Duration::from_secs(60);
+        config.database.lock_timeout = Duration::from_secs(60);
+        let (app, url, directory) = if variant.is_postgres() {
+            postgres(variant).await
+        } else {
+            sqlite(variant).await
+        };
+        config.database.url = Some(Secret::new(url));
+        configure(&mut config);
+        Self {
+            variant,
+            store: store::open(&config).expect("a store"),
+            config,
+            app,
+            _directory: directory,
+        }
+    }
+
+    /// The same site through another store, configured otherwise.
+    pub fn reconfigured(&self, configure: impl FnOnce(&mut Config)) -> Arc<dyn Store> {
+        let mut config = self.config.clone();
+        configure(&mut config);
+        store::open(&config).expect("a store")
+    }
+
+    /// Runs statements as the app.
+    pub async fn execute(&self, sql: &str) {
+        let sql = sqlx::raw_sql(AssertSqlSafe(sql));
+        match &self.app {
+            App::Postgres(pool) => pool.execute(sql).await.map(drop),
+            App::Sqlite(pool) => pool.execute(sql).await.map(drop),
+        }
+        .expect("the app's statement runs");
+    }
+
+    /// Rows of texts, read as the app.
+    pub async fn rows(&self, sql: &str) -> Vec<Vec<Option<String>>> {
+        let sql = AssertSqlSafe(sql);
+        match &self.app {
+            App::Postgres(pool) => {
+                let rows = sqlx::query(sql)
+                    .fetch_all(pool)
+                    .await
+                    .expect("the app's query runs");
+                rows.iter()
+                    .map(|row| (0..row.len()).map(|i| row.get(i)).collect())
+                    .collect()
+            }
+            App::Sqlite(pool) => {
+                let rows = sqlx::query(sql)
+                    .fetch_all(pool)
+                    .await
+                    .expect("the app's query runs");
+                rows.iter()
+                    .map(|row| (0..row.len()).map(|i| row.get(i)).collect())
+                    .collect()
+            }
+        }
+    }
+
+    /// One text, read as the app.
+    pub async fn text(&self, sql: &str) -> String {
+        let mut rows = self.rows(sql).await;
+        rows.remove(0).remove(0).expect("not null")
+    }
+
+    /// The app's connections to Postgres.
+    pub fn postgres(&self) -> &PgPool {
+        match &self.app {
+            App::Postgres(pool) => pool,
+            App::Sqlite(_) => panic!("this site is in SQLite"),
+        }
+    }
+
+    /// Somebody signs up.
+    pub async fn member(&self, name: &str) -> UserId {
+        self.member_with_avatar(name, "").await
+    }
+
+    pub async fn member_with_avatar(&self, name: &str, avatar: &str) -> UserId {
+        let columns = &self.config.schema.profile.columns;
+        let (id_column, id) = self.new_key(&columns.id);
+        let sql = format!(
+            r#"INSERT INTO {table} ({id_column} "{username}", "{avatar_column}", "{last_active}")
+               VALUES ({id} '{name}', '{avatar}', '2024-01-01 00:00:00') RETURNING CAST("{key}" AS TEXT)"#,
+            table = self.table(&self.config.schema.profile.table),
+            username = columns.username,
+            avatar_column = columns.avatar,
+            last_active = columns.last_active,
+            key = columns.id,
+        );
+        UserId::new(self.printed(self.text(&sql).await))
+    }
+
+    /// Somebody founds a community.
+    pub async fn community(&self, slug: &str) -> CommunityId {
+        let columns = &self.config.schema.community.columns;
+        let (id_column, id) = self.new_key(&columns.id);
+        let (name_column, name) = if self.variant.is_renamed() {
+            ("", "")
+        } else {
+            (r#", "name""#, ", 'A name'")
+        };
+        let sql = format!(
+            r#"INSERT INTO {table} ({id_column} "{slug_column}"{name_column}) VALUES ({id} '{slug}'{name})
+               RETURNING CAST("{key}" AS TEXT)"#,
+            table = self.table(&self.config.schema.community.table),
+            slug_column = columns.slug,
+            key = columns.id,
+        );
+        CommunityId::new(self.printed(self.text(&sql).await))
+    }
+
+    /// Somebody signs in.
+    pub async fn session(&self, user: &UserId, token: &str, row: SessionRow) -> Arc<BrowserSession> {
+        let columns = &self.config.schema.session.columns;
+        // Default names: the model of the analysis, whose key is a uuid; renamed: a bigint.
+        let (further, values) = if self.variant.is_renamed() {
+            ("", String::new())
+        } else {
+            (
+                r#", "id", "ip_address", "user_agent", "device_info", "location_data", "device_fingerprint",
+                   "fast_fingerprint", "persistent", "termination_reason""#,
+                format!(
+                    ", '{}', '203.0.113.9', '', '{{}}', '{{}}', '', '', false, ''",
+                    Uuid::new_v4().simple()
+                ),
+            )
+        };
+        let sql = format!(
+            r#"INSERT INTO {table} ("{user_id}", "{token_column}", "{pages}", "{started}", "{ended_at}",
+                                    "{expires}", "{active}", "{ended}" {further})
+               VALUES ('{user}', '{token}', {pages_visited}, {started_at}, {closed}, {expires_at},
+                       {is_active}, {is_ended} {values})
+               RETURNING CAST("{key}" AS TEXT)"#,
+            table = self.table(&self.config.schema.session.table),
+            user_id = columns.user_id,
+            token_column = columns.session_id,
+            pages = columns.pages_visited,
+            started = columns.started_at,
+            ended_at = columns.ended_at,
+            expires = columns.expires_at,
+            active = columns.is_active,
+            ended = columns.is_ended,
+            user = stored_key(user.as_str()),
+            pages_visited = row.pages_visited,
+            started_at = moment(row.started_at),
+            closed = row.ended_at.map_or("NULL".into(), moment),
+            expires_at = moment(row.expires_at),
+            is_active = row.is_active,
+            is_ended = row.is_ended,
+            key = columns.id,
+        );
+        Arc::new(BrowserSession {
+            id: BrowserSessionId::new(self.printed(self.text(&sql).await)),
+            user_id: user.clone(),
+            expires_at: row.expires_at,
+            is_active: row.is_active,
+            is_ended: row.is_ended,
+        })
+    }
+
+    /// The app writes an event of its own.
+    pub async fn app_event(&self, user: &UserId, event_type: &str, metadata: &str, when: &str) {
+        let columns = &self.config.schema.event.columns;
+        let (id_column, id) = self.new_key(&columns.id);
+        let (tenant_column, tenant) = if self.variant.is_renamed() {
+            (r#", "tenant""#, ", 7")
+        } else {
+            ("", "")
+        };
+        self.execute(&format!(
+            r#"INSERT INTO {table} ({id_column} "{user_id}", "{event_type_column}", "{description}",
+                   "{metadata_column}", "{ip_address}", "{user_agent}", "{device_info}", "{location_data}",
+                   "{timestamp}"{tenant_column})
+               VALUES ({id} '{user}', '{event_type}', 'x', '{metadata}', '203.0.113.9', '', '{{}}', '{{}}',
+                       {when}{tenant})"#,
+            table = self.table(&self.config.schema.event.table),
+            user_id = columns.user_id,
+            event_type_column = columns.event_type,
+            description = columns.description,
+            metadata_column = columns.metadata,
+            ip_address = columns.ip_address,
+            user_agent = columns.user_agent,
+            device_info = columns.device_info,
+            location_data = columns.location_data,
+            timestamp = columns.timestamp,
+            user = stored_key(user.as_str()),
+            when = moment(at(when)),
+        ))
+        .await;
+    }
+
+    /// All events, oldest first.
+    pub async fn events(&self) -> Vec<EventRow> {
+        let columns = &self.config.schema.event.columns;
+        let names = [
+            &columns.id,
+            &columns.user_id,
+            &columns.event_type,
+            &columns.description,
+            &columns.metadata,
+            &columns.ip_address,
+            &columns.user_agent,
+            &columns.device_info,
+            &columns.location_data,
+            &columns.timestamp,
+        ];
+        let list = names.map(
+            |name| match name == &columns.ip_address && self.variant.is_postgres() {
+                true => format!("host(\"{name}\")"),
+                false => format!("CAST(\"{name}\" AS TEXT)"),
+            },
+        );
+        let sql = format!(
+            "SELECT {} FROM {} ORDER BY \"{}\"",
+            list.join(", "),
+            self.table(&self.config.schema.event.table),
+            columns.timestamp
+        );
+        let text = |cell: &Option<String>| cell.clone().expect("not null");
+        let json = |cell: &Option<String>| serde_json::from_str(cell.as_ref().unwrap()).expect("JSON");
+        self.rows(&sql)
+            .await
+            .iter()
+            .map(|row| EventRow {
+                id: self.printed(text(&row[0])),
+                user_id: self.printed(text(&row[1])),
+                event_type: text(&row[2]),
+                description: text(&row[3]),
+                metadata: json(&row[4]),
+                ip_address: row[5].clone(),
+                user_agent: text(&row[6]),
+                device_info: json(&row[7]),
+                location_data: json(&row[8]),
+                timestamp: text(&row[9]),
+            })
+            .collect()
+    }
+
+    /// A session's page counter.
+    pub async fn pages_visited(&self, session: &BrowserSession) -> i64 {
+        let names = &self.config.schema.session;
+        let sql = format!(
+            r#"SELECT CAST("{}" AS TEXT) FROM {} WHERE "{}" = '{}'"#,
+            names.columns.pages_visited,
+            self.table(&names.table),
+            names.columns.id,
+            stored_key(session.id.as_str())
+        );
+        self.text(&sql).await.parse().expect("a number")
+    }
+
+    /// A profile's `last_active`, as SQLite holds it (on Postgres without the `+00`).
+    pub async fn last_active(&self, user: &UserId) -> String {
+        let names = &self.config.schema.profile;
+        let sql = format!(
+            r#"SELECT CAST("{}" AS TEXT) FROM {} WHERE "{}" = '{}'"#,
+            names.columns.last_active,
+            self.table(&names.table),
+            names.columns.id,
+            stored_key(user.as_str())
+        );
+        self.text(&sql).await.trim_end_matches("+00").to_owned()
+    }
+
+    /// A configured table name, quoted.
+    pub fn table(&self, name: &str) -> String {
+        match name.split_once('.') {
+            Some((schema, name)) if self.variant.is_postgres() => format!("\"{schema}\".\"{name}\""),
+            _ => format!("\"{name}\""),
+        }
+    }
+
+    fn new_key(&self, column: &str) -> (String, String) {
+        if self.variant.is_renamed() {
+            (
+                format!("\"{column}\","),
+                format!("'{}',", Uuid::new_v4().simple()),
+            )
+        } else {
+            (String::new(), String::new())
+        }
+    }
+
+    /// A key as Django prints it.
+    fn printed(&self, key: String) -> String {
+        match Uuid::try_parse(&key) {
+            Ok(id) => id.hyphenated().to_string(),
+            Err(_) => key,
+        }
+    }
+}
+
+/// A key as either database takes it in a literal.
+fn stored_key(key: &str) -> String {
+    match Uuid::try_parse(key) {
+        Ok(id) => id.simple().to_string(),
+        Err(_) => key.to_owned(),
+    }
+}
+
+/// A literal as Django writes it; Postgres' session is in UTC.
+fn moment(at: DateTime<Utc>) -> String {
+    let text = at.format("%Y-%m-%d %H:%M:%S%.6f").to_string();
+    format!("'{}'", text.trim_end_matches(".000000"))
+}
+
+async fn postgres(variant: Variant) -> (App, String, Option<TempDir>) {
+    let server = Postgres::shared();
+    let name = server.database().await;
+    let pool = server.pool(&name);
+    let ddl = match variant {
+        Variant::PostgresRenamed => format!(
+            "CREATE SCHEMA forum; SET search_path = forum; {}; RESET search_path",
+            variant.ddl().trim_end().trim_end_matches(';')
+        ),
+        _ => variant.ddl().to_owned(),
+    };
+    pool.execute(sqlx::raw_sql(AssertSqlSafe(ddl)))
+        .await
+        .expect("the app's tables are made");
+    (App::Postgres(pool), server.url(&name), None)
+}
+
+async fn sqlite(variant: Variant) -> (App, String, Option<TempDir>) {
+    let directory = TempDir::with_prefix("headcount-sqlite-").expect("a directory");
+    let file = directory.path().join("db.sqlite3");
+    let options = SqliteConnectOptions::new()
+        .filename(&file)
+        .create_if_missing(true)
+        .busy_timeout(Duration::from_secs(60));
+    let pool = SqlitePoolOptions::new()
+        .max_connections(2)
+        .connect_lazy_with(options);
+    pool.execute(sqlx::raw_sql(variant.ddl()))
+        .await
+        .expect("the app's tables are made");
+    let url = format!("sqlite://{}", file.display());
+    (App::Sqlite(pool), url, Some(directory))
+}
+
+/// A page view at a moment; tests change what they are about.
+pub fn page_view(when: &str) -> PageView {
+    PageView {
+        at: at(when),
+        url: "/communities/42/?page=2".into(),
+        route: Some("community".into()),
+        page_type: Some("community".into()),
+        community: None,
+        referrer: Some("https://example.org/".into()),
+        search_query: None,
+        status: 200,
+        duration_ms: 12,
+        client_ip: Some("198.51.100.7".parse().expect("an address")),
+        user_agent: "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0".into(),
+        device: DeviceInfo {
+            browser: "Firefox 128.0".into(),
+            os: "Linux".into(),
+            device: "desktop".into(),
+        },
+    }
+}
+
+/// A batch of views of one session in one community.
+pub fn batch(session: &Arc<BrowserSession>, community: &CommunityId, views: Vec<PageView>) -> Batch {
+    Batch {
+        views: views
+            .into_iter()
+            .map(|view| RecordedView {
+                view,
+                session: Arc::clone(session),
+                community: Some(community.clone()),
+            })
+            .collect(),
+    }
+}
+
+pub fn token(text: &str) -> SessionToken {
+    SessionToken::new(text)
+}

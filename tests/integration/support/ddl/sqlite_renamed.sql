@@ -1,0 +1,7 @@
+-- What Django 5.2 creates on SQLite: uuid keys, other names, a NOT NULL column of the app's own, short texts, as its schema editor prints it.
+CREATE TABLE "people_Person" ("person_id" char(32) NOT NULL PRIMARY KEY, "displayName" varchar(150) NOT NULL UNIQUE, "avatar" varchar(100) NOT NULL, "lastSeen" datetime NOT NULL);
+CREATE TABLE "groups_group" ("id" char(32) NOT NULL PRIMARY KEY, "short" varchar(80) NOT NULL UNIQUE);
+CREATE TABLE "people_session" ("id" integer NOT NULL PRIMARY KEY AUTOINCREMENT, "person_id" char(32) NOT NULL REFERENCES "people_Person" ("person_id") DEFERRABLE INITIALLY DEFERRED, "token" varchar(64) NOT NULL UNIQUE, "pages" integer unsigned NOT NULL CHECK ("pages" >= 0), "opened" datetime NOT NULL, "closed" datetime NULL, "expires" datetime NOT NULL, "active" bool NOT NULL, "ended" bool NOT NULL);
+CREATE TABLE "audit_Event" ("id" char(32) NOT NULL PRIMARY KEY, "tenant" integer NOT NULL, "person_id" char(32) NOT NULL REFERENCES "people_Person" ("person_id") DEFERRABLE INITIALLY DEFERRED, "type" varchar(50) NOT NULL, "text" varchar(60) NOT NULL, "meta" text NOT NULL CHECK ((JSON_VALID("meta") OR "meta" IS NULL)), "ip" char(39) NOT NULL, "agent" varchar(20) NOT NULL, "device" text NOT NULL CHECK ((JSON_VALID("device") OR "device" IS NULL)), "place" text NOT NULL CHECK ((JSON_VALID("place") OR "place" IS NULL)), "at" datetime NOT NULL);
+CREATE INDEX "people_session_person_id_d061a933" ON "people_session" ("person_id");
+CREATE INDEX "audit_Event_person_id_cf1ffddc" ON "audit_Event" ("person_id");
