@@ -11,6 +11,7 @@ use headcount::presence::keys::{Keys, parse_change};
 use headcount::presence::{self, CountChange, OpenError, Presence, PresenceError};
 use redis::AsyncCommands as _;
 use redis::aio::MultiplexedConnection;
+use tokio::net::TcpListener;
 
 use crate::support::redis::{self as servers, FakeRedis, RedisServer};
 
@@ -27,15 +28,20 @@ fn impatient(url: &str) -> config::Redis {
     }
 }
 
-/// Tries until Redis takes a touch; fails the test after a minute.
-async fn until_it_answers(presence: &dyn Presence) {
-    let answers = async {
-        while presence.touch(&"probe".into(), &["probe".into()]).await.is_err() {
+/// Tries until it is so; fails the test after a minute.
+async fn eventually(is_so: impl AsyncFn() -> bool) {
+    let tries = async {
+        while !is_so().await {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    let waited = tokio::time::timeout(Duration::from_secs(60), answers).await;
-    waited.expect("Redis answers again");
+    let waited = tokio::time::timeout(Duration::from_secs(60), tries).await;
+    waited.expect("in time");
+}
+
+/// Waits until Redis takes a touch.
+async fn until_it_answers(presence: &dyn Presence) {
+    eventually(async || presence.touch(&"probe".into(), &["probe".into()]).await.is_ok()).await;
 }
 
 async fn every_call_is_unavailable(presence: &dyn Presence) {
@@ -272,19 +278,48 @@ async fn p9_a_server_that_hangs_is_left_and_found_again() {
 
 #[tokio::test]
 async fn p9_while_redis_is_known_to_be_down_calls_fail_at_once() {
-    let silent = FakeRedis::silent().await;
-    let presence = servers::presence(&impatient(&silent.url()), WINDOW);
-    assert!(presence.ping().await.is_err());
-    // Waiting each time would take minutes.
-    let calls = async {
-        for _ in 0..1_000 {
-            assert!(presence.ping().await.is_err());
-        }
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    let very_patient = config::Redis {
+        connect_timeout: Duration::from_secs(3_600),
+        response_timeout: Duration::from_secs(3_600),
+        ..servers::config(&url)
     };
-    let done = tokio::time::timeout(Duration::from_secs(60), calls).await;
+    let presence = servers::presence(&very_patient, WINDOW);
+    drop(listener.accept().await.unwrap());
+    assert!(presence.ping().await.is_err(), "the first attempt failed");
+    let second_attempt = listener.accept().await.unwrap();
+    let while_it_lasts = tokio::time::timeout(Duration::from_secs(60), presence.ping());
+    let outcome = while_it_lasts
+        .await
+        .expect("does not wait for the second attempt");
     assert!(
-        done.is_ok(),
-        "calls wait for a server that is known not to answer"
+        matches!(outcome, Err(PresenceError::Unavailable(_))),
+        "{outcome:?}"
+    );
+    drop(second_attempt);
+}
+
+/// Greets, and is then silent.
+fn only_pongs(command: &[String]) -> Option<String> {
+    match command[0].as_str() {
+        "EVALSHA" => None,
+        "PING" => Some("+PONG\r\n".into()),
+        _ => Some("+OK\r\n".into()),
+    }
+}
+
+#[tokio::test]
+async fn p9_a_connection_that_fell_silent_is_replaced() {
+    let redis = FakeRedis::answering(only_pongs).await;
+    let presence = servers::presence(&impatient(&redis.url()), WINDOW);
+    presence.ping().await.unwrap();
+    let silent = presence.touch(&"42".into(), &["a".into()]).await;
+    assert!(matches!(silent, Err(PresenceError::Unavailable(_))), "{silent:?}");
+    eventually(async || presence.ping().await.is_ok()).await;
+    assert!(
+        redis.connections() > 1,
+        "the silent one would be kept until TCP gives it up"
     );
 }
 

@@ -1,6 +1,7 @@
 //! Redis for tests: one server for all of them, or one of a test's own to stop and start.
 
 use std::num::NonZeroU16;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -137,6 +138,7 @@ pub(crate) fn presence_with(
 pub(crate) struct FakeRedis {
     port: u16,
     heard: Arc<Mutex<Vec<Vec<String>>>>,
+    connections: Arc<AtomicUsize>,
     _task: AbortOnDrop,
 }
 
@@ -152,21 +154,30 @@ impl FakeRedis {
         let port = listener.local_addr().expect("an address").port();
         let heard = Arc::new(Mutex::new(Vec::new()));
         let commands = Arc::clone(&heard);
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&connections);
         let task = tokio::spawn(async move {
             let mut conversations = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
+                counter.fetch_add(1, Ordering::Relaxed);
                 conversations.spawn(converse(stream, answer, Arc::clone(&commands)));
             }
         });
         Self {
             port,
             heard,
+            connections,
             _task: AbortOnDrop(task),
         }
     }
 
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// How many connections it took so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// Every command so far.
