@@ -2,5 +2,7 @@
 //! one Postgres and one Redis server; each test has a database and a key prefix of its own.
 
 mod presence_contract;
+mod presence_open;
+mod presence_outages;
 mod presence_redis;
 mod support;

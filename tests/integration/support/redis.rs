@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use headcount::config;
 use headcount::metrics::Metrics;
+use headcount::presence::Presence;
 use headcount::presence::redis::Redis as RedisPresence;
 use redis::aio::MultiplexedConnection;
 use tempfile::TempDir;
@@ -132,6 +133,22 @@ pub(crate) fn presence_with(
 ) -> RedisPresence {
     let runtime = tokio::runtime::Handle::current();
     RedisPresence::open(config, window, metrics, &runtime).expect("a valid configuration")
+}
+
+/// Tries until it is so; fails the test after a minute.
+pub(crate) async fn eventually(is_so: impl AsyncFn() -> bool) {
+    let tries = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(60), tries).await;
+    waited.expect("in time");
+}
+
+/// Waits until Redis takes a touch.
+pub(crate) async fn until_it_answers(presence: &dyn Presence) {
+    eventually(async || presence.touch(&"probe".into(), &["probe".into()]).await.is_ok()).await;
 }
 
 /// Something that takes connections like Redis and answers as the test says: `None` is silence.
