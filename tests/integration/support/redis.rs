@@ -1,5 +1,6 @@
 //! Redis for tests: one server for all of them, or one of a test's own to stop and start.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU16;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -52,9 +53,15 @@ impl RedisServer {
         server
     }
 
-    /// Kills the server; what it knew is lost.
+    /// Kills the server; what it knew is lost. Returns when its port is free: the kernel closes it some
+    /// time after the kill.
     pub(crate) fn kill(&mut self) {
-        self.service = None;
+        if self.service.take().is_some() {
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
+            wait_until("the end of redis-server", || {
+                std::net::TcpStream::connect(address).is_err()
+            });
+        }
     }
 
     /// Starts it again, empty, on the same port.
