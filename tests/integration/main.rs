@@ -3,6 +3,8 @@
 
 mod journey;
 mod presence_contract;
+mod presence_open;
+mod presence_outages;
 mod presence_redis;
 mod store_contract;
 mod store_site;

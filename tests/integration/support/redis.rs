@@ -1,11 +1,14 @@
 //! Redis for tests: one server for all of them, or one of a test's own to stop and start.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU16;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use headcount::config;
 use headcount::metrics::Metrics;
+use headcount::presence::Presence;
 use headcount::presence::redis::Redis as RedisPresence;
 use redis::aio::MultiplexedConnection;
 use tempfile::TempDir;
@@ -50,9 +53,15 @@ impl RedisServer {
         server
     }
 
-    /// Kills the server; what it knew is lost.
+    /// Kills the server; what it knew is lost. Returns when its port is free: the kernel closes it some
+    /// time after the kill.
     pub(crate) fn kill(&mut self) {
-        self.service = None;
+        if self.service.take().is_some() {
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
+            wait_until("the end of redis-server", || {
+                std::net::TcpStream::connect(address).is_err()
+            });
+        }
     }
 
     /// Starts it again, empty, on the same port.
@@ -133,10 +142,27 @@ pub(crate) fn presence_with(
     RedisPresence::open(config, window, metrics, &runtime).expect("a valid configuration")
 }
 
+/// Tries until it is so; fails the test after a minute.
+pub(crate) async fn eventually(is_so: impl AsyncFn() -> bool) {
+    let tries = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(60), tries).await;
+    waited.expect("in time");
+}
+
+/// Waits until Redis takes a touch.
+pub(crate) async fn until_it_answers(presence: &dyn Presence) {
+    eventually(async || presence.touch(&"probe".into(), &["probe".into()]).await.is_ok()).await;
+}
+
 /// Something that takes connections like Redis and answers as the test says: `None` is silence.
 pub(crate) struct FakeRedis {
     port: u16,
     heard: Arc<Mutex<Vec<Vec<String>>>>,
+    connections: Arc<AtomicUsize>,
     _task: AbortOnDrop,
 }
 
@@ -152,21 +178,30 @@ impl FakeRedis {
         let port = listener.local_addr().expect("an address").port();
         let heard = Arc::new(Mutex::new(Vec::new()));
         let commands = Arc::clone(&heard);
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&connections);
         let task = tokio::spawn(async move {
             let mut conversations = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
+                counter.fetch_add(1, Ordering::Relaxed);
                 conversations.spawn(converse(stream, answer, Arc::clone(&commands)));
             }
         });
         Self {
             port,
             heard,
+            connections,
             _task: AbortOnDrop(task),
         }
     }
 
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// How many connections it took so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// Every command so far.

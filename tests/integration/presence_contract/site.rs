@@ -1,0 +1,128 @@
+//! A store under test that can be told to be older, whichever it is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use chrono::DateTime;
+use headcount::ids::UserId;
+use headcount::presence::memory::Memory;
+use headcount::presence::{Count, Presence, Seen};
+use redis::aio::MultiplexedConnection;
+
+use super::{WINDOW, names};
+use crate::support::redis as servers;
+
+/// A store, and the power to let time pass for it.
+pub(super) struct Site {
+    pub(super) presence: Arc<dyn Presence>,
+    time: Time,
+}
+
+enum Time {
+    /// Memory is told the time.
+    Told(Arc<AtomicI64>),
+    /// Redis has its own: what it knows is made older instead.
+    OfRedis {
+        redis: MultiplexedConnection,
+        prefix: String,
+    },
+}
+
+impl Site {
+    pub(super) fn in_memory() -> Self {
+        let time = Arc::new(AtomicI64::new(1_763_884_800_000));
+        let clock = Arc::clone(&time);
+        let now = move || DateTime::from_timestamp_millis(clock.load(Ordering::Relaxed)).unwrap();
+        Self {
+            presence: Arc::new(Memory::new(WINDOW, Arc::new(now))),
+            time: Time::Told(time),
+        }
+    }
+
+    pub(super) async fn in_redis() -> Self {
+        let server = servers::shared();
+        let config = server.config();
+        Self {
+            presence: Arc::new(servers::presence(&config, WINDOW)),
+            time: Time::OfRedis {
+                redis: server.raw().await,
+                prefix: config.key_prefix,
+            },
+        }
+    }
+
+    pub(super) async fn pass(&self, time: Duration) {
+        let millis = i64::try_from(time.as_millis()).unwrap();
+        match &self.time {
+            Time::Told(now) => {
+                now.fetch_add(millis, Ordering::Relaxed);
+            }
+            Time::OfRedis { redis, prefix } => {
+                let script = redis::Script::new(
+                    "for _, key in ipairs(redis.call('KEYS', ARGV[1] .. ':*')) do
+                       if redis.call('TYPE', key).ok == 'zset' then
+                         for _, member in ipairs(redis.call('ZRANGE', key, 0, -1)) do
+                           redis.call('ZINCRBY', key, -ARGV[2], member)
+                         end
+                       end
+                     end",
+                );
+                let mut call = script.prepare_invoke();
+                call.arg(prefix).arg(millis);
+                let () = call.invoke_async(&mut redis.clone()).await.unwrap();
+            }
+        }
+    }
+
+    /// Gives all members of a community the same last seen. In memory they have it: its clock stands.
+    pub(super) async fn tie(&self, community: &str) {
+        if let Time::OfRedis { redis, prefix } = &self.time {
+            let script = redis::Script::new(
+                "local key = redis.call('KEYS', ARGV[1])[1]
+                 local score = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]
+                 for _, member in ipairs(redis.call('ZRANGE', key, 0, -1)) do
+                   redis.call('ZADD', key, score, member)
+                 end",
+            );
+            let mut call = script.prepare_invoke();
+            call.arg(format!("{prefix}:*:seen:{community}"));
+            let () = call.invoke_async(&mut redis.clone()).await.unwrap();
+        }
+    }
+
+    pub(super) async fn touch(&self, community: &str, users: &[&str]) -> Count {
+        let users: Vec<UserId> = users.iter().map(|user| UserId::from(*user)).collect();
+        self.presence.touch(&community.into(), &users).await.unwrap()
+    }
+
+    pub(super) async fn touch_many(&self, community: &str, users: impl Iterator<Item = usize>) {
+        let users: Vec<UserId> = users.map(|user| UserId::new(format!("u{user:05}"))).collect();
+        self.presence.touch(&community.into(), &users).await.unwrap();
+    }
+
+    pub(super) async fn count(&self, community: &str) -> Count {
+        self.presence.counts(&[community.into()]).await.unwrap()[0]
+    }
+
+    pub(super) async fn page(&self, community: &str, after: Option<&Seen>, limit: usize) -> Vec<Seen> {
+        self.presence.list(&community.into(), after, limit).await.unwrap()
+    }
+
+    /// Every page, as a client reads them.
+    pub(super) async fn pages(&self, community: &str, limit: usize) -> Vec<Seen> {
+        let mut all: Vec<Seen> = Vec::new();
+        loop {
+            let page = self.page(community, all.last(), limit).await;
+            assert!(page.len() <= limit);
+            if page.is_empty() {
+                return all;
+            }
+            all.extend(page);
+        }
+    }
+
+    pub(super) async fn users(&self, community: &str) -> Vec<String> {
+        names(&self.page(community, None, usize::from(u16::MAX)).await)
+    }
+}

@@ -1,0 +1,189 @@
+//! Opening presence: memory or Redis, what is refused, what is warned of, what the Redis user must be allowed.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use headcount::config;
+use headcount::ids::CommunityId;
+use headcount::metrics::Metrics;
+use headcount::presence::keys::Keys;
+use headcount::presence::{self, OpenError, Presence, PresenceError};
+use redis::AsyncCommands as _;
+
+use crate::support::redis::{self as servers, RedisServer, until_it_answers};
+
+const WINDOW: Duration = Duration::from_secs(300);
+
+/// Collects what is logged on this thread.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+
+    /// Listens until the guard is dropped. Tests run on one thread each, their connection's task too.
+    fn listen(&self) -> tracing::subscriber::DefaultGuard {
+        let log = self.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || log.clone());
+        tracing::subscriber::set_default(subscriber.finish())
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(text)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn p10_a_redis_that_may_evict_is_warned_of_once() {
+    let mut server = RedisServer::start(&["--maxmemory-policy", "allkeys-lru"]);
+    let log = Log::default();
+    let _listening = log.listen();
+    let presence = servers::presence(&server.config(), WINDOW);
+    until_it_answers(&presence).await;
+    server.restart();
+    until_it_answers(&presence).await;
+    let text = log.text();
+    assert_eq!(text.matches("allkeys-lru").count(), 1, "{text}");
+    assert_eq!(text.matches("connected to Redis").count(), 2, "{text}");
+}
+
+/// What the module's documentation says that it needs; `info` is left out.
+const PERMISSIONS: &[&str] = &[
+    "on",
+    ">s3cret",
+    "~headcount:*",
+    "&headcount:*",
+    "+evalsha",
+    "+script|load",
+    "+time",
+    "+ping",
+    "+zadd",
+    "+zcard",
+    "+zcount",
+    "+zrange",
+    "+zrangebyscore",
+    "+zrevrange",
+    "+zrem",
+    "+zremrangebyscore",
+    "+hset",
+    "+hget",
+    "+hmget",
+    "+pexpire",
+    "+publish",
+];
+
+#[tokio::test]
+async fn p10_a_narrow_acl_suffices_and_is_not_complained_of() {
+    let server = RedisServer::start(&[]);
+    let mut raw = server.raw().await;
+    let mut acl = redis::cmd("ACL");
+    acl.arg("SETUSER").arg("sidecar").arg(PERMISSIONS);
+    acl.exec_async(&mut raw).await.unwrap();
+    let config = config::Redis {
+        url: Some(config::Secret::new(
+            server.url().replace("//", "//sidecar:s3cret@"),
+        )),
+        key_prefix: "headcount".into(),
+        ..server.config()
+    };
+    let log = Log::default();
+    let _listening = log.listen();
+    let presence = servers::presence(&config, WINDOW);
+    let community = CommunityId::from("42");
+    assert_eq!(
+        presence.touch(&community, &["a".into()]).await.unwrap().current,
+        1
+    );
+    assert_eq!(
+        presence.counts(std::slice::from_ref(&community)).await.unwrap()[0].current,
+        1
+    );
+    let page = presence.list(&community, None, 1).await.unwrap();
+    assert!(
+        presence
+            .list(&community, page.last(), 1)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    let names = Keys::new("headcount", config.partitions)
+        .unwrap()
+        .community(&community);
+    let _: () = raw.zadd(&names.seen, "a", 1).await.unwrap();
+    let _: () = raw.zadd(&names.due, "42", 1).await.unwrap();
+    assert_eq!(presence.sweep().await.unwrap().changes.len(), 1);
+    let text = log.text();
+    assert!(!text.contains("WARN") && !text.contains("s3cret"), "{text}");
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_unavailable_and_not_told() {
+    let server = RedisServer::start(&["--requirepass", "right"]);
+    let log = Log::default();
+    let _listening = log.listen();
+    let url = server.url().replace("//", "//:wr0ng-s3cret@");
+    let presence = servers::presence(&servers::config(&url), WINDOW);
+    let refused = presence.ping().await;
+    assert!(
+        matches!(refused, Err(PresenceError::Unavailable(_))),
+        "{refused:?}"
+    );
+    assert!(!format!("{refused:?}").contains("wr0ng-s3cret"), "{refused:?}");
+    let text = log.text();
+    assert!(
+        text.contains("cannot connect to Redis") && !text.contains("wr0ng-s3cret"),
+        "{text}"
+    );
+}
+
+fn open(redis: &config::Redis, metrics: &Arc<Metrics>) -> Result<Arc<dyn Presence>, OpenError> {
+    let runtime = tokio::runtime::Handle::current();
+    presence::open(redis, &config::Record::default(), Arc::clone(metrics), &runtime)
+}
+
+#[tokio::test]
+async fn without_a_url_presence_is_in_memory() {
+    let metrics = Arc::new(Metrics::new());
+    let presence = open(&config::Redis::default(), &metrics).unwrap();
+    assert_eq!(metrics.redis_up.get(), -1);
+    assert_eq!(
+        presence.touch(&"42".into(), &["a".into()]).await.unwrap().current,
+        1
+    );
+}
+
+#[tokio::test]
+async fn a_bad_url_is_refused_without_telling_its_password() {
+    let metrics = Arc::new(Metrics::new());
+    for url in [
+        "",
+        "s3cret",
+        "http://user:s3cret@localhost/",
+        "redis://user:s3cret@/",
+        "redis://user:s3cret@localhost:99999/",
+        "redis://user:s3cret@localhost/s3cret",
+        "redis://user:s3cret@localhost/?protocol=s3cret",
+        "rediss://user:s3cret@localhost/",
+    ] {
+        let error = open(&servers::config(url), &metrics).err();
+        let error = error.unwrap_or_else(|| panic!("{url} is taken"));
+        assert!(matches!(error, OpenError::Url(_)), "{error:?}");
+        let text = format!("{error} {error:?}");
+        assert!(!text.contains("s3cret"), "{text}");
+    }
+    let braces = config::Redis {
+        key_prefix: "site{1}".into(),
+        ..servers::config("redis://localhost")
+    };
+    assert_eq!(open(&braces, &metrics).err(), Some(OpenError::KeyPrefix));
+}
