@@ -169,7 +169,7 @@ impl App {
             .spawn(move || {
                 server.run(RunArgs {
                     shutdown_signal: Box::new(signal),
-                })
+                });
             })?;
         drop(entered);
 

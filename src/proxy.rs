@@ -12,6 +12,7 @@ mod limits;
 mod local;
 mod upstream;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -115,7 +116,7 @@ impl ProxyHttp for Sidecar {
         let peer = session
             .client_addr()
             .and_then(|address| address.as_inet())
-            .map(|address| address.ip());
+            .map(SocketAddr::ip);
         ctx.client = client_ip(peer, &request.headers, &self.limits.trusted_proxies);
         ctx.tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
         ctx.token = session_token(

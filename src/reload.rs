@@ -106,9 +106,9 @@ impl Reloader {
     /// Reloads whenever something comes through `requests` (SIGHUP) or, if `watch`, a file changes. Ends
     /// with the last sender of `requests`.
     pub async fn run(self, watch: bool, mut requests: mpsc::Receiver<()>) {
-        let (changed, mut changes) = mpsc::channel(1);
+        let (notice, mut notices) = mpsc::channel(1);
         // Dropping the watcher ends it.
-        let _watcher = if watch { self.watch(changed) } else { None };
+        let _watcher = if watch { self.watch(notice) } else { None };
         let mut due: Option<Instant> = None;
         loop {
             tokio::select! {
@@ -116,7 +116,7 @@ impl Reloader {
                     Some(()) => self.reload(),
                     None => return,
                 },
-                Some(()) = changes.recv() => due = Some(Instant::now() + QUIET),
+                Some(()) = notices.recv() => due = Some(Instant::now() + QUIET),
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     due = None;
                     self.reload();

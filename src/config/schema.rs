@@ -96,7 +96,7 @@ table! {
         event_type = "event_type",
         /// Text for people.
         description = "description",
-        /// JSON: url, community_id, page_type, …
+        /// JSON: `url`, `community_id`, `page_type`, …
         metadata = "metadata",
         /// The client's address.
         ip_address = "ip_address",

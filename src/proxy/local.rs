@@ -16,7 +16,7 @@ const MAX_ANSWER: usize = 4 * 1024 * 1024;
 impl Sidecar {
     /// Lets the visitors API answer. Its work runs on the background runtime, where its connections live.
     pub(super) async fn answer_locally(&self, session: &mut Session, ctx: &Ctx) -> Result<()> {
-        let response = match self.api_request(session) {
+        let response = match Self::api_request(session) {
             Some(request) => {
                 let head = session.req_header();
                 let mut forwarded = head.headers.clone();
@@ -63,7 +63,7 @@ impl Sidecar {
     }
 
     /// The request as the API takes it; `None` when its target is no URI.
-    fn api_request(&self, session: &Session) -> Option<Request<Body>> {
+    fn api_request(session: &Session) -> Option<Request<Body>> {
         let head = session.req_header();
         let mut request = Request::builder()
             .method(head.method.clone())

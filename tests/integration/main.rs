@@ -1,6 +1,8 @@
 //! Tests against the real things: Postgres, Redis, the Django backend. One binary, so that all tests share
 //! one Postgres and one Redis server; each test has a database and a key prefix of its own.
 
+#![expect(unreachable_pub, reason = "one binary: nothing in it is an interface")]
+
 mod journey;
 mod presence_contract;
 mod presence_open;

@@ -13,7 +13,7 @@ use super::support::now;
 use crate::api::{BackendCheck, CheckError};
 use crate::auth::BrowserSession;
 use crate::ids::{CommunityId, SessionToken, UserId};
-use crate::presence::{Count, CountChange, Presence, PresenceError, Seen};
+use crate::presence::{Count, Presence, PresenceError, Seen, Sweep};
 use crate::store::{Stats, Store, StoreError, VisitorRow};
 use crate::writer::batch::Batch;
 
@@ -200,7 +200,7 @@ impl Presence for FakePresence {
         Ok(seen[start..].iter().take(limit).cloned().collect())
     }
 
-    async fn sweep(&self) -> Result<Vec<CountChange>, PresenceError> {
+    async fn sweep(&self) -> Result<Sweep, PresenceError> {
         unimplemented!("the API does not sweep")
     }
 

@@ -408,12 +408,12 @@ impl Check<'_> {
             Privilege::Update => !live.may_update,
         };
         let used = |live: &&LiveColumn| columns.iter().any(|column| column.name == live.column.name);
-        let user = super::quoted(&self.live.user);
+        let role = super::quoted(&self.live.user);
         if table.columns.iter().filter(used).any(lacking) {
             self.problems.push(SchemaProblem::Forbidden {
                 object: table.name.to_string(),
                 privilege: privilege.sql(),
-                user: user.clone(),
+                user: role.clone(),
                 writes: privilege != Privilege::Select,
             });
         }
@@ -426,7 +426,7 @@ impl Check<'_> {
                 self.problems.push(SchemaProblem::Forbidden {
                     object: format!("SEQUENCE {sequence}"),
                     privilege: "USAGE",
-                    user: user.clone(),
+                    user: role.clone(),
                     writes: true,
                 });
             }

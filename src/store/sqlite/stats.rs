@@ -10,7 +10,7 @@ use crate::ids::CommunityId;
 use crate::store::Stats;
 use crate::store::connections::Operation;
 use crate::store::rows::{PAGE_VIEW, SOURCE};
-use crate::store::schema::AppSchema;
+use crate::store::schema::{AppSchema, Column};
 
 /// Statistics of one community over `[from, to)`.
 pub(super) struct StatsOf<'a> {
@@ -72,7 +72,7 @@ impl StatsOf<'_> {
                    AND CAST(json_extract({metadata}, '$.community_id') AS TEXT) = ?1
                    AND {timestamp} >= ?2 AND {timestamp} < ?3
              ), sessions AS MATERIALIZED (
-                 SELECT unixepoch({ended_at}, 'subsec') - unixepoch({started_at}, 'subsec') AS seconds
+                 SELECT {ended} - {started} AS seconds
                  FROM {sessions}
                  WHERE {started_at} >= ?2 AND {started_at} < ?3
                    AND {ended_at} IS NOT NULL
@@ -87,10 +87,18 @@ impl StatsOf<'_> {
             event_type = event.event_type,
             metadata = event.metadata,
             timestamp = event.timestamp,
+            ended = seconds(&session.ended_at),
+            started = seconds(&session.started_at),
             ended_at = session.ended_at,
             started_at = session.started_at,
             sessions = session.table,
             session_user = session.user_id,
         )
     }
+}
+
+/// Seconds since the epoch of a datetime column, to the microsecond: SQLite's own functions know milliseconds
+/// only. From the twentieth character on stands the fraction, where there is one.
+fn seconds(column: &Column) -> String {
+    format!("(unixepoch({column}) + coalesce(CAST('0' || nullif(substr({column}, 20), '') AS REAL), 0))")
 }

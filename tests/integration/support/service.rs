@@ -31,9 +31,10 @@ impl Service {
             "$@" >>log 2>&1 </dev/null &
             server=$!
             echo $server
-            exec >/dev/null
+            exec >/dev/null 2>&1
             cat >/dev/null
-            kill -KILL $server 2>/dev/null
+            kill -KILL $server
+            wait $server
         "#;
         let mut guard = Command::new("bash")
             .args(["-c", script, "guard", program])
