@@ -14,7 +14,6 @@ mod access;
 mod answers;
 mod backend_check;
 mod caller;
-mod communities;
 mod cursor;
 mod openapi;
 mod paths;
@@ -38,6 +37,7 @@ use http::{Method, Request, Response, StatusCode};
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
+use crate::communities::Communities;
 use crate::config;
 use crate::metrics::Metrics;
 use crate::presence::Presence;
@@ -47,7 +47,6 @@ pub use backend_check::{BackendCheck, CheckError, UpstreamCheck};
 pub use caller::Caller;
 
 use access::Gate;
-use communities::Communities;
 use paths::{Operation, Paths};
 use problem::Problem;
 use stats::Statistics;
@@ -86,18 +85,33 @@ struct Shared {
     contract: Bytes,
 }
 
+/// Whom the API asks.
+pub struct Sources {
+    /// Profiles and statistics.
+    pub store: Arc<dyn Store>,
+    /// Which communities there are.
+    pub communities: Arc<Communities>,
+    /// Who is here now.
+    pub presence: Arc<dyn Presence>,
+    /// Who may see a community; only asked with `access = "backend"`.
+    pub backend_check: Arc<dyn BackendCheck>,
+}
+
 impl Api {
-    /// Puts the API together. `window` is how long a user counts as present; `backend_check` is only asked
-    /// with `access = "backend"`.
+    /// Puts the API together. `window` is how long a user counts as present.
     pub fn new(
         settings: config::Api,
         window: Duration,
-        store: Arc<dyn Store>,
-        presence: Arc<dyn Presence>,
-        backend_check: Arc<dyn BackendCheck>,
+        sources: Sources,
         metrics: Arc<Metrics>,
         clock: Clock,
     ) -> Self {
+        let Sources {
+            store,
+            communities,
+            presence,
+            backend_check,
+        } = sources;
         for operation in Operation::ALL {
             for class in STATUS_CLASSES {
                 metrics
@@ -106,7 +120,6 @@ impl Api {
             }
         }
         let paths = Paths::new(&settings.prefix);
-        let communities = Communities::new(Arc::clone(&store));
         let shared = Shared {
             window_seconds: window.as_secs(),
             gate: Gate::new(&settings, communities, backend_check, Arc::clone(&clock)),

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::admin::Admin;
-use crate::api::{Api, UpstreamCheck};
+use crate::api::{Api, Sources, UpstreamCheck};
 use crate::auth::Authenticator;
 use crate::communities::Communities;
 use crate::config::{Config, Listen};
@@ -151,9 +151,12 @@ impl App {
             api: Arc::new(Api::new(
                 config.api.clone(),
                 config.record.window,
-                store.clone(),
-                presence,
-                Arc::new(UpstreamCheck::new(&config.upstream, config.api.timeout)),
+                Sources {
+                    store: store.clone(),
+                    communities: recording.communities.clone(),
+                    presence,
+                    backend_check: Arc::new(UpstreamCheck::new(&config.upstream, config.api.timeout)),
+                },
                 metrics.clone(),
                 Arc::new(Utc::now),
             )),
@@ -195,6 +198,7 @@ impl App {
 /// Everything between a page view and its rows.
 struct Recording {
     authenticator: Arc<Authenticator>,
+    communities: Arc<Communities>,
     recorder: Recorder,
     /// Ends the presence worker; not before the last touch, unlike the process' own shutdown.
     stop: Shutdown,
@@ -226,9 +230,10 @@ impl Recording {
             store.clone(),
             metrics.clone(),
         ));
+        let communities = Arc::new(Communities::new(store.clone()));
         let resolver = Resolver {
             authenticator: authenticator.clone(),
-            communities: Arc::new(Communities::new(store.clone())),
+            communities: communities.clone(),
         };
         let destinations = Destinations {
             presence,
@@ -240,6 +245,7 @@ impl Recording {
         workers.push(tokio::spawn(worker));
         Self {
             authenticator,
+            communities,
             recorder,
             stop,
             workers,

@@ -1,47 +1,129 @@
-//! Communities as paths name them, to primary keys: slugs through the app's table, cached, with negatives.
+//! Which community is meant, by slug or by id, and whether the app has it.
+//!
+//! One bounded cache in front of the app's table, for the recorder and the visitors API alike. Random slugs
+//! and ids must not become database load (I1): the form is checked first, what was found out is remembered
+//! for a moment (also "no such community"), concurrent lookups of one are one, and only a few run at the
+//! same time.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use moka::Expiry;
 use moka::future::Cache;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
 
 use crate::ids::CommunityId;
 use crate::routes::CommunityRef;
 use crate::store::{Store, StoreError};
 
-/// How long a slug's meaning is used. A renamed community's old slug may count for this long.
-const LIFETIME: Duration = Duration::from_secs(60);
-/// Upper bound of remembered slugs, found or not.
-const CAPACITY: u64 = 10_000;
+/// Longest id, in characters.
+const MAX_LENGTH: usize = 64;
+/// How many slugs and ids are remembered, there or not.
+const CAPACITY: u64 = 20_000;
+/// How long a community is taken to be still there. A renamed community's old slug counts for this long.
+const FOUND_TTL: Duration = Duration::from_secs(60);
+/// How long a missing community is taken to be still missing: a new one shows up within this time.
+const MISSING_TTL: Duration = Duration::from_secs(5);
+/// Lookups at the same time.
+const MAX_LOOKUPS: usize = 8;
 
-/// Answers which community a path names.
+/// The app's communities.
 pub struct Communities {
-    by_slug: Cache<Arc<str>, Option<CommunityId>>,
     store: Arc<dyn Store>,
+    known: Cache<CommunityRef, Option<CommunityId>>,
+    lookups: Semaphore,
 }
 
 impl Communities {
     /// An empty cache in front of `store`.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        let by_slug = Cache::builder()
+        let known = Cache::builder()
             .max_capacity(CAPACITY)
-            .time_to_live(LIFETIME)
+            .expire_after(ByOutcome)
             .build();
-        Self { by_slug, store }
+        Self {
+            store,
+            known,
+            lookups: Semaphore::new(MAX_LOOKUPS),
+        }
     }
 
-    /// The id of the community named; `None` when no community has that slug. Concurrent calls for one slug
-    /// share one lookup.
+    /// The community that a page's path names; `None` when no community has that slug. An id is taken at its
+    /// word: the app answered with that community's page.
     ///
     /// # Errors
     /// The table could not be asked. Nothing is remembered then.
-    pub async fn resolve(&self, named: &CommunityRef) -> Result<Option<CommunityId>, Arc<StoreError>> {
+    pub async fn named(&self, named: &CommunityRef) -> Result<Option<CommunityId>, Arc<StoreError>> {
         match named {
             CommunityRef::Id(id) => Ok(Some(id.clone())),
-            CommunityRef::Slug(slug) => {
-                let look_up = self.store.community_by_slug(slug);
-                self.by_slug.try_get_with(slug.clone(), look_up).await
+            CommunityRef::Slug(_) => self.known.try_get_with_by_ref(named, self.look_up(named)).await,
+        }
+    }
+
+    /// The community with this id, under the id that the app's table has for it: presence and statistics
+    /// are kept under that one. `None` when there is none.
+    ///
+    /// # Errors
+    /// The table could not be asked. Nothing is remembered then.
+    pub async fn find(&self, asked: &str) -> Result<Option<CommunityId>, Arc<StoreError>> {
+        if !is_well_formed(asked) {
+            return Ok(None);
+        }
+        let asked = CommunityRef::Id(asked.into());
+        self.known.try_get_with_by_ref(&asked, self.look_up(&asked)).await
+    }
+
+    async fn look_up(&self, asked: &CommunityRef) -> Result<Option<CommunityId>, StoreError> {
+        // Never closed, so acquiring cannot fail.
+        let _permit = self.lookups.acquire().await;
+        match asked {
+            CommunityRef::Slug(slug) => self.store.community_by_slug(slug).await,
+            CommunityRef::Id(id) => {
+                for candidate in candidates(id.as_str()) {
+                    if self.store.community_exists(&candidate).await? {
+                        return Ok(Some(candidate));
+                    }
+                }
+                Ok(None)
             }
         }
+    }
+}
+
+/// Whether text can be an id at all. `.` and `..` cannot: put into the backend's path they would name
+/// another one.
+pub fn is_well_formed(asked: &str) -> bool {
+    let length_is_fine = !asked.is_empty() && asked.chars().take(MAX_LENGTH + 1).count() <= MAX_LENGTH;
+    length_is_fine && !matches!(asked, "." | "..") && !asked.chars().any(char::is_control)
+}
+
+/// The ids that text may stand for. An integer or uuid column finds its row by any spelling (`042`, upper
+/// case), but the row has one id; a text column is taken at its word, which is why the spelling asked for
+/// comes second.
+pub fn candidates(asked: &str) -> impl Iterator<Item = CommunityId> {
+    let canonical = if asked.bytes().all(|byte| byte.is_ascii_digit()) {
+        asked.parse::<i64>().ok().map(|key| key.to_string())
+    } else {
+        Uuid::try_parse(asked).ok().map(|key| key.to_string())
+    };
+    let other = canonical.filter(|canonical| canonical != asked);
+    other
+        .map(CommunityId::new)
+        .into_iter()
+        .chain([CommunityId::from(asked)])
+}
+
+/// Found and missing are remembered for different times.
+struct ByOutcome;
+
+impl Expiry<CommunityRef, Option<CommunityId>> for ByOutcome {
+    fn expire_after_create(
+        &self,
+        _asked: &CommunityRef,
+        found: &Option<CommunityId>,
+        _now: Instant,
+    ) -> Option<Duration> {
+        Some(if found.is_some() { FOUND_TTL } else { MISSING_TTL })
     }
 }

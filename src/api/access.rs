@@ -15,13 +15,13 @@ use moka::future::Cache;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::sync::Semaphore;
 
+use crate::communities::{self, Communities};
 use crate::config;
 use crate::ids::{BrowserSessionId, CommunityId};
 
 use super::Clock;
 use super::backend_check::BackendCheck;
 use super::caller::Caller;
-use super::communities::{self, Communities};
 use super::problem::Problem;
 
 /// Decisions remembered.
@@ -38,7 +38,7 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
 /// Stands between the caller and the communities.
 pub(super) struct Gate {
     rule: config::Access,
-    communities: Communities,
+    communities: Arc<Communities>,
     check: Arc<dyn BackendCheck>,
     /// The backend's path with `{community}` in it.
     check_path: String,
@@ -67,7 +67,7 @@ pub(super) struct Admitted<'a> {
 impl Gate {
     pub(super) fn new(
         settings: &config::Api,
-        communities: Communities,
+        communities: Arc<Communities>,
         check: Arc<dyn BackendCheck>,
         clock: Clock,
     ) -> Self {
@@ -119,7 +119,11 @@ impl Gate {
         if !communities::is_well_formed(asked) {
             return Ok(None);
         }
-        let found = self.communities.find(asked).await?;
+        let found = self
+            .communities
+            .find(asked)
+            .await
+            .map_err(|error| Problem::from_store(&error))?;
         let Some(whose) = &admitted.whose else {
             return Ok(found);
         };

@@ -80,11 +80,11 @@ pub fn new(
 impl PresenceHandle {
     /// A user was just seen in a community. Whoever calls counts the drop if this is [`Full`].
     pub fn touch(&self, community: CommunityId, user: UserId) -> Result<(), Full> {
-        self.queue
-            .try_send(Message::Touch(community, user))
-            .map_err(|_| Full)?;
-        set(&self.waiting, self.queue.max_capacity() - self.queue.capacity());
-        Ok(())
+        self.waiting.inc();
+        self.queue.try_send(Message::Touch(community, user)).map_err(|_| {
+            self.waiting.dec();
+            Full
+        })
     }
 
     /// Waits until everything handed over before has been sent to the store, with or without success, or the
@@ -132,11 +132,12 @@ impl Worker {
 
     /// Sends a batch to the store, one call per community.
     async fn handle(&mut self, messages: &mut Vec<Message>) {
-        set(&self.waiting, self.queue.len());
+        let mut taken = 0;
         let now = Instant::now();
         let mut touches: HashMap<CommunityId, Vec<UserId>> = HashMap::new();
         let mut flushes = Vec::new();
         for message in messages.drain(..) {
+            taken += i32::from(matches!(message, Message::Touch(..)));
             match message {
                 Message::Touch(community, user) if self.coalescer.admit(now, &community, &user) => {
                     touches.entry(community).or_default().push(user);
@@ -164,6 +165,8 @@ impl Worker {
                 }
             }
         }
+        // Only now: until then somebody is on the way to the store.
+        self.waiting.sub(f64::from(taken));
         for done in flushes {
             // Whoever waited may have gone.
             let _ = done.send(());
@@ -195,10 +198,6 @@ async fn sweep_until(presence: Arc<dyn Presence>, metrics: Arc<Metrics>, shutdow
 async fn stopped(mut shutdown: watch::Receiver<bool>) {
     // An error means that nobody is left who could say it.
     let _ = shutdown.wait_for(|stop| *stop).await;
-}
-
-fn set(gauge: &Gauge, messages: usize) {
-    gauge.set(u32::try_from(messages).map_or(f64::INFINITY, f64::from));
 }
 
 /// Says once when something begins to fail, and once when it works again. That Redis is away is said where

@@ -88,7 +88,7 @@ impl Work {
         let community = match &view.community {
             None => None,
             Some(named) => {
-                let found = self.resolver.communities.resolve(named).await;
+                let found = self.resolver.communities.named(named).await;
                 found.map_err(|_| Given::Up(Dropped::CommunityUnavailable))?
             }
         };

@@ -9,8 +9,9 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::Value;
 
 use super::fakes::{FakeBackend, FakePresence, FakeStore};
-use crate::api::{Api, Caller};
+use crate::api::{Api, Caller, Sources};
 use crate::auth::BrowserSession;
+use crate::communities::Communities;
 use crate::config;
 use crate::ids::{BrowserSessionId, UserId};
 use crate::metrics::Metrics;
@@ -45,9 +46,12 @@ impl Site {
         let api = Api::new(
             settings,
             Duration::from_secs(300),
-            store.clone(),
-            presence.clone(),
-            backend.clone(),
+            Sources {
+                store: store.clone(),
+                communities: Arc::new(Communities::new(store.clone())),
+                presence: presence.clone(),
+                backend_check: backend.clone(),
+            },
             metrics.clone(),
             Arc::new(now),
         );
