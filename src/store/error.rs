@@ -177,7 +177,8 @@ impl Verdict {
     fn of_sqlite(code: i32, message: &str) -> Self {
         const NOT_NULL: i32 = 1299;
         match (code, code & 0xff) {
-            (NOT_NULL, _) => Self::STALE,
+            // W10; PERM, CORRUPT, SCHEMA, AUTH, NOTADB
+            (NOT_NULL, _) | (_, 3 | 11 | 17 | 23 | 26) => Self::STALE,
             // ERROR: of many things, only names that are gone concern us
             (_, 1) if message.contains("no such") || message.contains("has no column") => Self::STALE,
             // BUSY, LOCKED, INTERRUPT
@@ -188,8 +189,6 @@ impl Verdict {
             (_, 7 | 10 | 13) => Self::retriable(Class::Resources),
             // CANTOPEN
             (_, 14) => Self::retriable(Class::Connection),
-            // PERM, CORRUPT, SCHEMA, AUTH, NOTADB
-            (_, 3 | 11 | 17 | 23 | 26) => Self::STALE,
             _ => Self::REFUSED,
         }
     }

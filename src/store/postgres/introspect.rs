@@ -75,6 +75,10 @@ async fn table(connection: &mut PgConnection, configured: &str) -> Result<Option
 }
 
 #[derive(FromRow)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts from the catalogue"
+)]
 struct ColumnRow {
     name: String,
     base_type: String,

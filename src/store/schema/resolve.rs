@@ -407,9 +407,9 @@ impl Check<'_> {
             Privilege::Insert => !live.may_insert,
             Privilege::Update => !live.may_update,
         };
-        let used = |live: &&LiveColumn| columns.iter().any(|column| column.name == live.column.name);
+        let asked = |live: &&LiveColumn| columns.iter().any(|column| column.name == live.column.name);
         let user = super::quoted(&self.live.user);
-        if table.columns.iter().filter(used).any(lacking) {
+        if table.columns.iter().filter(asked).any(lacking) {
             self.problems.push(SchemaProblem::Forbidden {
                 object: table.name.to_string(),
                 privilege: privilege.sql(),
