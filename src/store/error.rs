@@ -42,6 +42,11 @@ impl StoreError {
         matches!(self, Self::Unavailable(error) if verdict(error).lost_connection)
     }
 
+    /// Whether the server takes no writes, as a standby after a failover.
+    pub(super) fn read_only(&self) -> bool {
+        matches!(self, Self::Unavailable(error) if verdict(error).class == Class::ReadOnly)
+    }
+
     /// Whether the app's tables may have changed under us.
     pub(super) fn stale_schema(&self) -> bool {
         match self {
@@ -150,10 +155,7 @@ impl Verdict {
             // admin shutdown, crash shutdown, cannot connect now, idle session timeout
             "57P01" | "57P02" | "57P03" | "57P05" => Self::LOST,
             // read-only transaction: a standby after a failover
-            "25006" => Self {
-                lost_connection: true,
-                ..Self::retriable(Class::ReadOnly)
-            },
+            "25006" => Self::retriable(Class::ReadOnly),
             // lock not available, query cancelled (statement timeout), object in use
             "55P03" | "57014" | "55006" => Self::retriable(Class::Contention),
             // Undefined table, column, function, schema; wrong type; cached plan; NOT NULL (W10: never the

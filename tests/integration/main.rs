@@ -2,5 +2,8 @@
 //! one Postgres and one Redis server; each test has a database and a key prefix of its own.
 
 mod store_contract;
+mod store_failures;
+mod store_migrate;
+mod store_schema;
 mod store_site;
 mod support;

@@ -120,9 +120,9 @@ impl Check<'_> {
         if !table.schema_usage {
             let schema = table.name.schema.as_deref().unwrap_or_default();
             self.problems.push(SchemaProblem::Forbidden {
-                object: format!("SCHEMA {}", super::quoted(schema)),
+                object: format!("SCHEMA {}", self.live.dialect.quoted(schema)),
                 privilege: "USAGE",
-                user: super::quoted(&self.live.user),
+                user: self.live.dialect.quoted(&self.live.user),
                 writes: true,
             });
         }
@@ -408,7 +408,7 @@ impl Check<'_> {
             Privilege::Update => !live.may_update,
         };
         let asked = |live: &&LiveColumn| columns.iter().any(|column| column.name == live.column.name);
-        let user = super::quoted(&self.live.user);
+        let user = self.live.dialect.quoted(&self.live.user);
         if table.columns.iter().filter(asked).any(lacking) {
             self.problems.push(SchemaProblem::Forbidden {
                 object: table.name.to_string(),
