@@ -76,11 +76,12 @@ impl<B: Backend> Connections<B> {
             .test_before_acquire(false)
             .before_acquire(move |connection, state| {
                 let doubtful = hook.covers(state.idle_for);
+                let demoted = hook.demoted(state.idle_for);
                 Box::pin(async move {
-                    if doubtful {
+                    if doubtful && !demoted {
                         connection.ping().await?;
                     }
-                    Ok(true)
+                    Ok(!demoted)
                 })
             })
             .connect_lazy_with(options);
@@ -107,6 +108,7 @@ impl<B: Backend> Connections<B> {
         let mut lease = self.lease().await?;
         if O::WRITES && self.within_limit(lease.connection.ping()).await.is_err() {
             self.doubt.raise();
+            drop(lease); // its place in the pool may be the only one
             lease = self.lease().await?;
         }
         let outcome = self
@@ -167,7 +169,9 @@ impl<B: Backend> Connections<B> {
                 if error.stale_schema() {
                     // The connection goes too: its prepared statements are of the old schema.
                     self.schema.store(None);
-                } else if error.class() == "connection" || error.lost_connection() {
+                } else if error.read_only() {
+                    self.doubt.raise_demoted();
+                } else if error.class() == "connection" {
                     self.doubt.raise();
                 } else {
                     lease.clean = true;
@@ -183,14 +187,19 @@ impl<B: Backend> Connections<B> {
         connection: &mut B::Connection,
         writes: bool,
     ) -> Result<Arc<AppSchema>, sqlx::Error> {
+        let blocked =
+            |resolved: &Resolved| writes && resolved.problems.iter().any(super::SchemaProblem::blocks_writes);
         let resolved = match self.schema.load_full() {
-            Some(resolved) => resolved,
-            None => self.load(connection).await?,
+            // A problem is looked at again each time: it may have been put right.
+            Some(resolved) if !blocked(&resolved) => resolved,
+            _ => {
+                self.schema.store(None);
+                self.load(connection).await?
+            }
         };
         let problems =
             |resolved: &Resolved| sqlx::Error::Configuration(Box::new(Problems(resolved.problems.clone())));
-        if writes && resolved.problems.iter().any(super::SchemaProblem::blocks_writes) {
-            // As `stale_schema` this also makes the next attempt look again.
+        if blocked(&resolved) {
             return Err(problems(&resolved));
         }
         resolved.app.clone().ok_or_else(|| problems(&resolved))
@@ -231,12 +240,15 @@ impl<B: Backend> Drop for Lease<B> {
 }
 
 /// Since when connections are under suspicion. After one broke (a restart, a failover) those that have
-/// been idle since before may be dead too: each is tested once, when it is next taken.
+/// been idle since before may be dead too: each is tested once, when it is next taken. After one turned out
+/// to be read-only (a primary was demoted) the others are, too: each is replaced.
 #[derive(Debug)]
 struct Doubt {
     origin: Instant,
     /// Milliseconds after `origin`, plus one; 0: no doubt.
     since: AtomicU64,
+    /// Likewise.
+    demoted_since: AtomicU64,
 }
 
 impl Default for Doubt {
@@ -244,6 +256,7 @@ impl Default for Doubt {
         Self {
             origin: Instant::now(),
             since: AtomicU64::new(0),
+            demoted_since: AtomicU64::new(0),
         }
     }
 }
@@ -253,8 +266,20 @@ impl Doubt {
         self.since.store(self.now() + 1, Ordering::Release);
     }
 
+    fn raise_demoted(&self) {
+        self.demoted_since.store(self.now() + 1, Ordering::Release);
+    }
+
     fn covers(&self, idle_for: Duration) -> bool {
-        match self.since.load(Ordering::Acquire) {
+        self.before(&self.since, idle_for)
+    }
+
+    fn demoted(&self, idle_for: Duration) -> bool {
+        self.before(&self.demoted_since, idle_for)
+    }
+
+    fn before(&self, since: &AtomicU64, idle_for: Duration) -> bool {
+        match since.load(Ordering::Acquire) {
             0 => false,
             since => millis(idle_for) + since > self.now(),
         }
@@ -283,6 +308,7 @@ mod tests {
         let later = Doubt {
             origin: Instant::now().checked_sub(Duration::from_secs(60)).unwrap(),
             since: AtomicU64::new(1),
+            demoted_since: AtomicU64::new(0),
         };
         assert!(!later.covers(Duration::from_secs(1)));
         assert!(later.covers(Duration::from_secs(61)));

@@ -53,6 +53,11 @@ impl StoreError {
         matches!(self, Self::Unavailable(error) if verdict(error).lost_connection)
     }
 
+    /// Whether the server takes no writes, as a standby after a failover.
+    pub(super) fn read_only(&self) -> bool {
+        matches!(self, Self::Unavailable(error) if verdict(error).class == Class::ReadOnly)
+    }
+
     /// Whether the app's tables may have changed under us.
     pub(super) fn stale_schema(&self) -> bool {
         match self {
@@ -161,10 +166,7 @@ impl Verdict {
             // admin shutdown, crash shutdown, cannot connect now, idle session timeout
             "57P01" | "57P02" | "57P03" | "57P05" => Self::LOST,
             // read-only transaction: a standby after a failover
-            "25006" => Self {
-                lost_connection: true,
-                ..Self::retriable(Class::ReadOnly)
-            },
+            "25006" => Self::retriable(Class::ReadOnly),
             // lock not available, query cancelled (statement timeout), object in use
             "55P03" | "57014" | "55006" => Self::retriable(Class::Contention),
             // Undefined table, column, function, schema; wrong type; cached plan; NOT NULL (W10: never the
@@ -188,7 +190,8 @@ impl Verdict {
     fn of_sqlite(code: i32, message: &str) -> Self {
         const NOT_NULL: i32 = 1299;
         match (code, code & 0xff) {
-            (NOT_NULL, _) => Self::STALE,
+            // W10; PERM, CORRUPT, SCHEMA, AUTH, NOTADB
+            (NOT_NULL, _) | (_, 3 | 11 | 17 | 23 | 26) => Self::STALE,
             // ERROR: of many things, only names that are gone concern us
             (_, 1) if message.contains("no such") || message.contains("has no column") => Self::STALE,
             // BUSY, LOCKED, INTERRUPT
@@ -199,8 +202,6 @@ impl Verdict {
             (_, 7 | 10 | 13) => Self::retriable(Class::Resources),
             // CANTOPEN
             (_, 14) => Self::retriable(Class::Connection),
-            // PERM, CORRUPT, SCHEMA, AUTH, NOTADB
-            (_, 3 | 11 | 17 | 23 | 26) => Self::STALE,
             _ => Self::REFUSED,
         }
     }

@@ -1,17 +1,196 @@
-//! placeholder
-use super::open::OpenError;
+//! `headcount migrate`: the sidecar's own tables, and what it adds to the app's.
+//!
+//! Own tables are static migrations (`migrations/postgres`, `migrations/sqlite`), kept by sqlx in a table of
+//! its own beside them. Additions to the app's tables are indexes; their statements are made from the
+//! templates in `migrations/app` with the configured names. Additions are optional: without them the same
+//! numbers take longer. Nothing here needs a superuser: the right to create a schema in the database, and
+//! to be the owner of the app's tables.
+
+mod postgres;
+mod sqlite;
+
+use std::fmt;
+use std::time::Duration;
+
+use sqlx::migrate::{AppliedMigration, Migrator};
+use tokio::time::timeout;
+
+use super::connections::Backend;
+use super::error::timed_out;
+use super::open::{OpenError, Scheme, database_url};
+use super::schema::{AppSchema, Problems, Resolved, resolve};
+use super::{SchemaProblem, StoreError};
 use crate::config::Config;
-/// x
+
+/// Brings the database up to date and answers what was done; nothing when there was nothing to do. With
+/// `dry_run` nothing is done, and the answer is what would be.
+pub async fn migrate(config: &Config, dry_run: bool) -> Result<Vec<Step>, MigrateError> {
+    let url = database_url(&config.database)?;
+    match Scheme::of(&url)? {
+        Scheme::Postgres => postgres::migrate(url.expose(), config, dry_run).await,
+        Scheme::Sqlite => sqlite::migrate(url.expose(), config, dry_run).await,
+    }
+}
+
+/// One statement, or one file of them. Prints as SQL that can be run by hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// What is changed: `schema headcount`, `migration 1 (addition)`, `index headcount_event_community`.
+    pub title: String,
+    /// How.
+    pub sql: String,
+}
+
+impl Step {
+    fn new(title: impl Into<String>, sql: impl Into<String>) -> Self {
+        Self {
+            title: title.into(),
+            sql: sql.into(),
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "-- {}\n{};",
+            self.title,
+            self.sql.trim_end().trim_end_matches(';')
+        )
+    }
+}
+
+/// Why the database could not be brought up to date. What was done before stays; running again goes on.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
-    /// x
-    #[error("{0}")]
-    Open(OpenError),
+    /// The configuration names no database.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The app's tables are not as configured, so nothing can be added to them.
+    #[error("{}", Problems(.0.clone()))]
+    Schema(Vec<SchemaProblem>),
+    /// Another `headcount migrate` holds the lock.
+    #[error("another headcount migrate is at work on this database")]
+    Busy,
+    /// A migration of the sidecar's own tables differs from what was applied under its number.
+    #[error("migration {0} was applied in other words than this version has: use the version that made it")]
+    Changed(i64),
+    /// A step failed.
+    #[error("{step} failed")]
+    Step {
+        /// Which.
+        step: String,
+        /// Why.
+        source: StoreError,
+    },
+    /// Reading what is there failed, or the database is not available.
+    #[error("the database could not be asked what is there")]
+    Database(#[source] StoreError),
 }
-/// x
-#[derive(Debug)]
-pub struct Step;
-/// x
-pub async fn migrate(_config: &Config, _dry_run: bool) -> Result<Vec<Step>, MigrateError> {
-    Ok(vec![])
+
+impl From<sqlx::Error> for MigrateError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error.into())
+    }
+}
+
+impl MigrateError {
+    fn of_step(step: &Step) -> impl FnOnce(sqlx::Error) -> Self {
+        let step = step.title.clone();
+        move |error| Self::Step {
+            step,
+            source: error.into(),
+        }
+    }
+
+    fn of_own_tables(error: sqlx::migrate::MigrateError) -> Self {
+        use sqlx::migrate::MigrateError as E;
+        match error {
+            E::Execute(error) | E::ExecuteMigration(error, _) => Self::Step {
+                step: "making the sidecar's own tables".into(),
+                source: error.into(),
+            },
+            E::VersionMismatch(version) => Self::Changed(version),
+            other => Self::Step {
+                step: "making the sidecar's own tables".into(),
+                source: StoreError::Unexpected(other.to_string()),
+            },
+        }
+    }
+}
+
+/// An index on one of the app's tables.
+struct Addition {
+    name: &'static str,
+    create: String,
+}
+
+impl Addition {
+    fn new(name: &'static str, template: &str, app: &AppSchema) -> Self {
+        let (event, session) = (&app.event, &app.session);
+        let names = [
+            ("{event.table}", event.table.to_string()),
+            ("{event.metadata}", event.metadata.to_string()),
+            ("{event.timestamp}", event.timestamp.to_string()),
+            ("{event.event_type}", event.event_type.to_string()),
+            ("{session.table}", session.table.to_string()),
+            ("{session.user_id}", session.user_id.to_string()),
+            ("{session.started_at}", session.started_at.to_string()),
+        ];
+        let create = names
+            .iter()
+            .fold(template.trim_end().to_owned(), |sql, (placeholder, name)| {
+                sql.replace(placeholder, name)
+            });
+        Self { name, create }
+    }
+
+    fn step(&self) -> Step {
+        Step::new(format!("index {}", self.name), self.create.as_str())
+    }
+}
+
+/// The migrations that are still to be applied; an error when an applied one has changed since.
+fn pending(migrator: &Migrator, applied: &[AppliedMigration]) -> Result<Vec<Step>, MigrateError> {
+    let mut steps = Vec::new();
+    for migration in migrator.iter() {
+        match applied
+            .iter()
+            .find(|applied| applied.version == migration.version)
+        {
+            Some(applied) if applied.checksum != migration.checksum => {
+                return Err(MigrateError::Changed(migration.version));
+            }
+            Some(_) => {}
+            None => steps.push(Step::new(
+                format!("migration {} ({})", migration.version, migration.description),
+                migration.sql.as_str(),
+            )),
+        }
+    }
+    Ok(steps)
+}
+
+/// The app's tables as configured, without which nothing can be added to them.
+async fn app_schema<B: Backend>(
+    connection: &mut B::Connection,
+    config: &Config,
+) -> Result<std::sync::Arc<AppSchema>, MigrateError> {
+    let live = B::introspect(connection, &config.schema).await?;
+    let Resolved { app, problems } = resolve(&config.schema, &config.record, &live);
+    app.ok_or(MigrateError::Schema(problems))
+}
+
+/// Connecting has a limit; what follows has none, because an index takes as long as the table is large.
+async fn within<T>(
+    limit: Duration,
+    connecting: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, MigrateError> {
+    match timeout(limit, connecting).await {
+        Ok(connection) => Ok(connection?),
+        Err(_) => Err(MigrateError::Database(timed_out(
+            "no connection within database.acquire_timeout",
+        ))),
+    }
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::migrate::MigrateError;
 use super::postgres::PostgresStore;
 use super::schema::Resolved;
 use super::sqlite::SqliteStore;
@@ -99,11 +98,5 @@ pub(super) fn database_url(database: &Database) -> Result<Secret, OpenError> {
             .map(|text| Secret::new(text.trim()))
             .map_err(OpenError::File),
         (None, None) => Err(OpenError::Missing),
-    }
-}
-
-impl From<OpenError> for MigrateError {
-    fn from(error: OpenError) -> Self {
-        Self::Open(error)
     }
 }

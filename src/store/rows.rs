@@ -135,10 +135,11 @@ fn cut(mut text: String, column: &Column) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::schema::Kind;
+    use crate::store::schema::{Dialect, Kind};
 
     fn column(max_length: Option<usize>) -> Column {
         Column {
+            dialect: Dialect::Postgres,
             name: "text".into(),
             kind: Kind::Text,
             type_name: "text".into(),

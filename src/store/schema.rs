@@ -98,6 +98,8 @@ pub struct CommunityTable {
 /// A table's name; prints quoted, with its schema where it has one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableName {
+    /// Whose quotes.
+    pub dialect: Dialect,
     /// Schema, on Postgres.
     pub schema: Option<String>,
     /// Name.
@@ -107,15 +109,17 @@ pub struct TableName {
 impl fmt::Display for TableName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(schema) = &self.schema {
-            write!(f, "{}.", quoted(schema))?;
+            write!(f, "{}.", self.dialect.quoted(schema))?;
         }
-        f.write_str(&quoted(&self.name))
+        f.write_str(&self.dialect.quoted(&self.name))
     }
 }
 
 /// A column; prints as its quoted name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
+    /// Whose quotes.
+    pub dialect: Dialect,
     /// Name, unquoted.
     pub name: String,
     /// What it holds.
@@ -144,7 +148,7 @@ impl Column {
 
 impl fmt::Display for Column {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&quoted(&self.name))
+        f.write_str(&self.dialect.quoted(&self.name))
     }
 }
 
@@ -170,11 +174,24 @@ pub enum Kind {
     Other,
 }
 
-/// Which database describes itself.
+/// Which database it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Dialect {
+#[expect(missing_docs, reason = "their names")]
+pub enum Dialect {
     Postgres,
     Sqlite,
+}
+
+impl Dialect {
+    /// An identifier for SQL: in quotes, inner ones doubled. On SQLite not in double quotes, because there
+    /// a double-quoted name that no column has is a text, and a renamed column would read as its own name.
+    pub(super) fn quoted(self, name: &str) -> String {
+        let quote = match self {
+            Self::Postgres => "\"",
+            Self::Sqlite => "`",
+        };
+        format!("{quote}{}{quote}", name.replace(quote, &quote.repeat(2)))
+    }
 }
 
 /// What the catalogue says of the configured tables. A table is `None` when it does not exist.
@@ -227,17 +244,13 @@ pub(super) struct Resolved {
     pub problems: Vec<SchemaProblem>,
 }
 
-/// An identifier for SQL: in double quotes, inner ones doubled.
-pub(super) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn column(kind: Kind) -> Column {
         Column {
+            dialect: Dialect::Postgres,
             name: "id".into(),
             kind,
             type_name: String::new(),
@@ -267,10 +280,14 @@ mod tests {
 
     #[test]
     fn identifiers_are_quoted() {
-        let table = TableName {
+        let mut table = TableName {
+            dialect: Dialect::Postgres,
             schema: Some("fo\"rum".into()),
             name: "User".into(),
         };
         assert_eq!(table.to_string(), "\"fo\"\"rum\".\"User\"");
+        table.dialect = Dialect::Sqlite;
+        table.schema = None;
+        assert_eq!(table.to_string(), "`User`");
     }
 }

@@ -9,5 +9,8 @@ mod presence_open;
 mod presence_outages;
 mod presence_redis;
 mod store_contract;
+mod store_failures;
+mod store_migrate;
+mod store_schema;
 mod store_site;
 mod support;

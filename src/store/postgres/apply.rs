@@ -71,16 +71,16 @@ impl Apply<'_> {
         let rows = event_rows(self.batch, insert, self.rules.community_id_as)?;
 
         // Our columns, and further ones: the key where we make it, and constants as parameters $8, $9, …
-        let mut names = String::new();
-        let mut values = String::new();
-        if let Some(id) = &insert.id {
-            names += &format!(", {id}");
-            values += ", gen_random_uuid()";
-        }
-        for (index, (column, _)) in insert.constants.iter().enumerate() {
-            names += &format!(", {column}");
-            values += &format!(", ${}::text::{}", index + 8, column.type_name);
-        }
+        let id = insert.id.iter().map(|id| (id, "gen_random_uuid()".to_owned()));
+        let constants = insert
+            .constants
+            .iter()
+            .zip(8..)
+            .map(|((column, _), place)| (column, format!("${place}::text::{}", column.type_name)));
+        let (names, values): (String, String) = id
+            .chain(constants)
+            .map(|(column, value)| (format!(", {column}"), format!(", {value}")))
+            .unzip();
         let sql = format!(
             "INSERT INTO {table} ({user_id}, {event_type}, {description}, {metadata}, {ip_address},
                                   {user_agent}, {device_info}, {location_data}, {timestamp}{names})

@@ -67,6 +67,7 @@ async fn table(connection: &mut PgConnection, configured: &str) -> Result<Option
     Ok(Some(LiveTable {
         columns: columns(connection, found.oid).await?,
         name: TableName {
+            dialect: Dialect::Postgres,
             schema: Some(found.schema),
             name: found.name,
         },
@@ -75,6 +76,10 @@ async fn table(connection: &mut PgConnection, configured: &str) -> Result<Option
 }
 
 #[derive(FromRow)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts from the catalogue"
+)]
 struct ColumnRow {
     name: String,
     base_type: String,
@@ -129,6 +134,7 @@ impl From<ColumnRow> for LiveColumn {
     fn from(row: ColumnRow) -> Self {
         Self {
             column: Column {
+                dialect: Dialect::Postgres,
                 name: row.name,
                 kind: kind(&row.base_type),
                 type_name: row.type_name,

@@ -120,9 +120,9 @@ impl Check<'_> {
         if !table.schema_usage {
             let schema = table.name.schema.as_deref().unwrap_or_default();
             self.problems.push(SchemaProblem::Forbidden {
-                object: format!("SCHEMA {}", super::quoted(schema)),
+                object: format!("SCHEMA {}", self.live.dialect.quoted(schema)),
                 privilege: "USAGE",
-                user: super::quoted(&self.live.user),
+                user: self.live.dialect.quoted(&self.live.user),
                 writes: true,
             });
         }
@@ -407,13 +407,13 @@ impl Check<'_> {
             Privilege::Insert => !live.may_insert,
             Privilege::Update => !live.may_update,
         };
-        let used = |live: &&LiveColumn| columns.iter().any(|column| column.name == live.column.name);
-        let role = super::quoted(&self.live.user);
-        if table.columns.iter().filter(used).any(lacking) {
+        let asked = |live: &&LiveColumn| columns.iter().any(|column| column.name == live.column.name);
+        let user = self.live.dialect.quoted(&self.live.user);
+        if table.columns.iter().filter(asked).any(lacking) {
             self.problems.push(SchemaProblem::Forbidden {
                 object: table.name.to_string(),
                 privilege: privilege.sql(),
-                user: role.clone(),
+                user: user.clone(),
                 writes: privilege != Privilege::Select,
             });
         }
@@ -426,7 +426,7 @@ impl Check<'_> {
                 self.problems.push(SchemaProblem::Forbidden {
                     object: format!("SEQUENCE {sequence}"),
                     privilege: "USAGE",
-                    user: role.clone(),
+                    user: user.clone(),
                     writes: true,
                 });
             }

@@ -65,16 +65,13 @@ impl Apply<'_> {
         };
 
         // Our columns, and further ones: the key where we make it, and constants.
-        let mut names = String::new();
-        let mut values = String::new();
-        for column in insert
+        let constant_columns = insert.constants.iter().map(|(column, _)| column);
+        let (names, values): (String, String) = insert
             .id
             .iter()
-            .chain(insert.constants.iter().map(|(column, _)| column))
-        {
-            names += &format!(", {column}");
-            values += ", ?";
-        }
+            .chain(constant_columns)
+            .map(|column| (format!(", {column}"), ", ?"))
+            .unzip();
         let sql = format!(
             "INSERT INTO {table} ({user_id}, {event_type}, {description}, {metadata}, {ip_address},
                                   {user_agent}, {device_info}, {location_data}, {timestamp}{names})

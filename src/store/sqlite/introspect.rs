@@ -56,6 +56,7 @@ async fn table(connection: &mut SqliteConnection, name: &str) -> Result<Option<L
     let columns = rows.into_iter().map(|row| column(row, one_key)).collect();
     Ok(Some(LiveTable {
         name: TableName {
+            dialect: Dialect::Sqlite,
             schema: None,
             name: name.to_owned(),
         },
@@ -70,11 +71,12 @@ fn column(row: ColumnRow, one_key: bool) -> LiveColumn {
     let row_id = row.in_primary_key && one_key && declared == "integer";
     LiveColumn {
         column: Column {
+            dialect: Dialect::Sqlite,
             kind: kind(&declared),
             max_length: max_length(&declared),
             nullable: !row.not_null && !row.in_primary_key,
             name: row.name,
-            type_name: row.declared,
+            type_name: declared,
         },
         has_default: row.has_default || row_id,
         generated: matches!(row.hidden, 2 | 3),

@@ -97,6 +97,50 @@ impl StatsOf<'_> {
     }
 }
 
+#[cfg(test)]
+mod tests {
+    use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, Row as _};
+
+    use super::*;
+    use crate::config::{Config, Secret};
+    use crate::store::migrate;
+    use crate::store::sqlite::{SqliteStore, connect_options};
+
+    const DJANGOS_TABLES: &str = include_str!("../../../tests/integration/support/ddl/sqlite_default.sql");
+
+    #[tokio::test]
+    async fn the_statistics_use_the_index_that_migrate_makes() {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", directory.path().join("db.sqlite3").display());
+        let options = connect_options(&url).unwrap().create_if_missing(true);
+        let mut connection = options.connect().await.unwrap();
+        connection.execute(DJANGOS_TABLES).await.unwrap();
+        let mut config = Config::default();
+        config.database.url = Some(Secret::new(url.clone()));
+        migrate(&config, false).await.unwrap();
+
+        let store = SqliteStore::connect(&url, &config).unwrap();
+        let app = store.resolved().await.unwrap().app.unwrap();
+        let statement = StatsOf {
+            community: &CommunityId::from("42"),
+            from: Utc::now(),
+            to: Utc::now(),
+            only_ours: true,
+        };
+        let mut connection = options.connect().await.unwrap();
+        let plan = format!("EXPLAIN QUERY PLAN {}", statement.sql(&app));
+        let plan = connection.fetch_all(AssertSqlSafe(plan)).await.unwrap();
+        let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
+        let events =
+            "SEARCH accounts_userevent USING INDEX headcount_event_community (<expr>=? AND timestamp>?";
+        let sessions =
+            "SEARCH accounts_usersession USING INDEX headcount_session_user (user_id=? AND started_at>?";
+        for used in [events, sessions] {
+            assert!(plan.iter().any(|step| step.starts_with(used)), "{plan:#?}");
+        }
+    }
+}
+
 /// Seconds since the epoch of a datetime column, to the microsecond: SQLite's own functions know milliseconds
 /// only. From the twentieth character on stands the fraction, where there is one.
 fn seconds(column: &Column) -> String {

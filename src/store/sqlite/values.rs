@@ -56,9 +56,11 @@ fn unexpected(column: &Column, what: &str) -> sqlx::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::schema::Dialect;
 
     fn column(kind: Kind) -> Column {
         Column {
+            dialect: Dialect::Sqlite,
             name: "c".into(),
             kind,
             type_name: String::new(),

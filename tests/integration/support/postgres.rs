@@ -75,8 +75,6 @@ impl Postgres {
             "-c",
             "fsync=off",
             "-c",
-            "synchronous_commit=off",
-            "-c",
             "full_page_writes=off",
             "-c",
             "shared_buffers=64MB",

@@ -1,0 +1,177 @@
+//! Migrations on Postgres. Indexes are built `CONCURRENTLY`, so that the app goes on writing meanwhile.
+
+use std::borrow::Cow;
+
+use sqlx::migrate::{Migrate as _, Migrator};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Postgres};
+
+use super::{Addition, MigrateError, Step, app_schema, pending, within};
+use crate::config::Config;
+use crate::store::postgres::connect_options;
+use crate::store::schema::AppSchema;
+
+const SCHEMA: &str = "headcount";
+const APPLIED: &str = "headcount._sqlx_migrations";
+
+fn migrator() -> Migrator {
+    Migrator {
+        ignore_missing: true, // of a newer version, after going back to this one
+        table_name: Cow::Borrowed(APPLIED),
+        ..sqlx::migrate!("./migrations/postgres")
+    }
+}
+
+pub(super) async fn migrate(url: &str, config: &Config, dry_run: bool) -> Result<Vec<Step>, MigrateError> {
+    let options = connect_options(url)
+        .map_err(super::OpenError::Url)?
+        .options([("statement_timeout", "0"), ("lock_timeout", "0")]);
+    let mut connection = within(config.database.acquire_timeout, options.connect()).await?;
+    let outcome = run(&mut connection, config, dry_run).await;
+    // The lock goes with the connection; a failure to say goodbye changes nothing.
+    let _ = connection.close().await;
+    outcome
+}
+
+async fn run(
+    connection: &mut PgConnection,
+    config: &Config,
+    dry_run: bool,
+) -> Result<Vec<Step>, MigrateError> {
+    // Not waiting: a session that waits holds a snapshot, for which the other's CONCURRENTLY would wait.
+    let alone = dry_run
+        || sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtext('headcount migrate'))")
+            .fetch_one(&mut *connection)
+            .await?;
+    if !alone {
+        return Err(MigrateError::Busy);
+    }
+    let app = app_schema::<Postgres>(connection, config).await?;
+    let mut steps = own_tables(connection, dry_run).await?;
+    for addition in additions(&app) {
+        steps.extend(add(connection, &app, &addition, dry_run).await?);
+    }
+    Ok(steps)
+}
+
+async fn own_tables(connection: &mut PgConnection, dry_run: bool) -> Result<Vec<Step>, MigrateError> {
+    let mut steps = Vec::new();
+    // Asked first, because even `IF NOT EXISTS` needs the right to create.
+    let schema_exists: bool = sqlx::query_scalar("SELECT to_regnamespace($1) IS NOT NULL")
+        .bind(SCHEMA)
+        .fetch_one(&mut *connection)
+        .await?;
+    if !schema_exists {
+        let step = Step::new("schema headcount", "CREATE SCHEMA headcount");
+        if !dry_run {
+            execute(connection, &step).await?;
+        }
+        steps.push(step);
+    }
+    let migrator = migrator();
+    let applied = if exists(connection, APPLIED).await? {
+        connection
+            .list_applied_migrations(APPLIED)
+            .await
+            .map_err(MigrateError::of_own_tables)?
+    } else {
+        Vec::new()
+    };
+    let pending = pending(&migrator, &applied)?;
+    if !dry_run && !pending.is_empty() {
+        migrator
+            .run_direct(None, connection, false)
+            .await
+            .map_err(MigrateError::of_own_tables)?;
+    }
+    steps.extend(pending);
+    Ok(steps)
+}
+
+fn additions(app: &AppSchema) -> [Addition; 2] {
+    [
+        Addition::new(
+            "headcount_event_community",
+            include_str!("../../../migrations/app/postgres/event_community.sql"),
+            app,
+        ),
+        Addition::new(
+            "headcount_session_user",
+            include_str!("../../../migrations/app/postgres/session_user.sql"),
+            app,
+        ),
+    ]
+}
+
+/// Builds an index that is not there, that an interrupted build left invalid, or that was built in other
+/// words.
+async fn add(
+    connection: &mut PgConnection,
+    app: &AppSchema,
+    addition: &Addition,
+    dry_run: bool,
+) -> Result<Vec<Step>, MigrateError> {
+    let valid: Option<(String, bool)> = sqlx::query_as(
+        "SELECT i.indexrelid::regclass::text, i.indisvalid
+         FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+         WHERE c.relname = $1 AND i.indrelid IN (to_regclass($2), to_regclass($3))",
+    )
+    .bind(addition.name)
+    .bind(app.event.table.to_string())
+    .bind(app.session.table.to_string())
+    .fetch_optional(&mut *connection)
+    .await?;
+    let recorded: Option<String> = if exists(connection, "headcount.addition").await? {
+        sqlx::query_scalar("SELECT statement FROM headcount.addition WHERE name = $1")
+            .bind(addition.name)
+            .fetch_optional(&mut *connection)
+            .await?
+    } else {
+        None
+    };
+
+    let mut steps = Vec::new();
+    match valid {
+        Some((_, true)) if recorded.as_ref() == Some(&addition.create) => return Ok(steps),
+        // Built, but the process ended before it was recorded.
+        Some((_, true)) if recorded.is_none() => {}
+        // Invalid, or in other words.
+        Some((index, _)) => {
+            steps.push(Step::new(
+                format!("index {}: the former one", addition.name),
+                format!("DROP INDEX CONCURRENTLY IF EXISTS {index}"),
+            ));
+            steps.push(addition.step());
+        }
+        None => steps.push(addition.step()),
+    }
+    if !dry_run {
+        for step in &steps {
+            execute(connection, step).await?;
+        }
+        sqlx::query(
+            "INSERT INTO headcount.addition (name, statement) VALUES ($1, $2)
+             ON CONFLICT (name) DO UPDATE SET statement = excluded.statement, applied_at = now()",
+        )
+        .bind(addition.name)
+        .bind(&addition.create)
+        .execute(connection)
+        .await?;
+    }
+    Ok(steps)
+}
+
+/// Runs one statement as it is: CONCURRENTLY can not be in a transaction.
+async fn execute(connection: &mut PgConnection, step: &Step) -> Result<(), MigrateError> {
+    sqlx::raw_sql(AssertSqlSafe(step.sql.as_str()))
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(MigrateError::of_step(step))
+}
+
+async fn exists(connection: &mut PgConnection, table: &str) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
+        .bind(table)
+        .fetch_one(connection)
+        .await
+}

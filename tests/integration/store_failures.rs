@@ -1,0 +1,271 @@
+//! The database away, hung, restarted, busy, read-only: what the store answers, and that it recovers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use headcount::auth::BrowserSession;
+use headcount::config::{Config, Secret};
+use headcount::ids::CommunityId;
+use headcount::store::{self, Store, StoreError};
+use headcount::writer::batch::Batch;
+use sqlx::{Connection as _, Executor as _, PgConnection};
+use tokio::net::TcpListener;
+
+use crate::store_site::{SessionRow, Site, Variant, batch, page_view, token};
+use crate::support::postgres::Postgres;
+use crate::support::service::free_port;
+
+/// A store on any URL whose every wait is short.
+fn impatient(url: &str) -> Arc<dyn Store> {
+    let mut config = Config::default();
+    config.database.url = Some(Secret::new(url));
+    config.database.acquire_timeout = Duration::from_millis(300);
+    config.database.statement_timeout = Duration::from_millis(300);
+    store::open(&config).expect("a store")
+}
+
+/// One view of Alice's.
+async fn alices_view(site: &Site) -> (Arc<BrowserSession>, Batch) {
+    let alice = site.member("alice").await;
+    let session = site
+        .session(&alice, "token-of-alice", SessionRow::default())
+        .await;
+    let gardening = site.community("gardening").await;
+    let views = batch(&session, &gardening, vec![page_view("2024-03-01T10:00:00Z")]);
+    (session, views)
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_is_unavailable_and_opening_succeeds() {
+    let away = format!("postgres://nobody@127.0.0.1:{}/nothing", free_port());
+    for url in [away.as_str(), "sqlite:///no/such/file.sqlite3"] {
+        let store = impatient(url);
+        let error = store.browser_session(&token("x")).await.unwrap_err();
+        assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+        assert_eq!(error.class(), "connection");
+        let error = store.ping().await.unwrap_err();
+        assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_comes_up_later_is_used() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().join("db.sqlite3");
+    let store = impatient(&format!("sqlite://{}", place.display()));
+    store.browser_session(&token("token-of-alice")).await.unwrap_err();
+
+    let site = Site::new(Variant::SqliteDefault).await;
+    alices_view(&site).await;
+    let url = site.config.database.url.clone().unwrap();
+    let origin = url.expose().trim_start_matches("sqlite://").to_owned();
+    std::fs::copy(origin, &place).unwrap();
+    let found = store.browser_session(&token("token-of-alice")).await.unwrap();
+    assert!(found.is_some());
+}
+
+/// Every operation ends although nobody ever answers; the test hangs if one does not.
+#[tokio::test]
+async fn a_hung_server_costs_the_timeout_and_no_more() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let hung = tokio::spawn(async move {
+        let mut accepted = Vec::new();
+        while let Ok((connection, _)) = listener.accept().await {
+            accepted.push(connection);
+        }
+    });
+    let store = impatient(&format!("postgres://nobody@127.0.0.1:{port}/nothing"));
+    for error in [
+        store.browser_session(&token("x")).await.unwrap_err(),
+        store.community_by_slug("x").await.unwrap_err(),
+        store.community_exists(&CommunityId::from("1")).await.unwrap_err(),
+        store.ping().await.unwrap_err(),
+    ] {
+        assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+        assert_eq!(error.class(), "connection");
+    }
+    hung.abort();
+}
+
+/// A server that stops answering in the middle keeps neither the operation nor its place in the pool.
+#[tokio::test]
+async fn a_server_that_stops_answering_is_given_up_and_used_again_when_it_answers() {
+    let site = Site::new(Variant::PostgresDefault).await;
+    alices_view(&site).await;
+    let store = site.reconfigured(|config| {
+        config.database.max_connections = 2;
+        config.database.statement_timeout = Duration::from_millis(300);
+        config.database.acquire_timeout = Duration::from_secs(60);
+    });
+    let lookup = async || store.browser_session(&token("token-of-alice")).await;
+    assert!(lookup().await.unwrap().is_some());
+
+    // An exclusive lock makes the server silent for this table alone.
+    let mut app = site.postgres().begin().await.unwrap();
+    app.execute("LOCK TABLE accounts_usersession IN ACCESS EXCLUSIVE MODE")
+        .await
+        .unwrap();
+    for _ in 0..5 {
+        let error = lookup().await.unwrap_err();
+        assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+    }
+    app.rollback().await.unwrap();
+    assert!(lookup().await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn after_a_restart_of_postgres_no_lookup_fails() {
+    let mut server = Postgres::start();
+    let database = server.database().await;
+    let pool = server.pool(&database);
+    pool.execute(include_str!("support/ddl/postgres_default.sql"))
+        .await
+        .unwrap();
+    pool.execute("INSERT INTO communities_community (slug, name) VALUES ('gardening', 'Gardening')")
+        .await
+        .unwrap();
+    pool.close().await;
+    let mut config = Config::default();
+    config.database.url = Some(Secret::new(server.url(&database)));
+    config.database.acquire_timeout = Duration::from_secs(60);
+    config.database.statement_timeout = Duration::from_secs(60);
+    let store = store::open(&config).unwrap();
+    let lookup = async || store.community_by_slug("gardening").await;
+    // As many connections as may be open.
+    let at_once = || futures_util::future::join_all((0..8).map(|_| lookup()));
+    for found in at_once().await {
+        assert!(found.unwrap().is_some());
+    }
+
+    server.kill();
+    server.start_again();
+    // Each of the pooled connections is dead now.
+    for _ in 0..8 {
+        assert!(lookup().await.unwrap().is_some());
+    }
+    for found in at_once().await {
+        assert!(found.unwrap().is_some());
+    }
+    store.close().await;
+}
+
+#[tokio::test]
+async fn after_its_connection_was_ended_a_batch_is_applied_once() {
+    let site = Site::with(Variant::PostgresDefault, |config| {
+        config.database.max_connections = 1;
+    })
+    .await;
+    let (session, views) = alices_view(&site).await;
+    site.store.apply(&views).await.unwrap();
+    let ended = site
+        .rows(
+            "SELECT pg_terminate_backend(pid)::text FROM pg_stat_activity
+             WHERE datname = current_database() AND application_name = 'headcount'",
+        )
+        .await;
+    assert_eq!(ended.len(), 1);
+    site.store.apply(&views).await.unwrap();
+    assert_eq!(site.pages_visited(&session).await, 2);
+}
+
+#[tokio::test]
+async fn w7_a_lock_that_the_app_holds_costs_at_most_the_lock_timeout_and_leaves_nothing() {
+    for variant in [Variant::PostgresDefault, Variant::SqliteDefault] {
+        let site = Site::with(variant, |config| {
+            config.database.lock_timeout = Duration::from_millis(50);
+        })
+        .await;
+        let (session, views) = alices_view(&site).await;
+        let url = site.config.database.url.clone().unwrap();
+        if variant.is_postgres() {
+            let mut app = PgConnection::connect(url.expose()).await.unwrap();
+            let mut transaction = app.begin().await.unwrap();
+            transaction
+                .execute("UPDATE accounts_userprofile SET last_active = now()")
+                .await
+                .unwrap();
+            let error = site.store.apply(&views).await.unwrap_err();
+            assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+            assert_eq!(error.class(), "contention");
+            transaction.rollback().await.unwrap();
+        } else {
+            let mut app = sqlx::SqliteConnection::connect(url.expose()).await.unwrap();
+            let transaction = app.begin_with("BEGIN IMMEDIATE").await.unwrap();
+            let error = site.store.apply(&views).await.unwrap_err();
+            assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+            assert_eq!(error.class(), "contention");
+            transaction.rollback().await.unwrap();
+        }
+        assert_eq!(site.pages_visited(&session).await, 0);
+        site.store.apply(&views).await.unwrap();
+        assert_eq!(site.pages_visited(&session).await, 1);
+        assert_eq!(site.events().await.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn w9_a_read_only_database_is_worth_another_try() {
+    let site = Site::new(Variant::PostgresDefault).await;
+    let (session, views) = alices_view(&site).await;
+    let database = site.text("SELECT current_database()::text").await;
+    let read_only = async |on: &str| {
+        site.execute(&format!(
+            "ALTER DATABASE {database} SET default_transaction_read_only = {on}"
+        ))
+        .await;
+    };
+    read_only("on").await;
+    let store = site.reconfigured(|_| {});
+    let error = store.apply(&views).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+    assert_eq!(error.class(), "read_only");
+    let lookup = async || store.browser_session(&token("token-of-alice")).await.unwrap();
+    assert!(lookup().await.is_some(), "reading goes on");
+    store.apply(&views).await.unwrap_err();
+    // The site's own connections were made before and may write.
+    read_only("off").await;
+    // Connections that turned out to be read-only were not kept.
+    store.apply(&views).await.unwrap();
+    assert_eq!(site.pages_visited(&session).await, 1);
+}
+
+#[tokio::test]
+async fn errors_tell_neither_token_nor_password_nor_row() {
+    let site = Site::new(Variant::PostgresDefault).await;
+    let (_, views) = alices_view(&site).await;
+    // Postgres' DETAIL of a failed CHECK shows the whole row, token included.
+    site.execute("ALTER TABLE accounts_usersession ADD CHECK (pages_visited < 1)")
+        .await;
+    let error = site.store.apply(&views).await.unwrap_err();
+    let StoreError::Refused(_) = &error else {
+        panic!("{error:?}")
+    };
+    let told = told(&error);
+    assert!(told.contains("violates check constraint"), "{told}");
+    assert!(!told.contains("token-of-alice"), "{told}");
+
+    site.execute("ALTER TABLE accounts_usersession DROP session_id")
+        .await;
+    let error = site
+        .store
+        .browser_session(&token("token-of-alice"))
+        .await
+        .unwrap_err();
+    assert!(!self::told(&error).contains("token-of-alice"), "{error:?}");
+
+    let away = impatient(&format!("postgres://u:hunter2@127.0.0.1:{}/d", free_port()));
+    let error = away.ping().await.unwrap_err();
+    assert!(!self::told(&error).contains("hunter2"), "{error:?}");
+}
+
+/// All that a log could show of an error.
+fn told(error: &StoreError) -> String {
+    let mut told = format!("{error:?} {error}");
+    let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
+    while let Some(error) = cause {
+        told += &format!(" {error:?} {error}");
+        cause = error.source();
+    }
+    told
+}

@@ -1,0 +1,247 @@
+//! `headcount migrate`: what it makes, that it makes it once, and that the statistics then use it.
+
+use headcount::config::{Config, Secret};
+use headcount::store::{MigrateError, Step, migrate};
+use sqlx::{Connection as _, PgConnection};
+
+use crate::store_site::{Site, Variant, at};
+
+const VARIANTS: [Variant; 4] = [
+    Variant::PostgresDefault,
+    Variant::PostgresRenamed,
+    Variant::SqliteDefault,
+    Variant::SqliteRenamed,
+];
+
+fn titles(steps: &[Step]) -> Vec<&str> {
+    steps.iter().map(|step| step.title.as_str()).collect()
+}
+
+fn everything(variant: Variant) -> Vec<&'static str> {
+    let mut all = vec![
+        "migration 1 (addition)",
+        "index headcount_event_community",
+        "index headcount_session_user",
+    ];
+    if variant.is_postgres() {
+        all.insert(0, "schema headcount");
+    }
+    all
+}
+
+/// Every table, index and schema of the database, to see that nothing changed.
+async fn objects(site: &Site) -> Vec<Vec<Option<String>>> {
+    site.rows(if site.variant.is_postgres() {
+        "SELECT oid::text, relname::text FROM pg_class WHERE oid >= 16384
+         UNION SELECT oid::text, nspname::text FROM pg_namespace WHERE oid >= 16384 ORDER BY 1"
+    } else {
+        "SELECT name, sql FROM sqlite_master ORDER BY 1"
+    })
+    .await
+}
+
+#[tokio::test]
+async fn migrating_twice_is_migrating_once() {
+    for variant in VARIANTS {
+        let site = Site::new(variant).await;
+        let first = migrate(&site.config, false).await.unwrap();
+        assert_eq!(titles(&first), everything(variant), "{variant:?}");
+        let after = objects(&site).await;
+        assert_eq!(migrate(&site.config, false).await.unwrap(), [], "{variant:?}");
+        assert_eq!(objects(&site).await, after, "{variant:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_dry_run_shows_all_and_does_nothing() {
+    for variant in VARIANTS {
+        let site = Site::new(variant).await;
+        let before = objects(&site).await;
+        let shown = migrate(&site.config, true).await.unwrap();
+        assert_eq!(titles(&shown), everything(variant), "{variant:?}");
+        assert_eq!(objects(&site).await, before, "{variant:?}");
+        assert_eq!(migrate(&site.config, false).await.unwrap(), shown, "{variant:?}");
+        assert_eq!(migrate(&site.config, true).await.unwrap(), [], "{variant:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_dry_run_prints_can_be_run_by_hand() {
+    let site = Site::new(Variant::PostgresRenamed).await;
+    for step in migrate(&site.config, true).await.unwrap() {
+        site.execute(&step.to_string()).await;
+    }
+    let missing = migrate(&site.config, true).await.unwrap();
+    // Only sqlx's own record of its migrations is missing, which nobody writes by hand.
+    assert_eq!(titles(&missing), ["migration 1 (addition)"]);
+}
+
+#[tokio::test]
+async fn an_index_that_an_interrupted_build_left_invalid_is_built_anew() {
+    let site = Site::new(Variant::PostgresDefault).await;
+    migrate(&site.config, false).await.unwrap();
+    site.execute(
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'headcount_event_community'::regclass",
+    )
+    .await;
+    let steps = migrate(&site.config, false).await.unwrap();
+    assert_eq!(
+        titles(&steps),
+        [
+            "index headcount_event_community: the former one",
+            "index headcount_event_community"
+        ]
+    );
+    let valid = "SELECT indisvalid::text FROM pg_index
+                 WHERE indexrelid = 'headcount_event_community'::regclass";
+    assert_eq!(site.text(valid).await, "true");
+    assert_eq!(migrate(&site.config, false).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn an_index_that_was_built_in_other_words_is_built_anew() {
+    for (variant, table) in [
+        (Variant::PostgresDefault, "headcount.addition"),
+        (Variant::SqliteDefault, "headcount_addition"),
+    ] {
+        let site = Site::new(variant).await;
+        migrate(&site.config, false).await.unwrap();
+        site.execute(&format!(
+            "UPDATE {table} SET statement = 'CREATE INDEX …' WHERE name = 'headcount_session_user'"
+        ))
+        .await;
+        let steps = migrate(&site.config, false).await.unwrap();
+        assert_eq!(
+            titles(&steps),
+            [
+                "index headcount_session_user: the former one",
+                "index headcount_session_user"
+            ]
+        );
+        assert_eq!(migrate(&site.config, false).await.unwrap(), []);
+    }
+}
+
+#[tokio::test]
+async fn a_migration_changed_after_it_was_applied_is_refused() {
+    let site = Site::new(Variant::SqliteDefault).await;
+    migrate(&site.config, false).await.unwrap();
+    site.execute("UPDATE headcount_migrations SET checksum = x'00'")
+        .await;
+    let error = migrate(&site.config, false).await.unwrap_err();
+    assert!(matches!(error, MigrateError::Changed(1)), "{error:?}");
+}
+
+#[tokio::test]
+async fn two_migrations_at_once_are_one() {
+    let site = Site::new(Variant::PostgresDefault).await;
+    let url = site.config.database.url.clone().unwrap();
+    let mut other = PgConnection::connect(url.expose()).await.unwrap();
+    sqlx::query("SELECT pg_advisory_lock(hashtext('headcount migrate'))")
+        .execute(&mut other)
+        .await
+        .unwrap();
+    let error = migrate(&site.config, false).await.unwrap_err();
+    assert!(matches!(error, MigrateError::Busy), "{error:?}");
+    other.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn migrating_needs_no_superuser() {
+    let site = Site::new(Variant::PostgresDefault).await;
+    let role = format!("owner_{}", uuid::Uuid::new_v4().simple());
+    let database = site.text("SELECT current_database()::text").await;
+    site.execute(&format!(
+        "CREATE ROLE {role} LOGIN;
+         GRANT CREATE ON DATABASE {database} TO {role};
+         GRANT CREATE ON SCHEMA public TO {role};
+         ALTER TABLE accounts_userprofile OWNER TO {role};
+         ALTER TABLE accounts_usersession OWNER TO {role};
+         ALTER TABLE accounts_userevent OWNER TO {role};
+         ALTER TABLE communities_community OWNER TO {role}"
+    ))
+    .await;
+    let config = as_role(&site.config, &role);
+    assert_eq!(
+        titles(&migrate(&config, false).await.unwrap()),
+        everything(site.variant)
+    );
+    assert_eq!(migrate(&config, false).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_step_that_is_not_allowed_is_named() {
+    let site = Site::new(Variant::PostgresDefault).await;
+    let role = format!("nobody_{}", uuid::Uuid::new_v4().simple());
+    site.execute(&format!("CREATE ROLE {role} LOGIN")).await;
+    let error = migrate(&as_role(&site.config, &role), false).await.unwrap_err();
+    assert_eq!(error.to_string(), "schema headcount failed");
+}
+
+#[tokio::test]
+async fn nothing_is_added_to_tables_that_are_not_as_configured() {
+    for variant in [Variant::PostgresDefault, Variant::SqliteDefault] {
+        let site = Site::with(variant, |config| {
+            config.schema.event.table = "nowhere".into();
+        })
+        .await;
+        let before = objects(&site).await;
+        let error = migrate(&site.config, false).await.unwrap_err();
+        assert!(error.to_string().contains("there is no table nowhere"), "{error}");
+        assert_eq!(objects(&site).await, before);
+    }
+}
+
+/// Whether the store's own statement used it is in the server's counters. SQLite has none: there the plan is
+/// tested beside the statement.
+#[tokio::test]
+async fn the_statistics_of_200_000_events_use_the_index() {
+    let site = Site::new(Variant::PostgresDefault).await;
+    site.execute(
+        "INSERT INTO accounts_userprofile (username, last_active)
+             SELECT 'member-' || n, now() FROM generate_series(1, 1000) AS n;
+         INSERT INTO accounts_userevent (user_id, event_type, description, metadata, user_agent, device_info,
+                                         location_data, timestamp)
+             SELECT 1 + n % 1000, 'page_view', 'Page view: /x',
+                    jsonb_build_object('community_id', (n % 500)::text, 'source', 'headcount', 'url', '/x'),
+                    'Firefox', '{}', '{}', timestamptz '2024-03-01' + n * interval '10 seconds'
+             FROM generate_series(0, 199999) AS n;
+         ANALYZE",
+    )
+    .await;
+    migrate(&site.config, false).await.unwrap();
+    let uses = "SELECT idx_scan::text FROM pg_stat_user_indexes
+                WHERE indexrelname = 'headcount_event_community'";
+    let community = headcount::ids::CommunityId::from("42");
+    let stats = site
+        .store
+        .stats(&community, at("2024-03-05T00:00:00Z"), at("2024-03-15T00:00:00Z"))
+        .await
+        .unwrap();
+    // Every 5 000 seconds, on ten days.
+    assert_eq!(stats.page_views, 172);
+    site.store.close().await;
+    assert_ne!(site.text(uses).await, "0");
+
+    // And the plan of its first part, spelled as the store spells it.
+    let plan = site
+        .rows(
+            "EXPLAIN SELECT user_id FROM accounts_userevent
+             WHERE event_type = 'page_view' AND metadata ->> 'community_id' = '42'
+               AND timestamp >= '2024-03-05' AND timestamp < '2024-03-15'",
+        )
+        .await;
+    let plan = plan.concat().into_iter().flatten().collect::<Vec<_>>().join("\n");
+    assert!(plan.contains("headcount_event_community"), "{plan}");
+}
+
+/// The configuration of a sidecar that signs in to Postgres as another role.
+fn as_role(config: &Config, role: &str) -> Config {
+    let mut config = config.clone();
+    let url = config.database.url.take().expect("a URL");
+    let url = url
+        .expose()
+        .replacen("postgres://postgres@", &format!("postgres://{role}@"), 1);
+    config.database.url = Some(Secret::new(url));
+    config
+}

@@ -1,0 +1,528 @@
+//! The configuration against the live schema: each kind of problem is found, in one sentence that names
+//! table, column and cure.
+
+use headcount::config::{Config, Secret};
+use headcount::store::{self, Store, StoreError};
+
+use crate::store_site::{SessionRow, Site, Variant, batch, page_view, token};
+
+const VARIANTS: [Variant; 4] = [
+    Variant::PostgresDefault,
+    Variant::PostgresRenamed,
+    Variant::SqliteDefault,
+    Variant::SqliteRenamed,
+];
+
+/// The problems' sentences.
+async fn problems(config: &Config) -> Vec<String> {
+    let problems = store::check(config).await.expect("the database answers");
+    problems.iter().map(ToString::to_string).collect()
+}
+
+/// A site with default names whose tables were changed by `sql`, and the problems' sentences.
+async fn problems_after(variant: Variant, sql: &str, configure: impl FnOnce(&mut Config)) -> Vec<String> {
+    let site = Site::with(variant, configure).await;
+    site.execute(sql).await;
+    problems(&site.config).await
+}
+
+fn event_table(variant: Variant) -> &'static str {
+    if variant.is_postgres() {
+        "\"public\".\"accounts_userevent\""
+    } else {
+        "`accounts_userevent`"
+    }
+}
+
+const DEFAULTS: [Variant; 2] = [Variant::PostgresDefault, Variant::SqliteDefault];
+
+#[tokio::test]
+async fn a_schema_as_django_makes_it_has_no_problem() {
+    for variant in VARIANTS {
+        let site = Site::new(variant).await;
+        assert_eq!(problems(&site.config).await, Vec::<String>::new(), "{variant:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_table_is_named_with_the_key_that_names_it() {
+    for variant in DEFAULTS {
+        let found = problems_after(variant, "", |config| {
+            config.schema.community.table = "groups".into();
+        })
+        .await;
+        assert_eq!(
+            found,
+            [
+                "there is no table groups: set schema.community.table to the name of the app's community \
+                 table"
+            ]
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_missing_column_is_named_with_the_key_that_names_it() {
+    for variant in DEFAULTS {
+        let found = problems_after(variant, "", |config| {
+            config.schema.event.columns.timestamp = "happened".into();
+        })
+        .await;
+        assert_eq!(
+            found,
+            [format!(
+                "table {} has no column happened: set schema.event.columns.timestamp to the name of the \
+                 column that holds it",
+                event_table(variant)
+            )]
+        );
+    }
+}
+
+#[tokio::test]
+async fn columns_of_the_wrong_type_are_named() {
+    let found = problems_after(
+        Variant::PostgresDefault,
+        "ALTER TABLE accounts_userevent ALTER metadata TYPE text;
+         ALTER TABLE accounts_usersession DROP session_id, ADD session_id bytea;
+         ALTER TABLE accounts_usersession ALTER is_active TYPE int USING 1;
+         ALTER TABLE accounts_userprofile ALTER last_active TYPE date;",
+        |_| {},
+    )
+    .await;
+    let expected = [
+        "column session_id of table \"public\".\"accounts_usersession\" is of type bytea where text is needed: \
+         set schema.session.columns.session_id to a column of that type",
+        "column is_active of table \"public\".\"accounts_usersession\" is of type integer where boolean is \
+         needed: set schema.session.columns.is_active to a column of that type",
+        "column metadata of table \"public\".\"accounts_userevent\" is of type text where jsonb is needed: set \
+         schema.event.columns.metadata to a column of that type",
+        "column last_active of table \"public\".\"accounts_userprofile\" is of type date where timestamp with \
+         time zone is needed: set schema.profile.columns.last_active to a column of that type",
+    ];
+    assert_eq!(found, expected);
+}
+
+#[tokio::test]
+async fn wrong_types_are_named_on_sqlite_too() {
+    let found = problems_after(Variant::SqliteDefault, "", |config| {
+        config.schema.event.columns.timestamp = "description".into();
+        config.schema.session.columns.pages_visited = "user_agent".into();
+    })
+    .await;
+    let expected = [
+        "column user_agent of table `accounts_usersession` is of type text where an integer is needed: set \
+         schema.session.columns.pages_visited to a column of that type",
+        "column description of table `accounts_userevent` is of type text where timestamp with time zone is \
+         needed: set schema.event.columns.timestamp to a column of that type",
+    ];
+    assert_eq!(found, expected);
+}
+
+#[tokio::test]
+async fn keys_that_disagree_are_named() {
+    let found = problems_after(
+        Variant::PostgresDefault,
+        "ALTER TABLE accounts_userevent DROP user_id, ADD user_id uuid NOT NULL",
+        |_| {},
+    )
+    .await;
+    assert_eq!(
+        found,
+        [
+            "column user_id of table \"public\".\"accounts_userevent\" is of type uuid, but the key of table \
+             \"public\".\"accounts_userprofile\" that it refers to is of type bigint: set \
+             schema.event.columns.user_id to the column that refers to \"public\".\"accounts_userprofile\""
+        ]
+    );
+}
+
+#[tokio::test]
+async fn w10_a_not_null_column_without_default_that_nothing_fills_is_named() {
+    for variant in [Variant::PostgresRenamed, Variant::SqliteRenamed] {
+        let site = Site::with(variant, |config| config.schema.event.constants.clear()).await;
+        let table = if variant.is_postgres() {
+            "\"forum\".\"audit_Event\""
+        } else {
+            "`audit_Event`"
+        };
+        assert_eq!(
+            problems(&site.config).await,
+            [format!(
+                "column tenant (integer) of table {table} is NOT NULL, has no default in the database, and \
+                 nothing fills it: set schema.event.constants.tenant = \"…\""
+            )]
+        );
+    }
+}
+
+#[tokio::test]
+async fn w10_columns_that_fill_themselves_are_no_problem() {
+    let found = problems_after(
+        Variant::PostgresDefault,
+        "ALTER TABLE accounts_userevent
+             ADD a int NOT NULL DEFAULT 1,
+             ADD b int,
+             ADD c int GENERATED ALWAYS AS (1) STORED,
+             ADD d int NOT NULL GENERATED ALWAYS AS IDENTITY,
+             ADD e serial NOT NULL",
+        |_| {},
+    )
+    .await;
+    assert_eq!(found, Vec::<String>::new());
+    let found = problems_after(
+        Variant::SqliteDefault,
+        "ALTER TABLE accounts_userevent ADD a int NOT NULL DEFAULT 1;
+         ALTER TABLE accounts_userevent ADD b int;
+         ALTER TABLE accounts_userevent ADD c int NOT NULL GENERATED ALWAYS AS (1) VIRTUAL",
+        |_| {},
+    )
+    .await;
+    assert_eq!(found, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn w10_with_events_off_nothing_need_be_filled() {
+    for variant in [Variant::PostgresRenamed, Variant::SqliteRenamed] {
+        let site = Site::with(variant, |config| {
+            config.record.events = false;
+            config.schema.event.constants.clear();
+            config.schema.event.columns.user_agent = "no such column".into();
+        })
+        .await;
+        assert_eq!(problems(&site.config).await, Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn w10_while_a_column_is_unfilled_batches_wait_and_then_go_on() {
+    for variant in [Variant::PostgresDefault, Variant::SqliteDefault] {
+        let site = Site::new(variant).await;
+        let alice = site.member("alice").await;
+        let session = site.session(&alice, "alice", SessionRow::default()).await;
+        let gardening = site.community("gardening").await;
+        let views = batch(&session, &gardening, vec![page_view("2024-03-01T10:00:00Z")]);
+        site.store.apply(&views).await.unwrap();
+
+        // The app migrates while the sidecar runs.
+        site.execute(
+            "ALTER TABLE accounts_userevent RENAME TO old; ALTER TABLE old RENAME TO accounts_userevent",
+        )
+        .await;
+        let (unfilled, filled) = if variant.is_postgres() {
+            (
+                "ALTER TABLE accounts_userevent ADD tenant int NOT NULL DEFAULT 1;
+                 ALTER TABLE accounts_userevent ALTER tenant DROP DEFAULT",
+                "ALTER TABLE accounts_userevent ALTER tenant SET DEFAULT 1",
+            )
+        } else {
+            (
+                "CREATE TABLE other AS SELECT * FROM accounts_userevent;
+                 DROP TABLE accounts_userevent;
+                 CREATE TABLE accounts_userevent (id integer PRIMARY KEY, user_id bigint, event_type text,
+                     description text, metadata text, ip_address char(39), user_agent text, device_info text,
+                     location_data text, timestamp datetime, tenant int NOT NULL);
+                 INSERT INTO accounts_userevent SELECT *, 1 FROM other",
+                "ALTER TABLE accounts_userevent DROP tenant",
+            )
+        };
+        site.execute(unfilled).await;
+        for _ in 0..2 {
+            let error = site.store.apply(&views).await.unwrap_err();
+            assert!(
+                matches!(error, StoreError::Unavailable(_)),
+                "the row is not at fault: {error:?}"
+            );
+            assert_eq!(error.class(), "other");
+        }
+        assert!(
+            site.store.community_exists(&gardening).await.unwrap(),
+            "reading goes on"
+        );
+        site.execute(filled).await;
+        site.store.apply(&views).await.unwrap();
+        assert_eq!(site.events().await.len(), 2);
+        assert_eq!(site.pages_visited(&session).await, 2);
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_nobody_makes_is_named() {
+    let found = problems_after(
+        Variant::PostgresDefault,
+        "ALTER TABLE accounts_userevent ALTER id DROP IDENTITY",
+        |_| {},
+    )
+    .await;
+    assert_eq!(
+        found,
+        [
+            "column id (bigint) of table \"public\".\"accounts_userevent\" has no default in the database and \
+             is no uuid that the sidecar could make: give it a default, or set record.events = false"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn constants_that_make_no_sense_are_named() {
+    for variant in DEFAULTS {
+        let table = event_table(variant);
+        let change = "ALTER TABLE accounts_userevent ADD tenant integer";
+        let found = problems_after(variant, change, |config| {
+            let constants = &mut config.schema.event.constants;
+            constants.insert("color".into(), "red".into());
+            constants.insert("description".into(), "x".into());
+            constants.insert("tenant".into(), "seven".into());
+        })
+        .await;
+        assert_eq!(
+            found,
+            [
+                format!("table {table} has no column color: remove schema.event.constants.color"),
+                format!(
+                    "column description of table {table} is already filled: remove \
+                     schema.event.constants.description"
+                ),
+                format!(
+                    "\"seven\" is no value of column tenant (integer) of table {table}: change \
+                     schema.event.constants.tenant"
+                ),
+            ]
+        );
+    }
+}
+
+#[tokio::test]
+async fn constants_are_cast_to_their_columns_types() {
+    let site = Site::with(Variant::PostgresDefault, |config| {
+        let constants = &mut config.schema.event.constants;
+        constants.insert("tenant".into(), "0190163d-8694-739b-aea5-966c26f8ad91".into());
+        constants.insert("Since".into(), "2024-01-01".into());
+        constants.insert("it's \"odd\"".into(), "it's".into());
+    })
+    .await;
+    site.execute(
+        r#"ALTER TABLE accounts_userevent ADD tenant uuid NOT NULL, ADD "Since" date NOT NULL,
+               ADD "it's ""odd""" varchar(9) NOT NULL"#,
+    )
+    .await;
+    assert_eq!(problems(&site.config).await, Vec::<String>::new());
+    let alice = site.member("alice").await;
+    let session = site.session(&alice, "alice", SessionRow::default()).await;
+    let gardening = site.community("gardening").await;
+    let views = batch(&session, &gardening, vec![page_view("2024-03-01T10:00:00Z")]);
+    site.store.apply(&views).await.unwrap();
+    let written = r#"SELECT concat_ws(' ', tenant, "Since", "it's ""odd""") FROM accounts_userevent"#;
+    assert_eq!(
+        site.text(written).await,
+        "0190163d-8694-739b-aea5-966c26f8ad91 2024-01-01 it's"
+    );
+}
+
+#[tokio::test]
+async fn missing_privileges_are_named_with_the_grant() {
+    let site = Site::new(Variant::PostgresDefault).await;
+    let role = format!("limited_{}", uuid::Uuid::new_v4().simple());
+    let as_role = as_role(&site.config, &role);
+    site.execute(&format!(
+        "CREATE ROLE {role} LOGIN;
+         GRANT SELECT ON accounts_usersession, accounts_userprofile, communities_community TO {role};
+         GRANT UPDATE (pages_visited) ON accounts_usersession TO {role};
+         GRANT SELECT, INSERT ON accounts_userevent TO {role};
+         REVOKE SELECT ON communities_community FROM {role}"
+    ))
+    .await;
+    let lacks = |privilege: &str, table: &str| {
+        format!(
+            "the database user \"{role}\" lacks {privilege} on {table}: GRANT {privilege} ON {table} TO \
+             \"{role}\""
+        )
+    };
+    assert_eq!(
+        problems(&as_role).await,
+        [
+            lacks("UPDATE", "\"public\".\"accounts_userprofile\""),
+            lacks("SELECT", "\"public\".\"communities_community\""),
+        ]
+    );
+
+    // What the sentences say is enough, and what is not asked for is not needed.
+    site.execute(&format!(
+        "GRANT UPDATE ON \"public\".\"accounts_userprofile\" TO \"{role}\";
+         GRANT SELECT ON \"public\".\"communities_community\" TO \"{role}\""
+    ))
+    .await;
+    assert_eq!(problems(&as_role).await, Vec::<String>::new());
+    let store = store::open(&as_role).unwrap();
+    let alice = site.member("alice").await;
+    let session = site.session(&alice, "alice", SessionRow::default()).await;
+    let gardening = site.community("gardening").await;
+    let views = batch(&session, &gardening, vec![page_view("2024-03-01T10:00:00Z")]);
+    store.apply(&views).await.unwrap();
+    assert!(store.browser_session(&token("alice")).await.unwrap().is_some());
+    assert!(store.community_exists(&gardening).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_schema_and_a_sequence_that_may_not_be_used_are_named() {
+    let site = Site::new(Variant::PostgresRenamed).await;
+    let role = format!("limited_{}", uuid::Uuid::new_v4().simple());
+    site.execute(&format!(
+        "CREATE ROLE {role} LOGIN;
+         GRANT ALL ON ALL TABLES IN SCHEMA forum TO {role};
+         ALTER TABLE forum.\"audit_Event\" DROP id, ADD id bigserial PRIMARY KEY"
+    ))
+    .await;
+    let found = problems(&as_role(&site.config, &role)).await;
+    let usage_of_schema = format!(
+        "the database user \"{role}\" lacks USAGE on SCHEMA \"forum\": GRANT USAGE ON SCHEMA \"forum\" TO \
+         \"{role}\""
+    );
+    assert!(found.contains(&usage_of_schema), "{found:#?}");
+    let sequence = format!("GRANT USAGE ON SEQUENCE forum.\"audit_Event_id_seq\" TO \"{role}\"");
+    assert!(
+        found.iter().any(|problem| problem.ends_with(&sequence)),
+        "{found:#?}"
+    );
+}
+
+#[tokio::test]
+async fn a_column_renamed_while_running_is_found_again_when_it_is_back() {
+    for variant in DEFAULTS {
+        let site = Site::new(variant).await;
+        let alice = site.member("alice").await;
+        site.session(&alice, "alice", SessionRow::default()).await;
+        assert!(
+            site.store
+                .browser_session(&token("alice"))
+                .await
+                .unwrap()
+                .is_some()
+        );
+        site.execute("ALTER TABLE accounts_usersession RENAME expires_at TO valid_until")
+            .await;
+        let error = site.store.browser_session(&token("alice")).await.unwrap_err();
+        assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+        let error = site.store.browser_session(&token("alice")).await.unwrap_err();
+        assert!(format!("{error:?}").contains("expires_at"), "{error:?}");
+        site.execute("ALTER TABLE accounts_usersession RENAME valid_until TO expires_at")
+            .await;
+        assert!(
+            site.store
+                .browser_session(&token("alice"))
+                .await
+                .unwrap()
+                .is_some()
+        );
+    }
+}
+
+#[tokio::test]
+async fn timestamps_without_zone_are_taken_as_utc() {
+    let site = Site::new(Variant::PostgresDefault).await;
+    site.execute(
+        "SET TimeZone = 'UTC';
+         ALTER TABLE accounts_userevent ALTER timestamp TYPE timestamp;
+         ALTER TABLE accounts_userprofile ALTER last_active TYPE timestamp;
+         ALTER TABLE accounts_usersession ALTER started_at TYPE timestamp, ALTER ended_at TYPE timestamp,
+             ALTER expires_at TYPE timestamp;",
+    )
+    .await;
+    let database = site.text("SELECT current_database()::text").await;
+    site.execute(&format!(
+        "ALTER DATABASE {database} SET TimeZone = 'Asia/Kathmandu'"
+    ))
+    .await;
+    let alice = site.member("alice").await;
+    let written = site.session(&alice, "alice", SessionRow::default()).await;
+    let found = site
+        .store
+        .browser_session(&token("alice"))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(found, *written);
+    let gardening = site.community("gardening").await;
+    let views = batch(&written, &gardening, vec![page_view("2024-03-01T10:00:00Z")]);
+    site.store.apply(&views).await.unwrap();
+    assert_eq!(site.events().await[0].timestamp, "2024-03-01 10:00:00");
+    assert_eq!(site.last_active(&alice).await, "2024-03-01 10:00:00");
+    let visitors = site.store.visitors(&[alice]).await.unwrap();
+    assert_eq!(visitors[0].started_at, Some(SessionRow::default().started_at));
+    let hour = |text: &str| crate::store_site::at(text);
+    let stats = site
+        .store
+        .stats(
+            &gardening,
+            hour("2024-03-01T10:00:00Z"),
+            hour("2024-03-01T11:00:00Z"),
+        )
+        .await
+        .unwrap();
+    assert_eq!(stats.page_views, 1);
+}
+
+#[tokio::test]
+async fn a_session_that_never_expires_can_be_read() {
+    let site = Site::new(Variant::PostgresDefault).await;
+    let alice = site.member("alice").await;
+    site.session(&alice, "alice", SessionRow::default()).await;
+    site.execute("UPDATE accounts_usersession SET expires_at = 'infinity'")
+        .await;
+    let found = site
+        .store
+        .browser_session(&token("alice"))
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(found.is_valid_at(crate::store_site::at("9998-01-01T00:00:00Z")));
+}
+
+#[tokio::test]
+async fn a_url_that_names_no_database_says_so_without_showing_it() {
+    let opened = |url: &str| {
+        let mut config = Config::default();
+        config.database.url = Some(Secret::new(url));
+        store::open(&config).err().expect("an error").to_string()
+    };
+    assert_eq!(
+        opened("mysql://u:hunter2@h/d"),
+        "database.url must begin with postgres:// or sqlite://, not with \"mysql\""
+    );
+    assert!(!opened("hunter2").contains("hunter2"));
+    assert!(!opened("user:hunter2@host").contains("hunter2"));
+    assert_eq!(
+        opened("postgres://u:hunter2@h:port/d"),
+        "database.url is not valid"
+    );
+    let missing = store::open(&Config::default()).err().expect("an error");
+    assert_eq!(
+        missing.to_string(),
+        "no database is configured: set database.url, or database.url_file"
+    );
+}
+
+#[tokio::test]
+async fn the_url_may_come_from_a_file() {
+    let site = Site::new(Variant::SqliteDefault).await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("url");
+    let url = site.config.database.url.clone().unwrap();
+    std::fs::write(&file, format!("{}\n", url.expose())).unwrap();
+    let store = site.reconfigured(|config| {
+        config.database.url = None;
+        config.database.url_file = Some(file);
+    });
+    store.ping().await.unwrap();
+}
+
+/// The configuration of a sidecar that signs in to Postgres as another role.
+fn as_role(config: &Config, role: &str) -> Config {
+    let mut config = config.clone();
+    let url = config.database.url.take().expect("a URL");
+    let url = url
+        .expose()
+        .replacen("postgres://postgres@", &format!("postgres://{role}@"), 1);
+    config.database.url = Some(Secret::new(url));
+    config
+}
