@@ -196,7 +196,7 @@ fn test_route(config: &Config, url: &str, method: &str) -> Result<(), Failure> {
 fn migrate(config: &Config, dry_run: bool) -> Result<(), Failure> {
     let steps = block_on(store::migrate(config, dry_run))?.map_err(anyhow::Error::new)?;
     for step in &steps {
-        println!("{step:?}");
+        println!("{step}");
     }
     if steps.is_empty() {
         println!("nothing to do");

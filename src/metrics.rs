@@ -102,6 +102,7 @@ impl Metrics {
     ///
     /// # Panics
     /// If two metrics have one name: a mistake in this file, which any test finds.
+    #[expect(clippy::too_many_lines, reason = "a list, one entry per metric")]
     pub fn new() -> Self {
         let declare = Declare(Registry::new());
         let metrics = Self {

@@ -97,6 +97,12 @@ impl StatsOf<'_> {
     }
 }
 
+/// Seconds since the epoch of a datetime column, to the microsecond: SQLite's own functions know milliseconds
+/// only. From the twentieth character on stands the fraction, where there is one.
+fn seconds(column: &Column) -> String {
+    format!("(unixepoch({column}) + coalesce(CAST('0' || nullif(substr({column}, 20), '') AS REAL), 0))")
+}
+
 #[cfg(test)]
 mod tests {
     use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, Row as _};
@@ -139,10 +145,4 @@ mod tests {
             assert!(plan.iter().any(|step| step.starts_with(used)), "{plan:#?}");
         }
     }
-}
-
-/// Seconds since the epoch of a datetime column, to the microsecond: SQLite's own functions know milliseconds
-/// only. From the twentieth character on stands the fraction, where there is one.
-fn seconds(column: &Column) -> String {
-    format!("(unixepoch({column}) + coalesce(CAST('0' || nullif(substr({column}, 20), '') AS REAL), 0))")
 }
