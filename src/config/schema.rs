@@ -19,10 +19,11 @@ pub struct Schema {
     pub community: CommunityTable,
 }
 
-/// Declares one table section: its columns default to our own names for them.
+/// Declares one table section: its columns default to our own names for them. `more` are further keys.
 macro_rules! table {
     ($(#[$doc:meta])* $table:ident, $columns:ident, $default:literal,
-     { $($(#[$cdoc:meta])* $column:ident = $name:literal),+ $(,)? }) => {
+     { $($(#[$cdoc:meta])* $column:ident = $name:literal),+ $(,)? }
+     $(, more { $($(#[$mdoc:meta])* $more:ident: $type:ty),+ })?) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Deserialize)]
         #[serde(deny_unknown_fields, default)]
@@ -31,9 +32,7 @@ macro_rules! table {
             pub table: String,
             /// Column names.
             pub columns: $columns,
-            /// Constants for further columns, by column name: for NOT NULL columns that the sidecar does not
-            /// know. Text is cast to the column's type. Only used where rows are inserted (events).
-            pub constants: BTreeMap<String, String>,
+            $($($(#[$mdoc])* pub $more: $type,)+)?
         }
 
         impl Default for $table {
@@ -41,7 +40,7 @@ macro_rules! table {
                 Self {
                     table: $default.into(),
                     columns: $columns::default(),
-                    constants: BTreeMap::new(),
+                    $($($more: <$type>::default(),)+)?
                 }
             }
         }
@@ -108,6 +107,11 @@ table! {
         location_data = "location_data",
         /// Start of the request.
         timestamp = "timestamp",
+    },
+    more {
+        /// Constants for further columns, by column name: for NOT NULL columns that the sidecar does not
+        /// know. Text is cast to the column's type.
+        constants: BTreeMap<String, String>
     }
 }
 

@@ -99,10 +99,6 @@ fn every_rule_names_its_key() {
         ("[session]\ntoken_min_length = 0", "session.token_min_length"),
         ("[session]\nmax_lookups = 0", "session.max_lookups"),
         ("[schema.event]\ntable = \"\"", "schema.event.table"),
-        (
-            "[schema.profile.constants]\ntenant = \"x\"",
-            "schema.profile.constants",
-        ),
         ("[record]\nwindow = \"0s\"", "record.window"),
         ("[record]\ncoalesce = \"10m\"", "record.coalesce"),
         ("[record]\nqueue_views = 10", "record.batch_views"),

@@ -226,17 +226,6 @@ fn schema(config: &Config) -> Result<(), Problem> {
     ] {
         ensure(!name.trim().is_empty(), key, "must not be empty")?;
     }
-    for (key, constants) in [
-        ("schema.session.constants", &schema.session.constants),
-        ("schema.profile.constants", &schema.profile.constants),
-        ("schema.community.constants", &schema.community.constants),
-    ] {
-        ensure(
-            constants.is_empty(),
-            key,
-            "has no use: the sidecar inserts no rows there; constants belong under schema.event",
-        )?;
-    }
     Ok(())
 }
 
