@@ -2,7 +2,7 @@
 //! table, column and cure.
 
 use headcount::config::{Config, Secret};
-use headcount::store::{self, Store, StoreError};
+use headcount::store::{self, StoreError};
 
 use crate::store_site::{SessionRow, Site, Variant, batch, page_view, token};
 
