@@ -75,13 +75,12 @@ impl<B: Backend> Connections<B> {
             // It would cost a round trip on each use; `Doubt` asks only where there is reason to.
             .test_before_acquire(false)
             .before_acquire(move |connection, state| {
-                let doubtful = hook.covers(state.idle_for);
-                let demoted = hook.demoted(state.idle_for);
+                let verdict = hook.of(state.idle_for);
                 Box::pin(async move {
-                    if doubtful && !demoted {
+                    if verdict == Verdict::Test {
                         connection.ping().await?;
                     }
-                    Ok(!demoted)
+                    Ok(verdict != Verdict::Replace)
                 })
             })
             .connect_lazy_with(options);
@@ -96,10 +95,13 @@ impl<B: Backend> Connections<B> {
         }
     }
 
-    /// Runs one operation. A read whose connection turns out to be dead runs once more on another.
+    /// Runs one operation. A read whose connection turns out to be dead, or prepared for tables that have
+    /// changed since, runs once more on another.
     pub(super) async fn run<O: Operation<B>>(&self, operation: &O) -> Result<O::Output, StoreError> {
         match self.attempt(operation).await {
-            Err(error) if !O::WRITES && error.lost_connection() => self.attempt(operation).await,
+            Err(error) if !O::WRITES && (error.lost_connection() || error.stale_statements()) => {
+                self.attempt(operation).await
+            }
             outcome => outcome,
         }
     }
@@ -167,11 +169,11 @@ impl<B: Backend> Connections<B> {
             Ok(_) => lease.clean = true,
             Err(error) => {
                 if error.stale_schema() {
-                    // The connection goes too: its prepared statements are of the old schema.
                     self.schema.store(None);
-                } else if error.read_only() {
-                    self.doubt.raise_demoted();
-                } else if error.class() == "connection" {
+                }
+                if error.stale_statements() || error.read_only() {
+                    self.doubt.condemn();
+                } else if error.unreachable() {
                     self.doubt.raise();
                 } else {
                     lease.clean = true;
@@ -239,49 +241,56 @@ impl<B: Backend> Drop for Lease<B> {
     }
 }
 
-/// Since when connections are under suspicion. After one broke (a restart, a failover) those that have
-/// been idle since before may be dead too: each is tested once, when it is next taken. After one turned out
-/// to be read-only (a primary was demoted) the others are, too: each is replaced.
+/// What to make of connections that have been idle since before something happened.
 #[derive(Debug)]
 struct Doubt {
     origin: Instant,
-    /// Milliseconds after `origin`, plus one; 0: no doubt.
-    since: AtomicU64,
-    /// Likewise.
-    demoted_since: AtomicU64,
+    /// One broke: a restart, a failover. The others may be dead, too: each is tested once, when it is next
+    /// taken. In milliseconds after `origin`, plus one; 0: never.
+    raised: AtomicU64,
+    /// One turned out to be of no use for good: read-only after a failover, or with statements prepared for
+    /// tables that have changed. The others are alike: each is replaced. Likewise.
+    condemned: AtomicU64,
+}
+
+/// Of one idle connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Use,
+    Test,
+    Replace,
 }
 
 impl Default for Doubt {
     fn default() -> Self {
         Self {
             origin: Instant::now(),
-            since: AtomicU64::new(0),
-            demoted_since: AtomicU64::new(0),
+            raised: AtomicU64::new(0),
+            condemned: AtomicU64::new(0),
         }
     }
 }
 
 impl Doubt {
     fn raise(&self) {
-        self.since.store(self.now() + 1, Ordering::Release);
+        self.raised.store(self.now() + 1, Ordering::Release);
     }
 
-    fn raise_demoted(&self) {
-        self.demoted_since.store(self.now() + 1, Ordering::Release);
+    fn condemn(&self) {
+        self.condemned.store(self.now() + 1, Ordering::Release);
     }
 
-    fn covers(&self, idle_for: Duration) -> bool {
-        self.before(&self.since, idle_for)
-    }
-
-    fn demoted(&self, idle_for: Duration) -> bool {
-        self.before(&self.demoted_since, idle_for)
-    }
-
-    fn before(&self, since: &AtomicU64, idle_for: Duration) -> bool {
-        match since.load(Ordering::Acquire) {
+    fn of(&self, idle_for: Duration) -> Verdict {
+        let since_before = |moment: &AtomicU64| match moment.load(Ordering::Acquire) {
             0 => false,
-            since => millis(idle_for) + since > self.now(),
+            moment => millis(idle_for) + moment > self.now(),
+        };
+        if since_before(&self.condemned) {
+            Verdict::Replace
+        } else if since_before(&self.raised) {
+            Verdict::Test
+        } else {
+            Verdict::Use
         }
     }
 
@@ -300,17 +309,17 @@ mod tests {
 
     #[test]
     fn only_connections_idle_since_before_the_break_are_doubted() {
-        let doubt = Doubt::default();
-        assert!(!doubt.covers(Duration::from_secs(60)));
-        doubt.raise();
-        assert!(doubt.covers(Duration::from_secs(60)));
-        doubt.since.store(1, Ordering::Release);
-        let later = Doubt {
-            origin: Instant::now().checked_sub(Duration::from_secs(60)).unwrap(),
-            since: AtomicU64::new(1),
-            demoted_since: AtomicU64::new(0),
+        let minute_ago = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
+        let doubt = |raised, condemned| Doubt {
+            origin: minute_ago,
+            raised: AtomicU64::new(raised),
+            condemned: AtomicU64::new(condemned),
         };
-        assert!(!later.covers(Duration::from_secs(1)));
-        assert!(later.covers(Duration::from_secs(61)));
+        let (longer, shorter) = (Duration::from_secs(61), Duration::from_secs(1));
+        assert_eq!(doubt(0, 0).of(longer), Verdict::Use);
+        assert_eq!(doubt(1, 0).of(longer), Verdict::Test);
+        assert_eq!(doubt(1, 0).of(shorter), Verdict::Use);
+        assert_eq!(doubt(1, 1).of(longer), Verdict::Replace);
+        assert_eq!(doubt(1, 1).of(shorter), Verdict::Use);
     }
 }

@@ -5,6 +5,7 @@
 //! [`AppSchema`] that the statements are built from. Identifiers print quoted, so that they can stand in
 //! SQL as they are.
 
+mod check;
 mod problem;
 mod resolve;
 

@@ -261,11 +261,7 @@ async fn errors_tell_neither_token_nor_password_nor_row() {
 
 /// All that a log could show of an error.
 fn told(error: &StoreError) -> String {
-    let mut told = format!("{error:?} {error}");
-    let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
-    while let Some(error) = cause {
-        told += &format!(" {error:?} {error}");
-        cause = error.source();
-    }
-    told
+    let first: &dyn std::error::Error = error;
+    let causes = std::iter::successors(Some(first), |error| error.source());
+    causes.map(|error| format!("{error:?} {error} ")).collect()
 }

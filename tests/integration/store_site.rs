@@ -257,7 +257,7 @@ impl Site {
             last_active = columns.last_active,
             key = columns.id,
         );
-        UserId::new(self.printed(self.text(&sql).await))
+        UserId::new(printed(self.text(&sql).await))
     }
 
     /// Somebody founds a community.
@@ -276,7 +276,7 @@ impl Site {
             slug_column = columns.slug,
             key = columns.id,
         );
-        CommunityId::new(self.printed(self.text(&sql).await))
+        CommunityId::new(printed(self.text(&sql).await))
     }
 
     /// Somebody signs in.
@@ -320,7 +320,7 @@ impl Site {
             key = columns.id,
         );
         Arc::new(BrowserSession {
-            id: BrowserSessionId::new(self.printed(self.text(&sql).await)),
+            id: BrowserSessionId::new(printed(self.text(&sql).await)),
             user_id: user.clone(),
             expires_at: row.expires_at,
             is_active: row.is_active,
@@ -374,12 +374,13 @@ impl Site {
             &columns.location_data,
             &columns.timestamp,
         ];
-        let list = names.map(
-            |name| match name == &columns.ip_address && self.variant.is_postgres() {
-                true => format!("host(\"{name}\")"),
-                false => format!("CAST(\"{name}\" AS TEXT)"),
-            },
-        );
+        let list = names.map(|name| {
+            if name == &columns.ip_address && self.variant.is_postgres() {
+                format!("host(\"{name}\")")
+            } else {
+                format!("CAST(\"{name}\" AS TEXT)")
+            }
+        });
         let sql = format!(
             "SELECT {} FROM {} ORDER BY \"{}\"",
             list.join(", "),
@@ -392,8 +393,8 @@ impl Site {
             .await
             .iter()
             .map(|row| EventRow {
-                id: self.printed(text(&row[0])),
-                user_id: self.printed(text(&row[1])),
+                id: printed(text(&row[0])),
+                user_id: printed(text(&row[1])),
                 event_type: text(&row[2]),
                 description: text(&row[3]),
                 metadata: json(&row[4]),
@@ -450,13 +451,13 @@ impl Site {
             (String::new(), String::new())
         }
     }
+}
 
-    /// A key as Django prints it.
-    fn printed(&self, key: String) -> String {
-        match Uuid::try_parse(&key) {
-            Ok(id) => id.hyphenated().to_string(),
-            Err(_) => key,
-        }
+/// A key as Django prints it.
+fn printed(key: String) -> String {
+    match Uuid::try_parse(&key) {
+        Ok(id) => id.hyphenated().to_string(),
+        Err(_) => key,
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -18,7 +18,7 @@ pub struct Postgres {
     service: Option<Service>,
     directory: PathBuf,
     port: u16,
-    _cleaner: ChildStdin,
+    _cleaner: Cleaner,
 }
 
 impl Postgres {
@@ -33,7 +33,7 @@ impl Postgres {
         let directory = TempDir::with_prefix("headcount-postgres-")
             .expect("a directory")
             .keep();
-        let cleaner = clean_up_after(&directory);
+        let cleaner = Cleaner::of(&directory);
         if root() {
             run(Command::new("chown").arg("postgres:").arg(&directory));
         }
@@ -171,21 +171,31 @@ fn binary(name: &str) -> PathBuf {
     format!("/usr/lib/postgresql/{newest}/bin/{name}").into()
 }
 
-/// Removes the directory when this process ends, however it ends: a shell waits for its standard input to
-/// close, and for the server to be gone.
-fn clean_up_after(directory: &Path) -> ChildStdin {
-    let script = r#"
-        cat >/dev/null
-        for attempt in {1..100}; do rm -rf "$1" 2>/dev/null && exit; sleep 0.1; done
-    "#;
-    let child = Command::new("bash")
-        .args(["-c", script, "cleaner"])
-        .arg(directory)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("bash starts");
-    child.stdin.expect("piped")
+/// Removes a directory when it is dropped, after the server, and also when this process is killed: a shell
+/// waits for its standard input to close, and for the server to be gone.
+struct Cleaner(Child);
+
+impl Cleaner {
+    fn of(directory: &Path) -> Self {
+        let script = r#"
+            cat >/dev/null
+            for attempt in {1..100}; do rm -rf "$1" 2>/dev/null && exit; sleep 0.1; done
+        "#;
+        let shell = Command::new("bash")
+            .args(["-c", script, "cleaner"])
+            .arg(directory)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn();
+        Self(shell.expect("bash starts"))
+    }
+}
+
+impl Drop for Cleaner {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
 }
 
 fn run(command: &mut Command) {

@@ -1,0 +1,97 @@
+//! A server's error without its DETAIL, which may quote a whole row: a session row holds its token.
+
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::fmt;
+
+use sqlx::error::{DatabaseError, ErrorKind};
+use sqlx::postgres::PgDatabaseError;
+use sqlx::sqlite::SqliteError;
+
+use super::verdict::Verdict;
+
+/// A server's error, reduced to what may be logged: code, message, names; never the row.
+#[derive(Debug)]
+pub(super) struct ServerFailure {
+    code: String,
+    message: String,
+    constraint: Option<String>,
+    table: Option<String>,
+    kind: fn() -> ErrorKind,
+    pub(super) verdict: Verdict,
+}
+
+impl ServerFailure {
+    pub(super) fn without_detail(error: Box<dyn DatabaseError>) -> Self {
+        let error = match error.try_downcast::<Self>() {
+            Ok(known) => return *known,
+            Err(error) => error,
+        };
+        let code = error.code().unwrap_or_default().into_owned();
+        let message = error.message().to_owned();
+        let verdict = if error.try_downcast_ref::<PgDatabaseError>().is_some() {
+            Verdict::of_sqlstate(&code)
+        } else if error.try_downcast_ref::<SqliteError>().is_some() {
+            Verdict::of_sqlite(code.parse().unwrap_or(1), &message)
+        } else {
+            Verdict::REFUSED
+        };
+        Self {
+            constraint: error.constraint().map(str::to_owned),
+            table: error.table().map(str::to_owned),
+            kind: match error.kind() {
+                ErrorKind::UniqueViolation => || ErrorKind::UniqueViolation,
+                ErrorKind::ForeignKeyViolation => || ErrorKind::ForeignKeyViolation,
+                ErrorKind::NotNullViolation => || ErrorKind::NotNullViolation,
+                ErrorKind::CheckViolation => || ErrorKind::CheckViolation,
+                ErrorKind::ExclusionViolation => || ErrorKind::ExclusionViolation,
+                _ => || ErrorKind::Other,
+            },
+            code,
+            message,
+            verdict,
+        }
+    }
+}
+
+impl fmt::Display for ServerFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (code {})", self.message, self.code)
+    }
+}
+
+impl StdError for ServerFailure {}
+
+impl DatabaseError for ServerFailure {
+    fn message(&self) -> &str {
+        &self.message
+    }
+
+    fn code(&self) -> Option<Cow<'_, str>> {
+        Some(Cow::Borrowed(&self.code))
+    }
+
+    fn constraint(&self) -> Option<&str> {
+        self.constraint.as_deref()
+    }
+
+    fn table(&self) -> Option<&str> {
+        self.table.as_deref()
+    }
+
+    fn kind(&self) -> ErrorKind {
+        (self.kind)()
+    }
+
+    fn as_error(&self) -> &(dyn StdError + Send + Sync + 'static) {
+        self
+    }
+
+    fn as_error_mut(&mut self) -> &mut (dyn StdError + Send + Sync + 'static) {
+        self
+    }
+
+    fn into_error(self: Box<Self>) -> Box<dyn StdError + Send + Sync + 'static> {
+        self
+    }
+}

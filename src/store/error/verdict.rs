@@ -1,0 +1,159 @@
+//! What to make of a failure, by the server's code. Codes that speak of the server, or of our view of its
+//! tables, are worth another try (W9); codes that speak of the data are not.
+
+/// Coarse reason of a failure; a metric label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    Connection,
+    Contention,
+    ReadOnly,
+    Resources,
+    Other,
+}
+
+impl Class {
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Connection => "connection",
+            Self::Contention => "contention",
+            Self::ReadOnly => "read_only",
+            Self::Resources => "resources",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// What helps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Remedy {
+    /// Nothing: the data is at fault.
+    None,
+    /// Time.
+    Wait,
+    /// Another connection.
+    Reconnect,
+    /// Reading the schema again: the tables may not be what they were.
+    Reread,
+    /// The same, and other connections: statements are prepared for tables that are surely not what they
+    /// were.
+    Prepare,
+}
+
+/// Reason and remedy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Verdict {
+    pub class: Class,
+    pub remedy: Remedy,
+}
+
+impl Verdict {
+    pub(super) const REFUSED: Self = Self::new(Class::Other, Remedy::None);
+    pub(super) const LOST: Self = Self::new(Class::Connection, Remedy::Reconnect);
+    pub(super) const UNREACHABLE: Self = Self::new(Class::Connection, Remedy::Wait);
+    pub(super) const SCHEMA: Self = Self::new(Class::Other, Remedy::Reread);
+    pub(super) const STALE: Self = Self::new(Class::Other, Remedy::Prepare);
+
+    const fn new(class: Class, remedy: Remedy) -> Self {
+        Self { class, remedy }
+    }
+
+    const fn wait(class: Class) -> Self {
+        Self::new(class, Remedy::Wait)
+    }
+
+    /// Whether trying again can help.
+    pub(super) fn retriable(self) -> bool {
+        self.remedy != Remedy::None
+    }
+
+    /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+    pub(super) fn of_sqlstate(code: &str) -> Self {
+        match code {
+            // admin shutdown, crash shutdown, cannot connect now, idle session timeout
+            "57P01" | "57P02" | "57P03" | "57P05" => Self::LOST,
+            // read-only transaction: a standby after a failover
+            "25006" => Self::wait(Class::ReadOnly),
+            // lock not available, query cancelled (statement timeout), object in use
+            "55P03" | "57014" | "55006" => Self::wait(Class::Contention),
+            // undefined table, column, function, schema; wrong type; cached plan
+            "42P01" | "42703" | "42883" | "3F000" | "42804" | "0A000" => Self::STALE,
+            // NOT NULL (W10: never the row's fault, a column that nobody fills has appeared); privilege
+            "23502" | "42501" => Self::SCHEMA,
+            // an integrity violation reported as a rollback
+            "40002" => Self::REFUSED,
+            _ => match code.get(..2) {
+                Some("08") => Self::LOST,
+                // wrong password, no such database
+                Some("28" | "3D") => Self::UNREACHABLE,
+                Some("40") => Self::wait(Class::Contention),
+                Some("53" | "58") => Self::wait(Class::Resources),
+                Some("55" | "57" | "XX") => Self::wait(Class::Other),
+                _ => Self::REFUSED,
+            },
+        }
+    }
+
+    /// <https://www.sqlite.org/rescode.html>; the low byte is the primary code.
+    pub(super) fn of_sqlite(code: i32, message: &str) -> Self {
+        const NOT_NULL: i32 = 1299;
+        match (code, code & 0xff) {
+            // W10; PERM, CORRUPT, SCHEMA, AUTH, NOTADB
+            (NOT_NULL, _) | (_, 3 | 11 | 17 | 23 | 26) => Self::SCHEMA,
+            // ERROR: of many things, only names that are gone concern us
+            (_, 1) if message.contains("no such") || message.contains("has no column") => Self::STALE,
+            // BUSY, LOCKED, INTERRUPT
+            (_, 5 | 6 | 9) => Self::wait(Class::Contention),
+            // READONLY
+            (_, 8) => Self::wait(Class::ReadOnly),
+            // NOMEM, IOERR, FULL
+            (_, 7 | 10 | 13) => Self::wait(Class::Resources),
+            // CANTOPEN
+            (_, 14) => Self::UNREACHABLE,
+            _ => Self::REFUSED,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn w9_a_server_that_is_away_busy_or_read_only_is_worth_another_try() {
+        for (code, class) in [
+            ("40P01", "contention"),
+            ("40001", "contention"),
+            ("55P03", "contention"),
+            ("57014", "contention"),
+            ("57P01", "connection"),
+            ("57P03", "connection"),
+            ("08006", "connection"),
+            ("08P01", "connection"),
+            ("28P01", "connection"),
+            ("25006", "read_only"),
+            ("53300", "resources"),
+            ("53100", "resources"),
+            ("42703", "other"),
+            ("23502", "other"),
+        ] {
+            let verdict = Verdict::of_sqlstate(code);
+            assert!(verdict.retriable(), "{code}");
+            assert_eq!(verdict.class.label(), class, "{code}");
+        }
+        for code in [5, 6, 8, 10, 13, 14, 261, 517, 1299] {
+            assert!(Verdict::of_sqlite(code, "").retriable(), "{code}");
+        }
+    }
+
+    #[test]
+    fn w9_a_row_that_breaks_a_constraint_is_refused_for_good() {
+        for code in [
+            "23503", "23505", "23514", "22001", "22003", "22P02", "P0001", "40002",
+        ] {
+            assert!(!Verdict::of_sqlstate(code).retriable(), "{code}");
+        }
+        for code in [19, 275, 787, 2067] {
+            assert!(!Verdict::of_sqlite(code, "").retriable(), "{code}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The single checks that `resolve` is made of: is the table there, the column, of a usable type, may it be
+//! used. Each failure adds a problem. Pure.
+
+use super::{
+    Column, Dialect, Kind, LiveColumn, LiveSchema, LiveTable, Privilege, ProfileTable, SchemaProblem,
+    TableName,
+};
+
+/// What a column must be able to hold.
+#[derive(Clone, Copy)]
+pub(super) enum Holds {
+    Key,
+    Text,
+    Count,
+    Flag,
+    Moment,
+    Json,
+    JsonOrText,
+    Address,
+}
+
+impl Holds {
+    fn accepts(self, kind: Kind, dialect: Dialect) -> bool {
+        let integer = matches!(kind, Kind::SmallInt | Kind::Integer | Kind::BigInt);
+        let sqlite = dialect == Dialect::Sqlite;
+        match self {
+            Self::Key => integer || matches!(kind, Kind::Uuid | Kind::Text),
+            // SQLite: a `char(32)` may be text or a uuid; only the configuration knows.
+            Self::Text => kind == Kind::Text || (sqlite && kind == Kind::Uuid),
+            Self::Count => integer,
+            Self::Flag => kind == Kind::Bool || (sqlite && integer),
+            Self::Moment => matches!(kind, Kind::TimestampTz | Kind::Timestamp),
+            Self::Json => matches!(kind, Kind::Json | Kind::Jsonb) || (sqlite && kind == Kind::Text),
+            Self::JsonOrText => matches!(kind, Kind::Json | Kind::Jsonb | Kind::Text),
+            Self::Address => matches!(kind, Kind::Inet | Kind::Text),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Key => "an integer, uuid or text",
+            Self::Text => "text",
+            Self::Count => "an integer",
+            Self::Flag => "boolean",
+            Self::Moment => "timestamp with time zone",
+            Self::Json => "jsonb",
+            Self::JsonOrText => "jsonb or text",
+            Self::Address => "inet or text",
+        }
+    }
+}
+
+/// One column to look for: the section's key for it, the configured name, what it must hold.
+pub(super) type Wanted<'a> = (&'static str, &'a str, Holds);
+
+pub(super) struct Check<'a> {
+    pub live: &'a LiveSchema,
+    pub problems: Vec<SchemaProblem>,
+}
+
+impl Check<'_> {
+    pub(super) fn table<'t>(
+        &mut self,
+        found: Option<&'t LiveTable>,
+        section: &'static str,
+        configured: &str,
+    ) -> Option<&'t LiveTable> {
+        let Some(table) = found else {
+            self.problems.push(SchemaProblem::MissingTable {
+                table: configured.to_owned(),
+                section,
+            });
+            return None;
+        };
+        if !table.schema_usage {
+            let schema = table.name.schema.as_deref().unwrap_or_default();
+            self.problems.push(SchemaProblem::Forbidden {
+                object: format!("SCHEMA {}", self.live.dialect.quoted(schema)),
+                privilege: "USAGE",
+                user: self.live.dialect.quoted(&self.live.user),
+                writes: true,
+            });
+        }
+        Some(table)
+    }
+
+    pub(super) fn column(
+        &mut self,
+        table: &LiveTable,
+        section: &'static str,
+        wanted: Wanted<'_>,
+    ) -> Option<Column> {
+        let (key, name, holds) = wanted;
+        let Some(live) = table.find(name) else {
+            self.problems.push(SchemaProblem::MissingColumn {
+                table: table.name.to_string(),
+                column: name.to_owned(),
+                section,
+                key,
+            });
+            return None;
+        };
+        if !holds.accepts(live.column.kind, self.live.dialect) {
+            self.problems.push(SchemaProblem::WrongType {
+                table: table.name.to_string(),
+                column: name.to_owned(),
+                found: live.column.type_name.clone(),
+                expected: holds.name(),
+                section,
+                key,
+            });
+            return None;
+        }
+        Some(live.column.clone())
+    }
+
+    /// A reference and the key it refers to are compared with each other in SQL.
+    pub(super) fn refers(
+        &mut self,
+        section: &'static str,
+        table: &TableName,
+        column: &Column,
+        profile: &ProfileTable,
+    ) {
+        let integer = |kind| matches!(kind, Kind::SmallInt | Kind::Integer | Kind::BigInt);
+        let (from, to) = (column.kind, profile.id.kind);
+        if from != to && !(integer(from) && integer(to)) {
+            self.problems.push(SchemaProblem::KeysDisagree {
+                table: table.to_string(),
+                column: column.name.clone(),
+                found: column.type_name.clone(),
+                profile: profile.table.to_string(),
+                profile_key: profile.id.type_name.clone(),
+                section,
+            });
+        }
+    }
+
+    /// One problem per table and privilege, however many columns lack it.
+    pub(super) fn may(&mut self, table: &LiveTable, privilege: Privilege, columns: &[&Column]) {
+        let lacking = |live: &LiveColumn| match privilege {
+            Privilege::Select => !live.may_select,
+            Privilege::Insert => !live.may_insert,
+            Privilege::Update => !live.may_update,
+        };
+        let asked = |live: &&LiveColumn| columns.iter().any(|column| column.name == live.column.name);
+        let user = self.live.dialect.quoted(&self.live.user);
+        if table.columns.iter().filter(asked).any(lacking) {
+            self.problems.push(SchemaProblem::Forbidden {
+                object: table.name.to_string(),
+                privilege: privilege.sql(),
+                user: user.clone(),
+                writes: privilege != Privilege::Select,
+            });
+        }
+        if privilege == Privilege::Insert {
+            for sequence in table
+                .columns
+                .iter()
+                .filter_map(|live| live.locked_sequence.as_ref())
+            {
+                self.problems.push(SchemaProblem::Forbidden {
+                    object: format!("SEQUENCE {sequence}"),
+                    privilege: "USAGE",
+                    user: user.clone(),
+                    writes: true,
+                });
+            }
+        }
+    }
+}
+
+impl LiveTable {
+    pub(super) fn find(&self, name: &str) -> Option<&LiveColumn> {
+        self.columns.iter().find(|live| live.column.name == name)
+    }
+}

@@ -1,0 +1,233 @@
+//! Numbers over time.
+
+use headcount::ids::CommunityId;
+use headcount::store::Stats;
+
+use super::{alice, in_community, stats_of_march};
+use crate::store_site::{SessionRow, Site, Variant, at, batch, page_view};
+
+contract! {
+    s1_one_row_per_session_before_the_average,
+    s2_a_session_longer_than_a_day_counts_in_full,
+    s3_open_sessions_are_left_out_of_the_average,
+    s4_session_duration_is_of_the_site_of_those_who_came,
+    s5_the_window_is_half_open,
+    s6_visitors_are_distinct_users_over_the_whole_window,
+    a_view_that_the_app_records_too_counts_once,
+    with_events_off_the_apps_page_views_count,
+    statistics_count_page_views_of_the_community_only,
+    a_community_that_nobody_viewed_has_zeros_and_no_average,
+}
+
+async fn s1_one_row_per_session_before_the_average(variant: Variant) {
+    let site = Site::new(variant).await;
+    let gardening = site.community("gardening").await;
+    for (name, minutes, views) in [("alice", 10, 100), ("bob", 20, 1)] {
+        let member = site.member(name).await;
+        let row = SessionRow {
+            started_at: at("2024-03-01T09:00:00Z"),
+            ended_at: Some(at("2024-03-01T09:00:00Z") + chrono::TimeDelta::minutes(minutes)),
+            ..SessionRow::default()
+        };
+        let session = site.session(&member, name, row).await;
+        let views = vec![page_view("2024-03-01T09:05:00Z"); views];
+        site.store
+            .apply(&batch(&session, &gardening, views))
+            .await
+            .unwrap();
+    }
+    assert_eq!(
+        stats_of_march(&site, &gardening).await,
+        Stats {
+            total_visitors: 2,
+            page_views: 101,
+            avg_session_duration: Some(900.0),
+            ended_sessions: 2,
+        }
+    );
+}
+
+async fn s2_a_session_longer_than_a_day_counts_in_full(variant: Variant) {
+    let site = Site::new(variant).await;
+    let gardening = site.community("gardening").await;
+    let alice = site.member("alice").await;
+    let row = SessionRow {
+        started_at: at("2024-03-01T09:00:00Z"),
+        ended_at: Some(at("2024-03-02T10:00:00.5Z")),
+        ..SessionRow::default()
+    };
+    site.session(&alice, "long", row).await;
+    site.app_event(
+        &alice,
+        "page_view",
+        &in_community(&gardening),
+        "2024-03-01T10:00:00Z",
+    )
+    .await;
+    let average = stats_of_march(&site, &gardening)
+        .await
+        .avg_session_duration
+        .unwrap();
+    assert!((average - 90_000.5).abs() < 0.001, "{average}");
+}
+
+async fn s3_open_sessions_are_left_out_of_the_average(variant: Variant) {
+    let site = Site::new(variant).await;
+    let gardening = site.community("gardening").await;
+    let alice = site.member("alice").await;
+    let ended = SessionRow {
+        ended_at: Some(at("2024-03-01T09:01:00Z")),
+        ..SessionRow::default()
+    };
+    site.session(&alice, "ended", ended).await;
+    site.session(&alice, "open", SessionRow::default()).await;
+    let expired = SessionRow {
+        expires_at: at("2024-03-15T09:00:00Z"),
+        ..SessionRow::default()
+    };
+    site.session(&alice, "expired", expired).await;
+    site.app_event(
+        &alice,
+        "page_view",
+        &in_community(&gardening),
+        "2024-03-01T10:00:00Z",
+    )
+    .await;
+    let stats = stats_of_march(&site, &gardening).await;
+    assert_eq!(stats.avg_session_duration, Some(60.0));
+    assert_eq!(stats.ended_sessions, 1);
+}
+
+async fn s4_session_duration_is_of_the_site_of_those_who_came(variant: Variant) {
+    let site = Site::new(variant).await;
+    let gardening = site.community("gardening").await;
+    let cooking = site.community("cooking").await;
+    for (name, seconds, community) in [("alice", 100, &gardening), ("bob", 300, &cooking)] {
+        let member = site.member(name).await;
+        let row = SessionRow {
+            ended_at: Some(SessionRow::default().started_at + chrono::TimeDelta::seconds(seconds)),
+            ..SessionRow::default()
+        };
+        site.session(&member, name, row).await;
+        // The view is of another session than the one measured: the length is of the site's sessions.
+        site.app_event(
+            &member,
+            "page_view",
+            &in_community(community),
+            "2024-03-20T10:00:00Z",
+        )
+        .await;
+    }
+    let stats = stats_of_march(&site, &gardening).await;
+    assert_eq!(stats.avg_session_duration, Some(100.0));
+    let stats = stats_of_march(&site, &cooking).await;
+    assert_eq!(stats.avg_session_duration, Some(300.0));
+}
+
+async fn s5_the_window_is_half_open(variant: Variant) {
+    let site = Site::new(variant).await;
+    let gardening = site.community("gardening").await;
+    let alice = site.member("alice").await;
+    for when in [
+        "2024-03-01T23:59:59.999999Z",
+        "2024-03-02T00:00:00Z",
+        "2024-03-02T00:00:00.000001Z",
+    ] {
+        site.app_event(&alice, "page_view", &in_community(&gardening), when)
+            .await;
+        let row = SessionRow {
+            started_at: at(when),
+            ended_at: Some(at("2024-03-05T00:00:00Z")),
+            ..SessionRow::default()
+        };
+        site.session(&alice, when, row).await;
+    }
+    let day = async |from: &str, to: &str| {
+        let stats = site.store.stats(&gardening, at(from), at(to)).await.unwrap();
+        (stats.page_views, stats.ended_sessions)
+    };
+    let first = day("2024-03-01T00:00:00Z", "2024-03-02T00:00:00Z").await;
+    let second = day("2024-03-02T00:00:00Z", "2024-03-03T00:00:00Z").await;
+    assert_eq!(
+        (first, second),
+        ((1, 1), (2, 2)),
+        "midnight belongs to the day that begins"
+    );
+    assert_eq!(day("2024-03-02T00:00:00Z", "2024-03-02T00:00:00Z").await, (0, 0));
+}
+
+async fn s6_visitors_are_distinct_users_over_the_whole_window(variant: Variant) {
+    let site = Site::new(variant).await;
+    let gardening = site.community("gardening").await;
+    let alice = site.member("alice").await;
+    let bob = site.member("bob").await;
+    for (member, when) in [
+        (&alice, "2024-03-01T10:00:00Z"),
+        (&alice, "2024-03-02T10:00:00Z"),
+        (&alice, "2024-03-03T10:00:00Z"),
+        (&bob, "2024-03-02T11:00:00Z"),
+    ] {
+        site.app_event(member, "page_view", &in_community(&gardening), when)
+            .await;
+    }
+    let stats = stats_of_march(&site, &gardening).await;
+    assert_eq!(stats.total_visitors, 2, "not the four of three days added up");
+    assert_eq!(stats.page_views, 4);
+}
+
+async fn a_view_that_the_app_records_too_counts_once(variant: Variant) {
+    let site = Site::new(variant).await;
+    let (alice, session, gardening) = alice(&site).await;
+    let views = batch(&session, &gardening, vec![page_view("2024-03-01T10:00:00Z")]);
+    site.store.apply(&views).await.unwrap();
+    let by_the_app = format!(r#"{{"url": "/x", "community_id": "{gardening}"}}"#);
+    site.app_event(&alice, "page_view", &by_the_app, "2024-03-01T10:00:00Z")
+        .await;
+    let stats = stats_of_march(&site, &gardening).await;
+    assert_eq!((stats.page_views, stats.total_visitors), (1, 1));
+}
+
+async fn with_events_off_the_apps_page_views_count(variant: Variant) {
+    let site = Site::with(variant, |config| config.record.events = false).await;
+    let (alice, _, gardening) = alice(&site).await;
+    let by_the_app = format!(r#"{{"url": "/x", "community_id": "{gardening}"}}"#);
+    site.app_event(&alice, "page_view", &by_the_app, "2024-03-01T10:00:00Z")
+        .await;
+    let stats = stats_of_march(&site, &gardening).await;
+    assert_eq!((stats.page_views, stats.total_visitors), (1, 1));
+}
+
+async fn statistics_count_page_views_of_the_community_only(variant: Variant) {
+    let site = Site::new(variant).await;
+    let gardening = site.community("gardening").await;
+    let cooking = site.community("cooking").await;
+    let alice = site.member("alice").await;
+    let when = "2024-03-01T10:00:00Z";
+    site.app_event(&alice, "post_view", &in_community(&gardening), when)
+        .await;
+    site.app_event(&alice, "page_view", &in_community(&cooking), when)
+        .await;
+    site.app_event(&alice, "page_view", "{}", when).await;
+    site.app_event(&alice, "page_view", r#"{"community_id": null}"#, when)
+        .await;
+    site.app_event(&alice, "page_view", "[1]", when).await;
+    let stats = stats_of_march(&site, &gardening).await;
+    assert_eq!((stats.page_views, stats.total_visitors), (0, 0));
+    let stats = stats_of_march(&site, &cooking).await;
+    assert_eq!((stats.page_views, stats.total_visitors), (1, 1));
+}
+
+async fn a_community_that_nobody_viewed_has_zeros_and_no_average(variant: Variant) {
+    let site = Site::new(variant).await;
+    for community in ["1", "nonsense", "\0"] {
+        assert_eq!(
+            stats_of_march(&site, &CommunityId::from(community)).await,
+            Stats {
+                total_visitors: 0,
+                page_views: 0,
+                avg_session_duration: None,
+                ended_sessions: 0,
+            }
+        );
+    }
+}
