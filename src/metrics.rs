@@ -50,6 +50,7 @@ pub struct Metrics {
     pub api_requests: CounterVec,
     pub config_reloads: CounterVec,
     pub last_reload_success: Gauge,
+    pub last_reload_ok: IntGauge,
     pub routes: IntGauge,
 }
 
@@ -215,6 +216,10 @@ impl Metrics {
                 "config_last_reload_success_timestamp_seconds",
                 "When the route files were last loaded without error, Unix time",
             ),
+            last_reload_ok: declare.int_gauge(
+                "config_last_reload_successful",
+                "1 if the route files were in order when they were last read, else 0",
+            ),
             routes: declare.int_gauge("routes", "Routes in use"),
             registry: declare.0,
         };
@@ -315,5 +320,55 @@ impl Declare {
     fn histograms(&self, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
         let opts = HistogramOpts::from(Self::opts(name, help)).buckets(LATENCY_BUCKETS.to_vec());
         self.add(HistogramVec::new(opts, labels))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_readme_lists_every_metric_with_its_help() {
+        let readme = include_str!("../README.md");
+        for line in Metrics::new().render().lines() {
+            if let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|line| line.split_once(' ')) {
+                let row = readme
+                    .lines()
+                    .find(|row| row.starts_with(&format!("| `{name}` |")));
+                assert!(
+                    row.is_some_and(|row| row.contains(help)),
+                    "README.md lacks `{name}`: {help}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn no_label_names_a_user_a_path_or_a_community() {
+        let allowed = [
+            "route",
+            "status",
+            "reason",
+            "queue",
+            "outcome",
+            "class",
+            "operation",
+            "version",
+            "le",
+        ];
+        for family in Metrics::new().registry.gather() {
+            for label in family
+                .get_metric()
+                .iter()
+                .flat_map(prometheus::proto::Metric::get_label)
+            {
+                assert!(
+                    allowed.contains(&label.name()),
+                    "{}: {}",
+                    family.name(),
+                    label.name()
+                );
+            }
+        }
     }
 }

@@ -89,6 +89,7 @@ impl Reloader {
                 self.metrics.config_reloads.with_label_values(&["success"]).inc();
             }
             Err(error) => {
+                self.metrics.last_reload_ok.set(0);
                 tracing::error!(error = %error, "route files refused; the last good ones stay in use");
                 self.metrics.config_reloads.with_label_values(&["failure"]).inc();
             }
@@ -98,6 +99,7 @@ impl Reloader {
     fn succeeded(&self, table: &RouteTable) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.metrics.last_reload_success.set(now.as_secs_f64());
+        self.metrics.last_reload_ok.set(1);
         self.metrics
             .routes
             .set(i64::try_from(table.len()).unwrap_or(i64::MAX));

@@ -66,3 +66,17 @@ fn the_example_has_every_key() {
         assert!(is_section || seen.contains(&key), "{key} is missing");
     }
 }
+
+#[test]
+fn the_readme_lists_every_key() {
+    let readme = include_str!("../../README.md");
+    let table: toml::Table = toml::from_str(&defaults()).unwrap();
+    for (section, keys) in table.iter().filter(|(section, _)| *section != "schema") {
+        for key in keys.as_table().unwrap().keys() {
+            assert!(
+                readme.contains(&format!("| `{section}.{key}` |")),
+                "README.md lacks {section}.{key}"
+            );
+        }
+    }
+}
