@@ -22,6 +22,7 @@ use crate::api::{Api, Sources, UpstreamCheck};
 use crate::auth::Authenticator;
 use crate::communities::Communities;
 use crate::config::{Config, Listen};
+use crate::geoip::GeoIp;
 use crate::metrics::{Dropped, Metrics};
 use crate::page_view::Policy;
 use crate::presence::{self, Presence};
@@ -53,6 +54,7 @@ pub enum StartError {
 pub struct App {
     config: Config,
     routes: RouteTable,
+    geoip: Option<GeoIp>,
     addresses: Listen,
     admin: TcpListener,
     shutdown: Shutdown,
@@ -66,6 +68,7 @@ impl App {
     pub fn build(config: Config) -> Result<Self, StartError> {
         let routes = reload::load_routes(&config.routes.dir)
             .map_err(|error| StartError::Configuration(error.to_string()))?;
+        let geoip = open_geoip(&config)?;
         let mut addresses = config.listen.clone();
         for address in &mut addresses.http {
             *address = claim(*address)?;
@@ -78,6 +81,7 @@ impl App {
         Ok(Self {
             config,
             routes,
+            geoip,
             addresses,
             admin,
             shutdown: Shutdown::new(),
@@ -102,6 +106,7 @@ impl App {
         let Self {
             config,
             routes,
+            geoip,
             addresses,
             admin,
             shutdown,
@@ -119,7 +124,7 @@ impl App {
         )?;
         let routes: SharedRoutes = Arc::new(ArcSwap::from_pointee(routes));
 
-        let recording = Recording::start(&config, &store, &presence, &metrics);
+        let recording = Recording::start(&config, geoip, &store, &presence, &metrics);
         let (reload, reload_requests) = mpsc::channel(1);
         let reloader = Reloader::new(config.routes.dir.clone(), routes.clone(), metrics.clone());
         tokio::spawn(reloader.run(config.routes.watch, reload_requests));
@@ -208,6 +213,7 @@ struct Recording {
 impl Recording {
     fn start(
         config: &Config,
+        geoip: Option<GeoIp>,
         store: &Arc<dyn Store>,
         presence: &Arc<dyn Presence>,
         metrics: &Arc<Metrics>,
@@ -221,7 +227,7 @@ impl Recording {
             handle
         });
         let writer = record.writes().then(|| {
-            let (handle, worker) = Writer::new(record, store.clone(), metrics.clone());
+            let (handle, worker) = Writer::new(record, store.clone(), geoip, metrics.clone());
             workers.push(tokio::spawn(worker));
             handle
         });
@@ -270,6 +276,20 @@ impl Recording {
             worker.abort();
         }
     }
+}
+
+/// Reads the database of places, where one is configured.
+pub(crate) fn open_geoip(config: &Config) -> Result<Option<GeoIp>, StartError> {
+    let Some(path) = &config.record.geoip_database else {
+        return Ok(None);
+    };
+    GeoIp::open(path).map(Some).map_err(|error| {
+        StartError::Configuration(format!(
+            "record.geoip_database: {} is no MaxMind database that can be read ({error}); give the path of a \
+             .mmdb file, or leave the key out",
+            path.display()
+        ))
+    })
 }
 
 fn background_runtime() -> anyhow::Result<Runtime> {

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::app::{App, StartError};
+use crate::app::{self, App, StartError};
 use crate::config::{Config, ConfigError};
 use crate::page_view::Policy;
 use crate::{demo, explain, reload, store, telemetry};
@@ -169,6 +169,7 @@ fn check(path: &Path, config: &Config, offline: bool) -> Result<(), Failure> {
         config.routes.dir.display(),
         table.len()
     );
+    app::open_geoip(config)?;
     if offline {
         return Ok(());
     }

@@ -12,6 +12,7 @@ use prometheus::Gauge;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::auth::BrowserSession;
+use crate::geoip::Location;
 use crate::ids::{CommunityId, SessionToken};
 use crate::metrics::{Dropped, Metrics};
 use crate::page_view::PageView;
@@ -158,6 +159,7 @@ impl Destinations {
                     view,
                     session,
                     community,
+                    location: Location::default(),
                 })
                 .is_err()
         {
