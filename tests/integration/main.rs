@@ -3,6 +3,7 @@
 
 #![expect(unreachable_pub, reason = "one binary: nothing in it is an interface")]
 
+mod access;
 mod geoip;
 mod journey;
 mod presence_contract;
