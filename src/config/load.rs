@@ -1,6 +1,7 @@
 //! Reading the configuration: file, then environment variables over it, then secrets from files.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
@@ -17,6 +18,28 @@ pub(super) struct Source {
     text: String,
     /// Dotted key → variable name.
     overridden: BTreeMap<String, String>,
+}
+
+/// The environment as [`Config::load`] takes it. Variables of others may hold anything.
+///
+/// # Errors
+/// One of ours is not text.
+pub fn variables(
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Vec<(String, String)>, ConfigError> {
+    let ours = environment.into_iter().filter_map(|(name, value)| {
+        let name = name.into_string().ok()?;
+        name.starts_with(PREFIX).then_some((name, value))
+    });
+    ours.map(|(name, value)| match value.into_string() {
+        Ok(value) => Ok((name, value)),
+        Err(_) => Err(ConfigError {
+            place: Place::Variable(name),
+            key: None,
+            problem: "is not valid UTF-8; write it as text".into(),
+        }),
+    })
+    .collect()
 }
 
 impl Config {
