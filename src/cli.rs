@@ -73,7 +73,12 @@ enum RoutesCommand {
 #[derive(Debug, Args)]
 struct ConfigFile {
     /// Configuration file.
-    #[arg(long, value_name = "FILE", default_value = "config/headcount.toml")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "config/headcount.toml",
+        global = true
+    )]
     config: PathBuf,
 }
 

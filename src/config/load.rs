@@ -102,7 +102,7 @@ impl Source {
         ConfigError {
             place: Place::File(self.path.clone(), line),
             key,
-            problem: error.message().trim().replace('\n', "; "),
+            problem: in_words(error),
         }
     }
 
@@ -125,8 +125,7 @@ impl Source {
         }
         serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| {
             let key = error.path().to_string();
-            let problem = error.inner().message().trim().replace('\n', "; ");
-            self.error_at(key, problem)
+            self.error_at(key, in_words(error.inner()))
         })
     }
 
@@ -217,6 +216,23 @@ impl Source {
         }
         line
     }
+}
+
+/// A parser's message on one line, with an example where the parser knows none.
+fn in_words(error: &toml::de::Error) -> String {
+    let message = error.message().trim().replace('\n', "; ");
+    for (end, example) in [
+        ("expected a duration", "expected a duration, for example \"5s\""),
+        (
+            "expected parsable string",
+            "expected a size, for example \"64KiB\"",
+        ),
+    ] {
+        if let Some(start) = message.strip_suffix(end) {
+            return format!("{start}{example}");
+        }
+    }
+    message
 }
 
 /// Line number, from 1, of a byte offset.
