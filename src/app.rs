@@ -30,7 +30,7 @@ use crate::proxy::{Front, Sidecar, Upstreams};
 use crate::recorder::{Destinations, Recorder, Resolver};
 use crate::reload::{self, Reloader, SharedRoutes};
 use crate::routes::RouteTable;
-use crate::shutdown::{self, InFlight, Shutdown};
+use crate::shutdown::{self, InFlight, OnHangup, Shutdown};
 use crate::store::{self, Store};
 use crate::writer::Writer;
 
@@ -58,6 +58,7 @@ pub struct App {
     addresses: Listen,
     admin: TcpListener,
     shutdown: Shutdown,
+    ends_on_hangup: bool,
 }
 
 impl App {
@@ -85,7 +86,16 @@ impl App {
             addresses,
             admin,
             shutdown: Shutdown::new(),
+            ends_on_hangup: false,
         })
+    }
+
+    /// Lets SIGHUP end the sidecar instead of having it read the route files again: for a process that
+    /// belongs to a terminal.
+    #[must_use]
+    pub fn ending_on_hangup(mut self) -> Self {
+        self.ends_on_hangup = true;
+        self
     }
 
     /// Where the sidecar will listen; ports 0 have been replaced.
@@ -110,6 +120,7 @@ impl App {
             addresses,
             admin,
             shutdown,
+            ends_on_hangup,
         } = self;
         let background = background_runtime()?;
         let entered = background.enter();
@@ -128,7 +139,13 @@ impl App {
         let (reload, reload_requests) = mpsc::channel(1);
         let reloader = Reloader::new(config.routes.dir.clone(), routes.clone(), metrics.clone());
         tokio::spawn(reloader.run(config.routes.watch, reload_requests));
-        shutdown::listen_to_signals(shutdown.clone(), reload).context("signal handlers")?;
+        // The reloader goes on for as long as `reload` lives: files may change without a signal, too.
+        let on_hangup = if ends_on_hangup {
+            OnHangup::End
+        } else {
+            OnHangup::Reload(reload.clone())
+        };
+        shutdown::listen_to_signals(shutdown.clone(), on_hangup).context("signal handlers")?;
         tokio::spawn(watch_database(store.clone(), metrics.clone()));
         admin.set_nonblocking(true)?;
         let admin = tokio::net::TcpListener::from_std(admin)?;
@@ -193,6 +210,7 @@ impl App {
             }
             recording.finish(config.record.flush_timeout, &metrics).await;
             store.close().await;
+            drop(reload);
         });
         background.shutdown_background();
         tracing::info!("ended");

@@ -3,13 +3,15 @@
 //! Exit codes: 0 fine, 64 wrong configuration or usage (one readable message on standard error), 1 anything
 //! else.
 
+use std::fmt::Display;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::app::{self, App, StartError};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, variables};
 use crate::page_view::Policy;
 use crate::{demo, explain, reload, store, telemetry};
 
@@ -71,25 +73,41 @@ enum RoutesCommand {
 #[derive(Debug, Args)]
 struct ConfigFile {
     /// Configuration file.
-    #[arg(long, value_name = "FILE", default_value = "config/headcount.toml")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "config/headcount.toml",
+        global = true
+    )]
     config: PathBuf,
 }
 
 impl ConfigFile {
     fn load(&self) -> Result<Config, ConfigError> {
-        Config::load(&self.config, std::env::vars())
+        Config::load(&self.config, variables(std::env::vars_os())?)
     }
 }
 
 /// Why a command failed, by exit code.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 enum Failure {
     /// 64
-    #[error("{0}")]
     Usage(String),
     /// 1
-    #[error(transparent)]
-    Other(#[from] anyhow::Error),
+    Other(anyhow::Error),
+}
+
+impl Failure {
+    /// Something about the database, which is configured in `file`.
+    fn of_database(file: &Path, error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Other(anyhow::Error::new(error).context(format!("{}: database", file.display())))
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Other(error)
+    }
 }
 
 impl From<ConfigError> for Failure {
@@ -129,12 +147,12 @@ pub fn main() -> ExitCode {
     match dispatch(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("headcount: {failure:#}");
-            ExitCode::from(if matches!(failure, Failure::Usage(_)) {
-                64
-            } else {
-                1
-            })
+            let (message, code) = match failure {
+                Failure::Usage(message) => (message, 64),
+                Failure::Other(error) => (telemetry::chain(error.as_ref()), 1),
+            };
+            eprintln!("headcount: {message}");
+            ExitCode::from(code)
         }
     }
 }
@@ -147,13 +165,16 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             config,
             command: RoutesCommand::Test { url, method },
         } => test_route(&config.load()?, &url, &method),
-        Command::Migrate { config, dry_run } => migrate(&config.load()?, dry_run),
+        Command::Migrate { config, dry_run } => migrate(&config.config, &config.load()?, dry_run),
         Command::Demo { port } => Ok(demo::run(demo::Options { port }, |config| {
-            App::build(config)
-                .map_err(|error| anyhow::anyhow!("{error}"))?
-                .run()
+            App::build(config)?.ending_on_hangup().run()
         })?),
     }
+}
+
+/// Prints a line. Whoever reads may have seen enough: a closed standard output is no failure.
+fn say(line: impl Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 fn run(config: Config) -> Result<(), Failure> {
@@ -162,26 +183,25 @@ fn run(config: Config) -> Result<(), Failure> {
 }
 
 fn check(path: &Path, config: &Config, offline: bool) -> Result<(), Failure> {
-    println!("{}: the configuration is valid", path.display());
+    say(format_args!("{}: the configuration is valid", path.display()));
     let table = reload::load_routes(&config.routes.dir)?;
-    println!(
-        "{}: {} routes are valid",
-        config.routes.dir.display(),
-        table.len()
-    );
+    let folder = config.routes.dir.display();
+    say(format_args!("{folder}: {} routes are valid", table.len()));
     app::open_geoip(config)?;
     if offline {
+        say("the database was not asked");
         return Ok(());
     }
-    let problems = block_on(store::check(config))?.map_err(anyhow::Error::new)?;
+    let problems = block_on(store::check(config))?.map_err(|error| Failure::of_database(path, error))?;
     if problems.is_empty() {
-        println!("the app's schema fits");
+        say("the database has the tables that the configuration names");
         return Ok(());
     }
-    let list: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    let list: Vec<String> = problems.iter().map(|problem| format!("\n  {problem}")).collect();
     Err(Failure::Usage(format!(
-        "the app's schema does not fit:\n{}",
-        list.join("\n")
+        "{}: the database's tables are not as configured:{}",
+        path.display(),
+        list.concat()
     )))
 }
 
@@ -190,17 +210,18 @@ fn test_route(config: &Config, url: &str, method: &str) -> Result<(), Failure> {
     let policy = Policy::new(&config.record, &config.privacy);
     let text = explain::explain(&table, &policy, url, method)
         .map_err(|problem| Failure::Usage(problem.to_string()))?;
-    print!("{text}");
+    say(text.trim_end());
     Ok(())
 }
 
-fn migrate(config: &Config, dry_run: bool) -> Result<(), Failure> {
-    let steps = block_on(store::migrate(config, dry_run))?.map_err(anyhow::Error::new)?;
+fn migrate(path: &Path, config: &Config, dry_run: bool) -> Result<(), Failure> {
+    let steps =
+        block_on(store::migrate(config, dry_run))?.map_err(|error| Failure::of_database(path, error))?;
     for step in &steps {
-        println!("{step}");
+        say(step);
     }
     if steps.is_empty() {
-        println!("nothing to do");
+        say("nothing to do");
     }
     Ok(())
 }

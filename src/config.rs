@@ -31,6 +31,7 @@ pub use database::Database;
 pub use error::{ConfigError, Place};
 pub use limits::Limits;
 pub use listen::{Listen, TlsListener};
+pub use load::variables;
 pub use log::{Format, Log};
 pub use privacy::{IpPrecision, Privacy, ReferrerPrecision};
 pub use record::{CommunityIdAs, Record};

@@ -105,12 +105,22 @@ impl Reloader {
             .set(i64::try_from(table.len()).unwrap_or(i64::MAX));
     }
 
-    /// Reloads whenever something comes through `requests` (SIGHUP) or, if `watch`, a file changes. Ends
-    /// with the last sender of `requests`.
-    pub async fn run(self, watch: bool, mut requests: mpsc::Receiver<()>) {
-        let (notice, mut notices) = mpsc::channel(1);
-        // Dropping the watcher ends it.
-        let _watcher = if watch { self.watch(notice) } else { None };
+    /// Reloads whenever something comes through `requests` (SIGHUP) or, if `watch`, a file changes. Changes
+    /// are noticed from this call on, not only once the future is polled. Ends with the last sender of
+    /// `requests`.
+    pub fn run(self, watch: bool, requests: mpsc::Receiver<()>) -> impl Future<Output = ()> {
+        let (notice, notices) = mpsc::channel(1);
+        let watcher = if watch { self.watch(notice) } else { None };
+        self.reload_on(requests, notices, watcher)
+    }
+
+    /// Dropping the watcher ends it.
+    async fn reload_on(
+        self,
+        mut requests: mpsc::Receiver<()>,
+        mut notices: mpsc::Receiver<()>,
+        _watcher: Option<notify::RecommendedWatcher>,
+    ) {
         let mut due: Option<Instant> = None;
         loop {
             tokio::select! {

@@ -102,12 +102,21 @@ impl Drop for InFlightGuard {
     }
 }
 
-/// Turns signals into shutdown (SIGTERM, SIGINT; the second one ends the process at once) and reload
-/// (SIGHUP, which Pingora leaves to kill the process).
+/// What SIGHUP asks for. Pingora leaves it to kill the process.
+#[derive(Clone, Debug)]
+pub enum OnHangup {
+    /// Route files are read again: the custom of services.
+    Reload(mpsc::Sender<()>),
+    /// As SIGTERM: the terminal was closed.
+    End,
+}
+
+/// Turns signals into shutdown (SIGTERM, SIGINT; the second one ends the process at once), and SIGHUP into
+/// what `on_hangup` says.
 ///
 /// # Errors
 /// The handlers cannot be installed.
-pub fn listen_to_signals(shutdown: Shutdown, reload: mpsc::Sender<()>) -> std::io::Result<()> {
+pub fn listen_to_signals(shutdown: Shutdown, on_hangup: OnHangup) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -116,7 +125,7 @@ pub fn listen_to_signals(shutdown: Shutdown, reload: mpsc::Sender<()>) -> std::i
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
-                _ = hangup.recv() => {
+                _ = hangup.recv() => if let OnHangup::Reload(reload) = &on_hangup {
                     // A full channel already holds the request.
                     let _ = reload.try_send(());
                     continue;

@@ -1,6 +1,7 @@
 //! The log: one subscriber on standard error, as configured. Pingora logs through the `log` crate, which
 //! `tracing-subscriber` takes in.
 
+use std::error::Error;
 use std::io::IsTerminal as _;
 
 use tracing_subscriber::EnvFilter;
@@ -18,4 +19,31 @@ pub fn init(log: &Log) {
         Format::Text => builder.try_init(),
         Format::Json => builder.json().try_init(),
     };
+}
+
+/// An error with its causes in one line. Many errors tell their cause themselves; it is not told twice.
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let cause = error.to_string();
+        if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+        source = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let error = anyhow::anyhow!("refused")
+            .context("connecting: refused")
+            .context("the database");
+        assert_eq!(chain(error.as_ref()), "the database: connecting: refused");
+    }
 }

@@ -1,6 +1,7 @@
 //! Reading the configuration: file, then environment variables over it, then secrets from files.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
@@ -17,6 +18,28 @@ pub(super) struct Source {
     text: String,
     /// Dotted key → variable name.
     overridden: BTreeMap<String, String>,
+}
+
+/// The environment as [`Config::load`] takes it. Variables of others may hold anything.
+///
+/// # Errors
+/// One of ours is not text.
+pub fn variables(
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Vec<(String, String)>, ConfigError> {
+    let ours = environment.into_iter().filter_map(|(name, value)| {
+        let name = name.into_string().ok()?;
+        name.starts_with(PREFIX).then_some((name, value))
+    });
+    ours.map(|(name, value)| match value.into_string() {
+        Ok(value) => Ok((name, value)),
+        Err(_) => Err(ConfigError {
+            place: Place::Variable(name),
+            key: None,
+            problem: "is not valid UTF-8; write it as text".into(),
+        }),
+    })
+    .collect()
 }
 
 impl Config {
@@ -79,7 +102,7 @@ impl Source {
         ConfigError {
             place: Place::File(self.path.clone(), line),
             key,
-            problem: error.message().trim().replace('\n', "; "),
+            problem: in_words(error),
         }
     }
 
@@ -102,8 +125,7 @@ impl Source {
         }
         serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| {
             let key = error.path().to_string();
-            let problem = error.inner().message().trim().replace('\n', "; ");
-            self.error_at(key, problem)
+            self.error_at(key, in_words(error.inner()))
         })
     }
 
@@ -197,6 +219,23 @@ impl Source {
         }
         line
     }
+}
+
+/// A parser's message on one line, with an example where the parser knows none.
+fn in_words(error: &toml::de::Error) -> String {
+    let message = error.message().trim().replace('\n', "; ");
+    for (end, example) in [
+        ("expected a duration", "expected a duration, for example \"5s\""),
+        (
+            "expected parsable string",
+            "expected a size, for example \"64KiB\"",
+        ),
+    ] {
+        if let Some(start) = message.strip_suffix(end) {
+            return format!("{start}{example}");
+        }
+    }
+    message
 }
 
 /// Line number, from 1, of a byte offset.

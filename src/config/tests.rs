@@ -1,5 +1,7 @@
 //! Wrong configurations, and what is said of each.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 
 use super::*;
@@ -94,6 +96,7 @@ fn every_rule_names_its_key() {
             "listen.https",
         ),
         ("[redis]\nurl = \"http://r\"", "redis.url"),
+        ("[redis]\nurl = \"redis://host:port\"", "redis.url"),
         ("[redis]\nkey_prefix = \"{a}\"", "redis.key_prefix"),
         ("[session]\ncookie = \"a b\"", "session.cookie"),
         ("[session]\ntoken_min_length = 0", "session.token_min_length"),
@@ -118,6 +121,29 @@ fn every_rule_names_its_key() {
             "{message}"
         );
     }
+}
+
+#[test]
+fn an_unusable_database_url_is_refused_without_showing_it() {
+    let message = refused(&MINIMAL.replace("secret@db", "hun/ter2@db:port"));
+    assert!(
+        message.starts_with("etc/headcount.toml:6: database.url: is not a URL"),
+        "{message}"
+    );
+    assert!(!message.contains("ter2"), "{message}");
+}
+
+#[test]
+fn variables_of_others_may_hold_anything_but_ours_are_text() {
+    let garbage = || OsString::from_vec(vec![0xff]);
+    let others = [("LS_COLORS".into(), garbage()), (garbage(), "x".into())];
+    assert_eq!(variables(others), Ok(Vec::new()));
+    let ours = variables([("HEADCOUNT__DATABASE__URL".into(), garbage())]);
+    let message = ours.unwrap_err().to_string();
+    assert_eq!(
+        message,
+        "environment variable HEADCOUNT__DATABASE__URL: is not valid UTF-8; write it as text"
+    );
 }
 
 #[test]

@@ -5,7 +5,11 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::Config;
+use pingora_core::tls;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::sqlite::SqliteConnectOptions;
+
+use super::{Config, TlsListener};
 
 /// Dotted key, and problem with remedy.
 type Problem = (String, String);
@@ -75,16 +79,33 @@ fn listen(config: &Config) -> Result<(), Problem> {
         )?;
     }
     for listener in &listen.https {
-        for (what, path) in [("certificate", &listener.certificate), ("key", &listener.key)] {
-            std::fs::File::open(path).map_err(|error| {
-                (
-                    "listen.https".into(),
-                    format!("the {what} {} cannot be read ({error})", path.display()),
-                )
-            })?;
-        }
+        certificate(listener).map_err(|problem| ("listen.https".into(), problem))?;
     }
     Ok(())
+}
+
+/// Pingora would panic on its own thread where this gives a message.
+fn certificate(listener: &TlsListener) -> Result<(), String> {
+    let (certificate, key) = (listener.certificate.display(), listener.key.display());
+    for (what, path) in [("certificate", &listener.certificate), ("key", &listener.key)] {
+        std::fs::read(path)
+            .map_err(|error| format!("the {what} {} cannot be read ({error})", path.display()))?;
+    }
+    let texts = (listener.certificate.to_str(), listener.key.to_str());
+    let (Some(certificate_path), Some(key_path)) = texts else {
+        return Err(format!("{certificate} and {key} must be paths in UTF-8"));
+    };
+    let Ok(Some((chain, private_key))) = tls::load_certs_and_key_files(certificate_path, key_path) else {
+        return Err(format!(
+            "{certificate} holds no certificate, or {key} no private key; both must be PEM files"
+        ));
+    };
+    tls::install_default_crypto_provider();
+    tls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(chain, private_key)
+        .map(drop)
+        .map_err(|error| format!("{certificate} and {key} cannot be used together ({error})"))
 }
 
 fn upstream(config: &Config) -> Result<(), Problem> {
@@ -155,6 +176,23 @@ fn database(config: &Config) -> Result<(), Problem> {
         .iter()
         .any(|scheme| url.expose().starts_with(scheme));
     ensure(known, "database.url", "must start with postgres:// or sqlite:")?;
+    let url = url.expose();
+    let parsed = if url.starts_with("sqlite:") {
+        url.parse::<SqliteConnectOptions>().map(drop)
+    } else {
+        url.parse::<PgConnectOptions>().map(drop)
+    };
+    parsed.map_err(|error| {
+        let reason = match error {
+            sqlx::Error::Configuration(reason) => reason.to_string(),
+            other => other.to_string(),
+        };
+        let problem = format!(
+            "is not a URL of a database ({reason}); what is special in URLs must be escaped, as %40 for @ in \
+             a password"
+        );
+        ("database.url".to_owned(), problem)
+    })?;
     ensure(
         database.max_connections > 0,
         "database.max_connections",
@@ -174,6 +212,13 @@ fn redis(config: &Config) -> Result<(), Problem> {
             .iter()
             .any(|scheme| url.expose().starts_with(scheme));
         ensure(known, "redis.url", "must start with redis://")?;
+        // The error itself may quote the URL, which may have a password in it.
+        ensure(
+            ::redis::Client::open(url.expose()).is_ok(),
+            "redis.url",
+            "is not a URL of a Redis server; write for example redis://:password@host:6379/0, with %40 for @ \
+             in a password",
+        )?;
     }
     ensure(
         !redis.key_prefix.is_empty() && !redis.key_prefix.contains(['{', '}', ' ']),

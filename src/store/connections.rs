@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use sqlx::pool::{PoolConnection, PoolOptions};
-use sqlx::{Connection as _, Database, Pool};
+use sqlx::{ConnectOptions as _, Connection as _, Database, Pool};
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -122,14 +122,21 @@ impl<B: Backend> Connections<B> {
         self.settle(lease, outcome)
     }
 
-    /// The schema as it is now, read afresh.
+    /// The schema as it is now, read afresh. Over a connection of its own: where none can be made, the pool
+    /// would try until its time is over, and keep the reason to itself.
     pub(super) async fn resolved(&self) -> Result<Resolved, StoreError> {
-        let mut lease = self.lease().await?;
+        let options = self.pool.connect_options();
+        let limit = self.pool.options().get_acquire_timeout();
+        let Ok(connection) = timeout(limit, options.connect()).await else {
+            return Err(timed_out("no connection within database.acquire_timeout"));
+        };
+        let mut connection = connection?;
         let outcome = self
-            .within_limit(B::introspect(&mut lease.connection, &self.names))
+            .within_limit(B::introspect(&mut connection, &self.names))
             .await;
-        let live = self.settle(lease, outcome)?;
-        Ok(resolve(&self.names, &self.record, &live))
+        // Not waited for longer than it is worth; it ends with this call in any case.
+        let _ = timeout(self.limit, connection.close()).await;
+        Ok(resolve(&self.names, &self.record, &outcome?))
     }
 
     /// A trivial round trip.

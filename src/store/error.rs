@@ -32,13 +32,7 @@ impl StoreError {
 
     /// The error with its causes, in one line for the log. It never holds a row, a token or a password.
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(error) = source {
-            text = format!("{text}: {error}");
-            source = error.source();
-        }
-        text
+        crate::telemetry::chain(self)
     }
 
     /// Whether the connection is gone, so that another one may do better.

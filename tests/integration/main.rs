@@ -4,12 +4,16 @@
 #![expect(unreachable_pub, reason = "one binary: nothing in it is an interface")]
 
 mod access;
+mod command_line;
+mod demo;
 mod geoip;
 mod journey;
 mod presence_contract;
 mod presence_open;
 mod presence_outages;
 mod presence_redis;
+mod reloading;
+mod rules;
 mod store_contract;
 mod store_failures;
 mod store_migrate;

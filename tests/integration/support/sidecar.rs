@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::Instant;
 
 use tempfile::TempDir;
@@ -49,12 +49,31 @@ pub struct Sidecar {
     service: Option<Service>,
 }
 
-/// Runs the binary to its end.
-pub fn run(arguments: &[&str]) -> Output {
-    Command::new(BINARY)
+/// Runs the binary to its end, with `environment` over this process' own. Should it not end by itself, its
+/// exit code is 124.
+pub fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Told {
+    let output = Command::new("timeout")
+        .args(["30", BINARY])
         .args(arguments)
+        .envs(environment.iter().copied())
         .output()
-        .expect("the binary runs")
+        .expect("the binary runs");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    Told {
+        code: output.status.code(),
+        out: text(output.stdout),
+        err: text(output.stderr),
+    }
+}
+
+/// What a run of the binary came to.
+#[derive(Debug)]
+pub struct Told {
+    pub code: Option<i32>,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
 }
 
 /// Writes a configuration with a route file beside it; returns the configuration's path.
@@ -114,14 +133,9 @@ impl Sidecar {
         self.service.as_ref().expect("a running sidecar").signal(name);
     }
 
-    /// Waits until the process has ended by itself.
-    pub fn wait_for_end(&mut self) {
-        let pid = self.service.as_ref().expect("a running sidecar").pid();
-        wait_until("the sidecar's end", || {
-            // A process that has ended but was not yet waited for is a zombie: state Z.
-            std::fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.contains(") Z "))
-        });
-        self.service = None;
+    /// Waits until the process has ended by itself; returns its exit code.
+    pub fn wait_for_end(&mut self) -> Option<i32> {
+        self.service.take().expect("a running sidecar").wait_for_end()
     }
 
     /// A URL of the site through the sidecar.

@@ -1,0 +1,133 @@
+//! `headcount check`: files alone, and against a real Postgres.
+
+use sqlx::AssertSqlSafe;
+
+use super::{Folder, IN_ORDER};
+use crate::support::backend::Variant;
+use crate::support::database::Database;
+use crate::support::postgres::Postgres;
+use crate::support::service::free_port;
+use crate::support::sidecar::{ROUTES, Told};
+use crate::support::world::Parts;
+
+#[test]
+fn offline_the_files_alone_are_checked() {
+    let folder = Folder::new(IN_ORDER, ROUTES);
+    let told = folder.run(&["check", "--offline"]);
+    assert_eq!((told.code, &*told.err), (Some(0), ""));
+    assert_eq!(
+        told.out,
+        format!(
+            "{}: the configuration is valid\n{}: 5 routes are valid\nthe database was not asked\n",
+            folder.path("headcount.toml"),
+            folder.path("routes.d")
+        )
+    );
+}
+
+/// `headcount check` against the site's database after `sql`. Returns what it says of the file.
+async fn checked_after(sql: &str) -> Told {
+    let (database, _) = Database::seeded(Parts::Production, Variant::Default).await;
+    let pool = Postgres::shared().pool(database.name());
+    sqlx::raw_sql(AssertSqlSafe(sql))
+        .execute(&pool)
+        .await
+        .expect("the tables are changed");
+    pool.close().await;
+    let config = format!(
+        "[upstream]\nservers = [\"a:1\"]\n[database]\nurl = \"{}\"\n",
+        database.url()
+    );
+    let folder = Folder::new(&config, ROUTES);
+    let mut told = folder.run(&["check"]);
+    told.err = told.err.replace(&folder.path("headcount.toml"), "FILE");
+    told
+}
+
+#[tokio::test]
+async fn a_site_as_it_is_needs_nothing() {
+    let told = checked_after("").await;
+    assert_eq!((told.code, &*told.err), (Some(0), ""));
+    assert!(
+        told.out
+            .ends_with("\nthe database has the tables that the configuration names\n"),
+        "{}",
+        told.out
+    );
+}
+
+#[tokio::test]
+async fn each_problem_of_the_schema_is_one_line_with_the_setting_that_cures_it() {
+    for (sql, said) in [
+        (
+            "ALTER TABLE communities_community RENAME TO groups",
+            "there is no table communities_community: set schema.community.table to the name of the app's \
+             community table",
+        ),
+        (
+            "ALTER TABLE accounts_userevent RENAME user_agent TO agent",
+            "table \"public\".\"accounts_userevent\" has no column user_agent: set \
+             schema.event.columns.user_agent to the name of the column that holds it",
+        ),
+        (
+            "ALTER TABLE accounts_usersession DROP pages_visited, ADD pages_visited text",
+            "column pages_visited of table \"public\".\"accounts_usersession\" is of type text where an \
+             integer is needed: set schema.session.columns.pages_visited to a column of that type",
+        ),
+    ] {
+        let told = checked_after(sql).await;
+        assert_eq!(told.code, Some(64), "{told:?}");
+        assert_eq!(
+            told.err,
+            format!("headcount: FILE: the database's tables are not as configured:\n  {said}\n")
+        );
+    }
+}
+
+#[tokio::test]
+async fn w10_a_column_that_nothing_fills_is_named_with_the_setting_that_fills_it() {
+    let told = checked_after(
+        "ALTER TABLE accounts_userevent ADD tenant varchar(20) NOT NULL DEFAULT 'x';
+         ALTER TABLE accounts_userevent ALTER tenant DROP DEFAULT",
+    )
+    .await;
+    assert_eq!(told.code, Some(64));
+    assert!(
+        told.err.contains("tenant") && told.err.contains("is NOT NULL"),
+        "{}",
+        told.err
+    );
+    assert!(
+        told.err.contains("set schema.event.constants.tenant = "),
+        "{}",
+        told.err
+    );
+}
+
+#[tokio::test]
+async fn all_problems_are_told_at_once() {
+    let told = checked_after(
+        "ALTER TABLE communities_community RENAME TO groups;
+         ALTER TABLE accounts_userevent RENAME user_agent TO agent",
+    )
+    .await;
+    assert_eq!(told.err.lines().count(), 3, "{}", told.err);
+}
+
+#[test]
+fn a_database_that_does_not_answer_ends_with_1_and_shows_no_password() {
+    let port = free_port();
+    let config = format!(
+        "[upstream]\nservers = [\"a:1\"]\n[database]\nurl = \"postgres://app:hunter2@127.0.0.1:{port}/app\"\n"
+    );
+    let folder = Folder::new(&config, ROUTES);
+    for command in [&["check"][..], &["migrate"], &["migrate", "--dry-run"]] {
+        let told = folder.run(command);
+        assert_eq!(told.code, Some(1), "{told:?}");
+        let start = format!("headcount: {}: database: ", folder.path("headcount.toml"));
+        assert!(told.err.starts_with(&start), "{}", told.err);
+        assert_eq!(told.err.matches("Connection refused").count(), 1, "{}", told.err);
+        assert_eq!(told.err.lines().count(), 1, "{}", told.err);
+        assert!(!format!("{told:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,168 @@
+//! Wrong route files, and `headcount routes test`.
+
+use super::{Folder, IN_ORDER};
+use crate::support::sidecar::ROUTES;
+
+/// Route file; line, and what is said behind it: route, problem, remedy.
+const WRONG: &[(&str, usize, &str)] = &[
+    (
+        "[[route]]\nname = \"a\"\npattern = '^/(a'\n",
+        3,
+        "route `a`: the pattern does not compile: unclosed group; correct it (syntax of Rust's regex crate: no \
+         look-around, no back references)",
+    ),
+    (
+        "[[route]]\nname = \"a\"\npattern = '^/(?=a)'\n",
+        3,
+        "route `a`: the pattern does not compile: look-around, including look-ahead and look-behind, is not \
+         supported; correct it (syntax of Rust's regex crate: no look-around, no back references)",
+    ),
+    (
+        "[[route]]\nname = \"a\"\npattern = '/a'\n",
+        3,
+        "route `a`: the pattern does not start with `^`; anchor it, as it would match in the middle of other \
+         paths too (flags go behind: `^(?i)/…`)",
+    ),
+    (
+        "[[route]]\nname = \"a\"\npattern = '^/a'\npage_type = \"post\"\n",
+        3,
+        "route `a`: the pattern has no community group; add (?P<community>…) or (?P<community_slug>…), or say \
+         `community = false` if these pages belong to none",
+    ),
+    (
+        "[[route]]\nname = \"a\"\npattern = '^/a'\n[[route]]\nname = \"a\"\npattern = '^/b'\n",
+        5,
+        "route `a`: the name is already taken at FILE:2; give each route a name of its own, across all files",
+    ),
+    (
+        "[[route]]\nname = \"a\"\npattern = '^/a'\npatern = 1\n",
+        4,
+        "route `a`: unknown field `patern`, expected one of `name`, `pattern`, `page_type`, `track`, \
+         `search_param`, `community`; correct or remove it",
+    ),
+    (
+        "[[route]]\nname = \"a\"\npattern = '^/a'\ntrack = \"all\"\n",
+        4,
+        "route `a`: unknown variant `all`, expected one of `none`, `page`, `request`; correct or remove it",
+    ),
+    (
+        "[[route]]\nname = \"a\"\n",
+        1,
+        "route `a`: missing field `pattern`; add it",
+    ),
+    (
+        "[[route]]\nname = \"a\"\npattern = '^/a\n",
+        3,
+        "invalid literal string, expected `'`; correct the TOML syntax",
+    ),
+];
+
+#[test]
+fn a_wrong_route_file_is_one_line_with_file_line_route_and_remedy() {
+    for (routes, line, said) in WRONG {
+        let folder = Folder::new(IN_ORDER, routes);
+        let file = folder.path("routes.d/site.toml");
+        let message = format!("{file}:{line}: {}", said.replace("FILE", &file));
+        for command in [&["run"][..], &["routes", "test", "/"]] {
+            folder.run(command).is_one_message(64, &message);
+        }
+    }
+}
+
+#[test]
+fn a_folder_of_route_files_that_is_not_there_is_named_with_its_key() {
+    let folder = Folder::new(&format!("{IN_ORDER}[routes]\ndir = \"paths.d\"\n"), "");
+    folder.run(&["run"]).is_one_message(
+        64,
+        &format!(
+            "{}: cannot be read (No such file or directory (os error 2)); routes.dir names the folder of the \
+             route files",
+            folder.path("paths.d")
+        ),
+    );
+}
+
+/// What `headcount routes test` says of a URL, with FILE for the route file.
+fn explained(arguments: &[&str]) -> String {
+    let folder = Folder::new(IN_ORDER, ROUTES);
+    let told = folder.run(&[&["routes", "test"], arguments].concat());
+    assert_eq!((told.code, &*told.err), (Some(0), ""));
+    told.out.replace(&folder.path("routes.d/site.toml"), "FILE")
+}
+
+const COUNTED: &str = "yes, when a signed-in member's browser gets it as a page (status 200, HTML)";
+
+#[test]
+fn a_page_of_a_community_is_explained() {
+    for url in [
+        "/communities/42/posts/7",
+        "https://site.example/communities/42/posts/7?x=1#y",
+    ] {
+        assert_eq!(
+            explained(&[url]),
+            format!(
+                "path       /communities/42/posts/7\n\
+                 route      community-post  (FILE:3)\n\
+                 page type  post\n\
+                 community  42\n\
+                 counted    {COUNTED}\n"
+            )
+        );
+    }
+}
+
+#[test]
+fn a_community_named_by_its_slug_is_explained() {
+    let text = explained(&["/c/rust"]);
+    assert!(
+        text.contains("\ncommunity  the one with slug \"rust\"\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn why_a_page_is_not_counted_is_explained() {
+    assert_eq!(
+        explained(&["/healthz"]),
+        "path       /healthz\n\
+         route      health  (FILE:24)\n\
+         page type  health\n\
+         community  none\n\
+         counted    no: route_excluded\n"
+    );
+    let text = explained(&["/communities/42/", "--method", "POST"]);
+    assert!(text.ends_with("\ncounted    no: method\n"), "{text}");
+}
+
+#[test]
+fn a_path_that_no_route_matches_is_explained() {
+    assert_eq!(
+        explained(&["/about/"]),
+        format!(
+            "path       /about/\n\
+             route      none matches\n\
+             community  none\n\
+             counted    {COUNTED}\n"
+        )
+    );
+}
+
+#[test]
+fn routes_that_come_too_late_are_named() {
+    let routes = format!("{ROUTES}\n[[route]]\nname = \"late\"\npattern = '^/healthz'\n");
+    let folder = Folder::new(IN_ORDER, &routes);
+    let told = folder.run(&["routes", "test", "/healthz"]);
+    assert!(
+        told.out.contains("\nalso match late  (first match wins)\n"),
+        "{}",
+        told.out
+    );
+}
+
+#[test]
+fn what_is_no_method_is_refused() {
+    let folder = Folder::new(IN_ORDER, ROUTES);
+    folder
+        .run(&["routes", "test", "/", "--method", "GET IT"])
+        .is_one_message(64, "\"GET IT\" is not a request method");
+}

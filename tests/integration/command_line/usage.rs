@@ -1,0 +1,63 @@
+//! Arguments, and the ports.
+
+use super::{Folder, IN_ORDER};
+use crate::support::sidecar::{self, BINARY};
+
+#[test]
+fn wrong_arguments_end_with_64_and_a_hint() {
+    for arguments in [
+        &[][..],
+        &["frobnicate"],
+        &["run", "--port", "1"],
+        &["run", "--config"],
+        &["routes"],
+        &["routes", "test"],
+        &["demo", "--port", "70000"],
+    ] {
+        let told = sidecar::run(arguments, &[]);
+        assert_eq!((told.code, &*told.out), (Some(64), ""), "{arguments:?}");
+        assert!(
+            told.err.contains("Usage: headcount") || told.err.contains("--help"),
+            "{told:?}"
+        );
+    }
+}
+
+#[test]
+fn help_and_version_are_no_failure() {
+    let help = sidecar::run(&["--help"], &[]);
+    assert_eq!((help.code, &*help.err), (Some(0), ""));
+    for command in ["run", "check", "routes", "migrate", "demo"] {
+        assert!(help.out.contains(&format!("\n  {command} ")), "{}", help.out);
+    }
+    let version = sidecar::run(&["--version"], &[]);
+    assert_eq!(version.out, format!("headcount {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(version.code, Some(0));
+}
+
+#[test]
+fn a_taken_port_is_named_with_the_remedy() {
+    let folder = Folder::new(IN_ORDER, "");
+    let address = folder.taken.local_addr().unwrap();
+    folder.run(&["run"]).is_one_message(
+        1,
+        &format!(
+            "{address} cannot be listened on (Address already in use (os error 98)); stop what uses it, or \
+             choose another address under [listen]"
+        ),
+    );
+}
+
+#[test]
+fn a_reader_who_has_seen_enough_is_no_failure() {
+    let folder = Folder::new(IN_ORDER, "");
+    // The reader of the pipe is gone before the first line.
+    let script = r#"set -o pipefail; { read -r; "$0" check --offline --config "$1"; } < <(echo) | exec 0<&-"#;
+    let script = format!("{script}; echo ${{PIPESTATUS[0]}}");
+    let output = std::process::Command::new("bash")
+        .args(["-c", &script, BINARY, folder.config.to_str().unwrap()])
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "0\n");
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+}
