@@ -25,7 +25,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use crate::api::Api;
-use crate::auth::cookie::session_token;
+use crate::auth::cookie::{TokenFound, session_token};
 use crate::auth::{Authenticator, Known};
 use crate::config;
 use crate::metrics::Metrics;
@@ -125,6 +125,9 @@ impl ProxyHttp for Sidecar {
             self.session.token_min_length,
             self.session.token_max_length,
         );
+        if ctx.token == TokenFound::Malformed {
+            self.authenticator.count_malformed();
+        }
         if self.api.owns(local::path_of(request)) {
             ctx.label = Label::Api;
             self.answer_locally(session, ctx).await?;

@@ -78,6 +78,17 @@ impl Service {
     }
 }
 
+impl Service {
+    /// The exit code of a server that has ended by itself; `None` if a signal ended it, or does now.
+    pub fn exit_code(mut self) -> Option<i32> {
+        const KILLED: i32 = 128;
+        drop(self.input.take());
+        // The guard ends with the server's own code.
+        let status = self.guard.wait().expect("the guard ends");
+        status.code().filter(|code| *code < KILLED)
+    }
+}
+
 impl Drop for Service {
     fn drop(&mut self) {
         drop(self.input.take());
@@ -107,6 +118,13 @@ pub fn wait_until(what: &str, mut ready: impl FnMut() -> bool) {
         assert!(start.elapsed() < START_LIMIT, "waited in vain for {what}");
         std::thread::park_timeout(Duration::from_millis(20));
     }
+}
+
+/// Awaits something that must come to an end; fails the test, naming `what`, when it does not.
+pub async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(3 * START_LIMIT, work)
+        .await
+        .unwrap_or_else(|_| panic!("waited in vain for {what}"))
 }
 
 /// Waits until something accepts connections on a loopback port.

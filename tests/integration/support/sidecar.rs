@@ -114,14 +114,14 @@ impl Sidecar {
         self.service.as_ref().expect("a running sidecar").signal(name);
     }
 
-    /// Waits until the process has ended by itself.
-    pub fn wait_for_end(&mut self) {
+    /// Waits until the process has ended by itself; returns its exit code.
+    pub fn wait_for_end(&mut self) -> Option<i32> {
         let pid = self.service.as_ref().expect("a running sidecar").pid();
         wait_until("the sidecar's end", || {
             // A process that has ended but was not yet waited for is a zombie: state Z.
             std::fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.contains(") Z "))
         });
-        self.service = None;
+        self.service.take().and_then(Service::exit_code)
     }
 
     /// A URL of the site through the sidecar.
