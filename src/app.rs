@@ -38,6 +38,8 @@ use crate::writer::Writer;
 const BACKGROUND_THREADS: usize = 2;
 /// Time between two looks whether the database answers.
 const DATABASE_PING: Duration = Duration::from_secs(5);
+/// Longest time that the database's connections may take to close at the end.
+const DATABASE_FAREWELL: Duration = Duration::from_secs(1);
 
 /// Why the sidecar does not start.
 #[derive(Debug, thiserror::Error)]
@@ -209,7 +211,8 @@ impl App {
                 );
             }
             recording.finish(config.record.flush_timeout, &metrics).await;
-            store.close().await;
+            // A polite end of connections only: what a hung database still holds ends with the process.
+            let _ = tokio::time::timeout(DATABASE_FAREWELL, store.close()).await;
             drop(reload);
         });
         background.shutdown_background();
@@ -391,20 +394,23 @@ async fn announce(addresses: Listen) {
     }
 }
 
-/// Shows whether the database answers, even while nothing is recorded.
+/// Shows whether the database answers, even while nothing is recorded. No answer until the next look is due is
+/// none, however patient the statements are.
 async fn watch_database(store: Arc<dyn Store>, metrics: Arc<Metrics>) {
     let mut answered = true;
     loop {
-        let result = store.ping().await;
-        metrics.database_up.set(i64::from(result.is_ok()));
-        match &result {
-            Err(error) if answered => {
-                tracing::warn!(error = %error.chain(), "the database does not answer");
-            }
-            Ok(()) if !answered => tracing::info!("the database answers again"),
+        let error = match tokio::time::timeout(DATABASE_PING, store.ping()).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.chain()),
+            Err(_) => Some(format!("no answer to a ping within {DATABASE_PING:?}")),
+        };
+        metrics.database_up.set(i64::from(error.is_none()));
+        match &error {
+            Some(error) if answered => tracing::warn!(error, "the database does not answer"),
+            None if !answered => tracing::info!("the database answers again"),
             _ => {}
         }
-        answered = result.is_ok();
+        answered = error.is_none();
         tokio::time::sleep(DATABASE_PING).await;
     }
 }

@@ -129,10 +129,7 @@ impl ProxyHttp for Sidecar {
             self.session.token_max_length,
         );
         if ctx.token == TokenFound::Malformed {
-            self.metrics
-                .session_lookups
-                .with_label_values(&["malformed"])
-                .inc();
+            self.authenticator.count_malformed();
         }
         if self.api.owns(local::path_of(request)) {
             ctx.label = Label::Api;

@@ -135,7 +135,10 @@ impl Worker {
                 Err(error @ StoreError::Unavailable(_)) => error,
                 Err(error) => return Err(error),
             };
-            self.metrics.database_up.set(0);
+            // Busy, read-only or not migrated, it still answers.
+            if error.class() == "connection" {
+                self.metrics.database_up.set(0);
+            }
             self.metrics
                 .apply_retries
                 .with_label_values(&[error.class()])

@@ -6,6 +6,7 @@
 mod access;
 mod command_line;
 mod demo;
+mod faults;
 mod geoip;
 mod journey;
 mod presence_contract;

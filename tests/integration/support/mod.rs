@@ -4,6 +4,7 @@ pub mod backend;
 pub mod database;
 pub mod member;
 pub mod postgres;
+pub mod proxy;
 pub mod redis;
 pub mod service;
 pub mod sidecar;
