@@ -99,9 +99,9 @@ impl ProxyHttp for Sidecar {
         } else {
             self.limits.read_timeout
         };
-        // Pingora keeps connections for ever unless told otherwise, request by request; while it shuts down it
-        // keeps none, and that must stay.
-        if !session.is_process_shutting_down() {
+        // Pingora keeps connections for ever unless told otherwise, request by request. Where it keeps none
+        // (HTTP/1.0, ambiguous framing, shutdown), that must stay.
+        if session.get_keepalive().is_some() {
             session.set_keepalive(Some(self.limits.keepalive_timeout.as_secs().max(1)));
         }
         session.set_read_timeout(Some(silence));
@@ -206,7 +206,9 @@ impl ProxyHttp for Sidecar {
             self.metrics
                 .upstream_duration
                 .observe(ctx.started.elapsed().as_secs_f64());
-            self.decide(session, response, ctx).await;
+            if self.is_recording {
+                self.decide(session, response, ctx).await;
+            }
         }
         if response.status != 101 {
             strip_hop_by_hop(response);
@@ -329,17 +331,13 @@ impl Sidecar {
         ) {
             (Ok(view), Some(token)) => match self.authenticator.cached(token, ctx.at).await {
                 Known::Session(browser) => {
-                    self.recorder.record(Visit {
-                        view,
-                        who: Who::Session(browser),
-                    });
+                    let who = Who::Session(browser);
+                    self.recorder.record(Visit { view, who }).await;
                     return;
                 }
                 Known::Unknown => {
-                    self.recorder.record(Visit {
-                        view,
-                        who: Who::Token(token.clone()),
-                    });
+                    let who = Who::Token(token.clone());
+                    self.recorder.record(Visit { view, who }).await;
                     return;
                 }
                 Known::Nobody => NotCounted::Anonymous,
