@@ -39,7 +39,7 @@ impl Variant {
 pub struct Backend {
     pub variant: Variant,
     port: u16,
-    _directory: TempDir,
+    directory: TempDir,
     service: Service,
 }
 
@@ -50,7 +50,7 @@ pub struct Settings {
     pub tracks: bool,
     /// Threads per worker; each WebSocket and stream holds one.
     pub threads: Option<u16>,
-    /// Listen on this Unix socket instead of a port.
+    /// Listen on this port instead of a free one.
     pub port: Option<u16>,
 }
 
@@ -126,6 +126,10 @@ pub fn text(id: &Value) -> String {
     id.as_str().map_or_else(|| id.to_string(), ToOwned::to_owned)
 }
 
+fn socket_in(directory: &TempDir) -> PathBuf {
+    directory.path().join("site.sock")
+}
+
 fn manage(variant: Variant, database: &str, arguments: &[&str]) -> String {
     let output = Command::new(python("python"))
         .arg("manage.py")
@@ -168,7 +172,10 @@ impl Backend {
             &[
                 ("BACKEND_DB", database.to_owned()),
                 ("BACKEND_VARIANT", variant.environment().to_owned()),
-                ("BACKEND_BIND", format!("127.0.0.1:{port}")),
+                (
+                    "BACKEND_BIND",
+                    format!("127.0.0.1:{port},unix:{}", socket_in(&directory).display()),
+                ),
                 ("BACKEND_WORKERS", "1".to_owned()),
                 ("BACKEND_THREADS", settings.threads.unwrap_or(16).to_string()),
                 (
@@ -189,7 +196,7 @@ impl Backend {
         Self {
             variant,
             port,
-            _directory: directory,
+            directory,
             service,
         }
     }
@@ -197,6 +204,11 @@ impl Backend {
     /// Port on the loopback interface.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The Unix socket on which it listens too.
+    pub fn socket(&self) -> PathBuf {
+        socket_in(&self.directory)
     }
 
     /// A URL that goes to the site directly, past the sidecar.

@@ -1,6 +1,7 @@
 //! The whole system for one test: site, database, presence, and a sidecar in front.
 
 use serde_json::Value;
+use tokio::sync::OnceCell;
 
 use super::backend::{Backend, Seeded, Settings, Variant};
 use super::member::Member;
@@ -32,6 +33,8 @@ pub struct Wanted {
     pub settings: Settings,
     /// Further configuration, as TOML with section headers; its sections must not repeat the usual ones.
     pub config: String,
+    /// What is behind the sidecar instead of the site, as in `[upstream] servers`.
+    pub servers: Option<Vec<String>>,
     /// Further keys of `[record]`, `[session]` and `[upstream]`.
     pub record: String,
     pub session: String,
@@ -49,6 +52,7 @@ impl Wanted {
             variant,
             settings: Settings::default(),
             config: String::new(),
+            servers: None,
             record: String::new(),
             session: String::new(),
             upstream: String::new(),
@@ -89,15 +93,16 @@ impl Wanted {
             Variant::Default => "",
             Variant::Uuid => UUID_SCHEMA,
         };
+        let servers = self.servers.clone();
+        let servers = servers.unwrap_or_else(|| vec![format!("127.0.0.1:{}", site.port())]);
         let url = self.database_url.clone().unwrap_or_else(|| database.url());
         format!(
-            "[upstream]\nservers = [\"127.0.0.1:{port}\"]\n{upstream}\n\
+            "[upstream]\nservers = {servers:?}\n{upstream}\n\
              [database]\nurl = \"{url}\"\n\
              {redis}\n\
              [session]\ncookie = \"{cookie}\"\n{session}\n\
              [record]\nbatch_age = \"50ms\"\ncoalesce = \"0s\"\n{record}\n\
              {schema}\n{more}\n",
-            port = site.port(),
             upstream = self.upstream,
             cookie = self.variant.cookie(),
             session = self.session,
@@ -129,6 +134,17 @@ impl World {
     /// Postgres, Redis, and the default schema.
     pub async fn usual() -> Self {
         Wanted::usual().start().await
+    }
+
+    /// The usual world, for tests that neither write nor count: they share it.
+    pub async fn shared() -> &'static Self {
+        static SHARED: OnceCell<World> = OnceCell::const_new();
+        SHARED.get_or_init(Self::usual).await
+    }
+
+    /// A second sidecar in front of the same site and database, configured in another way.
+    pub fn another_sidecar(&self, wanted: &Wanted) -> Sidecar {
+        Sidecar::start(&wanted.configuration(&self.site, &self.database))
     }
 
     /// A member, signed in through the sidecar.
