@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header;
+use http::{Version, header};
 use pingora_core::modules::http::HttpModules;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
@@ -99,8 +99,11 @@ impl ProxyHttp for Sidecar {
         } else {
             self.limits.read_timeout
         };
-        // Pingora keeps connections for ever unless told otherwise, request by request.
-        session.set_keepalive(Some(self.limits.keepalive_timeout.as_secs().max(1)));
+        // Pingora keeps connections for ever unless told otherwise, request by request. Where it means to
+        // close (HTTP/1.0, a length beside chunks, shutdown), it is right.
+        if session.as_downstream().get_keepalive().is_some() {
+            session.set_keepalive(Some(self.limits.keepalive_timeout.as_secs().max(1)));
+        }
         session.set_read_timeout(Some(silence));
         session.set_write_timeout(Some(self.limits.write_timeout));
         Ok(())
@@ -204,6 +207,13 @@ impl ProxyHttp for Sidecar {
         }
         if response.status != 101 {
             strip_hop_by_hop(response);
+        }
+        if session.req_header().version == Version::HTTP_10
+            && response.headers.contains_key(header::TRANSFER_ENCODING)
+        {
+            // HTTP/1.0 knows no chunks: the body ends with the connection.
+            response.remove_header(&header::TRANSFER_ENCODING);
+            session.set_keepalive(None);
         }
         Ok(())
     }
