@@ -185,6 +185,8 @@ impl ProxyHttp for Sidecar {
         for (name, value) in edits.set {
             upstream.insert_header(name, value)?;
         }
+        // What is left of an upgrade: the framework passes none but a WebSocket's.
+        ctx.upgrade = upstream.headers.contains_key(header::UPGRADE);
         if has_large_body(upstream) {
             upstream.insert_header(header::CONNECTION, "close")?;
         }
@@ -197,6 +199,10 @@ impl ProxyHttp for Sidecar {
         response: &mut ResponseHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
+        if response.status == 101 && !ctx.upgrade {
+            // A tunnel that nobody asked for: the client would take raw bytes for its next response.
+            return Err(Error::explain(ErrorType::InvalidHTTPHeader, "an unasked 101").into_up());
+        }
         let informational = response.status.is_informational() && response.status != 101;
         if !ctx.decided && !informational {
             ctx.decided = true;
@@ -358,9 +364,12 @@ impl Sidecar {
     }
 }
 
-/// An upgrade or an event stream: either side may be silent for long.
+/// A `WebSocket` or an event stream: either side may be silent for long.
 fn is_tunnel(request: &RequestHeader) -> bool {
-    request.headers.contains_key(header::UPGRADE)
+    request
+        .headers
+        .get(header::UPGRADE)
+        .is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
         || request
             .headers
             .get(header::ACCEPT)
