@@ -3,6 +3,7 @@
 
 #![expect(unreachable_pub, reason = "one binary: nothing in it is an interface")]
 
+mod fidelity;
 mod journey;
 mod presence_contract;
 mod presence_open;
