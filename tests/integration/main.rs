@@ -4,6 +4,7 @@
 #![expect(unreachable_pub, reason = "one binary: nothing in it is an interface")]
 
 mod fidelity;
+mod hostile;
 mod journey;
 mod presence_contract;
 mod presence_open;
