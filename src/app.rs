@@ -159,50 +159,29 @@ impl App {
         tokio::spawn(pages.serve(admin));
 
         let in_flight = InFlight::default();
-        let sidecar = Sidecar {
-            limits: config.limits.clone(),
-            session: config.session.clone(),
-            upstream: config.upstream.clone(),
-            upstreams: Upstreams::new(&config.upstream)
-                .map_err(|error| anyhow::anyhow!("upstream: {error}"))?,
+        let sources = Sources {
+            store: store.clone(),
+            communities: recording.communities.clone(),
+            presence,
+            backend_check: Arc::new(UpstreamCheck::new(&config.upstream, config.api.timeout * 4 / 5)),
+        };
+        let parts = Parts {
             routes,
-            authenticator: recording.authenticator.clone(),
             policy,
-            recorder: recording.recorder.clone(),
-            is_recording: config.record.is_on(),
-            api: Arc::new(Api::new(
-                config.api.clone(),
-                config.record.window,
-                Sources {
-                    store: store.clone(),
-                    communities: recording.communities.clone(),
-                    presence,
-                    backend_check: Arc::new(UpstreamCheck::new(&config.upstream, config.api.timeout * 4 / 5)),
-                },
-                metrics.clone(),
-                Arc::new(Utc::now),
-            )),
-            background: background.handle().clone(),
+            sources,
             metrics: metrics.clone(),
             in_flight: in_flight.clone(),
         };
+        let sidecar = sidecar(&config, parts, &recording, background.handle())?;
         let server = server(&config, &addresses, sidecar, &metrics)?;
         let stop_listening = Shutdown::new();
-        let signal = stop_listening.clone();
         drop(site);
-        // The server's thread is not waited for: Pingora sleeps through its whole grace period, even idle.
-        std::thread::Builder::new()
-            .name("pingora".into())
-            .spawn(move || {
-                server.run(RunArgs {
-                    shutdown_signal: Box::new(signal),
-                });
-            })?;
+        start(server, stop_listening.clone())?;
         drop(entered);
 
         let result = background.block_on(async {
             tokio::select! {
-                served = listeners::served(&addresses) => served?,
+                outcome = listeners::served(&addresses) => outcome?,
                 () = shutdown.started() => {}
             }
             serving.store(true, Ordering::Relaxed);
@@ -227,6 +206,64 @@ impl App {
         tracing::info!("ended");
         result
     }
+}
+
+/// Runs the server on a thread that nobody waits for: Pingora sleeps through its whole grace period, even
+/// idle.
+fn start(server: Server, stop: Shutdown) -> anyhow::Result<()> {
+    let run = move || {
+        server.run(RunArgs {
+            shutdown_signal: Box::new(stop),
+        })
+    };
+    std::thread::Builder::new().name("pingora".into()).spawn(run)?;
+    Ok(())
+}
+
+/// What the proxy needs besides configuration and recording.
+struct Parts {
+    routes: SharedRoutes,
+    policy: Policy,
+    sources: Sources,
+    metrics: Arc<Metrics>,
+    in_flight: InFlight,
+}
+
+fn sidecar(
+    config: &Config,
+    parts: Parts,
+    recording: &Recording,
+    background: &tokio::runtime::Handle,
+) -> anyhow::Result<Sidecar> {
+    let Parts {
+        routes,
+        policy,
+        sources,
+        metrics,
+        in_flight,
+    } = parts;
+    let api = Api::new(
+        config.api.clone(),
+        config.record.window,
+        sources,
+        metrics.clone(),
+        Arc::new(Utc::now),
+    );
+    Ok(Sidecar {
+        limits: config.limits.clone(),
+        session: config.session.clone(),
+        upstream: config.upstream.clone(),
+        upstreams: Upstreams::new(&config.upstream).map_err(|error| anyhow::anyhow!("upstream: {error}"))?,
+        routes,
+        authenticator: recording.authenticator.clone(),
+        policy,
+        recorder: recording.recorder.clone(),
+        is_recording: config.record.is_on(),
+        api: Arc::new(api),
+        background: background.clone(),
+        metrics,
+        in_flight,
+    })
 }
 
 /// Reads the database of places, where one is configured.

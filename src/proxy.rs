@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header;
+use http::{Version, header};
 use pingora_core::modules::http::HttpModules;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
@@ -188,6 +188,8 @@ impl ProxyHttp for Sidecar {
         for (name, value) in edits.set {
             upstream.insert_header(name, value)?;
         }
+        // What is left of an upgrade: the framework passes none but a WebSocket's.
+        ctx.upgrade = upstream.headers.contains_key(header::UPGRADE);
         if has_large_body(upstream) {
             upstream.insert_header(header::CONNECTION, "close")?;
         }
@@ -200,6 +202,10 @@ impl ProxyHttp for Sidecar {
         response: &mut ResponseHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
+        if response.status == 101 && !ctx.upgrade {
+            // A tunnel that nobody asked for: the client would take raw bytes for its next response.
+            return Err(Error::explain(ErrorType::InvalidHTTPHeader, "an unasked 101").into_up());
+        }
         let informational = response.status.is_informational() && response.status != 101;
         if !ctx.decided && !informational {
             ctx.decided = true;
@@ -212,6 +218,13 @@ impl ProxyHttp for Sidecar {
         }
         if response.status != 101 {
             strip_hop_by_hop(response);
+        }
+        if session.req_header().version == Version::HTTP_10
+            && response.headers.contains_key(header::TRANSFER_ENCODING)
+        {
+            // HTTP/1.0 knows no chunks: the body ends with the connection.
+            response.remove_header(&header::TRANSFER_ENCODING);
+            session.set_keepalive(None);
         }
         Ok(())
     }
@@ -352,9 +365,12 @@ impl Sidecar {
     }
 }
 
-/// An upgrade or an event stream: either side may be silent for long.
+/// A `WebSocket` or an event stream: either side may be silent for long.
 fn is_tunnel(request: &RequestHeader) -> bool {
-    request.headers.contains_key(header::UPGRADE)
+    request
+        .headers
+        .get(header::UPGRADE)
+        .is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
         || request
             .headers
             .get(header::ACCEPT)

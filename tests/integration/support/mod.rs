@@ -2,10 +2,12 @@
 
 pub mod backend;
 pub mod database;
+pub mod fake_upstream;
 pub mod member;
 pub mod postgres;
 pub mod proxy;
 pub mod redis;
 pub mod service;
 pub mod sidecar;
+pub mod wire;
 pub mod world;
