@@ -11,6 +11,7 @@
 mod chain;
 mod identity;
 mod outages;
+mod queues;
 mod shutdown;
 mod start;
 mod writes;
@@ -56,11 +57,8 @@ impl Fragile {
 
     /// Waits until the sidecar has noticed that everything answers.
     async fn recovered(&self) {
-        let sidecar = &self.world.sidecar;
-        for metric in ["headcount_database_up", "headcount_redis_up"] {
-            sidecar.wait_for_metric(metric, |up| up == 1.0).await;
-        }
-        assert_eq!(text(&sidecar.admin_url("/readyz")).await, (200, "ok\n".into()));
+        let readyz = self.world.sidecar.admin_url("/readyz");
+        eventually(async || text(&readyz).await == (200, "ok\n".into())).await;
     }
 }
 

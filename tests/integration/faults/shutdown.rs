@@ -1,5 +1,7 @@
 //! The process is told to end: requests in flight and recorded views come first, and nothing may keep it.
 
+use reqwest::Method;
+
 use super::{Fragile, Made, NEVER, endlessly_patient, text};
 use crate::support::backend::Settings;
 use crate::support::proxy::Proxy;
@@ -48,11 +50,20 @@ async fn a_signal_drains_and_flushes(signal: &str) {
     site.holds_something().await;
     world.sidecar.signal(signal);
     is_draining(&world).await;
-    let newcomer = world.stranger();
-    eventually(async || newcomer.navigation("/about/").send().await.is_err()).await;
+    // Something that the sidecar answers itself, each time on a new connection.
+    let local = world.visitors("rust", "");
+    eventually(async || {
+        world
+            .stranger()
+            .request(Method::GET, &local)
+            .send()
+            .await
+            .is_err()
+    })
+    .await;
     assert!(!slow.is_finished());
     site.resume().await;
-    assert_eq!(slow.await.unwrap(), 200);
+    assert_eq!(slow.await.expect("an answer"), 200, "{}", world.sidecar.log());
     assert_eq!(world.sidecar.wait_for_end(), Some(0), "{}", world.sidecar.log());
     made.are_exactly(&world.page_views().await);
 }

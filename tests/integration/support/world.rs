@@ -217,8 +217,9 @@ impl World {
 
     /// Waits until the sidecar has written `count` page views in all, and no recorded view is on its way.
     pub async fn wait_for_views(&self, count: usize) -> Vec<Value> {
+        let least = u32::try_from(count).map_or(f64::INFINITY, f64::from);
         self.sidecar
-            .wait_for_metric("headcount_applied_views_total", |views| views >= count as f64)
+            .wait_for_metric("headcount_applied_views_total", |views| views >= least)
             .await;
         self.sidecar.wait_until_idle().await;
         self.page_views().await
