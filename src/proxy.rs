@@ -120,7 +120,8 @@ impl ProxyHttp for Sidecar {
             .client_addr()
             .and_then(|address| address.as_inet())
             .map(SocketAddr::ip);
-        ctx.client = client_ip(peer, &request.headers, &self.limits.trusted_proxies);
+        let (proxies, sidecars) = (&self.limits.trusted_proxies, &self.limits.sidecars);
+        ctx.client = client_ip(peer, &request.headers, proxies, sidecars);
         ctx.tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
         ctx.token = session_token(
             &request.headers,
@@ -313,6 +314,7 @@ impl Sidecar {
     fn edits(&self, request: &RequestHeader, ctx: &Ctx) -> HeaderEdits {
         let received = Received {
             client: &ctx.client,
+            identity_headers: &self.limits.identity_headers,
             tls: ctx.tls,
             authority: request.uri.authority().map(http::uri::Authority::as_str),
             recording: self.is_recording,

@@ -6,12 +6,18 @@ use bytesize::ByteSize;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-/// Bounds on the downstream side, and the proxies whose word is taken.
+/// Bounds on the downstream side, and who is believed what.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Networks whose `X-Forwarded-*` and `X-Request-Id` are believed. None by default.
+    /// Networks whose forwarding headers and `X-Request-Id` are believed. None by default.
     pub trusted_proxies: Vec<IpNet>,
+    /// Names of headers with which a trusted proxy says who the user is, in any case. They pass from trusted
+    /// proxies, never from others; the proxy must remove what clients send. None by default.
+    pub identity_headers: Vec<String>,
+    /// Networks of sidecars nearer to the client. Only they are believed when they say that they record a
+    /// request (V8). None by default.
+    pub sidecars: Vec<IpNet>,
     /// Upper bound of open client connections; further ones are closed at once.
     pub max_connections: usize,
     /// Longest time until a new connection's first head is complete. On a kept connection the wait for the
@@ -44,6 +50,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             trusted_proxies: Vec::new(),
+            identity_headers: Vec::new(),
+            sidecars: Vec::new(),
             max_connections: 20_000,
             header_timeout: Duration::from_secs(15),
             max_header_bytes: ByteSize::kib(64),

@@ -113,6 +113,27 @@ fn every_rule_names_its_key() {
         ("[api]\nmax_days = 0", "api.max_days"),
         ("[limits]\nmax_header_bytes = \"2MiB\"", "limits.max_header_bytes"),
         ("[limits]\nread_timeout = \"0s\"", "limits.read_timeout"),
+        (
+            "[limits]\nidentity_headers = [\"Remote-User\", \"Remote User\"]",
+            "limits.identity_headers[1]",
+        ),
+        (
+            "[limits]\nidentity_headers = [\"\"]",
+            "limits.identity_headers[0]",
+        ),
+        (
+            "[limits]\nidentity_headers = [\"Remote_User\"]",
+            "limits.identity_headers[0]",
+        ),
+        (
+            "[limits]\nidentity_headers = [\"Cookie\"]",
+            "limits.identity_headers[0]",
+        ),
+        (
+            "[limits]\nidentity_headers = [\"X-Headcount-Recorded\"]",
+            "limits.identity_headers[0]",
+        ),
+        ("[limits]\nsidecars = [\"10.0.0.0/64\"]", "limits.sidecars[0]"),
         ("[log]\nfilter = \"a=b=c\"", "log.filter"),
     ] {
         let message = refused(&format!("{MINIMAL}\n{addition}\n"));

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use http::{HeaderName, header};
 use pingora_core::tls;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -360,12 +361,46 @@ fn limits(config: &Config) -> Result<(), Problem> {
         "limits.max_header_bytes",
         format!("is {}, must be from 1KiB to 1MiB", limits.max_header_bytes),
     )?;
+    for (index, name) in limits.identity_headers.iter().enumerate() {
+        if let Some(problem) = identity_header_problem(name) {
+            return Err((
+                format!("limits.identity_headers[{index}]"),
+                format!("{name:?} {problem}"),
+            ));
+        }
+    }
     positive(&[
         ("limits.header_timeout", limits.header_timeout),
         ("limits.keepalive_timeout", limits.keepalive_timeout),
         ("limits.read_timeout", limits.read_timeout),
         ("limits.write_timeout", limits.write_timeout),
     ])
+}
+
+/// Why a header cannot be one that says who the user is. It is taken away from all but trusted proxies.
+fn identity_header_problem(name: &str) -> Option<&'static str> {
+    let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
+        return Some("is not the name of a header; write for example \"Remote-User\"");
+    };
+    if name.as_str().contains('_') {
+        return Some("has a \"_\", which apps take for \"-\"; write the name with \"-\", as it is sent");
+    }
+    let needed_from_everybody = [
+        header::HOST,
+        header::COOKIE,
+        header::CONNECTION,
+        header::UPGRADE,
+        header::TRANSFER_ENCODING,
+        header::CONTENT_LENGTH,
+        header::CONTENT_TYPE,
+    ];
+    if needed_from_everybody.contains(&name) {
+        return Some("is needed from every client; take a header that only the proxy sets");
+    }
+    if name == "proxy" || name.as_str().starts_with("x-headcount") {
+        return Some("never reaches the app; take another name");
+    }
+    None
 }
 
 fn log(config: &Config) -> Result<(), Problem> {

@@ -21,18 +21,25 @@ const MAX_HOPS: usize = 32;
 pub struct ClientIp {
     /// The client; `None` when the connection has no address, as on a Unix socket.
     pub ip: Option<IpAddr>,
-    /// Whether the peer of the connection is a trusted proxy, whose other headers may be believed.
+    /// Whether the peer of the connection is a trusted proxy, whose forwarding headers are believed.
     pub peer_trusted: bool,
+    /// Whether the peer is a sidecar, which is believed when it says that it records the request (V8).
+    pub peer_is_sidecar: bool,
     /// From the client, through the trusted proxies, to the peer: what `X-Forwarded-For` should say.
     pub chain: Vec<IpAddr>,
 }
 
-/// Finds the client behind trusted proxies. A peer without an address is never trusted.
-pub fn client_ip(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[IpNet]) -> ClientIp {
+/// Finds the client behind trusted proxies. A peer without an address is neither trusted nor a sidecar.
+pub fn client_ip(
+    peer: Option<IpAddr>,
+    headers: &HeaderMap,
+    trusted: &[IpNet],
+    sidecars: &[IpNet],
+) -> ClientIp {
     let Some(peer) = peer.map(|peer| peer.to_canonical()) else {
         return ClientIp::default();
     };
-    let peer_trusted = is_trusted(peer, trusted);
+    let peer_trusted = is_in(peer, trusted);
     let mut chain = vec![peer];
     if peer_trusted {
         for entry in entries_from_right(headers) {
@@ -40,7 +47,7 @@ pub fn client_ip(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[IpNet]) -
                 break;
             };
             chain.push(ip);
-            if chain.len() >= MAX_HOPS || !is_trusted(ip, trusted) {
+            if chain.len() >= MAX_HOPS || !is_in(ip, trusted) {
                 break;
             }
         }
@@ -49,13 +56,14 @@ pub fn client_ip(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[IpNet]) -
     ClientIp {
         ip: chain.first().copied(),
         peer_trusted,
+        peer_is_sidecar: is_in(peer, sidecars),
         chain,
     }
 }
 
 /// Whether a configured network contains the address, in whichever family either is written.
-fn is_trusted(ip: IpAddr, trusted: &[IpNet]) -> bool {
-    trusted.iter().any(|network| match (network, ip) {
+fn is_in(ip: IpAddr, networks: &[IpNet]) -> bool {
+    networks.iter().any(|network| match (network, ip) {
         // `::ffff:10.0.0.0/104` means 10.0.0.0/8. A shorter prefix, such as `::/0`, means IPv6 only.
         (IpNet::V6(mapped), IpAddr::V4(ip)) if mapped.prefix_len() >= 96 => {
             mapped.contains(&ip.to_ipv6_mapped())

@@ -8,17 +8,21 @@
 //! | `X-Forwarded-Proto` | a trusted proxy's `http` or `https`, else the scheme of our own listener |
 //! | `X-Forwarded-Host` | a trusted proxy's single value, else the request's own host |
 //! | `X-Request-Id` | a trusted proxy's well-formed one, else a new one |
-//! | `X-Headcount-Recorded` | set where this request is recorded here or nearer to the client (V8) |
+//! | `X-Headcount-Recorded` | set where this request is recorded here or, says a sidecar, nearer to the client |
 //! | `Cookie` | several become one, joined by `; `, so that the app sees what `auth::cookie` sees |
-//! | `Forwarded`, other `X-Forwarded-*`, identity headers | only from a trusted proxy |
+//! | `Forwarded`, `X-Forwarded-Port` and the like | only from a trusted proxy |
+//! | identity headers, other `X-Forwarded-*` | only from a trusted proxy, and only those that are configured |
 //! | other `X-Headcount-*`, `Proxy` | never |
 //! | the above spelt with `_`, `SCRIPT_NAME`, `PATH_INFO` | never: WSGI makes `_` and `-` the same |
+//!
+//! Trusted is who appends to `X-Forwarded-For`. That does not mean that it removes what clients send: a usual
+//! nginx or load balancer passes unknown headers on. So who the user is, it can say in configured headers only.
 //!
 //! `Host` stays as it is. Hop-by-hop headers are the framework's.
 
 use std::fmt::Write as _;
 
-use http::header::{COOKIE, FORWARDED, HOST};
+use http::header::{COOKIE, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::client_ip::{ClientIp, X_FORWARDED_FOR};
@@ -34,17 +38,35 @@ pub const X_HEADCOUNT_RECORDED: HeaderName = HeaderName::from_static("x-headcoun
 /// Longest request id that is taken over.
 const MAX_REQUEST_ID: usize = 128;
 
-/// Names, and beginnings of names, that tell an app who the client is or how it came. Believable only from
-/// a proxy that is trusted to have set or removed them.
-const ONLY_FROM_TRUSTED: &[&str] = &[
+/// Names that tell an app how a request came. Believed from trusted proxies.
+const FORWARDING: &[&str] = &[
     "forwarded",
-    "x-original-url",
-    "x-rewrite-url",
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-protocol",
+    "x-forwarded-scheme",
+    "x-forwarded-ssl",
+    "x-forwarded-host",
+    "x-forwarded-server",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-by",
+    "x-original-forwarded-for",
+    "x-original-forwarded-proto",
+    "x-original-forwarded-host",
+    "x-original-forwarded-port",
     "x-original-host",
     "x-host",
     "x-scheme",
     "x-url-scheme",
     "front-end-https",
+];
+
+/// Names, and beginnings of names, that tell an app who the client is, or make it answer for another path.
+/// Believed from trusted proxies where the configuration says that they set or remove them.
+const IDENTITY: &[&str] = &[
+    "x-original-url",
+    "x-rewrite-url",
     "x-client-ip",
     "x-cluster-client-ip",
     "client-ip",
@@ -62,7 +84,7 @@ const ONLY_FROM_TRUSTED: &[&str] = &[
     "client-cert",
     "client-cert-chain",
 ];
-const ONLY_FROM_TRUSTED_PREFIXES: &[&str] = &[
+const IDENTITY_PREFIXES: &[&str] = &[
     "x-forwarded-",
     "x-original-forwarded-",
     "x-auth-request-",
@@ -77,6 +99,8 @@ const ONLY_FROM_TRUSTED_PREFIXES: &[&str] = &[
 pub struct Received<'a> {
     /// Client and peer, as [`client_ip`](super::client_ip::client_ip) found them.
     pub client: &'a ClientIp,
+    /// Names, in any case, of the headers with which trusted proxies say who the user is.
+    pub identity_headers: &'a [String],
     /// Whether it came over TLS to our own listener.
     pub tls: bool,
     /// The request's authority where it is not in `Host`: HTTP/2, absolute-form targets.
@@ -119,11 +143,10 @@ impl HeaderEdits {
 
 /// The edits that make the app's request out of the client's.
 pub fn upstream_edits(headers: &HeaderMap, received: &Received<'_>) -> HeaderEdits {
-    let trusted = received.client.peer_trusted;
     let mut edits = HeaderEdits {
         remove: headers
             .keys()
-            .filter(|name| is_stripped(name.as_str(), trusted))
+            .filter(|name| is_stripped(name.as_str(), received))
             .cloned()
             .collect(),
         set: Vec::with_capacity(6),
@@ -159,12 +182,16 @@ pub fn request_id<'a>(headers: &'a HeaderMap, received: &Received<'a>) -> &'a st
         .unwrap_or(received.new_request_id)
 }
 
-/// Whether a trusted sidecar nearer to the client records this exchange (V8).
+/// Whether a sidecar nearer to the client records this exchange (V8).
 pub fn recorded_elsewhere(headers: &HeaderMap, client: &ClientIp) -> bool {
-    trusted_value(headers, &X_HEADCOUNT_RECORDED, client) == Some("1")
+    client.peer_is_sidecar && only_value(headers, &X_HEADCOUNT_RECORDED) == Some("1")
 }
 
-fn is_stripped(name: &str, trusted: bool) -> bool {
+fn is_stripped(name: &str, received: &Received<'_>) -> bool {
+    let is_configured = |name: &str| {
+        let mut configured = received.identity_headers.iter();
+        configured.any(|configured| configured.eq_ignore_ascii_case(name))
+    };
     if name.contains('_') {
         // Names in a header map are lower case.
         let dashed = name.replace('_', "-");
@@ -173,21 +200,31 @@ fn is_stripped(name: &str, trusted: bool) -> bool {
             "script-name" | "path-info" | "x-real-ip" | "x-request-id"
         ) || dashed == X_HEADCOUNT_RECORDED.as_str()
             || is_never_passed(&dashed)
-            || is_claim(&dashed);
+            || is_forwarding(&dashed)
+            || is_identity(&dashed)
+            || is_configured(&dashed);
     }
-    is_never_passed(name) || (!trusted && is_claim(name))
+    if is_never_passed(name) {
+        return true;
+    }
+    if received.client.peer_trusted {
+        is_identity(name) && !is_configured(name)
+    } else {
+        is_forwarding(name) || is_identity(name) || is_configured(name)
+    }
 }
 
 fn is_never_passed(name: &str) -> bool {
     name == "proxy" || name.starts_with("x-headcount") && name != X_HEADCOUNT_RECORDED.as_str()
 }
 
-fn is_claim(name: &str) -> bool {
-    name == FORWARDED.as_str()
-        || ONLY_FROM_TRUSTED.contains(&name)
-        || ONLY_FROM_TRUSTED_PREFIXES
-            .iter()
-            .any(|prefix| name.starts_with(prefix))
+fn is_forwarding(name: &str) -> bool {
+    FORWARDING.contains(&name)
+}
+
+fn is_identity(name: &str) -> bool {
+    IDENTITY.contains(&name)
+        || IDENTITY_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) && !is_forwarding(name)
 }
 
 fn joined(client: &ClientIp) -> String {
@@ -219,9 +256,15 @@ fn host<'a>(headers: &'a HeaderMap, received: &Received<'a>) -> Option<&'a str> 
 
 /// The value of a header that occurs once and comes from a trusted proxy.
 fn trusted_value<'a>(headers: &'a HeaderMap, name: &HeaderName, client: &ClientIp) -> Option<&'a str> {
-    if !client.peer_trusted {
-        return None;
+    if client.peer_trusted {
+        only_value(headers, name)
+    } else {
+        None
     }
+}
+
+/// The value of a header that occurs once.
+fn only_value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     let only = values.next()?;
     if values.next().is_some() {

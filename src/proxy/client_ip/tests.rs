@@ -18,7 +18,7 @@ fn forwarded(values: &[&[u8]]) -> HeaderMap {
 /// Peer 10.0.0.1, trusted: 10.0.0.0/8 and 192.168.7.7.
 fn behind_proxies(values: &[&[u8]]) -> String {
     let trusted = nets(&["10.0.0.0/8", "192.168.7.7/32", "fd00::/8"]);
-    let client = client_ip("10.0.0.1".parse().ok(), &forwarded(values), &trusted);
+    let client = client_ip("10.0.0.1".parse().ok(), &forwarded(values), &trusted, &[]);
     assert!(client.peer_trusted);
     client.ip.unwrap().to_string()
 }
@@ -28,12 +28,13 @@ fn i8_an_untrusted_peer_is_the_client_whatever_it_says() {
     let headers = forwarded(&[b"1.1.1.1, 10.0.0.5"]);
     let peer: IpAddr = "203.0.113.9".parse().unwrap();
     for trusted in [nets(&[]), nets(&["10.0.0.0/8"]), nets(&["::/0"])] {
-        let client = client_ip(Some(peer), &headers, &trusted);
+        let client = client_ip(Some(peer), &headers, &trusted, &[]);
         assert_eq!(
             client,
             ClientIp {
                 ip: Some(peer),
                 peer_trusted: false,
+                peer_is_sidecar: false,
                 chain: vec![peer],
             }
         );
@@ -105,7 +106,7 @@ fn w4_ipv4_mapped_peers_are_their_ipv4_selves_also_for_trust() {
     let headers = forwarded(&[b"203.0.113.9"]);
     for trusted in ["10.0.0.0/8", "::ffff:10.0.0.0/104", "::ffff:a00:1/128"] {
         for peer in ["10.0.0.1", "::ffff:10.0.0.1"] {
-            let client = client_ip(peer.parse().ok(), &headers, &nets(&[trusted]));
+            let client = client_ip(peer.parse().ok(), &headers, &nets(&[trusted]), &[]);
             assert_eq!(client.ip, "203.0.113.9".parse().ok(), "{peer} {trusted}");
             assert_eq!(client.chain[1].to_string(), "10.0.0.1");
         }
@@ -116,21 +117,40 @@ fn w4_ipv4_mapped_peers_are_their_ipv4_selves_also_for_trust() {
 fn the_chain_leaves_out_what_nobody_vouches_for() {
     let trusted = nets(&["10.0.0.0/8"]);
     let headers = forwarded(&[b"6.6.6.6, 203.0.113.9:1, 10.0.0.2"]);
-    let client = client_ip("10.0.0.1".parse().ok(), &headers, &trusted);
+    let client = client_ip("10.0.0.1".parse().ok(), &headers, &trusted, &[]);
     let chain: Vec<String> = client.chain.iter().map(ToString::to_string).collect();
     assert_eq!(chain, ["203.0.113.9", "10.0.0.2", "10.0.0.1"]);
 }
 
 #[test]
 fn a_connection_without_address_has_no_client_and_is_not_trusted() {
-    let client = client_ip(None, &forwarded(&[b"203.0.113.9"]), &nets(&["0.0.0.0/0", "::/0"]));
+    let everybody = nets(&["0.0.0.0/0", "::/0"]);
+    let client = client_ip(None, &forwarded(&[b"203.0.113.9"]), &everybody, &everybody);
     assert_eq!(client, ClientIp::default());
+}
+
+#[test]
+fn v8_a_sidecar_is_the_peer_itself_and_no_trusted_proxy_by_that() {
+    let headers = forwarded(&[b"203.0.113.9, 10.0.0.5"]);
+    let (proxies, sidecars) = (nets(&["10.0.0.0/24"]), nets(&["10.0.0.5/32", "10.0.1.0/24"]));
+    for (peer, peer_trusted, peer_is_sidecar) in [
+        ("10.0.0.5", true, true),
+        ("::ffff:10.0.0.5", true, true),
+        // Behind it is a sidecar, but what it passes on may be from anybody.
+        ("10.0.0.1", true, false),
+        ("10.0.1.1", false, true),
+        ("203.0.113.9", false, false),
+    ] {
+        let client = client_ip(peer.parse().ok(), &headers, &proxies, &sidecars);
+        assert_eq!(client.peer_trusted, peer_trusted, "{peer}");
+        assert_eq!(client.peer_is_sidecar, peer_is_sidecar, "{peer}");
+    }
 }
 
 #[test]
 fn an_endless_chain_is_cut() {
     let headers = forwarded(&["10.0.0.2, ".repeat(10_000).as_bytes()]);
-    let client = client_ip("10.0.0.1".parse().ok(), &headers, &nets(&["10.0.0.0/8"]));
+    let client = client_ip("10.0.0.1".parse().ok(), &headers, &nets(&["10.0.0.0/8"]), &[]);
     assert_eq!(client.chain.len(), MAX_HOPS);
 }
 
@@ -151,7 +171,7 @@ proptest! {
                 headers.append(X_FORWARDED_FOR, value);
             }
         }
-        let client = client_ip("10.0.0.1".parse().ok(), &headers, &nets(&["10.0.0.0/8"]));
+        let client = client_ip("10.0.0.1".parse().ok(), &headers, &nets(&["10.0.0.0/8"]), &[]);
         prop_assert!(client.ip.is_some_and(|ip| ip == ip.to_canonical()));
         prop_assert!(client.chain.len() <= MAX_HOPS);
     }

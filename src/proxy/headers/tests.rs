@@ -8,6 +8,7 @@ const UNTRUSTED: bool = false;
 struct Request {
     headers: HeaderMap,
     client: ClientIp,
+    identity_headers: Vec<String>,
     tls: bool,
     authority: Option<&'static str>,
     recording: bool,
@@ -30,8 +31,10 @@ fn request(trusted: bool, headers: &[(&str, &str)]) -> Request {
         client: ClientIp {
             ip: chain.first().copied(),
             peer_trusted: trusted,
+            peer_is_sidecar: false,
             chain,
         },
+        identity_headers: Vec::new(),
         tls: false,
         authority: None,
         recording: true,
@@ -42,6 +45,7 @@ impl Request {
     fn upstream(&self) -> HeaderMap {
         let received = Received {
             client: &self.client,
+            identity_headers: &self.identity_headers,
             tls: self.tls,
             authority: self.authority,
             recording: self.recording,
@@ -123,7 +127,6 @@ fn what_a_trusted_proxy_says_is_kept() {
             ("x-forwarded-host", "site.example"),
             ("x-forwarded-port", "443"),
             ("x-request-id", "lb-0190a1b2/7"),
-            ("x-auth-request-user", "alice"),
         ],
     );
     for (name, value) in [
@@ -134,7 +137,6 @@ fn what_a_trusted_proxy_says_is_kept() {
         ("x-forwarded-host", "site.example"),
         ("x-forwarded-port", "443"),
         ("x-request-id", "lb-0190a1b2/7"),
-        ("x-auth-request-user", "alice"),
         ("host", "internal"),
     ] {
         assert_eq!(through.value(name).as_deref(), Some(value), "{name}");
@@ -172,23 +174,15 @@ fn a_trusted_proxys_malformed_word_is_not_kept() {
 }
 
 #[test]
-fn identity_headers_come_only_from_trusted_proxies() {
+fn forwarding_headers_come_only_from_trusted_proxies() {
     for name in [
         "Forwarded",
-        "X-Forwarded-User",
-        "X-Forwarded-Email",
         "X-Forwarded-Port",
         "X-Forwarded-Ssl",
         "X-Forwarded-Prefix",
-        "X-Auth-Request-Email",
-        "X-Remote-User",
-        "Remote-User",
-        "X-Client-IP",
-        "True-Client-IP",
-        "CF-Connecting-IP",
-        "X-Original-URL",
-        "X-Rewrite-URL",
-        "SSL-Client-Verify",
+        "X-Original-Forwarded-For",
+        "X-Scheme",
+        "Front-End-Https",
     ] {
         assert_eq!(request(UNTRUSTED, &[(name, "x")]).value(name), None, "{name}");
         assert_eq!(
@@ -196,6 +190,55 @@ fn identity_headers_come_only_from_trusted_proxies() {
             Some("x"),
             "{name}"
         );
+    }
+}
+
+#[test]
+fn identity_headers_come_only_from_trusted_proxies_and_only_where_configured() {
+    for name in [
+        "X-Forwarded-User",
+        "X-Forwarded-Email",
+        "X-Forwarded-Client-Cert",
+        "X-Auth-Request-Email",
+        "X-Authenticated-User",
+        "X-Remote-User",
+        "Remote-User",
+        "X-Client-Cert",
+        "X-Client-IP",
+        "True-Client-IP",
+        "CF-Connecting-IP",
+        "X-Original-URL",
+        "X-Rewrite-URL",
+        "X-Forwarded-Uri",
+        "SSL-Client-Verify",
+    ] {
+        for trusted in [TRUSTED, UNTRUSTED] {
+            let mut claim = request(trusted, &[(name, "x")]);
+            assert_eq!(claim.value(name), None, "{name}");
+            claim.identity_headers = vec!["X-Other".into(), format!("{name}s")];
+            assert_eq!(claim.value(name), None, "{name}");
+            for configured in [name.into(), name.to_uppercase(), name.to_lowercase()] {
+                claim.identity_headers = vec!["X-Other".into(), configured];
+                assert_eq!(claim.value(name).is_some(), trusted, "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn any_header_that_is_configured_as_identity_is_stripped_from_all_but_trusted_proxies() {
+    for (trusted, name, passes) in [
+        (TRUSTED, "x-staff-name", true),
+        (UNTRUSTED, "x-staff-name", false),
+        // The same to WSGI.
+        (TRUSTED, "x_staff_name", false),
+        (TRUSTED, "x-staff_name", false),
+        (UNTRUSTED, "x_staff_name", false),
+        (UNTRUSTED, "x-staff-names", true),
+    ] {
+        let mut claim = request(trusted, &[(name, "alice")]);
+        claim.identity_headers = vec!["X-Staff-Name".into()];
+        assert_eq!(claim.value(name).is_some(), passes, "{trusted} {name}");
     }
 }
 
@@ -243,14 +286,19 @@ fn everything_else_passes_unchanged() {
 }
 
 #[test]
-fn v8_the_recorded_mark_is_believed_only_from_a_trusted_proxy() {
-    for (trusted, value, elsewhere) in [
-        (TRUSTED, "1", true),
-        (TRUSTED, "0", false),
-        (TRUSTED, "", false),
-        (UNTRUSTED, "1", false),
+fn v8_the_recorded_mark_is_believed_only_from_a_sidecar() {
+    const SIDECAR: bool = true;
+    for (trusted, sidecar, value, elsewhere) in [
+        (TRUSTED, SIDECAR, "1", true),
+        (UNTRUSTED, SIDECAR, "1", true),
+        (TRUSTED, SIDECAR, "0", false),
+        (TRUSTED, SIDECAR, "", false),
+        // A trusted proxy may pass on what a client wrote.
+        (TRUSTED, !SIDECAR, "1", false),
+        (UNTRUSTED, !SIDECAR, "1", false),
     ] {
         let mut request = request(trusted, &[("x-headcount-recorded", value)]);
+        request.client.peer_is_sidecar = sidecar;
         assert_eq!(recorded_elsewhere(&request.headers, &request.client), elsewhere);
         request.recording = false;
         assert_eq!(request.value("x-headcount-recorded").is_some(), elsewhere);

@@ -4,10 +4,13 @@ use super::{Made, shows_visitors};
 use crate::support::member::Member;
 use crate::support::world::{Wanted, any_prefix};
 
+const BEHIND_A_SIDECAR: &str =
+    "[limits]\ntrusted_proxies = [\"127.0.0.1/32\"]\nsidecars = [\"127.0.0.1/32\"]";
+
 #[tokio::test]
 async fn v8_two_sidecars_in_a_chain_count_once() {
     let inner = Wanted {
-        config: "[limits]\ntrusted_proxies = [\"127.0.0.1/32\"]".into(),
+        config: BEHIND_A_SIDECAR.into(),
         ..Wanted::usual()
     };
     let world = inner.start().await;
@@ -42,7 +45,7 @@ async fn v8_two_sidecars_in_a_chain_count_once() {
 #[tokio::test]
 async fn v8_the_inner_sidecar_counts_where_the_outer_one_records_nothing() {
     let inner = Wanted {
-        config: "[limits]\ntrusted_proxies = [\"127.0.0.1/32\"]".into(),
+        config: BEHIND_A_SIDECAR.into(),
         ..Wanted::usual()
     };
     let world = inner.start().await;
@@ -56,6 +59,21 @@ async fn v8_the_inner_sidecar_counts_where_the_outer_one_records_nothing() {
     let mut made = Made::default();
     made.sees("alice", &alice, &[&world.community("rust")]).await;
     made.are_recorded(&world).await;
+}
+
+#[tokio::test]
+async fn v8_a_client_behind_a_trusted_proxy_cannot_opt_out_of_being_counted() {
+    let wanted = Wanted {
+        config: "[limits]\ntrusted_proxies = [\"127.0.0.1/32\"]".into(),
+        ..Wanted::usual()
+    };
+    let world = wanted.start().await;
+    let alice = world.member("alice").await;
+    let page = alice
+        .navigation(&world.community("rust"))
+        .header("x-headcount-recorded", "1");
+    assert!(page.send().await.unwrap().status().is_success());
+    world.wait_for_views(1).await;
 }
 
 #[tokio::test]
