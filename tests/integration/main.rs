@@ -3,6 +3,7 @@
 
 #![expect(unreachable_pub, reason = "one binary: nothing in it is an interface")]
 
+mod admin;
 mod command_line;
 mod demo;
 mod journey;
