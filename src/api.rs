@@ -145,6 +145,11 @@ impl Api {
         self.enabled && self.paths.operation(path).is_some()
     }
 
+    /// Longest time that one answer may take, and that finding out who asks may take before it.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// Answers a request for a path that [`Api::owns`]. The request's extensions carry the [`Caller`];
     /// without one it is anonymous. Never fails: whatever goes wrong is a problem document. The answer has a
     /// `Content-Length`, also to HEAD, where its body is empty.

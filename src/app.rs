@@ -22,6 +22,7 @@ use crate::api::{Api, Sources, UpstreamCheck};
 use crate::auth::Authenticator;
 use crate::communities::Communities;
 use crate::config::{Config, Listen};
+use crate::geoip::GeoIp;
 use crate::metrics::{Dropped, Metrics};
 use crate::page_view::Policy;
 use crate::presence::{self, Presence};
@@ -37,6 +38,8 @@ use crate::writer::Writer;
 const BACKGROUND_THREADS: usize = 2;
 /// Time between two looks whether the database answers.
 const DATABASE_PING: Duration = Duration::from_secs(5);
+/// Longest time that the database's connections may take to close at the end.
+const DATABASE_FAREWELL: Duration = Duration::from_secs(1);
 
 /// Why the sidecar does not start.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +56,7 @@ pub enum StartError {
 pub struct App {
     config: Config,
     routes: RouteTable,
+    geoip: Option<GeoIp>,
     addresses: Listen,
     admin: TcpListener,
     shutdown: Shutdown,
@@ -67,6 +71,7 @@ impl App {
     pub fn build(config: Config) -> Result<Self, StartError> {
         let routes = reload::load_routes(&config.routes.dir)
             .map_err(|error| StartError::Configuration(error.to_string()))?;
+        let geoip = open_geoip(&config)?;
         let mut addresses = config.listen.clone();
         for address in &mut addresses.http {
             *address = claim(*address)?;
@@ -79,6 +84,7 @@ impl App {
         Ok(Self {
             config,
             routes,
+            geoip,
             addresses,
             admin,
             shutdown: Shutdown::new(),
@@ -112,6 +118,7 @@ impl App {
         let Self {
             config,
             routes,
+            geoip,
             addresses,
             admin,
             shutdown,
@@ -130,7 +137,7 @@ impl App {
         )?;
         let routes: SharedRoutes = Arc::new(ArcSwap::from_pointee(routes));
 
-        let recording = Recording::start(&config, &store, &presence, &metrics);
+        let recording = Recording::start(&config, geoip, &store, &presence, &metrics);
         let (reload, reload_requests) = mpsc::channel(1);
         let reloader = Reloader::new(config.routes.dir.clone(), routes.clone(), metrics.clone());
         tokio::spawn(reloader.run(config.routes.watch, reload_requests));
@@ -204,7 +211,8 @@ impl App {
                 );
             }
             recording.finish(config.record.flush_timeout, &metrics).await;
-            store.close().await;
+            // A polite end of connections only: what a hung database still holds ends with the process.
+            let _ = tokio::time::timeout(DATABASE_FAREWELL, store.close()).await;
             drop(reload);
         });
         background.shutdown_background();
@@ -226,6 +234,7 @@ struct Recording {
 impl Recording {
     fn start(
         config: &Config,
+        geoip: Option<GeoIp>,
         store: &Arc<dyn Store>,
         presence: &Arc<dyn Presence>,
         metrics: &Arc<Metrics>,
@@ -239,7 +248,7 @@ impl Recording {
             handle
         });
         let writer = record.writes().then(|| {
-            let (handle, worker) = Writer::new(record, store.clone(), metrics.clone());
+            let (handle, worker) = Writer::new(record, store.clone(), geoip, metrics.clone());
             workers.push(tokio::spawn(worker));
             handle
         });
@@ -288,6 +297,20 @@ impl Recording {
             worker.abort();
         }
     }
+}
+
+/// Reads the database of places, where one is configured.
+pub(crate) fn open_geoip(config: &Config) -> Result<Option<GeoIp>, StartError> {
+    let Some(path) = &config.record.geoip_database else {
+        return Ok(None);
+    };
+    GeoIp::open(path).map(Some).map_err(|error| {
+        StartError::Configuration(format!(
+            "record.geoip_database: {} is no MaxMind database that can be read ({error}); give the path of a \
+             .mmdb file, or leave the key out",
+            path.display()
+        ))
+    })
 }
 
 fn background_runtime() -> anyhow::Result<Runtime> {
@@ -371,20 +394,23 @@ async fn announce(addresses: Listen) {
     }
 }
 
-/// Shows whether the database answers, even while nothing is recorded.
+/// Shows whether the database answers, even while nothing is recorded. No answer until the next look is due is
+/// none, however patient the statements are.
 async fn watch_database(store: Arc<dyn Store>, metrics: Arc<Metrics>) {
     let mut answered = true;
     loop {
-        let result = store.ping().await;
-        metrics.database_up.set(i64::from(result.is_ok()));
-        match &result {
-            Err(error) if answered => {
-                tracing::warn!(error = %error.chain(), "the database does not answer");
-            }
-            Ok(()) if !answered => tracing::info!("the database answers again"),
+        let error = match tokio::time::timeout(DATABASE_PING, store.ping()).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.chain()),
+            Err(_) => Some(format!("no answer to a ping within {DATABASE_PING:?}")),
+        };
+        metrics.database_up.set(i64::from(error.is_none()));
+        match &error {
+            Some(error) if answered => tracing::warn!(error, "the database does not answer"),
+            None if !answered => tracing::info!("the database answers again"),
             _ => {}
         }
-        answered = result.is_ok();
+        answered = error.is_none();
         tokio::time::sleep(DATABASE_PING).await;
     }
 }

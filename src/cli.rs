@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::app::{App, StartError};
+use crate::app::{self, App, StartError};
 use crate::config::{Config, ConfigError, variables};
 use crate::page_view::Policy;
 use crate::{demo, explain, reload, store, telemetry};
@@ -187,6 +187,7 @@ fn check(path: &Path, config: &Config, offline: bool) -> Result<(), Failure> {
     let table = reload::load_routes(&config.routes.dir)?;
     let folder = config.routes.dir.display();
     say(format_args!("{folder}: {} routes are valid", table.len()));
+    app::open_geoip(config)?;
     if offline {
         say("the database was not asked");
         return Ok(());

@@ -99,8 +99,11 @@ impl ProxyHttp for Sidecar {
         } else {
             self.limits.read_timeout
         };
-        // Pingora keeps connections for ever unless told otherwise, request by request.
-        session.set_keepalive(Some(self.limits.keepalive_timeout.as_secs().max(1)));
+        // Pingora keeps connections for ever unless told otherwise, request by request; while it shuts down it
+        // keeps none, and that must stay.
+        if !session.is_process_shutting_down() {
+            session.set_keepalive(Some(self.limits.keepalive_timeout.as_secs().max(1)));
+        }
         session.set_read_timeout(Some(silence));
         session.set_write_timeout(Some(self.limits.write_timeout));
         Ok(())
@@ -126,10 +129,7 @@ impl ProxyHttp for Sidecar {
             self.session.token_max_length,
         );
         if ctx.token == TokenFound::Malformed {
-            self.metrics
-                .session_lookups
-                .with_label_values(&["malformed"])
-                .inc();
+            self.authenticator.count_malformed();
         }
         if self.api.owns(local::path_of(request)) {
             ctx.label = Label::Api;

@@ -12,6 +12,7 @@ use prometheus::Gauge;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::auth::BrowserSession;
+use crate::geoip::Location;
 use crate::ids::{CommunityId, SessionToken};
 use crate::metrics::{Dropped, Metrics};
 use crate::page_view::PageView;
@@ -133,12 +134,18 @@ impl Recorder {
         if self.unresolved.send(Message::Flush(done)).await.is_ok() {
             let _ = finished.await;
         }
-        if let Some(presence) = &self.destinations.presence {
-            presence.flush().await;
-        }
-        if let Some(writer) = &self.destinations.writer {
-            writer.flush().await;
-        }
+        // Side by side: a Redis that hangs must not keep rows from the database.
+        let presence = async {
+            if let Some(presence) = &self.destinations.presence {
+                presence.flush().await;
+            }
+        };
+        let writer = async {
+            if let Some(writer) = &self.destinations.writer {
+                writer.flush().await;
+            }
+        };
+        tokio::join!(presence, writer);
     }
 }
 
@@ -158,6 +165,7 @@ impl Destinations {
                     view,
                     session,
                     community,
+                    location: Location::default(),
                 })
                 .is_err()
         {

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config;
+use crate::geoip::GeoIp;
 use crate::metrics::Metrics;
 use crate::store::Store;
 use batch::{BatchLimits, RecordedView};
@@ -80,6 +81,7 @@ impl Writer {
     pub fn new(
         record: &config::Record,
         store: Arc<dyn Store>,
+        geoip: Option<GeoIp>,
         metrics: Arc<Metrics>,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (sender, queue) = mpsc::channel(record.queue_views.get());
@@ -93,7 +95,14 @@ impl Writer {
             bytes: to_usize(record.batch_bytes.as_u64()),
             age: record.batch_age,
         };
-        let worker = worker::Worker::new(queue, load.clone(), limits, store, metrics);
+        let worker = worker::Worker {
+            queue,
+            load: load.clone(),
+            limits,
+            store,
+            geoip,
+            metrics,
+        };
         let max_bytes = to_usize(record.queue_bytes.as_u64());
         (
             Self {

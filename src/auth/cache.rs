@@ -99,6 +99,11 @@ impl Authenticator {
         }
     }
 
+    /// A request brought something that cannot be a token: one lookup spared (I1).
+    pub fn count_malformed(&self) {
+        self.count("malformed");
+    }
+
     async fn look_up(&self, token: &SessionToken) -> Result<Option<Arc<BrowserSession>>, StoreError> {
         // Never closed, so acquiring cannot fail.
         let _permit = self.lookups.acquire().await;

@@ -28,7 +28,7 @@ pub struct Api {
     pub max_limit: u32,
     /// Largest `days` of the statistics.
     pub max_days: u32,
-    /// Longest time one answer may take; then 503.
+    /// Longest time one answer may take, and that finding out who asks may take before it; then 503.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
 }

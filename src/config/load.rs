@@ -137,6 +137,9 @@ impl Source {
             listener.certificate = base.join(&listener.certificate);
             listener.key = base.join(&listener.key);
         }
+        if let Some(path) = &mut config.record.geoip_database {
+            *path = base.join(&*path);
+        }
         self.secret(
             "database",
             base,

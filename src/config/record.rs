@@ -1,6 +1,7 @@
 //! `[record]`: what is recorded, and how it is queued and batched.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -21,6 +22,9 @@ pub struct Record {
     pub last_active: bool,
     /// Count page views that no route matches (they have no community).
     pub unmatched: bool,
+    /// A `MaxMind` city or country database (`.mmdb`) that fills `location_data`; without it that stays empty.
+    /// Read at start. Relative to the configuration file.
+    pub geoip_database: Option<PathBuf>,
     /// Whether `metadata.community_id` is written as JSON text (as the app's own queries compare it) or as
     /// a number where it is one.
     pub community_id_as: CommunityIdAs,
@@ -76,6 +80,7 @@ impl Default for Record {
             pages_visited: true,
             last_active: true,
             unmatched: true,
+            geoip_database: None,
             community_id_as: CommunityIdAs::String,
             window: Duration::from_secs(300),
             coalesce: Duration::from_secs(5),

@@ -6,6 +6,7 @@ use http::{HeaderMap, Request, Response, StatusCode, header};
 use pingora_core::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
+use tokio::time::timeout;
 
 use super::{Ctx, Sidecar};
 use crate::api::Caller;
@@ -43,9 +44,10 @@ impl Sidecar {
                 ..Caller::default()
             };
             if let Some(token) = token {
-                match authenticator.resolve(&token, at).await {
-                    Ok(found) => caller.session = found,
-                    Err(_) => caller.unavailable = true,
+                // A database that hangs, or a long line of lookups before this one, must not keep the caller.
+                match timeout(api.timeout(), authenticator.resolve(&token, at)).await {
+                    Ok(Ok(found)) => caller.session = found,
+                    Ok(Err(_)) | Err(_) => caller.unavailable = true,
                 }
             }
             request.extensions_mut().insert(caller);

@@ -19,9 +19,6 @@ pub(super) const SOURCE: &str = "headcount";
 /// `ip_address` where none is known and the column takes no null.
 const NO_ADDRESS: &str = "0.0.0.0";
 
-/// `location_data`: the sidecar does not know places.
-pub(super) const NO_LOCATION: &str = "{}";
-
 /// One event, its values as text in the form that a cast to the column's type takes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct EventRow {
@@ -31,6 +28,7 @@ pub(super) struct EventRow {
     pub ip_address: Option<String>,
     pub user_agent: String,
     pub device_info: String,
+    pub location_data: String,
     pub at: DateTime<Utc>,
 }
 
@@ -85,6 +83,7 @@ fn event_row(
         ip_address: ip_address.map(|ip| cut(ip, &columns.ip_address)),
         user_agent: cut(without_nul(&view.user_agent), &columns.user_agent),
         device_info: json(&device_info)?,
+        location_data: json(&recorded.location)?,
         at: view.at,
     })
 }

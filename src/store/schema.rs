@@ -1,7 +1,7 @@
 //! The app's tables as they are: names from configuration, types from the live schema.
 //!
-//! A database describes the configured tables in a [`LiveSchema`] (`postgres::introspect`,
-//! `sqlite::introspect`); [`resolve`], which is pure, checks it against what the sidecar does and gives an
+//! A database describes the configured tables in a `LiveSchema` (`postgres::introspect`,
+//! `sqlite::introspect`); `resolve`, which is pure, checks it against what the sidecar does and gives an
 //! [`AppSchema`] that the statements are built from. Identifiers print quoted, so that they can stand in
 //! SQL as they are.
 
@@ -237,7 +237,7 @@ pub(super) struct LiveColumn {
     pub may_update: bool,
 }
 
-/// Outcome of [`resolve`].
+/// Outcome of `resolve`.
 #[derive(Debug, Clone)]
 pub(super) struct Resolved {
     /// Present when every used table and column is there and of a usable type.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::auth::BrowserSession;
+use crate::geoip::Location;
 use crate::ids::{BrowserSessionId, CommunityId, UserId};
 use crate::page_view::PageView;
 
@@ -20,6 +21,8 @@ pub struct RecordedView {
     pub session: Arc<BrowserSession>,
     /// Where, when a community was named and exists.
     pub community: Option<CommunityId>,
+    /// From where; empty until the writer has asked, and where nobody knows.
+    pub location: Location,
 }
 
 impl RecordedView {

@@ -9,15 +9,18 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::batch::{Batch, BatchLimits, RecordedView};
 use super::{Load, Message};
+use crate::geoip::GeoIp;
 use crate::metrics::{Dropped, Metrics};
 use crate::store::{Store, StoreError};
 
 pub(super) struct Worker {
-    queue: mpsc::Receiver<Message>,
-    load: Arc<Load>,
-    limits: BatchLimits,
-    store: Arc<dyn Store>,
-    metrics: Arc<Metrics>,
+    pub(super) queue: mpsc::Receiver<Message>,
+    pub(super) load: Arc<Load>,
+    pub(super) limits: BatchLimits,
+    pub(super) store: Arc<dyn Store>,
+    /// Fills in where views came from.
+    pub(super) geoip: Option<GeoIp>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 /// Why a batch was closed.
@@ -31,26 +34,11 @@ enum Closed {
 }
 
 impl Worker {
-    pub(super) fn new(
-        queue: mpsc::Receiver<Message>,
-        load: Arc<Load>,
-        limits: BatchLimits,
-        store: Arc<dyn Store>,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        Self {
-            queue,
-            load,
-            limits,
-            store,
-            metrics,
-        }
-    }
-
     pub(super) async fn run(mut self) {
         loop {
-            let (batch, closed) = self.collect().await;
+            let (mut batch, closed) = self.collect().await;
             if !batch.views.is_empty() {
+                self.locate(&mut batch);
                 let views = batch.views.len();
                 let weight = batch.views.iter().map(RecordedView::weight).sum();
                 self.apply(batch).await;
@@ -91,6 +79,15 @@ impl Worker {
                 }
                 Some(Message::Flush(done)) => return (batch, Closed::Flush(done)),
                 None => return (batch, Closed::End),
+            }
+        }
+    }
+
+    fn locate(&self, batch: &mut Batch) {
+        let Some(geoip) = &self.geoip else { return };
+        for recorded in &mut batch.views {
+            if let Some(ip) = recorded.view.client_ip {
+                recorded.location = geoip.locate(ip);
             }
         }
     }
@@ -138,7 +135,10 @@ impl Worker {
                 Err(error @ StoreError::Unavailable(_)) => error,
                 Err(error) => return Err(error),
             };
-            self.metrics.database_up.set(0);
+            // Busy, read-only or not migrated, it still answers.
+            if error.class() == "connection" {
+                self.metrics.database_up.set(0);
+            }
             self.metrics
                 .apply_retries
                 .with_label_values(&[error.class()])

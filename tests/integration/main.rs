@@ -3,9 +3,12 @@
 
 #![expect(unreachable_pub, reason = "one binary: nothing in it is an interface")]
 
+mod access;
 mod admin;
 mod command_line;
 mod demo;
+mod faults;
+mod geoip;
 mod journey;
 mod presence_contract;
 mod presence_open;

@@ -263,5 +263,6 @@ async fn errors_tell_neither_token_nor_password_nor_row() {
 fn told(error: &StoreError) -> String {
     let first: &dyn std::error::Error = error;
     let causes = std::iter::successors(Some(first), |error| error.source());
-    causes.map(|error| format!("{error:?} {error} ")).collect()
+    let texts: Vec<_> = causes.map(|error| format!("{error:?} {error}")).collect();
+    texts.join(" ")
 }

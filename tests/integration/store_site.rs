@@ -8,6 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use headcount::auth::BrowserSession;
 use headcount::config::{Config, Secret};
+use headcount::geoip::Location;
 use headcount::ids::{BrowserSessionId, CommunityId, SessionToken, UserId};
 use headcount::page_view::PageView;
 use headcount::page_view::device::DeviceInfo;
@@ -537,6 +538,7 @@ pub fn batch(session: &Arc<BrowserSession>, community: &CommunityId, views: Vec<
         views: views
             .into_iter()
             .map(|view| RecordedView {
+                location: Location::default(),
                 view,
                 session: Arc::clone(session),
                 community: Some(community.clone()),

@@ -26,9 +26,34 @@ pub(super) async fn migrate(url: &str, config: &Config, dry_run: bool) -> Result
         .map_err(super::OpenError::Url)?
         .options([("statement_timeout", "0"), ("lock_timeout", "0")]);
     let mut connection = within(config.database.acquire_timeout, options.connect()).await?;
-    let outcome = run(&mut connection, config, dry_run).await;
-    // The lock goes with the connection; a failure to say goodbye changes nothing.
+    let outcome = alone(&mut connection, config, dry_run).await;
+    // Everything is committed by now; a failure to say goodbye changes nothing.
     let _ = connection.close().await;
+    outcome
+}
+
+/// Migrates while no other does.
+async fn alone(
+    connection: &mut PgConnection,
+    config: &Config,
+    dry_run: bool,
+) -> Result<Vec<Step>, MigrateError> {
+    if dry_run {
+        return run(connection, config, dry_run).await;
+    }
+    // Not waiting: a session that waits holds a snapshot, for which the other's CONCURRENTLY would wait.
+    let locked: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtext('headcount migrate'))")
+        .fetch_one(&mut *connection)
+        .await?;
+    if !locked {
+        return Err(MigrateError::Busy);
+    }
+    let outcome = run(connection, config, dry_run).await;
+    // Given back now: the server notices the end of a connection only a little after we do. Where this
+    // fails, it goes with the connection.
+    let _ = sqlx::query("SELECT pg_advisory_unlock(hashtext('headcount migrate'))")
+        .execute(connection)
+        .await;
     outcome
 }
 
@@ -37,14 +62,6 @@ async fn run(
     config: &Config,
     dry_run: bool,
 ) -> Result<Vec<Step>, MigrateError> {
-    // Not waiting: a session that waits holds a snapshot, for which the other's CONCURRENTLY would wait.
-    let alone = dry_run
-        || sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtext('headcount migrate'))")
-            .fetch_one(&mut *connection)
-            .await?;
-    if !alone {
-        return Err(MigrateError::Busy);
-    }
     let app = app_schema::<Postgres>(connection, config).await?;
     let mut steps = own_tables(connection, dry_run).await?;
     for addition in additions(&app) {

@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Postgres};
 use super::moment;
 use crate::config::{CommunityIdAs, Config};
 use crate::store::connections::Operation;
-use crate::store::rows::{EventRow, NO_LOCATION, PAGE_VIEW, event_rows};
+use crate::store::rows::{EventRow, PAGE_VIEW, event_rows};
 use crate::store::schema::{AppSchema, Column, TableName};
 use crate::writer::batch::Batch;
 
@@ -70,12 +70,12 @@ impl Apply<'_> {
         };
         let rows = event_rows(self.batch, insert, self.rules.community_id_as)?;
 
-        // Our columns, and further ones: the key where we make it, and constants as parameters $8, $9, …
+        // Our columns, and further ones: the key where we make it, and constants as parameters $9, $10, …
         let id = insert.id.iter().map(|id| (id, "gen_random_uuid()".to_owned()));
         let constants = insert
             .constants
             .iter()
-            .zip(8..)
+            .zip(9..)
             .map(|((column, _), place)| (column, format!("${place}::text::{}", column.type_name)));
         let (names, values): (String, String) = id
             .chain(constants)
@@ -86,10 +86,11 @@ impl Apply<'_> {
                                   {user_agent}, {device_info}, {location_data}, {timestamp}{names})
              SELECT v.user_id::{key}, '{PAGE_VIEW}', v.description, v.metadata::{metadata_type},
                     v.ip_address::{ip_type}, v.user_agent, v.device_info::{device_type},
-                    '{NO_LOCATION}'::{location_type}, {at}{values}
+                    v.location_data::{location_type}, {at}{values}
              FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
-                         $7::timestamptz[])
-                  AS v(user_id, description, metadata, ip_address, user_agent, device_info, at)",
+                         $7::text[], $8::timestamptz[])
+                  AS v(user_id, description, metadata, ip_address, user_agent, device_info,
+                       location_data, at)",
             table = event.table,
             user_id = event.user_id,
             event_type = event.event_type,
@@ -119,6 +120,7 @@ impl Apply<'_> {
             )
             .bind(texts(|row| &row.user_agent))
             .bind(texts(|row| &row.device_info))
+            .bind(texts(|row| &row.location_data))
             .bind(rows.iter().map(|row| row.at).collect::<Vec<_>>());
         for (_, value) in &insert.constants {
             query = query.bind(value);

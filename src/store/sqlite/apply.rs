@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::values::{key, moment};
 use crate::config::{CommunityIdAs, Config};
 use crate::store::connections::Operation;
-use crate::store::rows::{NO_LOCATION, PAGE_VIEW, event_rows};
+use crate::store::rows::{PAGE_VIEW, event_rows};
 use crate::store::schema::{AppSchema, Column, Kind};
 use crate::writer::batch::Batch;
 
@@ -75,7 +75,7 @@ impl Apply<'_> {
         let sql = format!(
             "INSERT INTO {table} ({user_id}, {event_type}, {description}, {metadata}, {ip_address},
                                   {user_agent}, {device_info}, {location_data}, {timestamp}{names})
-             VALUES (?, '{PAGE_VIEW}', ?, ?, ?, ?, ?, '{NO_LOCATION}', ?{values})",
+             VALUES (?, '{PAGE_VIEW}', ?, ?, ?, ?, ?, ?, ?{values})",
             table = event.table,
             user_id = event.user_id,
             event_type = event.event_type,
@@ -100,6 +100,7 @@ impl Apply<'_> {
                 .bind(row.ip_address)
                 .bind(row.user_agent)
                 .bind(row.device_info)
+                .bind(row.location_data)
                 .bind(moment(row.at));
             if insert.id.is_some() {
                 query = query.bind(Uuid::new_v4().simple().to_string());

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use headcount::config::CommunityIdAs;
+use headcount::geoip::Location;
 use headcount::ids::UserId;
 use headcount::page_view::PageView;
 use headcount::store::StoreError;
@@ -387,6 +388,7 @@ async fn w7_writers_with_opposite_orders_do_not_deadlock(variant: Variant) {
         let token = format!("token-of-member-{number}");
         let session = site.session(&member, &token, SessionRow::default()).await;
         views.push(RecordedView {
+            location: Location::default(),
             view: page_view("2024-03-01T10:00:00Z"),
             session,
             community: Some(gardening.clone()),

@@ -126,6 +126,20 @@ pub fn text(id: &Value) -> String {
     id.as_str().map_or_else(|| id.to_string(), ToOwned::to_owned)
 }
 
+/// Runs a Python script with the tests' environment.
+pub fn python_script(script: &str, arguments: &[&str]) {
+    let output = Command::new(python("python"))
+        .arg(script)
+        .args(arguments)
+        .output()
+        .expect("python runs");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
 fn manage(variant: Variant, database: &str, arguments: &[&str]) -> String {
     let output = Command::new(python("python"))
         .arg("manage.py")

@@ -8,14 +8,18 @@ use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use super::backend::{self, Seeded, Variant};
-use super::postgres::Postgres;
+use super::postgres::{self, Postgres};
 use super::world::Parts;
 
 /// A database with the site's tables, members and communities.
 pub struct Database(Place);
 
 enum Place {
-    Postgres(String),
+    Postgres {
+        /// Port of its server.
+        port: u16,
+        name: String,
+    },
     Sqlite(TempDir),
 }
 
@@ -37,25 +41,40 @@ impl Database {
         (copy(parts, &template.source).await, template.seeded.clone())
     }
 
-    /// The URL that the sidecar is configured with.
+    /// A seeded database on a server of the test's own.
+    pub async fn seeded_on(server: &Postgres, variant: Variant) -> (Self, Seeded) {
+        let name = server.database().await;
+        let port = server.port();
+        let database = Self(Place::Postgres { port, name });
+        backend::migrate(variant, &database.url());
+        let seeded = backend::seed(variant, &database.url());
+        (database, seeded)
+    }
+
+    /// The database's own URL.
     pub fn url(&self) -> String {
         match &self.0 {
-            Place::Postgres(name) => Postgres::shared().url(name),
+            Place::Postgres { port, name } => postgres::url(*port, name),
             Place::Sqlite(_) => format!("sqlite://{}", self.file().display()),
         }
+    }
+
+    /// Its URL through a proxy in front of the server.
+    pub fn url_through(&self, proxy: u16) -> String {
+        postgres::url(proxy, self.name())
     }
 
     /// Name of the database on the shared Postgres server.
     pub fn name(&self) -> &str {
         match &self.0 {
-            Place::Postgres(name) => name,
+            Place::Postgres { name, .. } => name,
             Place::Sqlite(_) => panic!("a SQLite database has no name"),
         }
     }
 
     fn file(&self) -> PathBuf {
         match &self.0 {
-            Place::Postgres(_) => panic!("a Postgres database is no file"),
+            Place::Postgres { .. } => panic!("a Postgres database is no file"),
             Place::Sqlite(directory) => directory.path().join("app.db"),
         }
     }
@@ -94,7 +113,8 @@ async fn copy(parts: Parts, source: &str) -> Database {
                 .await
                 .expect("a copy is made");
             pool.close().await;
-            Database(Place::Postgres(name))
+            let port = Postgres::shared().port();
+            Database(Place::Postgres { port, name })
         }
         Parts::Embedded => {
             let directory = tempfile::tempdir().expect("a directory");

@@ -5,6 +5,7 @@ pub mod chromium;
 pub mod database;
 pub mod member;
 pub mod postgres;
+pub mod proxy;
 pub mod redis;
 pub mod service;
 pub mod sidecar;

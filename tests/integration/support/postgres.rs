@@ -116,7 +116,12 @@ impl Postgres {
 
     /// URL of a database of this server.
     pub fn url(&self, database: &str) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
+        url(self.port, database)
+    }
+
+    /// Port on the loopback interface.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Makes a fresh, empty database and answers its name.
@@ -142,6 +147,11 @@ impl Postgres {
             .max_connections(4)
             .connect_lazy_with(options.options([("TimeZone", "UTC")]))
     }
+}
+
+/// URL of a database of the server that is reached through a port.
+pub fn url(port: u16, database: &str) -> String {
+    format!("postgres://postgres@127.0.0.1:{port}/{database}")
 }
 
 /// Program and first arguments to run one of Postgres' programs, which refuse to run as root.

@@ -97,6 +97,11 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// Port on the loopback interface.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Configuration for a test: a key prefix that no other test has.
     pub(crate) fn config(&self) -> config::Redis {
         config(&self.url())

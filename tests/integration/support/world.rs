@@ -32,14 +32,22 @@ pub struct Wanted {
     pub settings: Settings,
     /// Further configuration, as TOML with section headers; its sections must not repeat the usual ones.
     pub config: String,
-    /// Further keys of `[record]`, `[session]` and `[upstream]`.
+    /// What is behind the sidecar instead of the site, as in `[upstream] servers`.
+    pub servers: Option<Vec<String>>,
+    /// Further keys of `[database]`, `[redis]`, `[record]`, `[session]` and `[upstream]`.
+    pub database: String,
+    pub redis_keys: String,
     pub record: String,
+    /// `record.batch_age`: how long views wait for company.
+    pub batch_age: &'static str,
     pub session: String,
     pub upstream: String,
     /// Another Redis than the shared one.
     pub redis: Option<String>,
-    /// Another database address than the real one (a proxy in front of it).
-    pub database_url: Option<String>,
+    /// First part of all keys in Redis, where several sidecars share them.
+    pub key_prefix: Option<String>,
+    /// Port of a proxy in front of the database's server, for the sidecar only.
+    pub database_port: Option<u16>,
 }
 
 impl Wanted {
@@ -49,11 +57,16 @@ impl Wanted {
             variant,
             settings: Settings::default(),
             config: String::new(),
+            servers: None,
+            database: String::new(),
+            redis_keys: String::new(),
             record: String::new(),
+            batch_age: "50ms",
             session: String::new(),
             upstream: String::new(),
             redis: None,
-            database_url: None,
+            key_prefix: None,
+            database_port: None,
         }
     }
 
@@ -64,7 +77,12 @@ impl Wanted {
 
     /// Starts everything.
     pub async fn start(self) -> World {
-        let (database, seeded) = Database::seeded(self.parts, self.variant).await;
+        let database = Database::seeded(self.parts, self.variant).await;
+        self.start_on(database)
+    }
+
+    /// Starts site and sidecar on a database that is there already.
+    pub fn start_on(self, (database, seeded): (Database, Seeded)) -> World {
         let site = Backend::start(self.variant, &database.url(), self.settings);
         let sidecar = Sidecar::start(&self.configuration(&site, &database));
         World {
@@ -80,8 +98,9 @@ impl Wanted {
         let redis = match self.parts {
             Parts::Production => {
                 let url = self.redis.clone().unwrap_or_else(|| redis::shared().url());
-                let prefix = format!("test{}", uuid::Uuid::new_v4().simple());
-                format!("[redis]\nurl = \"{url}\"\nkey_prefix = \"{prefix}\"")
+                let prefix = self.key_prefix.clone().unwrap_or_else(any_prefix);
+                let more = &self.redis_keys;
+                format!("[redis]\nurl = \"{url}\"\nkey_prefix = \"{prefix}\"\n{more}")
             }
             Parts::Embedded => String::new(),
         };
@@ -89,22 +108,33 @@ impl Wanted {
             Variant::Default => "",
             Variant::Uuid => UUID_SCHEMA,
         };
-        let url = self.database_url.clone().unwrap_or_else(|| database.url());
+        let servers = self.servers.clone();
+        let servers = servers.unwrap_or_else(|| vec![format!("127.0.0.1:{}", site.port())]);
+        let url = match self.database_port {
+            Some(proxy) => database.url_through(proxy),
+            None => database.url(),
+        };
         format!(
-            "[upstream]\nservers = [\"127.0.0.1:{port}\"]\n{upstream}\n\
-             [database]\nurl = \"{url}\"\n\
+            "[upstream]\nservers = {servers:?}\n{upstream}\n\
+             [database]\nurl = \"{url}\"\n{database}\n\
              {redis}\n\
              [session]\ncookie = \"{cookie}\"\n{session}\n\
-             [record]\nbatch_age = \"50ms\"\ncoalesce = \"0s\"\n{record}\n\
+             [record]\nbatch_age = \"{batch_age}\"\ncoalesce = \"0s\"\n{record}\n\
              {schema}\n{more}\n",
-            port = site.port(),
             upstream = self.upstream,
+            database = self.database,
             cookie = self.variant.cookie(),
             session = self.session,
+            batch_age = self.batch_age,
             record = self.record,
             more = self.config,
         )
     }
+}
+
+/// A key prefix that no other test has.
+pub fn any_prefix() -> String {
+    format!("test{}", uuid::Uuid::new_v4().simple())
 }
 
 /// `[schema]` for the site's second variant.
@@ -129,6 +159,11 @@ impl World {
     /// Postgres, Redis, and the default schema.
     pub async fn usual() -> Self {
         Wanted::usual().start().await
+    }
+
+    /// A second sidecar in front of the same site and database, configured in another way.
+    pub fn another_sidecar(&self, wanted: &Wanted) -> Sidecar {
+        Sidecar::start(&wanted.configuration(&self.site, &self.database))
     }
 
     /// A member, signed in through the sidecar.

@@ -1,0 +1,55 @@
+//! Where an address is, from a `MaxMind` database that the operator provides: for `location_data`.
+//!
+//! Asked by the writer's worker, never in the request path, and only of what `privacy.ip_address` left of the
+//! address.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use maxminddb::{MaxMindDbError, Reader, geoip2};
+use serde::Serialize;
+
+/// `location_data` as the app's tables hold it; what is not known is left out.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Location {
+    /// ISO 3166-1 code, for example `DE`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub country: Option<String>,
+    /// First subdivision, in English.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// City, in English.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub city: Option<String>,
+}
+
+/// A database of places, in memory.
+pub struct GeoIp(Reader<Vec<u8>>);
+
+impl GeoIp {
+    /// Reads a city or country database (`.mmdb`).
+    ///
+    /// # Errors
+    /// The file cannot be read, or is no such database.
+    pub fn open(path: &Path) -> Result<Self, MaxMindDbError> {
+        Reader::open_readfile(path).map(Self)
+    }
+
+    /// Where the address is; empty where nothing is known of it.
+    pub fn locate(&self, ip: IpAddr) -> Location {
+        self.find(ip).ok().flatten().unwrap_or_default()
+    }
+
+    fn find(&self, ip: IpAddr) -> Result<Option<Location>, MaxMindDbError> {
+        let found = self.0.lookup(ip.to_canonical())?;
+        let Some(place) = found.decode::<geoip2::City>()? else {
+            return Ok(None);
+        };
+        let owned = |text: Option<&str>| text.map(ToOwned::to_owned);
+        Ok(Some(Location {
+            country: owned(place.country.iso_code),
+            region: owned(place.subdivisions.first().and_then(|region| region.names.english)),
+            city: owned(place.city.names.english),
+        }))
+    }
+}

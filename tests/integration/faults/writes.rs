@@ -1,0 +1,140 @@
+//! The database refuses rows, is busy, read-only, or dies: what can be written is, once.
+
+use serde_json::json;
+use sqlx::{AssertSqlSafe, Executor as _, PgPool};
+
+use super::{Made, NEVER, all_dropped, dropped, text};
+use crate::support::backend::Variant;
+use crate::support::database::Database;
+use crate::support::postgres::Postgres;
+use crate::support::world::{Wanted, World};
+
+/// Batches are closed by count only.
+fn batches_of(views: usize) -> Wanted {
+    Wanted {
+        batch_age: NEVER,
+        record: format!("batch_views = {views}"),
+        session: format!("cache_ttl = \"{NEVER}\""),
+        ..Wanted::usual()
+    }
+}
+
+async fn wait_for_retries(world: &World, class: &str) {
+    let name = format!("headcount_apply_retries_total{{class=\"{class}\"}}");
+    world
+        .sidecar
+        .wait_for_metric(&name, |retries| retries > 0.0)
+        .await;
+}
+
+async fn execute(pool: &PgPool, sql: String) {
+    pool.execute(AssertSqlSafe(sql)).await.expect("it is done");
+}
+
+#[tokio::test]
+async fn w1_a_view_of_a_user_deleted_meanwhile_is_lost_alone() {
+    let world = batches_of(6).start().await;
+    let community = world.community("rust");
+    let (alice, bob, dave) = (
+        world.member("alice").await,
+        world.member("bob").await,
+        world.member("dave").await,
+    );
+    let mut made = Made::default();
+    made.sees("alice", &alice, &[&community, "/about/"]).await;
+    dave.sees(&community).await;
+    made.sees("bob", &bob, &[&community, "/about/"]).await;
+    world
+        .sidecar
+        .wait_for_metric("headcount_page_views_counted_total", |views| views == 5.0)
+        .await;
+    world.site.tell("delete-user", &json!({"username": "dave"})).await;
+    made.sees("alice", &alice, &["/about/"]).await;
+    made.are_recorded(&world).await;
+    assert_eq!(world.sidecar.metric(&dropped("refused")).await, 1.0);
+    assert_eq!(all_dropped(&world).await, 1.0);
+    let sessions = world.site.ask("oracle/sessions").await;
+    let pages = |name: &str| {
+        let mut sessions = sessions.as_array().unwrap().iter();
+        sessions.find(|session| session["username"] == name).unwrap()["pages_visited"].clone()
+    };
+    assert_eq!([pages("alice"), pages("bob")], [3, 2]);
+}
+
+#[tokio::test]
+async fn w7_a_locked_table_makes_the_batch_wait_and_it_lands_once() {
+    let world = Wanted {
+        database: "lock_timeout = \"50ms\"".into(),
+        ..Wanted::usual()
+    };
+    let world = world.start().await;
+    let alice = world.member("alice").await;
+    let mut made = Made::default();
+    let pool = Postgres::shared().pool(world.database.name());
+    let mut transaction = pool.begin().await.unwrap();
+    let lock = "LOCK TABLE accounts_userevent IN ACCESS EXCLUSIVE MODE";
+    transaction.execute(lock).await.unwrap();
+    made.sees("alice", &alice, &[&world.community("rust"), "/about/"])
+        .await;
+    wait_for_retries(&world, "contention").await;
+    assert_eq!(
+        text(&world.sidecar.admin_url("/readyz")).await,
+        (200, "ok\n".into()),
+        "a database that is busy does answer"
+    );
+    transaction.rollback().await.unwrap();
+    made.are_recorded(&world).await;
+    assert_eq!(all_dropped(&world).await, 0.0);
+}
+
+#[tokio::test]
+async fn w9_a_read_only_database_makes_the_batch_wait_and_it_lands_once() {
+    let world = Wanted::usual().start().await;
+    let community = world.community("rust");
+    let alice = world.member("alice").await;
+    let mut made = Made::default();
+    made.sees("alice", &alice, &[&community]).await;
+    made.are_recorded(&world).await;
+
+    let name = world.database.name();
+    let admin = Postgres::shared().pool("postgres");
+    execute(
+        &admin,
+        format!("ALTER DATABASE {name} SET default_transaction_read_only = on"),
+    )
+    .await;
+    // As in a failover: connections break, and those made from now on are read-only.
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'headcount'";
+    execute(&admin, format!("{end} AND datname = '{name}'")).await;
+    made.sees("alice", &alice, &[&community, "/about/"]).await;
+    wait_for_retries(&world, "read_only").await;
+    execute(
+        &admin,
+        format!("ALTER DATABASE {name} RESET default_transaction_read_only"),
+    )
+    .await;
+    made.are_recorded(&world).await;
+    assert_eq!(all_dropped(&world).await, 0.0);
+}
+
+#[tokio::test]
+async fn views_queued_before_postgres_was_killed_are_written_once_after_it_was_started_again() {
+    let mut server = Postgres::start();
+    let database = Database::seeded_on(&server, Variant::Default).await;
+    let world = batches_of(4).start_on(database);
+    let community = world.community("rust");
+    let alice = world.member("alice").await;
+    let mut made = Made::default();
+    made.sees("alice", &alice, &[&community, "/about/", &community, "/about/"])
+        .await;
+    made.are_recorded(&world).await;
+    made.sees("alice", &alice, &[&community, "/about/"]).await;
+
+    server.kill();
+    world.stranger().sees("/about/").await;
+    world.stranger().sees("/healthz").await;
+    server.start_again();
+    made.sees("alice", &alice, &[&community, "/about/"]).await;
+    made.are_recorded(&world).await;
+    assert_eq!(all_dropped(&world).await, 0.0);
+}
