@@ -1,4 +1,4 @@
-//! A real browser: headless Chromium, driven over its DevTools protocol as far as the tests need it.
+//! A real browser: headless Chromium, driven over its debugging protocol as far as the tests need it.
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
@@ -69,7 +69,7 @@ impl Chromium {
         }
     }
 
-    /// Calls a method of the DevTools protocol. `None` where Chromium answers with an error, as it does of
+    /// Calls a method of the debugging protocol. `None` where Chromium answers with an error, as it does of
     /// a page that is being left.
     async fn call(&mut self, method: &str, parameters: Value) -> Option<Value> {
         self.calls += 1;
