@@ -2,15 +2,17 @@
 //! sign-in and shows no visitor.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::get;
 use serde::Deserialize;
 use tokio::net::TcpListener;
 
+use crate::config;
 use crate::explain;
 use crate::metrics::Metrics;
 use crate::page_view::Policy;
@@ -26,6 +28,10 @@ pub struct Admin {
     pub routes: SharedRoutes,
     /// For `/routes/test`.
     pub policy: Policy,
+    /// For `/routes/test`.
+    pub api: config::Api,
+    /// For `/readyz`: whether the site's listeners accept connections.
+    pub serving: Arc<AtomicBool>,
     /// For `/readyz`.
     pub shutdown: Shutdown,
 }
@@ -34,6 +40,7 @@ impl Admin {
     /// Serves until the process ends.
     pub async fn serve(self, listener: TcpListener) {
         let router = Router::new()
+            .route("/", get(async || Html(INDEX)))
             .route("/metrics", get(metrics))
             .route("/livez", get(async || "ok\n"))
             .route("/readyz", get(readyz))
@@ -45,6 +52,19 @@ impl Admin {
     }
 }
 
+/// What there is.
+const INDEX: &str = r#"<!doctype html>
+<html lang="en"><title>Headcount</title>
+<meta name="viewport" content="width=device-width"><style>body { font: 1rem/1.6 sans-serif; margin: 2rem }</style>
+<h1>Headcount</h1>
+<ul>
+<li><a href="/metrics">/metrics</a> for Prometheus
+<li><a href="/livez">/livez</a>, <a href="/readyz">/readyz</a>
+</ul>
+<form action="/routes/test"><label>What becomes of <input name="url" placeholder="/communities/42/"></label>
+<button>?</button></form>
+"#;
+
 async fn metrics(State(admin): State<Admin>) -> Response {
     let format = (header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8");
     ([format], admin.metrics.render()).into_response()
@@ -55,6 +75,9 @@ async fn metrics(State(admin): State<Admin>) -> Response {
 async fn readyz(State(admin): State<Admin>) -> Response {
     if admin.shutdown.has_started() {
         return (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n").into_response();
+    }
+    if !admin.serving.load(Ordering::Relaxed) {
+        return (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response();
     }
     let mut text = String::from("ok\n");
     if admin.metrics.database_up.get() == 0 {
@@ -75,7 +98,13 @@ struct TestRoute {
 
 async fn test_route(State(admin): State<Admin>, Query(query): Query<TestRoute>) -> Response {
     let method = query.method.as_deref().unwrap_or("GET");
-    match explain::explain(&admin.routes.load(), &admin.policy, &query.url, method) {
+    match explain::explain(
+        &admin.routes.load(),
+        &admin.policy,
+        &admin.api,
+        &query.url,
+        method,
+    ) {
         Ok(text) => text.into_response(),
         Err(problem) => (StatusCode::BAD_REQUEST, format!("{problem}\n")).into_response(),
     }

@@ -45,6 +45,7 @@ use crate::store::Store;
 
 pub use backend_check::{BackendCheck, CheckError, UpstreamCheck};
 pub use caller::Caller;
+pub use paths::is_own_path;
 
 use access::Gate;
 use paths::{Operation, Paths};

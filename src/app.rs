@@ -1,8 +1,12 @@
 //! The only place that constructs and wires. Start order: routes, ports, stores, workers, proxy. Drain
 //! order: not ready → listeners closed → requests in flight → recorder → presence and writer.
 
-use std::net::{SocketAddr, TcpListener};
+mod listeners;
+mod recording;
+mod watch;
+
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -15,29 +19,25 @@ use pingora_core::services::listening::Service;
 use pingora_proxy::http_proxy;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 use crate::admin::Admin;
 use crate::api::{Api, Sources, UpstreamCheck};
-use crate::auth::Authenticator;
-use crate::communities::Communities;
 use crate::config::{Config, Listen};
 use crate::geoip::GeoIp;
-use crate::metrics::{Dropped, Metrics};
+use crate::metrics::Metrics;
 use crate::page_view::Policy;
-use crate::presence::{self, Presence};
+use crate::presence;
 use crate::proxy::{Front, Sidecar, Upstreams};
-use crate::recorder::{Destinations, Recorder, Resolver};
 use crate::reload::{self, Reloader, SharedRoutes};
 use crate::routes::RouteTable;
 use crate::shutdown::{self, InFlight, OnHangup, Shutdown};
-use crate::store::{self, Store};
-use crate::writer::Writer;
+use crate::store;
+
+use listeners::Claims;
+use recording::Recording;
 
 /// Threads of the runtime on which everything but the proxying runs.
 const BACKGROUND_THREADS: usize = 2;
-/// Time between two looks whether the database answers.
-const DATABASE_PING: Duration = Duration::from_secs(5);
 /// Longest time that the database's connections may take to close at the end.
 const DATABASE_FAREWELL: Duration = Duration::from_secs(1);
 
@@ -57,8 +57,7 @@ pub struct App {
     config: Config,
     routes: RouteTable,
     geoip: Option<GeoIp>,
-    addresses: Listen,
-    admin: TcpListener,
+    claims: Claims,
     shutdown: Shutdown,
     ends_on_hangup: bool,
 }
@@ -72,21 +71,12 @@ impl App {
         let routes = reload::load_routes(&config.routes.dir)
             .map_err(|error| StartError::Configuration(error.to_string()))?;
         let geoip = open_geoip(&config)?;
-        let mut addresses = config.listen.clone();
-        for address in &mut addresses.http {
-            *address = claim(*address)?;
-        }
-        for listener in &mut addresses.https {
-            listener.address = claim(listener.address)?;
-        }
-        let admin = bind(addresses.admin)?;
-        addresses.admin = admin.local_addr().map_err(anyhow::Error::new)?;
+        let claims = listeners::claim(&config.listen)?;
         Ok(Self {
             config,
             routes,
             geoip,
-            addresses,
-            admin,
+            claims,
             shutdown: Shutdown::new(),
             ends_on_hangup: false,
         })
@@ -102,7 +92,7 @@ impl App {
 
     /// Where the sidecar will listen; ports 0 have been replaced.
     pub fn addresses(&self) -> &Listen {
-        &self.addresses
+        &self.claims.addresses
     }
 
     /// Ends the sidecar from inside the process, as SIGTERM does from outside.
@@ -119,11 +109,15 @@ impl App {
             config,
             routes,
             geoip,
-            addresses,
-            admin,
+            claims,
             shutdown,
             ends_on_hangup,
         } = self;
+        let Claims {
+            addresses,
+            admin,
+            site,
+        } = claims;
         let background = background_runtime()?;
         let entered = background.enter();
 
@@ -148,7 +142,8 @@ impl App {
             OnHangup::Reload(reload.clone())
         };
         shutdown::listen_to_signals(shutdown.clone(), on_hangup).context("signal handlers")?;
-        tokio::spawn(watch_database(store.clone(), metrics.clone()));
+        tokio::spawn(watch::watch_database(store.clone(), metrics.clone()));
+        tokio::spawn(watch::check_schema(config.clone()));
         admin.set_nonblocking(true)?;
         let admin = tokio::net::TcpListener::from_std(admin)?;
         let policy = Policy::new(&config.record, &config.privacy);
@@ -156,53 +151,44 @@ impl App {
             metrics: metrics.clone(),
             routes: routes.clone(),
             policy: policy.clone(),
+            api: config.api.clone(),
+            serving: Arc::default(),
             shutdown: shutdown.clone(),
         };
+        let serving = pages.serving.clone();
         tokio::spawn(pages.serve(admin));
 
         let in_flight = InFlight::default();
-        let sidecar = Sidecar {
-            limits: config.limits.clone(),
-            session: config.session.clone(),
-            upstream: config.upstream.clone(),
-            upstreams: Upstreams::new(&config.upstream)
-                .map_err(|error| anyhow::anyhow!("upstream: {error}"))?,
+        let sources = Sources {
+            store: store.clone(),
+            communities: recording.communities.clone(),
+            presence,
+            backend_check: Arc::new(UpstreamCheck::new(&config.upstream, config.api.timeout * 4 / 5)),
+        };
+        let parts = Parts {
             routes,
-            authenticator: recording.authenticator.clone(),
             policy,
-            recorder: recording.recorder.clone(),
-            is_recording: config.record.is_on(),
-            api: Arc::new(Api::new(
-                config.api.clone(),
-                config.record.window,
-                Sources {
-                    store: store.clone(),
-                    communities: recording.communities.clone(),
-                    presence,
-                    backend_check: Arc::new(UpstreamCheck::new(&config.upstream, config.api.timeout)),
-                },
-                metrics.clone(),
-                Arc::new(Utc::now),
-            )),
-            background: background.handle().clone(),
+            sources,
             metrics: metrics.clone(),
             in_flight: in_flight.clone(),
         };
+        let sidecar = sidecar(&config, parts, &recording, background.handle())?;
         let server = server(&config, &addresses, sidecar, &metrics)?;
-        let signal = shutdown.clone();
-        // The server's thread is not waited for: Pingora sleeps through its whole grace period, even idle.
-        std::thread::Builder::new()
-            .name("pingora".into())
-            .spawn(move || {
-                server.run(RunArgs {
-                    shutdown_signal: Box::new(signal),
-                });
-            })?;
+        let stop_listening = Shutdown::new();
+        drop(site);
+        start(server, stop_listening.clone())?;
         drop(entered);
 
-        background.block_on(async {
-            tokio::spawn(announce(addresses));
+        let result = background.block_on(async {
+            tokio::select! {
+                outcome = listeners::served(&addresses) => outcome?,
+                () = shutdown.started() => {}
+            }
+            serving.store(true, Ordering::Relaxed);
+            tracing::info!(site = %site_address(&addresses), admin = %addresses.admin, "ready");
             shutdown.started().await;
+            tokio::time::sleep(config.limits.shutdown_delay).await;
+            stop_listening.start();
             let left = in_flight.drained(config.limits.grace_period).await;
             if left > 0 {
                 tracing::warn!(
@@ -214,89 +200,70 @@ impl App {
             // A polite end of connections only: what a hung database still holds ends with the process.
             let _ = tokio::time::timeout(DATABASE_FAREWELL, store.close()).await;
             drop(reload);
+            Ok(())
         });
         background.shutdown_background();
         tracing::info!("ended");
-        Ok(())
+        result
     }
 }
 
-/// Everything between a page view and its rows.
-struct Recording {
-    authenticator: Arc<Authenticator>,
-    communities: Arc<Communities>,
-    recorder: Recorder,
-    /// Ends the presence worker; not before the last touch, unlike the process' own shutdown.
-    stop: Shutdown,
-    workers: Vec<JoinHandle<()>>,
+/// Runs the server on a thread that nobody waits for: Pingora sleeps through its whole grace period, even
+/// idle.
+fn start(server: Server, stop: Shutdown) -> anyhow::Result<()> {
+    let run = move || {
+        server.run(RunArgs {
+            shutdown_signal: Box::new(stop),
+        })
+    };
+    std::thread::Builder::new().name("pingora".into()).spawn(run)?;
+    Ok(())
 }
 
-impl Recording {
-    fn start(
-        config: &Config,
-        geoip: Option<GeoIp>,
-        store: &Arc<dyn Store>,
-        presence: &Arc<dyn Presence>,
-        metrics: &Arc<Metrics>,
-    ) -> Self {
-        let record = &config.record;
-        let stop = Shutdown::new();
-        let mut workers = Vec::new();
-        let presence = record.presence.then(|| {
-            let (handle, worker) = presence::worker::new(presence.clone(), record, metrics.clone());
-            workers.push(tokio::spawn(worker.run(stop.subscribe())));
-            handle
-        });
-        let writer = record.writes().then(|| {
-            let (handle, worker) = Writer::new(record, store.clone(), geoip, metrics.clone());
-            workers.push(tokio::spawn(worker));
-            handle
-        });
-        let authenticator = Arc::new(Authenticator::new(
-            &config.session,
-            store.clone(),
-            metrics.clone(),
-        ));
-        let communities = Arc::new(Communities::new(store.clone()));
-        let resolver = Resolver {
-            authenticator: authenticator.clone(),
-            communities: communities.clone(),
-        };
-        let destinations = Destinations {
-            presence,
-            writer,
-            metrics: metrics.clone(),
-        };
-        let (recorder, worker) =
-            Recorder::new(destinations, resolver, record.queue_views.get(), metrics.clone());
-        workers.push(tokio::spawn(worker));
-        Self {
-            authenticator,
-            communities,
-            recorder,
-            stop,
-            workers,
-        }
-    }
+/// What the proxy needs besides configuration and recording.
+struct Parts {
+    routes: SharedRoutes,
+    policy: Policy,
+    sources: Sources,
+    metrics: Arc<Metrics>,
+    in_flight: InFlight,
+}
 
-    /// Writes out what is queued, at most for `limit`; the rest is given up and counted.
-    async fn finish(self, limit: Duration, metrics: &Metrics) {
-        if tokio::time::timeout(limit, self.recorder.flush()).await.is_err() {
-            let left = self.recorder.waiting();
-            metrics
-                .recorder_dropped
-                .with_label_values(&[Dropped::Shutdown.label()])
-                .inc_by(left as u64);
-            tracing::warn!(
-                views = left,
-                "page views could not be written before the end and are given up"
-            );
-        }
-        self.stop.start();
-        for worker in self.workers {
-            worker.abort();
-        }
-    }
+fn sidecar(
+    config: &Config,
+    parts: Parts,
+    recording: &Recording,
+    background: &tokio::runtime::Handle,
+) -> anyhow::Result<Sidecar> {
+    let Parts {
+        routes,
+        policy,
+        sources,
+        metrics,
+        in_flight,
+    } = parts;
+    let api = Api::new(
+        config.api.clone(),
+        config.record.window,
+        sources,
+        metrics.clone(),
+        Arc::new(Utc::now),
+    );
+    Ok(Sidecar {
+        limits: config.limits.clone(),
+        session: config.session.clone(),
+        upstream: config.upstream.clone(),
+        upstreams: Upstreams::new(&config.upstream).map_err(|error| anyhow::anyhow!("upstream: {error}"))?,
+        routes,
+        authenticator: recording.authenticator.clone(),
+        policy,
+        recorder: recording.recorder.clone(),
+        is_recording: config.record.is_on(),
+        api: Arc::new(api),
+        background: background.clone(),
+        metrics,
+        in_flight,
+    })
 }
 
 /// Reads the database of places, where one is configured.
@@ -364,53 +331,15 @@ fn server(
     Ok(server)
 }
 
-/// Makes sure that an address is free, and chooses the port where it is 0. Pingora binds it again later: it
-/// would panic on its own thread where this gives a message.
-fn claim(address: SocketAddr) -> Result<SocketAddr, StartError> {
-    Ok(bind(address)?.local_addr().map_err(anyhow::Error::new)?)
-}
-
-fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).map_err(|error| {
-        StartError::Other(anyhow::anyhow!(
-            "{address} cannot be listened on ({error}); stop what uses it, or choose another address under \
-             [listen]"
-        ))
-    })
-}
-
-/// Says that the site is served, once it is.
-async fn announce(addresses: Listen) {
-    let site = addresses
+/// The first address of the site, for the log.
+fn site_address(addresses: &Listen) -> String {
+    let https = addresses.https.iter().map(|listener| listener.address);
+    addresses
         .http
-        .first()
+        .iter()
         .copied()
-        .or(addresses.https.first().map(|listener| listener.address));
-    if let Some(site) = site {
-        while tokio::net::TcpStream::connect(site).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        tracing::info!(site = %site, admin = %addresses.admin, "ready");
-    }
-}
-
-/// Shows whether the database answers, even while nothing is recorded. No answer until the next look is due is
-/// none, however patient the statements are.
-async fn watch_database(store: Arc<dyn Store>, metrics: Arc<Metrics>) {
-    let mut answered = true;
-    loop {
-        let error = match tokio::time::timeout(DATABASE_PING, store.ping()).await {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.chain()),
-            Err(_) => Some(format!("no answer to a ping within {DATABASE_PING:?}")),
-        };
-        metrics.database_up.set(i64::from(error.is_none()));
-        match &error {
-            Some(error) if answered => tracing::warn!(error, "the database does not answer"),
-            None if !answered => tracing::info!("the database answers again"),
-            _ => {}
-        }
-        answered = error.is_none();
-        tokio::time::sleep(DATABASE_PING).await;
-    }
+        .chain(https)
+        .next()
+        .map(|address| address.to_string())
+        .unwrap_or_default()
 }

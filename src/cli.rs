@@ -167,6 +167,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         } => test_route(&config.load()?, &url, &method),
         Command::Migrate { config, dry_run } => migrate(&config.config, &config.load()?, dry_run),
         Command::Demo { port } => Ok(demo::run(demo::Options { port }, |config| {
+            telemetry::init(&config.log);
             App::build(config)?.ending_on_hangup().run()
         })?),
     }
@@ -208,7 +209,7 @@ fn check(path: &Path, config: &Config, offline: bool) -> Result<(), Failure> {
 fn test_route(config: &Config, url: &str, method: &str) -> Result<(), Failure> {
     let table = reload::load_routes(&config.routes.dir)?;
     let policy = Policy::new(&config.record, &config.privacy);
-    let text = explain::explain(&table, &policy, url, method)
+    let text = explain::explain(&table, &policy, &config.api, url, method)
         .map_err(|problem| Failure::Usage(problem.to_string()))?;
     say(text.trim_end());
     Ok(())

@@ -35,6 +35,10 @@ pub struct Communities {
     lookups: Semaphore,
 }
 
+/// The app's table must be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotCached;
+
 impl Communities {
     /// An empty cache in front of `store`.
     pub fn new(store: Arc<dyn Store>) -> Self {
@@ -58,6 +62,16 @@ impl Communities {
         match named {
             CommunityRef::Id(id) => Ok(Some(id.clone())),
             CommunityRef::Slug(_) => self.known.try_get_with_by_ref(named, self.look_up(named)).await,
+        }
+    }
+
+    /// What [`Communities::named`] would say, as far as it is known without asking anybody. Never waits for
+    /// I/O.
+    pub async fn cached(&self, named: Option<&CommunityRef>) -> Result<Option<CommunityId>, NotCached> {
+        match named {
+            None => Ok(None),
+            Some(CommunityRef::Id(id)) => Ok(Some(id.clone())),
+            Some(slug @ CommunityRef::Slug(_)) => self.known.get(slug).await.ok_or(NotCached),
         }
     }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 use chrono::Utc;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
+use crate::api::is_own_path;
+use crate::config;
 use crate::page_view::{Exchange, PageView, Policy};
 use crate::routes::{CommunityRef, RouteTable, decode_path};
 
@@ -17,8 +19,17 @@ pub struct NotAMethod(String);
 
 /// Explains, as text of a few lines, what a signed-in member's request would come to if the app answered it
 /// with a page.
-pub fn explain(table: &RouteTable, policy: &Policy, url: &str, method: &str) -> Result<String, NotAMethod> {
+pub fn explain(
+    table: &RouteTable,
+    policy: &Policy,
+    api: &config::Api,
+    url: &str,
+    method: &str,
+) -> Result<String, NotAMethod> {
     let method: Method = method.parse().map_err(|_| NotAMethod(method.into()))?;
+    if is_own_path(api, path_of(url)) {
+        return Ok("answered by the sidecar itself: the visitors API (see [api])\n".into());
+    }
     let explanation = table.explain(url);
     let mut text = String::new();
     // Writing to a string cannot fail.
@@ -94,4 +105,13 @@ fn navigation() -> (HeaderMap, HeaderMap) {
     let mut response = HeaderMap::new();
     response.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html"));
     (request, response)
+}
+
+/// The raw path of a URL or of a path, without the query.
+fn path_of(url: &str) -> &str {
+    let rest = match url.split_once("://") {
+        Some((_, rest)) => rest.find('/').map_or("/", |slash| &rest[slash..]),
+        None => url,
+    };
+    rest.split(['?', '#']).next().unwrap_or(rest)
 }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header;
+use http::{Version, header};
 use pingora_core::modules::http::HttpModules;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
@@ -99,9 +99,9 @@ impl ProxyHttp for Sidecar {
         } else {
             self.limits.read_timeout
         };
-        // Pingora keeps connections for ever unless told otherwise, request by request; while it shuts down it
-        // keeps none, and that must stay.
-        if !session.is_process_shutting_down() {
+        // Pingora keeps connections for ever unless told otherwise, request by request. Where it keeps none
+        // (HTTP/1.0, ambiguous framing, shutdown), that must stay.
+        if session.get_keepalive().is_some() {
             session.set_keepalive(Some(self.limits.keepalive_timeout.as_secs().max(1)));
         }
         session.set_read_timeout(Some(silence));
@@ -188,6 +188,8 @@ impl ProxyHttp for Sidecar {
         for (name, value) in edits.set {
             upstream.insert_header(name, value)?;
         }
+        // What is left of an upgrade: the framework passes none but a WebSocket's.
+        ctx.upgrade = upstream.headers.contains_key(header::UPGRADE);
         if has_large_body(upstream) {
             upstream.insert_header(header::CONNECTION, "close")?;
         }
@@ -200,16 +202,29 @@ impl ProxyHttp for Sidecar {
         response: &mut ResponseHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
+        if response.status == 101 && !ctx.upgrade {
+            // A tunnel that nobody asked for: the client would take raw bytes for its next response.
+            return Err(Error::explain(ErrorType::InvalidHTTPHeader, "an unasked 101").into_up());
+        }
         let informational = response.status.is_informational() && response.status != 101;
         if !ctx.decided && !informational {
             ctx.decided = true;
             self.metrics
                 .upstream_duration
                 .observe(ctx.started.elapsed().as_secs_f64());
-            self.decide(session, response, ctx).await;
+            if self.is_recording {
+                self.decide(session, response, ctx).await;
+            }
         }
         if response.status != 101 {
             strip_hop_by_hop(response);
+        }
+        if session.req_header().version == Version::HTTP_10
+            && response.headers.contains_key(header::TRANSFER_ENCODING)
+        {
+            // HTTP/1.0 knows no chunks: the body ends with the connection.
+            response.remove_header(&header::TRANSFER_ENCODING);
+            session.set_keepalive(None);
         }
         Ok(())
     }
@@ -329,17 +344,13 @@ impl Sidecar {
         ) {
             (Ok(view), Some(token)) => match self.authenticator.cached(token, ctx.at).await {
                 Known::Session(browser) => {
-                    self.recorder.record(Visit {
-                        view,
-                        who: Who::Session(browser),
-                    });
+                    let who = Who::Session(browser);
+                    self.recorder.record(Visit { view, who }).await;
                     return;
                 }
                 Known::Unknown => {
-                    self.recorder.record(Visit {
-                        view,
-                        who: Who::Token(token.clone()),
-                    });
+                    let who = Who::Token(token.clone());
+                    self.recorder.record(Visit { view, who }).await;
                     return;
                 }
                 Known::Nobody => NotCounted::Anonymous,
@@ -354,9 +365,12 @@ impl Sidecar {
     }
 }
 
-/// An upgrade or an event stream: either side may be silent for long.
+/// A `WebSocket` or an event stream: either side may be silent for long.
 fn is_tunnel(request: &RequestHeader) -> bool {
-    request.headers.contains_key(header::UPGRADE)
+    request
+        .headers
+        .get(header::UPGRADE)
+        .is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
         || request
             .headers
             .get(header::ACCEPT)

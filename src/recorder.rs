@@ -1,26 +1,27 @@
 //! Step 5, record: the handle that the request path holds. It never waits: what does not fit is dropped and
 //! counted (promise 1).
 //!
-//! A view whose visitor is known goes straight to presence (5a) and writer (5b). A view whose token was not
-//! in the cache goes to a worker that looks it up after the response, and does not hold up the others.
+//! A view whose visitor and community are in the caches goes straight to presence (5a) and writer (5b). Any
+//! other goes to a worker that looks them up after the response, and does not hold up the former.
 
+pub(crate) mod load;
 mod resolve;
 
 use std::sync::Arc;
 
-use prometheus::Gauge;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::auth::BrowserSession;
+use crate::communities::Communities;
 use crate::geoip::Location;
 use crate::ids::{CommunityId, SessionToken};
 use crate::metrics::{Dropped, Metrics};
 use crate::page_view::PageView;
 use crate::presence::worker::PresenceHandle;
-use crate::routes::CommunityRef;
 use crate::writer::Writer;
 use crate::writer::batch::RecordedView;
 
+use load::{Bytes, Load};
 pub use resolve::Resolver;
 
 /// An accepted page view, and what the request said of its visitor.
@@ -46,7 +47,8 @@ pub enum Who {
 pub struct Recorder {
     unresolved: mpsc::Sender<Message>,
     /// Views queued or being looked up.
-    waiting: Gauge,
+    load: Load,
+    communities: Arc<Communities>,
     destinations: Destinations,
     metrics: Arc<Metrics>,
 }
@@ -69,62 +71,53 @@ enum Message {
 
 impl Recorder {
     /// The handle, and the worker that must be run for it.
-    pub fn new(
+    pub(crate) fn new(
         destinations: Destinations,
         resolver: Resolver,
         capacity: usize,
+        bytes: Bytes,
         metrics: Arc<Metrics>,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (unresolved, queue) = mpsc::channel(capacity);
-        let waiting = metrics.recorder_queue_views.with_label_values(&["recorder"]);
+        let load = Load::new("recorder", bytes, &metrics);
+        let communities = resolver.communities.clone();
         let work = resolve::Work {
             resolver,
             destinations: destinations.clone(),
-            waiting: waiting.clone(),
+            load: load.clone(),
             metrics: metrics.clone(),
         };
-        (
-            Self {
-                unresolved,
-                waiting,
-                destinations,
-                metrics,
-            },
-            resolve::run(queue, work),
-        )
+        let handle = Self {
+            unresolved,
+            load,
+            communities,
+            destinations,
+            metrics,
+        };
+        (handle, resolve::run(queue, work))
     }
 
-    /// Records a view. Never waits.
-    pub fn record(&self, visit: Visit) {
-        match (visit.who, &visit.view.community) {
-            (Who::Session(session), None) => self.destinations.deliver(visit.view, session, None),
-            (Who::Session(session), Some(CommunityRef::Id(id))) => {
-                let community = Some(id.clone());
-                self.destinations.deliver(visit.view, session, community);
-            }
-            (who, _) => {
-                let message = Message::Visit(Box::new(Visit {
-                    view: visit.view,
-                    who,
-                }));
-                self.waiting.inc();
-                if self.unresolved.try_send(message).is_err() {
-                    self.waiting.dec();
-                    self.metrics.dropped(Dropped::RecorderQueueFull);
-                }
-            }
+    /// Records a view. Asks caches only, and never waits.
+    pub async fn record(&self, visit: Visit) {
+        if let Who::Session(session) = &visit.who
+            && let Ok(community) = self.communities.cached(visit.view.community.as_ref()).await
+        {
+            self.destinations.deliver(visit.view, session.clone(), community);
+            return;
+        }
+        let weight = visit.view.weight();
+        if !self.load.add(weight) {
+            self.metrics.dropped(Dropped::RecorderQueueFull);
+        } else if self.unresolved.try_send(Message::Visit(Box::new(visit))).is_err() {
+            self.load.free(weight);
+            self.load.done(1);
+            self.metrics.dropped(Dropped::RecorderQueueFull);
         }
     }
 
     /// Views that are not yet in the app's tables, where they are written at all.
     pub fn waiting(&self) -> usize {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a queue length"
-        )]
-        let unresolved = self.waiting.get() as usize;
-        unresolved + self.destinations.writer.as_ref().map_or(0, Writer::waiting)
+        self.load.views() + self.destinations.writer.as_ref().map_or(0, Writer::waiting)
     }
 
     /// Waits until every view recorded before has been looked up and handed on, and presence and writer have

@@ -31,6 +31,16 @@ pub enum ReloadError {
         /// The system's reason.
         error: std::io::Error,
     },
+    /// The folder holds no route file: rather a wrong folder than a site without communities.
+    #[error(
+        "{}: holds no route file (*.toml); routes.dir names the folder of the route files, and one file without \
+         routes is enough where none is wanted",
+        path.display()
+    )]
+    Empty {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A file is wrong.
     #[error(transparent)]
     Routes(#[from] RouteError),
@@ -48,6 +58,9 @@ pub fn read_route_files(dir: &Path) -> Result<Vec<RouteFile>, ReloadError> {
         if path.extension().is_some_and(|extension| extension == "toml") {
             paths.push(path);
         }
+    }
+    if paths.is_empty() {
+        return Err(ReloadError::Empty { path: dir.into() });
     }
     paths.sort();
     paths

@@ -57,13 +57,19 @@ impl ShutdownSignalWatch for Shutdown {
     }
 }
 
+/// A connection taken just before the listeners closed may bring its request this much later.
+const SETTLE: Duration = Duration::from_millis(100);
+
 /// Counts requests in flight.
 #[derive(Clone, Debug, Default)]
 pub struct InFlight(Arc<Counter>);
 
 #[derive(Debug, Default)]
 struct Counter {
+    /// In flight now.
     requests: AtomicUsize,
+    /// Ever begun.
+    entered: AtomicUsize,
     changed: Notify,
 }
 
@@ -74,23 +80,36 @@ pub struct InFlightGuard(Arc<Counter>);
 impl InFlight {
     /// Counts one more, until the guard is dropped.
     pub fn enter(&self) -> InFlightGuard {
+        self.0.entered.fetch_add(1, Ordering::AcqRel);
         self.0.requests.fetch_add(1, Ordering::AcqRel);
         InFlightGuard(self.0.clone())
     }
 
-    /// Waits until there is none, at most `grace`. Returns how many are left.
+    /// Waits until there is none and none has come for [`SETTLE`], at most `grace`. Returns how many are
+    /// left.
     pub async fn drained(&self, grace: Duration) -> usize {
         let _ = tokio::time::timeout(grace, async {
             loop {
-                let changed = self.0.changed.notified();
-                if self.0.requests.load(Ordering::Acquire) == 0 {
+                self.none().await;
+                let before = self.0.entered.load(Ordering::Acquire);
+                tokio::time::sleep(SETTLE).await;
+                if before == self.0.entered.load(Ordering::Acquire) {
                     return;
                 }
-                changed.await;
             }
         })
         .await;
         self.0.requests.load(Ordering::Acquire)
+    }
+
+    async fn none(&self) {
+        loop {
+            let changed = self.0.changed.notified();
+            if self.0.requests.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            changed.await;
+        }
     }
 }
 

@@ -1,16 +1,18 @@
 //! The app's tables behind one small interface: what the sidecar reads and writes there, and nothing else.
 //!
-//! Two implementations, Postgres and SQLite, pass one contract test suite. Table and column names come from
+//! One implementation, with statements for Postgres and for SQLite, which pass one contract test suite. Table and column names come from
 //! configuration, column types from the live schema at start (`schema`). SQL lives here only.
 
 mod connections;
 mod error;
 mod migrate;
 mod open;
-pub mod postgres;
+mod operations;
+mod postgres;
 mod rows;
 pub mod schema;
-pub mod sqlite;
+mod sql;
+mod sqlite;
 
 use std::net::IpAddr;
 
@@ -81,7 +83,7 @@ pub struct VisitorRow {
 }
 
 /// Statistics of one community over one window. Each number is defined here and computed in one place.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
 pub struct Stats {
     /// Distinct users with a page view in the community in the window (never a sum of daily uniques).
     pub total_visitors: i64,

@@ -8,13 +8,13 @@ pub mod batch;
 mod worker;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config;
 use crate::geoip::GeoIp;
 use crate::metrics::Metrics;
+use crate::recorder::load::{Bytes, Load};
 use crate::store::Store;
 use batch::{BatchLimits, RecordedView};
 
@@ -22,48 +22,8 @@ use batch::{BatchLimits, RecordedView};
 #[derive(Clone)]
 pub struct Writer {
     queue: mpsc::Sender<Message>,
-    load: Arc<Load>,
-    max_bytes: usize,
-}
-
-/// Views accepted and not yet applied: queued, or in the batch at hand.
-struct Load {
-    views: AtomicUsize,
-    bytes: AtomicUsize,
-    metrics: Arc<Metrics>,
-}
-
-impl Load {
-    /// Adds a view, unless that would exceed `max_bytes`.
-    fn add(&self, weight: usize, max_bytes: usize) -> bool {
-        let before = self.bytes.fetch_add(weight, Ordering::Relaxed);
-        if before + weight > max_bytes {
-            self.bytes.fetch_sub(weight, Ordering::Relaxed);
-            return false;
-        }
-        self.views.fetch_add(1, Ordering::Relaxed);
-        self.show();
-        true
-    }
-
-    /// Takes views out again.
-    fn remove(&self, views: usize, weight: usize) {
-        self.bytes.fetch_sub(weight, Ordering::Relaxed);
-        self.views.fetch_sub(views, Ordering::Relaxed);
-        self.show();
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "a queue length")]
-    fn show(&self) {
-        let views = self.views.load(Ordering::Relaxed);
-        self.metrics
-            .recorder_queue_views
-            .with_label_values(&["writer"])
-            .set(views as f64);
-        self.metrics
-            .recorder_queue_bytes
-            .set(self.bytes.load(Ordering::Relaxed) as f64);
-    }
+    /// Views accepted and not yet applied: queued, or in the batch at hand.
+    load: Load,
 }
 
 /// The view does not fit: the queue is full, by count or by bytes.
@@ -78,21 +38,18 @@ enum Message {
 impl Writer {
     /// The handle, and the worker that must be run for it. The worker ends when every handle is gone and
     /// everything is applied.
-    pub fn new(
+    pub(crate) fn new(
         record: &config::Record,
         store: Arc<dyn Store>,
         geoip: Option<GeoIp>,
+        bytes: Bytes,
         metrics: Arc<Metrics>,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (sender, queue) = mpsc::channel(record.queue_views.get());
-        let load = Arc::new(Load {
-            views: AtomicUsize::new(0),
-            bytes: AtomicUsize::new(0),
-            metrics: metrics.clone(),
-        });
+        let load = Load::new("writer", bytes, &metrics);
         let limits = BatchLimits {
             views: record.batch_views.get(),
-            bytes: to_usize(record.batch_bytes.as_u64()),
+            bytes: usize::try_from(record.batch_bytes.as_u64()).unwrap_or(usize::MAX),
             age: record.batch_age,
         };
         let worker = worker::Worker {
@@ -103,15 +60,7 @@ impl Writer {
             geoip,
             metrics,
         };
-        let max_bytes = to_usize(record.queue_bytes.as_u64());
-        (
-            Self {
-                queue: sender,
-                load,
-                max_bytes,
-            },
-            worker.run(),
-        )
+        (Self { queue: sender, load }, worker.run())
     }
 
     /// Queues a view. Never waits.
@@ -120,18 +69,19 @@ impl Writer {
     /// The queue is full; the view is given up.
     pub fn write(&self, view: RecordedView) -> Result<(), Full> {
         let weight = view.weight();
-        if !self.load.add(weight, self.max_bytes) {
+        if !self.load.add(weight) {
             return Err(Full);
         }
         self.queue.try_send(Message::View(Box::new(view))).map_err(|_| {
-            self.load.remove(1, weight);
+            self.load.free(weight);
+            self.load.done(1);
             Full
         })
     }
 
     /// Views accepted and not yet applied.
     pub fn waiting(&self) -> usize {
-        self.load.views.load(Ordering::Relaxed)
+        self.load.views()
     }
 
     /// Waits until everything written before has been applied.
@@ -141,9 +91,4 @@ impl Writer {
             let _ = finished.await;
         }
     }
-}
-
-/// Sizes from configuration fit into memory's addresses.
-fn to_usize(bytes: u64) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX)
 }

@@ -3,6 +3,8 @@
 //! [`Operation::template`] is the one place that spells a path: `owns`, the router and the contract are all
 //! made from it.
 
+use crate::config;
+
 /// Stands for one non-empty path segment in a template.
 const COMMUNITY: &str = "{community}";
 
@@ -60,6 +62,11 @@ impl Operation {
             }
         }
     }
+}
+
+/// Whether the sidecar answers this raw path itself, under this configuration. Pure.
+pub fn is_own_path(settings: &config::Api, path: &str) -> bool {
+    settings.enabled && Paths::new(&settings.prefix).operation(path).is_some()
 }
 
 /// The API's paths under one prefix.

@@ -20,7 +20,8 @@ pub struct Database {
     /// Longest wait for a free or new connection.
     #[serde(with = "humantime_serde")]
     pub acquire_timeout: Duration,
-    /// Longest time for one statement; a hung server costs this much and no more.
+    /// Longest time for one operation: a lookup, a page of visitors, the whole transaction of a batch. A hung
+    /// server costs this much and no more.
     #[serde(with = "humantime_serde")]
     pub statement_timeout: Duration,
     /// Longest wait for a row lock while a batch is applied. The batch is then tried again.

@@ -14,7 +14,8 @@ pub struct Limits {
     pub trusted_proxies: Vec<IpNet>,
     /// Upper bound of open client connections; further ones are closed at once.
     pub max_connections: usize,
-    /// Longest time until a request's head is complete, from its first byte or the connection's start.
+    /// Longest time until a new connection's first head is complete. On a kept connection the wait for the
+    /// next request, `keepalive_timeout`, comes on top.
     #[serde(with = "humantime_serde")]
     pub header_timeout: Duration,
     /// Largest request head. Beyond: 431.
@@ -30,6 +31,10 @@ pub struct Limits {
     /// Longest time one write to a client may take.
     #[serde(with = "humantime_serde")]
     pub write_timeout: Duration,
+    /// How long a shutdown goes on serving after `/readyz` says 503: the time that a load balancer needs to
+    /// notice.
+    #[serde(with = "humantime_serde")]
+    pub shutdown_delay: Duration,
     /// How long shutdown waits for requests in flight.
     #[serde(with = "humantime_serde")]
     pub grace_period: Duration,
@@ -46,6 +51,7 @@ impl Default for Limits {
             keepalive_timeout: Duration::from_secs(60),
             read_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(60),
+            shutdown_delay: Duration::ZERO,
             grace_period: Duration::from_secs(10),
         }
     }

@@ -114,7 +114,8 @@ impl Source {
                 .split("__")
                 .map(str::to_ascii_lowercase)
                 .collect();
-            if !set(&mut table, &keys, value_of(text)) {
+            // A whole section would be quoted in the error, and there may be a password in it.
+            if keys.len() < 2 || !set(&mut table, &keys, value_of(text)) {
                 return Err(ConfigError {
                     place: Place::Variable(name.clone()),
                     key: Some(keys.join(".")),

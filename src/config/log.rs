@@ -25,7 +25,7 @@ pub enum Format {
 impl Default for Log {
     fn default() -> Self {
         Self {
-            filter: "info,pingora_core=warn,pingora_proxy=warn".into(),
+            filter: "info,pingora_core=warn,pingora_proxy=off".into(),
             format: Format::Text,
         }
     }

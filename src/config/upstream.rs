@@ -32,6 +32,8 @@ pub struct Upstream {
     pub retries: usize,
     /// Health probe. With `health_path` unset, a TCP connect; else `GET` of that path must answer 200.
     pub health_path: Option<String>,
+    /// `Host` of the probe: one that the app answers to (Django: `ALLOWED_HOSTS`).
+    pub health_host: String,
     /// Time between probes of each server. Only used with several servers: a single one is always tried.
     #[serde(with = "humantime_serde")]
     pub health_interval: Duration,
@@ -48,6 +50,7 @@ impl Default for Upstream {
             tunnel_timeout: Duration::from_secs(3600),
             retries: 2,
             health_path: None,
+            health_host: "localhost".into(),
             health_interval: Duration::from_secs(5),
         }
     }

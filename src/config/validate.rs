@@ -137,6 +137,11 @@ fn upstream(config: &Config) -> Result<(), Problem> {
         "upstream.retries",
         format!("is {}, must be at most 10", upstream.retries),
     )?;
+    ensure(
+        http::HeaderValue::from_str(&upstream.health_host).is_ok() && !upstream.health_host.is_empty(),
+        "upstream.health_host",
+        "is no host name",
+    )?;
     if let Some(path) = &upstream.health_path {
         ensure(path.starts_with('/'), "upstream.health_path", "must start with /")?;
     }
@@ -300,6 +305,12 @@ fn record(config: &Config) -> Result<(), Problem> {
         record.batch_views.get() <= 5000,
         "record.batch_views",
         format!("is {}, must be at most 5000", record.batch_views),
+    )?;
+    ensure(
+        record.presence || config.redis.url.is_some() || !config.api.enabled,
+        "record.presence",
+        "is off and there is no Redis, so that the visitors API would always say 0; set api.enabled = false too, \
+         or give redis.url",
     )?;
     positive(&[
         ("record.batch_age", record.batch_age),

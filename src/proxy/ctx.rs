@@ -13,6 +13,10 @@ use crate::routes::RouteMatch;
 use crate::shutdown::InFlightGuard;
 
 /// State of one exchange. Made when the request's head is complete.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that do not depend on each other"
+)]
 pub struct Ctx {
     /// Start of the request, for durations.
     pub(super) started: Instant,
@@ -30,8 +34,10 @@ pub struct Ctx {
     pub(super) token: TokenFound,
     /// Identifies the exchange in the app's log and ours, where the client brought no believable id.
     pub(super) request_id: String,
-    /// An upgrade or an event stream: silence is normal.
+    /// A `WebSocket` or an event stream: silence is normal.
     pub(super) tunnel: bool,
+    /// Whether the app was asked to upgrade the connection.
+    pub(super) upgrade: bool,
     /// Servers tried so far.
     pub(super) attempts: usize,
     /// Bytes of the request body so far.
@@ -66,6 +72,7 @@ impl Ctx {
             token: TokenFound::None,
             request_id: Uuid::now_v7().to_string(),
             tunnel: false,
+            upgrade: false,
             attempts: 0,
             body_bytes: 0,
             decided: false,

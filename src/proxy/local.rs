@@ -52,8 +52,10 @@ impl Sidecar {
             }
             request.extensions_mut().insert(caller);
             let (head, body) = api.call(request).await.into_parts();
-            let body = to_bytes(body, MAX_ANSWER).await.unwrap_or_default();
-            Response::from_parts(head, body)
+            match to_bytes(body, MAX_ANSWER).await {
+                Ok(body) => Response::from_parts(head, body),
+                Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR),
+            }
         });
         match work.await {
             Ok(response) => response,

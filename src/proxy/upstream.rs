@@ -33,7 +33,10 @@ pub struct Upstreams {
 impl Upstreams {
     /// Sets up balancing and probes. Nothing is resolved or connected before the balancer runs.
     pub fn new(upstream: &config::Upstream) -> Result<Self> {
-        let mut backends = Backends::new(Box::new(Servers(upstream.servers.clone())));
+        let mut backends = Backends::new(Box::new(Servers {
+            names: upstream.servers.clone(),
+            timeout: upstream.connect_timeout,
+        }));
         if upstream.servers.len() > 1 {
             backends.set_health_check(probe(upstream)?);
         }
@@ -95,19 +98,24 @@ fn peer(address: &SocketAddr) -> Result<HttpPeer> {
 }
 
 /// The configured servers; names are resolved each time.
-struct Servers(Vec<String>);
+struct Servers {
+    names: Vec<String>,
+    /// For each resolution.
+    timeout: Duration,
+}
 
 #[async_trait]
 impl ServiceDiscovery for Servers {
     async fn discover(&self) -> Result<(BTreeSet<Backend>, HashMap<u64, bool>)> {
         let mut backends = BTreeSet::new();
-        for server in &self.0 {
+        for server in &self.names {
             if let Some(path) = server.strip_prefix("unix:") {
                 let address = HttpPeer::new_uds(path, false, String::new())?._address;
                 backends.insert(backend(address));
                 continue;
             }
-            match tokio::net::lookup_host(server).await {
+            let resolved = tokio::time::timeout(self.timeout, tokio::net::lookup_host(server)).await;
+            match resolved.unwrap_or_else(|elapsed| Err(elapsed.into())) {
                 Ok(addresses) => backends.extend(addresses.map(|address| backend(SocketAddr::Inet(address)))),
                 Err(error) => tracing::warn!(server, error = %error, "an upstream name cannot be resolved"),
             }
@@ -135,7 +143,7 @@ fn probe(upstream: &config::Upstream) -> Result<Box<dyn HealthCheck + Send + Syn
         return Ok(probe);
     };
     let mut request = RequestHeader::build("GET", path.as_bytes(), None)?;
-    request.insert_header("Host", "localhost")?;
+    request.insert_header("Host", upstream.health_host.as_str())?;
     request.insert_header("User-Agent", "headcount-health-check")?;
     Ok(Box::new(HttpProbe {
         request,

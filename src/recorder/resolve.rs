@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use prometheus::Gauge;
 use tokio::sync::mpsc;
 
+use super::load::Load;
 use super::{Destinations, Message, Visit, Who};
 use crate::auth::{Authenticator, BrowserSession};
 use crate::communities::Communities;
@@ -30,7 +30,7 @@ pub struct Resolver {
 pub(super) struct Work {
     pub(super) resolver: Resolver,
     pub(super) destinations: Destinations,
-    pub(super) waiting: Gauge,
+    pub(super) load: Load,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -58,7 +58,10 @@ impl Work {
     /// Looks one view's visitor and community up, and hands it on.
     async fn resolve(&self, visit: Visit) {
         let Visit { view, who } = visit;
-        match self.look_up(who, &view).await {
+        let found = self.look_up(who, &view).await;
+        // Its bytes are the writer's now, or nobody's.
+        self.load.free(view.weight());
+        match found {
             Ok((session, community)) => self.destinations.deliver(view, session, community),
             Err(Given::NotCounted(reason)) => {
                 self.metrics
@@ -68,7 +71,7 @@ impl Work {
             }
             Err(Given::Up(reason)) => self.metrics.dropped(reason),
         }
-        self.waiting.dec();
+        self.load.done(1);
     }
 
     async fn look_up(

@@ -10,41 +10,16 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use sqlx::pool::{PoolConnection, PoolOptions};
-use sqlx::{ConnectOptions as _, Connection as _, Database, Pool};
+use sqlx::{ConnectOptions as _, Connection as _, Pool};
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::StoreError;
 use super::error::timed_out;
-use super::schema::{AppSchema, LiveSchema, Problems, Resolved, resolve};
+use super::operations::{Backend, Operation, Runs};
+use super::schema::{AppSchema, Problems, Resolved, resolve};
 use crate::config::{self, Record, Schema};
-
-/// A database that the app's tables may be in.
-pub(super) trait Backend: Database {
-    /// Reads what the catalogue says of the configured tables.
-    fn introspect(
-        connection: &mut Self::Connection,
-        names: &Schema,
-    ) -> impl Future<Output = Result<LiveSchema, sqlx::Error>> + Send;
-}
-
-/// One thing done at the database, on one connection.
-pub(super) trait Operation<B: Backend>: Sync {
-    /// What it answers.
-    type Output: Send;
-
-    /// Whether it writes. A write is not repeated when its connection breaks (its COMMIT may have arrived,
-    /// W6), and it waits while the schema has a problem that would refuse every row.
-    const WRITES: bool = false;
-
-    /// Does it.
-    fn run(
-        &self,
-        app: &AppSchema,
-        connection: &mut B::Connection,
-    ) -> impl Future<Output = Result<Self::Output, sqlx::Error>> + Send;
-}
 
 /// Pool, limits, and the schema as last read.
 pub(super) struct Connections<B: Backend> {
@@ -97,7 +72,10 @@ impl<B: Backend> Connections<B> {
 
     /// Runs one operation. A read whose connection turns out to be dead, or prepared for tables that have
     /// changed since, runs once more on another.
-    pub(super) async fn run<O: Operation<B>>(&self, operation: &O) -> Result<O::Output, StoreError> {
+    pub(super) async fn run<O: Operation>(&self, operation: &O) -> Result<O::Output, StoreError>
+    where
+        B: Runs<O>,
+    {
         match self.attempt(operation).await {
             Err(error) if !O::WRITES && (error.lost_connection() || error.stale_statements()) => {
                 self.attempt(operation).await
@@ -106,7 +84,10 @@ impl<B: Backend> Connections<B> {
         }
     }
 
-    async fn attempt<O: Operation<B>>(&self, operation: &O) -> Result<O::Output, StoreError> {
+    async fn attempt<O: Operation>(&self, operation: &O) -> Result<O::Output, StoreError>
+    where
+        B: Runs<O>,
+    {
         let mut lease = self.lease().await?;
         if O::WRITES && self.within_limit(lease.connection.ping()).await.is_err() {
             self.doubt.raise();
@@ -116,7 +97,7 @@ impl<B: Backend> Connections<B> {
         let outcome = self
             .within_limit(async {
                 let app = self.schema(&mut lease.connection, O::WRITES).await?;
-                operation.run(&app, &mut lease.connection).await
+                <B as Runs<O>>::run(operation, &app, &mut lease.connection).await
             })
             .await;
         self.settle(lease, outcome)

@@ -9,15 +9,16 @@
 mod postgres;
 mod sqlite;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use sqlx::migrate::{AppliedMigration, Migrator};
+use sqlx::migrate::{AppliedMigration, Migrate, Migrator};
 use tokio::time::timeout;
 
-use super::connections::Backend;
 use super::error::timed_out;
 use super::open::{OpenError, Scheme, database_url};
+use super::operations::Backend;
 use super::schema::{AppSchema, Problems, Resolved, resolve};
 use super::{SchemaProblem, StoreError};
 use crate::config::Config;
@@ -149,6 +150,48 @@ impl Addition {
     fn step(&self) -> Step {
         Step::new(format!("index {}", self.name), self.create.as_str())
     }
+}
+
+/// The same two on either database.
+fn additions(app: &AppSchema, event_community: &str, session_user: &str) -> [Addition; 2] {
+    [
+        Addition::new("headcount_event_community", event_community, app),
+        Addition::new("headcount_session_user", session_user, app),
+    ]
+}
+
+/// The migrations of the sidecar's own tables; `applied` is the table in which sqlx keeps what was applied.
+fn migrator(migrations: Migrator, applied: &'static str) -> Migrator {
+    Migrator {
+        ignore_missing: true, // of a newer version, after going back to this one
+        table_name: Cow::Borrowed(applied),
+        ..migrations
+    }
+}
+
+/// Applies the migrations that are still to be applied. `begun`: the table of those applied is there.
+async fn own_migrations<C: Migrate>(
+    connection: &mut C,
+    migrator: &Migrator,
+    begun: bool,
+    dry_run: bool,
+) -> Result<Vec<Step>, MigrateError> {
+    let applied = if begun {
+        connection
+            .list_applied_migrations(&migrator.table_name)
+            .await
+            .map_err(MigrateError::of_own_tables)?
+    } else {
+        Vec::new()
+    };
+    let pending = pending(migrator, &applied)?;
+    if !dry_run && !pending.is_empty() {
+        migrator
+            .run_direct(None, connection, false)
+            .await
+            .map_err(MigrateError::of_own_tables)?;
+    }
+    Ok(pending)
 }
 
 /// The migrations that are still to be applied; an error when an applied one has changed since.

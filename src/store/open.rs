@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use super::postgres::PostgresStore;
-use super::schema::Resolved;
-use super::sqlite::SqliteStore;
-use super::{SchemaProblem, Store, StoreError};
+use super::operations::Backend;
+use super::sql::SqlStore;
+use super::{SchemaProblem, Store, StoreError, postgres, sqlite};
 use crate::config::{Config, Database, Secret};
 
 /// Opens the app's tables as configured. No connection is made yet, so this succeeds while the database is
@@ -13,8 +12,8 @@ use crate::config::{Config, Database, Secret};
 pub fn open(config: &Config) -> Result<Arc<dyn Store>, OpenError> {
     let url = database_url(&config.database)?;
     Ok(match Scheme::of(&url)? {
-        Scheme::Postgres => Arc::new(postgres(&url, config)?),
-        Scheme::Sqlite => Arc::new(sqlite(&url, config)?),
+        Scheme::Postgres => Arc::new(postgres::store(url.expose(), config)?),
+        Scheme::Sqlite => Arc::new(sqlite::store(url.expose(), config)?),
     })
 }
 
@@ -22,23 +21,13 @@ pub fn open(config: &Config) -> Result<Arc<dyn Store>, OpenError> {
 pub async fn check(config: &Config) -> Result<Vec<SchemaProblem>, StoreError> {
     let outcome = async {
         let url = database_url(&config.database)?;
-        match Scheme::of(&url)? {
-            Scheme::Postgres => {
-                let store = postgres(&url, config)?;
-                let resolved = store.resolved().await;
-                store.close().await;
-                Ok(resolved)
-            }
-            Scheme::Sqlite => {
-                let store = sqlite(&url, config)?;
-                let resolved = store.resolved().await;
-                store.close().await;
-                Ok(resolved)
-            }
-        }
+        Ok(match Scheme::of(&url)? {
+            Scheme::Postgres => problems(postgres::store(url.expose(), config)?).await,
+            Scheme::Sqlite => problems(sqlite::store(url.expose(), config)?).await,
+        })
     };
     match outcome.await {
-        Ok(resolved) => resolved.map(|resolved: Resolved| resolved.problems),
+        Ok(problems) => problems,
         Err(error) => Err(StoreError::Unavailable(sqlx::Error::Configuration(Box::<
             OpenError,
         >::new(
@@ -47,12 +36,10 @@ pub async fn check(config: &Config) -> Result<Vec<SchemaProblem>, StoreError> {
     }
 }
 
-fn postgres(url: &Secret, config: &Config) -> Result<PostgresStore, OpenError> {
-    PostgresStore::connect(url.expose(), config).map_err(OpenError::Url)
-}
-
-fn sqlite(url: &Secret, config: &Config) -> Result<SqliteStore, OpenError> {
-    SqliteStore::connect(url.expose(), config).map_err(OpenError::Url)
+async fn problems<B: Backend>(store: SqlStore<B>) -> Result<Vec<SchemaProblem>, StoreError> {
+    let resolved = store.resolved().await;
+    store.close().await;
+    resolved.map(|resolved| resolved.problems)
 }
 
 /// Why the configuration names no database. Never shows the URL: there may be a password in it.

@@ -7,15 +7,19 @@ use backon::{BackoffBuilder as _, ExponentialBuilder};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::Message;
 use super::batch::{Batch, BatchLimits, RecordedView};
-use super::{Load, Message};
 use crate::geoip::GeoIp;
 use crate::metrics::{Dropped, Metrics};
+use crate::recorder::load::Load;
 use crate::store::{Store, StoreError};
+
+/// Longest pause between two tries.
+const MAX_DELAY: Duration = Duration::from_secs(5);
 
 pub(super) struct Worker {
     pub(super) queue: mpsc::Receiver<Message>,
-    pub(super) load: Arc<Load>,
+    pub(super) load: Load,
     pub(super) limits: BatchLimits,
     pub(super) store: Arc<dyn Store>,
     /// Fills in where views came from.
@@ -43,7 +47,8 @@ impl Worker {
                 let weight = batch.views.iter().map(RecordedView::weight).sum();
                 self.apply(batch).await;
                 // Only now is the memory free again.
-                self.load.remove(views, weight);
+                self.load.free(weight);
+                self.load.done(views);
             }
             match closed {
                 Closed::Due => {}
@@ -93,15 +98,17 @@ impl Worker {
     }
 
     /// Applies a batch, however long the database is away. A batch that is refused for good is halved until
-    /// the refused row is found; that row is given up and counted, the rest lands (W1).
+    /// the refused rows are found; those are given up and counted, the rest lands (W1).
     async fn apply(&self, batch: Batch) {
+        let mut refused: Option<(usize, StoreError)> = None;
         let mut pending = vec![batch];
         while let Some(mut batch) = pending.pop() {
             match self.apply_retrying(&batch).await {
                 Ok(()) => {}
                 Err(error) if batch.views.len() == 1 => {
-                    tracing::warn!(error = %error.chain(), "a page view was refused by the database and is given up");
                     self.metrics.dropped(Dropped::Refused);
+                    let before = refused.map_or(0, |(views, _)| views);
+                    refused = Some((before + 1, error));
                 }
                 Err(_) => {
                     let later = batch.views.split_off(batch.views.len() / 2);
@@ -110,24 +117,32 @@ impl Worker {
                 }
             }
         }
+        if let Some((views, last)) = refused {
+            tracing::warn!(
+                views,
+                error = %last.chain(),
+                "page views were refused by the database and are given up; the error is the last one's"
+            );
+        }
     }
 
     /// Tries until the database takes or refuses the batch.
     async fn apply_retrying(&self, batch: &Batch) -> Result<(), StoreError> {
         let mut delays = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(100))
-            .with_max_delay(Duration::from_secs(5))
+            .with_max_delay(MAX_DELAY)
             .with_jitter()
             .without_max_times()
             .build();
-        let mut failing_since: Option<Instant> = None;
+        let began = Instant::now();
+        let mut said: Option<String> = None;
         loop {
             let start = Instant::now();
             let error = match self.store.apply(batch).await {
                 Ok(()) => {
                     self.applied(batch, start.elapsed());
-                    if let Some(since) = failing_since {
-                        let seconds = since.elapsed().as_secs();
+                    if said.is_some() {
+                        let seconds = began.elapsed().as_secs();
                         tracing::info!(seconds, "the database takes page views again");
                     }
                     return Ok(());
@@ -135,25 +150,25 @@ impl Worker {
                 Err(error @ StoreError::Unavailable(_)) => error,
                 Err(error) => return Err(error),
             };
-            // Busy, read-only or not migrated, it still answers.
-            if error.class() == "connection" {
-                self.metrics.database_up.set(0);
-            }
             self.metrics
                 .apply_retries
                 .with_label_values(&[error.class()])
                 .inc();
-            if failing_since.is_none() {
-                failing_since = Some(start);
-                tracing::warn!(error = %error.chain(), "the database does not take page views; trying again");
+            // Once per cause: an outage may end in another kind of trouble.
+            let cause = error.chain();
+            if said.as_ref() != Some(&cause) {
+                tracing::warn!(
+                    error = cause,
+                    "the database does not take page views; trying again"
+                );
+                said = Some(cause);
             }
-            sleep(delays.next().unwrap_or(Duration::from_secs(5))).await;
+            sleep(delays.next().unwrap_or(MAX_DELAY)).await;
         }
     }
 
     #[expect(clippy::cast_precision_loss, reason = "counts and seconds")]
     fn applied(&self, batch: &Batch, took: Duration) {
-        self.metrics.database_up.set(1);
         self.metrics.batch_rows.observe(batch.views.len() as f64);
         self.metrics.apply_duration.observe(took.as_secs_f64());
         self.metrics.applied_views.inc_by(batch.views.len() as u64);

@@ -1,7 +1,7 @@
 import os
 import threading
 
-bind = os.environ.get('BACKEND_BIND', '127.0.0.1:0')
+bind = os.environ.get('BACKEND_BIND', '127.0.0.1:0').split(',')
 workers = int(os.environ.get('BACKEND_WORKERS', '2'))
 threads = int(os.environ.get('BACKEND_THREADS', '8'))
 worker_class = 'gthread'

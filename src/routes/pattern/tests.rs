@@ -293,7 +293,6 @@ fn the_example_route_file_is_valid_and_does_what_its_comments_say() {
         ("/communities/42/posts/7/", "community-post", id("42")),
         ("/communities/42/search/?q=x", "community-search", id("42")),
         ("/c/rust-lang/", "community-by-slug", slug("rust-lang")),
-        ("/api/communities/42/", "community-api", id("42")),
         ("/healthz", "health", None),
     ] {
         let found = table

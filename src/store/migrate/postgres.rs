@@ -1,11 +1,8 @@
 //! Migrations on Postgres. Indexes are built `CONCURRENTLY`, so that the app goes on writing meanwhile.
 
-use std::borrow::Cow;
-
-use sqlx::migrate::{Migrate as _, Migrator};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Postgres};
 
-use super::{Addition, MigrateError, Step, app_schema, pending, within};
+use super::{Addition, MigrateError, Step, additions, app_schema, migrator, own_migrations, within};
 use crate::config::Config;
 use crate::store::postgres::connect_options;
 use crate::store::schema::AppSchema;
@@ -13,18 +10,8 @@ use crate::store::schema::AppSchema;
 const SCHEMA: &str = "headcount";
 const APPLIED: &str = "headcount._sqlx_migrations";
 
-fn migrator() -> Migrator {
-    Migrator {
-        ignore_missing: true, // of a newer version, after going back to this one
-        table_name: Cow::Borrowed(APPLIED),
-        ..sqlx::migrate!("./migrations/postgres")
-    }
-}
-
 pub(super) async fn migrate(url: &str, config: &Config, dry_run: bool) -> Result<Vec<Step>, MigrateError> {
-    let options = connect_options(url)
-        .map_err(super::OpenError::Url)?
-        .options([("statement_timeout", "0"), ("lock_timeout", "0")]);
+    let options = connect_options(url)?.options([("statement_timeout", "0"), ("lock_timeout", "0")]);
     let mut connection = within(config.database.acquire_timeout, options.connect()).await?;
     let outcome = alone(&mut connection, config, dry_run).await;
     // Everything is committed by now; a failure to say goodbye changes nothing.
@@ -64,7 +51,11 @@ async fn run(
 ) -> Result<Vec<Step>, MigrateError> {
     let app = app_schema::<Postgres>(connection, config).await?;
     let mut steps = own_tables(connection, dry_run).await?;
-    for addition in additions(&app) {
+    for addition in additions(
+        &app,
+        include_str!("../../../migrations/app/postgres/event_community.sql"),
+        include_str!("../../../migrations/app/postgres/session_user.sql"),
+    ) {
         steps.extend(add(connection, &app, &addition, dry_run).await?);
     }
     Ok(steps)
@@ -84,39 +75,10 @@ async fn own_tables(connection: &mut PgConnection, dry_run: bool) -> Result<Vec<
         }
         steps.push(step);
     }
-    let migrator = migrator();
-    let applied = if exists(connection, APPLIED).await? {
-        connection
-            .list_applied_migrations(APPLIED)
-            .await
-            .map_err(MigrateError::of_own_tables)?
-    } else {
-        Vec::new()
-    };
-    let pending = pending(&migrator, &applied)?;
-    if !dry_run && !pending.is_empty() {
-        migrator
-            .run_direct(None, connection, false)
-            .await
-            .map_err(MigrateError::of_own_tables)?;
-    }
-    steps.extend(pending);
+    let begun = exists(connection, APPLIED).await?;
+    let migrator = migrator(sqlx::migrate!("./migrations/postgres"), APPLIED);
+    steps.extend(own_migrations(connection, &migrator, begun, dry_run).await?);
     Ok(steps)
-}
-
-fn additions(app: &AppSchema) -> [Addition; 2] {
-    [
-        Addition::new(
-            "headcount_event_community",
-            include_str!("../../../migrations/app/postgres/event_community.sql"),
-            app,
-        ),
-        Addition::new(
-            "headcount_session_user",
-            include_str!("../../../migrations/app/postgres/session_user.sql"),
-            app,
-        ),
-    ]
 }
 
 /// Builds an index that is not there, that an interrupted build left invalid, or that was built in other

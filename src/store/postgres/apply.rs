@@ -1,74 +1,27 @@
-//! The one write: a batch of page views in one transaction.
-//!
-//! Two sidecars, and a sidecar and the app, must never deadlock (W7): tables in fixed order (events,
-//! sessions, profiles), rows locked in the order of their keys before they are updated, and no wait for a
-//! lock longer than `database.lock_timeout`.
+//! The one write's statements: one for each table, whatever the number of rows. Rows are locked in the order
+//! of their keys before they are updated.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::fmt::Display;
 
-use chrono::{DateTime, Utc};
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Postgres};
+use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 
 use super::moment;
-use crate::config::{CommunityIdAs, Config};
-use crate::store::connections::Operation;
-use crate::store::rows::{EventRow, PAGE_VIEW, event_rows};
+use crate::store::operations::{AddPages, InsertEvents, RaiseLastActive, Runs};
+use crate::store::rows::{EventRow, PAGE_VIEW};
 use crate::store::schema::{AppSchema, Column, TableName};
-use crate::writer::batch::Batch;
 
-/// What is written, by configuration.
-pub(super) struct Rules {
-    pub events: bool,
-    pub pages_visited: bool,
-    pub community_id_as: CommunityIdAs,
-    pub lock_timeout: Duration,
-}
-
-impl Rules {
-    pub(super) fn new(config: &Config) -> Self {
-        Self {
-            events: config.record.events,
-            pages_visited: config.record.pages_visited,
-            community_id_as: config.record.community_id_as,
-            lock_timeout: config.database.lock_timeout,
-        }
-    }
-}
-
-/// Writes a batch.
-pub(super) struct Apply<'a> {
-    pub batch: &'a Batch,
-    pub rules: &'a Rules,
-}
-
-impl Operation<Postgres> for Apply<'_> {
-    type Output = ();
-    const WRITES: bool = true;
-
-    async fn run(&self, app: &AppSchema, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        let mut transaction = connection.begin().await?;
-        sqlx::query("SELECT set_config('lock_timeout', $1, true)")
-            .bind(format!("{}ms", self.rules.lock_timeout.as_millis()))
-            .execute(&mut *transaction)
-            .await?;
-        self.insert_events(app, &mut transaction).await?;
-        if self.rules.pages_visited {
-            self.add_pages(app, &mut transaction).await?;
-        }
-        if let Some(last_active) = &app.profile.last_active {
-            self.raise_last_active(app, last_active, &mut transaction).await?;
-        }
-        transaction.commit().await
-    }
-}
-
-impl Apply<'_> {
-    async fn insert_events(&self, app: &AppSchema, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+impl Runs<InsertEvents<'_>> for Postgres {
+    async fn run(
+        operation: &InsertEvents<'_>,
+        app: &AppSchema,
+        connection: &mut PgConnection,
+    ) -> Result<(), sqlx::Error> {
+        let InsertEvents {
+            columns: insert,
+            rows,
+        } = operation;
         let event = &app.event;
-        let Some(insert) = &event.insert else {
-            return Ok(());
-        };
-        let rows = event_rows(self.batch, insert, self.rules.community_id_as)?;
 
         // Our columns, and further ones: the key where we make it, and constants as parameters $9, $10, …
         let id = insert.id.iter().map(|id| (id, "gen_random_uuid()".to_owned()));
@@ -127,15 +80,16 @@ impl Apply<'_> {
         }
         query.execute(connection).await.map(drop)
     }
+}
 
-    async fn add_pages(&self, app: &AppSchema, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+impl Runs<AddPages> for Postgres {
+    async fn run(
+        operation: &AddPages,
+        app: &AppSchema,
+        connection: &mut PgConnection,
+    ) -> Result<(), sqlx::Error> {
         let session = &app.session;
-        let (ids, pages): (Vec<String>, Vec<i64>) = self
-            .batch
-            .pages_by_session()
-            .into_iter()
-            .map(|(id, pages)| (id.to_string(), pages))
-            .unzip();
+        let (ids, pages) = columns(&operation.pages);
         lock(connection, &session.table, &session.id, &ids).await?;
         let sql = format!(
             "UPDATE {table} AS s SET {pages_visited} = s.{pages_visited} + v.pages
@@ -153,21 +107,17 @@ impl Apply<'_> {
             .await
             .map(drop)
     }
+}
 
-    /// S7: never back in time; the rows are locked, so what is compared is what is there.
-    async fn raise_last_active(
-        &self,
+impl Runs<RaiseLastActive<'_>> for Postgres {
+    /// The rows are locked, so what is compared is what is there.
+    async fn run(
+        operation: &RaiseLastActive<'_>,
         app: &AppSchema,
-        last_active: &Column,
         connection: &mut PgConnection,
     ) -> Result<(), sqlx::Error> {
-        let profile = &app.profile;
-        let (ids, moments): (Vec<String>, Vec<DateTime<Utc>>) = self
-            .batch
-            .last_active_by_user()
-            .into_iter()
-            .map(|(id, at)| (id.to_string(), at))
-            .unzip();
+        let (profile, last_active) = (&app.profile, operation.column);
+        let (ids, moments) = columns(&operation.moments);
         lock(connection, &profile.table, &profile.id, &ids).await?;
         let sql = format!(
             "UPDATE {table} AS p SET {last_active} = GREATEST(p.{last_active}, {at})
@@ -185,6 +135,11 @@ impl Apply<'_> {
             .await
             .map(drop)
     }
+}
+
+/// Keys as text, and their values.
+fn columns<K: Display, V: Copy>(map: &BTreeMap<K, V>) -> (Vec<String>, Vec<V>) {
+    map.iter().map(|(key, value)| (key.to_string(), *value)).unzip()
 }
 
 /// Locks rows in the order of their keys, as the app's own updates do: `NO KEY`, so that inserts which refer

@@ -5,14 +5,9 @@ use sqlx::{AssertSqlSafe, FromRow, PgConnection, Postgres};
 
 use super::read_moment;
 use crate::auth::BrowserSession;
-use crate::ids::{BrowserSessionId, CommunityId, SessionToken, UserId};
-use crate::store::connections::Operation;
+use crate::ids::{BrowserSessionId, CommunityId, UserId};
+use crate::store::operations::{CommunityExists, FindCommunity, FindSession, Runs};
 use crate::store::schema::AppSchema;
-
-/// The session of a token, valid or not.
-pub(super) struct FindSession<'a> {
-    pub token: &'a SessionToken,
-}
 
 #[derive(FromRow)]
 struct SessionRow {
@@ -23,11 +18,9 @@ struct SessionRow {
     is_ended: bool,
 }
 
-impl Operation<Postgres> for FindSession<'_> {
-    type Output = Option<BrowserSession>;
-
+impl Runs<FindSession<'_>> for Postgres {
     async fn run(
-        &self,
+        operation: &FindSession<'_>,
         app: &AppSchema,
         connection: &mut PgConnection,
     ) -> Result<Option<BrowserSession>, sqlx::Error> {
@@ -46,7 +39,7 @@ impl Operation<Postgres> for FindSession<'_> {
             session_id = session.session_id,
         );
         let row: Option<SessionRow> = sqlx::query_as(AssertSqlSafe(sql))
-            .bind(self.token.expose_secret())
+            .bind(operation.token.expose_secret())
             .fetch_optional(connection)
             .await?;
         Ok(row.map(|row| BrowserSession {
@@ -59,16 +52,9 @@ impl Operation<Postgres> for FindSession<'_> {
     }
 }
 
-/// The community with a slug.
-pub(super) struct FindCommunity<'a> {
-    pub slug: &'a str,
-}
-
-impl Operation<Postgres> for FindCommunity<'_> {
-    type Output = Option<CommunityId>;
-
+impl Runs<FindCommunity<'_>> for Postgres {
     async fn run(
-        &self,
+        operation: &FindCommunity<'_>,
         app: &AppSchema,
         connection: &mut PgConnection,
     ) -> Result<Option<CommunityId>, sqlx::Error> {
@@ -80,24 +66,21 @@ impl Operation<Postgres> for FindCommunity<'_> {
             slug = community.slug,
         );
         let id: Option<String> = sqlx::query_scalar(AssertSqlSafe(sql))
-            .bind(self.slug)
+            .bind(operation.slug)
             .fetch_optional(connection)
             .await?;
         Ok(id.map(CommunityId::new))
     }
 }
 
-/// Whether there is a community with an id.
-pub(super) struct CommunityExists<'a> {
-    pub community: &'a CommunityId,
-}
-
-impl Operation<Postgres> for CommunityExists<'_> {
-    type Output = bool;
-
-    async fn run(&self, app: &AppSchema, connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+impl Runs<CommunityExists<'_>> for Postgres {
+    async fn run(
+        operation: &CommunityExists<'_>,
+        app: &AppSchema,
+        connection: &mut PgConnection,
+    ) -> Result<bool, sqlx::Error> {
         let community = &app.community;
-        if !community.id.is_key(self.community.as_str()) {
+        if !community.id.is_key(operation.community.as_str()) {
             return Ok(false);
         }
         let sql = format!(
@@ -107,7 +90,7 @@ impl Operation<Postgres> for CommunityExists<'_> {
             key = community.id.type_name,
         );
         sqlx::query_scalar(AssertSqlSafe(sql))
-            .bind(self.community.as_str())
+            .bind(operation.community.as_str())
             .fetch_one(connection)
             .await
     }

@@ -2,94 +2,66 @@
 //!
 //! The first part reads the index that `migrations/app` makes; without it the event table is scanned.
 
-use chrono::{DateTime, Utc};
-use sqlx::{AssertSqlSafe, FromRow, PgConnection, Postgres};
+use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 
 use super::moment;
-use crate::ids::CommunityId;
 use crate::store::Stats;
-use crate::store::connections::Operation;
+use crate::store::operations::{Runs, StatsOf};
 use crate::store::rows::{PAGE_VIEW, SOURCE};
 use crate::store::schema::AppSchema;
 
-/// Statistics of one community over `[from, to)`.
-pub(super) struct StatsOf<'a> {
-    pub community: &'a CommunityId,
-    pub from: DateTime<Utc>,
-    pub to: DateTime<Utc>,
-    /// Page views are counted from the sidecar's rows alone, because it writes one for each.
-    pub only_ours: bool,
-}
-
-#[derive(FromRow)]
-struct Row {
-    total_visitors: i64,
-    page_views: i64,
-    avg_session_duration: Option<f64>,
-    ended_sessions: i64,
-}
-
-impl Operation<Postgres> for StatsOf<'_> {
-    type Output = Stats;
-
-    async fn run(&self, app: &AppSchema, connection: &mut PgConnection) -> Result<Stats, sqlx::Error> {
-        if self.community.as_str().contains('\0') {
-            return Ok(Stats::none());
-        }
-        let row: Row = sqlx::query_as(AssertSqlSafe(self.sql(app)))
-            .bind(self.community.as_str())
-            .bind(self.from)
-            .bind(self.to)
+impl Runs<StatsOf<'_>> for Postgres {
+    async fn run(
+        operation: &StatsOf<'_>,
+        app: &AppSchema,
+        connection: &mut PgConnection,
+    ) -> Result<Stats, sqlx::Error> {
+        sqlx::query_as(AssertSqlSafe(sql(operation, app)))
+            .bind(operation.community.as_str())
+            .bind(operation.from)
+            .bind(operation.to)
             .fetch_one(connection)
-            .await?;
-        Ok(Stats {
-            total_visitors: row.total_visitors,
-            page_views: row.page_views,
-            avg_session_duration: row.avg_session_duration,
-            ended_sessions: row.ended_sessions,
-        })
+            .await
     }
 }
 
-impl StatsOf<'_> {
-    fn sql(&self, app: &AppSchema) -> String {
-        let (event, session) = (&app.event, &app.session);
-        let counted = if self.only_ours {
-            format!("coalesce({} ->> 'source' = '{SOURCE}', false)", event.metadata)
-        } else {
-            "true".to_owned()
-        };
-        // S1: a session is one row here, however many events its user has. S5: half-open.
-        format!(
-            "WITH views AS MATERIALIZED (
-                 SELECT {event_user} AS user_id, {counted} AS counted
-                 FROM {events}
-                 WHERE {event_type} = '{PAGE_VIEW}' AND {metadata} ->> 'community_id' = $1
-                   AND {timestamp} >= {event_from} AND {timestamp} < {event_to}
-             ), sessions AS (
-                 SELECT extract(epoch FROM {ended_at} - {started_at}) AS seconds
-                 FROM {sessions}
-                 WHERE {started_at} >= {session_from} AND {started_at} < {session_to}
-                   AND {ended_at} IS NOT NULL
-                   AND {session_user} IN (SELECT user_id FROM views)
-             )
-             SELECT (SELECT count(DISTINCT user_id) FROM views) AS total_visitors,
-                    (SELECT count(*) FILTER (WHERE counted) FROM views) AS page_views,
-                    (SELECT avg(seconds)::float8 FROM sessions) AS avg_session_duration,
-                    (SELECT count(*) FROM sessions) AS ended_sessions",
-            event_user = event.user_id,
-            events = event.table,
-            event_type = event.event_type,
-            metadata = event.metadata,
-            timestamp = event.timestamp,
-            event_from = moment(&event.timestamp, "$2::timestamptz"),
-            event_to = moment(&event.timestamp, "$3::timestamptz"),
-            ended_at = session.ended_at,
-            started_at = session.started_at,
-            sessions = session.table,
-            session_from = moment(&session.started_at, "$2::timestamptz"),
-            session_to = moment(&session.started_at, "$3::timestamptz"),
-            session_user = session.user_id,
-        )
-    }
+fn sql(operation: &StatsOf<'_>, app: &AppSchema) -> String {
+    let (event, session) = (&app.event, &app.session);
+    let counted = if operation.only_ours {
+        format!("coalesce({} ->> 'source' = '{SOURCE}', false)", event.metadata)
+    } else {
+        "true".to_owned()
+    };
+    // S1: a session is one row here, however many events its user has. S5: half-open.
+    format!(
+        "WITH views AS MATERIALIZED (
+             SELECT {event_user} AS user_id, {counted} AS counted
+             FROM {events}
+             WHERE {event_type} = '{PAGE_VIEW}' AND {metadata} ->> 'community_id' = $1
+               AND {timestamp} >= {event_from} AND {timestamp} < {event_to}
+         ), sessions AS (
+             SELECT extract(epoch FROM {ended_at} - {started_at}) AS seconds
+             FROM {sessions}
+             WHERE {started_at} >= {session_from} AND {started_at} < {session_to}
+               AND {ended_at} IS NOT NULL
+               AND {session_user} IN (SELECT user_id FROM views)
+         )
+         SELECT (SELECT count(DISTINCT user_id) FROM views) AS total_visitors,
+                (SELECT count(*) FILTER (WHERE counted) FROM views) AS page_views,
+                (SELECT avg(seconds)::float8 FROM sessions) AS avg_session_duration,
+                (SELECT count(*) FROM sessions) AS ended_sessions",
+        event_user = event.user_id,
+        events = event.table,
+        event_type = event.event_type,
+        metadata = event.metadata,
+        timestamp = event.timestamp,
+        event_from = moment(&event.timestamp, "$2::timestamptz"),
+        event_to = moment(&event.timestamp, "$3::timestamptz"),
+        ended_at = session.ended_at,
+        started_at = session.started_at,
+        sessions = session.table,
+        session_from = moment(&session.started_at, "$2::timestamptz"),
+        session_to = moment(&session.started_at, "$3::timestamptz"),
+        session_user = session.user_id,
+    )
 }

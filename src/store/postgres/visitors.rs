@@ -6,14 +6,8 @@ use sqlx::{AssertSqlSafe, FromRow, PgConnection, Postgres};
 use super::{moment, read_moment};
 use crate::ids::UserId;
 use crate::store::VisitorRow;
-use crate::store::connections::Operation;
+use crate::store::operations::{Runs, Visitors};
 use crate::store::schema::AppSchema;
-
-/// One page of visitors, in one query.
-pub(super) struct Visitors<'a> {
-    pub users: &'a [UserId],
-    pub now: DateTime<Utc>,
-}
 
 #[derive(FromRow)]
 struct Row {
@@ -24,22 +18,14 @@ struct Row {
     pages_visited: Option<i64>,
 }
 
-impl Operation<Postgres> for Visitors<'_> {
-    type Output = Vec<VisitorRow>;
-
+impl Runs<Visitors<'_>> for Postgres {
     async fn run(
-        &self,
+        operation: &Visitors<'_>,
         app: &AppSchema,
         connection: &mut PgConnection,
     ) -> Result<Vec<VisitorRow>, sqlx::Error> {
         let (profile, session) = (&app.profile, &app.session);
-        let users: Vec<&str> = self
-            .users
-            .iter()
-            .map(UserId::as_str)
-            .filter(|user| profile.id.is_key(user))
-            .collect();
-        // I3: valid is active, not ended and not expired, as `BrowserSession::is_valid_at` has it.
+        let users: Vec<&str> = operation.keys(profile).collect();
         let sql = format!(
             "SELECT p.{id}::text AS user_id, p.{username}::text AS username,
                     nullif(p.{avatar}::text, '') AS avatar,
@@ -70,7 +56,7 @@ impl Operation<Postgres> for Visitors<'_> {
         );
         let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(sql))
             .bind(users)
-            .bind(self.now)
+            .bind(operation.now)
             .fetch_all(connection)
             .await?;
         Ok(rows

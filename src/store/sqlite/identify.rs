@@ -4,14 +4,9 @@ use sqlx::{AssertSqlSafe, FromRow, Sqlite, SqliteConnection};
 
 use super::values::{key, read_key, read_moment};
 use crate::auth::BrowserSession;
-use crate::ids::{BrowserSessionId, CommunityId, SessionToken, UserId};
-use crate::store::connections::Operation;
+use crate::ids::{BrowserSessionId, CommunityId, UserId};
+use crate::store::operations::{CommunityExists, FindCommunity, FindSession, Runs};
 use crate::store::schema::AppSchema;
-
-/// The session of a token, valid or not.
-pub(super) struct FindSession<'a> {
-    pub token: &'a SessionToken,
-}
 
 #[derive(FromRow)]
 struct SessionRow {
@@ -22,11 +17,9 @@ struct SessionRow {
     is_ended: bool,
 }
 
-impl Operation<Sqlite> for FindSession<'_> {
-    type Output = Option<BrowserSession>;
-
+impl Runs<FindSession<'_>> for Sqlite {
     async fn run(
-        &self,
+        operation: &FindSession<'_>,
         app: &AppSchema,
         connection: &mut SqliteConnection,
     ) -> Result<Option<BrowserSession>, sqlx::Error> {
@@ -46,7 +39,7 @@ impl Operation<Sqlite> for FindSession<'_> {
             session_id = session.session_id,
         );
         let row: Option<SessionRow> = sqlx::query_as(AssertSqlSafe(sql))
-            .bind(self.token.expose_secret())
+            .bind(operation.token.expose_secret())
             .fetch_optional(connection)
             .await?;
         row.map(|row| {
@@ -62,16 +55,9 @@ impl Operation<Sqlite> for FindSession<'_> {
     }
 }
 
-/// The community with a slug.
-pub(super) struct FindCommunity<'a> {
-    pub slug: &'a str,
-}
-
-impl Operation<Sqlite> for FindCommunity<'_> {
-    type Output = Option<CommunityId>;
-
+impl Runs<FindCommunity<'_>> for Sqlite {
     async fn run(
-        &self,
+        operation: &FindCommunity<'_>,
         app: &AppSchema,
         connection: &mut SqliteConnection,
     ) -> Result<Option<CommunityId>, sqlx::Error> {
@@ -83,7 +69,7 @@ impl Operation<Sqlite> for FindCommunity<'_> {
             slug = community.slug,
         );
         let id: Option<String> = sqlx::query_scalar(AssertSqlSafe(sql))
-            .bind(self.slug)
+            .bind(operation.slug)
             .fetch_optional(connection)
             .await?;
         id.map(|id| Ok(CommunityId::new(read_key(id, &community.id)?)))
@@ -91,17 +77,14 @@ impl Operation<Sqlite> for FindCommunity<'_> {
     }
 }
 
-/// Whether there is a community with an id.
-pub(super) struct CommunityExists<'a> {
-    pub community: &'a CommunityId,
-}
-
-impl Operation<Sqlite> for CommunityExists<'_> {
-    type Output = bool;
-
-    async fn run(&self, app: &AppSchema, connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+impl Runs<CommunityExists<'_>> for Sqlite {
+    async fn run(
+        operation: &CommunityExists<'_>,
+        app: &AppSchema,
+        connection: &mut SqliteConnection,
+    ) -> Result<bool, sqlx::Error> {
         let community = &app.community;
-        if !community.id.is_key(self.community.as_str()) {
+        if !community.id.is_key(operation.community.as_str()) {
             return Ok(false);
         }
         let sql = format!(
@@ -110,7 +93,7 @@ impl Operation<Sqlite> for CommunityExists<'_> {
             id = community.id,
         );
         sqlx::query_scalar(AssertSqlSafe(sql))
-            .bind(key(self.community.as_str(), &community.id)?)
+            .bind(key(operation.community.as_str(), &community.id)?)
             .fetch_one(connection)
             .await
     }

@@ -2,101 +2,72 @@
 //!
 //! The first part reads the index that `migrations/app` makes; without it the event table is scanned.
 
-use chrono::{DateTime, Utc};
-use sqlx::{AssertSqlSafe, FromRow, Sqlite, SqliteConnection};
+use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
 
 use super::values::moment;
-use crate::ids::CommunityId;
 use crate::store::Stats;
-use crate::store::connections::Operation;
+use crate::store::operations::{Runs, StatsOf};
 use crate::store::rows::{PAGE_VIEW, SOURCE};
 use crate::store::schema::{AppSchema, Column};
 
-/// Statistics of one community over `[from, to)`.
-pub(super) struct StatsOf<'a> {
-    pub community: &'a CommunityId,
-    pub from: DateTime<Utc>,
-    pub to: DateTime<Utc>,
-    /// Page views are counted from the sidecar's rows alone, because it writes one for each.
-    pub only_ours: bool,
-}
-
-#[derive(FromRow)]
-struct Row {
-    total_visitors: i64,
-    page_views: i64,
-    avg_session_duration: Option<f64>,
-    ended_sessions: i64,
-}
-
-impl Operation<Sqlite> for StatsOf<'_> {
-    type Output = Stats;
-
-    async fn run(&self, app: &AppSchema, connection: &mut SqliteConnection) -> Result<Stats, sqlx::Error> {
-        if self.community.as_str().contains('\0') {
-            return Ok(Stats::none());
-        }
-        let row: Row = sqlx::query_as(AssertSqlSafe(self.sql(app)))
-            .bind(self.community.as_str())
-            .bind(moment(self.from))
-            .bind(moment(self.to))
+impl Runs<StatsOf<'_>> for Sqlite {
+    async fn run(
+        operation: &StatsOf<'_>,
+        app: &AppSchema,
+        connection: &mut SqliteConnection,
+    ) -> Result<Stats, sqlx::Error> {
+        sqlx::query_as(AssertSqlSafe(sql(operation, app)))
+            .bind(operation.community.as_str())
+            .bind(moment(operation.from))
+            .bind(moment(operation.to))
             .fetch_one(connection)
-            .await?;
-        Ok(Stats {
-            total_visitors: row.total_visitors,
-            page_views: row.page_views,
-            avg_session_duration: row.avg_session_duration,
-            ended_sessions: row.ended_sessions,
-        })
+            .await
     }
 }
 
-impl StatsOf<'_> {
-    fn sql(&self, app: &AppSchema) -> String {
-        let (event, session) = (&app.event, &app.session);
-        let counted = if self.only_ours {
-            format!(
-                "coalesce(json_extract({}, '$.source') = '{SOURCE}', 0)",
-                event.metadata
-            )
-        } else {
-            "1".to_owned()
-        };
-        // S1: a session is one row here, however many events its user has. S5: half-open. The condition on
-        // the community is spelled as in the index, or SQLite would not use it.
+fn sql(operation: &StatsOf<'_>, app: &AppSchema) -> String {
+    let (event, session) = (&app.event, &app.session);
+    let counted = if operation.only_ours {
         format!(
-            "WITH views AS MATERIALIZED (
-                 SELECT {event_user} AS user_id, {counted} AS counted
-                 FROM {events}
-                 WHERE {event_type} = '{PAGE_VIEW}'
-                   AND CAST(json_extract({metadata}, '$.community_id') AS TEXT) = ?1
-                   AND {timestamp} >= ?2 AND {timestamp} < ?3
-             ), sessions AS MATERIALIZED (
-                 SELECT {ended} - {started} AS seconds
-                 FROM {sessions}
-                 WHERE {started_at} >= ?2 AND {started_at} < ?3
-                   AND {ended_at} IS NOT NULL
-                   AND {session_user} IN (SELECT user_id FROM views)
-             )
-             SELECT (SELECT count(DISTINCT user_id) FROM views) AS total_visitors,
-                    (SELECT count(*) FILTER (WHERE counted) FROM views) AS page_views,
-                    (SELECT avg(seconds) FROM sessions) AS avg_session_duration,
-                    (SELECT count(*) FROM sessions) AS ended_sessions",
-            event_user = event.user_id,
-            events = event.table,
-            event_type = event.event_type,
-            metadata = event.metadata,
-            timestamp = event.timestamp,
-            ended = seconds(&session.ended_at),
-            started = seconds(&session.started_at),
-            ended_at = session.ended_at,
-            started_at = session.started_at,
-            sessions = session.table,
-            session_user = session.user_id,
+            "coalesce(json_extract({}, '$.source') = '{SOURCE}', 0)",
+            event.metadata
         )
-    }
+    } else {
+        "1".to_owned()
+    };
+    // S1: a session is one row here, however many events its user has. S5: half-open. The condition on
+    // the community is spelled as in the index, or SQLite would not use it.
+    format!(
+        "WITH views AS MATERIALIZED (
+             SELECT {event_user} AS user_id, {counted} AS counted
+             FROM {events}
+             WHERE {event_type} = '{PAGE_VIEW}'
+               AND CAST(json_extract({metadata}, '$.community_id') AS TEXT) = ?1
+               AND {timestamp} >= ?2 AND {timestamp} < ?3
+         ), sessions AS MATERIALIZED (
+             SELECT {ended} - {started} AS seconds
+             FROM {sessions}
+             WHERE {started_at} >= ?2 AND {started_at} < ?3
+               AND {ended_at} IS NOT NULL
+               AND {session_user} IN (SELECT user_id FROM views)
+         )
+         SELECT (SELECT count(DISTINCT user_id) FROM views) AS total_visitors,
+                (SELECT count(*) FILTER (WHERE counted) FROM views) AS page_views,
+                (SELECT avg(seconds) FROM sessions) AS avg_session_duration,
+                (SELECT count(*) FROM sessions) AS ended_sessions",
+        event_user = event.user_id,
+        events = event.table,
+        event_type = event.event_type,
+        metadata = event.metadata,
+        timestamp = event.timestamp,
+        ended = seconds(&session.ended_at),
+        started = seconds(&session.started_at),
+        ended_at = session.ended_at,
+        started_at = session.started_at,
+        sessions = session.table,
+        session_user = session.user_id,
+    )
 }
-
 /// Seconds since the epoch of a datetime column, to the microsecond: SQLite's own functions know milliseconds
 /// only. From the twentieth character on stands the fraction, where there is one.
 fn seconds(column: &Column) -> String {
@@ -105,12 +76,14 @@ fn seconds(column: &Column) -> String {
 
 #[cfg(test)]
 mod tests {
+    use chrono::Utc;
     use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, Row as _};
 
     use super::*;
     use crate::config::{Config, Secret};
+    use crate::ids::CommunityId;
     use crate::store::migrate;
-    use crate::store::sqlite::{SqliteStore, connect_options};
+    use crate::store::sqlite::{connect_options, store};
 
     const DJANGOS_TABLES: &str = include_str!("../../../tests/integration/support/ddl/sqlite_default.sql");
 
@@ -125,7 +98,7 @@ mod tests {
         config.database.url = Some(Secret::new(url.clone()));
         migrate(&config, false).await.unwrap();
 
-        let store = SqliteStore::connect(&url, &config).unwrap();
+        let store = store(&url, &config).unwrap();
         let app = store.resolved().await.unwrap().app.unwrap();
         let statement = StatsOf {
             community: &CommunityId::from("42"),
@@ -134,7 +107,7 @@ mod tests {
             only_ours: true,
         };
         let mut connection = options.connect().await.unwrap();
-        let plan = format!("EXPLAIN QUERY PLAN {}", statement.sql(&app));
+        let plan = format!("EXPLAIN QUERY PLAN {}", sql(&statement, &app));
         let plan = connection.fetch_all(AssertSqlSafe(plan)).await.unwrap();
         let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
         let events =

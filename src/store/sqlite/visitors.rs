@@ -1,19 +1,12 @@
 //! The visitor list's rows: names and pictures, and each user's latest valid session.
 
-use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, FromRow, Sqlite, SqliteConnection};
 
 use super::values::{key, moment, read_key, read_moment};
 use crate::ids::UserId;
 use crate::store::VisitorRow;
-use crate::store::connections::Operation;
+use crate::store::operations::{Runs, Visitors};
 use crate::store::schema::AppSchema;
-
-/// One page of visitors, in one query.
-pub(super) struct Visitors<'a> {
-    pub users: &'a [UserId],
-    pub now: DateTime<Utc>,
-}
 
 #[derive(FromRow)]
 struct Row {
@@ -24,23 +17,18 @@ struct Row {
     pages_visited: Option<i64>,
 }
 
-impl Operation<Sqlite> for Visitors<'_> {
-    type Output = Vec<VisitorRow>;
-
+impl Runs<Visitors<'_>> for Sqlite {
     async fn run(
-        &self,
+        operation: &Visitors<'_>,
         app: &AppSchema,
         connection: &mut SqliteConnection,
     ) -> Result<Vec<VisitorRow>, sqlx::Error> {
         let (profile, session) = (&app.profile, &app.session);
-        let users = self
-            .users
-            .iter()
-            .filter(|user| profile.id.is_key(user.as_str()))
-            .map(|user| key(user.as_str(), &profile.id))
+        let users = operation
+            .keys(profile)
+            .map(|user| key(user, &profile.id))
             .collect::<Result<Vec<_>, _>>()?;
         let users = serde_json::to_string(&users).map_err(|error| sqlx::Error::Encode(error.into()))?;
-        // I3: valid is active, not ended and not expired, as `BrowserSession::is_valid_at` has it.
         let sql = format!(
             "SELECT CAST(p.{id} AS TEXT) AS user_id, p.{username} AS username,
                     nullif(p.{avatar}, '') AS avatar,
@@ -70,7 +58,7 @@ impl Operation<Sqlite> for Visitors<'_> {
         );
         let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(sql))
             .bind(users)
-            .bind(moment(self.now))
+            .bind(moment(operation.now))
             .fetch_all(connection)
             .await?;
         rows.into_iter()

@@ -17,7 +17,8 @@ def echo(environ, start_response):
         while True:
             answer(ws, environ, ws.receive())
     except ConnectionClosed:
-        pass
+        # Told so before the answer to the client's close frame is sent, from another thread.
+        ws.thread.join(timeout=1)
     # The socket is no longer HTTP: this tells gunicorn to close it and write no response.
     raise StopIteration
 

@@ -1,6 +1,6 @@
 from django.urls import path, re_path
 
-from fidelity import download, echo, views
+from fidelity import download, echo, gates, views
 
 urlpatterns = [
     re_path(r'^echo(?:/(?s:.*))?\Z', echo.echo),
@@ -20,5 +20,8 @@ urlpatterns = [
     path('attachment', views.attachment),
     path('json-page', views.json_page),
     path('headers/large', views.large_headers),
+    path('gates/<name>/open', gates.open_gate),
+    path('gates/<name>/wait', gates.wait_at_gate),
+    path('tally/<name>', gates.tally),
     path('die', views.die),
 ]

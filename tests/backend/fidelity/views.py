@@ -10,6 +10,7 @@ from django.views.decorators.http import condition
 from django.views.static import serve
 
 from community_site.html import page
+from fidelity import gates
 from fidelity.body import digest
 
 
@@ -67,6 +68,8 @@ def stream(request):
     def lines():
         for i in range(n):
             time.sleep(delay)
+            if i:
+                gates.wait(request)
             yield f'chunk {i}\n'
 
     return StreamingHttpResponse(lines(), content_type='text/plain; charset=utf-8')
@@ -78,6 +81,8 @@ def sse(request):
     def events():
         for i in range(n):
             time.sleep(delay)
+            if i:
+                gates.wait(request)
             yield f'id: {i}\nevent: tick\ndata: {{"n": {i}}}\n\n'
 
     return StreamingHttpResponse(
@@ -95,7 +100,8 @@ def slow(request):
 
 
 def longpoll(request):
-    time.sleep(number(request, 'ms', 1000) / 1000)
+    gates.wait(request)
+    time.sleep(number(request, 'ms', 0 if 'gate' in request.GET else 1000) / 1000)
     return JsonResponse({'event': None})
 
 

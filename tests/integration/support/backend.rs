@@ -37,10 +37,9 @@ impl Variant {
 
 /// A running site.
 pub struct Backend {
-    pub variant: Variant,
     port: u16,
-    _directory: TempDir,
-    service: Service,
+    directory: TempDir,
+    _service: Service,
 }
 
 /// Settings of a site beyond its database.
@@ -50,7 +49,7 @@ pub struct Settings {
     pub tracks: bool,
     /// Threads per worker; each WebSocket and stream holds one.
     pub threads: Option<u16>,
-    /// Listen on this Unix socket instead of a port.
+    /// Listen on this port instead of a free one.
     pub port: Option<u16>,
 }
 
@@ -140,6 +139,10 @@ pub fn python_script(script: &str, arguments: &[&str]) {
     );
 }
 
+fn socket_in(directory: &TempDir) -> PathBuf {
+    directory.path().join("site.sock")
+}
+
 fn manage(variant: Variant, database: &str, arguments: &[&str]) -> String {
     let output = Command::new(python("python"))
         .arg("manage.py")
@@ -182,7 +185,10 @@ impl Backend {
             &[
                 ("BACKEND_DB", database.to_owned()),
                 ("BACKEND_VARIANT", variant.environment().to_owned()),
-                ("BACKEND_BIND", format!("127.0.0.1:{port}")),
+                (
+                    "BACKEND_BIND",
+                    format!("127.0.0.1:{port},unix:{}", socket_in(&directory).display()),
+                ),
                 ("BACKEND_WORKERS", "1".to_owned()),
                 ("BACKEND_THREADS", settings.threads.unwrap_or(16).to_string()),
                 (
@@ -201,10 +207,9 @@ impl Backend {
         });
         super::service::wait_for_port("gunicorn", port);
         Self {
-            variant,
             port,
-            _directory: directory,
-            service,
+            directory,
+            _service: service,
         }
     }
 
@@ -213,14 +218,14 @@ impl Backend {
         self.port
     }
 
+    /// The Unix socket on which it listens too.
+    pub fn socket(&self) -> PathBuf {
+        socket_in(&self.directory)
+    }
+
     /// A URL that goes to the site directly, past the sidecar.
     pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
-    }
-
-    /// Sends gunicorn a signal.
-    pub fn signal(&self, name: &str) {
-        self.service.signal(name);
     }
 
     /// Asks one of the site's test endpoints, past the sidecar.

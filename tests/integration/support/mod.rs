@@ -3,10 +3,12 @@
 pub mod backend;
 pub mod chromium;
 pub mod database;
+pub mod fake_upstream;
 pub mod member;
 pub mod postgres;
 pub mod proxy;
 pub mod redis;
 pub mod service;
 pub mod sidecar;
+pub mod wire;
 pub mod world;

@@ -174,6 +174,16 @@ impl Sidecar {
             .unwrap_or_else(|| panic!("no metric {name}"))
     }
 
+    /// One metric that is a whole number.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a small count"
+    )]
+    pub async fn count(&self, name: &str) -> usize {
+        self.metric(name).await as usize
+    }
+
     /// Waits until a metric satisfies `holds`.
     pub async fn wait_for_metric(&self, name: &str, holds: impl Fn(f64) -> bool) -> f64 {
         let deadline = Instant::now() + START_LIMIT;

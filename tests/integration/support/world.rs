@@ -1,6 +1,7 @@
 //! The whole system for one test: site, database, presence, and a sidecar in front.
 
 use serde_json::Value;
+use tokio::sync::OnceCell;
 
 use super::backend::{Backend, Seeded, Settings, Variant};
 use super::member::Member;
@@ -159,6 +160,12 @@ impl World {
     /// Postgres, Redis, and the default schema.
     pub async fn usual() -> Self {
         Wanted::usual().start().await
+    }
+
+    /// The usual world, for tests that neither write nor count: they share it.
+    pub async fn shared() -> &'static Self {
+        static SHARED: OnceCell<World> = OnceCell::const_new();
+        SHARED.get_or_init(Self::usual).await
     }
 
     /// A second sidecar in front of the same site and database, configured in another way.

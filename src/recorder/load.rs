@@ -1,0 +1,105 @@
+//! How much waits: views per queue, and the bytes of all of them, within one bound.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use prometheus::Gauge;
+
+use crate::metrics::Metrics;
+
+/// The bytes of all waiting views, over all queues: one bound for the memory that recording takes.
+#[derive(Clone)]
+pub(crate) struct Bytes {
+    used: Arc<AtomicUsize>,
+    max: usize,
+    shown: Gauge,
+}
+
+impl Bytes {
+    pub(crate) fn new(max: usize, metrics: &Metrics) -> Self {
+        Self {
+            used: Arc::default(),
+            max,
+            shown: metrics.recorder_queue_bytes.clone(),
+        }
+    }
+}
+
+/// The views of one queue.
+#[derive(Clone)]
+pub(crate) struct Load {
+    views: Arc<AtomicUsize>,
+    bytes: Bytes,
+    shown: Gauge,
+}
+
+impl Load {
+    /// `queue` is the label under which the views are shown.
+    pub(crate) fn new(queue: &str, bytes: Bytes, metrics: &Metrics) -> Self {
+        let shown = metrics.recorder_queue_views.with_label_values(&[queue]);
+        Self {
+            views: Arc::default(),
+            bytes,
+            shown,
+        }
+    }
+
+    /// Counts one more view, unless its bytes do not fit.
+    pub(crate) fn add(&self, weight: usize) -> bool {
+        let before = self.bytes.used.fetch_add(weight, Ordering::Relaxed);
+        if before.saturating_add(weight) > self.bytes.max {
+            self.bytes.used.fetch_sub(weight, Ordering::Relaxed);
+            return false;
+        }
+        self.bytes.shown.add(as_f64(weight));
+        self.views.fetch_add(1, Ordering::Relaxed);
+        self.shown.inc();
+        true
+    }
+
+    /// Gives bytes back; the views still count.
+    pub(crate) fn free(&self, weight: usize) {
+        self.bytes.used.fetch_sub(weight, Ordering::Relaxed);
+        self.bytes.shown.sub(as_f64(weight));
+    }
+
+    /// Counts views as gone.
+    pub(crate) fn done(&self, views: usize) {
+        self.views.fetch_sub(views, Ordering::Relaxed);
+        self.shown.sub(as_f64(views));
+    }
+
+    /// Views that wait.
+    pub(crate) fn views(&self) -> usize {
+        self.views.load(Ordering::Relaxed)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a size in memory")]
+fn as_f64(size: usize) -> f64 {
+    size as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_queues_share_one_bound_of_bytes() {
+        let metrics = Metrics::new();
+        let bytes = Bytes::new(100, &metrics);
+        let (first, second) = (
+            Load::new("recorder", bytes.clone(), &metrics),
+            Load::new("writer", bytes, &metrics),
+        );
+        assert!(first.add(60));
+        assert!(!second.add(50), "more than what is left");
+        assert!(second.add(40));
+        assert_eq!((first.views(), second.views()), (1, 1));
+        assert!((metrics.recorder_queue_bytes.get() - 100.0).abs() < f64::EPSILON);
+        first.free(60);
+        first.done(1);
+        assert!(second.add(60));
+        assert_eq!((first.views(), second.views()), (0, 2));
+    }
+}

@@ -1,0 +1,210 @@
+//! What is asked of the app's database, whichever it is: each operation's parameters and answer. The
+//! statements are in `postgres` and `sqlite`; what surrounds them is in `connections`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::{Database, Transaction};
+
+use super::rows::{EventRow, event_rows};
+use super::schema::{AppSchema, Column, EventInsert, LiveSchema, ProfileTable};
+use super::{Stats, VisitorRow};
+use crate::auth::BrowserSession;
+use crate::config::{CommunityIdAs, Config, Schema};
+use crate::ids::{BrowserSessionId, CommunityId, SessionToken, UserId};
+use crate::writer::batch::Batch;
+
+/// One thing done at the database, on one connection.
+pub(super) trait Operation: Sync {
+    /// What it answers.
+    type Output: Send;
+
+    /// Whether it writes. A write is not repeated when its connection breaks (its COMMIT may have arrived,
+    /// W6), and it waits while the schema has a problem that would refuse every row.
+    const WRITES: bool = false;
+}
+
+/// A database that has the statements of an operation.
+pub(super) trait Runs<O: Operation>: Database {
+    /// Does it.
+    fn run(
+        operation: &O,
+        app: &AppSchema,
+        connection: &mut Self::Connection,
+    ) -> impl Future<Output = Result<O::Output, sqlx::Error>> + Send;
+}
+
+/// A database that the app's tables may be in.
+pub(super) trait Backend:
+    for<'a> Runs<FindSession<'a>>
+    + for<'a> Runs<FindCommunity<'a>>
+    + for<'a> Runs<CommunityExists<'a>>
+    + for<'a> Runs<InsertEvents<'a>>
+    + Runs<AddPages>
+    + for<'a> Runs<RaiseLastActive<'a>>
+    + for<'a> Runs<Visitors<'a>>
+    + for<'a> Runs<StatsOf<'a>>
+{
+    /// Reads what the catalogue says of the configured tables.
+    fn introspect(
+        connection: &mut Self::Connection,
+        names: &Schema,
+    ) -> impl Future<Output = Result<LiveSchema, sqlx::Error>> + Send;
+
+    /// Begins a transaction that writes, and that waits for no lock longer than `lock_timeout`.
+    fn begin(
+        connection: &mut Self::Connection,
+        lock_timeout: Duration,
+    ) -> impl Future<Output = Result<Transaction<'_, Self>, sqlx::Error>> + Send;
+}
+
+/// The session of a token, valid or not.
+pub(super) struct FindSession<'a> {
+    pub token: &'a SessionToken,
+}
+
+impl Operation for FindSession<'_> {
+    type Output = Option<BrowserSession>;
+}
+
+/// The community with a slug.
+pub(super) struct FindCommunity<'a> {
+    pub slug: &'a str,
+}
+
+impl Operation for FindCommunity<'_> {
+    type Output = Option<CommunityId>;
+}
+
+/// Whether there is a community with an id.
+pub(super) struct CommunityExists<'a> {
+    pub community: &'a CommunityId,
+}
+
+impl Operation for CommunityExists<'_> {
+    type Output = bool;
+}
+
+/// What is written, by configuration.
+pub(super) struct Rules {
+    pub events: bool,
+    pub pages_visited: bool,
+    pub community_id_as: CommunityIdAs,
+    pub lock_timeout: Duration,
+}
+
+impl Rules {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            events: config.record.events,
+            pages_visited: config.record.pages_visited,
+            community_id_as: config.record.community_id_as,
+            lock_timeout: config.database.lock_timeout,
+        }
+    }
+}
+
+/// Writes a batch, in one transaction.
+///
+/// Two sidecars, and a sidecar and the app, must never deadlock (W7): tables in fixed order (events,
+/// sessions, profiles), and the rows of each in the order of their keys.
+pub(super) struct Apply<'a> {
+    pub batch: &'a Batch,
+    pub rules: &'a Rules,
+}
+
+impl Operation for Apply<'_> {
+    type Output = ();
+    const WRITES: bool = true;
+}
+
+impl<B: Backend> Runs<Apply<'_>> for B {
+    async fn run(
+        operation: &Apply<'_>,
+        app: &AppSchema,
+        connection: &mut B::Connection,
+    ) -> Result<(), sqlx::Error> {
+        let Apply { batch, rules } = operation;
+        let mut transaction = B::begin(connection, rules.lock_timeout).await?;
+        if let Some(columns) = &app.event.insert {
+            let rows = event_rows(batch, columns, rules.community_id_as)?;
+            B::run(&InsertEvents { columns, rows }, app, &mut transaction).await?;
+        }
+        if rules.pages_visited {
+            let pages = batch.pages_by_session();
+            B::run(&AddPages { pages }, app, &mut transaction).await?;
+        }
+        if let Some(column) = &app.profile.last_active {
+            let moments = batch.last_active_by_user();
+            B::run(&RaiseLastActive { column, moments }, app, &mut transaction).await?;
+        }
+        transaction.commit().await
+    }
+}
+
+/// Writes page views; a part of [`Apply`].
+pub(super) struct InsertEvents<'a> {
+    pub columns: &'a EventInsert,
+    pub rows: Vec<EventRow>,
+}
+
+impl Operation for InsertEvents<'_> {
+    type Output = ();
+    const WRITES: bool = true;
+}
+
+/// Adds to the sessions' page counters; a part of [`Apply`].
+pub(super) struct AddPages {
+    pub pages: BTreeMap<BrowserSessionId, i64>,
+}
+
+impl Operation for AddPages {
+    type Output = ();
+    const WRITES: bool = true;
+}
+
+/// S7: raises when the users were last active, never back in time; a part of [`Apply`].
+pub(super) struct RaiseLastActive<'a> {
+    pub column: &'a Column,
+    pub moments: BTreeMap<UserId, DateTime<Utc>>,
+}
+
+impl Operation for RaiseLastActive<'_> {
+    type Output = ();
+    const WRITES: bool = true;
+}
+
+/// One page of visitors, in one query. A session is valid at `now` as `BrowserSession::is_valid_at` has it:
+/// active, not ended and not expired (I3).
+pub(super) struct Visitors<'a> {
+    pub users: &'a [UserId],
+    pub now: DateTime<Utc>,
+}
+
+impl Operation for Visitors<'_> {
+    type Output = Vec<VisitorRow>;
+}
+
+impl Visitors<'_> {
+    /// The users that can be there at all.
+    pub(super) fn keys(&self, profile: &ProfileTable) -> impl Iterator<Item = &str> {
+        self.users
+            .iter()
+            .map(UserId::as_str)
+            .filter(|user| profile.id.is_key(user))
+    }
+}
+
+/// Statistics of one community over `[from, to)`; [`Stats`] says what each number is.
+pub(super) struct StatsOf<'a> {
+    pub community: &'a CommunityId,
+    pub from: DateTime<Utc>,
+    pub to: DateTime<Utc>,
+    /// Page views are counted from the sidecar's rows alone, because it writes one for each.
+    pub only_ours: bool,
+}
+
+impl Operation for StatsOf<'_> {
+    type Output = Stats;
+}

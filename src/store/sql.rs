@@ -1,0 +1,108 @@
+//! The store on a SQL database: the one implementation, for Postgres and SQLite alike.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use sqlx::Connection;
+
+use super::connections::Connections;
+use super::operations::{
+    Apply, Backend, CommunityExists, FindCommunity, FindSession, Rules, StatsOf, Visitors,
+};
+use super::schema::Resolved;
+use super::{Stats, Store, StoreError, VisitorRow};
+use crate::auth::BrowserSession;
+use crate::config::Config;
+use crate::ids::{CommunityId, SessionToken, UserId};
+use crate::writer::batch::Batch;
+
+/// The app's tables in a SQL database.
+pub(super) struct SqlStore<B: Backend> {
+    connections: Connections<B>,
+    rules: Rules,
+}
+
+impl<B: Backend> SqlStore<B> {
+    /// Prepares the pool. Opens nothing, so it succeeds while the database is down. Must be called on a
+    /// tokio runtime.
+    pub(super) fn new(options: <B::Connection as Connection>::Options, config: &Config) -> Self {
+        Self {
+            connections: Connections::new(options, &config.database, &config.schema, &config.record),
+            rules: Rules::new(config),
+        }
+    }
+
+    /// The schema as it is now.
+    pub(super) async fn resolved(&self) -> Result<Resolved, StoreError> {
+        self.connections.resolved().await
+    }
+}
+
+#[async_trait]
+impl<B: Backend> Store for SqlStore<B> {
+    async fn browser_session(&self, token: &SessionToken) -> Result<Option<BrowserSession>, StoreError> {
+        if has_nul(token.expose_secret()) {
+            return Ok(None);
+        }
+        self.connections.run(&FindSession { token }).await
+    }
+
+    async fn community_by_slug(&self, slug: &str) -> Result<Option<CommunityId>, StoreError> {
+        if has_nul(slug) {
+            return Ok(None);
+        }
+        self.connections.run(&FindCommunity { slug }).await
+    }
+
+    async fn community_exists(&self, community: &CommunityId) -> Result<bool, StoreError> {
+        self.connections.run(&CommunityExists { community }).await
+    }
+
+    async fn apply(&self, batch: &Batch) -> Result<(), StoreError> {
+        if batch.views.is_empty() {
+            return Ok(());
+        }
+        let rules = &self.rules;
+        self.connections.run(&Apply { batch, rules }).await
+    }
+
+    async fn visitors(&self, users: &[UserId]) -> Result<Vec<VisitorRow>, StoreError> {
+        if users.is_empty() {
+            return Ok(Vec::new());
+        }
+        let now = Utc::now();
+        self.connections.run(&Visitors { users, now }).await
+    }
+
+    async fn stats(
+        &self,
+        community: &CommunityId,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+    ) -> Result<Stats, StoreError> {
+        if has_nul(community.as_str()) {
+            return Ok(Stats::none());
+        }
+        let only_ours = self.rules.events;
+        self.connections
+            .run(&StatsOf {
+                community,
+                from,
+                to,
+                only_ours,
+            })
+            .await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.connections.ping().await
+    }
+
+    async fn close(&self) {
+        self.connections.close().await;
+    }
+}
+
+/// W2: no row holds a NUL, and Postgres would refuse to compare.
+fn has_nul(text: &str) -> bool {
+    text.contains('\0')
+}

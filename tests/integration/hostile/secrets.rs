@@ -1,0 +1,113 @@
+//! Promise 5: a session token never leaves `auth`.
+
+use serde_json::json;
+use sqlx::{AssertSqlSafe, Row as _};
+
+use super::{Wire, World};
+use crate::support::member::FIREFOX;
+use crate::support::postgres::Postgres;
+use crate::support::redis;
+use crate::support::wire::Answer;
+
+#[tokio::test]
+async fn a_token_is_in_no_log_metric_key_or_table_but_the_sites_own() {
+    let world = World::usual().await;
+    let session = world
+        .site
+        .tell("add-session", &json!({"username": "alice"}))
+        .await;
+    let token = session["session_id"].as_str().expect("a token").to_owned();
+    let cookie = format!("User-Agent: {FIREFOX}\r\nCookie: session_id={token}\r\n");
+    let community = world.community("rust");
+    let visitors = world.visitors("rust", "");
+    for request in [
+        format!("GET {community} HTTP/1.1\r\nHost: a\r\nAccept: text/html\r\n{cookie}\r\n"),
+        // The token also where it does not belong.
+        format!(
+            "GET {community}?session_id={token}&q={token} HTTP/1.1\r\nHost: a\r\nAccept: text/html\r\n\
+             Referer: http://a/{community}?token={token}\r\n{cookie}\r\n"
+        ),
+        format!("GET {visitors} HTTP/1.1\r\nHost: a\r\n{cookie}\r\n"),
+        format!("GET {visitors}?cursor={token} HTTP/1.1\r\nHost: a\r\n{cookie}\r\n"),
+        // Failures, whose messages quote what failed.
+        format!("GET / HTTP/1.1\r\n{cookie}\r\n"),
+        format!("GET / HTTP/1.1\r\nHost: a\r\n{cookie}Broken\x01: x\r\n\r\n"),
+        format!("POST /upload HTTP/1.1\r\nHost: a\r\n{cookie}Content-Length: {token}\r\n\r\n"),
+        format!("POST /upload HTTP/1.1\r\nHost: a\r\n{cookie}Transfer-Encoding: chunked\r\n\r\n{token}\r\n"),
+        format!(
+            "GET /about/ HTTP/1.1\r\nHost: a\r\n{cookie}X-Big: {}\r\n\r\n",
+            "x".repeat(66_000)
+        ),
+        format!("GET /die HTTP/1.1\r\nHost: a\r\n{cookie}\r\n"),
+    ] {
+        let mut wire = Wire::open(world.sidecar.port).await;
+        wire.try_send(request).await;
+        let answer = wire.try_answer(false).await;
+        assert!(!format!("{answer:?}").contains(&token) && !contains_body(answer.as_ref(), &token));
+    }
+    world.wait_for_views(2).await;
+
+    assert!(
+        !contains(world.sidecar.log().as_bytes(), &token),
+        "{}",
+        world.sidecar.log()
+    );
+    let metrics = reqwest::get(world.sidecar.admin_url("/metrics"))
+        .await
+        .expect("metrics");
+    assert!(!metrics.text().await.expect("text").contains(&token));
+    not_in_redis(&token).await;
+    not_in_postgres(&world, &token).await;
+}
+
+async fn not_in_redis(token: &str) {
+    let mut redis = redis::shared().raw().await;
+    let keys: Vec<String> = ::redis::cmd("KEYS")
+        .arg("*")
+        .query_async(&mut redis)
+        .await
+        .expect("keys");
+    assert!(!keys.is_empty());
+    for key in keys {
+        assert!(!key.contains(token), "{key}");
+        let value: Option<Vec<u8>> = ::redis::cmd("DUMP")
+            .arg(&key)
+            .query_async(&mut redis)
+            .await
+            .expect("a value");
+        assert!(value.is_none_or(|value| !contains(&value, token)), "{key}");
+    }
+}
+
+async fn not_in_postgres(world: &World, token: &str) {
+    let pool = Postgres::shared().pool(world.database.name());
+    let tables: Vec<(String,)> = sqlx::query_as(
+        "SELECT quote_ident(schemaname) || '.' || quote_ident(tablename) FROM pg_tables
+         WHERE schemaname NOT IN ('pg_catalog', 'information_schema')",
+    )
+    .fetch_all(&pool)
+    .await
+    .expect("tables");
+    let mut holding = Vec::new();
+    for (table,) in tables {
+        let sql = format!("SELECT count(*) FROM {table} AS row WHERE row::text LIKE '%' || $1 || '%'");
+        let row = sqlx::query(AssertSqlSafe(sql))
+            .bind(token)
+            .fetch_one(&pool)
+            .await
+            .expect("a count");
+        if row.get::<i64, _>(0) > 0 {
+            holding.push(table);
+        }
+    }
+    pool.close().await;
+    assert_eq!(holding, ["public.accounts_usersession"]);
+}
+
+fn contains_body(answer: Option<&Answer>, text: &str) -> bool {
+    answer.is_some_and(|answer| contains(&answer.body, text))
+}
+
+fn contains(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
+}
