@@ -222,6 +222,19 @@ async fn every_write_can_be_switched_off() {
 }
 
 #[tokio::test]
+async fn v4_the_sidecars_own_api_is_no_page() {
+    let world = World::usual().await;
+    let alice = world.member("alice").await;
+    // A browser can open these, too.
+    alice.sees(&world.visitors("rust", "")).await;
+    alice.sees("/api/visitors/openapi.json").await;
+    alice.sees(&world.community("rust")).await;
+    let views = world.wait_for_views(1).await;
+    assert_eq!(views.len(), 1);
+    assert_eq!(views[0]["metadata"]["route"], "community");
+}
+
+#[tokio::test]
 async fn v6_a_view_belongs_to_the_session_that_came_with_the_request() {
     let world = World::usual().await;
     let alice = world.member("alice").await;

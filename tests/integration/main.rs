@@ -2,8 +2,10 @@
 //! one Postgres and one Redis server; each test has a database and a key prefix of its own.
 
 #![expect(unreachable_pub, reason = "one binary: nothing in it is an interface")]
+#![expect(clippy::float_cmp, reason = "metrics that are compared are whole numbers")]
 
 mod access;
+mod admin;
 mod command_line;
 mod demo;
 mod faults;
