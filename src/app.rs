@@ -214,7 +214,7 @@ fn start(server: Server, stop: Shutdown) -> anyhow::Result<()> {
     let run = move || {
         server.run(RunArgs {
             shutdown_signal: Box::new(stop),
-        })
+        });
     };
     std::thread::Builder::new().name("pingora".into()).spawn(run)?;
     Ok(())

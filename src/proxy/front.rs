@@ -94,8 +94,6 @@ where
 
         let mut session = ServerSession::new_http1(stream);
         session.set_keepalive(Some(self.header_timeout.as_secs().max(1)));
-        // Without it, a second request that comes early would break the first.
-        session.set_pipelining_enabled(true);
         let mut result = self.request(session, shutdown, self.header_timeout).await;
         while let Some((stream, settings)) = result.map(ReusedHttpStream::consume) {
             let mut session = ServerSession::new_http1(stream);
