@@ -9,6 +9,7 @@ use crate::support::backend::{Settings, Variant, text};
 use crate::support::member::FIREFOX;
 use crate::support::world::{Parts, Wanted, World};
 
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn everything_that_happened_is_known(parts: Parts, variant: Variant) {
     let world = Wanted::new(parts, variant).start().await;
     let before = Utc::now();
