@@ -238,6 +238,11 @@ impl Metrics {
         for outcome in ["cached", "found", "nobody", "malformed", "unavailable"] {
             self.session_lookups.with_label_values(&[outcome]);
         }
+        for route in ["none", "visitors_api", "refused"] {
+            for status in ["2xx", "3xx", "4xx", "5xx"] {
+                self.requests.with_label_values(&[route, status]);
+            }
+        }
         for queue in ["recorder", "presence", "writer"] {
             self.recorder_queue_views.with_label_values(&[queue]);
         }

@@ -85,7 +85,7 @@ impl InFlight {
         InFlightGuard(self.0.clone())
     }
 
-    /// Waits until there is none and none has come for [`SETTLE`], at most `grace`. Returns how many are
+    /// Waits until there is none and none has come for a moment (`SETTLE`), at most `grace`. Returns how many are
     /// left.
     pub async fn drained(&self, grace: Duration) -> usize {
         let _ = tokio::time::timeout(grace, async {

@@ -1,0 +1,78 @@
+//! What the head of a message says of its exchange, and what a failed one is answered with. No state, no I/O.
+
+use http::{Method, header};
+use pingora_core::{Error, ErrorSource, ErrorType};
+use pingora_http::{RequestHeader, ResponseHeader};
+
+/// A request body from this size on is sent on a connection of its own: app servers (gunicorn) close a
+/// connection on which they left a larger body unread, though they announced to keep it.
+const LARGE_BODY: u64 = 64 * 1024;
+
+/// A `WebSocket` or an event stream: either side may be silent for long.
+pub(super) fn is_tunnel(request: &RequestHeader) -> bool {
+    let upgrade = request.headers.get(header::UPGRADE);
+    let accept = request.headers.get(header::ACCEPT);
+    upgrade.is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
+        || request.method == Method::GET
+            && accept.is_some_and(|accept| accept.as_bytes().starts_with(b"text/event-stream"))
+}
+
+pub(super) fn has_large_body(request: &RequestHeader) -> bool {
+    if request.headers.contains_key(header::TRANSFER_ENCODING) {
+        return true;
+    }
+    let length = request
+        .headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok());
+    length
+        .and_then(|text| text.parse::<u64>().ok())
+        .is_some_and(|bytes| bytes >= LARGE_BODY)
+}
+
+/// Headers that concern only the connection to the app (RFC 9110, 7.6.1). Pingora strips them from requests,
+/// not from responses; `Connection` itself and the framing are Pingora's.
+pub(super) fn strip_hop_by_hop(response: &mut ResponseHeader) {
+    let nominated: Vec<String> = response
+        .headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|name| name.trim().to_ascii_lowercase())
+        .filter(|name| !matches!(name.as_str(), "" | "close" | "keep-alive" | "transfer-encoding"))
+        .collect();
+    for name in nominated {
+        response.remove_header(name.as_str());
+    }
+    response.remove_header("keep-alive");
+    response.remove_header("proxy-connection");
+}
+
+/// The status that a failure is answered with; 0 when the client is gone.
+pub(super) fn status_of(error: &Error) -> u16 {
+    use ErrorType::{
+        ConnectNoRoute, ConnectTimedout, ConnectionClosed, HTTPStatus, ReadError, ReadTimedout, WriteError,
+        WriteTimedout,
+    };
+    match (error.etype(), error.esource()) {
+        (HTTPStatus(status), _) => *status,
+        (ConnectTimedout, _) | (ReadTimedout | WriteTimedout, ErrorSource::Upstream) => 504,
+        (ConnectNoRoute, _) | (_, ErrorSource::Upstream) => 502,
+        (ReadTimedout, ErrorSource::Downstream) => 408,
+        (WriteTimedout | WriteError | ReadError | ConnectionClosed, ErrorSource::Downstream) => 0,
+        (_, ErrorSource::Downstream) => 400,
+        (_, ErrorSource::Internal | ErrorSource::Unset) => 500,
+    }
+}
+
+pub(super) fn status_class(status: u16) -> &'static str {
+    match status {
+        100..=199 => "1xx",
+        200..=299 => "2xx",
+        300..=399 => "3xx",
+        400..=499 => "4xx",
+        500..=599 => "5xx",
+        _ => "none",
+    }
+}
