@@ -169,7 +169,13 @@ async fn no_label_tells_of_a_user_a_path_or_a_community() {
     assert!(!text.contains("hunter2") && !text.contains("alice"), "{text}");
     // Routes by the names that the operator gave them, and nothing else.
     let routes = scrape.values("headcount_requests_total", "route");
-    let known = ["community", "community-by-slug", "none", "visitors_api", "refused"];
+    let known = [
+        "community",
+        "community-by-slug",
+        "none",
+        "visitors_api",
+        "refused",
+    ];
     assert!(routes.iter().all(|route| known.contains(route)), "{routes:?}");
     let user = world.seeded.user("alice");
     let community = world.seeded.community("rust");
