@@ -34,7 +34,7 @@ use axum::routing::get;
 use chrono::{DateTime, Utc};
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, HeaderValue, VARY, X_CONTENT_TYPE_OPTIONS};
 use http::{Method, Request, Response, StatusCode};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tower::ServiceExt;
 
 use crate::communities::Communities;
@@ -59,6 +59,9 @@ pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 /// cannot pile up requests.
 const MAX_IN_FLIGHT: usize = 256;
 
+/// Callers whose tokens are looked up at the same time.
+const MAX_IDENTIFYING: usize = 64;
+
 /// Label values of `api_requests_total`'s `status`. The API never redirects.
 const STATUS_CLASSES: [&str; 3] = ["2xx", "4xx", "5xx"];
 
@@ -69,6 +72,7 @@ pub struct Api {
     router: Router,
     timeout: Duration,
     in_flight: Semaphore,
+    identifying: Semaphore,
     metrics: Arc<Metrics>,
 }
 
@@ -136,6 +140,7 @@ impl Api {
             timeout: shared.settings.timeout,
             router: router(&paths, shared),
             in_flight: Semaphore::new(MAX_IN_FLIGHT),
+            identifying: Semaphore::new(MAX_IDENTIFYING),
             paths,
             metrics,
         }
@@ -149,6 +154,12 @@ impl Api {
     /// Longest time that one answer may take, and that finding out who asks may take before it.
     pub fn timeout(&self) -> Duration {
         self.timeout
+    }
+
+    /// A place among those whose identity is being found out; `None` when there are too many, so that callers
+    /// with made-up tokens cannot stand in the recorder's way.
+    pub fn identifying(&self) -> Option<SemaphorePermit<'_>> {
+        self.identifying.try_acquire().ok()
     }
 
     /// Answers a request for a path that [`Api::owns`]. The request's extensions carry the [`Caller`];

@@ -121,6 +121,15 @@ impl App {
         let background = background_runtime()?;
         let entered = background.enter();
 
+        let (reload, reload_requests) = mpsc::channel(1);
+        // The reloader goes on for as long as `reload` lives: files may change without a signal, too.
+        let on_hangup = if ends_on_hangup {
+            OnHangup::End
+        } else {
+            OnHangup::Reload(reload.clone())
+        };
+        shutdown::listen_to_signals(shutdown.clone(), on_hangup).context("signal handlers")?;
+
         let metrics = Arc::new(Metrics::new());
         let store = store::open(&config).context("the database")?;
         let presence = presence::open(
@@ -132,16 +141,8 @@ impl App {
         let routes: SharedRoutes = Arc::new(ArcSwap::from_pointee(routes));
 
         let recording = Recording::start(&config, geoip, &store, &presence, &metrics);
-        let (reload, reload_requests) = mpsc::channel(1);
         let reloader = Reloader::new(config.routes.dir.clone(), routes.clone(), metrics.clone());
         tokio::spawn(reloader.run(config.routes.watch, reload_requests));
-        // The reloader goes on for as long as `reload` lives: files may change without a signal, too.
-        let on_hangup = if ends_on_hangup {
-            OnHangup::End
-        } else {
-            OnHangup::Reload(reload.clone())
-        };
-        shutdown::listen_to_signals(shutdown.clone(), on_hangup).context("signal handlers")?;
         tokio::spawn(watch::watch_database(store.clone(), metrics.clone()));
         tokio::spawn(watch::check_schema(config.clone()));
         admin.set_nonblocking(true)?;

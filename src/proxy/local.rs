@@ -45,9 +45,19 @@ impl Sidecar {
             };
             if let Some(token) = token {
                 // A database that hangs, or a long line of lookups before this one, must not keep the caller.
-                match timeout(api.timeout(), authenticator.resolve(&token, at)).await {
-                    Ok(Ok(found)) => caller.session = found,
-                    Ok(Err(_)) | Err(_) => caller.unavailable = true,
+                let place = api.identifying();
+                let found = async {
+                    match place {
+                        Some(_) => timeout(api.timeout(), authenticator.resolve(&token, at))
+                            .await
+                            .ok()?
+                            .ok(),
+                        None => None,
+                    }
+                };
+                match found.await {
+                    Some(found) => caller.session = found,
+                    None => caller.unavailable = true,
                 }
             }
             request.extensions_mut().insert(caller);

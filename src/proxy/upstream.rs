@@ -1,7 +1,7 @@
 //! The app's servers: which one gets the next request, and with which timeouts.
 //!
 //! Several servers take turns; one that fails its health probe is left out. When all fail, all are tried:
-//! never worse than without probes. A single server is not probed.
+//! never worse than without probes. A single address is not probed.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -37,7 +37,10 @@ impl Upstreams {
             names: upstream.servers.clone(),
             timeout: upstream.connect_timeout,
         }));
-        if upstream.servers.len() > 1 {
+        // A name may stand for several servers.
+        let is_one =
+            |server: &String| server.starts_with("unix:") || server.parse::<std::net::SocketAddr>().is_ok();
+        if upstream.servers.len() > 1 || !upstream.servers.iter().all(is_one) {
             backends.set_health_check(probe(upstream)?);
         }
         let mut balancer = LoadBalancer::from_backends(backends);

@@ -19,8 +19,8 @@ use crate::support::service::free_port;
 fn impatient(url: &str) -> Arc<dyn Store> {
     let mut config = Config::default();
     config.database.url = Some(Secret::new(url));
-    config.database.acquire_timeout = Duration::from_millis(300);
-    config.database.statement_timeout = Duration::from_millis(300);
+    config.database.acquire_timeout = Duration::from_secs(2);
+    config.database.statement_timeout = Duration::from_secs(2);
     store::open(&config).expect("a store")
 }
 
@@ -95,7 +95,7 @@ async fn a_server_that_stops_answering_is_given_up_and_used_again_when_it_answer
     alices_view(&site).await;
     let store = site.reconfigured(|config| {
         config.database.max_connections = 2;
-        config.database.statement_timeout = Duration::from_millis(300);
+        config.database.statement_timeout = Duration::from_secs(2);
         config.database.acquire_timeout = Duration::from_secs(60);
     });
     let lookup = async || store.browser_session(&token("token-of-alice")).await;
