@@ -24,6 +24,8 @@ async fn everything_that_happened_is_known(parts: Parts, variant: Variant) {
         .sees(&format!("{rust}search/?q=borrow%20checker&page=2"))
         .await;
     alice.sees("/c/rust/").await;
+    // Hers first, so that the order of the list is known.
+    world.wait_for_views(4).await;
     bob.sees(&rust).await;
     bob.sees(&django).await;
     carol.sees("/about/").await;

@@ -48,7 +48,15 @@ async fn a_large_body_that_the_app_leaves_unread_harms_no_later_request() {
     let mut wire = Wire::open(world.sidecar.port).await;
     for round in 0..5 {
         wire.send(post("/about/", 100_000)).await;
-        assert_eq!(wire.answer().await.status, 200, "round {round}");
+        let answer = wire.answer().await;
+        assert_eq!(answer.status, 200, "round {round}");
+        // The app may answer before the whole body has come: then this connection ends, and says so.
+        if answer
+            .headers
+            .contains(&("connection".to_owned(), "close".to_owned()))
+        {
+            wire = Wire::open(world.sidecar.port).await;
+        }
         wire.send(post("/about/", 10)).await;
         assert_eq!(wire.answer().await.status, 200, "round {round}, the second");
         wire.send(post("/upload", 10)).await;
