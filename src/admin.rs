@@ -52,6 +52,9 @@ impl Admin {
     }
 }
 
+/// Seconds that a page view may wait on disk before somebody should look.
+const STALE: f64 = 60.0;
+
 /// What there is.
 const INDEX: &str = r#"<!doctype html>
 <html lang="en"><title>Headcount</title>
@@ -79,14 +82,50 @@ async fn readyz(State(admin): State<Admin>) -> Response {
     if !admin.serving.load(Ordering::Relaxed) {
         return (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response();
     }
-    let mut text = String::from("ok\n");
-    if admin.metrics.database_up.get() == 0 {
-        text.push_str("degraded: the database does not answer; page views wait or are dropped\n");
-    }
-    if admin.metrics.redis_up.get() == 0 {
-        text.push_str("degraded: redis does not answer; presence is not recorded\n");
-    }
-    text.into_response()
+    let text: String = degraded(&admin.metrics)
+        .into_iter()
+        .map(|line| format!("degraded: {line}\n"))
+        .collect();
+    format!("ok\n{text}").into_response()
+}
+
+/// What an operator must act on, one line each.
+fn degraded(metrics: &Metrics) -> Vec<String> {
+    let writes = metrics.spool_up.get() >= 0;
+    let (age, letters) = (metrics.spool_oldest_age.get(), metrics.dead_letters.get());
+    [
+        (
+            metrics.database_up.get() == 0,
+            "the database does not answer; page views wait in the spool".to_owned(),
+        ),
+        (
+            metrics.spool_up.get() == 0,
+            "the spool cannot be written; page views wait in memory, then are dropped".to_owned(),
+        ),
+        (
+            writes && metrics.spool_bytes.get() >= metrics.spool_limit_bytes.get(),
+            "the spool is full; page views are dropped until the database takes them".to_owned(),
+        ),
+        (
+            metrics.ledger_ok.get() == 0,
+            "the ledger is not in order and page views wait; see `headcount check`".to_owned(),
+        ),
+        (
+            age > STALE,
+            format!("page views have waited for the database for {age:.0} s"),
+        ),
+        (
+            letters > 0.0,
+            format!("the database refused {letters:.0} page views; see `headcount dead-letters list`"),
+        ),
+        (
+            metrics.redis_up.get() == 0,
+            "redis does not answer; presence is not recorded".to_owned(),
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(holds, line)| holds.then_some(line))
+    .collect()
 }
 
 #[derive(Deserialize)]

@@ -33,6 +33,7 @@ use crate::routes::RouteTable;
 use crate::shutdown::{self, InFlight, OnHangup, Shutdown};
 use crate::store;
 
+use crate::writer::spool::Directory;
 use listeners::Claims;
 use recording::Recording;
 
@@ -57,6 +58,8 @@ pub struct App {
     config: Config,
     routes: RouteTable,
     geoip: Option<GeoIp>,
+    /// Where page views wait; none where nothing is written.
+    spools: Option<Directory>,
     claims: Claims,
     shutdown: Shutdown,
     ends_on_hangup: bool,
@@ -71,11 +74,13 @@ impl App {
         let routes = reload::load_routes(&config.routes.dir)
             .map_err(|error| StartError::Configuration(error.to_string()))?;
         let geoip = open_geoip(&config)?;
+        let spools = recording::prepare_spools(&config)?;
         let claims = listeners::claim(&config.listen)?;
         Ok(Self {
             config,
             routes,
             geoip,
+            spools,
             claims,
             shutdown: Shutdown::new(),
             ends_on_hangup: false,
@@ -103,12 +108,13 @@ impl App {
     /// Serves until SIGTERM, SIGINT or [`App::shutdown`], then drains and flushes.
     ///
     /// # Errors
-    /// Something could not be started.
-    pub fn run(self) -> anyhow::Result<()> {
+    /// Something could not be started, or the database has no ledger to write with.
+    pub fn run(self) -> Result<(), StartError> {
         let Self {
             config,
             routes,
             geoip,
+            spools,
             claims,
             shutdown,
             ends_on_hangup,
@@ -137,16 +143,17 @@ impl App {
             &config.record,
             metrics.clone(),
             background.handle(),
-        )?;
+        )
+        .context("presence")?;
         let routes: SharedRoutes = Arc::new(ArcSwap::from_pointee(routes));
 
-        let recording = Recording::start(&config, geoip, &store, &presence, &metrics);
+        let spool = background.block_on(recording::open_spool(spools, &store))?;
+        let recording = Recording::start(&config, geoip, spool, &store, &presence, &metrics);
         let reloader = Reloader::new(config.routes.dir.clone(), routes.clone(), metrics.clone());
         tokio::spawn(reloader.run(config.routes.watch, reload_requests));
         tokio::spawn(watch::watch_database(store.clone(), metrics.clone()));
-        tokio::spawn(watch::check_schema(config.clone()));
-        admin.set_nonblocking(true)?;
-        let admin = tokio::net::TcpListener::from_std(admin)?;
+        tokio::spawn(watch::check_schema(config.clone(), metrics.clone()));
+        let admin = listeners::on_this_runtime(admin).context("the admin listener")?;
         let policy = Policy::new(&config.record, &config.privacy);
         let pages = Admin {
             metrics: metrics.clone(),
@@ -205,7 +212,7 @@ impl App {
         });
         background.shutdown_background();
         tracing::info!("ended");
-        result
+        result.map_err(StartError::Other)
     }
 }
 

@@ -1,7 +1,9 @@
-//! The command line: `run`, `check`, `routes test`, `migrate`, `demo`.
+//! The command line: `run`, `check`, `routes test`, `migrate`, `dead-letters`, `demo`.
 //!
 //! Exit codes: 0 fine, 64 wrong configuration or usage (one readable message on standard error), 1 anything
 //! else.
+
+mod dead_letters;
 
 use std::fmt::Display;
 use std::io::Write as _;
@@ -13,7 +15,9 @@ use clap::{Args, Parser, Subcommand};
 use crate::app::{self, App, StartError};
 use crate::config::{Config, ConfigError, variables};
 use crate::page_view::Policy;
+use crate::writer::spool::Directory;
 use crate::{demo, explain, reload, store, telemetry};
+use dead_letters::DeadLettersCommand;
 
 /// Reverse-proxy sidecar that knows who is in which community right now.
 #[derive(Debug, Parser)]
@@ -42,13 +46,20 @@ enum Command {
         #[command(subcommand)]
         command: RoutesCommand,
     },
-    /// Create the sidecar's own schema, and the indexes that the statistics need.
+    /// Create the sidecar's own schema, without which nothing is written, and the indexes that the statistics need.
     Migrate {
         #[command(flatten)]
         config: ConfigFile,
         /// Print what would be done.
         #[arg(long)]
         dry_run: bool,
+    },
+    /// Look at the page views that the database refused, and decide on them.
+    DeadLetters {
+        #[command(flatten)]
+        config: ConfigFile,
+        #[command(subcommand)]
+        command: DeadLettersCommand,
     },
     /// Show everything at work: a sample community site, simulated visitors, nothing to install.
     Demo {
@@ -166,9 +177,10 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             command: RoutesCommand::Test { url, method },
         } => test_route(&config.load()?, &url, &method),
         Command::Migrate { config, dry_run } => migrate(&config.config, &config.load()?, dry_run),
+        Command::DeadLetters { config, command } => dead_letters::run(&config.load()?, command),
         Command::Demo { port } => Ok(demo::run(demo::Options { port }, |config| {
             telemetry::init(&config.log);
-            App::build(config)?.ending_on_hangup().run()
+            Ok(App::build(config)?.ending_on_hangup().run()?)
         })?),
     }
 }
@@ -189,21 +201,31 @@ fn check(path: &Path, config: &Config, offline: bool) -> Result<(), Failure> {
     let folder = config.routes.dir.display();
     say(format_args!("{folder}: {} routes are valid", table.len()));
     app::open_geoip(config)?;
+    if config.record.writes() {
+        Directory::check(&config.spool.dir).map_err(|error| Failure::Usage(error.to_string()))?;
+    }
     if offline {
         say("the database was not asked");
         return Ok(());
     }
     let problems = block_on(store::check(config))?.map_err(|error| Failure::of_database(path, error))?;
-    if problems.is_empty() {
-        say("the database has the tables that the configuration names");
-        return Ok(());
+    if !problems.is_empty() {
+        let list: Vec<String> = problems.iter().map(|problem| format!("\n  {problem}")).collect();
+        return Err(Failure::Usage(format!(
+            "{}: the database's tables are not as configured:{}",
+            path.display(),
+            list.concat()
+        )));
     }
-    let list: Vec<String> = problems.iter().map(|problem| format!("\n  {problem}")).collect();
-    Err(Failure::Usage(format!(
-        "{}: the database's tables are not as configured:{}",
-        path.display(),
-        list.concat()
-    )))
+    say("the database has the tables that the configuration names");
+    if config.record.writes() {
+        let ledger = block_on(store::check_ledger(config))?;
+        if let Some(problem) = ledger.map_err(|error| Failure::of_database(path, error))? {
+            return Err(Failure::Usage(format!("{}: database: {problem}", path.display())));
+        }
+        say("the database has the ledger of applied batches");
+    }
+    Ok(())
 }
 
 fn test_route(config: &Config, url: &str, method: &str) -> Result<(), Failure> {

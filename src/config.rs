@@ -19,6 +19,7 @@ mod routes;
 mod schema;
 mod secret;
 mod session;
+mod spool;
 #[cfg(test)]
 mod tests;
 mod upstream;
@@ -43,6 +44,7 @@ pub use schema::{
 };
 pub use secret::Secret;
 pub use session::Session;
+pub use spool::Spool;
 pub use upstream::Upstream;
 
 /// The whole configuration file.
@@ -65,6 +67,8 @@ pub struct Config {
     pub routes: Routes,
     /// What is recorded.
     pub record: Record,
+    /// Where it waits for the database.
+    pub spool: Spool,
     /// The visitors API.
     pub api: Api,
     /// Bounds on clients.

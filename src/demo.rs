@@ -20,6 +20,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::{sleep, timeout};
 
 use crate::config::Config;
+use crate::store;
 use browser::Browser;
 use directory::Directory;
 use site::content::MEMBERS;
@@ -73,6 +74,9 @@ impl Demo {
             .block_on(site::start(&database))
             .context("cannot start the sample site")?;
         let config = sidecar::configure(directory.path(), &database, upstream, options.port)?;
+        runtime
+            .block_on(store::migrate(&config, false))
+            .context("cannot prepare the sample site's database")?;
         Ok(Self {
             runtime,
             directory,

@@ -45,8 +45,19 @@ pub struct Metrics {
     pub batch_rows: Histogram,
     pub apply_duration: Histogram,
     pub apply_retries: CounterVec,
+    pub known_parts: Counter,
     pub last_apply: Gauge,
     pub applied_views: Counter,
+    pub spool_views: Gauge,
+    pub spool_bytes: Gauge,
+    pub spool_limit_bytes: Gauge,
+    pub spool_oldest_age: Gauge,
+    pub spool_up: IntGauge,
+    pub spool_append_duration: Histogram,
+    pub spools_adopted: Counter,
+    pub dead_letters: Gauge,
+    pub dead_letters_made: Counter,
+    pub ledger_ok: IntGauge,
     pub api_requests: CounterVec,
     pub config_reloads: CounterVec,
     pub last_reload_success: Gauge,
@@ -63,23 +74,33 @@ pub enum Dropped {
     PresenceQueueFull,
     /// The writer's queue was full, by count or by bytes.
     WriterQueueFull,
-    /// The token could not be looked up: the database is away.
+    /// The token could not be looked up, and nothing keeps it until it can: nothing is written, or the
+    /// spool's part for such views is full.
     SessionUnavailable,
-    /// The community's slug could not be looked up: the database is away.
+    /// The same with the community's slug.
     CommunityUnavailable,
-    /// The database refused the row or batch for good.
+    /// The spool has reached its limit.
+    SpoolFull,
+    /// The spool could not be written, and memory is full.
+    SpoolUnavailable,
+    /// The spool's bytes turned out to be damaged.
+    SpoolDamaged,
+    /// The database refused the row for good, and there is no room for another dead letter.
     Refused,
-    /// Shutdown ended before the last batch was applied.
+    /// Shutdown ended before the view was in the spool.
     Shutdown,
 }
 
 impl Dropped {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 10] = [
         Self::RecorderQueueFull,
         Self::PresenceQueueFull,
         Self::WriterQueueFull,
         Self::SessionUnavailable,
         Self::CommunityUnavailable,
+        Self::SpoolFull,
+        Self::SpoolUnavailable,
+        Self::SpoolDamaged,
         Self::Refused,
         Self::Shutdown,
     ];
@@ -92,6 +113,9 @@ impl Dropped {
             Self::WriterQueueFull => "writer_queue_full",
             Self::SessionUnavailable => "session_unavailable",
             Self::CommunityUnavailable => "community_unavailable",
+            Self::SpoolFull => "spool_full",
+            Self::SpoolUnavailable => "spool_unavailable",
+            Self::SpoolDamaged => "spool_damaged",
             Self::Refused => "refused",
             Self::Shutdown => "shutdown",
         }
@@ -143,12 +167,12 @@ impl Metrics {
             ),
             recorder_queue_views: declare.gauges(
                 "recorder_queue_views",
-                "Page views waiting, by queue",
+                "Page views waiting in memory, by queue",
                 &["queue"],
             ),
             recorder_queue_bytes: declare.gauge(
                 "recorder_queue_bytes",
-                "Bytes of the page views waiting for the database",
+                "Bytes of the page views waiting in memory",
             ),
             recorder_dropped: declare.counters(
                 "recorder_dropped_total",
@@ -197,11 +221,44 @@ impl Metrics {
                 "Batches tried again, by class of error",
                 &["class"],
             ),
+            known_parts: declare.counter(
+                "known_parts_total",
+                "Parts of batches that turned out to be applied already: the answer to their COMMIT had been lost",
+            ),
             last_apply: declare.gauge(
                 "last_apply_timestamp_seconds",
                 "When a batch was last applied, Unix time; 0 before the first",
             ),
             applied_views: declare.counter("applied_views_total", "Page views that reached the app's tables"),
+            spool_views: declare.gauge("spool_views", "Page views on disk, waiting for the database"),
+            spool_bytes: declare.gauge("spool_bytes", "Bytes of page views on disk, dead letters included"),
+            spool_limit_bytes: declare.gauge("spool_limit_bytes", "What spool_bytes may reach"),
+            spool_oldest_age: declare.gauge(
+                "spool_oldest_age_seconds",
+                "Age of the oldest page view that waits on disk; 0 while none does",
+            ),
+            spool_up: declare.int_gauge(
+                "spool_up",
+                "1 while the spool can be written, 0 while it cannot, -1 where nothing is written",
+            ),
+            spool_append_duration: declare.histogram(
+                "spool_append_duration_seconds",
+                "Time of one synced commit to the spool",
+                LATENCY_BUCKETS,
+            ),
+            spools_adopted: declare.counter(
+                "spools_adopted_total",
+                "Spools taken over from processes that were gone",
+            ),
+            dead_letters: declare.gauge("dead_letters", "Page views that the database refused, kept on disk"),
+            dead_letters_made: declare.counter(
+                "dead_letters_made_total",
+                "Page views that the database refused and that were kept",
+            ),
+            ledger_ok: declare.int_gauge(
+                "ledger_ok",
+                "1 unless the ledger of applied batches was found missing, newer or forbidden",
+            ),
             api_requests: declare.counters(
                 "api_requests_total",
                 "Requests to the visitors API, by operation and status class",
@@ -243,7 +300,9 @@ impl Metrics {
                 self.requests.with_label_values(&[route, status]);
             }
         }
-        for queue in ["recorder", "presence", "writer"] {
+        self.spool_up.set(-1);
+        self.ledger_ok.set(1);
+        for queue in ["recorder", "lookups", "presence", "writer"] {
             self.recorder_queue_views.with_label_values(&[queue]);
         }
         for class in ["connection", "contention", "read_only", "resources", "other"] {

@@ -34,7 +34,7 @@ pub struct Visit {
 }
 
 /// What is known of a visitor when the view is accepted.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Who {
     /// The session, from the cache.
     Session(Arc<BrowserSession>),
@@ -81,12 +81,7 @@ impl Recorder {
         let (unresolved, queue) = mpsc::channel(capacity);
         let load = Load::new("recorder", bytes, &metrics);
         let communities = resolver.communities.clone();
-        let work = resolve::Work {
-            resolver,
-            destinations: destinations.clone(),
-            load: load.clone(),
-            metrics: metrics.clone(),
-        };
+        let work = resolve::Work::new(resolver, destinations.clone(), load.clone(), metrics.clone());
         let handle = Self {
             unresolved,
             load,
@@ -102,7 +97,7 @@ impl Recorder {
         if let Who::Session(session) = &visit.who
             && let Ok(community) = self.communities.cached(visit.view.community.as_ref()).await
         {
-            self.destinations.deliver(visit.view, session.clone(), community);
+            self.destinations.deliver(visit.view, session, community);
             return;
         }
         let weight = visit.view.weight();
@@ -115,18 +110,30 @@ impl Recorder {
         }
     }
 
-    /// Views that are not yet in the app's tables, where they are written at all.
-    pub fn waiting(&self) -> usize {
-        self.load.views() + self.destinations.writer.as_ref().map_or(0, Writer::waiting)
+    /// Views that a crash would lose: neither in the spool nor, where nothing is written, done with.
+    pub fn unspooled(&self) -> usize {
+        self.load.views() + self.destinations.writer.as_ref().map_or(0, Writer::unspooled)
     }
 
-    /// Waits until every view recorded before has been looked up and handed on, and presence and writer have
-    /// finished with what they had.
-    pub async fn flush(&self) {
+    /// Views in the spool that are not yet in the app's tables.
+    pub fn spooled(&self) -> u64 {
+        self.destinations.writer.as_ref().map_or(0, Writer::spooled)
+    }
+
+    /// Waits until every view recorded before has been looked up as far as possible, and is in the spool.
+    pub async fn flush_to_spool(&self) {
         let (done, finished) = oneshot::channel();
         if self.unresolved.send(Message::Flush(done)).await.is_ok() {
             let _ = finished.await;
         }
+        if let Some(writer) = &self.destinations.writer {
+            writer.flush_to_spool().await;
+        }
+    }
+
+    /// The same, and until presence and writer have finished with what they had.
+    pub async fn flush(&self) {
+        self.flush_to_spool().await;
         // Side by side: a Redis that hangs must not keep rows from the database.
         let presence = async {
             if let Some(presence) = &self.destinations.presence {
@@ -143,26 +150,30 @@ impl Recorder {
 }
 
 impl Destinations {
-    fn deliver(&self, view: PageView, session: Arc<BrowserSession>, community: Option<CommunityId>) {
-        self.metrics.page_views_counted.inc();
-        if let (Some(presence), Some(community)) = (&self.presence, &community)
+    fn touch(&self, session: &BrowserSession, community: Option<&CommunityId>) {
+        if let (Some(presence), Some(community)) = (&self.presence, community)
             && presence
                 .touch(community.clone(), session.user_id.clone())
                 .is_err()
         {
             self.metrics.dropped(Dropped::PresenceQueueFull);
         }
+    }
+
+    fn deliver(&self, view: PageView, session: &BrowserSession, community: Option<CommunityId>) {
+        self.metrics.page_views_counted.inc();
+        self.touch(session, community.as_ref());
+        let recorded = RecordedView {
+            view,
+            session_id: session.id.clone(),
+            user_id: session.user_id.clone(),
+            community,
+            location: Location::default(),
+        };
         if let Some(writer) = &self.writer
-            && writer
-                .write(RecordedView {
-                    view,
-                    session,
-                    community,
-                    location: Location::default(),
-                })
-                .is_err()
+            && let Err(reason) = writer.write(recorded)
         {
-            self.metrics.dropped(Dropped::WriterQueueFull);
+            self.metrics.dropped(reason);
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod connections;
 mod error;
+mod ledger;
 mod migrate;
 mod open;
 mod operations;
@@ -24,8 +25,9 @@ use crate::ids::{CommunityId, SessionToken, UserId};
 use crate::writer::batch::Batch;
 
 pub use error::StoreError;
+pub use ledger::LedgerProblem;
 pub use migrate::{MigrateError, Step, migrate};
-pub use open::{OpenError, check, open};
+pub use open::{OpenError, check, check_ledger, open};
 pub use schema::SchemaProblem;
 
 /// The app's tables.
@@ -42,11 +44,18 @@ pub trait Store: Send + Sync + 'static {
     /// (`042`, a `uuid` in capitals).
     async fn community_exists(&self, community: &CommunityId) -> Result<bool, StoreError>;
 
-    /// Writes one batch in one transaction, in fixed order: events, `pages_visited`, `last_active`. Not
-    /// repeated on its own: after [`StoreError::Unavailable`] the batch may or may not be there when it was
-    /// the COMMIT whose answer got lost (W6). While the live schema has a problem that every row would run
-    /// into, the answer is `Unavailable`, too.
-    async fn apply(&self, batch: &Batch) -> Result<(), StoreError>;
+    /// Writes one batch in one transaction, in fixed order: ledger, events, `pages_visited`, `last_active`.
+    /// Parts that the ledger has already are left out, so a batch may be tried again after any failure, in
+    /// the same parts: where it was the COMMIT whose answer got lost, it is there once all the same (W6).
+    /// After [`StoreError::Refused`] nothing of it is there. While the live schema has a problem that every
+    /// row would run into, the answer is `Unavailable`.
+    async fn apply(&self, batch: &Batch) -> Result<Applied, StoreError>;
+
+    /// What is wrong with the ledger, if anything.
+    async fn ledger(&self) -> Result<Option<LedgerProblem>, StoreError>;
+
+    /// Has the ledger forget what is too old to matter, a bounded number of rows; answers how many.
+    async fn forget_old_parts(&self) -> Result<u64, StoreError>;
 
     /// Profiles with each user's latest valid session, in one query; users that no longer exist are absent.
     /// Any order.
@@ -65,6 +74,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// Ends all connections.
     async fn close(&self);
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Applied {
+    /// Views written by this call.
+    pub views: usize,
+    /// Parts that an earlier try had written, though nobody was told.
+    pub known_parts: usize,
 }
 
 /// What the visitor list shows of one user.

@@ -1,94 +1,250 @@
-//! Step 5b, record: page views into the app's tables, in batches.
+//! Step 5b, record: page views into the app's tables, each once, whatever happens in between.
 //!
-//! A handle with bounded queue, and a worker that collects views until a batch is full or old enough, then
-//! applies it in one transaction. While the database is away the batch stays and is tried again; what no
-//! longer fits into the queue meanwhile is dropped and counted.
+//! ```text
+//! request ──try_send──▶ appender ──one synced commit──▶ spool ──one transaction──▶ the app's tables
+//!            bounded     a few ms       on disk         applier      and ledger
+//! ```
+//!
+//! The handle never waits. The appender puts what came within a few milliseconds on disk; the applier takes
+//! it from there, in batches, and deletes it after the database has committed it together with its key. So a
+//! view is lost only before it is on disk, and written twice never: not after a crash, not after an outage,
+//! not when the answer to a COMMIT is lost.
+//!
+//! Architecture invariant: nothing here knows of requests; what is decided about a page view has been decided.
 
+pub mod appender;
+pub mod applier;
 pub mod batch;
-mod worker;
+mod drain;
+mod late;
+#[cfg(test)]
+mod model;
+mod shared;
+pub mod spool;
+#[cfg(test)]
+mod testing;
+pub mod unresolved;
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
+use crate::communities::Communities;
 use crate::config;
 use crate::geoip::GeoIp;
-use crate::metrics::Metrics;
+use crate::metrics::{Dropped, Metrics};
 use crate::recorder::load::{Bytes, Load};
 use crate::store::Store;
-use batch::{BatchLimits, RecordedView};
+use appender::Appender;
+use applier::Applier;
+use batch::RecordedView;
+use drain::Drain;
+use late::Late;
+use shared::Shared;
+use spool::{Directory, Spool};
+use unresolved::UnresolvedView;
 
 /// Takes views for the app's tables.
 #[derive(Clone)]
 pub struct Writer {
     queue: mpsc::Sender<Message>,
-    /// Views accepted and not yet applied: queued, or in the batch at hand.
+    flushes: mpsc::Sender<oneshot::Sender<()>>,
+    /// Views accepted and not yet in the spool.
     load: Load,
+    shared: Arc<Shared>,
 }
 
-/// The view does not fit: the queue is full, by count or by bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Full;
+/// What the writer stands on.
+pub struct Parts {
+    /// The app's tables.
+    pub store: Arc<dyn Store>,
+    /// Slug to id, for views that came while the database was away.
+    pub communities: Arc<Communities>,
+    /// Where views came from.
+    pub geoip: Option<GeoIp>,
+    /// The folder of the spools.
+    pub directory: Directory,
+    /// This process' own.
+    pub spool: Arc<Spool>,
+}
 
 enum Message {
-    View(Box<RecordedView>),
+    View(Box<Accepted>),
     Flush(oneshot::Sender<()>),
 }
 
+/// A view on its way to the spool.
+struct Accepted {
+    view: View,
+    /// When it was accepted: how long it may stay off the disk is counted from here.
+    since: Instant,
+}
+
+enum View {
+    Recorded(RecordedView),
+    Unresolved(UnresolvedView),
+}
+
+impl View {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Recorded(recorded) => recorded.view.weight(),
+            Self::Unresolved(unresolved) => unresolved.weight(),
+        }
+    }
+}
+
+/// Sizes and times of the writer, from the configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// A batch is due when this many views wait …
+    pub batch_views: NonZeroUsize,
+    /// … or this many bytes …
+    pub batch_bytes: usize,
+    /// … or when the first has waited this long.
+    pub batch_age: Duration,
+    /// Longest time from acceptance until a view is given to the disk.
+    pub unspooled: Duration,
+    /// Most that may wait on disk.
+    pub spool_bytes: u64,
+}
+
+impl Limits {
+    /// From the sections that have them.
+    pub fn new(record: &config::Record, spool: &config::Spool) -> Self {
+        Self {
+            batch_views: record.batch_views,
+            batch_bytes: usize::try_from(record.batch_bytes.as_u64()).unwrap_or(usize::MAX),
+            batch_age: record.batch_age,
+            // The other half is for looking up whose it is (`recorder`).
+            unspooled: spool.max_unspooled / 2,
+            spool_bytes: spool.max_bytes.as_u64(),
+        }
+    }
+
+    /// Most bytes of dead letters, and of views that nobody could look up yet: a part of the spool, so that
+    /// neither bad rows nor made-up cookies keep good views out.
+    fn share(&self) -> u64 {
+        self.spool_bytes / 4
+    }
+}
+
 impl Writer {
-    /// The handle, and the worker that must be run for it. The worker ends when every handle is gone and
-    /// everything is applied.
+    /// The handle, and the two workers that must be run for it.
     pub(crate) fn new(
         record: &config::Record,
-        store: Arc<dyn Store>,
-        geoip: Option<GeoIp>,
+        limits: Limits,
+        parts: Parts,
         bytes: Bytes,
-        metrics: Arc<Metrics>,
-    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
-        let (sender, queue) = mpsc::channel(record.queue_views.get());
-        let load = Load::new("writer", bytes, &metrics);
-        let limits = BatchLimits {
-            views: record.batch_views.get(),
-            bytes: usize::try_from(record.batch_bytes.as_u64()).unwrap_or(usize::MAX),
-            age: record.batch_age,
-        };
-        let worker = worker::Worker {
-            queue,
+        metrics: &Arc<Metrics>,
+    ) -> (Self, Appender, Applier) {
+        let (queue, accepted) = mpsc::channel(record.queue_views.get());
+        let (flushes, asked) = mpsc::channel(16);
+        let load = Load::new("writer", bytes, metrics);
+        metrics.spool_limit_bytes.set(u64_as_f64(limits.spool_bytes));
+        let shared = Arc::new(Shared::new(parts.spool, Arc::clone(metrics)));
+        let appender = Appender {
+            queue: accepted,
             load: load.clone(),
             limits,
-            store,
-            geoip,
-            metrics,
+            directory: parts.directory.clone(),
+            shared: Arc::clone(&shared),
+            metrics: Arc::clone(metrics),
         };
-        (Self { queue: sender, load }, worker.run())
+        let late = Late::new(Arc::clone(&parts.store), parts.communities, Arc::clone(metrics));
+        let drain = Drain::new(parts.store, late, parts.geoip, limits, Arc::clone(metrics));
+        let applier = Applier::new(
+            drain,
+            limits,
+            parts.directory,
+            Arc::clone(&shared),
+            asked,
+            metrics,
+        );
+        let handle = Self {
+            queue,
+            flushes,
+            load,
+            shared,
+        };
+        (handle, appender, applier)
     }
 
     /// Queues a view. Never waits.
     ///
     /// # Errors
-    /// The queue is full; the view is given up.
-    pub fn write(&self, view: RecordedView) -> Result<(), Full> {
-        let weight = view.weight();
-        if !self.load.add(weight) {
-            return Err(Full);
-        }
-        self.queue.try_send(Message::View(Box::new(view))).map_err(|_| {
-            self.load.free(weight);
-            self.load.done(1);
-            Full
-        })
+    /// Why the view is given up: it does not fit.
+    pub fn write(&self, view: RecordedView) -> Result<(), Dropped> {
+        self.accept(View::Recorded(view))
     }
 
-    /// Views accepted and not yet applied.
-    pub fn waiting(&self) -> usize {
+    /// Queues a view whose visitor or community is not known yet. Never waits.
+    ///
+    /// # Errors
+    /// Why the view is given up: it does not fit.
+    pub fn write_unresolved(&self, view: UnresolvedView) -> Result<(), Dropped> {
+        self.accept(View::Unresolved(view))
+    }
+
+    fn accept(&self, view: View) -> Result<(), Dropped> {
+        let weight = view.weight();
+        if !self.load.add(weight) {
+            return Err(self.why_full());
+        }
+        let accepted = Accepted {
+            view,
+            since: Instant::now(),
+        };
+        self.queue
+            .try_send(Message::View(Box::new(accepted)))
+            .map_err(|_| {
+                self.load.free(weight);
+                self.load.done(1);
+                self.why_full()
+            })
+    }
+
+    fn why_full(&self) -> Dropped {
+        if self.shared.failing.load(Ordering::Relaxed) {
+            Dropped::SpoolUnavailable
+        } else {
+            Dropped::WriterQueueFull
+        }
+    }
+
+    /// Views accepted and not yet in the spool.
+    pub fn unspooled(&self) -> usize {
         self.load.views()
     }
 
-    /// Waits until everything written before has been applied.
-    pub async fn flush(&self) {
+    /// Views in this process' spool that are not yet applied.
+    pub fn spooled(&self) -> u64 {
+        self.shared.own.load().waiting().views
+    }
+
+    /// Waits until everything written before is in the spool.
+    pub async fn flush_to_spool(&self) {
         let (done, finished) = oneshot::channel();
         if self.queue.send(Message::Flush(done)).await.is_ok() {
             let _ = finished.await;
         }
     }
+
+    /// Waits until everything written before is in the spool, and everything in it has been applied.
+    pub async fn flush(&self) {
+        self.flush_to_spool().await;
+        let (done, finished) = oneshot::channel();
+        if self.flushes.send(done).await.is_ok() {
+            let _ = finished.await;
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a size on disk")]
+fn u64_as_f64(size: u64) -> f64 {
+    size as f64
 }

@@ -55,6 +55,12 @@ fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
     })
 }
 
+/// The same listener for this runtime's tasks.
+pub(super) fn on_this_runtime(listener: TcpListener) -> std::io::Result<tokio::net::TcpListener> {
+    listener.set_nonblocking(true)?;
+    tokio::net::TcpListener::from_std(listener)
+}
+
 /// Waits until every listener of the site accepts connections.
 ///
 /// # Errors

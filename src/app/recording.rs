@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
+use super::{StartError, watch};
 use crate::auth::Authenticator;
 use crate::communities::Communities;
 use crate::config::Config;
@@ -15,7 +16,15 @@ use crate::recorder::load::Bytes;
 use crate::recorder::{Destinations, Recorder, Resolver};
 use crate::shutdown::Shutdown;
 use crate::store::Store;
-use crate::writer::Writer;
+use crate::writer::spool::{Directory, Spool};
+use crate::writer::{Limits, Parts, Writer};
+use anyhow::Context as _;
+
+/// Longer than any lookup takes.
+const NO_HURRY: Duration = Duration::from_secs(60 * 60);
+
+/// Longest time that workers may take to put things away at the end.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Everything between a page view and its rows.
 pub(super) struct Recording {
@@ -27,10 +36,42 @@ pub(super) struct Recording {
     workers: Vec<JoinHandle<()>>,
 }
 
+/// The folder where page views wait; none where nothing is written.
+///
+/// # Errors
+/// What the operator must mend.
+pub(super) fn prepare_spools(config: &Config) -> Result<Option<Directory>, StartError> {
+    if !config.record.writes() {
+        return Ok(None);
+    }
+    let directory = Directory::prepare(&config.spool);
+    directory
+        .map(Some)
+        .map_err(|error| StartError::Configuration(error.to_string()))
+}
+
+/// A spool for this process, if the database has what it takes to write from it.
+///
+/// # Errors
+/// What the operator must mend.
+pub(super) async fn open_spool(
+    spools: Option<Directory>,
+    store: &Arc<dyn Store>,
+) -> Result<Option<(Directory, Arc<Spool>)>, StartError> {
+    let Some(directory) = spools else {
+        return Ok(None);
+    };
+    watch::ledger_at_start(store).await?;
+    let spool = directory.create().await.context("the spool")?;
+    Ok(Some((directory, spool)))
+}
+
 impl Recording {
+    /// `spool` is where page views wait for the database; none where nothing is written.
     pub(super) fn start(
         config: &Config,
         geoip: Option<GeoIp>,
+        spool: Option<(Directory, Arc<Spool>)>,
         store: &Arc<dyn Store>,
         presence: &Arc<dyn Presence>,
         metrics: &Arc<Metrics>,
@@ -47,20 +88,35 @@ impl Recording {
             workers.push(tokio::spawn(worker.run(stop.subscribe())));
             handle
         });
-        let writer = record.writes().then(|| {
-            let (handle, worker) = Writer::new(record, store.clone(), geoip, bytes.clone(), metrics.clone());
-            workers.push(tokio::spawn(worker));
-            handle
-        });
         let authenticator = Arc::new(Authenticator::new(
             &config.session,
             store.clone(),
             metrics.clone(),
         ));
         let communities = Arc::new(Communities::new(store.clone()));
+        let limits = Limits::new(record, &config.spool);
+        let writer = spool.map(|(directory, spool)| {
+            let parts = Parts {
+                store: store.clone(),
+                communities: communities.clone(),
+                geoip,
+                directory,
+                spool,
+            };
+            let (handle, appender, applier) = Writer::new(record, limits, parts, bytes.clone(), metrics);
+            workers.push(tokio::spawn(appender.run(stop.subscribe())));
+            workers.push(tokio::spawn(applier.run(stop.subscribe())));
+            handle
+        });
         let resolver = Resolver {
             authenticator: authenticator.clone(),
             communities: communities.clone(),
+            // Where nothing is written there is no spool to wait in.
+            patience: if record.writes() {
+                limits.unspooled
+            } else {
+                NO_HURRY
+            },
         };
         let destinations = Destinations {
             presence,
@@ -74,7 +130,7 @@ impl Recording {
             bytes,
             metrics.clone(),
         );
-        workers.push(tokio::spawn(worker));
+        tokio::spawn(worker);
         Self {
             authenticator,
             communities,
@@ -84,22 +140,40 @@ impl Recording {
         }
     }
 
-    /// Writes out what is queued, at most for `limit`; the rest is given up and counted.
+    /// Writes out what is queued, at most for `limit`. What does not make it into the database stays in the
+    /// spool, for the next process; what does not even make it there is given up and counted.
     pub(super) async fn finish(self, limit: Duration, metrics: &Metrics) {
         if tokio::time::timeout(limit, self.recorder.flush()).await.is_err() {
-            let left = self.recorder.waiting();
+            self.tell_what_is_left(metrics);
+        }
+        self.stop.start();
+        let ended = async {
+            for worker in self.workers {
+                let _ = worker.await;
+            }
+        };
+        if tokio::time::timeout(FAREWELL, ended).await.is_err() {
+            tracing::debug!("some workers end with the process");
+        }
+    }
+
+    fn tell_what_is_left(&self, metrics: &Metrics) {
+        let (lost, kept) = (self.recorder.unspooled(), self.recorder.spooled());
+        if kept > 0 {
+            tracing::warn!(
+                views = kept,
+                "page views could not be written before the end; they stay in the spool for the next start"
+            );
+        }
+        if lost > 0 {
             metrics
                 .recorder_dropped
                 .with_label_values(&[Dropped::Shutdown.label()])
-                .inc_by(left as u64);
+                .inc_by(lost as u64);
             tracing::warn!(
-                views = left,
-                "page views could not be written before the end and are given up"
+                views = lost,
+                "page views could not be put into the spool before the end and are given up"
             );
-        }
-        self.stop.start();
-        for worker in self.workers {
-            worker.abort();
         }
     }
 }

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::StartError;
 use crate::config::Config;
 use crate::metrics::Metrics;
-use crate::store::{self, Store};
+use crate::store::{self, LedgerProblem, SchemaProblem, Store, StoreError};
 
 /// Time between two looks whether the database answers.
 const DATABASE_PING: Duration = Duration::from_secs(5);
+/// Time between two looks at a ledger that was not in order.
+const LEDGER_LOOK: Duration = Duration::from_secs(60);
 
 /// Shows whether the database answers, even while nothing is recorded. No answer until the next look is due is
 /// none, however patient the statements are.
@@ -31,18 +34,47 @@ pub(super) async fn watch_database(store: Arc<dyn Store>, metrics: Arc<Metrics>)
     }
 }
 
+/// Longest time that a start waits for the database to say whether it has the ledger. A site whose database
+/// is away is served all the same.
+const START_LOOK: Duration = Duration::from_secs(2);
+
+/// Refuses to start where the database says that page views cannot be written to it.
+///
+/// # Errors
+/// What the operator must mend.
+pub(super) async fn ledger_at_start(store: &Arc<dyn Store>) -> Result<(), StartError> {
+    match tokio::time::timeout(START_LOOK, store.ledger()).await {
+        Ok(Ok(Some(problem))) => Err(StartError::Configuration(format!("database: {problem}"))),
+        Ok(Ok(None) | Err(_)) | Err(_) => Ok(()),
+    }
+}
+
 /// Compares the configuration with the live schema as soon as the database answers, and says what does not
 /// fit: the same sentences as `headcount check`.
-pub(super) async fn check_schema(config: Config) {
+pub(super) async fn check_schema(config: Config, metrics: Arc<Metrics>) {
     loop {
-        match store::check(&config).await {
-            Ok(problems) => {
-                for problem in problems {
+        match problems(&config).await {
+            Ok((schema, ledger)) => {
+                for problem in schema {
                     tracing::error!("the app's tables are not as configured: {problem}");
                 }
-                return;
+                metrics.ledger_ok.set(i64::from(ledger.is_none()));
+                let Some(problem) = ledger else { return };
+                tracing::error!("page views cannot be written: {problem}");
+                // It may be put right while the views wait.
+                tokio::time::sleep(LEDGER_LOOK).await;
             }
             Err(_) => tokio::time::sleep(DATABASE_PING).await,
         }
     }
+}
+
+async fn problems(config: &Config) -> Result<(Vec<SchemaProblem>, Option<LedgerProblem>), StoreError> {
+    let schema = store::check(config).await?;
+    let ledger = if config.record.writes() {
+        store::check_ledger(config).await?
+    } else {
+        None
+    };
+    Ok((schema, ledger))
 }

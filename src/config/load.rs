@@ -138,6 +138,7 @@ impl Source {
             listener.certificate = base.join(&listener.certificate);
             listener.key = base.join(&listener.key);
         }
+        config.spool.dir = base.join(&config.spool.dir);
         if let Some(path) = &mut config.record.geoip_database {
             *path = base.join(&*path);
         }

@@ -23,6 +23,7 @@ pub(super) fn validate(config: &Config) -> Result<(), Problem> {
     session(config)?;
     schema(config)?;
     record(config)?;
+    spool(config)?;
     api(config)?;
     limits(config)?;
     log(config)
@@ -322,6 +323,29 @@ fn record(config: &Config) -> Result<(), Problem> {
         ("record.batch_age", record.batch_age),
         ("record.flush_timeout", record.flush_timeout),
     ])
+}
+
+fn spool(config: &Config) -> Result<(), Problem> {
+    let (spool, record) = (&config.spool, &config.record);
+    ensure(
+        !spool.dir.as_os_str().is_empty(),
+        "spool.dir",
+        "must not be empty; give a folder for this user alone, for example \"/var/lib/headcount/spool\"",
+    )?;
+    ensure(
+        spool.max_bytes >= record.batch_bytes,
+        "spool.max_bytes",
+        format!(
+            "is {}, must be at least record.batch_bytes ({}), or there is no room for one batch",
+            spool.max_bytes, record.batch_bytes
+        ),
+    )?;
+    ensure(
+        spool.max_unspooled <= Duration::from_secs(60),
+        "spool.max_unspooled",
+        "must be at most \"1m\": a crash loses what is not in the spool yet",
+    )?;
+    positive(&[("spool.max_unspooled", spool.max_unspooled)])
 }
 
 fn api(config: &Config) -> Result<(), Problem> {

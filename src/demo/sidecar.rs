@@ -39,6 +39,7 @@ pub(crate) fn configure(
     config.listen.admin = admin;
     config.upstream.servers = vec![upstream.to_string()];
     config.database.url = Some(database_url(database)?);
+    config.spool.dir = directory.join("spool");
     config.session.cookie = site::COOKIE.into();
     config.routes.dir = routes;
     // Short, so that leaving shows.

@@ -1,10 +1,13 @@
-//! Views whose visitor or community must be looked up first: after the response, a bounded number at a time.
+//! Views whose visitor or community must be looked up first: after the response, a bounded number at a time,
+//! and not for longer than a view may stay off the disk. What is not known by then is written unresolved.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::load::Load;
 use super::{Destinations, Message, Visit, Who};
@@ -13,9 +16,10 @@ use crate::communities::Communities;
 use crate::ids::CommunityId;
 use crate::metrics::{Dropped, Metrics};
 use crate::page_view::{NotCounted, PageView};
+use crate::writer::unresolved::{UnresolvedView, Whose};
 
-/// Views being looked up at one time. The lookups themselves are bounded further by the authenticator.
-const IN_FLIGHT: usize = 256;
+/// Lookups at one time, waited for or not. They are bounded further by the authenticator.
+const LOOKUPS: usize = 256;
 
 /// Answers who a token is and which community a slug is.
 #[derive(Clone)]
@@ -24,6 +28,8 @@ pub struct Resolver {
     pub authenticator: Arc<Authenticator>,
     /// Slug to id.
     pub communities: Arc<Communities>,
+    /// How long a view waits for the answers. They are remembered even if they come later.
+    pub patience: Duration,
 }
 
 /// What the worker works with.
@@ -31,7 +37,25 @@ pub(super) struct Work {
     pub(super) resolver: Resolver,
     pub(super) destinations: Destinations,
     pub(super) load: Load,
+    pub(super) lookups: Arc<Semaphore>,
     pub(super) metrics: Arc<Metrics>,
+}
+
+impl Work {
+    pub(super) fn new(
+        resolver: Resolver,
+        destinations: Destinations,
+        load: Load,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            resolver,
+            destinations,
+            load,
+            lookups: Arc::new(Semaphore::new(LOOKUPS)),
+            metrics,
+        }
+    }
 }
 
 /// The worker: ends when every handle is gone and the queue is empty.
@@ -40,7 +64,7 @@ pub(super) async fn run(mut queue: mpsc::Receiver<Message>, work: Work) {
     loop {
         let message = tokio::select! {
             Some(()) = in_flight.next() => continue,
-            message = queue.recv(), if in_flight.len() < IN_FLIGHT => message,
+            message = queue.recv() => message,
         };
         match message {
             Some(Message::Visit(visit)) => in_flight.push(work.resolve(*visit)),
@@ -58,51 +82,128 @@ impl Work {
     /// Looks one view's visitor and community up, and hands it on.
     async fn resolve(&self, visit: Visit) {
         let Visit { view, who } = visit;
-        let found = self.look_up(who, &view).await;
+        let found = self.look_up(&who, &view).await;
         // Its bytes are the writer's now, or nobody's.
         self.load.free(view.weight());
         match found {
-            Ok((session, community)) => self.destinations.deliver(view, session, community),
-            Err(Given::NotCounted(reason)) => {
+            Found::All(session, community) => self.destinations.deliver(view, &session, community),
+            Found::Nobody => {
+                let reason = NotCounted::Anonymous.label();
                 self.metrics
                     .page_views_not_counted
-                    .with_label_values(&[reason.label()])
+                    .with_label_values(&[reason])
                     .inc();
             }
-            Err(Given::Up(reason)) => self.metrics.dropped(reason),
+            Found::NotYet(whose) => self.destinations.postpone(UnresolvedView { view, whose }),
         }
         self.load.done(1);
     }
 
-    async fn look_up(
-        &self,
-        who: Who,
-        view: &PageView,
-    ) -> Result<(Arc<BrowserSession>, Option<CommunityId>), Given> {
+    /// What is found out in time. Lookups go on when nobody waits any more: the next view has use for them.
+    async fn look_up(&self, who: &Who, view: &PageView) -> Found {
+        let looked_up = match Arc::clone(&self.lookups).try_acquire_owned() {
+            Err(_) => None,
+            Ok(permit) => self.in_time(self.ask(permit, who, view)).await,
+        };
+        match looked_up {
+            Some(Ok(Some((session, community)))) => return Found::All(session, community),
+            Some(Ok(None)) => return Found::Nobody,
+            Some(Err(Unavailable)) | None => {}
+        }
+        let session = match who {
+            Who::Session(session) => Arc::clone(session),
+            Who::Token(token) => match self.resolver.authenticator.remembered(token, view.at) {
+                Some(session) => session,
+                None => return Found::NotYet(Whose::Token(token.clone())),
+            },
+        };
+        match self.resolver.communities.cached(view.community.as_ref()).await {
+            Ok(community) => Found::All(session, community),
+            Err(_) => Found::NotYet(Whose::Session {
+                id: session.id.clone(),
+                user_id: session.user_id.clone(),
+            }),
+        }
+    }
+}
+
+impl Work {
+    /// Starts a lookup. If nobody waits for its answer any more, the visitor is at least noticed to be here: the
+    /// view itself has gone another way.
+    fn ask(&self, permit: OwnedSemaphorePermit, who: &Who, view: &PageView) -> oneshot::Receiver<Answer> {
+        let (answer, waiting) = oneshot::channel();
+        let (resolver, destinations) = (self.resolver.clone(), self.destinations.clone());
+        let (who, view) = (who.clone(), view.clone());
+        let running = self.metrics.recorder_queue_views.with_label_values(&["lookups"]);
+        running.inc();
+        tokio::spawn(async move {
+            let _permit = permit;
+            let found = resolver.look_up(who, &view).await;
+            if let Err(Ok(Some((session, community)))) = answer.send(found) {
+                destinations.touch(&session, community.as_ref());
+            }
+            running.dec();
+        });
+        waiting
+    }
+
+    async fn in_time(&self, mut waiting: oneshot::Receiver<Answer>) -> Option<Answer> {
+        if let Ok(answer) = timeout(self.resolver.patience, &mut waiting).await {
+            return answer.ok();
+        }
+        // One that came this very moment must not be lost.
+        waiting.close();
+        waiting.try_recv().ok()
+    }
+}
+
+/// Whose a view is, and where; `None` if it is nobody's.
+type Answer = Result<Option<(Arc<BrowserSession>, Option<CommunityId>)>, Unavailable>;
+
+/// What is known of a view once its time is over.
+enum Found {
+    All(Arc<BrowserSession>, Option<CommunityId>),
+    Nobody,
+    NotYet(Whose),
+}
+
+/// The database cannot be asked.
+struct Unavailable;
+
+impl Resolver {
+    async fn look_up(&self, who: Who, view: &PageView) -> Answer {
         let session = match who {
             Who::Session(session) => session,
             Who::Token(token) => {
-                let found = self.resolver.authenticator.resolve(&token, view.at).await;
-                found
-                    .map_err(|_| Given::Up(Dropped::SessionUnavailable))?
-                    .ok_or(Given::NotCounted(NotCounted::Anonymous))?
+                let found = self.authenticator.resolve(&token, view.at).await;
+                match found.map_err(|_| Unavailable)? {
+                    Some(session) => session,
+                    None => return Ok(None),
+                }
             }
         };
         let community = match &view.community {
             None => None,
-            Some(named) => {
-                let found = self.resolver.communities.named(named).await;
-                found.map_err(|_| Given::Up(Dropped::CommunityUnavailable))?
-            }
+            Some(named) => self.communities.named(named).await.map_err(|_| Unavailable)?,
         };
-        Ok((session, community))
+        Ok(Some((session, community)))
     }
 }
 
-/// Why a view goes no further.
-enum Given {
-    /// It turned out to be nobody's.
-    NotCounted(NotCounted),
-    /// The database is away.
-    Up(Dropped),
+impl Destinations {
+    /// Gives a view that is not known whose to the writer, which finds out later; where there is none, it is
+    /// given up.
+    fn postpone(&self, view: UnresolvedView) {
+        let given_up = match &view.whose {
+            Whose::Token(_) => Dropped::SessionUnavailable,
+            Whose::Session { .. } => Dropped::CommunityUnavailable,
+        };
+        let written = match &self.writer {
+            Some(writer) => writer.write_unresolved(view),
+            None => Err(given_up),
+        };
+        if let Err(reason) = written {
+            self.metrics.dropped(reason);
+        }
+    }
 }

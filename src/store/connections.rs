@@ -15,10 +15,10 @@ use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::StoreError;
 use super::error::timed_out;
 use super::operations::{Backend, Operation, Runs};
 use super::schema::{AppSchema, Problems, Resolved, resolve};
+use super::{LedgerProblem, StoreError};
 use crate::config::{self, Record, Schema};
 
 /// Pool, limits, and the schema as last read.
@@ -103,21 +103,33 @@ impl<B: Backend> Connections<B> {
         self.settle(lease, outcome)
     }
 
-    /// The schema as it is now, read afresh. Over a connection of its own: where none can be made, the pool
-    /// would try until its time is over, and keep the reason to itself.
+    /// The schema as it is now, read afresh.
     pub(super) async fn resolved(&self) -> Result<Resolved, StoreError> {
+        let live = self.afresh(async |connection| B::introspect(connection, &self.names).await);
+        Ok(resolve(&self.names, &self.record, &live.await?))
+    }
+
+    /// What is wrong with the ledger, if anything.
+    pub(super) async fn ledger(&self) -> Result<Option<LedgerProblem>, StoreError> {
+        self.afresh(async |connection| B::ledger(connection).await).await
+    }
+
+    /// Asks something over a connection made for it. From the pool it would come with the reason kept back:
+    /// where no connection can be made, a pool tries until its time is over.
+    async fn afresh<T>(
+        &self,
+        ask: impl AsyncFnOnce(&mut B::Connection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, StoreError> {
         let options = self.pool.connect_options();
         let limit = self.pool.options().get_acquire_timeout();
         let Ok(connection) = timeout(limit, options.connect()).await else {
             return Err(timed_out("no connection within database.acquire_timeout"));
         };
         let mut connection = connection?;
-        let outcome = self
-            .within_limit(B::introspect(&mut connection, &self.names))
-            .await;
+        let outcome = self.within_limit(ask(&mut connection)).await;
         // Not waited for longer than it is worth; it ends with this call in any case.
         let _ = timeout(self.limit, connection.close()).await;
-        Ok(resolve(&self.names, &self.record, &outcome?))
+        outcome
     }
 
     /// A trivial round trip.

@@ -25,6 +25,17 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether less at a time may help: the limit of a statement was reached, here or at the server.
+    pub fn took_too_long(&self) -> bool {
+        match self {
+            Self::Unavailable(sqlx::Error::Io(error)) => error.kind() == std::io::ErrorKind::TimedOut,
+            Self::Unavailable(sqlx::Error::Database(error)) => {
+                error.code().is_some_and(|code| code == "57014")
+            }
+            _ => false,
+        }
+    }
+
     /// Why, as a metric label: `connection`, `contention`, `read_only`, `resources` or `other`.
     pub fn class(&self) -> &'static str {
         self.verdict().class.label()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::operations::Backend;
 use super::sql::SqlStore;
-use super::{SchemaProblem, Store, StoreError, postgres, sqlite};
+use super::{LedgerProblem, SchemaProblem, Store, StoreError, postgres, sqlite};
 use crate::config::{Config, Database, Secret};
 
 /// Opens the app's tables as configured. No connection is made yet, so this succeeds while the database is
@@ -26,14 +26,19 @@ pub async fn check(config: &Config) -> Result<Vec<SchemaProblem>, StoreError> {
             Scheme::Sqlite => problems(sqlite::store(url.expose(), config)?).await,
         })
     };
-    match outcome.await {
-        Ok(problems) => problems,
-        Err(error) => Err(StoreError::Unavailable(sqlx::Error::Configuration(Box::<
-            OpenError,
-        >::new(
-            error
-        )))),
-    }
+    outcome.await.unwrap_or_else(|error| Err(misconfigured(error)))
+}
+
+/// What is wrong with the ledger, if anything.
+pub async fn check_ledger(config: &Config) -> Result<Option<LedgerProblem>, StoreError> {
+    let store = open(config).map_err(misconfigured)?;
+    let problem = store.ledger().await;
+    store.close().await;
+    problem
+}
+
+fn misconfigured(error: OpenError) -> StoreError {
+    StoreError::Unavailable(sqlx::Error::Configuration(Box::new(error)))
 }
 
 async fn problems<B: Backend>(store: SqlStore<B>) -> Result<Vec<SchemaProblem>, StoreError> {

@@ -1,15 +1,17 @@
 //! What is asked of the app's database, whichever it is: each operation's parameters and answer. The
 //! statements are in `postgres` and `sqlite`; what surrounds them is in `connections`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::{Database, Transaction};
 
+use super::ledger::{ForgetOld, LedgerProblem, NoteParts};
 use super::rows::{EventRow, event_rows};
 use super::schema::{AppSchema, Column, EventInsert, LiveSchema, ProfileTable};
-use super::{Stats, VisitorRow};
+use super::{Applied, Stats, VisitorRow};
 use crate::auth::BrowserSession;
 use crate::config::{CommunityIdAs, Config, Schema};
 use crate::ids::{BrowserSessionId, CommunityId, SessionToken, UserId};
@@ -40,6 +42,8 @@ pub(super) trait Backend:
     for<'a> Runs<FindSession<'a>>
     + for<'a> Runs<FindCommunity<'a>>
     + for<'a> Runs<CommunityExists<'a>>
+    + for<'a> Runs<NoteParts<'a>>
+    + Runs<ForgetOld>
     + for<'a> Runs<InsertEvents<'a>>
     + Runs<AddPages>
     + for<'a> Runs<RaiseLastActive<'a>>
@@ -51,6 +55,11 @@ pub(super) trait Backend:
         connection: &mut Self::Connection,
         names: &Schema,
     ) -> impl Future<Output = Result<LiveSchema, sqlx::Error>> + Send;
+
+    /// What is wrong with the ledger, whatever the state of the app's tables.
+    fn ledger(
+        connection: &mut Self::Connection,
+    ) -> impl Future<Output = Result<Option<LedgerProblem>, sqlx::Error>> + Send;
 
     /// Begins a transaction that writes, and that waits for no lock longer than `lock_timeout`.
     fn begin(
@@ -107,7 +116,7 @@ impl Rules {
 
 /// Writes a batch, in one transaction.
 ///
-/// Two sidecars, and a sidecar and the app, must never deadlock (W7): tables in fixed order (events,
+/// Two sidecars, and a sidecar and the app, must never deadlock (W7): tables in fixed order (ledger, events,
 /// sessions, profiles), and the rows of each in the order of their keys.
 pub(super) struct Apply<'a> {
     pub batch: &'a Batch,
@@ -115,7 +124,7 @@ pub(super) struct Apply<'a> {
 }
 
 impl Operation for Apply<'_> {
-    type Output = ();
+    type Output = Applied;
     const WRITES: bool = true;
 }
 
@@ -124,11 +133,23 @@ impl<B: Backend> Runs<Apply<'_>> for B {
         operation: &Apply<'_>,
         app: &AppSchema,
         connection: &mut B::Connection,
-    ) -> Result<(), sqlx::Error> {
+    ) -> Result<Applied, sqlx::Error> {
         let Apply { batch, rules } = operation;
         let mut transaction = B::begin(connection, rules.lock_timeout).await?;
+        let new = B::run(&NoteParts { batch }, app, &mut transaction).await?;
+        let known_parts = batch.parts.len() - new.len();
+        let batch: Cow<'_, Batch> = if known_parts == 0 {
+            Cow::Borrowed(*batch)
+        } else {
+            Cow::Owned(batch.only(&new))
+        };
+        let views = batch.views().count();
+        if views == 0 {
+            transaction.commit().await?;
+            return Ok(Applied { views, known_parts });
+        }
         if let Some(columns) = &app.event.insert {
-            let rows = event_rows(batch, columns, rules.community_id_as)?;
+            let rows = event_rows(&batch, columns, rules.community_id_as)?;
             B::run(&InsertEvents { columns, rows }, app, &mut transaction).await?;
         }
         if rules.pages_visited {
@@ -139,7 +160,8 @@ impl<B: Backend> Runs<Apply<'_>> for B {
             let moments = batch.last_active_by_user();
             B::run(&RaiseLastActive { column, moments }, app, &mut transaction).await?;
         }
-        transaction.commit().await
+        transaction.commit().await?;
+        Ok(Applied { views, known_parts })
     }
 }
 

@@ -7,6 +7,7 @@
 mod apply;
 mod identify;
 mod introspect;
+mod ledger;
 mod stats;
 mod visitors;
 
@@ -16,6 +17,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, Postgres};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Transaction};
 
+use super::ledger::LedgerProblem;
 use super::open::OpenError;
 use super::operations::Backend;
 use super::schema::{Column, Kind, LiveSchema};
@@ -44,6 +46,10 @@ pub(super) fn connect_options(url: &str) -> Result<PgConnectOptions, OpenError> 
 impl Backend for Postgres {
     async fn introspect(connection: &mut PgConnection, names: &Schema) -> Result<LiveSchema, sqlx::Error> {
         introspect::live_schema(connection, names).await
+    }
+
+    async fn ledger(connection: &mut PgConnection) -> Result<Option<LedgerProblem>, sqlx::Error> {
+        ledger::state(connection).await
     }
 
     async fn begin(

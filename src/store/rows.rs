@@ -39,8 +39,7 @@ pub(super) fn event_rows(
     community_id_as: CommunityIdAs,
 ) -> Result<Vec<EventRow>, sqlx::Error> {
     batch
-        .views
-        .iter()
+        .views()
         .map(|recorded| event_row(recorded, columns, community_id_as))
         .collect()
 }
@@ -77,7 +76,7 @@ fn event_row(
         None => Some(NO_ADDRESS.to_owned()),
     };
     Ok(EventRow {
-        user_id: recorded.session.user_id.to_string(),
+        user_id: recorded.user_id.to_string(),
         description: cut(format!("Page view: {url}"), &columns.description),
         metadata: json(&metadata)?,
         ip_address: ip_address.map(|ip| cut(ip, &columns.ip_address)),

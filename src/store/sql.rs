@@ -5,11 +5,12 @@ use chrono::{DateTime, Utc};
 use sqlx::Connection;
 
 use super::connections::Connections;
+use super::ledger::ForgetOld;
 use super::operations::{
     Apply, Backend, CommunityExists, FindCommunity, FindSession, Rules, StatsOf, Visitors,
 };
 use super::schema::Resolved;
-use super::{Stats, Store, StoreError, VisitorRow};
+use super::{Applied, LedgerProblem, Stats, Store, StoreError, VisitorRow};
 use crate::auth::BrowserSession;
 use crate::config::Config;
 use crate::ids::{CommunityId, SessionToken, UserId};
@@ -57,12 +58,20 @@ impl<B: Backend> Store for SqlStore<B> {
         self.connections.run(&CommunityExists { community }).await
     }
 
-    async fn apply(&self, batch: &Batch) -> Result<(), StoreError> {
-        if batch.views.is_empty() {
-            return Ok(());
+    async fn apply(&self, batch: &Batch) -> Result<Applied, StoreError> {
+        if batch.parts.is_empty() {
+            return Ok(Applied::default());
         }
         let rules = &self.rules;
         self.connections.run(&Apply { batch, rules }).await
+    }
+
+    async fn ledger(&self) -> Result<Option<LedgerProblem>, StoreError> {
+        self.connections.ledger().await
+    }
+
+    async fn forget_old_parts(&self) -> Result<u64, StoreError> {
+        self.connections.run(&ForgetOld).await
     }
 
     async fn visitors(&self, users: &[UserId]) -> Result<Vec<VisitorRow>, StoreError> {

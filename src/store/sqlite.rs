@@ -5,6 +5,7 @@
 mod apply;
 mod identify;
 mod introspect;
+mod ledger;
 mod stats;
 mod values;
 mod visitors;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use sqlx::sqlite::{Sqlite, SqliteConnectOptions};
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection, Transaction};
 
+use super::ledger::LedgerProblem;
 use super::open::OpenError;
 use super::operations::Backend;
 use super::schema::LiveSchema;
@@ -41,6 +43,10 @@ impl Backend for Sqlite {
         names: &Schema,
     ) -> Result<LiveSchema, sqlx::Error> {
         introspect::live_schema(connection, names).await
+    }
+
+    async fn ledger(connection: &mut SqliteConnection) -> Result<Option<LedgerProblem>, sqlx::Error> {
+        ledger::state(connection).await
     }
 
     /// SQLite has one writer at a time. `BEGIN IMMEDIATE` takes that place at once, or waits for it as long

@@ -1,50 +1,133 @@
-//! Views on their way into one transaction: collecting them, and adding up what they change. Pure: no clock
-//! but the one passed in, no I/O.
+//! Views on their way into one transaction: what a batch is made of, and what it adds up to. Pure: no clock,
+//! no I/O.
+//!
+//! A batch consists of *parts*. A part is one row of a spool, and the unit that the ledger knows: it is
+//! applied whole, once. Which parts share a transaction may differ from try to try.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
-use crate::auth::BrowserSession;
 use crate::geoip::Location;
 use crate::ids::{BrowserSessionId, CommunityId, UserId};
 use crate::page_view::PageView;
 
-/// A page view whose visitor and community are known.
-#[derive(Debug, Clone)]
-pub struct RecordedView {
-    /// What was seen.
-    pub view: PageView,
-    /// Whose session it was.
-    pub session: Arc<BrowserSession>,
-    /// Where, when a community was named and exists.
-    pub community: Option<CommunityId>,
-    /// From where; empty until the writer has asked, and where nobody knows.
-    pub location: Location,
-}
+/// Identifies a spool file, and so whatever wrote into it. Never used again for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WriterId(Uuid);
 
-impl RecordedView {
-    /// Bytes this view holds, near enough to bound a queue by: its texts and a constant.
-    pub fn weight(&self) -> usize {
-        self.view.weight()
+impl WriterId {
+    /// A new one. Later ones sort behind earlier ones, to the millisecond.
+    pub fn random() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    /// From its printed form; `None` if it is not one.
+    pub fn parse(text: &str) -> Option<Self> {
+        Uuid::try_parse(text).ok().map(Self)
+    }
+
+    /// As the ledger holds it.
+    pub fn uuid(self) -> Uuid {
+        self.0
     }
 }
 
-/// The views of one transaction, oldest first.
-#[derive(Debug, Clone, Default)]
-pub struct Batch {
-    /// The views.
+impl fmt::Display for WriterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+/// What the ledger remembers of a part. No two parts ever have the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BatchKey {
+    /// Whose spool the part was first written to.
+    pub writer: WriterId,
+    /// Its number there, from 1; rises.
+    pub seq: i64,
+}
+
+impl fmt::Display for BatchKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.writer, self.seq)
+    }
+}
+
+impl BatchKey {
+    /// From its printed form; `None` if it is not one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (writer, seq) = text.split_once('/')?;
+        Some(Self {
+            writer: WriterId::parse(writer)?,
+            seq: seq.parse().ok()?,
+        })
+    }
+}
+
+/// A page view whose visitor and community are known.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RecordedView {
+    /// What was seen.
+    pub view: PageView,
+    /// In which session.
+    pub session_id: BrowserSessionId,
+    /// By whom.
+    pub user_id: UserId,
+    /// Where, when a community was named and exists.
+    pub community: Option<CommunityId>,
+    /// From where; filled in when it is applied, and empty where nobody knows.
+    #[serde(skip)]
+    pub location: Location,
+}
+
+/// Views that are applied together or not at all, under one key.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Part {
+    /// Under which the ledger remembers it.
+    pub key: BatchKey,
+    /// The views, oldest first.
     pub views: Vec<RecordedView>,
 }
 
+/// The parts of one transaction.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Batch {
+    /// The parts, in the order of their spool.
+    pub parts: Vec<Part>,
+    /// Parts below these are gone from their spools for good: the ledger may forget them.
+    pub settled: Vec<BatchKey>,
+}
+
 impl Batch {
+    /// All views, part by part.
+    pub fn views(&self) -> impl Iterator<Item = &RecordedView> {
+        self.parts.iter().flat_map(|part| &part.views)
+    }
+
+    /// The keys of its parts.
+    pub fn keys(&self) -> impl Iterator<Item = BatchKey> {
+        self.parts.iter().map(|part| part.key)
+    }
+
+    /// The same without the parts that are not among `keys`.
+    #[must_use]
+    pub fn only(&self, keys: &HashSet<BatchKey>) -> Self {
+        let parts = self.parts.iter().filter(|part| keys.contains(&part.key));
+        Self {
+            parts: parts.cloned().collect(),
+            settled: self.settled.clone(),
+        }
+    }
+
     /// Page views per session, sorted by key, so that concurrent writers lock rows in one order (W7).
     pub fn pages_by_session(&self) -> BTreeMap<BrowserSessionId, i64> {
         let mut pages = BTreeMap::new();
-        for recorded in &self.views {
-            *pages.entry(recorded.session.id.clone()).or_insert(0) += 1;
+        for recorded in self.views() {
+            *pages.entry(recorded.session_id.clone()).or_insert(0) += 1;
         }
         pages
     }
@@ -52,10 +135,10 @@ impl Batch {
     /// Latest view per user, sorted by key (W7).
     pub fn last_active_by_user(&self) -> BTreeMap<UserId, DateTime<Utc>> {
         let mut latest: BTreeMap<UserId, DateTime<Utc>> = BTreeMap::new();
-        for recorded in &self.views {
+        for recorded in self.views() {
             let at = recorded.view.at;
             latest
-                .entry(recorded.session.user_id.clone())
+                .entry(recorded.user_id.clone())
                 .and_modify(|seen| *seen = (*seen).max(at))
                 .or_insert(at);
         }
@@ -63,13 +146,19 @@ impl Batch {
     }
 }
 
-/// When a batch is full: by views, by bytes, or by the age of its oldest view.
-#[derive(Debug, Clone, Copy)]
-pub struct BatchLimits {
-    /// Most views of a batch.
-    pub views: usize,
-    /// Most bytes of a batch; a single larger view is a batch of its own.
-    pub bytes: usize,
-    /// Longest time that a view waits for company.
-    pub age: Duration,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_reads_back_as_it_prints() {
+        let key = BatchKey {
+            writer: WriterId::random(),
+            seq: 7,
+        };
+        assert_eq!(BatchKey::parse(&key.to_string()), Some(key));
+        for text in ["", "7", "x/7", "0190163d-8694-739b-aea5-966c26f8ad91/x"] {
+            assert_eq!(BatchKey::parse(text), None, "{text}");
+        }
+    }
 }

@@ -207,7 +207,7 @@ async fn what_can_be_counted_starts_at_zero() {
         (
             "headcount_recorder_queue_views",
             "queue",
-            &["presence", "recorder", "writer"],
+            &["lookups", "presence", "recorder", "writer"],
         ),
         (
             "headcount_apply_retries_total",

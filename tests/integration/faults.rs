@@ -9,6 +9,7 @@
 #![expect(clippy::float_cmp, reason = "metrics are whole numbers here")]
 
 mod chain;
+mod dead_letters;
 mod identity;
 mod outages;
 mod queues;

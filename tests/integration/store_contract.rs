@@ -30,6 +30,7 @@ macro_rules! contract {
 
 mod apply;
 mod identify;
+mod ledger;
 mod stats;
 mod visitors;
 

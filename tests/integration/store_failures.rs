@@ -11,7 +11,7 @@ use headcount::writer::batch::Batch;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::net::TcpListener;
 
-use crate::store_site::{SessionRow, Site, Variant, batch, page_view, token};
+use crate::store_site::{SessionRow, Site, Variant, another, batch, page_view, token};
 use crate::support::postgres::Postgres;
 use crate::support::service::free_port;
 
@@ -165,7 +165,7 @@ async fn after_its_connection_was_ended_a_batch_is_applied_once() {
         )
         .await;
     assert_eq!(ended.len(), 1);
-    site.store.apply(&views).await.unwrap();
+    site.store.apply(&another(&views)).await.unwrap();
     assert_eq!(site.pages_visited(&session).await, 2);
 }
 

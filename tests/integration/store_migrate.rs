@@ -20,6 +20,7 @@ fn titles(steps: &[Step]) -> Vec<&str> {
 fn everything(variant: Variant) -> Vec<&'static str> {
     let mut all = vec![
         "migration 1 (addition)",
+        "migration 2 (ledger)",
         "index headcount_event_community",
         "index headcount_session_user",
     ];
@@ -43,7 +44,7 @@ async fn objects(site: &Site) -> Vec<Vec<Option<String>>> {
 #[tokio::test]
 async fn migrating_twice_is_migrating_once() {
     for variant in VARIANTS {
-        let site = Site::new(variant).await;
+        let site = Site::unmigrated(variant).await;
         let first = migrate(&site.config, false).await.unwrap();
         assert_eq!(titles(&first), everything(variant), "{variant:?}");
         let after = objects(&site).await;
@@ -55,7 +56,7 @@ async fn migrating_twice_is_migrating_once() {
 #[tokio::test]
 async fn a_dry_run_shows_all_and_does_nothing() {
     for variant in VARIANTS {
-        let site = Site::new(variant).await;
+        let site = Site::unmigrated(variant).await;
         let before = objects(&site).await;
         let shown = migrate(&site.config, true).await.unwrap();
         assert_eq!(titles(&shown), everything(variant), "{variant:?}");
@@ -67,18 +68,21 @@ async fn a_dry_run_shows_all_and_does_nothing() {
 
 #[tokio::test]
 async fn what_a_dry_run_prints_can_be_run_by_hand() {
-    let site = Site::new(Variant::PostgresRenamed).await;
+    let site = Site::unmigrated(Variant::PostgresRenamed).await;
     for step in migrate(&site.config, true).await.unwrap() {
         site.execute(&step.to_string()).await;
     }
     let missing = migrate(&site.config, true).await.unwrap();
     // Only sqlx's own record of its migrations is missing, which nobody writes by hand.
-    assert_eq!(titles(&missing), ["migration 1 (addition)"]);
+    assert_eq!(
+        titles(&missing),
+        ["migration 1 (addition)", "migration 2 (ledger)"]
+    );
 }
 
 #[tokio::test]
 async fn an_index_that_an_interrupted_build_left_invalid_is_built_anew() {
-    let site = Site::new(Variant::PostgresDefault).await;
+    let site = Site::unmigrated(Variant::PostgresDefault).await;
     migrate(&site.config, false).await.unwrap();
     site.execute(
         "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'headcount_event_community'::regclass",
@@ -104,7 +108,7 @@ async fn an_index_that_was_built_in_other_words_is_built_anew() {
         (Variant::PostgresDefault, "headcount.addition"),
         (Variant::SqliteDefault, "headcount_addition"),
     ] {
-        let site = Site::new(variant).await;
+        let site = Site::unmigrated(variant).await;
         migrate(&site.config, false).await.unwrap();
         site.execute(&format!(
             "UPDATE {table} SET statement = 'CREATE INDEX …' WHERE name = 'headcount_session_user'"
@@ -124,7 +128,7 @@ async fn an_index_that_was_built_in_other_words_is_built_anew() {
 
 #[tokio::test]
 async fn a_migration_changed_after_it_was_applied_is_refused() {
-    let site = Site::new(Variant::SqliteDefault).await;
+    let site = Site::unmigrated(Variant::SqliteDefault).await;
     migrate(&site.config, false).await.unwrap();
     site.execute("UPDATE headcount_migrations SET checksum = x'00'")
         .await;
@@ -134,7 +138,7 @@ async fn a_migration_changed_after_it_was_applied_is_refused() {
 
 #[tokio::test]
 async fn two_migrations_at_once_are_one() {
-    let site = Site::new(Variant::PostgresDefault).await;
+    let site = Site::unmigrated(Variant::PostgresDefault).await;
     let url = site.config.database.url.clone().unwrap();
     let mut other = PgConnection::connect(url.expose()).await.unwrap();
     sqlx::query("SELECT pg_advisory_lock(hashtext('headcount migrate'))")
@@ -148,7 +152,7 @@ async fn two_migrations_at_once_are_one() {
 
 #[tokio::test]
 async fn migrating_needs_no_superuser() {
-    let site = Site::new(Variant::PostgresDefault).await;
+    let site = Site::unmigrated(Variant::PostgresDefault).await;
     let role = format!("owner_{}", uuid::Uuid::new_v4().simple());
     let database = site.text("SELECT current_database()::text").await;
     site.execute(&format!(
@@ -171,7 +175,7 @@ async fn migrating_needs_no_superuser() {
 
 #[tokio::test]
 async fn a_step_that_is_not_allowed_is_named() {
-    let site = Site::new(Variant::PostgresDefault).await;
+    let site = Site::unmigrated(Variant::PostgresDefault).await;
     let role = format!("nobody_{}", uuid::Uuid::new_v4().simple());
     site.execute(&format!("CREATE ROLE {role} LOGIN")).await;
     let error = migrate(&as_role(&site.config, &role), false).await.unwrap_err();
@@ -196,7 +200,7 @@ async fn nothing_is_added_to_tables_that_are_not_as_configured() {
 /// tested beside the statement.
 #[tokio::test]
 async fn the_statistics_of_200_000_events_use_the_index() {
-    let site = Site::new(Variant::PostgresDefault).await;
+    let site = Site::unmigrated(Variant::PostgresDefault).await;
     site.execute(
         "INSERT INTO accounts_userprofile (username, last_active)
              SELECT 'member-' || n, now() FROM generate_series(1, 1000) AS n;

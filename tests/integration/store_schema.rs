@@ -4,7 +4,7 @@
 use headcount::config::{Config, Secret};
 use headcount::store::{self, StoreError};
 
-use crate::store_site::{SessionRow, Site, Variant, batch, page_view, token};
+use crate::store_site::{SessionRow, Site, Variant, another, batch, page_view, token};
 
 const VARIANTS: [Variant; 4] = [
     Variant::PostgresDefault,
@@ -204,6 +204,7 @@ async fn w10_while_a_column_is_unfilled_batches_wait_and_then_go_on() {
         let views = batch(&session, &gardening, vec![page_view("2024-03-01T10:00:00Z")]);
         site.store.apply(&views).await.unwrap();
 
+        let views = another(&views);
         // The app migrates while the sidecar runs.
         site.execute(
             "ALTER TABLE accounts_userevent RENAME TO old; ALTER TABLE old RENAME TO accounts_userevent",
@@ -354,6 +355,11 @@ async fn missing_privileges_are_named_with_the_grant() {
     .await;
     assert_eq!(problems(&as_role).await, Vec::<String>::new());
     let store = store::open(&as_role).unwrap();
+    let ledger = store.ledger().await.unwrap().expect("a problem").to_string();
+    let (_, grants) = ledger.split_once("run: ").expect("a remedy");
+    assert!(grants.contains(&role), "{grants}");
+    site.execute(grants).await;
+    assert_eq!(store.ledger().await.unwrap(), None);
     let alice = site.member("alice").await;
     let session = site.session(&alice, "alice", SessionRow::default()).await;
     let gardening = site.community("gardening").await;

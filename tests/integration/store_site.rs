@@ -13,7 +13,7 @@ use headcount::ids::{BrowserSessionId, CommunityId, SessionToken, UserId};
 use headcount::page_view::PageView;
 use headcount::page_view::device::DeviceInfo;
 use headcount::store::{self, Store};
-use headcount::writer::batch::{Batch, RecordedView};
+use headcount::writer::batch::{Batch, BatchKey, Part, RecordedView, WriterId};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{AssertSqlSafe, Executor as _, PgPool, Row as _, SqlitePool};
 use tempfile::TempDir;
@@ -157,12 +157,33 @@ pub fn at(text: &str) -> DateTime<Utc> {
 }
 
 impl Site {
+    /// With the sidecar's own tables.
     pub async fn new(variant: Variant) -> Self {
         Self::with(variant, |_| {}).await
     }
 
     /// A site whose sidecar is configured otherwise.
     pub async fn with(variant: Variant, configure: impl FnOnce(&mut Config)) -> Self {
+        let site = Self::unmigrated_with(variant, configure).await;
+        // The ledger alone: whoever wants the rest, or tests how it is made, has `headcount migrate`.
+        site.execute(if variant.is_postgres() {
+            concat!(
+                "CREATE SCHEMA headcount;",
+                include_str!("../../migrations/postgres/0002_ledger.sql")
+            )
+        } else {
+            include_str!("../../migrations/sqlite/0002_ledger.sql")
+        })
+        .await;
+        site
+    }
+
+    /// A site as it is before `headcount migrate`.
+    pub async fn unmigrated(variant: Variant) -> Self {
+        Self::unmigrated_with(variant, |_| {}).await
+    }
+
+    async fn unmigrated_with(variant: Variant, configure: impl FnOnce(&mut Config)) -> Self {
         let mut config = variant.config();
         // A busy machine is no reason for a test to fail; tests of limits set their own.
         config.database.acquire_timeout = Duration::from_secs(60);
@@ -535,17 +556,34 @@ pub fn page_view(when: &str) -> PageView {
 
 /// A batch of views of one session in one community.
 pub fn batch(session: &Arc<BrowserSession>, community: &CommunityId, views: Vec<PageView>) -> Batch {
+    let views = views
+        .into_iter()
+        .map(|view| RecordedView {
+            location: Location::default(),
+            view,
+            session_id: session.id.clone(),
+            user_id: session.user_id.clone(),
+            community: Some(community.clone()),
+        })
+        .collect();
+    batch_of(views)
+}
+
+/// A batch of one part that no other batch has.
+pub fn batch_of(views: Vec<RecordedView>) -> Batch {
+    let key = BatchKey {
+        writer: WriterId::random(),
+        seq: 1,
+    };
     Batch {
-        views: views
-            .into_iter()
-            .map(|view| RecordedView {
-                location: Location::default(),
-                view,
-                session: Arc::clone(session),
-                community: Some(community.clone()),
-            })
-            .collect(),
+        parts: vec![Part { key, views }],
+        settled: Vec::new(),
     }
+}
+
+/// The same views once more, as another batch.
+pub fn another(batch: &Batch) -> Batch {
+    batch_of(batch.views().cloned().collect())
 }
 
 pub fn token(text: &str) -> SessionToken {

@@ -14,7 +14,7 @@ use crate::api::{BackendCheck, CheckError};
 use crate::auth::BrowserSession;
 use crate::ids::{CommunityId, SessionToken, UserId};
 use crate::presence::{Count, Presence, PresenceError, Seen, Sweep};
-use crate::store::{Stats, Store, StoreError, VisitorRow};
+use crate::store::{Applied, LedgerProblem, Stats, Store, StoreError, VisitorRow};
 use crate::writer::batch::Batch;
 
 /// How a fake misbehaves.
@@ -91,7 +91,15 @@ impl Store for FakeStore {
         Ok(self.communities.lock().unwrap().contains(community.as_str()))
     }
 
-    async fn apply(&self, _: &Batch) -> Result<(), StoreError> {
+    async fn apply(&self, _: &Batch) -> Result<Applied, StoreError> {
+        unimplemented!("the API does not write")
+    }
+
+    async fn ledger(&self) -> Result<Option<LedgerProblem>, StoreError> {
+        unimplemented!("the API does not write")
+    }
+
+    async fn forget_old_parts(&self) -> Result<u64, StoreError> {
         unimplemented!("the API does not write")
     }
 

@@ -50,7 +50,9 @@ async fn a_site_as_it_is_needs_nothing() {
     assert_eq!((told.code, &*told.err), (Some(0), ""));
     assert!(
         told.out
-            .ends_with("\nthe database has the tables that the configuration names\n"),
+            .ends_with(
+                "\nthe database has the tables that the configuration names\nthe database has the ledger of applied batches\n"
+            ),
         "{}",
         told.out
     );

@@ -34,7 +34,7 @@ async fn relations(parts: Parts, database: &Database) -> Vec<String> {
 }
 
 async fn migrating(parts: Parts) {
-    let (database, _) = Database::seeded(parts, Variant::Default).await;
+    let database = Database::unmigrated(parts, Variant::Default).await;
     let config = format!(
         "[upstream]\nservers = [\"a:1\"]\n[database]\nurl = \"{}\"\n",
         database.url()

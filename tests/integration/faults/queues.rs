@@ -1,82 +1,145 @@
-//! Queues are bounded (promise 6): what they cannot hold while a server hangs is dropped and counted, and
-//! what they hold is recorded.
+//! What waits is bounded (promise 6), in memory and on disk: what does not fit is dropped and counted, and what
+//! fits is recorded.
 
-use super::{Fragile, Made, dropped, endlessly_patient, queued, sees_with_token, unknown_token};
-use crate::support::world::Wanted;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::PathBuf;
 
-/// Thirty views of a known member while the database hangs.
-async fn what_the_writer_cannot_hold_is_dropped(record: &str, most: f64, of: &str) {
-    let fragile = Fragile::start(Wanted {
-        record: record.into(),
-        ..endlessly_patient()
-    })
-    .await;
+use super::{
+    Fragile, Made, all_dropped, dropped, endlessly_patient, queued, sees_with_token, text, unknown_token,
+};
+use crate::support::world::{Wanted, World};
+
+/// A world whose spool holds a few views only.
+fn with_a_small_spool() -> Wanted {
+    let wanted = endlessly_patient();
+    Wanted {
+        record: "batch_bytes = \"4KiB\"".into(),
+        config: format!("[spool]\nmax_bytes = \"4KiB\"\n{}", wanted.config),
+        ..wanted
+    }
+}
+
+#[tokio::test]
+async fn w12_a_full_spool_drops_and_counts_and_recording_resumes_by_itself() {
+    let fragile = Fragile::start(with_a_small_spool()).await;
     let world = &fragile.world;
+    let sidecar = &world.sidecar;
     let alice = world.member("alice").await;
     let mut made = Made::default();
     made.sees("alice", &alice, &["/about/"]).await;
     made.are_recorded(world).await;
 
     fragile.database.hang();
-    for _ in 0..30 {
+    let mut seen = 0;
+    while sidecar.metric(&dropped("spool_full")).await == 0.0 {
         alice.sees("/about/").await;
+        seen += 1;
     }
-    assert_eq!(
-        world.sidecar.metric("headcount_page_views_counted_total").await,
-        31.0
-    );
-    let drops = world.sidecar.count(&dropped("writer_queue_full")).await;
-    let held = world.sidecar.count(&queued("writer")).await;
-    assert_eq!(drops + held, 30);
-    let most_held = world.sidecar.metric(of).await;
-    assert!(most_held <= most, "{of} is {most_held}");
+    sidecar
+        .wait_for_metric(&queued("writer"), |views| views == 0.0)
+        .await;
+    let drops = sidecar.count(&dropped("spool_full")).await;
+    let held = sidecar.count("headcount_spool_views").await;
+    assert_eq!(drops + held, seen);
+    let limit = sidecar.metric("headcount_spool_limit_bytes").await;
+    assert_eq!(limit, 4096.0);
+    let (_, ready) = text(&sidecar.admin_url("/readyz")).await;
+    assert!(ready.contains("the spool is full"), "{ready}");
 
     fragile.database.resume().await;
     let applied = world.wait_for_views(1 + held).await.len();
-    assert_eq!(applied + drops, 31);
-    assert_eq!(world.sidecar.count(&dropped("writer_queue_full")).await, drops);
+    assert_eq!(applied, 1 + held);
     alice.sees("/about/").await;
     assert_eq!(world.wait_for_views(applied + 1).await.len(), applied + 1);
+    assert_eq!(all_dropped(world).await, f64::from(u32::try_from(drops).unwrap()));
 }
 
 #[tokio::test]
-async fn promise_6_a_full_queue_drops_and_counts() {
-    // Five in the queue, two in the batch at hand.
-    let record = "queue_views = 5\nbatch_views = 2";
-    what_the_writer_cannot_hold_is_dropped(record, 7.0, &queued("writer")).await;
-}
-
-#[tokio::test]
-async fn promise_6_a_queue_full_by_bytes_drops_and_counts() {
-    let record = "queue_bytes = \"4KiB\"\nbatch_bytes = \"4KiB\"";
-    what_the_writer_cannot_hold_is_dropped(record, 4096.0, "headcount_recorder_queue_bytes").await;
-}
-
-#[tokio::test]
-async fn promise_6_views_of_unknown_visitors_wait_in_a_bounded_queue() {
-    // So many are looked up at one time, and so many wait.
-    const HELD: f64 = 256.0 + 5.0;
-    let fragile = Fragile::start(Wanted {
+async fn w12_a_spool_that_cannot_be_written_drops_what_memory_cannot_hold_and_resumes_by_itself() {
+    let wanted = Wanted {
         record: "queue_views = 5\nbatch_views = 5".into(),
-        ..endlessly_patient()
-    })
-    .await;
+        ..Wanted::usual()
+    };
+    let world = wanted.start().await;
+    let sidecar = &world.sidecar;
+    let spool: PathBuf = sidecar.directory().join("spool");
+    let alice = world.member("alice").await;
+    let mut made = Made::default();
+    made.sees("alice", &alice, &["/about/"]).await;
+    made.are_recorded(&world).await;
+
+    // The folder is gone, and in its place is something that no file can be made in.
+    std::fs::remove_dir_all(&spool).unwrap();
+    std::fs::write(&spool, "").unwrap();
+    let unavailable = dropped("spool_unavailable");
+    let mut seen = 1;
+    while sidecar.metric(&unavailable).await == 0.0 {
+        alice.sees("/about/").await;
+        seen += 1;
+    }
+    assert_eq!(sidecar.metric("headcount_spool_up").await, 0.0);
+    let (status, ready) = text(&sidecar.admin_url("/readyz")).await;
+    assert_eq!(status, 200);
+    assert!(ready.contains("the spool cannot be written"), "{ready}");
+
+    std::fs::remove_file(&spool).unwrap();
+    std::fs::DirBuilder::new().mode(0o700).create(&spool).unwrap();
+    sidecar
+        .wait_for_metric("headcount_spool_up", |up| up == 1.0)
+        .await;
+    sidecar.wait_until_idle().await;
+    let drops = sidecar.count(&unavailable).await;
+    alice.sees("/about/").await;
+    // What memory held is there, and what comes from now on.
+    assert_eq!(
+        world.wait_for_views(seen + 1 - drops).await.len(),
+        seen + 1 - drops
+    );
+    assert_eq!(all_dropped(&world).await, sidecar.metric(&unavailable).await);
+}
+
+#[tokio::test]
+async fn i1_views_with_made_up_tokens_wait_for_the_database_and_turn_out_to_be_nobodys() {
+    let fragile = Fragile::start(endlessly_patient()).await;
     let world = &fragile.world;
     let stranger = world.stranger();
     fragile.database.hang();
+    // More than are looked up at a time.
     for _ in 0..300 {
         sees_with_token(&stranger, &unknown_token(), "/about/").await;
     }
-    let drops = world.sidecar.metric(&dropped("recorder_queue_full")).await;
-    assert!(drops >= 300.0 - HELD, "only {drops} were dropped");
-    assert_eq!(world.sidecar.metric(&queued("recorder")).await, 300.0 - drops);
+    world
+        .sidecar
+        .wait_for_metric("headcount_spool_views", |views| views == 300.0)
+        .await;
     fragile.database.resume().await;
     let nobodys = "headcount_page_views_not_counted_total{reason=\"anonymous\"}";
     world
         .sidecar
-        .wait_for_metric(nobodys, |views| views == 300.0 - drops)
+        .wait_for_metric(nobodys, |views| views == 300.0)
         .await;
     world.sidecar.wait_until_idle().await;
+    assert!(world.page_views().await.is_empty());
+    assert_eq!(all_dropped(world).await, 0.0);
+}
+
+#[tokio::test]
+async fn i1_made_up_tokens_take_a_part_of_the_spool_and_leave_room_for_members() {
+    let fragile = Fragile::start(with_a_small_spool()).await;
+    let world = &fragile.world;
+    let alice = world.member("alice").await;
+    let mut made = Made::default();
+    made.sees("alice", &alice, &["/about/"]).await;
+    made.are_recorded(world).await;
+    fragile.database.hang();
+    let unavailable = dropped("session_unavailable");
+    while world.sidecar.metric(&unavailable).await == 0.0 {
+        sees_with_token(&world.stranger(), &unknown_token(), "/about/").await;
+    }
+    made.sees("alice", &alice, &["/about/"]).await;
+    fragile.database.resume().await;
+    made.are_recorded(world).await;
+    assert_eq!(all_dropped(world).await, world.sidecar.metric(&unavailable).await);
 }
 
 #[tokio::test]
@@ -94,13 +157,10 @@ async fn promise_6_touches_wait_in_a_bounded_queue_and_do_not_hold_up_the_rows()
     made.are_recorded(world).await;
 
     fragile.redis.hang();
-    for _ in 0..30 {
+    for views in 2..32 {
         made.sees("alice", &alice, &[&community]).await;
         // One by one, so that only presence has more than it can hold.
-        world
-            .sidecar
-            .wait_for_metric(&queued("writer"), |views| views == 0.0)
-            .await;
+        wait_until_applied(world, views).await;
     }
     made.are_exactly(&world.page_views().await);
     let drops = world.sidecar.metric(&dropped("presence_queue_full")).await;
@@ -110,4 +170,13 @@ async fn promise_6_touches_wait_in_a_bounded_queue_and_do_not_hold_up_the_rows()
     world.sidecar.wait_until_idle().await;
     let touched = world.sidecar.metric("headcount_presence_touches_total").await;
     assert_eq!(touched + drops, 31.0, "each touch was made or counted as dropped");
+}
+
+async fn wait_until_applied(world: &World, views: u32) {
+    world
+        .sidecar
+        .wait_for_metric("headcount_applied_views_total", |applied| {
+            applied == f64::from(views)
+        })
+        .await;
 }

@@ -130,18 +130,22 @@ async fn a_database_that_hangs_keeps_the_process_for_the_flush_timeout_only() {
     .await;
     let world = &mut fragile.world;
     let alice = world.member("alice").await;
-    alice.sees(&world.community("rust")).await;
-    alice.sees("/about/").await;
+    let mut made = Made::default();
+    made.sees("alice", &alice, &[&world.community("rust"), "/about/"])
+        .await;
     world
         .sidecar
-        .wait_for_metric("headcount_page_views_counted_total", |views| views == 2.0)
+        .wait_for_metric("headcount_spool_views", |views| views == 2.0)
         .await;
     fragile.database.hang();
     world.sidecar.signal("TERM");
     assert_eq!(world.sidecar.wait_for_end(), Some(0));
     let log = world.sidecar.log();
-    assert!(log.contains("views=2"), "what is given up is told: {log}");
+    assert!(log.contains("views=2"), "what stays behind is told: {log}");
     assert!(world.page_views().await.is_empty());
+    fragile.database.resume().await;
+    world.sidecar.restart();
+    made.are_recorded(world).await;
 }
 
 #[tokio::test]

@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use super::backend::{self, Seeded, Variant};
 use super::postgres::{self, Postgres};
-use super::world::Parts;
+use super::sidecar::{run, write_config};
+use super::world::{Parts, UUID_SCHEMA};
 
 /// A database with the site's tables, members and communities.
 pub struct Database(Place);
@@ -31,14 +32,37 @@ struct Template {
 }
 
 impl Database {
-    /// A copy of the seeded database, for this test alone.
+    /// A copy of the seeded database, for this test alone, with the sidecar's own tables.
     pub async fn seeded(parts: Parts, variant: Variant) -> (Self, Seeded) {
         static TEMPLATES: [OnceCell<Template>; 4] = [const { OnceCell::const_new() }; 4];
         let place = usize::from(parts == Parts::Embedded) * 2 + usize::from(variant == Variant::Uuid);
         let template = TEMPLATES[place]
-            .get_or_init(|| make_template(parts, variant))
+            .get_or_init(async || {
+                let bare = bare_template(parts, variant).await;
+                let (database, seeded) = (copy(parts, &bare.source).await, bare.seeded.clone());
+                migrate(variant, &database.url());
+                let source = database.keep();
+                Template { source, seeded }
+            })
             .await;
         (copy(parts, &template.source).await, template.seeded.clone())
+    }
+
+    /// The same without the sidecar's own tables: as it is before `headcount migrate`.
+    pub async fn unmigrated(parts: Parts, variant: Variant) -> Self {
+        copy(parts, &bare_template(parts, variant).await.source).await
+    }
+
+    /// Keeps it for the whole process; returns what it is copied from.
+    fn keep(self) -> String {
+        match self.0 {
+            Place::Postgres { name, .. } => name,
+            // The system's temporary folder is cleaned by the system.
+            Place::Sqlite(directory) => {
+                let path = directory.keep().join("app.db");
+                path.to_str().expect("UTF-8").to_owned()
+            }
+        }
     }
 
     /// A seeded database on a server of the test's own.
@@ -48,6 +72,7 @@ impl Database {
         let database = Self(Place::Postgres { port, name });
         backend::migrate(variant, &database.url());
         let seeded = backend::seed(variant, &database.url());
+        migrate(variant, &database.url());
         (database, seeded)
     }
 
@@ -78,6 +103,27 @@ impl Database {
             Place::Sqlite(directory) => directory.path().join("app.db"),
         }
     }
+}
+
+async fn bare_template(parts: Parts, variant: Variant) -> &'static Template {
+    static TEMPLATES: [OnceCell<Template>; 4] = [const { OnceCell::const_new() }; 4];
+    let place = usize::from(parts == Parts::Embedded) * 2 + usize::from(variant == Variant::Uuid);
+    TEMPLATES[place]
+        .get_or_init(|| make_template(parts, variant))
+        .await
+}
+
+/// `headcount migrate`, as an operator runs it.
+fn migrate(variant: Variant, url: &str) {
+    let schema = match variant {
+        Variant::Default => "",
+        Variant::Uuid => UUID_SCHEMA,
+    };
+    let config = format!("[upstream]\nservers = [\"127.0.0.1:9\"]\n[database]\nurl = \"{url}\"\n{schema}");
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = write_config(directory.path(), &config, "");
+    let told = run(&["migrate", "--config", config.to_str().expect("UTF-8")], &[]);
+    assert_eq!(told.code, Some(0), "{}", told.err);
 }
 
 async fn make_template(parts: Parts, variant: Variant) -> Template {

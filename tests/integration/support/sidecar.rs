@@ -208,9 +208,12 @@ impl Sidecar {
 
     /// Waits until no page view is on its way to presence or database.
     pub async fn wait_until_idle(&self) {
-        for queue in ["recorder", "presence", "writer"] {
+        // In the order in which a view passes them.
+        for queue in ["recorder", "lookups", "presence", "writer"] {
             let name = format!("headcount_recorder_queue_views{{queue=\"{queue}\"}}");
             self.wait_for_metric(&name, |views| views == 0.0).await;
         }
+        self.wait_for_metric("headcount_spool_views", |views| views == 0.0)
+            .await;
     }
 }

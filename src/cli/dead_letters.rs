@@ -1,0 +1,109 @@
+//! `headcount dead-letters`: page views that the database refused, and what becomes of them.
+
+use clap::{Args, Subcommand};
+
+use super::{Failure, block_on, say};
+use crate::config::Config;
+use crate::writer::batch::BatchKey;
+use crate::writer::spool::Directory;
+use crate::writer::spool::letters::{DeadLetter, Fate};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DeadLettersCommand {
+    /// List them: name, when it was seen, by whom, what, and why it was refused.
+    List {
+        /// One JSON object a line, with everything that is known of it.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Have them tried again, by the running sidecar within seconds, or by the next that starts.
+    Retry(Which),
+    /// Delete them.
+    Drop(Which),
+}
+
+/// Which dead letters are meant.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct Which {
+    /// Names, as `list` prints them.
+    #[arg(value_name = "NAME", value_parser = parse_key)]
+    names: Vec<BatchKey>,
+    /// All of them.
+    #[arg(long)]
+    all: bool,
+}
+
+fn parse_key(text: &str) -> Result<BatchKey, String> {
+    BatchKey::parse(text)
+        .ok_or_else(|| "is not the name of a dead letter; see `headcount dead-letters list`".into())
+}
+
+pub(super) fn run(config: &Config, command: DeadLettersCommand) -> Result<(), Failure> {
+    if !config.spool.dir.exists() {
+        say("no dead letters: there is no spool yet");
+        return Ok(());
+    }
+    let directory = Directory::prepare(&config.spool).map_err(|error| Failure::Usage(error.to_string()))?;
+    match command {
+        DeadLettersCommand::List { json } => list(&directory, json),
+        DeadLettersCommand::Retry(which) => decide(&directory, Fate::Retry, &which),
+        DeadLettersCommand::Drop(which) => decide(&directory, Fate::Drop, &which),
+    }
+}
+
+fn list(directory: &Directory, json: bool) -> Result<(), Failure> {
+    let letters = block_on(directory.dead_letters())?.map_err(anyhow::Error::new)?;
+    for letter in &letters {
+        if json {
+            say(as_json(letter));
+        } else {
+            say(as_text(letter));
+        }
+    }
+    if letters.is_empty() && !json {
+        say("no dead letters");
+    }
+    Ok(())
+}
+
+fn as_text(letter: &DeadLetter) -> String {
+    let view = letter.view.as_ref().map_or_else(
+        || "(damaged)".into(),
+        |recorded| {
+            let at = recorded.view.at.format("%Y-%m-%dT%H:%M:%SZ");
+            format!("{at}  user {}  {}", recorded.user_id, recorded.view.url)
+        },
+    );
+    // One line each, whatever was in it.
+    let text = format!("{}  {view}  {}", letter.key, letter.reason);
+    text.chars()
+        .map(|character| if character.is_control() { ' ' } else { character })
+        .collect()
+}
+
+fn as_json(letter: &DeadLetter) -> serde_json::Value {
+    serde_json::json!({
+        "name": letter.key.to_string(),
+        "refused_at": letter.refused_at,
+        "reason": letter.reason,
+        "view": letter.view,
+    })
+}
+
+fn decide(directory: &Directory, fate: Fate, which: &Which) -> Result<(), Failure> {
+    let keys = (!which.all).then_some(&which.names[..]);
+    let decided = block_on(directory.decide(fate, keys))?.map_err(anyhow::Error::new)?;
+    let done = match fate {
+        Fate::Retry => "to be tried again",
+        Fate::Drop => "deleted",
+    };
+    say(format_args!("{decided} {done}"));
+    let missing = keys.map_or(0, |keys| (keys.len() as u64).saturating_sub(decided));
+    if missing > 0 {
+        return Err(Failure::Usage(format!(
+            "{missing} of the names are of no dead letter; see `headcount dead-letters list`"
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,73 @@
+//! The ledger of applied parts: what is asked of it, and whether it is there. It is the sidecar's own table
+//! in the app's database, because only what commits together with the page views can tell whether they are
+//! there (W6).
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::operations::Operation;
+use crate::writer::batch::{Batch, BatchKey};
+
+/// The version of the ledger's tables that this program writes.
+pub(super) const VERSION: i64 = 1;
+
+/// How long the ledger remembers parts that nobody settled: those of sidecars that vanished. A spool that was
+/// away for longer may hold one part that is applied already.
+pub(super) const RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// Rows forgotten at a time.
+pub(super) const FORGET_ROWS: i64 = 1_000;
+
+/// Why page views cannot be written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LedgerProblem {
+    /// The tables are not there.
+    #[error("the ledger of applied batches is missing; run `headcount migrate` once")]
+    Missing,
+    /// A later program made them.
+    #[error(
+        "the ledger of applied batches has version {found}, this program knows {VERSION}; use the headcount \
+         that migrated it, or a later one"
+    )]
+    Newer {
+        /// Its version.
+        found: i64,
+    },
+    /// The role may not write there.
+    #[error(
+        "role {role} may not use the ledger of applied batches; run: GRANT USAGE ON SCHEMA headcount TO {role}; \
+         GRANT SELECT, INSERT, DELETE ON ALL TABLES IN SCHEMA headcount TO {role}"
+    )]
+    Forbidden {
+        /// The role that the sidecar connects as, quoted as SQL.
+        role: String,
+    },
+}
+
+/// The problem with a version, if it is one.
+pub(super) fn problem_of(version: Option<i64>) -> Option<LedgerProblem> {
+    match version {
+        None => Some(LedgerProblem::Missing),
+        Some(found) if found > VERSION => Some(LedgerProblem::Newer { found }),
+        Some(_) => None,
+    }
+}
+
+/// Notes the parts of a batch as applied; answers those that were not before. A part of `Apply`, and its
+/// first: what is noted already must not be written again.
+pub(super) struct NoteParts<'a> {
+    pub batch: &'a Batch,
+}
+
+impl Operation for NoteParts<'_> {
+    type Output = HashSet<BatchKey>;
+    const WRITES: bool = true;
+}
+
+/// Forgets parts that are older than [`RETENTION`], a bounded number of them; answers how many.
+pub(super) struct ForgetOld;
+
+impl Operation for ForgetOld {
+    type Output = u64;
+    const WRITES: bool = true;
+}

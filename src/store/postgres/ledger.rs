@@ -1,0 +1,96 @@
+//! The ledger's statements.
+
+use std::collections::HashSet;
+
+use sqlx::{PgConnection, Postgres};
+use uuid::Uuid;
+
+use crate::store::ledger::{FORGET_ROWS, ForgetOld, LedgerProblem, NoteParts, RETENTION, problem_of};
+use crate::store::operations::Runs;
+use crate::store::schema::AppSchema;
+use crate::writer::batch::BatchKey;
+
+/// Asks the catalogue first, which everybody may read: to look for a table in a schema that one may not use
+/// is an error.
+pub(super) async fn state(connection: &mut PgConnection) -> Result<Option<LedgerProblem>, sqlx::Error> {
+    let tables: Option<(bool, String)> = sqlx::query_as(
+        "SELECT bool_and(has_schema_privilege(n.oid, 'USAGE')
+                         AND has_table_privilege(c.oid, 'SELECT')
+                         AND (c.relname <> 'applied_batch' OR has_table_privilege(c.oid, 'INSERT')
+                                                          AND has_table_privilege(c.oid, 'DELETE'))),
+                quote_ident(current_user)
+         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+         WHERE n.nspname = 'headcount' AND c.relname IN ('applied_batch', 'format') AND c.relkind = 'r'
+         HAVING count(*) = 2",
+    )
+    .fetch_optional(&mut *connection)
+    .await?;
+    let version = match tables {
+        None => None,
+        Some((false, role)) => return Ok(Some(LedgerProblem::Forbidden { role })),
+        Some((true, _)) => {
+            sqlx::query_scalar("SELECT version FROM headcount.format WHERE part = 'ledger'")
+                .fetch_optional(connection)
+                .await?
+        }
+    };
+    Ok(problem_of(version))
+}
+
+impl Runs<NoteParts<'_>> for Postgres {
+    async fn run(
+        operation: &NoteParts<'_>,
+        _: &AppSchema,
+        connection: &mut PgConnection,
+    ) -> Result<HashSet<BatchKey>, sqlx::Error> {
+        let batch = operation.batch;
+        let (writers, numbers) = columns(&batch.settled);
+        sqlx::query(
+            "DELETE FROM headcount.applied_batch AS a
+             USING UNNEST($1::uuid[], $2::bigint[]) AS s(writer_id, seq)
+             WHERE a.writer_id = s.writer_id AND a.batch_seq < s.seq",
+        )
+        .bind(writers)
+        .bind(numbers)
+        .execute(&mut *connection)
+        .await?;
+
+        let mut keys: Vec<BatchKey> = batch.keys().collect();
+        // Two that hold the same parts, a spool and its copy, wait for each other in one direction (W7).
+        keys.sort_unstable();
+        let (writers, numbers) = columns(&keys);
+        let noted: Vec<(Uuid, i64)> = sqlx::query_as(
+            "INSERT INTO headcount.applied_batch (writer_id, batch_seq)
+             SELECT * FROM UNNEST($1::uuid[], $2::bigint[])
+             ON CONFLICT DO NOTHING RETURNING writer_id, batch_seq",
+        )
+        .bind(writers)
+        .bind(numbers)
+        .fetch_all(connection)
+        .await?;
+        let noted: HashSet<(Uuid, i64)> = noted.into_iter().collect();
+        keys.retain(|key| noted.contains(&(key.writer.uuid(), key.seq)));
+        Ok(keys.into_iter().collect())
+    }
+}
+
+impl Runs<ForgetOld> for Postgres {
+    /// Rows that another sidecar is at are left to it.
+    async fn run(_: &ForgetOld, _: &AppSchema, connection: &mut PgConnection) -> Result<u64, sqlx::Error> {
+        let forgotten = sqlx::query(
+            "DELETE FROM headcount.applied_batch WHERE (writer_id, batch_seq) IN (
+                 SELECT writer_id, batch_seq FROM headcount.applied_batch
+                 WHERE applied_at < now() - make_interval(secs => $1)
+                 LIMIT $2 FOR UPDATE SKIP LOCKED)",
+        )
+        .bind(RETENTION.as_secs_f64())
+        .bind(FORGET_ROWS)
+        .execute(connection)
+        .await?;
+        Ok(forgotten.rows_affected())
+    }
+}
+
+fn columns(keys: &[BatchKey]) -> (Vec<Uuid>, Vec<i64>) {
+    keys.iter().map(|key| (key.writer.uuid(), key.seq)).unzip()
+}

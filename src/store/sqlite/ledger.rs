@@ -1,0 +1,76 @@
+//! The ledger's statements.
+
+use std::collections::HashSet;
+
+use sqlx::{Sqlite, SqliteConnection};
+
+use crate::store::ledger::{FORGET_ROWS, ForgetOld, LedgerProblem, NoteParts, RETENTION, problem_of};
+use crate::store::operations::Runs;
+use crate::store::schema::AppSchema;
+use crate::writer::batch::BatchKey;
+
+pub(super) async fn state(connection: &mut SqliteConnection) -> Result<Option<LedgerProblem>, sqlx::Error> {
+    let there: bool = sqlx::query_scalar(
+        "SELECT count(*) = 2 FROM sqlite_master
+         WHERE type = 'table' AND name IN ('headcount_applied_batch', 'headcount_format')",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    let version = if there {
+        sqlx::query_scalar("SELECT version FROM headcount_format WHERE part = 'ledger'")
+            .fetch_optional(connection)
+            .await?
+    } else {
+        None
+    };
+    Ok(problem_of(version))
+}
+
+impl Runs<NoteParts<'_>> for Sqlite {
+    async fn run(
+        operation: &NoteParts<'_>,
+        _: &AppSchema,
+        connection: &mut SqliteConnection,
+    ) -> Result<HashSet<BatchKey>, sqlx::Error> {
+        for settled in &operation.batch.settled {
+            sqlx::query("DELETE FROM headcount_applied_batch WHERE writer_id = ?1 AND batch_seq < ?2")
+                .bind(settled.writer.to_string())
+                .bind(settled.seq)
+                .execute(&mut *connection)
+                .await?;
+        }
+        let mut noted = HashSet::new();
+        for key in operation.batch.keys() {
+            let inserted = sqlx::query(
+                "INSERT OR IGNORE INTO headcount_applied_batch (writer_id, batch_seq) VALUES (?1, ?2)",
+            )
+            .bind(key.writer.to_string())
+            .bind(key.seq)
+            .execute(&mut *connection)
+            .await?;
+            if inserted.rows_affected() > 0 {
+                noted.insert(key);
+            }
+        }
+        Ok(noted)
+    }
+}
+
+impl Runs<ForgetOld> for Sqlite {
+    async fn run(
+        _: &ForgetOld,
+        _: &AppSchema,
+        connection: &mut SqliteConnection,
+    ) -> Result<u64, sqlx::Error> {
+        let forgotten = sqlx::query(
+            "DELETE FROM headcount_applied_batch WHERE (writer_id, batch_seq) IN (
+                 SELECT writer_id, batch_seq FROM headcount_applied_batch
+                 WHERE applied_at < unixepoch() - ?1 LIMIT ?2)",
+        )
+        .bind(i64::try_from(RETENTION.as_secs()).unwrap_or(i64::MAX))
+        .bind(FORGET_ROWS)
+        .execute(connection)
+        .await?;
+        Ok(forgotten.rows_affected())
+    }
+}

@@ -1,0 +1,215 @@
+//! From the queue to the spool: the views of a few milliseconds in one commit.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::batch::RecordedView;
+use super::shared::Shared;
+use super::spool::encode::Body;
+use super::spool::{Directory, Spool, SpoolError};
+use super::unresolved::{UnresolvedView, Whose};
+use super::{Limits, Message, View};
+use crate::metrics::{Dropped, Metrics};
+use crate::recorder::load::Load;
+
+/// First and longest pause between two tries to write the spool.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// Puts views on disk. See [`Appender::run`].
+pub struct Appender {
+    pub(super) queue: mpsc::Receiver<Message>,
+    pub(super) load: Load,
+    pub(super) limits: Limits,
+    pub(super) directory: Directory,
+    pub(super) shared: Arc<Shared>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// What goes into one commit.
+#[derive(Default)]
+struct Group {
+    recorded: Vec<RecordedView>,
+    unresolved: Vec<UnresolvedView>,
+    weight: usize,
+    flushes: Vec<oneshot::Sender<()>>,
+    is_last: bool,
+}
+
+impl Group {
+    fn views(&self) -> usize {
+        self.recorded.len() + self.unresolved.len()
+    }
+
+    fn push(&mut self, view: View) {
+        self.weight += view.weight();
+        match view {
+            View::Recorded(view) => self.recorded.push(view),
+            View::Unresolved(view) => self.unresolved.push(view),
+        }
+    }
+}
+
+impl Appender {
+    /// Runs until every handle is gone and everything is in the spool, or until `stop` turns true; what is
+    /// not in the spool then is not in [`super::Writer::unspooled`] by mistake.
+    pub(crate) async fn run(mut self, stop: watch::Receiver<bool>) {
+        let stopped = async move {
+            let mut stop = stop;
+            let _ = stop.wait_for(|stop| *stop).await;
+        };
+        tokio::select! {
+            () = stopped => {}
+            () = self.work() => {}
+        }
+    }
+
+    async fn work(&mut self) {
+        loop {
+            let group = self.collect().await;
+            let views = group.views();
+            if views > 0 {
+                self.load.free(group.weight);
+                self.append(group.recorded, group.unresolved).await;
+                self.load.done(views);
+            }
+            for done in group.flushes {
+                let _ = done.send(());
+            }
+            if group.is_last {
+                return;
+            }
+        }
+    }
+
+    /// Waits for a view, then for others, as long as the first may wait.
+    async fn collect(&mut self) -> Group {
+        let mut group = Group::default();
+        let mut due: Option<Instant> = None;
+        loop {
+            let message = tokio::select! {
+                biased;
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => return group,
+                message = self.queue.recv() => message,
+            };
+            match message {
+                Some(Message::View(accepted)) => {
+                    due.get_or_insert(accepted.since + self.limits.unspooled);
+                    group.push(accepted.view);
+                    let is_full = group.views() >= self.limits.batch_views.get()
+                        || group.weight >= self.limits.batch_bytes;
+                    if is_full {
+                        return group;
+                    }
+                }
+                Some(Message::Flush(done)) => {
+                    group.flushes.push(done);
+                    return group;
+                }
+                None => {
+                    group.is_last = true;
+                    return group;
+                }
+            }
+        }
+    }
+
+    /// Puts views into the spool as soon as it can be written, unless it is full.
+    async fn append(&self, recorded: Vec<RecordedView>, unresolved: Vec<UnresolvedView>) {
+        let spool = self.shared.own.load_full();
+        let waiting = spool.waiting();
+        if self.shared.bytes() >= self.limits.spool_bytes {
+            self.drop_all(recorded.len() + unresolved.len(), Dropped::SpoolFull);
+            return;
+        }
+        let mut bodies = Vec::new();
+        if !recorded.is_empty() {
+            bodies.push(Body::Recorded(recorded));
+        }
+        if waiting.unresolved_bytes >= self.limits.share() {
+            for view in &unresolved {
+                self.metrics.dropped(match view.whose {
+                    Whose::Token(_) => Dropped::SessionUnavailable,
+                    Whose::Session { .. } => Dropped::CommunityUnavailable,
+                });
+            }
+        } else if !unresolved.is_empty() {
+            bodies.push(Body::Unresolved(unresolved));
+        }
+        if !bodies.is_empty() {
+            self.append_retrying(&bodies).await;
+            self.shared.show();
+            self.shared.appended.notify_one();
+        }
+    }
+
+    async fn append_retrying(&self, bodies: &[Body]) {
+        let mut delays = ExponentialBuilder::default()
+            .with_min_delay(PAUSE.0)
+            .with_max_delay(PAUSE.1)
+            .with_jitter()
+            .without_max_times()
+            .build();
+        loop {
+            let spool = self.shared.own.load_full();
+            let start = Instant::now();
+            // A file that was deleted takes writes all the same, and keeps none.
+            let appended = if spool.is_in_place() {
+                spool.append(bodies).await
+            } else {
+                Err(std::io::Error::from(std::io::ErrorKind::NotFound).into())
+            };
+            match appended {
+                Ok(()) => {
+                    self.metrics
+                        .spool_append_duration
+                        .observe(start.elapsed().as_secs_f64());
+                    if self.shared.failing.swap(false, Ordering::Relaxed) {
+                        self.metrics.spool_up.set(1);
+                        tracing::info!("the spool can be written again");
+                    }
+                    return;
+                }
+                Err(error) => self.failed(&spool, &error).await,
+            }
+            sleep(delays.next().unwrap_or(PAUSE.1)).await;
+        }
+    }
+
+    /// Says so, once, and takes a new spool where the old one will not do any more.
+    async fn failed(&self, spool: &Arc<Spool>, error: &SpoolError) {
+        if !self.shared.failing.swap(true, Ordering::Relaxed) {
+            self.metrics.spool_up.set(0);
+            let error = crate::telemetry::chain(error);
+            tracing::error!(
+                error,
+                "page views cannot be put into the spool; trying again, and dropping what memory cannot hold"
+            );
+        }
+        if Spool::is_damage(error) || !spool.is_in_place() {
+            match self.directory.create().await {
+                Ok(new) => {
+                    let (old, new_id) = (spool.id(), new.id());
+                    self.shared.own.store(new);
+                    self.shared.adopt([Arc::clone(spool)]);
+                    tracing::warn!(%old, new = %new_id, "a new spool takes the place of one that cannot be used");
+                }
+                Err(error) => {
+                    let error = crate::telemetry::chain(&error);
+                    tracing::debug!(error, "no new spool can be made");
+                }
+            }
+        }
+    }
+
+    fn drop_all(&self, views: usize, reason: Dropped) {
+        self.metrics
+            .recorder_dropped
+            .with_label_values(&[reason.label()])
+            .inc_by(views as u64);
+    }
+}

@@ -1,0 +1,209 @@
+//! One step from a spool to the database: what becomes of the next rows. When steps are taken is the
+//! applier's affair.
+//!
+//! Every step can be cut off anywhere, by a crash or a dropped future, and taken again. What makes that safe:
+//!
+//! - a row is deleted only after the database has committed it;
+//! - a row keeps its key until the database has it or has refused it, and the ledger knows the key exactly if
+//!   it has the row;
+//! - only a refusal, which says that nothing of the row is there, lets a row be split or become a dead letter.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use chrono::Utc;
+
+use super::Limits;
+use super::batch::{Batch, Part, RecordedView};
+use super::late::Late;
+use super::spool::encode::Body;
+use super::spool::{Buried, Row, Spool, SpoolError};
+use crate::geoip::GeoIp;
+use crate::metrics::{Dropped, Metrics};
+use crate::store::{Applied, Store, StoreError};
+
+/// Most rows of one transaction.
+const MAX_ROWS: usize = 1_000;
+
+/// Takes rows out of spools.
+pub(super) struct Drain {
+    store: Arc<dyn Store>,
+    late: Late,
+    geoip: Option<GeoIp>,
+    limits: Limits,
+    /// Rows of the next transaction at most: fewer after a refusal or a timeout, then more again.
+    max_rows: usize,
+    metrics: Arc<Metrics>,
+}
+
+/// What a step came to.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// There was nothing to do.
+    Nothing,
+    /// Rows went.
+    Done,
+    /// Rows were made ready to go: what is due is not done yet.
+    Again,
+    /// The database must be asked again later.
+    Unavailable(StoreError),
+}
+
+impl Drain {
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        late: Late,
+        geoip: Option<GeoIp>,
+        limits: Limits,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            store,
+            late,
+            geoip,
+            limits,
+            max_rows: MAX_ROWS,
+            metrics,
+        }
+    }
+
+    /// Applies the next rows of a spool, or finds out what must be done about them.
+    ///
+    /// # Errors
+    /// The spool cannot be read or written just now. If rows were applied before that, the ledger knows.
+    pub(super) async fn step(&mut self, spool: &Spool) -> Result<Step, SpoolError> {
+        let limits = &self.limits;
+        let (views, bytes) = (limits.batch_views.get() as u64, limits.batch_bytes as u64);
+        let rows = spool.next(self.max_rows, views, bytes).await?;
+        if rows.is_empty() {
+            return Ok(Step::Nothing);
+        }
+        let settled = spool.first_unsettled().await?;
+        let (mut parts, mut places) = (Vec::new(), Vec::new());
+        for row in rows {
+            let views = match row.body {
+                None => {
+                    self.damaged(spool, &row).await?;
+                    continue;
+                }
+                Some(Body::Recorded(views)) => views,
+                Some(Body::Unresolved(views)) => match self.late.resolve(views).await {
+                    Ok(views) => {
+                        spool.resolve_row(row.place, views.clone()).await?;
+                        views
+                    }
+                    Err(error) => return Ok(Step::Unavailable(error)),
+                },
+            };
+            if !views.is_empty() {
+                places.push(row.place);
+                let views = self.located(views);
+                parts.push(Part { key: row.key, views });
+            }
+        }
+        if parts.is_empty() {
+            return Ok(Step::Again);
+        }
+        let batch = Batch {
+            parts,
+            settled: vec![settled],
+        };
+        let start = Instant::now();
+        match self.store.apply(&batch).await {
+            Ok(applied) => {
+                self.applied(applied, start);
+                spool.remove_rows(&places).await?;
+                self.max_rows = (self.max_rows * 2).min(MAX_ROWS);
+                Ok(Step::Done)
+            }
+            Err(error @ StoreError::Unavailable(_)) => {
+                if error.took_too_long() {
+                    self.max_rows = (batch.parts.len() / 2).max(1);
+                }
+                Ok(Step::Unavailable(error))
+            }
+            Err(error) => {
+                self.refused(spool, &batch, &places, &error).await?;
+                Ok(Step::Again)
+            }
+        }
+    }
+
+    /// A batch that was refused for good is tried in smaller and smaller parts, until the refused view is
+    /// alone; that becomes a dead letter, the rest lands (W1).
+    async fn refused(
+        &mut self,
+        spool: &Spool,
+        batch: &Batch,
+        places: &[i64],
+        error: &StoreError,
+    ) -> Result<(), SpoolError> {
+        let ([part], [place]) = (&batch.parts[..], places) else {
+            self.max_rows = (batch.parts.len() / 2).max(1);
+            return Ok(());
+        };
+        if part.views.len() > 1 {
+            return spool.split_row(*place, &part.views).await;
+        }
+        let reason = error.chain();
+        let share = self.limits.share();
+        match spool.bury_row(*place, &reason, Utc::now(), share).await? {
+            Buried::Kept => {
+                self.metrics.dead_letters_made.inc();
+                tracing::warn!(
+                    dead_letter = %part.key,
+                    error = reason,
+                    "a page view was refused by the database and is kept; see `headcount dead-letters list`"
+                );
+            }
+            Buried::NoRoom => self.metrics.dropped(Dropped::Refused),
+        }
+        Ok(())
+    }
+
+    /// Has the ledger forget what is too old to matter.
+    pub(super) async fn forget_old_parts(&self) {
+        match self.store.forget_old_parts().await {
+            Ok(0) => {}
+            Ok(parts) => tracing::info!(parts, "the ledger forgot parts of sidecars that are long gone"),
+            Err(error) => tracing::debug!(error = error.chain(), "the ledger could not be tidied up"),
+        }
+    }
+
+    async fn damaged(&self, spool: &Spool, row: &Row) -> Result<(), SpoolError> {
+        spool.mark_damaged(row.place).await?;
+        let reason = Dropped::SpoolDamaged.label();
+        self.metrics
+            .recorder_dropped
+            .with_label_values(&[reason])
+            .inc_by(row.views);
+        tracing::error!(
+            spool = %spool.id(),
+            row = row.place,
+            views = row.views,
+            "a row of the spool is damaged and is passed over"
+        );
+        Ok(())
+    }
+
+    fn located(&self, mut views: Vec<RecordedView>) -> Vec<RecordedView> {
+        if let Some(geoip) = &self.geoip {
+            for recorded in &mut views {
+                if let Some(ip) = recorded.view.client_ip {
+                    recorded.location = geoip.locate(ip);
+                }
+            }
+        }
+        views
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "counts and seconds")]
+    fn applied(&self, applied: Applied, start: Instant) {
+        self.metrics.batch_rows.observe(applied.views as f64);
+        self.metrics.apply_duration.observe(start.elapsed().as_secs_f64());
+        self.metrics.applied_views.inc_by(applied.views as u64);
+        self.metrics.known_parts.inc_by(applied.known_parts as u64);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.metrics.last_apply.set(now.as_secs_f64());
+    }
+}

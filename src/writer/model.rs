@@ -1,0 +1,85 @@
+//! A model of the writer's way from spool to database, explored with random schedules of work and faults.
+//!
+//! Spools and [`Drain`] are the real ones; the database is a model that keeps its promises (a transaction is
+//! all or nothing, the ledger refuses keys that it has) and otherwise does its worst: it is away, it loses the
+//! answer to a COMMIT, it hangs before or after one, it refuses rows. The process is cut off anywhere: at each
+//! await of a step, or in between, its memory gone. What must hold in the end, whatever happened, is in
+//! [`World::verify`]. That this would find a mistake is shown by mistakes planted on purpose.
+//!
+//! More cases: `PROPTEST_CASES=20000 cargo test writer::model`.
+
+mod database;
+mod schedule;
+mod world;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestError, TestRunner};
+
+use database::Flaw;
+use schedule::{Action, actions};
+use world::World;
+
+/// Runs one schedule to its end; an error tells what does not hold.
+fn explore(schedule: &[Action], flaw: Option<Flaw>) -> Result<(), TestCaseError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let mut world = World::new(flaw).await;
+        for action in schedule {
+            world.act(action).await;
+        }
+        world.settle().await;
+        world.verify().await.map_err(TestCaseError::fail)
+    })
+}
+
+fn runner(cases: u32) -> TestRunner {
+    let config = Config {
+        cases,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    TestRunner::new(config)
+}
+
+/// Whether some schedule shows that the flaw is one.
+fn is_found(flaw: Flaw) -> bool {
+    let found = runner(2_000).run(&actions(), |schedule| explore(&schedule, Some(flaw)));
+    match found {
+        Err(TestError::Fail(..)) => true,
+        Err(TestError::Abort(why)) => panic!("{why}"),
+        Ok(()) => false,
+    }
+}
+
+proptest! {
+    #![proptest_config(Config { failure_persistence: None, ..Config::with_cases(
+        std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(300)) })]
+
+    #[test]
+    fn promise_2_nothing_is_lost_and_nothing_counts_twice_whatever_happens(schedule in actions()) {
+        explore(&schedule, None)?;
+    }
+}
+
+#[test]
+fn w6_a_ledger_that_is_not_asked_would_be_found() {
+    assert!(is_found(Flaw::LedgerNotAsked));
+}
+
+#[test]
+fn w8_taking_rows_away_before_they_are_written_would_be_found() {
+    assert!(is_found(Flaw::SaysDoneTooEarly));
+}
+
+#[test]
+fn w1_a_ledger_that_notes_what_was_refused_would_be_found() {
+    assert!(is_found(Flaw::LedgerNotesRefusals));
+}
+
+#[test]
+fn s7_a_ledger_that_forgets_too_much_would_be_found() {
+    assert!(is_found(Flaw::LedgerForgetsTooMuch));
+}

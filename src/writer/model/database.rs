@@ -1,0 +1,186 @@
+//! The database of the model.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::{Mutex, MutexGuard};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use crate::auth::BrowserSession;
+use crate::ids::{BrowserSessionId, CommunityId, SessionToken, UserId};
+use crate::store::{Applied, LedgerProblem, Stats, Store, StoreError, VisitorRow};
+use crate::writer::batch::{Batch, BatchKey};
+
+/// What the next call meets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// Nothing happens, and an error says so.
+    Away,
+    /// It is committed, and an error says that nobody knows.
+    AnswerLost,
+    /// Nothing happens, and no answer ever comes.
+    HangsBefore,
+    /// It is committed, and no answer ever comes.
+    HangsAfter,
+}
+
+/// A mistake planted on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flaw {
+    /// Batches are written without asking whether they are there.
+    LedgerNotAsked,
+    /// A database that is away is taken for one that has committed.
+    SaysDoneTooEarly,
+    /// Ledger and rows are not one transaction.
+    LedgerNotesRefusals,
+    /// Parts are settled that are still in a spool.
+    LedgerForgetsTooMuch,
+}
+
+/// Tables in memory.
+#[derive(Default)]
+pub(super) struct Database {
+    pub(super) state: Mutex<State>,
+    pub(super) flaw: Option<Flaw>,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) faults: VecDeque<Option<Fault>>,
+    /// Pages whose views are refused, as if their user had been deleted.
+    pub(super) refused: HashSet<String>,
+    ledger: HashSet<BatchKey>,
+    /// How often each page was written.
+    pub(super) events: BTreeMap<String, usize>,
+    /// `pages_visited` by session.
+    pub(super) pages: BTreeMap<String, i64>,
+}
+
+impl Database {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no test panics with it")
+    }
+
+    /// One transaction.
+    fn commit(&self, batch: &Batch) -> Result<Applied, StoreError> {
+        let mut state = self.state();
+        let asks = self.flaw != Some(Flaw::LedgerNotAsked);
+        let is_new = |state: &State, key: &BatchKey| !(asks && state.ledger.contains(key));
+        let new: HashSet<BatchKey> = batch.keys().filter(|key| is_new(&state, key)).collect();
+        let known_parts = batch.parts.len() - new.len();
+        let written = batch.only(&new);
+        let is_refused = written
+            .views()
+            .any(|recorded| state.refused.contains(&recorded.view.url));
+        if is_refused {
+            if self.flaw == Some(Flaw::LedgerNotesRefusals) {
+                state.ledger.extend(new);
+            }
+            return Err(StoreError::Refused(sqlx::Error::RowNotFound));
+        }
+        for settled in &batch.settled {
+            let too_much = i64::from(self.flaw == Some(Flaw::LedgerForgetsTooMuch)) * 1_000;
+            state
+                .ledger
+                .retain(|key| key.writer != settled.writer || key.seq >= settled.seq + too_much);
+        }
+        state.ledger.extend(new);
+        for recorded in written.views() {
+            *state.events.entry(recorded.view.url.clone()).or_default() += 1;
+        }
+        for (session, pages) in written.pages_by_session() {
+            *state.pages.entry(session.to_string()).or_default() += pages;
+        }
+        Ok(Applied {
+            views: written.views().count(),
+            known_parts,
+        })
+    }
+}
+
+/// Awaits for ever, so that it can be cut off at some await.
+async fn hang() -> ! {
+    loop {
+        tokio::task::yield_now().await;
+    }
+}
+
+fn away() -> StoreError {
+    StoreError::Unavailable(sqlx::Error::PoolTimedOut)
+}
+
+/// The session of a token of the model: those that begin with `nobody` are nobody's.
+pub(super) fn session_of(token: &str) -> Option<BrowserSession> {
+    (!token.starts_with("nobody")).then(|| BrowserSession {
+        id: BrowserSessionId::from("31"),
+        user_id: UserId::from("7"),
+        expires_at: DateTime::<Utc>::MAX_UTC,
+        is_active: true,
+        is_ended: false,
+        ended_at: None,
+    })
+}
+
+#[async_trait]
+impl Store for Database {
+    async fn browser_session(&self, token: &SessionToken) -> Result<Option<BrowserSession>, StoreError> {
+        tokio::task::yield_now().await;
+        let fault = self.state().faults.pop_front().flatten();
+        match fault {
+            None => Ok(session_of(token.expose_secret())),
+            Some(Fault::Away | Fault::AnswerLost) => Err(away()),
+            Some(Fault::HangsBefore | Fault::HangsAfter) => hang().await,
+        }
+    }
+
+    async fn apply(&self, batch: &Batch) -> Result<Applied, StoreError> {
+        tokio::task::yield_now().await;
+        let fault = self.state().faults.pop_front().flatten();
+        let outcome = match fault {
+            None => self.commit(batch),
+            Some(Fault::Away) if self.flaw == Some(Flaw::SaysDoneTooEarly) => Ok(Applied::default()),
+            Some(Fault::Away) => Err(away()),
+            Some(Fault::AnswerLost) => match self.commit(batch) {
+                Ok(_) => Err(away()),
+                refused => refused,
+            },
+            Some(Fault::HangsBefore) => hang().await,
+            Some(Fault::HangsAfter) => {
+                let _ = self.commit(batch);
+                hang().await
+            }
+        };
+        tokio::task::yield_now().await;
+        outcome
+    }
+
+    async fn community_by_slug(&self, _: &str) -> Result<Option<CommunityId>, StoreError> {
+        unimplemented!("the model's views name no slug")
+    }
+
+    async fn community_exists(&self, _: &CommunityId) -> Result<bool, StoreError> {
+        unimplemented!("only the API asks")
+    }
+
+    async fn ledger(&self) -> Result<Option<LedgerProblem>, StoreError> {
+        unimplemented!("only the start asks")
+    }
+
+    async fn forget_old_parts(&self) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    async fn visitors(&self, _: &[UserId]) -> Result<Vec<VisitorRow>, StoreError> {
+        unimplemented!("only the API asks")
+    }
+
+    async fn stats(&self, _: &CommunityId, _: DateTime<Utc>, _: DateTime<Utc>) -> Result<Stats, StoreError> {
+        unimplemented!("only the API asks")
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn close(&self) {}
+}

@@ -1,0 +1,60 @@
+//! What may happen, and schedules of it.
+
+use proptest::prelude::*;
+
+use super::database::Fault;
+
+/// Something that happens.
+#[derive(Debug, Clone)]
+pub(super) enum Action {
+    /// So many views are accepted, in one commit to the spool.
+    Record(usize),
+    /// One of a visitor who must be looked up, who turns out to be somebody or nobody.
+    RecordUnresolved { somebody: bool },
+    /// The commit of a view is cut off at its n-th await: it may be there or not.
+    RecordCutOff(usize),
+    /// The database meets this at its next calls.
+    Faults(Vec<Option<Fault>>),
+    /// The n-th view so far is one that the database refuses from now on, or no more.
+    Refuse { view: usize, refused: bool },
+    /// A step at every spool.
+    Step,
+    /// A step that is cut off at its n-th await, by the process' end.
+    StepCutOff(usize),
+    /// The process ends, without a word, and another starts.
+    Crash,
+    /// The process ends in good order, and another starts.
+    Restart,
+    /// Somebody decides on all dead letters.
+    RetryLetters,
+}
+
+fn fault() -> impl Strategy<Value = Option<Fault>> {
+    prop_oneof![
+        2 => Just(None),
+        1 => Just(Some(Fault::Away)),
+        2 => Just(Some(Fault::AnswerLost)),
+        1 => Just(Some(Fault::HangsBefore)),
+        2 => Just(Some(Fault::HangsAfter)),
+    ]
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        4 => (1..6usize).prop_map(Action::Record),
+        2 => any::<bool>().prop_map(|somebody| Action::RecordUnresolved { somebody }),
+        1 => (1..8usize).prop_map(Action::RecordCutOff),
+        3 => prop::collection::vec(fault(), 1..4).prop_map(Action::Faults),
+        2 => (0..20usize, any::<bool>()).prop_map(|(view, refused)| Action::Refuse { view, refused }),
+        6 => Just(Action::Step),
+        3 => (1..20usize).prop_map(Action::StepCutOff),
+        1 => Just(Action::Crash),
+        1 => Just(Action::Restart),
+        1 => Just(Action::RetryLetters),
+    ]
+}
+
+/// Schedules.
+pub(super) fn actions() -> impl Strategy<Value = Vec<Action>> {
+    prop::collection::vec(action(), 1..40)
+}

@@ -1,0 +1,282 @@
+//! A process with its spools, the folder and the database that outlive it, and what must hold in the end.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytesize::ByteSize;
+use tempfile::TempDir;
+
+use super::database::{Database, Flaw};
+use super::schedule::Action;
+use crate::communities::Communities;
+use crate::config;
+use crate::ids::SessionToken;
+use crate::metrics::Metrics;
+use crate::store::Store;
+use crate::writer::Limits;
+use crate::writer::drain::{Drain, Step};
+use crate::writer::late::Late;
+use crate::writer::spool::encode::Body;
+use crate::writer::spool::letters::Fate;
+use crate::writer::spool::{Directory, Spool};
+use crate::writer::testing::{recorded, view};
+use crate::writer::unresolved::{UnresolvedView, Whose};
+
+/// Steps of a healthy system after which everything must be where it belongs.
+const ENOUGH: usize = 500;
+/// In every token of the model.
+const TOKEN: &str = "token-that-must-go";
+
+/// What became of a view's way into the spool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fact {
+    /// It is somebody's, and its commit was confirmed.
+    Accepted,
+    /// The same, but the commit was cut off.
+    Perhaps,
+    /// It is nobody's.
+    Nobodys,
+}
+
+pub(super) struct World {
+    home: TempDir,
+    directory: Directory,
+    database: Arc<Database>,
+    views: BTreeMap<String, Fact>,
+    /// None only while one takes the place of another.
+    process: Option<Process>,
+}
+
+/// What ends with the process.
+struct Process {
+    drain: Drain,
+    own: Arc<Spool>,
+    adopted: Vec<Arc<Spool>>,
+}
+
+impl Process {
+    async fn start(directory: &Directory, database: &Arc<Database>) -> Self {
+        let metrics = Arc::new(Metrics::new());
+        let store: Arc<dyn Store> = database.clone();
+        let record = config::Record {
+            batch_views: 4.try_into().expect("not zero"),
+            ..config::Record::default()
+        };
+        let limits = Limits::new(&record, &config::Spool::default());
+        let communities = Arc::new(Communities::new(store.clone()));
+        let late = Late::new(store.clone(), communities, metrics.clone());
+        let own = directory.create().await.expect("a spool");
+        let adopted = directory.adopt(&[own.id()]).await.expect("a folder");
+        Self {
+            drain: Drain::new(store, late, None, limits, metrics),
+            own,
+            adopted,
+        }
+    }
+
+    /// One step at every spool, as the applier takes them; says whether something is left to do.
+    async fn step(&mut self) -> bool {
+        let mut left = false;
+        for spool in [std::slice::from_ref(&self.own), &self.adopted[..]].concat() {
+            let step = self.drain.step(&spool).await;
+            left |= matches!(step, Ok(Step::Done | Step::Again | Step::Unavailable(_)));
+            let is_own = spool.id() == self.own.id();
+            if !is_own && matches!(step, Ok(Step::Nothing)) {
+                spool.retire(&self.own).await.expect("it is removed");
+                self.adopted.retain(|adopted| adopted.id() != spool.id());
+            }
+        }
+        left
+    }
+}
+
+impl World {
+    pub(super) async fn new(flaw: Option<Flaw>) -> Self {
+        let home = tempfile::tempdir().expect("a folder");
+        let directory = Directory::prepare(&config::Spool {
+            dir: home.path().join("spool"),
+            max_bytes: ByteSize::gib(1),
+            // Only processes end here, not machines.
+            fsync: false,
+            ..config::Spool::default()
+        })
+        .expect("a folder");
+        let database = Arc::new(Database {
+            flaw,
+            ..Database::default()
+        });
+        let process = Some(Process::start(&directory, &database).await);
+        Self {
+            home,
+            directory,
+            database,
+            views: BTreeMap::new(),
+            process,
+        }
+    }
+
+    pub(super) async fn act(&mut self, action: &Action) {
+        match action {
+            Action::Record(count) => {
+                let pages: Vec<String> = (0..*count).map(|_| self.page(Fact::Accepted)).collect();
+                let views = pages.iter().map(|page| recorded(page)).collect();
+                let appended = self.process().own.append(&[Body::Recorded(views)]).await;
+                appended.expect("it is written");
+            }
+            Action::RecordUnresolved { somebody } => {
+                let (fact, who) = if *somebody {
+                    (Fact::Accepted, "31")
+                } else {
+                    (Fact::Nobodys, "nobody")
+                };
+                let view = UnresolvedView {
+                    view: view(&self.page(fact)),
+                    whose: Whose::Token(SessionToken::new(format!("{who}-{TOKEN}"))),
+                };
+                let appended = self.process().own.append(&[Body::Unresolved(vec![view])]).await;
+                appended.expect("it is written");
+            }
+            Action::RecordCutOff(awaits) => {
+                let bodies = [Body::Recorded(vec![recorded(&self.page(Fact::Perhaps))])];
+                cut_off(*awaits, self.process().own.append(&bodies)).await;
+            }
+            Action::Faults(faults) => self.database.state().faults.extend(faults.iter().copied()),
+            Action::Refuse { view, refused } => {
+                if let Some(page) = self.views.keys().nth(*view).cloned() {
+                    let mut state = self.database.state();
+                    if *refused {
+                        state.refused.insert(page);
+                    } else {
+                        state.refused.remove(&page);
+                    }
+                }
+            }
+            // One that hangs is cut off, too: by the end of the process.
+            Action::Step => {
+                if !cut_off(1_000, self.process().step()).await {
+                    self.crash().await;
+                }
+            }
+            Action::StepCutOff(awaits) => {
+                cut_off(*awaits, self.process().step()).await;
+                self.crash().await;
+            }
+            Action::Crash => self.crash().await,
+            Action::Restart => {
+                for spool in &self.process().adopted {
+                    spool.close().await;
+                }
+                self.process().own.close().await;
+                self.crash().await;
+            }
+            Action::RetryLetters => {
+                let decided = self.directory.decide(Fate::Retry, None).await;
+                decided.expect("they are written");
+            }
+        }
+    }
+
+    fn process(&mut self) -> &mut Process {
+        self.process.as_mut().expect("one runs")
+    }
+
+    async fn crash(&mut self) {
+        // Its locks go with it.
+        self.process = None;
+        self.process = Some(Process::start(&self.directory, &self.database).await);
+    }
+
+    /// A page that nobody has seen before.
+    fn page(&mut self, fact: Fact) -> String {
+        let page = format!("/{:04}", self.views.len());
+        self.views.insert(page.clone(), fact);
+        page
+    }
+
+    /// All faults are over, and time passes.
+    pub(super) async fn settle(&mut self) {
+        self.database.state().faults.clear();
+        for _ in 0..ENOUGH {
+            if !self.process().step().await && self.process().adopted.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// What must hold.
+    pub(super) async fn verify(&self) -> Result<(), String> {
+        let letters = self.directory.dead_letters().await.expect("they can be read");
+        let mut buried: BTreeMap<String, usize> = BTreeMap::new();
+        for letter in letters {
+            let page = letter.view.expect("whole").view.url;
+            *buried.entry(page).or_default() += 1;
+        }
+        let state = self.database.state();
+        for (page, fact) in &self.views {
+            let (written, letters) = (
+                state.events.get(page).copied().unwrap_or(0),
+                buried.get(page).copied().unwrap_or(0),
+            );
+            let holds = match fact {
+                Fact::Nobodys => (written, letters) == (0, 0),
+                // A letter was refused once, and nobody has tried it again since.
+                Fact::Accepted => written + letters == 1,
+                Fact::Perhaps => written + letters <= 1,
+            };
+            if !holds {
+                return Err(format!(
+                    "{page} {fact:?}: written {written} times, {letters} dead letters"
+                ));
+            }
+        }
+        let rows = i64::try_from(state.events.values().sum::<usize>()).expect("few");
+        let pages: i64 = state.pages.values().sum();
+        if rows != pages {
+            return Err(format!("{rows} rows, but pages_visited is {pages}"));
+        }
+        let waiting = self
+            .process
+            .as_ref()
+            .map(|process| process.own.waiting())
+            .unwrap_or_default();
+        if waiting.views > 0 {
+            return Err(format!("{waiting:?} never left the spool"));
+        }
+        self.verify_disk()
+    }
+
+    /// No token is left.
+    fn verify_disk(&self) -> Result<(), String> {
+        let folder = std::fs::read_dir(self.home.path().join("spool")).expect("a folder");
+        for entry in folder {
+            let path = entry.expect("a file").path();
+            let bytes = std::fs::read(&path).expect("readable");
+            let has_token = bytes
+                .windows(TOKEN.len())
+                .any(|window| window == TOKEN.as_bytes());
+            if has_token {
+                return Err(format!("a token is left in {}", path.display()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Polls a future so many times, then drops it; says whether it came to its end.
+async fn cut_off<T>(polls: usize, work: impl Future<Output = T>) -> bool {
+    let mut work = pin!(work);
+    let mut left = polls;
+    std::future::poll_fn(move |context| {
+        if work.as_mut().poll(context).is_ready() {
+            return Poll::Ready(true);
+        }
+        left -= 1;
+        if left == 0 {
+            return Poll::Ready(false);
+        }
+        Poll::Pending
+    })
+    .await
+}

@@ -1,0 +1,87 @@
+//! What the writer's handle, appender and applier have in common: the spools at hand.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use chrono::Utc;
+use tokio::sync::Notify;
+
+use super::spool::{Spool, Waiting};
+use crate::metrics::Metrics;
+
+/// The spools at hand.
+pub(super) struct Shared {
+    /// Where new views go.
+    pub(super) own: ArcSwap<Spool>,
+    /// Something was appended.
+    pub(super) appended: Notify,
+    /// The spool cannot be written.
+    pub(super) failing: AtomicBool,
+    /// Taken over from processes that are gone, or given up for a new one; to be drained.
+    adopted: Mutex<Vec<Arc<Spool>>>,
+    metrics: Arc<Metrics>,
+}
+
+impl Shared {
+    pub(super) fn new(own: Arc<Spool>, metrics: Arc<Metrics>) -> Self {
+        metrics.spool_up.set(1);
+        Self {
+            own: ArcSwap::new(own),
+            appended: Notify::new(),
+            failing: AtomicBool::new(false),
+            adopted: Mutex::default(),
+            metrics,
+        }
+    }
+
+    pub(super) fn adopted(&self) -> Vec<Arc<Spool>> {
+        self.lock().clone()
+    }
+
+    pub(super) fn adopt(&self, spools: impl IntoIterator<Item = Arc<Spool>>) {
+        self.lock().extend(spools);
+    }
+
+    pub(super) fn let_go(&self, spool: &Spool) {
+        self.lock().retain(|adopted| adopted.id() != spool.id());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Spool>>> {
+        self.adopted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn waiting(&self) -> Vec<Waiting> {
+        let own = self.own.load().waiting();
+        self.lock()
+            .iter()
+            .map(|spool| spool.waiting())
+            .chain([own])
+            .collect()
+    }
+
+    /// Bytes on disk, over all spools: what the limit is about.
+    pub(super) fn bytes(&self) -> u64 {
+        let waiting = self.waiting();
+        waiting
+            .iter()
+            .map(|waiting| waiting.bytes + waiting.dead_bytes)
+            .sum()
+    }
+
+    /// Puts what waits into the metrics.
+    #[expect(clippy::cast_precision_loss, reason = "sizes and seconds")]
+    pub(super) fn show(&self) {
+        let waiting = self.waiting();
+        let sum = |of: fn(&Waiting) -> u64| waiting.iter().map(of).sum::<u64>() as f64;
+        let metrics = &self.metrics;
+        metrics.spool_views.set(sum(|waiting| waiting.views));
+        metrics
+            .spool_bytes
+            .set(sum(|waiting| waiting.bytes + waiting.dead_bytes));
+        metrics.dead_letters.set(sum(|waiting| waiting.dead_letters));
+        let oldest = waiting.iter().filter_map(|waiting| waiting.oldest).min();
+        let age = oldest.map_or(0.0, |at| (Utc::now() - at).as_seconds_f64().max(0.0));
+        metrics.spool_oldest_age.set(age);
+    }
+}

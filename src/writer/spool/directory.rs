@@ -1,0 +1,283 @@
+//! The folder of the spools: whom it belongs to, new spools, and those whose owner is gone.
+//!
+//! ```text
+//! spool/                               mode 0700
+//!   0193….spool  0193….spool-wal -shm  a spool: an SQLite database, mode 0600
+//!   0193….tokens                       what its unresolved views need to be resolved
+//!   0193….lock                         locked while its process lives
+//!   0192….spool.set-aside              damaged, or of something else: for a person to look at
+//! ```
+
+use std::fs::{DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use sqlx::SqliteConnection;
+use tokio::sync::Mutex as AsyncMutex;
+
+use super::file::{self, EXTENSION, Files, Opened, Unusable};
+use super::tokens::Tokens;
+use super::{Spool, SpoolError, Waiting};
+use crate::config;
+use crate::writer::batch::WriterId;
+
+/// A folder that is fit to hold spools.
+#[derive(Debug, Clone)]
+pub struct Directory {
+    path: PathBuf,
+    fsync: bool,
+}
+
+/// Why a folder is not: what an operator must mend.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// It could not be made.
+    #[error(
+        "spool.dir: {path} cannot be made ({error}); make it, for this user alone (mode 0700), or give another"
+    )]
+    Make {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// Others may look into it: there are page views in it, and at times session tokens.
+    #[error("spool.dir: {path} is open to others (mode {mode:04o}); run: chmod 700 {path}")]
+    Open {
+        /// The folder.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// It is no folder, or nothing can be written in it.
+    #[error(
+        "spool.dir: {path} cannot be written to ({error}); make it a folder that belongs to this user, on a disk \
+         that is not full, or give another"
+    )]
+    Write {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+impl Directory {
+    /// Makes the folder where it is missing, and makes sure that it is this user's alone and that files can
+    /// be made and locked in it.
+    ///
+    /// # Errors
+    /// What the operator must mend.
+    pub fn prepare(spool: &config::Spool) -> Result<Self, DirectoryError> {
+        let path = spool.dir.clone();
+        if !path.exists() {
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
+            // Whatever the process' umask.
+            made.and_then(|()| std::fs::set_permissions(&path, Permissions::from_mode(0o700)))
+                .map_err(|error| DirectoryError::Make {
+                    path: path.clone(),
+                    error,
+                })?;
+        }
+        Self::check(&path)?;
+        Ok(Self {
+            path,
+            fsync: spool.fsync,
+        })
+    }
+
+    /// Looks at a folder that may not be there yet.
+    ///
+    /// # Errors
+    /// What the operator must mend.
+    pub fn check(path: &Path) -> Result<(), DirectoryError> {
+        let refused = |error| DirectoryError::Write {
+            path: path.to_owned(),
+            error,
+        };
+        let metadata = match std::fs::metadata(path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(refused(error)),
+        };
+        if !metadata.is_dir() {
+            return Err(refused(io::ErrorKind::NotADirectory.into()));
+        }
+        let mode = metadata.mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(DirectoryError::Open {
+                path: path.to_owned(),
+                mode,
+            });
+        }
+        let files = Files::of(path, WriterId::random());
+        let tried = files.lock().map(drop);
+        tried.and_then(|()| files.remove()).map_err(refused)
+    }
+
+    /// A new spool.
+    ///
+    /// # Errors
+    /// The disk is full or broken.
+    pub async fn create(&self) -> Result<Arc<Spool>, SpoolError> {
+        let id = WriterId::random();
+        let files = Files::of(&self.path, id);
+        // Locked before it is there: nobody takes it for an orphan.
+        let Some(lock) = files.lock()? else {
+            return Err(io::Error::from(io::ErrorKind::AlreadyExists).into());
+        };
+        let made = async {
+            files.create()?;
+            let mut connection = file::connect(&files.database, self.fsync).await?;
+            file::initialise(&mut connection).await?;
+            let tokens = Tokens::open(&files.tokens, self.fsync)?;
+            Ok::<_, SpoolError>((connection, tokens))
+        };
+        match made.await {
+            Ok((connection, tokens)) => Ok(Arc::new(Spool::new(id, files, lock, connection, tokens))),
+            Err(error) => {
+                let _ = files.remove();
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes over spools whose process is gone, but for those in `held`. What cannot be used is set aside,
+    /// and said.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub async fn adopt(&self, held: &[WriterId]) -> Result<Vec<Arc<Spool>>, SpoolError> {
+        let mut adopted = Vec::new();
+        for id in self.spools()? {
+            if held.contains(&id) {
+                continue;
+            }
+            match self.adopt_one(id).await {
+                Ok(Some(spool)) => {
+                    let views = spool.waiting().views;
+                    tracing::info!(spool = %id, views, "took over a spool whose process is gone");
+                    adopted.push(spool);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    let error = crate::telemetry::chain(&error);
+                    tracing::warn!(spool = %id, error, "a spool cannot be taken over now");
+                }
+            }
+        }
+        Ok(adopted)
+    }
+
+    /// The spools in the folder, the oldest first, whoever has them.
+    pub(super) fn spools(&self) -> Result<Vec<WriterId>, SpoolError> {
+        let mut ids = Vec::new();
+        for entry in std::fs::read_dir(&self.path)? {
+            let path = PathBuf::from(entry?.file_name());
+            if path.extension().is_some_and(|extension| extension == EXTENSION)
+                && let Some(id) = path.file_stem().and_then(|stem| WriterId::parse(stem.to_str()?))
+            {
+                ids.push(id);
+            }
+        }
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    /// The database file of a spool.
+    pub(super) fn database(&self, id: WriterId) -> PathBuf {
+        Files::of(&self.path, id).database
+    }
+
+    async fn adopt_one(&self, id: WriterId) -> Result<Option<Arc<Spool>>, SpoolError> {
+        let files = Files::of(&self.path, id);
+        let Some(lock) = files.lock()? else {
+            return Ok(None);
+        };
+        if !files.database.exists() {
+            // Drained and removed by its owner a moment ago.
+            return Ok(None);
+        }
+        if let Some(why) = file::glance(&files.database)? {
+            set_aside(&files, &why)?;
+            return Ok(None);
+        }
+        match file::open(&files.database, self.fsync).await? {
+            Opened::Spool(connection) => {
+                let tokens = Tokens::open(&files.tokens, self.fsync)?;
+                let spool = Spool::new(id, files, lock, connection, tokens);
+                spool.refresh().await?;
+                spool.clear_tokens().await?;
+                Ok(Some(Arc::new(spool)))
+            }
+            Opened::Nothing(connection) => {
+                let _ = sqlx::Connection::close(connection).await;
+                files.remove()?;
+                Ok(None)
+            }
+            Opened::Unusable(why) => {
+                set_aside(&files, &why)?;
+                Ok(None)
+            }
+        }
+    }
+}
+
+fn set_aside(files: &Files, why: &Unusable) -> io::Result<()> {
+    let name = files.set_aside()?;
+    tracing::error!(
+        "{} is no spool that can be used: {why}; set aside as {}",
+        files.database.display(),
+        name.display()
+    );
+    Ok(())
+}
+
+impl Spool {
+    fn new(
+        id: WriterId,
+        files: Files,
+        lock: std::fs::File,
+        connection: SqliteConnection,
+        tokens: Tokens,
+    ) -> Self {
+        Self {
+            id,
+            files,
+            connection: AsyncMutex::new(Some(connection)),
+            waiting: Mutex::new(Waiting::default()),
+            tokens: AsyncMutex::new(tokens),
+            _lock: lock,
+        }
+    }
+
+    /// Whether its file is still where it was made: without it nothing would survive this process.
+    pub fn is_in_place(&self) -> bool {
+        self.files.database.exists()
+    }
+
+    /// Ends the use of a spool whose file is damaged, in part or beyond use: it is set aside.
+    pub async fn set_aside(&self) -> Result<PathBuf, SpoolError> {
+        if let Some(connection) = self.connection.lock().await.take() {
+            let _ = sqlx::Connection::close(connection).await;
+        }
+        Ok(self.files.set_aside()?)
+    }
+
+    /// Ends the use of a spool that is drained: moves its dead letters to `heir`, and removes the file. A
+    /// file with damaged rows is set aside instead.
+    pub async fn retire(&self, heir: &Self) -> Result<(), SpoolError> {
+        heir.inherit_letters(self).await?;
+        if self.has_damage().await? {
+            let name = self.set_aside().await?;
+            tracing::error!(
+                "some rows of a spool are damaged; set aside as {}",
+                name.display()
+            );
+            return Ok(());
+        }
+        self.remove().await
+    }
+}

@@ -1,0 +1,162 @@
+//! Views as bytes of a spool, with a checksum: SQLite notices damage to its structure, not to its content.
+//! Pure.
+//!
+//! JSON, so that a person can read what waits, and so that fields can be added. Tokens are not in it, but
+//! where they stand (see `tokens`).
+
+use serde::{Deserialize, Serialize};
+
+use super::tokens::Place;
+use crate::ids::{BrowserSessionId, SessionToken, UserId};
+use crate::page_view::PageView;
+use crate::writer::batch::RecordedView;
+use crate::writer::unresolved::{UnresolvedView, Whose};
+
+/// What a row of a spool holds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Body {
+    /// Ready to be applied.
+    Recorded(Vec<RecordedView>),
+    /// To be looked up first.
+    Unresolved(Vec<UnresolvedView>),
+}
+
+impl Body {
+    /// Views in it.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Recorded(views) => views.len(),
+            Self::Unresolved(views) => views.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// When the oldest was made, in milliseconds since 1970.
+    pub(super) fn oldest(&self) -> i64 {
+        let at = |view: &PageView| view.at.timestamp_millis();
+        match self {
+            Self::Recorded(views) => views.iter().map(|recorded| at(&recorded.view)).min(),
+            Self::Unresolved(views) => views.iter().map(|unresolved| at(&unresolved.view)).min(),
+        }
+        .unwrap_or_default()
+    }
+
+    /// The tokens in it, in the order of the views.
+    pub(super) fn tokens(&self) -> Vec<&SessionToken> {
+        let views = match self {
+            Self::Recorded(_) => &[][..],
+            Self::Unresolved(views) => views,
+        };
+        views
+            .iter()
+            .filter_map(|view| match &view.whose {
+                Whose::Token(token) => Some(token),
+                Whose::Session { .. } => None,
+            })
+            .collect()
+    }
+
+    /// Its bytes; `places` says where its tokens stand.
+    pub(super) fn encode(&self, places: &[Place]) -> Vec<u8> {
+        let bytes = match self {
+            Self::Recorded(views) => serde_json::to_vec(views),
+            Self::Unresolved(views) => {
+                let mut places = places.iter();
+                let stored: Vec<StoredView> = views
+                    .iter()
+                    .map(|view| StoredView::of(view, || places.next().copied()))
+                    .collect();
+                serde_json::to_vec(&stored)
+            }
+        };
+        // Texts, numbers and times: there is nothing in them that JSON lacks.
+        bytes.unwrap_or_default()
+    }
+}
+
+/// What is in a row, with its tokens still to be read.
+pub(super) enum Stored {
+    Recorded(Vec<RecordedView>),
+    Unresolved(Vec<StoredView>),
+}
+
+impl Stored {
+    /// From its bytes; `None` if they are damaged.
+    pub(super) fn decode(bytes: &[u8], unresolved: bool, checksum: i64) -> Option<Self> {
+        if self::checksum(bytes) != checksum {
+            return None;
+        }
+        if unresolved {
+            serde_json::from_slice(bytes).ok().map(Self::Unresolved)
+        } else {
+            serde_json::from_slice(bytes).ok().map(Self::Recorded)
+        }
+    }
+
+    /// Where its tokens stand.
+    pub(super) fn places(&self) -> Vec<Place> {
+        match self {
+            Self::Recorded(_) => Vec::new(),
+            Self::Unresolved(views) => views.iter().filter_map(|view| view.token).collect(),
+        }
+    }
+
+    /// The views, with the tokens that were read for them; `None` if something is missing.
+    pub(super) fn body(self, tokens: Vec<SessionToken>) -> Option<Body> {
+        let mut tokens = tokens.into_iter();
+        Some(match self {
+            Self::Recorded(views) => Body::Recorded(views),
+            Self::Unresolved(views) => Body::Unresolved(
+                views
+                    .into_iter()
+                    .map(|view| view.unresolved(|| tokens.next()))
+                    .collect::<Option<_>>()?,
+            ),
+        })
+    }
+}
+
+/// CRC-32 (ISO-HDLC) of the bytes.
+pub(super) fn checksum(bytes: &[u8]) -> i64 {
+    crc32fast::hash(bytes).into()
+}
+
+/// An unresolved view as it is stored.
+#[derive(Serialize, Deserialize)]
+pub(super) struct StoredView {
+    view: PageView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<Place>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<(BrowserSessionId, UserId)>,
+}
+
+impl StoredView {
+    fn of(unresolved: &UnresolvedView, place: impl FnOnce() -> Option<Place>) -> Self {
+        let (token, session) = match &unresolved.whose {
+            Whose::Token(_) => (place(), None),
+            Whose::Session { id, user_id } => (None, Some((id.clone(), user_id.clone()))),
+        };
+        Self {
+            view: unresolved.view.clone(),
+            token,
+            session,
+        }
+    }
+
+    fn unresolved(self, token: impl FnOnce() -> Option<SessionToken>) -> Option<UnresolvedView> {
+        let whose = match (self.token, self.session) {
+            (Some(_), None) => Whose::Token(token()?),
+            (None, Some((id, user_id))) => Whose::Session { id, user_id },
+            _ => return None,
+        };
+        Some(UnresolvedView {
+            view: self.view,
+            whose,
+        })
+    }
+}

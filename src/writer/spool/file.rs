@@ -1,0 +1,280 @@
+//! One spool file: its names, its format, and how it is opened.
+
+use std::fs::{File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Executor as _, SqliteConnection};
+
+use super::SpoolError;
+use crate::writer::batch::WriterId;
+
+/// `PRAGMA application_id`: "HCNT". Another file's SQLite database is not taken for a spool.
+const APPLICATION: i64 = 0x4843_4e54;
+/// `PRAGMA user_version`.
+const VERSION: i64 = 1;
+/// Longest wait for `headcount dead-letters`, which works on the file, too.
+const BUSY: Duration = Duration::from_secs(5);
+/// Of a spool file's name.
+pub(super) const EXTENSION: &str = "spool";
+
+/// `state` of a row: ready, to be looked up first, or with damaged bytes.
+const TABLES: &str = "
+    CREATE TABLE batch (
+        place INTEGER PRIMARY KEY AUTOINCREMENT,
+        writer_id TEXT NOT NULL,
+        batch_seq INTEGER NOT NULL,
+        state INTEGER NOT NULL,
+        views INTEGER NOT NULL,
+        bytes INTEGER NOT NULL,
+        checksum INTEGER NOT NULL,
+        oldest_at INTEGER NOT NULL,
+        body BLOB NOT NULL,
+        UNIQUE (writer_id, batch_seq)
+    );
+    CREATE TABLE dead_letter (
+        writer_id TEXT NOT NULL,
+        batch_seq INTEGER NOT NULL,
+        reason TEXT NOT NULL,
+        refused_at INTEGER NOT NULL,
+        bytes INTEGER NOT NULL,
+        checksum INTEGER NOT NULL,
+        oldest_at INTEGER NOT NULL,
+        body BLOB NOT NULL,
+        PRIMARY KEY (writer_id, batch_seq)
+    );";
+
+/// The names of one spool's files.
+#[derive(Debug, Clone)]
+pub(super) struct Files {
+    pub(super) database: PathBuf,
+    pub(super) tokens: PathBuf,
+    pub(super) lock: PathBuf,
+}
+
+impl Files {
+    pub(super) fn of(folder: &Path, id: WriterId) -> Self {
+        Self {
+            database: folder.join(format!("{id}.{EXTENSION}")),
+            tokens: folder.join(format!("{id}.tokens")),
+            lock: folder.join(format!("{id}.lock")),
+        }
+    }
+
+    /// The database and what SQLite puts beside it.
+    fn parts(&self) -> [PathBuf; 3] {
+        ["", "-wal", "-shm"].map(|suffix| with_suffix(&self.database, suffix))
+    }
+
+    /// Opens the lock file, made where it is missing, and takes the lock; `None` if somebody has it.
+    pub(super) fn lock(&self) -> io::Result<Option<File>> {
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&self.lock)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+            Err(std::fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    /// An empty file for the owner alone; SQLite gives its companions the same mode.
+    pub(super) fn create(&self) -> io::Result<()> {
+        let file = OpenOptions::new()
+            .create_new(true)
+            .write(true)
+            .mode(0o600)
+            .open(&self.database)?;
+        // Whatever the process' umask.
+        file.set_permissions(Permissions::from_mode(0o600))
+    }
+
+    /// Removes all of them, the lock last.
+    pub(super) fn remove(&self) -> io::Result<()> {
+        // The database first: without it, what is left means nothing.
+        for path in self.parts().iter().chain([&self.tokens, &self.lock]) {
+            match std::fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Renames the database, and its log with it, so that nobody takes it for a spool. Nothing is lost;
+    /// renamed back, it is a spool again. Returns the new name.
+    pub(super) fn set_aside(&self) -> io::Result<PathBuf> {
+        let aside = with_suffix(&self.database, ".set-aside");
+        let database = self.parts().into_iter().zip(["", "-wal", "-shm"]);
+        let renamed = database.map(|(part, suffix)| (part, with_suffix(&aside, suffix)));
+        let tokens = (self.tokens.clone(), with_suffix(&self.tokens, ".set-aside"));
+        for (from, to) in renamed.chain([tokens]) {
+            match std::fs::rename(from, to) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        let _ = std::fs::remove_file(&self.lock);
+        Ok(aside)
+    }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Why a file is not taken for a spool.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unusable {
+    #[error("it is damaged ({0})")]
+    Damaged(String),
+    #[error("it is a database of something else")]
+    Foreign,
+    #[error(
+        "it was written by a later version ({0}, this one knows {VERSION}); start that version to have its page views written"
+    )]
+    Newer(i64),
+}
+
+/// What an existing file turned out to be.
+pub(super) enum Opened {
+    Spool(SqliteConnection),
+    /// Its process ended before anything was in it.
+    Nothing(SqliteConnection),
+    Unusable(Unusable),
+}
+
+/// What the head of a file says before it is opened, which alone would change a database of something else.
+/// The head is that of the last checkpoint: with a log beside it, it does not say everything.
+///
+/// # Errors
+/// The file cannot be read.
+pub(super) fn glance(database: &Path) -> io::Result<Option<Unusable>> {
+    let mut head = [0; 100];
+    let file = File::open(database)?;
+    if file.metadata()?.len() == 0 {
+        return Ok(None);
+    }
+    if let Err(error) = file.read_exact_at(&mut head, 0) {
+        return Ok(Some(Unusable::Damaged(error.to_string())));
+    }
+    if !head.starts_with(b"SQLite format 3\0") {
+        return Ok(Some(Unusable::Damaged(
+            "it has not the head of a database".into(),
+        )));
+    }
+    if with_suffix(database, "-wal").exists() {
+        return Ok(None);
+    }
+    // <https://www.sqlite.org/fileformat.html#the_database_header>
+    let number = |at: usize| {
+        let bytes = head[at..at + 4].try_into().unwrap_or_default();
+        i64::from(u32::from_be_bytes(bytes))
+    };
+    Ok(match (number(68), number(60)) {
+        (APPLICATION, version) if version > VERSION => Some(Unusable::Newer(version)),
+        (APPLICATION, _) => None,
+        _ => Some(Unusable::Foreign),
+    })
+}
+
+/// Opens the file as it is.
+pub(super) async fn connect(database: &Path, fsync: bool) -> Result<SqliteConnection, sqlx::Error> {
+    SqliteConnectOptions::new()
+        .filename(database)
+        .create_if_missing(false)
+        .auto_vacuum(SqliteAutoVacuum::Incremental)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(if fsync {
+            SqliteSynchronous::Full
+        } else {
+            SqliteSynchronous::Normal
+        })
+        .busy_timeout(BUSY)
+        .disable_statement_logging()
+        .connect()
+        .await
+}
+
+/// Makes a new file's tables.
+pub(super) async fn initialise(connection: &mut SqliteConnection) -> Result<(), SpoolError> {
+    let format = format!("PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION};");
+    let all = format!("BEGIN IMMEDIATE; {TABLES} {format} COMMIT;");
+    connection
+        .execute(sqlx::raw_sql(sqlx::AssertSqlSafe(all)))
+        .await?;
+    Ok(())
+}
+
+/// Opens a file that somebody left, and looks at what it is.
+///
+/// # Errors
+/// It cannot be looked at just now.
+pub(super) async fn open(database: &Path, fsync: bool) -> Result<Opened, sqlx::Error> {
+    let looked = async {
+        let mut connection = connect(database, fsync).await?;
+        let state = examine(&mut connection).await?;
+        Ok::<_, sqlx::Error>((connection, state))
+    };
+    match looked.await {
+        Ok((connection, Examined::Spool)) => Ok(Opened::Spool(connection)),
+        Ok((connection, Examined::Nothing)) => Ok(Opened::Nothing(connection)),
+        Ok((connection, Examined::Unusable(unusable))) => {
+            let _ = sqlx::Connection::close(connection).await;
+            Ok(Opened::Unusable(unusable))
+        }
+        Err(error) if is_damage(&error) => Ok(Opened::Unusable(Unusable::Damaged(error.to_string()))),
+        Err(error) => Err(error),
+    }
+}
+
+enum Examined {
+    Spool,
+    Nothing,
+    Unusable(Unusable),
+}
+
+async fn examine(connection: &mut SqliteConnection) -> Result<Examined, sqlx::Error> {
+    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_master")
+        .fetch_one(&mut *connection)
+        .await?;
+    let application: i64 = sqlx::query_scalar("PRAGMA application_id")
+        .fetch_one(&mut *connection)
+        .await?;
+    let version: i64 = sqlx::query_scalar("PRAGMA user_version")
+        .fetch_one(&mut *connection)
+        .await?;
+    if tables == 0 && application == 0 && version == 0 {
+        return Ok(Examined::Nothing);
+    }
+    if application != APPLICATION {
+        return Ok(Examined::Unusable(Unusable::Foreign));
+    }
+    if version > VERSION {
+        return Ok(Examined::Unusable(Unusable::Newer(version)));
+    }
+    let found: String = sqlx::query_scalar("PRAGMA quick_check(1)")
+        .fetch_one(connection)
+        .await?;
+    Ok(if found == "ok" {
+        Examined::Spool
+    } else {
+        Examined::Unusable(Unusable::Damaged(found))
+    })
+}
+
+/// `SQLITE_CORRUPT` and `SQLITE_NOTADB`: waiting does not help.
+pub(super) fn is_damage(error: &sqlx::Error) -> bool {
+    let code = error
+        .as_database_error()
+        .and_then(|error| error.code()?.parse::<i32>().ok());
+    matches!(code.map(|code| code & 0xff), Some(11 | 26))
+}

@@ -1,0 +1,207 @@
+//! Dead letters: page views that the database refused for good, kept with the reason until a person decides.
+//!
+//! `headcount dead-letters` works on the files themselves, whether or not a sidecar has them open; SQLite's
+//! own locks keep the two apart. A view that is tried again goes back into its file under its old key, so
+//! the ledger sees to it that it is written once.
+
+use std::path::Path;
+
+use chrono::{DateTime, Utc};
+use sqlx::{Connection as _, FromRow, SqliteConnection};
+
+use super::directory::Directory;
+use super::encode::Stored;
+use super::rows::{READY, begin};
+use super::{Spool, SpoolError, file};
+use crate::writer::batch::{BatchKey, RecordedView, WriterId};
+
+/// A dead letter.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeadLetter {
+    /// Names it.
+    pub key: BatchKey,
+    /// What the database said.
+    pub reason: String,
+    /// When.
+    pub refused_at: DateTime<Utc>,
+    /// The page view; `None` if its bytes are damaged.
+    pub view: Option<RecordedView>,
+}
+
+/// What to do with dead letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// Try them again.
+    Retry,
+    /// Delete them.
+    Drop,
+}
+
+#[derive(FromRow)]
+struct StoredLetter {
+    writer_id: String,
+    batch_seq: i64,
+    reason: String,
+    refused_at: i64,
+    checksum: i64,
+    body: Vec<u8>,
+}
+
+impl StoredLetter {
+    fn letter(self) -> Option<DeadLetter> {
+        let key = BatchKey {
+            writer: WriterId::parse(&self.writer_id)?,
+            seq: self.batch_seq,
+        };
+        let view = match Stored::decode(&self.body, false, self.checksum) {
+            Some(Stored::Recorded(views)) => views.into_iter().next(),
+            _ => None,
+        };
+        Some(DeadLetter {
+            key,
+            reason: self.reason,
+            refused_at: DateTime::from_timestamp_millis(self.refused_at).unwrap_or_default(),
+            view,
+        })
+    }
+}
+
+impl Directory {
+    /// All dead letters, file by file.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub async fn dead_letters(&self) -> Result<Vec<DeadLetter>, SpoolError> {
+        let mut letters = Vec::new();
+        for id in self.spools()? {
+            if let Some(mut connection) = connect(&self.database(id)).await? {
+                let stored: Vec<StoredLetter> = sqlx::query_as(
+                    "SELECT writer_id, batch_seq, reason, refused_at, checksum, body
+                     FROM dead_letter ORDER BY oldest_at, batch_seq",
+                )
+                .fetch_all(&mut connection)
+                .await?;
+                letters.extend(stored.into_iter().filter_map(StoredLetter::letter));
+                let _ = connection.close().await;
+            }
+        }
+        Ok(letters)
+    }
+
+    /// Decides on the dead letters named, or on all; answers on how many.
+    ///
+    /// # Errors
+    /// A file cannot be written; those before it are done.
+    pub async fn decide(&self, fate: Fate, keys: Option<&[BatchKey]>) -> Result<u64, SpoolError> {
+        let mut decided = 0;
+        for id in self.spools()? {
+            let database = self.database(id);
+            if let Some(mut connection) = connect(&database).await? {
+                decided += decide(&mut connection, &database, fate, keys).await?;
+                let _ = connection.close().await;
+            }
+        }
+        Ok(decided)
+    }
+}
+
+/// Opens somebody's file for a moment; `None` if it is gone, or no spool of this version.
+async fn connect(database: &Path) -> Result<Option<SqliteConnection>, SpoolError> {
+    match file::open(database, true).await {
+        Ok(file::Opened::Spool(connection)) => Ok(Some(connection)),
+        Ok(file::Opened::Nothing(_) | file::Opened::Unusable(_)) => Ok(None),
+        Err(_) if !database.exists() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn decide(
+    connection: &mut SqliteConnection,
+    database: &Path,
+    fate: Fate,
+    keys: Option<&[BatchKey]>,
+) -> Result<u64, SpoolError> {
+    let mut transaction = begin(connection).await?;
+    if !database.exists() {
+        // Removed by its owner, who made sure that it was empty.
+        return Ok(0);
+    }
+    let mut decided = 0;
+    let all: Vec<(String, i64)> = sqlx::query_as("SELECT writer_id, batch_seq FROM dead_letter")
+        .fetch_all(&mut *transaction)
+        .await?;
+    for (writer_id, batch_seq) in all {
+        let is_meant = |keys: &[BatchKey]| {
+            keys.iter()
+                .any(|key| key.writer.to_string() == writer_id && key.seq == batch_seq)
+        };
+        if keys.is_some_and(|keys| !is_meant(keys)) {
+            continue;
+        }
+        if fate == Fate::Retry {
+            sqlx::query(
+                "INSERT OR IGNORE INTO batch
+                     (writer_id, batch_seq, state, views, bytes, checksum, oldest_at, body)
+                 SELECT writer_id, batch_seq, ?3, 1, bytes, checksum, oldest_at, body
+                 FROM dead_letter WHERE writer_id = ?1 AND batch_seq = ?2",
+            )
+            .bind(&writer_id)
+            .bind(batch_seq)
+            .bind(READY)
+            .execute(&mut *transaction)
+            .await?;
+        }
+        sqlx::query("DELETE FROM dead_letter WHERE writer_id = ?1 AND batch_seq = ?2")
+            .bind(&writer_id)
+            .bind(batch_seq)
+            .execute(&mut *transaction)
+            .await?;
+        decided += 1;
+    }
+    transaction.commit().await?;
+    Ok(decided)
+}
+
+impl Spool {
+    /// Takes the dead letters of another spool over. They keep their keys, so a copy that a crash in between
+    /// leaves behind is the same letter, not a second one.
+    pub(super) async fn inherit_letters(&self, other: &Self) -> Result<(), SpoolError> {
+        type Letter = (String, i64, String, i64, i64, i64, i64, Vec<u8>);
+        let mut theirs = other.connection().await?;
+        let mut leaving = begin(&mut theirs).await?;
+        let letters: Vec<Letter> = sqlx::query_as(
+            "SELECT writer_id, batch_seq, reason, refused_at, bytes, checksum, oldest_at, body
+             FROM dead_letter",
+        )
+        .fetch_all(&mut *leaving)
+        .await?;
+        if letters.is_empty() {
+            return Ok(());
+        }
+        let mut ours = self.connection().await?;
+        let mut arriving = begin(&mut ours).await?;
+        for (writer, seq, reason, refused_at, bytes, checksum, oldest_at, body) in letters {
+            sqlx::query(
+                "INSERT OR IGNORE INTO dead_letter
+                     (writer_id, batch_seq, reason, refused_at, bytes, checksum, oldest_at, body)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            )
+            .bind(writer)
+            .bind(seq)
+            .bind(reason)
+            .bind(refused_at)
+            .bind(bytes)
+            .bind(checksum)
+            .bind(oldest_at)
+            .bind(body)
+            .execute(&mut *arriving)
+            .await?;
+        }
+        arriving.commit().await?;
+        sqlx::query("DELETE FROM dead_letter")
+            .execute(&mut *leaving)
+            .await?;
+        leaving.commit().await?;
+        self.recount(&mut ours).await
+    }
+}

@@ -1,0 +1,505 @@
+//! Spools in a folder of their own; a process' end is a spool that is dropped without being closed.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
+use bytesize::ByteSize;
+use tempfile::TempDir;
+
+use super::directory::DirectoryError;
+use super::letters::Fate;
+use super::*;
+use crate::config;
+use crate::ids::SessionToken;
+use crate::page_view::PageView;
+use crate::writer::batch::RecordedView;
+use crate::writer::testing::{recorded, view};
+use crate::writer::unresolved::{UnresolvedView, Whose};
+
+const ALL: (usize, u64, u64) = (1_000, u64::MAX, u64::MAX);
+const MIB: u64 = 1024 * 1024;
+
+struct Folder {
+    home: TempDir,
+    directory: Directory,
+}
+
+impl Folder {
+    fn new() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let directory = Directory::prepare(&settings(&home)).unwrap();
+        Self { home, directory }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.home.path().join("spool")
+    }
+
+    /// Names of the files, without those that come and go with a connection.
+    fn files(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.path()).unwrap();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| !name.ends_with("-wal") && !name.ends_with("-shm"))
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// Everything that is on disk.
+    fn bytes(&self) -> Vec<u8> {
+        let entries = std::fs::read_dir(self.path()).unwrap();
+        entries
+            .flat_map(|entry| std::fs::read(entry.unwrap().path()).unwrap())
+            .collect()
+    }
+
+    fn contains(&self, text: &str) -> bool {
+        self.bytes()
+            .windows(text.len())
+            .any(|window| window == text.as_bytes())
+    }
+}
+
+fn settings(home: &TempDir) -> config::Spool {
+    config::Spool {
+        dir: home.path().join("spool"),
+        max_bytes: ByteSize::mib(1),
+        ..config::Spool::default()
+    }
+}
+
+async fn next(spool: &Spool) -> Vec<Row> {
+    spool.next(ALL.0, ALL.1, ALL.2).await.unwrap()
+}
+
+fn urls(rows: &[Row]) -> Vec<Vec<String>> {
+    let url = |view: &PageView| view.url.clone();
+    rows.iter()
+        .map(|row| match row.body.as_ref().expect("whole") {
+            Body::Recorded(views) => views.iter().map(|recorded| url(&recorded.view)).collect(),
+            Body::Unresolved(views) => views.iter().map(|unresolved| url(&unresolved.view)).collect(),
+        })
+        .collect()
+}
+
+fn some(urls: &[&str]) -> Body {
+    Body::Recorded(urls.iter().map(|url| recorded(url)).collect())
+}
+
+fn with_token(url: &str, token: &str) -> Body {
+    Body::Unresolved(vec![UnresolvedView {
+        view: view(url),
+        whose: Whose::Token(SessionToken::new(token)),
+    }])
+}
+
+#[tokio::test]
+async fn rows_come_in_the_order_in_which_they_went_in_and_stay_until_they_are_removed() {
+    let folder = Folder::new();
+    let spool = folder.directory.create().await.unwrap();
+    spool.append(&[some(&["/1", "/2"])]).await.unwrap();
+    spool.append(&[some(&["/3"]), some(&["/4"])]).await.unwrap();
+    let rows = next(&spool).await;
+    assert_eq!(urls(&rows), [vec!["/1", "/2"], vec!["/3"], vec!["/4"]]);
+    assert_eq!(urls(&next(&spool).await).len(), 3, "looking takes nothing away");
+    assert_eq!(spool.waiting().views, 4);
+
+    assert_eq!(spool.next(ALL.0, 2, ALL.2).await.unwrap().len(), 1, "by views");
+    assert_eq!(spool.next(ALL.0, 3, ALL.2).await.unwrap().len(), 2, "by views");
+    assert_eq!(spool.next(ALL.0, ALL.1, 1).await.unwrap().len(), 1, "by bytes");
+    assert_eq!(spool.next(2, ALL.1, ALL.2).await.unwrap().len(), 2, "by rows");
+
+    spool.remove_rows(&[rows[0].place, rows[1].place]).await.unwrap();
+    assert_eq!(urls(&next(&spool).await), [vec!["/4"]]);
+    let counted = spool.waiting();
+    assert_eq!(counted.views, 1);
+    assert_eq!(spool.refresh().await.unwrap(), counted, "kept as counted");
+    spool.remove_rows(&[rows[2].place]).await.unwrap();
+    assert_eq!(spool.waiting(), Waiting::default());
+}
+
+#[tokio::test]
+async fn a_number_is_never_given_twice() {
+    let folder = Folder::new();
+    let spool = folder.directory.create().await.unwrap();
+    let mut keys = Vec::new();
+    for _ in 0..3 {
+        assert_eq!(
+            spool.first_unsettled().await.unwrap().seq,
+            i64::try_from(keys.len()).unwrap() + 1
+        );
+        spool.append(&[some(&["/"])]).await.unwrap();
+        let [row] = &next(&spool).await[..] else {
+            panic!("one row")
+        };
+        assert_eq!(row.key.writer, spool.id());
+        assert_eq!(spool.first_unsettled().await.unwrap(), row.key);
+        assert!(!keys.contains(&row.key));
+        keys.push(row.key);
+        spool.remove_rows(&[row.place]).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn views_read_back_as_they_were_written() {
+    let folder = Folder::new();
+    let spool = folder.directory.create().await.unwrap();
+    let written = vec![recorded("/ä?q=\u{1F980}"), recorded("/\u{7f}\"\\")];
+    spool.append(&[Body::Recorded(written.clone())]).await.unwrap();
+    spool.append(&[with_token("/x", "a-token")]).await.unwrap();
+    let rows = next(&spool).await;
+    assert_eq!(rows[0].body, Some(Body::Recorded(written)));
+    assert_eq!(rows[1].body, Some(with_token("/x", "a-token")));
+}
+
+#[tokio::test]
+async fn what_a_process_leaves_behind_is_taken_over_by_another_and_by_one_only() {
+    let folder = Folder::new();
+    let spool = folder.directory.create().await.unwrap();
+    spool.append(&[some(&["/1"])]).await.unwrap();
+    assert!(
+        folder.directory.adopt(&[]).await.unwrap().is_empty(),
+        "its owner lives"
+    );
+    let id = spool.id();
+    drop(spool);
+    assert!(folder.directory.adopt(&[id]).await.unwrap().is_empty(), "held");
+    let adopted = folder.directory.adopt(&[]).await.unwrap();
+    assert_eq!(adopted.len(), 1);
+    assert_eq!((adopted[0].id(), adopted[0].waiting().views), (id, 1));
+    assert_eq!(urls(&next(&adopted[0]).await), [["/1"]]);
+    assert!(folder.directory.adopt(&[]).await.unwrap().is_empty(), "taken");
+}
+
+#[tokio::test]
+async fn a_spool_that_is_closed_empty_leaves_nothing_behind() {
+    let folder = Folder::new();
+    let spool = folder.directory.create().await.unwrap();
+    spool.append(&[some(&["/1"])]).await.unwrap();
+    let place = next(&spool).await[0].place;
+    spool.remove_rows(&[place]).await.unwrap();
+    spool.close().await;
+    assert_eq!(folder.files(), [""; 0]);
+    assert!(matches!(
+        spool.append(&[some(&["/"])]).await,
+        Err(SpoolError::Closed)
+    ));
+
+    let spool = folder.directory.create().await.unwrap();
+    spool.append(&[some(&["/1"])]).await.unwrap();
+    spool.close().await;
+    assert_eq!(folder.files().len(), 3, "database, tokens and lock");
+}
+
+#[tokio::test]
+async fn files_are_their_users_alone() {
+    let folder = Folder::new();
+    let spool = folder.directory.create().await.unwrap();
+    spool.append(&[some(&["/1"])]).await.unwrap();
+    let mode = |path: PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(folder.path()), 0o700);
+    let entries: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+    assert!(entries.len() >= 3, "database, log and lock");
+    for entry in entries {
+        assert_eq!(mode(entry.unwrap().path()), 0o600);
+    }
+}
+
+#[tokio::test]
+async fn a_folder_that_others_can_read_or_that_is_none_is_refused_with_the_remedy() {
+    let home = tempfile::tempdir().unwrap();
+    let settings = settings(&home);
+    std::fs::create_dir(&settings.dir).unwrap();
+    let refused = |mode| {
+        std::fs::set_permissions(&settings.dir, std::fs::Permissions::from_mode(mode)).unwrap();
+        Directory::prepare(&settings).unwrap_err().to_string()
+    };
+    for mode in [0o750, 0o701, 0o777] {
+        let told = refused(mode);
+        assert!(told.contains(&format!("mode 0{mode:o}")), "{told}");
+        assert!(
+            told.ends_with(&format!("run: chmod 700 {}", settings.dir.display())),
+            "{told}"
+        );
+    }
+    std::fs::remove_dir(&settings.dir).unwrap();
+    std::fs::write(&settings.dir, "").unwrap();
+    let error = Directory::prepare(&settings).unwrap_err();
+    assert!(matches!(error, DirectoryError::Write { .. }), "{error}");
+    let below = config::Spool {
+        dir: settings.dir.join("below"),
+        ..settings
+    };
+    let error = Directory::prepare(&below).unwrap_err();
+    assert!(error.to_string().starts_with("spool.dir: "), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_spool_is_set_aside_as_it_is() {
+    let folder = Folder::new();
+    let name = |id| folder.path().join(format!("{id}.spool"));
+    let garbage = name(WriterId::random());
+    std::fs::write(&garbage, [0x5a; 8192]).unwrap();
+    let foreign = name(WriterId::random());
+    let newer = name(WriterId::random());
+    for (path, sql) in [
+        (&foreign, "CREATE TABLE songs (id)"),
+        (
+            &newer,
+            "PRAGMA application_id = 1212370516; PRAGMA user_version = 2; CREATE TABLE batch (id)",
+        ),
+    ] {
+        std::fs::write(path, "").unwrap();
+        let mut connection = file::connect(path, false).await.unwrap();
+        sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+        sqlx::Connection::close(connection).await.unwrap();
+    }
+    let before = [&garbage, &foreign, &newer].map(|path| std::fs::read(path).unwrap());
+    assert!(folder.directory.adopt(&[]).await.unwrap().is_empty());
+    for (path, content) in [&garbage, &foreign, &newer].into_iter().zip(before) {
+        assert!(!path.exists());
+        let aside = PathBuf::from(format!("{}.set-aside", path.display()));
+        assert!(std::fs::read(aside).unwrap() == content, "{}", path.display());
+    }
+}
+
+#[tokio::test]
+async fn a_file_in_which_nothing_was_written_is_removed() {
+    let folder = Folder::new();
+    std::fs::write(folder.path().join(format!("{}.spool", WriterId::random())), "").unwrap();
+    assert!(folder.directory.adopt(&[]).await.unwrap().is_empty());
+    assert_eq!(folder.files(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_row_with_damaged_bytes_is_passed_over_and_its_file_is_kept() {
+    let folder = Folder::new();
+    let spool = folder.directory.create().await.unwrap();
+    spool.append(&[some(&["/whole"])]).await.unwrap();
+    spool.append(&[some(&["/hurt"])]).await.unwrap();
+    {
+        let mut connection = spool.connection().await.unwrap();
+        sqlx::query("UPDATE batch SET body = replace(body, 'hurt', 'HURT') WHERE place = 2")
+            .execute(&mut *connection)
+            .await
+            .unwrap();
+    }
+    let rows = next(&spool).await;
+    assert!(rows[0].body.is_some());
+    assert_eq!((&rows[1].body, rows[1].views), (&None, 1));
+    spool.mark_damaged(rows[1].place).await.unwrap();
+    assert_eq!(urls(&next(&spool).await), [["/whole"]]);
+    spool.remove_rows(&[rows[0].place]).await.unwrap();
+    assert_eq!(spool.waiting().views, 0);
+
+    let heir = folder.directory.create().await.unwrap();
+    spool.retire(&heir).await.unwrap();
+    let aside = format!("{}.spool.set-aside", spool.id());
+    assert!(folder.files().contains(&aside), "{:?}", folder.files());
+    assert!(folder.contains("HURT"));
+}
+
+#[tokio::test]
+async fn a_token_is_in_the_file_only_until_its_view_is_resolved() {
+    const TOKEN: &str = "3f0c2a-secret-token-of-alice";
+    let folder = Folder::new();
+    let spool = folder.directory.create().await.unwrap();
+    for round in 0..2 {
+        for _ in 0..20 {
+            spool
+                .append(&[with_token("/x", TOKEN), some(&["/y"])])
+                .await
+                .unwrap();
+        }
+        assert!(folder.contains(TOKEN));
+        assert!(spool.waiting().unresolved_bytes > 0);
+        for row in next(&spool).await {
+            let views = if round == 0 {
+                vec![recorded("/x")]
+            } else {
+                Vec::new()
+            };
+            if matches!(row.body, Some(Body::Unresolved(_))) {
+                spool.resolve_row(row.place, views).await.unwrap();
+            }
+        }
+        assert!(!folder.contains(TOKEN), "round {round}");
+        assert_eq!(spool.waiting().unresolved_bytes, 0);
+    }
+    assert_eq!(spool.waiting().views, 60);
+    assert_eq!(spool.refresh().await.unwrap().views, 60);
+}
+
+#[tokio::test]
+async fn a_token_whose_row_was_replaced_just_before_a_crash_is_gone_when_the_spool_is_taken_over() {
+    const TOKEN: &str = "3f0c2a-secret-token-of-alice";
+    let folder = Folder::new();
+    let spool = folder.directory.create().await.unwrap();
+    spool.append(&[with_token("/x", TOKEN)]).await.unwrap();
+    {
+        let mut connection = spool.connection().await.unwrap();
+        sqlx::raw_sql("DELETE FROM batch")
+            .execute(&mut *connection)
+            .await
+            .unwrap();
+    }
+    assert!(folder.contains(TOKEN));
+    drop(spool);
+    let adopted = folder.directory.adopt(&[]).await.unwrap();
+    assert_eq!(adopted.len(), 1);
+    assert!(!folder.contains(TOKEN));
+}
+
+#[tokio::test]
+async fn a_view_whose_token_is_damaged_is_a_damaged_row() {
+    let folder = Folder::new();
+    let spool = folder.directory.create().await.unwrap();
+    spool
+        .append(&[with_token("/x", "3f0c2a-secret-token")])
+        .await
+        .unwrap();
+    std::fs::write(folder.path().join(format!("{}.tokens", spool.id())), "").unwrap();
+    assert!(next(&spool).await[0].body.is_none());
+}
+
+#[tokio::test]
+async fn a_row_is_split_into_rows_with_keys_of_their_own() {
+    let folder = Folder::new();
+    let spool = folder.directory.create().await.unwrap();
+    spool.append(&[some(&["/1", "/2", "/3"])]).await.unwrap();
+    let row = next(&spool).await.remove(0);
+    let Some(Body::Recorded(views)) = row.body else {
+        panic!("recorded")
+    };
+    spool.split_row(row.place, &views).await.unwrap();
+    let rows = next(&spool).await;
+    assert_eq!(urls(&rows), [vec!["/1"], vec!["/2", "/3"]]);
+    assert!(rows.iter().all(|half| half.key.seq > row.key.seq));
+    assert_eq!(spool.waiting().views, 3);
+}
+
+/// A spool with two dead letters, and their keys.
+async fn with_letters(folder: &Folder) -> (std::sync::Arc<Spool>, [BatchKey; 2]) {
+    let spool = folder.directory.create().await.unwrap();
+    spool
+        .append(&[some(&["/1"]), some(&["/2"]), some(&["/3"])])
+        .await
+        .unwrap();
+    let rows = next(&spool).await;
+    for row in &rows[..2] {
+        let buried = spool
+            .bury_row(row.place, "no such user", Utc::now(), MIB)
+            .await
+            .unwrap();
+        assert_eq!(buried, Buried::Kept);
+    }
+    let waiting = spool.waiting();
+    assert_eq!((waiting.views, waiting.dead_letters), (1, 2));
+    (spool, [rows[0].key, rows[1].key])
+}
+
+fn seen(letter: &letters::DeadLetter) -> (BatchKey, String, String) {
+    let view: Option<&RecordedView> = letter.view.as_ref();
+    (
+        letter.key,
+        view.expect("whole").view.url.clone(),
+        letter.reason.clone(),
+    )
+}
+
+#[tokio::test]
+async fn w1_a_dead_letter_is_listed_with_its_reason_retried_under_its_key_or_dropped() {
+    let folder = Folder::new();
+    let (spool, [first, second]) = with_letters(&folder).await;
+    // While its owner has it open.
+    let listed = folder.directory.dead_letters().await.unwrap();
+    let listed: Vec<_> = listed.iter().map(seen).collect();
+    let letter = |key, url: &str| (key, url.to_owned(), "no such user".to_owned());
+    assert_eq!(listed, [letter(first, "/1"), letter(second, "/2")]);
+
+    let decide = async |fate, key| folder.directory.decide(fate, Some(&[key])).await.unwrap();
+    assert_eq!(decide(Fate::Retry, first).await, 1);
+    assert_eq!(decide(Fate::Retry, first).await, 0, "it is one no more");
+    let waiting = spool.refresh().await.unwrap();
+    assert_eq!((waiting.views, waiting.dead_letters), (2, 1));
+    let rows = next(&spool).await;
+    assert_eq!(urls(&rows), [["/3"], ["/1"]]);
+    assert_eq!(rows[1].key, first);
+    assert_eq!(spool.first_unsettled().await.unwrap(), first);
+
+    assert_eq!(decide(Fate::Drop, second).await, 1);
+    assert_eq!(folder.directory.decide(Fate::Drop, None).await.unwrap(), 0);
+    assert!(folder.directory.dead_letters().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn dead_letters_outlive_their_spool_and_a_copy_of_one_is_the_same_letter() {
+    let folder = Folder::new();
+    let (spool, [first, second]) = with_letters(&folder).await;
+    let place = next(&spool).await[0].place;
+    spool.remove_rows(&[place]).await.unwrap();
+    let heir = folder.directory.create().await.unwrap();
+    heir.inherit_letters(&spool).await.unwrap();
+    // A crash in between leaves a copy.
+    let (copy, _) = with_letters(&folder).await;
+    {
+        let mut connection = copy.connection().await.unwrap();
+        let sql = format!("UPDATE dead_letter SET writer_id = '{}'", spool.id());
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
+            .execute(&mut *connection)
+            .await
+            .unwrap();
+    }
+    let place = next(&copy).await[0].place;
+    copy.remove_rows(&[place]).await.unwrap();
+    for old in [&spool, &copy] {
+        old.retire(&heir).await.unwrap();
+    }
+    assert_eq!(folder.files().len(), 3, "the heir's");
+    let letters = folder.directory.dead_letters().await.unwrap();
+    assert_eq!(
+        letters.iter().map(|letter| letter.key).collect::<Vec<_>>(),
+        [first, second]
+    );
+    assert_eq!(heir.waiting().dead_letters, 2);
+    heir.close().await;
+    assert_eq!(folder.files().len(), 3, "dead letters keep it");
+}
+
+#[tokio::test]
+async fn dead_letters_take_their_share_and_no_more() {
+    let folder = Folder::new();
+    let (spool, _) = with_letters(&folder).await;
+    let place = next(&spool).await[0].place;
+    let buried = spool
+        .bury_row(place, "no such user", Utc::now(), 10)
+        .await
+        .unwrap();
+    assert_eq!(buried, Buried::NoRoom);
+    let waiting = spool.waiting();
+    assert_eq!((waiting.views, waiting.dead_letters), (0, 2));
+}
+
+#[tokio::test]
+async fn a_letter_that_is_retried_while_its_file_is_being_removed_is_not_lost() {
+    for _ in 0..20 {
+        let folder = Folder::new();
+        let (spool, _) = with_letters(&folder).await;
+        let place = next(&spool).await[0].place;
+        spool.remove_rows(&[place]).await.unwrap();
+        let heir = folder.directory.create().await.unwrap();
+        let (retired, decided) =
+            tokio::join!(spool.retire(&heir), folder.directory.decide(Fate::Retry, None));
+        retired.unwrap();
+        decided.unwrap();
+        spool.close().await;
+        let adopted = folder.directory.adopt(&[heir.id()]).await.unwrap();
+        let mut left = heir.refresh().await.unwrap();
+        for spool in &adopted {
+            left.views += spool.waiting().views;
+            left.dead_letters += spool.waiting().dead_letters;
+        }
+        assert_eq!(left.views + left.dead_letters, 2);
+    }
+}

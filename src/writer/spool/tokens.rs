@@ -1,0 +1,123 @@
+//! The session tokens of unresolved views: beside the database, in a file that is overwritten in place.
+//!
+//! A token must be gone once its view is resolved. SQLite cannot promise that: it copies cells from page to
+//! page and leaves what was there before. Here the bytes of a token are written once, at a place that the
+//! view's row remembers, and overwritten with zeros at that place; when no view refers to the file any more,
+//! it is cut to nothing.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tokio::task::spawn_blocking;
+
+use crate::ids::SessionToken;
+
+/// Where a token stands in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Place {
+    at: u64,
+    len: u16,
+}
+
+/// The file of one spool.
+#[derive(Debug)]
+pub(super) struct Tokens {
+    file: Arc<File>,
+    /// Where the next token goes.
+    end: u64,
+    fsync: bool,
+}
+
+impl Tokens {
+    /// Opens the file, made where it is missing.
+    pub(super) fn open(path: &Path, fsync: bool) -> io::Result<Self> {
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .mode(0o600)
+            .open(path)?;
+        let end = file.metadata()?.len();
+        Ok(Self {
+            file: Arc::new(file),
+            end,
+            fsync,
+        })
+    }
+
+    /// Writes tokens, synced; answers where they are. What a failure leaves behind is written over.
+    pub(super) async fn append(&mut self, tokens: &[&SessionToken]) -> io::Result<Vec<Place>> {
+        let (mut places, mut bytes) = (Vec::with_capacity(tokens.len()), Vec::new());
+        for token in tokens {
+            let token = token.expose_secret().as_bytes();
+            let len = u16::try_from(token.len()).map_err(io::Error::other)?;
+            let at = self.end + bytes.len() as u64;
+            places.push(Place { at, len });
+            bytes.extend_from_slice(token);
+        }
+        let end = self.end + bytes.len() as u64;
+        self.write(vec![(self.end, bytes)]).await?;
+        self.end = end;
+        Ok(places)
+    }
+
+    /// The tokens at these places; an error where there are none.
+    pub(super) async fn read(&self, places: Vec<Place>) -> io::Result<Vec<SessionToken>> {
+        let file = Arc::clone(&self.file);
+        blocking(move || {
+            let read = |place: &Place| {
+                let mut bytes = vec![0; place.len.into()];
+                file.read_exact_at(&mut bytes, place.at)?;
+                let token = String::from_utf8(bytes).map_err(io::Error::other)?;
+                // Zeros: it was erased.
+                if token.contains('\0') {
+                    return Err(io::ErrorKind::InvalidData.into());
+                }
+                Ok(SessionToken::new(token))
+            };
+            places.iter().map(read).collect()
+        })
+        .await
+    }
+
+    /// Overwrites the tokens at these places.
+    pub(super) async fn erase(&self, places: &[Place]) -> io::Result<()> {
+        let zeros = |place: &Place| (place.at, vec![0; place.len.into()]);
+        self.write(places.iter().map(zeros).collect()).await
+    }
+
+    /// Cuts the file to nothing: no view refers to it.
+    pub(super) async fn clear(&mut self) -> io::Result<()> {
+        if self.end == 0 {
+            return Ok(());
+        }
+        let (file, fsync) = (Arc::clone(&self.file), self.fsync);
+        blocking(move || {
+            file.set_len(0)?;
+            if fsync { file.sync_data() } else { Ok(()) }
+        })
+        .await?;
+        self.end = 0;
+        Ok(())
+    }
+
+    async fn write(&self, pieces: Vec<(u64, Vec<u8>)>) -> io::Result<()> {
+        let (file, fsync) = (Arc::clone(&self.file), self.fsync);
+        blocking(move || {
+            for (at, bytes) in pieces {
+                file.write_all_at(&bytes, at)?;
+            }
+            if fsync { file.sync_data() } else { Ok(()) }
+        })
+        .await
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    spawn_blocking(work).await.map_err(io::Error::other)?
+}
