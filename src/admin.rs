@@ -82,11 +82,13 @@ async fn readyz(State(admin): State<Admin>) -> Response {
     if !admin.serving.load(Ordering::Relaxed) {
         return (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response();
     }
-    let text: String = degraded(&admin.metrics)
-        .into_iter()
-        .map(|line| format!("degraded: {line}\n"))
-        .collect();
-    format!("ok\n{text}").into_response()
+    let mut text = String::from("ok\n");
+    for line in degraded(&admin.metrics) {
+        text.push_str("degraded: ");
+        text.push_str(&line);
+        text.push('\n');
+    }
+    text.into_response()
 }
 
 /// What an operator must act on, one line each.
