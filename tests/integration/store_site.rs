@@ -326,6 +326,7 @@ impl Site {
             expires_at: row.expires_at,
             is_active: row.is_active,
             is_ended: row.is_ended,
+            ended_at: row.ended_at,
         })
     }
 

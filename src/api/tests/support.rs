@@ -136,6 +136,7 @@ pub(super) fn member_called(session: &str) -> Caller {
             expires_at: now() + TimeDelta::hours(1),
             is_active: true,
             is_ended: false,
+            ended_at: None,
         })),
         ..Caller::default()
     }

@@ -16,6 +16,7 @@ struct SessionRow {
     expires_at: DateTime<Utc>,
     is_active: bool,
     is_ended: bool,
+    ended_at: Option<DateTime<Utc>>,
 }
 
 impl Runs<FindSession<'_>> for Postgres {
@@ -28,13 +29,15 @@ impl Runs<FindSession<'_>> for Postgres {
         // A flag that is null is taken as the one that lets nobody in.
         let sql = format!(
             "SELECT {id}::text AS id, {user_id}::text AS user_id, {expires_at} AS expires_at,
-                    coalesce({is_active}, false) AS is_active, coalesce({is_ended}, true) AS is_ended
+                    coalesce({is_active}, false) AS is_active, coalesce({is_ended}, true) AS is_ended,
+                    {ended_at} AS ended_at
              FROM {table} WHERE {session_id} = $1",
             id = session.id,
             user_id = session.user_id,
             expires_at = read_moment(&session.expires_at, &session.expires_at.to_string()),
             is_active = session.is_active,
             is_ended = session.is_ended,
+            ended_at = read_moment(&session.ended_at, &session.ended_at.to_string()),
             table = session.table,
             session_id = session.session_id,
         );
@@ -48,6 +51,7 @@ impl Runs<FindSession<'_>> for Postgres {
             expires_at: row.expires_at,
             is_active: row.is_active,
             is_ended: row.is_ended,
+            ended_at: row.ended_at,
         }))
     }
 }

@@ -15,6 +15,7 @@ struct SessionRow {
     expires_at: String,
     is_active: bool,
     is_ended: bool,
+    ended_at: Option<String>,
 }
 
 impl Runs<FindSession<'_>> for Sqlite {
@@ -28,13 +29,15 @@ impl Runs<FindSession<'_>> for Sqlite {
         let sql = format!(
             "SELECT CAST({id} AS TEXT) AS id, CAST({user_id} AS TEXT) AS user_id,
                     CAST({expires_at} AS TEXT) AS expires_at,
-                    coalesce({is_active}, 0) AS is_active, coalesce({is_ended}, 1) AS is_ended
+                    coalesce({is_active}, 0) AS is_active, coalesce({is_ended}, 1) AS is_ended,
+                    CAST({ended_at} AS TEXT) AS ended_at
              FROM {table} WHERE {session_id} = ?1",
             id = session.id,
             user_id = session.user_id,
             expires_at = session.expires_at,
             is_active = session.is_active,
             is_ended = session.is_ended,
+            ended_at = session.ended_at,
             table = session.table,
             session_id = session.session_id,
         );
@@ -49,6 +52,10 @@ impl Runs<FindSession<'_>> for Sqlite {
                 expires_at: read_moment(&row.expires_at, &session.expires_at)?,
                 is_active: row.is_active,
                 is_ended: row.is_ended,
+                // What is no moment says no more than null: over since nobody knows when.
+                ended_at: row
+                    .ended_at
+                    .and_then(|text| read_moment(&text, &session.ended_at).ok()),
             })
         })
         .transpose()

@@ -8,6 +8,8 @@ use crate::store_site::{SessionRow, Site, Variant, at, token};
 
 contract! {
     a_token_finds_its_session_whatever_its_state,
+    a_session_that_is_over_counts_before_its_end,
+    a_session_whose_flags_are_null_lets_nobody_in,
     an_unknown_token_is_nobodys,
     a_slug_finds_its_community,
     a_community_exists_in_one_spelling_only,
@@ -32,6 +34,105 @@ async fn a_token_finds_its_session_whatever_its_state(variant: Variant) {
         let in_time = at("2024-03-15T10:20:30.123455Z");
         assert_eq!(found.is_valid_at(in_time), is_active && !is_ended);
         assert!(!found.is_valid_at(expires_at));
+    }
+}
+
+async fn a_session_that_is_over_counts_before_its_end(variant: Variant) {
+    let site = Site::new(variant).await;
+    let alice = site.member("alice").await;
+    let end = at("2024-03-10T10:20:30.123456Z");
+    let just_before = at("2024-03-10T10:20:30.123455Z");
+    for (is_active, is_ended) in [(true, false), (false, false), (true, true), (false, true)] {
+        for ended_at in [None, Some(end)] {
+            let row = SessionRow {
+                ended_at,
+                is_active,
+                is_ended,
+                ..SessionRow::default()
+            };
+            let name = format!("token-{is_active}-{is_ended}-{}", ended_at.is_some());
+            let written = site.session(&alice, &name, row).await;
+            let found = site.store.browser_session(&token(&name)).await.unwrap().unwrap();
+            assert_eq!(found, *written);
+            let goes_on = is_active && !is_ended;
+            assert_eq!(
+                found.was_valid_at(just_before),
+                goes_on || ended_at.is_some(),
+                "{name}"
+            );
+            assert_eq!(found.was_valid_at(end), goes_on, "{name}");
+        }
+    }
+}
+
+async fn a_session_whose_flags_are_null_lets_nobody_in(variant: Variant) {
+    let site = Site::new(variant).await;
+    let alice = site.member("alice").await;
+    let end = at("2024-03-10T10:20:30Z");
+    let row = SessionRow {
+        ended_at: Some(end),
+        ..SessionRow::default()
+    };
+    site.session(&alice, "token", row).await;
+    let names = &site.config.schema.session;
+    let table = site.table(&names.table);
+    let (active, ended) = (&names.columns.is_active, &names.columns.is_ended);
+    let nullable = [active, ended].map(|column| {
+        if variant.is_postgres() {
+            format!(r#"ALTER TABLE {table} ALTER "{column}" DROP NOT NULL;"#)
+        } else {
+            // SQLite has no statement for it.
+            format!(
+                r#"PRAGMA writable_schema = ON;
+                   UPDATE sqlite_master SET sql = replace(sql, '"{column}" bool NOT NULL', '"{column}" bool NULL')
+                   WHERE name = '{}';
+                   PRAGMA writable_schema = RESET;"#,
+                names.table
+            )
+        }
+    });
+    site.execute(&nullable.concat()).await;
+    for (is_active, is_ended) in [("NULL", "false"), ("true", "NULL"), ("NULL", "NULL")] {
+        site.execute(&format!(
+            r#"UPDATE {table} SET "{active}" = {is_active}, "{ended}" = {is_ended}"#
+        ))
+        .await;
+        let found = site
+            .store
+            .browser_session(&token("token"))
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(
+            !found.is_valid_at(at("2024-03-10T10:20:29Z")),
+            "{is_active} {is_ended}"
+        );
+        assert!(
+            found.was_valid_at(at("2024-03-10T10:20:29Z")),
+            "{is_active} {is_ended}"
+        );
+        assert!(!found.was_valid_at(end), "{is_active} {is_ended}");
+    }
+}
+
+/// Text columns hold anything.
+#[tokio::test]
+async fn an_end_that_is_no_moment_is_an_unknown_end() {
+    let site = Site::new(Variant::SqliteDefault).await;
+    let alice = site.member("alice").await;
+    site.session(&alice, "token", SessionRow::default()).await;
+    for end in ["", "soon"] {
+        site.execute(&format!(
+            "UPDATE accounts_usersession SET ended_at = '{end}', is_ended = true"
+        ))
+        .await;
+        let found = site
+            .store
+            .browser_session(&token("token"))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(found.ended_at, None);
     }
 }
 
