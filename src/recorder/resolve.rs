@@ -82,10 +82,13 @@ impl Work {
         let session = match who {
             Who::Session(session) => session,
             Who::Token(token) => {
-                let found = self.resolver.authenticator.resolve(&token, view.at).await;
-                found
-                    .map_err(|_| Given::Up(Dropped::SessionUnavailable))?
-                    .ok_or(Given::NotCounted(NotCounted::Anonymous))?
+                let authenticator = &self.resolver.authenticator;
+                match authenticator.resolve(&token, view.at).await {
+                    Ok(found) => found.ok_or(Given::NotCounted(NotCounted::Anonymous))?,
+                    Err(_) => authenticator
+                        .remembered(&token, view.at)
+                        .ok_or(Given::Up(Dropped::SessionUnavailable))?,
+                }
             }
         };
         let community = match &view.community {

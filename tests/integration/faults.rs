@@ -12,6 +12,7 @@ mod chain;
 mod identity;
 mod outages;
 mod queues;
+mod remembered;
 mod shutdown;
 mod start;
 mod writes;
