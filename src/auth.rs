@@ -1,10 +1,12 @@
 //! Step 3, identify: which browser session a request's token belongs to.
 //!
 //! `cookie` finds the token in the request, [`Authenticator`] says whose it is: from a bounded cache, else
-//! from the app's session table. The recording path asks the table only after the response (promise 1).
+//! from the app's session table. The recording path asks the table only after the response (promise 1), and
+//! falls back on `memory` while the table cannot be asked.
 
 mod cache;
 pub mod cookie;
+mod memory;
 
 use chrono::{DateTime, Utc};
 

@@ -292,7 +292,14 @@ impl Metrics {
         for reason in Dropped::ALL {
             self.recorder_dropped.with_label_values(&[reason.label()]);
         }
-        for outcome in ["cached", "found", "nobody", "malformed", "unavailable"] {
+        for outcome in [
+            "cached",
+            "found",
+            "nobody",
+            "malformed",
+            "unavailable",
+            "remembered",
+        ] {
             self.session_lookups.with_label_values(&[outcome]);
         }
         for route in ["none", "visitors_api", "refused"] {

@@ -14,6 +14,7 @@ use moka::future::Cache;
 use tokio::sync::Semaphore;
 
 use super::BrowserSession;
+use super::memory::Memory;
 use crate::config;
 use crate::ids::SessionToken;
 use crate::metrics::Metrics;
@@ -22,6 +23,7 @@ use crate::store::{Store, StoreError};
 /// Says whose a session token is.
 pub struct Authenticator {
     cache: Cache<SessionToken, Option<Arc<BrowserSession>>>,
+    memory: Memory,
     store: Arc<dyn Store>,
     lookups: Semaphore,
     /// Whether the latest lookup failed: only changes are logged.
@@ -52,6 +54,7 @@ impl Authenticator {
             .build();
         Self {
             cache,
+            memory: Memory::new(session.cache_capacity),
             store,
             lookups: Semaphore::new(session.max_lookups),
             failing: AtomicBool::new(false),
@@ -83,7 +86,7 @@ impl Authenticator {
         let entry = self
             .cache
             .entry_by_ref(token)
-            .or_try_insert_with(self.look_up(token))
+            .or_try_insert_with(self.look_up(token, now))
             .await;
         match entry {
             Ok(entry) => {
@@ -99,10 +102,15 @@ impl Authenticator {
         }
     }
 
-    /// The session that was found for a token before.
-    #[expect(clippy::unused_self, reason = "to be replaced")]
-    pub fn remembered(&self, _: &SessionToken, _: DateTime<Utc>) -> Option<Arc<BrowserSession>> {
-        None
+    /// The session that a token last belonged to, if it was valid at `at` as far as is known: however long
+    /// ago the table was asked, but never past the session's expiry. For recording only, when the table could
+    /// not be asked; whoever is answered anything must be known for sure. Never waits.
+    pub fn remembered(&self, token: &SessionToken, at: DateTime<Utc>) -> Option<Arc<BrowserSession>> {
+        let session = self.memory.session(token, at);
+        if session.is_some() {
+            self.count("remembered");
+        }
+        session
     }
 
     /// A request brought something that cannot be a token: one lookup spared (I1).
@@ -110,21 +118,26 @@ impl Authenticator {
         self.count("malformed");
     }
 
-    async fn look_up(&self, token: &SessionToken) -> Result<Option<Arc<BrowserSession>>, StoreError> {
+    async fn look_up(
+        &self,
+        token: &SessionToken,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Arc<BrowserSession>>, StoreError> {
         // Never closed, so acquiring cannot fail.
         let _permit = self.lookups.acquire().await;
         let result = self.store.browser_session(token).await;
         self.log_change(result.as_ref().err());
-        let found = result?;
+        let found = result?.map(Arc::new);
         self.count(if found.is_some() { "found" } else { "nobody" });
-        Ok(found.map(Arc::new))
+        self.memory.update(token, found.as_ref(), now);
+        Ok(found)
     }
 
     fn log_change(&self, error: Option<&StoreError>) {
         let failed_before = self.failing.swap(error.is_some(), Ordering::Relaxed);
         match error {
             Some(error) if !failed_before => {
-                tracing::warn!(error = %error.chain(), "sessions cannot be looked up; unknown visitors are not recorded");
+                tracing::warn!(error = %error.chain(), "sessions cannot be looked up; page views of visitors who are not remembered wait");
             }
             None if failed_before => tracing::info!("sessions can be looked up again"),
             _ => {}
@@ -157,3 +170,6 @@ impl Expiry<SessionToken, Option<Arc<BrowserSession>>> for Lifetimes {
         Some(if value.is_some() { self.found } else { self.nobody })
     }
 }
+
+#[cfg(test)]
+mod tests;

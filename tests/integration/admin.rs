@@ -104,6 +104,9 @@ const METRICS: &[(&str, &str)] = &[
     ("headcount_last_apply_timestamp_seconds", "gauge"),
     ("headcount_apply_retries_total", "counter"),
     ("headcount_session_lookups_total", "counter"),
+    ("headcount_spool_bytes", "gauge"),
+    ("headcount_spool_oldest_age_seconds", "gauge"),
+    ("headcount_dead_letters", "gauge"),
     ("headcount_presence_touches_total", "counter"),
     ("headcount_presence_touches_coalesced_total", "counter"),
     ("headcount_presence_sweep_lag_seconds", "gauge"),
@@ -202,7 +205,14 @@ async fn what_can_be_counted_starts_at_zero() {
         (
             "headcount_session_lookups_total",
             "outcome",
-            &["cached", "found", "malformed", "nobody", "unavailable"],
+            &[
+                "cached",
+                "found",
+                "malformed",
+                "nobody",
+                "remembered",
+                "unavailable",
+            ],
         ),
         (
             "headcount_recorder_queue_views",
@@ -253,7 +263,7 @@ async fn it_is_ready_without_its_database_and_says_so() {
     assert_eq!(response.status(), 200);
     assert_eq!(
         response.text().await.unwrap(),
-        "ok\ndegraded: the database does not answer; page views wait or are dropped\n"
+        "ok\ndegraded: the database does not answer; page views wait in the spool\n"
     );
 }
 

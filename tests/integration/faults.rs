@@ -13,6 +13,7 @@ mod dead_letters;
 mod identity;
 mod outages;
 mod queues;
+mod remembered;
 mod shutdown;
 mod start;
 mod writes;

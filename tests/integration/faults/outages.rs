@@ -241,3 +241,32 @@ async fn p14_visitors_come_back_after_redis_was_killed_and_restarted_empty() {
     shows_visitors(&alice, &visitors, 2).await;
     made.are_recorded(&world).await;
 }
+
+#[tokio::test]
+async fn w11_that_nothing_reaches_the_tables_shows_while_the_site_answers() {
+    let fragile = Fragile::start(endlessly_patient()).await;
+    let world = &fragile.world;
+    let sidecar = &world.sidecar;
+    let alice = world.member("alice").await;
+    let mut made = Made::default();
+    made.sees("alice", &alice, &["/about/"]).await;
+    made.are_recorded(world).await;
+    let (age, applied) = (
+        "headcount_spool_oldest_age_seconds",
+        "headcount_last_apply_timestamp_seconds",
+    );
+    let last = sidecar.metric(applied).await;
+    assert!(last > 0.0);
+    assert_eq!(sidecar.metric(age).await, 0.0);
+
+    fragile.database.hang();
+    made.sees("alice", &alice, &["/about/"]).await;
+    // It grows though nothing happens.
+    let first = sidecar.wait_for_metric(age, |age| age > 0.0).await;
+    sidecar.wait_for_metric(age, |age| age > first + 1.0).await;
+    assert_eq!(sidecar.metric(applied).await, last);
+    fragile.database.resume().await;
+    made.are_recorded(world).await;
+    sidecar.wait_for_metric(age, |age| age == 0.0).await;
+    assert!(sidecar.metric(applied).await > last);
+}
