@@ -39,6 +39,8 @@ fn runner(cases: u32) -> TestRunner {
     let config = Config {
         cases,
         failure_persistence: None,
+        // That it is found is enough.
+        max_shrink_iters: 0,
         ..Config::default()
     };
     TestRunner::new(config)

@@ -1,6 +1,7 @@
 //! A process with its spools, the folder and the database that outlive it, and what must hold in the end.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -94,7 +95,7 @@ impl Process {
 
 impl World {
     pub(super) async fn new(flaw: Option<Flaw>) -> Self {
-        let home = tempfile::tempdir().expect("a folder");
+        let home = tempfile::tempdir_in(memory()).expect("a folder");
         let directory = Directory::prepare(&config::Spool {
             dir: home.path().join("spool"),
             max_bytes: ByteSize::gib(1),
@@ -261,6 +262,16 @@ impl World {
             }
         }
         Ok(())
+    }
+}
+
+/// A folder in memory, where there is one: processes end here, not machines.
+fn memory() -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() {
+        memory.into()
+    } else {
+        std::env::temp_dir()
     }
 }
 
