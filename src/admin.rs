@@ -84,7 +84,9 @@ async fn readyz(State(admin): State<Admin>) -> Response {
         text.push_str("degraded: the database does not answer; page views wait or are dropped\n");
     }
     if admin.metrics.redis_up.get() == 0 {
-        text.push_str("degraded: redis does not answer; presence is not recorded\n");
+        text.push_str(
+            "degraded: redis does not answer; only visitors that this sidecar saw itself are known\n",
+        );
     }
     text.into_response()
 }

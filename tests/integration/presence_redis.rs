@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use headcount::ids::CommunityId;
 use headcount::presence::keys::{Keys, parse_change};
-use headcount::presence::{CountChange, Presence};
+use headcount::presence::{CountChange, Presence, Touch};
 use redis::AsyncCommands as _;
 
 use crate::support::redis::{self as servers, FakeRedis, RedisServer};
@@ -23,7 +23,7 @@ async fn every_change_is_published_and_nothing_else() {
     subscription.subscribe(keys.changes()).await.unwrap();
 
     let community = CommunityId::from("forty two");
-    let touch = async |user: &str| presence.touch(&community, &[user.into()]).await.unwrap();
+    let touch = async |user: &str| presence.touch(&community, &[Touch::now(user)]).await.unwrap();
     let first = touch("a").await;
     touch("a").await;
     presence.counts(std::slice::from_ref(&community)).await.unwrap();
@@ -74,9 +74,9 @@ async fn p3_time_is_that_of_redis() {
         servers::presence(&config, WINDOW),
         servers::presence(&config, WINDOW),
     ] {
-        let count = presence.counts(&["42".into()]).await.unwrap()[0];
+        let count = presence.counts(&["42".into()]).await.unwrap().value[0];
         assert_eq!(count.as_of.timestamp_millis(), 1_000_000_000_123);
-        let touched = presence.touch(&"42".into(), &["a".into()]).await.unwrap();
+        let touched = presence.touch(&"42".into(), &[Touch::now("a")]).await.unwrap();
         assert_eq!(touched.as_of.timestamp_millis(), 1_000_000_000_123);
     }
     let heard = redis.heard();
@@ -91,7 +91,19 @@ async fn p3_time_is_that_of_redis() {
         assert_eq!(command[2], "(999999700123", "the window before Redis' time");
     }
     assert_eq!(of("EVALSHA").len(), 2);
-    assert_eq!(of("EVALSHA")[0], of("EVALSHA")[1], "scripts are told no time");
+    for command in of("EVALSHA") {
+        let (not_after, user, age) = (&command[10], &command[11], &command[12]);
+        let of_2001 = 1_000_000_000_000..1_000_100_000_000_i64;
+        assert!(of_2001.contains(&not_after.parse().unwrap()), "{command:?}");
+        assert_eq!(user, "a");
+        assert!(age.parse::<u64>().unwrap() < 100_000, "{command:?}");
+    }
+    let told = heard.iter().flatten().filter_map(|word| word.parse().ok());
+    let latest: i64 = told.max().unwrap();
+    assert!(
+        latest < 1_000_100_000_000,
+        "nobody told Redis the time of this machine: {latest}"
+    );
 }
 
 #[tokio::test]
@@ -101,7 +113,7 @@ async fn p2_counting_and_listing_write_nothing() {
     let presence = servers::presence(&config, WINDOW);
     let community = CommunityId::from("42");
     presence
-        .touch(&community, &["a".into(), "b".into()])
+        .touch(&community, &[Touch::now("a"), Touch::now("b")])
         .await
         .unwrap();
     let mut raw = server.raw().await;
@@ -109,9 +121,9 @@ async fn p2_counting_and_listing_write_nothing() {
         .unwrap()
         .community(&community);
     let _: () = raw.zadd(&keys.seen, "a", 1).await.unwrap();
-    let page = presence.list(&community, None, 10).await.unwrap();
+    let page = presence.list(&community, None, 10).await.unwrap().value;
     presence.list(&community, page.last(), 10).await.unwrap();
-    assert_eq!(presence.counts(&[community]).await.unwrap()[0].current, 1);
+    assert_eq!(presence.counts(&[community]).await.unwrap().value[0].current, 1);
     let members: u64 = raw.zcard(&keys.seen).await.unwrap();
     assert_eq!(members, 2);
     presence.counts(&["never touched".into()]).await.unwrap();
@@ -126,14 +138,14 @@ async fn last_seen_never_goes_back() {
     let config = server.config();
     let presence = servers::presence(&config, WINDOW);
     let community = CommunityId::from("42");
-    presence.touch(&community, &["a".into()]).await.unwrap();
+    presence.touch(&community, &[Touch::now("a")]).await.unwrap();
     let keys = Keys::new(&config.key_prefix, config.partitions)
         .unwrap()
         .community(&community);
     let mut raw = server.raw().await;
     let _: () = raw.zadd(&keys.seen, "a", 4_000_000_000_000_i64).await.unwrap();
-    presence.touch(&community, &["a".into()]).await.unwrap();
-    let page = presence.list(&community, None, 10).await.unwrap();
+    presence.touch(&community, &[Touch::now("a")]).await.unwrap();
+    let page = presence.list(&community, None, 10).await.unwrap().value;
     assert_eq!(page[0].last_seen.timestamp_millis(), 4_000_000_000_000);
 }
 
@@ -142,7 +154,7 @@ async fn an_abandoned_deployment_leaves_no_keys() {
     let server = servers::shared();
     let config = server.config();
     let presence = servers::presence(&config, WINDOW);
-    presence.touch(&"42".into(), &["a".into()]).await.unwrap();
+    presence.touch(&"42".into(), &[Touch::now("a")]).await.unwrap();
     let mut raw = server.raw().await;
     let keys: Vec<String> = raw.keys(format!("{}:*", config.key_prefix)).await.unwrap();
     assert_eq!(keys.len(), 3);
@@ -160,7 +172,7 @@ async fn an_abandoned_deployment_leaves_no_keys() {
 async fn scripts_are_loaded_again_after_redis_forgot_them() {
     let server = RedisServer::start(&[]);
     let presence = servers::presence(&server.config(), WINDOW);
-    presence.touch(&"42".into(), &["a".into()]).await.unwrap();
+    presence.touch(&"42".into(), &[Touch::now("a")]).await.unwrap();
     let mut raw = server.raw().await;
     let _: () = redis::cmd("SCRIPT")
         .arg("FLUSH")
@@ -168,7 +180,11 @@ async fn scripts_are_loaded_again_after_redis_forgot_them() {
         .await
         .unwrap();
     assert_eq!(
-        presence.touch(&"42".into(), &["b".into()]).await.unwrap().current,
+        presence
+            .touch(&"42".into(), &[Touch::now("b")])
+            .await
+            .unwrap()
+            .current,
         2
     );
 }

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use headcount::config;
 use headcount::metrics::Metrics;
-use headcount::presence::Presence;
+use headcount::presence::losses::Losses;
 use headcount::presence::redis::Redis as RedisPresence;
+use headcount::presence::{self, Presence, Touch};
 use redis::aio::MultiplexedConnection;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -144,7 +145,26 @@ pub(crate) fn presence_with(
     metrics: Arc<Metrics>,
 ) -> RedisPresence {
     let runtime = tokio::runtime::Handle::current();
-    RedisPresence::open(config, window, metrics, &runtime).expect("a valid configuration")
+    RedisPresence::open(config, window, Losses::default(), metrics, &runtime).expect("a valid configuration")
+}
+
+/// The same with the memory in front, as a sidecar has it.
+pub(crate) fn mirrored(config: &config::Redis, window: Duration) -> Arc<dyn Presence> {
+    let record = config::Record {
+        window,
+        ..config::Record::default()
+    };
+    let runtime = tokio::runtime::Handle::current();
+    let metrics = Arc::new(Metrics::new());
+    presence::open(config, &record, PATIENCE, metrics, &runtime).expect("a valid configuration")
+}
+
+/// Somebody seen so long ago.
+pub(crate) fn seen(user: &str, ago: Duration) -> Touch {
+    Touch {
+        age: ago,
+        ..Touch::now(user)
+    }
 }
 
 /// Tries until it is so; fails the test after a minute.
@@ -160,7 +180,13 @@ pub(crate) async fn eventually(is_so: impl AsyncFn() -> bool) {
 
 /// Waits until Redis takes a touch.
 pub(crate) async fn until_it_answers(presence: &dyn Presence) {
-    eventually(async || presence.touch(&"probe".into(), &["probe".into()]).await.is_ok()).await;
+    eventually(async || {
+        presence
+            .touch(&"probe".into(), &[Touch::now("probe")])
+            .await
+            .is_ok()
+    })
+    .await;
 }
 
 /// Something that takes connections like Redis and answers as the test says: `None` is silence.
