@@ -214,7 +214,7 @@ impl Redis {
         Ok(communities.iter().map(count).collect())
     }
 
-    /// Also says whether Redis `lost` something since the sweep before.
+    /// Also says whether Redis may have `lost` something since the sweep before.
     async fn sweep_partition(&self, partition: u16, lost: &AtomicBool) -> Result<Sweep, PresenceError> {
         let mut swept = Sweep::default();
         for _ in 0..SWEEP_ROUNDS {
@@ -319,7 +319,6 @@ impl Presence for Redis {
             .await;
         // Also if other partitions could not be swept: the mark is written, and tells it once only.
         if lost.into_inner() {
-            tracing::warn!("Redis has lost presence that it had taken");
             self.losses.note();
         }
         swept

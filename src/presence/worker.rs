@@ -184,12 +184,8 @@ impl Worker {
 async fn sweep_until(presence: Arc<dyn Presence>, metrics: Arc<Metrics>, shutdown: watch::Receiver<bool>) {
     let mut sweeps = Health::new("sweeps");
     let mut stop = std::pin::pin!(stopped(shutdown));
+    // The first at once: before there is a mark in Redis, everything may have been lost.
     loop {
-        let pause = SWEEP_INTERVAL.mul_f64(rand::random_range(0.75..1.25));
-        tokio::select! {
-            () = &mut stop => return,
-            () = tokio::time::sleep(pause) => {}
-        }
         // Given up midway at shutdown: the scripts publish what they did, and the next sweeper does the rest.
         let outcome = tokio::select! {
             () = &mut stop => return,
@@ -198,6 +194,11 @@ async fn sweep_until(presence: Arc<dyn Presence>, metrics: Arc<Metrics>, shutdow
         sweeps.note(outcome.as_ref().err());
         if let Ok(sweep) = outcome {
             metrics.presence_sweep_lag.set(sweep.lag.as_secs_f64());
+        }
+        let pause = SWEEP_INTERVAL.mul_f64(rand::random_range(0.75..1.25));
+        tokio::select! {
+            () = &mut stop => return,
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }

@@ -209,3 +209,19 @@ async fn a_demoted_primary_is_left() {
         "the same connection may lead to the old primary for ever"
     );
 }
+
+#[tokio::test]
+async fn a_demoted_primary_is_noticed_without_a_touch() {
+    let server = RedisServer::start(&[]);
+    let presence = servers::presence(&server.config(), WINDOW);
+    until_it_answers(&presence).await;
+    let mut raw = server.raw().await;
+    let mut demotion = redis::cmd("REPLICAOF");
+    demotion.arg("127.0.0.1").arg(1);
+    demotion.exec_async(&mut raw).await.unwrap();
+    let refused = presence.sweep().await;
+    assert!(
+        matches!(refused, Err(PresenceError::Unavailable(_))),
+        "{refused:?}"
+    );
+}

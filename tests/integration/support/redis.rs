@@ -54,6 +54,38 @@ impl RedisServer {
         server
     }
 
+    /// A server that follows another one, which it reaches on `port`. Returns when it has what that one has.
+    pub(crate) async fn replica_of(port: u16) -> Self {
+        let replica = Self::start(&["--replicaof", "127.0.0.1", &port.to_string()]);
+        let raw = replica.raw().await;
+        let info = async || -> String {
+            let mut info = redis::cmd("INFO");
+            info.arg("replication");
+            info.query_async(&mut raw.clone()).await.expect("an answer")
+        };
+        eventually(async || info().await.contains("master_link_status:up")).await;
+        replica
+    }
+
+    /// A replica becomes a server of its own, with what it has got.
+    pub(crate) async fn is_promoted(&self) {
+        let mut command = redis::cmd("REPLICAOF");
+        let promotion = command.arg("NO").arg("ONE");
+        promotion
+            .exec_async(&mut self.raw().await)
+            .await
+            .expect("an answer");
+    }
+
+    /// Forgets everything, its connections living on.
+    pub(crate) async fn flush(&self) {
+        let command = redis::cmd("FLUSHALL");
+        command
+            .exec_async(&mut self.raw().await)
+            .await
+            .expect("an answer");
+    }
+
     /// Kills the server; what it knew is lost. Returns when its port is free: the kernel closes it some
     /// time after the kill.
     pub(crate) fn kill(&mut self) {
