@@ -8,8 +8,9 @@ use std::time::Duration;
 use headcount::config;
 use headcount::ids::CommunityId;
 use headcount::presence::keys::Keys;
-use headcount::presence::{Presence, PresenceError, Touch};
+use headcount::presence::{self, Presence, PresenceError, Touch};
 use redis::AsyncCommands as _;
+use tokio::runtime::Handle;
 
 use crate::support::proxy::Proxy;
 use crate::support::redis::{self as servers, RedisServer, eventually, seen};
@@ -224,4 +225,24 @@ async fn p14_a_hundred_thousand_are_touched_again() {
         !counts.stale && counts.value[0].current == 90_000 && small
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_sidecar_that_records_no_presence_tells_nothing_while_redis_is_away() {
+    let mut server = RedisServer::start(&[]);
+    let record = config::Record {
+        presence: false,
+        ..config::Record::default()
+    };
+    let (metrics, runtime) = (Arc::default(), Handle::current());
+    let presence = presence::open(&server.config(), &record, MINUTE, metrics, &runtime).unwrap();
+    let community = CommunityId::from("42");
+    let counts = presence.counts(std::slice::from_ref(&community)).await;
+    assert!(!counts.unwrap().stale);
+    server.kill();
+    let counts = presence.counts(&[community]).await;
+    assert!(
+        matches!(counts, Err(PresenceError::Unavailable(_))),
+        "it has seen nobody: {counts:?}"
+    );
 }
