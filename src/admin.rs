@@ -122,7 +122,7 @@ fn degraded(metrics: &Metrics) -> Vec<String> {
         ),
         (
             metrics.redis_up.get() == 0,
-            "redis does not answer; presence is not recorded".to_owned(),
+            "redis does not answer; only visitors that this sidecar saw itself are known".to_owned(),
         ),
     ]
     .into_iter()

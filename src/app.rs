@@ -141,6 +141,8 @@ impl App {
         let presence = presence::open(
             &config.redis,
             &config.record,
+            // A list is two questions, and the database has to be asked, too.
+            config.api.timeout / 4,
             metrics.clone(),
             background.handle(),
         )

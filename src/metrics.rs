@@ -38,6 +38,9 @@ pub struct Metrics {
     pub presence_touches: Counter,
     pub presence_touches_coalesced: Counter,
     pub presence_touch_failures: Counter,
+    pub presence_retouches: Counter,
+    pub presence_remembered: Gauge,
+    pub presence_stale_answers: Counter,
     pub presence_sweep_lag: Gauge,
     pub redis_errors: Counter,
     pub redis_up: IntGauge,
@@ -192,6 +195,18 @@ impl Metrics {
             presence_touch_failures: declare.counter(
                 "presence_touch_failures_total",
                 "Touches that the presence store did not take",
+            ),
+            presence_retouches: declare.counter(
+                "presence_retouches_total",
+                "Touches made again because Redis may have lost them or had not taken them",
+            ),
+            presence_remembered: declare.gauge(
+                "presence_remembered_members",
+                "Users that this sidecar remembers in front of Redis, once for each community; at most 100000",
+            ),
+            presence_stale_answers: declare.counter(
+                "presence_stale_answers_total",
+                "Questions who is here answered from this sidecar's own memory, because Redis could not tell",
             ),
             presence_sweep_lag: declare.gauge(
                 "presence_sweep_lag_seconds",

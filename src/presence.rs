@@ -4,11 +4,14 @@
 //! member per user (P12). Two implementations, in memory and in Redis, pass one contract test suite.
 //!
 //! A user is present while `now - last seen < window`, everywhere: in counts, in lists, in sweeps. `worker`
-//! keeps the store up to date, away from the requests.
+//! keeps the store up to date, away from the requests. In front of Redis stands `mirrored`: it remembers what
+//! this sidecar touched, answers from that while Redis is away, and touches again what Redis lost.
 
 pub mod coalesce;
 pub mod keys;
+pub mod losses;
 pub mod memory;
+pub mod mirrored;
 pub mod redis;
 pub mod worker;
 
@@ -21,32 +24,45 @@ use chrono::{DateTime, Utc};
 use crate::config;
 use crate::ids::{CommunityId, UserId};
 use crate::metrics::Metrics;
+use losses::Losses;
+use mirrored::Mirrored;
 
 /// How long a community's sequence number is remembered after its last visitor left.
 const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Opens what the configuration asks for: Redis where it has a URL, else this process' memory.
 ///
-/// Nothing is awaited: the sidecar starts with Redis down, and calls fail until it is there. The connection
-/// lives on `runtime`, which must outlive everything that uses presence: hand in the process' own runtime,
-/// never that of a Pingora service. Metrics `redis_up` and `redis_errors` are kept here.
+/// Nothing is awaited: the sidecar starts with Redis down, and calls fail until it is there. From then on what
+/// this sidecar saw itself is remembered in front of Redis, unless it records no presence and so sees nobody;
+/// a read waits for Redis at most for `patience` before it is answered from that memory.
+///
+/// The connection lives on `runtime`, which must outlive everything that uses presence: hand in the process'
+/// own runtime, never that of a Pingora service. Metrics of Redis and of the memory are kept here.
 pub fn open(
     redis: &config::Redis,
     record: &config::Record,
+    patience: Duration,
     metrics: Arc<Metrics>,
     runtime: &tokio::runtime::Handle,
 ) -> Result<Arc<dyn Presence>, OpenError> {
-    if redis.url.is_some() {
-        Ok(Arc::new(redis::Redis::open(
-            redis,
-            record.window,
-            metrics,
-            runtime,
-        )?))
-    } else {
+    if redis.url.is_none() {
         metrics.redis_up.set(-1);
-        Ok(Arc::new(memory::Memory::new(record.window, Arc::new(Utc::now))))
+        return Ok(Arc::new(memory::Memory::new(record.window, Arc::new(Utc::now))));
     }
+    let losses = Losses::default();
+    let store = redis::Redis::open(redis, record.window, losses.clone(), metrics.clone(), runtime)?;
+    if !record.presence {
+        return Ok(Arc::new(store));
+    }
+    let store = Arc::new(store);
+    Ok(Arc::new(Mirrored::start(
+        store,
+        record.window,
+        patience,
+        losses,
+        metrics,
+        runtime,
+    )))
 }
 
 /// A configuration with which presence cannot be opened. Never holds the URL: it may have a password in it.
@@ -63,14 +79,15 @@ pub enum OpenError {
 /// Who is here now, behind one small interface.
 #[async_trait]
 pub trait Presence: Send + Sync + 'static {
-    /// Users were just seen in a community. One call per community; each user counts once. Last seen never
-    /// goes back.
-    async fn touch(&self, community: &CommunityId, users: &[UserId]) -> Result<Count, PresenceError>;
+    /// Users were seen in a community. One call per community; each user counts once. Last seen never goes
+    /// back, so that any touch may be made again, late, and by several sidecars. Who was seen a whole window
+    /// ago is not present.
+    async fn touch(&self, community: &CommunityId, touches: &[Touch]) -> Result<Count, PresenceError>;
 
     /// How many users are present in each community, in the order asked. Never writes (P2). Each count is
     /// at least as new as its sequence number, so that whoever takes it as a snapshot and then ignores what
     /// is not newer misses nothing (P7).
-    async fn counts(&self, communities: &[CommunityId]) -> Result<Vec<Count>, PresenceError>;
+    async fn counts(&self, communities: &[CommunityId]) -> Result<Answer<Vec<Count>>, PresenceError>;
 
     /// One page of the users present, latest first, ties by user id descending. `after` is the last entry of
     /// the page before. Users touched while a client pages may show on an earlier page than the client is
@@ -80,7 +97,7 @@ pub trait Presence: Send + Sync + 'static {
         community: &CommunityId,
         after: Option<&Seen>,
         limit: usize,
-    ) -> Result<Vec<Seen>, PresenceError>;
+    ) -> Result<Answer<Vec<Seen>>, PresenceError>;
 
     /// Forgets users whose window has passed. Each change is returned to one sweeper only, however many
     /// share the store.
@@ -88,6 +105,49 @@ pub trait Presence: Send + Sync + 'static {
 
     /// A trivial round trip.
     async fn ping(&self) -> Result<(), PresenceError>;
+}
+
+/// A user who was seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Touch {
+    /// Who.
+    pub user: UserId,
+    /// How long ago, at the time of the call. An age rather than a time: no clock but the store's matters
+    /// (P3).
+    pub age: Duration,
+}
+
+impl Touch {
+    /// Seen just now.
+    pub fn now(user: impl Into<UserId>) -> Self {
+        Self {
+            user: user.into(),
+            age: Duration::ZERO,
+        }
+    }
+}
+
+/// An answer, and what it is worth.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer<T> {
+    /// What was asked for.
+    pub value: T,
+    /// The store could not tell, so this is what this sidecar remembers: those whom it has seen itself. What
+    /// other sidecars saw is missing. Counts have sequence number 0 then: they have no place in the
+    /// community's history.
+    pub stale: bool,
+}
+
+impl<T> Answer<T> {
+    /// What the store says.
+    pub fn current(value: T) -> Self {
+        Self { value, stale: false }
+    }
+
+    /// What this sidecar remembers.
+    pub fn stale(value: T) -> Self {
+        Self { value, stale: true }
+    }
 }
 
 /// An absolute count with its place in the community's history (P6).

@@ -32,7 +32,8 @@ pub(super) struct CommunityCount {
     pub(super) window_seconds: u64,
     /// When the count was true.
     pub(super) as_of: Timestamp,
-    /// True when the count is the last one known rather than a current one.
+    /// True while presence cannot be asked: the count, and the list, are then of those whom the answering
+    /// sidecar has seen itself within the window, which may be fewer than there are.
     pub(super) stale: bool,
 }
 
@@ -64,7 +65,8 @@ pub(super) struct Counts {
     pub(super) window_seconds: u64,
     /// When the counts were true: the earliest of them.
     pub(super) as_of: Timestamp,
-    /// True when the counts are the last ones known rather than current ones.
+    /// True while presence cannot be asked: the counts are then of those whom the answering sidecar has seen
+    /// itself within the window, which may be fewer than there are.
     pub(super) stale: bool,
     /// In the order asked. Communities that do not exist, or that the caller may not see, are left out.
     pub(super) counts: Vec<CountOf>,

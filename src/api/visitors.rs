@@ -9,7 +9,7 @@ use axum::extract::{Path, RawQuery, State};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::ids::{CommunityId, UserId};
-use crate::presence::{Count, Seen};
+use crate::presence::{Answer, Count, Seen};
 
 use super::Shared;
 use super::answers::{CommunityCount, CountOf, Counts, Timestamp, Visitor, VisitorList};
@@ -45,9 +45,11 @@ pub(super) async fn list(
 ) -> Result<Json<VisitorList>, Problem> {
     let query = ListQuery::parse(query.as_deref(), &shared.settings)?;
     let community = shared.visible_community(&caller, community).await?;
-    let count = shared.count(&community).await?;
+    let mut count = shared.count(&community).await?;
     let (visitors, next) = if shared.settings.identities {
-        shared.page(&community, &query).await?
+        let page = shared.page(&community, &query).await?;
+        count.stale |= page.stale;
+        page.value
     } else {
         (Vec::new(), None)
     };
@@ -122,7 +124,8 @@ impl Shared {
     }
 
     async fn count(&self, community: &CommunityId) -> Result<CommunityCount, Problem> {
-        let [count] = self.presences(std::slice::from_ref(community)).await?[..] else {
+        let counts = self.presences(std::slice::from_ref(community)).await?;
+        let [count] = counts.value[..] else {
             return Err(Problem::Internal);
         };
         Ok(CommunityCount {
@@ -130,17 +133,17 @@ impl Shared {
             current_visitors: count.current,
             window_seconds: self.window_seconds,
             as_of: Timestamp(count.as_of),
-            stale: false,
+            stale: counts.stale,
         })
     }
 
     async fn counts(&self, communities: &[CommunityId]) -> Result<Counts, Problem> {
-        let counts = self.presences(communities).await?;
+        let Answer { value: counts, stale } = self.presences(communities).await?;
         let as_of = counts.iter().map(|count| count.as_of).min();
         Ok(Counts {
             window_seconds: self.window_seconds,
             as_of: Timestamp(as_of.unwrap_or_else(|| (self.clock)())),
-            stale: false,
+            stale,
             counts: communities
                 .iter()
                 .zip(&counts)
@@ -153,13 +156,13 @@ impl Shared {
     }
 
     /// One count per community, in the same order.
-    async fn presences(&self, communities: &[CommunityId]) -> Result<Vec<Count>, Problem> {
+    async fn presences(&self, communities: &[CommunityId]) -> Result<Answer<Vec<Count>>, Problem> {
         if communities.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Answer::current(Vec::new()));
         }
         let counts = self.presence.counts(communities).await;
         let counts = counts.map_err(|error| Problem::from_presence(&error))?;
-        if counts.len() == communities.len() {
+        if counts.value.len() == communities.len() {
             Ok(counts)
         } else {
             tracing::error!("presence did not answer one count per community");
@@ -173,17 +176,22 @@ impl Shared {
         &self,
         community: &CommunityId,
         query: &ListQuery,
-    ) -> Result<(Vec<Visitor>, Option<String>), Problem> {
+    ) -> Result<Answer<(Vec<Visitor>, Option<String>)>, Problem> {
         let more = query.limit.saturating_add(1);
         let seen = self.presence.list(community, query.after.as_ref(), more).await;
-        let mut seen = seen.map_err(|error| Problem::from_presence(&error))?;
+        let seen = seen.map_err(|error| Problem::from_presence(&error))?;
+        let Answer {
+            value: mut seen,
+            stale,
+        } = seen;
         let next = if seen.len() > query.limit {
             seen.truncate(query.limit);
             seen.last().map(cursor::encode)
         } else {
             None
         };
-        Ok((self.profiles(seen).await?, next))
+        let value = (self.profiles(seen).await?, next);
+        Ok(Answer { value, stale })
     }
 
     async fn profiles(&self, seen: Vec<Seen>) -> Result<Vec<Visitor>, Problem> {

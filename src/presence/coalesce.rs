@@ -1,9 +1,8 @@
 //! Which touches are worth sending: the same user in the same community within a few seconds is one touch.
 //! Pure; the time is a parameter.
 //!
-//! It remembers for a whole window, longer than coalescing needs: after Redis restarted empty, this is what
-//! can be touched again (P14). Bounded; when full, the longest untouched is forgotten, which costs at most a
-//! touch too many.
+//! It remembers no longer than that needs, and is bounded: when full, the longest untouched is forgotten, which
+//! costs at most a touch too many.
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
@@ -13,32 +12,23 @@ use crate::ids::{CommunityId, UserId};
 
 type Member = (CommunityId, UserId);
 
-/// What was touched lately.
+/// What was touched a moment ago.
 #[derive(Debug)]
 pub struct Coalescer {
     coalesce: Duration,
-    window: Duration,
     capacity: NonZeroUsize,
-    members: HashMap<Member, Touch>,
+    /// Each with the number of its touch.
+    members: HashMap<Member, u64>,
     /// The same by age: numbers rise with time.
-    by_age: BTreeMap<u64, Member>,
+    by_age: BTreeMap<u64, (Instant, Member)>,
     next_number: u64,
 }
 
-#[derive(Debug)]
-struct Touch {
-    at: Instant,
-    /// Its place in `by_age`.
-    number: u64,
-    failed: bool,
-}
-
 impl Coalescer {
-    /// Touches within `coalesce` are one; members are remembered for `window`, at most `capacity` of them.
-    pub fn new(coalesce: Duration, window: Duration, capacity: NonZeroUsize) -> Self {
+    /// Touches within `coalesce` are one. At most `capacity` members are remembered.
+    pub fn new(coalesce: Duration, capacity: NonZeroUsize) -> Self {
         Self {
             coalesce,
-            window,
             capacity,
             members: HashMap::new(),
             by_age: BTreeMap::new(),
@@ -46,54 +36,40 @@ impl Coalescer {
         }
     }
 
-    /// Whether to touch now. If so, this counts as the touch.
-    pub fn admit(&mut self, now: Instant, community: &CommunityId, user: &UserId) -> bool {
+    /// Whether to touch, of somebody seen at `at`. If so, this counts as the touch.
+    pub fn admit(&mut self, at: Instant, community: &CommunityId, user: &UserId) -> bool {
+        self.forget_old(at);
         let member = (community.clone(), user.clone());
-        if let Some(touch) = self.members.get(&member) {
-            if !touch.failed && now.saturating_duration_since(touch.at) < self.coalesce {
-                return false;
-            }
-            self.by_age.remove(&touch.number);
+        if self.members.contains_key(&member) {
+            return false;
         }
-        let touch = Touch {
-            at: now,
-            number: self.next_number,
-            failed: false,
-        };
-        self.by_age.insert(self.next_number, member.clone());
+        self.members.insert(member.clone(), self.next_number);
+        self.by_age.insert(self.next_number, (at, member));
         self.next_number += 1;
-        self.members.insert(member, touch);
-        self.forget_old(now);
+        if self.members.len() > self.capacity.get() {
+            self.forget_oldest();
+        }
         true
     }
 
-    /// The touch did not reach the store: the next page view touches again. The member stays remembered.
+    /// The touch did not reach the store: the next page view touches again.
     pub fn failed(&mut self, community: &CommunityId, user: &UserId) {
-        if let Some(touch) = self.members.get_mut(&(community.clone(), user.clone())) {
-            touch.failed = true;
+        if let Some(number) = self.members.remove(&(community.clone(), user.clone())) {
+            self.by_age.remove(&number);
         }
     }
 
-    /// Members remembered.
-    pub fn len(&self) -> usize {
-        self.members.len()
-    }
-
-    /// Whether nothing is remembered.
-    pub fn is_empty(&self) -> bool {
-        self.members.is_empty()
-    }
-
     fn forget_old(&mut self, now: Instant) {
-        while let Some(oldest) = self.by_age.first_entry() {
-            let expired = self
-                .members
-                .get(oldest.get())
-                .is_none_or(|touch| now.saturating_duration_since(touch.at) >= self.window);
-            if !expired && self.members.len() <= self.capacity.get() {
-                break;
-            }
-            self.members.remove(&oldest.remove());
+        while let Some((_, (at, _))) = self.by_age.first_key_value()
+            && now.saturating_duration_since(*at) >= self.coalesce
+        {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some((_, (_, member))) = self.by_age.pop_first() {
+            self.members.remove(&member);
         }
     }
 }
@@ -103,14 +79,13 @@ mod tests {
     use super::*;
 
     const COALESCE: Duration = Duration::from_secs(5);
-    const WINDOW: Duration = Duration::from_secs(300);
 
     fn coalescer(capacity: usize) -> Coalescer {
-        Coalescer::new(COALESCE, WINDOW, NonZeroUsize::new(capacity).unwrap())
+        Coalescer::new(COALESCE, NonZeroUsize::new(capacity).unwrap())
     }
 
-    fn admits(coalescer: &mut Coalescer, now: Instant, community: &str, user: &str) -> bool {
-        coalescer.admit(now, &community.into(), &user.into())
+    fn admits(coalescer: &mut Coalescer, at: Instant, community: &str, user: &str) -> bool {
+        coalescer.admit(at, &community.into(), &user.into())
     }
 
     #[test]
@@ -149,20 +124,20 @@ mod tests {
         let now = Instant::now();
         assert!(admits(&mut coalescer, now, "42", "a"));
         coalescer.failed(&"42".into(), &"a".into());
-        assert_eq!(coalescer.len(), 1, "still remembered");
         assert!(admits(&mut coalescer, now, "42", "a"));
         assert!(!admits(&mut coalescer, now, "42", "a"));
+        assert_eq!(coalescer.by_age.len(), 1);
     }
 
     #[test]
-    fn members_are_remembered_for_the_window() {
+    fn nobody_is_remembered_for_longer_than_it_is_of_use() {
         let mut coalescer = coalescer(10);
         let start = Instant::now();
         admits(&mut coalescer, start, "42", "a");
-        admits(&mut coalescer, start + Duration::from_secs(100), "42", "b");
-        assert_eq!(coalescer.len(), 2);
-        admits(&mut coalescer, start + WINDOW, "42", "c");
-        assert_eq!(coalescer.len(), 2, "a's window has passed");
+        admits(&mut coalescer, start + Duration::from_secs(1), "42", "b");
+        admits(&mut coalescer, start + COALESCE, "42", "c");
+        assert_eq!(coalescer.members.len(), 2, "a's time has passed");
+        assert_eq!(coalescer.by_age.len(), 2);
     }
 
     #[test]
@@ -172,7 +147,7 @@ mod tests {
         for user in 0..1_000 {
             assert!(admits(&mut coalescer, now, "42", &user.to_string()));
         }
-        assert_eq!(coalescer.len(), 100);
+        assert_eq!(coalescer.members.len(), 100);
         assert_eq!(coalescer.by_age.len(), 100);
         assert!(!admits(&mut coalescer, now, "42", "999"), "the newest stay");
         assert!(admits(&mut coalescer, now, "42", "0"), "the oldest went");

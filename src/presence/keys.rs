@@ -4,6 +4,7 @@
 //! headcount:{p07}:seen:42     sorted set: user → last seen, milliseconds
 //! headcount:{p07}:state:42    hash: last published count and its sequence number
 //! headcount:{p07}:due         sorted set: community → when its next user's window passes
+//! headcount:{p07}:mark:f3…    number: what a sidecar last wrote here, to see whether it is still there
 //! headcount:changes           channel: every change of a count
 //! ```
 //!
@@ -80,6 +81,11 @@ impl Keys {
         format!("{}:{{p{partition:02}}}:due", self.prefix)
     }
 
+    /// A sidecar's mark.
+    pub fn mark(&self, partition: u16, sidecar: &str) -> String {
+        format!("{}:{{p{partition:02}}}:mark:{sidecar}", self.prefix)
+    }
+
     /// What stands before the community in the name of its set of users.
     pub fn seen_prefix(&self, partition: u16) -> String {
         format!("{}:{{p{partition:02}}}:seen:", self.prefix)
@@ -149,6 +155,7 @@ mod tests {
         assert_eq!(names.state, format!("headcount:{{p{partition:02}}}:state:42"));
         assert_eq!(names.due, format!("headcount:{{p{partition:02}}}:due"));
         assert_eq!(keys.due(7), "headcount:{p07}:due");
+        assert_eq!(keys.mark(7, "f3"), "headcount:{p07}:mark:f3");
         assert_eq!(keys.changes(), "headcount:changes");
     }
 

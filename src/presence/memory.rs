@@ -1,4 +1,5 @@
-//! Presence in this process' memory: the embedded default, for one sidecar.
+//! Presence in this process' memory: the embedded default, for one sidecar; and, bounded, what stands in for
+//! Redis while that is away.
 //!
 //! Communities are spread over shards, each behind a lock that is held for one call about one community (or
 //! for the sweep of one shard) and never across an await. Per community, users stand both by time (pages,
@@ -7,7 +8,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroUsize};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,7 +17,9 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use super::keys::{is_keyable, partition};
-use super::{Count, CountChange, Presence, PresenceError, REMEMBERED, Seen, Sweep, millis, next_seq};
+use super::{
+    Answer, Count, CountChange, Presence, PresenceError, REMEMBERED, Seen, Sweep, Touch, millis, next_seq,
+};
 use crate::ids::{CommunityId, UserId};
 
 /// Tells the time; tests hand in their own.
@@ -28,6 +31,10 @@ const SHARDS: NonZeroU16 = NonZeroU16::new(16).unwrap();
 /// Who is here now, in memory. Empty after a restart.
 pub struct Memory {
     window: i64,
+    /// How long a deserted community is remembered.
+    remembered: i64,
+    /// Most members in one shard.
+    capacity: usize,
     now: Clock,
     shards: Vec<Mutex<Shard>>,
 }
@@ -37,6 +44,8 @@ struct Shard {
     communities: HashMap<CommunityId, Community>,
     /// When to look at a community next. Exactly one entry for each.
     due: BTreeSet<(i64, CommunityId)>,
+    /// Members of all communities.
+    members: usize,
 }
 
 /// Times are milliseconds since 1970.
@@ -55,9 +64,57 @@ impl Memory {
     pub fn new(window: Duration, now: Clock) -> Self {
         Self {
             window: millis(window),
+            remembered: millis(REMEMBERED),
+            capacity: usize::MAX,
             now,
             shards: (0..SHARDS.get()).map(|_| Mutex::default()).collect(),
         }
+    }
+
+    /// The same for at most `capacity` members, a user in a community each: beyond, those seen longest ago are
+    /// forgotten. Nothing is remembered of deserted communities, their sequence numbers neither.
+    pub(super) fn bounded(window: Duration, now: Clock, capacity: NonZeroUsize) -> Self {
+        Self {
+            remembered: 0,
+            capacity: capacity.get(),
+            // One, so that the oldest of all is at hand.
+            shards: vec![Mutex::default()],
+            ..Self::new(window, now)
+        }
+    }
+
+    /// The time by its clock.
+    pub(super) fn time(&self) -> DateTime<Utc> {
+        (self.now)()
+    }
+
+    /// Members that are remembered, those not yet swept among them.
+    pub(super) fn members(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).members).sum()
+    }
+
+    /// Every community in which somebody is, or was until a moment ago.
+    pub(super) fn communities(&self) -> Vec<CommunityId> {
+        let of = |shard| lock(shard).communities.keys().cloned().collect::<Vec<_>>();
+        self.shards.iter().flat_map(of).collect()
+    }
+
+    /// Who is in a community, as touches that can be made again.
+    pub(super) fn touches(&self, community: &CommunityId) -> Vec<Touch> {
+        let now = self.now();
+        let shard = self.shard(community);
+        let Some(place) = shard.communities.get(community) else {
+            return Vec::new();
+        };
+        place
+            .by_time
+            .iter()
+            .skip_while(|(last_seen, _)| *last_seen <= now - self.window)
+            .map(|(last_seen, user)| Touch {
+                user: user.clone(),
+                age: Duration::from_millis(u64::try_from(now - last_seen).unwrap_or_default()),
+            })
+            .collect()
     }
 
     fn now(&self) -> i64 {
@@ -65,13 +122,13 @@ impl Memory {
     }
 
     fn shard(&self, community: &CommunityId) -> MutexGuard<'_, Shard> {
-        lock(&self.shards[usize::from(partition(community, SHARDS))])
+        lock(&self.shards[usize::from(partition(community, SHARDS)) % self.shards.len()])
     }
 }
 
 #[async_trait]
 impl Presence for Memory {
-    async fn touch(&self, community: &CommunityId, users: &[UserId]) -> Result<Count, PresenceError> {
+    async fn touch(&self, community: &CommunityId, touches: &[Touch]) -> Result<Count, PresenceError> {
         if !is_keyable(community) {
             return Err(PresenceError::Community);
         }
@@ -79,17 +136,23 @@ impl Presence for Memory {
         let mut shard = self.shard(community);
         let shard = &mut *shard;
         let place = shard.communities.entry(community.clone()).or_default();
-        for user in users {
-            place.touch(user, now);
+        let before = place.by_time.len();
+        for touch in touches {
+            place.touch(&touch.user, now - millis(touch.age));
         }
         place.settle(now, self.window);
+        shard.members = shard.members - before + place.by_time.len();
         shard.due.remove(&(place.due, community.clone()));
-        place.due = place.next_due(now, self.window);
+        place.due = place.next_due(now, self.window, self.remembered);
         shard.due.insert((place.due, community.clone()));
-        Ok(place.told_at(now))
+        let count = place.told_at(now);
+        while shard.members > self.capacity {
+            shard.forget_oldest(now, self.window, self.remembered);
+        }
+        Ok(count)
     }
 
-    async fn counts(&self, communities: &[CommunityId]) -> Result<Vec<Count>, PresenceError> {
+    async fn counts(&self, communities: &[CommunityId]) -> Result<Answer<Vec<Count>>, PresenceError> {
         let now = self.now();
         let count = |community| {
             let shard = self.shard(community);
@@ -100,7 +163,7 @@ impl Presence for Memory {
                 as_of: at(now),
             }
         };
-        Ok(communities.iter().map(count).collect())
+        Ok(Answer::current(communities.iter().map(count).collect()))
     }
 
     async fn list(
@@ -108,16 +171,16 @@ impl Presence for Memory {
         community: &CommunityId,
         after: Option<&Seen>,
         limit: usize,
-    ) -> Result<Vec<Seen>, PresenceError> {
+    ) -> Result<Answer<Vec<Seen>>, PresenceError> {
         let expired = self.now() - self.window;
         let upper = after.map_or(Bound::Unbounded, |last| {
             Bound::Excluded((last.last_seen.timestamp_millis(), last.user.clone()))
         });
         let shard = self.shard(community);
         let Some(place) = shard.communities.get(community) else {
-            return Ok(Vec::new());
+            return Ok(Answer::current(Vec::new()));
         };
-        Ok(place
+        let page = place
             .by_time
             .range((Bound::Unbounded, upper))
             .rev()
@@ -126,15 +189,15 @@ impl Presence for Memory {
             .map(|(last_seen, user)| Seen {
                 user: user.clone(),
                 last_seen: at(*last_seen),
-            })
-            .collect())
+            });
+        Ok(Answer::current(page.collect()))
     }
 
     async fn sweep(&self) -> Result<Sweep, PresenceError> {
         let now = self.now();
         let mut sweep = Sweep::default();
         for shard in &self.shards {
-            lock(shard).sweep(now, self.window, &mut sweep);
+            lock(shard).sweep(now, self.window, self.remembered, &mut sweep);
         }
         Ok(sweep)
     }
@@ -153,7 +216,7 @@ impl fmt::Debug for Memory {
 }
 
 impl Shard {
-    fn sweep(&mut self, now: i64, window: i64, sweep: &mut Sweep) {
+    fn sweep(&mut self, now: i64, window: i64, remembered: i64, sweep: &mut Sweep) {
         while let Some((due, community)) = self.due.pop_first() {
             if due > now {
                 self.due.insert((due, community));
@@ -167,8 +230,10 @@ impl Shard {
                 continue;
             }
             sweep.lag = sweep.lag.max(Duration::from_millis((now - due).unsigned_abs()));
+            let before = place.by_time.len();
             let changed = place.settle(now, window);
-            place.due = place.next_due(now, window);
+            self.members = self.members - before + place.by_time.len();
+            place.due = place.next_due(now, window, remembered);
             self.due.insert((place.due, community.clone()));
             if changed {
                 let count = place.told_at(now);
@@ -176,20 +241,38 @@ impl Shard {
             }
         }
     }
+
+    /// Forgets the member seen longest ago, if there is any: the first of the community that is due first.
+    fn forget_oldest(&mut self, now: i64, window: i64, remembered: i64) {
+        while let Some((_, community)) = self.due.pop_first() {
+            let Some(place) = self.communities.get_mut(&community) else {
+                continue;
+            };
+            let Some((_, user)) = place.by_time.pop_first() else {
+                self.communities.remove(&community);
+                continue;
+            };
+            place.last_seen.remove(&user);
+            self.members -= 1;
+            place.due = place.next_due(now, window, remembered);
+            self.due.insert((place.due, community));
+            return;
+        }
+    }
 }
 
 impl Community {
-    fn touch(&mut self, user: &UserId, now: i64) {
+    fn touch(&mut self, user: &UserId, seen: i64) {
         match self.last_seen.get_mut(user) {
-            Some(last_seen) if *last_seen >= now => {}
+            Some(last_seen) if *last_seen >= seen => {}
             Some(last_seen) => {
                 self.by_time.remove(&(*last_seen, user.clone()));
-                *last_seen = now;
-                self.by_time.insert((now, user.clone()));
+                *last_seen = seen;
+                self.by_time.insert((seen, user.clone()));
             }
             None => {
-                self.last_seen.insert(user.clone(), now);
-                self.by_time.insert((now, user.clone()));
+                self.last_seen.insert(user.clone(), seen);
+                self.by_time.insert((seen, user.clone()));
             }
         }
     }
@@ -213,10 +296,10 @@ impl Community {
     }
 
     /// When the next window passes; without users, when the sequence number may be forgotten.
-    fn next_due(&self, now: i64, window: i64) -> i64 {
+    fn next_due(&self, now: i64, window: i64, remembered: i64) -> i64 {
         self.by_time
             .first()
-            .map_or(now + millis(REMEMBERED), |(oldest, _)| oldest + window)
+            .map_or(now + remembered, |(oldest, _)| oldest + window)
     }
 
     /// Users seen after `expired`. Costs those not yet swept, not those present.
@@ -268,13 +351,21 @@ mod tests {
     async fn p2_reading_forgets_nobody() {
         let (memory, time) = memory();
         let community = CommunityId::from("42");
-        memory.touch(&community, &["a".into(), "b".into()]).await.unwrap();
+        memory
+            .touch(&community, &[Touch::now("a"), Touch::now("b")])
+            .await
+            .unwrap();
         time.fetch_add(millis(WINDOW), Ordering::Relaxed);
         assert_eq!(
-            memory.counts(std::slice::from_ref(&community)).await.unwrap()[0].current,
+            memory
+                .counts(std::slice::from_ref(&community))
+                .await
+                .unwrap()
+                .value[0]
+                .current,
             0
         );
-        assert!(memory.list(&community, None, 10).await.unwrap().is_empty());
+        assert!(memory.list(&community, None, 10).await.unwrap().value.is_empty());
         let kept = memory.shard(&community).communities[&community].by_time.len();
         assert_eq!(kept, 2, "only sweeps and touches forget");
     }
@@ -283,7 +374,7 @@ mod tests {
     async fn a_deserted_community_is_forgotten_after_a_day() {
         let (memory, time) = memory();
         let community = CommunityId::from("42");
-        memory.touch(&community, &["a".into()]).await.unwrap();
+        memory.touch(&community, &[Touch::now("a")]).await.unwrap();
         time.fetch_add(millis(WINDOW), Ordering::Relaxed);
         assert_eq!(memory.sweep().await.unwrap().changes.len(), 1);
         assert_eq!(memory.shard(&community).communities.len(), 1);
@@ -297,19 +388,19 @@ mod tests {
     async fn last_seen_does_not_go_back_with_the_clock() {
         let (memory, time) = memory();
         let community = CommunityId::from("42");
-        memory.touch(&community, &["a".into()]).await.unwrap();
+        memory.touch(&community, &[Touch::now("a")]).await.unwrap();
         let before = memory.list(&community, None, 1).await.unwrap();
         time.fetch_sub(60_000, Ordering::Relaxed);
-        memory.touch(&community, &["a".into()]).await.unwrap();
+        memory.touch(&community, &[Touch::now("a")]).await.unwrap();
         assert_eq!(memory.list(&community, None, 1).await.unwrap(), before);
     }
 
     #[tokio::test]
     async fn a_sweep_tells_how_late_it_is() {
         let (memory, time) = memory();
-        memory.touch(&"1".into(), &["a".into()]).await.unwrap();
+        memory.touch(&"1".into(), &[Touch::now("a")]).await.unwrap();
         time.fetch_add(2_000, Ordering::Relaxed);
-        memory.touch(&"2".into(), &["a".into()]).await.unwrap();
+        memory.touch(&"2".into(), &[Touch::now("a")]).await.unwrap();
         time.fetch_add(millis(WINDOW) + 500, Ordering::Relaxed);
         let sweep = memory.sweep().await.unwrap();
         assert_eq!(sweep.changes.len(), 2);
@@ -321,9 +412,91 @@ mod tests {
         let (memory, time) = memory();
         let community = CommunityId::from("42");
         for _ in 0..10 {
-            memory.touch(&community, &["a".into(), "b".into()]).await.unwrap();
+            memory
+                .touch(&community, &[Touch::now("a"), Touch::now("b")])
+                .await
+                .unwrap();
             time.fetch_add(1, Ordering::Relaxed);
         }
         assert_eq!(memory.shard(&community).due.len(), 1);
+    }
+
+    fn bounded(capacity: usize) -> (Memory, Arc<AtomicI64>) {
+        let (Memory { now, .. }, time) = memory();
+        let capacity = NonZeroUsize::new(capacity).unwrap();
+        (Memory::bounded(WINDOW, now, capacity), time)
+    }
+
+    async fn users(memory: &Memory, community: &str) -> Vec<String> {
+        let page = memory.list(&community.into(), None, 1_000).await.unwrap().value;
+        page.iter().map(|seen| seen.user.to_string()).collect()
+    }
+
+    #[tokio::test]
+    async fn promise_6_with_a_bound_the_oldest_are_forgotten_first_wherever_they_are() {
+        let (memory, time) = bounded(3);
+        for (community, user) in [
+            ("1", "a"),
+            ("2", "b"),
+            ("1", "c"),
+            ("3", "d"),
+            ("2", "b"),
+            ("4", "e"),
+        ] {
+            memory
+                .touch(&community.into(), &[Touch::now(user)])
+                .await
+                .unwrap();
+            time.fetch_add(1, Ordering::Relaxed);
+        }
+        assert_eq!(memory.members(), 3);
+        assert_eq!(users(&memory, "1").await, [""; 0], "a went for d, c for e");
+        assert_eq!(users(&memory, "2").await, ["b"], "seen again");
+        assert_eq!(users(&memory, "3").await, ["d"]);
+        assert_eq!(users(&memory, "4").await, ["e"]);
+
+        let crowd: Vec<_> = (0..10).map(|user| Touch::now(&*format!("u{user}"))).collect();
+        memory.touch(&"5".into(), &crowd).await.unwrap();
+        assert_eq!(users(&memory, "5").await, ["u9", "u8", "u7"]);
+        assert_eq!(memory.members(), 3);
+        time.fetch_add(millis(WINDOW), Ordering::Relaxed);
+        memory.sweep().await.unwrap();
+        time.fetch_add(1, Ordering::Relaxed);
+        memory.sweep().await.unwrap();
+        assert_eq!(memory.members(), 0);
+        let shard = memory.shard(&"1".into());
+        assert!(shard.communities.is_empty() && shard.due.is_empty());
+    }
+
+    #[tokio::test]
+    async fn members_are_counted_as_they_come_and_go() {
+        let (memory, time) = memory();
+        for (community, users) in [("1", &["a", "b"][..]), ("2", &["a"]), ("1", &["b", "c"])] {
+            let touches: Vec<_> = users.iter().map(|user| Touch::now(*user)).collect();
+            memory.touch(&community.into(), &touches).await.unwrap();
+            time.fetch_add(millis(WINDOW) / 2, Ordering::Relaxed);
+        }
+        // b and c, and in 2 nobody who has not been swept yet.
+        assert_eq!(memory.members(), 3);
+        memory.sweep().await.unwrap();
+        assert_eq!(memory.members(), 2);
+    }
+
+    #[tokio::test]
+    async fn p14_what_is_remembered_can_be_touched_again_with_its_age() {
+        let (memory, time) = memory();
+        let community = CommunityId::from("42");
+        let touch = |user, age| Touch {
+            age: Duration::from_secs(age),
+            ..Touch::now(user)
+        };
+        let touches = [touch("a", 299), touch("b", 10), touch("c", 0)];
+        memory.touch(&community, &touches).await.unwrap();
+        assert_eq!(memory.touches(&community), touches);
+        time.fetch_add(2_000, Ordering::Relaxed);
+        let older = [touch("b", 12), touch("c", 2)];
+        assert_eq!(memory.touches(&community), older, "a has left");
+        assert_eq!(memory.communities(), [community]);
+        assert_eq!(memory.touches(&"43".into()), []);
     }
 }

@@ -12,27 +12,43 @@
 //! when Redis restarts empty. Numbers rise all the same, because a new one is never below Redis' clock in
 //! milliseconds: subscribers who remember a number from before do not ignore the new ones.
 //!
+//! # What Redis loses
+//! Redis may come back empty, be flushed, or be replaced by a replica that lacks the last writes. This module
+//! only notices: `link` with each connection that it makes, `marks` with each sweep. Both tell [`Losses`], and
+//! whoever remembers the touches makes them again.
+//!
+//! Touches may be made again at any time: they carry ages, and last seen never goes back. A touch that waited
+//! in a hung Redis until its sender had given it up is not taken, because its age would no longer be true.
+//!
 //! # What the Redis user may do
-//! Redis 6.2 or later. Commands `evalsha script|load time ping info zadd zcard zcount zrange zrangebyscore
-//! zrevrange zrem zremrangebyscore hset hget hmget pexpire publish`, keys `headcount:*`, channels
-//! `headcount:*` (`info` may be missing: then the warning about evictions is too).
+//! Redis 6.2 or later. Commands `evalsha script|load time ping info get set zadd zcard zcount zrange
+//! zrangebyscore zrevrange zrem zremrangebyscore hset hget hmget pexpire publish`, keys `headcount:*`,
+//! channels `headcount:*` (`info` may be missing: then the warning about evictions is too).
 
+mod clock;
 mod link;
+mod marks;
 mod server;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use ::redis::{Client, Script};
+use ::redis::{Client, RedisResult, Script};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::runtime::Handle;
 
-use self::link::Link;
+use self::clock::Clock;
+use self::link::{Connection, Link};
+use self::marks::Marks;
 use super::keys::{Keys, is_keyable};
-use super::{Count, CountChange, OpenError, Presence, PresenceError, REMEMBERED, Seen, Sweep, millis};
+use super::losses::Losses;
+use super::{
+    Answer, Count, CountChange, OpenError, Presence, PresenceError, REMEMBERED, Seen, Sweep, Touch, millis,
+};
 use crate::config;
 use crate::ids::{CommunityId, UserId};
 use crate::metrics::Metrics;
@@ -47,22 +63,33 @@ const SWEEP_COMMUNITIES: usize = 100;
 const SWEEP_ROUNDS: usize = 50;
 /// Partitions swept at a time.
 const SWEEP_CONCURRENCY: usize = 8;
+/// How long a mark outlives the last sweep: long beside the time between sweeps.
+const MARK_KEPT: Duration = Duration::from_secs(60);
+/// How often a touch is sent before Redis' clock is taken for unusable: once more after it was found to have
+/// been set.
+const CLOCK_TRIES: usize = 2;
 
 /// Who is here now, in Redis.
 pub struct Redis {
     link: Link,
     keys: Keys,
     window: i64,
+    response_timeout: i64,
+    clock: Clock,
+    marks: Marks,
+    losses: Losses,
     touch: Script,
     sweep: Script,
     list: Script,
 }
 
 impl Redis {
-    /// Starts connecting, on `runtime`, and returns at once. Users are present for `window`.
+    /// Starts connecting, on `runtime`, and returns at once. Users are present for `window`. Occasions on which
+    /// Redis may have lost something are noted in `losses`.
     pub fn open(
         config: &config::Redis,
         window: Duration,
+        losses: Losses,
         metrics: Arc<Metrics>,
         runtime: &Handle,
     ) -> Result<Self, OpenError> {
@@ -72,9 +99,13 @@ impl Redis {
         let client = Client::open(url)
             .map_err(|error| OpenError::Url(error.to_string().split(" - ").next().unwrap_or("").into()))?;
         Ok(Self {
-            link: Link::open(client, config, metrics, runtime),
+            link: Link::open(client, config, losses.clone(), metrics, runtime),
             keys,
             window: millis(window),
+            response_timeout: millis(config.response_timeout),
+            clock: Clock::default(),
+            marks: Marks::new(format!("{:016x}", rand::random::<u64>()), config.partitions),
+            losses,
             touch: Script::new(concat!(
                 include_str!("scripts/common.lua"),
                 include_str!("scripts/touch.lua")
@@ -92,32 +123,71 @@ impl Redis {
         self.window + millis(REMEMBERED)
     }
 
-    async fn touch_some(&self, community: &CommunityId, users: &[UserId]) -> Result<Count, PresenceError> {
+    /// Touches of one call of the script; their ages are as of `called`.
+    async fn touch_some(
+        &self,
+        community: &CommunityId,
+        touches: &[Touch],
+        called: Instant,
+    ) -> Result<Count, PresenceError> {
+        for _ in 0..CLOCK_TRIES {
+            let (current, seq, now) = self
+                .link
+                .call(|redis| self.send_touches(redis, community, touches, called))
+                .await?;
+            let as_of = self.heard(now)?;
+            if let Some(current) = current {
+                return Ok(Count { current, seq, as_of });
+            }
+            // Its clock was set, or it is another Redis: this answer told the time.
+        }
+        Err(PresenceError::Unexpected(
+            "the clock of Redis does not stand still".into(),
+        ))
+    }
+
+    /// Until when Redis may take the touch: while somebody waits for it, and as long again, because the answer
+    /// that told the time may itself have been under way for so long.
+    async fn send_touches(
+        &self,
+        mut redis: Connection,
+        community: &CommunityId,
+        touches: &[Touch],
+        called: Instant,
+    ) -> RedisResult<TouchReply> {
+        let now = match self.clock.now(Instant::now()) {
+            Some(now) => now,
+            None => ask_the_time(&mut redis).await?,
+        };
+        let not_after = now.saturating_add(2 * self.response_timeout);
         let keys = self.keys.community(community);
         let mut call = self.touch.prepare_invoke();
         call.key(keys.seen).key(keys.state).key(keys.due);
         call.arg(self.window).arg(self.keep()).arg(self.keys.changes());
-        call.arg(community.as_str());
-        for user in users {
-            call.arg(user.as_str());
+        call.arg(community.as_str()).arg(not_after);
+        let waited = called.elapsed();
+        for touch in touches {
+            call.arg(touch.user.as_str())
+                .arg(millis(touch.age.saturating_add(waited)));
         }
-        let (current, seq, now): (u64, u64, i64) = self
-            .link
-            .call(async move |mut redis| call.invoke_async(&mut redis).await)
-            .await?;
-        let as_of = time(now)?;
-        Ok(Count { current, seq, as_of })
+        call.invoke_async(&mut redis).await
+    }
+
+    /// An answer told the time.
+    fn heard(&self, now: i64) -> Result<DateTime<Utc>, PresenceError> {
+        let time = time(now)?;
+        self.clock.heard(now, Instant::now());
+        Ok(time)
     }
 
     /// Two round trips: Redis' time, then all counts. Each sequence number is read before its count: a count
     /// that changes in between is then newer than its number says, never older.
     async fn count_some(&self, communities: &[CommunityId]) -> Result<Vec<Count>, PresenceError> {
-        let (seconds, micros): (i64, i64) = self
+        let now = self
             .link
-            .call(async |mut redis| ::redis::cmd("TIME").query_async(&mut redis).await)
+            .call(async |mut redis| ask_the_time(&mut redis).await)
             .await?;
-        let now = seconds * 1_000 + micros / 1_000;
-        let as_of = time(now)?;
+        let as_of = self.heard(now)?;
         let mut pipeline = ::redis::pipe();
         for community in communities.iter().filter(|community| is_keyable(community)) {
             let keys = self.keys.community(community);
@@ -144,20 +214,27 @@ impl Redis {
         Ok(communities.iter().map(count).collect())
     }
 
-    async fn sweep_partition(&self, partition: u16) -> Result<Sweep, PresenceError> {
+    /// Also says whether Redis may have `lost` something since the sweep before.
+    async fn sweep_partition(&self, partition: u16, lost: &AtomicBool) -> Result<Sweep, PresenceError> {
         let mut swept = Sweep::default();
         for _ in 0..SWEEP_ROUNDS {
+            let number = self.marks.next();
             let mut call = self.sweep.prepare_invoke();
             call.key(self.keys.due(partition));
+            call.key(self.keys.mark(partition, self.marks.id()));
             call.arg(self.window).arg(self.keep()).arg(self.keys.changes());
             call.arg(self.keys.seen_prefix(partition));
             call.arg(self.keys.state_prefix(partition));
             call.arg(SWEEP_COMMUNITIES);
-            let (now, lag, looked_at, changes): SweepReply = self
+            call.arg(number).arg(millis(MARK_KEPT));
+            let (now, lag, looked_at, mark, changes): SweepReply = self
                 .link
                 .call(async move |mut redis| call.invoke_async(&mut redis).await)
                 .await?;
-            let as_of = time(now)?;
+            if self.marks.written(partition, number, mark) {
+                lost.store(true, Ordering::Relaxed);
+            }
+            let as_of = self.heard(now)?;
             swept.lag = swept.lag.max(Duration::from_millis(lag.unsigned_abs()));
             swept
                 .changes
@@ -173,28 +250,32 @@ impl Redis {
     }
 }
 
-/// Answer of the sweep script: now, lag, communities looked at, changes.
-type SweepReply = (i64, i64, usize, Vec<(String, u64, u64)>);
+/// Answer of the touch script: count, sequence number, now.
+type TouchReply = (Option<u64>, u64, i64);
+
+/// Answer of the sweep script: now, lag, communities looked at, the mark before, changes.
+type SweepReply = (i64, i64, usize, Option<u64>, Vec<(String, u64, u64)>);
 
 #[async_trait]
 impl Presence for Redis {
-    async fn touch(&self, community: &CommunityId, users: &[UserId]) -> Result<Count, PresenceError> {
+    async fn touch(&self, community: &CommunityId, touches: &[Touch]) -> Result<Count, PresenceError> {
         if !is_keyable(community) {
             return Err(PresenceError::Community);
         }
-        let (most, last) = users.split_at(users.len().saturating_sub(1) / TOUCH_USERS * TOUCH_USERS);
-        for users in most.chunks(TOUCH_USERS) {
-            self.touch_some(community, users).await?;
+        let called = Instant::now();
+        let (most, last) = touches.split_at(touches.len().saturating_sub(1) / TOUCH_USERS * TOUCH_USERS);
+        for touches in most.chunks(TOUCH_USERS) {
+            self.touch_some(community, touches, called).await?;
         }
-        self.touch_some(community, last).await
+        self.touch_some(community, last, called).await
     }
 
-    async fn counts(&self, communities: &[CommunityId]) -> Result<Vec<Count>, PresenceError> {
+    async fn counts(&self, communities: &[CommunityId]) -> Result<Answer<Vec<Count>>, PresenceError> {
         let mut counts = Vec::with_capacity(communities.len());
         for communities in communities.chunks(COUNT_COMMUNITIES) {
             counts.append(&mut self.count_some(communities).await?);
         }
-        Ok(counts)
+        Ok(Answer::current(counts))
     }
 
     async fn list(
@@ -202,9 +283,9 @@ impl Presence for Redis {
         community: &CommunityId,
         after: Option<&Seen>,
         limit: usize,
-    ) -> Result<Vec<Seen>, PresenceError> {
+    ) -> Result<Answer<Vec<Seen>>, PresenceError> {
         if !is_keyable(community) {
-            return Ok(Vec::new());
+            return Ok(Answer::current(Vec::new()));
         }
         let mut call = self.list.prepare_invoke();
         call.key(self.keys.community(community).seen);
@@ -217,25 +298,30 @@ impl Presence for Redis {
             .link
             .call(async move |mut redis| call.invoke_async(&mut redis).await)
             .await?;
-        page.into_iter()
-            .map(|(user, last_seen)| {
-                let last_seen = time(last_seen)?;
-                let user = UserId::new(user);
-                Ok(Seen { user, last_seen })
-            })
-            .collect()
+        let seen = page.into_iter().map(|(user, last_seen)| {
+            let last_seen = time(last_seen)?;
+            let user = UserId::new(user);
+            Ok(Seen { user, last_seen })
+        });
+        seen.collect::<Result<_, _>>().map(Answer::current)
     }
 
     async fn sweep(&self) -> Result<Sweep, PresenceError> {
-        stream::iter(self.keys.partitions())
-            .map(|partition| self.sweep_partition(partition))
+        let lost = AtomicBool::new(false);
+        let swept = stream::iter(self.keys.partitions())
+            .map(|partition| self.sweep_partition(partition, &lost))
             .buffer_unordered(SWEEP_CONCURRENCY)
             .try_fold(Sweep::default(), async |mut all, part| {
                 all.changes.extend(part.changes);
                 all.lag = all.lag.max(part.lag);
                 Ok(all)
             })
-            .await
+            .await;
+        // Also if other partitions could not be swept: the mark is written, and tells it once only.
+        if lost.into_inner() {
+            self.losses.note();
+        }
+        swept
     }
 
     async fn ping(&self) -> Result<(), PresenceError> {
@@ -252,6 +338,11 @@ impl fmt::Debug for Redis {
             .field("window", &self.window)
             .finish_non_exhaustive()
     }
+}
+
+async fn ask_the_time(redis: &mut Connection) -> RedisResult<i64> {
+    let (seconds, micros): (i64, i64) = ::redis::cmd("TIME").query_async(redis).await?;
+    Ok(seconds * 1_000 + micros / 1_000)
 }
 
 fn time(millis: i64) -> Result<DateTime<Utc>, PresenceError> {

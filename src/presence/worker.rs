@@ -11,7 +11,7 @@ use prometheus::Gauge;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::coalesce::Coalescer;
-use super::{Presence, PresenceError};
+use super::{Presence, PresenceError, Touch};
 use crate::config;
 use crate::ids::{CommunityId, UserId};
 use crate::metrics::Metrics;
@@ -20,8 +20,8 @@ use crate::metrics::Metrics;
 const BATCH: usize = 1_000;
 /// Communities touched at a time.
 const CONCURRENCY: usize = 16;
-/// Members whose last touch is remembered; some 100 bytes each.
-const REMEMBERED_MEMBERS: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
+/// Members whose last touch is remembered for coalescing; some 100 bytes each.
+const COALESCED_MEMBERS: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
 /// Between sweeps; each is put off or brought forward by up to a quarter, so that sidecars do not march in
 /// step.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -40,7 +40,8 @@ pub struct Full;
 
 #[derive(Debug)]
 enum Message {
-    Touch(CommunityId, UserId),
+    /// With when the user was seen.
+    Touch(CommunityId, UserId, Instant),
     Flush(oneshot::Sender<()>),
 }
 
@@ -71,7 +72,7 @@ pub fn new(
         metrics,
         queue: receiver,
         waiting,
-        coalescer: Coalescer::new(record.coalesce, record.window, REMEMBERED_MEMBERS),
+        coalescer: Coalescer::new(record.coalesce, COALESCED_MEMBERS),
         touches: Health::new("touches"),
     };
     (handle, worker)
@@ -81,7 +82,8 @@ impl PresenceHandle {
     /// A user was just seen in a community. Whoever calls counts the drop if this is [`Full`].
     pub fn touch(&self, community: CommunityId, user: UserId) -> Result<(), Full> {
         self.waiting.inc();
-        self.queue.try_send(Message::Touch(community, user)).map_err(|_| {
+        let touch = Message::Touch(community, user, Instant::now());
+        self.queue.try_send(touch).map_err(|_| {
             self.waiting.dec();
             Full
         })
@@ -133,35 +135,40 @@ impl Worker {
     /// Sends a batch to the store, one call per community.
     async fn handle(&mut self, messages: &mut Vec<Message>) {
         let mut taken = 0;
-        let now = Instant::now();
-        let mut touches: HashMap<CommunityId, Vec<UserId>> = HashMap::new();
+        let mut touches: HashMap<CommunityId, Vec<(UserId, Instant)>> = HashMap::new();
         let mut flushes = Vec::new();
         for message in messages.drain(..) {
             taken += i32::from(matches!(message, Message::Touch(..)));
             match message {
-                Message::Touch(community, user) if self.coalescer.admit(now, &community, &user) => {
-                    touches.entry(community).or_default().push(user);
+                Message::Touch(community, user, at) if self.coalescer.admit(at, &community, &user) => {
+                    touches.entry(community).or_default().push((user, at));
                 }
                 Message::Touch(..) => self.metrics.presence_touches_coalesced.inc(),
                 Message::Flush(done) => flushes.push(done),
             }
         }
         let mut outcomes = stream::iter(touches)
-            .map(|(community, users)| {
+            .map(|(community, seen)| {
                 let presence = Arc::clone(&self.presence);
                 async move {
-                    let outcome = presence.touch(&community, &users).await;
-                    (community, users, outcome)
+                    // Only now: what waited for its turn is older.
+                    let touches = seen.into_iter().map(|(user, at)| Touch {
+                        user,
+                        age: at.elapsed(),
+                    });
+                    let touches: Vec<_> = touches.collect();
+                    let outcome = presence.touch(&community, &touches).await;
+                    (community, touches, outcome)
                 }
             })
             .buffer_unordered(CONCURRENCY);
-        while let Some((community, users, outcome)) = outcomes.next().await {
-            self.metrics.presence_touches.inc_by(users.len() as u64);
+        while let Some((community, touches, outcome)) = outcomes.next().await {
+            self.metrics.presence_touches.inc_by(touches.len() as u64);
             self.touches.note(outcome.as_ref().err());
             if outcome.is_err() {
-                self.metrics.presence_touch_failures.inc_by(users.len() as u64);
-                for user in &users {
-                    self.coalescer.failed(&community, user);
+                self.metrics.presence_touch_failures.inc_by(touches.len() as u64);
+                for touch in &touches {
+                    self.coalescer.failed(&community, &touch.user);
                 }
             }
         }
@@ -177,12 +184,8 @@ impl Worker {
 async fn sweep_until(presence: Arc<dyn Presence>, metrics: Arc<Metrics>, shutdown: watch::Receiver<bool>) {
     let mut sweeps = Health::new("sweeps");
     let mut stop = std::pin::pin!(stopped(shutdown));
+    // The first at once: before there is a mark in Redis, everything may have been lost.
     loop {
-        let pause = SWEEP_INTERVAL.mul_f64(rand::random_range(0.75..1.25));
-        tokio::select! {
-            () = &mut stop => return,
-            () = tokio::time::sleep(pause) => {}
-        }
         // Given up midway at shutdown: the scripts publish what they did, and the next sweeper does the rest.
         let outcome = tokio::select! {
             () = &mut stop => return,
@@ -191,6 +194,11 @@ async fn sweep_until(presence: Arc<dyn Presence>, metrics: Arc<Metrics>, shutdow
         sweeps.note(outcome.as_ref().err());
         if let Ok(sweep) = outcome {
             metrics.presence_sweep_lag.set(sweep.lag.as_secs_f64());
+        }
+        let pause = SWEEP_INTERVAL.mul_f64(rand::random_range(0.75..1.25));
+        tokio::select! {
+            () = &mut stop => return,
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }
@@ -202,17 +210,17 @@ async fn stopped(mut shutdown: watch::Receiver<bool>) {
 
 /// Says once when something begins to fail, and once when it works again. That Redis is away is said where
 /// its connection is kept.
-struct Health {
+pub(super) struct Health {
     what: &'static str,
     failing: bool,
 }
 
 impl Health {
-    fn new(what: &'static str) -> Self {
+    pub(super) fn new(what: &'static str) -> Self {
         Self { what, failing: false }
     }
 
-    fn note(&mut self, error: Option<&PresenceError>) {
+    pub(super) fn note(&mut self, error: Option<&PresenceError>) {
         match error {
             Some(PresenceError::Unavailable(cause)) if cause.is_io_error() => {}
             Some(PresenceError::Community) => tracing::debug!("a community's id is empty or too long"),

@@ -4,6 +4,7 @@ mod check;
 mod configuration;
 mod migrate;
 mod route_files;
+mod spool;
 mod usage;
 
 use std::net::TcpListener;
@@ -22,7 +23,7 @@ const IN_ORDER: &str =
 struct Folder {
     directory: TempDir,
     config: PathBuf,
-    taken: TcpListener,
+    taken: Option<TcpListener>,
 }
 
 impl Folder {
@@ -34,8 +35,14 @@ impl Folder {
         Self {
             config: sidecar::write_config(directory.path(), &config, routes),
             directory,
-            taken,
+            taken: Some(taken),
         }
+    }
+
+    /// Lets go of the port: for what fails later.
+    fn with_its_port_free(mut self) -> Self {
+        self.taken = None;
+        self
     }
 
     fn path(&self, file: &str) -> String {

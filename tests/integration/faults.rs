@@ -10,6 +10,7 @@
 
 mod chain;
 mod dead_letters;
+mod heals;
 mod identity;
 mod outages;
 mod queues;
@@ -160,7 +161,19 @@ async fn is_unavailable(member: &Member, path: &str) {
     assert_eq!(problem["status"], 503);
 }
 
-/// Waits until the visitors API shows so many visitors.
+/// While Redis is away the visitors API tells whom the sidecar has seen itself, and says that it does.
+async fn is_told_from_memory(member: &Member, path: &str, visitors: usize) {
+    let list = member.json(path).await;
+    assert_eq!(list["stale"], true, "{list}");
+    assert_eq!(list["current_visitors"], visitors, "{list}");
+    assert_eq!(
+        list["visitors"].as_array().map(Vec::len),
+        Some(visitors),
+        "{list}"
+    );
+}
+
+/// Waits until the visitors API shows so many visitors, and not from memory.
 async fn shows_visitors(member: &Member, path: &str, visitors: usize) {
     eventually(async || {
         let response = member.get(path).await;
@@ -169,7 +182,9 @@ async fn shows_visitors(member: &Member, path: &str, visitors: usize) {
             503 => return false,
             other => panic!("{path}: {other}"),
         };
-        list["current_visitors"] == visitors && list["visitors"].as_array().map(Vec::len) == Some(visitors)
+        list["stale"] == false
+            && list["current_visitors"] == visitors
+            && list["visitors"].as_array().map(Vec::len) == Some(visitors)
     })
     .await;
 }

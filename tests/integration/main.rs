@@ -14,6 +14,7 @@ mod geoip;
 mod hostile;
 mod journey;
 mod presence_contract;
+mod presence_heals;
 mod presence_open;
 mod presence_outages;
 mod presence_redis;

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use headcount::ids::CommunityId;
-use headcount::presence::{PresenceError, Seen};
+use headcount::presence::{PresenceError, Seen, Touch};
 
 use self::site::Site;
 
@@ -50,6 +50,10 @@ over_memory_and_redis! {
     a_sweep_tells_decreases_once_with_rising_numbers,
     a_sweep_finds_every_community_that_is_due,
     a_touch_of_one_notices_others_who_left,
+    p14_a_touch_may_come_late_and_tells_by_how_much,
+    p14_a_late_touch_takes_nobody_back,
+    p14_a_late_touch_brings_nobody_back_who_left,
+    p14_touching_everybody_again_changes_nothing,
 }
 
 fn names(page: &[Seen]) -> Vec<String> {
@@ -71,7 +75,7 @@ async fn a_community_never_touched_is_empty(site: Site) {
     let count = site.count("42").await;
     assert_eq!((count.current, count.seq), (0, 0));
     assert_eq!(site.users("42").await, [""; 0]);
-    assert!(site.presence.counts(&[]).await.unwrap().is_empty());
+    assert!(site.presence.counts(&[]).await.unwrap().value.is_empty());
     assert!(site.presence.sweep().await.unwrap().changes.is_empty());
 }
 
@@ -79,7 +83,7 @@ async fn communities_are_counted_in_the_order_asked(site: Site) {
     let communities: Vec<CommunityId> = (0..1_200).map(|id| CommunityId::new(id.to_string())).collect();
     site.touch("1100", &["a", "b"]).await;
     site.touch("7", &["a"]).await;
-    let counts = site.presence.counts(&communities).await.unwrap();
+    let counts = site.presence.counts(&communities).await.unwrap().value;
     assert_eq!(counts.len(), 1_200);
     for (id, count) in counts.iter().enumerate() {
         let expected = match id {
@@ -115,7 +119,7 @@ async fn odd_community_ids_are_kept_apart(site: Site) {
 async fn overlong_community_ids_are_refused(site: Site) {
     for id in ["", &"x".repeat(256)] {
         let community = CommunityId::from(id);
-        let refused = site.presence.touch(&community, &["a".into()]).await;
+        let refused = site.presence.touch(&community, &[Touch::now("a")]).await;
         assert!(matches!(refused, Err(PresenceError::Community)));
         assert_eq!(site.count(id).await.current, 0);
         assert!(site.users(id).await.is_empty());
@@ -322,4 +326,60 @@ async fn a_touch_of_one_notices_others_who_left(site: Site) {
     let after = site.touch("42", &["c"]).await;
     assert_eq!(after.current, 1);
     assert!(after.seq > before.seq);
+}
+
+async fn p14_a_touch_may_come_late_and_tells_by_how_much(site: Site) {
+    let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+    site.touch_late("42", &[("a", minutes(2)), ("b", minutes(4)), ("c", minutes(0))])
+        .await;
+    let page = site.page("42", None, 10).await;
+    assert_eq!(names(&page), ["c", "a", "b"]);
+    assert_eq!(
+        (page[0].last_seen - page[1].last_seen).num_milliseconds(),
+        120_000
+    );
+    assert_eq!(
+        (page[0].last_seen - page[2].last_seen).num_milliseconds(),
+        240_000
+    );
+    site.pass(minutes(1)).await;
+    assert_eq!(site.users("42").await, ["c", "a"], "b's window has passed");
+    let changes = site.presence.sweep().await.unwrap().changes;
+    assert_eq!((changes.len(), changes[0].count.current), (1, 2));
+}
+
+async fn p14_a_late_touch_takes_nobody_back(site: Site) {
+    site.touch("42", &["a"]).await;
+    let before = site.page("42", None, 10).await;
+    site.touch_late("42", &[("a", WINDOW / 2), ("a", WINDOW * 2)])
+        .await;
+    assert_eq!(site.page("42", None, 10).await, before);
+    assert_eq!(site.count("42").await.current, 1);
+}
+
+async fn p14_a_late_touch_brings_nobody_back_who_left(site: Site) {
+    let before = site.touch("42", &["stays"]).await;
+    let after = site
+        .touch_late("42", &[("left", WINDOW), ("left long ago", WINDOW * 100)])
+        .await;
+    assert_eq!((after.current, after.seq), (1, before.seq), "nothing changed");
+    assert_eq!(site.users("42").await, ["stays"]);
+    let nobody = site.touch_late("43", &[("left", WINDOW)]).await;
+    assert_eq!((nobody.current, nobody.seq), (0, 0));
+    assert_eq!(site.users("43").await, [""; 0]);
+}
+
+async fn p14_touching_everybody_again_changes_nothing(site: Site) {
+    let first = site
+        .touch_late("42", &[("a", WINDOW / 3), ("b", WINDOW / 2)])
+        .await;
+    let before = site.page("42", None, 10).await;
+    site.pass(Duration::from_secs(10)).await;
+    let later = Duration::from_secs(10);
+    let again = site
+        .touch_late("42", &[("b", WINDOW / 2 + later), ("a", WINDOW / 3 + later)])
+        .await;
+    assert_eq!((again.current, again.seq), (first.current, first.seq));
+    let after = site.page("42", None, 10).await;
+    assert_eq!(names(&after), names(&before));
 }

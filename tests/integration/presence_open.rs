@@ -7,7 +7,7 @@ use headcount::config;
 use headcount::ids::CommunityId;
 use headcount::metrics::Metrics;
 use headcount::presence::keys::Keys;
-use headcount::presence::{self, OpenError, Presence, PresenceError};
+use headcount::presence::{self, OpenError, Presence, PresenceError, Touch};
 use redis::AsyncCommands as _;
 
 use crate::support::redis::{self as servers, RedisServer, until_it_answers};
@@ -67,6 +67,8 @@ const PERMISSIONS: &[&str] = &[
     "+script|load",
     "+time",
     "+ping",
+    "+get",
+    "+set",
     "+zadd",
     "+zcard",
     "+zcount",
@@ -101,19 +103,29 @@ async fn p10_a_narrow_acl_suffices_and_is_not_complained_of() {
     let presence = servers::presence(&config, WINDOW);
     let community = CommunityId::from("42");
     assert_eq!(
-        presence.touch(&community, &["a".into()]).await.unwrap().current,
+        presence
+            .touch(&community, &[Touch::now("a")])
+            .await
+            .unwrap()
+            .current,
         1
     );
     assert_eq!(
-        presence.counts(std::slice::from_ref(&community)).await.unwrap()[0].current,
+        presence
+            .counts(std::slice::from_ref(&community))
+            .await
+            .unwrap()
+            .value[0]
+            .current,
         1
     );
-    let page = presence.list(&community, None, 1).await.unwrap();
+    let page = presence.list(&community, None, 1).await.unwrap().value;
     assert!(
         presence
             .list(&community, page.last(), 1)
             .await
             .unwrap()
+            .value
             .is_empty()
     );
     let names = Keys::new("headcount", config.partitions)
@@ -148,7 +160,14 @@ async fn a_wrong_password_is_unavailable_and_not_told() {
 
 fn open(redis: &config::Redis, metrics: &Arc<Metrics>) -> Result<Arc<dyn Presence>, OpenError> {
     let runtime = tokio::runtime::Handle::current();
-    presence::open(redis, &config::Record::default(), Arc::clone(metrics), &runtime)
+    let patience = Duration::from_secs(1);
+    presence::open(
+        redis,
+        &config::Record::default(),
+        patience,
+        Arc::clone(metrics),
+        &runtime,
+    )
 }
 
 #[tokio::test]
@@ -157,7 +176,11 @@ async fn without_a_url_presence_is_in_memory() {
     let presence = open(&config::Redis::default(), &metrics).unwrap();
     assert_eq!(metrics.redis_up.get(), -1);
     assert_eq!(
-        presence.touch(&"42".into(), &["a".into()]).await.unwrap().current,
+        presence
+            .touch(&"42".into(), &[Touch::now("a")])
+            .await
+            .unwrap()
+            .current,
         1
     );
 }

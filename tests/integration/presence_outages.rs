@@ -6,7 +6,7 @@ use std::time::Duration;
 use headcount::config;
 use headcount::ids::CommunityId;
 use headcount::metrics::Metrics;
-use headcount::presence::{Presence, PresenceError};
+use headcount::presence::{Presence, PresenceError, Touch};
 use redis::aio::MultiplexedConnection;
 use tokio::net::TcpListener;
 
@@ -29,7 +29,7 @@ async fn every_call_is_unavailable(presence: &dyn Presence) {
     let community = CommunityId::from("42");
     let outcomes = [
         presence.ping().await,
-        presence.touch(&community, &["a".into()]).await.map(|_| ()),
+        presence.touch(&community, &[Touch::now("a")]).await.map(|_| ()),
         presence
             .counts(std::slice::from_ref(&community))
             .await
@@ -50,12 +50,12 @@ async fn p14_numbers_rise_across_a_redis_that_restarted_empty() {
     let mut server = RedisServer::start(&[]);
     let presence = servers::presence(&server.config(), WINDOW);
     let before = presence
-        .touch(&"42".into(), &["a".into(), "b".into()])
+        .touch(&"42".into(), &[Touch::now("a"), Touch::now("b")])
         .await
         .unwrap();
     server.restart();
     until_it_answers(&presence).await;
-    let after = presence.touch(&"42".into(), &["a".into()]).await.unwrap();
+    let after = presence.touch(&"42".into(), &[Touch::now("a")]).await.unwrap();
     assert_eq!(after.current, 1);
     assert!(after.seq > before.seq);
 }
@@ -73,7 +73,11 @@ async fn it_starts_with_redis_down_and_finds_it_later() {
     until_it_answers(&presence).await;
     assert_eq!(metrics.redis_up.get(), 1);
     assert_eq!(
-        presence.touch(&"42".into(), &["a".into()]).await.unwrap().current,
+        presence
+            .touch(&"42".into(), &[Touch::now("a")])
+            .await
+            .unwrap()
+            .current,
         1
     );
 }
@@ -135,7 +139,7 @@ async fn p9_a_connection_that_fell_silent_is_replaced() {
     let presence = servers::presence(&impatient(&redis.url()), WINDOW);
     eventually(async || presence.ping().await.is_ok()).await;
     let before = redis.connections();
-    let silent = presence.touch(&"42".into(), &["a".into()]).await;
+    let silent = presence.touch(&"42".into(), &[Touch::now("a")]).await;
     assert!(matches!(silent, Err(PresenceError::Unavailable(_))), "{silent:?}");
     eventually(async || presence.ping().await.is_ok()).await;
     assert!(
@@ -161,7 +165,7 @@ fn the_connection_outlives_the_runtimes_that_call() {
     let before = lasting.block_on(connections(&mut raw));
     for user in ["a", "b", "c"] {
         let passing = threads(1);
-        let touched = passing.block_on(async { presence.touch(&"42".into(), &[user.into()]).await });
+        let touched = passing.block_on(async { presence.touch(&"42".into(), &[Touch::now(user)]).await });
         touched.expect("the connection is there");
     }
     assert_eq!(lasting.block_on(connections(&mut raw)), before);
@@ -187,7 +191,7 @@ async fn a_demoted_primary_is_left() {
         .await
         .unwrap();
     let before = connections(&mut raw).await;
-    let refused = presence.touch(&"42".into(), &["a".into()]).await;
+    let refused = presence.touch(&"42".into(), &[Touch::now("a")]).await;
     assert!(
         matches!(refused, Err(PresenceError::Unavailable(_))),
         "{refused:?}"
@@ -203,5 +207,21 @@ async fn a_demoted_primary_is_left() {
     assert!(
         after > before,
         "the same connection may lead to the old primary for ever"
+    );
+}
+
+#[tokio::test]
+async fn a_demoted_primary_is_noticed_without_a_touch() {
+    let server = RedisServer::start(&[]);
+    let presence = servers::presence(&server.config(), WINDOW);
+    until_it_answers(&presence).await;
+    let mut raw = server.raw().await;
+    let mut demotion = redis::cmd("REPLICAOF");
+    demotion.arg("127.0.0.1").arg(1);
+    demotion.exec_async(&mut raw).await.unwrap();
+    let refused = presence.sweep().await;
+    assert!(
+        matches!(refused, Err(PresenceError::Unavailable(_))),
+        "{refused:?}"
     );
 }

@@ -1,14 +1,16 @@
 //! Presence in Redis: publishing, clocks, keys, scripts.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
+use headcount::config;
 use headcount::ids::CommunityId;
 use headcount::presence::keys::{Keys, parse_change};
-use headcount::presence::{CountChange, Presence};
+use headcount::presence::{CountChange, Presence, Touch};
 use redis::AsyncCommands as _;
+use redis::aio::MultiplexedConnection;
 
-use crate::support::redis::{self as servers, FakeRedis, RedisServer};
+use crate::support::redis::{self as servers, FakeRedis, RedisServer, eventually, until_it_answers};
 
 const WINDOW: Duration = Duration::from_secs(300);
 
@@ -23,7 +25,7 @@ async fn every_change_is_published_and_nothing_else() {
     subscription.subscribe(keys.changes()).await.unwrap();
 
     let community = CommunityId::from("forty two");
-    let touch = async |user: &str| presence.touch(&community, &[user.into()]).await.unwrap();
+    let touch = async |user: &str| presence.touch(&community, &[Touch::now(user)]).await.unwrap();
     let first = touch("a").await;
     touch("a").await;
     presence.counts(std::slice::from_ref(&community)).await.unwrap();
@@ -74,9 +76,9 @@ async fn p3_time_is_that_of_redis() {
         servers::presence(&config, WINDOW),
         servers::presence(&config, WINDOW),
     ] {
-        let count = presence.counts(&["42".into()]).await.unwrap()[0];
+        let count = presence.counts(&["42".into()]).await.unwrap().value[0];
         assert_eq!(count.as_of.timestamp_millis(), 1_000_000_000_123);
-        let touched = presence.touch(&"42".into(), &["a".into()]).await.unwrap();
+        let touched = presence.touch(&"42".into(), &[Touch::now("a")]).await.unwrap();
         assert_eq!(touched.as_of.timestamp_millis(), 1_000_000_000_123);
     }
     let heard = redis.heard();
@@ -91,7 +93,46 @@ async fn p3_time_is_that_of_redis() {
         assert_eq!(command[2], "(999999700123", "the window before Redis' time");
     }
     assert_eq!(of("EVALSHA").len(), 2);
-    assert_eq!(of("EVALSHA")[0], of("EVALSHA")[1], "scripts are told no time");
+    for command in of("EVALSHA") {
+        let (not_after, user, age) = (&command[10], &command[11], &command[12]);
+        let of_2001 = 1_000_000_000_000..1_000_100_000_000_i64;
+        assert!(of_2001.contains(&not_after.parse().unwrap()), "{command:?}");
+        assert_eq!(user, "a");
+        assert!(age.parse::<u64>().unwrap() < 100_000, "{command:?}");
+    }
+    let told = heard.iter().flatten().filter_map(|word| word.parse().ok());
+    let latest: i64 = told.max().unwrap();
+    assert!(
+        latest < 1_000_100_000_000,
+        "nobody told Redis the time of this machine: {latest}"
+    );
+}
+
+/// As a Redis whose clock is set to 2002 by the first touch: whoever still counts on 2001 is too late.
+fn redis_set_to_2002(command: &[String]) -> Option<String> {
+    let is_late = |not_after: &str| not_after.parse::<i64>().unwrap() < 1_031_536_000_000;
+    Some(match command[0].as_str() {
+        "EVALSHA" if is_late(&command[10]) => "*3\r\n$-1\r\n:0\r\n:1031536000000\r\n".into(),
+        "EVALSHA" => "*3\r\n:1\r\n:7\r\n:1031536000123\r\n".into(),
+        _ => redis_of_2001(command)?,
+    })
+}
+
+#[tokio::test]
+async fn p3_a_clock_that_was_set_costs_one_more_call() {
+    let redis = FakeRedis::answering(redis_set_to_2002).await;
+    let presence = servers::presence(&servers::config(&redis.url()), WINDOW);
+    for _ in 0..2 {
+        let touched = presence.touch(&"42".into(), &[Touch::now("a")]).await.unwrap();
+        assert_eq!((touched.current, touched.seq), (1, 7));
+        assert_eq!(touched.as_of.timestamp_millis(), 1_031_536_000_123);
+    }
+    let touches = redis
+        .heard()
+        .iter()
+        .filter(|command| command[0] == "EVALSHA")
+        .count();
+    assert_eq!(touches, 3, "refused, made again, and from then on taken at once");
 }
 
 #[tokio::test]
@@ -101,7 +142,7 @@ async fn p2_counting_and_listing_write_nothing() {
     let presence = servers::presence(&config, WINDOW);
     let community = CommunityId::from("42");
     presence
-        .touch(&community, &["a".into(), "b".into()])
+        .touch(&community, &[Touch::now("a"), Touch::now("b")])
         .await
         .unwrap();
     let mut raw = server.raw().await;
@@ -109,9 +150,9 @@ async fn p2_counting_and_listing_write_nothing() {
         .unwrap()
         .community(&community);
     let _: () = raw.zadd(&keys.seen, "a", 1).await.unwrap();
-    let page = presence.list(&community, None, 10).await.unwrap();
+    let page = presence.list(&community, None, 10).await.unwrap().value;
     presence.list(&community, page.last(), 10).await.unwrap();
-    assert_eq!(presence.counts(&[community]).await.unwrap()[0].current, 1);
+    assert_eq!(presence.counts(&[community]).await.unwrap().value[0].current, 1);
     let members: u64 = raw.zcard(&keys.seen).await.unwrap();
     assert_eq!(members, 2);
     presence.counts(&["never touched".into()]).await.unwrap();
@@ -126,14 +167,14 @@ async fn last_seen_never_goes_back() {
     let config = server.config();
     let presence = servers::presence(&config, WINDOW);
     let community = CommunityId::from("42");
-    presence.touch(&community, &["a".into()]).await.unwrap();
+    presence.touch(&community, &[Touch::now("a")]).await.unwrap();
     let keys = Keys::new(&config.key_prefix, config.partitions)
         .unwrap()
         .community(&community);
     let mut raw = server.raw().await;
     let _: () = raw.zadd(&keys.seen, "a", 4_000_000_000_000_i64).await.unwrap();
-    presence.touch(&community, &["a".into()]).await.unwrap();
-    let page = presence.list(&community, None, 10).await.unwrap();
+    presence.touch(&community, &[Touch::now("a")]).await.unwrap();
+    let page = presence.list(&community, None, 10).await.unwrap().value;
     assert_eq!(page[0].last_seen.timestamp_millis(), 4_000_000_000_000);
 }
 
@@ -142,7 +183,7 @@ async fn an_abandoned_deployment_leaves_no_keys() {
     let server = servers::shared();
     let config = server.config();
     let presence = servers::presence(&config, WINDOW);
-    presence.touch(&"42".into(), &["a".into()]).await.unwrap();
+    presence.touch(&"42".into(), &[Touch::now("a")]).await.unwrap();
     let mut raw = server.raw().await;
     let keys: Vec<String> = raw.keys(format!("{}:*", config.key_prefix)).await.unwrap();
     assert_eq!(keys.len(), 3);
@@ -160,7 +201,7 @@ async fn an_abandoned_deployment_leaves_no_keys() {
 async fn scripts_are_loaded_again_after_redis_forgot_them() {
     let server = RedisServer::start(&[]);
     let presence = servers::presence(&server.config(), WINDOW);
-    presence.touch(&"42".into(), &["a".into()]).await.unwrap();
+    presence.touch(&"42".into(), &[Touch::now("a")]).await.unwrap();
     let mut raw = server.raw().await;
     let _: () = redis::cmd("SCRIPT")
         .arg("FLUSH")
@@ -168,7 +209,69 @@ async fn scripts_are_loaded_again_after_redis_forgot_them() {
         .await
         .unwrap();
     assert_eq!(
-        presence.touch(&"42".into(), &["b".into()]).await.unwrap().current,
+        presence
+            .touch(&"42".into(), &[Touch::now("b")])
+            .await
+            .unwrap()
+            .current,
         2
     );
+}
+
+/// How many scripts were called.
+async fn scripts_called(redis: &mut MultiplexedConnection) -> u64 {
+    let mut info = redis::cmd("INFO");
+    let stats: String = info.arg("commandstats").query_async(redis).await.unwrap();
+    let evalsha = stats
+        .lines()
+        .find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
+    evalsha.map_or(0, |calls| calls.split(',').next().unwrap().parse().unwrap())
+}
+
+#[tokio::test]
+async fn p14_a_touch_that_a_hung_redis_finds_when_nobody_waits_for_it_is_not_taken() {
+    let server = RedisServer::start(&[]);
+    let timeout = Duration::from_millis(100);
+    let config = config::Redis {
+        response_timeout: timeout,
+        ..server.config()
+    };
+    let presence = servers::presence(&config, WINDOW);
+    until_it_answers(&presence).await;
+    let mut raw = server.raw().await;
+    let before = scripts_called(&mut raw).await;
+
+    server.hang();
+    let community = CommunityId::from("42");
+    let given_up = presence.touch(&community, &[Touch::now("a")]).await;
+    assert!(given_up.is_err(), "{given_up:?}");
+    // The time that is given is twice that of an answer.
+    let since = Instant::now();
+    eventually(async || since.elapsed() > 3 * timeout).await;
+    server.resume();
+
+    eventually(async || scripts_called(&mut raw.clone()).await > before).await;
+    let keys = Keys::new(&config.key_prefix, config.partitions).unwrap();
+    let found: u64 = raw.zcard(keys.community(&community).seen).await.unwrap();
+    assert_eq!(
+        found, 0,
+        "the touch was made long ago, but carries the age of then"
+    );
+}
+
+#[tokio::test]
+async fn each_sweep_leaves_a_mark_that_goes_when_the_sidecar_does() {
+    let server = servers::shared();
+    let config = server.config();
+    let presence = servers::presence(&config, WINDOW);
+    presence.sweep().await.unwrap();
+    presence.sweep().await.unwrap();
+    let mut raw = server.raw().await;
+    let keys: Vec<String> = raw.keys(format!("{}:*", config.key_prefix)).await.unwrap();
+    assert_eq!(keys.len(), usize::from(config.partitions.get()), "{keys:?}");
+    for key in keys {
+        assert!(key.contains("}:mark:"), "{key}");
+        let seconds: i64 = raw.ttl(&key).await.unwrap();
+        assert!((0..=60).contains(&seconds), "{key} lives for {seconds} s");
+    }
 }

@@ -1,5 +1,6 @@
 //! What is answered when something is wrong, and what every answer has.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -25,6 +26,28 @@ async fn presence_away_is_a_503_and_broken_a_500_with_fixed_texts() {
             assert!(!answer.detail().contains("secret"));
         }
         assert_eq!(site.get(STATS).await.status, StatusCode::OK, "reads no presence");
+    }
+}
+
+#[tokio::test]
+async fn answers_from_memory_say_that_they_are_stale() {
+    for (stale_counts, stale_lists, expected) in [
+        (false, false, [false, false, false]),
+        (true, false, [true, true, true]),
+        (false, true, [true, false, false]),
+    ] {
+        let site = Site::new();
+        site.visitor("42", "7", 0);
+        site.presence.stale_counts.store(stale_counts, Ordering::Relaxed);
+        site.presence.stale_lists.store(stale_lists, Ordering::Relaxed);
+        for (path, expected) in [LIST, COUNT, COUNTS].iter().zip(expected) {
+            let answer = site.get(path).await;
+            assert_eq!(answer.status, StatusCode::OK, "{path}");
+            assert_eq!(answer.json()["stale"], expected, "{path}");
+        }
+        let list = site.get(LIST).await.json();
+        assert_eq!(list["current_visitors"], 1);
+        assert_eq!(list["visitors"][0]["user_id"], 7);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,7 +13,7 @@ use super::support::now;
 use crate::api::{BackendCheck, CheckError};
 use crate::auth::BrowserSession;
 use crate::ids::{CommunityId, SessionToken, UserId};
-use crate::presence::{Count, Presence, PresenceError, Seen, Sweep};
+use crate::presence::{Answer, Count, Presence, PresenceError, Seen, Sweep, Touch};
 use crate::store::{Applied, LedgerProblem, Stats, Store, StoreError, VisitorRow};
 use crate::writer::batch::Batch;
 
@@ -145,6 +145,9 @@ impl Store for FakeStore {
 #[derive(Default)]
 pub(super) struct FakePresence {
     pub(super) mood: Mutex<Mood>,
+    /// Whether counts and lists are from memory.
+    pub(super) stale_counts: AtomicBool,
+    pub(super) stale_lists: AtomicBool,
     seen: Mutex<HashMap<CommunityId, Vec<Seen>>>,
 }
 
@@ -178,21 +181,22 @@ fn key(seen: &Seen) -> (DateTime<Utc>, &str) {
 
 #[async_trait]
 impl Presence for FakePresence {
-    async fn touch(&self, _: &CommunityId, _: &[UserId]) -> Result<Count, PresenceError> {
+    async fn touch(&self, _: &CommunityId, _: &[Touch]) -> Result<Count, PresenceError> {
         unimplemented!("the API does not touch")
     }
 
-    async fn counts(&self, communities: &[CommunityId]) -> Result<Vec<Count>, PresenceError> {
+    async fn counts(&self, communities: &[CommunityId]) -> Result<Answer<Vec<Count>>, PresenceError> {
         self.mood()?;
         let seen = self.seen.lock().unwrap();
-        Ok(communities
-            .iter()
-            .map(|community| Count {
-                current: seen.get(community).map_or(0, |seen| seen.len() as u64),
-                seq: 1,
-                as_of: now(),
-            })
-            .collect())
+        let count = |community| Count {
+            current: seen.get(community).map_or(0, |seen| seen.len() as u64),
+            seq: 1,
+            as_of: now(),
+        };
+        Ok(Answer {
+            value: communities.iter().map(count).collect(),
+            stale: self.stale_counts.load(Ordering::Relaxed),
+        })
     }
 
     async fn list(
@@ -200,12 +204,15 @@ impl Presence for FakePresence {
         community: &CommunityId,
         after: Option<&Seen>,
         limit: usize,
-    ) -> Result<Vec<Seen>, PresenceError> {
+    ) -> Result<Answer<Vec<Seen>>, PresenceError> {
         self.mood()?;
         let seen = self.seen.lock().unwrap();
         let seen = seen.get(community).map_or(&[][..], Vec::as_slice);
         let start = after.map_or(0, |after| seen.partition_point(|other| key(other) >= key(after)));
-        Ok(seen[start..].iter().take(limit).cloned().collect())
+        Ok(Answer {
+            value: seen[start..].iter().take(limit).cloned().collect(),
+            stale: self.stale_lists.load(Ordering::Relaxed),
+        })
     }
 
     async fn sweep(&self) -> Result<Sweep, PresenceError> {

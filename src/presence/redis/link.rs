@@ -12,6 +12,9 @@
 //! | being made for the first time, or just lost | waits for the outcome of that one attempt |
 //! | down | fails at once, while the task goes on trying with growing, jittered pauses |
 //!
+//! Each connection that is made is noted as an occasion on which Redis may have lost something, before any call
+//! can use it. Whoever makes this a link to several servers notes each connection to any of them.
+//!
 //! A call that times out, or whose answer says that this server is the wrong one (a demoted primary), gives
 //! the connection up. Other calls already sent on it may still be answered.
 
@@ -31,11 +34,16 @@ use super::server;
 use crate::config;
 use crate::metrics::Metrics;
 use crate::presence::PresenceError;
+use crate::presence::losses::Losses;
 
-/// First and longest pause between attempts; each is twice the one before, and shortened by up to a half.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+/// First and longest pause between attempts; each is twice the one before, and shortened by up to a half. The
+/// longest leaves most of the two seconds within which counts are right again after Redis is back.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
 /// A connection that lived shorter counts as a failed attempt.
 const SHORT_LIVED: Duration = Duration::from_secs(1);
+
+/// What a call is sent on.
+pub(super) type Connection = MultiplexedConnection;
 
 /// The connection, as calls see it.
 #[derive(Clone)]
@@ -43,7 +51,7 @@ enum State {
     /// The outcome of an attempt is near.
     Connecting,
     /// With the number of the attempt that made it.
-    Up(MultiplexedConnection, u64),
+    Up(Connection, u64),
     /// Why.
     Down(RedisError),
 }
@@ -61,6 +69,7 @@ impl Link {
     pub(super) fn open(
         client: Client,
         config: &config::Redis,
+        losses: Losses,
         metrics: Arc<Metrics>,
         runtime: &Handle,
     ) -> Self {
@@ -71,6 +80,7 @@ impl Link {
             state: state.clone(),
             connect_timeout: config.connect_timeout,
             response_timeout: config.response_timeout,
+            losses,
             metrics: Arc::clone(&metrics),
         };
         Self {
@@ -82,10 +92,7 @@ impl Link {
     }
 
     /// Sends something. Errors are counted here.
-    pub(super) async fn call<T, F>(
-        &self,
-        send: impl FnOnce(MultiplexedConnection) -> F,
-    ) -> Result<T, PresenceError>
+    pub(super) async fn call<T, F>(&self, send: impl FnOnce(Connection) -> F) -> Result<T, PresenceError>
     where
         F: Future<Output = RedisResult<T>> + Send,
     {
@@ -99,7 +106,7 @@ impl Link {
         })
     }
 
-    async fn send<T, F>(&self, send: impl FnOnce(MultiplexedConnection) -> F) -> RedisResult<T>
+    async fn send<T, F>(&self, send: impl FnOnce(Connection) -> F) -> RedisResult<T>
     where
         F: Future<Output = RedisResult<T>> + Send,
     {
@@ -118,7 +125,7 @@ impl Link {
         outcome
     }
 
-    async fn connection(&self) -> RedisResult<(MultiplexedConnection, u64)> {
+    async fn connection(&self) -> RedisResult<(Connection, u64)> {
         let mut state = self.state.subscribe();
         let settled = state.wait_for(|state| !matches!(state, State::Connecting)).await;
         match settled.as_deref() {
@@ -135,7 +142,7 @@ impl Link {
             if current {
                 *state = State::Connecting;
                 self.metrics.redis_up.set(0);
-                tracing::warn!(error = %cause, "lost the connection to Redis; who is present is not kept");
+                tracing::warn!(error = %cause, "lost the connection to Redis; who is present is known from memory only");
             }
             current
         });
@@ -154,6 +161,7 @@ struct Keeper {
     state: watch::Sender<State>,
     connect_timeout: Duration,
     response_timeout: Duration,
+    losses: Losses,
     metrics: Arc<Metrics>,
 }
 
@@ -167,6 +175,7 @@ impl Keeper {
                     tracing::info!("connected to Redis");
                     let since = Instant::now();
                     self.metrics.redis_up.set(1);
+                    self.losses.note();
                     self.state.send_replace(State::Up(connection, attempt));
                     let mut state = self.state.subscribe();
                     if state.wait_for(|s| !matches!(s, State::Up(..))).await.is_err() {
@@ -194,7 +203,7 @@ impl Keeper {
     }
 
     /// Connects and makes sure that the server answers.
-    async fn connect(&self, inspected: &mut bool) -> RedisResult<MultiplexedConnection> {
+    async fn connect(&self, inspected: &mut bool) -> RedisResult<Connection> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.connect_timeout))
             .set_response_timeout(Some(self.response_timeout));

@@ -8,12 +8,14 @@ use chrono::DateTime;
 use tokio::sync::Notify;
 
 use super::*;
-use crate::presence::{Count, Seen, Sweep};
+use crate::presence::{Answer, Count, Seen, Sweep};
 
 #[derive(Default)]
 struct Notebook {
     /// Community and users of each touch, sorted.
     touches: Mutex<Vec<(String, Vec<String>)>>,
+    /// The greatest age in each.
+    oldest: Mutex<Vec<Duration>>,
     refusing: AtomicBool,
     swept: Notify,
 }
@@ -28,11 +30,13 @@ impl Notebook {
 
 #[async_trait]
 impl Presence for Notebook {
-    async fn touch(&self, community: &CommunityId, users: &[UserId]) -> Result<Count, PresenceError> {
+    async fn touch(&self, community: &CommunityId, touches: &[Touch]) -> Result<Count, PresenceError> {
         if self.refusing.load(Ordering::Relaxed) {
             return Err(PresenceError::Unexpected("refusing".into()));
         }
-        let mut users: Vec<_> = users.iter().map(ToString::to_string).collect();
+        let oldest = touches.iter().map(|touch| touch.age).max();
+        self.oldest.lock().unwrap().extend(oldest);
+        let mut users: Vec<_> = touches.iter().map(|touch| touch.user.to_string()).collect();
         users.sort();
         self.touches.lock().unwrap().push((community.to_string(), users));
         Ok(Count {
@@ -42,12 +46,17 @@ impl Presence for Notebook {
         })
     }
 
-    async fn counts(&self, _: &[CommunityId]) -> Result<Vec<Count>, PresenceError> {
-        Ok(Vec::new())
+    async fn counts(&self, _: &[CommunityId]) -> Result<Answer<Vec<Count>>, PresenceError> {
+        Ok(Answer::current(Vec::new()))
     }
 
-    async fn list(&self, _: &CommunityId, _: Option<&Seen>, _: usize) -> Result<Vec<Seen>, PresenceError> {
-        Ok(Vec::new())
+    async fn list(
+        &self,
+        _: &CommunityId,
+        _: Option<&Seen>,
+        _: usize,
+    ) -> Result<Answer<Vec<Seen>>, PresenceError> {
+        Ok(Answer::current(Vec::new()))
     }
 
     async fn sweep(&self) -> Result<Sweep, PresenceError> {
@@ -122,6 +131,20 @@ async fn a_batch_is_one_touch_per_community() {
         .recorder_queue_views
         .with_label_values(&["presence"]);
     assert!(is(waiting.get(), 0.0));
+}
+
+#[tokio::test]
+async fn a_touch_that_waited_tells_for_how_long() {
+    let bench = bench(100);
+    bench.handle.touch("1".into(), "a".into()).unwrap();
+    let queued = Instant::now();
+    while queued.elapsed() < Duration::from_millis(2) {
+        tokio::task::yield_now().await;
+    }
+    tokio::spawn(bench.worker.run(bench.stop.subscribe()));
+    bench.handle.flush().await;
+    let ages = bench.notebook.oldest.lock().unwrap().clone();
+    assert!(ages.len() == 1 && ages[0] >= Duration::from_millis(2), "{ages:?}");
 }
 
 #[tokio::test]

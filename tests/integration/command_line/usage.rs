@@ -38,7 +38,7 @@ fn help_and_version_are_no_failure() {
 #[test]
 fn a_taken_port_is_named_with_the_remedy() {
     let folder = Folder::new(IN_ORDER, "");
-    let address = folder.taken.local_addr().unwrap();
+    let address = folder.taken.as_ref().unwrap().local_addr().unwrap();
     folder.run(&["run"]).is_one_message(
         1,
         &format!(

@@ -5,9 +5,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use chrono::DateTime;
-use headcount::ids::UserId;
 use headcount::presence::memory::Memory;
-use headcount::presence::{Count, Presence, Seen};
+use headcount::presence::{Count, Presence, Seen, Touch};
 use redis::aio::MultiplexedConnection;
 
 use super::{WINDOW, names};
@@ -92,21 +91,34 @@ impl Site {
     }
 
     pub(super) async fn touch(&self, community: &str, users: &[&str]) -> Count {
-        let users: Vec<UserId> = users.iter().map(|user| UserId::from(*user)).collect();
-        self.presence.touch(&community.into(), &users).await.unwrap()
+        let touches: Vec<_> = users.iter().map(|user| Touch::now(*user)).collect();
+        self.presence.touch(&community.into(), &touches).await.unwrap()
+    }
+
+    /// Users who were seen some time ago.
+    pub(super) async fn touch_late(&self, community: &str, users: &[(&str, Duration)]) -> Count {
+        let touches: Vec<_> = users
+            .iter()
+            .map(|(user, age)| servers::seen(user, *age))
+            .collect();
+        self.presence.touch(&community.into(), &touches).await.unwrap()
     }
 
     pub(super) async fn touch_many(&self, community: &str, users: impl Iterator<Item = usize>) {
-        let users: Vec<UserId> = users.map(|user| UserId::new(format!("u{user:05}"))).collect();
-        self.presence.touch(&community.into(), &users).await.unwrap();
+        let touches: Vec<_> = users.map(|user| Touch::now(&*format!("u{user:05}"))).collect();
+        self.presence.touch(&community.into(), &touches).await.unwrap();
     }
 
     pub(super) async fn count(&self, community: &str) -> Count {
-        self.presence.counts(&[community.into()]).await.unwrap()[0]
+        let answer = self.presence.counts(&[community.into()]).await.unwrap();
+        assert!(!answer.stale);
+        answer.value[0]
     }
 
     pub(super) async fn page(&self, community: &str, after: Option<&Seen>, limit: usize) -> Vec<Seen> {
-        self.presence.list(&community.into(), after, limit).await.unwrap()
+        let answer = self.presence.list(&community.into(), after, limit).await.unwrap();
+        assert!(!answer.stale);
+        answer.value
     }
 
     /// Every page, as a client reads them.

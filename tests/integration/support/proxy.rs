@@ -2,7 +2,8 @@
 //! refuse, come back.
 
 use std::net::Ipv4Addr;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -16,6 +17,7 @@ use super::service::free_port;
 /// Passes connections on to a server on the loopback interface. Dropping it cuts them.
 pub struct Proxy {
     port: u16,
+    target: Arc<AtomicU16>,
     mode: watch::Sender<Mode>,
     seen: watch::Receiver<Seen>,
     task: JoinHandle<()>,
@@ -57,9 +59,11 @@ impl Proxy {
             listening: false,
             held: 0,
         });
-        let task = runtime.spawn(serve(port, target, mode.subscribe(), seen));
+        let target = Arc::new(AtomicU16::new(target));
+        let task = runtime.spawn(serve(port, target.clone(), mode.subscribe(), seen));
         Self {
             port,
+            target,
             mode,
             seen: told,
             task,
@@ -69,6 +73,11 @@ impl Proxy {
     /// Port to connect to instead of the server's.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// New connections lead to another server from now on.
+    pub fn lead_to(&self, port: u16) {
+        self.target.store(port, Ordering::Relaxed);
     }
 
     /// From now on nothing is answered. What is sent meanwhile arrives after [`Proxy::resume`].
@@ -104,7 +113,12 @@ impl Drop for Proxy {
     }
 }
 
-async fn serve(port: u16, target: u16, mut mode: watch::Receiver<Mode>, seen: watch::Sender<Seen>) {
+async fn serve(
+    port: u16,
+    target: Arc<AtomicU16>,
+    mut mode: watch::Receiver<Mode>,
+    seen: watch::Sender<Seen>,
+) {
     let modes = mode.clone();
     while mode.wait_for(|mode| *mode != Mode::Refuse).await.is_ok() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
@@ -116,6 +130,7 @@ async fn serve(port: u16, target: u16, mut mode: watch::Receiver<Mode>, seen: wa
             tokio::select! {
                 _ = mode.wait_for(|mode| *mode == Mode::Refuse) => break,
                 Ok((client, _)) = listener.accept() => {
+                    let target = target.load(Ordering::Relaxed);
                     connections.spawn(forward(client, target, modes.clone(), seen.clone()));
                 }
             }

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use headcount::config;
 use headcount::metrics::Metrics;
-use headcount::presence::Presence;
+use headcount::presence::losses::Losses;
 use headcount::presence::redis::Redis as RedisPresence;
+use headcount::presence::{self, Presence, Touch};
 use redis::aio::MultiplexedConnection;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -51,6 +52,38 @@ impl RedisServer {
         };
         server.restart();
         server
+    }
+
+    /// A server that follows another one, which it reaches on `port`. Returns when it has what that one has.
+    pub(crate) async fn replica_of(port: u16) -> Self {
+        let replica = Self::start(&["--replicaof", "127.0.0.1", &port.to_string()]);
+        let raw = replica.raw().await;
+        let info = async || -> String {
+            let mut info = redis::cmd("INFO");
+            info.arg("replication");
+            info.query_async(&mut raw.clone()).await.expect("an answer")
+        };
+        eventually(async || info().await.contains("master_link_status:up")).await;
+        replica
+    }
+
+    /// A replica becomes a server of its own, with what it has got.
+    pub(crate) async fn is_promoted(&self) {
+        let mut command = redis::cmd("REPLICAOF");
+        let promotion = command.arg("NO").arg("ONE");
+        promotion
+            .exec_async(&mut self.raw().await)
+            .await
+            .expect("an answer");
+    }
+
+    /// Forgets everything, its connections living on.
+    pub(crate) async fn flush(&self) {
+        let command = redis::cmd("FLUSHALL");
+        command
+            .exec_async(&mut self.raw().await)
+            .await
+            .expect("an answer");
     }
 
     /// Kills the server; what it knew is lost. Returns when its port is free: the kernel closes it some
@@ -144,7 +177,26 @@ pub(crate) fn presence_with(
     metrics: Arc<Metrics>,
 ) -> RedisPresence {
     let runtime = tokio::runtime::Handle::current();
-    RedisPresence::open(config, window, metrics, &runtime).expect("a valid configuration")
+    RedisPresence::open(config, window, Losses::default(), metrics, &runtime).expect("a valid configuration")
+}
+
+/// The same with the memory in front, as a sidecar has it.
+pub(crate) fn mirrored(config: &config::Redis, window: Duration) -> Arc<dyn Presence> {
+    let record = config::Record {
+        window,
+        ..config::Record::default()
+    };
+    let runtime = tokio::runtime::Handle::current();
+    let metrics = Arc::new(Metrics::new());
+    presence::open(config, &record, PATIENCE, metrics, &runtime).expect("a valid configuration")
+}
+
+/// Somebody seen so long ago.
+pub(crate) fn seen(user: &str, ago: Duration) -> Touch {
+    Touch {
+        age: ago,
+        ..Touch::now(user)
+    }
 }
 
 /// Tries until it is so; fails the test after a minute.
@@ -160,7 +212,13 @@ pub(crate) async fn eventually(is_so: impl AsyncFn() -> bool) {
 
 /// Waits until Redis takes a touch.
 pub(crate) async fn until_it_answers(presence: &dyn Presence) {
-    eventually(async || presence.touch(&"probe".into(), &["probe".into()]).await.is_ok()).await;
+    eventually(async || {
+        presence
+            .touch(&"probe".into(), &[Touch::now("probe")])
+            .await
+            .is_ok()
+    })
+    .await;
 }
 
 /// Something that takes connections like Redis and answers as the test says: `None` is silence.

@@ -1,0 +1,448 @@
+//! The memory in front of a store that is away, hangs, forgets and comes back when a test says so. Its clock
+//! stands still, in 2001.
+
+use std::sync::Mutex;
+
+use tokio::sync::watch;
+
+use super::*;
+use crate::ids::UserId;
+
+const WINDOW: Duration = Duration::from_secs(300);
+/// Longer than any test.
+const PATIENCE: Duration = Duration::from_secs(3_600);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mood {
+    Fine,
+    Away,
+    Hung,
+    Broken,
+}
+
+struct Store {
+    mood: Mutex<Mood>,
+    memory: Mutex<Arc<Memory>>,
+    /// Touches in this community wait.
+    held: watch::Sender<Option<CommunityId>>,
+    losses: Losses,
+}
+
+fn in_2001() -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(1_000_000_000_000).unwrap()
+}
+
+fn empty() -> Arc<Memory> {
+    Arc::new(Memory::new(WINDOW, Arc::new(in_2001)))
+}
+
+impl Store {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            mood: Mutex::new(Mood::Away),
+            memory: Mutex::new(empty()),
+            held: watch::Sender::new(None),
+            losses: Losses::default(),
+        })
+    }
+
+    fn is(&self, mood: Mood) {
+        *self.mood.lock().unwrap() = mood;
+    }
+
+    /// It can be reached, as from a new connection.
+    fn connects(&self) {
+        self.losses.note();
+        self.is(Mood::Fine);
+    }
+
+    fn forgets(&self) {
+        *self.memory.lock().unwrap() = empty();
+    }
+
+    async fn reached(&self) -> Result<Arc<Memory>, PresenceError> {
+        let mood = *self.mood.lock().unwrap();
+        match mood {
+            Mood::Fine => Ok(Arc::clone(&self.memory.lock().unwrap())),
+            Mood::Away => Err(unavailable("away")),
+            Mood::Hung => std::future::pending().await,
+            Mood::Broken => Err(PresenceError::Unexpected("broken".into())),
+        }
+    }
+}
+
+#[async_trait]
+impl Presence for Store {
+    async fn touch(&self, community: &CommunityId, touches: &[Touch]) -> Result<Count, PresenceError> {
+        let memory = self.reached().await?;
+        let mut held = self.held.subscribe();
+        let _ = held.wait_for(|held| held.as_ref() != Some(community)).await;
+        memory.touch(community, touches).await
+    }
+
+    async fn counts(&self, communities: &[CommunityId]) -> Result<Answer<Vec<Count>>, PresenceError> {
+        self.reached().await?.counts(communities).await
+    }
+
+    async fn list(
+        &self,
+        community: &CommunityId,
+        after: Option<&Seen>,
+        limit: usize,
+    ) -> Result<Answer<Vec<Seen>>, PresenceError> {
+        self.reached().await?.list(community, after, limit).await
+    }
+
+    async fn sweep(&self) -> Result<Sweep, PresenceError> {
+        self.reached().await?.sweep().await
+    }
+
+    async fn ping(&self) -> Result<(), PresenceError> {
+        self.reached().await.map(|_| ())
+    }
+}
+
+/// A sidecar's presence.
+struct Sidecar {
+    presence: Mirrored,
+    metrics: Arc<Metrics>,
+}
+
+impl Sidecar {
+    fn of(store: &Arc<Store>) -> Self {
+        Self::with(store, WINDOW, PATIENCE)
+    }
+
+    fn with(store: &Arc<Store>, window: Duration, patience: Duration) -> Self {
+        let metrics = Arc::new(Metrics::new());
+        let losses = store.losses.clone();
+        let store = Arc::clone(store) as Arc<dyn Presence>;
+        let runtime = Handle::current();
+        let presence = Mirrored::start(store, window, patience, losses, Arc::clone(&metrics), &runtime);
+        Self { presence, metrics }
+    }
+
+    async fn touch(&self, community: &str, user: &str) -> Result<Count, PresenceError> {
+        self.presence.touch(&community.into(), &[Touch::now(user)]).await
+    }
+
+    async fn saw(&self, community: &str, user: &str, ago: Duration) -> Result<Count, PresenceError> {
+        let user = UserId::from(user);
+        let touch = Touch { user, age: ago };
+        self.presence.touch(&community.into(), &[touch]).await
+    }
+
+    /// The count, and whether it is stale.
+    async fn count(&self, community: &str) -> (u64, bool) {
+        let answer = self.presence.counts(&[community.into()]).await.unwrap();
+        (answer.value[0].current, answer.stale)
+    }
+
+    /// Who is there, and whether that is stale.
+    async fn users(&self, community: &str) -> (Vec<String>, bool) {
+        let page = self.presence.list(&community.into(), None, 100).await.unwrap();
+        let users = page.value.iter().map(|seen| seen.user.to_string());
+        (users.collect(), page.stale)
+    }
+}
+
+/// Waits until it is so.
+async fn until(is_so: impl AsyncFn() -> bool) {
+    let tries = async {
+        while !is_so().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    let waited = timeout(Duration::from_secs(60), tries).await;
+    waited.expect("in time");
+}
+
+#[tokio::test]
+async fn the_store_answers_while_it_can() {
+    let store = Store::new();
+    store.connects();
+    let (one, other) = (Sidecar::of(&store), Sidecar::of(&store));
+    let touched = one.touch("42", "a").await.unwrap();
+    other.touch("42", "b").await.unwrap();
+    until(async || one.count("42").await == (2, false)).await;
+    assert_eq!(one.users("42").await, (vec!["b".into(), "a".into()], false));
+    let count = one.presence.counts(&["42".into()]).await.unwrap().value[0];
+    assert!(count.seq >= touched.seq && touched.seq > 0);
+    one.presence.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn p14_while_the_store_is_away_a_sidecar_tells_whom_it_saw_itself() {
+    let store = Store::new();
+    store.connects();
+    let (one, other) = (Sidecar::of(&store), Sidecar::of(&store));
+    one.touch("42", "a").await.unwrap();
+    other.touch("42", "b").await.unwrap();
+    store.is(Mood::Away);
+    assert!(one.touch("42", "c").await.is_err(), "the store did not take it");
+    assert_eq!(one.count("42").await, (2, true));
+    assert_eq!(one.users("42").await, (vec!["c".into(), "a".into()], true));
+    assert_eq!(other.count("42").await, (1, true));
+    assert_eq!(one.count("43").await, (0, true));
+    assert_eq!(one.metrics.presence_stale_answers.get(), 3);
+    let count = one.presence.counts(&["42".into()]).await.unwrap().value[0];
+    assert_eq!(count.seq, 0, "it has no place in the community's history");
+}
+
+#[tokio::test]
+async fn p3_stale_answers_go_by_the_stores_time() {
+    let store = Store::new();
+    store.connects();
+    let sidecar = Sidecar::of(&store);
+    sidecar.touch("42", "a").await.unwrap();
+    store.is(Mood::Away);
+    let count = sidecar.presence.counts(&["42".into()]).await.unwrap().value[0];
+    let seen = sidecar.presence.list(&"42".into(), None, 1).await.unwrap().value[0].clone();
+    for time in [count.as_of, seen.last_seen] {
+        assert!((time - in_2001()).num_hours() == 0, "{time}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_goes_on_in_memory_where_the_store_left_off() {
+    let store = Store::new();
+    store.connects();
+    let sidecar = Sidecar::of(&store);
+    for seconds in 0..6 {
+        let user = format!("u{seconds}");
+        sidecar
+            .saw("42", &user, Duration::from_secs(10 * seconds))
+            .await
+            .unwrap();
+    }
+    until(async || !sidecar.users("42").await.1).await;
+    let community = CommunityId::from("42");
+    let first = sidecar.presence.list(&community, None, 3).await.unwrap();
+    store.is(Mood::Away);
+    let second = sidecar
+        .presence
+        .list(&community, first.value.last(), 4)
+        .await
+        .unwrap();
+    assert_eq!((first.stale, second.stale), (false, true));
+    let users = |page: &Answer<Vec<Seen>>| {
+        page.value
+            .iter()
+            .map(|seen| seen.user.to_string())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(users(&first), ["u0", "u1", "u2"]);
+    assert!(
+        users(&second).ends_with(&["u3", "u4", "u5"].map(String::from)),
+        "{second:?}"
+    );
+
+    for last_seen in [DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC] {
+        let made_up = Seen {
+            user: "u9".into(),
+            last_seen,
+        };
+        sidecar
+            .presence
+            .list(&community, Some(&made_up), 3)
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_memory_cannot_tell_is_not_told() {
+    let store = Store::new();
+    let sidecar = Sidecar::of(&store);
+    assert!(sidecar.touch("42", "a").await.is_err());
+    let count = sidecar.presence.counts(&["42".into()]).await;
+    assert!(
+        matches!(count, Err(PresenceError::Unavailable(_))),
+        "never connected: {count:?}"
+    );
+    let list = sidecar.presence.list(&"42".into(), None, 1).await;
+    assert!(
+        matches!(list, Err(PresenceError::Unavailable(_))),
+        "never connected: {list:?}"
+    );
+    assert_eq!(sidecar.metrics.presence_stale_answers.get(), 0);
+
+    let of_a_window = Sidecar::with(&store, Duration::from_millis(1), PATIENCE);
+    until(async || of_a_window.presence.counts(&["42".into()]).await.is_ok()).await;
+    assert_eq!(
+        of_a_window.count("42").await,
+        (0, true),
+        "a window has passed since it started"
+    );
+
+    store.connects();
+    until(async || sidecar.count("42").await == (1, false)).await;
+    store.is(Mood::Broken);
+    let count = sidecar.presence.counts(&["42".into()]).await;
+    assert!(
+        matches!(count, Err(PresenceError::Unexpected(_))),
+        "not away: {count:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_read_waits_for_a_store_that_hangs_no_longer_than_it_may() {
+    let store = Store::new();
+    store.connects();
+    let sidecar = Sidecar::with(&store, WINDOW, Duration::from_millis(10));
+    sidecar.touch("42", "a").await.unwrap();
+    until(async || sidecar.count("42").await == (1, false)).await;
+    store.is(Mood::Hung);
+    assert_eq!(sidecar.count("42").await, (1, true));
+    assert_eq!(sidecar.users("42").await, (vec!["a".into()], true));
+}
+
+#[tokio::test]
+async fn p14_what_the_store_lost_is_touched_again_by_itself_and_with_its_age() {
+    let store = Store::new();
+    store.connects();
+    let sidecar = Sidecar::of(&store);
+    let touch = |user, age| Touch {
+        age: Duration::from_secs(age),
+        ..Touch::now(user)
+    };
+    let touches = [
+        touch("a", 0),
+        touch("b", 100),
+        touch("c", 299),
+        touch("left", 300),
+    ];
+    sidecar.presence.touch(&"42".into(), &touches).await.unwrap();
+    sidecar.touch("43", "a").await.unwrap();
+    until(async || sidecar.count("42").await == (3, false)).await;
+
+    let before = sidecar.metrics.presence_retouches.get();
+    store.forgets();
+    store.connects();
+    until(async || sidecar.count("42").await == (3, false) && sidecar.count("43").await == (1, false)).await;
+    let page = sidecar.presence.list(&"42".into(), None, 10).await.unwrap().value;
+    let users: Vec<_> = page.iter().map(|seen| seen.user.as_str()).collect();
+    assert_eq!(users, ["a", "b", "c"]);
+    assert!(page[0].last_seen <= in_2001(), "not fresher than it was");
+    assert_eq!(
+        (page[0].last_seen - page[1].last_seen).num_milliseconds(),
+        100_000
+    );
+    assert_eq!(
+        (page[1].last_seen - page[2].last_seen).num_milliseconds(),
+        199_000
+    );
+    assert_eq!(sidecar.metrics.presence_retouches.get() - before, 4);
+}
+
+#[tokio::test]
+async fn p14_nobody_who_left_meanwhile_comes_back() {
+    let store = Store::new();
+    store.connects();
+    let sidecar = Sidecar::of(&store);
+    sidecar.touch("42", "stays").await.unwrap();
+    let nearly = WINDOW.checked_sub(Duration::from_millis(100)).unwrap();
+    sidecar.saw("42", "leaves", nearly).await.unwrap();
+    store.is(Mood::Away);
+    until(async || sidecar.count("42").await == (1, true)).await;
+    store.forgets();
+    store.connects();
+    until(async || sidecar.count("42").await == (1, false)).await;
+    assert_eq!(sidecar.users("42").await, (vec!["stays".into()], false));
+}
+
+#[tokio::test]
+async fn p14_until_all_are_touched_again_answers_are_from_memory() {
+    let store = Store::new();
+    store.connects();
+    let sidecar = Sidecar::of(&store);
+    for community in ["1", "2", "3"] {
+        sidecar.touch(community, "a").await.unwrap();
+    }
+    until(async || sidecar.count("1").await == (1, false)).await;
+    store.held.send_replace(Some("1".into()));
+    store.forgets();
+    store.connects();
+    assert_eq!(
+        sidecar.count("1").await,
+        (1, true),
+        "at once: the store would say 0"
+    );
+    assert_eq!(sidecar.users("1").await, (vec!["a".into()], true));
+    // Fresh touches do not stand behind the others.
+    sidecar.touch("2", "b").await.unwrap();
+    assert_eq!(sidecar.count("2").await, (2, true));
+    store.held.send_replace(None);
+    until(async || sidecar.count("1").await == (1, false)).await;
+    assert_eq!(sidecar.count("2").await, (2, false));
+    assert_eq!(sidecar.count("3").await, (1, false));
+}
+
+#[tokio::test]
+async fn p14_a_touch_that_was_not_taken_is_made_again_without_a_new_connection() {
+    for mood in [Mood::Away, Mood::Broken] {
+        let store = Store::new();
+        store.connects();
+        let sidecar = Sidecar::of(&store);
+        sidecar.touch("42", "a").await.unwrap();
+        store.is(mood);
+        assert!(sidecar.touch("42", "b").await.is_err());
+        store.is(Mood::Fine);
+        assert_eq!(sidecar.count("42").await, (2, true), "the store lacks b");
+        until(async || sidecar.count("42").await == (2, false)).await;
+    }
+}
+
+#[tokio::test]
+async fn p12_p14_a_user_whom_two_sidecars_touch_again_is_one_visitor() {
+    let store = Store::new();
+    store.connects();
+    let (one, other) = (Sidecar::of(&store), Sidecar::of(&store));
+    for sidecar in [&one, &other] {
+        sidecar.touch("42", "both").await.unwrap();
+    }
+    one.touch("42", "one").await.unwrap();
+    other.touch("42", "other").await.unwrap();
+    store.forgets();
+    store.connects();
+    for sidecar in [&one, &other] {
+        until(async || sidecar.count("42").await == (3, false)).await;
+    }
+    assert_eq!(one.users("42").await.0.len(), 3);
+}
+
+#[tokio::test]
+async fn who_was_touched_in_no_community_is_not_remembered() {
+    let store = Store::new();
+    store.connects();
+    let sidecar = Sidecar::of(&store);
+    let refused = sidecar.touch("", "a").await;
+    assert!(matches!(refused, Err(PresenceError::Community)), "{refused:?}");
+    assert_eq!(sidecar.presence.mirror.memory.members(), 0);
+}
+
+#[tokio::test]
+async fn sweeps_forget_in_memory_too() {
+    let store = Store::new();
+    store.connects();
+    let sidecar = Sidecar::of(&store);
+    sidecar.touch("42", "stays").await.unwrap();
+    let nearly = WINDOW.checked_sub(Duration::from_millis(1)).unwrap();
+    sidecar.saw("42", "leaves", nearly).await.unwrap();
+    until(async || {
+        sidecar.presence.sweep().await.unwrap();
+        sidecar.presence.mirror.memory.members() == 1
+    })
+    .await;
+    let remembered = sidecar.metrics.presence_remembered.get();
+    assert!((remembered - 1.0).abs() < f64::EPSILON, "{remembered}");
+}
+
+#[tokio::test]
+async fn dropping_it_ends_its_task() {
+    let store = Store::new();
+    let sidecar = Sidecar::of(&store);
+    assert_eq!(Arc::strong_count(&store), 2);
+    drop(sidecar);
+    until(async || Arc::strong_count(&store) == 1).await;
+}

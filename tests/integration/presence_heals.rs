@@ -1,0 +1,248 @@
+//! Presence as a sidecar has it, with a memory in front of Redis (P14): Redis is killed, hangs, is flushed and
+//! fails over, and afterwards everybody is there again who was seen within the window, and nobody else, though
+//! nobody looks at another page.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use headcount::config;
+use headcount::ids::CommunityId;
+use headcount::presence::keys::Keys;
+use headcount::presence::{self, Presence, PresenceError, Touch};
+use redis::AsyncCommands as _;
+use tokio::runtime::Handle;
+
+use crate::support::proxy::Proxy;
+use crate::support::redis::{self as servers, RedisServer, eventually, seen};
+
+const WINDOW: Duration = Duration::from_secs(300);
+/// Of a Redis that hangs.
+const IMPATIENT: Duration = Duration::from_millis(200);
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// What a sidecar shows: who is in a community, latest first, and whether that is stale.
+async fn shown(presence: &dyn Presence, community: &str) -> (Vec<String>, bool) {
+    let community = CommunityId::from(community);
+    let page = presence.list(&community, None, 100).await.unwrap();
+    let counts = presence.counts(std::slice::from_ref(&community)).await.unwrap();
+    let users: Vec<_> = page.value.iter().map(|seen| seen.user.to_string()).collect();
+    let is_settled = counts.value[0].current == users.len() as u64;
+    (users, page.stale || counts.stale || !is_settled)
+}
+
+/// Sweeps as the sidecars' workers do, until each shows these users, and not from memory.
+async fn all_show(sidecars: &[&dyn Presence], community: &str, users: &[&str]) {
+    eventually(async || {
+        for sidecar in sidecars {
+            // Fails until Redis is back.
+            let _ = sidecar.sweep().await;
+        }
+        for sidecar in sidecars {
+            let (shown, stale) = shown(*sidecar, community).await;
+            if stale || shown != users {
+                return false;
+            }
+        }
+        true
+    })
+    .await;
+}
+
+/// Waits until memory alone is asked, and shows these users.
+async fn is_remembered(sidecar: &dyn Presence, community: &str, users: &[&str]) {
+    eventually(async || {
+        let page = sidecar.list(&community.into(), None, 100).await.unwrap();
+        let shown: Vec<_> = page.value.iter().map(|seen| seen.user.as_str()).collect();
+        page.stale && shown == users
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn p14_a_redis_that_was_killed_and_restarted_empty_fills_up_again() {
+    let mut server = RedisServer::start(&[]);
+    let sidecar = servers::mirrored(&server.config(), WINDOW);
+    let leaves = WINDOW.checked_sub(Duration::from_secs(2)).unwrap();
+    let touches = [seen("a", MINUTE), seen("b", 2 * MINUTE), seen("leaves", leaves)];
+    sidecar.touch(&"42".into(), &touches).await.unwrap();
+    sidecar.touch(&"43".into(), &[Touch::now("a")]).await.unwrap();
+    all_show(&[&*sidecar], "42", &["a", "b", "leaves"]).await;
+    let before = sidecar.counts(&["42".into()]).await.unwrap().value[0];
+
+    server.kill();
+    let refused = sidecar.touch(&"42".into(), &[Touch::now("came meanwhile")]).await;
+    assert!(
+        matches!(refused, Err(PresenceError::Unavailable(_))),
+        "{refused:?}"
+    );
+    is_remembered(&*sidecar, "42", &["came meanwhile", "a", "b"]).await;
+    server.restart();
+    all_show(&[&*sidecar], "42", &["came meanwhile", "a", "b"]).await;
+    all_show(&[&*sidecar], "43", &["a"]).await;
+    let after = sidecar.counts(&["42".into()]).await.unwrap().value[0];
+    assert!(after.seq > before.seq, "numbers rise all the same");
+    let page = sidecar.list(&"42".into(), None, 10).await.unwrap().value;
+    assert!(
+        after.as_of - page[1].last_seen >= chrono::Duration::seconds(60),
+        "a is as old as before"
+    );
+}
+
+#[tokio::test]
+async fn p14_after_a_redis_that_hung_those_seen_meanwhile_are_there_and_those_who_left_are_not() {
+    let server = RedisServer::start(&[]);
+    let config = config::Redis {
+        connect_timeout: IMPATIENT,
+        response_timeout: IMPATIENT,
+        ..server.config()
+    };
+    let sidecar = servers::mirrored(&config, WINDOW);
+    eventually(async || sidecar.touch(&"42".into(), &[seen("a", MINUTE)]).await.is_ok()).await;
+    all_show(&[&*sidecar], "42", &["a"]).await;
+
+    server.hang();
+    // On its way to Redis, which will find it when the window has passed.
+    let leaves = WINDOW.checked_sub(Duration::from_secs(2)).unwrap();
+    let given_up = sidecar.touch(&"42".into(), &[seen("leaves", leaves)]).await;
+    assert!(given_up.is_err(), "{given_up:?}");
+    let given_up = sidecar
+        .touch(&"42".into(), &[seen("came meanwhile", Duration::ZERO)])
+        .await;
+    assert!(given_up.is_err(), "{given_up:?}");
+    is_remembered(&*sidecar, "42", &["came meanwhile", "a"]).await;
+    server.resume();
+    eventually(async || {
+        let (users, stale) = shown(&*sidecar, "42").await;
+        assert!(!users.contains(&"leaves".into()), "{users:?}, stale: {stale}");
+        !stale && users == ["came meanwhile", "a"]
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn p12_p14_a_redis_flushed_on_living_connections_is_noticed_by_every_sidecar() {
+    let server = RedisServer::start(&[]);
+    let config = server.config();
+    let (one, other) = (
+        servers::mirrored(&config, WINDOW),
+        servers::mirrored(&config, WINDOW),
+    );
+    let sidecars: [&dyn Presence; 2] = [&*one, &*other];
+    one.touch(&"42".into(), &[seen("both", 3 * MINUTE), seen("one", 2 * MINUTE)])
+        .await
+        .unwrap();
+    other
+        .touch(&"42".into(), &[seen("both", MINUTE), seen("other", 4 * MINUTE)])
+        .await
+        .unwrap();
+    all_show(&sidecars, "42", &["both", "one", "other"]).await;
+
+    server.flush().await;
+    all_show(&sidecars, "42", &["both", "one", "other"]).await;
+    // As if one of several nodes had come back empty.
+    let mut raw = server.raw().await;
+    let partition = Keys::new(&config.key_prefix, config.partitions)
+        .unwrap()
+        .partition(&"42".into());
+    let pattern = format!("{}:{{p{partition:02}}}:*", config.key_prefix);
+    let keys: Vec<String> = raw.keys(pattern).await.unwrap();
+    let _: () = raw.del(keys).await.unwrap();
+    all_show(&sidecars, "42", &["both", "one", "other"]).await;
+}
+
+#[tokio::test]
+async fn p14_a_redis_flushed_before_a_sidecars_first_sweep_fills_up_again() {
+    let server = RedisServer::start(&[]);
+    let sidecar = servers::mirrored(&server.config(), WINDOW);
+    sidecar.touch(&"42".into(), &[Touch::now("a")]).await.unwrap();
+    server.flush().await;
+    all_show(&[&*sidecar], "42", &["a"]).await;
+}
+
+#[tokio::test]
+async fn p14_what_a_promoted_replica_lacks_is_touched_again_by_every_sidecar() {
+    let mut primary = RedisServer::start(&[]);
+    let replication = Proxy::before(primary.port()).await;
+    let replica = RedisServer::replica_of(replication.port()).await;
+    let way = Proxy::before(primary.port()).await;
+    let config = servers::config(&format!("redis://127.0.0.1:{}", way.port()));
+    let sidecars = [
+        servers::mirrored(&config, WINDOW),
+        servers::mirrored(&config, WINDOW),
+    ];
+    let [one, other] = sidecars.each_ref().map(|sidecar| &**sidecar);
+    one.touch(&"42".into(), &[seen("early", 3 * MINUTE)])
+        .await
+        .unwrap();
+    let keys = Keys::new(&config.key_prefix, config.partitions).unwrap();
+    let key = keys.community(&"42".into()).seen;
+    let raw = replica.raw().await;
+    let replicated = async || raw.clone().zcard::<_, u64>(&key).await.unwrap();
+    eventually(async || replicated().await == 1).await;
+
+    replication.refuse().await;
+    one.touch(&"42".into(), &[seen("late", MINUTE)]).await.unwrap();
+    other
+        .touch(
+            &"42".into(),
+            &[seen("later", Duration::ZERO), seen("early", 2 * MINUTE)],
+        )
+        .await
+        .unwrap();
+    all_show(&[one, other], "42", &["later", "late", "early"]).await;
+    primary.kill();
+    way.lead_to(replica.port());
+    assert_eq!(replicated().await, 1, "the replica lacks the last writes");
+    replica.is_promoted().await;
+    all_show(&[one, other], "42", &["later", "late", "early"]).await;
+}
+
+#[tokio::test]
+async fn p14_a_hundred_thousand_are_touched_again() {
+    const COMMUNITIES: usize = 100;
+    let mut server = RedisServer::start(&[]);
+    let sidecar: Arc<dyn Presence> = servers::mirrored(&server.config(), WINDOW);
+    for community in 0..COMMUNITIES {
+        // One large one, many small ones.
+        let users = if community == 0 { 90_000 } else { 90 };
+        let touches: Vec<_> = (0..users)
+            .map(|user| Touch::now(&*format!("u{user:05}")))
+            .collect();
+        let community = CommunityId::new(community.to_string());
+        sidecar.touch(&community, &touches).await.unwrap();
+    }
+    let communities: Vec<_> = (0..COMMUNITIES)
+        .map(|community| CommunityId::new(community.to_string()))
+        .collect();
+    server.restart();
+    // Not before it has noticed.
+    eventually(async || sidecar.touch(&"fresh".into(), &[Touch::now("a")]).await.is_ok()).await;
+    eventually(async || {
+        let _ = sidecar.sweep().await;
+        let counts = sidecar.counts(&communities).await.unwrap();
+        let small = counts.value[1..].iter().all(|count| count.current == 90);
+        !counts.stale && counts.value[0].current == 90_000 && small
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_sidecar_that_records_no_presence_tells_nothing_while_redis_is_away() {
+    let mut server = RedisServer::start(&[]);
+    let record = config::Record {
+        presence: false,
+        ..config::Record::default()
+    };
+    let (metrics, runtime) = (Arc::default(), Handle::current());
+    let presence = presence::open(&server.config(), &record, MINUTE, metrics, &runtime).unwrap();
+    let community = CommunityId::from("42");
+    let counts = presence.counts(std::slice::from_ref(&community)).await;
+    assert!(!counts.unwrap().stale);
+    server.kill();
+    let counts = presence.counts(&[community]).await;
+    assert!(
+        matches!(counts, Err(PresenceError::Unavailable(_))),
+        "it has seen nobody: {counts:?}"
+    );
+}
