@@ -86,6 +86,11 @@ async fn readyz(State(admin): State<Admin>) -> Response {
     if admin.metrics.redis_up.get() == 0 {
         text.push_str("degraded: redis does not answer; presence is not recorded\n");
     }
+    if admin.metrics.session_listener_up.get() == 0 {
+        text.push_str(
+            "degraded: changes of sessions are not heard of; sign-outs are noticed within session.cache_ttl\n",
+        );
+    }
     text.into_response()
 }
 

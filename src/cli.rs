@@ -42,7 +42,8 @@ enum Command {
         #[command(subcommand)]
         command: RoutesCommand,
     },
-    /// Create the sidecar's own schema, and the indexes that the statistics need.
+    /// Create the sidecar's own schema, the indexes that the statistics need, and, where it is configured, the
+    /// trigger that tells of sessions which end.
     Migrate {
         #[command(flatten)]
         config: ConfigFile,

@@ -42,7 +42,7 @@ pub use schema::{
     SessionColumns, SessionTable,
 };
 pub use secret::Secret;
-pub use session::Session;
+pub use session::{Revocation, Session};
 pub use upstream::Upstream;
 
 /// The whole configuration file.

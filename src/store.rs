@@ -25,7 +25,8 @@ use crate::writer::batch::Batch;
 
 pub use error::StoreError;
 pub use migrate::{MigrateError, Step, migrate};
-pub use open::{OpenError, check, open};
+pub use open::{OpenError, check, open, session_listener};
+pub use postgres::{Heard, SessionListener};
 pub use schema::SchemaProblem;
 
 /// The app's tables.

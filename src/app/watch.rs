@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::metrics::Metrics;
-use crate::store::{self, Store};
+use crate::store::{self, SchemaProblem, Store};
 
 /// Time between two looks whether the database answers.
 const DATABASE_PING: Duration = Duration::from_secs(5);
@@ -37,7 +37,9 @@ pub(super) async fn check_schema(config: Config) {
     loop {
         match store::check(&config).await {
             Ok(problems) => {
-                for problem in problems {
+                // The listener looks for its trigger itself, and goes on looking.
+                let is_ours = |problem: &SchemaProblem| !matches!(problem, SchemaProblem::NoTrigger { .. });
+                for problem in problems.into_iter().filter(is_ours) {
                     tracing::error!("the app's tables are not as configured: {problem}");
                 }
                 return;

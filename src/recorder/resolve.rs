@@ -83,7 +83,7 @@ impl Work {
             Who::Session(session) => session,
             Who::Token(token) => {
                 let authenticator = &self.resolver.authenticator;
-                match authenticator.resolve(&token, view.at).await {
+                match authenticator.resolve_past(&token, view.at).await {
                     Ok(found) => found.ok_or(Given::NotCounted(NotCounted::Anonymous))?,
                     Err(_) => authenticator
                         .remembered(&token, view.at)
