@@ -88,6 +88,11 @@ async fn readyz(State(admin): State<Admin>) -> Response {
         text.push_str(&line);
         text.push('\n');
     }
+    if admin.metrics.session_listener_up.get() == 0 {
+        text.push_str(
+            "degraded: changes of sessions are not heard of; sign-outs are noticed within session.cache_ttl\n",
+        );
+    }
     text.into_response()
 }
 

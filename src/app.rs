@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 
 use crate::admin::Admin;
 use crate::api::{Api, Sources, UpstreamCheck};
+use crate::auth::revocation;
 use crate::config::{Config, Listen};
 use crate::geoip::GeoIp;
 use crate::metrics::Metrics;
@@ -154,6 +155,10 @@ impl App {
         let reloader = Reloader::new(config.routes.dir.clone(), routes.clone(), metrics.clone());
         tokio::spawn(reloader.run(config.routes.watch, reload_requests));
         tokio::spawn(watch::watch_database(store.clone(), metrics.clone()));
+        if let Some(listener) = store::session_listener(&config).context("the database")? {
+            let authenticator = recording.authenticator.clone();
+            tokio::spawn(revocation::listen(listener, authenticator, metrics.clone()));
+        }
         tokio::spawn(watch::check_schema(config.clone(), metrics.clone()));
         let admin = listeners::on_this_runtime(admin).context("the admin listener")?;
         let policy = Policy::new(&config.record, &config.privacy);

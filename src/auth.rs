@@ -5,14 +5,25 @@
 //! falls back on `memory` while the table cannot be asked.
 
 mod cache;
+mod changes;
 pub mod cookie;
 mod memory;
+pub mod revocation;
 
 use chrono::{DateTime, Utc};
 
 use crate::ids::{BrowserSessionId, UserId};
 
 pub use cache::{Authenticator, Known};
+
+/// What the database told of the session table. What has become of a session only asking can tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionChange {
+    /// This session has ended, has changed, or is gone.
+    Of(BrowserSessionId),
+    /// Any of them may have: all did, or changes went unheard for a while.
+    OfAny,
+}
 
 /// A row of the app's session table, without its token.
 #[derive(Debug, Clone, PartialEq, Eq)]

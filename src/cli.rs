@@ -46,7 +46,8 @@ enum Command {
         #[command(subcommand)]
         command: RoutesCommand,
     },
-    /// Create the sidecar's own schema, without which nothing is written, and the indexes that the statistics need.
+    /// Create the sidecar's own schema, without which nothing is written, the indexes that the statistics need, and,
+    /// where it is configured, the trigger that tells of sessions which end.
     Migrate {
         #[command(flatten)]
         config: ConfigFile,

@@ -43,7 +43,7 @@ pub use schema::{
     SessionColumns, SessionTable,
 };
 pub use secret::Secret;
-pub use session::Session;
+pub use session::{Revocation, Session};
 pub use spool::Spool;
 pub use upstream::Upstream;
 

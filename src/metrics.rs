@@ -35,6 +35,9 @@ pub struct Metrics {
     pub recorder_queue_bytes: Gauge,
     pub recorder_dropped: CounterVec,
     pub session_lookups: CounterVec,
+    pub session_evictions: CounterVec,
+    pub session_listener_up: IntGauge,
+    pub session_listener_reconnects: Counter,
     pub presence_touches: Counter,
     pub presence_touches_coalesced: Counter,
     pub presence_touch_failures: Counter,
@@ -125,6 +128,32 @@ impl Dropped {
     }
 }
 
+/// Why what was known of sessions is no longer used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Evicted {
+    /// The database told of a change of one session.
+    Changed,
+    /// The database told of a change of all of them.
+    AllChanged,
+    /// Listening to the database has begun: changes before may have gone unheard.
+    Gap,
+    /// More sessions changed than are remembered one by one.
+    Overflow,
+}
+
+impl Evicted {
+    const ALL: [Self; 4] = [Self::Changed, Self::AllChanged, Self::Gap, Self::Overflow];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Changed => "changed",
+            Self::AllChanged => "all_changed",
+            Self::Gap => "gap",
+            Self::Overflow => "overflow",
+        }
+    }
+}
+
 impl Metrics {
     /// Declares every metric in a registry of its own.
     ///
@@ -186,6 +215,19 @@ impl Metrics {
                 "session_lookups_total",
                 "Session tokens identified, by outcome",
                 &["outcome"],
+            ),
+            session_evictions: declare.counters(
+                "session_evictions_total",
+                "Times that known sessions were given up before their time in the cache was over, by reason",
+                &["reason"],
+            ),
+            session_listener_up: declare.int_gauge(
+                "session_listener_up",
+                "1 while changes of sessions are heard of at once, 0 while they are not, -1 where that is off",
+            ),
+            session_listener_reconnects: declare.counter(
+                "session_listener_reconnects_total",
+                "Times that listening to changes of sessions began again after the connection was lost",
             ),
             presence_touches: declare.counter("presence_touches_total", "Touches sent to the presence store"),
             presence_touches_coalesced: declare.counter(
@@ -307,6 +349,10 @@ impl Metrics {
         for reason in Dropped::ALL {
             self.recorder_dropped.with_label_values(&[reason.label()]);
         }
+        for reason in Evicted::ALL {
+            self.session_evictions.with_label_values(&[reason.label()]);
+        }
+        self.session_listener_up.set(-1);
         for outcome in [
             "cached",
             "found",
@@ -348,6 +394,11 @@ impl Metrics {
     /// Counts an accepted page view that is given up.
     pub fn dropped(&self, reason: Dropped) {
         self.recorder_dropped.with_label_values(&[reason.label()]).inc();
+    }
+
+    /// Counts known sessions that are given up.
+    pub fn sessions_evicted(&self, reason: Evicted) {
+        self.session_evictions.with_label_values(&[reason.label()]).inc();
     }
 
     /// All metrics in Prometheus' text format.

@@ -2,7 +2,9 @@
 //!
 //! Random cookies do not become database load (I1): malformed ones never get here, unknown ones are
 //! remembered as nobody's, and the lookups in flight are bounded. Many requests with one new cookie make one
-//! lookup (I2). A cached session is checked again at each use (I3).
+//! lookup (I2). A cached session is checked again at each use (I3), and asked for again when it may have changed
+//! since it was read (I4): entries are not searched for when that becomes known, but found wanting at their
+//! next use.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,19 +13,27 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use moka::Expiry;
 use moka::future::Cache;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, broadcast};
 
-use super::BrowserSession;
+use super::changes::{Changes, Moment};
 use super::memory::Memory;
+use super::{BrowserSession, SessionChange};
 use crate::config;
 use crate::ids::SessionToken;
-use crate::metrics::Metrics;
+use crate::metrics::{Evicted, Metrics};
 use crate::store::{Store, StoreError};
+
+/// How often a session is read again because it changed while it was read.
+const READS: usize = 3;
+/// Changes that a subscriber may be late by before it has to take all for changed.
+const SUBSCRIBERS_BACKLOG: usize = 1024;
 
 /// Says whose a session token is.
 pub struct Authenticator {
-    cache: Cache<SessionToken, Option<Arc<BrowserSession>>>,
+    cache: Cache<SessionToken, Entry>,
     memory: Memory,
+    changes: Changes,
+    subscribers: broadcast::Sender<SessionChange>,
     store: Arc<dyn Store>,
     lookups: Semaphore,
     /// Whether the latest lookup failed: only changes are logged.
@@ -36,10 +46,20 @@ pub struct Authenticator {
 pub enum Known {
     /// A valid session.
     Session(Arc<BrowserSession>),
-    /// Nobody's: unknown to the app, or no longer valid.
+    /// Nobody's: unknown to the app, or not valid.
     Nobody,
     /// Not in the cache: ask [`Authenticator::resolve`].
     Unknown,
+}
+
+/// What the table said of a token.
+#[derive(Clone)]
+struct Entry {
+    session: Option<Arc<BrowserSession>>,
+    /// Before it was read.
+    read: Moment,
+    /// The session was valid then.
+    was_valid: bool,
 }
 
 impl Authenticator {
@@ -55,6 +75,8 @@ impl Authenticator {
         Self {
             cache,
             memory: Memory::new(session.cache_capacity),
+            changes: Changes::new(session.cache_capacity),
+            subscribers: broadcast::Sender::new(SUBSCRIBERS_BACKLOG),
             store,
             lookups: Semaphore::new(session.max_lookups),
             failing: AtomicBool::new(false),
@@ -62,14 +84,16 @@ impl Authenticator {
         }
     }
 
-    /// What is known without asking anybody. Never waits for I/O.
-    pub async fn cached(&self, token: &SessionToken, now: DateTime<Utc>) -> Known {
+    /// What is known, without asking anybody, of a token that came with a page view at `at`. Never waits for
+    /// I/O. As with [`Authenticator::resolve_past`], a session that has ended since counts.
+    pub async fn cached(&self, token: &SessionToken, at: DateTime<Utc>) -> Known {
         match self.cache.get(token).await {
-            None => Known::Unknown,
-            Some(found) => {
+            Some(entry) if self.holds(&entry, at) => {
                 self.count("cached");
-                valid(found, now).map_or(Known::Nobody, Known::Session)
+                let session = entry.session.filter(|session| session.was_valid_at(at));
+                session.map_or(Known::Nobody, Known::Session)
             }
+            _ => Known::Unknown,
         }
     }
 
@@ -83,34 +107,90 @@ impl Authenticator {
         token: &SessionToken,
         now: DateTime<Utc>,
     ) -> Result<Option<Arc<BrowserSession>>, Arc<StoreError>> {
-        let entry = self
-            .cache
-            .entry_by_ref(token)
-            .or_try_insert_with(self.look_up(token, now))
-            .await;
-        match entry {
-            Ok(entry) => {
-                if !entry.is_fresh() {
-                    self.count("cached");
-                }
-                Ok(valid(entry.into_value(), now))
+        let session = self.asked(token, now).await?;
+        Ok(session.filter(|session| session.is_valid_at(now)))
+    }
+
+    /// The session a token belonged to when it came with a page view at `at`; otherwise as
+    /// [`Authenticator::resolve`]. The view belongs to that session (V6), though it may have ended before the
+    /// response had: the more so as that is noticed at once.
+    ///
+    /// # Errors
+    /// The table could not be asked.
+    pub async fn resolve_past(
+        &self,
+        token: &SessionToken,
+        at: DateTime<Utc>,
+    ) -> Result<Option<Arc<BrowserSession>>, Arc<StoreError>> {
+        let session = self.asked(token, at).await?;
+        Ok(session.filter(|session| session.was_valid_at(at)))
+    }
+
+    /// The session of a token, valid or not, as the table has it by now.
+    async fn asked(
+        &self,
+        token: &SessionToken,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Arc<BrowserSession>>, Arc<StoreError>> {
+        let mut entry = self.entry(token, now).await?;
+        // From the cache, and no longer so; or overtaken by a change on its way there.
+        if !self.holds(&entry, now) {
+            // Another may have asked again already.
+            let there = self.cache.get(token).await;
+            if there.is_some_and(|entry| !self.holds(&entry, now)) {
+                self.cache.invalidate(token).await;
             }
-            Err(error) => {
-                self.count("unavailable");
-                Err(error)
-            }
+            entry = self.entry(token, now).await?;
         }
+        Ok(entry.session)
     }
 
     /// The session that a token last belonged to, if it was valid at `at` as far as is known: however long
     /// ago the table was asked, but never past the session's expiry. For recording only, when the table could
     /// not be asked; whoever is answered anything must be known for sure. Never waits.
+    ///
+    /// A session that is known to have changed is not remembered. One that may have changed unheard is: what
+    /// else could be known while the table cannot be asked?
     pub fn remembered(&self, token: &SessionToken, at: DateTime<Utc>) -> Option<Arc<BrowserSession>> {
-        let session = self.memory.session(token, at);
-        if session.is_some() {
-            self.count("remembered");
+        let kept = self.memory.get(token)?;
+        if !self.changes.none_heard(&kept.session, kept.read) {
+            self.memory.forget(token);
+            return None;
         }
-        session
+        let session = Some(kept.session).filter(|session| session.is_valid_at(at))?;
+        self.count("remembered");
+        Some(session)
+    }
+
+    /// The database told of a change: what was read before is no longer used.
+    pub fn changed(&self, change: SessionChange) {
+        let reason = match &change {
+            SessionChange::Of(id) if self.changes.changed(id) => Evicted::Changed,
+            // For the caches alone: subscribers are told whose change it was.
+            SessionChange::Of(_) => Evicted::Overflow,
+            SessionChange::OfAny => {
+                self.changes.all_changed();
+                Evicted::AllChanged
+            }
+        };
+        self.metrics.sessions_evicted(reason);
+        self.tell(change);
+    }
+
+    /// Changes are heard of from now on, and were not before: what was read until now is not used for answers
+    /// any more. That a token is nobody's stays known: a change makes no new tokens, and a crowd of made-up
+    /// ones must not be looked up anew (I1).
+    pub fn listening(&self) {
+        self.changes.listening();
+        self.metrics.sessions_evicted(Evicted::Gap);
+        self.tell(SessionChange::OfAny);
+    }
+
+    /// Changes of sessions from now on, for whoever must not outlive one. When told, the session is no longer
+    /// answered from the cache: [`Authenticator::resolve`] says what has become of it. Who is too late to be
+    /// told of each (`Lagged`) has to take it for [`SessionChange::OfAny`].
+    pub fn subscribe(&self) -> broadcast::Receiver<SessionChange> {
+        self.subscribers.subscribe()
     }
 
     /// A request brought something that cannot be a token: one lookup spared (I1).
@@ -118,26 +198,70 @@ impl Authenticator {
         self.count("malformed");
     }
 
-    async fn look_up(
-        &self,
-        token: &SessionToken,
-        now: DateTime<Utc>,
-    ) -> Result<Option<Arc<BrowserSession>>, StoreError> {
+    /// What is in the cache, or else in the table.
+    async fn entry(&self, token: &SessionToken, now: DateTime<Utc>) -> Result<Entry, Arc<StoreError>> {
+        let entry = self.cache.entry_by_ref(token);
+        let entry = entry.or_try_insert_with(self.look_up(token, now)).await;
+        let entry = entry.inspect_err(|_| self.count("unavailable"))?;
+        let is_fresh = entry.is_fresh();
+        let entry = entry.into_value();
+        if !is_fresh && self.holds(&entry, now) {
+            self.count("cached");
+        }
+        Ok(entry)
+    }
+
+    async fn look_up(&self, token: &SessionToken, now: DateTime<Utc>) -> Result<Entry, StoreError> {
         // Never closed, so acquiring cannot fail.
         let _permit = self.lookups.acquire().await;
+        let mut reads = 1;
+        loop {
+            let entry = self.read(token, now).await?;
+            // Changed meanwhile, before or after it was read.
+            if reads == READS || self.holds(&entry, now) {
+                return Ok(entry);
+            }
+            reads += 1;
+        }
+    }
+
+    async fn read(&self, token: &SessionToken, now: DateTime<Utc>) -> Result<Entry, StoreError> {
+        let read = self.changes.now();
         let result = self.store.browser_session(token).await;
         self.log_change(result.as_ref().err());
-        let found = result?.map(Arc::new);
-        self.count(if found.is_some() { "found" } else { "nobody" });
-        self.memory.update(token, found.as_ref(), now);
-        Ok(found)
+        let session = result?.map(Arc::new);
+        self.count(if session.is_some() { "found" } else { "nobody" });
+        self.memory.update(token, session.as_ref(), read, now);
+        Ok(Entry {
+            was_valid: session.as_ref().is_some_and(|session| session.is_valid_at(now)),
+            session,
+            read,
+        })
+    }
+
+    /// Whether an answer of the table may still be given. Not where the session may have changed since, nor
+    /// where it was valid and by now has expired: its expiry may have been put off, of which nobody is told.
+    fn holds(&self, entry: &Entry, now: DateTime<Utc>) -> bool {
+        let Some(session) = &entry.session else {
+            return true;
+        };
+        let expired_since = entry.was_valid && !session.is_valid_at(now);
+        !expired_since && self.changes.none_since(session, entry.read)
+    }
+
+    fn tell(&self, change: SessionChange) {
+        // An error says that nobody has subscribed.
+        let _ = self.subscribers.send(change);
     }
 
     fn log_change(&self, error: Option<&StoreError>) {
         let failed_before = self.failing.swap(error.is_some(), Ordering::Relaxed);
         match error {
             Some(error) if !failed_before => {
-                tracing::warn!(error = %error.chain(), "sessions cannot be looked up; page views of visitors who are not remembered wait");
+                tracing::warn!(
+                    error = %error.chain(),
+                    "sessions cannot be looked up; page views of visitors who are not remembered wait"
+                );
             }
             None if failed_before => tracing::info!("sessions can be looked up again"),
             _ => {}
@@ -149,25 +273,16 @@ impl Authenticator {
     }
 }
 
-/// A cached session is used only while it is valid (I3).
-fn valid(found: Option<Arc<BrowserSession>>, now: DateTime<Utc>) -> Option<Arc<BrowserSession>> {
-    found.filter(|session| session.is_valid_at(now))
-}
-
-/// Sessions and nobodies are remembered for different times.
+/// Sessions and nobodies are remembered for different times. A session that was not valid is nobody: should it
+/// become valid after all, that shows as soon.
 struct Lifetimes {
     found: Duration,
     nobody: Duration,
 }
 
-impl Expiry<SessionToken, Option<Arc<BrowserSession>>> for Lifetimes {
-    fn expire_after_create(
-        &self,
-        _: &SessionToken,
-        value: &Option<Arc<BrowserSession>>,
-        _: Instant,
-    ) -> Option<Duration> {
-        Some(if value.is_some() { self.found } else { self.nobody })
+impl Expiry<SessionToken, Entry> for Lifetimes {
+    fn expire_after_create(&self, _: &SessionToken, entry: &Entry, _: Instant) -> Option<Duration> {
+        Some(if entry.was_valid { self.found } else { self.nobody })
     }
 }
 

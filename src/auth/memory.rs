@@ -11,6 +11,7 @@ use moka::Expiry;
 use moka::sync::Cache;
 
 use super::BrowserSession;
+use super::changes::Moment;
 use crate::ids::SessionToken;
 
 /// The latest that the table said of tokens that were somebody's.
@@ -19,8 +20,10 @@ pub(super) struct Memory {
 }
 
 #[derive(Clone)]
-struct Kept {
-    session: Arc<BrowserSession>,
+pub(super) struct Kept {
+    pub(super) session: Arc<BrowserSession>,
+    /// Before it was read.
+    pub(super) read: Moment,
     /// Time from when it was read until it expires.
     left: Duration,
 }
@@ -39,22 +42,26 @@ impl Memory {
         &self,
         token: &SessionToken,
         found: Option<&Arc<BrowserSession>>,
+        read: Moment,
         now: DateTime<Utc>,
     ) {
         match found.filter(|session| session.is_valid_at(now)) {
             Some(session) => {
                 let left = (session.expires_at - now).to_std().unwrap_or_default();
                 let session = session.clone();
-                self.sessions.insert(token.clone(), Kept { session, left });
+                self.sessions.insert(token.clone(), Kept { session, read, left });
             }
-            None => self.sessions.invalidate(token),
+            None => self.forget(token),
         }
     }
 
-    /// The session that the token last belonged to, if it was valid at `at` as far as is known.
-    pub(super) fn session(&self, token: &SessionToken, at: DateTime<Utc>) -> Option<Arc<BrowserSession>> {
-        let kept = self.sessions.get(token)?;
-        Some(kept.session).filter(|session| session.is_valid_at(at))
+    pub(super) fn forget(&self, token: &SessionToken) {
+        self.sessions.invalidate(token);
+    }
+
+    /// What is kept of a token.
+    pub(super) fn get(&self, token: &SessionToken) -> Option<Kept> {
+        self.sessions.get(token)
     }
 
     /// Sees to it that no more are kept than may be; otherwise that happens a little later.

@@ -14,7 +14,8 @@ pub struct Session {
     pub token_min_length: usize,
     /// Longest token that is looked up.
     pub token_max_length: usize,
-    /// How long a found session is used without asking again. A log-out is noticed within this time.
+    /// How long a found session is used without asking again. A sign-out is noticed within this time, or at
+    /// once with `revocation`.
     #[serde(with = "humantime_serde")]
     pub cache_ttl: Duration,
     /// How long a token is remembered as nobody's. A fresh sign-in is never delayed by it, because its
@@ -25,6 +26,18 @@ pub struct Session {
     pub cache_capacity: u64,
     /// Upper bound of lookups in flight; views beyond wait in the recorder's queue.
     pub max_lookups: usize,
+    /// Whether the database tells at once of sessions that end.
+    pub revocation: Revocation,
+}
+
+/// How a session's end becomes known before its time in the cache is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Revocation {
+    /// Not at all.
+    Off,
+    /// A trigger on the session table, installed by `headcount migrate`, notifies. Postgres only.
+    Trigger,
 }
 
 impl Default for Session {
@@ -37,6 +50,7 @@ impl Default for Session {
             negative_ttl: Duration::from_secs(10),
             cache_capacity: 100_000,
             max_lookups: 4,
+            revocation: Revocation::Off,
         }
     }
 }

@@ -101,6 +101,7 @@ fn every_rule_names_its_key() {
         ("[session]\ncookie = \"a b\"", "session.cookie"),
         ("[session]\ntoken_min_length = 0", "session.token_min_length"),
         ("[session]\nmax_lookups = 0", "session.max_lookups"),
+        ("[session]\nrevocation = \"on\"", "session.revocation"),
         ("[schema.event]\ntable = \"\"", "schema.event.table"),
         ("[record]\nwindow = \"0s\"", "record.window"),
         ("[record]\ncoalesce = \"10m\"", "record.coalesce"),
@@ -209,6 +210,19 @@ fn a_wrong_variable_is_named() {
     assert!(
         message.contains("HEADCOUNT__RECORD__WINDOWS") && message.contains("unknown field"),
         "{message}"
+    );
+}
+
+#[test]
+fn i4_sqlite_has_no_trigger_that_could_tell_of_sessions() {
+    let message = refused(
+        "[upstream]\nservers = [\"a:1\"]\n[database]\nurl = \"sqlite:///app.db\"\n\
+         [session]\nrevocation = \"trigger\"\n",
+    );
+    assert_eq!(
+        message,
+        "etc/headcount.toml:6: session.revocation: \"trigger\" needs a Postgres database, and SQLite tells \
+         nobody of changes; set it to \"off\": sign-outs are then noticed within session.cache_ttl"
     );
 }
 

@@ -10,7 +10,7 @@ use pingora_core::tls;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 
-use super::{Config, TlsListener};
+use super::{Config, Revocation, TlsListener};
 
 /// Dotted key, and problem with remedy.
 type Problem = (String, String);
@@ -270,6 +270,14 @@ fn session(config: &Config) -> Result<(), Problem> {
         (1..=1024).contains(&session.max_lookups),
         "session.max_lookups",
         format!("is {}, must be from 1 to 1024", session.max_lookups),
+    )?;
+    let url = config.database.url.as_ref();
+    let is_sqlite = url.is_some_and(|url| url.expose().starts_with("sqlite:"));
+    ensure(
+        session.revocation == Revocation::Off || !is_sqlite,
+        "session.revocation",
+        "\"trigger\" needs a Postgres database, and SQLite tells nobody of changes; set it to \"off\": \
+         sign-outs are then noticed within session.cache_ttl",
     )
 }
 

@@ -175,7 +175,7 @@ impl Resolver {
         let session = match who {
             Who::Session(session) => session,
             Who::Token(token) => {
-                let found = self.authenticator.resolve(&token, view.at).await;
+                let found = self.authenticator.resolve_past(&token, view.at).await;
                 match found.map_err(|_| Unavailable)? {
                     Some(session) => session,
                     None => return Ok(None),

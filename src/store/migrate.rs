@@ -1,10 +1,10 @@
 //! `headcount migrate`: the sidecar's own tables, and what it adds to the app's.
 //!
 //! Own tables are static migrations (`migrations/postgres`, `migrations/sqlite`), kept by sqlx in a table of
-//! its own beside them. Additions to the app's tables are indexes; their statements are made from the
-//! templates in `migrations/app` with the configured names. Additions are optional: without them the same
-//! numbers take longer. Nothing here needs a superuser: the right to create a schema in the database, and
-//! to be the owner of the app's tables.
+//! its own beside them. Additions to the app's tables are indexes and, where it is configured, a trigger;
+//! their statements are made from the templates in `migrations/app` with the configured names. Additions are
+//! optional: without them the same numbers take longer, and sign-outs are noticed later. Nothing here needs a
+//! superuser: the right to create a schema in the database, and to be the owner of the app's tables.
 
 mod postgres;
 mod sqlite;
@@ -121,7 +121,7 @@ impl MigrateError {
     }
 }
 
-/// An index on one of the app's tables.
+/// An index or a trigger on one of the app's tables.
 struct Addition {
     name: &'static str,
     create: String,
@@ -136,7 +136,13 @@ impl Addition {
             ("{event.timestamp}", event.timestamp.to_string()),
             ("{event.event_type}", event.event_type.to_string()),
             ("{session.table}", session.table.to_string()),
+            ("{session.id}", session.id.to_string()),
             ("{session.user_id}", session.user_id.to_string()),
+            ("{session.session_id}", session.session_id.to_string()),
+            ("{session.ended_at}", session.ended_at.to_string()),
+            ("{session.expires_at}", session.expires_at.to_string()),
+            ("{session.is_active}", session.is_active.to_string()),
+            ("{session.is_ended}", session.is_ended.to_string()),
             ("{session.started_at}", session.started_at.to_string()),
         ];
         let create = names
@@ -147,8 +153,8 @@ impl Addition {
         Self { name, create }
     }
 
-    fn step(&self) -> Step {
-        Step::new(format!("index {}", self.name), self.create.as_str())
+    fn step(&self, what: &str) -> Step {
+        Step::new(format!("{what} {}", self.name), self.create.as_str())
     }
 }
 
@@ -221,7 +227,7 @@ async fn app_schema<B: Backend>(
     config: &Config,
 ) -> Result<std::sync::Arc<AppSchema>, MigrateError> {
     let live = B::introspect(connection, &config.schema).await?;
-    let Resolved { app, problems } = resolve(&config.schema, &config.record, &live);
+    let Resolved { app, problems, .. } = resolve(&config.schema, &config.record, &live);
     app.ok_or(MigrateError::Schema(problems))
 }
 

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::operations::Backend;
+use super::schema::Resolved;
 use super::sql::SqlStore;
-use super::{LedgerProblem, SchemaProblem, Store, StoreError, postgres, sqlite};
-use crate::config::{Config, Database, Secret};
+use super::{LedgerProblem, SchemaProblem, SessionListener, Store, StoreError, postgres, sqlite};
+use crate::config::{Config, Database, Revocation, Secret};
 
 /// Opens the app's tables as configured. No connection is made yet, so this succeeds while the database is
 /// down. Must be called on a tokio runtime.
@@ -17,13 +18,22 @@ pub fn open(config: &Config) -> Result<Arc<dyn Store>, OpenError> {
     })
 }
 
+/// What hears of sessions that end, where the configuration has the database tell. Connects nowhere yet.
+pub fn session_listener(config: &Config) -> Result<Option<SessionListener>, OpenError> {
+    let url = database_url(&config.database)?;
+    match (config.session.revocation, Scheme::of(&url)?) {
+        (Revocation::Trigger, Scheme::Postgres) => SessionListener::new(url.expose(), config).map(Some),
+        (Revocation::Off, _) | (_, Scheme::Sqlite) => Ok(None),
+    }
+}
+
 /// Compares the live schema with the configuration; no problem, no entry.
 pub async fn check(config: &Config) -> Result<Vec<SchemaProblem>, StoreError> {
     let outcome = async {
         let url = database_url(&config.database)?;
         Ok(match Scheme::of(&url)? {
-            Scheme::Postgres => problems(postgres::store(url.expose(), config)?).await,
-            Scheme::Sqlite => problems(sqlite::store(url.expose(), config)?).await,
+            Scheme::Postgres => problems(postgres::store(url.expose(), config)?, config).await,
+            Scheme::Sqlite => problems(sqlite::store(url.expose(), config)?, config).await,
         })
     };
     outcome.await.unwrap_or_else(|error| Err(misconfigured(error)))
@@ -41,10 +51,19 @@ fn misconfigured(error: OpenError) -> StoreError {
     StoreError::Unavailable(sqlx::Error::Configuration(Box::new(error)))
 }
 
-async fn problems<B: Backend>(store: SqlStore<B>) -> Result<Vec<SchemaProblem>, StoreError> {
+async fn problems<B: Backend>(store: SqlStore<B>, config: &Config) -> Result<Vec<SchemaProblem>, StoreError> {
     let resolved = store.resolved().await;
     store.close().await;
-    resolved.map(|resolved| resolved.problems)
+    let Resolved {
+        mut problems,
+        session_trigger,
+        ..
+    } = resolved?;
+    if config.session.revocation == Revocation::Trigger && !session_trigger {
+        let table = config.schema.session.table.clone();
+        problems.push(SchemaProblem::NoTrigger { table });
+    }
+    Ok(problems)
 }
 
 /// Why the configuration names no database. Never shows the URL: there may be a password in it.

@@ -1,14 +1,17 @@
 //! The app's tables in Postgres.
 //!
 //! One file per owner of a query: `identify` (session and community lookups), `apply` (the one write),
-//! `visitors`, `stats`, and `introspect`, which reads the catalogue. Values go in as text and are cast to
+//! `visitors`, `stats`, and `introspect`, which reads the catalogue; `trigger` and `listen` are about hearing of
+//! sessions that end. Values go in as text and are cast to
 //! the column's type, so that one statement serves `bigint` and `uuid` keys alike.
 
 mod apply;
 mod identify;
 mod introspect;
 mod ledger;
+mod listen;
 mod stats;
+pub(super) mod trigger;
 mod visitors;
 
 use std::str::FromStr as _;
@@ -23,6 +26,8 @@ use super::operations::Backend;
 use super::schema::{Column, Kind, LiveSchema};
 use super::sql::SqlStore;
 use crate::config::{Config, Schema};
+
+pub use listen::{Heard, SessionListener};
 
 /// The app's tables in Postgres. Opens no connection, so it succeeds while the database is down; the URL
 /// alone can be wrong. Must be called on a tokio runtime.

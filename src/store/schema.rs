@@ -202,6 +202,8 @@ pub(super) struct LiveSchema {
     /// Who asks, for the GRANT in a problem's sentence.
     pub user: String,
     pub session: Option<LiveTable>,
+    /// Whether the trigger that tells of sessions which end is on their table.
+    pub session_trigger: bool,
     pub event: Option<LiveTable>,
     pub profile: Option<LiveTable>,
     pub community: Option<LiveTable>,
@@ -243,6 +245,8 @@ pub(super) struct Resolved {
     /// Present when every used table and column is there and of a usable type.
     pub app: Option<Arc<AppSchema>>,
     pub problems: Vec<SchemaProblem>,
+    /// As found. Only the configuration knows whether its lack is a problem.
+    pub session_trigger: bool,
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ mod presence_open;
 mod presence_outages;
 mod presence_redis;
 mod reloading;
+mod revocation;
 mod rules;
 mod store_contract;
 mod store_failures;

@@ -1,7 +1,7 @@
 //! `headcount migrate`: what it makes, that it makes it once, and that the statistics then use it.
 
-use headcount::config::{Config, Secret};
-use headcount::store::{MigrateError, Step, migrate};
+use headcount::config::{Config, Revocation, Secret};
+use headcount::store::{self, MigrateError, SchemaProblem, Step, migrate};
 use sqlx::{Connection as _, PgConnection};
 
 use crate::store_site::{Site, Variant, at};
@@ -152,7 +152,7 @@ async fn two_migrations_at_once_are_one() {
 
 #[tokio::test]
 async fn migrating_needs_no_superuser() {
-    let site = Site::unmigrated(Variant::PostgresDefault).await;
+    let site = Site::unmigrated_with(Variant::PostgresDefault, telling).await;
     let role = format!("owner_{}", uuid::Uuid::new_v4().simple());
     let database = site.text("SELECT current_database()::text").await;
     site.execute(&format!(
@@ -166,11 +166,144 @@ async fn migrating_needs_no_superuser() {
     ))
     .await;
     let config = as_role(&site.config, &role);
-    assert_eq!(
-        titles(&migrate(&config, false).await.unwrap()),
-        everything(site.variant)
-    );
+    let mut all = everything(site.variant);
+    all.push(TRIGGER);
+    assert_eq!(titles(&migrate(&config, false).await.unwrap()), all);
     assert_eq!(migrate(&config, false).await.unwrap(), []);
+}
+
+const TRIGGER: &str = "trigger headcount_session_changed";
+const FORMER_TRIGGER: &str = "trigger headcount_session_changed: the former one";
+
+fn telling(config: &mut Config) {
+    config.session.revocation = Revocation::Trigger;
+}
+
+#[tokio::test]
+async fn the_trigger_is_installed_when_it_is_configured_and_removed_when_it_is_not() {
+    for variant in [Variant::PostgresDefault, Variant::PostgresRenamed] {
+        let off = Site::unmigrated(variant).await;
+        let mut on = off.config.clone();
+        telling(&mut on);
+        let before = migrate(&off.config, false).await.unwrap();
+        assert_eq!(titles(&before), everything(variant));
+        let without = objects(&off).await;
+        assert_eq!(titles(&migrate(&on, true).await.unwrap()), [TRIGGER]);
+        assert_eq!(triggers(&off).await, 0);
+
+        assert_eq!(titles(&migrate(&on, false).await.unwrap()), [TRIGGER]);
+        assert_eq!(triggers(&off).await, 2);
+        assert_eq!(migrate(&on, false).await.unwrap(), []);
+
+        assert_eq!(
+            titles(&migrate(&off.config, true).await.unwrap()),
+            [FORMER_TRIGGER]
+        );
+        assert_eq!(triggers(&off).await, 2);
+        assert_eq!(
+            titles(&migrate(&off.config, false).await.unwrap()),
+            [FORMER_TRIGGER]
+        );
+        assert_eq!(triggers(&off).await, 0);
+        assert_eq!(migrate(&off.config, false).await.unwrap(), []);
+        assert_eq!(objects(&off).await, without);
+    }
+}
+
+#[tokio::test]
+async fn all_at_once_on_a_fresh_site_and_by_hand() {
+    let site = Site::unmigrated_with(Variant::PostgresRenamed, telling).await;
+    let mut all = everything(site.variant);
+    all.push(TRIGGER);
+    let steps = migrate(&site.config, true).await.unwrap();
+    assert_eq!(titles(&steps), all);
+    for step in steps {
+        site.execute(&step.to_string()).await;
+    }
+    let missing = migrate(&site.config, false).await.unwrap_err();
+    assert!(missing.to_string().contains("own tables"), "{missing}");
+    site.execute("DROP TABLE headcount.addition").await;
+    // The table of additions, which tells nothing of what was made by hand, is made anew.
+    let missing = migrate(&site.config, false).await.unwrap();
+    assert_eq!(titles(&missing), ["migration 1 (addition)"]);
+    assert_eq!(migrate(&site.config, false).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_trigger_that_does_not_fit_is_made_anew() {
+    let site = Site::unmigrated_with(Variant::PostgresDefault, telling).await;
+    migrate(&site.config, false).await.unwrap();
+    for damage in [
+        "UPDATE headcount.addition SET statement = 'CREATE …' WHERE name = 'headcount_session_changed'",
+        "DROP TRIGGER headcount_session_truncated ON accounts_usersession",
+        "ALTER TABLE accounts_usersession DISABLE TRIGGER headcount_session_changed",
+    ] {
+        site.execute(damage).await;
+        let steps = migrate(&site.config, false).await.unwrap();
+        assert_eq!(titles(&steps), [FORMER_TRIGGER, TRIGGER], "{damage}");
+        assert_eq!(triggers(&site).await, 2);
+        assert_eq!(migrate(&site.config, false).await.unwrap(), []);
+    }
+    site.execute("DROP FUNCTION headcount.session_changed() CASCADE")
+        .await;
+    assert_eq!(titles(&migrate(&site.config, false).await.unwrap()), [TRIGGER]);
+
+    // The site keeps its sessions elsewhere from now on.
+    site.execute("CREATE TABLE sessions (LIKE accounts_usersession INCLUDING ALL)")
+        .await;
+    let mut moved = site.config.clone();
+    moved.schema.session.table = "sessions".into();
+    let steps = migrate(&moved, false).await.unwrap();
+    assert_eq!(
+        titles(&steps).last_chunk(),
+        Some(&[FORMER_TRIGGER, TRIGGER]),
+        "after the indexes"
+    );
+    let tables = "SELECT string_agg(DISTINCT tgrelid::regclass::text, ' ') FROM pg_trigger
+                  WHERE tgname LIKE 'headcount%'";
+    assert_eq!(site.text(tables).await, "sessions");
+}
+
+#[tokio::test]
+async fn a_missing_trigger_is_a_problem_where_it_is_configured_only() {
+    let site = Site::unmigrated(Variant::PostgresRenamed).await;
+    let mut on = site.config.clone();
+    telling(&mut on);
+    assert_eq!(store::check(&site.config).await.unwrap(), []);
+    let table = "forum.people_session".to_owned();
+    assert_eq!(
+        store::check(&on).await.unwrap(),
+        [SchemaProblem::NoTrigger { table }]
+    );
+    migrate(&on, false).await.unwrap();
+    assert_eq!(store::check(&on).await.unwrap(), []);
+    site.execute("ALTER TABLE forum.people_session DISABLE TRIGGER headcount_session_changed")
+        .await;
+    assert_eq!(store::check(&on).await.unwrap().len(), 1);
+}
+
+/// Whoever wants to write to the table meanwhile would wait behind the migration.
+#[tokio::test]
+async fn a_table_that_is_long_in_use_is_not_waited_for_without_end() {
+    let site = Site::unmigrated_with(Variant::PostgresDefault, telling).await;
+    let mut off = site.config.clone();
+    off.session.revocation = Revocation::Off;
+    migrate(&off, false).await.unwrap();
+    let mut transaction = site.postgres().begin().await.unwrap();
+    sqlx::query("UPDATE accounts_usersession SET pages_visited = 0")
+        .execute(&mut *transaction)
+        .await
+        .unwrap();
+    let error = migrate(&site.config, false).await.unwrap_err();
+    assert_eq!(error.to_string(), format!("{TRIGGER} failed"));
+    transaction.rollback().await.unwrap();
+    assert_eq!(triggers(&site).await, 0);
+    assert_eq!(titles(&migrate(&site.config, false).await.unwrap()), [TRIGGER]);
+}
+
+async fn triggers(site: &Site) -> usize {
+    let count = "SELECT count(*)::text FROM pg_trigger WHERE tgname LIKE 'headcount%' AND tgenabled = 'O'";
+    site.text(count).await.parse().expect("a number")
 }
 
 #[tokio::test]
@@ -185,7 +318,7 @@ async fn a_step_that_is_not_allowed_is_named() {
 #[tokio::test]
 async fn nothing_is_added_to_tables_that_are_not_as_configured() {
     for variant in [Variant::PostgresDefault, Variant::SqliteDefault] {
-        let site = Site::with(variant, |config| {
+        let site = Site::unmigrated_with(variant, |config| {
             config.schema.event.table = "nowhere".into();
         })
         .await;

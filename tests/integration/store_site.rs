@@ -183,7 +183,8 @@ impl Site {
         Self::unmigrated_with(variant, |_| {}).await
     }
 
-    async fn unmigrated_with(variant: Variant, configure: impl FnOnce(&mut Config)) -> Self {
+    /// The same, configured otherwise.
+    pub async fn unmigrated_with(variant: Variant, configure: impl FnOnce(&mut Config)) -> Self {
         let mut config = variant.config();
         // A busy machine is no reason for a test to fail; tests of limits set their own.
         config.database.acquire_timeout = Duration::from_secs(60);

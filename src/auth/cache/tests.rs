@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 
 use async_trait::async_trait;
+use tokio::sync::broadcast::error::TryRecvError;
 
 use super::*;
 use crate::ids::{BrowserSessionId, CommunityId, UserId};
@@ -15,17 +16,22 @@ use crate::writer::batch::Batch;
 struct Table {
     rows: Mutex<HashMap<SessionToken, BrowserSession>>,
     away: AtomicBool,
-    lookups: AtomicUsize,
+    /// Rows read so far.
+    reads: AtomicUsize,
+    /// Whoever has read a row takes a permit before the answer goes out.
+    answers: Semaphore,
 }
 
 #[async_trait]
 impl Store for Table {
     async fn browser_session(&self, token: &SessionToken) -> Result<Option<BrowserSession>, StoreError> {
-        self.lookups.fetch_add(1, Ordering::Relaxed);
         if self.away.load(Ordering::Relaxed) {
             return Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut));
         }
-        Ok(self.rows.lock().unwrap().get(token).cloned())
+        let row = self.rows.lock().unwrap().get(token).cloned();
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.answers.acquire().await.expect("never closed").forget();
+        Ok(row)
     }
 
     async fn community_by_slug(&self, _: &str) -> Result<Option<CommunityId>, StoreError> {
@@ -72,9 +78,14 @@ struct Scene {
 }
 
 impl Scene {
+    /// Answers are remembered for an hour.
+    fn new() -> Self {
+        Self::with(|_| {})
+    }
+
     /// Every answer is past its time at once.
     fn forgetful() -> Self {
-        Self::with(|session| session.cache_ttl = Duration::ZERO)
+        Self::with(|session| (session.cache_ttl, session.negative_ttl) = (Duration::ZERO, Duration::ZERO))
     }
 
     fn with(configure: impl FnOnce(&mut config::Session)) -> Self {
@@ -90,7 +101,8 @@ impl Scene {
         let table = Arc::new(Table {
             rows: Mutex::new(HashMap::from([(token.clone(), session)])),
             away: AtomicBool::new(false),
-            lookups: AtomicUsize::new(0),
+            reads: AtomicUsize::new(0),
+            answers: Semaphore::new(Semaphore::MAX_PERMITS),
         });
         let mut settings = config::Session {
             cache_ttl: Duration::from_secs(3600),
@@ -111,6 +123,12 @@ impl Scene {
         change(self.table.rows.lock().unwrap().get_mut(&self.token).unwrap());
     }
 
+    /// The database tells of it.
+    fn hears(&self) {
+        self.authenticator
+            .changed(SessionChange::Of(BrowserSessionId::from("1")));
+    }
+
     fn away(&self, away: bool) {
         self.table.away.store(away, Ordering::Relaxed);
     }
@@ -122,6 +140,18 @@ impl Scene {
 
     fn remembers(&self, at: DateTime<Utc>) -> bool {
         self.authenticator.remembered(&self.token, at).is_some()
+    }
+
+    async fn knows(&self, now: DateTime<Utc>) -> Known {
+        self.authenticator.cached(&self.token, now).await
+    }
+
+    fn reads(&self) -> usize {
+        self.table.reads.load(Ordering::Relaxed)
+    }
+
+    fn evicted(&self, reason: &str) -> u64 {
+        self.metrics.session_evictions.with_label_values(&[reason]).get()
     }
 
     fn counted(&self, outcome: &str) -> u64 {
@@ -139,10 +169,7 @@ async fn a_session_is_remembered_past_its_time_in_the_cache_while_the_table_is_a
     assert!(!scene.remembers(at(0)), "it was never looked up");
     assert!(scene.resolves(at(0)).await);
     scene.away(true);
-    assert_eq!(
-        scene.authenticator.cached(&scene.token, at(1)).await,
-        Known::Unknown
-    );
+    assert_eq!(scene.knows(at(1)).await, Known::Unknown);
     assert!(scene.authenticator.resolve(&scene.token, at(1)).await.is_err());
     assert!(scene.remembers(at(1)));
     assert!(scene.remembers(at(49)));
@@ -197,4 +224,212 @@ async fn no_more_sessions_are_remembered_than_the_cache_holds() {
     scene.authenticator.memory.settle();
     let remembered = |token: &&SessionToken| scene.authenticator.remembered(token, at(0)).is_some();
     assert!(tokens.iter().filter(remembered).count() <= 10);
+}
+
+#[tokio::test]
+async fn i4_a_session_that_changed_is_asked_for_again() {
+    let scene = Scene::new();
+    assert!(scene.resolves(at(0)).await);
+    scene.change(|session| session.is_ended = true);
+    assert!(scene.resolves(at(1)).await, "nobody has told of it");
+    assert!(scene.remembers(at(1)));
+
+    scene.hears();
+    assert_eq!(scene.knows(at(2)).await, Known::Unknown);
+    assert!(!scene.remembers(at(2)));
+    assert!(!scene.resolves(at(2)).await);
+    assert_eq!(scene.knows(at(2)).await, Known::Nobody);
+    assert_eq!((scene.reads(), scene.evicted("changed")), (2, 1));
+}
+
+#[tokio::test]
+async fn v6_a_view_that_began_before_the_session_ended_is_that_sessions() {
+    let scene = Scene::new();
+    assert!(scene.resolves(at(0)).await);
+    scene.change(|session| {
+        session.is_ended = true;
+        session.ended_at = Some(at(20));
+    });
+    scene.hears();
+    let past = async |at| scene.authenticator.resolve_past(&scene.token, at).await.unwrap();
+    assert!(past(at(19)).await.is_some());
+    assert!(matches!(scene.knows(at(19)).await, Known::Session(_)));
+    assert!(past(at(20)).await.is_none());
+    assert_eq!(scene.knows(at(20)).await, Known::Nobody);
+    // Whoever asks for something now is nobody, whenever that request began.
+    assert!(!scene.resolves(at(19)).await);
+    assert!(!scene.remembers(at(19)));
+}
+
+#[tokio::test]
+async fn i4_a_session_of_somebody_else_that_changed_costs_no_lookup() {
+    let scene = Scene::new();
+    assert!(scene.resolves(at(0)).await);
+    scene
+        .authenticator
+        .changed(SessionChange::Of(BrowserSessionId::from("2")));
+    assert!(scene.resolves(at(1)).await);
+    assert!(matches!(scene.knows(at(1)).await, Known::Session(_)));
+    assert!(scene.remembers(at(1)));
+    assert_eq!(scene.reads(), 1);
+}
+
+#[tokio::test]
+async fn i4_an_answer_that_was_on_its_way_when_the_news_came_is_not_kept() {
+    let scene = Scene::new();
+    // Read, but not yet answered.
+    scene.table.answers.forget_permits(Semaphore::MAX_PERMITS);
+    let news = async {
+        while scene.reads() == 0 {
+            tokio::task::yield_now().await;
+        }
+        scene.change(|session| session.is_ended = true);
+        scene.hears();
+        scene.table.answers.add_permits(2);
+    };
+    let (found, ()) = tokio::join!(scene.resolves(at(0)), news);
+    assert!(!found, "it was read again");
+    assert_eq!(scene.reads(), 2);
+    assert_eq!(scene.knows(at(1)).await, Known::Nobody);
+    assert!(!scene.remembers(at(1)));
+}
+
+#[tokio::test]
+async fn i4_who_waits_for_the_answer_of_another_gets_none_that_the_news_has_overtaken() {
+    let scene = Scene::new();
+    scene.table.answers.forget_permits(Semaphore::MAX_PERMITS);
+    let news = async {
+        while scene.reads() == 0 {
+            tokio::task::yield_now().await;
+        }
+        scene.change(|session| session.is_ended = true);
+        scene.hears();
+        scene.table.answers.add_permits(2);
+    };
+    let all = futures_util::future::join_all((0..10).map(|_| scene.resolves(at(0))));
+    let (found, ()) = tokio::join!(all, news);
+    assert_eq!(found, [false; 10]);
+    assert_eq!(scene.reads(), 2);
+}
+
+#[tokio::test]
+async fn i2_a_session_that_changed_is_asked_for_once_by_many() {
+    let scene = Scene::new();
+    assert!(scene.resolves(at(0)).await);
+    scene.hears();
+    let all = futures_util::future::join_all((0..10).map(|_| scene.resolves(at(1))));
+    assert_eq!(all.await, [true; 10]);
+    assert_eq!(scene.reads(), 2);
+}
+
+/// It is answered, as whoever asks cannot wait for ever; but it is not kept.
+#[tokio::test]
+async fn i4_a_session_that_changes_at_each_look_is_not_looked_at_without_end() {
+    let scene = Scene::new();
+    scene.table.answers.forget_permits(Semaphore::MAX_PERMITS);
+    let news = async {
+        for reads in 1.. {
+            while scene.reads() < reads {
+                tokio::task::yield_now().await;
+            }
+            scene.hears();
+            scene.table.answers.add_permits(1);
+        }
+    };
+    let found = tokio::select! {
+        found = scene.resolves(at(0)) => found,
+        () = news => unreachable!("there is always more news"),
+    };
+    assert!(found);
+    assert_eq!(scene.knows(at(1)).await, Known::Unknown);
+}
+
+#[tokio::test]
+async fn i4_after_a_gap_sessions_are_asked_for_again_and_go_on_being_remembered() {
+    let scene = Scene::new();
+    assert!(scene.resolves(at(0)).await);
+    scene.authenticator.listening();
+    assert_eq!(scene.knows(at(1)).await, Known::Unknown);
+    // The database is away again before anybody could ask.
+    scene.away(true);
+    assert!(scene.remembers(at(1)));
+    scene.away(false);
+    scene.change(|session| session.is_active = false);
+    assert!(!scene.resolves(at(1)).await);
+    assert!(!scene.remembers(at(1)));
+    assert_eq!(scene.evicted("gap"), 1);
+}
+
+#[tokio::test]
+async fn i1_a_gap_does_not_make_made_up_tokens_worth_a_lookup_again() {
+    let scene = Scene::with(|session| session.negative_ttl = Duration::from_secs(3600));
+    let made_up = SessionToken::new("made-up");
+    let nobody = scene.authenticator.resolve(&made_up, at(0)).await;
+    assert_eq!(nobody.unwrap(), None);
+    scene.authenticator.listening();
+    scene.authenticator.changed(SessionChange::OfAny);
+    assert_eq!(scene.authenticator.cached(&made_up, at(1)).await, Known::Nobody);
+}
+
+#[tokio::test]
+async fn i4_when_all_sessions_change_none_is_remembered() {
+    let scene = Scene::new();
+    assert!(scene.resolves(at(0)).await);
+    scene.table.rows.lock().unwrap().clear();
+    scene.authenticator.changed(SessionChange::OfAny);
+    assert!(!scene.remembers(at(1)));
+    assert!(!scene.resolves(at(1)).await);
+    assert_eq!(scene.evicted("all_changed"), 1);
+}
+
+#[tokio::test]
+async fn i4_more_changes_than_fit_are_changes_of_all() {
+    let scene = Scene::with(|session| session.cache_capacity = 2);
+    assert!(scene.resolves(at(0)).await);
+    scene.change(|session| session.is_ended = true);
+    scene.hears();
+    for id in ["2", "3"] {
+        scene
+            .authenticator
+            .changed(SessionChange::Of(BrowserSessionId::from(id)));
+    }
+    assert!(!scene.resolves(at(1)).await);
+    assert_eq!((scene.evicted("changed"), scene.evicted("overflow")), (2, 1));
+}
+
+/// Nobody tells of an expiry that is put off.
+#[tokio::test]
+async fn an_expiry_that_was_put_off_is_found_when_the_former_one_has_passed() {
+    let scene = Scene::new();
+    assert!(scene.resolves(at(0)).await);
+    scene.change(|session| session.expires_at = at(59));
+    assert_eq!(scene.knows(at(50)).await, Known::Unknown);
+    assert!(scene.resolves(at(50)).await);
+    assert!(scene.resolves(at(51)).await);
+    assert_eq!(scene.reads(), 2);
+    assert!(!scene.resolves(at(59)).await, "and now it has expired");
+    assert!(!scene.resolves(at(59)).await);
+    assert_eq!(scene.reads(), 3);
+}
+
+#[tokio::test]
+async fn i4_who_must_not_outlive_a_session_is_told_when_it_is_no_longer_answered() {
+    let scene = Scene::new();
+    let mut told = scene.authenticator.subscribe();
+    assert!(scene.resolves(at(0)).await);
+    scene.change(|session| session.is_ended = true);
+    scene.hears();
+    let one = SessionChange::Of(BrowserSessionId::from("1"));
+    assert_eq!(told.recv().await, Ok(one));
+    assert!(!scene.resolves(at(1)).await);
+
+    scene.authenticator.listening();
+    assert_eq!(told.recv().await, Ok(SessionChange::OfAny));
+    scene.authenticator.changed(SessionChange::OfAny);
+    assert_eq!(told.recv().await, Ok(SessionChange::OfAny));
+
+    for _ in 0..=SUBSCRIBERS_BACKLOG {
+        scene.hears();
+    }
+    assert_eq!(told.try_recv(), Err(TryRecvError::Lagged(1)));
 }

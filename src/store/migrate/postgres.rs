@@ -1,5 +1,7 @@
 //! Migrations on Postgres. Indexes are built `CONCURRENTLY`, so that the app goes on writing meanwhile.
 
+mod trigger;
+
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Postgres};
 
 use super::{Addition, MigrateError, Step, additions, app_schema, migrator, own_migrations, within};
@@ -58,6 +60,7 @@ async fn run(
     ) {
         steps.extend(add(connection, &app, &addition, dry_run).await?);
     }
+    steps.extend(trigger::settle(connection, config, &app, dry_run).await?);
     Ok(steps)
 }
 
@@ -99,14 +102,7 @@ async fn add(
     .bind(app.session.table.to_string())
     .fetch_optional(&mut *connection)
     .await?;
-    let recorded: Option<String> = if exists(connection, "headcount.addition").await? {
-        sqlx::query_scalar("SELECT statement FROM headcount.addition WHERE name = $1")
-            .bind(addition.name)
-            .fetch_optional(&mut *connection)
-            .await?
-    } else {
-        None
-    };
+    let recorded = recorded(connection, addition.name).await?;
 
     let mut steps = Vec::new();
     match valid {
@@ -119,24 +115,40 @@ async fn add(
                 format!("index {}: the former one", addition.name),
                 format!("DROP INDEX CONCURRENTLY IF EXISTS {index}"),
             ));
-            steps.push(addition.step());
+            steps.push(addition.step("index"));
         }
-        None => steps.push(addition.step()),
+        None => steps.push(addition.step("index")),
     }
     if !dry_run {
         for step in &steps {
             execute(connection, step).await?;
         }
-        sqlx::query(
-            "INSERT INTO headcount.addition (name, statement) VALUES ($1, $2)
-             ON CONFLICT (name) DO UPDATE SET statement = excluded.statement, applied_at = now()",
-        )
-        .bind(addition.name)
-        .bind(&addition.create)
-        .execute(connection)
-        .await?;
+        record(connection, addition).await?;
     }
     Ok(steps)
+}
+
+/// The words in which an addition was made.
+async fn recorded(connection: &mut PgConnection, addition: &str) -> Result<Option<String>, sqlx::Error> {
+    if !exists(connection, "headcount.addition").await? {
+        return Ok(None);
+    }
+    sqlx::query_scalar("SELECT statement FROM headcount.addition WHERE name = $1")
+        .bind(addition)
+        .fetch_optional(connection)
+        .await
+}
+
+async fn record(connection: &mut PgConnection, addition: &Addition) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO headcount.addition (name, statement) VALUES ($1, $2)
+         ON CONFLICT (name) DO UPDATE SET statement = excluded.statement, applied_at = now()",
+    )
+    .bind(addition.name)
+    .bind(&addition.create)
+    .execute(connection)
+    .await
+    .map(drop)
 }
 
 /// Runs one statement as it is: CONCURRENTLY can not be in a transaction.

@@ -61,7 +61,7 @@ async fn add(
             format!("DROP INDEX {}", addition.name),
         ));
     }
-    steps.push(addition.step());
+    steps.push(addition.step("index"));
     if !dry_run {
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
         for step in &steps {

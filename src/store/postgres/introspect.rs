@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use sqlx::postgres::types::Oid;
 use sqlx::{AssertSqlSafe, FromRow, PgConnection};
 
+use super::trigger;
 use crate::config::Schema;
 use crate::store::StoreError;
 use crate::store::schema::{Column, Dialect, Kind, LiveColumn, LiveSchema, LiveTable, TableName};
@@ -24,10 +25,12 @@ pub(super) async fn live_schema(
         Some(event) => bad_constants(connection, event, &names.event.constants).await?,
         None => Vec::new(),
     };
+    let session_trigger = trigger::is_installed(connection, &names.session.table).await?;
     Ok(LiveSchema {
         dialect: Dialect::Postgres,
         user,
         session,
+        session_trigger,
         event,
         profile,
         community,

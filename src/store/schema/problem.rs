@@ -64,6 +64,8 @@ pub enum SchemaProblem {
         user: String,
         writes: bool,
     },
+    /// Nothing tells of sessions that end, though it is configured.
+    NoTrigger { table: String },
 }
 
 impl SchemaProblem {
@@ -79,7 +81,8 @@ impl SchemaProblem {
             Self::MissingTable { .. }
             | Self::MissingColumn { .. }
             | Self::WrongType { .. }
-            | Self::KeysDisagree { .. } => false,
+            | Self::KeysDisagree { .. }
+            | Self::NoTrigger { .. } => false,
         }
     }
 }
@@ -170,6 +173,11 @@ impl fmt::Display for SchemaProblem {
             } => write!(
                 f,
                 "the database user {user} lacks {privilege} on {object}: GRANT {privilege} ON {object} TO {user}"
+            ),
+            Self::NoTrigger { table } => write!(
+                f,
+                "table {table} has no trigger that tells of sessions which end, so that sign-outs are noticed \
+                 within session.cache_ttl only: run headcount migrate, or set session.revocation = \"off\""
             ),
         }
     }

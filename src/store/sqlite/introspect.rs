@@ -23,6 +23,7 @@ pub(super) async fn live_schema(
         dialect: Dialect::Sqlite,
         user: String::new(),
         session: table(connection, &names.session.table).await?,
+        session_trigger: false,
         event,
         profile: table(connection, &names.profile.table).await?,
         community: table(connection, &names.community.table).await?,

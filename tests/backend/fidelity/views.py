@@ -95,7 +95,9 @@ def upload(request):
 
 
 def slow(request):
-    time.sleep(number(request, 'ms', 1000) / 1000)
+    gates.opens(request)
+    gates.wait(request)
+    time.sleep(number(request, 'ms', 0 if 'gate' in request.GET else 1000) / 1000)
     return HttpResponse(page('Slow', ''))
 
 

@@ -27,6 +27,11 @@ fn offline_the_files_alone_are_checked() {
 
 /// `headcount check` against the site's database after `sql`. Returns what it says of the file.
 async fn checked_after(sql: &str) -> Told {
+    checked_with(sql, "").await
+}
+
+/// The same with more in the configuration.
+async fn checked_with(sql: &str, more: &str) -> Told {
     let (database, _) = Database::seeded(Parts::Production, Variant::Default).await;
     let pool = Postgres::shared().pool(database.name());
     sqlx::raw_sql(AssertSqlSafe(sql))
@@ -35,7 +40,7 @@ async fn checked_after(sql: &str) -> Told {
         .expect("the tables are changed");
     pool.close().await;
     let config = format!(
-        "[upstream]\nservers = [\"a:1\"]\n[database]\nurl = \"{}\"\n",
+        "[upstream]\nservers = [\"a:1\"]\n[database]\nurl = \"{}\"\n{more}\n",
         database.url()
     );
     let folder = Folder::new(&config, ROUTES);
@@ -103,6 +108,18 @@ async fn w10_a_column_that_nothing_fills_is_named_with_the_setting_that_fills_it
         told.err.contains("set schema.event.constants.tenant = "),
         "{}",
         told.err
+    );
+}
+
+#[tokio::test]
+async fn i4_a_missing_trigger_is_named_with_both_cures() {
+    let told = checked_with("", "[session]\nrevocation = \"trigger\"").await;
+    assert_eq!(told.code, Some(64), "{told:?}");
+    assert_eq!(
+        told.err,
+        "headcount: FILE: the database's tables are not as configured:\n  table accounts_usersession has no \
+         trigger that tells of sessions which end, so that sign-outs are noticed within session.cache_ttl only: \
+         run headcount migrate, or set session.revocation = \"off\"\n"
     );
 }
 

@@ -20,6 +20,12 @@ const WRONG: &[Case] = &[
         "unknown field `cookies`, expected one of",
     ),
     (
+        "[session]\nrevocation = \"trigger\"",
+        6,
+        "session.revocation",
+        "\"trigger\" needs a Postgres database",
+    ),
+    (
         "[record]\nwindow = 300",
         6,
         "record.window",

@@ -1,0 +1,44 @@
+-- Tells the sidecars of sessions that end or change hands, so that they ask the table again at once. What is
+-- told is the row's key, never its token; `*` stands for all rows. Whatever role changes a row fires it: it
+-- runs with that role's own rights, and needs none on this schema.
+CREATE FUNCTION headcount.session_changed() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $headcount$
+DECLARE
+    told boolean;
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        PERFORM pg_notify('{channel}', '*');
+        RETURN NULL;
+    END IF;
+    BEGIN
+        IF TG_OP = 'DELETE' THEN
+            -- A session that let nobody in takes nobody along.
+            told := OLD.{session.is_active} AND NOT OLD.{session.is_ended};
+        ELSE
+            told := (OLD.{session.id}, OLD.{session.user_id}, OLD.{session.session_id},
+                     OLD.{session.is_active}, OLD.{session.is_ended}, OLD.{session.ended_at})
+                IS DISTINCT FROM
+                    (NEW.{session.id}, NEW.{session.user_id}, NEW.{session.session_id},
+                     NEW.{session.is_active}, NEW.{session.is_ended}, NEW.{session.ended_at})
+                -- An expiry that is put off ends nothing, and some sites do that at each request.
+                OR OLD.{session.expires_at} IS DISTINCT FROM NEW.{session.expires_at}
+                    AND (OLD.{session.expires_at} < NEW.{session.expires_at}) IS NOT TRUE;
+        END IF;
+        IF told THEN
+            PERFORM pg_notify('{channel}', OLD.{session.id}::text);
+        END IF;
+    EXCEPTION WHEN OTHERS THEN
+        -- The table is not what it was. That is no reason for the site's own statement to fail.
+        PERFORM pg_notify('{channel}', '*');
+    END;
+    RETURN NULL;
+END
+$headcount$;
+CREATE TRIGGER headcount_session_changed
+    AFTER UPDATE OR DELETE ON {session.table}
+    FOR EACH ROW EXECUTE FUNCTION headcount.session_changed();
+CREATE TRIGGER headcount_session_truncated
+    AFTER TRUNCATE ON {session.table}
+    FOR EACH STATEMENT EXECUTE FUNCTION headcount.session_changed()

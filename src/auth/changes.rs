@@ -1,0 +1,186 @@
+//! What has become of sessions since they were read. Changes are numbered; whoever reads a session notes the
+//! number before, and can tell later whether what was read may still be used.
+//!
+//! So it does not matter in which order an answer of the table and the news of a change come in: an answer
+//! that was on its way when the news came is older than the news, however late it is put into the cache.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+
+use super::BrowserSession;
+use crate::ids::BrowserSessionId;
+
+/// A moment between two changes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Moment(u64);
+
+/// Every change that was heard of, or may have happened unheard.
+///
+/// Concurrency: readers take the lock only when something has changed since they read, writers for the time of
+/// one insertion.
+pub(super) struct Changes {
+    latest: AtomicU64,
+    known: RwLock<Known>,
+    /// Sessions whose change is remembered by itself.
+    capacity: usize,
+}
+
+#[derive(Default)]
+struct Known {
+    /// When each session last changed.
+    sessions: HashMap<BrowserSessionId, Moment>,
+    /// When all last changed.
+    all: Moment,
+    /// When listening last began: what was read before may have changed unheard.
+    listening: Moment,
+}
+
+impl Changes {
+    /// Remembers up to `capacity` sessions. When more have changed, all count as changed.
+    pub(super) fn new(capacity: u64) -> Self {
+        Self {
+            latest: AtomicU64::new(0),
+            known: RwLock::default(),
+            capacity: usize::try_from(capacity).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// To be asked before a session is read.
+    pub(super) fn now(&self) -> Moment {
+        Moment(self.latest.load(Ordering::Acquire))
+    }
+
+    /// A session changed. False where there was no room to remember it, so that all have to count as changed.
+    pub(super) fn changed(&self, id: &BrowserSessionId) -> bool {
+        self.add(|known, moment| {
+            let fits = known.sessions.len() < self.capacity || known.sessions.contains_key(id);
+            if fits {
+                known.sessions.insert(id.clone(), moment);
+            } else {
+                known.all_changed(moment);
+            }
+            fits
+        })
+    }
+
+    /// Every session may have changed.
+    pub(super) fn all_changed(&self) {
+        self.add(Known::all_changed);
+    }
+
+    /// Changes were not heard of until now.
+    pub(super) fn listening(&self) {
+        self.add(|known, moment| known.listening = moment);
+    }
+
+    /// Whether the session is as it was at `moment`, as far as was heard.
+    pub(super) fn none_heard(&self, session: &BrowserSession, moment: Moment) -> bool {
+        moment == self.now() || self.known().none_heard(session, moment)
+    }
+
+    /// The same, and every change since then would have been heard.
+    pub(super) fn none_since(&self, session: &BrowserSession, moment: Moment) -> bool {
+        if moment == self.now() {
+            return true;
+        }
+        let known = self.known();
+        known.listening <= moment && known.none_heard(session, moment)
+    }
+
+    fn add<T>(&self, change: impl FnOnce(&mut Known, Moment) -> T) -> T {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let moment = self.latest.load(Ordering::Relaxed) + 1;
+        let outcome = change(&mut known, Moment(moment));
+        // Within the lock, so that whoever sees the number and then looks also sees the change.
+        self.latest.store(moment, Ordering::Release);
+        outcome
+    }
+
+    fn known(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn all_changed(&mut self, moment: Moment) {
+        self.all = moment;
+        self.sessions.clear();
+    }
+
+    fn none_heard(&self, session: &BrowserSession, moment: Moment) -> bool {
+        let changed = self.sessions.get(&session.id).copied().unwrap_or_default();
+        self.all.max(changed) <= moment
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+
+    use super::*;
+    use crate::ids::UserId;
+
+    fn session(id: &str) -> BrowserSession {
+        BrowserSession {
+            id: BrowserSessionId::from(id),
+            user_id: UserId::from("7"),
+            expires_at: DateTime::UNIX_EPOCH,
+            is_active: true,
+            is_ended: false,
+            ended_at: None,
+        }
+    }
+
+    #[test]
+    fn i4_a_change_is_of_what_was_read_before_it_only() {
+        let changes = Changes::new(10);
+        let (one, other) = (session("1"), session("2"));
+        let before = changes.now();
+        assert!(changes.none_since(&one, before));
+        assert!(changes.changed(&one.id));
+        assert!(!changes.none_since(&one, before));
+        assert!(changes.none_since(&other, before));
+        let after = changes.now();
+        assert!(changes.changed(&other.id));
+        assert!(changes.none_since(&one, after));
+        assert!(changes.changed(&one.id));
+        assert!(!changes.none_since(&one, after));
+    }
+
+    #[test]
+    fn i4_when_all_change_so_does_each() {
+        let changes = Changes::new(10);
+        let one = session("1");
+        assert!(changes.changed(&one.id));
+        let before = changes.now();
+        changes.all_changed();
+        assert!(!changes.none_since(&one, before));
+        assert!(!changes.none_heard(&one, before));
+        assert!(changes.none_since(&one, changes.now()));
+    }
+
+    #[test]
+    fn i4_what_may_have_changed_unheard_is_told_from_what_did() {
+        let changes = Changes::new(10);
+        let one = session("1");
+        let before = changes.now();
+        changes.listening();
+        assert!(!changes.none_since(&one, before));
+        assert!(changes.none_heard(&one, before));
+    }
+
+    #[test]
+    fn more_changes_than_can_be_remembered_are_changes_of_all() {
+        let changes = Changes::new(2);
+        let before = changes.now();
+        assert!(changes.changed(&"1".into()) && changes.changed(&"2".into()) && changes.changed(&"1".into()));
+        assert!(changes.none_since(&session("3"), before));
+        assert!(!changes.changed(&"4".into()));
+        for id in ["1", "2", "3", "4"] {
+            assert!(!changes.none_since(&session(id), before), "{id}");
+            assert!(changes.none_since(&session(id), changes.now()), "{id}");
+        }
+        assert!(changes.changed(&"1".into()), "there is room again");
+    }
+}

@@ -1,0 +1,116 @@
+//! Sessions that end are noticed at once (I4): the task that listens to what the database tells of its session
+//! table, and takes care that nothing which may have gone unheard is relied upon.
+//!
+//! What is told is not what happened but whose row it happened to: whoever uses a session asks the table
+//! again. While nothing is heard (the database is away, the connection hangs, the trigger is missing) sessions
+//! are answered from the cache as ever, for `session.cache_ttl`; when listening begins again, all of them are
+//! asked for anew.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::{Authenticator, SessionChange};
+use crate::metrics::Metrics;
+use crate::store::{Heard, SessionListener, StoreError};
+
+/// First and longest pause between attempts; each is twice the one before, and shortened by up to a half.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// A connection that lived shorter counts as a failed attempt.
+const SHORT_LIVED: Duration = Duration::from_secs(10);
+
+/// Listens until the task is ended.
+pub(crate) async fn listen(
+    mut listener: SessionListener,
+    authenticator: Arc<Authenticator>,
+    metrics: Arc<Metrics>,
+) {
+    metrics.session_listener_up.set(0);
+    let mut ears = Ears {
+        authenticator,
+        metrics,
+        installed: None,
+    };
+    let mut pause = PAUSE.0;
+    let mut told = false;
+    let mut connected_before = false;
+    loop {
+        let error = match listener.connect().await {
+            Ok(installed) => {
+                let since = Instant::now();
+                ears.begin(installed);
+                if connected_before {
+                    ears.metrics.session_listener_reconnects.inc();
+                }
+                (connected_before, told) = (true, false);
+                let error = ears.hear(&mut listener).await;
+                ears.metrics.session_listener_up.set(0);
+                if since.elapsed() >= SHORT_LIVED {
+                    pause = PAUSE.0;
+                }
+                error
+            }
+            Err(error) => error,
+        };
+        if !told {
+            told = true;
+            tracing::warn!(
+                error = %error.chain(),
+                "changes of sessions are not heard of; sign-outs are noticed within session.cache_ttl"
+            );
+        }
+        sleep(pause.mul_f64(rand::random_range(0.5..=1.0))).await;
+        pause = (pause * 2).min(PAUSE.1);
+    }
+}
+
+/// What is done about what is heard.
+struct Ears {
+    authenticator: Arc<Authenticator>,
+    metrics: Arc<Metrics>,
+    /// Whether the trigger was there at the last look.
+    installed: Option<bool>,
+}
+
+impl Ears {
+    /// The connection is new: whatever was read before may have changed unheard.
+    fn begin(&mut self, installed: bool) {
+        self.authenticator.listening();
+        self.look(installed);
+        if installed {
+            tracing::info!("listening to changes of sessions");
+        }
+    }
+
+    /// Hears until the connection is lost; says why.
+    async fn hear(&mut self, listener: &mut SessionListener) -> StoreError {
+        loop {
+            match listener.next().await {
+                Ok(Heard::Changed(id)) => self.authenticator.changed(SessionChange::Of(id)),
+                Ok(Heard::AllChanged) => self.authenticator.changed(SessionChange::OfAny),
+                Ok(Heard::Alive { installed }) => {
+                    if installed && self.installed == Some(false) {
+                        self.authenticator.listening();
+                    }
+                    self.look(installed);
+                }
+                Err(error) => return error,
+            }
+        }
+    }
+
+    /// Shows whether the trigger is there, without which the best connection brings nothing.
+    fn look(&mut self, installed: bool) {
+        self.metrics.session_listener_up.set(i64::from(installed));
+        let before = self.installed.replace(installed);
+        if !installed && before != Some(false) {
+            tracing::warn!(
+                "the session table has no trigger that tells of sessions which end; sign-outs are noticed within \
+                 session.cache_ttl; run headcount migrate"
+            );
+        } else if installed && before == Some(false) {
+            tracing::info!("the session table's trigger is there now");
+        }
+    }
+}

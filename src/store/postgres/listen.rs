@@ -1,0 +1,220 @@
+//! One connection that hears what the trigger on the session table tells.
+//!
+//! A connection can be healthy and silent: after a failover, behind a pooler that lends its connections out
+//! by the transaction, or because the server hangs. So the listener notifies itself every few seconds and
+//! expects to hear it; what it does not hear in time is a lost connection.
+
+use std::mem;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPoolOptions};
+use sqlx::{Acquire as _, ConnectOptions as _, Connection as _};
+use tokio::time::{Instant, timeout, timeout_at};
+use uuid::Uuid;
+
+use super::connect_options;
+use super::trigger::{self, ALL, CHANNEL};
+use crate::config::Config;
+use crate::ids::BrowserSessionId;
+use crate::store::StoreError;
+use crate::store::error::timed_out;
+use crate::store::open::OpenError;
+
+/// Time between two notifications to oneself.
+const PROBE_EVERY: Duration = Duration::from_secs(5);
+/// Longest time for the server to do anything: connect, listen, and have a notification heard.
+const LIMIT: Duration = Duration::from_secs(5);
+/// Longest text of a session's key, in bytes.
+const MAX_KEY: usize = 255;
+
+/// What was heard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// A session's row is no longer what it was, or is gone.
+    Changed(BrowserSessionId),
+    /// That may be so of every row.
+    AllChanged,
+    /// Nothing but that the connection works.
+    Alive {
+        /// Whether the trigger is on the table. Without it nothing else is ever heard.
+        installed: bool,
+    },
+}
+
+/// Listens to changes of the session table. Nothing is connected before [`SessionListener::connect`].
+pub struct SessionListener {
+    options: PgConnectOptions,
+    /// The session table's configured name.
+    table: String,
+    /// Nobody else notifies there.
+    own_channel: String,
+    line: Option<Line>,
+    /// A connection on which the server owes an answer. The driver would wait for it without end before it
+    /// closed such a connection, so it is kept until there is a fresh one to give the driver in its place.
+    hung: Option<PgListener>,
+}
+
+struct Line {
+    listener: PgListener,
+    /// The server owes something until `until`, or is left in peace until then.
+    owes: bool,
+    until: Instant,
+}
+
+impl SessionListener {
+    pub(in crate::store) fn new(url: &str, config: &Config) -> Result<Self, OpenError> {
+        let options = connect_options(url)?;
+        let name = options.get_application_name().unwrap_or_default();
+        let name = format!("{name} listener");
+        Ok(Self {
+            options: options
+                .application_name(&name)
+                .options([("statement_timeout", LIMIT.as_millis())]),
+            table: config.schema.session.table.clone(),
+            own_channel: format!("headcount_probe_{}", Uuid::new_v4().simple()),
+            line: None,
+            hung: None,
+        })
+    }
+
+    /// Begins to listen on a new connection, in place of one that there may be. Whatever changes from now on is
+    /// heard. Answers whether the trigger is installed, without which nothing ever will be.
+    pub async fn connect(&mut self) -> Result<bool, StoreError> {
+        self.hang_up();
+        let Ok(connection) = timeout(LIMIT, self.options.connect()).await else {
+            return Err(timed_out("no connection in time"));
+        };
+        let connection = connection?;
+        match self.hung.take() {
+            Some(hung) => discard(hung, connection).await,
+            None => drop(timeout(LIMIT, connection.close()).await),
+        }
+
+        // The driver's listener takes its connection from a pool, which would keep the reason to itself where
+        // none can be made: that was the first connection's part.
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(LIMIT)
+            .max_lifetime(None)
+            .idle_timeout(None)
+            .connect_lazy_with(self.options.clone());
+        let mut listener = PgListener::connect_with(&pool).await?;
+        listener.eager_reconnect(false);
+        listener.ignore_pool_close_event(true);
+        let line = self.line.insert(Line {
+            listener,
+            owes: true,
+            until: Instant::now(),
+        });
+        let channels = [CHANNEL, &self.own_channel];
+        let begun = timeout(LIMIT, line.listener.listen_all(channels)).await;
+        begun.map_err(|_| timed_out("LISTEN was not answered in time"))??;
+        let installed = self.probe().await?;
+        // Until the first notification to ourselves has come; others are of no interest before that.
+        while self.line.as_ref().is_some_and(|line| line.owes) {
+            self.step().await?;
+        }
+        Ok(installed)
+    }
+
+    /// Waits for the next thing to be heard. After an error the connection is of no more use, and changes may
+    /// have gone unheard.
+    pub async fn next(&mut self) -> Result<Heard, StoreError> {
+        loop {
+            if let Some(heard) = self.step().await? {
+                return Ok(heard);
+            }
+        }
+    }
+
+    /// One notification, or one probe.
+    async fn step(&mut self) -> Result<Option<Heard>, StoreError> {
+        let Some(line) = &mut self.line else {
+            return Err(lost());
+        };
+        match timeout_at(line.until, line.listener.try_recv()).await {
+            Ok(Ok(Some(notification))) if notification.channel() == CHANNEL => {
+                Ok(Some(heard(notification.payload())))
+            }
+            // Our own. It may be that of an earlier probe, which is as good.
+            Ok(Ok(Some(_))) => {
+                line.owes = false;
+                line.until = Instant::now() + PROBE_EVERY;
+                Ok(None)
+            }
+            Ok(Ok(None)) => {
+                self.line = None;
+                Err(lost())
+            }
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) if line.owes => Err(timed_out("a notification was not heard in time")),
+            Err(_) => {
+                let installed = self.probe().await?;
+                Ok(Some(Heard::Alive { installed }))
+            }
+        }
+    }
+
+    /// Notifies ourselves, and looks whether the trigger is there.
+    async fn probe(&mut self) -> Result<bool, StoreError> {
+        let Some(line) = &mut self.line else {
+            return Err(lost());
+        };
+        line.owes = true;
+        line.until = Instant::now() + LIMIT;
+        let probe = async {
+            sqlx::query("SELECT pg_catalog.pg_notify($1, '')")
+                .bind(&self.own_channel)
+                .execute(&mut line.listener)
+                .await?;
+            trigger::is_installed((&mut line.listener).acquire().await?, &self.table).await
+        };
+        match timeout_at(line.until, probe).await {
+            Ok(installed) => Ok(installed?),
+            Err(_) => Err(timed_out("a statement was not answered in time")),
+        }
+    }
+
+    /// Leaves the connection, if there is one.
+    fn hang_up(&mut self) {
+        if let Some(line) = self.line.take()
+            && line.owes
+        {
+            self.hung = Some(line.listener);
+        }
+    }
+}
+
+/// Drops a listener whose connection hangs: the driver says goodbye on the fresh one.
+async fn discard(mut hung: PgListener, fresh: PgConnection) {
+    // It has a connection, so this makes none.
+    if let Ok(connection) = (&mut hung).acquire().await {
+        drop(mem::replace(connection, fresh));
+    }
+}
+
+fn heard(payload: &str) -> Heard {
+    match payload {
+        ALL => Heard::AllChanged,
+        // Nobody's key: whoever may connect may notify, and what is heard is remembered.
+        other if other.len() > MAX_KEY => Heard::AllChanged,
+        key => Heard::Changed(BrowserSessionId::from(key)),
+    }
+}
+
+fn lost() -> StoreError {
+    let error = std::io::Error::other("the server closed the connection");
+    StoreError::Unavailable(sqlx::Error::Io(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notification_names_a_session_or_all() {
+        assert_eq!(heard("42"), Heard::Changed(BrowserSessionId::from("42")));
+        assert_eq!(heard("*"), Heard::AllChanged);
+        assert_eq!(heard(&"x".repeat(300)), Heard::AllChanged);
+    }
+}

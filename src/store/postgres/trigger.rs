@@ -1,0 +1,38 @@
+//! The trigger that tells of sessions which end: where it notifies, and whether it is there. `migrate` makes
+//! it.
+
+use sqlx::PgConnection;
+
+/// Where the trigger notifies.
+pub(in crate::store) const CHANNEL: &str = "headcount_session";
+/// Stands for all rows.
+pub(super) const ALL: &str = "*";
+
+/// Whether the trigger is on the table of this configured name and fires. The catalogue is readable to
+/// everybody, so no rights on the schema `headcount` are needed.
+pub(in crate::store) async fn is_installed(
+    connection: &mut PgConnection,
+    configured: &str,
+) -> Result<bool, sqlx::Error> {
+    let (schema, name) = match configured.split_once('.') {
+        Some((schema, name)) => (Some(schema), name),
+        None => (None, configured),
+    };
+    sqlx::query_scalar(
+        "SELECT count(*) = 2
+         FROM pg_catalog.pg_trigger t
+         JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
+         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+         JOIN pg_catalog.pg_proc f ON f.oid = t.tgfoid
+         JOIN pg_catalog.pg_namespace fn ON fn.oid = f.pronamespace
+         WHERE c.relname = $2
+           AND CASE WHEN $1::text IS NULL THEN pg_catalog.pg_table_is_visible(c.oid) ELSE n.nspname = $1 END
+           AND t.tgname IN ('headcount_session_changed', 'headcount_session_truncated')
+           AND t.tgenabled IN ('O', 'A')
+           AND f.proname = 'session_changed' AND fn.nspname = 'headcount'",
+    )
+    .bind(schema)
+    .bind(name)
+    .fetch_one(connection)
+    .await
+}

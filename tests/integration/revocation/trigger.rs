@@ -1,0 +1,195 @@
+//! The trigger by itself: what it tells, to whom, and that the site's own statements never fail for it.
+
+use std::time::Duration;
+
+use headcount::config::Revocation;
+use headcount::ids::BrowserSessionId;
+use headcount::store::migrate;
+use sqlx::postgres::PgListener;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+
+use super::{Told, sessions};
+use crate::store_site::{SessionRow, Site, Variant};
+use crate::support::backend;
+
+/// A site with the trigger, and somebody who listens.
+async fn site(variant: Variant) -> (Site, PgListener) {
+    let site = Site::with(variant, |config| config.session.revocation = Revocation::Trigger).await;
+    migrate(&site.config, false).await.expect("it is migrated");
+    let listener = listener(url(&site)).await;
+    (site, listener)
+}
+
+fn url(site: &Site) -> &str {
+    site.config.database.url.as_ref().expect("a URL").expose()
+}
+
+async fn listener(url: &str) -> PgListener {
+    let mut listener = PgListener::connect(url).await.expect("a connection");
+    listener.listen("headcount_session").await.expect("it listens");
+    listener
+}
+
+/// What was told until now.
+async fn told(listener: &mut PgListener) -> Vec<String> {
+    listener
+        .execute("NOTIFY headcount_session, 'until now'")
+        .await
+        .expect("it notifies");
+    let mut told = Vec::new();
+    loop {
+        let heard = tokio::time::timeout(Duration::from_secs(60), listener.recv());
+        let heard = heard.await.expect("in time").expect("a notification");
+        match heard.payload() {
+            "until now" => return told,
+            payload => told.push(payload.to_owned()),
+        }
+    }
+}
+
+async fn signed_in(site: &Site) -> BrowserSessionId {
+    let alice = site.member(&uuid::Uuid::new_v4().to_string()).await;
+    let token = uuid::Uuid::new_v4().to_string();
+    let session = site.session(&alice, &token, SessionRow::default()).await;
+    session.id.clone()
+}
+
+#[tokio::test]
+async fn i4_each_column_that_matters_is_told_by_the_rows_key() {
+    for variant in [Variant::PostgresDefault, Variant::PostgresRenamed] {
+        let (site, mut listener) = site(variant).await;
+        let names = &site.config.schema.session;
+        let (table, columns) = (site.table(&names.table), &names.columns);
+        let other = site.member("other").await;
+        for set in [
+            format!("\"{}\" = false", columns.is_active),
+            format!("\"{}\" = true", columns.is_ended),
+            format!("\"{}\" = now()", columns.ended_at),
+            format!("\"{0}\" = \"{0}\" - interval '1 second'", columns.expires_at),
+            format!("\"{}\" = '{other}'", columns.user_id),
+            format!("\"{}\" = 'a new token'", columns.session_id),
+        ] {
+            let id = signed_in(&site).await;
+            site.execute(&format!("UPDATE {table} SET {set}")).await;
+            assert_eq!(told(&mut listener).await, [id.as_str()], "{set}");
+            site.execute(&format!("DELETE FROM {table}")).await;
+            told(&mut listener).await;
+        }
+        let id = signed_in(&site).await;
+        site.execute(&format!("DELETE FROM {table}")).await;
+        assert_eq!(told(&mut listener).await, [id.as_str()]);
+        site.execute(&format!("TRUNCATE {table}")).await;
+        assert_eq!(told(&mut listener).await, ["*"]);
+    }
+}
+
+#[tokio::test]
+async fn i4_other_changes_are_not_told() {
+    for variant in [Variant::PostgresDefault, Variant::PostgresRenamed] {
+        let (site, mut listener) = site(variant).await;
+        let names = &site.config.schema.session;
+        let (table, columns) = (site.table(&names.table), &names.columns);
+        let (active, ended, expires) = (&columns.is_active, &columns.is_ended, &columns.expires_at);
+        signed_in(&site).await;
+        for statement in [
+            format!("UPDATE {table} SET \"{0}\" = \"{0}\" + 1", columns.pages_visited),
+            format!("UPDATE {table} SET \"{expires}\" = \"{expires}\" + interval '1 day'"),
+            format!("UPDATE {table} SET \"{active}\" = true, \"{ended}\" = false"),
+            format!("BEGIN; UPDATE {table} SET \"{active}\" = false; ROLLBACK"),
+        ] {
+            site.execute(&statement).await;
+            let told = told(&mut listener).await;
+            assert!(told.is_empty(), "{statement}: {told:?}");
+        }
+        // Of a session that is over its deletion says nothing new.
+        site.execute(&format!("UPDATE {table} SET \"{ended}\" = true"))
+            .await;
+        assert_eq!(told(&mut listener).await.len(), 1);
+        site.execute(&format!("DELETE FROM {table}")).await;
+        assert!(told(&mut listener).await.is_empty());
+    }
+}
+
+/// As the site itself writes, with a role that has no rights on the schema.
+#[tokio::test]
+async fn i4_what_is_told_is_the_sessions_key_and_never_its_token() {
+    for variant in [backend::Variant::Default, backend::Variant::Uuid] {
+        let site = Told::start(variant).await;
+        let mut listener = listener(&site.world.database.url()).await;
+        let mut browsers = Vec::new();
+        for name in ["alice", "bob", "carol"] {
+            browsers.push(site.signs_in(name).await);
+        }
+        let rows = sessions(&site.world).await;
+        let key = |token: &str| {
+            let row = rows.iter().find(|row| row["session_id"] == token);
+            backend::text(&row.expect("a session")["id"])
+        };
+        let keys: Vec<_> = browsers.iter().map(|browser| key(&browser.token)).collect();
+        for browser in &browsers {
+            browser.member.sign_out().await;
+        }
+        assert_eq!(told(&mut listener).await, keys);
+    }
+}
+
+#[tokio::test]
+async fn a_role_without_any_right_on_the_schema_fires_it() {
+    let (site, mut listener) = site(Variant::PostgresDefault).await;
+    let id = signed_in(&site).await;
+    let role = format!("site_{}", uuid::Uuid::new_v4().simple());
+    site.execute(&format!(
+        "CREATE ROLE {role} LOGIN;
+         GRANT SELECT, UPDATE ON accounts_usersession TO {role};
+         CREATE SCHEMA astray;
+         GRANT USAGE ON SCHEMA astray TO {role};
+         CREATE FUNCTION astray.pg_notify(text, text) RETURNS void LANGUAGE plpgsql AS 'BEGIN END'"
+    ))
+    .await;
+    let mut connection = PgConnection::connect(&super::as_role(url(&site), &role))
+        .await
+        .unwrap();
+    let rights: bool = sqlx::query_scalar("SELECT has_schema_privilege('headcount', 'USAGE')")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert!(!rights);
+    // Nor is it led astray by what the role finds first.
+    connection
+        .execute(
+            "SET search_path = astray, public, pg_catalog;
+             UPDATE accounts_usersession SET is_active = false",
+        )
+        .await
+        .unwrap();
+    assert_eq!(told(&mut listener).await, [id.as_str()]);
+}
+
+/// The site's own migrations come and go while its connections, and ours, stay open.
+#[tokio::test]
+async fn i4_no_statement_of_the_site_fails_when_its_table_has_changed() {
+    let (site, mut listener) = site(Variant::PostgresDefault).await;
+    let id = signed_in(&site).await;
+    let mut connection = PgConnection::connect(url(&site)).await.unwrap();
+    let end = "UPDATE accounts_usersession SET ended_at = now()";
+    connection.execute(end).await.unwrap();
+    assert_eq!(told(&mut listener).await, [id.as_str()]);
+
+    for change in [
+        "ALTER TABLE accounts_usersession ALTER session_id TYPE text",
+        "ALTER TABLE accounts_usersession ALTER id TYPE text",
+        "ALTER TABLE accounts_usersession RENAME is_active TO active",
+        "ALTER TABLE accounts_usersession DROP is_ended",
+    ] {
+        site.execute(change).await;
+        connection.execute(AssertSqlSafe(end)).await.unwrap();
+        let heard = told(&mut listener).await;
+        // Of whom it is, it may no longer know.
+        assert!(heard == [id.as_str()] || heard == ["*"], "{change}: {heard:?}");
+    }
+    connection
+        .execute("DELETE FROM accounts_usersession")
+        .await
+        .unwrap();
+    assert_eq!(told(&mut listener).await, ["*"]);
+}
