@@ -138,6 +138,8 @@ impl Source {
             listener.certificate = base.join(&listener.certificate);
             listener.key = base.join(&listener.key);
         }
+        let upgrade = config.listen.upgrade_socket.as_deref();
+        config.listen.upgrade_socket = Some(base.join(upgrade.unwrap_or(Path::new("upgrade.sock"))));
         if let Some(path) = &mut config.record.geoip_database {
             *path = base.join(&*path);
         }
