@@ -1,23 +1,32 @@
 //! The admin listener: metrics and health, for operators and machines. Loopback by default; it needs no
 //! sign-in and shows no visitor.
 
+mod listener;
+
+use std::convert::Infallible;
+use std::future::ready;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::Router;
-use axum::extract::{Query, State};
-use axum::http::{StatusCode, header};
+use axum::extract::{Query, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::get;
+use axum::serve::IncomingStream;
+use axum::{Extension, Router};
 use serde::Deserialize;
 use tokio::net::TcpListener;
+use tower::service_fn;
 
 use crate::config;
 use crate::explain;
 use crate::metrics::Metrics;
 use crate::page_view::Policy;
 use crate::reload::SharedRoutes;
-use crate::shutdown::Shutdown;
+use crate::shutdown::{InFlight, Shutdown};
+
+use listener::Leaving;
 
 /// What the admin listener shows.
 #[derive(Clone)]
@@ -34,19 +43,32 @@ pub struct Admin {
     pub serving: Arc<AtomicBool>,
     /// For `/readyz`.
     pub shutdown: Shutdown,
+    /// Another process has the listening socket: nothing more is accepted, and connections end with their next
+    /// answer.
+    pub handed_over: Shutdown,
+    /// Where connections are counted, so that the end can wait for them.
+    pub in_flight: InFlight,
 }
 
 impl Admin {
-    /// Serves until the process ends.
+    /// Serves until the process ends, or, but for connections that are open, until the hand-over.
     pub async fn serve(self, listener: TcpListener) {
+        let in_flight = self.in_flight.clone();
+        let listener = Leaving::new(listener, self.handed_over.clone());
         let router = Router::new()
             .route("/", get(async || Html(INDEX)))
             .route("/metrics", get(metrics))
             .route("/livez", get(async || "ok\n"))
             .route("/readyz", get(readyz))
             .route("/routes/test", get(test_route))
+            .layer(middleware::from_fn_with_state(self.clone(), end_connection))
             .with_state(self);
-        if let Err(error) = axum::serve(listener, router).await {
+        // Lives as long as the connection.
+        let per_connection = service_fn(move |_: IncomingStream<'_, Leaving>| {
+            let counted = Arc::new(in_flight.connect());
+            ready(Ok::<_, Infallible>(router.clone().layer(Extension(counted))))
+        });
+        if let Err(error) = axum::serve(listener, per_connection).await {
             tracing::error!(error = %error, "the admin listener ended");
         }
     }
@@ -68,6 +90,16 @@ const INDEX: &str = r#"<!doctype html>
 <button>?</button></form>
 "#;
 
+/// Tells a client of a process that has handed over to come back to the other one.
+async fn end_connection(State(admin): State<Admin>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if admin.handed_over.has_started() {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
+    response
+}
+
 async fn metrics(State(admin): State<Admin>) -> Response {
     let format = (header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8");
     ([format], admin.metrics.render()).into_response()
@@ -78,6 +110,13 @@ async fn metrics(State(admin): State<Admin>) -> Response {
 async fn readyz(State(admin): State<Admin>) -> Response {
     if admin.shutdown.has_started() {
         return (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n").into_response();
+    }
+    if admin.handed_over.has_started() {
+        return (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "handed over to another process\n",
+        )
+            .into_response();
     }
     if !admin.serving.load(Ordering::Relaxed) {
         return (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response();

@@ -3,21 +3,17 @@
 
 mod listeners;
 mod recording;
+mod serving;
+mod site;
 mod watch;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use chrono::Utc;
-use pingora_core::server::configuration::ServerConf;
-use pingora_core::server::{RunArgs, Server};
-use pingora_core::services::background::GenBackgroundService;
-use pingora_core::services::listening::Service;
-use pingora_proxy::http_proxy;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::mpsc;
 
 use crate::admin::Admin;
@@ -25,18 +21,20 @@ use crate::api::{Api, Sources, UpstreamCheck};
 use crate::auth::revocation;
 use crate::config::{Config, Listen};
 use crate::geoip::GeoIp;
+use crate::handover::{Place, Stage, Waiting};
 use crate::metrics::Metrics;
 use crate::page_view::Policy;
 use crate::presence;
-use crate::proxy::{Front, Sidecar, Upstreams};
+use crate::proxy::{Sidecar, Upstreams};
 use crate::reload::{self, Reloader, SharedRoutes};
 use crate::routes::RouteTable;
-use crate::shutdown::{self, InFlight, OnHangup, Shutdown};
+use crate::shutdown::{self, Closing, InFlight, Manners, Shutdown};
 use crate::store;
 
 use crate::writer::spool::Directory;
-use listeners::Claims;
+use listeners::Listeners;
 use recording::Recording;
+use serving::{Ports, Serving};
 
 /// Threads of the runtime on which everything but the proxying runs.
 const BACKGROUND_THREADS: usize = 2;
@@ -61,44 +59,67 @@ pub struct App {
     geoip: Option<GeoIp>,
     /// Where page views wait; none where nothing is written.
     spools: Option<Directory>,
-    claims: Claims,
+    ports: Ports,
     shutdown: Shutdown,
-    ends_on_hangup: bool,
+    of_a_terminal: bool,
 }
 
 impl App {
-    /// Loads the route files and makes sure that the ports are free.
+    /// Loads the route files and takes the ports.
     ///
     /// # Errors
-    /// What the operator must mend, before anything is bound for good.
+    /// What the operator must mend.
     pub fn build(config: Config) -> Result<Self, StartError> {
+        Self::prepare(config, |listen| Ok(Ports::Claimed(listeners::claim(listen)?)))
+    }
+
+    /// Loads the route files, and will take over the ports of the sidecar that runs. How far it is goes to `tell`.
+    ///
+    /// # Errors
+    /// What the operator must mend. The running sidecar is not touched.
+    pub fn build_to_take_over(config: Config, tell: fn(Stage)) -> Result<Self, StartError> {
+        Self::prepare(config, |listen| {
+            listeners::check_fixed(listen)?;
+            let waiting = Waiting::at(Place::new(listen))
+                .map_err(|error| StartError::Configuration(error.to_string()))?;
+            Ok(Ports::TakenOver(waiting, tell))
+        })
+    }
+
+    fn prepare(
+        config: Config,
+        ports: impl FnOnce(&Listen) -> Result<Ports, StartError>,
+    ) -> Result<Self, StartError> {
         let routes = reload::load_routes(&config.routes.dir)
             .map_err(|error| StartError::Configuration(error.to_string()))?;
         let geoip = open_geoip(&config)?;
         let spools = recording::prepare_spools(&config)?;
-        let claims = listeners::claim(&config.listen)?;
+        let ports = ports(&config.listen)?;
         Ok(Self {
             config,
             routes,
             geoip,
             spools,
-            claims,
+            ports,
             shutdown: Shutdown::new(),
-            ends_on_hangup: false,
+            of_a_terminal: false,
         })
     }
 
-    /// Lets SIGHUP end the sidecar instead of having it read the route files again: for a process that
-    /// belongs to a terminal.
+    /// Lets SIGHUP and SIGQUIT end the sidecar instead of having it read the route files again and hand over: for
+    /// a process that belongs to a terminal.
     #[must_use]
-    pub fn ending_on_hangup(mut self) -> Self {
-        self.ends_on_hangup = true;
+    pub fn of_a_terminal(mut self) -> Self {
+        self.of_a_terminal = true;
         self
     }
 
     /// Where the sidecar will listen; ports 0 have been replaced.
     pub fn addresses(&self) -> &Listen {
-        &self.claims.addresses
+        match &self.ports {
+            Ports::Claimed(Listeners { addresses, .. }) => addresses,
+            Ports::TakenOver(..) => &self.config.listen,
+        }
     }
 
     /// Ends the sidecar from inside the process, as SIGTERM does from outside.
@@ -106,36 +127,42 @@ impl App {
         self.shutdown.clone()
     }
 
-    /// Serves until SIGTERM, SIGINT or [`App::shutdown`], then drains and flushes.
+    /// Serves until SIGTERM, SIGINT, [`App::shutdown`] or a hand-over, then drains and flushes.
     ///
     /// # Errors
-    /// Something could not be started, or the database has no ledger to write with.
+    /// Something could not be started, or not be taken over, or the database has no ledger to write with.
     pub fn run(self) -> Result<(), StartError> {
+        let background = background_runtime()?;
+        let result = background.block_on(self.live(background.handle()));
+        background.shutdown_background();
+        if result.is_ok() {
+            tracing::info!("ended");
+        }
+        result
+    }
+
+    async fn live(self, background: &Handle) -> Result<(), StartError> {
         let Self {
             config,
             routes,
             geoip,
             spools,
-            claims,
+            ports,
             shutdown,
-            ends_on_hangup,
+            of_a_terminal,
         } = self;
-        let Claims {
-            addresses,
-            admin,
-            site,
-        } = claims;
-        let background = background_runtime()?;
-        let entered = background.enter();
-
-        let (reload, reload_requests) = mpsc::channel(1);
         // The reloader goes on for as long as `reload` lives: files may change without a signal, too.
-        let on_hangup = if ends_on_hangup {
-            OnHangup::End
+        let (reload, reload_requests) = mpsc::channel(1);
+        let (hand_over, quits) = mpsc::channel(1);
+        let manners = if of_a_terminal {
+            Manners::Terminal
         } else {
-            OnHangup::Reload(reload.clone())
+            Manners::Service {
+                reload: reload.clone(),
+                hand_over,
+            }
         };
-        shutdown::listen_to_signals(shutdown.clone(), on_hangup).context("signal handlers")?;
+        shutdown::listen_to_signals(shutdown.clone(), manners).context("signal handlers")?;
 
         let metrics = Arc::new(Metrics::new());
         let store = store::open(&config).context("the database")?;
@@ -145,12 +172,12 @@ impl App {
             // A list is two questions, and the database has to be asked, too.
             config.api.timeout / 4,
             metrics.clone(),
-            background.handle(),
+            background,
         )
         .context("presence")?;
         let routes: SharedRoutes = Arc::new(ArcSwap::from_pointee(routes));
 
-        let spool = background.block_on(recording::open_spool(spools, &store))?;
+        let spool = recording::open_spool(spools, &store).await?;
         let recording = Recording::start(&config, geoip, spool, &store, &presence, &metrics);
         let reloader = Reloader::new(config.routes.dir.clone(), routes.clone(), metrics.clone());
         tokio::spawn(reloader.run(config.routes.watch, reload_requests));
@@ -160,20 +187,20 @@ impl App {
             tokio::spawn(revocation::listen(listener, authenticator, metrics.clone()));
         }
         tokio::spawn(watch::check_schema(config.clone(), metrics.clone()));
-        let admin = listeners::on_this_runtime(admin).context("the admin listener")?;
+
+        let in_flight = InFlight::default();
+        let closing = Closing::default();
         let policy = Policy::new(&config.record, &config.privacy);
-        let pages = Admin {
+        let admin = Admin {
             metrics: metrics.clone(),
             routes: routes.clone(),
             policy: policy.clone(),
             api: config.api.clone(),
             serving: Arc::default(),
             shutdown: shutdown.clone(),
+            handed_over: Shutdown::new(),
+            in_flight: in_flight.clone(),
         };
-        let serving = pages.serving.clone();
-        tokio::spawn(pages.serve(admin));
-
-        let in_flight = InFlight::default();
         let sources = Sources {
             store: store.clone(),
             communities: recording.communities.clone(),
@@ -186,53 +213,24 @@ impl App {
             sources,
             metrics: metrics.clone(),
             in_flight: in_flight.clone(),
+            leaving: closing.accepting.clone(),
         };
-        let sidecar = sidecar(&config, parts, &recording, background.handle())?;
-        let server = server(&config, &addresses, sidecar, &metrics)?;
-        let stop_listening = Shutdown::new();
-        drop(site);
-        start(server, stop_listening.clone())?;
-        drop(entered);
-
-        let result = background.block_on(async {
-            tokio::select! {
-                outcome = listeners::served(&addresses) => outcome?,
-                () = shutdown.started() => {}
-            }
-            serving.store(true, Ordering::Relaxed);
-            tracing::info!(site = %site_address(&addresses), admin = %addresses.admin, "ready");
-            shutdown.started().await;
-            tokio::time::sleep(config.limits.shutdown_delay).await;
-            stop_listening.start();
-            let left = in_flight.drained(config.limits.grace_period).await;
-            if left > 0 {
-                tracing::warn!(
-                    requests = left,
-                    "requests still in flight after the grace period are cut off"
-                );
-            }
-            recording.finish(config.record.flush_timeout, &metrics).await;
-            // A polite end of connections only: what a hung database still holds ends with the process.
-            let _ = tokio::time::timeout(DATABASE_FAREWELL, store.close()).await;
-            drop(reload);
-            Ok(())
-        });
-        background.shutdown_background();
-        tracing::info!("ended");
+        let sidecar = sidecar(&config, parts, &recording, background)?;
+        let serving = Serving {
+            config: &config,
+            admin,
+            shutdown,
+            quits,
+            closing,
+            in_flight,
+        };
+        let result = serving.run(ports, sidecar).await;
+        recording.finish(config.record.flush_timeout, &metrics).await;
+        // A polite end of connections only: what a hung database still holds ends with the process.
+        let _ = tokio::time::timeout(DATABASE_FAREWELL, store.close()).await;
+        drop(reload);
         result.map_err(StartError::Other)
     }
-}
-
-/// Runs the server on a thread that nobody waits for: Pingora sleeps through its whole grace period, even
-/// idle.
-fn start(server: Server, stop: Shutdown) -> anyhow::Result<()> {
-    let run = move || {
-        server.run(RunArgs {
-            shutdown_signal: Box::new(stop),
-        });
-    };
-    std::thread::Builder::new().name("pingora".into()).spawn(run)?;
-    Ok(())
 }
 
 /// What the proxy needs besides configuration and recording.
@@ -242,13 +240,14 @@ struct Parts {
     sources: Sources,
     metrics: Arc<Metrics>,
     in_flight: InFlight,
+    leaving: Shutdown,
 }
 
 fn sidecar(
     config: &Config,
     parts: Parts,
     recording: &Recording,
-    background: &tokio::runtime::Handle,
+    background: &Handle,
 ) -> anyhow::Result<Sidecar> {
     let Parts {
         routes,
@@ -256,6 +255,7 @@ fn sidecar(
         sources,
         metrics,
         in_flight,
+        leaving,
     } = parts;
     let api = Api::new(
         config.api.clone(),
@@ -278,6 +278,7 @@ fn sidecar(
         background: background.clone(),
         metrics,
         in_flight,
+        leaving,
     })
 }
 
@@ -302,59 +303,4 @@ fn background_runtime() -> anyhow::Result<Runtime> {
         .enable_all()
         .build()
         .context("the background runtime")
-}
-
-/// Pingora's server with the site's listeners.
-fn server(
-    config: &Config,
-    addresses: &Listen,
-    sidecar: Sidecar,
-    metrics: &Arc<Metrics>,
-) -> anyhow::Result<Server> {
-    let drain = config.limits.grace_period + config.record.flush_timeout;
-    let mut server = Server::new_with_opt_and_conf(
-        None,
-        ServerConf {
-            threads: addresses.threads,
-            work_stealing: addresses.threads > 1,
-            max_retries: config.upstream.retries + 1,
-            // `App::run` waits for requests in flight and then ends the process; this is only its backstop.
-            grace_period_seconds: Some(drain.as_secs() + 60),
-            graceful_shutdown_timeout_seconds: Some(0),
-            ..ServerConf::default()
-        },
-    );
-    let balancer = sidecar.upstreams.balancer();
-    let mut balancer = GenBackgroundService::new("upstream".into(), balancer);
-    balancer.threads = Some(1);
-    let balancer = server.add_service(balancer);
-
-    let proxy = http_proxy(&server.configuration, sidecar);
-    let mut site = Service::new("site".into(), Front::new(proxy, &config.limits, metrics.clone()));
-    for address in &addresses.http {
-        site.add_tcp(&address.to_string());
-    }
-    for listener in &addresses.https {
-        let (certificate, key) = (
-            listener.certificate.to_string_lossy(),
-            listener.key.to_string_lossy(),
-        );
-        site.add_tls(&listener.address.to_string(), &certificate, &key)
-            .map_err(|error| anyhow::anyhow!("the certificate or key of {}: {error}", listener.address))?;
-    }
-    server.add_service(site).add_dependency(&balancer);
-    Ok(server)
-}
-
-/// The first address of the site, for the log.
-fn site_address(addresses: &Listen) -> String {
-    let https = addresses.https.iter().map(|listener| listener.address);
-    addresses
-        .http
-        .iter()
-        .copied()
-        .chain(https)
-        .next()
-        .map(|address| address.to_string())
-        .unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! The command line: `run`, `check`, `routes test`, `migrate`, `dead-letters`, `demo`.
+//! The command line: `run`, `upgrade`, `check`, `routes test`, `migrate`, `dead-letters`, `demo`.
 //!
 //! Exit codes: 0 fine, 64 wrong configuration or usage (one readable message on standard error), 1 anything
 //! else.
@@ -14,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::app::{self, App, StartError};
 use crate::config::{Config, ConfigError, variables};
+use crate::handover::{self, UpgradeError};
 use crate::page_view::Policy;
 use crate::writer::spool::Directory;
 use crate::{demo, explain, reload, store, telemetry};
@@ -30,7 +31,27 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the sidecar.
-    Run(ConfigFile),
+    Run {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Take over the listening sockets of a running sidecar, without a failed request: prepares everything,
+        /// says that it is ready, and waits for SIGQUIT to the running one. Whatever goes wrong, that one goes
+        /// on serving.
+        #[arg(long)]
+        upgrade: bool,
+    },
+    /// Replace a running sidecar by this binary and configuration, without a failed request.
+    ///
+    /// Starts `run --upgrade`, sends SIGQUIT to the running sidecar once the new one is ready, and returns when
+    /// the new one serves; the old one ends when its connections have, within `limits.grace_period`. When it
+    /// fails, the old one goes on serving, and the exit code is that of the new one.
+    Upgrade {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Process id of the running sidecar.
+        #[arg(long)]
+        pid: u32,
+    },
     /// Validate configuration and routes, and, unless --offline, the app's live schema.
     Check {
         #[command(flatten)]
@@ -134,6 +155,15 @@ impl From<reload::ReloadError> for Failure {
     }
 }
 
+impl From<UpgradeError> for Failure {
+    fn from(error: UpgradeError) -> Self {
+        match error {
+            UpgradeError::Ended { code: Some(64) } => Self::Usage(error.to_string()),
+            error => Self::Other(error.into()),
+        }
+    }
+}
+
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         match error {
@@ -171,7 +201,8 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Run(file) => run(file.load()?),
+        Command::Run { config, upgrade } => run(config.load()?, upgrade),
+        Command::Upgrade { config, pid } => upgrade(pid, &config.config),
         Command::Check { config, offline } => check(&config.config, &config.load()?, offline),
         Command::Routes {
             config,
@@ -181,7 +212,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::DeadLetters { config, command } => dead_letters::run(&config.load()?, command),
         Command::Demo { port } => Ok(demo::run(demo::Options { port }, |config| {
             telemetry::init(&config.log);
-            Ok(App::build(config)?.ending_on_hangup().run()?)
+            Ok(App::build(config)?.of_a_terminal().run()?)
         })?),
     }
 }
@@ -191,9 +222,22 @@ fn say(line: impl Display) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-fn run(config: Config) -> Result<(), Failure> {
+fn run(config: Config, upgrade: bool) -> Result<(), Failure> {
     telemetry::init(&config.log);
-    Ok(App::build(config)?.run()?)
+    let app = if upgrade {
+        App::build_to_take_over(config, say)?
+    } else {
+        App::build(config)?
+    };
+    Ok(app.run()?)
+}
+
+fn upgrade(pid: u32, config: &Path) -> Result<(), Failure> {
+    let new = handover::upgrade(pid, config)?;
+    say(format_args!(
+        "process {new} serves; process {pid} ends when its connections have"
+    ));
+    Ok(())
 }
 
 fn check(path: &Path, config: &Config, offline: bool) -> Result<(), Failure> {

@@ -42,7 +42,9 @@ pub mod api;
 // across
 pub mod admin;
 pub mod demo;
+pub mod handover;
 pub mod metrics;
 pub mod reload;
 pub mod shutdown;
+pub mod systemd;
 pub mod telemetry;

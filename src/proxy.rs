@@ -7,6 +7,7 @@
 pub mod client_ip;
 mod ctx;
 mod front;
+mod handshakes;
 pub mod headers;
 mod limits;
 mod local;
@@ -34,10 +35,11 @@ use crate::page_view::{Exchange, NotCounted, PageView, Policy};
 use crate::recorder::{Recorder, Visit, Who};
 use crate::reload::SharedRoutes;
 use crate::routes::decode_path;
-use crate::shutdown::InFlight;
+use crate::shutdown::{InFlight, Shutdown};
 
 pub use ctx::Ctx;
 pub use front::Front;
+pub use handshakes::Handshakes;
 pub use upstream::Upstreams;
 
 use client_ip::client_ip;
@@ -74,6 +76,8 @@ pub struct Sidecar {
     pub metrics: Arc<Metrics>,
     /// What shutdown waits for.
     pub in_flight: InFlight,
+    /// Once it has started, what is answered ends its connection.
+    pub leaving: Shutdown,
 }
 
 #[async_trait]
@@ -217,6 +221,10 @@ impl ProxyHttp for Sidecar {
         }
         if response.status != 101 {
             strip_hop_by_hop(response);
+        }
+        if self.leaving.has_started() && !response.status.is_informational() {
+            // Requests that come later are told so by Pingora.
+            session.set_keepalive(None);
         }
         if session.req_header().version == Version::HTTP_10
             && response.headers.contains_key(header::TRANSFER_ENCODING)

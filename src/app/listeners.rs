@@ -1,49 +1,97 @@
-//! The ports: taken before anything else is started, so that a taken one is a message and not a panic on
-//! Pingora's own thread; and watched until they are served.
+//! The listening sockets: taken before anything else is started, so that a taken port is a message and not a
+//! panic on Pingora's own thread, or taken over from a running sidecar. Nobody binds them again: Pingora gets
+//! these very sockets (`site`), and so does the next process.
 
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
-use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
 
 use super::StartError;
 use crate::config::Listen;
 
-/// Longest time from the start until every listener answers.
-const START_LIMIT: Duration = Duration::from_secs(30);
-
-/// Ports that are held for a moment: all at once, so that two listeners cannot be given the same one.
-pub(super) struct Claims {
+/// Every socket that the sidecar listens on.
+pub(super) struct Listeners {
     /// The addresses, with ports in place of 0.
     pub(super) addresses: Listen,
     /// The admin listener, which is ours.
     pub(super) admin: TcpListener,
-    /// The site's, which Pingora binds again when these are dropped.
-    pub(super) site: Vec<TcpListener>,
+    /// The site's, in the order of [`Listen::site`].
+    pub(super) site: Vec<(SocketAddr, TcpListener)>,
 }
 
-/// Takes every port.
+impl Listeners {
+    /// The same sockets once more: for a successor. While they live, the ports are not closed.
+    pub(super) fn copies(&self) -> std::io::Result<Vec<TcpListener>> {
+        let site = self.site.iter().map(|(_, listener)| listener);
+        site.chain([&self.admin]).map(TcpListener::try_clone).collect()
+    }
+}
+
+/// Takes every port: all at once, so that two listeners cannot be given the same one.
 ///
 /// # Errors
 /// The first address that cannot be had.
-pub(super) fn claim(listen: &Listen) -> Result<Claims, StartError> {
+pub(super) fn claim(listen: &Listen) -> Result<Listeners, StartError> {
     let mut addresses = listen.clone();
     let mut site = Vec::new();
     let https = addresses.https.iter_mut().map(|listener| &mut listener.address);
     for address in addresses.http.iter_mut().chain(https) {
         let listener = bind(*address)?;
         *address = listener.local_addr().map_err(anyhow::Error::new)?;
-        site.push(listener);
+        site.push((*address, listener));
     }
     let admin = bind(addresses.admin)?;
     addresses.admin = admin.local_addr().map_err(anyhow::Error::new)?;
-    Ok(Claims {
+    Ok(Listeners {
         addresses,
         admin,
         site,
     })
+}
+
+/// Takes the configured addresses from `inherited`, and binds those that are new. What is left over is closed
+/// with the process that handed it over.
+///
+/// # Errors
+/// A new address cannot be had.
+pub(super) fn take_over(listen: &Listen, inherited: Vec<TcpListener>) -> anyhow::Result<Listeners> {
+    let mut inherited = by_address(inherited).context("what was handed over is no listening socket")?;
+    let mut take = |address: SocketAddr| match inherited.remove(&address) {
+        Some(listener) => Ok(listener),
+        None => bind(address).map_err(|error| overlapping(error, address, &inherited)),
+    };
+    let site = listen.site().map(|address| Ok((address, take(address)?)));
+    let site = site.collect::<anyhow::Result<_>>()?;
+    let admin = take(listen.admin)?;
+    for address in inherited.keys() {
+        tracing::info!(%address, "no longer configured; the running sidecar closes it when it ends");
+    }
+    Ok(Listeners {
+        addresses: listen.clone(),
+        admin,
+        site,
+    })
+}
+
+/// Whether every address can be found again among those of another process: port 0 is another one each time.
+///
+/// # Errors
+/// The remedy.
+pub(super) fn check_fixed(listen: &Listen) -> Result<(), StartError> {
+    match listen.site().chain([listen.admin]).find(|a| a.port() == 0) {
+        None => Ok(()),
+        Some(address) => Err(StartError::Configuration(format!(
+            "{address} cannot be taken over from a running sidecar; give every address under [listen] a port"
+        ))),
+    }
+}
+
+fn by_address(listeners: Vec<TcpListener>) -> std::io::Result<BTreeMap<SocketAddr, TcpListener>> {
+    let listeners = listeners.into_iter();
+    listeners
+        .map(|listener| Ok((listener.local_addr()?, listener)))
+        .collect()
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
@@ -55,34 +103,90 @@ fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
     })
 }
 
-/// The same listener for this runtime's tasks.
-pub(super) fn on_this_runtime(listener: TcpListener) -> std::io::Result<tokio::net::TcpListener> {
-    listener.set_nonblocking(true)?;
-    tokio::net::TcpListener::from_std(listener)
-}
-
-/// Waits until every listener of the site accepts connections.
-///
-/// # Errors
-/// One does not within [`START_LIMIT`]: Pingora could not start it.
-pub(super) async fn served(addresses: &Listen) -> anyhow::Result<()> {
-    let https = addresses.https.iter().map(|listener| listener.address);
-    for address in addresses.http.iter().copied().chain(https) {
-        timeout(START_LIMIT, accepts(address)).await.with_context(|| {
-            format!("nothing answers on {address}; the log says why it could not be served")
-        })?;
+/// `0.0.0.0:80` and `10.0.0.1:80` cannot be listened on at the same time, not even for the time of a hand-over.
+fn overlapping(
+    error: StartError,
+    address: SocketAddr,
+    inherited: &BTreeMap<SocketAddr, TcpListener>,
+) -> anyhow::Error {
+    let error = anyhow::Error::from(error);
+    match inherited.keys().find(|other| other.port() == address.port()) {
+        Some(other) => anyhow::anyhow!(
+            "{address} cannot be listened on while the running sidecar listens on {other}; restart instead of \
+             handing over, or choose another port ({error})"
+        ),
+        None => error,
     }
-    Ok(())
 }
 
-async fn accepts(address: SocketAddr) {
-    // A wildcard address is reached through the loopback one.
-    let ip = match address.ip() {
-        ip if !ip.is_unspecified() => ip,
-        std::net::IpAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-        std::net::IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-    };
-    while TcpStream::connect((ip, address.port())).await.is_err() {
-        sleep(Duration::from_millis(20)).await;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Any port of a loopback address that is one test's own: nobody else takes its ports meanwhile.
+    fn any_port(own: u8) -> SocketAddr {
+        SocketAddr::from(([127, 77, 0, own], 0))
+    }
+
+    fn listen(http: Vec<SocketAddr>, admin: SocketAddr) -> Listen {
+        Listen {
+            http,
+            admin,
+            ..Listen::default()
+        }
+    }
+
+    fn addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
+        listeners.iter().map(|l| l.local_addr().unwrap()).collect()
+    }
+
+    #[test]
+    fn claimed_ports_are_never_free_again_while_a_copy_lives() {
+        let claimed = claim(&listen(vec![any_port(1)], any_port(1))).unwrap();
+        let copies = claimed.copies().unwrap();
+        let taken = [claimed.addresses.http[0], claimed.addresses.admin];
+        assert_eq!(addresses(&copies), taken);
+        drop(claimed);
+        for address in taken {
+            assert!(bind(address).is_err());
+        }
+        drop(copies);
+        for address in taken {
+            assert!(bind(address).is_ok());
+        }
+    }
+
+    #[test]
+    fn known_addresses_are_taken_over_new_ones_bound_and_others_left() {
+        let old = claim(&listen(vec![any_port(2), any_port(2)], any_port(2))).unwrap();
+        let [kept, left] = old.addresses.http[..] else {
+            panic!("two")
+        };
+        let old_admin = old.addresses.admin;
+        let fresh = SocketAddr::from(([127, 77, 0, 3], kept.port()));
+        let new = listen(vec![fresh, kept], old_admin);
+        let taken = take_over(&new, old.copies().unwrap()).unwrap();
+        assert_eq!(taken.addresses.http, [fresh, kept]);
+        assert_eq!(addresses(&taken.copies().unwrap()), [fresh, kept, old_admin]);
+        drop(old);
+        assert!(bind(kept).is_err() && bind(old_admin).is_err());
+        assert!(bind(left).is_ok());
+    }
+
+    #[test]
+    fn a_new_address_that_overlaps_with_an_old_one_is_refused_with_both_named() {
+        let old = claim(&listen(vec![any_port(4)], any_port(4))).unwrap();
+        let wildcard = SocketAddr::from(([0, 0, 0, 0], old.addresses.http[0].port()));
+        let new = listen(vec![wildcard], old.addresses.admin);
+        let error = take_over(&new, old.copies().unwrap()).err().unwrap().to_string();
+        assert!(error.contains(&wildcard.to_string()), "{error}");
+        assert!(error.contains(&old.addresses.http[0].to_string()), "{error}");
+    }
+
+    #[test]
+    fn port_zero_cannot_be_taken_over() {
+        assert!(check_fixed(&Listen::default()).is_ok());
+        let error = check_fixed(&listen(vec![any_port(5)], any_port(5))).unwrap_err();
+        assert!(matches!(error, StartError::Configuration(_)));
     }
 }

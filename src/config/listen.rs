@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -18,6 +19,12 @@ pub struct Listen {
     /// Worker threads of the proxy. One thread costs least CPU per request; add one per core that the
     /// sidecar may use when a single core no longer suffices.
     pub threads: usize,
+    /// Where a new process waits for the sockets of the running one. Relative to the configuration file; by
+    /// default `upgrade.sock` beside it. Only the sidecar's user may be able to write to its folder.
+    pub upgrade_socket: Option<PathBuf>,
+    /// How long the new process waits there, and the running one for the new one to serve.
+    #[serde(with = "humantime_serde")]
+    pub upgrade_timeout: Duration,
 }
 
 impl Default for Listen {
@@ -27,7 +34,17 @@ impl Default for Listen {
             https: Vec::new(),
             admin: SocketAddr::from(([127, 0, 0, 1], 9464)),
             threads: 1,
+            upgrade_socket: None,
+            upgrade_timeout: Duration::from_secs(60),
         }
+    }
+}
+
+impl Listen {
+    /// The site's addresses: `http`, then `https`.
+    pub fn site(&self) -> impl Iterator<Item = SocketAddr> {
+        let https = self.https.iter().map(|listener| listener.address);
+        self.http.iter().copied().chain(https)
     }
 }
 

@@ -139,6 +139,8 @@ impl Source {
             listener.key = base.join(&listener.key);
         }
         config.spool.dir = base.join(&config.spool.dir);
+        let upgrade = config.listen.upgrade_socket.as_deref();
+        config.listen.upgrade_socket = Some(base.join(upgrade.unwrap_or(Path::new("upgrade.sock"))));
         if let Some(path) = &mut config.record.geoip_database {
             *path = base.join(&*path);
         }

@@ -61,6 +61,7 @@ fn listen(config: &Config) -> Result<(), Problem> {
         "listen.threads",
         format!("is {}, must be from 1 to 64", listen.threads),
     )?;
+    positive(&[("listen.upgrade_timeout", listen.upgrade_timeout)])?;
     let mut taken = HashSet::new();
     let addresses = listen
         .http

@@ -1,4 +1,5 @@
-//! In front of Pingora's proxy: a cap on open connections, and a deadline for a request's whole head.
+//! In front of Pingora's proxy: a cap on open connections, a deadline for a request's whole head, and what
+//! becomes of connections when the listeners close.
 //!
 //! Pingora bounds neither: its header timeout is per read, so a client that sends one byte a minute stays
 //! for ever, and nothing limits how many do.
@@ -17,6 +18,7 @@ use tokio::sync::Semaphore;
 
 use crate::config::Limits;
 use crate::metrics::Metrics;
+use crate::shutdown::{Closing, InFlight};
 
 tokio::task_local! {
     /// Whether the request being read by this task has a complete head.
@@ -35,6 +37,8 @@ pub struct Front<P> {
     header_timeout: Duration,
     keepalive_timeout: Duration,
     metrics: Arc<Metrics>,
+    in_flight: InFlight,
+    closing: Closing,
 }
 
 impl<P> Front<P>
@@ -43,13 +47,21 @@ where
     P::CTX: Send + Sync + 'static,
 {
     /// Puts the bounds of `limits` in front of `proxy`. All listeners share one cap.
-    pub fn new(proxy: HttpProxy<P>, limits: &Limits, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        proxy: HttpProxy<P>,
+        limits: &Limits,
+        metrics: Arc<Metrics>,
+        in_flight: InFlight,
+        closing: Closing,
+    ) -> Self {
         Self {
             proxy: Arc::new(proxy),
             connections: Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS))),
             header_timeout: limits.header_timeout,
             keepalive_timeout: limits.keepalive_timeout,
             metrics,
+            in_flight,
+            closing,
         }
     }
 
@@ -91,6 +103,7 @@ where
         };
         self.metrics.connections.inc();
         let _open = Open(&self.metrics);
+        let _counted = self.in_flight.connect();
 
         let mut session = ServerSession::new_http1(stream);
         session.set_keepalive(Some(self.header_timeout.as_secs().max(1)));
@@ -107,7 +120,10 @@ where
         None
     }
 
+    /// Called when the listeners are closed. Idle connections are left alone until it is their turn.
     async fn cleanup(&self) {
+        self.closing.closed.start();
+        self.closing.idle.started().await;
         self.proxy.http_cleanup().await;
     }
 }

@@ -11,6 +11,7 @@ mod demo;
 mod faults;
 mod fidelity;
 mod geoip;
+mod handover;
 mod hostile;
 mod journey;
 mod presence_contract;

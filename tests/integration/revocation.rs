@@ -253,7 +253,9 @@ impl Roles {
              GRANT SELECT ON {session}, {event}, {profile}, {community} TO {sidecar};
              GRANT INSERT ON {event} TO {sidecar};
              GRANT UPDATE (pages_visited) ON {session} TO {sidecar};
-             GRANT UPDATE (last_active) ON {profile} TO {sidecar}"
+             GRANT UPDATE (last_active) ON {profile} TO {sidecar};
+             GRANT USAGE ON SCHEMA headcount TO {sidecar};
+             GRANT SELECT, INSERT, DELETE ON ALL TABLES IN SCHEMA headcount TO {sidecar}"
         );
         let pool = Postgres::shared().pool(database.name());
         pool.execute(sqlx::raw_sql(AssertSqlSafe(sql)))

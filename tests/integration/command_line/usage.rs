@@ -10,6 +10,8 @@ fn wrong_arguments_end_with_64_and_a_hint() {
         &["frobnicate"],
         &["run", "--port", "1"],
         &["run", "--config"],
+        &["upgrade"],
+        &["upgrade", "--pid", "first"],
         &["routes"],
         &["routes", "test"],
         &["demo", "--port", "70000"],
@@ -27,7 +29,7 @@ fn wrong_arguments_end_with_64_and_a_hint() {
 fn help_and_version_are_no_failure() {
     let help = sidecar::run(&["--help"], &[]);
     assert_eq!((help.code, &*help.err), (Some(0), ""));
-    for command in ["run", "check", "routes", "migrate", "demo"] {
+    for command in ["run", "upgrade", "check", "routes", "migrate", "demo"] {
         assert!(help.out.contains(&format!("\n  {command} ")), "{}", help.out);
     }
     let version = sidecar::run(&["--version"], &[]);

@@ -51,7 +51,11 @@ async fn w1_a_view_of_a_user_deleted_meanwhile_is_one_dead_letter() {
     world.site.tell("delete-user", &json!({"username": "dave"})).await;
     made.sees("alice", &alice, &["/about/"]).await;
     made.are_recorded(&world).await;
-    assert_eq!(world.sidecar.metric("headcount_dead_letters").await, 1.0);
+    let letters = "headcount_dead_letters";
+    world
+        .sidecar
+        .wait_for_metric(letters, |letters| letters == 1.0)
+        .await;
     assert_eq!(all_dropped(&world).await, 0.0);
     let sessions = world.site.ask("oracle/sessions").await;
     let pages = |name: &str| {

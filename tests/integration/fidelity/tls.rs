@@ -5,51 +5,21 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::support::service::free_port;
+use crate::support::tls::Certificate;
 use crate::support::world::{Wanted, World};
 
 #[tokio::test]
 async fn over_tls_the_site_is_the_same_and_the_app_is_told() {
     let world = World::shared().await;
-    let directory = tempfile::tempdir().expect("a directory");
-    let (certificate, key) = (
-        directory.path().join("site.pem"),
-        directory.path().join("site.key"),
-    );
-    let made = Command::new("openssl")
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-        ])
-        .args([
-            "-days",
-            "1",
-            "-subj",
-            "/CN=site.test",
-            "-addext",
-            "subjectAltName=DNS:site.test",
-        ])
-        .arg("-out")
-        .arg(&certificate)
-        .arg("-keyout")
-        .arg(&key)
-        .output()
-        .expect("openssl runs");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let certificate = Certificate::of("site.test");
     let port = free_port();
     let mut wanted = Wanted::usual();
-    wanted.config = format!(
-        "[[listen.https]]\naddress = \"127.0.0.1:{port}\"\ncertificate = {certificate:?}\nkey = {key:?}\n"
-    );
+    wanted.config = certificate.listener(port);
     let _sidecar = world.another_sidecar(&wanted);
     let curl = |path: &str| {
         let output = Command::new("curl")
             .args(["--silent", "--show-error", "--noproxy", "*", "--cacert"])
-            .arg(&certificate)
+            .arg(certificate.path())
             .args(["--resolve", &format!("site.test:{port}:127.0.0.1")])
             .args(["--header", "X-Forwarded-Proto: http"])
             .arg(format!("https://site.test:{port}{path}"))

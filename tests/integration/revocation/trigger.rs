@@ -14,7 +14,7 @@ use crate::support::backend;
 
 /// A site with the trigger, and somebody who listens.
 async fn site(variant: Variant) -> (Site, PgListener) {
-    let site = Site::with(variant, |config| config.session.revocation = Revocation::Trigger).await;
+    let site = Site::unmigrated_with(variant, |config| config.session.revocation = Revocation::Trigger).await;
     migrate(&site.config, false).await.expect("it is migrated");
     let listener = listener(url(&site)).await;
     (site, listener)

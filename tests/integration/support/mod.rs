@@ -10,5 +10,6 @@ pub mod proxy;
 pub mod redis;
 pub mod service;
 pub mod sidecar;
+pub mod tls;
 pub mod wire;
 pub mod world;

@@ -41,12 +41,64 @@ pattern = '^/healthz$'
 track = "none"
 "#;
 
+/// What a new process prints when it waits for the running one.
+pub const WAITING: &str = "ready: send SIGQUIT to the running sidecar";
+/// What it prints when it has taken over.
+pub const SERVING: &str = "serving: the sockets have been handed over";
+
 /// A running sidecar.
 pub struct Sidecar {
     pub port: u16,
     pub admin: u16,
     directory: TempDir,
+    process: Option<Process>,
+    /// The log of the process that runs, or ran last.
+    log: PathBuf,
+}
+
+/// One process of a sidecar.
+pub struct Process {
     service: Option<Service>,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts the binary with `directory` as its working directory and place of its log.
+    pub fn start(directory: &Path, arguments: &[&str], environment: &[(&str, String)]) -> Self {
+        Self {
+            service: Some(Service::start(directory, BINARY, arguments, environment)),
+            log: directory.join("log"),
+        }
+    }
+
+    fn service(&self) -> &Service {
+        self.service.as_ref().expect("a process that was not waited for")
+    }
+
+    /// Process id.
+    pub fn pid(&self) -> u32 {
+        self.service().pid()
+    }
+
+    /// Sends the process a signal.
+    pub fn signal(&self, name: &str) {
+        self.service().signal(name);
+    }
+
+    /// What the process has printed and logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Waits until it has said something.
+    pub fn says(&self, what: &str) {
+        wait_until(what, || self.log().contains(what));
+    }
+
+    /// Waits until it has ended by itself; returns its exit code.
+    pub fn wait_for_end(&mut self) -> Option<i32> {
+        self.service.take().expect("waited for once").wait_for_end()
+    }
 }
 
 /// Runs the binary to its end, with `environment` over this process' own. Should it not end by itself, its
@@ -96,8 +148,9 @@ impl Sidecar {
         let mut sidecar = Self {
             port,
             admin,
+            log: directory.path().join("log"),
             directory,
-            service: None,
+            process: None,
         };
         sidecar.restart();
         sidecar
@@ -106,21 +159,68 @@ impl Sidecar {
     /// Starts the process again, with the same configuration.
     pub fn restart(&mut self) {
         self.kill();
-        let config = self.directory.path().join("headcount.toml");
+        self.log = self.directory.path().join("log");
         let before = self.log().len();
-        let arguments = ["run", "--config", config.to_str().expect("UTF-8")];
-        self.service = Some(Service::start(self.directory.path(), BINARY, arguments, &[]));
+        let arguments = ["run", "--config", &self.config()];
+        self.process = Some(Process::start(self.directory.path(), &arguments, &[]));
         wait_until("the sidecar", || self.log()[before..].contains("ready"));
+    }
+
+    /// The configuration's path.
+    pub fn config(&self) -> String {
+        let path = self.directory.path().join("headcount.toml");
+        path.to_str().expect("UTF-8").to_owned()
+    }
+
+    /// Starts a process that wants to take over.
+    pub fn newcomer(&self) -> Process {
+        Process::start(
+            &self.folder(),
+            &["run", "--upgrade", "--config", &self.config()],
+            &[],
+        )
+    }
+
+    /// A new folder, for the log of a process.
+    pub fn folder(&self) -> PathBuf {
+        tempfile::tempdir_in(self.directory())
+            .expect("a directory")
+            .keep()
+    }
+
+    /// The process that runs.
+    pub fn process(&self) -> &Process {
+        self.process.as_ref().expect("a running sidecar")
+    }
+
+    /// Has the running process hand over to a new one. Returns the old one, which ends by itself.
+    pub fn hand_over(&mut self) -> Process {
+        let new = self.newcomer();
+        new.says(WAITING);
+        self.signal("QUIT");
+        new.says(SERVING);
+        self.replace_with(new)
+    }
+
+    /// From now on `new` is the process that runs. Returns the old one.
+    pub fn replace_with(&mut self, new: Process) -> Process {
+        self.adopt(new).expect("a running sidecar")
+    }
+
+    /// The same, where perhaps none runs.
+    pub fn adopt(&mut self, new: Process) -> Option<Process> {
+        self.log.clone_from(&new.log);
+        self.process.replace(new)
     }
 
     /// Kills the process, if it runs.
     pub fn kill(&mut self) {
-        self.service = None;
+        self.process = None;
     }
 
     /// What the process has logged.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+        std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// The folder with configuration and route files.
@@ -130,12 +230,12 @@ impl Sidecar {
 
     /// Sends the process a signal.
     pub fn signal(&self, name: &str) {
-        self.service.as_ref().expect("a running sidecar").signal(name);
+        self.process().signal(name);
     }
 
     /// Waits until the process has ended by itself; returns its exit code.
     pub fn wait_for_end(&mut self) -> Option<i32> {
-        self.service.take().expect("a running sidecar").wait_for_end()
+        self.process.take().expect("a running sidecar").wait_for_end()
     }
 
     /// A URL of the site through the sidecar.

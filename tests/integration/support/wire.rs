@@ -1,16 +1,21 @@
 //! HTTP/1 byte by byte: requests that no client library would send, and answers exactly as they came.
 
-use std::io::ErrorKind;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use futures_util::FutureExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::service::START_LIMIT;
 
+/// What carries the bytes.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
 /// One connection.
 pub struct Wire {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     /// Read, but not yet taken.
     buffer: Vec<u8>,
 }
@@ -52,12 +57,13 @@ impl Answer {
 impl Wire {
     /// Connects to a loopback port.
     pub async fn open(port: u16) -> Self {
-        let stream = TcpStream::connect(("127.0.0.1", port))
-            .await
-            .expect("a connection");
-        stream.set_nodelay(true).expect("an open connection");
+        Self::over(connect(port).await)
+    }
+
+    /// On a connection that is there.
+    pub fn over(stream: impl Stream + 'static) -> Self {
         Self {
-            stream,
+            stream: Box::new(stream),
             buffer: Vec::new(),
         }
     }
@@ -170,10 +176,8 @@ impl Wire {
 
     /// Whether the other side has closed, as far as is known by now.
     pub fn is_closed(&mut self) -> bool {
-        match self.stream.try_read_buf(&mut self.buffer) {
-            Ok(bytes) => bytes == 0,
-            Err(error) => error.kind() != ErrorKind::WouldBlock,
-        }
+        let read = self.stream.read_buf(&mut self.buffer).now_or_never();
+        read.is_some_and(|read| !read.is_ok_and(|bytes| bytes > 0))
     }
 
     /// Waits until the other side closes; fails if it says anything more before.
@@ -202,6 +206,15 @@ impl Wire {
             .expect("neither an answer nor the connection's end")
             .is_ok_and(|bytes| bytes > 0)
     }
+}
+
+/// Connects to a loopback port.
+pub async fn connect(port: u16) -> TcpStream {
+    let stream = TcpStream::connect(("127.0.0.1", port))
+        .await
+        .expect("a connection");
+    stream.set_nodelay(true).expect("an open connection");
+    stream
 }
 
 /// Sends bytes on a connection of their own and reads the answer. `bodiless` when they are a HEAD request.

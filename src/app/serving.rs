@@ -1,0 +1,216 @@
+//! From the listening sockets to their end: taken or taken over, served, and closed or handed over.
+
+use std::net::TcpListener;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::mpsc;
+
+use super::listeners::{self, Listeners};
+use super::site::Site;
+use crate::admin::Admin;
+use crate::config::{Config, Listen};
+use crate::handover::{self, Place, Predecessor, Stage, Successor, Waiting};
+use crate::proxy::Sidecar;
+use crate::shutdown::{Closing, InFlight, Shutdown};
+use crate::systemd;
+
+/// Where the listening sockets come from.
+pub(super) enum Ports {
+    /// They are there.
+    Claimed(Listeners),
+    /// From the sidecar that runs; the progress is told.
+    TakenOver(Waiting, fn(Stage)),
+}
+
+/// What serves, and who ends it.
+pub(super) struct Serving<'a> {
+    pub(super) config: &'a Config,
+    pub(super) admin: Admin,
+    pub(super) shutdown: Shutdown,
+    /// Each asks for a hand-over.
+    pub(super) quits: mpsc::Receiver<()>,
+    pub(super) closing: Closing,
+    pub(super) in_flight: InFlight,
+}
+
+/// Why serving ends.
+enum End {
+    Shutdown,
+    HandedOver(Successor),
+}
+
+impl Serving<'_> {
+    /// Serves until the shutdown or a hand-over, and lets requests in flight end.
+    ///
+    /// # Errors
+    /// Something could not be started, or was not taken over.
+    pub(super) async fn run(mut self, ports: Ports, sidecar: Sidecar) -> anyhow::Result<()> {
+        let tell = match &ports {
+            Ports::Claimed(_) => None,
+            Ports::TakenOver(_, tell) => Some(*tell),
+        };
+        let Some((listeners, mut predecessor)) = self.listeners(ports).await? else {
+            return Ok(());
+        };
+        // For a successor.
+        let copies = listeners.copies()?;
+        let addresses = listeners.addresses.clone();
+        let began = self.begin(listeners, sidecar, predecessor.as_mut()).await;
+        if let Err(error) = began {
+            // Clients that it has served already find the running sidecar, if there is one.
+            drop(copies);
+            self.hand_on().await;
+            return Err(error);
+        }
+        self.admin.serving.store(true, Ordering::Relaxed);
+        tracing::info!(site = %first(&addresses), admin = %addresses.admin, "ready");
+        systemd::ready();
+        // The old process may end now: systemd knows which of the two matters.
+        drop(predecessor);
+        if let Some(tell) = tell {
+            tell(Stage::Serving);
+        }
+        match self.until_the_end(&copies).await {
+            End::Shutdown => {
+                systemd::stopping();
+                tokio::time::sleep(self.config.limits.shutdown_delay).await;
+                drop(copies);
+                self.drain().await;
+            }
+            End::HandedOver(successor) => {
+                tracing::info!(
+                    "handed over: the new process serves, this one ends when its connections have"
+                );
+                drop(copies);
+                self.hand_on().await;
+                successor.settled().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// The sockets, with the process that had them before; `None` when the shutdown came first.
+    async fn listeners(&self, ports: Ports) -> anyhow::Result<Option<(Listeners, Option<Predecessor>)>> {
+        let (waiting, tell) = match ports {
+            Ports::Claimed(listeners) => return Ok(Some((listeners, None))),
+            Ports::TakenOver(waiting, tell) => (waiting, tell),
+        };
+        tracing::info!(
+            "everything is prepared; SIGQUIT to the running sidecar makes it hand over its sockets"
+        );
+        tell(Stage::Waiting);
+        let (sockets, mut predecessor) = tokio::select! {
+            taken = waiting.sockets() => taken?,
+            () = self.shutdown.started() => return Ok(None),
+        };
+        match listeners::take_over(&self.config.listen, sockets) {
+            Ok(listeners) => Ok(Some((listeners, Some(predecessor)))),
+            Err(error) => {
+                predecessor.refuse(&error.to_string()).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Starts to serve, and takes over.
+    async fn begin(
+        &self,
+        listeners: Listeners,
+        sidecar: Sidecar,
+        predecessor: Option<&mut Predecessor>,
+    ) -> anyhow::Result<()> {
+        let serves = self.serve(listeners, sidecar).await;
+        if serves.is_err() {
+            // What was never opened need not be waited for.
+            self.closing.closed.start();
+        }
+        let Some(predecessor) = predecessor else {
+            return serves;
+        };
+        let error = match serves {
+            Ok(()) if self.shutdown.has_started() => anyhow::anyhow!("told to end before it took over"),
+            Ok(()) => return Ok(predecessor.relieve().await?),
+            Err(error) => error,
+        };
+        predecessor.refuse(&error.to_string()).await;
+        Err(error)
+    }
+
+    /// Returns once every listener is served, or the shutdown has begun.
+    async fn serve(&self, listeners: Listeners, sidecar: Sidecar) -> anyhow::Result<()> {
+        let Listeners {
+            addresses,
+            admin,
+            site,
+        } = listeners;
+        admin.set_nonblocking(true)?;
+        for (_, listener) in &site {
+            listener.set_nonblocking(true)?;
+        }
+        let admin = tokio::net::TcpListener::from_std(admin)?;
+        let site = Site::new(self.config, &addresses, site, sidecar, &self.closing)?;
+        tokio::spawn(self.admin.clone().serve(admin));
+        tokio::select! {
+            served = site.start() => served,
+            () = self.shutdown.started() => {
+                // It will find that it need not begin.
+                self.closing.closed.start();
+                Ok(())
+            }
+        }
+    }
+
+    async fn until_the_end(&mut self, copies: &[TcpListener]) -> End {
+        if self.quits.try_recv().is_ok() {
+            tracing::warn!("SIGQUIT came before this process served; it is ignored");
+        }
+        loop {
+            tokio::select! {
+                () = self.shutdown.started() => return End::Shutdown,
+                Some(()) = self.quits.recv() => {}
+            }
+            tracing::info!("SIGQUIT: handing over to a new process");
+            let place = Place::new(&self.config.listen);
+            let handed_over = tokio::select! {
+                handed_over = handover::hand_over(&place, copies) => handed_over,
+                () = self.shutdown.started() => return End::Shutdown,
+            };
+            match handed_over {
+                Ok(successor) => return End::HandedOver(successor),
+                Err(error) => {
+                    tracing::error!(error = %error, "not handed over; this process goes on serving");
+                }
+            }
+        }
+    }
+
+    /// The end without a successor.
+    async fn drain(&self) {
+        let grace = self.config.limits.grace_period;
+        let left = self.closing.drain(&self.in_flight, grace).await;
+        cut_off(left);
+    }
+
+    /// The end when another process has the sockets.
+    async fn hand_on(&self) {
+        self.admin.handed_over.start();
+        let grace = self.config.limits.grace_period;
+        let left = self.closing.hand_on(&self.in_flight, grace, &self.shutdown).await;
+        cut_off(left);
+    }
+}
+
+/// The first address of the site, for the log.
+fn first(addresses: &Listen) -> String {
+    let first = addresses.site().next();
+    first.map(|address| address.to_string()).unwrap_or_default()
+}
+
+fn cut_off(left: usize) {
+    if left > 0 {
+        tracing::warn!(
+            requests = left,
+            "requests still in flight after the grace period are cut off"
+        );
+    }
+}

@@ -1,0 +1,170 @@
+//! Pingora's server: the site's listeners, and the service that probes the app's servers.
+//!
+//! Pingora takes listening sockets from its table of inherited ones, or binds them. [`Bound`] fills that table
+//! with the sockets that we hold already: between claiming a port and serving it nobody else can take it.
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::IntoRawFd as _;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use pingora_core::apps::ServerApp;
+use pingora_core::server::configuration::ServerConf;
+use pingora_core::server::{ListenFds, RunArgs, Server, ShutdownWatch};
+use pingora_core::services::background::GenBackgroundService;
+use pingora_core::services::listening::Service;
+use pingora_proxy::http_proxy;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::config::{Config, Listen};
+use crate::proxy::{Front, Handshakes, Sidecar};
+use crate::shutdown::{Closing, Shutdown};
+
+/// Longest time from the start until every listener is served.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// The site, ready to be started.
+pub(super) struct Site {
+    server: Server,
+    began: oneshot::Receiver<()>,
+    stop: Shutdown,
+}
+
+impl Site {
+    /// Sets up the server with `sockets`.
+    ///
+    /// # Errors
+    /// A certificate cannot be used.
+    pub(super) fn new(
+        config: &Config,
+        addresses: &Listen,
+        sockets: Vec<(SocketAddr, TcpListener)>,
+        sidecar: Sidecar,
+        closing: &Closing,
+    ) -> anyhow::Result<Self> {
+        let mut server = Server::new_with_opt_and_conf(None, configuration(config, addresses));
+        let mut balancer = GenBackgroundService::new("upstream".into(), sidecar.upstreams.balancer());
+        balancer.threads = Some(1);
+        let balancer = server.add_service(balancer);
+
+        let (metrics, in_flight) = (sidecar.metrics.clone(), sidecar.in_flight.clone());
+        let handshakes = Handshakes::new(in_flight.clone());
+        let proxy = http_proxy(&server.configuration, sidecar);
+        let front = Front::new(proxy, &config.limits, metrics, in_flight, closing.clone());
+        let mut site = Service::new("site".into(), front);
+        add_listeners(&mut site, addresses)?;
+        site.endpoints().set_pre_tls_callback(Arc::new(handshakes));
+        let (began, told) = oneshot::channel();
+        let site = Bound {
+            service: site,
+            sockets,
+            began: Some(began),
+        };
+        server.add_service(site).add_dependency(&balancer);
+        Ok(Self {
+            server,
+            began: told,
+            stop: closing.accepting.clone(),
+        })
+    }
+
+    /// Starts it, on a thread that nobody waits for: Pingora sleeps through its whole grace period, even idle.
+    /// Returns once every listener is served.
+    ///
+    /// # Errors
+    /// Pingora could not start it.
+    pub(super) async fn start(self) -> anyhow::Result<()> {
+        let Self { server, began, stop } = self;
+        let run = move || {
+            server.run(RunArgs {
+                shutdown_signal: Box::new(stop),
+            });
+        };
+        std::thread::Builder::new().name("pingora".into()).spawn(run)?;
+        let served = timeout(START_LIMIT, began).await;
+        served
+            .context("the site's listeners are not served in time; the log says why")?
+            .context("the site's listeners cannot be served; the log says why")
+    }
+}
+
+fn configuration(config: &Config, addresses: &Listen) -> ServerConf {
+    let drain = config.limits.grace_period + config.record.flush_timeout;
+    ServerConf {
+        threads: addresses.threads,
+        work_stealing: addresses.threads > 1,
+        max_retries: config.upstream.retries + 1,
+        // `app` waits for requests in flight and then ends the process; this is only its backstop.
+        grace_period_seconds: Some(drain.as_secs() + 60),
+        graceful_shutdown_timeout_seconds: Some(0),
+        ..ServerConf::default()
+    }
+}
+
+fn add_listeners<A>(site: &mut Service<A>, addresses: &Listen) -> anyhow::Result<()> {
+    for address in &addresses.http {
+        site.add_tcp(&address.to_string());
+    }
+    for listener in &addresses.https {
+        let (certificate, key) = (
+            listener.certificate.to_string_lossy(),
+            listener.key.to_string_lossy(),
+        );
+        site.add_tls(&listener.address.to_string(), &certificate, &key)
+            .map_err(|error| anyhow::anyhow!("the certificate or key of {}: {error}", listener.address))?;
+    }
+    Ok(())
+}
+
+/// A listening service with sockets that are there already.
+struct Bound<A> {
+    service: Service<A>,
+    /// By the address with which the service looks for them.
+    sockets: Vec<(SocketAddr, TcpListener)>,
+    began: Option<oneshot::Sender<()>>,
+}
+
+#[async_trait]
+impl<A: ServerApp + Send + Sync + 'static> pingora_core::services::Service for Bound<A> {
+    async fn start_service(
+        &mut self,
+        inherited: Option<ListenFds>,
+        shutdown: ShutdownWatch,
+        listeners_per_socket: usize,
+    ) {
+        if let Some(inherited) = &inherited {
+            let mut table = inherited.lock();
+            for (address, socket) in self.sockets.drain(..) {
+                // Pingora's from here on: it closes the socket when it stops listening.
+                table.add(address.to_string(), socket.into_raw_fd());
+            }
+        }
+        let mut service = pin!(
+            self.service
+                .start_service(inherited, shutdown, listeners_per_socket)
+        );
+        // With all sockets in the table, the first poll goes as far as accepting connections. Should it panic,
+        // `began` goes with it, which says so too.
+        tokio::select! {
+            biased;
+            () = &mut service => return,
+            () = std::future::ready(()) => {}
+        }
+        if let Some(began) = self.began.take() {
+            let _ = began.send(());
+        }
+        service.await;
+    }
+
+    fn name(&self) -> &str {
+        self.service.name()
+    }
+
+    fn threads(&self) -> Option<usize> {
+        self.service.threads()
+    }
+}

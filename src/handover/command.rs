@@ -1,0 +1,69 @@
+//! `headcount upgrade`: the whole hand-over in one command, for operators and for systemd.
+
+use std::io::{self, BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+use super::Stage;
+
+/// Why the running sidecar has no successor. It goes on serving.
+#[derive(Debug, thiserror::Error)]
+pub enum UpgradeError {
+    /// There is no such process, or it is somebody else's.
+    #[error("process {pid} cannot be signalled ({error}); --pid names the running sidecar")]
+    Pid {
+        /// As given.
+        pid: u32,
+        /// The system's reason.
+        error: io::Error,
+    },
+    /// This binary cannot be started.
+    #[error("the new process cannot be started ({0})")]
+    Start(#[from] io::Error),
+    /// The new process said why, and ended.
+    #[error("the new process did not take over; the running sidecar goes on serving")]
+    Ended {
+        /// Its exit code.
+        code: Option<i32>,
+    },
+}
+
+/// Starts this binary with a configuration as the successor of the sidecar with process id `pid`. Returns once
+/// the new one serves, with its process id; it goes on by itself, and the old one ends. The waits are the new
+/// process' own.
+pub fn upgrade(pid: u32, config: &Path) -> Result<u32, UpgradeError> {
+    let failed = |error: io::Error| UpgradeError::Pid { pid, error };
+    let old = i32::try_from(pid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+    test_kill_process(old).map_err(|error| failed(error.into()))?;
+    let mut new = start(config)?;
+    let output = new.stdout.take().map(BufReader::new);
+    for line in output.into_iter().flat_map(BufReader::lines) {
+        let line = line?;
+        if line == Stage::Waiting.line() {
+            if let Err(error) = kill_process(old, Signal::QUIT) {
+                // It has served nobody yet.
+                let _ = new.kill();
+                let _ = new.wait();
+                return Err(failed(error.into()));
+            }
+        } else if line == Stage::Serving.line() {
+            return Ok(new.id());
+        }
+    }
+    let code = new.wait()?.code();
+    Err(UpgradeError::Ended { code })
+}
+
+fn start(config: &Path) -> io::Result<Child> {
+    Command::new(std::env::current_exe()?)
+        .args(["run", "--upgrade", "--config"])
+        .arg(config)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+}

@@ -1,0 +1,92 @@
+//! The old process' part.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use super::connection::Connection;
+use super::{GREETING, KEPT, Place, PlaceError, REFUSED, SERVING, YOURS};
+
+/// Longest wait for the successor's last word, which it says at once.
+const LAST_WORD: Duration = Duration::from_secs(5);
+
+/// The new process. It serves.
+#[derive(Debug)]
+pub struct Successor(Connection);
+
+/// Why this process goes on serving.
+#[derive(Debug, thiserror::Error)]
+pub enum NotHandedOver {
+    /// The folder is not private, or not there.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// SIGQUIT came too early, or by mistake.
+    #[error(
+        "no process waits at {place} ({error}); start `headcount run --upgrade` first, and wait until it is ready"
+    )]
+    Nobody {
+        /// The key, with its value.
+        place: String,
+        /// The system's reason.
+        error: std::io::Error,
+    },
+    /// The new process cannot serve.
+    #[error("the new process refused: {0}")]
+    Refused(String),
+    /// It is gone.
+    #[error("the new process ended before it served")]
+    Ended,
+    /// It said something that this version does not know, or the connection failed.
+    #[error("the new process could not be talked to ({0})")]
+    Failed(#[from] std::io::Error),
+    /// It never got to the point.
+    #[error(
+        "the new process did not serve within {0:?}; listen.upgrade_timeout sets how long it is waited for"
+    )]
+    Silent(Duration),
+}
+
+/// Gives the sockets to the process that waits at `place`. Returns once it serves and knows that they are its;
+/// no error means anything to clients.
+pub async fn hand_over(place: &Place, sockets: &[TcpListener]) -> Result<Successor, NotHandedOver> {
+    place.check_folder()?;
+    let nobody = |error| NotHandedOver::Nobody {
+        place: place.name(),
+        error,
+    };
+    let stream = UnixStream::connect(&place.socket).await.map_err(nobody)?;
+    let mut connection = Connection::new(stream)?;
+    let outcome = timeout(place.limit, offer(&mut connection, sockets)).await;
+    if let Err(error) = outcome.unwrap_or(Err(NotHandedOver::Silent(place.limit))) {
+        let _ = timeout(LAST_WORD, connection.say(KEPT)).await;
+        return Err(error);
+    }
+    match timeout(LAST_WORD, connection.say(YOURS)).await {
+        Ok(Ok(())) => Ok(Successor(connection)),
+        _ => Err(NotHandedOver::Ended),
+    }
+}
+
+/// Offers the sockets and waits until the other side serves.
+async fn offer(connection: &mut Connection, sockets: &[TcpListener]) -> Result<(), NotHandedOver> {
+    let greeting = format!("{GREETING} {}", sockets.len());
+    connection.say_with(&greeting, sockets).await?;
+    let Some(answer) = connection.line().await? else {
+        return Err(NotHandedOver::Ended);
+    };
+    match answer.strip_prefix(REFUSED) {
+        Some(reason) => Err(NotHandedOver::Refused(reason.into())),
+        None if answer == SERVING => Ok(()),
+        None => Err(NotHandedOver::Refused(format!("it said {answer:?}"))),
+    }
+}
+
+impl Successor {
+    /// Waits until the new process has nothing more to say: whoever supervises the two knows by then which of
+    /// them matters, and this one may end.
+    pub async fn settled(mut self) {
+        let _ = timeout(LAST_WORD, self.0.line()).await;
+    }
+}

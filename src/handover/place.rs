@@ -1,0 +1,109 @@
+//! Where old and new process meet: a Unix socket in a folder of their own. Whoever could write there could take
+//! the site's sockets, or pass sockets of its own off as the site's.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::config::Listen;
+
+/// The meeting place, and how long each waits for the other.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The socket's file. It is there only while a new process waits.
+    pub(super) socket: PathBuf,
+    /// Longest wait.
+    pub(super) limit: Duration,
+}
+
+/// Why there can be no meeting, with the remedy.
+#[derive(Debug, thiserror::Error)]
+#[error("{place}: {problem}")]
+pub struct PlaceError {
+    place: String,
+    problem: String,
+}
+
+impl Place {
+    /// As configured.
+    pub fn new(listen: &Listen) -> Self {
+        Self {
+            // `Config::parse` always sets it.
+            socket: listen.upgrade_socket.clone().unwrap_or_default(),
+            limit: listen.upgrade_timeout,
+        }
+    }
+
+    /// How messages name it.
+    pub(super) fn name(&self) -> String {
+        format!("listen.upgrade_socket ({})", self.socket.display())
+    }
+
+    pub(super) fn error(&self, problem: impl Into<String>) -> PlaceError {
+        PlaceError {
+            place: self.name(),
+            problem: problem.into(),
+        }
+    }
+
+    /// Makes sure that nobody else can write to the folder.
+    pub(super) fn check_folder(&self) -> Result<(), PlaceError> {
+        let folder = match self.socket.parent() {
+            Some(folder) if folder != Path::new("") => folder,
+            _ => Path::new("."),
+        };
+        let name = folder.display();
+        let metadata = std::fs::metadata(folder).map_err(|error| {
+            self.error(format!(
+                "the folder {name} cannot be used ({error}); make it, mode 0700, or name another path"
+            ))
+        })?;
+        match shared_with(metadata.uid(), metadata.mode(), own_user()) {
+            None => Ok(()),
+            Some(problem) => Err(self.error(format!(
+                "the folder {name} {problem}, who could take the site's sockets; name a path in a folder that \
+                 only the sidecar's user can write to (mode 0700)"
+            ))),
+        }
+    }
+}
+
+/// This process' user.
+fn own_user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// Whether a process of that user may take part.
+pub(super) fn is_trusted(user: u32) -> bool {
+    user == own_user() || user == 0
+}
+
+/// Who but ourselves (and root) could write to a folder of `owner` with `mode`.
+fn shared_with(owner: u32, mode: u32, own: u32) -> Option<String> {
+    if owner != own && owner != 0 {
+        Some(format!("belongs to user {owner}"))
+    } else if mode & 0o022 != 0 {
+        Some(format!(
+            "can be written to by others (mode {:04o})",
+            mode & 0o7777
+        ))
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_private_where_only_its_owner_writes_who_is_ourselves_or_root() {
+        assert_eq!(shared_with(1000, 0o40_700, 1000), None);
+        assert_eq!(shared_with(0, 0o40_755, 1000), None);
+        assert!(shared_with(1001, 0o40_700, 1000).is_some());
+        assert!(shared_with(1000, 0o40_770, 1000).is_some());
+        assert!(shared_with(1000, 0o40_702, 1000).is_some());
+        assert!(shared_with(0, 0o41_777, 1000).is_some(), "as /tmp is");
+        assert!(shared_with(1001, 0o40_755, 0).is_some(), "for root, too");
+    }
+}

@@ -1,0 +1,184 @@
+//! The new process' part.
+
+use std::fs::Permissions;
+use std::io;
+use std::net::TcpListener;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixListener;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::connection::Connection;
+use super::{GREETING, KEPT, Place, PlaceError, REFUSED, SERVING, YOURS};
+
+/// Longest time from a connection to its first line, which the old process sends at once.
+const GREETING_LIMIT: Duration = Duration::from_secs(5);
+
+/// A place at the meeting point. The file is removed when it is dropped.
+#[derive(Debug)]
+pub struct Waiting {
+    listener: UnixListener,
+    place: Place,
+}
+
+/// The old process, waiting to hear that this one serves.
+#[derive(Debug)]
+pub struct Predecessor {
+    connection: Connection,
+    limit: Duration,
+}
+
+/// Why this process has to end.
+#[derive(Debug, thiserror::Error)]
+pub enum NotTakenOver {
+    /// Nobody came.
+    #[error(
+        "no sidecar handed over its sockets within {limit:?}; send SIGQUIT to the running one while this one waits, \
+         and see that both have {place}"
+    )]
+    Nobody {
+        /// How long it waited.
+        limit: Duration,
+        /// The key, with its value.
+        place: String,
+    },
+    /// Another version.
+    #[error("the running sidecar hands over in a way that this version does not know; restart instead")]
+    Unknown,
+    /// The old process changed its mind, having waited for too long.
+    #[error("the running sidecar keeps its sockets and goes on serving; its log says why")]
+    Kept,
+    /// The old process does not answer any more.
+    #[error("the running sidecar did not answer within {0:?}")]
+    Silent(Duration),
+    /// No conversation.
+    #[error("the connection with the running sidecar failed ({0})")]
+    Failed(#[from] io::Error),
+}
+
+impl Waiting {
+    /// Takes the place.
+    ///
+    /// # Errors
+    /// The folder is not private, or another process waits there already.
+    pub fn at(place: Place) -> Result<Self, PlaceError> {
+        place.check_folder()?;
+        make_room(&place)?;
+        let listener = bind(&place).map_err(|error| {
+            place.error(format!(
+                "the socket cannot be made ({error}); name a path in a folder that the sidecar's user can write to"
+            ))
+        })?;
+        Ok(Self { listener, place })
+    }
+
+    /// Waits for the old process, and takes its sockets. It goes on serving.
+    ///
+    /// # Errors
+    /// Nobody comes in time.
+    pub async fn sockets(self) -> Result<(Vec<TcpListener>, Predecessor), NotTakenOver> {
+        let listener = tokio::net::UnixListener::from_std(self.listener.try_clone()?)?;
+        let limit = self.place.limit;
+        timeout(limit, first_of(&listener, limit))
+            .await
+            .unwrap_or_else(|_| {
+                Err(NotTakenOver::Nobody {
+                    limit,
+                    place: self.place.name(),
+                })
+            })
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.place.socket);
+    }
+}
+
+/// Removes what an earlier process has left behind.
+fn make_room(place: &Place) -> Result<(), PlaceError> {
+    let Ok(metadata) = std::fs::symlink_metadata(&place.socket) else {
+        return Ok(());
+    };
+    if !metadata.file_type().is_socket() {
+        return Err(place.error("something that is no socket has this name; name another path"));
+    }
+    if std::os::unix::net::UnixStream::connect(&place.socket).is_ok() {
+        return Err(place.error("another new process waits there; let it have its turn, or end it"));
+    }
+    // What cannot be removed is in the way when the socket is made.
+    let _ = std::fs::remove_file(&place.socket);
+    Ok(())
+}
+
+fn bind(place: &Place) -> io::Result<UnixListener> {
+    let listener = UnixListener::bind(&place.socket)?;
+    std::fs::set_permissions(&place.socket, Permissions::from_mode(0o600))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// The sockets of the first who connects and has some.
+async fn first_of(
+    listener: &tokio::net::UnixListener,
+    limit: Duration,
+) -> Result<(Vec<TcpListener>, Predecessor), NotTakenOver> {
+    loop {
+        let (stream, _) = listener.accept().await?;
+        let greeted = async {
+            let mut connection = Connection::new(stream)?;
+            let line = connection.line().await?;
+            io::Result::Ok((connection, line))
+        };
+        let (mut connection, line) = match timeout(GREETING_LIMIT, greeted).await {
+            Ok(Ok((connection, Some(line)))) => (connection, line),
+            // Somebody looked whether anybody waits here.
+            Ok(Ok((_, None))) | Err(_) => continue,
+            Ok(Err(error)) => {
+                tracing::warn!(error = %error, "somebody came who has no sockets to hand over");
+                continue;
+            }
+        };
+        if line == KEPT {
+            return Err(NotTakenOver::Kept);
+        }
+        let sockets = connection.sockets()?;
+        let mut predecessor = Predecessor { connection, limit };
+        let promised = line.strip_prefix(GREETING).map(str::trim);
+        if promised.and_then(|number| number.parse().ok()) == Some(sockets.len()) {
+            return Ok((sockets, predecessor));
+        }
+        predecessor.refuse(&NotTakenOver::Unknown.to_string()).await;
+        return Err(NotTakenOver::Unknown);
+    }
+}
+
+impl Predecessor {
+    /// Tells the old process that this one will not serve: it goes on.
+    pub async fn refuse(&mut self, reason: &str) {
+        let line = format!("{REFUSED}{}", reason.replace('\n', " "));
+        let _ = timeout(GREETING_LIMIT, self.connection.say(&line)).await;
+    }
+
+    /// Tells the old process that this one serves, and hears whether the sockets are its now. They are, too, when
+    /// the old one is gone.
+    ///
+    /// # Errors
+    /// The old one keeps them.
+    pub async fn relieve(&mut self) -> Result<(), NotTakenOver> {
+        // Where this fails, what the old one said last is still there to be read.
+        let _ = self.connection.say(SERVING).await;
+        match timeout(self.limit, self.connection.line()).await {
+            Ok(Ok(Some(line))) if line == YOURS => Ok(()),
+            Ok(Ok(Some(line))) if line == KEPT => Err(NotTakenOver::Kept),
+            Ok(Ok(Some(_))) => Err(NotTakenOver::Unknown),
+            Ok(Ok(None) | Err(_)) => {
+                tracing::warn!("the old process is gone; its sockets are served here");
+                Ok(())
+            }
+            Err(_) => Err(NotTakenOver::Silent(self.limit)),
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Both parts in one process.
+
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{UnixListener, UnixStream};
+
+use super::{NotHandedOver, NotTakenOver, Place, Waiting, hand_over};
+
+/// Longer than any test takes.
+const PATIENT: Duration = Duration::from_secs(60);
+
+fn place(limit: Duration) -> (TempDir, Place) {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("upgrade.sock");
+    (folder, Place { socket, limit })
+}
+
+fn sockets(number: usize) -> Vec<TcpListener> {
+    (0..number)
+        .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
+        .collect()
+}
+
+fn ports(sockets: &[TcpListener]) -> Vec<u16> {
+    sockets.iter().map(|s| s.local_addr().unwrap().port()).collect()
+}
+
+#[tokio::test]
+async fn every_socket_arrives_in_order_and_the_old_process_learns_that_the_new_one_serves() {
+    let (_folder, place) = place(PATIENT);
+    let ours = sockets(20);
+    let waiting = Waiting::at(place.clone()).unwrap();
+    assert_eq!(mode(&place), 0o600);
+    let (given, taken) = tokio::join!(hand_over(&place, &ours), async {
+        let (theirs, mut predecessor) = waiting.sockets().await.unwrap();
+        predecessor.relieve().await.unwrap();
+        theirs
+    });
+    assert_eq!(ports(&taken), ports(&ours));
+    given.unwrap().settled().await;
+    assert!(!place.socket.exists());
+}
+
+fn mode(place: &Place) -> u32 {
+    std::fs::metadata(&place.socket).unwrap().permissions().mode() & 0o777
+}
+
+#[tokio::test]
+async fn with_nobody_waiting_nothing_is_handed_over() {
+    let (_folder, place) = place(PATIENT);
+    let error = hand_over(&place, &sockets(1)).await.unwrap_err();
+    assert!(matches!(error, NotHandedOver::Nobody { .. }), "{error}");
+    // A file of an earlier process that was killed is as good as none, for both sides.
+    drop(UnixListener::bind(&place.socket).unwrap());
+    let error = hand_over(&place, &sockets(1)).await.unwrap_err();
+    assert!(matches!(error, NotHandedOver::Nobody { .. }), "{error}");
+    assert!(Waiting::at(place).is_ok());
+}
+
+#[tokio::test]
+async fn only_one_new_process_waits() {
+    let (_folder, place) = place(PATIENT);
+    let first = Waiting::at(place.clone()).unwrap();
+    let second = Waiting::at(place.clone()).unwrap_err();
+    assert!(second.to_string().contains("another new process"), "{second}");
+    // It looked whether anybody waits; that is no old process.
+    let ours = sockets(1);
+    let (given, taken) = tokio::join!(hand_over(&place, &ours), async {
+        let (_, mut predecessor) = first.sockets().await?;
+        predecessor.relieve().await
+    });
+    assert!(given.is_ok() && taken.is_ok());
+}
+
+#[tokio::test]
+async fn a_new_process_that_refuses_leaves_the_old_one_the_sockets_and_says_why() {
+    let (_folder, place) = place(PATIENT);
+    let waiting = Waiting::at(place.clone()).unwrap();
+    let ours = sockets(1);
+    let (given, ()) = tokio::join!(hand_over(&place, &ours), async {
+        let (_, mut predecessor) = waiting.sockets().await.unwrap();
+        predecessor.refuse("no\nluck").await;
+    });
+    let error = given.unwrap_err();
+    assert!(
+        matches!(&error, NotHandedOver::Refused(reason) if reason == "no luck"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_new_process_that_dies_leaves_the_old_one_the_sockets() {
+    let (_folder, place) = place(PATIENT);
+    let waiting = Waiting::at(place.clone()).unwrap();
+    let ours = sockets(1);
+    let (given, ()) = tokio::join!(hand_over(&place, &ours), async {
+        drop(waiting.sockets().await.unwrap());
+    });
+    assert!(matches!(given.unwrap_err(), NotHandedOver::Ended));
+}
+
+#[tokio::test]
+async fn an_old_process_that_waited_too_long_keeps_its_sockets_and_the_new_one_learns_of_it() {
+    let (_folder, patient) = place(PATIENT);
+    let impatient = Place {
+        limit: Duration::from_millis(50),
+        ..patient.clone()
+    };
+    let waiting = Waiting::at(patient).unwrap();
+    let ours = sockets(1);
+    let (taken, given) = tokio::join!(waiting.sockets(), hand_over(&impatient, &ours));
+    let error = given.unwrap_err();
+    assert!(matches!(error, NotHandedOver::Silent(_)), "{error}");
+    let error = taken.unwrap().1.relieve().await.unwrap_err();
+    assert!(matches!(error, NotTakenOver::Kept), "{error}");
+}
+
+#[tokio::test]
+async fn the_sockets_of_an_old_process_that_died_are_the_new_one_s() {
+    let (_folder, place) = place(PATIENT);
+    let waiting = Waiting::at(place.clone()).unwrap();
+    let old = tokio::spawn(async move { hand_over(&place, &sockets(1)).await });
+    let (sockets, mut predecessor) = waiting.sockets().await.unwrap();
+    old.abort();
+    assert!(old.await.unwrap_err().is_cancelled());
+    predecessor.relieve().await.unwrap();
+    assert_eq!(sockets.len(), 1);
+}
+
+#[tokio::test]
+async fn a_new_process_to_which_nobody_comes_gives_up() {
+    let (_folder, place) = place(Duration::from_millis(50));
+    let error = Waiting::at(place).unwrap().sockets().await.unwrap_err();
+    assert!(matches!(error, NotTakenOver::Nobody { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn another_version_is_told_and_refused() {
+    let (_folder, place) = place(PATIENT);
+    let waiting = Waiting::at(place.clone()).unwrap();
+    let old = async {
+        let mut stream = UnixStream::connect(&place.socket).await.unwrap();
+        stream.write_all(b"headcount hand-over 2 0\n").await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    let (taken, answer) = tokio::join!(waiting.sockets(), old);
+    assert!(matches!(taken.unwrap_err(), NotTakenOver::Unknown));
+    assert!(answer.starts_with("refused: "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_folder_that_others_can_write_to_is_refused_by_both() {
+    let (folder, place) = place(PATIENT);
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let new = Waiting::at(place.clone()).unwrap_err().to_string();
+    let old = hand_over(&place, &sockets(1)).await.unwrap_err().to_string();
+    for message in [new, old] {
+        assert!(
+            message.contains("upgrade.sock") && message.contains("0777"),
+            "{message}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_socket_is_not_removed() {
+    let (_folder, place) = place(PATIENT);
+    std::fs::write(&place.socket, "precious").unwrap();
+    assert!(Waiting::at(place.clone()).is_err());
+    assert_eq!(std::fs::read_to_string(&place.socket).unwrap(), "precious");
+}

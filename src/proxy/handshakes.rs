@@ -1,0 +1,34 @@
+//! TLS handshakes count as connections: Pingora makes them before [`Front`](super::Front) hears of the client,
+//! and a process that ends meanwhile would fail a request.
+
+use async_trait::async_trait;
+use pingora_core::Result;
+use pingora_core::listeners::PreTlsProcess;
+use pingora_core::protocols::GetProxyDigest as _;
+use pingora_core::protocols::l4::stream::Stream;
+use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_http::ResponseHeader;
+
+use crate::shutdown::InFlight;
+
+/// Counts a connection from before its handshake until it is closed.
+pub struct Handshakes(InFlight);
+
+impl Handshakes {
+    /// Counts in `in_flight`.
+    pub fn new(in_flight: InFlight) -> Self {
+        Self(in_flight)
+    }
+}
+
+#[async_trait]
+impl PreTlsProcess for Handshakes {
+    async fn process(&self, stream: &mut Stream) -> Result<()> {
+        // Data of our own can be tied to a connection in no other place. It is meant for connections through a
+        // proxy's CONNECT, which none of a listener is.
+        let guard = Box::new(self.0.connect());
+        let unused = Box::new(ResponseHeader::build(200, Some(0))?);
+        stream.set_proxy_digest(ProxyDigest::new(unused, Some(guard)));
+        Ok(())
+    }
+}

@@ -1,0 +1,167 @@
+//! `headcount upgrade`, as operators and systemd call it, and what systemd is told.
+
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::{configure, still_serves};
+use crate::support::service::START_LIMIT;
+use crate::support::sidecar::{self, Process, Sidecar, WAITING};
+use crate::support::world::{Wanted, World};
+
+/// A stand-in for systemd's end of the socket.
+struct Systemd {
+    socket: UnixDatagram,
+    path: PathBuf,
+}
+
+impl Systemd {
+    fn listening(sidecar: &Sidecar) -> Self {
+        let path = sidecar.folder().join("notify");
+        let socket = UnixDatagram::bind(&path).expect("a socket");
+        socket.set_read_timeout(Some(START_LIMIT)).expect("a timeout");
+        Self { socket, path }
+    }
+
+    /// The environment of a process that systemd starts.
+    fn environment(&self) -> [(&str, String); 1] {
+        [("NOTIFY_SOCKET", self.path.display().to_string())]
+    }
+
+    fn hears(&self) -> String {
+        let mut message = [0; 256];
+        let length = self.socket.recv(&mut message).expect("a message in time");
+        String::from_utf8_lossy(&message[..length]).into_owned()
+    }
+
+    /// Hears of a process that serves; returns its id.
+    fn hears_of_a_process(&self) -> u32 {
+        let message = self.hears();
+        let pid = message.strip_prefix("READY=1\nMAINPID=");
+        pid.and_then(|pid| pid.parse().ok()).expect(&message)
+    }
+}
+
+/// A process that no guard of ours has started.
+struct Orphan(u32);
+
+impl Orphan {
+    fn signal(&self, name: &str) -> bool {
+        let kill = Command::new("kill")
+            .args([&format!("-{name}"), &self.0.to_string()])
+            .output();
+        kill.expect("kill runs").status.success()
+    }
+}
+
+impl Drop for Orphan {
+    fn drop(&mut self) {
+        self.signal("KILL");
+    }
+}
+
+async fn running() -> Sidecar {
+    World::shared().await.another_sidecar(&Wanted::usual())
+}
+
+fn upgrade(sidecar: &Sidecar, pid: u32, environment: &[(&str, String)]) -> Process {
+    let (pid, config) = (pid.to_string(), sidecar.config());
+    let arguments = ["upgrade", "--pid", &pid, "--config", &config];
+    Process::start(&sidecar.folder(), &arguments, environment)
+}
+
+#[tokio::test]
+async fn one_command_replaces_the_running_process() {
+    let mut sidecar = running().await;
+    let systemd = Systemd::listening(&sidecar);
+    let mut command = upgrade(&sidecar, sidecar.process().pid(), &systemd.environment());
+    let new = Orphan(systemd.hears_of_a_process());
+    assert_eq!(command.wait_for_end(), Some(0), "{}", command.log());
+    let old = sidecar.process().pid();
+    command.says(&format!("process {} serves; process {old} ends", new.0));
+    assert_eq!(sidecar.wait_for_end(), Some(0), "{}", sidecar.log());
+    still_serves(&sidecar).await;
+    assert!(new.signal("TERM"));
+    assert_eq!(systemd.hears(), "STOPPING=1");
+    command.says("ended");
+}
+
+#[tokio::test]
+async fn its_exit_code_is_that_of_the_new_process_and_the_old_one_serves_on() {
+    let sidecar = running().await;
+    configure(&sidecar, "thread = 2");
+    let mut command = upgrade(&sidecar, sidecar.process().pid(), &[]);
+    assert_eq!(command.wait_for_end(), Some(64), "{}", command.log());
+    let log = command.log();
+    assert!(log.contains("unknown field `thread`"), "{log}");
+    assert!(
+        log.contains("headcount: the new process did not take over"),
+        "{log}"
+    );
+    still_serves(&sidecar).await;
+}
+
+#[tokio::test]
+async fn a_process_that_is_not_there_is_named() {
+    let sidecar = running().await;
+    let mut ended = sidecar.newcomer();
+    ended.says(WAITING);
+    let pid = ended.pid();
+    ended.signal("TERM");
+    assert_eq!(ended.wait_for_end(), Some(0));
+    for pid in [pid, 0, u32::MAX] {
+        let mut command = upgrade(&sidecar, pid, &[]);
+        assert_eq!(command.wait_for_end(), Some(1), "{}", command.log());
+        let message = format!("headcount: process {pid} cannot be signalled");
+        assert!(command.log().contains(&message), "{}", command.log());
+    }
+    still_serves(&sidecar).await;
+}
+
+#[tokio::test]
+async fn the_unit_in_deploy_says_nothing_that_the_binary_does_not_know() {
+    let sidecar = running().await;
+    let unit = include_str!("../../../deploy/headcount.service");
+    let value = |key: &str| {
+        let mut values = unit
+            .lines()
+            .filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        values.next().unwrap_or_else(|| panic!("no {key}"))
+    };
+    let told = |key: &str, config: &str| {
+        let command = value(key)
+            .replace("$MAINPID", "0")
+            .replace("/etc/headcount/headcount.toml", config);
+        let arguments: Vec<_> = command.split(' ').skip(1).collect();
+        sidecar::run(&arguments, &[])
+    };
+    let start = told("ExecStart", "/nonexistent.toml");
+    assert!(
+        start.err.contains("/nonexistent.toml: cannot be read"),
+        "{start:?}"
+    );
+    let reload = told("ExecReload", &sidecar.config());
+    assert!(reload.err.contains("process 0 cannot be signalled"), "{reload:?}");
+    let (variable, path) = value("Environment").split_once('=').expect("a variable");
+    let check = ["check", "--offline", "--config", &sidecar.config()];
+    let check = sidecar::run(&check, &[(variable, path)]);
+    assert_eq!(check.code, Some(0), "{check:?}");
+}
+
+#[tokio::test]
+async fn systemd_is_told_when_a_process_serves_and_when_it_stops() {
+    let mut sidecar = running().await;
+    sidecar.kill();
+    let systemd = Systemd::listening(&sidecar);
+    let config = sidecar.config();
+    let mut process = Process::start(
+        &sidecar.folder(),
+        &["run", "--config", &config],
+        &systemd.environment(),
+    );
+    assert_eq!(systemd.hears_of_a_process(), process.pid());
+    still_serves(&sidecar).await;
+    process.signal("TERM");
+    assert_eq!(systemd.hears(), "STOPPING=1");
+    assert_eq!(process.wait_for_end(), Some(0));
+}
