@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::future::ready;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::extract::{Query, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -33,6 +34,8 @@ use listener::Leaving;
 pub struct Admin {
     /// For `/metrics`.
     pub metrics: Arc<Metrics>,
+    /// How long a page view may wait on disk before somebody should look.
+    pub patience: Duration,
     /// For `/routes/test`.
     pub routes: SharedRoutes,
     /// For `/routes/test`.
@@ -73,9 +76,6 @@ impl Admin {
         }
     }
 }
-
-/// Seconds that a page view may wait on disk before somebody should look.
-const STALE: f64 = 60.0;
 
 /// What there is.
 const INDEX: &str = r#"<!doctype html>
@@ -122,7 +122,7 @@ async fn readyz(State(admin): State<Admin>) -> Response {
         return (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response();
     }
     let mut text = String::from("ok\n");
-    for line in degraded(&admin.metrics) {
+    for line in degraded(&admin.metrics, admin.patience.as_secs_f64()) {
         text.push_str("degraded: ");
         text.push_str(&line);
         text.push('\n');
@@ -136,7 +136,7 @@ async fn readyz(State(admin): State<Admin>) -> Response {
 }
 
 /// What an operator must act on, one line each.
-fn degraded(metrics: &Metrics) -> Vec<String> {
+fn degraded(metrics: &Metrics, patience: f64) -> Vec<String> {
     let writes = metrics.spool_up.get() >= 0;
     let (age, letters) = (metrics.spool_oldest_age.get(), metrics.dead_letters.get());
     [
@@ -157,7 +157,7 @@ fn degraded(metrics: &Metrics) -> Vec<String> {
             "the ledger is not in order and page views wait; see `headcount check`".to_owned(),
         ),
         (
-            age > STALE,
+            age > patience,
             format!("page views have waited for the database for {age:.0} s"),
         ),
         (

@@ -38,6 +38,8 @@ use serving::{Ports, Serving};
 
 /// Threads of the runtime on which everything but the proxying runs.
 const BACKGROUND_THREADS: usize = 2;
+/// A page view that waits on disk for so much longer than it should is worth a look.
+const STALE: Duration = Duration::from_secs(60);
 /// Longest time that the database's connections may take to close at the end.
 const DATABASE_FAREWELL: Duration = Duration::from_secs(1);
 
@@ -193,6 +195,7 @@ impl App {
         let policy = Policy::new(&config.record, &config.privacy);
         let admin = Admin {
             metrics: metrics.clone(),
+            patience: config.record.batch_age + STALE,
             routes: routes.clone(),
             policy: policy.clone(),
             api: config.api.clone(),

@@ -153,9 +153,10 @@ impl Writer {
             limits,
             directory: parts.directory.clone(),
             shared: Arc::clone(&shared),
+            is_full: false,
             metrics: Arc::clone(metrics),
         };
-        let late = Late::new(Arc::clone(&parts.store), parts.communities, Arc::clone(metrics));
+        let late = Late::new(Arc::clone(&parts.store), parts.communities);
         let drain = Drain::new(parts.store, late, parts.geoip, limits, Arc::clone(metrics));
         let applier = Applier::new(
             drain,
@@ -221,9 +222,9 @@ impl Writer {
         self.load.views()
     }
 
-    /// Views in this process' spool that are not yet applied.
+    /// Views in this process' spools that are not yet applied.
     pub fn spooled(&self) -> u64 {
-        self.shared.own.load().waiting().views
+        self.shared.views()
     }
 
     /// Waits until everything written before is in the spool.

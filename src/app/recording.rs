@@ -62,7 +62,18 @@ pub(super) async fn open_spool(
         return Ok(None);
     };
     watch::ledger_at_start(store).await?;
-    let spool = directory.create().await.context("the spool")?;
+    let spool = match directory.create().await {
+        Ok(spool) => spool,
+        // The folder is in order, so this is the disk's and may pass: the site comes first.
+        Err(error) => {
+            let error = crate::telemetry::chain(&error);
+            tracing::error!(
+                error,
+                "no spool can be made in spool.dir, is its disk full? page views wait in memory, then are dropped"
+            );
+            directory.absent().context("the spool")?
+        }
+    };
     Ok(Some((directory, spool)))
 }
 
@@ -143,9 +154,8 @@ impl Recording {
     /// Writes out what is queued, at most for `limit`. What does not make it into the database stays in the
     /// spool, for the next process; what does not even make it there is given up and counted.
     pub(super) async fn finish(self, limit: Duration, metrics: &Metrics) {
-        if tokio::time::timeout(limit, self.recorder.flush()).await.is_err() {
-            self.tell_what_is_left(metrics);
-        }
+        let is_done = tokio::time::timeout(limit, self.recorder.flush()).await.is_ok();
+        let kept = self.recorder.spooled();
         self.stop.start();
         let ended = async {
             for worker in self.workers {
@@ -155,25 +165,28 @@ impl Recording {
         if tokio::time::timeout(FAREWELL, ended).await.is_err() {
             tracing::debug!("some workers end with the process");
         }
+        if !is_done {
+            tell_what_is_left(self.recorder.unspooled(), kept, metrics);
+        }
     }
+}
 
-    fn tell_what_is_left(&self, metrics: &Metrics) {
-        let (lost, kept) = (self.recorder.unspooled(), self.recorder.spooled());
-        if kept > 0 {
-            tracing::warn!(
-                views = kept,
-                "page views could not be written before the end; they stay in the spool for the next start"
-            );
-        }
-        if lost > 0 {
-            metrics
-                .recorder_dropped
-                .with_label_values(&[Dropped::Shutdown.label()])
-                .inc_by(lost as u64);
-            tracing::warn!(
-                views = lost,
-                "page views could not be put into the spool before the end and are given up"
-            );
-        }
+/// Of views that are only in memory, and of those in the spool.
+fn tell_what_is_left(lost: usize, kept: u64, metrics: &Metrics) {
+    if kept > 0 {
+        tracing::warn!(
+            views = kept,
+            "page views could not be written before the end; they stay in the spool for the next start"
+        );
+    }
+    if lost > 0 {
+        metrics
+            .recorder_dropped
+            .with_label_values(&[Dropped::Shutdown.label()])
+            .inc_by(lost as u64);
+        tracing::warn!(
+            views = lost,
+            "page views could not be put into the spool before the end and are given up"
+        );
     }
 }

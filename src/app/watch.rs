@@ -10,8 +10,8 @@ use crate::store::{self, LedgerProblem, SchemaProblem, Store, StoreError};
 
 /// Time between two looks whether the database answers.
 const DATABASE_PING: Duration = Duration::from_secs(5);
-/// Time between two looks at a ledger that was not in order.
-const LEDGER_LOOK: Duration = Duration::from_secs(60);
+/// Time between two looks at the tables: the app, or somebody, may change them while the sidecar runs.
+const SCHEMA_LOOK: Duration = Duration::from_secs(60);
 
 /// Shows whether the database answers, even while nothing is recorded. No answer until the next look is due is
 /// none, however patient the statements are.
@@ -49,25 +49,30 @@ pub(super) async fn ledger_at_start(store: &Arc<dyn Store>) -> Result<(), StartE
     }
 }
 
-/// Compares the configuration with the live schema as soon as the database answers, and says what does not
-/// fit: the same sentences as `headcount check`.
+/// Compares the configuration with the live schema as soon as the database answers, and from time to time, and says
+/// what does not fit: the same sentences as `headcount check`.
 pub(super) async fn check_schema(config: Config, metrics: Arc<Metrics>) {
+    let mut said: Vec<String> = Vec::new();
     loop {
-        match problems(&config).await {
-            Ok((schema, ledger)) => {
-                // The listener looks for its trigger itself, and goes on looking.
-                let is_ours = |problem: &SchemaProblem| !matches!(problem, SchemaProblem::NoTrigger { .. });
-                for problem in schema.into_iter().filter(is_ours) {
-                    tracing::error!("the app's tables are not as configured: {problem}");
-                }
-                metrics.ledger_ok.set(i64::from(ledger.is_none()));
-                let Some(problem) = ledger else { return };
-                tracing::error!("page views cannot be written: {problem}");
-                // It may be put right while the views wait.
-                tokio::time::sleep(LEDGER_LOOK).await;
-            }
-            Err(_) => tokio::time::sleep(DATABASE_PING).await,
+        let Ok(found) = problems(&config).await else {
+            tokio::time::sleep(DATABASE_PING).await;
+            continue;
+        };
+        let (schema, ledger) = found;
+        // The listener looks for its trigger itself, and goes on looking.
+        let is_ours = |problem: &SchemaProblem| !matches!(problem, SchemaProblem::NoTrigger { .. });
+        metrics.ledger_ok.set(i64::from(ledger.is_none()));
+        let schema = schema
+            .into_iter()
+            .filter(is_ours)
+            .map(|problem| format!("the app's tables are not as configured: {problem}"));
+        let ledger = ledger.map(|problem| format!("page views cannot be written: {problem}"));
+        let now: Vec<String> = schema.chain(ledger).collect();
+        for problem in now.iter().filter(|problem| !said.contains(problem)) {
+            tracing::error!("{problem}");
         }
+        said = now;
+        tokio::time::sleep(SCHEMA_LOOK).await;
     }
 }
 

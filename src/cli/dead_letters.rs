@@ -41,7 +41,10 @@ fn parse_key(text: &str) -> Result<BatchKey, String> {
 
 pub(super) fn run(config: &Config, command: DeadLettersCommand) -> Result<(), Failure> {
     if !config.spool.dir.exists() {
-        say("no dead letters: there is no spool yet");
+        say(format_args!(
+            "no dead letters: there is no spool in {} (spool.dir)",
+            config.spool.dir.display()
+        ));
         return Ok(());
     }
     let directory = Directory::prepare(&config.spool).map_err(|error| Failure::Usage(error.to_string()))?;

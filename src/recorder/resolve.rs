@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::load::Load;
 use super::{Destinations, Message, Visit, Who};
@@ -20,6 +20,9 @@ use crate::writer::unresolved::{UnresolvedView, Whose};
 
 /// Lookups at one time, waited for or not. They are bounded further by the authenticator.
 const LOOKUPS: usize = 256;
+
+/// Views in hand at one time; more wait in the queue.
+const IN_FLIGHT: usize = 1_024;
 
 /// Answers who a token is and which community a slug is.
 #[derive(Clone)]
@@ -64,7 +67,7 @@ pub(super) async fn run(mut queue: mpsc::Receiver<Message>, work: Work) {
     loop {
         let message = tokio::select! {
             Some(()) = in_flight.next() => continue,
-            message = queue.recv() => message,
+            message = queue.recv(), if in_flight.len() < IN_FLIGHT => message,
         };
         match message {
             Some(Message::Visit(visit)) => in_flight.push(work.resolve(*visit)),
@@ -101,9 +104,11 @@ impl Work {
 
     /// What is found out in time. Lookups go on when nobody waits any more: the next view has use for them.
     async fn look_up(&self, who: &Who, view: &PageView) -> Found {
-        let looked_up = match Arc::clone(&self.lookups).try_acquire_owned() {
-            Err(_) => None,
-            Ok(permit) => self.in_time(self.ask(permit, who, view)).await,
+        let deadline = Instant::now() + self.resolver.patience;
+        let permit = Arc::clone(&self.lookups).acquire_owned();
+        let looked_up = match timeout_at(deadline, permit).await {
+            Ok(Ok(permit)) => in_time(deadline, self.ask(permit, who, view)).await,
+            Ok(Err(_)) | Err(_) => None,
         };
         match looked_up {
             Some(Ok(Some((session, community)))) => return Found::All(session, community),
@@ -146,15 +151,15 @@ impl Work {
         });
         waiting
     }
+}
 
-    async fn in_time(&self, mut waiting: oneshot::Receiver<Answer>) -> Option<Answer> {
-        if let Ok(answer) = timeout(self.resolver.patience, &mut waiting).await {
-            return answer.ok();
-        }
-        // One that came this very moment must not be lost.
-        waiting.close();
-        waiting.try_recv().ok()
+async fn in_time(deadline: Instant, mut waiting: oneshot::Receiver<Answer>) -> Option<Answer> {
+    if let Ok(answer) = timeout_at(deadline, &mut waiting).await {
+        return answer.ok();
     }
+    // One that came this very moment must not be lost.
+    waiting.close();
+    waiting.try_recv().ok()
 }
 
 /// Whose a view is, and where; `None` if it is nobody's.

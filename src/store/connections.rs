@@ -100,7 +100,7 @@ impl<B: Backend> Connections<B> {
                 <B as Runs<O>>::run(operation, &app, &mut lease.connection).await
             })
             .await;
-        self.settle(lease, outcome)
+        self.settle(lease, outcome, O::WRITES)
     }
 
     /// The schema as it is now, read afresh.
@@ -136,7 +136,7 @@ impl<B: Backend> Connections<B> {
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
         let mut lease = self.lease().await?;
         let outcome = self.within_limit(lease.connection.ping()).await;
-        self.settle(lease, outcome)
+        self.settle(lease, outcome, false)
     }
 
     /// Ends all connections; those in use get the time of one operation to come back.
@@ -164,7 +164,12 @@ impl<B: Backend> Connections<B> {
     }
 
     /// Decides what becomes of the connection and of the remembered schema.
-    fn settle<T>(&self, mut lease: Lease<B>, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
+    fn settle<T>(
+        &self,
+        mut lease: Lease<B>,
+        outcome: Result<T, StoreError>,
+        wrote: bool,
+    ) -> Result<T, StoreError> {
         match &outcome {
             Ok(_) => lease.clean = true,
             Err(error) => {
@@ -176,7 +181,8 @@ impl<B: Backend> Connections<B> {
                 } else if error.unreachable() {
                     self.doubt.raise();
                 } else {
-                    lease.clean = true;
+                    // After a COMMIT that failed the driver may not know where the connection is.
+                    lease.clean = !wrote;
                 }
             }
         }

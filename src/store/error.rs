@@ -110,7 +110,13 @@ fn verdict(error: &sqlx::Error) -> Verdict {
         // A timeout is no reason to spend the same time again at once.
         E::Io(error) if error.kind() == std::io::ErrorKind::TimedOut => Verdict::UNREACHABLE,
         E::PoolTimedOut | E::PoolClosed => Verdict::UNREACHABLE,
-        E::Io(_) | E::Tls(_) | E::Protocol(_) | E::WorkerCrashed | E::BeginFailed => Verdict::LOST,
+        // The savepoint: the connection is not where the driver takes it to be.
+        E::Io(_)
+        | E::Tls(_)
+        | E::Protocol(_)
+        | E::WorkerCrashed
+        | E::BeginFailed
+        | E::InvalidSavePointStatement => Verdict::LOST,
         // Ours, for a schema with problems.
         E::Configuration(_) => Verdict::SCHEMA,
         E::TypeNotFound { .. } => Verdict::STALE,

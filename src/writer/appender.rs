@@ -27,6 +27,8 @@ pub struct Appender {
     pub(super) limits: Limits,
     pub(super) directory: Directory,
     pub(super) shared: Arc<Shared>,
+    /// Whether the spool was full at the last look: only changes are said.
+    pub(super) is_full: bool,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -119,10 +121,20 @@ impl Appender {
     }
 
     /// Puts views into the spool as soon as it can be written, unless it is full.
-    async fn append(&self, recorded: Vec<RecordedView>, unresolved: Vec<UnresolvedView>) {
+    async fn append(&mut self, recorded: Vec<RecordedView>, unresolved: Vec<UnresolvedView>) {
         let spool = self.shared.own.load_full();
         let waiting = spool.waiting();
-        if self.shared.bytes() >= self.limits.spool_bytes {
+        let is_full = self.shared.bytes() >= self.limits.spool_bytes;
+        if is_full != std::mem::replace(&mut self.is_full, is_full) {
+            if is_full {
+                tracing::error!(
+                    "the spool has reached spool.max_bytes; page views are dropped until it has room"
+                );
+            } else {
+                tracing::info!("the spool has room again");
+            }
+        }
+        if is_full {
             self.drop_all(recorded.len() + unresolved.len(), Dropped::SpoolFull);
             return;
         }
@@ -190,7 +202,7 @@ impl Appender {
                 "page views cannot be put into the spool; trying again, and dropping what memory cannot hold"
             );
         }
-        if Spool::is_damage(error) || !spool.is_in_place() {
+        if error.is_damage() || !spool.is_in_place() {
             match self.directory.create().await {
                 Ok(new) => {
                     let (old, new_id) = (spool.id(), new.id());

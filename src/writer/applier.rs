@@ -13,7 +13,7 @@ use super::batch::WriterId;
 use super::drain::{Drain, Step};
 use super::shared::Shared;
 use super::spool::{Directory, Spool, SpoolError};
-use crate::metrics::Metrics;
+use crate::metrics::{Dropped, Metrics};
 use crate::store::StoreError;
 
 /// First and longest pause between two tries at the database.
@@ -22,6 +22,8 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 const LOOK: Duration = Duration::from_secs(1);
 /// Looks between two searches for spools without an owner.
 const LOOKS_PER_SEARCH: u32 = 5;
+/// Spools of others held at a time: each costs a thread and a few open files.
+const MOST_ADOPTED: usize = 8;
 /// Looks between two times that the ledger forgets what is old.
 const LOOKS_PER_FORGETTING: u32 = 600;
 
@@ -133,18 +135,18 @@ impl Applier {
         due.map(|due| self.trouble.next_try.map_or(due, |next| due.max(next)))
     }
 
-    /// Takes one step at every spool.
+    /// Takes one step at every spool; after trouble none at the others, which would only have the same.
     async fn round(&mut self) {
         let own = self.shared.own.load_full();
+        self.drain.owns(own.id());
         let mut done = self.step(&own).await;
         if done && own.waiting().views > 0 {
             // What came meanwhile waits for company of its own.
             self.since = Some(Instant::now());
         }
         for spool in self.shared.adopted() {
-            if !self.step(&spool).await {
-                done = false;
-            } else if spool.waiting().views == 0 {
+            done = done && self.step(&spool).await;
+            if done && spool.waiting().views == 0 {
                 retire(&spool, &own).await;
                 self.shared.let_go(&spool);
             }
@@ -171,11 +173,17 @@ impl Applier {
             }
         };
         match outcome {
-            Ok(Step::Nothing) => true,
+            Ok(Step::Nothing) => {
+                if spool.waiting().views > 0 {
+                    // Counted wrong, after a failure in between.
+                    let _ = spool.count_all().await;
+                }
+                true
+            }
             Ok(step @ (Step::Done | Step::Again)) => {
                 self.is_behind |= matches!(step, Step::Again);
                 if let Some(seconds) = self.trouble.ends() {
-                    tracing::info!(seconds, "the database takes page views again");
+                    tracing::info!(seconds, "page views are written again");
                 }
                 true
             }
@@ -187,11 +195,42 @@ impl Applier {
                 self.trouble.with_database(&error);
                 false
             }
+            Err(error) if error.is_damage() => {
+                self.give_up(spool, &error).await;
+                false
+            }
+            Err(SpoolError::Closed) => true,
             Err(error) => {
                 self.trouble.with_spool(&error);
                 false
             }
         }
+    }
+
+    /// Sets a damaged spool aside, and takes a new one if it was the own.
+    async fn give_up(&mut self, spool: &Spool, error: &SpoolError) {
+        let views = spool.waiting().views;
+        let reason = Dropped::SpoolDamaged.label();
+        let dropped = self.metrics.recorder_dropped.with_label_values(&[reason]);
+        dropped.inc_by(views);
+        let error = crate::telemetry::chain(error);
+        match spool.set_aside().await {
+            Ok(name) => tracing::error!(
+                error,
+                views,
+                "a spool is damaged; set aside as {}",
+                name.display()
+            ),
+            Err(cause) => tracing::error!(error, views, %cause, "a spool is damaged and cannot be set aside"),
+        }
+        self.shared.let_go(spool);
+        if self.shared.own.load().id() == spool.id()
+            && let Ok(absent) = self.directory.absent()
+        {
+            // The appender makes a new one in its place.
+            self.shared.own.store(absent);
+        }
+        self.shared.show();
     }
 
     /// What is done from time to time, whatever the state of the database.
@@ -212,7 +251,8 @@ impl Applier {
         let own = self.shared.own.load_full();
         let adopted = self.shared.adopted();
         let held: Vec<WriterId> = adopted.iter().chain([&own]).map(|spool| spool.id()).collect();
-        match self.directory.adopt(&held).await {
+        let room = MOST_ADOPTED.saturating_sub(adopted.len());
+        match self.directory.adopt(&held, room).await {
             Ok(found) => {
                 self.metrics.spools_adopted.inc_by(found.len() as u64);
                 self.shared.adopt(found);
@@ -223,10 +263,8 @@ impl Applier {
             }
         }
         let housekeeping = async {
-            let waiting = own.refresh().await?;
-            if waiting.views == 0 {
-                own.shrink().await?;
-            }
+            own.refresh().await?;
+            own.shrink().await?;
             Ok::<_, SpoolError>(())
         };
         if let Err(error) = housekeeping.await {
@@ -279,7 +317,9 @@ impl Trouble {
 /// Ends a drained spool.
 async fn retire(spool: &Spool, heir: &Spool) {
     match spool.retire(heir).await {
-        Ok(()) => tracing::info!(spool = %spool.id(), "a spool that was taken over is drained"),
+        Ok(true) => tracing::info!(spool = %spool.id(), "a spool that was taken over is drained"),
+        // Somebody put something back into it: the next search finds it again.
+        Ok(false) => spool.close().await,
         Err(error) => {
             let error = crate::telemetry::chain(&error);
             tracing::warn!(spool = %spool.id(), error, "a drained spool cannot be removed now");

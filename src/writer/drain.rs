@@ -14,12 +14,13 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use chrono::Utc;
 
 use super::Limits;
-use super::batch::{Batch, Part, RecordedView};
-use super::late::Late;
+use super::batch::{Batch, BatchKey, Part, RecordedView, WriterId};
+use super::late::{Known, Late, Resolved};
 use super::spool::encode::Body;
 use super::spool::{Buried, Row, Spool, SpoolError};
 use crate::geoip::GeoIp;
 use crate::metrics::{Dropped, Metrics};
+use crate::page_view::NotCounted;
 use crate::store::{Applied, Store, StoreError};
 
 /// Most rows of one transaction.
@@ -33,6 +34,9 @@ pub(super) struct Drain {
     limits: Limits,
     /// Rows of the next transaction at most: fewer after a refusal or a timeout, then more again.
     max_rows: usize,
+    own: Option<WriterId>,
+    /// Why the last dead letter was refused.
+    said: String,
     metrics: Arc<Metrics>,
 }
 
@@ -63,6 +67,8 @@ impl Drain {
             geoip,
             limits,
             max_rows: MAX_ROWS,
+            own: None,
+            said: String::new(),
             metrics,
         }
     }
@@ -78,8 +84,8 @@ impl Drain {
         if rows.is_empty() {
             return Ok(Step::Nothing);
         }
-        let settled = spool.first_unsettled().await?;
         let (mut parts, mut places) = (Vec::new(), Vec::new());
+        let (mut known, mut unavailable) = (Known::new(), None);
         for row in rows {
             let views = match row.body {
                 None => {
@@ -87,12 +93,18 @@ impl Drain {
                     continue;
                 }
                 Some(Body::Recorded(views)) => views,
-                Some(Body::Unresolved(views)) => match self.late.resolve(views).await {
-                    Ok(views) => {
-                        spool.resolve_row(row.place, views.clone()).await?;
-                        views
+                // What is known already goes all the same.
+                Some(Body::Unresolved(_)) if unavailable.is_some() => continue,
+                Some(Body::Unresolved(views)) => match self.late.resolve(views, &mut known).await {
+                    Ok(resolved) => {
+                        spool.resolve_row(row.place, resolved.views.clone()).await?;
+                        self.resolved(&resolved);
+                        resolved.views
                     }
-                    Err(error) => return Ok(Step::Unavailable(error)),
+                    Err(error) => {
+                        unavailable = Some(error);
+                        continue;
+                    }
                 },
             };
             if !views.is_empty() {
@@ -102,27 +114,26 @@ impl Drain {
             }
         }
         if parts.is_empty() {
-            return Ok(Step::Again);
+            return Ok(unavailable.map_or(Step::Again, Step::Unavailable));
         }
-        let batch = Batch {
-            parts,
-            settled: vec![settled],
-        };
+        let settled = self.settled(spool).await?;
+        let batch = Batch { parts, settled };
         let start = Instant::now();
         match self.store.apply(&batch).await {
             Ok(applied) => {
                 self.applied(applied, start);
                 spool.remove_rows(&places).await?;
                 self.max_rows = (self.max_rows * 2).min(MAX_ROWS);
-                Ok(Step::Done)
+                Ok(unavailable.map_or(Step::Done, Step::Unavailable))
             }
-            Err(error @ StoreError::Unavailable(_)) => {
+            // Only a refusal speaks of the rows.
+            Err(error @ (StoreError::Unavailable(_) | StoreError::Unexpected(_))) => {
                 if error.took_too_long() {
                     self.max_rows = (batch.parts.len() / 2).max(1);
                 }
                 Ok(Step::Unavailable(error))
             }
-            Err(error) => {
+            Err(error @ StoreError::Refused(_)) => {
                 self.refused(spool, &batch, &places, &error).await?;
                 Ok(Step::Again)
             }
@@ -150,23 +161,61 @@ impl Drain {
         match spool.bury_row(*place, &reason, Utc::now(), share).await? {
             Buried::Kept => {
                 self.metrics.dead_letters_made.inc();
-                tracing::warn!(
-                    dead_letter = %part.key,
-                    error = reason,
-                    "a page view was refused by the database and is kept; see `headcount dead-letters list`"
-                );
+                // Once per reason: a constraint may refuse everything.
+                if self.said != reason {
+                    tracing::warn!(
+                        dead_letter = %part.key,
+                        error = reason,
+                        "a page view was refused by the database and is kept; see `headcount dead-letters list`"
+                    );
+                    self.said = reason;
+                }
             }
             Buried::NoRoom => self.metrics.dropped(Dropped::Refused),
         }
         Ok(())
     }
 
+    /// Parts that the ledger may forget. Of a spool that was taken over none: a crash may have left copies of its
+    /// dead letters, and the ledger is what tells that they are the same.
+    async fn settled(&self, spool: &Spool) -> Result<Vec<BatchKey>, SpoolError> {
+        if self.own != Some(spool.id()) {
+            return Ok(Vec::new());
+        }
+        Ok(vec![spool.first_unsettled().await?])
+    }
+
+    /// Says which spool is this process' own.
+    pub(super) fn owns(&mut self, own: WriterId) {
+        self.own = Some(own);
+    }
+
+    fn resolved(&self, resolved: &Resolved) {
+        let metrics = &self.metrics;
+        metrics.page_views_counted.inc_by(resolved.views.len() as u64);
+        let nobodys = NotCounted::Anonymous.label();
+        metrics
+            .page_views_not_counted
+            .with_label_values(&[nobodys])
+            .inc_by(resolved.nobodys);
+        let unreadable = Dropped::SessionUnavailable.label();
+        metrics
+            .recorder_dropped
+            .with_label_values(&[unreadable])
+            .inc_by(resolved.unreadable);
+    }
+
     /// Has the ledger forget what is too old to matter.
     pub(super) async fn forget_old_parts(&self) {
-        match self.store.forget_old_parts().await {
-            Ok(0) => {}
-            Ok(parts) => tracing::info!(parts, "the ledger forgot parts of sidecars that are long gone"),
-            Err(error) => tracing::debug!(error = error.chain(), "the ledger could not be tidied up"),
+        loop {
+            match self.store.forget_old_parts().await {
+                Ok(0) => return,
+                Ok(parts) => tracing::info!(parts, "the ledger forgot parts of sidecars that are long gone"),
+                Err(error) => {
+                    tracing::warn!(error = error.chain(), "the ledger could not be tidied up");
+                    return;
+                }
+            }
         }
     }
 

@@ -4,76 +4,156 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use futures_util::future::try_join_all;
+
 use super::batch::RecordedView;
 use super::unresolved::{UnresolvedView, Whose};
 use crate::auth::BrowserSession;
 use crate::communities::Communities;
-use crate::ids::{BrowserSessionId, SessionToken, UserId};
-use crate::metrics::Metrics;
-use crate::page_view::NotCounted;
+use crate::geoip::Location;
+use crate::ids::{BrowserSessionId, CommunityId, SessionToken, UserId};
+use crate::page_view::PageView;
 use crate::store::{Store, StoreError};
+
+/// Tokens looked up at a time: as many as for the site's visitors, who come first.
+const AT_A_TIME: usize = 4;
 
 /// Looks up late.
 pub(super) struct Late {
     store: Arc<dyn Store>,
     communities: Arc<Communities>,
-    metrics: Arc<Metrics>,
 }
 
+/// What was found out about some views.
+#[derive(Default)]
+pub(super) struct Resolved {
+    /// Those that are somebody's.
+    pub(super) views: Vec<RecordedView>,
+    /// How many are nobody's.
+    pub(super) nobodys: u64,
+    /// How many the database will never tell of: what it has in the session's or the community's row cannot be
+    /// read.
+    pub(super) unreadable: u64,
+}
+
+/// Tokens that were looked up in this step, whatever came of it.
+pub(super) type Known = HashMap<SessionToken, Result<Option<BrowserSession>, Unreadable>>;
+
+/// A row that cannot be read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Unreadable;
+
 impl Late {
-    pub(super) fn new(store: Arc<dyn Store>, communities: Arc<Communities>, metrics: Arc<Metrics>) -> Self {
-        Self {
-            store,
-            communities,
-            metrics,
-        }
+    pub(super) fn new(store: Arc<dyn Store>, communities: Arc<Communities>) -> Self {
+        Self { store, communities }
     }
 
-    /// Those of the views that are somebody's. The others are counted under their reason.
+    /// Whose the views are, and where.
     ///
     /// # Errors
-    /// The tables could not be asked. Nothing is counted then.
-    pub(super) async fn resolve(&self, views: Vec<UnresolvedView>) -> Result<Vec<RecordedView>, StoreError> {
-        let mut sessions: HashMap<SessionToken, Option<BrowserSession>> = HashMap::new();
-        let mut recorded = Vec::new();
-        let mut nobodys = 0;
+    /// The tables could not be asked.
+    pub(super) async fn resolve(
+        &self,
+        views: Vec<UnresolvedView>,
+        known: &mut Known,
+    ) -> Result<Resolved, StoreError> {
+        self.look_up(&views, known).await?;
+        let mut resolved = Resolved::default();
         for UnresolvedView { view, whose } in views {
-            let found: Option<(BrowserSessionId, UserId)> = match whose {
-                Whose::Session { id, user_id } => Some((id, user_id)),
-                Whose::Token(token) => {
-                    if !sessions.contains_key(&token) {
-                        let session = self.store.browser_session(&token).await?;
-                        sessions.insert(token.clone(), session);
-                    }
-                    let session = sessions.get(&token).and_then(Option::as_ref);
-                    session
-                        .filter(|session| session.was_valid_at(view.at))
-                        .map(|session| (session.id.clone(), session.user_id.clone()))
-                }
+            let found = match whose {
+                Whose::Session { id, user_id } => Ok(Some((id, user_id))),
+                Whose::Token(token) => session_at(known.get(&token), &view),
             };
-            let Some((session_id, user_id)) = found else {
-                nobodys += 1;
-                continue;
-            };
-            let community = match &view.community {
-                None => None,
-                Some(named) => self.communities.named(named).await.map_err(|error| {
-                    StoreError::Unavailable(sqlx::Error::Io(std::io::Error::other(error)))
-                })?,
-            };
-            recorded.push(RecordedView {
-                view,
-                session_id,
-                user_id,
-                community,
-                location: crate::geoip::Location::default(),
-            });
+            match (found, self.community(&view).await?) {
+                (Ok(None), _) => resolved.nobodys += 1,
+                (Ok(Some((session_id, user_id))), Ok(community)) => resolved.views.push(RecordedView {
+                    view,
+                    session_id,
+                    user_id,
+                    community,
+                    location: Location::default(),
+                }),
+                (Err(Unreadable), _) | (_, Err(Unreadable)) => resolved.unreadable += 1,
+            }
         }
-        self.metrics
-            .page_views_not_counted
-            .with_label_values(&[NotCounted::Anonymous.label()])
-            .inc_by(nobodys);
-        self.metrics.page_views_counted.inc_by(recorded.len() as u64);
-        Ok(recorded)
+        Ok(resolved)
     }
+
+    /// Looks up the tokens that are not known yet.
+    async fn look_up(&self, views: &[UnresolvedView], known: &mut Known) -> Result<(), StoreError> {
+        let mut wanted: Vec<&SessionToken> = Vec::new();
+        for view in views {
+            if let Whose::Token(token) = &view.whose
+                && !known.contains_key(token)
+                && !wanted.contains(&token)
+            {
+                wanted.push(token);
+            }
+        }
+        for some in wanted.chunks(AT_A_TIME) {
+            let lookups = some.iter().map(|token| self.session((*token).clone()));
+            known.extend(try_join_all(lookups).await?);
+        }
+        Ok(())
+    }
+
+    async fn session(
+        &self,
+        token: SessionToken,
+    ) -> Result<(SessionToken, Result<Option<BrowserSession>, Unreadable>), StoreError> {
+        let session = readable(self.store.browser_session(&token).await)?;
+        Ok((token, session))
+    }
+
+    async fn community(
+        &self,
+        view: &PageView,
+    ) -> Result<Result<Option<CommunityId>, Unreadable>, StoreError> {
+        let Some(named) = &view.community else {
+            return Ok(Ok(None));
+        };
+        match self.communities.named(named).await {
+            Ok(community) => Ok(Ok(community)),
+            Err(error) if matches!(*error, StoreError::Unavailable(_)) => Err(StoreError::Unavailable(
+                sqlx::Error::Io(std::io::Error::other(error)),
+            )),
+            Err(error) => {
+                tell(&error);
+                Ok(Err(Unreadable))
+            }
+        }
+    }
+}
+
+/// The session that a token's view was in, if it counted then.
+fn session_at(
+    found: Option<&Result<Option<BrowserSession>, Unreadable>>,
+    view: &PageView,
+) -> Result<Option<(BrowserSessionId, UserId)>, Unreadable> {
+    match found {
+        Some(Ok(Some(session))) if session.was_valid_at(view.at) => {
+            Ok(Some((session.id.clone(), session.user_id.clone())))
+        }
+        Some(Err(unreadable)) => Err(*unreadable),
+        _ => Ok(None),
+    }
+}
+
+/// Tells a row that cannot be read, for which waiting is no use, from a database that cannot be asked.
+fn readable<T>(found: Result<T, StoreError>) -> Result<Result<T, Unreadable>, StoreError> {
+    match found {
+        Ok(found) => Ok(Ok(found)),
+        Err(error @ StoreError::Unavailable(_)) => Err(error),
+        Err(error) => {
+            tell(&error);
+            Ok(Err(Unreadable))
+        }
+    }
+}
+
+fn tell(error: &StoreError) {
+    tracing::warn!(
+        error = error.chain(),
+        "whose a page view is cannot be found out; it is given up"
+    );
 }

@@ -25,11 +25,12 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(own: Arc<Spool>, metrics: Arc<Metrics>) -> Self {
-        metrics.spool_up.set(1);
+        let failing = own.is_closed();
+        metrics.spool_up.set(i64::from(!failing));
         Self {
             own: ArcSwap::new(own),
             appended: Notify::new(),
-            failing: AtomicBool::new(false),
+            failing: AtomicBool::new(failing),
             adopted: Mutex::default(),
             metrics,
         }
@@ -58,6 +59,11 @@ impl Shared {
             .map(|spool| spool.waiting())
             .chain([own])
             .collect()
+    }
+
+    /// Views on disk, over all spools.
+    pub(super) fn views(&self) -> u64 {
+        self.waiting().iter().map(|waiting| waiting.views).sum()
     }
 
     /// Bytes on disk, over all spools: what the limit is about.

@@ -6,9 +6,10 @@
 //! sidecars; a process adopts those whose owner is gone (see [`directory`]), so that crashes, upgrades and
 //! hand-overs need no case of their own.
 //!
-//! `file` makes and opens such a file, `rows` has the statements, `encode` the form of what is in a row,
-//! `letters` the rows that the database refused.
+//! `file` makes and opens such a file, `rows` has the statements, `counts` what waits, `encode` the form of what is
+//! in a row, `tokens` what must not be in one, `letters` the rows that the database refused.
 
+mod counts;
 pub mod directory;
 pub mod encode;
 mod file;
@@ -17,11 +18,12 @@ mod rows;
 mod tokens;
 
 use std::fs::File;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
 use sqlx::SqliteConnection;
-use tokio::sync::{MappedMutexGuard, Mutex as AsyncMutex, MutexGuard as AsyncGuard};
+use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncGuard};
 
 use crate::writer::batch::{BatchKey, WriterId};
 
@@ -39,25 +41,45 @@ pub enum SpoolError {
     /// The folder cannot be used.
     #[error("the spool folder cannot be used")]
     Folder(#[from] std::io::Error),
-    /// Another process made something else of the file.
+    /// It has been closed, or was never made.
     #[error("the spool has been closed")]
     Closed,
 }
 
-/// An open spool. Every operation is one transaction: after a failure, or when its future is dropped, all or
-/// nothing of it is there.
+impl SpoolError {
+    /// Whether there is no space left.
+    pub fn is_full(&self) -> bool {
+        const FULL: i32 = 13;
+        match self {
+            Self::File(error) => file::code(error) == Some(FULL),
+            Self::Folder(error) => error.kind() == std::io::ErrorKind::StorageFull,
+            Self::Closed => false,
+        }
+    }
+
+    /// Whether the file is damaged beyond use: waiting does not help.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::File(error) if file::is_damage(error))
+    }
+}
+
+/// An open spool. Every operation on rows is one transaction: after a failure, or when its future is dropped, all
+/// or nothing of it is there.
 ///
-/// Concurrency: one connection, for one operation at a time. Appending waits for at most the statement that
-/// the applier is at.
+/// Concurrency: one connection, for one operation at a time. Appending waits for at most the operation that the
+/// applier is at.
 pub struct Spool {
     id: WriterId,
     files: Files,
-    connection: AsyncMutex<Option<SqliteConnection>>,
+    fsync: bool,
+    link: AsyncMutex<Link>,
     waiting: Mutex<Waiting>,
-    /// Locked after `connection`.
+    /// What `PRAGMA data_version` was when everything was counted last.
+    counted_at: AtomicI64,
+    /// Locked after `link`.
     tokens: AsyncMutex<Tokens>,
     /// Held as long as this lives.
-    _lock: File,
+    _lock: Option<File>,
 }
 
 /// What waits in a spool.
@@ -114,19 +136,79 @@ impl Spool {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn connection(&self) -> Result<MappedMutexGuard<'_, SqliteConnection>, SpoolError> {
-        let guard = self.connection.lock().await;
-        AsyncGuard::try_map(guard, Option::as_mut).map_err(|_| SpoolError::Closed)
+    /// Whether nothing can be done with it: it was never made, or has been closed.
+    pub fn is_closed(&self) -> bool {
+        self.link
+            .try_lock()
+            .is_ok_and(|link| matches!(*link, Link::Closed))
+    }
+
+    /// The connection, for one operation. Unless that says that it went well ([`Lease::done`]), the connection is
+    /// not used again: after a COMMIT that failed for want of space SQLite has rolled back by itself, and the
+    /// driver no longer knows where it is.
+    async fn lease(&self) -> Result<Lease<'_>, SpoolError> {
+        let mut link = self.link.lock().await;
+        match *link {
+            Link::Open(_) => {}
+            Link::Broken => {
+                *link = Link::Open(file::connect(&self.files.database, self.fsync).await?);
+                // Another connection counts other people's changes from somewhere else.
+                self.counted_at.store(-1, Ordering::Relaxed);
+            }
+            Link::Closed => return Err(SpoolError::Closed),
+        }
+        Ok(Lease { link, is_done: false })
+    }
+
+    async fn disconnect(&self) {
+        let mut link = self.link.lock().await;
+        if let Link::Open(connection) = std::mem::replace(&mut *link, Link::Closed) {
+            let _ = sqlx::Connection::close(connection).await;
+        }
     }
 
     /// Ends the connection, and removes the file if nothing is left in it.
     pub async fn close(&self) {
-        let empty = self.is_empty().await.unwrap_or(false);
-        if empty && self.remove().await.is_ok() {
-            return;
+        if !matches!(self.remove().await, Ok(true)) {
+            self.disconnect().await;
         }
-        if let Some(connection) = self.connection.lock().await.take() {
-            let _ = sqlx::Connection::close(connection).await;
+    }
+}
+
+/// The connection to a spool's file.
+enum Link {
+    Open(SqliteConnection),
+    /// To be made again.
+    Broken,
+    /// Never to be made again.
+    Closed,
+}
+
+/// The connection, lent for one operation.
+struct Lease<'a> {
+    link: AsyncGuard<'a, Link>,
+    is_done: bool,
+}
+
+impl Lease<'_> {
+    /// The operation went well.
+    fn done(mut self) {
+        self.is_done = true;
+    }
+
+    fn connection(&mut self) -> &mut SqliteConnection {
+        match &mut *self.link {
+            Link::Open(connection) => connection,
+            // `Spool::lease` lends no other.
+            Link::Broken | Link::Closed => unreachable!("a lease has a connection"),
+        }
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        if !self.is_done {
+            *self.link = Link::Broken;
         }
     }
 }

@@ -87,8 +87,10 @@ impl Verdict {
                 Some("28" | "3D") => Self::UNREACHABLE,
                 Some("40") => Self::wait(Class::Contention),
                 Some("53" | "58") => Self::wait(Class::Resources),
-                Some("55" | "57" | "XX") => Self::wait(Class::Other),
-                _ => Self::REFUSED,
+                // the data, a constraint, what a trigger raises, a view's check
+                Some("22" | "23" | "P0" | "44") => Self::REFUSED,
+                // Whatever else a server, or a pooler in front of it, may say, it says not of the row.
+                _ => Self::wait(Class::Other),
             },
         }
     }
@@ -109,7 +111,9 @@ impl Verdict {
             (_, 7 | 10 | 13) => Self::wait(Class::Resources),
             // CANTOPEN
             (_, 14) => Self::UNREACHABLE,
-            _ => Self::REFUSED,
+            // TOOBIG, CONSTRAINT, MISMATCH, RANGE
+            (_, 18 | 19 | 20 | 25) => Self::REFUSED,
+            _ => Self::wait(Class::Other),
         }
     }
 }
@@ -135,12 +139,14 @@ mod tests {
             ("53100", "resources"),
             ("42703", "other"),
             ("23502", "other"),
+            ("25P03", "other"),
+            ("26000", "other"),
         ] {
             let verdict = Verdict::of_sqlstate(code);
             assert!(verdict.retriable(), "{code}");
             assert_eq!(verdict.class.label(), class, "{code}");
         }
-        for code in [5, 6, 8, 10, 13, 14, 261, 517, 1299] {
+        for code in [4, 5, 6, 8, 10, 13, 14, 15, 261, 517, 1299] {
             assert!(Verdict::of_sqlite(code, "").retriable(), "{code}");
         }
     }

@@ -12,8 +12,8 @@ use crate::store::schema::AppSchema;
 #[derive(FromRow)]
 struct SessionRow {
     id: String,
-    user_id: String,
-    expires_at: DateTime<Utc>,
+    user_id: Option<String>,
+    expires_at: Option<DateTime<Utc>>,
     is_active: bool,
     is_ended: bool,
     ended_at: Option<DateTime<Utc>>,
@@ -45,13 +45,16 @@ impl Runs<FindSession<'_>> for Postgres {
             .bind(operation.token.expose_secret())
             .fetch_optional(connection)
             .await?;
-        Ok(row.map(|row| BrowserSession {
-            id: BrowserSessionId::new(row.id),
-            user_id: UserId::new(row.user_id),
-            expires_at: row.expires_at,
-            is_active: row.is_active,
-            is_ended: row.is_ended,
-            ended_at: row.ended_at,
+        // A session of nobody, or without an end that can be compared, lets nobody in.
+        Ok(row.and_then(|row| {
+            Some(BrowserSession {
+                id: BrowserSessionId::new(row.id),
+                user_id: UserId::new(row.user_id?),
+                expires_at: row.expires_at?,
+                is_active: row.is_active,
+                is_ended: row.is_ended,
+                ended_at: row.ended_at,
+            })
         }))
     }
 }

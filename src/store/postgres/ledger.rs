@@ -25,15 +25,18 @@ pub(super) async fn state(connection: &mut PgConnection) -> Result<Option<Ledger
     )
     .fetch_optional(&mut *connection)
     .await?;
-    let version = match tables {
-        None => None,
-        Some((false, role)) => return Ok(Some(LedgerProblem::Forbidden { role })),
-        Some((true, _)) => {
-            sqlx::query_scalar("SELECT version FROM headcount.format WHERE part = 'ledger'")
-                .fetch_optional(connection)
-                .await?
-        }
-    };
+    match tables {
+        None => Ok(problem_of(None)),
+        Some((false, role)) => Ok(Some(LedgerProblem::Forbidden { role })),
+        Some((true, _)) => version(connection).await,
+    }
+}
+
+/// The problem with the ledger's version, if it is one.
+async fn version(connection: &mut PgConnection) -> Result<Option<LedgerProblem>, sqlx::Error> {
+    let version = sqlx::query_scalar("SELECT version FROM headcount.format WHERE part = 'ledger'")
+        .fetch_optional(connection)
+        .await?;
     Ok(problem_of(version))
 }
 
@@ -44,6 +47,9 @@ impl Runs<NoteParts<'_>> for Postgres {
         connection: &mut PgConnection,
     ) -> Result<HashSet<BatchKey>, sqlx::Error> {
         let batch = operation.batch;
+        if let Some(problem) = version(&mut *connection).await? {
+            return Err(sqlx::Error::Configuration(Box::new(problem)));
+        }
         let (writers, numbers) = columns(&batch.settled);
         sqlx::query(
             "DELETE FROM headcount.applied_batch AS a
@@ -75,13 +81,13 @@ impl Runs<NoteParts<'_>> for Postgres {
 }
 
 impl Runs<ForgetOld> for Postgres {
-    /// Rows that another sidecar is at are left to it.
+    /// In the order of their keys, should two sidecars be at it.
     async fn run(_: &ForgetOld, _: &AppSchema, connection: &mut PgConnection) -> Result<u64, sqlx::Error> {
         let forgotten = sqlx::query(
             "DELETE FROM headcount.applied_batch WHERE (writer_id, batch_seq) IN (
                  SELECT writer_id, batch_seq FROM headcount.applied_batch
                  WHERE applied_at < now() - make_interval(secs => $1)
-                 LIMIT $2 FOR UPDATE SKIP LOCKED)",
+                 ORDER BY writer_id, batch_seq LIMIT $2)",
         )
         .bind(RETENTION.as_secs_f64())
         .bind(FORGET_ROWS)

@@ -11,8 +11,8 @@ use crate::store::schema::AppSchema;
 #[derive(FromRow)]
 struct SessionRow {
     id: String,
-    user_id: String,
-    expires_at: String,
+    user_id: Option<String>,
+    expires_at: Option<String>,
     is_active: bool,
     is_ended: bool,
     ended_at: Option<String>,
@@ -45,11 +45,13 @@ impl Runs<FindSession<'_>> for Sqlite {
             .bind(operation.token.expose_secret())
             .fetch_optional(connection)
             .await?;
-        row.map(|row| {
+        // A session of nobody, or without an end, lets nobody in.
+        let row = row.and_then(|row| Some((row.user_id.clone()?, row.expires_at.clone()?, row)));
+        row.map(|(user_id, expires_at, row)| {
             Ok(BrowserSession {
                 id: BrowserSessionId::new(read_key(row.id, &session.id)?),
-                user_id: UserId::new(read_key(row.user_id, &session.user_id)?),
-                expires_at: read_moment(&row.expires_at, &session.expires_at)?,
+                user_id: UserId::new(read_key(user_id, &session.user_id)?),
+                expires_at: read_moment(&expires_at, &session.expires_at)?,
                 is_active: row.is_active,
                 is_ended: row.is_ended,
                 // What is no moment says no more than null: over since nobody knows when.

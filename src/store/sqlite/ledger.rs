@@ -16,13 +16,18 @@ pub(super) async fn state(connection: &mut SqliteConnection) -> Result<Option<Le
     )
     .fetch_one(&mut *connection)
     .await?;
-    let version = if there {
-        sqlx::query_scalar("SELECT version FROM headcount_format WHERE part = 'ledger'")
-            .fetch_optional(connection)
-            .await?
+    if there {
+        version(connection).await
     } else {
-        None
-    };
+        Ok(problem_of(None))
+    }
+}
+
+/// The problem with the ledger's version, if it is one.
+async fn version(connection: &mut SqliteConnection) -> Result<Option<LedgerProblem>, sqlx::Error> {
+    let version = sqlx::query_scalar("SELECT version FROM headcount_format WHERE part = 'ledger'")
+        .fetch_optional(connection)
+        .await?;
     Ok(problem_of(version))
 }
 
@@ -32,6 +37,9 @@ impl Runs<NoteParts<'_>> for Sqlite {
         _: &AppSchema,
         connection: &mut SqliteConnection,
     ) -> Result<HashSet<BatchKey>, sqlx::Error> {
+        if let Some(problem) = version(&mut *connection).await? {
+            return Err(sqlx::Error::Configuration(Box::new(problem)));
+        }
         for settled in &operation.batch.settled {
             sqlx::query("DELETE FROM headcount_applied_batch WHERE writer_id = ?1 AND batch_seq < ?2")
                 .bind(settled.writer.to_string())

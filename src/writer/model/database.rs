@@ -127,6 +127,9 @@ impl Store for Database {
         tokio::task::yield_now().await;
         let fault = self.state().faults.pop_front().flatten();
         match fault {
+            None if token.expose_secret().starts_with("unreadable") => {
+                Err(StoreError::Unexpected("the session's row".into()))
+            }
             None => Ok(session_of(token.expose_secret())),
             Some(Fault::Away | Fault::AnswerLost) => Err(away()),
             Some(Fault::HangsBefore | Fault::HangsAfter) => hang().await,

@@ -9,8 +9,8 @@ use super::database::Fault;
 pub(super) enum Action {
     /// So many views are accepted, in one commit to the spool.
     Record(usize),
-    /// One of a visitor who must be looked up, who turns out to be somebody or nobody.
-    RecordUnresolved { somebody: bool },
+    /// One of a visitor who must be looked up.
+    RecordUnresolved(Visitor),
     /// The commit of a view is cut off at its n-th await: it may be there or not.
     RecordCutOff(usize),
     /// The database meets this at its next calls.
@@ -29,6 +29,23 @@ pub(super) enum Action {
     RetryLetters,
 }
 
+/// Whom a token turns out to belong to.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Visitor {
+    Somebody,
+    Nobody,
+    /// The row of the session cannot be read.
+    Unreadable,
+}
+
+fn visitor() -> impl Strategy<Value = Visitor> {
+    prop_oneof![
+        3 => Just(Visitor::Somebody),
+        2 => Just(Visitor::Nobody),
+        1 => Just(Visitor::Unreadable),
+    ]
+}
+
 fn fault() -> impl Strategy<Value = Option<Fault>> {
     prop_oneof![
         2 => Just(None),
@@ -42,7 +59,7 @@ fn fault() -> impl Strategy<Value = Option<Fault>> {
 fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         4 => (1..6usize).prop_map(Action::Record),
-        2 => any::<bool>().prop_map(|somebody| Action::RecordUnresolved { somebody }),
+        2 => visitor().prop_map(Action::RecordUnresolved),
         1 => (1..8usize).prop_map(Action::RecordCutOff),
         3 => prop::collection::vec(fault(), 1..4).prop_map(Action::Faults),
         2 => (0..20usize, any::<bool>()).prop_map(|(view, refused)| Action::Refuse { view, refused }),

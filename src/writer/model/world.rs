@@ -10,7 +10,7 @@ use bytesize::ByteSize;
 use tempfile::TempDir;
 
 use super::database::{Database, Flaw};
-use super::schedule::Action;
+use super::schedule::{Action, Visitor};
 use crate::communities::Communities;
 use crate::config;
 use crate::ids::SessionToken;
@@ -37,7 +37,7 @@ enum Fact {
     Accepted,
     /// The same, but the commit was cut off.
     Perhaps,
-    /// It is nobody's.
+    /// It is nobody's, or nobody can tell whose.
     Nobodys,
 }
 
@@ -67,14 +67,12 @@ impl Process {
         };
         let limits = Limits::new(&record, &config::Spool::default());
         let communities = Arc::new(Communities::new(store.clone()));
-        let late = Late::new(store.clone(), communities, metrics.clone());
+        let late = Late::new(store.clone(), communities);
         let own = directory.create().await.expect("a spool");
-        let adopted = directory.adopt(&[own.id()]).await.expect("a folder");
-        Self {
-            drain: Drain::new(store, late, None, limits, metrics),
-            own,
-            adopted,
-        }
+        let adopted = directory.adopt(&[own.id()], usize::MAX).await.expect("a folder");
+        let mut drain = Drain::new(store, late, None, limits, metrics);
+        drain.owns(own.id());
+        Self { drain, own, adopted }
     }
 
     /// One step at every spool, as the applier takes them; says whether something is left to do.
@@ -126,11 +124,11 @@ impl World {
                 let appended = self.process().own.append(&[Body::Recorded(views)]).await;
                 appended.expect("it is written");
             }
-            Action::RecordUnresolved { somebody } => {
-                let (fact, who) = if *somebody {
-                    (Fact::Accepted, "31")
-                } else {
-                    (Fact::Nobodys, "nobody")
+            Action::RecordUnresolved(visitor) => {
+                let (fact, who) = match visitor {
+                    Visitor::Somebody => (Fact::Accepted, "31"),
+                    Visitor::Nobody => (Fact::Nobodys, "nobody"),
+                    Visitor::Unreadable => (Fact::Nobodys, "unreadable"),
                 };
                 let view = UnresolvedView {
                     view: view(&self.page(fact)),

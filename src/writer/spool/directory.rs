@@ -4,22 +4,24 @@
 //! spool/                               mode 0700
 //!   0193….spool  0193….spool-wal -shm  a spool: an SQLite database, mode 0600
 //!   0193….tokens                       what its unresolved views need to be resolved
+//!   0193….reserve                      given up when the disk is full, so that rows can be deleted
 //!   0193….lock                         locked while its process lives
 //!   0192….spool.set-aside              damaged, or of something else: for a person to look at
 //! ```
 
+use std::collections::HashSet;
 use std::fs::{DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::AtomicI64;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use sqlx::SqliteConnection;
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::file::{self, EXTENSION, Files, Opened, Unusable};
 use super::tokens::Tokens;
-use super::{Spool, SpoolError, Waiting};
+use super::{Link, Spool, SpoolError, Waiting};
 use crate::config;
 use crate::writer::batch::WriterId;
 
@@ -28,6 +30,8 @@ use crate::writer::batch::WriterId;
 pub struct Directory {
     path: PathBuf,
     fsync: bool,
+    /// Spools that cannot be used, or not now: said once.
+    passed_over: Arc<Mutex<HashSet<WriterId>>>,
 }
 
 /// Why a folder is not: what an operator must mend.
@@ -85,6 +89,7 @@ impl Directory {
         Ok(Self {
             path,
             fsync: spool.fsync,
+            passed_over: Arc::default(),
         })
     }
 
@@ -136,7 +141,19 @@ impl Directory {
             Ok::<_, SpoolError>((connection, tokens))
         };
         match made.await {
-            Ok((connection, tokens)) => Ok(Arc::new(Spool::new(id, files, lock, connection, tokens))),
+            Ok((connection, tokens)) => {
+                // Without it a full disk is only harder to get out of.
+                let _ = files.keep_reserve();
+                let link = Link::Open(connection);
+                Ok(Arc::new(Spool::new(
+                    id,
+                    files,
+                    Some(lock),
+                    link,
+                    tokens,
+                    self.fsync,
+                )))
+            }
             Err(error) => {
                 let _ = files.remove();
                 Err(error)
@@ -144,14 +161,30 @@ impl Directory {
         }
     }
 
-    /// Takes over spools whose process is gone, but for those in `held`. What cannot be used is set aside,
-    /// and said.
+    /// Stands for a spool that cannot be made now: it takes nothing, and is not in its place, so that another is
+    /// made for it as soon as that goes.
+    ///
+    /// # Errors
+    /// None that occurs: it opens what every system has.
+    pub fn absent(&self) -> Result<Arc<Spool>, SpoolError> {
+        let id = WriterId::random();
+        let files = Files::of(&self.path, id);
+        let tokens = Tokens::open(Path::new("/dev/null"), false)?;
+        let spool = Spool::new(id, files, None, Link::Closed, tokens, self.fsync);
+        Ok(Arc::new(spool))
+    }
+
+    /// Takes over spools whose process is gone, but for those in `held`, and at most so many. What cannot be
+    /// used is set aside, and said.
     ///
     /// # Errors
     /// The folder cannot be read.
-    pub async fn adopt(&self, held: &[WriterId]) -> Result<Vec<Arc<Spool>>, SpoolError> {
+    pub async fn adopt(&self, held: &[WriterId], most: usize) -> Result<Vec<Arc<Spool>>, SpoolError> {
         let mut adopted = Vec::new();
         for id in self.spools()? {
+            if adopted.len() >= most {
+                break;
+            }
             if held.contains(&id) {
                 continue;
             }
@@ -163,12 +196,20 @@ impl Directory {
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    let error = crate::telemetry::chain(&error);
-                    tracing::warn!(spool = %id, error, "a spool cannot be taken over now");
+                    if self.passes_over(id) {
+                        let error = crate::telemetry::chain(&error);
+                        tracing::warn!(spool = %id, error, "a spool cannot be taken over now; trying again");
+                    }
                 }
             }
         }
         Ok(adopted)
+    }
+
+    /// Notes that a spool is passed over; says whether that is new.
+    fn passes_over(&self, id: WriterId) -> bool {
+        let mut passed_over = self.passed_over.lock().unwrap_or_else(PoisonError::into_inner);
+        passed_over.insert(id)
     }
 
     /// The spools in the folder, the oldest first, whoever has them.
@@ -201,14 +242,15 @@ impl Directory {
             return Ok(None);
         }
         if let Some(why) = file::glance(&files.database)? {
-            set_aside(&files, &why)?;
+            self.leave(id, &files, &why)?;
             return Ok(None);
         }
-        match file::open(&files.database, self.fsync).await? {
+        match file::open(&files.database, self.fsync, true).await? {
             Opened::Spool(connection) => {
                 let tokens = Tokens::open(&files.tokens, self.fsync)?;
-                let spool = Spool::new(id, files, lock, connection, tokens);
-                spool.refresh().await?;
+                let link = Link::Open(connection);
+                let spool = Spool::new(id, files, Some(lock), link, tokens, self.fsync);
+                spool.count_all().await?;
                 spool.clear_tokens().await?;
                 Ok(Some(Arc::new(spool)))
             }
@@ -218,35 +260,45 @@ impl Directory {
                 Ok(None)
             }
             Opened::Unusable(why) => {
-                set_aside(&files, &why)?;
+                self.leave(id, &files, &why)?;
                 Ok(None)
             }
         }
     }
-}
 
-fn set_aside(files: &Files, why: &Unusable) -> io::Result<()> {
-    let name = files.set_aside()?;
-    tracing::error!(
-        "{} is no spool that can be used: {why}; set aside as {}",
-        files.database.display(),
-        name.display()
-    );
-    Ok(())
+    /// Leaves a file alone that cannot be used. One of a later version stays where that version looks for it.
+    fn leave(&self, id: WriterId, files: &Files, why: &Unusable) -> io::Result<()> {
+        let database = files.database.display();
+        if let Unusable::Newer(_) = why {
+            if self.passes_over(id) {
+                tracing::error!("{database} is no spool that can be used: {why}");
+            }
+        } else {
+            let name = files.set_aside()?;
+            tracing::error!(
+                "{database} is no spool that can be used: {why}; set aside as {}",
+                name.display()
+            );
+        }
+        Ok(())
+    }
 }
 
 impl Spool {
     fn new(
         id: WriterId,
         files: Files,
-        lock: std::fs::File,
-        connection: SqliteConnection,
+        lock: Option<std::fs::File>,
+        link: Link,
         tokens: Tokens,
+        fsync: bool,
     ) -> Self {
         Self {
             id,
             files,
-            connection: AsyncMutex::new(Some(connection)),
+            fsync,
+            link: AsyncMutex::new(link),
+            counted_at: AtomicI64::new(0),
             waiting: Mutex::new(Waiting::default()),
             tokens: AsyncMutex::new(tokens),
             _lock: lock,
@@ -260,15 +312,13 @@ impl Spool {
 
     /// Ends the use of a spool whose file is damaged, in part or beyond use: it is set aside.
     pub async fn set_aside(&self) -> Result<PathBuf, SpoolError> {
-        if let Some(connection) = self.connection.lock().await.take() {
-            let _ = sqlx::Connection::close(connection).await;
-        }
+        self.disconnect().await;
         Ok(self.files.set_aside()?)
     }
 
-    /// Ends the use of a spool that is drained: moves its dead letters to `heir`, and removes the file. A
-    /// file with damaged rows is set aside instead.
-    pub async fn retire(&self, heir: &Self) -> Result<(), SpoolError> {
+    /// Ends the use of a spool that is drained: moves its dead letters to `heir`, and removes the file; says
+    /// whether it is gone. A file with damaged rows is set aside instead.
+    pub async fn retire(&self, heir: &Self) -> Result<bool, SpoolError> {
         heir.inherit_letters(self).await?;
         if self.has_damage().await? {
             let name = self.set_aside().await?;
@@ -276,7 +326,7 @@ impl Spool {
                 "some rows of a spool are damaged; set aside as {}",
                 name.display()
             );
-            return Ok(());
+            return Ok(true);
         }
         self.remove().await
     }

@@ -18,6 +18,8 @@ const APPLICATION: i64 = 0x4843_4e54;
 const VERSION: i64 = 1;
 /// Longest wait for `headcount dead-letters`, which works on the file, too.
 const BUSY: Duration = Duration::from_secs(5);
+/// Bytes in reserve for a full disk: enough for the log of the deletion of one row.
+const RESERVE: usize = 256 * 1024;
 /// Of a spool file's name.
 pub(super) const EXTENSION: &str = "spool";
 
@@ -52,6 +54,7 @@ const TABLES: &str = "
 pub(super) struct Files {
     pub(super) database: PathBuf,
     pub(super) tokens: PathBuf,
+    pub(super) reserve: PathBuf,
     pub(super) lock: PathBuf,
 }
 
@@ -60,6 +63,7 @@ impl Files {
         Self {
             database: folder.join(format!("{id}.{EXTENSION}")),
             tokens: folder.join(format!("{id}.tokens")),
+            reserve: folder.join(format!("{id}.reserve")),
             lock: folder.join(format!("{id}.lock")),
         }
     }
@@ -98,13 +102,42 @@ impl Files {
     /// Removes all of them, the lock last.
     pub(super) fn remove(&self) -> io::Result<()> {
         // The database first: without it, what is left means nothing.
-        for path in self.parts().iter().chain([&self.tokens, &self.lock]) {
+        for path in self
+            .parts()
+            .iter()
+            .chain([&self.tokens, &self.reserve, &self.lock])
+        {
             match std::fs::remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    /// Keeps some space that is given up when the disk is full, so that rows can be deleted then.
+    pub(super) fn keep_reserve(&self) -> io::Result<()> {
+        if self.reserve.exists() {
+            return Ok(());
+        }
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(&self.reserve)?;
+        let written = io::Write::write_all(&mut file, &vec![0; RESERVE]).and_then(|()| file.sync_all());
+        if written.is_err() {
+            let _ = std::fs::remove_file(&self.reserve);
+        }
+        written
+    }
+
+    pub(super) fn give_reserve_up(&self) -> io::Result<()> {
+        match std::fs::remove_file(&self.reserve) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Renames the database, and its log with it, so that nobody takes it for a spool. Nothing is lost;
@@ -120,6 +153,7 @@ impl Files {
                 _ => {}
             }
         }
+        let _ = std::fs::remove_file(&self.reserve);
         let _ = std::fs::remove_file(&self.lock);
         Ok(aside)
     }
@@ -214,14 +248,15 @@ pub(super) async fn initialise(connection: &mut SqliteConnection) -> Result<(), 
     Ok(())
 }
 
-/// Opens a file that somebody left, and looks at what it is.
+/// Opens a file that somebody left, and looks at what it is; `thoroughly`, also whether all of it is whole, which
+/// takes time.
 ///
 /// # Errors
 /// It cannot be looked at just now.
-pub(super) async fn open(database: &Path, fsync: bool) -> Result<Opened, sqlx::Error> {
+pub(super) async fn open(database: &Path, fsync: bool, thoroughly: bool) -> Result<Opened, sqlx::Error> {
     let looked = async {
         let mut connection = connect(database, fsync).await?;
-        let state = examine(&mut connection).await?;
+        let state = examine(&mut connection, thoroughly).await?;
         Ok::<_, sqlx::Error>((connection, state))
     };
     match looked.await {
@@ -242,7 +277,7 @@ enum Examined {
     Unusable(Unusable),
 }
 
-async fn examine(connection: &mut SqliteConnection) -> Result<Examined, sqlx::Error> {
+async fn examine(connection: &mut SqliteConnection, thoroughly: bool) -> Result<Examined, sqlx::Error> {
     let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_master")
         .fetch_one(&mut *connection)
         .await?;
@@ -261,6 +296,9 @@ async fn examine(connection: &mut SqliteConnection) -> Result<Examined, sqlx::Er
     if version > VERSION {
         return Ok(Examined::Unusable(Unusable::Newer(version)));
     }
+    if !thoroughly {
+        return Ok(Examined::Spool);
+    }
     let found: String = sqlx::query_scalar("PRAGMA quick_check(1)")
         .fetch_one(connection)
         .await?;
@@ -273,8 +311,11 @@ async fn examine(connection: &mut SqliteConnection) -> Result<Examined, sqlx::Er
 
 /// `SQLITE_CORRUPT` and `SQLITE_NOTADB`: waiting does not help.
 pub(super) fn is_damage(error: &sqlx::Error) -> bool {
-    let code = error
-        .as_database_error()
-        .and_then(|error| error.code()?.parse::<i32>().ok());
-    matches!(code.map(|code| code & 0xff), Some(11 | 26))
+    matches!(code(error), Some(11 | 26))
+}
+
+/// SQLite's primary code. <https://www.sqlite.org/rescode.html>
+pub(super) fn code(error: &sqlx::Error) -> Option<i32> {
+    let code = error.as_database_error()?.code()?.parse::<i32>().ok()?;
+    Some(code & 0xff)
 }

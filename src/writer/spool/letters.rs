@@ -9,11 +9,15 @@ use std::path::Path;
 use chrono::{DateTime, Utc};
 use sqlx::{Connection as _, FromRow, SqliteConnection};
 
+use super::counts::Change;
 use super::directory::Directory;
 use super::encode::Stored;
 use super::rows::{READY, begin};
 use super::{Spool, SpoolError, file};
 use crate::writer::batch::{BatchKey, RecordedView, WriterId};
+
+/// Dead letters moved or decided on in one transaction.
+const AT_A_TIME: u64 = 500;
 
 /// A dead letter.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,7 +101,14 @@ impl Directory {
         for id in self.spools()? {
             let database = self.database(id);
             if let Some(mut connection) = connect(&database).await? {
-                decided += decide(&mut connection, &database, fate, keys).await?;
+                // A bounded number at a time: the sidecar waits for its file meanwhile.
+                loop {
+                    let some = decide(&mut connection, &database, fate, keys).await?;
+                    decided += some;
+                    if some < AT_A_TIME {
+                        break;
+                    }
+                }
                 let _ = connection.close().await;
             }
         }
@@ -107,7 +118,14 @@ impl Directory {
 
 /// Opens somebody's file for a moment; `None` if it is gone, or no spool of this version.
 async fn connect(database: &Path) -> Result<Option<SqliteConnection>, SpoolError> {
-    match file::open(database, true).await {
+    // What is no spool is not opened, which would change it.
+    match file::glance(database) {
+        Ok(None) => {}
+        Ok(Some(_)) => return Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    }
+    match file::open(database, true, false).await {
         Ok(file::Opened::Spool(connection)) => Ok(Some(connection)),
         Ok(file::Opened::Nothing(_) | file::Opened::Unusable(_)) => Ok(None),
         Err(_) if !database.exists() => Ok(None),
@@ -115,6 +133,7 @@ async fn connect(database: &Path) -> Result<Option<SqliteConnection>, SpoolError
     }
 }
 
+/// Decides on some of the letters that are meant; answers on how many.
 async fn decide(
     connection: &mut SqliteConnection,
     database: &Path,
@@ -126,18 +145,20 @@ async fn decide(
         // Removed by its owner, who made sure that it was empty.
         return Ok(0);
     }
-    let mut decided = 0;
     let all: Vec<(String, i64)> = sqlx::query_as("SELECT writer_id, batch_seq FROM dead_letter")
         .fetch_all(&mut *transaction)
         .await?;
-    for (writer_id, batch_seq) in all {
-        let is_meant = |keys: &[BatchKey]| {
+    let is_meant = |writer_id: &str, batch_seq: i64| {
+        keys.is_none_or(|keys| {
             keys.iter()
-                .any(|key| key.writer.to_string() == writer_id && key.seq == batch_seq)
-        };
-        if keys.is_some_and(|keys| !is_meant(keys)) {
-            continue;
-        }
+                .any(|key| key.seq == batch_seq && key.writer.to_string() == writer_id)
+        })
+    };
+    let meant = all
+        .into_iter()
+        .filter(|(writer_id, seq)| is_meant(writer_id, *seq));
+    let mut decided = 0;
+    for (writer_id, batch_seq) in meant.take(usize::try_from(AT_A_TIME).unwrap_or(usize::MAX)) {
         if fate == Fate::Retry {
             sqlx::query(
                 "INSERT OR IGNORE INTO batch
@@ -162,29 +183,54 @@ async fn decide(
     Ok(decided)
 }
 
+/// A dead letter as it goes from file to file.
+type Moved = (String, i64, String, i64, i64, i64, i64, Vec<u8>);
+
 impl Spool {
     /// Takes the dead letters of another spool over. They keep their keys, so a copy that a crash in between
     /// leaves behind is the same letter, not a second one.
     pub(super) async fn inherit_letters(&self, other: &Self) -> Result<(), SpoolError> {
-        type Letter = (String, i64, String, i64, i64, i64, i64, Vec<u8>);
-        let mut theirs = other.connection().await?;
-        let mut leaving = begin(&mut theirs).await?;
-        let letters: Vec<Letter> = sqlx::query_as(
+        while self.inherit_some(other).await? {}
+        Ok(())
+    }
+
+    /// Some of them; says whether there were any.
+    async fn inherit_some(&self, other: &Self) -> Result<bool, SpoolError> {
+        let mut theirs = other.lease().await?;
+        let mut leaving = begin(theirs.connection()).await?;
+        let letters: Vec<Moved> = sqlx::query_as(
             "SELECT writer_id, batch_seq, reason, refused_at, bytes, checksum, oldest_at, body
-             FROM dead_letter",
+             FROM dead_letter ORDER BY writer_id, batch_seq LIMIT ?1",
         )
+        .bind(i64::try_from(AT_A_TIME).unwrap_or(i64::MAX))
         .fetch_all(&mut *leaving)
         .await?;
-        if letters.is_empty() {
-            return Ok(());
-        }
-        let mut ours = self.connection().await?;
-        let mut arriving = begin(&mut ours).await?;
+        let Some((writer, seq)) = letters.last().map(|letter| (letter.0.clone(), letter.1)) else {
+            leaving.rollback().await?;
+            theirs.done();
+            return Ok(false);
+        };
+        self.take_in(letters).await?;
+        sqlx::query("DELETE FROM dead_letter WHERE (writer_id, batch_seq) <= (?1, ?2)")
+            .bind(writer)
+            .bind(seq)
+            .execute(&mut *leaving)
+            .await?;
+        leaving.commit().await?;
+        other.recount(theirs.connection()).await?;
+        theirs.done();
+        Ok(true)
+    }
+
+    async fn take_in(&self, letters: Vec<Moved>) -> Result<(), SpoolError> {
+        let mut ours = self.lease().await?;
+        let mut arriving = begin(ours.connection()).await?;
+        let mut change = Change::default();
         for (writer, seq, reason, refused_at, bytes, checksum, oldest_at, body) in letters {
-            sqlx::query(
+            let arrived: Option<i64> = sqlx::query_scalar(
                 "INSERT OR IGNORE INTO dead_letter
                      (writer_id, batch_seq, reason, refused_at, bytes, checksum, oldest_at, body)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) RETURNING bytes",
             )
             .bind(writer)
             .bind(seq)
@@ -194,14 +240,13 @@ impl Spool {
             .bind(checksum)
             .bind(oldest_at)
             .bind(body)
-            .execute(&mut *arriving)
+            .fetch_optional(&mut *arriving)
             .await?;
+            change.add(Change::of_letter(arrived));
         }
         arriving.commit().await?;
-        sqlx::query("DELETE FROM dead_letter")
-            .execute(&mut *leaving)
-            .await?;
-        leaving.commit().await?;
-        self.recount(&mut ours).await
+        self.note(ours.connection(), change).await;
+        ours.done();
+        Ok(())
     }
 }

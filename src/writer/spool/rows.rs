@@ -3,21 +3,16 @@
 use chrono::{DateTime, Utc};
 use sqlx::{Connection as _, FromRow, Sqlite, SqliteConnection, Transaction};
 
+use super::counts::Change;
 use super::encode::{Body, Stored, checksum};
 use super::tokens::{Place, Tokens};
-use super::{Buried, Row, Spool, SpoolError, Waiting, file};
+use super::{Buried, Link, Row, Spool, SpoolError};
 use crate::writer::batch::{BatchKey, RecordedView, WriterId};
 
 /// `batch.state`.
 pub(super) const READY: i64 = 0;
-const UNRESOLVED: i64 = 1;
-const DAMAGED: i64 = 2;
-
-/// Free pages, of 4 KiB, that are worth giving back.
-const WORTH_SHRINKING: i64 = 1_024;
-
-/// Rows whose sizes are looked at when a batch is put together.
-const LOOK_AHEAD: i64 = 5_000;
+pub(super) const UNRESOLVED: i64 = 1;
+pub(super) const DAMAGED: i64 = 2;
 
 /// A row with its bytes.
 #[derive(FromRow)]
@@ -31,33 +26,48 @@ struct StoredRow {
     body: Vec<u8>,
 }
 
-impl StoredRow {
-    fn key(&self) -> Option<BatchKey> {
-        Some(BatchKey {
-            writer: WriterId::parse(&self.writer_id)?,
-            seq: self.batch_seq,
-        })
-    }
-}
-
 impl Spool {
     /// Puts bodies behind everything that waits, each as a row of its own with a new key, in one commit.
     pub async fn append(&self, bodies: &[Body]) -> Result<(), SpoolError> {
-        let mut connection = self.connection().await?;
-        let mut transaction = begin(&mut connection).await?;
+        let mut lease = self.lease().await?;
+        let mut tokens = self.tokens.lock().await;
+        let end = tokens.end();
+        let appended = self.insert_all(lease.connection(), bodies, &mut tokens).await;
+        match appended {
+            Ok(change) => {
+                // Committed: whatever fails from here on, it must not be appended again.
+                self.note(lease.connection(), change).await;
+                lease.done();
+                Ok(())
+            }
+            Err(error) => {
+                // No row refers to them. They are written over.
+                tokens.rewind(end);
+                Err(error)
+            }
+        }
+    }
+
+    async fn insert_all(
+        &self,
+        connection: &mut SqliteConnection,
+        bodies: &[Body],
+        tokens: &mut Tokens,
+    ) -> Result<Change, SpoolError> {
+        let mut transaction = begin(connection).await?;
         let mut change = Change::default();
         for body in bodies {
-            let tokens = body.tokens();
-            let places = if tokens.is_empty() {
+            let wanted = body.tokens();
+            let places = if wanted.is_empty() {
                 Vec::new()
             } else {
                 // On disk before the row that refers to them.
-                self.tokens.lock().await.append(&tokens).await?
+                tokens.append(&wanted).await?
             };
             change.add(self.insert(&mut transaction, body, &places).await?);
         }
         transaction.commit().await?;
-        self.note(&mut connection, change).await
+        Ok(change)
     }
 
     /// Inserts one row. Its number is its place, so that it is never used again, not even after everything
@@ -95,89 +105,111 @@ impl Spool {
         max_views: u64,
         max_bytes: u64,
     ) -> Result<Vec<Row>, SpoolError> {
-        let mut connection = self.connection().await?;
-        let limit = number(max_rows).clamp(1, LOOK_AHEAD);
+        let mut lease = self.lease().await?;
+        let connection = lease.connection();
         let sizes: Vec<(i64, i64, i64)> =
             sqlx::query_as("SELECT place, views, bytes FROM batch WHERE state <> ?1 ORDER BY place LIMIT ?2")
                 .bind(DAMAGED)
-                .bind(limit)
+                .bind(number(max_rows.max(1)))
                 .fetch_all(&mut *connection)
                 .await?;
-        let (mut views, mut bytes, mut last) = (0, 0, None);
+        let (mut views, mut bytes, mut last) = (0, 0, 0);
         for (place, its_views, its_bytes) in sizes {
-            last = Some(place);
+            last = place;
             views += its_views.unsigned_abs();
             bytes += its_bytes.unsigned_abs();
             if views >= max_views || bytes >= max_bytes {
                 break;
             }
         }
-        let Some(last) = last else {
-            return Ok(Vec::new());
-        };
         let stored: Vec<StoredRow> = sqlx::query_as(
             "SELECT place, writer_id, batch_seq, state, views, checksum, body
              FROM batch WHERE state <> ?1 AND place <= ?2 ORDER BY place",
         )
         .bind(DAMAGED)
         .bind(last)
-        .fetch_all(&mut *connection)
+        .fetch_all(connection)
         .await?;
         let tokens = self.tokens.lock().await;
         let mut rows = Vec::with_capacity(stored.len());
         for row in stored {
-            if let Some(key) = row.key() {
-                rows.push(Row {
-                    place: row.place,
-                    key,
-                    views: row.views.unsigned_abs(),
-                    body: body(&row, &tokens).await,
-                });
-            }
+            let writer = WriterId::parse(&row.writer_id);
+            let body = match writer {
+                Some(_) => body(&row, &tokens).await?,
+                None => None,
+            };
+            rows.push(Row {
+                place: row.place,
+                key: BatchKey {
+                    writer: writer.unwrap_or(self.id),
+                    seq: row.batch_seq,
+                },
+                views: row.views.unsigned_abs(),
+                body,
+            });
         }
+        lease.done();
         Ok(rows)
     }
 
     /// The first part that this spool still holds of those that it numbered itself, or the next that it will
-    /// hold. All before it are gone for good.
+    /// hold. All before it are gone for good, or were refused, which the ledger knows nothing of.
     pub async fn first_unsettled(&self) -> Result<BatchKey, SpoolError> {
-        let mut connection = self.connection().await?;
+        let mut lease = self.lease().await?;
         let seq = sqlx::query_scalar(
             "SELECT coalesce(
-                 (SELECT min(batch_seq) FROM (
-                      SELECT min(batch_seq) AS batch_seq FROM batch WHERE writer_id = ?1
-                      UNION ALL SELECT min(batch_seq) FROM dead_letter WHERE writer_id = ?1)),
+                 (SELECT min(batch_seq) FROM batch WHERE writer_id = ?1 AND state <> ?2),
                  (SELECT 1 + seq FROM sqlite_sequence WHERE name = 'batch'),
                  1)",
         )
         .bind(self.id.to_string())
-        .fetch_one(&mut *connection)
+        .bind(DAMAGED)
+        .fetch_one(lease.connection())
         .await?;
+        lease.done();
         Ok(BatchKey { writer: self.id, seq })
     }
 
-    /// Deletes rows that the database has.
+    /// Deletes rows that the database has. On a full disk it makes room for that itself.
     pub async fn remove_rows(&self, places: &[i64]) -> Result<(), SpoolError> {
-        let mut connection = self.connection().await?;
-        let mut transaction = begin(&mut connection).await?;
+        match self.delete_rows(places).await {
+            Err(error) if error.is_full() => {
+                // Even deleting takes a few pages of the log. What was kept for this is enough for one row after
+                // the other.
+                self.files.give_reserve_up()?;
+                for place in places {
+                    self.delete_rows(&[*place]).await?;
+                }
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn delete_rows(&self, places: &[i64]) -> Result<(), SpoolError> {
+        let mut lease = self.lease().await?;
+        let mut transaction = begin(lease.connection()).await?;
         let mut change = Change::default();
         for place in places {
             change.add(delete(&mut transaction, *place).await?);
         }
         transaction.commit().await?;
-        self.note(&mut connection, change).await
+        self.note(lease.connection(), change).await;
+        lease.done();
+        Ok(())
     }
 
     /// Replaces an unresolved row by what was found out; the row goes if nobody's views are left. The tokens
     /// are gone from the disk then.
     pub async fn resolve_row(&self, place: i64, views: Vec<RecordedView>) -> Result<(), SpoolError> {
-        let mut connection = self.connection().await?;
+        let mut lease = self.lease().await?;
+        let connection = lease.connection();
         let former: Option<Vec<u8>> = sqlx::query_scalar("SELECT body FROM batch WHERE place = ?1")
             .bind(place)
             .fetch_optional(&mut *connection)
             .await?;
-        let change = replace(&mut connection, place, views).await?;
-        self.note(&mut connection, change).await?;
+        let change = replace(connection, place, views).await?;
+        self.note(connection, change).await;
         let mut tokens = self.tokens.lock().await;
         if self.waiting().unresolved_bytes == 0 {
             tokens.clear().await?;
@@ -186,16 +218,18 @@ impl Spool {
         {
             tokens.erase(&former.places()).await?;
         }
+        lease.done();
         Ok(())
     }
 
     /// Erases tokens that no row refers to any more: those of a row that was never committed, or was
     /// replaced just before a crash.
     pub(super) async fn clear_tokens(&self) -> Result<(), SpoolError> {
-        let _connection = self.connection().await?;
+        let lease = self.lease().await?;
         if self.waiting().unresolved_bytes == 0 {
             self.tokens.lock().await.clear().await?;
         }
+        lease.done();
         Ok(())
     }
 
@@ -203,15 +237,17 @@ impl Spool {
     /// refusal says that nothing of the former row is in the database.
     pub async fn split_row(&self, place: i64, views: &[RecordedView]) -> Result<(), SpoolError> {
         let (earlier, later) = views.split_at(views.len() / 2);
-        let mut connection = self.connection().await?;
-        let mut transaction = begin(&mut connection).await?;
+        let mut lease = self.lease().await?;
+        let mut transaction = begin(lease.connection()).await?;
         let mut change = delete(&mut transaction, place).await?;
         for half in [earlier, later] {
             let body = Body::Recorded(half.to_vec());
             change.add(self.insert(&mut transaction, &body, &[]).await?);
         }
         transaction.commit().await?;
-        self.note(&mut connection, change).await
+        self.note(lease.connection(), change).await;
+        lease.done();
+        Ok(())
     }
 
     /// Makes a dead letter of a row, unless dead letters take `max_bytes` already.
@@ -223,146 +259,107 @@ impl Spool {
         max_bytes: u64,
     ) -> Result<Buried, SpoolError> {
         let room = self.waiting().dead_bytes < max_bytes;
-        let mut connection = self.connection().await?;
-        let mut transaction = begin(&mut connection).await?;
+        let mut lease = self.lease().await?;
+        let mut transaction = begin(lease.connection()).await?;
+        let mut change = Change::default();
         if room {
-            sqlx::query(
-                "INSERT OR REPLACE INTO dead_letter
+            let buried: Option<i64> = sqlx::query_scalar(
+                "INSERT OR IGNORE INTO dead_letter
                      (writer_id, batch_seq, reason, refused_at, bytes, checksum, oldest_at, body)
                  SELECT writer_id, batch_seq, ?2, ?3, bytes, checksum, oldest_at, body
-                 FROM batch WHERE place = ?1",
+                 FROM batch WHERE place = ?1 RETURNING bytes",
             )
             .bind(place)
             .bind(reason)
             .bind(now.timestamp_millis())
-            .execute(&mut *transaction)
+            .fetch_optional(&mut *transaction)
             .await?;
+            change.add(Change::of_letter(buried));
         }
-        let change = delete(&mut transaction, place).await?;
+        change.add(delete(&mut transaction, place).await?);
         transaction.commit().await?;
-        self.note(&mut connection, change).await?;
-        self.count_letters(&mut connection).await?;
+        self.note(lease.connection(), change).await;
+        lease.done();
         Ok(if room { Buried::Kept } else { Buried::NoRoom })
     }
 
     /// Marks a row whose bytes are damaged: it is kept for a person to look at, and passed over.
     pub async fn mark_damaged(&self, place: i64) -> Result<(), SpoolError> {
-        let mut connection = self.connection().await?;
-        sqlx::query("UPDATE batch SET state = ?2 WHERE place = ?1")
-            .bind(place)
-            .bind(DAMAGED)
-            .execute(&mut *connection)
-            .await?;
-        self.recount(&mut connection).await
-    }
-
-    /// Counts afresh, in time proportional to what waits: `headcount dead-letters` may have moved rows.
-    pub async fn refresh(&self) -> Result<Waiting, SpoolError> {
-        let mut connection = self.connection().await?;
-        self.recount(&mut connection).await?;
-        Ok(self.waiting())
-    }
-
-    /// Takes a change into the counts.
-    async fn note(&self, connection: &mut SqliteConnection, change: Change) -> Result<(), SpoolError> {
-        let oldest = oldest(connection).await?;
-        let mut waiting = self.counted();
-        waiting.views = waiting.views.saturating_add_signed(change.views);
-        waiting.bytes = waiting.bytes.saturating_add_signed(change.bytes);
-        waiting.unresolved_bytes = waiting.unresolved_bytes.saturating_add_signed(change.unresolved);
-        waiting.oldest = oldest;
-        Ok(())
-    }
-
-    pub(super) async fn recount(&self, connection: &mut SqliteConnection) -> Result<(), SpoolError> {
-        let (views, bytes, unresolved): (i64, i64, i64) = sqlx::query_as(
-            "SELECT coalesce(sum(views), 0), coalesce(sum(bytes), 0),
-                    coalesce(sum(bytes) FILTER (WHERE state = ?2), 0)
-             FROM batch WHERE state <> ?1",
+        let mut lease = self.lease().await?;
+        let marked: Option<(i64, i64, i64)> = sqlx::query_as(
+            "UPDATE batch SET state = ?2 WHERE place = ?1 AND state <> ?2 RETURNING -views, -bytes, state",
         )
+        .bind(place)
         .bind(DAMAGED)
-        .bind(UNRESOLVED)
-        .fetch_one(&mut *connection)
+        .fetch_optional(lease.connection())
         .await?;
-        *self.counted() = Waiting::default();
-        let change = Change {
-            views,
-            bytes,
-            unresolved,
-        };
-        self.note(connection, change).await?;
-        self.count_letters(connection).await
-    }
-
-    async fn count_letters(&self, connection: &mut SqliteConnection) -> Result<(), SpoolError> {
-        let (letters, bytes): (i64, i64) =
-            sqlx::query_as("SELECT count(*), coalesce(sum(bytes), 0) FROM dead_letter")
-                .fetch_one(connection)
-                .await?;
-        let mut waiting = self.counted();
-        waiting.dead_letters = letters.unsigned_abs();
-        waiting.dead_bytes = bytes.unsigned_abs();
+        let change = marked.map_or_else(Change::default, |(views, bytes, state)| {
+            Change::of(views, bytes, state)
+        });
+        self.note(lease.connection(), change).await;
+        lease.done();
         Ok(())
-    }
-
-    /// Whether nothing at all is in the file.
-    pub(super) async fn is_empty(&self) -> Result<bool, SpoolError> {
-        let mut connection = self.connection().await?;
-        Ok(is_empty(&mut connection).await?)
     }
 
     /// Whether rows are left whose bytes are damaged.
     pub(super) async fn has_damage(&self) -> Result<bool, SpoolError> {
-        let mut connection = self.connection().await?;
+        let mut lease = self.lease().await?;
         let damaged = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM batch WHERE state = ?1)")
             .bind(DAMAGED)
-            .fetch_one(&mut *connection)
+            .fetch_one(lease.connection())
             .await?;
+        lease.done();
         Ok(damaged)
     }
 
-    /// Removes the file, if nothing is in it. Nobody can put anything into it meanwhile: whoever waits for
-    /// the file's lock finds it gone.
-    pub(super) async fn remove(&self) -> Result<(), SpoolError> {
-        let mut guard = self.connection.lock().await;
-        let connection = guard.as_mut().ok_or(SpoolError::Closed)?;
-        let mut transaction = begin(connection).await?;
+    /// Removes the file, if nothing is in it; says whether it did. Nobody can put anything into it meanwhile:
+    /// whoever waits for the file's lock finds it gone.
+    pub(super) async fn remove(&self) -> Result<bool, SpoolError> {
+        let mut lease = self.lease().await?;
+        let mut transaction = begin(lease.connection()).await?;
         if !is_empty(&mut transaction).await? {
-            return Ok(());
+            transaction.rollback().await?;
+            lease.done();
+            return Ok(false);
         }
         self.files.remove()?;
         transaction.rollback().await?;
-        if let Some(connection) = guard.take() {
+        if let Link::Open(connection) = std::mem::replace(&mut *lease.link, Link::Closed) {
             let _ = connection.close().await;
         }
+        lease.done();
         // Closing may have written the log once more.
         self.files.remove()?;
-        Ok(())
+        Ok(true)
     }
 
-    /// Gives pages of deleted rows back to the file system, and empties the log.
+    /// Gives pages of deleted rows back to the file system, some at a time, where they are the larger part of the
+    /// file; and makes sure that there is something in reserve for a full disk.
     pub async fn shrink(&self) -> Result<(), SpoolError> {
-        let mut connection = self.connection().await?;
+        let mut lease = self.lease().await?;
+        let connection = lease.connection();
         let free: i64 = sqlx::query_scalar("PRAGMA freelist_count")
             .fetch_one(&mut *connection)
             .await?;
-        if free < WORTH_SHRINKING {
-            return Ok(());
+        let pages: i64 = sqlx::query_scalar("PRAGMA page_count")
+            .fetch_one(&mut *connection)
+            .await?;
+        if free >= WORTH_SHRINKING && free * 2 > pages {
+            sqlx::query("PRAGMA incremental_vacuum(4096)")
+                .execute(&mut *connection)
+                .await?;
+            sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+                .execute(connection)
+                .await?;
         }
-        sqlx::query("PRAGMA incremental_vacuum")
-            .execute(&mut *connection)
-            .await?;
-        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
-            .execute(&mut *connection)
-            .await?;
+        lease.done();
+        self.files.keep_reserve()?;
         Ok(())
     }
-
-    /// Whether the file is damaged beyond use, by an error that an operation gave.
-    pub fn is_damage(error: &SpoolError) -> bool {
-        matches!(error, SpoolError::File(error) if file::is_damage(error))
-    }
 }
+
+/// Free pages, of 4 KiB, that are worth giving back.
+const WORTH_SHRINKING: i64 = 1_024;
 
 pub(super) async fn begin(connection: &mut SqliteConnection) -> Result<Transaction<'_, Sqlite>, sqlx::Error> {
     connection.begin_with("BEGIN IMMEDIATE").await
@@ -375,47 +372,17 @@ async fn is_empty(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error
 }
 
 /// The views of a row; `None` if its bytes are damaged, or the tokens that they refer to.
-async fn body(row: &StoredRow, tokens: &Tokens) -> Option<Body> {
-    let stored = Stored::decode(&row.body, row.state == UNRESOLVED, row.checksum)?;
-    let places = stored.places();
-    let tokens = if places.is_empty() {
-        Vec::new()
-    } else {
-        tokens.read(places).await.ok()?
+async fn body(row: &StoredRow, tokens: &Tokens) -> Result<Option<Body>, SpoolError> {
+    let Some(stored) = Stored::decode(&row.body, row.state == UNRESOLVED, row.checksum) else {
+        return Ok(None);
     };
-    stored.body(tokens)
-}
-
-fn state(body: &Body) -> i64 {
-    match body {
-        Body::Recorded(_) => READY,
-        Body::Unresolved(_) => UNRESOLVED,
-    }
-}
-
-/// What an operation changes in the counts.
-#[derive(Clone, Copy, Default)]
-struct Change {
-    views: i64,
-    bytes: i64,
-    unresolved: i64,
-}
-
-impl Change {
-    fn of(views: i64, bytes: i64, state: i64) -> Self {
-        let unresolved = if state == UNRESOLVED { bytes } else { 0 };
-        Self {
-            views,
-            bytes,
-            unresolved,
-        }
-    }
-
-    fn add(&mut self, other: Self) {
-        self.views += other.views;
-        self.bytes += other.bytes;
-        self.unresolved += other.unresolved;
-    }
+    let places = stored.places();
+    let found = if places.is_empty() {
+        Some(Vec::new())
+    } else {
+        tokens.read(places).await?
+    };
+    Ok(found.and_then(|tokens| stored.body(tokens)))
 }
 
 /// Deletes one row, if it is there.
@@ -470,14 +437,11 @@ async fn replace(
     Ok(change)
 }
 
-/// When the first in line was made. Rows are in the order of time, near enough.
-async fn oldest(connection: &mut SqliteConnection) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
-    let oldest: Option<i64> =
-        sqlx::query_scalar("SELECT oldest_at FROM batch WHERE state <> ?1 ORDER BY place LIMIT 1")
-            .bind(DAMAGED)
-            .fetch_optional(connection)
-            .await?;
-    Ok(oldest.and_then(DateTime::from_timestamp_millis))
+fn state(body: &Body) -> i64 {
+    match body {
+        Body::Recorded(_) => READY,
+        Body::Unresolved(_) => UNRESOLVED,
+    }
 }
 
 /// A size as SQLite's integer.

@@ -40,7 +40,7 @@ impl Folder {
         let entries = std::fs::read_dir(self.path()).unwrap();
         let mut names: Vec<String> = entries
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .filter(|name| !name.ends_with("-wal") && !name.ends_with("-shm"))
+            .filter(|name| !["-wal", "-shm", ".reserve"].iter().any(|end| name.ends_with(end)))
             .collect();
         names.sort();
         names
@@ -159,17 +159,17 @@ async fn what_a_process_leaves_behind_is_taken_over_by_another_and_by_one_only()
     let spool = folder.directory.create().await.unwrap();
     spool.append(&[some(&["/1"])]).await.unwrap();
     assert!(
-        folder.directory.adopt(&[]).await.unwrap().is_empty(),
+        folder.directory.adopt(&[], 8).await.unwrap().is_empty(),
         "its owner lives"
     );
     let id = spool.id();
     drop(spool);
-    assert!(folder.directory.adopt(&[id]).await.unwrap().is_empty(), "held");
-    let adopted = folder.directory.adopt(&[]).await.unwrap();
+    assert!(folder.directory.adopt(&[id], 8).await.unwrap().is_empty(), "held");
+    let adopted = folder.directory.adopt(&[], 8).await.unwrap();
     assert_eq!(adopted.len(), 1);
     assert_eq!((adopted[0].id(), adopted[0].waiting().views), (id, 1));
     assert_eq!(urls(&next(&adopted[0]).await), [["/1"]]);
-    assert!(folder.directory.adopt(&[]).await.unwrap().is_empty(), "taken");
+    assert!(folder.directory.adopt(&[], 8).await.unwrap().is_empty(), "taken");
 }
 
 #[tokio::test]
@@ -236,7 +236,7 @@ async fn a_folder_that_others_can_read_or_that_is_none_is_refused_with_the_remed
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_spool_is_set_aside_as_it_is() {
+async fn a_file_that_is_no_spool_is_set_aside_as_it_is_and_one_of_a_later_version_left_alone() {
     let folder = Folder::new();
     let name = |id| folder.path().join(format!("{id}.spool"));
     let garbage = name(WriterId::random());
@@ -256,19 +256,26 @@ async fn a_file_that_is_no_spool_is_set_aside_as_it_is() {
         sqlx::Connection::close(connection).await.unwrap();
     }
     let before = [&garbage, &foreign, &newer].map(|path| std::fs::read(path).unwrap());
-    assert!(folder.directory.adopt(&[]).await.unwrap().is_empty());
-    for (path, content) in [&garbage, &foreign, &newer].into_iter().zip(before) {
+    assert!(folder.directory.adopt(&[], 8).await.unwrap().is_empty());
+    for (path, content) in [&garbage, &foreign].into_iter().zip(&before) {
         assert!(!path.exists());
         let aside = PathBuf::from(format!("{}.set-aside", path.display()));
-        assert!(std::fs::read(aside).unwrap() == content, "{}", path.display());
+        assert!(&std::fs::read(aside).unwrap() == content, "{}", path.display());
     }
+    // Where the later version looks for it.
+    assert!(std::fs::read(&newer).unwrap() == before[2]);
+    assert!(folder.directory.dead_letters().await.unwrap().is_empty());
+    assert!(
+        std::fs::read(&newer).unwrap() == before[2],
+        "nobody else opens it either"
+    );
 }
 
 #[tokio::test]
 async fn a_file_in_which_nothing_was_written_is_removed() {
     let folder = Folder::new();
     std::fs::write(folder.path().join(format!("{}.spool", WriterId::random())), "").unwrap();
-    assert!(folder.directory.adopt(&[]).await.unwrap().is_empty());
+    assert!(folder.directory.adopt(&[], 8).await.unwrap().is_empty());
     assert_eq!(folder.files(), [""; 0]);
 }
 
@@ -279,9 +286,9 @@ async fn a_row_with_damaged_bytes_is_passed_over_and_its_file_is_kept() {
     spool.append(&[some(&["/whole"])]).await.unwrap();
     spool.append(&[some(&["/hurt"])]).await.unwrap();
     {
-        let mut connection = spool.connection().await.unwrap();
+        let mut lease = spool.lease().await.unwrap();
         sqlx::query("UPDATE batch SET body = replace(body, 'hurt', 'HURT') WHERE place = 2")
-            .execute(&mut *connection)
+            .execute(lease.connection())
             .await
             .unwrap();
     }
@@ -338,15 +345,15 @@ async fn a_token_whose_row_was_replaced_just_before_a_crash_is_gone_when_the_spo
     let spool = folder.directory.create().await.unwrap();
     spool.append(&[with_token("/x", TOKEN)]).await.unwrap();
     {
-        let mut connection = spool.connection().await.unwrap();
+        let mut lease = spool.lease().await.unwrap();
         sqlx::raw_sql("DELETE FROM batch")
-            .execute(&mut *connection)
+            .execute(lease.connection())
             .await
             .unwrap();
     }
     assert!(folder.contains(TOKEN));
     drop(spool);
-    let adopted = folder.directory.adopt(&[]).await.unwrap();
+    let adopted = folder.directory.adopt(&[], 8).await.unwrap();
     assert_eq!(adopted.len(), 1);
     assert!(!folder.contains(TOKEN));
 }
@@ -444,10 +451,10 @@ async fn dead_letters_outlive_their_spool_and_a_copy_of_one_is_the_same_letter()
     // A crash in between leaves a copy.
     let (copy, _) = with_letters(&folder).await;
     {
-        let mut connection = copy.connection().await.unwrap();
+        let mut lease = copy.lease().await.unwrap();
         let sql = format!("UPDATE dead_letter SET writer_id = '{}'", spool.id());
         sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
-            .execute(&mut *connection)
+            .execute(lease.connection())
             .await
             .unwrap();
     }
@@ -494,7 +501,7 @@ async fn a_letter_that_is_retried_while_its_file_is_being_removed_is_not_lost() 
         retired.unwrap();
         decided.unwrap();
         spool.close().await;
-        let adopted = folder.directory.adopt(&[heir.id()]).await.unwrap();
+        let adopted = folder.directory.adopt(&[heir.id()], 8).await.unwrap();
         let mut left = heir.refresh().await.unwrap();
         for spool in &adopted {
             left.views += spool.waiting().views;
@@ -502,4 +509,74 @@ async fn a_letter_that_is_retried_while_its_file_is_being_removed_is_not_lost() 
         }
         assert_eq!(left.views + left.dead_letters, 2);
     }
+}
+
+/// Keeps the file from growing, as a full disk does, until the connection is made anew.
+async fn fill_the_disk(spool: &Spool) {
+    let mut lease = spool.lease().await.unwrap();
+    let pages: i64 = sqlx::query_scalar("PRAGMA page_count")
+        .fetch_one(lease.connection())
+        .await
+        .unwrap();
+    let limit = format!("PRAGMA max_page_count = {pages}");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(limit))
+        .execute(lease.connection())
+        .await
+        .unwrap();
+    lease.done();
+}
+
+#[tokio::test]
+async fn w12_after_a_full_disk_the_spool_takes_views_again() {
+    let folder = Folder::new();
+    let spool = folder.directory.create().await.unwrap();
+    spool.append(&[some(&["/before"])]).await.unwrap();
+    let large = "/large".repeat(2_000);
+    for _ in 0..3 {
+        fill_the_disk(&spool).await;
+        let error = spool.append(&[some(&[&large])]).await.unwrap_err();
+        assert!(error.is_full(), "{error:?}");
+    }
+    spool.append(&[some(&["/after"])]).await.unwrap();
+    assert_eq!(urls(&next(&spool).await), [["/before"], ["/after"]]);
+    assert_eq!(spool.count_all().await.unwrap(), spool.waiting());
+}
+
+#[tokio::test]
+async fn a_token_whose_row_could_not_be_written_is_written_over() {
+    let folder = Folder::new();
+    let spool = folder.directory.create().await.unwrap();
+    fill_the_disk(&spool).await;
+    let large = "/large".repeat(2_000);
+    let refused = "1111111111-refused-token";
+    spool.append(&[with_token(&large, refused)]).await.unwrap_err();
+    let taken = "2222222222-written-token";
+    spool.append(&[with_token("/x", taken)]).await.unwrap();
+    assert!(folder.contains(taken) && !folder.contains(refused));
+    assert_eq!(next(&spool).await[0].body, Some(with_token("/x", taken)));
+}
+
+#[tokio::test]
+async fn a_spool_that_could_not_be_made_takes_nothing_and_is_not_in_its_place() {
+    let folder = Folder::new();
+    let absent = folder.directory.absent().unwrap();
+    assert!(absent.is_closed() && !absent.is_in_place());
+    assert!(matches!(
+        absent.append(&[some(&["/"])]).await,
+        Err(SpoolError::Closed)
+    ));
+    absent.close().await;
+    assert_eq!(folder.files(), [""; 0]);
+}
+
+#[tokio::test]
+async fn not_more_spools_are_taken_over_than_there_is_room_for() {
+    let folder = Folder::new();
+    for _ in 0..3 {
+        let spool = folder.directory.create().await.unwrap();
+        spool.append(&[some(&["/"])]).await.unwrap();
+    }
+    let first = folder.directory.adopt(&[], 2).await.unwrap();
+    assert_eq!(first.len(), 2);
+    assert_eq!(folder.directory.adopt(&[], 2).await.unwrap().len(), 1);
 }

@@ -50,7 +50,17 @@ impl Tokens {
         })
     }
 
-    /// Writes tokens, synced; answers where they are. What a failure leaves behind is written over.
+    /// Where the next token goes.
+    pub(super) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Has the next token written over what was appended since.
+    pub(super) fn rewind(&mut self, end: u64) {
+        self.end = end;
+    }
+
+    /// Writes tokens, synced; answers where they are.
     pub(super) async fn append(&mut self, tokens: &[&SessionToken]) -> io::Result<Vec<Place>> {
         let (mut places, mut bytes) = (Vec::with_capacity(tokens.len()), Vec::new());
         for token in tokens {
@@ -66,21 +76,26 @@ impl Tokens {
         Ok(places)
     }
 
-    /// The tokens at these places; an error where there are none.
-    pub(super) async fn read(&self, places: Vec<Place>) -> io::Result<Vec<SessionToken>> {
+    /// The tokens at these places; `None` where one is missing or damaged.
+    pub(super) async fn read(&self, places: Vec<Place>) -> io::Result<Option<Vec<SessionToken>>> {
         let file = Arc::clone(&self.file);
         blocking(move || {
             let read = |place: &Place| {
                 let mut bytes = vec![0; place.len.into()];
                 file.read_exact_at(&mut bytes, place.at)?;
-                let token = String::from_utf8(bytes).map_err(io::Error::other)?;
+                let token =
+                    String::from_utf8(bytes).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
                 // Zeros: it was erased.
                 if token.contains('\0') {
                     return Err(io::ErrorKind::InvalidData.into());
                 }
                 Ok(SessionToken::new(token))
             };
-            places.iter().map(read).collect()
+            match places.iter().map(read).collect::<io::Result<Vec<_>>>() {
+                Ok(tokens) => Ok(Some(tokens)),
+                Err(error) if is_damage(&error) => Ok(None),
+                Err(error) => Err(error),
+            }
         })
         .await
     }
@@ -116,6 +131,14 @@ impl Tokens {
         })
         .await
     }
+}
+
+/// Whether the bytes are not there, or are not what was written.
+fn is_damage(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData
+    )
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {

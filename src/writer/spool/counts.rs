@@ -1,0 +1,124 @@
+//! What waits in a spool, counted along with each operation: looking through the whole file takes as long as the
+//! file is large, and appending would wait for it.
+
+use std::sync::atomic::Ordering;
+
+use chrono::{DateTime, Utc};
+use sqlx::SqliteConnection;
+
+use super::rows::{DAMAGED, UNRESOLVED};
+use super::{Spool, SpoolError, Waiting};
+
+/// What an operation changes in the counts.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Change {
+    views: i64,
+    bytes: i64,
+    unresolved: i64,
+    letters: i64,
+    letter_bytes: i64,
+}
+
+impl Change {
+    /// Of so many views in a row of that state; negative where the row went.
+    pub(super) fn of(views: i64, bytes: i64, state: i64) -> Self {
+        Self {
+            views,
+            bytes,
+            unresolved: if state == UNRESOLVED { bytes } else { 0 },
+            ..Self::default()
+        }
+    }
+
+    /// Of a dead letter of that size, if one came to be.
+    pub(super) fn of_letter(bytes: Option<i64>) -> Self {
+        Self {
+            letters: i64::from(bytes.is_some()),
+            letter_bytes: bytes.unwrap_or(0),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn add(&mut self, other: Self) {
+        self.views += other.views;
+        self.bytes += other.bytes;
+        self.unresolved += other.unresolved;
+        self.letters += other.letters;
+        self.letter_bytes += other.letter_bytes;
+    }
+}
+
+impl Spool {
+    /// Takes a change into the counts. It has been committed, so nothing here may fail; at worst the age of the
+    /// oldest stays as it was.
+    pub(super) async fn note(&self, connection: &mut SqliteConnection, change: Change) {
+        let oldest = oldest(connection).await;
+        let mut waiting = self.counted();
+        waiting.views = waiting.views.saturating_add_signed(change.views);
+        waiting.bytes = waiting.bytes.saturating_add_signed(change.bytes);
+        waiting.unresolved_bytes = waiting.unresolved_bytes.saturating_add_signed(change.unresolved);
+        waiting.dead_letters = waiting.dead_letters.saturating_add_signed(change.letters);
+        waiting.dead_bytes = waiting.dead_bytes.saturating_add_signed(change.letter_bytes);
+        if let Ok(oldest) = oldest {
+            waiting.oldest = oldest;
+        }
+    }
+
+    /// Counts afresh if somebody else has changed the file: `headcount dead-letters` may have moved rows.
+    pub async fn refresh(&self) -> Result<Waiting, SpoolError> {
+        let mut lease = self.lease().await?;
+        let version: i64 = sqlx::query_scalar("PRAGMA data_version")
+            .fetch_one(lease.connection())
+            .await?;
+        if self.counted_at.load(Ordering::Relaxed) != version {
+            self.recount(lease.connection()).await?;
+            self.counted_at.store(version, Ordering::Relaxed);
+        }
+        lease.done();
+        Ok(self.waiting())
+    }
+
+    /// Counts everything.
+    pub async fn count_all(&self) -> Result<Waiting, SpoolError> {
+        let mut lease = self.lease().await?;
+        self.recount(lease.connection()).await?;
+        lease.done();
+        Ok(self.waiting())
+    }
+
+    pub(super) async fn recount(&self, connection: &mut SqliteConnection) -> Result<(), SpoolError> {
+        let (views, bytes, unresolved): (i64, i64, i64) = sqlx::query_as(
+            "SELECT coalesce(sum(views), 0), coalesce(sum(bytes), 0),
+                    coalesce(sum(bytes) FILTER (WHERE state = ?2), 0)
+             FROM batch WHERE state <> ?1",
+        )
+        .bind(DAMAGED)
+        .bind(UNRESOLVED)
+        .fetch_one(&mut *connection)
+        .await?;
+        let (letters, letter_bytes): (i64, i64) =
+            sqlx::query_as("SELECT count(*), coalesce(sum(bytes), 0) FROM dead_letter")
+                .fetch_one(&mut *connection)
+                .await?;
+        *self.counted() = Waiting::default();
+        let all = Change {
+            views,
+            bytes,
+            unresolved,
+            letters,
+            letter_bytes,
+        };
+        self.note(connection, all).await;
+        Ok(())
+    }
+}
+
+/// When the first in line was made. Rows are in the order of time, near enough.
+async fn oldest(connection: &mut SqliteConnection) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
+    let oldest: Option<i64> =
+        sqlx::query_scalar("SELECT oldest_at FROM batch WHERE state <> ?1 ORDER BY place LIMIT 1")
+            .bind(DAMAGED)
+            .fetch_optional(connection)
+            .await?;
+    Ok(oldest.and_then(DateTime::from_timestamp_millis))
+}
