@@ -1,6 +1,6 @@
 //! Presence in a store that may be away or forget, with a memory of this sidecar's own in front (P14).
 //!
-//! Whatever this sidecar touches it also remembers, for the window, at most [`MEMBERS`] members. That memory is
+//! Whatever this sidecar touches it also remembers, for the window, at most 100,000 members. That memory is
 //! used for two things only:
 //!
 //! - **Reads** while the store is away, slow, or known to have lost something that is not yet touched again:
