@@ -145,6 +145,11 @@ impl Authenticator {
         Ok(entry.session)
     }
 
+    /// Whether the table could not be asked when it was asked last. While it is only slow, this is false.
+    pub fn is_away(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
+    }
+
     /// The session that a token last belonged to, if it was valid at `at` as far as is known: however long
     /// ago the table was asked, but never past the session's expiry. For recording only, when the table could
     /// not be asked; whoever is answered anything must be known for sure. Never waits.

@@ -113,21 +113,20 @@ impl Work {
         match looked_up {
             Some(Ok(Some((session, community)))) => return Found::All(session, community),
             Some(Ok(None)) => return Found::Nobody,
+            // Only late: the session may have ended, which is found out before the view is applied.
+            None if !self.resolver.authenticator.is_away() => return Found::not_yet(who),
             Some(Err(Unavailable)) | None => {}
         }
         let session = match who {
             Who::Session(session) => Arc::clone(session),
             Who::Token(token) => match self.resolver.authenticator.remembered(token, view.at) {
                 Some(session) => session,
-                None => return Found::NotYet(Whose::Token(token.clone())),
+                None => return Found::not_yet(who),
             },
         };
         match self.resolver.communities.cached(view.community.as_ref()).await {
             Ok(community) => Found::All(session, community),
-            Err(_) => Found::NotYet(Whose::Session {
-                id: session.id.clone(),
-                user_id: session.user_id.clone(),
-            }),
+            Err(_) => Found::not_yet(&Who::Session(session)),
         }
     }
 }
@@ -170,6 +169,18 @@ enum Found {
     All(Arc<BrowserSession>, Option<CommunityId>),
     Nobody,
     NotYet(Whose),
+}
+
+impl Found {
+    fn not_yet(who: &Who) -> Self {
+        Self::NotYet(match who {
+            Who::Session(session) => Whose::Session {
+                id: session.id.clone(),
+                user_id: session.user_id.clone(),
+            },
+            Who::Token(token) => Whose::Token(token.clone()),
+        })
+    }
 }
 
 /// The database cannot be asked.
