@@ -27,7 +27,7 @@ const MOST_ADOPTED: usize = 8;
 /// Looks between two times that the ledger forgets what is old.
 const LOOKS_PER_FORGETTING: u32 = 600;
 
-/// Drains spools. See [`Applier::run`].
+/// Drains spools, as long as it is run.
 pub struct Applier {
     drain: Drain,
     limits: Limits,
