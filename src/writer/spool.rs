@@ -17,6 +17,7 @@ mod rows;
 mod tokens;
 
 use std::fs::File;
+use std::sync::atomic::AtomicI64;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
@@ -54,6 +55,9 @@ pub struct Spool {
     files: Files,
     connection: AsyncMutex<Option<SqliteConnection>>,
     waiting: Mutex<Waiting>,
+    /// Rows up to this place are done with: those that are still there could not be deleted, because the disk
+    /// took nothing. After a crash they are applied again, and the ledger knows them.
+    done_to: AtomicI64,
     /// Locked after `connection`.
     tokens: AsyncMutex<Tokens>,
     /// Held as long as this lives.

@@ -12,6 +12,7 @@ use std::fs::{DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex};
 
 use sqlx::SqliteConnection;
@@ -248,6 +249,7 @@ impl Spool {
             files,
             connection: AsyncMutex::new(Some(connection)),
             waiting: Mutex::new(Waiting::default()),
+            done_to: AtomicI64::new(0),
             tokens: AsyncMutex::new(tokens),
             _lock: lock,
         }

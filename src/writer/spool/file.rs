@@ -273,8 +273,17 @@ async fn examine(connection: &mut SqliteConnection) -> Result<Examined, sqlx::Er
 
 /// `SQLITE_CORRUPT` and `SQLITE_NOTADB`: waiting does not help.
 pub(super) fn is_damage(error: &sqlx::Error) -> bool {
-    let code = error
-        .as_database_error()
-        .and_then(|error| error.code()?.parse::<i32>().ok());
-    matches!(code.map(|code| code & 0xff), Some(11 | 26))
+    matches!(code(error), Some(11 | 26))
+}
+
+/// `SQLITE_FULL`, `SQLITE_IOERR` and `SQLITE_READONLY`: the disk is full, broken, or was made read-only for
+/// being broken. Deleting takes room, too.
+pub(super) fn takes_nothing(error: &sqlx::Error) -> bool {
+    matches!(code(error), Some(8 | 10 | 13))
+}
+
+/// The primary result code.
+fn code(error: &sqlx::Error) -> Option<i32> {
+    let code = error.as_database_error()?.code()?.parse::<i32>().ok()?;
+    Some(code & 0xff)
 }
