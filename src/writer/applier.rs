@@ -191,7 +191,8 @@ impl Applier {
             }
         };
         match outcome {
-            Ok(Step::Nothing) => true,
+            // A closed one was removed to make room: nothing is in it, either.
+            Ok(Step::Nothing) | Err(SpoolError::Closed) => true,
             Ok(step @ (Step::Done | Step::Again)) => {
                 self.is_behind |= matches!(step, Step::Again);
                 if let Some(seconds) = self.trouble.ends() {
@@ -207,8 +208,6 @@ impl Applier {
                 self.trouble.with_database(&error);
                 false
             }
-            // It was removed to make room: nothing is in it.
-            Err(SpoolError::Closed) => true,
             Err(error) => {
                 self.trouble.with_spool(&error);
                 false

@@ -137,7 +137,9 @@ impl Directory {
             Ok::<_, SpoolError>((connection, tokens))
         };
         match made.await {
-            Ok((connection, tokens)) => Ok(Arc::new(Spool::new(id, files, lock, connection, tokens))),
+            Ok((connection, tokens)) => Ok(Arc::new(Spool::new(
+                id, files, lock, connection, tokens, self.fsync,
+            ))),
             Err(error) => {
                 let _ = files.remove();
                 Err(error)
@@ -208,7 +210,7 @@ impl Directory {
         match file::open(&files.database, self.fsync).await? {
             Opened::Spool(connection) => {
                 let tokens = Tokens::open(&files.tokens, self.fsync)?;
-                let spool = Spool::new(id, files, lock, connection, tokens);
+                let spool = Spool::new(id, files, lock, connection, tokens, self.fsync);
                 spool.refresh().await?;
                 spool.clear_tokens().await?;
                 Ok(Some(Arc::new(spool)))
@@ -243,6 +245,7 @@ impl Spool {
         lock: std::fs::File,
         connection: SqliteConnection,
         tokens: Tokens,
+        fsync: bool,
     ) -> Self {
         Self {
             id,
@@ -250,6 +253,7 @@ impl Spool {
             connection: AsyncMutex::new(Some(connection)),
             waiting: Mutex::new(Waiting::default()),
             done_to: AtomicI64::new(0),
+            fsync,
             tokens: AsyncMutex::new(tokens),
             _lock: lock,
         }

@@ -191,10 +191,13 @@ impl Spool {
             return Ok(false);
         }
         let mut guard = self.connection.lock().await;
-        let connection = guard.as_mut().ok_or(SpoolError::Closed)?;
+        let connection = self.usable(&mut guard).await?;
         match delete_done(connection, done_to).await {
             Ok(()) => {
                 self.done_to.store(0, Ordering::Relaxed);
+                if self.waiting().unresolved_bytes == 0 {
+                    self.tokens.lock().await.clear().await?;
+                }
                 return Ok(false);
             }
             Err(error) if file::takes_nothing(&error) => {}
@@ -236,7 +239,8 @@ impl Spool {
         };
         self.note(&mut connection, change).await?;
         let mut tokens = self.tokens.lock().await;
-        if self.waiting().unresolved_bytes == 0 {
+        // What could not be deleted still refers to its tokens.
+        if self.waiting().unresolved_bytes == 0 && self.done_to() == 0 {
             tokens.clear().await?;
         } else if let Some(former) = former
             && let Some(former) = Stored::decode(&former, true, checksum(&former))
@@ -383,7 +387,7 @@ impl Spool {
     /// the file's lock finds it gone.
     pub(super) async fn remove(&self) -> Result<(), SpoolError> {
         let mut guard = self.connection.lock().await;
-        let connection = guard.as_mut().ok_or(SpoolError::Closed)?;
+        let connection = self.usable(&mut guard).await?;
         let mut transaction = begin(connection).await?;
         if !is_empty(&mut transaction).await? {
             return Ok(());

@@ -565,3 +565,29 @@ async fn w12_what_could_not_be_deleted_is_once_the_disk_takes_it() {
     assert_eq!(rows.len(), 1);
     assert_eq!(spool.first_unsettled().await.unwrap(), rows[0].key);
 }
+
+#[tokio::test]
+async fn w12_a_spool_is_as_good_as_before_once_its_disk_is_not_full_any_more() {
+    let folder = Folder::new();
+    let spool = folder.directory.create().await.unwrap();
+    let pages = async |limit: &str| {
+        let mut connection = spool.connection().await.unwrap();
+        let sql = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {limit}"));
+        sqlx::query(sql).execute(&mut *connection).await.unwrap();
+    };
+    let views = || [Body::Recorded((0..100).map(|_| recorded("/")).collect())];
+    pages("20").await;
+    let error = loop {
+        if let Err(error) = spool.append(&views()).await {
+            break error;
+        }
+    };
+    assert!(
+        matches!(&error, SpoolError::File(error) if file::takes_nothing(error)),
+        "{error:?}"
+    );
+    let before = spool.refresh().await.unwrap().views;
+    pages("1000").await;
+    spool.append(&views()).await.unwrap();
+    assert_eq!(spool.refresh().await.unwrap().views, before + 100);
+}
