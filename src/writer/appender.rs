@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -88,15 +89,20 @@ impl Appender {
         }
     }
 
-    /// Waits for a view, then for others, as long as the first may wait.
+    /// Waits for a view, then for others, as long as the first may wait; and takes all that are there already,
+    /// those that came during the last commit.
     async fn collect(&mut self) -> Group {
         let mut group = Group::default();
         let mut due: Option<Instant> = None;
         loop {
-            let message = tokio::select! {
-                biased;
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => return group,
-                message = self.queue.recv() => message,
+            let message = match self.queue.try_recv() {
+                Ok(message) => Some(message),
+                Err(TryRecvError::Disconnected) => None,
+                Err(TryRecvError::Empty) => tokio::select! {
+                    biased;
+                    () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => return group,
+                    message = self.queue.recv() => message,
+                },
             };
             match message {
                 Some(Message::View(accepted)) => {

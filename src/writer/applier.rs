@@ -140,6 +140,9 @@ impl Applier {
         let own = self.shared.own.load_full();
         self.drain.owns(own.id());
         let mut done = self.step(&own).await;
+        if done {
+            self.make_room(&own).await;
+        }
         if done && own.waiting().views > 0 {
             // What came meanwhile waits for company of its own.
             self.since = Some(Instant::now());
@@ -147,7 +150,9 @@ impl Applier {
         for spool in self.shared.adopted() {
             done = done && self.step(&spool).await;
             if done && spool.waiting().views == 0 {
-                retire(&spool, &own).await;
+                if !made_room(&spool).await {
+                    retire(&spool, &own).await;
+                }
                 self.shared.let_go(&spool);
             }
         }
@@ -158,6 +163,20 @@ impl Applier {
             self.since = None;
         }
         self.shared.show();
+    }
+
+    /// Has the own spool rid itself of what could not be deleted, and replaces it if that took its file.
+    async fn make_room(&self, own: &Spool) {
+        if own.waiting().views == 0 && made_room(own).await {
+            self.replace_own();
+        }
+    }
+
+    /// The appender makes a new one as soon as there is something to put into it.
+    fn replace_own(&self) {
+        if let Ok(absent) = self.directory.absent() {
+            self.shared.own.store(absent);
+        }
     }
 
     /// One step; false if there was trouble.
@@ -224,11 +243,8 @@ impl Applier {
             Err(cause) => tracing::error!(error, views, %cause, "a spool is damaged and cannot be set aside"),
         }
         self.shared.let_go(spool);
-        if self.shared.own.load().id() == spool.id()
-            && let Ok(absent) = self.directory.absent()
-        {
-            // The appender makes a new one in its place.
-            self.shared.own.store(absent);
+        if self.shared.own.load().id() == spool.id() {
+            self.replace_own();
         }
         self.shared.show();
     }
@@ -248,6 +264,8 @@ impl Applier {
 
     /// Takes over what belongs to nobody, and counts afresh.
     async fn search(&mut self) {
+        let own = self.shared.own.load_full();
+        self.make_room(&own).await;
         let own = self.shared.own.load_full();
         let adopted = self.shared.adopted();
         let held: Vec<WriterId> = adopted.iter().chain([&own]).map(|spool| spool.id()).collect();
@@ -311,6 +329,22 @@ impl Trouble {
         let since = self.since?;
         *self = Self::default();
         Some(since.elapsed().as_secs())
+    }
+}
+
+/// Whether a spool's file had to go because the disk takes nothing: nothing is needed of it any more.
+async fn made_room(spool: &Spool) -> bool {
+    match spool.make_room().await {
+        Ok(false) | Err(SpoolError::Closed) => false,
+        Ok(true) => {
+            tracing::warn!(spool = %spool.id(), "the disk of the spools is full; removed one that is applied");
+            true
+        }
+        Err(error) => {
+            let error = crate::telemetry::chain(&error);
+            tracing::debug!(error, "a spool cannot be rid of what is applied");
+            false
+        }
     }
 }
 

@@ -84,7 +84,7 @@ impl Drain {
         if rows.is_empty() {
             return Ok(Step::Nothing);
         }
-        let (mut parts, mut places) = (Vec::new(), Vec::new());
+        let (mut parts, mut places, mut done) = (Vec::new(), Vec::new(), Vec::new());
         let (mut known, mut unavailable) = (Known::new(), None);
         for row in rows {
             let views = match row.body {
@@ -93,8 +93,6 @@ impl Drain {
                     continue;
                 }
                 Some(Body::Recorded(views)) => views,
-                // What is known already goes all the same.
-                Some(Body::Unresolved(_)) if unavailable.is_some() => continue,
                 Some(Body::Unresolved(views)) => match self.late.resolve(views, &mut known).await {
                     Ok(resolved) => {
                         spool.resolve_row(row.place, resolved.views.clone()).await?;
@@ -102,11 +100,13 @@ impl Drain {
                         resolved.views
                     }
                     Err(error) => {
+                        // What is before it goes all the same.
                         unavailable = Some(error);
-                        continue;
+                        break;
                     }
                 },
             };
+            done.push(row.place);
             if !views.is_empty() {
                 places.push(row.place);
                 let views = self.located(views);
@@ -114,6 +114,7 @@ impl Drain {
             }
         }
         if parts.is_empty() {
+            spool.remove_rows(&done).await?;
             return Ok(unavailable.map_or(Step::Again, Step::Unavailable));
         }
         let settled = self.settled(spool).await?;
@@ -122,13 +123,13 @@ impl Drain {
         match self.store.apply(&batch).await {
             Ok(applied) => {
                 self.applied(applied, start);
-                spool.remove_rows(&places).await?;
+                spool.remove_rows(&done).await?;
                 self.max_rows = (self.max_rows * 2).min(MAX_ROWS);
                 Ok(unavailable.map_or(Step::Done, Step::Unavailable))
             }
             // Only a refusal speaks of the rows.
             Err(error @ (StoreError::Unavailable(_) | StoreError::Unexpected(_))) => {
-                if error.took_too_long() {
+                if error.took_too_long() || error.contended() {
                     self.max_rows = (batch.parts.len() / 2).max(1);
                 }
                 Ok(Step::Unavailable(error))

@@ -47,12 +47,11 @@ pub enum SpoolError {
 }
 
 impl SpoolError {
-    /// Whether there is no space left.
-    pub fn is_full(&self) -> bool {
-        const FULL: i32 = 13;
+    /// Whether the disk takes nothing just now: it is full, or broken.
+    pub fn takes_nothing(&self) -> bool {
         match self {
-            Self::File(error) => file::code(error) == Some(FULL),
-            Self::Folder(error) => error.kind() == std::io::ErrorKind::StorageFull,
+            Self::File(error) => file::takes_nothing(error),
+            Self::Folder(_) => true,
             Self::Closed => false,
         }
     }
@@ -76,6 +75,9 @@ pub struct Spool {
     waiting: Mutex<Waiting>,
     /// What `PRAGMA data_version` was when everything was counted last.
     counted_at: AtomicI64,
+    /// Rows up to this place are done with: those that are still there could not be deleted, because the disk
+    /// took nothing. After a crash they are applied again, and the ledger knows them.
+    done_to: AtomicI64,
     /// Locked after `link`.
     tokens: AsyncMutex<Tokens>,
     /// Held as long as this lives.

@@ -19,6 +19,7 @@ mod presence_heals;
 mod presence_open;
 mod presence_outages;
 mod presence_redis;
+mod proof;
 mod reloading;
 mod revocation;
 mod rules;

@@ -52,7 +52,7 @@ impl Spool {
     /// Takes a change into the counts. It has been committed, so nothing here may fail; at worst the age of the
     /// oldest stays as it was.
     pub(super) async fn note(&self, connection: &mut SqliteConnection, change: Change) {
-        let oldest = oldest(connection).await;
+        let oldest = oldest(connection, self.done_to()).await;
         let mut waiting = self.counted();
         waiting.views = waiting.views.saturating_add_signed(change.views);
         waiting.bytes = waiting.bytes.saturating_add_signed(change.bytes);
@@ -90,10 +90,11 @@ impl Spool {
         let (views, bytes, unresolved): (i64, i64, i64) = sqlx::query_as(
             "SELECT coalesce(sum(views), 0), coalesce(sum(bytes), 0),
                     coalesce(sum(bytes) FILTER (WHERE state = ?2), 0)
-             FROM batch WHERE state <> ?1",
+             FROM batch WHERE state <> ?1 AND place > ?3",
         )
         .bind(DAMAGED)
         .bind(UNRESOLVED)
+        .bind(self.done_to())
         .fetch_one(&mut *connection)
         .await?;
         let (letters, letter_bytes): (i64, i64) =
@@ -114,11 +115,16 @@ impl Spool {
 }
 
 /// When the first in line was made. Rows are in the order of time, near enough.
-async fn oldest(connection: &mut SqliteConnection) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
-    let oldest: Option<i64> =
-        sqlx::query_scalar("SELECT oldest_at FROM batch WHERE state <> ?1 ORDER BY place LIMIT 1")
-            .bind(DAMAGED)
-            .fetch_optional(connection)
-            .await?;
+async fn oldest(
+    connection: &mut SqliteConnection,
+    done_to: i64,
+) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
+    let oldest: Option<i64> = sqlx::query_scalar(
+        "SELECT oldest_at FROM batch WHERE state <> ?1 AND place > ?2 ORDER BY place LIMIT 1",
+    )
+    .bind(DAMAGED)
+    .bind(done_to)
+    .fetch_optional(connection)
+    .await?;
     Ok(oldest.and_then(DateTime::from_timestamp_millis))
 }

@@ -4,7 +4,6 @@
 //! spool/                               mode 0700
 //!   0193….spool  0193….spool-wal -shm  a spool: an SQLite database, mode 0600
 //!   0193….tokens                       what its unresolved views need to be resolved
-//!   0193….reserve                      given up when the disk is full, so that rows can be deleted
 //!   0193….lock                         locked while its process lives
 //!   0192….spool.set-aside              damaged, or of something else: for a person to look at
 //! ```
@@ -135,15 +134,13 @@ impl Directory {
         };
         let made = async {
             files.create()?;
-            let mut connection = file::connect(&files.database, self.fsync).await?;
+            let mut connection = file::connect_new(&files.database, self.fsync).await?;
             file::initialise(&mut connection).await?;
             let tokens = Tokens::open(&files.tokens, self.fsync)?;
             Ok::<_, SpoolError>((connection, tokens))
         };
         match made.await {
             Ok((connection, tokens)) => {
-                // Without it a full disk is only harder to get out of.
-                let _ = files.keep_reserve();
                 let link = Link::Open(connection);
                 Ok(Arc::new(Spool::new(
                     id,
@@ -299,6 +296,7 @@ impl Spool {
             fsync,
             link: AsyncMutex::new(link),
             counted_at: AtomicI64::new(0),
+            done_to: AtomicI64::new(0),
             waiting: Mutex::new(Waiting::default()),
             tokens: AsyncMutex::new(tokens),
             _lock: lock,

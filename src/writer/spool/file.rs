@@ -18,8 +18,6 @@ const APPLICATION: i64 = 0x4843_4e54;
 const VERSION: i64 = 1;
 /// Longest wait for `headcount dead-letters`, which works on the file, too.
 const BUSY: Duration = Duration::from_secs(5);
-/// Bytes in reserve for a full disk: enough for the log of the deletion of one row.
-const RESERVE: usize = 256 * 1024;
 /// Of a spool file's name.
 pub(super) const EXTENSION: &str = "spool";
 
@@ -54,7 +52,6 @@ const TABLES: &str = "
 pub(super) struct Files {
     pub(super) database: PathBuf,
     pub(super) tokens: PathBuf,
-    pub(super) reserve: PathBuf,
     pub(super) lock: PathBuf,
 }
 
@@ -63,7 +60,6 @@ impl Files {
         Self {
             database: folder.join(format!("{id}.{EXTENSION}")),
             tokens: folder.join(format!("{id}.tokens")),
-            reserve: folder.join(format!("{id}.reserve")),
             lock: folder.join(format!("{id}.lock")),
         }
     }
@@ -102,42 +98,13 @@ impl Files {
     /// Removes all of them, the lock last.
     pub(super) fn remove(&self) -> io::Result<()> {
         // The database first: without it, what is left means nothing.
-        for path in self
-            .parts()
-            .iter()
-            .chain([&self.tokens, &self.reserve, &self.lock])
-        {
+        for path in self.parts().iter().chain([&self.tokens, &self.lock]) {
             match std::fs::remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
         }
         Ok(())
-    }
-
-    /// Keeps some space that is given up when the disk is full, so that rows can be deleted then.
-    pub(super) fn keep_reserve(&self) -> io::Result<()> {
-        if self.reserve.exists() {
-            return Ok(());
-        }
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(0o600)
-            .open(&self.reserve)?;
-        let written = io::Write::write_all(&mut file, &vec![0; RESERVE]).and_then(|()| file.sync_all());
-        if written.is_err() {
-            let _ = std::fs::remove_file(&self.reserve);
-        }
-        written
-    }
-
-    pub(super) fn give_reserve_up(&self) -> io::Result<()> {
-        match std::fs::remove_file(&self.reserve) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
     }
 
     /// Renames the database, and its log with it, so that nobody takes it for a spool. Nothing is lost;
@@ -153,7 +120,6 @@ impl Files {
                 _ => {}
             }
         }
-        let _ = std::fs::remove_file(&self.reserve);
         let _ = std::fs::remove_file(&self.lock);
         Ok(aside)
     }
@@ -220,12 +186,22 @@ pub(super) fn glance(database: &Path) -> io::Result<Option<Unusable>> {
     })
 }
 
-/// Opens the file as it is.
+/// Opens a file that is still empty.
+pub(super) async fn connect_new(database: &Path, fsync: bool) -> Result<SqliteConnection, sqlx::Error> {
+    // Kept in the file, and written there whenever it is set: a full disk would not take it again.
+    let options = options(database, fsync).auto_vacuum(SqliteAutoVacuum::Incremental);
+    options.connect().await
+}
+
+/// Opens the file as it is, and writes nothing.
 pub(super) async fn connect(database: &Path, fsync: bool) -> Result<SqliteConnection, sqlx::Error> {
+    options(database, fsync).connect().await
+}
+
+fn options(database: &Path, fsync: bool) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(database)
         .create_if_missing(false)
-        .auto_vacuum(SqliteAutoVacuum::Incremental)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(if fsync {
             SqliteSynchronous::Full
@@ -234,8 +210,6 @@ pub(super) async fn connect(database: &Path, fsync: bool) -> Result<SqliteConnec
         })
         .busy_timeout(BUSY)
         .disable_statement_logging()
-        .connect()
-        .await
 }
 
 /// Makes a new file's tables.
@@ -312,6 +286,12 @@ async fn examine(connection: &mut SqliteConnection, thoroughly: bool) -> Result<
 /// `SQLITE_CORRUPT` and `SQLITE_NOTADB`: waiting does not help.
 pub(super) fn is_damage(error: &sqlx::Error) -> bool {
     matches!(code(error), Some(11 | 26))
+}
+
+/// `SQLITE_FULL`, `SQLITE_IOERR` and `SQLITE_READONLY`: the disk is full, broken, or was made read-only for
+/// being broken. Deleting takes room, too.
+pub(super) fn takes_nothing(error: &sqlx::Error) -> bool {
+    matches!(code(error), Some(8 | 10 | 13))
 }
 
 /// SQLite's primary code. <https://www.sqlite.org/rescode.html>

@@ -1,12 +1,14 @@
 //! The statements on a spool's rows.
 
+use std::sync::atomic::Ordering;
+
 use chrono::{DateTime, Utc};
 use sqlx::{Connection as _, FromRow, Sqlite, SqliteConnection, Transaction};
 
 use super::counts::Change;
 use super::encode::{Body, Stored, checksum};
 use super::tokens::{Place, Tokens};
-use super::{Buried, Link, Row, Spool, SpoolError};
+use super::{Buried, Link, Row, Spool, SpoolError, file};
 use crate::writer::batch::{BatchKey, RecordedView, WriterId};
 
 /// `batch.state`.
@@ -107,12 +109,14 @@ impl Spool {
     ) -> Result<Vec<Row>, SpoolError> {
         let mut lease = self.lease().await?;
         let connection = lease.connection();
-        let sizes: Vec<(i64, i64, i64)> =
-            sqlx::query_as("SELECT place, views, bytes FROM batch WHERE state <> ?1 ORDER BY place LIMIT ?2")
-                .bind(DAMAGED)
-                .bind(number(max_rows.max(1)))
-                .fetch_all(&mut *connection)
-                .await?;
+        let sizes: Vec<(i64, i64, i64)> = sqlx::query_as(
+            "SELECT place, views, bytes FROM batch WHERE state <> ?1 AND place > ?3 ORDER BY place LIMIT ?2",
+        )
+        .bind(DAMAGED)
+        .bind(number(max_rows.max(1)))
+        .bind(self.done_to())
+        .fetch_all(&mut *connection)
+        .await?;
         let (mut views, mut bytes, mut last) = (0, 0, 0);
         for (place, its_views, its_bytes) in sizes {
             last = place;
@@ -124,10 +128,11 @@ impl Spool {
         }
         let stored: Vec<StoredRow> = sqlx::query_as(
             "SELECT place, writer_id, batch_seq, state, views, checksum, body
-             FROM batch WHERE state <> ?1 AND place <= ?2 ORDER BY place",
+             FROM batch WHERE state <> ?1 AND place <= ?2 AND place > ?3 ORDER BY place",
         )
         .bind(DAMAGED)
         .bind(last)
+        .bind(self.done_to())
         .fetch_all(connection)
         .await?;
         let tokens = self.tokens.lock().await;
@@ -170,20 +175,75 @@ impl Spool {
         Ok(BatchKey { writer: self.id, seq })
     }
 
-    /// Deletes rows that the database has. On a full disk it makes room for that itself.
+    /// Deletes rows that are done with: the database has them, or they are nobody's. They are the first of those
+    /// that [`Spool::next`] answered, without a gap. On a disk that takes nothing they are passed over from now on
+    /// instead, and deleted later (W12).
     pub async fn remove_rows(&self, places: &[i64]) -> Result<(), SpoolError> {
         match self.delete_rows(places).await {
-            Err(error) if error.is_full() => {
-                // Even deleting takes a few pages of the log. What was kept for this is enough for one row after
-                // the other.
-                self.files.give_reserve_up()?;
-                for place in places {
-                    self.delete_rows(&[*place]).await?;
-                }
-                Ok(())
+            Err(error) if error.takes_nothing() => {
+                let last = places.iter().copied().max().unwrap_or_default();
+                self.done_to.fetch_max(last, Ordering::Relaxed);
+                self.count_all().await.map(drop)
             }
             outcome => outcome,
         }
+    }
+
+    /// Up to which place all rows are done with, though some may still be in the file.
+    pub(super) fn done_to(&self) -> i64 {
+        self.done_to.load(Ordering::Relaxed)
+    }
+
+    /// Deletes what could not be deleted before. Where the disk still takes nothing, and nothing else is in
+    /// the file, the file goes, which takes no room but makes some: answers true then, and the spool is
+    /// closed.
+    pub async fn make_room(&self) -> Result<bool, SpoolError> {
+        let done_to = self.done_to();
+        if done_to == 0 {
+            return Ok(false);
+        }
+        match self.delete_done(done_to).await {
+            Ok(()) => {
+                self.done_to.store(0, Ordering::Relaxed);
+                self.clear_tokens().await?;
+                return Ok(false);
+            }
+            Err(error) if error.takes_nothing() => {}
+            Err(error) => return Err(error),
+        }
+        let mut lease = self.lease().await?;
+        let is_needed: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM batch WHERE place > ?1 OR state = ?2)
+                    OR EXISTS (SELECT 1 FROM dead_letter)",
+        )
+        .bind(done_to)
+        .bind(DAMAGED)
+        .fetch_one(lease.connection())
+        .await?;
+        if is_needed {
+            lease.done();
+            return Ok(false);
+        }
+        self.files.remove()?;
+        if let Link::Open(connection) = std::mem::replace(&mut *lease.link, Link::Closed) {
+            let _ = connection.close().await;
+        }
+        lease.done();
+        // Closing may have written the log once more.
+        self.files.remove()?;
+        Ok(true)
+    }
+
+    /// Deletes all rows up to a place, but for damaged ones.
+    async fn delete_done(&self, done_to: i64) -> Result<(), SpoolError> {
+        let mut lease = self.lease().await?;
+        sqlx::query("DELETE FROM batch WHERE place <= ?1 AND state <> ?2")
+            .bind(done_to)
+            .bind(DAMAGED)
+            .execute(lease.connection())
+            .await?;
+        lease.done();
+        Ok(())
     }
 
     async fn delete_rows(&self, places: &[i64]) -> Result<(), SpoolError> {
@@ -208,7 +268,12 @@ impl Spool {
             .bind(place)
             .fetch_optional(&mut *connection)
             .await?;
-        let change = replace(connection, place, views).await?;
+        let change = match replace(connection, place, views).await {
+            Ok(change) => change,
+            // It stays unresolved in the file. Whatever becomes of it: the ledger knows its key.
+            Err(error) if file::takes_nothing(&error) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
         self.note(connection, change).await;
         let mut tokens = self.tokens.lock().await;
         if self.waiting().unresolved_bytes == 0 {
@@ -334,7 +399,7 @@ impl Spool {
     }
 
     /// Gives pages of deleted rows back to the file system, some at a time, where they are the larger part of the
-    /// file; and makes sure that there is something in reserve for a full disk.
+    /// file.
     pub async fn shrink(&self) -> Result<(), SpoolError> {
         let mut lease = self.lease().await?;
         let connection = lease.connection();
@@ -353,7 +418,6 @@ impl Spool {
                 .await?;
         }
         lease.done();
-        self.files.keep_reserve()?;
         Ok(())
     }
 }
