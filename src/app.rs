@@ -1,10 +1,12 @@
 //! The only place that constructs and wires. Start order: routes, ports, stores, workers, proxy. Drain
-//! order: not ready → listeners closed → requests in flight → recorder → presence and writer.
+//! order: not ready → listeners closed → live connections and requests in flight → recorder → presence and
+//! writer.
 
 mod listeners;
 mod recording;
 mod watch;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,6 +14,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use chrono::Utc;
+use pingora_core::listeners::tls::TlsSettings;
+use pingora_core::listeners::{ListenerConfig, TcpSocketOptions};
+use pingora_core::protocols::TcpKeepalive;
+use pingora_core::protocols::l4::stream::L4BufferSettings;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::server::{RunArgs, Server};
 use pingora_core::services::background::GenBackgroundService;
@@ -24,6 +30,7 @@ use crate::admin::Admin;
 use crate::api::{Api, Sources, UpstreamCheck};
 use crate::config::{Config, Listen};
 use crate::geoip::GeoIp;
+use crate::live::{self, Live};
 use crate::metrics::Metrics;
 use crate::page_view::Policy;
 use crate::presence;
@@ -40,6 +47,14 @@ use recording::Recording;
 const BACKGROUND_THREADS: usize = 2;
 /// Longest time that the database's connections may take to close at the end.
 const DATABASE_FAREWELL: Duration = Duration::from_secs(1);
+
+/// Silence after which TCP asks whether a client is still there, time between two questions, and how many remain
+/// unanswered before it is not.
+const KEEPALIVE: (Duration, Duration, usize) = (Duration::from_secs(60), Duration::from_secs(10), 3);
+/// Longest time that the kernel takes for data to be acknowledged: a day.
+const MAX_USER_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+/// Read buffer of a TLS connection.
+const TLS_READ_BUFFER: usize = 16 * 1024;
 
 /// Why the sidecar does not start.
 #[derive(Debug, thiserror::Error)]
@@ -160,11 +175,13 @@ impl App {
         tokio::spawn(pages.serve(admin));
 
         let in_flight = InFlight::default();
+        let live = start_live(&config, &presence, &recording, &metrics);
         let sources = Sources {
             store: store.clone(),
             communities: recording.communities.clone(),
             presence,
             backend_check: Arc::new(UpstreamCheck::new(&config.upstream, config.api.timeout * 4 / 5)),
+            live: live.clone(),
         };
         let parts = Parts {
             routes,
@@ -174,7 +191,7 @@ impl App {
             in_flight: in_flight.clone(),
         };
         let sidecar = sidecar(&config, parts, &recording, background.handle())?;
-        let server = server(&config, &addresses, sidecar, &metrics)?;
+        let server = server(&config, &addresses, sidecar, background.handle(), &metrics)?;
         let stop_listening = Shutdown::new();
         drop(site);
         start(server, stop_listening.clone())?;
@@ -190,7 +207,10 @@ impl App {
             shutdown.started().await;
             tokio::time::sleep(config.limits.shutdown_delay).await;
             stop_listening.start();
-            let left = in_flight.drained(config.limits.grace_period).await;
+            let (left, ()) = tokio::join!(
+                in_flight.drained(config.limits.grace_period),
+                see_off(live, config.limits.grace_period)
+            );
             if left > 0 {
                 tracing::warn!(
                     requests = left,
@@ -206,6 +226,33 @@ impl App {
         background.shutdown_background();
         tracing::info!("ended");
         result
+    }
+}
+
+/// What live connections share, where they are switched on.
+fn start_live(
+    config: &Config,
+    presence: &Arc<dyn presence::Presence>,
+    recording: &Recording,
+    metrics: &Arc<Metrics>,
+) -> Option<Live> {
+    let parts = live::Parts {
+        presence: presence.clone(),
+        touches: recording.touches.clone(),
+        authenticator: recording.authenticator.clone(),
+        metrics: metrics.clone(),
+    };
+    let start = || Live::start(&config.live, &config.record, &config.session, config.limits.max_connections, parts);
+    (config.api.enabled && config.api.live).then(start)
+}
+
+/// Live connections would stay for ever: they are told to go. Each has a moment to take it in.
+async fn see_off(live: Option<Live>, grace_period: Duration) {
+    if let Some(live) = live {
+        let left = live.drain(grace_period).await;
+        if left > 0 {
+            tracing::warn!(connections = left, "live connections are cut off");
+        }
     }
 }
 
@@ -295,6 +342,7 @@ fn server(
     config: &Config,
     addresses: &Listen,
     sidecar: Sidecar,
+    background: &tokio::runtime::Handle,
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<Server> {
     let drain = config.limits.grace_period + config.record.flush_timeout;
@@ -316,20 +364,45 @@ fn server(
     let balancer = server.add_service(balancer);
 
     let proxy = http_proxy(&server.configuration, sidecar);
-    let mut site = Service::new("site".into(), Front::new(proxy, &config.limits, metrics.clone()));
+    let front = Front::new(proxy, &config.limits, background.clone(), metrics.clone());
+    let mut site = Service::new("site".into(), front);
     for address in &addresses.http {
-        site.add_tcp(&address.to_string());
+        // Whoever reads brings a buffer; 64 KiB more for each connection would be for nothing.
+        let endpoint = endpoint(address, config).l4_buffer(L4BufferSettings {
+            read: Some(0),
+            ..L4BufferSettings::default()
+        });
+        site.endpoints().add_listener(endpoint);
     }
     for listener in &addresses.https {
         let (certificate, key) = (
             listener.certificate.to_string_lossy(),
             listener.key.to_string_lossy(),
         );
-        site.add_tls(&listener.address.to_string(), &certificate, &key)
+        let tls = TlsSettings::intermediate(&certificate, &key)
             .map_err(|error| anyhow::anyhow!("the certificate or key of {}: {error}", listener.address))?;
+        // TLS reads 4 KiB at a time.
+        let endpoint = endpoint(&listener.address, config).tls(tls).l4_buffer(L4BufferSettings {
+            read: Some(TLS_READ_BUFFER),
+            ..L4BufferSettings::default()
+        });
+        site.endpoints().add_listener(endpoint);
     }
     server.add_service(site).add_dependency(&balancer);
     Ok(server)
+}
+
+/// A listener that notices when a client has vanished without a word: nothing else would tell an event stream
+/// that nobody reads it any more.
+fn endpoint(address: &SocketAddr, config: &Config) -> ListenerConfig {
+    let mut options = TcpSocketOptions::default();
+    options.tcp_keepalive = Some(TcpKeepalive {
+        idle: KEEPALIVE.0,
+        interval: KEEPALIVE.1,
+        count: KEEPALIVE.2,
+        user_timeout: config.limits.write_timeout.min(MAX_USER_TIMEOUT),
+    });
+    ListenerConfig::tcp(address.to_string()).tcp_socket_options(options)
 }
 
 /// The first address of the site, for the log.

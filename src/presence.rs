@@ -6,6 +6,7 @@
 //! A user is present while `now - last seen < window`, everywhere: in counts, in lists, in sweeps. `worker`
 //! keeps the store up to date, away from the requests.
 
+pub mod changes;
 pub mod coalesce;
 pub mod keys;
 pub mod memory;
@@ -45,6 +46,7 @@ pub fn open(
         )?))
     } else {
         metrics.redis_up.set(-1);
+        metrics.live_subscription_up.set(-1);
         Ok(Arc::new(memory::Memory::new(record.window, Arc::new(Utc::now))))
     }
 }
@@ -88,6 +90,11 @@ pub trait Presence: Send + Sync + 'static {
 
     /// A trivial round trip.
     async fn ping(&self) -> Result<(), PresenceError>;
+
+    /// Every change of a count from now on, whoever made it: touches and sweeps of all who share the store.
+    /// Best effort: what may have been missed is told, and is to be asked for (P6). The first call may start
+    /// what listens.
+    fn subscribe(&self) -> changes::Subscription;
 }
 
 /// An absolute count with its place in the community's history (P6).

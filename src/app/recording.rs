@@ -10,6 +10,7 @@ use crate::communities::Communities;
 use crate::config::Config;
 use crate::geoip::GeoIp;
 use crate::metrics::{Dropped, Metrics};
+use crate::presence::worker::PresenceHandle;
 use crate::presence::{self, Presence};
 use crate::recorder::load::Bytes;
 use crate::recorder::{Destinations, Recorder, Resolver};
@@ -22,6 +23,8 @@ pub(super) struct Recording {
     pub(super) authenticator: Arc<Authenticator>,
     pub(super) communities: Arc<Communities>,
     pub(super) recorder: Recorder,
+    /// Where touches go; `None` where presence is not recorded.
+    pub(super) touches: Option<PresenceHandle>,
     /// Ends the presence worker; not before the last touch, unlike the process' own shutdown.
     stop: Shutdown,
     workers: Vec<JoinHandle<()>>,
@@ -62,6 +65,7 @@ impl Recording {
             authenticator: authenticator.clone(),
             communities: communities.clone(),
         };
+        let touches = presence.clone();
         let destinations = Destinations {
             presence,
             writer,
@@ -79,6 +83,7 @@ impl Recording {
             authenticator,
             communities,
             recorder,
+            touches,
             stop,
             workers,
         }

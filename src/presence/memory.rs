@@ -15,6 +15,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
+use super::changes::{Changes, Subscription};
 use super::keys::{is_keyable, partition};
 use super::{Count, CountChange, Presence, PresenceError, REMEMBERED, Seen, Sweep, millis, next_seq};
 use crate::ids::{CommunityId, UserId};
@@ -30,6 +31,8 @@ pub struct Memory {
     window: i64,
     now: Clock,
     shards: Vec<Mutex<Shard>>,
+    /// Told while the shard is locked, so that the changes of one community are told in their order.
+    changes: Changes,
 }
 
 #[derive(Default)]
@@ -57,6 +60,7 @@ impl Memory {
             window: millis(window),
             now,
             shards: (0..SHARDS.get()).map(|_| Mutex::default()).collect(),
+            changes: Changes::new(),
         }
     }
 
@@ -82,7 +86,9 @@ impl Presence for Memory {
         for user in users {
             place.touch(user, now);
         }
-        place.settle(now, self.window);
+        if place.settle(now, self.window) {
+            self.changes.tell(community, place.told_at(now));
+        }
         shard.due.remove(&(place.due, community.clone()));
         place.due = place.next_due(now, self.window);
         shard.due.insert((place.due, community.clone()));
@@ -134,13 +140,22 @@ impl Presence for Memory {
         let now = self.now();
         let mut sweep = Sweep::default();
         for shard in &self.shards {
-            lock(shard).sweep(now, self.window, &mut sweep);
+            let mut shard = lock(shard);
+            let told = sweep.changes.len();
+            shard.sweep(now, self.window, &mut sweep);
+            for change in &sweep.changes[told..] {
+                self.changes.tell(&change.community, change.count);
+            }
         }
         Ok(sweep)
     }
 
     async fn ping(&self) -> Result<(), PresenceError> {
         Ok(())
+    }
+
+    fn subscribe(&self) -> Subscription {
+        self.changes.subscribe()
     }
 }
 

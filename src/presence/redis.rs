@@ -14,11 +14,13 @@
 //!
 //! # What the Redis user may do
 //! Redis 6.2 or later. Commands `evalsha script|load time ping info zadd zcard zcount zrange zrangebyscore
-//! zrevrange zrem zremrangebyscore hset hget hmget pexpire publish`, keys `headcount:*`, channels
+//! zrevrange zrem zremrangebyscore hset hget hmget pexpire publish subscribe`, keys `headcount:*`, channels
 //! `headcount:*` (`info` may be missing: then the warning about evictions is too).
 
 mod link;
+mod probe;
 mod server;
+mod subscription;
 
 use std::fmt;
 use std::sync::Arc;
@@ -31,6 +33,8 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::runtime::Handle;
 
 use self::link::Link;
+use self::subscription::Listener;
+use super::changes::Subscription;
 use super::keys::{Keys, is_keyable};
 use super::{Count, CountChange, OpenError, Presence, PresenceError, REMEMBERED, Seen, Sweep, millis};
 use crate::config;
@@ -50,7 +54,8 @@ const SWEEP_CONCURRENCY: usize = 8;
 
 /// Who is here now, in Redis.
 pub struct Redis {
-    link: Link,
+    link: Arc<Link>,
+    listener: Listener,
     keys: Keys,
     window: i64,
     touch: Script,
@@ -71,8 +76,10 @@ impl Redis {
         // Only the fixed part of the message: the detail may quote the URL.
         let client = Client::open(url)
             .map_err(|error| OpenError::Url(error.to_string().split(" - ").next().unwrap_or("").into()))?;
+        let link = Arc::new(Link::open(client.clone(), config, Arc::clone(&metrics), runtime));
         Ok(Self {
-            link: Link::open(client, config, metrics, runtime),
+            listener: Listener::new(client, config, keys.changes(), Arc::clone(&link), metrics, runtime),
+            link,
             keys,
             window: millis(window),
             touch: Script::new(concat!(
@@ -242,6 +249,10 @@ impl Presence for Redis {
         self.link
             .call(async |mut redis| ::redis::cmd("PING").exec_async(&mut redis).await)
             .await
+    }
+
+    fn subscribe(&self) -> Subscription {
+        self.listener.subscribe()
     }
 }
 

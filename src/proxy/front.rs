@@ -2,6 +2,9 @@
 //!
 //! Pingora bounds neither: its header timeout is per read, so a client that sends one byte a minute stays
 //! for ever, and nothing limits how many do.
+//!
+//! A connection that has become a live one leaves Pingora here: what it needs from then on is a fraction of what
+//! an exchange needs.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -13,8 +16,10 @@ use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::{HttpProxy, ProxyHttp};
-use tokio::sync::Semaphore;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::live::LiveStart;
 use crate::config::Limits;
 use crate::metrics::Metrics;
 
@@ -34,6 +39,8 @@ pub struct Front<P> {
     connections: Arc<Semaphore>,
     header_timeout: Duration,
     keepalive_timeout: Duration,
+    /// Where live connections run: pushing to thousands of them must not hold up the site.
+    background: Handle,
     metrics: Arc<Metrics>,
 }
 
@@ -43,12 +50,13 @@ where
     P::CTX: Send + Sync + 'static,
 {
     /// Puts the bounds of `limits` in front of `proxy`. All listeners share one cap.
-    pub fn new(proxy: HttpProxy<P>, limits: &Limits, metrics: Arc<Metrics>) -> Self {
+    pub fn new(proxy: HttpProxy<P>, limits: &Limits, background: Handle, metrics: Arc<Metrics>) -> Self {
         Self {
             proxy: Arc::new(proxy),
             connections: Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS))),
             header_timeout: limits.header_timeout,
             keepalive_timeout: limits.keepalive_timeout,
+            background,
             metrics,
         }
     }
@@ -85,17 +93,25 @@ where
     P::CTX: Send + Sync + 'static,
 {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let Ok(_permit) = self.connections.try_acquire() else {
+        let Ok(permit) = self.connections.clone().try_acquire_owned() else {
             self.metrics.connections_refused.inc();
             return None;
         };
-        self.metrics.connections.inc();
-        let _open = Open(&self.metrics);
+        let open = Open::new(permit, self.metrics.clone());
 
         let mut session = ServerSession::new_http1(stream);
         session.set_keepalive(Some(self.header_timeout.as_secs().max(1)));
         let mut result = self.request(session, shutdown, self.header_timeout).await;
         while let Some((stream, settings)) = result.map(ReusedHttpStream::consume) {
+            let mut settings = settings;
+            let context = settings.as_mut().and_then(|settings| settings.take_user_context());
+            if let Some(start) = context.and_then(|context| context.downcast::<LiveStart>().ok()) {
+                self.background.spawn(async move {
+                    let _open = open;
+                    start.run(stream).await;
+                });
+                return None;
+            }
             let mut session = ServerSession::new_http1(stream);
             if let Some(settings) = settings {
                 settings.apply_to_session(&mut session);
@@ -112,11 +128,24 @@ where
     }
 }
 
-/// Takes an ended connection out of the gauge, however it ends.
-struct Open<'a>(&'a Metrics);
+/// An open connection: its place under the cap, and its part in the gauge, however it ends.
+struct Open {
+    metrics: Arc<Metrics>,
+    _permit: OwnedSemaphorePermit,
+}
 
-impl Drop for Open<'_> {
+impl Open {
+    fn new(permit: OwnedSemaphorePermit, metrics: Arc<Metrics>) -> Self {
+        metrics.connections.inc();
+        Self {
+            metrics,
+            _permit: permit,
+        }
+    }
+}
+
+impl Drop for Open {
     fn drop(&mut self) {
-        self.0.connections.dec();
+        self.metrics.connections.dec();
     }
 }

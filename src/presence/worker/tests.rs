@@ -8,6 +8,7 @@ use chrono::DateTime;
 use tokio::sync::Notify;
 
 use super::*;
+use crate::presence::changes::Subscription;
 use crate::presence::{Count, Seen, Sweep};
 
 #[derive(Default)]
@@ -60,6 +61,10 @@ impl Presence for Notebook {
 
     async fn ping(&self) -> Result<(), PresenceError> {
         Ok(())
+    }
+
+    fn subscribe(&self) -> Subscription {
+        unimplemented!("the worker does not subscribe")
     }
 }
 
