@@ -14,7 +14,7 @@
 
 /// Why the sidecar ends a connection with a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Close {
+pub(super) enum Close {
     /// The sidecar is shutting down.
     GoingAway,
     /// The client broke the protocol.

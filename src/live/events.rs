@@ -74,6 +74,7 @@ async fn talk(connection: &mut Connection, socket: &mut impl Socket, framing: Fr
                 framing.piece(&unknown.collect::<String>())
             }
             Event::Letter(Letter::Close(close)) => return End::Told(close),
+            Event::Letter(Letter::End(end)) => return end,
         };
         sent = connection.write(socket, bytes).await;
     }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::{sleep, sleep_until};
+use tokio::time::{self, sleep, sleep_until};
 
 use super::mailbox::Mailbox;
 use super::message::Update;
@@ -130,7 +130,7 @@ impl Hub {
                     // Presence is gone: the process ends.
                     Err(RecvError::Closed) => return,
                 },
-                () = next => self.tell_planned(Instant::now()),
+                () = next => self.tell_planned(now()),
                 () = self.planned.notified() => {}
             }
         }
@@ -162,21 +162,21 @@ impl Hub {
     }
 
     fn changed(&self, community: &CommunityId, count: Count) {
-        let now = Instant::now();
+        let moment = now();
         let mut inner = self.lock();
         // Most changes are of communities that nobody listens to.
         if let Some(place) = inner.topics.get_mut(community) {
-            let telling = place.topic.published(count, now, self.interval);
+            let telling = place.topic.published(count, moment, self.interval);
             self.follow(&mut inner, community, telling);
         }
     }
 
     fn answered(&self, communities: &[CommunityId], counts: &[Count]) {
-        let now = Instant::now();
+        let moment = now();
         for (community, count) in communities.iter().zip(counts) {
             let mut inner = self.lock();
             if let Some(place) = inner.topics.get_mut(community) {
-                let telling = place.topic.read(*count, now, self.interval);
+                let telling = place.topic.read(*count, moment, self.interval);
                 self.follow(&mut inner, community, telling);
             }
         }
@@ -261,6 +261,11 @@ impl Hub {
         // Nothing panics while it holds the lock.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The runtime's time, which tests can hold.
+fn now() -> Instant {
+    time::Instant::now().into_std()
 }
 
 impl Place {

@@ -43,6 +43,8 @@ pub(super) enum Letter {
     Lost(Vec<CommunityId>),
     /// Say why, and end.
     Close(Close),
+    /// End without a word.
+    End(End),
 }
 
 impl Mailbox {
@@ -105,7 +107,9 @@ impl Mailbox {
     /// The next thing to do, the most urgent first.
     pub(super) fn poll(&self, context: &Context<'_>) -> Poll<Letter> {
         let mut inner = self.lock();
-        let letter = if let Some(close) = inner.close {
+        let letter = if let Some(end) = inner.ended {
+            Some(Letter::End(end))
+        } else if let Some(close) = inner.close {
             Some(Letter::Close(close))
         } else if std::mem::take(&mut inner.ping) {
             Some(Letter::Ping)

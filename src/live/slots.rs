@@ -63,11 +63,6 @@ impl Slots {
         self.slots.iter().map(|slot| slot.community.clone()).collect()
     }
 
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.slots.len()
-    }
-
     /// Whether each has had a value.
     pub(super) fn are_complete(&self) -> bool {
         self.slots.iter().all(|slot| slot.newest.is_some())
@@ -179,7 +174,7 @@ mod tests {
         assert!(slots.take().is_none());
         assert_eq!(slots.offer(&update("1", 2)), Offered::Ignored);
         assert!(!slots.add("2".into()));
-        assert_eq!(slots.len(), 1);
+        assert_eq!(slots.communities(), ["2".into()]);
     }
 
     #[test]

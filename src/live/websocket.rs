@@ -87,6 +87,7 @@ async fn talk<S: Socket>(connection: &mut Connection, socket: &mut WebSocketStre
                 Err(close) => Err(End::Told(close)),
             },
             Event::Letter(Letter::Close(close)) => return End::Told(close),
+            Event::Letter(Letter::End(end)) => return end,
             Event::Received(None) => return End::Gone,
             Event::Received(Some(Err(error))) => return end_of(&error),
             Event::Received(Some(Ok(received))) => {

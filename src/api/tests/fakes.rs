@@ -13,6 +13,7 @@ use super::support::now;
 use crate::api::{BackendCheck, CheckError};
 use crate::auth::BrowserSession;
 use crate::ids::{CommunityId, SessionToken, UserId};
+use crate::presence::changes::{Changes, Subscription};
 use crate::presence::{Count, Presence, PresenceError, Seen, Sweep};
 use crate::store::{Stats, Store, StoreError, VisitorRow};
 use crate::writer::batch::Batch;
@@ -138,6 +139,7 @@ impl Store for FakeStore {
 pub(super) struct FakePresence {
     pub(super) mood: Mutex<Mood>,
     seen: Mutex<HashMap<CommunityId, Vec<Seen>>>,
+    changes: Changes,
 }
 
 impl FakePresence {
@@ -206,6 +208,10 @@ impl Presence for FakePresence {
 
     async fn ping(&self) -> Result<(), PresenceError> {
         unimplemented!("the API does not ping")
+    }
+
+    fn subscribe(&self) -> Subscription {
+        self.changes.subscribe()
     }
 }
 
