@@ -242,7 +242,15 @@ fn start_live(
         authenticator: recording.authenticator.clone(),
         metrics: metrics.clone(),
     };
-    let start = || Live::start(&config.live, &config.record, &config.session, config.limits.max_connections, parts);
+    let start = || {
+        Live::start(
+            &config.live,
+            &config.record,
+            &config.session,
+            config.limits.max_connections,
+            parts,
+        )
+    };
     (config.api.enabled && config.api.live).then(start)
 }
 
@@ -382,10 +390,12 @@ fn server(
         let tls = TlsSettings::intermediate(&certificate, &key)
             .map_err(|error| anyhow::anyhow!("the certificate or key of {}: {error}", listener.address))?;
         // TLS reads 4 KiB at a time.
-        let endpoint = endpoint(&listener.address, config).tls(tls).l4_buffer(L4BufferSettings {
-            read: Some(TLS_READ_BUFFER),
-            ..L4BufferSettings::default()
-        });
+        let endpoint = endpoint(&listener.address, config)
+            .tls(tls)
+            .l4_buffer(L4BufferSettings {
+                read: Some(TLS_READ_BUFFER),
+                ..L4BufferSettings::default()
+            });
         site.endpoints().add_listener(endpoint);
     }
     server.add_service(site).add_dependency(&balancer);

@@ -173,7 +173,11 @@ impl Live {
             per_address: settings.max_per_address.get(),
         };
         let live = Arc::new(Inner {
-            hub: Hub::new(settings.min_interval, settings.resync_interval, Arc::clone(&metrics)),
+            hub: Hub::new(
+                settings.min_interval,
+                settings.resync_interval,
+                Arc::clone(&metrics),
+            ),
             seats: Seats::new(times),
             places: Places::new(caps),
             session_ttl: session.cache_ttl,
@@ -227,7 +231,15 @@ impl Live {
             unchecked_since: (None, None),
         };
         let id = live.seats.add(seat).ok_or(Refused::Draining)?;
-        let connection = Connection::new(Arc::clone(live), id, wanted.kind, mailbox, wanted.unknown, wanted.door, place);
+        let connection = Connection::new(
+            Arc::clone(live),
+            id,
+            wanted.kind,
+            mailbox,
+            wanted.unknown,
+            wanted.door,
+            place,
+        );
         connection.listen_to(&wanted.communities);
         let complete = poll_fn(|context| connection.mailbox.poll_complete(context));
         timeout(limit, complete).await.map_err(|_| Refused::Unavailable)?;

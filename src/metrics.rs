@@ -5,7 +5,8 @@
 
 use prometheus::core::{AtomicU64, Collector, GenericCounter, GenericCounterVec};
 use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 use crate::page_view::NotCounted;
@@ -217,7 +218,11 @@ impl Metrics {
                 "Requests to the visitors API, by operation and status class",
                 &["operation", "status"],
             ),
-            live_connections: declare.int_gauges("live_connections", "Open live connections, by kind", &["kind"]),
+            live_connections: declare.int_gauges(
+                "live_connections",
+                "Open live connections, by kind",
+                &["kind"],
+            ),
             live_closed: declare.counters(
                 "live_closed_total",
                 "Live connections that have ended, by reason",

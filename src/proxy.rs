@@ -266,12 +266,18 @@ impl ProxyHttp for Sidecar {
         true
     }
 
-    fn persist_connection_context(&self, _session: &Session, ctx: &Ctx) -> Option<Box<dyn Any + Send + Sync>> {
+    fn persist_connection_context(
+        &self,
+        _session: &Session,
+        ctx: &Ctx,
+    ) -> Option<Box<dyn Any + Send + Sync>> {
         Some(Box::new(LiveStart::take(ctx)?))
     }
 
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Ctx) {
-        let written = session.response_written().map(|response| response.status.as_u16());
+        let written = session
+            .response_written()
+            .map(|response| response.status.as_u16());
         let status = ctx.status.or(written).unwrap_or(0);
         let label = ctx.label();
         self.metrics
@@ -344,7 +350,8 @@ impl Sidecar {
             started_at: ctx.at,
             duration: ctx.started.elapsed(),
         };
-        self.record(PageView::from_exchange(&exchange, &self.policy), ctx).await;
+        self.record(PageView::from_exchange(&exchange, &self.policy), ctx)
+            .await;
     }
 
     /// The same for a view that a page reports (V5).
@@ -367,7 +374,8 @@ impl Sidecar {
                 client_ip: ctx.client.ip,
                 at: ctx.at,
             };
-            self.record(PageView::from_beacon(&beacon, &self.policy), ctx).await
+            self.record(PageView::from_beacon(&beacon, &self.policy), ctx)
+                .await
         };
         let outcome = if is_recorded { "accepted" } else { "not_counted" };
         self.metrics.beacons.with_label_values(&[outcome]).inc();

@@ -43,7 +43,9 @@ impl Handshake {
     fn web_socket(version: Version, headers: &HeaderMap) -> Result<Self, Problem> {
         let malformed = |what: &'static str| Problem::BadRequest(what.into());
         if version != Version::HTTP_11 || !has_token(headers, CONNECTION, "upgrade") {
-            return Err(malformed("A WebSocket handshake is HTTP/1.1 with Connection: Upgrade."));
+            return Err(malformed(
+                "A WebSocket handshake is HTTP/1.1 with Connection: Upgrade.",
+            ));
         }
         if only(headers, SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
             return Err(Problem::UpgradeRequired);
@@ -123,7 +125,11 @@ mod tests {
         assert!(matches!(without(1), Err(Problem::BadRequest(_))));
         assert_eq!(without(2), Err(Problem::UpgradeRequired));
         assert!(matches!(without(3), Err(Problem::BadRequest(_))));
-        for (place, value) in [(3, "c2hvcnQ="), (3, "dGhlIHNhbXBsZSBub25jZQ"), (3, "not base64!!")] {
+        for (place, value) in [
+            (3, "c2hvcnQ="),
+            (3, "dGhlIHNhbXBsZSBub25jZQ"),
+            (3, "not base64!!"),
+        ] {
             let mut pairs = WEB_SOCKET;
             pairs[place].1 = value;
             assert!(matches!(read(&pairs), Err(Problem::BadRequest(_))), "{value}");
@@ -150,7 +156,12 @@ mod tests {
 
     #[test]
     fn who_asks_for_neither_gets_neither() {
-        for pairs in [&[][..], &[("accept", "*/*")], &[("accept", "text/html")], &[("upgrade", "h2c")]] {
+        for pairs in [
+            &[][..],
+            &[("accept", "*/*")],
+            &[("accept", "text/html")],
+            &[("upgrade", "h2c")],
+        ] {
             assert_eq!(read(pairs), Err(Problem::NotAcceptable));
         }
         let head = Handshake::read(&Method::HEAD, Version::HTTP_11, &headers(&WEB_SOCKET));

@@ -133,7 +133,11 @@ pub(super) fn render(paths: &Paths) -> Bytes {
     // Only what is this sidecar's; the rest is the app's.
     document.paths.paths = std::mem::take(&mut document.paths.paths)
         .into_iter()
-        .filter(|(template, _)| paths.operations().any(|operation| operation.template() == template))
+        .filter(|(template, _)| {
+            paths
+                .operations()
+                .any(|operation| operation.template() == template)
+        })
         .map(|(template, item)| (paths.documented(&template), item))
         .collect();
     // The document is plain data: serialising it does not fail.

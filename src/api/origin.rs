@@ -81,7 +81,14 @@ fn name_and_port(authority: &str, default: u16) -> Option<(&str, u16)> {
     match authority.rsplit_once(':') {
         Some((name, port)) if !port.contains(']') => {
             let digits = port.bytes().all(|byte| byte.is_ascii_digit());
-            Some((name, if port.is_empty() { default } else { port.parse().ok().filter(|_| digits)? }))
+            Some((
+                name,
+                if port.is_empty() {
+                    default
+                } else {
+                    port.parse().ok().filter(|_| digits)?
+                },
+            ))
         }
         _ => Some((authority, default)),
     }
@@ -92,9 +99,8 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        let pair = |(name, value): &(&'static str, &str)| {
-            (HeaderName::from_static(name), value.parse().unwrap())
-        };
+        let pair =
+            |(name, value): &(&'static str, &str)| (HeaderName::from_static(name), value.parse().unwrap());
         pairs.iter().map(pair).collect()
     }
 

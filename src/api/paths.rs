@@ -118,7 +118,9 @@ impl Paths {
             format!("/{bare}")
         };
         let operations = Operation::ALL.into_iter();
-        let operations = operations.filter(|operation| operation.is_enabled(settings)).collect();
+        let operations = operations
+            .filter(|operation| operation.is_enabled(settings))
+            .collect();
         Self { prefix, operations }
     }
 

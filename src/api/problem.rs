@@ -112,9 +112,7 @@ impl Problem {
             Self::ForeignOrigin => "Only the site's own pages may ask this.".into(),
             Self::NotFound => "There is no such community, or you may not see it.".into(),
             Self::MethodNotAllowed => "This path does not take this method.".into(),
-            Self::NotAcceptable => {
-                "Ask with Accept: text/event-stream, or upgrade to a WebSocket.".into()
-            }
+            Self::NotAcceptable => "Ask with Accept: text/event-stream, or upgrade to a WebSocket.".into(),
             Self::TooLarge => "The body is too large.".into(),
             Self::UnsupportedMediaType => "Send JSON, as application/json or text/plain.".into(),
             Self::UpgradeRequired => "Only version 13 of the WebSocket protocol is spoken.".into(),

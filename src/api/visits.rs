@@ -169,7 +169,10 @@ fn is_json(headers: &HeaderMap) -> bool {
     let Some(content_type) = headers.get(CONTENT_TYPE) else {
         return true;
     };
-    let media_type = content_type.to_str().ok().and_then(|value| value.split(';').next());
+    let media_type = content_type
+        .to_str()
+        .ok()
+        .and_then(|value| value.split(';').next());
     media_type.is_some_and(|media_type| {
         ["application/json", "text/plain"]
             .iter()

@@ -384,11 +384,7 @@ fn live(config: &Config) -> Result<(), Problem> {
         ("live.resync_interval", live.resync_interval),
         ("live.access_check_interval", live.access_check_interval),
     ] {
-        ensure(
-            duration >= Duration::from_secs(1),
-            key,
-            "must be at least \"1s\"",
-        )?;
+        ensure(duration >= Duration::from_secs(1), key, "must be at least \"1s\"")?;
     }
     ensure(
         live.min_interval <= Duration::from_secs(10),

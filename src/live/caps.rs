@@ -145,24 +145,27 @@ mod tests {
         })
     }
 
-    fn ip(text: &str) -> Option<IpAddr> {
-        Some(text.parse().unwrap())
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
     }
 
     #[test]
     fn l3_each_user_and_each_address_has_so_many_places() {
         let places = places(100, 2, 3);
         let alice = || Some(UserId::from("alice"));
-        let first = places.take(alice(), ip("192.0.2.1")).unwrap();
-        let _second = places.take(alice(), ip("192.0.2.2")).unwrap();
-        assert_eq!(places.take(alice(), ip("192.0.2.3")).unwrap_err(), Full::User);
+        let first = places.take(alice(), Some(ip("192.0.2.1"))).unwrap();
+        let _second = places.take(alice(), Some(ip("192.0.2.2"))).unwrap();
+        assert_eq!(
+            places.take(alice(), Some(ip("192.0.2.3"))).unwrap_err(),
+            Full::User
+        );
         drop(first);
-        let _third = places.take(alice(), ip("192.0.2.9")).unwrap();
+        let _third = places.take(alice(), Some(ip("192.0.2.9"))).unwrap();
         let _others: Vec<_> = (0..3)
-            .map(|_| places.take(None, ip("198.51.100.1")).unwrap())
+            .map(|_| places.take(None, Some(ip("198.51.100.1"))).unwrap())
             .collect();
         assert_eq!(
-            places.take(None, ip("198.51.100.1")).unwrap_err(),
+            places.take(None, Some(ip("198.51.100.1"))).unwrap_err(),
             Full::Address
         );
         assert!(places.take(None, None).is_ok(), "neither is known");
@@ -171,12 +174,15 @@ mod tests {
     #[test]
     fn l3_an_ipv6_network_is_one_address() {
         let places = places(100, 1, 1);
-        let _one = places.take(None, ip("2001:db8::1")).unwrap();
-        assert_eq!(places.take(None, ip("2001:db8::2")).unwrap_err(), Full::Address);
-        assert!(places.take(None, ip("2001:db8:0:1::1")).is_ok());
-        let _v4 = places.take(None, ip("192.0.2.1")).unwrap();
+        let _one = places.take(None, Some(ip("2001:db8::1"))).unwrap();
         assert_eq!(
-            places.take(None, ip("::ffff:192.0.2.1")).unwrap_err(),
+            places.take(None, Some(ip("2001:db8::2"))).unwrap_err(),
+            Full::Address
+        );
+        assert!(places.take(None, Some(ip("2001:db8:0:1::1"))).is_ok());
+        let _v4 = places.take(None, Some(ip("192.0.2.1"))).unwrap();
+        assert_eq!(
+            places.take(None, Some(ip("::ffff:192.0.2.1"))).unwrap_err(),
             Full::Address
         );
     }
@@ -184,7 +190,7 @@ mod tests {
     #[test]
     fn a_place_that_was_given_back_leaves_nothing() {
         let places = places(1, 1, 1);
-        let place = places.take(Some("a".into()), ip("192.0.2.1")).unwrap();
+        let place = places.take(Some("a".into()), Some(ip("192.0.2.1"))).unwrap();
         assert_eq!(places.take(None, None).unwrap_err(), Full::Total);
         drop(place);
         let taken = places.0.lock();

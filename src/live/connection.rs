@@ -49,7 +49,10 @@ impl Connection {
         door: Arc<dyn Door>,
         place: Place,
     ) -> Self {
-        live.metrics.live_connections.with_label_values(&[kind.label()]).inc();
+        live.metrics
+            .live_connections
+            .with_label_values(&[kind.label()])
+            .inc();
         Self {
             live,
             id,
@@ -182,7 +185,11 @@ impl Connection {
 
     /// Ends this side of the socket, and waits until the client has ended its own.
     pub(super) async fn linger(&self, socket: &mut impl Socket) {
-        if self.guarded(|context| pin(socket).poll_shutdown(context)).await.is_err() {
+        if self
+            .guarded(|context| pin(socket).poll_shutdown(context))
+            .await
+            .is_err()
+        {
             return;
         }
         let mut forgotten = 0;
@@ -202,7 +209,10 @@ impl Drop for Connection {
         }
         self.live.seats.remove(self.id);
         let metrics = &self.live.metrics;
-        metrics.live_connections.with_label_values(&[self.kind.label()]).dec();
+        metrics
+            .live_connections
+            .with_label_values(&[self.kind.label()])
+            .dec();
         metrics.live_closed.with_label_values(&[self.end.label()]).inc();
     }
 }

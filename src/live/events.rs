@@ -70,7 +70,9 @@ async fn talk(connection: &mut Connection, socket: &mut impl Socket, framing: Fr
                 if let Err(close) = connection.lose(&lost) {
                     return End::Told(close);
                 }
-                let unknown = lost.iter().map(|lost| message::event(&message::unknown(lost.as_str())));
+                let unknown = lost
+                    .iter()
+                    .map(|lost| message::event(&message::unknown(lost.as_str())));
                 framing.piece(&unknown.collect::<String>())
             }
             Event::Letter(Letter::Close(close)) => return End::Told(close),

@@ -149,13 +149,12 @@ impl Hub {
                 if batch.is_empty() {
                     break;
                 }
-                // What failed is logged where presence is kept.
-                match presence.counts(&batch).await {
-                    Ok(counts) => self.answered(&batch, &counts),
-                    Err(_) => {
-                        self.want_again(batch);
-                        sleep(PAUSE.mul_f64(rand::random_range(0.5..1.5))).await;
-                    }
+                if let Ok(counts) = presence.counts(&batch).await {
+                    self.answered(&batch, &counts);
+                } else {
+                    // Why is logged where presence is kept.
+                    self.want_again(batch);
+                    sleep(PAUSE.mul_f64(rand::random_range(0.5..1.5))).await;
                 }
             }
         }

@@ -12,7 +12,7 @@ use super::Inner;
 use super::close::Close;
 use super::door::Denied;
 use super::schedule::{TICK, ticks};
-use super::seats::Checked;
+use super::seats::{AccessCheck, Checked};
 use crate::auth::Known;
 use crate::ids::SessionToken;
 use crate::metrics::Dropped;
@@ -91,9 +91,14 @@ async fn check_access(live: Arc<Inner>, mut queue: UnboundedReceiver<u64>) {
     let patience = ticks(live.settings.access_check_interval).saturating_mul(PATIENCE);
     stream::poll_fn(move |context| queue.poll_recv(context))
         .for_each_concurrent(ACCESS, async |id| {
-            let Some((door, session, communities)) = live.seats.access(id) else {
+            let Some(check) = live.seats.access(id) else {
                 return;
             };
+            let AccessCheck {
+                door,
+                session,
+                communities,
+            } = check;
             let asked: Vec<String> = communities.iter().map(ToString::to_string).collect();
             let outcome = match door.admit(session, &asked).await {
                 Ok(admitted) => {

@@ -239,7 +239,10 @@ mod tests {
         mailbox.close(Close::SessionEnded);
         mailbox.close(Close::GoingAway);
         let first = next(&mailbox).now_or_never();
-        assert!(matches!(first, Some(Letter::Close(Close::SessionEnded))), "{first:?}");
+        assert!(
+            matches!(first, Some(Letter::Close(Close::SessionEnded))),
+            "{first:?}"
+        );
     }
 
     #[tokio::test]

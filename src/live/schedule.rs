@@ -89,7 +89,8 @@ impl Schedule {
         if self.pinged.is_some_and(|pinged| seen.heard >= pinged) {
             self.pinged = None;
         }
-        let is_past = |since: Option<u32>, within| since.is_some_and(|since| now.saturating_sub(since) > within);
+        let is_past =
+            |since: Option<u32>, within| since.is_some_and(|since| now.saturating_sub(since) > within);
         let end = if seen.answers && is_past(self.pinged, times.pong_within) {
             Some(End::Dead)
         } else if is_past(seen.stuck_since, times.write_within) {
@@ -149,7 +150,11 @@ mod tests {
         closing: false,
     };
 
-    fn run(schedule: &mut Schedule, ticks: std::ops::Range<u32>, seen: impl Fn(u32) -> Seen) -> Vec<(u32, Due)> {
+    fn run(
+        schedule: &mut Schedule,
+        ticks: std::ops::Range<u32>,
+        seen: impl Fn(u32) -> Seen,
+    ) -> Vec<(u32, Due)> {
         ticks
             .map(|now| (now, schedule.advance(now, &TIMES, seen(now))))
             .collect()
@@ -158,7 +163,10 @@ mod tests {
     #[test]
     fn l3_who_answers_pings_stays() {
         let mut schedule = Schedule::new(1, &TIMES, 0.0);
-        let dues = run(&mut schedule, 2..500, |now| Seen { heard: now - 1, ..FINE });
+        let dues = run(&mut schedule, 2..500, |now| Seen {
+            heard: now - 1,
+            ..FINE
+        });
         assert!(dues.iter().all(|(_, due)| due.end.is_none()));
         assert_eq!(dues.iter().filter(|(_, due)| due.ping).count(), 20);
     }
@@ -206,7 +214,11 @@ mod tests {
     fn p11_the_first_heartbeat_is_at_once_and_further_ones_come_regularly() {
         let mut schedule = Schedule::new(1, &TIMES, 0.5);
         let dues = run(&mut schedule, 2..302, |now| Seen { heard: now, ..FINE });
-        let beats: Vec<_> = dues.iter().filter(|(_, due)| due.beat).map(|(now, _)| *now).collect();
+        let beats: Vec<_> = dues
+            .iter()
+            .filter(|(_, due)| due.beat)
+            .map(|(now, _)| *now)
+            .collect();
         assert_eq!(beats, [2, 102, 202]);
     }
 

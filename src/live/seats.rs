@@ -64,6 +64,13 @@ pub(super) struct Round {
     pub(super) beats: Vec<(CommunityId, UserId)>,
 }
 
+/// What a check of access needs.
+pub(super) struct AccessCheck {
+    pub(super) door: Arc<dyn Door>,
+    pub(super) session: Option<Arc<BrowserSession>>,
+    pub(super) communities: Vec<CommunityId>,
+}
+
 /// The outcome of a check.
 #[derive(Debug, Clone)]
 pub(super) enum Checked<T> {
@@ -138,12 +145,14 @@ impl Seats {
     }
 
     /// What a check of access needs.
-    pub(super) fn access(&self, id: u64) -> Option<(Arc<dyn Door>, Option<Arc<BrowserSession>>, Vec<CommunityId>)> {
+    pub(super) fn access(&self, id: u64) -> Option<AccessCheck> {
         let inner = self.lock();
         let seat = inner.seats.get(&id)?;
-        let session = seat.owner.as_ref().map(|owner| Arc::clone(&owner.session));
-        let communities = seat.mailbox.communities();
-        Some((Arc::clone(&seat.door), session, communities))
+        Some(AccessCheck {
+            door: Arc::clone(&seat.door),
+            session: seat.owner.as_ref().map(|owner| Arc::clone(&owner.session)),
+            communities: seat.mailbox.communities(),
+        })
     }
 
     /// A session was checked.

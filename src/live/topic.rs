@@ -146,7 +146,10 @@ mod tests {
     fn p7_what_was_published_before_the_snapshot_is_told_with_it() {
         let now = Instant::now();
         let mut topic = Topic::default();
-        assert_eq!(topic.published(count(6, 11, 101), now, INTERVAL), Telling::Nothing);
+        assert_eq!(
+            topic.published(count(6, 11, 101), now, INTERVAL),
+            Telling::Nothing
+        );
         assert_eq!(topic.known(), None, "it may be from before the subscription");
         // The answer was on its way while that was published.
         assert_eq!(topic.read(count(5, 10, 100), now, INTERVAL), Telling::Now);

@@ -2,9 +2,10 @@
 
 use std::future::poll_fn;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
@@ -16,6 +17,7 @@ use super::connection::{Connection, Socket};
 use super::mailbox::Letter;
 use super::message::{self, MAX_MESSAGE, Request};
 use super::slots::Slots;
+use crate::ids::CommunityId;
 
 /// Messages of any kind that a client may send at once, and then one each …
 const BURST: u32 = 30;
@@ -52,7 +54,7 @@ pub(super) async fn serve(connection: &mut Connection, socket: impl Socket) -> E
 }
 
 async fn talk<S: Socket>(connection: &mut Connection, socket: &mut WebSocketStream<S>) -> End {
-    let mut bucket = Bucket::new(BURST, EACH, Instant::now());
+    let mut bucket = Bucket::new(BURST, EACH, Instant::now().into_std());
     // The snapshots first.
     let mut sent = Ok(());
     while let Some(update) = connection.mailbox.with_slots(Slots::take)
@@ -83,7 +85,7 @@ async fn talk<S: Socket>(connection: &mut Connection, socket: &mut WebSocketStre
             }
             Event::Letter(Letter::Ping) => send(connection, socket, Message::Ping(Bytes::new())).await,
             Event::Letter(Letter::Lost(lost)) => match connection.lose(&lost) {
-                Ok(()) => tell_unknown(connection, socket, lost.iter().map(|lost| lost.as_str())).await,
+                Ok(()) => tell_unknown(connection, socket, lost.iter().map(CommunityId::as_str)).await,
                 Err(close) => Err(End::Told(close)),
             },
             Event::Letter(Letter::Close(close)) => return End::Told(close),
@@ -92,7 +94,7 @@ async fn talk<S: Socket>(connection: &mut Connection, socket: &mut WebSocketStre
             Event::Received(Some(Err(error))) => return end_of(&error),
             Event::Received(Some(Ok(received))) => {
                 connection.heard();
-                if bucket.take(Instant::now()) {
+                if bucket.take(Instant::now().into_std()) {
                     // Rare and large: not a part of every connection's memory.
                     Box::pin(received_message(connection, socket, received)).await
                 } else {
@@ -156,7 +158,10 @@ async fn say_goodbye<S: Socket>(
     };
     send(connection, socket, Message::Close(Some(frame))).await?;
     // After an error the library reads no more; what is still on its way is then forgotten unread.
-    while let Some(received) = connection.guarded(|context| socket.poll_next_unpin(context).map(Ok::<_, ()>)).await? {
+    while let Some(received) = connection
+        .guarded(|context| socket.poll_next_unpin(context).map(Ok::<_, ()>))
+        .await?
+    {
         if received.is_err() {
             break;
         }
@@ -169,9 +174,13 @@ async fn send<S: Socket>(
     socket: &mut WebSocketStream<S>,
     message: Message,
 ) -> Result<(), End> {
-    connection.guarded(|context| socket.poll_ready_unpin(context)).await?;
+    connection
+        .guarded(|context| socket.poll_ready_unpin(context))
+        .await?;
     socket.start_send_unpin(message).map_err(|_| End::Gone)?;
-    connection.guarded(|context| socket.poll_flush_unpin(context)).await
+    connection
+        .guarded(|context| socket.poll_flush_unpin(context))
+        .await
 }
 
 /// Made by us, so it is UTF-8.

@@ -78,7 +78,14 @@ impl Redis {
             .map_err(|error| OpenError::Url(error.to_string().split(" - ").next().unwrap_or("").into()))?;
         let link = Arc::new(Link::open(client.clone(), config, Arc::clone(&metrics), runtime));
         Ok(Self {
-            listener: Listener::new(client, config, keys.changes(), Arc::clone(&link), metrics, runtime),
+            listener: Listener::new(
+                client,
+                config,
+                keys.changes(),
+                Arc::clone(&link),
+                metrics,
+                runtime,
+            ),
             link,
             keys,
             window: millis(window),

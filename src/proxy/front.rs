@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pingora_core::apps::{HttpServerApp, ReusedHttpStream, ServerApp};
+use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream, ServerApp};
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
@@ -104,7 +104,9 @@ where
         let mut result = self.request(session, shutdown, self.header_timeout).await;
         while let Some((stream, settings)) = result.map(ReusedHttpStream::consume) {
             let mut settings = settings;
-            let context = settings.as_mut().and_then(|settings| settings.take_user_context());
+            let context = settings
+                .as_mut()
+                .and_then(HttpPersistentSettings::take_user_context);
             if let Some(start) = context.and_then(|context| context.downcast::<LiveStart>().ok()) {
                 self.background.spawn(async move {
                     let _open = open;

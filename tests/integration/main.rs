@@ -13,6 +13,7 @@ mod fidelity;
 mod geoip;
 mod hostile;
 mod journey;
+mod live;
 mod presence_contract;
 mod presence_open;
 mod presence_outages;

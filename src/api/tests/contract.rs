@@ -92,7 +92,14 @@ async fn requests_are_counted_by_operation_and_status_class_from_zero_on() {
     let site = Site::new();
     let rendered = site.metrics.render();
     for operation in [
-        "visitors", "count", "stats", "live", "counts", "live_of_many", "visits", "openapi",
+        "visitors",
+        "count",
+        "stats",
+        "live",
+        "counts",
+        "live_of_many",
+        "visits",
+        "openapi",
     ] {
         for class in ["1xx", "2xx", "4xx", "5xx"] {
             let line =

@@ -54,7 +54,8 @@ impl Site {
         let metrics = Arc::new(Metrics::new());
         store.community("42");
         let live = live.map(|settings| {
-            let authenticator = Authenticator::new(&config::Session::default(), store.clone(), metrics.clone());
+            let authenticator =
+                Authenticator::new(&config::Session::default(), store.clone(), metrics.clone());
             let parts = Parts {
                 presence: presence.clone(),
                 touches: None,

@@ -171,7 +171,11 @@ async fn l2_one_snapshot_is_computed_for_many() {
     let readings = bench.presence.readings();
     assert!(readings <= 2, "{readings}");
     let late = bench.subscriber(1_000, &["42"]);
-    assert_eq!(bench.presence.readings(), readings, "what is known is not asked for");
+    assert_eq!(
+        bench.presence.readings(),
+        readings,
+        "what is known is not asked for"
+    );
     for mailbox in many.iter().chain([&late]) {
         assert_eq!(taken(mailbox), [3]);
     }

@@ -18,6 +18,9 @@ use crate::writer::batch::Batch;
 /// Whose all connections are.
 const OWNER: &str = "reader";
 
+/// The id of its only session.
+pub(super) const SESSION: &str = "the session";
+
 /// One session, which may end, in a database that may go away.
 #[derive(Default)]
 pub(super) struct OneSession {
@@ -34,13 +37,9 @@ impl OneSession {
         self.away.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn session_id(&self) -> BrowserSessionId {
-        "the session".into()
-    }
-
     fn session(&self) -> BrowserSession {
         BrowserSession {
-            id: self.session_id(),
+            id: SESSION.into(),
             user_id: OWNER.into(),
             expires_at: Utc::now() + TimeDelta::days(1),
             is_active: true,
@@ -160,7 +159,11 @@ pub(super) async fn bench_with(configure: impl FnOnce(&mut config::Live)) -> Ben
     let (stop, stopped) = tokio::sync::watch::channel(false);
     tokio::spawn(worker.run(stopped));
     let store = Arc::new(OneSession::default());
-    let authenticator = Authenticator::new(&session, Arc::clone(&store) as Arc<dyn Store>, Arc::clone(&metrics));
+    let authenticator = Authenticator::new(
+        &session,
+        Arc::clone(&store) as Arc<dyn Store>,
+        Arc::clone(&metrics),
+    );
     let parts = Parts {
         presence: Arc::clone(&presence),
         touches: Some(touches),
@@ -184,7 +187,10 @@ pub(super) async fn bench_with(configure: impl FnOnce(&mut config::Live)) -> Ben
 
 impl Bench {
     pub(super) async fn touch(&self, community: &str, user: &str) {
-        self.presence.touch(&community.into(), &[user.into()]).await.unwrap();
+        self.presence
+            .touch(&community.into(), &[user.into()])
+            .await
+            .unwrap();
     }
 
     /// Who is in a community.
@@ -223,14 +229,14 @@ impl Bench {
 
     /// The client's end of a connection whose pipe holds so many bytes.
     pub(super) async fn connect(&self, kind: Kind, communities: &[&str], pipe: usize) -> DuplexStream {
-        let connection = self.try_open(kind, communities).await.ok().expect("a place");
+        let connection = self.try_open(kind, communities).await.expect("a place");
         serve(connection, pipe).await
     }
 
     /// One that belongs to a page.
     pub(super) async fn web_socket_of_a_page(&self, community: &str) -> Socket {
         let connection = self.open_as(Kind::WebSocket, &[community], true).await;
-        let client = serve(connection.ok().expect("a place"), 64 * 1024).await;
+        let client = serve(connection.expect("a place"), 64 * 1024).await;
         WebSocketStream::from_raw_socket(client, Role::Client, None).await
     }
 }

@@ -80,7 +80,8 @@ impl Listener {
         self.task.get_or_init(|| {
             self.parts.metrics.live_subscription_up.set(0);
             let (parts, changes) = (Arc::clone(&self.parts), self.changes.clone());
-            self.runtime.spawn(async move { parts.keep_listening(&changes).await })
+            self.runtime
+                .spawn(async move { parts.keep_listening(&changes).await })
         });
         subscription
     }

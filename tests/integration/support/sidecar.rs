@@ -109,7 +109,9 @@ impl Sidecar {
         let config = self.directory.path().join("headcount.toml");
         let before = self.log().len();
         let arguments = ["run", "--config", config.to_str().expect("UTF-8")];
-        self.service = Some(Service::start(self.directory.path(), BINARY, arguments, &[]));
+        // Measurements are of a release build.
+        let binary = std::env::var("HEADCOUNT_TEST_BINARY").unwrap_or_else(|_| BINARY.into());
+        self.service = Some(Service::start(self.directory.path(), &binary, arguments, &[]));
         wait_until("the sidecar", || self.log()[before..].contains("ready"));
     }
 
@@ -131,6 +133,17 @@ impl Sidecar {
     /// Sends the process a signal.
     pub fn signal(&self, name: &str) {
         self.service.as_ref().expect("a running sidecar").signal(name);
+    }
+
+    /// Memory of the process that is in use.
+    pub fn resident_bytes(&self) -> usize {
+        let pid = self.service.as_ref().expect("a running sidecar").pid();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a running process");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line
+            .and_then(|line| line.split_whitespace().next())
+            .expect("a size");
+        kib.parse::<usize>().expect("a number") * 1_024
     }
 
     /// Waits until the process has ended by itself; returns its exit code.
