@@ -251,6 +251,8 @@ fn finish(mut response: Response<Body>, is_head: bool) -> Response<Body> {
     }
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if is_open || no_content {
+        // The router sets one for whatever is empty.
+        headers.remove(CONTENT_LENGTH);
         return response;
     }
     if let (Some(length), false) = (length, headers.contains_key(CONTENT_LENGTH)) {

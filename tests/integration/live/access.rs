@@ -79,7 +79,7 @@ async fn whoever_may_not_listen_is_told_so_before_the_upgrade() {
             .header("accept", "text/event-stream");
         assert_eq!(answer.send().await.unwrap().status(), 405, "{method}");
     }
-    for (reason, times) in [("not_found", 4.0), ("session", 3.0), ("request", 14.0)] {
+    for (reason, times) in [("not_found", 4.0), ("session", 3.0), ("request", 13.0)] {
         assert_eq!(world.sidecar.metric(&refused(reason)).await, times, "{reason}");
     }
 }
