@@ -5,17 +5,22 @@
 //! the proxy looks the token up and hands over a [`Caller`].
 //!
 //! One file per subject: `paths` (which paths), `query` and `cursor` (what may be asked), `access` (who may
-//! see which community), `visitors` and `stats` (the answers), `answers` (their JSON), `problem` (everything
-//! that is not an answer), `openapi` (the contract).
+//! see which community), `visitors` and `stats` (the answers), `answers` (their JSON), `live`, `handshake` and
+//! `origin` (who may listen, and how), `visits` (what pages report), `problem` (everything that is not an
+//! answer), `openapi` (the contract).
 //!
-//! Invariant: this module reads; it never writes to the app's tables or to presence (P2).
+//! Invariant: this module reads; it never writes to the app's tables or to presence (P2). What is more than an
+//! answer, an [`Opening`] or a [`Report`], it hands to the proxy in the answer's extensions.
 
 mod access;
-mod answers;
+pub(crate) mod answers;
 mod backend_check;
 mod caller;
 mod cursor;
+mod handshake;
+pub(crate) mod live;
 mod openapi;
+mod origin;
 mod paths;
 mod problem;
 mod query;
@@ -23,6 +28,7 @@ mod stats;
 #[cfg(test)]
 mod tests;
 mod visitors;
+pub(crate) mod visits;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +36,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, post};
 use chrono::{DateTime, Utc};
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, HeaderValue, VARY, X_CONTENT_TYPE_OPTIONS};
 use http::{Method, Request, Response, StatusCode};
@@ -39,13 +45,16 @@ use tower::ServiceExt;
 
 use crate::communities::Communities;
 use crate::config;
+use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::presence::Presence;
 use crate::store::Store;
 
 pub use backend_check::{BackendCheck, CheckError, UpstreamCheck};
 pub use caller::Caller;
+pub use live::Opening;
 pub use paths::is_own_path;
+pub use visits::{MAX_REPORT, Report};
 
 use access::Gate;
 use paths::{Operation, Paths};
@@ -63,11 +72,10 @@ const MAX_IN_FLIGHT: usize = 256;
 const MAX_IDENTIFYING: usize = 64;
 
 /// Label values of `api_requests_total`'s `status`. The API never redirects.
-const STATUS_CLASSES: [&str; 3] = ["2xx", "4xx", "5xx"];
+const STATUS_CLASSES: [&str; 4] = ["1xx", "2xx", "4xx", "5xx"];
 
 /// The visitors API.
 pub struct Api {
-    enabled: bool,
     paths: Paths,
     router: Router,
     timeout: Duration,
@@ -85,7 +93,10 @@ struct Shared {
     presence: Arc<dyn Presence>,
     gate: Gate,
     statistics: Statistics,
+    live: Option<Live>,
+    reports: visits::Rate,
     clock: Clock,
+    metrics: Arc<Metrics>,
     /// The `OpenAPI` document, rendered once.
     contract: Bytes,
 }
@@ -100,6 +111,8 @@ pub struct Sources {
     pub presence: Arc<dyn Presence>,
     /// Who may see a community; only asked with `access = "backend"`.
     pub backend_check: Arc<dyn BackendCheck>,
+    /// Counts as they change; `None` where that is switched off.
+    pub live: Option<Live>,
 }
 
 impl Api {
@@ -116,6 +129,7 @@ impl Api {
             communities,
             presence,
             backend_check,
+            live,
         } = sources;
         for operation in Operation::ALL {
             for class in STATUS_CLASSES {
@@ -124,19 +138,21 @@ impl Api {
                     .with_label_values(&[operation.label(), class]);
             }
         }
-        let paths = Paths::new(&settings.prefix);
+        let paths = Paths::new(&settings);
         let shared = Shared {
             window_seconds: window.as_secs(),
             gate: Gate::new(&settings, communities, backend_check, Arc::clone(&clock)),
             statistics: Statistics::new(Arc::clone(&store)),
             contract: openapi::render(&paths),
+            live,
+            reports: visits::Rate::new(settings.beacon_rate),
             store,
             presence,
             clock,
             settings,
+            metrics: Arc::clone(&metrics),
         };
         Self {
-            enabled: shared.settings.enabled,
             timeout: shared.settings.timeout,
             router: router(&paths, shared),
             in_flight: Semaphore::new(MAX_IN_FLIGHT),
@@ -148,7 +164,12 @@ impl Api {
 
     /// Whether the sidecar answers this raw path itself. Everything else is the app's.
     pub fn owns(&self, path: &str) -> bool {
-        self.enabled && self.paths.operation(path).is_some()
+        self.paths.operation(path).is_some()
+    }
+
+    /// Whether requests for this raw path have a body, of at most [`MAX_REPORT`] bytes.
+    pub fn takes_a_report(&self, path: &str) -> bool {
+        self.paths.operation(path) == Some(Operation::Visits)
     }
 
     /// Longest time that one answer may take, and that finding out who asks may take before it.
@@ -164,7 +185,7 @@ impl Api {
 
     /// Answers a request for a path that [`Api::owns`]. The request's extensions carry the [`Caller`];
     /// without one it is anonymous. Never fails: whatever goes wrong is a problem document. The answer has a
-    /// `Content-Length`, also to HEAD, where its body is empty.
+    /// `Content-Length`, also to HEAD, where its body is empty; but for those that have no length.
     pub async fn call(&self, request: Request<Body>) -> Response<Body> {
         let operation = self.paths.operation(request.uri().path());
         let is_head = request.method() == Method::HEAD;
@@ -194,16 +215,18 @@ impl Api {
     }
 }
 
-/// One route per operation and form of its path. What comes later (`…/visitors/live`, `POST /visits`) is one
-/// more [`Operation`] and one more arm here.
+/// One route per operation and form of its path.
 fn router(paths: &Paths, shared: Shared) -> Router {
     let mut router = Router::new();
-    for operation in Operation::ALL {
+    for operation in paths.operations() {
         let methods = match operation {
             Operation::List => get(visitors::list),
             Operation::Count => get(visitors::count),
             Operation::Stats => get(stats::stats),
+            Operation::Live => get(live::live),
             Operation::Counts => get(visitors::counts),
+            Operation::LiveOfMany => get(live::live_of_many),
+            Operation::Visits => post(visits::report),
             Operation::Contract => get(openapi::contract),
         }
         .fallback(async || Problem::MethodNotAllowed);
@@ -219,12 +242,19 @@ fn router(paths: &Paths, shared: Shared) -> Router {
 /// Sets what every answer has.
 fn finish(mut response: Response<Body>, is_head: bool) -> Response<Body> {
     let length = response.body().size_hint().exact();
+    let is_open = response.extensions().get::<Opening>().is_some();
+    let no_content = response.status() == StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
     if !headers.contains_key(CACHE_CONTROL) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(VARY, HeaderValue::from_static("Cookie"));
     }
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if is_open || no_content {
+        // The router sets one for whatever is empty.
+        headers.remove(CONTENT_LENGTH);
+        return response;
+    }
     if let (Some(length), false) = (length, headers.contains_key(CONTENT_LENGTH)) {
         headers.insert(CONTENT_LENGTH, length.into());
     }
@@ -236,6 +266,7 @@ fn finish(mut response: Response<Body>, is_head: bool) -> Response<Body> {
 
 fn status_class(status: StatusCode) -> &'static str {
     match status.as_u16() / 100 {
+        1 => "1xx",
         2 => "2xx",
         4 => "4xx",
         _ => "5xx",

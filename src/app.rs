@@ -1,5 +1,6 @@
 //! The only place that constructs and wires. Start order: routes, ports, stores, workers, proxy. Drain
-//! order: not ready → listeners closed → requests in flight → recorder → presence and writer.
+//! order: not ready → listeners closed → live connections and requests in flight → recorder → presence and
+//! writer.
 
 mod listeners;
 mod recording;
@@ -22,6 +23,7 @@ use crate::auth::revocation;
 use crate::config::{Config, Listen};
 use crate::geoip::GeoIp;
 use crate::handover::{Place, Stage, Waiting};
+use crate::live::{self, Live};
 use crate::metrics::Metrics;
 use crate::page_view::Policy;
 use crate::presence;
@@ -192,6 +194,7 @@ impl App {
 
         let in_flight = InFlight::default();
         let closing = Closing::default();
+        let live = start_live(&config, &presence, &recording, &metrics);
         let policy = Policy::new(&config.record, &config.privacy);
         let admin = Admin {
             metrics: metrics.clone(),
@@ -209,6 +212,7 @@ impl App {
             communities: recording.communities.clone(),
             presence,
             backend_check: Arc::new(UpstreamCheck::new(&config.upstream, config.api.timeout * 4 / 5)),
+            live: live.clone(),
         };
         let parts = Parts {
             routes,
@@ -226,6 +230,7 @@ impl App {
             quits,
             closing,
             in_flight,
+            live,
         };
         let result = serving.run(ports, sidecar).await;
         recording.finish(config.record.flush_timeout, &metrics).await;
@@ -234,6 +239,31 @@ impl App {
         drop(reload);
         result.map_err(StartError::Other)
     }
+}
+
+/// What live connections share, where they are switched on.
+fn start_live(
+    config: &Config,
+    presence: &Arc<dyn presence::Presence>,
+    recording: &Recording,
+    metrics: &Arc<Metrics>,
+) -> Option<Live> {
+    let parts = live::Parts {
+        presence: presence.clone(),
+        touches: recording.touches.clone(),
+        authenticator: recording.authenticator.clone(),
+        metrics: metrics.clone(),
+    };
+    let start = || {
+        Live::start(
+            &config.live,
+            &config.record,
+            &config.session,
+            config.limits.max_connections,
+            parts,
+        )
+    };
+    (config.api.enabled && config.api.live).then(start)
 }
 
 /// What the proxy needs besides configuration and recording.

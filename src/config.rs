@@ -10,6 +10,7 @@ mod error;
 mod example;
 mod limits;
 mod listen;
+mod live;
 mod load;
 mod log;
 mod privacy;
@@ -32,6 +33,7 @@ pub use database::Database;
 pub use error::{ConfigError, Place};
 pub use limits::Limits;
 pub use listen::{Listen, TlsListener};
+pub use live::Live;
 pub use load::variables;
 pub use log::{Format, Log};
 pub use privacy::{IpPrecision, Privacy, ReferrerPrecision};
@@ -71,6 +73,8 @@ pub struct Config {
     pub spool: Spool,
     /// The visitors API.
     pub api: Api,
+    /// Connections over which counts are pushed.
+    pub live: Live,
     /// Bounds on clients.
     pub limits: Limits,
     /// What may be written down.

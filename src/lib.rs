@@ -39,6 +39,7 @@ pub mod store;
 pub mod writer;
 // 6 serve
 pub mod api;
+pub mod live;
 // across
 pub mod admin;
 pub mod demo;

@@ -5,10 +5,12 @@
 
 use prometheus::core::{AtomicU64, Collector, GenericCounter, GenericCounterVec};
 use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntGauge, Opts, Registry, TextEncoder,
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 use crate::page_view::NotCounted;
+use crate::{api, live};
 
 type Counter = GenericCounter<AtomicU64>;
 type CounterVec = GenericCounterVec<AtomicU64>;
@@ -65,6 +67,15 @@ pub struct Metrics {
     pub dead_letters_made: Counter,
     pub ledger_ok: IntGauge,
     pub api_requests: CounterVec,
+    pub live_connections: IntGaugeVec,
+    pub live_closed: CounterVec,
+    pub live_refused: CounterVec,
+    pub live_messages: CounterVec,
+    pub live_values_skipped: Counter,
+    pub live_heartbeats: Counter,
+    pub live_subscription_up: IntGauge,
+    pub live_resyncs: CounterVec,
+    pub beacons: CounterVec,
     pub config_reloads: CounterVec,
     pub last_reload_success: Gauge,
     pub last_reload_ok: IntGauge,
@@ -321,6 +332,48 @@ impl Metrics {
                 "Requests to the visitors API, by operation and status class",
                 &["operation", "status"],
             ),
+            live_connections: declare.int_gauges(
+                "live_connections",
+                "Open live connections, by kind",
+                &["kind"],
+            ),
+            live_closed: declare.counters(
+                "live_closed_total",
+                "Live connections that have ended, by reason",
+                &["reason"],
+            ),
+            live_refused: declare.counters(
+                "live_refused_total",
+                "Live connections that were refused, by reason",
+                &["reason"],
+            ),
+            live_messages: declare.counters(
+                "live_messages_total",
+                "Counts sent over live connections, by kind",
+                &["kind"],
+            ),
+            live_values_skipped: declare.counter(
+                "live_values_skipped_total",
+                "Counts that a slow live connection did not get because a later one took their place",
+            ),
+            live_heartbeats: declare.counter(
+                "live_heartbeats_total",
+                "Touches made because somebody's live connection is open",
+            ),
+            live_subscription_up: declare.int_gauge(
+                "live_subscription_up",
+                "1 while changes in Redis are heard, 0 while they are not, -1 where presence is in memory",
+            ),
+            live_resyncs: declare.counters(
+                "live_resyncs_total",
+                "Times that all counts listened to were read anew, by reason",
+                &["reason"],
+            ),
+            beacons: declare.counters(
+                "beacons_total",
+                "Page views reported by pages, by outcome",
+                &["outcome"],
+            ),
             config_reloads: declare.counters(
                 "config_reloads_total",
                 "Reloads of the route files, by outcome",
@@ -375,6 +428,22 @@ impl Metrics {
         }
         for class in ["connection", "contention", "read_only", "resources", "other"] {
             self.apply_retries.with_label_values(&[class]);
+        }
+        for kind in live::KINDS {
+            self.live_connections.with_label_values(&[kind]);
+            self.live_messages.with_label_values(&[kind]);
+        }
+        for reason in live::ENDS {
+            self.live_closed.with_label_values(&[reason]);
+        }
+        for reason in api::live::REFUSALS {
+            self.live_refused.with_label_values(&[reason]);
+        }
+        for reason in live::RESYNCS {
+            self.live_resyncs.with_label_values(&[reason]);
+        }
+        for outcome in api::visits::OUTCOMES {
+            self.beacons.with_label_values(&[outcome]);
         }
         for outcome in ["success", "failure"] {
             self.config_reloads.with_label_values(&[outcome]);
@@ -449,6 +518,10 @@ impl Declare {
         self.add(IntGauge::with_opts(Self::opts(name, help)))
     }
 
+    fn int_gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.add(IntGaugeVec::new(Self::opts(name, help), labels))
+    }
+
     fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
         let opts = HistogramOpts::from(Self::opts(name, help)).buckets(buckets.to_vec());
         self.add(Histogram::with_opts(opts))
@@ -490,6 +563,7 @@ mod tests {
             "outcome",
             "class",
             "operation",
+            "kind",
             "version",
             "le",
         ];

@@ -7,6 +7,7 @@
 //! keeps the store up to date, away from the requests. In front of Redis stands `mirrored`: it remembers what
 //! this sidecar touched, answers from that while Redis is away, and touches again what Redis lost.
 
+pub mod changes;
 pub mod coalesce;
 pub mod keys;
 pub mod losses;
@@ -47,6 +48,7 @@ pub fn open(
 ) -> Result<Arc<dyn Presence>, OpenError> {
     if redis.url.is_none() {
         metrics.redis_up.set(-1);
+        metrics.live_subscription_up.set(-1);
         return Ok(Arc::new(memory::Memory::new(record.window, Arc::new(Utc::now))));
     }
     let losses = Losses::default();
@@ -105,6 +107,11 @@ pub trait Presence: Send + Sync + 'static {
 
     /// A trivial round trip.
     async fn ping(&self) -> Result<(), PresenceError>;
+
+    /// Every change of a count from now on, whoever made it: touches and sweeps of all who share the store.
+    /// Best effort: what may have been missed is told, and is to be asked for (P6). The first call may start
+    /// what listens.
+    fn subscribe(&self) -> changes::Subscription;
 }
 
 /// A user who was seen.

@@ -10,10 +10,12 @@ mod front;
 mod handshakes;
 pub mod headers;
 mod limits;
+mod live;
 mod local;
 mod messages;
 mod upstream;
 
+use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -26,12 +28,12 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
-use crate::api::Api;
+use crate::api::{Api, Report};
 use crate::auth::cookie::{TokenFound, session_token};
 use crate::auth::{Authenticator, Known};
 use crate::config;
 use crate::metrics::Metrics;
-use crate::page_view::{Exchange, NotCounted, PageView, Policy};
+use crate::page_view::{Beacon, Exchange, NotCounted, PageView, Policy};
 use crate::recorder::{Recorder, Visit, Who};
 use crate::reload::SharedRoutes;
 use crate::routes::decode_path;
@@ -46,6 +48,7 @@ use client_ip::client_ip;
 use ctx::Label;
 use headers::{HeaderEdits, Received};
 use limits::{Head, Refusal};
+use live::LiveStart;
 use messages::{has_large_body, is_tunnel, status_class, status_of, strip_hop_by_hop};
 
 /// The proxy with everything that its phases call.
@@ -271,10 +274,19 @@ impl ProxyHttp for Sidecar {
         true
     }
 
+    fn persist_connection_context(
+        &self,
+        _session: &Session,
+        ctx: &Ctx,
+    ) -> Option<Box<dyn Any + Send + Sync>> {
+        Some(Box::new(LiveStart::take(ctx)?))
+    }
+
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Ctx) {
-        let status = session
+        let written = session
             .response_written()
-            .map_or(0, |response| response.status.as_u16());
+            .map(|response| response.status.as_u16());
+        let status = ctx.status.or(written).unwrap_or(0);
         let label = ctx.label();
         self.metrics
             .requests
@@ -346,20 +358,50 @@ impl Sidecar {
             started_at: ctx.at,
             duration: ctx.started.elapsed(),
         };
-        let not_counted = match (
-            PageView::from_exchange(&exchange, &self.policy),
-            ctx.token.token(),
-        ) {
+        self.record(PageView::from_exchange(&exchange, &self.policy), ctx)
+            .await;
+    }
+
+    /// The same for a view that a page reports (V5).
+    async fn record_report(&self, request: &RequestHeader, report: &Report, ctx: &Ctx) {
+        let (path, query) = match report.target.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (&*report.target, None),
+        };
+        // Nobody looks at the sidecar's own API (V4).
+        let is_recorded = self.is_recording && !self.api.owns(path) && {
+            let path = decode_path(path.as_bytes());
+            let route = self.routes.load().find(&path);
+            let beacon = Beacon {
+                path: &path,
+                query,
+                referrer: report.referrer.as_deref().map(str::as_bytes),
+                request: &request.headers,
+                route: route.as_ref(),
+                has_token: ctx.token.token().is_some(),
+                client_ip: ctx.client.ip,
+                at: ctx.at,
+            };
+            self.record(PageView::from_beacon(&beacon, &self.policy), ctx)
+                .await
+        };
+        let outcome = if is_recorded { "accepted" } else { "not_counted" };
+        self.metrics.beacons.with_label_values(&[outcome]).inc();
+    }
+
+    /// Hands a view to the recorder, or counts why it is none. Whether it was handed over.
+    async fn record(&self, view: std::result::Result<PageView, NotCounted>, ctx: &Ctx) -> bool {
+        let not_counted = match (view, ctx.token.token()) {
             (Ok(view), Some(token)) => match self.authenticator.cached(token, ctx.at).await {
                 Known::Session(browser) => {
                     let who = Who::Session(browser);
                     self.recorder.record(Visit { view, who }).await;
-                    return;
+                    return true;
                 }
                 Known::Unknown => {
                     let who = Who::Token(token.clone());
                     self.recorder.record(Visit { view, who }).await;
-                    return;
+                    return true;
                 }
                 Known::Nobody => NotCounted::Anonymous,
             },
@@ -370,5 +412,6 @@ impl Sidecar {
             .page_views_not_counted
             .with_label_values(&[not_counted.label()])
             .inc();
+        false
     }
 }

@@ -147,7 +147,7 @@ impl Visitor {
 /// A primary key as the app itself prints it: a number where the column is an integer, else text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(untagged)]
-pub(super) enum Key {
+pub(crate) enum Key {
     /// An integer key.
     Number(i64),
     /// A uuid or text key.
@@ -179,7 +179,7 @@ impl From<&CommunityId> for Key {
 /// A time as Django REST framework prints it in UTC: RFC 3339, `Z`, six decimals or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
 #[schema(value_type = String, format = DateTime, example = "2026-11-23T07:39:18.123456Z")]
-pub(super) struct Timestamp(pub(super) DateTime<Utc>);
+pub(crate) struct Timestamp(pub(crate) DateTime<Utc>);
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

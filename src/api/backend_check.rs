@@ -139,6 +139,14 @@ fn request(path: &str, headers: &HeaderMap) -> pingora_core::Result<Box<RequestH
     Ok(Box::new(request))
 }
 
+/// Of a caller's headers, those that the app is asked with.
+pub(super) fn passed_on(headers: &HeaderMap) -> HeaderMap {
+    let passed_on = headers.iter().filter(|(name, _)| is_passed_on(name));
+    passed_on
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
 fn is_passed_on(name: &HeaderName) -> bool {
     [
         HOST,

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
@@ -10,6 +11,7 @@ use http::HeaderMap;
 use http::request::Parts;
 
 use crate::auth::BrowserSession;
+use crate::ids::SessionToken;
 
 /// Who asks. The proxy puts it into the request's extensions after having looked the token up. The default
 /// is an anonymous caller without any headers.
@@ -21,8 +23,13 @@ pub struct Caller {
     /// The request carried a token, but whose it is could not be found out because the database is away.
     pub unavailable: bool,
     /// The headers as the backend would get them: `Host`, `Cookie`, `Authorization`, `X-Forwarded-*` and the
-    /// like, cleaned and completed by the proxy. Only read with `access = "backend"`.
+    /// like, cleaned and completed by the proxy. Read with `access = "backend"`, and for the site's public name.
     pub headers: HeaderMap,
+    /// The token that came with the request, of the right form. Live connections look it up again and again
+    /// (I5).
+    pub token: Option<SessionToken>,
+    /// Where the request comes from.
+    pub address: Option<IpAddr>,
 }
 
 impl Caller {

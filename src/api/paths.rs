@@ -17,15 +17,30 @@ pub(super) enum Operation {
     Count,
     /// Numbers over days.
     Stats,
+    /// How many are here, each time it changes.
+    Live,
     /// How many are in each of several communities.
     Counts,
+    /// The same, each time one changes.
+    LiveOfMany,
+    /// A page view that a page reports.
+    Visits,
     /// The `OpenAPI` document.
     Contract,
 }
 
 impl Operation {
     /// Every operation.
-    pub(super) const ALL: [Self; 5] = [Self::List, Self::Count, Self::Stats, Self::Counts, Self::Contract];
+    pub(super) const ALL: [Self; 8] = [
+        Self::List,
+        Self::Count,
+        Self::Stats,
+        Self::Live,
+        Self::Counts,
+        Self::LiveOfMany,
+        Self::Visits,
+        Self::Contract,
+    ];
 
     /// The path below the prefix, without trailing slash.
     pub(super) fn template(self) -> &'static str {
@@ -33,7 +48,10 @@ impl Operation {
             Self::List => "/communities/{community}/visitors",
             Self::Count => "/communities/{community}/visitors/count",
             Self::Stats => "/communities/{community}/visitors/stats",
+            Self::Live => "/communities/{community}/visitors/live",
             Self::Counts => "/visitors/counts",
+            Self::LiveOfMany => "/visitors/live",
+            Self::Visits => "/visits",
             Self::Contract => "/visitors/openapi.json",
         }
     }
@@ -44,9 +62,22 @@ impl Operation {
             Self::List => "visitors",
             Self::Count => "count",
             Self::Stats => "stats",
+            Self::Live => "live",
             Self::Counts => "counts",
+            Self::LiveOfMany => "live_of_many",
+            Self::Visits => "visits",
             Self::Contract => "openapi",
         }
+    }
+
+    /// Whether the configuration has it. What it has not is the app's.
+    fn is_enabled(self, settings: &config::Api) -> bool {
+        settings.enabled
+            && match self {
+                Self::Live | Self::LiveOfMany => settings.live,
+                Self::Visits => settings.beacon,
+                Self::List | Self::Count | Self::Stats | Self::Counts | Self::Contract => true,
+            }
     }
 
     /// Whether a raw path below the prefix is this operation's, with or without one trailing slash.
@@ -66,7 +97,7 @@ impl Operation {
 
 /// Whether the sidecar answers this raw path itself, under this configuration. Pure.
 pub fn is_own_path(settings: &config::Api, path: &str) -> bool {
-    settings.enabled && Paths::new(&settings.prefix).operation(path).is_some()
+    Paths::new(settings).operation(path).is_some()
 }
 
 /// The API's paths under one prefix.
@@ -74,26 +105,34 @@ pub fn is_own_path(settings: &config::Api, path: &str) -> bool {
 pub(super) struct Paths {
     /// Starts with a slash and ends without one; empty for the root.
     prefix: String,
+    operations: Vec<Operation>,
 }
 
 impl Paths {
     /// Takes the prefix with or without slashes around it.
-    pub(super) fn new(prefix: &str) -> Self {
-        let bare = prefix.trim_matches('/');
+    pub(super) fn new(settings: &config::Api) -> Self {
+        let bare = settings.prefix.trim_matches('/');
         let prefix = if bare.is_empty() {
             String::new()
         } else {
             format!("/{bare}")
         };
-        Self { prefix }
+        let operations = Operation::ALL.into_iter();
+        let operations = operations
+            .filter(|operation| operation.is_enabled(settings))
+            .collect();
+        Self { prefix, operations }
+    }
+
+    /// The operations that there are.
+    pub(super) fn operations(&self) -> impl Iterator<Item = Operation> {
+        self.operations.iter().copied()
     }
 
     /// The operation that a raw path names.
     pub(super) fn operation(&self, path: &str) -> Option<Operation> {
         let below = path.strip_prefix(&self.prefix)?;
-        Operation::ALL
-            .into_iter()
-            .find(|operation| operation.matches(below))
+        self.operations().find(|operation| operation.matches(below))
     }
 
     /// The operation's path as the contract shows it.

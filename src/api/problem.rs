@@ -7,7 +7,7 @@ use std::error::Error;
 
 use axum::body::Body;
 use axum::response::IntoResponse;
-use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION};
 use http::{Response, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -15,8 +15,8 @@ use utoipa::ToSchema;
 use crate::presence::PresenceError;
 use crate::store::StoreError;
 
-/// Seconds that a client is asked to wait after a 503.
-const RETRY_AFTER_SECONDS: &str = "2";
+/// Seconds that a client is asked to wait after a 503, and after a 429.
+const RETRY_AFTER_SECONDS: (&str, &str) = ("2", "10");
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,10 +25,22 @@ pub(super) enum Problem {
     BadRequest(Cow<'static, str>),
     /// A session is needed and there is none.
     Unauthorized,
+    /// The request comes from a page that is not the site's (I6).
+    ForeignOrigin,
     /// Not there, or not for this caller: the two look the same (I9).
     NotFound,
-    /// Only reading is possible. `Allow` is set by the router.
+    /// Another method is needed. `Allow` is set by the router.
     MethodNotAllowed,
+    /// Neither an event stream nor a `WebSocket` was asked for.
+    NotAcceptable,
+    /// The body is too large.
+    TooLarge,
+    /// The body is of another type.
+    UnsupportedMediaType,
+    /// A `WebSocket` of another version was asked for.
+    UpgradeRequired,
+    /// Too many connections or requests of one user or address.
+    TooMany,
     /// Something the answer needs is away, too slow, or busy.
     Unavailable,
     /// Something does not fit: a mistake in the configuration or the code.
@@ -80,8 +92,14 @@ impl Problem {
         match self {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::ForeignOrigin => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
+            Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -91,8 +109,14 @@ impl Problem {
         match self {
             Self::BadRequest(detail) => detail,
             Self::Unauthorized => "Sign in to see this.".into(),
+            Self::ForeignOrigin => "Only the site's own pages may ask this.".into(),
             Self::NotFound => "There is no such community, or you may not see it.".into(),
-            Self::MethodNotAllowed => "This path can only be read.".into(),
+            Self::MethodNotAllowed => "This path does not take this method.".into(),
+            Self::NotAcceptable => "Ask with Accept: text/event-stream, or upgrade to a WebSocket.".into(),
+            Self::TooLarge => "The body is too large.".into(),
+            Self::UnsupportedMediaType => "Send JSON, as application/json or text/plain.".into(),
+            Self::UpgradeRequired => "Only version 13 of the WebSocket protocol is spoken.".into(),
+            Self::TooMany => "Too many at a time. Try again later.".into(),
             Self::Unavailable => "This cannot be answered right now. Try again soon.".into(),
             Self::Internal => "Something went wrong.".into(),
         }
@@ -114,8 +138,17 @@ impl IntoResponse for Problem {
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+        match status {
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS.0));
+            }
+            StatusCode::TOO_MANY_REQUESTS => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS.1));
+            }
+            StatusCode::UPGRADE_REQUIRED => {
+                headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            }
+            _ => {}
         }
         response
     }

@@ -71,6 +71,16 @@ pub(super) fn communities(query: Option<&str>) -> Result<Vec<String>, Problem> {
     Ok(ids)
 }
 
+/// Whether a live connection belongs to a page of its community. By default it does.
+pub(super) fn heartbeat(query: Option<&str>) -> Result<bool, Problem> {
+    let [heartbeat] = read(query, ["heartbeat"])?;
+    match heartbeat.as_deref() {
+        None | Some("true") => Ok(true),
+        Some("false") => Ok(false),
+        Some(_) => Err(Problem::BadRequest("heartbeat must be true or false.".into())),
+    }
+}
+
 /// No parameters at all.
 pub(super) fn none(query: Option<&str>) -> Result<(), Problem> {
     let [] = read(query, [])?;

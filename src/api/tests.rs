@@ -7,6 +7,7 @@ mod counts;
 mod failures;
 mod fakes;
 mod lists;
+mod live;
 mod parameters;
 mod paths;
 mod spelling;

@@ -19,7 +19,7 @@ use super::openapi::Problems;
 use super::problem::Problem;
 use super::query::{self, ListQuery};
 
-/// Communities of one `counts` request that are checked at the same time.
+/// Communities of one request that are checked at the same time.
 const CHECKED_AT_ONCE: usize = 8;
 
 /// A path's community segment, decoded once; an error where it is no text.
@@ -92,13 +92,7 @@ pub(super) async fn counts(
     RawQuery(query): RawQuery,
 ) -> Result<Json<Counts>, Problem> {
     let asked = query::communities(query.as_deref())?;
-    let admitted = shared.gate.admit(&caller)?;
-    let (gate, admitted) = (&shared.gate, &admitted);
-    let visible: Vec<Option<CommunityId>> = stream::iter(asked)
-        .map(async |asked| gate.community(admitted, &asked).await)
-        .buffered(CHECKED_AT_ONCE)
-        .try_collect()
-        .await?;
+    let visible = shared.visible(&caller, asked).await?;
     let mut communities: Vec<CommunityId> = Vec::new();
     for community in visible.into_iter().flatten() {
         if !communities.contains(&community) {
@@ -121,6 +115,22 @@ impl Shared {
         };
         let community = self.gate.community(&admitted, &asked).await?;
         community.ok_or(Problem::NotFound)
+    }
+
+    /// The communities that are asked for, in the same order: `None` for each that does not exist or that the
+    /// caller may not see.
+    pub(super) async fn visible(
+        &self,
+        caller: &Caller,
+        asked: Vec<String>,
+    ) -> Result<Vec<Option<CommunityId>>, Problem> {
+        let admitted = self.gate.admit(caller)?;
+        let (gate, admitted) = (&self.gate, &admitted);
+        stream::iter(asked)
+            .map(async |asked: String| gate.community(admitted, &asked).await)
+            .buffered(CHECKED_AT_ONCE)
+            .try_collect()
+            .await
     }
 
     async fn count(&self, community: &CommunityId) -> Result<CommunityCount, Problem> {

@@ -11,6 +11,7 @@ use crate::communities::Communities;
 use crate::config::Config;
 use crate::geoip::GeoIp;
 use crate::metrics::{Dropped, Metrics};
+use crate::presence::worker::PresenceHandle;
 use crate::presence::{self, Presence};
 use crate::recorder::load::Bytes;
 use crate::recorder::{Destinations, Recorder, Resolver};
@@ -31,6 +32,8 @@ pub(super) struct Recording {
     pub(super) authenticator: Arc<Authenticator>,
     pub(super) communities: Arc<Communities>,
     pub(super) recorder: Recorder,
+    /// Where touches go; `None` where presence is not recorded.
+    pub(super) touches: Option<PresenceHandle>,
     /// Ends the presence worker; not before the last touch, unlike the process' own shutdown.
     stop: Shutdown,
     workers: Vec<JoinHandle<()>>,
@@ -129,6 +132,7 @@ impl Recording {
                 NO_HURRY
             },
         };
+        let touches = presence.clone();
         let destinations = Destinations {
             presence,
             writer,
@@ -146,6 +150,7 @@ impl Recording {
             authenticator,
             communities,
             recorder,
+            touches,
             stop,
             workers,
         }

@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::sync::atomic::Ordering;
 
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::listeners::{self, Listeners};
@@ -10,6 +11,7 @@ use super::site::Site;
 use crate::admin::Admin;
 use crate::config::{Config, Listen};
 use crate::handover::{self, Place, Predecessor, Stage, Successor, Waiting};
+use crate::live::Live;
 use crate::proxy::Sidecar;
 use crate::shutdown::{Closing, InFlight, Shutdown};
 use crate::systemd;
@@ -31,6 +33,8 @@ pub(super) struct Serving<'a> {
     pub(super) quits: mpsc::Receiver<()>,
     pub(super) closing: Closing,
     pub(super) in_flight: InFlight,
+    /// Live connections, where they are switched on.
+    pub(super) live: Option<Live>,
 }
 
 /// Why serving ends.
@@ -148,7 +152,14 @@ impl Serving<'_> {
             listener.set_nonblocking(true)?;
         }
         let admin = tokio::net::TcpListener::from_std(admin)?;
-        let site = Site::new(self.config, &addresses, site, sidecar, &self.closing)?;
+        let site = Site::new(
+            self.config,
+            &addresses,
+            site,
+            sidecar,
+            &self.closing,
+            Handle::current(),
+        )?;
         tokio::spawn(self.admin.clone().serve(admin));
         tokio::select! {
             served = site.start() => served,
@@ -184,10 +195,20 @@ impl Serving<'_> {
         }
     }
 
+    /// Live connections would stay for ever: they are told to go. Each has a moment to take it in.
+    async fn see_off(&self) {
+        if let Some(live) = &self.live {
+            let left = live.drain(self.config.limits.grace_period).await;
+            if left > 0 {
+                tracing::warn!(connections = left, "live connections are cut off");
+            }
+        }
+    }
+
     /// The end without a successor.
     async fn drain(&self) {
         let grace = self.config.limits.grace_period;
-        let left = self.closing.drain(&self.in_flight, grace).await;
+        let (left, ()) = tokio::join!(self.closing.drain(&self.in_flight, grace), self.see_off());
         cut_off(left);
     }
 
@@ -195,7 +216,10 @@ impl Serving<'_> {
     async fn hand_on(&self) {
         self.admin.handed_over.start();
         let grace = self.config.limits.grace_period;
-        let left = self.closing.hand_on(&self.in_flight, grace, &self.shutdown).await;
+        let (left, ()) = tokio::join!(
+            self.closing.hand_on(&self.in_flight, grace, &self.shutdown),
+            self.see_off()
+        );
         cut_off(left);
     }
 }

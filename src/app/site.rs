@@ -12,17 +12,30 @@ use std::time::Duration;
 use anyhow::Context as _;
 use async_trait::async_trait;
 use pingora_core::apps::ServerApp;
+use pingora_core::listeners::tls::TlsSettings;
+use pingora_core::listeners::{ListenerConfig, TcpSocketOptions};
+use pingora_core::protocols::TcpKeepalive;
+use pingora_core::protocols::l4::stream::L4BufferSettings;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::server::{ListenFds, RunArgs, Server, ShutdownWatch};
 use pingora_core::services::background::GenBackgroundService;
 use pingora_core::services::listening::Service;
 use pingora_proxy::http_proxy;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::config::{Config, Listen};
 use crate::proxy::{Front, Handshakes, Sidecar};
 use crate::shutdown::{Closing, Shutdown};
+
+/// Silence after which TCP asks whether a client is still there, time between two questions, and how many remain
+/// unanswered before it is not.
+const KEEPALIVE: (Duration, Duration, usize) = (Duration::from_secs(60), Duration::from_secs(10), 3);
+/// Longest time that the kernel takes for data to be acknowledged: a day.
+const MAX_USER_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+/// Read buffer of a TLS connection.
+const TLS_READ_BUFFER: usize = 16 * 1024;
 
 /// Longest time from the start until every listener is served.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -45,6 +58,7 @@ impl Site {
         sockets: Vec<(SocketAddr, TcpListener)>,
         sidecar: Sidecar,
         closing: &Closing,
+        background: Handle,
     ) -> anyhow::Result<Self> {
         let mut server = Server::new_with_opt_and_conf(None, configuration(config, addresses));
         let mut balancer = GenBackgroundService::new("upstream".into(), sidecar.upstreams.balancer());
@@ -54,9 +68,16 @@ impl Site {
         let (metrics, in_flight) = (sidecar.metrics.clone(), sidecar.in_flight.clone());
         let handshakes = Handshakes::new(in_flight.clone());
         let proxy = http_proxy(&server.configuration, sidecar);
-        let front = Front::new(proxy, &config.limits, metrics, in_flight, closing.clone());
+        let front = Front::new(
+            proxy,
+            &config.limits,
+            background,
+            metrics,
+            in_flight,
+            closing.clone(),
+        );
         let mut site = Service::new("site".into(), front);
-        add_listeners(&mut site, addresses)?;
+        add_listeners(&mut site, config, addresses)?;
         site.endpoints().set_pre_tls_callback(Arc::new(handshakes));
         let (began, told) = oneshot::channel();
         let site = Bound {
@@ -105,19 +126,45 @@ fn configuration(config: &Config, addresses: &Listen) -> ServerConf {
     }
 }
 
-fn add_listeners<A>(site: &mut Service<A>, addresses: &Listen) -> anyhow::Result<()> {
+fn add_listeners<A>(site: &mut Service<A>, config: &Config, addresses: &Listen) -> anyhow::Result<()> {
     for address in &addresses.http {
-        site.add_tcp(&address.to_string());
+        // Whoever reads brings a buffer; 64 KiB more for each connection would be for nothing.
+        let endpoint = endpoint(address, config).l4_buffer(L4BufferSettings {
+            read: Some(0),
+            ..L4BufferSettings::default()
+        });
+        site.endpoints().add_listener(endpoint);
     }
     for listener in &addresses.https {
         let (certificate, key) = (
             listener.certificate.to_string_lossy(),
             listener.key.to_string_lossy(),
         );
-        site.add_tls(&listener.address.to_string(), &certificate, &key)
+        let tls = TlsSettings::intermediate(&certificate, &key)
             .map_err(|error| anyhow::anyhow!("the certificate or key of {}: {error}", listener.address))?;
+        // TLS reads 4 KiB at a time.
+        let endpoint = endpoint(&listener.address, config)
+            .tls(tls)
+            .l4_buffer(L4BufferSettings {
+                read: Some(TLS_READ_BUFFER),
+                ..L4BufferSettings::default()
+            });
+        site.endpoints().add_listener(endpoint);
     }
     Ok(())
+}
+
+/// A listener that notices when a client has vanished without a word: nothing else would tell an event stream
+/// that nobody reads it any more.
+fn endpoint(address: &SocketAddr, config: &Config) -> ListenerConfig {
+    let mut options = TcpSocketOptions::default();
+    options.tcp_keepalive = Some(TcpKeepalive {
+        idle: KEEPALIVE.0,
+        interval: KEEPALIVE.1,
+        count: KEEPALIVE.2,
+        user_timeout: config.limits.write_timeout.min(MAX_USER_TIMEOUT),
+    });
+    ListenerConfig::tcp(address.to_string()).tcp_socket_options(options)
 }
 
 /// A listening service with sockets that are there already.

@@ -7,11 +7,18 @@ use serde::Deserialize;
 /// Where the visitors API answers, and to whom.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an operator's switch")]
 pub struct Api {
     /// Off: every path goes to the app.
     pub enabled: bool,
     /// First part of the API's paths.
     pub prefix: String,
+    /// Push counts as they change; off: those paths go to the app.
+    pub live: bool,
+    /// Take page views that pages report; off: that path goes to the app.
+    pub beacon: bool,
+    /// Reports of one session per minute, in the long run.
+    pub beacon_rate: u32,
     /// Who may ask.
     pub access: Access,
     /// False: counts only; lists have no visitors and say nothing of who they are.
@@ -50,6 +57,9 @@ impl Default for Api {
         Self {
             enabled: true,
             prefix: "/api".into(),
+            live: true,
+            beacon: true,
+            beacon_rate: 60,
             access: Access::Session,
             identities: true,
             backend_check: "/api/communities/{community}/".into(),

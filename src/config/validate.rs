@@ -25,6 +25,7 @@ pub(super) fn validate(config: &Config) -> Result<(), Problem> {
     record(config)?;
     spool(config)?;
     api(config)?;
+    live(config)?;
     limits(config)?;
     log(config)
 }
@@ -384,7 +385,46 @@ fn api(config: &Config) -> Result<(), Problem> {
         "api.max_days",
         format!("is {}, must be from 1 to 3660", api.max_days),
     )?;
+    ensure(
+        (1..=6000).contains(&api.beacon_rate),
+        "api.beacon_rate",
+        format!("is {}, must be from 1 to 6000", api.beacon_rate),
+    )?;
     positive(&[("api.timeout", api.timeout)])
+}
+
+fn live(config: &Config) -> Result<(), Problem> {
+    let live = &config.live;
+    for (index, origin) in live.allowed_origins.iter().enumerate() {
+        let is_origin = origin.parse::<http::Uri>().is_ok_and(|uri| {
+            uri.authority().is_some_and(|authority| {
+                let scheme = uri.scheme_str().unwrap_or_default();
+                matches!(scheme, "http" | "https") && *origin == format!("{scheme}://{authority}")
+            })
+        });
+        ensure(
+            is_origin,
+            &format!("live.allowed_origins[{index}]"),
+            format!(
+                "\"{origin}\" is no origin; write scheme, name and port only, for example \"https://app.example.org\""
+            ),
+        )?;
+    }
+    for (key, duration) in [
+        ("live.ping_interval", live.ping_interval),
+        ("live.pong_timeout", live.pong_timeout),
+        ("live.write_timeout", live.write_timeout),
+        ("live.resync_interval", live.resync_interval),
+        ("live.access_check_interval", live.access_check_interval),
+    ] {
+        ensure(duration >= Duration::from_secs(1), key, "must be at least \"1s\"")?;
+    }
+    ensure(
+        live.min_interval <= Duration::from_secs(10),
+        "live.min_interval",
+        "must be at most \"10s\", or counts are no longer live",
+    )?;
+    positive(&[("live.retry", live.retry)])
 }
 
 fn limits(config: &Config) -> Result<(), Problem> {

@@ -46,6 +46,12 @@ pub(crate) fn list(site: SocketAddr, admin: SocketAddr, directory: &Path) -> Vec
             line: ask("/count"),
         },
         Command {
+            title: "each time it changes (until Ctrl-C)",
+            line: format!(
+                "curl -sN -b {jar} -H 'Accept: text/event-stream' '{visitors}/live?heartbeat=false'"
+            ),
+        },
+        Command {
             title: "the last 30 days",
             line: ask("/stats?days=30"),
         },

@@ -1,7 +1,7 @@
 //! The demo's upstream: an ordinary community site with sign-in, pages and a database of its own.
 //!
 //! It stands for the app that the sidecar is put in front of, so it knows nothing of the sidecar: no
-//! recording, no visitors API. Only its pages' script asks the visitors API, by its path on the same origin.
+//! recording, no visitors API. Only its pages' script listens to the visitors API, by its path on the same origin.
 
 pub(crate) mod content;
 mod pages;

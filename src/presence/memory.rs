@@ -16,6 +16,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
+use super::changes::{Changes, Subscription};
 use super::keys::{is_keyable, partition};
 use super::{
     Answer, Count, CountChange, Presence, PresenceError, REMEMBERED, Seen, Sweep, Touch, millis, next_seq,
@@ -37,6 +38,8 @@ pub struct Memory {
     capacity: usize,
     now: Clock,
     shards: Vec<Mutex<Shard>>,
+    /// Told while the shard is locked, so that the changes of one community are told in their order.
+    changes: Changes,
 }
 
 #[derive(Default)]
@@ -68,6 +71,7 @@ impl Memory {
             capacity: usize::MAX,
             now,
             shards: (0..SHARDS.get()).map(|_| Mutex::default()).collect(),
+            changes: Changes::new(),
         }
     }
 
@@ -140,7 +144,9 @@ impl Presence for Memory {
         for touch in touches {
             place.touch(&touch.user, now - millis(touch.age));
         }
-        place.settle(now, self.window);
+        if place.settle(now, self.window) {
+            self.changes.tell(community, place.told_at(now));
+        }
         shard.members = shard.members - before + place.by_time.len();
         shard.due.remove(&(place.due, community.clone()));
         place.due = place.next_due(now, self.window, self.remembered);
@@ -197,13 +203,22 @@ impl Presence for Memory {
         let now = self.now();
         let mut sweep = Sweep::default();
         for shard in &self.shards {
-            lock(shard).sweep(now, self.window, self.remembered, &mut sweep);
+            let mut shard = lock(shard);
+            let told = sweep.changes.len();
+            shard.sweep(now, self.window, self.remembered, &mut sweep);
+            for change in &sweep.changes[told..] {
+                self.changes.tell(&change.community, change.count);
+            }
         }
         Ok(sweep)
     }
 
     async fn ping(&self) -> Result<(), PresenceError> {
         Ok(())
+    }
+
+    fn subscribe(&self) -> Subscription {
+        self.changes.subscribe()
     }
 }
 

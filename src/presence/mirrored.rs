@@ -35,6 +35,7 @@ use super::worker::Health;
 use super::{Answer, Count, Presence, PresenceError, Seen, Sweep, Touch};
 use crate::ids::CommunityId;
 use crate::metrics::Metrics;
+use crate::presence::changes::Subscription;
 
 /// Most members remembered, a user in a community each; some 300 bytes each. Beyond, those seen longest ago are
 /// forgotten first.
@@ -182,6 +183,10 @@ impl Presence for Mirrored {
 
     async fn ping(&self) -> Result<(), PresenceError> {
         self.mirror.store.ping().await
+    }
+
+    fn subscribe(&self) -> Subscription {
+        self.mirror.store.subscribe()
     }
 }
 

@@ -22,13 +22,15 @@
 //!
 //! # What the Redis user may do
 //! Redis 6.2 or later. Commands `evalsha script|load time ping info get set zadd zcard zcount zrange
-//! zrangebyscore zrevrange zrem zremrangebyscore hset hget hmget pexpire publish`, keys `headcount:*`,
+//! zrangebyscore zrevrange zrem zremrangebyscore hset hget hmget pexpire publish subscribe`, keys `headcount:*`,
 //! channels `headcount:*` (`info` may be missing: then the warning about evictions is too).
 
 mod clock;
 mod link;
 mod marks;
+mod probe;
 mod server;
+mod subscription;
 
 use std::fmt;
 use std::sync::Arc;
@@ -44,6 +46,8 @@ use tokio::runtime::Handle;
 use self::clock::Clock;
 use self::link::{Connection, Link};
 use self::marks::Marks;
+use self::subscription::Listener;
+use super::changes::Subscription;
 use super::keys::{Keys, is_keyable};
 use super::losses::Losses;
 use super::{
@@ -71,7 +75,8 @@ const CLOCK_TRIES: usize = 2;
 
 /// Who is here now, in Redis.
 pub struct Redis {
-    link: Link,
+    link: Arc<Link>,
+    listener: Listener,
     keys: Keys,
     window: i64,
     response_timeout: i64,
@@ -98,8 +103,23 @@ impl Redis {
         // Only the fixed part of the message: the detail may quote the URL.
         let client = Client::open(url)
             .map_err(|error| OpenError::Url(error.to_string().split(" - ").next().unwrap_or("").into()))?;
+        let link = Arc::new(Link::open(
+            client.clone(),
+            config,
+            losses.clone(),
+            Arc::clone(&metrics),
+            runtime,
+        ));
         Ok(Self {
-            link: Link::open(client, config, losses.clone(), metrics, runtime),
+            listener: Listener::new(
+                client,
+                config,
+                keys.changes(),
+                Arc::clone(&link),
+                metrics,
+                runtime,
+            ),
+            link,
             keys,
             window: millis(window),
             response_timeout: millis(config.response_timeout),
@@ -328,6 +348,10 @@ impl Presence for Redis {
         self.link
             .call(async |mut redis| ::redis::cmd("PING").exec_async(&mut redis).await)
             .await
+    }
+
+    fn subscribe(&self) -> Subscription {
+        self.listener.subscribe()
     }
 }
 

@@ -1,6 +1,6 @@
 //! What one request carries from phase to phase.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::client_ip::ClientIp;
+use super::live::LiveStart;
 use crate::auth::cookie::TokenFound;
 use crate::routes::RouteMatch;
 use crate::shutdown::InFlightGuard;
@@ -46,6 +47,11 @@ pub struct Ctx {
     pub(super) decided: bool,
     /// Label of the request metrics.
     pub(super) label: Label,
+    /// What the connection becomes after this exchange. Behind a lock, because Pingora lends the context where
+    /// it is taken.
+    pub(super) live: Mutex<Option<LiveStart>>,
+    /// Status of a response that is not written here.
+    pub(super) status: Option<u16>,
     /// Keeps shutdown waiting.
     _in_flight: InFlightGuard,
 }
@@ -77,6 +83,8 @@ impl Ctx {
             body_bytes: 0,
             decided: false,
             label: Label::Route,
+            live: Mutex::default(),
+            status: None,
             _in_flight: in_flight,
         }
     }

@@ -3,19 +3,24 @@
 //!
 //! Pingora bounds neither: its header timeout is per read, so a client that sends one byte a minute stays
 //! for ever, and nothing limits how many do.
+//!
+//! A connection that has become a live one leaves Pingora here: what it needs from then on is a fraction of what
+//! an exchange needs.
 
 use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pingora_core::apps::{HttpServerApp, ReusedHttpStream, ServerApp};
+use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream, ServerApp};
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::{HttpProxy, ProxyHttp};
-use tokio::sync::Semaphore;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::live::LiveStart;
 use crate::config::Limits;
 use crate::metrics::Metrics;
 use crate::shutdown::{Closing, InFlight};
@@ -36,6 +41,8 @@ pub struct Front<P> {
     connections: Arc<Semaphore>,
     header_timeout: Duration,
     keepalive_timeout: Duration,
+    /// Where live connections run: pushing to thousands of them must not hold up the site.
+    background: Handle,
     metrics: Arc<Metrics>,
     in_flight: InFlight,
     closing: Closing,
@@ -50,6 +57,7 @@ where
     pub fn new(
         proxy: HttpProxy<P>,
         limits: &Limits,
+        background: Handle,
         metrics: Arc<Metrics>,
         in_flight: InFlight,
         closing: Closing,
@@ -59,6 +67,7 @@ where
             connections: Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS))),
             header_timeout: limits.header_timeout,
             keepalive_timeout: limits.keepalive_timeout,
+            background,
             metrics,
             in_flight,
             closing,
@@ -97,18 +106,29 @@ where
     P::CTX: Send + Sync + 'static,
 {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let Ok(_permit) = self.connections.try_acquire() else {
+        let Ok(permit) = self.connections.clone().try_acquire_owned() else {
             self.metrics.connections_refused.inc();
             return None;
         };
-        self.metrics.connections.inc();
-        let _open = Open(&self.metrics);
+        let open = Open::new(permit, self.metrics.clone());
+        // Until it ends, or is a live one: those are seen off by themselves.
         let _counted = self.in_flight.connect();
 
         let mut session = ServerSession::new_http1(stream);
         session.set_keepalive(Some(self.header_timeout.as_secs().max(1)));
         let mut result = self.request(session, shutdown, self.header_timeout).await;
         while let Some((stream, settings)) = result.map(ReusedHttpStream::consume) {
+            let mut settings = settings;
+            let context = settings
+                .as_mut()
+                .and_then(HttpPersistentSettings::take_user_context);
+            if let Some(start) = context.and_then(|context| context.downcast::<LiveStart>().ok()) {
+                self.background.spawn(async move {
+                    let _open = open;
+                    start.run(stream).await;
+                });
+                return None;
+            }
             let mut session = ServerSession::new_http1(stream);
             if let Some(settings) = settings {
                 settings.apply_to_session(&mut session);
@@ -128,11 +148,24 @@ where
     }
 }
 
-/// Takes an ended connection out of the gauge, however it ends.
-struct Open<'a>(&'a Metrics);
+/// An open connection: its place under the cap, and its part in the gauge, however it ends.
+struct Open {
+    metrics: Arc<Metrics>,
+    _permit: OwnedSemaphorePermit,
+}
 
-impl Drop for Open<'_> {
+impl Open {
+    fn new(permit: OwnedSemaphorePermit, metrics: Arc<Metrics>) -> Self {
+        metrics.connections.inc();
+        Self {
+            metrics,
+            _permit: permit,
+        }
+    }
+}
+
+impl Drop for Open {
     fn drop(&mut self) {
-        self.0.connections.dec();
+        self.metrics.connections.dec();
     }
 }

@@ -1,49 +1,81 @@
 //! Answers that the sidecar gives itself: the visitors API, and short error pages.
 
 use axum::body::{Body, to_bytes};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Request, Response, StatusCode, header};
 use pingora_core::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 use tokio::time::timeout;
 
+use super::live::LiveStart;
 use super::{Ctx, Sidecar};
-use crate::api::Caller;
+use crate::api::{Caller, MAX_REPORT, Opening, Report};
 
 /// Upper bound of an API answer: a page of `api.max_limit` visitors is far below.
 const MAX_ANSWER: usize = 4 * 1024 * 1024;
 
 impl Sidecar {
     /// Lets the visitors API answer. Its work runs on the background runtime, where its connections live.
-    pub(super) async fn answer_locally(&self, session: &mut Session, ctx: &Ctx) -> Result<()> {
-        let response = match Self::api_request(session) {
+    pub(super) async fn answer_locally(&self, session: &mut Session, ctx: &mut Ctx) -> Result<()> {
+        let is_report = self.api.takes_a_report(path_of(session.req_header()));
+        let body = if is_report {
+            match timeout(self.api.timeout(), read_report(session)).await {
+                Ok(body) => body?,
+                Err(_elapsed) => return respond_error(session, 408).await,
+            }
+        } else {
+            Bytes::new()
+        };
+        // A body sent to an API that takes none is not worth reading: the connection ends with the answer.
+        let has_body = !session.is_body_empty();
+        if has_body && (!is_report || body.len() > MAX_REPORT) {
+            session.set_keepalive(None);
+        }
+        let mut response = match Self::api_request(session, body) {
             Some(request) => {
                 let head = session.req_header();
                 let mut forwarded = head.headers.clone();
                 self.edits(head, ctx).apply(&mut forwarded);
-                self.ask_api(request, forwarded, ctx).await
+                self.ask_api(request, forwarded, !is_report, ctx).await
             }
             None => plain(StatusCode::BAD_REQUEST),
         };
-        // A body sent to an API that takes none is not worth reading: the connection ends with the answer.
-        if !session.is_body_empty() {
-            session.set_keepalive(None);
+        let opening = response.extensions_mut().remove::<Opening>();
+        if let Some(connection) = opening.and_then(|opening| opening.take()) {
+            if has_body {
+                return write(session, plain(StatusCode::BAD_REQUEST)).await;
+            }
+            LiveStart::leave(session, ctx, connection, &response.into_parts().0);
+            return Ok(());
+        }
+        if let Some(report) = response.extensions_mut().remove::<Report>() {
+            self.record_report(session.req_header(), &report, ctx).await;
         }
         write(session, response).await
     }
 
-    async fn ask_api(&self, mut request: Request<Body>, forwarded: HeaderMap, ctx: &Ctx) -> Response<Bytes> {
+    /// `identify` is whether the answer depends on whose the token is.
+    async fn ask_api(
+        &self,
+        mut request: Request<Body>,
+        forwarded: HeaderMap,
+        identify: bool,
+        ctx: &Ctx,
+    ) -> Response<Bytes> {
         let api = self.api.clone();
         let authenticator = self.authenticator.clone();
         let token = ctx.token.token().cloned();
+        let address = ctx.client.ip;
         let at = ctx.at;
         let work = self.background.spawn(async move {
             let mut caller = Caller {
                 headers: forwarded,
+                token: token.clone(),
+                address,
                 ..Caller::default()
             };
-            if let Some(token) = token {
+            if let Some(token) = token.filter(|_| identify) {
                 // A database that hangs, or a long line of lookups before this one, must not keep the caller.
                 let place = api.identifying();
                 let found = async {
@@ -77,16 +109,28 @@ impl Sidecar {
     }
 
     /// The request as the API takes it; `None` when its target is no URI.
-    fn api_request(session: &Session) -> Option<Request<Body>> {
+    fn api_request(session: &Session, body: Bytes) -> Option<Request<Body>> {
         let head = session.req_header();
         let mut request = Request::builder()
             .method(head.method.clone())
+            .version(head.version)
             .uri(std::str::from_utf8(head.raw_path()).ok()?)
-            .body(Body::empty())
+            .body(Body::from(body))
             .ok()?;
         *request.headers_mut() = head.headers.clone();
         Some(request)
     }
+}
+
+/// A report's body; of one that is too large, enough to see that.
+async fn read_report(session: &mut Session) -> Result<Bytes> {
+    let mut body = BytesMut::new();
+    while body.len() <= MAX_REPORT
+        && let Some(bytes) = session.read_request_body().await?
+    {
+        body.extend_from_slice(&bytes);
+    }
+    Ok(body.freeze())
 }
 
 /// The path of a request's target, without the query.
@@ -138,7 +182,7 @@ async fn write(session: &mut Session, response: Response<Bytes>) -> Result<()> {
     for (name, value) in &head.headers {
         header.append_header(name.clone(), value.clone())?;
     }
-    if !head.headers.contains_key(header::CONTENT_LENGTH) {
+    if !head.headers.contains_key(header::CONTENT_LENGTH) && head.status != StatusCode::NO_CONTENT {
         header.insert_header(header::CONTENT_LENGTH, body.len())?;
     }
     let empty = body.is_empty() || session.req_header().method == http::Method::HEAD;

@@ -1,7 +1,8 @@
 //! The demo as somebody tries it: start it, paste its commands, open its site in a browser, stop it.
 
+use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use reqwest::Method;
@@ -114,6 +115,24 @@ fn pasted(line: &str) -> String {
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
+/// Runs a line that goes on until it is stopped; the data of the first event that it prints.
+fn first_event(line: &str) -> String {
+    // The shell makes way for the one command, so that it is the command that is stopped.
+    let mut running = Command::new("bash")
+        .args(["-c", &format!("exec {line}")])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("bash runs");
+    let lines = BufReader::new(running.stdout.take().expect("its output")).lines();
+    let mut data = lines
+        .map_while(Result::ok)
+        .filter_map(|line| Some(line.strip_prefix("data: ")?.to_owned()));
+    let first = data.next();
+    running.kill().expect("it runs still");
+    running.wait().expect("it ends");
+    first.unwrap_or_else(|| panic!("{line}: no event"))
+}
+
 fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
@@ -130,12 +149,22 @@ async fn every_command_of_the_banner_works_as_printed() {
             "open a page as a browser does (200)",
             "who is there now",
             "how many",
+            "each time it changes (until Ctrl-C)",
             "the last 30 days",
             "the numbers for Prometheus",
             "not signed in: 401",
         ]
     );
-    let told: Vec<_> = commands.iter().map(|(_, line)| pasted(line)).collect();
+    let told: Vec<_> = commands
+        .iter()
+        .map(|(title, line)| {
+            if title.contains("Ctrl-C") {
+                first_event(line)
+            } else {
+                pasted(line)
+            }
+        })
+        .collect();
     assert_eq!(told[..2], ["303\n", "200\n"]);
 
     let list = json(&told[2]);
@@ -151,22 +180,28 @@ async fn every_command_of_the_banner_works_as_printed() {
         count["current_visitors"].is_u64() && count["community_id"] == 1,
         "{count}"
     );
-    let stats = json(&told[4]);
+    let change = json(&told[4]);
+    assert_eq!(
+        (&change["type"], &change["community_id"]),
+        (&"count".into(), &1.into())
+    );
+    assert!(change["current_visitors"].is_u64(), "{change}");
+    let stats = json(&told[5]);
     assert!(
         stats["page_views"].is_u64() && stats["total_visitors"].is_u64(),
         "{stats}"
     );
     assert!(
-        told[5]
+        told[6]
             .lines()
             .all(|line| line.starts_with("headcount_page_views")),
         "{}",
-        told[5]
+        told[6]
     );
     assert!(
-        told[6].starts_with("HTTP/1.1 401 ") && told[6].contains("application/problem+json"),
+        told[7].starts_with("HTTP/1.1 401 ") && told[7].contains("application/problem+json"),
         "{}",
-        told[6]
+        told[7]
     );
 
     // The page that the second command opened is seen, and written, in a moment.
@@ -183,7 +218,7 @@ async fn every_command_of_the_banner_works_as_printed() {
     })
     .await;
     in_time("ada's view to be written", async {
-        while json(&pasted(commands[4].1))["total_visitors"] == 0 {}
+        while json(&pasted(commands[5].1))["total_visitors"] == 0 {}
     })
     .await;
     demo.ends_on("INT");

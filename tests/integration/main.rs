@@ -14,6 +14,7 @@ mod geoip;
 mod handover;
 mod hostile;
 mod journey;
+mod live;
 mod presence_contract;
 mod presence_heals;
 mod presence_open;

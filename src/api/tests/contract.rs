@@ -22,9 +22,12 @@ async fn the_contract_describes_every_operation_below_the_configured_prefix() {
         [
             "/v1/communities/{community}/visitors",
             "/v1/communities/{community}/visitors/count",
+            "/v1/communities/{community}/visitors/live",
             "/v1/communities/{community}/visitors/stats",
             "/v1/visitors/counts",
+            "/v1/visitors/live",
             "/v1/visitors/openapi.json",
+            "/v1/visits",
         ]
     );
     for path in &paths {
@@ -88,8 +91,17 @@ fn collect_references(value: &Value, found: &mut Vec<String>) {
 async fn requests_are_counted_by_operation_and_status_class_from_zero_on() {
     let site = Site::new();
     let rendered = site.metrics.render();
-    for operation in ["visitors", "count", "stats", "counts", "openapi"] {
-        for class in ["2xx", "4xx", "5xx"] {
+    for operation in [
+        "visitors",
+        "count",
+        "stats",
+        "live",
+        "counts",
+        "live_of_many",
+        "visits",
+        "openapi",
+    ] {
+        for class in ["1xx", "2xx", "4xx", "5xx"] {
             let line =
                 format!("headcount_api_requests_total{{operation=\"{operation}\",status=\"{class}\"}} 0");
             assert!(rendered.contains(&line), "{line}");
@@ -108,5 +120,5 @@ async fn requests_are_counted_by_operation_and_status_class_from_zero_on() {
     ] {
         assert!(rendered.contains(line), "{line}");
     }
-    assert_eq!(rendered.matches("headcount_api_requests_total{").count(), 15);
+    assert_eq!(rendered.matches("headcount_api_requests_total{").count(), 32);
 }

@@ -13,6 +13,7 @@ use super::support::now;
 use crate::api::{BackendCheck, CheckError};
 use crate::auth::BrowserSession;
 use crate::ids::{CommunityId, SessionToken, UserId};
+use crate::presence::changes::{Changes, Subscription};
 use crate::presence::{Answer, Count, Presence, PresenceError, Seen, Sweep, Touch};
 use crate::store::{Applied, LedgerProblem, Stats, Store, StoreError, VisitorRow};
 use crate::writer::batch::Batch;
@@ -149,6 +150,7 @@ pub(super) struct FakePresence {
     pub(super) stale_counts: AtomicBool,
     pub(super) stale_lists: AtomicBool,
     seen: Mutex<HashMap<CommunityId, Vec<Seen>>>,
+    changes: Changes,
 }
 
 impl FakePresence {
@@ -221,6 +223,10 @@ impl Presence for FakePresence {
 
     async fn ping(&self) -> Result<(), PresenceError> {
         unimplemented!("the API does not ping")
+    }
+
+    fn subscribe(&self) -> Subscription {
+        self.changes.subscribe()
     }
 }
 

@@ -4,13 +4,16 @@ use http::{Method, StatusCode};
 
 use super::support::{Site, member};
 
-const OWN: [&str; 7] = [
+const OWN: [&str; 10] = [
     "/api/communities/42/visitors",
     "/api/communities/42/visitors/count",
     "/api/communities/42/visitors/stats",
+    "/api/communities/42/visitors/live",
     "/api/communities/0190aaaa-0000-7000-8000-000000000001/visitors",
     "/api/communities/a%2Fb/visitors",
     "/api/visitors/counts",
+    "/api/visitors/live",
+    "/api/visits",
     "/api/visitors/openapi.json",
 ];
 
@@ -58,15 +61,14 @@ fn every_other_path_is_the_apps() {
 }
 
 #[test]
-fn paths_of_later_operations_are_not_claimed_yet() {
-    let api = Site::new().api;
-    for path in [
-        "/api/communities/42/visitors/live",
-        "/api/visitors/live",
-        "/api/visits",
-    ] {
-        assert!(!api.owns(path), "{path}");
-    }
+fn what_is_switched_off_is_the_apps() {
+    let lives = ["/api/communities/42/visitors/live", "/api/visitors/live"];
+    let without = Site::with(|settings| settings.live = false).api;
+    assert!(lives.iter().all(|path| !without.owns(path)));
+    assert!(without.owns("/api/visits"));
+    let without = Site::with(|settings| settings.beacon = false).api;
+    assert!(lives.iter().all(|path| without.owns(path)));
+    assert!(!without.owns("/api/visits") && !without.takes_a_report("/api/visits"));
 }
 
 #[test]
@@ -103,7 +105,7 @@ async fn every_own_path_has_a_handler() {
     let site = Site::new();
     for path in OWN {
         for path in [path.to_owned(), format!("{path}/")] {
-            let answer = site.send(Method::POST, &path, member()).await;
+            let answer = site.send(Method::DELETE, &path, member()).await;
             assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
         }
     }

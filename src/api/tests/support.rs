@@ -10,10 +10,11 @@ use serde_json::Value;
 
 use super::fakes::{FakeBackend, FakePresence, FakeStore};
 use crate::api::{Api, Caller, Sources};
-use crate::auth::BrowserSession;
+use crate::auth::{Authenticator, BrowserSession};
 use crate::communities::Communities;
 use crate::config;
 use crate::ids::{BrowserSessionId, UserId};
+use crate::live::{Live, Parts};
 use crate::metrics::Metrics;
 
 /// The moment at which every test takes place.
@@ -36,6 +37,15 @@ impl Site {
     }
 
     pub(super) fn with(configure: impl FnOnce(&mut config::Api)) -> Self {
+        Self::built(configure, None)
+    }
+
+    /// A site with live connections, which need a runtime.
+    pub(super) fn live(configure: impl FnOnce(&mut config::Api), settings: config::Live) -> Self {
+        Self::built(configure, Some(settings))
+    }
+
+    fn built(configure: impl FnOnce(&mut config::Api), live: Option<config::Live>) -> Self {
         let mut settings = config::Api::default();
         configure(&mut settings);
         let store = Arc::new(FakeStore::default());
@@ -43,6 +53,18 @@ impl Site {
         let backend = Arc::new(FakeBackend::default());
         let metrics = Arc::new(Metrics::new());
         store.community("42");
+        let live = live.map(|settings| {
+            let authenticator =
+                Authenticator::new(&config::Session::default(), store.clone(), metrics.clone());
+            let parts = Parts {
+                presence: presence.clone(),
+                touches: None,
+                authenticator: Arc::new(authenticator),
+                metrics: metrics.clone(),
+            };
+            let (record, session) = (config::Record::default(), config::Session::default());
+            Live::start(&settings, &record, &session, 1_000, parts)
+        });
         let api = Api::new(
             settings,
             Duration::from_secs(300),
@@ -51,6 +73,7 @@ impl Site {
                 communities: Arc::new(Communities::new(store.clone())),
                 presence: presence.clone(),
                 backend_check: backend.clone(),
+                live,
             },
             metrics.clone(),
             Arc::new(now),

@@ -100,6 +100,10 @@ impl Presence for Store {
     async fn ping(&self) -> Result<(), PresenceError> {
         self.reached().await.map(|_| ())
     }
+
+    fn subscribe(&self) -> Subscription {
+        self.memory.lock().unwrap().subscribe()
+    }
 }
 
 /// A sidecar's presence.

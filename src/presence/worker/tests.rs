@@ -8,6 +8,7 @@ use chrono::DateTime;
 use tokio::sync::Notify;
 
 use super::*;
+use crate::presence::changes::Subscription;
 use crate::presence::{Answer, Count, Seen, Sweep};
 
 #[derive(Default)]
@@ -69,6 +70,10 @@ impl Presence for Notebook {
 
     async fn ping(&self) -> Result<(), PresenceError> {
         Ok(())
+    }
+
+    fn subscribe(&self) -> Subscription {
+        unimplemented!("the worker does not subscribe")
     }
 }
 

@@ -1,6 +1,8 @@
 //! A person with a browser: signs in, looks at pages, asks the API.
 
-use reqwest::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use std::sync::{Arc, Mutex};
+
+use reqwest::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue, SET_COOKIE, USER_AGENT};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, redirect};
 use serde_json::Value;
 
@@ -12,6 +14,8 @@ pub const FIREFOX: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:140.0) G
 pub struct Member {
     client: Client,
     base: String,
+    /// What the site's sign-in set.
+    cookie: Arc<Mutex<String>>,
 }
 
 impl Member {
@@ -23,7 +27,16 @@ impl Member {
             .no_proxy()
             .build()
             .expect("a client");
-        Self { client, base }
+        Self {
+            client,
+            base,
+            cookie: Arc::default(),
+        }
+    }
+
+    /// The session cookie as it stands in a request, for clients that are not this browser.
+    pub fn cookie(&self) -> String {
+        self.cookie.lock().expect("no panic").clone()
     }
 
     /// Signs in with the site's own form.
@@ -40,6 +53,10 @@ impl Member {
             .await
             .expect("an answer");
         assert_eq!(response.status(), StatusCode::FOUND, "{name} signs in");
+        let set = response.headers().get(SET_COOKIE).expect("a cookie");
+        let pair = set.to_str().expect("text").split(';').next();
+        pair.unwrap_or_default()
+            .clone_into(&mut self.cookie.lock().expect("no panic"));
     }
 
     /// Signs out with the site's own form.

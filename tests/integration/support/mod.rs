@@ -4,6 +4,7 @@ pub mod backend;
 pub mod chromium;
 pub mod database;
 pub mod fake_upstream;
+pub mod live;
 pub mod member;
 pub mod postgres;
 pub mod proxy;

@@ -65,8 +65,10 @@ pub struct Process {
 impl Process {
     /// Starts the binary with `directory` as its working directory and place of its log.
     pub fn start(directory: &Path, arguments: &[&str], environment: &[(&str, String)]) -> Self {
+        // Measurements are of a release build.
+        let binary = std::env::var("HEADCOUNT_TEST_BINARY").unwrap_or_else(|_| BINARY.into());
         Self {
-            service: Some(Service::start(directory, BINARY, arguments, environment)),
+            service: Some(Service::start(directory, &binary, arguments, environment)),
             log: directory.join("log"),
         }
     }
@@ -231,6 +233,17 @@ impl Sidecar {
     /// Sends the process a signal.
     pub fn signal(&self, name: &str) {
         self.process().signal(name);
+    }
+
+    /// Memory of the process that is in use.
+    pub fn resident_bytes(&self) -> usize {
+        let pid = self.process().pid();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a running process");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line
+            .and_then(|line| line.split_whitespace().next())
+            .expect("a size");
+        kib.parse::<usize>().expect("a number") * 1_024
     }
 
     /// Waits until the process has ended by itself; returns its exit code.

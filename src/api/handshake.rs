@@ -1,0 +1,170 @@
+//! What a request for a live connection asks for: a `WebSocket`, an event stream, or neither. Pure.
+
+use http::header::{
+    ACCEPT, CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use http::{Method, Version};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use super::problem::Problem;
+use crate::live::{Framing, Kind};
+
+/// What to answer with.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Handshake {
+    pub(super) kind: Kind,
+    /// `Sec-WebSocket-Accept`
+    pub(super) accept: Option<HeaderValue>,
+}
+
+impl Handshake {
+    /// Reads a request's head.
+    pub(super) fn read(method: &Method, version: Version, headers: &HeaderMap) -> Result<Self, Problem> {
+        if method != Method::GET {
+            return Err(Problem::MethodNotAllowed);
+        }
+        if has_token(headers, UPGRADE, "websocket") {
+            return Self::web_socket(version, headers);
+        }
+        if has_token(headers, ACCEPT, "text/event-stream") {
+            let framing = if version == Version::HTTP_11 {
+                Framing::Chunked
+            } else {
+                Framing::UntilClose
+            };
+            return Ok(Self {
+                kind: Kind::Events(framing),
+                accept: None,
+            });
+        }
+        Err(Problem::NotAcceptable)
+    }
+
+    fn web_socket(version: Version, headers: &HeaderMap) -> Result<Self, Problem> {
+        let malformed = |what: &'static str| Problem::BadRequest(what.into());
+        if version != Version::HTTP_11 || !has_token(headers, CONNECTION, "upgrade") {
+            return Err(malformed(
+                "A WebSocket handshake is HTTP/1.1 with Connection: Upgrade.",
+            ));
+        }
+        if only(headers, SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+            return Err(Problem::UpgradeRequired);
+        }
+        let key = only(headers, SEC_WEBSOCKET_KEY).filter(|key| is_key(key));
+        let key = key.ok_or_else(|| malformed("Sec-WebSocket-Key must be 16 bytes in base64."))?;
+        Ok(Self {
+            kind: Kind::WebSocket,
+            accept: HeaderValue::try_from(derive_accept_key(key.as_bytes())).ok(),
+        })
+    }
+}
+
+fn is_key(key: &str) -> bool {
+    use base64::Engine as _;
+    let decoded = base64::engine::general_purpose::STANDARD.decode(key);
+    decoded.is_ok_and(|bytes| bytes.len() == 16)
+}
+
+/// Whether a list of values, each without its parameters, has this one.
+fn has_token(headers: &HeaderMap, name: http::HeaderName, token: &str) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|element| element.split(';').next())
+        .any(|element| element.trim().eq_ignore_ascii_case(token))
+}
+
+/// The value of a header that occurs once.
+fn only(headers: &HeaderMap, name: http::HeaderName) -> Option<&str> {
+    let mut values = headers.get_all(name).iter();
+    let only = values.next()?.to_str().ok()?.trim();
+    values.next().is_none().then_some(only)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    /// The example of RFC 6455.
+    const WEB_SOCKET: [(&str, &str); 4] = [
+        ("upgrade", "websocket"),
+        ("connection", "keep-alive, Upgrade"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+
+    fn read(pairs: &[(&'static str, &'static str)]) -> Result<Handshake, Problem> {
+        Handshake::read(&Method::GET, Version::HTTP_11, &headers(pairs))
+    }
+
+    #[test]
+    fn a_web_socket_handshake_gets_its_key_back() {
+        let handshake = read(&WEB_SOCKET).unwrap();
+        assert_eq!(handshake.kind, Kind::WebSocket);
+        assert_eq!(handshake.accept.unwrap(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+
+    #[test]
+    fn a_handshake_with_anything_missing_or_wrong_is_refused() {
+        let without = |left_out: usize| {
+            let mut pairs = WEB_SOCKET.to_vec();
+            pairs.remove(left_out);
+            read(&pairs)
+        };
+        assert_eq!(without(0), Err(Problem::NotAcceptable));
+        assert!(matches!(without(1), Err(Problem::BadRequest(_))));
+        assert_eq!(without(2), Err(Problem::UpgradeRequired));
+        assert!(matches!(without(3), Err(Problem::BadRequest(_))));
+        for (place, value) in [
+            (3, "c2hvcnQ="),
+            (3, "dGhlIHNhbXBsZSBub25jZQ"),
+            (3, "not base64!!"),
+        ] {
+            let mut pairs = WEB_SOCKET;
+            pairs[place].1 = value;
+            assert!(matches!(read(&pairs), Err(Problem::BadRequest(_))), "{value}");
+        }
+        let mut old = WEB_SOCKET;
+        old[2].1 = "8";
+        assert_eq!(read(&old), Err(Problem::UpgradeRequired));
+        let mut twice = WEB_SOCKET.to_vec();
+        twice.push(("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="));
+        assert!(matches!(read(&twice), Err(Problem::BadRequest(_))));
+        let of_1_0 = Handshake::read(&Method::GET, Version::HTTP_10, &headers(&WEB_SOCKET));
+        assert!(matches!(of_1_0, Err(Problem::BadRequest(_))));
+    }
+
+    #[test]
+    fn an_event_stream_is_asked_for_by_accept() {
+        let kind = |version| {
+            let headers = headers(&[("accept", "application/json;q=0.1, Text/Event-Stream;q=0.9")]);
+            Handshake::read(&Method::GET, version, &headers).unwrap().kind
+        };
+        assert_eq!(kind(Version::HTTP_11), Kind::Events(Framing::Chunked));
+        assert_eq!(kind(Version::HTTP_10), Kind::Events(Framing::UntilClose));
+    }
+
+    #[test]
+    fn who_asks_for_neither_gets_neither() {
+        for pairs in [
+            &[][..],
+            &[("accept", "*/*")],
+            &[("accept", "text/html")],
+            &[("upgrade", "h2c")],
+        ] {
+            assert_eq!(read(pairs), Err(Problem::NotAcceptable));
+        }
+        let head = Handshake::read(&Method::HEAD, Version::HTTP_11, &headers(&WEB_SOCKET));
+        assert_eq!(head, Err(Problem::MethodNotAllowed));
+    }
+}

@@ -1,0 +1,298 @@
+//! Counts as they change: who may listen is decided here, by the rules of the lists; what is then said, and how
+//! a connection ends, is [`crate::live`]'s.
+//!
+//! What comes out of here is an answer whose extensions hold an [`Opening`]: the proxy gives it the socket.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use axum::body::Body;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::request::Parts;
+use axum::response::{IntoResponse as _, Response};
+use http::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, TRANSFER_ENCODING,
+    UPGRADE, VARY,
+};
+use http::{HeaderName, StatusCode};
+
+use crate::auth::BrowserSession;
+use crate::config::Access;
+use crate::ids::CommunityId;
+use crate::live::message::LiveMessage;
+use crate::live::{Connection, Denied, Door, Framing, Full, Kind, Live, Refused, Wanted};
+
+use super::caller::Caller;
+use super::handshake::Handshake;
+use super::openapi::{LiveProblems, Problems};
+use super::origin::{self, From as Comes};
+use super::problem::Problem;
+use super::query;
+use super::visitors::CommunitySegment;
+use super::{Shared, backend_check};
+
+/// Values of `live_refused_total`'s `reason`.
+pub(crate) const REFUSALS: [&str; 9] = [
+    "address",
+    "error",
+    "full",
+    "not_found",
+    "origin",
+    "request",
+    "session",
+    "unavailable",
+    "user",
+];
+
+/// A connection that was let in and waits for its socket. To be taken once.
+#[derive(Clone)]
+pub struct Opening(Arc<Mutex<Option<Connection>>>);
+
+impl Opening {
+    fn new(connection: Connection) -> Self {
+        Self(Arc::new(Mutex::new(Some(connection))))
+    }
+
+    /// The connection.
+    pub fn take(&self) -> Option<Connection> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// How many are in a community, each time it changes
+///
+/// With `Accept: text/event-stream` an event stream, with `Upgrade: websocket` a `WebSocket`. Both carry the same
+/// JSON messages (`LiveMessage`), each an event's data or a text frame: the count at once, then each time it has
+/// changed, at most a few times a second. An event's id is the count's `seq`; a comment now and then keeps the
+/// stream alive; `retry` tells how long to wait before reconnecting.
+///
+/// While the connection is open its user counts as present in the community.
+///
+/// Over a `WebSocket` the client may ask for more communities, up to 100, and for fewer:
+/// `{"type":"subscribe","communities":[42,"x"]}`, `{"type":"unsubscribe","communities":[42]}`. A community that
+/// does not exist or that the caller may not see is answered with an `unknown` message.
+///
+/// A `WebSocket` is closed with 1001 when the server shuts down, 1002, 1003, 1007 or 1009 for what is not the
+/// protocol, not text, not UTF-8 or too long, 1013 when access cannot be checked, 4400 for a message that is no
+/// request, 4401 when the session has ended, 4404 when no community is left, 4413 for too many communities and
+/// 4429 for too many messages. An event stream says the same in a `close` message and ends.
+#[utoipa::path(
+    get,
+    path = "/communities/{community}/visitors/live",
+    params(
+        ("community" = String, Path, description = "The community's key"),
+        ("heartbeat" = Option<bool>, Query,
+            description = "`false` where the page is not one of the community's: nobody is present by it"),
+    ),
+    responses(
+        (status = 200, description = "An event stream", content_type = "text/event-stream", body = LiveMessage),
+        (status = 101, description = "A `WebSocket`"),
+        LiveProblems,
+        Problems
+    )
+)]
+pub(super) async fn live(
+    State(shared): State<Arc<Shared>>,
+    community: CommunitySegment,
+    RawQuery(query): RawQuery,
+    caller: Caller,
+    parts: Parts,
+) -> Response {
+    let answer = async {
+        let handshake = Handshake::read(&parts.method, parts.version, &parts.headers)?;
+        let is_page = query::heartbeat(query.as_deref())?;
+        shared.check_origin(&parts.headers, &caller)?;
+        let Ok(Path(asked)) = community else {
+            return Err(Problem::NotFound.into());
+        };
+        shared.open_live(caller, handshake, is_page, vec![asked]).await
+    };
+    shared.told(answer.await)
+}
+
+/// How many are in each of several communities, each time one changes
+///
+/// As for one community, but nobody counts as present by it. Communities that do not exist or that the caller
+/// may not see are told with an `unknown` message; where none is left the answer is 404.
+#[utoipa::path(
+    get,
+    path = "/visitors/live",
+    params(("communities" = String, Query, description = "1 to 100 community keys with commas between them",
+        example = "1,2,3")),
+    responses(
+        (status = 200, description = "An event stream", content_type = "text/event-stream", body = LiveMessage),
+        (status = 101, description = "A `WebSocket`"),
+        LiveProblems,
+        Problems
+    )
+)]
+pub(super) async fn live_of_many(
+    State(shared): State<Arc<Shared>>,
+    RawQuery(query): RawQuery,
+    caller: Caller,
+    parts: Parts,
+) -> Response {
+    let answer = async {
+        let handshake = Handshake::read(&parts.method, parts.version, &parts.headers)?;
+        let asked = query::communities(query.as_deref())?;
+        shared.check_origin(&parts.headers, &caller)?;
+        shared.open_live(caller, handshake, false, asked).await
+    };
+    shared.told(answer.await)
+}
+
+/// No connection, and under which reason that counts.
+struct Rejected(&'static str, Problem);
+
+impl From<Problem> for Rejected {
+    fn from(problem: Problem) -> Self {
+        let reason = match &problem {
+            Problem::Unauthorized => "session",
+            Problem::NotFound => "not_found",
+            Problem::ForeignOrigin => "origin",
+            Problem::Unavailable => "unavailable",
+            Problem::Internal => "error",
+            _ => "request",
+        };
+        Self(reason, problem)
+    }
+}
+
+impl From<Refused> for Rejected {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Full(Full::Total) => Self("full", Problem::Unavailable),
+            Refused::Full(Full::User) => Self("user", Problem::TooMany),
+            Refused::Full(Full::Address) => Self("address", Problem::TooMany),
+            Refused::Draining | Refused::Unavailable => Self("unavailable", Problem::Unavailable),
+        }
+    }
+}
+
+impl Shared {
+    /// Browsers say where a handshake comes from; what comes from elsewhere is not the site's (I6).
+    fn check_origin(&self, headers: &HeaderMap, caller: &Caller) -> Result<(), Problem> {
+        let allowed = self.live.as_ref().map_or(&[][..], Live::allowed_origins);
+        match origin::from(headers, &caller.headers, allowed) {
+            Comes::Foreign => Err(Problem::ForeignOrigin),
+            Comes::Own | Comes::Unsaid => Ok(()),
+        }
+    }
+
+    async fn open_live(
+        self: &Arc<Self>,
+        caller: Caller,
+        handshake: Handshake,
+        is_page: bool,
+        asked: Vec<String>,
+    ) -> Result<Response, Rejected> {
+        let live = self.live.as_ref().ok_or(Problem::Unavailable)?;
+        let admitted = self.visible(&caller, asked.clone()).await?;
+        let (mut communities, mut unknown) = (Vec::new(), Vec::new());
+        for (asked, community) in asked.into_iter().zip(admitted) {
+            match community {
+                Some(community) if communities.contains(&community) => {}
+                Some(community) => communities.push(community),
+                None => unknown.push(asked),
+            }
+        }
+        if communities.is_empty() {
+            return Err(Problem::NotFound.into());
+        }
+        let session = caller.session_at((self.clock)()).is_some();
+        let owner = caller.session.filter(|_| session).zip(caller.token);
+        let must_be_asked_again = self.settings.access == Access::Backend;
+        let visitor = Visitor {
+            shared: Arc::clone(self),
+            headers: if must_be_asked_again {
+                backend_check::passed_on(&caller.headers)
+            } else {
+                HeaderMap::new()
+            },
+        };
+        let wanted = Wanted {
+            kind: handshake.kind,
+            communities,
+            unknown,
+            is_page,
+            owner,
+            address: caller.address,
+            door: Arc::new(visitor),
+        };
+        let connection = live.open(wanted, self.settings.timeout * 4 / 5).await?;
+        Ok(answer(handshake, connection))
+    }
+
+    fn told(&self, answer: Result<Response, Rejected>) -> Response {
+        answer.unwrap_or_else(|Rejected(reason, problem)| {
+            self.metrics.live_refused.with_label_values(&[reason]).inc();
+            problem.into_response()
+        })
+    }
+}
+
+/// The head with which a connection begins, with what delimits it.
+fn answer(handshake: Handshake, connection: Connection) -> Response {
+    let mut response = Response::new(Body::empty());
+    let mut set = |name: HeaderName, value| response.headers_mut().insert(name, value);
+    set(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    set(VARY, HeaderValue::from_static("Cookie, Accept"));
+    match handshake.kind {
+        Kind::WebSocket => {
+            set(UPGRADE, HeaderValue::from_static("websocket"));
+            set(CONNECTION, HeaderValue::from_static("Upgrade"));
+            if let Some(accept) = handshake.accept {
+                set(SEC_WEBSOCKET_ACCEPT, accept);
+            }
+        }
+        Kind::Events(framing) => {
+            set(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+            set(CONNECTION, HeaderValue::from_static("close"));
+            if framing == Framing::Chunked {
+                set(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            }
+            // Or nginx collects events before it passes them on.
+            set(
+                HeaderName::from_static("x-accel-buffering"),
+                HeaderValue::from_static("no"),
+            );
+        }
+    }
+    if handshake.kind == Kind::WebSocket {
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    }
+    response.extensions_mut().insert(Opening::new(connection));
+    response
+}
+
+/// Somebody who was let in, and may want more.
+struct Visitor {
+    shared: Arc<Shared>,
+    /// What the backend is asked with; empty where it is not asked.
+    headers: HeaderMap,
+}
+
+#[async_trait]
+impl Door for Visitor {
+    async fn admit(
+        &self,
+        session: Option<Arc<BrowserSession>>,
+        asked: &[String],
+    ) -> Result<Vec<Option<CommunityId>>, Denied> {
+        let caller = Caller {
+            session,
+            headers: self.headers.clone(),
+            ..Caller::default()
+        };
+        let visible = self.shared.visible(&caller, asked.to_vec());
+        match tokio::time::timeout(self.shared.settings.timeout, visible).await {
+            Ok(Ok(visible)) => Ok(visible),
+            Ok(Err(Problem::Unauthorized)) => Err(Denied::NoSession),
+            Ok(Err(_)) | Err(_) => Err(Denied::Unavailable),
+        }
+    }
+
+    fn must_be_asked_again(&self) -> bool {
+        self.shared.settings.access == Access::Backend
+    }
+}

@@ -1,0 +1,195 @@
+//! A page view that no proxy can see, as the page itself reports it (V5): navigation within a single-page app.
+//!
+//! Here it is checked whether a page of the site says so, and in the right form; what comes out is an answer
+//! whose extensions hold the [`Report`]. Whether it counts is then decided and recorded as for any other page
+//! view, by the proxy.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, Bytes};
+use axum::extract::{RawQuery, State};
+use axum::http::request::Parts;
+use axum::response::{IntoResponse as _, Response};
+use http::header::CONTENT_TYPE;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, StatusCode, Uri};
+use moka::sync::Cache;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use crate::ids::SessionToken;
+use crate::live::bucket::Bucket;
+
+use super::Shared;
+use super::caller::Caller;
+use super::openapi::ReportProblems;
+use super::origin::{self, From as Comes};
+use super::problem::Problem;
+use super::query;
+
+/// Largest body.
+pub const MAX_REPORT: usize = 8 * 1024;
+/// Reports of one session at once; then as many as the configuration says.
+const BURST: u32 = 10;
+/// Sessions whose reports are counted.
+const CAPACITY: u64 = 100_000;
+
+/// Values of `beacons_total`'s `outcome`.
+pub(crate) const OUTCOMES: [&str; 7] = [
+    "accepted",
+    "anonymous",
+    "malformed",
+    "not_counted",
+    "origin",
+    "too_large",
+    "too_many",
+];
+
+/// A page that somebody looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Path and query, as in a request line.
+    pub target: String,
+    /// Where from, as the page's script says.
+    pub referrer: Option<String>,
+}
+
+/// What the page's script sends.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Visit {
+    /// The page: `location.href`, or its path.
+    url: String,
+    /// The page before it.
+    #[serde(default)]
+    referrer: Option<String>,
+}
+
+/// How often a session may report.
+pub(super) struct Rate {
+    buckets: Cache<SessionToken, Arc<std::sync::Mutex<Bucket>>>,
+    each: Duration,
+}
+
+impl Rate {
+    pub(super) fn new(per_minute: u32) -> Self {
+        let each = Duration::from_secs(60) / per_minute.max(1);
+        Self {
+            // A bucket that was not used for as long as it takes to fill is as good as a new one.
+            buckets: Cache::builder()
+                .max_capacity(CAPACITY)
+                .time_to_idle(each * BURST)
+                .build(),
+            each,
+        }
+    }
+
+    fn allows(&self, token: &SessionToken) -> bool {
+        let now = Instant::now();
+        let bucket = self.buckets.get_with_by_ref(token, || {
+            Arc::new(std::sync::Mutex::new(Bucket::new(BURST, self.each, now)))
+        });
+        let mut bucket = bucket.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        bucket.take(now)
+    }
+}
+
+/// Report a page view that a proxy cannot see
+///
+/// For navigation within a single-page app, from a page of the site itself. Made for `navigator.sendBeacon`:
+/// the JSON may come as `text/plain`. The view counts as if the page had been navigated to.
+#[utoipa::path(
+    post,
+    path = "/visits",
+    request_body(content((Visit = "application/json"), (Visit = "text/plain"))),
+    responses((status = 204, description = "Taken note of"), ReportProblems)
+)]
+pub(super) async fn report(
+    State(shared): State<Arc<Shared>>,
+    RawQuery(query): RawQuery,
+    caller: Caller,
+    parts: Parts,
+    body: Bytes,
+) -> Response {
+    let report = query::none(query.as_deref()).and_then(|()| shared.check(&parts.headers, &caller, &body));
+    match report {
+        Ok(report) => {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            response.extensions_mut().insert(report);
+            response
+        }
+        Err(problem) => {
+            let outcome = match problem {
+                Problem::ForeignOrigin => "origin",
+                Problem::Unauthorized => "anonymous",
+                Problem::TooMany => "too_many",
+                Problem::TooLarge => "too_large",
+                _ => "malformed",
+            };
+            shared.metrics.beacons.with_label_values(&[outcome]).inc();
+            problem.into_response()
+        }
+    }
+}
+
+impl Shared {
+    fn check(&self, headers: &HeaderMap, caller: &Caller, body: &[u8]) -> Result<Report, Problem> {
+        // Every browser says where a POST comes from: who does not is none.
+        if origin::from(headers, &caller.headers, &[]) != Comes::Own {
+            return Err(Problem::ForeignOrigin);
+        }
+        let token = caller.token.as_ref().ok_or(Problem::Unauthorized)?;
+        if body.len() > MAX_REPORT {
+            return Err(Problem::TooLarge);
+        }
+        if !is_json(headers) {
+            return Err(Problem::UnsupportedMediaType);
+        }
+        let visit: Visit = serde_json::from_slice(body).map_err(|_| {
+            Problem::BadRequest("The body must be JSON: {\"url\": …, \"referrer\": …}.".into())
+        })?;
+        let target = target(&visit.url, headers, &caller.headers);
+        let target = target.ok_or(Problem::BadRequest(
+            "url must be a path, or an address of this site.".into(),
+        ))?;
+        if !self.reports.allows(token) {
+            return Err(Problem::TooMany);
+        }
+        Ok(Report {
+            target,
+            referrer: visit.referrer,
+        })
+    }
+}
+
+/// `text/plain` is what `sendBeacon` makes of a string.
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(content_type) = headers.get(CONTENT_TYPE) else {
+        return true;
+    };
+    let media_type = content_type
+        .to_str()
+        .ok()
+        .and_then(|value| value.split(';').next());
+    media_type.is_some_and(|media_type| {
+        ["application/json", "text/plain"]
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(media_type.trim()))
+    })
+}
+
+/// Path and query of a page of the site; a URL of another origin is none.
+fn target(url: &str, sent: &HeaderMap, forwarded: &HeaderMap) -> Option<String> {
+    if url.starts_with('/') {
+        // With two it would be an address without a scheme.
+        let path: PathAndQuery = url.parse().ok()?;
+        return (!url.starts_with("//")).then(|| path.as_str().to_owned());
+    }
+    let url: Uri = url.parse().ok()?;
+    if !origin::is_own(&url, sent, forwarded) {
+        return None;
+    }
+    Some(url.path_and_query().map_or("/", PathAndQuery::as_str).to_owned())
+}

@@ -1,0 +1,264 @@
+//! Step 6, live: counts pushed the moment they change, over `WebSocket`s and event streams.
+//!
+//! Changes come from presence, whoever made them ([`Presence::subscribe`]). One `hub` turns them into at most a few
+//! tellings a second per community and leaves each in the mailboxes of those who listen; a connection's own
+//! task (`connection`, `websocket`, `events`) sends what it finds there. One `keeper` pings, checks and counts
+//! heartbeats for all. So a connection costs a socket, a small task and a mailbox, and no timer.
+//!
+//! | pure | |
+//! |---|---|
+//! | `topic` | which count is newer, and when to tell it |
+//! | `slots` | the latest value per subscriber |
+//! | `schedule` | when a connection is pinged, checked, given up |
+//! | `message` `close` | what is said, and why connections end |
+//! | [`bucket`] | how often |
+//!
+//! Who may listen is decided by a [`Door`]; sockets and HTTP are the proxy's. Invariant: nothing here waits for
+//! a client except that client's own task.
+
+pub mod bucket;
+mod caps;
+mod close;
+mod connection;
+mod door;
+mod events;
+mod hub;
+mod keeper;
+mod mailbox;
+pub(crate) mod message;
+mod schedule;
+mod seats;
+mod slots;
+mod topic;
+mod websocket;
+
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::auth::{Authenticator, BrowserSession};
+use crate::config;
+use crate::ids::{BrowserSessionId, CommunityId, SessionToken};
+use crate::metrics::Metrics;
+use crate::presence::Presence;
+use crate::presence::worker::PresenceHandle;
+
+pub use caps::Full;
+pub use close::ENDS;
+pub use connection::Connection;
+pub use door::{Denied, Door};
+pub use hub::RESYNCS;
+pub use message::Framing;
+
+use caps::{Caps, Places};
+use hub::Hub;
+use mailbox::Mailbox;
+use schedule::{Times, ticks};
+use seats::{Owner, Seat, Seats};
+
+/// Communities on one connection.
+pub const MAX_COMMUNITIES: usize = 100;
+
+/// All live connections. Cheap to clone.
+#[derive(Clone)]
+pub struct Live(Arc<Inner>);
+
+struct Inner {
+    settings: config::Live,
+    /// `session.cache_ttl`: within this time the end of a session ends its connections.
+    session_ttl: Duration,
+    hub: Hub,
+    seats: Seats,
+    places: Places,
+    authenticator: Arc<Authenticator>,
+    presence: Option<PresenceHandle>,
+    metrics: Arc<Metrics>,
+}
+
+/// What [`Live`] works with.
+pub struct Parts {
+    /// Where changes and counts come from.
+    pub presence: Arc<dyn Presence>,
+    /// Where heartbeats go; `None` where presence is not recorded.
+    pub touches: Option<PresenceHandle>,
+    /// Whether sessions still hold.
+    pub authenticator: Arc<Authenticator>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+}
+
+/// How a connection speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `WebSocket`.
+    WebSocket,
+    /// Server-Sent Events.
+    Events(Framing),
+}
+
+impl Kind {
+    /// The metric label.
+    fn label(self) -> &'static str {
+        match self {
+            Self::WebSocket => "websocket",
+            Self::Events(_) => "events",
+        }
+    }
+}
+
+/// Values of the `kind` label.
+pub const KINDS: [&str; 2] = ["websocket", "events"];
+
+/// What somebody who may listen wants.
+pub struct Wanted {
+    /// How.
+    pub kind: Kind,
+    /// To what; not empty, each once.
+    pub communities: Vec<CommunityId>,
+    /// What was asked for besides, and is not there for this caller.
+    pub unknown: Vec<String>,
+    /// Whether the connection belongs to a page of its one community, so that it is a heartbeat (P11).
+    pub is_page: bool,
+    /// Whose it is: the session and its token.
+    pub owner: Option<(Arc<BrowserSession>, SessionToken)>,
+    /// Where from.
+    pub address: Option<IpAddr>,
+    /// What else it may listen to.
+    pub door: Arc<dyn Door>,
+}
+
+/// Why there is no connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// Too many.
+    Full(Full),
+    /// The process is ending.
+    Draining,
+    /// No snapshot in time: presence is away.
+    Unavailable,
+}
+
+impl Live {
+    /// Starts what all connections share, on the current runtime.
+    pub fn start(
+        settings: &config::Live,
+        record: &config::Record,
+        session: &config::Session,
+        connections: usize,
+        parts: Parts,
+    ) -> Self {
+        let Parts {
+            presence,
+            touches,
+            authenticator,
+            metrics,
+        } = parts;
+        let times = Times {
+            ping_every: ticks(settings.ping_interval),
+            pong_within: ticks(settings.pong_timeout),
+            write_within: ticks(settings.write_timeout),
+            // Mostly answered by the authenticator's cache, whose entries live for `cache_ttl`: noticed within
+            // that and a tenth.
+            check_every: ticks(session.cache_ttl / 10),
+            access_every: ticks(settings.access_check_interval),
+            beat_every: ticks(record.window / 3),
+        };
+        let caps = Caps {
+            // The site comes first: connections that stay must not use up those that come and go.
+            total: settings.max_connections.min(connections - connections / 4),
+            per_user: settings.max_per_user.get(),
+            per_address: settings.max_per_address.get(),
+        };
+        let live = Arc::new(Inner {
+            hub: Hub::new(
+                settings.min_interval,
+                settings.resync_interval,
+                Arc::clone(&metrics),
+            ),
+            seats: Seats::new(times),
+            places: Places::new(caps),
+            session_ttl: session.cache_ttl,
+            presence: touches.filter(|_| settings.heartbeat),
+            settings: settings.clone(),
+            authenticator,
+            metrics,
+        });
+        tokio::spawn({
+            let (live, presence) = (Arc::clone(&live), Arc::clone(&presence));
+            async move { live.hub.listen(&*presence).await }
+        });
+        tokio::spawn({
+            let live = Arc::clone(&live);
+            async move { live.hub.read(&*presence).await }
+        });
+        keeper::start(&live);
+        Self(live)
+    }
+
+    /// Origins besides the site's own from which `WebSocket`s may be opened (I6).
+    pub fn allowed_origins(&self) -> &[String] {
+        &self.0.settings.allowed_origins
+    }
+
+    /// A new connection, once there is a snapshot of each of its communities, at most `limit` later. It counts
+    /// from now on, and must be [run](Connection::run).
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn open(&self, wanted: Wanted, limit: Duration) -> Result<Connection, Refused> {
+        let live = &self.0;
+        let user = wanted.owner.as_ref().map(|(session, _)| session.user_id.clone());
+        let place = live.places.take(user, wanted.address).map_err(Refused::Full)?;
+        let mailbox = Arc::new(Mailbox::default());
+        mailbox.with_slots(|slots| {
+            for community in &wanted.communities {
+                slots.add(community.clone());
+            }
+        });
+        let page = wanted.communities.first().filter(|_| wanted.is_page).cloned();
+        let owner = wanted.owner.map(|(session, token)| Owner { session, token });
+        let seat = Seat {
+            kind: wanted.kind,
+            mailbox: Arc::clone(&mailbox),
+            owner,
+            door: Arc::clone(&wanted.door),
+            page,
+            schedule: live.seats.schedule(rand::random_range(0.0..1.0)),
+            checking: (false, false),
+            unchecked_since: (None, None),
+        };
+        let id = live.seats.add(seat).ok_or(Refused::Draining)?;
+        let connection = Connection::new(
+            Arc::clone(live),
+            id,
+            wanted.kind,
+            mailbox,
+            wanted.unknown,
+            wanted.door,
+            place,
+        );
+        connection.listen_to(&wanted.communities);
+        let complete = poll_fn(|context| connection.mailbox.poll_complete(context));
+        timeout(limit, complete).await.map_err(|_| Refused::Unavailable)?;
+        Ok(connection)
+    }
+
+    /// Ends the connections of these sessions at once (I5): for whoever hears that they were revoked.
+    pub fn end_sessions(&self, sessions: &[BrowserSessionId]) {
+        self.0.seats.end_sessions(sessions);
+    }
+
+    /// Tells all connections to go, lets no more in, and waits until they have gone, at most `limit`. How many
+    /// are left.
+    pub async fn drain(&self, limit: Duration) -> usize {
+        self.0.seats.drain();
+        let _ = timeout(limit, self.0.seats.emptied()).await;
+        self.0.seats.len()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,65 @@
+//! How much somebody may do at a time and in the long run: a token bucket. Pure; the time is a parameter.
+
+use std::time::{Duration, Instant};
+
+/// So many at once, and one more each time that has passed since.
+#[derive(Debug, Clone, Copy)]
+pub struct Bucket {
+    burst: u32,
+    each: Duration,
+    /// When it would be full again. Not after `now + burst * each`.
+    full_at: Instant,
+}
+
+impl Bucket {
+    /// Full. `burst` at once, then one every `each`.
+    pub fn new(burst: u32, each: Duration, now: Instant) -> Self {
+        Self {
+            burst,
+            each,
+            full_at: now,
+        }
+    }
+
+    /// Whether one more is allowed, which then counts.
+    pub fn take(&mut self, now: Instant) -> bool {
+        let full_at = self.full_at.max(now) + self.each;
+        let allowed = full_at <= now + self.each * self.burst;
+        if allowed {
+            self.full_at = full_at;
+        }
+        allowed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EACH: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_burst_is_allowed_and_then_one_at_a_time() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(3, EACH, start);
+        let allowed = (0..10).filter(|_| bucket.take(start)).count();
+        assert_eq!(allowed, 3);
+        assert!(!bucket.take(start + EACH / 2));
+        assert!(bucket.take(start + EACH));
+        assert!(!bucket.take(start + EACH));
+        let later = start + EACH * 100;
+        let allowed = (0..10).filter(|_| bucket.take(later)).count();
+        assert_eq!(allowed, 3, "it never holds more than it did at first");
+    }
+
+    #[test]
+    fn what_is_refused_does_not_count() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(1, EACH, start);
+        assert!(bucket.take(start));
+        for _ in 0..100 {
+            assert!(!bucket.take(start));
+        }
+        assert!(bucket.take(start + EACH));
+    }
+}

@@ -1,0 +1,231 @@
+//! One connection: what both kinds have in common.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::timeout;
+
+use super::caps::Place;
+use super::close::{Close, End};
+use super::door::{Denied, Door};
+use super::mailbox::Mailbox;
+use super::{Inner, Kind, MAX_COMMUNITIES, events, websocket};
+use crate::ids::CommunityId;
+
+/// Longest wait for the answer to who may listen to what, where the door does not keep its own time.
+const ADMISSION: Duration = Duration::from_secs(30);
+/// Bytes that are read and forgotten while saying good-bye, so that the client gets to read the last word
+/// instead of a reset.
+const LINGER: usize = 64 * 1024;
+
+/// A connection that was let in. Dropping it ends it.
+pub struct Connection {
+    pub(super) live: Arc<Inner>,
+    pub(super) id: u64,
+    pub(super) kind: Kind,
+    pub(super) mailbox: Arc<Mailbox>,
+    /// To be told once, at the beginning.
+    pub(super) unknown: Vec<String>,
+    door: Arc<dyn Door>,
+    end: End,
+    _place: Place,
+}
+
+/// A socket.
+pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket for S {}
+
+impl Connection {
+    pub(super) fn new(
+        live: Arc<Inner>,
+        id: u64,
+        kind: Kind,
+        mailbox: Arc<Mailbox>,
+        unknown: Vec<String>,
+        door: Arc<dyn Door>,
+        place: Place,
+    ) -> Self {
+        live.metrics
+            .live_connections
+            .with_label_values(&[kind.label()])
+            .inc();
+        Self {
+            live,
+            id,
+            kind,
+            mailbox,
+            unknown,
+            door,
+            end: End::Gone,
+            _place: place,
+        }
+    }
+
+    /// Writes `head`, the head of the response, to the socket, and serves it until either side ends it.
+    #[expect(private_bounds, reason = "a short name for four bounds")]
+    pub async fn run<S: Socket>(mut self, mut socket: S, head: Bytes) {
+        let end = match self.write(&mut socket, head).await {
+            Err(end) => end,
+            Ok(()) => match self.kind {
+                Kind::WebSocket => websocket::serve(&mut self, socket).await,
+                Kind::Events(framing) => events::serve(&mut self, socket, framing).await,
+            },
+        };
+        self.end = end;
+    }
+
+    /// Hears of these from now on; the mailbox knows them.
+    pub(super) fn listen_to(&self, communities: &[CommunityId]) {
+        for community in communities {
+            self.live.hub.subscribe(self.id, &self.mailbox, community);
+        }
+    }
+
+    /// Hears no more of it.
+    pub(super) fn leave(&self, community: &CommunityId) {
+        self.mailbox.with_slots(|slots| slots.remove(community));
+        self.live.hub.unsubscribe(self.id, community);
+        self.live.seats.left(self.id, community);
+    }
+
+    /// A client asks for more communities; those that are not there for it.
+    pub(super) async fn subscribe(&self, asked: Vec<String>) -> Result<Vec<String>, Close> {
+        let known = self.mailbox.communities();
+        let is_new = |id: &String| !known.iter().any(|community| community.as_str() == id);
+        let asked: Vec<String> = asked.into_iter().filter(is_new).collect();
+        if known.len() + asked.len() > MAX_COMMUNITIES {
+            return Err(Close::TooMany);
+        }
+        let session = self.live.seats.session(self.id);
+        let admitted = timeout(ADMISSION, self.door.admit(session, &asked)).await;
+        let admitted = match admitted {
+            Ok(Ok(admitted)) => admitted,
+            Ok(Err(Denied::NoSession)) => return Err(Close::SessionEnded),
+            Ok(Err(Denied::Unavailable)) | Err(_) => return Err(Close::Unavailable),
+        };
+        let mut unknown = Vec::new();
+        for (asked, community) in asked.into_iter().zip(admitted) {
+            match community {
+                None => unknown.push(asked),
+                Some(community) => {
+                    if self.mailbox.with_slots(|slots| slots.add(community.clone())) {
+                        self.live.hub.subscribe(self.id, &self.mailbox, &community);
+                    }
+                }
+            }
+        }
+        if !unknown.is_empty() && self.mailbox.communities().is_empty() {
+            return Err(Close::Unknown);
+        }
+        Ok(unknown)
+    }
+
+    /// Communities were taken away. An error where none is left.
+    pub(super) fn lose(&self, lost: &[CommunityId]) -> Result<(), Close> {
+        for community in lost {
+            self.leave(community);
+        }
+        if self.mailbox.communities().is_empty() {
+            return Err(Close::Unknown);
+        }
+        Ok(())
+    }
+
+    /// How long this client should wait before it reconnects: each another time (L2).
+    pub(super) fn retry_after(&self) -> Duration {
+        self.live.settings.retry.mul_f64(rand::random_range(0.5..1.5))
+    }
+
+    pub(super) fn heard(&self) {
+        self.mailbox.note_heard(self.live.seats.tick());
+    }
+
+    pub(super) fn count_sent(&self) {
+        self.live
+            .metrics
+            .live_messages
+            .with_label_values(&[self.kind.label()])
+            .inc();
+    }
+
+    /// Does I/O, unless the connection is ended meanwhile.
+    pub(super) async fn guarded<T, E>(
+        &self,
+        mut io: impl FnMut(&mut Context<'_>) -> Poll<Result<T, E>>,
+    ) -> Result<T, End> {
+        poll_fn(|context| match io(context) {
+            Poll::Ready(result) => {
+                self.mailbox.note_flowing();
+                Poll::Ready(result.map_err(|_| End::Gone))
+            }
+            Poll::Pending => {
+                self.mailbox.note_stuck(self.live.seats.tick());
+                self.mailbox.poll_ended(context).map(Err)
+            }
+        })
+        .await
+    }
+
+    /// Writes all of it.
+    pub(super) async fn write(&self, socket: &mut impl Socket, mut bytes: Bytes) -> Result<(), End> {
+        while !bytes.is_empty() {
+            let write = |context: &mut Context<'_>| pin(socket).poll_write(context, &bytes);
+            let written = self.guarded(write).await?;
+            if written == 0 {
+                return Err(End::Gone);
+            }
+            bytes.advance(written);
+        }
+        self.guarded(|context| pin(socket).poll_flush(context)).await
+    }
+
+    /// Ends this side of the socket, and waits until the client has ended its own.
+    pub(super) async fn linger(&self, socket: &mut impl Socket) {
+        if self
+            .guarded(|context| pin(socket).poll_shutdown(context))
+            .await
+            .is_err()
+        {
+            return;
+        }
+        let mut forgotten = 0;
+        while forgotten < LINGER {
+            match self.guarded(|context| forget(socket, context)).await {
+                Ok(read) if read > 0 => forgotten += read,
+                _ => return,
+            }
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        for community in self.mailbox.communities() {
+            self.live.hub.unsubscribe(self.id, &community);
+        }
+        self.live.seats.remove(self.id);
+        let metrics = &self.live.metrics;
+        metrics
+            .live_connections
+            .with_label_values(&[self.kind.label()])
+            .dec();
+        metrics.live_closed.with_label_values(&[self.end.label()]).inc();
+    }
+}
+
+/// Reads something of no interest; 0 at the end.
+pub(super) fn forget(socket: &mut impl Socket, context: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
+    let mut bytes = [0; 512];
+    let mut buffer = ReadBuf::new(&mut bytes);
+    pin(socket)
+        .poll_read(context, &mut buffer)
+        .map_ok(|()| buffer.filled().len())
+}
+
+fn pin<S: Unpin>(socket: &mut S) -> std::pin::Pin<&mut S> {
+    std::pin::Pin::new(socket)
+}

@@ -1,0 +1,97 @@
+//! A connection that speaks Server-Sent Events.
+
+use std::future::poll_fn;
+use std::task::Poll;
+
+use super::close::{Close, End};
+use super::connection::{Connection, Socket, forget};
+use super::mailbox::Letter;
+use super::message::{self, Framing};
+use super::slots::Slots;
+
+/// Bytes that a client may send although it has nothing to say.
+const MAX_NOISE: usize = 1_024;
+
+enum Event {
+    Letter(Letter),
+    /// Bytes came; none where the client has ended its side.
+    Noise(std::io::Result<usize>),
+}
+
+/// Serves it until its end.
+pub(super) async fn serve(connection: &mut Connection, mut socket: impl Socket, framing: Framing) -> End {
+    match talk(connection, &mut socket, framing).await {
+        End::Told(close) => {
+            // What is left of its time is the keeper's to give.
+            connection.mailbox.close(close);
+            if say_goodbye(connection, &mut socket, framing, close).await.is_ok() {
+                connection.linger(&mut socket).await;
+            }
+            End::Told(close)
+        }
+        end => end,
+    }
+}
+
+async fn talk(connection: &mut Connection, socket: &mut impl Socket, framing: Framing) -> End {
+    // One write: the hint, the snapshots, and what there is not.
+    let mut beginning = message::retry_event(connection.retry_after());
+    while let Some(update) = connection.mailbox.with_slots(Slots::take) {
+        connection.count_sent();
+        beginning += &message::numbered(&update);
+    }
+    for asked in std::mem::take(&mut connection.unknown) {
+        beginning += &message::event(&message::unknown(&asked));
+    }
+    let mut sent = connection.write(socket, framing.piece(&beginning)).await;
+    let mut noise = 0;
+    loop {
+        if let Err(end) = sent {
+            return end;
+        }
+        let event = poll_fn(|context| {
+            if let Poll::Ready(read) = forget(socket, context) {
+                return Poll::Ready(Event::Noise(read));
+            }
+            connection.mailbox.poll(context).map(Event::Letter)
+        });
+        let bytes = match event.await {
+            Event::Noise(Ok(read)) if read > 0 && noise + read <= MAX_NOISE => {
+                noise += read;
+                continue;
+            }
+            Event::Noise(_) => return End::Gone,
+            Event::Letter(Letter::Count(update)) => {
+                connection.count_sent();
+                update.event(framing)
+            }
+            Event::Letter(Letter::Ping) => framing.piece(message::HEARTBEAT),
+            Event::Letter(Letter::Lost(lost)) => {
+                if let Err(close) = connection.lose(&lost) {
+                    return End::Told(close);
+                }
+                let unknown = lost
+                    .iter()
+                    .map(|lost| message::event(&message::unknown(lost.as_str())));
+                framing.piece(&unknown.collect::<String>())
+            }
+            Event::Letter(Letter::Close(close)) => return End::Told(close),
+            Event::Letter(Letter::End(end)) => return end,
+        };
+        sent = connection.write(socket, bytes).await;
+    }
+}
+
+async fn say_goodbye(
+    connection: &Connection,
+    socket: &mut impl Socket,
+    framing: Framing,
+    close: Close,
+) -> Result<(), End> {
+    let mut last = message::event(&message::close(close));
+    if close.invites_back() {
+        last = message::retry_event(connection.retry_after()) + &last;
+    }
+    connection.write(socket, framing.piece(&last)).await?;
+    connection.write(socket, framing.end()).await
+}

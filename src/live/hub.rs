@@ -1,0 +1,284 @@
+//! From changes to subscribers: one feed for the whole process, the latest value of each community, and whoever
+//! wants to hear of it. A slow subscriber slows nobody: values are left in its mailbox (L1).
+//!
+//! Nothing is asked of presence per subscriber. A community's first subscriber makes it *wanted*; all that are
+//! wanted are read in one call, and whoever comes later gets what is known (L2). The feed listens before the
+//! first reading, and what it heard meanwhile is not overwritten by an older answer (P7). After each gap in
+//! the feed, and now and then for good measure, everything is read anew (P6).
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::{self, sleep, sleep_until};
+
+use super::mailbox::Mailbox;
+use super::message::Update;
+use super::slots::Offered;
+use super::topic::{Telling, Topic};
+use crate::ids::CommunityId;
+use crate::metrics::Metrics;
+use crate::presence::changes::Event;
+use crate::presence::{Answer, Count, Presence};
+
+/// Communities per reading.
+const BATCH: usize = 500;
+/// Pause after a reading that failed; put off or brought forward by up to a half.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Knows every community that somebody listens to.
+pub(super) struct Hub {
+    inner: Mutex<Inner>,
+    /// There is something to read.
+    wanted: Notify,
+    /// There is something to tell later.
+    planned: Notify,
+    /// At most one telling per community in this time.
+    interval: Duration,
+    /// Between two readings of everything.
+    resync: Duration,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Default)]
+struct Inner {
+    topics: HashMap<CommunityId, Place>,
+    wanted: BTreeSet<CommunityId>,
+    planned: BTreeSet<(Instant, CommunityId)>,
+}
+
+#[derive(Default)]
+struct Place {
+    topic: Topic,
+    latest: Option<Arc<Update>>,
+    subscribers: HashMap<u64, Arc<Mailbox>>,
+}
+
+/// Why everything is read anew.
+#[derive(Debug, Clone, Copy)]
+enum Resync {
+    /// The feed is there, for the first time or again.
+    Listening,
+    /// The feed was too fast for this process.
+    Lagged,
+    /// It is time.
+    Periodic,
+}
+
+/// Values of the `reason` label.
+pub const RESYNCS: [&str; 3] = ["lagged", "listening", "periodic"];
+
+impl Hub {
+    /// Knows nothing yet; see [`Hub::listen`] and [`Hub::read`].
+    pub(super) fn new(interval: Duration, resync: Duration, metrics: Arc<Metrics>) -> Self {
+        Self {
+            inner: Mutex::default(),
+            wanted: Notify::new(),
+            planned: Notify::new(),
+            interval,
+            resync,
+            metrics,
+        }
+    }
+
+    /// A subscriber wants to hear of a community. It gets the latest value at once where there is one, else as
+    /// soon as it was read. The mailbox must know the community already.
+    pub(super) fn subscribe(&self, id: u64, mailbox: &Arc<Mailbox>, community: &CommunityId) {
+        let mut inner = self.lock();
+        let place = inner.topics.entry(community.clone()).or_default();
+        place.subscribers.insert(id, Arc::clone(mailbox));
+        if let Some(update) = place.latest(community) {
+            place.topic.given();
+            mailbox.offer(&update);
+        } else if inner.wanted.insert(community.clone()) {
+            self.wanted.notify_one();
+        }
+    }
+
+    /// A subscriber wants to hear no more of a community.
+    pub(super) fn unsubscribe(&self, id: u64, community: &CommunityId) {
+        let mut inner = self.lock();
+        let Some(place) = inner.topics.get_mut(community) else {
+            return;
+        };
+        place.subscribers.remove(&id);
+        if place.subscribers.is_empty() {
+            // Also from `planned`, where it is passed over.
+            inner.topics.remove(community);
+            inner.wanted.remove(community);
+        }
+    }
+
+    /// Hears changes and tells them, for ever.
+    pub(super) async fn listen(&self, presence: &dyn Presence) {
+        let mut changes = presence.subscribe();
+        loop {
+            let next = self.lock().planned.first().map(|(at, _)| *at);
+            let next = async {
+                match next {
+                    Some(at) => sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                event = changes.recv() => match event {
+                    Ok(Event::Change(change)) => self.changed(&change.community, change.count),
+                    Ok(Event::Listening) => self.want_all(Resync::Listening),
+                    Err(RecvError::Lagged(_)) => self.want_all(Resync::Lagged),
+                    // Presence is gone: the process ends.
+                    Err(RecvError::Closed) => return,
+                },
+                () = next => self.tell_planned(now()),
+                () = self.planned.notified() => {}
+            }
+        }
+    }
+
+    /// Reads what is wanted, for ever.
+    pub(super) async fn read(&self, presence: &dyn Presence) {
+        loop {
+            let pause = self.resync.mul_f64(rand::random_range(0.75..1.25));
+            tokio::select! {
+                () = self.wanted.notified() => {}
+                () = sleep(pause) => self.want_all(Resync::Periodic),
+            }
+            loop {
+                let batch = self.take_wanted();
+                if batch.is_empty() {
+                    break;
+                }
+                let answer = presence.counts(&batch).await;
+                // What one sidecar remembers is no snapshot: it has no place among the changes.
+                if let Ok(Answer { value, stale: false }) = answer {
+                    self.answered(&batch, &value);
+                } else {
+                    // Why is logged where presence is kept.
+                    self.want_again(batch);
+                    sleep(PAUSE.mul_f64(rand::random_range(0.5..1.5))).await;
+                }
+            }
+        }
+    }
+
+    fn changed(&self, community: &CommunityId, count: Count) {
+        let moment = now();
+        let mut inner = self.lock();
+        // Most changes are of communities that nobody listens to.
+        if let Some(place) = inner.topics.get_mut(community) {
+            let telling = place.topic.published(count, moment, self.interval);
+            self.follow(&mut inner, community, telling);
+        }
+    }
+
+    fn answered(&self, communities: &[CommunityId], counts: &[Count]) {
+        let moment = now();
+        for (community, count) in communities.iter().zip(counts) {
+            let mut inner = self.lock();
+            if let Some(place) = inner.topics.get_mut(community) {
+                let telling = place.topic.read(*count, moment, self.interval);
+                self.follow(&mut inner, community, telling);
+            }
+        }
+    }
+
+    fn follow(&self, inner: &mut Inner, community: &CommunityId, telling: Telling) {
+        match telling {
+            Telling::Nothing => {}
+            Telling::Now => {
+                if let Some(place) = inner.topics.get_mut(community) {
+                    self.tell(community, place);
+                }
+            }
+            Telling::At(at) => {
+                inner.planned.insert((at, community.clone()));
+                self.planned.notify_one();
+            }
+        }
+    }
+
+    fn tell_planned(&self, now: Instant) {
+        let mut inner = self.lock();
+        while let Some((at, community)) = inner.planned.pop_first() {
+            if at > now {
+                inner.planned.insert((at, community));
+                return;
+            }
+            if let Some(place) = inner.topics.get_mut(&community)
+                && place.topic.is_due(now)
+            {
+                self.tell(&community, place);
+            }
+        }
+    }
+
+    fn tell(&self, community: &CommunityId, place: &mut Place) {
+        let Some(update) = place.latest(community) else {
+            return;
+        };
+        let mut replaced = 0;
+        for mailbox in place.subscribers.values() {
+            replaced += u64::from(mailbox.offer(&update) == Offered::Replaced);
+        }
+        self.metrics.live_values_skipped.inc_by(replaced);
+    }
+
+    fn want_all(&self, why: Resync) {
+        let label = match why {
+            Resync::Listening => "listening",
+            Resync::Lagged => "lagged",
+            Resync::Periodic => "periodic",
+        };
+        self.metrics.live_resyncs.with_label_values(&[label]).inc();
+        let mut inner = self.lock();
+        inner.wanted = inner.topics.keys().cloned().collect();
+        drop(inner);
+        self.wanted.notify_one();
+    }
+
+    fn take_wanted(&self) -> Vec<CommunityId> {
+        let mut inner = self.lock();
+        let mut batch = Vec::new();
+        while batch.len() < BATCH
+            && let Some(community) = inner.wanted.pop_first()
+        {
+            batch.push(community);
+        }
+        batch
+    }
+
+    /// As far as somebody still listens.
+    fn want_again(&self, batch: Vec<CommunityId>) {
+        let mut inner = self.lock();
+        for community in batch {
+            if inner.topics.contains_key(&community) {
+                inner.wanted.insert(community);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Nothing panics while it holds the lock.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The runtime's time, which tests can hold.
+fn now() -> Instant {
+    time::Instant::now().into_std()
+}
+
+impl Place {
+    /// The latest value, put into words once.
+    fn latest(&mut self, community: &CommunityId) -> Option<Arc<Update>> {
+        let known = self.topic.known()?;
+        if self.latest.as_ref().is_none_or(|latest| latest.count() != known) {
+            self.latest = Some(Arc::new(Update::new(community.clone(), known)));
+        }
+        self.latest.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,329 @@
+//! The hub over a presence that answers when and what the test says.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
+
+use async_trait::async_trait;
+use chrono::DateTime;
+use futures_util::FutureExt as _;
+
+use super::*;
+use crate::live::mailbox::Letter;
+use crate::presence::changes::{Changes, Subscription};
+use crate::presence::{CountChange, PresenceError, Seen, Sweep, Touch};
+
+const INTERVAL: Duration = Duration::from_millis(200);
+const RESYNC: Duration = Duration::from_secs(15);
+
+#[derive(Default)]
+struct Told {
+    counts: Mutex<HashMap<CommunityId, Count>>,
+    changes: Changes,
+    readings: AtomicUsize,
+    /// While a test holds this, readings wait, with the answer that they had when they began.
+    hold: tokio::sync::Mutex<()>,
+    away: std::sync::atomic::AtomicBool,
+}
+
+impl Told {
+    fn is(&self, community: &str, count: Count) {
+        self.counts.lock().unwrap().insert(community.into(), count);
+    }
+
+    /// Says so to all who listen, whatever a reading would say.
+    fn publish(&self, community: &str, count: Count) {
+        self.changes.send(Event::Change(CountChange {
+            community: community.into(),
+            count,
+        }));
+    }
+
+    fn readings(&self) -> usize {
+        self.readings.load(Ordering::Relaxed)
+    }
+}
+
+#[async_trait]
+impl Presence for Told {
+    async fn touch(&self, _: &CommunityId, _: &[Touch]) -> Result<Count, PresenceError> {
+        unimplemented!("the hub does not touch")
+    }
+
+    async fn counts(&self, communities: &[CommunityId]) -> Result<Answer<Vec<Count>>, PresenceError> {
+        self.readings.fetch_add(1, Ordering::Relaxed);
+        let counts: Vec<Count> = {
+            let counts = self.counts.lock().unwrap();
+            communities
+                .iter()
+                .map(|community| counts.get(community).copied().unwrap_or(count(0, 0, 1)))
+                .collect()
+        };
+        let _held = self.hold.lock().await;
+        if self.away.load(Ordering::Relaxed) {
+            return Err(PresenceError::Unexpected("away".into()));
+        }
+        Ok(Answer::current(counts))
+    }
+
+    async fn list(
+        &self,
+        _: &CommunityId,
+        _: Option<&Seen>,
+        _: usize,
+    ) -> Result<Answer<Vec<Seen>>, PresenceError> {
+        unimplemented!("the hub does not list")
+    }
+
+    async fn sweep(&self) -> Result<Sweep, PresenceError> {
+        unimplemented!("the hub does not sweep")
+    }
+
+    async fn ping(&self) -> Result<(), PresenceError> {
+        unimplemented!("the hub does not ping")
+    }
+
+    fn subscribe(&self) -> Subscription {
+        self.changes.subscribe()
+    }
+}
+
+fn count(current: u64, seq: u64, as_of: i64) -> Count {
+    Count {
+        current,
+        seq,
+        as_of: DateTime::from_timestamp_millis(as_of).unwrap(),
+    }
+}
+
+struct Bench {
+    presence: Arc<Told>,
+    hub: Arc<Hub>,
+    metrics: Arc<Metrics>,
+}
+
+/// A hub that listens and reads.
+async fn bench() -> Bench {
+    let metrics = Arc::new(Metrics::new());
+    let presence = Arc::new(Told::default());
+    let hub = Arc::new(Hub::new(INTERVAL, RESYNC, Arc::clone(&metrics)));
+    for is_reader in [false, true] {
+        let (hub, presence) = (Arc::clone(&hub), Arc::clone(&presence));
+        tokio::spawn(async move {
+            if is_reader {
+                hub.read(&*presence).await;
+            } else {
+                hub.listen(&*presence).await;
+            }
+        });
+    }
+    let bench = Bench {
+        presence,
+        hub,
+        metrics,
+    };
+    bench.settle().await;
+    bench
+}
+
+impl Bench {
+    fn subscriber(&self, id: u64, communities: &[&str]) -> Arc<Mailbox> {
+        let mailbox = Arc::new(Mailbox::default());
+        for community in communities {
+            let community = CommunityId::from(*community);
+            mailbox.with_slots(|slots| slots.add(community.clone()));
+            self.hub.subscribe(id, &mailbox, &community);
+        }
+        mailbox
+    }
+
+    /// Lets the tasks do what can be done at this moment. Time stands.
+    async fn settle(&self) {
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn pass(&self, time: Duration) {
+        sleep(time).await;
+        self.settle().await;
+    }
+
+    fn resyncs(&self, reason: &str) -> u64 {
+        self.metrics.live_resyncs.with_label_values(&[reason]).get()
+    }
+}
+
+/// What waits in a mailbox, as counts.
+fn taken(mailbox: &Mailbox) -> Vec<u64> {
+    let mut counts = Vec::new();
+    let next = || std::future::poll_fn(|context| mailbox.poll(context)).now_or_never();
+    while let Some(Letter::Count(update)) = next() {
+        counts.push(update.count().current);
+    }
+    counts
+}
+
+#[tokio::test(start_paused = true)]
+async fn l2_one_snapshot_is_computed_for_many() {
+    let bench = bench().await;
+    bench.presence.is("42", count(3, 10, 100));
+    let held = bench.presence.hold.lock().await;
+    let many: Vec<_> = (0..1_000).map(|id| bench.subscriber(id, &["42"])).collect();
+    bench.settle().await;
+    drop(held);
+    bench.settle().await;
+    let readings = bench.presence.readings();
+    assert!(readings <= 2, "{readings}");
+    let late = bench.subscriber(1_000, &["42"]);
+    assert_eq!(
+        bench.presence.readings(),
+        readings,
+        "what is known is not asked for"
+    );
+    for mailbox in many.iter().chain([&late]) {
+        assert_eq!(taken(mailbox), [3]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn l2_many_communities_are_read_in_one_call() {
+    let bench = bench().await;
+    let ids: Vec<String> = (0..300).map(|id| id.to_string()).collect();
+    for (id, community) in (0..).zip(&ids) {
+        bench.subscriber(id, &[community]);
+    }
+    bench.settle().await;
+    assert_eq!(bench.presence.readings(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p7_what_is_published_while_the_snapshot_is_on_its_way_is_not_overwritten_by_it() {
+    let bench = bench().await;
+    bench.presence.is("42", count(3, 10, 100));
+    let held = bench.presence.hold.lock().await;
+    let mailbox = bench.subscriber(1, &["42"]);
+    bench.settle().await;
+    bench.presence.publish("42", count(4, 11, 101));
+    bench.settle().await;
+    drop(held);
+    bench.settle().await;
+    assert_eq!(taken(&mailbox), [4]);
+    bench.presence.publish("42", count(3, 10, 100));
+    bench.pass(INTERVAL * 2).await;
+    assert!(taken(&mailbox).is_empty(), "an old message changes nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p6_a_change_that_was_lost_is_made_good_by_the_next_reading() {
+    let bench = bench().await;
+    bench.presence.is("42", count(3, 10, 100));
+    let mailbox = bench.subscriber(1, &["42"]);
+    bench.settle().await;
+    assert_eq!(taken(&mailbox), [3]);
+    // Nobody hears of it.
+    bench.presence.is("42", count(4, 11, 200));
+    bench.pass(RESYNC * 2).await;
+    assert_eq!(taken(&mailbox), [4]);
+    assert!(bench.resyncs("periodic") >= 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p6_after_a_gap_in_the_feed_everything_is_read_at_once() {
+    let bench = bench().await;
+    let mailboxes = [bench.subscriber(1, &["42"]), bench.subscriber(2, &["43"])];
+    bench.settle().await;
+    for mailbox in &mailboxes {
+        assert_eq!(taken(mailbox), [0]);
+    }
+    bench.presence.is("42", count(1, 10, 100));
+    bench.presence.is("43", count(2, 10, 100));
+    bench.presence.changes.send(Event::Listening);
+    bench.pass(INTERVAL).await;
+    assert_eq!([taken(&mailboxes[0]), taken(&mailboxes[1])], [[1], [2]]);
+    assert_eq!(bench.resyncs("listening"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p6_a_feed_that_is_too_fast_is_made_good_by_a_reading() {
+    let bench = bench().await;
+    let mailbox = bench.subscriber(1, &["42"]);
+    bench.settle().await;
+    taken(&mailbox);
+    bench.presence.is("42", count(7, 1_000_000, 1_000_000));
+    // Without a pause, more than the feed holds.
+    for seq in 0..10_000 {
+        bench.presence.publish("other", count(seq, seq, 1));
+    }
+    bench.pass(INTERVAL).await;
+    assert_eq!(bench.resyncs("lagged"), 1);
+    assert_eq!(taken(&mailbox), [7]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn l1_a_slow_subscriber_gets_the_latest_and_the_others_everything() {
+    let bench = bench().await;
+    let slow = bench.subscriber(1, &["42"]);
+    let fast = bench.subscriber(2, &["42"]);
+    bench.settle().await;
+    let mut seen = taken(&fast);
+    for current in 1..=20 {
+        bench.presence.publish("42", count(current, current, 100));
+        bench.pass(INTERVAL).await;
+        seen.extend(taken(&fast));
+    }
+    assert_eq!(seen, (0..=20).collect::<Vec<_>>());
+    assert_eq!(taken(&slow), [20]);
+    assert_eq!(bench.metrics.live_values_skipped.get(), 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_of_changes_is_told_at_once_and_then_its_end() {
+    let bench = bench().await;
+    let mailbox = bench.subscriber(1, &["42"]);
+    bench.settle().await;
+    taken(&mailbox);
+    bench.pass(INTERVAL).await;
+    let mut seen = Vec::new();
+    for current in 1..=50 {
+        bench.presence.publish("42", count(current, current, 100));
+        bench.settle().await;
+        seen.extend(taken(&mailbox));
+    }
+    assert_eq!(seen, [1]);
+    bench.pass(INTERVAL).await;
+    assert_eq!(taken(&mailbox), [50]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_presence_is_away_it_is_asked_again_and_again() {
+    let bench = bench().await;
+    bench.presence.away.store(true, Ordering::Relaxed);
+    let mailbox = bench.subscriber(1, &["42"]);
+    bench.pass(Duration::from_secs(10)).await;
+    assert!(taken(&mailbox).is_empty());
+    assert!((3..30).contains(&bench.presence.readings()));
+    bench.presence.away.store(false, Ordering::Relaxed);
+    bench.pass(Duration::from_secs(2)).await;
+    assert_eq!(taken(&mailbox), [0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_listens_to_is_forgotten() {
+    let bench = bench().await;
+    let mailbox = bench.subscriber(1, &["42"]);
+    bench.subscriber(2, &["42"]);
+    bench.settle().await;
+    bench.hub.unsubscribe(1, &"42".into());
+    assert_eq!(bench.hub.lock().topics.len(), 1);
+    bench.hub.unsubscribe(2, &"42".into());
+    assert!(bench.hub.lock().topics.is_empty());
+    taken(&mailbox);
+    bench.presence.publish("42", count(5, 5, 5));
+    bench.pass(INTERVAL).await;
+    assert!(taken(&mailbox).is_empty());
+    let before = bench.presence.readings();
+    bench.pass(RESYNC * 2).await;
+    assert_eq!(bench.presence.readings(), before, "there is nothing to read");
+    let complete = std::future::poll_fn(|context| mailbox.poll_complete(context)).now_or_never();
+    assert_eq!(complete.map(Poll::Ready), Some(Poll::Ready(())));
+}

@@ -1,0 +1,324 @@
+//! What is said on a live connection, both ways. Pure.
+//!
+//! Server to client, as text frames or as the data of events:
+//!
+//! ```json
+//! {"type":"count","community_id":42,"current_visitors":3,"seq":1763884800001,"as_of":"2026-11-23T07:39:18Z"}
+//! {"type":"unknown","community_id":"99"}
+//! {"type":"retry","after_ms":2345}
+//! {"type":"close","code":4401,"reason":"the session has ended"}
+//! ```
+//!
+//! `close` stands for the close frame where there is none: in an event stream. Client to server, over a
+//! `WebSocket`:
+//!
+//! ```json
+//! {"type":"subscribe","communities":[42,"99"]}
+//! {"type":"unsubscribe","communities":[42]}
+//! ```
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::close::Close;
+use crate::api::answers::{Key, Timestamp};
+use crate::ids::CommunityId;
+use crate::presence::Count;
+
+/// Longest message that a client may send: a hundred long keys fit.
+pub(super) const MAX_MESSAGE: usize = 8 * 1024;
+
+/// What the server says.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub(crate) enum LiveMessage {
+    /// A community's count: first a snapshot, then each time it has changed, at most a few times a second.
+    Count {
+        /// The community.
+        community_id: Key,
+        /// Distinct users seen within the window.
+        current_visitors: u64,
+        /// Rises from message to message of a community.
+        seq: u64,
+        /// When the count was true.
+        as_of: Timestamp,
+    },
+    /// There is no such community, or the caller may not see it.
+    Unknown {
+        /// As asked for.
+        community_id: Key,
+    },
+    /// The connection is about to end; reconnect then.
+    Retry {
+        /// Milliseconds to wait, a little different for each.
+        after_ms: u64,
+    },
+    /// The end of an event stream, in place of a close frame.
+    Close {
+        /// The close code.
+        code: u16,
+        /// A few words for people.
+        reason: &'static str,
+    },
+}
+
+impl LiveMessage {
+    fn text(&self) -> String {
+        // Plain data always serialises.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// One value of one community, in every form that it is sent in: made once for all subscribers.
+#[derive(Debug)]
+pub(super) struct Update {
+    community: CommunityId,
+    count: Count,
+    text: Bytes,
+    event: Bytes,
+    chunk: Bytes,
+}
+
+impl Update {
+    /// Puts it into words.
+    pub(super) fn new(community: CommunityId, count: Count) -> Self {
+        let message = LiveMessage::Count {
+            community_id: (&community).into(),
+            current_visitors: count.current,
+            seq: count.seq,
+            as_of: Timestamp(count.as_of),
+        };
+        let text = message.text();
+        let event = format!("id: {}\n{}", count.seq, event(&text));
+        Self {
+            community,
+            count,
+            chunk: chunk(&event),
+            event: event.into(),
+            text: text.into(),
+        }
+    }
+
+    pub(super) fn community(&self) -> &CommunityId {
+        &self.community
+    }
+
+    pub(super) fn count(&self) -> Count {
+        self.count
+    }
+
+    pub(super) fn seq(&self) -> u64 {
+        self.count.seq
+    }
+
+    /// For a text frame; valid UTF-8.
+    pub(super) fn text(&self) -> Bytes {
+        self.text.clone()
+    }
+
+    /// For an event stream, as a piece of its body.
+    pub(super) fn event(&self, framing: Framing) -> Bytes {
+        match framing {
+            Framing::Chunked => self.chunk.clone(),
+            Framing::UntilClose => self.event.clone(),
+        }
+    }
+}
+
+/// How the body of an event stream is delimited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// HTTP/1.1.
+    Chunked,
+    /// HTTP/1.0, which knows no chunks.
+    UntilClose,
+}
+
+impl Framing {
+    /// A piece of the body.
+    pub(super) fn piece(self, text: &str) -> Bytes {
+        match self {
+            Self::Chunked => chunk(text),
+            Self::UntilClose => Bytes::copy_from_slice(text.as_bytes()),
+        }
+    }
+
+    /// The end of the body.
+    pub(super) fn end(self) -> Bytes {
+        match self {
+            Self::Chunked => Bytes::from_static(b"0\r\n\r\n"),
+            Self::UntilClose => Bytes::new(),
+        }
+    }
+}
+
+fn chunk(text: &str) -> Bytes {
+    format!("{:x}\r\n{text}\r\n", text.len()).into()
+}
+
+/// A message as an event.
+pub(super) fn event(text: &str) -> String {
+    format!("data: {text}\n\n")
+}
+
+/// A value as an event.
+pub(super) fn numbered(update: &Update) -> String {
+    String::from_utf8_lossy(&update.event).into_owned()
+}
+
+/// How long an event stream's reader waits before it reconnects.
+pub(super) fn retry_event(after: Duration) -> String {
+    format!("retry: {}\n\n", after.as_millis())
+}
+
+/// Something that keeps the connection busy and means nothing.
+pub(super) const HEARTBEAT: &str = ": \n\n";
+
+/// There is no such community, or the client may not see it.
+pub(super) fn unknown(asked: &str) -> String {
+    let community_id = asked.into();
+    LiveMessage::Unknown { community_id }.text()
+}
+
+/// How long to wait before reconnecting.
+pub(super) fn retry(after: Duration) -> String {
+    let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+    LiveMessage::Retry { after_ms }.text()
+}
+
+/// Why the connection ends.
+pub(super) fn close(close: Close) -> String {
+    let (code, reason) = (close.code(), close.reason());
+    LiveMessage::Close { code, reason }.text()
+}
+
+/// What a client asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Request {
+    /// Changes of these, too.
+    Subscribe(Vec<String>),
+    /// No longer changes of these.
+    Unsubscribe(Vec<String>),
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
+enum Said {
+    Subscribe { communities: Vec<Asked> },
+    Unsubscribe { communities: Vec<Asked> },
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Asked {
+    Number(i64),
+    Text(String),
+}
+
+impl Request {
+    /// `None` if it is not of one of the two forms, or names no community.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let ids = |asked: Vec<Asked>| {
+            let mut ids: Vec<String> = Vec::with_capacity(asked.len());
+            for asked in asked {
+                let id = match asked {
+                    Asked::Number(number) => number.to_string(),
+                    Asked::Text(text) => text,
+                };
+                if !ids.contains(&id) {
+                    ids.push(id);
+                }
+            }
+            (!ids.is_empty()).then_some(ids)
+        };
+        match serde_json::from_str(text).ok()? {
+            Said::Subscribe { communities } => ids(communities).map(Self::Subscribe),
+            Said::Unsubscribe { communities } => ids(communities).map(Self::Unsubscribe),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn count() -> Count {
+        Count {
+            current: 3,
+            seq: 1_763_884_800_001,
+            as_of: DateTime::from_timestamp_millis(1_763_884_800_000).unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_count_is_a_json_object_and_an_event_with_its_number() {
+        let update = Update::new("42".into(), count());
+        let text = std::str::from_utf8(&update.text).unwrap();
+        let value: Value = serde_json::from_str(text).unwrap();
+        assert_eq!(
+            value,
+            json!({
+                "type": "count",
+                "community_id": 42,
+                "current_visitors": 3,
+                "seq": 1_763_884_800_001_u64,
+                "as_of": "2025-11-23T08:00:00Z",
+            })
+        );
+        let event = format!("id: 1763884800001\ndata: {text}\n\n");
+        assert_eq!(update.event(Framing::UntilClose), event);
+        let chunk = format!("{:x}\r\n{event}\r\n", event.len());
+        assert_eq!(update.event(Framing::Chunked), chunk);
+    }
+
+    #[test]
+    fn odd_keys_stay_on_one_line() {
+        let update = Update::new("a\nb\"\u{2028}".into(), count());
+        let event = std::str::from_utf8(&update.event).unwrap();
+        assert_eq!(event.matches('\n').count(), 3, "{event:?}");
+        let value: Value = serde_json::from_slice(&update.text).unwrap();
+        assert_eq!(value["community_id"], "a\nb\"\u{2028}");
+    }
+
+    #[test]
+    fn clients_subscribe_and_unsubscribe_by_number_or_text() {
+        let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
+        assert_eq!(
+            Request::parse(r#"{"type":"subscribe","communities":[42,"x",42,"42"]}"#),
+            Some(Request::Subscribe(ids(&["42", "x"])))
+        );
+        assert_eq!(
+            Request::parse(r#" {"communities": ["a b"], "type": "unsubscribe"} "#),
+            Some(Request::Unsubscribe(ids(&["a b"])))
+        );
+    }
+
+    #[test]
+    fn anything_else_is_malformed() {
+        for text in [
+            "",
+            "42",
+            "{}",
+            "[]",
+            "null",
+            r#"{"type":"subscribe"}"#,
+            r#"{"type":"subscribe","communities":[]}"#,
+            r#"{"type":"subscribe","communities":42}"#,
+            r#"{"type":"subscribe","communities":[1.5]}"#,
+            r#"{"type":"subscribe","communities":[null]}"#,
+            r#"{"type":"subscribe","communities":[[1]]}"#,
+            r#"{"type":"subscribe","communities":[1],"more":1}"#,
+            r#"{"type":"publish","communities":[1]}"#,
+            r#"{"type":"subscribe","communities":[1]}x"#,
+            r#"{"type":"subscribe","communities":[1]"#,
+        ] {
+            assert_eq!(Request::parse(text), None, "{text}");
+        }
+    }
+}

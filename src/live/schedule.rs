@@ -1,0 +1,242 @@
+//! When a connection is pinged, checked, counted as a heartbeat, and given up. Pure: time is a number of ticks.
+//!
+//! One ticker serves all connections: a timer each would cost memory and wake-ups for nothing.
+
+use std::time::Duration;
+
+use super::close::End;
+
+/// Between two ticks.
+pub(super) const TICK: Duration = Duration::from_secs(1);
+/// Ticks that saying good-bye may take.
+const FAREWELL: u32 = 3;
+
+/// How often, and within what time; in ticks, at least one each.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    pub(super) ping_every: u32,
+    pub(super) pong_within: u32,
+    pub(super) write_within: u32,
+    pub(super) check_every: u32,
+    pub(super) access_every: u32,
+    pub(super) beat_every: u32,
+}
+
+/// Whole ticks, at least one.
+pub(super) fn ticks(time: Duration) -> u32 {
+    u32::try_from(time.as_secs()).unwrap_or(u32::MAX / 4).max(1)
+}
+
+/// One connection's.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Schedule {
+    next_ping: u32,
+    /// When it was pinged without having been heard since.
+    pinged: Option<u32>,
+    next_check: u32,
+    next_access: u32,
+    next_beat: u32,
+    closing_since: Option<u32>,
+}
+
+/// What is seen of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seen {
+    /// Whether it must answer pings.
+    pub(super) answers: bool,
+    /// When it was last heard.
+    pub(super) heard: u32,
+    /// Since when a write has been waiting.
+    pub(super) stuck_since: Option<u32>,
+    /// Whether it is saying good-bye.
+    pub(super) closing: bool,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "any of them may be due")]
+pub(super) struct Due {
+    pub(super) end: Option<End>,
+    pub(super) ping: bool,
+    pub(super) check: bool,
+    pub(super) access: bool,
+    pub(super) beat: bool,
+}
+
+impl Schedule {
+    /// A connection that begins now, and is a heartbeat at once. `spread` is from 0 up to 1: it keeps
+    /// connections that came together from being pinged and checked together.
+    pub(super) fn new(now: u32, times: &Times, spread: f64) -> Self {
+        Self {
+            next_ping: now + part(times.ping_every, spread),
+            pinged: None,
+            next_check: now + part(times.check_every, spread),
+            next_access: now + part(times.access_every, spread),
+            next_beat: now,
+            closing_since: None,
+        }
+    }
+
+    /// What is due now.
+    pub(super) fn advance(&mut self, now: u32, times: &Times, seen: Seen) -> Due {
+        if seen.closing {
+            let since = *self.closing_since.get_or_insert(now);
+            return Due {
+                end: (now - since > FAREWELL).then_some(End::Stuck),
+                ..Due::default()
+            };
+        }
+        if self.pinged.is_some_and(|pinged| seen.heard >= pinged) {
+            self.pinged = None;
+        }
+        let is_past =
+            |since: Option<u32>, within| since.is_some_and(|since| now.saturating_sub(since) > within);
+        let end = if seen.answers && is_past(self.pinged, times.pong_within) {
+            Some(End::Dead)
+        } else if is_past(seen.stuck_since, times.write_within) {
+            Some(End::Stuck)
+        } else {
+            None
+        };
+        let ping = now >= self.next_ping;
+        if ping {
+            self.next_ping = now + times.ping_every;
+            self.pinged.get_or_insert(now);
+        }
+        Due {
+            end,
+            ping,
+            check: comes_round(&mut self.next_check, now, times.check_every),
+            access: comes_round(&mut self.next_access, now, times.access_every),
+            beat: comes_round(&mut self.next_beat, now, times.beat_every),
+        }
+    }
+}
+
+fn comes_round(next: &mut u32, now: u32, every: u32) -> bool {
+    let due = now >= *next;
+    if due {
+        *next = now + every;
+    }
+    due
+}
+
+/// From 1 up to the whole.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a part of a positive number"
+)]
+fn part(ticks: u32, spread: f64) -> u32 {
+    (f64::from(ticks) * spread) as u32 + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMES: Times = Times {
+        ping_every: 25,
+        pong_within: 10,
+        write_within: 15,
+        check_every: 3,
+        access_every: 60,
+        beat_every: 100,
+    };
+    const FINE: Seen = Seen {
+        answers: true,
+        heard: 0,
+        stuck_since: None,
+        closing: false,
+    };
+
+    fn run(
+        schedule: &mut Schedule,
+        ticks: std::ops::Range<u32>,
+        seen: impl Fn(u32) -> Seen,
+    ) -> Vec<(u32, Due)> {
+        ticks
+            .map(|now| (now, schedule.advance(now, &TIMES, seen(now))))
+            .collect()
+    }
+
+    #[test]
+    fn l3_who_answers_pings_stays() {
+        let mut schedule = Schedule::new(1, &TIMES, 0.0);
+        let dues = run(&mut schedule, 2..500, |now| Seen {
+            heard: now - 1,
+            ..FINE
+        });
+        assert!(dues.iter().all(|(_, due)| due.end.is_none()));
+        assert_eq!(dues.iter().filter(|(_, due)| due.ping).count(), 20);
+    }
+
+    #[test]
+    fn l3_who_does_not_answer_in_time_is_dead() {
+        let mut schedule = Schedule::new(1, &TIMES, 0.0);
+        let dues = run(&mut schedule, 2..20, |_| FINE);
+        let end = dues.iter().find_map(|(now, due)| Some((*now, due.end?)));
+        assert_eq!(end, Some((2 + TIMES.pong_within + 1, End::Dead)));
+    }
+
+    #[test]
+    fn an_event_stream_need_not_answer_but_must_take_what_is_written() {
+        let silent = Seen {
+            answers: false,
+            ..FINE
+        };
+        let mut schedule = Schedule::new(1, &TIMES, 0.0);
+        let dues = run(&mut schedule, 2..500, |_| silent);
+        assert!(dues.iter().all(|(_, due)| due.end.is_none()));
+        let stuck = Seen {
+            stuck_since: Some(500),
+            ..silent
+        };
+        let dues = run(&mut schedule, 501..600, |_| stuck);
+        let end = dues.iter().find_map(|(now, due)| Some((*now, due.end?)));
+        assert_eq!(end, Some((500 + TIMES.write_within + 1, End::Stuck)));
+    }
+
+    #[test]
+    fn good_byes_are_short_and_nothing_else_is_due_meanwhile() {
+        let closing = Seen {
+            closing: true,
+            ..FINE
+        };
+        let mut schedule = Schedule::new(1, &TIMES, 0.0);
+        let dues = run(&mut schedule, 10..20, |_| closing);
+        assert!(dues.iter().all(|(_, due)| !due.ping && !due.check && !due.beat));
+        let end = dues.iter().find_map(|(now, due)| Some((*now, due.end?)));
+        assert_eq!(end, Some((10 + FAREWELL + 1, End::Stuck)));
+    }
+
+    #[test]
+    fn p11_the_first_heartbeat_is_at_once_and_further_ones_come_regularly() {
+        let mut schedule = Schedule::new(1, &TIMES, 0.5);
+        let dues = run(&mut schedule, 2..302, |now| Seen { heard: now, ..FINE });
+        let beats: Vec<_> = dues
+            .iter()
+            .filter(|(_, due)| due.beat)
+            .map(|(now, _)| *now)
+            .collect();
+        assert_eq!(beats, [2, 102, 202]);
+    }
+
+    #[test]
+    fn connections_that_came_together_are_spread() {
+        let first = |spread| {
+            let mut schedule = Schedule::new(1, &TIMES, spread);
+            let dues = run(&mut schedule, 2..100, |now| Seen { heard: now, ..FINE });
+            dues.iter().find(|(_, due)| due.ping).map(|(now, _)| *now)
+        };
+        assert_eq!(first(0.0), Some(2));
+        assert_eq!(first(0.999), Some(1 + TIMES.ping_every));
+    }
+
+    #[test]
+    fn times_are_whole_ticks_and_never_none() {
+        assert_eq!(ticks(Duration::from_millis(1)), 1);
+        assert_eq!(ticks(Duration::from_millis(2_900)), 2);
+        assert_eq!(ticks(Duration::MAX), u32::MAX / 4);
+    }
+}

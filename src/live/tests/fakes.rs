@@ -1,0 +1,262 @@
+//! What stands around live connections in their tests.
+
+use std::collections::HashSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::io::AsyncReadExt as _;
+
+use super::*;
+use crate::ids::UserId;
+use crate::presence::Touch;
+use crate::presence::memory::Memory;
+use crate::presence::worker;
+use crate::store::{Applied, LedgerProblem, Stats, Store, StoreError, VisitorRow};
+use crate::writer::batch::Batch;
+
+/// Whose all connections are.
+const OWNER: &str = "reader";
+
+/// The id of its only session.
+pub(super) const SESSION: &str = "the session";
+
+/// One session, which may end, in a database that may go away.
+#[derive(Default)]
+pub(super) struct OneSession {
+    ended: AtomicBool,
+    away: AtomicBool,
+}
+
+impl OneSession {
+    pub(super) fn sign_out(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn goes_away(&self) {
+        self.away.store(true, Ordering::Relaxed);
+    }
+
+    fn session(&self) -> BrowserSession {
+        BrowserSession {
+            id: SESSION.into(),
+            user_id: OWNER.into(),
+            expires_at: Utc::now() + TimeDelta::days(1),
+            is_active: true,
+            is_ended: self.ended.load(Ordering::Relaxed),
+            ended_at: None,
+        }
+    }
+}
+
+#[async_trait]
+impl Store for OneSession {
+    async fn browser_session(&self, _: &SessionToken) -> Result<Option<BrowserSession>, StoreError> {
+        if self.away.load(Ordering::Relaxed) {
+            return Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut));
+        }
+        Ok(Some(self.session()))
+    }
+
+    async fn community_by_slug(&self, _: &str) -> Result<Option<CommunityId>, StoreError> {
+        unimplemented!("no slugs")
+    }
+
+    async fn community_exists(&self, _: &CommunityId) -> Result<bool, StoreError> {
+        unimplemented!("the door knows")
+    }
+
+    async fn apply(&self, _: &Batch) -> Result<Applied, StoreError> {
+        unimplemented!("nothing is written")
+    }
+
+    async fn ledger(&self) -> Result<Option<LedgerProblem>, StoreError> {
+        unimplemented!("nothing is written")
+    }
+
+    async fn forget_old_parts(&self) -> Result<u64, StoreError> {
+        unimplemented!("nothing is written")
+    }
+
+    async fn visitors(&self, _: &[UserId]) -> Result<Vec<VisitorRow>, StoreError> {
+        unimplemented!("no lists")
+    }
+
+    async fn stats(&self, _: &CommunityId, _: DateTime<Utc>, _: DateTime<Utc>) -> Result<Stats, StoreError> {
+        unimplemented!("no statistics")
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        unimplemented!("no pings")
+    }
+
+    async fn close(&self) {}
+}
+
+/// Who may see what: everything that is a number, unless it was forbidden.
+#[derive(Default)]
+pub(super) struct Rules {
+    forbidden: Mutex<HashSet<String>>,
+    again: AtomicBool,
+}
+
+impl Rules {
+    pub(super) fn forbid(&self, community: &str) {
+        self.forbidden.lock().unwrap().insert(community.into());
+    }
+
+    pub(super) fn must_be_asked_again(&self) {
+        self.again.store(true, Ordering::Relaxed);
+    }
+}
+
+#[async_trait]
+impl Door for Rules {
+    async fn admit(
+        &self,
+        session: Option<Arc<BrowserSession>>,
+        asked: &[String],
+    ) -> Result<Vec<Option<CommunityId>>, Denied> {
+        session.ok_or(Denied::NoSession)?;
+        let forbidden = self.forbidden.lock().unwrap();
+        let admit = |asked: &String| {
+            let there = asked.parse::<u64>().is_ok() && !forbidden.contains(asked);
+            there.then(|| asked.as_str().into())
+        };
+        Ok(asked.iter().map(admit).collect())
+    }
+
+    fn must_be_asked_again(&self) -> bool {
+        self.again.load(Ordering::Relaxed)
+    }
+}
+
+/// Live connections and all that they need.
+pub(super) struct Bench {
+    pub(super) live: Live,
+    pub(super) settings: config::Live,
+    pub(super) window: Duration,
+    pub(super) presence: Arc<dyn Presence>,
+    pub(super) store: Arc<OneSession>,
+    pub(super) rules: Arc<Rules>,
+    pub(super) metrics: Arc<Metrics>,
+    _stop: tokio::sync::watch::Sender<bool>,
+}
+
+pub(super) async fn bench() -> Bench {
+    bench_with(|_| {}).await
+}
+
+pub(super) async fn bench_with(configure: impl FnOnce(&mut config::Live)) -> Bench {
+    let mut settings = config::Live::default();
+    configure(&mut settings);
+    let record = config::Record {
+        // What is coalesced goes by another clock than the tests'.
+        coalesce: Duration::ZERO,
+        ..config::Record::default()
+    };
+    let session = config::Session {
+        // Each look is a new one.
+        cache_ttl: Duration::ZERO,
+        ..config::Session::default()
+    };
+    let metrics = Arc::new(Metrics::new());
+    let start = tokio::time::Instant::now();
+    let clock = move || DateTime::UNIX_EPOCH + TimeDelta::days(20_000) + start.elapsed();
+    let presence: Arc<dyn Presence> = Arc::new(Memory::new(record.window, Arc::new(clock)));
+    let (touches, worker) = worker::new(Arc::clone(&presence), &record, Arc::clone(&metrics));
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    tokio::spawn(worker.run(stopped));
+    let store = Arc::new(OneSession::default());
+    let authenticator = Authenticator::new(
+        &session,
+        Arc::clone(&store) as Arc<dyn Store>,
+        Arc::clone(&metrics),
+    );
+    let parts = Parts {
+        presence: Arc::clone(&presence),
+        touches: Some(touches),
+        authenticator: Arc::new(authenticator),
+        metrics: Arc::clone(&metrics),
+    };
+    let bench = Bench {
+        live: Live::start(&settings, &record, &session, 1_000, parts),
+        settings,
+        window: record.window,
+        presence,
+        store,
+        rules: Arc::default(),
+        metrics,
+        _stop: stop,
+    };
+    // Until everything listens.
+    sleep(Duration::from_secs(1)).await;
+    bench
+}
+
+impl Bench {
+    pub(super) async fn touch(&self, community: &str, user: &str) {
+        self.presence
+            .touch(&community.into(), &[Touch::now(user)])
+            .await
+            .unwrap();
+    }
+
+    /// Who is in a community.
+    pub(super) async fn present(&self, community: &str) -> Vec<String> {
+        let page = self.presence.list(&community.into(), None, 100).await.unwrap();
+        page.value.into_iter().map(|seen| seen.user.to_string()).collect()
+    }
+
+    pub(super) fn closed(&self, reason: &str) -> u64 {
+        self.metrics.live_closed.with_label_values(&[reason]).get()
+    }
+
+    pub(super) fn open(&self) -> i64 {
+        KINDS
+            .iter()
+            .map(|kind| self.metrics.live_connections.with_label_values(&[kind]).get())
+            .sum()
+    }
+
+    pub(super) async fn try_open(&self, kind: Kind, communities: &[&str]) -> Result<Connection, Refused> {
+        self.open_as(kind, communities, false).await
+    }
+
+    async fn open_as(&self, kind: Kind, communities: &[&str], is_page: bool) -> Result<Connection, Refused> {
+        let wanted = Wanted {
+            kind,
+            communities: communities.iter().map(|id| CommunityId::from(*id)).collect(),
+            unknown: Vec::new(),
+            is_page,
+            owner: Some((Arc::new(self.store.session()), SessionToken::new("token"))),
+            address: None,
+            door: Arc::clone(&self.rules) as Arc<dyn Door>,
+        };
+        self.live.open(wanted, LONG).await
+    }
+
+    /// The client's end of a connection whose pipe holds so many bytes.
+    pub(super) async fn connect(&self, kind: Kind, communities: &[&str], pipe: usize) -> DuplexStream {
+        let connection = self.try_open(kind, communities).await.expect("a place");
+        serve(connection, pipe).await
+    }
+
+    /// One that belongs to a page.
+    pub(super) async fn web_socket_of_a_page(&self, community: &str) -> Socket {
+        let connection = self.open_as(Kind::WebSocket, &[community], true).await;
+        let client = serve(connection.expect("a place"), 64 * 1024).await;
+        WebSocketStream::from_raw_socket(client, Role::Client, None).await
+    }
+}
+
+async fn serve(connection: Connection, pipe: usize) -> DuplexStream {
+    let (mut client, server) = duplex(pipe);
+    let is_web_socket = connection.kind == Kind::WebSocket;
+    tokio::spawn(connection.run(server, "head ".into()));
+    if is_web_socket {
+        client.read_exact(&mut [0; 5]).await.expect("the head");
+    }
+    client
+}

@@ -1,0 +1,189 @@
+//! The one subscription of this process to the changes that Redis publishes, kept up by a task of its own on a
+//! connection of its own.
+//!
+//! What is published while there is no subscription is lost (P6): whoever listens is told when there is one
+//! again ([`Event::Listening`]) and reads the counts then (P7). A connection that is open and silent is found
+//! out by [`Probe`] and replaced (P8).
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use ::redis::aio::PubSub;
+use ::redis::{Client, Msg, RedisError, RedisResult};
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, sleep_until, timeout};
+
+use super::link::Link;
+use super::probe::{Next, Probe};
+use crate::config;
+use crate::metrics::Metrics;
+use crate::presence::changes::{Changes, Event, Subscription};
+use crate::presence::keys::parse_change;
+
+/// First and longest pause between attempts; each is twice the one before, and shortened by up to a half.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+/// A subscription that lived shorter counts as a failed attempt.
+const SHORT_LIVED: Duration = Duration::from_secs(1);
+
+/// Starts listening when somebody first wants to hear. Dropping it ends the subscription.
+pub(super) struct Listener {
+    changes: Changes,
+    parts: Arc<Parts>,
+    runtime: Handle,
+    task: OnceLock<JoinHandle<()>>,
+}
+
+/// What the task works with.
+struct Parts {
+    client: Client,
+    channel: String,
+    link: Arc<Link>,
+    connect_timeout: Duration,
+    response_timeout: Duration,
+    metrics: Arc<Metrics>,
+}
+
+impl Listener {
+    /// Does nothing yet. Probes are published on `link`; the task will run on `runtime`.
+    pub(super) fn new(
+        client: Client,
+        config: &config::Redis,
+        channel: String,
+        link: Arc<Link>,
+        metrics: Arc<Metrics>,
+        runtime: &Handle,
+    ) -> Self {
+        let parts = Parts {
+            client,
+            channel,
+            link,
+            connect_timeout: config.connect_timeout,
+            response_timeout: config.response_timeout,
+            metrics,
+        };
+        Self {
+            changes: Changes::new(),
+            parts: Arc::new(parts),
+            runtime: runtime.clone(),
+            task: OnceLock::new(),
+        }
+    }
+
+    /// Everything that is heard from now on.
+    pub(super) fn subscribe(&self) -> Subscription {
+        let subscription = self.changes.subscribe();
+        self.task.get_or_init(|| {
+            self.parts.metrics.live_subscription_up.set(0);
+            let (parts, changes) = (Arc::clone(&self.parts), self.changes.clone());
+            self.runtime
+                .spawn(async move { parts.keep_listening(&changes).await })
+        });
+        subscription
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.get() {
+            task.abort();
+        }
+    }
+}
+
+impl Parts {
+    async fn keep_listening(&self, changes: &Changes) {
+        let mut pause = PAUSE.0;
+        let mut told = false;
+        loop {
+            let since = Instant::now();
+            let ended = self.listen(changes, &mut told).await;
+            self.metrics.live_subscription_up.set(0);
+            if !told {
+                told = true;
+                tracing::warn!(error = %ended, "changes of counts in Redis are not heard; trying again until they are");
+            }
+            if since.elapsed() >= SHORT_LIVED {
+                pause = PAUSE.0;
+            }
+            sleep(pause.mul_f64(rand::random_range(0.5..=1.0))).await;
+            pause = (pause * 2).min(PAUSE.1);
+        }
+    }
+
+    /// Subscribes and listens until that ends; why it did. `told` is whether the log says that changes are not
+    /// heard.
+    async fn listen(&self, changes: &Changes, told: &mut bool) -> RedisError {
+        let subscription = match self.subscribe().await {
+            Ok(subscription) => subscription,
+            Err(error) => return error,
+        };
+        self.metrics.live_subscription_up.set(1);
+        if std::mem::take(told) {
+            tracing::info!("changes of counts in Redis are heard again");
+        }
+        changes.send(Event::Listening);
+
+        let mut messages = subscription.into_on_message();
+        // A probe is published within one response time, and another is more than enough for its way back.
+        let name = uuid::Uuid::new_v4().simple().to_string();
+        let mut probe = Probe::new(name, self.response_timeout * 2, Instant::now());
+        let mut publishing = FuturesUnordered::<BoxFuture<'_, bool>>::new();
+        loop {
+            tokio::select! {
+                message = messages.next() => match message {
+                    Some(message) => heard(&message, changes, &mut probe),
+                    None => return closed(io::ErrorKind::ConnectionReset, "the subscription was closed"),
+                },
+                Some(published) = publishing.next() => if !published {
+                    probe.not_published(Instant::now());
+                },
+                () = sleep_until(probe.wakes_at().into()) => match probe.next(Instant::now()) {
+                    Next::Publish(text) => publishing.push(self.publish(text).boxed()),
+                    Next::Silent => return closed(io::ErrorKind::TimedOut, "the subscription fell silent"),
+                    Next::Wait => {}
+                },
+            }
+        }
+    }
+
+    async fn subscribe(&self) -> RedisResult<PubSub> {
+        let late = |_| closed(io::ErrorKind::TimedOut, "Redis took too long to answer");
+        let connecting = timeout(self.connect_timeout, self.client.get_async_pubsub());
+        let mut subscription = connecting.await.map_err(late)??;
+        let subscribing = timeout(self.response_timeout, subscription.subscribe(&self.channel));
+        subscribing.await.map_err(late)??;
+        Ok(subscription)
+    }
+
+    /// Whether it was published.
+    async fn publish(&self, text: String) -> bool {
+        let mut publish = ::redis::cmd("PUBLISH");
+        publish.arg(&self.channel).arg(text);
+        let outcome = self
+            .link
+            .call(async move |mut redis| publish.exec_async(&mut redis).await)
+            .await;
+        outcome.is_ok()
+    }
+}
+
+fn heard(message: &Msg, changes: &Changes, probe: &mut Probe) {
+    // Anything that is no text is of a version that does not exist yet.
+    let Ok(text) = std::str::from_utf8(message.get_payload_bytes()) else {
+        return;
+    };
+    if let Some(change) = parse_change(text) {
+        changes.send(Event::Change(change));
+    } else {
+        probe.heard(text, Instant::now());
+    }
+}
+
+fn closed(kind: io::ErrorKind, why: &'static str) -> RedisError {
+    io::Error::new(kind, why).into()
+}

@@ -1,0 +1,39 @@
+//! Counts pushed as they change, over real connections, with Redis, Postgres and the site behind.
+
+mod access;
+mod beacon;
+mod caps;
+mod faults;
+mod load;
+mod protocol;
+mod pushes;
+
+use crate::support::world::{Wanted, World};
+
+/// A window that passes while a test waits.
+const SHORT: &str = "window = \"2s\"";
+
+/// The usual parts with a short window.
+async fn short_lived(config: &str) -> World {
+    let wanted = Wanted {
+        record: SHORT.into(),
+        config: config.into(),
+        ..Wanted::usual()
+    };
+    wanted.start().await
+}
+
+/// Path of a community's live stream.
+fn live(world: &World, slug: &str) -> String {
+    world.visitors(slug, "/live")
+}
+
+/// The name of a counter of connections that ended.
+fn closed(reason: &str) -> String {
+    format!("headcount_live_closed_total{{reason=\"{reason}\"}}")
+}
+
+/// The name of a counter of connections that were refused.
+fn refused(reason: &str) -> String {
+    format!("headcount_live_refused_total{{reason=\"{reason}\"}}")
+}
