@@ -24,7 +24,8 @@ pub struct Database {
     /// server costs this much and no more.
     #[serde(with = "humantime_serde")]
     pub statement_timeout: Duration,
-    /// Longest wait for a row lock while a batch is applied. The batch is then tried again.
+    /// Longest wait for a row lock while a batch is applied. The batch is then tried again. It is also about the
+    /// longest time that the app waits where it locks the same rows in another order.
     #[serde(with = "humantime_serde")]
     pub lock_timeout: Duration,
 }
@@ -37,7 +38,9 @@ impl Default for Database {
             max_connections: 8,
             acquire_timeout: Duration::from_secs(2),
             statement_timeout: Duration::from_secs(10),
-            lock_timeout: Duration::from_secs(1),
+            // Below Postgres' `deadlock_timeout` of a second, by far: it is the app that would be told of a
+            // deadlock, if it had waited first.
+            lock_timeout: Duration::from_millis(100),
         }
     }
 }

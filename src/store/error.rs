@@ -36,6 +36,11 @@ impl StoreError {
         }
     }
 
+    /// Whether somebody else held what was wanted: fewer rows at a time meet fewer others.
+    pub fn contended(&self) -> bool {
+        self.verdict().class == Class::Contention
+    }
+
     /// Why, as a metric label: `connection`, `contention`, `read_only`, `resources` or `other`.
     pub fn class(&self) -> &'static str {
         self.verdict().class.label()

@@ -55,6 +55,12 @@ impl Backend for Sqlite {
         connection: &mut SqliteConnection,
         _lock_timeout: Duration,
     ) -> Result<Transaction<'_, Sqlite>, sqlx::Error> {
+        // SQLite rolls a transaction back by itself where the disk is full. The driver's own rollback then
+        // finds nothing to roll back, and the driver believes in an open transaction for ever.
+        connection.ping().await?;
+        if connection.is_in_transaction() {
+            return Err(sqlx::Error::WorkerCrashed);
+        }
         connection.begin_with("BEGIN IMMEDIATE").await
     }
 }

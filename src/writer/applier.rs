@@ -137,6 +137,9 @@ impl Applier {
     async fn round(&mut self) {
         let own = self.shared.own.load_full();
         let mut done = self.step(&own).await;
+        if done {
+            self.make_room(&own).await;
+        }
         if done && own.waiting().views > 0 {
             // What came meanwhile waits for company of its own.
             self.since = Some(Instant::now());
@@ -145,7 +148,9 @@ impl Applier {
             if !self.step(&spool).await {
                 done = false;
             } else if spool.waiting().views == 0 {
-                retire(&spool, &own).await;
+                if !made_room(&spool).await {
+                    retire(&spool, &own).await;
+                }
                 self.shared.let_go(&spool);
             }
         }
@@ -156,6 +161,21 @@ impl Applier {
             self.since = None;
         }
         self.shared.show();
+    }
+
+    /// Has the own spool rid itself of what could not be deleted, and replaces it if that took its file.
+    async fn make_room(&self, own: &Spool) {
+        if own.waiting().views > 0 || !made_room(own).await {
+            return;
+        }
+        match self.directory.create().await {
+            Ok(new) => self.shared.own.store(new),
+            // The appender makes one when there is something to put into it.
+            Err(error) => {
+                let error = crate::telemetry::chain(&error);
+                tracing::debug!(error, "no new spool can be made");
+            }
+        }
     }
 
     /// One step; false if there was trouble.
@@ -171,7 +191,8 @@ impl Applier {
             }
         };
         match outcome {
-            Ok(Step::Nothing) => true,
+            // A closed one was removed to make room: nothing is in it, either.
+            Ok(Step::Nothing) | Err(SpoolError::Closed) => true,
             Ok(step @ (Step::Done | Step::Again)) => {
                 self.is_behind |= matches!(step, Step::Again);
                 if let Some(seconds) = self.trouble.ends() {
@@ -209,6 +230,8 @@ impl Applier {
 
     /// Takes over what belongs to nobody, and counts afresh.
     async fn search(&mut self) {
+        let own = self.shared.own.load_full();
+        self.make_room(&own).await;
         let own = self.shared.own.load_full();
         let adopted = self.shared.adopted();
         let held: Vec<WriterId> = adopted.iter().chain([&own]).map(|spool| spool.id()).collect();
@@ -273,6 +296,22 @@ impl Trouble {
         let since = self.since?;
         *self = Self::default();
         Some(since.elapsed().as_secs())
+    }
+}
+
+/// Whether a spool's file had to go because the disk takes nothing: nothing is needed of it any more.
+async fn made_room(spool: &Spool) -> bool {
+    match spool.make_room().await {
+        Ok(false) | Err(SpoolError::Closed) => false,
+        Ok(true) => {
+            tracing::warn!(spool = %spool.id(), "the disk of the spools is full; removed one that is applied");
+            true
+        }
+        Err(error) => {
+            let error = crate::telemetry::chain(&error);
+            tracing::debug!(error, "a spool cannot be rid of what is applied");
+            false
+        }
     }
 }
 

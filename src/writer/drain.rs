@@ -79,7 +79,7 @@ impl Drain {
             return Ok(Step::Nothing);
         }
         let settled = spool.first_unsettled().await?;
-        let (mut parts, mut places) = (Vec::new(), Vec::new());
+        let (mut parts, mut places, mut done) = (Vec::new(), Vec::new(), Vec::new());
         for row in rows {
             let views = match row.body {
                 None => {
@@ -95,6 +95,7 @@ impl Drain {
                     Err(error) => return Ok(Step::Unavailable(error)),
                 },
             };
+            done.push(row.place);
             if !views.is_empty() {
                 places.push(row.place);
                 let views = self.located(views);
@@ -102,6 +103,7 @@ impl Drain {
             }
         }
         if parts.is_empty() {
+            spool.remove_rows(&done).await?;
             return Ok(Step::Again);
         }
         let batch = Batch {
@@ -112,12 +114,12 @@ impl Drain {
         match self.store.apply(&batch).await {
             Ok(applied) => {
                 self.applied(applied, start);
-                spool.remove_rows(&places).await?;
+                spool.remove_rows(&done).await?;
                 self.max_rows = (self.max_rows * 2).min(MAX_ROWS);
                 Ok(Step::Done)
             }
             Err(error @ StoreError::Unavailable(_)) => {
-                if error.took_too_long() {
+                if error.took_too_long() || error.contended() {
                     self.max_rows = (batch.parts.len() / 2).max(1);
                 }
                 Ok(Step::Unavailable(error))

@@ -17,10 +17,11 @@ mod rows;
 mod tokens;
 
 use std::fs::File;
+use std::sync::atomic::AtomicI64;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
-use sqlx::SqliteConnection;
+use sqlx::{Connection as _, SqliteConnection};
 use tokio::sync::{MappedMutexGuard, Mutex as AsyncMutex, MutexGuard as AsyncGuard};
 
 use crate::writer::batch::{BatchKey, WriterId};
@@ -54,6 +55,11 @@ pub struct Spool {
     files: Files,
     connection: AsyncMutex<Option<SqliteConnection>>,
     waiting: Mutex<Waiting>,
+    /// Rows up to this place are done with: those that are still there could not be deleted, because the disk
+    /// took nothing. After a crash they are applied again, and the ledger knows them.
+    done_to: AtomicI64,
+    /// As configured, for another connection.
+    fsync: bool,
     /// Locked after `connection`.
     tokens: AsyncMutex<Tokens>,
     /// Held as long as this lives.
@@ -115,8 +121,25 @@ impl Spool {
     }
 
     async fn connection(&self) -> Result<MappedMutexGuard<'_, SqliteConnection>, SpoolError> {
-        let guard = self.connection.lock().await;
+        let mut guard = self.connection.lock().await;
+        self.usable(&mut guard).await?;
         AsyncGuard::try_map(guard, Option::as_mut).map_err(|_| SpoolError::Closed)
+    }
+
+    /// The connection, or another in its place. SQLite rolls a transaction back by itself where the disk is
+    /// full; the driver's own rollback then finds nothing to roll back, and the driver believes in an open
+    /// transaction for ever (W12).
+    async fn usable<'a>(
+        &self,
+        held: &'a mut Option<SqliteConnection>,
+    ) -> Result<&'a mut SqliteConnection, SpoolError> {
+        let connection = held.as_mut().ok_or(SpoolError::Closed)?;
+        // Behind any rollback that is still on its way.
+        connection.ping().await?;
+        if connection.is_in_transaction() {
+            *connection = file::connect(&self.files.database, self.fsync).await?;
+        }
+        Ok(connection)
     }
 
     /// Ends the connection, and removes the file if nothing is left in it.

@@ -12,6 +12,7 @@ use std::fs::{DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex};
 
 use sqlx::SqliteConnection;
@@ -130,13 +131,15 @@ impl Directory {
         };
         let made = async {
             files.create()?;
-            let mut connection = file::connect(&files.database, self.fsync).await?;
+            let mut connection = file::connect_new(&files.database, self.fsync).await?;
             file::initialise(&mut connection).await?;
             let tokens = Tokens::open(&files.tokens, self.fsync)?;
             Ok::<_, SpoolError>((connection, tokens))
         };
         match made.await {
-            Ok((connection, tokens)) => Ok(Arc::new(Spool::new(id, files, lock, connection, tokens))),
+            Ok((connection, tokens)) => Ok(Arc::new(Spool::new(
+                id, files, lock, connection, tokens, self.fsync,
+            ))),
             Err(error) => {
                 let _ = files.remove();
                 Err(error)
@@ -207,7 +210,7 @@ impl Directory {
         match file::open(&files.database, self.fsync).await? {
             Opened::Spool(connection) => {
                 let tokens = Tokens::open(&files.tokens, self.fsync)?;
-                let spool = Spool::new(id, files, lock, connection, tokens);
+                let spool = Spool::new(id, files, lock, connection, tokens, self.fsync);
                 spool.refresh().await?;
                 spool.clear_tokens().await?;
                 Ok(Some(Arc::new(spool)))
@@ -242,12 +245,15 @@ impl Spool {
         lock: std::fs::File,
         connection: SqliteConnection,
         tokens: Tokens,
+        fsync: bool,
     ) -> Self {
         Self {
             id,
             files,
             connection: AsyncMutex::new(Some(connection)),
             waiting: Mutex::new(Waiting::default()),
+            done_to: AtomicI64::new(0),
+            fsync,
             tokens: AsyncMutex::new(tokens),
             _lock: lock,
         }

@@ -186,12 +186,22 @@ pub(super) fn glance(database: &Path) -> io::Result<Option<Unusable>> {
     })
 }
 
-/// Opens the file as it is.
+/// Opens a file that is still empty.
+pub(super) async fn connect_new(database: &Path, fsync: bool) -> Result<SqliteConnection, sqlx::Error> {
+    // Kept in the file, and written there whenever it is set: a full disk would not take it again.
+    let options = options(database, fsync).auto_vacuum(SqliteAutoVacuum::Incremental);
+    options.connect().await
+}
+
+/// Opens the file as it is, and writes nothing.
 pub(super) async fn connect(database: &Path, fsync: bool) -> Result<SqliteConnection, sqlx::Error> {
+    options(database, fsync).connect().await
+}
+
+fn options(database: &Path, fsync: bool) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(database)
         .create_if_missing(false)
-        .auto_vacuum(SqliteAutoVacuum::Incremental)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(if fsync {
             SqliteSynchronous::Full
@@ -200,8 +210,6 @@ pub(super) async fn connect(database: &Path, fsync: bool) -> Result<SqliteConnec
         })
         .busy_timeout(BUSY)
         .disable_statement_logging()
-        .connect()
-        .await
 }
 
 /// Makes a new file's tables.
@@ -273,8 +281,17 @@ async fn examine(connection: &mut SqliteConnection) -> Result<Examined, sqlx::Er
 
 /// `SQLITE_CORRUPT` and `SQLITE_NOTADB`: waiting does not help.
 pub(super) fn is_damage(error: &sqlx::Error) -> bool {
-    let code = error
-        .as_database_error()
-        .and_then(|error| error.code()?.parse::<i32>().ok());
-    matches!(code.map(|code| code & 0xff), Some(11 | 26))
+    matches!(code(error), Some(11 | 26))
+}
+
+/// `SQLITE_FULL`, `SQLITE_IOERR` and `SQLITE_READONLY`: the disk is full, broken, or was made read-only for
+/// being broken. Deleting takes room, too.
+pub(super) fn takes_nothing(error: &sqlx::Error) -> bool {
+    matches!(code(error), Some(8 | 10 | 13))
+}
+
+/// The primary result code.
+fn code(error: &sqlx::Error) -> Option<i32> {
+    let code = error.as_database_error()?.code()?.parse::<i32>().ok()?;
+    Some(code & 0xff)
 }

@@ -1,5 +1,7 @@
 //! The statements on a spool's rows.
 
+use std::sync::atomic::Ordering;
+
 use chrono::{DateTime, Utc};
 use sqlx::{Connection as _, FromRow, Sqlite, SqliteConnection, Transaction};
 
@@ -97,12 +99,14 @@ impl Spool {
     ) -> Result<Vec<Row>, SpoolError> {
         let mut connection = self.connection().await?;
         let limit = number(max_rows).clamp(1, LOOK_AHEAD);
-        let sizes: Vec<(i64, i64, i64)> =
-            sqlx::query_as("SELECT place, views, bytes FROM batch WHERE state <> ?1 ORDER BY place LIMIT ?2")
-                .bind(DAMAGED)
-                .bind(limit)
-                .fetch_all(&mut *connection)
-                .await?;
+        let sizes: Vec<(i64, i64, i64)> = sqlx::query_as(
+            "SELECT place, views, bytes FROM batch WHERE state <> ?1 AND place > ?3 ORDER BY place LIMIT ?2",
+        )
+        .bind(DAMAGED)
+        .bind(limit)
+        .bind(self.done_to())
+        .fetch_all(&mut *connection)
+        .await?;
         let (mut views, mut bytes, mut last) = (0, 0, None);
         for (place, its_views, its_bytes) in sizes {
             last = Some(place);
@@ -117,10 +121,11 @@ impl Spool {
         };
         let stored: Vec<StoredRow> = sqlx::query_as(
             "SELECT place, writer_id, batch_seq, state, views, checksum, body
-             FROM batch WHERE state <> ?1 AND place <= ?2 ORDER BY place",
+             FROM batch WHERE state <> ?1 AND place <= ?2 AND place > ?3 ORDER BY place",
         )
         .bind(DAMAGED)
         .bind(last)
+        .bind(self.done_to())
         .fetch_all(&mut *connection)
         .await?;
         let tokens = self.tokens.lock().await;
@@ -156,16 +161,66 @@ impl Spool {
         Ok(BatchKey { writer: self.id, seq })
     }
 
-    /// Deletes rows that the database has.
+    /// Deletes rows that are done with: the database has them, or they are nobody's. They are all that
+    /// [`Spool::next`] answered. On a disk that takes nothing they are passed over from now on instead, and
+    /// deleted later (W12).
     pub async fn remove_rows(&self, places: &[i64]) -> Result<(), SpoolError> {
         let mut connection = self.connection().await?;
-        let mut transaction = begin(&mut connection).await?;
-        let mut change = Change::default();
-        for place in places {
-            change.add(delete(&mut transaction, *place).await?);
+        match delete_all(&mut connection, places).await {
+            Ok(change) => self.note(&mut connection, change).await,
+            Err(error) if file::takes_nothing(&error) => {
+                let last = places.iter().copied().max().unwrap_or_default();
+                self.done_to.fetch_max(last, Ordering::Relaxed);
+                self.recount(&mut connection).await
+            }
+            Err(error) => Err(error.into()),
         }
-        transaction.commit().await?;
-        self.note(&mut connection, change).await
+    }
+
+    /// Up to which place all rows are done with, though some may still be in the file.
+    fn done_to(&self) -> i64 {
+        self.done_to.load(Ordering::Relaxed)
+    }
+
+    /// Deletes what could not be deleted before. Where the disk still takes nothing, and nothing else is in
+    /// the file, the file goes, which takes no room but makes some: answers true then, and the spool is
+    /// closed.
+    pub async fn make_room(&self) -> Result<bool, SpoolError> {
+        let done_to = self.done_to();
+        if done_to == 0 {
+            return Ok(false);
+        }
+        let mut guard = self.connection.lock().await;
+        let connection = self.usable(&mut guard).await?;
+        match delete_done(connection, done_to).await {
+            Ok(()) => {
+                self.done_to.store(0, Ordering::Relaxed);
+                if self.waiting().unresolved_bytes == 0 {
+                    self.tokens.lock().await.clear().await?;
+                }
+                return Ok(false);
+            }
+            Err(error) if file::takes_nothing(&error) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let is_needed: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM batch WHERE place > ?1 OR state = ?2)
+                    OR EXISTS (SELECT 1 FROM dead_letter)",
+        )
+        .bind(done_to)
+        .bind(DAMAGED)
+        .fetch_one(&mut *connection)
+        .await?;
+        if is_needed {
+            return Ok(false);
+        }
+        self.files.remove()?;
+        if let Some(connection) = guard.take() {
+            let _ = connection.close().await;
+        }
+        // Closing may have written the log once more.
+        self.files.remove()?;
+        Ok(true)
     }
 
     /// Replaces an unresolved row by what was found out; the row goes if nobody's views are left. The tokens
@@ -176,10 +231,16 @@ impl Spool {
             .bind(place)
             .fetch_optional(&mut *connection)
             .await?;
-        let change = replace(&mut connection, place, views).await?;
+        let change = match replace(&mut connection, place, views).await {
+            Ok(change) => change,
+            // It stays unresolved in the file. Whatever becomes of it: the ledger knows its key.
+            Err(error) if file::takes_nothing(&error) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
         self.note(&mut connection, change).await?;
         let mut tokens = self.tokens.lock().await;
-        if self.waiting().unresolved_bytes == 0 {
+        // What could not be deleted still refers to its tokens.
+        if self.waiting().unresolved_bytes == 0 && self.done_to() == 0 {
             tokens.clear().await?;
         } else if let Some(former) = former
             && let Some(former) = Stored::decode(&former, true, checksum(&former))
@@ -265,7 +326,7 @@ impl Spool {
 
     /// Takes a change into the counts.
     async fn note(&self, connection: &mut SqliteConnection, change: Change) -> Result<(), SpoolError> {
-        let oldest = oldest(connection).await?;
+        let oldest = oldest(connection, self.done_to()).await?;
         let mut waiting = self.counted();
         waiting.views = waiting.views.saturating_add_signed(change.views);
         waiting.bytes = waiting.bytes.saturating_add_signed(change.bytes);
@@ -278,10 +339,11 @@ impl Spool {
         let (views, bytes, unresolved): (i64, i64, i64) = sqlx::query_as(
             "SELECT coalesce(sum(views), 0), coalesce(sum(bytes), 0),
                     coalesce(sum(bytes) FILTER (WHERE state = ?2), 0)
-             FROM batch WHERE state <> ?1",
+             FROM batch WHERE state <> ?1 AND place > ?3",
         )
         .bind(DAMAGED)
         .bind(UNRESOLVED)
+        .bind(self.done_to())
         .fetch_one(&mut *connection)
         .await?;
         *self.counted() = Waiting::default();
@@ -325,7 +387,7 @@ impl Spool {
     /// the file's lock finds it gone.
     pub(super) async fn remove(&self) -> Result<(), SpoolError> {
         let mut guard = self.connection.lock().await;
-        let connection = guard.as_mut().ok_or(SpoolError::Closed)?;
+        let connection = self.usable(&mut guard).await?;
         let mut transaction = begin(connection).await?;
         if !is_empty(&mut transaction).await? {
             return Ok(());
@@ -418,6 +480,28 @@ impl Change {
     }
 }
 
+/// Deletes rows in one commit.
+async fn delete_all(connection: &mut SqliteConnection, places: &[i64]) -> Result<Change, sqlx::Error> {
+    let mut transaction = begin(connection).await?;
+    let mut change = Change::default();
+    for place in places {
+        change.add(delete(&mut transaction, *place).await?);
+    }
+    transaction.commit().await?;
+    Ok(change)
+}
+
+/// Deletes all rows up to a place, but for damaged ones.
+async fn delete_done(connection: &mut SqliteConnection, done_to: i64) -> Result<(), sqlx::Error> {
+    let mut transaction = begin(connection).await?;
+    sqlx::query("DELETE FROM batch WHERE place <= ?1 AND state <> ?2")
+        .bind(done_to)
+        .bind(DAMAGED)
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await
+}
+
 /// Deletes one row, if it is there.
 async fn delete(transaction: &mut Transaction<'_, Sqlite>, place: i64) -> Result<Change, sqlx::Error> {
     let gone: Option<(i64, i64, i64)> =
@@ -471,12 +555,17 @@ async fn replace(
 }
 
 /// When the first in line was made. Rows are in the order of time, near enough.
-async fn oldest(connection: &mut SqliteConnection) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
-    let oldest: Option<i64> =
-        sqlx::query_scalar("SELECT oldest_at FROM batch WHERE state <> ?1 ORDER BY place LIMIT 1")
-            .bind(DAMAGED)
-            .fetch_optional(connection)
-            .await?;
+async fn oldest(
+    connection: &mut SqliteConnection,
+    done_to: i64,
+) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
+    let oldest: Option<i64> = sqlx::query_scalar(
+        "SELECT oldest_at FROM batch WHERE state <> ?1 AND place > ?2 ORDER BY place LIMIT 1",
+    )
+    .bind(DAMAGED)
+    .bind(done_to)
+    .fetch_optional(connection)
+    .await?;
     Ok(oldest.and_then(DateTime::from_timestamp_millis))
 }
 

@@ -503,3 +503,91 @@ async fn a_letter_that_is_retried_while_its_file_is_being_removed_is_not_lost() 
         assert_eq!(left.views + left.dead_letters, 2);
     }
 }
+
+/// The disk takes nothing, or something again.
+async fn disk_takes_nothing(spool: &Spool, nothing: bool) {
+    let mut connection = spool.connection().await.unwrap();
+    let sql = if nothing {
+        "PRAGMA query_only = ON"
+    } else {
+        "PRAGMA query_only = OFF"
+    };
+    sqlx::query(sql).execute(&mut *connection).await.unwrap();
+}
+
+#[tokio::test]
+async fn w12_on_a_disk_that_takes_nothing_what_is_applied_is_passed_over_and_its_file_goes_in_the_end() {
+    let folder = Folder::new();
+    let spool = folder.directory.create().await.unwrap();
+    for page in ["/1", "/2", "/3"] {
+        spool
+            .append(&[Body::Recorded(vec![recorded(page)])])
+            .await
+            .unwrap();
+    }
+    disk_takes_nothing(&spool, true).await;
+    let first = spool.next(2, u64::MAX, u64::MAX).await.unwrap();
+    let places: Vec<i64> = first.iter().map(|row| row.place).collect();
+    spool.remove_rows(&places).await.unwrap();
+    assert_eq!(spool.waiting().views, 1);
+    let rest = spool.next(ALL.0, ALL.1, ALL.2).await.unwrap();
+    assert_eq!(rest.len(), 1);
+    assert!(rest[0].place > places[1]);
+    // The ledger must go on knowing what is still in the file.
+    assert_eq!(spool.first_unsettled().await.unwrap(), first[0].key);
+    assert!(!spool.make_room().await.unwrap(), "something waits");
+    spool.remove_rows(&[rest[0].place]).await.unwrap();
+    assert_eq!(spool.refresh().await.unwrap(), Waiting::default());
+    assert!(spool.make_room().await.unwrap());
+    assert_eq!(folder.files(), Vec::<String>::new());
+    assert!(matches!(spool.refresh().await, Err(SpoolError::Closed)));
+}
+
+#[tokio::test]
+async fn w12_what_could_not_be_deleted_is_once_the_disk_takes_it() {
+    let folder = Folder::new();
+    let spool = folder.directory.create().await.unwrap();
+    spool
+        .append(&[Body::Recorded(vec![recorded("/1")])])
+        .await
+        .unwrap();
+    let first = spool.next(ALL.0, ALL.1, ALL.2).await.unwrap();
+    disk_takes_nothing(&spool, true).await;
+    spool.remove_rows(&[first[0].place]).await.unwrap();
+    disk_takes_nothing(&spool, false).await;
+    spool
+        .append(&[Body::Recorded(vec![recorded("/2")])])
+        .await
+        .unwrap();
+    assert_eq!(spool.waiting().views, 1);
+    assert!(!spool.make_room().await.unwrap());
+    let rows = spool.next(ALL.0, ALL.1, ALL.2).await.unwrap();
+    assert_eq!(rows.len(), 1);
+    assert_eq!(spool.first_unsettled().await.unwrap(), rows[0].key);
+}
+
+#[tokio::test]
+async fn w12_a_spool_is_as_good_as_before_once_its_disk_is_not_full_any_more() {
+    let folder = Folder::new();
+    let spool = folder.directory.create().await.unwrap();
+    let pages = async |limit: &str| {
+        let mut connection = spool.connection().await.unwrap();
+        let sql = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {limit}"));
+        sqlx::query(sql).execute(&mut *connection).await.unwrap();
+    };
+    let views = || [Body::Recorded((0..100).map(|_| recorded("/")).collect())];
+    pages("20").await;
+    let error = loop {
+        if let Err(error) = spool.append(&views()).await {
+            break error;
+        }
+    };
+    assert!(
+        matches!(&error, SpoolError::File(error) if file::takes_nothing(error)),
+        "{error:?}"
+    );
+    let before = spool.refresh().await.unwrap().views;
+    pages("1000").await;
+    spool.append(&views()).await.unwrap();
+    assert_eq!(spool.refresh().await.unwrap().views, before + 100);
+}
