@@ -17,6 +17,7 @@ mod presence_contract;
 mod presence_open;
 mod presence_outages;
 mod presence_redis;
+mod proof;
 mod reloading;
 mod rules;
 mod store_contract;

@@ -16,4 +16,5 @@ urlpatterns = [
     path('end-session', views.end_session),
     path('delete-user', views.delete_user),
     path('add-event', views.add_event),
+    path('write-in-descending-order', views.write_in_descending_order),
 ]

@@ -18,6 +18,8 @@ pub struct Postgres {
     service: Option<Service>,
     directory: PathBuf,
     port: u16,
+    /// Settings beyond the usual ones, as `name=value`.
+    settings: Vec<String>,
     _cleaner: Cleaner,
 }
 
@@ -30,6 +32,11 @@ impl Postgres {
 
     /// A server for one test, which may kill it.
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same, with settings of its own.
+    pub fn start_with(settings: &[&str]) -> Self {
         let directory = TempDir::with_prefix("headcount-postgres-")
             .expect("a directory")
             .keep();
@@ -53,6 +60,7 @@ impl Postgres {
             service: None,
             directory,
             port: free_port(),
+            settings: settings.iter().map(ToString::to_string).collect(),
             _cleaner: cleaner,
         };
         server.start_again();
@@ -87,6 +95,10 @@ impl Postgres {
         ];
         // `unix_socket_directories` is relative to the data directory, which is short enough for a socket.
         arguments.extend(settings.map(Into::into));
+        // Of several for one setting, the last counts.
+        for setting in &self.settings {
+            arguments.extend(["-c", setting].map(Into::into));
+        }
         let program = program.into_string().expect("a path in UTF-8");
         self.service = Some(Service::start(&self.directory, &program, arguments, &[]));
         wait_for_port("Postgres", self.port);
