@@ -20,7 +20,7 @@ use crate::recorder::load::Load;
 /// First and longest pause between two tries to write the spool.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
-/// Puts views on disk. See [`Appender::run`].
+/// Puts views on disk. See `Appender::run`.
 pub struct Appender {
     pub(super) queue: mpsc::Receiver<Message>,
     pub(super) load: Load,

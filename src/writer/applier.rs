@@ -25,7 +25,7 @@ const LOOKS_PER_SEARCH: u32 = 5;
 /// Looks between two times that the ledger forgets what is old.
 const LOOKS_PER_FORGETTING: u32 = 600;
 
-/// Drains spools. See [`Applier::run`].
+/// Drains spools. See `Applier::run`.
 pub struct Applier {
     drain: Drain,
     limits: Limits,
