@@ -6,7 +6,8 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use headcount::ids::CommunityId;
-use headcount::presence::{PresenceError, Seen};
+use headcount::presence::changes::Event;
+use headcount::presence::{CountChange, PresenceError, Seen};
 
 use self::site::Site;
 
@@ -50,6 +51,7 @@ over_memory_and_redis! {
     a_sweep_tells_decreases_once_with_rising_numbers,
     a_sweep_finds_every_community_that_is_due,
     a_touch_of_one_notices_others_who_left,
+    a_subscriber_hears_of_every_change_in_order,
 }
 
 fn names(page: &[Seen]) -> Vec<String> {
@@ -322,4 +324,20 @@ async fn a_touch_of_one_notices_others_who_left(site: Site) {
     let after = site.touch("42", &["c"]).await;
     assert_eq!(after.current, 1);
     assert!(after.seq > before.seq);
+}
+
+async fn a_subscriber_hears_of_every_change_in_order(site: Site) {
+    let mut changes = site.listen().await;
+    let mut expected = vec![site.touch("42", &["a"]).await];
+    site.touch("42", &["a"]).await;
+    site.count("42").await;
+    expected.push(site.touch("42", &["b"]).await);
+    site.pass(WINDOW).await;
+    let swept = site.presence.sweep().await.unwrap();
+    expected.push(swept.changes[0].count);
+    for count in expected {
+        let heard = changes.recv().await.unwrap();
+        let community = CommunityId::from("42");
+        assert_eq!(heard, Event::Change(CountChange { community, count }));
+    }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chrono::DateTime;
 use headcount::ids::UserId;
+use headcount::presence::changes::{Event, Subscription};
 use headcount::presence::memory::Memory;
 use headcount::presence::{Count, Presence, Seen};
 use redis::aio::MultiplexedConnection;
@@ -50,6 +51,15 @@ impl Site {
                 prefix: config.key_prefix,
             },
         }
+    }
+
+    /// Hears of every change from now on.
+    pub(super) async fn listen(&self) -> Subscription {
+        let mut changes = self.presence.subscribe();
+        if matches!(self.time, Time::OfRedis { .. }) {
+            assert_eq!(changes.recv().await.unwrap(), Event::Listening);
+        }
+        changes
     }
 
     pub(super) async fn pass(&self, time: Duration) {
