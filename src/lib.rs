@@ -14,7 +14,8 @@
 //! 6. **Everything is bounded.**
 //!
 //! Pure modules, which import no I/O: [`ids`], [`routes`], [`auth::cookie`], [`page_view`],
-//! [`proxy::client_ip`], [`proxy::headers`], [`writer::batch`], [`presence::keys`].
+//! [`proxy::client_ip`], [`proxy::headers`], [`writer::batch`], [`presence::keys`], and those that [`live`]
+//! names.
 
 // the command line and the wiring
 pub mod app;

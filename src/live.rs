@@ -11,7 +11,7 @@
 //! | `slots` | the latest value per subscriber |
 //! | `schedule` | when a connection is pinged, checked, given up |
 //! | `message` `close` | what is said, and why connections end |
-//! | [`bucket`] | how often |
+//! | [`bucket`] `credit` | how often, and how much without an answer |
 //!
 //! Who may listen is decided by a [`Door`]; sockets and HTTP are the proxy's. Invariant: nothing here waits for
 //! a client except that client's own task.
@@ -20,6 +20,7 @@ pub mod bucket;
 mod caps;
 mod close;
 mod connection;
+mod credit;
 mod door;
 mod events;
 mod hub;

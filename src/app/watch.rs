@@ -71,8 +71,13 @@ pub(super) async fn check_schema(config: Config, metrics: Arc<Metrics>) {
         for problem in now.iter().filter(|problem| !said.contains(problem)) {
             tracing::error!("{problem}");
         }
+        let pause = if now.is_empty() {
+            SCHEMA_LOOK
+        } else {
+            DATABASE_PING
+        };
         said = now;
-        tokio::time::sleep(SCHEMA_LOOK).await;
+        tokio::time::sleep(pause).await;
     }
 }
 

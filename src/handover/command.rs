@@ -19,6 +19,14 @@ pub enum UpgradeError {
         /// The system's reason.
         error: io::Error,
     },
+    /// It is something else, which the signal may kill.
+    #[error("process {pid} is {program}, no headcount; --pid names the running sidecar")]
+    Other {
+        /// As given.
+        pid: u32,
+        /// The file name of its program.
+        program: String,
+    },
     /// This binary cannot be started.
     #[error("the new process cannot be started ({0})")]
     Start(#[from] io::Error),
@@ -40,6 +48,7 @@ pub fn upgrade(pid: u32, config: &Path) -> Result<u32, UpgradeError> {
         .and_then(Pid::from_raw)
         .ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
     test_kill_process(old).map_err(|error| failed(error.into()))?;
+    is_a_sidecar(pid)?;
     let mut new = start(config)?;
     let output = new.stdout.take().map(BufReader::new);
     for line in output.into_iter().flat_map(BufReader::lines) {
@@ -57,6 +66,27 @@ pub fn upgrade(pid: u32, config: &Path) -> Result<u32, UpgradeError> {
     }
     let code = new.wait()?.code();
     Err(UpgradeError::Ended { code })
+}
+
+/// SIGQUIT ends what does not know it: only a process of this program is sent one. Where the system does not tell
+/// what a process runs, it is taken at its word.
+fn is_a_sidecar(pid: u32) -> Result<(), UpgradeError> {
+    let Ok(running) = std::fs::read_link(format!("/proc/{pid}/exe")) else {
+        return Ok(());
+    };
+    let program = running
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    // The file may have been replaced since.
+    let name = program.strip_suffix(" (deleted)").unwrap_or(&program);
+    let ours = std::env::current_exe()?;
+    if ours.file_name().is_some_and(|ours| ours == name) {
+        Ok(())
+    } else {
+        Err(UpgradeError::Other { pid, program })
+    }
 }
 
 fn start(config: &Path) -> io::Result<Child> {

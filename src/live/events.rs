@@ -53,7 +53,7 @@ async fn talk(connection: &mut Connection, socket: &mut impl Socket, framing: Fr
             if let Poll::Ready(read) = forget(socket, context) {
                 return Poll::Ready(Event::Noise(read));
             }
-            connection.mailbox.poll(context).map(Event::Letter)
+            connection.mailbox.poll(context, true).map(Event::Letter)
         });
         let bytes = match event.await {
             Event::Noise(Ok(read)) if read > 0 && noise + read <= MAX_NOISE => {

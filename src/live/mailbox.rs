@@ -104,8 +104,8 @@ impl Mailbox {
         self.lock().slots.communities()
     }
 
-    /// The next thing to do, the most urgent first.
-    pub(super) fn poll(&self, context: &Context<'_>) -> Poll<Letter> {
+    /// The next thing to do, the most urgent first; values only if they can be sent.
+    pub(super) fn poll(&self, context: &Context<'_>, with_values: bool) -> Poll<Letter> {
         let mut inner = self.lock();
         let letter = if let Some(end) = inner.ended {
             Some(Letter::End(end))
@@ -113,10 +113,12 @@ impl Mailbox {
             Some(Letter::Close(close))
         } else if std::mem::take(&mut inner.ping) {
             Some(Letter::Ping)
-        } else if inner.lost.is_empty() {
+        } else if !inner.lost.is_empty() {
+            Some(Letter::Lost(std::mem::take(&mut inner.lost)))
+        } else if with_values {
             inner.slots.take().map(Letter::Count)
         } else {
-            Some(Letter::Lost(std::mem::take(&mut inner.lost)))
+            None
         };
         match letter {
             Some(letter) => Poll::Ready(letter),
@@ -215,7 +217,7 @@ mod tests {
     }
 
     async fn next(mailbox: &Mailbox) -> Letter {
-        poll_fn(|context| mailbox.poll(context)).await
+        poll_fn(|context| mailbox.poll(context, true)).await
     }
 
     #[tokio::test]
@@ -243,6 +245,20 @@ mod tests {
             matches!(first, Some(Letter::Close(Close::SessionEnded))),
             "{first:?}"
         );
+    }
+
+    #[tokio::test]
+    async fn l1_values_wait_for_a_client_that_cannot_take_them() {
+        let mailbox = Mailbox::default();
+        mailbox.with_slots(|slots| slots.add("42".into()));
+        mailbox.offer(&update(1));
+        mailbox.ping();
+        let next = || poll_fn(|context| mailbox.poll(context, false)).now_or_never();
+        assert!(matches!(next(), Some(Letter::Ping)), "all else does not wait");
+        assert!(next().is_none());
+        mailbox.offer(&update(2));
+        let latest = self::next(&mailbox).now_or_never();
+        assert!(matches!(latest, Some(Letter::Count(update)) if update.seq() == 2));
     }
 
     #[tokio::test]

@@ -166,6 +166,26 @@ async fn l1_a_slow_consumer_gets_the_latest_value_and_never_slows_the_others() {
     assert!(bench.metrics.live_values_skipped.get() > 30);
 }
 
+/// A pipe that holds all that is sent is a queue; a `WebSocket` is not filled up with what nobody reads.
+#[tokio::test(start_paused = true)]
+async fn l1_a_web_socket_that_is_not_read_holds_no_queue() {
+    let bench = bench_with(|settings| {
+        settings.pong_timeout = LONG;
+    })
+    .await;
+    let mut slow = web_socket(&bench, &["42"]).await;
+    for user in 1..=500 {
+        sleep(bench.settings.min_interval).await;
+        bench.touch("42", &format!("user{user}")).await;
+    }
+    let mut received = Vec::new();
+    while received.last() != Some(&500) {
+        received.push(next_count(&mut slow).await);
+    }
+    assert!(received.len() < 100, "{}", received.len());
+    assert!(received.is_sorted());
+}
+
 #[tokio::test(start_paused = true)]
 async fn l3_a_client_that_does_not_answer_pings_is_dropped() {
     let bench = bench().await;

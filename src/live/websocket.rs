@@ -14,6 +14,7 @@ use tokio_tungstenite::tungstenite::{Bytes, Error, Message, Utf8Bytes};
 use super::bucket::Bucket;
 use super::close::{Close, End};
 use super::connection::{Connection, Socket};
+use super::credit::Credit;
 use super::mailbox::Letter;
 use super::message::{self, MAX_MESSAGE, Request};
 use super::slots::Slots;
@@ -55,6 +56,7 @@ pub(super) async fn serve(connection: &mut Connection, socket: impl Socket) -> E
 
 async fn talk<S: Socket>(connection: &mut Connection, socket: &mut WebSocketStream<S>) -> End {
     let mut bucket = Bucket::new(BURST, EACH, Instant::now().into_std());
+    let mut credit = Credit::default();
     // The snapshots first.
     let mut sent = Ok(());
     while let Some(update) = connection.mailbox.with_slots(Slots::take)
@@ -76,14 +78,24 @@ async fn talk<S: Socket>(connection: &mut Connection, socket: &mut WebSocketStre
             if let Poll::Ready(received) = socket.poll_next_unpin(context) {
                 return Poll::Ready(Event::Received(received));
             }
-            connection.mailbox.poll(context).map(Event::Letter)
+            let letter = connection.mailbox.poll(context, credit.is_left());
+            letter.map(Event::Letter)
         });
         sent = match event.await {
             Event::Letter(Letter::Count(update)) => {
                 connection.count_sent();
-                send(connection, socket, text(update.text())).await
+                let sent = send(connection, socket, text(update.text())).await;
+                if credit.sent() && sent.is_ok() {
+                    credit.asked();
+                    ping(connection, socket).await
+                } else {
+                    sent
+                }
             }
-            Event::Letter(Letter::Ping) => send(connection, socket, Message::Ping(Bytes::new())).await,
+            Event::Letter(Letter::Ping) => {
+                credit.asked();
+                ping(connection, socket).await
+            }
             Event::Letter(Letter::Lost(lost)) => match connection.lose(&lost) {
                 Ok(()) => tell_unknown(connection, socket, lost.iter().map(CommunityId::as_str)).await,
                 Err(close) => Err(End::Told(close)),
@@ -94,7 +106,8 @@ async fn talk<S: Socket>(connection: &mut Connection, socket: &mut WebSocketStre
             Event::Received(Some(Err(error))) => return end_of(&error),
             Event::Received(Some(Ok(received))) => {
                 connection.heard();
-                if bucket.take(Instant::now().into_std()) {
+                let is_answer = received.is_pong() && credit.answered();
+                if is_answer || bucket.take(Instant::now().into_std()) {
                     // Rare and large: not a part of every connection's memory.
                     Box::pin(received_message(connection, socket, received)).await
                 } else {
@@ -167,6 +180,10 @@ async fn say_goodbye<S: Socket>(
         }
     }
     Ok(())
+}
+
+async fn ping<S: Socket>(connection: &Connection, socket: &mut WebSocketStream<S>) -> Result<(), End> {
+    send(connection, socket, Message::Ping(Bytes::new())).await
 }
 
 async fn send<S: Socket>(

@@ -354,6 +354,8 @@ async fn retire(spool: &Spool, heir: &Spool) {
         Ok(true) => tracing::info!(spool = %spool.id(), "a spool that was taken over is drained"),
         // Somebody put something back into it: the next search finds it again.
         Ok(false) => spool.close().await,
+        // It stood for one that could not be made, or had to go already.
+        Err(SpoolError::Closed) => {}
         Err(error) => {
             let error = crate::telemetry::chain(&error);
             tracing::warn!(spool = %spool.id(), error, "a drained spool cannot be removed now");

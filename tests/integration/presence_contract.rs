@@ -6,7 +6,8 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use headcount::ids::CommunityId;
-use headcount::presence::{PresenceError, Seen, Touch};
+use headcount::presence::changes::Event;
+use headcount::presence::{CountChange, PresenceError, Seen, Touch};
 
 use self::site::Site;
 
@@ -54,6 +55,7 @@ over_memory_and_redis! {
     p14_a_late_touch_takes_nobody_back,
     p14_a_late_touch_brings_nobody_back_who_left,
     p14_touching_everybody_again_changes_nothing,
+    a_subscriber_hears_of_every_change_in_order,
 }
 
 fn names(page: &[Seen]) -> Vec<String> {
@@ -382,4 +384,20 @@ async fn p14_touching_everybody_again_changes_nothing(site: Site) {
     assert_eq!((again.current, again.seq), (first.current, first.seq));
     let after = site.page("42", None, 10).await;
     assert_eq!(names(&after), names(&before));
+}
+
+async fn a_subscriber_hears_of_every_change_in_order(site: Site) {
+    let mut changes = site.listen().await;
+    let mut expected = vec![site.touch("42", &["a"]).await];
+    site.touch("42", &["a"]).await;
+    site.count("42").await;
+    expected.push(site.touch("42", &["b"]).await);
+    site.pass(WINDOW).await;
+    let swept = site.presence.sweep().await.unwrap();
+    expected.push(swept.changes[0].count);
+    for count in expected {
+        let heard = changes.recv().await.unwrap();
+        let community = CommunityId::from("42");
+        assert_eq!(heard, Event::Change(CountChange { community, count }));
+    }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use headcount::config;
 use headcount::ids::CommunityId;
 use headcount::metrics::Metrics;
+use headcount::presence::changes::Event;
 use headcount::presence::keys::Keys;
 use headcount::presence::{self, OpenError, Presence, PresenceError, Touch};
 use redis::AsyncCommands as _;
@@ -82,6 +83,7 @@ const PERMISSIONS: &[&str] = &[
     "+hmget",
     "+pexpire",
     "+publish",
+    "+subscribe",
 ];
 
 #[tokio::test]
@@ -134,6 +136,13 @@ async fn p10_a_narrow_acl_suffices_and_is_not_complained_of() {
     let _: () = raw.zadd(&names.seen, "a", 1).await.unwrap();
     let _: () = raw.zadd(&names.due, "42", 1).await.unwrap();
     assert_eq!(presence.sweep().await.unwrap().changes.len(), 1);
+    let mut changes = presence.subscribe();
+    assert_eq!(changes.recv().await.unwrap(), Event::Listening);
+    presence
+        .touch(&community, &[headcount::presence::Touch::now("b")])
+        .await
+        .unwrap();
+    assert!(matches!(changes.recv().await.unwrap(), Event::Change(_)));
     let text = log.text();
     assert!(!text.contains("WARN") && !text.contains("s3cret"), "{text}");
 }

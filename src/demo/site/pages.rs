@@ -113,7 +113,7 @@ pub(crate) fn avatar(member: &Member) -> String {
 fn here_now(community: i64) -> String {
     format!(
         r#"<aside class="card here" data-community="{community}"><p class="count" aria-live="polite">&nbsp;</p>
-<ul></ul><p class="note">Whoever opened a page here within the last {window} seconds.</p></aside>"#,
+<ul></ul><p class="note">Whoever has a page open here, or opened one within the last {window} seconds.</p></aside>"#,
         window = super::WINDOW_SECONDS
     )
 }

@@ -156,7 +156,7 @@ impl Bench {
 /// What waits in a mailbox, as counts.
 fn taken(mailbox: &Mailbox) -> Vec<u64> {
     let mut counts = Vec::new();
-    let next = || std::future::poll_fn(|context| mailbox.poll(context)).now_or_never();
+    let next = || std::future::poll_fn(|context| mailbox.poll(context, true)).now_or_never();
     while let Some(Letter::Count(update)) = next() {
         counts.push(update.count().current);
     }

@@ -165,3 +165,28 @@ async fn systemd_is_told_when_a_process_serves_and_when_it_stops() {
     assert_eq!(systemd.hears(), "STOPPING=1");
     assert_eq!(process.wait_for_end(), Some(0));
 }
+
+#[test]
+fn a_process_that_is_no_sidecar_is_not_signalled() {
+    let directory = tempfile::tempdir().expect("a folder");
+    let mut other = Command::new("sleep").arg("60").spawn().expect("it starts");
+    let config = "[upstream]\nservers = [\"127.0.0.1:9\"]\n[database]\nurl = \"sqlite:///nowhere/app.db\"\n";
+    let config = sidecar::write_config(directory.path(), config, "");
+    let pid = other.id().to_string();
+    let told = sidecar::run(
+        &[
+            "upgrade",
+            "--pid",
+            &pid,
+            "--config",
+            config.to_str().expect("UTF-8"),
+        ],
+        &[],
+    );
+    let lives = other.try_wait().expect("it can be asked").is_none();
+    let _ = other.kill();
+    let _ = other.wait();
+    assert!(lives, "it was left alone");
+    assert_eq!(told.code, Some(1), "{told:?}");
+    assert!(told.err.contains("is sleep, no headcount"), "{told:?}");
+}

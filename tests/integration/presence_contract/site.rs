@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use chrono::DateTime;
+use headcount::presence::changes::{Event, Subscription};
 use headcount::presence::memory::Memory;
 use headcount::presence::{Count, Presence, Seen, Touch};
 use redis::aio::MultiplexedConnection;
@@ -49,6 +50,15 @@ impl Site {
                 prefix: config.key_prefix,
             },
         }
+    }
+
+    /// Hears of every change from now on.
+    pub(super) async fn listen(&self) -> Subscription {
+        let mut changes = self.presence.subscribe();
+        if matches!(self.time, Time::OfRedis { .. }) {
+            assert_eq!(changes.recv().await.unwrap(), Event::Listening);
+        }
+        changes
     }
 
     pub(super) async fn pass(&self, time: Duration) {

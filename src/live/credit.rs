@@ -1,0 +1,90 @@
+//! How many values may be on their way to a client that has not said that it got them. Pure.
+//!
+//! What the systems at both ends hold for a connection is a queue, too, of thousands of values, and a client that
+//! reads slowly would get every one of them before the latest (L1). So now and then a ping goes along, and
+//! without its answer no more values do.
+
+/// Values after which an answer is asked for.
+const ASK_AFTER: u32 = 16;
+/// Values without an answer.
+const MOST: u32 = 64;
+
+/// One connection's.
+#[derive(Debug, Default)]
+pub(super) struct Credit {
+    /// Values since the last answer.
+    unanswered: u32,
+    /// Pings without an answer.
+    asked: u32,
+}
+
+impl Credit {
+    /// Whether another value may be sent.
+    pub(super) fn is_left(&self) -> bool {
+        self.unanswered < MOST
+    }
+
+    /// A value was sent. Whether to ask for an answer now.
+    pub(super) fn sent(&mut self) -> bool {
+        self.unanswered += 1;
+        self.unanswered >= ASK_AFTER && self.asked == 0
+    }
+
+    /// A ping was sent.
+    pub(super) fn asked(&mut self) {
+        self.asked += 1;
+    }
+
+    /// A pong came. Whether it was asked for.
+    pub(super) fn answered(&mut self) -> bool {
+        let expected = self.asked > 0;
+        if expected {
+            self.asked -= 1;
+            self.unanswered = 0;
+        }
+        expected
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn l1_who_does_not_answer_gets_so_many_and_no_more() {
+        let mut credit = Credit::default();
+        let mut asked = 0;
+        let mut sent = 0;
+        while credit.is_left() {
+            sent += 1;
+            if credit.sent() {
+                credit.asked();
+                asked += 1;
+            }
+        }
+        assert_eq!((sent, asked), (MOST, 1));
+        assert!(credit.answered());
+        assert!(credit.is_left());
+    }
+
+    #[test]
+    fn who_answers_gets_everything() {
+        let mut credit = Credit::default();
+        for _ in 0..10_000 {
+            assert!(credit.is_left());
+            if credit.sent() {
+                credit.asked();
+                assert!(credit.answered());
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_that_nobody_asked_for_counts_for_nothing() {
+        let mut credit = Credit::default();
+        for _ in 0..MOST {
+            credit.sent();
+        }
+        assert!(!credit.answered() && !credit.is_left());
+    }
+}
