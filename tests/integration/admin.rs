@@ -202,7 +202,19 @@ async fn what_can_be_counted_starts_at_zero() {
         (
             "headcount_session_lookups_total",
             "outcome",
-            &["cached", "found", "malformed", "nobody", "unavailable"],
+            &[
+                "cached",
+                "found",
+                "malformed",
+                "nobody",
+                "remembered",
+                "unavailable",
+            ],
+        ),
+        (
+            "headcount_session_evictions_total",
+            "reason",
+            &["all_changed", "changed", "gap", "overflow"],
         ),
         (
             "headcount_recorder_queue_views",
