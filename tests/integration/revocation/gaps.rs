@@ -97,7 +97,7 @@ async fn i4_a_connection_that_hangs_alone_is_left_and_closed() {
             .fetch_one(&mut other)
             .await
             .unwrap();
-    signal(process, "STOP");
+    let stopped = Stopped::new(process);
     while listener.next().await.is_ok() {}
     assert_eq!(open_connections(server.port()), 2);
     listener.connect().await.unwrap();
@@ -109,14 +109,30 @@ async fn i4_a_connection_that_hangs_alone_is_left_and_closed() {
     other.close().await.unwrap();
     assert_eq!(listener.next().await.unwrap(), Heard::Changed("42".into()));
     eventually(async || open_connections(server.port()) == 1).await;
-    signal(process, "CONT");
+    drop(stopped);
 }
 
-fn signal(process: i32, name: &str) {
+/// A process that does nothing until this is dropped.
+struct Stopped(i32);
+
+impl Stopped {
+    fn new(process: i32) -> Self {
+        assert!(signal(process, "STOP"));
+        Self(process)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        signal(self.0, "CONT");
+    }
+}
+
+fn signal(process: i32, name: &str) -> bool {
     let status = Command::new("kill")
         .args([&format!("-{name}"), &process.to_string()])
         .status();
-    assert!(status.expect("kill runs").success());
+    status.is_ok_and(|status| status.success())
 }
 
 /// Connections to a port of this machine that their clients have not closed.
