@@ -1,6 +1,7 @@
 //! The TLS listener.
 
-use std::process::Command;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -43,7 +44,7 @@ async fn over_tls_the_site_is_the_same_and_the_app_is_told() {
     let port = free_port();
     let mut wanted = Wanted::usual();
     wanted.config = format!(
-        "[[listen.https]]\naddress = \"127.0.0.1:{port}\"\ncertificate = {certificate:?}\nkey = {key:?}\n"
+        "[api]\naccess = \"public\"\n[[listen.https]]\naddress = \"127.0.0.1:{port}\"\ncertificate = {certificate:?}\nkey = {key:?}\n"
     );
     let _sidecar = world.another_sidecar(&wanted);
     let curl = |path: &str| {
@@ -72,4 +73,24 @@ async fn over_tls_the_site_is_the_same_and_the_app_is_told() {
         curl("/download?size=300000") == file.bytes().await.expect("a body"),
         "the bodies differ"
     );
+    // A live connection leaves Pingora with its TLS.
+    let mut listening = Command::new("curl")
+        .args(["--silent", "--no-buffer", "--noproxy", "*", "--cacert"])
+        .arg(&certificate)
+        .args(["--resolve", &format!("site.test:{port}:127.0.0.1")])
+        .args(["--header", "Accept: text/event-stream"])
+        .arg(format!(
+            "https://site.test:{port}{}",
+            world.visitors("rust", "/live")
+        ))
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("curl runs");
+    let lines = BufReader::new(listening.stdout.take().expect("its output")).lines();
+    let data = lines
+        .map_while(Result::ok)
+        .find(|line| line.starts_with("data: "));
+    listening.kill().expect("it runs still");
+    listening.wait().expect("it ends");
+    assert!(data.is_some_and(|data| data.contains("current_visitors")));
 }
