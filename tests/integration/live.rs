@@ -10,13 +10,10 @@ mod pushes;
 
 use crate::support::world::{Wanted, World};
 
-/// A window that passes while a test waits.
-const SHORT: &str = "window = \"2s\"";
-
-/// The usual parts with a short window.
-async fn short_lived(config: &str) -> World {
+/// The usual parts with a window that passes while a test waits.
+async fn short_lived(window: &str, config: &str) -> World {
     let wanted = Wanted {
-        record: SHORT.into(),
+        record: format!("window = \"{window}\""),
         config: config.into(),
         ..Wanted::usual()
     };

@@ -358,6 +358,26 @@ async fn bytes_behind_a_handshake_end_the_connection() {
     unharmed(world).await;
 }
 
+#[tokio::test]
+async fn a_connection_that_was_kept_becomes_a_live_one() {
+    let world = world().await;
+    let alice = world.member("alice").await;
+    let mut wire = Wire::open(world.sidecar.port).await;
+    for _ in 0..2 {
+        wire.send("GET /about/ HTTP/1.1\r\nHost: site.test\r\n\r\n").await;
+        assert_eq!(wire.answer().await.status, 200);
+    }
+    // A refused handshake keeps it, too.
+    wire.send(handshake(world, &alice).replacen("Version: 13", "Version: 12", 1))
+        .await;
+    assert_eq!(wire.answer().await.status, 426);
+    wire.send(handshake(world, &alice)).await;
+    assert_eq!(wire.head().await.status, 101);
+    assert_eq!(next(&mut wire).await.0, TEXT);
+    wire.send(frame(FINAL | TEXT, ASK)).await;
+    answered(&mut wire).await;
+}
+
 /// An event stream is for reading.
 #[tokio::test]
 async fn whoever_talks_to_an_event_stream_is_let_go() {
