@@ -13,7 +13,7 @@
 //! 5. **Nobody gets in**: session tokens never leave [`auth`], and no proxy is trusted unless configured.
 //! 6. **Everything is bounded.**
 //!
-//! Pure modules, which import no I/O: [`ids`], [`routes`], [`auth::cookie`], [`page_view`],
+//! Pure modules, which import no I/O: [`ids`], `header_list`, [`routes`], [`auth::cookie`], [`page_view`],
 //! [`proxy::client_ip`], [`proxy::headers`], [`writer::batch`], [`presence::keys`], and those that [`live`]
 //! names.
 
@@ -21,6 +21,7 @@
 pub mod app;
 pub mod cli;
 pub mod config;
+mod header_list;
 pub mod ids;
 // 1 receive
 pub mod proxy;

@@ -7,6 +7,7 @@ use http::{Method, Version};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::problem::Problem;
+use crate::header_list::any_element;
 use crate::live::{Framing, Kind};
 
 /// What to answer with.
@@ -23,10 +24,10 @@ impl Handshake {
         if method != Method::GET {
             return Err(Problem::MethodNotAllowed);
         }
-        if has_token(headers, UPGRADE, "websocket") {
+        if any_element(headers, UPGRADE.as_str(), |element| element == "websocket") {
             return Self::web_socket(version, headers);
         }
-        if has_token(headers, ACCEPT, "text/event-stream") {
+        if any_element(headers, ACCEPT.as_str(), |element| element == "text/event-stream") {
             let framing = if version == Version::HTTP_11 {
                 Framing::Chunked
             } else {
@@ -42,7 +43,9 @@ impl Handshake {
 
     fn web_socket(version: Version, headers: &HeaderMap) -> Result<Self, Problem> {
         let malformed = |what: &'static str| Problem::BadRequest(what.into());
-        if version != Version::HTTP_11 || !has_token(headers, CONNECTION, "upgrade") {
+        if version != Version::HTTP_11
+            || !any_element(headers, CONNECTION.as_str(), |element| element == "upgrade")
+        {
             return Err(malformed(
                 "A WebSocket handshake is HTTP/1.1 with Connection: Upgrade.",
             ));
@@ -63,17 +66,6 @@ fn is_key(key: &str) -> bool {
     use base64::Engine as _;
     let decoded = base64::engine::general_purpose::STANDARD.decode(key);
     decoded.is_ok_and(|bytes| bytes.len() == 16)
-}
-
-/// Whether a list of values, each without its parameters, has this one.
-fn has_token(headers: &HeaderMap, name: http::HeaderName, token: &str) -> bool {
-    headers
-        .get_all(name)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|element| element.split(';').next())
-        .any(|element| element.trim().eq_ignore_ascii_case(token))
 }
 
 /// The value of a header that occurs once.

@@ -4,6 +4,7 @@ use http::header::{ACCEPT, CONTENT_DISPOSITION, CONTENT_TYPE, UPGRADE};
 use http::{HeaderMap, Method, StatusCode};
 
 use super::{Exchange, NotCounted, Policy};
+use crate::header_list::any_element;
 use crate::routes::{RouteMatch, Track};
 
 const SEC_FETCH_MODE: &str = "sec-fetch-mode";
@@ -136,18 +137,6 @@ fn is_html(media_type: &str) -> bool {
 
 fn media_type_is(response: &HeaderMap, is: impl Fn(&str) -> bool) -> bool {
     any_element(response, CONTENT_TYPE.as_str(), is)
-}
-
-/// Whether any element of a header's comma-separated values, without parameters and in lower case, is one.
-/// What is not ASCII is none.
-fn any_element(headers: &HeaderMap, name: &str, is: impl Fn(&str) -> bool) -> bool {
-    headers
-        .get_all(name)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|element| element.split(';').next())
-        .any(|element| is(&element.trim().to_ascii_lowercase()))
 }
 
 fn starts_with_ignoring_case(value: &[u8], start: &[u8]) -> bool {

@@ -123,6 +123,19 @@ impl Scene {
         change(self.table.rows.lock().unwrap().get_mut(&self.token).unwrap());
     }
 
+    /// The session is read, and ends before the answer is there; then answers may come.
+    fn ends_before_it_answers(&self) -> impl Future<Output = ()> {
+        self.table.answers.forget_permits(Semaphore::MAX_PERMITS);
+        async {
+            while self.reads() == 0 {
+                tokio::task::yield_now().await;
+            }
+            self.change(|session| session.is_ended = true);
+            self.hears();
+            self.table.answers.add_permits(2);
+        }
+    }
+
     /// The database tells of it.
     fn hears(&self) {
         self.authenticator
@@ -277,16 +290,7 @@ async fn i4_a_session_of_somebody_else_that_changed_costs_no_lookup() {
 #[tokio::test]
 async fn i4_an_answer_that_was_on_its_way_when_the_news_came_is_not_kept() {
     let scene = Scene::new();
-    // Read, but not yet answered.
-    scene.table.answers.forget_permits(Semaphore::MAX_PERMITS);
-    let news = async {
-        while scene.reads() == 0 {
-            tokio::task::yield_now().await;
-        }
-        scene.change(|session| session.is_ended = true);
-        scene.hears();
-        scene.table.answers.add_permits(2);
-    };
+    let news = scene.ends_before_it_answers();
     let (found, ()) = tokio::join!(scene.resolves(at(0)), news);
     assert!(!found, "it was read again");
     assert_eq!(scene.reads(), 2);
@@ -297,15 +301,7 @@ async fn i4_an_answer_that_was_on_its_way_when_the_news_came_is_not_kept() {
 #[tokio::test]
 async fn i4_who_waits_for_the_answer_of_another_gets_none_that_the_news_has_overtaken() {
     let scene = Scene::new();
-    scene.table.answers.forget_permits(Semaphore::MAX_PERMITS);
-    let news = async {
-        while scene.reads() == 0 {
-            tokio::task::yield_now().await;
-        }
-        scene.change(|session| session.is_ended = true);
-        scene.hears();
-        scene.table.answers.add_permits(2);
-    };
+    let news = scene.ends_before_it_answers();
     let all = futures_util::future::join_all((0..10).map(|_| scene.resolves(at(0))));
     let (found, ()) = tokio::join!(all, news);
     assert_eq!(found, [false; 10]);
