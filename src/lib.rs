@@ -42,6 +42,7 @@ pub mod writer;
 // 6 serve
 pub mod api;
 pub mod live;
+pub mod widget;
 // across
 pub mod admin;
 pub mod demo;

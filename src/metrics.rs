@@ -10,6 +10,7 @@ use prometheus::{
 };
 
 use crate::page_view::NotCounted;
+use crate::widget::Outcome;
 use crate::{api, live};
 
 type Counter = GenericCounter<AtomicU64>;
@@ -76,6 +77,7 @@ pub struct Metrics {
     pub live_subscription_up: IntGauge,
     pub live_resyncs: CounterVec,
     pub beacons: CounterVec,
+    pub widget_pages: CounterVec,
     pub config_reloads: CounterVec,
     pub last_reload_success: Gauge,
     pub last_reload_ok: IntGauge,
@@ -374,6 +376,11 @@ impl Metrics {
                 "Page views reported by pages, by outcome",
                 &["outcome"],
             ),
+            widget_pages: declare.counters(
+                "widget_pages_total",
+                "Pages of communities that could get the widget, by what became of them",
+                &["outcome"],
+            ),
             config_reloads: declare.counters(
                 "config_reloads_total",
                 "Reloads of the route files, by outcome",
@@ -444,6 +451,9 @@ impl Metrics {
         }
         for outcome in api::visits::OUTCOMES {
             self.beacons.with_label_values(&[outcome]);
+        }
+        for outcome in Outcome::ALL {
+            self.widget_pages.with_label_values(&[outcome.label()]);
         }
         for outcome in ["success", "failure"] {
             self.config_reloads.with_label_values(&[outcome]);
