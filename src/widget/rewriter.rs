@@ -188,7 +188,8 @@ fn html_rewriter(search: &Arc<Mutex<Search>>, sink: Sink) -> Option<HtmlRewriter
 
 fn visit(searching: &Arc<Mutex<Search>>, element: &mut Element<'_, '_>) -> lol_html::HandlerResult {
     let mut search = lock(searching);
-    if search.in_inert {
+    // What else is in the piece that had the place is still gone through.
+    if search.outcome.is_some() || search.in_inert {
         return Ok(());
     }
     match &*element.tag_name() {
