@@ -32,6 +32,8 @@ pub(crate) struct Body {
 enum Filter {
     Plain(Box<Rewriter>),
     Packed(Box<Packed>),
+    /// It was not packed as it says.
+    Through,
 }
 
 struct Packed {
@@ -72,9 +74,12 @@ impl Body {
 
     /// What is sent once `bytes` have come; `end` when they are the last.
     ///
+    /// A body that from its beginning is not packed as its head says passes as it came.
+    ///
     /// # Errors
-    /// The body is not what its `Content-Encoding` says. No browser can read it.
+    /// It stops being what it was. No browser can read on.
     pub(crate) fn pass(&mut self, bytes: &[u8], end: bool) -> io::Result<Bytes> {
+        let begins = !self.has_begun;
         self.has_begun |= !bytes.is_empty();
         let mut out = Vec::new();
         match &mut self.filter {
@@ -86,23 +91,31 @@ impl Body {
                 }
             }
             Filter::Packed(packed) => {
-                packed.write(bytes)?;
-                if end {
-                    packed.finish()?;
+                let passed = packed
+                    .write(bytes)
+                    .and_then(|()| if end { packed.finish() } else { Ok(()) });
+                match passed {
+                    Ok(()) => out.append(packed.decoder.get_mut().encoder.get_mut()),
+                    Err(_) if begins => {
+                        out.extend_from_slice(bytes);
+                        self.filter = Filter::Through;
+                    }
+                    Err(error) => return Err(error),
                 }
-                out.append(packed.decoder.get_mut().encoder.get_mut());
             }
+            Filter::Through => out.extend_from_slice(bytes),
         }
         Ok(out.into())
     }
 
     /// What has become of the page: once, when it is known. At the end it always is.
     pub(crate) fn outcome(&mut self, end: bool) -> Option<Outcome> {
-        let rewriter = match &self.filter {
-            Filter::Plain(rewriter) => rewriter,
-            Filter::Packed(packed) => &packed.decoder.get_ref().rewriter,
+        let found = match &self.filter {
+            Filter::Plain(rewriter) => rewriter.outcome(),
+            Filter::Packed(packed) => packed.decoder.get_ref().rewriter.outcome(),
+            Filter::Through => Some(Outcome::Failed),
         };
-        let outcome = rewriter.outcome().or_else(|| end.then_some(Outcome::NoPlace));
+        let outcome = found.or_else(|| end.then_some(Outcome::NoPlace));
         if outcome.is_none() || std::mem::replace(&mut self.told, true) {
             return None;
         }
