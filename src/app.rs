@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use crate::admin::Admin;
 use crate::api::{Api, Sources, UpstreamCheck, widget_paths};
 use crate::auth::revocation;
-use crate::config::{Config, Listen};
+use crate::config::{Access, Config, Listen};
 use crate::geoip::GeoIp;
 use crate::handover::{Place, Stage, Waiting};
 use crate::live::{self, Live};
@@ -321,7 +321,7 @@ fn sidecar(
 /// What puts the widget into pages.
 fn injector(config: &Config) -> Injector {
     let (script, live) = widget_paths(&config.api);
-    Injector::new(&config.widget, script, live)
+    Injector::new(&config.widget, script, live, config.api.access != Access::Public)
 }
 
 /// Reads the database of places, where one is configured.

@@ -10,7 +10,7 @@ use pingora_proxy::Session;
 
 use super::headers::{HeaderEdits, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use super::{Ctx, Sidecar};
-use crate::widget::{Body, Decision, Injector, Outcome, Page};
+use crate::widget::{Body, Decision, Outcome, Page};
 
 /// What an exchange has to do with the widget.
 pub(super) enum Injection {
@@ -35,7 +35,10 @@ impl Sidecar {
             return Ok(());
         };
         let request = session.req_header();
-        if ctx.tunnel || !Injector::is_candidate(&request.method, &request.headers, ctx.route.as_ref()) {
+        let has_token = ctx.token.token().is_some();
+        let is_candidate =
+            injector.is_candidate(&request.method, &request.headers, ctx.route.as_ref(), has_token);
+        if ctx.tunnel || !is_candidate {
             return Ok(());
         }
         ctx.injection = Injection::Candidate(page(&upstream.headers));
@@ -94,7 +97,11 @@ impl Sidecar {
         };
         let body = body.get_mut().unwrap_or_else(PoisonError::into_inner);
         let passed = body.pass(piece.as_deref().unwrap_or_default(), end);
+        let is_done = body.is_done();
         self.count_page(body.outcome(end));
+        if is_done {
+            ctx.injection = Injection::None;
+        }
         let passed = passed
             .map_err(|error| Error::because(ErrorType::ReadError, "unpacking a page", error).into_up())?;
         *piece = Some(passed).filter(|passed| !passed.is_empty());

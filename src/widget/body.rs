@@ -108,6 +108,15 @@ impl Body {
         Ok(out.into())
     }
 
+    /// Whether the rest passes as it comes.
+    pub(crate) fn is_done(&self) -> bool {
+        match &self.filter {
+            Filter::Plain(rewriter) => rewriter.is_done(),
+            Filter::Packed(_) => false,
+            Filter::Through => true,
+        }
+    }
+
     /// What has become of the page: once, when it is known. At the end it always is.
     pub(crate) fn outcome(&mut self, end: bool) -> Option<Outcome> {
         let found = match &self.filter {

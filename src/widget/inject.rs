@@ -5,6 +5,7 @@
 //! | `Accept-Encoding` | `gzip` where the browser takes it, else `identity`: what can be unpacked |
 //! | `If-None-Match` | the app's own tags of pages that have the widget; others are taken away |
 //! | `If-Modified-Since` | taken away, or what such a tag stands for |
+//! | `Range`, `If-Range` | taken away: parts of two pages must not be put together |
 //!
 //! | response with the widget | |
 //! |---|---|
@@ -12,14 +13,14 @@
 //! | `ETag` | marked; see [`super::etags`] |
 //! | `Accept-Ranges`, digests of the body | taken away |
 //!
-//! A candidate is a navigation to a page of a community; its response gets the widget if it is a 200 with HTML that is
+//! A candidate is a navigation to a page of a community, by somebody who may see counts as far as is known at once; its response gets the widget if it is a 200 with HTML that is
 //! no download, and nothing forbids it. Everything else passes as it came.
 
 use std::sync::Arc;
 
 use http::header::{
     ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG,
-    IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, TRANSFER_ENCODING,
+    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE, TRANSFER_ENCODING,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
@@ -35,7 +36,7 @@ use crate::header_list::any_element;
 use crate::ids::CommunityId;
 use crate::page_view::{is_download, is_navigation};
 use crate::proxy::headers::HeaderEdits;
-use crate::routes::RouteMatch;
+use crate::routes::{RouteMatch, Track};
 
 /// Digests of the body as the app sent it.
 const DIGESTS: [&str; 4] = ["content-md5", "digest", "content-digest", "repr-digest"];
@@ -45,6 +46,7 @@ pub struct Injector {
     tag: Arc<Tag>,
     paths: Arc<Paths>,
     mark: Mark,
+    needs_session: bool,
 }
 
 /// What becomes of a candidate's response.
@@ -58,25 +60,42 @@ pub(crate) enum Decision {
 }
 
 impl Injector {
-    /// `script` and `live` are the paths of the script and of live connections.
-    pub fn new(settings: &config::Widget, script: String, live: String) -> Self {
+    /// `script` and `live` are the paths of the script and of live connections; `needs_session` is whether only those
+    /// who are signed in may see counts.
+    pub fn new(settings: &config::Widget, script: String, live: String, needs_session: bool) -> Self {
         let tag = Tag::new(&script, settings);
         Self {
             mark: Mark::of(tag.fixed()),
             tag: Arc::new(tag),
             paths: Arc::new(Paths { script, live }),
+            needs_session,
         }
     }
 
     /// Whether a request may be answered with a page that gets the widget.
-    pub(crate) fn is_candidate(method: &Method, request: &HeaderMap, route: Option<&RouteMatch>) -> bool {
-        let is_wanted = |found: &RouteMatch| found.route.widget && found.community.is_some();
-        method == Method::GET && route.is_some_and(is_wanted) && is_navigation(request)
+    pub(crate) fn is_candidate(
+        &self,
+        method: &Method,
+        request: &HeaderMap,
+        route: Option<&RouteMatch>,
+        has_token: bool,
+    ) -> bool {
+        // Where nothing is tracked nobody is to be there, either.
+        let is_wanted = |found: &RouteMatch| {
+            found.route.widget && found.route.track != Track::None && found.community.is_some()
+        };
+        method == Method::GET
+            && (has_token || !self.needs_session)
+            && route.is_some_and(is_wanted)
+            && is_navigation(request)
     }
 
     /// The changes to a candidate's request.
     pub(crate) fn request(&self, request: &HeaderMap) -> HeaderEdits {
-        let mut edits = HeaderEdits::default();
+        let mut edits = HeaderEdits {
+            remove: vec![RANGE, IF_RANGE],
+            set: Vec::new(),
+        };
         if request.contains_key(ACCEPT_ENCODING) {
             let coding = if accepts_gzip(request) { "gzip" } else { "identity" };
             edits

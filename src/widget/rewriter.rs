@@ -108,6 +108,11 @@ impl Rewriter {
         self.html = None;
     }
 
+    /// Whether the rest passes as it comes.
+    pub(crate) fn is_done(&self) -> bool {
+        self.html.is_none()
+    }
+
     /// What has become of the page; before its end perhaps not yet known.
     pub(crate) fn outcome(&self) -> Option<Outcome> {
         lock(&self.search).outcome

@@ -12,8 +12,16 @@ use crate::support::fake_upstream::FakeUpstream;
 use crate::support::sidecar::Sidecar;
 use crate::support::world::{Wanted, World};
 
-/// Configuration with the widget in pages; `more` are further keys.
+/// Configuration with the widget in everybody's pages; `more` are further keys.
 fn injecting(more: &str) -> Wanted {
+    Wanted {
+        config: format!("[api]\naccess = \"public\"\n[widget]\ninject = true\n{more}\n"),
+        ..Wanted::usual()
+    }
+}
+
+/// The same in pages of those who are signed in, which is the default.
+fn members_only(more: &str) -> Wanted {
     Wanted {
         config: format!("[widget]\ninject = true\n{more}\n"),
         ..Wanted::usual()

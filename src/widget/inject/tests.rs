@@ -13,6 +13,7 @@ fn injector() -> Injector {
         &config::Widget::default(),
         "/api/visitors/widget.js".into(),
         "/api/communities/{community}/visitors/live".into(),
+        true,
     )
 }
 
@@ -83,7 +84,7 @@ fn asked(pairs: &[(&'static str, &str)]) -> [Option<String>; 3] {
 #[test]
 fn a_candidate_is_a_navigation_to_a_page_of_a_community() {
     let is = |method: Method, request: Pairs, route: Option<RouteMatch>| {
-        Injector::is_candidate(&method, &headers(request), route.as_ref())
+        injector().is_candidate(&method, &headers(request), route.as_ref(), true)
     };
     let page = || Some(route(true, Some("42")));
     assert!(is(Method::GET, &[NAVIGATION], page()));
@@ -113,6 +114,41 @@ fn a_candidate_is_a_navigation_to_a_page_of_a_community() {
     assert!(!is(Method::GET, &[NAVIGATION], None));
     assert!(!is(Method::GET, &[NAVIGATION], Some(route(true, None))));
     assert!(!is(Method::GET, &[NAVIGATION], Some(route(false, Some("42")))));
+}
+
+#[test]
+fn who_is_not_signed_in_has_no_use_for_it_unless_everybody_may_ask() {
+    let page = route(true, Some("42"));
+    let is = |injector: &Injector| {
+        injector.is_candidate(&Method::GET, &headers(&[NAVIGATION]), Some(&page), false)
+    };
+    let mut injector = injector();
+    assert!(!is(&injector));
+    injector.needs_session = false;
+    assert!(is(&injector));
+}
+
+#[test]
+fn pages_that_are_not_tracked_are_left_out() {
+    let mut page = route(true, Some("42"));
+    let track = |track| {
+        Arc::new(Route {
+            track,
+            ..(*route(true, None).route).clone()
+        })
+    };
+    for (tracked, expected) in [(Track::Page, true), (Track::Request, true), (Track::None, false)] {
+        page.route = track(tracked);
+        let found = injector().is_candidate(&Method::GET, &headers(&[NAVIGATION]), Some(&page), true);
+        assert_eq!(found, expected, "{tracked:?}");
+    }
+}
+
+#[test]
+fn parts_of_pages_are_not_asked_for() {
+    let mut request = headers(&[("range", "bytes=0-5"), ("if-range", "\"v1\""), ("cookie", "a=b")]);
+    injector().request(&request).apply(&mut request);
+    assert_eq!(request, headers(&[("cookie", "a=b")]));
 }
 
 #[test]

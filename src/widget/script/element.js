@@ -126,6 +126,7 @@ class LiveVisitors extends HTMLElement {
     this.#behind.textContent = behind ?? "";
     this.#badge.setAttribute("aria-label", this.#words);
     this.setAttribute("state", this.stale ? "stale" : "live");
+    this.toggleAttribute("nobody", this.count === 0);
   }
 
   get #words() {
@@ -200,6 +201,7 @@ function face(key, { username, avatar }) {
   item.title = name;
   const initial = () => {
     item.setAttribute("aria-label", name);
+    item.classList.add(`hue${[...name].reduce((sum, letter) => sum + letter.codePointAt(0), 0) % 6}`);
     item.replaceChildren([...name.trim()][0]?.toUpperCase() ?? "?");
   };
   const src = avatar ? pictureUrl(avatar) : null;

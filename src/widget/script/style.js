@@ -53,6 +53,7 @@ const STYLE = `
 .text { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .count { font-variant-numeric: tabular-nums; font-weight: 650; }
 :host([compact]) .label { display: none; }
+:host([nobody]) .dot { background: none; box-shadow: inset 0 0 0 2px var(--border); }
 :host([state="stale"]) .dot { background: none; box-shadow: inset 0 0 0 2px currentColor; }
 :host([state="stale"]) .base > * { opacity: .6; }
 .avatars { display: flex; margin: 0; padding: 0; list-style: none; }
@@ -70,7 +71,12 @@ const STYLE = `
   border-radius: 50%;
   box-shadow: 0 0 0 2px var(--background);
 }
-.avatar + *, .more { margin-inline-start: calc(var(--size) * -.25); }
+.hue1 { background: #0969da; }
+.hue2 { background: #8250df; }
+.hue3 { background: #bf3989; }
+.hue4 { background: #bc4c00; }
+.hue5 { background: #1a7f37; }
+.avatar + *, .more { margin-inline-start: calc(var(--size) * -.2); }
 .more { color: var(--color); background: var(--border); }
 .avatar img { inline-size: 100%; block-size: 100%; object-fit: cover; }
 .announcer { position: absolute; inline-size: 1px; block-size: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }

@@ -4,9 +4,10 @@
 
 use serde_json::{Value, json};
 
-use super::injecting;
+use super::{injecting, members_only};
 use crate::support::chromium::Chromium;
 use crate::support::fake_upstream::{FakeUpstream, Heard, Reply};
+use crate::support::live::Socket;
 use crate::support::member::Member;
 use crate::support::sidecar::Sidecar;
 use crate::support::world::{Wanted, World, any_prefix};
@@ -100,7 +101,7 @@ async fn sockets(sidecar: &Sidecar, count: f64) {
 async fn two_members_see_each_other_come_and_go_on_pages_of_an_unchanged_site() {
     let wanted = Wanted {
         record: "window = \"3s\"".into(),
-        ..injecting("attributes = { avatars = \"3\" }")
+        ..members_only("attributes = { avatars = \"3\" }")
     };
     let world = wanted.start().await;
     let (alice, bob) = (world.member("alice").await, world.member("bob").await);
@@ -184,6 +185,27 @@ async fn a_restarted_sidecar_is_found_again() {
     is_in(&browser, json!("stale")).await;
     sidecar.restart();
     is_in(&browser, json!("live")).await;
+}
+
+#[tokio::test]
+async fn where_there_is_no_place_the_count_is_asked_for_until_there_is() {
+    let (world, sidecar, _server) = with_pages_by_hand("", "[live]\nmax_connections = 1").await;
+    let (rust, django) = (world.seeded.community("rust"), world.seeded.community("django"));
+    let bob = world.member("bob").await;
+    let path = format!("/api/communities/{django}/visitors/live");
+    let taken = Socket::open(&sidecar, &path, &bob).await;
+    let browser = browser_of(&world.member("alice").await).await;
+    browser.open(&sidecar.url(&format!("/communities/{rust}/"))).await;
+    says(&browser, "1 Person ist hier").await;
+    is_in(&browser, json!("live")).await;
+    sockets(&sidecar, 1.0).await;
+    drop(taken);
+    sidecar
+        .wait_for_metric("headcount_live_closed_total{reason=\"client\"}", |gone| {
+            gone == 1.0
+        })
+        .await;
+    sockets(&sidecar, 1.0).await;
 }
 
 #[tokio::test]

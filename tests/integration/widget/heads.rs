@@ -162,6 +162,12 @@ async fn answers_that_are_no_whole_page_pass() {
             "{community}"
         );
     }
+    assert!(
+        server
+            .heard()
+            .iter()
+            .all(|heard| header(heard, "range").is_none())
+    );
     for outcome in ["no_transform", "charset", "encoding"] {
         assert_eq!(pages(&sidecar, outcome).await, 1, "{outcome}");
     }

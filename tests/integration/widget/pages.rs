@@ -2,7 +2,7 @@
 
 use tokio::sync::OnceCell;
 
-use super::{injecting, navigation, pages, tag};
+use super::{injecting, members_only, navigation, pages, tag};
 use crate::support::wire::{Answer, Wire, exchange};
 use crate::support::world::World;
 
@@ -183,4 +183,47 @@ async fn a_route_can_leave_its_pages_out_without_a_restart() {
     world.sidecar.signal("HUP");
     world.sidecar.wait_for_metric(reloads, |now| now > before).await;
     assert!(!has_tag().await);
+}
+
+#[tokio::test]
+async fn where_only_members_may_ask_only_their_pages_have_it() {
+    let world = members_only("").start().await;
+    let page = world.community("rust");
+    let alice = world.member("alice").await;
+    for (person, expected) in [(&alice, true), (&world.stranger(), false)] {
+        let answer = person.navigation(&page).send().await.expect("an answer");
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.text().await.expect("a page").contains("<script"), expected);
+    }
+}
+
+#[tokio::test]
+async fn the_script_is_served_to_everybody_and_asked_for_again_for_little() {
+    let world = World::shared().await;
+    let mut wire = Wire::open(world.sidecar.port).await;
+    let path = "/api/visitors/widget.js";
+    wire.send(navigation(path, &[])).await;
+    let script = wire.answer().await;
+    assert_eq!(script.status, 200);
+    assert_eq!(
+        script.header("content-type"),
+        Some("text/javascript; charset=utf-8")
+    );
+    assert_eq!(script.header("x-content-type-options"), Some("nosniff"));
+    let etag = script.header("etag").expect("a tag");
+    wire.send(navigation(path, &[&format!("If-None-Match: {etag}")]))
+        .await;
+    let known = wire.answer().await;
+    assert_eq!((known.status, known.header("etag")), (304, Some(etag)));
+    assert_eq!(known.header("content-length"), None);
+    wire.send(format!("HEAD {path} HTTP/1.1\r\nHost: a\r\n\r\n"))
+        .await;
+    let head = wire.try_answer(true).await.expect("an answer");
+    assert_eq!(
+        head.header("content-length"),
+        Some(&*script.body.len().to_string())
+    );
+    // The connection is in order.
+    wire.send(navigation("/healthz", &[])).await;
+    assert_eq!(wire.answer().await.text(), "ok\n");
 }
