@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse as _, Response};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH};
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH, VARY};
 
 use super::Shared;
 use super::problem::Problem;
 use super::query;
-use crate::widget::etags;
+use crate::widget::{accepts_gzip, etags};
 
 /// Browsers ask again after five minutes, and meanwhile use what they have.
 const CACHED_FOR: &str = "public, max-age=300, stale-while-revalidate=86400";
@@ -39,16 +39,19 @@ pub(super) async fn script(
         .iter()
         .filter_map(|value| value.to_str().ok());
     let is_known = conditions.any(|condition| etags::any_is(condition, version));
+    // Weak: it is of the text, packed or not.
     let caching = [
         (CACHE_CONTROL, CACHED_FOR.to_owned()),
-        (ETAG, format!("\"{version}\"")),
+        (ETAG, format!("W/\"{version}\"")),
+        (VARY, "Accept-Encoding".to_owned()),
     ];
     if is_known {
         return Ok((StatusCode::NOT_MODIFIED, caching).into_response());
     }
-    let kind = [(
-        CONTENT_TYPE,
-        HeaderValue::from_static("text/javascript; charset=utf-8"),
-    )];
-    Ok((kind, caching, shared.script.text()).into_response())
+    let kind = [(CONTENT_TYPE, "text/javascript; charset=utf-8")];
+    let packed = shared.script.packed().filter(|_| accepts_gzip(&headers));
+    Ok(match packed {
+        Some(packed) => (kind, [(CONTENT_ENCODING, "gzip")], caching, packed).into_response(),
+        None => (kind, caching, shared.script.text()).into_response(),
+    })
 }

@@ -24,6 +24,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
+use super::accepts_gzip;
 use super::body::{Body, Coding};
 use super::charset;
 use super::csp::{Page, Policies};
@@ -201,25 +202,6 @@ fn transformable(request: &HeaderMap, response: &HeaderMap) -> Result<Coding, Ou
         (Some(b"gzip" | b"x-gzip"), None) => Ok(Coding::Gzip),
         _ => Err(Outcome::Encoding),
     }
-}
-
-/// Whether the browser takes gzip, by name or as anything.
-fn accepts_gzip(request: &HeaderMap) -> bool {
-    let weight = |name: &str| {
-        let values = request.get_all(ACCEPT_ENCODING).iter();
-        let mut elements = values
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','));
-        elements.find_map(|element| {
-            let mut parts = element.split(';').map(str::trim);
-            let is_it = parts.next()?.eq_ignore_ascii_case(name);
-            let weight = parts.find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok());
-            is_it.then(|| weight.unwrap_or(1.0))
-        })
-    };
-    weight("gzip")
-        .or_else(|| weight("*"))
-        .is_some_and(|weight| weight > 0.0)
 }
 
 #[cfg(test)]

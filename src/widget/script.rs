@@ -1,6 +1,10 @@
 //! The script as it is served: its sources one behind the other, told where the API is.
 
+use std::io::Write as _;
+
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 
 /// Names in it are its own, however often a page has the script.
 const SOURCE: &str = concat!(
@@ -21,6 +25,8 @@ const PREFIX: &str = "\"/api\"";
 #[derive(Debug, Clone)]
 pub(crate) struct Script {
     text: Bytes,
+    /// The text packed, where that succeeded.
+    packed: Option<Bytes>,
     version: String,
 }
 
@@ -32,6 +38,7 @@ impl Script {
         let text = SOURCE.replacen(PREFIX, &prefix, 1);
         Self {
             version: format!("{:08x}", crc32fast::hash(text.as_bytes())),
+            packed: packed(text.as_bytes()),
             text: text.into(),
         }
     }
@@ -41,10 +48,21 @@ impl Script {
         self.text.clone()
     }
 
-    /// Changes with the text: the entity tag without its quotes.
+    /// What is served to those who take gzip.
+    pub(crate) fn packed(&self) -> Option<Bytes> {
+        self.packed.clone()
+    }
+
+    /// Changes with the text: the opaque part of an entity tag.
     pub(crate) fn version(&self) -> &str {
         &self.version
     }
+}
+
+fn packed(text: &[u8]) -> Option<Bytes> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(text).ok()?;
+    encoder.finish().ok().map(Bytes::from)
 }
 
 #[cfg(test)]
