@@ -38,7 +38,7 @@ impl OneSession {
         self.away.store(true, Ordering::Relaxed);
     }
 
-    fn session(&self) -> BrowserSession {
+    pub(super) fn session(&self) -> BrowserSession {
         BrowserSession {
             id: SESSION.into(),
             user_id: OWNER.into(),
@@ -139,6 +139,7 @@ pub(super) struct Bench {
     pub(super) window: Duration,
     pub(super) presence: Arc<dyn Presence>,
     pub(super) store: Arc<OneSession>,
+    authenticator: Arc<Authenticator>,
     pub(super) rules: Arc<Rules>,
     pub(super) metrics: Arc<Metrics>,
     _stop: tokio::sync::watch::Sender<bool>,
@@ -148,7 +149,17 @@ pub(super) async fn bench() -> Bench {
     bench_with(|_| {}).await
 }
 
+/// With a cache of sessions: what has become of one is found out when somebody tells.
+pub(super) async fn bench_that_remembers() -> Bench {
+    bench_of(|_| {}, LONG).await
+}
+
 pub(super) async fn bench_with(configure: impl FnOnce(&mut config::Live)) -> Bench {
+    // Each look is a new one.
+    bench_of(configure, Duration::ZERO).await
+}
+
+async fn bench_of(configure: impl FnOnce(&mut config::Live), cache_ttl: Duration) -> Bench {
     let mut settings = config::Live::default();
     configure(&mut settings);
     let record = config::Record {
@@ -157,8 +168,7 @@ pub(super) async fn bench_with(configure: impl FnOnce(&mut config::Live)) -> Ben
         ..config::Record::default()
     };
     let session = config::Session {
-        // Each look is a new one.
-        cache_ttl: Duration::ZERO,
+        cache_ttl,
         ..config::Session::default()
     };
     let metrics = Arc::new(Metrics::new());
@@ -169,15 +179,15 @@ pub(super) async fn bench_with(configure: impl FnOnce(&mut config::Live)) -> Ben
     let (stop, stopped) = tokio::sync::watch::channel(false);
     tokio::spawn(worker.run(stopped));
     let store = Arc::new(OneSession::default());
-    let authenticator = Authenticator::new(
+    let authenticator = Arc::new(Authenticator::new(
         &session,
         Arc::clone(&store) as Arc<dyn Store>,
         Arc::clone(&metrics),
-    );
+    ));
     let parts = Parts {
         presence: Arc::clone(&presence),
         touches: Some(touches),
-        authenticator: Arc::new(authenticator),
+        authenticator: Arc::clone(&authenticator),
         metrics: Arc::clone(&metrics),
     };
     let bench = Bench {
@@ -186,6 +196,7 @@ pub(super) async fn bench_with(configure: impl FnOnce(&mut config::Live)) -> Ben
         window: record.window,
         presence,
         store,
+        authenticator,
         rules: Arc::default(),
         metrics,
         _stop: stop,
@@ -201,6 +212,11 @@ impl Bench {
             .touch(&community.into(), &[Touch::now(user)])
             .await
             .unwrap();
+    }
+
+    /// The database tells of its sessions.
+    pub(super) fn tell(&self, change: SessionChange) {
+        self.authenticator.changed(change);
     }
 
     /// Who is in a community.
