@@ -9,12 +9,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio::io::AsyncReadExt as _;
 
 use super::*;
-use crate::ids::UserId;
 use crate::presence::Touch;
 use crate::presence::memory::Memory;
 use crate::presence::worker;
-use crate::store::{Applied, LedgerProblem, Stats, Store, StoreError, VisitorRow};
-use crate::writer::batch::Batch;
+use crate::store::fake::Fake;
+use crate::store::{Store, StoreError};
 
 /// Whose all connections are.
 const OWNER: &str = "reader";
@@ -51,47 +50,13 @@ impl OneSession {
 }
 
 #[async_trait]
-impl Store for OneSession {
+impl Fake for OneSession {
     async fn browser_session(&self, _: &SessionToken) -> Result<Option<BrowserSession>, StoreError> {
         if self.away.load(Ordering::Relaxed) {
             return Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut));
         }
         Ok(Some(self.session()))
     }
-
-    async fn community_by_slug(&self, _: &str) -> Result<Option<CommunityId>, StoreError> {
-        unimplemented!("no slugs")
-    }
-
-    async fn community_exists(&self, _: &CommunityId) -> Result<bool, StoreError> {
-        unimplemented!("the door knows")
-    }
-
-    async fn apply(&self, _: &Batch) -> Result<Applied, StoreError> {
-        unimplemented!("nothing is written")
-    }
-
-    async fn ledger(&self) -> Result<Option<LedgerProblem>, StoreError> {
-        unimplemented!("nothing is written")
-    }
-
-    async fn forget_old_parts(&self) -> Result<u64, StoreError> {
-        unimplemented!("nothing is written")
-    }
-
-    async fn visitors(&self, _: &[UserId]) -> Result<Vec<VisitorRow>, StoreError> {
-        unimplemented!("no lists")
-    }
-
-    async fn stats(&self, _: &CommunityId, _: DateTime<Utc>, _: DateTime<Utc>) -> Result<Stats, StoreError> {
-        unimplemented!("no statistics")
-    }
-
-    async fn ping(&self) -> Result<(), StoreError> {
-        unimplemented!("no pings")
-    }
-
-    async fn close(&self) {}
 }
 
 /// Who may see what: everything that is a number, unless it was forbidden.
