@@ -10,7 +10,7 @@ const LABELS = { one: "{count} person here now", other: "{count} people here now
 /** Shortest time between two announcements to screen readers. */
 const QUIET = 30_000;
 /** Shortest time between two looks at who is here; longer where there are many, who would all look. */
-const [GLANCE, GLANCE_EACH] = [15_000, 100];
+const [GLANCE, GLANCE_EACH] = [3_000, 100];
 const MOST_FACES = 20;
 
 const connection = new Connection();
