@@ -252,6 +252,7 @@ fn start_live(
         presence: presence.clone(),
         touches: recording.touches.clone(),
         authenticator: recording.authenticator.clone(),
+        clock: Arc::new(Utc::now),
         metrics: metrics.clone(),
     };
     let start = || {

@@ -73,6 +73,8 @@ pub struct Metrics {
     pub live_messages: CounterVec,
     pub live_values_skipped: Counter,
     pub live_heartbeats: Counter,
+    /// Seconds that the latest check of a live connection's session had waited for its turn.
+    pub live_check_delay: Gauge,
     pub live_subscription_up: IntGauge,
     pub live_resyncs: CounterVec,
     pub beacons: CounterVec,
@@ -359,6 +361,11 @@ impl Metrics {
             live_heartbeats: declare.counter(
                 "live_heartbeats_total",
                 "Touches made because somebody's live connection is open",
+            ),
+            live_check_delay: declare.gauge(
+                "live_check_delay_seconds",
+                "Time that the latest check of a live connection's session had waited for its turn; sign-outs are \
+                 noticed so much later",
             ),
             live_subscription_up: declare.int_gauge(
                 "live_subscription_up",
