@@ -7,9 +7,9 @@ use std::time::Duration;
 use crate::ids::CommunityId;
 
 /// Time between two points.
-pub(super) const STEP: Duration = Duration::from_secs(30);
+pub(super) const STEP: Duration = Duration::from_secs(20);
 /// Points of a line: an hour.
-pub(super) const POINTS: usize = 120;
+pub(super) const POINTS: usize = 180;
 /// Communities with a line.
 pub(super) const TRACKED: usize = 200;
 
@@ -70,6 +70,11 @@ impl History {
     pub(super) fn line(&self, community: &CommunityId) -> Vec<Point> {
         let line = self.lines.get(community).into_iter().flatten();
         line.copied().skip_while(Option::is_none).collect()
+    }
+
+    /// Points that a line may have by now.
+    pub(super) fn points(&self) -> usize {
+        self.steps.len()
     }
 
     /// Whether the community has a line.

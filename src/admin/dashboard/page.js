@@ -5,7 +5,7 @@ const PAUSE = 1_000; // between an answer and the next question
 const RETRY = 2_000; // after a question without an answer
 const PATIENCE = 5_000; // for an answer
 const MINUTE = 60; // points of the last minute
-const HOUR = 120; // points of the last hour
+const SHORTEST = 15; // points of a line that has just begun
 
 const byId = (id) => document.getElementById(id);
 const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
@@ -48,6 +48,12 @@ function duration(seconds) {
     rest %= size;
   }
   return parts.join(" ");
+}
+
+/** What a line of so many points shows. */
+function span(points, step) {
+  const minutes = Math.round((points * step) / 60);
+  return minutes >= 60 ? "Last hour" : `Last ${minutes} min`;
 }
 
 // The page
@@ -157,14 +163,16 @@ function showHealth({ state, degraded }) {
   }
 }
 
-function showViews({ per_second: now, minute, hour }) {
+function showViews({ per_second: now, minute, hour, step_seconds: step }) {
   say(byId("rate"), perSecond(now));
+  const slots = Math.max(SHORTEST, hour.length);
+  say(byId("hour-time"), span(slots, step));
   const peak = (id, line, slots, name) => {
     const highest = draw(byId(id), line, slots, name, perSecond);
     say(byId(`${id}-peak`), line.length ? `peak ${perSecond(highest)}` : "");
   };
-  peak("minute", minute, MINUTE, "The last minute, page views per second");
-  peak("hour", hour, HOUR, "The last hour, page views per second");
+  peak("minute", minute, MINUTE, "Page views per second in the last minute");
+  peak("hour", hour, slots, "Page views per second");
 }
 
 function showRecording(report) {
@@ -232,13 +240,14 @@ function showVisitors({ visitors, window_seconds: seconds }) {
   say(about, text);
   level(about, state === "unknown" ? "bad" : stale ? "warn" : "");
   say(byId("visitors-empty"), state === "known" && !communities.length ? "Nobody is here." : "");
+  const slots = Math.max(SHORTEST, visitors.points) + 1;
+  say(byId("visitors-time"), span(slots - 1, visitors.step_seconds));
   rows(byId("visitors"), communities, ({ id }) => id, communityRow, (row, { id, slug, visitors: now, line }) => {
     const [name, number, lastHour, peak] = row.children;
     say(name.children[0], slug ?? id);
     say(name.children[1], slug ? id : "");
     say(number, decimals.format(now));
-    const highest = draw(lastHour.firstChild, line, HOUR, "Visitors in the last hour");
-    say(peak, decimals.format(Math.max(highest, now)));
+    say(peak, decimals.format(draw(lastHour.firstChild, [...line, now], slots, "Visitors")));
   });
 }
 
@@ -251,13 +260,14 @@ function communityRow() {
 }
 
 function showRecent({ recent, visitors }) {
-  const names = new Map(visitors.communities.map(({ id, slug }) => [id, slug ?? id]));
+  const slugs = new Map(visitors.communities.map(({ id, slug }) => [id, slug]));
   say(byId("recent-about"), recent.length ? "Counted page views of members; not whose they are." : "");
   say(byId("recent-empty"), recent.length ? "" : "No page view yet since the start.");
   rows(byId("recent"), recent, ({ number }) => number, recentRow, (row, page) => {
-    const name = page.community && `community ${names.get(page.community) ?? page.community}`;
     const kind = page.page_type ?? page.route ?? "no route";
-    say(row.children[1].children[1], [kind, name].filter(Boolean).join(" · "));
+    const place = page.community && (slugs.get(page.community) ?? `community ${page.community}`);
+    const said = [kind === "community" && place ? null : kind, place].filter(Boolean);
+    say(row.children[1].children[1], said.join(" · "));
   });
 }
 
@@ -271,7 +281,10 @@ function recentRow({ at, path: shown, route }) {
 function show(report) {
   delete document.body.dataset.gone;
   const uptime = duration((new Date(report.now) - new Date(report.started_at)) / 1_000);
-  say(byId("process"), `${location.host} · version ${report.version} · up ${uptime} · ${time(report.now)}`);
+  say(byId("host"), location.host);
+  say(byId("version"), `version ${report.version}`);
+  say(byId("uptime"), `up ${uptime}`);
+  say(byId("as-of"), time(report.now));
   showHealth(report);
   showViews(report.page_views);
   showRecording(report);

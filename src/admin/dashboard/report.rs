@@ -47,6 +47,8 @@ struct Visitors {
     all: bool,
     /// Between two points of a line.
     step_seconds: u64,
+    /// Points that a line may have by now; a shorter one lacks the first.
+    points: usize,
     communities: Vec<Community>,
 }
 
@@ -66,6 +68,7 @@ struct PageViews {
     /// Per second, a point for each second.
     minute: Vec<f64>,
     /// Per second, a point for each step.
+    step_seconds: u64,
     hour: Vec<f64>,
 }
 
@@ -145,6 +148,7 @@ impl Report {
                 total: metrics.page_views_counted.get(),
                 per_second: rounded(memory.views.now()),
                 minute: memory.views.minute().into_iter().map(rounded).collect(),
+                step_seconds: STEP.as_secs(),
                 hour: memory.views.hour().into_iter().map(rounded).collect(),
             },
             recent: recent
@@ -176,6 +180,7 @@ impl Visitors {
             occupied: 0,
             all: true,
             step_seconds: STEP.as_secs(),
+            points: memory.history.points(),
             communities: Vec::new(),
         };
         let Reading {
