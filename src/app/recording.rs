@@ -111,12 +111,14 @@ impl Recording {
             metrics.clone(),
         ));
         let communities = Arc::new(Communities::new(store.clone()));
+        let recent = RecentPages::new(config.privacy.recent_pages);
         let limits = Limits::new(record, &config.spool);
         let writer = spool.map(|(directory, spool)| {
             let parts = Parts {
                 store: store.clone(),
                 communities: communities.clone(),
                 geoip,
+                recent: recent.clone(),
                 directory,
                 spool,
             };
@@ -136,7 +138,6 @@ impl Recording {
             },
         };
         let touches = presence.clone();
-        let recent = RecentPages::new(config.privacy.recent_pages);
         let destinations = Destinations {
             presence,
             writer,

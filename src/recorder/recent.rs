@@ -1,11 +1,11 @@
 //! The page views recorded last, for the dashboard: which pages, and when; never by whom. Bounded, in memory, and
-//! no more than a push for the request path.
+//! cheap for the request path.
 //!
 //! A path may hold a secret. So no query is kept, no path of a page that no route names, and no part of a path that
 //! looks like a key or an address. Where that is not enough, `privacy.recent_pages` keeps routes only, or nothing.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
@@ -35,8 +35,8 @@ pub struct RecentPages {
 struct Kept {
     /// Ever noted.
     noted: u64,
-    /// Oldest first, with their number.
-    pages: VecDeque<(u64, Arc<RecentPage>)>,
+    /// By time, and by their number within the same. A view whose visitor was looked up late comes to its place.
+    pages: BTreeMap<(DateTime<Utc>, u64), Arc<RecentPage>>,
 }
 
 /// One page view, as far as it is shown.
@@ -65,7 +65,7 @@ impl RecentPages {
         }
     }
 
-    /// Takes note of a page view. The lock is held for a push only, here and where it is read.
+    /// Takes note of a page view. The lock is held for a moment only, here and where it is read.
     pub fn note(&self, view: &PageView, community: Option<&CommunityId>) {
         if self.precision == RecentPrecision::None {
             return;
@@ -85,15 +85,19 @@ impl RecentPages {
             let mut kept = self.lock();
             kept.noted += 1;
             let number = kept.noted;
-            kept.pages.push_back((number, page));
-            (kept.pages.len() > KEPT).then(|| kept.pages.pop_front())
+            kept.pages.insert((page.at, number), page);
+            (kept.pages.len() > KEPT).then(|| kept.pages.pop_first())
         };
         drop(oldest);
     }
 
     /// Each with its number, latest first.
     pub fn latest(&self) -> Vec<(u64, Arc<RecentPage>)> {
-        self.lock().pages.iter().rev().cloned().collect()
+        let kept = self.lock();
+        let latest = kept.pages.iter().rev();
+        latest
+            .map(|((_, number), page)| (*number, Arc::clone(page)))
+            .collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
@@ -180,6 +184,35 @@ mod tests {
         };
         assert_eq!((latest[0].0, &*latest[0].1), (53, &expected));
         assert_eq!(latest.last().map(|(number, _)| *number), Some(4));
+    }
+
+    #[test]
+    fn a_view_that_was_looked_up_late_comes_to_its_place() {
+        let recent = RecentPages::new(RecentPrecision::Path);
+        let seen = |second: usize| PageView {
+            at: DateTime::from_timestamp(i64::try_from(second).unwrap(), 0).unwrap(),
+            ..view(&format!("/{second}"), Some("c"))
+        };
+        for second in [1, 3, 2] {
+            recent.note(&seen(second), None);
+        }
+        let paths = || -> Vec<_> {
+            let latest = recent.latest();
+            latest
+                .iter()
+                .map(|(_, page)| page.path.clone().unwrap())
+                .collect()
+        };
+        assert_eq!(paths(), ["/3", "/2", "/1"]);
+        for second in 4..4 + KEPT {
+            recent.note(&seen(second), None);
+        }
+        recent.note(&seen(0), None);
+        assert_eq!(
+            paths().last().unwrap(),
+            "/4",
+            "what is older than all is not kept"
+        );
     }
 
     #[test]

@@ -103,12 +103,16 @@ function draw(svg, values, slots, name, format = decimals.format) {
   let area = "";
   values.forEach((value, index) => {
     if (value === null) return;
-    const x = index + shift;
     const begins = index === 0 || values[index - 1] === null;
     const ends = index === values.length - 1 || values[index + 1] === null;
-    stroke += `${begins ? "M" : "L"}${x} ${y(value)}`;
-    if (begins && ends) stroke += "h.01";
-    area += `${begins ? `M${x} 30` : ""}L${x} ${y(value)}${ends ? `V30Z` : ""}`;
+    // A point alone is drawn as a dash.
+    const points = begins && ends ? [index + shift - 1, index + shift] : [index + shift];
+    if (begins) area += `M${points[0]} 30`;
+    points.forEach((x, nth) => {
+      stroke += `${begins && nth === 0 ? "M" : "L"}${x} ${y(value)}`;
+      area += `L${x} ${y(value)}`;
+    });
+    if (ends) area += "V30Z";
   });
   svg.setAttribute("viewBox", `0 0 ${slots - 1} 30`);
   svg.setAttribute("preserveAspectRatio", "none");
@@ -152,8 +156,12 @@ function showHealth({ state, degraded }) {
   const isReady = state === "ok";
   say(freshness, isReady ? "Live" : capitalised(state));
   level(freshness, isReady ? "ok" : "warn");
+  showProblems([...(isReady ? [] : [`this process does not serve: ${state}`]), ...degraded]);
+}
+
+function showProblems(problems) {
+  document.title = problems.length ? `⚠ ${problems.length} · Headcount` : "Headcount";
   const list = byId("health");
-  const problems = [...(isReady ? [] : [`this process does not serve: ${state}`]), ...degraded];
   const said = problems.join("\n");
   if (list.dataset.said !== said) {
     list.dataset.said = said;
@@ -193,7 +201,7 @@ function showRecording(report) {
   else if (recording.spool === "down") fact("spool", "Failing", "it cannot be written", "bad");
   else {
     const isFull = recording.spool_bytes >= recording.spool_limit_bytes;
-    const state = isFull ? "bad" : database.state === "up" ? "ok" : "warn";
+    const state = isFull ? "bad" : waits && database.state !== "up" ? "warn" : "ok";
     fact("spool", count(recording.spool_views, "view"), `${held}, ${oldest}`, state);
   }
 
@@ -297,6 +305,8 @@ function showThatItIsGone() {
   const when = lastAnswer ? `no answer since ${time(lastAnswer)}` : "the sidecar does not answer";
   say(byId("freshness"), `Not current: ${when}`);
   level(byId("freshness"), "bad");
+  const problem = "The sidecar has ended, hangs, or cannot be reached from here";
+  showProblems([lastAnswer ? `${problem}: what is shown is of ${time(lastAnswer)}` : problem]);
 }
 
 // Questions

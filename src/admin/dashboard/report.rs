@@ -135,7 +135,8 @@ impl Report {
     pub(super) fn new(process: Process, sampler: &Sampler) -> Self {
         let metrics = &sampler.metrics;
         let recent = sampler.recent.latest();
-        let memory = sampler.memory();
+        let mut memory = sampler.memory();
+        memory.note_services(metrics);
         Self {
             version: env!("CARGO_PKG_VERSION"),
             started_at: process.started_at,

@@ -135,8 +135,7 @@ impl Sampler {
             memory
                 .views
                 .note(Instant::now(), self.metrics.page_views_counted.get());
-            memory.redis.note(self.metrics.redis_up.get());
-            memory.database.note(self.metrics.database_up.get());
+            memory.note_services(&self.metrics);
             for (_, page) in recent {
                 if let (Some(community), Some(slug)) = (&page.community, &page.slug) {
                     memory.name(community, slug);
@@ -185,6 +184,12 @@ impl Sampler {
 }
 
 impl Memory {
+    /// Notices since when Redis and the database are up or away.
+    pub(super) fn note_services(&mut self, metrics: &Metrics) {
+        self.redis.note(metrics.redis_up.get());
+        self.database.note(metrics.database_up.get());
+    }
+
     /// Remembers a community's slug; where there are too many, only of those with a line.
     fn name(&mut self, community: &CommunityId, slug: &Arc<str>) {
         if self.slugs.get(community) == Some(slug) {

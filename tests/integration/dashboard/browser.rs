@@ -103,7 +103,7 @@ async fn it_says_which_part_is_away_and_that_counts_are_stale() {
     redis.hang();
     database.refuse().await;
     alice.sees(&world.community("rust")).await;
-    alice.sees(&world.community("go")).await;
+    alice.sees(&world.community("django")).await;
     browser.wait_for(&says("#redis dd", "Away")).await;
     browser.wait_for(&says("#database dd", "Away")).await;
     browser.wait_for(&says("#spool dd", "2 views")).await;
