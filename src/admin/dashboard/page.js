@@ -302,8 +302,7 @@ function show(report) {
 
 function showThatItIsGone() {
   document.body.dataset.gone = "";
-  const when = lastAnswer ? `no answer since ${time(lastAnswer)}` : "the sidecar does not answer";
-  say(byId("freshness"), `Not current: ${when}`);
+  say(byId("freshness"), "Not current");
   level(byId("freshness"), "bad");
   const problem = "The sidecar has ended, hangs, or cannot be reached from here";
   showProblems([lastAnswer ? `${problem}: what is shown is of ${time(lastAnswer)}` : problem]);

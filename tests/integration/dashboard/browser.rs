@@ -129,16 +129,24 @@ async fn it_says_that_it_is_not_current_while_the_sidecar_is_gone_or_hangs() {
     let browser = looking_at(&world).await;
     assert_eq!(browser.complaints().await, [""; 0]);
     world.sidecar.kill();
+    browser.wait_for(&says("#freshness", "Not current")).await;
     browser
-        .wait_for(&says("#freshness", "Not current: no answer since "))
+        .wait_for(&says(
+            "#health",
+            "The sidecar has ended, hangs, or cannot be reached from here: what is shown is of ",
+        ))
         .await;
     is_pictured(&browser, "gone").await;
     world.sidecar.restart();
     browser.wait_for(&says("#freshness", "Live")).await;
 
     world.sidecar.signal("STOP");
+    browser.wait_for(&says("#freshness", "Not current")).await;
     browser
-        .wait_for(&says("#freshness", "Not current: no answer since "))
+        .wait_for(&says(
+            "#health",
+            "The sidecar has ended, hangs, or cannot be reached from here: what is shown is of ",
+        ))
         .await;
     world.sidecar.signal("CONT");
     browser.wait_for(&says("#freshness", "Live")).await;
@@ -185,4 +193,32 @@ async fn a_path_is_explained_in_place_and_the_keyboard_reaches_everything() {
         .wait_for("[...document.querySelectorAll('a, button, input, .scroll')].every((element) => element.tabIndex === 0)")
         .await;
     assert_eq!(browser.complaints().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn nothing_jumps_when_the_first_answer_comes() {
+    let world = World::usual().await;
+    world.member("alice").await.sees(&world.community("rust")).await;
+    world.wait_for_views(1).await;
+    let browser = Chromium::start().await;
+    for (width, height) in [(1280, 900), (360, 740)] {
+        browser.has_size(width, height).await;
+        browser.open(&world.sidecar.admin_url("/")).await;
+        browser.wait_for(&shows(&world.seeded.community("rust"), 1)).await;
+        // What the browser has measured since the page came: it tells that to observers only.
+        browser
+            .wait_for(
+                "(window.observer ??= new PerformanceObserver((list) => {
+                    window.shifted = list.getEntries().reduce((sum, { value }) => sum + value, window.shifted ?? 0);
+                }), observer.observe({ type: 'layout-shift', buffered: true }), true)",
+            )
+            .await;
+        browser
+            .wait_for("new Promise((done) => requestAnimationFrame(() => setTimeout(() => done(true), 0)))")
+            .await;
+        let shifted = browser.evaluate("window.shifted ?? 0").await;
+        let shifted = shifted.and_then(|shifted| shifted.as_f64()).expect("a number");
+        // Browsers call this good.
+        assert!(shifted < 0.1, "at {width}: {shifted}");
+    }
 }
