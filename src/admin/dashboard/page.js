@@ -154,8 +154,10 @@ function rows(body, entries, keyOf, make, update) {
 function showHealth({ state, degraded }) {
   const freshness = byId("freshness");
   const isReady = state === "ok";
-  say(freshness, isReady ? "Live" : capitalised(state));
-  level(freshness, isReady ? "ok" : "warn");
+  // Read out when it changes: so no ages or times in it.
+  const served = degraded.length ? `Live, ${count(degraded.length, "problem")}` : "Live";
+  say(freshness, isReady ? served : capitalised(state));
+  level(freshness, isReady && !degraded.length ? "ok" : "warn");
   showProblems([...(isReady ? [] : [`this process does not serve: ${state}`]), ...degraded]);
 }
 

@@ -109,6 +109,7 @@ async fn it_says_which_part_is_away_and_that_counts_are_stale() {
     browser.wait_for(&says("#spool dd", "2 views")).await;
     browser.wait_for(&says("#visitors-about", "Stale")).await;
     browser.wait_for(&shows(&rust, 1)).await;
+    browser.wait_for(&says("#freshness", "Live, 2 problems")).await;
     browser
         .wait_for("document.querySelectorAll('#health li').length === 2")
         .await;
