@@ -4,6 +4,7 @@
 //! user, a path or a community. Every label value known beforehand starts at zero.
 
 use prometheus::core::{AtomicU64, Collector, GenericCounter, GenericCounterVec};
+use prometheus::proto::MetricType;
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
@@ -538,6 +539,24 @@ impl Declare {
         let opts = HistogramOpts::from(Self::opts(name, help)).buckets(LATENCY_BUCKETS.to_vec());
         self.add(HistogramVec::new(opts, labels))
     }
+}
+
+/// The values of a counter or gauge with one label, by the label's value.
+pub(crate) fn by_label(metric: &impl Collector) -> Vec<(String, f64)> {
+    let families = metric.collect();
+    let metrics = families.iter().flat_map(|family| {
+        let is_counter = family.get_field_type() == MetricType::COUNTER;
+        family.get_metric().iter().map(move |metric| {
+            let label = metric.get_label().first().map(|label| label.value().to_owned());
+            let value = if is_counter {
+                metric.get_counter().get_value()
+            } else {
+                metric.get_gauge().get_value()
+            };
+            (label.unwrap_or_default(), value)
+        })
+    });
+    metrics.collect()
 }
 
 #[cfg(test)]

@@ -257,3 +257,21 @@ fn a_secret_may_come_from_a_file_and_is_never_printed() {
         "{message}"
     );
 }
+
+#[test]
+fn what_is_shown_of_recent_pages_is_one_of_three() {
+    for (word, precision) in [
+        ("path", RecentPrecision::Path),
+        ("route", RecentPrecision::Route),
+        ("none", RecentPrecision::None),
+    ] {
+        let config = parse(&format!("{MINIMAL}[privacy]\nrecent_pages = \"{word}\"\n")).unwrap();
+        assert_eq!(config.privacy.recent_pages, precision);
+    }
+    assert_eq!(
+        parse(MINIMAL).unwrap().privacy.recent_pages,
+        RecentPrecision::Path
+    );
+    let message = refused(&format!("{MINIMAL}[privacy]\nrecent_pages = \"all\"\n"));
+    assert!(message.contains("privacy.recent_pages: "), "{message}");
+}

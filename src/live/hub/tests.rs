@@ -68,6 +68,10 @@ impl Presence for Told {
         Ok(Answer::current(counts))
     }
 
+    async fn communities(&self, _: usize) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
+        unimplemented!("the hub is told which")
+    }
+
     async fn list(
         &self,
         _: &CommunityId,
