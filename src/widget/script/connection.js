@@ -34,7 +34,6 @@ class Connection {
   /** Community whose address the socket is of; null for the one of many. */
   #home = null;
   #asked = new Set();
-  #seqs = new Map();
   #failures = 0;
   #after = null;
   #retry = null;
@@ -136,7 +135,6 @@ class Connection {
       : address(`/visitors/live?communities=${wanted.map(encodeURIComponent)}`);
     url.protocol = url.protocol.replace("http", "ws");
     this.#asked = new Set(this.#home ? [this.#home] : wanted);
-    this.#seqs.clear();
     this.#after = null;
     let socket;
     try {
@@ -162,13 +160,12 @@ class Connection {
     };
   }
 
-  #hear({ type, community_id, current_visitors, seq, after_ms }) {
+  // Of one connection the latest message is the newest.
+  #hear({ type, community_id, current_visitors, stale, after_ms }) {
     const community = String(community_id);
     if (type === "count") {
       this.#failures = 0;
-      if (seq <= this.#seqs.get(community)) return;
-      this.#seqs.set(community, seq);
-      this.#learn(community, current_visitors, false);
+      this.#learn(community, current_visitors, stale);
     } else if (type === "unknown") {
       this.#forget([community]);
     } else if (type === "retry") {
