@@ -4,12 +4,15 @@
 //! and ids must not become database load (I1): the form is checked first, what was found out is remembered
 //! for a moment (also "no such community"), concurrent lookups of one are one, and only a few run at the
 //! same time.
+//!
+//! The last id of a slug is remembered for longer, for those who cannot wait and whom an old one does not hurt.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use moka::Expiry;
 use moka::future::Cache;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
@@ -32,7 +35,11 @@ const MAX_LOOKUPS: usize = 8;
 pub struct Communities {
     store: Arc<dyn Store>,
     known: Cache<CommunityRef, Option<CommunityId>>,
+    /// The last id of each slug, however long ago that was found out.
+    last: Cache<CommunityRef, CommunityId>,
     lookups: Semaphore,
+    /// Lookups that nobody waits for.
+    refreshes: Arc<Semaphore>,
 }
 
 /// The app's table must be asked.
@@ -42,14 +49,21 @@ pub struct NotCached;
 impl Communities {
     /// An empty cache in front of `store`.
     pub fn new(store: Arc<dyn Store>) -> Self {
+        Self::remembering(store, FOUND_TTL)
+    }
+
+    /// The same with another [`FOUND_TTL`].
+    fn remembering(store: Arc<dyn Store>, found: Duration) -> Self {
         let known = Cache::builder()
             .max_capacity(CAPACITY)
-            .expire_after(ByOutcome)
+            .expire_after(ByOutcome { found })
             .build();
         Self {
             store,
             known,
+            last: Cache::new(CAPACITY),
             lookups: Semaphore::new(MAX_LOOKUPS),
+            refreshes: Arc::new(Semaphore::new(MAX_LOOKUPS)),
         }
     }
 
@@ -75,6 +89,31 @@ impl Communities {
         }
     }
 
+    /// The community that a page's path names, as far as it was ever known: it may have another slug by now.
+    /// Never waits for I/O.
+    pub async fn last_known(&self, named: &CommunityRef) -> Option<CommunityId> {
+        match self.cached(Some(named)).await {
+            Ok(found) => found,
+            Err(NotCached) => self.last.get(named).await,
+        }
+    }
+
+    /// Finds out on `runtime`, where that is not known, which community has this slug: for the next to ask. Nobody
+    /// waits; where many are being found out, this one is not.
+    pub async fn refresh(self: &Arc<Self>, named: &CommunityRef, runtime: &Handle) {
+        if self.cached(Some(named)).await.is_ok() {
+            return;
+        }
+        if let Ok(permit) = Arc::clone(&self.refreshes).try_acquire_owned() {
+            let (communities, named) = (Arc::clone(self), named.clone());
+            runtime.spawn(async move {
+                let _permit = permit;
+                // The store logs what it cannot do, and the next page asks again.
+                let _ = communities.named(&named).await;
+            });
+        }
+    }
+
     /// The community with this id, under the id that the app's table has for it: presence and statistics
     /// are kept under that one. `None` when there is none.
     ///
@@ -92,7 +131,14 @@ impl Communities {
         // Never closed, so acquiring cannot fail.
         let _permit = self.lookups.acquire().await;
         match asked {
-            CommunityRef::Slug(slug) => self.store.community_by_slug(slug).await,
+            CommunityRef::Slug(slug) => {
+                let found = self.store.community_by_slug(slug).await?;
+                match &found {
+                    Some(id) => self.last.insert(asked.clone(), id.clone()).await,
+                    None => self.last.invalidate(asked).await,
+                }
+                Ok(found)
+            }
             CommunityRef::Id(id) => {
                 for candidate in candidates(id.as_str()) {
                     if self.store.community_exists(&candidate).await? {
@@ -129,7 +175,9 @@ pub fn candidates(asked: &str) -> impl Iterator<Item = CommunityId> {
 }
 
 /// Found and missing are remembered for different times.
-struct ByOutcome;
+struct ByOutcome {
+    found: Duration,
+}
 
 impl Expiry<CommunityRef, Option<CommunityId>> for ByOutcome {
     fn expire_after_create(
@@ -138,6 +186,9 @@ impl Expiry<CommunityRef, Option<CommunityId>> for ByOutcome {
         found: &Option<CommunityId>,
         _now: Instant,
     ) -> Option<Duration> {
-        Some(if found.is_some() { FOUND_TTL } else { MISSING_TTL })
+        Some(if found.is_some() { self.found } else { MISSING_TTL })
     }
 }
+
+#[cfg(test)]
+mod tests;

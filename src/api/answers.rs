@@ -144,21 +144,27 @@ impl Visitor {
     }
 }
 
-/// A primary key as the app itself prints it: a number where the column is an integer, else text.
+/// A primary key as the app itself prints it: a number where the column is an integer, else text. Text, too, are
+/// integers beyond 2^53 − 1, which JavaScript would read as others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(untagged)]
 pub(crate) enum Key {
-    /// An integer key.
+    /// An integer key, of which every reader makes the same number.
     Number(i64),
-    /// A uuid or text key.
+    /// A uuid, text or large integer key.
     Text(String),
 }
+
+/// Largest integer that is a number of JavaScript's together with both its neighbours.
+const MAX_SAFE: u64 = (1 << 53) - 1;
 
 impl From<&str> for Key {
     fn from(text: &str) -> Self {
         match text.parse::<i64>() {
             // Only what prints back the same is an integer key: not `007`, not `+7`.
-            Ok(number) if number.to_string() == text => Self::Number(number),
+            Ok(number) if number.unsigned_abs() <= MAX_SAFE && number.to_string() == text => {
+                Self::Number(number)
+            }
             _ => Self::Text(text.into()),
         }
     }

@@ -65,11 +65,20 @@ impl Sidecar {
         let Injection::Candidate(page) = std::mem::replace(&mut ctx.injection, Injection::None) else {
             return Ok(());
         };
-        // A slug that is looked up first waits for the next page: this one must not.
         let named = ctx.route.as_ref().and_then(|found| found.community.as_ref());
-        let community = self.communities.cached(named).await.ok().flatten();
+        let community = match named {
+            // Whose count a page shows, its script finds out again: an old id does.
+            Some(named) => self.communities.last_known(named).await,
+            None => None,
+        };
         let request = &session.req_header().headers;
         let decision = injector.decide(request, response.status, &response.headers, community, page);
+        // A slug that is not known is looked up for the next page: this one must not wait.
+        if let Some(named) = named
+            && !matches!(decision, Decision::Leave(None))
+        {
+            self.communities.refresh(named, &self.background).await;
+        }
         let edits = match decision {
             Decision::Leave(outcome) => {
                 self.count_page(outcome);

@@ -7,14 +7,7 @@
 use http::HeaderMap;
 use http::header::CONTENT_SECURITY_POLICY;
 
-/// The page, as its policies see it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Page {
-    /// Whether it came over TLS.
-    pub(crate) tls: bool,
-    /// Name and port, where they are known.
-    pub(crate) authority: Option<String>,
-}
+use super::page::Page;
 
 /// What a policy stands against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,7 +122,7 @@ impl Policy {
         }
         // Then hosts mean nothing.
         let is_strict = |source: &String| source.eq_ignore_ascii_case("'strict-dynamic'");
-        let scheme = if page.tls { "https" } else { "http" };
+        let scheme = page.scheme();
         !sources.iter().any(is_strict) && any_matches(sources, &Target { scheme, path, page })
     }
 
@@ -168,10 +161,9 @@ fn matches(source: &str, target: &Target<'_>) -> bool {
     if let Some(scheme) = lower.strip_suffix(':') {
         return scheme_matches(scheme, target.scheme);
     }
-    let own = if target.page.tls { "https" } else { "http" };
     let (scheme, rest) = match source.split_once("://") {
         Some((scheme, rest)) => (scheme.to_ascii_lowercase(), rest),
-        None => (own.to_owned(), source),
+        None => (target.page.scheme().to_owned(), source),
     };
     let (authority, path) = match rest.find('/') {
         Some(slash) => rest.split_at(slash),

@@ -5,31 +5,33 @@
 //! | `Accept-Encoding` | `gzip` where the browser takes it, else `identity`: what can be unpacked |
 //! | `If-None-Match` | the app's own tags of pages that have the widget; others are taken away |
 //! | `If-Modified-Since` | taken away, or what such a tag stands for |
-//! | `Range`, `If-Range` | taken away: parts of two pages must not be put together |
 //!
 //! | response with the widget | |
 //! |---|---|
 //! | `Content-Length` | taken away: the body is chunked, or ends with its connection |
 //! | `ETag` | marked; see [`super::etags`] |
-//! | `Accept-Ranges`, digests of the body | taken away |
+//! | `Accept-Ranges` | `none`: parts of two pages must not be put together |
+//! | digests of the body | taken away |
 //!
-//! A candidate is a navigation to a page of a community, by somebody who may see counts as far as is known at once; its response gets the widget if it is a 200 with HTML that is
-//! no download, and nothing forbids it. Everything else passes as it came.
+//! A candidate is a navigation to a whole page of a community, by somebody who may see counts as far as is known at
+//! once; its response gets the widget if it is a 200 with HTML that is no download, and nothing forbids it. Everything
+//! else passes as it came.
 
 use std::sync::Arc;
 
 use http::header::{
     ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG,
-    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE, TRANSFER_ENCODING,
+    IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, RANGE, TRANSFER_ENCODING,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::accepts_gzip;
 use super::body::{Body, Coding};
 use super::charset;
-use super::csp::{Page, Policies};
+use super::csp::Policies;
 use super::etags::Mark;
 use super::outcome::Outcome;
+use super::page::Page;
 use super::rewriter::{Paths, Wanted};
 use super::tag::Tag;
 use crate::config;
@@ -89,14 +91,13 @@ impl Injector {
             && (has_token || !self.needs_session)
             && route.is_some_and(is_wanted)
             && is_navigation(request)
+            // Somebody goes on with a download.
+            && !request.contains_key(RANGE)
     }
 
     /// The changes to a candidate's request.
     pub(crate) fn request(&self, request: &HeaderMap) -> HeaderEdits {
-        let mut edits = HeaderEdits {
-            remove: vec![RANGE, IF_RANGE],
-            set: Vec::new(),
-        };
+        let mut edits = HeaderEdits::default();
         if request.contains_key(ACCEPT_ENCODING) {
             let coding = if accepts_gzip(request) { "gzip" } else { "identity" };
             edits
@@ -142,6 +143,9 @@ impl Injector {
             Ok(coding) => coding,
             Err(outcome) => return Decision::Leave(Some(outcome)),
         };
+        if self.needs_session && is_for_everybody(response) {
+            return Decision::Leave(Some(Outcome::SharedCache));
+        }
         let policies = Policies::of(response);
         if let Err(blocked) = policies.verdict(&page, &self.paths.script, &self.paths.live) {
             return Decision::Leave(Some(blocked.into()));
@@ -157,11 +161,11 @@ impl Injector {
             paths: Arc::clone(&self.paths),
         };
         let mut edits = self.marked(response);
-        edits.remove.extend([CONTENT_LENGTH, ACCEPT_RANGES]);
+        edits.remove.push(CONTENT_LENGTH);
         edits.remove.extend(DIGESTS.map(HeaderName::from_static));
-        edits
-            .set
-            .push((TRANSFER_ENCODING, HeaderValue::from_static("chunked")));
+        for (name, value) in [(TRANSFER_ENCODING, "chunked"), (ACCEPT_RANGES, "none")] {
+            edits.set.push((name, HeaderValue::from_static(value)));
+        }
         Decision::Rewrite(edits, Box::new(Body::new(coding, wanted)))
     }
 
@@ -176,6 +180,13 @@ impl Injector {
         }
         edits
     }
+}
+
+/// Whether caches may give it to others than it was made for, such as those who are not signed in.
+fn is_for_everybody(response: &HeaderMap) -> bool {
+    any_element(response, CACHE_CONTROL.as_str(), |directive| {
+        directive == "public" || directive.starts_with("s-maxage")
+    })
 }
 
 /// How the body is packed, where it may be changed.

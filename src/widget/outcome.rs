@@ -19,15 +19,19 @@ pub(crate) enum Outcome {
     Charset,
     /// No community has this slug, or it is not known yet which.
     UnknownCommunity,
+    /// Shared caches may keep it for those who are not signed in, too.
+    SharedCache,
+    /// Its `<base>` is, or may be, of another origin: the script would come from there.
+    ForeignBase,
     /// A frameset, or no page at all.
     NoPlace,
-    /// A tag of the page is too long.
+    /// It cannot be looked through: a tag is too long, or the body is not packed as it says.
     Failed,
 }
 
 impl Outcome {
     /// Every outcome.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Injected,
         Self::ScriptBlocked,
         Self::ConnectionBlocked,
@@ -35,6 +39,8 @@ impl Outcome {
         Self::Encoding,
         Self::Charset,
         Self::UnknownCommunity,
+        Self::SharedCache,
+        Self::ForeignBase,
         Self::NoPlace,
         Self::Failed,
     ];
@@ -49,6 +55,8 @@ impl Outcome {
             Self::Encoding => "encoding",
             Self::Charset => "charset",
             Self::UnknownCommunity => "unknown_community",
+            Self::SharedCache => "shared_cache",
+            Self::ForeignBase => "foreign_base",
             Self::NoPlace => "no_place",
             Self::Failed => "failed",
         }

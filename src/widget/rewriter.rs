@@ -13,8 +13,9 @@ use lol_html::send::{Element, ElementContentHandlers, HtmlRewriter, Settings};
 use lol_html::{AsciiCompatibleEncoding, MemorySettings, OutputSink, Selector};
 
 use super::charset;
-use super::csp::{Page, Policies};
+use super::csp::Policies;
 use super::outcome::Outcome;
+use super::page::Page;
 use super::tag::Tag;
 use crate::ids::CommunityId;
 
@@ -175,6 +176,14 @@ impl Search {
             self.outcome = Some(Outcome::Charset);
         }
     }
+
+    /// The script's path is resolved against it.
+    fn base(&mut self, base: &Element<'_, '_>) {
+        let href = base.get_attribute("href");
+        if href.is_some_and(|href| !self.wanted.page.is_base_of_its_own(&href)) {
+            self.outcome = Some(Outcome::ForeignBase);
+        }
+    }
 }
 
 fn html_rewriter(search: &Arc<Mutex<Search>>, sink: Sink) -> Option<HtmlRewriter<'static, Sink>> {
@@ -198,8 +207,9 @@ fn visit(searching: &Arc<Mutex<Search>>, element: &mut Element<'_, '_>) -> lol_h
         return Ok(());
     }
     match &*element.tag_name() {
-        "html" | "title" | "link" | "style" | "script" | "base" => {}
+        "html" | "title" | "link" | "style" | "script" => {}
         "meta" => search.meta(element),
+        "base" => search.base(element),
         "frameset" => search.outcome = Some(Outcome::NoPlace),
         "head" => {
             search.in_head = true;

@@ -7,12 +7,16 @@ use crate::api::answers::{Key, Timestamp};
 use crate::store::VisitorRow;
 
 #[test]
-fn integer_keys_are_numbers_and_all_others_text() {
+fn integer_keys_that_javascript_can_read_are_numbers_and_all_others_text() {
     for (text, expected) in [
         ("42", json!(42)),
         ("0", json!(0)),
         ("-3", json!(-3)),
-        ("9223372036854775807", json!(i64::MAX)),
+        ("9007199254740991", json!(9_007_199_254_740_991_i64)),
+        ("-9007199254740991", json!(-9_007_199_254_740_991_i64)),
+        ("9007199254740992", json!("9007199254740992")),
+        ("-9007199254740992", json!("-9007199254740992")),
+        ("9223372036854775807", json!("9223372036854775807")),
         ("9223372036854775808", json!("9223372036854775808")),
         ("007", json!("007")),
         ("+7", json!("+7")),

@@ -145,10 +145,12 @@ fn pages_that_are_not_tracked_are_left_out() {
 }
 
 #[test]
-fn parts_of_pages_are_not_asked_for() {
-    let mut request = headers(&[("range", "bytes=0-5"), ("if-range", "\"v1\""), ("cookie", "a=b")]);
-    injector().request(&request).apply(&mut request);
-    assert_eq!(request, headers(&[("cookie", "a=b")]));
+fn who_goes_on_with_a_download_is_no_candidate() {
+    let page = route(true, Some("42"));
+    for more in [("range", "bytes=5-"), ("Range", "bytes=0-5, 7-")] {
+        let request = headers(&[NAVIGATION, more, ("if-range", "\"v1\"")]);
+        assert!(!injector().is_candidate(&Method::GET, &request, Some(&page), true));
+    }
 }
 
 #[test]
@@ -204,7 +206,12 @@ fn a_page_gets_a_head_that_fits_its_new_body() {
     ]);
     assert_eq!(
         head,
-        headers(&[HTML, ("transfer-encoding", "chunked"), ("vary", "Cookie")])
+        headers(&[
+            HTML,
+            ("accept-ranges", "none"),
+            ("transfer-encoding", "chunked"),
+            ("vary", "Cookie")
+        ])
     );
 }
 
@@ -270,6 +277,23 @@ fn what_forbids_it_is_told() {
 }
 
 #[test]
+fn what_caches_give_to_everybody_has_it_only_where_everybody_may_ask() {
+    let mut everybody = injector();
+    everybody.needs_session = false;
+    let page = || Page {
+        tls: true,
+        authority: None,
+    };
+    for caching in ["public", "max-age=60, Public", "s-maxage=60", "S-MaxAge = 60"] {
+        let response = [HTML, ("cache-control", caching)];
+        assert_eq!(left(200, &response), Some(Outcome::SharedCache), "{caching}");
+        let (request, response) = (HeaderMap::new(), headers(&response));
+        let decision = everybody.decide(&request, StatusCode::OK, &response, Some("42".into()), page());
+        assert!(matches!(decision, Decision::Rewrite(..)), "{caching}");
+    }
+}
+
+#[test]
 fn what_does_not_forbid_it_does_not() {
     for more in [
         ("content-encoding", "GZIP"),
@@ -277,6 +301,7 @@ fn what_does_not_forbid_it_does_not() {
         ("content-security-policy-report-only", "script-src 'none'"),
         ("content-disposition", "inline"),
         ("cache-control", "no-store"),
+        ("cache-control", "private, max-age=60"),
     ] {
         rewritten(&[HTML, more]);
     }

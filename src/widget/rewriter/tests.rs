@@ -98,6 +98,22 @@ fn a_policy_in_the_head_counts_like_one_in_the_response() {
 }
 
 #[test]
+fn a_page_whose_base_is_of_another_origin_stays_as_it_is() {
+    for base in [
+        "<base href='https://cdn.example/'>",
+        "<base href=//cdn.example/>",
+        "<base target=_blank><base href='&#47;/cdn.example/'>",
+    ] {
+        untouched(&format!("<head>{base}</head><p>"), Outcome::ForeignBase);
+        untouched(&format!("{base}<p>"), Outcome::ForeignBase);
+    }
+    placed("<head><base href=/app/><base target=_top>|</head>");
+    placed("<head><base href='https://site.test/app/'>|</head>");
+    // Those do not count, or not yet.
+    placed("<head><noscript><base href=//cdn.example/></noscript>|</head><base href=//cdn.example/>");
+}
+
+#[test]
 fn pages_in_encodings_that_do_not_keep_ascii_stay_as_they_are() {
     untouched("<head><meta charset=ISO-2022-JP></head><p>", Outcome::Charset);
     let equivalent =

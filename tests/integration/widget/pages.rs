@@ -3,6 +3,7 @@
 use tokio::sync::OnceCell;
 
 use super::{injecting, members_only, navigation, pages, tag};
+use crate::support::service::in_time;
 use crate::support::wire::{Answer, Wire, exchange};
 use crate::support::world::World;
 
@@ -52,7 +53,9 @@ async fn a_page_of_a_community_gets_the_tag_and_nothing_else() {
             direct_text.replace("</head>", &format!("{tag}</head>")),
             "{page}"
         );
-        assert_eq!(lasting(&through), lasting(&direct));
+        let mut expected = lasting(&direct);
+        expected.insert(0, ("accept-ranges".into(), "none".into()));
+        assert_eq!(lasting(&through), expected);
         assert_eq!(through.header("transfer-encoding"), Some("chunked"));
         assert_eq!(through.header("content-length"), None);
     }
@@ -160,6 +163,23 @@ async fn a_page_by_slug_gets_the_tag_once_the_slug_is_known() {
     world.wait_for_views(1).await;
     assert!(look().await.contains(&tag(&world.seeded.community("rust"))));
     assert_eq!(pages(&world.sidecar, "unknown_community").await, 1);
+}
+
+#[tokio::test]
+async fn a_page_by_slug_that_only_strangers_look_at_gets_the_tag_too() {
+    let world = injecting("").start().await;
+    let look = async || {
+        let page = navigation("/c/rust/", &["Connection: close"]);
+        exchange(world.sidecar.port, page, false).await.text().to_owned()
+    };
+    assert!(!look().await.contains("<script"));
+    let tag = tag(&world.seeded.community("rust"));
+    in_time("the slug is known", async {
+        while !look().await.contains(&tag) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
