@@ -147,7 +147,7 @@ impl Api {
             gate: Gate::new(&settings, communities, backend_check, Arc::clone(&clock)),
             statistics: Statistics::new(Arc::clone(&store)),
             contract: openapi::render(&paths),
-            script: Script::new(paths.prefix()),
+            script: Script::new(paths.prefix(), settings.max_limit),
             live,
             reports: visits::Rate::new(settings.beacon_rate),
             store,

@@ -1,4 +1,4 @@
-//! The script as it is served: its sources one behind the other, told where the API is.
+//! The script as it is served: its sources one behind the other, told where the API is and what it gives.
 
 use std::io::Write as _;
 
@@ -20,6 +20,8 @@ const SOURCE: &str = concat!(
 );
 /// Stands in the source for the API's prefix.
 const PREFIX: &str = "\"/api\"";
+/// Likewise for `api.max_limit`.
+const MAX_LIMIT: &str = "MAX_LIMIT = 200;";
 
 /// The script of one sidecar.
 #[derive(Debug, Clone)]
@@ -31,11 +33,13 @@ pub(crate) struct Script {
 }
 
 impl Script {
-    /// For an API whose paths begin with `prefix`.
-    pub(crate) fn new(prefix: &str) -> Self {
+    /// For an API whose paths begin with `prefix`, and which lists `max_limit` visitors at once.
+    pub(crate) fn new(prefix: &str, max_limit: u32) -> Self {
         // As a string of JavaScript. Text always serialises.
         let prefix = serde_json::to_string(prefix).unwrap_or_default();
-        let text = SOURCE.replacen(PREFIX, &prefix, 1);
+        let text = SOURCE
+            .replacen(MAX_LIMIT, &format!("MAX_LIMIT = {max_limit};"), 1)
+            .replacen(PREFIX, &prefix, 1);
         Self {
             version: format!("{:08x}", crc32fast::hash(text.as_bytes())),
             packed: packed(text.as_bytes()),
@@ -70,12 +74,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_script_knows_the_prefix_and_its_version_changes_with_it() {
-        assert_eq!(SOURCE.matches(PREFIX).count(), 1);
-        let (usual, other) = (Script::new("/api"), Script::new("/\"here\""));
+    fn the_script_knows_the_configuration_and_its_version_changes_with_it() {
+        for configured in [PREFIX, MAX_LIMIT] {
+            assert_eq!(SOURCE.matches(configured).count(), 1, "{configured}");
+        }
+        let (usual, other) = (Script::new("/api", 200), Script::new("/\"here\"", 3));
         assert_eq!(usual.text(), SOURCE);
         let text = String::from_utf8(other.text().to_vec()).unwrap();
         assert!(text.contains(r#"const API = "/\"here\"";"#), "{text}");
+        assert!(text.contains("const MAX_LIMIT = 3;"), "{text}");
         assert_ne!(usual.version(), other.version());
     }
 }

@@ -7,14 +7,24 @@
 // so nobody is there. Where the server's word is final, there is none any more.
 
 const API = "/api";
-/** Communities on one connection. */
-const MOST = 100;
+/** Most visitors that the server lists at once. */
+const MAX_LIMIT = 200;
+/** Communities on one connection: one fewer than the server takes, which leaves room for `NO_COMMUNITY`. */
+const MOST = 99;
+/** No community has this id, as every server knows without looking: an answer for those who want any. */
+const NO_COMMUNITY = ".";
 /** How long a hidden page stays connected. */
 const HIDDEN_FOR = 5 * 60_000;
 /** Longest time until a connection is open, or a question answered. */
 const PATIENCE = 15_000;
-/** First and longest wait before coming back, unless the server says when. */
-const [SOON, LATE] = [1_000, 60_000];
+/** Silence on a connection after which it is asked whether it still carries: browsers do not tell of pings. */
+const SILENCE = 45_000;
+/** First and longest wait before coming back, unless the server says when; and the longest that it may say. */
+const [SOON, LATE, LATEST] = [1_000, 60_000, 3_600_000];
+/** A connection that was open for this long was a good one: the next wait is the first again. */
+const GOOD = 30_000;
+/** How long a count is "live" that no connection keeps up. */
+const FRESH = 20_000;
 /** Time between two changes of what is wanted: the server takes 2 messages a second. */
 const PACE = 1_100;
 
@@ -23,22 +33,39 @@ const MISTAKES = new Set([1002, 1003, 1007, 1009, 4400, 4413]);
 const [SESSION_ENDED, UNKNOWN, TOO_OFTEN] = [4401, 4404, 4429];
 
 const address = (path) => new URL(API + path, location.origin);
-const spread = (wait) => wait * (0.5 + Math.random());
+/** Never sooner than asked for. */
+const spread = (wait) => wait * (1 + Math.random() / 2);
 
+/** One for all spellings of an id that the server takes for the same: `042` and `42`, a UUID in capitals. */
+function keyOf(id) {
+  if (/^\d+$/.test(id)) return id.replace(/^0+(?=\d)/, "");
+  const hex = id.toLowerCase().replace(/^urn:uuid:|[{}-]/g, "");
+  return /^[\da-f]{32}$/.test(hex) ? hex : id;
+}
+
+/** Communities are known by their keys here; only what is said to the server has ids. */
 class Connection {
   #elements = new Set();
   /** By community: `{count, stale}`. */
   #known = new Map();
   #unknown = new Set();
   #socket = null;
+  #openSince = null;
   /** Community whose address the socket is of; null for the one of many. */
   #home = null;
-  #asked = new Set();
+  /** Communities of the socket, with the ids that the server has for them. */
+  #asked = new Map();
+  /** The question that is on its way; whoever asked another one, or opened a socket, no longer waits for it. */
+  #question = null;
   #failures = 0;
   #after = null;
+  /** Not before this time, the server said. */
+  #earliest = -Infinity;
   #retry = null;
+  #watch = null;
+  #fading = null;
   #pace = null;
-  #paced = 0;
+  #paced = -Infinity;
   #hiding = null;
   /** Why there is no connection though elements want one. */
   #pauses = new Set();
@@ -52,7 +79,7 @@ class Connection {
     document.addEventListener("freeze", pause("frozen"));
     document.addEventListener("resume", resume("frozen"));
     document.addEventListener("visibilitychange", () => this.#visibility());
-    addEventListener("online", () => this.#retry && this.#open());
+    addEventListener("online", () => (this.#socket ? this.#doubt() : this.#retry && this.#open()));
     if (document.prerendering) {
       this.#pauses.add("prerendering");
       document.addEventListener("prerenderingchange", resume("prerendering"), { once: true });
@@ -67,7 +94,7 @@ class Connection {
 
   add(element) {
     this.#elements.add(element);
-    element.show(this.#known.get(element.community));
+    element.show(this.#known.get(keyOf(element.community)));
     this.#soon();
   }
 
@@ -80,43 +107,55 @@ class Connection {
   #soon() {
     this.#pace ??= setTimeout(() => {
       this.#pace = null;
-      this.#paced = Date.now();
+      this.#paced = performance.now();
       this.#settle();
-    }, Math.max(0, this.#paced + PACE - Date.now()));
+    }, Math.max(0, this.#paced + PACE - performance.now()));
   }
 
+  /** Ids of the communities to listen to, by key. */
   #wanted() {
-    const communities = [...this.#elements].map((element) => element.community);
-    return [...new Set(communities)].filter((one) => one && !this.#unknown.has(one)).slice(0, MOST);
+    const ids = [...this.#elements].map(({ community }) => [keyOf(community), community]);
+    const wanted = new Map(ids.filter(([key]) => key && !this.#unknown.has(key)));
+    return new Map([...wanted].slice(0, MOST));
+  }
+
+  /** The page's own of these. */
+  #own(wanted) {
+    const own = [...this.#elements].find((element) => element.here && wanted.has(keyOf(element.community)));
+    return own ? keyOf(own.community) : null;
   }
 
   #settle() {
     if (this.#over || this.#pauses.size > 0) return;
+    this.#tidy();
     const wanted = this.#wanted();
-    if (wanted.length === 0) return this.#close();
-    const own = [...this.#elements].find((element) => element.here && wanted.includes(element.community));
-    const home = own?.community ?? null;
+    if (wanted.size === 0) return this.#close();
     if (!this.#socket) {
-      if (!this.#retry) this.#open();
-    } else if (home !== this.#home) {
-      this.#close();
-      this.#open();
+      if (!this.#retry && !this.#question) this.#open();
+    } else if (this.#own(wanted) !== this.#home) {
+      this.#reopen();
     } else if (this.#socket.readyState === WebSocket.OPEN) {
       this.#ask(wanted);
     }
   }
 
-  #ask(wanted) {
-    const more = wanted.filter((one) => !this.#asked.has(one));
-    const fewer = [...this.#asked].filter((one) => !wanted.includes(one));
-    if (this.#asked.size + more.length > MOST) {
-      this.#close();
-      return this.#open();
+  /** What no element asks about is forgotten: when one does again, it is no longer true. */
+  #tidy() {
+    const keys = new Set([...this.#elements].map(({ community }) => keyOf(community)));
+    for (const found of [this.#known, this.#unknown]) {
+      for (const key of [...found.keys()]) if (!keys.has(key)) found.delete(key);
     }
+  }
+
+  #ask(wanted) {
+    const more = [...wanted].filter(([key]) => !this.#asked.has(key));
+    const fewer = [...this.#asked].filter(([key]) => !wanted.has(key));
+    if (this.#asked.size + more.length > MOST) return this.#reopen();
     // In this order, or the server sees nothing wanted and ends the connection.
-    if (more.length > 0) this.#send("subscribe", more);
-    if (fewer.length > 0) this.#send("unsubscribe", fewer);
-    this.#asked = new Set(wanted);
+    if (more.length > 0) this.#send("subscribe", more.map(([, id]) => id));
+    if (fewer.length > 0) this.#send("unsubscribe", fewer.map(([, id]) => id));
+    for (const [key, id] of more) this.#asked.set(key, id);
+    for (const [key] of fewer) this.#asked.delete(key);
   }
 
   #send(type, communities) {
@@ -127,14 +166,18 @@ class Connection {
     clearTimeout(this.#retry);
     this.#retry = null;
     const wanted = this.#wanted();
-    if (this.#over || this.#pauses.size > 0 || this.#socket || wanted.length === 0) return;
-    const own = [...this.#elements].find((element) => element.here && wanted.includes(element.community));
-    this.#home = own?.community ?? null;
-    const url = this.#home
-      ? address(`/communities/${encodeURIComponent(this.#home)}/visitors/live`)
-      : address(`/visitors/live?communities=${wanted.map(encodeURIComponent)}`);
+    if (this.#over || this.#pauses.size > 0 || this.#socket || wanted.size === 0) return;
+    const early = this.#earliest - performance.now();
+    if (early > 0) {
+      this.#retry = setTimeout(() => this.#open(), early);
+      return;
+    }
+    this.#question = null;
+    this.#home = this.#own(wanted);
+    this.#asked = this.#home ? new Map([[this.#home, wanted.get(this.#home)]]) : wanted;
+    const ids = [...this.#asked.values()].map(encodeURIComponent);
+    const url = address(this.#home ? `/communities/${ids}/visitors/live` : `/visitors/live?communities=${ids}`);
     url.protocol = url.protocol.replace("http", "ws");
-    this.#asked = new Set(this.#home ? [this.#home] : wanted);
     this.#after = null;
     let socket;
     try {
@@ -143,86 +186,132 @@ class Connection {
       return this.#refused();
     }
     this.#socket = socket;
-    let opened = false;
+    this.#openSince = null;
     const patience = setTimeout(() => socket.close(), PATIENCE);
     socket.onopen = () => {
-      opened = true;
       clearTimeout(patience);
-      if (socket === this.#socket) this.#settle();
+      if (socket !== this.#socket) return;
+      this.#openSince = performance.now();
+      this.#listen();
+      this.#settle();
     };
-    socket.onmessage = ({ data }) => socket === this.#socket && this.#hear(JSON.parse(data));
+    socket.onmessage = ({ data }) => {
+      if (socket !== this.#socket) return;
+      this.#listen();
+      this.#hear(JSON.parse(data));
+    };
     socket.onclose = ({ code }) => {
       clearTimeout(patience);
       if (socket !== this.#socket) return;
       this.#socket = null;
-      if (opened) this.#ended(code);
-      else this.#refused();
+      if (this.#openSince === null) this.#refused();
+      else this.#ended(code);
     };
+  }
+
+  /** The connection carried something. */
+  #listen() {
+    clearTimeout(this.#watch);
+    this.#watch = setTimeout(() => this.#doubt(), SILENCE);
+  }
+
+  /** Whether the connection still carries: one whose other end is gone for good may look open for hours. */
+  #doubt() {
+    if (this.#socket?.readyState !== WebSocket.OPEN) return;
+    clearTimeout(this.#watch);
+    // Nobody looks, who would be shown an old count.
+    if (document.hidden) return this.#listen();
+    this.#send("subscribe", [NO_COMMUNITY]);
+    this.#watch = setTimeout(() => {
+      this.#close();
+      this.#ended(null);
+    }, PATIENCE);
   }
 
   // Of one connection the latest message is the newest.
   #hear({ type, community_id, current_visitors, stale, after_ms }) {
-    const community = String(community_id);
+    const id = String(community_id);
+    const key = keyOf(id);
+    if (type === "retry") this.#after = after_ms;
+    // Others are those that nobody here asks about any more.
+    if (!this.#asked.has(key)) return;
     if (type === "count") {
-      this.#failures = 0;
-      this.#learn(community, current_visitors, stale);
+      clearTimeout(this.#fading);
+      this.#asked.set(key, id);
+      this.#learn(key, current_visitors, stale);
     } else if (type === "unknown") {
-      this.#forget([community]);
-    } else if (type === "retry") {
-      this.#after = after_ms;
+      this.#forget([key]);
     }
   }
 
   #ended(code) {
+    clearTimeout(this.#watch);
     if (code === SESSION_ENDED) return this.#finish(true);
     if (MISTAKES.has(code)) return this.#finish(false);
     if (code === UNKNOWN) {
-      this.#forget([...this.#asked]);
+      this.#forget([...this.#asked.keys()]);
       return this.#soon();
     }
+    if (performance.now() - this.#openSince > GOOD) this.#failures = 0;
     this.#age();
     this.#later(code === TOO_OFTEN ? LATE : this.#after);
   }
 
   /** A handshake that failed does not say why; a question does, and its answer is as good as a count. */
   async #refused() {
+    const question = {};
+    this.#question = question;
     const wanted = this.#wanted();
-    let after = null;
+    const ids = [...wanted.values()].map(encodeURIComponent);
+    let answer = null;
+    let told = null;
     try {
-      const answer = await fetch(address(`/visitors/counts?communities=${wanted.map(encodeURIComponent)}`), {
+      answer = await fetch(address(`/visitors/counts?communities=${ids}`), {
         cache: "no-store",
         signal: AbortSignal.timeout(PATIENCE),
       });
-      if ([400, 401, 403, 404, 405].includes(answer.status)) return this.#finish(true);
-      if (answer.ok) {
-        const { counts, stale } = await answer.json();
-        const found = new Map(counts.map((one) => [String(one.community_id), one.current_visitors]));
-        this.#forget(wanted.filter((community) => !found.has(community)));
-        for (const [community, count] of found) this.#learn(community, count, stale);
-      } else {
-        after = 1_000 * answer.headers.get("Retry-After") || null;
-        this.#age();
-      }
+      if (answer.ok) told = await answer.json();
     } catch {
+      // Nothing was told.
+    }
+    // Something newer is on its way, or was told.
+    if (question !== this.#question) return;
+    this.#question = null;
+    if ([400, 401, 403, 404, 405].includes(answer?.status)) return this.#finish(true);
+    if (told) {
+      const found = new Map(told.counts.map((one) => [keyOf(String(one.community_id)), one.current_visitors]));
+      this.#forget([...wanted.keys()].filter((key) => !found.has(key)));
+      for (const [key, count] of found) this.#learn(key, count, told.stale);
+      this.#fade();
+    } else {
       this.#age();
     }
-    this.#later(after);
+    this.#later(1_000 * answer?.headers.get("Retry-After") || null);
   }
 
   /** Comes back: when the server says, else later each time; never all at once. */
   #later(after) {
+    const told = Math.min(LATEST, after ?? 0);
+    this.#earliest = performance.now() + told;
     const wait = Math.min(LATE, SOON * 2 ** this.#failures);
     this.#failures += 1;
     clearTimeout(this.#retry);
-    this.#retry = setTimeout(() => this.#open(), spread(Math.max(after ?? 0, wait)));
+    this.#retry = setTimeout(() => this.#open(), spread(Math.max(told, wait)));
   }
 
   #close() {
-    clearTimeout(this.#retry);
-    this.#retry = null;
+    for (const timer of [this.#retry, this.#watch, this.#fading]) clearTimeout(timer);
+    this.#retry = this.#question = null;
     const socket = this.#socket;
     this.#socket = null;
     socket?.close(1000);
+  }
+
+  /** For other communities, of which some were known a moment ago. */
+  #reopen() {
+    this.#close();
+    this.#fade();
+    this.#open();
   }
 
   #pause(why) {
@@ -242,26 +331,33 @@ class Connection {
     if (document.hidden) {
       this.#hiding = setTimeout(() => this.#pause("hidden"), HIDDEN_FOR);
     } else {
+      this.#doubt();
       this.#resume("hidden");
     }
   }
 
-  #learn(community, count, stale) {
-    this.#known.set(community, { count, stale });
-    this.#show(community);
+  #learn(key, count, stale) {
+    this.#known.set(key, { count, stale });
+    this.#show(key);
   }
 
-  #forget(communities) {
-    for (const community of communities) {
-      this.#unknown.add(community);
-      this.#known.delete(community);
-      this.#show(community);
+  #forget(keys) {
+    for (const key of keys) {
+      this.#unknown.add(key);
+      this.#known.delete(key);
+      this.#show(key);
     }
   }
 
   /** What is known is what was known. */
   #age() {
-    for (const [community, { count }] of this.#known) this.#learn(community, count, true);
+    for (const [key, { count }] of this.#known) this.#learn(key, count, true);
+  }
+
+  /** The same in a while, unless a connection tells more. */
+  #fade() {
+    clearTimeout(this.#fading);
+    this.#fading = setTimeout(() => this.#age(), FRESH);
   }
 
   #finish(forget) {
@@ -271,9 +367,9 @@ class Connection {
     else this.#age();
   }
 
-  #show(community) {
+  #show(key) {
     for (const element of this.#elements) {
-      if (element.community === community) element.show(this.#known.get(community));
+      if (keyOf(element.community) === key) element.show(this.#known.get(key));
     }
   }
 }

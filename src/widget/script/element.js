@@ -11,7 +11,8 @@ const LABELS = { one: "{count} person here now", other: "{count} people here now
 const QUIET = 30_000;
 /** Shortest time between two looks at who is here; longer where there are many, who would all look. */
 const [GLANCE, GLANCE_EACH] = [3_000, 100];
-const MOST_FACES = 20;
+/** As many as the server gives at once, but no more than this. */
+const MOST_FACES = Math.min(20, MAX_LIMIT);
 
 const connection = new Connection();
 
@@ -48,16 +49,17 @@ class LiveVisitors extends HTMLElement {
   #badge = make("span", "badge", this.#dot, make("span", "text", this.#before, this.#count, this.#behind));
   #faces = make("ul", "avatars");
   #announcer = make("span", "announcer");
-  #announced = 0;
+  #announced = -Infinity;
   #announcing = null;
   #glanced = -Infinity;
+  /** The timer of the next look, until its answer is there. */
   #glancing = null;
   #faceless = false;
 
   constructor() {
     super();
     const root = this.attachShadow({ mode: "open" });
-    if (sheet) root.adoptedStyleSheets = [sheet];
+    root.adoptedStyleSheets = [sheet];
     this.#badge.setAttribute("role", "img");
     this.#faces.setAttribute("role", "list");
     this.#announcer.setAttribute("role", "status");
@@ -75,27 +77,44 @@ class LiveVisitors extends HTMLElement {
   get stale() { return this.#known?.stale ?? false; }
 
   connectedCallback() {
+    // The script may come after a page has set these, which then hide the accessors.
+    for (const name of ["community", "here"]) {
+      if (!Object.hasOwn(this, name)) continue;
+      const value = this[name];
+      delete this[name];
+      this[name] = value;
+    }
     this.#joined = true;
     connection.add(this);
+    this.#glance(true);
   }
 
   disconnectedCallback() {
     this.#joined = false;
-    clearTimeout(this.#announcing);
-    clearTimeout(this.#glancing);
-    this.#announcing = this.#glancing = null;
+    this.#rest();
     connection.remove(this);
   }
 
   attributeChangedCallback(name, before, now) {
     if (!this.#joined || before === now) return;
+    if (name === "community") {
+      // Nothing of the one before may be taken for this one's.
+      this.#rest();
+      this.#faceless = false;
+      this.show(null);
+    }
     if (name === "community" || name === "here") {
-      if (name === "community") this.#faceless = false;
       connection.add(this);
     } else {
       this.#render();
-      this.#glance(true);
+      if (name === "avatars") this.#glance(true);
     }
+  }
+
+  #rest() {
+    clearTimeout(this.#announcing);
+    clearTimeout(this.#glancing);
+    this.#announcing = this.#glancing = null;
   }
 
   /** Takes what the connection knows of the community; nothing where it knows nothing. */
@@ -141,10 +160,10 @@ class LiveVisitors extends HTMLElement {
   /** Now and then, the latest, and for the page's own or only count. */
   #announce() {
     if (this.#announcing || !(this.here || connection.isOfOne)) return;
-    const wait = Math.max(0, this.#announced + QUIET - Date.now());
+    const wait = Math.max(0, this.#announced + QUIET - performance.now());
     this.#announcing = setTimeout(() => {
       this.#announcing = null;
-      this.#announced = Date.now();
+      this.#announced = performance.now();
       if (this.#known) this.#announcer.textContent = this.#words;
     }, wait);
   }
@@ -157,27 +176,28 @@ class LiveVisitors extends HTMLElement {
   #glance(first) {
     if (this.#most < 1 || this.#faceless || !this.#known) return this.#faces.replaceChildren();
     if (this.#glancing) return;
-    const since = Date.now() - this.#glanced;
+    const since = performance.now() - this.#glanced;
     const wait = first ? 0 : Math.max(1_000, Math.max(GLANCE, GLANCE_EACH * this.count) - since) * (1 + Math.random() / 2);
     this.#glancing = setTimeout(() => this.#look(), wait);
   }
 
   async #look() {
-    this.#glanced = Date.now();
-    const { community } = this;
+    this.#glanced = performance.now();
+    const glance = this.#glancing;
     try {
-      const path = `/communities/${encodeURIComponent(community)}/visitors?limit=${this.#most}`;
+      const path = `/communities/${encodeURIComponent(this.community)}/visitors?limit=${this.#most}`;
       const answer = await fetch(address(path), { signal: AbortSignal.timeout(PATIENCE) });
       const { visitors } = answer.ok ? await answer.json() : { visitors: [] };
-      if (community !== this.community) return;
+      // Meanwhile it became another community's, or went.
+      if (glance !== this.#glancing) return;
       // Refused, or nobody is named here: the count has to do.
-      this.#faceless = [401, 403, 404].includes(answer.status)
+      this.#faceless = [400, 401, 403, 404].includes(answer.status)
         || (answer.ok && this.count > 0 && visitors.length === 0);
       if (answer.ok || this.#faceless) this.#show(visitors);
     } catch {
       // The next change is the next try.
     } finally {
-      this.#glancing = null;
+      if (glance === this.#glancing) this.#glancing = null;
     }
   }
 

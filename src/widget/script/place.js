@@ -3,7 +3,7 @@
 
 function place({ attributes, dataset }) {
   const elements = [...document.querySelectorAll("live-visitors")];
-  if (elements.some((element) => element.community === dataset.community)) return;
+  if (elements.some((element) => keyOf(element.community) === keyOf(dataset.community))) return;
   const isCorner = dataset.place === "corner";
   let parent = document.body;
   try {
@@ -22,6 +22,8 @@ function place({ attributes, dataset }) {
 }
 
 function start(script) {
+  // Without style it would be words in the way.
+  if (!sheet) return;
   if (!customElements.get("live-visitors")) customElements.define("live-visitors", LiveVisitors);
   if (!script?.dataset.community) return;
   if (document.readyState !== "loading") place(script);

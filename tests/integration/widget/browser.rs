@@ -2,7 +2,9 @@
 //!
 //! Pages that have the element by hand come from a server of the test; sessions and presence are the site's.
 
+mod clockwork;
 mod connection;
+mod faces;
 mod looks;
 
 use serde_json::{Value, json};

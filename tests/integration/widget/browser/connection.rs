@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{ELEMENT, browser_of, is_in, says, sockets, with_pages_by_hand};
 use crate::support::live::Socket;
+use crate::support::world::World;
 use crate::widget::injecting;
 
 #[tokio::test]
@@ -24,6 +25,27 @@ async fn a_restarted_sidecar_is_found_again() {
     is_in(&browser, json!("stale")).await;
     sidecar.restart();
     is_in(&browser, json!("live")).await;
+}
+
+#[tokio::test]
+async fn whether_a_connection_carries_can_be_asked_again_and_again() {
+    let world = World::shared().await;
+    let alice = world.member("alice").await;
+    let path = format!(
+        "/api/visitors/live?communities={}",
+        world.seeded.community("rust")
+    );
+    let mut socket = Socket::open(&world.sidecar, &path, &alice).await;
+    socket.count().await;
+    for _ in 0..2 {
+        socket
+            .say(json!({"type": "subscribe", "communities": ["."]}).to_string())
+            .await;
+        assert_eq!(
+            socket.next().await,
+            json!({"type": "unknown", "community_id": "."})
+        );
+    }
 }
 
 #[tokio::test]

@@ -9,6 +9,13 @@ async fn screen_readers_are_told_in_words_and_not_too_often() {
     let (world, sidecar, _server) = with_pages_by_hand("", "").await;
     let path = format!("/communities/{}/", world.seeded.community("rust"));
     let browser = browser_of(&world.member("alice").await).await;
+    // Half a minute passes when the test says so.
+    let source = "const wait = setTimeout; performance.now = () => 1; \
+        window.setTimeout = (call, time, ...more) => { \
+          if (time === 30000) window.announce = call; else return wait(call, time, ...more); };";
+    browser
+        .tell("Page.addScriptToEvaluateOnNewDocument", json!({"source": source}))
+        .await;
     browser.open(&sidecar.url(&path)).await;
     says(&browser, "1 Person ist hier").await;
     let announced = format!("{ELEMENT}.shadowRoot.querySelector('.announcer').textContent");
@@ -18,12 +25,17 @@ async fn screen_readers_are_told_in_words_and_not_too_often() {
     browser
         .wait_for(&format!("{announced} === '2 Leute sind hier'"))
         .await;
-    // The next announcement has half a minute.
+    // The next has half a minute.
     visit(&world, &sidecar, "carol", &path).await;
     says(&browser, "3 Leute sind hier").await;
     assert_eq!(
         browser.evaluate(&announced).await,
         Some(json!("2 Leute sind hier"))
+    );
+    browser.evaluate("announce()").await;
+    assert_eq!(
+        browser.evaluate(&announced).await,
+        Some(json!("3 Leute sind hier"))
     );
     let tree = browser.tell("Accessibility.getFullAXTree", json!({})).await;
     let nodes = tree["nodes"].as_array().expect("nodes").iter();
@@ -132,8 +144,6 @@ async fn where_nobody_is_named_the_count_stands_alone() {
     says(&browser, "2 Leute sind hier").await;
     let faces = format!("{ELEMENT}.shadowRoot.querySelector('.avatars').childElementCount");
     assert_eq!(browser.evaluate(&faces).await, Some(json!(0)));
-    // Once told that there are none, it does not ask again.
-    assert_eq!(sidecar.metric(asked).await, 1.0);
 }
 
 #[tokio::test]
