@@ -245,7 +245,8 @@ async fn an_id_is_the_same_community_in_every_spelling() {
     );
     // It is left under the id that the server has for it.
     page.does(&[
-        "document.querySelectorAll('live-visitors')[2].remove()",
+        "window.one = document.querySelectorAll('live-visitors')[2]",
+        "one.remove()",
         "pass(1100)",
     ])
     .await;
