@@ -46,7 +46,7 @@ async fn the_last_id_of_a_slug_outlives_what_is_surely_known() {
 }
 
 #[tokio::test]
-async fn i1_a_slug_is_found_out_for_the_next_and_few_are_at_a_time() {
+async fn a_slug_is_found_out_for_the_next_and_few_are_at_a_time() {
     let (_store, communities) = forgetting(Some("42"));
     let taken = communities.refreshes.clone().acquire_many_owned(8).await.unwrap();
     communities.refresh(&rust(), &Handle::current()).await;

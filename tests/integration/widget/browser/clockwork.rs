@@ -252,4 +252,8 @@ async fn an_id_is_the_same_community_in_every_spelling() {
     .await;
     let unsubscribe = json!({"type": "unsubscribe", "communities": [uuid.to_lowercase()]});
     assert_eq!(page.of("sockets[0].said").await, json!([subscribe, unsubscribe]));
+    // What was on its way then is of nobody's interest.
+    let late = format!("sockets[0].counts('{}', 6)", uuid.to_lowercase());
+    page.does(&[&late, "document.body.append(one)"]).await;
+    assert_eq!(page.of("shown(3)").await, "null null");
 }
