@@ -95,6 +95,14 @@ fn every_rule_names_its_key() {
             "[listen]\nhttps = [{ address = \"0.0.0.0:443\", certificate = \"no.pem\", key = \"no.key\" }]",
             "listen.https",
         ),
+        (
+            "[listen]\nadmin_hosts = [\"http://stats.example.org\"]",
+            "listen.admin_hosts",
+        ),
+        (
+            "[listen]\nadmin_hosts = [\"stats.example.org:80\"]",
+            "listen.admin_hosts",
+        ),
         ("[redis]\nurl = \"http://r\"", "redis.url"),
         ("[redis]\nurl = \"redis://host:port\"", "redis.url"),
         ("[redis]\nkey_prefix = \"{a}\"", "redis.key_prefix"),

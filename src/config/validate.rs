@@ -64,6 +64,16 @@ fn listen(config: &Config) -> Result<(), Problem> {
         format!("is {}, must be from 1 to 64", listen.threads),
     )?;
     positive(&[("listen.upgrade_timeout", listen.upgrade_timeout)])?;
+    for host in &listen.admin_hosts {
+        let is_name = |character: char| character.is_ascii_alphanumeric() || "-._".contains(character);
+        ensure(
+            !host.is_empty() && host.chars().all(is_name) && !host.ends_with('.'),
+            "listen.admin_hosts",
+            format!(
+                "{host:?} is no name; give the name alone, such as \"stats.example.org\", without scheme and port"
+            ),
+        )?;
+    }
     let mut taken = HashSet::new();
     let addresses = listen
         .http
