@@ -139,6 +139,7 @@ async fn readyz(State(admin): State<Admin>) -> Response {
 fn degraded(metrics: &Metrics, patience: f64) -> Vec<String> {
     let writes = metrics.spool_up.get() >= 0;
     let (age, letters) = (metrics.spool_oldest_age.get(), metrics.dead_letters.get());
+    let partitions = metrics.redis_partitions_down.get();
     [
         (
             metrics.database_up.get() == 0,
@@ -167,6 +168,13 @@ fn degraded(metrics: &Metrics, patience: f64) -> Vec<String> {
         (
             metrics.redis_up.get() == 0,
             "redis does not answer; only visitors that this sidecar saw itself are known".to_owned(),
+        ),
+        (
+            partitions > 0 && metrics.redis_up.get() == 1,
+            format!(
+                "the redis servers of {partitions} partitions do not answer; of their communities only visitors that \
+                 this sidecar saw itself are known"
+            ),
         ),
     ]
     .into_iter()

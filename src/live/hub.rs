@@ -10,9 +10,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use tokio::sync::Notify;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::{self, sleep, sleep_until};
+use tokio::time::{self, sleep_until};
 
 use super::mailbox::Mailbox;
 use super::message::Update;
@@ -138,28 +139,55 @@ impl Hub {
 
     /// Reads what is wanted, for ever.
     pub(super) async fn read(&self, presence: &dyn Presence) {
+        let next_resync = || now() + self.resync.mul_f64(rand::random_range(0.75..1.25));
+        let mut resync_at = next_resync();
+        let mut failed = BTreeSet::new();
+        let mut retry_at = now();
         loop {
-            let pause = self.resync.mul_f64(rand::random_range(0.75..1.25));
             tokio::select! {
                 () = self.wanted.notified() => {}
-                () = sleep(pause) => self.want_all(Resync::Periodic),
+                () = sleep_until(resync_at.into()) => {
+                    resync_at = next_resync();
+                    self.want_all(Resync::Periodic);
+                }
+                () = sleep_until(retry_at.into()), if !failed.is_empty() => {
+                    self.want_again(std::mem::take(&mut failed));
+                }
             }
             loop {
                 let batch = self.take_wanted();
                 if batch.is_empty() {
                     break;
                 }
-                let answer = presence.counts(&batch).await;
-                // What one sidecar remembers is no snapshot: it has no place among the changes.
-                if let Ok(Answer { value, stale: false }) = answer {
-                    self.answered(&batch, &value);
-                } else {
-                    // Why is logged where presence is kept.
-                    self.want_again(batch);
-                    sleep(PAUSE.mul_f64(rand::random_range(0.5..1.5))).await;
+                let fails = self.read_batch(presence, batch).await;
+                if !fails.is_empty() {
+                    failed.extend(fails);
+                    retry_at = now() + PAUSE.mul_f64(rand::random_range(0.5..1.5));
                 }
             }
         }
+    }
+
+    /// Reads each part of the store by itself; returns what could not be read.
+    async fn read_batch(&self, presence: &dyn Presence, batch: Vec<CommunityId>) -> Vec<CommunityId> {
+        let mut by_part: HashMap<u16, Vec<CommunityId>> = HashMap::new();
+        for community in batch {
+            by_part
+                .entry(presence.part(&community))
+                .or_default()
+                .push(community);
+        }
+        let readings = by_part.into_values().map(|communities| async move {
+            let answer = presence.counts(&communities).await;
+            // What one sidecar remembers is no snapshot: it has no place among the changes.
+            if let Ok(Answer { value, stale: false }) = answer {
+                self.answered(&communities, &value);
+                return Vec::new();
+            }
+            // Why is logged where presence is kept.
+            communities
+        });
+        join_all(readings).await.concat()
     }
 
     fn changed(&self, community: &CommunityId, count: Count) {
@@ -249,9 +277,9 @@ impl Hub {
     }
 
     /// As far as somebody still listens.
-    fn want_again(&self, batch: Vec<CommunityId>) {
+    fn want_again(&self, communities: BTreeSet<CommunityId>) {
         let mut inner = self.lock();
-        for community in batch {
+        for community in communities {
             if inner.topics.contains_key(&community) {
                 inner.wanted.insert(community);
             }

@@ -1,7 +1,10 @@
 //! Presence in Redis: shared by any number of sidecars.
 //!
 //! What changes anything is a script, and each script touches the keys of one partition only (see
-//! [`super::keys`]). Time is Redis' own (P3); nothing here reads a clock.
+//! [`super::keys`]). Time is Redis' own (P3); nothing here reads a clock. In a Cluster each partition goes by the
+//! clock of the node that keeps it.
+//!
+//! `servers` finds the server of a partition: the one there is, directly or by Sentinels, or a node of a Cluster.
 //!
 //! # Keys clean themselves up
 //! Each touch and each sweep of a community puts off the expiry of its keys by `window` and a day. A live
@@ -14,8 +17,8 @@
 //!
 //! # What Redis loses
 //! Redis may come back empty, be flushed, or be replaced by a replica that lacks the last writes. This module
-//! only notices: `link` with each connection that it makes, `marks` with each sweep. Both tell [`Losses`], and
-//! whoever remembers the touches makes them again.
+//! only notices: `link` with each connection that it makes, `cluster` with each partition that another node keeps,
+//! `marks` with each sweep. They tell [`Losses`], and whoever remembers the touches makes them again.
 //!
 //! Touches may be made again at any time: they carry ages, and last seen never goes back. A touch that waited
 //! in a hung Redis until its sender had given it up is not taken, because its age would no longer be true.
@@ -23,13 +26,21 @@
 //! # What the Redis user may do
 //! Redis 6.2 or later. Commands `evalsha script|load time ping info get set zadd zcard zcount zrange
 //! zrangebyscore zrevrange zrem zremrangebyscore hset hget hmget pexpire publish subscribe`, keys `headcount:*`,
-//! channels `headcount:*` (`info` may be missing: then the warning about evictions is too).
+//! channels `headcount:*` (`info` may be missing: then the warning about evictions is too). Behind Sentinels also
+//! `role`, in a Cluster also `cluster|slots` and `asking`. At the Sentinels, where they have users of their own,
+//! `role` and `sentinel|masters`.
 
+mod access;
 mod clock;
+mod cluster;
 mod link;
 mod marks;
+mod node;
 mod probe;
+mod sentinels;
 mod server;
+mod servers;
+mod slots;
 mod subscription;
 
 use std::fmt;
@@ -37,19 +48,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ::redis::{Client, RedisResult, Script};
+use ::redis::{FromRedisValue, RedisResult, Script, ScriptInvocation};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{StreamExt as _, stream};
 use tokio::runtime::Handle;
 
 use self::clock::Clock;
-use self::link::{Connection, Link};
 use self::marks::Marks;
+use self::node::Node;
+use self::servers::Servers;
 use self::subscription::Listener;
 use super::changes::Subscription;
 use super::keys::{Keys, is_keyable};
 use super::losses::Losses;
+use super::parts::counts_by_part;
 use super::{
     Answer, Count, CountChange, OpenError, Presence, PresenceError, REMEMBERED, Seen, Sweep, Touch, millis,
 };
@@ -75,12 +88,13 @@ const CLOCK_TRIES: usize = 2;
 
 /// Who is here now, in Redis.
 pub struct Redis {
-    link: Arc<Link>,
+    servers: Arc<Servers>,
     listener: Listener,
     keys: Keys,
     window: i64,
     response_timeout: i64,
-    clock: Clock,
+    /// By part: each server has its own.
+    clocks: Vec<Clock>,
     marks: Marks,
     losses: Losses,
     touch: Script,
@@ -89,41 +103,30 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts connecting, on `runtime`, and returns at once. Users are present for `window`. Occasions on which
-    /// Redis may have lost something are noted in `losses`.
+    /// Starts connecting, on `runtime`, and returns at once. Users are present for `window`.
     pub fn open(
         config: &config::Redis,
         window: Duration,
-        losses: Losses,
         metrics: Arc<Metrics>,
         runtime: &Handle,
     ) -> Result<Self, OpenError> {
         let keys = Keys::new(&config.key_prefix, config.partitions).ok_or(OpenError::KeyPrefix)?;
-        let url = config.url.as_ref().map_or("", config::Secret::expose);
-        // Only the fixed part of the message: the detail may quote the URL.
-        let client = Client::open(url)
-            .map_err(|error| OpenError::Url(error.to_string().split(" - ").next().unwrap_or("").into()))?;
-        let link = Arc::new(Link::open(
-            client.clone(),
+        let losses = Losses::new(config.parts());
+        let slots = keys.partitions().map(|partition| slots::slot(&keys.tag(partition)));
+        let servers = Arc::new(Servers::open(
             config,
+            slots.collect(),
             losses.clone(),
             Arc::clone(&metrics),
             runtime,
-        ));
+        )?);
         Ok(Self {
-            listener: Listener::new(
-                client,
-                config,
-                keys.changes(),
-                Arc::clone(&link),
-                metrics,
-                runtime,
-            ),
-            link,
-            keys,
+            listener: Listener::new(Arc::clone(&servers), config, keys.changes(), metrics, runtime),
+            servers,
             window: millis(window),
             response_timeout: millis(config.response_timeout),
-            clock: Clock::default(),
+            clocks: losses.parts().map(|_| Clock::default()).collect(),
+            keys,
             marks: Marks::new(format!("{:016x}", rand::random::<u64>()), config.partitions),
             losses,
             touch: Script::new(concat!(
@@ -138,6 +141,11 @@ impl Redis {
         })
     }
 
+    /// Where occasions are noted on which Redis may have lost something.
+    pub fn losses(&self) -> Losses {
+        self.losses.clone()
+    }
+
     /// How long keys outlive the last call that changed them.
     fn keep(&self) -> i64 {
         self.window + millis(REMEMBERED)
@@ -150,12 +158,15 @@ impl Redis {
         touches: &[Touch],
         called: Instant,
     ) -> Result<Count, PresenceError> {
+        let partition = self.keys.partition(community);
         for _ in 0..CLOCK_TRIES {
             let (current, seq, now) = self
-                .link
-                .call(|redis| self.send_touches(redis, community, touches, called))
+                .servers
+                .call(partition, |redis| {
+                    self.send_touches(redis, partition, community, touches, called)
+                })
                 .await?;
-            let as_of = self.heard(now)?;
+            let as_of = self.heard(partition, now)?;
             if let Some(current) = current {
                 return Ok(Count { current, seq, as_of });
             }
@@ -170,12 +181,13 @@ impl Redis {
     /// that told the time may itself have been under way for so long.
     async fn send_touches(
         &self,
-        mut redis: Connection,
+        mut redis: Node,
+        partition: u16,
         community: &CommunityId,
         touches: &[Touch],
         called: Instant,
     ) -> RedisResult<TouchReply> {
-        let now = match self.clock.now(Instant::now()) {
+        let now = match self.clock(partition).now(Instant::now()) {
             Some(now) => now,
             None => ask_the_time(&mut redis).await?,
         };
@@ -193,34 +205,38 @@ impl Redis {
         call.invoke_async(&mut redis).await
     }
 
+    fn clock(&self, partition: u16) -> &Clock {
+        &self.clocks[usize::from(self.losses.part_of(partition))]
+    }
+
     /// An answer told the time.
-    fn heard(&self, now: i64) -> Result<DateTime<Utc>, PresenceError> {
+    fn heard(&self, partition: u16, now: i64) -> Result<DateTime<Utc>, PresenceError> {
         let time = time(now)?;
-        self.clock.heard(now, Instant::now());
+        self.clock(partition).heard(now, Instant::now());
         Ok(time)
     }
 
-    /// Two round trips: Redis' time, then all counts. Each sequence number is read before its count: a count
-    /// that changes in between is then newer than its number says, never older.
-    async fn count_some(&self, communities: &[CommunityId]) -> Result<Vec<Count>, PresenceError> {
-        let now = self
-            .link
-            .call(async |mut redis| ask_the_time(&mut redis).await)
-            .await?;
-        let as_of = self.heard(now)?;
-        let mut pipeline = ::redis::pipe();
-        for community in communities.iter().filter(|community| is_keyable(community)) {
-            let keys = self.keys.community(community);
-            pipeline.hget(keys.state, "seq");
-            pipeline.zcount(keys.seen, format!("({}", now - self.window), "+inf");
+    /// Counts of one part of the store.
+    async fn count_part(&self, communities: &[CommunityId]) -> Result<Answer<Vec<Count>>, PresenceError> {
+        let mut counts = Vec::with_capacity(communities.len());
+        for communities in communities.chunks(COUNT_COMMUNITIES) {
+            counts.append(&mut self.count_some(communities).await?);
         }
-        let answers: Vec<Option<u64>> = if pipeline.is_empty() {
-            Vec::new()
-        } else {
-            self.link
-                .call(async move |mut redis| pipeline.query_async(&mut redis).await)
-                .await?
+        Ok(Answer::current(counts))
+    }
+
+    /// Two round trips to one server: its time, then all counts. Each sequence number is read before its count: a
+    /// count that changes in between is then newer than its number says, never older.
+    async fn count_some(&self, communities: &[CommunityId]) -> Result<Vec<Count>, PresenceError> {
+        let Some(first) = communities.first() else {
+            return Ok(Vec::new());
         };
+        let partition = self.keys.partition(first);
+        let (now, answers) = self
+            .servers
+            .call(partition, |redis| self.ask_for_counts(redis, communities))
+            .await?;
+        let as_of = self.heard(partition, now)?;
         let mut answers = answers.chunks_exact(2);
         let count = |community| {
             let answer = is_keyable(community).then(|| answers.next()).flatten();
@@ -232,6 +248,38 @@ impl Redis {
             }
         };
         Ok(communities.iter().map(count).collect())
+    }
+
+    async fn ask_for_counts(
+        &self,
+        mut redis: Node,
+        communities: &[CommunityId],
+    ) -> RedisResult<(i64, Vec<Option<u64>>)> {
+        let now = ask_the_time(&mut redis).await?;
+        let mut pipeline = ::redis::pipe();
+        for community in communities.iter().filter(|community| is_keyable(community)) {
+            let keys = self.keys.community(community);
+            pipeline.hget(keys.state, "seq");
+            pipeline.zcount(keys.seen, format!("({}", now - self.window), "+inf");
+        }
+        let answers = if pipeline.is_empty() {
+            Vec::new()
+        } else {
+            pipeline.query_async(&mut redis).await?
+        };
+        Ok((now, answers))
+    }
+
+    /// Nothing, where another partition of the part has failed already.
+    async fn sweep_partition_of(&self, part: &SweptPart, partition: u16) -> Result<Sweep, PresenceError> {
+        if part.has_failed.load(Ordering::Relaxed) {
+            return Ok(Sweep::default());
+        }
+        let outcome = self.sweep_partition(partition, &part.has_lost).await;
+        if outcome.is_err() {
+            part.has_failed.store(true, Ordering::Relaxed);
+        }
+        outcome
     }
 
     /// Also says whether Redis may have `lost` something since the sweep before.
@@ -248,13 +296,13 @@ impl Redis {
             call.arg(SWEEP_COMMUNITIES);
             call.arg(number).arg(millis(MARK_KEPT));
             let (now, lag, looked_at, mark, changes): SweepReply = self
-                .link
-                .call(async move |mut redis| call.invoke_async(&mut redis).await)
+                .servers
+                .call(partition, |redis| invoke(&call, redis))
                 .await?;
             if self.marks.written(partition, number, mark) {
                 lost.store(true, Ordering::Relaxed);
             }
-            let as_of = self.heard(now)?;
+            let as_of = self.heard(partition, now)?;
             swept.lag = swept.lag.max(Duration::from_millis(lag.unsigned_abs()));
             swept
                 .changes
@@ -268,6 +316,13 @@ impl Redis {
         }
         Ok(swept)
     }
+}
+
+/// What a sweep finds of one part.
+#[derive(Debug, Default)]
+struct SweptPart {
+    has_failed: AtomicBool,
+    has_lost: AtomicBool,
 }
 
 /// Answer of the touch script: count, sequence number, now.
@@ -291,11 +346,12 @@ impl Presence for Redis {
     }
 
     async fn counts(&self, communities: &[CommunityId]) -> Result<Answer<Vec<Count>>, PresenceError> {
-        let mut counts = Vec::with_capacity(communities.len());
-        for communities in communities.chunks(COUNT_COMMUNITIES) {
-            counts.append(&mut self.count_some(communities).await?);
-        }
-        Ok(Answer::current(counts))
+        counts_by_part(
+            communities,
+            |community| self.part(community),
+            async |_, communities| self.count_part(&communities).await,
+        )
+        .await
     }
 
     async fn list(
@@ -307,6 +363,7 @@ impl Presence for Redis {
         if !is_keyable(community) {
             return Ok(Answer::current(Vec::new()));
         }
+        let partition = self.keys.partition(community);
         let mut call = self.list.prepare_invoke();
         call.key(self.keys.community(community).seen);
         call.arg(self.window).arg(limit);
@@ -315,8 +372,8 @@ impl Presence for Redis {
                 .arg(last.user.as_str());
         }
         let page: Vec<(String, i64)> = self
-            .link
-            .call(async move |mut redis| call.invoke_async(&mut redis).await)
+            .servers
+            .call(partition, |redis| invoke(&call, redis))
             .await?;
         let seen = page.into_iter().map(|(user, last_seen)| {
             let last_seen = time(last_seen)?;
@@ -326,32 +383,42 @@ impl Presence for Redis {
         seen.collect::<Result<_, _>>().map(Answer::current)
     }
 
+    /// A part that fails is left at once, and the others are swept all the same.
     async fn sweep(&self) -> Result<Sweep, PresenceError> {
-        let lost = AtomicBool::new(false);
-        let swept = stream::iter(self.keys.partitions())
-            .map(|partition| self.sweep_partition(partition, &lost))
+        let parts: Vec<_> = self.losses.parts().map(|_| SweptPart::default()).collect();
+        let outcomes = stream::iter(self.keys.partitions()).map(|partition| {
+            let part = &parts[usize::from(self.losses.part_of(partition))];
+            self.sweep_partition_of(part, partition)
+        });
+        let swept = outcomes
             .buffer_unordered(SWEEP_CONCURRENCY)
-            .try_fold(Sweep::default(), async |mut all, part| {
+            .fold(Ok(Sweep::default()), async |all, part| {
+                let (mut all, part) = (all?, part?);
                 all.changes.extend(part.changes);
                 all.lag = all.lag.max(part.lag);
                 Ok(all)
             })
             .await;
         // Also if other partitions could not be swept: the mark is written, and tells it once only.
-        if lost.into_inner() {
-            self.losses.note();
+        for (part, swept) in self.losses.parts().zip(parts) {
+            if swept.has_lost.into_inner() {
+                self.losses.note(part);
+            }
         }
         swept
     }
 
     async fn ping(&self) -> Result<(), PresenceError> {
-        self.link
-            .call(async |mut redis| ::redis::cmd("PING").exec_async(&mut redis).await)
-            .await
+        let ping = async |mut redis: Node| ::redis::cmd("PING").exec_async(&mut redis).await;
+        self.servers.call_any(None, ping).await
     }
 
     fn subscribe(&self) -> Subscription {
         self.listener.subscribe()
+    }
+
+    fn part(&self, community: &CommunityId) -> u16 {
+        self.losses.part(community)
     }
 }
 
@@ -364,7 +431,11 @@ impl fmt::Debug for Redis {
     }
 }
 
-async fn ask_the_time(redis: &mut Connection) -> RedisResult<i64> {
+async fn invoke<T: FromRedisValue>(call: &ScriptInvocation<'_>, mut redis: Node) -> RedisResult<T> {
+    call.invoke_async(&mut redis).await
+}
+
+async fn ask_the_time(redis: &mut Node) -> RedisResult<i64> {
     let (seconds, micros): (i64, i64) = ::redis::cmd("TIME").query_async(redis).await?;
     Ok(seconds * 1_000 + micros / 1_000)
 }

@@ -1,4 +1,4 @@
-//! What presence promises, over memory and over Redis alike.
+//! What presence promises, over memory, over a Redis server and over a Redis Cluster alike.
 
 mod site;
 
@@ -14,7 +14,7 @@ use self::site::Site;
 const WINDOW: Duration = Duration::from_secs(300);
 
 /// One test per promise and store.
-macro_rules! over_memory_and_redis {
+macro_rules! over_every_store {
     ($($promise:ident),* $(,)?) => {
         mod in_memory {
             $(#[tokio::test]
@@ -28,10 +28,16 @@ macro_rules! over_memory_and_redis {
                 super::$promise(super::Site::in_redis().await).await;
             })*
         }
+        mod in_a_cluster {
+            $(#[tokio::test]
+            async fn $promise() {
+                super::$promise(super::Site::in_a_cluster().await).await;
+            })*
+        }
     };
 }
 
-over_memory_and_redis! {
+over_every_store! {
     a_touch_is_counted_and_listed,
     a_community_never_touched_is_empty,
     communities_are_counted_in_the_order_asked,

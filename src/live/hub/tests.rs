@@ -6,6 +6,7 @@ use std::task::Poll;
 use async_trait::async_trait;
 use chrono::DateTime;
 use futures_util::FutureExt as _;
+use tokio::time::sleep;
 
 use super::*;
 use crate::live::mailbox::Letter;

@@ -52,7 +52,7 @@ impl Store {
 
     /// It can be reached, as from a new connection.
     fn connects(&self) {
-        self.losses.note();
+        self.losses.note_all();
         self.is(Mood::Fine);
     }
 

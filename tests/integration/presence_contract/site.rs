@@ -9,9 +9,11 @@ use headcount::presence::changes::{Event, Subscription};
 use headcount::presence::memory::Memory;
 use headcount::presence::{Count, Presence, Seen, Touch};
 use redis::aio::MultiplexedConnection;
+use tokio::sync::OnceCell;
 
 use super::{WINDOW, names};
 use crate::support::redis as servers;
+use crate::support::redis_cluster::RedisCluster;
 
 /// A store, and the power to let time pass for it.
 pub(super) struct Site {
@@ -22,9 +24,9 @@ pub(super) struct Site {
 enum Time {
     /// Memory is told the time.
     Told(Arc<AtomicI64>),
-    /// Redis has its own: what it knows is made older instead.
+    /// Redis has its own: what it knows is made older instead, on every server.
     OfRedis {
-        redis: MultiplexedConnection,
+        servers: Vec<MultiplexedConnection>,
         prefix: String,
     },
 }
@@ -46,7 +48,20 @@ impl Site {
         Self {
             presence: Arc::new(servers::presence(&config, WINDOW)),
             time: Time::OfRedis {
-                redis: server.raw().await,
+                servers: vec![server.raw().await],
+                prefix: config.key_prefix,
+            },
+        }
+    }
+
+    pub(super) async fn in_a_cluster() -> Self {
+        static SHARED: OnceCell<RedisCluster> = OnceCell::const_new();
+        let cluster = SHARED.get_or_init(RedisCluster::start).await;
+        let config = cluster.config();
+        Self {
+            presence: Arc::new(servers::presence(&config, WINDOW)),
+            time: Time::OfRedis {
+                servers: cluster.raw().await,
                 prefix: config.key_prefix,
             },
         }
@@ -67,7 +82,7 @@ impl Site {
             Time::Told(now) => {
                 now.fetch_add(millis, Ordering::Relaxed);
             }
-            Time::OfRedis { redis, prefix } => {
+            Time::OfRedis { servers, prefix } => {
                 let script = redis::Script::new(
                     "for _, key in ipairs(redis.call('KEYS', ARGV[1] .. ':*')) do
                        if redis.call('TYPE', key).ok == 'zset' then
@@ -79,16 +94,21 @@ impl Site {
                 );
                 let mut call = script.prepare_invoke();
                 call.arg(prefix).arg(millis);
-                let () = call.invoke_async(&mut redis.clone()).await.unwrap();
+                for server in servers {
+                    let () = call.invoke_async(&mut server.clone()).await.unwrap();
+                }
             }
         }
     }
 
     /// Gives all members of a community the same last seen. In memory they have it: its clock stands.
     pub(super) async fn tie(&self, community: &str) {
-        if let Time::OfRedis { redis, prefix } = &self.time {
+        if let Time::OfRedis { servers, prefix } = &self.time {
             let script = redis::Script::new(
                 "local key = redis.call('KEYS', ARGV[1])[1]
+                 if not key then
+                   return
+                 end
                  local score = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]
                  for _, member in ipairs(redis.call('ZRANGE', key, 0, -1)) do
                    redis.call('ZADD', key, score, member)
@@ -96,7 +116,9 @@ impl Site {
             );
             let mut call = script.prepare_invoke();
             call.arg(format!("{prefix}:*:seen:{community}"));
-            let () = call.invoke_async(&mut redis.clone()).await.unwrap();
+            for server in servers {
+                let () = call.invoke_async(&mut server.clone()).await.unwrap();
+            }
         }
     }
 
