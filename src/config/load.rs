@@ -201,7 +201,10 @@ impl Source {
         if text.trim().is_empty() {
             let what = key.rsplit(['.', '_']).next().unwrap_or(key);
             let what = if what == "url" { "URL" } else { what };
-            return Err(self.error_at(file_key, format!("{} is empty; it must hold the {what}", path.display())));
+            return Err(self.error_at(
+                file_key,
+                format!("{} is empty; it must hold the {what}", path.display()),
+            ));
         }
         *secret = Some(Secret::new(text.trim()));
         Ok(())

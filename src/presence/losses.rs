@@ -96,6 +96,10 @@ mod tests {
         assert_eq!((losses.occasions(2), losses.occasions(3)), (2, 1));
         let whole = Losses::default();
         whole.note(whole.part_of(7));
-        assert_eq!(whole.occasions(0), 1, "a store of one part keeps all partitions in it");
+        assert_eq!(
+            whole.occasions(0),
+            1,
+            "a store of one part keeps all partitions in it"
+        );
     }
 }

@@ -202,7 +202,11 @@ impl Mirror {
     }
 
     /// Counts of communities of one part.
-    async fn counts(&self, part: u16, communities: &[CommunityId]) -> Result<Answer<Vec<Count>>, PresenceError> {
+    async fn counts(
+        &self,
+        part: u16,
+        communities: &[CommunityId],
+    ) -> Result<Answer<Vec<Count>>, PresenceError> {
         if let Some(answer) = self.ask(part, self.store.counts(communities)).await? {
             if let Some(count) = answer.value.first() {
                 self.told_the_time(self.part(part), count);

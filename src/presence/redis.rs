@@ -112,7 +112,9 @@ impl Redis {
     ) -> Result<Self, OpenError> {
         let keys = Keys::new(&config.key_prefix, config.partitions).ok_or(OpenError::KeyPrefix)?;
         let losses = Losses::new(config.parts());
-        let slots = keys.partitions().map(|partition| slots::slot(&keys.tag(partition)));
+        let slots = keys
+            .partitions()
+            .map(|partition| slots::slot(&keys.tag(partition)));
         let servers = Arc::new(Servers::open(
             config,
             slots.collect(),
@@ -295,10 +297,8 @@ impl Redis {
             call.arg(self.keys.state_prefix(partition));
             call.arg(SWEEP_COMMUNITIES);
             call.arg(number).arg(millis(MARK_KEPT));
-            let (now, lag, looked_at, mark, changes): SweepReply = self
-                .servers
-                .call(partition, |redis| invoke(&call, redis))
-                .await?;
+            let (now, lag, looked_at, mark, changes): SweepReply =
+                self.servers.call(partition, |redis| invoke(&call, redis)).await?;
             if self.marks.written(partition, number, mark) {
                 lost.store(true, Ordering::Relaxed);
             }
@@ -371,10 +371,7 @@ impl Presence for Redis {
             call.arg(last.last_seen.timestamp_millis())
                 .arg(last.user.as_str());
         }
-        let page: Vec<(String, i64)> = self
-            .servers
-            .call(partition, |redis| invoke(&call, redis))
-            .await?;
+        let page: Vec<(String, i64)> = self.servers.call(partition, |redis| invoke(&call, redis)).await?;
         let seen = page.into_iter().map(|(user, last_seen)| {
             let last_seen = time(last_seen)?;
             let user = UserId::new(user);

@@ -16,22 +16,17 @@ const WINDOW: Duration = Duration::from_secs(300);
 /// One test per promise and store.
 macro_rules! over_every_store {
     ($($promise:ident),* $(,)?) => {
-        mod in_memory {
+        over_every_store! { @store in_memory: $($promise)* }
+        over_every_store! { @store in_redis: $($promise)* }
+        over_every_store! { @store in_redis_over_tls: $($promise)* }
+        over_every_store! { @store behind_sentinels: $($promise)* }
+        over_every_store! { @store in_a_cluster: $($promise)* }
+    };
+    (@store $store:ident: $($promise:ident)*) => {
+        mod $store {
             $(#[tokio::test]
             async fn $promise() {
-                super::$promise(super::Site::in_memory()).await;
-            })*
-        }
-        mod in_redis {
-            $(#[tokio::test]
-            async fn $promise() {
-                super::$promise(super::Site::in_redis().await).await;
-            })*
-        }
-        mod in_a_cluster {
-            $(#[tokio::test]
-            async fn $promise() {
-                super::$promise(super::Site::in_a_cluster().await).await;
+                super::$promise(super::Site::$store().await).await;
             })*
         }
     };

@@ -35,6 +35,16 @@ async fn p10_a_narrow_acl_suffices_and_is_not_complained_of() {
     let server = RedisServer::start(&[]);
     let mut raw = server.raw().await;
     server.allow("sidecar", PERMISSIONS).await;
+    let commands: Vec<_> = PERMISSIONS
+        .iter()
+        .filter(|word| word.starts_with('+'))
+        .copied()
+        .collect();
+    let readme = include_str!("../../README.md");
+    assert!(
+        readme.contains(&commands.join(" ")),
+        "the README tells an operator"
+    );
     let config = config::Redis {
         url: Some(config::Secret::new(
             server.url().replace("//", "//sidecar:s3cret@"),

@@ -29,9 +29,12 @@ fn impatient(config: config::Redis) -> config::Redis {
 /// Two sidecars; the server is lost in some way, with what its replica has not got. Both show everybody again,
 /// and hear of changes.
 async fn a_failover(take: impl AsyncFn(&mut RedisServer)) {
-    let mut watched = Watched::start().await;
+    let mut watched = Watched::start_failing_over().await;
     let config = impatient(watched.config());
-    let sidecars = [servers::mirrored(&config, WINDOW), servers::mirrored(&config, WINDOW)];
+    let sidecars = [
+        servers::mirrored(&config, WINDOW),
+        servers::mirrored(&config, WINDOW),
+    ];
     let [one, other] = sidecars.each_ref().map(|sidecar| &**sidecar);
     let community = "42".into();
     eventually(async || one.touch(&community, &[seen("early", 2 * MINUTE)]).await.is_ok()).await;
@@ -54,7 +57,9 @@ async fn a_failover(take: impl AsyncFn(&mut RedisServer)) {
     let heard = async {
         loop {
             number += 1;
-            let _ = one.touch(&"43".into(), &[Touch::now(&*format!("u{number}"))]).await;
+            let _ = one
+                .touch(&"43".into(), &[Touch::now(&*format!("u{number}"))])
+                .await;
             let waited = tokio::time::timeout(Duration::from_millis(100), changes.recv()).await;
             if let Ok(Ok(Event::Change(change))) = waited
                 && change.community == "43".into()
@@ -80,7 +85,7 @@ async fn p8_p9_p14_after_a_failover_of_a_server_that_hangs_everybody_is_there_an
 
 #[tokio::test]
 async fn p14_a_server_that_was_demoted_while_it_hung_is_left() {
-    let watched = Watched::start().await;
+    let watched = Watched::start_failing_over().await;
     let config = impatient(watched.config());
     let sidecar = servers::mirrored(&config, WINDOW);
     eventually(async || sidecar.touch(&"42".into(), &[seen("a", MINUTE)]).await.is_ok()).await;
@@ -101,7 +106,9 @@ async fn a_failover_by_hand_goes_by_without_a_lost_visitor() {
     let sidecar = servers::mirrored(&config, WINDOW);
     eventually(async || sidecar.touch(&"42".into(), &[seen("a", MINUTE)]).await.is_ok()).await;
     all_show(&[&*sidecar], "42", &["a"]).await;
-    watched.sentinels[0].does::<()>(&["SENTINEL", "FAILOVER", NAME]).await;
+    watched.sentinels[0]
+        .does::<()>(&["SENTINEL", "FAILOVER", NAME])
+        .await;
     watched.servers[0].is_in_step().await;
     eventually(async || sidecar.touch(&"42".into(), &[Touch::now("b")]).await.is_ok()).await;
     all_show(&[&*sidecar], "42", &["b", "a"]).await;
@@ -151,7 +158,7 @@ async fn p10_narrow_acls_suffice_and_are_not_complained_of() {
 #[tokio::test]
 async fn sentinels_and_server_are_reached_over_tls_with_client_certificates() {
     let authority = Arc::new(Authority::new());
-    let watched = Watched::start_with(Some(&authority)).await;
+    let watched = Watched::start_with_tls(&authority).await;
     everything(&servers::presence(&watched.config(), WINDOW)).await;
 }
 
@@ -167,7 +174,10 @@ async fn sentinels_that_do_not_know_the_server_are_told_of_once() {
     let presence = servers::presence(&config, WINDOW);
     for _ in 0..2 {
         let refused = presence.ping().await;
-        assert!(matches!(refused, Err(PresenceError::Unavailable(_))), "{refused:?}");
+        assert!(
+            matches!(refused, Err(PresenceError::Unavailable(_))),
+            "{refused:?}"
+        );
     }
     let text = log.text();
     assert_eq!(text.matches("WARN").count(), 1, "{text}");

@@ -13,16 +13,6 @@ use crate::support::tls::Authority;
 
 const WINDOW: Duration = Duration::from_secs(300);
 
-/// A configuration with what a client needs.
-fn trusting(server: &RedisServer, authority: &Authority) -> config::Redis {
-    config::Redis {
-        tls_ca_file: Some(authority.file("ca.pem")),
-        tls_cert_file: Some(authority.file("client.pem")),
-        tls_key_file: Some(authority.file("client.key")),
-        ..server.config()
-    }
-}
-
 #[tokio::test]
 async fn presence_works_over_tls_as_a_user_of_its_own() {
     let authority = Arc::new(Authority::new());
@@ -32,7 +22,7 @@ async fn presence_works_over_tls_as_a_user_of_its_own() {
         username: Some("sidecar".into()),
         password: Some(config::Secret::new("s3cret")),
         key_prefix: "headcount".into(),
-        ..trusting(&server, &authority)
+        ..server.config_with(&authority)
     };
     let presence = servers::presence(&config, WINDOW);
     let mut changes = presence.subscribe();
@@ -49,7 +39,10 @@ async fn is_refused(config: &config::Redis) -> String {
     let presence = servers::presence(config, WINDOW);
     for _ in 0..2 {
         let refused = presence.ping().await;
-        assert!(matches!(refused, Err(PresenceError::Unavailable(_))), "{refused:?}");
+        assert!(
+            matches!(refused, Err(PresenceError::Unavailable(_))),
+            "{refused:?}"
+        );
     }
     let text = log.text();
     assert_eq!(text.matches("cannot connect to Redis").count(), 1, "{text}");
@@ -63,7 +56,7 @@ async fn a_server_of_another_authority_is_not_believed() {
     let server = RedisServer::start_with(Some(&authority), &[]);
     let config = config::Redis {
         tls_ca_file: Some(other.file("ca.pem")),
-        ..trusting(&server, &authority)
+        ..server.config_with(&authority)
     };
     let text = is_refused(&config).await;
     assert!(text.contains("certificate"), "{text}");
@@ -83,7 +76,7 @@ async fn a_server_that_wants_a_client_certificate_refuses_without() {
     let config = config::Redis {
         tls_cert_file: None,
         tls_key_file: None,
-        ..trusting(&server, &authority)
+        ..server.config_with(&authority)
     };
     let text = is_refused(&config).await;
     assert!(text.to_lowercase().contains("certificate"), "{text}");

@@ -1,6 +1,7 @@
 //! Three sidecars on a Redis Cluster of six processes: visitors come through all of them, a sidecar and a primary
 //! are killed, and each sidecar goes on telling one and the same count, the right one.
 
+use futures_util::future::join_all;
 use serde_json::Value;
 
 use crate::support::live::Socket;
@@ -37,7 +38,9 @@ impl Site {
         let others: Vec<_> = (0..2).map(|_| world.another_sidecar(&wanted)).collect();
         let mut asking = Vec::new();
         for sidecar in std::iter::once(&world.sidecar).chain(&others) {
-            sidecar.wait_for_metric("headcount_redis_partitions_down", |down| down == 0.0).await;
+            sidecar
+                .wait_for_metric("headcount_redis_partitions_down", |down| down == 0.0)
+                .await;
             asking.push(signed_in("dave", sidecar).await);
         }
         Self {
@@ -59,7 +62,9 @@ impl Site {
     async fn shown(&self, community: &str, sidecars: &[usize]) -> Vec<Option<Vec<String>>> {
         let mut shown = Vec::new();
         for index in sidecars {
-            let list = self.asking[*index].json(&self.world.visitors(community, "")).await;
+            let list = self.asking[*index]
+                .json(&self.world.visitors(community, ""))
+                .await;
             let visitors = list["visitors"].as_array().expect("a list").iter();
             let mut names: Vec<_> = visitors
                 .map(|visitor| visitor["username"].as_str().expect("a name").to_owned())
@@ -94,6 +99,15 @@ impl Site {
     }
 }
 
+/// What `/readyz` says.
+async fn ready(sidecar: &Sidecar) -> String {
+    let answer = reqwest::get(sidecar.admin_url("/readyz"))
+        .await
+        .expect("an answer");
+    assert_eq!(answer.status(), 200, "the site is served");
+    answer.text().await.expect("text")
+}
+
 async fn signed_in(name: &str, sidecar: &Sidecar) -> Member {
     let member = Member::new(sidecar.url(""));
     member.sign_in(name).await;
@@ -102,7 +116,7 @@ async fn signed_in(name: &str, sidecar: &Sidecar) -> Member {
 
 #[tokio::test]
 async fn p14_three_sidecars_tell_one_count_though_a_sidecar_and_a_primary_are_killed() {
-    let mut cluster = RedisCluster::start().await;
+    let mut cluster = RedisCluster::start_failing_over().await;
     let mut site = Site::start(cluster.keys()).await;
     let alice = signed_in("alice", site.sidecar(0)).await;
     let bob = signed_in("bob", site.sidecar(1)).await;
@@ -116,14 +130,16 @@ async fn p14_three_sidecars_tell_one_count_though_a_sidecar_and_a_primary_are_ki
     // The primaries are killed one after the other; each time a replica takes over.
     for primary in 0..3 {
         cluster.nodes[primary].kill();
-        for sidecar in [0, 1] {
+        let noticed = [0, 1].map(async |sidecar| {
             let sidecar = site.sidecar(sidecar);
             let down = "headcount_redis_partitions_down";
             sidecar.wait_for_metric(down, |down| down > 0.0).await;
+            assert!(ready(sidecar).await.contains("partitions do not answer"));
             let up = sidecar.metric("headcount_redis_up").await;
             assert_eq!(up, 1.0, "the other nodes answer");
             sidecar.wait_for_metric(down, |down| down == 0.0).await;
-        }
+        });
+        join_all(noticed).await;
         site.show(&[0, 1], &all[..2]).await;
         cluster.nodes[primary].restart();
         cluster.nodes[primary].is_in_step().await;
@@ -134,7 +150,7 @@ async fn p14_three_sidecars_tell_one_count_though_a_sidecar_and_a_primary_are_ki
 
 #[tokio::test]
 async fn p14_live_pushes_go_on_after_sentinels_have_replaced_the_server() {
-    let mut watched = Watched::start().await;
+    let mut watched = Watched::start_failing_over().await;
     let site = Site::start(watched.keys()).await;
     let alice = signed_in("alice", site.sidecar(0)).await;
     let bob = signed_in("bob", site.sidecar(1)).await;
@@ -142,14 +158,17 @@ async fn p14_live_pushes_go_on_after_sentinels_have_replaced_the_server() {
     let mut socket = Socket::open(site.sidecar(0), &path, &alice).await;
     socket.until(1).await;
     watched.servers[0].kill();
-    for sidecar in [0, 1] {
+    let noticed = [0, 1].map(async |sidecar| {
         let sidecar = site.sidecar(sidecar);
-        sidecar.wait_for_metric("headcount_redis_up", |up| up == 0.0).await;
-        let ready = reqwest::get(sidecar.admin_url("/readyz")).await.expect("an answer");
-        let ready = ready.text().await.expect("text");
-        assert!(ready.contains("redis does not answer"), "{ready}");
-        sidecar.wait_for_metric("headcount_redis_up", |up| up == 1.0).await;
-    }
+        sidecar
+            .wait_for_metric("headcount_redis_up", |up| up == 0.0)
+            .await;
+        assert!(ready(sidecar).await.contains("redis does not answer"));
+        sidecar
+            .wait_for_metric("headcount_redis_up", |up| up == 1.0)
+            .await;
+    });
+    join_all(noticed).await;
     bob.sees(&site.world.community("rust")).await;
     socket.until(2).await;
 }

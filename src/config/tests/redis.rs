@@ -16,9 +16,18 @@ fn says(redis: &str) -> String {
 fn each_way_to_reach_redis_is_taken() {
     for (redis, parts) in [
         ("url = \"redis://user:s3cret@host:6379/1\"", 1),
-        ("url = \"rediss://host\"\nusername = \"a\"\npassword = \"s3cret\"", 1),
-        ("sentinels = [\"a:26379\", \"[::1]:26379\"]\nmaster_name = \"m\"\ndatabase = 2", 1),
-        ("nodes = [\"a:6379\"]\npassword = \"s3cret\"\ntls = true\npartitions = 8", 8),
+        (
+            "url = \"rediss://host\"\nusername = \"a\"\npassword = \"s3cret\"",
+            1,
+        ),
+        (
+            "sentinels = [\"a:26379\", \"[::1]:26379\"]\nmaster_name = \"m\"\ndatabase = 2",
+            1,
+        ),
+        (
+            "nodes = [\"a:6379\"]\npassword = \"s3cret\"\ntls = true\npartitions = 8",
+            8,
+        ),
     ] {
         let config = parse(&format!("{MINIMAL}\n[redis]\n{redis}\n")).unwrap();
         assert!(config.redis.is_used(), "{redis}");
@@ -31,13 +40,27 @@ fn each_way_to_reach_redis_is_taken() {
 #[test]
 fn only_one_way_may_be_given() {
     for (redis, key, first) in [
-        ("url = \"redis://a\"\nnodes = [\"a:1\"]", "redis.nodes", "redis.url"),
-        ("url = \"redis://a\"\nsentinels = [\"a:1\"]", "redis.sentinels", "redis.url"),
-        ("sentinels = [\"a:1\"]\nnodes = [\"a:1\"]", "redis.nodes", "redis.sentinels"),
+        (
+            "url = \"redis://a\"\nnodes = [\"a:1\"]",
+            "redis.nodes",
+            "redis.url",
+        ),
+        (
+            "url = \"redis://a\"\nsentinels = [\"a:1\"]",
+            "redis.sentinels",
+            "redis.url",
+        ),
+        (
+            "sentinels = [\"a:1\"]\nnodes = [\"a:1\"]",
+            "redis.nodes",
+            "redis.sentinels",
+        ),
     ] {
         let problem = says(redis);
         assert!(
-            problem.starts_with(&format!("{key}: {first} is set too; keep redis.url for one server")),
+            problem.starts_with(&format!(
+                "{key}: {first} is set too; keep redis.url for one server"
+            )),
             "{problem}"
         );
     }
@@ -47,28 +70,68 @@ fn only_one_way_may_be_given() {
 fn what_belongs_to_another_way_is_refused_with_the_remedy() {
     for (redis, key, remedy) in [
         ("master_name = \"m\"", "redis.master_name", "redis.sentinels"),
-        ("sentinel_password = \"s3cret\"", "redis.sentinel_password", "redis.sentinels"),
+        (
+            "sentinel_password = \"s3cret\"",
+            "redis.sentinel_password",
+            "redis.sentinels",
+        ),
         ("password = \"s3cret\"", "redis.password", "redis.url"),
         ("tls = true", "redis.tls", "redis.nodes"),
         ("sentinels = [\"a:1\"]", "redis.master_name", "\"mymaster\""),
-        ("sentinels = [\"a:1\"]\nmaster_name = \"\"", "redis.master_name", "\"mymaster\""),
+        (
+            "sentinels = [\"a:1\"]\nmaster_name = \"\"",
+            "redis.master_name",
+            "\"mymaster\"",
+        ),
         ("nodes = [\"a:1\"]\ndatabase = 1", "redis.database", "must be 0"),
-        ("url = \"redis://a\"\ndatabase = 1", "redis.database", "end of redis.url"),
+        (
+            "url = \"redis://a\"\ndatabase = 1",
+            "redis.database",
+            "end of redis.url",
+        ),
         ("url = \"redis://a\"\ntls = true", "redis.tls", "rediss://"),
-        ("url = \"redis://a\"\ntls_ca_file = \"ca.pem\"", "redis.tls_ca_file", "rediss://"),
+        (
+            "url = \"redis://a\"\ntls_ca_file = \"ca.pem\"",
+            "redis.tls_ca_file",
+            "rediss://",
+        ),
         ("url = \"rediss://a/#insecure\"", "redis.url", "redis.tls_ca_file"),
-        ("url = \"redis://u:s3cret@a\"\nusername = \"u\"\npassword = \"s3cret\"", "redis.username", "keep one"),
-        ("url = \"redis://:s3cret@a\"\npassword = \"s3cret\"", "redis.password", "keep one"),
-        ("nodes = [\"a:1\"]\nusername = \"u\"", "redis.username", "redis.password_file"),
+        (
+            "url = \"redis://u:s3cret@a\"\nusername = \"u\"\npassword = \"s3cret\"",
+            "redis.username",
+            "keep one",
+        ),
+        (
+            "url = \"redis://:s3cret@a\"\npassword = \"s3cret\"",
+            "redis.password",
+            "keep one",
+        ),
+        (
+            "nodes = [\"a:1\"]\nusername = \"u\"",
+            "redis.username",
+            "redis.password_file",
+        ),
         (
             "sentinels = [\"a:1\"]\nmaster_name = \"m\"\nsentinel_username = \"u\"",
             "redis.sentinel_username",
             "redis.sentinel_password_file",
         ),
         ("nodes = [\"a:1\", \"a\"]", "redis.nodes[1]", "host:port"),
-        ("nodes = [\"redis://u:s3cret@a:1\"]", "redis.nodes[0]", "redis.password_file"),
-        ("sentinels = [\"a:0\"]\nmaster_name = \"m\"", "redis.sentinels[0]", "host:port"),
-        ("nodes = [\"a:1\"]\npassword = 12345", "redis.password", "text in quotes"),
+        (
+            "nodes = [\"redis://u:s3cret@a:1\"]",
+            "redis.nodes[0]",
+            "redis.password_file",
+        ),
+        (
+            "sentinels = [\"a:0\"]\nmaster_name = \"m\"",
+            "redis.sentinels[0]",
+            "host:port",
+        ),
+        (
+            "nodes = [\"a:1\"]\npassword = 12345",
+            "redis.password",
+            "text in quotes",
+        ),
         ("nodes = [\"a:1\"]\ndatabase = -1", "redis.database", ""),
     ] {
         let problem = says(redis);
@@ -89,10 +152,26 @@ fn certificates_are_read_at_once() {
     };
     std::fs::write(folder.path().join("text.pem"), "no certificate").unwrap();
     for (redis, key, remedy) in [
-        ("tls_ca_file = \"nowhere.pem\"", "redis.tls_ca_file", "cannot be read"),
-        ("tls_ca_file = \"text.pem\"", "redis.tls_ca_file", "must be a PEM file"),
-        ("tls_cert_file = \"text.pem\"", "redis.tls_cert_file", "give redis.tls_key_file too"),
-        ("tls_key_file = \"text.pem\"", "redis.tls_key_file", "give redis.tls_cert_file too"),
+        (
+            "tls_ca_file = \"nowhere.pem\"",
+            "redis.tls_ca_file",
+            "cannot be read",
+        ),
+        (
+            "tls_ca_file = \"text.pem\"",
+            "redis.tls_ca_file",
+            "must be a PEM file",
+        ),
+        (
+            "tls_cert_file = \"text.pem\"",
+            "redis.tls_cert_file",
+            "give redis.tls_key_file too",
+        ),
+        (
+            "tls_key_file = \"text.pem\"",
+            "redis.tls_key_file",
+            "give redis.tls_cert_file too",
+        ),
         (
             "tls_cert_file = \"text.pem\"\ntls_key_file = \"text.pem\"",
             "redis.tls_cert_file",
@@ -113,7 +192,9 @@ fn passwords_may_come_from_files_and_variables_also_if_they_are_digits() {
     std::fs::write(folder.path().join("password"), "s3cret\n").unwrap();
     let with = |redis: &str, variables: &[(&str, &str)]| {
         let text = format!("{MINIMAL}\n[redis]\nsentinels = [\"a:1\"]\nmaster_name = \"m\"\n{redis}\n");
-        let variables = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        let variables = variables
+            .iter()
+            .map(|(name, value)| ((*name).into(), (*value).into()));
         Config::parse(&folder.path().join("headcount.toml"), text, variables)
     };
     let redis = with(
@@ -131,9 +212,12 @@ fn passwords_may_come_from_files_and_variables_also_if_they_are_digits() {
         "{message}"
     );
     std::fs::write(folder.path().join("password"), "\n").unwrap();
-    let message = with("sentinel_password_file = \"password\"", &[]).unwrap_err().to_string();
+    let message = with("sentinel_password_file = \"password\"", &[])
+        .unwrap_err()
+        .to_string();
     assert!(
-        message.contains("redis.sentinel_password_file") && message.contains("is empty; it must hold the password"),
+        message.contains("redis.sentinel_password_file")
+            && message.contains("is empty; it must hold the password"),
         "{message}"
     );
 }

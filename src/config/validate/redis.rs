@@ -18,7 +18,12 @@ pub(super) fn redis(redis: &config::Redis) -> Result<(), Problem> {
     sentinels(redis)?;
     cluster(redis)?;
     for (key, name, password_key, password) in [
-        ("redis.username", &redis.username, "redis.password", &redis.password),
+        (
+            "redis.username",
+            &redis.username,
+            "redis.password",
+            &redis.password,
+        ),
         (
             "redis.sentinel_username",
             &redis.sentinel_username,

@@ -24,7 +24,11 @@ struct Told {
     /// While a test holds this, readings wait, with the answer that they had when they began.
     hold: tokio::sync::Mutex<()>,
     away: std::sync::atomic::AtomicBool,
+    /// Of the store's two parts, that of communities whose name begins with this letter.
+    part_away: std::sync::atomic::AtomicBool,
 }
+
+const OTHER_PART: &str = "x";
 
 impl Told {
     fn is(&self, community: &str, count: Count) {
@@ -60,7 +64,8 @@ impl Presence for Told {
                 .collect()
         };
         let _held = self.hold.lock().await;
-        if self.away.load(Ordering::Relaxed) {
+        let has_other = communities.iter().any(|community| self.part(community) == 1);
+        if self.away.load(Ordering::Relaxed) || self.part_away.load(Ordering::Relaxed) && has_other {
             return Err(PresenceError::Unexpected("away".into()));
         }
         Ok(Answer::current(counts))
@@ -85,6 +90,10 @@ impl Presence for Told {
 
     fn subscribe(&self) -> Subscription {
         self.changes.subscribe()
+    }
+
+    fn part(&self, community: &CommunityId) -> u16 {
+        community.as_str().starts_with(OTHER_PART).into()
     }
 }
 
@@ -306,6 +315,37 @@ async fn while_presence_is_away_it_is_asked_again_and_again() {
     bench.presence.away.store(false, Ordering::Relaxed);
     bench.pass(Duration::from_secs(2)).await;
     assert_eq!(taken(&mailbox), [0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_that_is_away_keeps_nobody_of_the_others_waiting() {
+    let bench = bench().await;
+    bench.presence.part_away.store(true, Ordering::Relaxed);
+    let waits = bench.subscriber(1, &["x1"]);
+    let first = bench.subscriber(2, &["42"]);
+    bench.settle().await;
+    let second = bench.subscriber(3, &["43"]);
+    bench.settle().await;
+    assert_eq!([taken(&first), taken(&second)], [[0], [0]], "at once");
+    assert!(taken(&waits).is_empty());
+    bench.presence.part_away.store(false, Ordering::Relaxed);
+    bench.pass(Duration::from_secs(2)).await;
+    assert_eq!(taken(&waits), [0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p6_those_who_come_do_not_put_the_regular_reading_off() {
+    let bench = bench().await;
+    let mailbox = bench.subscriber(0, &["42"]);
+    bench.settle().await;
+    assert_eq!(taken(&mailbox), [0]);
+    // Nobody hears of it.
+    bench.presence.is("42", count(4, 11, 200));
+    for id in 1..=6 {
+        bench.subscriber(id, &[&id.to_string()]);
+        bench.pass(RESYNC / 3).await;
+    }
+    assert_eq!(taken(&mailbox), [4]);
 }
 
 #[tokio::test(start_paused = true)]

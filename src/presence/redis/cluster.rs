@@ -237,7 +237,8 @@ impl Nodes {
         if moved > 0 {
             tracing::info!(partitions = moved, "the Redis Cluster tells where partitions are");
         }
-        self.lock().retain(|address, _| owners.iter().flatten().any(|owner| owner == address));
+        self.lock()
+            .retain(|address, _| owners.iter().flatten().any(|owner| owner == address));
         for address in owners.iter().flatten() {
             // Connects; an address of which no client can be made fails again at the first call.
             let _ = self.link(address);
@@ -269,7 +270,13 @@ impl Nodes {
                 .get(usize::from(partition))
                 .cloned()
                 .flatten()
-                .ok_or_else(|| (ErrorKind::ClusterConnectionNotFound, "no node keeps the partition").into()),
+                .ok_or_else(|| {
+                    (
+                        ErrorKind::ClusterConnectionNotFound,
+                        "no node keeps the partition",
+                    )
+                        .into()
+                }),
             Ok(Some(Err(error))) => Err(error.clone()),
             Ok(None) | Err(_) => Err(timed_out()),
         }
@@ -324,7 +331,8 @@ impl Nodes {
         };
         let links = self.lock();
         let link = |owner: &Address| links.get(owner);
-        let is_down = |owner: &&Option<Address>| !owner.as_ref().and_then(link).is_some_and(|link| link.is_up());
+        let is_down =
+            |owner: &&Option<Address>| !owner.as_ref().and_then(link).is_some_and(|link| link.is_up());
         let (all, down) = (owners.len(), owners.iter().filter(is_down).count());
         self.metrics.redis_up.set((down < all).into());
         self.metrics

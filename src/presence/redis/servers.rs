@@ -91,7 +91,11 @@ impl Servers {
 
     /// Sends something to the server of a partition. In a Cluster it may be sent again, to the node that the
     /// answer names. Errors are counted here.
-    pub(super) async fn call<T, F>(&self, partition: u16, send: impl Fn(Node) -> F) -> Result<T, PresenceError>
+    pub(super) async fn call<T, F>(
+        &self,
+        partition: u16,
+        send: impl Fn(Node) -> F,
+    ) -> Result<T, PresenceError>
     where
         F: Future<Output = RedisResult<T>> + Send,
     {

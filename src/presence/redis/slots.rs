@@ -60,7 +60,12 @@ fn parse_range(range: &Value, asked: &Address) -> Option<(u16, u16, Address)> {
         _ => return None,
     };
     let address = Address {
-        host: if host.is_empty() { asked.host.as_str() } else { host }.to_owned(),
+        host: if host.is_empty() {
+            asked.host.as_str()
+        } else {
+            host
+        }
+        .to_owned(),
         port: u16::try_from(*port).ok()?,
     };
     Some((u16::try_from(*first).ok()?, u16::try_from(*last).ok()?, address))
@@ -144,7 +149,10 @@ mod tests {
         let (old, new) = (vec![at("old", 1)], vec![at("new", 1)]);
         assert_eq!(majority(&[], 3), None);
         assert_eq!(majority(std::slice::from_ref(&old), 3), Some((&old, false)));
-        assert_eq!(majority(&[old.clone(), new.clone(), new.clone()], 3), Some((&new, true)));
+        assert_eq!(
+            majority(&[old.clone(), new.clone(), new.clone()], 3),
+            Some((&new, true))
+        );
         assert_eq!(majority(&[new.clone(), new.clone()], 3), Some((&new, true)));
         assert_eq!(majority(&[new.clone(), new.clone()], 4), Some((&new, false)));
     }

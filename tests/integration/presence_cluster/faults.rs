@@ -41,10 +41,13 @@ async fn lags_behind(primary: &RedisServer) {
 
 #[tokio::test]
 async fn p14_what_a_promoted_replica_lacks_is_touched_again_by_every_sidecar() {
-    let mut cluster = RedisCluster::start().await;
+    let mut cluster = RedisCluster::start_failing_over().await;
     let config = impatient(cluster.config());
     let communities = one_on_each(&cluster, &config).await;
-    let sidecars = [servers::mirrored(&config, WINDOW), servers::mirrored(&config, WINDOW)];
+    let sidecars = [
+        servers::mirrored(&config, WINDOW),
+        servers::mirrored(&config, WINDOW),
+    ];
     let [one, other] = sidecars.each_ref().map(|sidecar| &**sidecar);
     for community in &communities {
         eventually(async || one.touch(community, &[seen("early", 3 * MINUTE)]).await.is_ok()).await;
@@ -68,7 +71,10 @@ async fn p14_what_a_promoted_replica_lacks_is_touched_again_by_every_sidecar() {
     cluster.nodes[1].kill();
     all_show(&[one, other], lost.as_str(), &["later", "late", "early"]).await;
     for community in [&communities[0], &communities[2]] {
-        assert_eq!(shown(one, community.as_str()).await, (vec!["early".into()], false));
+        assert_eq!(
+            shown(one, community.as_str()).await,
+            (vec!["early".into()], false)
+        );
     }
     assert_eq!(replicated().await, 3, "it is the one that was promoted");
 }
@@ -80,13 +86,20 @@ async fn p14_a_node_that_came_back_empty_fills_up_again_and_the_others_are_not_t
     let communities = one_on_each(&cluster, &config).await;
     let (sidecar, metrics) = sidecar(&config);
     for community in &communities {
-        sidecar.touch(community, &[seen("a", MINUTE), seen("b", MINUTE)]).await.unwrap();
+        sidecar
+            .touch(community, &[seen("a", MINUTE), seen("b", MINUTE)])
+            .await
+            .unwrap();
         all_show(&[&*sidecar], community.as_str(), &["b", "a"]).await;
     }
     let before = metrics.presence_retouches.get();
     cluster.nodes[2].flush().await;
     all_show(&[&*sidecar], communities[2].as_str(), &["b", "a"]).await;
-    assert_eq!(metrics.presence_retouches.get() - before, 2, "those of one community");
+    assert_eq!(
+        metrics.presence_retouches.get() - before,
+        2,
+        "those of one community"
+    );
 }
 
 #[tokio::test]
@@ -99,7 +112,10 @@ async fn p14_while_a_part_is_away_only_its_communities_are_stale() {
         eventually(async || sidecar.touch(community, &[Touch::now("a")]).await.is_ok()).await;
         all_show(&[&*sidecar], community.as_str(), &["a"]).await;
     }
-    assert_eq!((metrics.redis_up.get(), metrics.redis_partitions_down.get()), (1, 0));
+    assert_eq!(
+        (metrics.redis_up.get(), metrics.redis_partitions_down.get()),
+        (1, 0)
+    );
     // With its replica, so that nobody takes its place.
     cluster.nodes[3].kill();
     cluster.nodes[0].kill();
@@ -112,7 +128,10 @@ async fn p14_while_a_part_is_away_only_its_communities_are_stale() {
     eventually(async || metrics.redis_partitions_down.get() == 1).await;
     assert_eq!(metrics.redis_up.get(), 1, "the others answer");
     let refused = sidecar.touch(&communities[0], &[Touch::now("b")]).await;
-    assert!(matches!(refused, Err(PresenceError::Unavailable(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(PresenceError::Unavailable(_))),
+        "{refused:?}"
+    );
     is_remembered(&*sidecar, communities[0].as_str(), &["b", "a"]).await;
     for community in &communities[1..] {
         eventually(async || sidecar.touch(community, &[Touch::now("b")]).await.is_ok()).await;
@@ -130,7 +149,7 @@ async fn p14_while_a_part_is_away_only_its_communities_are_stale() {
 
 #[tokio::test]
 async fn p9_a_node_that_hangs_costs_its_own_calls_their_time_and_no_others() {
-    let cluster = RedisCluster::start().await;
+    let cluster = RedisCluster::start_failing_over().await;
     let config = impatient(cluster.config());
     let communities = one_on_each(&cluster, &config).await;
     let presence = servers::presence(&config, WINDOW);
@@ -222,7 +241,7 @@ async fn is_heard(presence: &dyn Presence, changes: &mut Subscription, community
 }
 
 async fn a_subscription_moves(take: impl AsyncFn(&mut RedisServer)) {
-    let mut cluster = RedisCluster::start().await;
+    let mut cluster = RedisCluster::start_failing_over().await;
     let config = impatient(cluster.config());
     let communities = one_on_each(&cluster, &config).await;
     let presence = servers::presence(&config, WINDOW);

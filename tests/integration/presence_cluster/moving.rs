@@ -37,13 +37,18 @@ async fn p14_while_a_slot_moves_and_afterwards_everybody_is_there() {
         from.does(&["CLUSTER", "MYID"]).await,
         to.does(&["CLUSTER", "MYID"]).await,
     );
-    to.does::<()>(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &from_id]).await;
-    from.does::<()>(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to_id]).await;
+    to.does::<()>(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &from_id])
+        .await;
+    from.does::<()>(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to_id])
+        .await;
     let touched = presence.touch(&community, &[Touch::now("b")]).await.unwrap();
     assert_eq!(touched.current, 2, "nothing has moved yet");
 
     let moving: Vec<String> = from.does(&["CLUSTER", "GETKEYSINSLOT", &slot, "100"]).await;
-    assert!(moving.contains(&names.seen) && moving.contains(&names.due), "{moving:?}");
+    assert!(
+        moving.contains(&names.seen) && moving.contains(&names.due),
+        "{moving:?}"
+    );
     let port = to.port().to_string();
     let mut migrate = vec!["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
     migrate.extend(moving.iter().map(String::as_str));
@@ -55,7 +60,8 @@ async fn p14_while_a_slot_moves_and_afterwards_everybody_is_there() {
     assert_eq!(page.len(), 3);
 
     for node in [to, from, &cluster.nodes[2]] {
-        node.does::<()>(&["CLUSTER", "SETSLOT", &slot, "NODE", &to_id]).await;
+        node.does::<()>(&["CLUSTER", "SETSLOT", &slot, "NODE", &to_id])
+            .await;
     }
     let touched = presence.touch(&community, &[Touch::now("d")]).await.unwrap();
     assert_eq!(touched.current, 4, "the old node names the new one");
@@ -107,12 +113,16 @@ async fn p3_each_partition_goes_by_the_clock_of_its_node() {
     // Of four partitions the third alone is in the lower half, or the fourth: 2956 and 7085.
     let in_partition = |partition| {
         let mut all = (0..).map(|id: u32| CommunityId::new(id.to_string()));
-        all.find(|community| keys.partition(community) == partition).unwrap()
+        all.find(|community| keys.partition(community) == partition)
+            .unwrap()
     };
     let communities = [0, 1, 2, 3].map(in_partition);
     let [late, early] = [1_031_536_000_000, 1_000_000_000_000];
     let counts = presence.counts(&communities).await.unwrap().value;
-    let times: Vec<_> = counts.iter().map(|count| count.as_of.timestamp_millis()).collect();
+    let times: Vec<_> = counts
+        .iter()
+        .map(|count| count.as_of.timestamp_millis())
+        .collect();
     assert_eq!(times, [late, late, early, early]);
     for (community, time) in communities.iter().zip([late, late, early, early]) {
         let touched = presence.touch(community, &[Touch::now("a")]).await.unwrap();
@@ -123,7 +133,11 @@ async fn p3_each_partition_goes_by_the_clock_of_its_node() {
         let window: i64 = WINDOW.as_millis().try_into().unwrap();
         let counted = heard.iter().filter(|command| command[0] == "ZCOUNT");
         let windows: Vec<_> = counted.map(|command| command[2].clone()).collect();
-        assert_eq!(windows, vec![format!("({}", time - window); 2], "by its own clock");
+        assert_eq!(
+            windows,
+            vec![format!("({}", time - window); 2],
+            "by its own clock"
+        );
         let touches: Vec<_> = heard.iter().filter(|command| command[0] == "EVALSHA").collect();
         assert_eq!(touches.len(), 2, "taken at once");
         for command in touches {

@@ -59,7 +59,7 @@ async fn p10_a_narrow_acl_suffices_and_is_not_complained_of() {
 #[tokio::test]
 async fn a_cluster_is_reached_over_tls_with_client_certificates() {
     let authority = Arc::new(Authority::new());
-    let cluster = RedisCluster::start_with(Some(&authority), &[]).await;
+    let cluster = RedisCluster::start_with_tls(&authority).await;
     let config = cluster.config();
     let communities = one_on_each(&cluster, &config).await;
     everything(&servers::presence(&config, WINDOW), &communities).await;
@@ -81,6 +81,10 @@ async fn nodes_that_refuse_the_user_are_told_of_once() {
         assert!(!format!("{refused:?}").contains("wr0ng-s3cret"), "{refused:?}");
     }
     let text = log.text();
-    assert_eq!(text.matches("no node of the Redis Cluster tells").count(), 1, "{text}");
+    assert_eq!(
+        text.matches("no node of the Redis Cluster tells").count(),
+        1,
+        "{text}"
+    );
     assert!(!text.contains("wr0ng-s3cret"), "{text}");
 }

@@ -1,10 +1,11 @@
 //! A store under test that can be told to be older, whichever it is.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use chrono::DateTime;
+use headcount::config;
 use headcount::presence::changes::{Event, Subscription};
 use headcount::presence::memory::Memory;
 use headcount::presence::{Count, Presence, Seen, Touch};
@@ -12,8 +13,10 @@ use redis::aio::MultiplexedConnection;
 use tokio::sync::OnceCell;
 
 use super::{WINDOW, names};
-use crate::support::redis as servers;
+use crate::support::redis::{self as servers, RedisServer};
 use crate::support::redis_cluster::RedisCluster;
+use crate::support::sentinels::Watched;
+use crate::support::tls::Authority;
 
 /// A store, and the power to let time pass for it.
 pub(super) struct Site {
@@ -32,7 +35,8 @@ enum Time {
 }
 
 impl Site {
-    pub(super) fn in_memory() -> Self {
+    #[expect(clippy::unused_async, reason = "as the others")]
+    pub(super) async fn in_memory() -> Self {
         let time = Arc::new(AtomicI64::new(1_763_884_800_000));
         let clock = Arc::clone(&time);
         let now = move || DateTime::from_timestamp_millis(clock.load(Ordering::Relaxed)).unwrap();
@@ -44,24 +48,36 @@ impl Site {
 
     pub(super) async fn in_redis() -> Self {
         let server = servers::shared();
-        let config = server.config();
-        Self {
-            presence: Arc::new(servers::presence(&config, WINDOW)),
-            time: Time::OfRedis {
-                servers: vec![server.raw().await],
-                prefix: config.key_prefix,
-            },
-        }
+        Self::of_redis(server.config(), vec![server.raw().await])
+    }
+
+    pub(super) async fn in_redis_over_tls() -> Self {
+        static SHARED: OnceLock<(RedisServer, Arc<Authority>)> = OnceLock::new();
+        let (server, authority) = SHARED.get_or_init(|| {
+            let authority = Arc::new(Authority::new());
+            (RedisServer::start_with(Some(&authority), &[]), authority)
+        });
+        Self::of_redis(server.config_with(authority), vec![server.raw().await])
+    }
+
+    pub(super) async fn behind_sentinels() -> Self {
+        static SHARED: OnceCell<Watched> = OnceCell::const_new();
+        let watched = SHARED.get_or_init(Watched::start).await;
+        Self::of_redis(watched.config(), vec![watched.servers[0].raw().await])
     }
 
     pub(super) async fn in_a_cluster() -> Self {
         static SHARED: OnceCell<RedisCluster> = OnceCell::const_new();
         let cluster = SHARED.get_or_init(RedisCluster::start).await;
-        let config = cluster.config();
+        Self::of_redis(cluster.config(), cluster.raw().await)
+    }
+
+    /// With a connection to each of the servers that keep something.
+    fn of_redis(config: config::Redis, servers: Vec<MultiplexedConnection>) -> Self {
         Self {
             presence: Arc::new(servers::presence(&config, WINDOW)),
             time: Time::OfRedis {
-                servers: cluster.raw().await,
+                servers,
                 prefix: config.key_prefix,
             },
         }

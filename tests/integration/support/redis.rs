@@ -178,7 +178,11 @@ impl RedisServer {
     }
 
     pub(crate) fn url(&self) -> String {
-        let scheme = if self.authority.is_some() { "rediss" } else { "redis" };
+        let scheme = if self.authority.is_some() {
+            "rediss"
+        } else {
+            "redis"
+        };
         format!("{scheme}://{}", self.address())
     }
 
@@ -195,6 +199,11 @@ impl RedisServer {
     /// Configuration for a test: a key prefix that no other test has.
     pub(crate) fn config(&self) -> config::Redis {
         config(&self.url())
+    }
+
+    /// The same, with what a client needs of the authority that signed the server's certificate.
+    pub(crate) fn config_with(&self, authority: &Authority) -> config::Redis {
+        authority.trusted(self.config())
     }
 
     /// Makes connections as somebody who may do anything.

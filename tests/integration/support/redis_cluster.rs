@@ -1,7 +1,6 @@
 //! A Redis Cluster of a test's own: three primaries with a third of the slots each, and a replica of each.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use headcount::config;
 use headcount::ids::CommunityId;
@@ -14,8 +13,9 @@ use super::tls::Authority;
 
 /// Primaries, each with a replica.
 const PRIMARIES: usize = 3;
-/// After this time of silence a node is replaced by its replica.
-pub(crate) const NODE_TIMEOUT: Duration = Duration::from_millis(1_000);
+/// After this time of silence a node is replaced by its replica, in milliseconds: never in a test, or soon, but not
+/// because the machine is busy.
+const NODE_TIMEOUT: (&str, &str) = ("60000", "2000");
 
 /// Six processes.
 pub(crate) struct RedisCluster {
@@ -25,23 +25,30 @@ pub(crate) struct RedisCluster {
 }
 
 impl RedisCluster {
-    /// A cluster that is well.
+    /// A cluster that is well, and in which no replica takes over.
     pub(crate) async fn start() -> Self {
-        Self::start_with(None, &[]).await
+        Self::start_with(None, NODE_TIMEOUT.0).await
     }
 
-    /// The same with further settings, and encrypted if an authority is given.
-    pub(crate) async fn start_with(authority: Option<&Arc<Authority>>, settings: &[&str]) -> Self {
-        let timeout = NODE_TIMEOUT.as_millis().to_string();
+    /// A cluster in which replicas take over soon.
+    pub(crate) async fn start_failing_over() -> Self {
+        Self::start_with(None, NODE_TIMEOUT.1).await
+    }
+
+    /// A cluster with encrypted connections only.
+    pub(crate) async fn start_with_tls(authority: &Arc<Authority>) -> Self {
+        Self::start_with(Some(authority), NODE_TIMEOUT.0).await
+    }
+
+    async fn start_with(authority: Option<&Arc<Authority>>, timeout: &str) -> Self {
         let nodes = (0..2 * PRIMARIES).map(|_| {
             let bus = free_port().to_string();
-            let mut all = vec!["--cluster-enabled", "yes", "--cluster-node-timeout", &timeout];
+            let mut all = vec!["--cluster-enabled", "yes", "--cluster-node-timeout", timeout];
             all.extend(["--cluster-port", &bus, "--cluster-replica-validity-factor", "0"]);
             all.extend(["--repl-diskless-sync-delay", "0"]);
             if authority.is_some() {
                 all.extend(["--tls-cluster", "yes"]);
             }
-            all.extend(settings);
             (RedisServer::start_with(authority, &all), bus)
         });
         let (nodes, buses): (Vec<_>, Vec<_>) = nodes.unzip();
@@ -100,24 +107,26 @@ impl RedisCluster {
     /// Configuration for a test: a key prefix that no other test has. One node is named that is not there, and
     /// one that is a replica.
     pub(crate) fn config(&self) -> config::Redis {
-        let file = |name: &str| self.authority.as_ref().map(|authority| authority.file(name));
-        config::Redis {
+        let config = config::Redis {
             nodes: vec![
                 format!("127.0.0.1:{}", free_port()),
                 self.nodes[5].address(),
                 self.nodes[0].address(),
             ],
-            tls: self.authority.is_some(),
-            tls_ca_file: file("ca.pem"),
-            tls_cert_file: file("client.pem"),
-            tls_key_file: file("client.key"),
             ..any_config()
+        };
+        match &self.authority {
+            Some(authority) => authority.trusted(config),
+            None => config,
         }
     }
 
     /// Keys of `[redis]` that lead a sidecar here.
     pub(crate) fn keys(&self) -> String {
-        format!("nodes = {:?}\n", self.nodes.iter().map(RedisServer::address).collect::<Vec<_>>())
+        format!(
+            "nodes = {:?}\n",
+            self.nodes.iter().map(RedisServer::address).collect::<Vec<_>>()
+        )
     }
 
     /// Which of the primaries of the start keeps a community.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use headcount::config;
 use tempfile::TempDir;
 
 /// A certificate with its key, in files.
@@ -17,7 +18,12 @@ impl Certificate {
             directory: tempfile::tempdir().expect("a directory"),
         };
         let alternative = format!("subjectAltName=DNS:{name}");
-        openssl(name, &made.path(), &made.key(), &["-addext", &alternative, "-addext", NO_AUTHORITY]);
+        openssl(
+            name,
+            &made.path(),
+            &made.key(),
+            &["-addext", &alternative, "-addext", NO_AUTHORITY],
+        );
         made
     }
 
@@ -82,6 +88,17 @@ impl Authority {
     pub fn file(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
+
+    /// A configuration that believes this authority and nobody else, and shows a certificate of its.
+    pub fn trusted(&self, config: config::Redis) -> config::Redis {
+        config::Redis {
+            tls: config.url.is_none(),
+            tls_ca_file: Some(self.file("ca.pem")),
+            tls_cert_file: Some(self.file("client.pem")),
+            tls_key_file: Some(self.file("client.key")),
+            ..config
+        }
+    }
 }
 
 /// An authority may not be a server at the same time.
@@ -89,7 +106,14 @@ const NO_AUTHORITY: &str = "basicConstraints=critical,CA:FALSE";
 
 fn openssl(name: &str, certificate: &Path, key: &Path, arguments: &[&str]) {
     let output = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+        ])
         .args(["-nodes", "-days", "1", "-subj", &format!("/CN={name}")])
         .args(arguments)
         .arg("-out")
