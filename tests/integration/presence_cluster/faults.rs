@@ -79,6 +79,28 @@ async fn p14_what_a_promoted_replica_lacks_is_touched_again_by_every_sidecar() {
     assert_eq!(replicated().await, 3, "it is the one that was promoted");
 }
 
+/// The mark that the last sweep left is there: only that another node keeps the partition tells.
+#[tokio::test]
+async fn p14_what_was_touched_after_the_last_mark_is_not_missed_after_a_failover() {
+    let mut cluster = RedisCluster::start_failing_over().await;
+    let config = impatient(cluster.config());
+    let [_, community, _] = one_on_each(&cluster, &config).await;
+    let (sidecar, _) = sidecar(&config);
+    eventually(async || sidecar.touch(&community, &[seen("early", MINUTE)]).await.is_ok()).await;
+    all_show(&[&*sidecar], community.as_str(), &["early"]).await;
+    cluster.replica(1).is_level_with(&cluster.nodes[1]).await;
+    lags_behind(&cluster.nodes[1]).await;
+    sidecar.touch(&community, &[Touch::now("late")]).await.unwrap();
+    cluster.nodes[1].kill();
+    is_remembered(&*sidecar, community.as_str(), &["late", "early"]).await;
+    eventually(async || {
+        let (users, stale) = shown(&*sidecar, community.as_str()).await;
+        assert!(stale || users == ["late", "early"], "{users:?}");
+        !stale
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn p14_a_node_that_came_back_empty_fills_up_again_and_the_others_are_not_touched() {
     let cluster = RedisCluster::start().await;
@@ -137,6 +159,17 @@ async fn p14_while_a_part_is_away_only_its_communities_are_stale() {
         eventually(async || sidecar.touch(community, &[Touch::now("b")]).await.is_ok()).await;
         all_show(&[&*sidecar], community.as_str(), &["b", "a"]).await;
     }
+    // Who left there is noticed all the same.
+    let keys = Keys::new(&config.key_prefix, config.partitions).unwrap();
+    let names = keys.community(&communities[2]);
+    cluster.nodes[2]
+        .does::<()>(&["ZADD", &names.seen, "1", "left"])
+        .await;
+    let due = ["ZADD", &names.due, "1", communities[2].as_str()];
+    cluster.nodes[2].does::<()>(&due).await;
+    assert!(sidecar.sweep().await.is_err(), "of the part that is away");
+    let members: u64 = cluster.nodes[2].does(&["ZCARD", &names.seen]).await;
+    assert_eq!(members, 2);
     let together = sidecar.counts(&communities).await.unwrap();
     let counts: Vec<_> = together.value.iter().map(|count| count.current).collect();
     assert!(together.stale);
@@ -170,9 +203,9 @@ async fn p9_a_node_that_hangs_costs_its_own_calls_their_time_and_no_others() {
         for round in 0..100 {
             for community in &communities[1..] {
                 let touches = [Touch::now(&*round.to_string())];
-                let touched = presence.touch(community, &touches).await;
+                let taken = presence.touch(community, &touches).await;
                 let counted = presence.counts(std::slice::from_ref(community)).await;
-                assert!(touched.is_ok() && counted.is_ok(), "{touched:?}, {counted:?}");
+                assert!(taken.is_ok() && counted.is_ok(), "{taken:?}, {counted:?}");
             }
         }
     };

@@ -114,7 +114,18 @@ impl RedisServer {
         replica
     }
 
-    /// Waits until a replica has what its primary has.
+    /// Waits until a replica has every byte that its primary has sent.
+    pub(crate) async fn is_level_with(&self, primary: &Self) {
+        eventually(async || {
+            let info: redis::InfoDict = primary.does(&["INFO", "replication"]).await;
+            let sent: Option<u64> = info.get("master_repl_offset");
+            let info: redis::InfoDict = self.does(&["INFO", "replication"]).await;
+            info.get("slave_repl_offset") == sent
+        })
+        .await;
+    }
+
+    /// Waits until a replica has what its primary had when it came.
     pub(crate) async fn is_in_step(&self) {
         eventually(async || {
             let info: String = self.does(&["INFO", "replication"]).await;
