@@ -4,14 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headcount::config;
-use headcount::presence::changes::Event;
 use headcount::presence::{Presence, PresenceError, Touch};
 
 use crate::support::log::Log;
-use crate::support::presence::{all_show, is_remembered};
+use crate::support::presence::{all_show, everything, is_heard, is_listening, is_remembered};
 use crate::support::redis::{self as servers, PERMISSIONS, RedisServer, eventually, seen};
 use crate::support::sentinels::{NAME, Watched};
-use crate::support::service::in_time;
 use crate::support::tls::Authority;
 
 const WINDOW: Duration = Duration::from_secs(300);
@@ -39,13 +37,8 @@ async fn a_failover(take: impl AsyncFn(&mut RedisServer)) {
     let community = "42".into();
     eventually(async || one.touch(&community, &[seen("early", 2 * MINUTE)]).await.is_ok()).await;
     let mut changes = other.subscribe();
-    let heard = async { while changes.recv().await.unwrap() != Event::Listening {} };
-    in_time("a subscription", heard).await;
-    let primary = &watched.servers[0];
-    primary
-        .does::<()>(&["ACL", "SETUSER", "default", "-psync", "-sync"])
-        .await;
-    primary.does::<()>(&["CLIENT", "KILL", "TYPE", "replica"]).await;
+    is_listening(&mut changes).await;
+    watched.servers[0].leaves_its_replicas_behind().await;
     one.touch(&community, &[seen("late", MINUTE)]).await.unwrap();
     all_show(&[one, other], "42", &["late", "early"]).await;
 
@@ -53,22 +46,7 @@ async fn a_failover(take: impl AsyncFn(&mut RedisServer)) {
     is_remembered(one, "42", &["late", "early"]).await;
     all_show(&[one], "42", &["late", "early"]).await;
     // Live pushes go on: what one sidecar sees, the other hears of.
-    let mut number = 0;
-    let heard = async {
-        loop {
-            number += 1;
-            let _ = one
-                .touch(&"43".into(), &[Touch::now(&*format!("u{number}"))])
-                .await;
-            let waited = tokio::time::timeout(Duration::from_millis(100), changes.recv()).await;
-            if let Ok(Ok(Event::Change(change))) = waited
-                && change.community == "43".into()
-            {
-                return;
-            }
-        }
-    };
-    in_time("a change", heard).await;
+    is_heard(one, &mut changes, &"43".into()).await;
     let replicated: u64 = watched.servers[1].does(&["DBSIZE"]).await;
     assert!(replicated > 0, "it is the one that was promoted");
 }
@@ -114,19 +92,6 @@ async fn a_failover_by_hand_goes_by_without_a_lost_visitor() {
     all_show(&[&*sidecar], "42", &["b", "a"]).await;
 }
 
-/// All that presence does.
-async fn everything(presence: &dyn Presence) {
-    let community = "42".into();
-    presence.ping().await.unwrap();
-    let mut changes = presence.subscribe();
-    assert_eq!(changes.recv().await.unwrap(), Event::Listening);
-    presence.touch(&community, &[Touch::now("a")]).await.unwrap();
-    assert!(matches!(changes.recv().await.unwrap(), Event::Change(_)));
-    assert_eq!(presence.list(&community, None, 2).await.unwrap().value.len(), 1);
-    assert_eq!(presence.counts(&[community]).await.unwrap().value[0].current, 1);
-    presence.sweep().await.unwrap();
-}
-
 #[tokio::test]
 async fn p10_narrow_acls_suffice_and_are_not_complained_of() {
     let watched = Watched::start().await;
@@ -149,7 +114,7 @@ async fn p10_narrow_acls_suffice_and_are_not_complained_of() {
     };
     let log = Log::default();
     let _listening = log.listen();
-    everything(&servers::presence(&config, WINDOW)).await;
+    everything(&servers::presence(&config, WINDOW), &["42".into()]).await;
     let text = log.text();
     assert!(text.contains("connected to Redis"), "{text}");
     assert!(!text.contains("WARN") && !text.contains("s3cret"), "{text}");
@@ -159,7 +124,7 @@ async fn p10_narrow_acls_suffice_and_are_not_complained_of() {
 async fn sentinels_and_server_are_reached_over_tls_with_client_certificates() {
     let authority = Arc::new(Authority::new());
     let watched = Watched::start_with_tls(&authority).await;
-    everything(&servers::presence(&watched.config(), WINDOW)).await;
+    everything(&servers::presence(&watched.config(), WINDOW), &["42".into()]).await;
 }
 
 #[tokio::test]

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headcount::config;
-use headcount::presence::changes::Event;
-use headcount::presence::{Presence, PresenceError, Touch};
+use headcount::presence::{Presence, PresenceError};
 
 use crate::support::log::Log;
+use crate::support::presence::everything;
 use crate::support::redis::{self as servers, PERMISSIONS, RedisServer};
 use crate::support::tls::Authority;
 
@@ -25,11 +25,7 @@ async fn presence_works_over_tls_as_a_user_of_its_own() {
         ..server.config_with(&authority)
     };
     let presence = servers::presence(&config, WINDOW);
-    let mut changes = presence.subscribe();
-    assert_eq!(changes.recv().await.unwrap(), Event::Listening);
-    let touched = presence.touch(&"42".into(), &[Touch::now("a")]).await.unwrap();
-    assert_eq!(touched.current, 1);
-    assert!(matches!(changes.recv().await.unwrap(), Event::Change(_)));
+    everything(&presence, &["42".into()]).await;
 }
 
 /// What is said, once, of a server that cannot be reached.

@@ -5,15 +5,13 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use headcount::config;
-use headcount::ids::CommunityId;
 use headcount::metrics::Metrics;
-use headcount::presence::changes::{Event, Subscription};
 use headcount::presence::keys::Keys;
 use headcount::presence::{self, Presence, PresenceError, Touch};
 use redis::AsyncCommands as _;
 
 use super::{WINDOW, impatient, one_on_each};
-use crate::support::presence::{all_show, is_remembered, shown};
+use crate::support::presence::{all_show, is_heard, is_listening, is_remembered, shown};
 use crate::support::redis::{self as servers, RedisServer, eventually, seen};
 use crate::support::redis_cluster::RedisCluster;
 
@@ -29,14 +27,6 @@ fn sidecar(config: &config::Redis) -> (Arc<dyn Presence>, Arc<Metrics>) {
     let runtime = tokio::runtime::Handle::current();
     let presence = presence::open(config, &record, MINUTE, Arc::clone(&metrics), &runtime);
     (presence.unwrap(), metrics)
-}
-
-/// A replica gets no more writes from now on, and keeps what it has.
-async fn lags_behind(primary: &RedisServer) {
-    primary
-        .does::<()>(&["ACL", "SETUSER", "default", "-psync", "-sync"])
-        .await;
-    primary.does::<()>(&["CLIENT", "KILL", "TYPE", "replica"]).await;
 }
 
 #[tokio::test]
@@ -60,7 +50,7 @@ async fn p14_what_a_promoted_replica_lacks_is_touched_again_by_every_sidecar() {
     let replicated = async || raw.clone().zcard::<_, u64>(&key).await.unwrap();
     eventually(async || replicated().await == 1).await;
 
-    lags_behind(&cluster.nodes[1]).await;
+    cluster.nodes[1].leaves_its_replicas_behind().await;
     one.touch(lost, &[seen("late", MINUTE)]).await.unwrap();
     other
         .touch(lost, &[seen("later", Duration::ZERO), seen("early", 2 * MINUTE)])
@@ -89,7 +79,7 @@ async fn p14_what_was_touched_after_the_last_mark_is_not_missed_after_a_failover
     eventually(async || sidecar.touch(&community, &[seen("early", MINUTE)]).await.is_ok()).await;
     all_show(&[&*sidecar], community.as_str(), &["early"]).await;
     cluster.replica(1).is_level_with(&cluster.nodes[1]).await;
-    lags_behind(&cluster.nodes[1]).await;
+    cluster.nodes[1].leaves_its_replicas_behind().await;
     sidecar.touch(&community, &[Touch::now("late")]).await.unwrap();
     cluster.nodes[1].kill();
     is_remembered(&*sidecar, community.as_str(), &["late", "early"]).await;
@@ -249,30 +239,6 @@ async fn listened_to(cluster: &RedisCluster) -> usize {
     panic!("nobody listens");
 }
 
-/// Touches anew until a change of the community is heard.
-async fn is_heard(presence: &dyn Presence, changes: &mut Subscription, community: &CommunityId) {
-    let mut number = 0;
-    eventually(async || {
-        // Nothing is published while a node is away.
-        let _ = presence.sweep().await;
-        true
-    })
-    .await;
-    let heard = async {
-        loop {
-            number += 1;
-            let user = format!("u{number}");
-            let _ = presence.touch(community, &[Touch::now(&*user)]).await;
-            let waited = tokio::time::timeout(Duration::from_millis(100), changes.recv()).await;
-            match waited {
-                Ok(Ok(Event::Change(change))) if change.community == *community => return,
-                _ => {}
-            }
-        }
-    };
-    crate::support::service::in_time("a change", heard).await;
-}
-
 async fn a_subscription_moves(take: impl AsyncFn(&mut RedisServer)) {
     let mut cluster = RedisCluster::start_failing_over().await;
     let config = impatient(cluster.config());
@@ -280,15 +246,14 @@ async fn a_subscription_moves(take: impl AsyncFn(&mut RedisServer)) {
     let presence = servers::presence(&config, WINDOW);
     eventually(async || presence.ping().await.is_ok()).await;
     let mut changes = presence.subscribe();
-    assert_eq!(changes.recv().await.unwrap(), Event::Listening);
+    is_listening(&mut changes).await;
     for community in &communities {
         is_heard(&presence, &mut changes, community).await;
     }
     let node = listened_to(&cluster).await;
     take(&mut cluster.nodes[node]).await;
     let mut fresh = presence.subscribe();
-    let told = async { while fresh.recv().await.unwrap() != Event::Listening {} };
-    crate::support::service::in_time("another subscription", told).await;
+    is_listening(&mut fresh).await;
     for community in &communities {
         is_heard(&presence, &mut fresh, community).await;
     }

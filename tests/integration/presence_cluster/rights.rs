@@ -3,33 +3,14 @@
 use std::sync::Arc;
 
 use headcount::config;
-use headcount::ids::CommunityId;
-use headcount::presence::changes::Event;
-use headcount::presence::{Presence, Touch};
+use headcount::presence::Presence;
 
 use super::{WINDOW, one_on_each};
 use crate::support::log::Log;
+use crate::support::presence::everything;
 use crate::support::redis::{self as servers, PERMISSIONS};
 use crate::support::redis_cluster::RedisCluster;
 use crate::support::tls::Authority;
-
-/// All that presence does, of communities on every node.
-async fn everything(presence: &dyn Presence, communities: &[CommunityId]) {
-    // Also waits for the nodes.
-    presence.ping().await.unwrap();
-    let mut changes = presence.subscribe();
-    assert_eq!(changes.recv().await.unwrap(), Event::Listening);
-    for community in communities {
-        presence.touch(community, &[Touch::now("a")]).await.unwrap();
-        assert!(matches!(changes.recv().await.unwrap(), Event::Change(_)));
-        let page = presence.list(community, None, 1).await.unwrap().value;
-        let rest = presence.list(community, page.last(), 1).await.unwrap().value;
-        assert!(rest.is_empty());
-    }
-    let counts = presence.counts(communities).await.unwrap().value;
-    assert!(counts.iter().all(|count| count.current == 1), "{counts:?}");
-    presence.sweep().await.unwrap();
-}
 
 #[tokio::test]
 async fn p10_a_narrow_acl_suffices_and_is_not_complained_of() {

@@ -114,6 +114,13 @@ impl RedisServer {
         replica
     }
 
+    /// Its replicas get no more writes from now on, and keep what they have.
+    pub(crate) async fn leaves_its_replicas_behind(&self) {
+        self.does::<()>(&["ACL", "SETUSER", "default", "-psync", "-sync"])
+            .await;
+        self.does::<()>(&["CLIENT", "KILL", "TYPE", "replica"]).await;
+    }
+
     /// Waits until a replica has every byte that its primary has sent.
     pub(crate) async fn is_level_with(&self, primary: &Self) {
         eventually(async || {
