@@ -42,7 +42,7 @@ use tokio::time::timeout;
 
 use crate::auth::{Authenticator, BrowserSession};
 use crate::config;
-use crate::ids::{BrowserSessionId, CommunityId, SessionToken};
+use crate::ids::{CommunityId, SessionToken};
 use crate::metrics::Metrics;
 use crate::presence::Presence;
 use crate::presence::worker::PresenceHandle;
@@ -58,7 +58,7 @@ use caps::{Caps, Places};
 use hub::Hub;
 use mailbox::Mailbox;
 use schedule::{Times, ticks};
-use seats::{Owner, Seat, Seats};
+use seats::{Owner, Seat, Seats, SessionCheck};
 
 /// Communities on one connection.
 pub const MAX_COMMUNITIES: usize = 100;
@@ -161,8 +161,8 @@ impl Live {
             ping_every: ticks(settings.ping_interval),
             pong_within: ticks(settings.pong_timeout),
             write_within: ticks(settings.write_timeout),
-            // Mostly answered by the authenticator's cache, whose entries live for `cache_ttl`: noticed within
-            // that and a tenth.
+            // Where nobody tells of sessions that end. Mostly answered by the authenticator's cache, whose
+            // entries live for `cache_ttl`: noticed within that and a tenth.
             check_every: ticks(session.cache_ttl / 10),
             access_every: ticks(settings.access_check_interval),
             beat_every: ticks(record.window / 3),
@@ -228,7 +228,8 @@ impl Live {
             door: Arc::clone(&wanted.door),
             page,
             schedule: live.seats.schedule(rand::random_range(0.0..1.0)),
-            checking: (false, false),
+            session_check: SessionCheck::default(),
+            checking_access: false,
             unchecked_since: (None, None),
         };
         let id = live.seats.add(seat).ok_or(Refused::Draining)?;
@@ -245,11 +246,6 @@ impl Live {
         let complete = poll_fn(|context| connection.mailbox.poll_complete(context));
         timeout(limit, complete).await.map_err(|_| Refused::Unavailable)?;
         Ok(connection)
-    }
-
-    /// Ends the connections of these sessions at once (I5): for whoever hears that they were revoked.
-    pub fn end_sessions(&self, sessions: &[BrowserSessionId]) {
-        self.0.seats.end_sessions(sessions);
     }
 
     /// Tells all connections to go, lets no more in, and waits until they have gone, at most `limit`. How many

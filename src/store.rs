@@ -5,6 +5,8 @@
 
 mod connections;
 mod error;
+#[cfg(test)]
+pub(crate) mod fake;
 mod ledger;
 mod migrate;
 mod open;

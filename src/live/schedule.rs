@@ -34,6 +34,8 @@ pub(super) struct Schedule {
     /// When it was pinged without having been heard since.
     pinged: Option<u32>,
     next_check: u32,
+    /// The check after the first.
+    second_check: Option<u32>,
     next_access: u32,
     next_beat: u32,
     closing_since: Option<u32>,
@@ -64,13 +66,15 @@ pub(super) struct Due {
 }
 
 impl Schedule {
-    /// A connection that begins now, and is a heartbeat at once. `spread` is from 0 up to 1: it keeps
-    /// connections that came together from being pinged and checked together.
+    /// A connection that begins now, and is a heartbeat at once. It is checked at once, too: its session may have
+    /// ended after it was asked for and before it began. `spread` is from 0 up to 1: it keeps connections that came
+    /// together from being pinged and checked together ever after.
     pub(super) fn new(now: u32, times: &Times, spread: f64) -> Self {
         Self {
             next_ping: now + part(times.ping_every, spread),
             pinged: None,
-            next_check: now + part(times.check_every, spread),
+            next_check: now,
+            second_check: Some(now + 1 + part(times.check_every, spread)),
             next_access: now + part(times.access_every, spread),
             next_beat: now,
             closing_since: None,
@@ -103,10 +107,14 @@ impl Schedule {
             self.next_ping = now + times.ping_every;
             self.pinged.get_or_insert(now);
         }
+        let check = now >= self.next_check;
+        if check {
+            self.next_check = self.second_check.take().unwrap_or(now + times.check_every);
+        }
         Due {
             end,
             ping,
-            check: comes_round(&mut self.next_check, now, times.check_every),
+            check,
             access: comes_round(&mut self.next_access, now, times.access_every),
             beat: comes_round(&mut self.next_beat, now, times.beat_every),
         }
@@ -220,6 +228,18 @@ mod tests {
             .map(|(now, _)| *now)
             .collect();
         assert_eq!(beats, [2, 102, 202]);
+    }
+
+    #[test]
+    fn i5_the_first_check_is_at_once_and_further_ones_come_regularly() {
+        let checks = |spread| {
+            let mut schedule = Schedule::new(1, &TIMES, spread);
+            let dues = run(&mut schedule, 2..14, |now| Seen { heard: now, ..FINE });
+            let checks = dues.into_iter().filter(|(_, due)| due.check);
+            checks.map(|(now, _)| now).collect::<Vec<_>>()
+        };
+        assert_eq!(checks(0.0), [2, 3, 6, 9, 12]);
+        assert_eq!(checks(0.999), [2, 5, 8, 11]);
     }
 
     #[test]

@@ -39,10 +39,22 @@ pub(super) struct Seat {
     /// The community whose page the connection belongs to, where it is a heartbeat (P11).
     pub(super) page: Option<CommunityId>,
     pub(super) schedule: Schedule,
-    /// Whether session and access are being checked.
-    pub(super) checking: (bool, bool),
+    pub(super) session_check: SessionCheck,
+    /// Whether access is being checked.
+    pub(super) checking_access: bool,
     /// Since when they could not be checked.
     pub(super) unchecked_since: (Option<u32>, Option<u32>),
+}
+
+/// How far the check of a connection's session is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum SessionCheck {
+    #[default]
+    Idle,
+    /// Waiting for its turn, or for an answer.
+    Underway,
+    /// The session has changed meanwhile: the answer may be of before.
+    Outdated,
 }
 
 /// Whose connection it is.
@@ -155,14 +167,44 @@ impl Seats {
         })
     }
 
-    /// A session was checked.
-    pub(super) fn session_checked(&self, id: u64, outcome: Checked<Arc<BrowserSession>>, patience: u32) {
+    /// Sessions have changed, this one or, without one, any: what to check at once.
+    pub(super) fn sessions_changed(&self, session: Option<&BrowserSessionId>) -> Vec<(u64, SessionToken)> {
+        let mut checks = Vec::new();
+        for (id, seat) in &mut self.lock().seats {
+            let Some(owner) = &seat.owner else {
+                continue;
+            };
+            if session.is_some_and(|session| owner.session.id != *session) {
+                continue;
+            }
+            if seat.session_check == SessionCheck::Idle {
+                seat.session_check = SessionCheck::Underway;
+                checks.push((*id, owner.token.clone()));
+            } else {
+                seat.session_check = SessionCheck::Outdated;
+            }
+        }
+        checks
+    }
+
+    /// A session was checked. Whether it must be checked again at once.
+    pub(super) fn session_checked(
+        &self,
+        id: u64,
+        outcome: Checked<Arc<BrowserSession>>,
+        patience: u32,
+    ) -> bool {
         let tick = self.tick();
         let mut inner = self.lock();
         let Some(seat) = inner.seats.get_mut(&id) else {
-            return;
+            return false;
         };
-        seat.checking.0 = false;
+        let is_outdated = seat.session_check == SessionCheck::Outdated;
+        seat.session_check = if is_outdated {
+            SessionCheck::Underway
+        } else {
+            SessionCheck::Idle
+        };
         let close = match outcome {
             Checked::Holds(session) => {
                 seat.unchecked_since.0 = None;
@@ -177,6 +219,7 @@ impl Seats {
         if let Some(close) = close {
             seat.mailbox.close(close);
         }
+        is_outdated
     }
 
     /// Access was checked; these communities may no longer be seen.
@@ -186,7 +229,7 @@ impl Seats {
         let Some(seat) = inner.seats.get_mut(&id) else {
             return;
         };
-        seat.checking.1 = false;
+        seat.checking_access = false;
         let close = match outcome {
             Checked::Holds(lost) => {
                 seat.unchecked_since.1 = None;
@@ -209,17 +252,6 @@ impl Seats {
             && seat.page.as_ref() == Some(community)
         {
             seat.page = None;
-        }
-    }
-
-    /// Ends the connections of these sessions (I5).
-    pub(super) fn end_sessions(&self, sessions: &[BrowserSessionId]) {
-        for seat in self.lock().seats.values() {
-            if let Some(owner) = &seat.owner
-                && sessions.contains(&owner.session.id)
-            {
-                seat.mailbox.close(Close::SessionEnded);
-            }
         }
     }
 
@@ -279,16 +311,16 @@ impl Seat {
             self.mailbox.ping();
         }
         if let Some(owner) = &self.owner {
-            if check && !self.checking.0 {
-                self.checking.0 = true;
+            if check && self.session_check == SessionCheck::Idle {
+                self.session_check = SessionCheck::Underway;
                 round.sessions.push((id, owner.token.clone()));
             }
             if beat && let Some(page) = &self.page {
                 round.beats.push((page.clone(), owner.session.user_id.clone()));
             }
         }
-        if access && self.door.must_be_asked_again() && !self.checking.1 {
-            self.checking.1 = true;
+        if access && self.door.must_be_asked_again() && !self.checking_access {
+            self.checking_access = true;
             round.access.push(id);
         }
     }

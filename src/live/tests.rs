@@ -12,8 +12,10 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-use self::fakes::{Bench, SESSION, bench, bench_with};
+use self::fakes::{Bench, SESSION, bench, bench_that_remembers, bench_with};
+use super::seats::Checked;
 use super::*;
+use crate::auth::SessionChange;
 
 /// Longer than anything takes by the clock that stands.
 const LONG: Duration = Duration::from_secs(3_600);
@@ -233,13 +235,64 @@ async fn i5_a_connection_ends_when_its_session_does() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn i5_a_session_that_was_revoked_ends_its_connections_at_once() {
-    let bench = bench().await;
+async fn i5_a_session_of_whose_end_the_database_tells_ends_its_connections_at_once() {
+    let bench = bench_that_remembers().await;
     let mut socket = web_socket(&bench, &["42"]).await;
     next_count(&mut socket).await;
-    bench.live.end_sessions(&["another".into()]);
-    bench.live.end_sessions(&["another".into(), SESSION.into()]);
+    sleep(Duration::from_secs(5)).await;
+
+    let start = tokio::time::Instant::now();
+    bench.tell(SessionChange::Of(SESSION.into()));
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(bench.open(), 1, "it has changed, and holds");
+    bench.store.sign_out();
+    bench.tell(SessionChange::Of("another".into()));
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(bench.open(), 1, "its answer is remembered");
+    bench.tell(SessionChange::Of(SESSION.into()));
     assert_eq!(close_code(&mut socket).await, 4401);
+    assert!(
+        start.elapsed() < schedule::TICK,
+        "before any check that comes round"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn i5_when_any_session_may_have_changed_all_are_checked_at_once() {
+    let bench = bench_that_remembers().await;
+    let mut socket = web_socket(&bench, &["42"]).await;
+    next_count(&mut socket).await;
+    sleep(Duration::from_secs(5)).await;
+    let start = tokio::time::Instant::now();
+    bench.store.sign_out();
+    bench.tell(SessionChange::OfAny);
+    assert_eq!(close_code(&mut socket).await, 4401);
+    assert!(
+        start.elapsed() < schedule::TICK,
+        "before any check that comes round"
+    );
+}
+
+/// What is told while a check is under way is not lost with an answer of before.
+#[tokio::test(start_paused = true)]
+async fn i5_a_session_that_changes_while_it_is_checked_is_checked_again() {
+    let bench = bench_that_remembers().await;
+    let mut socket = web_socket(&bench, &["42"]).await;
+    next_count(&mut socket).await;
+    sleep(Duration::from_secs(5)).await;
+    let seats = &bench.live.0.seats;
+    let checks = seats.sessions_changed(None);
+    let [(id, _)] = checks[..] else {
+        panic!("{} checks", checks.len());
+    };
+    assert!(
+        seats.sessions_changed(Some(&SESSION.into())).is_empty(),
+        "under way"
+    );
+    let answer = || Checked::Holds(Arc::new(bench.store.session()));
+    assert!(seats.session_checked(id, answer(), 1), "once more");
+    assert!(!seats.session_checked(id, answer(), 1), "not for ever");
+    assert_eq!(seats.sessions_changed(Some(&SESSION.into())).len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -141,10 +141,12 @@ impl Presence for Memory {
         let shard = &mut *shard;
         let place = shard.communities.entry(community.clone()).or_default();
         let before = place.by_time.len();
+        // Though others may come in their place: whoever counted in between has another number.
+        let left = place.settle(now, self.window);
         for touch in touches {
             place.touch(&touch.user, now - millis(touch.age));
         }
-        if place.settle(now, self.window) {
+        if place.settle(now, self.window) || left {
             self.changes.tell(community, place.told_at(now));
         }
         shard.members = shard.members - before + place.by_time.len();

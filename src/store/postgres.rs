@@ -29,12 +29,21 @@ use crate::config::{Config, Schema};
 
 pub use listen::{Heard, SessionListener};
 
+/// How long the server keeps a transaction, and its locks, of which it hears nothing more: of a sidecar whose
+/// machine or network is gone. For so long the app waits for rows that the transaction has changed, a sign-out
+/// for one. From statement to statement a sidecar needs a millisecond; one that was stopped for longer begins
+/// its transaction again.
+const SILENCE: Duration = Duration::from_secs(1);
+
 /// The app's tables in Postgres. Opens no connection, so it succeeds while the database is down; the URL
 /// alone can be wrong. Must be called on a tokio runtime.
 pub(super) fn store(url: &str, config: &Config) -> Result<SqlStore<Postgres>, OpenError> {
     // The server gives up as well, so that it does not work on for nobody.
     let statement_timeout = config.database.statement_timeout.as_millis();
-    let options = connect_options(url)?.options([("statement_timeout", statement_timeout)]);
+    let options = connect_options(url)?.options([
+        ("statement_timeout", statement_timeout),
+        ("idle_in_transaction_session_timeout", SILENCE.as_millis()),
+    ]);
     Ok(SqlStore::new(options, config))
 }
 

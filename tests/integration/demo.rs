@@ -250,7 +250,7 @@ async fn the_count_moves_by_itself() {
 #[tokio::test]
 async fn in_a_browser_the_number_of_people_changes_without_a_reload() {
     let demo = Demo::start();
-    let mut browser = Chromium::start().await;
+    let browser = Chromium::start().await;
     browser.open(&demo.address("site")).await;
     // Nobody is told who is here before they say who they are.
     browser
@@ -265,6 +265,11 @@ async fn in_a_browser_the_number_of_people_changes_without_a_reload() {
         .click("a[href='/communities/1/']", "/communities/1/")
         .await;
 
+    let complaints = browser.complaints().await;
+    assert!(
+        complaints.iter().all(|complaint| complaint.contains(" 401 ")),
+        "{complaints:?}"
+    );
     let here = |user: u8| format!("!!document.querySelector(\".here li[data-user='{user}'] img[alt]\")");
     let number = "(() => { const text = document.querySelector('.here .count').textContent;
         const number = /^([0-9]+) (person|people) here now$/.exec(text); return number && Number(number[1]); })()";
@@ -285,6 +290,19 @@ async fn in_a_browser_the_number_of_people_changes_without_a_reload() {
         .await;
     assert!(second.as_u64().unwrap() >= 1);
     browser.wait_for("window.neverReloaded").await;
+    assert_eq!(browser.complaints().await, [""; 0]);
+
+    // On a phone, by night.
+    browser.has_size(360, 740).await;
+    browser.prefers(&[("prefers-color-scheme", "dark")]).await;
+    browser
+        .wait_for("innerWidth === 360 && matchMedia('(prefers-color-scheme: dark)').matches")
+        .await;
+    assert_eq!(
+        browser.evaluate("document.documentElement.scrollWidth").await,
+        Some(360.into())
+    );
+    browser.picture("demo-phone-dark").await;
     demo.ends_on("INT");
 }
 

@@ -52,6 +52,7 @@ over_every_store! {
     a_sweep_tells_decreases_once_with_rising_numbers,
     a_sweep_finds_every_community_that_is_due,
     a_touch_of_one_notices_others_who_left,
+    p7_a_count_taken_before_somebody_came_back_is_outdated,
     p14_a_touch_may_come_late_and_tells_by_how_much,
     p14_a_late_touch_takes_nobody_back,
     p14_a_late_touch_brings_nobody_back_who_left,
@@ -329,6 +330,28 @@ async fn a_touch_of_one_notices_others_who_left(site: Site) {
     let after = site.touch("42", &["c"]).await;
     assert_eq!(after.current, 1);
     assert!(after.seq > before.seq);
+}
+
+/// Whoever has read the smaller number must hear of the return, though no sweep has told of the leave.
+async fn p7_a_count_taken_before_somebody_came_back_is_outdated(site: Site) {
+    let told = site.touch("42", &["a"]).await;
+    let mut changes = site.listen().await;
+    site.pass(WINDOW).await;
+    let without = site.count("42").await;
+    assert_eq!((without.current, without.seq), (0, told.seq));
+    let back = site.touch("42", &["a"]).await;
+    assert_eq!(back.current, 1);
+    assert!(back.seq > without.seq);
+    let community = CommunityId::from("42");
+    let heard = changes.recv().await.unwrap();
+    assert_eq!(
+        heard,
+        Event::Change(CountChange {
+            community,
+            count: back
+        })
+    );
+    assert_eq!(site.touch("42", &["a"]).await.seq, back.seq, "once");
 }
 
 async fn p14_a_touch_may_come_late_and_tells_by_how_much(site: Site) {

@@ -11,12 +11,11 @@ use http::{HeaderMap, StatusCode};
 
 use super::support::now;
 use crate::api::{BackendCheck, CheckError};
-use crate::auth::BrowserSession;
-use crate::ids::{CommunityId, SessionToken, UserId};
+use crate::ids::{CommunityId, UserId};
 use crate::presence::changes::{Changes, Subscription};
 use crate::presence::{Answer, Count, Presence, PresenceError, Seen, Sweep, Touch};
-use crate::store::{Applied, LedgerProblem, Stats, Store, StoreError, VisitorRow};
-use crate::writer::batch::Batch;
+use crate::store::fake::Fake;
+use crate::store::{Stats, StoreError, VisitorRow};
 
 /// How a fake misbehaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -77,31 +76,11 @@ impl FakeStore {
 }
 
 #[async_trait]
-impl Store for FakeStore {
-    async fn browser_session(&self, _: &SessionToken) -> Result<Option<BrowserSession>, StoreError> {
-        unimplemented!("the API does not look tokens up")
-    }
-
-    async fn community_by_slug(&self, _: &str) -> Result<Option<CommunityId>, StoreError> {
-        unimplemented!("the API takes ids")
-    }
-
+impl Fake for FakeStore {
     async fn community_exists(&self, community: &CommunityId) -> Result<bool, StoreError> {
         self.existence_lookups.fetch_add(1, Ordering::Relaxed);
         self.mood().await?;
         Ok(self.communities.lock().unwrap().contains(community.as_str()))
-    }
-
-    async fn apply(&self, _: &Batch) -> Result<Applied, StoreError> {
-        unimplemented!("the API does not write")
-    }
-
-    async fn ledger(&self) -> Result<Option<LedgerProblem>, StoreError> {
-        unimplemented!("the API does not write")
-    }
-
-    async fn forget_old_parts(&self) -> Result<u64, StoreError> {
-        unimplemented!("the API does not write")
     }
 
     async fn visitors(&self, users: &[UserId]) -> Result<Vec<VisitorRow>, StoreError> {
@@ -134,12 +113,6 @@ impl Store for FakeStore {
             ended_sessions: 0,
         }))
     }
-
-    async fn ping(&self) -> Result<(), StoreError> {
-        unimplemented!("the API does not ping")
-    }
-
-    async fn close(&self) {}
 }
 
 /// Who is where.

@@ -8,9 +8,8 @@ use async_trait::async_trait;
 use tokio::sync::broadcast::error::TryRecvError;
 
 use super::*;
-use crate::ids::{BrowserSessionId, CommunityId, UserId};
-use crate::store::{Applied, LedgerProblem, Stats, VisitorRow};
-use crate::writer::batch::Batch;
+use crate::ids::{BrowserSessionId, UserId};
+use crate::store::fake::Fake;
 
 /// The session table.
 struct Table {
@@ -23,7 +22,7 @@ struct Table {
 }
 
 #[async_trait]
-impl Store for Table {
+impl Fake for Table {
     async fn browser_session(&self, token: &SessionToken) -> Result<Option<BrowserSession>, StoreError> {
         if self.away.load(Ordering::Relaxed) {
             return Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut));
@@ -33,40 +32,6 @@ impl Store for Table {
         self.answers.acquire().await.expect("never closed").forget();
         Ok(row)
     }
-
-    async fn community_by_slug(&self, _: &str) -> Result<Option<CommunityId>, StoreError> {
-        unimplemented!("no community is asked for")
-    }
-
-    async fn community_exists(&self, _: &CommunityId) -> Result<bool, StoreError> {
-        unimplemented!("no community is asked for")
-    }
-
-    async fn apply(&self, _: &Batch) -> Result<Applied, StoreError> {
-        unimplemented!("nothing is written")
-    }
-
-    async fn ledger(&self) -> Result<Option<LedgerProblem>, StoreError> {
-        unimplemented!("nothing is written")
-    }
-
-    async fn forget_old_parts(&self) -> Result<u64, StoreError> {
-        unimplemented!("nothing is written")
-    }
-
-    async fn visitors(&self, _: &[UserId]) -> Result<Vec<VisitorRow>, StoreError> {
-        unimplemented!("nobody is listed")
-    }
-
-    async fn stats(&self, _: &CommunityId, _: DateTime<Utc>, _: DateTime<Utc>) -> Result<Stats, StoreError> {
-        unimplemented!("nothing is counted")
-    }
-
-    async fn ping(&self) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    async fn close(&self) {}
 }
 
 /// An authenticator in front of a table with one session, number 1 of user 7, valid until 10:50.

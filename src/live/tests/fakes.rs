@@ -9,12 +9,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio::io::AsyncReadExt as _;
 
 use super::*;
-use crate::ids::UserId;
 use crate::presence::Touch;
 use crate::presence::memory::Memory;
 use crate::presence::worker;
-use crate::store::{Applied, LedgerProblem, Stats, Store, StoreError, VisitorRow};
-use crate::writer::batch::Batch;
+use crate::store::fake::Fake;
+use crate::store::{Store, StoreError};
 
 /// Whose all connections are.
 const OWNER: &str = "reader";
@@ -38,7 +37,7 @@ impl OneSession {
         self.away.store(true, Ordering::Relaxed);
     }
 
-    fn session(&self) -> BrowserSession {
+    pub(super) fn session(&self) -> BrowserSession {
         BrowserSession {
             id: SESSION.into(),
             user_id: OWNER.into(),
@@ -51,47 +50,13 @@ impl OneSession {
 }
 
 #[async_trait]
-impl Store for OneSession {
+impl Fake for OneSession {
     async fn browser_session(&self, _: &SessionToken) -> Result<Option<BrowserSession>, StoreError> {
         if self.away.load(Ordering::Relaxed) {
             return Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut));
         }
         Ok(Some(self.session()))
     }
-
-    async fn community_by_slug(&self, _: &str) -> Result<Option<CommunityId>, StoreError> {
-        unimplemented!("no slugs")
-    }
-
-    async fn community_exists(&self, _: &CommunityId) -> Result<bool, StoreError> {
-        unimplemented!("the door knows")
-    }
-
-    async fn apply(&self, _: &Batch) -> Result<Applied, StoreError> {
-        unimplemented!("nothing is written")
-    }
-
-    async fn ledger(&self) -> Result<Option<LedgerProblem>, StoreError> {
-        unimplemented!("nothing is written")
-    }
-
-    async fn forget_old_parts(&self) -> Result<u64, StoreError> {
-        unimplemented!("nothing is written")
-    }
-
-    async fn visitors(&self, _: &[UserId]) -> Result<Vec<VisitorRow>, StoreError> {
-        unimplemented!("no lists")
-    }
-
-    async fn stats(&self, _: &CommunityId, _: DateTime<Utc>, _: DateTime<Utc>) -> Result<Stats, StoreError> {
-        unimplemented!("no statistics")
-    }
-
-    async fn ping(&self) -> Result<(), StoreError> {
-        unimplemented!("no pings")
-    }
-
-    async fn close(&self) {}
 }
 
 /// Who may see what: everything that is a number, unless it was forbidden.
@@ -139,6 +104,7 @@ pub(super) struct Bench {
     pub(super) window: Duration,
     pub(super) presence: Arc<dyn Presence>,
     pub(super) store: Arc<OneSession>,
+    authenticator: Arc<Authenticator>,
     pub(super) rules: Arc<Rules>,
     pub(super) metrics: Arc<Metrics>,
     _stop: tokio::sync::watch::Sender<bool>,
@@ -148,7 +114,17 @@ pub(super) async fn bench() -> Bench {
     bench_with(|_| {}).await
 }
 
+/// With a cache of sessions: what has become of one is found out when somebody tells.
+pub(super) async fn bench_that_remembers() -> Bench {
+    bench_of(|_| {}, LONG).await
+}
+
 pub(super) async fn bench_with(configure: impl FnOnce(&mut config::Live)) -> Bench {
+    // Each look is a new one.
+    bench_of(configure, Duration::ZERO).await
+}
+
+async fn bench_of(configure: impl FnOnce(&mut config::Live), cache_ttl: Duration) -> Bench {
     let mut settings = config::Live::default();
     configure(&mut settings);
     let record = config::Record {
@@ -157,8 +133,7 @@ pub(super) async fn bench_with(configure: impl FnOnce(&mut config::Live)) -> Ben
         ..config::Record::default()
     };
     let session = config::Session {
-        // Each look is a new one.
-        cache_ttl: Duration::ZERO,
+        cache_ttl,
         ..config::Session::default()
     };
     let metrics = Arc::new(Metrics::new());
@@ -169,15 +144,15 @@ pub(super) async fn bench_with(configure: impl FnOnce(&mut config::Live)) -> Ben
     let (stop, stopped) = tokio::sync::watch::channel(false);
     tokio::spawn(worker.run(stopped));
     let store = Arc::new(OneSession::default());
-    let authenticator = Authenticator::new(
+    let authenticator = Arc::new(Authenticator::new(
         &session,
         Arc::clone(&store) as Arc<dyn Store>,
         Arc::clone(&metrics),
-    );
+    ));
     let parts = Parts {
         presence: Arc::clone(&presence),
         touches: Some(touches),
-        authenticator: Arc::new(authenticator),
+        authenticator: Arc::clone(&authenticator),
         metrics: Arc::clone(&metrics),
     };
     let bench = Bench {
@@ -186,6 +161,7 @@ pub(super) async fn bench_with(configure: impl FnOnce(&mut config::Live)) -> Ben
         window: record.window,
         presence,
         store,
+        authenticator,
         rules: Arc::default(),
         metrics,
         _stop: stop,
@@ -201,6 +177,11 @@ impl Bench {
             .touch(&community.into(), &[Touch::now(user)])
             .await
             .unwrap();
+    }
+
+    /// The database tells of its sessions.
+    pub(super) fn tell(&self, change: SessionChange) {
+        self.authenticator.changed(change);
     }
 
     /// Who is in a community.

@@ -13,17 +13,25 @@ local function text(number)
   return string.format('%.0f', number)
 end
 
--- Prunes a community, counts it, publishes the count if it is another than the one published last, and notes
--- when to look again. Every key expires in the end: see presence/redis.rs.
+-- Forgets the users of a community whose window has passed; says whether there were any.
+local function prune(seen, now, window)
+  return redis.call('ZREMRANGEBYSCORE', seen, '-inf', text(now - window)) > 0
+end
+
+-- Counts a community, without those whose window has passed, publishes the count if it is another than the one
+-- published last, and notes when to look again. Every key expires in the end: see presence/redis.rs.
+--
+-- It also publishes if somebody was forgotten just before (`left`), though others may have come in their place:
+-- whoever counted in between has another number than the one published last.
 --
 -- Published before it is noted: if publishing is refused (an ACL without the channel), every call fails,
 -- instead of one that fails and all others staying silent.
-local function settle(seen, state, due, community, now, window, keep, channel)
-  redis.call('ZREMRANGEBYSCORE', seen, '-inf', text(now - window))
+local function settle(seen, state, due, community, now, window, keep, channel, left)
+  prune(seen, now, window)
   local count = redis.call('ZCARD', seen)
   local published = redis.call('HMGET', state, 'count', 'seq')
   local seq = tonumber(published[2]) or 0
-  local changed = count ~= (tonumber(published[1]) or 0)
+  local changed = left or count ~= (tonumber(published[1]) or 0)
   if changed then
     seq = math.max(seq + 1, now)
     redis.call('PUBLISH', channel, text(count) .. ' ' .. text(seq) .. ' ' .. text(now) .. ' ' .. community)

@@ -18,7 +18,7 @@ local changes = {}
 for i = 1, #due, 2 do
   local community = due[i]
   local count, seq, changed = settle(
-    ARGV[4] .. community, ARGV[5] .. community, KEYS[1], community, now, window, ARGV[2], ARGV[3])
+    ARGV[4] .. community, ARGV[5] .. community, KEYS[1], community, now, window, ARGV[2], ARGV[3], false)
   if changed then
     changes[#changes + 1] = { community, count, seq }
   end

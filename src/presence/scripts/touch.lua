@@ -12,6 +12,9 @@ if now > tonumber(ARGV[5]) then
   return { false, 0, now }
 end
 
+local window = tonumber(ARGV[1])
+local left = prune(KEYS[1], now, window)
+
 -- A few hundred at a time: Lua's stack bounds the arguments of one call. GT: last seen never goes back, be it
 -- that Redis' clock does or that an old touch is made again.
 local members = {}
@@ -25,5 +28,5 @@ for i = 6, #ARGV, 2 do
 end
 
 local count, seq =
-  settle(KEYS[1], KEYS[2], KEYS[3], ARGV[4], now, tonumber(ARGV[1]), ARGV[2], ARGV[3])
+  settle(KEYS[1], KEYS[2], KEYS[3], ARGV[4], now, window, ARGV[2], ARGV[3], left)
 return { count, seq, now }

@@ -69,8 +69,8 @@ impl Verdict {
     /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
     pub(super) fn of_sqlstate(code: &str) -> Self {
         match code {
-            // admin shutdown, crash shutdown, cannot connect now, idle session timeout
-            "57P01" | "57P02" | "57P03" | "57P05" => Self::LOST,
+            // admin shutdown, crash shutdown, cannot connect now, idle session and idle transaction timeout
+            "57P01" | "57P02" | "57P03" | "57P05" | "25P03" => Self::LOST,
             // read-only transaction: a standby after a failover
             "25006" => Self::wait(Class::ReadOnly),
             // lock not available, query cancelled (statement timeout), object in use
@@ -139,7 +139,7 @@ mod tests {
             ("53100", "resources"),
             ("42703", "other"),
             ("23502", "other"),
-            ("25P03", "other"),
+            ("25P03", "connection"),
             ("26000", "other"),
         ] {
             let verdict = Verdict::of_sqlstate(code);

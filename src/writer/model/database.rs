@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use crate::auth::BrowserSession;
-use crate::ids::{BrowserSessionId, CommunityId, SessionToken, UserId};
-use crate::store::{Applied, LedgerProblem, Stats, Store, StoreError, VisitorRow};
+use crate::ids::{BrowserSessionId, SessionToken, UserId};
+use crate::store::fake::Fake;
+use crate::store::{Applied, StoreError};
 use crate::writer::batch::{Batch, BatchKey};
 
 /// What the next call meets.
@@ -122,7 +123,7 @@ pub(super) fn session_of(token: &str) -> Option<BrowserSession> {
 }
 
 #[async_trait]
-impl Store for Database {
+impl Fake for Database {
     async fn browser_session(&self, token: &SessionToken) -> Result<Option<BrowserSession>, StoreError> {
         tokio::task::yield_now().await;
         let fault = self.state().faults.pop_front().flatten();
@@ -157,33 +158,7 @@ impl Store for Database {
         outcome
     }
 
-    async fn community_by_slug(&self, _: &str) -> Result<Option<CommunityId>, StoreError> {
-        unimplemented!("the model's views name no slug")
-    }
-
-    async fn community_exists(&self, _: &CommunityId) -> Result<bool, StoreError> {
-        unimplemented!("only the API asks")
-    }
-
-    async fn ledger(&self) -> Result<Option<LedgerProblem>, StoreError> {
-        unimplemented!("only the start asks")
-    }
-
     async fn forget_old_parts(&self) -> Result<u64, StoreError> {
         Ok(0)
     }
-
-    async fn visitors(&self, _: &[UserId]) -> Result<Vec<VisitorRow>, StoreError> {
-        unimplemented!("only the API asks")
-    }
-
-    async fn stats(&self, _: &CommunityId, _: DateTime<Utc>, _: DateTime<Utc>) -> Result<Stats, StoreError> {
-        unimplemented!("only the API asks")
-    }
-
-    async fn ping(&self) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    async fn close(&self) {}
 }

@@ -46,12 +46,14 @@ impl Folder {
         names
     }
 
-    /// Everything that is on disk.
+    /// Everything that is on disk. What goes with a connection that is just being closed may be missing.
     fn bytes(&self) -> Vec<u8> {
         let entries = std::fs::read_dir(self.path()).unwrap();
-        entries
-            .flat_map(|entry| std::fs::read(entry.unwrap().path()).unwrap())
-            .collect()
+        let read = |path| match std::fs::read(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            read => read.unwrap(),
+        };
+        entries.flat_map(|entry| read(entry.unwrap().path())).collect()
     }
 
     fn contains(&self, text: &str) -> bool {

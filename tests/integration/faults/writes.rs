@@ -3,10 +3,11 @@
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Executor as _, PgPool};
 
-use super::{Made, NEVER, all_dropped};
+use super::{Fragile, Made, NEVER, all_dropped};
 use crate::support::backend::Variant;
 use crate::support::database::Database;
 use crate::support::postgres::Postgres;
+use crate::support::redis::eventually;
 use crate::support::world::{Wanted, World};
 
 /// Batches are closed by count only.
@@ -140,4 +141,38 @@ async fn views_queued_before_postgres_was_killed_are_written_once_after_it_was_s
     made.sees("alice", &alice, &[&community, "/about/"]).await;
     made.are_recorded(&world).await;
     assert_eq!(all_dropped(&world).await, 0.0);
+}
+
+/// The server does not learn that the network is gone: it would keep the transaction, and the locks on what it has
+/// changed, until somebody tells it.
+#[tokio::test]
+async fn a_batch_that_is_cut_off_in_the_middle_holds_up_the_site_no_longer() {
+    let wanted = Wanted {
+        database: format!("lock_timeout = \"{NEVER}\"\nstatement_timeout = \"{NEVER}\""),
+        ..Wanted::usual()
+    };
+    let fragile = Fragile::start(wanted).await;
+    let world = &fragile.world;
+    let pool = Postgres::shared().pool(world.database.name());
+    let alice = world.member("alice").await;
+    let mut made = Made::default();
+
+    // Its last statements have to wait here; the session's row is the batch's by then.
+    let mut profiles = pool.begin().await.unwrap();
+    let lock = "SELECT 1 FROM accounts_userprofile FOR NO KEY UPDATE";
+    profiles.execute(lock).await.unwrap();
+    made.sees("alice", &alice, &["/about/"]).await;
+    eventually(async || {
+        let waits = "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database()
+                     AND application_name = 'headcount' AND wait_event_type = 'Lock')";
+        sqlx::query_scalar(waits).fetch_one(&pool).await.unwrap()
+    })
+    .await;
+    fragile.database.hang();
+    profiles.rollback().await.unwrap();
+    alice.sign_out().await;
+
+    fragile.database.resume().await;
+    made.are_recorded(world).await;
+    assert_eq!(all_dropped(world).await, 0.0);
 }

@@ -1,4 +1,4 @@
-//! Many connections at once: what each costs, and how long a touch takes to reach them all.
+//! Many connections at once: what each costs, and how long it takes until all hear that somebody came or left.
 //!
 //! By default a few, so that it is known to work. To measure, with a release build and the limit of open files
 //! raised above twice the number:
@@ -44,10 +44,11 @@ struct Load {
 }
 
 impl Load {
-    async fn start(connections: usize) -> Self {
+    async fn start(connections: usize, window: Duration) -> Self {
         let prefix = any_prefix();
         let wanted = Wanted {
             key_prefix: Some(prefix.clone()),
+            record: format!("window = \"{}s\"", window.as_secs()),
             config: format!(
                 "[live]\nmax_connections = {connections}\nmax_per_user = {connections}\n\
                  max_per_address = {connections}\nmin_interval = \"0s\"\nheartbeat = false\n\
@@ -66,7 +67,7 @@ impl Load {
         let alice = world.member("alice").await;
         let (tell, receipts) = mpsc::unbounded_channel();
         Self {
-            presence: redis::presence(&config, Duration::from_secs(3_600)),
+            presence: redis::presence(&config, window),
             cookie: alice.cookie(),
             world,
             receipts,
@@ -137,6 +138,11 @@ impl Load {
             .touch(&self.community("rust"), &[Touch::now(user)])
             .await;
         touched.expect("Redis answers");
+        self.hear(readers, start).await
+    }
+
+    /// Waits until each of so many has heard of the present number; how long after `start` each did, in order.
+    async fn hear(&mut self, readers: usize, start: Instant) -> Vec<Duration> {
         let mut times = Vec::with_capacity(readers);
         while times.len() < readers {
             let receipt = tokio::time::timeout(Duration::from_secs(40), self.receipts.recv()).await;
@@ -154,7 +160,7 @@ impl Load {
             };
             let (visitors, at) = receipt.expect("readers");
             if visitors == self.visitors {
-                times.push(at - start);
+                times.push(at.saturating_duration_since(start));
             }
         }
         times.sort();
@@ -210,7 +216,7 @@ async fn l1_many_connections_hear_of_a_touch_with_and_without_slow_ones() {
     let connections = setting("HEADCOUNT_LIVE_CONNECTIONS", 100);
     let slow = setting("HEADCOUNT_LIVE_SLOW", 10);
     let rounds = setting("HEADCOUNT_LIVE_ROUNDS", 5);
-    let mut load = Load::start(2 * (connections + slow)).await;
+    let mut load = Load::start(2 * (connections + slow), Duration::from_secs(3_600)).await;
     // What is made once for all is not a connection's.
     load.open(16).await;
     load.touch(16).await;
@@ -262,4 +268,28 @@ async fn l1_many_connections_hear_of_a_touch_with_and_without_slow_ones() {
         .sidecar
         .wait_for_metric(kind, |open| open <= f64::from(u32::try_from(readers).unwrap()))
         .await;
+}
+
+/// From the end of the window of somebody who does nothing more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p5_many_connections_hear_that_somebody_left() {
+    const WINDOW: Duration = Duration::from_secs(2);
+    let connections = setting("HEADCOUNT_LIVE_CONNECTIONS", 100);
+    let rounds = setting("HEADCOUNT_LIVE_ROUNDS", 2);
+    let mut load = Load::start(2 * connections, WINDOW).await;
+    load.open(connections).await;
+    let mut times = Vec::new();
+    for _ in 0..rounds {
+        let end = Instant::now() + WINDOW;
+        load.touch(connections).await;
+        load.visitors = 0;
+        times.extend(load.hear(connections, end).await);
+    }
+    times.sort();
+    told("after the window's end", &times);
+    assert_eq!(
+        times.len(),
+        rounds * connections,
+        "everybody heard of every leave"
+    );
 }

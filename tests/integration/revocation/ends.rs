@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{Browser, Told};
 use crate::support::backend::Variant;
+use crate::support::live::{Events, Socket};
 use crate::support::redis::eventually;
 use crate::support::world::{Wanted, World};
 
@@ -213,4 +214,27 @@ async fn v6_a_view_that_began_before_the_sign_out_counts_though_it_ended_after_i
     assert_eq!(views[1]["metadata"]["url"], "/slow");
     assert_eq!(views[1]["username"], "alice");
     told.is_nobody(&browser).await;
+}
+
+#[tokio::test]
+async fn i5_live_connections_end_with_their_session_at_once() {
+    let told = Told::start(Variant::Default).await;
+    let (alice, bob) = (told.signs_in("alice").await, told.signs_in("bob").await);
+    let sidecar = &told.world.sidecar;
+    let path = told.world.visitors("rust", "/live");
+    let mut socket = Socket::open(sidecar, &path, &alice.member).await;
+    let mut events = Events::open(sidecar, &path, &alice.member).await;
+    let mut others = Socket::open(sidecar, &path, &bob.member).await;
+    others.until(2).await;
+    // The first check of each, which comes with its first heartbeat, is over. The next is minutes away.
+    let beats = "headcount_live_heartbeats_total";
+    sidecar.wait_for_metric(beats, |beats| beats >= 3.0).await;
+
+    alice.member.sign_out().await;
+    assert_eq!(socket.close_code().await, 4401);
+    while events.next().await.is_some() {}
+    // Bob's goes on.
+    let carol = told.signs_in("carol").await;
+    carol.sees(&told.world.community("rust")).await;
+    others.until(3).await;
 }

@@ -1,20 +1,24 @@
-//! A real browser: headless Chromium, driven over its debugging protocol as far as the tests need it.
+//! A real browser: headless Chromium, driven over `WebDriver`.
 
-use futures_util::{SinkExt as _, StreamExt as _};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use fantoccini::wd::{Capabilities, WebDriverCompatibleCommand};
+use fantoccini::{Client, ClientBuilder, Locator};
+use http::Method;
+use hyper_util::client::legacy::connect::HttpConnector;
+use reqwest::Url;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{WebSocketStream, client_async};
 
 use super::member::FIREFOX;
 use super::service::{Service, in_time, wait_until};
 
 /// One browser with one window, and a profile of its own.
 pub struct Chromium {
-    socket: WebSocketStream<TcpStream>,
-    calls: u64,
-    _service: Service,
+    client: Client,
+    _driver: Service,
+    _browser: Service,
     _directory: TempDir,
 }
 
@@ -22,90 +26,41 @@ impl Chromium {
     /// Starts Debian's Chromium with an empty window.
     pub async fn start() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        // Its own name is that of a robot, which is not counted.
-        let user_agent = format!("--user-agent={FIREFOX}");
-        let service = Service::start(
-            directory.path(),
-            "chromium",
-            [
-                "--headless",
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-quic",
-                "--disable-dev-shm-usage",
-                "--no-first-run",
-                "--no-proxy-server",
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-sync",
-                "--user-data-dir=profile",
-                "--remote-debugging-port=0",
-                &user_agent,
-                "about:blank",
-            ],
-            &[("HOME", directory.path().to_str().expect("UTF-8").to_owned())],
-        );
-        let chosen = directory.path().join("profile/DevToolsActivePort");
-        let mut port = String::new();
-        wait_until("Chromium", || {
-            port = std::fs::read_to_string(&chosen).unwrap_or_default();
-            port.contains('\n')
+        // Started here and not by the driver, so that it ends with the test whatever becomes of the driver.
+        let browser = start_browser(directory.path());
+        let debugger = first_line_of(&directory.path().join("profile/DevToolsActivePort"));
+        let folder = directory.path().join("driver");
+        std::fs::create_dir(&folder).expect("a folder");
+        let driver = Service::start(&folder, "chromedriver", ["--port=0"], &[]);
+        let port = driver_port(&folder.join("log"));
+        let capabilities = json!({
+            "browserName": "chrome",
+            "goog:chromeOptions": {"debuggerAddress": format!("127.0.0.1:{debugger}")},
+            "goog:loggingPrefs": {"browser": "ALL"},
         });
-        let port: u16 = port
-            .lines()
-            .next()
-            .and_then(|port| port.parse().ok())
-            .expect("a port");
-        let url = in_time("Chromium's window", window(port)).await;
-        let stream = TcpStream::connect(("127.0.0.1", port))
-            .await
-            .expect("Chromium answers");
-        let (socket, _) = client_async(url, stream).await.expect("a WebSocket");
+        let Value::Object(capabilities) = capabilities else {
+            unreachable!("it is an object")
+        };
+        let mut client = ClientBuilder::new(HttpConnector::new());
+        client.capabilities(Capabilities::from(capabilities));
+        let driver_url = format!("http://127.0.0.1:{port}");
+        let client = in_time("a session with Chromium", client.connect(&driver_url)).await;
         Self {
-            socket,
-            calls: 0,
-            _service: service,
+            client: client.expect("the driver finds Chromium"),
+            _driver: driver,
+            _browser: browser,
             _directory: directory,
         }
     }
 
-    /// Calls a method of the debugging protocol. `None` where Chromium answers with an error, as it does of
-    /// a page that is being left.
-    async fn call(&mut self, method: &str, parameters: Value) -> Option<Value> {
-        self.calls += 1;
-        let id = self.calls;
-        let call = json!({"id": id, "method": method, "params": parameters});
-        self.socket
-            .send(Message::text(call.to_string()))
-            .await
-            .expect("Chromium listens");
-        loop {
-            let message = in_time(method, self.socket.next())
-                .await
-                .expect("Chromium runs")
-                .expect("a message");
-            // Others are of events, or not text.
-            if let Message::Text(text) = message
-                && let Ok(mut answer) = serde_json::from_str::<Value>(&text)
-                && answer["id"] == id
-            {
-                return answer.get_mut("result").map(Value::take);
-            }
-        }
-    }
-
     /// Value of a JavaScript expression in the page; `None` where it throws or the page is being left.
-    async fn evaluate(&mut self, expression: &str) -> Option<Value> {
-        let parameters = json!({"expression": expression, "returnByValue": true});
-        let mut answer = self.call("Runtime.evaluate", parameters).await?;
-        match answer.get("exceptionDetails") {
-            Some(_) => None,
-            None => Some(answer["result"]["value"].take()),
-        }
+    pub async fn evaluate(&self, expression: &str) -> Option<Value> {
+        let script = format!("return ({expression})");
+        self.client.execute(&script, Vec::new()).await.ok()
     }
 
     /// Waits until an expression is true, and no longer false, null or an error; returns its value.
-    pub async fn wait_for(&mut self, expression: &str) -> Value {
+    pub async fn wait_for(&self, expression: &str) -> Value {
         in_time(expression, async {
             loop {
                 match self.evaluate(expression).await {
@@ -117,50 +72,146 @@ impl Chromium {
         .await
     }
 
-    /// Types an address.
-    pub async fn open(&mut self, url: &str) {
-        let answer = self
-            .call("Page.navigate", json!({"url": url}))
-            .await
-            .expect("an address");
-        assert_eq!(answer.get("errorText"), None, "{url}");
+    /// Types an address, and waits until the page has come.
+    pub async fn open(&self, url: &str) {
+        in_time(url, self.client.goto(url)).await.expect("an address");
     }
 
-    /// Clicks with the mouse on the first element that fits a CSS selector, once it is there, and waits
-    /// until the page with this path has come.
-    pub async fn click(&mut self, selector: &str, path: &str) {
-        let place = format!(
-            "(() => {{ const element = document.querySelector({selector:?});
-                if (document.readyState !== 'complete' || !element) return null;
-                element.scrollIntoView({{ block: 'center' }});
-                const box = element.getBoundingClientRect();
-                return [box.x + box.width / 2, box.y + box.height / 2]; }})()"
-        );
-        let place = self.wait_for(&place).await;
-        for kind in ["mousePressed", "mouseReleased"] {
-            let event =
-                json!({"type": kind, "x": place[0], "y": place[1], "button": "left", "clickCount": 1});
-            self.call("Input.dispatchMouseEvent", event).await;
-        }
+    /// Clicks on the first element that fits a CSS selector, once it is there, and waits until the page with
+    /// this path has come.
+    pub async fn click(&self, selector: &str, path: &str) {
+        self.press(selector).await;
         self.wait_for(&format!(
             "location.pathname === {path:?} && document.readyState === 'complete'"
         ))
         .await;
     }
+
+    /// Clicks on the first element that fits a CSS selector, once it is there.
+    pub async fn press(&self, selector: &str) {
+        let element = in_time(selector, self.client.wait().for_element(Locator::Css(selector)));
+        let element = element.await.expect("an element");
+        element.click().await.expect("it can be clicked");
+    }
+
+    /// Keeps a picture of the window, for somebody who wants to look: as `<name>.png` in the folder that the
+    /// environment variable `HEADCOUNT_TEST_PICTURES` names. Without it, does nothing.
+    pub async fn picture(&self, name: &str) {
+        let Some(folder) = std::env::var_os("HEADCOUNT_TEST_PICTURES") else {
+            return;
+        };
+        let png = self.client.screenshot().await.expect("a picture");
+        std::fs::write(PathBuf::from(folder).join(format!("{name}.png")), png).expect("a file");
+    }
+
+    /// Shows pages as for a window of this size, in CSS pixels.
+    pub async fn has_size(&self, width: u32, height: u32) {
+        let metrics =
+            json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});
+        self.tell("Emulation.setDeviceMetricsOverride", metrics).await;
+    }
+
+    /// Shows pages as to somebody who has set this media feature, such as `prefers-color-scheme` to `dark`.
+    /// Those set before are what they were without.
+    pub async fn prefers(&self, features: &[(&str, &str)]) {
+        let features: Vec<_> = features
+            .iter()
+            .map(|(name, value)| json!({"name": name, "value": value}))
+            .collect();
+        self.tell("Emulation.setEmulatedMedia", json!({"features": features}))
+            .await;
+    }
+
+    /// Calls a method of the browser's debugging protocol, for what `WebDriver` has no word for.
+    pub async fn tell(&self, method: &str, parameters: Value) -> Value {
+        let call = Post {
+            command: "goog/cdp/execute",
+            body: json!({"cmd": method, "params": parameters}),
+        };
+        self.client.issue_cmd(call).await.expect(method)
+    }
+
+    /// What pages, or the browser on their account, have complained of since this was asked last.
+    pub async fn complaints(&self) -> Vec<String> {
+        let call = Post {
+            command: "se/log",
+            body: json!({"type": "browser"}),
+        };
+        let entries = self.client.issue_cmd(call).await.expect("the log");
+        let entries = entries.as_array().expect("a list").iter();
+        entries
+            .filter(|entry| entry["level"] == "SEVERE" || entry["level"] == "WARNING")
+            .map(|entry| entry["message"].as_str().unwrap_or_default().to_owned())
+            .collect()
+    }
 }
 
-/// WebSocket address of the only window.
-async fn window(port: u16) -> String {
-    loop {
-        let targets = reqwest::get(format!("http://127.0.0.1:{port}/json/list")).await;
-        let targets: Value = targets.expect("an answer").json().await.expect("JSON");
-        let page = targets
-            .as_array()
-            .expect("a list")
-            .iter()
-            .find(|target| target["type"] == "page");
-        if let Some(url) = page.and_then(|page| page["webSocketDebuggerUrl"].as_str()) {
-            return url.to_owned();
-        }
+fn start_browser(directory: &Path) -> Service {
+    // Its own name is that of a robot, which is not counted.
+    let user_agent = format!("--user-agent={FIREFOX}");
+    Service::start(
+        directory,
+        "chromium",
+        [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+            "--no-proxy-server",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--user-data-dir=profile",
+            "--remote-debugging-port=0",
+            &user_agent,
+            "about:blank",
+        ],
+        &[("HOME", directory.to_str().expect("UTF-8").to_owned())],
+    )
+}
+
+/// The port that Chromium has chosen for its debugging protocol.
+fn first_line_of(file: &Path) -> u16 {
+    let mut text = String::new();
+    wait_until("Chromium", || {
+        text = std::fs::read_to_string(file).unwrap_or_default();
+        text.contains('\n')
+    });
+    let line = text.lines().next().expect("a line");
+    line.parse().expect("a port")
+}
+
+/// The port that the driver has chosen, from what it says.
+fn driver_port(log: &Path) -> u16 {
+    let mut port = None;
+    wait_until("the driver", || {
+        let text = std::fs::read_to_string(log).unwrap_or_default();
+        let said = text.split("started successfully on port ").nth(1);
+        port = said.and_then(|said| said.split_once('.')?.0.parse().ok());
+        port.is_some()
+    });
+    port.expect("a port")
+}
+
+/// A command of the driver's own.
+#[derive(Debug)]
+struct Post {
+    command: &'static str,
+    body: Value,
+}
+
+impl WebDriverCompatibleCommand for Post {
+    fn endpoint(&self, base: &Url, session: Option<&str>) -> Result<Url, <Url as FromStr>::Err> {
+        base.join(&format!(
+            "session/{}/{}",
+            session.unwrap_or_default(),
+            self.command
+        ))
+    }
+
+    fn method_and_body(&self, _: &Url) -> (Method, Option<String>) {
+        (Method::POST, Some(self.body.to_string()))
     }
 }

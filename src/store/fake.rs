@@ -1,0 +1,97 @@
+//! Stores of tests that need a part of one only.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use super::{Applied, LedgerProblem, Stats, Store, StoreError, VisitorRow};
+use crate::auth::BrowserSession;
+use crate::ids::{CommunityId, SessionToken, UserId};
+use crate::writer::batch::Batch;
+
+/// What may be asked of a store, as far as a test expects it to be; the rest fails the test.
+#[async_trait]
+#[expect(unused_variables, reason = "nothing is answered by default")]
+pub(crate) trait Fake: Send + Sync + 'static {
+    async fn browser_session(&self, token: &SessionToken) -> Result<Option<BrowserSession>, StoreError> {
+        unimplemented!("no token is looked up")
+    }
+
+    async fn community_by_slug(&self, slug: &str) -> Result<Option<CommunityId>, StoreError> {
+        unimplemented!("no slug is looked up")
+    }
+
+    async fn community_exists(&self, community: &CommunityId) -> Result<bool, StoreError> {
+        unimplemented!("no community is asked for")
+    }
+
+    async fn apply(&self, batch: &Batch) -> Result<Applied, StoreError> {
+        unimplemented!("nothing is written")
+    }
+
+    async fn ledger(&self) -> Result<Option<LedgerProblem>, StoreError> {
+        unimplemented!("nothing is written")
+    }
+
+    async fn forget_old_parts(&self) -> Result<u64, StoreError> {
+        unimplemented!("nothing is written")
+    }
+
+    async fn visitors(&self, users: &[UserId]) -> Result<Vec<VisitorRow>, StoreError> {
+        unimplemented!("nobody is listed")
+    }
+
+    async fn stats(
+        &self,
+        community: &CommunityId,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+    ) -> Result<Stats, StoreError> {
+        unimplemented!("nothing is counted")
+    }
+}
+
+#[async_trait]
+impl<F: Fake> Store for F {
+    async fn browser_session(&self, token: &SessionToken) -> Result<Option<BrowserSession>, StoreError> {
+        Fake::browser_session(self, token).await
+    }
+
+    async fn community_by_slug(&self, slug: &str) -> Result<Option<CommunityId>, StoreError> {
+        Fake::community_by_slug(self, slug).await
+    }
+
+    async fn community_exists(&self, community: &CommunityId) -> Result<bool, StoreError> {
+        Fake::community_exists(self, community).await
+    }
+
+    async fn apply(&self, batch: &Batch) -> Result<Applied, StoreError> {
+        Fake::apply(self, batch).await
+    }
+
+    async fn ledger(&self) -> Result<Option<LedgerProblem>, StoreError> {
+        Fake::ledger(self).await
+    }
+
+    async fn forget_old_parts(&self) -> Result<u64, StoreError> {
+        Fake::forget_old_parts(self).await
+    }
+
+    async fn visitors(&self, users: &[UserId]) -> Result<Vec<VisitorRow>, StoreError> {
+        Fake::visitors(self, users).await
+    }
+
+    async fn stats(
+        &self,
+        community: &CommunityId,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+    ) -> Result<Stats, StoreError> {
+        Fake::stats(self, community, from, to).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn close(&self) {}
+}
