@@ -46,6 +46,8 @@ impl RedisCluster {
             let mut all = vec!["--cluster-enabled", "yes", "--cluster-node-timeout", timeout];
             all.extend(["--cluster-port", &bus, "--cluster-replica-validity-factor", "0"]);
             all.extend(["--repl-diskless-sync-delay", "0"]);
+            // Or all nodes would refuse everything while one part is away.
+            all.extend(["--cluster-require-full-coverage", "no"]);
             if authority.is_some() {
                 all.extend(["--tls-cluster", "yes"]);
             }
