@@ -147,17 +147,22 @@ impl Nodes {
 
     /// Goes by this from now on.
     fn adopt(self: &Arc<Self>, owners: Owners) {
-        let known = match &*self.map.borrow() {
-            Some(Ok(known)) => known.clone(),
-            _ => Vec::new(),
-        };
         let mut moved = 0;
-        for (partition, owner) in (0..).zip(&owners) {
-            if known.get(usize::from(partition)) != Some(owner) {
-                moved += 1;
-                self.losses.note(self.losses.part_of(partition));
+        // What is lost is noted while nobody can read the map: whoever touches again because of it, does so where
+        // the partition is now.
+        self.map.send_modify(|map| {
+            let known = match map {
+                Some(Ok(known)) => known.as_slice(),
+                _ => &[],
+            };
+            for (partition, owner) in (0..).zip(&owners) {
+                if known.get(usize::from(partition)) != Some(owner) {
+                    moved += 1;
+                    self.losses.note(self.losses.part_of(partition));
+                }
             }
-        }
+            *map = Some(Ok(owners.clone()));
+        });
         if moved > 0 {
             tracing::info!(partitions = moved, "the Redis Cluster tells where partitions are");
         }
@@ -167,7 +172,6 @@ impl Nodes {
             // Connects; an address of which no client can be made fails again at the first call.
             let _ = self.link(address);
         }
-        self.map.send_replace(Some(Ok(owners)));
     }
 
     /// A node says that another keeps a partition.
