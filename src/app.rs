@@ -17,7 +17,7 @@ use chrono::Utc;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::mpsc;
 
-use crate::admin::Admin;
+use crate::admin::{Admin, Dashboard};
 use crate::api::{Api, Sources, UpstreamCheck};
 use crate::auth::revocation;
 use crate::config::{Config, Listen};
@@ -196,7 +196,14 @@ impl App {
         let closing = Closing::default();
         let live = start_live(&config, &presence, &recording, &metrics);
         let policy = Policy::new(&config.record, &config.privacy);
+        let dashboard = Dashboard::start(
+            metrics.clone(),
+            config.record.presence.then(|| presence.clone()),
+            recording.recent.clone(),
+            config.record.window,
+        );
         let admin = Admin {
+            dashboard,
             metrics: metrics.clone(),
             patience: config.record.batch_age + STALE,
             routes: routes.clone(),
@@ -252,6 +259,7 @@ fn start_live(
         presence: presence.clone(),
         touches: recording.touches.clone(),
         authenticator: recording.authenticator.clone(),
+        clock: Arc::new(Utc::now),
         metrics: metrics.clone(),
     };
     let start = || {

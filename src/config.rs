@@ -36,7 +36,7 @@ pub use listen::{Listen, TlsListener};
 pub use live::Live;
 pub use load::variables;
 pub use log::{Format, Log};
-pub use privacy::{IpPrecision, Privacy, ReferrerPrecision};
+pub use privacy::{IpPrecision, Privacy, RecentPrecision, ReferrerPrecision};
 pub use record::{CommunityIdAs, Record};
 pub use redis::Redis;
 pub use routes::Routes;

@@ -45,6 +45,7 @@ use crate::config;
 use crate::ids::{CommunityId, SessionToken};
 use crate::metrics::Metrics;
 use crate::presence::Presence;
+use crate::presence::memory::Clock;
 use crate::presence::worker::PresenceHandle;
 
 pub use caps::Full;
@@ -58,7 +59,7 @@ use caps::{Caps, Places};
 use hub::Hub;
 use mailbox::Mailbox;
 use schedule::{Times, ticks};
-use seats::{Owner, Seat, Seats, SessionCheck};
+use seats::{Owner, Seat, Seats, Waits};
 
 /// Communities on one connection.
 pub const MAX_COMMUNITIES: usize = 100;
@@ -76,6 +77,7 @@ struct Inner {
     places: Places,
     authenticator: Arc<Authenticator>,
     presence: Option<PresenceHandle>,
+    clock: Clock,
     metrics: Arc<Metrics>,
 }
 
@@ -87,6 +89,8 @@ pub struct Parts {
     pub touches: Option<PresenceHandle>,
     /// Whether sessions still hold.
     pub authenticator: Arc<Authenticator>,
+    /// By which sessions expire.
+    pub clock: Clock,
     /// Counts.
     pub metrics: Arc<Metrics>,
 }
@@ -155,6 +159,7 @@ impl Live {
             presence,
             touches,
             authenticator,
+            clock,
             metrics,
         } = parts;
         let times = Times {
@@ -185,6 +190,7 @@ impl Live {
             presence: touches.filter(|_| settings.heartbeat),
             settings: settings.clone(),
             authenticator,
+            clock,
             metrics,
         });
         tokio::spawn({
@@ -228,8 +234,7 @@ impl Live {
             door: Arc::clone(&wanted.door),
             page,
             schedule: live.seats.schedule(rand::random_range(0.0..1.0)),
-            session_check: SessionCheck::default(),
-            checking_access: false,
+            waits: Waits::default(),
             unchecked_since: (None, None),
         };
         let id = live.seats.add(seat).ok_or(Refused::Draining)?;

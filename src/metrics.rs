@@ -4,6 +4,7 @@
 //! user, a path or a community. Every label value known beforehand starts at zero.
 
 use prometheus::core::{AtomicU64, Collector, GenericCounter, GenericCounterVec};
+use prometheus::proto::MetricType;
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
@@ -74,6 +75,8 @@ pub struct Metrics {
     pub live_messages: CounterVec,
     pub live_values_skipped: Counter,
     pub live_heartbeats: Counter,
+    /// Seconds that the latest check of a live connection's session had waited for its turn.
+    pub live_check_delay: Gauge,
     pub live_subscription_up: IntGauge,
     pub live_resyncs: CounterVec,
     pub beacons: CounterVec,
@@ -365,6 +368,11 @@ impl Metrics {
                 "live_heartbeats_total",
                 "Touches made because somebody's live connection is open",
             ),
+            live_check_delay: declare.gauge(
+                "live_check_delay_seconds",
+                "Time that the latest check of a live connection's session had waited for its turn; sign-outs are \
+                 noticed so much later",
+            ),
             live_subscription_up: declare.int_gauge(
                 "live_subscription_up",
                 "1 while changes in Redis are heard, 0 while they are not, -1 where presence is in memory",
@@ -536,6 +544,24 @@ impl Declare {
         let opts = HistogramOpts::from(Self::opts(name, help)).buckets(LATENCY_BUCKETS.to_vec());
         self.add(HistogramVec::new(opts, labels))
     }
+}
+
+/// The values of a counter or gauge with one label, by the label's value.
+pub(crate) fn by_label(metric: &impl Collector) -> Vec<(String, f64)> {
+    let families = metric.collect();
+    let metrics = families.iter().flat_map(|family| {
+        let is_counter = family.get_field_type() == MetricType::COUNTER;
+        family.get_metric().iter().map(move |metric| {
+            let label = metric.get_label().first().map(|label| label.value().to_owned());
+            let value = if is_counter {
+                metric.get_counter().get_value()
+            } else {
+                metric.get_gauge().get_value()
+            };
+            (label.unwrap_or_default(), value)
+        })
+    });
+    metrics.collect()
 }
 
 #[cfg(test)]

@@ -107,6 +107,7 @@ fn every_rule_names_its_key() {
         ("[schema.event]\ntable = \"\"", "schema.event.table"),
         ("[record]\nwindow = \"0s\"", "record.window"),
         ("[record]\ncoalesce = \"10m\"", "record.coalesce"),
+        ("[record]\ncoalesce = \"2m\"", "record.coalesce"),
         ("[record]\nqueue_views = 10", "record.batch_views"),
         ("[record]\nqueue_bytes = \"1KiB\"", "record.batch_bytes"),
         ("[record]\nbatch_age = \"0s\"", "record.batch_age"),
@@ -257,4 +258,22 @@ fn a_secret_may_come_from_a_file_and_is_never_printed() {
         message.contains("database.url_file") && message.contains("cannot be read"),
         "{message}"
     );
+}
+
+#[test]
+fn what_is_shown_of_recent_pages_is_one_of_three() {
+    for (word, precision) in [
+        ("path", RecentPrecision::Path),
+        ("route", RecentPrecision::Route),
+        ("none", RecentPrecision::None),
+    ] {
+        let config = parse(&format!("{MINIMAL}[privacy]\nrecent_pages = \"{word}\"\n")).unwrap();
+        assert_eq!(config.privacy.recent_pages, precision);
+    }
+    assert_eq!(
+        parse(MINIMAL).unwrap().privacy.recent_pages,
+        RecentPrecision::Path
+    );
+    let message = refused(&format!("{MINIMAL}[privacy]\nrecent_pages = \"all\"\n"));
+    assert!(message.contains("privacy.recent_pages: "), "{message}");
 }

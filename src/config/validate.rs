@@ -285,6 +285,13 @@ fn record(config: &Config) -> Result<(), Problem> {
         "record.coalesce",
         "must be shorter than record.window, or visitors disappear between two touches",
     )?;
+    let heartbeats = config.api.enabled && config.api.live && config.live.heartbeat;
+    ensure(
+        !heartbeats || record.coalesce <= record.window / 3,
+        "record.coalesce",
+        "must be at most a third of record.window, or whoever reads one page disappears between two heartbeats of \
+         its live connection; set live.heartbeat = false to do without them",
+    )?;
     ensure(
         record.batch_views <= record.queue_views,
         "record.batch_views",

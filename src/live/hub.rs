@@ -4,13 +4,15 @@
 //! Nothing is asked of presence per subscriber. A community's first subscriber makes it *wanted*; all that are
 //! wanted are read in one call, and whoever comes later gets what is known (L2). The feed listens before the
 //! first reading, and what it heard meanwhile is not overwritten by an older answer (P7). After each gap in
-//! the feed, and now and then for good measure, everything is read anew (P6).
+//! the feed, and now and then for good measure, everything is read anew (P6). While presence is away, what this
+//! sidecar remembers is told as stale.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::Notify;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{self, sleep_until};
@@ -22,12 +24,16 @@ use super::topic::{Telling, Topic};
 use crate::ids::CommunityId;
 use crate::metrics::Metrics;
 use crate::presence::changes::Event;
-use crate::presence::{Answer, Count, Presence};
+use crate::presence::{Answer, Count, Presence, PresenceError};
 
 /// Communities per reading.
 const BATCH: usize = 500;
 /// Pause after a reading that failed; put off or brought forward by up to a half.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// For so long after presence went away what was known stands, before what is remembered takes its place: that is
+/// less where there are several sidecars, and most outages are short.
+const STANDS: Duration = Duration::from_secs(5);
 
 /// Knows every community that somebody listens to.
 pub(super) struct Hub {
@@ -137,57 +143,50 @@ impl Hub {
         }
     }
 
-    /// Reads what is wanted, for ever.
+    /// Reads what is wanted, for ever. What a part of the store cannot tell is asked for again later, and keeps
+    /// nobody else waiting.
     pub(super) async fn read(&self, presence: &dyn Presence) {
-        let next_resync = || now() + self.resync.mul_f64(rand::random_range(0.75..1.25));
-        let mut resync_at = next_resync();
-        let mut failed = BTreeSet::new();
-        let mut retry_at = now();
+        let mut resync = self.next_resync();
+        let mut away_since: HashMap<u16, time::Instant> = HashMap::new();
+        let mut unread = BTreeSet::new();
+        let mut retry = time::Instant::now();
         loop {
             tokio::select! {
                 () = self.wanted.notified() => {}
-                () = sleep_until(resync_at.into()) => {
-                    resync_at = next_resync();
-                    self.want_all(Resync::Periodic);
-                }
-                () = sleep_until(retry_at.into()), if !failed.is_empty() => {
-                    self.want_again(std::mem::take(&mut failed));
-                }
+                () = sleep_until(resync) => {}
+                () = sleep_until(retry), if !unread.is_empty() => self.want_again(std::mem::take(&mut unread)),
             }
             loop {
+                // Also while there is always something to read.
+                if time::Instant::now() >= resync {
+                    self.want_all(Resync::Periodic);
+                    resync = self.next_resync();
+                }
                 let batch = self.take_wanted();
                 if batch.is_empty() {
                     break;
                 }
-                let fails = self.read_batch(presence, batch).await;
-                if !fails.is_empty() {
-                    failed.extend(fails);
-                    retry_at = now() + PAUSE.mul_f64(rand::random_range(0.5..1.5));
+                let mut readings = readings(presence, batch);
+                while let Some((part, communities, answer)) = readings.next().await {
+                    if let Ok(Answer { value, stale: false }) = answer {
+                        away_since.remove(&part);
+                        self.answered(&communities, &value);
+                        continue;
+                    }
+                    // Why is logged where presence is kept.
+                    let since = *away_since.entry(part).or_insert_with(time::Instant::now);
+                    if let Ok(Answer { value, .. }) = answer {
+                        self.remembered(&communities, &value, since.elapsed() < STANDS);
+                    }
+                    unread.extend(communities);
+                    retry = time::Instant::now() + PAUSE.mul_f64(rand::random_range(0.5..1.5));
                 }
             }
         }
     }
 
-    /// Reads each part of the store by itself; returns what could not be read.
-    async fn read_batch(&self, presence: &dyn Presence, batch: Vec<CommunityId>) -> Vec<CommunityId> {
-        let mut by_part: HashMap<u16, Vec<CommunityId>> = HashMap::new();
-        for community in batch {
-            by_part
-                .entry(presence.part(&community))
-                .or_default()
-                .push(community);
-        }
-        let readings = by_part.into_values().map(|communities| async move {
-            let answer = presence.counts(&communities).await;
-            // What one sidecar remembers is no snapshot: it has no place among the changes.
-            if let Ok(Answer { value, stale: false }) = answer {
-                self.answered(&communities, &value);
-                return Vec::new();
-            }
-            // Why is logged where presence is kept.
-            communities
-        });
-        join_all(readings).await.concat()
+    fn next_resync(&self) -> time::Instant {
+        time::Instant::now() + self.resync.mul_f64(rand::random_range(0.75..1.25))
     }
 
     fn changed(&self, community: &CommunityId, count: Count) {
@@ -201,11 +200,33 @@ impl Hub {
     }
 
     fn answered(&self, communities: &[CommunityId], counts: &[Count]) {
+        self.each(communities, counts, |topic, count, moment| {
+            topic.read(count, false, moment, self.interval)
+        });
+    }
+
+    /// Presence is away, and this is what this sidecar remembers. Where something is known that `stands`, that is
+    /// left alone.
+    fn remembered(&self, communities: &[CommunityId], counts: &[Count], stands: bool) {
+        self.each(communities, counts, |topic, count, moment| {
+            if stands && topic.known().is_some() {
+                return Telling::Nothing;
+            }
+            topic.read(count, true, moment, self.interval)
+        });
+    }
+
+    fn each(
+        &self,
+        communities: &[CommunityId],
+        counts: &[Count],
+        know: impl Fn(&mut Topic, Count, Instant) -> Telling,
+    ) {
         let moment = now();
         for (community, count) in communities.iter().zip(counts) {
             let mut inner = self.lock();
             if let Some(place) = inner.topics.get_mut(community) {
-                let telling = place.topic.read(*count, moment, self.interval);
+                let telling = know(&mut place.topic, *count, moment);
                 self.follow(&mut inner, community, telling);
             }
         }
@@ -260,7 +281,13 @@ impl Hub {
         };
         self.metrics.live_resyncs.with_label_values(&[label]).inc();
         let mut inner = self.lock();
-        inner.wanted = inner.topics.keys().cloned().collect();
+        let Inner { topics, wanted, .. } = &mut *inner;
+        for (community, place) in topics {
+            if matches!(why, Resync::Listening) {
+                place.topic.doubt();
+            }
+            wanted.insert(community.clone());
+        }
         drop(inner);
         self.wanted.notify_one();
     }
@@ -292,6 +319,26 @@ impl Hub {
     }
 }
 
+/// A part of the store, communities that it keeps, and what it answers.
+type Reading = (u16, Vec<CommunityId>, Result<Answer<Vec<Count>>, PresenceError>);
+
+/// Reads each part of the store by itself, side by side.
+fn readings(
+    presence: &dyn Presence,
+    batch: Vec<CommunityId>,
+) -> FuturesUnordered<impl Future<Output = Reading>> {
+    let mut by_part: HashMap<u16, Vec<CommunityId>> = HashMap::new();
+    for community in batch {
+        let part = by_part.entry(presence.part(&community)).or_default();
+        part.push(community);
+    }
+    let readings = by_part.into_iter().map(|(part, communities)| async move {
+        let answer = presence.counts(&communities).await;
+        (part, communities, answer)
+    });
+    readings.collect()
+}
+
 /// The runtime's time, which tests can hold.
 fn now() -> Instant {
     time::Instant::now().into_std()
@@ -301,7 +348,7 @@ impl Place {
     /// The latest value, put into words once.
     fn latest(&mut self, community: &CommunityId) -> Option<Arc<Update>> {
         let known = self.topic.known()?;
-        if self.latest.as_ref().is_none_or(|latest| latest.count() != known) {
+        if self.latest.as_ref().is_none_or(|latest| latest.known() != known) {
             self.latest = Some(Arc::new(Update::new(community.clone(), known)));
         }
         self.latest.clone()

@@ -20,6 +20,7 @@
 //! makes no other part's answers stale.
 
 use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -147,6 +148,19 @@ impl Presence for Mirrored {
         .await
     }
 
+    async fn communities(&self, limit: usize) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
+        let mirror = &self.mirror;
+        let all = 0..=mirror.losses.parts().last().unwrap_or_default();
+        if let Some(answer) = mirror.ask(all, mirror.store.communities(limit)).await? {
+            return Ok(answer);
+        }
+        mirror
+            .memory
+            .communities(limit)
+            .await
+            .map(|answer| Answer::stale(answer.value))
+    }
+
     async fn list(
         &self,
         community: &CommunityId,
@@ -156,7 +170,7 @@ impl Presence for Mirrored {
         let mirror = &self.mirror;
         let part = mirror.losses.part(community);
         let question = mirror.store.list(community, after, limit);
-        if let Some(answer) = mirror.ask(part, question).await? {
+        if let Some(answer) = mirror.ask(part..=part, question).await? {
             return Ok(answer);
         }
         let shift = mirror.part(part).shift();
@@ -207,7 +221,7 @@ impl Mirror {
         part: u16,
         communities: &[CommunityId],
     ) -> Result<Answer<Vec<Count>>, PresenceError> {
-        if let Some(answer) = self.ask(part, self.store.counts(communities)).await? {
+        if let Some(answer) = self.ask(part..=part, self.store.counts(communities)).await? {
             if let Some(count) = answer.value.first() {
                 self.told_the_time(self.part(part), count);
             }
@@ -222,13 +236,14 @@ impl Mirror {
         Ok(Answer::stale(counts))
     }
 
-    /// What the store says of one of its parts; `None` where memory must do.
+    /// What the store says of some of its parts; `None` where memory must do.
     async fn ask<T>(
         &self,
-        part: u16,
+        parts: RangeInclusive<u16>,
         question: impl Future<Output = Result<T, PresenceError>>,
     ) -> Result<Option<T>, PresenceError> {
-        let answer = if self.is_whole(part) {
+        let are_whole = || parts.clone().all(|part| self.is_whole(part));
+        let answer = if are_whole() {
             let answer = timeout(self.patience, question).await;
             answer.unwrap_or_else(|_| Err(unavailable("the presence store took too long to answer")))
         } else {
@@ -236,8 +251,11 @@ impl Mirror {
         };
         match answer {
             // Unless it has lost something meanwhile.
-            Ok(answer) if self.is_whole(part) => Ok(Some(answer)),
-            Err(error) if !matches!(error, PresenceError::Unavailable(_)) || !self.remembers_enough(part) => {
+            Ok(answer) if are_whole() => Ok(Some(answer)),
+            Err(error)
+                if !matches!(error, PresenceError::Unavailable(_))
+                    || !parts.clone().all(|part| self.remembers_enough(part)) =>
+            {
                 Err(error)
             }
             _ => {
@@ -294,7 +312,7 @@ impl Mirror {
         // Before anybody is looked at: what is lost or refused from here on makes another round.
         let losses = self.losses.occasions(part);
         let refusals = self.part(part).refusals.load(Ordering::SeqCst);
-        let mut communities = self.memory.communities();
+        let mut communities = self.memory.communities(usize::MAX).await?.value;
         communities.retain(|community| self.losses.part(community) == part);
         let touches: usize = stream::iter(communities)
             .map(|community| self.touch_again(community))

@@ -51,6 +51,7 @@ use std::time::{Duration, Instant};
 use ::redis::{FromRedisValue, RedisResult, Script, ScriptInvocation};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::runtime::Handle;
 
 use self::clock::Clock;
@@ -71,6 +72,8 @@ use crate::metrics::Metrics;
 const TOUCH_USERS: usize = 1_000;
 /// Communities per round trip of a count.
 const COUNT_COMMUNITIES: usize = 500;
+/// Partitions asked or swept at a time.
+const CONCURRENCY: usize = 8;
 /// How often a touch is sent before Redis' clock is taken for unusable: once more after it was found to have
 /// been set.
 const CLOCK_TRIES: usize = 2;
@@ -241,6 +244,18 @@ impl Redis {
         Ok(communities.iter().map(count).collect())
     }
 
+    /// A community is due for a look from its first visitor until its last one was noticed to have left.
+    async fn communities_of(&self, partition: u16, limit: usize) -> Result<Vec<String>, PresenceError> {
+        let Some(last) = limit.checked_sub(1) else {
+            return Ok(Vec::new());
+        };
+        let mut range = ::redis::cmd("ZRANGE");
+        range.arg(self.keys.due(partition)).arg(0).arg(last);
+        let range = &range;
+        let ask = |mut redis: Node| async move { range.query_async(&mut redis).await };
+        self.servers.call(partition, ask).await
+    }
+
     async fn ask_for_counts(
         &self,
         mut redis: Node,
@@ -286,6 +301,16 @@ impl Presence for Redis {
             async |_, communities| self.count_part(&communities).await,
         )
         .await
+    }
+
+    async fn communities(&self, limit: usize) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
+        let parts: Vec<Vec<String>> = stream::iter(self.keys.partitions())
+            .map(|partition| self.communities_of(partition, limit))
+            .buffer_unordered(CONCURRENCY)
+            .try_collect()
+            .await?;
+        let communities = parts.into_iter().flatten().take(limit).map(CommunityId::new);
+        Ok(Answer::current(communities.collect()))
     }
 
     async fn list(

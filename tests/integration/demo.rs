@@ -84,7 +84,7 @@ impl Demo {
     fn ends_on(self, signal: &str) {
         let folders = |directory: &TempDir| std::fs::read_dir(directory.path().join("tmp")).unwrap().count();
         assert_eq!(folders(&self.directory), 1);
-        let addresses = [self.address("site"), self.address("admin")];
+        let addresses = [self.address("site"), self.address("dashboard")];
         self.service.signal(signal);
         let Self {
             service, directory, ..

@@ -7,6 +7,7 @@
 mod access;
 mod admin;
 mod command_line;
+mod dashboard;
 mod demo;
 mod faults;
 mod fidelity;

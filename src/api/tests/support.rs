@@ -60,6 +60,7 @@ impl Site {
                 presence: presence.clone(),
                 touches: None,
                 authenticator: Arc::new(authenticator),
+                clock: Arc::new(now),
                 metrics: metrics.clone(),
             };
             let (record, session) = (config::Record::default(), config::Session::default());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 
-use super::{Redis, invoke};
+use super::{CONCURRENCY, Redis, invoke};
 use crate::ids::CommunityId;
 use crate::presence::{Count, CountChange, PresenceError, Sweep, millis};
 
@@ -13,8 +13,6 @@ use crate::presence::{Count, CountChange, PresenceError, Sweep, millis};
 const SWEEP_COMMUNITIES: usize = 100;
 /// Calls per partition and sweep; what is left waits for the next sweep.
 const SWEEP_ROUNDS: usize = 50;
-/// Partitions swept at a time.
-const SWEEP_CONCURRENCY: usize = 8;
 /// How long a mark outlives the last sweep: long beside the time between sweeps.
 const MARK_KEPT: Duration = Duration::from_secs(60);
 
@@ -37,7 +35,7 @@ impl Redis {
             self.sweep_partition_of(part, partition)
         });
         let swept = outcomes
-            .buffer_unordered(SWEEP_CONCURRENCY)
+            .buffer_unordered(CONCURRENCY)
             .fold(Ok(Sweep::default()), async |all, part| {
                 let (mut all, part) = (all?, part?);
                 all.changes.extend(part.changes);

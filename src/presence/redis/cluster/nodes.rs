@@ -87,7 +87,7 @@ impl Nodes {
             match self.look().await {
                 Ok(owners) => {
                     is_lost = false;
-                    self.adopt(owners);
+                    self.adopt(&owners);
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut is_lost, true) {
@@ -146,7 +146,7 @@ impl Nodes {
     }
 
     /// Goes by this from now on.
-    fn adopt(self: &Arc<Self>, owners: Owners) {
+    fn adopt(self: &Arc<Self>, owners: &[Option<Address>]) {
         let mut moved = 0;
         // What is lost is noted while nobody can read the map: whoever touches again because of it, does so where
         // the partition is now.
@@ -155,13 +155,13 @@ impl Nodes {
                 Some(Ok(known)) => known.as_slice(),
                 _ => &[],
             };
-            for (partition, owner) in (0..).zip(&owners) {
+            for (partition, owner) in (0..).zip(owners) {
                 if known.get(usize::from(partition)) != Some(owner) {
                     moved += 1;
                     self.losses.note(self.losses.part_of(partition));
                 }
             }
-            *map = Some(Ok(owners.clone()));
+            *map = Some(Ok(owners.to_vec()));
         });
         if moved > 0 {
             tracing::info!(partitions = moved, "the Redis Cluster tells where partitions are");
