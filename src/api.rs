@@ -6,7 +6,7 @@
 //!
 //! One file per subject: `paths` (which paths), `query` and `cursor` (what may be asked), `access` (who may
 //! see which community), `visitors` and `stats` (the answers), `answers` (their JSON), `live`, `handshake` and
-//! `origin` (who may listen, and how), `visits` (what pages report), `problem` (everything that is not an
+//! `origin` (who may listen, and how), `visits` (what pages report), `widget` (the script), `problem` (everything that is not an
 //! answer), `openapi` (the contract).
 //!
 //! Invariant: this module reads; it never writes to the app's tables or to presence (P2). What is more than an
@@ -29,6 +29,7 @@ mod stats;
 mod tests;
 mod visitors;
 pub(crate) mod visits;
+mod widget;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,11 +50,12 @@ use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::presence::Presence;
 use crate::store::Store;
+use crate::widget::Script;
 
 pub use backend_check::{BackendCheck, CheckError, UpstreamCheck};
 pub use caller::Caller;
 pub use live::Opening;
-pub use paths::is_own_path;
+pub use paths::{is_own_path, widget_paths};
 pub use visits::{MAX_REPORT, Report};
 
 use access::Gate;
@@ -71,8 +73,8 @@ const MAX_IN_FLIGHT: usize = 256;
 /// Callers whose tokens are looked up at the same time.
 const MAX_IDENTIFYING: usize = 64;
 
-/// Label values of `api_requests_total`'s `status`. The API never redirects.
-const STATUS_CLASSES: [&str; 4] = ["1xx", "2xx", "4xx", "5xx"];
+/// Label values of `api_requests_total`'s `status`. The API never redirects: a 3xx is a script that is known.
+const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// The visitors API.
 pub struct Api {
@@ -99,6 +101,7 @@ struct Shared {
     metrics: Arc<Metrics>,
     /// The `OpenAPI` document, rendered once.
     contract: Bytes,
+    script: Script,
 }
 
 /// Whom the API asks.
@@ -144,6 +147,7 @@ impl Api {
             gate: Gate::new(&settings, communities, backend_check, Arc::clone(&clock)),
             statistics: Statistics::new(Arc::clone(&store)),
             contract: openapi::render(&paths),
+            script: Script::new(paths.prefix()),
             live,
             reports: visits::Rate::new(settings.beacon_rate),
             store,
@@ -227,6 +231,7 @@ fn router(paths: &Paths, shared: Shared) -> Router {
             Operation::Counts => get(visitors::counts),
             Operation::LiveOfMany => get(live::live_of_many),
             Operation::Visits => post(visits::report),
+            Operation::Widget => get(widget::script),
             Operation::Contract => get(openapi::contract),
         }
         .fallback(async || Problem::MethodNotAllowed);
@@ -243,7 +248,10 @@ fn router(paths: &Paths, shared: Shared) -> Router {
 fn finish(mut response: Response<Body>, is_head: bool) -> Response<Body> {
     let length = response.body().size_hint().exact();
     let is_open = response.extensions().get::<Opening>().is_some();
-    let no_content = response.status() == StatusCode::NO_CONTENT;
+    let no_content = matches!(
+        response.status(),
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+    );
     let headers = response.headers_mut();
     if !headers.contains_key(CACHE_CONTROL) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -268,6 +276,7 @@ fn status_class(status: StatusCode) -> &'static str {
     match status.as_u16() / 100 {
         1 => "1xx",
         2 => "2xx",
+        3 => "3xx",
         4 => "4xx",
         _ => "5xx",
     }

@@ -18,9 +18,9 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::mpsc;
 
 use crate::admin::{Admin, Dashboard};
-use crate::api::{Api, Sources, UpstreamCheck};
+use crate::api::{Api, Sources, UpstreamCheck, widget_paths};
 use crate::auth::revocation;
-use crate::config::{Config, Listen};
+use crate::config::{Access, Config, Listen};
 use crate::geoip::GeoIp;
 use crate::handover::{Place, Stage, Waiting};
 use crate::live::{self, Live};
@@ -32,6 +32,7 @@ use crate::reload::{self, Reloader, SharedRoutes};
 use crate::routes::RouteTable;
 use crate::shutdown::{self, Closing, InFlight, Manners, Shutdown};
 use crate::store;
+use crate::widget::Injector;
 
 use crate::writer::spool::Directory;
 use listeners::Listeners;
@@ -315,12 +316,20 @@ fn sidecar(
         policy,
         recorder: recording.recorder.clone(),
         is_recording: config.record.is_on(),
+        communities: recording.communities.clone(),
+        injector: config.widget.inject.then(|| injector(config)),
         api: Arc::new(api),
         background: background.clone(),
         metrics,
         in_flight,
         leaving,
     })
+}
+
+/// What puts the widget into pages.
+fn injector(config: &Config) -> Injector {
+    let (script, live) = widget_paths(&config.api);
+    Injector::new(&config.widget, script, live, config.api.access != Access::Public)
 }
 
 /// Reads the database of places, where one is configured.

@@ -11,6 +11,7 @@ use prometheus::{
 };
 
 use crate::page_view::NotCounted;
+use crate::widget::Outcome;
 use crate::{api, live};
 
 type Counter = GenericCounter<AtomicU64>;
@@ -80,6 +81,7 @@ pub struct Metrics {
     pub live_subscription_up: IntGauge,
     pub live_resyncs: CounterVec,
     pub beacons: CounterVec,
+    pub widget_pages: CounterVec,
     pub config_reloads: CounterVec,
     pub last_reload_success: Gauge,
     pub last_reload_ok: IntGauge,
@@ -387,6 +389,11 @@ impl Metrics {
                 "Page views reported by pages, by outcome",
                 &["outcome"],
             ),
+            widget_pages: declare.counters(
+                "widget_pages_total",
+                "Pages of communities that could get the widget, by what became of them",
+                &["outcome"],
+            ),
             config_reloads: declare.counters(
                 "config_reloads_total",
                 "Reloads of the route files, by outcome",
@@ -457,6 +464,9 @@ impl Metrics {
         }
         for outcome in api::visits::OUTCOMES {
             self.beacons.with_label_values(&[outcome]);
+        }
+        for outcome in Outcome::ALL {
+            self.widget_pages.with_label_values(&[outcome.label()]);
         }
         for outcome in ["success", "failure"] {
             self.config_reloads.with_label_values(&[outcome]);

@@ -29,6 +29,7 @@ use super::query;
         super::visitors::counts,
         super::live::live_of_many,
         super::visits::report,
+        super::widget::script,
         contract
     ),
     components(schemas(ProblemDocument))

@@ -217,6 +217,40 @@ fn a_wrong_variable_is_named() {
 }
 
 #[test]
+fn the_widget_needs_what_it_shows_and_knows_its_attributes() {
+    let with = |more: &str| parse(&format!("{MINIMAL}\n{more}\n"));
+    let config =
+        with("[widget]\ninject = true\nplace = \"#who\"\nattributes = { label-one = \"one\" }").unwrap();
+    assert_eq!(config.widget.attributes["label-one"], "one");
+    for (more, key) in [
+        ("[widget]\ninject = true\n[api]\nlive = false", "widget.inject"),
+        ("[widget]\ninject = true\n[api]\nenabled = false", "widget.inject"),
+        ("[widget]\nplace = \" \"", "widget.place"),
+        ("[widget]\nplace = \"a\\nb\"", "widget.place"),
+        (
+            "[widget]\nattributes = { onclick = \"x\" }",
+            "widget.attributes.onclick",
+        ),
+        (
+            "[widget]\nattributes = { community = \"1\" }",
+            "widget.attributes.community",
+        ),
+        (
+            "[widget]\nattributes = { title = \"a\\u0000\" }",
+            "widget.attributes.title",
+        ),
+        (
+            "[widget]\nattributes = { avatars = 5 }",
+            "widget.attributes.avatars",
+        ),
+        ("[widget]\nposition = \"corner\"", "widget.position"),
+    ] {
+        let message = with(more).expect_err(more).to_string();
+        assert!(message.contains(&format!("{key}: ")), "{message}");
+    }
+}
+
+#[test]
 fn i4_sqlite_has_no_trigger_that_could_tell_of_sessions() {
     let message = refused(
         "[upstream]\nservers = [\"a:1\"]\n[database]\nurl = \"sqlite:///app.db\"\n\

@@ -35,3 +35,4 @@ mod store_migrate;
 mod store_schema;
 mod store_site;
 mod support;
+mod widget;

@@ -114,11 +114,12 @@ impl Site {
 }
 
 pub(super) async fn send(api: &Api, method: Method, path: &str, caller: Caller) -> Answer {
-    let mut request = Request::builder()
-        .method(method)
-        .uri(path)
-        .body(Body::empty())
-        .unwrap();
+    let request = Request::builder().method(method).uri(path);
+    call(api, request.body(Body::empty()).unwrap(), caller).await
+}
+
+/// Sends a request as it is.
+pub(super) async fn call(api: &Api, mut request: Request<Body>, caller: Caller) -> Answer {
     request.extensions_mut().insert(caller);
     let response = api.call(request).await;
     let (parts, body) = response.into_parts();
