@@ -1,5 +1,7 @@
 //! Wrong configurations, and what is said of each.
 
+mod redis;
+
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
