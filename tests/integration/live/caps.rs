@@ -1,6 +1,5 @@
 //! How many there may be, and who is let go.
 
-use serde_json::Value;
 use tokio::net::TcpSocket;
 
 use super::{closed, live, refused};
@@ -53,6 +52,11 @@ async fn l3_each_address_has_so_many_connections_and_all_together() {
     let _alices = Socket::open(&full.sidecar, &live(&full, "rust"), &alice).await;
     assert_eq!(refusal(&full, &bob).await, Some(503));
     assert_eq!(full.sidecar.metric(&refused("full")).await, 1.0);
+    // What has no place for an event stream says when to come back, and ends.
+    let mut events = Events::open(&full.sidecar, &live(&full, "rust"), &bob).await;
+    let last = events.ends().await;
+    assert_eq!((&last["type"], &last["code"]), (&"close".into(), &1013.into()));
+    events.closes().await;
     // The site does not mind.
     bob.sees(&full.community("rust")).await;
 }
@@ -187,10 +191,7 @@ async fn l3_sigterm_sends_everybody_away_and_keeps_nobody() {
     };
     assert!(retry["type"] == "retry" && retry["after_ms"].is_u64(), "{retry}");
     assert_eq!(socket.close_code().await, 1001);
-    let mut last = Value::Null;
-    while let Some(message) = events.next().await {
-        last = message;
-    }
+    let last = events.ends().await;
     assert_eq!((&last["type"], &last["code"]), (&"close".into(), &1001.into()));
     assert_eq!(world.sidecar.wait_for_end(), Some(0), "{}", world.sidecar.log());
     let log = world.sidecar.log();

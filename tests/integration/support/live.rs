@@ -134,21 +134,41 @@ impl Events {
         wire.send(format!("GET {path} HTTP/1.1\r\nHost: site.test\r\n{headers}\r\n"))
             .await;
         let head = wire.head().await;
-        Self {
+        // All there is, where that is known beforehand.
+        let length = head.header("content-length").map(str::parse);
+        let mut events = Self {
             wire,
             head,
             lines: VecDeque::new(),
+        };
+        if let Some(length) = length {
+            let all = events.wire.take(length.expect("a number")).await;
+            events.keep(all);
         }
+        events
+    }
+
+    fn keep(&mut self, piece: Vec<u8>) {
+        let piece = String::from_utf8(piece).expect("UTF-8");
+        self.lines.extend(piece.lines().map(ToOwned::to_owned));
     }
 
     /// The next line; `None` at the end of the stream.
     pub async fn line(&mut self) -> Option<String> {
-        while self.lines.is_empty() {
+        while self.lines.is_empty() && self.head.header("content-length").is_none() {
             let piece = in_time("an event", self.wire.chunk()).await?;
-            let piece = String::from_utf8(piece).expect("UTF-8");
-            self.lines.extend(piece.lines().map(ToOwned::to_owned));
+            self.keep(piece);
         }
         self.lines.pop_front()
+    }
+
+    /// The last message of a stream that ends.
+    pub async fn ends(&mut self) -> Value {
+        let mut last = None;
+        while let Some(message) = self.next().await {
+            last = Some(message);
+        }
+        last.expect("a last word")
     }
 
     /// The next message; `None` at the end of the stream.
