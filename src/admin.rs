@@ -1,18 +1,20 @@
-//! The admin listener: metrics and health, for operators and machines. Loopback by default; it needs no
+//! The admin listener: dashboard, metrics and health, for operators and machines. Loopback by default; it needs no
 //! sign-in and shows no visitor.
 
+mod dashboard;
+mod health;
 mod listener;
 
 use std::convert::Infallible;
 use std::future::ready;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use axum::extract::{Query, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
-use axum::response::{Html, IntoResponse as _, Response};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::serve::IncomingStream;
 use axum::{Extension, Router};
@@ -27,11 +29,15 @@ use crate::page_view::Policy;
 use crate::reload::SharedRoutes;
 use crate::shutdown::{InFlight, Shutdown};
 
+pub use dashboard::Dashboard;
+use health::Readiness;
 use listener::Leaving;
 
 /// What the admin listener shows.
 #[derive(Clone)]
 pub struct Admin {
+    /// For `/` and what belongs to it.
+    pub dashboard: Dashboard,
     /// For `/metrics`.
     pub metrics: Arc<Metrics>,
     /// How long a page view may wait on disk before somebody should look.
@@ -54,16 +60,27 @@ pub struct Admin {
 }
 
 impl Admin {
+    /// Whether the site is served, in words.
+    fn state(&self) -> &'static str {
+        Readiness::of(self).text()
+    }
+
+    /// What an operator must act on, one sentence each.
+    fn degraded(&self) -> Vec<String> {
+        health::degraded(&self.metrics, self.patience.as_secs_f64())
+    }
+
     /// Serves until the process ends, or, but for connections that are open, until the hand-over.
     pub async fn serve(self, listener: TcpListener) {
         let in_flight = self.in_flight.clone();
         let listener = Leaving::new(listener, self.handed_over.clone());
         let router = Router::new()
-            .route("/", get(async || Html(INDEX)))
+            .merge(dashboard::router())
             .route("/metrics", get(metrics))
             .route("/livez", get(async || "ok\n"))
             .route("/readyz", get(readyz))
             .route("/routes/test", get(test_route))
+            .layer(middleware::map_response(protect))
             .layer(middleware::from_fn_with_state(self.clone(), end_connection))
             .with_state(self);
         // Lives as long as the connection.
@@ -77,18 +94,32 @@ impl Admin {
     }
 }
 
-/// What there is.
-const INDEX: &str = r#"<!doctype html>
-<html lang="en"><title>Headcount</title>
-<meta name="viewport" content="width=device-width"><style>body { font: 1rem/1.6 sans-serif; margin: 2rem }</style>
-<h1>Headcount</h1>
-<ul>
-<li><a href="/metrics">/metrics</a> for Prometheus
-<li><a href="/livez">/livez</a>, <a href="/readyz">/readyz</a>
-</ul>
-<form action="/routes/test"><label>What becomes of <input name="url" placeholder="/communities/42/"></label>
-<button>?</button></form>
-"#;
+/// What browsers may do with an answer: show it, with the dashboard's own script and styles and nothing inline, and
+/// not keep it, frame it or hand it to another site.
+const PROTECTION: [(HeaderName, HeaderValue); 5] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+             form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+        ),
+    ),
+    (
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    ),
+    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        HeaderValue::from_static("same-origin"),
+    ),
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+];
+
+async fn protect(mut response: Response) -> Response {
+    response.headers_mut().extend(PROTECTION);
+    response
+}
 
 /// Tells a client of a process that has handed over to come back to the other one.
 async fn end_connection(State(admin): State<Admin>, request: Request, next: Next) -> Response {
@@ -108,70 +139,17 @@ async fn metrics(State(admin): State<Admin>) -> Response {
 /// Ready while the site is served: the site comes first, so a database or Redis that is away shows in the
 /// text and does not take the sidecar out of rotation.
 async fn readyz(State(admin): State<Admin>) -> Response {
-    if admin.shutdown.has_started() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n").into_response();
+    let readiness = Readiness::of(&admin);
+    let mut text = format!("{}\n", readiness.text());
+    if readiness != Readiness::Ready {
+        return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
     }
-    if admin.handed_over.has_started() {
-        return (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "handed over to another process\n",
-        )
-            .into_response();
-    }
-    if !admin.serving.load(Ordering::Relaxed) {
-        return (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response();
-    }
-    let mut text = String::from("ok\n");
-    for line in degraded(&admin.metrics, admin.patience.as_secs_f64()) {
+    for line in admin.degraded() {
         text.push_str("degraded: ");
         text.push_str(&line);
         text.push('\n');
     }
-    if admin.metrics.session_listener_up.get() == 0 {
-        text.push_str(
-            "degraded: changes of sessions are not heard of; sign-outs are noticed within session.cache_ttl\n",
-        );
-    }
     text.into_response()
-}
-
-/// What an operator must act on, one line each.
-fn degraded(metrics: &Metrics, patience: f64) -> Vec<String> {
-    let writes = metrics.spool_up.get() >= 0;
-    let (age, letters) = (metrics.spool_oldest_age.get(), metrics.dead_letters.get());
-    [
-        (
-            metrics.database_up.get() == 0,
-            "the database does not answer; page views wait in the spool".to_owned(),
-        ),
-        (
-            metrics.spool_up.get() == 0,
-            "the spool cannot be written; page views wait in memory, then are dropped".to_owned(),
-        ),
-        (
-            writes && metrics.spool_bytes.get() >= metrics.spool_limit_bytes.get(),
-            "the spool is full; page views are dropped until the database takes them".to_owned(),
-        ),
-        (
-            metrics.ledger_ok.get() == 0,
-            "the ledger is not in order and page views wait; see `headcount check`".to_owned(),
-        ),
-        (
-            age > patience,
-            format!("page views have waited for the database for {age:.0} s"),
-        ),
-        (
-            letters > 0.0,
-            format!("the database refused {letters:.0} page views; see `headcount dead-letters list`"),
-        ),
-        (
-            metrics.redis_up.get() == 0,
-            "redis does not answer; only visitors that this sidecar saw itself are known".to_owned(),
-        ),
-    ]
-    .into_iter()
-    .filter_map(|(holds, line)| holds.then_some(line))
-    .collect()
 }
 
 #[derive(Deserialize)]

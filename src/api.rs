@@ -6,8 +6,8 @@
 //!
 //! One file per subject: `paths` (which paths), `query` and `cursor` (what may be asked), `access` (who may
 //! see which community), `visitors` and `stats` (the answers), `answers` (their JSON), `live`, `handshake`,
-//! `origin` and `stream_reader` (who may listen, and how), `visits` (what pages report), `problem` (everything that is not an
-//! answer), `openapi` (the contract).
+//! `origin` and `stream_reader` (who may listen, and how), `visits` (what pages report), `widget` (the script),
+//! `problem` (everything that is not an answer), `openapi` (the contract).
 //!
 //! Invariant: this module reads; it never writes to the app's tables or to presence (P2). What is more than an
 //! answer, an [`Opening`] or a [`Report`], it hands to the proxy in the answer's extensions.
@@ -30,6 +30,7 @@ mod stream_reader;
 mod tests;
 mod visitors;
 pub(crate) mod visits;
+mod widget;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,11 +51,12 @@ use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::presence::Presence;
 use crate::store::Store;
+use crate::widget::Script;
 
 pub use backend_check::{BackendCheck, CheckError, UpstreamCheck};
 pub use caller::Caller;
 pub use live::Opening;
-pub use paths::is_own_path;
+pub use paths::{is_own_path, widget_paths};
 pub use visits::{MAX_REPORT, Report};
 
 use access::Gate;
@@ -80,8 +82,8 @@ const MAX_IDENTIFYING: usize = 64;
 /// Those of them who want to listen. After a restart all come back at once: further ones wait for their turn.
 const MAX_LISTENERS_IDENTIFYING: usize = 16;
 
-/// Label values of `api_requests_total`'s `status`. The API never redirects.
-const STATUS_CLASSES: [&str; 4] = ["1xx", "2xx", "4xx", "5xx"];
+/// Label values of `api_requests_total`'s `status`. The API never redirects: a 3xx is a script that is known.
+const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// The visitors API.
 pub struct Api {
@@ -111,6 +113,7 @@ struct Shared {
     metrics: Arc<Metrics>,
     /// The `OpenAPI` document, rendered once.
     contract: Bytes,
+    script: Script,
 }
 
 /// Whom the API asks.
@@ -157,6 +160,7 @@ impl Api {
             statistics: Statistics::new(Arc::clone(&store)),
             contract: openapi::render(&paths),
             live: live.clone(),
+            script: Script::new(paths.prefix()),
             reports: visits::Rate::new(settings.beacon_rate),
             store,
             presence,
@@ -271,6 +275,7 @@ fn router(paths: &Paths, shared: Shared) -> Router {
             Operation::Counts => get(visitors::counts),
             Operation::LiveOfMany => get(live::live_of_many),
             Operation::Visits => post(visits::report),
+            Operation::Widget => get(widget::script),
             Operation::Contract => get(openapi::contract),
         }
         .fallback(async || Problem::MethodNotAllowed);
@@ -287,7 +292,10 @@ fn router(paths: &Paths, shared: Shared) -> Router {
 fn finish(mut response: Response<Body>, is_head: bool) -> Response<Body> {
     let length = response.body().size_hint().exact();
     let is_open = response.extensions().get::<Opening>().is_some();
-    let no_content = response.status() == StatusCode::NO_CONTENT;
+    let no_content = matches!(
+        response.status(),
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+    );
     let headers = response.headers_mut();
     if !headers.contains_key(CACHE_CONTROL) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -312,6 +320,7 @@ fn status_class(status: StatusCode) -> &'static str {
     match status.as_u16() / 100 {
         1 => "1xx",
         2 => "2xx",
+        3 => "3xx",
         4 => "4xx",
         _ => "5xx",
     }

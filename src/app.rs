@@ -17,10 +17,10 @@ use chrono::Utc;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::mpsc;
 
-use crate::admin::Admin;
-use crate::api::{Api, Sources, UpstreamCheck};
+use crate::admin::{Admin, Dashboard};
+use crate::api::{Api, Sources, UpstreamCheck, widget_paths};
 use crate::auth::revocation;
-use crate::config::{Config, Listen};
+use crate::config::{Access, Config, Listen};
 use crate::geoip::GeoIp;
 use crate::handover::{Place, Stage, Waiting};
 use crate::live::{self, Live};
@@ -32,6 +32,7 @@ use crate::reload::{self, Reloader, SharedRoutes};
 use crate::routes::RouteTable;
 use crate::shutdown::{self, Closing, InFlight, Manners, Shutdown};
 use crate::store;
+use crate::widget::Injector;
 
 use crate::writer::spool::Directory;
 use listeners::Listeners;
@@ -196,7 +197,14 @@ impl App {
         let closing = Closing::default();
         let live = start_live(&config, &presence, &recording, &metrics);
         let policy = Policy::new(&config.record, &config.privacy);
+        let dashboard = Dashboard::start(
+            metrics.clone(),
+            config.record.presence.then(|| presence.clone()),
+            recording.recent.clone(),
+            config.record.window,
+        );
         let admin = Admin {
+            dashboard,
             metrics: metrics.clone(),
             patience: config.record.batch_age + STALE,
             routes: routes.clone(),
@@ -252,6 +260,7 @@ fn start_live(
         presence: presence.clone(),
         touches: recording.touches.clone(),
         authenticator: recording.authenticator.clone(),
+        clock: Arc::new(Utc::now),
         metrics: metrics.clone(),
     };
     let start = || {
@@ -307,12 +316,20 @@ fn sidecar(
         policy,
         recorder: recording.recorder.clone(),
         is_recording: config.record.is_on(),
+        communities: recording.communities.clone(),
+        injector: config.widget.inject.then(|| injector(config)),
         api: Arc::new(api),
         background: background.clone(),
         metrics,
         in_flight,
         leaving,
     })
+}
+
+/// What puts the widget into pages.
+fn injector(config: &Config) -> Injector {
+    let (script, live) = widget_paths(&config.api);
+    Injector::new(&config.widget, script, live, config.api.access != Access::Public)
 }
 
 /// Reads the database of places, where one is configured.

@@ -25,6 +25,7 @@ mod spool;
 mod tests;
 mod upstream;
 mod validate;
+mod widget;
 
 use serde::Deserialize;
 
@@ -36,7 +37,7 @@ pub use listen::{Listen, TlsListener};
 pub use live::Live;
 pub use load::variables;
 pub use log::{Format, Log};
-pub use privacy::{IpPrecision, Privacy, ReferrerPrecision};
+pub use privacy::{IpPrecision, Privacy, RecentPrecision, ReferrerPrecision};
 pub use record::{CommunityIdAs, Record};
 pub use redis::Redis;
 pub use routes::Routes;
@@ -48,6 +49,7 @@ pub use secret::Secret;
 pub use session::{Revocation, Session};
 pub use spool::Spool;
 pub use upstream::Upstream;
+pub use widget::Widget;
 
 /// The whole configuration file.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -75,6 +77,8 @@ pub struct Config {
     pub api: Api,
     /// Connections over which counts are pushed.
     pub live: Live,
+    /// Counts in the app's own pages.
+    pub widget: Widget,
     /// Bounds on clients.
     pub limits: Limits,
     /// What may be written down.

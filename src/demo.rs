@@ -122,9 +122,9 @@ impl Demo {
         let guests: Vec<_> = MEMBERS.iter().filter(|m| m.guest).map(|m| m.username).collect();
         let others: Vec<_> = MEMBERS.iter().filter(|m| !m.guest).map(|m| m.username).collect();
         let mut text = format!(
-            "\n  Headcount demo\n\n  site     http://{site}/\n  admin    http://{admin}/\n  \
-             sign in  as {guests}; {others} wander about by themselves\n  \
-             routes   {routes} (edit them while it runs)\n\n",
+            "\n  Headcount demo\n\n  site       http://{site}/\n  dashboard  http://{admin}/\n  \
+             sign in    as {guests}; {others} wander about by themselves\n  \
+             routes     {routes} (edit them while it runs)\n\n",
             site = self.site(),
             admin = self.config.listen.admin,
             guests = guests.join(" or "),
@@ -173,7 +173,8 @@ mod tests {
     fn the_banner_names_the_site_the_members_and_every_command() {
         let demo = Demo::prepare(Options { port: 0 }).unwrap();
         let banner = demo.banner();
-        assert!(banner.contains(&format!("http://{}/", demo.site())));
+        assert!(banner.contains(&format!("site       http://{}/\n", demo.site())));
+        assert!(banner.contains(&format!("dashboard  http://{}/\n", demo.config().listen.admin)));
         assert!(banner.contains("ada") && banner.contains("bram"));
         for command in demo.commands() {
             assert!(

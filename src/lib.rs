@@ -14,7 +14,7 @@
 //! 6. **Everything is bounded.**
 //!
 //! Pure modules, which import no I/O: [`ids`], `header_list`, [`routes`], [`auth::cookie`], [`page_view`],
-//! [`proxy::client_ip`], [`proxy::headers`], [`writer::batch`], [`presence::keys`], and those that [`live`]
+//! [`proxy::client_ip`], [`proxy::headers`], [`writer::batch`], [`presence::keys`], [`widget`], and those that [`live`]
 //! names.
 
 // the command line and the wiring
@@ -42,6 +42,7 @@ pub mod writer;
 // 6 serve
 pub mod api;
 pub mod live;
+pub mod widget;
 // across
 pub mod admin;
 pub mod demo;

@@ -11,7 +11,7 @@
 //! | `slots` | the latest value per subscriber |
 //! | `schedule` | when a connection is pinged, checked, given up |
 //! | `message` `close` | what is said, and why connections end |
-//! | [`bucket`] `credit` | how often, and how much without an answer |
+//! | [`bucket`] `credit` | how often and how much, and how much without an answer |
 //!
 //! Who may listen is decided by a [`Door`]; sockets and HTTP are the proxy's. Invariant: nothing here waits for
 //! a client except that client's own task.
@@ -46,6 +46,7 @@ use crate::config;
 use crate::ids::{CommunityId, SessionToken};
 use crate::metrics::Metrics;
 use crate::presence::Presence;
+use crate::presence::memory::Clock;
 use crate::presence::worker::PresenceHandle;
 
 pub use caps::Full;
@@ -60,7 +61,7 @@ use close::Close;
 use hub::Hub;
 use mailbox::Mailbox;
 use schedule::{Times, ticks};
-use seats::{Owner, Seat, Seats, SessionCheck};
+use seats::{Owner, Seat, Seats, Waits};
 
 /// Communities on one connection.
 pub const MAX_COMMUNITIES: usize = 100;
@@ -78,6 +79,7 @@ struct Inner {
     places: Places,
     authenticator: Arc<Authenticator>,
     presence: Option<PresenceHandle>,
+    clock: Clock,
     metrics: Arc<Metrics>,
 }
 
@@ -89,6 +91,8 @@ pub struct Parts {
     pub touches: Option<PresenceHandle>,
     /// Whether sessions still hold.
     pub authenticator: Arc<Authenticator>,
+    /// By which sessions expire.
+    pub clock: Clock,
     /// Counts.
     pub metrics: Arc<Metrics>,
 }
@@ -157,6 +161,7 @@ impl Live {
             presence,
             touches,
             authenticator,
+            clock,
             metrics,
         } = parts;
         let times = Times {
@@ -187,6 +192,7 @@ impl Live {
             presence: touches.filter(|_| settings.heartbeat),
             settings: settings.clone(),
             authenticator,
+            clock,
             metrics,
         });
         tokio::spawn({
@@ -237,8 +243,7 @@ impl Live {
             door: Arc::clone(&wanted.door),
             page,
             schedule: live.seats.schedule(rand::random_range(0.0..1.0)),
-            session_check: SessionCheck::default(),
-            checking_access: false,
+            waits: Waits::default(),
             unchecked_since: (None, None),
         };
         let id = live.seats.add(seat).ok_or(Refused::Draining)?;

@@ -4,12 +4,14 @@
 //! user, a path or a community. Every label value known beforehand starts at zero.
 
 use prometheus::core::{AtomicU64, Collector, GenericCounter, GenericCounterVec};
+use prometheus::proto::MetricType;
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
 
 use crate::page_view::NotCounted;
+use crate::widget::Outcome;
 use crate::{api, live};
 
 type Counter = GenericCounter<AtomicU64>;
@@ -73,9 +75,12 @@ pub struct Metrics {
     pub live_messages: CounterVec,
     pub live_values_skipped: Counter,
     pub live_heartbeats: Counter,
+    /// Seconds that the latest check of a live connection's session had waited for its turn.
+    pub live_check_delay: Gauge,
     pub live_subscription_up: IntGauge,
     pub live_resyncs: CounterVec,
     pub beacons: CounterVec,
+    pub widget_pages: CounterVec,
     pub config_reloads: CounterVec,
     pub last_reload_success: Gauge,
     pub last_reload_ok: IntGauge,
@@ -360,6 +365,11 @@ impl Metrics {
                 "live_heartbeats_total",
                 "Touches made because somebody's live connection is open",
             ),
+            live_check_delay: declare.gauge(
+                "live_check_delay_seconds",
+                "Time that the latest check of a live connection's session had waited for its turn; sign-outs are \
+                 noticed so much later",
+            ),
             live_subscription_up: declare.int_gauge(
                 "live_subscription_up",
                 "1 while changes in Redis are heard, 0 while they are not, -1 where presence is in memory",
@@ -372,6 +382,11 @@ impl Metrics {
             beacons: declare.counters(
                 "beacons_total",
                 "Page views reported by pages, by outcome",
+                &["outcome"],
+            ),
+            widget_pages: declare.counters(
+                "widget_pages_total",
+                "Pages of communities that could get the widget, by what became of them",
                 &["outcome"],
             ),
             config_reloads: declare.counters(
@@ -444,6 +459,9 @@ impl Metrics {
         }
         for outcome in api::visits::OUTCOMES {
             self.beacons.with_label_values(&[outcome]);
+        }
+        for outcome in Outcome::ALL {
+            self.widget_pages.with_label_values(&[outcome.label()]);
         }
         for outcome in ["success", "failure"] {
             self.config_reloads.with_label_values(&[outcome]);
@@ -531,6 +549,24 @@ impl Declare {
         let opts = HistogramOpts::from(Self::opts(name, help)).buckets(LATENCY_BUCKETS.to_vec());
         self.add(HistogramVec::new(opts, labels))
     }
+}
+
+/// The values of a counter or gauge with one label, by the label's value.
+pub(crate) fn by_label(metric: &impl Collector) -> Vec<(String, f64)> {
+    let families = metric.collect();
+    let metrics = families.iter().flat_map(|family| {
+        let is_counter = family.get_field_type() == MetricType::COUNTER;
+        family.get_metric().iter().map(move |metric| {
+            let label = metric.get_label().first().map(|label| label.value().to_owned());
+            let value = if is_counter {
+                metric.get_counter().get_value()
+            } else {
+                metric.get_gauge().get_value()
+            };
+            (label.unwrap_or_default(), value)
+        })
+    });
+    metrics.collect()
 }
 
 #[cfg(test)]

@@ -23,6 +23,8 @@ use serde::{Deserialize, Serialize};
 use crate::config::{IpPrecision, Privacy, Record, ReferrerPrecision};
 use crate::routes::{CommunityRef, RouteMatch};
 
+pub(crate) use checks::is_download;
+
 /// One request and the head of its response, as the proxy saw them.
 #[derive(Debug, Clone, Copy)]
 pub struct Exchange<'a> {
@@ -302,6 +304,11 @@ impl PageView {
             + self.device.os.len()
             + self.device.device.len()
     }
+}
+
+/// Whether a request is made by somebody who goes to a page.
+pub(crate) fn is_navigation(request: &HeaderMap) -> bool {
+    checks::navigation(request).is_ok()
 }
 
 #[cfg(test)]

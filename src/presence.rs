@@ -91,6 +91,10 @@ pub trait Presence: Send + Sync + 'static {
     /// is not newer misses nothing (P7).
     async fn counts(&self, communities: &[CommunityId]) -> Result<Answer<Vec<Count>>, PresenceError>;
 
+    /// The communities that somebody is in, or was in until a moment ago: at most `limit`, in no order. Never
+    /// writes (P2).
+    async fn communities(&self, limit: usize) -> Result<Answer<Vec<CommunityId>>, PresenceError>;
+
     /// One page of the users present, latest first, ties by user id descending. `after` is the last entry of
     /// the page before. Users touched while a client pages may show on an earlier page than the client is
     /// on; nobody who stays untouched is left out or shown twice. Never writes (P2).

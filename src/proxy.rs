@@ -9,6 +9,7 @@ mod ctx;
 mod front;
 mod handshakes;
 pub mod headers;
+mod inject;
 mod limits;
 mod live;
 mod local;
@@ -18,6 +19,7 @@ mod upstream;
 use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -31,6 +33,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use crate::api::{Api, Report};
 use crate::auth::cookie::{TokenFound, session_token};
 use crate::auth::{Authenticator, Known};
+use crate::communities::Communities;
 use crate::config;
 use crate::metrics::Metrics;
 use crate::page_view::{Beacon, Exchange, NotCounted, PageView, Policy};
@@ -38,6 +41,7 @@ use crate::recorder::{Recorder, Visit, Who};
 use crate::reload::SharedRoutes;
 use crate::routes::decode_path;
 use crate::shutdown::{InFlight, Shutdown};
+use crate::widget::Injector;
 
 pub use ctx::Ctx;
 pub use front::Front;
@@ -73,6 +77,10 @@ pub struct Sidecar {
     pub is_recording: bool,
     /// Step 6.
     pub api: Arc<Api>,
+    /// Which community a slug is of.
+    pub communities: Arc<Communities>,
+    /// Counts in the app's own pages, where that is switched on.
+    pub injector: Option<Injector>,
     /// Where the API's work runs: a runtime that outlives Pingora's, as connections are made there.
     pub background: tokio::runtime::Handle,
     /// Counts.
@@ -194,6 +202,7 @@ impl ProxyHttp for Sidecar {
         for (name, value) in edits.set {
             upstream.insert_header(name, value)?;
         }
+        self.prepare_page(session, upstream, ctx)?;
         // What is left of an upgrade: the framework passes none but a WebSocket's.
         ctx.upgrade = upstream.headers.contains_key(header::UPGRADE);
         if has_large_body(upstream) {
@@ -222,6 +231,9 @@ impl ProxyHttp for Sidecar {
                 self.decide(session, response, ctx).await;
             }
         }
+        if !response.status.is_informational() {
+            self.begin_page(session, response, ctx).await?;
+        }
         if response.status != 101 {
             strip_hop_by_hop(response);
         }
@@ -237,6 +249,17 @@ impl ProxyHttp for Sidecar {
             session.set_keepalive(None);
         }
         Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        ctx: &mut Ctx,
+    ) -> Result<Option<Duration>> {
+        self.rewrite(body, end_of_stream, ctx)?;
+        Ok(None)
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {

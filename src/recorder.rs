@@ -5,6 +5,7 @@
 //! other goes to a worker that looks them up after the response, and does not hold up the former.
 
 pub(crate) mod load;
+pub mod recent;
 mod resolve;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::writer::Writer;
 use crate::writer::batch::RecordedView;
 
 use load::{Bytes, Load};
+use recent::RecentPages;
 pub use resolve::Resolver;
 
 /// An accepted page view, and what the request said of its visitor.
@@ -60,6 +62,8 @@ pub struct Destinations {
     pub presence: Option<PresenceHandle>,
     /// The app's tables.
     pub writer: Option<Writer>,
+    /// What the dashboard shows.
+    pub recent: RecentPages,
     /// Counts what does not fit.
     pub metrics: Arc<Metrics>,
 }
@@ -162,6 +166,7 @@ impl Destinations {
 
     fn deliver(&self, view: PageView, session: &BrowserSession, community: Option<CommunityId>) {
         self.metrics.page_views_counted.inc();
+        self.recent.note(&view, community.as_ref());
         self.touch(session, community.as_ref());
         let recorded = RecordedView {
             view,

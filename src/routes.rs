@@ -41,6 +41,8 @@ pub struct Route {
     pub track: Track,
     /// Query parameter that holds the text searched for, where the route is a search page.
     pub search_param: Option<Arc<str>>,
+    /// Whether the widget may be put into its pages, where they are a community's.
+    pub widget: bool,
 }
 
 /// What is recorded of requests that match a route.

@@ -38,6 +38,7 @@ use crate::config;
 use crate::geoip::GeoIp;
 use crate::metrics::{Dropped, Metrics};
 use crate::recorder::load::{Bytes, Load};
+use crate::recorder::recent::RecentPages;
 use crate::store::Store;
 use appender::Appender;
 use applier::Applier;
@@ -66,6 +67,8 @@ pub struct Parts {
     pub communities: Arc<Communities>,
     /// Where views came from.
     pub geoip: Option<GeoIp>,
+    /// What the dashboard shows; here of views whose visitor is found out late.
+    pub recent: RecentPages,
     /// The folder of the spools.
     pub directory: Directory,
     /// This process' own.
@@ -157,7 +160,14 @@ impl Writer {
             metrics: Arc::clone(metrics),
         };
         let late = Late::new(Arc::clone(&parts.store), parts.communities);
-        let drain = Drain::new(parts.store, late, parts.geoip, limits, Arc::clone(metrics));
+        let drain = Drain::new(
+            parts.store,
+            late,
+            parts.geoip,
+            parts.recent,
+            limits,
+            Arc::clone(metrics),
+        );
         let applier = Applier::new(
             drain,
             limits,

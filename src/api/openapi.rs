@@ -29,6 +29,7 @@ use super::query;
         super::visitors::counts,
         super::live::live_of_many,
         super::visits::report,
+        super::widget::script,
         contract
     ),
     components(schemas(ProblemDocument))
@@ -72,7 +73,7 @@ pub(super) enum LiveProblems {
     /// A `WebSocket` of another version than 13 was asked for.
     #[response(status = 426, content_type = "application/problem+json")]
     UpgradeRequired(ProblemDocument),
-    /// The user, or the address, has too many connections.
+    /// The user, or the address, has too many connections. Never for an event stream.
     #[response(status = 429, content_type = "application/problem+json")]
     TooMany(ProblemDocument),
 }

@@ -25,13 +25,15 @@ pub(super) enum Operation {
     LiveOfMany,
     /// A page view that a page reports.
     Visits,
+    /// The script of the widget.
+    Widget,
     /// The `OpenAPI` document.
     Contract,
 }
 
 impl Operation {
     /// Every operation.
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::List,
         Self::Count,
         Self::Stats,
@@ -39,6 +41,7 @@ impl Operation {
         Self::Counts,
         Self::LiveOfMany,
         Self::Visits,
+        Self::Widget,
         Self::Contract,
     ];
 
@@ -52,6 +55,7 @@ impl Operation {
             Self::Counts => "/visitors/counts",
             Self::LiveOfMany => "/visitors/live",
             Self::Visits => "/visits",
+            Self::Widget => "/visitors/widget.js",
             Self::Contract => "/visitors/openapi.json",
         }
     }
@@ -71,6 +75,7 @@ impl Operation {
             Self::Counts => "counts",
             Self::LiveOfMany => "live_of_many",
             Self::Visits => "visits",
+            Self::Widget => "widget",
             Self::Contract => "openapi",
         }
     }
@@ -79,7 +84,7 @@ impl Operation {
     fn is_enabled(self, settings: &config::Api) -> bool {
         settings.enabled
             && match self {
-                Self::Live | Self::LiveOfMany => settings.live,
+                Self::Live | Self::LiveOfMany | Self::Widget => settings.live,
                 Self::Visits => settings.beacon,
                 Self::List | Self::Count | Self::Stats | Self::Counts | Self::Contract => true,
             }
@@ -103,6 +108,13 @@ impl Operation {
 /// Whether the sidecar answers this raw path itself, under this configuration. Pure.
 pub fn is_own_path(settings: &config::Api, path: &str) -> bool {
     Paths::new(settings).operation(path).is_some()
+}
+
+/// Where the widget's script is, and the live connection of a page.
+pub fn widget_paths(settings: &config::Api) -> (String, String) {
+    let paths = Paths::new(settings);
+    let path = |operation: Operation| paths.documented(operation.template());
+    (path(Operation::Widget), path(Operation::Live))
 }
 
 /// The API's paths under one prefix.
@@ -138,6 +150,11 @@ impl Paths {
     pub(super) fn operation(&self, path: &str) -> Option<Operation> {
         let below = path.strip_prefix(&self.prefix)?;
         self.operations().find(|operation| operation.matches(below))
+    }
+
+    /// First part of all paths.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// The operation's path as the contract shows it.

@@ -13,3 +13,4 @@ mod paths;
 mod spelling;
 mod stats;
 mod support;
+mod widget;

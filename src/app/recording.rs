@@ -14,6 +14,7 @@ use crate::metrics::{Dropped, Metrics};
 use crate::presence::worker::PresenceHandle;
 use crate::presence::{self, Presence};
 use crate::recorder::load::Bytes;
+use crate::recorder::recent::RecentPages;
 use crate::recorder::{Destinations, Recorder, Resolver};
 use crate::shutdown::Shutdown;
 use crate::store::Store;
@@ -32,6 +33,8 @@ pub(super) struct Recording {
     pub(super) authenticator: Arc<Authenticator>,
     pub(super) communities: Arc<Communities>,
     pub(super) recorder: Recorder,
+    /// What was recorded last, for the dashboard.
+    pub(super) recent: RecentPages,
     /// Where touches go; `None` where presence is not recorded.
     pub(super) touches: Option<PresenceHandle>,
     /// Ends the presence worker; not before the last touch, unlike the process' own shutdown.
@@ -108,12 +111,14 @@ impl Recording {
             metrics.clone(),
         ));
         let communities = Arc::new(Communities::new(store.clone()));
+        let recent = RecentPages::new(config.privacy.recent_pages);
         let limits = Limits::new(record, &config.spool);
         let writer = spool.map(|(directory, spool)| {
             let parts = Parts {
                 store: store.clone(),
                 communities: communities.clone(),
                 geoip,
+                recent: recent.clone(),
                 directory,
                 spool,
             };
@@ -136,6 +141,7 @@ impl Recording {
         let destinations = Destinations {
             presence,
             writer,
+            recent: recent.clone(),
             metrics: metrics.clone(),
         };
         let (recorder, worker) = Recorder::new(
@@ -150,6 +156,7 @@ impl Recording {
             authenticator,
             communities,
             recorder,
+            recent,
             touches,
             stop,
             workers,

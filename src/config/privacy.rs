@@ -14,6 +14,8 @@ pub struct Privacy {
     pub query_allow: Vec<String>,
     /// How much of the referrer is written.
     pub referrer: ReferrerPrecision,
+    /// What the dashboard shows of the page views recorded last.
+    pub recent_pages: RecentPrecision,
 }
 
 /// How much of an address is kept.
@@ -40,6 +42,18 @@ pub enum ReferrerPrecision {
     None,
 }
 
+/// What the dashboard shows of the page views recorded last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RecentPrecision {
+    /// Paths that a route names, and their routes.
+    Path,
+    /// Routes.
+    Route,
+    /// Nothing.
+    None,
+}
+
 impl Default for Privacy {
     fn default() -> Self {
         Self {
@@ -47,6 +61,7 @@ impl Default for Privacy {
             user_agent: true,
             query_allow: Vec::new(),
             referrer: ReferrerPrecision::Path,
+            recent_pages: RecentPrecision::Path,
         }
     }
 }

@@ -105,6 +105,7 @@ fn every_rule_names_its_key() {
         ("[schema.event]\ntable = \"\"", "schema.event.table"),
         ("[record]\nwindow = \"0s\"", "record.window"),
         ("[record]\ncoalesce = \"10m\"", "record.coalesce"),
+        ("[record]\ncoalesce = \"2m\"", "record.coalesce"),
         ("[record]\nqueue_views = 10", "record.batch_views"),
         ("[record]\nqueue_bytes = \"1KiB\"", "record.batch_bytes"),
         ("[record]\nbatch_age = \"0s\"", "record.batch_age"),
@@ -214,6 +215,40 @@ fn a_wrong_variable_is_named() {
 }
 
 #[test]
+fn the_widget_needs_what_it_shows_and_knows_its_attributes() {
+    let with = |more: &str| parse(&format!("{MINIMAL}\n{more}\n"));
+    let config =
+        with("[widget]\ninject = true\nplace = \"#who\"\nattributes = { label-one = \"one\" }").unwrap();
+    assert_eq!(config.widget.attributes["label-one"], "one");
+    for (more, key) in [
+        ("[widget]\ninject = true\n[api]\nlive = false", "widget.inject"),
+        ("[widget]\ninject = true\n[api]\nenabled = false", "widget.inject"),
+        ("[widget]\nplace = \" \"", "widget.place"),
+        ("[widget]\nplace = \"a\\nb\"", "widget.place"),
+        (
+            "[widget]\nattributes = { onclick = \"x\" }",
+            "widget.attributes.onclick",
+        ),
+        (
+            "[widget]\nattributes = { community = \"1\" }",
+            "widget.attributes.community",
+        ),
+        (
+            "[widget]\nattributes = { title = \"a\\u0000\" }",
+            "widget.attributes.title",
+        ),
+        (
+            "[widget]\nattributes = { avatars = 5 }",
+            "widget.attributes.avatars",
+        ),
+        ("[widget]\nposition = \"corner\"", "widget.position"),
+    ] {
+        let message = with(more).expect_err(more).to_string();
+        assert!(message.contains(&format!("{key}: ")), "{message}");
+    }
+}
+
+#[test]
 fn i4_sqlite_has_no_trigger_that_could_tell_of_sessions() {
     let message = refused(
         "[upstream]\nservers = [\"a:1\"]\n[database]\nurl = \"sqlite:///app.db\"\n\
@@ -291,4 +326,22 @@ fn a_secret_may_come_from_a_file_and_is_never_printed() {
         message.contains("database.url_file") && message.contains("cannot be read"),
         "{message}"
     );
+}
+
+#[test]
+fn what_is_shown_of_recent_pages_is_one_of_three() {
+    for (word, precision) in [
+        ("path", RecentPrecision::Path),
+        ("route", RecentPrecision::Route),
+        ("none", RecentPrecision::None),
+    ] {
+        let config = parse(&format!("{MINIMAL}[privacy]\nrecent_pages = \"{word}\"\n")).unwrap();
+        assert_eq!(config.privacy.recent_pages, precision);
+    }
+    assert_eq!(
+        parse(MINIMAL).unwrap().privacy.recent_pages,
+        RecentPrecision::Path
+    );
+    let message = refused(&format!("{MINIMAL}[privacy]\nrecent_pages = \"all\"\n"));
+    assert!(message.contains("privacy.recent_pages: "), "{message}");
 }

@@ -10,7 +10,7 @@ use pingora_core::tls;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 
-use super::{Config, Revocation, TlsListener};
+use super::{Config, Revocation, TlsListener, Widget};
 
 /// Dotted key, and problem with remedy.
 type Problem = (String, String);
@@ -26,6 +26,7 @@ pub(super) fn validate(config: &Config) -> Result<(), Problem> {
     spool(config)?;
     api(config)?;
     live(config)?;
+    widget(config)?;
     limits(config)?;
     log(config)
 }
@@ -308,6 +309,13 @@ fn record(config: &Config) -> Result<(), Problem> {
         "record.coalesce",
         "must be shorter than record.window, or visitors disappear between two touches",
     )?;
+    let heartbeats = config.api.enabled && config.api.live && config.live.heartbeat;
+    ensure(
+        !heartbeats || record.coalesce <= record.window / 3,
+        "record.coalesce",
+        "must be at most a third of record.window, or whoever reads one page disappears between two heartbeats of \
+         its live connection; set live.heartbeat = false to do without them",
+    )?;
     ensure(
         record.batch_views <= record.queue_views,
         "record.batch_views",
@@ -436,6 +444,33 @@ fn live(config: &Config) -> Result<(), Problem> {
         "must be at most \"10s\", or counts are no longer live",
     )?;
     positive(&[("live.retry", live.retry)])
+}
+
+fn widget(config: &Config) -> Result<(), Problem> {
+    let widget = &config.widget;
+    ensure(
+        !widget.inject || (config.api.enabled && config.api.live),
+        "widget.inject",
+        "needs api.enabled and api.live, from which the script and its counts come; switch them on, or this off",
+    )?;
+    ensure(
+        !widget.place.trim().is_empty() && !widget.place.contains(char::is_control),
+        "widget.place",
+        "must be \"corner\" or a CSS selector, for example \"header .members\"",
+    )?;
+    for (name, value) in &widget.attributes {
+        ensure(
+            Widget::ATTRIBUTES.contains(&name.as_str()),
+            &format!("widget.attributes.{name}"),
+            format!("is not known; possible are {}", Widget::ATTRIBUTES.join(", ")),
+        )?;
+        ensure(
+            value.len() <= 200 && !value.contains(char::is_control),
+            &format!("widget.attributes.{name}"),
+            "must be a text of at most 200 bytes on one line",
+        )?;
+    }
+    Ok(())
 }
 
 fn limits(config: &Config) -> Result<(), Problem> {

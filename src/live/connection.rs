@@ -64,6 +64,11 @@ impl Connection {
         }
     }
 
+    /// How it speaks.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
     /// Writes `head`, the head of the response, to the socket, and serves it until either side ends it.
     #[expect(private_bounds, reason = "a short name for four bounds")]
     pub async fn run<S: Socket>(mut self, mut socket: S, head: Bytes) {

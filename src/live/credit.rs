@@ -14,8 +14,9 @@ const MOST: u32 = 64;
 pub(super) struct Credit {
     /// Values since the last answer.
     unanswered: u32,
-    /// Pings without an answer.
-    asked: u32,
+    /// Whether an answer is awaited. One is enough for any number of pings: clients need answer the latest only
+    /// (RFC 6455, section 5.5.3).
+    asked: bool,
 }
 
 impl Credit {
@@ -27,19 +28,18 @@ impl Credit {
     /// A value was sent. Whether to ask for an answer now.
     pub(super) fn sent(&mut self) -> bool {
         self.unanswered += 1;
-        self.unanswered >= ASK_AFTER && self.asked == 0
+        self.unanswered >= ASK_AFTER && !self.asked
     }
 
     /// A ping was sent.
     pub(super) fn asked(&mut self) {
-        self.asked += 1;
+        self.asked = true;
     }
 
     /// A pong came. Whether it was asked for.
     pub(super) fn answered(&mut self) -> bool {
-        let expected = self.asked > 0;
+        let expected = std::mem::take(&mut self.asked);
         if expected {
-            self.asked -= 1;
             self.unanswered = 0;
         }
         expected
@@ -76,6 +76,18 @@ mod tests {
                 credit.asked();
                 assert!(credit.answered());
             }
+        }
+    }
+
+    #[test]
+    fn l1_one_answer_to_several_pings_is_an_answer_to_all() {
+        let mut credit = Credit::default();
+        for _ in 0..10 {
+            assert!((0..MOST).any(|_| credit.sent()));
+            credit.asked();
+            // Because it is time.
+            credit.asked();
+            assert!(credit.answered());
         }
     }
 

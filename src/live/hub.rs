@@ -4,7 +4,8 @@
 //! Nothing is asked of presence per subscriber. A community's first subscriber makes it *wanted*; all that are
 //! wanted are read in one call, and whoever comes later gets what is known (L2). The feed listens before the
 //! first reading, and what it heard meanwhile is not overwritten by an older answer (P7). After each gap in
-//! the feed, and now and then for good measure, everything is read anew (P6).
+//! the feed, and now and then for good measure, everything is read anew (P6). While presence is away, what this
+//! sidecar remembers is told as stale.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,6 +28,10 @@ use crate::presence::{Answer, Count, Presence};
 const BATCH: usize = 500;
 /// Pause after a reading that failed; put off or brought forward by up to a half.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// For so long after presence went away what was known stands, before what is remembered takes its place: that is
+/// less where there are several sidecars, and most outages are short.
+const STANDS: Duration = Duration::from_secs(5);
 
 /// Knows every community that somebody listens to.
 pub(super) struct Hub {
@@ -138,28 +143,42 @@ impl Hub {
 
     /// Reads what is wanted, for ever.
     pub(super) async fn read(&self, presence: &dyn Presence) {
+        let mut resync = self.next_resync();
+        let mut away_since = None;
         loop {
-            let pause = self.resync.mul_f64(rand::random_range(0.75..1.25));
             tokio::select! {
                 () = self.wanted.notified() => {}
-                () = sleep(pause) => self.want_all(Resync::Periodic),
+                () = sleep_until(resync) => {}
             }
             loop {
+                // Also while there is always something to read.
+                if time::Instant::now() >= resync {
+                    self.want_all(Resync::Periodic);
+                    resync = self.next_resync();
+                }
                 let batch = self.take_wanted();
                 if batch.is_empty() {
                     break;
                 }
                 let answer = presence.counts(&batch).await;
-                // What one sidecar remembers is no snapshot: it has no place among the changes.
                 if let Ok(Answer { value, stale: false }) = answer {
+                    away_since = None;
                     self.answered(&batch, &value);
-                } else {
-                    // Why is logged where presence is kept.
-                    self.want_again(batch);
-                    sleep(PAUSE.mul_f64(rand::random_range(0.5..1.5))).await;
+                    continue;
                 }
+                // Why is logged where presence is kept.
+                let since = *away_since.get_or_insert_with(time::Instant::now);
+                if let Ok(Answer { value, .. }) = answer {
+                    self.remembered(&batch, &value, since.elapsed() < STANDS);
+                }
+                self.want_again(batch);
+                sleep(PAUSE.mul_f64(rand::random_range(0.5..1.5))).await;
             }
         }
+    }
+
+    fn next_resync(&self) -> time::Instant {
+        time::Instant::now() + self.resync.mul_f64(rand::random_range(0.75..1.25))
     }
 
     fn changed(&self, community: &CommunityId, count: Count) {
@@ -173,11 +192,33 @@ impl Hub {
     }
 
     fn answered(&self, communities: &[CommunityId], counts: &[Count]) {
+        self.each(communities, counts, |topic, count, moment| {
+            topic.read(count, false, moment, self.interval)
+        });
+    }
+
+    /// Presence is away, and this is what this sidecar remembers. Where something is known that `stands`, that is
+    /// left alone.
+    fn remembered(&self, communities: &[CommunityId], counts: &[Count], stands: bool) {
+        self.each(communities, counts, |topic, count, moment| {
+            if stands && topic.known().is_some() {
+                return Telling::Nothing;
+            }
+            topic.read(count, true, moment, self.interval)
+        });
+    }
+
+    fn each(
+        &self,
+        communities: &[CommunityId],
+        counts: &[Count],
+        know: impl Fn(&mut Topic, Count, Instant) -> Telling,
+    ) {
         let moment = now();
         for (community, count) in communities.iter().zip(counts) {
             let mut inner = self.lock();
             if let Some(place) = inner.topics.get_mut(community) {
-                let telling = place.topic.read(*count, moment, self.interval);
+                let telling = know(&mut place.topic, *count, moment);
                 self.follow(&mut inner, community, telling);
             }
         }
@@ -232,7 +273,13 @@ impl Hub {
         };
         self.metrics.live_resyncs.with_label_values(&[label]).inc();
         let mut inner = self.lock();
-        inner.wanted = inner.topics.keys().cloned().collect();
+        let Inner { topics, wanted, .. } = &mut *inner;
+        for (community, place) in topics {
+            if matches!(why, Resync::Listening) {
+                place.topic.doubt();
+            }
+            wanted.insert(community.clone());
+        }
         drop(inner);
         self.wanted.notify_one();
     }
@@ -273,7 +320,7 @@ impl Place {
     /// The latest value, put into words once.
     fn latest(&mut self, community: &CommunityId) -> Option<Arc<Update>> {
         let known = self.topic.known()?;
-        if self.latest.as_ref().is_none_or(|latest| latest.count() != known) {
+        if self.latest.as_ref().is_none_or(|latest| latest.known() != known) {
             self.latest = Some(Arc::new(Update::new(community.clone(), known)));
         }
         self.latest.clone()

@@ -1,11 +1,13 @@
 //! What is done for all connections from time to time: one ticker, one ear for sessions that change, and two
 //! workers that check whether sessions and access still hold (I5). None of them waits for a connection.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::task::Poll;
 
-use chrono::Utc;
 use futures_util::{StreamExt as _, stream};
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -13,9 +15,9 @@ use super::Inner;
 use super::close::Close;
 use super::door::Denied;
 use super::schedule::{TICK, ticks};
-use super::seats::{AccessCheck, Checked};
-use crate::auth::{BrowserSession, Known, SessionChange};
-use crate::ids::SessionToken;
+use super::seats::{AccessCheck, Checked, Why};
+use crate::auth::{BrowserSession, SessionChange};
+use crate::ids::{BrowserSessionId, SessionToken};
 use crate::metrics::Dropped;
 
 /// Sessions looked up at a time; most are in the authenticator's cache. Few, so that the recorder's own lookups
@@ -25,35 +27,47 @@ const SESSIONS: usize = 2;
 const ACCESS: usize = 4;
 /// A check that fails for so many of its own intervals ends the connection.
 const PATIENCE: u32 = 2;
+/// Changes of sessions that are dealt with in one go.
+const CHANGES: usize = 256;
 
-/// A connection whose session is to be checked, and the session's token.
-type SessionToCheck = (u64, SessionToken);
+/// A connection to check, and in which tick it was queued.
+type Queued = (u64, u32);
+
+/// Queues of connections to check. Unbounded, but each connection waits in each at most once.
+#[derive(Clone)]
+struct Queues {
+    urgent: UnboundedSender<Queued>,
+    due: UnboundedSender<Queued>,
+    access: UnboundedSender<u64>,
+}
 
 /// Starts all four on the current runtime, for as long as the process lives.
 pub(super) fn start(live: &Arc<Inner>) {
-    // Unbounded, but each connection is in each queue at most once.
-    let (sessions, session_queue) = mpsc::unbounded_channel();
+    let (urgent, urgent_queue) = mpsc::unbounded_channel();
+    let (due, due_queue) = mpsc::unbounded_channel();
     let (access, access_queue) = mpsc::unbounded_channel();
+    let queues = Queues { urgent, due, access };
     let changes = live.authenticator.subscribe();
-    tokio::spawn(hear(Arc::clone(live), changes, sessions.clone()));
-    tokio::spawn(tick(Arc::clone(live), sessions, access));
-    tokio::spawn(check_sessions(Arc::clone(live), session_queue));
+    tokio::spawn(hear(Arc::clone(live), changes, queues.clone()));
+    tokio::spawn(tick(Arc::clone(live), queues));
+    tokio::spawn(check_sessions(Arc::clone(live), urgent_queue, due_queue));
     tokio::spawn(check_access(Arc::clone(live), access_queue));
 }
 
-async fn tick(live: Arc<Inner>, sessions: UnboundedSender<SessionToCheck>, access: UnboundedSender<u64>) {
+async fn tick(live: Arc<Inner>, queues: Queues) {
     let start = Instant::now();
     let mut ticker = interval(TICK);
     ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticker.tick().await;
-        let round = live.seats.advance(ticks(start.elapsed()) + 1);
-        for check in round.sessions {
+        let tick = ticks(start.elapsed()) + 1;
+        let round = live.seats.advance(tick, (live.clock)());
+        for id in round.sessions {
             // The workers live as long as this.
-            let _ = sessions.send(check);
+            let _ = queues.due.send((id, tick));
         }
         for id in round.access {
-            let _ = access.send(id);
+            let _ = queues.access.send(id);
         }
         for (community, user) in round.beats {
             let Some(presence) = &live.presence else {
@@ -68,45 +82,76 @@ async fn tick(live: Arc<Inner>, sessions: UnboundedSender<SessionToCheck>, acces
 }
 
 /// Has the sessions checked of whose change the database tells. A change is not always an end.
-async fn hear(
-    live: Arc<Inner>,
-    mut changes: broadcast::Receiver<SessionChange>,
-    sessions: UnboundedSender<SessionToCheck>,
-) {
+async fn hear(live: Arc<Inner>, mut feed: broadcast::Receiver<SessionChange>, queues: Queues) {
+    let mut sessions = HashSet::new();
     loop {
-        let checks = match changes.recv().await {
-            Ok(SessionChange::Of(id)) => live.seats.sessions_changed(Some(&id)),
-            Ok(SessionChange::OfAny) | Err(RecvError::Lagged(_)) => live.seats.sessions_changed(None),
-            Err(RecvError::Closed) => return,
+        sessions.clear();
+        let Some(all) = next_changes(&mut feed, &mut sessions).await else {
+            return;
         };
-        for check in checks {
+        let tick = live.seats.tick();
+        for id in live.seats.sessions_changed((!all).then_some(&sessions)) {
             // As above.
-            let _ = sessions.send(check);
+            let _ = queues.urgent.send((id, tick));
         }
     }
 }
 
-async fn check_sessions(live: Arc<Inner>, mut queue: UnboundedReceiver<SessionToCheck>) {
+/// Waits for changes, and takes what there is. Whether any session may have changed; `None` at the end.
+async fn next_changes(
+    feed: &mut broadcast::Receiver<SessionChange>,
+    sessions: &mut HashSet<BrowserSessionId>,
+) -> Option<bool> {
+    let mut all = false;
+    let mut next = match feed.recv().await {
+        Ok(change) => Some(change),
+        Err(RecvError::Lagged(_)) => {
+            all = true;
+            None
+        }
+        Err(RecvError::Closed) => return None,
+    };
+    for _ in 0..CHANGES {
+        match next.take().map_or_else(|| feed.try_recv(), Ok) {
+            Ok(SessionChange::Of(id)) => {
+                sessions.insert(id);
+            }
+            Ok(SessionChange::OfAny) | Err(TryRecvError::Lagged(_)) => all = true,
+            // The end is met again.
+            Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+        }
+    }
+    Some(all)
+}
+
+/// Those that have changed first.
+async fn check_sessions(
+    live: Arc<Inner>,
+    mut urgent: UnboundedReceiver<Queued>,
+    mut due: UnboundedReceiver<Queued>,
+) {
     let live = &live;
     let patience = ticks(live.session_ttl).saturating_mul(PATIENCE);
-    stream::poll_fn(move |context| queue.poll_recv(context))
-        .for_each_concurrent(SESSIONS, async |(id, token)| {
-            while {
-                let outcome = session_of(live, &token).await;
-                live.seats.session_checked(id, outcome, patience)
-            } {}
-        })
-        .await;
+    stream::poll_fn(move |context| {
+        if let Poll::Ready(Some(queued)) = urgent.poll_recv(context) {
+            return Poll::Ready(Some((queued, Why::Changed)));
+        }
+        due.poll_recv(context)
+            .map(|queued| queued.map(|queued| (queued, Why::Due)))
+    })
+    .for_each_concurrent(SESSIONS, async |((id, since), why)| {
+        let waited = live.seats.tick().saturating_sub(since);
+        live.metrics.live_check_delay.set(f64::from(waited));
+        if let Some(token) = live.seats.session_check_begins(id, why) {
+            let outcome = session_of(live, &token).await;
+            live.seats.session_checked(id, outcome, patience);
+        }
+    })
+    .await;
 }
 
 async fn session_of(live: &Inner, token: &SessionToken) -> Checked<Arc<BrowserSession>> {
-    let now = Utc::now();
-    let session = match live.authenticator.cached(token, now).await {
-        Known::Session(session) => Ok(Some(session)),
-        Known::Nobody => Ok(None),
-        Known::Unknown => live.authenticator.resolve(token, now).await,
-    };
-    match session {
+    match live.authenticator.resolve(token, (live.clock)()).await {
         Ok(Some(session)) => Checked::Holds(session),
         Ok(None) => Checked::Over(Close::SessionEnded),
         Err(_) => Checked::Unknown,

@@ -205,6 +205,7 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
+    use crate::live::topic::Known;
     use crate::presence::Count;
 
     fn update(seq: u64) -> Arc<Update> {
@@ -213,7 +214,7 @@ mod tests {
             seq,
             as_of: DateTime::UNIX_EPOCH,
         };
-        Arc::new(Update::new("42".into(), count))
+        Arc::new(Update::new("42".into(), Known { count, stale: false }))
     }
 
     async fn next(mailbox: &Mailbox) -> Letter {

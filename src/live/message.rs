@@ -3,7 +3,7 @@
 //! Server to client, as text frames or as the data of events:
 //!
 //! ```json
-//! {"type":"count","community_id":42,"current_visitors":3,"seq":1763884800001,"as_of":"2026-11-23T07:39:18Z"}
+//! {"type":"count","community_id":42,"current_visitors":3,"seq":1763884800001,"as_of":"2026-11-23T07:39:18Z","stale":false}
 //! {"type":"unknown","community_id":"99"}
 //! {"type":"retry","after_ms":2345}
 //! {"type":"close","code":4401,"reason":"the session has ended"}
@@ -24,9 +24,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::close::Close;
+use super::topic::Known;
 use crate::api::answers::{Key, Timestamp};
 use crate::ids::CommunityId;
-use crate::presence::Count;
 
 /// Longest message that a client may send: a hundred long keys fit.
 pub(super) const MAX_MESSAGE: usize = 8 * 1024;
@@ -45,6 +45,8 @@ pub(crate) enum LiveMessage {
         seq: u64,
         /// When the count was true.
         as_of: Timestamp,
+        /// Whether this is only what this server saw itself, because the store of presence is away.
+        stale: bool,
     },
     /// There is no such community, or the caller may not see it.
     Unknown {
@@ -76,7 +78,7 @@ impl LiveMessage {
 #[derive(Debug)]
 pub(super) struct Update {
     community: CommunityId,
-    count: Count,
+    known: Known,
     text: Bytes,
     event: Bytes,
     chunk: Bytes,
@@ -84,18 +86,20 @@ pub(super) struct Update {
 
 impl Update {
     /// Puts it into words.
-    pub(super) fn new(community: CommunityId, count: Count) -> Self {
+    pub(super) fn new(community: CommunityId, known: Known) -> Self {
+        let Known { count, stale } = known;
         let message = LiveMessage::Count {
             community_id: (&community).into(),
             current_visitors: count.current,
             seq: count.seq,
             as_of: Timestamp(count.as_of),
+            stale,
         };
         let text = message.text();
         let event = format!("id: {}\n{}", count.seq, event(&text));
         Self {
             community,
-            count,
+            known,
             chunk: chunk(&event),
             event: event.into(),
             text: text.into(),
@@ -106,12 +110,12 @@ impl Update {
         &self.community
     }
 
-    pub(super) fn count(&self) -> Count {
-        self.count
+    pub(super) fn known(&self) -> Known {
+        self.known
     }
 
     pub(super) fn seq(&self) -> u64 {
-        self.count.seq
+        self.known.count.seq
     }
 
     /// For a text frame; valid UTF-8.
@@ -252,18 +256,20 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::presence::Count;
 
-    fn count() -> Count {
-        Count {
+    fn three() -> Known {
+        let count = Count {
             current: 3,
             seq: 1_763_884_800_001,
             as_of: DateTime::from_timestamp_millis(1_763_884_800_000).unwrap(),
-        }
+        };
+        Known { count, stale: false }
     }
 
     #[test]
     fn a_count_is_a_json_object_and_an_event_with_its_number() {
-        let update = Update::new("42".into(), count());
+        let update = Update::new("42".into(), three());
         let text = std::str::from_utf8(&update.text).unwrap();
         let value: Value = serde_json::from_str(text).unwrap();
         assert_eq!(
@@ -274,6 +280,7 @@ mod tests {
                 "current_visitors": 3,
                 "seq": 1_763_884_800_001_u64,
                 "as_of": "2025-11-23T08:00:00Z",
+                "stale": false,
             })
         );
         let event = format!("id: 1763884800001\ndata: {text}\n\n");
@@ -284,7 +291,7 @@ mod tests {
 
     #[test]
     fn odd_keys_stay_on_one_line() {
-        let update = Update::new("a\nb\"\u{2028}".into(), count());
+        let update = Update::new("a\nb\"\u{2028}".into(), three());
         let event = std::str::from_utf8(&update.event).unwrap();
         assert_eq!(event.matches('\n').count(), 3, "{event:?}");
         let value: Value = serde_json::from_slice(&update.text).unwrap();

@@ -1,9 +1,10 @@
 //! Every open connection, as far as others than its own task have to do with it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use chrono::{DateTime, Utc};
 use tokio::sync::Notify;
 
 use super::close::Close;
@@ -27,6 +28,8 @@ pub(super) struct Seats {
 #[derive(Default)]
 struct Inner {
     seats: HashMap<u64, Seat>,
+    /// The connections of each session.
+    sessions: HashMap<BrowserSessionId, HashSet<u64>>,
     draining: bool,
 }
 
@@ -39,22 +42,30 @@ pub(super) struct Seat {
     /// The community whose page the connection belongs to, where it is a heartbeat (P11).
     pub(super) page: Option<CommunityId>,
     pub(super) schedule: Schedule,
-    pub(super) session_check: SessionCheck,
-    /// Whether access is being checked.
-    pub(super) checking_access: bool,
+    pub(super) waits: Waits,
     /// Since when they could not be checked.
     pub(super) unchecked_since: (Option<u32>, Option<u32>),
 }
 
-/// How far the check of a connection's session is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum SessionCheck {
-    #[default]
-    Idle,
-    /// Waiting for its turn, or for an answer.
-    Underway,
-    /// The session has changed meanwhile: the answer may be of before.
-    Outdated,
+/// Which checks a connection waits for: in each queue it is at most once. A check that has begun is none of them:
+/// what happens from then on needs another.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Waits {
+    /// Of its session, because it is time.
+    session: bool,
+    /// Of its session, which has changed.
+    changed_session: bool,
+    /// Of access; until it has ended.
+    access: bool,
+}
+
+/// Why a session is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// It is time.
+    Due,
+    /// It has changed.
+    Changed,
 }
 
 /// Whose connection it is.
@@ -69,7 +80,7 @@ pub(super) struct Owner {
 #[derive(Default)]
 pub(super) struct Round {
     /// Sessions to check.
-    pub(super) sessions: Vec<(u64, SessionToken)>,
+    pub(super) sessions: Vec<u64>,
     /// Access to check.
     pub(super) access: Vec<u64>,
     /// Who is still there.
@@ -122,6 +133,10 @@ impl Seats {
         if inner.draining {
             return None;
         }
+        if let Some(owner) = &seat.owner {
+            let session = owner.session.id.clone();
+            inner.sessions.entry(session).or_default().insert(id);
+        }
         inner.seats.insert(id, seat);
         Some(id)
     }
@@ -130,6 +145,14 @@ impl Seats {
     pub(super) fn remove(&self, id: u64) {
         let mut inner = self.lock();
         let seat = inner.seats.remove(&id);
+        if let Some(owner) = seat.as_ref().and_then(|seat| seat.owner.as_ref())
+            && let Some(connections) = inner.sessions.get_mut(&owner.session.id)
+        {
+            connections.remove(&id);
+            if connections.is_empty() {
+                inner.sessions.remove(&owner.session.id);
+            }
+        }
         let is_empty = inner.seats.is_empty();
         drop(inner);
         // What it holds is dropped outside the lock.
@@ -140,11 +163,11 @@ impl Seats {
     }
 
     /// Time passes.
-    pub(super) fn advance(&self, tick: u32) -> Round {
+    pub(super) fn advance(&self, tick: u32, now: DateTime<Utc>) -> Round {
         self.tick.store(tick, Ordering::Relaxed);
         let mut round = Round::default();
         for (id, seat) in &mut self.lock().seats {
-            seat.advance(*id, tick, &self.times, &mut round);
+            seat.advance(*id, tick, now, &self.times, &mut round);
         }
         round
     }
@@ -167,51 +190,50 @@ impl Seats {
         })
     }
 
-    /// Sessions have changed, this one or, without one, any: what to check at once.
-    pub(super) fn sessions_changed(&self, session: Option<&BrowserSessionId>) -> Vec<(u64, SessionToken)> {
+    /// These sessions have changed, or, without any named, all may have: the connections to check at once.
+    pub(super) fn sessions_changed(&self, changed: Option<&HashSet<BrowserSessionId>>) -> Vec<u64> {
+        let mut inner = self.lock();
+        let Inner { seats, sessions, .. } = &mut *inner;
         let mut checks = Vec::new();
-        for (id, seat) in &mut self.lock().seats {
-            let Some(owner) = &seat.owner else {
-                continue;
-            };
-            if session.is_some_and(|session| owner.session.id != *session) {
-                continue;
+        let mut check = |id: u64| {
+            if let Some(seat) = seats.get_mut(&id)
+                && !std::mem::replace(&mut seat.waits.changed_session, true)
+            {
+                checks.push(id);
             }
-            if seat.session_check == SessionCheck::Idle {
-                seat.session_check = SessionCheck::Underway;
-                checks.push((*id, owner.token.clone()));
-            } else {
-                seat.session_check = SessionCheck::Outdated;
+        };
+        match changed {
+            Some(changed) => {
+                let of = |session: &BrowserSessionId| sessions.get(session).into_iter().flatten();
+                changed.iter().flat_map(of).copied().for_each(&mut check);
             }
+            None => sessions.values().flatten().copied().for_each(&mut check),
         }
         checks
     }
 
-    /// A session was checked. Whether it must be checked again at once.
-    pub(super) fn session_checked(
-        &self,
-        id: u64,
-        outcome: Checked<Arc<BrowserSession>>,
-        patience: u32,
-    ) -> bool {
+    /// A check begins: of the session of this token.
+    pub(super) fn session_check_begins(&self, id: u64, why: Why) -> Option<SessionToken> {
+        let mut inner = self.lock();
+        let seat = inner.seats.get_mut(&id)?;
+        match why {
+            Why::Due => seat.waits.session = false,
+            Why::Changed => seat.waits.changed_session = false,
+        }
+        Some(seat.owner.as_ref()?.token.clone())
+    }
+
+    /// A session was checked.
+    pub(super) fn session_checked(&self, id: u64, outcome: Checked<Arc<BrowserSession>>, patience: u32) {
         let tick = self.tick();
         let mut inner = self.lock();
         let Some(seat) = inner.seats.get_mut(&id) else {
-            return false;
-        };
-        let is_outdated = seat.session_check == SessionCheck::Outdated;
-        seat.session_check = if is_outdated {
-            SessionCheck::Underway
-        } else {
-            SessionCheck::Idle
+            return;
         };
         let close = match outcome {
             Checked::Holds(session) => {
                 seat.unchecked_since.0 = None;
-                if let Some(owner) = &mut seat.owner {
-                    owner.session = session;
-                }
-                None
+                seat.owner.as_mut().and_then(|owner| owner.renew(session))
             }
             Checked::Unknown => is_lasting(&mut seat.unchecked_since.0, tick, patience),
             Checked::Over(close) => Some(close),
@@ -219,7 +241,6 @@ impl Seats {
         if let Some(close) = close {
             seat.mailbox.close(close);
         }
-        is_outdated
     }
 
     /// Access was checked; these communities may no longer be seen.
@@ -229,7 +250,7 @@ impl Seats {
         let Some(seat) = inner.seats.get_mut(&id) else {
             return;
         };
-        seat.checking_access = false;
+        seat.waits.access = false;
         let close = match outcome {
             Checked::Holds(lost) => {
                 seat.unchecked_since.1 = None;
@@ -288,8 +309,20 @@ impl Seats {
     }
 }
 
+impl Owner {
+    /// The session as it is now. A token that has become another session's is not this owner's any more.
+    fn renew(&mut self, session: Arc<BrowserSession>) -> Option<Close> {
+        let (before, now) = (&self.session, &session);
+        if (&before.id, &before.user_id) != (&now.id, &now.user_id) {
+            return Some(Close::SessionEnded);
+        }
+        self.session = session;
+        None
+    }
+}
+
 impl Seat {
-    fn advance(&mut self, id: u64, tick: u32, times: &Times, round: &mut Round) {
+    fn advance(&mut self, id: u64, tick: u32, now: DateTime<Utc>, times: &Times, round: &mut Round) {
         let seen = Seen {
             answers: self.kind == Kind::WebSocket,
             heard: self.mailbox.heard(),
@@ -311,16 +344,16 @@ impl Seat {
             self.mailbox.ping();
         }
         if let Some(owner) = &self.owner {
-            if check && self.session_check == SessionCheck::Idle {
-                self.session_check = SessionCheck::Underway;
-                round.sessions.push((id, owner.token.clone()));
+            // Nobody tells of a session that ends by its time.
+            let check = check || !owner.session.is_valid_at(now);
+            if check && !std::mem::replace(&mut self.waits.session, true) {
+                round.sessions.push(id);
             }
             if beat && let Some(page) = &self.page {
                 round.beats.push((page.clone(), owner.session.user_id.clone()));
             }
         }
-        if access && self.door.must_be_asked_again() && !self.checking_access {
-            self.checking_access = true;
+        if access && self.door.must_be_asked_again() && !std::mem::replace(&mut self.waits.access, true) {
             round.access.push(id);
         }
     }

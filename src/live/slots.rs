@@ -109,6 +109,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::live::topic::Known;
     use crate::presence::Count;
 
     fn update(community: &str, seq: u64) -> Arc<Update> {
@@ -118,7 +119,7 @@ mod tests {
             seq,
             as_of,
         };
-        Arc::new(Update::new(community.into(), count))
+        Arc::new(Update::new(community.into(), Known { count, stale: false }))
     }
 
     fn slots(communities: &[&str]) -> Slots {

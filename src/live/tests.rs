@@ -4,6 +4,7 @@ mod fakes;
 
 use std::task::{Context, Poll};
 
+use chrono::TimeDelta;
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, DuplexStream, duplex};
@@ -13,7 +14,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use self::fakes::{Bench, SESSION, bench, bench_that_remembers, bench_with};
-use super::seats::Checked;
+use super::seats::{Checked, Why};
 use super::*;
 use crate::auth::SessionChange;
 
@@ -281,18 +282,38 @@ async fn i5_a_session_that_changes_while_it_is_checked_is_checked_again() {
     next_count(&mut socket).await;
     sleep(Duration::from_secs(5)).await;
     let seats = &bench.live.0.seats;
-    let checks = seats.sessions_changed(None);
-    let [(id, _)] = checks[..] else {
-        panic!("{} checks", checks.len());
-    };
-    assert!(
-        seats.sessions_changed(Some(&SESSION.into())).is_empty(),
-        "under way"
-    );
-    let answer = || Checked::Holds(Arc::new(bench.store.session()));
-    assert!(seats.session_checked(id, answer(), 1), "once more");
-    assert!(!seats.session_checked(id, answer(), 1), "not for ever");
-    assert_eq!(seats.sessions_changed(Some(&SESSION.into())).len(), 1);
+    let changed = || seats.sessions_changed(Some(&[SESSION.into()].into()));
+    let id = changed()[0];
+    assert!(changed().is_empty(), "it waits already");
+    assert!(seats.session_check_begins(id, Why::Changed).is_some());
+    assert_eq!(changed(), [id], "the answer may be of before");
+    assert!(seats.session_check_begins(id, Why::Due).is_some());
+    assert!(changed().is_empty(), "another check than the one that waits");
+    seats.session_checked(id, Checked::Holds(Arc::new(bench.store.session())), 1);
+    assert!(changed().is_empty());
+}
+
+/// Nobody tells of it, and the next look is hours away.
+#[tokio::test(start_paused = true)]
+async fn i5_a_session_that_expires_ends_its_connections_within_a_second() {
+    let bench = bench_that_remembers().await;
+    bench.store.lasts(bench.now() + TimeDelta::seconds(60));
+    let mut socket = web_socket(&bench, &["42"]).await;
+    next_count(&mut socket).await;
+    let start = tokio::time::Instant::now();
+    assert_eq!(close_code(&mut socket).await, 4401);
+    let open = start.elapsed();
+    let expected = Duration::from_secs(60)..Duration::from_secs(62);
+    assert!(expected.contains(&open), "{open:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn i5_a_session_that_has_become_somebody_elses_ends_its_connections() {
+    let bench = bench().await;
+    let mut socket = web_socket(&bench, &["42"]).await;
+    next_count(&mut socket).await;
+    bench.store.belongs_to("another");
+    assert_eq!(close_code(&mut socket).await, 4401);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,9 +1,12 @@
 //! What is known of one community's count, and when its subscribers are told: at once, unless they were told a
 //! moment ago (L1). Pure; the time is a parameter.
 //!
-//! Two sources compete. What was *published* is ordered by its sequence number. What was *read* is at least as
-//! new as its number says (P7) and has the time of the store's own clock: read later than something was true,
-//! it is newer, whatever its number, because the store may have lost what it knew.
+//! Two sources compete. What was *published* is ordered by the store's sequence number. What was *read* is at
+//! least as new as its number says (P7) and has the time of the store's own clock: read later than something was
+//! true, it is newer, whatever its number, because the store may have lost what it knew. After a gap in what is
+//! heard the store may be another one, with another clock: then the next reading is believed in any case.
+//!
+//! Subscribers are told numbers of our own, which rise whatever the store's do.
 
 use std::time::{Duration, Instant};
 
@@ -12,16 +15,29 @@ use crate::presence::Count;
 /// One community.
 #[derive(Debug, Default)]
 pub(super) struct Topic {
-    known: Option<Count>,
+    /// With a number of our own.
+    known: Option<Known>,
+    /// The store's own number of what is known.
+    store_seq: u64,
+    /// The store may not be the one that what is known came from.
+    doubted: bool,
     /// Whether the store was asked since somebody listens: what it published before is not told until then, as it
     /// may be older than the subscription.
     is_read: bool,
-    /// The count that subscribers were told last, and when.
-    told: Option<(u64, Instant)>,
+    /// What subscribers were told last, and when.
+    told: Option<(u64, bool, Instant)>,
     /// When they are to be told next.
     due: Option<Instant>,
     /// Somebody was given a count that the others were not told: then, whatever it is by then.
     split: bool,
+}
+
+/// A count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) count: Count,
+    /// Whether the store is away, and this is what was remembered here.
+    pub(super) stale: bool,
 }
 
 /// What follows from a count.
@@ -37,7 +53,7 @@ pub(super) enum Telling {
 
 impl Topic {
     /// The latest count.
-    pub(super) fn known(&self) -> Option<Count> {
+    pub(super) fn known(&self) -> Option<Known> {
         self.known.filter(|_| self.is_read)
     }
 
@@ -46,30 +62,48 @@ impl Topic {
         self.split |= self.due.is_some();
     }
 
+    /// Changes may have been missed, and the store may be another.
+    pub(super) fn doubt(&mut self) {
+        self.doubted = true;
+    }
+
     /// The store published a change.
     pub(super) fn published(&mut self, count: Count, now: Instant, interval: Duration) -> Telling {
-        if self.known.is_some_and(|known| count.seq <= known.seq) {
+        if self.known.is_some() && count.seq <= self.store_seq {
             return Telling::Nothing;
         }
-        self.known = Some(count);
+        self.know(count, false);
         self.tell(now, interval)
     }
 
-    /// The store was asked and answered.
-    pub(super) fn read(&mut self, count: Count, now: Instant, interval: Duration) -> Telling {
+    /// The store was asked and answered; or, `stale`, is away, and this is what was remembered here.
+    pub(super) fn read(&mut self, count: Count, stale: bool, now: Instant, interval: Duration) -> Telling {
         self.is_read = true;
+        let outdated = |known: Known| count.as_of <= known.count.as_of && count.seq <= self.store_seq;
+        // It was on its way while changes were published.
+        if !self.doubted && self.known.is_some_and(outdated) {
+            return self.tell(now, interval);
+        }
+        // What was remembered says nothing of the store.
+        self.doubted &= stale;
+        self.know(count, stale);
+        self.tell(now, interval)
+    }
+
+    fn know(&mut self, count: Count, stale: bool) {
+        if !stale {
+            self.store_seq = count.seq;
+        }
         let seq = match self.known {
             None => count.seq,
-            // It was on its way while changes were published.
-            Some(known) if count.as_of <= known.as_of && count.seq <= known.seq => {
-                return self.tell(now, interval);
-            }
             // Subscribers take a count for newer by its number only.
-            Some(known) if count.current != known.current => count.seq.max(known.seq + 1),
-            Some(known) => count.seq.max(known.seq),
+            Some(known) if (count.current, stale) != (known.count.current, known.stale) => {
+                count.seq.max(known.count.seq + 1)
+            }
+            Some(known) => count.seq.max(known.count.seq),
         };
-        self.known = Some(Count { seq, ..count });
-        self.tell(now, interval)
+        let count = Count { seq, ..count };
+        self.known = Some(Known { count, stale });
     }
 
     /// The time told by [`Telling::At`] has come: whether to tell subscribers.
@@ -88,7 +122,7 @@ impl Topic {
             return Telling::Nothing;
         }
         match self.told {
-            Some((_, at)) if now < at + interval => {
+            Some((_, _, at)) if now < at + interval => {
                 self.due = Some(at + interval);
                 Telling::At(at + interval)
             }
@@ -100,13 +134,14 @@ impl Topic {
     }
 
     fn has_news(&self) -> bool {
-        let told = self.told.map(|(current, _)| current);
-        self.known().is_some_and(|known| told != Some(known.current))
+        let told = self.told.map(|(current, stale, _)| (current, stale));
+        self.known()
+            .is_some_and(|known| told != Some((known.count.current, known.stale)))
     }
 
     /// Always true.
     fn note_told(&mut self, now: Instant) -> bool {
-        self.told = self.known.map(|known| (known.current, now));
+        self.told = self.known.map(|known| (known.count.current, known.stale, now));
         true
     }
 }
@@ -128,18 +163,22 @@ mod tests {
         }
     }
 
+    fn current(count: Count) -> Known {
+        Known { count, stale: false }
+    }
+
     #[test]
     fn p7_what_is_not_newer_than_the_snapshot_is_ignored() {
         let now = Instant::now();
         let mut topic = Topic::default();
-        assert_eq!(topic.read(count(5, 10, 100), now, INTERVAL), Telling::Now);
+        assert_eq!(topic.read(count(5, 10, 100), false, now, INTERVAL), Telling::Now);
         for seq in [9, 10] {
             let old = topic.published(count(4, seq, 99), now, INTERVAL);
             assert_eq!(old, Telling::Nothing);
         }
-        assert_eq!(topic.known().unwrap().current, 5);
+        assert_eq!(topic.known().unwrap().count.current, 5);
         topic.published(count(6, 11, 101), now, INTERVAL);
-        assert_eq!(topic.known().unwrap().current, 6);
+        assert_eq!(topic.known().unwrap().count.current, 6);
     }
 
     #[test]
@@ -152,19 +191,22 @@ mod tests {
         );
         assert_eq!(topic.known(), None, "it may be from before the subscription");
         // The answer was on its way while that was published.
-        assert_eq!(topic.read(count(5, 10, 100), now, INTERVAL), Telling::Now);
-        assert_eq!(topic.known(), Some(count(6, 11, 101)));
-        assert_eq!(topic.read(count(5, 10, 100), now, INTERVAL), Telling::Nothing);
+        assert_eq!(topic.read(count(5, 10, 100), false, now, INTERVAL), Telling::Now);
+        assert_eq!(topic.known(), Some(current(count(6, 11, 101))));
+        assert_eq!(
+            topic.read(count(5, 10, 100), false, now, INTERVAL),
+            Telling::Nothing
+        );
     }
 
     #[test]
     fn p6_a_lost_message_is_made_good_by_the_next_reading() {
         let now = Instant::now();
         let mut topic = Topic::default();
-        topic.read(count(6, 11, 101), now, INTERVAL);
+        topic.read(count(6, 11, 101), false, now, INTERVAL);
         // The change to 7 was lost.
-        topic.read(count(7, 12, 200), now + INTERVAL, INTERVAL);
-        assert_eq!(topic.known(), Some(count(7, 12, 200)));
+        topic.read(count(7, 12, 200), false, now + INTERVAL, INTERVAL);
+        assert_eq!(topic.known(), Some(current(count(7, 12, 200))));
     }
 
     /// Redis restarted empty: its answer has no number at all.
@@ -172,29 +214,66 @@ mod tests {
     fn p6_a_store_that_forgot_everything_is_believed_and_numbers_rise() {
         let now = Instant::now();
         let mut topic = Topic::default();
-        topic.read(count(6, 1_000, 1_000), now, INTERVAL);
-        let told = topic.read(count(0, 0, 2_000), now + INTERVAL, INTERVAL);
+        topic.read(count(6, 1_000, 1_000), false, now, INTERVAL);
+        let told = topic.read(count(0, 0, 2_000), false, now + INTERVAL, INTERVAL);
         assert_eq!(told, Telling::Now);
-        assert_eq!(topic.known(), Some(count(0, 1_001, 2_000)));
+        assert_eq!(topic.known(), Some(current(count(0, 1_001, 2_000))));
         topic.published(count(1, 3_000, 3_000), now + INTERVAL, INTERVAL);
-        assert_eq!(topic.known().unwrap().current, 1);
+        assert_eq!(topic.known().unwrap().count.current, 1);
+    }
+
+    /// Another Redis with another clock: what it publishes has lower numbers than what is known.
+    #[test]
+    fn p6_after_a_gap_the_store_is_believed_whatever_its_clock_says() {
+        let now = Instant::now();
+        let mut topic = Topic::default();
+        topic.read(count(6, 90_000, 90_000), false, now, INTERVAL);
+        topic.doubt();
+        topic.read(count(2, 60_000, 60_000), false, now, INTERVAL);
+        assert_eq!(topic.known().unwrap().count.current, 2);
+        topic.published(count(3, 60_001, 60_001), now, INTERVAL);
+        let known = topic.known().unwrap().count;
+        assert_eq!(known.current, 3);
+        assert!(known.seq > 90_000, "subscribers' numbers rise");
+        // Once: an answer that was overtaken is one again.
+        topic.read(count(2, 60_000, 60_000), false, now, INTERVAL);
+        assert_eq!(topic.known().unwrap().count.current, 3);
+    }
+
+    #[test]
+    fn what_is_remembered_while_the_store_is_away_is_told_as_stale_and_then_as_current() {
+        let start = Instant::now();
+        let mut topic = Topic::default();
+        topic.read(count(6, 11, 101), false, start, INTERVAL);
+        let later = start + INTERVAL;
+        assert_eq!(topic.read(count(6, 0, 200), true, later, INTERVAL), Telling::Now);
+        let stale = topic.known().unwrap();
+        assert!(stale.stale && stale.count.seq == 12, "{stale:?}");
+        let again = topic.read(count(6, 0, 300), true, later + INTERVAL, INTERVAL);
+        assert_eq!(again, Telling::Nothing);
+        let back = topic.read(count(6, 11, 400), false, later + INTERVAL, INTERVAL);
+        assert_eq!(back, Telling::Now);
+        let known = topic.known().unwrap();
+        assert!(!known.stale && known.count.seq == 13, "{known:?}");
+        topic.published(count(7, 12, 500), later + INTERVAL * 2, INTERVAL);
+        assert_eq!(topic.known().unwrap().count.current, 7);
     }
 
     #[test]
     fn a_reading_that_changes_nothing_tells_nobody_and_is_as_of_later() {
         let now = Instant::now();
         let mut topic = Topic::default();
-        topic.read(count(6, 11, 101), now, INTERVAL);
-        let later = topic.read(count(6, 11, 5_000), now + INTERVAL * 2, INTERVAL);
+        topic.read(count(6, 11, 101), false, now, INTERVAL);
+        let later = topic.read(count(6, 11, 5_000), false, now + INTERVAL * 2, INTERVAL);
         assert_eq!(later, Telling::Nothing);
-        assert_eq!(topic.known(), Some(count(6, 11, 5_000)));
+        assert_eq!(topic.known(), Some(current(count(6, 11, 5_000))));
     }
 
     #[test]
     fn many_changes_at_once_are_told_once_at_once_and_once_more_later() {
         let start = Instant::now();
         let mut topic = Topic::default();
-        assert_eq!(topic.read(count(1, 1, 1), start, INTERVAL), Telling::Now);
+        assert_eq!(topic.read(count(1, 1, 1), false, start, INTERVAL), Telling::Now);
         let due = Telling::At(start + INTERVAL);
         assert_eq!(topic.published(count(2, 2, 2), start, INTERVAL), due);
         assert_eq!(topic.published(count(3, 3, 3), start, INTERVAL), Telling::Nothing);
@@ -209,7 +288,7 @@ mod tests {
     fn a_count_that_is_what_it_was_is_not_told() {
         let start = Instant::now();
         let mut topic = Topic::default();
-        topic.read(count(1, 1, 1), start, INTERVAL);
+        topic.read(count(1, 1, 1), false, start, INTERVAL);
         topic.published(count(2, 2, 2), start, INTERVAL);
         topic.published(count(1, 3, 3), start, INTERVAL);
         assert!(!topic.is_due(start + INTERVAL));
@@ -220,7 +299,7 @@ mod tests {
     fn a_new_subscriber_is_not_left_with_a_passing_count() {
         let start = Instant::now();
         let mut topic = Topic::default();
-        topic.read(count(1, 1, 1), start, INTERVAL);
+        topic.read(count(1, 1, 1), false, start, INTERVAL);
         topic.published(count(2, 2, 2), start, INTERVAL);
         topic.given();
         topic.published(count(1, 3, 3), start, INTERVAL);
@@ -239,37 +318,37 @@ mod tests {
             let mut tellings: Vec<(Instant, Count)> = Vec::new();
             let mut due = None;
             let mut millis = 0;
-            topic.read(count(0, 0, 0), now, INTERVAL);
-            tellings.push((now, topic.known().unwrap()));
+            topic.read(count(0, 0, 0), false, now, INTERVAL);
+            tellings.push((now, topic.known().unwrap().count));
             for (pass, current, seq, is_read) in steps {
                 now += Duration::from_millis(pass);
                 millis += i64::try_from(pass).unwrap();
                 if due.is_some_and(|due| due <= now) {
                     due = None;
                     if topic.is_due(now) {
-                        tellings.push((now, topic.known().unwrap()));
+                        tellings.push((now, topic.known().unwrap().count));
                     }
                 }
                 let offered = count(current, seq, millis);
                 let telling = if is_read {
-                    topic.read(offered, now, INTERVAL)
+                    topic.read(offered, false, now, INTERVAL)
                 } else {
                     topic.published(offered, now, INTERVAL)
                 };
                 match telling {
-                    Telling::Now => tellings.push((now, topic.known().unwrap())),
+                    Telling::Now => tellings.push((now, topic.known().unwrap().count)),
                     Telling::At(at) => due = Some(at),
                     Telling::Nothing => {}
                 }
             }
             if let Some(due) = due && topic.is_due(due) {
-                tellings.push((due, topic.known().unwrap()));
+                tellings.push((due, topic.known().unwrap().count));
             }
             for pair in tellings.windows(2) {
                 prop_assert!(pair[0].1.seq < pair[1].1.seq);
                 prop_assert!(pair[1].0 - pair[0].0 >= INTERVAL);
             }
-            prop_assert_eq!(tellings.last().unwrap().1.current, topic.known().unwrap().current);
+            prop_assert_eq!(tellings.last().unwrap().1.current, topic.known().unwrap().count.current);
         }
     }
 }

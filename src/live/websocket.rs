@@ -110,7 +110,7 @@ async fn talk<S: Socket>(connection: &mut Connection, socket: &mut WebSocketStre
                 Ok(()) => tell_unknown(connection, socket, lost.iter().map(CommunityId::as_str)).await,
                 Err(close) => Err(End::Told(close)),
             },
-            Event::Letter(Letter::Close(close)) => return End::Told(close),
+            Event::Letter(Letter::Close(close)) | Event::Subscribed(Err(close)) => return End::Told(close),
             Event::Letter(Letter::End(end)) => return end,
             Event::Subscribed(Ok(unknown)) => {
                 // What it said meanwhile may still wait to be read.
@@ -118,7 +118,6 @@ async fn talk<S: Socket>(connection: &mut Connection, socket: &mut WebSocketStre
                 requests.next(connection);
                 tell_unknown(connection, socket, unknown.iter().map(String::as_str)).await
             }
-            Event::Subscribed(Err(close)) => return End::Told(close),
             Event::Received(None) => return End::Gone,
             Event::Received(Some(Err(error))) => return end_of(&error),
             Event::Received(Some(Ok(received))) => {

@@ -85,7 +85,7 @@ fn is_prefetch(request: &HeaderMap) -> bool {
 }
 
 /// Somebody went to a page, as against a script, an image or a frame asking for something.
-fn navigation(request: &HeaderMap) -> Result<(), NotCounted> {
+pub(super) fn navigation(request: &HeaderMap) -> Result<(), NotCounted> {
     let one_of = |name, values: &[&str]| any_element(request, name, |value| values.contains(&value));
     if one_of(
         SEC_FETCH_DEST,
@@ -115,11 +115,7 @@ fn is_made_by_script(request: &HeaderMap) -> bool {
 
 /// What came back is a page to look at. A 304 need not say so: the browser has it.
 fn page(exchange: &Exchange<'_>) -> Result<(), NotCounted> {
-    let is_download = exchange
-        .response
-        .get(CONTENT_DISPOSITION)
-        .is_some_and(|value| starts_with_ignoring_case(value.as_bytes(), b"attachment"));
-    if is_download {
+    if is_download(exchange.response) {
         return Err(NotCounted::Download);
     }
     let says_nothing = !exchange.response.contains_key(CONTENT_TYPE);
@@ -129,6 +125,12 @@ fn page(exchange: &Exchange<'_>) -> Result<(), NotCounted> {
         media_type_is(exchange.response, is_html)
     };
     if is_page { Ok(()) } else { Err(NotCounted::NotHtml) }
+}
+
+/// Sent to be saved, not to be looked at.
+pub(crate) fn is_download(response: &HeaderMap) -> bool {
+    let disposition = response.get(CONTENT_DISPOSITION);
+    disposition.is_some_and(|value| starts_with_ignoring_case(value.as_bytes(), b"attachment"))
 }
 
 fn is_html(media_type: &str) -> bool {

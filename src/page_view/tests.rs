@@ -50,6 +50,7 @@ fn page() -> Page {
                 page_type: "home".into(),
                 track: Track::Page,
                 search_param: None,
+                widget: true,
             }),
             community: Some(CommunityRef::Id(CommunityId::from("42"))),
         }),

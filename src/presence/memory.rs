@@ -97,12 +97,6 @@ impl Memory {
         self.shards.iter().map(|shard| lock(shard).members).sum()
     }
 
-    /// Every community in which somebody is, or was until a moment ago.
-    pub(super) fn communities(&self) -> Vec<CommunityId> {
-        let of = |shard| lock(shard).communities.keys().cloned().collect::<Vec<_>>();
-        self.shards.iter().flat_map(of).collect()
-    }
-
     /// Who is in a community, as touches that can be made again.
     pub(super) fn touches(&self, community: &CommunityId) -> Vec<Touch> {
         let now = self.now();
@@ -172,6 +166,20 @@ impl Presence for Memory {
             }
         };
         Ok(Answer::current(communities.iter().map(count).collect()))
+    }
+
+    async fn communities(&self, limit: usize) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
+        let mut communities = Vec::new();
+        for shard in &self.shards {
+            let shard = lock(shard);
+            let occupied = shard
+                .communities
+                .iter()
+                .filter(|(_, place)| !place.by_time.is_empty());
+            let left = limit - communities.len();
+            communities.extend(occupied.take(left).map(|(community, _)| community.clone()));
+        }
+        Ok(Answer::current(communities))
     }
 
     async fn list(
@@ -513,7 +521,7 @@ mod tests {
         time.fetch_add(2_000, Ordering::Relaxed);
         let older = [touch("b", 12), touch("c", 2)];
         assert_eq!(memory.touches(&community), older, "a has left");
-        assert_eq!(memory.communities(), [community]);
+        assert_eq!(memory.communities(10).await.unwrap().value, [community]);
         assert_eq!(memory.touches(&"43".into()), []);
     }
 }

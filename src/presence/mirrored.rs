@@ -147,6 +147,18 @@ impl Presence for Mirrored {
         Ok(Answer::stale(counts))
     }
 
+    async fn communities(&self, limit: usize) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
+        let mirror = &self.mirror;
+        if let Some(answer) = mirror.ask(mirror.store.communities(limit)).await? {
+            return Ok(answer);
+        }
+        mirror
+            .memory
+            .communities(limit)
+            .await
+            .map(|answer| Answer::stale(answer.value))
+    }
+
     async fn list(
         &self,
         community: &CommunityId,
@@ -262,7 +274,8 @@ impl Mirror {
     async fn touch_all_again(&self) -> Result<(), PresenceError> {
         // Before anybody is looked at: what is lost or refused from here on makes another round.
         let (losses, refusals) = (self.losses.occasions(), self.refusals.load(Ordering::SeqCst));
-        let touches: usize = stream::iter(self.memory.communities())
+        let communities = self.memory.communities(usize::MAX).await?.value;
+        let touches: usize = stream::iter(communities)
             .map(|community| self.touch_again(community))
             .buffer_unordered(CONCURRENCY)
             .try_fold(0, async |all, some| Ok(all + some))

@@ -234,6 +234,18 @@ impl Redis {
         Ok(communities.iter().map(count).collect())
     }
 
+    /// A community is due for a look from its first visitor until its last one was noticed to have left.
+    async fn communities_of(&self, partition: u16, limit: usize) -> Result<Vec<String>, PresenceError> {
+        let Some(last) = limit.checked_sub(1) else {
+            return Ok(Vec::new());
+        };
+        let mut range = ::redis::cmd("ZRANGE");
+        range.arg(self.keys.due(partition)).arg(0).arg(last);
+        self.link
+            .call(async move |mut redis| range.query_async(&mut redis).await)
+            .await
+    }
+
     /// Also says whether Redis may have `lost` something since the sweep before.
     async fn sweep_partition(&self, partition: u16, lost: &AtomicBool) -> Result<Sweep, PresenceError> {
         let mut swept = Sweep::default();
@@ -296,6 +308,16 @@ impl Presence for Redis {
             counts.append(&mut self.count_some(communities).await?);
         }
         Ok(Answer::current(counts))
+    }
+
+    async fn communities(&self, limit: usize) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
+        let parts: Vec<Vec<String>> = stream::iter(self.keys.partitions())
+            .map(|partition| self.communities_of(partition, limit))
+            .buffer_unordered(SWEEP_CONCURRENCY)
+            .try_collect()
+            .await?;
+        let communities = parts.into_iter().flatten().take(limit).map(CommunityId::new);
+        Ok(Answer::current(communities.collect()))
     }
 
     async fn list(

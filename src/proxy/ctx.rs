@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::client_ip::ClientIp;
+use super::inject::Injection;
 use super::live::LiveStart;
 use crate::auth::cookie::TokenFound;
 use crate::routes::RouteMatch;
@@ -43,6 +44,8 @@ pub struct Ctx {
     pub(super) attempts: usize,
     /// Bytes of the request body so far.
     pub(super) body_bytes: u64,
+    /// Whether the response gets the widget.
+    pub(super) injection: Injection,
     /// Whether the exchange has been decided upon (V7).
     pub(super) decided: bool,
     /// Label of the request metrics.
@@ -81,6 +84,7 @@ impl Ctx {
             upgrade: false,
             attempts: 0,
             body_bytes: 0,
+            injection: Injection::None,
             decided: false,
             label: Label::Route,
             live: Mutex::default(),

@@ -185,7 +185,8 @@ async fn write(session: &mut Session, response: Response<Bytes>) -> Result<()> {
     for (name, value) in &head.headers {
         header.append_header(name.clone(), value.clone())?;
     }
-    if !head.headers.contains_key(header::CONTENT_LENGTH) && head.status != StatusCode::NO_CONTENT {
+    let has_length = !matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if !head.headers.contains_key(header::CONTENT_LENGTH) && has_length {
         header.insert_header(header::CONTENT_LENGTH, body.len())?;
     }
     let empty = body.is_empty() || session.req_header().method == http::Method::HEAD;

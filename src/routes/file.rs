@@ -76,6 +76,8 @@ struct RawRoute {
     /// Whether the pattern must name a community. Left out: it must where the route has a `page_type` of
     /// its own and is tracked.
     community: Option<bool>,
+    /// Whether its pages may show the widget.
+    widget: Option<bool>,
 }
 
 /// Which named group of a pattern holds the community.
@@ -177,6 +179,7 @@ impl Check<'_> {
                 page_type,
                 track: raw.track,
                 search_param,
+                widget: raw.widget.unwrap_or(true),
             }),
             pattern: raw.pattern.into_inner(),
             regex,

@@ -21,6 +21,7 @@ use super::spool::{Buried, Row, Spool, SpoolError};
 use crate::geoip::GeoIp;
 use crate::metrics::{Dropped, Metrics};
 use crate::page_view::NotCounted;
+use crate::recorder::recent::RecentPages;
 use crate::store::{Applied, Store, StoreError};
 
 /// Most rows of one transaction.
@@ -31,6 +32,7 @@ pub(super) struct Drain {
     store: Arc<dyn Store>,
     late: Late,
     geoip: Option<GeoIp>,
+    recent: RecentPages,
     limits: Limits,
     /// Rows of the next transaction at most: fewer after a refusal or a timeout, then more again.
     max_rows: usize,
@@ -58,6 +60,7 @@ impl Drain {
         store: Arc<dyn Store>,
         late: Late,
         geoip: Option<GeoIp>,
+        recent: RecentPages,
         limits: Limits,
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -65,6 +68,7 @@ impl Drain {
             store,
             late,
             geoip,
+            recent,
             limits,
             max_rows: MAX_ROWS,
             own: None,
@@ -194,6 +198,9 @@ impl Drain {
     fn resolved(&self, resolved: &Resolved) {
         let metrics = &self.metrics;
         metrics.page_views_counted.inc_by(resolved.views.len() as u64);
+        for recorded in &resolved.views {
+            self.recent.note(&recorded.view, recorded.community.as_ref());
+        }
         let nobodys = NotCounted::Anonymous.label();
         metrics
             .page_views_not_counted

@@ -319,7 +319,13 @@ async fn a_url_is_explained_as_on_the_command_line() {
 #[tokio::test]
 async fn the_site_knows_nothing_of_the_admin_paths() {
     let world = World::usual().await;
-    for path in ["/metrics", "/livez", "/readyz", "/routes/test?url=/"] {
+    for path in [
+        "/metrics",
+        "/livez",
+        "/readyz",
+        "/routes/test?url=/",
+        "/dashboard.json",
+    ] {
         assert_eq!(world.stranger().get(path).await.status(), 404, "{path}");
     }
 }

@@ -7,6 +7,7 @@
 mod access;
 mod admin;
 mod command_line;
+mod dashboard;
 mod demo;
 mod faults;
 mod fidelity;
@@ -30,3 +31,4 @@ mod store_migrate;
 mod store_schema;
 mod store_site;
 mod support;
+mod widget;

@@ -35,6 +35,8 @@ over_memory_and_redis! {
     a_touch_is_counted_and_listed,
     a_community_never_touched_is_empty,
     communities_are_counted_in_the_order_asked,
+    communities_are_known_while_somebody_is_there,
+    no_more_communities_are_told_than_asked_for,
     odd_community_ids_are_kept_apart,
     overlong_community_ids_are_refused,
     sequence_numbers_rise_with_the_count_only,
@@ -96,6 +98,29 @@ async fn communities_are_counted_in_the_order_asked(site: Site) {
         };
         assert_eq!(count.current, expected, "community {id}");
     }
+}
+
+async fn communities_are_known_while_somebody_is_there(site: Site) {
+    assert_eq!(site.communities(10).await, [""; 0]);
+    site.touch("deserted", &["a"]).await;
+    site.pass(WINDOW / 2).await;
+    site.touch("42", &["a", "b"]).await;
+    site.touch("two words", &["a"]).await;
+    assert_eq!(site.communities(10).await, ["42", "deserted", "two words"]);
+    site.pass(WINDOW / 2).await;
+    site.presence.sweep().await.unwrap();
+    assert_eq!(site.communities(10).await, ["42", "two words"]);
+}
+
+async fn no_more_communities_are_told_than_asked_for(site: Site) {
+    for id in 0..40 {
+        site.touch(&id.to_string(), &["a"]).await;
+    }
+    for limit in [0, 1, 39] {
+        let some = site.communities(limit).await;
+        assert_eq!(some.iter().collect::<HashSet<_>>().len(), limit);
+    }
+    assert_eq!(site.communities(41).await.len(), 40);
 }
 
 async fn odd_community_ids_are_kept_apart(site: Site) {

@@ -156,6 +156,7 @@ async fn p2_counting_and_listing_write_nothing() {
     let members: u64 = raw.zcard(&keys.seen).await.unwrap();
     assert_eq!(members, 2);
     presence.counts(&["never touched".into()]).await.unwrap();
+    assert_eq!(presence.communities(10).await.unwrap().value.len(), 1);
     let mut found: Vec<String> = raw.keys(format!("{}:*", config.key_prefix)).await.unwrap();
     found.sort();
     assert_eq!(found, [keys.due, keys.seen, keys.state]);

@@ -27,6 +27,7 @@ async fn the_contract_describes_every_operation_below_the_configured_prefix() {
             "/v1/visitors/counts",
             "/v1/visitors/live",
             "/v1/visitors/openapi.json",
+            "/v1/visitors/widget.js",
             "/v1/visits",
         ]
     );
@@ -99,9 +100,10 @@ async fn requests_are_counted_by_operation_and_status_class_from_zero_on() {
         "counts",
         "live_of_many",
         "visits",
+        "widget",
         "openapi",
     ] {
-        for class in ["1xx", "2xx", "4xx", "5xx"] {
+        for class in ["1xx", "2xx", "3xx", "4xx", "5xx"] {
             let line =
                 format!("headcount_api_requests_total{{operation=\"{operation}\",status=\"{class}\"}} 0");
             assert!(rendered.contains(&line), "{line}");
@@ -120,5 +122,5 @@ async fn requests_are_counted_by_operation_and_status_class_from_zero_on() {
     ] {
         assert!(rendered.contains(line), "{line}");
     }
-    assert_eq!(rendered.matches("headcount_api_requests_total{").count(), 32);
+    assert_eq!(rendered.matches("headcount_api_requests_total{").count(), 45);
 }

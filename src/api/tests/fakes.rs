@@ -174,6 +174,10 @@ impl Presence for FakePresence {
         })
     }
 
+    async fn communities(&self, _: usize) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
+        unimplemented!("the API is told which")
+    }
+
     async fn list(
         &self,
         community: &CommunityId,

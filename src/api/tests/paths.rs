@@ -4,7 +4,7 @@ use http::{Method, StatusCode};
 
 use super::support::{Site, member};
 
-const OWN: [&str; 10] = [
+const OWN: [&str; 11] = [
     "/api/communities/42/visitors",
     "/api/communities/42/visitors/count",
     "/api/communities/42/visitors/stats",
@@ -15,6 +15,7 @@ const OWN: [&str; 10] = [
     "/api/visitors/live",
     "/api/visits",
     "/api/visitors/openapi.json",
+    "/api/visitors/widget.js",
 ];
 
 #[test]

@@ -61,6 +61,7 @@ impl Site {
                 presence: presence.clone(),
                 touches: None,
                 authenticator: Arc::new(authenticator),
+                clock: Arc::new(now),
                 metrics: metrics.clone(),
             };
             let (record, session) = (config::Record::default(), config::Session::default());
@@ -120,11 +121,12 @@ impl Site {
 }
 
 pub(super) async fn send(api: &Api, method: Method, path: &str, caller: Caller) -> Answer {
-    let mut request = Request::builder()
-        .method(method)
-        .uri(path)
-        .body(Body::empty())
-        .unwrap();
+    let request = Request::builder().method(method).uri(path);
+    call(api, request.body(Body::empty()).unwrap(), caller).await
+}
+
+/// Sends a request as it is.
+pub(super) async fn call(api: &Api, mut request: Request<Body>, caller: Caller) -> Answer {
     request.extensions_mut().insert(caller);
     let response = api.call(request).await;
     let (parts, body) = response.into_parts();

@@ -1,13 +1,10 @@
 //! The sample site's pages as HTML. Pure: content in, text out.
 //!
-//! Nothing here comes from a client, so nothing is escaped; names of visitors are put in by the page's
-//! script, as text.
+//! Nothing here comes from a client, so nothing is escaped; who is here is shown by the sidecar's own element.
 
 use std::fmt::Write as _;
 
 use super::content::{COMMUNITIES, Community, MEMBERS, Member, Post};
-
-const SCRIPT: &str = include_str!("here_now.js");
 
 /// The list of communities, each with its moving count.
 pub(crate) fn front(reader: Option<&Member>) -> String {
@@ -15,8 +12,9 @@ pub(crate) fn front(reader: Option<&Member>) -> String {
     for Community { id, name, about, .. } in COMMUNITIES {
         let _ = write!(
             cards,
-            r#"<li class="card" data-community="{id}"><h2><a href="/communities/{id}/">{name}</a></h2>
-<p>{about}</p><p class="count">&nbsp;</p></li>"#
+            r#"<li class="card"><h2><a href="/communities/{id}/">{name}</a></h2>
+<p>{about}</p>{here}</li>"#,
+            here = count(*id, "", reader)
         );
     }
     let body = format!(
@@ -47,7 +45,7 @@ pub(crate) fn community(community: &Community, reader: Option<&Member>) -> Strin
     let body = format!(
         r#"<div class="split"><main><h1>{name}</h1><p class="lead">{about}</p><ul class="posts">{items}</ul></main>
 {here}</div>"#,
-        here = here_now(*id)
+        here = here_now(*id, reader)
     );
     layout(name, reader, &body)
 }
@@ -61,7 +59,7 @@ pub(crate) fn post(community: &Community, post: &Post, reader: Option<&Member>) 
 {here}</div>"#,
         id = community.id,
         name = community.name,
-        here = here_now(community.id)
+        here = here_now(community.id, reader)
     );
     layout(title, reader, &body)
 }
@@ -109,13 +107,23 @@ pub(crate) fn avatar(member: &Member) -> String {
     )
 }
 
-/// The box that the script fills.
-fn here_now(community: i64) -> String {
+/// Who is here, on a page of the community.
+fn here_now(community: i64, reader: Option<&Member>) -> String {
     format!(
-        r#"<aside class="card here" data-community="{community}"><p class="count" aria-live="polite">&nbsp;</p>
-<ul></ul><p class="note">Whoever has a page open here, or opened one within the last {window} seconds.</p></aside>"#,
+        r#"<aside class="card here">{count}<p class="note">Whoever has a page open here, or opened one within the last
+{window} seconds.</p></aside>"#,
+        count = count(community, r#" here avatars="20""#, reader),
         window = super::WINDOW_SECONDS
     )
+}
+
+/// How many are here; strangers are not told.
+fn count(community: i64, attributes: &str, reader: Option<&Member>) -> String {
+    let text = match reader {
+        Some(_) => format!(r#"<live-visitors community="{community}"{attributes}></live-visitors>"#),
+        None => "Sign in to see who is here".into(),
+    };
+    format!(r#"<div class="count">{text}</div>"#)
 }
 
 fn layout(title: &str, reader: Option<&Member>, body: &str) -> String {
@@ -130,10 +138,10 @@ width="32" height="32" alt=""><span>{username}</span><button>Sign out</button></
         r#"<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,"><link rel="stylesheet" href="/static/site.css"></head>
+<link rel="icon" href="data:,"><link rel="stylesheet" href="/static/site.css">
+<script async src="/api/visitors/widget.js"></script></head>
 <body><header class="top"><a class="brand" href="/">Lantern</a>{who}</header>
-{body}
-<script type="module">{SCRIPT}</script></body></html>
+{body}</body></html>
 "#
     )
 }

@@ -9,6 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio::io::AsyncReadExt as _;
 
 use super::*;
+use crate::ids::UserId;
 use crate::presence::Touch;
 use crate::presence::memory::Memory;
 use crate::presence::worker;
@@ -22,10 +23,11 @@ const OWNER: &str = "reader";
 pub(super) const SESSION: &str = "the session";
 
 /// One session, which may end, in a database that may go away.
-#[derive(Default)]
 pub(super) struct OneSession {
     ended: AtomicBool,
     away: AtomicBool,
+    expires_at: Mutex<DateTime<Utc>>,
+    user: Mutex<UserId>,
 }
 
 impl OneSession {
@@ -37,11 +39,20 @@ impl OneSession {
         self.away.store(true, Ordering::Relaxed);
     }
 
+    /// Until when.
+    pub(super) fn lasts(&self, until: DateTime<Utc>) {
+        *self.expires_at.lock().unwrap() = until;
+    }
+
+    pub(super) fn belongs_to(&self, user: &str) {
+        *self.user.lock().unwrap() = user.into();
+    }
+
     pub(super) fn session(&self) -> BrowserSession {
         BrowserSession {
             id: SESSION.into(),
-            user_id: OWNER.into(),
-            expires_at: Utc::now() + TimeDelta::days(1),
+            user_id: self.user.lock().unwrap().clone(),
+            expires_at: *self.expires_at.lock().unwrap(),
             is_active: true,
             is_ended: self.ended.load(Ordering::Relaxed),
             ended_at: None,
@@ -111,6 +122,7 @@ pub(super) struct Bench {
     pub(super) window: Duration,
     pub(super) presence: Arc<dyn Presence>,
     pub(super) store: Arc<OneSession>,
+    clock: Clock,
     authenticator: Arc<Authenticator>,
     pub(super) rules: Arc<Rules>,
     pub(super) metrics: Arc<Metrics>,
@@ -146,11 +158,17 @@ async fn bench_of(configure: impl FnOnce(&mut config::Live), cache_ttl: Duration
     let metrics = Arc::new(Metrics::new());
     let start = tokio::time::Instant::now();
     let clock = move || DateTime::UNIX_EPOCH + TimeDelta::days(20_000) + start.elapsed();
-    let presence: Arc<dyn Presence> = Arc::new(Memory::new(record.window, Arc::new(clock)));
+    let clock: Clock = Arc::new(clock);
+    let presence: Arc<dyn Presence> = Arc::new(Memory::new(record.window, Arc::clone(&clock)));
     let (touches, worker) = worker::new(Arc::clone(&presence), &record, Arc::clone(&metrics));
     let (stop, stopped) = tokio::sync::watch::channel(false);
     tokio::spawn(worker.run(stopped));
-    let store = Arc::new(OneSession::default());
+    let store = Arc::new(OneSession {
+        ended: AtomicBool::new(false),
+        away: AtomicBool::new(false),
+        expires_at: Mutex::new(clock() + TimeDelta::days(365)),
+        user: Mutex::new(OWNER.into()),
+    });
     let authenticator = Arc::new(Authenticator::new(
         &session,
         Arc::clone(&store) as Arc<dyn Store>,
@@ -160,6 +178,7 @@ async fn bench_of(configure: impl FnOnce(&mut config::Live), cache_ttl: Duration
         presence: Arc::clone(&presence),
         touches: Some(touches),
         authenticator: Arc::clone(&authenticator),
+        clock: Arc::clone(&clock),
         metrics: Arc::clone(&metrics),
     };
     let bench = Bench {
@@ -168,6 +187,7 @@ async fn bench_of(configure: impl FnOnce(&mut config::Live), cache_ttl: Duration
         window: record.window,
         presence,
         store,
+        clock,
         authenticator,
         rules: Arc::default(),
         metrics,
@@ -184,6 +204,10 @@ impl Bench {
             .touch(&community.into(), &[Touch::now(user)])
             .await
             .unwrap();
+    }
+
+    pub(super) fn now(&self) -> DateTime<Utc> {
+        (self.clock)()
     }
 
     /// The database tells of its sessions.

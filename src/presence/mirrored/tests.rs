@@ -84,6 +84,10 @@ impl Presence for Store {
         self.reached().await?.counts(communities).await
     }
 
+    async fn communities(&self, limit: usize) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
+        self.reached().await?.communities(limit).await
+    }
+
     async fn list(
         &self,
         community: &CommunityId,
@@ -142,6 +146,14 @@ impl Sidecar {
         (answer.value[0].current, answer.stale)
     }
 
+    /// Where somebody is, sorted, and whether that is stale.
+    async fn communities(&self) -> (Vec<String>, bool) {
+        let answer = self.presence.communities(100).await.unwrap();
+        let mut communities: Vec<_> = answer.value.iter().map(ToString::to_string).collect();
+        communities.sort();
+        (communities, answer.stale)
+    }
+
     /// Who is there, and whether that is stale.
     async fn users(&self, community: &str) -> (Vec<String>, bool) {
         let page = self.presence.list(&community.into(), None, 100).await.unwrap();
@@ -191,6 +203,18 @@ async fn p14_while_the_store_is_away_a_sidecar_tells_whom_it_saw_itself() {
     assert_eq!(one.metrics.presence_stale_answers.get(), 3);
     let count = one.presence.counts(&["42".into()]).await.unwrap().value[0];
     assert_eq!(count.seq, 0, "it has no place in the community's history");
+}
+
+#[tokio::test]
+async fn p14_while_the_store_is_away_a_sidecar_tells_the_communities_that_it_knows_itself() {
+    let store = Store::new();
+    store.connects();
+    let (one, other) = (Sidecar::of(&store), Sidecar::of(&store));
+    one.touch("42", "a").await.unwrap();
+    other.touch("43", "b").await.unwrap();
+    until(async || one.communities().await == (vec!["42".into(), "43".into()], false)).await;
+    store.is(Mood::Away);
+    assert_eq!(one.communities().await, (vec!["42".into()], true));
 }
 
 #[tokio::test]

@@ -51,6 +51,10 @@ impl Presence for Notebook {
         Ok(Answer::current(Vec::new()))
     }
 
+    async fn communities(&self, _: usize) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
+        unimplemented!("the worker does not ask")
+    }
+
     async fn list(
         &self,
         _: &CommunityId,

@@ -157,6 +157,16 @@ fn files_count_in_the_order_given() {
 }
 
 #[test]
+fn a_route_has_the_widget_unless_it_says_otherwise() {
+    let table = table(
+        "[[route]]\nname = 'a'\npattern = '^/a'\n[[route]]\nname = 'b'\npattern = '^/b'\nwidget = false\n\
+         [[route]]\nname = 'c'\npattern = '^/c'\nwidget = true\n",
+    );
+    let widgets: Vec<_> = table.iter().map(|route| route.widget).collect();
+    assert_eq!(widgets, [true, false, true]);
+}
+
+#[test]
 fn every_alternative_of_a_pattern_is_anchored() {
     let table = table(&pattern("^/a|/b"));
     assert!(table.find("/b").is_some());

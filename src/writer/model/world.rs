@@ -13,8 +13,10 @@ use super::database::{Database, Flaw};
 use super::schedule::{Action, Visitor};
 use crate::communities::Communities;
 use crate::config;
+use crate::config::RecentPrecision;
 use crate::ids::SessionToken;
 use crate::metrics::Metrics;
+use crate::recorder::recent::RecentPages;
 use crate::store::Store;
 use crate::writer::Limits;
 use crate::writer::drain::{Drain, Step};
@@ -70,7 +72,14 @@ impl Process {
         let late = Late::new(store.clone(), communities);
         let own = directory.create().await.expect("a spool");
         let adopted = directory.adopt(&[own.id()], usize::MAX).await.expect("a folder");
-        let mut drain = Drain::new(store, late, None, limits, metrics);
+        let mut drain = Drain::new(
+            store,
+            late,
+            None,
+            RecentPages::new(RecentPrecision::None),
+            limits,
+            metrics,
+        );
         drain.owns(own.id());
         Self { drain, own, adopted }
     }

@@ -125,6 +125,15 @@ impl Site {
         answer.value[0]
     }
 
+    /// Sorted.
+    pub(super) async fn communities(&self, limit: usize) -> Vec<String> {
+        let answer = self.presence.communities(limit).await.unwrap();
+        assert!(!answer.stale);
+        let mut communities: Vec<_> = answer.value.iter().map(ToString::to_string).collect();
+        communities.sort();
+        communities
+    }
+
     pub(super) async fn page(&self, community: &str, after: Option<&Seen>, limit: usize) -> Vec<Seen> {
         let answer = self.presence.list(&community.into(), after, limit).await.unwrap();
         assert!(!answer.stale);

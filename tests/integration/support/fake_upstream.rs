@@ -12,6 +12,8 @@ use tokio::task::JoinSet;
 pub enum Reply {
     /// Answers, and keeps the connection.
     Keep(&'static str),
+    /// The same with bytes that are no text.
+    KeepBytes(&'static [u8]),
     /// Sends this, which may be nothing, and closes.
     Close(&'static str),
 }
@@ -119,6 +121,7 @@ async fn converse(
         requests.lock().expect("no panic").push(request);
         match reply {
             Reply::Keep(text) => stream.write_all(text.as_bytes()).await.ok()?,
+            Reply::KeepBytes(bytes) => stream.write_all(bytes).await.ok()?,
             Reply::Close(text) => {
                 stream.write_all(text.as_bytes()).await.ok()?;
                 stream.shutdown().await.ok()?;

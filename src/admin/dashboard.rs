@@ -1,0 +1,98 @@
+//! The dashboard: one page for operators, without sign-in, that shows no visitor. It asks for
+//! `/dashboard.json` each second while it is looked at: there is nothing to keep open, so nothing that a shutdown
+//! or a hand-over would have to wait for, and whoever listens at the address next is asked next.
+//!
+//! Its page, script and styles are files of this source tree, hand-written, with no build step; they are part of
+//! the binary, load nothing from elsewhere, and work under a policy that forbids inline scripts and styles.
+
+mod history;
+mod rates;
+mod report;
+mod sampler;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use chrono::{DateTime, Utc};
+
+use super::Admin;
+use crate::metrics::Metrics;
+use crate::presence::Presence;
+use crate::recorder::recent::RecentPages;
+use report::{Process, Report};
+use sampler::Sampler;
+
+/// What the dashboard is made of. A handle.
+#[derive(Clone)]
+pub struct Dashboard {
+    sampler: Arc<Sampler>,
+    started_at: DateTime<Utc>,
+    window: Duration,
+}
+
+impl Dashboard {
+    /// Starts to keep up with the numbers, on the current runtime, until that ends. Visitors are present for
+    /// `window`; `presence` is none where it is not recorded.
+    pub fn start(
+        metrics: Arc<Metrics>,
+        presence: Option<Arc<dyn Presence>>,
+        recent: RecentPages,
+        window: Duration,
+    ) -> Self {
+        let sampler = Arc::new(Sampler::new(metrics, presence, recent));
+        tokio::spawn(Arc::clone(&sampler).read_counters());
+        tokio::spawn(Arc::clone(&sampler).read_presence());
+        Self {
+            sampler,
+            started_at: Utc::now(),
+            window,
+        }
+    }
+
+    fn report(&self, state: &'static str, degraded: Vec<String>) -> Report {
+        self.sampler.looked_at();
+        let process = Process {
+            started_at: self.started_at,
+            state,
+            degraded,
+            window_seconds: self.window.as_secs(),
+        };
+        Report::new(process, &self.sampler)
+    }
+}
+
+/// The page, what it loads, and what it asks for.
+pub(super) fn router() -> Router<Admin> {
+    Router::new()
+        .route("/", get(async || html(include_str!("dashboard/page.html"))))
+        .route(
+            "/dashboard.js",
+            get(async || file("text/javascript", include_str!("dashboard/page.js"))),
+        )
+        .route(
+            "/dashboard.css",
+            get(async || file("text/css", include_str!("dashboard/page.css"))),
+        )
+        .route(
+            "/dashboard.svg",
+            get(async || file("image/svg+xml", include_str!("dashboard/icon.svg"))),
+        )
+        .route("/dashboard.json", get(json))
+}
+
+async fn json(axum::extract::State(admin): axum::extract::State<Admin>) -> axum::Json<Report> {
+    axum::Json(admin.dashboard.report(admin.state(), admin.degraded()))
+}
+
+fn html(text: &'static str) -> Response {
+    file("text/html", text)
+}
+
+fn file(kind: &'static str, text: &'static str) -> Response {
+    let kind = format!("{kind}; charset=utf-8");
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
+}

@@ -1,0 +1,278 @@
+//! `/dashboard.json`: what the dashboard shows, at one moment. Each number is the metric's of the same meaning, or
+//! what presence answered.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::history::{Point, STEP};
+use super::sampler::{Reading, Sampler, Since, Unknown};
+use crate::metrics::{Metrics, by_label};
+use crate::recorder::recent::RecentPage;
+
+/// Communities shown.
+pub(super) const SHOWN: usize = 50;
+
+/// Everything that is shown.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    pub(super) version: &'static str,
+    pub(super) started_at: DateTime<Utc>,
+    pub(super) now: DateTime<Utc>,
+    /// As `/readyz` says it.
+    pub(super) state: &'static str,
+    pub(super) degraded: Vec<String>,
+    /// A visitor is present for so long after their last page view.
+    pub(super) window_seconds: u64,
+    visitors: Visitors,
+    page_views: PageViews,
+    recent: Vec<Recent>,
+    recording: Recording,
+    redis: Service,
+    database: Service,
+    live_connections: Vec<Labelled>,
+    sessions: Sessions,
+    routes: Routes,
+}
+
+#[derive(Debug, Serialize)]
+struct Visitors {
+    /// "known", "unknown", "starting", or "off" where presence is not recorded.
+    state: &'static str,
+    as_of: Option<DateTime<Utc>>,
+    /// Only those whom this sidecar has seen itself are counted.
+    stale: bool,
+    /// Communities that somebody is in.
+    occupied: usize,
+    /// False where there are more communities than are looked at.
+    all: bool,
+    /// Between two points of a line.
+    step_seconds: u64,
+    /// Points that a line may have by now; a shorter one lacks the first.
+    points: usize,
+    communities: Vec<Community>,
+}
+
+#[derive(Debug, Serialize)]
+struct Community {
+    id: String,
+    slug: Option<String>,
+    visitors: u64,
+    /// The last hour; null where it is not known.
+    line: Vec<Point>,
+}
+
+#[derive(Debug, Serialize)]
+struct PageViews {
+    total: u64,
+    per_second: f64,
+    /// Per second, a point for each second.
+    minute: Vec<f64>,
+    /// Per second, a point for each step.
+    step_seconds: u64,
+    hour: Vec<f64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Recent {
+    number: u64,
+    at: DateTime<Utc>,
+    path: Option<String>,
+    route: Option<String>,
+    page_type: Option<String>,
+    community: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Recording {
+    dropped: Vec<Labelled>,
+    queued: Vec<Labelled>,
+    queued_bytes: f64,
+    /// "up", "down", or "off" where nothing is written.
+    spool: &'static str,
+    spool_views: f64,
+    spool_bytes: f64,
+    spool_limit_bytes: f64,
+    oldest_seconds: f64,
+    last_apply: Option<DateTime<Utc>>,
+    dead_letters: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Labelled {
+    label: String,
+    value: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Service {
+    /// "up", "down", or "off" where there is none.
+    state: &'static str,
+    since: DateTime<Utc>,
+}
+
+#[derive(Debug, Serialize)]
+struct Sessions {
+    lookups: Vec<Labelled>,
+}
+
+#[derive(Debug, Serialize)]
+struct Routes {
+    count: i64,
+    /// Whether the files were in order when they were last read.
+    ok: bool,
+    loaded_at: Option<DateTime<Utc>>,
+}
+
+/// What the process says of itself.
+pub(super) struct Process {
+    pub(super) started_at: DateTime<Utc>,
+    pub(super) state: &'static str,
+    pub(super) degraded: Vec<String>,
+    pub(super) window_seconds: u64,
+}
+
+impl Report {
+    pub(super) fn new(process: Process, sampler: &Sampler) -> Self {
+        let metrics = &sampler.metrics;
+        let recent = sampler.recent.latest();
+        let mut memory = sampler.memory();
+        memory.note_services(metrics);
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            started_at: process.started_at,
+            now: Utc::now(),
+            state: process.state,
+            degraded: process.degraded,
+            window_seconds: process.window_seconds,
+            visitors: Visitors::of(sampler.presence.is_some(), &memory),
+            page_views: PageViews {
+                total: metrics.page_views_counted.get(),
+                per_second: rounded(memory.views.now()),
+                minute: memory.views.minute().into_iter().map(rounded).collect(),
+                step_seconds: STEP.as_secs(),
+                hour: memory.views.hour().into_iter().map(rounded).collect(),
+            },
+            recent: recent
+                .iter()
+                .map(|(number, page)| Recent::of(*number, page))
+                .collect(),
+            recording: Recording::of(metrics),
+            redis: Service::of(memory.redis),
+            database: Service::of(memory.database),
+            live_connections: labelled(by_label(&metrics.live_connections)),
+            sessions: Sessions {
+                lookups: labelled(by_label(&metrics.session_lookups)),
+            },
+            routes: Routes {
+                count: metrics.routes.get(),
+                ok: metrics.last_reload_ok.get() != 0,
+                loaded_at: time(metrics.last_reload_success.get()),
+            },
+        }
+    }
+}
+
+impl Visitors {
+    fn of(is_recorded: bool, memory: &super::sampler::Memory) -> Self {
+        let nothing = |state| Self {
+            state,
+            as_of: None,
+            stale: false,
+            occupied: 0,
+            all: true,
+            step_seconds: STEP.as_secs(),
+            points: memory.history.points(),
+            communities: Vec::new(),
+        };
+        let Reading {
+            as_of,
+            stale,
+            all,
+            counts,
+        } = match &memory.reading {
+            _ if !is_recorded => return nothing("off"),
+            None => return nothing("starting"),
+            Some(Err(Unknown)) => return nothing("unknown"),
+            Some(Ok(reading)) => reading,
+        };
+        let community = |(id, visitors): &(crate::ids::CommunityId, u64)| Community {
+            id: id.to_string(),
+            slug: memory.slugs.get(id).map(|slug| slug.as_ref().to_owned()),
+            visitors: *visitors,
+            line: memory.history.line(id),
+        };
+        Self {
+            as_of: Some(*as_of),
+            stale: *stale,
+            occupied: counts.len(),
+            all: *all,
+            communities: counts.iter().take(SHOWN).map(community).collect(),
+            ..nothing("known")
+        }
+    }
+}
+
+impl Recent {
+    fn of(number: u64, page: &RecentPage) -> Self {
+        let text = |text: &Option<std::sync::Arc<str>>| text.as_deref().map(str::to_owned);
+        Self {
+            number,
+            at: page.at,
+            path: page.path.clone(),
+            route: text(&page.route),
+            page_type: text(&page.page_type),
+            community: page.community.as_ref().map(ToString::to_string),
+        }
+    }
+}
+
+impl Recording {
+    fn of(metrics: &Metrics) -> Self {
+        Self {
+            dropped: labelled(by_label(&metrics.recorder_dropped)),
+            queued: labelled(by_label(&metrics.recorder_queue_views)),
+            queued_bytes: metrics.recorder_queue_bytes.get(),
+            spool: state(metrics.spool_up.get()),
+            spool_views: metrics.spool_views.get(),
+            spool_bytes: metrics.spool_bytes.get(),
+            spool_limit_bytes: metrics.spool_limit_bytes.get(),
+            oldest_seconds: metrics.spool_oldest_age.get(),
+            last_apply: time(metrics.last_apply.get()),
+            dead_letters: metrics.dead_letters.get(),
+        }
+    }
+}
+
+impl Service {
+    fn of(Since { state: is_up, since }: Since) -> Self {
+        Self {
+            state: state(is_up),
+            since,
+        }
+    }
+}
+
+/// A gauge that is 1, 0 or -1.
+fn state(is_up: i64) -> &'static str {
+    match is_up {
+        1 => "up",
+        0 => "down",
+        _ => "off",
+    }
+}
+
+fn labelled(values: Vec<(String, f64)>) -> Vec<Labelled> {
+    let labelled = |(label, value)| Labelled { label, value };
+    values.into_iter().map(labelled).collect()
+}
+
+/// Of a metric in Unix time, 0 for never.
+#[expect(clippy::cast_possible_truncation, reason = "a time in milliseconds")]
+fn time(unix: f64) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp_millis((unix * 1e3) as i64).filter(|_| unix > 0.0)
+}
+
+/// To thousandths: more is noise.
+fn rounded(rate: f64) -> f64 {
+    (rate * 1e3).round() / 1e3
+}

@@ -1,0 +1,234 @@
+//! What the dashboard remembers, and the two tasks that keep it up to date: one reads counters each second, the
+//! other asks presence who is where, each second while somebody looks at the dashboard, else once for each point
+//! of the lines.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use tokio::sync::Notify;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use super::history::{History, STEP};
+use super::rates::Rates;
+use crate::ids::CommunityId;
+use crate::metrics::Metrics;
+use crate::presence::{Presence, PresenceError};
+use crate::recorder::recent::RecentPages;
+
+/// Communities looked at. Where there are more, the dashboard says so.
+const LOOKED_AT: usize = 5_000;
+/// Time between two readings.
+const TICK: Duration = Duration::from_secs(1);
+/// Reading takes at most one part in so many of the presence store's time, or of what it seems to take.
+const SHARE: u32 = 20;
+/// Somebody looks who asked so long ago at most.
+const ATTENTION: Duration = Duration::from_secs(10);
+/// Slugs remembered.
+const SLUGS: usize = 1_000;
+
+/// What is shared between tasks and answers. A lock is held for as long as it takes to write an answer's numbers
+/// down, and never across an await.
+pub(super) struct Sampler {
+    pub(super) metrics: Arc<Metrics>,
+    /// None where presence is not recorded.
+    pub(super) presence: Option<Arc<dyn Presence>>,
+    pub(super) recent: RecentPages,
+    memory: Mutex<Memory>,
+    asked: Mutex<Option<Instant>>,
+    /// Somebody began to look.
+    opened: Notify,
+}
+
+/// What is remembered.
+pub(super) struct Memory {
+    /// Who is where, as it was last read.
+    pub(super) reading: Option<Result<Reading, Unknown>>,
+    pub(super) history: History,
+    pub(super) views: Rates,
+    pub(super) slugs: HashMap<CommunityId, Arc<str>>,
+    /// `headcount_redis_up` and `headcount_database_up`.
+    pub(super) redis: Since,
+    pub(super) database: Since,
+}
+
+/// Presence could not tell.
+pub(super) struct Unknown;
+
+/// How many are where.
+pub(super) struct Reading {
+    pub(super) as_of: DateTime<Utc>,
+    pub(super) stale: bool,
+    /// No community was left out.
+    pub(super) all: bool,
+    /// Where somebody is, most visitors first.
+    pub(super) counts: Vec<(CommunityId, u64)>,
+}
+
+/// A state, and since when.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Since {
+    pub(super) state: i64,
+    pub(super) since: DateTime<Utc>,
+}
+
+impl Since {
+    fn note(&mut self, state: i64) {
+        if self.state != state {
+            *self = Self {
+                state,
+                since: Utc::now(),
+            };
+        }
+    }
+}
+
+impl Sampler {
+    pub(super) fn new(
+        metrics: Arc<Metrics>,
+        presence: Option<Arc<dyn Presence>>,
+        recent: RecentPages,
+    ) -> Self {
+        let since = |state| Since {
+            state,
+            since: Utc::now(),
+        };
+        let memory = Memory {
+            reading: None,
+            history: History::default(),
+            views: Rates::default(),
+            slugs: HashMap::new(),
+            redis: since(metrics.redis_up.get()),
+            database: since(metrics.database_up.get()),
+        };
+        Self {
+            metrics,
+            presence,
+            recent,
+            memory: Mutex::new(memory),
+            asked: Mutex::default(),
+            opened: Notify::new(),
+        }
+    }
+
+    /// Somebody looks.
+    pub(super) fn looked_at(&self) {
+        let mut asked = lock(&self.asked);
+        if asked.replace(Instant::now()).is_none_or(is_long_ago) {
+            self.opened.notify_one();
+        }
+    }
+
+    pub(super) fn memory(&self) -> MutexGuard<'_, Memory> {
+        lock(&self.memory)
+    }
+
+    /// Reads counters, for ever.
+    pub(super) async fn read_counters(self: Arc<Self>) {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let recent = self.recent.latest();
+            let mut memory = self.memory();
+            memory
+                .views
+                .note(Instant::now(), self.metrics.page_views_counted.get());
+            memory.note_services(&self.metrics);
+            for (_, page) in recent {
+                if let (Some(community), Some(slug)) = (&page.community, &page.slug) {
+                    memory.name(community, slug);
+                }
+            }
+        }
+    }
+
+    /// Asks presence, for ever.
+    pub(super) async fn read_presence(self: Arc<Self>) {
+        let Some(presence) = self.presence.clone() else {
+            return;
+        };
+        let mut next_point = Instant::now();
+        loop {
+            let began = Instant::now();
+            let reading = read(&*presence).await;
+            let took = began.elapsed();
+            {
+                let mut memory = self.memory();
+                // Points for which the answer comes too late.
+                while next_point + STEP <= Instant::now() {
+                    memory.history.add_nothing();
+                    next_point += STEP;
+                }
+                if next_point <= Instant::now() {
+                    match &reading {
+                        Ok(reading) if !reading.stale => memory.history.add(&reading.counts, reading.all),
+                        Ok(_) | Err(_) => memory.history.add_nothing(),
+                    }
+                    next_point += STEP;
+                }
+                memory.reading = Some(reading.map_err(|_| Unknown));
+            }
+            let until_next_point = next_point.saturating_duration_since(Instant::now());
+            if lock(&self.asked).is_none_or(is_long_ago) {
+                tokio::select! {
+                    () = sleep(until_next_point) => {}
+                    () = self.opened.notified() => {}
+                }
+            } else {
+                sleep((took * SHARE).max(TICK).min(until_next_point.max(TICK))).await;
+            }
+        }
+    }
+}
+
+impl Memory {
+    /// Notices since when Redis and the database are up or away.
+    pub(super) fn note_services(&mut self, metrics: &Metrics) {
+        self.redis.note(metrics.redis_up.get());
+        self.database.note(metrics.database_up.get());
+    }
+
+    /// Remembers a community's slug; where there are too many, only of those with a line.
+    fn name(&mut self, community: &CommunityId, slug: &Arc<str>) {
+        if self.slugs.get(community) == Some(slug) {
+            return;
+        }
+        if self.slugs.len() >= SLUGS {
+            let history = &self.history;
+            self.slugs.retain(|community, _| history.tracks(community));
+        }
+        self.slugs.insert(community.clone(), Arc::clone(slug));
+    }
+}
+
+async fn read(presence: &dyn Presence) -> Result<Reading, PresenceError> {
+    let communities = presence.communities(LOOKED_AT).await?;
+    let answer = presence.counts(&communities.value).await?;
+    let as_of = answer.value.first().map_or_else(Utc::now, |count| count.as_of);
+    let all = communities.value.len() < LOOKED_AT;
+    let counts = answer.value.iter().map(|count| count.current);
+    let mut counts: Vec<_> = communities
+        .value
+        .into_iter()
+        .zip(counts)
+        .filter(|(_, current)| *current > 0)
+        .collect();
+    counts.sort_by(|(one, few), (other, many)| many.cmp(few).then_with(|| one.cmp(other)));
+    Ok(Reading {
+        as_of,
+        stale: communities.stale || answer.stale,
+        all,
+        counts,
+    })
+}
+
+fn is_long_ago(asked: Instant) -> bool {
+    asked.elapsed() > ATTENTION
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics while it holds a lock.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,57 @@
+//! The script of the widget, for pages that show counts. It is the same for everybody, and needs no session.
+
+use std::sync::Arc;
+
+use axum::extract::{RawQuery, State};
+use axum::response::{IntoResponse as _, Response};
+use http::StatusCode;
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH, VARY};
+
+use super::Shared;
+use super::problem::Problem;
+use super::query;
+use crate::widget::{accepts_gzip, etags};
+
+/// Browsers ask again after five minutes, and meanwhile use what they have.
+const CACHED_FOR: &str = "public, max-age=300, stale-while-revalidate=86400";
+
+/// The script of the element `<live-visitors>`
+///
+/// `<script async src="…/visitors/widget.js"></script>` defines `<live-visitors community="42">`, which shows how many
+/// are in the community, live.
+#[utoipa::path(
+    get,
+    path = "/visitors/widget.js",
+    responses(
+        (status = 200, description = "The script", content_type = "text/javascript", body = String),
+        (status = 304, description = "The browser has it"),
+    )
+)]
+pub(super) async fn script(
+    State(shared): State<Arc<Shared>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    query::none(query.as_deref())?;
+    let version = shared.script.version();
+    let mut conditions = headers
+        .get_all(IF_NONE_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let is_known = conditions.any(|condition| etags::any_is(condition, version));
+    // Weak: it is of the text, packed or not.
+    let caching = [
+        (CACHE_CONTROL, CACHED_FOR.to_owned()),
+        (ETAG, format!("W/\"{version}\"")),
+        (VARY, "Accept-Encoding".to_owned()),
+    ];
+    if is_known {
+        return Ok((StatusCode::NOT_MODIFIED, caching).into_response());
+    }
+    let kind = [(CONTENT_TYPE, "text/javascript; charset=utf-8")];
+    let packed = shared.script.packed().filter(|_| accepts_gzip(&headers));
+    Ok(match packed {
+        Some(packed) => (kind, [(CONTENT_ENCODING, "gzip")], caching, packed).into_response(),
+        None => (kind, caching, shared.script.text()).into_response(),
+    })
+}

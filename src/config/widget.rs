@@ -1,0 +1,47 @@
+//! `[widget]`: live counts put into the pages of an unchanged app. The script itself is served with `api.live`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+/// Whether, where and how pages of communities show their count.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Widget {
+    /// Put the script into the HTML of each page of a community. Routes may say `widget = false`.
+    pub inject: bool,
+    /// Where the count is shown: [`Widget::CORNER`], or a CSS selector of the element that it is appended to.
+    pub place: String,
+    /// Further attributes of the element, by name.
+    pub attributes: BTreeMap<String, String>,
+}
+
+impl Widget {
+    /// The place that every page has.
+    pub const CORNER: &str = "corner";
+
+    /// Attributes that may be configured. What a page's element is of, and that it is the page's own, is known.
+    pub const ATTRIBUTES: [&str; 11] = [
+        "avatars",
+        "compact",
+        "label-few",
+        "label-many",
+        "label-one",
+        "label-other",
+        "label-two",
+        "label-zero",
+        "lang",
+        "theme",
+        "title",
+    ];
+}
+
+impl Default for Widget {
+    fn default() -> Self {
+        Self {
+            inject: false,
+            place: Self::CORNER.into(),
+            attributes: BTreeMap::new(),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Pingora's side of the widget: heads and bodies of candidates go to [`crate::widget`] and come back changed.
+
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use http::header::{HeaderMap, HeaderName};
+use pingora_core::{Error, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::Session;
+
+use super::headers::{HeaderEdits, X_FORWARDED_HOST, X_FORWARDED_PROTO};
+use super::{Ctx, Sidecar};
+use crate::widget::{Body, Decision, Outcome, Page};
+
+/// What an exchange has to do with the widget.
+pub(super) enum Injection {
+    /// Nothing.
+    None,
+    /// The response may be a page that gets it.
+    Candidate(Page),
+    /// It is one. Behind a lock, because Pingora shares contexts.
+    Body(Mutex<Box<Body>>),
+}
+
+impl Sidecar {
+    /// Changes the request to the app, which has the headers that it is to get, if its answer may get the widget.
+    pub(super) fn prepare_page(
+        &self,
+        session: &Session,
+        upstream: &mut RequestHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        ctx.injection = Injection::None;
+        let Some(injector) = &self.injector else {
+            return Ok(());
+        };
+        let request = session.req_header();
+        let has_token = ctx.token.token().is_some();
+        let is_candidate =
+            injector.is_candidate(&request.method, &request.headers, ctx.route.as_ref(), has_token);
+        if ctx.tunnel || !is_candidate {
+            return Ok(());
+        }
+        ctx.injection = Injection::Candidate(page(&upstream.headers));
+        let HeaderEdits { remove, set } = injector.request(&request.headers);
+        for name in remove {
+            upstream.remove_header(&name);
+        }
+        for (name, value) in set {
+            upstream.insert_header(name, value)?;
+        }
+        Ok(())
+    }
+
+    /// Changes the head of a candidate's response; from now on its body goes through [`Sidecar::rewrite`].
+    pub(super) async fn begin_page(
+        &self,
+        session: &Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        let Some(injector) = &self.injector else {
+            return Ok(());
+        };
+        let Injection::Candidate(page) = std::mem::replace(&mut ctx.injection, Injection::None) else {
+            return Ok(());
+        };
+        // A slug that is looked up first waits for the next page: this one must not.
+        let named = ctx.route.as_ref().and_then(|found| found.community.as_ref());
+        let community = self.communities.cached(named).await.ok().flatten();
+        let request = &session.req_header().headers;
+        let decision = injector.decide(request, response.status, &response.headers, community, page);
+        let edits = match decision {
+            Decision::Leave(outcome) => {
+                self.count_page(outcome);
+                return Ok(());
+            }
+            Decision::Revalidated(edits) => edits,
+            Decision::Rewrite(edits, body) => {
+                ctx.injection = Injection::Body(Mutex::new(body));
+                edits
+            }
+        };
+        for name in edits.remove {
+            response.remove_header(&name);
+        }
+        for (name, value) in edits.set {
+            response.insert_header(name, value)?;
+        }
+        Ok(())
+    }
+
+    /// Passes a piece of a response's body.
+    pub(super) fn rewrite(&self, piece: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<()> {
+        let Injection::Body(body) = &mut ctx.injection else {
+            return Ok(());
+        };
+        let body = body.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let passed = body.pass(piece.as_deref().unwrap_or_default(), end);
+        let is_done = body.is_done();
+        self.count_page(body.outcome(end));
+        if is_done {
+            ctx.injection = Injection::None;
+        }
+        let passed = passed
+            .map_err(|error| Error::because(ErrorType::ReadError, "unpacking a page", error).into_up())?;
+        *piece = Some(passed).filter(|passed| !passed.is_empty());
+        Ok(())
+    }
+
+    fn count_page(&self, outcome: Option<Outcome>) {
+        if let Some(outcome) = outcome {
+            self.metrics
+                .widget_pages
+                .with_label_values(&[outcome.label()])
+                .inc();
+        }
+    }
+}
+
+/// The page as its browser knows it, of the headers that the app gets.
+fn page(upstream: &HeaderMap) -> Page {
+    let text = |name: HeaderName| upstream.get(name)?.to_str().ok();
+    Page {
+        tls: text(X_FORWARDED_PROTO) == Some("https"),
+        authority: text(X_FORWARDED_HOST).map(str::to_owned),
+    }
+}

@@ -1,0 +1,48 @@
+//! The widget: the element `<live-visitors>`, which shows how many are in a community, live.
+//!
+//! Two parts. The script is served by the API for pages that have the element; its sources are under `script/`, and
+//! served as they are written, without a build. The [`Injector`] puts a tag for that script into pages of an unchanged app, where
+//! that is configured: `inject` decides and changes heads, `body` and `rewriter` change bodies as they stream by,
+//! `csp`, `etags`, `charset`, `tag` and `outcome` are the pure parts. The proxy calls it; here is no Pingora.
+//!
+//! Invariant: a page passes, whatever is in it. It never waits for its end, and is never kept in memory.
+
+mod body;
+mod charset;
+mod csp;
+pub(crate) mod etags;
+mod inject;
+mod outcome;
+mod rewriter;
+mod script;
+mod tag;
+
+use http::HeaderMap;
+use http::header::ACCEPT_ENCODING;
+
+pub use inject::Injector;
+
+pub(crate) use body::Body;
+pub(crate) use csp::Page;
+pub(crate) use inject::Decision;
+pub(crate) use outcome::Outcome;
+pub(crate) use script::Script;
+
+/// Whether the browser takes gzip, by name or as anything.
+pub(crate) fn accepts_gzip(request: &HeaderMap) -> bool {
+    let weight = |name: &str| {
+        let values = request.get_all(ACCEPT_ENCODING).iter();
+        let mut elements = values
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','));
+        elements.find_map(|element| {
+            let mut parts = element.split(';').map(str::trim);
+            let is_it = parts.next()?.eq_ignore_ascii_case(name);
+            let weight = parts.find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok());
+            is_it.then(|| weight.unwrap_or(1.0))
+        })
+    };
+    weight("gzip")
+        .or_else(|| weight("*"))
+        .is_some_and(|weight| weight > 0.0)
+}

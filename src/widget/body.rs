@@ -1,0 +1,180 @@
+//! The body of a page that may get the widget: as it is, or unpacked, looked through, and packed again.
+//!
+//! What comes is passed on at once, packed or not: a page that streams still does. Unpacked pieces are passed through
+//! one by one, so that a few bytes which unpack to gigabytes never are in memory.
+
+use std::io::{self, Write};
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::{GzDecoder, GzEncoder};
+
+use super::outcome::Outcome;
+use super::rewriter::{Rewriter, Wanted};
+
+/// How the body is packed, both ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Coding {
+    /// Not at all.
+    Identity,
+    /// `Content-Encoding: gzip`
+    Gzip,
+}
+
+/// One body on its way.
+pub(crate) struct Body {
+    filter: Filter,
+    has_begun: bool,
+    /// Whether the outcome has been told.
+    told: bool,
+}
+
+enum Filter {
+    Plain(Box<Rewriter>),
+    Packed(Box<Packed>),
+    /// It was not packed as it says.
+    Through,
+}
+
+struct Packed {
+    decoder: GzDecoder<Repacked>,
+    /// The packed body has ended; browsers ignore what comes behind it.
+    ended: bool,
+}
+
+/// What the decoder writes to.
+struct Repacked {
+    rewriter: Rewriter,
+    encoder: GzEncoder<Vec<u8>>,
+    /// Between the two; empty between two calls.
+    page: Vec<u8>,
+}
+
+impl Body {
+    /// A body that has not begun.
+    pub(crate) fn new(coding: Coding, wanted: Wanted) -> Self {
+        let rewriter = Rewriter::new(wanted);
+        let filter = match coding {
+            Coding::Identity => Filter::Plain(Box::new(rewriter)),
+            Coding::Gzip => Filter::Packed(Box::new(Packed {
+                decoder: GzDecoder::new(Repacked {
+                    rewriter,
+                    encoder: GzEncoder::new(Vec::new(), Compression::default()),
+                    page: Vec::new(),
+                }),
+                ended: false,
+            })),
+        };
+        Self {
+            filter,
+            has_begun: false,
+            told: false,
+        }
+    }
+
+    /// What is sent once `bytes` have come; `end` when they are the last.
+    ///
+    /// A body that from its beginning is not packed as its head says passes as it came.
+    ///
+    /// # Errors
+    /// It stops being what it was. No browser can read on.
+    pub(crate) fn pass(&mut self, bytes: &[u8], end: bool) -> io::Result<Bytes> {
+        let begins = !self.has_begun;
+        self.has_begun |= !bytes.is_empty();
+        let mut out = Vec::new();
+        match &mut self.filter {
+            _ if !self.has_begun => {}
+            Filter::Plain(rewriter) => {
+                rewriter.write(bytes, &mut out);
+                if end {
+                    rewriter.finish(&mut out);
+                }
+            }
+            Filter::Packed(packed) => {
+                let passed = packed
+                    .write(bytes)
+                    .and_then(|()| if end { packed.finish() } else { Ok(()) });
+                match passed {
+                    Ok(()) => out.append(packed.decoder.get_mut().encoder.get_mut()),
+                    Err(_) if begins => {
+                        out.extend_from_slice(bytes);
+                        self.filter = Filter::Through;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            Filter::Through => out.extend_from_slice(bytes),
+        }
+        Ok(out.into())
+    }
+
+    /// Whether the rest passes as it comes.
+    pub(crate) fn is_done(&self) -> bool {
+        match &self.filter {
+            Filter::Plain(rewriter) => rewriter.is_done(),
+            Filter::Packed(_) => false,
+            Filter::Through => true,
+        }
+    }
+
+    /// What has become of the page: once, when it is known. At the end it always is.
+    pub(crate) fn outcome(&mut self, end: bool) -> Option<Outcome> {
+        let found = match &self.filter {
+            Filter::Plain(rewriter) => rewriter.outcome(),
+            Filter::Packed(packed) => packed.decoder.get_ref().rewriter.outcome(),
+            Filter::Through => Some(Outcome::Failed),
+        };
+        let outcome = found.or_else(|| end.then_some(Outcome::NoPlace));
+        if outcome.is_none() || std::mem::replace(&mut self.told, true) {
+            return None;
+        }
+        outcome
+    }
+}
+
+impl Packed {
+    fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() && !self.ended {
+            let taken = self.decoder.write(bytes)?;
+            self.ended = taken == 0;
+            bytes = &bytes[taken..];
+        }
+        self.decoder.flush()
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        // One that was cut off reaches the browser cut off.
+        let is_whole = self.decoder.try_finish().is_ok();
+        let inner = self.decoder.get_mut();
+        inner.rewriter.finish(&mut inner.page);
+        inner.pack()?;
+        if is_whole {
+            inner.encoder.try_finish()
+        } else {
+            inner.encoder.flush()
+        }
+    }
+}
+
+impl Repacked {
+    fn pack(&mut self) -> io::Result<()> {
+        self.encoder.write_all(&self.page)?;
+        self.page.clear();
+        Ok(())
+    }
+}
+
+impl Write for Repacked {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.rewriter.write(bytes, &mut self.page);
+        self.pack()?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.encoder.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,230 @@
+//! Whether a page's Content Security Policy lets the widget's script in, and its live connection out. Pure.
+//!
+//! A page may have several policies; each must allow both. Where a policy names nonces, the script carries the
+//! page's own. What cannot be read in a policy's favour is read against: then nothing is put into the page. Policies
+//! that are only reported do not count.
+
+use http::HeaderMap;
+use http::header::CONTENT_SECURITY_POLICY;
+
+/// The page, as its policies see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Page {
+    /// Whether it came over TLS.
+    pub(crate) tls: bool,
+    /// Name and port, where they are known.
+    pub(crate) authority: Option<String>,
+}
+
+/// What a policy stands against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Blocked {
+    /// The script.
+    Script,
+    /// The connection that it opens.
+    Connection,
+}
+
+/// All policies of one page.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Policies(Vec<Policy>);
+
+/// Names of directives, in lower case, with their values. The first of a name counts.
+#[derive(Debug, Clone)]
+struct Policy(Vec<(String, Vec<String>)>);
+
+/// What a source expression is held against.
+struct Target<'a> {
+    scheme: &'a str,
+    /// Path of the resource, without query.
+    path: &'a str,
+    page: &'a Page,
+}
+
+impl Policies {
+    /// The policies of a response's head.
+    pub(crate) fn of(response: &HeaderMap) -> Self {
+        let mut policies = Self::default();
+        for value in response.get_all(CONTENT_SECURITY_POLICY) {
+            for policy in String::from_utf8_lossy(value.as_bytes()).split(',') {
+                policies.0.push(Policy::parse(policy));
+            }
+        }
+        policies
+    }
+
+    /// One more, from a `<meta>`. Some directives have no force there.
+    pub(crate) fn add_from_meta(&mut self, content: &str) {
+        for policy in content.split(',') {
+            let mut policy = Policy::parse(policy);
+            policy.0.retain(|(name, _)| name != "sandbox");
+            self.0.push(policy);
+        }
+    }
+
+    /// The nonce that the script must carry, if any; or what is blocked.
+    pub(crate) fn verdict(&self, page: &Page, script: &str, live: &str) -> Result<Option<String>, Blocked> {
+        let nonces = self.0.iter().flat_map(Policy::nonces).map(Some);
+        let nonce = nonces
+            .chain([None])
+            .find(|nonce| {
+                let allows = |policy: &Policy| policy.allows_script(page, script, *nonce);
+                self.0.iter().all(allows)
+            })
+            .ok_or(Blocked::Script)?;
+        if self.0.iter().all(|policy| policy.allows_connection(page, live)) {
+            Ok(nonce.map(str::to_owned))
+        } else {
+            Err(Blocked::Connection)
+        }
+    }
+}
+
+impl Policy {
+    fn parse(text: &str) -> Self {
+        let mut directives: Vec<(String, Vec<String>)> = Vec::new();
+        for directive in text.split(';') {
+            let mut words = directive.split_ascii_whitespace().map(str::to_owned);
+            if let Some(name) = words.next().map(|name| name.to_ascii_lowercase())
+                && !directives.iter().any(|(known, _)| *known == name)
+            {
+                directives.push((name, words.collect()));
+            }
+        }
+        Self(directives)
+    }
+
+    /// The sources of the first of these directives that there is.
+    fn sources(&self, names: &[&str]) -> Option<&[String]> {
+        names.iter().find_map(|name| {
+            let found = self.0.iter().find(|(directive, _)| directive == name);
+            found.map(|(_, sources)| &**sources)
+        })
+    }
+
+    fn scripts(&self) -> Option<&[String]> {
+        self.sources(&["script-src-elem", "script-src", "default-src"])
+    }
+
+    fn nonces(&self) -> impl Iterator<Item = &str> {
+        self.scripts()
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|source| nonce(source))
+    }
+
+    fn allows_script(&self, page: &Page, path: &str, nonce_carried: Option<&str>) -> bool {
+        if let Some(sandbox) = self.sources(&["sandbox"]) {
+            // Without its origin the page is a stranger to the API.
+            let allows = |what| sandbox.iter().any(|flag| flag.eq_ignore_ascii_case(what));
+            if !allows("allow-scripts") || !allows("allow-same-origin") {
+                return false;
+            }
+        }
+        let Some(sources) = self.scripts() else {
+            return true;
+        };
+        if nonce_carried.is_some() && sources.iter().any(|source| nonce(source) == nonce_carried) {
+            return true;
+        }
+        // Then hosts mean nothing.
+        let is_strict = |source: &String| source.eq_ignore_ascii_case("'strict-dynamic'");
+        let scheme = if page.tls { "https" } else { "http" };
+        !sources.iter().any(is_strict) && any_matches(sources, &Target { scheme, path, page })
+    }
+
+    fn allows_connection(&self, page: &Page, path: &str) -> bool {
+        let scheme = if page.tls { "wss" } else { "ws" };
+        let target = Target { scheme, path, page };
+        self.sources(&["connect-src", "default-src"])
+            .is_none_or(|sources| any_matches(sources, &target))
+    }
+}
+
+/// The nonce of a source expression. Anything but base64 is none.
+fn nonce(source: &str) -> Option<&str> {
+    let (kind, value) = source
+        .strip_prefix('\'')?
+        .strip_suffix('\'')?
+        .split_at_checked(6)?;
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"+/-_=".contains(&byte);
+    let is_nonce = kind.eq_ignore_ascii_case("nonce-") && !value.is_empty() && value.bytes().all(allowed);
+    is_nonce.then_some(value)
+}
+
+fn any_matches(sources: &[String], target: &Target<'_>) -> bool {
+    sources.iter().any(|source| matches(source, target))
+}
+
+/// Whether a source expression is of a resource of the page's own origin.
+fn matches(source: &str, target: &Target<'_>) -> bool {
+    let lower = source.to_ascii_lowercase();
+    if lower == "*" || lower == "'self'" {
+        return true;
+    }
+    if lower.starts_with('\'') {
+        return false;
+    }
+    if let Some(scheme) = lower.strip_suffix(':') {
+        return scheme_matches(scheme, target.scheme);
+    }
+    let own = if target.page.tls { "https" } else { "http" };
+    let (scheme, rest) = match source.split_once("://") {
+        Some((scheme, rest)) => (scheme.to_ascii_lowercase(), rest),
+        None => (own.to_owned(), source),
+    };
+    let (authority, path) = match rest.find('/') {
+        Some(slash) => rest.split_at(slash),
+        None => (rest, ""),
+    };
+    scheme_matches(&scheme, target.scheme)
+        && target
+            .page
+            .authority
+            .as_deref()
+            .is_some_and(|page| host_matches(authority, page, target.page.tls))
+        && path_matches(path, target.path)
+}
+
+/// A scheme stands for itself and for its safer kin.
+fn scheme_matches(allowed: &str, scheme: &str) -> bool {
+    allowed == scheme
+        || matches!(
+            (allowed, scheme),
+            ("http" | "wss", "https") | ("ws", "wss" | "http" | "https")
+        )
+}
+
+fn host_matches(allowed: &str, page: &str, tls: bool) -> bool {
+    let default = if tls { "443" } else { "80" };
+    let (allowed_name, allowed_port) = name_and_port(allowed);
+    let (name, port) = name_and_port(page);
+    let name_matches = match allowed_name.strip_prefix("*.") {
+        Some(parent) => name
+            .to_ascii_lowercase()
+            .strip_suffix(&parent.to_ascii_lowercase())
+            .is_some_and(|sub| sub.ends_with('.')),
+        None => allowed_name.eq_ignore_ascii_case(name),
+    };
+    let port = port.unwrap_or(default);
+    name_matches && (allowed_port == Some("*") || allowed_port.unwrap_or(default) == port)
+}
+
+fn name_and_port(authority: &str) -> (&str, Option<&str>) {
+    match authority.rsplit_once(':') {
+        // A colon within the brackets of an IPv6 address begins no port.
+        Some((name, port)) if !port.contains(']') => (name, Some(port)),
+        _ => (authority, None),
+    }
+}
+
+fn path_matches(allowed: &str, path: &str) -> bool {
+    match allowed {
+        "" | "/" => true,
+        folder if folder.ends_with('/') => path.starts_with(folder),
+        file => file == path,
+    }
+}
+
+#[cfg(test)]
+mod tests;

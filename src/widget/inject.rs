@@ -1,0 +1,208 @@
+//! Which pages get the widget, and what becomes of their heads. Pure.
+//!
+//! | request of a candidate | |
+//! |---|---|
+//! | `Accept-Encoding` | `gzip` where the browser takes it, else `identity`: what can be unpacked |
+//! | `If-None-Match` | the app's own tags of pages that have the widget; others are taken away |
+//! | `If-Modified-Since` | taken away, or what such a tag stands for |
+//! | `Range`, `If-Range` | taken away: parts of two pages must not be put together |
+//!
+//! | response with the widget | |
+//! |---|---|
+//! | `Content-Length` | taken away: the body is chunked, or ends with its connection |
+//! | `ETag` | marked; see [`super::etags`] |
+//! | `Accept-Ranges`, digests of the body | taken away |
+//!
+//! A candidate is a navigation to a page of a community, by somebody who may see counts as far as is known at once; its response gets the widget if it is a 200 with HTML that is
+//! no download, and nothing forbids it. Everything else passes as it came.
+
+use std::sync::Arc;
+
+use http::header::{
+    ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG,
+    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE, TRANSFER_ENCODING,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+
+use super::accepts_gzip;
+use super::body::{Body, Coding};
+use super::charset;
+use super::csp::{Page, Policies};
+use super::etags::Mark;
+use super::outcome::Outcome;
+use super::rewriter::{Paths, Wanted};
+use super::tag::Tag;
+use crate::config;
+use crate::header_list::any_element;
+use crate::ids::CommunityId;
+use crate::page_view::{is_download, is_navigation};
+use crate::proxy::headers::HeaderEdits;
+use crate::routes::{RouteMatch, Track};
+
+/// Digests of the body as the app sent it.
+const DIGESTS: [&str; 4] = ["content-md5", "digest", "content-digest", "repr-digest"];
+
+/// Puts the widget into pages.
+pub struct Injector {
+    tag: Arc<Tag>,
+    paths: Arc<Paths>,
+    mark: Mark,
+    needs_session: bool,
+}
+
+/// What becomes of a candidate's response.
+pub(crate) enum Decision {
+    /// It passes as it came; not even counted where it is no page.
+    Leave(Option<Outcome>),
+    /// Its head changes: the page is the one that the browser has.
+    Revalidated(HeaderEdits),
+    /// It gets the widget, if its place is found.
+    Rewrite(HeaderEdits, Box<Body>),
+}
+
+impl Injector {
+    /// `script` and `live` are the paths of the script and of live connections; `needs_session` is whether only those
+    /// who are signed in may see counts.
+    pub fn new(settings: &config::Widget, script: String, live: String, needs_session: bool) -> Self {
+        let tag = Tag::new(&script, settings);
+        Self {
+            mark: Mark::of(tag.fixed()),
+            tag: Arc::new(tag),
+            paths: Arc::new(Paths { script, live }),
+            needs_session,
+        }
+    }
+
+    /// Whether a request may be answered with a page that gets the widget.
+    pub(crate) fn is_candidate(
+        &self,
+        method: &Method,
+        request: &HeaderMap,
+        route: Option<&RouteMatch>,
+        has_token: bool,
+    ) -> bool {
+        // Where nothing is tracked nobody is to be there, either.
+        let is_wanted = |found: &RouteMatch| {
+            found.route.widget && found.route.track != Track::None && found.community.is_some()
+        };
+        method == Method::GET
+            && (has_token || !self.needs_session)
+            && route.is_some_and(is_wanted)
+            && is_navigation(request)
+    }
+
+    /// The changes to a candidate's request.
+    pub(crate) fn request(&self, request: &HeaderMap) -> HeaderEdits {
+        let mut edits = HeaderEdits {
+            remove: vec![RANGE, IF_RANGE],
+            set: Vec::new(),
+        };
+        if request.contains_key(ACCEPT_ENCODING) {
+            let coding = if accepts_gzip(request) { "gzip" } else { "identity" };
+            edits
+                .set
+                .push((ACCEPT_ENCODING, HeaderValue::from_static(coding)));
+        }
+        let none_match = request.get_all(IF_NONE_MATCH).iter();
+        let conditions = self
+            .mark
+            .conditions(none_match.filter_map(|value| value.to_str().ok()));
+        for (name, value) in [
+            (IF_NONE_MATCH, conditions.none_match),
+            (IF_MODIFIED_SINCE, conditions.modified_since),
+        ] {
+            match value.and_then(|value| HeaderValue::try_from(value).ok()) {
+                Some(value) => edits.set.push((name, value)),
+                None => edits.remove.push(name),
+            }
+        }
+        edits
+    }
+
+    /// What becomes of a candidate's response. `community` is the page's, where it is known.
+    pub(crate) fn decide(
+        &self,
+        request: &HeaderMap,
+        status: StatusCode,
+        response: &HeaderMap,
+        community: Option<CommunityId>,
+        page: Page,
+    ) -> Decision {
+        if status == StatusCode::NOT_MODIFIED {
+            return Decision::Revalidated(self.marked(response));
+        }
+        let is_empty = response.get(CONTENT_LENGTH).is_some_and(|length| length == "0");
+        let is_html = any_element(response, CONTENT_TYPE.as_str(), |media_type| {
+            media_type == "text/html"
+        });
+        if status != StatusCode::OK || !is_html || is_empty || is_download(response) {
+            return Decision::Leave(None);
+        }
+        let coding = match transformable(request, response) {
+            Ok(coding) => coding,
+            Err(outcome) => return Decision::Leave(Some(outcome)),
+        };
+        let policies = Policies::of(response);
+        if let Err(blocked) = policies.verdict(&page, &self.paths.script, &self.paths.live) {
+            return Decision::Leave(Some(blocked.into()));
+        }
+        let Some(community) = community else {
+            return Decision::Leave(Some(Outcome::UnknownCommunity));
+        };
+        let wanted = Wanted {
+            tag: Arc::clone(&self.tag),
+            community,
+            page,
+            policies,
+            paths: Arc::clone(&self.paths),
+        };
+        let mut edits = self.marked(response);
+        edits.remove.extend([CONTENT_LENGTH, ACCEPT_RANGES]);
+        edits.remove.extend(DIGESTS.map(HeaderName::from_static));
+        edits
+            .set
+            .push((TRANSFER_ENCODING, HeaderValue::from_static("chunked")));
+        Decision::Rewrite(edits, Box::new(Body::new(coding, wanted)))
+    }
+
+    /// The entity tag of the page with the widget.
+    fn marked(&self, response: &HeaderMap) -> HeaderEdits {
+        let text = |name: HeaderName| response.get(name).map(|value| value.to_str().unwrap_or_default());
+        let tag = self.mark.tag(text(ETAG), text(LAST_MODIFIED));
+        let mut edits = HeaderEdits::default();
+        match tag.and_then(|tag| HeaderValue::try_from(tag).ok()) {
+            Some(tag) => edits.set.push((ETAG, tag)),
+            None => edits.remove.push(ETAG),
+        }
+        edits
+    }
+}
+
+/// How the body is packed, where it may be changed.
+fn transformable(request: &HeaderMap, response: &HeaderMap) -> Result<Coding, Outcome> {
+    let forbids = |headers| {
+        any_element(headers, CACHE_CONTROL.as_str(), |directive| {
+            directive == "no-transform"
+        })
+    };
+    if forbids(request) || forbids(response) {
+        return Err(Outcome::NoTransform);
+    }
+    let content_type = response.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let declared = content_type.and_then(charset::of_content_type);
+    if declared.is_some_and(|label| !charset::is_like_ascii(label)) {
+        return Err(Outcome::Charset);
+    }
+    let mut codings = response.get_all(CONTENT_ENCODING).iter();
+    let coding = codings
+        .next()
+        .map(|coding| coding.as_bytes().trim_ascii().to_ascii_lowercase());
+    match (coding.as_deref(), codings.next()) {
+        (None | Some(b"identity" | b""), None) => Ok(Coding::Identity),
+        (Some(b"gzip" | b"x-gzip"), None) => Ok(Coding::Gzip),
+        _ => Err(Outcome::Encoding),
+    }
+}
+
+#[cfg(test)]
+mod tests;

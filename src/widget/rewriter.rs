@@ -1,0 +1,267 @@
+//! Puts the tag into a page that streams by, as soon as its place is known; every other byte passes as it came.
+//!
+//! The place is the end of `<head>`, or, where that is left out, before the first element of the body: no earlier,
+//! as a `<meta>` of the head may carry a policy that forbids the script. What comes behind the place is no longer
+//! looked at. Nothing is kept back but a tag that is not complete, up to [`MEMORY`]; whatever goes wrong, what was
+//! kept back follows, and the rest of the page with it.
+
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lol_html::html_content::ContentType;
+use lol_html::send::{Element, ElementContentHandlers, HtmlRewriter, Settings};
+use lol_html::{AsciiCompatibleEncoding, MemorySettings, OutputSink, Selector};
+
+use super::charset;
+use super::csp::{Page, Policies};
+use super::outcome::Outcome;
+use super::tag::Tag;
+use crate::ids::CommunityId;
+
+/// Largest incomplete tag. Longer ones, such as pictures in attributes, end the search for the place.
+const MEMORY: usize = 128 * 1024;
+
+/// What a page gets, and what must allow it.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    pub(crate) tag: Arc<Tag>,
+    pub(crate) community: CommunityId,
+    pub(crate) page: Page,
+    /// The policies of the response's head.
+    pub(crate) policies: Policies,
+    /// Paths of script and live connection.
+    pub(crate) paths: Arc<Paths>,
+}
+
+/// Where the widget's resources are.
+#[derive(Debug)]
+pub(crate) struct Paths {
+    pub(crate) script: String,
+    pub(crate) live: String,
+}
+
+/// One page on its way.
+pub(crate) struct Rewriter {
+    /// `None` once there is nothing more to do.
+    html: Option<HtmlRewriter<'static, Sink>>,
+    search: Arc<Mutex<Search>>,
+    sink: Sink,
+    /// Bytes that came in and have not gone out.
+    kept: Vec<u8>,
+}
+
+impl Rewriter {
+    /// For a page that has not begun.
+    pub(crate) fn new(wanted: Wanted) -> Self {
+        let search = Arc::new(Mutex::new(Search {
+            wanted,
+            in_head: false,
+            in_inert: false,
+            outcome: None,
+            inserted: 0,
+        }));
+        let sink = Sink::default();
+        Self {
+            html: html_rewriter(&search, sink.clone()),
+            search,
+            sink,
+            kept: Vec::new(),
+        }
+    }
+
+    /// Appends to `out` what can be sent once `bytes` have come.
+    pub(crate) fn write(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        let Some(html) = &mut self.html else {
+            out.extend_from_slice(bytes);
+            return;
+        };
+        if bytes.is_empty() {
+            return;
+        }
+        // Both byte order marks of UTF-16; no page in another encoding begins so.
+        let is_wide = self.kept.is_empty() && !self.sink.has_begun() && matches!(bytes[0], 0xfe | 0xff);
+        let failed = !is_wide && html.write(bytes).is_err();
+        let mut search = lock(&self.search);
+        if is_wide || failed {
+            let outcome = if is_wide {
+                Outcome::Charset
+            } else {
+                Outcome::Failed
+            };
+            search.outcome.get_or_insert(outcome);
+        }
+        let sent = out.len();
+        self.sink.take(out);
+        let inserted = std::mem::take(&mut search.inserted);
+        let passed = (out.len() - sent).saturating_sub(inserted);
+        self.kept.extend_from_slice(bytes);
+        self.kept.drain(..passed.min(self.kept.len()));
+        if search.outcome.is_some() {
+            out.append(&mut self.kept);
+            self.html = None;
+        }
+    }
+
+    /// Appends to `out` what is left when the page has ended.
+    pub(crate) fn finish(&mut self, out: &mut Vec<u8>) {
+        out.append(&mut self.kept);
+        self.html = None;
+    }
+
+    /// Whether the rest passes as it comes.
+    pub(crate) fn is_done(&self) -> bool {
+        self.html.is_none()
+    }
+
+    /// What has become of the page; before its end perhaps not yet known.
+    pub(crate) fn outcome(&self) -> Option<Outcome> {
+        lock(&self.search).outcome
+    }
+}
+
+/// The search for the place.
+struct Search {
+    wanted: Wanted,
+    /// Between `<head>` and `</head>`.
+    in_head: bool,
+    /// Within an element of the head whose content is not part of the page.
+    in_inert: bool,
+    outcome: Option<Outcome>,
+    /// Length of the tag, until it is accounted for.
+    inserted: usize,
+}
+
+impl Search {
+    /// The tag, now that its place has come; `None` where it has come before, or the page must not have it.
+    fn place(&mut self) -> Option<String> {
+        if self.outcome.is_some() {
+            return None;
+        }
+        let Wanted {
+            tag,
+            community,
+            page,
+            policies,
+            paths,
+        } = &self.wanted;
+        match policies.verdict(page, &paths.script, &paths.live) {
+            Ok(nonce) => {
+                let tag = tag.of(community, nonce.as_deref());
+                self.inserted = tag.len();
+                self.outcome = Some(Outcome::Injected);
+                Some(tag)
+            }
+            Err(blocked) => {
+                self.outcome = Some(blocked.into());
+                None
+            }
+        }
+    }
+
+    fn meta(&mut self, meta: &Element<'_, '_>) {
+        let equiv = meta
+            .get_attribute("http-equiv")
+            .map(|name| name.to_ascii_lowercase());
+        let content = || meta.get_attribute("content").unwrap_or_default();
+        let declared = match equiv.as_deref().map(str::trim) {
+            Some("content-security-policy") => {
+                self.wanted.policies.add_from_meta(&content());
+                None
+            }
+            Some("content-type") => charset::of_content_type(&content()).map(str::to_owned),
+            _ => meta.get_attribute("charset"),
+        };
+        if declared.is_some_and(|label| !charset::is_like_ascii(&label)) {
+            self.outcome = Some(Outcome::Charset);
+        }
+    }
+}
+
+fn html_rewriter(search: &Arc<Mutex<Search>>, sink: Sink) -> Option<HtmlRewriter<'static, Sink>> {
+    let searching = Arc::clone(search);
+    let any: Selector = "*".parse().ok()?;
+    let handler = ElementContentHandlers::default()
+        .element(move |element: &mut Element<'_, '_>| visit(&searching, element));
+    let settings = Settings::new_send()
+        // Names and values that matter are ASCII, and so is the tag: any encoding that keeps ASCII will do.
+        .with_encoding(AsciiCompatibleEncoding::utf_8())
+        .with_strict(false)
+        .with_memory_settings(MemorySettings::new().with_max_allowed_memory_usage(MEMORY))
+        .append_element_content_handler((Cow::Owned(any), handler));
+    Some(HtmlRewriter::new(settings, sink))
+}
+
+fn visit(searching: &Arc<Mutex<Search>>, element: &mut Element<'_, '_>) -> lol_html::HandlerResult {
+    let mut search = lock(searching);
+    // What else is in the piece that had the place is still gone through.
+    if search.outcome.is_some() || search.in_inert {
+        return Ok(());
+    }
+    match &*element.tag_name() {
+        "html" | "title" | "link" | "style" | "script" | "base" => {}
+        "meta" => search.meta(element),
+        "frameset" => search.outcome = Some(Outcome::NoPlace),
+        "head" => {
+            search.in_head = true;
+            let searching = Arc::clone(searching);
+            element.on_end_tag(Box::new(move |end| {
+                if let Some(tag) = lock(&searching).place() {
+                    end.before(&tag, ContentType::Html);
+                }
+                Ok(())
+            }))?;
+        }
+        "noscript" | "template" if search.in_head => {
+            search.in_inert = true;
+            let searching = Arc::clone(searching);
+            element.on_end_tag(Box::new(move |_| {
+                lock(&searching).in_inert = false;
+                Ok(())
+            }))?;
+        }
+        _ => {
+            if let Some(tag) = search.place() {
+                element.before(&tag, ContentType::Html);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Where the rewriter writes to.
+#[derive(Clone, Default)]
+struct Sink(Arc<Mutex<Written>>);
+
+#[derive(Default)]
+struct Written {
+    bytes: Vec<u8>,
+    has_begun: bool,
+}
+
+impl Sink {
+    fn take(&self, out: &mut Vec<u8>) {
+        out.append(&mut lock(&self.0).bytes);
+    }
+
+    fn has_begun(&self) -> bool {
+        lock(&self.0).has_begun
+    }
+}
+
+impl OutputSink for Sink {
+    fn handle_chunk(&mut self, chunk: &[u8]) {
+        let mut written = lock(&self.0);
+        written.bytes.extend_from_slice(chunk);
+        written.has_begun |= !chunk.is_empty();
+    }
+}
+
+/// Nobody else has these locks for longer than a call; they are there because Pingora shares contexts.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+pub(super) mod testing;
+#[cfg(test)]
+mod tests;

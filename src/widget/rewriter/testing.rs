@@ -1,0 +1,21 @@
+//! A page that wants the widget, for tests.
+
+use super::*;
+use crate::config;
+
+/// Of community 42, without policies.
+pub(in crate::widget) fn wanted() -> Wanted {
+    Wanted {
+        tag: Arc::new(Tag::new("/api/visitors/widget.js", &config::Widget::default())),
+        community: "42".into(),
+        page: Page {
+            tls: true,
+            authority: Some("site.test".into()),
+        },
+        policies: Policies::default(),
+        paths: Arc::new(Paths {
+            script: "/api/visitors/widget.js".into(),
+            live: "/api/communities/{community}/visitors/live".into(),
+        }),
+    }
+}

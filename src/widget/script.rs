@@ -1,0 +1,81 @@
+//! The script as it is served: its sources one behind the other, told where the API is.
+
+use std::io::Write as _;
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+/// Names in it are its own, however often a page has the script.
+const SOURCE: &str = concat!(
+    "(() => {\n\"use strict\";\n\n",
+    include_str!("script/connection.js"),
+    "\n",
+    include_str!("script/style.js"),
+    "\n",
+    include_str!("script/element.js"),
+    "\n",
+    include_str!("script/place.js"),
+    "})();\n"
+);
+/// Stands in the source for the API's prefix.
+const PREFIX: &str = "\"/api\"";
+
+/// The script of one sidecar.
+#[derive(Debug, Clone)]
+pub(crate) struct Script {
+    text: Bytes,
+    /// The text packed, where that succeeded.
+    packed: Option<Bytes>,
+    version: String,
+}
+
+impl Script {
+    /// For an API whose paths begin with `prefix`.
+    pub(crate) fn new(prefix: &str) -> Self {
+        // As a string of JavaScript. Text always serialises.
+        let prefix = serde_json::to_string(prefix).unwrap_or_default();
+        let text = SOURCE.replacen(PREFIX, &prefix, 1);
+        Self {
+            version: format!("{:08x}", crc32fast::hash(text.as_bytes())),
+            packed: packed(text.as_bytes()),
+            text: text.into(),
+        }
+    }
+
+    /// What is served.
+    pub(crate) fn text(&self) -> Bytes {
+        self.text.clone()
+    }
+
+    /// What is served to those who take gzip.
+    pub(crate) fn packed(&self) -> Option<Bytes> {
+        self.packed.clone()
+    }
+
+    /// Changes with the text: the opaque part of an entity tag.
+    pub(crate) fn version(&self) -> &str {
+        &self.version
+    }
+}
+
+fn packed(text: &[u8]) -> Option<Bytes> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(text).ok()?;
+    encoder.finish().ok().map(Bytes::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_script_knows_the_prefix_and_its_version_changes_with_it() {
+        assert_eq!(SOURCE.matches(PREFIX).count(), 1);
+        let (usual, other) = (Script::new("/api"), Script::new("/\"here\""));
+        assert_eq!(usual.text(), SOURCE);
+        let text = String::from_utf8(other.text().to_vec()).unwrap();
+        assert!(text.contains(r#"const API = "/\"here\"";"#), "{text}");
+        assert_ne!(usual.version(), other.version());
+    }
+}

@@ -1,0 +1,236 @@
+// The element: shows a count in words, and perhaps faces.
+//
+//   <live-visitors community="42" here avatars="5"></live-visitors>
+//
+// It is hidden until a count is known, and again when none may be. `state` is "live" or "stale". A `change` event
+// tells count and staleness to pages that show them in their own way.
+
+/** Words, by plural category of the language. */
+const LABELS = { one: "{count} person here now", other: "{count} people here now" };
+/** Shortest time between two announcements to screen readers. */
+const QUIET = 30_000;
+/** Shortest time between two looks at who is here; longer where there are many, who would all look. */
+const [GLANCE, GLANCE_EACH] = [3_000, 100];
+const MOST_FACES = 20;
+
+const connection = new Connection();
+
+function make(name, part, ...children) {
+  const node = document.createElement(name);
+  node.className = part;
+  node.setAttribute("part", part);
+  node.append(...children);
+  return node;
+}
+
+/** The address of a picture; null for what is none, such as a script. */
+function pictureUrl(text) {
+  try {
+    const url = new URL(text, location.href);
+    return ["http:", "https:"].includes(url.protocol) ? url.href : null;
+  } catch {
+    return null;
+  }
+}
+
+class LiveVisitors extends HTMLElement {
+  static observedAttributes = [
+    "community", "here", "avatars", "lang",
+    ...["zero", "one", "two", "few", "many", "other"].map((category) => `label-${category}`),
+  ];
+
+  #known = null;
+  #joined = false;
+  #dot = make("span", "dot");
+  #before = make("span", "label");
+  #count = make("span", "count");
+  #behind = make("span", "label");
+  #badge = make("span", "badge", this.#dot, make("span", "text", this.#before, this.#count, this.#behind));
+  #faces = make("ul", "avatars");
+  #announcer = make("span", "announcer");
+  #announced = 0;
+  #announcing = null;
+  #glanced = -Infinity;
+  #glancing = null;
+  #faceless = false;
+
+  constructor() {
+    super();
+    const root = this.attachShadow({ mode: "open" });
+    if (sheet) root.adoptedStyleSheets = [sheet];
+    this.#badge.setAttribute("role", "img");
+    this.#faces.setAttribute("role", "list");
+    this.#announcer.setAttribute("role", "status");
+    this.#announcer.setAttribute("aria-live", "polite");
+    root.append(make("span", "base", this.#badge, this.#faces), this.#announcer);
+  }
+
+  get community() { return this.getAttribute("community")?.trim() ?? ""; }
+  set community(value) { this.setAttribute("community", value); }
+  /** Whether the page is the community's own: whoever has it open is there. */
+  get here() { return this.hasAttribute("here"); }
+  set here(value) { this.toggleAttribute("here", Boolean(value)); }
+  /** How many, or null. */
+  get count() { return this.#known?.count ?? null; }
+  get stale() { return this.#known?.stale ?? false; }
+
+  connectedCallback() {
+    this.#joined = true;
+    connection.add(this);
+  }
+
+  disconnectedCallback() {
+    this.#joined = false;
+    clearTimeout(this.#announcing);
+    clearTimeout(this.#glancing);
+    this.#announcing = this.#glancing = null;
+    connection.remove(this);
+  }
+
+  attributeChangedCallback(name, before, now) {
+    if (!this.#joined || before === now) return;
+    if (name === "community" || name === "here") {
+      if (name === "community") this.#faceless = false;
+      connection.add(this);
+    } else {
+      this.#render();
+      this.#glance(true);
+    }
+  }
+
+  /** Takes what the connection knows of the community; nothing where it knows nothing. */
+  show(known) {
+    const [before, now] = [this.#known, known ?? null];
+    if (before?.count === now?.count && before?.stale === now?.stale) return;
+    this.#known = now;
+    this.#render();
+    if (before && now && before.count !== now.count) {
+      this.#dot.className = this.#dot.className === "dot odd" ? "dot even" : "dot odd";
+      this.#announce();
+    }
+    if (before?.count !== now?.count) this.#glance(!before);
+    const detail = { community: this.community, count: this.count, stale: this.stale };
+    this.dispatchEvent(new CustomEvent("change", { detail }));
+  }
+
+  #render() {
+    if (!this.#known) {
+      this.removeAttribute("state");
+      this.#faces.replaceChildren();
+      return;
+    }
+    const language = this.closest("[lang]")?.lang || undefined;
+    const [before, behind] = this.#label(language).split("{count}", 2);
+    this.#before.textContent = before;
+    this.#count.textContent = behind === undefined ? "" : format(this.count, language);
+    this.#behind.textContent = behind ?? "";
+    this.#badge.setAttribute("aria-label", this.#words);
+    this.setAttribute("state", this.stale ? "stale" : "live");
+    this.toggleAttribute("nobody", this.count === 0);
+  }
+
+  get #words() {
+    return (this.#before.textContent + this.#count.textContent + this.#behind.textContent).trim();
+  }
+
+  #label(language) {
+    const category = pluralCategory(this.count, language);
+    return this.getAttribute(`label-${category}`) ?? this.getAttribute("label-other") ?? LABELS[category] ?? LABELS.other;
+  }
+
+  /** Now and then, the latest, and for the page's own or only count. */
+  #announce() {
+    if (this.#announcing || !(this.here || connection.isOfOne)) return;
+    const wait = Math.max(0, this.#announced + QUIET - Date.now());
+    this.#announcing = setTimeout(() => {
+      this.#announcing = null;
+      this.#announced = Date.now();
+      if (this.#known) this.#announcer.textContent = this.#words;
+    }, wait);
+  }
+
+  get #most() {
+    return Math.min(MOST_FACES, Math.trunc(Number(this.getAttribute("avatars"))) || 0);
+  }
+
+  /** Looks who is here: at once the first time, then not often. */
+  #glance(first) {
+    if (this.#most < 1 || this.#faceless || !this.#known) return this.#faces.replaceChildren();
+    if (this.#glancing) return;
+    const since = Date.now() - this.#glanced;
+    const wait = first ? 0 : Math.max(1_000, Math.max(GLANCE, GLANCE_EACH * this.count) - since) * (1 + Math.random() / 2);
+    this.#glancing = setTimeout(() => this.#look(), wait);
+  }
+
+  async #look() {
+    this.#glanced = Date.now();
+    const { community } = this;
+    try {
+      const path = `/communities/${encodeURIComponent(community)}/visitors?limit=${this.#most}`;
+      const answer = await fetch(address(path), { signal: AbortSignal.timeout(PATIENCE) });
+      const { visitors } = answer.ok ? await answer.json() : { visitors: [] };
+      if (community !== this.community) return;
+      // Refused, or nobody is named here: the count has to do.
+      this.#faceless = [401, 403, 404].includes(answer.status)
+        || (answer.ok && this.count > 0 && visitors.length === 0);
+      if (answer.ok || this.#faceless) this.#show(visitors);
+    } catch {
+      // The next change is the next try.
+    } finally {
+      this.#glancing = null;
+    }
+  }
+
+  #show(visitors) {
+    const shown = visitors.slice(0, this.#most);
+    const there = new Map([...this.#faces.children].map((face) => [face.dataset.key, face]));
+    const faces = shown.map((visitor) => {
+      const key = JSON.stringify([visitor.user_id, visitor.username, visitor.avatar]);
+      return there.get(key) ?? face(key, visitor);
+    });
+    const more = this.count - shown.length;
+    if (shown.length > 0 && more > 0) faces.push(make("li", "more", `+${format(more)}`));
+    this.#faces.replaceChildren(...faces);
+  }
+}
+
+function face(key, { username, avatar }) {
+  const name = String(username);
+  const item = make("li", "avatar");
+  item.dataset.key = key;
+  item.title = name;
+  const initial = () => {
+    item.setAttribute("aria-label", name);
+    item.classList.add(`hue${[...name].reduce((sum, letter) => sum + letter.codePointAt(0), 0) % 6}`);
+    item.replaceChildren([...name.trim()][0]?.toUpperCase() ?? "?");
+  };
+  const src = avatar ? pictureUrl(avatar) : null;
+  if (!src) {
+    initial();
+    return item;
+  }
+  const image = new Image();
+  image.alt = name;
+  image.decoding = "async";
+  image.referrerPolicy = "no-referrer";
+  image.onerror = initial;
+  image.src = src;
+  item.append(image);
+  return item;
+}
+
+function format(number, language) {
+  try {
+    return new Intl.NumberFormat(language).format(number);
+  } catch {
+    return String(number);
+  }
+}
+
+function pluralCategory(number, language) {
+  try {
+    return new Intl.PluralRules(language).select(number);
+  } catch {
+    return number === 1 ? "one" : "other";
+  }
+}

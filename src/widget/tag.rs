@@ -1,0 +1,99 @@
+//! The script tag that is put into a page. Pure.
+//!
+//! It is ASCII throughout, so that it reads the same in every encoding that HTML is rewritten in.
+
+use std::fmt::Write as _;
+
+use crate::config;
+use crate::ids::CommunityId;
+
+/// The parts of the tag that are the same in all pages.
+#[derive(Debug, Clone)]
+pub(crate) struct Tag {
+    /// ` src="…" data-place="…"` and the configured attributes.
+    fixed: String,
+}
+
+impl Tag {
+    /// Of the script at `path`, on the page's own origin.
+    pub(crate) fn new(path: &str, settings: &config::Widget) -> Self {
+        let mut fixed = format!(
+            " src=\"{}\" data-place=\"{}\"",
+            Escaped(path),
+            Escaped(&settings.place)
+        );
+        for (name, value) in &settings.attributes {
+            let _ = write!(fixed, " data-{name}=\"{}\"", Escaped(value));
+        }
+        Self { fixed }
+    }
+
+    /// The same for all pages; changes with the configuration.
+    pub(crate) fn fixed(&self) -> &str {
+        &self.fixed
+    }
+
+    /// For a page of this community. The script waits for nobody, and nobody for it.
+    pub(crate) fn of(&self, community: &CommunityId, nonce: Option<&str>) -> String {
+        let mut tag = format!(
+            "<script async{} data-community=\"{}\"",
+            self.fixed,
+            Escaped(community.as_str())
+        );
+        if let Some(nonce) = nonce {
+            let _ = write!(tag, " nonce=\"{}\"", Escaped(nonce));
+        }
+        tag.push_str("></script>");
+        tag
+    }
+}
+
+/// Text as an attribute's value.
+struct Escaped<'a>(&'a str);
+
+impl std::fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for character in self.0.chars() {
+            match character {
+                '"' | '&' | '<' | '>' | '\'' => write!(f, "&#{};", u32::from(character))?,
+                ' '..='~' => f.write_char(character)?,
+                _ => write!(f, "&#{};", u32::from(character))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tag_has_path_place_attributes_community_and_nonce() {
+        let settings = config::Widget {
+            place: "header > .who".into(),
+            attributes: [("avatars".into(), "5".into())].into(),
+            ..config::Widget::default()
+        };
+        let tag = Tag::new("/api/visitors/widget.js", &settings);
+        assert_eq!(
+            tag.of(&"42".into(), Some("bm9uY2U=")),
+            "<script async src=\"/api/visitors/widget.js\" data-place=\"header &#62; .who\" data-avatars=\"5\" \
+             data-community=\"42\" nonce=\"bm9uY2U=\"></script>"
+        );
+        assert!(!tag.of(&"42".into(), None).contains("nonce"));
+    }
+
+    #[test]
+    fn nothing_gets_out_of_an_attribute_or_out_of_ascii() {
+        let tag = Tag::new("/api", &config::Widget::default());
+        let text = tag.of(&"\"><script>é'&\u{1f980}".into(), None);
+        assert!(text.is_ascii());
+        assert!(
+            text.ends_with(
+                "data-community=\"&#34;&#62;&#60;script&#62;&#233;&#39;&#38;&#129408;\"></script>"
+            ),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,170 @@
+//! The widget in a real browser, and what people see of it.
+//!
+//! Pages that have the element by hand come from a server of the test; sessions and presence are the site's.
+
+mod connection;
+mod looks;
+
+use serde_json::{Value, json};
+
+use super::members_only;
+use crate::support::chromium::Chromium;
+use crate::support::fake_upstream::{FakeUpstream, Heard, Reply};
+use crate::support::member::Member;
+use crate::support::sidecar::Sidecar;
+use crate::support::world::{Wanted, World, any_prefix};
+
+/// In the page: the first element, and what it shows.
+const ELEMENT: &str = "document.querySelector('live-visitors')";
+
+/// A page that has the element, under a policy that is as strict as can be.
+const BY_HAND: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: 0000\r\n\
+    Content-Security-Policy: default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self'; \
+    require-trusted-types-for 'script'\r\n\r\n";
+
+/// Chromium, with a member's session.
+async fn browser_of(member: &Member) -> Chromium {
+    let browser = Chromium::start().await;
+    let cookie = member.cookie();
+    let (name, value) = cookie.split_once('=').expect("a cookie");
+    let cookie = json!({"name": name, "value": value, "domain": "127.0.0.1", "path": "/"});
+    browser.tell("Network.setCookie", cookie).await;
+    browser
+}
+
+/// Waits until the first element says this.
+async fn says(browser: &Chromium, words: &str) {
+    let badge =
+        format!("{ELEMENT}?.shadowRoot.querySelector('.badge').getAttribute('aria-label') === {words:?}");
+    browser.wait_for(&badge).await;
+}
+
+/// Waits until the first element is in this state; null: not shown.
+async fn is_in(browser: &Chromium, state: Value) {
+    browser
+        .wait_for(&format!("{ELEMENT}?.getAttribute('state') === {state}"))
+        .await;
+}
+
+/// Answers each request with a page of the community that its path names, and with elements for it and for the
+/// communities of its query.
+fn by_hand(request: &Heard) -> Reply {
+    let target = request.target().trim_start_matches("GET ");
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let community = path.split('/').nth(2).unwrap_or_default();
+    let others: Vec<_> = query
+        .split('&')
+        .filter(|other| !other.is_empty())
+        .map(|other| format!("<live-visitors community=\"{other}\" compact></live-visitors>"))
+        .collect();
+    let others = others.concat();
+    let page = format!(
+        "<!doctype html><html lang=de><meta name=color-scheme content=\"light dark\"><title>By hand</title>\
+         <script async src=\"/api/visitors/widget.js\"></script>\
+         <h1>Community</h1><p><live-visitors community=\"{community}\" here label-one=\"{{count}} Person ist hier\" \
+         label-other=\"{{count}} Leute sind hier\"></live-visitors></p>{others}</html>"
+    );
+    let head = BY_HAND.replace("0000", &page.len().to_string());
+    Reply::KeepBytes((head + &page).into_bytes().leak())
+}
+
+/// A world whose second sidecar has pages with the element by hand. `more` is further configuration.
+async fn with_pages_by_hand(record: &str, more: &str) -> (World, Sidecar, FakeUpstream) {
+    let server = FakeUpstream::answering(by_hand).await;
+    let world = World::usual().await;
+    let wanted = Wanted {
+        servers: Some(vec![server.address()]),
+        record: record.into(),
+        config: more.into(),
+        session: "cache_ttl = \"1s\"".into(),
+        key_prefix: Some(any_prefix()),
+        ..Wanted::usual()
+    };
+    let sidecar = world.another_sidecar(&wanted);
+    (world, sidecar, server)
+}
+
+/// Somebody who is signed in at the site and looks at pages of another sidecar, without a browser.
+async fn visit(world: &World, sidecar: &Sidecar, name: &str, path: &str) -> Member {
+    let member = world.member(name).await;
+    let request = Member::new(sidecar.url(""))
+        .navigation(path)
+        .header("cookie", member.cookie());
+    assert_eq!(request.send().await.expect("an answer").status(), 200);
+    member
+}
+
+async fn sockets(sidecar: &Sidecar, count: f64) {
+    let name = "headcount_live_connections{kind=\"websocket\"}";
+    sidecar.wait_for_metric(name, |open| open == count).await;
+}
+
+#[tokio::test]
+async fn two_members_see_each_other_come_and_go_on_pages_of_an_unchanged_site() {
+    let wanted = Wanted {
+        record: "window = \"3s\"".into(),
+        ..members_only("attributes = { avatars = \"3\" }")
+    };
+    let world = wanted.start().await;
+    let (alice, bob) = (world.member("alice").await, world.member("bob").await);
+    let alices = browser_of(&alice).await;
+    alices.open(&world.sidecar.url(&world.community("rust"))).await;
+    says(&alices, "1 person here now").await;
+    let bobs = browser_of(&bob).await;
+    let post = format!("{}posts/1/", world.community("rust"));
+    bobs.open(&world.sidecar.url(&post)).await;
+    says(&alices, "2 people here now").await;
+    says(&bobs, "2 people here now").await;
+    bobs.wait_for(&format!(
+        "{ELEMENT}.shadowRoot.querySelectorAll('.avatar').length === 2"
+    ))
+    .await;
+    bobs.picture("widget-corner-light").await;
+    bobs.prefers(&[("prefers-color-scheme", "dark")]).await;
+    bobs.evaluate("document.documentElement.style.colorScheme = 'dark'")
+        .await;
+    bobs.picture("widget-corner-dark").await;
+    // Both are there for longer than the window, and then one goes.
+    bobs.open(&world.sidecar.url("/about/")).await;
+    says(&alices, "1 person here now").await;
+    bobs.wait_for(&format!("!{ELEMENT}")).await;
+    let mut complaints = alices.complaints().await;
+    // The site has neither its pictures nor an icon.
+    complaints.retain(|complaint| !complaint.contains("404"));
+    assert_eq!(complaints, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn two_members_see_each_other_come_and_go_on_pages_with_the_element() {
+    let (world, sidecar, _server) = with_pages_by_hand("window = \"3s\"", "").await;
+    let (rust, django) = (world.seeded.community("rust"), world.seeded.community("django"));
+    let page = format!("/communities/{rust}/?{django}");
+    let alices = browser_of(&world.member("alice").await).await;
+    alices.open(&sidecar.url(&page)).await;
+    says(&alices, "1 Person ist hier").await;
+    // All elements of a page share one connection.
+    alices
+        .wait_for("document.querySelectorAll('live-visitors[state=live]').length === 2")
+        .await;
+    sockets(&sidecar, 1.0).await;
+    let bobs = browser_of(&world.member("bob").await).await;
+    bobs.open(&sidecar.url(&page)).await;
+    says(&alices, "2 Leute sind hier").await;
+    says(&bobs, "2 Leute sind hier").await;
+    bobs.picture("widget-inline-light").await;
+    bobs.prefers(&[("prefers-color-scheme", "dark")]).await;
+    bobs.picture("widget-inline-dark").await;
+    bobs.open("about:blank").await;
+    says(&alices, "1 Person ist hier").await;
+    // Elements come and go on the same connection.
+    alices
+        .evaluate(&format!(
+            "document.querySelectorAll('live-visitors')[1].community = '{rust}'"
+        ))
+        .await;
+    alices
+        .wait_for("[...document.querySelectorAll('live-visitors')].every(one => one.count === 1)")
+        .await;
+    sockets(&sidecar, 1.0).await;
+    assert_eq!(alices.complaints().await, Vec::<String>::new());
+}
