@@ -122,15 +122,25 @@ pub struct Events {
 impl Events {
     /// Opens one as somebody's browser would.
     pub async fn open(sidecar: &Sidecar, path: &str, member: &Member) -> Self {
-        let headers = format!("Accept: text/event-stream\r\nCookie: {}\r\n", member.cookie());
+        let headers = as_browser(member);
         let events = Self::ask(sidecar, path, &headers).await;
+        assert_eq!(events.head.status, 200, "{path}");
+        events
+    }
+
+    /// The same over a connection that is there already.
+    pub async fn over(stream: TcpStream, path: &str, member: &Member) -> Self {
+        let events = Self::ask_over(Wire::over(stream), path, &as_browser(member)).await;
         assert_eq!(events.head.status, 200, "{path}");
         events
     }
 
     /// Asks with any headers; the answer may be a refusal.
     pub async fn ask(sidecar: &Sidecar, path: &str, headers: &str) -> Self {
-        let mut wire = Wire::open(sidecar.port).await;
+        Self::ask_over(Wire::open(sidecar.port).await, path, headers).await
+    }
+
+    async fn ask_over(mut wire: Wire, path: &str, headers: &str) -> Self {
         wire.send(format!("GET {path} HTTP/1.1\r\nHost: site.test\r\n{headers}\r\n"))
             .await;
         let head = wire.head().await;
@@ -200,6 +210,11 @@ impl Events {
     pub async fn closes(mut self) {
         self.wire.closes().await;
     }
+}
+
+/// Headers with which somebody's browser asks for an event stream.
+fn as_browser(member: &Member) -> String {
+    format!("Accept: text/event-stream\r\nCookie: {}\r\n", member.cookie())
 }
 
 fn count_in(message: &Value) -> Option<(String, u64, u64)> {
