@@ -1,5 +1,7 @@
 //! Wrong configurations, and what is said of each.
 
+mod redis;
+
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
@@ -94,6 +96,14 @@ fn every_rule_names_its_key() {
         (
             "[listen]\nhttps = [{ address = \"0.0.0.0:443\", certificate = \"no.pem\", key = \"no.key\" }]",
             "listen.https",
+        ),
+        (
+            "[listen]\nadmin_hosts = [\"http://stats.example.org\"]",
+            "listen.admin_hosts",
+        ),
+        (
+            "[listen]\nadmin_hosts = [\"stats.example.org:80\"]",
+            "listen.admin_hosts",
         ),
         ("[redis]\nurl = \"http://r\"", "redis.url"),
         ("[redis]\nurl = \"redis://host:port\"", "redis.url"),

@@ -31,9 +31,9 @@ pub use listen::{Heard, SessionListener};
 
 /// How long the server keeps a transaction, and its locks, of which it hears nothing more: of a sidecar whose
 /// machine or network is gone. For so long the app waits for rows that the transaction has changed, a sign-out
-/// for one. From statement to statement a sidecar needs a millisecond; one that was stopped for longer begins
+/// for one. From statement to statement a sidecar needs milliseconds; one that was stopped for longer begins
 /// its transaction again.
-const SILENCE: Duration = Duration::from_secs(1);
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// The app's tables in Postgres. Opens no connection, so it succeeds while the database is down; the URL
 /// alone can be wrong. Must be called on a tokio runtime.
