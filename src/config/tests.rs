@@ -271,6 +271,42 @@ fn i4_sqlite_has_no_trigger_that_could_tell_of_sessions() {
     );
 }
 
+/// What is listed must be what a browser would send.
+#[test]
+fn i6_an_origin_that_no_browser_sends_is_refused() {
+    let with = |origin: &str| format!("{MINIMAL}\n[live]\nallowed_origins = [\"http://a\", \"{origin}\"]\n");
+    for origin in [
+        "https://app.example.org",
+        "http://app.example.org:443",
+        "http://[::1]:8080",
+    ] {
+        assert!(parse_with(&with(origin), &[]).is_ok(), "{origin}");
+    }
+    for (origin, hint) in [
+        (
+            "https://app.example.org:443",
+            "leave out the port: \"https://app.example.org\"",
+        ),
+        (
+            "http://app.example.org:80",
+            "leave out the port: \"http://app.example.org\"",
+        ),
+        ("https://app.example.org/", "is no origin"),
+        ("https://me@app.example.org", "is no origin"),
+        ("app.example.org", "is no origin"),
+        ("wss://app.example.org", "is no origin"),
+        ("*", "is no origin"),
+        ("null", "is no origin"),
+        ("", "is no origin"),
+    ] {
+        let message = refused(&with(origin));
+        assert!(
+            message.contains("live.allowed_origins[1]: ") && message.contains(hint),
+            "{message}"
+        );
+    }
+}
+
 #[test]
 fn a_secret_may_come_from_a_file_and_is_never_printed() {
     let folder = tempfile::tempdir().unwrap();

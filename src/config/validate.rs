@@ -391,17 +391,28 @@ fn api(config: &Config) -> Result<(), Problem> {
 fn live(config: &Config) -> Result<(), Problem> {
     let live = &config.live;
     for (index, origin) in live.allowed_origins.iter().enumerate() {
-        let is_origin = origin.parse::<http::Uri>().is_ok_and(|uri| {
-            uri.authority().is_some_and(|authority| {
-                let scheme = uri.scheme_str().unwrap_or_default();
-                matches!(scheme, "http" | "https") && *origin == format!("{scheme}://{authority}")
-            })
+        let uri = origin.parse::<http::Uri>().unwrap_or_default();
+        let scheme = uri.scheme_str().unwrap_or_default();
+        let is_origin = uri.authority().is_some_and(|authority| {
+            let is_complete = *origin == format!("{scheme}://{authority}");
+            matches!(scheme, "http" | "https") && is_complete && !authority.as_str().contains('@')
         });
         ensure(
             is_origin,
             &format!("live.allowed_origins[{index}]"),
             format!(
                 "\"{origin}\" is no origin; write scheme, name and port only, for example \"https://app.example.org\""
+            ),
+        )?;
+        // Browsers name a port only where it is another than the scheme's own.
+        let default = if scheme == "https" { ":443" } else { ":80" };
+        let without = origin.strip_suffix(default);
+        ensure(
+            without.is_none(),
+            &format!("live.allowed_origins[{index}]"),
+            format!(
+                "\"{origin}\" is sent by no browser; leave out the port: \"{}\"",
+                without.unwrap_or_default()
             ),
         )?;
     }
