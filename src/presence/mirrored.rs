@@ -16,8 +16,12 @@
 //! What memory cannot tell fails: until the store was there once, or a whole window has passed since the start,
 //! it would know next to nothing.
 //!
+//! **Changes** of what the store lacks somebody of are held back meanwhile (`feed`).
+//!
 //! All of this holds for each part of the store by itself (see [`Losses`]): what one part lacks or cannot tell
 //! makes no other part's answers stale.
+
+mod feed;
 
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
@@ -33,6 +37,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use self::feed::{Feed, Passer};
 use super::losses::Losses;
 use super::memory::Memory;
 use super::parts::counts_by_part;
@@ -54,6 +59,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// A store with a memory in front. Dropping it ends the tasks that touch again.
 pub struct Mirrored {
     mirror: Arc<Mirror>,
+    passer: Passer,
     _healers: JoinSet<()>,
 }
 
@@ -62,6 +68,7 @@ struct Mirror {
     memory: Memory,
     losses: Losses,
     parts: Vec<Part>,
+    feed: Feed,
     started: Instant,
     window: Duration,
     patience: Duration,
@@ -96,6 +103,7 @@ impl Mirrored {
             store,
             memory: Memory::bounded(window, Arc::new(steady_clock()), MEMBERS),
             parts: losses.parts().map(|_| Part::default()).collect(),
+            feed: Feed::new(losses.parts().count()),
             losses,
             started: Instant::now(),
             window,
@@ -108,6 +116,7 @@ impl Mirrored {
         }
         Self {
             mirror,
+            passer: Passer::new(runtime),
             _healers: healers,
         }
     }
@@ -202,7 +211,7 @@ impl Presence for Mirrored {
     }
 
     fn subscribe(&self) -> Subscription {
-        self.mirror.store.subscribe()
+        self.passer.subscribe(&self.mirror)
     }
 
     fn part(&self, community: &CommunityId) -> u16 {
@@ -298,6 +307,9 @@ impl Mirror {
             if self.needs_mending(part) {
                 let outcome = self.touch_all_again(part).await;
                 retouches.note(outcome.as_ref().err());
+                if self.is_whole(part) {
+                    self.feed.mended(part);
+                }
             }
             let pause = RETRY.mul_f64(rand::random_range(0.75..1.25));
             tokio::select! {

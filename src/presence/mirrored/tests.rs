@@ -3,10 +3,13 @@
 
 use std::sync::Mutex;
 
+use tokio::sync::broadcast::error::TryRecvError;
 use tokio::sync::watch;
 
 use super::*;
 use crate::ids::UserId;
+use crate::presence::CountChange;
+use crate::presence::changes::Event;
 
 const WINDOW: Duration = Duration::from_secs(300);
 /// Longer than any test.
@@ -424,6 +427,35 @@ async fn p14_until_all_are_touched_again_answers_are_from_memory() {
     until(async || sidecar.count("1").await == (1, false)).await;
     assert_eq!(sidecar.count("2").await, (2, false));
     assert_eq!(sidecar.count("3").await, (1, false));
+}
+
+/// Or listeners would be told of the first few to be touched again, and then of all.
+#[tokio::test]
+async fn p14_changes_of_a_store_that_lacks_somebody_are_held_back_until_it_does_not() {
+    let store = Store::new();
+    store.connects();
+    let sidecar = Sidecar::of(&store);
+    sidecar.touch("1", "a").await.unwrap();
+    until(async || sidecar.count("1").await == (1, false)).await;
+    let mut changes = sidecar.presence.subscribe();
+
+    store.held.send_replace(Some("1".into()));
+    store.connects();
+    // Another sidecar was faster.
+    let other = Arc::clone(&store.memory.lock().unwrap());
+    other.touch(&"1".into(), &[Touch::now("b")]).await.unwrap();
+    until(async || sidecar.presence.mirror.feed.holds(0)).await;
+    assert_eq!(changes.try_recv(), Err(TryRecvError::Empty));
+    store.held.send_replace(None);
+    assert_eq!(changes.recv().await, Ok(Event::Listening));
+    assert_eq!(sidecar.count("1").await, (2, false));
+
+    let count = other.touch(&"1".into(), &[Touch::now("c")]).await.unwrap();
+    let community = "1".into();
+    assert_eq!(
+        changes.recv().await,
+        Ok(Event::Change(CountChange { community, count }))
+    );
 }
 
 #[tokio::test]
