@@ -3,6 +3,7 @@
 
 mod dashboard;
 mod health;
+mod host;
 mod listener;
 
 use std::convert::Infallible;
@@ -38,6 +39,8 @@ use listener::Leaving;
 pub struct Admin {
     /// For `/` and what belongs to it.
     pub dashboard: Dashboard,
+    /// Names besides addresses and local ones under which pages may be asked for.
+    pub hosts: Vec<String>,
     /// For `/metrics`.
     pub metrics: Arc<Metrics>,
     /// How long a page view may wait on disk before somebody should look.
@@ -74,12 +77,15 @@ impl Admin {
     pub async fn serve(self, listener: TcpListener) {
         let in_flight = self.in_flight.clone();
         let listener = Leaving::new(listener, self.handed_over.clone());
+        let pages = dashboard::router()
+            .route("/routes/test", get(test_route))
+            .layer(middleware::from_fn_with_state(self.clone(), check_host));
+        // What follows tells nothing of pages, and machines ask for it by any name.
         let router = Router::new()
-            .merge(dashboard::router())
+            .merge(pages)
             .route("/metrics", get(metrics))
             .route("/livez", get(async || "ok\n"))
             .route("/readyz", get(readyz))
-            .route("/routes/test", get(test_route))
             .layer(middleware::map_response(protect))
             .layer(middleware::from_fn_with_state(self.clone(), end_connection))
             .with_state(self);
@@ -92,6 +98,18 @@ impl Admin {
             tracing::error!(error = %error, "the admin listener ended");
         }
     }
+}
+
+/// Refuses who asks for pages under another site's name.
+async fn check_host(State(admin): State<Admin>, request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST);
+    // What is no text is nobody's name.
+    let host = host.map(|host| host.to_str().unwrap_or("?.?"));
+    if host::is_ours(host, &admin.hosts) {
+        return next.run(request).await;
+    }
+    let text = "this dashboard answers under an address, localhost, and the names in listen.admin_hosts\n";
+    (StatusCode::MISDIRECTED_REQUEST, text).into_response()
 }
 
 /// What browsers may do with an answer: show it, with the dashboard's own script and styles and nothing inline, and

@@ -5,9 +5,9 @@
 //! the proxy looks the token up and hands over a [`Caller`].
 //!
 //! One file per subject: `paths` (which paths), `query` and `cursor` (what may be asked), `access` (who may
-//! see which community), `visitors` and `stats` (the answers), `answers` (their JSON), `live`, `handshake` and
-//! `origin` (who may listen, and how), `visits` (what pages report), `widget` (the script), `problem` (everything that is not an
-//! answer), `openapi` (the contract).
+//! see which community), `visitors` and `stats` (the answers), `answers` (their JSON), `live`, `handshake`,
+//! `origin` and `stream_reader` (who may listen, and how), `visits` (what pages report), `widget` (the script),
+//! `problem` (everything that is not an answer), `openapi` (the contract).
 //!
 //! Invariant: this module reads; it never writes to the app's tables or to presence (P2). What is more than an
 //! answer, an [`Opening`] or a [`Report`], it hands to the proxy in the answer's extensions.
@@ -25,6 +25,7 @@ mod paths;
 mod problem;
 mod query;
 mod stats;
+mod stream_reader;
 #[cfg(test)]
 mod tests;
 mod visitors;
@@ -62,6 +63,7 @@ use access::Gate;
 use paths::{Operation, Paths};
 use problem::Problem;
 use stats::Statistics;
+use stream_reader::StreamReader;
 
 /// Tells the time. The system's clock in the program, a fixed one in tests.
 pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
@@ -70,8 +72,15 @@ pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 /// cannot pile up requests.
 const MAX_IN_FLIGHT: usize = 256;
 
+/// Live connections opened at the same time. Each may wait for a while, for its snapshot or for the app's word,
+/// so they have places of their own; further ones wait for a place.
+const MAX_OPENING: usize = 256;
+
 /// Callers whose tokens are looked up at the same time.
 const MAX_IDENTIFYING: usize = 64;
+
+/// Those of them who want to listen. After a restart all come back at once: further ones wait for their turn.
+const MAX_LISTENERS_IDENTIFYING: usize = 16;
 
 /// Label values of `api_requests_total`'s `status`. The API never redirects: a 3xx is a script that is known.
 const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -82,7 +91,10 @@ pub struct Api {
     router: Router,
     timeout: Duration,
     in_flight: Semaphore,
+    opening: Semaphore,
     identifying: Semaphore,
+    listeners_identifying: Semaphore,
+    live: Option<Live>,
     metrics: Arc<Metrics>,
 }
 
@@ -147,8 +159,8 @@ impl Api {
             gate: Gate::new(&settings, communities, backend_check, Arc::clone(&clock)),
             statistics: Statistics::new(Arc::clone(&store)),
             contract: openapi::render(&paths),
+            live: live.clone(),
             script: Script::new(paths.prefix(), settings.max_limit),
-            live,
             reports: visits::Rate::new(settings.beacon_rate),
             store,
             presence,
@@ -160,7 +172,10 @@ impl Api {
             timeout: shared.settings.timeout,
             router: router(&paths, shared),
             in_flight: Semaphore::new(MAX_IN_FLIGHT),
+            opening: Semaphore::new(MAX_OPENING),
             identifying: Semaphore::new(MAX_IDENTIFYING),
+            listeners_identifying: Semaphore::new(MAX_LISTENERS_IDENTIFYING),
+            live,
             paths,
             metrics,
         }
@@ -181,10 +196,20 @@ impl Api {
         self.timeout
     }
 
+    /// Whether requests for this raw path ask for live connections.
+    pub fn pushes(&self, path: &str) -> bool {
+        self.paths.operation(path).is_some_and(Operation::is_live)
+    }
+
     /// A place among those whose identity is being found out; `None` when there are too many, so that callers
-    /// with made-up tokens cannot stand in the recorder's way.
-    pub fn identifying(&self) -> Option<SemaphorePermit<'_>> {
-        self.identifying.try_acquire().ok()
+    /// with made-up tokens cannot stand in the recorder's way. `patient` are those who ask for live connections:
+    /// they wait for a place, and are to be given up after [`Api::timeout`].
+    pub async fn identifying(&self, patient: bool) -> Option<SemaphorePermit<'_>> {
+        if patient {
+            self.listeners_identifying.acquire().await.ok()
+        } else {
+            self.identifying.try_acquire().ok()
+        }
     }
 
     /// Answers a request for a path that [`Api::owns`]. The request's extensions carry the [`Caller`];
@@ -193,24 +218,43 @@ impl Api {
     pub async fn call(&self, request: Request<Body>) -> Response<Body> {
         let operation = self.paths.operation(request.uri().path());
         let is_head = request.method() == Method::HEAD;
+        let live = self
+            .live
+            .as_ref()
+            .filter(|_| operation.is_some_and(Operation::is_live));
+        let reader = live.and_then(|live| StreamReader::of(&request, live));
         let response = match operation {
-            Some(_) => self.dispatch(request).await,
+            Some(operation) => self.dispatch(operation, request).await,
             None => Problem::NotFound.into_response(),
         };
         if let Some(operation) = operation {
             let labels = [operation.label(), status_class(response.status())];
             self.metrics.api_requests.with_label_values(&labels).inc();
         }
+        let response = match reader {
+            Some(reader) => reader.understands(response),
+            None => response,
+        };
         finish(response, is_head)
     }
 
-    async fn dispatch(&self, request: Request<Body>) -> Response<Body> {
-        let Ok(_permit) = self.in_flight.try_acquire() else {
-            return Problem::Unavailable.into_response();
+    async fn dispatch(&self, operation: Operation, request: Request<Body>) -> Response<Body> {
+        let answered = async {
+            let place = if operation.is_live() {
+                self.opening.acquire().await.ok()
+            } else {
+                self.in_flight.try_acquire().ok()
+            };
+            if place.is_none() {
+                return Problem::Unavailable.into_response();
+            }
+            match self.router.clone().oneshot(request).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            }
         };
-        match tokio::time::timeout(self.timeout, self.router.clone().oneshot(request)).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(never)) => match never {},
+        match tokio::time::timeout(self.timeout, answered).await {
+            Ok(response) => response,
             Err(_elapsed) => {
                 tracing::warn!(api.timeout = ?self.timeout, "a visitors API answer took too long");
                 Problem::Unavailable.into_response()

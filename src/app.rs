@@ -205,6 +205,7 @@ impl App {
         );
         let admin = Admin {
             dashboard,
+            hosts: config.listen.admin_hosts.clone(),
             metrics: metrics.clone(),
             patience: config.record.batch_age + STALE,
             routes: routes.clone(),

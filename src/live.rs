@@ -11,7 +11,7 @@
 //! | `slots` | the latest value per subscriber |
 //! | `schedule` | when a connection is pinged, checked, given up |
 //! | `message` `close` | what is said, and why connections end |
-//! | [`bucket`] `credit` | how often, and how much without an answer |
+//! | [`bucket`] `credit` | how often and how much, and how much without an answer |
 //!
 //! Who may listen is decided by a [`Door`]; sockets and HTTP are the proxy's. Invariant: nothing here waits for
 //! a client except that client's own task.
@@ -27,6 +27,7 @@ mod hub;
 mod keeper;
 mod mailbox;
 pub(crate) mod message;
+mod metered;
 mod schedule;
 mod seats;
 mod slots;
@@ -56,6 +57,7 @@ pub use hub::RESYNCS;
 pub use message::Framing;
 
 use caps::{Caps, Places};
+use close::Close;
 use hub::Hub;
 use mailbox::Mailbox;
 use schedule::{Times, ticks};
@@ -210,6 +212,13 @@ impl Live {
         &self.0.settings.allowed_origins
     }
 
+    /// An event stream for whoever gets no connection now: why, and when to come back, not much sooner than `wait`
+    /// from now.
+    pub fn not_now(&self, wait: Duration) -> String {
+        let wait = self.0.settings.retry.max(wait);
+        message::last_event(Close::Unavailable, jittered(wait))
+    }
+
     /// A new connection, once there is a snapshot of each of its communities, at most `limit` later. It counts
     /// from now on, and must be [run](Connection::run).
     ///
@@ -260,6 +269,18 @@ impl Live {
         let _ = timeout(limit, self.0.seats.emptied()).await;
         self.0.seats.len()
     }
+}
+
+impl Inner {
+    /// How long a client should wait before it reconnects.
+    fn retry_after(&self) -> Duration {
+        jittered(self.settings.retry)
+    }
+}
+
+/// Each another time (L2).
+fn jittered(wait: Duration) -> Duration {
+    wait.mul_f64(rand::random_range(0.5..1.5))
 }
 
 #[cfg(test)]

@@ -51,6 +51,7 @@ pub struct Metrics {
     pub presence_sweep_lag: Gauge,
     pub redis_errors: Counter,
     pub redis_up: IntGauge,
+    pub redis_partitions_down: IntGauge,
     pub database_up: IntGauge,
     pub batch_rows: Histogram,
     pub apply_duration: Histogram,
@@ -271,6 +272,10 @@ impl Metrics {
                 "How late the last sweep noticed the user it was latest to notice",
             ),
             redis_errors: declare.counter("redis_errors_total", "Failed Redis commands"),
+            redis_partitions_down: declare.int_gauge(
+                "redis_partitions_down",
+                "Partitions whose Redis server does not answer; of several servers some may be away",
+            ),
             redis_up: declare.int_gauge(
                 "redis_up",
                 "1 while Redis answers, 0 while it does not, -1 where presence is in memory",

@@ -13,6 +13,7 @@ pub mod keys;
 pub mod losses;
 pub mod memory;
 pub mod mirrored;
+mod parts;
 pub mod redis;
 pub mod worker;
 
@@ -25,13 +26,12 @@ use chrono::{DateTime, Utc};
 use crate::config;
 use crate::ids::{CommunityId, UserId};
 use crate::metrics::Metrics;
-use losses::Losses;
 use mirrored::Mirrored;
 
 /// How long a community's sequence number is remembered after its last visitor left.
 const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Opens what the configuration asks for: Redis where it has a URL, else this process' memory.
+/// Opens what the configuration asks for: Redis where it says where that is, else this process' memory.
 ///
 /// Nothing is awaited: the sidecar starts with Redis down, and calls fail until it is there. From then on what
 /// this sidecar saw itself is remembered in front of Redis, unless it records no presence and so sees nobody;
@@ -46,16 +46,16 @@ pub fn open(
     metrics: Arc<Metrics>,
     runtime: &tokio::runtime::Handle,
 ) -> Result<Arc<dyn Presence>, OpenError> {
-    if redis.url.is_none() {
+    if !redis.is_used() {
         metrics.redis_up.set(-1);
         metrics.live_subscription_up.set(-1);
         return Ok(Arc::new(memory::Memory::new(record.window, Arc::new(Utc::now))));
     }
-    let losses = Losses::default();
-    let store = redis::Redis::open(redis, record.window, losses.clone(), metrics.clone(), runtime)?;
+    let store = redis::Redis::open(redis, record.window, metrics.clone(), runtime)?;
     if !record.presence {
         return Ok(Arc::new(store));
     }
+    let losses = store.losses();
     let store = Arc::new(store);
     Ok(Arc::new(Mirrored::start(
         store,
@@ -70,9 +70,9 @@ pub fn open(
 /// A configuration with which presence cannot be opened. Never holds the URL: it may have a password in it.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum OpenError {
-    /// The URL is missing or not one that the client understands.
-    #[error("redis.url is not a usable Redis URL: {0}")]
-    Url(String),
+    /// The addresses of Redis are missing or not ones that the client understands, or a certificate is none.
+    #[error("Redis cannot be reached as [redis] says: {0}")]
+    Server(String),
     /// Braces mark the partition in key names.
     #[error("redis.key_prefix must not contain a brace")]
     KeyPrefix,
@@ -116,6 +116,12 @@ pub trait Presence: Send + Sync + 'static {
     /// Best effort: what may have been missed is told, and is to be asked for (P6). The first call may start
     /// what listens.
     fn subscribe(&self) -> changes::Subscription;
+
+    /// Which part of the store keeps a community. Parts are away and come back each by itself: whoever asks for
+    /// the counts of several communities learns more by asking for those of each part by themselves.
+    fn part(&self, _community: &CommunityId) -> u16 {
+        0
+    }
 }
 
 /// A user who was seen.

@@ -41,6 +41,7 @@ impl Readiness {
 pub(super) fn degraded(metrics: &Metrics, patience: f64) -> Vec<String> {
     let writes = metrics.spool_up.get() >= 0;
     let (age, letters) = (metrics.spool_oldest_age.get(), metrics.dead_letters.get());
+    let partitions = metrics.redis_partitions_down.get();
     [
         (
             metrics.database_up.get() == 0,
@@ -69,6 +70,13 @@ pub(super) fn degraded(metrics: &Metrics, patience: f64) -> Vec<String> {
         (
             metrics.redis_up.get() == 0,
             "redis does not answer; only visitors that this sidecar saw itself are known".to_owned(),
+        ),
+        (
+            partitions > 0 && metrics.redis_up.get() == 1,
+            format!(
+                "the redis servers of {partitions} partitions do not answer; of their communities only visitors that \
+                 this sidecar saw itself are known"
+            ),
         ),
         (
             metrics.session_listener_up.get() == 0,

@@ -1,7 +1,8 @@
 //! What a request for a live connection asks for: a `WebSocket`, an event stream, or neither. Pure.
 
 use http::header::{
-    ACCEPT, CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+    ACCEPT, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::{Method, Version};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -24,10 +25,13 @@ impl Handshake {
         if method != Method::GET {
             return Err(Problem::MethodNotAllowed);
         }
-        if any_element(headers, UPGRADE.as_str(), |element| element == "websocket") {
+        if has_body(headers) {
+            return Err(Problem::BadRequest("A handshake has no body.".into()));
+        }
+        if asks_for_web_socket(headers) {
             return Self::web_socket(version, headers);
         }
-        if any_element(headers, ACCEPT.as_str(), |element| element == "text/event-stream") {
+        if asks_for_events(method, headers) {
             let framing = if version == Version::HTTP_11 {
                 Framing::Chunked
             } else {
@@ -60,6 +64,24 @@ impl Handshake {
             accept: HeaderValue::try_from(derive_accept_key(key.as_bytes())).ok(),
         })
     }
+}
+
+/// Whether an event stream is what is asked for.
+pub(super) fn asks_for_events(method: &Method, headers: &HeaderMap) -> bool {
+    method == Method::GET
+        && !asks_for_web_socket(headers)
+        && any_element(headers, ACCEPT.as_str(), |element| element == "text/event-stream")
+}
+
+fn asks_for_web_socket(headers: &HeaderMap) -> bool {
+    any_element(headers, UPGRADE.as_str(), |element| element == "websocket")
+}
+
+/// Whether a body follows, by the head: what it says of the length was found to be in order before.
+fn has_body(headers: &HeaderMap) -> bool {
+    let length = headers.get(CONTENT_LENGTH).map(HeaderValue::as_bytes);
+    headers.contains_key(TRANSFER_ENCODING)
+        || length.is_some_and(|length| length.iter().any(|digit| *digit != b'0'))
 }
 
 fn is_key(key: &str) -> bool {

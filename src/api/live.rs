@@ -75,7 +75,10 @@ impl Opening {
 /// A `WebSocket` is closed with 1001 when the server shuts down, 1002, 1003, 1007 or 1009 for what is not the
 /// protocol, not text, not UTF-8 or too long, 1013 when access cannot be checked, 4400 for a message that is no
 /// request, 4401 when the session has ended, 4404 when no community is left, 4413 for too many communities and
-/// 4429 for too many messages. An event stream says the same in a `close` message and ends.
+/// 4429 for too many messages or bytes. An event stream says the same in a `close` message and ends.
+///
+/// Who asks for an event stream is not answered 429 or 503, at which a browser would give up for good, but 200: the
+/// stream says when to come back and, in a `close` message, 1013, and ends.
 #[utoipa::path(
     get,
     path = "/communities/{community}/visitors/live",

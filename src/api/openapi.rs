@@ -73,7 +73,7 @@ pub(super) enum LiveProblems {
     /// A `WebSocket` of another version than 13 was asked for.
     #[response(status = 426, content_type = "application/problem+json")]
     UpgradeRequired(ProblemDocument),
-    /// The user, or the address, has too many connections.
+    /// The user, or the address, has too many connections. Never for an event stream.
     #[response(status = 429, content_type = "application/problem+json")]
     TooMany(ProblemDocument),
 }

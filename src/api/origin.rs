@@ -3,7 +3,7 @@
 //! Browsers put the page's origin into every `WebSocket` handshake and every POST, and no script can change it.
 //! A handshake without one is no browser's: nobody's cookies are abused by it.
 
-use http::header::{HOST, HeaderMap, HeaderName, ORIGIN};
+use http::header::{HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -24,7 +24,7 @@ pub(super) enum From {
 pub(super) fn from(sent: &HeaderMap, forwarded: &HeaderMap, allowed: &[String]) -> From {
     let mut origins = sent.get_all(ORIGIN).iter();
     let Some(origin) = origins.next() else {
-        return match sent.get(SEC_FETCH_SITE).map(http::HeaderValue::as_bytes) {
+        return match sent.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes) {
             None => From::Unsaid,
             // `none` is somebody typing the address.
             Some(b"same-origin" | b"none") => From::Own,
@@ -33,10 +33,21 @@ pub(super) fn from(sent: &HeaderMap, forwarded: &HeaderMap, allowed: &[String]) 
     };
     let origin = origin.to_str().ok().filter(|_| origins.next().is_none());
     let is_own = origin.is_some_and(|origin| {
-        allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
-            || host(sent, forwarded).is_some_and(|host| is_of_host(origin, host))
+        host(sent, forwarded).is_some_and(|host| is_of_host(origin, host))
+            || self::allowed(sent, allowed).is_some()
     });
     if is_own { From::Own } else { From::Foreign }
+}
+
+/// The origin that a request says it comes from, if it is among these.
+pub(super) fn allowed<'h>(sent: &'h HeaderMap, allowed: &[String]) -> Option<&'h HeaderValue> {
+    let mut origins = sent.get_all(ORIGIN).iter();
+    let origin = origins.next()?;
+    if origins.next().is_some() {
+        return None;
+    }
+    let is_allowed = |allowed: &String| allowed.as_bytes().eq_ignore_ascii_case(origin.as_bytes());
+    allowed.iter().any(is_allowed).then_some(origin)
 }
 
 /// Whether an origin or a URL is of the site's own.

@@ -60,6 +60,11 @@ impl Operation {
         }
     }
 
+    /// Whether it pushes.
+    pub(super) fn is_live(self) -> bool {
+        matches!(self, Self::Live | Self::LiveOfMany)
+    }
+
     /// The metric label.
     pub(super) fn label(self) -> &'static str {
         match self {

@@ -87,10 +87,25 @@ impl Authenticator {
     /// What is known, without asking anybody, of a token that came with a page view at `at`. Never waits for
     /// I/O. As with [`Authenticator::resolve_past`], a session that has ended since counts.
     pub async fn cached(&self, token: &SessionToken, at: DateTime<Utc>) -> Known {
+        self.known(token, at, BrowserSession::was_valid_at).await
+    }
+
+    /// What [`Authenticator::resolve`] would say, as far as it is known without asking anybody. Never waits for
+    /// I/O.
+    pub async fn cached_now(&self, token: &SessionToken, now: DateTime<Utc>) -> Known {
+        self.known(token, now, BrowserSession::is_valid_at).await
+    }
+
+    async fn known(
+        &self,
+        token: &SessionToken,
+        at: DateTime<Utc>,
+        counts: impl Fn(&BrowserSession, DateTime<Utc>) -> bool,
+    ) -> Known {
         match self.cache.get(token).await {
             Some(entry) if self.holds(&entry, at) => {
                 self.count("cached");
-                let session = entry.session.filter(|session| session.was_valid_at(at));
+                let session = entry.session.filter(|session| counts(session, at));
                 session.map_or(Known::Nobody, Known::Session)
             }
             _ => Known::Unknown,

@@ -16,6 +16,9 @@ pub struct Listen {
     pub https: Vec<TlsListener>,
     /// Metrics and health. Loopback by default: it needs no sign-in.
     pub admin: SocketAddr,
+    /// Names under which browsers may ask for the dashboard, besides addresses, `localhost` and names without a dot;
+    /// without a port. Others are refused, because a name can be made to point anywhere.
+    pub admin_hosts: Vec<String>,
     /// Worker threads of the proxy. One thread costs least CPU per request; add one per core that the
     /// sidecar may use when a single core no longer suffices.
     pub threads: usize,
@@ -33,6 +36,7 @@ impl Default for Listen {
             http: vec![SocketAddr::from(([127, 0, 0, 1], 8080))],
             https: Vec::new(),
             admin: SocketAddr::from(([127, 0, 0, 1], 9464)),
+            admin_hosts: Vec::new(),
             threads: 1,
             upgrade_socket: None,
             upgrade_timeout: Duration::from_secs(60),

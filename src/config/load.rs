@@ -115,7 +115,14 @@ impl Source {
                 .map(str::to_ascii_lowercase)
                 .collect();
             // A whole section would be quoted in the error, and there may be a password in it.
-            if keys.len() < 2 || !set(&mut table, &keys, value_of(text)) {
+            let is_password = keys.last().is_some_and(|key| key.ends_with("password"));
+            let value = if is_password {
+                // Digits are text there, too.
+                Value::String(text.clone())
+            } else {
+                value_of(text)
+            };
+            if keys.len() < 2 || !set(&mut table, &keys, value) {
                 return Err(ConfigError {
                     place: Place::Variable(name.clone()),
                     key: Some(keys.join(".")),
@@ -144,43 +151,62 @@ impl Source {
         if let Some(path) = &mut config.record.geoip_database {
             *path = base.join(&*path);
         }
-        self.secret(
-            "database",
-            base,
-            &mut config.database.url,
-            config.database.url_file.as_deref(),
-        )?;
-        self.secret(
-            "redis",
-            base,
-            &mut config.redis.url,
-            config.redis.url_file.as_deref(),
-        )
+        let redis = &mut config.redis;
+        for path in [
+            &mut redis.tls_ca_file,
+            &mut redis.tls_cert_file,
+            &mut redis.tls_key_file,
+        ]
+        .into_iter()
+        .flatten()
+        {
+            *path = base.join(&*path);
+        }
+        let database = &mut config.database;
+        for (key, secret, file) in [
+            ("database.url", &mut database.url, &database.url_file),
+            ("redis.url", &mut redis.url, &redis.url_file),
+            ("redis.password", &mut redis.password, &redis.password_file),
+            (
+                "redis.sentinel_password",
+                &mut redis.sentinel_password,
+                &redis.sentinel_password_file,
+            ),
+        ] {
+            self.secret(key, base, secret, file.as_deref())?;
+        }
+        Ok(())
     }
 
+    /// Reads what `key` would hold from the file that `key` with `_file` names.
     fn secret(
         &self,
-        section: &str,
+        key: &str,
         base: &Path,
-        url: &mut Option<Secret>,
+        secret: &mut Option<Secret>,
         file: Option<&Path>,
     ) -> Result<(), ConfigError> {
         let Some(file) = file else { return Ok(()) };
-        let key = format!("{section}.url_file");
-        if url.is_some() {
-            return Err(self.error_at(key, format!("{section}.url is set too; keep one of the two")));
+        let file_key = format!("{key}_file");
+        if secret.is_some() {
+            return Err(self.error_at(file_key, format!("{key} is set too; keep one of the two")));
         }
         let path = base.join(file);
         let text = std::fs::read_to_string(&path).map_err(|error| {
             self.error_at(
-                key.clone(),
+                file_key.clone(),
                 format!("{} cannot be read ({error})", path.display()),
             )
         })?;
         if text.trim().is_empty() {
-            return Err(self.error_at(key, format!("{} is empty; it must hold the URL", path.display())));
+            let what = key.rsplit(['.', '_']).next().unwrap_or(key);
+            let what = if what == "url" { "URL" } else { what };
+            return Err(self.error_at(
+                file_key,
+                format!("{} is empty; it must hold the {what}", path.display()),
+            ));
         }
-        *url = Some(Secret::new(text.trim()));
+        *secret = Some(Secret::new(text.trim()));
         Ok(())
     }
 

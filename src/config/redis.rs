@@ -1,4 +1,6 @@
 //! `[redis]`: presence shared by several sidecars. Left out, presence lives in this process' memory.
+//!
+//! One server, or one that Sentinels name, or a Cluster: whichever of `url`, `sentinels` and `nodes` is given.
 
 use std::num::NonZeroU16;
 use std::path::PathBuf;
@@ -12,10 +14,38 @@ use super::secret::Secret;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Redis {
-    /// `redis://[user:password@]host:port/db`. Neither `url` nor `url_file`: presence in memory.
+    /// One server: `redis://[user:password@]host:port/db`, with TLS `rediss://…`.
     pub url: Option<Secret>,
     /// File whose trimmed content is the URL; instead of `url`.
     pub url_file: Option<PathBuf>,
+    /// `host:port` of each Sentinel; with `master_name`.
+    pub sentinels: Vec<String>,
+    /// What the Sentinels call the server.
+    pub master_name: Option<String>,
+    /// The Sentinels' own user, where they have one beside the default.
+    pub sentinel_username: Option<String>,
+    /// The Sentinels' own password.
+    pub sentinel_password: Option<Secret>,
+    /// File whose trimmed content is the Sentinels' password; instead of `sentinel_password`.
+    pub sentinel_password_file: Option<PathBuf>,
+    /// `host:port` of some nodes of a Cluster; the others are found.
+    pub nodes: Vec<String>,
+    /// The user at Redis itself, where the URL has none.
+    pub username: Option<String>,
+    /// The password at Redis itself, where the URL has none.
+    pub password: Option<Secret>,
+    /// File whose trimmed content is the password; instead of `password`.
+    pub password_file: Option<PathBuf>,
+    /// The database's number behind Sentinels. A URL names its own, a Cluster has only 0.
+    pub database: u16,
+    /// TLS to `sentinels` and to whatever they name, or to `nodes`. A URL says it itself.
+    pub tls: bool,
+    /// Authorities that servers' certificates must come from (PEM); left out, those of the system.
+    pub tls_ca_file: Option<PathBuf>,
+    /// Client certificate with its chain (PEM); with `tls_key_file`.
+    pub tls_cert_file: Option<PathBuf>,
+    /// The client certificate's private key (PEM).
+    pub tls_key_file: Option<PathBuf>,
     /// First part of every key and channel.
     pub key_prefix: String,
     /// Partitions over which communities are spread; each script touches one. All sidecars of a site must
@@ -29,11 +59,48 @@ pub struct Redis {
     pub response_timeout: Duration,
 }
 
+impl Redis {
+    /// Whether presence is in Redis.
+    pub fn is_used(&self) -> bool {
+        self.url.is_some() || !self.sentinels.is_empty() || !self.nodes.is_empty()
+    }
+
+    /// Whether connections are encrypted.
+    pub fn uses_tls(&self) -> bool {
+        let url = self.url.as_ref();
+        self.tls || url.is_some_and(|url| url.expose().starts_with("rediss:"))
+    }
+
+    /// Into how many parts presence falls that may be away each by itself: one server is one, in a Cluster each
+    /// partition is one.
+    pub fn parts(&self) -> NonZeroU16 {
+        if self.nodes.is_empty() {
+            NonZeroU16::MIN
+        } else {
+            self.partitions
+        }
+    }
+}
+
 impl Default for Redis {
     fn default() -> Self {
         Self {
             url: None,
             url_file: None,
+            sentinels: Vec::new(),
+            master_name: None,
+            sentinel_username: None,
+            sentinel_password: None,
+            sentinel_password_file: None,
+            nodes: Vec::new(),
+            username: None,
+            password: None,
+            password_file: None,
+            database: 0,
+            tls: false,
+            tls_ca_file: None,
+            tls_cert_file: None,
+            tls_key_file: None,
             key_prefix: "headcount".into(),
             partitions: NonZeroU16::new(16).expect("16 is not zero"),
             connect_timeout: Duration::from_secs(1),

@@ -1,13 +1,22 @@
-//! A configured secret: a URL with a password in it. Never printed.
+//! A configured secret: a password, or a URL with one in it. Never printed.
 
 use std::fmt;
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 /// Text that does not show in `Debug`.
-#[derive(Clone, Deserialize, PartialEq, Eq)]
-#[serde(transparent)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
+
+impl<'de> Deserialize<'de> for Secret {
+    /// The usual error would quote what is there instead of text.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer);
+        text.map(Self)
+            .map_err(|_| D::Error::custom("is a secret and must be text in quotes"))
+    }
+}
 
 impl Secret {
     /// Wraps a secret.

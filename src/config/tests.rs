@@ -1,5 +1,7 @@
 //! Wrong configurations, and what is said of each.
 
+mod redis;
+
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
@@ -94,6 +96,14 @@ fn every_rule_names_its_key() {
         (
             "[listen]\nhttps = [{ address = \"0.0.0.0:443\", certificate = \"no.pem\", key = \"no.key\" }]",
             "listen.https",
+        ),
+        (
+            "[listen]\nadmin_hosts = [\"http://stats.example.org\"]",
+            "listen.admin_hosts",
+        ),
+        (
+            "[listen]\nadmin_hosts = [\"stats.example.org:80\"]",
+            "listen.admin_hosts",
         ),
         ("[redis]\nurl = \"http://r\"", "redis.url"),
         ("[redis]\nurl = \"redis://host:port\"", "redis.url"),
@@ -259,6 +269,42 @@ fn i4_sqlite_has_no_trigger_that_could_tell_of_sessions() {
         "etc/headcount.toml:6: session.revocation: \"trigger\" needs a Postgres database, and SQLite tells \
          nobody of changes; set it to \"off\": sign-outs are then noticed within session.cache_ttl"
     );
+}
+
+/// What is listed must be what a browser would send.
+#[test]
+fn i6_an_origin_that_no_browser_sends_is_refused() {
+    let with = |origin: &str| format!("{MINIMAL}\n[live]\nallowed_origins = [\"http://a\", \"{origin}\"]\n");
+    for origin in [
+        "https://app.example.org",
+        "http://app.example.org:443",
+        "http://[::1]:8080",
+    ] {
+        assert!(parse_with(&with(origin), &[]).is_ok(), "{origin}");
+    }
+    for (origin, hint) in [
+        (
+            "https://app.example.org:443",
+            "leave out the port: \"https://app.example.org\"",
+        ),
+        (
+            "http://app.example.org:80",
+            "leave out the port: \"http://app.example.org\"",
+        ),
+        ("https://app.example.org/", "is no origin"),
+        ("https://me@app.example.org", "is no origin"),
+        ("app.example.org", "is no origin"),
+        ("wss://app.example.org", "is no origin"),
+        ("*", "is no origin"),
+        ("null", "is no origin"),
+        ("", "is no origin"),
+    ] {
+        let message = refused(&with(origin));
+        assert!(
+            message.contains("live.allowed_origins[1]: ") && message.contains(hint),
+            "{message}"
+        );
+    }
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! What a configuration must satisfy beyond its types. Each rule gives the key and a sentence with the
 //! remedy; the first that fails is reported.
 
+mod redis;
+
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use http::{HeaderName, header};
@@ -19,7 +22,7 @@ pub(super) fn validate(config: &Config) -> Result<(), Problem> {
     listen(config)?;
     upstream(config)?;
     database(config)?;
-    redis(config)?;
+    redis::redis(&config.redis)?;
     session(config)?;
     schema(config)?;
     record(config)?;
@@ -64,6 +67,16 @@ fn listen(config: &Config) -> Result<(), Problem> {
         format!("is {}, must be from 1 to 64", listen.threads),
     )?;
     positive(&[("listen.upgrade_timeout", listen.upgrade_timeout)])?;
+    for host in &listen.admin_hosts {
+        let is_name = |character: char| character.is_ascii_alphanumeric() || "-._".contains(character);
+        ensure(
+            !host.is_empty() && host.chars().all(is_name) && !host.ends_with('.'),
+            "listen.admin_hosts",
+            format!(
+                "{host:?} is no name; give the name alone, such as \"stats.example.org\", without scheme and port"
+            ),
+        )?;
+    }
     let mut taken = HashSet::new();
     let addresses = listen
         .http
@@ -91,13 +104,18 @@ fn listen(config: &Config) -> Result<(), Problem> {
 
 /// Pingora would panic on its own thread where this gives a message.
 fn certificate(listener: &TlsListener) -> Result<(), String> {
-    let (certificate, key) = (listener.certificate.display(), listener.key.display());
-    for (what, path) in [("certificate", &listener.certificate), ("key", &listener.key)] {
+    pair_of_files(&listener.certificate, &listener.key)
+}
+
+/// Whether these are a certificate with its chain and its private key.
+fn pair_of_files(certificate: &Path, key: &Path) -> Result<(), String> {
+    for (what, path) in [("certificate", certificate), ("key", key)] {
         std::fs::read(path)
             .map_err(|error| format!("the {what} {} cannot be read ({error})", path.display()))?;
     }
-    let texts = (listener.certificate.to_str(), listener.key.to_str());
-    let (Some(certificate_path), Some(key_path)) = texts else {
+    let paths = (certificate.to_str(), key.to_str());
+    let (certificate, key) = (certificate.display(), key.display());
+    let (Some(certificate_path), Some(key_path)) = paths else {
         return Err(format!("{certificate} and {key} must be paths in UTF-8"));
     };
     let Ok(Some((chain, private_key))) = tls::load_certs_and_key_files(certificate_path, key_path) else {
@@ -215,37 +233,6 @@ fn database(config: &Config) -> Result<(), Problem> {
     ])
 }
 
-fn redis(config: &Config) -> Result<(), Problem> {
-    let redis = &config.redis;
-    if let Some(url) = &redis.url {
-        ensure(
-            !url.expose().starts_with("rediss://"),
-            "redis.url",
-            "TLS to Redis (rediss://) is not supported yet; use redis:// through a private network or a tunnel",
-        )?;
-        let known = ["redis://", "redis+unix://", "unix://"]
-            .iter()
-            .any(|scheme| url.expose().starts_with(scheme));
-        ensure(known, "redis.url", "must start with redis://")?;
-        // The error itself may quote the URL, which may have a password in it.
-        ensure(
-            ::redis::Client::open(url.expose()).is_ok(),
-            "redis.url",
-            "is not a URL of a Redis server; write for example redis://:password@host:6379/0, with %40 for @ \
-             in a password",
-        )?;
-    }
-    ensure(
-        !redis.key_prefix.is_empty() && !redis.key_prefix.contains(['{', '}', ' ']),
-        "redis.key_prefix",
-        "must not be empty nor contain braces or spaces",
-    )?;
-    positive(&[
-        ("redis.connect_timeout", redis.connect_timeout),
-        ("redis.response_timeout", redis.response_timeout),
-    ])
-}
-
 fn session(config: &Config) -> Result<(), Problem> {
     let session = &config.session;
     let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
@@ -332,10 +319,10 @@ fn record(config: &Config) -> Result<(), Problem> {
         format!("is {}, must be at most 5000", record.batch_views),
     )?;
     ensure(
-        record.presence || config.redis.url.is_some() || !config.api.enabled,
+        record.presence || config.redis.is_used() || !config.api.enabled,
         "record.presence",
         "is off and there is no Redis, so that the visitors API would always say 0; set api.enabled = false too, \
-         or give redis.url",
+         or give redis.url, redis.sentinels or redis.nodes",
     )?;
     positive(&[
         ("record.batch_age", record.batch_age),
@@ -404,17 +391,28 @@ fn api(config: &Config) -> Result<(), Problem> {
 fn live(config: &Config) -> Result<(), Problem> {
     let live = &config.live;
     for (index, origin) in live.allowed_origins.iter().enumerate() {
-        let is_origin = origin.parse::<http::Uri>().is_ok_and(|uri| {
-            uri.authority().is_some_and(|authority| {
-                let scheme = uri.scheme_str().unwrap_or_default();
-                matches!(scheme, "http" | "https") && *origin == format!("{scheme}://{authority}")
-            })
+        let uri = origin.parse::<http::Uri>().unwrap_or_default();
+        let scheme = uri.scheme_str().unwrap_or_default();
+        let is_origin = uri.authority().is_some_and(|authority| {
+            let is_complete = *origin == format!("{scheme}://{authority}");
+            matches!(scheme, "http" | "https") && is_complete && !authority.as_str().contains('@')
         });
         ensure(
             is_origin,
             &format!("live.allowed_origins[{index}]"),
             format!(
                 "\"{origin}\" is no origin; write scheme, name and port only, for example \"https://app.example.org\""
+            ),
+        )?;
+        // Browsers name a port only where it is another than the scheme's own.
+        let default = if scheme == "https" { ":443" } else { ":80" };
+        let without = origin.strip_suffix(default);
+        ensure(
+            without.is_none(),
+            &format!("live.allowed_origins[{index}]"),
+            format!(
+                "\"{origin}\" is sent by no browser; leave out the port: \"{}\"",
+                without.unwrap_or_default()
             ),
         )?;
     }

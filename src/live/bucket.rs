@@ -23,7 +23,12 @@ impl Bucket {
 
     /// Whether one more is allowed, which then counts.
     pub fn take(&mut self, now: Instant) -> bool {
-        let full_at = self.full_at.max(now) + self.each;
+        self.take_many(1, now)
+    }
+
+    /// Whether so many more are allowed, which then count.
+    pub fn take_many(&mut self, number: u32, now: Instant) -> bool {
+        let full_at = self.full_at.max(now) + self.each * number;
         let allowed = full_at <= now + self.each * self.burst;
         if allowed {
             self.full_at = full_at;
@@ -50,6 +55,18 @@ mod tests {
         let later = start + EACH * 100;
         let allowed = (0..10).filter(|_| bucket.take(later)).count();
         assert_eq!(allowed, 3, "it never holds more than it did at first");
+    }
+
+    #[test]
+    fn many_at_a_time_are_as_many_one_by_one() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(10, EACH, start);
+        assert!(!bucket.take_many(11, start));
+        assert!(bucket.take_many(9, start));
+        assert!(!bucket.take_many(2, start));
+        assert!(bucket.take(start));
+        assert!(bucket.take_many(5, start + EACH * 5));
+        assert!(!bucket.take(start + EACH * 5));
     }
 
     #[test]

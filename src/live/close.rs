@@ -5,12 +5,12 @@
 //! | 1001 | the sidecar is shutting down: reconnect |
 //! | 1002, 1007, 1009 | the client broke the protocol, sent what is not UTF-8, or too long a message |
 //! | 1003 | the client sent a binary message |
-//! | 1013 | it cannot be found out whether the client may still listen: reconnect |
+//! | 1013 | not now: it cannot be found out whether the client may listen, or there is no place: reconnect |
 //! | 4400 | the client sent what is no request |
 //! | 4401 | the session has ended |
 //! | 4404 | no community is left that exists and that the client may see |
 //! | 4413 | more than a hundred communities |
-//! | 4429 | too many messages |
+//! | 4429 | too many messages, or bytes |
 
 /// Why the sidecar ends a connection with a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub(super) enum Close {
     TooLong,
     /// A binary message.
     Binary,
-    /// Session or access cannot be checked.
+    /// Session or access cannot be checked, or there is no place.
     Unavailable,
     /// A message that is no request.
     Malformed,
@@ -35,7 +35,7 @@ pub(super) enum Close {
     Unknown,
     /// Too many communities.
     TooMany,
-    /// Too many messages.
+    /// Too many messages, or bytes.
     TooOften,
 }
 

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
+use prometheus::IntGauge;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 
@@ -14,6 +15,7 @@ use super::close::{Close, End};
 use super::door::{Denied, Door};
 use super::mailbox::Mailbox;
 use super::{Inner, Kind, MAX_COMMUNITIES, events, websocket};
+use crate::communities::candidates;
 use crate::ids::CommunityId;
 
 /// Longest wait for the answer to who may listen to what, where the door does not keep its own time.
@@ -31,7 +33,8 @@ pub struct Connection {
     /// To be told once, at the beginning.
     pub(super) unknown: Vec<String>,
     door: Arc<dyn Door>,
-    end: End,
+    /// How it ended; nothing where it has not begun.
+    end: Option<End>,
     _place: Place,
 }
 
@@ -49,10 +52,6 @@ impl Connection {
         door: Arc<dyn Door>,
         place: Place,
     ) -> Self {
-        live.metrics
-            .live_connections
-            .with_label_values(&[kind.label()])
-            .inc();
         Self {
             live,
             id,
@@ -60,14 +59,22 @@ impl Connection {
             mailbox,
             unknown,
             door,
-            end: End::Gone,
+            end: None,
             _place: place,
         }
+    }
+
+    /// How it speaks.
+    pub fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// Writes `head`, the head of the response, to the socket, and serves it until either side ends it.
     #[expect(private_bounds, reason = "a short name for four bounds")]
     pub async fn run<S: Socket>(mut self, mut socket: S, head: Bytes) {
+        self.gauge().inc();
+        // What it is until more is known.
+        self.end = Some(End::Gone);
         let end = match self.write(&mut socket, head).await {
             Err(end) => end,
             Ok(()) => match self.kind {
@@ -75,13 +82,31 @@ impl Connection {
                 Kind::Events(framing) => events::serve(&mut self, socket, framing).await,
             },
         };
-        self.end = end;
+        self.end = Some(end);
+    }
+
+    fn gauge(&self) -> IntGauge {
+        let connections = &self.live.metrics.live_connections;
+        connections.with_label_values(&[self.kind.label()])
     }
 
     /// Hears of these from now on; the mailbox knows them.
     pub(super) fn listen_to(&self, communities: &[CommunityId]) {
         for community in communities {
             self.live.hub.subscribe(self.id, &self.mailbox, community);
+        }
+    }
+
+    /// A client asks for fewer communities, each by any of its spellings.
+    pub(super) fn unsubscribe(&self, asked: &[String]) {
+        for asked in asked {
+            let mut meant: Vec<CommunityId> = candidates(asked).collect();
+            // One that is spelt just so comes before one that is only meant.
+            meant.reverse();
+            let listens_to = |id: &&CommunityId| self.mailbox.with_slots(|slots| slots.contains(id));
+            if let Some(community) = meant.iter().find(listens_to) {
+                self.leave(community);
+            }
         }
     }
 
@@ -95,8 +120,7 @@ impl Connection {
     /// A client asks for more communities; those that are not there for it.
     pub(super) async fn subscribe(&self, asked: Vec<String>) -> Result<Vec<String>, Close> {
         let known = self.mailbox.communities();
-        let is_new = |id: &String| !known.iter().any(|community| community.as_str() == id);
-        let asked: Vec<String> = asked.into_iter().filter(is_new).collect();
+        let asked = unknown_among(asked, &known);
         if known.len() + asked.len() > MAX_COMMUNITIES {
             return Err(Close::TooMany);
         }
@@ -135,21 +159,14 @@ impl Connection {
         Ok(())
     }
 
-    /// How long this client should wait before it reconnects: each another time (L2).
-    pub(super) fn retry_after(&self) -> Duration {
-        self.live.settings.retry.mul_f64(rand::random_range(0.5..1.5))
-    }
-
     pub(super) fn heard(&self) {
         self.mailbox.note_heard(self.live.seats.tick());
     }
 
-    pub(super) fn count_sent(&self) {
-        self.live
-            .metrics
-            .live_messages
-            .with_label_values(&[self.kind.label()])
-            .inc();
+    /// So many values were sent.
+    pub(super) fn count_sent(&self, values: u64) {
+        let messages = &self.live.metrics.live_messages;
+        messages.with_label_values(&[self.kind.label()]).inc_by(values);
     }
 
     /// Does I/O, unless the connection is ended meanwhile.
@@ -208,13 +225,23 @@ impl Drop for Connection {
             self.live.hub.unsubscribe(self.id, &community);
         }
         self.live.seats.remove(self.id);
-        let metrics = &self.live.metrics;
-        metrics
-            .live_connections
-            .with_label_values(&[self.kind.label()])
-            .dec();
-        metrics.live_closed.with_label_values(&[self.end.label()]).inc();
+        if let Some(end) = self.end {
+            self.gauge().dec();
+            let closed = &self.live.metrics.live_closed;
+            closed.with_label_values(&[end.label()]).inc();
+        }
     }
+}
+
+/// What was asked for and is not known, each once, however it is spelt.
+fn unknown_among(asked: Vec<String>, known: &[CommunityId]) -> Vec<String> {
+    let mut meant: Vec<CommunityId> = Vec::new();
+    let is_new = |asked: &String| {
+        let is_known = candidates(asked).any(|id| known.contains(&id) || meant.contains(&id));
+        meant.extend(candidates(asked).next().filter(|_| !is_known));
+        !is_known
+    };
+    asked.into_iter().filter(is_new).collect()
 }
 
 /// Reads something of no interest; 0 at the end.

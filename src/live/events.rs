@@ -35,9 +35,10 @@ pub(super) async fn serve(connection: &mut Connection, mut socket: impl Socket, 
 
 async fn talk(connection: &mut Connection, socket: &mut impl Socket, framing: Framing) -> End {
     // One write: the hint, the snapshots, and what there is not.
-    let mut beginning = message::retry_event(connection.retry_after());
+    let mut beginning = message::retry_event(connection.live.retry_after());
+    let mut values = 0;
     while let Some(update) = connection.mailbox.with_slots(Slots::take) {
-        connection.count_sent();
+        values += 1;
         beginning += &message::numbered(&update);
     }
     for asked in std::mem::take(&mut connection.unknown) {
@@ -46,8 +47,9 @@ async fn talk(connection: &mut Connection, socket: &mut impl Socket, framing: Fr
     let mut sent = connection.write(socket, framing.piece(&beginning)).await;
     let mut noise = 0;
     loop {
-        if let Err(end) = sent {
-            return end;
+        match sent {
+            Ok(()) => connection.count_sent(std::mem::take(&mut values)),
+            Err(end) => return end,
         }
         let event = poll_fn(|context| {
             if let Poll::Ready(read) = forget(socket, context) {
@@ -62,7 +64,7 @@ async fn talk(connection: &mut Connection, socket: &mut impl Socket, framing: Fr
             }
             Event::Noise(_) => return End::Gone,
             Event::Letter(Letter::Count(update)) => {
-                connection.count_sent();
+                values = 1;
                 update.event(framing)
             }
             Event::Letter(Letter::Ping) => framing.piece(message::HEARTBEAT),
@@ -88,10 +90,7 @@ async fn say_goodbye(
     framing: Framing,
     close: Close,
 ) -> Result<(), End> {
-    let mut last = message::event(&message::close(close));
-    if close.invites_back() {
-        last = message::retry_event(connection.retry_after()) + &last;
-    }
+    let last = message::last_event(close, connection.live.retry_after());
     connection.write(socket, framing.piece(&last)).await?;
     connection.write(socket, framing.end()).await
 }

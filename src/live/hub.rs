@@ -11,9 +11,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::Notify;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::{self, sleep, sleep_until};
+use tokio::time::{self, sleep_until};
 
 use super::mailbox::Mailbox;
 use super::message::Update;
@@ -22,7 +24,7 @@ use super::topic::{Telling, Topic};
 use crate::ids::CommunityId;
 use crate::metrics::Metrics;
 use crate::presence::changes::Event;
-use crate::presence::{Answer, Count, Presence};
+use crate::presence::{Answer, Count, Presence, PresenceError};
 
 /// Communities per reading.
 const BATCH: usize = 500;
@@ -141,14 +143,18 @@ impl Hub {
         }
     }
 
-    /// Reads what is wanted, for ever.
+    /// Reads what is wanted, for ever. What a part of the store cannot tell is asked for again later, and keeps
+    /// nobody else waiting.
     pub(super) async fn read(&self, presence: &dyn Presence) {
         let mut resync = self.next_resync();
-        let mut away_since = None;
+        let mut away_since: HashMap<u16, time::Instant> = HashMap::new();
+        let mut unread = BTreeSet::new();
+        let mut retry = time::Instant::now();
         loop {
             tokio::select! {
                 () = self.wanted.notified() => {}
                 () = sleep_until(resync) => {}
+                () = sleep_until(retry), if !unread.is_empty() => self.want_again(std::mem::take(&mut unread)),
             }
             loop {
                 // Also while there is always something to read.
@@ -160,19 +166,21 @@ impl Hub {
                 if batch.is_empty() {
                     break;
                 }
-                let answer = presence.counts(&batch).await;
-                if let Ok(Answer { value, stale: false }) = answer {
-                    away_since = None;
-                    self.answered(&batch, &value);
-                    continue;
+                let mut readings = readings(presence, batch);
+                while let Some((part, communities, answer)) = readings.next().await {
+                    if let Ok(Answer { value, stale: false }) = answer {
+                        away_since.remove(&part);
+                        self.answered(&communities, &value);
+                        continue;
+                    }
+                    // Why is logged where presence is kept.
+                    let since = *away_since.entry(part).or_insert_with(time::Instant::now);
+                    if let Ok(Answer { value, .. }) = answer {
+                        self.remembered(&communities, &value, since.elapsed() < STANDS);
+                    }
+                    unread.extend(communities);
+                    retry = time::Instant::now() + PAUSE.mul_f64(rand::random_range(0.5..1.5));
                 }
-                // Why is logged where presence is kept.
-                let since = *away_since.get_or_insert_with(time::Instant::now);
-                if let Ok(Answer { value, .. }) = answer {
-                    self.remembered(&batch, &value, since.elapsed() < STANDS);
-                }
-                self.want_again(batch);
-                sleep(PAUSE.mul_f64(rand::random_range(0.5..1.5))).await;
             }
         }
     }
@@ -296,9 +304,9 @@ impl Hub {
     }
 
     /// As far as somebody still listens.
-    fn want_again(&self, batch: Vec<CommunityId>) {
+    fn want_again(&self, communities: BTreeSet<CommunityId>) {
         let mut inner = self.lock();
-        for community in batch {
+        for community in communities {
             if inner.topics.contains_key(&community) {
                 inner.wanted.insert(community);
             }
@@ -309,6 +317,26 @@ impl Hub {
         // Nothing panics while it holds the lock.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A part of the store, communities that it keeps, and what it answers.
+type Reading = (u16, Vec<CommunityId>, Result<Answer<Vec<Count>>, PresenceError>);
+
+/// Reads each part of the store by itself, side by side.
+fn readings(
+    presence: &dyn Presence,
+    batch: Vec<CommunityId>,
+) -> FuturesUnordered<impl Future<Output = Reading>> {
+    let mut by_part: HashMap<u16, Vec<CommunityId>> = HashMap::new();
+    for community in batch {
+        let part = by_part.entry(presence.part(&community)).or_default();
+        part.push(community);
+    }
+    let readings = by_part.into_iter().map(|(part, communities)| async move {
+        let answer = presence.counts(&communities).await;
+        (part, communities, answer)
+    });
+    readings.collect()
 }
 
 /// The runtime's time, which tests can hold.

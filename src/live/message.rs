@@ -193,10 +193,15 @@ pub(super) fn retry(after: Duration) -> String {
     LiveMessage::Retry { after_ms }.text()
 }
 
-/// Why the connection ends.
-pub(super) fn close(close: Close) -> String {
+/// The end of an event stream: why, and when to come back where that is of use.
+pub(super) fn last_event(close: Close, retry_after: Duration) -> String {
     let (code, reason) = (close.code(), close.reason());
-    LiveMessage::Close { code, reason }.text()
+    let last = event(&LiveMessage::Close { code, reason }.text());
+    if close.invites_back() {
+        retry_event(retry_after) + &last
+    } else {
+        last
+    }
 }
 
 /// What a client asks for.

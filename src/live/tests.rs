@@ -436,6 +436,101 @@ async fn clients_subscribe_and_unsubscribe_by_message() {
     );
 }
 
+/// As other spellings of a key can be asked for, they can be left by, and are no other communities.
+#[tokio::test(start_paused = true)]
+async fn every_spelling_of_a_community_is_that_community() {
+    let bench = bench().await;
+    let mut socket = web_socket(&bench, &["42"]).await;
+    next_count(&mut socket).await;
+    let spelt = |zeros: usize| format!("{}42", "0".repeat(zeros));
+    let many: Vec<_> = (1..=MAX_COMMUNITIES).map(spelt).collect();
+    say(&mut socket, json!({"type": "subscribe", "communities": many})).await;
+    let others: Vec<_> = (100..150).map(|id| format!("0{id}")).collect();
+    say(&mut socket, json!({"type": "subscribe", "communities": others})).await;
+    for _ in 100..150 {
+        next_count(&mut socket).await;
+    }
+    say(
+        &mut socket,
+        json!({"type": "unsubscribe", "communities": ["0042", "00100"]}),
+    )
+    .await;
+    say(
+        &mut socket,
+        json!({"type": "subscribe", "communities": ["nowhere"]}),
+    )
+    .await;
+    assert_eq!(next(&mut socket).await["type"], "unknown");
+    for community in ["42", "100", "101"] {
+        bench.touch(community, "a").await;
+    }
+    assert_eq!(next(&mut socket).await["community_id"], 101);
+    assert!(timeout(Duration::from_secs(1), next(&mut socket)).await.is_err());
+}
+
+/// The answer to who may listen to what may take a while; all else goes on meanwhile.
+#[tokio::test(start_paused = true)]
+async fn l3_a_connection_that_asks_for_more_still_hears_and_ends() {
+    let bench = bench_with(|settings| settings.pong_timeout = LONG).await;
+    let mut socket = web_socket(&bench, &["42"]).await;
+    next_count(&mut socket).await;
+    let held = bench.rules.hold().await;
+    say(&mut socket, json!({"type": "subscribe", "communities": [43]})).await;
+    say(&mut socket, json!({"type": "subscribe", "communities": [44]})).await;
+    sleep(Duration::from_secs(1)).await;
+    bench.touch("42", "a").await;
+    let change = timeout(Duration::from_secs(1), next(&mut socket)).await;
+    assert_eq!(change.expect("at once")["community_id"], 42);
+    drop(held);
+    let both = [next(&mut socket).await, next(&mut socket).await];
+    assert_eq!(
+        (&both[0]["community_id"], &both[1]["community_id"]),
+        (&json!(43), &json!(44)),
+        "in the order asked for"
+    );
+
+    let _held = bench.rules.hold().await;
+    say(&mut socket, json!({"type": "subscribe", "communities": [45]})).await;
+    sleep(Duration::from_secs(1)).await;
+    let live = bench.live.clone();
+    let drained = tokio::spawn(async move { live.drain(LONG).await });
+    assert_eq!(
+        timeout(Duration::from_secs(1), close_code(&mut socket)).await,
+        Ok(1001)
+    );
+    drop(socket);
+    assert_eq!(drained.await.unwrap(), 0);
+}
+
+/// Fragments that bring nothing make no message, but work.
+#[tokio::test(start_paused = true)]
+async fn l3_who_sends_more_bytes_than_messages_need_is_told_so() {
+    let bench = bench().await;
+    let mut client = bench.connect(Kind::WebSocket, &["42"], 64 * 1024).await;
+    let (mut theirs, mut mine) = tokio::io::split(&mut client);
+    let read = async {
+        let mut said = Vec::new();
+        theirs.read_to_end(&mut said).await.expect("a pipe");
+        said
+    };
+    let flood = async {
+        use tokio::io::AsyncWriteExt as _;
+        // The first fragment of a text, and then empty ones without end.
+        let mut sent = mine.write_all(&[0x01, 0x80, 0, 0, 0, 0]).await;
+        while sent.is_ok() {
+            sent = mine.write_all(&[0x00, 0x80, 0, 0, 0, 0].repeat(1_000)).await;
+        }
+    };
+    let (said, ()) = timeout(LONG, async { tokio::join!(read, flood) })
+        .await
+        .expect("an end");
+    let [.., first, second] = said.strip_suffix(b"too many messages").expect("the reason") else {
+        panic!("no code: {said:?}");
+    };
+    assert_eq!(u16::from_be_bytes([*first, *second]), 4429);
+    assert_eq!(bench.closed("too_often"), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn bad_messages_are_answered_with_their_close_codes() {
     let bench = bench().await;
@@ -492,6 +587,16 @@ async fn a_community_that_may_no_longer_be_seen_is_taken_away() {
     assert_eq!(next(&mut socket).await["community_id"], 43);
     bench.rules.forbid("43");
     assert_eq!(close_code(&mut socket).await, 4404);
+}
+
+/// Neither is it counted among those that are open, nor among those that ended.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_waits_for_its_snapshot_is_not_open_yet() {
+    let bench = bench().await;
+    let connection = bench.try_open(Kind::WebSocket, &["42"]).await.expect("a place");
+    assert_eq!(bench.open(), 0);
+    drop(connection);
+    assert_eq!(bench.closed("client"), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -559,4 +664,6 @@ async fn a_connection_that_breaks_ends() {
         connection.run(Broken, "head ".into()).await;
     }
     assert_eq!((bench.open(), bench.closed("client")), (0, 2));
+    let sent = KINDS.map(|kind| bench.metrics.live_messages.with_label_values(&[kind]).get());
+    assert_eq!(sent, [0, 0], "what could not be written was not sent");
 }

@@ -1,10 +1,11 @@
 //! A connection that speaks `WebSocket`. Framing is the library's; what is here is what to say, and how to end.
 
 use std::future::poll_fn;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures_util::{SinkExt as _, StreamExt as _};
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -16,7 +17,8 @@ use super::close::{Close, End};
 use super::connection::{Connection, Socket};
 use super::credit::Credit;
 use super::mailbox::Letter;
-use super::message::{self, MAX_MESSAGE, Request};
+use super::message::{self, MAX_MESSAGE, Request, Update};
+use super::metered::{Metered, is_too_much};
 use super::slots::Slots;
 use crate::ids::CommunityId;
 
@@ -29,6 +31,8 @@ const READ_BUFFER: usize = 256;
 
 enum Event {
     Letter(Letter),
+    /// What was asked for has been looked up: what there is not, or why to end.
+    Subscribed(Result<Vec<String>, Close>),
     /// Nothing where the connection has ended.
     Received(Option<Result<Message, Error>>),
 }
@@ -40,13 +44,14 @@ pub(super) async fn serve(connection: &mut Connection, socket: impl Socket) -> E
         .write_buffer_size(0)
         .max_message_size(Some(MAX_MESSAGE))
         .max_frame_size(Some(MAX_MESSAGE));
+    let socket = Metered::new(socket);
     let mut socket = WebSocketStream::from_raw_socket(socket, Role::Server, Some(config)).await;
     match talk(connection, &mut socket).await {
         End::Told(close) => {
             // What is left of its time is the keeper's to give.
             connection.mailbox.close(close);
             if say_goodbye(connection, &mut socket, close).await.is_ok() {
-                connection.linger(socket.get_mut()).await;
+                connection.linger(&mut socket.get_mut().socket).await;
             }
             End::Told(close)
         }
@@ -54,7 +59,7 @@ pub(super) async fn serve(connection: &mut Connection, socket: impl Socket) -> E
     }
 }
 
-async fn talk<S: Socket>(connection: &mut Connection, socket: &mut WebSocketStream<S>) -> End {
+async fn talk<S: Socket>(connection: &mut Connection, socket: &mut WebSocketStream<Metered<S>>) -> End {
     let mut bucket = Bucket::new(BURST, EACH, Instant::now().into_std());
     let mut credit = Credit::default();
     // The snapshots first.
@@ -62,20 +67,26 @@ async fn talk<S: Socket>(connection: &mut Connection, socket: &mut WebSocketStre
     while let Some(update) = connection.mailbox.with_slots(Slots::take)
         && sent.is_ok()
     {
-        connection.count_sent();
-        sent = send(connection, socket, text(update.text())).await;
+        sent = send_count(connection, socket, &update).await;
     }
     for asked in std::mem::take(&mut connection.unknown) {
         if sent.is_ok() {
             sent = send(connection, socket, Message::text(message::unknown(&asked))).await;
         }
     }
+    let connection = &*connection;
+    let mut requests = Requests::default();
     loop {
         if let Err(end) = sent {
             return end;
         }
         let event = poll_fn(|context| {
-            if let Poll::Ready(received) = socket.poll_next_unpin(context) {
+            if let Poll::Ready(subscribed) = requests.poll(context) {
+                return Poll::Ready(Event::Subscribed(subscribed));
+            }
+            if requests.have_room()
+                && let Poll::Ready(received) = socket.poll_next_unpin(context)
+            {
                 return Poll::Ready(Event::Received(received));
             }
             let letter = connection.mailbox.poll(context, credit.is_left());
@@ -83,8 +94,7 @@ async fn talk<S: Socket>(connection: &mut Connection, socket: &mut WebSocketStre
         });
         sent = match event.await {
             Event::Letter(Letter::Count(update)) => {
-                connection.count_sent();
-                let sent = send(connection, socket, text(update.text())).await;
+                let sent = send_count(connection, socket, &update).await;
                 if credit.sent() && sent.is_ok() {
                     credit.asked();
                     ping(connection, socket).await
@@ -100,16 +110,24 @@ async fn talk<S: Socket>(connection: &mut Connection, socket: &mut WebSocketStre
                 Ok(()) => tell_unknown(connection, socket, lost.iter().map(CommunityId::as_str)).await,
                 Err(close) => Err(End::Told(close)),
             },
-            Event::Letter(Letter::Close(close)) => return End::Told(close),
+            Event::Letter(Letter::Close(close)) | Event::Subscribed(Err(close)) => return End::Told(close),
             Event::Letter(Letter::End(end)) => return end,
+            Event::Subscribed(Ok(unknown)) => {
+                // What it said meanwhile may still wait to be read.
+                connection.heard();
+                requests.next(connection);
+                tell_unknown(connection, socket, unknown.iter().map(String::as_str)).await
+            }
             Event::Received(None) => return End::Gone,
             Event::Received(Some(Err(error))) => return end_of(&error),
             Event::Received(Some(Ok(received))) => {
                 connection.heard();
                 let is_answer = received.is_pong() && credit.answered();
                 if is_answer || bucket.take(Instant::now().into_std()) {
-                    // Rare and large: not a part of every connection's memory.
-                    Box::pin(received_message(connection, socket, received)).await
+                    request_in(received).map(|request| {
+                        requests.waiting = request;
+                        requests.next(connection);
+                    })
                 } else {
                     Err(End::Told(Close::TooOften))
                 }
@@ -118,35 +136,58 @@ async fn talk<S: Socket>(connection: &mut Connection, socket: &mut WebSocketStre
     }
 }
 
-async fn received_message<S: Socket>(
-    connection: &Connection,
-    socket: &mut WebSocketStream<S>,
-    received: Message,
-) -> Result<(), End> {
-    let said = match received {
-        Message::Text(said) => said,
-        Message::Binary(_) => return Err(End::Told(Close::Binary)),
-        // The library answers pings; the answer to a close frame is sent by the next look for more.
-        Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => return Ok(()),
-    };
-    match Request::parse(&said) {
-        None => Err(End::Told(Close::Malformed)),
-        Some(Request::Subscribe(asked)) => {
-            let unknown = connection.subscribe(asked).await.map_err(End::Told)?;
-            tell_unknown(connection, socket, unknown.iter().map(String::as_str)).await
+/// What is asked for and not done yet. While one thing is looked up, which may take a while, the connection goes on:
+/// it is read until there is another request, and not further.
+#[derive(Default)]
+struct Requests<'a> {
+    /// Rare and large: not a part of every connection's memory.
+    underway: Option<BoxFuture<'a, Result<Vec<String>, Close>>>,
+    waiting: Option<Request>,
+}
+
+impl<'a> Requests<'a> {
+    fn have_room(&self) -> bool {
+        self.waiting.is_none()
+    }
+
+    /// Begins with what waits, if its turn has come.
+    fn next(&mut self, connection: &'a Connection) {
+        if self.underway.is_some() {
+            return;
         }
-        Some(Request::Unsubscribe(asked)) => {
-            for id in asked {
-                connection.leave(&id.as_str().into());
-            }
-            Ok(())
+        match self.waiting.take() {
+            Some(Request::Subscribe(asked)) => self.underway = Some(Box::pin(connection.subscribe(asked))),
+            Some(Request::Unsubscribe(asked)) => connection.unsubscribe(&asked),
+            None => {}
         }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Vec<String>, Close>> {
+        let Some(underway) = &mut self.underway else {
+            return Poll::Pending;
+        };
+        let done = ready!(underway.poll_unpin(context));
+        self.underway = None;
+        Poll::Ready(done)
+    }
+}
+
+/// What a message asks for. The library answers pings; the answer to a close frame is sent by the next look for
+/// more.
+fn request_in(received: Message) -> Result<Option<Request>, End> {
+    match received {
+        Message::Text(said) => match Request::parse(&said) {
+            Some(request) => Ok(Some(request)),
+            None => Err(End::Told(Close::Malformed)),
+        },
+        Message::Binary(_) => Err(End::Told(Close::Binary)),
+        Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => Ok(None),
     }
 }
 
 async fn tell_unknown<S: Socket>(
     connection: &Connection,
-    socket: &mut WebSocketStream<S>,
+    socket: &mut WebSocketStream<Metered<S>>,
     unknown: impl Iterator<Item = &str>,
 ) -> Result<(), End> {
     for asked in unknown {
@@ -158,11 +199,11 @@ async fn tell_unknown<S: Socket>(
 /// The last word, and the client's answer to it.
 async fn say_goodbye<S: Socket>(
     connection: &Connection,
-    socket: &mut WebSocketStream<S>,
+    socket: &mut WebSocketStream<Metered<S>>,
     close: Close,
 ) -> Result<(), End> {
     if close.invites_back() {
-        let retry = message::retry(connection.retry_after());
+        let retry = message::retry(connection.live.retry_after());
         send(connection, socket, Message::text(retry)).await?;
     }
     let frame = CloseFrame {
@@ -182,13 +223,26 @@ async fn say_goodbye<S: Socket>(
     Ok(())
 }
 
-async fn ping<S: Socket>(connection: &Connection, socket: &mut WebSocketStream<S>) -> Result<(), End> {
+async fn send_count<S: Socket>(
+    connection: &Connection,
+    socket: &mut WebSocketStream<Metered<S>>,
+    update: &Update,
+) -> Result<(), End> {
+    send(connection, socket, text(update.text())).await?;
+    connection.count_sent(1);
+    Ok(())
+}
+
+async fn ping<S: Socket>(
+    connection: &Connection,
+    socket: &mut WebSocketStream<Metered<S>>,
+) -> Result<(), End> {
     send(connection, socket, Message::Ping(Bytes::new())).await
 }
 
 async fn send<S: Socket>(
     connection: &Connection,
-    socket: &mut WebSocketStream<S>,
+    socket: &mut WebSocketStream<Metered<S>>,
     message: Message,
 ) -> Result<(), End> {
     connection
@@ -212,6 +266,7 @@ fn end_of(error: &Error) -> End {
         Error::Protocol(_) => End::Told(Close::Protocol),
         Error::Utf8(_) => End::Told(Close::NotUtf8),
         Error::Capacity(_) => End::Told(Close::TooLong),
+        Error::Io(error) if is_too_much(error) => End::Told(Close::TooOften),
         _ => End::Gone,
     }
 }

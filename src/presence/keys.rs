@@ -76,24 +76,33 @@ impl Keys {
         partition(community, self.partitions)
     }
 
+    /// What stands in a partition's braces: its hash tag.
+    pub fn tag(&self, partition: u16) -> String {
+        format!("p{partition:02}")
+    }
+
     /// Sorted set: community → when its next user's window passes.
     pub fn due(&self, partition: u16) -> String {
-        format!("{}:{{p{partition:02}}}:due", self.prefix)
+        self.named(partition, "due")
     }
 
     /// A sidecar's mark.
     pub fn mark(&self, partition: u16, sidecar: &str) -> String {
-        format!("{}:{{p{partition:02}}}:mark:{sidecar}", self.prefix)
+        self.named(partition, &format!("mark:{sidecar}"))
     }
 
     /// What stands before the community in the name of its set of users.
     pub fn seen_prefix(&self, partition: u16) -> String {
-        format!("{}:{{p{partition:02}}}:seen:", self.prefix)
+        self.named(partition, "seen:")
     }
 
     /// What stands before the community in the name of its state.
     pub fn state_prefix(&self, partition: u16) -> String {
-        format!("{}:{{p{partition:02}}}:state:", self.prefix)
+        self.named(partition, "state:")
+    }
+
+    fn named(&self, partition: u16, rest: &str) -> String {
+        format!("{}:{{{}}}:{rest}", self.prefix, self.tag(partition))
     }
 
     /// The channel on which every change of a count is published, as [`parse_change`] reads it.

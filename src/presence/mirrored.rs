@@ -15,8 +15,16 @@
 //!
 //! What memory cannot tell fails: until the store was there once, or a whole window has passed since the start,
 //! it would know next to nothing.
+//!
+//! **Changes** of what the store lacks somebody of are held back meanwhile (`feed`).
+//!
+//! All of this holds for each part of the store by itself (see [`Losses`]): what one part lacks or cannot tell
+//! makes no other part's answers stale.
+
+mod feed;
 
 use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -26,11 +34,13 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use self::feed::{Feed, Passer};
 use super::losses::Losses;
 use super::memory::Memory;
+use super::parts::counts_by_part;
 use super::worker::Health;
 use super::{Answer, Count, Presence, PresenceError, Seen, Sweep, Touch};
 use crate::ids::CommunityId;
@@ -40,35 +50,42 @@ use crate::presence::changes::Subscription;
 /// Most members remembered, a user in a community each; some 300 bytes each. Beyond, those seen longest ago are
 /// forgotten first.
 const MEMBERS: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
-/// Communities touched again at a time: fresh touches stand behind so many calls at most.
+/// Communities touched again at a time, shared by the parts: fresh touches stand behind so many calls at most.
 const CONCURRENCY: usize = 8;
 /// Until a re-touch that failed is tried again, unless the store comes back before; put off or brought forward
 /// by up to a quarter.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// A store with a memory in front. Dropping it ends the task that touches again.
+/// A store with a memory in front. Dropping it ends the tasks that touch again.
 pub struct Mirrored {
     mirror: Arc<Mirror>,
-    healer: JoinHandle<()>,
+    passer: Passer,
+    _healers: JoinSet<()>,
 }
 
 struct Mirror {
     store: Arc<dyn Presence>,
     memory: Memory,
-    /// What memory's clock lacks to the store's, in milliseconds, as of the store's last answer: stale answers
-    /// go by the store's time, too (P3), and cursors lead from one to the other.
-    shift: AtomicI64,
-    /// Occasions on which the store may have lost touches, and how many of them came before everybody was
-    /// touched again.
     losses: Losses,
-    losses_mended: AtomicU64,
-    /// The same for calls that the store did not take.
-    refusals: AtomicU64,
-    refusals_mended: AtomicU64,
+    parts: Vec<Part>,
+    feed: Feed,
     started: Instant,
     window: Duration,
     patience: Duration,
     metrics: Arc<Metrics>,
+}
+
+/// What is known of one part of the store.
+#[derive(Debug, Default)]
+struct Part {
+    /// What memory's clock lacks to this part's, in milliseconds, as of its last answer: stale answers go by the
+    /// store's time, too (P3), and cursors lead from one to the other.
+    shift: AtomicI64,
+    /// How many occasions on which it may have lost touches came before everybody was touched again.
+    losses_mended: AtomicU64,
+    /// Calls that it did not take, and how many of them came before everybody was touched again.
+    refusals: AtomicU64,
+    refusals_mended: AtomicU64,
 }
 
 impl Mirrored {
@@ -85,24 +102,23 @@ impl Mirrored {
         let mirror = Arc::new(Mirror {
             store,
             memory: Memory::bounded(window, Arc::new(steady_clock()), MEMBERS),
-            shift: AtomicI64::new(0),
+            parts: losses.parts().map(|_| Part::default()).collect(),
+            feed: Feed::new(losses.parts().count()),
             losses,
-            losses_mended: AtomicU64::new(0),
-            refusals: AtomicU64::new(0),
-            refusals_mended: AtomicU64::new(0),
             started: Instant::now(),
             window,
             patience,
             metrics,
         });
-        let healer = runtime.spawn(Arc::clone(&mirror).heal());
-        Self { mirror, healer }
-    }
-}
-
-impl Drop for Mirrored {
-    fn drop(&mut self) {
-        self.healer.abort();
+        let mut healers = JoinSet::new();
+        for part in mirror.losses.parts() {
+            healers.spawn_on(Arc::clone(&mirror).heal(part), runtime);
+        }
+        Self {
+            mirror,
+            passer: Passer::new(runtime),
+            _healers: healers,
+        }
     }
 }
 
@@ -121,35 +137,30 @@ impl Presence for Mirrored {
         let mirror = &self.mirror;
         mirror.memory.touch(community, touches).await?;
         let outcome = mirror.store.touch(community, touches).await;
+        let part = mirror.part(mirror.losses.part(community));
         match &outcome {
-            Ok(count) => mirror.told_the_time(count),
+            Ok(count) => mirror.told_the_time(part, count),
             Err(_) => {
-                mirror.refusals.fetch_add(1, Ordering::SeqCst);
+                part.refusals.fetch_add(1, Ordering::SeqCst);
             }
         }
         outcome
     }
 
+    /// Each part is asked by itself, and stale is the answer if that of any is.
     async fn counts(&self, communities: &[CommunityId]) -> Result<Answer<Vec<Count>>, PresenceError> {
-        let mirror = &self.mirror;
-        if let Some(answer) = mirror.ask(mirror.store.counts(communities)).await? {
-            if let Some(count) = answer.value.first() {
-                mirror.told_the_time(count);
-            }
-            return Ok(answer);
-        }
-        let shift = mirror.shift();
-        let mut counts = mirror.memory.counts(communities).await?.value;
-        for count in &mut counts {
-            count.seq = 0;
-            count.as_of = moved(count.as_of, shift);
-        }
-        Ok(Answer::stale(counts))
+        counts_by_part(
+            communities,
+            |community| self.part(community),
+            async |part, communities| self.mirror.counts(part, &communities).await,
+        )
+        .await
     }
 
     async fn communities(&self, limit: usize) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
         let mirror = &self.mirror;
-        if let Some(answer) = mirror.ask(mirror.store.communities(limit)).await? {
+        let all = 0..=mirror.losses.parts().last().unwrap_or_default();
+        if let Some(answer) = mirror.ask(all, mirror.store.communities(limit)).await? {
             return Ok(answer);
         }
         mirror
@@ -166,10 +177,12 @@ impl Presence for Mirrored {
         limit: usize,
     ) -> Result<Answer<Vec<Seen>>, PresenceError> {
         let mirror = &self.mirror;
-        if let Some(answer) = mirror.ask(mirror.store.list(community, after, limit)).await? {
+        let part = mirror.losses.part(community);
+        let question = mirror.store.list(community, after, limit);
+        if let Some(answer) = mirror.ask(part..=part, question).await? {
             return Ok(answer);
         }
-        let shift = mirror.shift();
+        let shift = mirror.part(part).shift();
         let after = after.map(|last| Seen {
             user: last.user.clone(),
             last_seen: moved(last.last_seen, -shift),
@@ -198,17 +211,48 @@ impl Presence for Mirrored {
     }
 
     fn subscribe(&self) -> Subscription {
-        self.mirror.store.subscribe()
+        self.passer.subscribe(&self.mirror)
+    }
+
+    fn part(&self, community: &CommunityId) -> u16 {
+        self.mirror.losses.part(community)
     }
 }
 
 impl Mirror {
-    /// What the store says; `None` where memory must do.
+    fn part(&self, part: u16) -> &Part {
+        &self.parts[usize::from(part)]
+    }
+
+    /// Counts of communities of one part.
+    async fn counts(
+        &self,
+        part: u16,
+        communities: &[CommunityId],
+    ) -> Result<Answer<Vec<Count>>, PresenceError> {
+        if let Some(answer) = self.ask(part..=part, self.store.counts(communities)).await? {
+            if let Some(count) = answer.value.first() {
+                self.told_the_time(self.part(part), count);
+            }
+            return Ok(answer);
+        }
+        let shift = self.part(part).shift();
+        let mut counts = self.memory.counts(communities).await?.value;
+        for count in &mut counts {
+            count.seq = 0;
+            count.as_of = moved(count.as_of, shift);
+        }
+        Ok(Answer::stale(counts))
+    }
+
+    /// What the store says of some of its parts; `None` where memory must do.
     async fn ask<T>(
         &self,
+        parts: RangeInclusive<u16>,
         question: impl Future<Output = Result<T, PresenceError>>,
     ) -> Result<Option<T>, PresenceError> {
-        let answer = if self.is_whole() {
+        let are_whole = || parts.clone().all(|part| self.is_whole(part));
+        let answer = if are_whole() {
             let answer = timeout(self.patience, question).await;
             answer.unwrap_or_else(|_| Err(unavailable("the presence store took too long to answer")))
         } else {
@@ -216,8 +260,11 @@ impl Mirror {
         };
         match answer {
             // Unless it has lost something meanwhile.
-            Ok(answer) if self.is_whole() => Ok(Some(answer)),
-            Err(error) if !matches!(error, PresenceError::Unavailable(_)) || !self.remembers_enough() => {
+            Ok(answer) if are_whole() => Ok(Some(answer)),
+            Err(error)
+                if !matches!(error, PresenceError::Unavailable(_))
+                    || !parts.clone().all(|part| self.remembers_enough(part)) =>
+            {
                 Err(error)
             }
             _ => {
@@ -227,61 +274,66 @@ impl Mirror {
         }
     }
 
-    /// Whether the store has everybody who is remembered, as far as is known.
-    fn is_whole(&self) -> bool {
-        !self.needs_mending() || self.memory.members() == 0
+    /// Whether a part of the store has everybody of it who is remembered, as far as is known.
+    fn is_whole(&self, part: u16) -> bool {
+        !self.needs_mending(part) || self.memory.members() == 0
     }
 
-    /// Whether something may be missing in the store.
-    fn needs_mending(&self) -> bool {
-        self.losses_mended.load(Ordering::SeqCst) != self.losses.occasions()
-            || self.refusals_mended.load(Ordering::SeqCst) != self.refusals.load(Ordering::SeqCst)
+    /// Whether something may be missing in a part of the store.
+    fn needs_mending(&self, part: u16) -> bool {
+        let occasions = self.losses.occasions(part);
+        let part = self.part(part);
+        part.losses_mended.load(Ordering::SeqCst) != occasions
+            || part.refusals_mended.load(Ordering::SeqCst) != part.refusals.load(Ordering::SeqCst)
     }
 
     /// Whether memory is worth more than no answer.
-    fn remembers_enough(&self) -> bool {
-        self.losses.occasions() > 0 || self.started.elapsed() >= self.window
+    fn remembers_enough(&self, part: u16) -> bool {
+        self.losses.occasions(part) > 0 || self.started.elapsed() >= self.window
     }
 
-    /// An answer says what the store's time is now.
-    fn told_the_time(&self, count: &Count) {
+    /// An answer says what the time is now, by the clock of its part.
+    fn told_the_time(&self, part: &Part, count: &Count) {
         let shift = count.as_of - self.memory.time();
-        self.shift.store(shift.num_milliseconds(), Ordering::Relaxed);
+        part.shift.store(shift.num_milliseconds(), Ordering::Relaxed);
     }
 
-    fn shift(&self) -> TimeDelta {
-        TimeDelta::milliseconds(self.shift.load(Ordering::Relaxed))
-    }
-
-    /// Touches again whenever that is needed. Never ends by itself.
-    async fn heal(self: Arc<Self>) {
+    /// Touches again whenever a part needs that. Never ends by itself.
+    async fn heal(self: Arc<Self>, part: u16) {
         let mut losses = self.losses.watch();
         let mut retouches = Health::new("re-touches");
         loop {
-            if self.needs_mending() {
-                let outcome = self.touch_all_again().await;
+            let seen = self.losses.occasions(part);
+            if self.needs_mending(part) {
+                let outcome = self.touch_all_again(part).await;
                 retouches.note(outcome.as_ref().err());
+                if self.is_whole(part) {
+                    self.feed.mended(part);
+                }
             }
             let pause = RETRY.mul_f64(rand::random_range(0.75..1.25));
             tokio::select! {
-                _ = losses.changed() => {}
+                _ = losses.wait_for(|noted| noted.get(usize::from(part)) != Some(&seen)) => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
     }
 
-    /// Touches everybody remembered, or stops at the first call that fails.
-    async fn touch_all_again(&self) -> Result<(), PresenceError> {
+    /// Touches everybody of one part who is remembered, or stops at the first call that fails.
+    async fn touch_all_again(&self, part: u16) -> Result<(), PresenceError> {
         // Before anybody is looked at: what is lost or refused from here on makes another round.
-        let (losses, refusals) = (self.losses.occasions(), self.refusals.load(Ordering::SeqCst));
-        let communities = self.memory.communities(usize::MAX).await?.value;
+        let losses = self.losses.occasions(part);
+        let refusals = self.part(part).refusals.load(Ordering::SeqCst);
+        let mut communities = self.memory.communities(usize::MAX).await?.value;
+        communities.retain(|community| self.losses.part(community) == part);
         let touches: usize = stream::iter(communities)
             .map(|community| self.touch_again(community))
-            .buffer_unordered(CONCURRENCY)
+            .buffer_unordered(CONCURRENCY.div_ceil(self.parts.len()))
             .try_fold(0, async |all, some| Ok(all + some))
             .await?;
-        self.losses_mended.store(losses, Ordering::SeqCst);
-        self.refusals_mended.store(refusals, Ordering::SeqCst);
+        let mended = self.part(part);
+        mended.losses_mended.store(losses, Ordering::SeqCst);
+        mended.refusals_mended.store(refusals, Ordering::SeqCst);
         if touches > 0 {
             tracing::info!(touches, "touched again those whom the presence store may lack");
         }
@@ -292,10 +344,16 @@ impl Mirror {
         let touches = self.memory.touches(&community);
         if !touches.is_empty() {
             let count = self.store.touch(&community, &touches).await?;
-            self.told_the_time(&count);
+            self.told_the_time(self.part(self.losses.part(&community)), &count);
             self.metrics.presence_retouches.inc_by(touches.len() as u64);
         }
         Ok(touches.len())
+    }
+}
+
+impl Part {
+    fn shift(&self) -> TimeDelta {
+        TimeDelta::milliseconds(self.shift.load(Ordering::Relaxed))
     }
 }
 

@@ -1,7 +1,10 @@
 //! Presence in Redis: shared by any number of sidecars.
 //!
 //! What changes anything is a script, and each script touches the keys of one partition only (see
-//! [`super::keys`]). Time is Redis' own (P3); nothing here reads a clock.
+//! [`super::keys`]). Time is Redis' own (P3); nothing here reads a clock. In a Cluster each partition goes by the
+//! clock of the node that keeps it.
+//!
+//! `servers` finds the server of a partition: the one there is, directly or by Sentinels, or a node of a Cluster.
 //!
 //! # Keys clean themselves up
 //! Each touch and each sweep of a community puts off the expiry of its keys by `window` and a day. A live
@@ -14,8 +17,8 @@
 //!
 //! # What Redis loses
 //! Redis may come back empty, be flushed, or be replaced by a replica that lacks the last writes. This module
-//! only notices: `link` with each connection that it makes, `marks` with each sweep. Both tell [`Losses`], and
-//! whoever remembers the touches makes them again.
+//! only notices: `link` with each connection that it makes, `cluster` with each partition that another node keeps,
+//! `marks` with each sweep. They tell [`Losses`], and whoever remembers the touches makes them again.
 //!
 //! Touches may be made again at any time: they carry ages, and last seen never goes back. A touch that waited
 //! in a hung Redis until its sender had given it up is not taken, because its age would no longer be true.
@@ -23,36 +26,44 @@
 //! # What the Redis user may do
 //! Redis 6.2 or later. Commands `evalsha script|load time ping info get set zadd zcard zcount zrange
 //! zrangebyscore zrevrange zrem zremrangebyscore hset hget hmget pexpire publish subscribe`, keys `headcount:*`,
-//! channels `headcount:*` (`info` may be missing: then the warning about evictions is too).
+//! channels `headcount:*` (`info` may be missing: then the warning about evictions is too). Behind Sentinels also
+//! `role`, in a Cluster also `cluster|slots` and `asking`. At the Sentinels, where they have users of their own,
+//! `role` and `sentinel|masters`.
 
+mod access;
 mod clock;
+mod cluster;
 mod link;
 mod marks;
+mod node;
 mod probe;
+mod sentinels;
 mod server;
+mod servers;
+mod slots;
 mod subscription;
+mod sweeps;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ::redis::{Client, RedisResult, Script};
+use ::redis::{FromRedisValue, RedisResult, Script, ScriptInvocation};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::runtime::Handle;
 
 use self::clock::Clock;
-use self::link::{Connection, Link};
 use self::marks::Marks;
+use self::node::Node;
+use self::servers::Servers;
 use self::subscription::Listener;
 use super::changes::Subscription;
 use super::keys::{Keys, is_keyable};
 use super::losses::Losses;
-use super::{
-    Answer, Count, CountChange, OpenError, Presence, PresenceError, REMEMBERED, Seen, Sweep, Touch, millis,
-};
+use super::parts::counts_by_part;
+use super::{Answer, Count, OpenError, Presence, PresenceError, REMEMBERED, Seen, Sweep, Touch, millis};
 use crate::config;
 use crate::ids::{CommunityId, UserId};
 use crate::metrics::Metrics;
@@ -61,26 +72,21 @@ use crate::metrics::Metrics;
 const TOUCH_USERS: usize = 1_000;
 /// Communities per round trip of a count.
 const COUNT_COMMUNITIES: usize = 500;
-/// Communities per call of the sweep script.
-const SWEEP_COMMUNITIES: usize = 100;
-/// Calls per partition and sweep; what is left waits for the next sweep.
-const SWEEP_ROUNDS: usize = 50;
-/// Partitions swept at a time.
-const SWEEP_CONCURRENCY: usize = 8;
-/// How long a mark outlives the last sweep: long beside the time between sweeps.
-const MARK_KEPT: Duration = Duration::from_secs(60);
+/// Partitions asked or swept at a time.
+const CONCURRENCY: usize = 8;
 /// How often a touch is sent before Redis' clock is taken for unusable: once more after it was found to have
 /// been set.
 const CLOCK_TRIES: usize = 2;
 
 /// Who is here now, in Redis.
 pub struct Redis {
-    link: Arc<Link>,
+    servers: Arc<Servers>,
     listener: Listener,
     keys: Keys,
     window: i64,
     response_timeout: i64,
-    clock: Clock,
+    /// By part: each server has its own.
+    clocks: Vec<Clock>,
     marks: Marks,
     losses: Losses,
     touch: Script,
@@ -89,41 +95,32 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts connecting, on `runtime`, and returns at once. Users are present for `window`. Occasions on which
-    /// Redis may have lost something are noted in `losses`.
+    /// Starts connecting, on `runtime`, and returns at once. Users are present for `window`.
     pub fn open(
         config: &config::Redis,
         window: Duration,
-        losses: Losses,
         metrics: Arc<Metrics>,
         runtime: &Handle,
     ) -> Result<Self, OpenError> {
         let keys = Keys::new(&config.key_prefix, config.partitions).ok_or(OpenError::KeyPrefix)?;
-        let url = config.url.as_ref().map_or("", config::Secret::expose);
-        // Only the fixed part of the message: the detail may quote the URL.
-        let client = Client::open(url)
-            .map_err(|error| OpenError::Url(error.to_string().split(" - ").next().unwrap_or("").into()))?;
-        let link = Arc::new(Link::open(
-            client.clone(),
+        let losses = Losses::new(config.parts());
+        let slots = keys
+            .partitions()
+            .map(|partition| slots::slot(&keys.tag(partition)));
+        let servers = Arc::new(Servers::open(
             config,
+            slots.collect(),
             losses.clone(),
             Arc::clone(&metrics),
             runtime,
-        ));
+        )?);
         Ok(Self {
-            listener: Listener::new(
-                client,
-                config,
-                keys.changes(),
-                Arc::clone(&link),
-                metrics,
-                runtime,
-            ),
-            link,
-            keys,
+            listener: Listener::new(Arc::clone(&servers), config, keys.changes(), metrics, runtime),
+            servers,
             window: millis(window),
             response_timeout: millis(config.response_timeout),
-            clock: Clock::default(),
+            clocks: losses.parts().map(|_| Clock::default()).collect(),
+            keys,
             marks: Marks::new(format!("{:016x}", rand::random::<u64>()), config.partitions),
             losses,
             touch: Script::new(concat!(
@@ -138,6 +135,11 @@ impl Redis {
         })
     }
 
+    /// Where occasions are noted on which Redis may have lost something.
+    pub fn losses(&self) -> Losses {
+        self.losses.clone()
+    }
+
     /// How long keys outlive the last call that changed them.
     fn keep(&self) -> i64 {
         self.window + millis(REMEMBERED)
@@ -150,12 +152,15 @@ impl Redis {
         touches: &[Touch],
         called: Instant,
     ) -> Result<Count, PresenceError> {
+        let partition = self.keys.partition(community);
         for _ in 0..CLOCK_TRIES {
             let (current, seq, now) = self
-                .link
-                .call(|redis| self.send_touches(redis, community, touches, called))
+                .servers
+                .call(partition, |redis| {
+                    self.send_touches(redis, partition, community, touches, called)
+                })
                 .await?;
-            let as_of = self.heard(now)?;
+            let as_of = self.heard(partition, now)?;
             if let Some(current) = current {
                 return Ok(Count { current, seq, as_of });
             }
@@ -170,12 +175,13 @@ impl Redis {
     /// that told the time may itself have been under way for so long.
     async fn send_touches(
         &self,
-        mut redis: Connection,
+        mut redis: Node,
+        partition: u16,
         community: &CommunityId,
         touches: &[Touch],
         called: Instant,
     ) -> RedisResult<TouchReply> {
-        let now = match self.clock.now(Instant::now()) {
+        let now = match self.clock(partition).now(Instant::now()) {
             Some(now) => now,
             None => ask_the_time(&mut redis).await?,
         };
@@ -193,34 +199,38 @@ impl Redis {
         call.invoke_async(&mut redis).await
     }
 
+    fn clock(&self, partition: u16) -> &Clock {
+        &self.clocks[usize::from(self.losses.part_of(partition))]
+    }
+
     /// An answer told the time.
-    fn heard(&self, now: i64) -> Result<DateTime<Utc>, PresenceError> {
+    fn heard(&self, partition: u16, now: i64) -> Result<DateTime<Utc>, PresenceError> {
         let time = time(now)?;
-        self.clock.heard(now, Instant::now());
+        self.clock(partition).heard(now, Instant::now());
         Ok(time)
     }
 
-    /// Two round trips: Redis' time, then all counts. Each sequence number is read before its count: a count
-    /// that changes in between is then newer than its number says, never older.
-    async fn count_some(&self, communities: &[CommunityId]) -> Result<Vec<Count>, PresenceError> {
-        let now = self
-            .link
-            .call(async |mut redis| ask_the_time(&mut redis).await)
-            .await?;
-        let as_of = self.heard(now)?;
-        let mut pipeline = ::redis::pipe();
-        for community in communities.iter().filter(|community| is_keyable(community)) {
-            let keys = self.keys.community(community);
-            pipeline.hget(keys.state, "seq");
-            pipeline.zcount(keys.seen, format!("({}", now - self.window), "+inf");
+    /// Counts of one part of the store.
+    async fn count_part(&self, communities: &[CommunityId]) -> Result<Answer<Vec<Count>>, PresenceError> {
+        let mut counts = Vec::with_capacity(communities.len());
+        for communities in communities.chunks(COUNT_COMMUNITIES) {
+            counts.append(&mut self.count_some(communities).await?);
         }
-        let answers: Vec<Option<u64>> = if pipeline.is_empty() {
-            Vec::new()
-        } else {
-            self.link
-                .call(async move |mut redis| pipeline.query_async(&mut redis).await)
-                .await?
+        Ok(Answer::current(counts))
+    }
+
+    /// Two round trips to one server: its time, then all counts. Each sequence number is read before its count: a
+    /// count that changes in between is then newer than its number says, never older.
+    async fn count_some(&self, communities: &[CommunityId]) -> Result<Vec<Count>, PresenceError> {
+        let Some(first) = communities.first() else {
+            return Ok(Vec::new());
         };
+        let partition = self.keys.partition(first);
+        let (now, answers) = self
+            .servers
+            .call(partition, |redis| self.ask_for_counts(redis, communities))
+            .await?;
+        let as_of = self.heard(partition, now)?;
         let mut answers = answers.chunks_exact(2);
         let count = |community| {
             let answer = is_keyable(community).then(|| answers.next()).flatten();
@@ -241,52 +251,34 @@ impl Redis {
         };
         let mut range = ::redis::cmd("ZRANGE");
         range.arg(self.keys.due(partition)).arg(0).arg(last);
-        self.link
-            .call(async move |mut redis| range.query_async(&mut redis).await)
-            .await
+        let range = &range;
+        let ask = |mut redis: Node| async move { range.query_async(&mut redis).await };
+        self.servers.call(partition, ask).await
     }
 
-    /// Also says whether Redis may have `lost` something since the sweep before.
-    async fn sweep_partition(&self, partition: u16, lost: &AtomicBool) -> Result<Sweep, PresenceError> {
-        let mut swept = Sweep::default();
-        for _ in 0..SWEEP_ROUNDS {
-            let number = self.marks.next();
-            let mut call = self.sweep.prepare_invoke();
-            call.key(self.keys.due(partition));
-            call.key(self.keys.mark(partition, self.marks.id()));
-            call.arg(self.window).arg(self.keep()).arg(self.keys.changes());
-            call.arg(self.keys.seen_prefix(partition));
-            call.arg(self.keys.state_prefix(partition));
-            call.arg(SWEEP_COMMUNITIES);
-            call.arg(number).arg(millis(MARK_KEPT));
-            let (now, lag, looked_at, mark, changes): SweepReply = self
-                .link
-                .call(async move |mut redis| call.invoke_async(&mut redis).await)
-                .await?;
-            if self.marks.written(partition, number, mark) {
-                lost.store(true, Ordering::Relaxed);
-            }
-            let as_of = self.heard(now)?;
-            swept.lag = swept.lag.max(Duration::from_millis(lag.unsigned_abs()));
-            swept
-                .changes
-                .extend(changes.into_iter().map(|(community, current, seq)| CountChange {
-                    community: CommunityId::new(community),
-                    count: Count { current, seq, as_of },
-                }));
-            if looked_at < SWEEP_COMMUNITIES {
-                break;
-            }
+    async fn ask_for_counts(
+        &self,
+        mut redis: Node,
+        communities: &[CommunityId],
+    ) -> RedisResult<(i64, Vec<Option<u64>>)> {
+        let now = ask_the_time(&mut redis).await?;
+        let mut pipeline = ::redis::pipe();
+        for community in communities.iter().filter(|community| is_keyable(community)) {
+            let keys = self.keys.community(community);
+            pipeline.hget(keys.state, "seq");
+            pipeline.zcount(keys.seen, format!("({}", now - self.window), "+inf");
         }
-        Ok(swept)
+        let answers = if pipeline.is_empty() {
+            Vec::new()
+        } else {
+            pipeline.query_async(&mut redis).await?
+        };
+        Ok((now, answers))
     }
 }
 
 /// Answer of the touch script: count, sequence number, now.
 type TouchReply = (Option<u64>, u64, i64);
-
-/// Answer of the sweep script: now, lag, communities looked at, the mark before, changes.
-type SweepReply = (i64, i64, usize, Option<u64>, Vec<(String, u64, u64)>);
 
 #[async_trait]
 impl Presence for Redis {
@@ -303,17 +295,18 @@ impl Presence for Redis {
     }
 
     async fn counts(&self, communities: &[CommunityId]) -> Result<Answer<Vec<Count>>, PresenceError> {
-        let mut counts = Vec::with_capacity(communities.len());
-        for communities in communities.chunks(COUNT_COMMUNITIES) {
-            counts.append(&mut self.count_some(communities).await?);
-        }
-        Ok(Answer::current(counts))
+        counts_by_part(
+            communities,
+            |community| self.part(community),
+            async |_, communities| self.count_part(&communities).await,
+        )
+        .await
     }
 
     async fn communities(&self, limit: usize) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
         let parts: Vec<Vec<String>> = stream::iter(self.keys.partitions())
             .map(|partition| self.communities_of(partition, limit))
-            .buffer_unordered(SWEEP_CONCURRENCY)
+            .buffer_unordered(CONCURRENCY)
             .try_collect()
             .await?;
         let communities = parts.into_iter().flatten().take(limit).map(CommunityId::new);
@@ -329,6 +322,7 @@ impl Presence for Redis {
         if !is_keyable(community) {
             return Ok(Answer::current(Vec::new()));
         }
+        let partition = self.keys.partition(community);
         let mut call = self.list.prepare_invoke();
         call.key(self.keys.community(community).seen);
         call.arg(self.window).arg(limit);
@@ -336,10 +330,7 @@ impl Presence for Redis {
             call.arg(last.last_seen.timestamp_millis())
                 .arg(last.user.as_str());
         }
-        let page: Vec<(String, i64)> = self
-            .link
-            .call(async move |mut redis| call.invoke_async(&mut redis).await)
-            .await?;
+        let page: Vec<(String, i64)> = self.servers.call(partition, |redis| invoke(&call, redis)).await?;
         let seen = page.into_iter().map(|(user, last_seen)| {
             let last_seen = time(last_seen)?;
             let user = UserId::new(user);
@@ -349,31 +340,20 @@ impl Presence for Redis {
     }
 
     async fn sweep(&self) -> Result<Sweep, PresenceError> {
-        let lost = AtomicBool::new(false);
-        let swept = stream::iter(self.keys.partitions())
-            .map(|partition| self.sweep_partition(partition, &lost))
-            .buffer_unordered(SWEEP_CONCURRENCY)
-            .try_fold(Sweep::default(), async |mut all, part| {
-                all.changes.extend(part.changes);
-                all.lag = all.lag.max(part.lag);
-                Ok(all)
-            })
-            .await;
-        // Also if other partitions could not be swept: the mark is written, and tells it once only.
-        if lost.into_inner() {
-            self.losses.note();
-        }
-        swept
+        self.sweep_all().await
     }
 
     async fn ping(&self) -> Result<(), PresenceError> {
-        self.link
-            .call(async |mut redis| ::redis::cmd("PING").exec_async(&mut redis).await)
-            .await
+        let ping = async |mut redis: Node| ::redis::cmd("PING").exec_async(&mut redis).await;
+        self.servers.call_any(None, ping).await
     }
 
     fn subscribe(&self) -> Subscription {
         self.listener.subscribe()
+    }
+
+    fn part(&self, community: &CommunityId) -> u16 {
+        self.losses.part(community)
     }
 }
 
@@ -386,7 +366,11 @@ impl fmt::Debug for Redis {
     }
 }
 
-async fn ask_the_time(redis: &mut Connection) -> RedisResult<i64> {
+async fn invoke<T: FromRedisValue>(call: &ScriptInvocation<'_>, mut redis: Node) -> RedisResult<T> {
+    call.invoke_async(&mut redis).await
+}
+
+async fn ask_the_time(redis: &mut Node) -> RedisResult<i64> {
     let (seconds, micros): (i64, i64) = ::redis::cmd("TIME").query_async(redis).await?;
     Ok(seconds * 1_000 + micros / 1_000)
 }

@@ -11,10 +11,16 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use http::response::Parts;
 use pingora_core::protocols::Stream;
+use pingora_core::protocols::l4::ext::set_snd_buf;
 use pingora_proxy::Session;
 
 use super::Ctx;
-use crate::live::Connection;
+use crate::live::{Connection, Kind};
+
+/// Bytes that the system takes from an event stream in advance, of which it makes twice as many and holds its own
+/// records in, too. What it took cannot be replaced by something newer any more, and the reader of an event stream
+/// does not say how far it is (L1).
+const SEND_BUFFER: usize = 4 * 1024;
 
 /// A live connection that waits for its socket.
 pub(super) struct LiveStart {
@@ -42,6 +48,10 @@ impl LiveStart {
 
     /// Serves the connection to its end.
     pub(super) async fn run(self, stream: Stream) {
+        if let Kind::Events(_) = self.connection.kind() {
+            // A longer queue where this fails, and nothing else.
+            let _ = set_snd_buf(stream.id(), SEND_BUFFER);
+        }
         self.connection.run(stream, self.head).await;
     }
 }

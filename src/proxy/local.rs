@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use super::live::LiveStart;
 use super::{Ctx, Sidecar};
 use crate::api::{Caller, MAX_REPORT, Opening, Report};
+use crate::auth::Known;
 
 /// Upper bound of an API answer: a page of `api.max_limit` visitors is far below.
 const MAX_ANSWER: usize = 4 * 1024 * 1024;
@@ -41,11 +42,11 @@ impl Sidecar {
             }
             None => plain(StatusCode::BAD_REQUEST),
         };
+        if response.headers().contains_key(header::CONNECTION) {
+            session.set_keepalive(None);
+        }
         let opening = response.extensions_mut().remove::<Opening>();
         if let Some(connection) = opening.and_then(|opening| opening.take()) {
-            if has_body {
-                return write(session, plain(StatusCode::BAD_REQUEST)).await;
-            }
             LiveStart::leave(session, ctx, connection, &response.into_parts().0);
             return Ok(());
         }
@@ -68,6 +69,7 @@ impl Sidecar {
         let token = ctx.token.token().cloned();
         let address = ctx.client.ip;
         let at = ctx.at;
+        let patient = api.pushes(request.uri().path());
         let work = self.background.spawn(async move {
             let mut caller = Caller {
                 headers: forwarded,
@@ -76,20 +78,21 @@ impl Sidecar {
                 ..Caller::default()
             };
             if let Some(token) = token.filter(|_| identify) {
-                // A database that hangs, or a long line of lookups before this one, must not keep the caller.
-                let place = api.identifying();
-                let found = async {
-                    match place {
-                        Some(_) => timeout(api.timeout(), authenticator.resolve(&token, at))
-                            .await
-                            .ok()?
-                            .ok(),
-                        None => None,
+                match authenticator.cached_now(&token, at).await {
+                    Known::Session(session) => caller.session = Some(session),
+                    Known::Nobody => {}
+                    Known::Unknown => {
+                        // A database that hangs, or a long line of lookups before this one, must not keep the
+                        // caller.
+                        let found = timeout(api.timeout(), async {
+                            let _place = api.identifying(patient).await?;
+                            authenticator.resolve(&token, at).await.ok()
+                        });
+                        match found.await {
+                            Ok(Some(found)) => caller.session = found,
+                            Ok(None) | Err(_) => caller.unavailable = true,
+                        }
                     }
-                };
-                match found.await {
-                    Some(found) => caller.session = found,
-                    None => caller.unavailable = true,
                 }
             }
             request.extensions_mut().insert(caller);

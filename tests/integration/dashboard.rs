@@ -200,6 +200,30 @@ async fn presence_that_is_not_recorded_is_not_shown_as_nobody() {
     assert_eq!(report(&sidecar).await["visitors"]["state"], "off");
 }
 
+/// A page of another site whose name was made to point here (DNS rebinding) is of this origin.
+#[tokio::test]
+async fn under_another_sites_name_nothing_is_told() {
+    let mut world = World::usual().await;
+    // Its last section is `[listen]`.
+    let file = world.sidecar.config();
+    let config = std::fs::read_to_string(&file).expect("a configuration");
+    std::fs::write(&file, config + "admin_hosts = [\"stats.example.org\"]\n").expect("it is written");
+    world.sidecar.restart();
+    let status = async |path: &str, host: &str| {
+        let request = reqwest::Client::new().get(world.sidecar.admin_url(path));
+        let response = request.header("host", host).send().await.expect("an answer");
+        response.status().as_u16()
+    };
+    for path in ["/", "/dashboard.json", "/dashboard.js", "/routes/test?url=/"] {
+        assert_eq!(status(path, "evil.example:9464").await, 421, "{path}");
+        assert_eq!(status(path, "stats.example.org").await, 200, "{path}");
+        assert_eq!(status(path, "headcount:9464").await, 200, "{path}");
+    }
+    for path in ["/metrics", "/livez", "/readyz"] {
+        assert_eq!(status(path, "headcount.monitoring.svc:9464").await, 200, "{path}");
+    }
+}
+
 #[tokio::test]
 async fn browsers_may_run_nothing_but_its_own_script_on_any_admin_page() {
     let sidecar = &World::shared().await.sidecar;

@@ -8,6 +8,7 @@ mod command;
 mod endings;
 mod failures;
 mod listeners;
+mod live;
 mod load;
 mod under_load;
 

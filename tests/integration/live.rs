@@ -7,6 +7,7 @@ mod faults;
 mod load;
 mod protocol;
 mod pushes;
+mod storm;
 
 use crate::support::world::{Wanted, World};
 

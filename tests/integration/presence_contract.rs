@@ -1,4 +1,4 @@
-//! What presence promises, over memory and over Redis alike.
+//! What presence promises, over memory, over a Redis server and over a Redis Cluster alike.
 
 mod site;
 
@@ -14,24 +14,25 @@ use self::site::Site;
 const WINDOW: Duration = Duration::from_secs(300);
 
 /// One test per promise and store.
-macro_rules! over_memory_and_redis {
+macro_rules! over_every_store {
     ($($promise:ident),* $(,)?) => {
-        mod in_memory {
+        over_every_store! { @store in_memory: $($promise)* }
+        over_every_store! { @store in_redis: $($promise)* }
+        over_every_store! { @store in_redis_over_tls: $($promise)* }
+        over_every_store! { @store behind_sentinels: $($promise)* }
+        over_every_store! { @store in_a_cluster: $($promise)* }
+    };
+    (@store $store:ident: $($promise:ident)*) => {
+        mod $store {
             $(#[tokio::test]
             async fn $promise() {
-                super::$promise(super::Site::in_memory()).await;
-            })*
-        }
-        mod in_redis {
-            $(#[tokio::test]
-            async fn $promise() {
-                super::$promise(super::Site::in_redis().await).await;
+                super::$promise(super::Site::$store().await).await;
             })*
         }
     };
 }
 
-over_memory_and_redis! {
+over_every_store! {
     a_touch_is_counted_and_listed,
     a_community_never_touched_is_empty,
     communities_are_counted_in_the_order_asked,

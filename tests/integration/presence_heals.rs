@@ -12,6 +12,7 @@ use headcount::presence::{self, Presence, PresenceError, Touch};
 use redis::AsyncCommands as _;
 use tokio::runtime::Handle;
 
+use crate::support::presence::{all_show, is_remembered, shown};
 use crate::support::proxy::Proxy;
 use crate::support::redis::{self as servers, RedisServer, eventually, seen};
 
@@ -20,44 +21,6 @@ const WINDOW: Duration = Duration::from_secs(300);
 const IMPATIENT: Duration = Duration::from_millis(200);
 
 const MINUTE: Duration = Duration::from_secs(60);
-
-/// What a sidecar shows: who is in a community, latest first, and whether that is stale.
-async fn shown(presence: &dyn Presence, community: &str) -> (Vec<String>, bool) {
-    let community = CommunityId::from(community);
-    let page = presence.list(&community, None, 100).await.unwrap();
-    let counts = presence.counts(std::slice::from_ref(&community)).await.unwrap();
-    let users: Vec<_> = page.value.iter().map(|seen| seen.user.to_string()).collect();
-    let is_settled = counts.value[0].current == users.len() as u64;
-    (users, page.stale || counts.stale || !is_settled)
-}
-
-/// Sweeps as the sidecars' workers do, until each shows these users, and not from memory.
-async fn all_show(sidecars: &[&dyn Presence], community: &str, users: &[&str]) {
-    eventually(async || {
-        for sidecar in sidecars {
-            // Fails until Redis is back.
-            let _ = sidecar.sweep().await;
-        }
-        for sidecar in sidecars {
-            let (shown, stale) = shown(*sidecar, community).await;
-            if stale || shown != users {
-                return false;
-            }
-        }
-        true
-    })
-    .await;
-}
-
-/// Waits until memory alone is asked, and shows these users.
-async fn is_remembered(sidecar: &dyn Presence, community: &str, users: &[&str]) {
-    eventually(async || {
-        let page = sidecar.list(&community.into(), None, 100).await.unwrap();
-        let shown: Vec<_> = page.value.iter().map(|seen| seen.user.as_str()).collect();
-        page.stale && shown == users
-    })
-    .await;
-}
 
 #[tokio::test]
 async fn p14_a_redis_that_was_killed_and_restarted_empty_fills_up_again() {

@@ -1,6 +1,6 @@
 //! Opening presence: memory or Redis, what is refused, what is warned of, what the Redis user must be allowed.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use headcount::config;
@@ -11,38 +11,10 @@ use headcount::presence::keys::Keys;
 use headcount::presence::{self, OpenError, Presence, PresenceError, Touch};
 use redis::AsyncCommands as _;
 
-use crate::support::redis::{self as servers, RedisServer, until_it_answers};
+use crate::support::log::Log;
+use crate::support::redis::{self as servers, PERMISSIONS, RedisServer, until_it_answers};
 
 const WINDOW: Duration = Duration::from_secs(300);
-
-/// Collects what is logged on this thread.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-
-    /// Listens until the guard is dropped. Tests run on one thread each, their connection's task too.
-    fn listen(&self) -> tracing::subscriber::DefaultGuard {
-        let log = self.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .with_writer(move || log.clone());
-        tracing::subscriber::set_default(subscriber.finish())
-    }
-}
-
-impl std::io::Write for Log {
-    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(text)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
 
 #[tokio::test]
 async fn p10_a_redis_that_may_evict_is_warned_of_once() {
@@ -58,41 +30,21 @@ async fn p10_a_redis_that_may_evict_is_warned_of_once() {
     assert_eq!(text.matches("connected to Redis").count(), 2, "{text}");
 }
 
-/// What the module's documentation says that it needs; `info` is left out.
-const PERMISSIONS: &[&str] = &[
-    "on",
-    ">s3cret",
-    "~headcount:*",
-    "&headcount:*",
-    "+evalsha",
-    "+script|load",
-    "+time",
-    "+ping",
-    "+get",
-    "+set",
-    "+zadd",
-    "+zcard",
-    "+zcount",
-    "+zrange",
-    "+zrangebyscore",
-    "+zrevrange",
-    "+zrem",
-    "+zremrangebyscore",
-    "+hset",
-    "+hget",
-    "+hmget",
-    "+pexpire",
-    "+publish",
-    "+subscribe",
-];
-
 #[tokio::test]
 async fn p10_a_narrow_acl_suffices_and_is_not_complained_of() {
     let server = RedisServer::start(&[]);
     let mut raw = server.raw().await;
-    let mut acl = redis::cmd("ACL");
-    acl.arg("SETUSER").arg("sidecar").arg(PERMISSIONS);
-    acl.exec_async(&mut raw).await.unwrap();
+    server.allow("sidecar", PERMISSIONS).await;
+    let commands: Vec<_> = PERMISSIONS
+        .iter()
+        .filter(|word| word.starts_with('+'))
+        .copied()
+        .collect();
+    let readme = include_str!("../../README.md");
+    assert!(
+        readme.contains(&commands.join(" ")),
+        "the README tells an operator"
+    );
     let config = config::Redis {
         url: Some(config::Secret::new(
             server.url().replace("//", "//sidecar:s3cret@"),
@@ -205,11 +157,11 @@ async fn a_bad_url_is_refused_without_telling_its_password() {
         "redis://user:s3cret@localhost:99999/",
         "redis://user:s3cret@localhost/s3cret",
         "redis://user:s3cret@localhost/?protocol=s3cret",
-        "rediss://user:s3cret@localhost/",
+        "rediss://user:s3cret@localhost/#s3cret",
     ] {
         let error = open(&servers::config(url), &metrics).err();
         let error = error.unwrap_or_else(|| panic!("{url} is taken"));
-        assert!(matches!(error, OpenError::Url(_)), "{error:?}");
+        assert!(matches!(error, OpenError::Server(_)), "{error:?}");
         let text = format!("{error} {error:?}");
         assert!(!text.contains("s3cret"), "{text}");
     }

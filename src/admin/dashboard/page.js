@@ -167,7 +167,7 @@ function showProblems(problems) {
   const said = problems.join("\n");
   if (list.dataset.said !== said) {
     list.dataset.said = said;
-    const items = problems.length ? problems : ["nothing to act on: the site is served and recording works"];
+    const items = problems.length ? problems : ["nothing to act on: the site is served"];
     list.replaceChildren(...items.map((item) => element("li", "", ...sentence(capitalised(item)))));
     level(list, problems.length ? "bad" : "ok");
   }
@@ -242,10 +242,10 @@ function showVisitors({ visitors, window_seconds: seconds }) {
   }[state];
   let text = explained ?? `As of ${time(visitors.as_of)}. Seen within ${duration(seconds)}, in ${count(occupied, "community", "communities")}`;
   if (!explained) {
-    const rest = occupied > communities.length ? `; the first ${communities.length} are shown` : "";
+    const rest = occupied > communities.length ? `; the ${communities.length} with most are shown` : "";
     text = stale
       ? `Stale since Redis does not answer: only visitors whom this sidecar saw itself, as of ${time(visitors.as_of)}${rest}.`
-      : `${text}${rest}${all ? "" : "; there are more"}.`;
+      : `${text}${rest}${all ? "" : "; there are more, of which nothing is known here"}.`;
   }
   say(about, text);
   level(about, state === "unknown" ? "bad" : stale ? "warn" : "");
@@ -269,11 +269,12 @@ function communityRow() {
   return element("tr", "", name, element("td", "number"), element("td", "", line), element("td", "number peak"));
 }
 
-function showRecent({ recent, visitors }) {
+function showRecent({ recent, visitors, started_at: process }) {
   const slugs = new Map(visitors.communities.map(({ id, slug }) => [id, slug]));
   say(byId("recent-about"), recent.length ? "Counted page views of members; not whose they are." : "");
   say(byId("recent-empty"), recent.length ? "" : "No page view yet since the start.");
-  rows(byId("recent"), recent, ({ number }) => number, recentRow, (row, page) => {
+  // Each process has numbers of its own.
+  rows(byId("recent"), recent, ({ number }) => `${process} ${number}`, recentRow, (row, page) => {
     const kind = page.page_type ?? page.route ?? "no route";
     const place = page.community && (slugs.get(page.community) ?? `community ${page.community}`);
     const said = [kind === "community" && place ? null : kind, place].filter(Boolean);

@@ -1,6 +1,10 @@
 //! Who gets a live connection.
 
-use axum::body::Body;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
 use http::{Request, Response, StatusCode};
 
 use super::fakes::Mood;
@@ -20,7 +24,7 @@ const WEB_SOCKET: [(&str, &str); 4] = [
 ];
 
 fn site(configure: impl FnOnce(&mut config::Api)) -> Site {
-    Site::live(configure, config::Live::default())
+    Site::with_live(configure, config::Live::default())
 }
 
 async fn ask(site: &Site, caller: Caller, path: &str, headers: &[(&str, &str)]) -> Response<Body> {
@@ -61,24 +65,134 @@ async fn a_connection_comes_with_its_head() {
         }
     }
     let closed = site.metrics.live_closed.with_label_values(&["client"]).get();
-    assert_eq!(closed, 6, "a connection that nobody takes ends");
+    assert_eq!(closed, 0, "what nobody takes has not begun");
+    assert_eq!(
+        site.live().drain(Duration::from_secs(1)).await,
+        0,
+        "and leaves nothing"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_a_snapshot_there_is_no_connection() {
     let site = site(|_| {});
     *site.presence.mood.lock().unwrap() = Mood::Away;
-    let answer = ask(&site, member(), LIVE, &EVENTS).await;
+    let answer = ask(&site, member(), LIVE, &WEB_SOCKET).await;
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(answer.headers().contains_key("retry-after"));
-    let refused = site
-        .metrics
-        .live_refused
-        .with_label_values(&["unavailable"])
-        .get();
-    assert_eq!(refused, 1);
+    let refused = || {
+        site.metrics
+            .live_refused
+            .with_label_values(&["unavailable"])
+            .get()
+    };
+    assert_eq!(refused(), 1);
+    is_sent_away(ask(&site, member(), LIVE, &EVENTS).await, SOON).await;
+    assert_eq!(refused(), 2);
+    let closed = site.metrics.live_closed.with_label_values(&["client"]).get();
+    assert_eq!(closed, 0, "what was refused was never open");
     *site.presence.mood.lock().unwrap() = Mood::Fine;
-    assert_eq!(ask(&site, member(), LIVE, &EVENTS).await.status(), StatusCode::OK);
+    let answer = ask(&site, member(), LIVE, &EVENTS).await;
+    assert!(answer.extensions().get::<Opening>().is_some());
+}
+
+/// Milliseconds, by the defaults.
+const SOON: Range<u64> = 1_500..4_501;
+const LATER: Range<u64> = 5_000..15_001;
+
+/// An event stream that says when to come back, and no more. Its connection ends with it: the next one may lead to
+/// another process.
+async fn is_sent_away(answer: Response<Body>, wait: Range<u64>) {
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert!(answer.extensions().get::<Opening>().is_none());
+    let headers = answer.headers().clone();
+    assert_eq!(headers["content-type"], "text/event-stream");
+    assert_eq!(headers["connection"], "close");
+    assert_eq!(headers["cache-control"], "no-store");
+    assert!(!headers.contains_key("retry-after"));
+    let body = to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+    assert_eq!(headers["content-length"], body.len().to_string());
+    let body = std::str::from_utf8(&body).unwrap();
+    let (retry, rest) = body.split_once("\n\n").unwrap();
+    let retry: u64 = retry.strip_prefix("retry: ").unwrap().parse().unwrap();
+    assert!(wait.contains(&retry), "{retry}");
+    assert_eq!(
+        rest,
+        "data: {\"type\":\"close\",\"code\":1013,\"reason\":\"cannot be answered right now\"}\n\n"
+    );
+}
+
+/// By the standard an `EventSource` gives up for good at any other status than 200.
+#[tokio::test(start_paused = true)]
+async fn l2_an_event_source_that_cannot_be_served_now_is_told_to_come_back() {
+    let site = site(|_| {});
+    site.live().drain(Duration::ZERO).await;
+    is_sent_away(ask(&site, member(), LIVE, &EVENTS).await, SOON).await;
+    let answer = ask(&site, member(), LIVE, &WEB_SOCKET).await;
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+
+    // Nothing is known of the caller.
+    let site = self::site(|_| {});
+    let unknown = Caller {
+        unavailable: true,
+        ..anonymous()
+    };
+    is_sent_away(ask(&site, unknown, LIVE, &EVENTS).await, SOON).await;
+    // Nor of the community, whose table hangs.
+    *site.store.mood.lock().unwrap() = Mood::Hung;
+    is_sent_away(ask(&site, member(), LIVE, &EVENTS).await, SOON).await;
+    let answer = ask(&site, member(), LIVE, &WEB_SOCKET).await;
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn l2_an_event_source_that_finds_no_place_is_told_to_come_back() {
+    let full = |configure: fn(&mut config::Live)| {
+        let mut settings = config::Live::default();
+        configure(&mut settings);
+        Site::with_live(|_| {}, settings)
+    };
+    for (site, wait) in [
+        (full(|settings| settings.max_connections = 1), SOON),
+        (
+            full(|settings| settings.max_per_address = 1.try_into().unwrap()),
+            LATER,
+        ),
+    ] {
+        let caller = Caller {
+            address: Some([192, 0, 2, 1].into()),
+            ..member()
+        };
+        let _first = ask(&site, caller.clone(), LIVE, &EVENTS).await;
+        is_sent_away(ask(&site, caller.clone(), LIVE, &EVENTS).await, wait).await;
+        let answer = ask(&site, caller, LIVE, &WEB_SOCKET).await;
+        assert!(
+            answer.headers().contains_key("retry-after"),
+            "{}",
+            answer.status()
+        );
+    }
+}
+
+/// Handshakes may wait for long, for the app, its table or a snapshot.
+#[tokio::test(start_paused = true)]
+async fn handshakes_that_wait_take_no_place_of_other_requests() {
+    let site = Arc::new(site(|_| {}));
+    let held = site.store.hold.lock().await;
+    let waiting: Vec<_> = (0..300)
+        .map(|_| {
+            let site = Arc::clone(&site);
+            tokio::spawn(async move { ask(&site, member(), LIVE, &WEB_SOCKET).await.status() })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(waiting.iter().all(|waiting| !waiting.is_finished()), "they wait");
+    let other = site.get("/api/visitors/openapi.json").await;
+    assert_eq!(other.status, StatusCode::OK);
+    drop(held);
+    for waiting in waiting {
+        assert_eq!(waiting.await.unwrap(), StatusCode::SWITCHING_PROTOCOLS);
+    }
 }
 
 /// I9, for listeners.
@@ -120,5 +234,60 @@ async fn i6_a_foreign_page_gets_no_connection() {
         headers.push(("origin", "https://evil.test"));
         let answer = ask(&site, member(), LIVE, &headers).await;
         assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+        assert!(!answer.headers().contains_key("access-control-allow-origin"));
     }
+}
+
+/// Without these headers the browser would keep the stream from the page, whatever this side allows.
+#[tokio::test(start_paused = true)]
+async fn a_page_of_an_origin_that_is_allowed_may_read_its_event_stream_and_why_there_is_none() {
+    let settings = config::Live {
+        allowed_origins: vec!["https://app.example.org".into()],
+        ..config::Live::default()
+    };
+    let site = Site::with_live(|_| {}, settings);
+    let headers = [EVENTS[0], ("origin", "https://app.example.org")];
+    for (caller, path, status) in [
+        (member(), LIVE, 200),
+        (anonymous(), LIVE, 401),
+        (member(), "/api/communities/404/visitors/live", 404),
+        (member(), "/api/visitors/live", 400),
+    ] {
+        let answer = ask(&site, caller.clone(), path, &headers).await;
+        assert_eq!(answer.status().as_u16(), status);
+        let allowed = answer.headers();
+        assert_eq!(allowed["access-control-allow-origin"], "https://app.example.org");
+        assert_eq!(allowed["access-control-allow-credentials"], "true");
+        assert_eq!(allowed["vary"], "Cookie, Accept, Origin");
+        let own = ask(&site, caller, path, &[EVENTS[0], ("origin", "https://site.test")]).await;
+        assert!(!own.headers().contains_key("access-control-allow-origin"));
+        assert_eq!(own.headers()["vary"], "Cookie, Accept, Origin");
+    }
+    site.live().drain(Duration::ZERO).await;
+    let away = ask(&site, member(), LIVE, &headers).await;
+    assert_eq!(
+        away.headers()["access-control-allow-origin"],
+        "https://app.example.org"
+    );
+    is_sent_away(away, SOON).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handshake_with_a_body_is_no_handshake() {
+    let site = site(|_| {});
+    for kind in [&EVENTS[..], &WEB_SOCKET] {
+        for header in [("content-length", "5"), ("transfer-encoding", "chunked")] {
+            let mut headers = kind.to_vec();
+            headers.push(header);
+            let answer = ask(&site, member(), LIVE, &headers).await;
+            assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+            assert_eq!(answer.headers()["content-type"], "application/problem+json");
+        }
+        let mut headers = kind.to_vec();
+        headers.push(("content-length", "0"));
+        let answer = ask(&site, member(), LIVE, &headers).await;
+        assert!(answer.extensions().get::<Opening>().is_some());
+    }
+    let refused = site.metrics.live_refused.with_label_values(&["request"]).get();
+    assert_eq!(refused, 4);
 }

@@ -29,6 +29,7 @@ pub(super) struct Site {
     pub(super) presence: Arc<FakePresence>,
     pub(super) backend: Arc<FakeBackend>,
     pub(super) metrics: Arc<Metrics>,
+    live: Option<Live>,
 }
 
 impl Site {
@@ -41,7 +42,7 @@ impl Site {
     }
 
     /// A site with live connections, which need a runtime.
-    pub(super) fn live(configure: impl FnOnce(&mut config::Api), settings: config::Live) -> Self {
+    pub(super) fn with_live(configure: impl FnOnce(&mut config::Api), settings: config::Live) -> Self {
         Self::built(configure, Some(settings))
     }
 
@@ -74,7 +75,7 @@ impl Site {
                 communities: Arc::new(Communities::new(store.clone())),
                 presence: presence.clone(),
                 backend_check: backend.clone(),
-                live,
+                live: live.clone(),
             },
             metrics.clone(),
             Arc::new(now),
@@ -85,7 +86,13 @@ impl Site {
             presence,
             backend,
             metrics,
+            live,
         }
+    }
+
+    /// The live connections of a site that was made with some.
+    pub(super) fn live(&self) -> &Live {
+        self.live.as_ref().expect("live connections")
     }
 
     pub(super) fn with_access(access: config::Access) -> Self {

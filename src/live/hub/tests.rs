@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use chrono::DateTime;
 use futures_util::FutureExt as _;
+use tokio::time::sleep;
 
 use super::*;
 use crate::live::mailbox::Letter;
@@ -23,7 +24,11 @@ struct Told {
     /// While a test holds this, readings wait, with the answer that they had when they began.
     hold: tokio::sync::Mutex<()>,
     away: std::sync::atomic::AtomicBool,
+    /// Of the store's two parts, that of communities whose name begins with this letter.
+    part_away: std::sync::atomic::AtomicBool,
 }
+
+const OTHER_PART: &str = "x";
 
 impl Told {
     fn is(&self, community: &str, count: Count) {
@@ -59,7 +64,8 @@ impl Presence for Told {
                 .collect()
         };
         let _held = self.hold.lock().await;
-        if self.away.load(Ordering::Relaxed) {
+        let has_other = communities.iter().any(|community| self.part(community) == 1);
+        if self.away.load(Ordering::Relaxed) || self.part_away.load(Ordering::Relaxed) && has_other {
             return Err(PresenceError::Unexpected("away".into()));
         }
         if self.stale.load(Ordering::Relaxed) {
@@ -91,6 +97,10 @@ impl Presence for Told {
 
     fn subscribe(&self) -> Subscription {
         self.changes.subscribe()
+    }
+
+    fn part(&self, community: &CommunityId) -> u16 {
+        community.as_str().starts_with(OTHER_PART).into()
     }
 }
 
@@ -357,6 +367,22 @@ async fn while_presence_is_away_it_is_asked_again_and_again() {
     bench.presence.away.store(false, Ordering::Relaxed);
     bench.pass(Duration::from_secs(2)).await;
     assert_eq!(taken(&mailbox), [0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_that_is_away_keeps_nobody_of_the_others_waiting() {
+    let bench = bench().await;
+    bench.presence.part_away.store(true, Ordering::Relaxed);
+    let waits = bench.subscriber(1, &["x1"]);
+    let first = bench.subscriber(2, &["42"]);
+    bench.settle().await;
+    let second = bench.subscriber(3, &["43"]);
+    bench.settle().await;
+    assert_eq!([taken(&first), taken(&second)], [[0], [0]], "at once");
+    assert!(taken(&waits).is_empty());
+    bench.presence.part_away.store(false, Ordering::Relaxed);
+    bench.pass(Duration::from_secs(2)).await;
+    assert_eq!(taken(&waits), [0]);
 }
 
 #[tokio::test(start_paused = true)]

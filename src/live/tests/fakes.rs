@@ -75,11 +75,17 @@ impl Fake for OneSession {
 pub(super) struct Rules {
     forbidden: Mutex<HashSet<String>>,
     again: AtomicBool,
+    held: tokio::sync::Mutex<()>,
 }
 
 impl Rules {
     pub(super) fn forbid(&self, community: &str) {
         self.forbidden.lock().unwrap().insert(community.into());
+    }
+
+    /// While this is kept, nothing is answered.
+    pub(super) async fn hold(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.held.lock().await
     }
 
     pub(super) fn must_be_asked_again(&self) {
@@ -95,10 +101,11 @@ impl Door for Rules {
         asked: &[String],
     ) -> Result<Vec<Option<CommunityId>>, Denied> {
         session.ok_or(Denied::NoSession)?;
+        let _held = self.held.lock().await;
         let forbidden = self.forbidden.lock().unwrap();
         let admit = |asked: &String| {
-            let there = asked.parse::<u64>().is_ok() && !forbidden.contains(asked);
-            there.then(|| asked.as_str().into())
+            let key = asked.parse::<u64>().ok().filter(|_| !forbidden.contains(asked));
+            key.map(|key| key.to_string().as_str().into())
         };
         Ok(asked.iter().map(admit).collect())
     }

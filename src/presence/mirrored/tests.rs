@@ -3,10 +3,13 @@
 
 use std::sync::Mutex;
 
+use tokio::sync::broadcast::error::TryRecvError;
 use tokio::sync::watch;
 
 use super::*;
 use crate::ids::UserId;
+use crate::presence::CountChange;
+use crate::presence::changes::Event;
 
 const WINDOW: Duration = Duration::from_secs(300);
 /// Longer than any test.
@@ -25,6 +28,8 @@ struct Store {
     memory: Mutex<Arc<Memory>>,
     /// Touches in this community wait.
     held: watch::Sender<Option<CommunityId>>,
+    /// A part that is away, while the others are as the mood is.
+    away: Mutex<Option<u16>>,
     losses: Losses,
 }
 
@@ -38,11 +43,16 @@ fn empty() -> Arc<Memory> {
 
 impl Store {
     fn new() -> Arc<Self> {
+        Self::of_parts(1)
+    }
+
+    fn of_parts(parts: u16) -> Arc<Self> {
         Arc::new(Self {
+            away: Mutex::new(None),
             mood: Mutex::new(Mood::Away),
             memory: Mutex::new(empty()),
             held: watch::Sender::new(None),
-            losses: Losses::default(),
+            losses: Losses::new(parts.try_into().unwrap()),
         })
     }
 
@@ -52,12 +62,24 @@ impl Store {
 
     /// It can be reached, as from a new connection.
     fn connects(&self) {
-        self.losses.note();
+        self.losses.note_all();
         self.is(Mood::Fine);
     }
 
     fn forgets(&self) {
         *self.memory.lock().unwrap() = empty();
+    }
+
+    /// The part of these communities.
+    async fn reached_for(&self, communities: &[CommunityId]) -> Result<Arc<Memory>, PresenceError> {
+        let away = *self.away.lock().unwrap();
+        if communities
+            .iter()
+            .any(|community| Some(self.losses.part(community)) == away)
+        {
+            return Err(unavailable("a part is away"));
+        }
+        self.reached().await
     }
 
     async fn reached(&self) -> Result<Arc<Memory>, PresenceError> {
@@ -74,14 +96,14 @@ impl Store {
 #[async_trait]
 impl Presence for Store {
     async fn touch(&self, community: &CommunityId, touches: &[Touch]) -> Result<Count, PresenceError> {
-        let memory = self.reached().await?;
+        let memory = self.reached_for(std::slice::from_ref(community)).await?;
         let mut held = self.held.subscribe();
         let _ = held.wait_for(|held| held.as_ref() != Some(community)).await;
         memory.touch(community, touches).await
     }
 
     async fn counts(&self, communities: &[CommunityId]) -> Result<Answer<Vec<Count>>, PresenceError> {
-        self.reached().await?.counts(communities).await
+        self.reached_for(communities).await?.counts(communities).await
     }
 
     async fn communities(&self, limit: usize) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
@@ -94,7 +116,8 @@ impl Presence for Store {
         after: Option<&Seen>,
         limit: usize,
     ) -> Result<Answer<Vec<Seen>>, PresenceError> {
-        self.reached().await?.list(community, after, limit).await
+        let memory = self.reached_for(std::slice::from_ref(community)).await?;
+        memory.list(community, after, limit).await
     }
 
     async fn sweep(&self) -> Result<Sweep, PresenceError> {
@@ -406,6 +429,35 @@ async fn p14_until_all_are_touched_again_answers_are_from_memory() {
     assert_eq!(sidecar.count("3").await, (1, false));
 }
 
+/// Or listeners would be told of the first few to be touched again, and then of all.
+#[tokio::test]
+async fn p14_changes_of_a_store_that_lacks_somebody_are_held_back_until_it_does_not() {
+    let store = Store::new();
+    store.connects();
+    let sidecar = Sidecar::of(&store);
+    sidecar.touch("1", "a").await.unwrap();
+    until(async || sidecar.count("1").await == (1, false)).await;
+    let mut changes = sidecar.presence.subscribe();
+
+    store.held.send_replace(Some("1".into()));
+    store.connects();
+    // Another sidecar was faster.
+    let other = Arc::clone(&store.memory.lock().unwrap());
+    other.touch(&"1".into(), &[Touch::now("b")]).await.unwrap();
+    until(async || sidecar.presence.mirror.feed.holds(0)).await;
+    assert_eq!(changes.try_recv(), Err(TryRecvError::Empty));
+    store.held.send_replace(None);
+    assert_eq!(changes.recv().await, Ok(Event::Listening));
+    assert_eq!(sidecar.count("1").await, (2, false));
+
+    let count = other.touch(&"1".into(), &[Touch::now("c")]).await.unwrap();
+    let community = "1".into();
+    assert_eq!(
+        changes.recv().await,
+        Ok(Event::Change(CountChange { community, count }))
+    );
+}
+
 #[tokio::test]
 async fn p14_a_touch_that_was_not_taken_is_made_again_without_a_new_connection() {
     for mood in [Mood::Away, Mood::Broken] {
@@ -437,6 +489,43 @@ async fn p12_p14_a_user_whom_two_sidecars_touch_again_is_one_visitor() {
         until(async || sidecar.count("42").await == (3, false)).await;
     }
     assert_eq!(one.users("42").await.0.len(), 3);
+}
+
+#[tokio::test]
+async fn p14_what_one_part_lacks_makes_no_others_answers_stale() {
+    let store = Store::of_parts(4);
+    let sidecar = Sidecar::of(&store);
+    store.connects();
+    let mut ids = (0..).map(|id: u32| id.to_string());
+    let mut of_part = |part| {
+        ids.find(|id| store.losses.part(&id.as_str().into()) == part)
+            .unwrap()
+    };
+    let (here, there) = (of_part(0), of_part(3));
+    for community in [&here, &there] {
+        sidecar.touch(community, "a").await.unwrap();
+        until(async || !sidecar.count(community).await.1).await;
+    }
+    *store.away.lock().unwrap() = Some(3);
+    assert!(sidecar.touch(&there, "b").await.is_err());
+    sidecar.touch(&here, "b").await.unwrap();
+    assert_eq!(sidecar.count(&there).await, (2, true));
+    assert_eq!(sidecar.count(&here).await, (2, false));
+    assert!(!sidecar.users(&here).await.1);
+    let asked = [here.as_str().into(), there.as_str().into(), here.as_str().into()];
+    let together = sidecar.presence.counts(&asked).await.unwrap();
+    let numbered: Vec<_> = together
+        .value
+        .iter()
+        .map(|count| (count.current, count.seq > 0))
+        .collect();
+    assert_eq!(numbered, [(2, true), (2, false), (2, true)]);
+    assert!(together.stale, "one of them is");
+    let before = sidecar.metrics.presence_retouches.get();
+    *store.away.lock().unwrap() = None;
+    until(async || sidecar.count(&there).await == (2, false)).await;
+    let retouched = sidecar.metrics.presence_retouches.get() - before;
+    assert_eq!(retouched, 2, "of the part that was away");
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! One multiplexed connection to Redis, kept up by a task of its own.
+//! One multiplexed connection to one server, kept up by a task of its own. Which server that is may change from
+//! one connection to the next: Sentinels are asked each time.
 //!
 //! Why not the client's `ConnectionManager`: it spawns the connection on whichever runtime makes the first
 //! call (here that may be a Pingora service's, which ends before the last touches); calls wait for its
@@ -12,8 +13,8 @@
 //! | being made for the first time, or just lost | waits for the outcome of that one attempt |
 //! | down | fails at once, while the task goes on trying with growing, jittered pauses |
 //!
-//! Each connection that is made is noted as an occasion on which Redis may have lost something, before any call
-//! can use it. Whoever makes this a link to several servers notes each connection to any of them.
+//! Each connection that is made is told, before any call can use it: it is an occasion on which Redis may have lost
+//! something.
 //!
 //! A call that times out, or whose answer says that this server is the wrong one (a demoted primary), gives
 //! the connection up. Other calls already sent on it may still be answered.
@@ -30,11 +31,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use super::node::Node;
+use super::sentinels::Sentinels;
 use super::server;
 use crate::config;
-use crate::metrics::Metrics;
-use crate::presence::PresenceError;
-use crate::presence::losses::Losses;
 
 /// First and longest pause between attempts; each is twice the one before, and shortened by up to a half. The
 /// longest leaves most of the two seconds within which counts are right again after Redis is back.
@@ -42,79 +42,94 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 /// A connection that lived shorter counts as a failed attempt.
 const SHORT_LIVED: Duration = Duration::from_secs(1);
 
-/// What a call is sent on.
-pub(super) type Connection = MultiplexedConnection;
+/// How the server is found.
+pub(super) enum Way {
+    /// It is this one.
+    Server(Box<Client>),
+    /// Sentinels know.
+    Sentinels(Sentinels),
+}
+
+impl Way {
+    /// A client of the server of now.
+    pub(super) async fn client(&self) -> RedisResult<Client> {
+        match self {
+            Self::Server(client) => Ok(Client::clone(client)),
+            Self::Sentinels(sentinels) => sentinels.master().await,
+        }
+    }
+}
+
+/// Is told of connections as they come and go.
+pub(super) trait Observer: Send + Sync + 'static {
+    /// One was made; no call can use it before this returns.
+    fn connected(&self);
+
+    /// Calls can use one from now on, or no longer.
+    fn changed(&self, up: bool);
+}
 
 /// The connection, as calls see it.
 #[derive(Clone)]
 enum State {
     /// The outcome of an attempt is near.
     Connecting,
-    /// With the number of the attempt that made it.
-    Up(Connection, u64),
+    /// What the attempt made.
+    Up(Up),
     /// Why.
     Down(RedisError),
+}
+
+#[derive(Clone)]
+struct Up {
+    connection: MultiplexedConnection,
+    attempt: u64,
 }
 
 /// A handle on the connection. Dropping it ends the connection and the task.
 pub(super) struct Link {
     state: watch::Sender<State>,
-    response_timeout: Duration,
-    metrics: Arc<Metrics>,
+    observer: Arc<dyn Observer>,
     task: JoinHandle<()>,
 }
 
 impl Link {
     /// Starts connecting, on `runtime`, and returns at once.
     pub(super) fn open(
-        client: Client,
+        way: Arc<Way>,
         config: &config::Redis,
-        losses: Losses,
-        metrics: Arc<Metrics>,
+        observer: Arc<dyn Observer>,
         runtime: &Handle,
     ) -> Self {
-        metrics.redis_up.set(0);
         let state = watch::Sender::new(State::Connecting);
         let keeper = Keeper {
-            client,
+            way,
             state: state.clone(),
             connect_timeout: config.connect_timeout,
             response_timeout: config.response_timeout,
-            losses,
-            metrics: Arc::clone(&metrics),
+            observer: Arc::clone(&observer),
         };
         Self {
             state,
-            response_timeout: config.response_timeout,
-            metrics,
+            observer,
             task: runtime.spawn(keeper.run()),
         }
     }
 
-    /// Sends something. Errors are counted here.
-    pub(super) async fn call<T, F>(&self, send: impl FnOnce(Connection) -> F) -> Result<T, PresenceError>
-    where
-        F: Future<Output = RedisResult<T>> + Send,
-    {
-        let outcome = self.send(send).await;
-        outcome.map_err(|error| {
-            self.metrics.redis_errors.inc();
-            match error.kind() {
-                ErrorKind::UnexpectedReturnType => PresenceError::Unexpected(error.to_string()),
-                _ => PresenceError::Unavailable(error),
-            }
-        })
+    /// Whether a call would be sent at once.
+    pub(super) fn is_up(&self) -> bool {
+        matches!(*self.state.borrow(), State::Up(_))
     }
 
-    async fn send<T, F>(&self, send: impl FnOnce(Connection) -> F) -> RedisResult<T>
+    /// Sends something, and waits for the answer until `deadline`.
+    pub(super) async fn send<T, F>(&self, deadline: Instant, send: impl FnOnce(Node) -> F) -> RedisResult<T>
     where
         F: Future<Output = RedisResult<T>> + Send,
     {
-        let deadline = Instant::now() + self.response_timeout;
-        let (connection, attempt) = timeout_at(deadline, self.connection())
+        let Up { connection, attempt } = timeout_at(deadline, self.connection())
             .await
             .unwrap_or_else(|_| Err(timed_out()))?;
-        let outcome = timeout_at(deadline, send(connection))
+        let outcome = timeout_at(deadline, send(Node::of(connection)))
             .await
             .unwrap_or_else(|_| Err(timed_out()));
         if let Err(error) = &outcome
@@ -125,11 +140,11 @@ impl Link {
         outcome
     }
 
-    async fn connection(&self) -> RedisResult<(Connection, u64)> {
+    async fn connection(&self) -> RedisResult<Up> {
         let mut state = self.state.subscribe();
         let settled = state.wait_for(|state| !matches!(state, State::Connecting)).await;
         match settled.as_deref() {
-            Ok(State::Up(connection, attempt)) => Ok((connection.clone(), *attempt)),
+            Ok(State::Up(up)) => Ok(up.clone()),
             Ok(State::Down(cause)) => Err(cause.clone()),
             Ok(State::Connecting) | Err(_) => Err(io::Error::from(io::ErrorKind::NotConnected).into()),
         }
@@ -137,15 +152,17 @@ impl Link {
 
     /// Has the connection replaced, unless that happened already.
     fn give_up(&self, failed: u64, cause: &RedisError) {
-        self.state.send_if_modified(|state| {
-            let current = matches!(state, State::Up(_, attempt) if *attempt == failed);
+        let given_up = self.state.send_if_modified(|state| {
+            let current = matches!(state, State::Up(up) if up.attempt == failed);
             if current {
                 *state = State::Connecting;
-                self.metrics.redis_up.set(0);
-                tracing::warn!(error = %cause, "lost the connection to Redis; who is present is known from memory only");
             }
             current
         });
+        if given_up {
+            self.observer.changed(false);
+            tracing::warn!(error = %cause, "lost the connection to Redis; who is present is known from memory only");
+        }
     }
 }
 
@@ -157,28 +174,28 @@ impl Drop for Link {
 
 /// What makes and replaces the connection.
 struct Keeper {
-    client: Client,
+    way: Arc<Way>,
     state: watch::Sender<State>,
     connect_timeout: Duration,
     response_timeout: Duration,
-    losses: Losses,
-    metrics: Arc<Metrics>,
+    observer: Arc<dyn Observer>,
 }
 
 impl Keeper {
     async fn run(self) {
-        let mut inspected = false;
+        let mut inspected = None;
         let mut pause = PAUSE.0;
         for attempt in 1.. {
             match self.connect(&mut inspected).await {
                 Ok(connection) => {
-                    tracing::info!("connected to Redis");
+                    let server = inspected.as_deref().unwrap_or_default();
+                    tracing::info!(server, "connected to Redis");
                     let since = Instant::now();
-                    self.metrics.redis_up.set(1);
-                    self.losses.note();
-                    self.state.send_replace(State::Up(connection, attempt));
+                    self.observer.connected();
+                    self.state.send_replace(State::Up(Up { connection, attempt }));
+                    self.observer.changed(true);
                     let mut state = self.state.subscribe();
-                    if state.wait_for(|s| !matches!(s, State::Up(..))).await.is_err() {
+                    if state.wait_for(|s| !matches!(s, State::Up(_))).await.is_err() {
                         return;
                     }
                     if since.elapsed() >= SHORT_LIVED {
@@ -202,24 +219,37 @@ impl Keeper {
         }
     }
 
-    /// Connects and makes sure that the server answers.
-    async fn connect(&self, inspected: &mut bool) -> RedisResult<Connection> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.connect_timeout))
-            .set_response_timeout(Some(self.response_timeout));
-        let mut connection = timeout(
-            self.connect_timeout,
-            self.client.get_multiplexed_async_connection_with_config(&config),
-        )
-        .await
-        .unwrap_or_else(|_| Err(timed_out()))?;
+    /// Connects and makes sure that the server answers. `inspected` is the server that was looked at last.
+    async fn connect(&self, inspected: &mut Option<String>) -> RedisResult<MultiplexedConnection> {
+        let client = timeout(self.connect_timeout, self.way.client())
+            .await
+            .unwrap_or_else(|_| Err(timed_out()))?;
+        let mut connection = connection(&client, self.connect_timeout, self.response_timeout).await?;
         ::redis::cmd("PING").exec_async(&mut connection).await?;
-        if !*inspected {
+        let server = client.get_connection_info().addr().to_string();
+        if inspected.as_ref() != Some(&server) {
             server::inspect(&mut connection).await?;
-            *inspected = true;
+            *inspected = Some(server);
         }
         Ok(connection)
     }
+}
+
+/// A connection of a client's, not yet proven.
+pub(super) async fn connection(
+    client: &Client,
+    connect_timeout: Duration,
+    response_timeout: Duration,
+) -> RedisResult<MultiplexedConnection> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(connect_timeout))
+        .set_response_timeout(Some(response_timeout));
+    timeout(
+        connect_timeout,
+        client.get_multiplexed_async_connection_with_config(&config),
+    )
+    .await
+    .unwrap_or_else(|_| Err(timed_out()))
 }
 
 /// Whether to replace the connection after this answer, or lack of one.
@@ -232,6 +262,6 @@ fn spoils_the_connection(error: &RedisError) -> bool {
         )
 }
 
-fn timed_out() -> RedisError {
+pub(super) fn timed_out() -> RedisError {
     io::Error::new(io::ErrorKind::TimedOut, "Redis took too long to answer").into()
 }

@@ -2,8 +2,9 @@
 //! parameter.
 //!
 //! A subscription can be TCP-healthy and silent, most often after a failover: it hangs on the old primary, to
-//! which nobody publishes. So a probe is published on the connection for commands, which follows the primary,
-//! and must arrive on the subscription. While nothing can be published, nothing is learnt.
+//! which nobody publishes. So a probe is published on the connection for commands, which follows the primary
+//! (in a Cluster on that to another node), and must arrive on the subscription. While nothing can be published,
+//! nothing is learnt.
 
 use std::time::{Duration, Instant};
 

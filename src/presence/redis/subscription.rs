@@ -1,5 +1,6 @@
 //! The one subscription of this process to the changes that Redis publishes, kept up by a task of its own on a
-//! connection of its own.
+//! connection of its own: to the primary, or to any node of a Cluster, whose nodes tell each other what is
+//! published.
 //!
 //! What is published while there is no subscription is lost (P6): whoever listens is told when there is one
 //! again ([`Event::Listening`]) and reads the counts then (P7). A connection that is open and silent is found
@@ -10,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use ::redis::aio::PubSub;
-use ::redis::{Client, Msg, RedisError, RedisResult};
+use ::redis::{Msg, RedisError, RedisResult};
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -18,8 +19,8 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, sleep_until, timeout};
 
-use super::link::Link;
 use super::probe::{Next, Probe};
+use super::servers::{Place, Servers};
 use crate::config;
 use crate::metrics::Metrics;
 use crate::presence::changes::{Changes, Event, Subscription};
@@ -40,28 +41,25 @@ pub(super) struct Listener {
 
 /// What the task works with.
 struct Parts {
-    client: Client,
+    servers: Arc<Servers>,
     channel: String,
-    link: Arc<Link>,
     connect_timeout: Duration,
     response_timeout: Duration,
     metrics: Arc<Metrics>,
 }
 
 impl Listener {
-    /// Does nothing yet. Probes are published on `link`; the task will run on `runtime`.
+    /// Does nothing yet. The task will run on `runtime`.
     pub(super) fn new(
-        client: Client,
+        servers: Arc<Servers>,
         config: &config::Redis,
         channel: String,
-        link: Arc<Link>,
         metrics: Arc<Metrics>,
         runtime: &Handle,
     ) -> Self {
         let parts = Parts {
-            client,
+            servers,
             channel,
-            link,
             connect_timeout: config.connect_timeout,
             response_timeout: config.response_timeout,
             metrics,
@@ -118,8 +116,8 @@ impl Parts {
     /// Subscribes and listens until that ends; why it did. `told` is whether the log says that changes are not
     /// heard.
     async fn listen(&self, changes: &Changes, told: &mut bool) -> RedisError {
-        let subscription = match self.subscribe().await {
-            Ok(subscription) => subscription,
+        let (place, subscription) = match self.subscribe().await {
+            Ok(subscribed) => subscribed,
             Err(error) => return error,
         };
         self.metrics.live_subscription_up.set(1);
@@ -143,7 +141,7 @@ impl Parts {
                     probe.not_published(Instant::now());
                 },
                 () = sleep_until(probe.wakes_at().into()) => match probe.next(Instant::now()) {
-                    Next::Publish(text) => publishing.push(self.publish(text).boxed()),
+                    Next::Publish(text) => publishing.push(self.publish(&place, text).boxed()),
                     Next::Silent => return closed(io::ErrorKind::TimedOut, "the subscription fell silent"),
                     Next::Wait => {}
                 },
@@ -151,22 +149,29 @@ impl Parts {
         }
     }
 
-    async fn subscribe(&self) -> RedisResult<PubSub> {
+    async fn subscribe(&self) -> RedisResult<(Place, PubSub)> {
         let late = |_| closed(io::ErrorKind::TimedOut, "Redis took too long to answer");
-        let connecting = timeout(self.connect_timeout, self.client.get_async_pubsub());
-        let mut subscription = connecting.await.map_err(late)??;
+        let connecting = async {
+            let place = self.servers.place().await?;
+            let subscription = place.client.get_async_pubsub().await?;
+            Ok::<_, RedisError>((place, subscription))
+        };
+        let connecting = timeout(self.connect_timeout, connecting).await;
+        let (place, mut subscription) = connecting.map_err(late)??;
         let subscribing = timeout(self.response_timeout, subscription.subscribe(&self.channel));
         subscribing.await.map_err(late)??;
-        Ok(subscription)
+        Ok((place, subscription))
     }
 
-    /// Whether it was published.
-    async fn publish(&self, text: String) -> bool {
+    /// Whether it was published, in a Cluster by another node than the one that is listened to.
+    async fn publish(&self, place: &Place, text: String) -> bool {
         let mut publish = ::redis::cmd("PUBLISH");
         publish.arg(&self.channel).arg(text);
         let outcome = self
-            .link
-            .call(async move |mut redis| publish.exec_async(&mut redis).await)
+            .servers
+            .call_any(Some(place), async move |mut node| {
+                publish.exec_async(&mut node).await
+            })
             .await;
         outcome.is_ok()
     }

@@ -163,10 +163,18 @@ async fn an_open_dashboard_keeps_no_process_from_ending_and_goes_on_with_the_nex
     .start()
     .await;
     let browser = looking_at(&world).await;
+    let alice = world.member("alice").await;
+    alice.sees(&world.community("django")).await;
+    let latest = |path: &str| format!("document.querySelector('#recent tr .path')?.textContent === {path:?}");
+    browser.wait_for(&latest(&world.community("django"))).await;
+    // Her browser's connection would be kept for as long as the grace period.
+    drop(alice);
     let mut old = world.sidecar.hand_over();
     assert_eq!(old.wait_for_end(), Some(0), "{}", old.log());
     let alice = world.member("alice").await;
     alice.sees(&world.community("rust")).await;
+    // The new process numbers its pages from the beginning.
+    browser.wait_for(&latest(&world.community("rust"))).await;
     browser.wait_for(&shows(&world.seeded.community("rust"), 1)).await;
     browser.wait_for("window.neverReloaded").await;
     world.sidecar.signal("TERM");

@@ -21,11 +21,11 @@ async fn sidecar(grace: &str) -> Sidecar {
     })
 }
 
-fn get(path: &str) -> String {
+pub(super) fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")
 }
 
-fn ends_well(old: &mut Process) {
+pub(super) fn ends_well(old: &mut Process) {
     assert_eq!(old.wait_for_end(), Some(0), "{}", old.log());
 }
 

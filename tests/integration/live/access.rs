@@ -3,6 +3,7 @@
 use reqwest::Method;
 
 use super::{closed, live, refused};
+use crate::support::chromium::Chromium;
 use crate::support::live::{Events, Socket};
 use crate::support::world::{Wanted, World};
 
@@ -112,6 +113,41 @@ async fn i6_a_handshake_from_another_origin_is_refused() {
     let other_site = format!("{EVENTS}Cookie: {cookie}\r\nSec-Fetch-Site: cross-site\r\n");
     assert_eq!(status(&world, &path, &other_site).await, 403);
     assert_eq!(world.sidecar.metric(&refused("origin")).await, 7.0);
+}
+
+/// The same site on another port is another origin, to which the browser brings the same cookies.
+#[tokio::test]
+async fn in_a_browser_a_page_of_an_origin_that_is_allowed_hears_its_event_stream() {
+    let world = World::shared().await;
+    let alice = world.member("alice").await;
+    let page = world.site.url("/about/");
+    let origin = page.strip_suffix("/about/").expect("an address");
+    let browser = Chromium::start().await;
+    browser.open(&page).await;
+    let cookie = alice.cookie();
+    browser
+        .wait_for(&format!("(document.cookie = '{cookie}; path=/', true)"))
+        .await;
+    for (origins, hears) in [(vec![origin], true), (vec![], false)] {
+        let sidecar = world.another_sidecar(&Wanted {
+            config: format!("[live]\nallowed_origins = {origins:?}\n"),
+            ..Wanted::usual()
+        });
+        let url = sidecar.url(&live(world, "rust"));
+        browser
+            .wait_for(&format!(
+                "(() => {{ window.told = []; window.stream?.close();
+                    window.stream = new EventSource('{url}', {{withCredentials: true}});
+                    stream.onmessage = (event) => told.push(JSON.parse(event.data)); return true; }})()"
+            ))
+            .await;
+        let outcome = if hears {
+            "told.some((message) => message.type === 'count')"
+        } else {
+            "stream.readyState === EventSource.CLOSED && told.length === 0"
+        };
+        browser.wait_for(outcome).await;
+    }
 }
 
 #[tokio::test]

@@ -1,13 +1,19 @@
 //! How many there may be, and who is let go.
 
-use serde_json::Value;
-use tokio::net::TcpSocket;
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use headcount::config;
+use headcount::ids::{CommunityId, UserId};
+use headcount::presence::{Presence as _, Touch};
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::{closed, live, refused};
 use crate::support::live::{Events, Socket};
 use crate::support::member::Member;
+use crate::support::redis;
 use crate::support::wire::Wire;
-use crate::support::world::{Wanted, World};
+use crate::support::world::{Wanted, World, any_prefix};
 
 async fn world(live: &str) -> World {
     let wanted = Wanted {
@@ -53,6 +59,11 @@ async fn l3_each_address_has_so_many_connections_and_all_together() {
     let _alices = Socket::open(&full.sidecar, &live(&full, "rust"), &alice).await;
     assert_eq!(refusal(&full, &bob).await, Some(503));
     assert_eq!(full.sidecar.metric(&refused("full")).await, 1.0);
+    // What has no place for an event stream says when to come back, and ends.
+    let mut events = Events::open(&full.sidecar, &live(&full, "rust"), &bob).await;
+    let last = events.ends().await;
+    assert_eq!((&last["type"], &last["code"]), (&"close".into(), &1013.into()));
+    events.closes().await;
     // The site does not mind.
     bob.sees(&full.community("rust")).await;
 }
@@ -97,68 +108,104 @@ async fn l3_a_peer_that_does_not_answer_pings_is_dropped() {
     );
 }
 
-/// A client that does not read, over a connection that holds as little as can be, and one that reads everything.
-#[tokio::test]
-async fn l1_a_slow_consumer_never_slows_the_others() {
-    let wanted = Wanted {
-        config: "[live]\nmin_interval = \"0s\"\nwrite_timeout = \"1h\"\nping_interval = \"1h\"\nheartbeat = false\n\
-                 [limits]\nwrite_timeout = \"1h\""
-            .into(),
-        ..Wanted::usual()
-    };
-    let prefix = crate::support::world::any_prefix();
-    let world = Wanted {
-        key_prefix: Some(prefix.clone()),
-        ..wanted
-    }
-    .start()
-    .await;
-    let alice = world.member("alice").await;
-    let path = live(&world, "rust");
-    let small = TcpSocket::new_v4().unwrap();
-    small.set_recv_buffer_size(1_024).unwrap();
-    let small = small
-        .connect(([127, 0, 0, 1], world.sidecar.port).into())
-        .await
-        .unwrap();
-    let headers = [("cookie", &*alice.cookie())];
-    let mut slow = Socket::over(small, world.sidecar.port, &path, &headers)
-        .await
-        .expect("a place");
-    let mut fast = Socket::open(&world.sidecar, &path, &alice).await;
-    assert_eq!(fast.count().await.1, 0);
-    // Straight into Redis: changes as fast as can be.
-    let config = headcount::config::Redis {
-        key_prefix: prefix,
-        partitions: std::num::NonZeroU16::new(16).unwrap(),
-        ..crate::support::redis::shared().config()
-    };
-    let presence = crate::support::redis::presence(&config, std::time::Duration::from_secs(300));
-    let community = headcount::ids::CommunityId::new(world.seeded.community("rust"));
-    let skipped = "headcount_live_values_skipped_total";
-    let mut visitors = 0;
-    while world.sidecar.metric(skipped).await < 500.0 {
-        for _ in 0..100 {
-            visitors += 1;
-            let user = headcount::ids::UserId::new(format!("user{visitors}"));
-            headcount::presence::Presence::touch(
-                &presence,
-                &community,
-                &[headcount::presence::Touch::now(user)],
-            )
-            .await
-            .unwrap();
-            assert_eq!(fast.count().await.1, visitors, "each, and at once");
+/// A community in which the number changes as fast as can be, and somebody who reads every value.
+struct Busy {
+    world: World,
+    presence: headcount::presence::redis::Redis,
+    community: CommunityId,
+    path: String,
+    alice: Member,
+    fast: Socket,
+    visitors: u64,
+}
+
+impl Busy {
+    async fn start() -> Self {
+        let prefix = any_prefix();
+        let wanted = Wanted {
+            config: "[live]\nmin_interval = \"0s\"\nwrite_timeout = \"1h\"\nping_interval = \"1h\"\n\
+                     heartbeat = false\n[limits]\nwrite_timeout = \"1h\""
+                .into(),
+            key_prefix: Some(prefix.clone()),
+            ..Wanted::usual()
+        };
+        let world = wanted.start().await;
+        let alice = world.member("alice").await;
+        let path = live(&world, "rust");
+        let mut fast = Socket::open(&world.sidecar, &path, &alice).await;
+        assert_eq!(fast.count().await.1, 0);
+        let config = config::Redis {
+            key_prefix: prefix,
+            partitions: NonZeroU16::new(16).unwrap(),
+            ..redis::shared().config()
+        };
+        Self {
+            presence: redis::presence(&config, Duration::from_secs(300)),
+            community: CommunityId::new(world.seeded.community("rust")),
+            world,
+            path,
+            alice,
+            fast,
+            visitors: 0,
         }
     }
+
+    /// A connection that holds as little as can be.
+    async fn small(&self) -> TcpStream {
+        let small = TcpSocket::new_v4().unwrap();
+        small.set_recv_buffer_size(1_024).unwrap();
+        let address = ([127, 0, 0, 1], self.world.sidecar.port);
+        small.connect(address.into()).await.unwrap()
+    }
+
+    /// Visitors come, straight into Redis, until so many values were skipped for those who do not read.
+    async fn until_skipped(&mut self, values: f64) {
+        let skipped = "headcount_live_values_skipped_total";
+        while self.world.sidecar.metric(skipped).await < values {
+            for _ in 0..100 {
+                self.visitors += 1;
+                let user = UserId::new(format!("user{}", self.visitors));
+                self.presence
+                    .touch(&self.community, &[Touch::now(user)])
+                    .await
+                    .unwrap();
+                assert_eq!(self.fast.count().await.1, self.visitors, "each, and at once");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn l1_a_slow_consumer_never_slows_the_others() {
+    let mut busy = Busy::start().await;
+    let headers = [("cookie", &*busy.alice.cookie())];
+    let small = busy.small().await;
+    let slow = Socket::over(small, busy.world.sidecar.port, &busy.path, &headers).await;
+    let mut slow = slow.expect("a place");
+    busy.until_skipped(500.0).await;
     let mut received = 1;
-    while slow.count().await.1 < visitors {
+    while slow.count().await.1 < busy.visitors {
         received += 1;
     }
     assert!(
-        received + 500 < visitors,
-        "{received} of {visitors}: a queue would hold all"
+        received + 500 < busy.visitors,
+        "{received} of {}: a queue would hold all",
+        busy.visitors
     );
+}
+
+/// Nobody answers for an event stream; the system holds few values for it all the same.
+#[tokio::test]
+async fn l1_an_event_stream_that_is_not_read_holds_a_short_queue() {
+    let mut busy = Busy::start().await;
+    let small = busy.small().await;
+    let mut slow = Events::over(small, &busy.path, &busy.alice).await;
+    busy.until_skipped(500.0).await;
+    let mut received = 1_u32;
+    while slow.count().await.1 < busy.visitors {
+        received += 1;
+    }
+    assert!(received < 200, "{received}");
 }
 
 #[tokio::test]
@@ -187,10 +234,7 @@ async fn l3_sigterm_sends_everybody_away_and_keeps_nobody() {
     };
     assert!(retry["type"] == "retry" && retry["after_ms"].is_u64(), "{retry}");
     assert_eq!(socket.close_code().await, 1001);
-    let mut last = Value::Null;
-    while let Some(message) = events.next().await {
-        last = message;
-    }
+    let last = events.ends().await;
     assert_eq!((&last["type"], &last["code"]), (&"close".into(), &1001.into()));
     assert_eq!(world.sidecar.wait_for_end(), Some(0), "{}", world.sidecar.log());
     let log = world.sidecar.log();

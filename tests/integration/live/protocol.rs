@@ -275,16 +275,27 @@ async fn whoever_says_too_much_is_told_so_and_control_frames_count() {
     unharmed(world).await;
 }
 
-/// Frames that are no message count for nothing, but bring nothing either.
 #[tokio::test]
-async fn endless_empty_fragments_harm_nobody() {
+async fn a_message_may_come_in_many_empty_fragments() {
     let world = world().await;
     let alice = world.member("alice").await;
     let mut wire = open(world, &alice).await;
     wire.send(frame(TEXT, b"")).await;
-    wire.send(frame(CONTINUATION, b"").repeat(10_000)).await;
+    wire.send(frame(CONTINUATION, b"").repeat(5_000)).await;
     wire.send(frame(FINAL | CONTINUATION, ASK)).await;
     answered(&mut wire).await;
+    unharmed(world).await;
+}
+
+/// Frames that are no message count by their bytes.
+#[tokio::test]
+async fn l3_endless_empty_fragments_are_too_much() {
+    let world = world().await;
+    let alice = world.member("alice").await;
+    let mut wire = open(world, &alice).await;
+    wire.send(frame(TEXT, b"")).await;
+    wire.try_send(frame(CONTINUATION, b"").repeat(20_000)).await;
+    assert_eq!(close_code(&mut wire).await, 4429);
     unharmed(world).await;
 }
 
@@ -328,6 +339,7 @@ async fn a_handshake_that_is_none_is_refused() {
         wire.send(&head).await;
         let answer = wire.answer().await;
         assert_eq!(answer.status, status, "{head}");
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"));
         if status == 426 {
             assert_eq!(answer.header("sec-websocket-version"), Some("13"));
         }

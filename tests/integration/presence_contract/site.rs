@@ -1,17 +1,22 @@
 //! A store under test that can be told to be older, whichever it is.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use chrono::DateTime;
+use headcount::config;
 use headcount::presence::changes::{Event, Subscription};
 use headcount::presence::memory::Memory;
 use headcount::presence::{Count, Presence, Seen, Touch};
 use redis::aio::MultiplexedConnection;
+use tokio::sync::OnceCell;
 
 use super::{WINDOW, names};
-use crate::support::redis as servers;
+use crate::support::redis::{self as servers, RedisServer};
+use crate::support::redis_cluster::RedisCluster;
+use crate::support::sentinels::Watched;
+use crate::support::tls::Authority;
 
 /// A store, and the power to let time pass for it.
 pub(super) struct Site {
@@ -22,15 +27,16 @@ pub(super) struct Site {
 enum Time {
     /// Memory is told the time.
     Told(Arc<AtomicI64>),
-    /// Redis has its own: what it knows is made older instead.
+    /// Redis has its own: what it knows is made older instead, on every server.
     OfRedis {
-        redis: MultiplexedConnection,
+        servers: Vec<MultiplexedConnection>,
         prefix: String,
     },
 }
 
 impl Site {
-    pub(super) fn in_memory() -> Self {
+    #[expect(clippy::unused_async, reason = "as the others")]
+    pub(super) async fn in_memory() -> Self {
         let time = Arc::new(AtomicI64::new(1_763_884_800_000));
         let clock = Arc::clone(&time);
         let now = move || DateTime::from_timestamp_millis(clock.load(Ordering::Relaxed)).unwrap();
@@ -42,11 +48,36 @@ impl Site {
 
     pub(super) async fn in_redis() -> Self {
         let server = servers::shared();
-        let config = server.config();
+        Self::of_redis(server.config(), vec![server.raw().await])
+    }
+
+    pub(super) async fn in_redis_over_tls() -> Self {
+        static SHARED: OnceLock<(RedisServer, Arc<Authority>)> = OnceLock::new();
+        let (server, authority) = SHARED.get_or_init(|| {
+            let authority = Arc::new(Authority::new());
+            (RedisServer::start_with(Some(&authority), &[]), authority)
+        });
+        Self::of_redis(server.config_with(authority), vec![server.raw().await])
+    }
+
+    pub(super) async fn behind_sentinels() -> Self {
+        static SHARED: OnceCell<Watched> = OnceCell::const_new();
+        let watched = SHARED.get_or_init(Watched::start).await;
+        Self::of_redis(watched.config(), vec![watched.servers[0].raw().await])
+    }
+
+    pub(super) async fn in_a_cluster() -> Self {
+        static SHARED: OnceCell<RedisCluster> = OnceCell::const_new();
+        let cluster = SHARED.get_or_init(RedisCluster::start).await;
+        Self::of_redis(cluster.config(), cluster.raw().await)
+    }
+
+    /// With a connection to each of the servers that keep something.
+    fn of_redis(config: config::Redis, servers: Vec<MultiplexedConnection>) -> Self {
         Self {
             presence: Arc::new(servers::presence(&config, WINDOW)),
             time: Time::OfRedis {
-                redis: server.raw().await,
+                servers,
                 prefix: config.key_prefix,
             },
         }
@@ -67,7 +98,7 @@ impl Site {
             Time::Told(now) => {
                 now.fetch_add(millis, Ordering::Relaxed);
             }
-            Time::OfRedis { redis, prefix } => {
+            Time::OfRedis { servers, prefix } => {
                 let script = redis::Script::new(
                     "for _, key in ipairs(redis.call('KEYS', ARGV[1] .. ':*')) do
                        if redis.call('TYPE', key).ok == 'zset' then
@@ -79,16 +110,21 @@ impl Site {
                 );
                 let mut call = script.prepare_invoke();
                 call.arg(prefix).arg(millis);
-                let () = call.invoke_async(&mut redis.clone()).await.unwrap();
+                for server in servers {
+                    let () = call.invoke_async(&mut server.clone()).await.unwrap();
+                }
             }
         }
     }
 
     /// Gives all members of a community the same last seen. In memory they have it: its clock stands.
     pub(super) async fn tie(&self, community: &str) {
-        if let Time::OfRedis { redis, prefix } = &self.time {
+        if let Time::OfRedis { servers, prefix } = &self.time {
             let script = redis::Script::new(
                 "local key = redis.call('KEYS', ARGV[1])[1]
+                 if not key then
+                   return
+                 end
                  local score = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]
                  for _, member in ipairs(redis.call('ZRANGE', key, 0, -1)) do
                    redis.call('ZADD', key, score, member)
@@ -96,7 +132,9 @@ impl Site {
             );
             let mut call = script.prepare_invoke();
             call.arg(format!("{prefix}:*:seen:{community}"));
-            let () = call.invoke_async(&mut redis.clone()).await.unwrap();
+            for server in servers {
+                let () = call.invoke_async(&mut server.clone()).await.unwrap();
+            }
         }
     }
 

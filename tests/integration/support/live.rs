@@ -122,33 +122,63 @@ pub struct Events {
 impl Events {
     /// Opens one as somebody's browser would.
     pub async fn open(sidecar: &Sidecar, path: &str, member: &Member) -> Self {
-        let headers = format!("Accept: text/event-stream\r\nCookie: {}\r\n", member.cookie());
+        let headers = as_browser(member);
         let events = Self::ask(sidecar, path, &headers).await;
+        assert_eq!(events.head.status, 200, "{path}");
+        events
+    }
+
+    /// The same over a connection that is there already.
+    pub async fn over(stream: TcpStream, path: &str, member: &Member) -> Self {
+        let events = Self::ask_over(Wire::over(stream), path, &as_browser(member)).await;
         assert_eq!(events.head.status, 200, "{path}");
         events
     }
 
     /// Asks with any headers; the answer may be a refusal.
     pub async fn ask(sidecar: &Sidecar, path: &str, headers: &str) -> Self {
-        let mut wire = Wire::open(sidecar.port).await;
+        Self::ask_over(Wire::open(sidecar.port).await, path, headers).await
+    }
+
+    async fn ask_over(mut wire: Wire, path: &str, headers: &str) -> Self {
         wire.send(format!("GET {path} HTTP/1.1\r\nHost: site.test\r\n{headers}\r\n"))
             .await;
         let head = wire.head().await;
-        Self {
+        // All there is, where that is known beforehand.
+        let length = head.header("content-length").map(str::parse);
+        let mut events = Self {
             wire,
             head,
             lines: VecDeque::new(),
+        };
+        if let Some(length) = length {
+            let all = events.wire.take(length.expect("a number")).await;
+            events.keep(all);
         }
+        events
+    }
+
+    fn keep(&mut self, piece: Vec<u8>) {
+        let piece = String::from_utf8(piece).expect("UTF-8");
+        self.lines.extend(piece.lines().map(ToOwned::to_owned));
     }
 
     /// The next line; `None` at the end of the stream.
     pub async fn line(&mut self) -> Option<String> {
-        while self.lines.is_empty() {
+        while self.lines.is_empty() && self.head.header("content-length").is_none() {
             let piece = in_time("an event", self.wire.chunk()).await?;
-            let piece = String::from_utf8(piece).expect("UTF-8");
-            self.lines.extend(piece.lines().map(ToOwned::to_owned));
+            self.keep(piece);
         }
         self.lines.pop_front()
+    }
+
+    /// The last message of a stream that ends.
+    pub async fn ends(&mut self) -> Value {
+        let mut last = None;
+        while let Some(message) = self.next().await {
+            last = Some(message);
+        }
+        last.expect("a last word")
     }
 
     /// The next message; `None` at the end of the stream.
@@ -180,6 +210,11 @@ impl Events {
     pub async fn closes(mut self) {
         self.wire.closes().await;
     }
+}
+
+/// Headers with which somebody's browser asks for an event stream.
+fn as_browser(member: &Member) -> String {
+    format!("Accept: text/event-stream\r\nCookie: {}\r\n", member.cookie())
 }
 
 fn count_in(message: &Value) -> Option<(String, u64, u64)> {

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use headcount::config;
 use headcount::metrics::Metrics;
-use headcount::presence::losses::Losses;
 use headcount::presence::redis::Redis as RedisPresence;
 use headcount::presence::{self, Presence, Touch};
 use redis::aio::MultiplexedConnection;
@@ -17,15 +16,45 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::service::{Service, free_port, wait_for_port, wait_until};
+use super::tls::Authority;
 
 /// Longest wait for one answer: no test reaches it unless its server does not answer.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What the module's documentation says that it needs; `info` is left out.
+pub(crate) const PERMISSIONS: &[&str] = &[
+    ">s3cret",
+    "~headcount:*",
+    "&headcount:*",
+    "+evalsha",
+    "+script|load",
+    "+time",
+    "+ping",
+    "+get",
+    "+set",
+    "+zadd",
+    "+zcard",
+    "+zcount",
+    "+zrange",
+    "+zrangebyscore",
+    "+zrevrange",
+    "+zrem",
+    "+zremrangebyscore",
+    "+hset",
+    "+hget",
+    "+hmget",
+    "+pexpire",
+    "+publish",
+    "+subscribe",
+];
 
 /// A Redis server without persistence.
 pub(crate) struct RedisServer {
     port: u16,
     directory: TempDir,
     arguments: Vec<String>,
+    /// Who signed its certificate, where connections are encrypted.
+    authority: Option<Arc<Authority>>,
     service: Option<Service>,
 }
 
@@ -38,52 +67,88 @@ pub(crate) fn shared() -> &'static RedisServer {
 impl RedisServer {
     /// A server of the test's own, with further settings as on Redis' command line.
     pub(crate) fn start(settings: &[&str]) -> Self {
+        Self::start_with(None, settings)
+    }
+
+    /// The same, with encrypted connections only if an authority is given; clients need certificates then.
+    pub(crate) fn start_with(authority: Option<&Arc<Authority>>, settings: &[&str]) -> Self {
         let port = free_port();
         let mut server = Self {
             port,
             directory: tempfile::tempdir().expect("a directory"),
-            arguments: ["--port", &port.to_string()]
+            arguments: listening(authority.map(|authority| &**authority), port)
                 .into_iter()
-                .chain(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-                .chain(settings.iter().copied())
-                .map(ToOwned::to_owned)
+                .chain(["--save", "", "--appendonly", "no"].map(ToOwned::to_owned))
+                .chain(settings.iter().map(|setting| (*setting).to_owned()))
                 .collect(),
+            authority: authority.cloned(),
             service: None,
         };
         server.restart();
         server
     }
 
+    /// A Sentinel, which keeps what it learns in its configuration file: `settings`, one a line.
+    pub(crate) fn sentinel(authority: Option<&Arc<Authority>>, settings: &str) -> Self {
+        let port = free_port();
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("sentinel.conf");
+        std::fs::write(&file, settings).expect("a configuration");
+        let mut arguments = vec![file.to_str().expect("UTF-8").to_owned(), "--sentinel".to_owned()];
+        arguments.extend(listening(authority.map(|authority| &**authority), port));
+        let mut sentinel = Self {
+            port,
+            directory,
+            arguments,
+            authority: authority.cloned(),
+            service: None,
+        };
+        sentinel.start_service("Sentinel ID is");
+        sentinel
+    }
+
     /// A server that follows another one, which it reaches on `port`. Returns when it has what that one has.
     pub(crate) async fn replica_of(port: u16) -> Self {
         let replica = Self::start(&["--replicaof", "127.0.0.1", &port.to_string()]);
-        let raw = replica.raw().await;
-        let info = async || -> String {
-            let mut info = redis::cmd("INFO");
-            info.arg("replication");
-            info.query_async(&mut raw.clone()).await.expect("an answer")
-        };
-        eventually(async || info().await.contains("master_link_status:up")).await;
+        replica.is_in_step().await;
         replica
+    }
+
+    /// Its replicas get no more writes from now on, and keep what they have.
+    pub(crate) async fn leaves_its_replicas_behind(&self) {
+        self.does::<()>(&["ACL", "SETUSER", "default", "-psync", "-sync"])
+            .await;
+        self.does::<()>(&["CLIENT", "KILL", "TYPE", "replica"]).await;
+    }
+
+    /// Waits until a replica has every byte that its primary has sent.
+    pub(crate) async fn is_level_with(&self, primary: &Self) {
+        eventually(async || {
+            let info: redis::InfoDict = primary.does(&["INFO", "replication"]).await;
+            let sent: Option<u64> = info.get("master_repl_offset");
+            let info: redis::InfoDict = self.does(&["INFO", "replication"]).await;
+            info.get("slave_repl_offset") == sent
+        })
+        .await;
+    }
+
+    /// Waits until a replica has what its primary had when it came.
+    pub(crate) async fn is_in_step(&self) {
+        eventually(async || {
+            let info: String = self.does(&["INFO", "replication"]).await;
+            info.contains("master_link_status:up")
+        })
+        .await;
     }
 
     /// A replica becomes a server of its own, with what it has got.
     pub(crate) async fn is_promoted(&self) {
-        let mut command = redis::cmd("REPLICAOF");
-        let promotion = command.arg("NO").arg("ONE");
-        promotion
-            .exec_async(&mut self.raw().await)
-            .await
-            .expect("an answer");
+        self.does::<()>(&["REPLICAOF", "NO", "ONE"]).await;
     }
 
     /// Forgets everything, its connections living on.
     pub(crate) async fn flush(&self) {
-        let command = redis::cmd("FLUSHALL");
-        command
-            .exec_async(&mut self.raw().await)
-            .await
-            .expect("an answer");
+        self.does::<()>(&["FLUSHALL"]).await;
     }
 
     /// Kills the server; what it knew is lost. Returns when its port is free: the kernel closes it some
@@ -100,6 +165,11 @@ impl RedisServer {
     /// Starts it again, empty, on the same port.
     pub(crate) fn restart(&mut self) {
         self.kill();
+        self.start_service("Ready to accept connections");
+    }
+
+    /// `ready` is its own word, so that no other process on that port is taken for it.
+    fn start_service(&mut self, ready: &str) {
         let log = self.directory.path().join("log");
         let before = std::fs::read_to_string(&log).unwrap_or_default().len();
         self.service = Some(Service::start(
@@ -108,10 +178,9 @@ impl RedisServer {
             &self.arguments,
             &[],
         ));
-        // Its own word, so that no other process on that port is taken for it.
         wait_until("redis-server", || {
             let text = std::fs::read_to_string(&log).unwrap_or_default();
-            text[before..].contains("Ready to accept connections")
+            text[before..].contains(ready)
         });
         wait_for_port("redis-server", self.port);
     }
@@ -127,7 +196,17 @@ impl RedisServer {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        let scheme = if self.authority.is_some() {
+            "rediss"
+        } else {
+            "redis"
+        };
+        format!("{scheme}://{}", self.address())
+    }
+
+    /// Host and port.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
     }
 
     /// Port on the loopback interface.
@@ -140,23 +219,92 @@ impl RedisServer {
         config(&self.url())
     }
 
+    /// The same, with what a client needs of the authority that signed the server's certificate.
+    pub(crate) fn config_with(&self, authority: &Authority) -> config::Redis {
+        authority.trusted(self.config())
+    }
+
+    /// Makes connections as somebody who may do anything.
+    pub(crate) fn client(&self) -> redis::Client {
+        match &self.authority {
+            Some(authority) => {
+                let read = |name: &str| std::fs::read(authority.file(name)).expect("a file");
+                let certificates = redis::TlsCertificates {
+                    client_tls: Some(redis::ClientTlsConfig {
+                        client_cert: read("client.pem"),
+                        client_key: read("client.key"),
+                    }),
+                    root_cert: Some(read("ca.pem")),
+                };
+                redis::Client::build_with_tls(self.url(), certificates)
+            }
+            None => redis::Client::open(self.url()),
+        }
+        .expect("a valid URL")
+    }
+
+    /// Sends a command, and waits for the answer.
+    pub(crate) async fn does<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
+        let mut command = redis::cmd(words[0]);
+        command.arg(&words[1..]);
+        let answer = command.query_async(&mut self.raw().await).await;
+        answer.unwrap_or_else(|error| panic!("{words:?}: {error}"))
+    }
+
+    /// Lets a user do what `permissions` say, and nothing else.
+    pub(crate) async fn allow(&self, user: &str, permissions: &[&str]) {
+        let words = [&["ACL", "SETUSER", user, "reset", "on"], permissions].concat();
+        self.does::<()>(&words).await;
+    }
+
     /// A connection for looking and for changing things behind the sidecar's back.
     pub(crate) async fn raw(&self) -> MultiplexedConnection {
         let patient = redis::AsyncConnectionConfig::new()
             .set_connection_timeout(Some(PATIENCE))
             .set_response_timeout(Some(PATIENCE));
-        redis::Client::open(self.url())
-            .expect("a valid URL")
+        self.client()
             .get_multiplexed_async_connection_with_config(&patient)
             .await
             .expect("Redis answers")
     }
 }
 
+/// What makes a server listen on the loopback interface.
+fn listening(authority: Option<&Authority>, port: u16) -> Vec<String> {
+    let port = port.to_string();
+    let mut arguments = vec!["--bind".to_owned(), "127.0.0.1".to_owned()];
+    let Some(authority) = authority else {
+        arguments.extend(["--port".to_owned(), port]);
+        return arguments;
+    };
+    arguments.extend(["--port".to_owned(), "0".to_owned(), "--tls-port".to_owned(), port]);
+    for (setting, file) in [
+        ("--tls-ca-cert-file", "ca.pem"),
+        ("--tls-cert-file", "server.pem"),
+        ("--tls-key-file", "server.key"),
+        ("--tls-client-cert-file", "client.pem"),
+        ("--tls-client-key-file", "client.key"),
+    ] {
+        let path = authority.file(file);
+        arguments.extend([setting.to_owned(), path.to_str().expect("UTF-8").to_owned()]);
+    }
+    for setting in ["--tls-auth-clients", "--tls-replication"] {
+        arguments.extend([setting.to_owned(), "yes".to_owned()]);
+    }
+    arguments
+}
+
 /// Configuration for a test with a key prefix that no other test has.
 pub(crate) fn config(url: &str) -> config::Redis {
     config::Redis {
         url: Some(config::Secret::new(url)),
+        ..any_config()
+    }
+}
+
+/// The same, but for where Redis is.
+pub(crate) fn any_config() -> config::Redis {
+    config::Redis {
         key_prefix: format!("test-{:016x}", rand::random::<u64>()),
         partitions: NonZeroU16::new(4).expect("not zero"),
         connect_timeout: PATIENCE,
@@ -177,7 +325,7 @@ pub(crate) fn presence_with(
     metrics: Arc<Metrics>,
 ) -> RedisPresence {
     let runtime = tokio::runtime::Handle::current();
-    RedisPresence::open(config, window, Losses::default(), metrics, &runtime).expect("a valid configuration")
+    RedisPresence::open(config, window, metrics, &runtime).expect("a valid configuration")
 }
 
 /// The same with the memory in front, as a sidecar has it.
@@ -260,6 +408,11 @@ impl FakeRedis {
 
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Port on the loopback interface.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     /// How many connections it took so far.

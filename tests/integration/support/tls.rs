@@ -1,8 +1,9 @@
-//! A certificate that nobody but the tests believes.
+//! Certificates that nobody but the tests believes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use headcount::config;
 use tempfile::TempDir;
 
 /// A certificate with its key, in files.
@@ -16,29 +17,12 @@ impl Certificate {
         let made = Self {
             directory: tempfile::tempdir().expect("a directory"),
         };
-        let output = Command::new("openssl")
-            .args([
-                "req",
-                "-x509",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:prime256v1",
-            ])
-            .args(["-nodes", "-days", "1", "-subj", &format!("/CN={name}")])
-            .args(["-addext", &format!("subjectAltName=DNS:{name}")])
-            // An authority may not be a server at the same time.
-            .args(["-addext", "basicConstraints=critical,CA:FALSE"])
-            .arg("-out")
-            .arg(made.path())
-            .arg("-keyout")
-            .arg(made.key())
-            .output()
-            .expect("openssl runs");
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
+        let alternative = format!("subjectAltName=DNS:{name}");
+        openssl(
+            name,
+            &made.path(),
+            &made.key(),
+            &["-addext", &alternative, "-addext", NO_AUTHORITY],
         );
         made
     }
@@ -64,4 +48,83 @@ impl Certificate {
             self.key().display()
         )
     }
+}
+
+/// An authority, with a certificate for the servers and one for the clients at the loopback address.
+pub struct Authority {
+    directory: TempDir,
+}
+
+impl Authority {
+    /// A new one, which nobody knows.
+    pub fn new() -> Self {
+        let made = Self {
+            directory: tempfile::tempdir().expect("a directory"),
+        };
+        let authority = ["ca.pem", "ca.key"].map(|name| made.file(name));
+        openssl("An authority", &authority[0], &authority[1], &[]);
+        let authority = authority.map(|path| path.to_str().expect("UTF-8").to_owned());
+        for name in ["server", "client"] {
+            openssl(
+                name,
+                &made.file(&format!("{name}.pem")),
+                &made.file(&format!("{name}.key")),
+                &[
+                    "-CA",
+                    &authority[0],
+                    "-CAkey",
+                    &authority[1],
+                    "-addext",
+                    "subjectAltName=IP:127.0.0.1",
+                    "-addext",
+                    NO_AUTHORITY,
+                ],
+            );
+        }
+        made
+    }
+
+    /// One of `ca.pem`, `server.pem`, `server.key`, `client.pem`, `client.key`.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// A configuration that believes this authority and nobody else, and shows a certificate of its.
+    pub fn trusted(&self, config: config::Redis) -> config::Redis {
+        config::Redis {
+            tls: config.url.is_none(),
+            tls_ca_file: Some(self.file("ca.pem")),
+            tls_cert_file: Some(self.file("client.pem")),
+            tls_key_file: Some(self.file("client.key")),
+            ..config
+        }
+    }
+}
+
+/// An authority may not be a server at the same time.
+const NO_AUTHORITY: &str = "basicConstraints=critical,CA:FALSE";
+
+fn openssl(name: &str, certificate: &Path, key: &Path, arguments: &[&str]) {
+    let output = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+        ])
+        .args(["-nodes", "-days", "1", "-subj", &format!("/CN={name}")])
+        .args(arguments)
+        .arg("-out")
+        .arg(certificate)
+        .arg("-keyout")
+        .arg(key)
+        .output()
+        .expect("openssl runs");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }

@@ -45,6 +45,8 @@ pub struct Wanted {
     pub upstream: String,
     /// Another Redis than the shared one.
     pub redis: Option<String>,
+    /// The same, as keys of `[redis]` that say where it is.
+    pub redis_at: Option<String>,
     /// First part of all keys in Redis, where several sidecars share them.
     pub key_prefix: Option<String>,
     /// Port of a proxy in front of the database's server, for the sidecar only.
@@ -66,6 +68,7 @@ impl Wanted {
             session: String::new(),
             upstream: String::new(),
             redis: None,
+            redis_at: None,
             key_prefix: None,
             database_port: None,
         }
@@ -98,10 +101,12 @@ impl Wanted {
     pub fn configuration(&self, site: &Backend, database: &Database) -> String {
         let redis = match self.parts {
             Parts::Production => {
-                let url = self.redis.clone().unwrap_or_else(|| redis::shared().url());
+                let url = || self.redis.clone().unwrap_or_else(|| redis::shared().url());
+                let at = self.redis_at.clone();
+                let at = at.unwrap_or_else(|| format!("url = \"{}\"\n", url()));
                 let prefix = self.key_prefix.clone().unwrap_or_else(any_prefix);
                 let more = &self.redis_keys;
-                format!("[redis]\nurl = \"{url}\"\nkey_prefix = \"{prefix}\"\n{more}")
+                format!("[redis]\n{at}key_prefix = \"{prefix}\"\n{more}")
             }
             Parts::Embedded => String::new(),
         };

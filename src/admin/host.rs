@@ -1,0 +1,72 @@
+//! Under which names the admin pages may be asked for. Pure.
+//!
+//! The listener needs no sign-in, and an operator's browser reaches it where others do not. A page of another site
+//! can have its own name point at this address (DNS rebinding), and would be of the same origin then. A name that it
+//! can give is none of these: an address, `localhost`, a name without a dot, or what the operator has listed.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// Whether a request for this `Host` may be answered. Without one it comes from no browser.
+pub(super) fn is_ours(host: Option<&str>, listed: &[String]) -> bool {
+    let Some(host) = host else {
+        return true;
+    };
+    if let Some(address) = host.strip_prefix('[') {
+        let address = address.split_once(']').map(|(address, _)| address);
+        return address.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
+    }
+    let name = host.split_once(':').map_or(host, |(name, _)| name);
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let is_local = !name.contains('.') || name.to_ascii_lowercase().ends_with(".localhost");
+    is_local
+        || name.parse::<Ipv4Addr>().is_ok()
+        || listed.iter().any(|listed| listed.eq_ignore_ascii_case(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_and_local_names_are_ours() {
+        for host in [
+            "127.0.0.1",
+            "127.0.0.1:9464",
+            "10.1.2.3:80",
+            "[::1]:9464",
+            "[fe80::1]",
+            "localhost",
+            "localhost:9464",
+            "LOCALHOST.:9464",
+            "sidecar.localhost",
+            "headcount:9464",
+        ] {
+            assert!(is_ours(Some(host), &[]), "{host}");
+        }
+        assert!(is_ours(None, &[]));
+    }
+
+    #[test]
+    fn other_names_are_ours_where_they_are_listed() {
+        let listed = ["Stats.example.org".to_owned()];
+        for host in [
+            "stats.example.org",
+            "STATS.example.org:9464",
+            "stats.example.org.",
+        ] {
+            assert!(is_ours(Some(host), &listed), "{host}");
+            assert!(!is_ours(Some(host), &[]), "{host}");
+        }
+        for host in [
+            "evil.example:9464",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example",
+            "evillocalhost.example",
+            "[evil.example]:9464",
+            "[::1",
+            "stats.example.org.evil.example",
+        ] {
+            assert!(!is_ours(Some(host), &listed), "{host}");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! A Redis Cluster: calls go to the node that keeps their partition, and follow where an answer names another.
+//!
+//! Why not the client's own cluster connection: while it looks for the nodes anew it holds up all calls, also those
+//! to nodes that are well, until one that hangs has let its time pass (P9); it sends what a lost node should have
+//! got to any other; and it does not tell when it has connected anew or to another node, without which nobody
+//! knows what to touch again (P14). A few partitions do not need more than what is here.
+
+mod nodes;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use ::redis::{Client, ErrorKind, RedisError, RedisResult, ServerErrorKind};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+
+use self::nodes::Nodes;
+use super::access::{Access, Address};
+use super::link::timed_out;
+use super::node::Node;
+use crate::config;
+use crate::metrics::Metrics;
+use crate::presence::losses::Losses;
+
+/// How often a call is sent at most.
+const TRIES: usize = 3;
+
+/// Dropping it ends all connections.
+pub(super) struct Cluster {
+    nodes: Arc<Nodes>,
+    task: JoinHandle<()>,
+}
+
+impl Cluster {
+    /// Starts looking and connecting, on `runtime`, and returns at once.
+    pub(super) fn open(
+        access: Access,
+        config: &config::Redis,
+        slots: Vec<u16>,
+        losses: Losses,
+        metrics: Arc<Metrics>,
+        runtime: &Handle,
+    ) -> Self {
+        let nodes = Arc::new(Nodes::new(access, config, slots, losses, metrics, runtime));
+        let task = runtime.spawn(Arc::clone(&nodes).keep_looking());
+        Self { nodes, task }
+    }
+
+    /// Sends something to the node of a partition, or to which that one refers.
+    pub(super) async fn send<T, F>(
+        &self,
+        partition: u16,
+        deadline: Instant,
+        send: impl Fn(Node) -> F,
+    ) -> RedisResult<T>
+    where
+        F: Future<Output = RedisResult<T>> + Send,
+    {
+        let nodes = &self.nodes;
+        let mut to = timeout_at(deadline, nodes.owner(partition))
+            .await
+            .unwrap_or_else(|_| Err(timed_out()))?;
+        let mut is_asked = false;
+        let mut tries = 1;
+        loop {
+            let call = |node: Node| send(if is_asked { node.asked() } else { node });
+            let outcome = nodes.link(&to)?.send(deadline, call).await;
+            let Err(error) = &outcome else { return outcome };
+            let kind = error.kind();
+            if kind != ErrorKind::Server(ServerErrorKind::Ask) {
+                nodes.something_is_amiss();
+            }
+            let Some(named) = redirection(error, &to).filter(|_| tries < TRIES) else {
+                return outcome;
+            };
+            is_asked = kind == ErrorKind::Server(ServerErrorKind::Ask);
+            if !is_asked {
+                nodes.moved(partition, &named);
+            }
+            to = named;
+            tries += 1;
+        }
+    }
+
+    /// Sends something to any node that is there, rather not to `not`.
+    pub(super) async fn send_any<T, F>(
+        &self,
+        not: Option<&Address>,
+        deadline: Instant,
+        send: impl FnOnce(Node) -> F,
+    ) -> RedisResult<T>
+    where
+        F: Future<Output = RedisResult<T>> + Send,
+    {
+        let nodes = &self.nodes;
+        // Of the first look, whoever it is about.
+        let looked = timeout_at(deadline, nodes.owner(0)).await;
+        let _ = looked.unwrap_or_else(|_| Err(timed_out()))?;
+        let (_, link) = nodes.any(not)?;
+        link.send(deadline, send).await
+    }
+
+    /// A node that is there.
+    pub(super) fn any_node(&self) -> RedisResult<(Address, Client)> {
+        let (address, _) = self.nodes.any(None)?;
+        let client = self.nodes.client(&address)?;
+        Ok((address, client))
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The node that an answer names, instead of the one that was asked.
+fn redirection(error: &RedisError, asked: &Address) -> Option<Address> {
+    use ServerErrorKind::{Ask, Moved};
+    if !matches!(error.kind(), ErrorKind::Server(Ask | Moved)) {
+        return None;
+    }
+    // Of a pipeline the first error.
+    let errors = error.clone().into_server_errors();
+    let of_pipeline = errors.as_deref().and_then(|errors| errors.first()?.1.details());
+    let node = of_pipeline.or(error.detail())?.split_ascii_whitespace().nth(1)?;
+    let mut address = Address::parse(node)?;
+    if address.host.is_empty() {
+        address.host.clone_from(&asked.host);
+    }
+    Some(address)
+}

@@ -1,0 +1,331 @@
+//! The nodes of a Cluster: which of them keeps which partition, and a [`Link`] to each that keeps one.
+//!
+//! A task of its own asks all nodes that it is connected to, and believes the most: at once when something is
+//! amiss and again and again until it is not, and now and then for good measure. While none can be asked, those
+//! of the configuration are.
+//!
+//! All of them are primaries. A partition that another node keeps from now on may have lost something, which is
+//! noted before the first call goes there.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use ::redis::{Client, ErrorKind, RedisResult, Value};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep};
+
+use super::super::access::{Access, Address};
+use super::super::link::{self, Link, Observer, Way, timed_out};
+use super::super::slots::{Owners, majority, owners};
+use crate::config;
+use crate::metrics::Metrics;
+use crate::presence::losses::Losses;
+
+/// Between two looks at who keeps what, while all is well and while it is not; put off or brought forward by up
+/// to a quarter.
+const LOOK: (Duration, Duration) = (Duration::from_secs(10), Duration::from_millis(200));
+
+/// What is known of the nodes.
+pub(super) struct Nodes {
+    access: Access,
+    config: config::Redis,
+    /// By partition.
+    slots: Vec<u16>,
+    /// `None` until the first look is over; an error while none was a success.
+    map: watch::Sender<Option<RedisResult<Owners>>>,
+    links: Mutex<HashMap<Address, Arc<Link>>>,
+    /// Something is amiss.
+    amiss: Notify,
+    losses: Losses,
+    metrics: Arc<Metrics>,
+    runtime: Handle,
+}
+
+impl Nodes {
+    /// Nothing is known yet: see [`Nodes::keep_looking`]. Connections will live on `runtime`.
+    pub(super) fn new(
+        access: Access,
+        config: &config::Redis,
+        slots: Vec<u16>,
+        losses: Losses,
+        metrics: Arc<Metrics>,
+        runtime: &Handle,
+    ) -> Self {
+        Self {
+            access,
+            config: config.clone(),
+            slots,
+            map: watch::Sender::new(None),
+            links: Mutex::default(),
+            amiss: Notify::new(),
+            losses,
+            metrics,
+            runtime: runtime.clone(),
+        }
+    }
+
+    /// Has the next look be soon.
+    pub(super) fn something_is_amiss(&self) {
+        self.amiss.notify_one();
+    }
+
+    /// A client of a node.
+    pub(super) fn client(&self, address: &Address) -> RedisResult<Client> {
+        self.access.address(address)
+    }
+
+    /// Finds out who keeps what, again and again. Never ends by itself.
+    pub(super) async fn keep_looking(self: Arc<Self>) {
+        let mut is_lost = false;
+        loop {
+            match self.look().await {
+                Ok(owners) => {
+                    is_lost = false;
+                    self.adopt(&owners);
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut is_lost, true) {
+                        tracing::warn!(error = %error, "no node of the Redis Cluster tells where the partitions are; trying again until one does");
+                    }
+                    self.map.send_if_modified(|map| {
+                        let is_unknown = !matches!(map, Some(Ok(_)));
+                        if is_unknown {
+                            *map = Some(Err(error));
+                        }
+                        is_unknown
+                    });
+                }
+            }
+            let pause = |pause: Duration| sleep(pause.mul_f64(rand::random_range(0.75..1.25)));
+            let next = if self.report() { LOOK.0 } else { LOOK.1 };
+            let amiss = async {
+                self.amiss.notified().await;
+                pause(LOOK.1).await;
+            };
+            tokio::select! {
+                () = pause(next) => {}
+                () = amiss => {}
+            }
+        }
+    }
+
+    /// Who keeps what, by what most nodes say.
+    async fn look(&self) -> RedisResult<Owners> {
+        let (connect_timeout, response_timeout) = (self.config.connect_timeout, self.config.response_timeout);
+        let deadline = Instant::now() + response_timeout;
+        let up = self.up();
+        let answers = up.iter().map(async |(address, link)| {
+            let answer = link.send(deadline, |mut node| async move {
+                cluster_slots().query_async(&mut node).await
+            });
+            self.read(address, &answer.await?)
+        });
+        if let Ok(owners) = believed(answers.collect(), up.len()).await {
+            return Ok(owners);
+        }
+        let seeds = self.config.nodes.iter().filter_map(|text| Address::parse(text));
+        let answers = seeds.map(async |address| {
+            let client = self.client(&address)?;
+            let mut connection = link::connection(&client, connect_timeout, response_timeout).await?;
+            self.read(&address, &cluster_slots().query_async(&mut connection).await?)
+        });
+        believed(answers.collect(), 1).await
+    }
+
+    fn read(&self, asked: &Address, answer: &Value) -> RedisResult<Owners> {
+        let owners = owners(answer, &self.slots, asked);
+        owners
+            .filter(|owners| owners.iter().any(Option::is_some))
+            .ok_or_else(|| (ErrorKind::Client, "the node knows of no partition").into())
+    }
+
+    /// Goes by this from now on.
+    fn adopt(self: &Arc<Self>, owners: &[Option<Address>]) {
+        let mut moved = 0;
+        // What is lost is noted while nobody can read the map: whoever touches again because of it, does so where
+        // the partition is now.
+        self.map.send_modify(|map| {
+            let known = match map {
+                Some(Ok(known)) => known.as_slice(),
+                _ => &[],
+            };
+            for (partition, owner) in (0..).zip(owners) {
+                if known.get(usize::from(partition)) != Some(owner) {
+                    moved += 1;
+                    self.losses.note(self.losses.part_of(partition));
+                }
+            }
+            *map = Some(Ok(owners.to_vec()));
+        });
+        if moved > 0 {
+            tracing::info!(partitions = moved, "the Redis Cluster tells where partitions are");
+        }
+        self.lock()
+            .retain(|address, _| owners.iter().flatten().any(|owner| owner == address));
+        for address in owners.iter().flatten() {
+            // Connects; an address of which no client can be made fails again at the first call.
+            let _ = self.link(address);
+        }
+    }
+
+    /// A node says that another keeps a partition.
+    pub(super) fn moved(&self, partition: u16, to: &Address) {
+        self.map.send_if_modified(|map| {
+            let Some(Ok(owners)) = map else { return false };
+            let Some(owner) = owners.get_mut(usize::from(partition)) else {
+                return false;
+            };
+            if owner.as_ref() == Some(to) {
+                return false;
+            }
+            self.losses.note(self.losses.part_of(partition));
+            *owner = Some(to.clone());
+            true
+        });
+    }
+
+    /// The node that keeps a partition; waits for the end of the first look.
+    pub(super) async fn owner(&self, partition: u16) -> RedisResult<Address> {
+        let mut map = self.map.subscribe();
+        let known = map.wait_for(Option::is_some).await;
+        match known.as_deref() {
+            Ok(Some(Ok(owners))) => owners
+                .get(usize::from(partition))
+                .cloned()
+                .flatten()
+                .ok_or_else(|| {
+                    (
+                        ErrorKind::ClusterConnectionNotFound,
+                        "no node keeps the partition",
+                    )
+                        .into()
+                }),
+            Ok(Some(Err(error))) => Err(error.clone()),
+            Ok(None) | Err(_) => Err(timed_out()),
+        }
+    }
+
+    /// The connection to a node; made if there is none yet.
+    pub(super) fn link(self: &Arc<Self>, address: &Address) -> RedisResult<Arc<Link>> {
+        match self.lock().entry(address.clone()) {
+            Entry::Occupied(link) => Ok(Arc::clone(link.get())),
+            Entry::Vacant(place) => {
+                let way = Arc::new(Way::Server(Box::new(self.client(address)?)));
+                let observer = Arc::new(One {
+                    nodes: Arc::downgrade(self),
+                    address: address.clone(),
+                });
+                let link = Arc::new(Link::open(way, &self.config, observer, &self.runtime));
+                Ok(Arc::clone(place.insert(link)))
+            }
+        }
+    }
+
+    /// Nodes to which calls are sent at once.
+    fn up(&self) -> Vec<(Address, Arc<Link>)> {
+        let links = self.lock();
+        let up = links.iter().filter(|(_, link)| link.is_up());
+        up.map(|(address, link)| (address.clone(), Arc::clone(link)))
+            .collect()
+    }
+
+    /// One that is up, and rather not `not`; or else one that may come up.
+    pub(super) fn any(&self, not: Option<&Address>) -> RedisResult<(Address, Arc<Link>)> {
+        let mut nodes = self.up();
+        if nodes.is_empty() {
+            let links = self.lock();
+            let all = links.iter();
+            nodes.extend(all.map(|(address, link)| (address.clone(), Arc::clone(link))));
+        }
+        if nodes.len() > 1 {
+            nodes.retain(|(address, _)| Some(address) != not);
+        }
+        if nodes.is_empty() {
+            return Err((ErrorKind::ClusterConnectionNotFound, "no node is known").into());
+        }
+        Ok(nodes.swap_remove(rand::random_range(0..nodes.len())))
+    }
+
+    /// Tells how many partitions can be reached. True if all can.
+    fn report(&self) -> bool {
+        let owners = match &*self.map.borrow() {
+            Some(Ok(owners)) => owners.clone(),
+            _ => vec![None; self.slots.len()],
+        };
+        let links = self.lock();
+        let link = |owner: &Address| links.get(owner);
+        let is_down =
+            |owner: &&Option<Address>| !owner.as_ref().and_then(link).is_some_and(|link| link.is_up());
+        let (all, down) = (owners.len(), owners.iter().filter(is_down).count());
+        self.metrics.redis_up.set((down < all).into());
+        self.metrics
+            .redis_partitions_down
+            .set(i64::try_from(down).unwrap_or(i64::MAX));
+        down == 0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Address, Arc<Link>>> {
+        // Nothing panics while it holds the lock.
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Observes the connection to one node.
+struct One {
+    nodes: Weak<Nodes>,
+    address: Address,
+}
+
+impl Observer for One {
+    fn connected(&self) {
+        let Some(nodes) = self.nodes.upgrade() else { return };
+        if let Some(Ok(owners)) = &*nodes.map.borrow() {
+            for (partition, owner) in (0..).zip(owners) {
+                if owner.as_ref() == Some(&self.address) {
+                    nodes.losses.note(nodes.losses.part_of(partition));
+                }
+            }
+        }
+    }
+
+    fn changed(&self, up: bool) {
+        let Some(nodes) = self.nodes.upgrade() else { return };
+        nodes.report();
+        if !up {
+            nodes.something_is_amiss();
+        }
+    }
+}
+
+fn cluster_slots() -> ::redis::Cmd {
+    let mut command = ::redis::cmd("CLUSTER");
+    command.arg("SLOTS");
+    command
+}
+
+/// What most of those say who were `asked`, as soon as that is certain or no more answers come.
+async fn believed<F>(mut answers: FuturesUnordered<F>, asked: usize) -> RedisResult<Owners>
+where
+    F: Future<Output = RedisResult<Owners>>,
+{
+    let mut failure = (ErrorKind::ClusterConnectionNotFound, "no node is there").into();
+    let mut heard = Vec::new();
+    while let Some(answer) = answers.next().await {
+        match answer {
+            Ok(owners) => heard.push(owners),
+            Err(error) => failure = error,
+        }
+        if let Some((owners, true)) = majority(&heard, asked) {
+            return Ok(owners.clone());
+        }
+    }
+    majority(&heard, asked)
+        .map(|(owners, _)| owners.clone())
+        .ok_or(failure)
+}

@@ -1,0 +1,42 @@
+//! Where the server is, by what Sentinels say.
+//!
+//! All are asked at once and the first good answer counts, so that one that hangs costs nothing. An answer is good
+//! if the server that it names says itself that it is the primary: the client asks it.
+
+use ::redis::sentinel::SentinelClient;
+use ::redis::{Client, ErrorKind, RedisResult};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::Mutex;
+
+use super::access::{Access, Address};
+use crate::config;
+
+/// Sentinels of one server.
+pub(super) struct Sentinels(Vec<Mutex<SentinelClient>>);
+
+impl Sentinels {
+    /// Connects to none yet.
+    pub(super) fn new(access: &Access, config: &config::Redis) -> RedisResult<Self> {
+        let addresses = config.sentinels.iter().filter_map(|text| Address::parse(text));
+        let clients = addresses.map(|address| access.sentinel(&address, config).map(Mutex::new));
+        clients.collect::<RedisResult<_>>().map(Self)
+    }
+
+    /// A client of the primary of now.
+    pub(super) async fn master(&self) -> RedisResult<Client> {
+        let asked = self
+            .0
+            .iter()
+            .map(async |sentinel| sentinel.lock().await.async_get_client().await);
+        let mut answers: FuturesUnordered<_> = asked.collect();
+        let mut failure = (ErrorKind::EmptySentinelList, "no Sentinel is configured").into();
+        while let Some(answer) = answers.next().await {
+            match answer {
+                Ok(client) => return Ok(client),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+}

@@ -1,0 +1,171 @@
+//! The servers in which presence is: one, or one that Sentinels name, or the nodes of a Cluster.
+//!
+//! Whoever calls says of which partition, and gets the server that keeps it. A call costs `response_timeout` at
+//! most, however many servers it takes (P9).
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::redis::{Client, ErrorKind, RedisResult};
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+use super::access::{Access, Address};
+use super::cluster::Cluster;
+use super::link::{Link, Observer, Way};
+use super::node::Node;
+use super::sentinels::Sentinels;
+use crate::config;
+use crate::metrics::Metrics;
+use crate::presence::losses::Losses;
+use crate::presence::{OpenError, PresenceError};
+
+/// What calls go through.
+pub(super) struct Servers {
+    kind: Kind,
+    response_timeout: Duration,
+    metrics: Arc<Metrics>,
+}
+
+enum Kind {
+    One { link: Link, way: Arc<Way> },
+    Cluster(Cluster),
+}
+
+/// Where changes are heard.
+pub(super) struct Place {
+    /// Of the server.
+    pub(super) client: Client,
+    /// Which node it is, where there are several.
+    node: Option<Address>,
+}
+
+impl Servers {
+    /// Starts connecting, on `runtime`, and returns at once. `slots` are those of the partitions.
+    pub(super) fn open(
+        config: &config::Redis,
+        slots: Vec<u16>,
+        losses: Losses,
+        metrics: Arc<Metrics>,
+        runtime: &Handle,
+    ) -> Result<Self, OpenError> {
+        let access = Access::new(config).map_err(|error| OpenError::Server(error.to_string()))?;
+        // Only the fixed part of the message: the detail may quote the URL.
+        let refused = |error: ::redis::RedisError| {
+            OpenError::Server(error.to_string().split(" - ").next().unwrap_or_default().into())
+        };
+        metrics.redis_up.set(0);
+        metrics.redis_partitions_down.set(config.partitions.get().into());
+        let kind = if config.nodes.is_empty() {
+            let way = if config.sentinels.is_empty() {
+                let url = config.url.as_ref().map_or("", config::Secret::expose);
+                Way::Server(Box::new(access.url(url).map_err(refused)?))
+            } else {
+                Way::Sentinels(Sentinels::new(&access, config).map_err(refused)?)
+            };
+            let way = Arc::new(way);
+            let observer = Arc::new(Whole {
+                losses,
+                partitions: config.partitions.get().into(),
+                metrics: Arc::clone(&metrics),
+            });
+            let link = Link::open(Arc::clone(&way), config, observer, runtime);
+            Kind::One { link, way }
+        } else {
+            Kind::Cluster(Cluster::open(
+                access,
+                config,
+                slots,
+                losses,
+                Arc::clone(&metrics),
+                runtime,
+            ))
+        };
+        Ok(Self {
+            kind,
+            response_timeout: config.response_timeout,
+            metrics,
+        })
+    }
+
+    /// Sends something to the server of a partition. In a Cluster it may be sent again, to the node that the
+    /// answer names. Errors are counted here.
+    pub(super) async fn call<T, F>(
+        &self,
+        partition: u16,
+        send: impl Fn(Node) -> F,
+    ) -> Result<T, PresenceError>
+    where
+        F: Future<Output = RedisResult<T>> + Send,
+    {
+        let deadline = Instant::now() + self.response_timeout;
+        self.counted(match &self.kind {
+            Kind::One { link, .. } => link.send(deadline, send).await,
+            Kind::Cluster(cluster) => cluster.send(partition, deadline, send).await,
+        })
+    }
+
+    /// Sends something to any server, but in a Cluster rather not to that at `place`. Errors are counted here.
+    pub(super) async fn call_any<T, F>(
+        &self,
+        place: Option<&Place>,
+        send: impl FnOnce(Node) -> F,
+    ) -> Result<T, PresenceError>
+    where
+        F: Future<Output = RedisResult<T>> + Send,
+    {
+        let deadline = Instant::now() + self.response_timeout;
+        self.counted(match &self.kind {
+            Kind::One { link, .. } => link.send(deadline, send).await,
+            Kind::Cluster(cluster) => {
+                let not = place.and_then(|place| place.node.as_ref());
+                cluster.send_any(not, deadline, send).await
+            }
+        })
+    }
+
+    /// A server that tells of all changes.
+    pub(super) async fn place(&self) -> RedisResult<Place> {
+        match &self.kind {
+            Kind::One { way, .. } => {
+                let client = way.client().await?;
+                Ok(Place { client, node: None })
+            }
+            Kind::Cluster(cluster) => {
+                let (address, client) = cluster.any_node()?;
+                let node = Some(address);
+                Ok(Place { client, node })
+            }
+        }
+    }
+
+    fn counted<T>(&self, outcome: RedisResult<T>) -> Result<T, PresenceError> {
+        outcome.map_err(|error| {
+            self.metrics.redis_errors.inc();
+            match error.kind() {
+                ErrorKind::UnexpectedReturnType => PresenceError::Unexpected(error.to_string()),
+                _ => PresenceError::Unavailable(error),
+            }
+        })
+    }
+}
+
+/// Observes the one connection to the server that keeps all partitions.
+struct Whole {
+    losses: Losses,
+    partitions: i64,
+    metrics: Arc<Metrics>,
+}
+
+impl Observer for Whole {
+    fn connected(&self) {
+        self.losses.note_all();
+    }
+
+    fn changed(&self, up: bool) {
+        self.metrics.redis_up.set(up.into());
+        let down = if up { 0 } else { self.partitions };
+        self.metrics.redis_partitions_down.set(down);
+    }
+}

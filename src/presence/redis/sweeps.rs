@@ -1,0 +1,99 @@
+//! Sweeping: each partition by itself, so that what one server cannot do now, the others do all the same.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream};
+
+use super::{CONCURRENCY, Redis, invoke};
+use crate::ids::CommunityId;
+use crate::presence::{Count, CountChange, PresenceError, Sweep, millis};
+
+/// Communities per call of the sweep script.
+const SWEEP_COMMUNITIES: usize = 100;
+/// Calls per partition and sweep; what is left waits for the next sweep.
+const SWEEP_ROUNDS: usize = 50;
+/// How long a mark outlives the last sweep: long beside the time between sweeps.
+const MARK_KEPT: Duration = Duration::from_secs(60);
+
+/// Answer of the sweep script: now, lag, communities looked at, the mark before, changes.
+type SweepReply = (i64, i64, usize, Option<u64>, Vec<(String, u64, u64)>);
+
+/// What a sweep finds of one part.
+#[derive(Debug, Default)]
+struct SweptPart {
+    has_failed: AtomicBool,
+    has_lost: AtomicBool,
+}
+
+impl Redis {
+    /// A part that fails is left at once, and the others are swept all the same.
+    pub(super) async fn sweep_all(&self) -> Result<Sweep, PresenceError> {
+        let parts: Vec<_> = self.losses.parts().map(|_| SweptPart::default()).collect();
+        let outcomes = stream::iter(self.keys.partitions()).map(|partition| {
+            let part = &parts[usize::from(self.losses.part_of(partition))];
+            self.sweep_partition_of(part, partition)
+        });
+        let swept = outcomes
+            .buffer_unordered(CONCURRENCY)
+            .fold(Ok(Sweep::default()), async |all, part| {
+                let (mut all, part) = (all?, part?);
+                all.changes.extend(part.changes);
+                all.lag = all.lag.max(part.lag);
+                Ok(all)
+            })
+            .await;
+        // Also if other partitions could not be swept: the mark is written, and tells it once only.
+        for (part, swept) in self.losses.parts().zip(parts) {
+            if swept.has_lost.into_inner() {
+                self.losses.note(part);
+            }
+        }
+        swept
+    }
+
+    /// Nothing, where another partition of the part has failed already.
+    async fn sweep_partition_of(&self, part: &SweptPart, partition: u16) -> Result<Sweep, PresenceError> {
+        if part.has_failed.load(Ordering::Relaxed) {
+            return Ok(Sweep::default());
+        }
+        let outcome = self.sweep_partition(partition, &part.has_lost).await;
+        if outcome.is_err() {
+            part.has_failed.store(true, Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    /// Also says whether Redis may have `lost` something since the sweep before.
+    async fn sweep_partition(&self, partition: u16, lost: &AtomicBool) -> Result<Sweep, PresenceError> {
+        let mut swept = Sweep::default();
+        for _ in 0..SWEEP_ROUNDS {
+            let number = self.marks.next();
+            let mut call = self.sweep.prepare_invoke();
+            call.key(self.keys.due(partition));
+            call.key(self.keys.mark(partition, self.marks.id()));
+            call.arg(self.window).arg(self.keep()).arg(self.keys.changes());
+            call.arg(self.keys.seen_prefix(partition));
+            call.arg(self.keys.state_prefix(partition));
+            call.arg(SWEEP_COMMUNITIES);
+            call.arg(number).arg(millis(MARK_KEPT));
+            let (now, lag, looked_at, mark, changes): SweepReply =
+                self.servers.call(partition, |redis| invoke(&call, redis)).await?;
+            if self.marks.written(partition, number, mark) {
+                lost.store(true, Ordering::Relaxed);
+            }
+            let as_of = self.heard(partition, now)?;
+            swept.lag = swept.lag.max(Duration::from_millis(lag.unsigned_abs()));
+            swept
+                .changes
+                .extend(changes.into_iter().map(|(community, current, seq)| CountChange {
+                    community: CommunityId::new(community),
+                    count: Count { current, seq, as_of },
+                }));
+            if looked_at < SWEEP_COMMUNITIES {
+                break;
+            }
+        }
+        Ok(swept)
+    }
+}

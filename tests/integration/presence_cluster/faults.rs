@@ -1,0 +1,282 @@
+//! Nodes that are lost, hang, or forget.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use headcount::config;
+use headcount::metrics::Metrics;
+use headcount::presence::keys::Keys;
+use headcount::presence::{self, Presence, PresenceError, Touch};
+use redis::AsyncCommands as _;
+
+use super::{WINDOW, impatient, one_on_each};
+use crate::support::presence::{all_show, is_heard, is_listening, is_remembered, shown};
+use crate::support::redis::{self as servers, RedisServer, eventually, seen};
+use crate::support::redis_cluster::RedisCluster;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Presence as a sidecar has it, with metrics to look at.
+fn sidecar(config: &config::Redis) -> (Arc<dyn Presence>, Arc<Metrics>) {
+    let metrics = Arc::new(Metrics::new());
+    let record = config::Record {
+        window: WINDOW,
+        ..config::Record::default()
+    };
+    let runtime = tokio::runtime::Handle::current();
+    let presence = presence::open(config, &record, MINUTE, Arc::clone(&metrics), &runtime);
+    (presence.unwrap(), metrics)
+}
+
+#[tokio::test]
+async fn p14_what_a_promoted_replica_lacks_is_touched_again_by_every_sidecar() {
+    let mut cluster = RedisCluster::start_failing_over().await;
+    let config = impatient(cluster.config());
+    let communities = one_on_each(&cluster, &config).await;
+    let sidecars = [
+        servers::mirrored(&config, WINDOW),
+        servers::mirrored(&config, WINDOW),
+    ];
+    let [one, other] = sidecars.each_ref().map(|sidecar| &**sidecar);
+    for community in &communities {
+        eventually(async || one.touch(community, &[seen("early", 3 * MINUTE)]).await.is_ok()).await;
+    }
+    let lost = &communities[1];
+    let keys = Keys::new(&config.key_prefix, config.partitions).unwrap();
+    let key = keys.community(lost).seen;
+    let raw = cluster.replica(1).raw().await;
+    redis::cmd("READONLY").exec_async(&mut raw.clone()).await.unwrap();
+    let replicated = async || raw.clone().zcard::<_, u64>(&key).await.unwrap();
+    eventually(async || replicated().await == 1).await;
+
+    cluster.nodes[1].leaves_its_replicas_behind().await;
+    one.touch(lost, &[seen("late", MINUTE)]).await.unwrap();
+    other
+        .touch(lost, &[seen("later", Duration::ZERO), seen("early", 2 * MINUTE)])
+        .await
+        .unwrap();
+    all_show(&[one, other], lost.as_str(), &["later", "late", "early"]).await;
+    assert_eq!(replicated().await, 1, "the replica lacks the last writes");
+    cluster.nodes[1].kill();
+    all_show(&[one, other], lost.as_str(), &["later", "late", "early"]).await;
+    for community in [&communities[0], &communities[2]] {
+        assert_eq!(
+            shown(one, community.as_str()).await,
+            (vec!["early".into()], false)
+        );
+    }
+    assert_eq!(replicated().await, 3, "it is the one that was promoted");
+}
+
+/// The mark that the last sweep left is there: only that another node keeps the partition tells.
+#[tokio::test]
+async fn p14_what_was_touched_after_the_last_mark_is_not_missed_after_a_failover() {
+    let mut cluster = RedisCluster::start_failing_over().await;
+    let config = impatient(cluster.config());
+    let [_, community, _] = one_on_each(&cluster, &config).await;
+    let (sidecar, _) = sidecar(&config);
+    eventually(async || sidecar.touch(&community, &[seen("early", MINUTE)]).await.is_ok()).await;
+    all_show(&[&*sidecar], community.as_str(), &["early"]).await;
+    cluster.replica(1).is_level_with(&cluster.nodes[1]).await;
+    cluster.nodes[1].leaves_its_replicas_behind().await;
+    sidecar.touch(&community, &[Touch::now("late")]).await.unwrap();
+    cluster.nodes[1].kill();
+    is_remembered(&*sidecar, community.as_str(), &["late", "early"]).await;
+    eventually(async || {
+        let (users, stale) = shown(&*sidecar, community.as_str()).await;
+        assert!(stale || users == ["late", "early"], "{users:?}");
+        !stale
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn p14_a_node_that_came_back_empty_fills_up_again_and_the_others_are_not_touched() {
+    let cluster = RedisCluster::start().await;
+    let config = cluster.config();
+    let communities = one_on_each(&cluster, &config).await;
+    let (sidecar, metrics) = sidecar(&config);
+    for community in &communities {
+        sidecar
+            .touch(community, &[seen("a", MINUTE), seen("b", MINUTE)])
+            .await
+            .unwrap();
+        all_show(&[&*sidecar], community.as_str(), &["b", "a"]).await;
+    }
+    let before = metrics.presence_retouches.get();
+    cluster.nodes[2].flush().await;
+    all_show(&[&*sidecar], communities[2].as_str(), &["b", "a"]).await;
+    assert_eq!(
+        metrics.presence_retouches.get() - before,
+        2,
+        "those of one community"
+    );
+}
+
+#[tokio::test]
+async fn p14_while_a_part_is_away_only_its_communities_are_stale() {
+    let mut cluster = RedisCluster::start().await;
+    let config = impatient(cluster.config());
+    let communities = one_on_each(&cluster, &config).await;
+    let (sidecar, metrics) = sidecar(&config);
+    for community in &communities {
+        eventually(async || sidecar.touch(community, &[Touch::now("a")]).await.is_ok()).await;
+        all_show(&[&*sidecar], community.as_str(), &["a"]).await;
+    }
+    assert_eq!(
+        (metrics.redis_up.get(), metrics.redis_partitions_down.get()),
+        (1, 0)
+    );
+    // With its replica, so that nobody takes its place.
+    cluster.nodes[3].kill();
+    cluster.nodes[0].kill();
+    is_remembered(&*sidecar, communities[0].as_str(), &["a"]).await;
+    eventually(async || metrics.redis_partitions_down.get() == 1).await;
+    assert_eq!(metrics.redis_up.get(), 1, "the others answer");
+    let refused = sidecar.touch(&communities[0], &[Touch::now("b")]).await;
+    assert!(
+        matches!(refused, Err(PresenceError::Unavailable(_))),
+        "{refused:?}"
+    );
+    is_remembered(&*sidecar, communities[0].as_str(), &["b", "a"]).await;
+    for community in &communities[1..] {
+        eventually(async || sidecar.touch(community, &[Touch::now("b")]).await.is_ok()).await;
+        all_show(&[&*sidecar], community.as_str(), &["b", "a"]).await;
+    }
+    // Who left there is noticed all the same.
+    let keys = Keys::new(&config.key_prefix, config.partitions).unwrap();
+    let names = keys.community(&communities[2]);
+    cluster.nodes[2]
+        .does::<()>(&["ZADD", &names.seen, "1", "left"])
+        .await;
+    let due = ["ZADD", &names.due, "1", communities[2].as_str()];
+    cluster.nodes[2].does::<()>(&due).await;
+    assert!(sidecar.sweep().await.is_err(), "of the part that is away");
+    let members: u64 = cluster.nodes[2].does(&["ZCARD", &names.seen]).await;
+    assert_eq!(members, 2);
+    let together = sidecar.counts(&communities).await.unwrap();
+    let counts: Vec<_> = together.value.iter().map(|count| count.current).collect();
+    assert!(together.stale);
+    assert_eq!(counts, [2, 2, 2], "what is known of each, in the order asked");
+    // Back, and empty.
+    cluster.nodes[0].restart();
+    all_show(&[&*sidecar], communities[0].as_str(), &["b", "a"]).await;
+    eventually(async || metrics.redis_partitions_down.get() == 0).await;
+}
+
+#[tokio::test]
+async fn p9_a_node_that_hangs_costs_its_own_calls_their_time_and_no_others() {
+    let cluster = RedisCluster::start_failing_over().await;
+    let config = impatient(cluster.config());
+    let communities = one_on_each(&cluster, &config).await;
+    let presence = servers::presence(&config, WINDOW);
+    for community in &communities {
+        eventually(async || presence.touch(community, &[Touch::now("a")]).await.is_ok()).await;
+    }
+    cluster.nodes[0].hang();
+    let hung = async {
+        // Fails until the replica has been promoted, and is found.
+        let mut failures = 0;
+        while presence.touch(&communities[0], &[Touch::now("b")]).await.is_err() {
+            failures += 1;
+            tokio::task::yield_now().await;
+        }
+        failures
+    };
+    let others = async {
+        for round in 0..100 {
+            for community in &communities[1..] {
+                let touches = [Touch::now(&*round.to_string())];
+                let taken = presence.touch(community, &touches).await;
+                let counted = presence.counts(std::slice::from_ref(community)).await;
+                assert!(taken.is_ok() && counted.is_ok(), "{taken:?}, {counted:?}");
+            }
+        }
+    };
+    let (failures, ()) = tokio::join!(hung, others);
+    assert!(failures > 0, "the node hung");
+    cluster.nodes[0].resume();
+    eventually(async || presence.touch(&communities[0], &[Touch::now("c")]).await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn p9_while_no_node_is_there_calls_fail_and_each_is_found_again() {
+    let mut cluster = RedisCluster::start().await;
+    let config = impatient(cluster.config());
+    let communities = one_on_each(&cluster, &config).await;
+    let (sidecar, metrics) = sidecar(&config);
+    eventually(async || sidecar.ping().await.is_ok()).await;
+    for node in &mut cluster.nodes {
+        node.kill();
+    }
+    let calls = communities.iter().map(|community| sidecar.touch(community, &[]));
+    let outcomes = join_all(calls).await;
+    assert!(outcomes.iter().all(Result::is_err), "{outcomes:?}");
+    eventually(async || metrics.redis_up.get() == 0).await;
+    for node in &mut cluster.nodes {
+        node.restart();
+    }
+    for community in &communities {
+        eventually(async || sidecar.touch(community, &[Touch::now("a")]).await.is_ok()).await;
+        all_show(&[&*sidecar], community.as_str(), &["a"]).await;
+    }
+}
+
+/// Whom the cluster's nodes publish to: the primary that presence listens to.
+async fn listened_to(cluster: &RedisCluster) -> usize {
+    for (index, node) in cluster.nodes[..3].iter().enumerate() {
+        let clients: String = node.does(&["CLIENT", "LIST", "TYPE", "pubsub"]).await;
+        if !clients.trim().is_empty() {
+            return index;
+        }
+    }
+    panic!("nobody listens");
+}
+
+async fn a_subscription_moves(take: impl AsyncFn(&mut RedisServer)) {
+    let mut cluster = RedisCluster::start_failing_over().await;
+    let config = impatient(cluster.config());
+    let communities = one_on_each(&cluster, &config).await;
+    let presence = servers::presence(&config, WINDOW);
+    eventually(async || presence.ping().await.is_ok()).await;
+    let mut changes = presence.subscribe();
+    is_listening(&mut changes).await;
+    for community in &communities {
+        is_heard(&presence, &mut changes, community).await;
+    }
+    let node = listened_to(&cluster).await;
+    take(&mut cluster.nodes[node]).await;
+    let mut fresh = presence.subscribe();
+    is_listening(&mut fresh).await;
+    for community in &communities {
+        is_heard(&presence, &mut fresh, community).await;
+    }
+}
+
+#[tokio::test]
+async fn p8_when_the_node_that_is_listened_to_is_lost_another_is() {
+    a_subscription_moves(async |node| node.kill()).await;
+}
+
+#[tokio::test]
+async fn p8_when_the_node_that_is_listened_to_falls_silent_another_is() {
+    a_subscription_moves(async |node| node.hang()).await;
+}
+
+#[tokio::test]
+async fn scripts_are_loaded_again_on_each_node() {
+    let cluster = RedisCluster::start().await;
+    let config = cluster.config();
+    let communities = one_on_each(&cluster, &config).await;
+    let presence = servers::presence(&config, WINDOW);
+    for (users, user) in (1..).zip(["a", "b"]) {
+        for community in &communities {
+            let touched = presence.touch(community, &[Touch::now(user)]).await.unwrap();
+            assert_eq!(touched.current, users);
+        }
+        for node in &cluster.nodes {
+            node.does::<()>(&["SCRIPT", "FLUSH"]).await;
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What sidecars show and hear, asked as the visitors API and the live hub ask.
+
+use std::time::Duration;
+
+use headcount::ids::CommunityId;
+use headcount::presence::changes::{Event, Subscription};
+use headcount::presence::{Presence, Touch};
+
+use super::redis::eventually;
+use super::service::in_time;
+
+/// What a sidecar shows: who is in a community, latest first, and whether that is stale.
+pub(crate) async fn shown(presence: &dyn Presence, community: &str) -> (Vec<String>, bool) {
+    let community = CommunityId::from(community);
+    let page = presence.list(&community, None, 100).await.expect("an answer");
+    let counts = presence
+        .counts(std::slice::from_ref(&community))
+        .await
+        .expect("an answer");
+    let users: Vec<_> = page.value.iter().map(|seen| seen.user.to_string()).collect();
+    let is_settled = counts.value[0].current == users.len() as u64;
+    (users, page.stale || counts.stale || !is_settled)
+}
+
+/// Sweeps as the sidecars' workers do, until each shows these users, and not from memory.
+pub(crate) async fn all_show(sidecars: &[&dyn Presence], community: &str, users: &[&str]) {
+    eventually(async || {
+        for sidecar in sidecars {
+            // Fails until Redis is back.
+            let _ = sidecar.sweep().await;
+        }
+        for sidecar in sidecars {
+            let (shown, stale) = shown(*sidecar, community).await;
+            if stale || shown != users {
+                return false;
+            }
+        }
+        true
+    })
+    .await;
+}
+
+/// Waits until memory alone is asked, and shows these users.
+pub(crate) async fn is_remembered(sidecar: &dyn Presence, community: &str, users: &[&str]) {
+    eventually(async || {
+        let page = sidecar
+            .list(&community.into(), None, 100)
+            .await
+            .expect("an answer");
+        let shown: Vec<_> = page.value.iter().map(|seen| seen.user.as_str()).collect();
+        page.stale && shown == users
+    })
+    .await;
+}
+
+/// All that presence does, of communities on every node.
+pub(crate) async fn everything(presence: &dyn Presence, communities: &[CommunityId]) {
+    // Also waits for the nodes.
+    presence.ping().await.expect("an answer");
+    let mut changes = presence.subscribe();
+    assert_eq!(changes.recv().await.expect("an answer"), Event::Listening);
+    for community in communities {
+        presence
+            .touch(community, &[Touch::now("a")])
+            .await
+            .expect("an answer");
+        assert!(matches!(
+            changes.recv().await.expect("an answer"),
+            Event::Change(_)
+        ));
+        let page = presence.list(community, None, 1).await.expect("an answer").value;
+        let rest = presence
+            .list(community, page.last(), 1)
+            .await
+            .expect("an answer")
+            .value;
+        assert!(rest.is_empty());
+    }
+    let counts = presence.counts(communities).await.expect("an answer").value;
+    assert!(counts.iter().all(|count| count.current == 1), "{counts:?}");
+    presence.sweep().await.expect("an answer");
+}
+
+/// Waits until changes are heard.
+pub(crate) async fn is_listening(changes: &mut Subscription) {
+    let told = async { while changes.recv().await.expect("an event") != Event::Listening {} };
+    in_time("a subscription", told).await;
+}
+
+/// Touches anew until a change of the community is heard.
+pub(crate) async fn is_heard(presence: &dyn Presence, changes: &mut Subscription, community: &CommunityId) {
+    let heard = async {
+        for number in 0.. {
+            let user = format!("u{number}");
+            // Fails while nobody is there to take it.
+            let _ = presence.touch(community, &[Touch::now(&*user)]).await;
+            let waited = tokio::time::timeout(Duration::from_millis(100), changes.recv()).await;
+            if let Ok(Ok(Event::Change(change))) = waited
+                && change.community == *community
+            {
+                return;
+            }
+        }
+    };
+    in_time("a change", heard).await;
+}
