@@ -86,7 +86,8 @@ class LiveVisitors extends HTMLElement {
     }
     this.#joined = true;
     connection.add(this);
-    this.#glance(true);
+    // Where it was moved, what it had asked went without an answer.
+    this.#glance(false);
   }
 
   disconnectedCallback() {

@@ -71,7 +71,7 @@ async fn an_element_that_is_moved_keeps_its_faces_or_asks_again() {
         "one.setAttribute('avatars', 5)",
         "pass(0)",
         "document.body.append(one)",
-        "pass(0)",
+        "pass(5000)",
     ])
     .await;
     page.does(&["window.faces = () => one.shadowRoot.querySelector('.avatar')?.title"])
