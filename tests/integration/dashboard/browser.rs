@@ -154,7 +154,8 @@ async fn it_says_that_it_is_not_current_while_the_sidecar_is_gone_or_hangs() {
     browser.wait_for("window.neverReloaded").await;
 }
 
-#[tokio::test]
+// A connection of the test is closed by another thread than the one that waits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_open_dashboard_keeps_no_process_from_ending_and_goes_on_with_the_next_one() {
     let mut world = Wanted {
         config: "[limits]\ngrace_period = \"1h\"".into(),
@@ -167,7 +168,7 @@ async fn an_open_dashboard_keeps_no_process_from_ending_and_goes_on_with_the_nex
     alice.sees(&world.community("django")).await;
     let latest = |path: &str| format!("document.querySelector('#recent tr .path')?.textContent === {path:?}");
     browser.wait_for(&latest(&world.community("django"))).await;
-    // Her browser's connection would be kept for as long as the grace period.
+    // Her connection would be kept for as long as the grace period.
     drop(alice);
     let mut old = world.sidecar.hand_over();
     assert_eq!(old.wait_for_end(), Some(0), "{}", old.log());

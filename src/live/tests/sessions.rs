@@ -1,0 +1,118 @@
+//! A connection ends with its session (I5).
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn i5_a_connection_ends_when_its_session_does() {
+    let bench = bench().await;
+    let mut socket = web_socket(&bench, &["42"]).await;
+    let mut stream = bench
+        .connect(Kind::Events(Framing::UntilClose), &["42"], 4096)
+        .await;
+    next_count(&mut socket).await;
+    // The client answers pings meanwhile.
+    let more = timeout(Duration::from_secs(60), next(&mut socket)).await;
+    assert!(more.is_err() && bench.open() == 2, "the session holds");
+    bench.store.sign_out();
+    assert_eq!(close_code(&mut socket).await, 4401);
+    drop(socket);
+    let last = events(&mut stream).await;
+    assert!(
+        last.ends_with("data: {\"type\":\"close\",\"code\":4401,\"reason\":\"the session has ended\"}\n\n"),
+        "{last}"
+    );
+    drop(stream);
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!((bench.open(), bench.closed("session_ended")), (0, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn i5_a_session_of_whose_end_the_database_tells_ends_its_connections_at_once() {
+    let bench = bench_that_remembers().await;
+    let mut socket = web_socket(&bench, &["42"]).await;
+    next_count(&mut socket).await;
+    sleep(Duration::from_secs(5)).await;
+
+    let start = tokio::time::Instant::now();
+    bench.tell(SessionChange::Of(SESSION.into()));
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(bench.open(), 1, "it has changed, and holds");
+    bench.store.sign_out();
+    bench.tell(SessionChange::Of("another".into()));
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(bench.open(), 1, "its answer is remembered");
+    bench.tell(SessionChange::Of(SESSION.into()));
+    assert_eq!(close_code(&mut socket).await, 4401);
+    assert!(
+        start.elapsed() < schedule::TICK,
+        "before any check that comes round"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn i5_when_any_session_may_have_changed_all_are_checked_at_once() {
+    let bench = bench_that_remembers().await;
+    let mut socket = web_socket(&bench, &["42"]).await;
+    next_count(&mut socket).await;
+    sleep(Duration::from_secs(5)).await;
+    let start = tokio::time::Instant::now();
+    bench.store.sign_out();
+    bench.tell(SessionChange::OfAny);
+    assert_eq!(close_code(&mut socket).await, 4401);
+    assert!(
+        start.elapsed() < schedule::TICK,
+        "before any check that comes round"
+    );
+}
+
+/// What is told while a check is under way is not lost with an answer of before.
+#[tokio::test(start_paused = true)]
+async fn i5_a_session_that_changes_while_it_is_checked_is_checked_again() {
+    let bench = bench_that_remembers().await;
+    let mut socket = web_socket(&bench, &["42"]).await;
+    next_count(&mut socket).await;
+    sleep(Duration::from_secs(5)).await;
+    let seats = &bench.live.0.seats;
+    let changed = || seats.sessions_changed(Some(&[SESSION.into()].into()));
+    let id = changed()[0];
+    assert!(changed().is_empty(), "it waits already");
+    assert!(seats.session_check_begins(id, Why::Changed).is_some());
+    assert_eq!(changed(), [id], "the answer may be of before");
+    assert!(seats.session_check_begins(id, Why::Due).is_some());
+    assert!(changed().is_empty(), "another check than the one that waits");
+    seats.session_checked(id, Checked::Holds(Arc::new(bench.store.session())), 1);
+    assert!(changed().is_empty());
+}
+
+/// Nobody tells of it, and the next look is hours away.
+#[tokio::test(start_paused = true)]
+async fn i5_a_session_that_expires_ends_its_connections_within_a_second() {
+    let bench = bench_that_remembers().await;
+    bench.store.lasts(bench.now() + TimeDelta::seconds(60));
+    let mut socket = web_socket(&bench, &["42"]).await;
+    next_count(&mut socket).await;
+    let start = tokio::time::Instant::now();
+    assert_eq!(close_code(&mut socket).await, 4401);
+    let open = start.elapsed();
+    let expected = Duration::from_secs(60)..Duration::from_secs(62);
+    assert!(expected.contains(&open), "{open:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn i5_a_session_that_has_become_somebody_elses_ends_its_connections() {
+    let bench = bench().await;
+    let mut socket = web_socket(&bench, &["42"]).await;
+    next_count(&mut socket).await;
+    bench.store.belongs_to("another");
+    assert_eq!(close_code(&mut socket).await, 4401);
+}
+
+#[tokio::test(start_paused = true)]
+async fn i5_a_session_that_cannot_be_checked_holds_for_a_while() {
+    let bench = bench().await;
+    let mut socket = web_socket(&bench, &["42"]).await;
+    next_count(&mut socket).await;
+    bench.store.goes_away();
+    assert_eq!(next(&mut socket).await["type"], "retry");
+    assert_eq!(close_code(&mut socket).await, 1013);
+}
