@@ -108,6 +108,7 @@ fn every_rule_names_its_key() {
         ("[redis]\nurl = \"http://r\"", "redis.url"),
         ("[redis]\nurl = \"redis://host:port\"", "redis.url"),
         ("[redis]\nkey_prefix = \"{a}\"", "redis.key_prefix"),
+        ("[redis]\npartitions = 1025", "redis.partitions"),
         ("[session]\ncookie = \"a b\"", "session.cookie"),
         ("[session]\ntoken_min_length = 0", "session.token_min_length"),
         ("[session]\nmax_lookups = 0", "session.max_lookups"),

@@ -144,7 +144,7 @@ async fn check_sessions(
         live.metrics.live_check_delay.set(f64::from(waited));
         if let Some(token) = live.seats.session_check_begins(id, why) {
             let outcome = session_of(live, &token).await;
-            live.seats.session_checked(id, outcome, patience);
+            live.seats.session_checked(id, outcome, (live.clock)(), patience);
         }
     })
     .await;

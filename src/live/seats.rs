@@ -14,6 +14,9 @@ use super::{Door, Kind};
 use crate::auth::BrowserSession;
 use crate::ids::{BrowserSessionId, CommunityId, SessionToken, UserId};
 
+/// Ticks for which a connection goes on whose session has expired, as far as is known, while that cannot be looked up.
+const EXPIRED: u32 = 5;
+
 /// The connections.
 pub(super) struct Seats {
     inner: Mutex<Inner>,
@@ -224,11 +227,22 @@ impl Seats {
     }
 
     /// A session was checked.
-    pub(super) fn session_checked(&self, id: u64, outcome: Checked<Arc<BrowserSession>>, patience: u32) {
+    pub(super) fn session_checked(
+        &self,
+        id: u64,
+        outcome: Checked<Arc<BrowserSession>>,
+        now: DateTime<Utc>,
+        patience: u32,
+    ) {
         let tick = self.tick();
         let mut inner = self.lock();
         let Some(seat) = inner.seats.get_mut(&id) else {
             return;
+        };
+        let has_expired = |owner: &Owner| !owner.session.is_valid_at(now);
+        let patience = match &seat.owner {
+            Some(owner) if has_expired(owner) => patience.min(EXPIRED),
+            _ => patience,
         };
         let close = match outcome {
             Checked::Holds(session) => {
@@ -349,7 +363,10 @@ impl Seat {
             if check && !std::mem::replace(&mut self.waits.session, true) {
                 round.sessions.push(id);
             }
-            if beat && let Some(page) = &self.page {
+            if beat
+                && owner.session.is_valid_at(now)
+                && let Some(page) = &self.page
+            {
                 round.beats.push((page.clone(), owner.session.user_id.clone()));
             }
         }

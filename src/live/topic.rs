@@ -79,7 +79,11 @@ impl Topic {
     /// The store was asked and answered; or, `stale`, is away, and this is what was remembered here.
     pub(super) fn read(&mut self, count: Count, stale: bool, now: Instant, interval: Duration) -> Telling {
         self.is_read = true;
-        let outdated = |known: Known| count.as_of <= known.count.as_of && count.seq <= self.store_seq;
+        // What was remembered has the time of another clock, and is worth less than any answer.
+        let is_better = |known: Known| known.stale && !stale;
+        let outdated = |known: Known| {
+            !is_better(known) && count.as_of <= known.count.as_of && count.seq <= self.store_seq
+        };
         // It was on its way while changes were published.
         if !self.doubted && self.known.is_some_and(outdated) {
             return self.tell(now, interval);
@@ -257,6 +261,18 @@ mod tests {
         assert!(!known.stale && known.count.seq == 13, "{known:?}");
         topic.published(count(7, 12, 500), later + INTERVAL * 2, INTERVAL);
         assert_eq!(topic.known().unwrap().count.current, 7);
+    }
+
+    /// The store's part has failed over to a server whose clock is behind.
+    #[test]
+    fn what_was_remembered_gives_way_to_any_answer() {
+        let now = Instant::now();
+        let mut topic = Topic::default();
+        topic.read(count(6, 11, 10_000), false, now, INTERVAL);
+        topic.read(count(1, 0, 20_000), true, now, INTERVAL);
+        topic.read(count(6, 11, 15_000), false, now, INTERVAL);
+        let known = topic.known().unwrap();
+        assert!(!known.stale && known.count.current == 6, "{known:?}");
     }
 
     #[test]

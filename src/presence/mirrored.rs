@@ -26,7 +26,7 @@ mod feed;
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
@@ -86,6 +86,8 @@ struct Part {
     /// Calls that it did not take, and how many of them came before everybody was touched again.
     refusals: AtomicU64,
     refusals_mended: AtomicU64,
+    /// It has answered since the start.
+    was_reached: AtomicBool,
 }
 
 impl Mirrored {
@@ -203,7 +205,9 @@ impl Presence for Mirrored {
             .metrics
             .presence_remembered
             .set(mirror.memory.members() as f64);
-        mirror.store.sweep().await
+        let swept = mirror.store.sweep().await?;
+        mirror.reached(mirror.losses.parts());
+        Ok(swept)
     }
 
     async fn ping(&self) -> Result<(), PresenceError> {
@@ -258,6 +262,9 @@ impl Mirror {
         } else {
             Err(unavailable("the presence store lacks touches"))
         };
+        if answer.is_ok() {
+            self.reached(parts.clone());
+        }
         match answer {
             // Unless it has lost something meanwhile.
             Ok(answer) if are_whole() => Ok(Some(answer)),
@@ -289,13 +296,21 @@ impl Mirror {
 
     /// Whether memory is worth more than no answer.
     fn remembers_enough(&self, part: u16) -> bool {
-        self.losses.occasions(part) > 0 || self.started.elapsed() >= self.window
+        self.part(part).was_reached.load(Ordering::Relaxed) || self.started.elapsed() >= self.window
     }
 
     /// An answer says what the time is now, by the clock of its part.
     fn told_the_time(&self, part: &Part, count: &Count) {
         let shift = count.as_of - self.memory.time();
         part.shift.store(shift.num_milliseconds(), Ordering::Relaxed);
+        part.was_reached.store(true, Ordering::Relaxed);
+    }
+
+    /// These parts have answered.
+    fn reached(&self, parts: impl Iterator<Item = u16>) {
+        for part in parts {
+            self.part(part).was_reached.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Touches again whenever a part needs that. Never ends by itself.

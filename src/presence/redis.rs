@@ -26,7 +26,8 @@
 //! # What the Redis user may do
 //! Redis 6.2 or later. Commands `evalsha script|load time ping info get set zadd zcard zcount zrange
 //! zrangebyscore zrevrange zrem zremrangebyscore hset hget hmget pexpire publish subscribe`, keys `headcount:*`,
-//! channels `headcount:*` (`info` may be missing: then the warning about evictions is too). Behind Sentinels also
+//! channels `headcount:*` (`info` may be missing: then the warning about evictions is too). For a database other
+//! than 0 also `select`. Behind Sentinels also
 //! `role`, in a Cluster also `cluster|slots` and `asking`. At the Sentinels, where they have users of their own,
 //! `role` and `sentinel|masters`.
 

@@ -9,6 +9,9 @@ use redis::IntoConnectionInfo as _;
 use super::{Problem, ensure, is_host_and_port, pair_of_files, positive};
 use crate::config::{self, Secret};
 
+/// Each is swept by itself, and in a Cluster remembered by itself; far fewer spread the load as well.
+const MOST_PARTITIONS: u16 = 1_024;
+
 pub(super) fn redis(redis: &config::Redis) -> Result<(), Problem> {
     one_way(redis)?;
     let url = redis.url.as_ref().map(Secret::expose);
@@ -66,6 +69,11 @@ fn one_way(redis: &config::Redis) -> Result<(), Problem> {
             ),
         ));
     }
+    ensure(
+        redis.partitions.get() <= MOST_PARTITIONS,
+        "redis.partitions",
+        format!("is {}, must be at most {MOST_PARTITIONS}", redis.partitions),
+    )?;
     for (key, is_set) in [
         ("redis.username", redis.username.is_some()),
         ("redis.password", redis.password.is_some()),

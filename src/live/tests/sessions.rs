@@ -80,7 +80,8 @@ async fn i5_a_session_that_changes_while_it_is_checked_is_checked_again() {
     assert_eq!(changed(), [id], "the answer may be of before");
     assert!(seats.session_check_begins(id, Why::Due).is_some());
     assert!(changed().is_empty(), "another check than the one that waits");
-    seats.session_checked(id, Checked::Holds(Arc::new(bench.store.session())), 1);
+    let holds = Checked::Holds(Arc::new(bench.store.session()));
+    seats.session_checked(id, holds, bench.now(), 1);
     assert!(changed().is_empty());
 }
 
@@ -96,6 +97,19 @@ async fn i5_a_session_that_expires_ends_its_connections_within_a_second() {
     let open = start.elapsed();
     let expected = Duration::from_secs(60)..Duration::from_secs(62);
     assert!(expected.contains(&open), "{open:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn i5_a_session_that_expires_while_it_cannot_be_looked_up_ends_its_connections_soon() {
+    let bench = bench_that_remembers().await;
+    bench.store.lasts(bench.now() + TimeDelta::seconds(60));
+    let mut socket = web_socket(&bench, &["42"]).await;
+    next_count(&mut socket).await;
+    sleep(Duration::from_secs(5)).await;
+    bench.store.goes_away();
+    let start = tokio::time::Instant::now();
+    assert_eq!(close_code(&mut socket).await, 1013);
+    assert!(start.elapsed() < Duration::from_secs(70), "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

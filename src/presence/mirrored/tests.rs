@@ -327,7 +327,9 @@ async fn what_memory_cannot_tell_is_not_told() {
     );
 
     store.connects();
-    until(async || sidecar.count("42").await == (1, false)).await;
+    // There it is, but it has not answered yet.
+    until(async || sidecar.presence.counts(&["42".into()]).await.is_ok()).await;
+    assert_eq!(sidecar.count("42").await, (1, false));
     store.is(Mood::Broken);
     let count = sidecar.presence.counts(&["42".into()]).await;
     assert!(

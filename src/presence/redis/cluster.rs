@@ -94,9 +94,9 @@ impl Cluster {
         F: Future<Output = RedisResult<T>> + Send,
     {
         let nodes = &self.nodes;
-        // Of the first look, whoever it is about.
+        // For the first look, whatever it says of that partition.
         let looked = timeout_at(deadline, nodes.owner(0)).await;
-        let _ = looked.unwrap_or_else(|_| Err(timed_out()))?;
+        let _ = looked.map_err(|_| timed_out())?;
         let (_, link) = nodes.any(not)?;
         link.send(deadline, send).await
     }

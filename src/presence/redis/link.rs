@@ -42,6 +42,9 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 /// A connection that lived shorter counts as a failed attempt.
 const SHORT_LIVED: Duration = Duration::from_secs(1);
 
+/// How often Sentinels are asked again while the connection is up.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
+
 /// How the server is found.
 pub(super) enum Way {
     /// It is this one.
@@ -90,6 +93,7 @@ struct Up {
 pub(super) struct Link {
     state: watch::Sender<State>,
     observer: Arc<dyn Observer>,
+    response_timeout: Duration,
     task: JoinHandle<()>,
 }
 
@@ -112,6 +116,7 @@ impl Link {
         Self {
             state,
             observer,
+            response_timeout: config.response_timeout,
             task: runtime.spawn(keeper.run()),
         }
     }
@@ -129,11 +134,14 @@ impl Link {
         let Up { connection, attempt } = timeout_at(deadline, self.connection())
             .await
             .unwrap_or_else(|_| Err(timed_out()))?;
+        let time = deadline.saturating_duration_since(Instant::now());
         let outcome = timeout_at(deadline, send(Node::of(connection)))
             .await
             .unwrap_or_else(|_| Err(timed_out()));
         if let Err(error) = &outcome
             && spoils_the_connection(error)
+            // A call that had waited for the connection may not have left the server its time to answer.
+            && (!error.is_timeout() || time >= self.response_timeout * 3 / 4)
         {
             self.give_up(attempt, error);
         }
@@ -160,7 +168,8 @@ impl Link {
             current
         });
         if given_up {
-            self.observer.changed(false);
+            // Unless there is another already.
+            self.observer.changed(self.is_up());
             tracing::warn!(error = %cause, "lost the connection to Redis; who is present is known from memory only");
         }
     }
@@ -193,9 +202,9 @@ impl Keeper {
                     let since = Instant::now();
                     self.observer.connected();
                     self.state.send_replace(State::Up(Up { connection, attempt }));
-                    self.observer.changed(true);
-                    let mut state = self.state.subscribe();
-                    if state.wait_for(|s| !matches!(s, State::Up(_))).await.is_err() {
+                    let is_up = matches!(*self.state.borrow(), State::Up(_));
+                    self.observer.changed(is_up);
+                    if !self.lasts(server, attempt).await {
                         return;
                     }
                     if since.elapsed() >= SHORT_LIVED {
@@ -216,6 +225,32 @@ impl Keeper {
             }
             sleep(pause.mul_f64(rand::random_range(0.5..=1.0))).await;
             pause = (pause * 2).min(PAUSE.1);
+        }
+    }
+
+    /// Waits until the connection to this server has been given up; false at the end of all. Sentinels are asked
+    /// now and then whether it is still the one: a primary that is cut off from them may still answer here.
+    async fn lasts(&self, server: &str, attempt: u64) -> bool {
+        let mut state = self.state.subscribe();
+        loop {
+            tokio::select! {
+                lost = state.wait_for(|state| !matches!(state, State::Up(_))) => return lost.is_ok(),
+                () = sleep(ASK_AGAIN), if matches!(*self.way, Way::Sentinels(_)) => {}
+            }
+            let named = timeout(self.connect_timeout, self.way.client()).await;
+            if let Ok(Ok(named)) = named
+                && named.get_connection_info().addr().to_string() != server
+            {
+                tracing::warn!(server, "the Sentinels name another Redis");
+                self.state.send_if_modified(|state| {
+                    let current = matches!(state, State::Up(up) if up.attempt == attempt);
+                    if current {
+                        *state = State::Connecting;
+                    }
+                    current
+                });
+                self.observer.changed(false);
+            }
         }
     }
 
@@ -260,6 +295,10 @@ fn spoils_the_connection(error: &RedisError) -> bool {
             error.kind(),
             ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown)
         )
+        // Before Redis 7 an error within a script is quoted by another.
+        || error.detail().is_some_and(|detail| {
+            detail.contains("-READONLY ") || detail.contains("-MASTERDOWN ")
+        })
 }
 
 pub(super) fn timed_out() -> RedisError {

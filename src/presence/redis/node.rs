@@ -1,7 +1,7 @@
 //! A connection as a call sees it.
 
 use ::redis::aio::{ConnectionLike, MultiplexedConnection};
-use ::redis::{Cmd, ErrorKind, Pipeline, RedisFuture, ServerErrorKind, Value};
+use ::redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisFuture, RedisResult, ServerErrorKind, Value};
 use futures_util::FutureExt as _;
 
 /// A connection to the server that is to answer.
@@ -18,6 +18,15 @@ impl Node {
             connection,
             is_asked: false,
         }
+    }
+
+    /// The same, unless it is a node to which keys are being moved: for a call that touches keys which it does not
+    /// name. Those that are not there yet would be taken for empty.
+    pub(super) fn with_all_keys(self) -> RedisResult<Self> {
+        if self.is_asked {
+            return Err(being_moved());
+        }
+        Ok(self)
     }
 
     /// A node to which the keys of the call are being moved, and which another named for this one call.
@@ -54,11 +63,15 @@ impl ConnectionLike for Node {
         if !self.is_asked {
             return self.connection.req_packed_commands(pipeline, offset, count);
         }
-        let kind = ErrorKind::Server(ServerErrorKind::TryAgain);
-        async move { Err((kind, "the keys are being moved to another node").into()) }.boxed()
+        async move { Err(being_moved()) }.boxed()
     }
 
     fn get_db(&self) -> i64 {
         self.connection.get_db()
     }
+}
+
+fn being_moved() -> RedisError {
+    let kind = ErrorKind::Server(ServerErrorKind::TryAgain);
+    (kind, "the keys are being moved to another node").into()
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 
+use super::node::Node;
 use super::{CONCURRENCY, Redis, invoke};
 use crate::ids::CommunityId;
 use crate::presence::{Count, CountChange, PresenceError, Sweep, millis};
@@ -77,8 +78,10 @@ impl Redis {
             call.arg(self.keys.state_prefix(partition));
             call.arg(SWEEP_COMMUNITIES);
             call.arg(number).arg(millis(MARK_KEPT));
+            let call = &call;
+            let sweep = |redis: Node| async move { invoke(call, redis.with_all_keys()?).await };
             let (now, lag, looked_at, mark, changes): SweepReply =
-                self.servers.call(partition, |redis| invoke(&call, redis)).await?;
+                self.servers.call(partition, sweep).await?;
             if self.marks.written(partition, number, mark) {
                 lost.store(true, Ordering::Relaxed);
             }

@@ -168,7 +168,7 @@ async fn p14_while_a_part_is_away_only_its_communities_are_stale() {
 #[tokio::test]
 async fn p9_a_node_that_hangs_costs_its_own_calls_their_time_and_no_others() {
     let cluster = RedisCluster::start_failing_over().await;
-    let config = impatient(cluster.config());
+    let config = cluster.config();
     let communities = one_on_each(&cluster, &config).await;
     let presence = servers::presence(&config, WINDOW);
     for community in &communities {
