@@ -12,6 +12,7 @@ use super::crowd::{Crowd, Pace, apart};
 use super::verdict::{Tables, Verdict};
 use super::{DROPS, KNOWN_PARTS, RETRIES, dice, drained, family, length, total};
 use crate::support::postgres::Postgres;
+use crate::support::service::BETWEEN_LOOKS;
 use crate::support::world::{Wanted, World};
 
 /// Small batches, and connections that are given up soon: more happens in the same time.
@@ -172,7 +173,7 @@ async fn w9_postgres_is_out_of_connections_again_and_again() {
             let held = all_connections(&server, name).await;
             let before = total(&world.sidecar, RETRIES).await;
             while total(&world.sidecar, RETRIES).await == before {
-                tokio::task::yield_now().await;
+                tokio::time::sleep(BETWEEN_LOOKS).await;
             }
             times += 1;
             for connection in held {

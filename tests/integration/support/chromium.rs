@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::member::FIREFOX;
-use super::service::{Service, in_time, wait_until};
+use super::service::{BETWEEN_LOOKS, Service, in_time, wait_until};
 
 /// One browser with one window, and a profile of its own.
 pub struct Chromium {
@@ -64,7 +64,7 @@ impl Chromium {
         in_time(expression, async {
             loop {
                 match self.evaluate(expression).await {
-                    None | Some(Value::Null | Value::Bool(false)) => tokio::task::yield_now().await,
+                    None | Some(Value::Null | Value::Bool(false)) => tokio::time::sleep(BETWEEN_LOOKS).await,
                     Some(value) => return value,
                 }
             }

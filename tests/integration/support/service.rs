@@ -11,6 +11,10 @@ use std::time::{Duration, Instant};
 /// Longest time that any service may take to come up. Reaching it fails the test.
 pub const START_LIMIT: Duration = Duration::from_secs(20);
 
+/// Time between two looks at something that is waited for: whoever looks all the time keeps the others, on two cores,
+/// from what is waited for.
+pub const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
+
 /// A running server. Dropping it kills the server; so does the end of this process, because a small shell
 /// around the server waits for its standard input to close.
 pub struct Service {

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use tempfile::TempDir;
 
-use super::service::{START_LIMIT, Service, free_port, wait_until};
+use super::service::{BETWEEN_LOOKS, START_LIMIT, Service, free_port, wait_until};
 
 /// The built binary.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_headcount");
@@ -299,7 +299,7 @@ impl Sidecar {
 
     /// Waits until a metric satisfies `holds`.
     pub async fn wait_for_metric(&self, name: &str, holds: impl Fn(f64) -> bool) -> f64 {
-        let deadline = Instant::now() + START_LIMIT;
+        let deadline = Instant::now() + 3 * START_LIMIT;
         loop {
             let value = self.metric(name).await;
             if holds(value) {
@@ -315,7 +315,7 @@ impl Sidecar {
                     .collect::<Vec<_>>(),
                 self.log()
             );
-            tokio::task::yield_now().await;
+            tokio::time::sleep(BETWEEN_LOOKS).await;
         }
     }
 
