@@ -52,6 +52,8 @@ pub struct Metrics {
     pub redis_errors: Counter,
     pub redis_up: IntGauge,
     pub redis_partitions_down: IntGauge,
+    /// 1 while sweeps of presence succeed.
+    pub presence_up: IntGauge,
     pub database_up: IntGauge,
     pub batch_rows: Histogram,
     pub apply_duration: Histogram,
@@ -272,6 +274,11 @@ impl Metrics {
                 "How late the last sweep noticed the user it was latest to notice",
             ),
             redis_errors: declare.counter("redis_errors_total", "Failed Redis commands"),
+            presence_up: declare.int_gauge(
+                "presence_up",
+                "1 while presence is kept, 0 after three sweeps in a row that failed: Redis is away, or refuses what is \
+                 asked of it",
+            ),
             redis_partitions_down: declare.int_gauge(
                 "redis_partitions_down",
                 "Partitions whose Redis server does not answer; of several servers some may be away",
@@ -443,6 +450,7 @@ impl Metrics {
         }
         self.spool_up.set(-1);
         self.ledger_ok.set(1);
+        self.presence_up.set(1);
         for queue in ["recorder", "lookups", "presence", "writer"] {
             self.recorder_queue_views.with_label_values(&[queue]);
         }

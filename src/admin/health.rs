@@ -72,6 +72,12 @@ pub(super) fn degraded(metrics: &Metrics, patience: f64) -> Vec<String> {
             "redis does not answer; only visitors that this sidecar saw itself are known".to_owned(),
         ),
         (
+            metrics.presence_up.get() == 0 && metrics.redis_up.get() == 1 && partitions == 0,
+            "redis answers but refuses what is asked of it, see the log; only visitors that this sidecar saw itself are \
+             known"
+                .to_owned(),
+        ),
+        (
             partitions > 0 && metrics.redis_up.get() == 1,
             format!(
                 "the redis servers of {partitions} partitions do not answer; of their communities only visitors that \

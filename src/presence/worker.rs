@@ -26,6 +26,9 @@ const COALESCED_MEMBERS: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
 /// step.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
+/// So many sweeps in a row that fail are no passing trouble, such as a connection that is being made.
+const SWEEPS_FAILED: u32 = 3;
+
 /// Takes touches. Cheap to clone; never waits.
 #[derive(Clone, Debug)]
 pub struct PresenceHandle {
@@ -183,6 +186,7 @@ impl Worker {
 
 async fn sweep_until(presence: Arc<dyn Presence>, metrics: Arc<Metrics>, shutdown: watch::Receiver<bool>) {
     let mut sweeps = Health::new("sweeps");
+    let mut failed = 0;
     let mut stop = std::pin::pin!(stopped(shutdown));
     // The first at once: before there is a mark in Redis, everything may have been lost.
     loop {
@@ -192,6 +196,8 @@ async fn sweep_until(presence: Arc<dyn Presence>, metrics: Arc<Metrics>, shutdow
             outcome = presence.sweep() => outcome,
         };
         sweeps.note(outcome.as_ref().err());
+        failed = if outcome.is_ok() { 0 } else { failed + 1 };
+        metrics.presence_up.set((failed < SWEEPS_FAILED).into());
         if let Ok(sweep) = outcome {
             metrics.presence_sweep_lag.set(sweep.lag.as_secs_f64());
         }

@@ -43,7 +43,7 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 const SHORT_LIVED: Duration = Duration::from_secs(1);
 
 /// How often Sentinels are asked again while the connection is up.
-const ASK_AGAIN: Duration = Duration::from_secs(5);
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How the server is found.
 pub(super) enum Way {

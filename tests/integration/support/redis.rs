@@ -132,11 +132,18 @@ impl RedisServer {
         .await;
     }
 
-    /// Waits until a replica has what its primary had when it came.
+    /// Waits until a replica has what its primary had when it came. A server that becomes one may first cut its
+    /// connections: Sentinels have it do so.
     pub(crate) async fn is_in_step(&self) {
         eventually(async || {
-            let info: String = self.does(&["INFO", "replication"]).await;
-            info.contains("master_link_status:up")
+            let Ok(mut connection) = self.try_raw().await else {
+                return false;
+            };
+            let info = redis::cmd("INFO")
+                .arg("replication")
+                .query_async(&mut connection)
+                .await;
+            info.is_ok_and(|info: String| info.contains("master_link_status:up"))
         })
         .await;
     }
@@ -259,13 +266,16 @@ impl RedisServer {
 
     /// A connection for looking and for changing things behind the sidecar's back.
     pub(crate) async fn raw(&self) -> MultiplexedConnection {
+        self.try_raw().await.expect("Redis answers")
+    }
+
+    async fn try_raw(&self) -> redis::RedisResult<MultiplexedConnection> {
         let patient = redis::AsyncConnectionConfig::new()
             .set_connection_timeout(Some(PATIENCE))
             .set_response_timeout(Some(PATIENCE));
         self.client()
             .get_multiplexed_async_connection_with_config(&patient)
             .await
-            .expect("Redis answers")
     }
 }
 
