@@ -12,7 +12,7 @@ use super::crowd::{Crowd, Pace, apart};
 use super::verdict::{Tables, Verdict};
 use super::{DROPS, KNOWN_PARTS, RETRIES, dice, drained, family, length, total};
 use crate::support::postgres::Postgres;
-use crate::support::service::BETWEEN_LOOKS;
+use crate::support::service::{BETWEEN_LOOKS, in_time};
 use crate::support::world::{Wanted, World};
 
 /// Small batches, and connections that are given up soon: more happens in the same time.
@@ -146,6 +146,13 @@ async fn w6_connections_are_cut_in_the_middle_of_a_commit_and_the_ledger_decides
     let tables = Tables::Postgres(Postgres::shared().pool(world.database.name()));
     everything_lands_once(&world, &crowd, &tables, &mut dice, async |_| {
         tokio::time::sleep(length(8)).await;
+        // Until there was one of each, however few COMMITs there are.
+        in_time("a COMMIT of each fate", async {
+            while cutter.swallowed() == 0 || cutter.stopped() == 0 {
+                tokio::time::sleep(BETWEEN_LOOKS).await;
+            }
+        })
+        .await;
         cutter.rests();
         let (swallowed, stopped) = (cutter.swallowed(), cutter.stopped());
         format!("{swallowed} answers to a COMMIT swallowed, {stopped} COMMITs cut off before they arrived")
