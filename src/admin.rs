@@ -31,7 +31,7 @@ use crate::reload::SharedRoutes;
 use crate::shutdown::{InFlight, Shutdown};
 
 pub use dashboard::Dashboard;
-use health::Readiness;
+use health::{Health, Readiness};
 use listener::Leaving;
 
 /// What the admin listener shows.
@@ -68,9 +68,9 @@ impl Admin {
         Readiness::of(self).text()
     }
 
-    /// What an operator must act on, one sentence each.
-    fn degraded(&self) -> Vec<String> {
-        health::degraded(&self.metrics, self.patience.as_secs_f64())
+    /// What an operator must act on, one sentence each, of a reading.
+    fn degraded(&self, health: &Health) -> Vec<String> {
+        health.degraded(self.patience.as_secs_f64())
     }
 
     /// Serves until the process ends, or, but for connections that are open, until the hand-over.
@@ -162,7 +162,7 @@ async fn readyz(State(admin): State<Admin>) -> Response {
     if readiness != Readiness::Ready {
         return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
     }
-    for line in admin.degraded() {
+    for line in admin.degraded(&Health::read(&admin.metrics)) {
         text.push_str("degraded: ");
         text.push_str(&line);
         text.push('\n');

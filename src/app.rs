@@ -28,8 +28,7 @@ use crate::metrics::Metrics;
 use crate::page_view::Policy;
 use crate::presence;
 use crate::proxy::{Sidecar, Upstreams};
-use crate::reload::{self, Reloader, SharedRoutes};
-use crate::routes::RouteTable;
+use crate::reload::{Certificate, LoadedRoutes, Reloader, SharedRoutes};
 use crate::shutdown::{self, Closing, InFlight, Manners, Shutdown};
 use crate::store;
 use crate::widget::Injector;
@@ -60,7 +59,8 @@ pub enum StartError {
 /// A sidecar that is ready to run: everything validated, nothing served yet.
 pub struct App {
     config: Config,
-    routes: RouteTable,
+    routes: LoadedRoutes,
+    certificates: Vec<Arc<Certificate>>,
     geoip: Option<GeoIp>,
     /// Where page views wait; none where nothing is written.
     spools: Option<Directory>,
@@ -95,7 +95,12 @@ impl App {
         config: Config,
         ports: impl FnOnce(&Listen) -> Result<Ports, StartError>,
     ) -> Result<Self, StartError> {
-        let routes = reload::load_routes(&config.routes.dir)
+        let routes = LoadedRoutes::from(&config.routes.dir)
+            .map_err(|error| StartError::Configuration(error.to_string()))?;
+        let certificates = config.listen.https.iter().map(Certificate::read);
+        let certificates = certificates
+            .map(|read| read.map(Arc::new))
+            .collect::<Result<_, _>>()
             .map_err(|error| StartError::Configuration(error.to_string()))?;
         let geoip = open_geoip(&config)?;
         let spools = recording::prepare_spools(&config)?;
@@ -103,6 +108,7 @@ impl App {
         Ok(Self {
             config,
             routes,
+            certificates,
             geoip,
             spools,
             ports,
@@ -149,7 +155,8 @@ impl App {
     async fn live(self, background: &Handle) -> Result<(), StartError> {
         let Self {
             config,
-            routes,
+            routes: LoadedRoutes { files, table },
+            certificates,
             geoip,
             spools,
             ports,
@@ -180,12 +187,19 @@ impl App {
             background,
         )
         .context("presence")?;
-        let routes: SharedRoutes = Arc::new(ArcSwap::from_pointee(routes));
+        let routes: SharedRoutes = Arc::new(ArcSwap::from_pointee(table));
 
         let spool = recording::open_spool(spools, &store).await?;
         let recording = Recording::start(&config, geoip, spool, &store, &presence, &metrics);
-        let reloader = Reloader::new(config.routes.dir.clone(), routes.clone(), metrics.clone());
-        tokio::spawn(reloader.run(config.routes.watch, reload_requests));
+        let mut reloader = Reloader::new(
+            &config.routes,
+            files,
+            routes.clone(),
+            certificates.clone(),
+            reload_requests,
+            metrics.clone(),
+        );
+        tokio::spawn(async move { reloader.run().await });
         tokio::spawn(watch::watch_database(store.clone(), metrics.clone()));
         if let Some(listener) = store::session_listener(&config).context("the database")? {
             let authenticator = recording.authenticator.clone();
@@ -234,6 +248,7 @@ impl App {
         let sidecar = sidecar(&config, parts, &recording, background)?;
         let serving = Serving {
             config: &config,
+            certificates,
             admin,
             shutdown,
             quits,

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::app::{self, App, StartError};
-use crate::config::{Config, ConfigError, variables};
+use crate::config::{Config, ConfigError, misspelt, variables};
 use crate::handover::{self, UpgradeError};
 use crate::page_view::Policy;
 use crate::writer::spool::Directory;
@@ -117,6 +117,10 @@ struct ConfigFile {
 
 impl ConfigFile {
     fn load(&self) -> Result<Config, ConfigError> {
+        for sentence in misspelt(std::env::vars_os()) {
+            // That standard error is gone is no reason not to start.
+            let _ = writeln!(std::io::stderr(), "headcount: warning: {sentence}");
+        }
         Config::load(&self.config, variables(std::env::vars_os())?)
     }
 }

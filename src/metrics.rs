@@ -87,6 +87,7 @@ pub struct Metrics {
     pub config_reloads: CounterVec,
     pub last_reload_success: Gauge,
     pub last_reload_ok: IntGauge,
+    pub certificates_ok: IntGauge,
     pub routes: IntGauge,
 }
 
@@ -414,6 +415,10 @@ impl Metrics {
                 "config_last_reload_successful",
                 "1 if the route files were in order when they were last read, else 0",
             ),
+            certificates_ok: declare.int_gauge(
+                "certificates_last_reload_successful",
+                "1 if the certificates of listeners could be used when they were last read, else 0",
+            ),
             routes: declare.int_gauge("routes", "Routes in use"),
             registry: declare.0,
         };
@@ -450,6 +455,7 @@ impl Metrics {
         }
         self.spool_up.set(-1);
         self.ledger_ok.set(1);
+        self.certificates_ok.set(1);
         self.presence_up.set(1);
         for queue in ["recorder", "lookups", "presence", "writer"] {
             self.recorder_queue_views.with_label_values(&[queue]);

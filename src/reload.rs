@@ -1,100 +1,139 @@
-//! Route files: read at start, and again on SIGHUP or when a file changes. A bad file keeps the last good
-//! table; the log says which file, line and route, and a metric shows it.
+//! What is read again while the process runs: route files and the certificates of listeners, on SIGHUP and when they
+//! change. Whatever is faulty keeps what was read before; the log says what is wrong and where, and metrics show it.
 
-use std::path::{Path, PathBuf};
+mod certificates;
+mod route_files;
+mod watch;
+
+use std::future::pending;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
-use notify::{RecursiveMode, Watcher as _};
+use futures_util::future::select_all;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
 
 use crate::metrics::Metrics;
-use crate::routes::{RouteError, RouteFile, RouteTable};
+use crate::routes::{RouteFile, RouteTable};
 
-/// A change is acted on when the folder has been quiet for this long, so that an editor's several steps are
-/// one reload.
-const QUIET: Duration = Duration::from_millis(200);
+pub use certificates::{Certificate, CertificateError};
+pub use route_files::{ReloadError, load_routes, read_route_files};
+use watch::Watch;
 
 /// The route table in use. Readers never wait for a reload.
 pub type SharedRoutes = Arc<ArcSwap<RouteTable>>;
 
-/// Why the route files could not be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ReloadError {
-    /// The folder or a file could not be read.
-    #[error("{}: cannot be read ({error}); routes.dir names the folder of the route files", path.display())]
-    Read {
-        /// Folder or file.
-        path: PathBuf,
-        /// The system's reason.
-        error: std::io::Error,
-    },
-    /// The folder holds no route file: rather a wrong folder than a site without communities.
-    #[error(
-        "{}: holds no route file (*.toml); routes.dir names the folder of the route files, and one file without \
-         routes is enough where none is wanted",
-        path.display()
-    )]
-    Empty {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// A file is wrong.
-    #[error(transparent)]
-    Routes(#[from] RouteError),
+/// Route files as they were read, with the table made of them.
+pub struct LoadedRoutes {
+    /// What was read.
+    pub files: Vec<RouteFile>,
+    /// What it says.
+    pub table: RouteTable,
 }
 
-/// Reads every `*.toml` of a folder, in file-name order.
-pub fn read_route_files(dir: &Path) -> Result<Vec<RouteFile>, ReloadError> {
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |error| ReloadError::Read { path, error }
-    };
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(failed(dir))? {
-        let path = entry.map_err(failed(dir))?.path();
-        if path.extension().is_some_and(|extension| extension == "toml") {
-            paths.push(path);
-        }
+impl LoadedRoutes {
+    /// Reads and compiles the route files of a folder.
+    ///
+    /// # Errors
+    /// As [`load_routes`].
+    pub fn from(dir: &std::path::Path) -> Result<Self, ReloadError> {
+        let files = read_route_files(dir)?;
+        let table = RouteTable::compile(&files)?;
+        Ok(Self { files, table })
     }
-    if paths.is_empty() {
-        return Err(ReloadError::Empty { path: dir.into() });
-    }
-    paths.sort();
-    paths
-        .into_iter()
-        .map(|path| {
-            let text = std::fs::read_to_string(&path).map_err(failed(&path))?;
-            Ok(RouteFile { path, text })
-        })
-        .collect()
 }
 
-/// Reads and compiles the route files of a folder.
-pub fn load_routes(dir: &Path) -> Result<RouteTable, ReloadError> {
-    Ok(RouteTable::compile(&read_route_files(dir)?)?)
-}
-
-/// Swaps the route table when asked to.
+/// Reads again, when asked to and when something has changed.
 pub struct Reloader {
     dir: PathBuf,
     routes: SharedRoutes,
+    /// What was read last, in use or refused.
+    read: Result<Vec<RouteFile>, ReloadError>,
+    certificates: Vec<Arc<Certificate>>,
+    /// Of the certificate with the same index.
+    certificate_errors: Vec<Option<CertificateError>>,
+    requests: mpsc::Receiver<()>,
+    /// Of the routes first, then of each certificate; empty where nothing is watched.
+    watches: Vec<Watch>,
     metrics: Arc<Metrics>,
 }
 
 impl Reloader {
-    /// Takes the table that was loaded at start.
-    pub fn new(dir: PathBuf, routes: SharedRoutes, metrics: Arc<Metrics>) -> Self {
-        let reloader = Self { dir, routes, metrics };
+    /// Starts with what was loaded: `files` are the text of the table in `routes`. Reads again when something comes
+    /// through `requests`. Changes of files are noticed from now on, of route files only if `watch`.
+    pub fn new(
+        config: &crate::config::Routes,
+        files: Vec<RouteFile>,
+        routes: SharedRoutes,
+        certificates: Vec<Arc<Certificate>>,
+        requests: mpsc::Receiver<()>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let dir = config.dir.clone();
+        let mut watches = Vec::new();
+        if config.watch {
+            let listed = dir.clone();
+            watches.push(Watch::new(&dir, move || route_files::list(&listed)));
+            watches.extend(certificates.iter().map(|certificate| certificate.watch()));
+        }
+        let reloader = Self {
+            dir,
+            read: Ok(files),
+            certificate_errors: vec![None; certificates.len()],
+            certificates,
+            requests,
+            watches,
+            metrics,
+            routes,
+        };
         reloader.succeeded(&reloader.routes.load());
         reloader
     }
 
-    /// Reads the files again; on error the table in use stays.
-    pub fn reload(&self) {
-        match load_routes(&self.dir) {
+    /// Works until the last sender of requests is gone. May be called again after it was interrupted.
+    pub async fn run(&mut self) {
+        loop {
+            let changed = async {
+                if self.watches.is_empty() {
+                    return pending().await;
+                }
+                let changes = self.watches.iter_mut().map(|watch| Box::pin(watch.changed()));
+                let ((), index, _) = select_all(changes).await;
+                index
+            };
+            tokio::select! {
+                request = self.requests.recv() => {
+                    if request.is_none() {
+                        return;
+                    }
+                    let read = read_route_files(&self.dir);
+                    self.load(read);
+                    self.read_certificates(true);
+                }
+                index = changed => {
+                    if index == 0 {
+                        let read = read_route_files(&self.dir);
+                        // A touched file is not worth a line in the log, nor is the same mistake.
+                        if !is_same(&read, &self.read) {
+                            self.load(read);
+                        }
+                    } else {
+                        self.read_certificates(false);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Uses what was read; on error the table in use stays.
+    fn load(&mut self, read: Result<Vec<RouteFile>, ReloadError>) {
+        let table = match &read {
+            Ok(files) => RouteTable::compile(files).map_err(ReloadError::from),
+            Err(error) => Err(error.clone()),
+        };
+        self.read = read;
+        match table {
             Ok(table) => {
                 tracing::info!(routes = table.len(), "route files loaded");
                 self.succeeded(&table);
@@ -118,53 +157,35 @@ impl Reloader {
             .set(i64::try_from(table.len()).unwrap_or(i64::MAX));
     }
 
-    /// Reloads whenever something comes through `requests` (SIGHUP) or, if `watch`, a file changes. Changes
-    /// are noticed from this call on, not only once the future is polled. Ends with the last sender of
-    /// `requests`.
-    pub fn run(self, watch: bool, requests: mpsc::Receiver<()>) -> impl Future<Output = ()> {
-        let (notice, notices) = mpsc::channel(1);
-        let watcher = if watch { self.watch(notice) } else { None };
-        self.reload_on(requests, notices, watcher)
-    }
-
-    /// Dropping the watcher ends it.
-    async fn reload_on(
-        self,
-        mut requests: mpsc::Receiver<()>,
-        mut notices: mpsc::Receiver<()>,
-        _watcher: Option<notify::RecommendedWatcher>,
-    ) {
-        let mut due: Option<Instant> = None;
-        loop {
-            tokio::select! {
-                request = requests.recv() => match request {
-                    Some(()) => self.reload(),
-                    None => return,
-                },
-                Some(()) = notices.recv() => due = Some(Instant::now() + QUIET),
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                    due = None;
-                    self.reload();
+    /// Reads all certificates again; those that cannot be used stay as they are, which is said once unless `is_asked`.
+    fn read_certificates(&mut self, is_asked: bool) {
+        for (certificate, known) in self.certificates.iter().zip(&mut self.certificate_errors) {
+            let path = certificate.path().display();
+            match certificate.read_again() {
+                Ok(is_new) => {
+                    if is_new || known.is_some() {
+                        tracing::info!(%path, "certificate loaded");
+                    }
+                    *known = None;
+                }
+                Err(error) => {
+                    if is_asked || known.as_ref() != Some(&error) {
+                        tracing::error!(%path, %error, "certificate refused; the last good one stays in use");
+                    }
+                    *known = Some(error);
                 }
             }
         }
+        let faulty = self.certificate_errors.iter().flatten().count();
+        self.metrics.certificates_ok.set(i64::from(faulty == 0));
     }
+}
 
-    fn watch(&self, changed: mpsc::Sender<()>) -> Option<notify::RecommendedWatcher> {
-        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // A full channel already holds the news.
-            if event.is_ok_and(|event| !event.kind.is_access()) {
-                let _ = changed.try_send(());
-            }
-        })
-        .and_then(|mut watcher| {
-            watcher.watch(&self.dir, RecursiveMode::NonRecursive)?;
-            Ok(watcher)
-        });
-        watcher
-            .map_err(|error| {
-                tracing::warn!(error = %error, "the route folder cannot be watched; reload with SIGHUP");
-            })
-            .ok()
+/// Whether two readings say the same.
+fn is_same(one: &Result<Vec<RouteFile>, ReloadError>, other: &Result<Vec<RouteFile>, ReloadError>) -> bool {
+    match (one, other) {
+        (Ok(one), Ok(other)) => one == other,
+        (Err(one), Err(other)) => one == other,
+        _ => false,
     }
 }

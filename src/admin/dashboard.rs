@@ -20,6 +20,7 @@ use axum::routing::get;
 use chrono::{DateTime, Utc};
 
 use super::Admin;
+use super::health::Health;
 use crate::metrics::Metrics;
 use crate::presence::Presence;
 use crate::recorder::recent::RecentPages;
@@ -53,11 +54,12 @@ impl Dashboard {
         }
     }
 
-    fn report(&self, state: &'static str, degraded: Vec<String>) -> Report {
+    fn report(&self, state: &'static str, health: Health, degraded: Vec<String>) -> Report {
         self.sampler.looked_at();
         let process = Process {
             started_at: self.started_at,
             state,
+            health,
             degraded,
             window_seconds: self.window.as_secs(),
         };
@@ -85,7 +87,9 @@ pub(super) fn router() -> Router<Admin> {
 }
 
 async fn json(axum::extract::State(admin): axum::extract::State<Admin>) -> axum::Json<Report> {
-    axum::Json(admin.dashboard.report(admin.state(), admin.degraded()))
+    let health = Health::read(&admin.metrics);
+    let degraded = admin.degraded(&health);
+    axum::Json(admin.dashboard.report(admin.state(), health, degraded))
 }
 
 fn html(text: &'static str) -> Response {

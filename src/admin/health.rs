@@ -37,63 +37,106 @@ impl Readiness {
     }
 }
 
-/// What an operator must act on, one sentence each. A page view may wait on disk for `patience` seconds.
-pub(super) fn degraded(metrics: &Metrics, patience: f64) -> Vec<String> {
-    let writes = metrics.spool_up.get() >= 0;
-    let (age, letters) = (metrics.spool_oldest_age.get(), metrics.dead_letters.get());
-    let partitions = metrics.redis_partitions_down.get();
-    [
-        (
-            metrics.database_up.get() == 0,
-            "the database does not answer; page views wait in the spool".to_owned(),
-        ),
-        (
-            metrics.spool_up.get() == 0,
-            "the spool cannot be written; page views wait in memory, then are dropped".to_owned(),
-        ),
-        (
-            writes && metrics.spool_bytes.get() >= metrics.spool_limit_bytes.get(),
-            "the spool is full; page views are dropped until the database takes them".to_owned(),
-        ),
-        (
-            metrics.ledger_ok.get() == 0,
-            "the ledger is not in order and page views wait; see `headcount check`".to_owned(),
-        ),
-        (
-            age > patience,
-            format!("page views have waited for the database for {age:.0} s"),
-        ),
-        (
-            letters > 0.0,
-            format!("the database refused {letters:.0} page views; see `headcount dead-letters list`"),
-        ),
-        (
-            metrics.redis_up.get() == 0,
-            "redis does not answer; only visitors that this sidecar saw itself are known".to_owned(),
-        ),
-        (
-            metrics.presence_up.get() == 0 && metrics.redis_up.get() == 1 && partitions == 0,
-            "redis answers but refuses what is asked of it, see the log; only visitors that this sidecar saw itself are \
-             known"
-                .to_owned(),
-        ),
-        (
-            partitions > 0 && metrics.redis_up.get() == 1,
-            format!(
-                "the redis servers of {partitions} partitions do not answer; of their communities only visitors that \
-                 this sidecar saw itself are known"
+/// The state of every part at one moment. Gauges change one by one: whatever one answer says of a part is taken from
+/// one reading, so that its lines agree. Gauges `…_up` are 1 (up), 0 (down) or -1 (off).
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Health {
+    pub(super) database_up: i64,
+    pub(super) redis_up: i64,
+    presence_up: i64,
+    partitions_down: i64,
+    pub(super) spool_up: i64,
+    pub(super) spool_bytes: f64,
+    pub(super) spool_limit_bytes: f64,
+    /// Seconds.
+    pub(super) spool_oldest_age: f64,
+    pub(super) dead_letters: f64,
+    ledger_ok: i64,
+    session_listener_up: i64,
+    pub(super) routes_ok: bool,
+    certificates_ok: bool,
+}
+
+impl Health {
+    pub(super) fn read(metrics: &Metrics) -> Self {
+        Self {
+            database_up: metrics.database_up.get(),
+            redis_up: metrics.redis_up.get(),
+            presence_up: metrics.presence_up.get(),
+            partitions_down: metrics.redis_partitions_down.get(),
+            spool_up: metrics.spool_up.get(),
+            spool_bytes: metrics.spool_bytes.get(),
+            spool_limit_bytes: metrics.spool_limit_bytes.get(),
+            spool_oldest_age: metrics.spool_oldest_age.get(),
+            dead_letters: metrics.dead_letters.get(),
+            ledger_ok: metrics.ledger_ok.get(),
+            session_listener_up: metrics.session_listener_up.get(),
+            routes_ok: metrics.last_reload_ok.get() != 0,
+            certificates_ok: metrics.certificates_ok.get() != 0,
+        }
+    }
+
+    /// What an operator must act on, one sentence each. A page view may wait on disk for `patience` seconds.
+    pub(super) fn degraded(&self, patience: f64) -> Vec<String> {
+        let (age, letters) = (self.spool_oldest_age, self.dead_letters);
+        let partitions = self.partitions_down;
+        [
+            (
+                self.database_up == 0,
+                "the database does not answer; page views wait in the spool".to_owned(),
             ),
-        ),
-        (
-            metrics.session_listener_up.get() == 0,
-            "changes of sessions are not heard of; sign-outs are noticed within session.cache_ttl".to_owned(),
-        ),
-        (
-            metrics.last_reload_ok.get() == 0,
-            "the route files are faulty, see the log; the last good routes stay in use".to_owned(),
-        ),
-    ]
-    .into_iter()
-    .filter_map(|(holds, line)| holds.then_some(line))
-    .collect()
+            (
+                self.spool_up == 0,
+                "the spool cannot be written; page views wait in memory, then are dropped".to_owned(),
+            ),
+            (
+                self.spool_up >= 0 && self.spool_bytes >= self.spool_limit_bytes,
+                "the spool is full; page views are dropped until the database takes them".to_owned(),
+            ),
+            (
+                self.ledger_ok == 0,
+                "the ledger is not in order and page views wait; see `headcount check`".to_owned(),
+            ),
+            (
+                age > patience,
+                format!("page views have waited for the database for {age:.0} s"),
+            ),
+            (
+                letters > 0.0,
+                format!("the database refused {letters:.0} page views; see `headcount dead-letters list`"),
+            ),
+            (
+                self.redis_up == 0,
+                "redis does not answer; only visitors that this sidecar saw itself are known".to_owned(),
+            ),
+            (
+                self.presence_up == 0 && self.redis_up == 1 && partitions == 0,
+                "redis answers but refuses what is asked of it, see the log; only visitors that this sidecar saw \
+                 itself are known"
+                    .to_owned(),
+            ),
+            (
+                partitions > 0 && self.redis_up == 1,
+                format!(
+                    "the redis servers of {partitions} partitions do not answer; of their communities only visitors \
+                     that this sidecar saw itself are known"
+                ),
+            ),
+            (
+                self.session_listener_up == 0,
+                "changes of sessions are not heard of; sign-outs are noticed within session.cache_ttl".to_owned(),
+            ),
+            (
+                !self.routes_ok,
+                "the route files are faulty, see the log; the last good routes stay in use".to_owned(),
+            ),
+            (
+                !self.certificates_ok,
+                "a certificate of listen.https is faulty, see the log; the last good one stays in use".to_owned(),
+            ),
+        ]
+        .into_iter()
+        .filter_map(|(holds, line)| holds.then_some(line))
+        .collect()
+    }
 }

@@ -1,6 +1,7 @@
 //! From the listening sockets to their end: taken or taken over, served, and closed or handed over.
 
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::runtime::Handle;
@@ -13,6 +14,7 @@ use crate::config::{Config, Listen};
 use crate::handover::{self, Place, Predecessor, Stage, Successor, Waiting};
 use crate::live::Live;
 use crate::proxy::Sidecar;
+use crate::reload::Certificate;
 use crate::shutdown::{Closing, InFlight, Shutdown};
 use crate::systemd;
 
@@ -27,6 +29,8 @@ pub(super) enum Ports {
 /// What serves, and who ends it.
 pub(super) struct Serving<'a> {
     pub(super) config: &'a Config,
+    /// Of `listen.https`, in that order.
+    pub(super) certificates: Vec<Arc<Certificate>>,
     pub(super) admin: Admin,
     pub(super) shutdown: Shutdown,
     /// Each asks for a hand-over.
@@ -156,6 +160,7 @@ impl Serving<'_> {
             self.config,
             &addresses,
             site,
+            &self.certificates,
             sidecar,
             &self.closing,
             Handle::current(),

@@ -27,6 +27,7 @@ use tokio::time::timeout;
 
 use crate::config::{Config, Listen};
 use crate::proxy::{Front, Handshakes, Sidecar};
+use crate::reload::Certificate;
 use crate::shutdown::{Closing, Shutdown};
 
 /// Silence after which TCP asks whether a client is still there, time between two questions, and how many remain
@@ -56,6 +57,7 @@ impl Site {
         config: &Config,
         addresses: &Listen,
         sockets: Vec<(SocketAddr, TcpListener)>,
+        certificates: &[Arc<Certificate>],
         sidecar: Sidecar,
         closing: &Closing,
         background: Handle,
@@ -77,7 +79,7 @@ impl Site {
             closing.clone(),
         );
         let mut site = Service::new("site".into(), front);
-        add_listeners(&mut site, config, addresses)?;
+        add_listeners(&mut site, config, addresses, certificates)?;
         site.endpoints().set_pre_tls_callback(Arc::new(handshakes));
         let (began, told) = oneshot::channel();
         let site = Bound {
@@ -126,7 +128,12 @@ fn configuration(config: &Config, addresses: &Listen) -> ServerConf {
     }
 }
 
-fn add_listeners<A>(site: &mut Service<A>, config: &Config, addresses: &Listen) -> anyhow::Result<()> {
+fn add_listeners<A>(
+    site: &mut Service<A>,
+    config: &Config,
+    addresses: &Listen,
+    certificates: &[Arc<Certificate>],
+) -> anyhow::Result<()> {
     for address in &addresses.http {
         // Whoever reads brings a buffer; 64 KiB more for each connection would be for nothing.
         let endpoint = endpoint(address, config).l4_buffer(L4BufferSettings {
@@ -135,13 +142,11 @@ fn add_listeners<A>(site: &mut Service<A>, config: &Config, addresses: &Listen) 
         });
         site.endpoints().add_listener(endpoint);
     }
-    for listener in &addresses.https {
-        let (certificate, key) = (
-            listener.certificate.to_string_lossy(),
-            listener.key.to_string_lossy(),
-        );
-        let tls = TlsSettings::intermediate(&certificate, &key)
-            .map_err(|error| anyhow::anyhow!("the certificate or key of {}: {error}", listener.address))?;
+    for (listener, certificate) in addresses.https.iter().zip(certificates) {
+        // The paths are not read: the resolver takes their place.
+        let mut tls = TlsSettings::intermediate("", "")
+            .map_err(|error| anyhow::anyhow!("TLS at {}: {error}", listener.address))?;
+        tls.set_cert_resolver(certificate.clone());
         // TLS reads 4 KiB at a time.
         let endpoint = endpoint(&listener.address, config)
             .tls(tls)

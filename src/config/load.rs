@@ -11,6 +11,11 @@ use super::{Config, Secret, validate};
 
 /// Every variable with this prefix overrides a key: `HEADCOUNT__DATABASE__URL`.
 const PREFIX: &str = "HEADCOUNT__";
+/// The sections of the configuration.
+pub(super) const SECTIONS: [&str; 15] = [
+    "listen", "upstream", "database", "redis", "session", "schema", "routes", "record", "spool", "api",
+    "live", "widget", "limits", "privacy", "log",
+];
 
 /// A configuration file's text, kept to find the line of a key.
 pub(super) struct Source {
@@ -40,6 +45,22 @@ pub fn variables(
         }),
     })
     .collect()
+}
+
+/// Variables that look like ours and are not read, each with a sentence that says how to spell it: those of a section
+/// with single underscores (`HEADCOUNT_DATABASE_URL`). Others that begin alike may be somebody else's.
+pub fn misspelt(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Vec<String> {
+    let told = environment.into_iter().filter_map(|(name, _)| {
+        let name = name.into_string().ok()?;
+        let rest = name.strip_prefix("HEADCOUNT_")?;
+        let (section, key) = rest.split_once('_')?;
+        let is_section = SECTIONS.contains(&section.to_ascii_lowercase().as_str());
+        let key = key.trim_start_matches('_');
+        is_section.then(|| {
+            format!("{name} is not read; two underscores part section and key: {PREFIX}{section}__{key}")
+        })
+    });
+    told.collect()
 }
 
 impl Config {
@@ -106,9 +127,11 @@ impl Source {
         }
     }
 
-    /// The file with variables over it.
+    /// The file with variables over it. A variable is TOML where it is and its key takes that (a number, a list), and
+    /// text otherwise: a prefix `2024` is text.
     fn with_variables(&mut self, variables: &BTreeMap<String, String>) -> Result<Config, ConfigError> {
         let mut table: Table = toml::from_str(&self.text).map_err(|e| self.toml_error(None, &e))?;
+        let mut typed: BTreeMap<String, (Vec<String>, &String)> = BTreeMap::new();
         for (name, text) in variables {
             let keys: Vec<String> = name[PREFIX.len()..]
                 .split("__")
@@ -122,6 +145,7 @@ impl Source {
             } else {
                 value_of(text)
             };
+            let is_typed = !value.is_str();
             if keys.len() < 2 || !set(&mut table, &keys, value) {
                 return Err(ConfigError {
                     place: Place::Variable(name.clone()),
@@ -130,11 +154,30 @@ impl Source {
                 });
             }
             self.overridden.insert(keys.join("."), name.clone());
+            if is_typed {
+                typed.insert(keys.join("."), (keys, text));
+            }
         }
-        serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| {
-            let key = error.path().to_string();
-            self.error_at(key, in_words(error.inner()))
-        })
+        let read = |table: &Table| {
+            serde_path_to_error::deserialize(Value::Table(table.clone()))
+                .map_err(|error| (error.path().to_string(), in_words(error.inner())))
+        };
+        let mut result = read(&table);
+        // Each time one variable fewer is TOML.
+        while let Err((key, problem)) = &result {
+            let Some((keys, text)) = typed.remove(key) else {
+                break;
+            };
+            set(&mut table, &keys, Value::String(text.clone()));
+            let as_text = read(&table);
+            if as_text.as_ref().is_err_and(|(again, _)| again == key) {
+                // It takes neither; what is wrong with the TOML says more.
+                result = Err((key.clone(), problem.clone()));
+                break;
+            }
+            result = as_text;
+        }
+        result.map_err(|(key, problem)| self.error_at(key, problem))
     }
 
     /// Makes paths relative to the configuration file, and reads secrets from their files.
@@ -282,6 +325,8 @@ fn line_of(text: &str, offset: usize) -> usize {
 fn value_of(text: &str) -> Value {
     toml::from_str::<Table>(&format!("value = {text}"))
         .ok()
+        // A text of several lines may hold further keys.
+        .filter(|table| table.len() == 1)
         .and_then(|mut table| table.remove("value"))
         .unwrap_or_else(|| Value::String(text.into()))
 }

@@ -356,3 +356,68 @@ fn what_is_shown_of_recent_pages_is_one_of_three() {
     let message = refused(&format!("{MINIMAL}[privacy]\nrecent_pages = \"all\"\n"));
     assert!(message.contains("privacy.recent_pages: "), "{message}");
 }
+
+#[test]
+fn c4_a_text_key_takes_any_text_from_a_variable() {
+    for text in ["2024", "true", "1.5", "[a]", "[1]", "2024-01-01"] {
+        let config = parse_with(MINIMAL, &[("HEADCOUNT__REDIS__KEY_PREFIX", text)]).expect(text);
+        assert_eq!(config.redis.key_prefix, text);
+    }
+    for text in ["1 # 2", "7\ncompact = \"\"", "{}"] {
+        let config = parse_with(MINIMAL, &[("HEADCOUNT__WIDGET__ATTRIBUTES__TITLE", text)]).expect(text);
+        assert_eq!(config.widget.attributes["title"], text);
+    }
+    let several = [
+        ("HEADCOUNT__REDIS__KEY_PREFIX", "1"),
+        ("HEADCOUNT__SESSION__COOKIE", "2"),
+        ("HEADCOUNT__API__MAX_DAYS", "3"),
+        ("HEADCOUNT__WIDGET__ATTRIBUTES__AVATARS", "4"),
+        ("HEADCOUNT__PRIVACY__QUERY_ALLOW", "[\"q\"]"),
+    ];
+    let config = parse_with(MINIMAL, &several).expect("all of them");
+    assert_eq!((&*config.redis.key_prefix, &*config.session.cookie), ("1", "2"));
+    assert_eq!(
+        (config.api.max_days, &*config.widget.attributes["avatars"]),
+        (3, "4")
+    );
+    assert_eq!(config.privacy.query_allow, ["q"]);
+}
+
+#[test]
+fn a_variable_that_its_key_does_not_take_is_refused_for_what_it_is() {
+    let error = parse_with(MINIMAL, &[("HEADCOUNT__RECORD__WINDOW", "300")]).expect_err("no unit");
+    let text = error.to_string();
+    assert!(
+        text.contains("HEADCOUNT__RECORD__WINDOW: record.window: invalid type: integer `300`"),
+        "{text}"
+    );
+}
+
+#[test]
+fn c4_variables_with_single_underscores_are_told_and_those_of_others_are_not() {
+    let names = [
+        "HEADCOUNT_DATABASE_URL",
+        "HEADCOUNT_TEST_SECONDS",
+        "HEADCOUNT__DATABASE__URL",
+        "HEADCOUNT_PORT",
+    ];
+    let told = super::load::misspelt(names.map(|name| (name.into(), "x".into())));
+    let sentence =
+        "HEADCOUNT_DATABASE_URL is not read; two underscores part section and key: HEADCOUNT__DATABASE__URL";
+    assert_eq!(told, [sentence]);
+}
+
+#[test]
+fn the_sections_are_those_of_the_configuration() {
+    let error = Config::parse("x.toml".as_ref(), "[no]".into(), []).expect_err("no section");
+    let listed: Vec<_> = super::load::SECTIONS
+        .iter()
+        .map(|name| format!("`{name}`"))
+        .collect();
+    assert!(
+        error
+            .problem
+            .contains(&format!("expected one of {}", listed.join(", "))),
+        "{error}"
+    );
+}

@@ -5,15 +5,13 @@ mod redis;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use http::{HeaderName, header};
-use pingora_core::tls;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 
-use super::{Config, Revocation, TlsListener, Widget};
+use super::{Config, Revocation, Widget, read_key_pair};
 
 /// Dotted key, and problem with remedy.
 type Problem = (String, String);
@@ -97,38 +95,10 @@ fn listen(config: &Config) -> Result<(), Problem> {
         )?;
     }
     for listener in &listen.https {
-        certificate(listener).map_err(|problem| ("listen.https".into(), problem))?;
+        read_key_pair(&listener.certificate, &listener.key)
+            .map_err(|problem| ("listen.https".into(), problem))?;
     }
     Ok(())
-}
-
-/// Pingora would panic on its own thread where this gives a message.
-fn certificate(listener: &TlsListener) -> Result<(), String> {
-    pair_of_files(&listener.certificate, &listener.key)
-}
-
-/// Whether these are a certificate with its chain and its private key.
-fn pair_of_files(certificate: &Path, key: &Path) -> Result<(), String> {
-    for (what, path) in [("certificate", certificate), ("key", key)] {
-        std::fs::read(path)
-            .map_err(|error| format!("the {what} {} cannot be read ({error})", path.display()))?;
-    }
-    let paths = (certificate.to_str(), key.to_str());
-    let (certificate, key) = (certificate.display(), key.display());
-    let (Some(certificate_path), Some(key_path)) = paths else {
-        return Err(format!("{certificate} and {key} must be paths in UTF-8"));
-    };
-    let Ok(Some((chain, private_key))) = tls::load_certs_and_key_files(certificate_path, key_path) else {
-        return Err(format!(
-            "{certificate} holds no certificate, or {key} no private key; both must be PEM files"
-        ));
-    };
-    tls::install_default_crypto_provider();
-    tls::ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(chain, private_key)
-        .map(drop)
-        .map_err(|error| format!("{certificate} and {key} cannot be used together ({error})"))
 }
 
 fn upstream(config: &Config) -> Result<(), Problem> {

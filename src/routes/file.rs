@@ -22,7 +22,7 @@ const MAX_NAME: usize = 64;
 const MAX_COMPILED: usize = 1 << 20;
 
 /// One route file, read.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteFile {
     /// Where it was read, for messages.
     pub path: PathBuf,

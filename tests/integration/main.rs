@@ -6,6 +6,7 @@
 
 mod access;
 mod admin;
+mod certificates;
 mod command_line;
 mod dashboard;
 mod demo;
@@ -28,6 +29,7 @@ mod proof;
 mod redis_cluster;
 mod reloading;
 mod revocation;
+mod route_folder;
 mod rules;
 mod store_contract;
 mod store_failures;

@@ -19,27 +19,27 @@ fn start(upstream: &str, more: &str) -> Sidecar {
 }
 
 /// A sidecar whose app is not there, because nobody asks for it.
-fn lonely(more: &str) -> Sidecar {
+pub(crate) fn lonely(more: &str) -> Sidecar {
     start("127.0.0.1:9", more)
 }
 
 const ON_SIGNAL_ONLY: &str = "[routes]\nwatch = false";
 
-fn route(name: &str, pattern: &str) -> String {
+pub(crate) fn route(name: &str, pattern: &str) -> String {
     format!("[[route]]\nname = \"{name}\"\npattern = '{pattern}'\n")
 }
 
 impl Sidecar {
-    fn route_file(&self, name: &str) -> PathBuf {
+    pub(crate) fn route_file(&self, name: &str) -> PathBuf {
         self.directory().join("routes.d").join(name)
     }
 
-    fn write_routes(&self, name: &str, text: &str) {
+    pub(crate) fn write_routes(&self, name: &str, text: &str) {
         std::fs::write(self.route_file(name), text).expect("a route file");
     }
 
     /// Name of the route that the running process would use.
-    async fn route_of(&self, path: &str) -> String {
+    pub(crate) async fn route_of(&self, path: &str) -> String {
         let url = self.admin_url(&format!("/routes/test?url={path}"));
         let text = reqwest::get(url)
             .await
@@ -54,11 +54,11 @@ impl Sidecar {
         line.split_whitespace().next().expect("a name").to_owned()
     }
 
-    async fn wait_for_route(&self, path: &str, name: &str) {
+    pub(crate) async fn wait_for_route(&self, path: &str, name: &str) {
         in_time(name, async { while self.route_of(path).await != name {} }).await;
     }
 
-    async fn loads(&self, times: f64) {
+    pub(crate) async fn loads(&self, times: f64) {
         self.wait_for_metric(LOADED, |loads| loads >= times).await;
     }
 }

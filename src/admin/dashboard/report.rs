@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::history::{Point, STEP};
 use super::sampler::{Reading, Sampler, Since, Unknown};
+use crate::admin::health::Health;
 use crate::metrics::{Metrics, by_label};
 use crate::recorder::recent::RecentPage;
 
@@ -127,6 +128,8 @@ struct Routes {
 pub(super) struct Process {
     pub(super) started_at: DateTime<Utc>,
     pub(super) state: &'static str,
+    pub(super) health: Health,
+    /// What `health` says, in words.
     pub(super) degraded: Vec<String>,
     pub(super) window_seconds: u64,
 }
@@ -136,7 +139,7 @@ impl Report {
         let metrics = &sampler.metrics;
         let recent = sampler.recent.latest();
         let mut memory = sampler.memory();
-        memory.note_services(metrics);
+        memory.note_services(&process.health);
         Self {
             version: env!("CARGO_PKG_VERSION"),
             started_at: process.started_at,
@@ -156,7 +159,7 @@ impl Report {
                 .iter()
                 .map(|(number, page)| Recent::of(*number, page))
                 .collect(),
-            recording: Recording::of(metrics),
+            recording: Recording::of(metrics, &process.health),
             redis: Service::of(memory.redis),
             database: Service::of(memory.database),
             live_connections: labelled(by_label(&metrics.live_connections)),
@@ -165,7 +168,7 @@ impl Report {
             },
             routes: Routes {
                 count: metrics.routes.get(),
-                ok: metrics.last_reload_ok.get() != 0,
+                ok: process.health.routes_ok,
                 loaded_at: time(metrics.last_reload_success.get()),
             },
         }
@@ -227,18 +230,18 @@ impl Recent {
 }
 
 impl Recording {
-    fn of(metrics: &Metrics) -> Self {
+    fn of(metrics: &Metrics, health: &Health) -> Self {
         Self {
             dropped: labelled(by_label(&metrics.recorder_dropped)),
             queued: labelled(by_label(&metrics.recorder_queue_views)),
             queued_bytes: metrics.recorder_queue_bytes.get(),
-            spool: state(metrics.spool_up.get()),
+            spool: state(health.spool_up),
             spool_views: metrics.spool_views.get(),
-            spool_bytes: metrics.spool_bytes.get(),
-            spool_limit_bytes: metrics.spool_limit_bytes.get(),
-            oldest_seconds: metrics.spool_oldest_age.get(),
+            spool_bytes: health.spool_bytes,
+            spool_limit_bytes: health.spool_limit_bytes,
+            oldest_seconds: health.spool_oldest_age,
             last_apply: time(metrics.last_apply.get()),
-            dead_letters: metrics.dead_letters.get(),
+            dead_letters: health.dead_letters,
         }
     }
 }

@@ -12,6 +12,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::history::{History, STEP};
 use super::rates::Rates;
+use crate::admin::health::Health;
 use crate::ids::CommunityId;
 use crate::metrics::Metrics;
 use crate::presence::{Presence, PresenceError};
@@ -135,7 +136,7 @@ impl Sampler {
             memory
                 .views
                 .note(Instant::now(), self.metrics.page_views_counted.get());
-            memory.note_services(&self.metrics);
+            memory.note_services(&Health::read(&self.metrics));
             for (_, page) in recent {
                 if let (Some(community), Some(slug)) = (&page.community, &page.slug) {
                     memory.name(community, slug);
@@ -185,9 +186,9 @@ impl Sampler {
 
 impl Memory {
     /// Notices since when Redis and the database are up or away.
-    pub(super) fn note_services(&mut self, metrics: &Metrics) {
-        self.redis.note(metrics.redis_up.get());
-        self.database.note(metrics.database_up.get());
+    pub(super) fn note_services(&mut self, health: &Health) {
+        self.redis.note(health.redis_up);
+        self.database.note(health.database_up);
     }
 
     /// Remembers a community's slug; where there are too many, only of those with a line.

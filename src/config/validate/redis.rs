@@ -6,7 +6,7 @@ use std::path::Path;
 use pingora_core::tls;
 use redis::IntoConnectionInfo as _;
 
-use super::{Problem, ensure, is_host_and_port, pair_of_files, positive};
+use super::{Problem, ensure, is_host_and_port, positive, read_key_pair};
 use crate::config::{self, Secret};
 
 /// Each is swept by itself, and in a Cluster remembered by itself; far fewer spread the load as well.
@@ -219,7 +219,9 @@ fn certificates(redis: &config::Redis) -> Result<(), Problem> {
         (None, Some(_)) => return Err(alone("redis.tls_key_file", "redis.tls_cert_file")),
         (Some(certificate), Some(key)) => (certificate, key),
     };
-    pair_of_files(certificate, key).map_err(|problem| ("redis.tls_cert_file".into(), problem))
+    read_key_pair(certificate, key)
+        .map(drop)
+        .map_err(|problem| ("redis.tls_cert_file".into(), problem))
 }
 
 fn alone(key: &str, other: &str) -> Problem {

@@ -32,7 +32,8 @@ impl Certificate {
         self.file("site.pem")
     }
 
-    fn key(&self) -> PathBuf {
+    /// The private key's file.
+    pub fn key(&self) -> PathBuf {
         self.file("site.key")
     }
 

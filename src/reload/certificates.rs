@@ -1,0 +1,76 @@
+//! Certificates of the TLS listeners: a handshake takes the one that was read last, so that a renewed certificate needs
+//! no restart and disturbs no connection.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use pingora_core::tls::sign::CertifiedKey;
+use pingora_core::tls::{ClientHello, ResolvesServerCert};
+
+use super::watch::Watch;
+use crate::config::{TlsListener, read_key_pair};
+
+/// Why a certificate cannot be used, with the remedy.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("listen.https: {0}")]
+pub struct CertificateError(String);
+
+/// The certificate of one listener.
+#[derive(Debug)]
+pub struct Certificate {
+    chain: PathBuf,
+    key: PathBuf,
+    current: ArcSwap<CertifiedKey>,
+}
+
+impl Certificate {
+    /// Reads a listener's certificate.
+    ///
+    /// # Errors
+    /// The files are no certificate and key that belong together.
+    pub fn read(listener: &TlsListener) -> Result<Self, CertificateError> {
+        let (chain, key) = (listener.certificate.clone(), listener.key.clone());
+        Ok(Self {
+            current: ArcSwap::from_pointee(read(&chain, &key)?),
+            chain,
+            key,
+        })
+    }
+
+    /// Reads the files again; on error the one in use stays. Whether it is another one now.
+    ///
+    /// # Errors
+    /// As [`Certificate::read`].
+    pub fn read_again(&self) -> Result<bool, CertificateError> {
+        let new = read(&self.chain, &self.key)?;
+        let is_new = new.cert != self.current.load().cert;
+        self.current.store(Arc::new(new));
+        Ok(is_new)
+    }
+
+    /// The file of the chain, for messages.
+    pub fn path(&self) -> &Path {
+        &self.chain
+    }
+
+    /// Watches its files.
+    pub(super) fn watch(&self) -> Watch {
+        let files = [self.chain.clone(), self.key.clone()];
+        let folder = self
+            .chain
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        Watch::new(folder.unwrap_or(Path::new(".")), move || Ok(files.to_vec()))
+    }
+}
+
+impl ResolvesServerCert for Certificate {
+    fn resolve(&self, _client: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.current.load_full())
+    }
+}
+
+fn read(chain: &Path, key: &Path) -> Result<CertifiedKey, CertificateError> {
+    read_key_pair(chain, key).map_err(CertificateError)
+}

@@ -1,0 +1,110 @@
+//! Reading the folder of the route files.
+
+use std::ffi::OsStr;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use crate::routes::{RouteError, RouteFile, RouteTable};
+
+/// How often the folder is listed again when a file goes between listing and reading it, as while it is replaced.
+const TRIES: usize = 3;
+
+/// Why the route files could not be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReloadError {
+    /// The folder or a file could not be read.
+    #[error("{}: cannot be read ({reason}); routes.dir names the folder of the route files", path.display())]
+    Read {
+        /// Folder or file.
+        path: PathBuf,
+        /// The kind of the system's error.
+        kind: ErrorKind,
+        /// The system's reason.
+        reason: String,
+    },
+    /// The folder holds no route file: rather a wrong folder than a site without communities.
+    #[error(
+        "{}: holds no route file (*.toml); routes.dir names the folder of the route files, and one file without \
+         routes is enough where none is wanted",
+        path.display()
+    )]
+    Empty {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A file is wrong.
+    #[error(transparent)]
+    Routes(#[from] RouteError),
+}
+
+/// Whether a name in the folder is one of a route file. What starts with a dot is not: editors' lock, swap and
+/// metadata files (`.#site.toml`, `.site.toml.swp`, `._site.toml`), what rsync is still writing, and the folders of a
+/// Kubernetes volume (`..data`). Backups and autosaves (`site.toml~`, `#site.toml#`) do not end in `.toml`.
+pub(super) fn is_route_file(name: &OsStr) -> bool {
+    !name.as_encoded_bytes().starts_with(b".")
+        && Path::new(name)
+            .extension()
+            .is_some_and(|extension| extension == "toml")
+}
+
+/// The route files of a folder, in file-name order.
+///
+/// # Errors
+/// The folder cannot be listed.
+pub(super) fn list(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if is_route_file(&entry.file_name()) {
+            paths.push(entry.path());
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// Reads every route file of a folder, in file-name order.
+///
+/// # Errors
+/// Folder or file cannot be read, or there is no route file.
+pub fn read_route_files(dir: &Path) -> Result<Vec<RouteFile>, ReloadError> {
+    let mut tries = 1;
+    loop {
+        match read_once(dir) {
+            Err(ReloadError::Read { path, kind, .. })
+                if kind == ErrorKind::NotFound && path != dir && tries < TRIES =>
+            {
+                tries += 1;
+            }
+            result => return result,
+        }
+    }
+}
+
+fn read_once(dir: &Path) -> Result<Vec<RouteFile>, ReloadError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |error: std::io::Error| ReloadError::Read {
+            path,
+            kind: error.kind(),
+            reason: error.to_string(),
+        }
+    };
+    let paths = list(dir).map_err(failed(dir))?;
+    if paths.is_empty() {
+        return Err(ReloadError::Empty { path: dir.into() });
+    }
+    let read = |path: PathBuf| {
+        let text = std::fs::read_to_string(&path).map_err(failed(&path))?;
+        Ok(RouteFile { path, text })
+    };
+    paths.into_iter().map(read).collect()
+}
+
+/// Reads and compiles the route files of a folder.
+///
+/// # Errors
+/// As [`read_route_files`], or a file is wrong.
+pub fn load_routes(dir: &Path) -> Result<RouteTable, ReloadError> {
+    Ok(RouteTable::compile(&read_route_files(dir)?)?)
+}

@@ -1,0 +1,208 @@
+//! Notices that files have changed: by the system's notifications, and by looking every few seconds at what is
+//! there, which also finds what no notification tells (a folder that was replaced or made again, a network file
+//! system, a notification queue that overflowed).
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, sleep_until};
+
+/// Time between two looks without a notification.
+const LOOK: Duration = Duration::from_secs(2);
+/// A change is acted on when nothing has changed for this long, so that an editor's several steps are one reload.
+const QUIET: Duration = Duration::from_millis(200);
+/// The same where what is there is hardly meant: a file is empty or gone, as in the middle of being written.
+const QUIET_IF_UNLIKELY: Duration = Duration::from_secs(2);
+/// Changes are acted on at the latest after this time, also where they never stop.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// The files that count, listed anew for each look because names change.
+type Files = Box<dyn Fn() -> std::io::Result<Vec<PathBuf>> + Send>;
+
+/// Files in a folder, and what was found there last.
+pub(super) struct Watch {
+    folder: PathBuf,
+    files: Files,
+    seen: Stamp,
+    /// Something has changed that `changed` has not returned for yet.
+    is_due: bool,
+    /// The folder that notifications come from, and whether it is still the one with that name.
+    armed: Option<Armed>,
+    was_lost: bool,
+    notices: mpsc::Receiver<()>,
+    notice: mpsc::Sender<()>,
+}
+
+struct Armed {
+    folder: Identity,
+    _watcher: RecommendedWatcher,
+}
+
+/// What tells one file or folder from another that has its name.
+type Identity = (u64, u64);
+
+/// What a look found: each file that counts, or why there is nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Stamp {
+    Found(Vec<Found>),
+    Nothing(std::io::ErrorKind),
+}
+
+/// A file at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Found {
+    path: PathBuf,
+    /// None where it cannot be read.
+    state: Option<(Identity, u64, Option<SystemTime>)>,
+}
+
+impl Watch {
+    /// Watches `files`. The system notifies of changes in `folder`; files elsewhere are looked at. What changes from
+    /// now on is noticed.
+    pub(super) fn new(
+        folder: &Path,
+        files: impl Fn() -> std::io::Result<Vec<PathBuf>> + Send + 'static,
+    ) -> Self {
+        let (notice, notices) = mpsc::channel(1);
+        let mut watch = Self {
+            folder: folder.to_owned(),
+            seen: Stamp::of(files()),
+            files: Box::new(files),
+            is_due: false,
+            armed: None,
+            was_lost: false,
+            notices,
+            notice,
+        };
+        watch.arm();
+        watch
+    }
+
+    /// Returns once something has changed, and has come to rest. May return without a change, and loses none when it
+    /// is dropped on the way.
+    pub(super) async fn changed(&mut self) {
+        while !self.is_due {
+            let noticed = tokio::select! {
+                _ = self.notices.recv() => true,
+                () = sleep(LOOK) => false,
+            };
+            self.arm();
+            self.is_due = noticed || self.look() != self.seen;
+        }
+        self.rest().await;
+        self.is_due = false;
+    }
+
+    /// Waits until nothing changes any more.
+    async fn rest(&mut self) {
+        let latest = Instant::now() + LONGEST_WAIT;
+        loop {
+            let found = self.look();
+            let quiet = if found.is_likely() {
+                QUIET
+            } else {
+                QUIET_IF_UNLIKELY
+            };
+            let until = (Instant::now() + quiet).min(latest);
+            let noticed = tokio::select! {
+                _ = self.notices.recv() => true,
+                () = sleep_until(until) => false,
+            };
+            self.seen = self.look();
+            let is_over = Instant::now() >= latest;
+            if is_over || (!noticed && self.seen == found) {
+                return;
+            }
+        }
+    }
+
+    fn look(&self) -> Stamp {
+        Stamp::of((self.files)())
+    }
+
+    /// Has the system notify of the folder that has the name now.
+    fn arm(&mut self) {
+        let now = std::fs::metadata(&self.folder).ok().map(|found| identity(&found));
+        if self.armed.as_ref().map(|armed| armed.folder) == now && now.is_some() {
+            return;
+        }
+        let was_armed = self.armed.take().is_some();
+        let path = self.folder.display();
+        let Some(identity) = now else {
+            if was_armed {
+                tracing::warn!(%path, "is gone; it is looked for every {LOOK:?}");
+            }
+            self.was_lost = true;
+            return;
+        };
+        match self.notifications() {
+            Ok(watcher) => {
+                self.armed = Some(Armed {
+                    folder: identity,
+                    _watcher: watcher,
+                });
+                if was_armed || self.was_lost {
+                    tracing::info!(%path, "was replaced; the new one is watched");
+                    // What it holds may be new.
+                    let _ = self.notice.try_send(());
+                }
+                self.was_lost = false;
+            }
+            Err(error) if !self.was_lost => {
+                tracing::warn!(%path, %error, "cannot be watched; it is looked at every {LOOK:?}");
+                self.was_lost = true;
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn notifications(&self) -> notify::Result<RecommendedWatcher> {
+        let notice = self.notice.clone();
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // An error may stand for any change. A full channel already holds the news.
+            if event.map_or(true, |event| !event.kind.is_access()) {
+                let _ = notice.try_send(());
+            }
+        })?;
+        watcher.watch(&self.folder, RecursiveMode::NonRecursive)?;
+        Ok(watcher)
+    }
+}
+
+impl Stamp {
+    fn of(files: std::io::Result<Vec<PathBuf>>) -> Self {
+        match files {
+            Ok(paths) => Self::Found(paths.into_iter().map(Found::of).collect()),
+            Err(error) => Self::Nothing(error.kind()),
+        }
+    }
+
+    /// Whether it may be meant: there are files, and none is empty or gone.
+    fn is_likely(&self) -> bool {
+        match self {
+            Self::Nothing(_) => false,
+            Self::Found(files) => {
+                let holds_something = |file: &Found| file.state.is_some_and(|(_, size, _)| size > 0);
+                !files.is_empty() && files.iter().all(holds_something)
+            }
+        }
+    }
+}
+
+impl Found {
+    fn of(path: PathBuf) -> Self {
+        let found = std::fs::metadata(&path);
+        let state = found.map(|found| (identity(&found), found.len(), found.modified().ok()));
+        Self {
+            path,
+            state: state.ok(),
+        }
+    }
+}
+
+fn identity(found: &std::fs::Metadata) -> Identity {
+    use std::os::unix::fs::MetadataExt as _;
+    (found.dev(), found.ino())
+}
