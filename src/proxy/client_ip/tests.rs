@@ -36,6 +36,7 @@ fn i8_an_untrusted_peer_is_the_client_whatever_it_says() {
                 peer_trusted: false,
                 peer_is_sidecar: false,
                 chain: vec![peer],
+                hop: None,
             }
         );
     }
@@ -122,6 +123,91 @@ fn the_chain_leaves_out_what_nobody_vouches_for() {
     assert_eq!(chain, ["203.0.113.9", "10.0.0.2", "10.0.0.1"]);
 }
 
+fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in pairs {
+        headers.append(*name, HeaderValue::from_static(value));
+    }
+    headers
+}
+
+#[test]
+fn e12_a_trusted_proxy_is_believed_in_other_spellings_where_there_is_no_x_forwarded_for() {
+    let trusted = nets(&["10.0.0.0/8"]);
+    let found = |pairs: &[(&'static str, &'static str)]| {
+        let client = client_ip("10.0.0.1".parse().ok(), &headers(pairs), &trusted, &[]);
+        client.ip.unwrap().to_string()
+    };
+    for (pairs, ip) in [
+        (&[("x-real-ip", "203.0.113.9")][..], "203.0.113.9"),
+        (&[("x-real-ip", "[2001:db8::5]:80")], "2001:db8::5"),
+        (&[("forwarded", "for=203.0.113.9")], "203.0.113.9"),
+        (
+            &[(
+                "forwarded",
+                "for=6.6.6.6, for=203.0.113.9;proto=https, For=\"10.0.0.2:80\"",
+            )],
+            "203.0.113.9",
+        ),
+        (&[("forwarded", "for=\"[2001:db8::5]:443\"")], "2001:db8::5"),
+        // The first that is there decides.
+        (
+            &[("x-forwarded-for", "203.0.113.9"), ("x-real-ip", "6.6.6.6")],
+            "203.0.113.9",
+        ),
+        (
+            &[("x-forwarded-for", "203.0.113.9"), ("forwarded", "for=6.6.6.6")],
+            "203.0.113.9",
+        ),
+        (
+            &[("forwarded", "for=203.0.113.9"), ("x-real-ip", "6.6.6.6")],
+            "203.0.113.9",
+        ),
+        (
+            &[("forwarded", "proto=https"), ("x-real-ip", "203.0.113.9")],
+            "203.0.113.9",
+        ),
+        // What is no address names nobody.
+        (&[("x-real-ip", "unknown")], "10.0.0.1"),
+        (&[("x-real-ip", "203.0.113.9, 203.0.113.10")], "10.0.0.1"),
+        (&[("forwarded", "for=_hidden, for=unknown")], "10.0.0.1"),
+        (&[("forwarded", "for=203.0.113.9, proto=http")], "10.0.0.1"),
+        (
+            &[("x-forwarded-for", "unknown"), ("x-real-ip", "203.0.113.9")],
+            "10.0.0.1",
+        ),
+    ] {
+        assert_eq!(found(pairs), ip, "{pairs:?}");
+    }
+    let untrusted = client_ip(
+        "203.0.113.1".parse().ok(),
+        &headers(&[("x-real-ip", "6.6.6.6")]),
+        &trusted,
+        &[],
+    );
+    assert_eq!(untrusted.ip, "203.0.113.1".parse().ok());
+}
+
+#[test]
+fn e11_the_clients_place_in_the_list_is_known() {
+    let trusted = nets(&["10.0.0.0/8"]);
+    for (list, hop) in [
+        ("203.0.113.9", Some((0, 1))),
+        ("6.6.6.6, 203.0.113.9", Some((1, 2))),
+        ("6.6.6.6, 203.0.113.9, 10.0.0.2", Some((1, 3))),
+        ("unknown, 10.0.0.2", Some((1, 2))),
+        ("unknown", None),
+    ] {
+        let client = client_ip(
+            "10.0.0.1".parse().ok(),
+            &forwarded(&[list.as_bytes()]),
+            &trusted,
+            &[],
+        );
+        assert_eq!(client.hop, hop.map(|(at, of)| Hop { at, of }), "{list}");
+    }
+}
+
 #[test]
 fn a_connection_without_address_has_no_client_and_is_not_trusted() {
     let everybody = nets(&["0.0.0.0/0", "::/0"]);
@@ -168,6 +254,7 @@ proptest! {
         let mut headers = HeaderMap::new();
         for value in values {
             if let Ok(value) = HeaderValue::from_bytes(&value) {
+                headers.append(super::super::forwarding::FORWARDED, value.clone());
                 headers.append(X_FORWARDED_FOR, value);
             }
         }
