@@ -8,6 +8,7 @@ mod canonical;
 pub mod client_ip;
 mod ctx;
 mod edge;
+mod forwarded;
 mod forwarding;
 mod front;
 mod handshakes;
@@ -292,6 +293,10 @@ impl ProxyHttp for Sidecar {
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
         let status = status_of(error);
+        if status == 400 && *error.etype() == ErrorType::InvalidHTTPHeader {
+            // What the framework finds wrong only when it passes the request on.
+            self.edge.refuse(session, Refusal::Malformed);
+        }
         if status >= 500 {
             // The error's own text may quote headers, so only its kind is told.
             tracing::warn!(

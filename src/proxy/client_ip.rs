@@ -11,7 +11,7 @@ use std::str;
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
-use super::forwarding::{forwarded_elements, parameter};
+use super::forwarded::{self, parameter};
 
 /// `X-Forwarded-For`
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -107,7 +107,7 @@ fn entries(headers: &HeaderMap) -> Vec<&[u8]> {
     if !entries.is_empty() {
         return entries;
     }
-    let elements = forwarded_elements(headers);
+    let elements = forwarded::elements(headers);
     // An element without one is no address, but it keeps its place.
     let named = |element: &&'_ [u8]| parameter(element, "for").is_some();
     if elements.iter().any(named) {

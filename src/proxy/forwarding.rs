@@ -14,6 +14,7 @@
 use http::{HeaderMap, HeaderName};
 
 use super::client_ip::{ClientIp, X_FORWARDED_FOR, parse_entry};
+use super::forwarded::{FORWARDED, elements, parameter, text};
 
 /// `X-Forwarded-Proto`
 pub(super) const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -21,8 +22,6 @@ pub(super) const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto"
 pub(super) const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// `X-Forwarded-Port`
 pub(super) const PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-/// `Forwarded` (RFC 7239)
-pub(super) const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 /// `X-Forwarded-Protocol`: gunicorn expects `ssl` in it, others `https`.
 pub(super) const PROTOCOL: HeaderName = HeaderName::from_static("x-forwarded-protocol");
 const PREFIXES: [&str; 2] = ["x-forwarded-prefix", "x-script-name"];
@@ -156,25 +155,6 @@ pub(super) fn is_host(host: &str) -> bool {
     !name.is_empty() && host.len() <= 512 && is_name && is_port
 }
 
-/// `Forwarded` as the same facts make it: the client and how it spoke, then the proxies.
-pub(super) fn forwarded(client: &ClientIp, scheme: Scheme, host: Option<&str>) -> String {
-    let hop = |ip: &std::net::IpAddr| match ip {
-        std::net::IpAddr::V4(ip) => format!("for={ip}"),
-        std::net::IpAddr::V6(ip) => format!("for=\"[{ip}]\""),
-    };
-    let mut hops: Vec<String> = client.chain.iter().map(hop).collect();
-    if let Some(first) = hops.first_mut() {
-        first.push_str(";proto=");
-        first.push_str(scheme.as_str());
-        if let Some(host) = host {
-            first.push_str(";host=\"");
-            first.push_str(host);
-            first.push('"');
-        }
-    }
-    hops.join(", ")
-}
-
 /// The element of a list that belongs to the client.
 pub(super) fn element<'a>(headers: &'a HeaderMap, name: &HeaderName, client: &ClientIp) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
@@ -197,53 +177,15 @@ fn at_the_client<'a>(elements: &[&'a [u8]], client: &ClientIp) -> Option<&'a [u8
     elements.get(aligned.map_or(0, |hop| hop.at)).copied()
 }
 
-/// Trimmed and without quotes. What is empty says nothing.
-fn text(value: &[u8]) -> Option<&str> {
-    let value = std::str::from_utf8(value).ok()?.trim();
-    let value = value
-        .strip_prefix('"')
-        .and_then(|value| value.strip_suffix('"'))
-        .unwrap_or(value);
-    Some(value).filter(|value| !value.is_empty())
-}
-
 /// The element of `Forwarded` that is about the client, if the header is about the same client.
 fn of_the_client<'a>(headers: &'a HeaderMap, client: &ClientIp) -> Option<&'a [u8]> {
-    let elements = forwarded_elements(headers);
+    let elements = elements(headers);
     let element = at_the_client(&elements, client)?;
     let said = parameter(element, "for").and_then(|node| parse_entry(node.as_bytes()));
     let is_of_it = said.is_some() && said == client.ip;
     // Proxies that say how, but not who.
     let names_nobody = parameter(element, "for").is_none() && !headers.contains_key(X_FORWARDED_FOR);
     (is_of_it || names_nobody).then_some(element)
-}
-
-/// Elements of all `Forwarded` headers. A comma within quotes separates none.
-pub(super) fn forwarded_elements(headers: &HeaderMap) -> Vec<&[u8]> {
-    headers
-        .get_all(FORWARDED)
-        .iter()
-        .flat_map(|value| unquoted_split(value.as_bytes(), b','))
-        .filter(|element| !element.trim_ascii().is_empty())
-        .collect()
-}
-
-/// A parameter of an element of `Forwarded`.
-pub(super) fn parameter<'a>(element: &'a [u8], wanted: &str) -> Option<&'a str> {
-    unquoted_split(element, b';').find_map(|pair| {
-        let equals = pair.iter().position(|byte| *byte == b'=')?;
-        let (name, value) = (pair[..equals].trim_ascii(), &pair[equals + 1..]);
-        name.eq_ignore_ascii_case(wanted.as_bytes())
-            .then(|| text(value))?
-    })
-}
-
-fn unquoted_split(value: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
-    let mut quoted = false;
-    value.split(move |byte| {
-        quoted ^= *byte == b'"';
-        *byte == separator && !quoted
-    })
 }
 
 #[cfg(test)]

@@ -30,7 +30,8 @@ use http::header::{COOKIE, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::client_ip::{ClientIp, X_FORWARDED_FOR, X_REAL_IP};
-use super::forwarding::{self, FORWARDED, PORT, PROTOCOL, SCHEMES, Scheme, Told};
+use super::forwarded::{self, FORWARDED};
+use super::forwarding::{self, PORT, PROTOCOL, SCHEMES, Scheme, Told};
 use super::hops::X_HEADCOUNT_HOPS;
 use super::identity::is_identity;
 
@@ -251,7 +252,10 @@ fn way(headers: &HeaderMap, received: &Received<'_>, edits: &mut HeaderEdits) {
         }
     }
     if headers.contains_key(FORWARDED) {
-        edits.set(FORWARDED, &forwarding::forwarded(client, scheme, host));
+        edits.set(
+            FORWARDED,
+            &forwarded::made_of(&client.chain, scheme.as_str(), host),
+        );
     }
     let mut speaks_protocol = false;
     for name in SCHEMES.iter().filter(|name| headers.contains_key(*name)) {

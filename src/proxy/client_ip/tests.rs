@@ -7,7 +7,7 @@ fn nets(texts: &[&str]) -> Vec<IpNet> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
-fn forwarded(values: &[&[u8]]) -> HeaderMap {
+fn x_forwarded_for(values: &[&[u8]]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for value in values {
         headers.append(X_FORWARDED_FOR, HeaderValue::from_bytes(value).unwrap());
@@ -18,14 +18,14 @@ fn forwarded(values: &[&[u8]]) -> HeaderMap {
 /// Peer 10.0.0.1, trusted: 10.0.0.0/8 and 192.168.7.7.
 fn behind_proxies(values: &[&[u8]]) -> String {
     let trusted = nets(&["10.0.0.0/8", "192.168.7.7/32", "fd00::/8"]);
-    let client = client_ip("10.0.0.1".parse().ok(), &forwarded(values), &trusted, &[]);
+    let client = client_ip("10.0.0.1".parse().ok(), &x_forwarded_for(values), &trusted, &[]);
     assert!(client.peer_trusted);
     client.ip.unwrap().to_string()
 }
 
 #[test]
 fn i8_an_untrusted_peer_is_the_client_whatever_it_says() {
-    let headers = forwarded(&[b"1.1.1.1, 10.0.0.5"]);
+    let headers = x_forwarded_for(&[b"1.1.1.1, 10.0.0.5"]);
     let peer: IpAddr = "203.0.113.9".parse().unwrap();
     for trusted in [nets(&[]), nets(&["10.0.0.0/8"]), nets(&["::/0"])] {
         let client = client_ip(Some(peer), &headers, &trusted, &[]);
@@ -104,7 +104,7 @@ fn i8_the_walk_stops_at_garbage_with_the_last_good_address() {
 
 #[test]
 fn w4_ipv4_mapped_peers_are_their_ipv4_selves_also_for_trust() {
-    let headers = forwarded(&[b"203.0.113.9"]);
+    let headers = x_forwarded_for(&[b"203.0.113.9"]);
     for trusted in ["10.0.0.0/8", "::ffff:10.0.0.0/104", "::ffff:a00:1/128"] {
         for peer in ["10.0.0.1", "::ffff:10.0.0.1"] {
             let client = client_ip(peer.parse().ok(), &headers, &nets(&[trusted]), &[]);
@@ -117,7 +117,7 @@ fn w4_ipv4_mapped_peers_are_their_ipv4_selves_also_for_trust() {
 #[test]
 fn the_chain_leaves_out_what_nobody_vouches_for() {
     let trusted = nets(&["10.0.0.0/8"]);
-    let headers = forwarded(&[b"6.6.6.6, 203.0.113.9:1, 10.0.0.2"]);
+    let headers = x_forwarded_for(&[b"6.6.6.6, 203.0.113.9:1, 10.0.0.2"]);
     let client = client_ip("10.0.0.1".parse().ok(), &headers, &trusted, &[]);
     let chain: Vec<String> = client.chain.iter().map(ToString::to_string).collect();
     assert_eq!(chain, ["203.0.113.9", "10.0.0.2", "10.0.0.1"]);
@@ -200,7 +200,7 @@ fn e11_the_clients_place_in_the_list_is_known() {
     ] {
         let client = client_ip(
             "10.0.0.1".parse().ok(),
-            &forwarded(&[list.as_bytes()]),
+            &x_forwarded_for(&[list.as_bytes()]),
             &trusted,
             &[],
         );
@@ -211,13 +211,13 @@ fn e11_the_clients_place_in_the_list_is_known() {
 #[test]
 fn a_connection_without_address_has_no_client_and_is_not_trusted() {
     let everybody = nets(&["0.0.0.0/0", "::/0"]);
-    let client = client_ip(None, &forwarded(&[b"203.0.113.9"]), &everybody, &everybody);
+    let client = client_ip(None, &x_forwarded_for(&[b"203.0.113.9"]), &everybody, &everybody);
     assert_eq!(client, ClientIp::default());
 }
 
 #[test]
 fn v8_a_sidecar_is_the_peer_itself_and_no_trusted_proxy_by_that() {
-    let headers = forwarded(&[b"203.0.113.9, 10.0.0.5"]);
+    let headers = x_forwarded_for(&[b"203.0.113.9, 10.0.0.5"]);
     let (proxies, sidecars) = (nets(&["10.0.0.0/24"]), nets(&["10.0.0.5/32", "10.0.1.0/24"]));
     for (peer, peer_trusted, peer_is_sidecar) in [
         ("10.0.0.5", true, true),
@@ -235,7 +235,7 @@ fn v8_a_sidecar_is_the_peer_itself_and_no_trusted_proxy_by_that() {
 
 #[test]
 fn an_endless_chain_is_cut() {
-    let headers = forwarded(&["10.0.0.2, ".repeat(10_000).as_bytes()]);
+    let headers = x_forwarded_for(&["10.0.0.2, ".repeat(10_000).as_bytes()]);
     let client = client_ip("10.0.0.1".parse().ok(), &headers, &nets(&["10.0.0.0/8"]), &[]);
     assert_eq!(client.chain.len(), MAX_HOPS);
 }
@@ -254,7 +254,7 @@ proptest! {
         let mut headers = HeaderMap::new();
         for value in values {
             if let Ok(value) = HeaderValue::from_bytes(&value) {
-                headers.append(super::super::forwarding::FORWARDED, value.clone());
+                headers.append(forwarded::FORWARDED, value.clone());
                 headers.append(X_FORWARDED_FOR, value);
             }
         }

@@ -40,20 +40,6 @@ fn e17_a_prefix_is_a_path_and_nothing_that_leads_elsewhere() {
     assert_eq!(prefix(&headers(&both)), "/shop");
 }
 
-#[test]
-fn parameters_are_found_among_quotes() {
-    let element = br#"for="[2001:db8::5]:80"; Host = "a, b; c" ;PROTO=https"#;
-    assert_eq!(parameter(element, "for"), Some("[2001:db8::5]:80"));
-    assert_eq!(parameter(element, "host"), Some("a, b; c"));
-    assert_eq!(parameter(element, "proto"), Some("https"));
-    assert_eq!(parameter(element, "by"), None);
-    let list = headers(&[
-        ("forwarded", "for=a;host=\"x,y\", for=b"),
-        ("forwarded", " , for=c"),
-    ]);
-    assert_eq!(forwarded_elements(&list).len(), 3);
-}
-
 proptest! {
     #[test]
     fn anything_is_read_without_panic(value in proptest::collection::vec(any::<u8>(), 0..80)) {
