@@ -33,6 +33,7 @@ pub(crate) mod visits;
 mod widget;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use axum::Router;
@@ -114,6 +115,8 @@ struct Shared {
     /// The `OpenAPI` document, rendered once.
     contract: Bytes,
     script: Script,
+    /// When requests from pages of other origins were last told of in the log, in seconds.
+    told_of_foreign: AtomicI64,
 }
 
 /// Whom the API asks.
@@ -162,6 +165,7 @@ impl Api {
             live: live.clone(),
             script: Script::new(paths.prefix(), settings.max_limit),
             reports: visits::Rate::new(settings.beacon_rate),
+            told_of_foreign: AtomicI64::new(0),
             store,
             presence,
             clock,

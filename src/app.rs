@@ -27,7 +27,7 @@ use crate::live::{self, Live};
 use crate::metrics::Metrics;
 use crate::page_view::Policy;
 use crate::presence;
-use crate::proxy::{Sidecar, Upstreams};
+use crate::proxy::{Edge, Sidecar, Upstreams};
 use crate::reload::{Certificate, LoadedRoutes, Reloader, SharedRoutes};
 use crate::shutdown::{self, Closing, InFlight, Manners, Shutdown};
 use crate::store;
@@ -336,6 +336,7 @@ fn sidecar(
         injector: config.widget.inject.then(|| injector(config)),
         api: Arc::new(api),
         background: background.clone(),
+        edge: Edge::new(metrics.clone()),
         metrics,
         in_flight,
         leaving,

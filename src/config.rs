@@ -14,6 +14,7 @@ mod listen;
 mod live;
 mod load;
 mod log;
+mod networks;
 mod privacy;
 mod record;
 mod redis;

@@ -485,7 +485,17 @@ impl Metrics {
         for outcome in ["success", "failure"] {
             self.config_reloads.with_label_values(&[outcome]);
         }
-        for reason in ["host", "header_size", "body_size", "path"] {
+        for reason in [
+            "host",
+            "header_size",
+            "header_count",
+            "header_timeout",
+            "body_size",
+            "path",
+            "method",
+            "loop",
+            "malformed",
+        ] {
             self.requests_refused.with_label_values(&[reason]);
         }
         let build = GaugeVec::new(

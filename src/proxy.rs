@@ -4,16 +4,24 @@
 //! Invariant: nothing here waits for a database, for Redis or for a queue, except where a caller of the
 //! visitors API waits for its answer.
 
+mod canonical;
 pub mod client_ip;
 mod ctx;
+mod edge;
+mod forwarded;
+mod forwarding;
 mod front;
 mod handshakes;
+mod head;
 pub mod headers;
+mod hops;
+mod identity;
 mod inject;
 mod limits;
 mod live;
 mod local;
 mod messages;
+mod refusals;
 mod upstream;
 
 use std::any::Any;
@@ -44,16 +52,18 @@ use crate::shutdown::{InFlight, Shutdown};
 use crate::widget::Injector;
 
 pub use ctx::Ctx;
+pub use edge::Edge;
 pub use front::Front;
 pub use handshakes::Handshakes;
 pub use upstream::Upstreams;
 
+use canonical::canonicalise;
 use client_ip::client_ip;
 use ctx::Label;
 use headers::{HeaderEdits, Received};
 use limits::{Head, Refusal};
 use live::LiveStart;
-use messages::{has_large_body, is_tunnel, status_class, status_of, strip_hop_by_hop};
+use messages::{has_large_body, in_our_version, is_tunnel, status_class, status_of, strip_hop_by_hop};
 
 /// The proxy with everything that its phases call.
 pub struct Sidecar {
@@ -83,6 +93,8 @@ pub struct Sidecar {
     pub injector: Option<Injector>,
     /// Where the API's work runs: a runtime that outlives Pingora's, as connections are made there.
     pub background: tokio::runtime::Handle,
+    /// Refusals, and what was told of odd headers.
+    pub edge: Edge,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// What shutdown waits for.
@@ -119,13 +131,23 @@ impl ProxyHttp for Sidecar {
         }
         session.set_read_timeout(Some(silence));
         session.set_write_timeout(Some(self.limits.write_timeout));
+        // HTTP/1.0 knows no interim answers (RFC 9110, 15.2).
+        let is_old = session.req_header().version == Version::HTTP_10;
+        session.as_downstream_mut().set_ignore_info_resp(is_old);
         Ok(())
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
-        if let Err(refusal) = self.check(session) {
-            self.refuse(session, ctx, refusal).await?;
-            return Ok(true);
+        let is_in_form = canonicalise(session.req_header_mut()).map_err(|_| Refusal::Malformed);
+        let passed = is_in_form
+            .and_then(|()| self.check(session))
+            .and_then(|()| self.edge.pass(&session.req_header().headers));
+        match passed {
+            Ok(hops) => ctx.hops = hops,
+            Err(refusal) => {
+                self.refuse(session, ctx, refusal).await?;
+                return Ok(true);
+            }
         }
         let request = session.req_header();
         ctx.path = decode_path(request.raw_path()).into_owned();
@@ -135,6 +157,8 @@ impl ProxyHttp for Sidecar {
             .map(SocketAddr::ip);
         let (proxies, sidecars) = (&self.limits.trusted_proxies, &self.limits.sidecars);
         ctx.client = client_ip(peer, &request.headers, proxies, sidecars);
+        self.edge
+            .notice(&request.headers, &ctx.client, self.limits.underscore_headers);
         ctx.tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
         ctx.token = session_token(
             &request.headers,
@@ -202,6 +226,10 @@ impl ProxyHttp for Sidecar {
         for (name, value) in edits.set {
             upstream.insert_header(name, value)?;
         }
+        if !upstream.headers.contains_key(header::HOST) {
+            // HTTP/1.0 goes on as HTTP/1.1, which needs one: such as the app answers to.
+            upstream.insert_header(header::HOST, &self.upstream.health_host)?;
+        }
         self.prepare_page(session, upstream, ctx)?;
         // What is left of an upgrade: the framework passes none but a WebSocket's.
         ctx.upgrade = upstream.headers.contains_key(header::UPGRADE);
@@ -236,6 +264,7 @@ impl ProxyHttp for Sidecar {
         }
         if response.status != 101 {
             strip_hop_by_hop(response);
+            in_our_version(response)?;
         }
         if self.leaving.has_started() && !response.status.is_informational() {
             // Requests that come later are told so by Pingora.
@@ -264,6 +293,10 @@ impl ProxyHttp for Sidecar {
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
         let status = status_of(error);
+        if status == 400 && *error.etype() == ErrorType::InvalidHTTPHeader {
+            // What the framework finds wrong only when it passes the request on.
+            self.edge.refuse(session, Refusal::Malformed);
+        }
         if status >= 500 {
             // The error's own text may quote headers, so only its kind is told.
             tracing::warn!(
@@ -344,10 +377,7 @@ impl Sidecar {
 
     async fn refuse(&self, session: &mut Session, ctx: &mut Ctx, refusal: Refusal) -> Result<()> {
         ctx.label = Label::Refused;
-        self.metrics
-            .requests_refused
-            .with_label_values(&[refusal.label()])
-            .inc();
+        self.edge.refuse(session, refusal);
         local::respond_error(session, refusal.status()).await
     }
 
@@ -356,8 +386,10 @@ impl Sidecar {
         let received = Received {
             client: &ctx.client,
             identity_headers: &self.limits.identity_headers,
+            underscores: self.limits.underscore_headers,
             tls: ctx.tls,
             authority: request.uri.authority().map(http::uri::Authority::as_str),
+            hops: &ctx.hops,
             recording: self.is_recording,
             new_request_id: &ctx.request_id,
         };

@@ -30,6 +30,8 @@ pub struct Caller {
     pub token: Option<SessionToken>,
     /// Where the request comes from.
     pub address: Option<IpAddr>,
+    /// Whether a trusted proxy passed the request on.
+    pub behind_a_proxy: bool,
 }
 
 impl Caller {

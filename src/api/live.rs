@@ -176,8 +176,11 @@ impl Shared {
     /// Browsers say where a handshake comes from; what comes from elsewhere is not the site's (I6).
     fn check_origin(&self, headers: &HeaderMap, caller: &Caller) -> Result<(), Problem> {
         let allowed = self.live.as_ref().map_or(&[][..], Live::allowed_origins);
-        match origin::from(headers, &caller.headers, allowed) {
-            Comes::Foreign => Err(Problem::ForeignOrigin),
+        match origin::from(headers, caller, allowed) {
+            Comes::Foreign => {
+                self.tell_of_foreign(headers, caller);
+                Err(Problem::ForeignOrigin)
+            }
             Comes::Own | Comes::Unsaid => Ok(()),
         }
     }

@@ -2,11 +2,25 @@
 //!
 //! Browsers put the page's origin into every `WebSocket` handshake and every POST, and no script can change it.
 //! A handshake without one is no browser's: nobody's cookies are abused by it.
+//!
+//! Ports are compared, but for one case: a trusted proxy names the site's host without a port. Such proxies as nginx
+//! with `Host $host` drop it, so that nothing is known of it. Cookies belong to all ports of a name, so that pages of
+//! another port gain nothing by this.
+
+use std::sync::atomic::Ordering;
 
 use http::header::{HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 
+use super::Shared;
+use super::caller::Caller;
+
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Seconds between two lines of the log about foreign origins.
+const BETWEEN_WARNINGS: i64 = 60;
+/// Longest part of an origin that is logged, in characters.
+const MAX_LOGGED: usize = 200;
 
 /// Where a request comes from, as far as it says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,9 +33,9 @@ pub(super) enum From {
     Unsaid,
 }
 
-/// `sent` are the headers as the client sent them, `forwarded` as the app would get them: they know the site's
-/// public name behind a trusted proxy. Origins in `allowed` count as the site's own.
-pub(super) fn from(sent: &HeaderMap, forwarded: &HeaderMap, allowed: &[String]) -> From {
+/// `sent` are the headers as the client sent them; what `caller` has are those that the app would get: they know the
+/// site's public name behind a trusted proxy. Origins in `allowed` count as the site's own.
+pub(super) fn from(sent: &HeaderMap, caller: &Caller, allowed: &[String]) -> From {
     let mut origins = sent.get_all(ORIGIN).iter();
     let Some(origin) = origins.next() else {
         return match sent.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes) {
@@ -33,8 +47,7 @@ pub(super) fn from(sent: &HeaderMap, forwarded: &HeaderMap, allowed: &[String]) 
     };
     let origin = origin.to_str().ok().filter(|_| origins.next().is_none());
     let is_own = origin.is_some_and(|origin| {
-        host(sent, forwarded).is_some_and(|host| is_of_host(origin, host))
-            || self::allowed(sent, allowed).is_some()
+        Site::of(sent, caller).is_some_and(|site| site.has(origin)) || self::allowed(sent, allowed).is_some()
     });
     if is_own { From::Own } else { From::Foreign }
 }
@@ -51,40 +64,81 @@ pub(super) fn allowed<'h>(sent: &'h HeaderMap, allowed: &[String]) -> Option<&'h
 }
 
 /// Whether an origin or a URL is of the site's own.
-pub(super) fn is_own(url: &http::Uri, sent: &HeaderMap, forwarded: &HeaderMap) -> bool {
+pub(super) fn is_own(url: &http::Uri, sent: &HeaderMap, caller: &Caller) -> bool {
     let (Some(scheme), Some(authority)) = (url.scheme_str(), url.authority()) else {
         return false;
     };
     let origin = format!("{scheme}://{authority}");
-    host(sent, forwarded).is_some_and(|host| is_of_host(&origin, host))
+    Site::of(sent, caller).is_some_and(|site| site.has(&origin))
 }
 
-/// The name and port under which the client knows the site.
-fn host<'h>(sent: &'h HeaderMap, forwarded: &'h HeaderMap) -> Option<&'h str> {
-    let host = forwarded.get(X_FORWARDED_HOST).or_else(|| sent.get(HOST));
-    host?.to_str().ok()
-}
-
-/// The scheme is not compared: who speaks TLS for the site, and whether it is trusted to say so, does not
-/// matter here. It gives the port that is not written.
-fn is_of_host(origin: &str, host: &str) -> bool {
-    let Some((scheme, authority)) = origin.split_once("://") else {
-        return false;
-    };
-    let default = match scheme.to_ascii_lowercase().as_str() {
-        "http" => 80,
-        "https" => 443,
-        _ => return false,
-    };
-    match (name_and_port(authority, default), name_and_port(host, default)) {
-        (Some((own, own_port)), Some((other, other_port))) => {
-            own.eq_ignore_ascii_case(other) && own_port == other_port
+impl Shared {
+    /// Says, once a minute at most, that requests are refused for where they come from: an operator sees it here.
+    pub(super) fn tell_of_foreign(&self, sent: &HeaderMap, caller: &Caller) {
+        let (last, now) = (
+            self.told_of_foreign.load(Ordering::Relaxed),
+            (self.clock)().timestamp(),
+        );
+        let told = &self.told_of_foreign;
+        if now.saturating_sub(last) < BETWEEN_WARNINGS
+            || told
+                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_err()
+        {
+            return;
         }
-        _ => false,
+        let origin = String::from_utf8_lossy(sent.get(ORIGIN).map_or(&b""[..], HeaderValue::as_bytes));
+        tracing::warn!(
+            origin = origin.chars().take(MAX_LOGGED).collect::<String>(),
+            site = Site::of(sent, caller).map_or("", |site| site.host),
+            "a page of another origin asked for live counts or reported a page view, and was refused; if it is one of \
+             the site's, name its origin in live.allowed_origins, or have the proxy in front pass on Host with its \
+             port (nginx: $http_host) and name that proxy in limits.trusted_proxies"
+        );
     }
 }
 
-fn name_and_port(authority: &str, default: u16) -> Option<(&str, u16)> {
+/// The site, as its clients know it.
+struct Site<'h> {
+    /// Name, and perhaps a port.
+    host: &'h str,
+    /// Whether the port is not known where it does not stand.
+    may_lack_its_port: bool,
+}
+
+impl<'h> Site<'h> {
+    fn of(sent: &'h HeaderMap, caller: &'h Caller) -> Option<Self> {
+        let host = caller.headers.get(X_FORWARDED_HOST).or_else(|| sent.get(HOST));
+        Some(Self {
+            host: host?.to_str().ok()?,
+            may_lack_its_port: caller.behind_a_proxy,
+        })
+    }
+
+    /// The scheme is not compared: who speaks TLS for the site, and whether it is trusted to say so, does not matter
+    /// here. It gives the port that is not written.
+    fn has(&self, origin: &str) -> bool {
+        let Some((scheme, authority)) = origin.split_once("://") else {
+            return false;
+        };
+        let default = match scheme.to_ascii_lowercase().as_str() {
+            "http" => 80,
+            "https" => 443,
+            _ => return false,
+        };
+        let (Some((name, port)), Some((own, own_port))) =
+            (name_and_port(authority), name_and_port(self.host))
+        else {
+            return false;
+        };
+        let port = port.unwrap_or(default);
+        let is_port = own_port.map_or(self.may_lack_its_port || port == default, |own| own == port);
+        name.eq_ignore_ascii_case(own) && is_port
+    }
+}
+
+/// The port where one is written.
+fn name_and_port(authority: &str) -> Option<(&str, Option<u16>)> {
     if authority.is_empty() || authority.contains(['/', '@', '?', '#', ' ', ',']) {
         return None;
     }
@@ -92,16 +146,13 @@ fn name_and_port(authority: &str, default: u16) -> Option<(&str, u16)> {
     match authority.rsplit_once(':') {
         Some((name, port)) if !port.contains(']') => {
             let digits = port.bytes().all(|byte| byte.is_ascii_digit());
-            Some((
-                name,
-                if port.is_empty() {
-                    default
-                } else {
-                    port.parse().ok().filter(|_| digits)?
-                },
-            ))
+            if port.is_empty() {
+                return Some((name, None));
+            }
+            let port = port.parse().ok().filter(|_| digits)?;
+            Some((name, Some(port)))
         }
-        _ => Some((authority, default)),
+        _ => Some((authority, None)),
     }
 }
 
@@ -117,7 +168,7 @@ mod tests {
 
     fn said(origin: &str, host: &str) -> From {
         let sent = headers(&[("origin", origin), ("host", host)]);
-        from(&sent, &HeaderMap::new(), &["https://app.example.org".into()])
+        from(&sent, &Caller::default(), &["https://app.example.org".into()])
     }
 
     #[test]
@@ -162,36 +213,64 @@ mod tests {
         let twice = headers(&[("host", "site.test"), ("origin", "https://site.test")]);
         let mut twice = twice;
         twice.append("origin", "https://evil.test".parse().unwrap());
-        assert_eq!(from(&twice, &HeaderMap::new(), &[]), From::Foreign);
+        assert_eq!(from(&twice, &Caller::default(), &[]), From::Foreign);
     }
 
     #[test]
     fn i6_behind_a_trusted_proxy_the_public_name_counts() {
         let sent = headers(&[("origin", "https://site.test"), ("host", "10.0.0.1:8080")]);
-        let forwarded = headers(&[("x-forwarded-host", "site.test")]);
+        let forwarded = Caller {
+            headers: headers(&[("x-forwarded-host", "site.test")]),
+            ..Caller::default()
+        };
         assert_eq!(from(&sent, &forwarded, &[]), From::Own);
         let sent = headers(&[("origin", "https://10.0.0.1:8080"), ("host", "10.0.0.1:8080")]);
         assert_eq!(from(&sent, &forwarded, &[]), From::Foreign);
     }
 
     #[test]
+    fn e16_a_port_that_a_trusted_proxy_may_have_dropped_is_not_compared() {
+        let caller = |behind_a_proxy| Caller {
+            behind_a_proxy,
+            ..Caller::default()
+        };
+        let comes = |origin: &str, host: &str, caller: &Caller| {
+            from(&headers(&[("origin", origin), ("host", host)]), caller, &[])
+        };
+        let behind = caller(true);
+        assert_eq!(comes("http://site.test:8080", "site.test", &behind), From::Own);
+        assert_eq!(
+            comes("http://site.test:8080", "site.test", &caller(false)),
+            From::Foreign
+        );
+        assert_eq!(
+            comes("http://site.test:8080", "site.test:81", &behind),
+            From::Foreign
+        );
+        assert_eq!(
+            comes("http://evil.test:8080", "site.test", &behind),
+            From::Foreign
+        );
+    }
+
+    #[test]
     fn i6_without_an_origin_the_browser_may_say_it_in_another_way() {
         let site = |value| {
             let sent = headers(&[("host", "site.test"), ("sec-fetch-site", value)]);
-            from(&sent, &HeaderMap::new(), &[])
+            from(&sent, &Caller::default(), &[])
         };
         assert_eq!(site("same-origin"), From::Own);
         assert_eq!(site("none"), From::Own);
         assert_eq!(site("same-site"), From::Foreign);
         assert_eq!(site("cross-site"), From::Foreign);
-        let nothing = from(&headers(&[("host", "a")]), &HeaderMap::new(), &[]);
+        let nothing = from(&headers(&[("host", "a")]), &Caller::default(), &[]);
         assert_eq!(nothing, From::Unsaid);
     }
 
     #[test]
     fn a_url_is_of_the_site_or_of_another() {
         let sent = headers(&[("host", "site.test:8080")]);
-        let own = |url: &str| is_own(&url.parse().unwrap(), &sent, &HeaderMap::new());
+        let own = |url: &str| is_own(&url.parse().unwrap(), &sent, &Caller::default());
         assert!(own("http://site.test:8080/communities/42/?a=1"));
         assert!(!own("http://site.test/communities/42/"));
         assert!(!own("http://evil.test:8080/communities/42/"));

@@ -137,7 +137,8 @@ pub(super) async fn report(
 impl Shared {
     fn check(&self, headers: &HeaderMap, caller: &Caller, body: &[u8]) -> Result<Report, Problem> {
         // Every browser says where a POST comes from: who does not is none.
-        if origin::from(headers, &caller.headers, &[]) != Comes::Own {
+        if origin::from(headers, caller, &[]) != Comes::Own {
+            self.tell_of_foreign(headers, caller);
             return Err(Problem::ForeignOrigin);
         }
         let token = caller.token.as_ref().ok_or(Problem::Unauthorized)?;
@@ -150,7 +151,7 @@ impl Shared {
         let visit: Visit = serde_json::from_slice(body).map_err(|_| {
             Problem::BadRequest("The body must be JSON: {\"url\": …, \"referrer\": …}.".into())
         })?;
-        let target = target(&visit.url, headers, &caller.headers);
+        let target = target(&visit.url, headers, caller);
         let target = target.ok_or(Problem::BadRequest(
             "url must be a path, or an address of this site.".into(),
         ))?;
@@ -181,14 +182,14 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 /// Path and query of a page of the site; a URL of another origin is none.
-fn target(url: &str, sent: &HeaderMap, forwarded: &HeaderMap) -> Option<String> {
+fn target(url: &str, sent: &HeaderMap, caller: &Caller) -> Option<String> {
     if url.starts_with('/') {
         // With two it would be an address without a scheme.
         let path: PathAndQuery = url.parse().ok()?;
         return (!url.starts_with("//")).then(|| path.as_str().to_owned());
     }
     let url: Uri = url.parse().ok()?;
-    if !origin::is_own(&url, sent, forwarded) {
+    if !origin::is_own(&url, sent, caller) {
         return None;
     }
     Some(url.path_and_query().map_or("/", PathAndQuery::as_str).to_owned())

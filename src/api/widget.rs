@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::extract::{RawQuery, State};
+use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH, VARY};
 
 use super::Shared;
-use super::problem::Problem;
-use super::query;
 use crate::widget::{accepts_gzip, etags};
 
 /// Browsers ask again after five minutes, and meanwhile use what they have.
@@ -18,7 +16,7 @@ const CACHED_FOR: &str = "public, max-age=300, stale-while-revalidate=86400";
 /// The script of the element `<live-visitors>`
 ///
 /// `<script async src="…/visitors/widget.js"></script>` defines `<live-visitors community="42">`, which shows how many
-/// are in the community, live.
+/// are in the community, live. A query is taken and means nothing: it is there for caches.
 #[utoipa::path(
     get,
     path = "/visitors/widget.js",
@@ -27,12 +25,7 @@ const CACHED_FOR: &str = "public, max-age=300, stale-while-revalidate=86400";
         (status = 304, description = "The browser has it"),
     )
 )]
-pub(super) async fn script(
-    State(shared): State<Arc<Shared>>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    query::none(query.as_deref())?;
+pub(super) async fn script(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
     let version = shared.script.version();
     let mut conditions = headers
         .get_all(IF_NONE_MATCH)
@@ -46,12 +39,12 @@ pub(super) async fn script(
         (VARY, "Accept-Encoding".to_owned()),
     ];
     if is_known {
-        return Ok((StatusCode::NOT_MODIFIED, caching).into_response());
+        return (StatusCode::NOT_MODIFIED, caching).into_response();
     }
     let kind = [(CONTENT_TYPE, "text/javascript; charset=utf-8")];
     let packed = shared.script.packed().filter(|_| accepts_gzip(&headers));
-    Ok(match packed {
+    match packed {
         Some(packed) => (kind, [(CONTENT_ENCODING, "gzip")], caching, packed).into_response(),
         None => (kind, caching, shared.script.text()).into_response(),
-    })
+    }
 }

@@ -68,6 +68,7 @@ impl Site {
         let balancer = server.add_service(balancer);
 
         let (metrics, in_flight) = (sidecar.metrics.clone(), sidecar.in_flight.clone());
+        let refusals = sidecar.edge.refusals.clone();
         let handshakes = Handshakes::new(in_flight.clone());
         let proxy = http_proxy(&server.configuration, sidecar);
         let front = Front::new(
@@ -75,6 +76,7 @@ impl Site {
             &config.limits,
             background,
             metrics,
+            refusals,
             in_flight,
             closing.clone(),
         );

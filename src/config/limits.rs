@@ -6,18 +6,25 @@ use bytesize::ByteSize;
 use ipnet::IpNet;
 use serde::Deserialize;
 
+use super::networks::networks;
+
 /// Bounds on the downstream side, and who is believed what.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Networks whose forwarding headers and `X-Request-Id` are believed. None by default.
+    /// Networks, or bare addresses, whose forwarding headers and `X-Request-Id` are believed. None by default.
+    #[serde(deserialize_with = "networks")]
     pub trusted_proxies: Vec<IpNet>,
     /// Names of headers with which a trusted proxy says who the user is, in any case. They pass from trusted
     /// proxies, never from others; the proxy must remove what clients send. None by default.
     pub identity_headers: Vec<String>,
     /// Networks of sidecars nearer to the client. Only they are believed when they say that they record a
     /// request (V8). None by default.
+    #[serde(deserialize_with = "networks")]
     pub sidecars: Vec<IpNet>,
+    /// Whether headers with a `_` in their names reach the app. Off by default, as in nginx: WSGI makes `X_User` and
+    /// `X-User` the same, so that clients could say what only proxies may.
+    pub underscore_headers: bool,
     /// Upper bound of open client connections; further ones are closed at once.
     pub max_connections: usize,
     /// Longest time until a new connection's first head is complete. On a kept connection the wait for the
@@ -52,6 +59,7 @@ impl Default for Limits {
             trusted_proxies: Vec::new(),
             identity_headers: Vec::new(),
             sidecars: Vec::new(),
+            underscore_headers: false,
             max_connections: 20_000,
             header_timeout: Duration::from_secs(15),
             max_header_bytes: ByteSize::kib(64),

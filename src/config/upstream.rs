@@ -32,7 +32,8 @@ pub struct Upstream {
     pub retries: usize,
     /// Health probe. With `health_path` unset, a TCP connect; else `GET` of that path must answer 200.
     pub health_path: Option<String>,
-    /// `Host` of the probe: one that the app answers to (Django: `ALLOWED_HOSTS`).
+    /// `Host` of the probe, and of HTTP/1.0 requests without one: one that the app answers to (Django:
+    /// `ALLOWED_HOSTS`).
     pub health_host: String,
     /// Time between probes of each server. Only used with several servers: a single one is always tried.
     #[serde(with = "humantime_serde")]

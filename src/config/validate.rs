@@ -2,9 +2,9 @@
 //! remedy; the first that fails is reported.
 
 mod redis;
+mod upstream;
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::{HeaderName, header};
@@ -18,7 +18,7 @@ type Problem = (String, String);
 
 pub(super) fn validate(config: &Config) -> Result<(), Problem> {
     listen(config)?;
-    upstream(config)?;
+    upstream::upstream(config)?;
     database(config)?;
     redis::redis(&config.redis)?;
     session(config)?;
@@ -99,65 +99,6 @@ fn listen(config: &Config) -> Result<(), Problem> {
             .map_err(|problem| ("listen.https".into(), problem))?;
     }
     Ok(())
-}
-
-fn upstream(config: &Config) -> Result<(), Problem> {
-    let upstream = &config.upstream;
-    ensure(
-        !upstream.servers.is_empty(),
-        "upstream.servers",
-        "no server is given; write where the app listens, for example servers = [\"127.0.0.1:8000\"]",
-    )?;
-    for (index, server) in upstream.servers.iter().enumerate() {
-        let problem = match server.strip_prefix("unix:") {
-            Some(path) if path.starts_with('/') => None,
-            Some(_) => Some("needs an absolute path, for example \"unix:/run/app.sock\""),
-            None if server.contains("://") => {
-                Some("is a URL; write host:port or unix:/path without a scheme")
-            }
-            None if is_host_and_port(server) => None,
-            None => Some("is neither host:port nor unix:/path"),
-        };
-        if let Some(problem) = problem {
-            return Err((
-                format!("upstream.servers[{index}]"),
-                format!("\"{server}\" {problem}"),
-            ));
-        }
-    }
-    ensure(
-        upstream.retries <= 10,
-        "upstream.retries",
-        format!("is {}, must be at most 10", upstream.retries),
-    )?;
-    ensure(
-        http::HeaderValue::from_str(&upstream.health_host).is_ok() && !upstream.health_host.is_empty(),
-        "upstream.health_host",
-        "is no host name",
-    )?;
-    if let Some(path) = &upstream.health_path {
-        ensure(path.starts_with('/'), "upstream.health_path", "must start with /")?;
-    }
-    positive(&[
-        ("upstream.connect_timeout", upstream.connect_timeout),
-        ("upstream.read_timeout", upstream.read_timeout),
-        ("upstream.write_timeout", upstream.write_timeout),
-        ("upstream.tunnel_timeout", upstream.tunnel_timeout),
-        ("upstream.health_interval", upstream.health_interval),
-    ])
-}
-
-fn is_host_and_port(server: &str) -> bool {
-    if server.parse::<SocketAddr>().is_ok() {
-        return true;
-    }
-    server.rsplit_once(':').is_some_and(|(host, port)| {
-        !host.is_empty()
-            && port.parse::<u16>().is_ok_and(|port| port != 0)
-            && host
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
-    })
 }
 
 fn database(config: &Config) -> Result<(), Problem> {

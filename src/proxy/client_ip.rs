@@ -2,7 +2,8 @@
 //!
 //! `X-Forwarded-For` is believed only as far as configured proxies wrote it: from the right, while each
 //! address that we were told of is itself a trusted proxy. Whatever stands further left was written by
-//! somebody unknown, and is neither used nor passed on.
+//! somebody unknown, and is neither used nor passed on. A trusted proxy that sends no `X-Forwarded-For` is believed
+//! in `Forwarded`, and one that sends neither in `X-Real-IP`.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::str;
@@ -10,8 +11,12 @@ use std::str;
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
+use super::forwarded::{self, parameter};
+
 /// `X-Forwarded-For`
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// `X-Real-IP`
+pub(super) const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// Most hops that are followed.
 const MAX_HOPS: usize = 32;
@@ -27,6 +32,17 @@ pub struct ClientIp {
     pub peer_is_sidecar: bool,
     /// From the client, through the trusted proxies, to the peer: what `X-Forwarded-For` should say.
     pub chain: Vec<IpAddr>,
+    /// Where the client stands in the list from which it was found; `None` where it is the peer.
+    pub hop: Option<Hop>,
+}
+
+/// A place in a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hop {
+    /// Index from the left.
+    pub at: usize,
+    /// Length of the list.
+    pub of: usize,
 }
 
 /// Finds the client behind trusted proxies. A peer without an address is neither trusted nor a sidecar.
@@ -41,12 +57,16 @@ pub fn client_ip(
     };
     let peer_trusted = is_in(peer, trusted);
     let mut chain = vec![peer];
+    let mut hop = None;
     if peer_trusted {
-        for entry in entries_from_right(headers) {
+        let entries = entries(headers);
+        for (at, entry) in entries.iter().enumerate().rev() {
             let Some(ip) = parse_entry(entry) else {
                 break;
             };
             chain.push(ip);
+            let of = entries.len();
+            hop = Some(Hop { at, of });
             if chain.len() >= MAX_HOPS || !is_in(ip, trusted) {
                 break;
             }
@@ -58,6 +78,7 @@ pub fn client_ip(
         peer_trusted,
         peer_is_sidecar: is_in(peer, sidecars),
         chain,
+        hop,
     }
 }
 
@@ -72,20 +93,36 @@ fn is_in(ip: IpAddr, networks: &[IpNet]) -> bool {
     })
 }
 
-/// The entries of all `X-Forwarded-For` headers, last first. Empty ones are no entries.
-fn entries_from_right(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
-    let values: Vec<_> = headers.get_all(&X_FORWARDED_FOR).iter().collect();
-    values
-        .into_iter()
-        .rev()
-        .flat_map(|value| value.as_bytes().rsplit(|&byte| byte == b','))
-        .map(<[u8]>::trim_ascii)
-        .filter(|entry| !entry.is_empty())
+/// The addresses that proxies wrote, the client's first. Empty ones are none.
+fn entries(headers: &HeaderMap) -> Vec<&[u8]> {
+    let of = |name: &HeaderName| -> Vec<&[u8]> {
+        let values = headers.get_all(name).iter();
+        values
+            .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+            .map(<[u8]>::trim_ascii)
+            .filter(|entry| !entry.is_empty())
+            .collect()
+    };
+    let entries = of(&X_FORWARDED_FOR);
+    if !entries.is_empty() {
+        return entries;
+    }
+    let elements = forwarded::elements(headers);
+    // An element without one is no address, but it keeps its place.
+    let named = |element: &&'_ [u8]| parameter(element, "for").is_some();
+    if elements.iter().any(named) {
+        let nodes = elements.into_iter().map(|element| parameter(element, "for"));
+        return nodes.map(|node| node.unwrap_or_default().as_bytes()).collect();
+    }
+    // A list says nothing here: it has one address.
+    Some(of(&X_REAL_IP))
+        .filter(|entries| entries.len() == 1)
+        .unwrap_or_default()
 }
 
 /// An address as proxies write it: bare, with a port, in brackets, with a zone id (which is dropped: it
 /// means nothing elsewhere, and databases refuse it).
-fn parse_entry(entry: &[u8]) -> Option<IpAddr> {
+pub(super) fn parse_entry(entry: &[u8]) -> Option<IpAddr> {
     let text = str::from_utf8(entry).ok()?;
     if let Ok(ip) = text.parse::<IpAddr>() {
         return Some(ip.to_canonical());

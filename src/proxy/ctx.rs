@@ -28,6 +28,8 @@ pub struct Ctx {
     pub(super) path: String,
     /// Where the request came from.
     pub(super) client: ClientIp,
+    /// The sidecars that it has passed, this one included.
+    pub(super) hops: String,
     /// Whether it came over TLS.
     pub(super) tls: bool,
     /// What the path matched, at the start: a reload meanwhile changes nothing (V6 holds for routes too).
@@ -76,6 +78,7 @@ impl Ctx {
             at: Utc::now(),
             path: String::new(),
             client: ClientIp::default(),
+            hops: String::new(),
             tls: false,
             route: None,
             token: TokenFound::None,

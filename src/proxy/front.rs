@@ -1,8 +1,8 @@
-//! In front of Pingora's proxy: a cap on open connections, a deadline for a request's whole head, and what
+//! In front of Pingora's proxy: a cap on open connections, heads that are read here (see [`super::head`]), and what
 //! becomes of connections when the listeners close.
 //!
-//! Pingora bounds neither: its header timeout is per read, so a client that sends one byte a minute stays
-//! for ever, and nothing limits how many do.
+//! Pingora bounds neither connections nor the time for a head: its header timeout is per read, so a client that sends
+//! one byte a minute stays for ever.
 //!
 //! A connection that has become a live one leaves Pingora here: what it needs from then on is a fraction of what
 //! an exchange needs.
@@ -20,7 +20,9 @@ use pingora_proxy::{HttpProxy, ProxyHttp};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::head::Heads;
 use super::live::LiveStart;
+use super::refusals::Refusals;
 use crate::config::Limits;
 use crate::metrics::Metrics;
 use crate::shutdown::{Closing, InFlight};
@@ -39,6 +41,7 @@ pub(super) fn head_is_complete() {
 pub struct Front<P> {
     proxy: Arc<HttpProxy<P>>,
     connections: Arc<Semaphore>,
+    heads: Heads,
     header_timeout: Duration,
     keepalive_timeout: Duration,
     /// Where live connections run: pushing to thousands of them must not hold up the site.
@@ -59,12 +62,14 @@ where
         limits: &Limits,
         background: Handle,
         metrics: Arc<Metrics>,
+        refusals: Arc<Refusals>,
         in_flight: InFlight,
         closing: Closing,
     ) -> Self {
         Self {
             proxy: Arc::new(proxy),
             connections: Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS))),
+            heads: Heads::new(limits, closing.clone(), refusals),
             header_timeout: limits.header_timeout,
             keepalive_timeout: limits.keepalive_timeout,
             background,
@@ -74,25 +79,29 @@ where
         }
     }
 
-    /// One request on a connection. `None` also when its head is not complete by `deadline`.
-    async fn request(
-        &self,
-        session: ServerSession,
-        shutdown: &ShutdownWatch,
-        deadline: Duration,
-    ) -> Option<ReusedHttpStream> {
+    /// One request on a connection. `None` also when the framework does not take its head.
+    async fn request(&self, session: ServerSession, shutdown: &ShutdownWatch) -> Option<ReusedHttpStream> {
+        let client = session
+            .client_addr()
+            .and_then(|address| address.as_inet())
+            .map(std::net::SocketAddr::ip);
         HEAD_COMPLETE
             .scope(Cell::new(false), async {
                 let mut exchange = std::pin::pin!(self.proxy.process_new_http(session, shutdown));
-                tokio::select! {
+                let parsed = tokio::select! {
                     biased;
-                    result = &mut exchange => return result,
-                    () = tokio::time::sleep(deadline) => {}
+                    result = &mut exchange => Some(result),
+                    // Whether a head is complete the framework may see in another way.
+                    () = tokio::time::sleep(self.header_timeout) => None,
+                };
+                let is_taken = HEAD_COMPLETE.with(Cell::get);
+                if !is_taken {
+                    self.heads.refused_by_the_framework(client);
                 }
-                if HEAD_COMPLETE.with(Cell::get) {
-                    exchange.await
-                } else {
-                    None
+                match parsed {
+                    Some(result) => result,
+                    None if is_taken => exchange.await,
+                    None => None,
                 }
             })
             .await
@@ -114,9 +123,8 @@ where
         // Until it ends, or is a live one: those are seen off by themselves.
         let _counted = self.in_flight.connect();
 
-        let mut session = ServerSession::new_http1(stream);
-        session.set_keepalive(Some(self.header_timeout.as_secs().max(1)));
-        let mut result = self.request(session, shutdown, self.header_timeout).await;
+        let session = self.heads.session(stream, None).await?;
+        let mut result = self.request(session, shutdown).await;
         while let Some((stream, settings)) = result.map(ReusedHttpStream::consume) {
             let mut settings = settings;
             let context = settings
@@ -129,13 +137,11 @@ where
                 });
                 return None;
             }
-            let mut session = ServerSession::new_http1(stream);
+            let mut session = self.heads.session(stream, Some(self.keepalive_timeout)).await?;
             if let Some(settings) = settings {
                 settings.apply_to_session(&mut session);
             }
-            // The wait for the next request counts too, as its start cannot be seen from here.
-            let deadline = self.keepalive_timeout + self.header_timeout;
-            result = self.request(session, shutdown, deadline).await;
+            result = self.request(session, shutdown).await;
         }
         None
     }

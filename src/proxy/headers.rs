@@ -5,15 +5,19 @@
 //! |---|---|
 //! | `X-Forwarded-For` | set: the client, trusted proxies, the peer; nothing that nobody vouches for |
 //! | `X-Real-IP` | set: the client's address |
-//! | `X-Forwarded-Proto` | a trusted proxy's `http` or `https`, else the scheme of our own listener |
-//! | `X-Forwarded-Host` | a trusted proxy's single value, else the request's own host |
+//! | `X-Forwarded-Proto` | set: what a trusted proxy says, in whichever spelling, else the scheme of our own listener |
+//! | `X-Forwarded-Host` | a trusted proxy's host, else the request's own |
+//! | `X-Forwarded-Port` | a trusted proxy's |
+//! | `X-Forwarded-Ssl`, `X-Scheme` and the like | a trusted proxy's, where they say the same as `X-Forwarded-Proto` |
+//! | `Forwarded` | where a trusted proxy sent it: the same facts once more |
 //! | `X-Request-Id` | a trusted proxy's well-formed one, else a new one |
 //! | `X-Headcount-Recorded` | set where this request is recorded here or, says a sidecar, nearer to the client |
+//! | `X-Headcount-Hops` | the sidecars that the request has passed; see [`super::hops`] |
 //! | `Cookie` | several become one, joined by `; `, so that the app sees what `auth::cookie` sees |
-//! | `Forwarded`, `X-Forwarded-Port` and the like | only from a trusted proxy |
+//! | others that tell how a request came | only from a trusted proxy |
 //! | identity headers, other `X-Forwarded-*` | only from a trusted proxy, and only those that are configured |
 //! | other `X-Headcount-*`, `Proxy` | never |
-//! | the above spelt with `_`, `SCRIPT_NAME`, `PATH_INFO` | never: WSGI makes `_` and `-` the same |
+//! | names with `_` | dropped unless `limits.underscore_headers`; the above spelt with `_`, `SCRIPT_NAME`, `PATH_INFO` never: WSGI makes `_` and `-` the same |
 //!
 //! Trusted is who appends to `X-Forwarded-For`. That does not mean that it removes what clients send: a usual
 //! nginx or load balancer passes unknown headers on. So who the user is, it can say in configured headers only.
@@ -25,13 +29,16 @@ use std::fmt::Write as _;
 use http::header::{COOKIE, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::client_ip::{ClientIp, X_FORWARDED_FOR};
+use super::client_ip::{ClientIp, X_FORWARDED_FOR, X_REAL_IP};
+use super::forwarded::{self, FORWARDED};
+use super::forwarding::{self, PORT, PROTOCOL, SCHEMES, Scheme, Told};
+use super::hops::X_HEADCOUNT_HOPS;
+use super::identity::is_identity;
 
-const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 /// `X-Forwarded-Proto`
-pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub const X_FORWARDED_PROTO: HeaderName = forwarding::PROTO;
 /// `X-Forwarded-Host`
-pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub const X_FORWARDED_HOST: HeaderName = forwarding::HOST;
 /// `X-Request-Id`
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Says that a sidecar nearer to the client records this exchange (V8).
@@ -62,38 +69,7 @@ const FORWARDING: &[&str] = &[
     "x-scheme",
     "x-url-scheme",
     "front-end-https",
-];
-
-/// Names, and beginnings of names, that tell an app who the client is, or make it answer for another path.
-/// Believed from trusted proxies where the configuration says that they set or remove them.
-const IDENTITY: &[&str] = &[
-    "x-original-url",
-    "x-rewrite-url",
-    "x-client-ip",
-    "x-cluster-client-ip",
-    "client-ip",
-    "true-client-ip",
-    "cf-connecting-ip",
-    "cf-connecting-ipv6",
-    "fastly-client-ip",
-    "fly-client-ip",
-    "remote-user",
-    "remote-addr",
-    "x-remote-user",
-    "x-remote-addr",
-    "x-authenticated-user",
-    "x-client-cert",
-    "client-cert",
-    "client-cert-chain",
-];
-const IDENTITY_PREFIXES: &[&str] = &[
-    "x-forwarded-",
-    "x-original-forwarded-",
-    "x-auth-request-",
-    "x-remote-",
-    "remote-",
-    "x-ssl-client-",
-    "ssl-client-",
+    "x-script-name",
 ];
 
 /// What is known of the request besides its headers.
@@ -103,10 +79,14 @@ pub struct Received<'a> {
     pub client: &'a ClientIp,
     /// Names, in any case, of the headers with which trusted proxies say who the user is.
     pub identity_headers: &'a [String],
+    /// Whether names with `_` pass that are none of ours in another spelling.
+    pub underscores: bool,
     /// Whether it came over TLS to our own listener.
     pub tls: bool,
     /// The request's authority where it is not in `Host`: HTTP/2, absolute-form targets.
     pub authority: Option<&'a str>,
+    /// The sidecars that the request has passed, this one included: see [`super::hops`].
+    pub hops: &'a str,
     /// Whether this sidecar records requests at all.
     pub recording: bool,
     /// The id that the request gets if it has no believable one: a fresh UUID.
@@ -159,17 +139,14 @@ pub fn upstream_edits(headers: &HeaderMap, received: &Received<'_>) -> HeaderEdi
     } else {
         edits.remove.extend([X_FORWARDED_FOR, X_REAL_IP]);
     }
-    edits.set(X_FORWARDED_PROTO, scheme(headers, received));
-    match host(headers, received) {
-        Some(host) => edits.set(X_FORWARDED_HOST, host),
-        None => edits.remove.push(X_FORWARDED_HOST),
-    }
+    way(headers, received, &mut edits);
     edits.set(X_REQUEST_ID, request_id(headers, received));
     if received.recording || recorded_elsewhere(headers, received.client) {
         edits.set(X_HEADCOUNT_RECORDED, "1");
     } else {
         edits.remove.push(X_HEADCOUNT_RECORDED);
     }
+    edits.set(X_HEADCOUNT_HOPS, received.hops);
     if let Some(cookie) = one_cookie(headers) {
         edits.set.push((COOKIE, cookie));
     }
@@ -195,38 +172,42 @@ fn is_stripped(name: &str, received: &Received<'_>) -> bool {
         configured.any(|configured| configured.eq_ignore_ascii_case(name))
     };
     if name.contains('_') {
+        if !received.underscores {
+            return true;
+        }
         // Names in a header map are lower case.
         let dashed = name.replace('_', "-");
         return matches!(
             dashed.as_str(),
             "script-name" | "path-info" | "x-real-ip" | "x-request-id"
-        ) || dashed == X_HEADCOUNT_RECORDED.as_str()
+        ) || dashed.starts_with("x-headcount")
             || is_never_passed(&dashed)
             || is_forwarding(&dashed)
-            || is_identity(&dashed)
+            || is_identity_only(&dashed)
             || is_configured(&dashed);
     }
     if is_never_passed(name) {
         return true;
     }
     if received.client.peer_trusted {
-        is_identity(name) && !is_configured(name)
+        is_identity_only(name) && !is_configured(name)
     } else {
-        is_forwarding(name) || is_identity(name) || is_configured(name)
+        is_forwarding(name) || is_identity_only(name) || is_configured(name)
     }
 }
 
 fn is_never_passed(name: &str) -> bool {
-    name == "proxy" || name.starts_with("x-headcount") && name != X_HEADCOUNT_RECORDED.as_str()
+    let is_ours = name == X_HEADCOUNT_RECORDED.as_str() || name == X_HEADCOUNT_HOPS.as_str();
+    name == "proxy" || name.starts_with("x-headcount") && !is_ours
 }
 
 fn is_forwarding(name: &str) -> bool {
     FORWARDING.contains(&name)
 }
 
-fn is_identity(name: &str) -> bool {
-    IDENTITY.contains(&name)
-        || IDENTITY_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) && !is_forwarding(name)
+/// A name that says who the client is, and not how the request came.
+fn is_identity_only(name: &str) -> bool {
+    is_identity(name) && !is_forwarding(name)
 }
 
 fn joined(client: &ClientIp) -> String {
@@ -238,21 +219,78 @@ fn joined(client: &ClientIp) -> String {
     text
 }
 
-fn scheme<'a>(headers: &'a HeaderMap, received: &Received<'_>) -> &'a str {
-    let own = if received.tls { "https" } else { "http" };
-    trusted_value(headers, &X_FORWARDED_PROTO, received.client)
-        .filter(|scheme| matches!(*scheme, "http" | "https"))
-        .unwrap_or(own)
+/// What of a trusted proxy's words is not understood: the header, and its value.
+pub fn not_understood<'a>(headers: &'a HeaderMap, client: &ClientIp) -> Option<(HeaderName, &'a str)> {
+    let told = client.peer_trusted.then(|| forwarding::read(headers, client));
+    told.and_then(|told| told.odd)
 }
 
-fn host<'a>(headers: &'a HeaderMap, received: &Received<'a>) -> Option<&'a str> {
-    let is_host = |host: &&str| {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+=".contains(&byte);
-        !host.is_empty() && host.len() <= 512 && host.bytes().all(allowed)
+/// Scheme, host and port, in one set that does not contradict itself: app servers refuse one that does.
+fn way(headers: &HeaderMap, received: &Received<'_>, edits: &mut HeaderEdits) {
+    let client = received.client;
+    let told = if client.peer_trusted {
+        forwarding::read(headers, client)
+    } else {
+        Told::default()
     };
-    trusted_value(headers, &X_FORWARDED_HOST, received.client)
+    let own = if received.tls { Scheme::Https } else { Scheme::Http };
+    let scheme = told.scheme.unwrap_or(own);
+    let host = told.host.or_else(|| own_host(headers, received));
+    match host {
+        Some(host) => edits.set(X_FORWARDED_HOST, host),
+        None => edits.remove.push(X_FORWARDED_HOST),
+    }
+    if !client.peer_trusted {
+        // The other spellings were taken away with all that tells how a request came.
+        edits.set(X_FORWARDED_PROTO, scheme.as_str());
+        return;
+    }
+    if headers.contains_key(PORT) {
+        match told.port {
+            Some(port) => edits.set(PORT, &port.to_string()),
+            None => edits.remove.push(PORT),
+        }
+    }
+    if headers.contains_key(FORWARDED) {
+        edits.set(
+            FORWARDED,
+            &forwarded::made_of(&client.chain, scheme.as_str(), host),
+        );
+    }
+    let mut speaks_protocol = false;
+    for name in SCHEMES.iter().filter(|name| headers.contains_key(*name)) {
+        let said = forwarding::element(headers, name, client);
+        match said.filter(|said| Scheme::read(said) == Some(scheme)) {
+            // gunicorn takes `https` there for plain text, and then refuses `X-Forwarded-Proto: https` beside it.
+            Some(said) if *name == PROTOCOL && said.eq_ignore_ascii_case("https") => {
+                if headers.contains_key(X_FORWARDED_PROTO) {
+                    edits.remove.push(name.clone());
+                } else {
+                    speaks_protocol = true;
+                    edits.set(name.clone(), "https");
+                }
+            }
+            // Any other word for it than `on` is no TLS to gunicorn.
+            Some(_) if name.as_str() == "x-forwarded-ssl" => {
+                edits.set(name.clone(), if scheme == Scheme::Https { "on" } else { "off" });
+            }
+            Some(said) => edits.set(name.clone(), said),
+            None => edits.remove.push(name.clone()),
+        }
+    }
+    if speaks_protocol {
+        edits.remove.push(X_FORWARDED_PROTO);
+    } else {
+        edits.set(X_FORWARDED_PROTO, scheme.as_str());
+    }
+}
+
+/// The host that the request itself names.
+fn own_host<'a>(headers: &'a HeaderMap, received: &Received<'a>) -> Option<&'a str> {
+    let is_host = |host: &&str| forwarding::is_host(host);
+    received
+        .authority
         .filter(is_host)
-        .or(received.authority.filter(is_host))
         .or_else(|| headers.get(HOST)?.to_str().ok().filter(is_host))
 }
 

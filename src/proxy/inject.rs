@@ -8,6 +8,7 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
+use super::forwarding;
 use super::headers::{HeaderEdits, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use super::{Ctx, Sidecar};
 use crate::widget::{Body, Decision, Outcome, Page};
@@ -133,5 +134,6 @@ fn page(upstream: &HeaderMap) -> Page {
     Page {
         tls: text(X_FORWARDED_PROTO) == Some("https"),
         authority: text(X_FORWARDED_HOST).map(str::to_owned),
+        prefix: forwarding::prefix(upstream),
     }
 }

@@ -1,27 +1,55 @@
 //! Requests that the sidecar refuses itself, before the app sees them. Pure.
 
-use http::{HeaderMap, Method, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Version, header};
+
+use super::forwarding::is_host;
 
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// HTTP/1.1 without exactly one `Host`.
+    /// HTTP/1.1 without exactly one `Host`, or one that can be none.
     Host,
     /// The head is larger than `limits.max_header_bytes`.
     HeaderSize,
+    /// More headers than can be parsed.
+    HeaderCount,
+    /// The head is not complete within `limits.header_timeout`. There is no answer: nobody listens.
+    HeaderTimeout,
     /// The body is larger than `limits.max_body_bytes`.
     BodySize,
     /// The target is neither a path nor an absolute URL (`*` is allowed to OPTIONS).
     Path,
+    /// TRACE shows cookies to scripts, CONNECT asks for a tunnel to anywhere.
+    Method,
+    /// It has passed this sidecar before.
+    Loop,
+    /// The head is not HTTP/1, or contradicts itself.
+    Malformed,
 }
 
 impl Refusal {
+    /// Every reason.
+    pub(super) const ALL: [Self; 9] = [
+        Self::Host,
+        Self::HeaderSize,
+        Self::HeaderCount,
+        Self::HeaderTimeout,
+        Self::BodySize,
+        Self::Path,
+        Self::Method,
+        Self::Loop,
+        Self::Malformed,
+    ];
+
     /// The answer's status.
     pub(super) fn status(self) -> u16 {
         match self {
-            Self::Host | Self::Path => 400,
+            Self::Host | Self::Path | Self::Malformed => 400,
+            Self::Method => 405,
+            Self::HeaderTimeout => 408,
             Self::BodySize => 413,
-            Self::HeaderSize => 431,
+            Self::HeaderSize | Self::HeaderCount => 431,
+            Self::Loop => 508,
         }
     }
 
@@ -30,8 +58,33 @@ impl Refusal {
         match self {
             Self::Host => "host",
             Self::HeaderSize => "header_size",
+            Self::HeaderCount => "header_count",
+            Self::HeaderTimeout => "header_timeout",
             Self::BodySize => "body_size",
             Self::Path => "path",
+            Self::Method => "method",
+            Self::Loop => "loop",
+            Self::Malformed => "malformed",
+        }
+    }
+
+    /// What is wrong, for the log.
+    pub(super) fn hint(self) -> &'static str {
+        match self {
+            Self::Host => "HTTP/1.1 needs one Host header, with a name or an address in it",
+            Self::HeaderSize => "its head is larger than limits.max_header_bytes",
+            Self::HeaderCount => "it has more than 256 headers",
+            Self::HeaderTimeout => "its head was not complete within limits.header_timeout",
+            Self::BodySize => "its body is larger than limits.max_body_bytes",
+            Self::Path => "its target is neither a path nor an http URL",
+            Self::Method => "TRACE and CONNECT are not passed on",
+            Self::Loop => {
+                "it has been here before: one of upstream.servers leads back to this sidecar; give the app's own address"
+            }
+            Self::Malformed => {
+                "its head is not HTTP/1.0 or HTTP/1.1, or contradicts itself (TLS or HTTP/2 on a plain listener, \
+                 two Host headers, contradicting lengths, a header without a colon)"
+            }
         }
     }
 }
@@ -41,7 +94,7 @@ impl Refusal {
 pub(super) struct Head<'a> {
     /// Method.
     pub(super) method: &'a Method,
-    /// Request target as sent.
+    /// Request target, in its one form: see [`super::canonical`].
     pub(super) target: &'a [u8],
     /// HTTP version.
     pub(super) version: Version,
@@ -57,12 +110,18 @@ pub(super) fn check(head: &Head<'_>, max_header: u64, max_body: u64) -> Result<(
         return Err(Refusal::HeaderSize);
     }
     let hosts = head.headers.get_all(header::HOST).iter().count();
-    if hosts > 1 || (hosts == 0 && head.version == Version::HTTP_11) {
+    let is_host = |host: &HeaderValue| host.to_str().is_ok_and(is_host);
+    if hosts > 1
+        || (hosts == 0 && head.version == Version::HTTP_11)
+        || !head.headers.get(header::HOST).is_none_or(is_host)
+    {
         return Err(Refusal::Host);
     }
-    let absolute = head.target.starts_with(b"http://") || head.target.starts_with(b"https://");
+    if head.method == Method::TRACE || head.method == Method::CONNECT {
+        return Err(Refusal::Method);
+    }
     let asterisk = head.target == b"*" && head.method == Method::OPTIONS;
-    if !(head.target.starts_with(b"/") || absolute || asterisk) {
+    if !(head.target.starts_with(b"/") || asterisk) {
         return Err(Refusal::Path);
     }
     let announced = head
@@ -106,9 +165,45 @@ mod tests {
     }
 
     #[test]
-    fn a_target_is_a_path_or_a_url() {
+    fn a_host_is_a_name_or_an_address() {
+        for host in [
+            "site.test",
+            "site.test:8080",
+            "site.test:",
+            "my_site",
+            "127.0.0.1:1",
+            "[::1]:8080",
+            "[fe80::1%25eth0]",
+        ] {
+            assert_eq!(
+                checked("/", Version::HTTP_11, &[("host", host)]),
+                Ok(()),
+                "{host}"
+            );
+        }
+        for host in [
+            "", ":80", "a b", "a/b", "a\\b", "a,b", "a..b", "a<b", "a:b", "a:99999", "[::1", "[a]b", "a?",
+            "a#", "user@a",
+        ] {
+            let refused = Err(Refusal::Host);
+            assert_eq!(
+                checked("/", Version::HTTP_11, &[("host", host)]),
+                refused,
+                "{host}"
+            );
+            assert_eq!(
+                checked("/", Version::HTTP_10, &[("host", host)]),
+                refused,
+                "{host}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_target_is_a_path() {
         let host = [("host", "a")];
-        assert_eq!(checked("http://a/x", Version::HTTP_11, &host), Ok(()));
+        assert_eq!(checked("/x", Version::HTTP_11, &host), Ok(()));
+        assert_eq!(checked("ftp://a/x", Version::HTTP_11, &host), Err(Refusal::Path));
         assert_eq!(checked("*", Version::HTTP_11, &host), Err(Refusal::Path));
         assert_eq!(checked("a:80", Version::HTTP_11, &host), Err(Refusal::Path));
     }

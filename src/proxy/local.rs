@@ -68,6 +68,7 @@ impl Sidecar {
         let authenticator = self.authenticator.clone();
         let token = ctx.token.token().cloned();
         let address = ctx.client.ip;
+        let behind_a_proxy = ctx.client.peer_trusted;
         let at = ctx.at;
         let patient = api.pushes(request.uri().path());
         let work = self.background.spawn(async move {
@@ -75,6 +76,7 @@ impl Sidecar {
                 headers: forwarded,
                 token: token.clone(),
                 address,
+                behind_a_proxy,
                 ..Caller::default()
             };
             if let Some(token) = token.filter(|_| identify) {

@@ -1,8 +1,10 @@
 //! What the head of a message says of its exchange, and what a failed one is answered with. No state, no I/O.
 
-use http::{Method, header};
-use pingora_core::{Error, ErrorSource, ErrorType};
+use http::{Method, Version, header};
+use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
+
+use super::canonical::one_length;
 
 /// A request body from this size on is sent on a connection of its own: app servers (gunicorn) close a
 /// connection on which they left a larger body unread, though they announced to keep it.
@@ -47,6 +49,25 @@ pub(super) fn strip_hop_by_hop(response: &mut ResponseHeader) {
     }
     response.remove_header("keep-alive");
     response.remove_header("proxy-connection");
+}
+
+/// A response as HTTP/1.1 has it, whichever version the app speaks: what follows is framed by us (RFC 9110, 6.2).
+pub(super) fn in_our_version(response: &mut ResponseHeader) -> Result<()> {
+    response.set_version(Version::HTTP_11);
+    if let Some(length) = one_length(&response.headers) {
+        response.insert_header(header::CONTENT_LENGTH, length)?;
+    }
+    let has_no_body = response.status.is_informational() || matches!(response.status.as_u16(), 204 | 304);
+    if has_no_body {
+        // Nothing follows that could be framed (RFC 9112, 6.1).
+        response.remove_header(&header::TRANSFER_ENCODING);
+    }
+    let length = response.headers.get(header::CONTENT_LENGTH);
+    let promises_a_body = length.is_some_and(|length| length.as_bytes().iter().any(|digit| *digit != b'0'));
+    if promises_a_body && response.status != 304 && has_no_body {
+        response.remove_header(&header::CONTENT_LENGTH);
+    }
+    Ok(())
 }
 
 /// The status that a failure is answered with; 0 when the client is gone.

@@ -57,6 +57,7 @@ impl Policies {
 
     /// The nonce that the script must carry, if any; or what is blocked.
     pub(crate) fn verdict(&self, page: &Page, script: &str, live: &str) -> Result<Option<String>, Blocked> {
+        let (script, live) = (&*page.below(script), &*page.below(live));
         let nonces = self.0.iter().flat_map(Policy::nonces).map(Some);
         let nonce = nonces
             .chain([None])

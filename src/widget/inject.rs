@@ -68,7 +68,7 @@ impl Injector {
     pub fn new(settings: &config::Widget, script: String, live: String, needs_session: bool) -> Self {
         let tag = Tag::new(&script, settings);
         Self {
-            mark: Mark::of(tag.fixed()),
+            mark: Mark::of(&tag.fixed()),
             tag: Arc::new(tag),
             paths: Arc::new(Paths { script, live }),
             needs_session,

@@ -1,5 +1,7 @@
 //! A page's own origin, as its browser knows it. Pure.
 
+use std::borrow::Cow;
+
 /// The page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Page {
@@ -7,9 +9,20 @@ pub(crate) struct Page {
     pub(crate) tls: bool,
     /// Name and port, where they are known.
     pub(crate) authority: Option<String>,
+    /// The path below which the browser knows the site: empty, or with a slash at its start and none at its end.
+    pub(crate) prefix: String,
 }
 
 impl Page {
+    /// A path of the site, as the browser knows it.
+    pub(super) fn below<'a>(&self, path: &'a str) -> Cow<'a, str> {
+        if self.prefix.is_empty() {
+            Cow::Borrowed(path)
+        } else {
+            Cow::Owned(format!("{}{path}", self.prefix))
+        }
+    }
+
     /// The scheme of its address.
     pub(super) fn scheme(&self) -> &'static str {
         if self.tls { "https" } else { "http" }
@@ -50,6 +63,7 @@ mod tests {
         let page = |authority: Option<&str>| Page {
             tls: true,
             authority: authority.map(str::to_owned),
+            prefix: String::new(),
         };
         let own = page(Some("site.test:8443"));
         for href in [

@@ -147,7 +147,7 @@ impl Search {
         } = &self.wanted;
         match policies.verdict(page, &paths.script, &paths.live) {
             Ok(nonce) => {
-                let tag = tag.of(community, nonce.as_deref());
+                let tag = tag.of(page, community, nonce.as_deref());
                 self.inserted = tag.len();
                 self.outcome = Some(Outcome::Injected);
                 Some(tag)

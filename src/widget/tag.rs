@@ -4,39 +4,42 @@
 
 use std::fmt::Write as _;
 
+use super::page::Page;
 use crate::config;
 use crate::ids::CommunityId;
 
 /// The parts of the tag that are the same in all pages.
 #[derive(Debug, Clone)]
 pub(crate) struct Tag {
-    /// ` src="…" data-place="…"` and the configured attributes.
+    /// Path of the script.
+    path: String,
+    /// ` data-place="…"` and the configured attributes.
     fixed: String,
 }
 
 impl Tag {
     /// Of the script at `path`, on the page's own origin.
     pub(crate) fn new(path: &str, settings: &config::Widget) -> Self {
-        let mut fixed = format!(
-            " src=\"{}\" data-place=\"{}\"",
-            Escaped(path),
-            Escaped(&settings.place)
-        );
+        let mut fixed = format!(" data-place=\"{}\"", Escaped(&settings.place));
         for (name, value) in &settings.attributes {
             let _ = write!(fixed, " data-{name}=\"{}\"", Escaped(value));
         }
-        Self { fixed }
+        Self {
+            path: path.to_owned(),
+            fixed,
+        }
     }
 
     /// The same for all pages; changes with the configuration.
-    pub(crate) fn fixed(&self) -> &str {
-        &self.fixed
+    pub(crate) fn fixed(&self) -> String {
+        format!("{}{}", self.path, self.fixed)
     }
 
     /// For a page of this community. The script waits for nobody, and nobody for it.
-    pub(crate) fn of(&self, community: &CommunityId, nonce: Option<&str>) -> String {
+    pub(crate) fn of(&self, page: &Page, community: &CommunityId, nonce: Option<&str>) -> String {
         let mut tag = format!(
-            "<script async{} data-community=\"{}\"",
+            "<script async src=\"{}\"{} data-community=\"{}\"",
+            Escaped(&page.below(&self.path)),
             self.fixed,
             Escaped(community.as_str())
         );
@@ -68,6 +71,14 @@ impl std::fmt::Display for Escaped<'_> {
 mod tests {
     use super::*;
 
+    fn page(prefix: &str) -> Page {
+        Page {
+            tls: false,
+            authority: None,
+            prefix: prefix.to_owned(),
+        }
+    }
+
     #[test]
     fn the_tag_has_path_place_attributes_community_and_nonce() {
         let settings = config::Widget {
@@ -77,17 +88,19 @@ mod tests {
         };
         let tag = Tag::new("/api/visitors/widget.js", &settings);
         assert_eq!(
-            tag.of(&"42".into(), Some("bm9uY2U=")),
+            tag.of(&page(""), &"42".into(), Some("bm9uY2U=")),
             "<script async src=\"/api/visitors/widget.js\" data-place=\"header &#62; .who\" data-avatars=\"5\" \
              data-community=\"42\" nonce=\"bm9uY2U=\"></script>"
         );
-        assert!(!tag.of(&"42".into(), None).contains("nonce"));
+        assert!(!tag.of(&page(""), &"42".into(), None).contains("nonce"));
+        let below = tag.of(&page("/shop"), &"42".into(), None);
+        assert!(below.contains(" src=\"/shop/api/visitors/widget.js\""), "{below}");
     }
 
     #[test]
     fn nothing_gets_out_of_an_attribute_or_out_of_ascii() {
         let tag = Tag::new("/api", &config::Widget::default());
-        let text = tag.of(&"\"><script>é'&\u{1f980}".into(), None);
+        let text = tag.of(&page(""), &"\"><script>é'&\u{1f980}".into(), None);
         assert!(text.is_ascii());
         assert!(
             text.ends_with(

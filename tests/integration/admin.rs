@@ -232,7 +232,17 @@ async fn what_can_be_counted_starts_at_zero() {
         (
             "headcount_requests_refused_total",
             "reason",
-            &["body_size", "header_size", "host", "path"],
+            &[
+                "body_size",
+                "header_count",
+                "header_size",
+                "header_timeout",
+                "host",
+                "loop",
+                "malformed",
+                "method",
+                "path",
+            ],
         ),
     ] {
         assert_eq!(

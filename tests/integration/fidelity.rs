@@ -67,7 +67,7 @@ fn get(path: &str) -> Vec<u8> {
 }
 
 /// A sidecar in front of other servers than the site, with further keys of `[upstream]`.
-async fn in_front_of(servers: &[&FakeUpstream], upstream: &str) -> Sidecar {
+pub async fn in_front_of(servers: &[&FakeUpstream], upstream: &str) -> Sidecar {
     let mut wanted = Wanted::usual();
     wanted.servers = Some(servers.iter().map(|server| server.address()).collect());
     wanted.upstream = upstream.to_owned();

@@ -26,6 +26,7 @@ mod presence_redis;
 mod presence_sentinel;
 mod presence_tls;
 mod proof;
+mod proxies;
 mod redis_cluster;
 mod reloading;
 mod revocation;

@@ -6,7 +6,8 @@ use std::path::Path;
 use pingora_core::tls;
 use redis::IntoConnectionInfo as _;
 
-use super::{Problem, ensure, is_host_and_port, positive, read_key_pair};
+use super::upstream::is_host_and_port;
+use super::{Problem, ensure, positive, read_key_pair};
 use crate::config::{self, Secret};
 
 /// Each is swept by itself, and in a Cluster remembered by itself; far fewer spread the load as well.

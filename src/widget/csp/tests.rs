@@ -11,6 +11,7 @@ fn page(tls: bool) -> Page {
     Page {
         tls,
         authority: Some("site.test".into()),
+        prefix: String::new(),
     }
 }
 
@@ -163,6 +164,7 @@ fn hosts_match_nothing_where_the_own_is_not_known() {
     let page = Page {
         tls: true,
         authority: None,
+        prefix: String::new(),
     };
     assert_eq!(verdict_of(&["script-src site.test"], &page), Err(Blocked::Script));
     assert_eq!(verdict_of(&["script-src 'self'"], &page), Ok(None));

@@ -42,6 +42,7 @@ fn decided(request: &[(&'static str, &str)], status: u16, response: &[(&'static 
     let page = Page {
         tls: true,
         authority: Some("site.test".into()),
+        prefix: String::new(),
     };
     let status = StatusCode::from_u16(status).unwrap();
     injector().decide(
@@ -283,6 +284,7 @@ fn what_caches_give_to_everybody_has_it_only_where_everybody_may_ask() {
     let page = || Page {
         tls: true,
         authority: None,
+        prefix: String::new(),
     };
     for caching in ["public", "max-age=60, Public", "s-maxage=60", "S-MaxAge = 60"] {
         let response = [HTML, ("cache-control", caching)];
@@ -313,6 +315,7 @@ fn a_page_of_a_community_that_is_not_known_passes() {
     let page = Page {
         tls: false,
         authority: None,
+        prefix: String::new(),
     };
     let decision = injector().decide(&HeaderMap::new(), StatusCode::OK, &headers(&[HTML]), None, page);
     assert!(matches!(

@@ -11,6 +11,7 @@ pub(in crate::widget) fn wanted() -> Wanted {
         page: Page {
             tls: true,
             authority: Some("site.test".into()),
+            prefix: String::new(),
         },
         policies: Policies::default(),
         paths: Arc::new(Paths {

@@ -9,7 +9,7 @@ const TAG_START: &str = "<script async src=";
 
 fn tag(nonce: Option<&str>) -> String {
     let wanted = wanted();
-    wanted.tag.of(&wanted.community, nonce)
+    wanted.tag.of(&wanted.page, &wanted.community, nonce)
 }
 
 fn rewrite<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<u8>, Outcome) {

@@ -32,7 +32,17 @@ const PACE = 1_100;
 const MISTAKES = new Set([1002, 1003, 1007, 1009, 4400, 4413]);
 const [SESSION_ENDED, UNKNOWN, TOO_OFTEN] = [4401, 4404, 4429];
 
-const address = (path) => new URL(API + path, location.origin);
+/**
+ * Path below which a proxy in front serves the site: what stands before the API's own path in the script's address.
+ * Empty where the script is a module, which has no address here, or somebody else's copy.
+ */
+const BELOW = (() => {
+  const from = document.currentScript?.src;
+  const { origin, pathname } = new URL(from || location.href, location.href);
+  const own = `${API}/visitors/widget.js`;
+  return origin === location.origin && pathname.endsWith(own) ? pathname.slice(0, -own.length) : "";
+})();
+const address = (path) => new URL(BELOW + API + path, location.origin);
 /** Never sooner than asked for. */
 const spread = (wait) => wait * (1 + Math.random() / 2);
 

@@ -12,6 +12,11 @@ ROOT_URLCONF = 'community_site.urls'
 WSGI_APPLICATION = 'community_site.wsgi.application'
 USE_X_FORWARDED_HOST = False
 
+# As a site behind a proxy that ends TLS: plain http is redirected.
+if os.environ.get('BACKEND_HTTPS_ONLY') == '1':
+    SECURE_SSL_REDIRECT = True
+    SECURE_PROXY_SSL_HEADER = ('HTTP_X_FORWARDED_PROTO', 'https')
+
 INSTALLED_APPS = [
     'django.contrib.contenttypes',
     'django.contrib.auth',

@@ -47,7 +47,7 @@ const WRONG: &[Case] = &[
         "[limits]\ntrusted_proxies = [\"10.0.0.0/64\"]",
         6,
         "limits.trusted_proxies[0]",
-        "invalid",
+        "\"10.0.0.0/64\" is neither a network nor an address",
     ),
     (
         "[record]\nwindow = \"10ms\"",

@@ -71,6 +71,7 @@ async fn a_request_line_that_is_none_is_refused() {
     ] {
         refused(world, line, 400).await;
     }
+    refused(world, "TRACE /about/ HTTP/1.1\r\nHost: a\r\n\r\n", 405).await;
     refused(
         world,
         "CONNECT site.test:80 HTTP/1.1\r\nHost: site.test:80\r\n\r\n",
@@ -86,7 +87,14 @@ async fn one_host_is_needed() {
     refused(world, "GET /about/ HTTP/1.1\r\n\r\n", 400).await;
     refused(world, "GET /about/ HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400).await;
     refused(world, "GET /about/ HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n", 400).await;
-    refused(world, "GET /about/ HTTP/1.1\r\nHost: user@a\r\n\r\n", 400).await;
+    for host in ["user@a", "", "a b", "a/b", "a,b", "a..b"] {
+        refused(
+            world,
+            format!("GET /about/ HTTP/1.1\r\nHost: {host}\r\n\r\n"),
+            400,
+        )
+        .await;
+    }
     unharmed(world).await;
 }
 

@@ -51,6 +51,8 @@ pub struct Settings {
     pub threads: Option<u16>,
     /// Listen on this port instead of a free one.
     pub port: Option<u16>,
+    /// Plain http is redirected to https; the scheme is that of `X-Forwarded-Proto`.
+    pub https_only: bool,
 }
 
 /// The site's project.
@@ -59,7 +61,7 @@ pub fn project() -> PathBuf {
 }
 
 /// The Python environment with the site's requirements; `tests/run` makes it.
-fn python(program: &str) -> PathBuf {
+pub fn python(program: &str) -> PathBuf {
     static ENVIRONMENT: OnceLock<PathBuf> = OnceLock::new();
     let environment = ENVIRONMENT.get_or_init(|| {
         let path = std::env::var_os("HEADCOUNT_TEST_VENV").map_or_else(
@@ -196,6 +198,10 @@ impl Backend {
                     if settings.tracks { "1" } else { "" }.to_owned(),
                 ),
                 ("BACKEND_TEST_ENDPOINTS", "1".to_owned()),
+                (
+                    "BACKEND_HTTPS_ONLY",
+                    if settings.https_only { "1" } else { "" }.to_owned(),
+                ),
                 ("PYTHONDONTWRITEBYTECODE", "1".to_owned()),
             ],
         );

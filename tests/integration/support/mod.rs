@@ -1,12 +1,15 @@
 //! What the tests stand on: services started on free ports, and stopped with the test process.
 
+pub mod asgi;
 pub mod backend;
 pub mod chromium;
 pub mod database;
 pub mod fake_upstream;
+pub mod haproxy;
 pub mod live;
 pub mod log;
 pub mod member;
+pub mod nginx;
 pub mod postgres;
 pub mod presence;
 pub mod proxy;

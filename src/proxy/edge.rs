@@ -1,0 +1,81 @@
+//! What the proxy remembers of its clients and of the proxies in front: refusals, and what was told already.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use http::HeaderMap;
+use pingora_proxy::Session;
+
+use super::client_ip::ClientIp;
+use super::headers::not_understood;
+use super::hops;
+use super::limits::Refusal;
+use super::refusals::Refusals;
+use crate::metrics::Metrics;
+
+/// Longest part of a client's text that is logged, in characters.
+const MAX_LOGGED: usize = 64;
+
+/// State of the edge, one for all listeners.
+pub struct Edge {
+    /// Counts refused requests.
+    pub refusals: Arc<Refusals>,
+    /// How a request that has passed this process is known again.
+    id: String,
+    told_of_a_value: AtomicBool,
+    told_of_an_underscore: AtomicBool,
+}
+
+impl Edge {
+    /// Nothing has happened yet.
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self {
+            refusals: Arc::new(Refusals::new(metrics)),
+            id: hops::new_id(),
+            told_of_a_value: AtomicBool::new(false),
+            told_of_an_underscore: AtomicBool::new(false),
+        }
+    }
+
+    /// The sidecars that the request has passed, with this one.
+    ///
+    /// # Errors
+    /// It has passed this one before, or too many.
+    pub(super) fn pass(&self, headers: &HeaderMap) -> Result<String, Refusal> {
+        hops::passed(headers, &self.id).ok_or(Refusal::Loop)
+    }
+
+    /// Counts a refusal.
+    pub(super) fn refuse(&self, session: &Session, refusal: Refusal) {
+        let peer = session.client_addr().and_then(|address| address.as_inet());
+        self.refusals.count(refusal, peer.map(std::net::SocketAddr::ip));
+    }
+
+    /// Tells, once per process, of what is done to headers that somebody may miss.
+    pub(super) fn notice(&self, headers: &HeaderMap, client: &ClientIp, underscores: bool) {
+        if client.peer_trusted
+            && !self.told_of_a_value.load(Ordering::Relaxed)
+            && let Some((header, value)) = not_understood(headers, client)
+            && !self.told_of_a_value.swap(true, Ordering::Relaxed)
+        {
+            let value: String = value.chars().take(MAX_LOGGED).collect();
+            tracing::warn!(
+                header = header.as_str(),
+                value,
+                "a trusted proxy sends a value that is not understood; it is not passed on, and what else is known \
+                 of the scheme, host or port holds (told once)"
+            );
+        }
+        if !underscores
+            && !self.told_of_an_underscore.load(Ordering::Relaxed)
+            && let Some(name) = headers.keys().find(|name| name.as_str().contains('_'))
+            && !self.told_of_an_underscore.swap(true, Ordering::Relaxed)
+        {
+            let header: String = name.as_str().chars().take(MAX_LOGGED).collect();
+            tracing::info!(
+                header,
+                "headers with a \"_\" in their names are dropped; limits.underscore_headers = true keeps them (told once)"
+            );
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! A request's head, read before the framework parses it.
+//!
+//! The framework refuses what it cannot parse without telling anybody, and more of it than other proxies do. Here the
+//! head is complete, so that its deadline is exact, its size bounded, and each refusal counted; and the few characters
+//! of a target that the framework takes for none are percent-encoded, as browsers send them.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf as _, BufMut as _, BytesMut};
+use pingora_core::protocols::Stream;
+use pingora_core::protocols::http::ServerSession;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::limits::Refusal;
+use super::refusals::Refusals;
+use crate::config::Limits;
+use crate::shutdown::Closing;
+
+/// Bytes that are read at a time.
+const READ: usize = 4096;
+/// Most headers that the framework takes.
+const MAX_HEADERS: usize = 256;
+/// After a refusal: how much of what the client still sends is read, and for how long, so that it gets the answer and
+/// not the end of its connection.
+const LINGER: (usize, Duration) = (1024 * 1024, Duration::from_secs(2));
+
+/// Reads heads.
+pub(super) struct Heads {
+    max_bytes: usize,
+    header_timeout: Duration,
+    closing: Closing,
+    refusals: Arc<Refusals>,
+}
+
+/// Why there is no head.
+enum NoHead {
+    /// The client has left, or never came; or the sidecar closes.
+    Gone,
+    /// It is refused.
+    Refused(Refusal),
+}
+
+impl Heads {
+    pub(super) fn new(limits: &Limits, closing: Closing, refusals: Arc<Refusals>) -> Self {
+        Self {
+            max_bytes: usize::try_from(limits.max_header_bytes.as_u64()).unwrap_or(usize::MAX),
+            header_timeout: limits.header_timeout,
+            closing,
+            refusals,
+        }
+    }
+
+    /// Reads the next head on a connection and returns a session that begins with it. `idle` is how long its first
+    /// byte may take; on a new connection, `None`, that is part of `limits.header_timeout`.
+    pub(super) async fn session(&self, mut stream: Stream, idle: Option<Duration>) -> Option<ServerSession> {
+        let mut head = BytesMut::with_capacity(READ);
+        let read = tokio::select! {
+            biased;
+            read = self.read(&mut stream, &mut head, idle) => read,
+            () = self.closing.idle.started() => return None,
+        };
+        match read.and_then(|end| taken(&head[..end])) {
+            Ok(()) => {
+                let mut session = ServerSession::new_http1(stream);
+                session.set_pipelined_prefix(escaped(head));
+                Some(session)
+            }
+            Err(NoHead::Gone) => None,
+            Err(NoHead::Refused(refusal)) => {
+                self.refusals.count_early(refusal, address(&stream));
+                if refusal != Refusal::HeaderTimeout {
+                    answer(&mut stream, refusal).await;
+                }
+                None
+            }
+        }
+    }
+
+    /// The framework has answered 400, or given up, without a word to anybody.
+    pub(super) fn refused_by_the_framework(&self, client: Option<IpAddr>) {
+        if !self.closing.idle.has_started() {
+            self.refusals.count_early(Refusal::Malformed, client);
+        }
+    }
+
+    /// Reads until the head is complete; returns its end. Empty lines before it are dropped (RFC 9112, 2.2).
+    async fn read(
+        &self,
+        stream: &mut Stream,
+        head: &mut BytesMut,
+        idle: Option<Duration>,
+    ) -> Result<usize, NoHead> {
+        let mut begun = idle.is_none();
+        let mut deadline = Instant::now() + idle.unwrap_or(self.header_timeout);
+        let mut seen = 0;
+        loop {
+            if head.capacity() - head.len() < READ / 2 {
+                head.reserve(READ);
+            }
+            match timeout_at(deadline, stream.read_buf(head)).await {
+                Ok(Ok(1..)) => {}
+                Ok(_) => return Err(NoHead::Gone),
+                Err(_elapsed) if head.is_empty() => return Err(NoHead::Gone),
+                Err(_elapsed) => return Err(NoHead::Refused(Refusal::HeaderTimeout)),
+            }
+            while matches!(head.first(), Some(b'\r' | b'\n')) && seen == 0 {
+                head.advance(1);
+            }
+            if head.is_empty() {
+                continue;
+            }
+            if !begun {
+                begun = true;
+                deadline = Instant::now() + self.header_timeout;
+            }
+            if let Some(end) = end_of_head(head, seen) {
+                return Ok(end);
+            }
+            if head.len() > self.max_bytes {
+                return Err(NoHead::Refused(Refusal::HeaderSize));
+            }
+            seen = head.len();
+        }
+    }
+}
+
+/// Where the empty line ends that ends the head. Nothing was found in what was `seen` before.
+fn end_of_head(head: &[u8], seen: usize) -> Option<usize> {
+    // The line's end before the empty line may be among what was seen.
+    let from = seen.saturating_sub(2);
+    let mut lines = head[from..]
+        .iter()
+        .enumerate()
+        .filter(|(_, byte)| **byte == b'\n');
+    lines.find_map(|(at, _)| match &head[from + at + 1..] {
+        [b'\n', ..] => Some(from + at + 2),
+        [b'\r', b'\n', ..] => Some(from + at + 3),
+        _ => None,
+    })
+}
+
+/// Refuses complete heads that the framework would refuse without a reason, or answer itself.
+fn taken(head: &[u8]) -> Result<(), NoHead> {
+    if head.starts_with(b"CONNECT ") {
+        return Err(NoHead::Refused(Refusal::Method));
+    }
+    // One line is the request's, one is empty.
+    let lines = head.split(|byte| *byte == b'\n').skip(1).count();
+    if lines > MAX_HEADERS + 2 {
+        return Err(NoHead::Refused(Refusal::HeaderCount));
+    }
+    Ok(())
+}
+
+/// The same with a target that the framework takes.
+fn escaped(head: BytesMut) -> BytesMut {
+    let line = head.iter().position(|byte| *byte == b'\n').unwrap_or(head.len());
+    let spaces = || head[..line].iter().enumerate().filter(|(_, byte)| **byte == b' ');
+    let (Some((before, _)), Some((after, _))) = (spaces().next(), spaces().next_back()) else {
+        return head;
+    };
+    let target = head.get(before + 1..after).unwrap_or_default();
+    let is_text = std::str::from_utf8(target).is_ok();
+    let query = target
+        .iter()
+        .position(|byte| *byte == b'?')
+        .unwrap_or(target.len());
+    let is_odd = |(at, byte): (usize, &u8)| match *byte {
+        b'<' | b'>' => true,
+        b'"' => at > query,
+        b'`' => at < query,
+        0x80.. => !is_text,
+        _ => false,
+    };
+    if !target.iter().enumerate().any(is_odd) {
+        return head;
+    }
+    let mut new = BytesMut::with_capacity(head.len() + 2 * target.len());
+    new.extend_from_slice(&head[..=before]);
+    for (at, byte) in target.iter().enumerate() {
+        if is_odd((at, byte)) {
+            new.extend_from_slice(percent_encoding::percent_encode_byte(*byte).as_bytes());
+        } else {
+            new.put_u8(*byte);
+        }
+    }
+    new.extend_from_slice(&head[after..]);
+    new
+}
+
+/// The short page that refusals are answered with everywhere, and the connection's end.
+async fn answer(stream: &mut Stream, refusal: Refusal) {
+    let status = http::StatusCode::from_u16(refusal.status()).unwrap_or(http::StatusCode::BAD_REQUEST);
+    let (code, reason) = (status.as_u16(), status.canonical_reason().unwrap_or_default());
+    let body = format!("{code} {reason}\n");
+    let text = format!(
+        "HTTP/1.1 {code} {reason}\r\nContent-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let (most, limit) = LINGER;
+    let _ = timeout(limit, async {
+        stream.write_all(text.as_bytes()).await?;
+        stream.shutdown().await?;
+        let mut rest = BytesMut::with_capacity(READ);
+        let mut read = 0;
+        while read < most {
+            rest.clear();
+            match stream.read_buf(&mut rest).await? {
+                0 => break,
+                length => read += length,
+            }
+        }
+        Ok::<(), std::io::Error>(())
+    })
+    .await;
+}
+
+fn address(stream: &Stream) -> Option<IpAddr> {
+    let digest = stream.get_socket_digest()?;
+    digest.peer_addr()?.as_inet().map(std::net::SocketAddr::ip)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn escape(target: &[u8]) -> Vec<u8> {
+        let head = [b"GET ", target, b" HTTP/1.1\r\nX: <\"`\r\n\r\nbody <"].concat();
+        let head = escaped(BytesMut::from(&head[..]));
+        let rest = head.strip_prefix(b"GET ").unwrap();
+        rest.strip_suffix(b" HTTP/1.1\r\nX: <\"`\r\n\r\nbody <")
+            .unwrap()
+            .to_vec()
+    }
+
+    #[test]
+    fn what_the_framework_takes_for_no_target_is_escaped_and_nothing_else() {
+        for (target, expected) in [
+            (&b"/a?q=\"<b>\""[..], &b"/a?q=%22%3Cb%3E%22"[..]),
+            (b"/<b>/`?`", b"/%3Cb%3E/%60?`"),
+            (b"/\"{|}^[]\\?{|}^[]\\'", b"/\"{|}^[]\\?{|}^[]\\'"),
+            (b"/caf\xe9?q=\xff", b"/caf%E9?q=%FF"),
+            (b"/caf\xc3\xa9", b"/caf\xc3\xa9"),
+            (b"/%22?a=1&b=%", b"/%22?a=1&b=%"),
+            (b"*", b"*"),
+        ] {
+            assert_eq!(escape(target), expected, "{}", target.escape_ascii());
+        }
+        let odd = BytesMut::from(&b"nothing\r\n\r\n"[..]);
+        assert_eq!(escaped(odd.clone()), odd);
+    }
+
+    #[test]
+    fn the_end_of_a_head_is_found_wherever_reading_was_interrupted() {
+        for (text, end) in [
+            (&b"GET / HTTP/1.1\r\nA: b\r\n\r\nmore"[..], Some(24)),
+            (b"GET / HTTP/1.1\nA: b\n\nmore", Some(21)),
+            (b"GET / HTTP/1.1\r\nA: b\n\r\nmore", Some(23)),
+            (b"GET / HTTP/1.1\r\nA: b\r\n", None),
+        ] {
+            for seen in 0..end.unwrap_or(text.len()) {
+                if end_of_head(&text[..seen], 0).is_none() {
+                    assert_eq!(end_of_head(text, seen), end, "{} {seen}", text.escape_ascii());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn as_many_headers_as_the_framework_takes_pass() {
+        let head = |count: usize| format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(count));
+        assert!(taken(head(MAX_HEADERS).as_bytes()).is_ok());
+        assert!(taken(head(MAX_HEADERS + 1).as_bytes()).is_err());
+    }
+}

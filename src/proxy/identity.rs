@@ -1,0 +1,70 @@
+//! Headers with which proxies tell apps who the user is, or which certificate or address the client has, or which
+//! make an app answer for another path. From anybody else they are a way to pretend. Pure.
+//!
+//! Believed from trusted proxies, and only where `limits.identity_headers` says that they set or remove them.
+
+/// Names. Those with which clients legitimately identify themselves to some apps (`Authorization`, `X-Auth-Token`,
+/// `X-User-Id`, `X-Api-Key`) are not among them.
+const NAMES: &[&str] = &[
+    // Another path.
+    "x-original-url",
+    "x-rewrite-url",
+    // The client's address.
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "client-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "cf-connecting-ipv6",
+    "fastly-client-ip",
+    "fly-client-ip",
+    // The user.
+    "remote-user",
+    "remote-addr",
+    "x-remote-user",
+    "x-remote-addr",
+    "x-authenticated-user",
+    "x-authenticated-userid",
+    "x-user",
+    "x-consumer-id",
+    "x-consumer-username",
+    "x-consumer-custom-id",
+    "x-credential-identifier",
+    "x-anonymous-consumer",
+    "x-goog-iap-jwt-assertion",
+    "teleport-jwt-assertion",
+    "x-vouch-user",
+    // Its certificate.
+    "x-client-cert",
+    "client-cert",
+    "client-cert-chain",
+];
+
+/// Beginnings of names.
+const PREFIXES: &[&str] = &[
+    "x-forwarded-",
+    "x-original-forwarded-",
+    "x-auth-request-",
+    "x-remote-",
+    "remote-",
+    "x-ssl-client-",
+    "ssl-client-",
+    "cf-access-",
+    "x-amzn-oidc-",
+    "x-goog-authenticated-user-",
+    "x-ms-client-principal",
+    "x-ms-token-",
+    "tailscale-user-",
+    "x-authentik-",
+    "x-webauth-",
+    "x-vouch-idp-",
+    "x-pomerium-",
+    "oidc-claim-",
+    "oidc-access-token",
+    "shib-",
+];
+
+/// Whether a name, in lower case and with `-`, is one of these.
+pub(super) fn is_identity(name: &str) -> bool {
+    NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}

@@ -1,0 +1,78 @@
+//! Where an operator sees that requests are refused, and why: a counter for each reason, and a line in the log. Of a
+//! reason there is at most one warning a minute; further lines are at `debug`.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use super::limits::Refusal;
+use super::messages::status_class;
+use crate::metrics::Metrics;
+
+/// Seconds between two warnings of one reason.
+const BETWEEN_WARNINGS: u64 = 60;
+
+/// Counts and tells of refused requests.
+pub struct Refusals {
+    metrics: Arc<Metrics>,
+    start: Instant,
+    /// By reason: when it was last warned of, in seconds of this struct's age, from [`BETWEEN_WARNINGS`].
+    warned: [AtomicU64; Refusal::ALL.len()],
+}
+
+impl Refusals {
+    /// Nothing was refused yet.
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self {
+            metrics,
+            start: Instant::now(),
+            warned: Default::default(),
+        }
+    }
+
+    /// A request of `client` is refused.
+    pub(super) fn count(&self, refusal: Refusal, client: Option<IpAddr>) {
+        let (reason, status, hint) = (refusal.label(), refusal.status(), refusal.hint());
+        let client = client.map(|ip| ip.to_string()).unwrap_or_default();
+        if self.may_warn(refusal) {
+            tracing::warn!(reason, status, client, "a request was refused: {hint}");
+        } else {
+            tracing::debug!(reason, status, client, "a request was refused: {hint}");
+        }
+        self.metrics.requests_refused.with_label_values(&[reason]).inc();
+    }
+
+    /// The same, of a request that comes to none of the proxy's phases: it counts as a request here.
+    pub(super) fn count_early(&self, refusal: Refusal, client: Option<IpAddr>) {
+        self.count(refusal, client);
+        let class = status_class(refusal.status());
+        self.metrics.requests.with_label_values(&["refused", class]).inc();
+    }
+
+    fn may_warn(&self, refusal: Refusal) -> bool {
+        let now = self.start.elapsed().as_secs() + BETWEEN_WARNINGS;
+        let at = Refusal::ALL.iter().position(|one| *one == refusal);
+        let Some(warned) = at.and_then(|at| self.warned.get(at)) else {
+            return true;
+        };
+        let last = warned.load(Ordering::Relaxed);
+        now - last >= BETWEEN_WARNINGS
+            && warned
+                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_is_warned_of_once_a_minute() {
+        let refusals = Refusals::new(Arc::new(Metrics::new()));
+        assert!(refusals.may_warn(Refusal::Host));
+        assert!(!refusals.may_warn(Refusal::Host));
+        assert!(refusals.may_warn(Refusal::Path));
+    }
+}
