@@ -31,6 +31,7 @@ use serde::Deserialize;
 
 pub use api::{Access, Api};
 pub use database::Database;
+pub(crate) use database::for_driver;
 pub use error::{ConfigError, Place};
 pub use limits::Limits;
 pub use listen::{Listen, TlsListener};

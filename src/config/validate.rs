@@ -1,6 +1,7 @@
 //! What a configuration must satisfy beyond its types. Each rule gives the key and a sentence with the
 //! remedy; the first that fails is reported.
 
+mod database;
 mod redis;
 
 use std::collections::HashSet;
@@ -10,8 +11,6 @@ use std::time::Duration;
 
 use http::{HeaderName, header};
 use pingora_core::tls;
-use sqlx::postgres::PgConnectOptions;
-use sqlx::sqlite::SqliteConnectOptions;
 
 use super::{Config, Revocation, TlsListener, Widget};
 
@@ -21,7 +20,7 @@ type Problem = (String, String);
 pub(super) fn validate(config: &Config) -> Result<(), Problem> {
     listen(config)?;
     upstream(config)?;
-    database(config)?;
+    database::database(&config.database)?;
     redis::redis(&config.redis)?;
     session(config)?;
     schema(config)?;
@@ -188,49 +187,6 @@ fn is_host_and_port(server: &str) -> bool {
                 .chars()
                 .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
     })
-}
-
-fn database(config: &Config) -> Result<(), Problem> {
-    let database = &config.database;
-    let Some(url) = &database.url else {
-        return Err((
-            "database.url".into(),
-            "is missing; write the app's database, for example postgres://user:password@host/name or \
-             sqlite:///path/to/db.sqlite3, or set database.url_file"
-                .into(),
-        ));
-    };
-    let known = ["postgres://", "postgresql://", "sqlite:"]
-        .iter()
-        .any(|scheme| url.expose().starts_with(scheme));
-    ensure(known, "database.url", "must start with postgres:// or sqlite:")?;
-    let url = url.expose();
-    let parsed = if url.starts_with("sqlite:") {
-        url.parse::<SqliteConnectOptions>().map(drop)
-    } else {
-        url.parse::<PgConnectOptions>().map(drop)
-    };
-    parsed.map_err(|error| {
-        let reason = match error {
-            sqlx::Error::Configuration(reason) => reason.to_string(),
-            other => other.to_string(),
-        };
-        let problem = format!(
-            "is not a URL of a database ({reason}); what is special in URLs must be escaped, as %40 for @ in \
-             a password"
-        );
-        ("database.url".to_owned(), problem)
-    })?;
-    ensure(
-        database.max_connections > 0,
-        "database.max_connections",
-        "must be at least 1",
-    )?;
-    positive(&[
-        ("database.acquire_timeout", database.acquire_timeout),
-        ("database.statement_timeout", database.statement_timeout),
-        ("database.lock_timeout", database.lock_timeout),
-    ])
 }
 
 fn session(config: &Config) -> Result<(), Problem> {

@@ -7,6 +7,7 @@ pub mod fake_upstream;
 pub mod live;
 pub mod log;
 pub mod member;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod presence;
 pub mod proxy;
