@@ -16,6 +16,7 @@ use crate::app::{self, App, StartError};
 use crate::config::{Config, ConfigError, misspelt, variables};
 use crate::handover::{self, UpgradeError};
 use crate::page_view::Policy;
+use crate::store::MigrateError;
 use crate::writer::spool::Directory;
 use crate::{demo, explain, reload, store, telemetry};
 use dead_letters::DeadLettersCommand;
@@ -267,6 +268,10 @@ fn check(path: &Path, config: &Config, offline: bool) -> Result<(), Failure> {
         )));
     }
     say("the database has the tables that the configuration names");
+    let remarks = block_on(store::remarks(config))?.map_err(|error| Failure::of_database(path, error))?;
+    for remark in remarks {
+        say(format_args!("note: {remark}"));
+    }
     if config.record.writes() {
         let ledger = block_on(store::check_ledger(config))?;
         if let Some(problem) = ledger.map_err(|error| Failure::of_database(path, error))? {
@@ -287,13 +292,19 @@ fn test_route(config: &Config, url: &str, method: &str) -> Result<(), Failure> {
 }
 
 fn migrate(path: &Path, config: &Config, dry_run: bool) -> Result<(), Failure> {
-    let steps =
-        block_on(store::migrate(config, dry_run))?.map_err(|error| Failure::of_database(path, error))?;
-    for step in &steps {
+    let outcome = block_on(store::migrate(config, dry_run))?;
+    let done = match &outcome {
+        Ok(steps) => &**steps,
+        Err(MigrateError::Incomplete(incomplete)) => &incomplete.done,
+        Err(_) => &[],
+    };
+    for step in done {
         say(step);
     }
-    if steps.is_empty() {
-        say("nothing to do");
+    match outcome {
+        Ok(steps) if steps.is_empty() => say("nothing to do"),
+        Ok(_) => {}
+        Err(error) => return Err(Failure::of_database(path, error)),
     }
     Ok(())
 }

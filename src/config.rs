@@ -33,6 +33,7 @@ use serde::Deserialize;
 
 pub use api::{Access, Api};
 pub use database::Database;
+pub(crate) use database::for_driver;
 pub use error::{ConfigError, Place};
 pub use key_pair::read_key_pair;
 pub use limits::Limits;

@@ -28,8 +28,8 @@ use crate::writer::batch::Batch;
 
 pub use error::StoreError;
 pub use ledger::LedgerProblem;
-pub use migrate::{MigrateError, Step, migrate};
-pub use open::{OpenError, check, check_ledger, open, session_listener};
+pub use migrate::{Incomplete, MigrateError, Step, migrate};
+pub use open::{OpenError, check, check_ledger, ignored_parameters, open, remarks, session_listener};
 pub use postgres::{Heard, SessionListener};
 pub use schema::SchemaProblem;
 

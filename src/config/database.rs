@@ -1,11 +1,15 @@
 //! `[database]`: the app's own database.
 
+mod url;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::secret::Secret;
+
+pub(crate) use url::for_driver;
 
 /// How to reach the app's tables.
 #[derive(Debug, Clone, Deserialize)]
@@ -15,6 +19,11 @@ pub struct Database {
     pub url: Option<Secret>,
     /// File whose trimmed content is the URL; instead of `url`.
     pub url_file: Option<PathBuf>,
+    /// Where `url` leads to a pooler: URL for what needs a connection of its own (`migrate`, and to hear of sessions
+    /// that end). Without it, `url`.
+    pub direct_url: Option<Secret>,
+    /// File whose trimmed content is the direct URL; instead of `direct_url`.
+    pub direct_url_file: Option<PathBuf>,
     /// Upper bound of open connections; session lookups, the writer and the API share them.
     pub max_connections: u32,
     /// Longest wait for a free or new connection.
@@ -35,6 +44,8 @@ impl Default for Database {
         Self {
             url: None,
             url_file: None,
+            direct_url: None,
+            direct_url_file: None,
             max_connections: 8,
             acquire_timeout: Duration::from_secs(2),
             statement_timeout: Duration::from_secs(10),

@@ -208,6 +208,11 @@ impl Source {
         let database = &mut config.database;
         for (key, secret, file) in [
             ("database.url", &mut database.url, &database.url_file),
+            (
+                "database.direct_url",
+                &mut database.direct_url,
+                &database.direct_url_file,
+            ),
             ("redis.url", &mut redis.url, &redis.url_file),
             ("redis.password", &mut redis.password, &redis.password_file),
             (

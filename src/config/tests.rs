@@ -159,12 +159,40 @@ fn every_rule_names_its_key() {
 
 #[test]
 fn an_unusable_database_url_is_refused_without_showing_it() {
-    let message = refused(&MINIMAL.replace("secret@db", "hun/ter2@db:port"));
+    let message = refused(&MINIMAL.replace("secret@db", "hunter2@db:port"));
     assert!(
         message.starts_with("etc/headcount.toml:6: database.url: is not a URL"),
         "{message}"
     );
-    assert!(!message.contains("ter2"), "{message}");
+    assert!(!message.contains("hunter2"), "{message}");
+}
+
+#[test]
+fn c21_a_password_with_a_raw_hash_or_slash_is_told_of_and_not_shown() {
+    for password in ["12#ter2", "p@ss/ter2", "pa?ter2"] {
+        let message = refused(&MINIMAL.replace("secret@db", &format!("{password}@db")));
+        assert!(
+            message.starts_with("etc/headcount.toml:6: database.url: has a raw #, /, ? or @ in its password"),
+            "{message}"
+        );
+        assert!(!message.contains("ter2"), "{message}");
+    }
+}
+
+#[test]
+fn c25_a_direct_url_is_checked_like_the_other_and_may_come_from_a_file() {
+    let with =
+        |direct: &str| MINIMAL.replace("[database]", &format!("[database]\ndirect_url = \"{direct}\""));
+    let message = refused(&with("postgres://app@a,b/app"));
+    assert!(
+        message.contains("database.direct_url: names several hosts"),
+        "{message}"
+    );
+    let message = refused(&with("sqlite:x"));
+    assert!(
+        message.contains("database.direct_url: is for Postgres"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What a configuration must satisfy beyond its types. Each rule gives the key and a sentence with the
 //! remedy; the first that fails is reported.
 
+mod database;
 mod redis;
 mod upstream;
 
@@ -8,8 +9,6 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use http::{HeaderName, header};
-use sqlx::postgres::PgConnectOptions;
-use sqlx::sqlite::SqliteConnectOptions;
 
 use super::{Config, Revocation, Widget, read_key_pair};
 
@@ -19,7 +18,7 @@ type Problem = (String, String);
 pub(super) fn validate(config: &Config) -> Result<(), Problem> {
     listen(config)?;
     upstream::upstream(config)?;
-    database(config)?;
+    database::database(&config.database)?;
     redis::redis(&config.redis)?;
     session(config)?;
     schema(config)?;
@@ -99,49 +98,6 @@ fn listen(config: &Config) -> Result<(), Problem> {
             .map_err(|problem| ("listen.https".into(), problem))?;
     }
     Ok(())
-}
-
-fn database(config: &Config) -> Result<(), Problem> {
-    let database = &config.database;
-    let Some(url) = &database.url else {
-        return Err((
-            "database.url".into(),
-            "is missing; write the app's database, for example postgres://user:password@host/name or \
-             sqlite:///path/to/db.sqlite3, or set database.url_file"
-                .into(),
-        ));
-    };
-    let known = ["postgres://", "postgresql://", "sqlite:"]
-        .iter()
-        .any(|scheme| url.expose().starts_with(scheme));
-    ensure(known, "database.url", "must start with postgres:// or sqlite:")?;
-    let url = url.expose();
-    let parsed = if url.starts_with("sqlite:") {
-        url.parse::<SqliteConnectOptions>().map(drop)
-    } else {
-        url.parse::<PgConnectOptions>().map(drop)
-    };
-    parsed.map_err(|error| {
-        let reason = match error {
-            sqlx::Error::Configuration(reason) => reason.to_string(),
-            other => other.to_string(),
-        };
-        let problem = format!(
-            "is not a URL of a database ({reason}); what is special in URLs must be escaped, as %40 for @ in \
-             a password"
-        );
-        ("database.url".to_owned(), problem)
-    })?;
-    ensure(
-        database.max_connections > 0,
-        "database.max_connections",
-        "must be at least 1",
-    )?;
-    positive(&[
-        ("database.acquire_timeout", database.acquire_timeout),
-        ("database.statement_timeout", database.statement_timeout),
-        ("database.lock_timeout", database.lock_timeout),
-    ])
 }
 
 fn session(config: &Config) -> Result<(), Problem> {

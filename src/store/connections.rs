@@ -96,8 +96,13 @@ impl<B: Backend> Connections<B> {
         }
         let outcome = self
             .within_limit(async {
-                let app = self.schema(&mut lease.connection, O::WRITES).await?;
-                <B as Runs<O>>::run(operation, &app, &mut lease.connection).await
+                if O::WRITES {
+                    let app = self.schema(&mut lease.connection, true).await?;
+                    return <B as Runs<O>>::run(operation, &app, &mut lease.connection).await;
+                }
+                let mut reading = B::begin_reading(&mut lease.connection, self.limit).await?;
+                let app = self.schema(&mut reading, false).await?;
+                <B as Runs<O>>::run(operation, &app, &mut reading).await
             })
             .await;
         self.settle(lease, outcome, O::WRITES)
@@ -126,14 +131,22 @@ impl<B: Backend> Connections<B> {
             return Err(timed_out("no connection within database.acquire_timeout"));
         };
         let mut connection = connection?;
-        let outcome = self.within_limit(ask(&mut connection)).await;
+        let asked = async { ask(&mut *B::begin_reading(&mut connection, self.limit).await?).await };
+        let outcome = self.within_limit(asked).await;
         // Not waited for longer than it is worth; it ends with this call in any case.
         let _ = timeout(self.limit, connection.close()).await;
         outcome
     }
 
-    /// A trivial round trip.
+    /// A trivial round trip. One that was idle may have been closed by the server, which then is there all the same.
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
+        match self.ping_one().await {
+            Err(error) if error.lost_connection() => self.ping_one().await,
+            outcome => outcome,
+        }
+    }
+
+    async fn ping_one(&self) -> Result<(), StoreError> {
         let mut lease = self.lease().await?;
         let outcome = self.within_limit(lease.connection.ping()).await;
         self.settle(lease, outcome, false)
@@ -202,7 +215,7 @@ impl<B: Backend> Connections<B> {
             Some(resolved) if !blocked(&resolved) => resolved,
             _ => {
                 self.schema.store(None);
-                self.load(connection).await?
+                self.load(connection, writes).await?
             }
         };
         let problems =
@@ -213,12 +226,21 @@ impl<B: Backend> Connections<B> {
         resolved.app.clone().ok_or_else(|| problems(&resolved))
     }
 
-    async fn load(&self, connection: &mut B::Connection) -> Result<Arc<Resolved>, sqlx::Error> {
+    /// Reads the schema. A write begins its transaction after this, a read has begun.
+    async fn load(
+        &self,
+        connection: &mut B::Connection,
+        is_writing: bool,
+    ) -> Result<Arc<Resolved>, sqlx::Error> {
         let _one_at_a_time = self.loading.lock().await;
         if let Some(resolved) = self.schema.load_full() {
             return Ok(resolved);
         }
-        let live = B::introspect(connection, &self.names).await?;
+        let live = if is_writing {
+            B::introspect(&mut *B::begin_reading(connection, self.limit).await?, &self.names).await?
+        } else {
+            B::introspect(connection, &self.names).await?
+        };
         let resolved = Arc::new(resolve(&self.names, &self.record, &live));
         self.schema.store(Some(Arc::clone(&resolved)));
         Ok(resolved)

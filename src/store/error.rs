@@ -76,6 +76,11 @@ impl StoreError {
         self.verdict().remedy == Remedy::Prepare
     }
 
+    /// Whether a text has a character that the database's encoding lacks: nothing there can be equal to it.
+    pub(super) fn untranslatable(&self) -> bool {
+        matches!(self, Self::Refused(error) if is_untranslatable(error))
+    }
+
     fn verdict(&self) -> Verdict {
         match self {
             Self::Unavailable(error) | Self::Refused(error) => verdict(error),
@@ -127,6 +132,21 @@ fn verdict(error: &sqlx::Error) -> Verdict {
         E::TypeNotFound { .. } => Verdict::STALE,
         _ => Verdict::REFUSED,
     }
+}
+
+/// Whether a row found no partition of its table.
+pub(super) fn lacks_partition(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(failure::lacks_partition)
+}
+
+/// Whether a text has a character that the database's encoding lacks.
+pub(super) fn is_untranslatable(error: &sqlx::Error) -> bool {
+    // In text, and escaped in JSON.
+    let codes = ["22P05", "22021"];
+    error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code)
+        .is_some_and(|code| codes.contains(&&*code))
 }
 
 /// The answer took longer than it may take.

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::operations::Operation;
+use crate::config;
 use crate::writer::batch::{Batch, BatchKey};
 
 /// The version of the ledger's tables that this program writes.
@@ -65,9 +66,11 @@ impl Operation for NoteParts<'_> {
 }
 
 /// Forgets parts that are older than [`RETENTION`], a bounded number of them; answers how many.
-pub(super) struct ForgetOld;
+pub(super) struct ForgetOld<'a> {
+    pub database: &'a config::Database,
+}
 
-impl Operation for ForgetOld {
+impl Operation for ForgetOld<'_> {
     type Output = u64;
     const WRITES: bool = true;
 }

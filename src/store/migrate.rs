@@ -17,18 +17,20 @@ use sqlx::migrate::{AppliedMigration, Migrate, Migrator};
 use tokio::time::timeout;
 
 use super::error::timed_out;
-use super::open::{OpenError, Scheme, database_url};
+use super::open::{OpenError, Scheme, direct_url};
 use super::operations::Backend;
-use super::schema::{AppSchema, Problems, Resolved, resolve};
+use super::postgres::connect_options;
+use super::postgres::pooler::NEEDS_ITS_OWN;
+use super::schema::{AppSchema, Problems, Resolved, TableName, resolve};
 use super::{SchemaProblem, StoreError};
 use crate::config::Config;
 
 /// Brings the database up to date and answers what was done; nothing when there was nothing to do. With
 /// `dry_run` nothing is done, and the answer is what would be.
 pub async fn migrate(config: &Config, dry_run: bool) -> Result<Vec<Step>, MigrateError> {
-    let url = database_url(&config.database)?;
+    let (url, key) = direct_url(&config.database)?;
     match Scheme::of(&url)? {
-        Scheme::Postgres => postgres::migrate(url.expose(), config, dry_run).await,
+        Scheme::Postgres => postgres::migrate(connect_options(&url, key)?, config, dry_run).await,
         Scheme::Sqlite => sqlite::migrate(url.expose(), config, dry_run).await,
     }
 }
@@ -71,6 +73,12 @@ pub enum MigrateError {
     /// The app's tables are not as configured, so nothing can be added to them.
     #[error("{}", Problems(.0.clone()))]
     Schema(Vec<SchemaProblem>),
+    /// The connection is not one's own: neither the lock nor the settings would stay with it.
+    #[error("{NEEDS_ITS_OWN}")]
+    Pooler,
+    /// Some of what is added to the app's tables could not be added. The rest is.
+    #[error(transparent)]
+    Incomplete(Incomplete),
     /// Another `headcount migrate` holds the lock.
     #[error("another headcount migrate is at work on this database")]
     Busy,
@@ -88,6 +96,45 @@ pub enum MigrateError {
     /// Reading what is there failed, or the database is not available.
     #[error("the database could not be asked what is there")]
     Database(#[source] StoreError),
+}
+
+/// What was done, and what failed.
+#[derive(Debug)]
+pub struct Incomplete {
+    /// As `migrate` answers it where nothing fails.
+    pub done: Vec<Step>,
+    /// At least one.
+    pub failed: Vec<MigrateError>,
+}
+
+impl fmt::Display for Incomplete {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let [only] = &*self.failed {
+            return only.fmt(f);
+        }
+        write!(f, "{} additions failed:", self.failed.len())?;
+        self.failed
+            .iter()
+            .try_for_each(|error| write!(f, "\n  {}", crate::telemetry::chain(error)))
+    }
+}
+
+impl std::error::Error for Incomplete {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &*self.failed {
+            [only] => only.source(),
+            _ => None,
+        }
+    }
+}
+
+/// The answer of `migrate` after additions of which some may have failed.
+fn outcome(done: Vec<Step>, failed: Vec<MigrateError>) -> Result<Vec<Step>, MigrateError> {
+    if failed.is_empty() {
+        Ok(done)
+    } else {
+        Err(MigrateError::Incomplete(Incomplete { done, failed }))
+    }
 }
 
 impl From<sqlx::Error> for MigrateError {
@@ -124,11 +171,16 @@ impl MigrateError {
 /// An index or a trigger on one of the app's tables.
 struct Addition {
     name: &'static str,
+    /// The table that it is on, as in SQL.
+    table: String,
+    /// The whole statement.
     create: String,
+    /// Of an index: what follows the table's name.
+    columns: String,
 }
 
 impl Addition {
-    fn new(name: &'static str, template: &str, app: &AppSchema) -> Self {
+    fn new(name: &'static str, table: &TableName, template: &str, app: &AppSchema) -> Self {
         let (event, session) = (&app.event, &app.session);
         let names = [
             ("{event.table}", event.table.to_string()),
@@ -150,7 +202,15 @@ impl Addition {
             .fold(template.trim_end().to_owned(), |sql, (placeholder, name)| {
                 sql.replace(placeholder, name)
             });
-        Self { name, create }
+        let table = table.to_string();
+        let columns = create.split_once(&format!(" ON {table} "));
+        let columns = columns.map(|(_, columns)| columns.to_owned());
+        Self {
+            name,
+            columns: columns.unwrap_or_default(),
+            table,
+            create,
+        }
     }
 
     fn step(&self, what: &str) -> Step {
@@ -161,8 +221,13 @@ impl Addition {
 /// The same two on either database.
 fn additions(app: &AppSchema, event_community: &str, session_user: &str) -> [Addition; 2] {
     [
-        Addition::new("headcount_event_community", event_community, app),
-        Addition::new("headcount_session_user", session_user, app),
+        Addition::new(
+            "headcount_event_community",
+            &app.event.table,
+            event_community,
+            app,
+        ),
+        Addition::new("headcount_session_user", &app.session.table, session_user, app),
     ]
 }
 

@@ -1,28 +1,61 @@
 //! Which database the configuration names.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::operations::Backend;
 use super::schema::Resolved;
 use super::sql::SqlStore;
 use super::{LedgerProblem, SchemaProblem, SessionListener, Store, StoreError, postgres, sqlite};
-use crate::config::{Config, Database, Revocation, Secret};
+use crate::config::{Config, Database, Revocation, Secret, for_driver};
 
 /// Opens the app's tables as configured. No connection is made yet, so this succeeds while the database is
 /// down. Must be called on a tokio runtime.
 pub fn open(config: &Config) -> Result<Arc<dyn Store>, OpenError> {
+    for parameter in ignored_parameters(config) {
+        tracing::warn!("{parameter}");
+    }
+    store(config)
+}
+
+fn store(config: &Config) -> Result<Arc<dyn Store>, OpenError> {
     let url = database_url(&config.database)?;
     Ok(match Scheme::of(&url)? {
-        Scheme::Postgres => Arc::new(postgres::store(url.expose(), config)?),
+        Scheme::Postgres => Arc::new(postgres::store(&url, config)?),
         Scheme::Sqlite => Arc::new(sqlite::store(url.expose(), config)?),
     })
 }
 
+/// The parameters of the configured URLs that have no effect, a sentence for each; never their values.
+pub fn ignored_parameters(config: &Config) -> Vec<String> {
+    let database = &config.database;
+    let urls = [
+        ("database.url", &database.url),
+        ("database.direct_url", &database.direct_url),
+    ];
+    let mut sentences = Vec::new();
+    for (key, url) in urls {
+        let Some(url) = url else { continue };
+        if !matches!(Scheme::of(url), Ok(Scheme::Postgres)) {
+            continue;
+        }
+        for name in for_driver(url.expose())
+            .map(|url| url.ignored)
+            .unwrap_or_default()
+        {
+            sentences.push(format!(
+                "{key}: the parameter {name:?} is not known and has no effect"
+            ));
+        }
+    }
+    sentences
+}
+
 /// What hears of sessions that end, where the configuration has the database tell. Connects nowhere yet.
 pub fn session_listener(config: &Config) -> Result<Option<SessionListener>, OpenError> {
-    let url = database_url(&config.database)?;
+    let (url, key) = direct_url(&config.database)?;
     match (config.session.revocation, Scheme::of(&url)?) {
-        (Revocation::Trigger, Scheme::Postgres) => SessionListener::new(url.expose(), config).map(Some),
+        (Revocation::Trigger, Scheme::Postgres) => SessionListener::new(&url, key, config).map(Some),
         (Revocation::Off, _) | (_, Scheme::Sqlite) => Ok(None),
     }
 }
@@ -32,16 +65,26 @@ pub async fn check(config: &Config) -> Result<Vec<SchemaProblem>, StoreError> {
     let outcome = async {
         let url = database_url(&config.database)?;
         Ok(match Scheme::of(&url)? {
-            Scheme::Postgres => problems(postgres::store(url.expose(), config)?, config).await,
+            Scheme::Postgres => problems(postgres::store(&url, config)?, config).await,
             Scheme::Sqlite => problems(sqlite::store(url.expose(), config)?, config).await,
         })
     };
     outcome.await.unwrap_or_else(|error| Err(misconfigured(error)))
 }
 
+/// What an operator should know of the way to the database and has not to change; no entry, nothing to know.
+pub async fn remarks(config: &Config) -> Result<Vec<String>, StoreError> {
+    let mut remarks = ignored_parameters(config);
+    let url = database_url(&config.database).map_err(misconfigured)?;
+    if let Ok(Scheme::Postgres) = Scheme::of(&url) {
+        remarks.extend(postgres::remarks(&url, config).await?);
+    }
+    Ok(remarks)
+}
+
 /// What is wrong with the ledger, if anything.
 pub async fn check_ledger(config: &Config) -> Result<Option<LedgerProblem>, StoreError> {
-    let store = open(config).map_err(misconfigured)?;
+    let store = store(config).map_err(misconfigured)?;
     let problem = store.ledger().await;
     store.close().await;
     problem
@@ -57,8 +100,12 @@ async fn problems<B: Backend>(store: SqlStore<B>, config: &Config) -> Result<Vec
     let Resolved {
         mut problems,
         session_trigger,
+        read_only,
         ..
     } = resolved?;
+    if read_only && config.record.writes() {
+        problems.push(SchemaProblem::ReadOnly);
+    }
     if config.session.revocation == Revocation::Trigger && !session_trigger {
         let table = config.schema.session.table.clone();
         problems.push(SchemaProblem::NoTrigger { table });
@@ -73,14 +120,24 @@ pub enum OpenError {
     #[error("no database is configured: set database.url, or database.url_file")]
     Missing,
     /// The file with the URL cannot be read.
-    #[error("database.url_file cannot be read")]
-    File(#[source] std::io::Error),
+    #[error("{key}_file cannot be read")]
+    File {
+        /// What it would hold.
+        key: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
     /// Not a scheme that we know.
     #[error("database.url must begin with postgres:// or sqlite://, not with {0:?}")]
     Scheme(String),
     /// The rest of the URL is wrong.
-    #[error("database.url is not valid")]
-    Url(#[source] sqlx::Error),
+    #[error("{key} is not valid")]
+    Url {
+        /// The key that holds it.
+        key: &'static str,
+        /// Why.
+        source: sqlx::Error,
+    },
 }
 
 /// The two databases.
@@ -103,11 +160,33 @@ impl Scheme {
 
 /// The configured URL, from the file where it is in one.
 pub(super) fn database_url(database: &Database) -> Result<Secret, OpenError> {
-    match (&database.url, &database.url_file) {
-        (Some(url), _) => Ok(url.clone()),
+    url_of(
+        "database.url",
+        database.url.as_ref(),
+        database.url_file.as_deref(),
+    )?
+    .ok_or(OpenError::Missing)
+}
+
+/// The URL for what needs a connection of its own, and the key that holds it.
+pub(super) fn direct_url(database: &Database) -> Result<(Secret, &'static str), OpenError> {
+    let key = "database.direct_url";
+    match url_of(
+        key,
+        database.direct_url.as_ref(),
+        database.direct_url_file.as_deref(),
+    )? {
+        Some(url) => Ok((url, key)),
+        None => Ok((database_url(database)?, "database.url")),
+    }
+}
+
+fn url_of(key: &'static str, url: Option<&Secret>, file: Option<&Path>) -> Result<Option<Secret>, OpenError> {
+    match (url, file) {
+        (Some(url), _) => Ok(Some(url.clone())),
         (None, Some(file)) => std::fs::read_to_string(file)
-            .map(|text| Secret::new(text.trim()))
-            .map_err(OpenError::File),
-        (None, None) => Err(OpenError::Missing),
+            .map(|text| Some(Secret::new(text.trim())))
+            .map_err(|source| OpenError::File { key, source }),
+        (None, None) => Ok(None),
     }
 }

@@ -3,17 +3,19 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::{Database, Transaction};
 
+use super::error::is_untranslatable;
 use super::ledger::{ForgetOld, LedgerProblem, NoteParts};
 use super::rows::{EventRow, event_rows};
 use super::schema::{AppSchema, Column, EventInsert, LiveSchema, ProfileTable};
 use super::{Applied, Stats, VisitorRow};
 use crate::auth::BrowserSession;
-use crate::config::{CommunityIdAs, Config, Schema};
+use crate::config::{self, CommunityIdAs, Config, Schema};
 use crate::ids::{BrowserSessionId, CommunityId, SessionToken, UserId};
 use crate::writer::batch::Batch;
 
@@ -43,7 +45,7 @@ pub(super) trait Backend:
     + for<'a> Runs<FindCommunity<'a>>
     + for<'a> Runs<CommunityExists<'a>>
     + for<'a> Runs<NoteParts<'a>>
-    + Runs<ForgetOld>
+    + for<'a> Runs<ForgetOld<'a>>
     + for<'a> Runs<InsertEvents<'a>>
     + Runs<AddPages>
     + for<'a> Runs<RaiseLastActive<'a>>
@@ -61,11 +63,46 @@ pub(super) trait Backend:
         connection: &mut Self::Connection,
     ) -> impl Future<Output = Result<Option<LedgerProblem>, sqlx::Error>> + Send;
 
-    /// Begins a transaction that writes, and that waits for no lock longer than `lock_timeout`.
-    fn begin(
+    /// Begins what reads are done in: statements that belong together, none of which takes longer than
+    /// `statement_timeout`.
+    fn begin_reading(
         connection: &mut Self::Connection,
-        lock_timeout: Duration,
-    ) -> impl Future<Output = Result<Transaction<'_, Self>, sqlx::Error>> + Send;
+        statement_timeout: Duration,
+    ) -> impl Future<Output = Result<Reading<'_, Self>, sqlx::Error>> + Send;
+
+    /// Begins a transaction that writes, with the limits of `database`.
+    fn begin<'c>(
+        connection: &'c mut Self::Connection,
+        database: &config::Database,
+    ) -> impl Future<Output = Result<Transaction<'c, Self>, sqlx::Error>> + Send;
+}
+
+/// A connection to read from.
+pub(super) enum Reading<'c, B: Database> {
+    /// As it is.
+    Connection(&'c mut B::Connection),
+    /// In a transaction, which ends when this is dropped: the driver tells the server with whatever it sends next.
+    Transaction(Transaction<'c, B>),
+}
+
+impl<B: Database> Deref for Reading<'_, B> {
+    type Target = B::Connection;
+
+    fn deref(&self) -> &B::Connection {
+        match self {
+            Self::Connection(connection) => connection,
+            Self::Transaction(transaction) => transaction,
+        }
+    }
+}
+
+impl<B: Database> DerefMut for Reading<'_, B> {
+    fn deref_mut(&mut self) -> &mut B::Connection {
+        match self {
+            Self::Connection(connection) => connection,
+            Self::Transaction(transaction) => transaction,
+        }
+    }
 }
 
 /// The session of a token, valid or not.
@@ -100,7 +137,7 @@ pub(super) struct Rules {
     pub events: bool,
     pub pages_visited: bool,
     pub community_id_as: CommunityIdAs,
-    pub lock_timeout: Duration,
+    pub database: config::Database,
 }
 
 impl Rules {
@@ -109,7 +146,7 @@ impl Rules {
             events: config.record.events,
             pages_visited: config.record.pages_visited,
             community_id_as: config.record.community_id_as,
-            lock_timeout: config.database.lock_timeout,
+            database: config.database.clone(),
         }
     }
 }
@@ -134,8 +171,26 @@ impl<B: Backend> Runs<Apply<'_>> for B {
         app: &AppSchema,
         connection: &mut B::Connection,
     ) -> Result<Applied, sqlx::Error> {
-        let Apply { batch, rules } = operation;
-        let mut transaction = B::begin(connection, rules.lock_timeout).await?;
+        match operation.attempt::<B>(app, connection, |row| row).await {
+            // A batch is tried in smaller parts first, so that the others keep their characters.
+            Err(error) if is_untranslatable(&error) && operation.batch.views().count() == 1 => {
+                operation.attempt::<B>(app, connection, EventRow::in_ascii).await
+            }
+            outcome => outcome,
+        }
+    }
+}
+
+impl Apply<'_> {
+    /// One transaction. `form`: of the events, before they are written.
+    async fn attempt<B: Backend>(
+        &self,
+        app: &AppSchema,
+        connection: &mut B::Connection,
+        form: fn(EventRow) -> EventRow,
+    ) -> Result<Applied, sqlx::Error> {
+        let Apply { batch, rules } = self;
+        let mut transaction = B::begin(connection, &rules.database).await?;
         let new = B::run(&NoteParts { batch }, app, &mut transaction).await?;
         let known_parts = batch.parts.len() - new.len();
         let batch: Cow<'_, Batch> = if known_parts == 0 {
@@ -150,6 +205,7 @@ impl<B: Backend> Runs<Apply<'_>> for B {
         }
         if let Some(columns) = &app.event.insert {
             let rows = event_rows(&batch, columns, rules.community_id_as)?;
+            let rows = rows.into_iter().map(form).collect();
             B::run(&InsertEvents { columns, rows }, app, &mut transaction).await?;
         }
         if rules.pages_visited {

@@ -1,7 +1,8 @@
 //! The app's tables in Postgres.
 //!
 //! One file per owner of a query: `identify` (session and community lookups), `apply` (the one write),
-//! `visitors`, `stats`, and `introspect`, which reads the catalogue; `trigger` and `listen` are about hearing of
+//! `visitors`, `stats`, and `introspect`, which reads the catalogue; `options` says how to connect, `statement` how
+//! statements are sent, `pooler` and `remarks` what is between us and the server; `trigger` and `listen` are about hearing of
 //! sessions that end. Values go in as text and are cast to
 //! the column's type, so that one statement serves `bigint` and `uuid` keys alike.
 
@@ -10,24 +11,29 @@ mod identify;
 mod introspect;
 mod ledger;
 mod listen;
+mod options;
+pub(super) mod pooler;
+mod remarks;
+pub(super) mod statement;
 mod stats;
 pub(super) mod trigger;
 mod visitors;
 
-use std::str::FromStr as _;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, Postgres};
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Transaction};
+use sqlx::postgres::Postgres;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Transaction};
 
 use super::ledger::LedgerProblem;
 use super::open::OpenError;
-use super::operations::Backend;
+use super::operations::{Backend, Reading};
 use super::schema::{Column, Kind, LiveSchema};
 use super::sql::SqlStore;
-use crate::config::{Config, Schema};
+use crate::config::{self, Config, Schema, Secret};
 
 pub use listen::{Heard, SessionListener};
+pub(super) use options::connect_options;
+pub(super) use remarks::remarks;
 
 /// How long the server keeps a transaction, and its locks, of which it hears nothing more: of a sidecar whose
 /// machine or network is gone. For so long the app waits for rows that the transaction has changed, a sign-out
@@ -37,24 +43,8 @@ const SILENCE: Duration = Duration::from_secs(5);
 
 /// The app's tables in Postgres. Opens no connection, so it succeeds while the database is down; the URL
 /// alone can be wrong. Must be called on a tokio runtime.
-pub(super) fn store(url: &str, config: &Config) -> Result<SqlStore<Postgres>, OpenError> {
-    // The server gives up as well, so that it does not work on for nobody.
-    let statement_timeout = config.database.statement_timeout.as_millis();
-    let options = connect_options(url)?.options([
-        ("statement_timeout", statement_timeout),
-        ("idle_in_transaction_session_timeout", SILENCE.as_millis()),
-    ]);
-    Ok(SqlStore::new(options, config))
-}
-
-/// Options from the URL, for the store and for migrations.
-pub(super) fn connect_options(url: &str) -> Result<PgConnectOptions, OpenError> {
-    let options = PgConnectOptions::from_str(url).map_err(OpenError::Url)?;
-    let options = match options.get_application_name() {
-        Some(_) => options,
-        None => options.application_name("headcount"),
-    };
-    Ok(options.disable_statement_logging())
+pub(super) fn store(url: &Secret, config: &Config) -> Result<SqlStore<Postgres>, OpenError> {
+    Ok(SqlStore::new(connect_options(url, "database.url")?, config))
 }
 
 impl Backend for Postgres {
@@ -66,17 +56,39 @@ impl Backend for Postgres {
         ledger::state(connection).await
     }
 
-    async fn begin(
+    async fn begin_reading(
         connection: &mut PgConnection,
-        lock_timeout: Duration,
-    ) -> Result<Transaction<'_, Postgres>, sqlx::Error> {
-        let mut transaction = connection.begin().await?;
-        sqlx::query("SELECT set_config('lock_timeout', $1, true)")
-            .bind(format!("{}ms", lock_timeout.as_millis()))
-            .execute(&mut *transaction)
-            .await?;
-        Ok(transaction)
+        statement_timeout: Duration,
+    ) -> Result<Reading<'_, Postgres>, sqlx::Error> {
+        let begin = format!("BEGIN READ ONLY; {}", limits(statement_timeout));
+        let transaction = connection.begin_with(AssertSqlSafe(begin)).await?;
+        Ok(Reading::Transaction(transaction))
     }
+
+    /// What leaves the spool must be on the server's disk, also where the app has it otherwise for its own writes.
+    async fn begin<'c>(
+        connection: &'c mut PgConnection,
+        database: &config::Database,
+    ) -> Result<Transaction<'c, Postgres>, sqlx::Error> {
+        let begin = format!(
+            "BEGIN; {limits}; SET LOCAL lock_timeout = {lock_timeout};
+             SELECT set_config('synchronous_commit', 'on', true)
+             WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')",
+            limits = limits(database.statement_timeout),
+            lock_timeout = database.lock_timeout.as_millis(),
+        );
+        connection.begin_with(AssertSqlSafe(begin)).await
+    }
+}
+
+/// Settings of one transaction: as settings of the connection they would be refused by a pooler, or stay with a
+/// connection that others are lent. The server gives up as well, so that it does not work on for nobody.
+fn limits(statement_timeout: Duration) -> String {
+    format!(
+        "SET LOCAL statement_timeout = {}; SET LOCAL idle_in_transaction_session_timeout = {}",
+        statement_timeout.as_millis(),
+        SILENCE.as_millis()
+    )
 }
 
 /// A moment bound as `timestamptz`, in the column's own type.

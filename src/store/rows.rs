@@ -20,7 +20,7 @@ pub(super) const SOURCE: &str = "headcount";
 const NO_ADDRESS: &str = "0.0.0.0";
 
 /// One event, its values as text in the form that a cast to the column's type takes.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct EventRow {
     pub user_id: String,
     pub description: String,
@@ -30,6 +30,22 @@ pub(super) struct EventRow {
     pub device_info: String,
     pub location_data: String,
     pub at: DateTime<Utc>,
+}
+
+impl EventRow {
+    /// The same in characters that every encoding has: `?` for each other one.
+    pub(super) fn in_ascii(mut self) -> Self {
+        for text in [
+            &mut self.description,
+            &mut self.metadata,
+            &mut self.user_agent,
+            &mut self.device_info,
+            &mut self.location_data,
+        ] {
+            *text = text.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect();
+        }
+        self
+    }
 }
 
 /// The batch's events, in the order of the views.

@@ -202,6 +202,8 @@ pub(super) struct LiveSchema {
     /// Who asks, for the GRANT in a problem's sentence.
     pub user: String,
     pub session: Option<LiveTable>,
+    /// The server takes no writes: a replica.
+    pub read_only: bool,
     /// Whether the trigger that tells of sessions which end is on their table.
     pub session_trigger: bool,
     pub event: Option<LiveTable>,
@@ -217,6 +219,8 @@ pub(super) struct LiveTable {
     pub name: TableName,
     /// False: nothing in the table's schema may be used at all.
     pub schema_usage: bool,
+    /// The commands for which row-level security shows or lets the user nothing: no policy is for them.
+    pub without_policy: Vec<String>,
     pub columns: Vec<LiveColumn>,
 }
 
@@ -245,6 +249,8 @@ pub(super) struct Resolved {
     /// Present when every used table and column is there and of a usable type.
     pub app: Option<Arc<AppSchema>>,
     pub problems: Vec<SchemaProblem>,
+    /// As found, which may change with a failover.
+    pub read_only: bool,
     /// As found. Only the configuration knows whether its lack is a problem.
     pub session_trigger: bool,
 }

@@ -44,14 +44,14 @@ impl<B: Backend> Store for SqlStore<B> {
         if has_nul(token.expose_secret()) {
             return Ok(None);
         }
-        self.connections.run(&FindSession { token }).await
+        or_nothing(self.connections.run(&FindSession { token }).await)
     }
 
     async fn community_by_slug(&self, slug: &str) -> Result<Option<CommunityId>, StoreError> {
         if has_nul(slug) {
             return Ok(None);
         }
-        self.connections.run(&FindCommunity { slug }).await
+        or_nothing(self.connections.run(&FindCommunity { slug }).await)
     }
 
     async fn community_exists(&self, community: &CommunityId) -> Result<bool, StoreError> {
@@ -71,7 +71,8 @@ impl<B: Backend> Store for SqlStore<B> {
     }
 
     async fn forget_old_parts(&self) -> Result<u64, StoreError> {
-        self.connections.run(&ForgetOld).await
+        let database = &self.rules.database;
+        self.connections.run(&ForgetOld { database }).await
     }
 
     async fn visitors(&self, users: &[UserId]) -> Result<Vec<VisitorRow>, StoreError> {
@@ -108,6 +109,14 @@ impl<B: Backend> Store for SqlStore<B> {
 
     async fn close(&self) {
         self.connections.close().await;
+    }
+}
+
+/// No row has a text that the database's encoding cannot hold.
+fn or_nothing<T>(found: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreError> {
+    match found {
+        Err(error) if error.untranslatable() => Ok(None),
+        found => found,
     }
 }
 

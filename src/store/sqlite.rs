@@ -18,10 +18,10 @@ use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection, Transaction};
 
 use super::ledger::LedgerProblem;
 use super::open::OpenError;
-use super::operations::Backend;
+use super::operations::{Backend, Reading};
 use super::schema::LiveSchema;
 use super::sql::SqlStore;
-use crate::config::{Config, Schema};
+use crate::config::{self, Config, Schema};
 
 /// The app's tables in SQLite. Opens nothing, so it succeeds while the file is not there yet; the URL alone
 /// can be wrong. Must be called on a tokio runtime.
@@ -33,7 +33,10 @@ pub(super) fn store(url: &str, config: &Config) -> Result<SqlStore<Sqlite>, Open
 /// Options from the URL, for the store and for migrations. The file is the app's: never created here, and
 /// its journal mode is left as the app set it.
 pub(super) fn connect_options(url: &str) -> Result<SqliteConnectOptions, OpenError> {
-    let options = SqliteConnectOptions::from_str(url).map_err(OpenError::Url)?;
+    let options = SqliteConnectOptions::from_str(url).map_err(|source| OpenError::Url {
+        key: "database.url",
+        source,
+    })?;
     Ok(options.disable_statement_logging())
 }
 
@@ -49,12 +52,19 @@ impl Backend for Sqlite {
         ledger::state(connection).await
     }
 
+    async fn begin_reading(
+        connection: &mut SqliteConnection,
+        _statement_timeout: Duration,
+    ) -> Result<Reading<'_, Sqlite>, sqlx::Error> {
+        Ok(Reading::Connection(connection))
+    }
+
     /// SQLite has one writer at a time. `BEGIN IMMEDIATE` takes that place at once, or waits for it as long
     /// as `store` has set; a transaction that began as a reader could not wait at all.
-    async fn begin(
-        connection: &mut SqliteConnection,
-        _lock_timeout: Duration,
-    ) -> Result<Transaction<'_, Sqlite>, sqlx::Error> {
+    async fn begin<'c>(
+        connection: &'c mut SqliteConnection,
+        _database: &config::Database,
+    ) -> Result<Transaction<'c, Sqlite>, sqlx::Error> {
         // SQLite rolls a transaction back by itself where the disk is full. The driver's own rollback then
         // finds nothing to roll back, and the driver believes in an open transaction for ever.
         connection.ping().await?;

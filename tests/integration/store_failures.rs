@@ -266,3 +266,110 @@ fn told(error: &StoreError) -> String {
     let texts: Vec<_> = causes.map(|error| format!("{error:?} {error}")).collect();
     texts.join(" ")
 }
+
+/// What the app risks for its own rows is not risked for what leaves the spool.
+#[tokio::test]
+async fn w16_what_is_committed_is_on_disk_whatever_the_app_has_chosen() {
+    let site = Site::new(Variant::PostgresDefault).await;
+    let name = site.text("SELECT current_database()").await;
+    site.execute(
+        "CREATE TABLE seen (setting text);
+         CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$;
+         CREATE TRIGGER see AFTER INSERT ON accounts_userevent EXECUTE FUNCTION see()",
+    )
+    .await;
+    let (_, views) = alices_view(&site).await;
+    for (chosen, kept) in [
+        ("off", "on"),
+        ("local", "on"),
+        ("on", "on"),
+        ("remote_apply", "remote_apply"),
+    ] {
+        site.execute(&format!(
+            "TRUNCATE seen; ALTER DATABASE {name} SET synchronous_commit = {chosen}"
+        ))
+        .await;
+        let store = site.reconfigured(|_| {});
+        store.apply(&another(&views)).await.unwrap();
+        assert_eq!(
+            site.text("SELECT string_agg(setting, ',') FROM seen").await,
+            kept,
+            "{chosen}"
+        );
+        store.close().await;
+    }
+}
+
+/// As `idle_session_timeout` does, and poolers with timeouts of their own.
+#[tokio::test]
+async fn w19_connections_that_the_server_closed_while_idle_are_no_outage() {
+    let site = Site::new(Variant::PostgresDefault).await;
+    let name = site.text("SELECT current_database()").await;
+    site.execute(&format!(
+        "ALTER DATABASE {name} SET idle_session_timeout = '50ms'"
+    ))
+    .await;
+    let store = site.reconfigured(|_| {});
+    let (session, views) = alices_view(&site).await;
+    let all_closed = async || {
+        let open = "SELECT count(*)::text FROM pg_stat_activity
+                    WHERE datname = current_database() AND application_name = 'headcount'";
+        while site.text(open).await != "0" {}
+    };
+    futures_util::future::join_all((0..8).map(|_| store.ping())).await;
+    for _ in 0..3 {
+        all_closed().await;
+        store.ping().await.unwrap();
+    }
+    all_closed().await;
+    assert!(
+        store
+            .browser_session(&token("token-of-alice"))
+            .await
+            .unwrap()
+            .is_some()
+    );
+    all_closed().await;
+    store.apply(&views).await.unwrap();
+    assert_eq!(site.pages_visited(&session).await, 1);
+}
+
+/// The numbers are right; of the text what can be kept is kept.
+#[tokio::test]
+async fn w17_a_character_that_the_database_lacks_costs_no_view() {
+    let site = Site::in_latin1().await;
+    let alice = site.member("alice").await;
+    let session = site
+        .session(&alice, "token-of-alice", SessionRow::default())
+        .await;
+    let gardening = site.community("gardening").await;
+    let view = |search: &str| {
+        let mut view = page_view("2024-03-01T10:00:00Z");
+        view.search_query = Some(search.into());
+        view.user_agent = search.into();
+        batch(&session, &gardening, vec![view])
+    };
+    for search in ["caf\u{e9}", "caf\u{e9} \u{1f600}"] {
+        assert_eq!(
+            site.store.apply(&view(search)).await.unwrap().views,
+            1,
+            "{search}"
+        );
+    }
+    let written = "SELECT string_agg(metadata ->> 'search_query' || '=' || user_agent, ', ' ORDER BY id)
+                   FROM accounts_userevent";
+    assert_eq!(site.text(written).await, "caf\u{e9}=caf\u{e9}, caf? ?=caf? ?");
+    assert_eq!(site.pages_visited(&session).await, 2);
+    // Nobody has such a token, no community such a name.
+    assert!(
+        site.store
+            .browser_session(&token("\u{1f600}"))
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert!(site.store.community_by_slug("\u{1f600}").await.unwrap().is_none());
+    let said = store::remarks(&site.config).await.unwrap();
+    assert!(said.concat().contains("encoding is LATIN1"), "{said:?}");
+}

@@ -1,6 +1,8 @@
 //! The configuration against the live schema: each kind of problem is found, in one sentence that names
 //! table, column and cure.
 
+mod hidden;
+
 use headcount::config::{Config, Secret};
 use headcount::store::{self, StoreError};
 

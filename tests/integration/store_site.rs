@@ -185,16 +185,33 @@ impl Site {
 
     /// The same, configured otherwise.
     pub async fn unmigrated_with(variant: Variant, configure: impl FnOnce(&mut Config)) -> Self {
+        let place = if variant.is_postgres() {
+            postgres(variant, "").await
+        } else {
+            sqlite(variant).await
+        };
+        Self::at(variant, place, configure)
+    }
+
+    /// A site whose database is in an encoding of before Unicode, with `headcount migrate` run.
+    pub async fn in_latin1() -> Self {
+        let variant = Variant::PostgresDefault;
+        let place = postgres(variant, "ENCODING 'LATIN1' LOCALE 'C'").await;
+        let site = Self::at(variant, place, |_| {});
+        store::migrate(&site.config, false).await.expect("it is migrated");
+        site
+    }
+
+    fn at(
+        variant: Variant,
+        (app, url, directory): (App, String, Option<TempDir>),
+        configure: impl FnOnce(&mut Config),
+    ) -> Self {
         let mut config = variant.config();
         // A busy machine is no reason for a test to fail; tests of limits set their own.
         config.database.acquire_timeout = Duration::from_secs(60);
         config.database.statement_timeout = Duration::from_secs(60);
         config.database.lock_timeout = Duration::from_secs(60);
-        let (app, url, directory) = if variant.is_postgres() {
-            postgres(variant).await
-        } else {
-            sqlite(variant).await
-        };
         config.database.url = Some(Secret::new(url));
         configure(&mut config);
         Self {
@@ -499,9 +516,9 @@ fn moment(at: DateTime<Utc>) -> String {
     format!("'{}'", text.trim_end_matches(".000000"))
 }
 
-async fn postgres(variant: Variant) -> (App, String, Option<TempDir>) {
+async fn postgres(variant: Variant, options: &str) -> (App, String, Option<TempDir>) {
     let server = Postgres::shared();
-    let name = server.database().await;
+    let name = server.database_with(options).await;
     let pool = server.pool(&name);
     let ddl = match variant {
         Variant::PostgresRenamed => format!(

@@ -28,8 +28,11 @@ impl ServerFailure {
             Err(error) => error,
         };
         let code = error.code().unwrap_or_default().into_owned();
-        let message = error.message().to_owned();
-        let verdict = if error.try_downcast_ref::<PgDatabaseError>().is_some() {
+        let mut message = error.message().to_owned();
+        let verdict = if lacks_partition(&*error) {
+            message.push_str(": make the partition, or a DEFAULT one; page views wait for it");
+            Verdict::SCHEMA
+        } else if error.try_downcast_ref::<PgDatabaseError>().is_some() {
             Verdict::of_sqlstate(&code)
         } else if error.try_downcast_ref::<SqliteError>().is_some() {
             Verdict::of_sqlite(code.parse().unwrap_or(1), &message)
@@ -52,6 +55,14 @@ impl ServerFailure {
             verdict,
         }
     }
+}
+
+/// Whether a row found no partition of its table. Its code is that of a CHECK that was broken; what tells them apart
+/// in every language is who says it.
+pub(super) fn lacks_partition(error: &dyn DatabaseError) -> bool {
+    error
+        .try_downcast_ref::<PgDatabaseError>()
+        .is_some_and(|error| error.code() == "23514" && error.routine() == Some("ExecFindPartition"))
 }
 
 impl fmt::Display for ServerFailure {

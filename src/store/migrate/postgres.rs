@@ -1,24 +1,50 @@
 //! Migrations on Postgres. Indexes are built `CONCURRENTLY`, so that the app goes on writing meanwhile.
 
+mod index;
 mod trigger;
 
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Postgres};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Postgres, Transaction};
 
-use super::{Addition, MigrateError, Step, additions, app_schema, migrator, own_migrations, within};
+use super::{Addition, MigrateError, Step, additions, app_schema, migrator, outcome, own_migrations, within};
 use crate::config::Config;
-use crate::store::postgres::connect_options;
-use crate::store::schema::AppSchema;
+use crate::store::postgres::pooler;
 
 const SCHEMA: &str = "headcount";
 const APPLIED: &str = "headcount._sqlx_migrations";
 
-pub(super) async fn migrate(url: &str, config: &Config, dry_run: bool) -> Result<Vec<Step>, MigrateError> {
-    let options = connect_options(url)?.options([("statement_timeout", "0"), ("lock_timeout", "0")]);
+/// Longest wait for the app's table where whoever wants to write to it meanwhile waits behind us.
+const LOCK_TIMEOUT: &str = "5s";
+
+pub(super) async fn migrate(
+    options: PgConnectOptions,
+    config: &Config,
+    dry_run: bool,
+) -> Result<Vec<Step>, MigrateError> {
     let mut connection = within(config.database.acquire_timeout, options.connect()).await?;
-    let outcome = alone(&mut connection, config, dry_run).await;
+    let outcome = on_its_own(&mut connection, &options, config, dry_run).await;
     // Everything is committed by now; a failure to say goodbye changes nothing.
     let _ = connection.close().await;
     outcome
+}
+
+/// Migrates on a connection that is nobody else's.
+async fn on_its_own(
+    connection: &mut PgConnection,
+    options: &PgConnectOptions,
+    config: &Config,
+    dry_run: bool,
+) -> Result<Vec<Step>, MigrateError> {
+    if pooler::is_lent_by_the_transaction(connection, options).await? {
+        return Err(MigrateError::Pooler);
+    }
+    // An index takes as long as it takes.
+    sqlx::raw_sql(
+        "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0",
+    )
+    .execute(&mut *connection)
+    .await?;
+    alone(connection, config, dry_run).await
 }
 
 /// Migrates while no other does.
@@ -53,15 +79,20 @@ async fn run(
 ) -> Result<Vec<Step>, MigrateError> {
     let app = app_schema::<Postgres>(connection, config).await?;
     let mut steps = own_tables(connection, dry_run).await?;
+    // None of these needs another: what one cannot get is no reason for the others to be missing.
+    let mut failed = Vec::new();
     for addition in additions(
         &app,
         include_str!("../../../migrations/app/postgres/event_community.sql"),
         include_str!("../../../migrations/app/postgres/session_user.sql"),
     ) {
-        steps.extend(add(connection, &app, &addition, dry_run).await?);
+        failed.extend(index::add(connection, &addition, dry_run, &mut steps).await.err());
     }
-    steps.extend(trigger::settle(connection, config, &app, dry_run).await?);
-    Ok(steps)
+    match trigger::settle(connection, config, &app, dry_run).await {
+        Ok(done) => steps.extend(done),
+        Err(error) => failed.push(error),
+    }
+    outcome(steps, failed)
 }
 
 async fn own_tables(connection: &mut PgConnection, dry_run: bool) -> Result<Vec<Step>, MigrateError> {
@@ -81,50 +112,6 @@ async fn own_tables(connection: &mut PgConnection, dry_run: bool) -> Result<Vec<
     let begun = exists(connection, APPLIED).await?;
     let migrator = migrator(sqlx::migrate!("./migrations/postgres"), APPLIED);
     steps.extend(own_migrations(connection, &migrator, begun, dry_run).await?);
-    Ok(steps)
-}
-
-/// Builds an index that is not there, that an interrupted build left invalid, or that was built in other
-/// words.
-async fn add(
-    connection: &mut PgConnection,
-    app: &AppSchema,
-    addition: &Addition,
-    dry_run: bool,
-) -> Result<Vec<Step>, MigrateError> {
-    let valid: Option<(String, bool)> = sqlx::query_as(
-        "SELECT i.indexrelid::regclass::text, i.indisvalid
-         FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
-         WHERE c.relname = $1 AND i.indrelid IN (to_regclass($2), to_regclass($3))",
-    )
-    .bind(addition.name)
-    .bind(app.event.table.to_string())
-    .bind(app.session.table.to_string())
-    .fetch_optional(&mut *connection)
-    .await?;
-    let recorded = recorded(connection, addition.name).await?;
-
-    let mut steps = Vec::new();
-    match valid {
-        Some((_, true)) if recorded.as_ref() == Some(&addition.create) => return Ok(steps),
-        // Built, but the process ended before it was recorded.
-        Some((_, true)) if recorded.is_none() => {}
-        // Invalid, or in other words.
-        Some((index, _)) => {
-            steps.push(Step::new(
-                format!("index {}: the former one", addition.name),
-                format!("DROP INDEX CONCURRENTLY IF EXISTS {index}"),
-            ));
-            steps.push(addition.step("index"));
-        }
-        None => steps.push(addition.step("index")),
-    }
-    if !dry_run {
-        for step in &steps {
-            execute(connection, step).await?;
-        }
-        record(connection, addition).await?;
-    }
     Ok(steps)
 }
 
@@ -158,6 +145,19 @@ async fn execute(connection: &mut PgConnection, step: &Step) -> Result<(), Migra
         .await
         .map(drop)
         .map_err(MigrateError::of_step(step))
+}
+
+/// Runs one statement that is done at once, or not: where the app has the table locked for long.
+async fn execute_briefly(connection: &mut PgConnection, step: &Step) -> Result<(), MigrateError> {
+    let mut transaction = begin_briefly(connection).await?;
+    execute(&mut transaction, step).await?;
+    Ok(transaction.commit().await?)
+}
+
+/// Begins a transaction that waits for no lock longer than [`LOCK_TIMEOUT`].
+async fn begin_briefly(connection: &mut PgConnection) -> Result<Transaction<'_, Postgres>, sqlx::Error> {
+    let begin = format!("BEGIN; SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'");
+    connection.begin_with(AssertSqlSafe(begin)).await
 }
 
 async fn exists(connection: &mut PgConnection, table: &str) -> Result<bool, sqlx::Error> {

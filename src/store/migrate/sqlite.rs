@@ -2,7 +2,7 @@
 
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Sqlite, SqliteConnection};
 
-use super::{Addition, MigrateError, Step, additions, app_schema, migrator, own_migrations, within};
+use super::{Addition, MigrateError, Step, additions, app_schema, migrator, outcome, own_migrations, within};
 use crate::config::Config;
 use crate::store::sqlite::connect_options;
 
@@ -26,14 +26,18 @@ async fn run(
     let begun = exists(connection, APPLIED).await?;
     let migrator = migrator(sqlx::migrate!("./migrations/sqlite"), APPLIED);
     let mut steps = own_migrations(connection, &migrator, begun, dry_run).await?;
+    let mut failed = Vec::new();
     for addition in additions(
         &app,
         include_str!("../../../migrations/app/sqlite/event_community.sql"),
         include_str!("../../../migrations/app/sqlite/session_user.sql"),
     ) {
-        steps.extend(add(connection, &addition, dry_run).await?);
+        match add(connection, &addition, dry_run).await {
+            Ok(done) => steps.extend(done),
+            Err(error) => failed.push(error),
+        }
     }
-    Ok(steps)
+    outcome(steps, failed)
 }
 
 /// Builds an index that is not there or that was built in other words, and records it: one transaction.

@@ -4,12 +4,16 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
+use chrono::Utc;
 use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 
 use super::moment;
+use super::statement::query;
+use crate::store::StoreError;
+use crate::store::error::lacks_partition;
 use crate::store::operations::{AddPages, InsertEvents, RaiseLastActive, Runs};
 use crate::store::rows::{EventRow, PAGE_VIEW};
-use crate::store::schema::{AppSchema, Column, TableName};
+use crate::store::schema::{AppSchema, Column, EventInsert, TableName};
 
 impl Runs<InsertEvents<'_>> for Postgres {
     async fn run(
@@ -17,69 +21,118 @@ impl Runs<InsertEvents<'_>> for Postgres {
         app: &AppSchema,
         connection: &mut PgConnection,
     ) -> Result<(), sqlx::Error> {
-        let InsertEvents {
-            columns: insert,
-            rows,
-        } = operation;
-        let event = &app.event;
-
-        // Our columns, and further ones: the key where we make it, and constants as parameters $9, $10, …
-        let id = insert.id.iter().map(|id| (id, "gen_random_uuid()".to_owned()));
-        let constants = insert
-            .constants
-            .iter()
-            .zip(9..)
-            .map(|((column, _), place)| (column, format!("${place}::text::{}", column.type_name)));
-        let (names, values): (String, String) = id
-            .chain(constants)
-            .map(|(column, value)| (format!(", {column}"), format!(", {value}")))
-            .unzip();
-        let sql = format!(
-            "INSERT INTO {table} ({user_id}, {event_type}, {description}, {metadata}, {ip_address},
-                                  {user_agent}, {device_info}, {location_data}, {timestamp}{names})
-             SELECT v.user_id::{key}, '{PAGE_VIEW}', v.description, v.metadata::{metadata_type},
-                    v.ip_address::{ip_type}, v.user_agent, v.device_info::{device_type},
-                    v.location_data::{location_type}, {at}{values}
-             FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
-                         $7::text[], $8::timestamptz[])
-                  AS v(user_id, description, metadata, ip_address, user_agent, device_info,
-                       location_data, at)",
-            table = event.table,
-            user_id = event.user_id,
-            event_type = event.event_type,
-            description = insert.description,
-            metadata = event.metadata,
-            ip_address = insert.ip_address,
-            user_agent = insert.user_agent,
-            device_info = insert.device_info,
-            location_data = insert.location_data,
-            timestamp = event.timestamp,
-            key = event.user_id.type_name,
-            metadata_type = event.metadata.type_name,
-            ip_type = insert.ip_address.type_name,
-            device_type = insert.device_info.type_name,
-            location_type = insert.location_data.type_name,
-            at = moment(&event.timestamp, "v.at"),
-        );
-        let texts = |of: fn(&EventRow) -> &str| rows.iter().map(of).collect::<Vec<_>>();
-        let mut query = sqlx::query(AssertSqlSafe(sql))
-            .bind(texts(|row| &row.user_id))
-            .bind(texts(|row| &row.description))
-            .bind(texts(|row| &row.metadata))
-            .bind(
-                rows.iter()
-                    .map(|row| row.ip_address.as_deref())
-                    .collect::<Vec<_>>(),
-            )
-            .bind(texts(|row| &row.user_agent))
-            .bind(texts(|row| &row.device_info))
-            .bind(texts(|row| &row.location_data))
-            .bind(rows.iter().map(|row| row.at).collect::<Vec<_>>());
-        for (_, value) in &insert.constants {
-            query = query.bind(value);
+        let InsertEvents { columns, rows } = operation;
+        match insert(columns, rows, app, connection).await {
+            Err(error) if lacks_partition(&error) => {
+                Err(with_partitions(error, operation, app, connection).await)
+            }
+            outcome => outcome,
         }
-        query.execute(connection).await.map(drop)
     }
+}
+
+/// What to make of rows that found no partition. Where rows of now would find none either, it is the table that has to
+/// be mended, and everything waits. Where they would, these are out of its range for good: the error then speaks of the
+/// rows.
+async fn with_partitions(
+    error: sqlx::Error,
+    operation: &InsertEvents<'_>,
+    app: &AppSchema,
+    connection: &mut PgConnection,
+) -> sqlx::Error {
+    let Some(row) = operation.rows.first() else {
+        return error;
+    };
+    let now = EventRow {
+        at: Utc::now(),
+        ..row.clone()
+    };
+    // In place of the transaction that has failed; this one is rolled back like that.
+    if sqlx::raw_sql("ROLLBACK; BEGIN")
+        .execute(&mut *connection)
+        .await
+        .is_err()
+    {
+        return error;
+    }
+    let fits = match insert(operation.columns, &[now], app, connection).await {
+        Ok(()) => true,
+        // A row is led to its partition before anything else is asked of it.
+        Err(other) => !lacks_partition(&other) && matches!(StoreError::from(other), StoreError::Refused(_)),
+    };
+    if fits {
+        let what = "no partition of the event table takes views of that time, though one takes those of now";
+        sqlx::Error::InvalidArgument(what.to_owned())
+    } else {
+        error
+    }
+}
+
+/// One statement for all rows.
+async fn insert(
+    insert: &EventInsert,
+    rows: &[EventRow],
+    app: &AppSchema,
+    connection: &mut PgConnection,
+) -> Result<(), sqlx::Error> {
+    let event = &app.event;
+
+    // Our columns, and further ones: the key where we make it, and constants as parameters $9, $10, …
+    let id = insert.id.iter().map(|id| (id, "gen_random_uuid()".to_owned()));
+    let constants = insert
+        .constants
+        .iter()
+        .zip(9..)
+        .map(|((column, _), place)| (column, format!("${place}::text::{}", column.type_name)));
+    let (names, values): (String, String) = id
+        .chain(constants)
+        .map(|(column, value)| (format!(", {column}"), format!(", {value}")))
+        .unzip();
+    let sql = format!(
+        "INSERT INTO {table} ({user_id}, {event_type}, {description}, {metadata}, {ip_address},
+                              {user_agent}, {device_info}, {location_data}, {timestamp}{names})
+         SELECT v.user_id::{key}, '{PAGE_VIEW}', v.description, v.metadata::{metadata_type},
+                v.ip_address::{ip_type}, v.user_agent, v.device_info::{device_type},
+                v.location_data::{location_type}, {at}{values}
+         FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
+                     $7::text[], $8::timestamptz[])
+              AS v(user_id, description, metadata, ip_address, user_agent, device_info,
+                   location_data, at)",
+        table = event.table,
+        user_id = event.user_id,
+        event_type = event.event_type,
+        description = insert.description,
+        metadata = event.metadata,
+        ip_address = insert.ip_address,
+        user_agent = insert.user_agent,
+        device_info = insert.device_info,
+        location_data = insert.location_data,
+        timestamp = event.timestamp,
+        key = event.user_id.type_name,
+        metadata_type = event.metadata.type_name,
+        ip_type = insert.ip_address.type_name,
+        device_type = insert.device_info.type_name,
+        location_type = insert.location_data.type_name,
+        at = moment(&event.timestamp, "v.at"),
+    );
+    let texts = |of: fn(&EventRow) -> &str| rows.iter().map(of).collect::<Vec<_>>();
+    let mut query = query(AssertSqlSafe(sql))
+        .bind(texts(|row| &row.user_id))
+        .bind(texts(|row| &row.description))
+        .bind(texts(|row| &row.metadata))
+        .bind(
+            rows.iter()
+                .map(|row| row.ip_address.as_deref())
+                .collect::<Vec<_>>(),
+        )
+        .bind(texts(|row| &row.user_agent))
+        .bind(texts(|row| &row.device_info))
+        .bind(texts(|row| &row.location_data))
+        .bind(rows.iter().map(|row| row.at).collect::<Vec<_>>());
+    for (_, value) in &insert.constants {
+        query = query.bind(value);
+    }
+    query.execute(connection).await.map(drop)
 }
 
 impl Runs<AddPages> for Postgres {
@@ -100,7 +153,7 @@ impl Runs<AddPages> for Postgres {
             key = session.id.type_name,
             id = session.id,
         );
-        sqlx::query(AssertSqlSafe(sql))
+        query(AssertSqlSafe(sql))
             .bind(ids)
             .bind(pages)
             .execute(connection)
@@ -128,7 +181,7 @@ impl Runs<RaiseLastActive<'_>> for Postgres {
             key = profile.id.type_name,
             id = profile.id,
         );
-        sqlx::query(AssertSqlSafe(sql))
+        query(AssertSqlSafe(sql))
             .bind(ids)
             .bind(moments)
             .execute(connection)
@@ -154,7 +207,7 @@ async fn lock(
     let sql = format!(
         "SELECT 1 FROM {table} WHERE {id} = ANY ($1::text[]::{key}[]) ORDER BY {id} FOR NO KEY UPDATE"
     );
-    sqlx::query(AssertSqlSafe(sql))
+    query(AssertSqlSafe(sql))
         .bind(ids)
         .execute(connection)
         .await

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, FromRow, PgConnection, Postgres};
 
 use super::read_moment;
+use super::statement::{query_as, query_scalar};
 use crate::auth::BrowserSession;
 use crate::ids::{BrowserSessionId, CommunityId, UserId};
 use crate::store::operations::{CommunityExists, FindCommunity, FindSession, Runs};
@@ -41,7 +42,7 @@ impl Runs<FindSession<'_>> for Postgres {
             table = session.table,
             session_id = session.session_id,
         );
-        let row: Option<SessionRow> = sqlx::query_as(AssertSqlSafe(sql))
+        let row: Option<SessionRow> = query_as(AssertSqlSafe(sql))
             .bind(operation.token.expose_secret())
             .fetch_optional(connection)
             .await?;
@@ -72,7 +73,7 @@ impl Runs<FindCommunity<'_>> for Postgres {
             table = community.table,
             slug = community.slug,
         );
-        let id: Option<String> = sqlx::query_scalar(AssertSqlSafe(sql))
+        let id: Option<String> = query_scalar(AssertSqlSafe(sql))
             .bind(operation.slug)
             .fetch_optional(connection)
             .await?;
@@ -96,7 +97,7 @@ impl Runs<CommunityExists<'_>> for Postgres {
             id = community.id,
             key = community.id.type_name,
         );
-        sqlx::query_scalar(AssertSqlSafe(sql))
+        query_scalar(AssertSqlSafe(sql))
             .bind(operation.community.as_str())
             .fetch_one(connection)
             .await

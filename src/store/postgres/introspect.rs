@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use sqlx::postgres::types::Oid;
-use sqlx::{AssertSqlSafe, FromRow, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, FromRow, PgConnection};
 
+use super::statement::{query, query_as};
 use super::trigger;
 use crate::config::Schema;
 use crate::store::StoreError;
@@ -14,9 +15,11 @@ pub(super) async fn live_schema(
     connection: &mut PgConnection,
     names: &Schema,
 ) -> Result<LiveSchema, sqlx::Error> {
-    let user = sqlx::query_scalar("SELECT current_user::text")
-        .fetch_one(&mut *connection)
-        .await?;
+    let (user, read_only): (String, bool) = query_as(
+        "SELECT current_user::text, pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on'",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
     let session = table(connection, &names.session.table).await?;
     let event = table(connection, &names.event.table).await?;
     let profile = table(connection, &names.profile.table).await?;
@@ -31,6 +34,7 @@ pub(super) async fn live_schema(
         user,
         session,
         session_trigger,
+        read_only,
         event,
         profile,
         community,
@@ -44,6 +48,7 @@ struct TableRow {
     schema: String,
     name: String,
     schema_usage: bool,
+    without_policy: Vec<String>,
 }
 
 /// A table by its configured name: `schema.table`, or `table` on the search path. The catalogue is readable
@@ -53,9 +58,19 @@ async fn table(connection: &mut PgConnection, configured: &str) -> Result<Option
         Some((schema, name)) => (Some(schema), name),
         None => (None, configured),
     };
-    let found: Option<TableRow> = sqlx::query_as(
+    let found: Option<TableRow> = query_as(
         "SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name,
-                has_schema_privilege(n.oid, 'USAGE') AS schema_usage
+                has_schema_privilege(n.oid, 'USAGE') AS schema_usage,
+                ARRAY(
+                    SELECT command.name FROM (VALUES ('SELECT', 'r'), ('INSERT', 'a'), ('UPDATE', 'w'))
+                        AS command(name, letter)
+                    WHERE row_security_active(c.oid) AND NOT EXISTS (
+                        SELECT FROM pg_catalog.pg_policy p
+                        WHERE p.polrelid = c.oid AND p.polpermissive AND p.polcmd IN (command.letter::\"char\", '*')
+                          AND (p.polroles = '{0}'
+                               OR EXISTS (SELECT FROM unnest(p.polroles) AS role
+                                          WHERE pg_has_role(current_user, role, 'USAGE'))))
+                ) AS without_policy
          FROM pg_catalog.pg_class c
          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
          WHERE c.relname = $2
@@ -75,6 +90,7 @@ async fn table(connection: &mut PgConnection, configured: &str) -> Result<Option
             name: found.name,
         },
         schema_usage: found.schema_usage,
+        without_policy: found.without_policy,
     }))
 }
 
@@ -98,7 +114,7 @@ struct ColumnRow {
 }
 
 async fn columns(connection: &mut PgConnection, table: Oid) -> Result<Vec<LiveColumn>, sqlx::Error> {
-    let rows: Vec<ColumnRow> = sqlx::query_as(
+    let rows: Vec<ColumnRow> = query_as(
         "SELECT a.attname::text AS name,
                 coalesce(base.typname, t.typname)::text AS base_type,
                 pg_catalog.format_type(a.atttypid, a.atttypmod) AS type_name,
@@ -184,11 +200,13 @@ async fn bad_constants(
         };
         // The type's name is the catalogue's own spelling.
         let cast = format!("SELECT ($1::text::{}) IS NULL", live.column.type_name);
-        let outcome = sqlx::query(AssertSqlSafe(cast))
+        // A savepoint, to which dropping it goes back: what failed does not fail the rest.
+        let mut attempt = connection.begin().await?;
+        let outcome = query(AssertSqlSafe(cast))
             .bind(value)
-            .persistent(false)
-            .execute(&mut *connection)
+            .execute(&mut *attempt)
             .await;
+        drop(attempt);
         match outcome {
             Ok(_) => {}
             Err(error) => match StoreError::from(error) {

@@ -5,15 +5,16 @@ use std::collections::HashSet;
 use sqlx::{PgConnection, Postgres};
 use uuid::Uuid;
 
+use super::statement::{query, query_as, query_scalar};
 use crate::store::ledger::{FORGET_ROWS, ForgetOld, LedgerProblem, NoteParts, RETENTION, problem_of};
-use crate::store::operations::Runs;
+use crate::store::operations::{Backend as _, Runs};
 use crate::store::schema::AppSchema;
 use crate::writer::batch::BatchKey;
 
 /// Asks the catalogue first, which everybody may read: to look for a table in a schema that one may not use
 /// is an error.
 pub(super) async fn state(connection: &mut PgConnection) -> Result<Option<LedgerProblem>, sqlx::Error> {
-    let tables: Option<(bool, String)> = sqlx::query_as(
+    let tables: Option<(bool, String)> = query_as(
         "SELECT bool_and(has_schema_privilege(n.oid, 'USAGE')
                          AND has_table_privilege(c.oid, 'SELECT')
                          AND (c.relname <> 'applied_batch' OR has_table_privilege(c.oid, 'INSERT')
@@ -34,7 +35,7 @@ pub(super) async fn state(connection: &mut PgConnection) -> Result<Option<Ledger
 
 /// The problem with the ledger's version, if it is one.
 async fn version(connection: &mut PgConnection) -> Result<Option<LedgerProblem>, sqlx::Error> {
-    let version = sqlx::query_scalar("SELECT version FROM headcount.format WHERE part = 'ledger'")
+    let version = query_scalar("SELECT version FROM headcount.format WHERE part = 'ledger'")
         .fetch_optional(connection)
         .await?;
     Ok(problem_of(version))
@@ -51,7 +52,7 @@ impl Runs<NoteParts<'_>> for Postgres {
             return Err(sqlx::Error::Configuration(Box::new(problem)));
         }
         let (writers, numbers) = columns(&batch.settled);
-        sqlx::query(
+        query(
             "DELETE FROM headcount.applied_batch AS a
              USING UNNEST($1::uuid[], $2::bigint[]) AS s(writer_id, seq)
              WHERE a.writer_id = s.writer_id AND a.batch_seq < s.seq",
@@ -65,7 +66,7 @@ impl Runs<NoteParts<'_>> for Postgres {
         // Two that hold the same parts, a spool and its copy, wait for each other in one direction (W7).
         keys.sort_unstable();
         let (writers, numbers) = columns(&keys);
-        let noted: Vec<(Uuid, i64)> = sqlx::query_as(
+        let noted: Vec<(Uuid, i64)> = query_as(
             "INSERT INTO headcount.applied_batch (writer_id, batch_seq)
              SELECT * FROM UNNEST($1::uuid[], $2::bigint[])
              ON CONFLICT DO NOTHING RETURNING writer_id, batch_seq",
@@ -80,10 +81,15 @@ impl Runs<NoteParts<'_>> for Postgres {
     }
 }
 
-impl Runs<ForgetOld> for Postgres {
+impl Runs<ForgetOld<'_>> for Postgres {
     /// In the order of their keys, should two sidecars be at it.
-    async fn run(_: &ForgetOld, _: &AppSchema, connection: &mut PgConnection) -> Result<u64, sqlx::Error> {
-        let forgotten = sqlx::query(
+    async fn run(
+        operation: &ForgetOld<'_>,
+        _: &AppSchema,
+        connection: &mut PgConnection,
+    ) -> Result<u64, sqlx::Error> {
+        let mut transaction = Postgres::begin(connection, operation.database).await?;
+        let forgotten = query(
             "DELETE FROM headcount.applied_batch WHERE (writer_id, batch_seq) IN (
                  SELECT writer_id, batch_seq FROM headcount.applied_batch
                  WHERE applied_at < now() - make_interval(secs => $1)
@@ -91,8 +97,9 @@ impl Runs<ForgetOld> for Postgres {
         )
         .bind(RETENTION.as_secs_f64())
         .bind(FORGET_ROWS)
-        .execute(connection)
+        .execute(&mut *transaction)
         .await?;
+        transaction.commit().await?;
         Ok(forgotten.rows_affected())
     }
 }

@@ -12,9 +12,10 @@ use sqlx::{Acquire as _, ConnectOptions as _, Connection as _};
 use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
-use super::connect_options;
+use super::statement::query;
 use super::trigger::{self, ALL, CHANNEL};
-use crate::config::Config;
+use super::{connect_options, pooler};
+use crate::config::{Config, Secret};
 use crate::ids::BrowserSessionId;
 use crate::store::StoreError;
 use crate::store::error::timed_out;
@@ -62,14 +63,12 @@ struct Line {
 }
 
 impl SessionListener {
-    pub(in crate::store) fn new(url: &str, config: &Config) -> Result<Self, OpenError> {
-        let options = connect_options(url)?;
+    pub(in crate::store) fn new(url: &Secret, key: &'static str, config: &Config) -> Result<Self, OpenError> {
+        let options = connect_options(url, key)?;
         let name = options.get_application_name().unwrap_or_default();
         let name = format!("{name} listener");
         Ok(Self {
-            options: options
-                .application_name(&name)
-                .options([("statement_timeout", LIMIT.as_millis())]),
+            options: options.application_name(&name),
             table: config.schema.session.table.clone(),
             own_channel: format!("headcount_probe_{}", Uuid::new_v4().simple()),
             line: None,
@@ -84,7 +83,11 @@ impl SessionListener {
         let Ok(connection) = timeout(LIMIT, self.options.connect()).await else {
             return Err(timed_out("no connection in time"));
         };
-        let connection = connection?;
+        let mut connection = connection?;
+        if pooler::is_lent_by_the_transaction(&mut connection, &self.options).await? {
+            let lent = std::io::Error::other(pooler::NEEDS_ITS_OWN);
+            return Err(StoreError::Unavailable(sqlx::Error::Io(lent)));
+        }
         match self.hung.take() {
             Some(hung) => discard(hung, connection).await,
             None => drop(timeout(LIMIT, connection.close()).await),
@@ -163,7 +166,7 @@ impl SessionListener {
         line.owes = true;
         line.until = Instant::now() + LIMIT;
         let probe = async {
-            sqlx::query("SELECT pg_catalog.pg_notify($1, '')")
+            query("SELECT pg_catalog.pg_notify($1, '')")
                 .bind(&self.own_channel)
                 .execute(&mut line.listener)
                 .await?;

@@ -5,6 +5,7 @@
 use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 
 use super::moment;
+use super::statement::query_as;
 use crate::store::Stats;
 use crate::store::operations::{Runs, StatsOf};
 use crate::store::rows::{PAGE_VIEW, SOURCE};
@@ -16,7 +17,7 @@ impl Runs<StatsOf<'_>> for Postgres {
         app: &AppSchema,
         connection: &mut PgConnection,
     ) -> Result<Stats, sqlx::Error> {
-        sqlx::query_as(AssertSqlSafe(sql(operation, app)))
+        query_as(AssertSqlSafe(sql(operation, app)))
             .bind(operation.community.as_str())
             .bind(operation.from)
             .bind(operation.to)

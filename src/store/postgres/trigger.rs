@@ -3,6 +3,8 @@
 
 use sqlx::PgConnection;
 
+use super::statement::query_scalar;
+
 /// Where the trigger notifies.
 pub(in crate::store) const CHANNEL: &str = "headcount_session";
 /// Stands for all rows.
@@ -18,7 +20,7 @@ pub(in crate::store) async fn is_installed(
         Some((schema, name)) => (Some(schema), name),
         None => (None, configured),
     };
-    sqlx::query_scalar(
+    query_scalar(
         "SELECT count(*) = 2
          FROM pg_catalog.pg_trigger t
          JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid

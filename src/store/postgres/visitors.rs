@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, FromRow, PgConnection, Postgres};
 
+use super::statement::query_as;
 use super::{moment, read_moment};
 use crate::ids::UserId;
 use crate::store::VisitorRow;
@@ -54,7 +55,7 @@ impl Runs<Visitors<'_>> for Postgres {
             now = moment(&session.expires_at, "$2::timestamptz"),
             key = profile.id.type_name,
         );
-        let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(sql))
+        let rows: Vec<Row> = query_as(AssertSqlSafe(sql))
             .bind(users)
             .bind(operation.now)
             .fetch_all(connection)

@@ -153,6 +153,18 @@ impl Check<'_> {
                 writes: privilege != Privilege::Select,
             });
         }
+        if table
+            .without_policy
+            .iter()
+            .any(|command| command == privilege.sql())
+        {
+            self.problems.push(SchemaProblem::NoPolicy {
+                table: table.name.to_string(),
+                command: privilege.sql(),
+                user: user.clone(),
+                writes: privilege != Privilege::Select,
+            });
+        }
         if privilege == Privilege::Insert {
             for sequence in table
                 .columns

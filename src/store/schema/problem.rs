@@ -64,6 +64,15 @@ pub enum SchemaProblem {
         user: String,
         writes: bool,
     },
+    /// Row-level security without a policy for the database user, which then sees or writes nothing.
+    NoPolicy {
+        table: String,
+        command: &'static str,
+        user: String,
+        writes: bool,
+    },
+    /// The server is a replica, or set to take no writes.
+    ReadOnly,
     /// Nothing tells of sessions that end, though it is configured.
     NoTrigger { table: String },
 }
@@ -77,11 +86,12 @@ impl SchemaProblem {
             | Self::UnknownConstant { .. }
             | Self::NeedlessConstant { .. }
             | Self::BadConstant { .. } => true,
-            Self::Forbidden { writes, .. } => *writes,
+            Self::Forbidden { writes, .. } | Self::NoPolicy { writes, .. } => *writes,
             Self::MissingTable { .. }
             | Self::MissingColumn { .. }
             | Self::WrongType { .. }
             | Self::KeysDisagree { .. }
+            | Self::ReadOnly
             | Self::NoTrigger { .. } => false,
         }
     }
@@ -174,6 +184,10 @@ impl fmt::Display for SchemaProblem {
                 f,
                 "the database user {user} lacks {privilege} on {object}: GRANT {privilege} ON {object} TO {user}"
             ),
+            Self::NoPolicy {
+                table, command, user, ..
+            } => no_policy(f, table, command, user),
+            Self::ReadOnly => f.write_str(READ_ONLY),
             Self::NoTrigger { table } => write!(
                 f,
                 "table {table} has no trigger that tells of sessions which end, so that sign-outs are noticed \
@@ -181,6 +195,23 @@ impl fmt::Display for SchemaProblem {
             ),
         }
     }
+}
+
+const READ_ONLY: &str = "the database takes no writes (a replica, or default_transaction_read_only is on), so that page \
+                         views wait: set database.url to the primary, or to an address that follows it";
+
+fn no_policy(f: &mut fmt::Formatter<'_>, table: &str, command: &str, user: &str) -> fmt::Result {
+    let name = command.to_lowercase();
+    let condition = match command {
+        "INSERT" => "WITH CHECK",
+        _ => "USING",
+    };
+    write!(
+        f,
+        "row-level security of table {table} has no policy for {command} by the database user {user}, as if there were \
+         no rows: CREATE POLICY headcount_{name} ON {table} FOR {command} TO {user} {condition} (true), or give {user} \
+         BYPASSRLS"
+    )
 }
 
 /// What may be lacking.

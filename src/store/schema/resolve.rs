@@ -49,6 +49,7 @@ pub(in crate::store) fn resolve(names: &Schema, record: &Record, live: &LiveSche
     Resolved {
         app: if keys_agree { app().map(Arc::new) } else { None },
         problems: check.problems,
+        read_only: live.read_only,
         session_trigger: live.session_trigger,
     }
 }

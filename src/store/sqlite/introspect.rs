@@ -24,6 +24,7 @@ pub(super) async fn live_schema(
         user: String::new(),
         session: table(connection, &names.session.table).await?,
         session_trigger: false,
+        read_only: false,
         event,
         profile: table(connection, &names.profile.table).await?,
         community: table(connection, &names.community.table).await?,
@@ -62,6 +63,7 @@ async fn table(connection: &mut SqliteConnection, name: &str) -> Result<Option<L
             name: name.to_owned(),
         },
         schema_usage: true,
+        without_policy: Vec::new(),
         columns,
     }))
 }

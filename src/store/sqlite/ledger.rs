@@ -64,9 +64,9 @@ impl Runs<NoteParts<'_>> for Sqlite {
     }
 }
 
-impl Runs<ForgetOld> for Sqlite {
+impl Runs<ForgetOld<'_>> for Sqlite {
     async fn run(
-        _: &ForgetOld,
+        _: &ForgetOld<'_>,
         _: &AppSchema,
         connection: &mut SqliteConnection,
     ) -> Result<u64, sqlx::Error> {

@@ -28,8 +28,8 @@ async fn wait_for_retries(world: &World, class: &str) {
         .await;
 }
 
-async fn execute(pool: &PgPool, sql: String) {
-    pool.execute(AssertSqlSafe(sql)).await.expect("it is done");
+async fn execute(pool: &PgPool, sql: impl Into<String>) {
+    pool.execute(AssertSqlSafe(sql.into())).await.expect("it is done");
 }
 
 #[tokio::test]
@@ -175,4 +175,49 @@ async fn a_batch_that_is_cut_off_in_the_middle_holds_up_the_site_no_longer() {
     fragile.database.resume().await;
     made.are_recorded(world).await;
     assert_eq!(all_dropped(world).await, 0.0);
+}
+
+/// As when nobody made next month's partition in time.
+#[tokio::test]
+async fn w15_without_a_partition_for_now_views_wait_and_it_is_said_once() {
+    let world = Wanted::usual().start().await;
+    let community = world.community("rust");
+    let alice = world.member("alice").await;
+    let site = Postgres::shared().pool(world.database.name());
+    execute(
+        &site,
+        "ALTER TABLE accounts_userevent RENAME TO events_before;
+         CREATE TABLE accounts_userevent (LIKE events_before INCLUDING DEFAULTS) PARTITION BY RANGE (timestamp);
+         CREATE SEQUENCE event_ids;
+         ALTER TABLE accounts_userevent ALTER id SET DEFAULT nextval('event_ids');
+         CREATE TABLE event_past PARTITION OF accounts_userevent FOR VALUES FROM ('2000-01-01') TO ('2001-01-01')",
+    )
+    .await;
+    let mut made = Made::default();
+    made.sees("alice", &alice, &[&community, "/about/", &community])
+        .await;
+    let retries = "headcount_apply_retries_total{class=\"other\"}";
+    world
+        .sidecar
+        .wait_for_metric(retries, |retries| retries >= 3.0)
+        .await;
+    let log = world.sidecar.log();
+    assert_eq!(
+        log.matches("make the partition, or a DEFAULT one").count(),
+        1,
+        "{log}"
+    );
+    assert_eq!(world.sidecar.metric("headcount_dead_letters").await, 0.0);
+
+    execute(
+        &site,
+        "CREATE TABLE event_now PARTITION OF accounts_userevent DEFAULT",
+    )
+    .await;
+    made.are_recorded(&world).await;
+    assert_eq!(all_dropped(&world).await, 0.0);
+    assert_eq!(
+        world.sidecar.metric("headcount_dead_letters_made_total").await,
+        0.0
+    );
 }

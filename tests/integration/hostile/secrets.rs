@@ -4,10 +4,14 @@ use serde_json::json;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::{Wire, World};
+use crate::support::backend::{Backend, Settings, Variant};
+use crate::support::database::Database;
 use crate::support::member::FIREFOX;
 use crate::support::postgres::Postgres;
 use crate::support::redis;
+use crate::support::sidecar::{Sidecar, run, write_config};
 use crate::support::wire::Answer;
+use crate::support::world::{Parts, Wanted};
 
 #[tokio::test]
 async fn a_token_is_in_no_log_metric_key_or_table_but_the_sites_own() {
@@ -110,4 +114,36 @@ fn contains_body(answer: Option<&Answer>, text: &str) -> bool {
 
 fn contains(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+/// A misspelt key in the database's URL may be that of the password.
+#[tokio::test]
+async fn c20_a_parameter_of_the_database_url_that_nobody_knows_is_named_without_its_value() {
+    let (database, _) = Database::seeded(Parts::Production, Variant::Default).await;
+    let site = Backend::start(Variant::Default, &database.url(), Settings::default());
+    let url = database.url();
+    let config = Wanted::usual().configuration(&site, &database);
+    let config = config.replace(&url, &format!("{url}?passwort=hunter2&target_session_attrs=any"));
+    let sidecar = Sidecar::start(&config);
+    sidecar
+        .wait_for_metric("headcount_database_up", |up| up == 1.0)
+        .await;
+    sidecar
+        .wait_for_metric("headcount_ledger_ok", |ok| ok == 1.0)
+        .await;
+    let log = sidecar.log();
+    for name in ["passwort", "target_session_attrs"] {
+        assert_eq!(log.matches(name).count(), 1, "{log}");
+    }
+    assert!(!log.contains("hunter2"), "{log}");
+    for command in [&["check"][..], &["migrate"]] {
+        let folder = tempfile::tempdir().expect("a directory");
+        let path = write_config(folder.path(), &config, "");
+        let told = run(
+            &[command, &["--config", path.to_str().expect("UTF-8")]].concat(),
+            &[],
+        );
+        assert_eq!(told.code, Some(0), "{told:?}");
+        assert!(!format!("{told:?}").contains("hunter2"), "{told:?}");
+    }
 }

@@ -34,6 +34,11 @@ impl Member {
         }
     }
 
+    /// The same browser, at another sidecar of the site.
+    pub fn at(&self, base: String) -> Self {
+        Self { base, ..self.clone() }
+    }
+
     /// The session cookie as it stands in a request, for clients that are not this browser.
     pub fn cookie(&self) -> String {
         self.cookie.lock().expect("no panic").clone()

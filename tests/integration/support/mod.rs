@@ -10,6 +10,7 @@ pub mod live;
 pub mod log;
 pub mod member;
 pub mod nginx;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod presence;
 pub mod proxy;

@@ -41,9 +41,7 @@ impl Postgres {
             .expect("a directory")
             .keep();
         let cleaner = Cleaner::of(&directory);
-        if root() {
-            run(Command::new("chown").arg("postgres:").arg(&directory));
-        }
+        give_to_postgres(&directory);
         let (program, arguments) = as_postgres("initdb");
         run(Command::new(program)
             .args(arguments)
@@ -138,12 +136,17 @@ impl Postgres {
 
     /// Makes a fresh, empty database and answers its name.
     pub async fn database(&self) -> String {
+        self.database_with("").await
+    }
+
+    /// The same, with options of `CREATE DATABASE`.
+    pub async fn database_with(&self, options: &str) -> String {
         let name = format!("test_{}", Uuid::new_v4().simple());
         let mut admin = PgConnection::connect(&self.url("postgres"))
             .await
             .expect("the server answers");
         sqlx::query(AssertSqlSafe(format!(
-            "CREATE DATABASE {name} TEMPLATE template0"
+            "CREATE DATABASE {name} TEMPLATE template0 {options}"
         )))
         .execute(&mut admin)
         .await
@@ -166,9 +169,14 @@ pub fn url(port: u16, database: &str) -> String {
     format!("postgres://postgres@127.0.0.1:{port}/{database}")
 }
 
-/// Program and first arguments to run one of Postgres' programs, which refuse to run as root.
+/// Program and first arguments to run one of Postgres' programs.
 fn as_postgres(program: &str) -> (OsString, Vec<OsString>) {
-    let program = binary(program).into_os_string();
+    not_as_root(binary(program))
+}
+
+/// Program and first arguments to run a program that refuses to run as root.
+pub fn not_as_root(program: PathBuf) -> (OsString, Vec<OsString>) {
+    let program = program.into_os_string();
     if !root() {
         return (program, Vec::new());
     }
@@ -176,6 +184,13 @@ fn as_postgres(program: &str) -> (OsString, Vec<OsString>) {
     let arguments = ["--reuid=postgres", "--regid=postgres", "--init-groups"];
     let arguments = arguments.into_iter().map(OsString::from).chain([program]);
     ("setpriv".into(), arguments.collect())
+}
+
+/// Lets a program that was started by [`not_as_root`] write into a directory.
+pub fn give_to_postgres(directory: &Path) {
+    if root() {
+        run(Command::new("chown").arg("-R").arg("postgres:").arg(directory));
+    }
 }
 
 fn root() -> bool {

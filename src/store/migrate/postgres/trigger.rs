@@ -1,16 +1,14 @@
 //! The trigger that tells of sessions which end: there when it is configured, gone when it is not.
 
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use sqlx::PgConnection;
 
-use super::{record, recorded};
+use super::{begin_briefly, execute, record, recorded};
 use crate::config::{Config, Revocation};
 use crate::store::migrate::{Addition, MigrateError, Step};
 use crate::store::postgres::trigger::{CHANNEL, is_installed};
 use crate::store::schema::AppSchema;
 
 const NAME: &str = "headcount_session_changed";
-/// Longest wait for the app's table. Whoever wants to write to it meanwhile waits behind us.
-const LOCK_TIMEOUT: &str = "5s";
 
 /// Installs the trigger, replaces one in other words, or removes it.
 pub(super) async fn settle(
@@ -20,7 +18,12 @@ pub(super) async fn settle(
     dry_run: bool,
 ) -> Result<Vec<Step>, MigrateError> {
     let template = include_str!("../../../../migrations/app/postgres/session_changed.sql");
-    let addition = Addition::new(NAME, &template.replace("{channel}", CHANNEL), app);
+    let addition = Addition::new(
+        NAME,
+        &app.session.table,
+        &template.replace("{channel}", CHANNEL),
+        app,
+    );
     let wanted = config.session.revocation == Revocation::Trigger;
     let words = recorded(connection, NAME).await?;
     let whole = is_installed(connection, &config.schema.session.table).await?;
@@ -42,16 +45,9 @@ pub(super) async fn settle(
     if dry_run || (steps.is_empty() && words.is_some() == wanted) {
         return Ok(steps);
     }
-    let mut transaction = connection.begin().await?;
-    sqlx::query("SELECT set_config('lock_timeout', $1, true)")
-        .bind(LOCK_TIMEOUT)
-        .execute(&mut *transaction)
-        .await?;
+    let mut transaction = begin_briefly(connection).await?;
     for step in &steps {
-        sqlx::raw_sql(AssertSqlSafe(step.sql.as_str()))
-            .execute(&mut *transaction)
-            .await
-            .map_err(MigrateError::of_step(step))?;
+        execute(&mut transaction, step).await?;
     }
     if wanted {
         record(&mut transaction, &addition).await?;

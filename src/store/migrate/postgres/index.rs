@@ -1,0 +1,246 @@
+//! Indexes on the app's tables, built while the app goes on writing.
+//!
+//! An index of a partitioned table cannot be built `CONCURRENTLY`. It is made on the parent alone, where it holds no
+//! rows, then on each partition concurrently, and these are attached; with the last one it becomes valid. Partitions
+//! that are made later get theirs from the parent by themselves. What an interrupted build left is recognised by the
+//! catalogue, so running again goes on: an index that is attached stays, one that is not is built anew.
+
+use std::collections::HashMap;
+
+use sqlx::postgres::types::Oid;
+use sqlx::{FromRow, PgConnection};
+
+use super::{execute, execute_briefly, record, recorded};
+use crate::store::migrate::{Addition, MigrateError, Step};
+
+/// A step, and how it is run.
+struct Planned {
+    step: Step,
+    /// Needs a lock for which the app would wait if it were waited for, so that it is given up soon.
+    is_brief: bool,
+}
+
+/// Builds an index that is not there, that an interrupted build left invalid, or that was built in other words. Steps
+/// that are done are added to `done`.
+pub(super) async fn add(
+    connection: &mut PgConnection,
+    addition: &Addition,
+    dry_run: bool,
+    done: &mut Vec<Step>,
+) -> Result<(), MigrateError> {
+    let recorded = recorded(connection, addition.name).await?;
+    let indexes = indexes(connection, &addition.table).await?;
+    let tables = tables(connection, &addition.table).await?;
+    let root = tables.iter().find(|table| table.parent.is_none());
+    let own = root.and_then(|root| {
+        let is_own = |index: &&Index| index.table == root.oid && index.bare_name == addition.name;
+        indexes.iter().find(is_own)
+    });
+    let has_other_words = recorded.as_ref().is_some_and(|words| *words != addition.create);
+    let is_partitioned = root.is_some_and(|root| root.is_partitioned);
+
+    let plan = match own {
+        Some(own) if own.is_valid && recorded.as_ref() == Some(&addition.create) => return Ok(()),
+        // Built, but the process ended before it was recorded.
+        Some(own) if own.is_valid && !has_other_words => Vec::new(),
+        _ if is_partitioned => on_partitions(addition, &tables, &indexes, own, has_other_words),
+        own => {
+            let drop = own.map(|own| drop_index(addition, own, false));
+            let mut create = addition.step("index");
+            // It is known not to be there; something else of its name would pass for it.
+            create.sql = create.sql.replacen(" IF NOT EXISTS", "", 1);
+            drop.into_iter().chain([concurrently(create)]).collect()
+        }
+    };
+    let elsewhere = if own.is_none() {
+        elsewhere(connection, addition).await?
+    } else {
+        None
+    };
+    let elsewhere = elsewhere.map(|(name, is_partitioned)| drop_named(addition, &name, is_partitioned));
+    for Planned { step, is_brief } in elsewhere.into_iter().chain(plan) {
+        match (dry_run, is_brief) {
+            (true, _) => {}
+            (false, true) => execute_briefly(connection, &step).await?,
+            (false, false) => execute(connection, &step).await?,
+        }
+        done.push(step);
+    }
+    if !dry_run {
+        record(connection, addition).await?;
+    }
+    Ok(())
+}
+
+/// The steps for a partitioned table, from the parent to the partitions of partitions.
+fn on_partitions(
+    addition: &Addition,
+    tables: &[Table],
+    indexes: &[Index],
+    own: Option<&Index>,
+    has_other_words: bool,
+) -> Vec<Planned> {
+    let mut plan = Vec::new();
+    let kept = own.filter(|_| !has_other_words);
+    if kept.is_none()
+        && let Some(own) = own
+    {
+        plan.push(drop_index(addition, own, true)); // with all that are attached
+    }
+    // Of each partitioned table: its index, in SQL, and the index' id if it was there before.
+    let mut parents: HashMap<u32, (String, Option<Oid>)> = HashMap::new();
+    for table in tables {
+        let title = |what: &str| format!("index {}{what} {}", addition.name, table.name);
+        let above = table.parent.and_then(|parent| parents.get(&parent.0).cloned());
+        let bare = match &above {
+            None => addition.name.to_owned(),
+            Some(_) => format!("{}_{}", addition.name, table.oid.0),
+        };
+        let name = format!("{}.{bare}", table.schema);
+        let of_table = || indexes.iter().filter(|index| index.table == table.oid);
+        let there = match &above {
+            None => kept,
+            Some((_, parent)) => {
+                let attached = |index: &&Index| parent.is_some() && index.parent == *parent;
+                of_table().find(attached)
+            }
+        };
+        if let Some(there) = there {
+            parents.insert(table.oid.0, (there.name.clone(), Some(there.oid)));
+            continue;
+        }
+        let is_left = |index: &&Index| above.is_some() && index.bare_name == bare && index.parent.is_none();
+        if let Some(left) = of_table().find(is_left) {
+            plan.push(drop_index(addition, left, table.is_partitioned));
+        }
+        let columns = &addition.columns;
+        if table.is_partitioned {
+            let sql = format!("CREATE INDEX {bare} ON ONLY {} {columns}", table.name);
+            plan.push(briefly(Step::new(title(" on the partitioned"), sql)));
+            parents.insert(table.oid.0, (name.clone(), None));
+        } else {
+            let sql = format!("CREATE INDEX CONCURRENTLY {bare} ON {} {columns}", table.name);
+            plan.push(concurrently(Step::new(title(" on"), sql)));
+        }
+        if let Some((parent, _)) = above {
+            let sql = format!("ALTER INDEX {parent} ATTACH PARTITION {name}");
+            plan.push(briefly(Step::new(title(": attach that on"), sql)));
+        }
+    }
+    plan
+}
+
+fn drop_index(addition: &Addition, index: &Index, is_partitioned: bool) -> Planned {
+    drop_named(addition, &index.name, is_partitioned)
+}
+
+fn drop_named(addition: &Addition, name: &str, is_partitioned: bool) -> Planned {
+    let title = format!("index {}: the former one", addition.name);
+    if is_partitioned {
+        return briefly(Step::new(title, format!("DROP INDEX IF EXISTS {name}")));
+    }
+    concurrently(Step::new(
+        title,
+        format!("DROP INDEX CONCURRENTLY IF EXISTS {name}"),
+    ))
+}
+
+fn briefly(step: Step) -> Planned {
+    let is_brief = true;
+    Planned { step, is_brief }
+}
+
+fn concurrently(step: Step) -> Planned {
+    let is_brief = false;
+    Planned { step, is_brief }
+}
+
+/// A table, or one of its partitions; names as in SQL.
+#[derive(FromRow)]
+struct Table {
+    oid: Oid,
+    /// Within the tree; none for its root.
+    parent: Option<Oid>,
+    schema: String,
+    name: String,
+    is_partitioned: bool,
+}
+
+/// The table and its partitions, each after the one it is a partition of. Foreign tables have no indexes.
+async fn tables(connection: &mut PgConnection, table: &str) -> Result<Vec<Table>, sqlx::Error> {
+    sqlx::query_as(
+        "WITH RECURSIVE tree AS (
+             SELECT to_regclass($1)::oid AS oid, NULL::oid AS parent, 0 AS level
+             UNION ALL
+             SELECT i.inhrelid, i.inhparent, tree.level + 1
+             FROM tree
+             JOIN pg_catalog.pg_class p ON p.oid = tree.oid AND p.relkind = 'p'
+             JOIN pg_catalog.pg_inherits i ON i.inhparent = tree.oid
+         )
+         SELECT tree.oid, tree.parent, quote_ident(n.nspname) AS schema,
+                format('%I.%I', n.nspname, c.relname) AS name, c.relkind = 'p' AS is_partitioned
+         FROM tree
+         JOIN pg_catalog.pg_class c ON c.oid = tree.oid
+         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+         WHERE c.relkind IN ('r', 'p')
+         ORDER BY tree.level, c.oid",
+    )
+    .bind(table)
+    .fetch_all(connection)
+    .await
+}
+
+/// The index of this name that is on the table which the site used before, and whether that is partitioned.
+async fn elsewhere(
+    connection: &mut PgConnection,
+    addition: &Addition,
+) -> Result<Option<(String, bool)>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT format('%I.%I', n.nspname, c.relname), c.relkind = 'I'
+         FROM pg_catalog.pg_class t
+         JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace
+         JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = $2 AND c.relkind IN ('i', 'I')
+         JOIN pg_catalog.pg_index x ON x.indexrelid = c.oid AND x.indrelid <> t.oid
+         WHERE t.oid = to_regclass($1)",
+    )
+    .bind(&addition.table)
+    .bind(addition.name)
+    .fetch_optional(connection)
+    .await
+}
+
+#[derive(FromRow)]
+struct Index {
+    oid: Oid,
+    table: Oid,
+    /// The index that it is attached to.
+    parent: Option<Oid>,
+    bare_name: String,
+    /// As in SQL.
+    name: String,
+    is_valid: bool,
+}
+
+/// The indexes of the table and of its partitions.
+async fn indexes(connection: &mut PgConnection, table: &str) -> Result<Vec<Index>, sqlx::Error> {
+    sqlx::query_as(
+        "WITH RECURSIVE tree AS (
+             SELECT to_regclass($1)::oid AS oid
+             UNION ALL
+             SELECT i.inhrelid
+             FROM tree
+             JOIN pg_catalog.pg_class p ON p.oid = tree.oid AND p.relkind = 'p'
+             JOIN pg_catalog.pg_inherits i ON i.inhparent = tree.oid
+         )
+         SELECT c.oid, x.indrelid AS table, h.inhparent AS parent, c.relname::text AS bare_name,
+                format('%I.%I', n.nspname, c.relname) AS name, x.indisvalid AS is_valid
+         FROM tree
+         JOIN pg_catalog.pg_index x ON x.indrelid = tree.oid
+         JOIN pg_catalog.pg_class c ON c.oid = x.indexrelid
+         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+         LEFT JOIN pg_catalog.pg_inherits h ON h.inhrelid = c.oid",
+    )
+    .bind(table)
+    .fetch_all(connection)
+    .await
+}
