@@ -6,6 +6,7 @@
 
 mod access;
 mod admin;
+mod browsers;
 mod command_line;
 mod dashboard;
 mod demo;

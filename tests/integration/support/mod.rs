@@ -1,6 +1,7 @@
 //! What the tests stand on: services started on free ports, and stopped with the test process.
 
 pub mod backend;
+pub mod browsers;
 pub mod chromium;
 pub mod database;
 pub mod fake_upstream;
