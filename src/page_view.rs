@@ -4,12 +4,13 @@
 //! response head, so that a body that streams for a minute, or that the client gives up on, counts once (V7),
 //! and the view belongs to whoever sent the request, whatever the response does to the session (V6).
 //!
-//! `checks` has the rules, `text` makes what clients send fit to be written down, [`device`] reads user
+//! `checks` has the rules, `visit` those about the request alone, `text` makes what clients send fit to be written down, [`device`] reads user
 //! agents.
 
 mod checks;
 pub mod device;
 mod text;
+mod visit;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::config::{IpPrecision, Privacy, Record, ReferrerPrecision};
 use crate::routes::{CommunityRef, RouteMatch};
 
 pub(crate) use checks::is_download;
+pub(crate) use visit::{Visit, visit};
 
 /// One request and the head of its response, as the proxy saw them.
 #[derive(Debug, Clone, Copy)]
@@ -304,11 +306,6 @@ impl PageView {
             + self.device.os.len()
             + self.device.device.len()
     }
-}
-
-/// Whether a request is made by somebody who goes to a page.
-pub(crate) fn is_navigation(request: &HeaderMap) -> bool {
-    checks::navigation(request).is_ok()
 }
 
 #[cfg(test)]

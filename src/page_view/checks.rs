@@ -1,15 +1,51 @@
 //! The rules: who looks (V4, V8), and whether what they got is a page (V1, V2, V3).
 
-use http::header::{ACCEPT, CONTENT_DISPOSITION, CONTENT_TYPE, UPGRADE};
+use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, UPGRADE};
 use http::{HeaderMap, Method, StatusCode};
 
+use super::visit::{is_prefetch, visit};
 use super::{Exchange, NotCounted, Policy};
 use crate::header_list::any_element;
 use crate::routes::{RouteMatch, Track};
 
-const SEC_FETCH_MODE: &str = "sec-fetch-mode";
-const SEC_FETCH_DEST: &str = "sec-fetch-dest";
-const X_REQUESTED_WITH: &str = "x-requested-with";
+/// Ends of the names of files that browsers show in a tab of their own, or load into pages.
+const FILES: [&str; 35] = [
+    "aac",
+    "apng",
+    "atom",
+    "avif",
+    "bmp",
+    "css",
+    "csv",
+    "flac",
+    "gif",
+    "ico",
+    "jpeg",
+    "jpg",
+    "js",
+    "json",
+    "jxl",
+    "m4a",
+    "m4v",
+    "map",
+    "mjs",
+    "mov",
+    "mp3",
+    "mp4",
+    "oga",
+    "ogg",
+    "ogv",
+    "pdf",
+    "png",
+    "rss",
+    "svg",
+    "txt",
+    "wav",
+    "webm",
+    "webmanifest",
+    "webp",
+    "xml",
+];
 
 /// The rules that need no look at the exchange.
 pub(super) fn who(
@@ -54,7 +90,7 @@ pub(super) fn what(exchange: &Exchange<'_>) -> Result<(), NotCounted> {
         return Err(NotCounted::EventStream);
     }
     if track == Track::Page {
-        navigation(exchange.request)?;
+        visit(exchange.request)?;
         page(exchange)?;
     }
     Ok(())
@@ -73,54 +109,15 @@ fn status(status: StatusCode, track: Track) -> Result<(), NotCounted> {
     }
 }
 
-/// Browsers fetch pages that nobody may ever look at. `Sec-Purpose` carries parameters behind its value.
-fn is_prefetch(request: &HeaderMap) -> bool {
-    any_element(request, "sec-purpose", |purpose| {
-        purpose.starts_with("prefetch") || purpose.starts_with("prerender")
-    }) || ["purpose", "x-purpose"].iter().any(|name| {
-        any_element(request, name, |purpose| {
-            ["prefetch", "preview", "prerender"].contains(&purpose)
-        })
-    }) || any_element(request, "x-moz", |purpose| purpose == "prefetch")
-}
-
-/// Somebody went to a page, as against a script, an image or a frame asking for something.
-pub(super) fn navigation(request: &HeaderMap) -> Result<(), NotCounted> {
-    let one_of = |name, values: &[&str]| any_element(request, name, |value| values.contains(&value));
-    if one_of(
-        SEC_FETCH_DEST,
-        &["iframe", "frame", "fencedframe", "object", "embed"],
-    ) {
-        return Err(NotCounted::Frame);
-    }
-    let is_navigation = if request.contains_key(SEC_FETCH_MODE) || request.contains_key(SEC_FETCH_DEST) {
-        // A browser that sends one of the two is judged by the one.
-        (!request.contains_key(SEC_FETCH_MODE) || one_of(SEC_FETCH_MODE, &["navigate"]))
-            && (!request.contains_key(SEC_FETCH_DEST) || one_of(SEC_FETCH_DEST, &["document"]))
-    } else {
-        any_element(request, ACCEPT.as_str(), is_html) && !is_made_by_script(request)
-    };
-    if is_navigation {
-        Ok(())
-    } else {
-        Err(NotCounted::NotNavigation)
-    }
-}
-
-/// `X-Requested-With`, which script libraries send. Android web views send it too, with the name of their
-/// app (`com.example.app`) and on every request: that says nothing.
-fn is_made_by_script(request: &HeaderMap) -> bool {
-    any_element(request, X_REQUESTED_WITH, |value| !value.contains('.'))
-}
-
-/// What came back is a page to look at. A 304 need not say so: the browser has it.
+/// What came back is a page to look at. A 304 need not say so: the browser has it. Where it does not, only the name
+/// tells a page from a picture that is open in a tab.
 fn page(exchange: &Exchange<'_>) -> Result<(), NotCounted> {
     if is_download(exchange.response) {
         return Err(NotCounted::Download);
     }
     let says_nothing = !exchange.response.contains_key(CONTENT_TYPE);
     let is_page = if says_nothing {
-        exchange.status == StatusCode::NOT_MODIFIED
+        exchange.status == StatusCode::NOT_MODIFIED && !names_a_file(exchange.path)
     } else {
         media_type_is(exchange.response, is_html)
     };
@@ -133,8 +130,18 @@ pub(crate) fn is_download(response: &HeaderMap) -> bool {
     disposition.is_some_and(|value| starts_with_ignoring_case(value.as_bytes(), b"attachment"))
 }
 
-fn is_html(media_type: &str) -> bool {
+pub(super) fn is_html(media_type: &str) -> bool {
     matches!(media_type, "text/html" | "application/xhtml+xml")
+}
+
+/// Whether a path ends like the name of a file that is no page.
+fn names_a_file(path: &str) -> bool {
+    let extension = path
+        .rsplit('/')
+        .next()
+        .and_then(|name| name.rsplit_once('.'))
+        .map(|(_, extension)| extension.to_ascii_lowercase());
+    extension.is_some_and(|extension| FILES.contains(&&*extension))
 }
 
 fn media_type_is(response: &HeaderMap, is: impl Fn(&str) -> bool) -> bool {

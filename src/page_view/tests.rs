@@ -1,5 +1,7 @@
 //! One test per trap, by number.
 
+mod browsers;
+
 use std::sync::LazyLock;
 
 use http::header::{ACCEPT, CONTENT_TYPE, COOKIE, HeaderName};
@@ -99,6 +101,11 @@ impl Page {
         self
     }
 
+    fn at(mut self, path: &str) -> Self {
+        self.path = path.into();
+        self
+    }
+
     fn silent(mut self) -> Self {
         self.response.remove(CONTENT_TYPE);
         self
@@ -186,6 +193,9 @@ fn v1_a_navigation_that_gets_html_is_a_view() {
         page().status(304),
         page().status(304).silent(),
         old_page().status(304).silent(),
+        page().at("/v1.2/").status(304).silent(),
+        page().at("/index.html").status(304).silent(),
+        page().at("/.png/").status(304).silent(),
     ] {
         assert_eq!(page.decide().err(), None);
     }
@@ -201,7 +211,7 @@ fn v1_what_scripts_and_subresources_fetch_is_not_a_view() {
             .asks("sec-fetch-mode", "no-cors")
             .asks("sec-fetch-dest", "image"),
         page().asks("sec-fetch-mode", "same-origin"),
-        page().asks("sec-fetch-dest", "empty"),
+        page().asks("sec-fetch-dest", "empty").without("sec-fetch-mode"),
         page().asks("sec-fetch-dest", "style").status(304).silent(),
         old_page().asks("accept", "*/*"),
         old_page().asks("accept", "application/json"),
@@ -264,6 +274,12 @@ fn v2_what_is_not_a_page_is_not_a_view() {
             page().status(304).answers("content-type", "text/css"),
             NotCounted::NotHtml,
         ),
+        // Open in a tab, and looked at again.
+        (
+            page().at("/media/cat.PNG").status(304).silent(),
+            NotCounted::NotHtml,
+        ),
+        (old_page().at("/a.pdf").status(304).silent(), NotCounted::NotHtml),
     ] {
         assert_eq!(page.reason(), reason);
     }
@@ -284,6 +300,9 @@ fn v3_prefetch_and_prerender_are_not_views() {
         ("x-purpose", "preview"),
         ("x-purpose", "Prefetch"),
         ("x-moz", "prefetch"),
+        ("x-sec-purpose", "prefetch"),
+        ("x-sec-purpose", "Prefetch;x"),
+        ("hx-preloaded", "true"),
     ] {
         assert_eq!(
             page().asks(name, value).reason(),

@@ -13,7 +13,7 @@
 //! | `Accept-Ranges` | `none`: parts of two pages must not be put together |
 //! | digests of the body | taken away |
 //!
-//! A candidate is a navigation to a whole page of a community, by somebody who may see counts as far as is known at
+//! A candidate is a visit of a whole page of a community (by the browser, also ahead, or by Turbo Drive), by somebody who may see counts as far as is known at
 //! once; its response gets the widget if it is a 200 with HTML that is no download, and nothing forbids it. Everything
 //! else passes as it came.
 
@@ -37,7 +37,7 @@ use super::tag::Tag;
 use crate::config;
 use crate::header_list::any_element;
 use crate::ids::CommunityId;
-use crate::page_view::{is_download, is_navigation};
+use crate::page_view::{Visit, is_download, visit};
 use crate::proxy::headers::HeaderEdits;
 use crate::routes::{RouteMatch, Track};
 
@@ -90,7 +90,8 @@ impl Injector {
         method == Method::GET
             && (has_token || !self.needs_session)
             && route.is_some_and(is_wanted)
-            && is_navigation(request)
+            // What htmx makes of a boosted page's head is nothing.
+            && matches!(visit(request), Ok(Visit::Document | Visit::Turbo))
             // Somebody goes on with a download.
             && !request.contains_key(RANGE)
     }

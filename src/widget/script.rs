@@ -15,6 +15,8 @@ const SOURCE: &str = concat!(
     "\n",
     include_str!("script/element.js"),
     "\n",
+    include_str!("script/views.js"),
+    "\n",
     include_str!("script/place.js"),
     "})();\n"
 );

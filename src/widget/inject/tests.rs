@@ -83,6 +83,42 @@ fn asked(pairs: &[(&'static str, &str)]) -> [Option<String>; 3] {
 }
 
 #[test]
+fn v11_whole_pages_are_candidates_however_they_are_asked_for() {
+    const BROWSERS_OWN: (&str, &str) = ("accept", "text/html,application/xml;q=0.9,*/*;q=0.8");
+    let is = |mode, dest, more: &[(&'static str, &str)]| {
+        let mut request = headers(&[("sec-fetch-mode", mode), ("sec-fetch-dest", dest)]);
+        request.extend(headers(more));
+        injector().is_candidate(&Method::GET, &request, Some(&route(true, Some("42"))), true)
+    };
+    let turbo = ("x-turbo-request-id", "1");
+    // By service workers.
+    assert!(is("navigate", "empty", &[BROWSERS_OWN]));
+    assert!(is("same-origin", "empty", &[BROWSERS_OWN]));
+    // Ahead.
+    assert!(is(
+        "navigate",
+        "document",
+        &[BROWSERS_OWN, ("sec-purpose", "prefetch;prerender")]
+    ));
+    assert!(is(
+        "no-cors",
+        "empty",
+        &[BROWSERS_OWN, ("sec-purpose", "prefetch")]
+    ));
+    // By Turbo Drive, which takes heads, too.
+    assert!(is("cors", "empty", &[NAVIGATION, turbo]));
+    assert!(is(
+        "cors",
+        "empty",
+        &[NAVIGATION, turbo, ("x-sec-purpose", "prefetch")]
+    ));
+    assert!(!is("cors", "empty", &[NAVIGATION, turbo, ("turbo-frame", "f")]));
+    // htmx does not.
+    assert!(!is("cors", "empty", &[("accept", "*/*"), ("hx-boosted", "true")]));
+    assert!(!is("no-cors", "empty", &[BROWSERS_OWN]));
+}
+
+#[test]
 fn a_candidate_is_a_navigation_to_a_page_of_a_community() {
     let is = |method: Method, request: Pairs, route: Option<RouteMatch>| {
         injector().is_candidate(&method, &headers(request), route.as_ref(), true)

@@ -21,11 +21,27 @@ function place({ attributes, dataset }) {
   parent.append(element);
 }
 
+/** Turbo Drive puts one page in the place of another: this one's tag goes with it, so that the next one's, which may be
+ * the same, is run; and what was placed too early is placed again. */
+function follow(script) {
+  const again = () => place(script);
+  document.addEventListener("turbo:render", again);
+  document.addEventListener("turbo:visit", () => {
+    document.removeEventListener("turbo:render", again);
+    script.remove();
+  }, { once: true });
+}
+
 function start(script) {
   // Without style it would be words in the way.
   if (!sheet) return;
-  if (!customElements.get("live-visitors")) customElements.define("live-visitors", LiveVisitors);
+  // However often a page has the script.
+  if (!customElements.get("live-visitors")) {
+    watchViews();
+    customElements.define("live-visitors", LiveVisitors);
+  }
   if (!script?.dataset.community) return;
+  follow(script);
   if (document.readyState !== "loading") place(script);
   else document.addEventListener("DOMContentLoaded", () => place(script), { once: true });
 }

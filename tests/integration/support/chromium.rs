@@ -27,7 +27,7 @@ impl Chromium {
     pub async fn start() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         // Started here and not by the driver, so that it ends with the test whatever becomes of the driver.
-        let browser = start_browser(directory.path());
+        let browser = start_browser(directory.path(), &[], "about:blank");
         let debugger = first_line_of(&directory.path().join("profile/DevToolsActivePort"));
         let folder = directory.path().join("driver");
         std::fs::create_dir(&folder).expect("a folder");
@@ -146,29 +146,31 @@ impl Chromium {
     }
 }
 
-fn start_browser(directory: &Path) -> Service {
+/// Starts Debian's Chromium at an address; `more` are further arguments.
+pub fn start_browser(directory: &Path, more: &[&str], url: &str) -> Service {
     // Its own name is that of a robot, which is not counted.
     let user_agent = format!("--user-agent={FIREFOX}");
+    let usual = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--disable-dev-shm-usage",
+        "--no-first-run",
+        "--no-proxy-server",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--user-data-dir=profile",
+        "--remote-debugging-port=0",
+        &user_agent,
+    ];
+    let home = directory.to_str().expect("UTF-8").to_owned();
     Service::start(
         directory,
         "chromium",
-        [
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-quic",
-            "--disable-dev-shm-usage",
-            "--no-first-run",
-            "--no-proxy-server",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            "--user-data-dir=profile",
-            "--remote-debugging-port=0",
-            &user_agent,
-            "about:blank",
-        ],
-        &[("HOME", directory.to_str().expect("UTF-8").to_owned())],
+        usual.iter().chain(more).chain([&url]),
+        &[("HOME", home)],
     )
 }
 

@@ -2,6 +2,7 @@
 
 pub mod asgi;
 pub mod backend;
+pub mod browsers;
 pub mod chromium;
 pub mod database;
 pub mod fake_upstream;

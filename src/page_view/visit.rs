@@ -1,0 +1,101 @@
+//! What a request says of itself: whether somebody goes to a page with it, in which way (V1, V10, V11), or whether
+//! it is made ahead of anybody's wish (V3).
+//!
+//! What browsers and script libraries really send, and what is made of it, stands in one table:
+//! `tests/integration/browsers/fetch_metadata.toml`. A test records it again from the browsers themselves.
+
+use http::HeaderMap;
+use http::header::ACCEPT;
+
+use super::NotCounted;
+use crate::header_list::any_element;
+
+const SEC_FETCH_MODE: &str = "sec-fetch-mode";
+const SEC_FETCH_DEST: &str = "sec-fetch-dest";
+const X_REQUESTED_WITH: &str = "x-requested-with";
+
+/// The way in which somebody goes to a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Visit {
+    /// The browser loads a document, by itself or through a service worker.
+    Document,
+    /// Turbo Drive fetches a whole page and takes its head and its body for the page's.
+    Turbo,
+    /// htmx fetches a page for a boosted link or form and takes its body, or a part of it; its head is dropped.
+    Boosted,
+}
+
+/// Whether a request is made ahead, for a page that nobody may ever look at. Some values carry parameters.
+pub(crate) fn is_prefetch(request: &HeaderMap) -> bool {
+    let one_of =
+        |names: &[&str], is: fn(&str) -> bool| names.iter().any(|name| any_element(request, name, is));
+    one_of(&["sec-purpose", "x-sec-purpose"], |purpose| {
+        purpose.starts_with("prefetch") || purpose.starts_with("prerender")
+    }) || one_of(&["purpose", "x-purpose"], |purpose| {
+        ["prefetch", "preview", "prerender"].contains(&purpose)
+    }) || one_of(&["x-moz"], |purpose| purpose == "prefetch")
+        // htmx's extension `preload`.
+        || one_of(&["hx-preloaded"], |value| value == "true")
+}
+
+/// In which way a request goes to a page, as against a script, an image or a frame asking for something. It is
+/// asked of requests made ahead, too: such a page may be shown later.
+pub(crate) fn visit(request: &HeaderMap) -> Result<Visit, NotCounted> {
+    let one_of = |name, values: &[&str]| any_element(request, name, |value| values.contains(&value));
+    if one_of(
+        SEC_FETCH_DEST,
+        &["iframe", "frame", "fencedframe", "object", "embed"],
+    ) || request.contains_key("turbo-frame")
+    {
+        return Err(NotCounted::Frame);
+    }
+    if one_of("hx-boosted", &["true"]) || one_of("hx-history-restore-request", &["true"]) {
+        return Ok(Visit::Boosted);
+    }
+    // Scripts use Turbo's `fetch`, too: Rails' `request.js` says so.
+    if request.contains_key("x-turbo-request-id") && accepts_html(request) && !is_made_by_script(request) {
+        return Ok(Visit::Turbo);
+    }
+    if !request.contains_key("hx-request") && is_document(request) {
+        return Ok(Visit::Document);
+    }
+    Err(NotCounted::NotNavigation)
+}
+
+/// Whether the browser loads a document. It says so itself to sites with TLS (and to the own machine); what it says
+/// is better than the guess.
+fn is_document(request: &HeaderMap) -> bool {
+    let is = |name, value: &str| any_element(request, name, |element| element == value);
+    match (
+        request.contains_key(SEC_FETCH_MODE),
+        request.contains_key(SEC_FETCH_DEST),
+    ) {
+        (false, false) => accepts_html(request) && !is_made_by_script(request),
+        (false, true) => is(SEC_FETCH_DEST, "document"),
+        (true, false) => is(SEC_FETCH_MODE, "navigate"),
+        (true, true) if is(SEC_FETCH_MODE, "navigate") => {
+            // A service worker that passes a navigation on makes its destination empty.
+            is(SEC_FETCH_DEST, "document") || is(SEC_FETCH_DEST, "empty")
+        }
+        // In Firefox such a worker changes the mode, too, as it does elsewhere where it passes options of its own. The
+        // browser's own `Accept` is left, which no script library sends.
+        (true, true) if is(SEC_FETCH_MODE, "same-origin") => {
+            is(SEC_FETCH_DEST, "empty") && accepts_html(request) && is(ACCEPT.as_str(), "application/xml")
+        }
+        // `<link rel=prefetch>`: from the browser's cache it becomes a document.
+        (true, true) if is(SEC_FETCH_MODE, "no-cors") => {
+            is(SEC_FETCH_DEST, "empty") && accepts_html(request) && is_prefetch(request)
+        }
+        (true, true) => false,
+    }
+}
+
+fn accepts_html(request: &HeaderMap) -> bool {
+    any_element(request, ACCEPT.as_str(), super::checks::is_html)
+}
+
+/// `X-Requested-With`, which script libraries send. Android web views send it too, with the name of their
+/// app (`com.example.app`) and on every request: that says nothing.
+fn is_made_by_script(request: &HeaderMap) -> bool {
+    any_element(request, X_REQUESTED_WITH, |value| !value.contains('.'))
+}
