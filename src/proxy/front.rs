@@ -4,15 +4,16 @@
 //! Pingora bounds neither: its header timeout is per read, so a client that sends one byte a minute stays
 //! for ever, and nothing limits how many do.
 //!
-//! A connection that has become a live one leaves Pingora here: what it needs from then on is a fraction of what
-//! an exchange needs.
+//! Pingora gives each socket back ([`ClientSocket`]). A connection that has become a live one leaves Pingora here: what
+//! it needs from then on is a fraction of what an exchange needs. One that ends with an answer ends so that the answer
+//! arrives ([`last_words`]).
 
-use std::cell::Cell;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream, ServerApp};
+use pingora_core::apps::{HttpServerApp, ReusedHttpStream, ServerApp};
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
@@ -20,20 +21,12 @@ use pingora_proxy::{HttpProxy, ProxyHttp};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::live::LiveStart;
+use super::client_socket::ClientSocket;
+use super::last_words;
+use super::progress::Progress;
 use crate::config::Limits;
 use crate::metrics::Metrics;
 use crate::shutdown::{Closing, InFlight};
-
-tokio::task_local! {
-    /// Whether the request being read by this task has a complete head.
-    static HEAD_COMPLETE: Cell<bool>;
-}
-
-/// Called where the proxy begins with a request: its head is complete.
-pub(super) fn head_is_complete() {
-    let _ = HEAD_COMPLETE.try_with(|complete| complete.set(true));
-}
 
 /// Accepts connections for the proxy.
 pub struct Front<P> {
@@ -74,28 +67,22 @@ where
         }
     }
 
-    /// One request on a connection. `None` also when its head is not complete by `deadline`.
+    /// One request on a connection. `None` also when its head is not complete by `deadline`, or never will be.
     async fn request(
         &self,
         session: ServerSession,
+        progress: &Progress,
         shutdown: &ShutdownWatch,
         deadline: Duration,
     ) -> Option<ReusedHttpStream> {
-        HEAD_COMPLETE
-            .scope(Cell::new(false), async {
-                let mut exchange = std::pin::pin!(self.proxy.process_new_http(session, shutdown));
-                tokio::select! {
-                    biased;
-                    result = &mut exchange => return result,
-                    () = tokio::time::sleep(deadline) => {}
-                }
-                if HEAD_COMPLETE.with(Cell::get) {
-                    exchange.await
-                } else {
-                    None
-                }
-            })
-            .await
+        let mut work = std::pin::pin!(self.proxy.process_new_http(session, shutdown));
+        tokio::select! {
+            biased;
+            result = &mut work => return result,
+            () = poll_fn(|_| progress.poll_left()) => return None,
+            () = tokio::time::sleep(deadline) => {}
+        }
+        if progress.has_begun() { work.await } else { None }
     }
 }
 
@@ -114,28 +101,33 @@ where
         // Until it ends, or is a live one: those are seen off by themselves.
         let _counted = self.in_flight.connect();
 
-        let mut session = ServerSession::new_http1(stream);
+        let progress = Arc::new(Progress::default());
+        let socket = ClientSocket::new(stream, Arc::clone(&progress));
+        let mut session = ServerSession::new_http1(Box::new(socket));
         session.set_keepalive(Some(self.header_timeout.as_secs().max(1)));
-        let mut result = self.request(session, shutdown, self.header_timeout).await;
-        while let Some((stream, settings)) = result.map(ReusedHttpStream::consume) {
-            let mut settings = settings;
-            let context = settings
-                .as_mut()
-                .and_then(HttpPersistentSettings::take_user_context);
-            if let Some(start) = context.and_then(|context| context.downcast::<LiveStart>().ok()) {
-                self.background.spawn(async move {
-                    let _open = open;
-                    start.run(stream).await;
-                });
-                return None;
-            }
+        let mut result = self
+            .request(session, &progress, shutdown, self.header_timeout)
+            .await;
+        while let Some(kept) = result.take().filter(|_| !progress.is_last()) {
+            let (stream, settings) = kept.consume();
+            progress.renew();
             let mut session = ServerSession::new_http1(stream);
             if let Some(settings) = settings {
                 settings.apply_to_session(&mut session);
             }
             // The wait for the next request counts too, as its start cannot be seen from here.
             let deadline = self.keepalive_timeout + self.header_timeout;
-            result = self.request(session, shutdown, deadline).await;
+            result = self.request(session, &progress, shutdown, deadline).await;
+        }
+        if let Some((start, stream, unused)) = progress.take_live() {
+            self.background.spawn(async move {
+                let _open = open;
+                start.run(stream, &unused).await;
+            });
+        } else if let Some(stream) = progress.take_answered() {
+            // Until the client has it, the request is in flight.
+            let _in_flight = self.in_flight.enter();
+            last_words::see_off(stream, &self.closing.accepting).await;
         }
         None
     }

@@ -34,5 +34,6 @@ mod store_failures;
 mod store_migrate;
 mod store_schema;
 mod store_site;
+mod streams;
 mod support;
 mod widget;
