@@ -6,6 +6,7 @@
 
 mod canonical;
 pub mod client_ip;
+mod client_socket;
 mod ctx;
 mod edge;
 mod forwarded;
@@ -17,14 +18,16 @@ pub mod headers;
 mod hops;
 mod identity;
 mod inject;
+mod last_words;
 mod limits;
 mod live;
 mod local;
 mod messages;
 mod refusals;
+mod progress;
+mod timeouts;
 mod upstream;
 
-use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +37,7 @@ use bytes::Bytes;
 use http::{Version, header};
 use pingora_core::modules::http::HttpModules;
 use pingora_core::upstreams::peer::HttpPeer;
-use pingora_core::{Error, ErrorType, Result};
+use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
@@ -62,8 +65,7 @@ use client_ip::client_ip;
 use ctx::Label;
 use headers::{HeaderEdits, Received};
 use limits::{Head, Refusal};
-use live::LiveStart;
-use messages::{has_large_body, in_our_version, is_tunnel, status_class, status_of, strip_hop_by_hop};
+use messages::{has_large_body, in_our_version, status_class, status_of, strip_hop_by_hop};
 
 /// The proxy with everything that its phases call.
 pub struct Sidecar {
@@ -108,7 +110,6 @@ impl ProxyHttp for Sidecar {
     type CTX = Ctx;
 
     fn new_ctx(&self) -> Ctx {
-        front::head_is_complete();
         Ctx::new(self.in_flight.enter())
     }
 
@@ -117,20 +118,7 @@ impl ProxyHttp for Sidecar {
     }
 
     async fn early_request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<()> {
-        let request = session.req_header();
-        ctx.tunnel = is_tunnel(request);
-        let silence = if ctx.tunnel {
-            self.upstream.tunnel_timeout
-        } else {
-            self.limits.read_timeout
-        };
-        // Pingora keeps connections for ever unless told otherwise, request by request. Where it keeps none
-        // (HTTP/1.0, ambiguous framing, shutdown), that must stay.
-        if session.get_keepalive().is_some() {
-            session.set_keepalive(Some(self.limits.keepalive_timeout.as_secs().max(1)));
-        }
-        session.set_read_timeout(Some(silence));
-        session.set_write_timeout(Some(self.limits.write_timeout));
+        self.begin(session, ctx);
         // HTTP/1.0 knows no interim answers (RFC 9110, 15.2).
         let is_old = session.req_header().version == Version::HTTP_10;
         session.as_downstream_mut().set_ignore_info_resp(is_old);
@@ -180,7 +168,7 @@ impl ProxyHttp for Sidecar {
 
     async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
         ctx.attempts += 1;
-        self.upstreams.select(ctx.tunnel)
+        self.upstreams.select()
     }
 
     fn fail_to_connect(
@@ -196,11 +184,17 @@ impl ProxyHttp for Sidecar {
 
     async fn request_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
-        _end_of_stream: bool,
+        end_of_stream: bool,
         ctx: &mut Ctx,
     ) -> Result<()> {
+        if session.was_upgraded() {
+            return Ok(()); // no body, but a tunnel
+        }
+        if end_of_stream {
+            ctx.progress.is_read();
+        }
         ctx.body_bytes += body.as_ref().map_or(0, |bytes| bytes.len() as u64);
         let limit = self.limits.max_body_bytes.as_u64();
         if limit > 0 && ctx.body_bytes > limit {
@@ -236,6 +230,7 @@ impl ProxyHttp for Sidecar {
         if has_large_body(upstream) {
             upstream.insert_header(header::CONNECTION, "close")?;
         }
+        self.app_is_asked(session, ctx);
         Ok(())
     }
 
@@ -249,6 +244,7 @@ impl ProxyHttp for Sidecar {
             // A tunnel that nobody asked for: the client would take raw bytes for its next response.
             return Err(Error::explain(ErrorType::InvalidHTTPHeader, "an unasked 101").into_up());
         }
+        self.app_answers(session, response, ctx);
         let informational = response.status.is_informational() && response.status != 101;
         if !ctx.decided && !informational {
             ctx.decided = true;
@@ -287,13 +283,20 @@ impl ProxyHttp for Sidecar {
         end_of_stream: bool,
         ctx: &mut Ctx,
     ) -> Result<Option<Duration>> {
+        ctx.progress.app_spoke();
+        ctx.body_ended = end_of_stream;
         self.rewrite(body, end_of_stream, ctx)?;
         Ok(None)
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
-        let status = status_of(error);
-        if status == 400 && *error.etype() == ErrorType::InvalidHTTPHeader {
+        ctx.progress.stop_clock();
+        let (status, kind, source) = if ctx.progress.app_was_late() {
+            (504, &ErrorType::ReadTimedout, &ErrorSource::Upstream)
+        } else {
+            (status_of(error), error.etype(), error.esource())
+        };
+        if status == 400 && *kind == ErrorType::InvalidHTTPHeader {
             // What the framework finds wrong only when it passes the request on.
             self.edge.refuse(session, Refusal::Malformed);
         }
@@ -301,13 +304,17 @@ impl ProxyHttp for Sidecar {
             // The error's own text may quote headers, so only its kind is told.
             tracing::warn!(
                 status,
-                kind = error.etype().as_str(),
-                source = error.esource().as_str(),
+                kind = kind.as_str(),
+                source = source.as_str(),
                 request_id = ctx.request_id,
                 "a request could not be proxied"
             );
         }
-        if status > 0 {
+        if local::is_answered(session) {
+            if !ctx.body_ended {
+                ctx.progress.break_off();
+            }
+        } else if status > 0 {
             let _ = local::respond_error(session, status).await;
         }
         FailToProxy {
@@ -328,14 +335,6 @@ impl ProxyHttp for Sidecar {
         _context: ProxyWarnLogContext,
     ) -> bool {
         true
-    }
-
-    fn persist_connection_context(
-        &self,
-        _session: &Session,
-        ctx: &Ctx,
-    ) -> Option<Box<dyn Any + Send + Sync>> {
-        Some(Box::new(LiveStart::take(ctx)?))
     }
 
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Ctx) {

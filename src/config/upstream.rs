@@ -14,7 +14,8 @@ pub struct Upstream {
     /// Time to establish a connection. Expiry: next server, then 502.
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,
-    /// Longest silence while the app prepares or sends a response. Expiry before the response: 504.
+    /// Longest silence while the app prepares or sends a response. Expiry before the response: 504. The time in which
+    /// the client sends its body, or does not take the response, does not count.
     #[serde(with = "humantime_serde")]
     pub read_timeout: Duration,
     /// Longest time one write of the request body may take.
@@ -24,7 +25,8 @@ pub struct Upstream {
     /// or a request can meet a connection that the app is closing.
     #[serde(with = "humantime_serde")]
     pub idle_timeout: Duration,
-    /// Longest silence on an upgraded connection (WebSocket) and on an event stream.
+    /// Longest silence on an upgraded connection (WebSocket) and on an event stream, once the app has answered with
+    /// one. Whatever a request's head says, the other timeouts hold until then.
     #[serde(with = "humantime_serde")]
     pub tunnel_timeout: Duration,
     /// Further attempts after a connection could not be made, each on the next server. Requests already

@@ -69,16 +69,17 @@ impl Connection {
         self.kind
     }
 
-    /// Writes `head`, the head of the response, to the socket, and serves it until either side ends it.
+    /// Writes `head`, the head of the response, or what is left of it, to the socket, and serves it until either side
+    /// ends it. `early` was read from the socket already.
     #[expect(private_bounds, reason = "a short name for four bounds")]
-    pub async fn run<S: Socket>(mut self, mut socket: S, head: Bytes) {
+    pub async fn run<S: Socket>(mut self, mut socket: S, head: Bytes, early: Vec<u8>) {
         self.gauge().inc();
         // What it is until more is known.
         self.end = Some(End::Gone);
         let end = match self.write(&mut socket, head).await {
             Err(end) => end,
             Ok(()) => match self.kind {
-                Kind::WebSocket => websocket::serve(&mut self, socket).await,
+                Kind::WebSocket => websocket::serve(&mut self, socket, early).await,
                 Kind::Events(framing) => events::serve(&mut self, socket, framing).await,
             },
         };

@@ -322,7 +322,7 @@ async fn a_connection_that_breaks_ends() {
     let bench = bench().await;
     for kind in [Kind::WebSocket, Kind::Events(Framing::Chunked)] {
         let connection = bench.try_open(kind, &["42"]).await.expect("a place");
-        connection.run(Broken, "head ".into()).await;
+        connection.run(Broken, "head ".into(), Vec::new()).await;
     }
     assert_eq!((bench.open(), bench.closed("client")), (0, 2));
     let sent = KINDS.map(|kind| bench.metrics.live_messages.with_label_values(&[kind]).get());

@@ -37,15 +37,16 @@ enum Event {
     Received(Option<Result<Message, Error>>),
 }
 
-/// Serves it until its end.
-pub(super) async fn serve(connection: &mut Connection, socket: impl Socket) -> End {
+/// Serves it until its end. `early` was read from the socket already.
+pub(super) async fn serve(connection: &mut Connection, socket: impl Socket, early: Vec<u8>) -> End {
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(0)
         .max_message_size(Some(MAX_MESSAGE))
         .max_frame_size(Some(MAX_MESSAGE));
     let socket = Metered::new(socket);
-    let mut socket = WebSocketStream::from_raw_socket(socket, Role::Server, Some(config)).await;
+    let config = Some(config);
+    let mut socket = WebSocketStream::from_partially_read(socket, early, Role::Server, config).await;
     match talk(connection, &mut socket).await {
         End::Told(close) => {
             // What is left of its time is the keeper's to give.

@@ -1,6 +1,6 @@
 //! What one request carries from phase to phase.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::client_ip::ClientIp;
 use super::inject::Injection;
-use super::live::LiveStart;
+use super::progress::Progress;
 use crate::auth::cookie::TokenFound;
 use crate::routes::RouteMatch;
 use crate::shutdown::InFlightGuard;
@@ -38,7 +38,7 @@ pub struct Ctx {
     pub(super) token: TokenFound,
     /// Identifies the exchange in the app's log and ours, where the client brought no believable id.
     pub(super) request_id: String,
-    /// A `WebSocket` or an event stream: silence is normal.
+    /// A `WebSocket` or an event stream, by the answer: silence is normal.
     pub(super) tunnel: bool,
     /// Whether the app was asked to upgrade the connection.
     pub(super) upgrade: bool,
@@ -52,9 +52,10 @@ pub struct Ctx {
     pub(super) decided: bool,
     /// Label of the request metrics.
     pub(super) label: Label,
-    /// What the connection becomes after this exchange. Behind a lock, because Pingora lends the context where
-    /// it is taken.
-    pub(super) live: Mutex<Option<LiveStart>>,
+    /// What the client's socket and the front are told of this exchange.
+    pub(super) progress: Arc<Progress>,
+    /// All of the answer's body has been passed on.
+    pub(super) body_ended: bool,
     /// Status of a response that is not written here.
     pub(super) status: Option<u16>,
     /// Keeps shutdown waiting.
@@ -90,7 +91,8 @@ impl Ctx {
             injection: Injection::None,
             decided: false,
             label: Label::Route,
-            live: Mutex::default(),
+            progress: Arc::default(),
+            body_ended: false,
             status: None,
             _in_flight: in_flight,
         }

@@ -4,10 +4,11 @@
 //! Pingora bounds neither connections nor the time for a head: its header timeout is per read, so a client that sends
 //! one byte a minute stays for ever.
 //!
-//! A connection that has become a live one leaves Pingora here: what it needs from then on is a fraction of what
-//! an exchange needs.
+//! Pingora gives each socket back ([`ClientSocket`]). A connection that has become a live one leaves Pingora here: what
+//! it needs from then on is a fraction of what an exchange needs. One that ends with an answer ends so that the answer
+//! arrives ([`last_words`]).
 
-use std::cell::Cell;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,21 +22,13 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::head::Heads;
-use super::live::LiveStart;
 use super::refusals::Refusals;
+use super::client_socket::ClientSocket;
+use super::last_words;
+use super::progress::Progress;
 use crate::config::Limits;
 use crate::metrics::Metrics;
 use crate::shutdown::{Closing, InFlight};
-
-tokio::task_local! {
-    /// Whether the request being read by this task has a complete head.
-    static HEAD_COMPLETE: Cell<bool>;
-}
-
-/// Called where the proxy begins with a request: its head is complete.
-pub(super) fn head_is_complete() {
-    let _ = HEAD_COMPLETE.try_with(|complete| complete.set(true));
-}
 
 /// Accepts connections for the proxy.
 pub struct Front<P> {
@@ -79,32 +72,35 @@ where
         }
     }
 
-    /// One request on a connection. `None` also when the framework does not take its head.
-    async fn request(&self, session: ServerSession, shutdown: &ShutdownWatch) -> Option<ReusedHttpStream> {
+    /// One request on a connection. `None` also when the framework does not take its head by `deadline`, or never will.
+    async fn request(
+        &self,
+        session: ServerSession,
+        progress: &Progress,
+        shutdown: &ShutdownWatch,
+        deadline: Duration,
+    ) -> Option<ReusedHttpStream> {
         let client = session
             .client_addr()
             .and_then(|address| address.as_inet())
             .map(std::net::SocketAddr::ip);
-        HEAD_COMPLETE
-            .scope(Cell::new(false), async {
-                let mut exchange = std::pin::pin!(self.proxy.process_new_http(session, shutdown));
-                let parsed = tokio::select! {
-                    biased;
-                    result = &mut exchange => Some(result),
-                    // Whether a head is complete the framework may see in another way.
-                    () = tokio::time::sleep(self.header_timeout) => None,
-                };
-                let is_taken = HEAD_COMPLETE.with(Cell::get);
-                if !is_taken {
-                    self.heads.refused_by_the_framework(client);
-                }
-                match parsed {
-                    Some(result) => result,
-                    None if is_taken => exchange.await,
-                    None => None,
-                }
-            })
-            .await
+        let mut work = std::pin::pin!(self.proxy.process_new_http(session, shutdown));
+        let done = tokio::select! {
+            biased;
+            result = &mut work => Some(result),
+            () = poll_fn(|_| progress.poll_left()) => return None,
+            // Whether a head is complete the framework may see in another way.
+            () = tokio::time::sleep(deadline) => None,
+        };
+        let is_taken = progress.has_begun();
+        if !is_taken {
+            self.heads.refused_by_the_framework(client);
+        }
+        match done {
+            Some(result) => result,
+            None if is_taken => work.await,
+            None => None,
+        }
     }
 }
 
@@ -123,25 +119,39 @@ where
         // Until it ends, or is a live one: those are seen off by themselves.
         let _counted = self.in_flight.connect();
 
-        let session = self.heads.session(stream, None).await?;
-        let mut result = self.request(session, shutdown).await;
-        while let Some((stream, settings)) = result.map(ReusedHttpStream::consume) {
-            let mut settings = settings;
-            let context = settings
-                .as_mut()
-                .and_then(HttpPersistentSettings::take_user_context);
-            if let Some(start) = context.and_then(|context| context.downcast::<LiveStart>().ok()) {
-                self.background.spawn(async move {
-                    let _open = open;
-                    start.run(stream).await;
-                });
-                return None;
-            }
-            let mut session = self.heads.session(stream, Some(self.keepalive_timeout)).await?;
+        let progress = Arc::new(Progress::default());
+        let socket = Box::new(ClientSocket::new(stream, Arc::clone(&progress)));
+        let mut result = match self.heads.session(socket, &progress, None).await {
+            Some(session) => self.request(session, &progress, shutdown, self.header_timeout).await,
+            None => None,
+        };
+        while let Some(kept) = result.take().filter(|_| !progress.is_last()) {
+            let may_be_begun = progress.has_read_body();
+            let (stream, settings) = kept.consume();
+            progress.renew();
+            // The framework has read the beginning of the next request, and gives it to nobody but itself.
+            let is_begun = may_be_begun && settings.as_ref().is_some_and(holds_the_next_request);
+            let session = if is_begun {
+                Some(ServerSession::new_http1(stream))
+            } else {
+                let Ok(socket) = stream.into_any().downcast::<ClientSocket>() else { break };
+                self.heads.session(socket, &progress, Some(self.keepalive_timeout)).await
+            };
+            let Some(mut session) = session else { break };
             if let Some(settings) = settings {
                 settings.apply_to_session(&mut session);
             }
-            result = self.request(session, shutdown).await;
+            result = self.request(session, &progress, shutdown, self.header_timeout).await;
+        }
+        if let Some((start, stream, unused)) = progress.take_live() {
+            self.background.spawn(async move {
+                let _open = open;
+                start.run(stream, &unused).await;
+            });
+        } else if let Some(stream) = progress.take_answered() {
+            // Until the client has it, the request is in flight.
+            let _in_flight = self.in_flight.enter();
+            last_words::see_off(stream, &self.closing.accepting).await;
         }
         None
     }
@@ -152,6 +162,12 @@ where
         self.closing.idle.started().await;
         self.proxy.http_cleanup().await;
     }
+}
+
+/// Whether bytes of the next request wait in the framework. It shows them in no other way than for debugging; should
+/// that change, it goes on to read the head itself.
+fn holds_the_next_request(settings: &HttpPersistentSettings) -> bool {
+    !format!("{settings:?}").contains("pipelined_prefix: None")
 }
 
 /// An open connection: its place under the cap, and its part in the gauge, however it ends.

@@ -4,17 +4,20 @@
 //! head is complete, so that its deadline is exact, its size bounded, and each refusal counted; and the few characters
 //! of a target that the framework takes for none are percent-encoded, as browsers send them.
 
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _, BytesMut};
-use pingora_core::protocols::Stream;
+use pingora_core::protocols::GetSocketDigest as _;
 use pingora_core::protocols::http::ServerSession;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::client_socket::ClientSocket;
 use super::limits::Refusal;
+use super::progress::Progress;
 use super::refusals::Refusals;
 use crate::config::Limits;
 use crate::shutdown::Closing;
@@ -23,9 +26,8 @@ use crate::shutdown::Closing;
 const READ: usize = 4096;
 /// Most headers that the framework takes.
 const MAX_HEADERS: usize = 256;
-/// After a refusal: how much of what the client still sends is read, and for how long, so that it gets the answer and
-/// not the end of its connection.
-const LINGER: (usize, Duration) = (1024 * 1024, Duration::from_secs(2));
+/// Longest time for writing the answer to a refused head.
+const WRITE: Duration = Duration::from_secs(2);
 
 /// Reads heads.
 pub(super) struct Heads {
@@ -55,24 +57,32 @@ impl Heads {
 
     /// Reads the next head on a connection and returns a session that begins with it. `idle` is how long its first
     /// byte may take; on a new connection, `None`, that is part of `limits.header_timeout`.
-    pub(super) async fn session(&self, mut stream: Stream, idle: Option<Duration>) -> Option<ServerSession> {
+    pub(super) async fn session(
+        &self,
+        mut socket: Box<ClientSocket>,
+        progress: &Progress,
+        idle: Option<Duration>,
+    ) -> Option<ServerSession> {
         let mut head = BytesMut::with_capacity(READ);
         let read = tokio::select! {
             biased;
-            read = self.read(&mut stream, &mut head, idle) => read,
+            read = self.read(&mut socket, &mut head, idle) => read,
+            () = poll_fn(|_| progress.poll_left()) => return None,
             () = self.closing.idle.started() => return None,
         };
-        match read.and_then(|end| taken(&head[..end])) {
-            Ok(()) => {
-                let mut session = ServerSession::new_http1(stream);
+        match read.and_then(|end| taken(&head[..end]).map(|()| end)) {
+            Ok(end) => {
+                // What is behind the head stays with the socket: the framework takes the body from there.
+                socket.unread(head.split_off(end));
+                let mut session = ServerSession::new_http1(socket);
                 session.set_pipelined_prefix(escaped(head));
                 Some(session)
             }
             Err(NoHead::Gone) => None,
             Err(NoHead::Refused(refusal)) => {
-                self.refusals.count_early(refusal, address(&stream));
+                self.refusals.count_early(refusal, address(&socket));
                 if refusal != Refusal::HeaderTimeout {
-                    answer(&mut stream, refusal).await;
+                    answer(&mut socket, refusal).await;
                 }
                 None
             }
@@ -89,7 +99,7 @@ impl Heads {
     /// Reads until the head is complete; returns its end. Empty lines before it are dropped (RFC 9112, 2.2).
     async fn read(
         &self,
-        stream: &mut Stream,
+        stream: &mut ClientSocket,
         head: &mut BytesMut,
         idle: Option<Duration>,
     ) -> Result<usize, NoHead> {
@@ -191,8 +201,8 @@ fn escaped(head: BytesMut) -> BytesMut {
     new
 }
 
-/// The short page that refusals are answered with everywhere, and the connection's end.
-async fn answer(stream: &mut Stream, refusal: Refusal) {
+/// The short page that refusals are answered with everywhere. The front ends the connection behind it.
+async fn answer(socket: &mut ClientSocket, refusal: Refusal) {
     let status = http::StatusCode::from_u16(refusal.status()).unwrap_or(http::StatusCode::BAD_REQUEST);
     let (code, reason) = (status.as_u16(), status.canonical_reason().unwrap_or_default());
     let body = format!("{code} {reason}\n");
@@ -201,26 +211,11 @@ async fn answer(stream: &mut Stream, refusal: Refusal) {
          Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
     );
-    let (most, limit) = LINGER;
-    let _ = timeout(limit, async {
-        stream.write_all(text.as_bytes()).await?;
-        stream.shutdown().await?;
-        let mut rest = BytesMut::with_capacity(READ);
-        let mut read = 0;
-        while read < most {
-            rest.clear();
-            match stream.read_buf(&mut rest).await? {
-                0 => break,
-                length => read += length,
-            }
-        }
-        Ok::<(), std::io::Error>(())
-    })
-    .await;
+    let _ = timeout(WRITE, socket.write_all(text.as_bytes())).await;
 }
 
-fn address(stream: &Stream) -> Option<IpAddr> {
-    let digest = stream.get_socket_digest()?;
+fn address(socket: &ClientSocket) -> Option<IpAddr> {
+    let digest = socket.get_socket_digest()?;
     digest.peer_addr()?.as_inet().map(std::net::SocketAddr::ip)
 }
 

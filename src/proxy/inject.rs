@@ -39,7 +39,7 @@ impl Sidecar {
         let has_token = ctx.token.token().is_some();
         let is_candidate =
             injector.is_candidate(&request.method, &request.headers, ctx.route.as_ref(), has_token);
-        if ctx.tunnel || !is_candidate {
+        if !is_candidate {
             return Ok(());
         }
         ctx.injection = Injection::Candidate(page(&upstream.headers));

@@ -47,8 +47,7 @@ impl Sidecar {
         }
         let opening = response.extensions_mut().remove::<Opening>();
         if let Some(connection) = opening.and_then(|opening| opening.take()) {
-            LiveStart::leave(session, ctx, connection, &response.into_parts().0);
-            return Ok(());
+            return LiveStart::leave(session, ctx, connection, &response.into_parts().0).await;
         }
         if let Some(report) = response.extensions_mut().remove::<Report>() {
             self.record_report(session.req_header(), &report, ctx).await;
@@ -151,13 +150,16 @@ pub(super) fn head_bytes(session: &Session) -> usize {
         .map_or(0, |session| session.get_headers_raw_bytes().len())
 }
 
+/// Whether an answer has begun, or the connection is a tunnel.
+pub(super) fn is_answered(session: &Session) -> bool {
+    let written = session.response_written().map(|response| response.status);
+    written.is_some_and(|status| !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS)
+}
+
 /// A short page for a status that the sidecar answers with itself. The connection ends with it.
 pub(super) async fn respond_error(session: &mut Session, status: u16) -> Result<()> {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let written = session
-        .response_written()
-        .is_some_and(|response| !response.status.is_informational());
-    if written {
+    if is_answered(session) {
         return Ok(());
     }
     session.set_keepalive(None);

@@ -1,22 +1,28 @@
 //! What the head of a message says of its exchange, and what a failed one is answered with. No state, no I/O.
 
-use http::{Method, Version, header};
+use http::{Version, header};
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::canonical::one_length;
+use crate::header_list::any_element;
 
 /// A request body from this size on is sent on a connection of its own: app servers (gunicorn) close a
 /// connection on which they left a larger body unread, though they announced to keep it.
 const LARGE_BODY: u64 = 64 * 1024;
 
-/// A `WebSocket` or an event stream: either side may be silent for long.
-pub(super) fn is_tunnel(request: &RequestHeader) -> bool {
-    let upgrade = request.headers.get(header::UPGRADE);
-    let accept = request.headers.get(header::ACCEPT);
-    upgrade.is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
-        || request.method == Method::GET
-            && accept.is_some_and(|accept| accept.as_bytes().starts_with(b"text/event-stream"))
+/// The app answers with an event stream: it may be silent for long.
+pub(super) fn is_event_stream(response: &ResponseHeader) -> bool {
+    any_element(&response.headers, header::CONTENT_TYPE.as_str(), |kind| {
+        kind == "text/event-stream"
+    })
+}
+
+/// The client waits for the app's word before it sends the body.
+pub(super) fn expects_continue(request: &RequestHeader) -> bool {
+    any_element(&request.headers, header::EXPECT.as_str(), |expected| {
+        expected == "100-continue"
+    })
 }
 
 pub(super) fn has_large_body(request: &RequestHeader) -> bool {

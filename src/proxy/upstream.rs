@@ -27,7 +27,6 @@ const SELECT_ITERATIONS: usize = 32;
 pub struct Upstreams {
     balancer: Arc<LoadBalancer<RoundRobin>>,
     options: PeerOptions,
-    tunnel_timeout: Duration,
 }
 
 impl Upstreams {
@@ -51,13 +50,14 @@ impl Upstreams {
         let mut options = PeerOptions::new();
         options.connection_timeout = Some(upstream.connect_timeout);
         options.total_connection_timeout = Some(upstream.connect_timeout);
-        options.read_timeout = Some(upstream.read_timeout);
+        // That of an exchange's beginning, and there is no other in Pingora. Until an answer turns out to be a tunnel,
+        // `read_timeout` holds, which is seen to where the client's socket is read.
+        options.read_timeout = Some(upstream.tunnel_timeout.max(upstream.read_timeout));
         options.write_timeout = Some(upstream.write_timeout);
         options.idle_timeout = Some(upstream.idle_timeout);
         Ok(Self {
             balancer: Arc::new(balancer),
             options,
-            tunnel_timeout: upstream.tunnel_timeout,
         })
     }
 
@@ -66,11 +66,11 @@ impl Upstreams {
         self.balancer.clone()
     }
 
-    /// The server for the next attempt. A `tunnel` (upgrade, event stream) may be silent for longer.
+    /// The server for the next attempt.
     ///
     /// # Errors
     /// No server is known: its name could not be resolved yet.
-    pub fn select(&self, tunnel: bool) -> Result<Box<HttpPeer>> {
+    pub fn select(&self) -> Result<Box<HttpPeer>> {
         let backend = self
             .balancer
             .select(b"", SELECT_ITERATIONS)
@@ -79,10 +79,6 @@ impl Upstreams {
             .addr;
         let mut peer = peer(&backend)?;
         peer.options = self.options.clone();
-        if tunnel {
-            peer.options.read_timeout = Some(self.tunnel_timeout);
-            peer.options.write_timeout = Some(self.tunnel_timeout);
-        }
         Ok(Box::new(peer))
     }
 }

@@ -40,5 +40,6 @@ mod store_migrate;
 mod store_partitions;
 mod store_schema;
 mod store_site;
+mod streams;
 mod support;
 mod widget;

@@ -266,7 +266,7 @@ impl Bench {
 async fn serve(connection: Connection, pipe: usize) -> DuplexStream {
     let (mut client, server) = duplex(pipe);
     let is_web_socket = connection.kind == Kind::WebSocket;
-    tokio::spawn(connection.run(server, "head ".into()));
+    tokio::spawn(connection.run(server, "head ".into(), Vec::new()));
     if is_web_socket {
         client.read_exact(&mut [0; 5]).await.expect("the head");
     }

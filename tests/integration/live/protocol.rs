@@ -349,27 +349,6 @@ async fn a_handshake_that_is_none_is_refused() {
     unharmed(world).await;
 }
 
-/// Clients must wait for the answer to their handshake: who does not is not served, and nobody else gets it.
-#[tokio::test]
-async fn bytes_behind_a_handshake_end_the_connection() {
-    let world = world().await;
-    let alice = world.member("alice").await;
-    let mut bytes = handshake(world, &alice).into_bytes();
-    bytes.extend(frame(FINAL | TEXT, ASK));
-    let mut wire = Wire::open(world.sidecar.port).await;
-    wire.send(bytes).await;
-    wire.closes().await;
-    let mut pipelined = Wire::open(world.sidecar.port).await;
-    let request = format!(
-        "GET {} HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\nCookie: {}\r\n\r\n",
-        live(world, "rust"),
-        alice.cookie()
-    );
-    pipelined.send(request.repeat(2)).await;
-    pipelined.closes().await;
-    unharmed(world).await;
-}
-
 #[tokio::test]
 async fn a_connection_that_was_kept_becomes_a_live_one() {
     let world = world().await;

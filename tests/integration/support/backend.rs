@@ -141,6 +141,19 @@ pub fn python_script(script: &str, arguments: &[&str]) {
     );
 }
 
+/// Runs a Python program that must not fail, with the tests' environment; what it prints.
+pub fn python_says(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(python("python"))
+        .args(["-c", program])
+        .args(arguments)
+        .output()
+        .expect("python runs");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
+    let said = String::from_utf8(output.stdout).expect("UTF-8");
+    said.trim_end().to_owned()
+}
+
 fn socket_in(directory: &TempDir) -> PathBuf {
     directory.path().join("site.sock")
 }

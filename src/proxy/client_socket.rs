@@ -1,0 +1,344 @@
+//! A client's socket as Pingora gets it. It differs from the real one in four ways, each of which Pingora leaves to
+//! what the client says or does, or takes for errors:
+//!
+//! - Dropped, it gives the real one back: the [`Front`](super::Front) decides what becomes of a connection.
+//! - Bytes that come when all of a request has been read are kept for the next one. Pingora looks for them to notice
+//!   that a client has left, and would end the running request.
+//! - Reading fails when the app has been silent for too long: Pingora reads here whenever it waits for the app, and its
+//!   own limit for the app's silence cannot be changed once the app has answered.
+//! - Shutting it down does nothing: the front does that, so that the last answer arrives.
+
+use std::fmt;
+use std::io::{self, ErrorKind, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::BytesMut;
+use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_core::protocols::tls::SslDigest;
+use pingora_core::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream,
+    TimingDigest, UniqueID, UniqueIDType,
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::progress::Progress;
+
+/// Bytes of later requests that are read before their turn. More wait in the system.
+const MAX_KEPT: usize = 16 * 1024;
+
+/// The socket.
+pub(super) struct ClientSocket {
+    /// Taken where this is dropped, and not before.
+    stream: Option<Stream>,
+    /// Of the next request.
+    kept: BytesMut,
+    progress: Arc<Progress>,
+    /// Wakes whoever waits for the app. Moved forward when it fires, not with each piece.
+    clock: Option<Pin<Box<Sleep>>>,
+}
+
+impl ClientSocket {
+    /// The socket of a connection, which tells and asks `progress`.
+    pub(super) fn new(stream: Stream, progress: Arc<Progress>) -> Self {
+        Self {
+            stream: Some(stream),
+            kept: BytesMut::new(),
+            progress,
+            clock: None,
+        }
+    }
+
+    /// Has `bytes` read again, before all others.
+    pub(super) fn unread(&mut self, mut bytes: BytesMut) {
+        bytes.extend_from_slice(&self.kept);
+        self.kept = bytes;
+    }
+
+    /// The exchange under way.
+    pub(super) fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
+    }
+
+    fn stream(&mut self) -> io::Result<Pin<&mut Stream>> {
+        // Not reached: it is there until this is dropped.
+        let gone = || io::Error::from(ErrorKind::NotConnected);
+        self.stream.as_mut().map(Pin::new).ok_or_else(gone)
+    }
+
+    /// Reads the request.
+    fn poll_request(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = ready!(self.stream()?.poll_read(context, buffer));
+        if buffer.filled().len() > before {
+            self.progress.client_sent();
+        } else if !self.progress.client_left() {
+            // Pingora takes it for an error worth the log. The front looks after each read, and ends the exchange.
+            return Poll::Pending;
+        }
+        Poll::Ready(read)
+    }
+
+    /// Reads for the next request. Ready without bytes when the client has ended its side.
+    fn poll_keep(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut bytes = [0; 1024];
+        while self.kept.len() < MAX_KEPT {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            match self.stream()?.poll_read(context, &mut buffer) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    self.progress.something_follows();
+                    self.kept.extend_from_slice(buffer.filled());
+                }
+                end @ Poll::Ready(_) => return end,
+            }
+        }
+        // Nobody is woken: the exchange ends without more.
+        Poll::Pending
+    }
+
+    /// Ready when the app is late.
+    fn poll_app(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        while let Some(late) = self.progress.app_is_late_at() {
+            let clock = self.clock.get_or_insert_with(|| Box::pin(sleep_until(late)));
+            if clock.is_elapsed() || clock.deadline() > late {
+                clock.as_mut().reset(late);
+            }
+            ready!(clock.as_mut().poll(context));
+            if late <= Instant::now() && self.progress.app_is_late_at() == Some(late) {
+                self.progress.app_is_late();
+                return Poll::Ready(io::Error::new(ErrorKind::TimedOut, "the app is silent"));
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for ClientSocket {
+    fn drop(&mut self) {
+        if let Some(stream) = self.stream.take() {
+            self.progress.give_back(stream, std::mem::take(&mut self.kept));
+        }
+    }
+}
+
+impl AsyncRead for ClientSocket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let read = if this.progress.keeps_what_follows() {
+            this.poll_keep(context)
+        } else if this.kept.is_empty() {
+            this.poll_request(context, buffer)
+        } else {
+            let piece = this.kept.split_to(buffer.remaining().min(this.kept.len()));
+            buffer.put_slice(&piece);
+            Poll::Ready(Ok(()))
+        };
+        match read {
+            Poll::Pending => this.poll_app(context).map(Err),
+            read @ Poll::Ready(_) => read,
+        }
+    }
+}
+
+impl AsyncWrite for ClientSocket {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = ready!(this.stream()?.poll_write(context, bytes))?;
+        this.progress.client_took();
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = ready!(this.stream()?.poll_write_vectored(context, pieces))?;
+        this.progress.client_took();
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.as_ref().is_some_and(AsyncWrite::is_write_vectored)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.stream()?.poll_flush(context))?;
+        this.progress.client_flushed();
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl fmt::Debug for ClientSocket {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.stream, formatter)
+    }
+}
+
+// The rest of what Pingora asks of a stream is the real one's.
+
+#[async_trait]
+impl Shutdown for ClientSocket {
+    async fn shutdown(&mut self) {}
+}
+
+impl UniqueID for ClientSocket {
+    fn id(&self) -> UniqueIDType {
+        self.stream.as_ref().map_or(-1, |stream| stream.id())
+    }
+}
+
+impl Ssl for ClientSocket {
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.stream.as_ref()?.get_ssl_digest()
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        self.stream.as_ref()?.selected_alpn_proto()
+    }
+}
+
+impl GetTimingDigest for ClientSocket {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        let stream = self.stream.as_ref();
+        stream.map_or_else(Vec::new, |stream| stream.get_timing_digest())
+    }
+
+    fn get_read_pending_time(&self) -> Duration {
+        let stream = self.stream.as_ref();
+        stream.map_or(Duration::ZERO, |stream| stream.get_read_pending_time())
+    }
+
+    fn get_write_pending_time(&self) -> Duration {
+        let stream = self.stream.as_ref();
+        stream.map_or(Duration::ZERO, |stream| stream.get_write_pending_time())
+    }
+}
+
+impl GetProxyDigest for ClientSocket {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        self.stream.as_ref()?.get_proxy_digest()
+    }
+}
+
+impl GetSocketDigest for ClientSocket {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        self.stream.as_ref()?.get_socket_digest()
+    }
+}
+
+impl Peek for ClientSocket {}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+    const ALMOST: Duration = Duration::from_secs(9);
+    const MOMENT: Duration = Duration::from_secs(1);
+
+    fn socket() -> (DuplexStream, ClientSocket, Arc<Progress>) {
+        let (client, server) = duplex(1024 * 1024);
+        let progress = Arc::new(Progress::default());
+        let socket = ClientSocket::new(Box::new(server), Arc::clone(&progress));
+        progress.begin();
+        (client, socket, progress)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_follows_a_request_is_kept_for_the_next() {
+        let (mut client, mut socket, progress) = socket();
+        progress.is_read();
+        client.write_all(b"next").await.unwrap();
+        assert!(timeout(MOMENT, socket.read_u8()).await.is_err(), "not now");
+        progress.renew();
+        client.write_all(b" and last").await.unwrap();
+        let mut text = [0; 13];
+        socket.read_exact(&mut text).await.unwrap();
+        assert_eq!(&text, b"next and last");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_than_so_much_is_kept() {
+        let (mut client, mut socket, progress) = socket();
+        progress.is_read();
+        client.write_all(&vec![b'x'; 3 * MAX_KEPT]).await.unwrap();
+        assert!(timeout(MOMENT, socket.read_u8()).await.is_err());
+        assert_eq!(socket.kept.len(), MAX_KEPT);
+        progress.renew();
+        let mut all = vec![0; 3 * MAX_KEPT];
+        socket.read_exact(&mut all).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_leaves_is_noticed_behind_what_it_sent() {
+        let (mut client, mut socket, progress) = socket();
+        progress.is_read();
+        client.write_all(b"next").await.unwrap();
+        drop(client);
+        assert_eq!(socket.read(&mut [0]).await.unwrap(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_app_is_late_once_nobody_else_is_waited_for() {
+        let (mut client, mut socket, progress) = socket();
+        progress.app_was_asked(PATIENCE, false);
+        // The client is.
+        assert!(timeout(2 * PATIENCE, socket.read_u8()).await.is_err());
+        client.write_all(b"x").await.unwrap();
+        socket.read_u8().await.unwrap();
+        progress.is_read();
+        for _ in 0..3 {
+            assert!(timeout(ALMOST, socket.read_u8()).await.is_err());
+            progress.app_spoke();
+        }
+        let asked = Instant::now();
+        let error = socket.read_u8().await.unwrap_err();
+        assert_eq!((error.kind(), asked.elapsed()), (ErrorKind::TimedOut, PATIENCE));
+        assert!(progress.app_was_late());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_the_answer_slowly_is_not_a_silent_app() {
+        let (_client, mut socket, progress) = socket();
+        progress.app_was_asked(PATIENCE, false);
+        progress.is_read();
+        assert!(timeout(ALMOST, socket.read_u8()).await.is_err());
+        socket.write_all(b"answer").await.unwrap();
+        assert!(timeout(ALMOST, socket.read_u8()).await.is_err());
+        progress.stop_clock();
+        assert!(timeout(10 * PATIENCE, socket.read_u8()).await.is_err());
+        assert!(!progress.app_was_late());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn dropped_it_gives_the_socket_back_and_leaves_it_open() {
+        let (mut client, mut socket, progress) = socket();
+        socket.write_all(b"answer").await.unwrap();
+        tokio::io::AsyncWriteExt::shutdown(&mut socket).await.unwrap();
+        drop(socket);
+        let mut stream = progress.take_answered().expect("the socket");
+        stream.write_all(b" and more").await.unwrap();
+        let mut text = [0; 15];
+        client.read_exact(&mut text).await.unwrap();
+        assert_eq!(&text, b"answer and more");
+    }
+}

@@ -1,0 +1,50 @@
+//! How long either side may be silent. What the app answers decides, and nothing that the client says of itself: a
+//! `WebSocket` or an event stream has a timeout of its own once there is one.
+
+use http::header;
+use pingora_http::ResponseHeader;
+use pingora_proxy::Session;
+
+use super::messages::{expects_continue, is_event_stream};
+use super::progress::Progress;
+use super::{Ctx, Sidecar};
+
+impl Sidecar {
+    /// A request's head is complete.
+    pub(super) fn begin(&self, session: &mut Session, ctx: &mut Ctx) {
+        ctx.progress = Progress::of(session);
+        ctx.progress.begin();
+        // What was read behind a request is the next one's beginning, unless it may be of a tunnel that is not there yet.
+        let asks_for_a_tunnel = session.req_header().headers.contains_key(header::UPGRADE);
+        session.set_pipelining_enabled(!asks_for_a_tunnel);
+        if asks_for_a_tunnel {
+            ctx.progress.a_tunnel_is_asked_for();
+        }
+        // Pingora keeps connections for ever unless told otherwise, request by request. Where it keeps none
+        // (HTTP/1.0, ambiguous framing, shutdown), that must stay.
+        if session.get_keepalive().is_some() {
+            session.set_keepalive(Some(self.limits.keepalive_timeout.as_secs().max(1)));
+        }
+        session.set_read_timeout(Some(self.limits.read_timeout));
+        session.set_write_timeout(Some(self.limits.write_timeout));
+    }
+
+    /// The request is on its way to the app.
+    pub(super) fn app_is_asked(&self, session: &Session, ctx: &Ctx) {
+        let goes_first = expects_continue(session.req_header());
+        ctx.progress.app_was_asked(self.upstream.read_timeout, goes_first);
+    }
+
+    /// A head has come from the app.
+    pub(super) fn app_answers(&self, session: &mut Session, response: &ResponseHeader, ctx: &mut Ctx) {
+        ctx.progress.app_spoke();
+        if response.status == 101 {
+            ctx.tunnel = true;
+            ctx.progress.becomes_a_tunnel();
+            session.set_read_timeout(Some(self.upstream.tunnel_timeout));
+        } else if is_event_stream(response) {
+            ctx.tunnel = true;
+            ctx.progress.stop_clock();
+        }
+    }
+}
