@@ -4,6 +4,7 @@
 //! from the app's session table. The recording path asks the table only after the response (promise 1), and
 //! falls back on `memory` while the table cannot be asked.
 
+mod absence;
 mod cache;
 mod changes;
 pub mod cookie;
@@ -14,7 +15,7 @@ use chrono::{DateTime, Utc};
 
 use crate::ids::{BrowserSessionId, UserId};
 
-pub use cache::{Authenticator, Known};
+pub use cache::{Authenticator, Identified, Known};
 
 /// What the database told of the session table. What has become of a session only asking can tell.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -158,10 +158,18 @@ pub enum Evicted {
     Gap,
     /// More sessions changed than are remembered one by one.
     Overflow,
+    /// There may be a session of a token that had none.
+    Appeared,
 }
 
 impl Evicted {
-    const ALL: [Self; 4] = [Self::Changed, Self::AllChanged, Self::Gap, Self::Overflow];
+    const ALL: [Self; 5] = [
+        Self::Changed,
+        Self::AllChanged,
+        Self::Gap,
+        Self::Overflow,
+        Self::Appeared,
+    ];
 
     fn label(self) -> &'static str {
         match self {
@@ -169,6 +177,7 @@ impl Evicted {
             Self::AllChanged => "all_changed",
             Self::Gap => "gap",
             Self::Overflow => "overflow",
+            Self::Appeared => "appeared",
         }
     }
 }
@@ -237,7 +246,7 @@ impl Metrics {
             ),
             session_evictions: declare.counters(
                 "session_evictions_total",
-                "Times that known sessions were given up before their time in the cache was over, by reason",
+                "Times that what was known of sessions was given up before its time in the cache was over, by reason",
                 &["reason"],
             ),
             session_listener_up: declare.int_gauge(

@@ -31,7 +31,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use crate::api::{Api, Report};
-use crate::auth::cookie::{TokenFound, session_token};
+use crate::auth::cookie::{TokenFound, session_token, tokens_set};
 use crate::auth::{Authenticator, Known};
 use crate::communities::Communities;
 use crate::config;
@@ -231,6 +231,9 @@ impl ProxyHttp for Sidecar {
                 self.decide(session, response, ctx).await;
             }
         }
+        if !informational {
+            self.note_cookies(response);
+        }
         if !response.status.is_informational() {
             self.begin_page(session, response, ctx).await?;
         }
@@ -383,6 +386,19 @@ impl Sidecar {
         };
         self.record(PageView::from_exchange(&exchange, &self.policy), ctx)
             .await;
+    }
+
+    /// The app sets a session cookie: whose it is shows at once, though the token was nobody's before.
+    fn note_cookies(&self, response: &ResponseHeader) {
+        let config::Session {
+            cookie,
+            token_min_length,
+            token_max_length,
+            ..
+        } = &self.session;
+        for token in tokens_set(&response.headers, cookie, *token_min_length, *token_max_length) {
+            self.authenticator.appeared(token.fingerprint());
+        }
     }
 
     /// The same for a view that a page reports (V5).

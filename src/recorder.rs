@@ -7,6 +7,8 @@
 pub(crate) mod load;
 pub mod recent;
 mod resolve;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -150,7 +150,7 @@ struct Rejected(&'static str, Problem);
 impl From<Problem> for Rejected {
     fn from(problem: Problem) -> Self {
         let reason = match &problem {
-            Problem::Unauthorized => "session",
+            Problem::Unauthorized | Problem::NotYetAuthorized => "session",
             Problem::NotFound => "not_found",
             Problem::ForeignOrigin => "origin",
             Problem::Unavailable => "unavailable",

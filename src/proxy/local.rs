@@ -95,6 +95,9 @@ impl Sidecar {
                     }
                 }
             }
+            if let (Some(token), None) = (&caller.token, &caller.session) {
+                caller.may_appear = authenticator.may_appear(token).await;
+            }
             request.extensions_mut().insert(caller);
             let (head, body) = api.call(request).await.into_parts();
             match to_bytes(body, MAX_ANSWER).await {

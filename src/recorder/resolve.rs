@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::load::Load;
 use super::{Destinations, Message, Visit, Who};
-use crate::auth::{Authenticator, BrowserSession};
+use crate::auth::{Authenticator, BrowserSession, Identified};
 use crate::communities::Communities;
-use crate::ids::CommunityId;
+use crate::ids::{CommunityId, SessionToken};
 use crate::metrics::{Dropped, Metrics};
 use crate::page_view::{NotCounted, PageView};
 use crate::writer::unresolved::{UnresolvedView, Whose};
@@ -23,6 +23,9 @@ const LOOKUPS: usize = 256;
 
 /// Views in hand at one time; more wait in the queue.
 const IN_FLIGHT: usize = 1_024;
+
+/// Views of tokens that are to be asked about once more, waiting at one time; more are taken for nobody's at once.
+const DOUBTFUL: usize = 2_048;
 
 /// Answers who a token is and which community a slug is.
 #[derive(Clone)]
@@ -41,6 +44,8 @@ pub(super) struct Work {
     pub(super) destinations: Destinations,
     pub(super) load: Load,
     pub(super) lookups: Arc<Semaphore>,
+    /// True while nothing may wait.
+    pub(super) hurry: watch::Sender<bool>,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -56,6 +61,7 @@ impl Work {
             destinations,
             load,
             lookups: Arc::new(Semaphore::new(LOOKUPS)),
+            hurry: watch::Sender::new(false),
             metrics,
         }
     }
@@ -64,33 +70,82 @@ impl Work {
 /// The worker: ends when every handle is gone and the queue is empty.
 pub(super) async fn run(mut queue: mpsc::Receiver<Message>, work: Work) {
     let mut in_flight = FuturesUnordered::new();
+    let mut doubtful = FuturesUnordered::new();
+    let wait_for_row = |doubt: Option<Doubt>, doubtful: &FuturesUnordered<_>| match doubt {
+        Some(doubt) if doubtful.len() < DOUBTFUL => doubtful.push(work.ask_again(doubt)),
+        Some(doubt) => work.hand_on(doubt.view, Found::Nobody),
+        None => {}
+    };
     loop {
         let message = tokio::select! {
-            Some(()) = in_flight.next() => continue,
+            Some(doubt) = in_flight.next() => {
+                wait_for_row(doubt, &doubtful);
+                continue;
+            }
+            Some(()) = doubtful.next() => continue,
             message = queue.recv(), if in_flight.len() < IN_FLIGHT => message,
         };
-        match message {
-            Some(Message::Visit(visit)) => in_flight.push(work.resolve(*visit)),
-            Some(Message::Flush(done)) => {
-                while in_flight.next().await.is_some() {}
+        let flushed = match message {
+            Some(Message::Visit(visit)) => {
+                in_flight.push(work.resolve(*visit));
+                continue;
+            }
+            Some(Message::Flush(done)) => Some(done),
+            None => None,
+        };
+        while let Some(doubt) = in_flight.next().await {
+            wait_for_row(doubt, &doubtful);
+        }
+        work.hurry.send_replace(true);
+        while doubtful.next().await.is_some() {}
+        work.hurry.send_replace(false);
+        match flushed {
+            Some(done) => {
                 let _ = done.send(());
             }
-            None => break,
+            None => return,
         }
     }
-    while in_flight.next().await.is_some() {}
+}
+
+/// A view whose token is nobody's so far, and is to be asked about once more.
+struct Doubt {
+    view: PageView,
+    token: SessionToken,
+    until: Instant,
 }
 
 impl Work {
-    /// Looks one view's visitor and community up, and hands it on.
-    async fn resolve(&self, visit: Visit) {
+    /// Looks one view's visitor and community up, and hands it on, unless it is to be asked about once more.
+    async fn resolve(&self, visit: Visit) -> Option<Doubt> {
         let Visit { view, who } = visit;
-        let found = self.look_up(&who, &view).await;
+        match (self.look_up(&who, &view).await, who) {
+            (Found::Doubtful(until), Who::Token(token)) => Some(Doubt { view, token, until }),
+            (found, _) => {
+                self.hand_on(view, found);
+                None
+            }
+        }
+    }
+
+    /// Asks about a view's token once more, when it is time.
+    async fn ask_again(&self, doubt: Doubt) {
+        let Doubt { view, token, until } = doubt;
+        let mut hurry = self.hurry.subscribe();
+        let is_in_a_hurry = async { hurry.wait_for(|hurry| *hurry).await.is_ok() };
+        if timeout_at(until, is_in_a_hurry).await.is_ok() {
+            self.resolver.authenticator.forget_absence(&token).await;
+        }
+        let found = self.look_up(&Who::Token(token), &view).await;
+        self.hand_on(view, found);
+    }
+
+    fn hand_on(&self, view: PageView, found: Found) {
         // Its bytes are the writer's now, or nobody's.
         self.load.free(view.weight());
         match found {
             Found::All(session, community) => self.destinations.deliver(view, &session, community),
-            Found::Nobody => {
+            Found::Nobody | Found::Doubtful(_) => {
                 let reason = NotCounted::Anonymous.label();
                 self.metrics
                     .page_views_not_counted
@@ -111,8 +166,9 @@ impl Work {
             Ok(Err(_)) | Err(_) => None,
         };
         match looked_up {
-            Some(Ok(Some((session, community)))) => return Found::All(session, community),
-            Some(Ok(None)) => return Found::Nobody,
+            Some(Ok(Answer::Found(session, community))) => return Found::All(session, community),
+            Some(Ok(Answer::Nobody)) => return Found::Nobody,
+            Some(Ok(Answer::Doubtful(until))) => return Found::Doubtful(until),
             // Only late: the session may have ended, which is found out before the view is applied.
             None if !self.resolver.authenticator.is_away() => return Found::not_yet(who),
             Some(Err(Unavailable)) | None => {}
@@ -134,7 +190,7 @@ impl Work {
 impl Work {
     /// Starts a lookup. If nobody waits for its answer any more, the visitor is at least noticed to be here: the
     /// view itself has gone another way.
-    fn ask(&self, permit: OwnedSemaphorePermit, who: &Who, view: &PageView) -> oneshot::Receiver<Answer> {
+    fn ask(&self, permit: OwnedSemaphorePermit, who: &Who, view: &PageView) -> oneshot::Receiver<Asked> {
         let (answer, waiting) = oneshot::channel();
         let (resolver, destinations) = (self.resolver.clone(), self.destinations.clone());
         let (who, view) = (who.clone(), view.clone());
@@ -143,7 +199,7 @@ impl Work {
         tokio::spawn(async move {
             let _permit = permit;
             let found = resolver.look_up(who, &view).await;
-            if let Err(Ok(Some((session, community)))) = answer.send(found) {
+            if let Err(Ok(Answer::Found(session, community))) = answer.send(found) {
                 destinations.touch(&session, community.as_ref());
             }
             running.dec();
@@ -152,7 +208,7 @@ impl Work {
     }
 }
 
-async fn in_time(deadline: Instant, mut waiting: oneshot::Receiver<Answer>) -> Option<Answer> {
+async fn in_time(deadline: Instant, mut waiting: oneshot::Receiver<Asked>) -> Option<Asked> {
     if let Ok(answer) = timeout_at(deadline, &mut waiting).await {
         return answer.ok();
     }
@@ -161,13 +217,21 @@ async fn in_time(deadline: Instant, mut waiting: oneshot::Receiver<Answer>) -> O
     waiting.try_recv().ok()
 }
 
-/// Whose a view is, and where; `None` if it is nobody's.
-type Answer = Result<Option<(Arc<BrowserSession>, Option<CommunityId>)>, Unavailable>;
+type Asked = Result<Answer, Unavailable>;
+
+/// Whose a view is, and where.
+enum Answer {
+    Found(Arc<BrowserSession>, Option<CommunityId>),
+    Nobody,
+    /// See [`Identified::NotYet`].
+    Doubtful(Instant),
+}
 
 /// What is known of a view once its time is over.
 enum Found {
     All(Arc<BrowserSession>, Option<CommunityId>),
     Nobody,
+    Doubtful(Instant),
     NotYet(Whose),
 }
 
@@ -187,14 +251,15 @@ impl Found {
 struct Unavailable;
 
 impl Resolver {
-    async fn look_up(&self, who: Who, view: &PageView) -> Answer {
+    async fn look_up(&self, who: Who, view: &PageView) -> Asked {
         let session = match who {
             Who::Session(session) => session,
             Who::Token(token) => {
                 let found = self.authenticator.resolve_past(&token, view.at).await;
                 match found.map_err(|_| Unavailable)? {
-                    Some(session) => session,
-                    None => return Ok(None),
+                    Identified::Session(session) => session,
+                    Identified::Nobody => return Ok(Answer::Nobody),
+                    Identified::NotYet(until) => return Ok(Answer::Doubtful(until)),
                 }
             }
         };
@@ -202,7 +267,7 @@ impl Resolver {
             None => None,
             Some(named) => self.communities.named(named).await.map_err(|_| Unavailable)?,
         };
-        Ok(Some((session, community)))
+        Ok(Answer::Found(session, community))
     }
 }
 
