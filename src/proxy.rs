@@ -32,11 +32,11 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use crate::api::{Api, Report};
 use crate::auth::cookie::{TokenFound, session_token, tokens_set};
-use crate::auth::{Authenticator, Known};
+use crate::auth::{Authenticator, Glances, Known};
 use crate::communities::Communities;
 use crate::config;
 use crate::metrics::Metrics;
-use crate::page_view::{Beacon, Exchange, NotCounted, PageView, Policy};
+use crate::page_view::{Beacon, Exchange, NotCounted, PageView, Policy, may_be_view};
 use crate::recorder::{Recorder, Visit, Who};
 use crate::reload::SharedRoutes;
 use crate::routes::decode_path;
@@ -69,6 +69,8 @@ pub struct Sidecar {
     pub routes: SharedRoutes,
     /// Step 3.
     pub authenticator: Arc<Authenticator>,
+    /// Step 3 for page views.
+    pub glances: Glances,
     /// Step 4.
     pub policy: Policy,
     /// Step 5.
@@ -151,6 +153,11 @@ impl ProxyHttp for Sidecar {
             return Ok(true);
         }
         ctx.route = self.routes.load().find(&ctx.path);
+        if let Some(token) = ctx.token.token().filter(|_| self.is_recording)
+            && may_be_view(&request.method, &request.headers, ctx.route.as_ref())
+        {
+            ctx.glance = self.glances.at(token, ctx.at).await;
+        }
         Ok(false)
     }
 
@@ -431,19 +438,22 @@ impl Sidecar {
     /// Hands a view to the recorder, or counts why it is none. Whether it was handed over.
     async fn record(&self, view: std::result::Result<PageView, NotCounted>, ctx: &Ctx) -> bool {
         let not_counted = match (view, ctx.token.token()) {
-            (Ok(view), Some(token)) => match self.authenticator.cached(token, ctx.at).await {
-                Known::Session(browser) => {
-                    let who = Who::Session(browser);
+            (Ok(view), Some(token)) => {
+                let known = match ctx.glance.session() {
+                    Some(session) => Known::Session(Arc::clone(session)),
+                    None => self.authenticator.cached(token, ctx.at).await,
+                };
+                let who = match known {
+                    Known::Session(session) => Some(Who::Session(session)),
+                    Known::Unknown => Some(Who::Token(token.clone(), ctx.glance.clone())),
+                    Known::Nobody => None,
+                };
+                if let Some(who) = who {
                     self.recorder.record(Visit { view, who }).await;
                     return true;
                 }
-                Known::Unknown => {
-                    let who = Who::Token(token.clone());
-                    self.recorder.record(Visit { view, who }).await;
-                    return true;
-                }
-                Known::Nobody => NotCounted::Anonymous,
-            },
+                NotCounted::Anonymous
+            }
             (Ok(_), None) => NotCounted::Anonymous,
             (Err(reason), _) => reason,
         };

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::auth::BrowserSession;
+use crate::auth::{BrowserSession, Glance};
 use crate::communities::Communities;
 use crate::geoip::Location;
 use crate::ids::{CommunityId, SessionToken};
@@ -42,8 +42,9 @@ pub struct Visit {
 pub enum Who {
     /// The session, from the cache.
     Session(Arc<BrowserSession>),
-    /// Only the token: to be looked up.
-    Token(SessionToken),
+    /// Only the token: to be looked up. What is found out meanwhile of whose it was when the request began comes
+    /// before what is found later.
+    Token(SessionToken, Glance),
 }
 
 /// Takes page views, and gives them to presence and writer.

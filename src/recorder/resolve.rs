@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::load::Load;
 use super::{Destinations, Message, Visit, Who};
-use crate::auth::{Authenticator, BrowserSession, Identified};
+use crate::auth::{Authenticator, BrowserSession, Glance, Identified};
 use crate::communities::Communities;
 use crate::ids::{CommunityId, SessionToken};
 use crate::metrics::{Dropped, Metrics};
@@ -120,7 +120,7 @@ impl Work {
     async fn resolve(&self, visit: Visit) -> Option<Doubt> {
         let Visit { view, who } = visit;
         match (self.look_up(&who, &view).await, who) {
-            (Found::Doubtful(until), Who::Token(token)) => Some(Doubt { view, token, until }),
+            (Found::Doubtful(until), Who::Token(token, _)) => Some(Doubt { view, token, until }),
             (found, _) => {
                 self.hand_on(view, found);
                 None
@@ -136,7 +136,7 @@ impl Work {
         if timeout_at(until, is_in_a_hurry).await.is_ok() {
             self.resolver.authenticator.forget_absence(&token).await;
         }
-        let found = self.look_up(&Who::Token(token), &view).await;
+        let found = self.look_up(&Who::Token(token, Glance::default()), &view).await;
         self.hand_on(view, found);
     }
 
@@ -175,10 +175,13 @@ impl Work {
         }
         let session = match who {
             Who::Session(session) => Arc::clone(session),
-            Who::Token(token) => match self.resolver.authenticator.remembered(token, view.at) {
-                Some(session) => session,
-                None => return Found::not_yet(who),
-            },
+            Who::Token(token, glance) => {
+                let seen = glance.session().cloned();
+                match seen.or_else(|| self.resolver.authenticator.remembered(token, view.at)) {
+                    Some(session) => session,
+                    None => return Found::not_yet(who),
+                }
+            }
         };
         match self.resolver.communities.cached(view.community.as_ref()).await {
             Ok(community) => Found::All(session, community),
@@ -242,7 +245,7 @@ impl Found {
                 id: session.id.clone(),
                 user_id: session.user_id.clone(),
             },
-            Who::Token(token) => Whose::Token(token.clone()),
+            Who::Token(token, _) => Whose::Token(token.clone()),
         })
     }
 }
@@ -254,12 +257,14 @@ impl Resolver {
     async fn look_up(&self, who: Who, view: &PageView) -> Asked {
         let session = match who {
             Who::Session(session) => session,
-            Who::Token(token) => {
+            Who::Token(token, glance) => {
                 let found = self.authenticator.resolve_past(&token, view.at).await;
-                match found.map_err(|_| Unavailable)? {
-                    Identified::Session(session) => session,
-                    Identified::Nobody => return Ok(Answer::Nobody),
-                    Identified::NotYet(until) => return Ok(Answer::Doubtful(until)),
+                match (glance.session(), found) {
+                    (Some(session), _) => Arc::clone(session),
+                    (None, Ok(Identified::Session(session))) => session,
+                    (None, Ok(Identified::Nobody)) => return Ok(Answer::Nobody),
+                    (None, Ok(Identified::NotYet(until))) => return Ok(Answer::Doubtful(until)),
+                    (None, Err(_)) => return Err(Unavailable),
                 }
             }
         };

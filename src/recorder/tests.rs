@@ -75,7 +75,7 @@ impl Bench {
     }
 
     async fn sees(&self, token: &str) {
-        let who = Who::Token(SessionToken::new(token));
+        let who = Who::Token(SessionToken::new(token), Glance::default());
         let view = view("/about/");
         self.recorder.record(Visit { view, who }).await;
     }

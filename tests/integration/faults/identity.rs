@@ -90,7 +90,7 @@ async fn i1_a_token_that_could_not_be_looked_up_is_asked_about_again() {
     let unavailable = lookups("unavailable");
     world
         .sidecar
-        .wait_for_metric(&unavailable, |lookups| lookups == 1.0)
+        .wait_for_metric(&unavailable, |lookups| lookups >= 1.0)
         .await;
     fragile.database.resume().await;
     fragile.recovered().await;
