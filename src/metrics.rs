@@ -104,6 +104,8 @@ pub enum Dropped {
     SessionUnavailable,
     /// The same with the community's slug.
     CommunityUnavailable,
+    /// Whether the visitor may see the community of a reported view could not be found out.
+    AccessUnavailable,
     /// The spool has reached its limit.
     SpoolFull,
     /// The spool could not be written, and memory is full.
@@ -117,12 +119,13 @@ pub enum Dropped {
 }
 
 impl Dropped {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::RecorderQueueFull,
         Self::PresenceQueueFull,
         Self::WriterQueueFull,
         Self::SessionUnavailable,
         Self::CommunityUnavailable,
+        Self::AccessUnavailable,
         Self::SpoolFull,
         Self::SpoolUnavailable,
         Self::SpoolDamaged,
@@ -138,6 +141,7 @@ impl Dropped {
             Self::WriterQueueFull => "writer_queue_full",
             Self::SessionUnavailable => "session_unavailable",
             Self::CommunityUnavailable => "community_unavailable",
+            Self::AccessUnavailable => "access_unavailable",
             Self::SpoolFull => "spool_full",
             Self::SpoolUnavailable => "spool_unavailable",
             Self::SpoolDamaged => "spool_damaged",

@@ -35,6 +35,7 @@ use crate::auth::cookie::{TokenFound, session_token, tokens_set};
 use crate::auth::{Authenticator, Glances, Known};
 use crate::communities::Communities;
 use crate::config;
+use crate::live::Door;
 use crate::metrics::Metrics;
 use crate::page_view::{Beacon, Exchange, NotCounted, PageView, Policy, may_be_view};
 use crate::recorder::{Recorder, Visit, Who};
@@ -391,7 +392,7 @@ impl Sidecar {
             started_at: ctx.at,
             duration: ctx.started.elapsed(),
         };
-        self.record(PageView::from_exchange(&exchange, &self.policy), ctx)
+        self.record(PageView::from_exchange(&exchange, &self.policy), None, ctx)
             .await;
     }
 
@@ -428,7 +429,8 @@ impl Sidecar {
                 client_ip: ctx.client.ip,
                 at: ctx.at,
             };
-            self.record(PageView::from_beacon(&beacon, &self.policy), ctx)
+            let door = Some(Arc::clone(&report.door));
+            self.record(PageView::from_beacon(&beacon, &self.policy), door, ctx)
                 .await
         };
         let outcome = if is_recorded { "accepted" } else { "not_counted" };
@@ -436,7 +438,12 @@ impl Sidecar {
     }
 
     /// Hands a view to the recorder, or counts why it is none. Whether it was handed over.
-    async fn record(&self, view: std::result::Result<PageView, NotCounted>, ctx: &Ctx) -> bool {
+    async fn record(
+        &self,
+        view: std::result::Result<PageView, NotCounted>,
+        door: Option<Arc<dyn Door>>,
+        ctx: &Ctx,
+    ) -> bool {
         let not_counted = match (view, ctx.token.token()) {
             (Ok(view), Some(token)) => {
                 let known = match ctx.glance.session() {
@@ -449,7 +456,7 @@ impl Sidecar {
                     Known::Nobody => None,
                 };
                 if let Some(who) = who {
-                    self.recorder.record(Visit { view, who }).await;
+                    self.recorder.record(Visit { view, who, door }).await;
                     return true;
                 }
                 NotCounted::Anonymous

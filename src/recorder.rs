@@ -4,6 +4,7 @@
 //! A view whose visitor and community are in the caches goes straight to presence (5a) and writer (5b). Any
 //! other goes to a worker that looks them up after the response, and does not hold up the former.
 
+mod admission;
 pub(crate) mod load;
 pub mod recent;
 mod resolve;
@@ -18,6 +19,7 @@ use crate::auth::{BrowserSession, Glance};
 use crate::communities::Communities;
 use crate::geoip::Location;
 use crate::ids::{CommunityId, SessionToken};
+use crate::live::Door;
 use crate::metrics::{Dropped, Metrics};
 use crate::page_view::PageView;
 use crate::presence::worker::PresenceHandle;
@@ -29,12 +31,20 @@ use recent::RecentPages;
 pub use resolve::Resolver;
 
 /// An accepted page view, and what the request said of its visitor.
-#[derive(Debug)]
 pub struct Visit {
     /// What was seen.
     pub view: PageView,
     /// Whose it is.
     pub who: Who,
+    /// Of a view that nobody but the visitor vouches for: tells whether its community is there for them.
+    pub door: Option<Arc<dyn Door>>,
+}
+
+impl Visit {
+    /// Whether it counts only where the visitor may see its community.
+    fn needs_admission(&self) -> bool {
+        self.door.is_some() && self.view.community.is_some()
+    }
 }
 
 /// What is known of a visitor when the view is accepted.
@@ -102,6 +112,7 @@ impl Recorder {
     /// Records a view. Asks caches only, and never waits.
     pub async fn record(&self, visit: Visit) {
         if let Who::Session(session) = &visit.who
+            && !visit.needs_admission()
             && let Ok(community) = self.communities.cached(visit.view.community.as_ref()).await
         {
             self.destinations.deliver(visit.view, session, community);

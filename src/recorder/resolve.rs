@@ -11,9 +11,9 @@ use tokio::time::{Instant, timeout_at};
 
 use super::load::Load;
 use super::{Destinations, Message, Visit, Who};
-use crate::auth::{Authenticator, BrowserSession, Glance, Identified};
+use crate::auth::{Authenticator, BrowserSession, Identified};
 use crate::communities::Communities;
-use crate::ids::{CommunityId, SessionToken};
+use crate::ids::CommunityId;
 use crate::metrics::{Dropped, Metrics};
 use crate::page_view::{NotCounted, PageView};
 use crate::writer::unresolved::{UnresolvedView, Whose};
@@ -23,6 +23,9 @@ const LOOKUPS: usize = 256;
 
 /// Views in hand at one time; more wait in the queue.
 const IN_FLIGHT: usize = 1_024;
+
+/// Reported views of which is asked at one time whether the visitor may see their community; more are given up.
+const ADMISSIONS: usize = 512;
 
 /// Views of tokens that are to be asked about once more, waiting at one time; more are taken for nobody's at once.
 const DOUBTFUL: usize = 2_048;
@@ -69,11 +72,11 @@ impl Work {
 
 /// The worker: ends when every handle is gone and the queue is empty.
 pub(super) async fn run(mut queue: mpsc::Receiver<Message>, work: Work) {
-    let mut in_flight = FuturesUnordered::new();
+    let (mut in_flight, mut asking) = (FuturesUnordered::new(), FuturesUnordered::new());
     let mut doubtful = FuturesUnordered::new();
     let wait_for_row = |doubt: Option<Doubt>, doubtful: &FuturesUnordered<_>| match doubt {
         Some(doubt) if doubtful.len() < DOUBTFUL => doubtful.push(work.ask_again(doubt)),
-        Some(doubt) => work.hand_on(doubt.view, Found::Nobody),
+        Some(doubt) => work.hand_on(doubt.visit.view, Found::Nobody),
         None => {}
     };
     loop {
@@ -82,18 +85,31 @@ pub(super) async fn run(mut queue: mpsc::Receiver<Message>, work: Work) {
                 wait_for_row(doubt, &doubtful);
                 continue;
             }
+            Some(doubt) = asking.next() => {
+                wait_for_row(doubt, &doubtful);
+                continue;
+            }
             Some(()) = doubtful.next() => continue,
             message = queue.recv(), if in_flight.len() < IN_FLIGHT => message,
         };
         let flushed = match message {
             Some(Message::Visit(visit)) => {
-                in_flight.push(work.resolve(*visit));
+                if !visit.needs_admission() {
+                    in_flight.push(work.resolve(*visit));
+                } else if asking.len() < ADMISSIONS {
+                    asking.push(work.resolve(*visit));
+                } else {
+                    work.hand_on(visit.view, Found::Undecided);
+                }
                 continue;
             }
             Some(Message::Flush(done)) => Some(done),
             None => None,
         };
         while let Some(doubt) = in_flight.next().await {
+            wait_for_row(doubt, &doubtful);
+        }
+        while let Some(doubt) = asking.next().await {
             wait_for_row(doubt, &doubtful);
         }
         work.hurry.send_replace(true);
@@ -110,34 +126,37 @@ pub(super) async fn run(mut queue: mpsc::Receiver<Message>, work: Work) {
 
 /// A view whose token is nobody's so far, and is to be asked about once more.
 struct Doubt {
-    view: PageView,
-    token: SessionToken,
+    visit: Visit,
     until: Instant,
 }
 
 impl Work {
     /// Looks one view's visitor and community up, and hands it on, unless it is to be asked about once more.
     async fn resolve(&self, visit: Visit) -> Option<Doubt> {
-        let Visit { view, who } = visit;
-        match (self.look_up(&who, &view).await, who) {
-            (Found::Doubtful(until), Who::Token(token, _)) => Some(Doubt { view, token, until }),
-            (found, _) => {
-                self.hand_on(view, found);
-                None
-            }
+        let found = match visit.door.as_ref().filter(|_| visit.needs_admission()) {
+            Some(door) => self.resolver.admit(&visit.who, &visit.view, door).await,
+            None => self.look_up(&visit.who, &visit.view).await,
+        };
+        if let Found::Doubtful(until) = found {
+            return Some(Doubt { visit, until });
         }
+        self.hand_on(visit.view, found);
+        None
     }
 
     /// Asks about a view's token once more, when it is time.
     async fn ask_again(&self, doubt: Doubt) {
-        let Doubt { view, token, until } = doubt;
+        let Doubt { visit, until } = doubt;
         let mut hurry = self.hurry.subscribe();
         let is_in_a_hurry = async { hurry.wait_for(|hurry| *hurry).await.is_ok() };
-        if timeout_at(until, is_in_a_hurry).await.is_ok() {
-            self.resolver.authenticator.forget_absence(&token).await;
+        if timeout_at(until, is_in_a_hurry).await.is_ok()
+            && let Who::Token(token, _) = &visit.who
+        {
+            self.resolver.authenticator.forget_absence(token).await;
         }
-        let found = self.look_up(&Who::Token(token, Glance::default()), &view).await;
-        self.hand_on(view, found);
+        if let Some(doubt) = self.resolve(visit).await {
+            self.hand_on(doubt.visit.view, Found::Nobody);
+        }
     }
 
     fn hand_on(&self, view: PageView, found: Found) {
@@ -145,16 +164,18 @@ impl Work {
         self.load.free(view.weight());
         match found {
             Found::All(session, community) => self.destinations.deliver(view, &session, community),
-            Found::Nobody | Found::Doubtful(_) => {
-                let reason = NotCounted::Anonymous.label();
-                self.metrics
-                    .page_views_not_counted
-                    .with_label_values(&[reason])
-                    .inc();
-            }
+            Found::Nobody | Found::Doubtful(_) => self.not_counted(NotCounted::Anonymous),
+            // As the app would have answered.
+            Found::Forbidden => self.not_counted(NotCounted::Error),
+            Found::Undecided => self.metrics.dropped(Dropped::AccessUnavailable),
             Found::NotYet(whose) => self.destinations.postpone(UnresolvedView { view, whose }),
         }
         self.load.done(1);
+    }
+
+    fn not_counted(&self, reason: NotCounted) {
+        let counter = &self.metrics.page_views_not_counted;
+        counter.with_label_values(&[reason.label()]).inc();
     }
 
     /// What is found out in time. Lookups go on when nobody waits any more: the next view has use for them.
@@ -231,15 +252,21 @@ enum Answer {
 }
 
 /// What is known of a view once its time is over.
-enum Found {
+pub(super) enum Found {
+    /// Whose it is, and where.
     All(Arc<BrowserSession>, Option<CommunityId>),
     Nobody,
+    /// See [`Identified::NotYet`].
     Doubtful(Instant),
+    /// The visitor may not see its community, or there is none.
+    Forbidden,
+    /// Whether the visitor may see its community cannot be found out.
+    Undecided,
     NotYet(Whose),
 }
 
 impl Found {
-    fn not_yet(who: &Who) -> Self {
+    pub(super) fn not_yet(who: &Who) -> Self {
         Self::NotYet(match who {
             Who::Session(session) => Whose::Session {
                 id: session.id.clone(),

@@ -77,7 +77,13 @@ impl Bench {
     async fn sees(&self, token: &str) {
         let who = Who::Token(SessionToken::new(token), Glance::default());
         let view = view("/about/");
-        self.recorder.record(Visit { view, who }).await;
+        self.recorder
+            .record(Visit {
+                view,
+                who,
+                door: None,
+            })
+            .await;
     }
 
     /// Views of somebody, views of nobody, and views that wait.
