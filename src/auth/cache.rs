@@ -74,6 +74,8 @@ struct Entry {
     session: Option<Arc<BrowserSession>>,
     /// Before it was read.
     read: Moment,
+    /// The same by the clock.
+    read_at: time::Instant,
     /// How long this counts, where no session was valid then.
     absence: Option<Absence>,
 }
@@ -142,8 +144,21 @@ impl Authenticator {
         token: &SessionToken,
         now: DateTime<Utc>,
     ) -> Result<Option<Arc<BrowserSession>>, Arc<StoreError>> {
-        let session = self.asked(token, now).await?.session;
-        Ok(session.filter(|session| session.is_valid_at(now)))
+        Ok(self.verified(token, now).await?.map(|(session, _)| session))
+    }
+
+    /// The same, and when the table was asked.
+    ///
+    /// # Errors
+    /// The table could not be asked.
+    pub async fn verified(
+        &self,
+        token: &SessionToken,
+        now: DateTime<Utc>,
+    ) -> Result<Option<(Arc<BrowserSession>, time::Instant)>, Arc<StoreError>> {
+        let Entry { session, read_at, .. } = self.asked(token, now).await?;
+        let session = session.filter(|session| session.is_valid_at(now));
+        Ok(session.map(|session| (session, read_at)))
     }
 
     /// Whether a token that was found to be nobody's may soon be somebody's: it is new, and was not asked about for
@@ -313,7 +328,7 @@ impl Authenticator {
         now: DateTime<Utc>,
         before: Option<&Entry>,
     ) -> Result<Entry, StoreError> {
-        let read = self.changes.now();
+        let (read, read_at) = (self.changes.now(), time::Instant::now());
         let result = self.store.browser_session(token).await;
         self.log_change(result.as_ref().err());
         let session = result?.map(Arc::new);
@@ -331,6 +346,7 @@ impl Authenticator {
         Ok(Entry {
             session,
             read,
+            read_at,
             absence,
         })
     }
