@@ -9,6 +9,8 @@ mod cache;
 mod changes;
 pub mod cookie;
 mod glance;
+mod limiter;
+mod lookups;
 mod memory;
 pub mod revocation;
 

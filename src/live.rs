@@ -50,6 +50,7 @@ use crate::presence::memory::Clock;
 use crate::presence::worker::PresenceHandle;
 
 pub use caps::Full;
+pub(crate) use caps::network;
 pub use close::ENDS;
 pub use connection::Connection;
 pub use door::{Denied, Door};

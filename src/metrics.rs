@@ -95,6 +95,8 @@ pub struct Metrics {
 pub enum Dropped {
     /// The recorder's own queue was full.
     RecorderQueueFull,
+    /// Nobody was ever seen with the view's token, and too many of such views wait.
+    UnknownToken,
     /// The presence queue was full.
     PresenceQueueFull,
     /// The writer's queue was full, by count or by bytes.
@@ -119,8 +121,9 @@ pub enum Dropped {
 }
 
 impl Dropped {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::RecorderQueueFull,
+        Self::UnknownToken,
         Self::PresenceQueueFull,
         Self::WriterQueueFull,
         Self::SessionUnavailable,
@@ -137,6 +140,7 @@ impl Dropped {
     pub fn label(self) -> &'static str {
         match self {
             Self::RecorderQueueFull => "recorder_queue_full",
+            Self::UnknownToken => "unknown_token",
             Self::PresenceQueueFull => "presence_queue_full",
             Self::WriterQueueFull => "writer_queue_full",
             Self::SessionUnavailable => "session_unavailable",

@@ -157,7 +157,7 @@ impl ProxyHttp for Sidecar {
         if let Some(token) = ctx.token.token().filter(|_| self.is_recording)
             && may_be_view(&request.method, &request.headers, ctx.route.as_ref())
         {
-            ctx.glance = self.glances.at(token, ctx.at).await;
+            ctx.glance = self.glances.at(token, ctx.at, ctx.client.ip).await;
         }
         Ok(false)
     }
@@ -456,7 +456,14 @@ impl Sidecar {
                     Known::Nobody => None,
                 };
                 if let Some(who) = who {
-                    self.recorder.record(Visit { view, who, door }).await;
+                    self.recorder
+                        .record(Visit {
+                            view,
+                            who,
+                            door,
+                            from: ctx.client.ip,
+                        })
+                        .await;
                     return true;
                 }
                 NotCounted::Anonymous

@@ -11,11 +11,12 @@ mod resolve;
 #[cfg(test)]
 mod tests;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::auth::{BrowserSession, Glance};
+use crate::auth::{Authenticator, BrowserSession, Glance};
 use crate::communities::Communities;
 use crate::geoip::Location;
 use crate::ids::{CommunityId, SessionToken};
@@ -36,11 +37,21 @@ pub struct Visit {
     pub view: PageView,
     /// Whose it is.
     pub who: Who,
+    /// Where the request came from.
+    pub from: Option<IpAddr>,
     /// Of a view that nobody but the visitor vouches for: tells whether its community is there for them.
     pub door: Option<Arc<dyn Door>>,
 }
 
 impl Visit {
+    /// Whether nobody has been seen with its token as yet.
+    fn is_strangers(&self, authenticator: &Authenticator) -> bool {
+        match &self.who {
+            Who::Session(_) => false,
+            Who::Token(token, glance) => glance.session().is_none() && !authenticator.is_known(token),
+        }
+    }
+
     /// Whether it counts only where the visitor may see its community.
     fn needs_admission(&self) -> bool {
         self.door.is_some() && self.view.community.is_some()
@@ -64,6 +75,7 @@ pub struct Recorder {
     /// Views queued or being looked up.
     load: Load,
     communities: Arc<Communities>,
+    authenticator: Arc<Authenticator>,
     destinations: Destinations,
     metrics: Arc<Metrics>,
 }
@@ -98,11 +110,13 @@ impl Recorder {
         let (unresolved, queue) = mpsc::channel(capacity);
         let load = Load::new("recorder", bytes, &metrics);
         let communities = resolver.communities.clone();
+        let authenticator = resolver.authenticator.clone();
         let work = resolve::Work::new(resolver, destinations.clone(), load.clone(), metrics.clone());
         let handle = Self {
             unresolved,
             load,
             communities,
+            authenticator,
             destinations,
             metrics,
         };
@@ -119,12 +133,17 @@ impl Recorder {
             return;
         }
         let weight = visit.view.weight();
+        let reason = if visit.is_strangers(&self.authenticator) {
+            Dropped::UnknownToken
+        } else {
+            Dropped::RecorderQueueFull
+        };
         if !self.load.add(weight) {
-            self.metrics.dropped(Dropped::RecorderQueueFull);
+            self.metrics.dropped(reason);
         } else if self.unresolved.try_send(Message::Visit(Box::new(visit))).is_err() {
             self.load.free(weight);
             self.load.done(1);
-            self.metrics.dropped(Dropped::RecorderQueueFull);
+            self.metrics.dropped(reason);
         }
     }
 

@@ -6,6 +6,7 @@
 //! since it was read (I4): entries are not searched for when that becomes known, but found wanting at their
 //! next use.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -13,11 +14,13 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use moka::Expiry;
 use moka::future::Cache;
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::broadcast;
 use tokio::time;
 
 use super::absence::Absence;
 use super::changes::{Changes, Moment};
+use super::limiter::Limiter;
+use super::lookups::{Lookups, Rank};
 use super::memory::Memory;
 use super::{BrowserSession, SessionChange};
 use crate::config;
@@ -36,8 +39,8 @@ pub struct Authenticator {
     memory: Memory,
     changes: Changes,
     subscribers: broadcast::Sender<SessionChange>,
-    store: Arc<dyn Store>,
-    lookups: Semaphore,
+    lookups: Arc<Lookups>,
+    limiter: Limiter,
     /// `session.negative_ttl`
     longest_absence: Duration,
     /// Whether the latest lookup failed: only changes are logged.
@@ -95,8 +98,8 @@ impl Authenticator {
             memory: Memory::new(session.cache_capacity),
             changes: Changes::new(session.cache_capacity),
             subscribers: broadcast::Sender::new(SUBSCRIBERS_BACKLOG),
-            store,
-            lookups: Semaphore::new(session.max_lookups),
+            lookups: Lookups::new(store, session.max_lookups),
+            limiter: Limiter::new(),
             longest_absence: session.negative_ttl,
             failing: AtomicBool::new(false),
             metrics,
@@ -144,7 +147,22 @@ impl Authenticator {
         token: &SessionToken,
         now: DateTime<Utc>,
     ) -> Result<Option<Arc<BrowserSession>>, Arc<StoreError>> {
-        Ok(self.verified(token, now).await?.map(|(session, _)| session))
+        self.resolve_from(token, now, None).await
+    }
+
+    /// The same of a token that comes from an address: of one that brings many that were never seen, these are looked
+    /// up last.
+    ///
+    /// # Errors
+    /// The table could not be asked.
+    pub async fn resolve_from(
+        &self,
+        token: &SessionToken,
+        now: DateTime<Utc>,
+        from: Option<IpAddr>,
+    ) -> Result<Option<Arc<BrowserSession>>, Arc<StoreError>> {
+        let session = self.asked(token, now, from).await?.session;
+        Ok(session.filter(|session| session.is_valid_at(now)))
     }
 
     /// The same, and when the table was asked.
@@ -156,7 +174,7 @@ impl Authenticator {
         token: &SessionToken,
         now: DateTime<Utc>,
     ) -> Result<Option<(Arc<BrowserSession>, time::Instant)>, Arc<StoreError>> {
-        let Entry { session, read_at, .. } = self.asked(token, now).await?;
+        let Entry { session, read_at, .. } = self.asked(token, now, None).await?;
         let session = session.filter(|session| session.is_valid_at(now));
         Ok(session.map(|session| (session, read_at)))
     }
@@ -181,8 +199,9 @@ impl Authenticator {
         &self,
         token: &SessionToken,
         at: DateTime<Utc>,
+        from: Option<IpAddr>,
     ) -> Result<Identified, Arc<StoreError>> {
-        let entry = self.asked(token, at).await?;
+        let entry = self.asked(token, at, from).await?;
         if let Some(until) = entry.first_absent_until() {
             return Ok(Identified::NotYet(until));
         }
@@ -191,8 +210,13 @@ impl Authenticator {
     }
 
     /// What the table has by now of a token's session.
-    async fn asked(&self, token: &SessionToken, now: DateTime<Utc>) -> Result<Entry, Arc<StoreError>> {
-        let (entry, is_fresh) = self.entry(token, now, None).await?;
+    async fn asked(
+        &self,
+        token: &SessionToken,
+        now: DateTime<Utc>,
+        from: Option<IpAddr>,
+    ) -> Result<Entry, Arc<StoreError>> {
+        let (entry, is_fresh) = self.entry(token, now, from, None).await?;
         // From the cache, and no longer so; or overtaken by a change on its way there.
         let stands = if is_fresh {
             !self.is_overtaken(token, &entry)
@@ -207,8 +231,18 @@ impl Authenticator {
         if there.is_some_and(|entry| !self.holds(token, &entry, now)) {
             self.cache.invalidate(token).await;
         }
-        let (entry, _) = self.entry(token, now, Some(&entry)).await?;
+        let (entry, _) = self.entry(token, now, from, Some(&entry)).await?;
         Ok(entry)
+    }
+
+    /// Whether a token was somebody's before.
+    pub fn is_known(&self, token: &SessionToken) -> bool {
+        self.memory.knows(token)
+    }
+
+    /// Whether the table answers, and soon: what waits for it need not be put away.
+    pub fn answers(&self) -> bool {
+        !self.is_away() && self.lookups.are_prompt()
     }
 
     /// Whether the table could not be asked when it was asked last. While it is only slow, this is false.
@@ -290,11 +324,17 @@ impl Authenticator {
         &self,
         token: &SessionToken,
         now: DateTime<Utc>,
+        from: Option<IpAddr>,
         before: Option<&Entry>,
     ) -> Result<(Entry, bool), Arc<StoreError>> {
         let entry = self.cache.entry_by_ref(token);
-        let entry = entry.or_try_insert_with(self.look_up(token, now, before)).await;
-        let entry = entry.inspect_err(|_| self.count("unavailable"))?;
+        let looked_up = entry
+            .or_try_insert_with(self.look_up(token, now, from, before))
+            .await;
+        let entry = looked_up.map_err(|error: Arc<Arc<StoreError>>| {
+            self.count("unavailable");
+            Arc::clone(&*error)
+        })?;
         let is_fresh = entry.is_fresh();
         let entry = entry.into_value();
         if !is_fresh && self.holds(token, &entry, now) {
@@ -307,13 +347,19 @@ impl Authenticator {
         &self,
         token: &SessionToken,
         now: DateTime<Utc>,
+        from: Option<IpAddr>,
         before: Option<&Entry>,
-    ) -> Result<Entry, StoreError> {
-        // Never closed, so acquiring cannot fail.
-        let _permit = self.lookups.acquire().await;
+    ) -> Result<Entry, Arc<StoreError>> {
+        let rank = if before.is_some_and(|before| before.session.is_some()) || self.memory.knows(token) {
+            Rank::Known
+        } else if self.limiter.allows(from) {
+            Rank::New
+        } else {
+            Rank::Suspect
+        };
         let mut reads = 1;
         loop {
-            let entry = self.read(token, now, before).await?;
+            let entry = self.read(token, now, rank, before).await?;
             // Changed meanwhile, before or after it was read.
             if reads == READS || !self.is_overtaken(token, &entry) {
                 return Ok(entry);
@@ -326,18 +372,18 @@ impl Authenticator {
         &self,
         token: &SessionToken,
         now: DateTime<Utc>,
+        rank: Rank,
         before: Option<&Entry>,
-    ) -> Result<Entry, StoreError> {
+    ) -> Result<Entry, Arc<StoreError>> {
         let (read, read_at) = (self.changes.now(), time::Instant::now());
-        let result = self.store.browser_session(token).await;
-        self.log_change(result.as_ref().err());
+        let result = self.lookups.ask(token, rank).await;
+        self.log_change(result.as_ref().err().map(|error| &**error));
         let session = result?.map(Arc::new);
         self.count(if session.is_some() { "found" } else { "nobody" });
-        let was_somebody = before.is_some_and(|before| before.session.is_some()) || self.memory.knows(token);
         self.memory.update(token, session.as_ref(), read, now);
         let is_valid = session.as_ref().is_some_and(|session| session.is_valid_at(now));
         let absence = (!is_valid).then(|| {
-            let is_settled = session.is_some() || was_somebody;
+            let is_settled = session.is_some() || rank != Rank::New;
             // What is awaited is awaited from now on.
             let before = before.filter(|before| !self.is_overtaken(token, before));
             let before = before.and_then(|before| before.absence);

@@ -1,6 +1,7 @@
 //! Whose a token is as its request begins (V6). The app may give the session another token, or end it, before it has
 //! answered: who asks only then finds nobody. So the lookup starts with the request, and nobody waits for it.
 
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use chrono::{DateTime, Utc};
@@ -35,7 +36,7 @@ impl Glances {
     }
 
     /// Looks at a token of a request that began at `at`. Asks the cache, and never waits.
-    pub async fn at(&self, token: &SessionToken, at: DateTime<Utc>) -> Glance {
+    pub async fn at(&self, token: &SessionToken, at: DateTime<Utc>, from: Option<IpAddr>) -> Glance {
         let glance = Glance::default();
         match self.authenticator.cached(token, at).await {
             Known::Session(session) => glance.found(session),
@@ -45,7 +46,8 @@ impl Glances {
                     let (authenticator, token) = (Arc::clone(&self.authenticator), token.clone());
                     let found = glance.clone();
                     self.runtime.spawn(async move {
-                        if let Ok(Identified::Session(session)) = authenticator.resolve_past(&token, at).await
+                        if let Ok(Identified::Session(session)) =
+                            authenticator.resolve_past(&token, at, from).await
                         {
                             found.found(session);
                         }

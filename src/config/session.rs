@@ -24,7 +24,7 @@ pub struct Session {
     pub negative_ttl: Duration,
     /// Upper bound of remembered tokens, found or not.
     pub cache_capacity: u64,
-    /// Upper bound of lookups in flight; views beyond wait in the recorder's queue.
+    /// Upper bound of lookup statements in flight, of up to 500 tokens each; views beyond wait in the recorder's queue.
     pub max_lookups: usize,
     /// Whether the database tells at once of sessions that end.
     pub revocation: Revocation,

@@ -24,9 +24,8 @@ use crate::auth::{BrowserSession, SessionChange};
 use crate::ids::{BrowserSessionId, SessionToken};
 use crate::metrics::Dropped;
 
-/// Sessions looked up at a time; most are in the authenticator's cache. Few, so that the recorder's own lookups
-/// do not wait behind thousands.
-const SESSIONS: usize = 2;
+/// Sessions looked up at a time; most are in the authenticator's cache, the others share a statement.
+const SESSIONS: usize = 64;
 /// Connections whose access is checked at a time.
 const ACCESS: usize = 12;
 /// Changes of sessions that are dealt with in one go.

@@ -86,7 +86,7 @@ impl Sidecar {
                         // caller.
                         let found = timeout(api.timeout(), async {
                             let _place = api.identifying(patient).await?;
-                            authenticator.resolve(&token, at).await.ok()
+                            authenticator.resolve_from(&token, at, address).await.ok()
                         });
                         match found.await {
                             Ok(Some(found)) => caller.session = found,

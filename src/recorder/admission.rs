@@ -4,22 +4,22 @@
 
 use std::sync::Arc;
 
-use super::Who;
 use super::resolve::{Found, Resolver};
+use super::{Visit, Who};
 use crate::auth::Identified;
 use crate::live::{Denied, Door};
-use crate::page_view::PageView;
 use crate::routes::CommunityRef;
 
 impl Resolver {
     /// Whose a view is, and whether it counts. Takes the door's time.
-    pub(super) async fn admit(&self, who: &Who, view: &PageView, door: &Arc<dyn Door>) -> Found {
+    pub(super) async fn admit(&self, visit: &Visit, door: &Arc<dyn Door>) -> Found {
+        let Visit { view, who, from, .. } = visit;
         // Where the app decides, nothing is taken on trust.
         let is_strict = door.must_be_asked_again();
         let session = match who {
             Who::Session(session) => Arc::clone(session),
             Who::Token(token, glance) => {
-                let found = self.authenticator.resolve_past(token, view.at).await;
+                let found = self.authenticator.resolve_past(token, view.at, *from).await;
                 let seen = || glance.session().cloned();
                 let session = match found {
                     Ok(Identified::Session(session)) => Some(session),

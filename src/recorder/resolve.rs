@@ -1,6 +1,7 @@
 //! Views whose visitor or community must be looked up first: after the response, a bounded number at a time,
 //! and not for longer than a view may stay off the disk. What is not known by then is written unresolved.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,9 @@ const LOOKUPS: usize = 256;
 
 /// Views in hand at one time; more wait in the queue.
 const IN_FLIGHT: usize = 1_024;
+
+/// Views in hand at one time of whom nobody was ever seen; more are given up, so that they do not stand in the way.
+const STRANGERS: usize = 4_096;
 
 /// Reported views of which is asked at one time whether the visitor may see their community; more are given up.
 const ADMISSIONS: usize = 512;
@@ -47,6 +51,8 @@ pub(super) struct Work {
     pub(super) destinations: Destinations,
     pub(super) load: Load,
     pub(super) lookups: Arc<Semaphore>,
+    /// The same of strangers.
+    pub(super) strangers: Arc<Semaphore>,
     /// True while nothing may wait.
     pub(super) hurry: watch::Sender<bool>,
     pub(super) metrics: Arc<Metrics>,
@@ -64,6 +70,7 @@ impl Work {
             destinations,
             load,
             lookups: Arc::new(Semaphore::new(LOOKUPS)),
+            strangers: Arc::new(Semaphore::new(STRANGERS)),
             hurry: watch::Sender::new(false),
             metrics,
         }
@@ -73,6 +80,7 @@ impl Work {
 /// The worker: ends when every handle is gone and the queue is empty.
 pub(super) async fn run(mut queue: mpsc::Receiver<Message>, work: Work) {
     let (mut in_flight, mut asking) = (FuturesUnordered::new(), FuturesUnordered::new());
+    let mut strangers = FuturesUnordered::new();
     let mut doubtful = FuturesUnordered::new();
     let wait_for_row = |doubt: Option<Doubt>, doubtful: &FuturesUnordered<_>| match doubt {
         Some(doubt) if doubtful.len() < DOUBTFUL => doubtful.push(work.ask_again(doubt)),
@@ -89,17 +97,27 @@ pub(super) async fn run(mut queue: mpsc::Receiver<Message>, work: Work) {
                 wait_for_row(doubt, &doubtful);
                 continue;
             }
+            Some(doubt) = strangers.next() => {
+                wait_for_row(doubt, &doubtful);
+                continue;
+            }
             Some(()) = doubtful.next() => continue,
             message = queue.recv(), if in_flight.len() < IN_FLIGHT => message,
         };
         let flushed = match message {
             Some(Message::Visit(visit)) => {
-                if !visit.needs_admission() {
-                    in_flight.push(work.resolve(*visit));
-                } else if asking.len() < ADMISSIONS {
-                    asking.push(work.resolve(*visit));
+                let is_strangers = visit.is_strangers(&work.resolver.authenticator);
+                let (queue, most, otherwise) = if is_strangers {
+                    (&strangers, STRANGERS, Found::Junk)
+                } else if visit.needs_admission() {
+                    (&asking, ADMISSIONS, Found::Undecided)
                 } else {
-                    work.hand_on(visit.view, Found::Undecided);
+                    (&in_flight, usize::MAX, Found::Nobody)
+                };
+                if queue.len() < most {
+                    queue.push(work.resolve(*visit, is_strangers));
+                } else {
+                    work.hand_on(visit.view, otherwise);
                 }
                 continue;
             }
@@ -109,8 +127,10 @@ pub(super) async fn run(mut queue: mpsc::Receiver<Message>, work: Work) {
         while let Some(doubt) = in_flight.next().await {
             wait_for_row(doubt, &doubtful);
         }
-        while let Some(doubt) = asking.next().await {
-            wait_for_row(doubt, &doubtful);
+        for others in [&mut asking, &mut strangers] {
+            while let Some(doubt) = others.next().await {
+                wait_for_row(doubt, &doubtful);
+            }
         }
         work.hurry.send_replace(true);
         while doubtful.next().await.is_some() {}
@@ -132,10 +152,10 @@ struct Doubt {
 
 impl Work {
     /// Looks one view's visitor and community up, and hands it on, unless it is to be asked about once more.
-    async fn resolve(&self, visit: Visit) -> Option<Doubt> {
+    async fn resolve(&self, visit: Visit, is_strangers: bool) -> Option<Doubt> {
         let found = match visit.door.as_ref().filter(|_| visit.needs_admission()) {
-            Some(door) => self.resolver.admit(&visit.who, &visit.view, door).await,
-            None => self.look_up(&visit.who, &visit.view).await,
+            Some(door) => self.resolver.admit(&visit, door).await,
+            None => self.look_up(&visit, is_strangers).await,
         };
         if let Found::Doubtful(until) = found {
             return Some(Doubt { visit, until });
@@ -154,7 +174,7 @@ impl Work {
         {
             self.resolver.authenticator.forget_absence(token).await;
         }
-        if let Some(doubt) = self.resolve(visit).await {
+        if let Some(doubt) = self.resolve(visit, true).await {
             self.hand_on(doubt.visit.view, Found::Nobody);
         }
     }
@@ -167,6 +187,7 @@ impl Work {
             Found::Nobody | Found::Doubtful(_) => self.not_counted(NotCounted::Anonymous),
             // As the app would have answered.
             Found::Forbidden => self.not_counted(NotCounted::Error),
+            Found::Junk => self.metrics.dropped(Dropped::UnknownToken),
             Found::Undecided => self.metrics.dropped(Dropped::AccessUnavailable),
             Found::NotYet(whose) => self.destinations.postpone(UnresolvedView { view, whose }),
         }
@@ -179,11 +200,31 @@ impl Work {
     }
 
     /// What is found out in time. Lookups go on when nobody waits any more: the next view has use for them.
-    async fn look_up(&self, who: &Who, view: &PageView) -> Found {
-        let deadline = Instant::now() + self.resolver.patience;
-        let permit = Arc::clone(&self.lookups).acquire_owned();
-        let looked_up = match timeout_at(deadline, permit).await {
-            Ok(Ok(permit)) => in_time(deadline, self.ask(permit, who, view)).await,
+    ///
+    /// A stranger's view waits as long as the database answers: made-up tokens must not fill the spool.
+    async fn look_up(&self, visit: &Visit, is_strangers: bool) -> Found {
+        let Visit { view, who, .. } = visit;
+        let authenticator = &self.resolver.authenticator;
+        let patience = self.resolver.patience;
+        let mut deadline = Instant::now() + patience;
+        let permits = if is_strangers {
+            &self.strangers
+        } else {
+            &self.lookups
+        };
+        let looked_up = match timeout_at(deadline, Arc::clone(permits).acquire_owned()).await {
+            Ok(Ok(permit)) => {
+                let mut waiting = self.ask(permit, visit);
+                let mut answer = None;
+                while is_strangers && answer.is_none() && authenticator.answers() {
+                    answer = timeout_at(deadline, &mut waiting).await.ok();
+                    deadline = Instant::now() + patience;
+                }
+                match answer {
+                    Some(answer) => answer.ok(),
+                    None => in_time(deadline, waiting).await,
+                }
+            }
             Ok(Err(_)) | Err(_) => None,
         };
         match looked_up {
@@ -191,14 +232,14 @@ impl Work {
             Some(Ok(Answer::Nobody)) => return Found::Nobody,
             Some(Ok(Answer::Doubtful(until))) => return Found::Doubtful(until),
             // Only late: the session may have ended, which is found out before the view is applied.
-            None if !self.resolver.authenticator.is_away() => return Found::not_yet(who),
+            None if !authenticator.is_away() => return Found::not_yet(who),
             Some(Err(Unavailable)) | None => {}
         }
         let session = match who {
             Who::Session(session) => Arc::clone(session),
             Who::Token(token, glance) => {
                 let seen = glance.session().cloned();
-                match seen.or_else(|| self.resolver.authenticator.remembered(token, view.at)) {
+                match seen.or_else(|| authenticator.remembered(token, view.at)) {
                     Some(session) => session,
                     None => return Found::not_yet(who),
                 }
@@ -214,15 +255,15 @@ impl Work {
 impl Work {
     /// Starts a lookup. If nobody waits for its answer any more, the visitor is at least noticed to be here: the
     /// view itself has gone another way.
-    fn ask(&self, permit: OwnedSemaphorePermit, who: &Who, view: &PageView) -> oneshot::Receiver<Asked> {
+    fn ask(&self, permit: OwnedSemaphorePermit, visit: &Visit) -> oneshot::Receiver<Asked> {
         let (answer, waiting) = oneshot::channel();
         let (resolver, destinations) = (self.resolver.clone(), self.destinations.clone());
-        let (who, view) = (who.clone(), view.clone());
+        let (who, view, from) = (visit.who.clone(), visit.view.clone(), visit.from);
         let running = self.metrics.recorder_queue_views.with_label_values(&["lookups"]);
         running.inc();
         tokio::spawn(async move {
             let _permit = permit;
-            let found = resolver.look_up(who, &view).await;
+            let found = resolver.look_up(who, &view, from).await;
             if let Err(Ok(Answer::Found(session, community))) = answer.send(found) {
                 destinations.touch(&session, community.as_ref());
             }
@@ -262,6 +303,8 @@ pub(super) enum Found {
     Forbidden,
     /// Whether the visitor may see its community cannot be found out.
     Undecided,
+    /// One of too many views of tokens that nobody was ever seen with.
+    Junk,
     NotYet(Whose),
 }
 
@@ -281,11 +324,11 @@ impl Found {
 struct Unavailable;
 
 impl Resolver {
-    async fn look_up(&self, who: Who, view: &PageView) -> Asked {
+    async fn look_up(&self, who: Who, view: &PageView, from: Option<IpAddr>) -> Asked {
         let session = match who {
             Who::Session(session) => session,
             Who::Token(token, glance) => {
-                let found = self.authenticator.resolve_past(&token, view.at).await;
+                let found = self.authenticator.resolve_past(&token, view.at, from).await;
                 match (glance.session(), found) {
                     (Some(session), _) => Arc::clone(session),
                     (None, Ok(Identified::Session(session))) => session,

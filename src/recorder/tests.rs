@@ -82,6 +82,7 @@ impl Bench {
                 view,
                 who,
                 door: None,
+                from: None,
             })
             .await;
     }

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 
 use async_trait::async_trait;
+use tokio::sync::Semaphore;
 use tokio::sync::broadcast::error::TryRecvError;
 
 mod absence;
@@ -231,7 +232,13 @@ async fn v6_a_view_that_began_before_the_session_ended_is_that_sessions() {
         session.ended_at = Some(at(20));
     });
     scene.hears();
-    let past = async |at| scene.authenticator.resolve_past(&scene.token, at).await.unwrap();
+    let past = async |at| {
+        scene
+            .authenticator
+            .resolve_past(&scene.token, at, None)
+            .await
+            .unwrap()
+    };
     assert!(matches!(past(at(19)).await, Identified::Session(_)));
     assert!(matches!(scene.knows(at(19)).await, Known::Session(_)));
     assert_eq!(past(at(20)).await, Identified::Nobody);

@@ -24,7 +24,7 @@ impl Late {
         let Scene {
             authenticator, token, ..
         } = &self.scene;
-        authenticator.resolve_past(token, at(0)).await.unwrap()
+        authenticator.resolve_past(token, at(0), None).await.unwrap()
     }
 
     fn told(&self) {
@@ -129,7 +129,7 @@ async fn i10_nobody_waits_for_a_session_that_has_ended() {
     assert!(scene.resolves(at(0)).await);
     scene.table.rows.lock().unwrap().clear();
     scene.hears();
-    let whose = scene.authenticator.resolve_past(&scene.token, at(0)).await;
+    let whose = scene.authenticator.resolve_past(&scene.token, at(0), None).await;
     assert_eq!(whose.unwrap(), Identified::Nobody);
     assert!(!scene.authenticator.may_appear(&scene.token).await);
 }
