@@ -128,11 +128,14 @@ impl Sidecar {
     }
 }
 
-/// A report's body; of one that is too large, enough to see that.
+/// A report's body; of one that is too large, enough to see that. What goes wrong is the client's doing.
 async fn read_report(session: &mut Session) -> Result<Bytes> {
     let mut body = BytesMut::new();
     while body.len() <= MAX_REPORT
-        && let Some(bytes) = session.read_request_body().await?
+        && let Some(bytes) = session
+            .read_request_body()
+            .await
+            .map_err(|error| error.into_down())?
     {
         body.extend_from_slice(&bytes);
     }
