@@ -165,10 +165,11 @@ async fn forward(
     let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, target)).await else {
         return;
     };
+    let at_once = AtomicU64::new(0);
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     tokio::select! {
-        _ = copy(from_client, to_server, mode.clone(), &seen, &AtomicU64::new(0)) => {}
+        _ = copy(from_client, to_server, mode.clone(), &seen, &at_once) => {}
         _ = copy(from_server, to_client, mode, &seen, &delay) => {}
     }
 }
