@@ -111,7 +111,8 @@ fn what_follows_a_packed_page_is_ignored() {
 
 #[test]
 fn a_few_bytes_that_unpack_to_many_are_never_many_in_memory() {
-    let bomb = packed(&vec![b' '; 64 * 1024 * 1024]);
+    // Just not too many to be unpacked at all.
+    let bomb = packed(&vec![b' '; 15 * 1024 * 1024]);
     let mut body = Body::new(Coding::Gzip, wanted());
     let out = body.pass(&bomb, true).unwrap();
     assert!(out.len() < 4 * bomb.len(), "{} of {}", out.len(), bomb.len());
