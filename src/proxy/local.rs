@@ -3,7 +3,7 @@
 use axum::body::{Body, to_bytes};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Request, Response, StatusCode, header};
-use pingora_core::Result;
+use pingora_core::{Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 use tokio::time::timeout;
@@ -132,10 +132,7 @@ impl Sidecar {
 async fn read_report(session: &mut Session) -> Result<Bytes> {
     let mut body = BytesMut::new();
     while body.len() <= MAX_REPORT
-        && let Some(bytes) = session
-            .read_request_body()
-            .await
-            .map_err(|error| error.into_down())?
+        && let Some(bytes) = session.read_request_body().await.map_err(Error::into_down)?
     {
         body.extend_from_slice(&bytes);
     }
