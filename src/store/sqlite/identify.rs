@@ -28,12 +28,12 @@ impl Runs<FindSessions<'_>> for Sqlite {
         let session = &app.session;
         // A flag that is null is taken as the one that lets nobody in.
         let sql = format!(
-            "SELECT asked.place, CAST({id} AS TEXT) AS id, CAST({user_id} AS TEXT) AS user_id,
+            "SELECT headcount_place AS place, CAST({id} AS TEXT) AS id, CAST({user_id} AS TEXT) AS user_id,
                     CAST({expires_at} AS TEXT) AS expires_at,
                     coalesce({is_active}, 0) AS is_active, coalesce({is_ended}, 1) AS is_ended,
                     CAST({ended_at} AS TEXT) AS ended_at
-             FROM (SELECT key AS place, value AS asked_for FROM json_each(?1)) AS asked
-             JOIN {table} ON {session_id} = asked.asked_for",
+             FROM (SELECT key AS headcount_place, value AS headcount_token FROM json_each(?1)) AS asked
+             JOIN {table} ON {session_id} = headcount_token",
             id = session.id,
             user_id = session.user_id,
             expires_at = session.expires_at,

@@ -128,8 +128,9 @@ fn bomb(megabytes: usize) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(PAGE).unwrap();
     encoder.flush().unwrap();
+    let megabyte = vec![b' '; 1024 * 1024];
     for _ in 0..megabytes {
-        encoder.write_all(&[b' '; 1024 * 1024]).unwrap();
+        encoder.write_all(&megabyte).unwrap();
     }
     encoder.finish().unwrap()
 }
