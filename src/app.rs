@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 use crate::admin::{Admin, Dashboard};
 use crate::api::{Api, Sources, UpstreamCheck, widget_paths};
-use crate::auth::revocation;
+use crate::auth::{Glances, revocation};
 use crate::config::{Access, Config, Listen};
 use crate::geoip::GeoIp;
 use crate::handover::{Place, Stage, Waiting};
@@ -329,6 +329,7 @@ fn sidecar(
         upstreams: Upstreams::new(&config.upstream).map_err(|error| anyhow::anyhow!("upstream: {error}"))?,
         routes,
         authenticator: recording.authenticator.clone(),
+        glances: Glances::new(recording.authenticator.clone(), background.clone()),
         policy,
         recorder: recording.recorder.clone(),
         is_recording: config.record.is_on(),

@@ -1,12 +1,16 @@
 //! Step 3, identify: which browser session a request's token belongs to.
 //!
 //! `cookie` finds the token in the request, [`Authenticator`] says whose it is: from a bounded cache, else
-//! from the app's session table. The recording path asks the table only after the response (promise 1), and
-//! falls back on `memory` while the table cannot be asked.
+//! from the app's session table. The recording path never waits for the table before the response (promise 1): [`Glances`]
+//! start its lookups with the request. It falls back on `memory` while the table cannot be asked.
 
+mod absence;
 mod cache;
 mod changes;
 pub mod cookie;
+mod glance;
+mod limiter;
+mod lookups;
 mod memory;
 pub mod revocation;
 
@@ -14,7 +18,8 @@ use chrono::{DateTime, Utc};
 
 use crate::ids::{BrowserSessionId, UserId};
 
-pub use cache::{Authenticator, Known};
+pub use cache::{Authenticator, Identified, Known};
+pub use glance::{Glance, Glances};
 
 /// What the database told of the session table. What has become of a session only asking can tell.
 #[derive(Debug, Clone, PartialEq, Eq)]

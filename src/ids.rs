@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -76,6 +77,36 @@ impl SessionToken {
     pub fn expose_secret(&self) -> &str {
         &self.0
     }
+
+    /// Its fingerprint.
+    pub fn fingerprint(&self) -> TokenFingerprint {
+        let [first, second, ..] = <[u8; 32]>::from(Sha256::digest(self.0.as_bytes()));
+        TokenFingerprint(u16::from_be_bytes([first, second]))
+    }
+}
+
+/// The first 16 bits of a token's SHA-256: enough to tell of which of the tokens that are known as nobody's there
+/// may be a session now, and of no use to whoever would like to know the token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TokenFingerprint(u16);
+
+impl TokenFingerprint {
+    /// How many there are.
+    pub const COUNT: usize = 1 << 16;
+
+    /// Reads its four hexadecimal digits.
+    pub fn parse(digits: &str) -> Option<Self> {
+        let is_one = digits.len() == 4 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        is_one
+            .then(|| u16::from_str_radix(digits, 16).ok())
+            .flatten()
+            .map(Self)
+    }
+
+    /// From 0 up to [`Self::COUNT`].
+    pub fn index(self) -> usize {
+        self.0.into()
+    }
 }
 
 impl fmt::Debug for SessionToken {
@@ -93,6 +124,17 @@ mod tests {
         let token = SessionToken::new("very-secret");
         assert!(!format!("{token:?}").contains("very-secret"));
         assert_eq!(token.expose_secret(), "very-secret");
+    }
+
+    #[test]
+    fn a_fingerprint_is_what_a_database_makes_of_the_token() {
+        // printf 'abc' | sha256sum
+        let fingerprint = SessionToken::new("abc").fingerprint();
+        assert_eq!(TokenFingerprint::parse("ba78"), Some(fingerprint));
+        assert_eq!(fingerprint.index(), 0xba78);
+        for other in ["", "ba7", "ba78f", "+a78", "ba7g", "bä7"] {
+            assert_eq!(TokenFingerprint::parse(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -50,6 +50,7 @@ use crate::presence::memory::Clock;
 use crate::presence::worker::PresenceHandle;
 
 pub use caps::Full;
+pub(crate) use caps::network;
 pub use close::ENDS;
 pub use connection::Connection;
 pub use door::{Denied, Door};
@@ -60,7 +61,7 @@ use caps::{Caps, Places};
 use close::Close;
 use hub::Hub;
 use mailbox::Mailbox;
-use schedule::{Times, ticks};
+use schedule::{Times, patience, ticks};
 use seats::{Owner, Seat, Seats, Waits};
 
 /// Communities on one connection.
@@ -72,8 +73,6 @@ pub struct Live(Arc<Inner>);
 
 struct Inner {
     settings: config::Live,
-    /// `session.cache_ttl`: within this time the end of a session ends its connections.
-    session_ttl: Duration,
     hub: Hub,
     seats: Seats,
     places: Places,
@@ -173,6 +172,8 @@ impl Live {
             check_every: ticks(session.cache_ttl / 10),
             access_every: ticks(settings.access_check_interval),
             beat_every: ticks(record.window / 3),
+            session_within: patience(session.cache_ttl),
+            access_within: patience(settings.access_check_interval),
         };
         let caps = Caps {
             // The site comes first: connections that stay must not use up those that come and go.
@@ -188,7 +189,6 @@ impl Live {
             ),
             seats: Seats::new(times),
             places: Places::new(caps),
-            session_ttl: session.cache_ttl,
             presence: touches.filter(|_| settings.heartbeat),
             settings: settings.clone(),
             authenticator,
@@ -244,7 +244,7 @@ impl Live {
             page,
             schedule: live.seats.schedule(rand::random_range(0.0..1.0)),
             waits: Waits::default(),
-            unchecked_since: (None, None),
+            verified: (live.seats.tick(), live.seats.tick()),
         };
         let id = live.seats.add(seat).ok_or(Refused::Draining)?;
         let connection = Connection::new(

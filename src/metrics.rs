@@ -96,6 +96,8 @@ pub struct Metrics {
 pub enum Dropped {
     /// The recorder's own queue was full.
     RecorderQueueFull,
+    /// Nobody was ever seen with the view's token, and too many of such views wait.
+    UnknownToken,
     /// The presence queue was full.
     PresenceQueueFull,
     /// The writer's queue was full, by count or by bytes.
@@ -105,6 +107,8 @@ pub enum Dropped {
     SessionUnavailable,
     /// The same with the community's slug.
     CommunityUnavailable,
+    /// Whether the visitor may see the community of a reported view could not be found out.
+    AccessUnavailable,
     /// The spool has reached its limit.
     SpoolFull,
     /// The spool could not be written, and memory is full.
@@ -118,12 +122,14 @@ pub enum Dropped {
 }
 
 impl Dropped {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 12] = [
         Self::RecorderQueueFull,
+        Self::UnknownToken,
         Self::PresenceQueueFull,
         Self::WriterQueueFull,
         Self::SessionUnavailable,
         Self::CommunityUnavailable,
+        Self::AccessUnavailable,
         Self::SpoolFull,
         Self::SpoolUnavailable,
         Self::SpoolDamaged,
@@ -135,10 +141,12 @@ impl Dropped {
     pub fn label(self) -> &'static str {
         match self {
             Self::RecorderQueueFull => "recorder_queue_full",
+            Self::UnknownToken => "unknown_token",
             Self::PresenceQueueFull => "presence_queue_full",
             Self::WriterQueueFull => "writer_queue_full",
             Self::SessionUnavailable => "session_unavailable",
             Self::CommunityUnavailable => "community_unavailable",
+            Self::AccessUnavailable => "access_unavailable",
             Self::SpoolFull => "spool_full",
             Self::SpoolUnavailable => "spool_unavailable",
             Self::SpoolDamaged => "spool_damaged",
@@ -159,10 +167,18 @@ pub enum Evicted {
     Gap,
     /// More sessions changed than are remembered one by one.
     Overflow,
+    /// There may be a session of a token that had none.
+    Appeared,
 }
 
 impl Evicted {
-    const ALL: [Self; 4] = [Self::Changed, Self::AllChanged, Self::Gap, Self::Overflow];
+    const ALL: [Self; 5] = [
+        Self::Changed,
+        Self::AllChanged,
+        Self::Gap,
+        Self::Overflow,
+        Self::Appeared,
+    ];
 
     fn label(self) -> &'static str {
         match self {
@@ -170,6 +186,7 @@ impl Evicted {
             Self::AllChanged => "all_changed",
             Self::Gap => "gap",
             Self::Overflow => "overflow",
+            Self::Appeared => "appeared",
         }
     }
 }
@@ -238,7 +255,7 @@ impl Metrics {
             ),
             session_evictions: declare.counters(
                 "session_evictions_total",
-                "Times that known sessions were given up before their time in the cache was over, by reason",
+                "Times that what was known of sessions was given up before its time in the cache was over, by reason",
                 &["reason"],
             ),
             session_listener_up: declare.int_gauge(

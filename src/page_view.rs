@@ -22,7 +22,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{IpPrecision, Privacy, Record, ReferrerPrecision};
-use crate::routes::{CommunityRef, RouteMatch};
+use crate::routes::{CommunityRef, RouteMatch, Track};
 
 pub(crate) use checks::is_download;
 pub(crate) use visit::{Visit, visit};
@@ -306,6 +306,17 @@ impl PageView {
             + self.device.os.len()
             + self.device.device.len()
     }
+}
+
+/// Whether the answer to a request may be a page view, as far as the request tells.
+pub(crate) fn may_be_view(method: &Method, request: &HeaderMap, route: Option<&RouteMatch>) -> bool {
+    let track = route.map_or(Track::Page, |matched| matched.route.track);
+    method == Method::GET
+        && match track {
+            Track::None => false,
+            Track::Request => true,
+            Track::Page => visit(request).is_ok(),
+        }
 }
 
 #[cfg(test)]

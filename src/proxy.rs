@@ -42,12 +42,13 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use crate::api::{Api, Report};
-use crate::auth::cookie::{TokenFound, session_token};
-use crate::auth::{Authenticator, Known};
+use crate::auth::cookie::{TokenFound, session_token, tokens_set};
+use crate::auth::{Authenticator, Glances, Known};
 use crate::communities::Communities;
 use crate::config;
+use crate::live::Door;
 use crate::metrics::Metrics;
-use crate::page_view::{Beacon, Exchange, NotCounted, PageView, Policy};
+use crate::page_view::{Beacon, Exchange, NotCounted, PageView, Policy, may_be_view};
 use crate::recorder::{Recorder, Visit, Who};
 use crate::reload::SharedRoutes;
 use crate::routes::decode_path;
@@ -81,6 +82,8 @@ pub struct Sidecar {
     pub routes: SharedRoutes,
     /// Step 3.
     pub authenticator: Arc<Authenticator>,
+    /// Step 3 for page views.
+    pub glances: Glances,
     /// Step 4.
     pub policy: Policy,
     /// Step 5.
@@ -163,6 +166,11 @@ impl ProxyHttp for Sidecar {
             return Ok(true);
         }
         ctx.route = self.routes.load().find(&ctx.path);
+        if let Some(token) = ctx.token.token().filter(|_| self.is_recording)
+            && may_be_view(&request.method, &request.headers, ctx.route.as_ref())
+        {
+            ctx.glance = self.glances.at(token, ctx.at, ctx.client.ip).await;
+        }
         Ok(false)
     }
 
@@ -254,6 +262,9 @@ impl ProxyHttp for Sidecar {
             if self.is_recording {
                 self.decide(session, response, ctx).await;
             }
+        }
+        if !informational {
+            self.note_cookies(response);
         }
         if !response.status.is_informational() {
             self.begin_page(session, response, ctx).await?;
@@ -412,8 +423,21 @@ impl Sidecar {
             started_at: ctx.at,
             duration: ctx.started.elapsed(),
         };
-        self.record(PageView::from_exchange(&exchange, &self.policy), ctx)
+        self.record(PageView::from_exchange(&exchange, &self.policy), None, ctx)
             .await;
+    }
+
+    /// The app sets a session cookie: whose it is shows at once, though the token was nobody's before.
+    fn note_cookies(&self, response: &ResponseHeader) {
+        let config::Session {
+            cookie,
+            token_min_length,
+            token_max_length,
+            ..
+        } = &self.session;
+        for token in tokens_set(&response.headers, cookie, *token_min_length, *token_max_length) {
+            self.authenticator.appeared(token.fingerprint());
+        }
     }
 
     /// The same for a view that a page reports (V5).
@@ -436,7 +460,8 @@ impl Sidecar {
                 client_ip: ctx.client.ip,
                 at: ctx.at,
             };
-            self.record(PageView::from_beacon(&beacon, &self.policy), ctx)
+            let door = Some(Arc::clone(&report.door));
+            self.record(PageView::from_beacon(&beacon, &self.policy), door, ctx)
                 .await
         };
         let outcome = if is_recorded { "accepted" } else { "not_counted" };
@@ -444,21 +469,36 @@ impl Sidecar {
     }
 
     /// Hands a view to the recorder, or counts why it is none. Whether it was handed over.
-    async fn record(&self, view: std::result::Result<PageView, NotCounted>, ctx: &Ctx) -> bool {
+    async fn record(
+        &self,
+        view: std::result::Result<PageView, NotCounted>,
+        door: Option<Arc<dyn Door>>,
+        ctx: &Ctx,
+    ) -> bool {
         let not_counted = match (view, ctx.token.token()) {
-            (Ok(view), Some(token)) => match self.authenticator.cached(token, ctx.at).await {
-                Known::Session(browser) => {
-                    let who = Who::Session(browser);
-                    self.recorder.record(Visit { view, who }).await;
+            (Ok(view), Some(token)) => {
+                let known = match ctx.glance.session() {
+                    Some(session) => Known::Session(Arc::clone(session)),
+                    None => self.authenticator.cached(token, ctx.at).await,
+                };
+                let who = match known {
+                    Known::Session(session) => Some(Who::Session(session)),
+                    Known::Unknown => Some(Who::Token(token.clone(), ctx.glance.clone())),
+                    Known::Nobody => None,
+                };
+                if let Some(who) = who {
+                    self.recorder
+                        .record(Visit {
+                            view,
+                            who,
+                            door,
+                            from: ctx.client.ip,
+                        })
+                        .await;
                     return true;
                 }
-                Known::Unknown => {
-                    let who = Who::Token(token.clone());
-                    self.recorder.record(Visit { view, who }).await;
-                    return true;
-                }
-                Known::Nobody => NotCounted::Anonymous,
-            },
+                NotCounted::Anonymous
+            }
             (Ok(_), None) => NotCounted::Anonymous,
             (Err(reason), _) => reason,
         };

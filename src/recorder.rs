@@ -4,18 +4,23 @@
 //! A view whose visitor and community are in the caches goes straight to presence (5a) and writer (5b). Any
 //! other goes to a worker that looks them up after the response, and does not hold up the former.
 
+mod admission;
 pub(crate) mod load;
 pub mod recent;
 mod resolve;
+#[cfg(test)]
+mod tests;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::auth::BrowserSession;
+use crate::auth::{Authenticator, BrowserSession, Glance};
 use crate::communities::Communities;
 use crate::geoip::Location;
 use crate::ids::{CommunityId, SessionToken};
+use crate::live::Door;
 use crate::metrics::{Dropped, Metrics};
 use crate::page_view::PageView;
 use crate::presence::worker::PresenceHandle;
@@ -27,12 +32,30 @@ use recent::RecentPages;
 pub use resolve::Resolver;
 
 /// An accepted page view, and what the request said of its visitor.
-#[derive(Debug)]
 pub struct Visit {
     /// What was seen.
     pub view: PageView,
     /// Whose it is.
     pub who: Who,
+    /// Where the request came from.
+    pub from: Option<IpAddr>,
+    /// Of a view that nobody but the visitor vouches for: tells whether its community is there for them.
+    pub door: Option<Arc<dyn Door>>,
+}
+
+impl Visit {
+    /// Whether nobody has been seen with its token as yet.
+    fn is_strangers(&self, authenticator: &Authenticator) -> bool {
+        match &self.who {
+            Who::Session(_) => false,
+            Who::Token(token, glance) => glance.session().is_none() && !authenticator.is_known(token),
+        }
+    }
+
+    /// Whether it counts only where the visitor may see its community.
+    fn needs_admission(&self) -> bool {
+        self.door.is_some() && self.view.community.is_some()
+    }
 }
 
 /// What is known of a visitor when the view is accepted.
@@ -40,8 +63,9 @@ pub struct Visit {
 pub enum Who {
     /// The session, from the cache.
     Session(Arc<BrowserSession>),
-    /// Only the token: to be looked up.
-    Token(SessionToken),
+    /// Only the token: to be looked up. What is found out meanwhile of whose it was when the request began comes
+    /// before what is found later.
+    Token(SessionToken, Glance),
 }
 
 /// Takes page views, and gives them to presence and writer.
@@ -51,6 +75,7 @@ pub struct Recorder {
     /// Views queued or being looked up.
     load: Load,
     communities: Arc<Communities>,
+    authenticator: Arc<Authenticator>,
     destinations: Destinations,
     metrics: Arc<Metrics>,
 }
@@ -85,11 +110,13 @@ impl Recorder {
         let (unresolved, queue) = mpsc::channel(capacity);
         let load = Load::new("recorder", bytes, &metrics);
         let communities = resolver.communities.clone();
+        let authenticator = resolver.authenticator.clone();
         let work = resolve::Work::new(resolver, destinations.clone(), load.clone(), metrics.clone());
         let handle = Self {
             unresolved,
             load,
             communities,
+            authenticator,
             destinations,
             metrics,
         };
@@ -99,18 +126,24 @@ impl Recorder {
     /// Records a view. Asks caches only, and never waits.
     pub async fn record(&self, visit: Visit) {
         if let Who::Session(session) = &visit.who
+            && !visit.needs_admission()
             && let Ok(community) = self.communities.cached(visit.view.community.as_ref()).await
         {
             self.destinations.deliver(visit.view, session, community);
             return;
         }
         let weight = visit.view.weight();
+        let reason = if visit.is_strangers(&self.authenticator) {
+            Dropped::UnknownToken
+        } else {
+            Dropped::RecorderQueueFull
+        };
         if !self.load.add(weight) {
-            self.metrics.dropped(Dropped::RecorderQueueFull);
+            self.metrics.dropped(reason);
         } else if self.unresolved.try_send(Message::Visit(Box::new(visit))).is_err() {
             self.load.free(weight);
             self.load.done(1);
-            self.metrics.dropped(Dropped::RecorderQueueFull);
+            self.metrics.dropped(reason);
         }
     }
 

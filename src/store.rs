@@ -17,6 +17,7 @@ pub mod schema;
 mod sql;
 mod sqlite;
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use async_trait::async_trait;
@@ -36,9 +37,15 @@ pub use schema::SchemaProblem;
 /// The app's tables.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// The session that a token belongs to, valid or not; `None` when there is no such row. The caller
-    /// decides with [`BrowserSession::is_valid_at`].
-    async fn browser_session(&self, token: &SessionToken) -> Result<Option<BrowserSession>, StoreError>;
+    /// The sessions that these tokens belong to, valid or not, in one query; tokens without a row are absent, and a row
+    /// that cannot be read is an error of its own. The caller decides with [`BrowserSession::is_valid_at`].
+    async fn browser_sessions(&self, tokens: &[SessionToken]) -> Result<SessionsFound, StoreError>;
+
+    /// The session of one token.
+    async fn browser_session(&self, token: &SessionToken) -> Result<Option<BrowserSession>, StoreError> {
+        let mut found = self.browser_sessions(std::slice::from_ref(token)).await?;
+        found.remove(token).transpose()
+    }
 
     /// The community with this slug.
     async fn community_by_slug(&self, slug: &str) -> Result<Option<CommunityId>, StoreError>;
@@ -78,6 +85,9 @@ pub trait Store: Send + Sync + 'static {
     /// Ends all connections.
     async fn close(&self);
 }
+
+/// Sessions by their tokens.
+pub type SessionsFound = HashMap<SessionToken, Result<BrowserSession, StoreError>>;
 
 /// What became of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -22,7 +22,7 @@ mod model;
 mod shared;
 pub mod spool;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod unresolved;
 
 use std::num::NonZeroUsize;

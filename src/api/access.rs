@@ -96,7 +96,7 @@ impl Gate {
                 return Err(Problem::Unavailable);
             }
             config::Access::Session => {
-                session.ok_or(Problem::Unauthorized)?;
+                session.ok_or_else(|| caller.without_session())?;
                 None
             }
             config::Access::Backend => Some(match session {

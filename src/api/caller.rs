@@ -13,6 +13,8 @@ use http::request::Parts;
 use crate::auth::BrowserSession;
 use crate::ids::SessionToken;
 
+use super::problem::Problem;
+
 /// Who asks. The proxy puts it into the request's extensions after having looked the token up. The default
 /// is an anonymous caller without any headers.
 #[derive(Clone, Default)]
@@ -22,6 +24,8 @@ pub struct Caller {
     pub session: Option<Arc<BrowserSession>>,
     /// The request carried a token, but whose it is could not be found out because the database is away.
     pub unavailable: bool,
+    /// The request carried a token that is nobody's and may soon be somebody's: it is new.
+    pub may_appear: bool,
     /// The headers as the backend would get them: `Host`, `Cookie`, `Authorization`, `X-Forwarded-*` and the
     /// like, cleaned and completed by the proxy. Read with `access = "backend"`, and for the site's public name.
     pub headers: HeaderMap,
@@ -38,6 +42,15 @@ impl Caller {
     /// The session, if it is valid at this moment.
     pub(super) fn session_at(&self, now: DateTime<Utc>) -> Option<&BrowserSession> {
         self.session.as_deref().filter(|session| session.is_valid_at(now))
+    }
+
+    /// What to tell a caller who would need a session.
+    pub(super) fn without_session(&self) -> Problem {
+        if self.may_appear {
+            Problem::NotYetAuthorized
+        } else {
+            Problem::Unauthorized
+        }
     }
 }
 

@@ -150,7 +150,7 @@ struct Rejected(&'static str, Problem);
 impl From<Problem> for Rejected {
     fn from(problem: Problem) -> Self {
         let reason = match &problem {
-            Problem::Unauthorized => "session",
+            Problem::Unauthorized | Problem::NotYetAuthorized => "session",
             Problem::NotFound => "not_found",
             Problem::ForeignOrigin => "origin",
             Problem::Unavailable => "unavailable",
@@ -206,16 +206,8 @@ impl Shared {
             return Err(Problem::NotFound.into());
         }
         let session = caller.session_at((self.clock)()).is_some();
+        let door = self.door(&caller);
         let owner = caller.session.filter(|_| session).zip(caller.token);
-        let must_be_asked_again = self.settings.access == Access::Backend;
-        let visitor = Visitor {
-            shared: Arc::clone(self),
-            headers: if must_be_asked_again {
-                backend_check::passed_on(&caller.headers)
-            } else {
-                HeaderMap::new()
-            },
-        };
         let wanted = Wanted {
             kind: handshake.kind,
             communities,
@@ -223,10 +215,22 @@ impl Shared {
             is_page,
             owner,
             address: caller.address,
-            door: Arc::new(visitor),
+            door,
         };
         let connection = live.open(wanted, self.settings.timeout * 4 / 5).await?;
         Ok(answer(handshake, connection))
+    }
+
+    /// What tells later what the caller may see.
+    pub(super) fn door(self: &Arc<Self>, caller: &Caller) -> Arc<dyn Door> {
+        Arc::new(Visitor {
+            shared: Arc::clone(self),
+            headers: if self.settings.access == Access::Backend {
+                backend_check::passed_on(&caller.headers)
+            } else {
+                HeaderMap::new()
+            },
+        })
     }
 
     fn told(&self, answer: Result<Response, Rejected>) -> Response {

@@ -15,8 +15,8 @@ use utoipa::ToSchema;
 use crate::presence::PresenceError;
 use crate::store::StoreError;
 
-/// Seconds that a client is asked to wait after a 503, and after a 429.
-const RETRY_AFTER_SECONDS: (&str, &str) = ("2", "10");
+/// Seconds that a client is asked to wait after a 503, after a 429, and after a 401 of a session that may appear.
+const RETRY_AFTER_SECONDS: (&str, &str, &str) = ("2", "10", "1");
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub(super) enum Problem {
     BadRequest(Cow<'static, str>),
     /// A session is needed and there is none.
     Unauthorized,
+    /// The same, of a session that is so new that its row may still come: the same question may be answered soon.
+    NotYetAuthorized,
     /// The request comes from a page that is not the site's (I6).
     ForeignOrigin,
     /// Not there, or not for this caller: the two look the same (I9).
@@ -91,7 +93,7 @@ impl Problem {
     fn status(&self) -> StatusCode {
         match self {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
-            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Unauthorized | Self::NotYetAuthorized => StatusCode::UNAUTHORIZED,
             Self::ForeignOrigin => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -108,7 +110,7 @@ impl Problem {
     fn detail(self) -> Cow<'static, str> {
         match self {
             Self::BadRequest(detail) => detail,
-            Self::Unauthorized => "Sign in to see this.".into(),
+            Self::Unauthorized | Self::NotYetAuthorized => "Sign in to see this.".into(),
             Self::ForeignOrigin => "Only the site's own pages may ask this.".into(),
             Self::NotFound => "There is no such community, or you may not see it.".into(),
             Self::MethodNotAllowed => "This path does not take this method.".into(),
@@ -126,6 +128,7 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response<Body> {
         let status = self.status();
+        let is_not_yet = self == Self::NotYetAuthorized;
         let document = ProblemDocument {
             kind: "about:blank",
             title: status.canonical_reason().unwrap_or_default(),
@@ -144,6 +147,9 @@ impl IntoResponse for Problem {
             }
             StatusCode::TOO_MANY_REQUESTS => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS.1));
+            }
+            StatusCode::UNAUTHORIZED if is_not_yet => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS.2));
             }
             StatusCode::UPGRADE_REQUIRED => {
                 headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));

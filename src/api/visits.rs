@@ -19,6 +19,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::ids::SessionToken;
+use crate::live::Door;
 use crate::live::bucket::Bucket;
 
 use super::Shared;
@@ -46,13 +47,15 @@ pub(crate) const OUTCOMES: [&str; 7] = [
     "too_many",
 ];
 
-/// A page that somebody looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A page that somebody looked at, by their own account.
+#[derive(Clone)]
 pub struct Report {
     /// Path and query, as in a request line.
     pub target: String,
     /// Where from, as the page's script says.
     pub referrer: Option<String>,
+    /// Tells whether the page's community is there for them: nobody has answered them with the page.
+    pub door: Arc<dyn Door>,
 }
 
 /// What the page's script sends.
@@ -98,7 +101,8 @@ impl Rate {
 /// Report a page view that a proxy cannot see
 ///
 /// For navigation within a single-page app, from a page of the site itself. Made for `navigator.sendBeacon`:
-/// the JSON may come as `text/plain`. The view counts as if the page had been navigated to.
+/// the JSON may come as `text/plain`. The view counts as if the page had been navigated to,
+/// where its community is one that the caller may ask about; the answer does not tell.
 #[utoipa::path(
     post,
     path = "/visits",
@@ -112,7 +116,8 @@ pub(super) async fn report(
     parts: Parts,
     body: Bytes,
 ) -> Response {
-    let report = query::none(query.as_deref()).and_then(|()| shared.check(&parts.headers, &caller, &body));
+    let report = query::none(query.as_deref());
+    let report = report.and_then(|()| shared.report(&parts.headers, &caller, &body));
     match report {
         Ok(report) => {
             let mut response = Response::new(Body::empty());
@@ -135,7 +140,12 @@ pub(super) async fn report(
 }
 
 impl Shared {
-    fn check(&self, headers: &HeaderMap, caller: &Caller, body: &[u8]) -> Result<Report, Problem> {
+    fn report(
+        self: &Arc<Self>,
+        headers: &HeaderMap,
+        caller: &Caller,
+        body: &[u8],
+    ) -> Result<Report, Problem> {
         // Every browser says where a POST comes from: who does not is none.
         if origin::from(headers, caller, &[]) != Comes::Own {
             self.tell_of_foreign(headers, caller);
@@ -161,6 +171,7 @@ impl Shared {
         Ok(Report {
             target,
             referrer: visit.referrer,
+            door: self.door(caller),
         })
     }
 }

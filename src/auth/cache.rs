@@ -6,6 +6,7 @@
 //! since it was read (I4): entries are not searched for when that becomes known, but found wanting at their
 //! next use.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -13,13 +14,17 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use moka::Expiry;
 use moka::future::Cache;
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::broadcast;
+use tokio::time;
 
+use super::absence::Absence;
 use super::changes::{Changes, Moment};
+use super::limiter::Limiter;
+use super::lookups::{Lookups, Rank};
 use super::memory::Memory;
 use super::{BrowserSession, SessionChange};
 use crate::config;
-use crate::ids::SessionToken;
+use crate::ids::{SessionToken, TokenFingerprint};
 use crate::metrics::{Evicted, Metrics};
 use crate::store::{Store, StoreError};
 
@@ -34,8 +39,10 @@ pub struct Authenticator {
     memory: Memory,
     changes: Changes,
     subscribers: broadcast::Sender<SessionChange>,
-    store: Arc<dyn Store>,
-    lookups: Semaphore,
+    lookups: Arc<Lookups>,
+    limiter: Limiter,
+    /// `session.negative_ttl`
+    longest_absence: Duration,
     /// Whether the latest lookup failed: only changes are logged.
     failing: AtomicBool,
     metrics: Arc<Metrics>,
@@ -52,14 +59,28 @@ pub enum Known {
     Unknown,
 }
 
+/// Whose a page view is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Identified {
+    /// Of this session.
+    Session(Arc<BrowserSession>),
+    /// Nobody's.
+    Nobody,
+    /// Nobody's, as far as the first answer goes; the session's row may come a moment after its cookie. To be asked
+    /// about once more at this time.
+    NotYet(time::Instant),
+}
+
 /// What the table said of a token.
 #[derive(Clone)]
 struct Entry {
     session: Option<Arc<BrowserSession>>,
     /// Before it was read.
     read: Moment,
-    /// The session was valid then.
-    was_valid: bool,
+    /// The same by the clock.
+    read_at: time::Instant,
+    /// How long this counts, where no session was valid then.
+    absence: Option<Absence>,
 }
 
 impl Authenticator {
@@ -69,7 +90,7 @@ impl Authenticator {
             .max_capacity(session.cache_capacity)
             .expire_after(Lifetimes {
                 found: session.cache_ttl,
-                nobody: session.negative_ttl,
+                longest_absence: session.negative_ttl,
             })
             .build();
         Self {
@@ -77,39 +98,43 @@ impl Authenticator {
             memory: Memory::new(session.cache_capacity),
             changes: Changes::new(session.cache_capacity),
             subscribers: broadcast::Sender::new(SUBSCRIBERS_BACKLOG),
-            store,
-            lookups: Semaphore::new(session.max_lookups),
+            lookups: Lookups::new(store, session.max_lookups),
+            limiter: Limiter::new(),
+            longest_absence: session.negative_ttl,
             failing: AtomicBool::new(false),
             metrics,
         }
     }
 
     /// What is known, without asking anybody, of a token that came with a page view at `at`. Never waits for
-    /// I/O. As with [`Authenticator::resolve_past`], a session that has ended since counts.
+    /// I/O. As with [`Authenticator::resolve_past`], a session that has ended since counts, and what may be
+    /// somebody's in a moment is unknown.
     pub async fn cached(&self, token: &SessionToken, at: DateTime<Utc>) -> Known {
-        self.known(token, at, BrowserSession::was_valid_at).await
+        self.known(token, at, true).await
     }
 
     /// What [`Authenticator::resolve`] would say, as far as it is known without asking anybody. Never waits for
     /// I/O.
     pub async fn cached_now(&self, token: &SessionToken, now: DateTime<Utc>) -> Known {
-        self.known(token, now, BrowserSession::is_valid_at).await
+        self.known(token, now, false).await
     }
 
-    async fn known(
-        &self,
-        token: &SessionToken,
-        at: DateTime<Utc>,
-        counts: impl Fn(&BrowserSession, DateTime<Utc>) -> bool,
-    ) -> Known {
-        match self.cache.get(token).await {
-            Some(entry) if self.holds(&entry, at) => {
-                self.count("cached");
-                let session = entry.session.filter(|session| counts(session, at));
-                session.map_or(Known::Nobody, Known::Session)
-            }
-            _ => Known::Unknown,
+    async fn known(&self, token: &SessionToken, at: DateTime<Utc>, is_view: bool) -> Known {
+        let Some(entry) = self.cache.get(token).await else {
+            return Known::Unknown;
+        };
+        let may_wait = is_view && entry.first_absent_until().is_some();
+        if may_wait || !self.holds(token, &entry, at) {
+            return Known::Unknown;
         }
+        self.count("cached");
+        let counts = if is_view {
+            BrowserSession::was_valid_at
+        } else {
+            BrowserSession::is_valid_at
+        };
+        let session = entry.session.filter(|session| counts(session, at));
+        session.map_or(Known::Nobody, Known::Session)
     }
 
     /// The session a token belongs to at `now`, from the cache or the table. Concurrent calls for one token
@@ -122,13 +147,51 @@ impl Authenticator {
         token: &SessionToken,
         now: DateTime<Utc>,
     ) -> Result<Option<Arc<BrowserSession>>, Arc<StoreError>> {
-        let session = self.asked(token, now).await?;
+        self.resolve_from(token, now, None).await
+    }
+
+    /// The same of a token that comes from an address: of one that brings many that were never seen, these are looked
+    /// up last.
+    ///
+    /// # Errors
+    /// The table could not be asked.
+    pub async fn resolve_from(
+        &self,
+        token: &SessionToken,
+        now: DateTime<Utc>,
+        from: Option<IpAddr>,
+    ) -> Result<Option<Arc<BrowserSession>>, Arc<StoreError>> {
+        let session = self.asked(token, now, from).await?.session;
         Ok(session.filter(|session| session.is_valid_at(now)))
+    }
+
+    /// The same, and when the table was asked.
+    ///
+    /// # Errors
+    /// The table could not be asked.
+    pub async fn verified(
+        &self,
+        token: &SessionToken,
+        now: DateTime<Utc>,
+    ) -> Result<Option<(Arc<BrowserSession>, time::Instant)>, Arc<StoreError>> {
+        let Entry { session, read_at, .. } = self.asked(token, now, None).await?;
+        let session = session.filter(|session| session.is_valid_at(now));
+        Ok(session.map(|session| (session, read_at)))
+    }
+
+    /// Whether a token that was found to be nobody's may soon be somebody's: it is new, and was not asked about for
+    /// long. Never waits for I/O.
+    pub async fn may_appear(&self, token: &SessionToken) -> bool {
+        let entry = self.cache.get(token).await;
+        let absence = entry.and_then(|entry| entry.absence);
+        absence.is_some_and(|absence| absence.is_hopeful())
     }
 
     /// The session a token belonged to when it came with a page view at `at`; otherwise as
     /// [`Authenticator::resolve`]. The view belongs to that session (V6), though it may have ended before the
     /// response had: the more so as that is noticed at once.
+    ///
+    /// Once per token the answer is [`Identified::NotYet`], where the row may come after the view.
     ///
     /// # Errors
     /// The table could not be asked.
@@ -136,28 +199,50 @@ impl Authenticator {
         &self,
         token: &SessionToken,
         at: DateTime<Utc>,
-    ) -> Result<Option<Arc<BrowserSession>>, Arc<StoreError>> {
-        let session = self.asked(token, at).await?;
-        Ok(session.filter(|session| session.was_valid_at(at)))
+        from: Option<IpAddr>,
+    ) -> Result<Identified, Arc<StoreError>> {
+        let entry = self.asked(token, at, from).await?;
+        if let Some(until) = entry.first_absent_until() {
+            return Ok(Identified::NotYet(until));
+        }
+        let session = entry.session.filter(|session| session.was_valid_at(at));
+        Ok(session.map_or(Identified::Nobody, Identified::Session))
     }
 
-    /// The session of a token, valid or not, as the table has it by now.
+    /// What the table has by now of a token's session.
     async fn asked(
         &self,
         token: &SessionToken,
         now: DateTime<Utc>,
-    ) -> Result<Option<Arc<BrowserSession>>, Arc<StoreError>> {
-        let mut entry = self.entry(token, now).await?;
+        from: Option<IpAddr>,
+    ) -> Result<Entry, Arc<StoreError>> {
+        let (entry, is_fresh) = self.entry(token, now, from, None).await?;
         // From the cache, and no longer so; or overtaken by a change on its way there.
-        if !self.holds(&entry, now) {
-            // Another may have asked again already.
-            let there = self.cache.get(token).await;
-            if there.is_some_and(|entry| !self.holds(&entry, now)) {
-                self.cache.invalidate(token).await;
-            }
-            entry = self.entry(token, now).await?;
+        let stands = if is_fresh {
+            !self.is_overtaken(token, &entry)
+        } else {
+            self.holds(token, &entry, now)
+        };
+        if stands {
+            return Ok(entry);
         }
-        Ok(entry.session)
+        // Another may have asked again already.
+        let there = self.cache.get(token).await;
+        if there.is_some_and(|entry| !self.holds(token, &entry, now)) {
+            self.cache.invalidate(token).await;
+        }
+        let (entry, _) = self.entry(token, now, from, Some(&entry)).await?;
+        Ok(entry)
+    }
+
+    /// Whether a token was somebody's before.
+    pub fn is_known(&self, token: &SessionToken) -> bool {
+        self.memory.knows(token)
+    }
+
+    /// Whether the table answers, and soon: what waits for it need not be put away.
+    pub fn answers(&self) -> bool {
+        !self.is_away() && self.lookups.are_prompt()
     }
 
     /// Whether the table could not be asked when it was asked last. While it is only slow, this is false.
@@ -197,6 +282,21 @@ impl Authenticator {
         self.tell(change);
     }
 
+    /// There may be a session now of a token with this fingerprint: its row has appeared, or the app has set it as
+    /// a cookie. Whether it was nobody's is asked anew.
+    pub fn appeared(&self, fingerprint: TokenFingerprint) {
+        self.changes.appeared(fingerprint);
+        self.metrics.sessions_evicted(Evicted::Appeared);
+    }
+
+    /// Has the table asked about a token again that is nobody's, whatever is known.
+    pub(crate) async fn forget_absence(&self, token: &SessionToken) {
+        let entry = self.cache.get(token).await;
+        if entry.is_some_and(|entry| entry.absence.is_some()) {
+            self.cache.invalidate(token).await;
+        }
+    }
+
     /// Changes are heard of from now on, and were not before: what was read until now is not used for answers
     /// any more. That a token is nobody's stays known: a change makes no new tokens, and a crowd of made-up
     /// ones must not be looked up anew (I1).
@@ -218,55 +318,102 @@ impl Authenticator {
         self.count("malformed");
     }
 
-    /// What is in the cache, or else in the table.
-    async fn entry(&self, token: &SessionToken, now: DateTime<Utc>) -> Result<Entry, Arc<StoreError>> {
+    /// What is in the cache, or else in the table, and whether it was just read. `before` is what was said the last
+    /// time.
+    async fn entry(
+        &self,
+        token: &SessionToken,
+        now: DateTime<Utc>,
+        from: Option<IpAddr>,
+        before: Option<&Entry>,
+    ) -> Result<(Entry, bool), Arc<StoreError>> {
         let entry = self.cache.entry_by_ref(token);
-        let entry = entry.or_try_insert_with(self.look_up(token, now)).await;
-        let entry = entry.inspect_err(|_| self.count("unavailable"))?;
+        let looked_up = entry
+            .or_try_insert_with(self.look_up(token, now, from, before))
+            .await;
+        let entry = looked_up.map_err(|error: Arc<Arc<StoreError>>| {
+            self.count("unavailable");
+            Arc::clone(&*error)
+        })?;
         let is_fresh = entry.is_fresh();
         let entry = entry.into_value();
-        if !is_fresh && self.holds(&entry, now) {
+        if !is_fresh && self.holds(token, &entry, now) {
             self.count("cached");
         }
-        Ok(entry)
+        Ok((entry, is_fresh))
     }
 
-    async fn look_up(&self, token: &SessionToken, now: DateTime<Utc>) -> Result<Entry, StoreError> {
-        // Never closed, so acquiring cannot fail.
-        let _permit = self.lookups.acquire().await;
+    async fn look_up(
+        &self,
+        token: &SessionToken,
+        now: DateTime<Utc>,
+        from: Option<IpAddr>,
+        before: Option<&Entry>,
+    ) -> Result<Entry, Arc<StoreError>> {
+        let rank = if before.is_some_and(|before| before.session.is_some()) || self.memory.knows(token) {
+            Rank::Known
+        } else if self.limiter.allows(from) {
+            Rank::New
+        } else {
+            Rank::Suspect
+        };
         let mut reads = 1;
         loop {
-            let entry = self.read(token, now).await?;
+            let entry = self.read(token, now, rank, before).await?;
             // Changed meanwhile, before or after it was read.
-            if reads == READS || self.holds(&entry, now) {
+            if reads == READS || !self.is_overtaken(token, &entry) {
                 return Ok(entry);
             }
             reads += 1;
         }
     }
 
-    async fn read(&self, token: &SessionToken, now: DateTime<Utc>) -> Result<Entry, StoreError> {
-        let read = self.changes.now();
-        let result = self.store.browser_session(token).await;
-        self.log_change(result.as_ref().err());
+    async fn read(
+        &self,
+        token: &SessionToken,
+        now: DateTime<Utc>,
+        rank: Rank,
+        before: Option<&Entry>,
+    ) -> Result<Entry, Arc<StoreError>> {
+        let (read, read_at) = (self.changes.now(), time::Instant::now());
+        let result = self.lookups.ask(token, rank).await;
+        self.log_change(result.as_ref().err().map(|error| &**error));
         let session = result?.map(Arc::new);
         self.count(if session.is_some() { "found" } else { "nobody" });
         self.memory.update(token, session.as_ref(), read, now);
+        let is_valid = session.as_ref().is_some_and(|session| session.is_valid_at(now));
+        let absence = (!is_valid).then(|| {
+            let is_settled = session.is_some() || rank != Rank::New;
+            // What is awaited is awaited from now on.
+            let before = before.filter(|before| !self.is_overtaken(token, before));
+            let before = before.and_then(|before| before.absence);
+            Absence::found(before, is_settled, time::Instant::now(), self.longest_absence)
+        });
         Ok(Entry {
-            was_valid: session.as_ref().is_some_and(|session| session.is_valid_at(now)),
             session,
             read,
+            read_at,
+            absence,
         })
     }
 
-    /// Whether an answer of the table may still be given. Not where the session may have changed since, nor
-    /// where it was valid and by now has expired: its expiry may have been put off, of which nobody is told.
-    fn holds(&self, entry: &Entry, now: DateTime<Utc>) -> bool {
-        let Some(session) = &entry.session else {
-            return true;
+    /// Whether an answer of the table may still be given. Not where it is overtaken, nor where the session was
+    /// valid and by now has expired: its expiry may have been put off, of which nobody is told.
+    fn holds(&self, token: &SessionToken, entry: &Entry, now: DateTime<Utc>) -> bool {
+        let is_over = match (&entry.absence, &entry.session) {
+            (Some(absence), _) => absence.is_over(time::Instant::now()),
+            (None, Some(session)) => !session.is_valid_at(now),
+            (None, None) => false,
         };
-        let expired_since = entry.was_valid && !session.is_valid_at(now);
-        !expired_since && self.changes.none_since(session, entry.read)
+        !is_over && !self.is_overtaken(token, entry)
+    }
+
+    /// Whether the session may have changed since it was read, or have appeared.
+    fn is_overtaken(&self, token: &SessionToken, entry: &Entry) -> bool {
+        match &entry.session {
+            Some(session) => !self.changes.none_since(session, entry.read),
+            None => self.changes.may_have_appeared(token, entry.read),
+        }
     }
 
     fn tell(&self, change: SessionChange) {
@@ -293,16 +440,26 @@ impl Authenticator {
     }
 }
 
+impl Entry {
+    /// See [`Absence::first_until`].
+    fn first_absent_until(&self) -> Option<time::Instant> {
+        self.absence.and_then(|absence| absence.first_until())
+    }
+}
+
 /// Sessions and nobodies are remembered for different times. A session that was not valid is nobody: should it
 /// become valid after all, that shows as soon.
 struct Lifetimes {
     found: Duration,
-    nobody: Duration,
+    longest_absence: Duration,
 }
 
 impl Expiry<SessionToken, Entry> for Lifetimes {
     fn expire_after_create(&self, _: &SessionToken, entry: &Entry, _: Instant) -> Option<Duration> {
-        Some(if entry.was_valid { self.found } else { self.nobody })
+        Some(match &entry.absence {
+            None => self.found,
+            Some(absence) => absence.kept(time::Instant::now(), self.longest_absence),
+        })
     }
 }
 

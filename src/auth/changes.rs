@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use super::BrowserSession;
-use crate::ids::BrowserSessionId;
+use crate::ids::{BrowserSessionId, SessionToken, TokenFingerprint};
 
 /// A moment between two changes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,6 +24,8 @@ pub(super) struct Changes {
     known: RwLock<Known>,
     /// Sessions whose change is remembered by itself.
     capacity: usize,
+    /// When there last was reason to expect a session of a token with each fingerprint.
+    appearances: Box<[AtomicU64]>,
 }
 
 #[derive(Default)]
@@ -43,6 +45,7 @@ impl Changes {
             latest: AtomicU64::new(0),
             known: RwLock::default(),
             capacity: usize::try_from(capacity).unwrap_or(usize::MAX),
+            appearances: (0..TokenFingerprint::COUNT).map(|_| AtomicU64::new(0)).collect(),
         }
     }
 
@@ -72,6 +75,20 @@ impl Changes {
     /// Changes were not heard of until now.
     pub(super) fn listening(&self) {
         self.add(|known, moment| known.listening = moment);
+    }
+
+    /// There may be a session now of a token with this fingerprint.
+    pub(super) fn appeared(&self, fingerprint: TokenFingerprint) {
+        let appearance = &self.appearances[fingerprint.index()];
+        self.add(|_, moment| appearance.store(moment.0, Ordering::Release));
+    }
+
+    /// Whether there is reason to expect a session of a token that had none at `moment`.
+    pub(super) fn may_have_appeared(&self, token: &SessionToken, moment: Moment) -> bool {
+        moment != self.now() && {
+            let appearance = &self.appearances[token.fingerprint().index()];
+            appearance.load(Ordering::Acquire) > moment.0
+        }
     }
 
     /// Whether the session is as it was at `moment`, as far as was heard.
@@ -168,6 +185,23 @@ mod tests {
         changes.listening();
         assert!(!changes.none_since(&one, before));
         assert!(changes.none_heard(&one, before));
+    }
+
+    #[test]
+    fn i10_a_session_that_appears_is_of_what_was_read_before_only() {
+        let changes = Changes::new(2);
+        let (one, other) = (SessionToken::new("one"), SessionToken::new("other"));
+        let before = changes.now();
+        changes.appeared(one.fingerprint());
+        assert!(changes.may_have_appeared(&one, before));
+        assert!(!changes.may_have_appeared(&other, before));
+        assert!(!changes.may_have_appeared(&one, changes.now()));
+        changes.listening();
+        changes.all_changed();
+        assert!(
+            !changes.may_have_appeared(&other, before),
+            "made-up tokens stay what they are"
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 
 use http::HeaderMap;
-use http::header::COOKIE;
+use http::header::{COOKIE, SET_COOKIE};
 
 use crate::ids::SessionToken;
 
@@ -45,9 +45,29 @@ pub fn session_token(headers: &HeaderMap, name: &str, min_len: usize, max_len: u
             }
         }
     }
-    let Some(value) = last else {
-        return TokenFound::None;
-    };
+    match last {
+        Some(value) => token_of(value, min_len, max_len),
+        None => TokenFound::None,
+    }
+}
+
+/// The tokens that a response sets as the cookie called `name`.
+pub fn tokens_set(
+    headers: &HeaderMap,
+    name: &str,
+    min_len: usize,
+    max_len: usize,
+) -> impl Iterator<Item = SessionToken> {
+    headers.get_all(SET_COOKIE).iter().filter_map(move |header| {
+        let pair = header.as_bytes().split(|&byte| byte == b';').next()?;
+        match token_of(value_of(pair, name)?, min_len, max_len) {
+            TokenFound::Token(token) => Some(token),
+            TokenFound::None | TokenFound::Malformed => None,
+        }
+    })
+}
+
+fn token_of(value: &[u8], min_len: usize, max_len: usize) -> TokenFound {
     // An escaped character takes at most four, and quotes two: nothing longer can become short enough.
     if value.len() > max_len.saturating_mul(4).saturating_add(2) {
         return TokenFound::Malformed;

@@ -59,6 +59,11 @@ impl Memory {
         self.sessions.invalidate(token);
     }
 
+    /// Whether anything is kept of a token.
+    pub(super) fn knows(&self, token: &SessionToken) -> bool {
+        self.sessions.contains_key(token)
+    }
+
     /// What is kept of a token.
     pub(super) fn get(&self, token: &SessionToken) -> Option<Kept> {
         self.sessions.get(token)

@@ -88,6 +88,7 @@ impl Ears {
         loop {
             match listener.next().await {
                 Ok(Heard::Changed(id)) => self.authenticator.changed(SessionChange::Of(id)),
+                Ok(Heard::Appeared(fingerprint)) => self.authenticator.appeared(fingerprint),
                 Ok(Heard::AllChanged) => self.authenticator.changed(SessionChange::OfAny),
                 Ok(Heard::Alive { installed }) => {
                     if installed && self.installed == Some(false) {

@@ -18,13 +18,13 @@ pub struct Session {
     /// once with `revocation`.
     #[serde(with = "humantime_serde")]
     pub cache_ttl: Duration,
-    /// How long a token is remembered as nobody's. A fresh sign-in is never delayed by it, because its
-    /// token is new.
+    /// How long a token is remembered as nobody's at most: a second the first time, then twice as long each time. A
+    /// fresh sign-in is rarely delayed by it: its token is new, or set by the app in a cookie, which is noticed.
     #[serde(with = "humantime_serde")]
     pub negative_ttl: Duration,
     /// Upper bound of remembered tokens, found or not.
     pub cache_capacity: u64,
-    /// Upper bound of lookups in flight; views beyond wait in the recorder's queue.
+    /// Upper bound of lookup statements in flight, of up to 500 tokens each; views beyond wait in the recorder's queue.
     pub max_lookups: usize,
     /// Whether the database tells at once of sessions that end.
     pub revocation: Revocation,

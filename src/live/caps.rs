@@ -101,7 +101,7 @@ impl Drop for Place {
 }
 
 /// Who has one IPv6 address has a whole /64 of them.
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();

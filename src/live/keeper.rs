@@ -1,9 +1,13 @@
 //! What is done for all connections from time to time: one ticker, one ear for sessions that change, and two
 //! workers that check whether sessions and access still hold (I5). None of them waits for a connection.
+//!
+//! What was verified holds for a time, and then ends the connection with the next tick: however many checks wait for
+//! their turn, or for a database that is away.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::broadcast;
@@ -20,13 +24,10 @@ use crate::auth::{BrowserSession, SessionChange};
 use crate::ids::{BrowserSessionId, SessionToken};
 use crate::metrics::Dropped;
 
-/// Sessions looked up at a time; most are in the authenticator's cache. Few, so that the recorder's own lookups
-/// do not wait behind thousands.
-const SESSIONS: usize = 2;
+/// Sessions looked up at a time; most are in the authenticator's cache, the others share a statement.
+const SESSIONS: usize = 64;
 /// Connections whose access is checked at a time.
-const ACCESS: usize = 4;
-/// A check that fails for so many of its own intervals ends the connection.
-const PATIENCE: u32 = 2;
+const ACCESS: usize = 12;
 /// Changes of sessions that are dealt with in one go.
 const CHANGES: usize = 256;
 
@@ -131,7 +132,6 @@ async fn check_sessions(
     mut due: UnboundedReceiver<Queued>,
 ) {
     let live = &live;
-    let patience = ticks(live.session_ttl).saturating_mul(PATIENCE);
     stream::poll_fn(move |context| {
         if let Poll::Ready(Some(queued)) = urgent.poll_recv(context) {
             return Poll::Ready(Some((queued, Why::Changed)));
@@ -144,15 +144,15 @@ async fn check_sessions(
         live.metrics.live_check_delay.set(f64::from(waited));
         if let Some(token) = live.seats.session_check_begins(id, why) {
             let outcome = session_of(live, &token).await;
-            live.seats.session_checked(id, outcome, (live.clock)(), patience);
+            live.seats.session_checked(id, outcome);
         }
     })
     .await;
 }
 
-async fn session_of(live: &Inner, token: &SessionToken) -> Checked<Arc<BrowserSession>> {
-    match live.authenticator.resolve(token, (live.clock)()).await {
-        Ok(Some(session)) => Checked::Holds(session),
+async fn session_of(live: &Inner, token: &SessionToken) -> Checked<(Arc<BrowserSession>, Duration)> {
+    match live.authenticator.verified(token, (live.clock)()).await {
+        Ok(Some((session, read_at))) => Checked::Holds((session, read_at.elapsed())),
         Ok(None) => Checked::Over(Close::SessionEnded),
         Err(_) => Checked::Unknown,
     }
@@ -160,7 +160,6 @@ async fn session_of(live: &Inner, token: &SessionToken) -> Checked<Arc<BrowserSe
 
 async fn check_access(live: Arc<Inner>, mut queue: UnboundedReceiver<u64>) {
     let live = &live;
-    let patience = ticks(live.settings.access_check_interval).saturating_mul(PATIENCE);
     stream::poll_fn(move |context| queue.poll_recv(context))
         .for_each_concurrent(ACCESS, async |id| {
             let Some(check) = live.seats.access(id) else {
@@ -171,6 +170,7 @@ async fn check_access(live: Arc<Inner>, mut queue: UnboundedReceiver<u64>) {
                 session,
                 communities,
             } = check;
+            let since = live.seats.tick();
             let asked: Vec<String> = communities.iter().map(ToString::to_string).collect();
             let outcome = match door.admit(session, &asked).await {
                 Ok(admitted) => {
@@ -184,7 +184,7 @@ async fn check_access(live: Arc<Inner>, mut queue: UnboundedReceiver<u64>) {
                 Err(Denied::Unavailable) => Checked::Unknown,
                 Err(Denied::NoSession) => Checked::Over(Close::SessionEnded),
             };
-            live.seats.access_checked(id, outcome, patience);
+            live.seats.access_checked(id, since, outcome);
         })
         .await;
 }

@@ -20,6 +20,20 @@ pub(super) struct Times {
     pub(super) check_every: u32,
     pub(super) access_every: u32,
     pub(super) beat_every: u32,
+    /// After the session was last verified.
+    pub(super) session_within: u32,
+    /// After access was last verified.
+    pub(super) access_within: u32,
+}
+
+/// Ticks that a check may be late by, however short the time between two of them is.
+const LATE: u32 = 3;
+
+/// For how long what was verified holds, where it is looked at again after `interval`: twice as long, and long enough
+/// for a check that is late.
+pub(super) fn patience(interval: Duration) -> u32 {
+    let interval = u32::try_from(interval.as_secs()).unwrap_or(u32::MAX / 4);
+    interval.saturating_mul(2).max(interval.saturating_add(LATE))
 }
 
 /// Whole ticks, at least one.
@@ -52,6 +66,10 @@ pub(super) struct Seen {
     pub(super) stuck_since: Option<u32>,
     /// Whether it is saying good-bye.
     pub(super) closing: bool,
+    /// When its session was last verified, where it has one.
+    pub(super) session_verified: Option<u32>,
+    /// When access was last verified, where that is done again and again.
+    pub(super) access_verified: Option<u32>,
 }
 
 /// What is to be done.
@@ -59,6 +77,8 @@ pub(super) struct Seen {
 #[expect(clippy::struct_excessive_bools, reason = "any of them may be due")]
 pub(super) struct Due {
     pub(super) end: Option<End>,
+    /// What it relies on was verified too long ago.
+    pub(super) lapsed: bool,
     pub(super) ping: bool,
     pub(super) check: bool,
     pub(super) access: bool,
@@ -102,6 +122,8 @@ impl Schedule {
         } else {
             None
         };
+        let lapsed = is_past(seen.session_verified, times.session_within)
+            || is_past(seen.access_verified, times.access_within);
         let ping = now >= self.next_ping;
         if ping {
             self.next_ping = now + times.ping_every;
@@ -113,6 +135,7 @@ impl Schedule {
         }
         Due {
             end,
+            lapsed,
             ping,
             check,
             access: comes_round(&mut self.next_access, now, times.access_every),
@@ -150,12 +173,16 @@ mod tests {
         check_every: 3,
         access_every: 60,
         beat_every: 100,
+        session_within: 60,
+        access_within: 120,
     };
     const FINE: Seen = Seen {
         answers: true,
         heard: 0,
         stuck_since: None,
         closing: false,
+        session_verified: None,
+        access_verified: None,
     };
 
     fn run(
@@ -216,6 +243,39 @@ mod tests {
         assert!(dues.iter().all(|(_, due)| !due.ping && !due.check && !due.beat));
         let end = dues.iter().find_map(|(now, due)| Some((*now, due.end?)));
         assert_eq!(end, Some((10 + FAREWELL + 1, End::Stuck)));
+    }
+
+    /// Whether a check fails, is under way or waits for its turn makes no difference.
+    #[test]
+    fn i13_what_was_verified_too_long_ago_no_longer_holds() {
+        let lapses = |seen: fn(u32) -> Seen| {
+            let mut schedule = Schedule::new(1, &TIMES, 0.0);
+            let dues = run(&mut schedule, 2..1_000, |now| Seen {
+                heard: now,
+                ..seen(now)
+            });
+            dues.iter().find_map(|(now, due)| due.lapsed.then_some(*now))
+        };
+        assert_eq!(lapses(|_| FINE), None);
+        let of_session = |now: u32| Seen {
+            session_verified: Some(now.min(100)),
+            access_verified: Some(now),
+            ..FINE
+        };
+        assert_eq!(lapses(of_session), Some(100 + TIMES.session_within + 1));
+        let of_access = |now: u32| Seen {
+            session_verified: Some(now),
+            access_verified: Some(now.min(100)),
+            ..FINE
+        };
+        assert_eq!(lapses(of_access), Some(100 + TIMES.access_within + 1));
+    }
+
+    #[test]
+    fn i13_patience_is_twice_the_interval_and_more_where_that_is_short() {
+        let patience = |seconds| patience(Duration::from_secs(seconds));
+        assert_eq!([0, 1, 3, 30].map(patience), [3, 4, 6, 60]);
+        assert!(patience(u64::MAX) > 0);
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::Notify;
 
 use super::close::Close;
@@ -14,8 +15,8 @@ use super::{Door, Kind};
 use crate::auth::BrowserSession;
 use crate::ids::{BrowserSessionId, CommunityId, SessionToken, UserId};
 
-/// Ticks for which a connection goes on whose session has expired, as far as is known, while that cannot be looked up.
-const EXPIRED: u32 = 5;
+/// How long a connection goes on whose session has expired, as far as is known, while that cannot be looked up.
+const EXPIRED: TimeDelta = TimeDelta::seconds(5);
 
 /// The connections.
 pub(super) struct Seats {
@@ -46,8 +47,8 @@ pub(super) struct Seat {
     pub(super) page: Option<CommunityId>,
     pub(super) schedule: Schedule,
     pub(super) waits: Waits,
-    /// Since when they could not be checked.
-    pub(super) unchecked_since: (Option<u32>, Option<u32>),
+    /// When its session, and when access, was last verified.
+    pub(super) verified: (u32, u32),
 }
 
 /// Which checks a connection waits for: in each queue it is at most once. A check that has begun is none of them:
@@ -227,29 +228,20 @@ impl Seats {
     }
 
     /// A session was checked.
-    pub(super) fn session_checked(
-        &self,
-        id: u64,
-        outcome: Checked<Arc<BrowserSession>>,
-        now: DateTime<Utc>,
-        patience: u32,
-    ) {
+    pub(super) fn session_checked(&self, id: u64, outcome: Checked<(Arc<BrowserSession>, Duration)>) {
         let tick = self.tick();
         let mut inner = self.lock();
         let Some(seat) = inner.seats.get_mut(&id) else {
             return;
         };
-        let has_expired = |owner: &Owner| !owner.session.is_valid_at(now);
-        let patience = match &seat.owner {
-            Some(owner) if has_expired(owner) => patience.min(EXPIRED),
-            _ => patience,
-        };
         let close = match outcome {
-            Checked::Holds(session) => {
-                seat.unchecked_since.0 = None;
+            Checked::Holds((session, age)) => {
+                let age = u32::try_from(age.as_secs()).unwrap_or(u32::MAX);
+                seat.verified.0 = tick.saturating_sub(age);
                 seat.owner.as_mut().and_then(|owner| owner.renew(session))
             }
-            Checked::Unknown => is_lasting(&mut seat.unchecked_since.0, tick, patience),
+            // What was verified before holds for its time.
+            Checked::Unknown => None,
             Checked::Over(close) => Some(close),
         };
         if let Some(close) = close {
@@ -257,9 +249,8 @@ impl Seats {
         }
     }
 
-    /// Access was checked; these communities may no longer be seen.
-    pub(super) fn access_checked(&self, id: u64, outcome: Checked<Vec<CommunityId>>, patience: u32) {
-        let tick = self.tick();
+    /// Access was checked, from tick `since` on; these communities may no longer be seen.
+    pub(super) fn access_checked(&self, id: u64, since: u32, outcome: Checked<Vec<CommunityId>>) {
         let mut inner = self.lock();
         let Some(seat) = inner.seats.get_mut(&id) else {
             return;
@@ -267,13 +258,13 @@ impl Seats {
         seat.waits.access = false;
         let close = match outcome {
             Checked::Holds(lost) => {
-                seat.unchecked_since.1 = None;
+                seat.verified.1 = since;
                 if !lost.is_empty() {
                     seat.mailbox.lose(lost);
                 }
                 None
             }
-            Checked::Unknown => is_lasting(&mut seat.unchecked_since.1, tick, patience),
+            Checked::Unknown => None,
             Checked::Over(close) => Some(close),
         };
         if let Some(close) = close {
@@ -342,9 +333,12 @@ impl Seat {
             heard: self.mailbox.heard(),
             stuck_since: self.mailbox.stuck_since(),
             closing: self.mailbox.is_closing(),
+            session_verified: self.owner.as_ref().map(|_| self.verified.0),
+            access_verified: self.door.must_be_asked_again().then_some(self.verified.1),
         };
         let Due {
             end,
+            lapsed,
             ping,
             check,
             access,
@@ -352,6 +346,11 @@ impl Seat {
         } = self.schedule.advance(tick, times, seen);
         if let Some(end) = end {
             self.mailbox.end(end);
+            return;
+        }
+        let has_expired = |owner: &Owner| now >= owner.session.expires_at + EXPIRED;
+        if lapsed || self.owner.as_ref().is_some_and(has_expired) {
+            self.mailbox.close(Close::Unavailable);
             return;
         }
         if ping {
@@ -374,10 +373,4 @@ impl Seat {
             round.access.push(id);
         }
     }
-}
-
-/// Whether a check has failed for longer than `patience`: then nobody may rely on the one before.
-fn is_lasting(since: &mut Option<u32>, tick: u32, patience: u32) -> Option<Close> {
-    let since = *since.get_or_insert(tick);
-    (tick.saturating_sub(since) > patience).then_some(Close::Unavailable)
 }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::client_ip::ClientIp;
 use super::inject::Injection;
 use super::progress::Progress;
+use crate::auth::Glance;
 use crate::auth::cookie::TokenFound;
 use crate::routes::RouteMatch;
 use crate::shutdown::InFlightGuard;
@@ -36,6 +37,8 @@ pub struct Ctx {
     pub(super) route: Option<RouteMatch>,
     /// The session token that came with the request (V6).
     pub(super) token: TokenFound,
+    /// Whose the token is, as far as was known when the request began or has been found out since (V6).
+    pub(super) glance: Glance,
     /// Identifies the exchange in the app's log and ours, where the client brought no believable id.
     pub(super) request_id: String,
     /// A `WebSocket` or an event stream, by the answer: silence is normal.
@@ -83,6 +86,7 @@ impl Ctx {
             tls: false,
             route: None,
             token: TokenFound::None,
+            glance: Glance::default(),
             request_id: Uuid::now_v7().to_string(),
             tunnel: false,
             upgrade: false,

@@ -3,7 +3,7 @@
 use axum::body::{Body, to_bytes};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Request, Response, StatusCode, header};
-use pingora_core::Result;
+use pingora_core::{Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 use tokio::time::timeout;
@@ -87,7 +87,7 @@ impl Sidecar {
                         // caller.
                         let found = timeout(api.timeout(), async {
                             let _place = api.identifying(patient).await?;
-                            authenticator.resolve(&token, at).await.ok()
+                            authenticator.resolve_from(&token, at, address).await.ok()
                         });
                         match found.await {
                             Ok(Some(found)) => caller.session = found,
@@ -95,6 +95,9 @@ impl Sidecar {
                         }
                     }
                 }
+            }
+            if let (Some(token), None) = (&caller.token, &caller.session) {
+                caller.may_appear = authenticator.may_appear(token).await;
             }
             request.extensions_mut().insert(caller);
             let (head, body) = api.call(request).await.into_parts();
@@ -126,11 +129,11 @@ impl Sidecar {
     }
 }
 
-/// A report's body; of one that is too large, enough to see that.
+/// A report's body; of one that is too large, enough to see that. What goes wrong is the client's doing.
 async fn read_report(session: &mut Session) -> Result<Bytes> {
     let mut body = BytesMut::new();
     while body.len() <= MAX_REPORT
-        && let Some(bytes) = session.read_request_body().await?
+        && let Some(bytes) = session.read_request_body().await.map_err(Error::into_down)?
     {
         body.extend_from_slice(&bytes);
     }

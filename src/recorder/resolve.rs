@@ -1,17 +1,18 @@
 //! Views whose visitor or community must be looked up first: after the response, a bounded number at a time,
 //! and not for longer than a view may stay off the disk. What is not known by then is written unresolved.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::load::Load;
 use super::{Destinations, Message, Visit, Who};
-use crate::auth::{Authenticator, BrowserSession};
+use crate::auth::{Authenticator, BrowserSession, Identified};
 use crate::communities::Communities;
 use crate::ids::CommunityId;
 use crate::metrics::{Dropped, Metrics};
@@ -23,6 +24,15 @@ const LOOKUPS: usize = 256;
 
 /// Views in hand at one time; more wait in the queue.
 const IN_FLIGHT: usize = 1_024;
+
+/// Views in hand at one time of whom nobody was ever seen; more are given up, so that they do not stand in the way.
+const STRANGERS: usize = 4_096;
+
+/// Reported views of which is asked at one time whether the visitor may see their community; more are given up.
+const ADMISSIONS: usize = 512;
+
+/// Views of tokens that are to be asked about once more, waiting at one time; more are taken for nobody's at once.
+const DOUBTFUL: usize = 2_048;
 
 /// Answers who a token is and which community a slug is.
 #[derive(Clone)]
@@ -41,6 +51,10 @@ pub(super) struct Work {
     pub(super) destinations: Destinations,
     pub(super) load: Load,
     pub(super) lookups: Arc<Semaphore>,
+    /// The same of strangers.
+    pub(super) strangers: Arc<Semaphore>,
+    /// True while nothing may wait.
+    pub(super) hurry: watch::Sender<bool>,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -56,6 +70,8 @@ impl Work {
             destinations,
             load,
             lookups: Arc::new(Semaphore::new(LOOKUPS)),
+            strangers: Arc::new(Semaphore::new(STRANGERS)),
+            hurry: watch::Sender::new(false),
             metrics,
         }
     }
@@ -63,66 +79,171 @@ impl Work {
 
 /// The worker: ends when every handle is gone and the queue is empty.
 pub(super) async fn run(mut queue: mpsc::Receiver<Message>, work: Work) {
-    let mut in_flight = FuturesUnordered::new();
+    let (mut in_flight, mut asking) = (FuturesUnordered::new(), FuturesUnordered::new());
+    let mut strangers = FuturesUnordered::new();
+    let mut doubtful = FuturesUnordered::new();
+    let wait_for_row = |doubt: Option<Doubt>, doubtful: &FuturesUnordered<_>| match doubt {
+        Some(doubt) if doubtful.len() < DOUBTFUL => doubtful.push(work.ask_again(doubt)),
+        Some(doubt) => work.hand_on(doubt.visit.view, Found::Nobody),
+        None => {}
+    };
     loop {
         let message = tokio::select! {
-            Some(()) = in_flight.next() => continue,
+            Some(doubt) = in_flight.next() => {
+                wait_for_row(doubt, &doubtful);
+                continue;
+            }
+            Some(doubt) = asking.next() => {
+                wait_for_row(doubt, &doubtful);
+                continue;
+            }
+            Some(doubt) = strangers.next() => {
+                wait_for_row(doubt, &doubtful);
+                continue;
+            }
+            Some(()) = doubtful.next() => continue,
             message = queue.recv(), if in_flight.len() < IN_FLIGHT => message,
         };
-        match message {
-            Some(Message::Visit(visit)) => in_flight.push(work.resolve(*visit)),
-            Some(Message::Flush(done)) => {
-                while in_flight.next().await.is_some() {}
+        let flushed = match message {
+            Some(Message::Visit(visit)) => {
+                let is_strangers = visit.is_strangers(&work.resolver.authenticator);
+                let (queue, most, otherwise) = if is_strangers {
+                    (&strangers, STRANGERS, Found::Junk)
+                } else if visit.needs_admission() {
+                    (&asking, ADMISSIONS, Found::Undecided)
+                } else {
+                    (&in_flight, usize::MAX, Found::Nobody)
+                };
+                if queue.len() < most {
+                    queue.push(work.resolve(*visit, is_strangers));
+                } else {
+                    work.hand_on(visit.view, otherwise);
+                }
+                continue;
+            }
+            Some(Message::Flush(done)) => Some(done),
+            None => None,
+        };
+        while let Some(doubt) = in_flight.next().await {
+            wait_for_row(doubt, &doubtful);
+        }
+        for others in [&mut asking, &mut strangers] {
+            while let Some(doubt) = others.next().await {
+                wait_for_row(doubt, &doubtful);
+            }
+        }
+        work.hurry.send_replace(true);
+        while doubtful.next().await.is_some() {}
+        work.hurry.send_replace(false);
+        match flushed {
+            Some(done) => {
                 let _ = done.send(());
             }
-            None => break,
+            None => return,
         }
     }
-    while in_flight.next().await.is_some() {}
+}
+
+/// A view whose token is nobody's so far, and is to be asked about once more.
+struct Doubt {
+    visit: Visit,
+    until: Instant,
 }
 
 impl Work {
-    /// Looks one view's visitor and community up, and hands it on.
-    async fn resolve(&self, visit: Visit) {
-        let Visit { view, who } = visit;
-        let found = self.look_up(&who, &view).await;
+    /// Looks one view's visitor and community up, and hands it on, unless it is to be asked about once more.
+    async fn resolve(&self, visit: Visit, is_strangers: bool) -> Option<Doubt> {
+        let found = match visit.door.as_ref().filter(|_| visit.needs_admission()) {
+            Some(door) => self.resolver.admit(&visit, door).await,
+            None => self.look_up(&visit, is_strangers).await,
+        };
+        if let Found::Doubtful(until) = found {
+            return Some(Doubt { visit, until });
+        }
+        self.hand_on(visit.view, found);
+        None
+    }
+
+    /// Asks about a view's token once more, when it is time.
+    async fn ask_again(&self, doubt: Doubt) {
+        let Doubt { visit, until } = doubt;
+        let mut hurry = self.hurry.subscribe();
+        let is_in_a_hurry = async { hurry.wait_for(|hurry| *hurry).await.is_ok() };
+        if timeout_at(until, is_in_a_hurry).await.is_ok()
+            && let Who::Token(token, _) = &visit.who
+        {
+            self.resolver.authenticator.forget_absence(token).await;
+        }
+        if let Some(doubt) = self.resolve(visit, true).await {
+            self.hand_on(doubt.visit.view, Found::Nobody);
+        }
+    }
+
+    fn hand_on(&self, view: PageView, found: Found) {
         // Its bytes are the writer's now, or nobody's.
         self.load.free(view.weight());
         match found {
             Found::All(session, community) => self.destinations.deliver(view, &session, community),
-            Found::Nobody => {
-                let reason = NotCounted::Anonymous.label();
-                self.metrics
-                    .page_views_not_counted
-                    .with_label_values(&[reason])
-                    .inc();
-            }
+            Found::Nobody | Found::Doubtful(_) => self.not_counted(NotCounted::Anonymous),
+            // As the app would have answered.
+            Found::Forbidden => self.not_counted(NotCounted::Error),
+            Found::Junk => self.metrics.dropped(Dropped::UnknownToken),
+            Found::Undecided => self.metrics.dropped(Dropped::AccessUnavailable),
             Found::NotYet(whose) => self.destinations.postpone(UnresolvedView { view, whose }),
         }
         self.load.done(1);
     }
 
+    fn not_counted(&self, reason: NotCounted) {
+        let counter = &self.metrics.page_views_not_counted;
+        counter.with_label_values(&[reason.label()]).inc();
+    }
+
     /// What is found out in time. Lookups go on when nobody waits any more: the next view has use for them.
-    async fn look_up(&self, who: &Who, view: &PageView) -> Found {
-        let deadline = Instant::now() + self.resolver.patience;
-        let permit = Arc::clone(&self.lookups).acquire_owned();
-        let looked_up = match timeout_at(deadline, permit).await {
-            Ok(Ok(permit)) => in_time(deadline, self.ask(permit, who, view)).await,
+    ///
+    /// A stranger's view waits as long as the database answers: made-up tokens must not fill the spool.
+    async fn look_up(&self, visit: &Visit, is_strangers: bool) -> Found {
+        let Visit { view, who, .. } = visit;
+        let authenticator = &self.resolver.authenticator;
+        let patience = self.resolver.patience;
+        let mut deadline = Instant::now() + patience;
+        let permits = if is_strangers {
+            &self.strangers
+        } else {
+            &self.lookups
+        };
+        let looked_up = match timeout_at(deadline, Arc::clone(permits).acquire_owned()).await {
+            Ok(Ok(permit)) => {
+                let mut waiting = self.ask(permit, visit);
+                let mut answer = None;
+                while is_strangers && answer.is_none() && authenticator.answers() {
+                    answer = timeout_at(deadline, &mut waiting).await.ok();
+                    deadline = Instant::now() + patience;
+                }
+                match answer {
+                    Some(answer) => answer.ok(),
+                    None => in_time(deadline, waiting).await,
+                }
+            }
             Ok(Err(_)) | Err(_) => None,
         };
         match looked_up {
-            Some(Ok(Some((session, community)))) => return Found::All(session, community),
-            Some(Ok(None)) => return Found::Nobody,
+            Some(Ok(Answer::Found(session, community))) => return Found::All(session, community),
+            Some(Ok(Answer::Nobody)) => return Found::Nobody,
+            Some(Ok(Answer::Doubtful(until))) => return Found::Doubtful(until),
             // Only late: the session may have ended, which is found out before the view is applied.
-            None if !self.resolver.authenticator.is_away() => return Found::not_yet(who),
+            None if !authenticator.is_away() => return Found::not_yet(who),
             Some(Err(Unavailable)) | None => {}
         }
         let session = match who {
             Who::Session(session) => Arc::clone(session),
-            Who::Token(token) => match self.resolver.authenticator.remembered(token, view.at) {
-                Some(session) => session,
-                None => return Found::not_yet(who),
-            },
+            Who::Token(token, glance) => {
+                let seen = glance.session().cloned();
+                match seen.or_else(|| authenticator.remembered(token, view.at)) {
+                    Some(session) => session,
+                    None => return Found::not_yet(who),
+                }
+            }
         };
         match self.resolver.communities.cached(view.community.as_ref()).await {
             Ok(community) => Found::All(session, community),
@@ -134,16 +255,16 @@ impl Work {
 impl Work {
     /// Starts a lookup. If nobody waits for its answer any more, the visitor is at least noticed to be here: the
     /// view itself has gone another way.
-    fn ask(&self, permit: OwnedSemaphorePermit, who: &Who, view: &PageView) -> oneshot::Receiver<Answer> {
+    fn ask(&self, permit: OwnedSemaphorePermit, visit: &Visit) -> oneshot::Receiver<Asked> {
         let (answer, waiting) = oneshot::channel();
         let (resolver, destinations) = (self.resolver.clone(), self.destinations.clone());
-        let (who, view) = (who.clone(), view.clone());
+        let (who, view, from) = (visit.who.clone(), visit.view.clone(), visit.from);
         let running = self.metrics.recorder_queue_views.with_label_values(&["lookups"]);
         running.inc();
         tokio::spawn(async move {
             let _permit = permit;
-            let found = resolver.look_up(who, &view).await;
-            if let Err(Ok(Some((session, community)))) = answer.send(found) {
+            let found = resolver.look_up(who, &view, from).await;
+            if let Err(Ok(Answer::Found(session, community))) = answer.send(found) {
                 destinations.touch(&session, community.as_ref());
             }
             running.dec();
@@ -152,7 +273,7 @@ impl Work {
     }
 }
 
-async fn in_time(deadline: Instant, mut waiting: oneshot::Receiver<Answer>) -> Option<Answer> {
+async fn in_time(deadline: Instant, mut waiting: oneshot::Receiver<Asked>) -> Option<Asked> {
     if let Ok(answer) = timeout_at(deadline, &mut waiting).await {
         return answer.ok();
     }
@@ -161,24 +282,40 @@ async fn in_time(deadline: Instant, mut waiting: oneshot::Receiver<Answer>) -> O
     waiting.try_recv().ok()
 }
 
-/// Whose a view is, and where; `None` if it is nobody's.
-type Answer = Result<Option<(Arc<BrowserSession>, Option<CommunityId>)>, Unavailable>;
+type Asked = Result<Answer, Unavailable>;
+
+/// Whose a view is, and where.
+enum Answer {
+    Found(Arc<BrowserSession>, Option<CommunityId>),
+    Nobody,
+    /// See [`Identified::NotYet`].
+    Doubtful(Instant),
+}
 
 /// What is known of a view once its time is over.
-enum Found {
+pub(super) enum Found {
+    /// Whose it is, and where.
     All(Arc<BrowserSession>, Option<CommunityId>),
     Nobody,
+    /// See [`Identified::NotYet`].
+    Doubtful(Instant),
+    /// The visitor may not see its community, or there is none.
+    Forbidden,
+    /// Whether the visitor may see its community cannot be found out.
+    Undecided,
+    /// One of too many views of tokens that nobody was ever seen with.
+    Junk,
     NotYet(Whose),
 }
 
 impl Found {
-    fn not_yet(who: &Who) -> Self {
+    pub(super) fn not_yet(who: &Who) -> Self {
         Self::NotYet(match who {
             Who::Session(session) => Whose::Session {
                 id: session.id.clone(),
                 user_id: session.user_id.clone(),
             },
-            Who::Token(token) => Whose::Token(token.clone()),
+            Who::Token(token, _) => Whose::Token(token.clone()),
         })
     }
 }
@@ -187,14 +324,17 @@ impl Found {
 struct Unavailable;
 
 impl Resolver {
-    async fn look_up(&self, who: Who, view: &PageView) -> Answer {
+    async fn look_up(&self, who: Who, view: &PageView, from: Option<IpAddr>) -> Asked {
         let session = match who {
             Who::Session(session) => session,
-            Who::Token(token) => {
-                let found = self.authenticator.resolve_past(&token, view.at).await;
-                match found.map_err(|_| Unavailable)? {
-                    Some(session) => session,
-                    None => return Ok(None),
+            Who::Token(token, glance) => {
+                let found = self.authenticator.resolve_past(&token, view.at, from).await;
+                match (glance.session(), found) {
+                    (Some(session), _) => Arc::clone(session),
+                    (None, Ok(Identified::Session(session))) => session,
+                    (None, Ok(Identified::Nobody)) => return Ok(Answer::Nobody),
+                    (None, Ok(Identified::NotYet(until))) => return Ok(Answer::Doubtful(until)),
+                    (None, Err(_)) => return Err(Unavailable),
                 }
             }
         };
@@ -202,7 +342,7 @@ impl Resolver {
             None => None,
             Some(named) => self.communities.named(named).await.map_err(|_| Unavailable)?,
         };
-        Ok(Some((session, community)))
+        Ok(Answer::Found(session, community))
     }
 }
 

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use super::{Applied, LedgerProblem, Stats, Store, StoreError, VisitorRow};
+use super::{Applied, LedgerProblem, SessionsFound, Stats, Store, StoreError, VisitorRow};
 use crate::auth::BrowserSession;
 use crate::ids::{CommunityId, SessionToken, UserId};
 use crate::writer::batch::Batch;
@@ -52,8 +52,17 @@ pub(crate) trait Fake: Send + Sync + 'static {
 
 #[async_trait]
 impl<F: Fake> Store for F {
-    async fn browser_session(&self, token: &SessionToken) -> Result<Option<BrowserSession>, StoreError> {
-        Fake::browser_session(self, token).await
+    async fn browser_sessions(&self, tokens: &[SessionToken]) -> Result<SessionsFound, StoreError> {
+        let mut found = SessionsFound::new();
+        for token in tokens {
+            match Fake::browser_session(self, token).await {
+                Ok(Some(session)) => drop(found.insert(token.clone(), Ok(session))),
+                Ok(None) => {}
+                Err(error @ StoreError::Unavailable(_)) => return Err(error),
+                Err(error) => drop(found.insert(token.clone(), Err(error))),
+            }
+        }
+        Ok(found)
     }
 
     async fn community_by_slug(&self, slug: &str) -> Result<Option<CommunityId>, StoreError> {

@@ -41,7 +41,7 @@ pub(super) trait Runs<O: Operation>: Database {
 
 /// A database that the app's tables may be in.
 pub(super) trait Backend:
-    for<'a> Runs<FindSession<'a>>
+    for<'a> Runs<FindSessions<'a>>
     + for<'a> Runs<FindCommunity<'a>>
     + for<'a> Runs<CommunityExists<'a>>
     + for<'a> Runs<NoteParts<'a>>
@@ -105,13 +105,21 @@ impl<B: Database> DerefMut for Reading<'_, B> {
     }
 }
 
-/// The session of a token, valid or not.
-pub(super) struct FindSession<'a> {
-    pub token: &'a SessionToken,
+/// The sessions of tokens, valid or not.
+pub(super) struct FindSessions<'a> {
+    pub tokens: &'a [&'a SessionToken],
 }
 
-impl Operation for FindSession<'_> {
-    type Output = Option<BrowserSession>;
+impl FindSessions<'_> {
+    /// The tokens' texts, in their order.
+    pub(super) fn texts(&self) -> Vec<&str> {
+        self.tokens.iter().map(|token| token.expose_secret()).collect()
+    }
+}
+
+impl Operation for FindSessions<'_> {
+    /// Each with its token's place among those asked for.
+    type Output = Vec<(usize, Result<BrowserSession, sqlx::Error>)>;
 }
 
 /// The community with a slug.

@@ -7,10 +7,10 @@ use sqlx::Connection;
 use super::connections::Connections;
 use super::ledger::ForgetOld;
 use super::operations::{
-    Apply, Backend, CommunityExists, FindCommunity, FindSession, Rules, StatsOf, Visitors,
+    Apply, Backend, CommunityExists, FindCommunity, FindSessions, Rules, StatsOf, Visitors,
 };
 use super::schema::Resolved;
-use super::{Applied, LedgerProblem, Stats, Store, StoreError, VisitorRow};
+use super::{Applied, LedgerProblem, SessionsFound, Stats, Store, StoreError, VisitorRow};
 use crate::auth::BrowserSession;
 use crate::config::Config;
 use crate::ids::{CommunityId, SessionToken, UserId};
@@ -40,11 +40,19 @@ impl<B: Backend> SqlStore<B> {
 
 #[async_trait]
 impl<B: Backend> Store for SqlStore<B> {
-    async fn browser_session(&self, token: &SessionToken) -> Result<Option<BrowserSession>, StoreError> {
-        if has_nul(token.expose_secret()) {
-            return Ok(None);
+    async fn browser_sessions(&self, tokens: &[SessionToken]) -> Result<SessionsFound, StoreError> {
+        let tokens: Vec<_> = tokens
+            .iter()
+            .filter(|token| !has_nul(token.expose_secret()))
+            .collect();
+        if tokens.is_empty() {
+            return Ok(SessionsFound::new());
         }
-        or_nothing(self.connections.run(&FindSession { token }).await)
+        let found = self.connections.run(&FindSessions { tokens: &tokens }).await?;
+        let of = |(place, session): (usize, Result<BrowserSession, sqlx::Error>)| {
+            Some(((*tokens.get(place)?).clone(), session.map_err(StoreError::from)))
+        };
+        Ok(found.into_iter().filter_map(of).collect())
     }
 
     async fn community_by_slug(&self, slug: &str) -> Result<Option<CommunityId>, StoreError> {

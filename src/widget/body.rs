@@ -1,7 +1,8 @@
 //! The body of a page that may get the widget: as it is, or unpacked, looked through, and packed again.
 //!
 //! What comes is passed on at once, packed or not: a page that streams still does. Unpacked pieces are passed through
-//! one by one, so that a few bytes which unpack to gigabytes never are in memory.
+//! one by one, so that a few bytes which unpack to gigabytes never are in memory; nor are they unpacked to the end: it
+//! would keep the proxy's thread from everybody else.
 
 use std::io::{self, Write};
 
@@ -11,6 +12,11 @@ use flate2::write::{GzDecoder, GzEncoder};
 
 use super::outcome::Outcome;
 use super::rewriter::{Rewriter, Wanted};
+
+/// Unpacked bytes of a body up to which it may be packed as tightly as it likes.
+const FREE: u64 = 16 * 1024 * 1024;
+/// Beyond, most unpacked bytes for each packed one: pages are packed 5 to 1, tables of one cell 50 to 1, bombs 1000 to 1.
+const MAX_RATIO: u64 = 200;
 
 /// How the body is packed, both ways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +52,8 @@ struct Packed {
 struct Repacked {
     rewriter: Rewriter,
     encoder: GzEncoder<Vec<u8>>,
+    /// Bytes that came in packed, and went out unpacked.
+    sizes: (u64, u64),
     /// Between the two; empty between two calls.
     page: Vec<u8>,
 }
@@ -60,6 +68,7 @@ impl Body {
                 decoder: GzDecoder::new(Repacked {
                     rewriter,
                     encoder: GzEncoder::new(Vec::new(), Compression::default()),
+                    sizes: (0, 0),
                     page: Vec::new(),
                 }),
                 ended: false,
@@ -74,10 +83,10 @@ impl Body {
 
     /// What is sent once `bytes` have come; `end` when they are the last.
     ///
-    /// A body that from its beginning is not packed as its head says passes as it came.
+    /// A body that from its beginning is not packed as its head says, or that unpacks to absurd size, passes as it came.
     ///
     /// # Errors
-    /// It stops being what it was. No browser can read on.
+    /// It stops being what it was: no browser can read on. Or it turns out to unpack to absurd size.
     pub(crate) fn pass(&mut self, bytes: &[u8], end: bool) -> io::Result<Bytes> {
         let begins = !self.has_begun;
         self.has_begun |= !bytes.is_empty();
@@ -134,6 +143,7 @@ impl Body {
 
 impl Packed {
     fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        self.decoder.get_mut().sizes.0 += bytes.len() as u64;
         while !bytes.is_empty() && !self.ended {
             let taken = self.decoder.write(bytes)?;
             self.ended = taken == 0;
@@ -166,6 +176,11 @@ impl Repacked {
 
 impl Write for Repacked {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let (packed, unpacked) = &mut self.sizes;
+        *unpacked += bytes.len() as u64;
+        if *unpacked > FREE && *unpacked / MAX_RATIO > *packed {
+            return Err(io::Error::other("the page unpacks to far more than it is"));
+        }
         self.rewriter.write(bytes, &mut self.page);
         self.pack()?;
         Ok(bytes.len())

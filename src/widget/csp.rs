@@ -18,9 +18,20 @@ pub(crate) enum Blocked {
     Connection,
 }
 
+/// Most bytes of the policies that a page's elements may have, all together. Sites have a few hundred.
+const MAX_META: usize = 64 * 1024;
+
 /// All policies of one page.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Policies(Vec<Policy>);
+pub(crate) struct Policies {
+    all: Vec<Policy>,
+    /// Bytes that came in elements.
+    meta: usize,
+}
+
+/// A page has more policies than are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TooMany;
 
 /// Names of directives, in lower case, with their values. The first of a name counts.
 #[derive(Debug, Clone)]
@@ -40,33 +51,43 @@ impl Policies {
         let mut policies = Self::default();
         for value in response.get_all(CONTENT_SECURITY_POLICY) {
             for policy in String::from_utf8_lossy(value.as_bytes()).split(',') {
-                policies.0.push(Policy::parse(policy));
+                policies.all.push(Policy::parse(policy));
             }
         }
         policies
     }
 
     /// One more, from a `<meta>`. Some directives have no force there.
-    pub(crate) fn add_from_meta(&mut self, content: &str) {
+    ///
+    /// # Errors
+    /// There are too many by now. They are not kept, so nothing may be put into the page.
+    pub(crate) fn add_from_meta(&mut self, content: &str) -> Result<(), TooMany> {
+        // An element without content takes room, too.
+        self.meta = self.meta.saturating_add(content.len().max(64));
+        if self.meta > MAX_META {
+            self.all = Vec::new();
+            return Err(TooMany);
+        }
         for policy in content.split(',') {
             let mut policy = Policy::parse(policy);
             policy.0.retain(|(name, _)| name != "sandbox");
-            self.0.push(policy);
+            self.all.push(policy);
         }
+        Ok(())
     }
 
     /// The nonce that the script must carry, if any; or what is blocked.
     pub(crate) fn verdict(&self, page: &Page, script: &str, live: &str) -> Result<Option<String>, Blocked> {
         let (script, live) = (&*page.below(script), &*page.below(live));
-        let nonces = self.0.iter().flat_map(Policy::nonces).map(Some);
+        let nonces = self.all.iter().flat_map(Policy::nonces).map(Some);
         let nonce = nonces
             .chain([None])
             .find(|nonce| {
                 let allows = |policy: &Policy| policy.allows_script(page, script, *nonce);
-                self.0.iter().all(allows)
+                self.all.iter().all(allows)
             })
             .ok_or(Blocked::Script)?;
-        if self.0.iter().all(|policy| policy.allows_connection(page, live)) {
+        if self.all.iter().all(|policy| policy.allows_connection(page, live)) {
             Ok(nonce.map(str::to_owned))
         } else {
             Err(Blocked::Connection)

@@ -166,7 +166,10 @@ impl Search {
         let content = || meta.get_attribute("content").unwrap_or_default();
         let declared = match equiv.as_deref().map(str::trim) {
             Some("content-security-policy") => {
-                self.wanted.policies.add_from_meta(&content());
+                if self.wanted.policies.add_from_meta(&content()).is_err() {
+                    // What is not read may forbid it.
+                    self.outcome = Some(Outcome::ScriptBlocked);
+                }
                 None
             }
             Some("content-type") => charset::of_content_type(&content()).map(str::to_owned),

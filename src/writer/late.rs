@@ -1,10 +1,8 @@
 //! Views that were accepted while it could not be found out whose they are: looked up when the database is
 //! back, against the session as it was at the view's time. Nobody is touched: by then it is long ago.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-
-use futures_util::future::try_join_all;
 
 use super::batch::RecordedView;
 use super::unresolved::{UnresolvedView, Whose};
@@ -15,8 +13,8 @@ use crate::ids::{BrowserSessionId, CommunityId, SessionToken, UserId};
 use crate::page_view::PageView;
 use crate::store::{Store, StoreError};
 
-/// Tokens looked up at a time: as many as for the site's visitors, who come first.
-const AT_A_TIME: usize = 4;
+/// Tokens of one statement.
+const AT_A_TIME: usize = 500;
 
 /// Looks up late.
 pub(super) struct Late {
@@ -81,28 +79,25 @@ impl Late {
 
     /// Looks up the tokens that are not known yet.
     async fn look_up(&self, views: &[UnresolvedView], known: &mut Known) -> Result<(), StoreError> {
+        let mut seen = HashSet::new();
         let mut wanted: Vec<&SessionToken> = Vec::new();
         for view in views {
             if let Whose::Token(token) = &view.whose
                 && !known.contains_key(token)
-                && !wanted.contains(&token)
+                && seen.insert(token)
             {
                 wanted.push(token);
             }
         }
         for some in wanted.chunks(AT_A_TIME) {
-            let lookups = some.iter().map(|token| self.session((*token).clone()));
-            known.extend(try_join_all(lookups).await?);
+            let some: Vec<SessionToken> = some.iter().map(|token| (*token).clone()).collect();
+            let mut found = self.store.browser_sessions(&some).await?;
+            for token in some {
+                let session = readable(found.remove(&token).transpose())?;
+                known.insert(token, session);
+            }
         }
         Ok(())
-    }
-
-    async fn session(
-        &self,
-        token: SessionToken,
-    ) -> Result<(SessionToken, Result<Option<BrowserSession>, Unreadable>), StoreError> {
-        let session = readable(self.store.browser_session(&token).await)?;
-        Ok((token, session))
     }
 
     async fn community(

@@ -8,7 +8,7 @@ use crate::page_view::PageView;
 use crate::page_view::device::DeviceInfo;
 
 /// A view of a page.
-pub(super) fn view(url: &str) -> PageView {
+pub(crate) fn view(url: &str) -> PageView {
     PageView {
         at: DateTime::from_timestamp_millis(1_763_884_800_123).unwrap(),
         url: url.into(),

@@ -1,10 +1,10 @@
 //! Who may ask the visitors API, and what it answers the others: with the real site deciding.
 
-use reqwest::StatusCode;
-use serde_json::Value;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
 
 use crate::support::backend::Variant;
-use crate::support::member::Member;
+use crate::support::member::{FIREFOX, Member};
 use crate::support::world::{Parts, Wanted, World};
 
 async fn world(api: &str) -> World {
@@ -98,6 +98,82 @@ async fn i9_with_access_backend_the_site_decides() {
 #[tokio::test]
 async fn i9_with_access_backend_the_site_decides_with_another_schema() {
     i9_forbidden_and_absent_look_the_same(Variant::Uuid).await;
+}
+
+/// What a page of the site posts of itself.
+async fn reports(world: &World, member: &Member, cookie: Option<&str>, page: &str) {
+    let request = member
+        .request(Method::POST, "/api/visits")
+        .header("origin", world.sidecar.url(""))
+        .header("user-agent", FIREFOX)
+        .body(json!({"url": page}).to_string());
+    let request = match cookie {
+        Some(cookie) => request.header("cookie", cookie),
+        None => request,
+    };
+    // The answer is that to everybody.
+    assert_eq!(request.send().await.expect("an answer").status(), 204, "{page}");
+}
+
+#[tokio::test]
+async fn i12_who_may_not_see_a_community_gets_not_among_its_visitors_by_reporting_a_view() {
+    let mut wanted = Wanted::usual();
+    wanted.config = "[api]\naccess = \"backend\"\n".into();
+    let world = wanted.start().await;
+    let (alice, mallory) = (world.member("alice").await, world.member("mallory").await);
+    let hidden = world.community("hidden");
+    let errors = "headcount_page_views_not_counted_total{reason=\"error\"}";
+    for (count, page) in [hidden.as_str(), "/communities/999999/", "/c/hidden/"]
+        .into_iter()
+        .enumerate()
+    {
+        reports(&world, &mallory, None, page).await;
+        let refused = f64::from(u32::try_from(count).unwrap()) + 1.0;
+        world
+            .sidecar
+            .wait_for_metric(errors, |errors| errors == refused)
+            .await;
+    }
+    let made_up = "session_id=a-token-that-nobody-has";
+    reports(&world, &world.stranger(), Some(made_up), &hidden).await;
+    let anonymous = "headcount_page_views_not_counted_total{reason=\"anonymous\"}";
+    world
+        .sidecar
+        .wait_for_metric(anonymous, |views| views >= 1.0)
+        .await;
+    reports(&world, &alice, None, &hidden).await;
+    reports(&world, &mallory, None, "/about/").await;
+    let views = world.wait_for_views(2).await;
+    let who: Vec<_> = views.iter().map(|view| &view["username"]).collect();
+    assert!(views.len() == 2 && who.contains(&&json!("alice")), "{who:?}");
+    let list = alice.json(&world.visitors("hidden", "")).await;
+    assert_eq!(list["current_visitors"], 1, "{list}");
+    assert_eq!(list["visitors"][0]["username"], "alice");
+    let stats = alice.json(&world.visitors("hidden", "/stats")).await;
+    assert_eq!(
+        (&stats["total_visitors"], &stats["page_views"]),
+        (&json!(1), &json!(1))
+    );
+}
+
+/// Nobody has answered with the page of a community that does not exist.
+#[tokio::test]
+async fn i12_a_reported_view_of_no_community_counts_nowhere() {
+    let world = World::usual().await;
+    let alice = world.member("alice").await;
+    reports(&world, &alice, None, "/communities/999999/").await;
+    let errors = "headcount_page_views_not_counted_total{reason=\"error\"}";
+    world
+        .sidecar
+        .wait_for_metric(errors, |errors| errors == 1.0)
+        .await;
+    reports(&world, &alice, None, &world.community("rust")).await;
+    let views = world.wait_for_views(1).await;
+    assert_eq!(views.len(), 1);
+    assert_eq!(
+        views[0]["metadata"]["community_id"],
+        world.seeded.community("rust")
+    );
 }
 
 #[tokio::test]

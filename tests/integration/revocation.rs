@@ -4,6 +4,7 @@
 //! Site and sidecar have roles of their own, as they should: the site's has no rights on the schema
 //! `headcount`, the sidecar's only those that README lists.
 
+mod appears;
 mod ends;
 mod gaps;
 mod trigger;

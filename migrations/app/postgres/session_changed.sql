@@ -1,16 +1,43 @@
 -- Tells the sidecars of sessions that end or change hands, so that they ask the table again at once. What is
--- told is the row's key, never its token; `*` stands for all rows. Whatever role changes a row fires it: it
--- runs with that role's own rights, and needs none on this schema.
+-- told is the row's key, never its token; `*` stands for all rows. Tells them, too, of sessions that have come to
+-- be valid, by the first 16 bits of the SHA-256 of the token, so that they ask again about a token that they know
+-- as nobody's. Whatever role changes a row fires it: it runs with that role's own rights, and needs none on this
+-- schema.
 CREATE FUNCTION headcount.session_changed() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
+    SET timezone = 'UTC'
 AS $headcount$
 DECLARE
     told boolean;
+    appeared boolean;
 BEGIN
     IF TG_OP = 'TRUNCATE' THEN
         PERFORM pg_notify('{channel}', '*');
         RETURN NULL;
+    END IF;
+    IF TG_OP IN ('INSERT', 'UPDATE') THEN
+        BEGIN
+            appeared := NEW.{session.is_active} AND NOT NEW.{session.is_ended} AND NEW.{session.user_id} IS NOT NULL
+                AND NEW.{session.expires_at} > now();
+            IF TG_OP = 'UPDATE' THEN
+                appeared := appeared AND (
+                    NEW.{session.session_id} IS DISTINCT FROM OLD.{session.session_id}
+                    OR (OLD.{session.is_active} AND NOT OLD.{session.is_ended} AND OLD.{session.user_id} IS NOT NULL
+                        AND OLD.{session.expires_at} > now()) IS NOT TRUE);
+            END IF;
+            IF appeared THEN
+                PERFORM pg_notify(
+                    '{appeared}',
+                    left(encode(sha256(convert_to(NEW.{session.session_id}::text, 'UTF8')), 'hex'), 4));
+            END IF;
+        EXCEPTION WHEN OTHERS THEN
+            -- Then the session is found a few seconds later.
+            NULL;
+        END;
+        IF TG_OP = 'INSERT' THEN
+            RETURN NULL;
+        END IF;
     END IF;
     BEGIN
         IF TG_OP = 'DELETE' THEN
@@ -22,7 +49,9 @@ BEGIN
                 IS DISTINCT FROM
                     (NEW.{session.id}, NEW.{session.user_id}, NEW.{session.session_id},
                      NEW.{session.is_active}, NEW.{session.is_ended}, NEW.{session.ended_at})
-                -- An expiry that is put off ends nothing, and some sites do that at each request.
+                -- An expiry that is put off ends nothing, and some sites do that at each request; but a session that
+                -- had expired goes on.
+                OR OLD.{session.expires_at} <= now() AND NEW.{session.expires_at} > now()
                 OR OLD.{session.expires_at} IS DISTINCT FROM NEW.{session.expires_at}
                     AND (OLD.{session.expires_at} < NEW.{session.expires_at}) IS NOT TRUE;
         END IF;
@@ -37,7 +66,7 @@ BEGIN
 END
 $headcount$;
 CREATE TRIGGER headcount_session_changed
-    AFTER UPDATE OR DELETE ON {session.table}
+    AFTER INSERT OR UPDATE OR DELETE ON {session.table}
     FOR EACH ROW EXECUTE FUNCTION headcount.session_changed();
 CREATE TRIGGER headcount_session_truncated
     AFTER TRUNCATE ON {session.table}

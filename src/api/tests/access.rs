@@ -63,6 +63,21 @@ async fn a_session_that_is_inactive_ended_or_expired_counts_as_nobody() {
 }
 
 #[tokio::test]
+async fn i10_a_caller_whose_session_may_appear_is_told_when_to_ask_again() {
+    let site = Site::with_access(Access::Session);
+    let caller = Caller {
+        may_appear: true,
+        ..Caller::default()
+    };
+    let answer = site.get_as(caller, COUNT).await;
+    assert_eq!(status(&answer), 401);
+    assert_eq!(answer.headers["retry-after"], "1");
+    let refused = site.get_as(anonymous(), COUNT).await;
+    assert!(!refused.headers.contains_key("retry-after"));
+    assert_eq!(refused.body, answer.body);
+}
+
+#[tokio::test]
 async fn a_caller_whose_session_cannot_be_looked_up_is_asked_to_come_back() {
     for access in [Access::Session, Access::Backend] {
         let site = Site::with_access(access);

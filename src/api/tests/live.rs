@@ -122,6 +122,18 @@ async fn is_sent_away(answer: Response<Body>, wait: Range<u64>) {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn i10_an_event_source_whose_session_may_appear_is_told_to_come_back() {
+    let site = site(|_| {});
+    let caller = || Caller {
+        may_appear: true,
+        ..Caller::default()
+    };
+    is_sent_away(ask(&site, caller(), LIVE, &EVENTS).await, SOON).await;
+    let refused = ask(&site, anonymous(), LIVE, &EVENTS).await;
+    assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+}
+
 /// By the standard an `EventSource` gives up for good at any other status than 200.
 #[tokio::test(start_paused = true)]
 async fn l2_an_event_source_that_cannot_be_served_now_is_told_to_come_back() {

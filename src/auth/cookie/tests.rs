@@ -143,6 +143,38 @@ fn a_found_token_is_not_printed() {
     assert_eq!(found.token().unwrap().expose_secret(), TOKEN);
 }
 
+#[test]
+fn i10_the_token_that_a_response_sets_is_found() {
+    let set = |headers: &[&str]| {
+        let mut map = HeaderMap::new();
+        for header in headers {
+            map.append(SET_COOKIE, HeaderValue::from_bytes(header.as_bytes()).unwrap());
+        }
+        tokens_set(&map, "session_id", 16, 255).collect::<Vec<_>>()
+    };
+    let token = SessionToken::new(TOKEN);
+    for header in [
+        format!("session_id={TOKEN}"),
+        format!(
+            "session_id=\"{TOKEN}\"; expires=Thu, 01 Jan 2026 00:00:00 GMT; HttpOnly; Path=/; SameSite=Lax"
+        ),
+    ] {
+        assert_eq!(
+            set(&["theme=dark", &header]),
+            std::slice::from_ref(&token),
+            "{header}"
+        );
+    }
+    for header in [
+        "session_id=\"\"; expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; Path=/",
+        "session_id",
+        "theme=session_id=a8f5f167f44f4964e6c998dee827110c",
+        "theme=dark; session_id=a8f5f167f44f4964e6c998dee827110c",
+    ] {
+        assert!(set(&[header]).is_empty(), "{header}");
+    }
+}
+
 proptest! {
     #[test]
     fn any_cookies_are_read_without_panic(

@@ -26,6 +26,8 @@ pub(super) const SESSION: &str = "the session";
 pub(super) struct OneSession {
     ended: AtomicBool,
     away: AtomicBool,
+    /// How long a question waits before it fails.
+    hangs: Mutex<Duration>,
     expires_at: Mutex<DateTime<Utc>>,
     user: Mutex<UserId>,
 }
@@ -37,6 +39,12 @@ impl OneSession {
 
     pub(super) fn goes_away(&self) {
         self.away.store(true, Ordering::Relaxed);
+    }
+
+    /// Each question fails after this time.
+    pub(super) fn hangs(&self, time: Duration) {
+        *self.hangs.lock().unwrap() = time;
+        self.goes_away();
     }
 
     /// Until when.
@@ -64,6 +72,8 @@ impl OneSession {
 impl Fake for OneSession {
     async fn browser_session(&self, _: &SessionToken) -> Result<Option<BrowserSession>, StoreError> {
         if self.away.load(Ordering::Relaxed) {
+            let time = *self.hangs.lock().unwrap();
+            sleep(time).await;
             return Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut));
         }
         Ok(Some(self.session()))
@@ -166,6 +176,7 @@ async fn bench_of(configure: impl FnOnce(&mut config::Live), cache_ttl: Duration
     let store = Arc::new(OneSession {
         ended: AtomicBool::new(false),
         away: AtomicBool::new(false),
+        hangs: Mutex::default(),
         expires_at: Mutex::new(clock() + TimeDelta::days(365)),
         user: Mutex::new(OWNER.into()),
     });

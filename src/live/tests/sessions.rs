@@ -80,8 +80,8 @@ async fn i5_a_session_that_changes_while_it_is_checked_is_checked_again() {
     assert_eq!(changed(), [id], "the answer may be of before");
     assert!(seats.session_check_begins(id, Why::Due).is_some());
     assert!(changed().is_empty(), "another check than the one that waits");
-    let holds = Checked::Holds(Arc::new(bench.store.session()));
-    seats.session_checked(id, holds, bench.now(), 1);
+    let holds = Checked::Holds((Arc::new(bench.store.session()), Duration::ZERO));
+    seats.session_checked(id, holds);
     assert!(changed().is_empty());
 }
 
@@ -129,4 +129,20 @@ async fn i5_a_session_that_cannot_be_checked_holds_for_a_while() {
     bench.store.goes_away();
     assert_eq!(next(&mut socket).await["type"], "retry");
     assert_eq!(close_code(&mut socket).await, 1013);
+}
+
+/// Each check waits for seconds before it fails, and they come a few at a time.
+#[tokio::test(start_paused = true)]
+async fn i13_connections_do_not_outlive_what_can_be_relied_on_while_checks_wait_for_the_database() {
+    let bench = bench_with(|settings| settings.max_per_user = 1_000.try_into().unwrap()).await;
+    let mut sockets = Vec::new();
+    for _ in 0..50 {
+        sockets.push(web_socket(&bench, &["42"]).await);
+    }
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(bench.open(), 50);
+    bench.store.hangs(Duration::from_secs(4));
+    let all = sockets.iter_mut().map(close_code);
+    let codes = timeout(Duration::from_secs(6), futures_util::future::join_all(all)).await;
+    assert_eq!(codes.expect("in time"), [1013; 50]);
 }

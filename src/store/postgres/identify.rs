@@ -7,11 +7,12 @@ use super::read_moment;
 use super::statement::{query_as, query_scalar};
 use crate::auth::BrowserSession;
 use crate::ids::{BrowserSessionId, CommunityId, UserId};
-use crate::store::operations::{CommunityExists, FindCommunity, FindSession, Runs};
+use crate::store::operations::{CommunityExists, FindCommunity, FindSessions, Runs};
 use crate::store::schema::AppSchema;
 
 #[derive(FromRow)]
 struct SessionRow {
+    place: i64,
     id: String,
     user_id: Option<String>,
     expires_at: Option<DateTime<Utc>>,
@@ -20,19 +21,24 @@ struct SessionRow {
     ended_at: Option<DateTime<Utc>>,
 }
 
-impl Runs<FindSession<'_>> for Postgres {
+impl Runs<FindSessions<'_>> for Postgres {
     async fn run(
-        operation: &FindSession<'_>,
+        operation: &FindSessions<'_>,
         app: &AppSchema,
         connection: &mut PgConnection,
-    ) -> Result<Option<BrowserSession>, sqlx::Error> {
+    ) -> Result<Vec<(usize, Result<BrowserSession, sqlx::Error>)>, sqlx::Error> {
         let session = &app.session;
-        // A flag that is null is taken as the one that lets nobody in.
+        // A flag that is null is taken as the one that lets nobody in. Each token is looked up by itself, by the index,
+        // whatever the planner thinks of the number of tokens.
         let sql = format!(
-            "SELECT {id}::text AS id, {user_id}::text AS user_id, {expires_at} AS expires_at,
-                    coalesce({is_active}, false) AS is_active, coalesce({is_ended}, true) AS is_ended,
-                    {ended_at} AS ended_at
-             FROM {table} WHERE {session_id} = $1",
+            "SELECT asked.place - 1 AS place, found.*
+             FROM unnest($1::text[]) WITH ORDINALITY AS asked (token, place)
+             CROSS JOIN LATERAL (
+                 SELECT {id}::text AS id, {user_id}::text AS user_id, {expires_at} AS expires_at,
+                        coalesce({is_active}, false) AS is_active, coalesce({is_ended}, true) AS is_ended,
+                        {ended_at} AS ended_at
+                 FROM {table} WHERE {session_id} = asked.token LIMIT 1
+             ) AS found",
             id = session.id,
             user_id = session.user_id,
             expires_at = read_moment(&session.expires_at, &session.expires_at.to_string()),
@@ -42,21 +48,23 @@ impl Runs<FindSession<'_>> for Postgres {
             table = session.table,
             session_id = session.session_id,
         );
-        let row: Option<SessionRow> = query_as(AssertSqlSafe(sql))
-            .bind(operation.token.expose_secret())
-            .fetch_optional(connection)
+        let rows: Vec<SessionRow> = query_as(AssertSqlSafe(sql))
+            .bind(operation.texts())
+            .fetch_all(connection)
             .await?;
         // A session of nobody, or without an end that can be compared, lets nobody in.
-        Ok(row.and_then(|row| {
-            Some(BrowserSession {
+        let read = |row: SessionRow| {
+            let session = BrowserSession {
                 id: BrowserSessionId::new(row.id),
                 user_id: UserId::new(row.user_id?),
                 expires_at: row.expires_at?,
                 is_active: row.is_active,
                 is_ended: row.is_ended,
                 ended_at: row.ended_at,
-            })
-        }))
+            };
+            Some((usize::try_from(row.place).ok()?, Ok(session)))
+        };
+        Ok(rows.into_iter().filter_map(read).collect())
     }
 }
 

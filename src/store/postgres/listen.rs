@@ -13,10 +13,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
 use super::statement::query;
-use super::trigger::{self, ALL, CHANNEL};
+use super::trigger::{self, ALL, APPEARED, CHANNEL};
 use super::{connect_options, pooler};
 use crate::config::{Config, Secret};
-use crate::ids::BrowserSessionId;
+use crate::ids::{BrowserSessionId, TokenFingerprint};
 use crate::store::StoreError;
 use crate::store::error::timed_out;
 use crate::store::open::OpenError;
@@ -35,6 +35,8 @@ pub enum Heard {
     Changed(BrowserSessionId),
     /// That may be so of every row.
     AllChanged,
+    /// There may be a session now of a token with this fingerprint.
+    Appeared(TokenFingerprint),
     /// Nothing but that the connection works.
     Alive {
         /// Whether the trigger is on the table. Without it nothing else is ever heard.
@@ -109,7 +111,7 @@ impl SessionListener {
             owes: true,
             until: Instant::now(),
         });
-        let channels = [CHANNEL, &self.own_channel];
+        let channels = [CHANNEL, APPEARED, &self.own_channel];
         let begun = timeout(LIMIT, line.listener.listen_all(channels)).await;
         begun.map_err(|_| timed_out("LISTEN was not answered in time"))??;
         let installed = self.probe().await?;
@@ -138,6 +140,10 @@ impl SessionListener {
         match timeout_at(line.until, line.listener.try_recv()).await {
             Ok(Ok(Some(notification))) if notification.channel() == CHANNEL => {
                 Ok(Some(heard(notification.payload())))
+            }
+            // Whoever may connect may notify: what is no fingerprint is ignored.
+            Ok(Ok(Some(notification))) if notification.channel() == APPEARED => {
+                Ok(TokenFingerprint::parse(notification.payload()).map(Heard::Appeared))
             }
             // Our own. It may be that of an earlier probe, which is as good.
             Ok(Ok(Some(_))) => {

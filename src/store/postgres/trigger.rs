@@ -7,6 +7,8 @@ use super::statement::query_scalar;
 
 /// Where the trigger notifies.
 pub(in crate::store) const CHANNEL: &str = "headcount_session";
+/// Where it tells of sessions that may be valid now and were not before: the fingerprint of the token.
+pub(in crate::store) const APPEARED: &str = "headcount_session_appeared";
 /// Stands for all rows.
 pub(super) const ALL: &str = "*";
 

@@ -5,11 +5,12 @@ use sqlx::{AssertSqlSafe, FromRow, Sqlite, SqliteConnection};
 use super::values::{key, read_key, read_moment};
 use crate::auth::BrowserSession;
 use crate::ids::{BrowserSessionId, CommunityId, UserId};
-use crate::store::operations::{CommunityExists, FindCommunity, FindSession, Runs};
-use crate::store::schema::AppSchema;
+use crate::store::operations::{CommunityExists, FindCommunity, FindSessions, Runs};
+use crate::store::schema::{AppSchema, SessionTable};
 
 #[derive(FromRow)]
 struct SessionRow {
+    place: i64,
     id: String,
     user_id: Option<String>,
     expires_at: Option<String>,
@@ -18,20 +19,21 @@ struct SessionRow {
     ended_at: Option<String>,
 }
 
-impl Runs<FindSession<'_>> for Sqlite {
+impl Runs<FindSessions<'_>> for Sqlite {
     async fn run(
-        operation: &FindSession<'_>,
+        operation: &FindSessions<'_>,
         app: &AppSchema,
         connection: &mut SqliteConnection,
-    ) -> Result<Option<BrowserSession>, sqlx::Error> {
+    ) -> Result<Vec<(usize, Result<BrowserSession, sqlx::Error>)>, sqlx::Error> {
         let session = &app.session;
         // A flag that is null is taken as the one that lets nobody in.
         let sql = format!(
-            "SELECT CAST({id} AS TEXT) AS id, CAST({user_id} AS TEXT) AS user_id,
+            "SELECT headcount_place AS place, CAST({id} AS TEXT) AS id, CAST({user_id} AS TEXT) AS user_id,
                     CAST({expires_at} AS TEXT) AS expires_at,
                     coalesce({is_active}, 0) AS is_active, coalesce({is_ended}, 1) AS is_ended,
                     CAST({ended_at} AS TEXT) AS ended_at
-             FROM {table} WHERE {session_id} = ?1",
+             FROM (SELECT key AS headcount_place, value AS headcount_token FROM json_each(?1)) AS asked
+             JOIN {table} ON {session_id} = headcount_token",
             id = session.id,
             user_id = session.user_id,
             expires_at = session.expires_at,
@@ -41,26 +43,35 @@ impl Runs<FindSession<'_>> for Sqlite {
             table = session.table,
             session_id = session.session_id,
         );
-        let row: Option<SessionRow> = sqlx::query_as(AssertSqlSafe(sql))
-            .bind(operation.token.expose_secret())
-            .fetch_optional(connection)
+        let rows: Vec<SessionRow> = sqlx::query_as(AssertSqlSafe(sql))
+            .bind(sqlx::types::Json(operation.texts()))
+            .fetch_all(connection)
             .await?;
-        // A session of nobody, or without an end, lets nobody in.
-        let row = row.and_then(|row| Some((row.user_id.clone()?, row.expires_at.clone()?, row)));
-        row.map(|(user_id, expires_at, row)| {
-            Ok(BrowserSession {
-                id: BrowserSessionId::new(read_key(row.id, &session.id)?),
-                user_id: UserId::new(read_key(user_id, &session.user_id)?),
-                expires_at: read_moment(&expires_at, &session.expires_at)?,
-                is_active: row.is_active,
-                is_ended: row.is_ended,
-                // What is no moment says no more than null: over since nobody knows when.
-                ended_at: row
-                    .ended_at
-                    .and_then(|text| read_moment(&text, &session.ended_at).ok()),
-            })
-        })
-        .transpose()
+        let read = |row: SessionRow| {
+            let place = usize::try_from(row.place).ok()?;
+            row.session(session).transpose().map(|session| (place, session))
+        };
+        Ok(rows.into_iter().filter_map(read).collect())
+    }
+}
+
+impl SessionRow {
+    /// A session of nobody, or without an end, lets nobody in.
+    fn session(self, names: &SessionTable) -> Result<Option<BrowserSession>, sqlx::Error> {
+        let (Some(user_id), Some(expires_at)) = (self.user_id, self.expires_at) else {
+            return Ok(None);
+        };
+        Ok(Some(BrowserSession {
+            id: BrowserSessionId::new(read_key(self.id, &names.id)?),
+            user_id: UserId::new(read_key(user_id, &names.user_id)?),
+            expires_at: read_moment(&expires_at, &names.expires_at)?,
+            is_active: self.is_active,
+            is_ended: self.is_ended,
+            // What is no moment says no more than null: over since nobody knows when.
+            ended_at: self
+                .ended_at
+                .and_then(|text| read_moment(&text, &names.ended_at).ok()),
+        }))
     }
 }
 

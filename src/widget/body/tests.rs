@@ -111,7 +111,8 @@ fn what_follows_a_packed_page_is_ignored() {
 
 #[test]
 fn a_few_bytes_that_unpack_to_many_are_never_many_in_memory() {
-    let bomb = packed(&vec![b' '; 64 * 1024 * 1024]);
+    // Just not too many to be unpacked at all.
+    let bomb = packed(&vec![b' '; 15 * 1024 * 1024]);
     let mut body = Body::new(Coding::Gzip, wanted());
     let out = body.pass(&bomb, true).unwrap();
     assert!(out.len() < 4 * bomb.len(), "{} of {}", out.len(), bomb.len());
@@ -120,4 +121,40 @@ fn a_few_bytes_that_unpack_to_many_are_never_many_in_memory() {
     };
     let held = packed.decoder.get_ref().page.capacity();
     assert!(held <= 128 * 1024, "{held}");
+}
+
+/// A page, and so many bytes of nothing behind it.
+fn bomb(megabytes: usize) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(PAGE).unwrap();
+    encoder.flush().unwrap();
+    let megabyte = vec![b' '; 1024 * 1024];
+    for _ in 0..megabytes {
+        encoder.write_all(&megabyte).unwrap();
+    }
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn i15_a_body_that_unpacks_to_absurd_size_is_not_unpacked() {
+    let gzip = bomb(64);
+    let (out, outcome) = pass(Coding::Gzip, &[&gzip, b""]).unwrap();
+    assert!(out == gzip && outcome == Some(Outcome::Failed), "as it came");
+    let pieces: Vec<_> = gzip.chunks(4096).collect();
+    let error = pass(Coding::Gzip, &pieces).expect_err("what has begun cannot be taken back");
+    assert_eq!(error.to_string(), "the page unpacks to far more than it is");
+}
+
+#[test]
+fn a_large_page_is_unpacked_to_its_end() {
+    let (mut page, mut number) = (PAGE.to_vec(), 1_u32);
+    while page.len() < 24 * 1024 * 1024 {
+        number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        page.extend_from_slice(format!("<td>{number}</td>").as_bytes());
+    }
+    let gzip = packed(&page);
+    let pieces: Vec<_> = gzip.chunks(64 * 1024).collect();
+    let (out, outcome) = pass(Coding::Gzip, &pieces).unwrap();
+    assert_eq!(outcome, Some(Outcome::Injected));
+    assert!(unpacked(&out).unwrap().ends_with(b"</td>") && out.len() >= page.len() / 20);
 }

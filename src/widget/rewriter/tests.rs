@@ -195,3 +195,15 @@ proptest! {
         prop_assert_eq!(rewrite(pieces(&page, &cuts)), rewrite([&*page]));
     }
 }
+
+#[test]
+fn i15_policies_without_end_are_not_kept_and_forbid_the_script() {
+    let policy = "<meta http-equiv=content-security-policy content=\"script-src 'self'\">";
+    let few = policy.repeat(100);
+    let page = |policies: &str| format!("<head>{policies}</head>");
+    let (out, outcome) = rewrite([page(&few).as_bytes()]);
+    assert!(out.len() > page(&few).len() && outcome == Outcome::Injected);
+    untouched(&page(&policy.repeat(100_000)), Outcome::ScriptBlocked);
+    let long = policy.replace("'self'", &"https://a.test ".repeat(5_000));
+    untouched(&page(&long), Outcome::ScriptBlocked);
+}

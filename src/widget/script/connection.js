@@ -31,6 +31,8 @@ const PACE = 1_100;
 /** Ends after which coming back is of no use: not understood, too much. What is known stays, as stale. */
 const MISTAKES = new Set([1002, 1003, 1007, 1009, 4400, 4413]);
 const [SESSION_ENDED, UNKNOWN, TOO_OFTEN] = [4401, 4404, 4429];
+/** Refusals in a row of a session that may still appear, as the server says, after which it is no longer awaited. */
+const AWAITED = 5;
 
 /**
  * Path below which a proxy in front serves the site: what stands before the API's own path in the script's address.
@@ -68,6 +70,8 @@ class Connection {
   /** The question that is on its way; whoever asked another one, or opened a socket, no longer waits for it. */
   #question = null;
   #failures = 0;
+  /** Refusals in a row of a session that may still appear. */
+  #awaited = 0;
   #after = null;
   /** Not before this time, the server said. */
   #earliest = -Infinity;
@@ -202,6 +206,7 @@ class Connection {
       clearTimeout(patience);
       if (socket !== this.#socket) return;
       this.#openSince = performance.now();
+      this.#awaited = 0;
       this.#listen();
       this.#settle();
     };
@@ -287,6 +292,11 @@ class Connection {
     // Something newer is on its way, or was told.
     if (question !== this.#question) return;
     this.#question = null;
+    const after = 1_000 * answer?.headers.get("Retry-After") || null;
+    if (answer?.status === 401 && after && this.#awaited < AWAITED) {
+      this.#awaited += 1;
+      return this.#later(after);
+    }
     if ([400, 401, 403, 404, 405].includes(answer?.status)) return this.#finish(true);
     if (told) {
       const found = new Map(told.counts.map((one) => [keyOf(String(one.community_id)), one.current_visitors]));
@@ -296,7 +306,7 @@ class Connection {
     } else {
       this.#age();
     }
-    this.#later(1_000 * answer?.headers.get("Retry-After") || null);
+    this.#later(after);
   }
 
   /** Comes back: when the server says, else later each time; never all at once. */

@@ -3,10 +3,15 @@
 
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream};
+use reqwest::Method;
 
 use super::{
     Fragile, Made, all_dropped, dropped, endlessly_patient, queued, sees_with_token, text, unknown_token,
 };
+use crate::support::member::FIREFOX;
 use crate::support::world::{Wanted, World};
 
 /// A world whose spool holds a few views only.
@@ -121,6 +126,42 @@ async fn i1_views_with_made_up_tokens_wait_for_the_database_and_turn_out_to_be_n
     world.sidecar.wait_until_idle().await;
     assert!(world.page_views().await.is_empty());
     assert_eq!(all_dropped(world).await, 0.0);
+}
+
+/// Their lookups share statements, so that a database which is far away keeps up with them.
+#[tokio::test]
+async fn i14_made_up_tokens_neither_fill_the_spool_nor_stand_in_the_way_of_members() {
+    let fragile = Fragile::start(Wanted {
+        // Each view is a row of its own.
+        record: "batch_views = 1".into(),
+        ..endlessly_patient()
+    })
+    .await;
+    let world = &fragile.world;
+    let alice = world.member("alice").await;
+    let stranger = world.stranger();
+    fragile.database.is_far(Duration::from_millis(10));
+    let reports = |number: usize| {
+        let token = match number {
+            1_500 => alice.cookie(),
+            _ => format!("session_id={}", unknown_token()),
+        };
+        let request = stranger
+            .request(Method::POST, "/api/visits")
+            .header("origin", world.sidecar.url(""))
+            .header("user-agent", FIREFOX)
+            .header("cookie", token)
+            .body("{\"url\": \"/about/\"}");
+        async { assert_eq!(request.send().await.expect("an answer").status(), 204) }
+    };
+    stream::iter(0..3_000).for_each_concurrent(128, reports).await;
+    let views = world.wait_for_views(1).await;
+    assert_eq!((views.len(), &views[0]["username"]), (1, &"alice".into()));
+    let metrics = world.sidecar.metrics().await;
+    assert_eq!(metrics["headcount_spool_append_duration_seconds_count"], 1.0);
+    let nobodys = metrics["headcount_page_views_not_counted_total{reason=\"anonymous\"}"];
+    assert_eq!(nobodys + metrics[&dropped("unknown_token")], 2_999.0 + 1.0);
+    assert_eq!(all_dropped(world).await, metrics[&dropped("unknown_token")]);
 }
 
 #[tokio::test]

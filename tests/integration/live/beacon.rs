@@ -218,6 +218,36 @@ async fn a_report_that_does_not_come_to_an_end_is_given_up() {
     wire.closes().await;
 }
 
+/// What a client breaks off or garbles is no failure of the server.
+#[tokio::test]
+async fn i15_a_broken_report_counts_as_the_clients_fault() {
+    let wanted = Wanted {
+        config: "[limits]\nread_timeout = \"1s\"\n".into(),
+        ..Wanted::usual()
+    };
+    let world = wanted.start().await;
+    let head = "POST /api/visits HTTP/1.1\r\nHost: a\r\n";
+    for (rest, expected) in [
+        ("Transfer-Encoding: chunked\r\n\r\nno size\r\n", 400),
+        ("Transfer-Encoding: chunked\r\n\r\n5\r\n{\"url", 408),
+        ("Content-Length: 100\r\n\r\n{\"url\"", 408),
+    ] {
+        let mut wire = Wire::open(world.sidecar.port).await;
+        wire.send(format!("{head}{rest}")).await;
+        assert_eq!(wire.answer().await.status, expected, "{rest}");
+        wire.closes().await;
+    }
+    let counted =
+        |class: &str| format!("headcount_requests_total{{route=\"visitors_api\",status=\"{class}\"}}");
+    world
+        .sidecar
+        .wait_for_metric(&counted("4xx"), |refused| refused == 3.0)
+        .await;
+    let failed = world.sidecar.metrics().await.get(&counted("5xx")).copied();
+    assert!(failed.is_none_or(|failed| failed == 0.0), "{failed:?}");
+    assert!(!world.sidecar.log().contains("could not be proxied"));
+}
+
 /// A page may report one view after the other on one connection.
 #[tokio::test]
 async fn reports_keep_their_connection() {

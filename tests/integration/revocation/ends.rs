@@ -216,6 +216,44 @@ async fn v6_a_view_that_began_before_the_sign_out_counts_though_it_ended_after_i
     told.is_nobody(&browser).await;
 }
 
+/// Each is seen for the first time with the request in whose course it ends, or gets another token.
+#[tokio::test]
+async fn i11_a_session_first_seen_with_the_request_that_ends_it_is_counted() {
+    let told = Told::start(Variant::Default).await;
+    let (world, found) = (&told.world, "headcount_session_lookups_total{outcome=\"found\"}");
+    for (seen, ends) in [
+        "UPDATE {session} SET {token} = 'the-token-that-comes-with-the-answer'",
+        "UPDATE {session} SET is_active = false",
+        "DELETE FROM {session}",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let browser = told.signs_in("alice").await;
+        let gate = format!("answer-{seen}");
+        let looked_up = world.sidecar.metric(found).await;
+        let ends = async {
+            let under_way = browser.keeper.get(&format!("/gates/arrived-{seen}/wait")).await;
+            assert_eq!(under_way.status(), 204);
+            // Though the app has not answered.
+            let sidecar = &world.sidecar;
+            sidecar.wait_for_metric(found, |found| found > looked_up).await;
+            let before = told.evicted("changed").await;
+            told.execute(ends).await;
+            told.has_evicted("changed", before + 1.0).await;
+            browser.keeper.get(&format!("/gates/{gate}/open")).await;
+        };
+        let path = format!("/slow?opens=arrived-{seen}&gate={gate}");
+        tokio::join!(browser.sees(&path), ends);
+        let views = world.wait_for_views(seen + 1).await;
+        assert_eq!(
+            (views.len(), &views[seen]["username"]),
+            (seen + 1, &json!("alice"))
+        );
+        told.execute("TRUNCATE {session}").await;
+    }
+}
+
 #[tokio::test]
 async fn i5_live_connections_end_with_their_session_at_once() {
     let told = Told::start(Variant::Default).await;

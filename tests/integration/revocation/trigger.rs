@@ -26,23 +26,32 @@ fn url(site: &Site) -> &str {
 
 async fn listener(url: &str) -> PgListener {
     let mut listener = PgListener::connect(url).await.expect("a connection");
-    listener.listen("headcount_session").await.expect("it listens");
+    listener
+        .listen_all(["headcount_session", "headcount_session_appeared"])
+        .await
+        .expect("it listens");
     listener
 }
 
-/// What was told until now.
+/// What was told until now of sessions that may have ended.
 async fn told(listener: &mut PgListener) -> Vec<String> {
+    all_told(listener).await.0
+}
+
+/// The same, and the fingerprints of sessions that have appeared.
+async fn all_told(listener: &mut PgListener) -> (Vec<String>, Vec<String>) {
     listener
         .execute("NOTIFY headcount_session, 'until now'")
         .await
         .expect("it notifies");
-    let mut told = Vec::new();
+    let (mut told, mut appeared) = (Vec::new(), Vec::new());
     loop {
         let heard = tokio::time::timeout(Duration::from_secs(60), listener.recv());
         let heard = heard.await.expect("in time").expect("a notification");
-        match heard.payload() {
-            "until now" => return told,
-            payload => told.push(payload.to_owned()),
+        match (heard.channel(), heard.payload()) {
+            ("headcount_session", "until now") => return (told, appeared),
+            ("headcount_session", payload) => told.push(payload.to_owned()),
+            (_, payload) => appeared.push(payload.to_owned()),
         }
     }
 }
@@ -107,6 +116,59 @@ async fn i4_other_changes_are_not_told() {
         assert_eq!(told(&mut listener).await.len(), 1);
         site.execute(&format!("DELETE FROM {table}")).await;
         assert!(told(&mut listener).await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn i10_a_session_that_becomes_valid_is_told_by_the_fingerprint_of_its_token() {
+    for variant in [Variant::PostgresDefault, Variant::PostgresRenamed] {
+        let (site, mut listener) = site(variant).await;
+        let names = &site.config.schema.session;
+        let (table, columns) = (site.table(&names.table), &names.columns);
+        let alice = site.member("alice").await;
+        // printf 'a-token-of-alice' | sha256sum
+        let fingerprint = "baab";
+        site.session(&alice, "a-token-of-alice", SessionRow::default())
+            .await;
+        assert_eq!(
+            all_told(&mut listener).await,
+            (vec![], vec![fingerprint.to_owned()])
+        );
+        for (ends, begins) in [
+            (
+                format!("\"{}\" = false", columns.is_active),
+                format!("\"{}\" = true", columns.is_active),
+            ),
+            (
+                format!("\"{}\" = true", columns.is_ended),
+                format!("\"{}\" = false", columns.is_ended),
+            ),
+            (
+                format!("\"{}\" = now() - interval '1 second'", columns.expires_at),
+                format!("\"{}\" = now() + interval '1 hour'", columns.expires_at),
+            ),
+            (
+                format!("\"{}\" = 'another token'", columns.session_id),
+                format!("\"{}\" = 'a-token-of-alice'", columns.session_id),
+            ),
+        ] {
+            site.execute(&format!("UPDATE {table} SET {ends}")).await;
+            all_told(&mut listener).await;
+            site.execute(&format!("UPDATE {table} SET {begins}")).await;
+            let (changed, appeared) = all_told(&mut listener).await;
+            assert_eq!(
+                (changed.len(), appeared),
+                (1, vec![fingerprint.to_owned()]),
+                "{begins}"
+            );
+        }
+        for silent in [
+            format!("\"{0}\" = \"{0}\" + 1", columns.pages_visited),
+            format!("\"{0}\" = \"{0}\" + interval '1 day'", columns.expires_at),
+        ] {
+            site.execute(&format!("UPDATE {table} SET {silent}")).await;
+            assert_eq!(all_told(&mut listener).await, (vec![], vec![]), "{silent}");
+        }
     }
 }
 

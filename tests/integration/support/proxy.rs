@@ -2,8 +2,9 @@
 //! refuse, come back.
 
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -18,6 +19,8 @@ use super::service::free_port;
 pub struct Proxy {
     port: u16,
     target: Arc<AtomicU16>,
+    /// Milliseconds that each piece is under way from the server to the client.
+    delay: Arc<AtomicU64>,
     mode: watch::Sender<Mode>,
     seen: watch::Receiver<Seen>,
     task: JoinHandle<()>,
@@ -60,14 +63,23 @@ impl Proxy {
             held: 0,
         });
         let target = Arc::new(AtomicU16::new(target));
-        let task = runtime.spawn(serve(port, target.clone(), mode.subscribe(), seen));
+        let delay = Arc::<AtomicU64>::default();
+        let there = (target.clone(), delay.clone());
+        let task = runtime.spawn(serve(port, there, mode.subscribe(), seen));
         Self {
             port,
             target,
+            delay,
             mode,
             seen: told,
             task,
         }
+    }
+
+    /// The server is that far away from now on.
+    pub fn is_far(&self, round_trip: Duration) {
+        let millis = u64::try_from(round_trip.as_millis()).expect("not so far");
+        self.delay.store(millis, Ordering::Relaxed);
     }
 
     /// Port to connect to instead of the server's.
@@ -115,7 +127,7 @@ impl Drop for Proxy {
 
 async fn serve(
     port: u16,
-    target: Arc<AtomicU16>,
+    (target, delay): (Arc<AtomicU16>, Arc<AtomicU64>),
     mut mode: watch::Receiver<Mode>,
     seen: watch::Sender<Seen>,
 ) {
@@ -131,7 +143,8 @@ async fn serve(
                 _ = mode.wait_for(|mode| *mode == Mode::Refuse) => break,
                 Ok((client, _)) = listener.accept() => {
                     let target = target.load(Ordering::Relaxed);
-                    connections.spawn(forward(client, target, modes.clone(), seen.clone()));
+                    let there = (target, delay.clone());
+                    connections.spawn(forward(client, there, modes.clone(), seen.clone()));
                 }
             }
         }
@@ -142,16 +155,22 @@ async fn serve(
 }
 
 /// One connection, until either side closes it.
-async fn forward(client: TcpStream, target: u16, mode: watch::Receiver<Mode>, seen: watch::Sender<Seen>) {
+async fn forward(
+    client: TcpStream,
+    (target, delay): (u16, Arc<AtomicU64>),
+    mode: watch::Receiver<Mode>,
+    seen: watch::Sender<Seen>,
+) {
     // A server that is away: the client sees its connection close.
     let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, target)).await else {
         return;
     };
+    let at_once = AtomicU64::new(0);
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     tokio::select! {
-        _ = copy(from_client, to_server, mode.clone(), &seen) => {}
-        _ = copy(from_server, to_client, mode, &seen) => {}
+        _ = copy(from_client, to_server, mode.clone(), &seen, &at_once) => {}
+        _ = copy(from_server, to_client, mode, &seen, &delay) => {}
     }
 }
 
@@ -160,6 +179,7 @@ async fn copy(
     mut to: OwnedWriteHalf,
     mut mode: watch::Receiver<Mode>,
     seen: &watch::Sender<Seen>,
+    delay: &AtomicU64,
 ) -> Option<()> {
     let mut buffer = vec![0; 64 * 1024];
     loop {
@@ -168,6 +188,10 @@ async fn copy(
             seen.send_modify(|seen| seen.held += 1);
         }
         passes(&mut mode).await?;
+        let delay = delay.load(Ordering::Relaxed);
+        if delay > 0 {
+            tokio::time::sleep(Duration::from_millis(delay)).await;
+        }
         to.write_all(&buffer[..length]).await.ok()?;
     }
 }

@@ -159,10 +159,12 @@ async fn a_page_by_slug_gets_the_tag_once_the_slug_is_known() {
         let answer = alice.navigation("/c/rust/").send().await.expect("an answer");
         answer.text().await.expect("a page")
     };
-    assert!(!look().await.contains("<script"));
+    // The recorder looks the slug up for the view of this page, and may be done before the page's head is.
+    let was_known = look().await.contains("<script");
     world.wait_for_views(1).await;
     assert!(look().await.contains(&tag(&world.seeded.community("rust"))));
-    assert_eq!(pages(&world.sidecar, "unknown_community").await, 1);
+    let unknown = pages(&world.sidecar, "unknown_community").await;
+    assert_eq!(unknown, usize::from(!was_known));
 }
 
 #[tokio::test]

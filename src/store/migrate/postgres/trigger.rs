@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use super::{begin_briefly, execute, record, recorded};
 use crate::config::{Config, Revocation};
 use crate::store::migrate::{Addition, MigrateError, Step};
-use crate::store::postgres::trigger::{CHANNEL, is_installed};
+use crate::store::postgres::trigger::{APPEARED, CHANNEL, is_installed};
 use crate::store::schema::AppSchema;
 
 const NAME: &str = "headcount_session_changed";
@@ -18,12 +18,10 @@ pub(super) async fn settle(
     dry_run: bool,
 ) -> Result<Vec<Step>, MigrateError> {
     let template = include_str!("../../../../migrations/app/postgres/session_changed.sql");
-    let addition = Addition::new(
-        NAME,
-        &app.session.table,
-        &template.replace("{channel}", CHANNEL),
-        app,
-    );
+    let template = template
+        .replace("{channel}", CHANNEL)
+        .replace("{appeared}", APPEARED);
+    let addition = Addition::new(NAME, &app.session.table, &template, app);
     let wanted = config.session.revocation == Revocation::Trigger;
     let words = recorded(connection, NAME).await?;
     let whole = is_installed(connection, &config.schema.session.table).await?;

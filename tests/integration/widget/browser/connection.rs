@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{ELEMENT, browser_of, is_in, says, sockets, with_pages_by_hand};
+use crate::support::chromium::Chromium;
 use crate::support::live::Socket;
 use crate::support::world::World;
 use crate::widget::injecting;
@@ -95,6 +96,24 @@ async fn i5_where_the_session_has_ended_nothing_is_shown() {
     browser.open(&sidecar.url(&path)).await;
     sidecar.wait_for_metric(refused, |asked| asked == 1.0).await;
     is_in(&browser, Value::Null).await;
+}
+
+/// The session's row is written a moment after its cookie, by a task for one.
+#[tokio::test]
+async fn i10_where_the_session_appears_a_moment_later_the_count_is_shown() {
+    let (world, sidecar, _server) = with_pages_by_hand("", "").await;
+    let rust = world.seeded.community("rust");
+    let token = "a-token-whose-row-comes-later";
+    let browser = Chromium::start().await;
+    let cookie = json!({"name": "session_id", "value": token, "domain": "127.0.0.1", "path": "/"});
+    browser.tell("Network.setCookie", cookie).await;
+    browser.open(&sidecar.url(&format!("/communities/{rust}/"))).await;
+    let refused = "headcount_api_requests_total{operation=\"counts\",status=\"4xx\"}";
+    sidecar.wait_for_metric(refused, |asked| asked >= 1.0).await;
+    let row = json!({"username": "alice", "session_id": token});
+    world.site.tell("add-session", &row).await;
+    is_in(&browser, json!("live")).await;
+    says(&browser, "1 Person ist hier").await;
 }
 
 #[tokio::test]

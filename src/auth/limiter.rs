@@ -1,0 +1,64 @@
+//! How many tokens that were never seen an address may bring before they are looked up last. They still are looked up:
+//! behind one address may be many people, and after a restart everybody is new.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use moka::sync::Cache;
+
+use crate::live::bucket::Bucket;
+use crate::live::network;
+
+/// At once.
+const BURST: u32 = 200;
+/// One more each time this has passed.
+const EACH: Duration = Duration::from_millis(20);
+/// Addresses remembered; of more the least used is forgotten.
+const ADDRESSES: u64 = 50_000;
+
+/// The addresses.
+pub(super) struct Limiter(Cache<IpAddr, Arc<Mutex<Bucket>>>);
+
+impl Limiter {
+    pub(super) fn new() -> Self {
+        // A bucket that was not used for as long as it takes to fill is as good as a new one.
+        let cache = Cache::builder()
+            .max_capacity(ADDRESSES)
+            .time_to_idle(EACH * BURST);
+        Self(cache.build())
+    }
+
+    /// Whether one more may come from this address.
+    pub(super) fn allows(&self, address: Option<IpAddr>) -> bool {
+        let Some(address) = address.map(network) else {
+            return true;
+        };
+        let now = Instant::now();
+        let bucket = self
+            .0
+            .get_with(address, || Arc::new(Mutex::new(Bucket::new(BURST, EACH, now))));
+        let mut bucket = bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        bucket.take(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i14_an_address_brings_so_many_new_tokens_and_others_are_not_concerned() {
+        let limiter = Limiter::new();
+        let one: IpAddr = "2001:db8::1".parse().unwrap();
+        let same_network: IpAddr = "2001:db8::ffff:1".parse().unwrap();
+        let allowed = (0..100_000).filter(|_| limiter.allows(Some(one))).count();
+        assert!((200..100_000).contains(&allowed), "{allowed}");
+        let other: IpAddr = "192.0.2.1".parse().unwrap();
+        assert!(limiter.allows(Some(other)) && limiter.allows(None));
+        let allowed = (0..100_000)
+            .filter(|_| limiter.allows(Some(same_network)))
+            .count();
+        assert!(allowed < 100_000);
+    }
+}

@@ -1,0 +1,229 @@
+//! Lookups in the session table: many tokens per round trip, and who was known before comes first. So a crowd of
+//! made-up tokens costs few statements, and stands in nobody's way.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::BrowserSession;
+use crate::ids::SessionToken;
+use crate::store::{Store, StoreError};
+
+/// Tokens of one statement.
+const BATCH: usize = 500;
+/// A database that has not answered for so long is not answering.
+const PROMPT: Duration = Duration::from_millis(500);
+
+/// In which order tokens are looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rank {
+    /// Somebody's before.
+    Known,
+    /// Never seen.
+    New,
+    /// Never seen, from an address that brings many such.
+    Suspect,
+}
+
+/// What the table said.
+pub(super) type Answer = Result<Option<BrowserSession>, Arc<StoreError>>;
+
+/// The queue, and the statements under way.
+///
+/// Concurrency: whoever asks starts a task where fewer than `at_a_time` run; each takes what waits, until nothing does.
+pub(super) struct Lookups {
+    store: Arc<dyn Store>,
+    at_a_time: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// By rank.
+    queues: [VecDeque<Wanted>; 3],
+    running: usize,
+    /// Statements under way, with their beginning.
+    since: HashMap<u64, Instant>,
+    statements: u64,
+}
+
+struct Wanted {
+    token: SessionToken,
+    answer: oneshot::Sender<Answer>,
+}
+
+impl Lookups {
+    pub(super) fn new(store: Arc<dyn Store>, at_a_time: usize) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            at_a_time: at_a_time.max(1),
+            state: Mutex::default(),
+        })
+    }
+
+    /// Looks a token up, on the current runtime.
+    pub(super) async fn ask(self: &Arc<Self>, token: &SessionToken, rank: Rank) -> Answer {
+        let (answer, waiting) = oneshot::channel();
+        let token = token.clone();
+        let starts = {
+            let mut state = self.state();
+            state.queues[rank as usize].push_back(Wanted { token, answer });
+            let starts = state.running < self.at_a_time;
+            state.running += usize::from(starts);
+            starts
+        };
+        if starts {
+            let worker = Worker(Some(Arc::clone(self)));
+            tokio::spawn(worker.run());
+        }
+        waiting.await.unwrap_or_else(|_| {
+            let error = std::io::Error::other("the lookup was given up");
+            Err(Arc::new(StoreError::Unavailable(sqlx::Error::Io(error))))
+        })
+    }
+
+    /// Whether no statement waits for its answer for long.
+    pub(super) fn are_prompt(&self) -> bool {
+        let now = Instant::now();
+        self.state().since.values().all(|since| now - *since < PROMPT)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it holds the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One of the tasks; it counts as running until it finds nothing to do, or is dropped.
+struct Worker(Option<Arc<Lookups>>);
+
+impl Worker {
+    async fn run(mut self) {
+        while let Some((lookups, number, batch)) = self.next() {
+            let tokens: Vec<SessionToken> = batch.iter().map(|wanted| wanted.token.clone()).collect();
+            let found = lookups.store.browser_sessions(&tokens).await;
+            lookups.state().since.remove(&number);
+            match found {
+                Ok(mut found) => {
+                    for Wanted { token, answer } in batch {
+                        let session = found.remove(&token).transpose().map_err(Arc::new);
+                        // Whoever asked may have gone.
+                        let _ = answer.send(session);
+                    }
+                }
+                Err(error) => {
+                    let error = Arc::new(error);
+                    for Wanted { answer, .. } in batch {
+                        let _ = answer.send(Err(Arc::clone(&error)));
+                    }
+                }
+            }
+        }
+    }
+
+    /// What waits longest of the first rank that has any.
+    fn next(&mut self) -> Option<(Arc<Lookups>, u64, Vec<Wanted>)> {
+        let lookups = Arc::clone(self.0.as_ref()?);
+        let mut state = lookups.state();
+        let mut batch = Vec::new();
+        for queue in &mut state.queues {
+            while batch.len() < BATCH
+                && let Some(wanted) = queue.pop_front()
+            {
+                if !wanted.answer.is_closed() {
+                    batch.push(wanted);
+                }
+            }
+        }
+        if batch.is_empty() {
+            // In one with the look at the queue: whoever asks next starts another.
+            state.running -= 1;
+            self.0 = None;
+            return None;
+        }
+        state.statements += 1;
+        let number = state.statements;
+        state.since.insert(number, Instant::now());
+        drop(state);
+        Some((lookups, number, batch))
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if let Some(lookups) = &self.0 {
+            lookups.state().running -= 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use futures_util::future::join_all;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::store::fake::Fake;
+
+    /// Nobody's; answers when the test says so.
+    struct Table {
+        asked: Mutex<Vec<String>>,
+        answers: Semaphore,
+    }
+
+    #[async_trait]
+    impl Fake for Table {
+        async fn browser_session(&self, token: &SessionToken) -> Result<Option<BrowserSession>, StoreError> {
+            let token = token.expose_secret().to_owned();
+            self.asked.lock().unwrap().push(token.clone());
+            if token == "gate" {
+                self.answers.acquire().await.expect("never closed").forget();
+            }
+            Ok(None)
+        }
+    }
+
+    fn lookups() -> (Arc<Lookups>, Arc<Table>) {
+        let table = Arc::new(Table {
+            asked: Mutex::default(),
+            answers: Semaphore::new(0),
+        });
+        (Lookups::new(table.clone(), 1), table)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn i14_what_waits_is_looked_up_together_and_whoever_was_known_first() {
+        let (lookups, table) = lookups();
+        let ask = |token: String, rank| {
+            let lookups = Arc::clone(&lookups);
+            tokio::spawn(async move { lookups.ask(&SessionToken::new(token), rank).await })
+        };
+        let mut all = vec![ask("gate".into(), Rank::New)];
+        tokio::task::yield_now().await;
+        for number in 0..2_000 {
+            all.push(ask(format!("junk {number}"), Rank::Suspect));
+        }
+        all.push(ask("new".into(), Rank::New));
+        all.push(ask("known".into(), Rank::Known));
+        let gone = ask("gone".into(), Rank::Known);
+        tokio::task::yield_now().await;
+        assert!(lookups.are_prompt());
+        gone.abort();
+        tokio::time::advance(PROMPT).await;
+        assert!(!lookups.are_prompt());
+        table.answers.add_permits(1);
+        for answer in join_all(all).await {
+            assert!(matches!(answer, Ok(Ok(None))));
+        }
+        let asked = table.asked.lock().unwrap();
+        assert_eq!(asked[..4], ["gate", "known", "new", "junk 0"]);
+        assert_eq!(asked.len(), 2_003);
+        // One token, then all that waited, 500 at a time.
+        let state = lookups.state();
+        assert_eq!((state.statements, state.running), (6, 0));
+    }
+}

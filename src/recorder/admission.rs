@@ -1,0 +1,70 @@
+//! Views that nobody but their visitor vouches for: a page reports that it was looked at, and the app has answered
+//! nobody with it. They count where the visitor may see the page's community, by the rules of the API's lists; whoever
+//! may not see it does not get among its visitors by saying so.
+
+use std::sync::Arc;
+
+use super::resolve::{Found, Resolver};
+use super::{Visit, Who};
+use crate::auth::Identified;
+use crate::live::{Denied, Door};
+use crate::routes::CommunityRef;
+
+impl Resolver {
+    /// Whose a view is, and whether it counts. Takes the door's time.
+    pub(super) async fn admit(&self, visit: &Visit, door: &Arc<dyn Door>) -> Found {
+        let Visit { view, who, from, .. } = visit;
+        // Where the app decides, nothing is taken on trust.
+        let is_strict = door.must_be_asked_again();
+        let session = match who {
+            Who::Session(session) => Arc::clone(session),
+            Who::Token(token, glance) => {
+                let found = self.authenticator.resolve_past(token, view.at, *from).await;
+                let seen = || glance.session().cloned();
+                let session = match found {
+                    Ok(Identified::Session(session)) => Some(session),
+                    Ok(Identified::Nobody) => match seen() {
+                        Some(session) => Some(session),
+                        None => return Found::Nobody,
+                    },
+                    Ok(Identified::NotYet(until)) => match seen() {
+                        Some(session) => Some(session),
+                        None => return Found::Doubtful(until),
+                    },
+                    Err(_) => seen().or_else(|| self.authenticator.remembered(token, view.at)),
+                };
+                match session {
+                    Some(session) => session,
+                    None if is_strict => return Found::Undecided,
+                    None => return Found::not_yet(who),
+                }
+            }
+        };
+        let undecided = || {
+            if is_strict {
+                Found::Undecided
+            } else {
+                Found::not_yet(&Who::Session(Arc::clone(&session)))
+            }
+        };
+        let named = match &view.community {
+            Some(CommunityRef::Id(id)) => Some(id.clone()),
+            Some(slug @ CommunityRef::Slug(_)) => match self.communities.named(slug).await {
+                Ok(found) => found,
+                Err(_) => return undecided(),
+            },
+            None => None,
+        };
+        let Some(named) = named else {
+            return Found::All(session, None);
+        };
+        match door.admit(Some(Arc::clone(&session)), &[named.to_string()]).await {
+            Ok(admitted) => match admitted.into_iter().flatten().next() {
+                Some(community) => Found::All(session, Some(community)),
+                None => Found::Forbidden,
+            },
+            Err(Denied::NoSession) => Found::Nobody,
+            Err(Denied::Unavailable) => undecided(),
+        }
+    }
+}

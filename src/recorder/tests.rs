@@ -1,0 +1,145 @@
+//! The recorder over a session table whose rows come when the test says so.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{TimeDelta, Utc};
+use tokio::time::sleep;
+
+use super::*;
+use crate::auth::Authenticator;
+use crate::config::{self, RecentPrecision};
+use crate::store::fake::Fake;
+use crate::store::{Store, StoreError};
+use crate::writer::testing::view;
+
+/// The session table.
+#[derive(Default)]
+struct Table(Mutex<HashMap<SessionToken, BrowserSession>>);
+
+#[async_trait]
+impl Fake for Table {
+    async fn browser_session(&self, token: &SessionToken) -> Result<Option<BrowserSession>, StoreError> {
+        Ok(self.0.lock().unwrap().get(token).cloned())
+    }
+}
+
+/// A recorder, whose views go nowhere but are counted.
+struct Bench {
+    table: Arc<Table>,
+    recorder: Recorder,
+    metrics: Arc<Metrics>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let table = Arc::<Table>::default();
+        let store: Arc<dyn Store> = table.clone();
+        let metrics = Arc::new(Metrics::new());
+        let authenticator =
+            Authenticator::new(&config::Session::default(), Arc::clone(&store), metrics.clone());
+        let resolver = Resolver {
+            authenticator: Arc::new(authenticator),
+            communities: Arc::new(Communities::new(store)),
+            patience: Duration::from_millis(50),
+        };
+        let destinations = Destinations {
+            presence: None,
+            writer: None,
+            recent: RecentPages::new(RecentPrecision::None),
+            metrics: metrics.clone(),
+        };
+        let bytes = Bytes::new(1 << 24, &metrics);
+        let (recorder, worker) = Recorder::new(destinations, resolver, 10_000, bytes, metrics.clone());
+        tokio::spawn(worker);
+        Self {
+            table,
+            recorder,
+            metrics,
+        }
+    }
+
+    fn signs_in(&self, token: &str) {
+        let session = BrowserSession {
+            id: "1".into(),
+            user_id: "7".into(),
+            expires_at: Utc::now() + TimeDelta::hours(1),
+            is_active: true,
+            is_ended: false,
+            ended_at: None,
+        };
+        let mut rows = self.table.0.lock().unwrap();
+        rows.insert(SessionToken::new(token), session);
+    }
+
+    async fn sees(&self, token: &str) {
+        let who = Who::Token(SessionToken::new(token), Glance::default());
+        let view = view("/about/");
+        self.recorder
+            .record(Visit {
+                view,
+                who,
+                door: None,
+                from: None,
+            })
+            .await;
+    }
+
+    /// Views of somebody, views of nobody, and views that wait.
+    fn counts(&self) -> (u64, u64, usize) {
+        let nobodys = self
+            .metrics
+            .page_views_not_counted
+            .with_label_values(&["anonymous"]);
+        (
+            self.metrics.page_views_counted.get(),
+            nobodys.get(),
+            self.recorder.unspooled(),
+        )
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn i10_views_that_come_before_the_row_of_their_session_wait_a_second_for_it() {
+    let bench = Bench::new();
+    for _ in 0..3 {
+        bench.sees("alice").await;
+        bench.sees("nobody").await;
+    }
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(bench.counts(), (0, 0, 6));
+    bench.signs_in("alice");
+    sleep(Duration::from_millis(600)).await;
+    assert_eq!(bench.counts(), (3, 3, 0));
+    // What was asked about twice is not waited for again.
+    bench.sees("nobody").await;
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(bench.counts(), (3, 4, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn i10_at_the_end_nothing_waits_for_rows() {
+    let bench = Bench::new();
+    bench.sees("alice").await;
+    bench.sees("nobody").await;
+    sleep(Duration::from_millis(100)).await;
+    bench.signs_in("alice");
+    let before = tokio::time::Instant::now();
+    bench.recorder.flush().await;
+    assert_eq!(bench.counts(), (1, 1, 0));
+    assert!(before.elapsed() < Duration::from_millis(500));
+}
+
+/// Views of made-up tokens take up bounded room.
+#[tokio::test(start_paused = true)]
+async fn i10_no_more_views_wait_for_rows_than_there_is_room_for() {
+    let bench = Bench::new();
+    for number in 0..5_000 {
+        bench.sees(&format!("made up {number}")).await;
+    }
+    sleep(Duration::from_millis(500)).await;
+    let (counted, nobodys, waiting) = bench.counts();
+    assert_eq!((counted, nobodys, waiting), (0, 5_000 - 2_048, 2_048));
+}
