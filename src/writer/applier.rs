@@ -282,6 +282,7 @@ impl Applier {
         }
         let housekeeping = async {
             own.refresh().await?;
+            own.clear_tokens().await?;
             own.shrink().await?;
             Ok::<_, SpoolError>(())
         };

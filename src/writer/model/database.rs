@@ -34,6 +34,8 @@ pub(super) enum Flaw {
     SaysDoneTooEarly,
     /// Ledger and rows are not one transaction.
     LedgerNotesRefusals,
+    /// An append that failed is not looked for before it is tried again.
+    AppendsAnew,
     /// Parts are settled that are still in a spool.
     LedgerForgetsTooMuch,
 }

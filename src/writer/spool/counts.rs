@@ -10,7 +10,7 @@ use super::rows::{DAMAGED, UNRESOLVED};
 use super::{Spool, SpoolError, Waiting};
 
 /// What an operation changes in the counts.
-#[derive(Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Change {
     views: i64,
     bytes: i64,

@@ -7,7 +7,7 @@ use sqlx::{Connection as _, FromRow, Sqlite, SqliteConnection, Transaction};
 
 use super::counts::Change;
 use super::encode::{Body, Stored, checksum};
-use super::tokens::{Place, Tokens};
+use super::tokens::Tokens;
 use super::{Buried, Link, Row, Spool, SpoolError, file};
 use crate::writer::batch::{BatchKey, RecordedView, WriterId};
 
@@ -29,76 +29,6 @@ struct StoredRow {
 }
 
 impl Spool {
-    /// Puts bodies behind everything that waits, each as a row of its own with a new key, in one commit.
-    pub async fn append(&self, bodies: &[Body]) -> Result<(), SpoolError> {
-        let mut lease = self.lease().await?;
-        let mut tokens = self.tokens.lock().await;
-        let end = tokens.end();
-        let appended = self.insert_all(lease.connection(), bodies, &mut tokens).await;
-        match appended {
-            Ok(change) => {
-                // Committed: whatever fails from here on, it must not be appended again.
-                self.note(lease.connection(), change).await;
-                lease.done();
-                Ok(())
-            }
-            Err(error) => {
-                // No row refers to them. They are written over.
-                tokens.rewind(end);
-                Err(error)
-            }
-        }
-    }
-
-    async fn insert_all(
-        &self,
-        connection: &mut SqliteConnection,
-        bodies: &[Body],
-        tokens: &mut Tokens,
-    ) -> Result<Change, SpoolError> {
-        let mut transaction = begin(connection).await?;
-        let mut change = Change::default();
-        for body in bodies {
-            let wanted = body.tokens();
-            let places = if wanted.is_empty() {
-                Vec::new()
-            } else {
-                // On disk before the row that refers to them.
-                tokens.append(&wanted).await?
-            };
-            change.add(self.insert(&mut transaction, body, &places).await?);
-        }
-        transaction.commit().await?;
-        Ok(change)
-    }
-
-    /// Inserts one row. Its number is its place, so that it is never used again, not even after everything
-    /// was deleted.
-    async fn insert(
-        &self,
-        transaction: &mut Transaction<'_, Sqlite>,
-        body: &Body,
-        places: &[Place],
-    ) -> Result<Change, sqlx::Error> {
-        let bytes = body.encode(places);
-        let size = number(bytes.len());
-        sqlx::query(
-            "INSERT INTO batch (place, writer_id, batch_seq, state, views, bytes, checksum, oldest_at, body)
-             SELECT n, ?1, n, ?2, ?3, ?4, ?5, ?6, ?7
-             FROM (SELECT 1 + coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'batch'), 0) AS n)",
-        )
-        .bind(self.id.to_string())
-        .bind(state(body))
-        .bind(number(body.len()))
-        .bind(size)
-        .bind(checksum(&bytes))
-        .bind(body.oldest())
-        .bind(bytes)
-        .execute(&mut **transaction)
-        .await?;
-        Ok(Change::of(number(body.len()), size, state(body)))
-    }
-
     /// The next rows in their order, none of them removed yet: until they have that many views or bytes, and
     /// at most that many rows; at least one where there is one.
     pub async fn next(
@@ -253,7 +183,7 @@ impl Spool {
         for place in places {
             change.add(delete(&mut transaction, *place).await?);
         }
-        transaction.commit().await?;
+        self.commit(transaction).await?;
         self.note(lease.connection(), change).await;
         lease.done();
         Ok(())
@@ -268,7 +198,7 @@ impl Spool {
             .bind(place)
             .fetch_optional(&mut *connection)
             .await?;
-        let change = match replace(connection, place, views).await {
+        let change = match self.replace(connection, place, views).await {
             Ok(change) => change,
             // It stays unresolved in the file. Whatever becomes of it: the ledger knows its key.
             Err(error) if file::takes_nothing(&error) => return Ok(()),
@@ -288,8 +218,8 @@ impl Spool {
     }
 
     /// Erases tokens that no row refers to any more: those of a row that was never committed, or was
-    /// replaced just before a crash.
-    pub(super) async fn clear_tokens(&self) -> Result<(), SpoolError> {
+    /// replaced just before a crash, or when the disk failed.
+    pub async fn clear_tokens(&self) -> Result<(), SpoolError> {
         let lease = self.lease().await?;
         if self.waiting().unresolved_bytes == 0 {
             self.tokens.lock().await.clear().await?;
@@ -307,9 +237,9 @@ impl Spool {
         let mut change = delete(&mut transaction, place).await?;
         for half in [earlier, later] {
             let body = Body::Recorded(half.to_vec());
-            change.add(self.insert(&mut transaction, &body, &[]).await?);
+            change.add(self.insert(&mut transaction, &body, &[], None).await?.1);
         }
-        transaction.commit().await?;
+        self.commit(transaction).await?;
         self.note(lease.connection(), change).await;
         lease.done();
         Ok(())
@@ -342,7 +272,7 @@ impl Spool {
             change.add(Change::of_letter(buried));
         }
         change.add(delete(&mut transaction, place).await?);
-        transaction.commit().await?;
+        self.commit(transaction).await?;
         self.note(lease.connection(), change).await;
         lease.done();
         Ok(if room { Buried::Kept } else { Buried::NoRoom })
@@ -396,6 +326,59 @@ impl Spool {
         // Closing may have written the log once more.
         self.files.remove()?;
         Ok(true)
+    }
+
+    /// Commits.
+    pub(super) async fn commit(&self, transaction: Transaction<'_, Sqlite>) -> Result<(), sqlx::Error> {
+        #[cfg(test)]
+        {
+            let fault = self.faults.lock().expect("no test panics with it").pop_front();
+            if let Some(fault) = fault.flatten() {
+                return fault.commit(transaction).await;
+            }
+        }
+        transaction.commit().await
+    }
+
+    /// Puts resolved views into the place of a row; without any, the row goes.
+    async fn replace(
+        &self,
+        connection: &mut SqliteConnection,
+        place: i64,
+        views: Vec<RecordedView>,
+    ) -> Result<Change, sqlx::Error> {
+        let mut transaction = begin(connection).await?;
+        let body = Body::Recorded(views);
+        let bytes = body.encode(&[]);
+        let key: Option<(String, i64)> =
+            sqlx::query_as("SELECT writer_id, batch_seq FROM batch WHERE place = ?1")
+                .bind(place)
+                .fetch_optional(&mut *transaction)
+                .await?;
+        let mut change = delete(&mut transaction, place).await?;
+        if let Some((writer_id, batch_seq)) = key
+            && !body.is_empty()
+        {
+            let (views, size) = (number(body.len()), number(bytes.len()));
+            sqlx::query(
+                "INSERT INTO batch (place, writer_id, batch_seq, state, views, bytes, checksum, oldest_at, body)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            )
+            .bind(place)
+            .bind(writer_id)
+            .bind(batch_seq)
+            .bind(READY)
+            .bind(views)
+            .bind(size)
+            .bind(checksum(&bytes))
+            .bind(body.oldest())
+            .bind(bytes)
+            .execute(&mut *transaction)
+            .await?;
+            change.add(Change::of(views, size, READY));
+        }
+        self.commit(transaction).await?;
+        Ok(change)
     }
 
     /// Gives pages of deleted rows back to the file system, some at a time, where they are the larger part of the
@@ -461,47 +444,7 @@ async fn delete(transaction: &mut Transaction<'_, Sqlite>, place: i64) -> Result
     }))
 }
 
-/// Puts resolved views into the place of a row; without any, the row goes.
-async fn replace(
-    connection: &mut SqliteConnection,
-    place: i64,
-    views: Vec<RecordedView>,
-) -> Result<Change, sqlx::Error> {
-    let mut transaction = begin(connection).await?;
-    let body = Body::Recorded(views);
-    let bytes = body.encode(&[]);
-    let key: Option<(String, i64)> =
-        sqlx::query_as("SELECT writer_id, batch_seq FROM batch WHERE place = ?1")
-            .bind(place)
-            .fetch_optional(&mut *transaction)
-            .await?;
-    let mut change = delete(&mut transaction, place).await?;
-    if let Some((writer_id, batch_seq)) = key
-        && !body.is_empty()
-    {
-        let (views, size) = (number(body.len()), number(bytes.len()));
-        sqlx::query(
-            "INSERT INTO batch (place, writer_id, batch_seq, state, views, bytes, checksum, oldest_at, body)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-        )
-        .bind(place)
-        .bind(writer_id)
-        .bind(batch_seq)
-        .bind(READY)
-        .bind(views)
-        .bind(size)
-        .bind(checksum(&bytes))
-        .bind(body.oldest())
-        .bind(bytes)
-        .execute(&mut *transaction)
-        .await?;
-        change.add(Change::of(views, size, READY));
-    }
-    transaction.commit().await?;
-    Ok(change)
-}
-
-fn state(body: &Body) -> i64 {
+pub(super) fn state(body: &Body) -> i64 {
     match body {
         Body::Recorded(_) => READY,
         Body::Unresolved(_) => UNRESOLVED,
@@ -509,6 +452,6 @@ fn state(body: &Body) -> i64 {
 }
 
 /// A size as SQLite's integer.
-fn number(size: usize) -> i64 {
+pub(super) fn number(size: usize) -> i64 {
     i64::try_from(size).unwrap_or(i64::MAX)
 }

@@ -3,6 +3,7 @@
 pub mod backend;
 pub mod chromium;
 pub mod database;
+pub mod failing_fsync;
 pub mod fake_upstream;
 pub mod live;
 pub mod log;
