@@ -41,6 +41,7 @@ impl Readiness {
 pub(super) fn degraded(metrics: &Metrics, patience: f64) -> Vec<String> {
     let writes = metrics.spool_up.get() >= 0;
     let (age, letters) = (metrics.spool_oldest_age.get(), metrics.dead_letters.get());
+    let refused = metrics.writes_refused.load();
     let partitions = metrics.redis_partitions_down.get();
     [
         (
@@ -58,6 +59,13 @@ pub(super) fn degraded(metrics: &Metrics, patience: f64) -> Vec<String> {
         (
             metrics.ledger_ok.get() == 0,
             "the ledger is not in order and page views wait; see `headcount check`".to_owned(),
+        ),
+        (
+            refused.is_some(),
+            format!(
+                "the database takes no page view and they wait ({}); see the log",
+                refused.as_deref().map_or("", String::as_str)
+            ),
         ),
         (
             age > patience,

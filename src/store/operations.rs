@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -121,6 +122,8 @@ impl Rules {
 pub(super) struct Apply<'a> {
     pub batch: &'a Batch,
     pub rules: &'a Rules,
+    /// Set before a COMMIT is sent: until then, whatever happens, nothing is there.
+    pub committing: &'a AtomicBool,
 }
 
 impl Operation for Apply<'_> {
@@ -134,7 +137,11 @@ impl<B: Backend> Runs<Apply<'_>> for B {
         app: &AppSchema,
         connection: &mut B::Connection,
     ) -> Result<Applied, sqlx::Error> {
-        let Apply { batch, rules } = operation;
+        let Apply {
+            batch,
+            rules,
+            committing,
+        } = operation;
         let mut transaction = B::begin(connection, rules.lock_timeout).await?;
         let new = B::run(&NoteParts { batch }, app, &mut transaction).await?;
         let known_parts = batch.parts.len() - new.len();
@@ -145,6 +152,7 @@ impl<B: Backend> Runs<Apply<'_>> for B {
         };
         let views = batch.views().count();
         if views == 0 {
+            committing.store(true, Ordering::Relaxed);
             transaction.commit().await?;
             return Ok(Applied { views, known_parts });
         }
@@ -160,6 +168,7 @@ impl<B: Backend> Runs<Apply<'_>> for B {
             let moments = batch.last_active_by_user();
             B::run(&RaiseLastActive { column, moments }, app, &mut transaction).await?;
         }
+        committing.store(true, Ordering::Relaxed);
         transaction.commit().await?;
         Ok(Applied { views, known_parts })
     }

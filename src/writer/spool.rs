@@ -7,8 +7,9 @@
 //! hand-overs need no case of their own.
 //!
 //! `file` makes and opens such a file, `append` fills it, `rows` has the other statements, `counts` what waits, `encode` the form of what is
-//! in a row, `tokens` what must not be in one, `letters` the rows that the database refused.
+//! in a row, `tokens` what must not be in one, `letters` the rows that the database refused, `apart` those that are passed over for a while.
 
+pub mod apart;
 pub mod append;
 mod counts;
 pub mod directory;
@@ -79,6 +80,7 @@ pub struct Spool {
     /// Rows up to this place are done with: those that are still there could not be deleted, because the disk
     /// took nothing. After a crash they are applied again, and the ledger knows them.
     done_to: AtomicI64,
+    apart: apart::Apart,
     /// An append that failed, or was cut off, in its COMMIT.
     in_doubt: Mutex<Option<append::Doubt>>,
     /// Whether nothing failed since the disk was last seen to hold everything.

@@ -16,6 +16,7 @@ mod identity;
 mod outages;
 mod queues;
 mod remembered;
+mod rows;
 mod shutdown;
 mod start;
 mod writes;

@@ -20,6 +20,10 @@ pub(super) enum Action {
     DiskFails(Vec<Option<DiskFault>>),
     /// The n-th view so far is one that the database refuses from now on, or no more.
     Refuse { view: usize, refused: bool },
+    /// Somebody locks what the n-th view so far changes, or lets it go.
+    Lock { view: usize, locked: bool },
+    /// Time passes: what was passed over is due.
+    Wait,
     /// A step at every spool.
     Step,
     /// A step that is cut off at its n-th await, by the process' end.
@@ -75,6 +79,8 @@ fn action() -> impl Strategy<Value = Action> {
         3 => prop::collection::vec(fault(), 1..4).prop_map(Action::Faults),
         2 => prop::collection::vec(disk_fault(), 1..4).prop_map(Action::DiskFails),
         2 => (0..20usize, any::<bool>()).prop_map(|(view, refused)| Action::Refuse { view, refused }),
+        2 => (0..20usize, any::<bool>()).prop_map(|(view, locked)| Action::Lock { view, locked }),
+        1 => Just(Action::Wait),
         6 => Just(Action::Step),
         3 => (1..20usize).prop_map(Action::StepCutOff),
         1 => Just(Action::Crash),

@@ -85,6 +85,13 @@ impl Process {
         Self { drain, own, adopted }
     }
 
+    /// So long that everything that is passed over is due.
+    fn wait(&self) {
+        for spool in self.adopted.iter().chain([&self.own]) {
+            spool.end_all_pauses();
+        }
+    }
+
     /// What the applier does from time to time.
     async fn housekeeping(&self) {
         self.own.refresh().await.expect("it can be read");
@@ -97,9 +104,9 @@ impl Process {
         let mut left = false;
         for spool in [std::slice::from_ref(&self.own), &self.adopted[..]].concat() {
             let step = self.drain.step(&spool).await;
-            left |= matches!(step, Ok(Step::Done | Step::Again | Step::Unavailable(_)));
+            left |= !matches!(step, Ok(Step::Nothing));
             let is_own = spool.id() == self.own.id();
-            if !is_own && matches!(step, Ok(Step::Nothing)) {
+            if !is_own && matches!(step, Ok(Step::Nothing)) && spool.waiting().views == 0 {
                 spool.retire(&self.own).await.expect("it is removed");
                 self.adopted.retain(|adopted| adopted.id() != spool.id());
             }
@@ -168,6 +175,17 @@ impl World {
                     }
                 }
             }
+            Action::Lock { view, locked } => {
+                if let Some(page) = self.views.keys().nth(*view).cloned() {
+                    let mut state = self.database.state();
+                    if *locked {
+                        state.locked.insert(page);
+                    } else {
+                        state.locked.remove(&page);
+                    }
+                }
+            }
+            Action::Wait => self.process().wait(),
             // One that hangs is cut off, too: by the end of the process.
             Action::Step => {
                 if !cut_off(1_000, self.process().step()).await {
@@ -227,11 +245,20 @@ impl World {
     /// All faults are over, and time passes.
     pub(super) async fn settle(&mut self) {
         self.database.state().faults.clear();
+        self.database.state().locked.clear();
         self.process().own.mend();
         self.process().housekeeping().await;
         for _ in 0..ENOUGH {
-            if !self.process().step().await && self.process().adopted.is_empty() {
+            let left = self.process().step().await;
+            let waiting = self.process().own.waiting().views;
+            if !left && waiting == 0 && self.process().adopted.is_empty() {
                 return;
+            }
+            if !left {
+                // Others are seen meanwhile, so that what is refused can be told from a database that refuses all.
+                let others = [Body::Recorded(vec![recorded(&self.page(Fact::Accepted))])];
+                self.append(&others).await;
+                self.process().wait();
             }
         }
     }

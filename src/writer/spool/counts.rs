@@ -90,11 +90,13 @@ impl Spool {
         let (views, bytes, unresolved): (i64, i64, i64) = sqlx::query_as(
             "SELECT coalesce(sum(views), 0), coalesce(sum(bytes), 0),
                     coalesce(sum(bytes) FILTER (WHERE state = ?2), 0)
-             FROM batch WHERE state <> ?1 AND place > ?3",
+             FROM batch
+             WHERE state <> ?1 AND (place > ?3 OR place IN (SELECT value FROM json_each(?4)))",
         )
         .bind(DAMAGED)
         .bind(UNRESOLVED)
         .bind(self.done_to())
+        .bind(self.apart.places())
         .fetch_one(&mut *connection)
         .await?;
         let (letters, letter_bytes): (i64, i64) =

@@ -298,6 +298,7 @@ impl Spool {
             counted_at: AtomicI64::new(0),
             done_to: AtomicI64::new(0),
             waiting: Mutex::new(Waiting::default()),
+            apart: super::apart::Apart::default(),
             in_doubt: Mutex::default(),
             is_synced: AtomicBool::new(true),
             #[cfg(test)]

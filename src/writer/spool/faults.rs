@@ -18,11 +18,15 @@ pub(crate) enum Fault {
 impl Fault {
     pub(super) async fn commit(self, mut transaction: Transaction<'_, Sqlite>) -> Result<(), sqlx::Error> {
         // A statement that fails as one does on a disk that takes nothing.
-        sqlx::raw_sql("PRAGMA query_only = 1").execute(&mut *transaction).await?;
+        sqlx::raw_sql("PRAGMA query_only = 1")
+            .execute(&mut *transaction)
+            .await?;
         let refused = sqlx::raw_sql("DELETE FROM batch WHERE place < 0")
             .execute(&mut *transaction)
             .await;
-        sqlx::raw_sql("PRAGMA query_only = 0").execute(&mut *transaction).await?;
+        sqlx::raw_sql("PRAGMA query_only = 0")
+            .execute(&mut *transaction)
+            .await?;
         match self {
             Self::Lost => transaction.rollback().await?,
             Self::Kept => transaction.commit().await?,

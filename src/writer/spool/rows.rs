@@ -29,7 +29,7 @@ struct StoredRow {
 }
 
 impl Spool {
-    /// The next rows in their order, none of them removed yet: until they have that many views or bytes, and
+    /// The next rows in their order, without those that are passed over, none of them removed yet: until they have that many views or bytes, and
     /// at most that many rows; at least one where there is one.
     pub async fn next(
         &self,
@@ -40,30 +40,39 @@ impl Spool {
         let mut lease = self.lease().await?;
         let connection = lease.connection();
         let sizes: Vec<(i64, i64, i64)> = sqlx::query_as(
-            "SELECT place, views, bytes FROM batch WHERE state <> ?1 AND place > ?3 ORDER BY place LIMIT ?2",
+            "SELECT place, views, bytes FROM batch
+             WHERE state <> ?1 AND place > ?3 AND place NOT IN (SELECT value FROM json_each(?4))
+             ORDER BY place LIMIT ?2",
         )
         .bind(DAMAGED)
         .bind(number(max_rows.max(1)))
         .bind(self.done_to())
+        .bind(self.apart.places())
         .fetch_all(&mut *connection)
         .await?;
-        let (mut views, mut bytes, mut last) = (0, 0, 0);
+        lease.done();
+        let (mut views, mut bytes, mut places) = (0, 0, Vec::new());
         for (place, its_views, its_bytes) in sizes {
-            last = place;
+            places.push(place);
             views += its_views.unsigned_abs();
             bytes += its_bytes.unsigned_abs();
             if views >= max_views || bytes >= max_bytes {
                 break;
             }
         }
+        self.rows_at(&places).await
+    }
+
+    /// The rows at these places, in their order, none of them removed yet.
+    pub(super) async fn rows_at(&self, places: &[i64]) -> Result<Vec<Row>, SpoolError> {
+        let mut lease = self.lease().await?;
         let stored: Vec<StoredRow> = sqlx::query_as(
             "SELECT place, writer_id, batch_seq, state, views, checksum, body
-             FROM batch WHERE state <> ?1 AND place <= ?2 AND place > ?3 ORDER BY place",
+             FROM batch WHERE state <> ?1 AND place IN (SELECT value FROM json_each(?2)) ORDER BY place",
         )
         .bind(DAMAGED)
-        .bind(last)
-        .bind(self.done_to())
-        .fetch_all(connection)
+        .bind(json(places))
+        .fetch_all(lease.connection())
         .await?;
         let tokens = self.tokens.lock().await;
         let mut rows = Vec::with_capacity(stored.len());
@@ -112,6 +121,7 @@ impl Spool {
         match self.delete_rows(places).await {
             Err(error) if error.takes_nothing() => {
                 let last = places.iter().copied().max().unwrap_or_default();
+                self.apart.forget_all(places);
                 self.done_to.fetch_max(last, Ordering::Relaxed);
                 self.count_all().await.map(drop)
             }
@@ -143,11 +153,13 @@ impl Spool {
         }
         let mut lease = self.lease().await?;
         let is_needed: bool = sqlx::query_scalar(
-            "SELECT EXISTS (SELECT 1 FROM batch WHERE place > ?1 OR state = ?2)
+            "SELECT EXISTS (SELECT 1 FROM batch WHERE place > ?1 OR state = ?2
+                                                   OR place IN (SELECT value FROM json_each(?3)))
                     OR EXISTS (SELECT 1 FROM dead_letter)",
         )
         .bind(done_to)
         .bind(DAMAGED)
+        .bind(self.apart.places())
         .fetch_one(lease.connection())
         .await?;
         if is_needed {
@@ -167,11 +179,15 @@ impl Spool {
     /// Deletes all rows up to a place, but for damaged ones.
     async fn delete_done(&self, done_to: i64) -> Result<(), SpoolError> {
         let mut lease = self.lease().await?;
-        sqlx::query("DELETE FROM batch WHERE place <= ?1 AND state <> ?2")
-            .bind(done_to)
-            .bind(DAMAGED)
-            .execute(lease.connection())
-            .await?;
+        sqlx::query(
+            "DELETE FROM batch
+             WHERE place <= ?1 AND state <> ?2 AND place NOT IN (SELECT value FROM json_each(?3))",
+        )
+        .bind(done_to)
+        .bind(DAMAGED)
+        .bind(self.apart.places())
+        .execute(lease.connection())
+        .await?;
         lease.done();
         Ok(())
     }
@@ -184,6 +200,7 @@ impl Spool {
             change.add(delete(&mut transaction, *place).await?);
         }
         self.commit(transaction).await?;
+        self.apart.forget_all(places);
         self.note(lease.connection(), change).await;
         lease.done();
         Ok(())
@@ -240,12 +257,14 @@ impl Spool {
             change.add(self.insert(&mut transaction, &body, &[], None).await?.1);
         }
         self.commit(transaction).await?;
+        self.apart.forget(place);
         self.note(lease.connection(), change).await;
         lease.done();
         Ok(())
     }
 
-    /// Makes a dead letter of a row, unless dead letters take `max_bytes` already.
+    /// Makes a dead letter of a row, unless dead letters take `max_bytes` already. It gets a key of a writer of its own:
+    /// parts of this spool around it will be settled, and it may be tried again long after.
     pub async fn bury_row(
         &self,
         place: i64,
@@ -261,18 +280,22 @@ impl Spool {
             let buried: Option<i64> = sqlx::query_scalar(
                 "INSERT OR IGNORE INTO dead_letter
                      (writer_id, batch_seq, reason, refused_at, bytes, checksum, oldest_at, body)
-                 SELECT writer_id, batch_seq, ?2, ?3, bytes, checksum, oldest_at, body
+                 SELECT CASE WHEN writer_id = ?4 THEN ?5 ELSE writer_id END, batch_seq, ?2, ?3,
+                        bytes, checksum, oldest_at, body
                  FROM batch WHERE place = ?1 RETURNING bytes",
             )
             .bind(place)
             .bind(reason)
             .bind(now.timestamp_millis())
+            .bind(self.id.to_string())
+            .bind(WriterId::random().to_string())
             .fetch_optional(&mut *transaction)
             .await?;
             change.add(Change::of_letter(buried));
         }
         change.add(delete(&mut transaction, place).await?);
         self.commit(transaction).await?;
+        self.apart.forget(place);
         self.note(lease.connection(), change).await;
         lease.done();
         Ok(if room { Buried::Kept } else { Buried::NoRoom })
@@ -291,6 +314,7 @@ impl Spool {
         let change = marked.map_or_else(Change::default, |(views, bytes, state)| {
             Change::of(views, bytes, state)
         });
+        self.apart.forget(place);
         self.note(lease.connection(), change).await;
         lease.done();
         Ok(())
@@ -454,4 +478,9 @@ pub(super) fn state(body: &Body) -> i64 {
 /// A size as SQLite's integer.
 pub(super) fn number(size: usize) -> i64 {
     i64::try_from(size).unwrap_or(i64::MAX)
+}
+
+/// Places as a JSON list.
+pub(super) fn json(places: &[i64]) -> String {
+    serde_json::to_string(places).unwrap_or_else(|_| "[]".into())
 }
