@@ -18,6 +18,7 @@ mod queues;
 mod remembered;
 mod rows;
 mod shutdown;
+mod snapshot;
 mod start;
 mod writes;
 
