@@ -3,6 +3,7 @@
 //! Own registry, prefix `headcount_`, base units, counters end in `_total`. Labels are bounded: never a
 //! user, a path or a community. Every label value known beforehand starts at zero.
 
+use arc_swap::ArcSwapOption;
 use prometheus::core::{AtomicU64, Collector, GenericCounter, GenericCounterVec};
 use prometheus::proto::MetricType;
 use prometheus::{
@@ -71,6 +72,8 @@ pub struct Metrics {
     pub dead_letters: Gauge,
     pub dead_letters_made: Counter,
     pub ledger_ok: IntGauge,
+    /// What the database says, in words without any row, while it takes no page view.
+    pub writes_refused: ArcSwapOption<String>,
     pub api_requests: CounterVec,
     pub live_connections: IntGaugeVec,
     pub live_closed: CounterVec,
@@ -358,6 +361,7 @@ impl Metrics {
                 "dead_letters_made_total",
                 "Page views that the database refused and that were kept",
             ),
+            writes_refused: ArcSwapOption::empty(),
             ledger_ok: declare.int_gauge(
                 "ledger_ok",
                 "1 unless the ledger of applied batches was found missing, newer or forbidden",

@@ -57,7 +57,7 @@ pub trait Store: Send + Sync + 'static {
     /// Writes one batch in one transaction, in fixed order: ledger, events, `pages_visited`, `last_active`.
     /// Parts that the ledger has already are left out, so a batch may be tried again after any failure, in
     /// the same parts: where it was the COMMIT whose answer got lost, it is there once all the same (W6).
-    /// After [`StoreError::Refused`] nothing of it is there. While the live schema has a problem that every
+    /// After [`StoreError::Refused`] and [`StoreError::Undone`] nothing of it is there. While the live schema has a problem that every
     /// row would run into, the answer is `Unavailable`.
     async fn apply(&self, batch: &Batch) -> Result<Applied, StoreError>;
 

@@ -16,6 +16,8 @@ pub mod appender;
 pub mod applier;
 pub mod batch;
 mod drain;
+mod failures;
+mod forgetting;
 mod late;
 #[cfg(test)]
 mod model;

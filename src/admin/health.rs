@@ -39,7 +39,7 @@ impl Readiness {
 
 /// The state of every part at one moment. Gauges change one by one: whatever one answer says of a part is taken from
 /// one reading, so that its lines agree. Gauges `…_up` are 1 (up), 0 (down) or -1 (off).
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Health {
     pub(super) database_up: i64,
     pub(super) redis_up: i64,
@@ -52,6 +52,8 @@ pub(super) struct Health {
     pub(super) spool_oldest_age: f64,
     pub(super) dead_letters: f64,
     ledger_ok: i64,
+    /// Why the database takes nothing, where it refuses everything.
+    writes_refused: Option<std::sync::Arc<String>>,
     session_listener_up: i64,
     pub(super) routes_ok: bool,
     certificates_ok: bool,
@@ -70,6 +72,7 @@ impl Health {
             spool_oldest_age: metrics.spool_oldest_age.get(),
             dead_letters: metrics.dead_letters.get(),
             ledger_ok: metrics.ledger_ok.get(),
+            writes_refused: metrics.writes_refused.load_full(),
             session_listener_up: metrics.session_listener_up.get(),
             routes_ok: metrics.last_reload_ok.get() != 0,
             certificates_ok: metrics.certificates_ok.get() != 0,
@@ -96,6 +99,13 @@ impl Health {
             (
                 self.ledger_ok == 0,
                 "the ledger is not in order and page views wait; see `headcount check`".to_owned(),
+            ),
+            (
+                self.writes_refused.is_some(),
+                format!(
+                    "the database takes no page view and they wait ({}); see the log",
+                    self.writes_refused.as_deref().map_or("", String::as_str)
+                ),
             ),
             (
                 age > patience,

@@ -2,7 +2,8 @@
 //!
 //! The question asked of every failure is: is it the row's fault? Only then is it [`StoreError::Refused`],
 //! and the writer sets the row aside. A server that is away, busy, read-only or not yet migrated is
-//! [`StoreError::Unavailable`]: the batch stays and is tried again.
+//! [`StoreError::Unavailable`]: the batch stays and is tried again. In between is [`StoreError::Undone`]: it may be the
+//! row's fault or not, but surely nothing was written, so that fewer rows may be tried, under other keys.
 
 mod failure;
 mod verdict;
@@ -16,6 +17,10 @@ pub enum StoreError {
     /// Not reachable, timed out, or refused for now: worth trying again.
     #[error("the database is not available")]
     Unavailable(#[source] sqlx::Error),
+    /// A statement of a write failed before its COMMIT was sent, so nothing of it is there; the rows may be the
+    /// reason: a lock that somebody holds, a limit of the server, what a trigger raises.
+    #[error("the database did not take a statement")]
+    Undone(#[source] sqlx::Error),
     /// A statement was refused for good, for example by a constraint.
     #[error("the database refused a statement")]
     Refused(#[source] sqlx::Error),
@@ -28,17 +33,63 @@ impl StoreError {
     /// Whether less at a time may help: the limit of a statement was reached, here or at the server.
     pub fn took_too_long(&self) -> bool {
         match self {
-            Self::Unavailable(sqlx::Error::Io(error)) => error.kind() == std::io::ErrorKind::TimedOut,
-            Self::Unavailable(sqlx::Error::Database(error)) => {
+            Self::Unavailable(sqlx::Error::Io(error)) | Self::Undone(sqlx::Error::Io(error)) => {
+                error.kind() == std::io::ErrorKind::TimedOut
+            }
+            Self::Unavailable(sqlx::Error::Database(error)) | Self::Undone(sqlx::Error::Database(error)) => {
                 error.code().is_some_and(|code| code == "57014")
             }
             _ => false,
         }
     }
 
-    /// Whether somebody else held what was wanted: fewer rows at a time meet fewer others.
-    pub fn contended(&self) -> bool {
-        self.verdict().class == Class::Contention
+    /// Whether nothing of a write is there.
+    pub fn nothing_written(&self) -> bool {
+        matches!(self, Self::Undone(_) | Self::Refused(_))
+    }
+
+    /// Whether it may be the fault of single rows, so that others may be taken.
+    pub fn may_be_the_rows(&self) -> bool {
+        match self {
+            Self::Undone(_) | Self::Refused(_) => true,
+            Self::Unavailable(error) => verdict(error).may_be_the_rows(),
+            Self::Unexpected(_) => false,
+        }
+    }
+
+    /// Whether the same row will surely fail again, as far as the error goes: it was refused, or is over a limit;
+    /// nobody has to be waited for.
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::Refused(_) => true,
+            Self::Undone(error) => verdict(error).class == Class::Other && !self.took_too_long(),
+            _ => false,
+        }
+    }
+
+    /// The error in words that hold nothing of any row: code and names.
+    pub fn summary(&self) -> String {
+        let (Self::Unavailable(error) | Self::Undone(error) | Self::Refused(error)) = self else {
+            return self.to_string();
+        };
+        let Some(error) = error.as_database_error() else {
+            return self.class().to_owned();
+        };
+        let code = format!("code {}", error.code().unwrap_or_default());
+        let constraint = error.constraint().map(|name| format!("constraint {name}"));
+        let table = error.table().map(|name| format!("table {name}"));
+        let parts: Vec<String> = [Some(code), constraint, table].into_iter().flatten().collect();
+        parts.join(", ")
+    }
+
+    /// The same error, where it is known that no COMMIT was sent.
+    pub(super) fn before_commit(self) -> Self {
+        match self {
+            Self::Unavailable(error) if verdict(&error).may_be_the_rows() || is_timeout(&error) => {
+                Self::Undone(error)
+            }
+            other => other,
+        }
     }
 
     /// Why, as a metric label: `connection`, `contention`, `read_only`, `resources` or `other`.
@@ -68,7 +119,10 @@ impl StoreError {
 
     /// Whether the app's tables may have changed since they were last read.
     pub(super) fn stale_schema(&self) -> bool {
-        matches!(self.verdict().remedy, Remedy::Reread | Remedy::Prepare)
+        matches!(
+            self.verdict().remedy,
+            Remedy::Reread | Remedy::Privilege | Remedy::Prepare
+        )
     }
 
     /// Whether statements, as prepared on each connection, no longer fit the app's tables.
@@ -83,7 +137,7 @@ impl StoreError {
 
     fn verdict(&self) -> Verdict {
         match self {
-            Self::Unavailable(error) | Self::Refused(error) => verdict(error),
+            Self::Unavailable(error) | Self::Undone(error) | Self::Refused(error) => verdict(error),
             Self::Unexpected(_) => Verdict::SCHEMA,
         }
     }
@@ -147,6 +201,10 @@ pub(super) fn is_untranslatable(error: &sqlx::Error) -> bool {
         .as_database_error()
         .and_then(sqlx::error::DatabaseError::code)
         .is_some_and(|code| codes.contains(&&*code))
+}
+
+fn is_timeout(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::TimedOut)
 }
 
 /// The answer took longer than it may take.

@@ -1,6 +1,9 @@
 //! The ledger of applied parts: what is asked of it, and whether it is there. It is the sidecar's own table
 //! in the app's database, because only what commits together with the page views can tell whether they are
 //! there (W6).
+//!
+//! A row of the ledger is a part's key. That all parts of a writer below a number are settled is a row as well, with
+//! that number negated: a spool that comes back from a copy of its disk may still hold such parts.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -12,8 +15,9 @@ use crate::writer::batch::{Batch, BatchKey};
 /// The version of the ledger's tables that this program writes.
 pub(super) const VERSION: i64 = 1;
 
-/// How long the ledger remembers parts that nobody settled: those of sidecars that vanished. A spool that was
-/// away for longer may hold one part that is applied already.
+/// How long the ledger remembers parts that nobody settled, those of sidecars that vanished, and below which number
+/// parts are settled. A spool that was away for longer may hold one part that is applied already; one that comes back
+/// from an older copy of its disk is written again.
 pub(super) const RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Rows forgotten at a time.

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -166,6 +167,8 @@ impl Rules {
 pub(super) struct Apply<'a> {
     pub batch: &'a Batch,
     pub rules: &'a Rules,
+    /// Set before a COMMIT is sent: until then, whatever happens, nothing is there.
+    pub committing: &'a AtomicBool,
 }
 
 impl Operation for Apply<'_> {
@@ -197,7 +200,11 @@ impl Apply<'_> {
         connection: &mut B::Connection,
         form: fn(EventRow) -> EventRow,
     ) -> Result<Applied, sqlx::Error> {
-        let Apply { batch, rules } = self;
+        let Apply {
+            batch,
+            rules,
+            committing,
+        } = self;
         let mut transaction = B::begin(connection, &rules.database).await?;
         let new = B::run(&NoteParts { batch }, app, &mut transaction).await?;
         let known_parts = batch.parts.len() - new.len();
@@ -208,6 +215,7 @@ impl Apply<'_> {
         };
         let views = batch.views().count();
         if views == 0 {
+            committing.store(true, Ordering::Relaxed);
             transaction.commit().await?;
             return Ok(Applied { views, known_parts });
         }
@@ -224,6 +232,7 @@ impl Apply<'_> {
             let moments = batch.last_active_by_user();
             B::run(&RaiseLastActive { column, moments }, app, &mut transaction).await?;
         }
+        committing.store(true, Ordering::Relaxed);
         transaction.commit().await?;
         Ok(Applied { views, known_parts })
     }

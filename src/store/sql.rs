@@ -1,5 +1,7 @@
 //! The store on a SQL database: the one implementation, for Postgres and SQLite alike.
 
+use std::sync::atomic::AtomicBool;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::Connection;
@@ -70,8 +72,18 @@ impl<B: Backend> Store for SqlStore<B> {
         if batch.parts.is_empty() {
             return Ok(Applied::default());
         }
-        let rules = &self.rules;
-        self.connections.run(&Apply { batch, rules }).await
+        let committing = AtomicBool::new(false);
+        let apply = Apply {
+            batch,
+            rules: &self.rules,
+            committing: &committing,
+        };
+        let outcome = self.connections.run(&apply).await;
+        if committing.into_inner() {
+            outcome
+        } else {
+            outcome.map_err(StoreError::before_commit)
+        }
     }
 
     async fn ledger(&self) -> Result<Option<LedgerProblem>, StoreError> {

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::batch::RecordedView;
 use super::shared::Shared;
+use super::spool::append::Append;
 use super::spool::encode::Body;
 use super::spool::{Directory, Spool, SpoolError};
 use super::unresolved::{UnresolvedView, Whose};
@@ -172,12 +173,13 @@ impl Appender {
             .with_jitter()
             .without_max_times()
             .build();
+        let mut append = Append::new(bodies);
         loop {
             let spool = self.shared.own.load_full();
             let start = Instant::now();
             // A file that was deleted takes writes all the same, and keeps none.
             let appended = if spool.is_in_place() {
-                spool.append(bodies).await
+                spool.append(&mut append).await
             } else {
                 Err(std::io::Error::from(std::io::ErrorKind::NotFound).into())
             };

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::Limits;
 use super::batch::WriterId;
 use super::drain::{Drain, Step};
+use super::forgetting::forget;
 use super::shared::Shared;
 use super::spool::{Directory, Spool, SpoolError};
 use crate::metrics::{Dropped, Metrics};
@@ -24,8 +25,6 @@ const LOOK: Duration = Duration::from_secs(1);
 const LOOKS_PER_SEARCH: u32 = 5;
 /// Spools of others held at a time: each costs a thread and a few open files.
 const MOST_ADOPTED: usize = 8;
-/// Looks between two times that the ledger forgets what is old.
-const LOOKS_PER_FORGETTING: u32 = 600;
 
 /// Drains spools, as long as it is run.
 pub struct Applier {
@@ -82,7 +81,9 @@ impl Applier {
     /// Runs until `stop` turns true, then closes the spools: what is in them is for the next process.
     pub(crate) async fn run(mut self, stop: watch::Receiver<bool>) {
         let mut stopped = stop;
+        let forgetting = forget(self.drain.store());
         tokio::select! {
+            () = forgetting => {}
             _ = stopped.wait_for(|stop| *stop) => {}
             () = self.work() => {}
         }
@@ -115,23 +116,29 @@ impl Applier {
 
     /// When to apply next; `None` while nothing waits.
     fn due(&mut self) -> Option<Instant> {
-        let waiting = self.shared.own.load().waiting();
-        if waiting.views == 0 {
+        let own = self.shared.own.load();
+        let (waiting, apart) = (own.waiting(), own.passed_over());
+        let is_nothing_ready = waiting.views <= apart.views;
+        if is_nothing_ready {
             self.is_behind = false;
             self.since = None;
         } else {
             self.since.get_or_insert_with(Instant::now);
         }
         let now = Instant::now();
-        let is_full = waiting.views >= self.limits.batch_views.get() as u64
-            || waiting.bytes >= self.limits.batch_bytes as u64;
-        let at_once =
-            is_full || self.is_behind || !self.flushing.is_empty() || !self.shared.adopted().is_empty();
+        let is_full = !is_nothing_ready
+            && (waiting.views - apart.views >= self.limits.batch_views.get() as u64
+                || waiting.bytes >= self.limits.batch_bytes as u64);
+        let adopted = self.shared.adopted();
+        let is_flushing = !self.flushing.is_empty() && (waiting.views == 0 || !is_nothing_ready);
+        let at_once = is_full || self.is_behind || is_flushing || adopted.iter().any(|spool| is_ready(spool));
         let due = if at_once {
             Some(now)
         } else {
             self.since.map(|since| since + self.limits.batch_age)
         };
+        let later = adopted.iter().filter_map(|spool| spool.passed_over().next);
+        let due = due.into_iter().chain(apart.next).chain(later).min();
         due.map(|due| self.trouble.next_try.map_or(due, |next| due.max(next)))
     }
 
@@ -193,7 +200,7 @@ impl Applier {
         };
         match outcome {
             Ok(Step::Nothing) => {
-                if spool.waiting().views > 0 {
+                if spool.waiting().views > spool.passed_over().views {
                     // Counted wrong, after a failure in between.
                     let _ = spool.count_all().await;
                 }
@@ -206,11 +213,15 @@ impl Applier {
                 }
                 true
             }
+            Ok(Step::Failed(error)) => {
+                self.is_behind = true;
+                if !matches!(error, StoreError::Refused(_)) {
+                    self.retried(&error);
+                }
+                true
+            }
             Ok(Step::Unavailable(error)) => {
-                self.metrics
-                    .apply_retries
-                    .with_label_values(&[error.class()])
-                    .inc();
+                self.retried(&error);
                 self.trouble.with_database(&error);
                 false
             }
@@ -224,6 +235,11 @@ impl Applier {
                 false
             }
         }
+    }
+
+    fn retried(&self, error: &StoreError) {
+        let class = self.metrics.apply_retries.with_label_values(&[error.class()]);
+        class.inc();
     }
 
     /// Sets a damaged spool aside, and takes a new one if it was the own.
@@ -254,10 +270,6 @@ impl Applier {
         if self.looks.is_multiple_of(LOOKS_PER_SEARCH) {
             self.search().await;
         }
-        // Not at once: the first look is before the first batch.
-        if self.looks % LOOKS_PER_FORGETTING == LOOKS_PER_FORGETTING / 2 {
-            self.drain.forget_old_parts().await;
-        }
         self.looks = self.looks.wrapping_add(1);
         self.shared.show();
     }
@@ -282,6 +294,7 @@ impl Applier {
         }
         let housekeeping = async {
             own.refresh().await?;
+            own.clear_tokens().await?;
             own.shrink().await?;
             Ok::<_, SpoolError>(())
         };
@@ -330,6 +343,12 @@ impl Trouble {
         *self = Self::default();
         Some(since.elapsed().as_secs())
     }
+}
+
+/// Whether something can be done at a spool that was taken over: to apply, or to end it.
+fn is_ready(spool: &Spool) -> bool {
+    let (waiting, apart) = (spool.waiting(), spool.passed_over());
+    waiting.views == 0 || waiting.views > apart.views
 }
 
 /// Whether a spool's file had to go because the disk takes nothing: nothing is needed of it any more.

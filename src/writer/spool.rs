@@ -6,9 +6,11 @@
 //! sidecars; a process adopts those whose owner is gone (see [`directory`]), so that crashes, upgrades and
 //! hand-overs need no case of their own.
 //!
-//! `file` makes and opens such a file, `rows` has the statements, `counts` what waits, `encode` the form of what is
-//! in a row, `tokens` what must not be in one, `letters` the rows that the database refused.
+//! `file` makes and opens such a file, `append` fills it, `rows` has the other statements, `counts` what waits, `encode` the form of what is
+//! in a row, `tokens` what must not be in one, `letters` the rows that the database refused, `apart` those that are passed over for a while.
 
+pub mod apart;
+pub mod append;
 mod counts;
 pub mod directory;
 pub mod encode;
@@ -18,7 +20,7 @@ mod rows;
 mod tokens;
 
 use std::fs::File;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
@@ -78,6 +80,13 @@ pub struct Spool {
     /// Rows up to this place are done with: those that are still there could not be deleted, because the disk
     /// took nothing. After a crash they are applied again, and the ledger knows them.
     done_to: AtomicI64,
+    apart: apart::Apart,
+    /// An append that failed, or was cut off, in its COMMIT.
+    in_doubt: Mutex<Option<append::Doubt>>,
+    /// Whether nothing failed since the disk was last seen to hold everything.
+    is_synced: AtomicBool,
+    #[cfg(test)]
+    faults: Mutex<std::collections::VecDeque<Option<faults::Fault>>>,
     /// Locked after `link`.
     tokens: AsyncMutex<Tokens>,
     /// Held as long as this lives.
@@ -153,9 +162,12 @@ impl Spool {
         match *link {
             Link::Open(_) => {}
             Link::Broken => {
-                *link = Link::Open(file::connect(&self.files.database, self.fsync).await?);
+                self.is_synced.store(false, Ordering::Relaxed);
+                let mut connection = file::connect(&self.files.database, self.fsync).await?;
                 // Another connection counts other people's changes from somewhere else.
                 self.counted_at.store(-1, Ordering::Relaxed);
+                self.look_for_doubted(&mut connection).await?;
+                *link = Link::Open(connection);
             }
             Link::Closed => return Err(SpoolError::Closed),
         }
@@ -215,5 +227,7 @@ impl Drop for Lease<'_> {
     }
 }
 
+#[cfg(test)]
+pub(super) mod faults;
 #[cfg(test)]
 mod tests;

@@ -10,12 +10,15 @@
 
 mod chain;
 mod dead_letters;
+mod fsync;
 mod heals;
 mod identity;
 mod outages;
 mod queues;
 mod remembered;
+mod rows;
 mod shutdown;
+mod snapshot;
 mod start;
 mod writes;
 

@@ -186,14 +186,14 @@ async fn w7_a_lock_that_the_app_holds_costs_at_most_the_lock_timeout_and_leaves_
                 .await
                 .unwrap();
             let error = site.store.apply(&views).await.unwrap_err();
-            assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+            assert!(matches!(error, StoreError::Undone(_)), "{error:?}");
             assert_eq!(error.class(), "contention");
             transaction.rollback().await.unwrap();
         } else {
             let mut app = sqlx::SqliteConnection::connect(url.expose()).await.unwrap();
             let transaction = app.begin_with("BEGIN IMMEDIATE").await.unwrap();
             let error = site.store.apply(&views).await.unwrap_err();
-            assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+            assert!(matches!(error, StoreError::Undone(_)), "{error:?}");
             assert_eq!(error.class(), "contention");
             transaction.rollback().await.unwrap();
         }

@@ -34,6 +34,8 @@ pub(super) enum Remedy {
     Reconnect,
     /// Reading the schema again: the tables may not be what they were.
     Reread,
+    /// The same; but it may be about single rows.
+    Privilege,
     /// The same, and other connections: statements are prepared for tables that are surely not what they
     /// were.
     Prepare,
@@ -51,6 +53,7 @@ impl Verdict {
     pub(super) const LOST: Self = Self::new(Class::Connection, Remedy::Reconnect);
     pub(super) const UNREACHABLE: Self = Self::new(Class::Connection, Remedy::Wait);
     pub(super) const SCHEMA: Self = Self::new(Class::Other, Remedy::Reread);
+    pub(super) const PRIVILEGE: Self = Self::new(Class::Other, Remedy::Privilege);
     pub(super) const STALE: Self = Self::new(Class::Other, Remedy::Prepare);
 
     const fn new(class: Class, remedy: Remedy) -> Self {
@@ -66,6 +69,12 @@ impl Verdict {
         self.remedy != Remedy::None
     }
 
+    /// Whether some rows may meet with it and others not.
+    pub(super) fn may_be_the_rows(self) -> bool {
+        matches!(self.remedy, Remedy::None | Remedy::Wait | Remedy::Privilege)
+            && matches!(self.class, Class::Contention | Class::Other)
+    }
+
     /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
     pub(super) fn of_sqlstate(code: &str) -> Self {
         match code {
@@ -77,8 +86,10 @@ impl Verdict {
             "55P03" | "57014" | "55006" => Self::wait(Class::Contention),
             // undefined table, column, function, schema; wrong type; cached plan
             "42P01" | "42703" | "42883" | "3F000" | "42804" | "0A000" => Self::STALE,
-            // NOT NULL (W10: never the row's fault, a column that nobody fills has appeared); privilege
-            "23502" | "42501" => Self::SCHEMA,
+            // NOT NULL (W10: never the row's fault, a column that nobody fills has appeared)
+            "23502" => Self::SCHEMA,
+            // privilege, of a table, or by row-level security of a row
+            "42501" => Self::PRIVILEGE,
             // an integrity violation reported as a rollback
             "40002" => Self::REFUSED,
             _ => match code.get(..2) {

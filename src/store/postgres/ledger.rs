@@ -53,9 +53,12 @@ impl Runs<NoteParts<'_>> for Postgres {
         }
         let (writers, numbers) = columns(&batch.settled);
         query(
-            "DELETE FROM headcount.applied_batch AS a
-             USING UNNEST($1::uuid[], $2::bigint[]) AS s(writer_id, seq)
-             WHERE a.writer_id = s.writer_id AND a.batch_seq < s.seq",
+            "WITH settled AS (SELECT * FROM UNNEST($1::uuid[], $2::bigint[]) AS s(writer_id, seq) WHERE seq > 1),
+                  forgotten AS (
+                      DELETE FROM headcount.applied_batch AS a USING settled AS s
+                      WHERE a.writer_id = s.writer_id AND a.batch_seq > -s.seq AND a.batch_seq < s.seq)
+             INSERT INTO headcount.applied_batch (writer_id, batch_seq)
+             SELECT writer_id, -seq FROM settled ON CONFLICT DO NOTHING",
         )
         .bind(writers)
         .bind(numbers)
@@ -68,7 +71,9 @@ impl Runs<NoteParts<'_>> for Postgres {
         let (writers, numbers) = columns(&keys);
         let noted: Vec<(Uuid, i64)> = query_as(
             "INSERT INTO headcount.applied_batch (writer_id, batch_seq)
-             SELECT * FROM UNNEST($1::uuid[], $2::bigint[])
+             SELECT * FROM UNNEST($1::uuid[], $2::bigint[]) AS k(writer_id, seq)
+             WHERE NOT EXISTS (SELECT 1 FROM headcount.applied_batch AS m
+                               WHERE m.writer_id = k.writer_id AND m.batch_seq < -k.seq)
              ON CONFLICT DO NOTHING RETURNING writer_id, batch_seq",
         )
         .bind(writers)

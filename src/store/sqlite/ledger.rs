@@ -40,17 +40,29 @@ impl Runs<NoteParts<'_>> for Sqlite {
         if let Some(problem) = version(&mut *connection).await? {
             return Err(sqlx::Error::Configuration(Box::new(problem)));
         }
-        for settled in &operation.batch.settled {
-            sqlx::query("DELETE FROM headcount_applied_batch WHERE writer_id = ?1 AND batch_seq < ?2")
-                .bind(settled.writer.to_string())
-                .bind(settled.seq)
-                .execute(&mut *connection)
-                .await?;
+        for settled in operation.batch.settled.iter().filter(|settled| settled.seq > 1) {
+            sqlx::query(
+                "DELETE FROM headcount_applied_batch
+                 WHERE writer_id = ?1 AND batch_seq > -?2 AND batch_seq < ?2",
+            )
+            .bind(settled.writer.to_string())
+            .bind(settled.seq)
+            .execute(&mut *connection)
+            .await?;
+            sqlx::query(
+                "INSERT OR IGNORE INTO headcount_applied_batch (writer_id, batch_seq) VALUES (?1, -?2)",
+            )
+            .bind(settled.writer.to_string())
+            .bind(settled.seq)
+            .execute(&mut *connection)
+            .await?;
         }
         let mut noted = HashSet::new();
         for key in operation.batch.keys() {
             let inserted = sqlx::query(
-                "INSERT OR IGNORE INTO headcount_applied_batch (writer_id, batch_seq) VALUES (?1, ?2)",
+                "INSERT OR IGNORE INTO headcount_applied_batch (writer_id, batch_seq)
+                 SELECT ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM headcount_applied_batch
+                                                 WHERE writer_id = ?1 AND batch_seq < -?2)",
             )
             .bind(key.writer.to_string())
             .bind(key.seq)

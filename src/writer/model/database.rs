@@ -1,6 +1,6 @@
 //! The database of the model.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
@@ -10,7 +10,7 @@ use crate::auth::BrowserSession;
 use crate::ids::{BrowserSessionId, SessionToken, UserId};
 use crate::store::fake::Fake;
 use crate::store::{Applied, StoreError};
-use crate::writer::batch::{Batch, BatchKey};
+use crate::writer::batch::{Batch, BatchKey, WriterId};
 
 /// What the next call meets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub(super) enum Flaw {
     SaysDoneTooEarly,
     /// Ledger and rows are not one transaction.
     LedgerNotesRefusals,
+    /// An append that failed is not looked for before it is tried again.
+    AppendsAnew,
     /// Parts are settled that are still in a spool.
     LedgerForgetsTooMuch,
 }
@@ -50,11 +52,22 @@ pub(super) struct State {
     pub(super) faults: VecDeque<Option<Fault>>,
     /// Pages whose views are refused, as if their user had been deleted.
     pub(super) refused: HashSet<String>,
+    /// Pages whose rows somebody has locked.
+    pub(super) locked: HashSet<String>,
     ledger: HashSet<BatchKey>,
+    /// Below which number a writer's parts are settled.
+    settled: HashMap<WriterId, i64>,
     /// How often each page was written.
     pub(super) events: BTreeMap<String, usize>,
     /// `pages_visited` by session.
     pub(super) pages: BTreeMap<String, i64>,
+}
+
+impl State {
+    fn knows(&self, key: &BatchKey) -> bool {
+        let is_settled = |mark: &i64| key.seq < *mark;
+        self.ledger.contains(key) || self.settled.get(&key.writer).is_some_and(is_settled)
+    }
 }
 
 impl Database {
@@ -66,7 +79,7 @@ impl Database {
     fn commit(&self, batch: &Batch) -> Result<Applied, StoreError> {
         let mut state = self.state();
         let asks = self.flaw != Some(Flaw::LedgerNotAsked);
-        let is_new = |state: &State, key: &BatchKey| !(asks && state.ledger.contains(key));
+        let is_new = |state: &State, key: &BatchKey| !(asks && state.knows(key));
         let new: HashSet<BatchKey> = batch.keys().filter(|key| is_new(&state, key)).collect();
         let known_parts = batch.parts.len() - new.len();
         let written = batch.only(&new);
@@ -79,11 +92,20 @@ impl Database {
             }
             return Err(StoreError::Refused(sqlx::Error::RowNotFound));
         }
+        let is_locked = written
+            .views()
+            .any(|recorded| state.locked.contains(&recorded.view.url));
+        if is_locked {
+            let timed_out = std::io::Error::from(std::io::ErrorKind::TimedOut);
+            return Err(StoreError::Undone(sqlx::Error::Io(timed_out)));
+        }
         for settled in &batch.settled {
             let too_much = i64::from(self.flaw == Some(Flaw::LedgerForgetsTooMuch)) * 1_000;
             state
                 .ledger
                 .retain(|key| key.writer != settled.writer || key.seq >= settled.seq + too_much);
+            let mark = state.settled.entry(settled.writer).or_default();
+            *mark = settled.seq.max(*mark);
         }
         state.ledger.extend(new);
         for recorded in written.views() {

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::database::Fault;
+use crate::writer::spool::faults::Fault as DiskFault;
 
 /// Something that happens.
 #[derive(Debug, Clone)]
@@ -15,8 +16,14 @@ pub(super) enum Action {
     RecordCutOff(usize),
     /// The database meets this at its next calls.
     Faults(Vec<Option<Fault>>),
+    /// The disk of the own spool meets this at its next commits.
+    DiskFails(Vec<Option<DiskFault>>),
     /// The n-th view so far is one that the database refuses from now on, or no more.
     Refuse { view: usize, refused: bool },
+    /// Somebody locks what the n-th view so far changes, or lets it go.
+    Lock { view: usize, locked: bool },
+    /// Time passes: what was passed over is due.
+    Wait,
     /// A step at every spool.
     Step,
     /// A step that is cut off at its n-th await, by the process' end.
@@ -56,13 +63,24 @@ fn fault() -> impl Strategy<Value = Option<Fault>> {
     ]
 }
 
+fn disk_fault() -> impl Strategy<Value = Option<DiskFault>> {
+    prop_oneof![
+        1 => Just(None),
+        1 => Just(Some(DiskFault::Lost)),
+        2 => Just(Some(DiskFault::Kept)),
+    ]
+}
+
 fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         4 => (1..6usize).prop_map(Action::Record),
         2 => visitor().prop_map(Action::RecordUnresolved),
         1 => (1..8usize).prop_map(Action::RecordCutOff),
         3 => prop::collection::vec(fault(), 1..4).prop_map(Action::Faults),
+        2 => prop::collection::vec(disk_fault(), 1..4).prop_map(Action::DiskFails),
         2 => (0..20usize, any::<bool>()).prop_map(|(view, refused)| Action::Refuse { view, refused }),
+        2 => (0..20usize, any::<bool>()).prop_map(|(view, locked)| Action::Lock { view, locked }),
+        1 => Just(Action::Wait),
         6 => Just(Action::Step),
         3 => (1..20usize).prop_map(Action::StepCutOff),
         1 => Just(Action::Crash),

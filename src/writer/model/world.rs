@@ -21,6 +21,7 @@ use crate::store::Store;
 use crate::writer::Limits;
 use crate::writer::drain::{Drain, Step};
 use crate::writer::late::Late;
+use crate::writer::spool::append::Append;
 use crate::writer::spool::encode::Body;
 use crate::writer::spool::letters::Fate;
 use crate::writer::spool::{Directory, Spool};
@@ -84,14 +85,28 @@ impl Process {
         Self { drain, own, adopted }
     }
 
+    /// So long that everything that is passed over is due.
+    fn wait(&self) {
+        for spool in self.adopted.iter().chain([&self.own]) {
+            spool.end_all_pauses();
+        }
+    }
+
+    /// What the applier does from time to time.
+    async fn housekeeping(&self) {
+        self.own.refresh().await.expect("it can be read");
+        self.own.make_room().await.expect("it takes writes");
+        self.own.clear_tokens().await.expect("it takes writes");
+    }
+
     /// One step at every spool, as the applier takes them; says whether something is left to do.
     async fn step(&mut self) -> bool {
         let mut left = false;
         for spool in [std::slice::from_ref(&self.own), &self.adopted[..]].concat() {
             let step = self.drain.step(&spool).await;
-            left |= matches!(step, Ok(Step::Done | Step::Again | Step::Unavailable(_)));
+            left |= !matches!(step, Ok(Step::Nothing));
             let is_own = spool.id() == self.own.id();
-            if !is_own && matches!(step, Ok(Step::Nothing)) {
+            if !is_own && matches!(step, Ok(Step::Nothing)) && spool.waiting().views == 0 {
                 spool.retire(&self.own).await.expect("it is removed");
                 self.adopted.retain(|adopted| adopted.id() != spool.id());
             }
@@ -130,8 +145,7 @@ impl World {
             Action::Record(count) => {
                 let pages: Vec<String> = (0..*count).map(|_| self.page(Fact::Accepted)).collect();
                 let views = pages.iter().map(|page| recorded(page)).collect();
-                let appended = self.process().own.append(&[Body::Recorded(views)]).await;
-                appended.expect("it is written");
+                self.append(&[Body::Recorded(views)]).await;
             }
             Action::RecordUnresolved(visitor) => {
                 let (fact, who) = match visitor {
@@ -143,14 +157,14 @@ impl World {
                     view: view(&self.page(fact)),
                     whose: Whose::Token(SessionToken::new(format!("{who}-{TOKEN}"))),
                 };
-                let appended = self.process().own.append(&[Body::Unresolved(vec![view])]).await;
-                appended.expect("it is written");
+                self.append(&[Body::Unresolved(vec![view])]).await;
             }
             Action::RecordCutOff(awaits) => {
                 let bodies = [Body::Recorded(vec![recorded(&self.page(Fact::Perhaps))])];
-                cut_off(*awaits, self.process().own.append(&bodies)).await;
+                cut_off(*awaits, self.process().own.append_all(&bodies)).await;
             }
             Action::Faults(faults) => self.database.state().faults.extend(faults.iter().copied()),
+            Action::DiskFails(faults) => self.process().own.fail_commits(faults.iter().copied()),
             Action::Refuse { view, refused } => {
                 if let Some(page) = self.views.keys().nth(*view).cloned() {
                     let mut state = self.database.state();
@@ -161,6 +175,17 @@ impl World {
                     }
                 }
             }
+            Action::Lock { view, locked } => {
+                if let Some(page) = self.views.keys().nth(*view).cloned() {
+                    let mut state = self.database.state();
+                    if *locked {
+                        state.locked.insert(page);
+                    } else {
+                        state.locked.remove(&page);
+                    }
+                }
+            }
+            Action::Wait => self.process().wait(),
             // One that hangs is cut off, too: by the end of the process.
             Action::Step => {
                 if !cut_off(1_000, self.process().step()).await {
@@ -186,6 +211,20 @@ impl World {
         }
     }
 
+    /// As the appender does it: tried until it is there, and between two tries rows may be applied.
+    async fn append(&mut self, bodies: &[Body]) {
+        let mut append = Append::new(bodies);
+        while self.process().own.append(&mut append).await.is_err() {
+            if self.database.flaw == Some(Flaw::AppendsAnew) {
+                append = Append::new(bodies);
+            }
+            if !cut_off(1_000, self.process().step()).await {
+                // It hangs: what it was at is given up by the end of its connection.
+                self.database.state().faults.clear();
+            }
+        }
+    }
+
     fn process(&mut self) -> &mut Process {
         self.process.as_mut().expect("one runs")
     }
@@ -206,9 +245,20 @@ impl World {
     /// All faults are over, and time passes.
     pub(super) async fn settle(&mut self) {
         self.database.state().faults.clear();
+        self.database.state().locked.clear();
+        self.process().own.mend();
+        self.process().housekeeping().await;
         for _ in 0..ENOUGH {
-            if !self.process().step().await && self.process().adopted.is_empty() {
+            let left = self.process().step().await;
+            let waiting = self.process().own.waiting().views;
+            if !left && waiting == 0 && self.process().adopted.is_empty() {
                 return;
+            }
+            if !left {
+                // Others are seen meanwhile, so that what is refused can be told from a database that refuses all.
+                let others = [Body::Recorded(vec![recorded(&self.page(Fact::Accepted))])];
+                self.append(&others).await;
+                self.process().wait();
             }
         }
     }

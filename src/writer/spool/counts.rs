@@ -10,7 +10,7 @@ use super::rows::{DAMAGED, UNRESOLVED};
 use super::{Spool, SpoolError, Waiting};
 
 /// What an operation changes in the counts.
-#[derive(Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Change {
     views: i64,
     bytes: i64,
@@ -90,11 +90,13 @@ impl Spool {
         let (views, bytes, unresolved): (i64, i64, i64) = sqlx::query_as(
             "SELECT coalesce(sum(views), 0), coalesce(sum(bytes), 0),
                     coalesce(sum(bytes) FILTER (WHERE state = ?2), 0)
-             FROM batch WHERE state <> ?1 AND place > ?3",
+             FROM batch
+             WHERE state <> ?1 AND (place > ?3 OR place IN (SELECT value FROM json_each(?4)))",
         )
         .bind(DAMAGED)
         .bind(UNRESOLVED)
         .bind(self.done_to())
+        .bind(self.apart.places())
         .fetch_one(&mut *connection)
         .await?;
         let (letters, letter_bytes): (i64, i64) =

@@ -13,7 +13,7 @@ use std::fs::{DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Mutex as AsyncMutex;
@@ -298,6 +298,11 @@ impl Spool {
             counted_at: AtomicI64::new(0),
             done_to: AtomicI64::new(0),
             waiting: Mutex::new(Waiting::default()),
+            apart: super::apart::Apart::default(),
+            in_doubt: Mutex::default(),
+            is_synced: AtomicBool::new(true),
+            #[cfg(test)]
+            faults: Mutex::default(),
             tokens: AsyncMutex::new(tokens),
             _lock: lock,
         }

@@ -19,6 +19,9 @@ use crate::writer::batch::{BatchKey, RecordedView, WriterId};
 /// Dead letters moved or decided on in one transaction.
 const AT_A_TIME: u64 = 500;
 
+/// Most times that all files are looked through.
+const MOST_PASSES: u32 = 5;
+
 /// A dead letter.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeadLetter {
@@ -97,13 +100,34 @@ impl Directory {
     /// # Errors
     /// A file cannot be written; those before it are done.
     pub async fn decide(&self, fate: Fate, keys: Option<&[BatchKey]>) -> Result<u64, SpoolError> {
+        // Those that are refused again meanwhile are not decided on again.
+        let before = Utc::now();
+        let mut decided = 0;
+        // A file's letters may move to another that was looked at already, or is new, while a spool is taken over.
+        for pass in 1..=MOST_PASSES {
+            let some = self.decide_once(fate, keys, before).await?;
+            decided += some;
+            if some == 0 && pass > 1 {
+                break;
+            }
+        }
+        Ok(decided)
+    }
+
+    /// Looks through all files once.
+    async fn decide_once(
+        &self,
+        fate: Fate,
+        keys: Option<&[BatchKey]>,
+        before: DateTime<Utc>,
+    ) -> Result<u64, SpoolError> {
         let mut decided = 0;
         for id in self.spools()? {
             let database = self.database(id);
             if let Some(mut connection) = connect(&database).await? {
                 // A bounded number at a time: the sidecar waits for its file meanwhile.
                 loop {
-                    let some = decide(&mut connection, &database, fate, keys).await?;
+                    let some = decide(&mut connection, &database, fate, keys, before).await?;
                     decided += some;
                     if some < AT_A_TIME {
                         break;
@@ -139,15 +163,18 @@ async fn decide(
     database: &Path,
     fate: Fate,
     keys: Option<&[BatchKey]>,
+    before: DateTime<Utc>,
 ) -> Result<u64, SpoolError> {
     let mut transaction = begin(connection).await?;
     if !database.exists() {
         // Removed by its owner, who made sure that it was empty.
         return Ok(0);
     }
-    let all: Vec<(String, i64)> = sqlx::query_as("SELECT writer_id, batch_seq FROM dead_letter")
-        .fetch_all(&mut *transaction)
-        .await?;
+    let all: Vec<(String, i64)> =
+        sqlx::query_as("SELECT writer_id, batch_seq FROM dead_letter WHERE refused_at <= ?1")
+            .bind(before.timestamp_millis())
+            .fetch_all(&mut *transaction)
+            .await?;
     let is_meant = |writer_id: &str, batch_seq: i64| {
         keys.is_none_or(|keys| {
             keys.iter()

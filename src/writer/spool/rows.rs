@@ -7,7 +7,7 @@ use sqlx::{Connection as _, FromRow, Sqlite, SqliteConnection, Transaction};
 
 use super::counts::Change;
 use super::encode::{Body, Stored, checksum};
-use super::tokens::{Place, Tokens};
+use super::tokens::Tokens;
 use super::{Buried, Link, Row, Spool, SpoolError, file};
 use crate::writer::batch::{BatchKey, RecordedView, WriterId};
 
@@ -29,77 +29,7 @@ struct StoredRow {
 }
 
 impl Spool {
-    /// Puts bodies behind everything that waits, each as a row of its own with a new key, in one commit.
-    pub async fn append(&self, bodies: &[Body]) -> Result<(), SpoolError> {
-        let mut lease = self.lease().await?;
-        let mut tokens = self.tokens.lock().await;
-        let end = tokens.end();
-        let appended = self.insert_all(lease.connection(), bodies, &mut tokens).await;
-        match appended {
-            Ok(change) => {
-                // Committed: whatever fails from here on, it must not be appended again.
-                self.note(lease.connection(), change).await;
-                lease.done();
-                Ok(())
-            }
-            Err(error) => {
-                // No row refers to them. They are written over.
-                tokens.rewind(end);
-                Err(error)
-            }
-        }
-    }
-
-    async fn insert_all(
-        &self,
-        connection: &mut SqliteConnection,
-        bodies: &[Body],
-        tokens: &mut Tokens,
-    ) -> Result<Change, SpoolError> {
-        let mut transaction = begin(connection).await?;
-        let mut change = Change::default();
-        for body in bodies {
-            let wanted = body.tokens();
-            let places = if wanted.is_empty() {
-                Vec::new()
-            } else {
-                // On disk before the row that refers to them.
-                tokens.append(&wanted).await?
-            };
-            change.add(self.insert(&mut transaction, body, &places).await?);
-        }
-        transaction.commit().await?;
-        Ok(change)
-    }
-
-    /// Inserts one row. Its number is its place, so that it is never used again, not even after everything
-    /// was deleted.
-    async fn insert(
-        &self,
-        transaction: &mut Transaction<'_, Sqlite>,
-        body: &Body,
-        places: &[Place],
-    ) -> Result<Change, sqlx::Error> {
-        let bytes = body.encode(places);
-        let size = number(bytes.len());
-        sqlx::query(
-            "INSERT INTO batch (place, writer_id, batch_seq, state, views, bytes, checksum, oldest_at, body)
-             SELECT n, ?1, n, ?2, ?3, ?4, ?5, ?6, ?7
-             FROM (SELECT 1 + coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'batch'), 0) AS n)",
-        )
-        .bind(self.id.to_string())
-        .bind(state(body))
-        .bind(number(body.len()))
-        .bind(size)
-        .bind(checksum(&bytes))
-        .bind(body.oldest())
-        .bind(bytes)
-        .execute(&mut **transaction)
-        .await?;
-        Ok(Change::of(number(body.len()), size, state(body)))
-    }
-
-    /// The next rows in their order, none of them removed yet: until they have that many views or bytes, and
+    /// The next rows in their order, without those that are passed over, none of them removed yet: until they have that many views or bytes, and
     /// at most that many rows; at least one where there is one.
     pub async fn next(
         &self,
@@ -110,30 +40,39 @@ impl Spool {
         let mut lease = self.lease().await?;
         let connection = lease.connection();
         let sizes: Vec<(i64, i64, i64)> = sqlx::query_as(
-            "SELECT place, views, bytes FROM batch WHERE state <> ?1 AND place > ?3 ORDER BY place LIMIT ?2",
+            "SELECT place, views, bytes FROM batch
+             WHERE state <> ?1 AND place > ?3 AND place NOT IN (SELECT value FROM json_each(?4))
+             ORDER BY place LIMIT ?2",
         )
         .bind(DAMAGED)
         .bind(number(max_rows.max(1)))
         .bind(self.done_to())
+        .bind(self.apart.places())
         .fetch_all(&mut *connection)
         .await?;
-        let (mut views, mut bytes, mut last) = (0, 0, 0);
+        lease.done();
+        let (mut views, mut bytes, mut places) = (0, 0, Vec::new());
         for (place, its_views, its_bytes) in sizes {
-            last = place;
+            places.push(place);
             views += its_views.unsigned_abs();
             bytes += its_bytes.unsigned_abs();
             if views >= max_views || bytes >= max_bytes {
                 break;
             }
         }
+        self.rows_at(&places).await
+    }
+
+    /// The rows at these places, in their order, none of them removed yet.
+    pub(super) async fn rows_at(&self, places: &[i64]) -> Result<Vec<Row>, SpoolError> {
+        let mut lease = self.lease().await?;
         let stored: Vec<StoredRow> = sqlx::query_as(
             "SELECT place, writer_id, batch_seq, state, views, checksum, body
-             FROM batch WHERE state <> ?1 AND place <= ?2 AND place > ?3 ORDER BY place",
+             FROM batch WHERE state <> ?1 AND place IN (SELECT value FROM json_each(?2)) ORDER BY place",
         )
         .bind(DAMAGED)
-        .bind(last)
-        .bind(self.done_to())
-        .fetch_all(connection)
+        .bind(json(places))
+        .fetch_all(lease.connection())
         .await?;
         let tokens = self.tokens.lock().await;
         let mut rows = Vec::with_capacity(stored.len());
@@ -182,6 +121,7 @@ impl Spool {
         match self.delete_rows(places).await {
             Err(error) if error.takes_nothing() => {
                 let last = places.iter().copied().max().unwrap_or_default();
+                self.apart.forget_all(places);
                 self.done_to.fetch_max(last, Ordering::Relaxed);
                 self.count_all().await.map(drop)
             }
@@ -213,11 +153,13 @@ impl Spool {
         }
         let mut lease = self.lease().await?;
         let is_needed: bool = sqlx::query_scalar(
-            "SELECT EXISTS (SELECT 1 FROM batch WHERE place > ?1 OR state = ?2)
+            "SELECT EXISTS (SELECT 1 FROM batch WHERE place > ?1 OR state = ?2
+                                                   OR place IN (SELECT value FROM json_each(?3)))
                     OR EXISTS (SELECT 1 FROM dead_letter)",
         )
         .bind(done_to)
         .bind(DAMAGED)
+        .bind(self.apart.places())
         .fetch_one(lease.connection())
         .await?;
         if is_needed {
@@ -237,11 +179,15 @@ impl Spool {
     /// Deletes all rows up to a place, but for damaged ones.
     async fn delete_done(&self, done_to: i64) -> Result<(), SpoolError> {
         let mut lease = self.lease().await?;
-        sqlx::query("DELETE FROM batch WHERE place <= ?1 AND state <> ?2")
-            .bind(done_to)
-            .bind(DAMAGED)
-            .execute(lease.connection())
-            .await?;
+        sqlx::query(
+            "DELETE FROM batch
+             WHERE place <= ?1 AND state <> ?2 AND place NOT IN (SELECT value FROM json_each(?3))",
+        )
+        .bind(done_to)
+        .bind(DAMAGED)
+        .bind(self.apart.places())
+        .execute(lease.connection())
+        .await?;
         lease.done();
         Ok(())
     }
@@ -253,7 +199,8 @@ impl Spool {
         for place in places {
             change.add(delete(&mut transaction, *place).await?);
         }
-        transaction.commit().await?;
+        self.commit(transaction).await?;
+        self.apart.forget_all(places);
         self.note(lease.connection(), change).await;
         lease.done();
         Ok(())
@@ -268,7 +215,7 @@ impl Spool {
             .bind(place)
             .fetch_optional(&mut *connection)
             .await?;
-        let change = match replace(connection, place, views).await {
+        let change = match self.replace(connection, place, views).await {
             Ok(change) => change,
             // It stays unresolved in the file. Whatever becomes of it: the ledger knows its key.
             Err(error) if file::takes_nothing(&error) => return Ok(()),
@@ -288,8 +235,8 @@ impl Spool {
     }
 
     /// Erases tokens that no row refers to any more: those of a row that was never committed, or was
-    /// replaced just before a crash.
-    pub(super) async fn clear_tokens(&self) -> Result<(), SpoolError> {
+    /// replaced just before a crash, or when the disk failed.
+    pub async fn clear_tokens(&self) -> Result<(), SpoolError> {
         let lease = self.lease().await?;
         if self.waiting().unresolved_bytes == 0 {
             self.tokens.lock().await.clear().await?;
@@ -307,15 +254,17 @@ impl Spool {
         let mut change = delete(&mut transaction, place).await?;
         for half in [earlier, later] {
             let body = Body::Recorded(half.to_vec());
-            change.add(self.insert(&mut transaction, &body, &[]).await?);
+            change.add(self.insert(&mut transaction, &body, &[], None).await?.1);
         }
-        transaction.commit().await?;
+        self.commit(transaction).await?;
+        self.apart.forget(place);
         self.note(lease.connection(), change).await;
         lease.done();
         Ok(())
     }
 
-    /// Makes a dead letter of a row, unless dead letters take `max_bytes` already.
+    /// Makes a dead letter of a row, unless dead letters take `max_bytes` already. It gets a key of a writer of its own:
+    /// parts of this spool around it will be settled, and it may be tried again long after.
     pub async fn bury_row(
         &self,
         place: i64,
@@ -331,18 +280,22 @@ impl Spool {
             let buried: Option<i64> = sqlx::query_scalar(
                 "INSERT OR IGNORE INTO dead_letter
                      (writer_id, batch_seq, reason, refused_at, bytes, checksum, oldest_at, body)
-                 SELECT writer_id, batch_seq, ?2, ?3, bytes, checksum, oldest_at, body
+                 SELECT CASE WHEN writer_id = ?4 THEN ?5 ELSE writer_id END, batch_seq, ?2, ?3,
+                        bytes, checksum, oldest_at, body
                  FROM batch WHERE place = ?1 RETURNING bytes",
             )
             .bind(place)
             .bind(reason)
             .bind(now.timestamp_millis())
+            .bind(self.id.to_string())
+            .bind(WriterId::random().to_string())
             .fetch_optional(&mut *transaction)
             .await?;
             change.add(Change::of_letter(buried));
         }
         change.add(delete(&mut transaction, place).await?);
-        transaction.commit().await?;
+        self.commit(transaction).await?;
+        self.apart.forget(place);
         self.note(lease.connection(), change).await;
         lease.done();
         Ok(if room { Buried::Kept } else { Buried::NoRoom })
@@ -361,6 +314,7 @@ impl Spool {
         let change = marked.map_or_else(Change::default, |(views, bytes, state)| {
             Change::of(views, bytes, state)
         });
+        self.apart.forget(place);
         self.note(lease.connection(), change).await;
         lease.done();
         Ok(())
@@ -396,6 +350,59 @@ impl Spool {
         // Closing may have written the log once more.
         self.files.remove()?;
         Ok(true)
+    }
+
+    /// Commits.
+    pub(super) async fn commit(&self, transaction: Transaction<'_, Sqlite>) -> Result<(), sqlx::Error> {
+        #[cfg(test)]
+        {
+            let fault = self.faults.lock().expect("no test panics with it").pop_front();
+            if let Some(fault) = fault.flatten() {
+                return fault.commit(transaction).await;
+            }
+        }
+        transaction.commit().await
+    }
+
+    /// Puts resolved views into the place of a row; without any, the row goes.
+    async fn replace(
+        &self,
+        connection: &mut SqliteConnection,
+        place: i64,
+        views: Vec<RecordedView>,
+    ) -> Result<Change, sqlx::Error> {
+        let mut transaction = begin(connection).await?;
+        let body = Body::Recorded(views);
+        let bytes = body.encode(&[]);
+        let key: Option<(String, i64)> =
+            sqlx::query_as("SELECT writer_id, batch_seq FROM batch WHERE place = ?1")
+                .bind(place)
+                .fetch_optional(&mut *transaction)
+                .await?;
+        let mut change = delete(&mut transaction, place).await?;
+        if let Some((writer_id, batch_seq)) = key
+            && !body.is_empty()
+        {
+            let (views, size) = (number(body.len()), number(bytes.len()));
+            sqlx::query(
+                "INSERT INTO batch (place, writer_id, batch_seq, state, views, bytes, checksum, oldest_at, body)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            )
+            .bind(place)
+            .bind(writer_id)
+            .bind(batch_seq)
+            .bind(READY)
+            .bind(views)
+            .bind(size)
+            .bind(checksum(&bytes))
+            .bind(body.oldest())
+            .bind(bytes)
+            .execute(&mut *transaction)
+            .await?;
+            change.add(Change::of(views, size, READY));
+        }
+        self.commit(transaction).await?;
+        Ok(change)
     }
 
     /// Gives pages of deleted rows back to the file system, some at a time, where they are the larger part of the
@@ -461,47 +468,7 @@ async fn delete(transaction: &mut Transaction<'_, Sqlite>, place: i64) -> Result
     }))
 }
 
-/// Puts resolved views into the place of a row; without any, the row goes.
-async fn replace(
-    connection: &mut SqliteConnection,
-    place: i64,
-    views: Vec<RecordedView>,
-) -> Result<Change, sqlx::Error> {
-    let mut transaction = begin(connection).await?;
-    let body = Body::Recorded(views);
-    let bytes = body.encode(&[]);
-    let key: Option<(String, i64)> =
-        sqlx::query_as("SELECT writer_id, batch_seq FROM batch WHERE place = ?1")
-            .bind(place)
-            .fetch_optional(&mut *transaction)
-            .await?;
-    let mut change = delete(&mut transaction, place).await?;
-    if let Some((writer_id, batch_seq)) = key
-        && !body.is_empty()
-    {
-        let (views, size) = (number(body.len()), number(bytes.len()));
-        sqlx::query(
-            "INSERT INTO batch (place, writer_id, batch_seq, state, views, bytes, checksum, oldest_at, body)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-        )
-        .bind(place)
-        .bind(writer_id)
-        .bind(batch_seq)
-        .bind(READY)
-        .bind(views)
-        .bind(size)
-        .bind(checksum(&bytes))
-        .bind(body.oldest())
-        .bind(bytes)
-        .execute(&mut *transaction)
-        .await?;
-        change.add(Change::of(views, size, READY));
-    }
-    transaction.commit().await?;
-    Ok(change)
-}
-
-fn state(body: &Body) -> i64 {
+pub(super) fn state(body: &Body) -> i64 {
     match body {
         Body::Recorded(_) => READY,
         Body::Unresolved(_) => UNRESOLVED,
@@ -509,6 +476,11 @@ fn state(body: &Body) -> i64 {
 }
 
 /// A size as SQLite's integer.
-fn number(size: usize) -> i64 {
+pub(super) fn number(size: usize) -> i64 {
     i64::try_from(size).unwrap_or(i64::MAX)
+}
+
+/// Places as a JSON list.
+pub(super) fn json(places: &[i64]) -> String {
+    serde_json::to_string(places).unwrap_or_else(|_| "[]".into())
 }

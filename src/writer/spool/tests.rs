@@ -100,8 +100,8 @@ fn with_token(url: &str, token: &str) -> Body {
 async fn rows_come_in_the_order_in_which_they_went_in_and_stay_until_they_are_removed() {
     let folder = Folder::new();
     let spool = folder.directory.create().await.unwrap();
-    spool.append(&[some(&["/1", "/2"])]).await.unwrap();
-    spool.append(&[some(&["/3"]), some(&["/4"])]).await.unwrap();
+    spool.append_all(&[some(&["/1", "/2"])]).await.unwrap();
+    spool.append_all(&[some(&["/3"]), some(&["/4"])]).await.unwrap();
     let rows = next(&spool).await;
     assert_eq!(urls(&rows), [vec!["/1", "/2"], vec!["/3"], vec!["/4"]]);
     assert_eq!(urls(&next(&spool).await).len(), 3, "looking takes nothing away");
@@ -131,7 +131,7 @@ async fn a_number_is_never_given_twice() {
             spool.first_unsettled().await.unwrap().seq,
             i64::try_from(keys.len()).unwrap() + 1
         );
-        spool.append(&[some(&["/"])]).await.unwrap();
+        spool.append_all(&[some(&["/"])]).await.unwrap();
         let [row] = &next(&spool).await[..] else {
             panic!("one row")
         };
@@ -148,8 +148,11 @@ async fn views_read_back_as_they_were_written() {
     let folder = Folder::new();
     let spool = folder.directory.create().await.unwrap();
     let written = vec![recorded("/ä?q=\u{1F980}"), recorded("/\u{7f}\"\\")];
-    spool.append(&[Body::Recorded(written.clone())]).await.unwrap();
-    spool.append(&[with_token("/x", "a-token")]).await.unwrap();
+    spool
+        .append_all(&[Body::Recorded(written.clone())])
+        .await
+        .unwrap();
+    spool.append_all(&[with_token("/x", "a-token")]).await.unwrap();
     let rows = next(&spool).await;
     assert_eq!(rows[0].body, Some(Body::Recorded(written)));
     assert_eq!(rows[1].body, Some(with_token("/x", "a-token")));
@@ -159,7 +162,7 @@ async fn views_read_back_as_they_were_written() {
 async fn what_a_process_leaves_behind_is_taken_over_by_another_and_by_one_only() {
     let folder = Folder::new();
     let spool = folder.directory.create().await.unwrap();
-    spool.append(&[some(&["/1"])]).await.unwrap();
+    spool.append_all(&[some(&["/1"])]).await.unwrap();
     assert!(
         folder.directory.adopt(&[], 8).await.unwrap().is_empty(),
         "its owner lives"
@@ -178,18 +181,18 @@ async fn what_a_process_leaves_behind_is_taken_over_by_another_and_by_one_only()
 async fn a_spool_that_is_closed_empty_leaves_nothing_behind() {
     let folder = Folder::new();
     let spool = folder.directory.create().await.unwrap();
-    spool.append(&[some(&["/1"])]).await.unwrap();
+    spool.append_all(&[some(&["/1"])]).await.unwrap();
     let place = next(&spool).await[0].place;
     spool.remove_rows(&[place]).await.unwrap();
     spool.close().await;
     assert_eq!(folder.files(), [""; 0]);
     assert!(matches!(
-        spool.append(&[some(&["/"])]).await,
+        spool.append_all(&[some(&["/"])]).await,
         Err(SpoolError::Closed)
     ));
 
     let spool = folder.directory.create().await.unwrap();
-    spool.append(&[some(&["/1"])]).await.unwrap();
+    spool.append_all(&[some(&["/1"])]).await.unwrap();
     spool.close().await;
     assert_eq!(folder.files().len(), 3, "database, tokens and lock");
 }
@@ -198,7 +201,7 @@ async fn a_spool_that_is_closed_empty_leaves_nothing_behind() {
 async fn files_are_their_users_alone() {
     let folder = Folder::new();
     let spool = folder.directory.create().await.unwrap();
-    spool.append(&[some(&["/1"])]).await.unwrap();
+    spool.append_all(&[some(&["/1"])]).await.unwrap();
     let mode = |path: PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(folder.path()), 0o700);
     let entries: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
@@ -285,8 +288,8 @@ async fn a_file_in_which_nothing_was_written_is_removed() {
 async fn a_row_with_damaged_bytes_is_passed_over_and_its_file_is_kept() {
     let folder = Folder::new();
     let spool = folder.directory.create().await.unwrap();
-    spool.append(&[some(&["/whole"])]).await.unwrap();
-    spool.append(&[some(&["/hurt"])]).await.unwrap();
+    spool.append_all(&[some(&["/whole"])]).await.unwrap();
+    spool.append_all(&[some(&["/hurt"])]).await.unwrap();
     {
         let mut lease = spool.lease().await.unwrap();
         sqlx::query("UPDATE batch SET body = replace(body, 'hurt', 'HURT') WHERE place = 2")
@@ -317,7 +320,7 @@ async fn a_token_is_in_the_file_only_until_its_view_is_resolved() {
     for round in 0..2 {
         for _ in 0..20 {
             spool
-                .append(&[with_token("/x", TOKEN), some(&["/y"])])
+                .append_all(&[with_token("/x", TOKEN), some(&["/y"])])
                 .await
                 .unwrap();
         }
@@ -345,7 +348,7 @@ async fn a_token_whose_row_was_replaced_just_before_a_crash_is_gone_when_the_spo
     const TOKEN: &str = "3f0c2a-secret-token-of-alice";
     let folder = Folder::new();
     let spool = folder.directory.create().await.unwrap();
-    spool.append(&[with_token("/x", TOKEN)]).await.unwrap();
+    spool.append_all(&[with_token("/x", TOKEN)]).await.unwrap();
     {
         let mut lease = spool.lease().await.unwrap();
         sqlx::raw_sql("DELETE FROM batch")
@@ -365,7 +368,7 @@ async fn a_view_whose_token_is_damaged_is_a_damaged_row() {
     let folder = Folder::new();
     let spool = folder.directory.create().await.unwrap();
     spool
-        .append(&[with_token("/x", "3f0c2a-secret-token")])
+        .append_all(&[with_token("/x", "3f0c2a-secret-token")])
         .await
         .unwrap();
     std::fs::write(folder.path().join(format!("{}.tokens", spool.id())), "").unwrap();
@@ -376,7 +379,7 @@ async fn a_view_whose_token_is_damaged_is_a_damaged_row() {
 async fn a_row_is_split_into_rows_with_keys_of_their_own() {
     let folder = Folder::new();
     let spool = folder.directory.create().await.unwrap();
-    spool.append(&[some(&["/1", "/2", "/3"])]).await.unwrap();
+    spool.append_all(&[some(&["/1", "/2", "/3"])]).await.unwrap();
     let row = next(&spool).await.remove(0);
     let Some(Body::Recorded(views)) = row.body else {
         panic!("recorded")
@@ -392,7 +395,7 @@ async fn a_row_is_split_into_rows_with_keys_of_their_own() {
 async fn with_letters(folder: &Folder) -> (std::sync::Arc<Spool>, [BatchKey; 2]) {
     let spool = folder.directory.create().await.unwrap();
     spool
-        .append(&[some(&["/1"]), some(&["/2"]), some(&["/3"])])
+        .append_all(&[some(&["/1"]), some(&["/2"]), some(&["/3"])])
         .await
         .unwrap();
     let rows = next(&spool).await;
@@ -405,7 +408,14 @@ async fn with_letters(folder: &Folder) -> (std::sync::Arc<Spool>, [BatchKey; 2])
     }
     let waiting = spool.waiting();
     assert_eq!((waiting.views, waiting.dead_letters), (1, 2));
-    (spool, [rows[0].key, rows[1].key])
+    let letters = folder.directory.dead_letters().await.unwrap();
+    let keys = letters.iter().map(|letter| letter.key).filter(|key| {
+        // Of nobody else, so that nothing settles it.
+        assert_ne!(key.writer, spool.id());
+        rows[..2].iter().any(|row| row.key.seq == key.seq)
+    });
+    let keys: Vec<BatchKey> = keys.collect();
+    (spool, keys[keys.len() - 2..].try_into().unwrap())
 }
 
 fn seen(letter: &letters::DeadLetter) -> (BatchKey, String, String) {
@@ -435,7 +445,7 @@ async fn w1_a_dead_letter_is_listed_with_its_reason_retried_under_its_key_or_dro
     let rows = next(&spool).await;
     assert_eq!(urls(&rows), [["/3"], ["/1"]]);
     assert_eq!(rows[1].key, first);
-    assert_eq!(spool.first_unsettled().await.unwrap(), first);
+    assert_eq!(spool.first_unsettled().await.unwrap(), rows[0].key);
 
     assert_eq!(decide(Fate::Drop, second).await, 1);
     assert_eq!(folder.directory.decide(Fate::Drop, None).await.unwrap(), 0);
@@ -454,11 +464,14 @@ async fn dead_letters_outlive_their_spool_and_a_copy_of_one_is_the_same_letter()
     let (copy, _) = with_letters(&folder).await;
     {
         let mut lease = copy.lease().await.unwrap();
-        let sql = format!("UPDATE dead_letter SET writer_id = '{}'", spool.id());
-        sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
-            .execute(lease.connection())
-            .await
-            .unwrap();
+        for key in [first, second] {
+            sqlx::query("UPDATE dead_letter SET writer_id = ?1 WHERE batch_seq = ?2")
+                .bind(key.writer.to_string())
+                .bind(key.seq)
+                .execute(lease.connection())
+                .await
+                .unwrap();
+        }
     }
     let place = next(&copy).await[0].place;
     copy.remove_rows(&[place]).await.unwrap();
@@ -515,6 +528,24 @@ async fn a_letter_that_is_retried_while_its_file_is_being_removed_is_not_lost() 
     }
 }
 
+/// Letters that move to a file that was looked at already, or that is being made, are not missed.
+#[tokio::test]
+async fn w25_letters_that_move_to_another_file_meanwhile_are_decided_on_as_well() {
+    for _ in 0..20 {
+        let folder = Folder::new();
+        // Looked at first.
+        let heir = folder.directory.create().await.unwrap();
+        let (spool, _) = with_letters(&folder).await;
+        let (inherited, decided) = tokio::join!(
+            heir.inherit_letters(&spool),
+            folder.directory.decide(Fate::Retry, None)
+        );
+        inherited.unwrap();
+        assert_eq!(decided.unwrap(), 2);
+        assert!(folder.directory.dead_letters().await.unwrap().is_empty());
+    }
+}
+
 /// Keeps the file from growing, as a full disk does, until the connection is made anew.
 async fn fill_the_disk(spool: &Spool) {
     let mut lease = spool.lease().await.unwrap();
@@ -534,14 +565,14 @@ async fn fill_the_disk(spool: &Spool) {
 async fn w12_after_a_full_disk_the_spool_takes_views_again() {
     let folder = Folder::new();
     let spool = folder.directory.create().await.unwrap();
-    spool.append(&[some(&["/before"])]).await.unwrap();
+    spool.append_all(&[some(&["/before"])]).await.unwrap();
     let large = "/large".repeat(2_000);
     for _ in 0..3 {
         fill_the_disk(&spool).await;
-        let error = spool.append(&[some(&[&large])]).await.unwrap_err();
+        let error = spool.append_all(&[some(&[&large])]).await.unwrap_err();
         assert!(error.takes_nothing(), "{error:?}");
     }
-    spool.append(&[some(&["/after"])]).await.unwrap();
+    spool.append_all(&[some(&["/after"])]).await.unwrap();
     assert_eq!(urls(&next(&spool).await), [["/before"], ["/after"]]);
     assert_eq!(spool.count_all().await.unwrap(), spool.waiting());
 }
@@ -553,9 +584,12 @@ async fn a_token_whose_row_could_not_be_written_is_written_over() {
     fill_the_disk(&spool).await;
     let large = "/large".repeat(2_000);
     let refused = "1111111111-refused-token";
-    spool.append(&[with_token(&large, refused)]).await.unwrap_err();
+    spool
+        .append_all(&[with_token(&large, refused)])
+        .await
+        .unwrap_err();
     let taken = "2222222222-written-token";
-    spool.append(&[with_token("/x", taken)]).await.unwrap();
+    spool.append_all(&[with_token("/x", taken)]).await.unwrap();
     assert!(folder.contains(taken) && !folder.contains(refused));
     assert_eq!(next(&spool).await[0].body, Some(with_token("/x", taken)));
 }
@@ -566,7 +600,7 @@ async fn a_spool_that_could_not_be_made_takes_nothing_and_is_not_in_its_place() 
     let absent = folder.directory.absent().unwrap();
     assert!(absent.is_closed() && !absent.is_in_place());
     assert!(matches!(
-        absent.append(&[some(&["/"])]).await,
+        absent.append_all(&[some(&["/"])]).await,
         Err(SpoolError::Closed)
     ));
     absent.close().await;
@@ -578,7 +612,7 @@ async fn not_more_spools_are_taken_over_than_there_is_room_for() {
     let folder = Folder::new();
     for _ in 0..3 {
         let spool = folder.directory.create().await.unwrap();
-        spool.append(&[some(&["/"])]).await.unwrap();
+        spool.append_all(&[some(&["/"])]).await.unwrap();
     }
     let first = folder.directory.adopt(&[], 2).await.unwrap();
     assert_eq!(first.len(), 2);

@@ -41,6 +41,8 @@ async fn w1_a_view_of_a_user_deleted_meanwhile_is_one_dead_letter() {
         world.member("bob").await,
         world.member("dave").await,
     );
+    // Known from here on: looked up late, after the deletion, the view would be nobody's.
+    dave.get(&world.visitors("rust", "")).await;
     let mut made = Made::default();
     made.sees("alice", &alice, &[&community, "/about/"]).await;
     dave.sees(&community).await;

@@ -5,6 +5,7 @@ pub mod backend;
 pub mod browsers;
 pub mod chromium;
 pub mod database;
+pub mod failing_fsync;
 pub mod fake_upstream;
 pub mod haproxy;
 pub mod live;

@@ -1,0 +1,208 @@
+//! Appending: once, however often it is tried.
+//!
+//! A COMMIT whose sync failed answers with an error, and the next connection may find it in the log all the same. So
+//! each try notes its keys first, and after a failed one the next connection is asked for them before anything
+//! else is done to the file: what is there is not appended again, even if it has been applied and deleted since.
+
+use sqlx::{Sqlite, SqliteConnection, Transaction};
+
+use super::counts::Change;
+use super::encode::{Body, checksum};
+use super::rows::{begin, number, state};
+use super::tokens::{Place, Tokens};
+use super::{Spool, SpoolError};
+use crate::writer::batch::{BatchKey, WriterId};
+
+/// Bodies on their way into a spool, over all tries: each becomes a row of its own, all in one commit.
+pub struct Append<'a> {
+    bodies: &'a [Body],
+    /// The keys under which a former try may have left them; empty before one has come that far.
+    keys: Vec<BatchKey>,
+}
+
+impl<'a> Append<'a> {
+    /// Bodies that were not tried yet.
+    pub fn new(bodies: &'a [Body]) -> Self {
+        let keys = Vec::new();
+        Self { bodies, keys }
+    }
+}
+
+/// A COMMIT that was begun, and of which nobody said how it ended.
+#[derive(Debug)]
+pub(super) struct Doubt {
+    keys: Vec<BatchKey>,
+    change: Change,
+    /// Where the next token goes if it is not there.
+    tokens_end: u64,
+    /// Known once another connection was asked.
+    is_there: Option<bool>,
+}
+
+impl Spool {
+    /// Puts bodies behind everything that waits, each under a new key. After a failure the same `append` is to be
+    /// tried again, on this spool or on the one that takes its place; then it is there once.
+    ///
+    /// # Errors
+    /// It may be there or not; the next try finds out.
+    pub async fn append(&self, append: &mut Append<'_>) -> Result<(), SpoolError> {
+        let mut lease = self.lease().await?;
+        self.sync_all(lease.connection()).await?;
+        // Whoever was in doubt and does not come back has ended.
+        let doubt = self.doubt().take();
+        let is_there = doubt.is_some_and(|doubt| doubt.keys == append.keys && doubt.is_there == Some(true));
+        if is_there {
+            lease.done();
+            return Ok(());
+        }
+        if append.keys.first().is_some_and(|key| key.writer == self.id) {
+            // Asked for, and not there.
+            append.keys.clear();
+        }
+        let mut tokens = self.tokens.lock().await;
+        let end = tokens.end();
+        match self.insert_all(lease.connection(), append, &mut tokens).await {
+            Ok(change) => {
+                // Committed: whatever fails from here on, it must not be appended again.
+                *self.doubt() = None;
+                self.note(lease.connection(), change).await;
+                lease.done();
+                Ok(())
+            }
+            Err(error) => {
+                if self.doubt().is_none() {
+                    // No row refers to them. They are written over.
+                    tokens.rewind(end);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Inserts and commits; from the COMMIT on it is in doubt.
+    async fn insert_all(
+        &self,
+        connection: &mut SqliteConnection,
+        append: &mut Append<'_>,
+        tokens: &mut Tokens,
+    ) -> Result<Change, SpoolError> {
+        let tokens_end = tokens.end();
+        let mut transaction = begin(connection).await?;
+        let mut change = Change::default();
+        let former = std::mem::take(&mut append.keys);
+        let mut keys = Vec::with_capacity(append.bodies.len());
+        for (nth, body) in append.bodies.iter().enumerate() {
+            let wanted = body.tokens();
+            let places = if wanted.is_empty() {
+                Vec::new()
+            } else {
+                // On disk before the row that refers to them.
+                tokens.append(&wanted).await?
+            };
+            let former = former.get(nth).copied();
+            let (key, its) = self.insert(&mut transaction, body, &places, former).await?;
+            keys.push(key);
+            change.add(its);
+        }
+        append.keys.clone_from(&keys);
+        *self.doubt() = Some(Doubt {
+            keys,
+            change,
+            tokens_end,
+            is_there: None,
+        });
+        self.commit(transaction).await?;
+        Ok(change)
+    }
+
+    /// Inserts one row. Its number is its place, so that it is never used again, not even after everything
+    /// was deleted; unless it comes with the key that another spool has given it.
+    pub(super) async fn insert(
+        &self,
+        transaction: &mut Transaction<'_, Sqlite>,
+        body: &Body,
+        places: &[Place],
+        key: Option<BatchKey>,
+    ) -> Result<(BatchKey, Change), sqlx::Error> {
+        let bytes = body.encode(places);
+        let size = number(bytes.len());
+        let (writer, seq): (String, i64) = sqlx::query_as(
+            "INSERT INTO batch (place, writer_id, batch_seq, state, views, bytes, checksum, oldest_at, body)
+             SELECT n, ?1, coalesce(?8, n), ?2, ?3, ?4, ?5, ?6, ?7
+             FROM (SELECT 1 + coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'batch'), 0) AS n)
+             RETURNING writer_id, batch_seq",
+        )
+        .bind(key.map_or(self.id, |key| key.writer).to_string())
+        .bind(state(body))
+        .bind(number(body.len()))
+        .bind(size)
+        .bind(checksum(&bytes))
+        .bind(body.oldest())
+        .bind(bytes)
+        .bind(key.map(|key| key.seq))
+        .fetch_one(&mut **transaction)
+        .await?;
+        let writer = WriterId::parse(&writer).unwrap_or(self.id);
+        let change = Change::of(number(body.len()), size, state(body));
+        Ok((BatchKey { writer, seq }, change))
+    }
+
+    /// Finds out, over a new connection, whether the last append is there. Nothing else has been done to the file
+    /// since.
+    pub(super) async fn look_for_doubted(&self, connection: &mut SqliteConnection) -> Result<(), SpoolError> {
+        let (key, change, tokens_end) = match &*self.doubt() {
+            Some(Doubt {
+                keys,
+                change,
+                tokens_end,
+                is_there: None,
+            }) => match keys.first() {
+                Some(key) => (*key, *change, *tokens_end),
+                None => return Ok(()),
+            },
+            _ => return Ok(()),
+        };
+        let is_there: bool =
+            sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM batch WHERE writer_id = ?1 AND batch_seq = ?2)")
+                .bind(key.writer.to_string())
+                .bind(key.seq)
+                .fetch_one(&mut *connection)
+                .await?;
+        if !is_there {
+            // No row refers to its tokens. They are written over.
+            self.tokens.lock().await.rewind(tokens_end);
+        }
+        if let Some(doubt) = &mut *self.doubt() {
+            doubt.is_there = Some(is_there);
+        }
+        if is_there {
+            self.note(connection, change).await;
+        }
+        Ok(())
+    }
+
+    /// Has the disk take, once more, what it may have lost when an operation failed: later writes to the log would
+    /// be readable only behind it. Pages whose sync failed are not written again by another sync, so they are
+    /// copied.
+    async fn sync_all(&self, connection: &mut SqliteConnection) -> Result<(), SpoolError> {
+        use std::sync::atomic::Ordering;
+
+        if !self.fsync || self.is_synced.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let (busy, _, _): (i64, i64, i64) = sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)")
+            .fetch_one(connection)
+            .await?;
+        if busy != 0 {
+            return Err(std::io::Error::from(std::io::ErrorKind::ResourceBusy).into());
+        }
+        self.is_synced.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn doubt(&self) -> std::sync::MutexGuard<'_, Option<Doubt>> {
+        self.in_doubt
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,53 @@
+//! A disk that fails at a COMMIT, for tests.
+
+use sqlx::{Sqlite, Transaction};
+
+use super::Spool;
+use super::append::Append;
+use super::{SpoolError, encode::Body};
+
+/// What becomes of a COMMIT that answers with an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Nothing of it is there.
+    Lost,
+    /// It is there, as after a failed sync whose log is still readable.
+    Kept,
+}
+
+impl Fault {
+    pub(super) async fn commit(self, mut transaction: Transaction<'_, Sqlite>) -> Result<(), sqlx::Error> {
+        // A statement that fails as one does on a disk that takes nothing.
+        sqlx::raw_sql("PRAGMA query_only = 1")
+            .execute(&mut *transaction)
+            .await?;
+        let refused = sqlx::raw_sql("DELETE FROM batch WHERE place < 0")
+            .execute(&mut *transaction)
+            .await;
+        sqlx::raw_sql("PRAGMA query_only = 0")
+            .execute(&mut *transaction)
+            .await?;
+        match self {
+            Self::Lost => transaction.rollback().await?,
+            Self::Kept => transaction.commit().await?,
+        }
+        refused.map(drop)
+    }
+}
+
+impl Spool {
+    /// What the next commits meet.
+    pub(crate) fn fail_commits(&self, faults: impl IntoIterator<Item = Option<Fault>>) {
+        self.faults.lock().expect("no test panics with it").extend(faults);
+    }
+
+    /// All faults are over.
+    pub(crate) fn mend(&self) {
+        self.faults.lock().expect("no test panics with it").clear();
+    }
+
+    /// One try.
+    pub(crate) async fn append_all(&self, bodies: &[Body]) -> Result<(), SpoolError> {
+        self.append(&mut Append::new(bodies)).await
+    }
+}

@@ -1,0 +1,132 @@
+//! Single rows that the database does not take, and a database that takes none: others go on, and nothing is lost.
+
+use sqlx::{AssertSqlSafe, Executor as _, PgPool};
+
+use super::{Made, NEVER, all_dropped, text};
+use crate::support::member::Member;
+use crate::support::postgres::Postgres;
+use crate::support::redis::eventually;
+use crate::support::world::{Wanted, World};
+
+const LETTERS: &str = "headcount_dead_letters";
+
+/// Fails each insert of an event for which `condition` holds, as a trigger of the app's would.
+async fn refuse(pool: &PgPool, condition: &str, code: &str) {
+    let sql = format!(
+        "CREATE FUNCTION refuses() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN RAISE EXCEPTION 'secret of %', NEW.description USING ERRCODE = '{code}'; END $$;
+         CREATE TRIGGER refuses BEFORE INSERT ON accounts_userevent FOR EACH ROW
+         WHEN ({condition}) EXECUTE FUNCTION refuses()"
+    );
+    pool.execute(AssertSqlSafe(sql)).await.expect("it is made");
+}
+
+async fn names(world: &World) -> [(&'static str, Member); 4] {
+    [
+        ("alice", world.member("alice").await),
+        ("bob", world.member("bob").await),
+        ("carol", world.member("carol").await),
+        ("dave", world.member("dave").await),
+    ]
+}
+
+#[tokio::test]
+async fn w21_a_profile_that_somebody_holds_locked_keeps_nobody_else_from_being_recorded() {
+    let world = Wanted {
+        database: "lock_timeout = \"50ms\"".into(),
+        // All in one row of the spool.
+        record: "batch_views = 8".into(),
+        batch_age: NEVER,
+        config: "[spool]\nmax_unspooled = \"10s\"".into(),
+        ..Wanted::usual()
+    };
+    let world = world.start().await;
+    let members = names(&world).await;
+    let pool = Postgres::shared().pool(world.database.name());
+    let mut transaction = pool.begin().await.unwrap();
+    let lock = "SELECT 1 FROM accounts_userprofile p JOIN auth_user u ON p.user_id = u.id
+                WHERE u.username = 'alice' FOR NO KEY UPDATE OF p";
+    let locked = transaction.execute(lock).await.unwrap();
+    assert_eq!(locked.rows_affected(), 1);
+    let mut made = Made::default();
+    for _ in 0..2 {
+        for (name, member) in &members {
+            made.sees(name, member, &["/about/"]).await;
+        }
+    }
+    world
+        .sidecar
+        .wait_for_metric("headcount_applied_views_total", |views| views == 6.0)
+        .await;
+    let views = world.page_views().await;
+    assert!(views.iter().all(|view| view["username"] != "alice"));
+    transaction.rollback().await.unwrap();
+    made.are_recorded(&world).await;
+    assert_eq!(all_dropped(&world).await, 0.0);
+    assert_eq!(world.sidecar.metric(LETTERS).await, 0.0);
+}
+
+#[tokio::test]
+async fn w22_a_row_that_the_database_fails_at_becomes_one_dead_letter_whatever_it_says() {
+    for code in ["54000", "42501", "XX001"] {
+        let world = Wanted::usual().start().await;
+        let pool = Postgres::shared().pool(world.database.name());
+        refuse(&pool, "NEW.description LIKE '%posts%'", code).await;
+        let members = names(&world).await;
+        let mut made = Made::default();
+        members[0]
+            .1
+            .sees(&format!("{}posts/1/", world.community("rust")))
+            .await;
+        for (name, member) in &members {
+            made.sees(name, member, &["/about/"]).await;
+        }
+        world
+            .sidecar
+            .wait_for_metric(LETTERS, |letters| letters == 1.0)
+            .await;
+        made.are_recorded(&world).await;
+        assert_eq!(all_dropped(&world).await, 0.0);
+    }
+}
+
+#[tokio::test]
+async fn w24_a_database_that_refuses_everything_makes_no_dead_letters_and_all_is_written_later() {
+    let world = Wanted {
+        record: "batch_views = 16".into(),
+        batch_age: NEVER,
+        ..Wanted::usual()
+    };
+    let world = world.start().await;
+    let members = names(&world).await;
+    let pool = Postgres::shared().pool(world.database.name());
+    refuse(&pool, "NEW.event_type = 'page_view'", "P0001").await;
+    let mut made = Made::default();
+    for _ in 0..4 {
+        for (name, member) in &members {
+            made.sees(name, member, &["/about/"]).await;
+        }
+    }
+    let readyz = world.sidecar.admin_url("/readyz");
+    eventually(async || {
+        text(&readyz)
+            .await
+            .1
+            .contains("takes no page view and they wait (code P0001")
+    })
+    .await;
+    let (status, ready) = text(&readyz).await;
+    assert_eq!(status, 200);
+    assert!(!ready.contains("secret"), "{ready}");
+    assert_eq!(world.sidecar.metric(LETTERS).await, 0.0);
+    pool.execute("DROP TRIGGER refuses ON accounts_userevent")
+        .await
+        .unwrap();
+    made.are_recorded(&world).await;
+    assert_eq!(all_dropped(&world).await, 0.0);
+    assert_eq!(
+        world.sidecar.metric("headcount_dead_letters_made_total").await,
+        0.0
+    );
+    eventually(async || text(&readyz).await == (200, "ok\n".into())).await;
+}

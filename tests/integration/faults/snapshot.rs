@@ -1,0 +1,46 @@
+//! A spool that comes back from a copy of its disk.
+
+use std::process::Command;
+
+use super::{Fragile, Made, all_dropped, endlessly_patient};
+
+#[tokio::test]
+async fn w23_a_spool_that_comes_back_from_an_older_copy_of_its_disk_is_not_written_again() {
+    let mut fragile = Fragile::start(endlessly_patient()).await;
+    let alice = fragile.world.member("alice").await;
+    let mut made = Made::default();
+    made.sees("alice", &alice, &["/about/"]).await;
+    made.are_recorded(&fragile.world).await;
+
+    fragile.database.hang();
+    for _ in 0..3 {
+        made.sees("alice", &alice, &["/about/"]).await;
+        let waiting = made.0.len() - 1;
+        let waiting = f64::from(u32::try_from(waiting).unwrap());
+        let spooled = "headcount_spool_views";
+        let sidecar = &fragile.world.sidecar;
+        sidecar.wait_for_metric(spooled, |views| views == waiting).await;
+    }
+    let folder = fragile.world.sidecar.directory().join("spool");
+    let copy = fragile.world.sidecar.folder();
+    let copied = Command::new("cp").arg("-a").arg(&folder).arg(&copy).status();
+    assert!(copied.unwrap().success());
+    fragile.database.resume().await;
+    // Batch after batch: what is in the copy is settled, and the ledger need not hold it.
+    for _ in 0..3 {
+        made.sees("alice", &alice, &["/about/"]).await;
+        made.are_recorded(&fragile.world).await;
+    }
+
+    let sidecar = &mut fragile.world.sidecar;
+    sidecar.kill();
+    std::fs::remove_dir_all(&folder).unwrap();
+    std::fs::rename(copy.join("spool"), &folder).unwrap();
+    sidecar.restart();
+    sidecar
+        .wait_for_metric("headcount_spools_adopted_total", |spools| spools == 1.0)
+        .await;
+    sidecar.wait_until_idle().await;
+    made.are_exactly(&fragile.world.page_views().await);
+    assert_eq!(all_dropped(&fragile.world).await, 0.0);
+}
