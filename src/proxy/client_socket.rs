@@ -56,6 +56,9 @@ impl ClientSocket {
     /// Has `bytes` read again, before all others.
     pub(super) fn unread(&mut self, mut bytes: BytesMut) {
         bytes.extend_from_slice(&self.kept);
+        if !bytes.is_empty() {
+            self.progress.something_waits();
+        }
         self.kept = bytes;
     }
 
@@ -140,6 +143,7 @@ impl AsyncRead for ClientSocket {
         } else {
             let piece = this.kept.split_to(buffer.remaining().min(this.kept.len()));
             buffer.put_slice(&piece);
+            this.progress.client_sent();
             Poll::Ready(Ok(()))
         };
         match read {

@@ -30,6 +30,8 @@ pub(super) struct Progress(Mutex<State>);
 struct State {
     /// The head has been read; the proxy is at work.
     has_begun: bool,
+    /// Bytes came with the head, behind it.
+    has_more: bool,
     /// Bytes came behind the head; some of them may be of the next request.
     has_read_body: bool,
     /// All of the request has been read: what follows is of the next one.
@@ -83,7 +85,9 @@ impl Progress {
 
     /// The client asks for a tunnel. What it sends before it has one is not taken for another request.
     pub(super) fn a_tunnel_is_asked_for(&self) {
-        self.state().asks_for_a_tunnel = true;
+        let mut state = self.state();
+        state.asks_for_a_tunnel = true;
+        state.is_last |= state.has_more;
     }
 
     /// All of the request has been read.
@@ -170,6 +174,11 @@ impl Progress {
     /// Whether what comes is of the next request.
     pub(super) fn keeps_what_follows(&self) -> bool {
         self.state().is_read
+    }
+
+    /// Bytes came with the head.
+    pub(super) fn something_waits(&self) {
+        self.state().has_more = true;
     }
 
     /// Bytes came behind the request.

@@ -45,7 +45,7 @@ async fn e19_haproxys_default_check_finds_the_sidecar_up() {
     let sidecar = before(&app, "").await;
     let proxy = HaProxy::start(
         sidecar.port,
-        "option httpchk\ndefault-server check inter 100ms\nstats enable\nstats uri /haproxy",
+        "option httpchk\ntimeout check 30s\ndefault-server check inter 3s\nstats enable\nstats uri /haproxy",
     );
     let mut states = String::new();
     let checked = async {
