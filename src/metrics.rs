@@ -12,7 +12,7 @@ use prometheus::{
 
 use crate::page_view::NotCounted;
 use crate::widget::Outcome;
-use crate::{api, live};
+use crate::{api, live, telemetry};
 
 type Counter = GenericCounter<AtomicU64>;
 type CounterVec = GenericCounterVec<AtomicU64>;
@@ -88,6 +88,7 @@ pub struct Metrics {
     pub last_reload_success: Gauge,
     pub last_reload_ok: IntGauge,
     pub routes: IntGauge,
+    pub task_failures: CounterVec,
 }
 
 /// Why a page view that was accepted did not reach its destination.
@@ -415,6 +416,11 @@ impl Metrics {
                 "1 if the route files were in order when they were last read, else 0",
             ),
             routes: declare.int_gauge("routes", "Routes in use"),
+            task_failures: declare.counters(
+                "task_failures_total",
+                "Times that a task which is to run for as long as the process does ended or panicked, by task",
+                &["task"],
+            ),
             registry: declare.0,
         };
         metrics.initialise();
@@ -423,6 +429,11 @@ impl Metrics {
 
     /// Sets every label value that is known beforehand to zero, so that rates and alerts have a start.
     fn initialise(&self) {
+        let counts = telemetry::counts();
+        for counter in [&counts.lines_lost, &counts.panics] {
+            let counter = Box::new(counter.clone());
+            self.registry.register(counter).expect("a new metric");
+        }
         for reason in NotCounted::ALL {
             self.page_views_not_counted.with_label_values(&[reason.label()]);
         }
@@ -614,6 +625,7 @@ mod tests {
             "operation",
             "kind",
             "version",
+            "task",
             "le",
         ];
         for family in Metrics::new().registry.gather() {

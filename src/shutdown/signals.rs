@@ -4,6 +4,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::Shutdown;
+use crate::telemetry;
 
 /// What SIGHUP and SIGQUIT ask for.
 #[derive(Clone, Debug)]
@@ -46,6 +47,7 @@ pub fn listen_to_signals(shutdown: Shutdown, manners: Manners) -> std::io::Resul
             }
             if shutdown.has_started() {
                 tracing::warn!("second signal: ending at once");
+                telemetry::flush();
                 std::process::exit(1);
             }
             tracing::info!("shutting down");

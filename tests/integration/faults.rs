@@ -12,6 +12,7 @@ mod chain;
 mod dead_letters;
 mod heals;
 mod identity;
+mod logs;
 mod outages;
 mod queues;
 mod remembered;

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use tempfile::TempDir;
 
-use super::service::{BETWEEN_LOOKS, START_LIMIT, Service, free_port, wait_until};
+use super::service::{BETWEEN_LOOKS, START_LIMIT, Service, free_port, wait_for_port, wait_until};
 
 /// The built binary.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_headcount");
@@ -62,13 +62,25 @@ pub struct Process {
     log: PathBuf,
 }
 
+/// Runs what follows its first argument, standard error going to that.
+const REDIRECT: &str = r#"errors=$1; shift; exec "$@" 2>"$errors""#;
+
 impl Process {
     /// Starts the binary with `directory` as its working directory and place of its log.
     pub fn start(directory: &Path, arguments: &[&str], environment: &[(&str, String)]) -> Self {
-        // Measurements are of a release build.
-        let binary = std::env::var("HEADCOUNT_TEST_BINARY").unwrap_or_else(|_| BINARY.into());
         Self {
-            service: Some(Service::start(directory, &binary, arguments, environment)),
+            service: Some(Service::start(directory, &binary(), arguments, environment)),
+            log: directory.join("log"),
+        }
+    }
+
+    /// The same, with what it logs going to `log`, whatever that is.
+    fn start_logging_to(log: &Path, directory: &Path, arguments: &[&str]) -> Self {
+        let (log, binary) = (log.to_str().expect("UTF-8"), binary());
+        let mut command = vec!["-c", REDIRECT, "redirect", log, &*binary];
+        command.extend(arguments);
+        Self {
+            service: Some(Service::start(directory, "bash", command, &[])),
             log: directory.join("log"),
         }
     }
@@ -101,6 +113,11 @@ impl Process {
     pub fn wait_for_end(&mut self) -> Option<i32> {
         self.service.take().expect("waited for once").wait_for_end()
     }
+}
+
+/// Measurements are of a release build.
+fn binary() -> String {
+    std::env::var("HEADCOUNT_TEST_BINARY").unwrap_or_else(|_| BINARY.into())
 }
 
 /// Runs the binary to its end, with `environment` over this process' own. Should it not end by itself, its
@@ -166,6 +183,15 @@ impl Sidecar {
         let arguments = ["run", "--config", &self.config()];
         self.process = Some(Process::start(self.directory.path(), &arguments, &[]));
         wait_until("the sidecar", || self.log()[before..].contains("ready"));
+    }
+
+    /// Starts the process again, with its log going to `log`, and waits until it serves.
+    pub fn restart_logging_to(&mut self, log: &Path) {
+        self.kill();
+        let arguments = ["run", "--config", &self.config()];
+        self.process = Some(Process::start_logging_to(log, self.directory.path(), &arguments));
+        wait_for_port("the sidecar's site", self.port);
+        wait_for_port("the sidecar's admin listener", self.admin);
     }
 
     /// The configuration's path.
