@@ -14,12 +14,12 @@ use std::time::Duration;
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use chrono::Utc;
+use futures_util::FutureExt as _;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::mpsc;
 
 use crate::admin::{Admin, Dashboard};
 use crate::api::{Api, Sources, UpstreamCheck, widget_paths};
-use crate::auth::revocation;
 use crate::config::{Access, Config, Listen};
 use crate::geoip::GeoIp;
 use crate::handover::{Place, Stage, Waiting};
@@ -28,10 +28,11 @@ use crate::metrics::Metrics;
 use crate::page_view::Policy;
 use crate::presence;
 use crate::proxy::{Sidecar, Upstreams};
-use crate::reload::{self, Reloader, SharedRoutes};
+use crate::reload::{self, SharedRoutes};
 use crate::routes::RouteTable;
-use crate::shutdown::{self, Closing, InFlight, Manners, Shutdown};
+use crate::shutdown::{Closing, InFlight, Manners, Shutdown, Signals};
 use crate::store;
+use crate::tasks::{Task, Tasks};
 use crate::widget::Injector;
 
 use crate::writer::spool::Directory;
@@ -167,9 +168,11 @@ impl App {
                 hand_over,
             }
         };
-        shutdown::listen_to_signals(shutdown.clone(), manners).context("signal handlers")?;
+        let signals = Signals::listen(shutdown.clone(), manners).context("signal handlers")?;
 
         let metrics = Arc::new(Metrics::new());
+        let tasks = Tasks::new(&metrics, background, shutdown.clone());
+        tasks.keep_worker(Task::Signals, signals, |signals| signals.obey().boxed());
         let store = store::open(&config).context("the database")?;
         let presence = presence::open(
             &config.redis,
@@ -177,36 +180,40 @@ impl App {
             // A list is two questions, and the database has to be asked, too.
             config.api.timeout / 4,
             metrics.clone(),
-            background,
+            &tasks,
         )
         .context("presence")?;
         let routes: SharedRoutes = Arc::new(ArcSwap::from_pointee(routes));
 
         let spool = recording::open_spool(spools, &store).await?;
-        let recording = Recording::start(&config, geoip, spool, &store, &presence, &metrics);
-        let reloader = Reloader::new(config.routes.dir.clone(), routes.clone(), metrics.clone());
-        tokio::spawn(reloader.run(config.routes.watch, reload_requests));
-        tokio::spawn(watch::watch_database(store.clone(), metrics.clone()));
-        if let Some(listener) = store::session_listener(&config).context("the database")? {
-            let authenticator = recording.authenticator.clone();
-            tokio::spawn(revocation::listen(listener, authenticator, metrics.clone()));
-        }
-        tokio::spawn(watch::check_schema(config.clone(), metrics.clone()));
+        let recording = Recording::start(&config, geoip, spool, &store, &presence, &metrics, &tasks);
+        watch::reload_routes(&config, &routes, reload_requests, &metrics, &tasks);
+        tasks.keep(Task::DatabaseWatch, {
+            let (store, metrics) = (store.clone(), metrics.clone());
+            move || watch::watch_database(store.clone(), metrics.clone())
+        });
+        watch::hear_sessions(&config, &recording.authenticator, &metrics, &tasks)?;
+        tasks.keep(Task::SchemaWatch, {
+            let (config, metrics) = (config.clone(), metrics.clone());
+            move || watch::check_schema(config.clone(), metrics.clone())
+        });
 
         let in_flight = InFlight::default();
         let closing = Closing::default();
-        let live = start_live(&config, &presence, &recording, &metrics);
+        let live = start_live(&config, &presence, &recording, &metrics, &tasks);
         let policy = Policy::new(&config.record, &config.privacy);
         let dashboard = Dashboard::start(
             metrics.clone(),
             config.record.presence.then(|| presence.clone()),
             recording.recent.clone(),
             config.record.window,
+            &tasks,
         );
         let admin = Admin {
             dashboard,
             hosts: config.listen.admin_hosts.clone(),
             metrics: metrics.clone(),
+            tasks: tasks.clone(),
             patience: config.record.batch_age + STALE,
             routes: routes.clone(),
             policy: policy.clone(),
@@ -234,6 +241,7 @@ impl App {
         let sidecar = sidecar(&config, parts, &recording, background)?;
         let serving = Serving {
             config: &config,
+            tasks: &tasks,
             admin,
             shutdown,
             quits,
@@ -246,7 +254,11 @@ impl App {
         // A polite end of connections only: what a hung database still holds ends with the process.
         let _ = tokio::time::timeout(DATABASE_FAREWELL, store.close()).await;
         drop(reload);
-        result.map_err(StartError::Other)
+        result?;
+        match tasks.lost() {
+            None => Ok(()),
+            Some(task) => Err(anyhow::anyhow!("the task {} failed; the log says why", task.label()).into()),
+        }
     }
 }
 
@@ -256,6 +268,7 @@ fn start_live(
     presence: &Arc<dyn presence::Presence>,
     recording: &Recording,
     metrics: &Arc<Metrics>,
+    tasks: &Tasks,
 ) -> Option<Live> {
     let parts = live::Parts {
         presence: presence.clone(),
@@ -263,6 +276,7 @@ fn start_live(
         authenticator: recording.authenticator.clone(),
         clock: Arc::new(Utc::now),
         metrics: metrics.clone(),
+        tasks: tasks.clone(),
     };
     let start = || {
         Live::start(

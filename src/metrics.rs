@@ -115,10 +115,12 @@ pub enum Dropped {
     Refused,
     /// Shutdown ended before the view was in the spool.
     Shutdown,
+    /// A task panicked that had it in hand.
+    TaskFailed,
 }
 
 impl Dropped {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::RecorderQueueFull,
         Self::PresenceQueueFull,
         Self::WriterQueueFull,
@@ -129,6 +131,7 @@ impl Dropped {
         Self::SpoolDamaged,
         Self::Refused,
         Self::Shutdown,
+        Self::TaskFailed,
     ];
 
     /// The label value.
@@ -144,6 +147,7 @@ impl Dropped {
             Self::SpoolDamaged => "spool_damaged",
             Self::Refused => "refused",
             Self::Shutdown => "shutdown",
+            Self::TaskFailed => "task_failed",
         }
     }
 }

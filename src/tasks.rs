@@ -70,6 +70,11 @@ impl Tasks {
         }))
     }
 
+    /// The same on the current runtime, where no process hangs on it.
+    pub fn on_current_runtime(metrics: &Arc<Metrics>) -> Self {
+        Self::new(metrics, &Handle::current(), Shutdown::new())
+    }
+
     /// Runs what `make` makes, and makes it anew whenever that ends or panics.
     pub fn keep<F>(&self, task: Task, make: impl FnMut() -> F + Send + 'static) -> JoinHandle<()>
     where
@@ -131,6 +136,16 @@ impl Tasks {
         }
     }
 
+    /// Does work that cannot be started again, in the caller's own task: if it ends or panics before `stop`, the
+    /// process ends.
+    pub async fn until_lost(self, task: Task, stop: Shutdown, work: impl Future<Output = ()> + Send) {
+        let work = AssertUnwindSafe(faulty(task, work.boxed()));
+        let _ = work.catch_unwind().await;
+        if !stop.has_started() {
+            self.lose(task);
+        }
+    }
+
     /// Something is lost without which nothing is served, and which cannot be started again: the process ends in
     /// order, and whoever started it starts it again.
     pub fn lose(&self, task: Task) {
@@ -151,6 +166,11 @@ impl Tasks {
         self.0.ending.start();
     }
 
+    /// Where they run.
+    pub fn runtime(&self) -> &Handle {
+        &self.0.runtime
+    }
+
     /// For whose loss the process ends.
     pub fn lost(&self) -> Option<Task> {
         self.0.lost.get().copied()
@@ -159,7 +179,9 @@ impl Tasks {
     /// Tasks that failed lately, one sentence each.
     pub fn degraded(&self) -> Vec<String> {
         let failures = self.lock();
-        let lately = failures.iter().filter(|(_, failures)| failures.latest.elapsed() < TOLD_FOR);
+        let lately = failures
+            .iter()
+            .filter(|(_, failures)| failures.latest.elapsed() < TOLD_FOR);
         lately
             .map(|(task, Failures { number, .. })| {
                 let task = task.label();
@@ -175,7 +197,11 @@ impl Tasks {
     }
 
     fn count(&self, task: Task) {
-        self.0.metrics.task_failures.with_label_values(&[task.label()]).inc();
+        self.0
+            .metrics
+            .task_failures
+            .with_label_values(&[task.label()])
+            .inc();
         let mut failures = self.lock();
         let latest = Instant::now();
         let failures = failures.entry(task).or_insert(Failures { number: 0, latest });
@@ -185,6 +211,21 @@ impl Tasks {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Task, Failures>> {
         self.0.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A task that ends when this is dropped.
+pub struct Kept(JoinHandle<()>);
+
+impl From<JoinHandle<()>> for Kept {
+    fn from(task: JoinHandle<()>) -> Self {
+        Self(task)
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

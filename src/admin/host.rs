@@ -6,6 +6,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use http::HeaderMap;
+
 /// Whether a request for this `Host` may be answered. Without one it comes from no browser.
 pub(super) fn is_ours(host: Option<&str>, listed: &[String]) -> bool {
     let Some(host) = host else {
@@ -21,6 +23,11 @@ pub(super) fn is_ours(host: Option<&str>, listed: &[String]) -> bool {
     is_local
         || name.parse::<Ipv4Addr>().is_ok()
         || listed.iter().any(|listed| listed.eq_ignore_ascii_case(name))
+}
+
+/// Whether a browser sends these headers: each says by Fetch Metadata what for.
+pub(super) fn is_a_browsers(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| name.as_str().starts_with("sec-fetch-"))
 }
 
 #[cfg(test)]

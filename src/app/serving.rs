@@ -3,18 +3,18 @@
 use std::net::TcpListener;
 use std::sync::atomic::Ordering;
 
-use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::listeners::{self, Listeners};
 use super::site::Site;
-use crate::admin::Admin;
+use crate::admin::{Admin, Socket};
 use crate::config::{Config, Listen};
 use crate::handover::{self, Place, Predecessor, Stage, Successor, Waiting};
 use crate::live::Live;
 use crate::proxy::Sidecar;
 use crate::shutdown::{Closing, InFlight, Shutdown};
 use crate::systemd;
+use crate::tasks::{Task, Tasks};
 
 /// Where the listening sockets come from.
 pub(super) enum Ports {
@@ -27,6 +27,7 @@ pub(super) enum Ports {
 /// What serves, and who ends it.
 pub(super) struct Serving<'a> {
     pub(super) config: &'a Config,
+    pub(super) tasks: &'a Tasks,
     pub(super) admin: Admin,
     pub(super) shutdown: Shutdown,
     /// Each asks for a hand-over.
@@ -151,16 +152,11 @@ impl Serving<'_> {
         for (_, listener) in &site {
             listener.set_nonblocking(true)?;
         }
-        let admin = tokio::net::TcpListener::from_std(admin)?;
-        let site = Site::new(
-            self.config,
-            &addresses,
-            site,
-            sidecar,
-            &self.closing,
-            Handle::current(),
-        )?;
-        tokio::spawn(self.admin.clone().serve(admin));
+        let site = Site::new(self.config, &addresses, site, sidecar, &self.closing, self.tasks)?;
+        let socket = Socket::new(admin);
+        let admin = self.admin.clone();
+        self.tasks
+            .keep(Task::Admin, move || admin.clone().serve(socket.clone()));
         tokio::select! {
             served = site.start() => served,
             () = self.shutdown.started() => {

@@ -3,10 +3,104 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tokio::sync::mpsc;
+
 use super::StartError;
-use crate::config::Config;
+use crate::auth::{Authenticator, revocation};
+use crate::config::{self, Config};
 use crate::metrics::Metrics;
+use crate::reload::{Reloader, SharedRoutes};
 use crate::store::{self, LedgerProblem, SchemaProblem, Store, StoreError};
+use crate::tasks::{Task, Tasks};
+
+/// Reads route files again when `requests` say so and, where that is configured, when they change.
+pub(super) fn reload_routes(
+    config: &Config,
+    routes: &SharedRoutes,
+    requests: mpsc::Receiver<()>,
+    metrics: &Arc<Metrics>,
+    tasks: &Tasks,
+) {
+    let reloading = Reloading {
+        config: config.routes.clone(),
+        routes: routes.clone(),
+        metrics: metrics.clone(),
+        requests,
+        // At once: what changes from now on is noticed.
+        next: None,
+    };
+    let next = Some(reloading.begin());
+    let reloading = Reloading { next, ..reloading };
+    tasks.keep_worker(Task::Reloader, reloading, |reloading| reloading.run().boxed());
+}
+
+/// The reloader, over its failures.
+struct Reloading {
+    config: config::Routes,
+    routes: SharedRoutes,
+    metrics: Arc<Metrics>,
+    requests: mpsc::Receiver<()>,
+    next: Option<Begun>,
+}
+
+/// A reloader that watches, and how to have it read.
+type Begun = (mpsc::Sender<()>, BoxFuture<'static, ()>);
+
+impl Reloading {
+    fn begin(&self) -> Begun {
+        let (ask, asked) = mpsc::channel(1);
+        let (routes, metrics) = (self.routes.clone(), self.metrics.clone());
+        let reloader = Reloader::new(self.config.dir.clone(), routes, metrics);
+        (ask, reloader.run(self.config.watch, asked).boxed())
+    }
+
+    async fn run(&mut self) {
+        let (ask, reloader) = self.next.take().unwrap_or_else(|| {
+            let begun = self.begin();
+            // Something may have changed while nobody watched.
+            let _ = begun.0.try_send(());
+            begun
+        });
+        let requests = &mut self.requests;
+        let passing_on = async move {
+            while requests.recv().await.is_some() {
+                // A full channel already holds the request.
+                let _ = ask.try_send(());
+            }
+        };
+        tokio::join!(reloader, passing_on);
+    }
+}
+
+/// Hears of sessions that end, where the configuration has the database tell.
+///
+/// # Errors
+/// The database's URL is of no use.
+pub(super) fn hear_sessions(
+    config: &Config,
+    authenticator: &Arc<Authenticator>,
+    metrics: &Arc<Metrics>,
+    tasks: &Tasks,
+) -> anyhow::Result<()> {
+    let listener = || store::session_listener(config).context("the database");
+    if listener()?.is_none() {
+        return Ok(());
+    }
+    let (config, authenticator, metrics) = (config.clone(), authenticator.clone(), metrics.clone());
+    tasks.keep(Task::SessionListener, move || {
+        let listener = store::session_listener(&config);
+        let (authenticator, metrics) = (authenticator.clone(), metrics.clone());
+        async move {
+            if let Ok(Some(listener)) = listener {
+                revocation::listen(listener, authenticator, metrics).await;
+            }
+        }
+    });
+    Ok(())
+}
 
 /// Time between two looks whether the database answers.
 const DATABASE_PING: Duration = Duration::from_secs(5);

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::task::Poll;
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
@@ -17,8 +17,9 @@ use super::door::Denied;
 use super::schedule::{TICK, ticks};
 use super::seats::{AccessCheck, Checked, Why};
 use crate::auth::{BrowserSession, SessionChange};
-use crate::ids::{BrowserSessionId, SessionToken};
+use crate::ids::{BrowserSessionId, CommunityId, SessionToken};
 use crate::metrics::Dropped;
+use crate::tasks::{Task, Tasks};
 
 /// Sessions looked up at a time; most are in the authenticator's cache. Few, so that the recorder's own lookups
 /// do not wait behind thousands.
@@ -41,21 +42,57 @@ struct Queues {
     access: UnboundedSender<u64>,
 }
 
-/// Starts all four on the current runtime, for as long as the process lives.
-pub(super) fn start(live: &Arc<Inner>) {
+/// Starts all four, for as long as the process lives.
+pub(super) fn start(live: &Arc<Inner>, tasks: &Tasks) {
     let (urgent, urgent_queue) = mpsc::unbounded_channel();
     let (due, due_queue) = mpsc::unbounded_channel();
     let (access, access_queue) = mpsc::unbounded_channel();
     let queues = Queues { urgent, due, access };
-    let changes = live.authenticator.subscribe();
-    tokio::spawn(hear(Arc::clone(live), changes, queues.clone()));
-    tokio::spawn(tick(Arc::clone(live), queues));
-    tokio::spawn(check_sessions(Arc::clone(live), urgent_queue, due_queue));
-    tokio::spawn(check_access(Arc::clone(live), access_queue));
+    tasks.keep(Task::LiveChanges, {
+        let (live, queues) = (Arc::clone(live), queues.clone());
+        let mut first = Some(live.authenticator.subscribe());
+        move || {
+            let is_again = first.is_none();
+            let changes = first.take().unwrap_or_else(|| live.authenticator.subscribe());
+            let (live, queues) = (Arc::clone(&live), queues.clone());
+            async move {
+                if is_again {
+                    // Changes may have gone unheard.
+                    check_all(&live, &queues.urgent);
+                }
+                hear(live, changes, queues).await;
+            }
+        }
+    });
+    tasks.keep(Task::LiveTicker, {
+        let (live, queues, start) = (Arc::clone(live), queues.clone(), Instant::now());
+        move || tick(Arc::clone(&live), queues.clone(), start)
+    });
+    let sessions = Sessions {
+        live: Arc::clone(live),
+        urgent: urgent_queue,
+        due: due_queue,
+        again: queues.urgent,
+        is_again: false,
+    };
+    tasks.keep_worker(Task::LiveSessions, sessions, |sessions| sessions.check().boxed());
+    tasks.keep_worker(
+        Task::LiveAccess,
+        (Arc::clone(live), access_queue),
+        |(live, queue)| check_access(live, queue).boxed(),
+    );
 }
 
-async fn tick(live: Arc<Inner>, queues: Queues) {
-    let start = Instant::now();
+/// Has the sessions of all connections checked soon.
+fn check_all(live: &Inner, urgent: &UnboundedSender<Queued>) {
+    let tick = live.seats.tick();
+    for id in live.seats.sessions_changed(None) {
+        let _ = urgent.send((id, tick));
+    }
+}
+
+/// Ticks count from `start`.
+async fn tick(live: Arc<Inner>, queues: Queues, start: Instant) {
     let mut ticker = interval(TICK);
     ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -124,13 +161,31 @@ async fn next_changes(
     Some(all)
 }
 
-/// Those that have changed first.
-async fn check_sessions(
+/// Checks sessions, those that have changed first.
+struct Sessions {
     live: Arc<Inner>,
-    mut urgent: UnboundedReceiver<Queued>,
-    mut due: UnboundedReceiver<Queued>,
+    urgent: UnboundedReceiver<Queued>,
+    due: UnboundedReceiver<Queued>,
+    /// The sender of `urgent`.
+    again: UnboundedSender<Queued>,
+    is_again: bool,
+}
+
+impl Sessions {
+    async fn check(&mut self) {
+        if std::mem::replace(&mut self.is_again, true) {
+            // Some were being checked.
+            check_all(&self.live, &self.again);
+        }
+        check_sessions(&self.live, &mut self.urgent, &mut self.due).await;
+    }
+}
+
+async fn check_sessions(
+    live: &Inner,
+    urgent: &mut UnboundedReceiver<Queued>,
+    due: &mut UnboundedReceiver<Queued>,
 ) {
-    let live = &live;
     let patience = ticks(live.session_ttl).saturating_mul(PATIENCE);
     stream::poll_fn(move |context| {
         if let Poll::Ready(Some(queued)) = urgent.poll_recv(context) {
@@ -158,14 +213,15 @@ async fn session_of(live: &Inner, token: &SessionToken) -> Checked<Arc<BrowserSe
     }
 }
 
-async fn check_access(live: Arc<Inner>, mut queue: UnboundedReceiver<u64>) {
-    let live = &live;
+async fn check_access(live: &Inner, queue: &mut UnboundedReceiver<u64>) {
     let patience = ticks(live.settings.access_check_interval).saturating_mul(PATIENCE);
     stream::poll_fn(move |context| queue.poll_recv(context))
         .for_each_concurrent(ACCESS, async |id| {
             let Some(check) = live.seats.access(id) else {
                 return;
             };
+            // It can be queued again only after it is over.
+            let asking = Asking { live, id, patience };
             let AccessCheck {
                 door,
                 session,
@@ -184,7 +240,28 @@ async fn check_access(live: Arc<Inner>, mut queue: UnboundedReceiver<u64>) {
                 Err(Denied::Unavailable) => Checked::Unknown,
                 Err(Denied::NoSession) => Checked::Over(Close::SessionEnded),
             };
-            live.seats.access_checked(id, outcome, patience);
+            asking.ends(outcome);
         })
         .await;
+}
+
+/// A check of access, which has an outcome however it ends.
+struct Asking<'a> {
+    live: &'a Inner,
+    id: u64,
+    patience: u32,
+}
+
+impl Asking<'_> {
+    fn ends(self, outcome: Checked<Vec<CommunityId>>) {
+        self.live.seats.access_checked(self.id, outcome, self.patience);
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        let outcome = Checked::Unknown;
+        self.live.seats.access_checked(self.id, outcome, self.patience);
+    }
 }

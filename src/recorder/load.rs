@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use prometheus::Gauge;
 
-use crate::metrics::Metrics;
+use crate::metrics::{Dropped, Metrics};
 
 /// The bytes of all waiting views, over all queues: one bound for the memory that recording takes.
 #[derive(Clone)]
@@ -72,6 +72,65 @@ impl Load {
     /// Views that wait.
     pub(crate) fn views(&self) -> usize {
         self.views.load(Ordering::Relaxed)
+    }
+}
+
+/// Views that a task has taken from its queue. Should it panic, they are given up and counted: who else would know of
+/// them?
+pub(crate) struct InHand {
+    load: Load,
+    metrics: Arc<Metrics>,
+    views: usize,
+    weight: usize,
+}
+
+impl InHand {
+    /// None yet.
+    pub(crate) fn new(load: &Load, metrics: &Arc<Metrics>) -> Self {
+        Self {
+            load: load.clone(),
+            metrics: Arc::clone(metrics),
+            views: 0,
+            weight: 0,
+        }
+    }
+
+    /// One more.
+    pub(crate) fn take(&mut self, weight: usize) {
+        self.views += 1;
+        self.weight += weight;
+    }
+
+    /// How many.
+    pub(crate) fn views(&self) -> usize {
+        self.views
+    }
+
+    /// Bytes of them.
+    pub(crate) fn weight(&self) -> usize {
+        self.weight
+    }
+
+    /// Gives their bytes back; the views still count.
+    pub(crate) fn free(&mut self) {
+        self.load.free(std::mem::take(&mut self.weight));
+    }
+
+    /// Something became of them.
+    pub(crate) fn done(&mut self) {
+        self.load.done(std::mem::take(&mut self.views));
+    }
+}
+
+impl Drop for InHand {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let reason = Dropped::TaskFailed.label();
+            let dropped = self.metrics.recorder_dropped.with_label_values(&[reason]);
+            dropped.inc_by(self.views as u64);
+            self.free();
+            self.done();
+        }
     }
 }
 

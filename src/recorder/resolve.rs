@@ -1,21 +1,24 @@
 //! Views whose visitor or community must be looked up first: after the response, a bounded number at a time,
 //! and not for longer than a view may stay off the disk. What is not known by then is written unresolved.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
+use prometheus::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use super::load::Load;
+use super::load::{InHand, Load};
 use super::{Destinations, Message, Visit, Who};
 use crate::auth::{Authenticator, BrowserSession};
 use crate::communities::Communities;
 use crate::ids::CommunityId;
 use crate::metrics::{Dropped, Metrics};
 use crate::page_view::{NotCounted, PageView};
+use crate::tasks::{Task, Tasks};
 use crate::writer::unresolved::{UnresolvedView, Whose};
 
 /// Lookups at one time, waited for or not. They are bounded further by the authenticator.
@@ -61,16 +64,33 @@ impl Work {
     }
 }
 
-/// The worker: ends when every handle is gone and the queue is empty.
-pub(super) async fn run(mut queue: mpsc::Receiver<Message>, work: Work) {
+/// Looks up, as long as it is run.
+pub(crate) struct Worker {
+    pub(super) queue: mpsc::Receiver<Message>,
+    pub(super) work: Work,
+}
+
+impl Worker {
+    /// Runs until every handle is gone and the queue is empty.
+    pub(crate) fn start(self, tasks: &Tasks) {
+        tasks.keep_worker(Task::Recorder, self, |worker| {
+            run(&mut worker.queue, &worker.work).boxed()
+        });
+    }
+}
+
+async fn run(queue: &mut mpsc::Receiver<Message>, work: &Work) {
     let mut in_flight = FuturesUnordered::new();
     loop {
         let message = tokio::select! {
-            Some(()) = in_flight.next() => continue,
+            Some(_) = in_flight.next() => continue,
             message = queue.recv(), if in_flight.len() < IN_FLIGHT => message,
         };
         match message {
-            Some(Message::Visit(visit)) => in_flight.push(work.resolve(*visit)),
+            Some(Message::Visit(visit)) => {
+                // One that panics keeps no other; it is accounted for.
+                in_flight.push(AssertUnwindSafe(work.resolve(*visit)).catch_unwind());
+            }
             Some(Message::Flush(done)) => {
                 while in_flight.next().await.is_some() {}
                 let _ = done.send(());
@@ -85,9 +105,11 @@ impl Work {
     /// Looks one view's visitor and community up, and hands it on.
     async fn resolve(&self, visit: Visit) {
         let Visit { view, who } = visit;
+        let mut hand = InHand::new(&self.load, &self.metrics);
+        hand.take(view.weight());
         let found = self.look_up(&who, &view).await;
         // Its bytes are the writer's now, or nobody's.
-        self.load.free(view.weight());
+        hand.free();
         match found {
             Found::All(session, community) => self.destinations.deliver(view, &session, community),
             Found::Nobody => {
@@ -99,7 +121,7 @@ impl Work {
             }
             Found::NotYet(whose) => self.destinations.postpone(UnresolvedView { view, whose }),
         }
-        self.load.done(1);
+        hand.done();
     }
 
     /// What is found out in time. Lookups go on when nobody waits any more: the next view has use for them.
@@ -138,17 +160,32 @@ impl Work {
         let (answer, waiting) = oneshot::channel();
         let (resolver, destinations) = (self.resolver.clone(), self.destinations.clone());
         let (who, view) = (who.clone(), view.clone());
-        let running = self.metrics.recorder_queue_views.with_label_values(&["lookups"]);
-        running.inc();
+        let running = Running::new(&self.metrics);
         tokio::spawn(async move {
-            let _permit = permit;
+            let (_permit, _running) = (permit, running);
             let found = resolver.look_up(who, &view).await;
             if let Err(Ok(Some((session, community)))) = answer.send(found) {
                 destinations.touch(&session, community.as_ref());
             }
-            running.dec();
         });
         waiting
+    }
+}
+
+/// A lookup under way, however it ends.
+struct Running(Gauge);
+
+impl Running {
+    fn new(metrics: &Metrics) -> Self {
+        let lookups = metrics.recorder_queue_views.with_label_values(&["lookups"]);
+        lookups.inc();
+        Self(lookups)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

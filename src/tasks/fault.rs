@@ -32,9 +32,11 @@ pub(super) async fn or_panic(task: Task, work: BoxFuture<'_, ()>) {
         while std::fs::remove_file(&file).is_err() {
             sleep(LOOK).await;
         }
+        // Here, so that the work is dropped as by a panic of its own.
+        panic!("a test asked for this");
     };
     tokio::select! {
-        () = asked => panic!("a test asked for this"),
+        () = asked => {}
         () = work => {}
     }
 }

@@ -39,7 +39,10 @@ async fn t3_a_task_that_panics_or_ends_is_started_again_counted_and_told() {
     assert_eq!(failures(&metrics, Task::Sweeps), 2);
     assert_eq!(failures(&metrics, Task::Admin), 0);
     let told = tasks.degraded();
-    assert!(matches!(&told[..], [line] if line.contains("sweeps") && line.contains("2 times")), "{told:?}");
+    assert!(
+        matches!(&told[..], [line] if line.contains("sweeps") && line.contains("2 times")),
+        "{told:?}"
+    );
     sleep(TOLD_FOR).await;
     assert_eq!(tasks.degraded(), [""; 0]);
     assert!(!process.has_started());
@@ -101,7 +104,10 @@ async fn t3_an_end_in_order_is_no_failure() {
     tasks.end();
     handle.await.unwrap();
     tasks.lose(Task::Site);
-    assert_eq!(failures(&metrics, Task::Reloader) + failures(&metrics, Task::Site), 0);
+    assert_eq!(
+        failures(&metrics, Task::Reloader) + failures(&metrics, Task::Site),
+        0
+    );
     assert!(!process.has_started() && tasks.lost().is_none());
 }
 
@@ -110,6 +116,9 @@ fn t3_the_manual_lists_every_task() {
     let manual = include_str!("../../deploy/README.md");
     for task in Task::ALL {
         let row = format!("| `{}` |", task.label());
-        assert!(manual.lines().any(|line| line.starts_with(&row)), "deploy/README.md lacks {row}");
+        assert!(
+            manual.lines().any(|line| line.starts_with(&row)),
+            "deploy/README.md lacks {row}"
+        );
     }
 }

@@ -86,7 +86,9 @@ impl Queue {
     /// Waits until everything is written, or lost; at most for `limit`.
     pub(super) fn flush(&self, limit: Duration) {
         let state = self.lock();
-        let _ = self.emptied.wait_timeout_while(state, limit, |state| state.bytes > 0);
+        let _ = self
+            .emptied
+            .wait_timeout_while(state, limit, |state| state.bytes > 0);
     }
 
     /// Writes, for ever.
@@ -99,7 +101,10 @@ impl Queue {
                 self.lost.inc();
             } else if untold > 0 {
                 // Takes its place in the queue.
-                tracing::warn!(lines = untold, "the log can be written again; lines of it were lost");
+                tracing::warn!(
+                    lines = untold,
+                    "the log can be written again; lines of it were lost"
+                );
             }
         }
     }

@@ -36,9 +36,21 @@ mod tests {
 
     #[test]
     fn t4_below_info_only_our_own_lines_are_visible() {
-        for target in ["pingora_core::protocols::http::v1", "h2", "sqlx::query", "headcounter", "log"] {
-            assert!(is_visible(target, Level::INFO) && is_visible(target, Level::ERROR), "{target}");
-            assert!(!is_visible(target, Level::DEBUG) && !is_visible(target, Level::TRACE), "{target}");
+        for target in [
+            "pingora_core::protocols::http::v1",
+            "h2",
+            "sqlx::query",
+            "headcounter",
+            "log",
+        ] {
+            assert!(
+                is_visible(target, Level::INFO) && is_visible(target, Level::ERROR),
+                "{target}"
+            );
+            assert!(
+                !is_visible(target, Level::DEBUG) && !is_visible(target, Level::TRACE),
+                "{target}"
+            );
         }
         for target in ["headcount", "headcount::writer::drain"] {
             assert!(is_visible(target, Level::TRACE), "{target}");

@@ -18,6 +18,7 @@ mod queues;
 mod remembered;
 mod shutdown;
 mod start;
+mod tasks;
 mod writes;
 
 use serde_json::Value;

@@ -177,11 +177,16 @@ impl Sidecar {
 
     /// Starts the process again, with the same configuration.
     pub fn restart(&mut self) {
+        self.restart_with(&[]);
+    }
+
+    /// The same, with more in its environment.
+    pub fn restart_with(&mut self, environment: &[(&str, String)]) {
         self.kill();
         self.log = self.directory.path().join("log");
         let before = self.log().len();
         let arguments = ["run", "--config", &self.config()];
-        self.process = Some(Process::start(self.directory.path(), &arguments, &[]));
+        self.process = Some(Process::start(self.directory.path(), &arguments, environment));
         wait_until("the sidecar", || self.log()[before..].contains("ready"));
     }
 
