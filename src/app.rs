@@ -2,6 +2,7 @@
 //! order: not ready → listeners closed → live connections and requests in flight → recorder → presence and
 //! writer.
 
+mod files;
 mod listeners;
 mod recording;
 mod serving;
@@ -93,9 +94,10 @@ impl App {
     }
 
     fn prepare(
-        config: Config,
+        mut config: Config,
         ports: impl FnOnce(&Listen) -> Result<Ports, StartError>,
     ) -> Result<Self, StartError> {
+        config.limits.max_connections = files::connections(config.limits.max_connections);
         let routes = reload::load_routes(&config.routes.dir)
             .map_err(|error| StartError::Configuration(error.to_string()))?;
         let geoip = open_geoip(&config)?;
@@ -160,14 +162,7 @@ impl App {
         // The reloader goes on for as long as `reload` lives: files may change without a signal, too.
         let (reload, reload_requests) = mpsc::channel(1);
         let (hand_over, quits) = mpsc::channel(1);
-        let manners = if of_a_terminal {
-            Manners::Terminal
-        } else {
-            Manners::Service {
-                reload: reload.clone(),
-                hand_over,
-            }
-        };
+        let manners = manners(of_a_terminal, reload.clone(), hand_over);
         let signals = Signals::listen(shutdown.clone(), manners).context("signal handlers")?;
 
         let metrics = Arc::new(Metrics::new());
@@ -187,16 +182,14 @@ impl App {
 
         let spool = recording::open_spool(spools, &store).await?;
         let recording = Recording::start(&config, geoip, spool, &store, &presence, &metrics, &tasks);
-        watch::reload_routes(&config, &routes, reload_requests, &metrics, &tasks);
-        tasks.keep(Task::DatabaseWatch, {
-            let (store, metrics) = (store.clone(), metrics.clone());
-            move || watch::watch_database(store.clone(), metrics.clone())
-        });
-        watch::hear_sessions(&config, &recording.authenticator, &metrics, &tasks)?;
-        tasks.keep(Task::SchemaWatch, {
-            let (config, metrics) = (config.clone(), metrics.clone());
-            move || watch::check_schema(config.clone(), metrics.clone())
-        });
+        let watched = watch::Watched {
+            config: &config,
+            store: &store,
+            routes: &routes,
+            authenticator: &recording.authenticator,
+            metrics: &metrics,
+        };
+        watched.start(reload_requests, &tasks)?;
 
         let in_flight = InFlight::default();
         let closing = Closing::default();
@@ -259,6 +252,14 @@ impl App {
             None => Ok(()),
             Some(task) => Err(anyhow::anyhow!("the task {} failed; the log says why", task.label()).into()),
         }
+    }
+}
+
+fn manners(of_a_terminal: bool, reload: mpsc::Sender<()>, hand_over: mpsc::Sender<()>) -> Manners {
+    if of_a_terminal {
+        Manners::Terminal
+    } else {
+        Manners::Service { reload, hand_over }
     }
 }
 

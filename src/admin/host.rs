@@ -35,6 +35,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn t6_fetch_metadata_tells_a_browser_from_a_scraper() {
+        let headers = |name: &'static str| {
+            HeaderMap::from_iter([(
+                http::HeaderName::from_static(name),
+                http::HeaderValue::from_static("cross-site"),
+            )])
+        };
+        assert!(is_a_browsers(&headers("sec-fetch-site")));
+        assert!(!is_a_browsers(&headers("user-agent")));
+    }
+
+    #[test]
     fn addresses_and_local_names_are_ours() {
         for host in [
             "127.0.0.1",

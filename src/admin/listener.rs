@@ -90,7 +90,7 @@ pub(super) async fn serve(socket: Socket, router: Router, in_flight: InFlight, l
     }
     drop(listener);
     socket.close();
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Errors are the client's.
@@ -103,5 +103,72 @@ async fn connection(stream: TcpStream, router: Router) {
     if timeout(LIFE, &mut connection).await.is_err() {
         connection.as_mut().graceful_shutdown();
         let _ = timeout(LAST_ANSWER, connection).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    fn start(leave: &Shutdown) -> (Socket, std::net::SocketAddr, InFlight) {
+        let listener = StdListener::bind(("127.0.0.1", 0)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (socket, in_flight) = (Socket::new(listener), InFlight::default());
+        let router = Router::new().route("/", axum::routing::get(async || "here"));
+        tokio::spawn(serve(socket.clone(), router, in_flight.clone(), leave.clone()));
+        (socket, address, in_flight)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn t6_a_head_that_does_not_come_ends_the_connection() {
+        let (_socket, address, _) = start(&Shutdown::new());
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n").await.unwrap();
+        let mut answer = Vec::new();
+        // Ends, with or without an answer.
+        let _ = client.read_to_end(&mut answer).await;
+        assert!(!answer.ends_with(b"here"));
+    }
+
+    #[tokio::test]
+    async fn t6_so_many_connections_are_open_and_no_more() {
+        let (_socket, address, _) = start(&Shutdown::new());
+        let mut clients = Vec::new();
+        for _ in 0..CONNECTIONS {
+            clients.push(TcpStream::connect(address).await.unwrap());
+        }
+        let mut surplus = TcpStream::connect(address).await.unwrap();
+        assert_eq!(surplus.read(&mut [0; 8]).await.unwrap_or(0), 0);
+        let request = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        let mut last = clients.pop().unwrap();
+        last.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        last.read_to_string(&mut answer).await.unwrap();
+        assert!(
+            answer.starts_with("HTTP/1.1 200") && answer.ends_with("here"),
+            "{answer}"
+        );
+    }
+
+    #[tokio::test]
+    async fn who_leaves_accepts_nothing_and_finishes_what_is_open() {
+        let leave = Shutdown::new();
+        let (socket, address, in_flight) = start(&leave);
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        client.write_all(request).await.unwrap();
+        assert!(client.read(&mut [0; 1024]).await.unwrap() > 0);
+        leave.start();
+        while socket.lock().is_some() {
+            tokio::task::yield_now().await;
+        }
+        assert!(TcpStream::connect(address).await.is_err());
+        client.write_all(request).await.unwrap();
+        assert!(client.read(&mut [0; 1024]).await.unwrap() > 0);
+        drop(client);
+        in_flight.emptied(Duration::from_secs(60)).await;
     }
 }

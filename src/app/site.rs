@@ -164,7 +164,7 @@ impl<B: BackgroundService + Send + Sync + 'static> BackgroundService for Upstrea
                     None => balancer.start(shutdown).await,
                 }
                 // There is nothing to do again and again, or the process ends, and this runtime with it.
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         };
         self.tasks.clone().keeping(Task::Upstream, work).await;

@@ -16,25 +16,71 @@ use crate::reload::{Reloader, SharedRoutes};
 use crate::store::{self, LedgerProblem, SchemaProblem, Store, StoreError};
 use crate::tasks::{Task, Tasks};
 
-/// Reads route files again when `requests` say so and, where that is configured, when they change.
-pub(super) fn reload_routes(
-    config: &Config,
-    routes: &SharedRoutes,
-    requests: mpsc::Receiver<()>,
-    metrics: &Arc<Metrics>,
-    tasks: &Tasks,
-) {
-    let reloading = Reloading {
-        config: config.routes.clone(),
-        routes: routes.clone(),
-        metrics: metrics.clone(),
-        requests,
+/// What is watched.
+pub(super) struct Watched<'a> {
+    pub(super) config: &'a Config,
+    pub(super) store: &'a Arc<dyn Store>,
+    pub(super) routes: &'a SharedRoutes,
+    pub(super) authenticator: &'a Arc<Authenticator>,
+    pub(super) metrics: &'a Arc<Metrics>,
+}
+
+impl Watched<'_> {
+    /// Starts to watch. Route files are also read again when `requests` say so.
+    ///
+    /// # Errors
+    /// The database's URL is of no use.
+    pub(super) fn start(self, requests: mpsc::Receiver<()>, tasks: &Tasks) -> anyhow::Result<()> {
+        self.reload_routes(requests, tasks);
+        self.hear_sessions(tasks)?;
+        tasks.keep(Task::DatabaseWatch, {
+            let (store, metrics) = (self.store.clone(), self.metrics.clone());
+            move || watch_database(store.clone(), metrics.clone())
+        });
+        tasks.keep(Task::SchemaWatch, {
+            let (config, metrics) = (self.config.clone(), self.metrics.clone());
+            move || check_schema(config.clone(), metrics.clone())
+        });
+        Ok(())
+    }
+
+    fn reload_routes(&self, requests: mpsc::Receiver<()>, tasks: &Tasks) {
+        let mut reloading = Reloading {
+            config: self.config.routes.clone(),
+            routes: self.routes.clone(),
+            metrics: self.metrics.clone(),
+            requests,
+            next: None,
+        };
         // At once: what changes from now on is noticed.
-        next: None,
-    };
-    let next = Some(reloading.begin());
-    let reloading = Reloading { next, ..reloading };
-    tasks.keep_worker(Task::Reloader, reloading, |reloading| reloading.run().boxed());
+        reloading.next = Some(reloading.begin());
+        tasks.keep_worker(Task::Reloader, reloading, |reloading| reloading.run().boxed());
+    }
+
+    /// Hears of sessions that end, where the configuration has the database tell.
+    fn hear_sessions(&self, tasks: &Tasks) -> anyhow::Result<()> {
+        let listener = store::session_listener(self.config).context("the database")?;
+        let Some(listener) = listener else {
+            return Ok(());
+        };
+        let (config, authenticator, metrics) = (
+            self.config.clone(),
+            self.authenticator.clone(),
+            self.metrics.clone(),
+        );
+        let mut first = Some(listener);
+        tasks.keep(Task::SessionListener, move || {
+            let first = first.take().map(|listener| Ok(Some(listener)));
+            let listener = first.unwrap_or_else(|| store::session_listener(&config));
+            let (authenticator, metrics) = (authenticator.clone(), metrics.clone());
+            async move {
+                if let Ok(Some(listener)) = listener {
+                    revocation::listen(listener, authenticator, metrics).await;
+                }
+            }
+        });
+        Ok(())
+    }
 }
 
 /// The reloader, over its failures.
@@ -75,33 +121,6 @@ impl Reloading {
     }
 }
 
-/// Hears of sessions that end, where the configuration has the database tell.
-///
-/// # Errors
-/// The database's URL is of no use.
-pub(super) fn hear_sessions(
-    config: &Config,
-    authenticator: &Arc<Authenticator>,
-    metrics: &Arc<Metrics>,
-    tasks: &Tasks,
-) -> anyhow::Result<()> {
-    let listener = || store::session_listener(config).context("the database");
-    if listener()?.is_none() {
-        return Ok(());
-    }
-    let (config, authenticator, metrics) = (config.clone(), authenticator.clone(), metrics.clone());
-    tasks.keep(Task::SessionListener, move || {
-        let listener = store::session_listener(&config);
-        let (authenticator, metrics) = (authenticator.clone(), metrics.clone());
-        async move {
-            if let Ok(Some(listener)) = listener {
-                revocation::listen(listener, authenticator, metrics).await;
-            }
-        }
-    });
-    Ok(())
-}
-
 /// Time between two looks whether the database answers.
 const DATABASE_PING: Duration = Duration::from_secs(5);
 /// Time between two looks at the tables: the app, or somebody, may change them while the sidecar runs.
@@ -109,7 +128,7 @@ const SCHEMA_LOOK: Duration = Duration::from_secs(60);
 
 /// Shows whether the database answers, even while nothing is recorded. No answer until the next look is due is
 /// none, however patient the statements are.
-pub(super) async fn watch_database(store: Arc<dyn Store>, metrics: Arc<Metrics>) {
+async fn watch_database(store: Arc<dyn Store>, metrics: Arc<Metrics>) {
     let mut answered = true;
     loop {
         let error = match tokio::time::timeout(DATABASE_PING, store.ping()).await {
@@ -145,7 +164,7 @@ pub(super) async fn ledger_at_start(store: &Arc<dyn Store>) -> Result<(), StartE
 
 /// Compares the configuration with the live schema as soon as the database answers, and from time to time, and says
 /// what does not fit: the same sentences as `headcount check`.
-pub(super) async fn check_schema(config: Config, metrics: Arc<Metrics>) {
+async fn check_schema(config: Config, metrics: Arc<Metrics>) {
     let mut said: Vec<String> = Vec::new();
     loop {
         let Ok(found) = problems(&config).await else {

@@ -161,4 +161,29 @@ mod tests {
         assert!(second.add(60));
         assert_eq!((first.views(), second.views()), (0, 2));
     }
+
+    #[test]
+    fn t3_what_a_task_has_in_hand_that_panics_is_given_up_and_counted() {
+        let metrics = Arc::new(Metrics::new());
+        let load = Load::new("writer", Bytes::new(100, &metrics), &metrics);
+        assert!(load.add(60) && load.add(30));
+        let in_hand = |weight| {
+            let mut hand = InHand::new(&load, &metrics);
+            hand.take(weight);
+            hand
+        };
+        let panics = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _hand = in_hand(60);
+            panic!("on purpose")
+        }));
+        assert!(panics.is_err());
+        let dropped = metrics
+            .recorder_dropped
+            .with_label_values(&[Dropped::TaskFailed.label()]);
+        assert_eq!((load.views(), dropped.get()), (1, 1));
+        assert!((metrics.recorder_queue_bytes.get() - 30.0).abs() < f64::EPSILON);
+        // Told to stop is no panic: what is left is counted at the end.
+        drop(in_hand(30));
+        assert_eq!((load.views(), dropped.get()), (1, 1));
+    }
 }

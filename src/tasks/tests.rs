@@ -29,7 +29,7 @@ async fn t3_a_task_that_panics_or_ends_is_started_again_counted_and_told() {
                 1 => {}
                 _ => {
                     let _ = works.send(()).await;
-                    std::future::pending().await
+                    std::future::pending::<()>().await;
                 }
             }
         }

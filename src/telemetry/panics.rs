@@ -15,7 +15,10 @@ fn log(info: &PanicHookInfo<'_>) {
     COUNTS.panics.inc();
     let thread = thread::current();
     let place = info.location().map(ToString::to_string).unwrap_or_default();
-    let message = info.payload_as_str().unwrap_or("no message");
+    let payload = info.payload();
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    let message = text.or_else(|| payload.downcast_ref::<&str>().copied());
+    let message = message.unwrap_or("no message");
     // With RUST_BACKTRACE=1, as usual.
     let backtrace = Backtrace::capture();
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());

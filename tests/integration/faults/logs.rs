@@ -31,7 +31,7 @@ fn pipe(sidecar: &Sidecar) -> (PathBuf, File) {
 async fn t1_the_reader_of_the_log_is_gone() {
     let mut fragile = Fragile::start(wanted()).await;
     let (path, reader) = pipe(&fragile.world.sidecar);
-    fragile.world.sidecar.restart_logging_to(&path);
+    log_to(&mut fragile, &path);
     drop(reader);
     everything_fails_and_comes_back(&fragile).await;
     assert!(fragile.world.sidecar.metric(LOST).await > 0.0);
@@ -41,7 +41,7 @@ async fn t1_the_reader_of_the_log_is_gone() {
 #[tokio::test]
 async fn t1_the_disk_of_the_log_is_full() {
     let mut fragile = Fragile::start(wanted()).await;
-    fragile.world.sidecar.restart_logging_to(Path::new("/dev/full"));
+    log_to(&mut fragile, Path::new("/dev/full"));
     everything_fails_and_comes_back(&fragile).await;
     assert!(fragile.world.sidecar.metric(LOST).await > 0.0);
     ends_in_order(fragile);
@@ -51,11 +51,16 @@ async fn t1_the_disk_of_the_log_is_full() {
 async fn t2_the_reader_of_the_log_does_not_read() {
     let mut fragile = Fragile::start(wanted()).await;
     let (path, mut reader) = pipe(&fragile.world.sidecar);
-    reader.write_all(&[b'x'; PIPE]).expect("room");
-    fragile.world.sidecar.restart_logging_to(&path);
+    reader.write_all(&vec![b'x'; PIPE]).expect("room");
+    log_to(&mut fragile, &path);
     everything_fails_and_comes_back(&fragile).await;
     ends_in_order(fragile);
     drop(reader);
+}
+
+fn log_to(fragile: &mut Fragile, path: &Path) {
+    let line = format!("exec \"$@\" 2>'{}'", path.display());
+    fragile.world.sidecar.restart_through(&line);
 }
 
 fn wanted() -> Wanted {

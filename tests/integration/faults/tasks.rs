@@ -1,7 +1,7 @@
 //! Every task is killed in turn, in a running sidecar, by what only debug builds have (`tasks::fault`): each is
 //! noticed, told and at work again, or the process ends, and nothing is lost.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use headcount::tasks::Task;
 
@@ -32,7 +32,7 @@ fn failures(task: Task) -> String {
 
 impl World {
     /// Has a task panic, and waits until that was noticed.
-    async fn kill(&self, task: Task, faults: &PathBuf, times: f64) {
+    async fn kill(&self, task: Task, faults: &Path, times: f64) {
         std::fs::write(faults.join(task.label()), "").expect("a file");
         self.sidecar
             .wait_for_metric(&failures(task), |failures| failures == times)

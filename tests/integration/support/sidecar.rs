@@ -62,9 +62,6 @@ pub struct Process {
     log: PathBuf,
 }
 
-/// Runs what follows its first argument, standard error going to that.
-const REDIRECT: &str = r#"errors=$1; shift; exec "$@" 2>"$errors""#;
-
 impl Process {
     /// Starts the binary with `directory` as its working directory and place of its log.
     pub fn start(directory: &Path, arguments: &[&str], environment: &[(&str, String)]) -> Self {
@@ -74,10 +71,10 @@ impl Process {
         }
     }
 
-    /// The same, with what it logs going to `log`, whatever that is.
-    fn start_logging_to(log: &Path, directory: &Path, arguments: &[&str]) -> Self {
-        let (log, binary) = (log.to_str().expect("UTF-8"), binary());
-        let mut command = vec!["-c", REDIRECT, "redirect", log, &*binary];
+    /// The same through a line of shell, which has the binary and its arguments in `"$@"`.
+    fn start_through(line: &str, directory: &Path, arguments: &[&str]) -> Self {
+        let binary = binary();
+        let mut command = vec!["-c", line, "through", &*binary];
         command.extend(arguments);
         Self {
             service: Some(Service::start(directory, "bash", command, &[])),
@@ -190,11 +187,11 @@ impl Sidecar {
         wait_until("the sidecar", || self.log()[before..].contains("ready"));
     }
 
-    /// Starts the process again, with its log going to `log`, and waits until it serves.
-    pub fn restart_logging_to(&mut self, log: &Path) {
+    /// Starts the process again through a line of shell, which runs `"$@"`, and waits until it serves.
+    pub fn restart_through(&mut self, line: &str) {
         self.kill();
         let arguments = ["run", "--config", &self.config()];
-        self.process = Some(Process::start_logging_to(log, self.directory.path(), &arguments));
+        self.process = Some(Process::start_through(line, self.directory.path(), &arguments));
         wait_for_port("the sidecar's site", self.port);
         wait_for_port("the sidecar's admin listener", self.admin);
     }
