@@ -68,6 +68,8 @@ async fn t3_each_task_is_killed_and_is_at_work_again() {
         assert!(status == 200 && answer.contains(&told), "{answer}");
         // What comes before it is at work again waits for it.
         made.sees("alice", &alice, &[&community]).await;
+        // What a task has in hand when it is killed is dropped and counted: here none has.
+        made.are_recorded(&world).await;
         // Only a task that runs can be killed once more.
         world.kill(task, &faults, 2.0).await;
         made.sees("alice", &alice, &[&community]).await;
