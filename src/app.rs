@@ -94,10 +94,9 @@ impl App {
     }
 
     fn prepare(
-        mut config: Config,
+        config: Config,
         ports: impl FnOnce(&Listen) -> Result<Ports, StartError>,
     ) -> Result<Self, StartError> {
-        config.limits.max_connections = files::connections(config.limits.max_connections);
         let routes = reload::load_routes(&config.routes.dir)
             .map_err(|error| StartError::Configuration(error.to_string()))?;
         let geoip = open_geoip(&config)?;
@@ -151,7 +150,7 @@ impl App {
 
     async fn live(self, background: &Handle) -> Result<(), StartError> {
         let Self {
-            config,
+            mut config,
             routes,
             geoip,
             spools,
@@ -181,6 +180,7 @@ impl App {
         let routes: SharedRoutes = Arc::new(ArcSwap::from_pointee(routes));
 
         let spool = recording::open_spool(spools, &store).await?;
+        config.limits.max_connections = files::connections(config.limits.max_connections);
         let recording = Recording::start(&config, geoip, spool, &store, &presence, &metrics, &tasks);
         let watched = watch::Watched {
             config: &config,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use headcount::tasks::Task;
 
 use super::{Fragile, Made, text};
-use crate::support::live::Socket;
+use crate::support::live::Events;
 use crate::support::redis::eventually;
 use crate::support::redis_cluster::RedisCluster;
 use crate::support::service::in_time;
@@ -55,8 +55,8 @@ async fn t3_each_task_is_killed_and_is_at_work_again() {
     let faults = restart_mortal(&mut world.sidecar);
     let (community, live) = (world.community("rust"), world.visitors("rust", "/live"));
     let (mut made, alice) = (Made::default(), world.member("alice").await);
-    let mut socket = Socket::open(&world.sidecar, &live, &alice).await;
-    socket.until(1).await;
+    let mut events = Events::open(&world.sidecar, &live, &alice).await;
+    events.until(1).await;
 
     let readyz = world.sidecar.admin_url("/readyz");
     for task in Task::ALL.into_iter().filter(|task| *task != Task::Site) {
@@ -92,12 +92,12 @@ async fn t3_each_task_is_killed_and_is_at_work_again() {
     let bob = world.member("bob").await;
     bob.sees(&community).await;
     made.note("bob", &community);
-    socket.until(2).await;
+    events.until(2).await;
     let carol = world.member("carol").await;
-    let mut theirs = Socket::open(&world.sidecar, &live, &carol).await;
+    let mut theirs = Events::open(&world.sidecar, &live, &carol).await;
     theirs.until(3).await;
     carol.sign_out().await;
-    in_time("the end of a session's connection", theirs.close_code()).await;
+    in_time("the end of a session's connection", theirs.ends()).await;
     eventually(async || alice.json(&world.visitors("rust", "/count")).await["stale"] == false).await;
     made.are_recorded(&world).await;
 

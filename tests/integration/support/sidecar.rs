@@ -1,13 +1,15 @@
 //! The sidecar as operators run it: the built binary with a configuration file.
 
 use std::collections::HashMap;
+use std::io::Write as _;
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
 use tempfile::TempDir;
 
-use super::service::{BETWEEN_LOOKS, START_LIMIT, Service, free_port, wait_for_port, wait_until};
+use super::service::{BETWEEN_LOOKS, START_LIMIT, Service, free_port, wait_until};
 
 /// The built binary.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_headcount");
@@ -192,8 +194,17 @@ impl Sidecar {
         self.kill();
         let arguments = ["run", "--config", &self.config()];
         self.process = Some(Process::start_through(line, self.directory.path(), &arguments));
-        wait_for_port("the sidecar's site", self.port);
-        wait_for_port("the sidecar's admin listener", self.admin);
+        // What it says may not be heard.
+        wait_until("the sidecar", || self.is_ready());
+    }
+
+    fn is_ready(&self) -> bool {
+        let ask = || {
+            let mut admin = TcpStream::connect((Ipv4Addr::LOCALHOST, self.admin))?;
+            admin.write_all(b"GET /readyz HTTP/1.0\r\n\r\n")?;
+            std::io::read_to_string(admin)
+        };
+        ask().is_ok_and(|answer| answer.starts_with("HTTP/1.0 200"))
     }
 
     /// The configuration's path.
