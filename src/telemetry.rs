@@ -1,9 +1,9 @@
 //! The log: one subscriber on standard error, as configured. Pingora logs through the `log` crate, which
 //! `tracing-subscriber` takes in.
 //!
-//! Whoever logs never waits for whoever reads, and never fails with it: lines go through a bounded [`Queue`] that a
+//! Whoever logs never waits for whoever reads, and never fails with it: lines go through a bounded queue that a
 //! thread of its own writes out, what cannot be written is lost and counted, and panics are logged the same way
-//! instead of being printed. What may be logged at all is [`visible`]'s to say, whatever the filter.
+//! instead of being printed. What may be logged at all is `visible`'s to say, whatever the filter.
 
 mod panics;
 mod queue;
