@@ -6,22 +6,17 @@ mod health;
 mod host;
 mod listener;
 
-use std::convert::Infallible;
-use std::future::ready;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::{Query, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use axum::serve::IncomingStream;
-use axum::{Extension, Router};
 use serde::Deserialize;
-use tokio::net::TcpListener;
-use tower::service_fn;
 
 use crate::config;
 use crate::explain;
@@ -29,10 +24,11 @@ use crate::metrics::Metrics;
 use crate::page_view::Policy;
 use crate::reload::SharedRoutes;
 use crate::shutdown::{InFlight, Shutdown};
+use crate::tasks::Tasks;
 
 pub use dashboard::Dashboard;
 use health::{Health, Readiness};
-use listener::Leaving;
+pub use listener::Socket;
 
 /// What the admin listener shows.
 #[derive(Clone)]
@@ -43,6 +39,8 @@ pub struct Admin {
     pub hosts: Vec<String>,
     /// For `/metrics`.
     pub metrics: Arc<Metrics>,
+    /// For what is degraded.
+    pub tasks: Tasks,
     /// How long a page view may wait on disk before somebody should look.
     pub patience: Duration,
     /// For `/routes/test`.
@@ -70,33 +68,33 @@ impl Admin {
 
     /// What an operator must act on, one sentence each, of a reading.
     fn degraded(&self, health: &Health) -> Vec<String> {
-        health.degraded(self.patience.as_secs_f64())
+        let mut lines = health.degraded(self.patience.as_secs_f64());
+        lines.extend(self.tasks.degraded());
+        lines
     }
 
     /// Serves until the process ends, or, but for connections that are open, until the hand-over.
-    pub async fn serve(self, listener: TcpListener) {
-        let in_flight = self.in_flight.clone();
-        let listener = Leaving::new(listener, self.handed_over.clone());
+    pub async fn serve(self, socket: Socket) {
+        let (in_flight, leave) = (self.in_flight.clone(), self.handed_over.clone());
         let pages = dashboard::router()
             .route("/routes/test", get(test_route))
             .layer(middleware::from_fn_with_state(self.clone(), check_host));
-        // What follows tells nothing of pages, and machines ask for it by any name.
-        let router = Router::new()
-            .merge(pages)
+        // Machines ask for these by any name.
+        let machines = Router::new()
             .route("/metrics", get(metrics))
             .route("/livez", get(async || "ok\n"))
             .route("/readyz", get(readyz))
+            .layer(middleware::from_fn_with_state(
+                self.clone(),
+                check_host_of_browsers,
+            ));
+        let router = Router::new()
+            .merge(pages)
+            .merge(machines)
             .layer(middleware::map_response(protect))
             .layer(middleware::from_fn_with_state(self.clone(), end_connection))
             .with_state(self);
-        // Lives as long as the connection.
-        let per_connection = service_fn(move |_: IncomingStream<'_, Leaving>| {
-            let counted = Arc::new(in_flight.connect());
-            ready(Ok::<_, Infallible>(router.clone().layer(Extension(counted))))
-        });
-        if let Err(error) = axum::serve(listener, per_connection).await {
-            tracing::error!(error = %error, "the admin listener ended");
-        }
+        listener::serve(socket, router, in_flight, leave).await;
     }
 }
 
@@ -110,6 +108,15 @@ async fn check_host(State(admin): State<Admin>, request: Request, next: Next) ->
     }
     let text = "this dashboard answers under an address, localhost, and the names in listen.admin_hosts\n";
     (StatusCode::MISDIRECTED_REQUEST, text).into_response()
+}
+
+/// The same where a browser asks, which says how by Fetch Metadata; scrapers and probes do not.
+async fn check_host_of_browsers(state: State<Admin>, request: Request, next: Next) -> Response {
+    if host::is_a_browsers(request.headers()) {
+        check_host(state, request, next).await
+    } else {
+        next.run(request).await
+    }
 }
 
 /// What browsers may do with an answer: show it, with the dashboard's own script and styles and nothing inline, and

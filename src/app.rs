@@ -2,6 +2,7 @@
 //! order: not ready → listeners closed → live connections and requests in flight → recorder → presence and
 //! writer.
 
+mod files;
 mod listeners;
 mod recording;
 mod serving;
@@ -14,12 +15,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use chrono::Utc;
+use futures_util::FutureExt as _;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::mpsc;
 
 use crate::admin::{Admin, Dashboard};
 use crate::api::{Api, Sources, UpstreamCheck, widget_paths};
-use crate::auth::{Glances, revocation};
+use crate::auth::Glances;
 use crate::config::{Access, Config, Listen};
 use crate::geoip::GeoIp;
 use crate::handover::{Place, Stage, Waiting};
@@ -29,8 +31,9 @@ use crate::page_view::Policy;
 use crate::presence;
 use crate::proxy::{Edge, Sidecar, Upstreams};
 use crate::reload::{Certificate, LoadedRoutes, Reloader, SharedRoutes};
-use crate::shutdown::{self, Closing, InFlight, Manners, Shutdown};
+use crate::shutdown::{Closing, InFlight, Manners, Shutdown, Signals};
 use crate::store;
+use crate::tasks::{Task, Tasks};
 use crate::widget::Injector;
 
 use crate::writer::spool::Directory;
@@ -154,7 +157,7 @@ impl App {
 
     async fn live(self, background: &Handle) -> Result<(), StartError> {
         let Self {
-            config,
+            mut config,
             routes: LoadedRoutes { files, table },
             certificates,
             geoip,
@@ -166,17 +169,12 @@ impl App {
         // The reloader goes on for as long as `reload` lives: files may change without a signal, too.
         let (reload, reload_requests) = mpsc::channel(1);
         let (hand_over, quits) = mpsc::channel(1);
-        let manners = if of_a_terminal {
-            Manners::Terminal
-        } else {
-            Manners::Service {
-                reload: reload.clone(),
-                hand_over,
-            }
-        };
-        shutdown::listen_to_signals(shutdown.clone(), manners).context("signal handlers")?;
+        let manners = manners(of_a_terminal, reload.clone(), hand_over);
+        let signals = Signals::listen(shutdown.clone(), manners).context("signal handlers")?;
 
         let metrics = Arc::new(Metrics::new());
+        let tasks = Tasks::new(&metrics, background, shutdown.clone());
+        tasks.keep_worker(Task::Signals, signals, |signals| signals.obey().boxed());
         let store = store::open(&config).context("the database")?;
         let presence = presence::open(
             &config.redis,
@@ -184,14 +182,15 @@ impl App {
             // A list is two questions, and the database has to be asked, too.
             config.api.timeout / 4,
             metrics.clone(),
-            background,
+            &tasks,
         )
         .context("presence")?;
         let routes: SharedRoutes = Arc::new(ArcSwap::from_pointee(table));
 
         let spool = recording::open_spool(spools, &store).await?;
-        let recording = Recording::start(&config, geoip, spool, &store, &presence, &metrics);
-        let mut reloader = Reloader::new(
+        config.limits.max_connections = files::connections(config.limits.max_connections);
+        let recording = Recording::start(&config, geoip, spool, &store, &presence, &metrics, &tasks);
+        let reloader = Reloader::new(
             &config.routes,
             files,
             routes.clone(),
@@ -199,28 +198,30 @@ impl App {
             reload_requests,
             metrics.clone(),
         );
-        tokio::spawn(async move { reloader.run().await });
-        tokio::spawn(watch::watch_database(store.clone(), metrics.clone()));
-        if let Some(listener) = store::session_listener(&config).context("the database")? {
-            let authenticator = recording.authenticator.clone();
-            tokio::spawn(revocation::listen(listener, authenticator, metrics.clone()));
-        }
-        tokio::spawn(watch::check_schema(config.clone(), metrics.clone()));
+        let watched = watch::Watched {
+            config: &config,
+            store: &store,
+            authenticator: &recording.authenticator,
+            metrics: &metrics,
+        };
+        watched.start(reloader, &tasks)?;
 
         let in_flight = InFlight::default();
         let closing = Closing::default();
-        let live = start_live(&config, &presence, &recording, &metrics);
+        let live = start_live(&config, &presence, &recording, &metrics, &tasks);
         let policy = Policy::new(&config.record, &config.privacy);
         let dashboard = Dashboard::start(
             metrics.clone(),
             config.record.presence.then(|| presence.clone()),
             recording.recent.clone(),
             config.record.window,
+            &tasks,
         );
         let admin = Admin {
             dashboard,
             hosts: config.listen.admin_hosts.clone(),
             metrics: metrics.clone(),
+            tasks: tasks.clone(),
             patience: config.record.batch_age + STALE,
             routes: routes.clone(),
             policy: policy.clone(),
@@ -249,6 +250,7 @@ impl App {
         let serving = Serving {
             config: &config,
             certificates,
+            tasks: &tasks,
             admin,
             shutdown,
             quits,
@@ -261,7 +263,19 @@ impl App {
         // A polite end of connections only: what a hung database still holds ends with the process.
         let _ = tokio::time::timeout(DATABASE_FAREWELL, store.close()).await;
         drop(reload);
-        result.map_err(StartError::Other)
+        result?;
+        match tasks.lost() {
+            None => Ok(()),
+            Some(task) => Err(anyhow::anyhow!("the task {} failed; the log says why", task.label()).into()),
+        }
+    }
+}
+
+fn manners(of_a_terminal: bool, reload: mpsc::Sender<()>, hand_over: mpsc::Sender<()>) -> Manners {
+    if of_a_terminal {
+        Manners::Terminal
+    } else {
+        Manners::Service { reload, hand_over }
     }
 }
 
@@ -271,6 +285,7 @@ fn start_live(
     presence: &Arc<dyn presence::Presence>,
     recording: &Recording,
     metrics: &Arc<Metrics>,
+    tasks: &Tasks,
 ) -> Option<Live> {
     let parts = live::Parts {
         presence: presence.clone(),
@@ -278,6 +293,7 @@ fn start_live(
         authenticator: recording.authenticator.clone(),
         clock: Arc::new(Utc::now),
         metrics: metrics.clone(),
+        tasks: tasks.clone(),
     };
     let start = || {
         Live::start(

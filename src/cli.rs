@@ -192,13 +192,16 @@ pub fn main() -> ExitCode {
         }
     };
     match dispatch(cli.command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            telemetry::flush();
+            ExitCode::SUCCESS
+        }
         Err(failure) => {
             let (message, code) = match failure {
                 Failure::Usage(message) => (message, 64),
                 Failure::Other(error) => (telemetry::chain(error.as_ref()), 1),
             };
-            eprintln!("headcount: {message}");
+            telemetry::last_words(&format!("headcount: {message}"));
             ExitCode::from(code)
         }
     }
@@ -216,7 +219,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Migrate { config, dry_run } => migrate(&config.config, &config.load()?, dry_run),
         Command::DeadLetters { config, command } => dead_letters::run(&config.load()?, command),
         Command::Demo { port } => Ok(demo::run(demo::Options { port }, |config| {
-            telemetry::init(&config.log);
+            telemetry::init(&config.log)?;
             Ok(App::build(config)?.of_a_terminal().run()?)
         })?),
     }
@@ -227,10 +230,17 @@ fn say(line: impl Display) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
+/// Prints a line, for whoever may or may not read it: nobody waits until it does.
+fn say_aside(line: impl Display + Send + 'static) {
+    let say = move || say(line);
+    // Without a thread to be had, nobody hears of it.
+    let _ = std::thread::Builder::new().name("say".into()).spawn(say);
+}
+
 fn run(config: Config, upgrade: bool) -> Result<(), Failure> {
-    telemetry::init(&config.log);
+    telemetry::init(&config.log).map_err(anyhow::Error::new)?;
     let app = if upgrade {
-        App::build_to_take_over(config, say)?
+        App::build_to_take_over(config, say_aside)?
     } else {
         App::build(config)?
     };

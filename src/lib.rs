@@ -51,4 +51,5 @@ pub mod metrics;
 pub mod reload;
 pub mod shutdown;
 pub mod systemd;
+pub mod tasks;
 pub mod telemetry;

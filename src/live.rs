@@ -48,6 +48,7 @@ use crate::metrics::Metrics;
 use crate::presence::Presence;
 use crate::presence::memory::Clock;
 use crate::presence::worker::PresenceHandle;
+use crate::tasks::{Task, Tasks};
 
 pub use caps::Full;
 pub(crate) use caps::network;
@@ -94,6 +95,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Where the tasks are started that all connections share.
+    pub tasks: Tasks,
 }
 
 /// How a connection speaks.
@@ -148,7 +151,7 @@ pub enum Refused {
 }
 
 impl Live {
-    /// Starts what all connections share, on the current runtime.
+    /// Starts what all connections share.
     pub fn start(
         settings: &config::Live,
         record: &config::Record,
@@ -162,6 +165,7 @@ impl Live {
             authenticator,
             clock,
             metrics,
+            tasks,
         } = parts;
         let times = Times {
             ping_every: ticks(settings.ping_interval),
@@ -195,15 +199,25 @@ impl Live {
             clock,
             metrics,
         });
-        tokio::spawn({
+        tasks.keep(Task::LiveFeed, {
             let (live, presence) = (Arc::clone(&live), Arc::clone(&presence));
-            async move { live.hub.listen(&*presence).await }
+            let mut is_again = false;
+            move || {
+                let (live, presence) = (Arc::clone(&live), Arc::clone(&presence));
+                let is_again = std::mem::replace(&mut is_again, true);
+                async move { live.hub.listen(&*presence, is_again).await }
+            }
         });
-        tokio::spawn({
+        tasks.keep(Task::LiveCounts, {
             let live = Arc::clone(&live);
-            async move { live.hub.read(&*presence).await }
+            let mut is_again = false;
+            move || {
+                let (live, presence) = (Arc::clone(&live), Arc::clone(&presence));
+                let is_again = std::mem::replace(&mut is_again, true);
+                async move { live.hub.read(&*presence, is_again).await }
+            }
         });
-        keeper::start(&live);
+        keeper::start(&live, &tasks);
         Self(live)
     }
 

@@ -13,7 +13,7 @@ use prometheus::{
 
 use crate::page_view::NotCounted;
 use crate::widget::Outcome;
-use crate::{api, live};
+use crate::{api, live, telemetry};
 
 type Counter = GenericCounter<AtomicU64>;
 type CounterVec = GenericCounterVec<AtomicU64>;
@@ -92,6 +92,7 @@ pub struct Metrics {
     pub last_reload_ok: IntGauge,
     pub certificates_ok: IntGauge,
     pub routes: IntGauge,
+    pub task_failures: CounterVec,
 }
 
 /// Why a page view that was accepted did not reach its destination.
@@ -122,10 +123,12 @@ pub enum Dropped {
     Refused,
     /// Shutdown ended before the view was in the spool.
     Shutdown,
+    /// A task panicked that had it in hand.
+    TaskFailed,
 }
 
 impl Dropped {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::RecorderQueueFull,
         Self::UnknownToken,
         Self::PresenceQueueFull,
@@ -138,6 +141,7 @@ impl Dropped {
         Self::SpoolDamaged,
         Self::Refused,
         Self::Shutdown,
+        Self::TaskFailed,
     ];
 
     /// The label value.
@@ -155,6 +159,7 @@ impl Dropped {
             Self::SpoolDamaged => "spool_damaged",
             Self::Refused => "refused",
             Self::Shutdown => "shutdown",
+            Self::TaskFailed => "task_failed",
         }
     }
 }
@@ -441,6 +446,11 @@ impl Metrics {
                 "1 if the certificates of listeners could be used when they were last read, else 0",
             ),
             routes: declare.int_gauge("routes", "Routes in use"),
+            task_failures: declare.counters(
+                "task_failures_total",
+                "Times that a task which is to run for as long as the process does ended or panicked, by task",
+                &["task"],
+            ),
             registry: declare.0,
         };
         metrics.initialise();
@@ -449,6 +459,11 @@ impl Metrics {
 
     /// Sets every label value that is known beforehand to zero, so that rates and alerts have a start.
     fn initialise(&self) {
+        let counts = telemetry::counts();
+        for counter in [&counts.lines_lost, &counts.panics] {
+            let counter = Box::new(counter.clone());
+            self.registry.register(counter).expect("a new metric");
+        }
         for reason in NotCounted::ALL {
             self.page_views_not_counted.with_label_values(&[reason.label()]);
         }
@@ -651,6 +666,7 @@ mod tests {
             "operation",
             "kind",
             "version",
+            "task",
             "le",
         ];
         for family in Metrics::new().registry.gather() {

@@ -26,6 +26,7 @@ use chrono::{DateTime, Utc};
 use crate::config;
 use crate::ids::{CommunityId, UserId};
 use crate::metrics::Metrics;
+use crate::tasks::Tasks;
 use mirrored::Mirrored;
 
 /// How long a community's sequence number is remembered after its last visitor left.
@@ -37,21 +38,21 @@ const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 /// this sidecar saw itself is remembered in front of Redis, unless it records no presence and so sees nobody;
 /// a read waits for Redis at most for `patience` before it is answered from that memory.
 ///
-/// The connection lives on `runtime`, which must outlive everything that uses presence: hand in the process'
+/// The connection lives on the runtime of `tasks`, which must outlive everything that uses presence: hand in the process'
 /// own runtime, never that of a Pingora service. Metrics of Redis and of the memory are kept here.
 pub fn open(
     redis: &config::Redis,
     record: &config::Record,
     patience: Duration,
     metrics: Arc<Metrics>,
-    runtime: &tokio::runtime::Handle,
+    tasks: &Tasks,
 ) -> Result<Arc<dyn Presence>, OpenError> {
     if !redis.is_used() {
         metrics.redis_up.set(-1);
         metrics.live_subscription_up.set(-1);
         return Ok(Arc::new(memory::Memory::new(record.window, Arc::new(Utc::now))));
     }
-    let store = redis::Redis::open(redis, record.window, metrics.clone(), runtime)?;
+    let store = redis::Redis::open(redis, record.window, metrics.clone(), tasks)?;
     if !record.presence {
         return Ok(Arc::new(store));
     }
@@ -63,7 +64,7 @@ pub fn open(
         patience,
         losses,
         metrics,
-        runtime,
+        tasks,
     )))
 }
 

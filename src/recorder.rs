@@ -30,6 +30,7 @@ use crate::writer::batch::RecordedView;
 use load::{Bytes, Load};
 use recent::RecentPages;
 pub use resolve::Resolver;
+pub(crate) use resolve::Worker;
 
 /// An accepted page view, and what the request said of its visitor.
 pub struct Visit {
@@ -106,7 +107,7 @@ impl Recorder {
         capacity: usize,
         bytes: Bytes,
         metrics: Arc<Metrics>,
-    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
+    ) -> (Self, Worker) {
         let (unresolved, queue) = mpsc::channel(capacity);
         let load = Load::new("recorder", bytes, &metrics);
         let communities = resolver.communities.clone();
@@ -120,7 +121,7 @@ impl Recorder {
             destinations,
             metrics,
         };
-        (handle, resolve::run(queue, work))
+        (handle, Worker { queue, work })
     }
 
     /// Records a view. Asks caches only, and never waits.

@@ -56,6 +56,7 @@ pub struct Reloader {
     requests: mpsc::Receiver<()>,
     /// Of the routes first, then of each certificate; empty where nothing is watched.
     watches: Vec<Watch>,
+    is_again: bool,
     metrics: Arc<Metrics>,
 }
 
@@ -84,6 +85,7 @@ impl Reloader {
             certificates,
             requests,
             watches,
+            is_again: false,
             metrics,
             routes,
         };
@@ -91,8 +93,12 @@ impl Reloader {
         reloader
     }
 
-    /// Works until the last sender of requests is gone. May be called again after it was interrupted.
+    /// Works until the last sender of requests is gone. Called again after it was interrupted, it reads everything at
+    /// once.
     pub async fn run(&mut self) {
+        if std::mem::replace(&mut self.is_again, true) {
+            self.read_all();
+        }
         loop {
             let changed = async {
                 if self.watches.is_empty() {
@@ -107,9 +113,7 @@ impl Reloader {
                     if request.is_none() {
                         return;
                     }
-                    let read = read_route_files(&self.dir);
-                    self.load(read);
-                    self.read_certificates(true);
+                    self.read_all();
                 }
                 index = changed => {
                     if index == 0 {
@@ -124,6 +128,12 @@ impl Reloader {
                 }
             }
         }
+    }
+
+    fn read_all(&mut self) {
+        let read = read_route_files(&self.dir);
+        self.load(read);
+        self.read_certificates(true);
     }
 
     /// Uses what was read; on error the table in use stays.

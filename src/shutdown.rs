@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 pub use closing::Closing;
 pub use in_flight::{ConnectionGuard, InFlight, InFlightGuard};
-pub use signals::{Manners, listen_to_signals};
+pub use signals::{Manners, Signals};
 
 /// Something that happens once: the shutdown, above all. Starts from anywhere and as often as one likes.
 #[derive(Clone, Debug)]

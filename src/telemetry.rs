@@ -1,24 +1,119 @@
 //! The log: one subscriber on standard error, as configured. Pingora logs through the `log` crate, which
 //! `tracing-subscriber` takes in.
+//!
+//! Whoever logs never waits for whoever reads, and never fails with it: lines go through a bounded queue that a
+//! thread of its own writes out, what cannot be written is lost and counted, and panics are logged the same way
+//! instead of being printed. What may be logged at all is `visible`'s to say, whatever the filter.
+
+mod panics;
+mod queue;
+mod visible;
 
 use std::error::Error;
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::{LazyLock, OnceLock};
+use std::time::Duration;
 
-use tracing_subscriber::EnvFilter;
+use prometheus::core::{AtomicU64, GenericCounter};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, fmt, registry};
 
 use crate::config::{Format, Log};
+use queue::Queue;
+use visible::Visible;
 
-/// Installs the subscriber; a second call in one process changes nothing.
-pub fn init(log: &Log) {
+/// Longest time that the end of the process waits for its last lines to be written.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// What becomes of the log, over the whole process: there is one standard error, and one panic hook.
+pub struct Counts {
+    /// Lines that could not be written, or had no room to wait.
+    pub lines_lost: GenericCounter<AtomicU64>,
+    /// Panics, on any thread.
+    pub panics: GenericCounter<AtomicU64>,
+}
+
+static COUNTS: LazyLock<Counts> = LazyLock::new(|| {
+    let counter = |name, help| GenericCounter::new(name, help).expect("a valid metric");
+    Counts {
+        lines_lost: counter(
+            "headcount_log_lines_lost_total",
+            "Lines of the log that could not be written: the disk is full, or whoever reads standard error has gone or \
+             does not keep up",
+        ),
+        panics: counter(
+            "headcount_panics_total",
+            "Panics, each logged with its place: a mistake in the sidecar that cost a request or restarted a task",
+        ),
+    }
+});
+
+/// Where the lines of the one subscriber wait.
+static LINES: OnceLock<&'static Queue> = OnceLock::new();
+
+/// For the metrics.
+pub fn counts() -> &'static Counts {
+    &COUNTS
+}
+
+/// Installs the subscriber and the panic hook; a second call in one process changes nothing.
+///
+/// # Errors
+/// No thread can be started.
+pub fn init(log: &Log) -> io::Result<()> {
+    if LINES.get().is_some() {
+        return Ok(());
+    }
+    let lines = Queue::start(queue::standard_error()?, &COUNTS.lines_lost)?;
+    if LINES.set(lines).is_err() {
+        return Ok(());
+    }
     let filter = EnvFilter::try_new(&log.filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
+    let subscriber = registry().with(filter).with(Visible);
+    let layer = fmt::layer()
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(Lines(lines))
+        // It would be printed, and a failed print is a panic.
+        .log_internal_errors(false);
     let _ = match log.format {
-        Format::Text => builder.try_init(),
-        Format::Json => builder.json().try_init(),
+        Format::Text => subscriber.with(layer).try_init(),
+        Format::Json => subscriber.with(layer.json()).try_init(),
     };
+    panics::log_them();
+    Ok(())
+}
+
+/// Waits until the log is written out, for a second at most: whoever reads it may have stopped.
+pub fn flush() {
+    if let Some(lines) = LINES.get() {
+        lines.flush(FAREWELL);
+    }
+}
+
+/// Writes a line to standard error as the last thing that the process says. A failure of that is nobody's to hear.
+pub fn last_words(line: &str) {
+    match LINES.get() {
+        Some(lines) => {
+            lines.push(format!("{line}\n").as_bytes());
+            lines.flush(FAREWELL);
+        }
+        None => {
+            let _ = writeln!(io::stderr(), "{line}");
+        }
+    }
+}
+
+/// Gives the subscriber somewhere to write each line to.
+struct Lines(&'static Queue);
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = &'a Queue;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        self.0
+    }
 }
 
 /// An error with its causes in one line. Many errors tell their cause themselves; it is not told twice.

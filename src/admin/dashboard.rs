@@ -24,6 +24,7 @@ use super::health::Health;
 use crate::metrics::Metrics;
 use crate::presence::Presence;
 use crate::recorder::recent::RecentPages;
+use crate::tasks::{Task, Tasks};
 use report::{Process, Report};
 use sampler::Sampler;
 
@@ -36,17 +37,27 @@ pub struct Dashboard {
 }
 
 impl Dashboard {
-    /// Starts to keep up with the numbers, on the current runtime, until that ends. Visitors are present for
+    /// Starts to keep up with the numbers. Visitors are present for
     /// `window`; `presence` is none where it is not recorded.
     pub fn start(
         metrics: Arc<Metrics>,
         presence: Option<Arc<dyn Presence>>,
         recent: RecentPages,
         window: Duration,
+        tasks: &Tasks,
     ) -> Self {
+        let watches_presence = presence.is_some();
         let sampler = Arc::new(Sampler::new(metrics, presence, recent));
-        tokio::spawn(Arc::clone(&sampler).read_counters());
-        tokio::spawn(Arc::clone(&sampler).read_presence());
+        tasks.keep(Task::DashboardCounters, {
+            let sampler = Arc::clone(&sampler);
+            move || Arc::clone(&sampler).read_counters()
+        });
+        if watches_presence {
+            let sampler = Arc::clone(&sampler);
+            tasks.keep(Task::DashboardPresence, move || {
+                Arc::clone(&sampler).read_presence()
+            });
+        }
         Self {
             sampler,
             started_at: Utc::now(),

@@ -6,6 +6,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use http::HeaderMap;
+
 /// Whether a request for this `Host` may be answered. Without one it comes from no browser.
 pub(super) fn is_ours(host: Option<&str>, listed: &[String]) -> bool {
     let Some(host) = host else {
@@ -23,9 +25,26 @@ pub(super) fn is_ours(host: Option<&str>, listed: &[String]) -> bool {
         || listed.iter().any(|listed| listed.eq_ignore_ascii_case(name))
 }
 
+/// Whether a browser sends these headers: each says by Fetch Metadata what for.
+pub(super) fn is_a_browsers(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| name.as_str().starts_with("sec-fetch-"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn t6_fetch_metadata_tells_a_browser_from_a_scraper() {
+        let headers = |name: &'static str| {
+            HeaderMap::from_iter([(
+                http::HeaderName::from_static(name),
+                http::HeaderValue::from_static("cross-site"),
+            )])
+        };
+        assert!(is_a_browsers(&headers("sec-fetch-site")));
+        assert!(!is_a_browsers(&headers("user-agent")));
+    }
 
     #[test]
     fn addresses_and_local_names_are_ours() {

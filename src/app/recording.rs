@@ -18,6 +18,7 @@ use crate::recorder::recent::RecentPages;
 use crate::recorder::{Destinations, Recorder, Resolver};
 use crate::shutdown::Shutdown;
 use crate::store::Store;
+use crate::tasks::Tasks;
 use crate::writer::spool::{Directory, Spool};
 use crate::writer::{Limits, Parts, Writer};
 use anyhow::Context as _;
@@ -39,6 +40,7 @@ pub(super) struct Recording {
     pub(super) touches: Option<PresenceHandle>,
     /// Ends the presence worker; not before the last touch, unlike the process' own shutdown.
     stop: Shutdown,
+    tasks: Tasks,
     workers: Vec<JoinHandle<()>>,
 }
 
@@ -92,6 +94,7 @@ impl Recording {
         store: &Arc<dyn Store>,
         presence: &Arc<dyn Presence>,
         metrics: &Arc<Metrics>,
+        tasks: &Tasks,
     ) -> Self {
         let record = &config.record;
         let stop = Shutdown::new();
@@ -102,7 +105,7 @@ impl Recording {
         let mut workers = Vec::new();
         let presence = record.presence.then(|| {
             let (handle, worker) = presence::worker::new(presence.clone(), record, metrics.clone());
-            workers.push(tokio::spawn(worker.run(stop.subscribe())));
+            workers.extend(worker.start(tasks, stop.subscribe()));
             handle
         });
         let authenticator = Arc::new(Authenticator::new(
@@ -123,8 +126,8 @@ impl Recording {
                 spool,
             };
             let (handle, appender, applier) = Writer::new(record, limits, parts, bytes.clone(), metrics);
-            workers.push(tokio::spawn(appender.run(stop.subscribe())));
-            workers.push(tokio::spawn(applier.run(stop.subscribe())));
+            workers.push(appender.start(tasks, stop.subscribe()));
+            workers.push(applier.start(tasks, stop.subscribe()));
             handle
         });
         let resolver = Resolver {
@@ -151,7 +154,7 @@ impl Recording {
             bytes,
             metrics.clone(),
         );
-        tokio::spawn(worker);
+        worker.start(tasks);
         Self {
             authenticator,
             communities,
@@ -159,6 +162,7 @@ impl Recording {
             recent,
             touches,
             stop,
+            tasks: tasks.clone(),
             workers,
         }
     }
@@ -168,6 +172,7 @@ impl Recording {
     pub(super) async fn finish(self, limit: Duration, metrics: &Metrics) {
         let is_done = tokio::time::timeout(limit, self.recorder.flush()).await.is_ok();
         let kept = self.recorder.spooled();
+        self.tasks.end();
         self.stop.start();
         let ended = async {
             for worker in self.workers {

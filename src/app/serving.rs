@@ -4,12 +4,11 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::listeners::{self, Listeners};
 use super::site::Site;
-use crate::admin::Admin;
+use crate::admin::{Admin, Socket};
 use crate::config::{Config, Listen};
 use crate::handover::{self, Place, Predecessor, Stage, Successor, Waiting};
 use crate::live::Live;
@@ -17,6 +16,7 @@ use crate::proxy::Sidecar;
 use crate::reload::Certificate;
 use crate::shutdown::{Closing, InFlight, Shutdown};
 use crate::systemd;
+use crate::tasks::{Task, Tasks};
 
 /// Where the listening sockets come from.
 pub(super) enum Ports {
@@ -31,6 +31,7 @@ pub(super) struct Serving<'a> {
     pub(super) config: &'a Config,
     /// Of `listen.https`, in that order.
     pub(super) certificates: Vec<Arc<Certificate>>,
+    pub(super) tasks: &'a Tasks,
     pub(super) admin: Admin,
     pub(super) shutdown: Shutdown,
     /// Each asks for a hand-over.
@@ -155,7 +156,6 @@ impl Serving<'_> {
         for (_, listener) in &site {
             listener.set_nonblocking(true)?;
         }
-        let admin = tokio::net::TcpListener::from_std(admin)?;
         let site = Site::new(
             self.config,
             &addresses,
@@ -163,9 +163,12 @@ impl Serving<'_> {
             &self.certificates,
             sidecar,
             &self.closing,
-            Handle::current(),
+            self.tasks,
         )?;
-        tokio::spawn(self.admin.clone().serve(admin));
+        let socket = Socket::new(admin);
+        let admin = self.admin.clone();
+        self.tasks
+            .keep(Task::Admin, move || admin.clone().serve(socket.clone()));
         tokio::select! {
             served = site.start() => served,
             () = self.shutdown.started() => {

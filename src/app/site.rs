@@ -18,10 +18,10 @@ use pingora_core::protocols::TcpKeepalive;
 use pingora_core::protocols::l4::stream::L4BufferSettings;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::server::{ListenFds, RunArgs, Server, ShutdownWatch};
-use pingora_core::services::background::GenBackgroundService;
+use pingora_core::services::ServiceReadyNotifier;
+use pingora_core::services::background::{BackgroundService, GenBackgroundService};
 use pingora_core::services::listening::Service;
 use pingora_proxy::http_proxy;
-use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -29,6 +29,7 @@ use crate::config::{Config, Listen};
 use crate::proxy::{Front, Handshakes, Sidecar};
 use crate::reload::Certificate;
 use crate::shutdown::{Closing, Shutdown};
+use crate::tasks::{Task, Tasks};
 
 /// Silence after which TCP asks whether a client is still there, time between two questions, and how many remain
 /// unanswered before it is not.
@@ -46,6 +47,7 @@ pub(super) struct Site {
     server: Server,
     began: oneshot::Receiver<()>,
     stop: Shutdown,
+    tasks: Tasks,
 }
 
 impl Site {
@@ -60,10 +62,14 @@ impl Site {
         certificates: &[Arc<Certificate>],
         sidecar: Sidecar,
         closing: &Closing,
-        background: Handle,
+        tasks: &Tasks,
     ) -> anyhow::Result<Self> {
         let mut server = Server::new_with_opt_and_conf(None, configuration(config, addresses));
-        let mut balancer = GenBackgroundService::new("upstream".into(), sidecar.upstreams.balancer());
+        let balancer = Upstream {
+            balancer: sidecar.upstreams.balancer(),
+            tasks: tasks.clone(),
+        };
+        let mut balancer = GenBackgroundService::new("upstream".into(), Arc::new(balancer));
         balancer.threads = Some(1);
         let balancer = server.add_service(balancer);
 
@@ -74,7 +80,7 @@ impl Site {
         let front = Front::new(
             proxy,
             &config.limits,
-            background,
+            tasks.runtime().clone(),
             metrics,
             refusals,
             in_flight,
@@ -88,12 +94,15 @@ impl Site {
             service: site,
             sockets,
             began: Some(began),
+            tasks: tasks.clone(),
+            stop: closing.accepting.clone(),
         };
         server.add_service(site).add_dependency(&balancer);
         Ok(Self {
             server,
             began: told,
             stop: closing.accepting.clone(),
+            tasks: tasks.clone(),
         })
     }
 
@@ -103,8 +112,17 @@ impl Site {
     /// # Errors
     /// Pingora could not start it.
     pub(super) async fn start(self) -> anyhow::Result<()> {
-        let Self { server, began, stop } = self;
+        let Self {
+            server,
+            began,
+            stop,
+            tasks,
+        } = self;
         let run = move || {
+            let _served = Served {
+                tasks,
+                stop: stop.clone(),
+            };
             server.run(RunArgs {
                 shutdown_signal: Box::new(stop),
             });
@@ -114,6 +132,46 @@ impl Site {
         served
             .context("the site's listeners are not served in time; the log says why")?
             .context("the site's listeners cannot be served; the log says why")
+    }
+}
+
+/// While this lives, Pingora's server runs. Without it nothing is served.
+struct Served {
+    tasks: Tasks,
+    stop: Shutdown,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        if !self.stop.has_started() {
+            self.tasks.lose(Task::Site);
+        }
+    }
+}
+
+/// What resolves and probes the app's servers, over its failures: Pingora would leave it at the first.
+struct Upstream<B> {
+    balancer: Arc<B>,
+    tasks: Tasks,
+}
+
+#[async_trait]
+impl<B: BackgroundService + Send + Sync + 'static> BackgroundService for Upstream<B> {
+    async fn start_with_ready_notifier(&self, shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
+        let balancer = self.balancer.clone();
+        let mut ready = Some(ready);
+        let work = move || {
+            let (balancer, shutdown, ready) = (balancer.clone(), shutdown.clone(), ready.take());
+            async move {
+                match ready {
+                    Some(ready) => balancer.start_with_ready_notifier(shutdown, ready).await,
+                    None => balancer.start(shutdown).await,
+                }
+                // There is nothing to do again and again, or the process ends, and this runtime with it.
+                std::future::pending::<()>().await;
+            }
+        };
+        self.tasks.clone().keeping(Task::Upstream, work).await;
     }
 }
 
@@ -180,6 +238,8 @@ struct Bound<A> {
     /// By the address with which the service looks for them.
     sockets: Vec<(SocketAddr, TcpListener)>,
     began: Option<oneshot::Sender<()>>,
+    tasks: Tasks,
+    stop: Shutdown,
 }
 
 #[async_trait]
@@ -197,10 +257,11 @@ impl<A: ServerApp + Send + Sync + 'static> pingora_core::services::Service for B
                 table.add(address.to_string(), socket.into_raw_fd());
             }
         }
-        let mut service = pin!(
-            self.service
-                .start_service(inherited, shutdown, listeners_per_socket)
-        );
+        let (tasks, stop) = (self.tasks.clone(), self.stop.clone());
+        let service = self
+            .service
+            .start_service(inherited, shutdown, listeners_per_socket);
+        let mut service = pin!(tasks.until_lost(Task::Site, stop, service));
         // With all sockets in the table, the first poll goes as far as accepting connections. Should it panic,
         // `began` goes with it, which says so too.
         tokio::select! {

@@ -3,10 +3,69 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
+use futures_util::FutureExt as _;
+
 use super::StartError;
+use crate::auth::{Authenticator, revocation};
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::reload::Reloader;
 use crate::store::{self, LedgerProblem, SchemaProblem, Store, StoreError};
+use crate::tasks::{Task, Tasks};
+
+/// What is watched.
+pub(super) struct Watched<'a> {
+    pub(super) config: &'a Config,
+    pub(super) store: &'a Arc<dyn Store>,
+    pub(super) authenticator: &'a Arc<Authenticator>,
+    pub(super) metrics: &'a Arc<Metrics>,
+}
+
+impl Watched<'_> {
+    /// Starts to watch, and `reloader` with it.
+    ///
+    /// # Errors
+    /// The database's URL is of no use.
+    pub(super) fn start(self, reloader: Reloader, tasks: &Tasks) -> anyhow::Result<()> {
+        tasks.keep_worker(Task::Reloader, reloader, |reloader| reloader.run().boxed());
+        self.hear_sessions(tasks)?;
+        tasks.keep(Task::DatabaseWatch, {
+            let (store, metrics) = (self.store.clone(), self.metrics.clone());
+            move || watch_database(store.clone(), metrics.clone())
+        });
+        tasks.keep(Task::SchemaWatch, {
+            let (config, metrics) = (self.config.clone(), self.metrics.clone());
+            move || check_schema(config.clone(), metrics.clone())
+        });
+        Ok(())
+    }
+
+    /// Hears of sessions that end, where the configuration has the database tell.
+    fn hear_sessions(&self, tasks: &Tasks) -> anyhow::Result<()> {
+        let listener = store::session_listener(self.config).context("the database")?;
+        let Some(listener) = listener else {
+            return Ok(());
+        };
+        let (config, authenticator, metrics) = (
+            self.config.clone(),
+            self.authenticator.clone(),
+            self.metrics.clone(),
+        );
+        let mut first = Some(listener);
+        tasks.keep(Task::SessionListener, move || {
+            let first = first.take().map(|listener| Ok(Some(listener)));
+            let listener = first.unwrap_or_else(|| store::session_listener(&config));
+            let (authenticator, metrics) = (authenticator.clone(), metrics.clone());
+            async move {
+                if let Ok(Some(listener)) = listener {
+                    revocation::listen(listener, authenticator, metrics).await;
+                }
+            }
+        });
+        Ok(())
+    }
+}
 
 /// Time between two looks whether the database answers.
 const DATABASE_PING: Duration = Duration::from_secs(5);
@@ -15,7 +74,7 @@ const SCHEMA_LOOK: Duration = Duration::from_secs(60);
 
 /// Shows whether the database answers, even while nothing is recorded. No answer until the next look is due is
 /// none, however patient the statements are.
-pub(super) async fn watch_database(store: Arc<dyn Store>, metrics: Arc<Metrics>) {
+async fn watch_database(store: Arc<dyn Store>, metrics: Arc<Metrics>) {
     let mut answered = true;
     loop {
         let error = match tokio::time::timeout(DATABASE_PING, store.ping()).await {
@@ -51,7 +110,7 @@ pub(super) async fn ledger_at_start(store: &Arc<dyn Store>) -> Result<(), StartE
 
 /// Compares the configuration with the live schema as soon as the database answers, and from time to time, and says
 /// what does not fit: the same sentences as `headcount check`.
-pub(super) async fn check_schema(config: Config, metrics: Arc<Metrics>) {
+async fn check_schema(config: Config, metrics: Arc<Metrics>) {
     let mut said: Vec<String> = Vec::new();
     loop {
         let Ok(found) = problems(&config).await else {

@@ -73,6 +73,13 @@ struct Ears {
     installed: Option<bool>,
 }
 
+/// Whatever ends the task, nothing is heard any more.
+impl Drop for Ears {
+    fn drop(&mut self) {
+        self.metrics.session_listener_up.set(0);
+    }
+}
+
 impl Ears {
     /// The connection is new: whatever was read before may have changed unheard.
     fn begin(&mut self, installed: bool) {

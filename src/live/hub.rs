@@ -119,8 +119,12 @@ impl Hub {
     }
 
     /// Hears changes and tells them, for ever.
-    pub(super) async fn listen(&self, presence: &dyn Presence) {
+    /// When that is not for the first time, something may have gone unheard.
+    pub(super) async fn listen(&self, presence: &dyn Presence, is_again: bool) {
         let mut changes = presence.subscribe();
+        if is_again {
+            self.want_all(Resync::Listening);
+        }
         loop {
             let next = self.lock().planned.first().map(|(at, _)| *at);
             let next = async {
@@ -145,7 +149,11 @@ impl Hub {
 
     /// Reads what is wanted, for ever. What a part of the store cannot tell is asked for again later, and keeps
     /// nobody else waiting.
-    pub(super) async fn read(&self, presence: &dyn Presence) {
+    /// When that is not for the first time, what was being read is read again.
+    pub(super) async fn read(&self, presence: &dyn Presence, is_again: bool) {
+        if is_again {
+            self.want_all(Resync::Listening);
+        }
         let mut resync = self.next_resync();
         let mut away_since: HashMap<u16, time::Instant> = HashMap::new();
         let mut unread = BTreeSet::new();

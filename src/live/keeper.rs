@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
@@ -21,8 +21,9 @@ use super::door::Denied;
 use super::schedule::{TICK, ticks};
 use super::seats::{AccessCheck, Checked, Why};
 use crate::auth::{BrowserSession, SessionChange};
-use crate::ids::{BrowserSessionId, SessionToken};
+use crate::ids::{BrowserSessionId, CommunityId, SessionToken};
 use crate::metrics::Dropped;
+use crate::tasks::{Task, Tasks};
 
 /// Sessions looked up at a time; most are in the authenticator's cache, the others share a statement.
 const SESSIONS: usize = 64;
@@ -42,21 +43,57 @@ struct Queues {
     access: UnboundedSender<u64>,
 }
 
-/// Starts all four on the current runtime, for as long as the process lives.
-pub(super) fn start(live: &Arc<Inner>) {
+/// Starts all four, for as long as the process lives.
+pub(super) fn start(live: &Arc<Inner>, tasks: &Tasks) {
     let (urgent, urgent_queue) = mpsc::unbounded_channel();
     let (due, due_queue) = mpsc::unbounded_channel();
     let (access, access_queue) = mpsc::unbounded_channel();
     let queues = Queues { urgent, due, access };
-    let changes = live.authenticator.subscribe();
-    tokio::spawn(hear(Arc::clone(live), changes, queues.clone()));
-    tokio::spawn(tick(Arc::clone(live), queues));
-    tokio::spawn(check_sessions(Arc::clone(live), urgent_queue, due_queue));
-    tokio::spawn(check_access(Arc::clone(live), access_queue));
+    tasks.keep(Task::LiveChanges, {
+        let (live, queues) = (Arc::clone(live), queues.clone());
+        let mut first = Some(live.authenticator.subscribe());
+        move || {
+            let is_again = first.is_none();
+            let changes = first.take().unwrap_or_else(|| live.authenticator.subscribe());
+            let (live, queues) = (Arc::clone(&live), queues.clone());
+            async move {
+                if is_again {
+                    // Changes may have gone unheard.
+                    check_all(&live, &queues.urgent);
+                }
+                hear(live, changes, queues).await;
+            }
+        }
+    });
+    tasks.keep(Task::LiveTicker, {
+        let (live, queues, start) = (Arc::clone(live), queues.clone(), Instant::now());
+        move || tick(Arc::clone(&live), queues.clone(), start)
+    });
+    let sessions = Sessions {
+        live: Arc::clone(live),
+        urgent: urgent_queue,
+        due: due_queue,
+        again: queues.urgent,
+        is_again: false,
+    };
+    tasks.keep_worker(Task::LiveSessions, sessions, |sessions| sessions.check().boxed());
+    tasks.keep_worker(
+        Task::LiveAccess,
+        (Arc::clone(live), access_queue),
+        |(live, queue)| check_access(live, queue).boxed(),
+    );
 }
 
-async fn tick(live: Arc<Inner>, queues: Queues) {
-    let start = Instant::now();
+/// Has the sessions of all connections checked soon.
+fn check_all(live: &Inner, urgent: &UnboundedSender<Queued>) {
+    let tick = live.seats.tick();
+    for id in live.seats.sessions_changed(None) {
+        let _ = urgent.send((id, tick));
+    }
+}
+
+/// Ticks count from `start`.
+async fn tick(live: Arc<Inner>, queues: Queues, start: Instant) {
     let mut ticker = interval(TICK);
     ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -125,13 +162,31 @@ async fn next_changes(
     Some(all)
 }
 
-/// Those that have changed first.
-async fn check_sessions(
+/// Checks sessions, those that have changed first.
+struct Sessions {
     live: Arc<Inner>,
-    mut urgent: UnboundedReceiver<Queued>,
-    mut due: UnboundedReceiver<Queued>,
+    urgent: UnboundedReceiver<Queued>,
+    due: UnboundedReceiver<Queued>,
+    /// The sender of `urgent`.
+    again: UnboundedSender<Queued>,
+    is_again: bool,
+}
+
+impl Sessions {
+    async fn check(&mut self) {
+        if std::mem::replace(&mut self.is_again, true) {
+            // Some were being checked.
+            check_all(&self.live, &self.again);
+        }
+        check_sessions(&self.live, &mut self.urgent, &mut self.due).await;
+    }
+}
+
+async fn check_sessions(
+    live: &Inner,
+    urgent: &mut UnboundedReceiver<Queued>,
+    due: &mut UnboundedReceiver<Queued>,
 ) {
-    let live = &live;
     stream::poll_fn(move |context| {
         if let Poll::Ready(Some(queued)) = urgent.poll_recv(context) {
             return Poll::Ready(Some((queued, Why::Changed)));
@@ -158,19 +213,20 @@ async fn session_of(live: &Inner, token: &SessionToken) -> Checked<(Arc<BrowserS
     }
 }
 
-async fn check_access(live: Arc<Inner>, mut queue: UnboundedReceiver<u64>) {
-    let live = &live;
+async fn check_access(live: &Inner, queue: &mut UnboundedReceiver<u64>) {
     stream::poll_fn(move |context| queue.poll_recv(context))
         .for_each_concurrent(ACCESS, async |id| {
             let Some(check) = live.seats.access(id) else {
                 return;
             };
+            // It can be queued again only after it is over.
+            let since = live.seats.tick();
+            let asking = Asking { live, id, since };
             let AccessCheck {
                 door,
                 session,
                 communities,
             } = check;
-            let since = live.seats.tick();
             let asked: Vec<String> = communities.iter().map(ToString::to_string).collect();
             let outcome = match door.admit(session, &asked).await {
                 Ok(admitted) => {
@@ -184,7 +240,29 @@ async fn check_access(live: Arc<Inner>, mut queue: UnboundedReceiver<u64>) {
                 Err(Denied::Unavailable) => Checked::Unknown,
                 Err(Denied::NoSession) => Checked::Over(Close::SessionEnded),
             };
-            live.seats.access_checked(id, since, outcome);
+            asking.ends(outcome);
         })
         .await;
+}
+
+/// A check of access, which has an outcome however it ends.
+struct Asking<'a> {
+    live: &'a Inner,
+    id: u64,
+    /// The tick at its beginning.
+    since: u32,
+}
+
+impl Asking<'_> {
+    fn ends(self, outcome: Checked<Vec<CommunityId>>) {
+        self.live.seats.access_checked(self.id, self.since, outcome);
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        let outcome = Checked::Unknown;
+        self.live.seats.access_checked(self.id, self.since, outcome);
+    }
 }

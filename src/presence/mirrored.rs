@@ -33,8 +33,6 @@ use std::{fmt, io};
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use tokio::runtime::Handle;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use self::feed::{Feed, Passer};
@@ -46,6 +44,7 @@ use super::{Answer, Count, Presence, PresenceError, Seen, Sweep, Touch};
 use crate::ids::CommunityId;
 use crate::metrics::Metrics;
 use crate::presence::changes::Subscription;
+use crate::tasks::{Kept, Task, Tasks};
 
 /// Most members remembered, a user in a community each; some 300 bytes each. Beyond, those seen longest ago are
 /// forgotten first.
@@ -60,7 +59,7 @@ const RETRY: Duration = Duration::from_secs(1);
 pub struct Mirrored {
     mirror: Arc<Mirror>,
     passer: Passer,
-    _healers: JoinSet<()>,
+    _healers: Vec<Kept>,
 }
 
 struct Mirror {
@@ -92,14 +91,14 @@ struct Part {
 
 impl Mirrored {
     /// Puts a memory in front of `store`, which notes in `losses` when it may have lost something. Users are
-    /// present for `window`. A read waits for the store at most for `patience`. Re-touches run on `runtime`.
+    /// present for `window`. A read waits for the store at most for `patience`. Re-touches run as one of `tasks`.
     pub fn start(
         store: Arc<dyn Presence>,
         window: Duration,
         patience: Duration,
         losses: Losses,
         metrics: Arc<Metrics>,
-        runtime: &Handle,
+        tasks: &Tasks,
     ) -> Self {
         let mirror = Arc::new(Mirror {
             store,
@@ -112,13 +111,14 @@ impl Mirrored {
             patience,
             metrics,
         });
-        let mut healers = JoinSet::new();
-        for part in mirror.losses.parts() {
-            healers.spawn_on(Arc::clone(&mirror).heal(part), runtime);
-        }
+        let heal = |part| {
+            let mirror = Arc::clone(&mirror);
+            tasks.keep(Task::Retouches, move || Arc::clone(&mirror).heal(part))
+        };
+        let healers = mirror.losses.parts().map(|part| heal(part).into()).collect();
         Self {
             mirror,
-            passer: Passer::new(runtime),
+            passer: Passer::new(tasks),
             _healers: healers,
         }
     }

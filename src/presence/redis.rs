@@ -53,7 +53,6 @@ use ::redis::{FromRedisValue, RedisResult, Script, ScriptInvocation};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use tokio::runtime::Handle;
 
 use self::clock::Clock;
 use self::marks::Marks;
@@ -68,6 +67,7 @@ use super::{Answer, Count, OpenError, Presence, PresenceError, REMEMBERED, Seen,
 use crate::config;
 use crate::ids::{CommunityId, UserId};
 use crate::metrics::Metrics;
+use crate::tasks::Tasks;
 
 /// Users per call of the touch script: what keeps one call near a millisecond of Redis' one thread.
 const TOUCH_USERS: usize = 1_000;
@@ -96,12 +96,12 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts connecting, on `runtime`, and returns at once. Users are present for `window`.
+    /// Starts connecting, as one of `tasks`, and returns at once. Users are present for `window`.
     pub fn open(
         config: &config::Redis,
         window: Duration,
         metrics: Arc<Metrics>,
-        runtime: &Handle,
+        tasks: &Tasks,
     ) -> Result<Self, OpenError> {
         let keys = Keys::new(&config.key_prefix, config.partitions).ok_or(OpenError::KeyPrefix)?;
         let losses = Losses::new(config.parts());
@@ -113,10 +113,10 @@ impl Redis {
             slots.collect(),
             losses.clone(),
             Arc::clone(&metrics),
-            runtime,
+            tasks,
         )?);
         Ok(Self {
-            listener: Listener::new(Arc::clone(&servers), config, keys.changes(), metrics, runtime),
+            listener: Listener::new(Arc::clone(&servers), config, keys.changes(), metrics, tasks),
             servers,
             window: millis(window),
             response_timeout: millis(config.response_timeout),

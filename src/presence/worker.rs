@@ -6,15 +6,17 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use prometheus::Gauge;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 
 use super::coalesce::Coalescer;
 use super::{Presence, PresenceError, Touch};
 use crate::config;
 use crate::ids::{CommunityId, UserId};
 use crate::metrics::Metrics;
+use crate::tasks::{Task, Tasks};
 
 /// Messages taken from the queue at a time.
 const BATCH: usize = 1_000;
@@ -48,7 +50,7 @@ enum Message {
     Flush(oneshot::Sender<()>),
 }
 
-/// Does what the handles ask. Runs until shutdown; see [`Worker::run`].
+/// Does what the handles ask. Runs until shutdown; see [`Worker::start`].
 pub struct Worker {
     presence: Arc<dyn Presence>,
     metrics: Arc<Metrics>,
@@ -104,14 +106,17 @@ impl PresenceHandle {
 
 impl Worker {
     /// Touches and sweeps until `shutdown` turns true or its sender is gone; then touches what is queued, and
-    /// returns.
-    pub async fn run(mut self, shutdown: watch::Receiver<bool>) {
-        let sweeps = sweep_until(
-            Arc::clone(&self.presence),
-            Arc::clone(&self.metrics),
-            shutdown.clone(),
-        );
-        tokio::join!(self.touch_until(shutdown), sweeps);
+    /// ends.
+    pub fn start(self, tasks: &Tasks, shutdown: watch::Receiver<bool>) -> [JoinHandle<()>; 2] {
+        let (presence, metrics) = (Arc::clone(&self.presence), Arc::clone(&self.metrics));
+        let stop = shutdown.clone();
+        let sweeps = tasks.keep(Task::Sweeps, move || {
+            sweep_until(Arc::clone(&presence), Arc::clone(&metrics), stop.clone())
+        });
+        let touches = tasks.keep_worker(Task::Touches, (self, shutdown), |(worker, shutdown)| {
+            worker.touch_until(shutdown.clone()).boxed()
+        });
+        [touches, sweeps]
     }
 
     async fn touch_until(&mut self, shutdown: watch::Receiver<bool>) {
@@ -137,11 +142,10 @@ impl Worker {
 
     /// Sends a batch to the store, one call per community.
     async fn handle(&mut self, messages: &mut Vec<Message>) {
-        let mut taken = 0;
+        let taken = Taken::new(&self.waiting, messages);
         let mut touches: HashMap<CommunityId, Vec<(UserId, Instant)>> = HashMap::new();
         let mut flushes = Vec::new();
         for message in messages.drain(..) {
-            taken += i32::from(matches!(message, Message::Touch(..)));
             match message {
                 Message::Touch(community, user, at) if self.coalescer.admit(at, &community, &user) => {
                     touches.entry(community).or_default().push((user, at));
@@ -176,11 +180,33 @@ impl Worker {
             }
         }
         // Only now: until then somebody is on the way to the store.
-        self.waiting.sub(f64::from(taken));
+        drop(taken);
         for done in flushes {
             // Whoever waited may have gone.
             let _ = done.send(());
         }
+    }
+}
+
+/// Touches on the way to the store: no longer when this is dropped, however that comes about.
+struct Taken {
+    waiting: Gauge,
+    touches: i32,
+}
+
+impl Taken {
+    fn new(waiting: &Gauge, messages: &[Message]) -> Self {
+        let is_touch = |message: &Message| i32::from(matches!(message, Message::Touch(..)));
+        Self {
+            waiting: waiting.clone(),
+            touches: messages.iter().map(is_touch).sum(),
+        }
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.waiting.sub(f64::from(self.touches));
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use prometheus::Gauge;
 
-use crate::metrics::Metrics;
+use crate::metrics::{Dropped, Metrics};
 
 /// The bytes of all waiting views, over all queues: one bound for the memory that recording takes.
 #[derive(Clone)]
@@ -75,6 +75,65 @@ impl Load {
     }
 }
 
+/// Views that a task has taken from its queue. Should it panic, they are given up and counted: who else would know of
+/// them?
+pub(crate) struct InHand {
+    load: Load,
+    metrics: Arc<Metrics>,
+    views: usize,
+    weight: usize,
+}
+
+impl InHand {
+    /// None yet.
+    pub(crate) fn new(load: &Load, metrics: &Arc<Metrics>) -> Self {
+        Self {
+            load: load.clone(),
+            metrics: Arc::clone(metrics),
+            views: 0,
+            weight: 0,
+        }
+    }
+
+    /// One more.
+    pub(crate) fn take(&mut self, weight: usize) {
+        self.views += 1;
+        self.weight += weight;
+    }
+
+    /// How many.
+    pub(crate) fn views(&self) -> usize {
+        self.views
+    }
+
+    /// Bytes of them.
+    pub(crate) fn weight(&self) -> usize {
+        self.weight
+    }
+
+    /// Gives their bytes back; the views still count.
+    pub(crate) fn free(&mut self) {
+        self.load.free(std::mem::take(&mut self.weight));
+    }
+
+    /// Something became of them.
+    pub(crate) fn done(&mut self) {
+        self.load.done(std::mem::take(&mut self.views));
+    }
+}
+
+impl Drop for InHand {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let reason = Dropped::TaskFailed.label();
+            let dropped = self.metrics.recorder_dropped.with_label_values(&[reason]);
+            dropped.inc_by(self.views as u64);
+            self.free();
+            self.done();
+        }
+    }
+}
+
 #[expect(clippy::cast_precision_loss, reason = "a size in memory")]
 fn as_f64(size: usize) -> f64 {
     size as f64
@@ -101,5 +160,30 @@ mod tests {
         first.done(1);
         assert!(second.add(60));
         assert_eq!((first.views(), second.views()), (0, 2));
+    }
+
+    #[test]
+    fn t3_what_a_task_has_in_hand_that_panics_is_given_up_and_counted() {
+        let metrics = Arc::new(Metrics::new());
+        let load = Load::new("writer", Bytes::new(100, &metrics), &metrics);
+        assert!(load.add(60) && load.add(30));
+        let in_hand = |weight| {
+            let mut hand = InHand::new(&load, &metrics);
+            hand.take(weight);
+            hand
+        };
+        let panics = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _hand = in_hand(60);
+            panic!("on purpose")
+        }));
+        assert!(panics.is_err());
+        let dropped = metrics
+            .recorder_dropped
+            .with_label_values(&[Dropped::TaskFailed.label()]);
+        assert_eq!((load.views(), dropped.get()), (1, 1));
+        assert!((metrics.recorder_queue_bytes.get() - 30.0).abs() < f64::EPSILON);
+        // Told to stop is no panic: what is left is counted at the end.
+        drop(in_hand(30));
+        assert_eq!((load.views(), dropped.get()), (1, 1));
     }
 }

@@ -2,21 +2,24 @@
 //! and not for longer than a view may stay off the disk. What is not known by then is written unresolved.
 
 use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
+use prometheus::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
-use super::load::Load;
+use super::load::{InHand, Load};
 use super::{Destinations, Message, Visit, Who};
 use crate::auth::{Authenticator, BrowserSession, Identified};
 use crate::communities::Communities;
 use crate::ids::CommunityId;
 use crate::metrics::{Dropped, Metrics};
 use crate::page_view::{NotCounted, PageView};
+use crate::tasks::{Task, Tasks};
 use crate::writer::unresolved::{UnresolvedView, Whose};
 
 /// Lookups at one time, waited for or not. They are bounded further by the authenticator.
@@ -77,15 +80,32 @@ impl Work {
     }
 }
 
-/// The worker: ends when every handle is gone and the queue is empty.
-pub(super) async fn run(mut queue: mpsc::Receiver<Message>, work: Work) {
+/// Looks up, as long as it is run.
+pub(crate) struct Worker {
+    pub(super) queue: mpsc::Receiver<Message>,
+    pub(super) work: Work,
+}
+
+impl Worker {
+    /// Runs until every handle is gone and the queue is empty.
+    pub(crate) fn start(self, tasks: &Tasks) {
+        tasks.keep_worker(Task::Recorder, self, |worker| {
+            run(&mut worker.queue, &worker.work).boxed()
+        });
+    }
+}
+
+async fn run(queue: &mut mpsc::Receiver<Message>, work: &Work) {
     let (mut in_flight, mut asking) = (FuturesUnordered::new(), FuturesUnordered::new());
     let mut strangers = FuturesUnordered::new();
     let mut doubtful = FuturesUnordered::new();
-    let wait_for_row = |doubt: Option<Doubt>, doubtful: &FuturesUnordered<_>| match doubt {
-        Some(doubt) if doubtful.len() < DOUBTFUL => doubtful.push(work.ask_again(doubt)),
-        Some(doubt) => work.hand_on(doubt.visit.view, Found::Nobody),
-        None => {}
+    // A view whose lookup panics keeps no other; it is accounted for.
+    let wait_for_row = |outcome: Outcome, doubtful: &FuturesUnordered<_>| match outcome {
+        Ok(Some(doubt)) if doubtful.len() < DOUBTFUL => {
+            doubtful.push(AssertUnwindSafe(work.ask_again(doubt)).catch_unwind());
+        }
+        Ok(Some(doubt)) => work.hand_on(doubt.visit.view, Found::Nobody, doubt.hand),
+        Ok(None) | Err(_) => {}
     };
     loop {
         let message = tokio::select! {
@@ -101,12 +121,13 @@ pub(super) async fn run(mut queue: mpsc::Receiver<Message>, work: Work) {
                 wait_for_row(doubt, &doubtful);
                 continue;
             }
-            Some(()) = doubtful.next() => continue,
+            Some(_) = doubtful.next() => continue,
             message = queue.recv(), if in_flight.len() < IN_FLIGHT => message,
         };
         let flushed = match message {
             Some(Message::Visit(visit)) => {
                 let is_strangers = visit.is_strangers(&work.resolver.authenticator);
+                let hand = work.in_hand(&visit.view);
                 let (queue, most, otherwise) = if is_strangers {
                     (&strangers, STRANGERS, Found::Junk)
                 } else if visit.needs_admission() {
@@ -115,9 +136,10 @@ pub(super) async fn run(mut queue: mpsc::Receiver<Message>, work: Work) {
                     (&in_flight, usize::MAX, Found::Nobody)
                 };
                 if queue.len() < most {
-                    queue.push(work.resolve(*visit, is_strangers));
+                    let resolving = work.resolve(*visit, is_strangers, hand);
+                    queue.push(AssertUnwindSafe(resolving).catch_unwind());
                 } else {
-                    work.hand_on(visit.view, otherwise);
+                    work.hand_on(visit.view, otherwise, hand);
                 }
                 continue;
             }
@@ -148,25 +170,29 @@ pub(super) async fn run(mut queue: mpsc::Receiver<Message>, work: Work) {
 struct Doubt {
     visit: Visit,
     until: Instant,
+    hand: InHand,
 }
+
+/// What became of a view, unless its lookup panicked.
+type Outcome = std::thread::Result<Option<Doubt>>;
 
 impl Work {
     /// Looks one view's visitor and community up, and hands it on, unless it is to be asked about once more.
-    async fn resolve(&self, visit: Visit, is_strangers: bool) -> Option<Doubt> {
+    async fn resolve(&self, visit: Visit, is_strangers: bool, hand: InHand) -> Option<Doubt> {
         let found = match visit.door.as_ref().filter(|_| visit.needs_admission()) {
             Some(door) => self.resolver.admit(&visit, door).await,
             None => self.look_up(&visit, is_strangers).await,
         };
         if let Found::Doubtful(until) = found {
-            return Some(Doubt { visit, until });
+            return Some(Doubt { visit, until, hand });
         }
-        self.hand_on(visit.view, found);
+        self.hand_on(visit.view, found, hand);
         None
     }
 
     /// Asks about a view's token once more, when it is time.
     async fn ask_again(&self, doubt: Doubt) {
-        let Doubt { visit, until } = doubt;
+        let Doubt { visit, until, hand } = doubt;
         let mut hurry = self.hurry.subscribe();
         let is_in_a_hurry = async { hurry.wait_for(|hurry| *hurry).await.is_ok() };
         if timeout_at(until, is_in_a_hurry).await.is_ok()
@@ -174,14 +200,20 @@ impl Work {
         {
             self.resolver.authenticator.forget_absence(token).await;
         }
-        if let Some(doubt) = self.resolve(visit, true).await {
-            self.hand_on(doubt.visit.view, Found::Nobody);
+        if let Some(doubt) = self.resolve(visit, true, hand).await {
+            self.hand_on(doubt.visit.view, Found::Nobody, doubt.hand);
         }
     }
 
-    fn hand_on(&self, view: PageView, found: Found) {
+    fn in_hand(&self, view: &PageView) -> InHand {
+        let mut hand = InHand::new(&self.load, &self.metrics);
+        hand.take(view.weight());
+        hand
+    }
+
+    fn hand_on(&self, view: PageView, found: Found, mut hand: InHand) {
         // Its bytes are the writer's now, or nobody's.
-        self.load.free(view.weight());
+        hand.free();
         match found {
             Found::All(session, community) => self.destinations.deliver(view, &session, community),
             Found::Nobody | Found::Doubtful(_) => self.not_counted(NotCounted::Anonymous),
@@ -191,7 +223,7 @@ impl Work {
             Found::Undecided => self.metrics.dropped(Dropped::AccessUnavailable),
             Found::NotYet(whose) => self.destinations.postpone(UnresolvedView { view, whose }),
         }
-        self.load.done(1);
+        hand.done();
     }
 
     fn not_counted(&self, reason: NotCounted) {
@@ -259,17 +291,32 @@ impl Work {
         let (answer, waiting) = oneshot::channel();
         let (resolver, destinations) = (self.resolver.clone(), self.destinations.clone());
         let (who, view, from) = (visit.who.clone(), visit.view.clone(), visit.from);
-        let running = self.metrics.recorder_queue_views.with_label_values(&["lookups"]);
-        running.inc();
+        let running = Running::new(&self.metrics);
         tokio::spawn(async move {
-            let _permit = permit;
+            let (_permit, _running) = (permit, running);
             let found = resolver.look_up(who, &view, from).await;
             if let Err(Ok(Answer::Found(session, community))) = answer.send(found) {
                 destinations.touch(&session, community.as_ref());
             }
-            running.dec();
         });
         waiting
+    }
+}
+
+/// A lookup under way, however it ends.
+struct Running(Gauge);
+
+impl Running {
+    fn new(metrics: &Metrics) -> Self {
+        let lookups = metrics.recorder_queue_views.with_label_values(&["lookups"]);
+        lookups.inc();
+        Self(lookups)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

@@ -53,7 +53,7 @@ impl Bench {
         };
         let bytes = Bytes::new(1 << 24, &metrics);
         let (recorder, worker) = Recorder::new(destinations, resolver, 10_000, bytes, metrics.clone());
-        tokio::spawn(worker);
+        worker.start(&crate::tasks::Tasks::on_current_runtime(&metrics));
         Self {
             table,
             recorder,

@@ -1,9 +1,10 @@
 //! Signals. Pingora handles some of them in a way that does not suit us, and leaves SIGHUP to kill the process.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::Shutdown;
+use crate::telemetry;
 
 /// What SIGHUP and SIGQUIT ask for.
 #[derive(Clone, Debug)]
@@ -21,36 +22,54 @@ pub enum Manners {
 
 /// Turns signals into shutdown (SIGTERM, SIGINT; the second one ends the process at once), and SIGHUP and
 /// SIGQUIT into what `manners` say.
-///
-/// # Errors
-/// The handlers cannot be installed.
-pub fn listen_to_signals(shutdown: Shutdown, manners: Manners) -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut quit = signal(SignalKind::quit())?;
-    tokio::spawn(async move {
+pub struct Signals {
+    shutdown: Shutdown,
+    manners: Manners,
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    quit: Signal,
+}
+
+impl Signals {
+    /// From now on signals wait for [`Signals::obey`].
+    ///
+    /// # Errors
+    /// The handlers cannot be installed.
+    pub fn listen(shutdown: Shutdown, manners: Manners) -> std::io::Result<Self> {
+        Ok(Self {
+            shutdown,
+            manners,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            quit: signal(SignalKind::quit())?,
+        })
+    }
+
+    /// Does what signals ask for, for ever.
+    pub async fn obey(&mut self) {
         loop {
             // A full channel already holds the request.
             tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-                _ = hangup.recv() => if let Manners::Service { reload, .. } = &manners {
+                _ = self.terminate.recv() => {}
+                _ = self.interrupt.recv() => {}
+                _ = self.hangup.recv() => if let Manners::Service { reload, .. } = &self.manners {
                     let _ = reload.try_send(());
                     continue;
                 },
-                _ = quit.recv() => if let Manners::Service { hand_over, .. } = &manners {
+                _ = self.quit.recv() => if let Manners::Service { hand_over, .. } = &self.manners {
                     let _ = hand_over.try_send(());
                     continue;
                 },
             }
-            if shutdown.has_started() {
+            if self.shutdown.has_started() {
                 tracing::warn!("second signal: ending at once");
+                telemetry::flush();
                 std::process::exit(1);
             }
             tracing::info!("shutting down");
-            shutdown.start();
+            self.shutdown.start();
         }
-    });
-    Ok(())
+    }
 }

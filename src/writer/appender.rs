@@ -5,8 +5,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
+use futures_util::FutureExt as _;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::batch::RecordedView;
@@ -17,7 +19,8 @@ use super::spool::{Directory, Spool, SpoolError};
 use super::unresolved::{UnresolvedView, Whose};
 use super::{Limits, Message, View};
 use crate::metrics::{Dropped, Metrics};
-use crate::recorder::load::Load;
+use crate::recorder::load::{InHand, Load};
+use crate::tasks::{Task, Tasks};
 
 /// First and longest pause between two tries to write the spool.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
@@ -35,22 +38,27 @@ pub struct Appender {
 }
 
 /// What goes into one commit.
-#[derive(Default)]
 struct Group {
     recorded: Vec<RecordedView>,
     unresolved: Vec<UnresolvedView>,
-    weight: usize,
+    hand: InHand,
     flushes: Vec<oneshot::Sender<()>>,
     is_last: bool,
 }
 
 impl Group {
-    fn views(&self) -> usize {
-        self.recorded.len() + self.unresolved.len()
+    fn new(hand: InHand) -> Self {
+        Self {
+            recorded: Vec::new(),
+            unresolved: Vec::new(),
+            hand,
+            flushes: Vec::new(),
+            is_last: false,
+        }
     }
 
     fn push(&mut self, view: View) {
-        self.weight += view.weight();
+        self.hand.take(view.weight());
         match view {
             View::Recorded(view) => self.recorded.push(view),
             View::Unresolved(view) => self.unresolved.push(view),
@@ -61,7 +69,13 @@ impl Group {
 impl Appender {
     /// Runs until every handle is gone and everything is in the spool, or until `stop` turns true; what is
     /// not in the spool then is not in [`super::Writer::unspooled`] by mistake.
-    pub(crate) async fn run(mut self, stop: watch::Receiver<bool>) {
+    pub(crate) fn start(self, tasks: &Tasks, stop: watch::Receiver<bool>) -> JoinHandle<()> {
+        tasks.keep_worker(Task::Appender, (self, stop), |(appender, stop)| {
+            appender.run(stop.clone()).boxed()
+        })
+    }
+
+    async fn run(&mut self, stop: watch::Receiver<bool>) {
         let stopped = async move {
             let mut stop = stop;
             let _ = stop.wait_for(|stop| *stop).await;
@@ -74,12 +88,11 @@ impl Appender {
 
     async fn work(&mut self) {
         loop {
-            let group = self.collect().await;
-            let views = group.views();
-            if views > 0 {
-                self.load.free(group.weight);
+            let mut group = self.collect().await;
+            if group.hand.views() > 0 {
+                group.hand.free();
                 self.append(group.recorded, group.unresolved).await;
-                self.load.done(views);
+                group.hand.done();
             }
             for done in group.flushes {
                 let _ = done.send(());
@@ -93,7 +106,7 @@ impl Appender {
     /// Waits for a view, then for others, as long as the first may wait; and takes all that are there already,
     /// those that came during the last commit.
     async fn collect(&mut self) -> Group {
-        let mut group = Group::default();
+        let mut group = Group::new(InHand::new(&self.load, &self.metrics));
         let mut due: Option<Instant> = None;
         loop {
             let message = match self.queue.try_recv() {
@@ -109,8 +122,8 @@ impl Appender {
                 Some(Message::View(accepted)) => {
                     due.get_or_insert(accepted.since + self.limits.unspooled);
                     group.push(accepted.view);
-                    let is_full = group.views() >= self.limits.batch_views.get()
-                        || group.weight >= self.limits.batch_bytes;
+                    let is_full = group.hand.views() >= self.limits.batch_views.get()
+                        || group.hand.weight() >= self.limits.batch_bytes;
                     if is_full {
                         return group;
                     }

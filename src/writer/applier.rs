@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
+use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Limits;
@@ -16,6 +18,7 @@ use super::shared::Shared;
 use super::spool::{Directory, Spool, SpoolError};
 use crate::metrics::{Dropped, Metrics};
 use crate::store::StoreError;
+use crate::tasks::{Task, Tasks};
 
 /// First and longest pause between two tries at the database.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -79,7 +82,13 @@ impl Applier {
     }
 
     /// Runs until `stop` turns true, then closes the spools: what is in them is for the next process.
-    pub(crate) async fn run(mut self, stop: watch::Receiver<bool>) {
+    pub(crate) fn start(self, tasks: &Tasks, stop: watch::Receiver<bool>) -> JoinHandle<()> {
+        tasks.keep_worker(Task::Applier, (self, stop), |(applier, stop)| {
+            applier.run(stop.clone()).boxed()
+        })
+    }
+
+    async fn run(&mut self, stop: watch::Receiver<bool>) {
         let mut stopped = stop;
         let forgetting = forget(self.drain.store());
         tokio::select! {

@@ -224,6 +224,22 @@ async fn under_another_sites_name_nothing_is_told() {
     }
 }
 
+/// Fetch Metadata says that a browser asks; scrapers and probes send none.
+#[tokio::test]
+async fn t6_browsers_ask_for_metrics_and_health_under_names_that_are_ours() {
+    let sidecar = &World::shared().await.sidecar;
+    for path in ["/metrics", "/livez", "/readyz"] {
+        for (host, status) in [("evil.example:9464", 421), ("localhost:9464", 200)] {
+            let request = reqwest::Client::new().get(sidecar.admin_url(path));
+            let request = request
+                .header("host", host)
+                .header("sec-fetch-site", "same-origin");
+            let response = request.send().await.expect("an answer");
+            assert_eq!(response.status().as_u16(), status, "{path} as {host}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn browsers_may_run_nothing_but_its_own_script_on_any_admin_page() {
     let sidecar = &World::shared().await.sidecar;

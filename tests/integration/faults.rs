@@ -13,6 +13,7 @@ mod dead_letters;
 mod fsync;
 mod heals;
 mod identity;
+mod logs;
 mod outages;
 mod queues;
 mod remembered;
@@ -20,6 +21,7 @@ mod rows;
 mod shutdown;
 mod snapshot;
 mod start;
+mod tasks;
 mod writes;
 
 use serde_json::Value;

@@ -2,6 +2,7 @@
 //! it, and the site works afterwards.
 
 mod connections;
+mod files;
 mod framing;
 mod heads;
 mod secrets;

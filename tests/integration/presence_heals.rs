@@ -9,8 +9,8 @@ use headcount::config;
 use headcount::ids::CommunityId;
 use headcount::presence::keys::Keys;
 use headcount::presence::{self, Presence, PresenceError, Touch};
+use headcount::tasks::Tasks;
 use redis::AsyncCommands as _;
-use tokio::runtime::Handle;
 
 use crate::support::presence::{all_show, is_remembered, shown};
 use crate::support::proxy::Proxy;
@@ -197,8 +197,9 @@ async fn a_sidecar_that_records_no_presence_tells_nothing_while_redis_is_away() 
         presence: false,
         ..config::Record::default()
     };
-    let (metrics, runtime) = (Arc::default(), Handle::current());
-    let presence = presence::open(&server.config(), &record, MINUTE, metrics, &runtime).unwrap();
+    let metrics = Arc::default();
+    let tasks = Tasks::on_current_runtime(&metrics);
+    let presence = presence::open(&server.config(), &record, MINUTE, metrics, &tasks).unwrap();
     let community = CommunityId::from("42");
     let counts = presence.counts(std::slice::from_ref(&community)).await;
     assert!(!counts.unwrap().stale);

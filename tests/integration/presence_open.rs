@@ -9,6 +9,7 @@ use headcount::metrics::Metrics;
 use headcount::presence::changes::Event;
 use headcount::presence::keys::Keys;
 use headcount::presence::{self, OpenError, Presence, PresenceError, Touch};
+use headcount::tasks::Tasks;
 use redis::AsyncCommands as _;
 
 use crate::support::log::Log;
@@ -120,14 +121,14 @@ async fn a_wrong_password_is_unavailable_and_not_told() {
 }
 
 fn open(redis: &config::Redis, metrics: &Arc<Metrics>) -> Result<Arc<dyn Presence>, OpenError> {
-    let runtime = tokio::runtime::Handle::current();
+    let tasks = Tasks::on_current_runtime(metrics);
     let patience = Duration::from_secs(1);
     presence::open(
         redis,
         &config::Record::default(),
         patience,
         Arc::clone(metrics),
-        &runtime,
+        &tasks,
     )
 }
 

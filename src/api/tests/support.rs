@@ -63,6 +63,7 @@ impl Site {
                 authenticator: Arc::new(authenticator),
                 clock: Arc::new(now),
                 metrics: metrics.clone(),
+                tasks: crate::tasks::Tasks::on_current_runtime(&metrics),
             };
             let (record, session) = (config::Record::default(), config::Session::default());
             Live::start(&settings, &record, &session, 1_000, parts)

@@ -127,9 +127,9 @@ async fn bench() -> Bench {
         let (hub, presence) = (Arc::clone(&hub), Arc::clone(&presence));
         tokio::spawn(async move {
             if is_reader {
-                hub.read(&*presence).await;
+                hub.read(&*presence, false).await;
             } else {
-                hub.listen(&*presence).await;
+                hub.listen(&*presence, false).await;
             }
         });
     }

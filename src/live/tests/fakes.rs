@@ -15,6 +15,7 @@ use crate::presence::memory::Memory;
 use crate::presence::worker;
 use crate::store::fake::Fake;
 use crate::store::{Store, StoreError};
+use crate::tasks::Tasks;
 
 /// Whose all connections are.
 const OWNER: &str = "reader";
@@ -172,7 +173,8 @@ async fn bench_of(configure: impl FnOnce(&mut config::Live), cache_ttl: Duration
     let presence: Arc<dyn Presence> = Arc::new(Memory::new(record.window, Arc::clone(&clock)));
     let (touches, worker) = worker::new(Arc::clone(&presence), &record, Arc::clone(&metrics));
     let (stop, stopped) = tokio::sync::watch::channel(false);
-    tokio::spawn(worker.run(stopped));
+    let tasks = Tasks::on_current_runtime(&metrics);
+    worker.start(&tasks, stopped);
     let store = Arc::new(OneSession {
         ended: AtomicBool::new(false),
         away: AtomicBool::new(false),
@@ -191,6 +193,7 @@ async fn bench_of(configure: impl FnOnce(&mut config::Live), cache_ttl: Duration
         authenticator: Arc::clone(&authenticator),
         clock: Arc::clone(&clock),
         metrics: Arc::clone(&metrics),
+        tasks,
     };
     let bench = Bench {
         live: Live::start(&settings, &record, &session, 1_000, parts),

@@ -5,12 +5,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use tokio::runtime::Handle;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::task::JoinHandle;
 
 use super::Mirror;
 use crate::presence::changes::{Changes, Event, Subscription};
+use crate::tasks::{Kept, Task, Tasks};
 
 /// What is passed on.
 pub(super) struct Feed {
@@ -47,15 +46,15 @@ impl Feed {
 
 /// The task that passes changes on, from when somebody first wants to hear. Dropping it ends that.
 pub(super) struct Passer {
-    runtime: Handle,
-    task: OnceLock<JoinHandle<()>>,
+    tasks: Tasks,
+    task: OnceLock<Kept>,
 }
 
 impl Passer {
     /// Does nothing yet.
-    pub(super) fn new(runtime: &Handle) -> Self {
+    pub(super) fn new(tasks: &Tasks) -> Self {
         Self {
-            runtime: runtime.clone(),
+            tasks: tasks.clone(),
             task: OnceLock::new(),
         }
     }
@@ -64,18 +63,20 @@ impl Passer {
     pub(super) fn subscribe(&self, mirror: &Arc<Mirror>) -> Subscription {
         let subscription = mirror.feed.changes.subscribe();
         self.task.get_or_init(|| {
-            let changes = mirror.store.subscribe();
-            self.runtime.spawn(pass_on(Arc::clone(mirror), changes))
+            let mut first = Some(mirror.store.subscribe());
+            let mirror = Arc::clone(mirror);
+            let pass_on = move || {
+                let changes = first.take().unwrap_or_else(|| {
+                    let changes = mirror.store.subscribe();
+                    // What came since the last ones is made good by a reading.
+                    mirror.feed.changes.send(Event::Listening);
+                    changes
+                });
+                pass_on(Arc::clone(&mirror), changes)
+            };
+            self.tasks.keep(Task::PresenceFeed, pass_on).into()
         });
         subscription
-    }
-}
-
-impl Drop for Passer {
-    fn drop(&mut self) {
-        if let Some(task) = self.task.get() {
-            task.abort();
-        }
     }
 }
 

@@ -148,8 +148,8 @@ impl Sidecar {
         let metrics = Arc::new(Metrics::new());
         let losses = store.losses.clone();
         let store = Arc::clone(store) as Arc<dyn Presence>;
-        let runtime = Handle::current();
-        let presence = Mirrored::start(store, window, patience, losses, Arc::clone(&metrics), &runtime);
+        let tasks = Tasks::on_current_runtime(&metrics);
+        let presence = Mirrored::start(store, window, patience, losses, Arc::clone(&metrics), &tasks);
         Self { presence, metrics }
     }
 

@@ -11,8 +11,6 @@ use std::future::Future;
 use std::sync::Arc;
 
 use ::redis::{Client, ErrorKind, RedisError, RedisResult, ServerErrorKind};
-use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use self::nodes::Nodes;
@@ -22,6 +20,7 @@ use super::node::Node;
 use crate::config;
 use crate::metrics::Metrics;
 use crate::presence::losses::Losses;
+use crate::tasks::{Kept, Task, Tasks};
 
 /// How often a call is sent at most.
 const TRIES: usize = 3;
@@ -29,22 +28,26 @@ const TRIES: usize = 3;
 /// Dropping it ends all connections.
 pub(super) struct Cluster {
     nodes: Arc<Nodes>,
-    task: JoinHandle<()>,
+    _task: Kept,
 }
 
 impl Cluster {
-    /// Starts looking and connecting, on `runtime`, and returns at once.
+    /// Starts looking and connecting, as one of `tasks`, and returns at once.
     pub(super) fn open(
         access: Access,
         config: &config::Redis,
         slots: Vec<u16>,
         losses: Losses,
         metrics: Arc<Metrics>,
-        runtime: &Handle,
+        tasks: &Tasks,
     ) -> Self {
-        let nodes = Arc::new(Nodes::new(access, config, slots, losses, metrics, runtime));
-        let task = runtime.spawn(Arc::clone(&nodes).keep_looking());
-        Self { nodes, task }
+        let nodes = Arc::new(Nodes::new(access, config, slots, losses, metrics, tasks));
+        let looking = Arc::clone(&nodes);
+        let task = tasks.keep(Task::RedisNodes, move || Arc::clone(&looking).keep_looking());
+        Self {
+            nodes,
+            _task: task.into(),
+        }
     }
 
     /// Sends something to the node of a partition, or to which that one refers.
@@ -106,12 +109,6 @@ impl Cluster {
         let (address, _) = self.nodes.any(None)?;
         let client = self.nodes.client(&address)?;
         Ok((address, client))
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 

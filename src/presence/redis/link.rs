@@ -26,15 +26,15 @@ use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{AsyncConnectionConfig, Client, ErrorKind, RedisError, RedisResult, ServerErrorKind};
-use tokio::runtime::Handle;
+use futures_util::FutureExt as _;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::node::Node;
 use super::sentinels::Sentinels;
 use super::server;
 use crate::config;
+use crate::tasks::{Kept, Task, Tasks};
 
 /// First and longest pause between attempts; each is twice the one before, and shortened by up to a half. The
 /// longest leaves most of the two seconds within which counts are right again after Redis is back.
@@ -94,16 +94,16 @@ pub(super) struct Link {
     state: watch::Sender<State>,
     observer: Arc<dyn Observer>,
     response_timeout: Duration,
-    task: JoinHandle<()>,
+    _task: Kept,
 }
 
 impl Link {
-    /// Starts connecting, on `runtime`, and returns at once.
+    /// Starts connecting, as one of `tasks`, and returns at once.
     pub(super) fn open(
         way: Arc<Way>,
         config: &config::Redis,
         observer: Arc<dyn Observer>,
-        runtime: &Handle,
+        tasks: &Tasks,
     ) -> Self {
         let state = watch::Sender::new(State::Connecting);
         let keeper = Keeper {
@@ -112,12 +112,14 @@ impl Link {
             connect_timeout: config.connect_timeout,
             response_timeout: config.response_timeout,
             observer: Arc::clone(&observer),
+            attempts: 0,
         };
+        let task = tasks.keep_worker(Task::RedisConnection, keeper, |keeper| keeper.run().boxed());
         Self {
             state,
             observer,
             response_timeout: config.response_timeout,
-            task: runtime.spawn(keeper.run()),
+            _task: task.into(),
         }
     }
 
@@ -175,12 +177,6 @@ impl Link {
     }
 }
 
-impl Drop for Link {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 /// What makes and replaces the connection.
 struct Keeper {
     way: Arc<Way>,
@@ -188,13 +184,17 @@ struct Keeper {
     connect_timeout: Duration,
     response_timeout: Duration,
     observer: Arc<dyn Observer>,
+    /// How often it was tried: what tells one connection from another.
+    attempts: u64,
 }
 
 impl Keeper {
-    async fn run(self) {
+    async fn run(&mut self) {
         let mut inspected = None;
         let mut pause = PAUSE.0;
-        for attempt in 1.. {
+        loop {
+            self.attempts += 1;
+            let attempt = self.attempts;
             match self.connect(&mut inspected).await {
                 Ok(connection) => {
                     let server = inspected.as_deref().unwrap_or_default();

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::redis::{Client, ErrorKind, RedisResult};
-use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::access::{Access, Address};
@@ -20,6 +19,7 @@ use crate::config;
 use crate::metrics::Metrics;
 use crate::presence::losses::Losses;
 use crate::presence::{OpenError, PresenceError};
+use crate::tasks::Tasks;
 
 /// What calls go through.
 pub(super) struct Servers {
@@ -42,13 +42,13 @@ pub(super) struct Place {
 }
 
 impl Servers {
-    /// Starts connecting, on `runtime`, and returns at once. `slots` are those of the partitions.
+    /// Starts connecting, as one of `tasks`, and returns at once. `slots` are those of the partitions.
     pub(super) fn open(
         config: &config::Redis,
         slots: Vec<u16>,
         losses: Losses,
         metrics: Arc<Metrics>,
-        runtime: &Handle,
+        tasks: &Tasks,
     ) -> Result<Self, OpenError> {
         let access = Access::new(config).map_err(|error| OpenError::Server(error.to_string()))?;
         // Only the fixed part of the message: the detail may quote the URL.
@@ -70,7 +70,7 @@ impl Servers {
                 partitions: config.partitions.get().into(),
                 metrics: Arc::clone(&metrics),
             });
-            let link = Link::open(Arc::clone(&way), config, observer, runtime);
+            let link = Link::open(Arc::clone(&way), config, observer, tasks);
             Kind::One { link, way }
         } else {
             Kind::Cluster(Cluster::open(
@@ -79,7 +79,7 @@ impl Servers {
                 slots,
                 losses,
                 Arc::clone(&metrics),
-                runtime,
+                tasks,
             ))
         };
         Ok(Self {

@@ -15,8 +15,6 @@ use ::redis::{Msg, RedisError, RedisResult};
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
-use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::probe::{Next, Probe};
@@ -25,6 +23,7 @@ use crate::config;
 use crate::metrics::Metrics;
 use crate::presence::changes::{Changes, Event, Subscription};
 use crate::presence::keys::parse_change;
+use crate::tasks::{Kept, Task, Tasks};
 
 /// First and longest pause between attempts; each is twice the one before, and shortened by up to a half.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
@@ -35,8 +34,8 @@ const SHORT_LIVED: Duration = Duration::from_secs(1);
 pub(super) struct Listener {
     changes: Changes,
     parts: Arc<Parts>,
-    runtime: Handle,
-    task: OnceLock<JoinHandle<()>>,
+    tasks: Tasks,
+    task: OnceLock<Kept>,
 }
 
 /// What the task works with.
@@ -49,13 +48,13 @@ struct Parts {
 }
 
 impl Listener {
-    /// Does nothing yet. The task will run on `runtime`.
+    /// Does nothing yet. The task will run as one of `tasks`.
     pub(super) fn new(
         servers: Arc<Servers>,
         config: &config::Redis,
         channel: String,
         metrics: Arc<Metrics>,
-        runtime: &Handle,
+        tasks: &Tasks,
     ) -> Self {
         let parts = Parts {
             servers,
@@ -67,7 +66,7 @@ impl Listener {
         Self {
             changes: Changes::new(),
             parts: Arc::new(parts),
-            runtime: runtime.clone(),
+            tasks: tasks.clone(),
             task: OnceLock::new(),
         }
     }
@@ -78,23 +77,19 @@ impl Listener {
         self.task.get_or_init(|| {
             self.parts.metrics.live_subscription_up.set(0);
             let (parts, changes) = (Arc::clone(&self.parts), self.changes.clone());
-            self.runtime
-                .spawn(async move { parts.keep_listening(&changes).await })
+            let listen = move || {
+                let (parts, changes) = (Arc::clone(&parts), changes.clone());
+                async move { parts.keep_listening(&changes).await }
+            };
+            self.tasks.keep(Task::RedisChanges, listen).into()
         });
         subscription
     }
 }
 
-impl Drop for Listener {
-    fn drop(&mut self) {
-        if let Some(task) = self.task.get() {
-            task.abort();
-        }
-    }
-}
-
 impl Parts {
     async fn keep_listening(&self, changes: &Changes) {
+        let _unheard = Unheard(&self.metrics);
         let mut pause = PAUSE.0;
         let mut told = false;
         loop {
@@ -174,6 +169,15 @@ impl Parts {
             })
             .await;
         outcome.is_ok()
+    }
+}
+
+/// Whatever ends the task, nothing is heard any more.
+struct Unheard<'a>(&'a Metrics);
+
+impl Drop for Unheard<'_> {
+    fn drop(&mut self) {
+        self.0.live_subscription_up.set(0);
     }
 }
 

@@ -11,6 +11,15 @@ use super::*;
 use crate::presence::changes::Subscription;
 use crate::presence::{Answer, Count, Seen, Sweep};
 
+/// Runs both tasks to their end, once.
+async fn run(worker: Worker, shutdown: watch::Receiver<bool>) {
+    let tasks = Tasks::on_current_runtime(&worker.metrics);
+    tasks.end();
+    for task in worker.start(&tasks, shutdown) {
+        task.await.unwrap();
+    }
+}
+
 #[derive(Default)]
 struct Notebook {
     /// Community and users of each touch, sorted.
@@ -127,7 +136,7 @@ async fn a_batch_is_one_touch_per_community() {
         bench.handle.touch(community.into(), user.into()).unwrap();
     }
     assert!(is(bench.worker.waiting.get(), 4.0));
-    tokio::spawn(bench.worker.run(bench.stop.subscribe()));
+    tokio::spawn(run(bench.worker, bench.stop.subscribe()));
     bench.handle.flush().await;
     assert_eq!(
         bench.notebook.touches(),
@@ -150,7 +159,7 @@ async fn a_touch_that_waited_tells_for_how_long() {
     while queued.elapsed() < Duration::from_millis(2) {
         tokio::task::yield_now().await;
     }
-    tokio::spawn(bench.worker.run(bench.stop.subscribe()));
+    tokio::spawn(run(bench.worker, bench.stop.subscribe()));
     bench.handle.flush().await;
     let ages = bench.notebook.oldest.lock().unwrap().clone();
     assert!(ages.len() == 1 && ages[0] >= Duration::from_millis(2), "{ages:?}");
@@ -165,7 +174,7 @@ async fn flush_waits_for_what_came_before_across_batches() {
             .touch("1".into(), UserId::new(user.to_string()))
             .unwrap();
     }
-    tokio::spawn(bench.worker.run(bench.stop.subscribe()));
+    tokio::spawn(run(bench.worker, bench.stop.subscribe()));
     bench.handle.flush().await;
     let users: usize = bench
         .notebook
@@ -180,7 +189,7 @@ async fn flush_waits_for_what_came_before_across_batches() {
 async fn a_failed_touch_is_forgotten_so_that_the_next_view_touches_again() {
     let bench = bench(100);
     bench.notebook.refusing.store(true, Ordering::Relaxed);
-    tokio::spawn(bench.worker.run(bench.stop.subscribe()));
+    tokio::spawn(run(bench.worker, bench.stop.subscribe()));
     bench.handle.touch("1".into(), "a".into()).unwrap();
     bench.handle.flush().await;
     assert_eq!(bench.metrics.presence_touch_failures.get(), 1);
@@ -207,7 +216,7 @@ async fn shutdown_touches_what_is_queued_and_then_refuses() {
     let bench = bench(100);
     bench.handle.touch("1".into(), "a".into()).unwrap();
     bench.stop.send_replace(true);
-    bench.worker.run(bench.stop.subscribe()).await;
+    run(bench.worker, bench.stop.subscribe()).await;
     assert_eq!(bench.notebook.touches(), [touched("1", &["a"])]);
     assert_eq!(bench.handle.touch("1".into(), "b".into()), Err(Full));
     bench.handle.flush().await;
@@ -216,7 +225,7 @@ async fn shutdown_touches_what_is_queued_and_then_refuses() {
 #[tokio::test]
 async fn it_sweeps_and_tells_how_late() {
     let bench = bench(1);
-    let worker = tokio::spawn(bench.worker.run(bench.stop.subscribe()));
+    let worker = tokio::spawn(run(bench.worker, bench.stop.subscribe()));
     // The second begins after the first was noted.
     bench.notebook.swept.notified().await;
     bench.notebook.swept.notified().await;

@@ -15,7 +15,20 @@ use crate::support::world::{Parts, Wanted};
 
 #[tokio::test]
 async fn a_token_is_in_no_log_metric_key_or_table_but_the_sites_own() {
-    let world = World::usual().await;
+    is_in_nothing_but_the_sites_own_table(Wanted::usual()).await;
+}
+
+#[tokio::test]
+async fn t4_a_token_is_in_no_log_whatever_the_filter() {
+    is_in_nothing_but_the_sites_own_table(Wanted {
+        config: "[log]\nfilter = \"trace\"".into(),
+        ..Wanted::usual()
+    })
+    .await;
+}
+
+async fn is_in_nothing_but_the_sites_own_table(wanted: Wanted) {
+    let world = wanted.start().await;
     let session = world
         .site
         .tell("add-session", &json!({"username": "alice"}))

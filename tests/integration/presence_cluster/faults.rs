@@ -8,6 +8,7 @@ use headcount::config;
 use headcount::metrics::Metrics;
 use headcount::presence::keys::Keys;
 use headcount::presence::{self, Presence, PresenceError, Touch};
+use headcount::tasks::Tasks;
 use redis::AsyncCommands as _;
 
 use super::{WINDOW, impatient, one_on_each};
@@ -24,8 +25,8 @@ fn sidecar(config: &config::Redis) -> (Arc<dyn Presence>, Arc<Metrics>) {
         window: WINDOW,
         ..config::Record::default()
     };
-    let runtime = tokio::runtime::Handle::current();
-    let presence = presence::open(config, &record, MINUTE, Arc::clone(&metrics), &runtime);
+    let tasks = Tasks::on_current_runtime(&metrics);
+    let presence = presence::open(config, &record, MINUTE, Arc::clone(&metrics), &tasks);
     (presence.unwrap(), metrics)
 }
 

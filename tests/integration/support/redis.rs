@@ -10,6 +10,7 @@ use headcount::config;
 use headcount::metrics::Metrics;
 use headcount::presence::redis::Redis as RedisPresence;
 use headcount::presence::{self, Presence, Touch};
+use headcount::tasks::Tasks;
 use redis::aio::MultiplexedConnection;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -334,8 +335,8 @@ pub(crate) fn presence_with(
     window: Duration,
     metrics: Arc<Metrics>,
 ) -> RedisPresence {
-    let runtime = tokio::runtime::Handle::current();
-    RedisPresence::open(config, window, metrics, &runtime).expect("a valid configuration")
+    let tasks = Tasks::on_current_runtime(&metrics);
+    RedisPresence::open(config, window, metrics, &tasks).expect("a valid configuration")
 }
 
 /// The same with the memory in front, as a sidecar has it.
@@ -344,9 +345,9 @@ pub(crate) fn mirrored(config: &config::Redis, window: Duration) -> Arc<dyn Pres
         window,
         ..config::Record::default()
     };
-    let runtime = tokio::runtime::Handle::current();
     let metrics = Arc::new(Metrics::new());
-    presence::open(config, &record, PATIENCE, metrics, &runtime).expect("a valid configuration")
+    let tasks = Tasks::on_current_runtime(&metrics);
+    presence::open(config, &record, PATIENCE, metrics, &tasks).expect("a valid configuration")
 }
 
 /// Somebody seen so long ago.

@@ -1,6 +1,8 @@
 //! The sidecar as operators run it: the built binary with a configuration file.
 
 use std::collections::HashMap;
+use std::io::Write as _;
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -65,10 +67,19 @@ pub struct Process {
 impl Process {
     /// Starts the binary with `directory` as its working directory and place of its log.
     pub fn start(directory: &Path, arguments: &[&str], environment: &[(&str, String)]) -> Self {
-        // Measurements are of a release build.
-        let binary = std::env::var("HEADCOUNT_TEST_BINARY").unwrap_or_else(|_| BINARY.into());
         Self {
-            service: Some(Service::start(directory, &binary, arguments, environment)),
+            service: Some(Service::start(directory, &binary(), arguments, environment)),
+            log: directory.join("log"),
+        }
+    }
+
+    /// The same through a line of shell, which has the binary and its arguments in `"$@"`.
+    fn start_through(line: &str, directory: &Path, arguments: &[&str]) -> Self {
+        let binary = binary();
+        let mut command = vec!["-c", line, "through", &*binary];
+        command.extend(arguments);
+        Self {
+            service: Some(Service::start(directory, "bash", command, &[])),
             log: directory.join("log"),
         }
     }
@@ -101,6 +112,11 @@ impl Process {
     pub fn wait_for_end(&mut self) -> Option<i32> {
         self.service.take().expect("waited for once").wait_for_end()
     }
+}
+
+/// Measurements are of a release build.
+fn binary() -> String {
+    std::env::var("HEADCOUNT_TEST_BINARY").unwrap_or_else(|_| BINARY.into())
 }
 
 /// Runs the binary to its end, with `environment` over this process' own. Should it not end by itself, its
@@ -160,12 +176,35 @@ impl Sidecar {
 
     /// Starts the process again, with the same configuration.
     pub fn restart(&mut self) {
+        self.restart_with(&[]);
+    }
+
+    /// The same, with more in its environment.
+    pub fn restart_with(&mut self, environment: &[(&str, String)]) {
         self.kill();
         self.log = self.directory.path().join("log");
         let before = self.log().len();
         let arguments = ["run", "--config", &self.config()];
-        self.process = Some(Process::start(self.directory.path(), &arguments, &[]));
+        self.process = Some(Process::start(self.directory.path(), &arguments, environment));
         wait_until("the sidecar", || self.log()[before..].contains("ready"));
+    }
+
+    /// Starts the process again through a line of shell, which runs `"$@"`, and waits until it serves.
+    pub fn restart_through(&mut self, line: &str) {
+        self.kill();
+        let arguments = ["run", "--config", &self.config()];
+        self.process = Some(Process::start_through(line, self.directory.path(), &arguments));
+        // What it says may not be heard.
+        wait_until("the sidecar", || self.is_ready());
+    }
+
+    fn is_ready(&self) -> bool {
+        let ask = || {
+            let mut admin = TcpStream::connect((Ipv4Addr::LOCALHOST, self.admin))?;
+            admin.write_all(b"GET /readyz HTTP/1.0\r\n\r\n")?;
+            std::io::read_to_string(admin)
+        };
+        ask().is_ok_and(|answer| answer.starts_with("HTTP/1.0 200"))
     }
 
     /// The configuration's path.

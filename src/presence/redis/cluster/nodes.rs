@@ -16,7 +16,6 @@ use std::time::Duration;
 use ::redis::{Client, ErrorKind, RedisResult, Value};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 
@@ -26,6 +25,7 @@ use super::super::slots::{Owners, majority, owners};
 use crate::config;
 use crate::metrics::Metrics;
 use crate::presence::losses::Losses;
+use crate::tasks::Tasks;
 
 /// Between two looks at who keeps what, while all is well and while it is not; put off or brought forward by up
 /// to a quarter.
@@ -44,18 +44,18 @@ pub(super) struct Nodes {
     amiss: Notify,
     losses: Losses,
     metrics: Arc<Metrics>,
-    runtime: Handle,
+    tasks: Tasks,
 }
 
 impl Nodes {
-    /// Nothing is known yet: see [`Nodes::keep_looking`]. Connections will live on `runtime`.
+    /// Nothing is known yet: see [`Nodes::keep_looking`]. Connections will be of `tasks`.
     pub(super) fn new(
         access: Access,
         config: &config::Redis,
         slots: Vec<u16>,
         losses: Losses,
         metrics: Arc<Metrics>,
-        runtime: &Handle,
+        tasks: &Tasks,
     ) -> Self {
         Self {
             access,
@@ -66,7 +66,7 @@ impl Nodes {
             amiss: Notify::new(),
             losses,
             metrics,
-            runtime: runtime.clone(),
+            tasks: tasks.clone(),
         }
     }
 
@@ -221,7 +221,7 @@ impl Nodes {
                     nodes: Arc::downgrade(self),
                     address: address.clone(),
                 });
-                let link = Arc::new(Link::open(way, &self.config, observer, &self.runtime));
+                let link = Arc::new(Link::open(way, &self.config, observer, &self.tasks));
                 Ok(Arc::clone(place.insert(link)))
             }
         }

@@ -1,0 +1,239 @@
+//! Lines on their way to where they are written, in order. Adding one never waits for the writing; what has no room is
+//! lost, and so is what cannot be written: both are counted, and told in the log itself when it works again.
+//!
+//! Why not the `tracing-appender` crate, whose purpose this is: it says nothing of lines that could not be written,
+//! bounds lines but not their bytes (128,000 of any length), and prints to standard output when its last lines cannot
+//! be written, which panics where that is closed.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use prometheus::core::{AtomicU64, GenericCounter};
+
+/// Bytes of lines that wait at most: some twenty thousand lines, or whatever a burst brings while a disk is slow.
+const ROOM: usize = 4 * 1024 * 1024;
+/// What a line costs besides its bytes.
+const OVERHEAD: usize = 64;
+
+/// Lines that wait for the thread that writes them. One per process, and never gone: whoever logs may do so until
+/// the very end.
+pub(super) struct Queue {
+    state: Mutex<State>,
+    /// There is something to write.
+    filled: Condvar,
+    /// Everything is written.
+    emptied: Condvar,
+    lost: GenericCounter<AtomicU64>,
+}
+
+#[derive(Default)]
+struct State {
+    lines: VecDeque<Box<[u8]>>,
+    /// Of the lines that wait and the one that is being written.
+    bytes: usize,
+    /// Lines lost since that was last told.
+    untold: u64,
+}
+
+/// Standard error by a handle of its own: the usual one is locked while it is written to, and whoever else prints
+/// would wait with it.
+pub(super) fn standard_error() -> io::Result<File> {
+    io::stderr().as_fd().try_clone_to_owned().map(File::from)
+}
+
+impl Queue {
+    /// Starts the thread that writes to `output`. What is lost is counted in `lost`.
+    pub(super) fn start(
+        output: impl Write + Send + 'static,
+        lost: &GenericCounter<AtomicU64>,
+    ) -> io::Result<&'static Self> {
+        let queue: &'static Self = Box::leak(Box::new(Self {
+            state: Mutex::default(),
+            filled: Condvar::new(),
+            emptied: Condvar::new(),
+            lost: lost.clone(),
+        }));
+        let mut output = output;
+        thread::Builder::new().name("log".into()).spawn(move || {
+            // Whatever panics, the next line is written.
+            while catch_unwind(AssertUnwindSafe(|| queue.write_out(&mut output))).is_err() {}
+        })?;
+        Ok(queue)
+    }
+
+    /// Adds a line, if there is room. Never waits for the writing.
+    pub(super) fn push(&self, line: &[u8]) {
+        let cost = line.len() + OVERHEAD;
+        let mut state = self.lock();
+        if state.bytes + cost > ROOM {
+            state.untold += 1;
+            drop(state);
+            self.lost.inc();
+            return;
+        }
+        state.bytes += cost;
+        state.lines.push_back(line.into());
+        drop(state);
+        self.filled.notify_one();
+    }
+
+    /// Waits until everything is written, or lost; at most for `limit`.
+    pub(super) fn flush(&self, limit: Duration) {
+        let state = self.lock();
+        let _ = self
+            .emptied
+            .wait_timeout_while(state, limit, |state| state.bytes > 0);
+    }
+
+    /// Writes, for ever.
+    fn write_out(&self, output: &mut impl Write) {
+        loop {
+            let line = self.next();
+            let written = output.write_all(&line).and_then(|()| output.flush()).is_ok();
+            let untold = self.done(line.len() + OVERHEAD, written);
+            if !written {
+                self.lost.inc();
+            } else if untold > 0 {
+                // Takes its place in the queue.
+                tracing::warn!(
+                    lines = untold,
+                    "the log can be written again; lines of it were lost"
+                );
+            }
+        }
+    }
+
+    fn next(&self) -> Box<[u8]> {
+        let mut state = self.lock();
+        loop {
+            if let Some(line) = state.lines.pop_front() {
+                return line;
+            }
+            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// A line is written, or lost. How many lost ones are to be told now: where writing works, and nothing waits.
+    fn done(&self, cost: usize, written: bool) -> u64 {
+        let mut state = self.lock();
+        state.bytes = state.bytes.saturating_sub(cost);
+        state.untold += u64::from(!written);
+        if state.lines.is_empty() {
+            self.emptied.notify_all();
+            if written {
+                return std::mem::take(&mut state.untold);
+            }
+        }
+        0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One event is one line, given in one call.
+impl Write for &Queue {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// Takes lines as it is allowed to, and fails where it is told to.
+    struct Reader {
+        verdicts: mpsc::Receiver<bool>,
+        read: mpsc::Sender<Vec<u8>>,
+    }
+
+    impl Write for Reader {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            if self.verdicts.recv() == Ok(false) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            let _ = self.read.send(line.into());
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    struct Desk {
+        queue: &'static Queue,
+        verdicts: mpsc::Sender<bool>,
+        read: mpsc::Receiver<Vec<u8>>,
+        lost: GenericCounter<AtomicU64>,
+    }
+
+    fn desk() -> Desk {
+        let (verdicts, told) = mpsc::channel();
+        let (sent, read) = mpsc::channel();
+        let lost = GenericCounter::new("lost", "lost").unwrap();
+        let reader = Reader {
+            verdicts: told,
+            read: sent,
+        };
+        let queue = Queue::start(reader, &lost).unwrap();
+        Desk {
+            queue,
+            verdicts,
+            read,
+            lost,
+        }
+    }
+
+    #[test]
+    fn t1_what_cannot_be_written_is_lost_and_counted_and_the_next_line_is_written() {
+        let desk = desk();
+        for (line, verdict) in [("one", true), ("two", false), ("three", true)] {
+            desk.queue.push(line.as_bytes());
+            desk.verdicts.send(verdict).unwrap();
+        }
+        desk.queue.flush(LONG);
+        let read: Vec<_> = desk.read.try_iter().collect();
+        assert_eq!(read, [b"one".to_vec(), b"three".to_vec()]);
+        assert_eq!(desk.lost.get(), 1);
+    }
+
+    #[test]
+    fn t2_whoever_does_not_read_keeps_nobody_waiting_and_costs_bounded_memory() {
+        let desk = desk();
+        let line = vec![b'x'; 1_000];
+        let fits = ROOM / (line.len() + OVERHEAD);
+        for _ in 0..fits + 7 {
+            desk.queue.push(&line);
+        }
+        assert_eq!(desk.lost.get(), 7);
+        // Nor does a wait for the end.
+        desk.queue.flush(Duration::ZERO);
+        for _ in 0..fits {
+            desk.verdicts.send(true).unwrap();
+        }
+        desk.queue.flush(LONG);
+        assert_eq!(desk.read.try_iter().count(), fits);
+        desk.queue.push(b"room again");
+        desk.verdicts.send(true).unwrap();
+        desk.queue.flush(LONG);
+        assert_eq!(desk.lost.get(), 7);
+    }
+}
