@@ -210,15 +210,8 @@ impl App {
         let closing = Closing::default();
         let live = start_live(&config, &presence, &recording, &metrics, &tasks);
         let policy = Policy::new(&config.record, &config.privacy);
-        let dashboard = Dashboard::start(
-            metrics.clone(),
-            config.record.presence.then(|| presence.clone()),
-            recording.recent.clone(),
-            config.record.window,
-            &tasks,
-        );
         let admin = Admin {
-            dashboard,
+            dashboard: start_dashboard(&config, &presence, &recording, &metrics, &tasks),
             hosts: config.listen.admin_hosts.clone(),
             metrics: metrics.clone(),
             tasks: tasks.clone(),
@@ -264,10 +257,16 @@ impl App {
         let _ = tokio::time::timeout(DATABASE_FAREWELL, store.close()).await;
         drop(reload);
         result?;
-        match tasks.lost() {
-            None => Ok(()),
-            Some(task) => Err(anyhow::anyhow!("the task {} failed; the log says why", task.label()).into()),
-        }
+        no_task_is_lost(&tasks)
+    }
+}
+
+/// # Errors
+/// A task is lost without which nothing is served.
+fn no_task_is_lost(tasks: &Tasks) -> Result<(), StartError> {
+    match tasks.lost() {
+        None => Ok(()),
+        Some(task) => Err(anyhow::anyhow!("the task {} failed; the log says why", task.label()).into()),
     }
 }
 
@@ -277,6 +276,22 @@ fn manners(of_a_terminal: bool, reload: mpsc::Sender<()>, hand_over: mpsc::Sende
     } else {
         Manners::Service { reload, hand_over }
     }
+}
+
+fn start_dashboard(
+    config: &Config,
+    presence: &Arc<dyn presence::Presence>,
+    recording: &Recording,
+    metrics: &Arc<Metrics>,
+    tasks: &Tasks,
+) -> Dashboard {
+    Dashboard::start(
+        metrics.clone(),
+        config.record.presence.then(|| presence.clone()),
+        recording.recent.clone(),
+        config.record.window,
+        tasks,
+    )
 }
 
 /// What live connections share, where they are switched on.

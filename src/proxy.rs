@@ -23,8 +23,8 @@ mod limits;
 mod live;
 mod local;
 mod messages;
-mod refusals;
 mod progress;
+mod refusals;
 mod timeouts;
 mod upstream;
 

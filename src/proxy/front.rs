@@ -21,11 +21,11 @@ use pingora_proxy::{HttpProxy, ProxyHttp};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::head::Heads;
-use super::refusals::Refusals;
 use super::client_socket::ClientSocket;
+use super::head::Heads;
 use super::last_words;
 use super::progress::Progress;
+use super::refusals::Refusals;
 use crate::config::Limits;
 use crate::metrics::Metrics;
 use crate::shutdown::{Closing, InFlight};
@@ -122,7 +122,10 @@ where
         let progress = Arc::new(Progress::default());
         let socket = Box::new(ClientSocket::new(stream, Arc::clone(&progress)));
         let mut result = match self.heads.session(socket, &progress, None).await {
-            Some(session) => self.request(session, &progress, shutdown, self.header_timeout).await,
+            Some(session) => {
+                self.request(session, &progress, shutdown, self.header_timeout)
+                    .await
+            }
             None => None,
         };
         while let Some(kept) = result.take().filter(|_| !progress.is_last()) {
@@ -134,14 +137,20 @@ where
             let session = if is_begun {
                 Some(ServerSession::new_http1(stream))
             } else {
-                let Ok(socket) = stream.into_any().downcast::<ClientSocket>() else { break };
-                self.heads.session(socket, &progress, Some(self.keepalive_timeout)).await
+                let Ok(socket) = stream.into_any().downcast::<ClientSocket>() else {
+                    break;
+                };
+                self.heads
+                    .session(socket, &progress, Some(self.keepalive_timeout))
+                    .await
             };
             let Some(mut session) = session else { break };
             if let Some(settings) = settings {
                 settings.apply_to_session(&mut session);
             }
-            result = self.request(session, &progress, shutdown, self.header_timeout).await;
+            result = self
+                .request(session, &progress, shutdown, self.header_timeout)
+                .await;
         }
         if let Some((start, stream, unused)) = progress.take_live() {
             self.background.spawn(async move {
