@@ -7,7 +7,7 @@
 //! | port | `X-Forwarded-Port` |
 //! | path prefix | `X-Forwarded-Prefix`, `X-Script-Name` |
 //!
-//! The client's address has a module of its own, [`super::client_ip`]. Of a list the element counts that was written
+//! The client's address has a module of its own, [`mod@super::client_ip`]. Of a list the element counts that was written
 //! by the proxy which the client spoke to: at the client's place of `X-Forwarded-For` where the two are of the same
 //! length, else the first. `Forwarded` counts where it names the same client.
 

@@ -12,7 +12,7 @@
 //! | `Forwarded` | where a trusted proxy sent it: the same facts once more |
 //! | `X-Request-Id` | a trusted proxy's well-formed one, else a new one |
 //! | `X-Headcount-Recorded` | set where this request is recorded here or, says a sidecar, nearer to the client |
-//! | `X-Headcount-Hops` | the sidecars that the request has passed; see [`super::hops`] |
+//! | `X-Headcount-Hops` | the sidecars that the request has passed; see `proxy::hops` |
 //! | `Cookie` | several become one, joined by `; `, so that the app sees what `auth::cookie` sees |
 //! | others that tell how a request came | only from a trusted proxy |
 //! | identity headers, other `X-Forwarded-*` | only from a trusted proxy, and only those that are configured |
@@ -85,7 +85,7 @@ pub struct Received<'a> {
     pub tls: bool,
     /// The request's authority where it is not in `Host`: HTTP/2, absolute-form targets.
     pub authority: Option<&'a str>,
-    /// The sidecars that the request has passed, this one included: see [`super::hops`].
+    /// The sidecars that the request has passed, this one included: see `proxy::hops`.
     pub hops: &'a str,
     /// Whether this sidecar records requests at all.
     pub recording: bool,
