@@ -221,6 +221,8 @@ impl ProxyHttp for Sidecar {
         upstream: &mut RequestHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
+        // Of this attempt: the framework repeats what it kept of a body.
+        ctx.body_bytes = 0;
         let edits = self.edits(session.req_header(), ctx);
         for name in edits.remove {
             upstream.remove_header(&name);
@@ -253,6 +255,8 @@ impl ProxyHttp for Sidecar {
             return Err(Error::explain(ErrorType::InvalidHTTPHeader, "an unasked 101").into_up());
         }
         self.app_answers(session, response, ctx);
+        let has_no_body = matches!(response.status.as_u16(), 204 | 304);
+        ctx.body_ended |= has_no_body || session.req_header().method == http::Method::HEAD;
         let informational = response.status.is_informational() && response.status != 101;
         if !ctx.decided && !informational {
             ctx.decided = true;
@@ -273,7 +277,7 @@ impl ProxyHttp for Sidecar {
             strip_hop_by_hop(response);
             in_our_version(response)?;
         }
-        if self.leaving.has_started() && !response.status.is_informational() {
+        if (self.leaving.has_started() || ctx.progress.is_last()) && !response.status.is_informational() {
             // Requests that come later are told so by Pingora.
             session.set_keepalive(None);
         }

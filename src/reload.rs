@@ -161,10 +161,10 @@ impl Reloader {
     fn succeeded(&self, table: &RouteTable) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.metrics.last_reload_success.set(now.as_secs_f64());
-        self.metrics.last_reload_ok.set(1);
         self.metrics
             .routes
             .set(i64::try_from(table.len()).unwrap_or(i64::MAX));
+        self.metrics.last_reload_ok.set(1);
     }
 
     /// Reads all certificates again; those that cannot be used stay as they are, which is said once unless `is_asked`.

@@ -104,14 +104,23 @@ impl Worker {
     async fn run(mut self) {
         while let Some((lookups, number, batch)) = self.next() {
             let tokens: Vec<SessionToken> = batch.iter().map(|wanted| wanted.token.clone()).collect();
+            let statement = Statement(&lookups, number);
             let found = lookups.store.browser_sessions(&tokens).await;
-            lookups.state().since.remove(&number);
+            drop(statement);
             match found {
                 Ok(mut found) => {
                     for Wanted { token, answer } in batch {
                         let session = found.remove(&token).transpose().map_err(Arc::new);
                         // Whoever asked may have gone.
                         let _ = answer.send(session);
+                    }
+                }
+                // One row that cannot be read spoils the answer for all: each is asked about alone.
+                Err(StoreError::Unexpected(_) | StoreError::Refused(_)) if batch.len() > 1 => {
+                    for Wanted { token, answer } in batch {
+                        let found = lookups.store.browser_sessions(std::slice::from_ref(&token)).await;
+                        let session = found.and_then(|mut found| found.remove(&token).transpose());
+                        let _ = answer.send(session.map_err(Arc::new));
                     }
                 }
                 Err(error) => {
@@ -149,6 +158,15 @@ impl Worker {
         state.since.insert(number, Instant::now());
         drop(state);
         Some((lookups, number, batch))
+    }
+}
+
+/// A statement that waits for its answer, however that ends.
+struct Statement<'a>(&'a Lookups, u64);
+
+impl Drop for Statement<'_> {
+    fn drop(&mut self) {
+        self.0.state().since.remove(&self.1);
     }
 }
 

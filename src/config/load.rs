@@ -54,6 +54,10 @@ pub fn misspelt(environment: impl IntoIterator<Item = (OsString, OsString)>) -> 
         let name = name.into_string().ok()?;
         let rest = name.strip_prefix("HEADCOUNT_")?;
         let (section, key) = rest.split_once('_')?;
+        // Kubernetes describes a service `headcount-redis` by such names.
+        if key.starts_with("PORT") || key.starts_with("SERVICE_") {
+            return None;
+        }
         let is_section = SECTIONS.contains(&section.to_ascii_lowercase().as_str());
         let key = key.trim_start_matches('_');
         is_section.then(|| {

@@ -428,6 +428,8 @@ fn c4_variables_with_single_underscores_are_told_and_those_of_others_are_not() {
         "HEADCOUNT_TEST_SECONDS",
         "HEADCOUNT__DATABASE__URL",
         "HEADCOUNT_PORT",
+        "HEADCOUNT_REDIS_PORT_6379_TCP",
+        "HEADCOUNT_REDIS_SERVICE_HOST",
     ];
     let told = super::load::misspelt(names.map(|name| (name.into(), "x".into())));
     let sentence =

@@ -179,12 +179,16 @@ fn at_the_client<'a>(elements: &[&'a [u8]], client: &ClientIp) -> Option<&'a [u8
 
 /// The element of `Forwarded` that is about the client, if the header is about the same client.
 fn of_the_client<'a>(headers: &'a HeaderMap, client: &ClientIp) -> Option<&'a [u8]> {
+    if headers.contains_key(X_FORWARDED_FOR) {
+        // A proxy that writes that one passes on here what clients write, and they know their own address.
+        return None;
+    }
     let elements = elements(headers);
     let element = at_the_client(&elements, client)?;
     let said = parameter(element, "for").and_then(|node| parse_entry(node.as_bytes()));
     let is_of_it = said.is_some() && said == client.ip;
     // Proxies that say how, but not who.
-    let names_nobody = parameter(element, "for").is_none() && !headers.contains_key(X_FORWARDED_FOR);
+    let names_nobody = parameter(element, "for").is_none();
     (is_of_it || names_nobody).then_some(element)
 }
 

@@ -132,9 +132,12 @@ where
             let may_be_begun = progress.has_read_body();
             let (stream, settings) = kept.consume();
             progress.renew();
-            // The framework has read the beginning of the next request, and gives it to nobody but itself.
-            let is_begun = may_be_begun && settings.as_ref().is_some_and(holds_the_next_request);
-            let session = if is_begun {
+            let waiting = match &settings {
+                Some(settings) if may_be_begun => Waiting::of(settings),
+                _ => Waiting::Nothing,
+            };
+            let session = if waiting == Waiting::Request {
+                // The framework has read the beginning of the next request, and gives it to nobody but itself.
                 Some(ServerSession::new_http1(stream))
             } else {
                 let Ok(socket) = stream.into_any().downcast::<ClientSocket>() else {
@@ -145,7 +148,7 @@ where
                     .await
             };
             let Some(mut session) = session else { break };
-            if let Some(settings) = settings {
+            if let Some(settings) = settings.filter(|_| waiting != Waiting::EmptyLine) {
                 settings.apply_to_session(&mut session);
             }
             result = self
@@ -173,10 +176,27 @@ where
     }
 }
 
-/// Whether bytes of the next request wait in the framework. It shows them in no other way than for debugging; should
-/// that change, it goes on to read the head itself.
-fn holds_the_next_request(settings: &HttpPersistentSettings) -> bool {
-    !format!("{settings:?}").contains("pipelined_prefix: None")
+/// What the framework has read behind a request's body.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waiting {
+    Nothing,
+    /// What old clients send behind a body, and nobody means anything by.
+    EmptyLine,
+    /// The beginning of the next request.
+    Request,
+}
+
+impl Waiting {
+    /// The framework shows it in no other way than for debugging. The label is not the client's, whose bytes are shown
+    /// only behind it.
+    fn of(settings: &HttpPersistentSettings) -> Self {
+        let text = format!("{settings:?}");
+        match text.split_once("pipelined_prefix: Some(") {
+            None => Self::Nothing,
+            Some((_, bytes)) if bytes.starts_with(r#"b"\r\n")"#) => Self::EmptyLine,
+            Some(_) => Self::Request,
+        }
+    }
 }
 
 /// An open connection: its place under the cap, and its part in the gauge, however it ends.

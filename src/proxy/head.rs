@@ -122,6 +122,10 @@ impl Heads {
             if head.is_empty() {
                 continue;
             }
+            if !head[0].is_ascii_graphic() {
+                // TLS, for example: it would never come to an empty line.
+                return Err(NoHead::Refused(Refusal::Malformed));
+            }
             if !begun {
                 begun = true;
                 deadline = Instant::now() + self.header_timeout;

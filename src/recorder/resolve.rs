@@ -362,7 +362,14 @@ impl Found {
                 id: session.id.clone(),
                 user_id: session.user_id.clone(),
             },
-            Who::Token(token, _) => Whose::Token(token.clone()),
+            // The app may have given the session another token since.
+            Who::Token(token, glance) => match glance.session() {
+                Some(session) => Whose::Session {
+                    id: session.id.clone(),
+                    user_id: session.user_id.clone(),
+                },
+                None => Whose::Token(token.clone()),
+            },
         })
     }
 }

@@ -55,7 +55,9 @@ pub(super) fn list(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
-        if is_route_file(&entry.file_name()) {
+        // A folder, or a pipe that nobody writes to, would be waited for; a link to nowhere is an error that is told.
+        let is_file = || std::fs::metadata(entry.path()).map_or(true, |found| found.is_file());
+        if is_route_file(&entry.file_name()) && is_file() {
             paths.push(entry.path());
         }
     }

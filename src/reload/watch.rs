@@ -70,7 +70,8 @@ impl Watch {
             folder: folder.to_owned(),
             seen: Stamp::of(files()),
             files: Box::new(files),
-            is_due: false,
+            // What was read before may have changed since.
+            is_due: true,
             armed: None,
             was_lost: false,
             notices,

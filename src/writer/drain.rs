@@ -221,8 +221,10 @@ impl Drain {
             Verdict::Bury => return Step::Failed(error),
         };
         spool.pass_over(place, views, tokio::time::Instant::now() + pause);
-        if all || spool.passed_over().rows >= apart::MOST {
+        if all {
             self.metrics.writes_refused.store(Some(Arc::new(error.summary())));
+        }
+        if all || spool.passed_over().rows >= apart::MOST {
             return Step::Unavailable(error);
         }
         let reason = error.chain();

@@ -217,7 +217,7 @@ async fn what_can_be_counted_starts_at_zero() {
         (
             "headcount_session_evictions_total",
             "reason",
-            &["all_changed", "changed", "gap", "overflow"],
+            &["all_changed", "appeared", "changed", "gap", "overflow"],
         ),
         (
             "headcount_recorder_queue_views",

@@ -42,7 +42,8 @@ pub(crate) fn for_driver(url: &str) -> Result<DriverUrl, &'static str> {
     let (authority, path) = after_scheme.split_once('/').unwrap_or((after_scheme, ""));
     let query = query.unwrap_or_default();
     // An @ in a parameter's value is in order where the user or the host came before.
-    let query_has_host = query.contains('@') && !authority.contains('@') && authority.contains(':');
+    let query_has_host =
+        query.contains('@') && !authority.contains('@') && authority.contains(':') && path.is_empty();
     if url.contains('#') || path.contains('@') || query_has_host {
         return Err(
             "has a raw #, /, ? or @ in its password (another host would be meant): write # as %23, / as %2F, \

@@ -121,12 +121,35 @@ impl Spool {
         match self.delete_rows(places).await {
             Err(error) if error.takes_nothing() => {
                 let last = places.iter().copied().max().unwrap_or_default();
+                if self.has_a_gap(places, last).await? {
+                    // Rows before it wait for their turn: these stay until those are done. The ledger knows them.
+                    return Err(error);
+                }
                 self.apart.forget_all(places);
                 self.done_to.fetch_max(last, Ordering::Relaxed);
                 self.count_all().await.map(drop)
             }
             outcome => outcome,
         }
+    }
+
+    /// Whether a row below `last` is neither done, nor passed over, nor among `places`.
+    async fn has_a_gap(&self, places: &[i64], last: i64) -> Result<bool, SpoolError> {
+        let mut lease = self.lease().await?;
+        let gap = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM batch WHERE state <> ?1 AND place > ?2 AND place < ?3
+                            AND place NOT IN (SELECT value FROM json_each(?4))
+                            AND place NOT IN (SELECT value FROM json_each(?5)))",
+        )
+        .bind(DAMAGED)
+        .bind(self.done_to())
+        .bind(last)
+        .bind(self.apart.places())
+        .bind(json(places))
+        .fetch_one(lease.connection())
+        .await?;
+        lease.done();
+        Ok(gap)
     }
 
     /// Up to which place all rows are done with, though some may still be in the file.
