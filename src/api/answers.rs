@@ -92,9 +92,10 @@ pub(super) struct CommunityStats {
     pub(super) from: Timestamp,
     /// End of the window, excluded.
     pub(super) to: Timestamp,
-    /// Distinct users with a page view in the community.
+    /// Distinct users with one of the `page_views`: never more than those.
     pub(super) total_visitors: i64,
-    /// Page views in the community.
+    /// Page views in the community: those that the sidecar recorded, and those that the app did before the sidecar's
+    /// first of this community; or all of both, where the site has it so.
     pub(super) page_views: i64,
     /// Mean length, in seconds, of site sessions (not of the time in the community) that started in the
     /// window, have ended, and whose user viewed a page of the community in the window. Null when there is
