@@ -94,7 +94,7 @@ pub(super) struct CommunityStats {
     pub(super) from: Timestamp,
     /// End of the window, excluded.
     pub(super) to: Timestamp,
-    /// Distinct users with one of the `page_views`: never more than those.
+    /// Distinct users with one of the `page_views`: never more than those. Other events do not count.
     pub(super) total_visitors: i64,
     /// Page views in the community: those that the sidecar recorded, and those that the app did before the sidecar's
     /// first of this community; or all of both, where the site has it so.
