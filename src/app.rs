@@ -20,7 +20,7 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::mpsc;
 
 use crate::admin::{Admin, Dashboard};
-use crate::api::{Api, Sources, UpstreamCheck, widget_paths};
+use crate::api::{Api, Sources, Surroundings, UpstreamCheck, widget_paths};
 use crate::auth::Glances;
 use crate::config::{Access, Config, Listen};
 use crate::geoip::GeoIp;
@@ -349,7 +349,11 @@ fn sidecar(
     } = parts;
     let api = Api::new(
         config.api.clone(),
-        config.record.window,
+        Surroundings {
+            window: config.record.window,
+            session_cookie: config.session.cookie.clone(),
+            allowed_origins: config.live.allowed_origins.clone(),
+        },
         sources,
         metrics.clone(),
         Arc::new(Utc::now),
