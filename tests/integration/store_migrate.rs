@@ -372,7 +372,7 @@ async fn the_statistics_of_200_000_events_use_the_index() {
     let plan = site
         .rows(
             "EXPLAIN SELECT user_id FROM accounts_userevent
-             WHERE event_type = 'page_view' AND metadata ->> 'community_id' = '42'
+             WHERE event_type = 'page_view' AND metadata ->> 'community_id' = ANY (ARRAY['42'])
                AND timestamp >= '2024-03-05' AND timestamp < '2024-03-15'",
         )
         .await;

@@ -9,7 +9,7 @@ use super::statement::query_as;
 use crate::store::Stats;
 use crate::store::operations::{Runs, StatsOf};
 use crate::store::rows::{PAGE_VIEW, SOURCE};
-use crate::store::schema::AppSchema;
+use crate::store::schema::{AppSchema, Kind};
 
 impl Runs<StatsOf<'_>> for Postgres {
     async fn run(
@@ -18,7 +18,7 @@ impl Runs<StatsOf<'_>> for Postgres {
         connection: &mut PgConnection,
     ) -> Result<Stats, sqlx::Error> {
         query_as(AssertSqlSafe(sql(operation, app)))
-            .bind(operation.community.as_str())
+            .bind(operation.spellings(app))
             .bind(operation.from)
             .bind(operation.to)
             .fetch_one(connection)
@@ -33,32 +33,47 @@ fn sql(operation: &StatsOf<'_>, app: &AppSchema) -> String {
     } else {
         "true".to_owned()
     };
-    // S1: a session is one row here, however many events its user has. S5: half-open.
+    let type_of = match event.metadata.kind {
+        Kind::Json => "json_typeof",
+        _ => "jsonb_typeof",
+    };
+    // S1: a session is one row here, however many events its user has. S5: half-open. S8: it has ended, and within
+    // the window. The text of JSON's `true` is a key that a text column may have.
     format!(
         "WITH views AS MATERIALIZED (
-             SELECT {event_user} AS user_id, {counted} AS counted
+             SELECT {event_user} AS user_id, {event_at} AS at, {counted} AS counted
              FROM {events}
-             WHERE {event_type} = '{PAGE_VIEW}' AND {metadata} ->> 'community_id' = $1
+             WHERE {event_type} = '{PAGE_VIEW}' AND {metadata} ->> 'community_id' = ANY ($1::text[])
+               AND {type_of}({metadata} -> 'community_id') IN ('string', 'number')
                AND {timestamp} >= {event_from} AND {timestamp} < {event_to}
-         ), sessions AS (
-             SELECT extract(epoch FROM {ended_at} - {started_at}) AS seconds
+         ), sessions AS MATERIALIZED (
+             SELECT {session_user} AS user_id, {started} AS started, {ended} AS ended,
+                    extract(epoch FROM {ended} - {started}) AS seconds
              FROM {sessions}
              WHERE {started_at} >= {session_from} AND {started_at} < {session_to}
-               AND {ended_at} IS NOT NULL
+               AND {ended} BETWEEN {started} AND $3::timestamptz
                AND {session_user} IN (SELECT user_id FROM views)
+         ), community_sessions AS MATERIALIZED (
+             SELECT seconds FROM sessions
+             WHERE EXISTS (SELECT FROM views
+                           WHERE views.user_id = sessions.user_id AND views.at BETWEEN sessions.started AND sessions.ended)
          )
          SELECT (SELECT count(DISTINCT user_id) FROM views) AS total_visitors,
                 (SELECT count(*) FILTER (WHERE counted) FROM views) AS page_views,
                 (SELECT avg(seconds)::float8 FROM sessions) AS avg_session_duration,
-                (SELECT count(*) FROM sessions) AS ended_sessions",
+                (SELECT count(*) FROM sessions) AS ended_sessions,
+                (SELECT avg(seconds)::float8 FROM community_sessions) AS avg_community_session_duration,
+                (SELECT count(*) FROM community_sessions) AS ended_community_sessions",
         event_user = event.user_id,
+        event_at = moment(&event.timestamp, &event.timestamp.to_string()),
         events = event.table,
         event_type = event.event_type,
         metadata = event.metadata,
         timestamp = event.timestamp,
         event_from = moment(&event.timestamp, "$2::timestamptz"),
         event_to = moment(&event.timestamp, "$3::timestamptz"),
-        ended_at = session.ended_at,
+        started = moment(&session.started_at, &session.started_at.to_string()),
+        ended = moment(&session.ended_at, &session.ended_at.to_string()),
         started_at = session.started_at,
         sessions = session.table,
         session_from = moment(&session.started_at, "$2::timestamptz"),

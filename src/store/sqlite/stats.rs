@@ -4,7 +4,7 @@
 
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
 
-use super::values::moment;
+use super::moments::{Days, micros};
 use crate::store::Stats;
 use crate::store::operations::{Runs, StatsOf};
 use crate::store::rows::{PAGE_VIEW, SOURCE};
@@ -16,10 +16,13 @@ impl Runs<StatsOf<'_>> for Sqlite {
         app: &AppSchema,
         connection: &mut SqliteConnection,
     ) -> Result<Stats, sqlx::Error> {
+        let days = Days::around(operation.from, operation.to);
         sqlx::query_as(AssertSqlSafe(sql(operation, app)))
-            .bind(operation.community.as_str())
-            .bind(moment(operation.from))
-            .bind(moment(operation.to))
+            .bind(sqlx::types::Json(operation.spellings(app)))
+            .bind(days.first)
+            .bind(days.last)
+            .bind(operation.from.timestamp_micros())
+            .bind(operation.to.timestamp_micros())
             .fetch_one(connection)
             .await
     }
@@ -35,43 +38,51 @@ fn sql(operation: &StatsOf<'_>, app: &AppSchema) -> String {
     } else {
         "1".to_owned()
     };
-    // S1: a session is one row here, however many events its user has. S5: half-open. The condition on
-    // the community is spelled as in the index, or SQLite would not use it.
+    let at = |column: &Column| micros(&column.to_string(), column.zone, operation.from, operation.to);
+    // S1: a session is one row here, however many events its user has. S5: half-open. S8: it has ended, and within
+    // the window. The condition on the community is spelled as in the index, or SQLite would not use it; what it
+    // takes for text may be JSON's `true`, which is 1 here. Texts of moments find the rows, their numbers decide.
     format!(
         "WITH views AS MATERIALIZED (
-             SELECT {event_user} AS user_id, {counted} AS counted
+             SELECT {event_user} AS user_id, {event_at} AS at, {counted} AS counted
              FROM {events}
              WHERE {event_type} = '{PAGE_VIEW}'
-               AND CAST(json_extract({metadata}, '$.community_id') AS TEXT) = ?1
+               AND CAST(json_extract({metadata}, '$.community_id') AS TEXT) IN (SELECT value FROM json_each(?1))
+               AND json_type({metadata}, '$.community_id') IN ('text', 'integer')
                AND {timestamp} >= ?2 AND {timestamp} < ?3
-         ), sessions AS MATERIALIZED (
-             SELECT {ended} - {started} AS seconds
+               AND {event_at} >= ?4 AND {event_at} < ?5
+         ), begun AS MATERIALIZED (
+             SELECT {session_user} AS user_id, {started} AS started, {ended} AS ended
              FROM {sessions}
              WHERE {started_at} >= ?2 AND {started_at} < ?3
-               AND {ended_at} IS NOT NULL
                AND {session_user} IN (SELECT user_id FROM views)
+         ), sessions AS MATERIALIZED (
+             SELECT user_id, started, ended, (ended - started) / 1000000.0 AS seconds
+             FROM begun
+             WHERE started >= ?4 AND started < ?5 AND ended >= started AND ended <= ?5
+         ), community_sessions AS MATERIALIZED (
+             SELECT seconds FROM sessions
+             WHERE EXISTS (SELECT 1 FROM views
+                           WHERE views.user_id = sessions.user_id AND views.at BETWEEN sessions.started AND sessions.ended)
          )
          SELECT (SELECT count(DISTINCT user_id) FROM views) AS total_visitors,
                 (SELECT count(*) FILTER (WHERE counted) FROM views) AS page_views,
                 (SELECT avg(seconds) FROM sessions) AS avg_session_duration,
-                (SELECT count(*) FROM sessions) AS ended_sessions",
+                (SELECT count(*) FROM sessions) AS ended_sessions,
+                (SELECT avg(seconds) FROM community_sessions) AS avg_community_session_duration,
+                (SELECT count(*) FROM community_sessions) AS ended_community_sessions",
         event_user = event.user_id,
+        event_at = at(&event.timestamp),
         events = event.table,
         event_type = event.event_type,
         metadata = event.metadata,
         timestamp = event.timestamp,
-        ended = seconds(&session.ended_at),
-        started = seconds(&session.started_at),
-        ended_at = session.ended_at,
+        ended = at(&session.ended_at),
+        started = at(&session.started_at),
         started_at = session.started_at,
         sessions = session.table,
         session_user = session.user_id,
     )
-}
-/// Seconds since the epoch of a datetime column, to the microsecond: SQLite's own functions know milliseconds
-/// only. From the twentieth character on stands the fraction, where there is one.
-fn seconds(column: &Column) -> String {
-    format!("(unixepoch({column}) + coalesce(CAST('0' || nullif(substr({column}, 20), '') AS REAL), 0))")
 }
 
 #[cfg(test)]
