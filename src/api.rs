@@ -120,6 +120,8 @@ struct Shared {
     /// The `OpenAPI` document, rendered once.
     contract: Bytes,
     script: Script,
+    /// The same where communities have keys that are text.
+    script_of_text_keys: Script,
     /// When requests from pages of other origins were last told of in the log, in seconds.
     told_of_foreign: AtomicI64,
 }
@@ -181,7 +183,8 @@ impl Api {
             contract: openapi::render(&paths, &settings, &surroundings.session_cookie),
             live: live.clone(),
             cors: Arc::clone(&cors),
-            script: Script::new(paths.prefix(), settings.max_limit),
+            script: Script::new(paths.prefix(), settings.max_limit, false),
+            script_of_text_keys: Script::new(paths.prefix(), settings.max_limit, true),
             reports: visits::Rate::new(settings.beacon_rate),
             told_of_foreign: AtomicI64::new(0),
             store,

@@ -188,7 +188,7 @@ impl App {
         .context("presence")?;
         let routes: SharedRoutes = Arc::new(ArcSwap::from_pointee(table));
 
-        let spool = recording::open_spool(spools, &store).await?;
+        let spool = recording::first_look(spools, &store).await?;
         config.limits.max_connections = files::connections(config.limits.max_connections);
         let recording = Recording::start(&config, geoip, spool, &store, &presence, &metrics, &tasks);
         let reloader = Reloader::new(
@@ -308,6 +308,7 @@ fn start_live(
         touches: recording.touches.clone(),
         authenticator: recording.authenticator.clone(),
         clock: Arc::new(Utc::now),
+        keys: recording.communities.keys(),
         metrics: metrics.clone(),
         tasks: tasks.clone(),
     };

@@ -14,9 +14,9 @@ use moka::Expiry;
 use moka::future::Cache;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-use uuid::Uuid;
 
 use crate::ids::CommunityId;
+use crate::key_type::{AppKeys, KeyType};
 use crate::routes::CommunityRef;
 use crate::store::{Store, StoreError};
 
@@ -34,12 +34,30 @@ const MAX_LOOKUPS: usize = 8;
 /// The app's communities.
 pub struct Communities {
     store: Arc<dyn Store>,
+    keys: AppKeys,
     known: Cache<CommunityRef, Option<CommunityId>>,
     /// The last id of each slug, however long ago that was found out.
     last: Cache<CommunityRef, CommunityId>,
     lookups: Semaphore,
     /// Lookups that nobody waits for.
     refreshes: Arc<Semaphore>,
+}
+
+/// What a page's path names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Named {
+    /// A community. One that is named by its key is taken to be there: the app answered with its page.
+    Community(CommunityId),
+    /// Nothing, or a slug that no community has: the page is one of the site's.
+    Nothing,
+    /// Something that cannot be a key of a community: the app has answered with something else than its page.
+    NoKey,
+}
+
+impl From<Option<CommunityId>> for Named {
+    fn from(found: Option<CommunityId>) -> Self {
+        found.map_or(Self::Nothing, Self::Community)
+    }
 }
 
 /// The app's table must be asked.
@@ -59,6 +77,7 @@ impl Communities {
             .expire_after(ByOutcome { found })
             .build();
         Self {
+            keys: store.keys(),
             store,
             known,
             last: Cache::new(CAPACITY),
@@ -67,25 +86,41 @@ impl Communities {
         }
     }
 
-    /// The community that a page's path names; `None` when no community has that slug. An id is taken at its
-    /// word: the app answered with that community's page.
+    /// The types of the app's keys.
+    pub fn keys(&self) -> AppKeys {
+        self.keys.clone()
+    }
+
+    /// What a page's path names.
     ///
     /// # Errors
-    /// The table could not be asked. Nothing is remembered then.
-    pub async fn named(&self, named: &CommunityRef) -> Result<Option<CommunityId>, Arc<StoreError>> {
+    /// The database could not be asked. Nothing is remembered then.
+    pub async fn named(&self, named: &CommunityRef) -> Result<Named, Arc<StoreError>> {
         match named {
-            CommunityRef::Id(id) => Ok(Some(id.clone())),
-            CommunityRef::Slug(_) => self.known.try_get_with_by_ref(named, self.look_up(named)).await,
+            CommunityRef::Id(spelling) => {
+                let types = self.store.key_types().await?;
+                Ok(by_key(types.community, spelling))
+            }
+            CommunityRef::Slug(_) => {
+                let found = self.known.try_get_with_by_ref(named, self.look_up(named)).await?;
+                Ok(found.into())
+            }
         }
     }
 
     /// What [`Communities::named`] would say, as far as it is known without asking anybody. Never waits for
     /// I/O.
-    pub async fn cached(&self, named: Option<&CommunityRef>) -> Result<Option<CommunityId>, NotCached> {
+    pub async fn cached(&self, named: Option<&CommunityRef>) -> Result<Named, NotCached> {
         match named {
-            None => Ok(None),
-            Some(CommunityRef::Id(id)) => Ok(Some(id.clone())),
-            Some(slug @ CommunityRef::Slug(_)) => self.known.get(slug).await.ok_or(NotCached),
+            None => Ok(Named::Nothing),
+            Some(CommunityRef::Id(spelling)) => {
+                let types = self.keys.get().ok_or(NotCached)?;
+                Ok(by_key(types.community, spelling))
+            }
+            Some(slug @ CommunityRef::Slug(_)) => {
+                let found = self.known.get(slug).await.ok_or(NotCached)?;
+                Ok(found.into())
+            }
         }
     }
 
@@ -93,12 +128,13 @@ impl Communities {
     /// Never waits for I/O.
     pub async fn last_known(&self, named: &CommunityRef) -> Option<CommunityId> {
         match self.cached(Some(named)).await {
-            Ok(found) => found,
+            Ok(Named::Community(found)) => Some(found),
+            Ok(Named::Nothing | Named::NoKey) => None,
             Err(NotCached) => self.last.get(named).await,
         }
     }
 
-    /// Finds out on `runtime`, where that is not known, which community has this slug: for the next to ask. Nobody
+    /// Finds out on `runtime`, where that is not known, which community is named: for the next to ask. Nobody
     /// waits; where many are being found out, this one is not.
     pub async fn refresh(self: &Arc<Self>, named: &CommunityRef, runtime: &Handle) {
         if self.cached(Some(named)).await.is_ok() {
@@ -114,8 +150,8 @@ impl Communities {
         }
     }
 
-    /// The community with this id, under the id that the app's table has for it: presence and statistics
-    /// are kept under that one. `None` when there is none.
+    /// The community with this key, however it is spelt, under its one form: presence and statistics are kept
+    /// under that one. `None` when there is none.
     ///
     /// # Errors
     /// The table could not be asked. Nothing is remembered then.
@@ -123,7 +159,11 @@ impl Communities {
         if !is_well_formed(asked) {
             return Ok(None);
         }
-        let asked = CommunityRef::Id(asked.into());
+        let types = self.store.key_types().await?;
+        let Some(key) = types.community.canonical(asked) else {
+            return Ok(None);
+        };
+        let asked = CommunityRef::Id((*key).into());
         self.known.try_get_with_by_ref(&asked, self.look_up(&asked)).await
     }
 
@@ -139,13 +179,10 @@ impl Communities {
                 }
                 Ok(found)
             }
-            CommunityRef::Id(id) => {
-                for candidate in candidates(id.as_str()) {
-                    if self.store.community_exists(&candidate).await? {
-                        return Ok(Some(candidate));
-                    }
-                }
-                Ok(None)
+            CommunityRef::Id(key) => {
+                let community = CommunityId::new(Arc::clone(key));
+                let exists = self.store.community_exists(&community).await?;
+                Ok(exists.then_some(community))
             }
         }
     }
@@ -158,20 +195,11 @@ pub fn is_well_formed(asked: &str) -> bool {
     length_is_fine && !matches!(asked, "." | "..") && !asked.chars().any(char::is_control)
 }
 
-/// The ids that text may stand for. An integer or uuid column finds its row by any spelling (`042`, upper
-/// case), but the row has one id; a text column is taken at its word, which is why the spelling asked for
-/// comes second.
-pub fn candidates(asked: &str) -> impl Iterator<Item = CommunityId> {
-    let canonical = if asked.bytes().all(|byte| byte.is_ascii_digit()) {
-        asked.parse::<i64>().ok().map(|key| key.to_string())
-    } else {
-        Uuid::try_parse(asked).ok().map(|key| key.to_string())
-    };
-    let other = canonical.filter(|canonical| canonical != asked);
-    other
-        .map(CommunityId::new)
-        .into_iter()
-        .chain([CommunityId::from(asked)])
+fn by_key(key: KeyType, spelling: &str) -> Named {
+    match key.canonical(spelling) {
+        Some(key) => Named::Community(CommunityId::from(&*key)),
+        None => Named::NoKey,
+    }
 }
 
 /// Found and missing are remembered for different times.

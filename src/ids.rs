@@ -1,8 +1,8 @@
 //! Identifiers of the app's rows and the session token, as types that cannot be confused.
 //!
-//! The app's primary keys may be `bigint` or `uuid`; here they are text in the form that the app itself
-//! prints (`42`, `0190…-…`), because that is how they stand in paths, JSON and Redis. `store` translates to
-//! and from the column's type. No I/O.
+//! The app's primary keys may be `bigint`, `uuid` or text; here they are text in the form that the app itself
+//! prints (`42`, `0190…-…`), because that is how they stand in JSON and Redis. [`key_type`](crate::key_type) brings
+//! other spellings into that form, `store` translates to and from the column's type. No I/O.
 
 use std::fmt;
 use std::sync::Arc;

@@ -13,7 +13,7 @@
 //! 5. **Nobody gets in**: session tokens never leave [`auth`], and no proxy is trusted unless configured.
 //! 6. **Everything is bounded.**
 //!
-//! Pure modules, which import no I/O: [`ids`], `header_list`, [`routes`], [`auth::cookie`], [`page_view`],
+//! Pure modules, which import no I/O: [`ids`], [`key_type`], `header_list`, [`routes`], [`auth::cookie`], [`page_view`],
 //! [`proxy::client_ip`], [`proxy::headers`], [`writer::batch`], [`presence::keys`], [`widget`], and those that [`live`]
 //! names.
 
@@ -23,6 +23,7 @@ pub mod cli;
 pub mod config;
 mod header_list;
 pub mod ids;
+pub mod key_type;
 // 1 receive
 pub mod proxy;
 // 2 match

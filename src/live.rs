@@ -44,6 +44,7 @@ use tokio::time::timeout;
 use crate::auth::{Authenticator, BrowserSession};
 use crate::config;
 use crate::ids::{CommunityId, SessionToken};
+use crate::key_type::AppKeys;
 use crate::metrics::Metrics;
 use crate::presence::Presence;
 use crate::presence::memory::Clock;
@@ -80,6 +81,7 @@ struct Inner {
     authenticator: Arc<Authenticator>,
     presence: Option<PresenceHandle>,
     clock: Clock,
+    keys: AppKeys,
     metrics: Arc<Metrics>,
 }
 
@@ -93,6 +95,8 @@ pub struct Parts {
     pub authenticator: Arc<Authenticator>,
     /// By which sessions expire.
     pub clock: Clock,
+    /// How communities may be spelt.
+    pub keys: AppKeys,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// Where the tasks are started that all connections share.
@@ -164,6 +168,7 @@ impl Live {
             touches,
             authenticator,
             clock,
+            keys,
             metrics,
             tasks,
         } = parts;
@@ -189,6 +194,7 @@ impl Live {
             hub: Hub::new(
                 settings.min_interval,
                 settings.resync_interval,
+                keys.clone(),
                 Arc::clone(&metrics),
             ),
             seats: Seats::new(times),
@@ -197,6 +203,7 @@ impl Live {
             settings: settings.clone(),
             authenticator,
             clock,
+            keys,
             metrics,
         });
         tasks.keep(Task::LiveFeed, {

@@ -543,6 +543,13 @@ impl Metrics {
         self.registry.register(Box::new(build)).expect("a new metric");
     }
 
+    /// Counts an exchange that is no page view.
+    pub fn not_counted(&self, reason: NotCounted) {
+        self.page_views_not_counted
+            .with_label_values(&[reason.label()])
+            .inc();
+    }
+
     /// Counts an accepted page view that is given up.
     pub fn dropped(&self, reason: Dropped) {
         self.recorder_dropped.with_label_values(&[reason.label()]).inc();

@@ -178,11 +178,13 @@ pub enum NotCounted {
     NotHtml,
     /// A robot (V4).
     Bot,
+    /// The path names a community by what is no key of the type of the app's keys (V21).
+    CommunityKey,
 }
 
 impl NotCounted {
     /// Every reason.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Anonymous,
         Self::CountedElsewhere,
         Self::RouteExcluded,
@@ -200,6 +202,7 @@ impl NotCounted {
         Self::Download,
         Self::NotHtml,
         Self::Bot,
+        Self::CommunityKey,
     ];
 
     /// The label value.
@@ -222,6 +225,7 @@ impl NotCounted {
             Self::Download => "download",
             Self::NotHtml => "not_html",
             Self::Bot => "bot",
+            Self::CommunityKey => "community_key",
         }
     }
 }

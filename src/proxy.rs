@@ -506,10 +506,7 @@ impl Sidecar {
             (Ok(_), None) => NotCounted::Anonymous,
             (Err(reason), _) => reason,
         };
-        self.metrics
-            .page_views_not_counted
-            .with_label_values(&[not_counted.label()])
-            .inc();
+        self.metrics.not_counted(not_counted);
         false
     }
 }

@@ -17,12 +17,12 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::auth::{Authenticator, BrowserSession, Glance};
-use crate::communities::Communities;
+use crate::communities::{Communities, Named};
 use crate::geoip::Location;
 use crate::ids::{CommunityId, SessionToken};
 use crate::live::Door;
 use crate::metrics::{Dropped, Metrics};
-use crate::page_view::PageView;
+use crate::page_view::{NotCounted, PageView};
 use crate::presence::worker::PresenceHandle;
 use crate::writer::Writer;
 use crate::writer::batch::RecordedView;
@@ -128,9 +128,15 @@ impl Recorder {
     pub async fn record(&self, visit: Visit) {
         if let Who::Session(session) = &visit.who
             && !visit.needs_admission()
-            && let Ok(community) = self.communities.cached(visit.view.community.as_ref()).await
+            && let Ok(named) = self.communities.cached(visit.view.community.as_ref()).await
         {
-            self.destinations.deliver(visit.view, session, community);
+            match named {
+                Named::Community(community) => {
+                    self.destinations.deliver(visit.view, session, Some(community));
+                }
+                Named::Nothing => self.destinations.deliver(visit.view, session, None),
+                Named::NoKey => self.metrics.not_counted(NotCounted::CommunityKey),
+            }
             return;
         }
         let weight = visit.view.weight();

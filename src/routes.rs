@@ -14,8 +14,6 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::CommunityId;
-
 pub use explain::{Explanation, Tried};
 pub use file::{RouteError, RouteFile};
 pub use path::decode_path;
@@ -62,8 +60,8 @@ pub enum Track {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CommunityRef {
-    /// By primary key, in the form that the app prints: no leading zeros, UUIDs in lower case.
-    Id(CommunityId),
+    /// By primary key, as the path spells it: what it stands for depends on the type of the app's keys.
+    Id(Arc<str>),
     /// By slug, to be looked up.
     Slug(Arc<str>),
 }

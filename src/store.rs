@@ -25,6 +25,7 @@ use chrono::{DateTime, Utc};
 
 use crate::auth::BrowserSession;
 use crate::ids::{CommunityId, SessionToken, UserId};
+use crate::key_type::{AppKeys, KeyTypes};
 use crate::writer::batch::Batch;
 
 pub use error::StoreError;
@@ -37,6 +38,12 @@ pub use schema::SchemaProblem;
 /// The app's tables.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
+    /// The types of the app's keys, as far as the live schema was read.
+    fn keys(&self) -> AppKeys;
+
+    /// The types of the app's keys; the live schema is read where it was not yet.
+    async fn key_types(&self) -> Result<KeyTypes, StoreError>;
+
     /// The sessions that these tokens belong to, valid or not, in one query; tokens without a row are absent, and a row
     /// that cannot be read is an error of its own. The caller decides with [`BrowserSession::is_valid_at`].
     async fn browser_sessions(&self, tokens: &[SessionToken]) -> Result<SessionsFound, StoreError>;
@@ -50,8 +57,8 @@ pub trait Store: Send + Sync + 'static {
     /// The community with this slug.
     async fn community_by_slug(&self, slug: &str) -> Result<Option<CommunityId>, StoreError>;
 
-    /// Whether a community with this id exists; false also for text that is not a key in its one spelling
-    /// (`042`, a `uuid` in capitals).
+    /// Whether a community with this key exists; false also for text that is not a key in its one form (`042`, a
+    /// `uuid` in capitals).
     async fn community_exists(&self, community: &CommunityId) -> Result<bool, StoreError>;
 
     /// Writes one batch in one transaction, in fixed order: ledger, events, `pages_visited`, `last_active`.
@@ -122,12 +129,17 @@ pub struct Stats {
     /// the sidecar's first of that community, so that a view which both record counts once and what was before the
     /// sidecar stays. With `api.page_views = "all"`, or `record.events` off, all of them.
     pub page_views: i64,
-    /// Mean length, in seconds, of *site* sessions that started in the window, have ended, and whose user
-    /// viewed a page of the community in the window: one row per session, open sessions left out. `None`
-    /// when there is none.
+    /// Mean length, in seconds, of *site* sessions that started and ended in the window, and whose user viewed a
+    /// page of the community in the window: one row per session. Left out are open sessions and those whose end lies
+    /// before their start or behind the window. `None` when there is none.
     pub avg_session_duration: Option<f64>,
     /// How many sessions that mean is over.
     pub ended_sessions: i64,
+    /// The same of those sessions alone in which the user viewed a page of the community: between start and end, as
+    /// events do not name their session.
+    pub avg_community_session_duration: Option<f64>,
+    /// How many sessions that mean is over.
+    pub ended_community_sessions: i64,
 }
 
 impl Stats {
@@ -138,6 +150,8 @@ impl Stats {
             page_views: 0,
             avg_session_duration: None,
             ended_sessions: 0,
+            avg_community_session_duration: None,
+            ended_community_sessions: 0,
         }
     }
 }

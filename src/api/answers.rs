@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 use crate::ids::{CommunityId, UserId};
+use crate::key_type::AppKeys;
 use crate::store::{Stats, VisitorRow};
 
 /// Who is here.
@@ -99,26 +100,32 @@ pub(super) struct CommunityStats {
     /// Page views in the community: those that the sidecar recorded, and those that the app did before the sidecar's
     /// first of this community; or all of both, where the site has it so.
     pub(super) page_views: i64,
-    /// Mean length, in seconds, of site sessions (not of the time in the community) that started in the
-    /// window, have ended, and whose user viewed a page of the community in the window. Null when there is
-    /// none.
+    /// Mean length, in seconds, of site sessions (not of the time in the community) that started and ended in the
+    /// window, and whose user viewed a page of the community in the window, in whichever session. Null when there
+    /// is none.
     #[schema(required = true)]
     pub(super) avg_session_duration: Option<f64>,
     /// How many sessions that mean is over.
     pub(super) ended_sessions: i64,
+    /// The same of those sessions alone in which the user viewed a page of the community. Still the length of the
+    /// whole session. Null when there is none.
+    #[schema(required = true)]
+    pub(super) avg_community_session_duration: Option<f64>,
+    /// How many sessions that mean is over.
+    pub(super) ended_community_sessions: i64,
 }
 
 impl CommunityStats {
     /// Puts the numbers into their window.
     pub(super) fn new(
-        community: &CommunityId,
+        community_id: Key,
         days: u32,
         from: DateTime<Utc>,
         to: DateTime<Utc>,
         stats: &Stats,
     ) -> Self {
         Self {
-            community_id: community.into(),
+            community_id,
             days,
             from: Timestamp(from),
             to: Timestamp(to),
@@ -126,15 +133,17 @@ impl CommunityStats {
             page_views: stats.page_views,
             avg_session_duration: stats.avg_session_duration,
             ended_sessions: stats.ended_sessions,
+            avg_community_session_duration: stats.avg_community_session_duration,
+            ended_community_sessions: stats.ended_community_sessions,
         }
     }
 }
 
 impl Visitor {
     /// Puts a profile and its last-seen time together.
-    pub(super) fn new(row: VisitorRow, last_seen: DateTime<Utc>, avatar_base: &str) -> Self {
+    pub(super) fn new(row: VisitorRow, last_seen: DateTime<Utc>, avatar_base: &str, keys: &AppKeys) -> Self {
         Self {
-            user_id: (&row.user_id).into(),
+            user_id: Key::of_user(&row.user_id, keys),
             avatar: row
                 .avatar
                 .as_deref()
@@ -147,7 +156,7 @@ impl Visitor {
     }
 }
 
-/// A primary key as the app itself prints it: a number where the column is an integer, else text. Text, too, are
+/// A primary key: a number where the app's column is an integer, else text. Text, too, are
 /// integers beyond 2^53 − 1, which JavaScript would read as others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(untagged)]
@@ -161,27 +170,23 @@ pub(crate) enum Key {
 /// Largest integer that is a number of JavaScript's together with both its neighbours.
 const MAX_SAFE: u64 = (1 << 53) - 1;
 
-impl From<&str> for Key {
-    fn from(text: &str) -> Self {
-        match text.parse::<i64>() {
-            // Only what prints back the same is an integer key: not `007`, not `+7`.
-            Ok(number) if number.unsigned_abs() <= MAX_SAFE && number.to_string() == text => {
-                Self::Number(number)
-            }
+impl Key {
+    /// `number` is what it is where keys are integers.
+    pub(crate) fn new(text: &str, number: Option<i64>) -> Self {
+        match number {
+            Some(number) if number.unsigned_abs() <= MAX_SAFE => Self::Number(number),
             _ => Self::Text(text.into()),
         }
     }
-}
 
-impl From<&UserId> for Key {
-    fn from(id: &UserId) -> Self {
-        id.as_str().into()
+    /// A community's.
+    pub(crate) fn of_community(community: &CommunityId, keys: &AppKeys) -> Self {
+        Self::new(community.as_str(), keys.community_number(community))
     }
-}
 
-impl From<&CommunityId> for Key {
-    fn from(id: &CommunityId) -> Self {
-        id.as_str().into()
+    /// A user's.
+    pub(crate) fn of_user(user: &UserId, keys: &AppKeys) -> Self {
+        Self::new(user.as_str(), keys.user_number(user))
     }
 }
 

@@ -16,7 +16,7 @@ use crate::ids::CommunityId;
 use crate::store::Store;
 
 use super::Shared;
-use super::answers::CommunityStats;
+use super::answers::{CommunityStats, Key};
 use super::caller::Caller;
 use super::openapi::Problems;
 use super::problem::Problem;
@@ -98,6 +98,7 @@ impl Statistics {
         };
         let stats = self.store.stats(&community, from, now).await;
         let stats = stats.map_err(|error| Problem::from_store(&error))?;
-        Ok(CommunityStats::new(&community, days, from, now, &stats))
+        let community = Key::of_community(&community, &self.store.keys());
+        Ok(CommunityStats::new(community, days, from, now, &stats))
     }
 }

@@ -13,7 +13,7 @@ use crate::ids::{CommunityId, UserId};
 use crate::presence::{Answer, Count, Seen};
 
 use super::Shared;
-use super::answers::{CommunityCount, CountOf, Counts, Timestamp, Visitor, VisitorList};
+use super::answers::{CommunityCount, CountOf, Counts, Key, Timestamp, Visitor, VisitorList};
 use super::caller::Caller;
 use super::cursor;
 use super::openapi::Problems;
@@ -151,7 +151,7 @@ impl Shared {
             return Err(Problem::Internal);
         };
         Ok(CommunityCount {
-            community_id: community.into(),
+            community_id: Key::of_community(community, &self.store.keys()),
             current_visitors: count.current,
             window_seconds: self.window,
             as_of: Timestamp(count.as_of),
@@ -161,6 +161,7 @@ impl Shared {
 
     async fn counts(&self, communities: &[CommunityId]) -> Result<Counts, Problem> {
         let Answer { value: counts, stale } = self.presences(communities).await?;
+        let keys = self.store.keys();
         let as_of = counts.iter().map(|count| count.as_of).min();
         Ok(Counts {
             window_seconds: self.window,
@@ -170,7 +171,7 @@ impl Shared {
                 .iter()
                 .zip(&counts)
                 .map(|(community, count)| CountOf {
-                    community_id: community.into(),
+                    community_id: Key::of_community(community, &keys),
                     current_visitors: count.current,
                 })
                 .collect(),
@@ -221,6 +222,7 @@ impl Shared {
             return Ok(Vec::new());
         }
         let users: Vec<UserId> = seen.iter().map(|seen| seen.user.clone()).collect();
+        let keys = self.store.keys();
         let rows = self.store.visitors(&users).await;
         let rows = rows.map_err(|error| Problem::from_store(&error))?;
         let mut rows: HashMap<UserId, _> = rows.into_iter().map(|row| (row.user_id.clone(), row)).collect();
@@ -228,7 +230,12 @@ impl Shared {
             .into_iter()
             .filter_map(|seen| {
                 let row = rows.remove(&seen.user)?;
-                Some(Visitor::new(row, seen.last_seen, &self.settings.avatar_base))
+                Some(Visitor::new(
+                    row,
+                    seen.last_seen,
+                    &self.settings.avatar_base,
+                    &keys,
+                ))
             })
             .collect())
     }

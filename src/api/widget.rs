@@ -9,7 +9,8 @@ use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderMa
 
 use super::Shared;
 use super::openapi::FileProblems;
-use crate::widget::{accepts_gzip, etags};
+use crate::key_type::KeyType;
+use crate::widget::{Script, accepts_gzip, etags};
 
 /// Browsers ask again after five minutes, and meanwhile use what they have.
 const CACHED_FOR: &str = "public, max-age=300, stale-while-revalidate=86400";
@@ -30,7 +31,8 @@ const CACHED_FOR: &str = "public, max-age=300, stale-while-revalidate=86400";
     )
 )]
 pub(super) async fn script(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
-    let version = shared.script.version();
+    let script = shared.script();
+    let version = script.version();
     let mut conditions = headers
         .get_all(IF_NONE_MATCH)
         .iter()
@@ -46,9 +48,19 @@ pub(super) async fn script(State(shared): State<Arc<Shared>>, headers: HeaderMap
         return (StatusCode::NOT_MODIFIED, caching).into_response();
     }
     let kind = [(CONTENT_TYPE, "text/javascript; charset=utf-8")];
-    let packed = shared.script.packed().filter(|_| accepts_gzip(&headers));
+    let packed = script.packed().filter(|_| accepts_gzip(&headers));
     match packed {
         Some(packed) => (kind, [(CONTENT_ENCODING, "gzip")], caching, packed).into_response(),
-        None => (kind, caching, shared.script.text()).into_response(),
+        None => (kind, caching, script.text()).into_response(),
+    }
+}
+
+impl Shared {
+    /// As long as nothing is known of keys, spellings that may mean the same are taken to.
+    fn script(&self) -> &Script {
+        match self.store.keys().get().map(|types| types.community) {
+            Some(KeyType::Text(_)) => &self.script_of_text_keys,
+            Some(KeyType::Integer(..) | KeyType::Uuid) | None => &self.script,
+        }
     }
 }

@@ -58,11 +58,24 @@ pub(super) fn prepare_spools(config: &Config) -> Result<Option<Directory>, Start
         .map_err(|error| StartError::Configuration(error.to_string()))
 }
 
+/// What is asked of the database before anything is served: whether it can be written to, and the types of the app's
+/// keys. Answers where page views wait for it.
+///
+/// # Errors
+/// What the operator must mend.
+pub(super) async fn first_look(
+    spools: Option<Directory>,
+    store: &Arc<dyn Store>,
+) -> Result<Option<(Directory, Arc<Spool>)>, StartError> {
+    let (spool, ()) = tokio::join!(open_spool(spools, store), watch::keys_at_start(store));
+    spool
+}
+
 /// A spool for this process, if the database has what it takes to write from it.
 ///
 /// # Errors
 /// What the operator must mend.
-pub(super) async fn open_spool(
+async fn open_spool(
     spools: Option<Directory>,
     store: &Arc<dyn Store>,
 ) -> Result<Option<(Directory, Arc<Spool>)>, StartError> {

@@ -83,6 +83,10 @@ async fn watch_database(store: Arc<dyn Store>, metrics: Arc<Metrics>) {
             Err(_) => Some(format!("no answer to a ping within {DATABASE_PING:?}")),
         };
         metrics.database_up.set(i64::from(error.is_none()));
+        if error.is_none() && store.keys().get().is_none() {
+            // What is wrong with the tables is told elsewhere.
+            let _ = store.key_types().await;
+        }
         match &error {
             Some(error) if answered => tracing::warn!(error, "the database does not answer"),
             None if !answered => tracing::info!("the database answers again"),
@@ -106,6 +110,17 @@ pub(super) async fn ledger_at_start(store: &Arc<dyn Store>) -> Result<(), StartE
         Ok(Ok(Some(problem))) => Err(StartError::Configuration(format!("database: {problem}"))),
         Ok(Ok(None) | Err(_)) | Err(_) => Ok(()),
     }
+}
+
+/// Finds out the types of the app's keys, where the database answers: the first pages name communities by them.
+pub(super) async fn keys_at_start(store: &Arc<dyn Store>) {
+    let look = async {
+        // It is asked over a connection of its own, which fails at once where there is no server.
+        if store.ledger().await.is_ok() {
+            let _ = store.key_types().await;
+        }
+    };
+    let _ = tokio::time::timeout(START_LOOK, look).await;
 }
 
 /// Compares the configuration with the live schema as soon as the database answers, and from time to time, and says

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 
 use super::*;
+use crate::key_type::KeyTypes;
 use crate::store::fake::Fake;
 
 /// A table in which every slug has the same id, or none.
@@ -41,7 +42,7 @@ async fn the_last_id_of_a_slug_outlives_what_is_surely_known() {
     let rust = slug("rust");
     assert_eq!(communities.last_known(&rust).await, None);
     let found = communities.named(&rust).await.unwrap();
-    assert_eq!(found, Some("42".into()));
+    assert_eq!(found, Named::Community("42".into()));
     assert_eq!(communities.cached(Some(&rust)).await, Err(NotCached));
     assert_eq!(communities.last_known(&rust).await, Some("42".into()));
     // The community was renamed, and the slug is another's now; then nobody's.
@@ -64,4 +65,36 @@ async fn a_slug_is_found_out_for_the_next_and_few_are_at_a_time() {
     let _all = communities.refreshes.acquire_many(all).await.unwrap();
     assert_eq!(*store.asked.lock().unwrap(), ["django"]);
     assert_eq!(communities.last_known(&slug("django")).await, Some("42".into()));
+}
+
+/// A store that nobody can ask about anything, and that knows only what it is told of the app's keys.
+struct Away(AppKeys);
+
+#[async_trait]
+impl Fake for Away {
+    fn known_keys(&self) -> AppKeys {
+        self.0.clone()
+    }
+}
+
+#[tokio::test]
+async fn v20_what_a_key_stands_for_is_known_once_its_type_is() {
+    let keys = AppKeys::default();
+    let communities = Communities::new(Arc::new(Away(keys.clone())));
+    let padded = CommunityRef::Id("007".into());
+    assert_eq!(communities.cached(Some(&padded)).await, Err(NotCached));
+    assert!(communities.named(&padded).await.is_err());
+    assert_eq!(communities.last_known(&padded).await, None);
+    for (community, named) in [
+        (KeyType::BIGINT, Named::Community("7".into())),
+        (KeyType::Text(None), Named::Community("007".into())),
+        (KeyType::Uuid, Named::NoKey),
+    ] {
+        keys.learn(KeyTypes {
+            community,
+            user: KeyType::BIGINT,
+        });
+        assert_eq!(communities.cached(Some(&padded)).await, Ok(named.clone()));
+        assert_eq!(communities.named(&padded).await.unwrap(), named);
+    }
 }

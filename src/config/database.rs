@@ -5,7 +5,9 @@ mod url;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Deserialize;
+use chrono_tz::Tz;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use super::secret::Secret;
 
@@ -24,6 +26,10 @@ pub struct Database {
     pub direct_url: Option<Secret>,
     /// File whose trimmed content is the direct URL; instead of `direct_url`.
     pub direct_url_file: Option<PathBuf>,
+    /// The zone in which the app writes times without one: Postgres' `timestamp`, and SQLite's texts without offset.
+    /// UTC where it is not set, as Django has it.
+    #[serde(deserialize_with = "time_zone")]
+    pub time_zone: Option<Tz>,
     /// Upper bound of open connections; session lookups, the writer and the API share them.
     pub max_connections: u32,
     /// Longest wait for a free or new connection.
@@ -46,6 +52,7 @@ impl Default for Database {
             url_file: None,
             direct_url: None,
             direct_url_file: None,
+            time_zone: None,
             max_connections: 8,
             acquire_timeout: Duration::from_secs(2),
             statement_timeout: Duration::from_secs(10),
@@ -54,4 +61,15 @@ impl Default for Database {
             lock_timeout: Duration::from_millis(100),
         }
     }
+}
+
+fn time_zone<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Tz>, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    let zone = name.parse().map_err(|_| {
+        D::Error::custom(format!(
+            "{name:?} is no time zone; write the name that the app has in its settings, for example \"Europe/Berlin\" or \
+             \"UTC\""
+        ))
+    });
+    zone.map(Some)
 }

@@ -451,3 +451,16 @@ fn the_sections_are_those_of_the_configuration() {
         "{error}"
     );
 }
+
+#[test]
+fn a_time_zone_is_one_that_the_app_can_name() {
+    let with = |name: &str| MINIMAL.replace("[database]", &format!("[database]\ntime_zone = \"{name}\""));
+    let config = parse(&with("Europe/Berlin")).unwrap();
+    assert_eq!(config.database.time_zone, Some(chrono_tz::Tz::Europe__Berlin));
+    assert_eq!(parse(MINIMAL).unwrap().database.time_zone, None);
+    for name in ["Berlin", "+02:00", "CEST", ""] {
+        let message = refused(&with(name));
+        assert!(message.contains("database.time_zone"), "{message}");
+        assert!(message.contains("\"Europe/Berlin\""), "{message}");
+    }
+}

@@ -1,5 +1,6 @@
 //! One connection: what both kinds have in common.
 
+use std::collections::HashSet;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,8 +16,8 @@ use super::close::{Close, End};
 use super::door::{Denied, Door};
 use super::mailbox::Mailbox;
 use super::{Inner, Kind, MAX_COMMUNITIES, events, websocket};
-use crate::communities::candidates;
 use crate::ids::CommunityId;
+use crate::key_type::AppKeys;
 
 /// Longest wait for the answer to who may listen to what, where the door does not keep its own time.
 const ADMISSION: Duration = Duration::from_secs(30);
@@ -101,12 +102,9 @@ impl Connection {
     /// A client asks for fewer communities, each by any of its spellings.
     pub(super) fn unsubscribe(&self, asked: &[String]) {
         for asked in asked {
-            let mut meant: Vec<CommunityId> = candidates(asked).collect();
-            // One that is spelt just so comes before one that is only meant.
-            meant.reverse();
-            let listens_to = |id: &&CommunityId| self.mailbox.with_slots(|slots| slots.contains(id));
-            if let Some(community) = meant.iter().find(listens_to) {
-                self.leave(community);
+            let community = self.live.keys.community(asked);
+            if self.mailbox.with_slots(|slots| slots.contains(&community)) {
+                self.leave(&community);
             }
         }
     }
@@ -121,7 +119,7 @@ impl Connection {
     /// A client asks for more communities; those that are not there for it.
     pub(super) async fn subscribe(&self, asked: Vec<String>) -> Result<Vec<String>, Close> {
         let known = self.mailbox.communities();
-        let asked = unknown_among(asked, &known);
+        let asked = unknown_among(asked, &known, &self.live.keys);
         if known.len() + asked.len() > MAX_COMMUNITIES {
             return Err(Close::TooMany);
         }
@@ -235,13 +233,9 @@ impl Drop for Connection {
 }
 
 /// What was asked for and is not known, each once, however it is spelt.
-fn unknown_among(asked: Vec<String>, known: &[CommunityId]) -> Vec<String> {
-    let mut meant: Vec<CommunityId> = Vec::new();
-    let is_new = |asked: &String| {
-        let is_known = candidates(asked).any(|id| known.contains(&id) || meant.contains(&id));
-        meant.extend(candidates(asked).next().filter(|_| !is_known));
-        !is_known
-    };
+fn unknown_among(asked: Vec<String>, known: &[CommunityId], keys: &AppKeys) -> Vec<String> {
+    let mut meant: HashSet<CommunityId> = known.iter().cloned().collect();
+    let is_new = |asked: &String| meant.insert(keys.community(asked));
     asked.into_iter().filter(is_new).collect()
 }
 

@@ -42,7 +42,7 @@ async fn talk(connection: &mut Connection, socket: &mut impl Socket, framing: Fr
         beginning += &message::numbered(&update);
     }
     for asked in std::mem::take(&mut connection.unknown) {
-        beginning += &message::event(&message::unknown(&asked));
+        beginning += &message::event(&message::unknown(&asked, &connection.live.keys));
     }
     let mut sent = connection.write(socket, framing.piece(&beginning)).await;
     let mut noise = 0;
@@ -74,7 +74,7 @@ async fn talk(connection: &mut Connection, socket: &mut impl Socket, framing: Fr
                 }
                 let unknown = lost
                     .iter()
-                    .map(|lost| message::event(&message::unknown(lost.as_str())));
+                    .map(|lost| message::event(&message::unknown(lost.as_str(), &connection.live.keys)));
                 framing.piece(&unknown.collect::<String>())
             }
             Event::Letter(Letter::Close(close)) => return End::Told(close),

@@ -22,6 +22,7 @@ use super::message::Update;
 use super::slots::Offered;
 use super::topic::{Telling, Topic};
 use crate::ids::CommunityId;
+use crate::key_type::AppKeys;
 use crate::metrics::Metrics;
 use crate::presence::changes::Event;
 use crate::presence::{Answer, Count, Presence, PresenceError};
@@ -46,6 +47,7 @@ pub(super) struct Hub {
     interval: Duration,
     /// Between two readings of everything.
     resync: Duration,
+    keys: AppKeys,
     metrics: Arc<Metrics>,
 }
 
@@ -79,13 +81,14 @@ pub const RESYNCS: [&str; 3] = ["lagged", "listening", "periodic"];
 
 impl Hub {
     /// Knows nothing yet; see [`Hub::listen`] and [`Hub::read`].
-    pub(super) fn new(interval: Duration, resync: Duration, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(interval: Duration, resync: Duration, keys: AppKeys, metrics: Arc<Metrics>) -> Self {
         Self {
             inner: Mutex::default(),
             wanted: Notify::new(),
             planned: Notify::new(),
             interval,
             resync,
+            keys,
             metrics,
         }
     }
@@ -96,7 +99,7 @@ impl Hub {
         let mut inner = self.lock();
         let place = inner.topics.entry(community.clone()).or_default();
         place.subscribers.insert(id, Arc::clone(mailbox));
-        if let Some(update) = place.latest(community) {
+        if let Some(update) = place.latest(community, &self.keys) {
             place.topic.given();
             mailbox.offer(&update);
         } else if inner.wanted.insert(community.clone()) {
@@ -271,7 +274,7 @@ impl Hub {
     }
 
     fn tell(&self, community: &CommunityId, place: &mut Place) {
-        let Some(update) = place.latest(community) else {
+        let Some(update) = place.latest(community, &self.keys) else {
             return;
         };
         let mut replaced = 0;
@@ -354,10 +357,10 @@ fn now() -> Instant {
 
 impl Place {
     /// The latest value, put into words once.
-    fn latest(&mut self, community: &CommunityId) -> Option<Arc<Update>> {
+    fn latest(&mut self, community: &CommunityId, keys: &AppKeys) -> Option<Arc<Update>> {
         let known = self.topic.known()?;
         if self.latest.as_ref().is_none_or(|latest| latest.known() != known) {
-            self.latest = Some(Arc::new(Update::new(community.clone(), known)));
+            self.latest = Some(Arc::new(Update::new(community.clone(), known, keys)));
         }
         self.latest.clone()
     }

@@ -205,6 +205,7 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
+    use crate::key_type::AppKeys;
     use crate::live::topic::Known;
     use crate::presence::Count;
 
@@ -214,7 +215,11 @@ mod tests {
             seq,
             as_of: DateTime::UNIX_EPOCH,
         };
-        Arc::new(Update::new("42".into(), Known { count, stale: false }))
+        Arc::new(Update::new(
+            "42".into(),
+            Known { count, stale: false },
+            &AppKeys::default(),
+        ))
     }
 
     async fn next(mailbox: &Mailbox) -> Letter {

@@ -27,6 +27,7 @@ use super::close::Close;
 use super::topic::Known;
 use crate::api::answers::{Key, Timestamp};
 use crate::ids::CommunityId;
+use crate::key_type::AppKeys;
 
 /// Longest message that a client may send: a hundred long keys fit.
 pub(super) const MAX_MESSAGE: usize = 8 * 1024;
@@ -86,10 +87,10 @@ pub(super) struct Update {
 
 impl Update {
     /// Puts it into words.
-    pub(super) fn new(community: CommunityId, known: Known) -> Self {
+    pub(super) fn new(community: CommunityId, known: Known, keys: &AppKeys) -> Self {
         let Known { count, stale } = known;
         let message = LiveMessage::Count {
-            community_id: (&community).into(),
+            community_id: Key::of_community(&community, keys),
             current_visitors: count.current,
             seq: count.seq,
             as_of: Timestamp(count.as_of),
@@ -182,8 +183,8 @@ pub(super) fn retry_event(after: Duration) -> String {
 pub(super) const HEARTBEAT: &str = ": \n\n";
 
 /// There is no such community, or the client may not see it.
-pub(super) fn unknown(asked: &str) -> String {
-    let community_id = asked.into();
+pub(super) fn unknown(asked: &str, keys: &AppKeys) -> String {
+    let community_id = Key::of_community(&asked.into(), keys);
     LiveMessage::Unknown { community_id }.text()
 }
 
@@ -256,6 +257,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::key_type::{KeyType, KeyTypes};
     use crate::presence::Count;
 
     fn three() -> Known {
@@ -267,9 +269,31 @@ mod tests {
         Known { count, stale: false }
     }
 
+    fn integers() -> AppKeys {
+        AppKeys::of(KeyTypes {
+            community: KeyType::BIGINT,
+            user: KeyType::BIGINT,
+        })
+    }
+
+    #[test]
+    fn v22_a_community_that_is_not_there_is_told_as_it_was_asked_for() {
+        let told = |asked, keys: &AppKeys| -> Value {
+            serde_json::from_str::<Value>(&unknown(asked, keys)).unwrap()["community_id"].clone()
+        };
+        assert_eq!(told("99", &integers()), json!(99));
+        assert_eq!(told("099", &integers()), json!("099"));
+        assert_eq!(told("abc", &integers()), json!("abc"));
+        let (community, user) = (KeyType::Text(None), KeyType::BIGINT);
+        assert_eq!(
+            told("99", &AppKeys::of(KeyTypes { community, user })),
+            json!("99")
+        );
+    }
+
     #[test]
     fn a_count_is_a_json_object_and_an_event_with_its_number() {
-        let update = Update::new("42".into(), three());
+        let update = Update::new("42".into(), three(), &integers());
         let text = std::str::from_utf8(&update.text).unwrap();
         let value: Value = serde_json::from_str(text).unwrap();
         assert_eq!(
@@ -291,7 +315,7 @@ mod tests {
 
     #[test]
     fn odd_keys_stay_on_one_line() {
-        let update = Update::new("a\nb\"\u{2028}".into(), three());
+        let update = Update::new("a\nb\"\u{2028}".into(), three(), &AppKeys::default());
         let event = std::str::from_utf8(&update.event).unwrap();
         assert_eq!(event.matches('\n').count(), 3, "{event:?}");
         let value: Value = serde_json::from_slice(&update.text).unwrap();

@@ -109,6 +109,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::key_type::AppKeys;
     use crate::live::topic::Known;
     use crate::presence::Count;
 
@@ -119,7 +120,11 @@ mod tests {
             seq,
             as_of,
         };
-        Arc::new(Update::new(community.into(), Known { count, stale: false }))
+        Arc::new(Update::new(
+            community.into(),
+            Known { count, stale: false },
+            &AppKeys::default(),
+        ))
     }
 
     fn slots(communities: &[&str]) -> Slots {

@@ -72,7 +72,12 @@ async fn talk<S: Socket>(connection: &mut Connection, socket: &mut WebSocketStre
     }
     for asked in std::mem::take(&mut connection.unknown) {
         if sent.is_ok() {
-            sent = send(connection, socket, Message::text(message::unknown(&asked))).await;
+            sent = send(
+                connection,
+                socket,
+                Message::text(message::unknown(&asked, &connection.live.keys)),
+            )
+            .await;
         }
     }
     let connection = &*connection;
@@ -192,7 +197,12 @@ async fn tell_unknown<S: Socket>(
     unknown: impl Iterator<Item = &str>,
 ) -> Result<(), End> {
     for asked in unknown {
-        send(connection, socket, Message::text(message::unknown(asked))).await?;
+        send(
+            connection,
+            socket,
+            Message::text(message::unknown(asked, &connection.live.keys)),
+        )
+        .await?;
     }
     Ok(())
 }

@@ -8,7 +8,6 @@ use http::header::{ACCEPT, CONTENT_TYPE, COOKIE, HeaderName};
 use proptest::prelude::*;
 
 use super::*;
-use crate::ids::CommunityId;
 use crate::routes::{Route, Track};
 
 const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0";
@@ -54,7 +53,7 @@ fn page() -> Page {
                 search_param: None,
                 widget: true,
             }),
-            community: Some(CommunityRef::Id(CommunityId::from("42"))),
+            community: Some(CommunityRef::Id(Arc::from("42"))),
         }),
         has_token: true,
         counted_elsewhere: false,
@@ -167,7 +166,7 @@ fn a_page_view_says_what_was_seen() {
     assert_eq!(view.url, "/communities/42/");
     assert_eq!(view.route.as_deref(), Some("community"));
     assert_eq!(view.page_type.as_deref(), Some("home"));
-    assert_eq!(view.community, Some(CommunityRef::Id(CommunityId::from("42"))));
+    assert_eq!(view.community, Some(CommunityRef::Id(Arc::from("42"))));
     assert_eq!((view.status, view.duration_ms), (200, 12));
     assert_eq!(view.client_ip, "203.0.113.9".parse().ok());
     assert_eq!(view.user_agent, FIREFOX);
@@ -485,7 +484,7 @@ fn a_page_view_survives_the_spool() {
     let mut view = page().asks("referer", "https://site.example/a").decide().unwrap();
     for community in [
         None,
-        Some(CommunityRef::Id(CommunityId::from("42"))),
+        Some(CommunityRef::Id(Arc::from("42"))),
         Some(CommunityRef::Slug("rust".into())),
     ] {
         view.community = community;

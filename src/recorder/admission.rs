@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::resolve::{Found, Resolver};
 use super::{Visit, Who};
 use crate::auth::Identified;
+use crate::communities::Named;
 use crate::live::{Denied, Door};
-use crate::routes::CommunityRef;
 
 impl Resolver {
     /// Whose a view is, and whether it counts. Takes the door's time.
@@ -48,15 +48,14 @@ impl Resolver {
             }
         };
         let named = match &view.community {
-            Some(CommunityRef::Id(id)) => Some(id.clone()),
-            Some(slug @ CommunityRef::Slug(_)) => match self.communities.named(slug).await {
-                Ok(found) => found,
-                Err(_) => return undecided(),
-            },
-            None => None,
+            Some(named) => self.communities.named(named).await,
+            None => Ok(Named::Nothing),
         };
-        let Some(named) = named else {
-            return Found::All(session, None);
+        let named = match named {
+            Ok(Named::Community(named)) => named,
+            Ok(Named::Nothing) => return Found::All(session, None),
+            Ok(Named::NoKey) => return Found::NoKey,
+            Err(_) => return undecided(),
         };
         match door.admit(Some(Arc::clone(&session)), &[named.to_string()]).await {
             Ok(admitted) => match admitted.into_iter().flatten().next() {

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use super::load::{InHand, Load};
 use super::{Destinations, Message, Visit, Who};
 use crate::auth::{Authenticator, BrowserSession, Identified};
-use crate::communities::Communities;
+use crate::communities::{Communities, Named};
 use crate::ids::CommunityId;
 use crate::metrics::{Dropped, Metrics};
 use crate::page_view::{NotCounted, PageView};
@@ -216,19 +216,15 @@ impl Work {
         hand.free();
         match found {
             Found::All(session, community) => self.destinations.deliver(view, &session, community),
-            Found::Nobody | Found::Doubtful(_) => self.not_counted(NotCounted::Anonymous),
+            Found::Nobody | Found::Doubtful(_) => self.metrics.not_counted(NotCounted::Anonymous),
             // As the app would have answered.
-            Found::Forbidden => self.not_counted(NotCounted::Error),
+            Found::Forbidden => self.metrics.not_counted(NotCounted::Error),
+            Found::NoKey => self.metrics.not_counted(NotCounted::CommunityKey),
             Found::Junk => self.metrics.dropped(Dropped::UnknownToken),
             Found::Undecided => self.metrics.dropped(Dropped::AccessUnavailable),
             Found::NotYet(whose) => self.destinations.postpone(UnresolvedView { view, whose }),
         }
         hand.done();
-    }
-
-    fn not_counted(&self, reason: NotCounted) {
-        let counter = &self.metrics.page_views_not_counted;
-        counter.with_label_values(&[reason.label()]).inc();
     }
 
     /// What is found out in time. Lookups go on when nobody waits any more: the next view has use for them.
@@ -262,6 +258,7 @@ impl Work {
         match looked_up {
             Some(Ok(Answer::Found(session, community))) => return Found::All(session, community),
             Some(Ok(Answer::Nobody)) => return Found::Nobody,
+            Some(Ok(Answer::NoKey)) => return Found::NoKey,
             Some(Ok(Answer::Doubtful(until))) => return Found::Doubtful(until),
             // Only late: the session may have ended, which is found out before the view is applied.
             None if !authenticator.is_away() => return Found::not_yet(who),
@@ -278,7 +275,9 @@ impl Work {
             }
         };
         match self.resolver.communities.cached(view.community.as_ref()).await {
-            Ok(community) => Found::All(session, community),
+            Ok(Named::Community(community)) => Found::All(session, Some(community)),
+            Ok(Named::Nothing) => Found::All(session, None),
+            Ok(Named::NoKey) => Found::NoKey,
             Err(_) => Found::not_yet(&Who::Session(session)),
         }
     }
@@ -337,6 +336,8 @@ enum Answer {
     Nobody,
     /// See [`Identified::NotYet`].
     Doubtful(Instant),
+    /// See [`Named::NoKey`].
+    NoKey,
 }
 
 /// What is known of a view once its time is over.
@@ -348,6 +349,8 @@ pub(super) enum Found {
     Doubtful(Instant),
     /// The visitor may not see its community, or there is none.
     Forbidden,
+    /// See [`Named::NoKey`].
+    NoKey,
     /// Whether the visitor may see its community cannot be found out.
     Undecided,
     /// One of too many views of tokens that nobody was ever seen with.
@@ -392,11 +395,15 @@ impl Resolver {
                 }
             }
         };
-        let community = match &view.community {
-            None => None,
+        let named = match &view.community {
+            None => Named::Nothing,
             Some(named) => self.communities.named(named).await.map_err(|_| Unavailable)?,
         };
-        Ok(Answer::Found(session, community))
+        Ok(match named {
+            Named::Community(community) => Answer::Found(session, Some(community)),
+            Named::Nothing => Answer::Found(session, None),
+            Named::NoKey => Answer::NoKey,
+        })
     }
 }
 

@@ -6,7 +6,6 @@ use regex::{Captures, RegexSet, RegexSetBuilder};
 
 use super::file::{self, CheckedRoute, CommunityGroup};
 use super::{CommunityRef, Route, RouteError, RouteFile, RouteMatch};
-use crate::ids::CommunityId;
 
 /// Longest community key in a path, in characters; a longer one names no community.
 const MAX_COMMUNITY_ID: usize = 64;
@@ -89,7 +88,7 @@ fn community(route: &CheckedRoute, path: &str) -> Option<CommunityRef> {
     match group {
         CommunityGroup::Id(index) => {
             let id = captured(&captures, index, MAX_COMMUNITY_ID)?;
-            Some(CommunityRef::Id(canonical_id(id)))
+            Some(CommunityRef::Id(Arc::from(id)))
         }
         CommunityGroup::Slug(index) => {
             let slug = captured(&captures, index, MAX_COMMUNITY_SLUG)?;
@@ -102,23 +101,6 @@ fn captured<'p>(captures: &Captures<'p>, index: usize, max: usize) -> Option<&'p
     let text = captures.get(index)?.as_str();
     let usable = !text.is_empty() && text.chars().nth(max).is_none() && !text.chars().any(char::is_control);
     usable.then_some(text)
-}
-
-/// One community, one text: the app takes `/communities/0042/` for 42, and UUIDs in either case.
-fn canonical_id(id: &str) -> CommunityId {
-    if id.bytes().all(|byte| byte.is_ascii_digit()) {
-        let significant = id.trim_start_matches('0');
-        return CommunityId::from(if significant.is_empty() { "0" } else { significant });
-    }
-    let is_uuid = id.len() == 36
-        && id.bytes().enumerate().all(|(index, byte)| match index {
-            8 | 13 | 18 | 23 => byte == b'-',
-            _ => byte.is_ascii_hexdigit(),
-        });
-    if is_uuid {
-        return CommunityId::new(id.to_ascii_lowercase());
-    }
-    CommunityId::from(id)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
+use chrono_tz::Tz;
 use sqlx::pool::{PoolConnection, PoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, Pool};
 use tokio::runtime::Handle;
@@ -20,6 +21,7 @@ use super::operations::{Backend, Operation, Runs};
 use super::schema::{AppSchema, Problems, Resolved, resolve};
 use super::{LedgerProblem, StoreError};
 use crate::config::{self, Record, Schema};
+use crate::key_type::AppKeys;
 
 /// Pool, limits, and the schema as last read.
 pub(super) struct Connections<B: Backend> {
@@ -29,8 +31,11 @@ pub(super) struct Connections<B: Backend> {
     doubt: Arc<Doubt>,
     names: Schema,
     record: Record,
+    time_zone: Option<Tz>,
     /// Empty until first read, and again after a statement found the tables changed.
     schema: ArcSwapOption<Resolved>,
+    /// Of the schema as it was last read, also while it is to be read again.
+    keys: AppKeys,
     loading: Mutex<()>,
 }
 
@@ -65,7 +70,9 @@ impl<B: Backend> Connections<B> {
             doubt,
             names: names.clone(),
             record: record.clone(),
+            time_zone: database.time_zone,
             schema: ArcSwapOption::empty(),
+            keys: AppKeys::default(),
             loading: Mutex::new(()),
         }
     }
@@ -108,10 +115,15 @@ impl<B: Backend> Connections<B> {
         self.settle(lease, outcome, O::WRITES)
     }
 
+    /// The types of the app's keys, as far as they were read.
+    pub(super) fn keys(&self) -> AppKeys {
+        self.keys.clone()
+    }
+
     /// The schema as it is now, read afresh.
     pub(super) async fn resolved(&self) -> Result<Resolved, StoreError> {
         let live = self.afresh(async |connection| B::introspect(connection, &self.names).await);
-        Ok(resolve(&self.names, &self.record, &live.await?))
+        Ok(resolve(&self.names, &self.record, self.time_zone, &live.await?))
     }
 
     /// What is wrong with the ledger, if anything.
@@ -241,7 +253,10 @@ impl<B: Backend> Connections<B> {
         } else {
             B::introspect(connection, &self.names).await?
         };
-        let resolved = Arc::new(resolve(&self.names, &self.record, &live));
+        let resolved = Arc::new(resolve(&self.names, &self.record, self.time_zone, &live));
+        if let Some(app) = &resolved.app {
+            self.keys.learn(app.keys());
+        }
         self.schema.store(Some(Arc::clone(&resolved)));
         Ok(resolved)
     }

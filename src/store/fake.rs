@@ -6,12 +6,20 @@ use chrono::{DateTime, Utc};
 use super::{Applied, LedgerProblem, SessionsFound, Stats, Store, StoreError, VisitorRow};
 use crate::auth::BrowserSession;
 use crate::ids::{CommunityId, SessionToken, UserId};
+use crate::key_type::{AppKeys, KeyType, KeyTypes};
 use crate::writer::batch::Batch;
 
 /// What may be asked of a store, as far as a test expects it to be; the rest fails the test.
 #[async_trait]
 #[expect(unused_variables, reason = "nothing is answered by default")]
 pub(crate) trait Fake: Send + Sync + 'static {
+    fn known_keys(&self) -> AppKeys {
+        AppKeys::of(KeyTypes {
+            community: KeyType::BIGINT,
+            user: KeyType::BIGINT,
+        })
+    }
+
     async fn browser_session(&self, token: &SessionToken) -> Result<Option<BrowserSession>, StoreError> {
         unimplemented!("no token is looked up")
     }
@@ -52,6 +60,15 @@ pub(crate) trait Fake: Send + Sync + 'static {
 
 #[async_trait]
 impl<F: Fake> Store for F {
+    fn keys(&self) -> AppKeys {
+        Fake::known_keys(self)
+    }
+
+    async fn key_types(&self) -> Result<KeyTypes, StoreError> {
+        let unknown = StoreError::Unavailable(sqlx::Error::PoolTimedOut);
+        Fake::known_keys(self).get().ok_or(unknown)
+    }
+
     async fn browser_sessions(&self, tokens: &[SessionToken]) -> Result<SessionsFound, StoreError> {
         let mut found = SessionsFound::new();
         for token in tokens {

@@ -196,6 +196,7 @@ impl Addition {
             ("{session.is_active}", session.is_active.to_string()),
             ("{session.is_ended}", session.is_ended.to_string()),
             ("{session.started_at}", session.started_at.to_string()),
+            ("{time_zone}", session.expires_at.zone.name().to_owned()),
         ];
         let create = names
             .iter()
@@ -292,7 +293,8 @@ async fn app_schema<B: Backend>(
     config: &Config,
 ) -> Result<std::sync::Arc<AppSchema>, MigrateError> {
     let live = B::introspect(connection, &config.schema).await?;
-    let Resolved { app, problems, .. } = resolve(&config.schema, &config.record, &live);
+    let Resolved { app, problems, .. } =
+        resolve(&config.schema, &config.record, config.database.time_zone, &live);
     app.ok_or(MigrateError::Schema(problems))
 }
 

@@ -18,6 +18,7 @@ use super::{Applied, Stats, VisitorRow};
 use crate::auth::BrowserSession;
 use crate::config::{self, CommunityIdAs, Config, PageViews, Schema};
 use crate::ids::{BrowserSessionId, CommunityId, SessionToken, UserId};
+use crate::key_type::KeyTypes;
 use crate::writer::batch::Batch;
 
 /// One thing done at the database, on one connection.
@@ -123,6 +124,19 @@ impl Operation for FindSessions<'_> {
     type Output = Vec<(usize, Result<BrowserSession, sqlx::Error>)>;
 }
 
+/// The types of the app's keys, which come with the schema that every operation reads.
+pub(super) struct ReadKeys;
+
+impl Operation for ReadKeys {
+    type Output = KeyTypes;
+}
+
+impl<B: Backend> Runs<ReadKeys> for B {
+    async fn run(_: &ReadKeys, app: &AppSchema, _: &mut B::Connection) -> Result<KeyTypes, sqlx::Error> {
+        Ok(app.keys())
+    }
+}
+
 /// The community with a slug.
 pub(super) struct FindCommunity<'a> {
     pub slug: &'a str,
@@ -222,7 +236,7 @@ impl Apply<'_> {
             return Ok(Applied { views, known_parts });
         }
         if let Some(columns) = &app.event.insert {
-            let rows = event_rows(&batch, columns, rules.community_id_as)?;
+            let rows = event_rows(&batch, columns, app.keys().community, rules.community_id_as)?;
             let rows = rows.into_iter().map(form).collect();
             B::run(&InsertEvents { columns, rows }, app, &mut transaction).await?;
         }
@@ -307,4 +321,13 @@ pub(super) struct StatsOf<'a> {
 
 impl Operation for StatsOf<'_> {
     type Output = Stats;
+}
+
+impl StatsOf<'_> {
+    /// Every text that `community_id` may be in metadata; none where no community has such a key.
+    pub(super) fn spellings(&self, app: &AppSchema) -> Vec<String> {
+        let kind = app.keys().community;
+        let key = kind.canonical(self.community.as_str());
+        key.map(|key| kind.spellings(&key)).unwrap_or_default()
+    }
 }

@@ -91,21 +91,19 @@ fn limits(statement_timeout: Duration) -> String {
     )
 }
 
-/// A moment bound as `timestamptz`, in the column's own type.
-fn moment(column: &Column, parameter: &str) -> String {
+/// A moment from `timestamptz` into the column's own type, or back: Postgres spells both ways alike.
+fn moment(column: &Column, expression: &str) -> String {
     match column.kind {
-        Kind::Timestamp => format!("({parameter} AT TIME ZONE 'UTC')"),
-        _ => parameter.to_owned(),
+        // The name is one of the IANA database: no quotes in it.
+        Kind::Timestamp => format!("({expression} AT TIME ZONE '{}')", column.zone.name()),
+        _ => expression.to_owned(),
     }
 }
 
 /// A moment read as `timestamptz`. The driver cannot read `infinity` nor years beyond chrono's: both become
 /// the year 9999, or null in the past.
 fn read_moment(column: &Column, expression: &str) -> String {
-    let moment = match column.kind {
-        Kind::Timestamp => format!("({expression} AT TIME ZONE 'UTC')"),
-        _ => expression.to_owned(),
-    };
+    let moment = moment(column, expression);
     format!(
         "CASE WHEN {moment} > '9999-12-31 00:00Z' THEN '9999-12-31 00:00Z' WHEN {moment} > '0001-01-01 00:00Z' \
          THEN {moment} END"

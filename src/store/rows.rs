@@ -7,6 +7,7 @@ use super::ip_text;
 use super::schema::{Column, EventInsert};
 use crate::config::CommunityIdAs;
 use crate::ids::CommunityId;
+use crate::key_type::KeyType;
 use crate::page_view::device::DeviceInfo;
 use crate::writer::batch::{Batch, RecordedView};
 
@@ -52,17 +53,19 @@ impl EventRow {
 pub(super) fn event_rows(
     batch: &Batch,
     columns: &EventInsert,
+    key: KeyType,
     community_id_as: CommunityIdAs,
 ) -> Result<Vec<EventRow>, sqlx::Error> {
     batch
         .views()
-        .map(|recorded| event_row(recorded, columns, community_id_as))
+        .map(|recorded| event_row(recorded, columns, key, community_id_as))
         .collect()
 }
 
 fn event_row(
     recorded: &RecordedView,
     columns: &EventInsert,
+    key: KeyType,
     community_id_as: CommunityIdAs,
 ) -> Result<EventRow, sqlx::Error> {
     let view = &recorded.view;
@@ -71,7 +74,7 @@ fn event_row(
         community_id: recorded
             .community
             .as_ref()
-            .map(|community| community_json(community, community_id_as)),
+            .and_then(|community| community_json(community, key, community_id_as)),
         page_type: view.page_type.as_deref(),
         referrer: view.referrer.as_deref().map(without_nul),
         search_query: view.search_query.as_deref().map(without_nul),
@@ -119,12 +122,18 @@ struct Metadata<'a> {
     source: &'static str,
 }
 
-fn community_json(community: &CommunityId, community_id_as: CommunityIdAs) -> serde_json::Value {
+/// A key in its one form. `None` for what is no key, which a spool of an earlier version may hold.
+fn community_json(
+    community: &CommunityId,
+    key: KeyType,
+    community_id_as: CommunityIdAs,
+) -> Option<serde_json::Value> {
+    let community = key.canonical(community.as_str())?;
     let number = match community_id_as {
-        CommunityIdAs::Number => community.as_str().parse::<i64>().ok(),
+        CommunityIdAs::Number => key.number(&community),
         CommunityIdAs::String => None,
     };
-    number.map_or_else(|| without_nul(community.as_str()).into(), Into::into)
+    Some(number.map_or_else(|| (*community).into(), Into::into))
 }
 
 fn json(value: &impl Serialize) -> Result<String, sqlx::Error> {
@@ -159,6 +168,7 @@ mod tests {
             type_name: "text".into(),
             nullable: false,
             max_length,
+            zone: chrono_tz::Tz::UTC,
         }
     }
 
@@ -171,10 +181,14 @@ mod tests {
     }
 
     #[test]
-    fn a_community_is_a_number_only_where_asked_and_where_it_is_one() {
-        let id = |id: &str, written| community_json(&CommunityId::from(id), written).to_string();
-        assert_eq!(id("42", CommunityIdAs::String), "\"42\"");
-        assert_eq!(id("42", CommunityIdAs::Number), "42");
-        assert_eq!(id("a-b", CommunityIdAs::Number), "\"a-b\"");
+    fn v22_a_community_is_a_number_only_where_asked_and_where_keys_are_integers() {
+        let json = |id: &str, key, written| community_json(&CommunityId::from(id), key, written);
+        let (string, number) = (CommunityIdAs::String, CommunityIdAs::Number);
+        assert_eq!(json("42", KeyType::BIGINT, string), Some("42".into()));
+        assert_eq!(json("42", KeyType::BIGINT, number), Some(42.into()));
+        assert_eq!(json("042", KeyType::BIGINT, number), Some(42.into()));
+        assert_eq!(json("42", KeyType::Text(None), number), Some("42".into()));
+        assert_eq!(json("007", KeyType::Text(None), string), Some("007".into()));
+        assert_eq!(json("a-b", KeyType::BIGINT, number), None);
     }
 }

@@ -12,7 +12,9 @@ mod resolve;
 use std::fmt;
 use std::sync::Arc;
 
-use uuid::Uuid;
+use chrono_tz::Tz;
+
+use crate::key_type::{KeyType, KeyTypes};
 
 pub use problem::SchemaProblem;
 pub(super) use problem::{Privilege, Problems};
@@ -29,6 +31,16 @@ pub struct AppSchema {
     pub profile: ProfileTable,
     /// Communities.
     pub community: CommunityTable,
+}
+
+impl AppSchema {
+    /// The types of the keys that others see.
+    pub(super) fn keys(&self) -> KeyTypes {
+        KeyTypes {
+            community: self.community.id.key_type(),
+            user: self.profile.id.key_type(),
+        }
+    }
 }
 
 /// Browser sessions.
@@ -131,18 +143,25 @@ pub struct Column {
     pub nullable: bool,
     /// Most characters, for `varchar(n)`.
     pub max_length: Option<usize>,
+    /// In which zone moments without one are written.
+    pub zone: Tz,
 }
 
 impl Column {
     /// Whether `text` is the one form in which this key column's values are written in paths and JSON. Other
     /// spellings (`042`, a `uuid` in capitals) would make two communities of one.
     pub(super) fn is_key(&self, text: &str) -> bool {
+        self.key_type().canonical(text).is_some_and(|key| key == text)
+    }
+
+    /// What its values are as keys.
+    pub(super) fn key_type(&self) -> KeyType {
         match self.kind {
-            Kind::SmallInt => text.parse::<i16>().is_ok_and(|n| n.to_string() == text),
-            Kind::Integer => text.parse::<i32>().is_ok_and(|n| n.to_string() == text),
-            Kind::BigInt => text.parse::<i64>().is_ok_and(|n| n.to_string() == text),
-            Kind::Uuid => Uuid::try_parse(text).is_ok_and(|id| id.hyphenated().to_string() == text),
-            _ => !text.contains('\0'),
+            Kind::SmallInt => KeyType::Integer(i16::MIN.into(), i16::MAX.into()),
+            Kind::Integer => KeyType::Integer(i32::MIN.into(), i32::MAX.into()),
+            Kind::BigInt => KeyType::BIGINT,
+            Kind::Uuid => KeyType::Uuid,
+            _ => KeyType::Text(self.max_length),
         }
     }
 }
@@ -166,7 +185,7 @@ pub enum Kind {
     Bool,
     /// A moment.
     TimestampTz,
-    /// A moment without zone, taken as UTC. All of SQLite's.
+    /// A moment without zone. All of SQLite's.
     Timestamp,
     Json,
     Jsonb,
@@ -267,6 +286,7 @@ mod tests {
             type_name: String::new(),
             nullable: false,
             max_length: None,
+            zone: Tz::UTC,
         }
     }
 

@@ -9,13 +9,14 @@ use sqlx::Connection;
 use super::connections::Connections;
 use super::ledger::ForgetOld;
 use super::operations::{
-    Apply, Backend, CommunityExists, FindCommunity, FindSessions, Rules, StatsOf, Visitors,
+    Apply, Backend, CommunityExists, FindCommunity, FindSessions, ReadKeys, Rules, StatsOf, Visitors,
 };
 use super::schema::Resolved;
 use super::{Applied, LedgerProblem, SessionsFound, Stats, Store, StoreError, VisitorRow};
 use crate::auth::BrowserSession;
 use crate::config::{Config, PageViews};
 use crate::ids::{CommunityId, SessionToken, UserId};
+use crate::key_type::{AppKeys, KeyTypes};
 use crate::writer::batch::Batch;
 
 /// The app's tables in a SQL database.
@@ -42,6 +43,17 @@ impl<B: Backend> SqlStore<B> {
 
 #[async_trait]
 impl<B: Backend> Store for SqlStore<B> {
+    fn keys(&self) -> AppKeys {
+        self.connections.keys()
+    }
+
+    async fn key_types(&self) -> Result<KeyTypes, StoreError> {
+        match self.connections.keys().get() {
+            Some(types) => Ok(types),
+            None => self.connections.run(&ReadKeys).await,
+        }
+    }
+
     async fn browser_sessions(&self, tokens: &[SessionToken]) -> Result<SessionsFound, StoreError> {
         let tokens: Vec<_> = tokens
             .iter()

@@ -1,11 +1,13 @@
 //! The app's tables in SQLite, Django's own default: its file, its journal mode, its forms of values.
 //!
-//! The files are those of `postgres`, plus `values`: how Django writes keys and moments as text.
+//! The files are those of `postgres`, plus `values`: how Django writes keys and moments as text, and `moments`: how
+//! those compare.
 
 mod apply;
 mod identify;
 mod introspect;
 mod ledger;
+mod moments;
 mod stats;
 mod values;
 mod visitors;

@@ -24,6 +24,8 @@ const SOURCE: &str = concat!(
 const PREFIX: &str = "\"/api\"";
 /// Likewise for `api.max_limit`.
 const MAX_LIMIT: &str = "MAX_LIMIT = 200;";
+/// Likewise for whether the app's keys are text.
+const KEYS_ARE_TEXT: &str = "KEYS_ARE_TEXT = false;";
 
 /// The script of one sidecar.
 #[derive(Debug, Clone)]
@@ -35,12 +37,14 @@ pub(crate) struct Script {
 }
 
 impl Script {
-    /// For an API whose paths begin with `prefix`, and which lists `max_limit` visitors at once.
-    pub(crate) fn new(prefix: &str, max_limit: u32) -> Self {
+    /// For an API whose paths begin with `prefix`, and which lists `max_limit` visitors at once; for communities whose
+    /// keys are text, or not.
+    pub(crate) fn new(prefix: &str, max_limit: u32, keys_are_text: bool) -> Self {
         // As a string of JavaScript. Text always serialises.
         let prefix = serde_json::to_string(prefix).unwrap_or_default();
         let text = SOURCE
             .replacen(MAX_LIMIT, &format!("MAX_LIMIT = {max_limit};"), 1)
+            .replacen(KEYS_ARE_TEXT, &format!("KEYS_ARE_TEXT = {keys_are_text};"), 1)
             .replacen(PREFIX, &prefix, 1);
         Self {
             version: format!("{:08x}", crc32fast::hash(text.as_bytes())),
@@ -77,14 +81,15 @@ mod tests {
 
     #[test]
     fn the_script_knows_the_configuration_and_its_version_changes_with_it() {
-        for configured in [PREFIX, MAX_LIMIT] {
+        for configured in [PREFIX, MAX_LIMIT, KEYS_ARE_TEXT] {
             assert_eq!(SOURCE.matches(configured).count(), 1, "{configured}");
         }
-        let (usual, other) = (Script::new("/api", 200), Script::new("/\"here\"", 3));
+        let (usual, other) = (Script::new("/api", 200, false), Script::new("/\"here\"", 3, true));
         assert_eq!(usual.text(), SOURCE);
         let text = String::from_utf8(other.text().to_vec()).unwrap();
         assert!(text.contains(r#"const API = "/\"here\"";"#), "{text}");
         assert!(text.contains("const MAX_LIMIT = 3;"), "{text}");
+        assert!(text.contains("const KEYS_ARE_TEXT = true;"), "{text}");
         assert_ne!(usual.version(), other.version());
     }
 }

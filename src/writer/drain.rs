@@ -279,11 +279,13 @@ impl Drain {
         for recorded in &resolved.views {
             self.recent.note(&recorded.view, recorded.community.as_ref());
         }
-        let nobodys = NotCounted::Anonymous.label();
-        metrics
-            .page_views_not_counted
-            .with_label_values(&[nobodys])
-            .inc_by(resolved.nobodys);
+        for (reason, views) in [
+            (NotCounted::Anonymous, resolved.nobodys),
+            (NotCounted::CommunityKey, resolved.no_keys),
+        ] {
+            let not_counted = &metrics.page_views_not_counted;
+            not_counted.with_label_values(&[reason.label()]).inc_by(views);
+        }
         let unreadable = Dropped::SessionUnavailable.label();
         metrics
             .recorder_dropped

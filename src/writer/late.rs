@@ -7,9 +7,9 @@ use std::sync::Arc;
 use super::batch::RecordedView;
 use super::unresolved::{UnresolvedView, Whose};
 use crate::auth::BrowserSession;
-use crate::communities::Communities;
+use crate::communities::{Communities, Named};
 use crate::geoip::Location;
-use crate::ids::{BrowserSessionId, CommunityId, SessionToken, UserId};
+use crate::ids::{BrowserSessionId, SessionToken, UserId};
 use crate::page_view::PageView;
 use crate::store::{Store, StoreError};
 
@@ -29,6 +29,8 @@ pub(super) struct Resolved {
     pub(super) views: Vec<RecordedView>,
     /// How many are nobody's.
     pub(super) nobodys: u64,
+    /// How many name what is no key of a community.
+    pub(super) no_keys: u64,
     /// How many the database will never tell of: what it has in the session's or the community's row cannot be
     /// read.
     pub(super) unreadable: u64,
@@ -64,11 +66,15 @@ impl Late {
             };
             match (found, self.community(&view).await?) {
                 (Ok(None), _) => resolved.nobodys += 1,
-                (Ok(Some((session_id, user_id))), Ok(community)) => resolved.views.push(RecordedView {
+                (Ok(Some(_)), Ok(Named::NoKey)) => resolved.no_keys += 1,
+                (Ok(Some((session_id, user_id))), Ok(named)) => resolved.views.push(RecordedView {
                     view,
                     session_id,
                     user_id,
-                    community,
+                    community: match named {
+                        Named::Community(community) => Some(community),
+                        Named::Nothing | Named::NoKey => None,
+                    },
                     location: Location::default(),
                 }),
                 (Err(Unreadable), _) | (_, Err(Unreadable)) => resolved.unreadable += 1,
@@ -112,12 +118,9 @@ impl Late {
         Ok(())
     }
 
-    async fn community(
-        &self,
-        view: &PageView,
-    ) -> Result<Result<Option<CommunityId>, Unreadable>, StoreError> {
+    async fn community(&self, view: &PageView) -> Result<Result<Named, Unreadable>, StoreError> {
         let Some(named) = &view.community else {
-            return Ok(Ok(None));
+            return Ok(Ok(Named::Nothing));
         };
         match self.communities.named(named).await {
             Ok(community) => Ok(Ok(community)),

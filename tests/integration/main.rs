@@ -18,6 +18,7 @@ mod geoip;
 mod handover;
 mod hostile;
 mod journey;
+mod keys;
 mod live;
 mod pooler;
 mod presence_cluster;

@@ -30,7 +30,9 @@ macro_rules! contract {
 
 mod apply;
 mod identify;
+mod keys;
 mod ledger;
+mod moments;
 mod stats;
 mod visitors;
 

@@ -372,7 +372,7 @@ async fn the_statistics_of_200_000_events_use_the_index() {
     for (part, index_condition) in [
         (
             "SELECT user_id FROM accounts_userevent
-             WHERE event_type = 'page_view' AND metadata ->> 'community_id' = '42'
+             WHERE event_type = 'page_view' AND metadata ->> 'community_id' = ANY (ARRAY['42'])
                AND NOT coalesce(metadata ->> 'source' = 'headcount', false)
                AND timestamp >= '2024-03-05' AND timestamp < '2024-03-15'",
             "= false) AND (\"timestamp\" >= ",

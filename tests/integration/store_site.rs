@@ -352,9 +352,9 @@ impl Site {
             ended = columns.is_ended,
             user = stored_key(user.as_str()),
             pages_visited = row.pages_visited,
-            started_at = moment(row.started_at),
-            closed = row.ended_at.map_or("NULL".into(), moment),
-            expires_at = moment(row.expires_at),
+            started_at = literal(&moment(row.started_at)),
+            closed = row.ended_at.map_or("NULL".into(), |end| literal(&moment(end))),
+            expires_at = literal(&moment(row.expires_at)),
             is_active = row.is_active,
             is_ended = row.is_ended,
             key = columns.id,
@@ -371,6 +371,12 @@ impl Site {
 
     /// The app writes an event of its own.
     pub async fn app_event(&self, user: &UserId, event_type: &str, metadata: &str, when: &str) {
+        self.app_event_at(user, event_type, metadata, &moment(at(when)))
+            .await;
+    }
+
+    /// The same at a moment as the app writes it.
+    pub async fn app_event_at(&self, user: &UserId, event_type: &str, metadata: &str, written: &str) {
         let columns = &self.config.schema.event.columns;
         let (id_column, id) = self.new_key(&columns.id);
         let (tenant_column, tenant) = if self.variant.is_renamed() {
@@ -383,7 +389,7 @@ impl Site {
                    "{metadata_column}", "{ip_address}", "{user_agent}", "{device_info}", "{location_data}",
                    "{timestamp}"{tenant_column})
                VALUES ({id} '{user}', '{event_type}', 'x', '{metadata}', '203.0.113.9', '', '{{}}', '{{}}',
-                       {when}{tenant})"#,
+                       '{written}'{tenant})"#,
             table = self.table(&self.config.schema.event.table),
             user_id = columns.user_id,
             event_type_column = columns.event_type,
@@ -395,7 +401,6 @@ impl Site {
             location_data = columns.location_data,
             timestamp = columns.timestamp,
             user = stored_key(user.as_str()),
-            when = moment(at(when)),
         ))
         .await;
     }
@@ -461,6 +466,42 @@ impl Site {
         self.text(&sql).await.parse().expect("a number")
     }
 
+    /// The app changes when a session began, ended and expires; moments are as it writes them.
+    pub async fn session_lasts(
+        &self,
+        session: &BrowserSession,
+        started: &str,
+        ended: Option<&str>,
+        expires: &str,
+    ) {
+        let names = &self.config.schema.session;
+        self.execute(&format!(
+            r#"UPDATE {table} SET "{started_at}" = '{started}', "{ended_at}" = {ended}, "{expires_at}" = '{expires}'
+               WHERE "{id}" = '{session}'"#,
+            table = self.table(&names.table),
+            started_at = names.columns.started_at,
+            ended_at = names.columns.ended_at,
+            expires_at = names.columns.expires_at,
+            ended = ended.map_or("NULL".into(), literal),
+            id = names.columns.id,
+            session = stored_key(session.id.as_str()),
+        ))
+        .await;
+    }
+
+    /// The app writes when a user was last active.
+    pub async fn was_active(&self, user: &UserId, written: &str) {
+        let names = &self.config.schema.profile;
+        self.execute(&format!(
+            r#"UPDATE {} SET "{}" = '{written}' WHERE "{}" = '{}'"#,
+            self.table(&names.table),
+            names.columns.last_active,
+            names.columns.id,
+            stored_key(user.as_str())
+        ))
+        .await;
+    }
+
     /// A profile's `last_active`, as SQLite holds it (on Postgres without the `+00`).
     pub async fn last_active(&self, user: &UserId) -> String {
         let names = &self.config.schema.profile;
@@ -510,10 +551,14 @@ fn stored_key(key: &str) -> String {
     }
 }
 
-/// A literal as Django writes it; Postgres' session is in UTC.
+/// A moment as Django writes it; Postgres' session is in UTC.
 fn moment(at: DateTime<Utc>) -> String {
     let text = at.format("%Y-%m-%d %H:%M:%S%.6f").to_string();
-    format!("'{}'", text.trim_end_matches(".000000"))
+    text.trim_end_matches(".000000").to_owned()
+}
+
+fn literal(text: &str) -> String {
+    format!("'{text}'")
 }
 
 async fn postgres(variant: Variant, options: &str) -> (App, String, Option<TempDir>) {

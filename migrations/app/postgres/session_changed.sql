@@ -6,7 +6,7 @@
 CREATE FUNCTION headcount.session_changed() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
-    SET timezone = 'UTC'
+    SET timezone = '{time_zone}'
 AS $headcount$
 DECLARE
     told boolean;

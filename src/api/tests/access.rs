@@ -13,6 +13,7 @@ use super::support::{Answer, Site, anonymous, member, member_called, now, send, 
 use crate::api::Caller;
 use crate::auth::BrowserSession;
 use crate::config::Access;
+use crate::key_type::KeyType;
 
 const COUNT: &str = "/api/communities/42/visitors/count";
 const CHECK: &str = "/api/communities/42/";
@@ -188,8 +189,9 @@ async fn an_absent_community_is_not_found_whatever_the_backend_says() {
 #[tokio::test]
 async fn the_backend_is_asked_about_the_rows_own_id_percent_encoded() {
     let site = Site::with_access(Access::Backend);
-    site.store.community("ä/ b?");
     site.get("/api/communities/042/visitors/count").await;
+    site.store.keys_are(KeyType::Text(None), KeyType::BIGINT);
+    site.store.community("ä/ b?");
     site.get("/api/communities/%C3%A4%2F%20b%3F/visitors/count").await;
     site.get("/api/communities/%2E%2E/visitors/count").await;
     assert_eq!(

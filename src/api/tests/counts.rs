@@ -6,6 +6,7 @@ use http::{Method, StatusCode};
 use serde_json::json;
 
 use super::support::{Site, member, send};
+use crate::key_type::KeyType;
 
 #[tokio::test]
 async fn the_count_has_exactly_the_documented_fields() {
@@ -85,7 +86,7 @@ async fn communities_are_looked_up_once_there_or_not() {
     let site = Site::new();
     for _ in 0..5 {
         site.get("/api/communities/42/visitors/count").await;
-        site.get("/api/communities/gone/visitors/count").await;
+        site.get("/api/communities/43/visitors/count").await;
     }
     assert_eq!(site.store.existence_lookups.load(Ordering::Relaxed), 2);
 }
@@ -98,7 +99,7 @@ async fn lookups_of_communities_are_bounded() {
     let requests: Vec<_> = (0..50)
         .map(|id| {
             let api = site.api.clone();
-            let path = format!("/api/communities/random-{id}/visitors/count");
+            let path = format!("/api/communities/10{id}/visitors/count");
             tokio::spawn(async move { send(&api, Method::GET, &path, member()).await })
         })
         .collect();
@@ -116,6 +117,7 @@ async fn lookups_of_communities_are_bounded() {
 #[tokio::test]
 async fn text_that_cannot_be_an_id_is_not_found_without_a_lookup() {
     let site = Site::new();
+    site.store.keys_are(KeyType::Text(None), KeyType::BIGINT);
     let long = "x".repeat(65);
     for id in [long.as_str(), "%00", "a%0Ab", "%ff%fe", ".", "..", "%2E%2E"] {
         let answer = site.get(&format!("/api/communities/{id}/visitors/count")).await;
@@ -134,6 +136,7 @@ async fn text_that_cannot_be_an_id_is_not_found_without_a_lookup() {
 #[tokio::test]
 async fn the_community_segment_is_decoded_exactly_once() {
     let site = Site::new();
+    site.store.keys_are(KeyType::Text(None), KeyType::BIGINT);
     site.store.community("a/b");
     site.store.community("a%2Fb");
     for (path, id) in [("a%2Fb", "a/b"), ("a%252Fb", "a%2Fb"), ("%34%32", "42")] {
@@ -146,25 +149,67 @@ async fn the_community_segment_is_decoded_exactly_once() {
 
 /// `042` finds row 42 in an integer column, but presence and statistics are kept under `42`.
 #[tokio::test]
-async fn another_spelling_of_a_key_means_the_rows_own() {
-    let site = Site::new();
+async fn v20_every_spelling_of_a_key_means_its_one_form() {
     let uuid = "0190aaaa-0000-7000-8000-00000000000f";
-    site.store.community(uuid);
-    site.store.community("007");
-    site.visitor("42", "1", 0);
-    site.visitor(uuid, "1", 0);
-    site.visitor("007", "1", 0);
-    for (asked, shown) in [
-        ("042", json!(42)),
-        ("0190AAAA-0000-7000-8000-00000000000F", json!(uuid)),
-        ("0190aaaa00007000800000000000000f", json!(uuid)),
-        ("007", json!("007")),
+    for (community, key, spellings) in [
+        (KeyType::BIGINT, "42", &["42", "042", "0000042"][..]),
+        (
+            KeyType::Uuid,
+            uuid,
+            &[
+                uuid,
+                "0190AAAA-0000-7000-8000-00000000000F",
+                "0190aaaa00007000800000000000000f",
+                "%7B0190aaaa-0000-7000-8000-00000000000f%7D",
+            ],
+        ),
+        (KeyType::Text(None), "007", &["007"]),
+        (KeyType::Text(None), "7", &["7"]),
     ] {
-        let answer = site
-            .get(&format!("/api/communities/{asked}/visitors/count"))
-            .await
-            .json();
-        assert_eq!(answer["community_id"], shown, "{asked}");
-        assert_eq!(answer["current_visitors"], 1, "{asked}");
+        let site = Site::new();
+        site.store.keys_are(community, KeyType::Uuid);
+        site.store.community(key);
+        site.visitor(key, "1", 0);
+        let shown = match community {
+            KeyType::Integer(..) => json!(42),
+            KeyType::Uuid | KeyType::Text(_) => json!(key),
+        };
+        for asked in spellings {
+            let path = format!("/api/communities/{asked}/visitors/count");
+            let answer = site.get(&path).await.json();
+            assert_eq!(answer["community_id"], shown, "{asked}");
+            assert_eq!(answer["current_visitors"], 1, "{asked}");
+        }
+        let all = format!("/api/visitors/counts?communities={}", spellings.join(","));
+        let answer = site.get(&all).await.json();
+        assert_eq!(answer["counts"].as_array().unwrap().len(), 1, "{all}");
+        assert_eq!(answer["counts"][0]["community_id"], shown);
+    }
+}
+
+#[tokio::test]
+async fn v21_the_table_is_not_asked_about_what_is_no_key() {
+    let site = Site::new();
+    for asked in ["abc", "4.2", "+42", "99999999999999999999"] {
+        let answer = site.get(&format!("/api/communities/{asked}/visitors")).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{asked}");
+    }
+    assert_eq!(site.store.existence_lookups.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn v22_the_type_of_a_key_is_its_columns() {
+    for (community, user, expected) in [
+        (KeyType::BIGINT, KeyType::Text(None), (json!(42), json!("7"))),
+        (KeyType::Text(None), KeyType::BIGINT, (json!("42"), json!(7))),
+    ] {
+        let site = Site::new();
+        site.store.keys_are(community, user);
+        site.visitor("42", "7", 0);
+        let list = site.get("/api/communities/42/visitors").await.json();
+        assert_eq!(list["community_id"], expected.0);
+        assert_eq!(list["visitors"][0]["user_id"], expected.1);
+        let stats = site.get("/api/communities/42/visitors/stats").await.json();
+        assert_eq!(stats["community_id"], expected.0);
     }
 }

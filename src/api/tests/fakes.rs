@@ -12,6 +12,7 @@ use http::{HeaderMap, StatusCode};
 use super::support::now;
 use crate::api::{BackendCheck, CheckError};
 use crate::ids::{CommunityId, UserId};
+use crate::key_type::{AppKeys, KeyType, KeyTypes};
 use crate::presence::changes::{Changes, Subscription};
 use crate::presence::{Answer, Count, Presence, PresenceError, Seen, Sweep, Touch};
 use crate::store::fake::Fake;
@@ -34,6 +35,7 @@ pub(super) type StatsCall = (CommunityId, DateTime<Utc>, DateTime<Utc>);
 #[derive(Default)]
 pub(super) struct FakeStore {
     pub(super) mood: Mutex<Mood>,
+    keys: AppKeys,
     communities: Mutex<HashSet<String>>,
     profiles: Mutex<HashMap<UserId, VisitorRow>>,
     pub(super) stats: Mutex<Option<Stats>>,
@@ -45,6 +47,11 @@ pub(super) struct FakeStore {
 }
 
 impl FakeStore {
+    /// Integers where nothing is said.
+    pub(super) fn keys_are(&self, community: KeyType, user: KeyType) {
+        self.keys.learn(KeyTypes { community, user });
+    }
+
     pub(super) fn community(&self, id: &str) {
         self.communities.lock().unwrap().insert(id.into());
     }
@@ -77,6 +84,13 @@ impl FakeStore {
 
 #[async_trait]
 impl Fake for FakeStore {
+    fn known_keys(&self) -> AppKeys {
+        if self.keys.get().is_none() {
+            self.keys_are(KeyType::BIGINT, KeyType::BIGINT);
+        }
+        self.keys.clone()
+    }
+
     async fn community_exists(&self, community: &CommunityId) -> Result<bool, StoreError> {
         self.existence_lookups.fetch_add(1, Ordering::Relaxed);
         self.mood().await?;
@@ -111,6 +125,8 @@ impl Fake for FakeStore {
             page_views: 0,
             avg_session_duration: None,
             ended_sessions: 0,
+            avg_community_session_duration: None,
+            ended_community_sessions: 0,
         }))
     }
 }

@@ -17,6 +17,8 @@ async fn the_statistics_have_exactly_the_documented_fields() {
         page_views: 40,
         avg_session_duration: Some(90.5),
         ended_sessions: 2,
+        avg_community_session_duration: Some(30.25),
+        ended_community_sessions: 1,
     });
     assert_eq!(
         site.get(&format!("{STATS}?days=7")).await.json(),
@@ -29,6 +31,8 @@ async fn the_statistics_have_exactly_the_documented_fields() {
             "page_views": 40,
             "avg_session_duration": 90.5,
             "ended_sessions": 2,
+            "avg_community_session_duration": 30.25,
+            "ended_community_sessions": 1,
         })
     );
 }

@@ -16,6 +16,7 @@ use crate::config;
 use crate::ids::{BrowserSessionId, UserId};
 use crate::live::{Live, Parts};
 use crate::metrics::Metrics;
+use crate::store::Store;
 
 /// The moment at which every test takes place.
 pub(super) fn now() -> DateTime<Utc> {
@@ -86,6 +87,7 @@ impl Site {
                 touches: None,
                 authenticator: Arc::new(authenticator),
                 clock: Arc::new(now),
+                keys: Store::keys(&*store),
                 metrics: metrics.clone(),
                 tasks: crate::tasks::Tasks::on_current_runtime(&metrics),
             };

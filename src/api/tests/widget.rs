@@ -7,6 +7,7 @@ use flate2::read::GzDecoder;
 use http::{Method, Request, StatusCode};
 
 use super::support::{Site, anonymous, call};
+use crate::key_type::KeyType;
 
 const PATH: &str = "/api/visitors/widget.js";
 
@@ -78,4 +79,19 @@ async fn whoever_takes_gzip_gets_the_script_packed() {
     let mut text = Vec::new();
     GzDecoder::new(&*packed.body).read_to_end(&mut text).unwrap();
     assert_eq!(text, plain.body);
+}
+
+#[tokio::test]
+async fn v20_the_script_takes_keys_that_are_text_as_they_are() {
+    for (community, said) in [
+        (KeyType::BIGINT, "KEYS_ARE_TEXT = false;"),
+        (KeyType::Uuid, "KEYS_ARE_TEXT = false;"),
+        (KeyType::Text(None), "KEYS_ARE_TEXT = true;"),
+    ] {
+        let site = Site::new();
+        site.store.keys_are(community, KeyType::BIGINT);
+        let script = site.get("/api/visitors/widget.js").await;
+        let text = std::str::from_utf8(&script.body).unwrap();
+        assert!(text.contains(said), "{community:?}");
+    }
 }

@@ -122,7 +122,12 @@ struct Bench {
 async fn bench() -> Bench {
     let metrics = Arc::new(Metrics::new());
     let presence = Arc::new(Told::default());
-    let hub = Arc::new(Hub::new(INTERVAL, RESYNC, Arc::clone(&metrics)));
+    let hub = Arc::new(Hub::new(
+        INTERVAL,
+        RESYNC,
+        AppKeys::default(),
+        Arc::clone(&metrics),
+    ));
     for is_reader in [false, true] {
         let (hub, presence) = (Arc::clone(&hub), Arc::clone(&presence));
         tokio::spawn(async move {

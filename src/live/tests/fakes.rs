@@ -192,6 +192,7 @@ async fn bench_of(configure: impl FnOnce(&mut config::Live), cache_ttl: Duration
         touches: Some(touches),
         authenticator: Arc::clone(&authenticator),
         clock: Arc::clone(&clock),
+        keys: store.keys(),
         metrics: Arc::clone(&metrics),
         tasks,
     };

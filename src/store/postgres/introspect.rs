@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono_tz::Tz;
 use sqlx::postgres::types::Oid;
 use sqlx::{AssertSqlSafe, Connection as _, FromRow, PgConnection};
 
@@ -159,6 +160,7 @@ impl From<ColumnRow> for LiveColumn {
                 type_name: row.type_name,
                 nullable: row.nullable,
                 max_length: row.max_length.and_then(|limit| usize::try_from(limit).ok()),
+                zone: Tz::UTC,
             },
             has_default: row.has_default,
             generated: row.generated,

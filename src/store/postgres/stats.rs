@@ -9,7 +9,7 @@ use super::statement::query_as;
 use crate::store::Stats;
 use crate::store::operations::{Runs, StatsOf};
 use crate::store::rows::{PAGE_VIEW, SOURCE};
-use crate::store::schema::AppSchema;
+use crate::store::schema::{AppSchema, Kind};
 
 impl Runs<StatsOf<'_>> for Postgres {
     async fn run(
@@ -18,7 +18,7 @@ impl Runs<StatsOf<'_>> for Postgres {
         connection: &mut PgConnection,
     ) -> Result<Stats, sqlx::Error> {
         query_as(AssertSqlSafe(sql(operation, app)))
-            .bind(operation.community.as_str())
+            .bind(operation.spellings(app))
             .bind(operation.from)
             .bind(operation.to)
             .fetch_one(connection)
@@ -28,49 +28,73 @@ impl Runs<StatsOf<'_>> for Postgres {
 
 fn sql(operation: &StatsOf<'_>, app: &AppSchema) -> String {
     let (event, session) = (&app.event, &app.session);
-    // Both spelled as in the index, or it would not be used.
-    let of_community = format!(
-        "{} = '{PAGE_VIEW}' AND {} ->> 'community_id' = $1",
-        event.event_type, event.metadata
-    );
+    let type_of = match event.metadata.kind {
+        Kind::Json => "json_typeof",
+        _ => "jsonb_typeof",
+    };
+    // All three spelled as in the index, or it would not be used.
+    let page_view = format!("{} = '{PAGE_VIEW}'", event.event_type);
+    let key = format!("{} ->> 'community_id'", event.metadata);
     let ours = format!("coalesce({} ->> 'source' = '{SOURCE}', false)", event.metadata);
+    // The text of JSON's `true` is a key that a text column may have.
+    let of_community = format!(
+        "{page_view} AND {key} = ANY ($1::text[])
+               AND {type_of}({metadata} -> 'community_id') IN ('string', 'number')",
+        metadata = event.metadata
+    );
     let event_to = moment(&event.timestamp, "$3::timestamptz");
     let theirs_to = if operation.until_ours {
+        // The index has the first row of each spelling, not of all together.
         format!(
-            "least({event_to}, (SELECT min({}) FROM {} WHERE {of_community} AND {ours}))",
-            event.timestamp, event.table
+            "least({event_to}, (
+                   SELECT min(first.at)
+                   FROM unnest($1::text[]) AS spelling,
+                        LATERAL (SELECT min({timestamp}) AS at FROM {events}
+                                 WHERE {page_view} AND {key} = spelling AND {ours}) AS first))",
+            timestamp = event.timestamp,
+            events = event.table
         )
     } else {
         event_to.clone()
     };
-    // S1: a session is one row here, however many events its user has. S5: half-open.
+    // S1: a session is one row here, however many events its user has. S5: half-open. S8: it has ended, and within
+    // the window.
     format!(
         "WITH views AS MATERIALIZED (
-             SELECT {event_user} AS user_id
+             SELECT {event_user} AS user_id, {event_at} AS at
              FROM {events}
              WHERE {of_community} AND {ours}
                AND {timestamp} >= {event_from} AND {timestamp} < {event_to}
              UNION ALL
-             SELECT {event_user}
+             SELECT {event_user}, {event_at}
              FROM {events}
              WHERE {of_community} AND NOT {ours}
                AND {timestamp} >= {event_from} AND {timestamp} < {theirs_to}
-         ), sessions AS (
-             SELECT extract(epoch FROM {ended_at} - {started_at}) AS seconds
+         ), sessions AS MATERIALIZED (
+             SELECT {session_user} AS user_id, {started} AS started, {ended} AS ended,
+                    extract(epoch FROM {ended} - {started}) AS seconds
              FROM {sessions}
              WHERE {started_at} >= {session_from} AND {started_at} < {session_to}
-               AND {ended_at} IS NOT NULL
+               AND {ended} BETWEEN {started} AND $3::timestamptz
                AND {session_user} IN (SELECT user_id FROM views)
+         ), community_sessions AS MATERIALIZED (
+             SELECT seconds FROM sessions
+             WHERE EXISTS (SELECT FROM views
+                           WHERE views.user_id = sessions.user_id AND views.at BETWEEN sessions.started AND sessions.ended)
          )
          SELECT (SELECT count(DISTINCT user_id) FROM views) AS total_visitors,
                 (SELECT count(*) FROM views) AS page_views,
                 (SELECT avg(seconds)::float8 FROM sessions) AS avg_session_duration,
-                (SELECT count(*) FROM sessions) AS ended_sessions",
+                (SELECT count(*) FROM sessions) AS ended_sessions,
+                (SELECT avg(seconds)::float8 FROM community_sessions) AS avg_community_session_duration,
+                (SELECT count(*) FROM community_sessions) AS ended_community_sessions",
         event_user = event.user_id,
+        event_at = moment(&event.timestamp, &event.timestamp.to_string()),
         events = event.table,
         timestamp = event.timestamp,
         event_from = moment(&event.timestamp, "$2::timestamptz"),
-        ended_at = session.ended_at,
+        started = moment(&session.started_at, &session.started_at.to_string()),
+        ended = moment(&session.ended_at, &session.ended_at.to_string()),
         started_at = session.started_at,
         sessions = session.table,
         session_from = moment(&session.started_at, "$2::timestamptz"),

@@ -1,6 +1,8 @@
 //! The single checks that `resolve` is made of: is the table there, the column, of a usable type, may it be
 //! used. Each failure adds a problem. Pure.
 
+use chrono_tz::Tz;
+
 use super::{
     Column, Dialect, Kind, LiveColumn, LiveSchema, LiveTable, Privilege, ProfileTable, SchemaProblem,
     TableName,
@@ -55,6 +57,10 @@ pub(super) type Wanted<'a> = (&'static str, &'a str, Holds);
 
 pub(super) struct Check<'a> {
     pub live: &'a LiveSchema,
+    /// In which moments without zone are written.
+    pub zone: Tz,
+    /// Columns of such moments, as `table.column`.
+    pub without_zone: Vec<String>,
     pub problems: Vec<SchemaProblem>,
 }
 
@@ -111,7 +117,12 @@ impl Check<'_> {
             });
             return None;
         }
-        Some(live.column.clone())
+        let mut column = live.column.clone();
+        if column.kind == Kind::Timestamp {
+            column.zone = self.zone;
+            self.without_zone.push(format!("{}.{column}", table.name));
+        }
+        Some(column)
     }
 
     /// A reference and the key it refers to are compared with each other in SQL.

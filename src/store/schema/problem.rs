@@ -73,6 +73,8 @@ pub enum SchemaProblem {
     },
     /// The server is a replica, or set to take no writes.
     ReadOnly,
+    /// Columns of moments without time zone, and nothing says in which zone they are.
+    NoTimeZone { columns: Vec<String> },
     /// Nothing tells of sessions that end, though it is configured.
     NoTrigger { table: String },
 }
@@ -92,6 +94,7 @@ impl SchemaProblem {
             | Self::WrongType { .. }
             | Self::KeysDisagree { .. }
             | Self::ReadOnly
+            | Self::NoTimeZone { .. }
             | Self::NoTrigger { .. } => false,
         }
     }
@@ -188,6 +191,7 @@ impl fmt::Display for SchemaProblem {
                 table, command, user, ..
             } => no_policy(f, table, command, user),
             Self::ReadOnly => f.write_str(READ_ONLY),
+            Self::NoTimeZone { columns } => no_time_zone(f, columns),
             Self::NoTrigger { table } => write!(
                 f,
                 "table {table} has no trigger that tells of sessions which end, so that sign-outs are noticed \
@@ -199,6 +203,15 @@ impl fmt::Display for SchemaProblem {
 
 const READ_ONLY: &str = "the database takes no writes (a replica, or default_transaction_read_only is on), so that page \
                          views wait: set database.url to the primary, or to an address that follows it";
+
+fn no_time_zone(f: &mut fmt::Formatter<'_>, columns: &[String]) -> fmt::Result {
+    write!(
+        f,
+        "times in {} have no time zone and are taken as UTC: set database.time_zone to the zone in which the app writes \
+         them (\"UTC\" if that is right; Django's TIME_ZONE with USE_TZ = False)",
+        columns.join(", ")
+    )
+}
 
 fn no_policy(f: &mut fmt::Formatter<'_>, table: &str, command: &str, user: &str) -> fmt::Result {
     let name = command.to_lowercase();

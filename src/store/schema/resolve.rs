@@ -3,17 +3,28 @@
 
 use std::sync::Arc;
 
+use chrono_tz::Tz;
+
 use super::check::{Check, Holds};
 use super::{
-    AppSchema, Column, CommunityTable, EventInsert, EventTable, Kind, LiveSchema, LiveTable, Privilege,
-    ProfileTable, Resolved, SchemaProblem, SessionTable,
+    AppSchema, Column, CommunityTable, Dialect, EventInsert, EventTable, Kind, LiveSchema, LiveTable,
+    Privilege, ProfileTable, Resolved, SchemaProblem, SessionTable,
 };
 use crate::config::{self, Record, Schema};
 
 /// Checks the live schema against what is done to it: reads always, writes as `record` switches them.
-pub(in crate::store) fn resolve(names: &Schema, record: &Record, live: &LiveSchema) -> Resolved {
+///
+/// `time_zone`: the zone in which the app writes moments without one; UTC where it is not said.
+pub(in crate::store) fn resolve(
+    names: &Schema,
+    record: &Record,
+    time_zone: Option<Tz>,
+    live: &LiveSchema,
+) -> Resolved {
     let mut check = Check {
         live,
+        zone: time_zone.unwrap_or(Tz::UTC),
+        without_zone: Vec::new(),
         problems: Vec::new(),
     };
     let session = check.table(live.session.as_ref(), "session", &names.session.table);
@@ -34,6 +45,11 @@ pub(in crate::store) fn resolve(names: &Schema, record: &Record, live: &LiveSche
         }
     }
 
+    // SQLite has no other moments; those of Django are in UTC.
+    if time_zone.is_none() && live.dialect == Dialect::Postgres && !check.without_zone.is_empty() {
+        let columns = std::mem::take(&mut check.without_zone);
+        check.problems.push(SchemaProblem::NoTimeZone { columns });
+    }
     let keys_agree = !check
         .problems
         .iter()

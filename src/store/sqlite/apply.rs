@@ -1,9 +1,11 @@
 //! The one write's statements: one for each row.
 
+use chrono::Utc;
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
 use uuid::Uuid;
 
-use super::values::{key, moment};
+use super::moments::{lately, micros};
+use super::values::{key, moment, read_moment};
 use crate::store::operations::{AddPages, InsertEvents, RaiseLastActive, Runs};
 use crate::store::rows::PAGE_VIEW;
 use crate::store::schema::{AppSchema, Column, Kind};
@@ -57,7 +59,7 @@ impl Runs<InsertEvents<'_>> for Sqlite {
                 .bind(&row.user_agent)
                 .bind(&row.device_info)
                 .bind(&row.location_data)
-                .bind(moment(row.at));
+                .bind(moment(row.at, &event.timestamp));
             if insert.id.is_some() {
                 query = query.bind(Uuid::new_v4().simple().to_string());
             }
@@ -95,22 +97,25 @@ impl Runs<AddPages> for Sqlite {
 }
 
 impl Runs<RaiseLastActive<'_>> for Sqlite {
-    /// The moments compare as text, being written alike.
+    /// What the app wrote stays where it is not earlier, in the form in which it wrote it.
     async fn run(
         operation: &RaiseLastActive<'_>,
         app: &AppSchema,
         connection: &mut SqliteConnection,
     ) -> Result<(), sqlx::Error> {
         let (profile, last_active) = (&app.profile, operation.column);
+        let (from, to) = lately(Utc::now());
         let sql = format!(
-            "UPDATE {table} SET {last_active} = max(coalesce({last_active}, ?2), ?2) WHERE {id} = ?1",
+            "UPDATE {table} SET {last_active} = CASE WHEN {there} >= ?3 THEN {last_active} ELSE ?2 END WHERE {id} = ?1",
             table = profile.table,
+            there = micros(&last_active.to_string(), last_active.zone, from, to),
             id = profile.id,
         );
         for (id, at) in &operation.moments {
             sqlx::query(AssertSqlSafe(sql.as_str()))
                 .bind(key(id.as_str(), &profile.id)?)
-                .bind(moment(*at))
+                .bind(moment(*at, last_active))
+                .bind(at.timestamp_micros())
                 .execute(&mut *connection)
                 .await?;
         }
@@ -122,7 +127,7 @@ impl Runs<RaiseLastActive<'_>> for Sqlite {
 fn constant(value: &str, column: &Column) -> Result<String, sqlx::Error> {
     match column.kind {
         Kind::Uuid => key(value, column),
-        Kind::Timestamp | Kind::TimestampTz => Ok(moment(super::values::read_moment(value, column)?)),
+        Kind::Timestamp | Kind::TimestampTz => Ok(moment(read_moment(value, column)?, column)),
         _ => Ok(value.to_owned()),
     }
 }

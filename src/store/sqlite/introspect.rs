@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono_tz::Tz;
 use sqlx::{FromRow, SqliteConnection};
 use uuid::Uuid;
 
@@ -80,6 +81,7 @@ fn column(row: ColumnRow, one_key: bool) -> LiveColumn {
             nullable: !row.not_null && !row.in_primary_key,
             name: row.name,
             type_name: declared,
+            zone: Tz::UTC,
         },
         has_default: row.has_default || row_id,
         generated: matches!(row.hidden, 2 | 3),

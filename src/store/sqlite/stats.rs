@@ -4,7 +4,7 @@
 
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
 
-use super::values::moment;
+use super::moments::{Days, micros};
 use crate::store::Stats;
 use crate::store::operations::{Runs, StatsOf};
 use crate::store::rows::{PAGE_VIEW, SOURCE};
@@ -16,10 +16,13 @@ impl Runs<StatsOf<'_>> for Sqlite {
         app: &AppSchema,
         connection: &mut SqliteConnection,
     ) -> Result<Stats, sqlx::Error> {
+        let days = Days::around(operation.from, operation.to);
         sqlx::query_as(AssertSqlSafe(sql(operation, app)))
-            .bind(operation.community.as_str())
-            .bind(moment(operation.from))
-            .bind(moment(operation.to))
+            .bind(sqlx::types::Json(operation.spellings(app)))
+            .bind(days.first)
+            .bind(days.last)
+            .bind(operation.from.timestamp_micros())
+            .bind(operation.to.timestamp_micros())
             .fetch_one(connection)
             .await
     }
@@ -27,61 +30,82 @@ impl Runs<StatsOf<'_>> for Sqlite {
 
 fn sql(operation: &StatsOf<'_>, app: &AppSchema) -> String {
     let (event, session) = (&app.event, &app.session);
-    // Both spelled as in the index, or SQLite would not use it.
-    let of_community = format!(
-        "{} = '{PAGE_VIEW}' AND CAST(json_extract({}, '$.community_id') AS TEXT) = ?1",
-        event.event_type, event.metadata
-    );
+    let at = |column: &str, zone| micros(column, zone, operation.from, operation.to);
+    let of = |column: &Column| at(&column.to_string(), column.zone);
+    // All three spelled as in the index, or SQLite would not use it.
+    let page_view = format!("{} = '{PAGE_VIEW}'", event.event_type);
+    let key = format!("CAST(json_extract({}, '$.community_id') AS TEXT)", event.metadata);
     let ours = format!(
         "coalesce(json_extract({}, '$.source') = '{SOURCE}', 0)",
         event.metadata
     );
-    let theirs_to = if operation.until_ours {
+    // What the key takes for text may be JSON's `true`, which is 1 here.
+    let of_community = format!(
+        "{page_view} AND {key} IN (SELECT value FROM json_each(?1))
+               AND json_type({metadata}, '$.community_id') IN ('text', 'integer')",
+        metadata = event.metadata
+    );
+    let until_ours = if operation.until_ours {
+        // The index has the first row of each spelling, not of all together. What the sidecar writes is in one form,
+        // so that its first text is its first moment.
         format!(
-            "min(?3, coalesce((SELECT min({}) FROM {} WHERE {of_community} AND {ours} = 1), ?3))",
-            event.timestamp, event.table
+            "SELECT (SELECT min({timestamp}) FROM {events}
+                     WHERE {page_view} AND {key} = spelling.value AND {ours} = 1) AS text
+             FROM json_each(?1) AS spelling",
+            timestamp = event.timestamp,
+            events = event.table
         )
     } else {
-        "?3".to_owned()
+        "SELECT NULL AS text".to_owned()
     };
-    // S1: a session is one row here, however many events its user has. S5: half-open.
+    // S1: a session is one row here, however many events its user has. S5: half-open. S8: it has ended, and within
+    // the window. Texts of moments find the rows, their numbers decide.
     format!(
-        "WITH views AS MATERIALIZED (
-             SELECT {event_user} AS user_id
+        "WITH until AS MATERIALIZED (
+             SELECT min(?5, coalesce(min({first_at}), ?5)) AS at FROM ({until_ours}) AS first
+         ), views AS MATERIALIZED (
+             SELECT {event_user} AS user_id, {event_at} AS at
              FROM {events}
              WHERE {of_community} AND {ours} = 1
                AND {timestamp} >= ?2 AND {timestamp} < ?3
+               AND {event_at} >= ?4 AND {event_at} < ?5
              UNION ALL
-             SELECT {event_user}
+             SELECT {event_user}, {event_at}
              FROM {events}
              WHERE {of_community} AND {ours} = 0
-               AND {timestamp} >= ?2 AND {timestamp} < {theirs_to}
-         ), sessions AS MATERIALIZED (
-             SELECT {ended} - {started} AS seconds
+               AND {timestamp} >= ?2 AND {timestamp} < ?3
+               AND {event_at} >= ?4 AND {event_at} < (SELECT at FROM until)
+         ), begun AS MATERIALIZED (
+             SELECT {session_user} AS user_id, {started} AS started, {ended} AS ended
              FROM {sessions}
              WHERE {started_at} >= ?2 AND {started_at} < ?3
-               AND {ended_at} IS NOT NULL
                AND {session_user} IN (SELECT user_id FROM views)
+         ), sessions AS MATERIALIZED (
+             SELECT user_id, started, ended, (ended - started) / 1000000.0 AS seconds
+             FROM begun
+             WHERE started >= ?4 AND started < ?5 AND ended >= started AND ended <= ?5
+         ), community_sessions AS MATERIALIZED (
+             SELECT seconds FROM sessions
+             WHERE EXISTS (SELECT 1 FROM views
+                           WHERE views.user_id = sessions.user_id AND views.at BETWEEN sessions.started AND sessions.ended)
          )
          SELECT (SELECT count(DISTINCT user_id) FROM views) AS total_visitors,
                 (SELECT count(*) FROM views) AS page_views,
                 (SELECT avg(seconds) FROM sessions) AS avg_session_duration,
-                (SELECT count(*) FROM sessions) AS ended_sessions",
+                (SELECT count(*) FROM sessions) AS ended_sessions,
+                (SELECT avg(seconds) FROM community_sessions) AS avg_community_session_duration,
+                (SELECT count(*) FROM community_sessions) AS ended_community_sessions",
+        first_at = at("first.text", event.timestamp.zone),
         event_user = event.user_id,
+        event_at = of(&event.timestamp),
         events = event.table,
         timestamp = event.timestamp,
-        ended = seconds(&session.ended_at),
-        started = seconds(&session.started_at),
-        ended_at = session.ended_at,
+        ended = of(&session.ended_at),
+        started = of(&session.started_at),
         started_at = session.started_at,
         sessions = session.table,
         session_user = session.user_id,
     )
-}
-/// Seconds since the epoch of a datetime column, to the microsecond: SQLite's own functions know milliseconds
-/// only. From the twentieth character on stands the fraction, where there is one.
-fn seconds(column: &Column) -> String {
-    format!("(unixepoch({column}) + coalesce(CAST('0' || nullif(substr({column}, 20), '') AS REAL), 0))")
 }
 
 #[cfg(test)]

@@ -1,14 +1,15 @@
-//! Values as Django writes them to SQLite: moments as text in UTC without offset, the fraction left out when
-//! it is zero, so that text order is time order; a `uuid` as 32 hexadecimal digits; numbers as numbers. Pure.
+//! Values as Django writes them to SQLite: moments as text without offset, in UTC or in the column's zone, the fraction
+//! left out when it is zero; a `uuid` as 32 hexadecimal digits; numbers as numbers. Pure.
 
-use chrono::{DateTime, NaiveDateTime, SubsecRound as _, Timelike as _, Utc};
+use chrono::{DateTime, NaiveDateTime, SubsecRound as _, TimeDelta, TimeZone as _, Timelike as _, Utc};
+use chrono_tz::Tz;
 use uuid::Uuid;
 
 use crate::store::schema::{Column, Kind};
 
 /// A moment for a `datetime` column, in microseconds.
-pub(super) fn moment(at: DateTime<Utc>) -> String {
-    let at = at.trunc_subsecs(6);
+pub(super) fn moment(at: DateTime<Utc>, column: &Column) -> String {
+    let at = at.trunc_subsecs(6).with_timezone(&column.zone);
     let format = if at.nanosecond() == 0 {
         "%Y-%m-%d %H:%M:%S"
     } else {
@@ -23,8 +24,16 @@ pub(super) fn read_moment(text: &str, column: &Column) -> Result<DateTime<Utc>, 
         return Ok(at.to_utc());
     }
     NaiveDateTime::parse_from_str(&text.replacen('T', " ", 1), "%Y-%m-%d %H:%M:%S%.f")
-        .map(|at| at.and_utc())
+        .map(|at| from_local(at, column.zone))
         .map_err(|_| unexpected(column, "is no moment"))
+}
+
+/// Of an hour that a clock shows twice the first; one that it leaves out as if it had not been put forward.
+fn from_local(at: NaiveDateTime, zone: Tz) -> DateTime<Utc> {
+    let hour = TimeDelta::hours(1);
+    let left_out = || Some(zone.from_local_datetime(&(at + hour)).earliest()? - hour);
+    let found = zone.from_local_datetime(&at).earliest().or_else(left_out);
+    found.map_or_else(|| at.and_utc(), |at| at.to_utc())
 }
 
 /// A key as the column holds it. A number stays text here: the column's affinity makes it a number again.
@@ -66,6 +75,7 @@ mod tests {
             type_name: String::new(),
             nullable: false,
             max_length: None,
+            zone: Tz::UTC,
         }
     }
 
@@ -73,29 +83,48 @@ mod tests {
         text.parse().unwrap()
     }
 
-    #[test]
-    fn moments_are_written_as_django_writes_them() {
-        assert_eq!(moment(at("2024-01-01T12:00:00Z")), "2024-01-01 12:00:00");
-        assert_eq!(moment(at("2024-01-01T12:00:00.5Z")), "2024-01-01 12:00:00.500000");
-        assert_eq!(
-            moment(at("2024-01-01T12:00:00.123456789Z")),
-            "2024-01-01 12:00:00.123456"
-        );
-        assert_eq!(
-            moment(at("2024-01-01T12:00:00.000000789Z")),
-            "2024-01-01 12:00:00"
-        );
+    fn in_zone(zone: Tz) -> Column {
+        Column {
+            zone,
+            ..column(Kind::Timestamp)
+        }
     }
 
     #[test]
-    fn text_order_is_time_order() {
-        let moments = [
-            "2024-01-01T11:59:59.999999Z",
-            "2024-01-01T12:00:00Z",
-            "2024-01-01T12:00:00.000001Z",
-            "2024-01-01T12:00:01Z",
-        ];
-        assert!(moments.map(|text| moment(at(text))).is_sorted());
+    fn moments_are_written_as_django_writes_them() {
+        for (zone, given, written) in [
+            (Tz::UTC, "2024-01-01T12:00:00Z", "2024-01-01 12:00:00"),
+            (Tz::UTC, "2024-01-01T12:00:00.5Z", "2024-01-01 12:00:00.500000"),
+            (
+                Tz::UTC,
+                "2024-01-01T12:00:00.123456789Z",
+                "2024-01-01 12:00:00.123456",
+            ),
+            (Tz::UTC, "2024-01-01T12:00:00.000000789Z", "2024-01-01 12:00:00"),
+            (
+                Tz::Europe__Berlin,
+                "2024-01-01T12:00:00.5Z",
+                "2024-01-01 13:00:00.500000",
+            ),
+            (Tz::Europe__Berlin, "2024-07-01T12:00:00Z", "2024-07-01 14:00:00"),
+        ] {
+            assert_eq!(moment(at(given), &in_zone(zone)), written);
+        }
+    }
+
+    #[test]
+    fn s9_local_times_are_read_in_their_zone() {
+        for (text, expected) in [
+            ("2024-01-01 12:00:00", "2024-01-01T11:00:00Z"),
+            ("2024-07-01 12:00:00.5", "2024-07-01T10:00:00.5Z"),
+            ("2024-07-01T12:00:00Z", "2024-07-01T12:00:00Z"),
+            // Left out, and shown twice.
+            ("2024-03-31 02:30:00", "2024-03-31T00:30:00Z"),
+            ("2024-10-27 02:30:00", "2024-10-27T00:30:00Z"),
+        ] {
+            let read = read_moment(text, &in_zone(Tz::Europe__Berlin)).unwrap();
+            assert_eq!(read, at(expected), "{text}");
+        }
     }
 
     #[test]

@@ -2,11 +2,12 @@
 
 use sqlx::{AssertSqlSafe, FromRow, Sqlite, SqliteConnection};
 
-use super::values::{key, moment, read_key, read_moment};
+use super::moments::{lately, micros};
+use super::values::{key, read_key, read_moment};
 use crate::ids::UserId;
 use crate::store::VisitorRow;
 use crate::store::operations::{Runs, Visitors};
-use crate::store::schema::AppSchema;
+use crate::store::schema::{AppSchema, Column};
 
 #[derive(FromRow)]
 struct Row {
@@ -29,6 +30,8 @@ impl Runs<Visitors<'_>> for Sqlite {
             .map(|user| key(user, &profile.id))
             .collect::<Result<Vec<_>, _>>()?;
         let users = serde_json::to_string(&users).map_err(|error| sqlx::Error::Encode(error.into()))?;
+        let (from, to) = lately(operation.now);
+        let at = |column: &Column| micros(&format!("latest.{column}"), column.zone, from, to);
         let sql = format!(
             "SELECT CAST(p.{id} AS TEXT) AS user_id, p.{username} AS username,
                     nullif(p.{avatar}, '') AS avatar,
@@ -38,8 +41,8 @@ impl Runs<Visitors<'_>> for Sqlite {
                  SELECT latest.{session_id}
                  FROM {sessions} AS latest
                  WHERE latest.{user_id} = p.{id} AND latest.{is_active} AND NOT latest.{is_ended}
-                   AND latest.{expires_at} > ?2
-                 ORDER BY latest.{started_at} DESC
+                   AND {expires} > ?2
+                 ORDER BY {began} DESC
                  LIMIT 1
              )
              WHERE p.{id} IN (SELECT value FROM json_each(?1))",
@@ -54,11 +57,12 @@ impl Runs<Visitors<'_>> for Sqlite {
             pages_visited = session.pages_visited,
             is_active = session.is_active,
             is_ended = session.is_ended,
-            expires_at = session.expires_at,
+            expires = at(&session.expires_at),
+            began = at(&session.started_at),
         );
         let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(sql))
             .bind(users)
-            .bind(moment(operation.now))
+            .bind(operation.now.timestamp_micros())
             .fetch_all(connection)
             .await?;
         rows.into_iter()

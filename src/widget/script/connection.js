@@ -9,6 +9,8 @@
 const API = "/api";
 /** Most visitors that the server lists at once. */
 const MAX_LIMIT = 200;
+/** Whether the app's keys are text: then each spelling is a key of its own. */
+const KEYS_ARE_TEXT = false;
 /** Communities on one connection: one fewer than the server takes, which leaves room for `NO_COMMUNITY`. */
 const MOST = 99;
 /** No community has this id, as every server knows without looking: an answer for those who want any. */
@@ -50,6 +52,7 @@ const spread = (wait) => wait * (1 + Math.random() / 2);
 
 /** One for all spellings of an id that the server takes for the same: `042` and `42`, a UUID in capitals. */
 function keyOf(id) {
+  if (KEYS_ARE_TEXT) return id;
   if (/^\d+$/.test(id)) return id.replace(/^0+(?=\d)/, "");
   const hex = id.toLowerCase().replace(/^urn:uuid:|[{}-]/g, "");
   return /^[\da-f]{32}$/.test(hex) ? hex : id;

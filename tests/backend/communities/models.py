@@ -5,7 +5,7 @@ from community_site import variant
 
 
 class Community(models.Model):
-    id = variant.primary_key()
+    id = variant.community_key()
     slug = models.SlugField(max_length=100, unique=True)
     name = models.CharField(max_length=200)
     is_private = models.BooleanField(default=False)

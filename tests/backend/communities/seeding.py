@@ -19,7 +19,7 @@ def seed(members=(), outsiders=(), communities='', avatars=(), sign_in=()):
         pk, slug, *rest = spec.strip().split(':')
         private, own = [*rest, '', ''][:2]
         group, _ = Community.objects.update_or_create(
-            pk=variant.key_for('community', slug) or int(pk),
+            pk=variant.community_key_for(pk, slug),
             defaults={'slug': slug, 'name': slug.title(), 'is_private': private == 'private'})
         names = own.split('+') if own else members
         group.members.set([everyone.get(n) or profile(n) for n in names])

@@ -1,7 +1,9 @@
-from django.urls import path, re_path
+from django.urls import path, re_path, register_converter
 
 from communities import api, views
-from community_site.variant import PK
+from community_site.variant import PK, AnyUuid
+
+register_converter(AnyUuid, 'any_uuid')
 
 urlpatterns = [
     path('', views.home),

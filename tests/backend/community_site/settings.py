@@ -40,9 +40,7 @@ DATABASES = {
         os.environ.get('BACKEND_DB', f'sqlite://{BASE_DIR / "backend.db"}')),
 }
 DEFAULT_AUTO_FIELD = 'django.db.models.BigAutoField'
-MIGRATION_MODULES = {
-    app: f'{app}.{variant.MIGRATIONS}' for app in ('accounts', 'communities')
-}
+MIGRATION_MODULES = {app: variant.migrations(app) for app in ('accounts', 'communities')}
 
 # Sign-ins are part of nearly every test; a slow hash would only slow them.
 PASSWORD_HASHERS = ['django.contrib.auth.hashers.MD5PasswordHasher']

@@ -1,17 +1,20 @@
-"""The two shapes of the schema. `BACKEND_VARIANT=uuid` is the site of somebody who never kept
-Django's defaults: other table and column names, other key types, another cookie."""
+"""The shapes of the schema. `BACKEND_VARIANT=uuid` is the site of somebody who never kept
+Django's defaults: other table and column names, other key types, another cookie. `text` differs from
+the default in its communities alone: their primary key is a slug."""
 import os
 import uuid
 
 from django.db import models
 
-UUID = os.environ.get('BACKEND_VARIANT', '') == 'uuid'
+NAME = os.environ.get('BACKEND_VARIANT', '') or 'default'
+UUID = NAME == 'uuid'
+TEXT = NAME == 'text'
 
-NAME = 'uuid' if UUID else 'default'
 SESSION_COOKIE = 'sid' if UUID else 'session_id'
-MIGRATIONS = 'migrations_uuid' if UUID else 'migrations'
+# Where the migrations of apps are that have others than the default's.
+MIGRATIONS = {'accounts': {'uuid'}, 'communities': {'uuid', 'text'}}
 # The path converter for primary keys in URLs.
-PK = 'uuid' if UUID else 'int'
+PK = {'uuid': 'any_uuid', 'text': 'slug'}.get(NAME, 'int')
 
 _TABLES = {
     'accounts_userprofile': 'people_profile',
@@ -42,8 +45,32 @@ def big_key():
         auto_created=True, primary_key=True, serialize=False, verbose_name='ID')
 
 
+def migrations(app):
+    return f'{app}.migrations_{NAME}' if NAME in MIGRATIONS[app] else f'{app}.migrations'
+
+
+class AnyUuid:
+    """A uuid in every spelling that Python reads."""
+    regex = '[^/]+'
+
+    def to_python(self, value):
+        return uuid.UUID(value)
+
+    def to_url(self, value):
+        return str(value)
+
+
 def primary_key():
     return uuid_key() if UUID else big_key()
+
+
+def community_key():
+    return models.SlugField(primary_key=True, max_length=50) if TEXT else primary_key()
+
+
+def community_key_for(given, slug):
+    """The key that a community of test data gets."""
+    return key_for('community', slug) or (given if TEXT else int(given))
 
 
 def key_for(kind, name):

@@ -12,8 +12,10 @@ contract! {
     s2_a_session_longer_than_a_day_counts_in_full,
     s3_open_sessions_are_left_out_of_the_average,
     s4_session_duration_is_of_the_site_of_those_who_came,
+    s4_the_mean_of_sessions_in_the_community_is_one_of_its_own,
     s5_the_window_is_half_open,
     s6_visitors_are_distinct_users_over_the_whole_window,
+    s8_a_session_lasts_until_an_end_that_has_come,
     s10_page_views_are_never_below_the_visitors,
     s11_what_the_app_recorded_before_the_sidecar_stays,
     s11_each_community_has_a_first_view_of_its_own,
@@ -48,6 +50,8 @@ async fn s1_one_row_per_session_before_the_average(variant: Variant) {
             page_views: 101,
             avg_session_duration: Some(900.0),
             ended_sessions: 2,
+            avg_community_session_duration: Some(900.0),
+            ended_community_sessions: 2,
         }
     );
 }
@@ -129,6 +133,40 @@ async fn s4_session_duration_is_of_the_site_of_those_who_came(variant: Variant) 
     assert_eq!(stats.avg_session_duration, Some(300.0));
 }
 
+async fn s4_the_mean_of_sessions_in_the_community_is_one_of_its_own(variant: Variant) {
+    let site = Site::new(variant).await;
+    let gardening = site.community("gardening").await;
+    let cooking = site.community("cooking").await;
+    let alice = site.member("alice").await;
+    for (day, seconds) in [("2024-03-01", 100), ("2024-03-02", 300), ("2024-03-03", 500)] {
+        let started_at = at(&format!("{day}T09:00:00Z"));
+        let row = SessionRow {
+            started_at,
+            ended_at: Some(started_at + chrono::TimeDelta::seconds(seconds)),
+            ..SessionRow::default()
+        };
+        site.session(&alice, day, row).await;
+    }
+    // Two in the first session, one in the second at its very end, none in the third.
+    for (community, when) in [
+        (&gardening, "2024-03-01T09:00:00Z"),
+        (&gardening, "2024-03-01T09:01:00Z"),
+        (&gardening, "2024-03-02T09:05:00Z"),
+        (&gardening, "2024-03-03T09:08:20.000001Z"),
+        (&cooking, "2024-03-03T09:01:00Z"),
+    ] {
+        site.app_event(&alice, "page_view", &in_community(community), when)
+            .await;
+    }
+    let stats = stats_of_march(&site, &gardening).await;
+    assert_eq!(stats.avg_session_duration, Some(300.0), "of all three of hers");
+    assert_eq!(stats.ended_sessions, 3);
+    assert_eq!(stats.avg_community_session_duration, Some(200.0));
+    assert_eq!(stats.ended_community_sessions, 2);
+    let stats = stats_of_march(&site, &cooking).await;
+    assert_eq!(stats.avg_community_session_duration, Some(500.0));
+}
+
 async fn s5_the_window_is_half_open(variant: Variant) {
     let site = Site::new(variant).await;
     let gardening = site.community("gardening").await;
@@ -142,7 +180,7 @@ async fn s5_the_window_is_half_open(variant: Variant) {
             .await;
         let row = SessionRow {
             started_at: at(when),
-            ended_at: Some(at("2024-03-05T00:00:00Z")),
+            ended_at: Some(at(when)),
             ..SessionRow::default()
         };
         site.session(&alice, when, row).await;
@@ -261,6 +299,35 @@ async fn s12_every_page_view_counts_where_so_configured(variant: Variant) {
     assert_eq!((stats.page_views, stats.total_visitors), (3, 2));
 }
 
+async fn s8_a_session_lasts_until_an_end_that_has_come(variant: Variant) {
+    let site = Site::new(variant).await;
+    let (alice, _, gardening) = alice(&site).await;
+    site.app_event(
+        &alice,
+        "page_view",
+        &in_community(&gardening),
+        "2024-03-10T10:00:00Z",
+    )
+    .await;
+    let ends = [
+        "2024-03-10 09:00:00",
+        "2024-03-10 10:01:00",
+        "2024-04-01 00:00:00",
+        "2024-04-01 00:00:00.000001",
+        "2024-04-07 10:00:00",
+        "infinity",
+    ];
+    for end in ends {
+        let session = site.session(&alice, end, SessionRow::default()).await;
+        site.session_lasts(&session, "2024-03-10 10:00:00", Some(end), "2999-01-01 00:00:00")
+            .await;
+    }
+    let stats = stats_of_march(&site, &gardening).await;
+    assert_eq!(stats.ended_sessions, 2);
+    let to_the_end = 21.0 * 86_400.0 + 14.0 * 3_600.0;
+    assert_eq!(stats.avg_session_duration, Some(f64::midpoint(60.0, to_the_end)));
+}
+
 async fn a_view_that_the_app_records_too_counts_once(variant: Variant) {
     let site = Site::new(variant).await;
     let (alice, session, gardening) = alice(&site).await;
@@ -313,6 +380,8 @@ async fn a_community_that_nobody_viewed_has_zeros_and_no_average(variant: Varian
                 page_views: 0,
                 avg_session_duration: None,
                 ended_sessions: 0,
+                avg_community_session_duration: None,
+                ended_community_sessions: 0,
             }
         );
     }

@@ -9,20 +9,25 @@ use tempfile::TempDir;
 
 use super::service::{Service, free_port, wait_until};
 
-/// The two schemas that the site comes with.
+/// The schemas that the site comes with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Variant {
     /// `bigint` keys, Django's table names, cookie `session_id`.
     Default,
     /// `uuid` keys, other table and column names, a NOT NULL `tenant`, cookie `sid`.
     Uuid,
+    /// The default, but communities have slugs for keys: `7`, `007` and `hidden`.
+    Text,
 }
 
 impl Variant {
+    /// How many there are.
+    pub const COUNT: usize = 3;
+
     /// Name of the session cookie.
     pub fn cookie(self) -> &'static str {
         match self {
-            Self::Default => "session_id",
+            Self::Default | Self::Text => "session_id",
             Self::Uuid => "sid",
         }
     }
@@ -31,6 +36,7 @@ impl Variant {
         match self {
             Self::Default => "",
             Self::Uuid => "uuid",
+            Self::Text => "text",
         }
     }
 }
@@ -88,6 +94,10 @@ pub fn migrate(variant: Variant, database: &str) {
 
 /// Creates members and communities, and returns what the site says of them.
 pub fn seed(variant: Variant, database: &str) -> Seeded {
+    let communities = match variant {
+        Variant::Default | Variant::Uuid => "42:rust,43:django,44:hidden:private:alice+bob",
+        Variant::Text => "7:rust,007:django,hidden:hidden:private:alice+bob",
+    };
     let text = manage(
         variant,
         database,
@@ -100,7 +110,7 @@ pub fn seed(variant: Variant, database: &str) -> Seeded {
             "--avatars",
             "alice",
             "--communities",
-            "42:rust,43:django,44:hidden:private:alice+bob",
+            communities,
         ],
     );
     Seeded(serde_json::from_str(&text).expect("seed prints JSON"))

@@ -34,8 +34,9 @@ struct Template {
 impl Database {
     /// A copy of the seeded database, for this test alone, with the sidecar's own tables.
     pub async fn seeded(parts: Parts, variant: Variant) -> (Self, Seeded) {
-        static TEMPLATES: [OnceCell<Template>; 4] = [const { OnceCell::const_new() }; 4];
-        let place = usize::from(parts == Parts::Embedded) * 2 + usize::from(variant == Variant::Uuid);
+        static TEMPLATES: [OnceCell<Template>; 2 * Variant::COUNT] =
+            [const { OnceCell::const_new() }; 2 * Variant::COUNT];
+        let place = usize::from(parts == Parts::Embedded) * Variant::COUNT + variant as usize;
         let template = TEMPLATES[place]
             .get_or_init(async || {
                 let bare = bare_template(parts, variant).await;
@@ -106,8 +107,9 @@ impl Database {
 }
 
 async fn bare_template(parts: Parts, variant: Variant) -> &'static Template {
-    static TEMPLATES: [OnceCell<Template>; 4] = [const { OnceCell::const_new() }; 4];
-    let place = usize::from(parts == Parts::Embedded) * 2 + usize::from(variant == Variant::Uuid);
+    static TEMPLATES: [OnceCell<Template>; 2 * Variant::COUNT] =
+        [const { OnceCell::const_new() }; 2 * Variant::COUNT];
+    let place = usize::from(parts == Parts::Embedded) * Variant::COUNT + variant as usize;
     TEMPLATES[place]
         .get_or_init(|| make_template(parts, variant))
         .await
@@ -116,7 +118,7 @@ async fn bare_template(parts: Parts, variant: Variant) -> &'static Template {
 /// `headcount migrate`, as an operator runs it.
 fn migrate(variant: Variant, url: &str) {
     let schema = match variant {
-        Variant::Default => "",
+        Variant::Default | Variant::Text => "",
         Variant::Uuid => UUID_SCHEMA,
     };
     let config = format!("[upstream]\nservers = [\"127.0.0.1:9\"]\n[database]\nurl = \"{url}\"\n{schema}");

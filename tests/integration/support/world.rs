@@ -111,7 +111,7 @@ impl Wanted {
             Parts::Embedded => String::new(),
         };
         let schema = match self.variant {
-            Variant::Default => "",
+            Variant::Default | Variant::Text => "",
             Variant::Uuid => UUID_SCHEMA,
         };
         let servers = self.servers.clone();

@@ -1,0 +1,163 @@
+//! Keys of communities: one form for each, whatever type the app's column has.
+
+use headcount::config::CommunityIdAs;
+use headcount::ids::CommunityId;
+use serde_json::json;
+
+use super::{alice, in_community, stats_of_march};
+use crate::store_site::{SessionRow, Site, Variant, at, batch, page_view};
+
+contract! {
+    v20_what_the_app_wrote_in_another_spelling_counts,
+    v20_keys_that_are_text_are_taken_as_they_are,
+    v21_what_is_no_key_of_the_columns_type_is_no_community,
+    v22_the_type_of_a_key_in_metadata_is_the_columns,
+    v22_what_is_true_is_not_one,
+}
+
+/// Has the app give its communities keys that are text.
+async fn with_text_keys(site: &Site) {
+    let table = site.table(&site.config.schema.community.table);
+    let slug = &site.config.schema.community.columns.slug;
+    let name = if site.variant.is_renamed() {
+        ""
+    } else {
+        r#", "name" varchar(200) NOT NULL"#
+    };
+    site.execute(&format!(
+        r#"DROP TABLE {table};
+           CREATE TABLE {table} ("id" varchar(50) NOT NULL PRIMARY KEY, "{slug}" varchar(80) NOT NULL UNIQUE{name})"#
+    ))
+    .await;
+    let (more, value) = if site.variant.is_renamed() {
+        ("", "")
+    } else {
+        (r#", "name""#, ", 'A name'")
+    };
+    for id in ["7", "007", "General", "true"] {
+        site.execute(&format!(
+            r#"INSERT INTO {table} ("id", "{slug}"{more}) VALUES ('{id}', 'slug-of-{id}'{value})"#
+        ))
+        .await;
+    }
+}
+
+async fn v20_what_the_app_wrote_in_another_spelling_counts(variant: Variant) {
+    let site = Site::new(variant).await;
+    let gardening = site.community("gardening").await;
+    let alice = site.member("alice").await;
+    let key = gardening.as_str();
+    let spellings = if variant.is_renamed() {
+        let (bare, upper) = (key.replace('-', ""), key.to_uppercase());
+        let all = [
+            key.to_owned(),
+            bare.clone(),
+            upper,
+            bare.to_uppercase(),
+            format!("{{{key}}}"),
+        ];
+        all.map(|spelling| json!(spelling)).to_vec()
+    } else {
+        vec![json!(key), json!(key.parse::<i64>().unwrap())]
+    };
+    for spelling in &spellings {
+        let metadata = json!({"community_id": spelling, "source": "headcount"});
+        site.app_event(&alice, "page_view", &metadata.to_string(), "2024-03-01T10:00:00Z")
+            .await;
+    }
+    let stats = stats_of_march(&site, &gardening).await;
+    assert_eq!(
+        stats.page_views,
+        i64::try_from(spellings.len()).unwrap(),
+        "{spellings:?}"
+    );
+    assert_eq!(stats.total_visitors, 1);
+}
+
+async fn v20_keys_that_are_text_are_taken_as_they_are(variant: Variant) {
+    let site = Site::new(variant).await;
+    with_text_keys(&site).await;
+    let alice = site.member("alice").await;
+    let session = site
+        .session(&alice, "token-of-alice", SessionRow::default())
+        .await;
+    for (community, views) in [("7", 1), ("007", 2), ("General", 3), ("general", 0)] {
+        let community = CommunityId::from(community);
+        if views > 0 {
+            let views = vec![page_view("2024-03-01T10:00:00Z"); views];
+            site.store
+                .apply(&batch(&session, &community, views))
+                .await
+                .unwrap();
+        }
+        assert_eq!(site.store.community_exists(&community).await.unwrap(), views > 0);
+    }
+    for (community, views) in [("7", 1), ("007", 2), ("General", 3), ("general", 0)] {
+        let stats = stats_of_march(&site, &community.into()).await;
+        assert_eq!(stats.page_views, views, "{community}");
+    }
+    let found = site.store.community_by_slug("slug-of-007").await.unwrap();
+    assert_eq!(found, Some("007".into()));
+}
+
+async fn v21_what_is_no_key_of_the_columns_type_is_no_community(variant: Variant) {
+    let site = Site::new(variant).await;
+    let (alice, _, _) = alice(&site).await;
+    for text in ["abc", "99999999999999999999", "1.0", "+1", "", "\0", "{}"] {
+        let community = CommunityId::from(text);
+        site.app_event(
+            &alice,
+            "page_view",
+            &in_community(&text.replace('\0', "").as_str().into()),
+            "2024-03-01T10:00:00Z",
+        )
+        .await;
+        assert!(!site.store.community_exists(&community).await.unwrap(), "{text}");
+        let stats = stats_of_march(&site, &community).await;
+        assert_eq!((stats.page_views, stats.total_visitors), (0, 0), "{text}");
+    }
+}
+
+async fn v22_the_type_of_a_key_in_metadata_is_the_columns(variant: Variant) {
+    let as_number = |config: &mut headcount::config::Config| {
+        config.record.community_id_as = CommunityIdAs::Number;
+    };
+    let site = Site::with(variant, as_number).await;
+    with_text_keys(&site).await;
+    let alice = site.member("alice").await;
+    let session = site
+        .session(&alice, "token-of-alice", SessionRow::default())
+        .await;
+    let views = batch(&session, &"7".into(), vec![page_view("2024-03-01T10:00:00Z")]);
+    site.store.apply(&views).await.unwrap();
+    assert_eq!(site.events().await[0].metadata["community_id"], json!("7"));
+}
+
+async fn v22_what_is_true_is_not_one(variant: Variant) {
+    let site = Site::new(variant).await;
+    let (alice, _, gardening) = alice(&site).await;
+    if !variant.is_renamed() {
+        assert_eq!(gardening.as_str(), "1");
+    }
+    let when = "2024-03-01T10:00:00Z";
+    for metadata in [
+        r#"{"community_id": true, "source": "headcount"}"#,
+        r#"{"community_id": [1], "source": "headcount"}"#,
+        r#"{"community_id": {"a": 1}, "source": "headcount"}"#,
+    ] {
+        site.app_event(&alice, "page_view", metadata, when).await;
+    }
+    let stats = stats_of_march(&site, &gardening).await;
+    assert_eq!((stats.page_views, stats.total_visitors), (0, 0));
+
+    let site = Site::new(variant).await;
+    with_text_keys(&site).await;
+    let alice = site.member("alice").await;
+    site.app_event(&alice, "page_view", r#"{"community_id": true}"#, when)
+        .await;
+    let window = (at("2024-03-01T00:00:00Z"), at("2024-04-01T00:00:00Z"));
+    for community in ["true", "1"] {
+        let stats = site.store.stats(&community.into(), window.0, window.1).await;
+        assert_eq!(stats.unwrap().total_visitors, 0, "{community}");
+    }
+}
