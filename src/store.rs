@@ -114,7 +114,7 @@ pub struct VisitorRow {
 }
 
 /// Statistics of one community over one window. Each number is defined here and computed in one place.
-#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Stats {
     /// Distinct users with a page view in the community in the window (never a sum of daily uniques).
     pub total_visitors: i64,
