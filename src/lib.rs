@@ -21,6 +21,7 @@
 pub mod app;
 pub mod cli;
 pub mod config;
+mod from_row;
 mod header_list;
 pub mod ids;
 pub mod key_type;

@@ -121,7 +121,7 @@ pub struct VisitorRow {
 }
 
 /// Statistics of one community over one window. Each number is defined here and computed in one place.
-#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Stats {
     /// Distinct users with one of the `page_views` (never a sum of daily uniques, and never above their number).
     pub total_visitors: i64,

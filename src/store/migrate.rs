@@ -13,7 +13,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use sqlx::migrate::{AppliedMigration, Migrate, Migrator};
+use sqlx::SqlStr;
+use sqlx::migrate::{AppliedMigration, Migrate, Migration, MigrationType, Migrator};
 use tokio::time::timeout;
 
 use super::error::timed_out;
@@ -232,12 +233,20 @@ fn additions(app: &AppSchema, event_community: &str, session_user: &str) -> [Add
     ]
 }
 
+/// One file of `migrations/`: version, what it makes, its statements. Listed by hand: sqlx's macro that reads the
+/// folder compiles both database drivers a second time.
+type Own = (i64, &'static str, &'static str);
+
 /// The migrations of the sidecar's own tables; `applied` is the table in which sqlx keeps what was applied.
-fn migrator(migrations: Migrator, applied: &'static str) -> Migrator {
+fn migrator(own: &[Own], applied: &'static str) -> Migrator {
+    let own = own.iter().map(|&(version, description, sql)| {
+        let sql = SqlStr::from_static(sql);
+        Migration::new(version, description.into(), MigrationType::Simple, sql, false)
+    });
     Migrator {
         ignore_missing: true, // of a newer version, after going back to this one
         table_name: Cow::Borrowed(applied),
-        ..migrations
+        ..Migrator::with_migrations(own.collect())
     }
 }
 
@@ -308,5 +317,31 @@ async fn within<T>(
         Err(_) => Err(MigrateError::Database(timed_out(
             "no connection within database.acquire_timeout",
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{Own, postgres, sqlite};
+
+    #[test]
+    fn every_file_of_the_folder_is_listed() {
+        for (folder, own) in [("postgres", postgres::OWN), ("sqlite", sqlite::OWN)] {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("migrations")
+                .join(folder);
+            let mut files: Vec<_> = std::fs::read_dir(path)
+                .expect("the folder")
+                .map(|file| file.expect("a file").file_name().into_string().expect("UTF-8"))
+                .collect();
+            files.sort();
+            let listed: Vec<_> = own
+                .iter()
+                .map(|(version, description, _): &Own| format!("{version:04}_{description}.sql"))
+                .collect();
+            assert_eq!(files, listed, "{folder}");
+        }
     }
 }

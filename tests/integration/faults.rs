@@ -10,6 +10,7 @@
 
 mod chain;
 mod dead_letters;
+mod flood;
 mod fsync;
 mod heals;
 mod identity;

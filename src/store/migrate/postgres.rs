@@ -6,12 +6,27 @@ mod trigger;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Postgres, Transaction};
 
-use super::{Addition, MigrateError, Step, additions, app_schema, migrator, outcome, own_migrations, within};
+use super::{
+    Addition, MigrateError, Own, Step, additions, app_schema, migrator, outcome, own_migrations, within,
+};
 use crate::config::Config;
 use crate::store::postgres::pooler;
 
 const SCHEMA: &str = "headcount";
 const APPLIED: &str = "headcount._sqlx_migrations";
+
+pub(super) const OWN: &[Own] = &[
+    (
+        1,
+        "addition",
+        include_str!("../../../migrations/postgres/0001_addition.sql"),
+    ),
+    (
+        2,
+        "ledger",
+        include_str!("../../../migrations/postgres/0002_ledger.sql"),
+    ),
+];
 
 /// Longest wait for the app's table where whoever wants to write to it meanwhile waits behind us.
 const LOCK_TIMEOUT: &str = "5s";
@@ -110,7 +125,7 @@ async fn own_tables(connection: &mut PgConnection, dry_run: bool) -> Result<Vec<
         steps.push(step);
     }
     let begun = exists(connection, APPLIED).await?;
-    let migrator = migrator(sqlx::migrate!("./migrations/postgres"), APPLIED);
+    let migrator = migrator(OWN, APPLIED);
     steps.extend(own_migrations(connection, &migrator, begun, dry_run).await?);
     Ok(steps)
 }

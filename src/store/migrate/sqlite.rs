@@ -2,11 +2,26 @@
 
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Sqlite, SqliteConnection};
 
-use super::{Addition, MigrateError, Step, additions, app_schema, migrator, outcome, own_migrations, within};
+use super::{
+    Addition, MigrateError, Own, Step, additions, app_schema, migrator, outcome, own_migrations, within,
+};
 use crate::config::Config;
 use crate::store::sqlite::connect_options;
 
 const APPLIED: &str = "headcount_migrations";
+
+pub(super) const OWN: &[Own] = &[
+    (
+        1,
+        "addition",
+        include_str!("../../../migrations/sqlite/0001_addition.sql"),
+    ),
+    (
+        2,
+        "ledger",
+        include_str!("../../../migrations/sqlite/0002_ledger.sql"),
+    ),
+];
 
 pub(super) async fn migrate(url: &str, config: &Config, dry_run: bool) -> Result<Vec<Step>, MigrateError> {
     let options = connect_options(url)?.busy_timeout(config.database.statement_timeout);
@@ -24,7 +39,7 @@ async fn run(
 ) -> Result<Vec<Step>, MigrateError> {
     let app = app_schema::<Sqlite>(connection, config).await?;
     let begun = exists(connection, APPLIED).await?;
-    let migrator = migrator(sqlx::migrate!("./migrations/sqlite"), APPLIED);
+    let migrator = migrator(OWN, APPLIED);
     let mut steps = own_migrations(connection, &migrator, begun, dry_run).await?;
     let mut failed = Vec::new();
     for addition in additions(

@@ -1,16 +1,17 @@
 //! Lookups that step 3 makes: a token's session, a community by slug or id.
 
 use chrono::{DateTime, Utc};
-use sqlx::{AssertSqlSafe, FromRow, PgConnection, Postgres};
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 
 use super::read_moment;
 use super::statement::{query_as, query_scalar};
 use crate::auth::BrowserSession;
+use crate::from_row::from_row;
 use crate::ids::{BrowserSessionId, CommunityId, UserId};
 use crate::store::operations::{CommunityExists, FindCommunity, FindSessions, Runs};
 use crate::store::schema::AppSchema;
 
-#[derive(FromRow)]
 struct SessionRow {
     place: i64,
     id: String,
@@ -20,6 +21,8 @@ struct SessionRow {
     is_ended: bool,
     ended_at: Option<DateTime<Utc>>,
 }
+
+from_row!(PgRow => SessionRow { place, id, user_id, expires_at, is_active, is_ended, ended_at });
 
 impl Runs<FindSessions<'_>> for Postgres {
     async fn run(

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use chrono_tz::Tz;
+use sqlx::postgres::PgRow;
 use sqlx::postgres::types::Oid;
-use sqlx::{AssertSqlSafe, Connection as _, FromRow, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::statement::{query, query_as};
 use super::trigger;
 use crate::config::Schema;
+use crate::from_row::from_row;
 use crate::store::StoreError;
 use crate::store::schema::{Column, Dialect, Kind, LiveColumn, LiveSchema, LiveTable, TableName};
 
@@ -43,7 +45,6 @@ pub(super) async fn live_schema(
     })
 }
 
-#[derive(FromRow)]
 struct TableRow {
     oid: Oid,
     schema: String,
@@ -51,6 +52,8 @@ struct TableRow {
     schema_usage: bool,
     without_policy: Vec<String>,
 }
+
+from_row!(PgRow => TableRow { oid, schema, name, schema_usage, without_policy });
 
 /// A table by its configured name: `schema.table`, or `table` on the search path. The catalogue is readable
 /// to everybody, so a table without privileges is found, too.
@@ -95,7 +98,6 @@ async fn table(connection: &mut PgConnection, configured: &str) -> Result<Option
     }))
 }
 
-#[derive(FromRow)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "independent facts from the catalogue"
@@ -113,6 +115,8 @@ struct ColumnRow {
     may_insert: bool,
     may_update: bool,
 }
+
+from_row!(PgRow => ColumnRow { name, base_type, type_name, nullable, max_length, has_default, generated, locked_sequence, may_select, may_insert, may_update });
 
 async fn columns(connection: &mut PgConnection, table: Oid) -> Result<Vec<LiveColumn>, sqlx::Error> {
     let rows: Vec<ColumnRow> = query_as(

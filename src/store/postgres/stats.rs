@@ -2,14 +2,18 @@
 //!
 //! The first part reads the index that `migrations/app` makes; without it the event table is scanned.
 
+use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 
 use super::moment;
 use super::statement::query_as;
+use crate::from_row::from_row;
 use crate::store::Stats;
 use crate::store::operations::{Runs, StatsOf};
 use crate::store::rows::{PAGE_VIEW, SOURCE};
 use crate::store::schema::{AppSchema, Kind};
+
+from_row!(PgRow => Stats { total_visitors, page_views, avg_session_duration, ended_sessions, avg_community_session_duration, ended_community_sessions });
 
 impl Runs<StatsOf<'_>> for Postgres {
     async fn run(

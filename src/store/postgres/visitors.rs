@@ -1,16 +1,17 @@
 //! The visitor list's rows: names and pictures, and each user's latest valid session.
 
 use chrono::{DateTime, Utc};
-use sqlx::{AssertSqlSafe, FromRow, PgConnection, Postgres};
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 
 use super::statement::query_as;
 use super::{moment, read_moment};
+use crate::from_row::from_row;
 use crate::ids::UserId;
 use crate::store::VisitorRow;
 use crate::store::operations::{Runs, Visitors};
 use crate::store::schema::AppSchema;
 
-#[derive(FromRow)]
 struct Row {
     user_id: String,
     username: Option<String>,
@@ -18,6 +19,8 @@ struct Row {
     started_at: Option<DateTime<Utc>>,
     pages_visited: Option<i64>,
 }
+
+from_row!(PgRow => Row { user_id, username, avatar, started_at, pages_visited });
 
 impl Runs<Visitors<'_>> for Postgres {
     async fn run(

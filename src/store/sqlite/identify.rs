@@ -1,14 +1,15 @@
 //! Lookups that step 3 makes: a token's session, a community by slug or id.
 
-use sqlx::{AssertSqlSafe, FromRow, Sqlite, SqliteConnection};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
 
 use super::values::{key, read_key, read_moment};
 use crate::auth::BrowserSession;
+use crate::from_row::from_row;
 use crate::ids::{BrowserSessionId, CommunityId, UserId};
 use crate::store::operations::{CommunityExists, FindCommunity, FindSessions, Runs};
 use crate::store::schema::{AppSchema, SessionTable};
 
-#[derive(FromRow)]
 struct SessionRow {
     place: i64,
     id: String,
@@ -18,6 +19,8 @@ struct SessionRow {
     is_ended: bool,
     ended_at: Option<String>,
 }
+
+from_row!(SqliteRow => SessionRow { place, id, user_id, expires_at, is_active, is_ended, ended_at });
 
 impl Runs<FindSessions<'_>> for Sqlite {
     async fn run(

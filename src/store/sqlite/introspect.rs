@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 
 use chrono_tz::Tz;
-use sqlx::{FromRow, SqliteConnection};
+use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
 use super::values::read_moment;
 use crate::config::Schema;
+use crate::from_row::from_row;
 use crate::store::schema::{Column, Dialect, Kind, LiveColumn, LiveSchema, LiveTable, TableName};
 
 pub(super) async fn live_schema(
@@ -33,7 +35,6 @@ pub(super) async fn live_schema(
     })
 }
 
-#[derive(FromRow)]
 struct ColumnRow {
     name: String,
     declared: String,
@@ -42,6 +43,8 @@ struct ColumnRow {
     in_primary_key: bool,
     hidden: i64,
 }
+
+from_row!(SqliteRow => ColumnRow { name, declared, not_null, has_default, in_primary_key, hidden });
 
 async fn table(connection: &mut SqliteConnection, name: &str) -> Result<Option<LiveTable>, sqlx::Error> {
     let rows: Vec<ColumnRow> = sqlx::query_as(

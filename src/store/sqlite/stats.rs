@@ -2,13 +2,17 @@
 //!
 //! The first part reads the index that `migrations/app` makes; without it the event table is scanned.
 
+use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
 
 use super::moments::{Days, micros};
+use crate::from_row::from_row;
 use crate::store::Stats;
 use crate::store::operations::{Runs, StatsOf};
 use crate::store::rows::{PAGE_VIEW, SOURCE};
 use crate::store::schema::{AppSchema, Column};
+
+from_row!(SqliteRow => Stats { total_visitors, page_views, avg_session_duration, ended_sessions, avg_community_session_duration, ended_community_sessions });
 
 impl Runs<StatsOf<'_>> for Sqlite {
     async fn run(

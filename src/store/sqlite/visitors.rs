@@ -1,15 +1,16 @@
 //! The visitor list's rows: names and pictures, and each user's latest valid session.
 
-use sqlx::{AssertSqlSafe, FromRow, Sqlite, SqliteConnection};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
 
 use super::moments::{lately, micros};
 use super::values::{key, read_key, read_moment};
+use crate::from_row::from_row;
 use crate::ids::UserId;
 use crate::store::VisitorRow;
 use crate::store::operations::{Runs, Visitors};
 use crate::store::schema::{AppSchema, Column};
 
-#[derive(FromRow)]
 struct Row {
     user_id: String,
     username: Option<String>,
@@ -17,6 +18,8 @@ struct Row {
     started_at: Option<String>,
     pages_visited: Option<i64>,
 }
+
+from_row!(SqliteRow => Row { user_id, username, avatar, started_at, pages_visited });
 
 impl Runs<Visitors<'_>> for Sqlite {
     async fn run(

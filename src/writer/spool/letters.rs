@@ -7,13 +7,15 @@
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
-use sqlx::{Connection as _, FromRow, SqliteConnection};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Connection as _, SqliteConnection};
 
 use super::counts::Change;
 use super::directory::Directory;
 use super::encode::Stored;
 use super::rows::{READY, begin};
 use super::{Spool, SpoolError, file};
+use crate::from_row::from_row;
 use crate::writer::batch::{BatchKey, RecordedView, WriterId};
 
 /// Dead letters moved or decided on in one transaction.
@@ -44,7 +46,6 @@ pub enum Fate {
     Drop,
 }
 
-#[derive(FromRow)]
 struct StoredLetter {
     writer_id: String,
     batch_seq: i64,
@@ -53,6 +54,8 @@ struct StoredLetter {
     checksum: i64,
     body: Vec<u8>,
 }
+
+from_row!(SqliteRow => StoredLetter { writer_id, batch_seq, reason, refused_at, checksum, body });
 
 impl StoredLetter {
     fn letter(self) -> Option<DeadLetter> {

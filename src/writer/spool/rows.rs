@@ -3,12 +3,14 @@
 use std::sync::atomic::Ordering;
 
 use chrono::{DateTime, Utc};
-use sqlx::{Connection as _, FromRow, Sqlite, SqliteConnection, Transaction};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Connection as _, Sqlite, SqliteConnection, Transaction};
 
 use super::counts::Change;
 use super::encode::{Body, Stored, checksum};
 use super::tokens::Tokens;
 use super::{Buried, Link, Row, Spool, SpoolError, file};
+use crate::from_row::from_row;
 use crate::writer::batch::{BatchKey, RecordedView, WriterId};
 
 /// `batch.state`.
@@ -17,7 +19,6 @@ pub(super) const UNRESOLVED: i64 = 1;
 pub(super) const DAMAGED: i64 = 2;
 
 /// A row with its bytes.
-#[derive(FromRow)]
 struct StoredRow {
     place: i64,
     writer_id: String,
@@ -27,6 +28,8 @@ struct StoredRow {
     checksum: i64,
     body: Vec<u8>,
 }
+
+from_row!(SqliteRow => StoredRow { place, writer_id, batch_seq, state, views, checksum, body });
 
 impl Spool {
     /// The next rows in their order, without those that are passed over, none of them removed yet: until they have that many views or bytes, and

@@ -7,10 +7,12 @@
 
 use std::collections::HashMap;
 
+use sqlx::PgConnection;
+use sqlx::postgres::PgRow;
 use sqlx::postgres::types::Oid;
-use sqlx::{FromRow, PgConnection};
 
 use super::{execute, execute_briefly, record, recorded};
+use crate::from_row::from_row;
 use crate::store::migrate::{Addition, MigrateError, Step};
 
 /// A step, and how it is run.
@@ -156,7 +158,6 @@ fn concurrently(step: Step) -> Planned {
 }
 
 /// A table, or one of its partitions; names as in SQL.
-#[derive(FromRow)]
 struct Table {
     oid: Oid,
     /// Within the tree; none for its root.
@@ -165,6 +166,8 @@ struct Table {
     name: String,
     is_partitioned: bool,
 }
+
+from_row!(PgRow => Table { oid, parent, schema, name, is_partitioned });
 
 /// The table and its partitions, each after the one it is a partition of. Foreign tables have no indexes.
 async fn tables(connection: &mut PgConnection, table: &str) -> Result<Vec<Table>, sqlx::Error> {
@@ -209,7 +212,6 @@ async fn elsewhere(
     .await
 }
 
-#[derive(FromRow)]
 struct Index {
     oid: Oid,
     table: Oid,
@@ -220,6 +222,8 @@ struct Index {
     name: String,
     is_valid: bool,
 }
+
+from_row!(PgRow => Index { oid, table, parent, bare_name, name, is_valid });
 
 /// The indexes of the table and of its partitions.
 async fn indexes(connection: &mut PgConnection, table: &str) -> Result<Vec<Index>, sqlx::Error> {
