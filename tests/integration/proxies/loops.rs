@@ -70,7 +70,7 @@ fn e22_an_address_that_can_be_bound_though_it_is_another_machines_is_no_own_list
             "-c",
             in_network,
             "sh",
-            sidecar::BINARY,
+            &*sidecar::binary(),
         ])
         .args(["check", "--offline", "--config"])
         .arg(path)
