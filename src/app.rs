@@ -27,7 +27,7 @@ use crate::geoip::GeoIp;
 use crate::handover::{Place, Waiting};
 use crate::live::{self, Live};
 use crate::metrics::Metrics;
-use crate::page_view::Policy;
+use crate::page_view::{Files, Policy};
 use crate::presence;
 use crate::proxy::{Edge, Sidecar, Upstreams};
 use crate::reload::{Certificate, LoadedRoutes, Reloader, SharedRoutes};
@@ -189,7 +189,7 @@ impl App {
         let routes: SharedRoutes = Arc::new(ArcSwap::from_pointee(table));
 
         let spool = recording::first_look(spools, &store).await?;
-        config.limits.max_connections = files::connections(config.limits.max_connections);
+        config.limits.max_connections = Some(files::connections(&config.limits));
         let recording = Recording::start(&config, geoip, spool, &store, &presence, &metrics, &tasks);
         let reloader = Reloader::new(
             &config.routes,
@@ -317,7 +317,7 @@ fn start_live(
             &config.live,
             &config.record,
             &config.session,
-            config.limits.max_connections,
+            config.limits.connections(),
             parts,
         )
     };
@@ -368,6 +368,7 @@ fn sidecar(
         authenticator: recording.authenticator.clone(),
         glances: Glances::new(recording.authenticator.clone(), background.clone()),
         policy,
+        files: Files::default(),
         recorder: recording.recorder.clone(),
         is_recording: config.record.is_on(),
         communities: recording.communities.clone(),

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::app::{self, App, StartError, TakeOver};
-use crate::config::{Config, ConfigError, misspelt, variables};
+use crate::config::{Config, ConfigError, TlsListener, Validity, misspelt, read_key_pair, variables};
 use crate::handover::{self, UpgradeError};
 use crate::page_view::Policy;
 use crate::store::MigrateError;
@@ -277,6 +277,9 @@ fn check(path: &Path, config: &Config, offline: bool) -> Result<(), Failure> {
     let table = reload::load_routes(&config.routes.dir)?;
     let folder = config.routes.dir.display();
     say(format_args!("{folder}: {} routes are valid", table.len()));
+    for listener in &config.listen.https {
+        say(certificate(listener));
+    }
     app::open_geoip(config)?;
     if config.record.writes() {
         Directory::check(&config.spool.dir).map_err(|error| Failure::Usage(error.to_string()))?;
@@ -307,6 +310,19 @@ fn check(path: &Path, config: &Config, offline: bool) -> Result<(), Failure> {
         say("the database has the ledger of applied batches");
     }
     Ok(())
+}
+
+/// What there is to say of a listener's certificate, which is known to be one.
+fn certificate(listener: &TlsListener) -> String {
+    let path = listener.certificate.display();
+    let pair = read_key_pair(&listener.certificate, &listener.key).ok();
+    let Some(validity) = pair.and_then(|pair| Validity::of(&pair)) else {
+        return format!("note: {path}: the dates of the certificate cannot be read");
+    };
+    match validity.problem(chrono::Utc::now()) {
+        Some(problem) => format!("warning: {path}: the certificate {problem}"),
+        None => format!("{path}: the certificate {validity}"),
+    }
 }
 
 fn test_route(config: &Config, url: &str, method: &str) -> Result<(), Failure> {

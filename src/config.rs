@@ -27,6 +27,7 @@ mod spool;
 mod tests;
 mod upstream;
 mod validate;
+mod validity;
 mod widget;
 
 use serde::Deserialize;
@@ -53,6 +54,7 @@ pub use secret::Secret;
 pub use session::{Revocation, Session};
 pub use spool::Spool;
 pub use upstream::Upstream;
+pub use validity::Validity;
 pub use widget::Widget;
 
 /// The whole configuration file.

@@ -80,6 +80,7 @@ fn counted(table: &RouteTable, policy: &Policy, url: &str, method: &Method) -> S
         status: StatusCode::OK,
         response: &response,
         route: found.as_ref(),
+        is_of_a_file: false,
         has_token: true,
         counted_elsewhere: false,
         client_ip: None,

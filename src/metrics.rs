@@ -91,6 +91,7 @@ pub struct Metrics {
     pub last_reload_success: Gauge,
     pub last_reload_ok: IntGauge,
     pub certificates_ok: IntGauge,
+    pub certificate_expires: GaugeVec,
     pub routes: IntGauge,
     pub task_failures: CounterVec,
 }
@@ -445,6 +446,11 @@ impl Metrics {
                 "certificates_last_reload_successful",
                 "1 if the certificates of listeners could be used when they were last read, else 0",
             ),
+            certificate_expires: declare.gauges(
+                "certificate_expires_seconds",
+                "When the certificate of a TLS listener expires, Unix time, by address",
+                &["listener"],
+            ),
             routes: declare.int_gauge("routes", "Routes in use"),
             task_failures: declare.counters(
                 "task_failures_total",
@@ -674,6 +680,8 @@ mod tests {
             "kind",
             "version",
             "task",
+            // As many as are configured.
+            "listener",
             "le",
         ];
         for family in Metrics::new().registry.gather() {

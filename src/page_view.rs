@@ -5,10 +5,11 @@
 //! and the view belongs to whoever sent the request, whatever the response does to the session (V6).
 //!
 //! `checks` has the rules, `visit` those about the request alone, `text` makes what clients send fit to be written down, [`device`] reads user
-//! agents.
+//! agents. [`Files`] remembers across exchanges, and is asked before.
 
 mod checks;
 pub mod device;
+mod files;
 mod text;
 mod visit;
 
@@ -25,6 +26,7 @@ use crate::config::{IpPrecision, Privacy, Record, ReferrerPrecision};
 use crate::routes::{CommunityRef, RouteMatch, Track};
 
 pub(crate) use checks::is_download;
+pub use files::Files;
 pub(crate) use visit::{Visit, visit};
 
 /// One request and the head of its response, as the proxy saw them.
@@ -44,6 +46,8 @@ pub struct Exchange<'a> {
     pub response: &'a HeaderMap,
     /// What the path matched.
     pub route: Option<&'a RouteMatch>,
+    /// Whether a 304 is of something that was no page when it was sent ([`Files`]).
+    pub is_of_a_file: bool,
     /// Whether the request carried a well-formed session token.
     pub has_token: bool,
     /// Whether another sidecar, nearer to the client and trusted, records this exchange.

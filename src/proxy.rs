@@ -5,6 +5,7 @@
 //! visitors API waits for its answer.
 
 mod canonical;
+mod chunks;
 pub mod client_ip;
 mod client_socket;
 mod ctx;
@@ -48,7 +49,7 @@ use crate::communities::Communities;
 use crate::config;
 use crate::live::Door;
 use crate::metrics::Metrics;
-use crate::page_view::{Beacon, Exchange, NotCounted, PageView, Policy, may_be_view};
+use crate::page_view::{Beacon, Exchange, Files, NotCounted, PageView, Policy, may_be_view};
 use crate::recorder::{Recorder, Visit, Who};
 use crate::reload::SharedRoutes;
 use crate::routes::decode_path;
@@ -66,7 +67,7 @@ use client_ip::client_ip;
 use ctx::Label;
 use headers::{HeaderEdits, Received};
 use limits::{Head, Refusal};
-use messages::{has_large_body, in_our_version, status_class, status_of, strip_hop_by_hop};
+use messages::{has_large_body, has_no_body, in_our_version, status_class, status_of, strip_hop_by_hop};
 
 /// The proxy with everything that its phases call.
 pub struct Sidecar {
@@ -86,6 +87,8 @@ pub struct Sidecar {
     pub glances: Glances,
     /// Step 4.
     pub policy: Policy,
+    /// What was sent as a file, for the same step.
+    pub files: Files,
     /// Step 5.
     pub recorder: Recorder,
     /// Whether anything is recorded; sidecars nearer to the app then leave it to this one (V8).
@@ -200,6 +203,9 @@ impl ProxyHttp for Sidecar {
         if session.was_upgraded() {
             return Ok(()); // no body, but a tunnel
         }
+        if body.is_some() {
+            self.client_may_send(session, ctx);
+        }
         if end_of_stream {
             ctx.progress.is_read();
         }
@@ -255,8 +261,7 @@ impl ProxyHttp for Sidecar {
             return Err(Error::explain(ErrorType::InvalidHTTPHeader, "an unasked 101").into_up());
         }
         self.app_answers(session, response, ctx);
-        let has_no_body = matches!(response.status.as_u16(), 204 | 304);
-        ctx.body_ended |= has_no_body || session.req_header().method == http::Method::HEAD;
+        ctx.body_ended |= has_no_body(response) || session.req_header().method == http::Method::HEAD;
         let informational = response.status.is_informational() && response.status != 101;
         if !ctx.decided && !informational {
             ctx.decided = true;
@@ -281,6 +286,9 @@ impl ProxyHttp for Sidecar {
             // Requests that come later are told so by Pingora.
             session.set_keepalive(None);
         }
+        if ctx.body_ended {
+            self.client_may_send(session, ctx);
+        }
         if session.req_header().version == Version::HTTP_10
             && response.headers.contains_key(header::TRANSFER_ENCODING)
         {
@@ -293,13 +301,17 @@ impl ProxyHttp for Sidecar {
 
     fn response_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
         ctx: &mut Ctx,
     ) -> Result<Option<Duration>> {
         ctx.progress.app_spoke();
         ctx.body_ended = end_of_stream;
+        if end_of_stream {
+            // Nothing is waited for any more, but what the client may send all the same.
+            self.client_may_send(session, ctx);
+        }
         self.rewrite(body, end_of_stream, ctx)?;
         Ok(None)
     }
@@ -402,7 +414,6 @@ impl Sidecar {
             identity_headers: &self.limits.identity_headers,
             underscores: self.limits.underscore_headers,
             tls: ctx.tls,
-            authority: request.uri.authority().map(http::uri::Authority::as_str),
             hops: &ctx.hops,
             recording: self.is_recording,
             new_request_id: &ctx.request_id,
@@ -413,14 +424,19 @@ impl Sidecar {
     /// Steps 3 to 5: who, whether, and off to the recorder.
     async fn decide(&self, session: &Session, response: &ResponseHeader, ctx: &Ctx) {
         let request = session.req_header();
+        let query = request.uri.query();
+        let answer = (response.status, &response.headers);
+        let is_of_a_file =
+            (self.files).note_or_know(&request.method, &ctx.path, query, &request.headers, answer);
         let exchange = Exchange {
             method: &request.method,
             path: &ctx.path,
-            query: request.uri.query(),
+            query,
             request: &request.headers,
             status: response.status,
             response: &response.headers,
             route: ctx.route.as_ref(),
+            is_of_a_file,
             has_token: ctx.token.token().is_some(),
             counted_elsewhere: headers::recorded_elsewhere(&request.headers, &ctx.client),
             client_ip: ctx.client.ip,

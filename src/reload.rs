@@ -2,7 +2,10 @@
 //! change. Whatever is faulty keeps what was read before; the log says what is wrong and where, and metrics show it.
 
 mod certificates;
+mod doubt;
 mod route_files;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::future::pending;
@@ -13,11 +16,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use futures_util::future::select_all;
 use tokio::sync::mpsc;
+use tokio::time::sleep_until;
 
 use crate::metrics::Metrics;
 use crate::routes::{RouteFile, RouteTable};
 
 pub use certificates::{Certificate, CertificateError};
+use doubt::Doubt;
 pub use route_files::{ReloadError, load_routes, read_route_files};
 use watch::Watch;
 
@@ -49,7 +54,7 @@ pub struct Reloader {
     dir: PathBuf,
     routes: SharedRoutes,
     /// What was read last, in use or refused.
-    read: Result<Vec<RouteFile>, ReloadError>,
+    read: Reading,
     certificates: Vec<Arc<Certificate>>,
     /// Of the certificate with the same index.
     certificate_errors: Vec<Option<CertificateError>>,
@@ -57,12 +62,14 @@ pub struct Reloader {
     /// Of the routes first, then of each certificate; empty where nothing is watched.
     watches: Vec<Watch>,
     is_again: bool,
+    /// What was read of the routes and is not believed yet.
+    doubt: Option<Doubt>,
     metrics: Arc<Metrics>,
 }
 
 impl Reloader {
     /// Starts with what was loaded: `files` are the text of the table in `routes`. Reads again when something comes
-    /// through `requests`. Changes of files are noticed from now on, of route files only if `watch`.
+    /// through `requests`. If `watch`, changes of route files and certificates are noticed from now on.
     pub fn new(
         config: &crate::config::Routes,
         files: Vec<RouteFile>,
@@ -86,10 +93,14 @@ impl Reloader {
             requests,
             watches,
             is_again: false,
+            doubt: None,
             metrics,
             routes,
         };
         reloader.succeeded(&reloader.routes.load());
+        for certificate in &reloader.certificates {
+            certificate.tell(&reloader.metrics);
+        }
         reloader
     }
 
@@ -99,35 +110,64 @@ impl Reloader {
         if std::mem::replace(&mut self.is_again, true) {
             self.read_all();
         }
-        loop {
-            let changed = async {
-                if self.watches.is_empty() {
-                    return pending().await;
-                }
-                let changes = self.watches.iter_mut().map(|watch| Box::pin(watch.changed()));
-                let ((), index, _) = select_all(changes).await;
-                index
-            };
-            tokio::select! {
-                request = self.requests.recv() => {
-                    if request.is_none() {
-                        return;
-                    }
+        while self.next().await {}
+    }
+
+    /// Waits for something to read, and reads it. False when the last sender of requests is gone.
+    async fn next(&mut self) -> bool {
+        let until = self.doubt.as_ref().map(Doubt::until);
+        let changed = async {
+            if self.watches.is_empty() {
+                return pending().await;
+            }
+            let changes = self.watches.iter_mut().map(|watch| Box::pin(watch.changed()));
+            let ((), index, _) = select_all(changes).await;
+            index
+        };
+        let rest = async {
+            match until {
+                Some(until) => sleep_until(until).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            request = self.requests.recv() => {
+                if request.is_some() {
                     self.read_all();
                 }
-                index = changed => {
-                    if index == 0 {
-                        let read = read_route_files(&self.dir);
-                        // A touched file is not worth a line in the log, nor is the same mistake.
-                        if !is_same(&read, &self.read) {
-                            self.load(read);
-                        }
-                    } else {
-                        self.read_certificates(false);
-                    }
-                }
+                return request.is_some();
             }
+            index = changed => match index {
+                0 => self.routes_changed(),
+                _ => self.read_certificates(false),
+            },
+            () = rest => self.routes_changed(),
         }
+        true
+    }
+
+    /// Uses what is there now, unless it looks like the middle of a change: that has to come to rest first.
+    fn routes_changed(&mut self) {
+        let read = read_route_files(&self.dir);
+        // A touched file is not worth a line in the log, nor is the same mistake.
+        if is_same(&read, &self.read) {
+            self.doubt = None;
+        } else if self.is_doubtful(&read) && !Doubt::is_over(&mut self.doubt, &read) {
+            tracing::debug!("route files look as if they were being written");
+        } else {
+            self.load(read);
+        }
+    }
+
+    /// A file is faulty, as when it is read before all of it is written; or one is gone, as before it is there again.
+    fn is_doubtful(&self, read: &Reading) -> bool {
+        let Ok(files) = read else { return true };
+        let is_there = |before: &RouteFile| files.iter().any(|file| file.path == before.path);
+        let is_one_gone = self
+            .read
+            .as_ref()
+            .is_ok_and(|before| !before.iter().all(is_there));
+        is_one_gone || RouteTable::compile(files).is_err()
     }
 
     fn read_all(&mut self) {
@@ -137,12 +177,13 @@ impl Reloader {
     }
 
     /// Uses what was read; on error the table in use stays.
-    fn load(&mut self, read: Result<Vec<RouteFile>, ReloadError>) {
+    fn load(&mut self, read: Reading) {
         let table = match &read {
             Ok(files) => RouteTable::compile(files).map_err(ReloadError::from),
             Err(error) => Err(error.clone()),
         };
         self.read = read;
+        self.doubt = None;
         match table {
             Ok(table) => {
                 tracing::info!(routes = table.len(), "route files loaded");
@@ -174,7 +215,7 @@ impl Reloader {
             match certificate.read_again() {
                 Ok(is_new) => {
                     if is_new || known.is_some() {
-                        tracing::info!(%path, "certificate loaded");
+                        certificate.tell(&self.metrics);
                     }
                     *known = None;
                 }
@@ -191,8 +232,11 @@ impl Reloader {
     }
 }
 
+/// What reading the route files came to.
+type Reading = Result<Vec<RouteFile>, ReloadError>;
+
 /// Whether two readings say the same.
-fn is_same(one: &Result<Vec<RouteFile>, ReloadError>, other: &Result<Vec<RouteFile>, ReloadError>) -> bool {
+fn is_same(one: &Reading, other: &Reading) -> bool {
     match (one, other) {
         (Ok(one), Ok(other)) => one == other,
         (Err(one), Err(other)) => one == other,

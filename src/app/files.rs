@@ -3,14 +3,17 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::config::Limits;
+
 /// Files of everything but the site's connections: listeners, database, Redis, spool, admin, a hand-over.
 const OTHERS: usize = 256;
 /// A client's connection, and one to the app for its request.
 const EACH: usize = 2;
 
-/// Raises the limit as far as it may be. Returns how many connections can be taken, at most `wanted`; where that is
-/// fewer, the log says so.
-pub(super) fn connections(wanted: usize) -> usize {
+/// Raises the limit as far as it may be. Returns how many connections can be taken, at most as many as the configuration
+/// has; where that is fewer, the log says so, as a warning only where somebody has asked for more.
+pub(super) fn connections(limits: &Limits) -> usize {
+    let wanted = limits.connections();
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: maximum,
@@ -28,7 +31,13 @@ pub(super) fn connections(wanted: usize) -> usize {
         return wanted;
     };
     let possible = possible(usize::try_from(files).unwrap_or(usize::MAX));
-    if possible < wanted {
+    if possible < wanted && limits.max_connections.is_none() {
+        tracing::info!(
+            "this process may have {files} open files: it takes {possible} connections, and up to {wanted} where it may \
+             have {}",
+            needed(wanted)
+        );
+    } else if possible < wanted {
         tracing::warn!(
             "limits.max_connections is {wanted}, which takes {} open files, but this process may have {files}: it \
              takes {possible} connections; raise LimitNOFILE= of the systemd unit or `ulimits: nofile` of the \

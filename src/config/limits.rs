@@ -25,8 +25,9 @@ pub struct Limits {
     /// Whether headers with a `_` in their names reach the app. Off by default, as in nginx: WSGI makes `X_User` and
     /// `X-User` the same, so that clients could say what only proxies may.
     pub underscore_headers: bool,
-    /// Upper bound of open client connections; further ones are closed at once.
-    pub max_connections: usize,
+    /// Upper bound of open client connections; further ones are closed at once. None: as many as the process may have
+    /// open files for, at most [`Limits::MAX_CONNECTIONS`].
+    pub max_connections: Option<usize>,
     /// Longest time until a new connection's first head is complete. On a kept connection the wait for the
     /// next request, `keepalive_timeout`, comes on top.
     #[serde(with = "humantime_serde")]
@@ -53,6 +54,16 @@ pub struct Limits {
     pub grace_period: Duration,
 }
 
+impl Limits {
+    /// Most client connections where the configuration does not say how many.
+    pub const MAX_CONNECTIONS: usize = 20_000;
+
+    /// Upper bound of open client connections.
+    pub fn connections(&self) -> usize {
+        self.max_connections.unwrap_or(Self::MAX_CONNECTIONS)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -60,7 +71,7 @@ impl Default for Limits {
             identity_headers: Vec::new(),
             sidecars: Vec::new(),
             underscore_headers: false,
-            max_connections: 20_000,
+            max_connections: None,
             header_timeout: Duration::from_secs(15),
             max_header_bytes: ByteSize::kib(64),
             max_body_bytes: ByteSize::b(0),

@@ -330,7 +330,7 @@ fn widget(config: &Config) -> Result<(), Problem> {
 fn limits(config: &Config) -> Result<(), Problem> {
     let limits = &config.limits;
     ensure(
-        limits.max_connections > 0,
+        limits.max_connections != Some(0),
         "limits.max_connections",
         "must be at least 1",
     )?;

@@ -48,7 +48,7 @@ pub(crate) fn configure(
     config.session.cache_ttl = Duration::from_secs(2);
     config.limits.grace_period = Duration::from_secs(1);
     // Few visitors, and fewer open files than a site may need.
-    config.limits.max_connections = 1_000;
+    config.limits.max_connections = Some(1_000);
     // The terminal belongs to the banner.
     config.log.filter = "warn".into();
     Ok(config)

@@ -121,8 +121,8 @@ impl Hub {
         }
     }
 
-    /// Hears changes and tells them, for ever.
-    /// When that is not for the first time, something may have gone unheard.
+    /// Passes changes on to subscribers; never returns. `is_again` after an interruption: then every topic is read
+    /// anew, because changes may have gone unheard.
     pub(super) async fn listen(&self, presence: &dyn Presence, is_again: bool) {
         let mut changes = presence.subscribe();
         if is_again {

@@ -109,15 +109,16 @@ fn status(status: StatusCode, track: Track) -> Result<(), NotCounted> {
     }
 }
 
-/// What came back is a page to look at. A 304 need not say so: the browser has it. Where it does not, only the name
-/// tells a page from a picture that is open in a tab.
+/// What came back is a page to look at. A 304 need not say so: the browser has it. Where it does not, its name tells a
+/// page from a picture that is open in a tab, or what it was when it was sent.
 fn page(exchange: &Exchange<'_>) -> Result<(), NotCounted> {
     if is_download(exchange.response) {
         return Err(NotCounted::Download);
     }
     let says_nothing = !exchange.response.contains_key(CONTENT_TYPE);
     let is_page = if says_nothing {
-        exchange.status == StatusCode::NOT_MODIFIED && !names_a_file(exchange.path)
+        let is_of_a_file = exchange.is_of_a_file || names_a_file(exchange.path);
+        exchange.status == StatusCode::NOT_MODIFIED && !is_of_a_file
     } else {
         media_type_is(exchange.response, is_html)
     };
@@ -135,7 +136,7 @@ pub(super) fn is_html(media_type: &str) -> bool {
 }
 
 /// Whether a path ends like the name of a file that is no page.
-fn names_a_file(path: &str) -> bool {
+pub(super) fn names_a_file(path: &str) -> bool {
     let extension = path
         .rsplit('/')
         .next()

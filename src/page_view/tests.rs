@@ -31,6 +31,7 @@ struct Page {
     status: u16,
     response: HeaderMap,
     route: Option<RouteMatch>,
+    is_of_a_file: bool,
     has_token: bool,
     counted_elsewhere: bool,
     duration: Duration,
@@ -55,6 +56,7 @@ fn page() -> Page {
             }),
             community: Some(CommunityRef::Id(Arc::from("42"))),
         }),
+        is_of_a_file: false,
         has_token: true,
         counted_elsewhere: false,
         duration: Duration::from_millis(12),
@@ -138,6 +140,7 @@ impl Page {
             status: StatusCode::from_u16(self.status).unwrap(),
             response: &self.response,
             route: self.route.as_ref(),
+            is_of_a_file: self.is_of_a_file,
             has_token: self.has_token,
             counted_elsewhere: self.counted_elsewhere,
             client_ip: "::ffff:203.0.113.9".parse().ok(),
@@ -279,6 +282,13 @@ fn v2_what_is_not_a_page_is_not_a_view() {
             NotCounted::NotHtml,
         ),
         (old_page().at("/a.pdf").status(304).silent(), NotCounted::NotHtml),
+        (
+            Page {
+                is_of_a_file: true,
+                ..page().status(304).silent()
+            },
+            NotCounted::NotHtml,
+        ),
     ] {
         assert_eq!(page.reason(), reason);
     }

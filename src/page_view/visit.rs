@@ -11,7 +11,7 @@ use super::NotCounted;
 use crate::header_list::any_element;
 
 const SEC_FETCH_MODE: &str = "sec-fetch-mode";
-const SEC_FETCH_DEST: &str = "sec-fetch-dest";
+pub(super) const SEC_FETCH_DEST: &str = "sec-fetch-dest";
 const X_REQUESTED_WITH: &str = "x-requested-with";
 
 /// The way in which somebody goes to a page.

@@ -2,8 +2,9 @@
 //! what the client says or does, or takes for errors:
 //!
 //! - Dropped, it gives the real one back: the [`Front`](super::Front) decides what becomes of a connection.
-//! - Bytes that come when all of a request has been read are kept for the next one. Pingora looks for them to notice
-//!   that a client has left, and would end the running request.
+//! - Bytes behind a request are kept for the next one. Pingora would take them with a body in chunks and parse them
+//!   itself; and it looks for them to notice that a client has left, and would end the running request. (Of a body with
+//!   a length it reads no more than that.)
 //! - Reading fails when the app has been silent for too long: Pingora reads here whenever it waits for the app, and its
 //!   own limit for the app's silence cannot be changed once the app has answered.
 //! - Shutting it down does nothing: the front does that, so that the last answer arrives.
@@ -79,6 +80,12 @@ impl ClientSocket {
         let read = ready!(self.stream()?.poll_read(context, buffer));
         if buffer.filled().len() > before {
             self.progress.client_sent();
+            let end = before + self.progress.take(&buffer.filled()[before..]);
+            if end < buffer.filled().len() {
+                self.progress.something_follows();
+                self.kept.extend_from_slice(&buffer.filled()[end..]);
+                buffer.set_filled(end);
+            }
         } else if !self.progress.client_left() {
             // Pingora takes it for an error worth the log. The front looks after each read, and ends the exchange.
             return Poll::Pending;
@@ -141,7 +148,8 @@ impl AsyncRead for ClientSocket {
         } else if this.kept.is_empty() {
             this.poll_request(context, buffer)
         } else {
-            let piece = this.kept.split_to(buffer.remaining().min(this.kept.len()));
+            let most = buffer.remaining().min(this.kept.len());
+            let piece = this.kept.split_to(this.progress.take(&this.kept[..most]));
             buffer.put_slice(&piece);
             this.progress.client_sent();
             Poll::Ready(Ok(()))
@@ -263,7 +271,7 @@ mod tests {
         let (client, server) = duplex(1024 * 1024);
         let progress = Arc::new(Progress::default());
         let socket = ClientSocket::new(Box::new(server), Arc::clone(&progress));
-        progress.begin();
+        progress.begin(false);
         (client, socket, progress)
     }
 
@@ -278,6 +286,43 @@ mod tests {
         let mut text = [0; 13];
         socket.read_exact(&mut text).await.unwrap();
         assert_eq!(&text, b"next and last");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn e20_what_follows_a_body_in_chunks_is_kept_for_the_next_request() {
+        let (mut client, mut socket, progress) = socket();
+        progress.begin(true);
+        socket.unread(BytesMut::from(&b"2\r\nok"[..]));
+        client.write_all(b"\r\n0\r\n\r\nnext").await.unwrap();
+        let mut body = [0; 12];
+        socket.read_exact(&mut body).await.unwrap();
+        assert_eq!(&body, b"2\r\nok\r\n0\r\n\r\n");
+        assert!(timeout(MOMENT, socket.read_u8()).await.is_err(), "not now");
+        progress.renew();
+        let mut text = [0; 4];
+        socket.read_exact(&mut text).await.unwrap();
+        assert_eq!(&text, b"next");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn e21_who_waits_to_be_told_to_go_on_waits_for_the_app() {
+        for word in [false, true] {
+            let (mut client, mut socket, progress) = socket();
+            assert!(progress.app_was_asked(PATIENCE, true));
+            assert!(timeout(ALMOST, socket.read_u8()).await.is_err());
+            // Some other interim answer.
+            progress.app_spoke();
+            if word {
+                progress.app_wants_the_body();
+                assert!(timeout(2 * PATIENCE, socket.read_u8()).await.is_err());
+                client.write_all(b"x").await.unwrap();
+                socket.read_u8().await.unwrap();
+                assert!(!progress.app_was_asked(PATIENCE, true), "another server");
+            } else {
+                assert!(timeout(ALMOST, socket.read_u8()).await.is_err());
+                assert_eq!(socket.read_u8().await.unwrap_err().kind(), ErrorKind::TimedOut);
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]

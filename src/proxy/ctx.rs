@@ -57,6 +57,8 @@ pub struct Ctx {
     pub(super) label: Label,
     /// What the client's socket and the front are told of this exchange.
     pub(super) progress: Arc<Progress>,
+    /// The client waits for the app before it sends its body, and may be silent for as long as that takes.
+    pub(super) waits_for_the_app: bool,
     /// All of the answer's body has been passed on.
     pub(super) body_ended: bool,
     /// Status of a response that is not written here.
@@ -96,6 +98,7 @@ impl Ctx {
             decided: false,
             label: Label::Route,
             progress: Arc::default(),
+            waits_for_the_app: false,
             body_ended: false,
             status: None,
             _in_flight: in_flight,

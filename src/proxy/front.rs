@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream, ServerApp};
+use pingora_core::apps::{HttpServerApp, ReusedHttpStream, ServerApp};
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
@@ -61,7 +61,7 @@ where
     ) -> Self {
         Self {
             proxy: Arc::new(proxy),
-            connections: Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS))),
+            connections: Arc::new(Semaphore::new(limits.connections().min(Semaphore::MAX_PERMITS))),
             heads: Heads::new(limits, closing.clone(), refusals),
             header_timeout: limits.header_timeout,
             keepalive_timeout: limits.keepalive_timeout,
@@ -129,26 +129,16 @@ where
             None => None,
         };
         while let Some(kept) = result.take().filter(|_| !progress.is_last()) {
-            let may_be_begun = progress.has_read_body();
             let (stream, settings) = kept.consume();
             progress.renew();
-            let waiting = match &settings {
-                Some(settings) if may_be_begun => Waiting::of(settings),
-                _ => Waiting::Nothing,
+            let Ok(socket) = stream.into_any().downcast::<ClientSocket>() else {
+                break;
             };
-            let session = if waiting == Waiting::Request {
-                // The framework has read the beginning of the next request, and gives it to nobody but itself.
-                Some(ServerSession::new_http1(stream))
-            } else {
-                let Ok(socket) = stream.into_any().downcast::<ClientSocket>() else {
-                    break;
-                };
-                self.heads
-                    .session(socket, &progress, Some(self.keepalive_timeout))
-                    .await
+            let idle = Some(self.keepalive_timeout);
+            let Some(mut session) = self.heads.session(socket, &progress, idle).await else {
+                break;
             };
-            let Some(mut session) = session else { break };
-            if let Some(settings) = settings.filter(|_| waiting != Waiting::EmptyLine) {
+            if let Some(settings) = settings {
                 settings.apply_to_session(&mut session);
             }
             result = self
@@ -173,29 +163,6 @@ where
         self.closing.closed.start();
         self.closing.idle.started().await;
         self.proxy.http_cleanup().await;
-    }
-}
-
-/// What the framework has read behind a request's body.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Waiting {
-    Nothing,
-    /// What old clients send behind a body, and nobody means anything by.
-    EmptyLine,
-    /// The beginning of the next request.
-    Request,
-}
-
-impl Waiting {
-    /// The framework shows it in no other way than for debugging. The label is not the client's, whose bytes are shown
-    /// only behind it.
-    fn of(settings: &HttpPersistentSettings) -> Self {
-        let text = format!("{settings:?}");
-        match text.split_once("pipelined_prefix: Some(") {
-            None => Self::Nothing,
-            Some((_, bytes)) if bytes.starts_with(r#"b"\r\n")"#) => Self::EmptyLine,
-            Some(_) => Self::Request,
-        }
     }
 }
 

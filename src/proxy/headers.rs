@@ -83,8 +83,6 @@ pub struct Received<'a> {
     pub underscores: bool,
     /// Whether it came over TLS to our own listener.
     pub tls: bool,
-    /// The request's authority where it is not in `Host`: HTTP/2, absolute-form targets.
-    pub authority: Option<&'a str>,
     /// The sidecars that the request has passed, this one included: see `proxy::hops`.
     pub hops: &'a str,
     /// Whether this sidecar records requests at all.
@@ -235,7 +233,7 @@ fn way(headers: &HeaderMap, received: &Received<'_>, edits: &mut HeaderEdits) {
     };
     let own = if received.tls { Scheme::Https } else { Scheme::Http };
     let scheme = told.scheme.unwrap_or(own);
-    let host = told.host.or_else(|| own_host(headers, received));
+    let host = told.host.or_else(|| own_host(headers));
     match host {
         Some(host) => edits.set(X_FORWARDED_HOST, host),
         None => edits.remove.push(X_FORWARDED_HOST),
@@ -286,12 +284,9 @@ fn way(headers: &HeaderMap, received: &Received<'_>, edits: &mut HeaderEdits) {
 }
 
 /// The host that the request itself names.
-fn own_host<'a>(headers: &'a HeaderMap, received: &Received<'a>) -> Option<&'a str> {
-    let is_host = |host: &&str| forwarding::is_host(host);
-    received
-        .authority
-        .filter(is_host)
-        .or_else(|| headers.get(HOST)?.to_str().ok().filter(is_host))
+fn own_host(headers: &HeaderMap) -> Option<&str> {
+    let host = headers.get(HOST)?.to_str().ok();
+    host.filter(|host| forwarding::is_host(host))
 }
 
 /// The value of a header that occurs once and comes from a trusted proxy.

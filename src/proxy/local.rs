@@ -9,6 +9,7 @@ use pingora_proxy::Session;
 use tokio::time::timeout;
 
 use super::live::LiveStart;
+use super::messages::expects_continue;
 use super::{Ctx, Sidecar};
 use crate::api::{Caller, MAX_REPORT, Opening, Report};
 use crate::auth::Known;
@@ -102,7 +103,7 @@ impl Sidecar {
                     }
                 }
             }
-            if let (Some(token), None) = (&caller.token, &caller.session) {
+            if let (Some(token), None, true) = (&caller.token, &caller.session, identify) {
                 caller.may_appear = authenticator.may_appear(token).await;
             }
             request.extensions_mut().insert(caller);
@@ -151,6 +152,10 @@ impl Sidecar {
 
 /// A report's body; of one that is too large, enough to see that. What goes wrong is the client's doing.
 async fn read_report(session: &mut Session) -> Result<Bytes> {
+    if expects_continue(session.req_header()) && !session.is_body_empty() {
+        let told = session.as_downstream_mut().write_continue_response().await;
+        told.map_err(Error::into_down)?;
+    }
     let mut body = BytesMut::new();
     while body.len() <= MAX_REPORT
         && let Some(bytes) = session.read_request_body().await.map_err(Error::into_down)?

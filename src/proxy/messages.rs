@@ -25,6 +25,12 @@ pub(super) fn expects_continue(request: &RequestHeader) -> bool {
     })
 }
 
+/// Nothing follows the head, whoever asked.
+pub(super) fn has_no_body(response: &ResponseHeader) -> bool {
+    let is_empty = || one_length(&response.headers).is_some_and(|length| length == "0");
+    matches!(response.status.as_u16(), 204 | 304) || is_empty()
+}
+
 pub(super) fn has_large_body(request: &RequestHeader) -> bool {
     if request.headers.contains_key(header::TRANSFER_ENCODING) {
         return true;

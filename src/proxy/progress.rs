@@ -14,6 +14,7 @@ use pingora_core::protocols::http::v1::server::HttpSession;
 use pingora_proxy::Session;
 use tokio::time::Instant;
 
+use super::chunks::Chunks;
 use super::client_socket::ClientSocket;
 use super::live::LiveStart;
 
@@ -32,8 +33,10 @@ struct State {
     has_begun: bool,
     /// Bytes came with the head, behind it.
     has_more: bool,
-    /// Bytes came behind the head; some of them may be of the next request.
+    /// Bytes came behind the head.
     has_read_body: bool,
+    /// Where the body ends, while it is read in chunks.
+    chunks: Option<Chunks>,
     /// All of the request has been read: what follows is of the next one.
     is_read: bool,
     /// The client asks for a tunnel: what follows may be of that, and is no request.
@@ -78,9 +81,11 @@ impl Progress {
 
     // What the phases tell.
 
-    /// The head is complete.
-    pub(super) fn begin(&self) {
-        self.state().has_begun = true;
+    /// The head is complete. Of a body in chunks nothing behind its end is handed out.
+    pub(super) fn begin(&self, is_chunked: bool) {
+        let mut state = self.state();
+        state.has_begun = true;
+        state.chunks = is_chunked.then(Chunks::default);
     }
 
     /// The client asks for a tunnel. What it sends before it has one is not taken for another request.
@@ -96,19 +101,23 @@ impl Progress {
     }
 
     /// The app has been asked: from now on it may be silent for `patience` at a time. `goes_first` is whether the
-    /// client waits for its word (`Expect: 100-continue`).
-    pub(super) fn app_was_asked(&self, patience: Duration, goes_first: bool) {
+    /// client waits for its word (`Expect: 100-continue`). Whether it does: not where it has begun to send its body.
+    pub(super) fn app_was_asked(&self, patience: Duration, goes_first: bool) -> bool {
         let mut state = self.state();
         state.patience = Some(patience);
-        state.app_goes_first = goes_first;
+        state.app_goes_first = goes_first && !state.has_read_body;
         state.restart_clock();
+        state.app_goes_first
     }
 
     /// The app said something.
     pub(super) fn app_spoke(&self) {
-        let mut state = self.state();
-        state.app_goes_first = false;
-        state.restart_clock();
+        self.state().restart_clock();
+    }
+
+    /// The app wants the body: the client no longer waits for it.
+    pub(super) fn app_wants_the_body(&self) {
+        self.state().app_goes_first = false;
     }
 
     /// The app's silence is no longer limited here.
@@ -124,6 +133,7 @@ impl Progress {
         let mut state = self.state();
         state.is_read = false;
         state.is_last = false;
+        state.chunks = None;
     }
 
     /// The answer ends before its end.
@@ -173,7 +183,14 @@ impl Progress {
 
     /// Whether what comes is of the next request.
     pub(super) fn keeps_what_follows(&self) -> bool {
-        self.state().is_read
+        let state = self.state();
+        state.is_read || state.chunks.as_ref().is_some_and(Chunks::is_over)
+    }
+
+    /// How many of these bytes, which come next, are of this request; the rest is of the next one.
+    pub(super) fn take(&self, bytes: &[u8]) -> usize {
+        let chunks = &mut self.state().chunks;
+        chunks.as_mut().map_or(bytes.len(), |chunks| chunks.take(bytes))
     }
 
     /// Bytes came with the head.
@@ -218,11 +235,6 @@ impl Progress {
     /// Whether the head is complete.
     pub(super) fn has_begun(&self) -> bool {
         self.state().has_begun
-    }
-
-    /// Whether the framework has read anything behind the head.
-    pub(super) fn has_read_body(&self) -> bool {
-        self.state().has_read_body
     }
 
     /// Whether the connection serves no further request.

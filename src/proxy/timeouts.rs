@@ -13,11 +13,11 @@ impl Sidecar {
     /// A request's head is complete.
     pub(super) fn begin(&self, session: &mut Session, ctx: &mut Ctx) {
         ctx.progress = Progress::of(session);
-        ctx.progress.begin();
-        // What was read behind a request is the next one's beginning, unless it may be of a tunnel that is not there yet.
-        let asks_for_a_tunnel = session.req_header().headers.contains_key(header::UPGRADE);
-        session.set_pipelining_enabled(!asks_for_a_tunnel);
-        if asks_for_a_tunnel {
+        let headers = &session.req_header().headers;
+        // The framework refuses codings that do not end with chunks.
+        ctx.progress
+            .begin(headers.contains_key(header::TRANSFER_ENCODING));
+        if headers.contains_key(header::UPGRADE) {
             ctx.progress.a_tunnel_is_asked_for();
         }
         // Pingora keeps connections for ever unless told otherwise, request by request. Where it keeps none
@@ -30,14 +30,30 @@ impl Sidecar {
     }
 
     /// The request is on its way to the app.
-    pub(super) fn app_is_asked(&self, session: &Session, ctx: &Ctx) {
+    pub(super) fn app_is_asked(&self, session: &mut Session, ctx: &mut Ctx) {
         let goes_first = expects_continue(session.req_header());
-        ctx.progress.app_was_asked(self.upstream.read_timeout, goes_first);
+        let patience = self.upstream.read_timeout;
+        if ctx.progress.app_was_asked(patience, goes_first) {
+            // The client is right to be silent: only the app's time counts.
+            ctx.waits_for_the_app = true;
+            session.set_read_timeout(None);
+        }
+    }
+
+    /// It is the client's turn: it was told to go on, or sends its body without that.
+    pub(super) fn client_may_send(&self, session: &mut Session, ctx: &mut Ctx) {
+        if std::mem::take(&mut ctx.waits_for_the_app) {
+            ctx.progress.app_wants_the_body();
+            session.set_read_timeout(Some(self.limits.read_timeout));
+        }
     }
 
     /// A head has come from the app.
     pub(super) fn app_answers(&self, session: &mut Session, response: &ResponseHeader, ctx: &mut Ctx) {
         ctx.progress.app_spoke();
+        if response.status == 100 {
+            self.client_may_send(session, ctx);
+        }
         if response.status == 101 {
             ctx.tunnel = true;
             ctx.progress.becomes_a_tunnel();

@@ -1,15 +1,18 @@
 //! Certificates of the TLS listeners: a handshake takes the one that was read last, so that a renewed certificate needs
 //! no restart and disturbs no connection.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use chrono::Utc;
 use pingora_core::tls::sign::CertifiedKey;
 use pingora_core::tls::{ClientHello, ResolvesServerCert};
 
 use super::watch::Watch;
-use crate::config::{TlsListener, read_key_pair};
+use crate::config::{TlsListener, Validity, read_key_pair};
+use crate::metrics::Metrics;
 
 /// Why a certificate cannot be used, with the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +22,7 @@ pub struct CertificateError(String);
 /// The certificate of one listener.
 #[derive(Debug)]
 pub struct Certificate {
+    listener: SocketAddr,
     chain: PathBuf,
     key: PathBuf,
     current: ArcSwap<CertifiedKey>,
@@ -32,6 +36,7 @@ impl Certificate {
     pub fn read(listener: &TlsListener) -> Result<Self, CertificateError> {
         let (chain, key) = (listener.certificate.clone(), listener.key.clone());
         Ok(Self {
+            listener: listener.address,
             current: ArcSwap::from_pointee(read(&chain, &key)?),
             chain,
             key,
@@ -52,6 +57,29 @@ impl Certificate {
     /// The file of the chain, for messages.
     pub fn path(&self) -> &Path {
         &self.chain
+    }
+
+    /// Says until when the certificate in use is valid: in the log, as a warning where that is wrong or soon over, and
+    /// as a metric.
+    pub(super) fn tell(&self, metrics: &Metrics) {
+        let path = self.chain.display();
+        let Some(validity) = Validity::of(&self.current.load()) else {
+            tracing::info!(%path, "certificate loaded; its dates cannot be read");
+            return;
+        };
+        if let Some(problem) = validity.problem(Utc::now()) {
+            tracing::warn!(%path, "certificate loaded: it {problem}");
+        } else {
+            tracing::info!(%path, "certificate loaded: it {validity}");
+        }
+        // Seconds of dates are far below what a float holds exactly.
+        #[expect(clippy::cast_precision_loss, reason = "see above")]
+        let until = validity.until.timestamp() as f64;
+        let listener = self.listener.to_string();
+        metrics
+            .certificate_expires
+            .with_label_values(&[&listener])
+            .set(until);
     }
 
     /// Watches its files.

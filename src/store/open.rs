@@ -1,6 +1,5 @@
 //! Which database the configuration names.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use super::operations::Backend;
@@ -119,14 +118,6 @@ pub enum OpenError {
     /// Neither `url` nor `url_file`.
     #[error("no database is configured: set database.url, or database.url_file")]
     Missing,
-    /// The file with the URL cannot be read.
-    #[error("{key}_file cannot be read")]
-    File {
-        /// What it would hold.
-        key: &'static str,
-        /// Why.
-        source: std::io::Error,
-    },
     /// Not a scheme that we know.
     #[error("database.url must begin with postgres:// or sqlite://, not with {0:?}")]
     Scheme(String),
@@ -158,35 +149,15 @@ impl Scheme {
     }
 }
 
-/// The configured URL, from the file where it is in one.
+/// The configured URL; what is in a file was read with the configuration.
 pub(super) fn database_url(database: &Database) -> Result<Secret, OpenError> {
-    url_of(
-        "database.url",
-        database.url.as_ref(),
-        database.url_file.as_deref(),
-    )?
-    .ok_or(OpenError::Missing)
+    database.url.clone().ok_or(OpenError::Missing)
 }
 
 /// The URL for what needs a connection of its own, and the key that holds it.
 pub(super) fn direct_url(database: &Database) -> Result<(Secret, &'static str), OpenError> {
-    let key = "database.direct_url";
-    match url_of(
-        key,
-        database.direct_url.as_ref(),
-        database.direct_url_file.as_deref(),
-    )? {
-        Some(url) => Ok((url, key)),
+    match &database.direct_url {
+        Some(url) => Ok((url.clone(), "database.direct_url")),
         None => Ok((database_url(database)?, "database.url")),
-    }
-}
-
-fn url_of(key: &'static str, url: Option<&Secret>, file: Option<&Path>) -> Result<Option<Secret>, OpenError> {
-    match (url, file) {
-        (Some(url), _) => Ok(Some(url.clone())),
-        (None, Some(file)) => std::fs::read_to_string(file)
-            .map(|text| Some(Secret::new(text.trim())))
-            .map_err(|source| OpenError::File { key, source }),
-        (None, None) => Ok(None),
     }
 }

@@ -56,13 +56,6 @@ async fn unharmed(world: &World) {
     assert!(!log.contains("panicked") && !log.contains("ERROR"), "{log}");
 }
 
-/// How often the site got a request for this tally.
-async fn tally(world: &World, name: &str) -> u32 {
-    let read = format!("GET /tally/{name}?read HTTP/1.1\r\nHost: site.test\r\n\r\n");
-    let answer = exchange(world.site.port(), read, false).await;
-    answer.text().parse().expect("a number")
-}
-
 fn unique() -> String {
     uuid::Uuid::new_v4().simple().to_string()
 }

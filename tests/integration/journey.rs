@@ -287,3 +287,29 @@ fn time(value: &Value) -> DateTime<Utc> {
         .and_then(|text| text.parse().ok())
         .unwrap_or_else(|| panic!("{value} is no time"))
 }
+
+/// What a browser shows in a tab is looked at again: the answer need not say that it is no page.
+#[tokio::test]
+async fn v2_a_picture_that_is_not_sent_again_counts_no_more_than_when_it_was() {
+    let world = World::usual().await;
+    let alice = world.member("alice").await;
+    let again = async |path: &str| {
+        let first = alice.navigation(path).send().await.expect("an answer");
+        assert_eq!(first.status(), 200, "{path}");
+        let again = alice
+            .navigation(path)
+            .header("if-none-match", first.headers()["etag"].clone());
+        let again = again.send().await.expect("an answer");
+        assert_eq!(again.status(), 304, "{path}");
+        assert!(!again.headers().contains_key("content-type"), "{path}");
+    };
+    again("/picture").await;
+    again("/etag").await;
+    let views = world.wait_for_views(2).await;
+    assert!(
+        views.iter().all(|view| view["metadata"]["url"] == "/etag"),
+        "{views:?}"
+    );
+    let not_counted = "headcount_page_views_not_counted_total{reason=\"not_html\"}";
+    assert_eq!(world.sidecar.metric(not_counted).await, 2.0);
+}

@@ -510,20 +510,6 @@ async fn a_url_that_names_no_database_says_so_without_showing_it() {
     );
 }
 
-#[tokio::test]
-async fn the_url_may_come_from_a_file() {
-    let site = Site::new(Variant::SqliteDefault).await;
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("url");
-    let url = site.config.database.url.clone().unwrap();
-    std::fs::write(&file, format!("{}\n", url.expose())).unwrap();
-    let store = site.reconfigured(|config| {
-        config.database.url = None;
-        config.database.url_file = Some(file);
-    });
-    store.ping().await.unwrap();
-}
-
 /// The configuration of a sidecar that signs in to Postgres as another role.
 fn as_role(config: &Config, role: &str) -> Config {
     let mut config = config.clone();

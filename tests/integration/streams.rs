@@ -3,5 +3,6 @@
 
 mod behind;
 mod last_words;
+mod pipelined;
 mod proxies;
 mod silence;

@@ -1,6 +1,8 @@
 //! What `[upstream]` must satisfy.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use nix::ifaddrs::getifaddrs;
 
 use super::{Problem, ensure, positive};
 use crate::config::{Config, Listen};
@@ -100,7 +102,41 @@ fn reaches(address: SocketAddr, listener: SocketAddr) -> bool {
         && (ip == on || is_taken_in && is_of_this_machine(ip))
 }
 
-/// An address that a socket can be bound to.
+/// An address of one of the machine's interfaces. Whether a socket can be bound to it says nothing: with
+/// `net.ipv4.ip_nonlocal_bind` any address can be bound.
 fn is_of_this_machine(ip: IpAddr) -> bool {
-    ip.is_unspecified() || UdpSocket::bind((ip, 0)).is_ok()
+    // Of 127.0.0.0/8 the interface names one, and has all.
+    ip.is_unspecified() || ip.is_loopback() || interfaces().any(|own| own == ip)
+}
+
+/// The addresses of the machine's interfaces; none where the system does not tell.
+fn interfaces() -> impl Iterator<Item = IpAddr> {
+    let told = getifaddrs().into_iter().flatten();
+    told.filter_map(|interface| {
+        let address = interface.address?;
+        let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+
+    #[test]
+    fn e22_an_address_is_of_this_machine_when_an_interface_has_it() {
+        for own in ["127.0.0.1", "127.0.0.5", "::1", "0.0.0.0"] {
+            assert!(is_of_this_machine(own.parse().unwrap()), "{own}");
+        }
+        for other in ["192.0.2.7", "2001:db8::7"] {
+            assert!(!is_of_this_machine(other.parse().unwrap()), "{other}");
+        }
+        // What leads to others is its own, where anything does.
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        if socket.connect("192.0.2.7:9").is_ok() {
+            assert!(is_of_this_machine(socket.local_addr().unwrap().ip()));
+        }
+    }
 }

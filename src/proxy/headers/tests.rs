@@ -12,7 +12,6 @@ struct Request {
     identity_headers: Vec<String>,
     underscores: bool,
     tls: bool,
-    authority: Option<&'static str>,
     recording: bool,
 }
 
@@ -40,7 +39,6 @@ fn request(trusted: bool, headers: &[(&str, &str)]) -> Request {
         identity_headers: Vec::new(),
         underscores: false,
         tls: false,
-        authority: None,
         recording: true,
     }
 }
@@ -52,7 +50,6 @@ impl Request {
             identity_headers: &self.identity_headers,
             underscores: self.underscores,
             tls: self.tls,
-            authority: self.authority,
             hops: "0123456789abcdef",
             recording: self.recording,
             new_request_id: "new-id",
@@ -93,9 +90,7 @@ fn the_app_learns_what_a_good_reverse_proxy_tells() {
     }
     assert_eq!(plain.upstream().len(), expected.len());
     plain.tls = true;
-    plain.authority = Some("h2.example");
     assert_eq!(plain.value("x-forwarded-proto").as_deref(), Some("https"));
-    assert_eq!(plain.value("x-forwarded-host").as_deref(), Some("h2.example"));
 }
 
 #[test]

@@ -17,6 +17,7 @@ urlpatterns = [
     path('slow', views.slow),
     path('longpoll', views.longpoll),
     path('etag', views.etag),
+    path('picture', views.picture),
     path('attachment', views.attachment),
     path('json-page', views.json_page),
     path('headers/large', views.large_headers),

@@ -112,6 +112,12 @@ def etag(request):
     return HttpResponse(page('With an ETag', ''))
 
 
+@condition(etag_func=lambda request: quote_etag('picture-1'))
+def picture(request):
+    svg = '<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>'
+    return HttpResponse(svg, content_type='image/svg+xml')
+
+
 def attachment(request):
     return HttpResponse(
         page('Report', ''), headers={'Content-Disposition': 'attachment; filename="report.html"'})

@@ -1,6 +1,6 @@
 //! Too much, too slowly, too many (promise 6).
 
-use super::{Wanted, Wire, World, refused, tally, unharmed, unique, world};
+use super::{Wanted, Wire, World, refused, unharmed, unique, world};
 use crate::support::sidecar::Sidecar;
 use crate::support::wire::exchange;
 
@@ -110,5 +110,5 @@ async fn a_refused_request_reaches_no_app() {
     let name = unique();
     let bytes = format!("POST /tally/{name} HTTP/1.1\r\nHost: a\r\nContent-Length: 102401\r\n\r\n");
     refused(world, bytes, 413).await;
-    assert_eq!(tally(world, &name).await, 0);
+    assert_eq!(world.site.tally(&name).await, 0);
 }

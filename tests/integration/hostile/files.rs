@@ -1,6 +1,7 @@
 //! Open files: whoever opens connections must not use up those that the site needs.
 
-use super::{Wire, World};
+use super::{Wanted, Wire, World};
+use crate::support::service::wait_until;
 use crate::support::sidecar::Sidecar;
 
 /// The limit of open files of the running process.
@@ -22,13 +23,14 @@ async fn t5_the_limit_of_open_files_is_raised_as_far_as_it_may_be() {
 
 #[tokio::test]
 async fn t5_files_that_do_not_suffice_are_told_and_kept_for_requests() {
-    let mut world = World::usual().await;
+    let mut wanted = Wanted::usual();
+    wanted.config = "[limits]\nmax_connections = 101".into();
+    let mut world = wanted.start().await;
     world.sidecar.restart_through("ulimit -n 400; exec \"$@\"");
-    let log = world.sidecar.log();
-    assert!(
-        log.contains("LimitNOFILE=") && log.contains("it takes 100 connections"),
-        "{log}"
-    );
+    wait_until("a warning", || {
+        let log = world.sidecar.log();
+        log.contains("LimitNOFILE=") && log.contains("it takes 100 connections")
+    });
     let mut first = Wire::open(world.sidecar.port).await;
     let mut idle = Vec::new();
     for _ in 0..450 {
@@ -41,4 +43,20 @@ async fn t5_files_that_do_not_suffice_are_told_and_kept_for_requests() {
     first.send("GET /about/ HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert_eq!(first.answer().await.status, 200);
     drop(idle);
+}
+
+/// Nobody has asked for a number.
+#[tokio::test]
+async fn t5_the_default_is_what_files_suffice_for_and_no_warning() {
+    let mut world = World::usual().await;
+    let before = world.sidecar.log().len();
+    world.sidecar.restart_through("ulimit -n 20000; exec \"$@\"");
+    // It comes last.
+    wait_until("the log", || world.sidecar.log()[before..].contains("ready"));
+    let log = world.sidecar.log();
+    assert!(
+        log[before..].contains("may have 20000 open files: it takes 9872 connections"),
+        "{log}"
+    );
+    assert!(!log[before..].contains("WARN"), "{log}");
 }

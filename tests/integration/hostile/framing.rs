@@ -1,7 +1,7 @@
 //! Where a request ends: what one side takes for a body the other must not take for a request (smuggling).
 //! The site counts what reaches it.
 
-use super::{attack, refused, tally, unharmed, unique, world};
+use super::{attack, refused, unharmed, unique, world};
 use crate::support::wire::Wire;
 
 /// A request for a tally, to be hidden in something else.
@@ -39,7 +39,7 @@ async fn contradicting_lengths_are_refused_or_end_the_connection() {
     }
     let old = format!("POST /upload HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{hidden}");
     refused(world, old, 400).await;
-    assert_eq!(tally(world, &name).await, 0);
+    assert_eq!(world.site.tally(&name).await, 0);
     unharmed(world).await;
 }
 
@@ -72,7 +72,7 @@ async fn a_length_beside_chunks_smuggles_nothing() {
             wire.closes().await;
         }
     }
-    assert_eq!(tally(world, &name).await, 0);
+    assert_eq!(world.site.tally(&name).await, 0);
     unharmed(world).await;
 }
 
@@ -105,7 +105,7 @@ async fn garbage_instead_of_chunks_smuggles_nothing() {
             rest.escape_ascii()
         );
     }
-    assert_eq!(tally(world, &name).await, 0);
+    assert_eq!(world.site.tally(&name).await, 0);
     unharmed(world).await;
 }
 
@@ -162,7 +162,7 @@ async fn a_request_within_a_body_is_a_body() {
             assert_eq!(answer.text(), "ok\n", "{line}");
         }
     }
-    assert_eq!(tally(world, &name).await, 0);
+    assert_eq!(world.site.tally(&name).await, 0);
     unharmed(world).await;
 }
 
@@ -190,7 +190,7 @@ async fn bytes_after_an_upgrade_request_do_not_reach_the_app_before_it_agrees() 
         let answer = attack(world.sidecar.port, bytes).await;
         assert!(answer.is_none_or(|answer| answer.status != 101), "{path}");
     }
-    assert_eq!(tally(world, &name).await, 0);
+    assert_eq!(world.site.tally(&name).await, 0);
     unharmed(world).await;
 }
 
@@ -206,7 +206,7 @@ async fn pipelined_requests_are_each_themselves() {
     .await;
     assert_eq!(wire.answer().await.text(), "ok\n");
     assert_eq!(wire.answer().await.text(), "1");
-    assert_eq!(tally(world, &name).await, 1);
+    assert_eq!(world.site.tally(&name).await, 1);
     unharmed(world).await;
 }
 

@@ -1,5 +1,7 @@
 //! An upstream that is the sidecar itself.
 
+use std::process::Command;
+
 use super::{get, nginx, refused};
 use crate::support::nginx::Nginx;
 use crate::support::service::free_port;
@@ -48,6 +50,33 @@ fn e14_an_upstream_that_is_the_own_listener_is_refused_before_anything_is_served
         let told = told(&["check", "--offline"], server, listen);
         assert_eq!(told.code, Some(0), "{server} {listen}: {told:?}");
     }
+}
+
+/// Where any address can be bound, which load balancers that wait for theirs are set up for.
+#[test]
+fn e22_an_address_that_can_be_bound_though_it_is_another_machines_is_no_own_listener() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = format!(
+        "[upstream]\nservers = [\"192.0.2.7:8080\"]\n{DATABASE}[listen]\nhttp = [\"0.0.0.0:8080\"]\n"
+    );
+    let path = sidecar::write_config(directory.path(), &config, "");
+    let in_network = "echo 1 > /proc/sys/net/ipv4/ip_nonlocal_bind && exec \"$@\"";
+    // A network of its own.
+    let output = Command::new("unshare")
+        .args([
+            "--map-root-user",
+            "--net",
+            "sh",
+            "-c",
+            in_network,
+            "sh",
+            &*sidecar::binary(),
+        ])
+        .args(["check", "--offline", "--config"])
+        .arg(path)
+        .output()
+        .expect("unshare runs");
+    assert!(output.status.success(), "{output:?}");
 }
 
 /// Each round of such a loop would take one more connection until there are none.

@@ -2,6 +2,7 @@
 
 use super::{nginx, trusting};
 use crate::support::live::Socket;
+use crate::support::service::wait_until;
 use crate::support::sidecar::Sidecar;
 use crate::support::wire::connect;
 use crate::support::world::{Wanted, World};
@@ -39,7 +40,7 @@ async fn e16_a_web_socket_opens_behind_a_trusted_proxy_that_drops_the_port() {
     // Another name is another site, with whatever port.
     let foreign = opened(&world, port, &format!("http://evil.test:{port}")).await;
     assert_eq!(foreign.err(), Some(403));
-    assert!(warned(&world.sidecar), "{}", world.sidecar.log());
+    wait_until("a warning", || warned(&world.sidecar));
 }
 
 #[tokio::test]
@@ -53,6 +54,7 @@ async fn e16_a_refused_origin_is_told_with_the_key_that_allows_it() {
     let origin = format!("http://127.0.0.1:{port}");
     assert_eq!(opened(&world, port, &origin).await.err(), Some(403));
     assert_eq!(opened(&world, port, &origin).await.err(), Some(403));
+    wait_until("a warning", || warned(&world.sidecar));
     let log = world.sidecar.log();
     let lines: Vec<_> = log
         .lines()

@@ -6,7 +6,8 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::fake_upstream::{FakeUpstream, OK};
+use crate::support::fake_upstream::{FakeUpstream, OK, Reply};
+use crate::support::proxy::Proxy;
 use crate::support::sidecar::Sidecar;
 use crate::support::wire::{Wire, exchange};
 use crate::support::world::{Wanted, World};
@@ -139,6 +140,78 @@ async fn e5_who_waits_to_be_told_to_go_on_is_not_late() {
     let sidecar = World::shared().await.another_sidecar(&wanted);
     let post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n";
     assert_eq!(exchange(sidecar.port, post, false).await.status, 504);
+}
+
+/// Its patience is the client's own affair until then, however little of it `limits.read_timeout` grants.
+#[tokio::test]
+async fn e21_who_waits_to_be_told_to_go_on_may_wait_for_as_long_as_the_app_may_take() {
+    let app = FakeUpstream::answering(|_| OK).await;
+    let mut wanted = Wanted::usual();
+    wanted.servers = Some(vec![app.address()]);
+    wanted.upstream = "read_timeout = \"2s\"".into();
+    wanted.config = "[limits]\nread_timeout = \"1s\"".into();
+    let world = World::shared().await;
+    let sidecar = world.another_sidecar(&wanted);
+    let post = "POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n";
+    assert_eq!(exchange(sidecar.port, post, false).await.status, 504);
+    // It sent something all the same: the rest is awaited like anybody's.
+    let mut wire = Wire::open(sidecar.port).await;
+    wire.send(format!("{post}half")).await;
+    assert_eq!(wire.answer().await.status, 408);
+
+    // An app that is slow to say so.
+    let far = Proxy::before(world.site.port()).await;
+    far.is_far(Duration::from_millis(1_500));
+    wanted.servers = Some(vec![format!("127.0.0.1:{}", far.port())]);
+    wanted.upstream = String::new();
+    let sidecar = world.another_sidecar(&wanted);
+    let mut wire = Wire::open(sidecar.port).await;
+    wire.send(post).await;
+    assert_eq!(wire.head().await.status, 100);
+    wire.send("all of it.").await;
+    assert_eq!(wire.answer().await.json()["size"], 10);
+    // Once it was told to go on, its silence is its own.
+    let mut wire = Wire::open(sidecar.port).await;
+    wire.send(post).await;
+    assert_eq!(wire.head().await.status, 100);
+    wire.send("half").await;
+    assert_eq!(wire.answer().await.status, 408);
+}
+
+/// Nor is anything expected of a client that was answered instead of being told to go on.
+#[tokio::test]
+async fn e21_an_answer_instead_of_being_told_to_go_on_comes_to_its_end() {
+    let app = FakeUpstream::answering(|request| {
+        if request.target() == "GET /healthz" {
+            return OK;
+        }
+        let early = "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 403 No\r\nContent-Length: 4\r\n\r\nno";
+        Reply::Early(early, Duration::from_secs(2), "no")
+    })
+    .await;
+    let mut wanted = Wanted::usual();
+    wanted.servers = Some(vec![app.address()]);
+    wanted.config = "[limits]\nread_timeout = \"1s\"".into();
+    let sidecar = World::shared().await.another_sidecar(&wanted);
+    let mut wire = Wire::open(sidecar.port).await;
+    wire.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n")
+        .await;
+    assert_eq!(wire.head().await.status, 103);
+    assert_eq!(wire.head().await.status, 403);
+    assert_eq!(wire.take(4).await, b"nono");
+}
+
+/// The sidecar's own API answers itself, whatever the app does.
+#[tokio::test]
+async fn e21_who_reports_a_view_is_told_to_go_on() {
+    let world = World::shared().await;
+    let mut wire = Wire::open(world.sidecar.port).await;
+    wire.send("POST /api/visits HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+        .await;
+    assert_eq!(wire.head().await.status, 100);
+    wire.send("{}").await;
+    // It comes from nowhere.
+    assert_eq!(wire.answer().await.status, 403);
 }
 
 /// The time in which a client sends nothing, or reads nothing, is not the app's.

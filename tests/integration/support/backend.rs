@@ -257,6 +257,13 @@ impl Backend {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
+    /// How many requests for this tally have come.
+    pub async fn tally(&self, name: &str) -> u32 {
+        let response = reqwest::get(self.url(&format!("/tally/{name}?read"))).await;
+        let text = response.expect("an answer").text().await.expect("text");
+        text.parse().expect("a number")
+    }
+
     /// Asks one of the site's test endpoints, past the sidecar.
     pub async fn ask(&self, path: &str) -> Value {
         let response = reqwest::get(self.url(&format!("/__test__/{path}")))

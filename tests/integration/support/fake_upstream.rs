@@ -2,6 +2,7 @@
 //! moment. It also keeps the heads of its requests as they came.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -16,6 +17,8 @@ pub enum Reply {
     KeepBytes(&'static [u8]),
     /// Sends this, which may be nothing, and closes.
     Close(&'static str),
+    /// Answers without reading the body: this, after a while that, and closes.
+    Early(&'static str, Duration, &'static str),
 }
 
 /// An answer that says no more than that it is one.
@@ -114,14 +117,23 @@ async fn converse(
                     .ok()
             })
             .unwrap_or(0);
-        let mut body = vec![0; length];
-        stream.read_exact(&mut body).await.ok()?;
         let request = Heard { head, before };
         let reply = reply(&request);
+        if !matches!(reply, Reply::Early(..)) {
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body).await.ok()?;
+        }
         requests.lock().expect("no panic").push(request);
         match reply {
             Reply::Keep(text) => stream.write_all(text.as_bytes()).await.ok()?,
             Reply::KeepBytes(bytes) => stream.write_all(bytes).await.ok()?,
+            Reply::Early(first, pause, rest) => {
+                stream.write_all(first.as_bytes()).await.ok()?;
+                tokio::time::sleep(pause).await;
+                stream.write_all(rest.as_bytes()).await.ok()?;
+                stream.shutdown().await.ok()?;
+                return None;
+            }
             Reply::Close(text) => {
                 stream.write_all(text.as_bytes()).await.ok()?;
                 stream.shutdown().await.ok()?;

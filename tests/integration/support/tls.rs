@@ -27,6 +27,53 @@ impl Certificate {
         made
     }
 
+    /// The same with other dates, as `YYYYMMDD`.
+    pub fn valid(name: &str, from: &str, until: &str) -> Self {
+        let made = Self::of(name);
+        let configuration = made.file("ca.conf");
+        let text = "[ca]\ndefault_ca = own\n[own]\ndatabase = index\nnew_certs_dir = .\ndefault_md = sha256\n\
+                    policy = any\ncopy_extensions = copy\nrand_serial = yes\n[any]\ncommonName = supplied\n";
+        std::fs::write(configuration, text).expect("a file");
+        std::fs::write(made.file("index"), "").expect("a file");
+        let midnight = |day: &str| format!("{day}000000Z");
+        for arguments in [
+            &[
+                "x509",
+                "-x509toreq",
+                "-copy_extensions",
+                "copy",
+                "-in",
+                "site.pem",
+                "-signkey",
+                "site.key",
+                "-out",
+                "request",
+            ][..],
+            &[
+                "ca",
+                "-config",
+                "ca.conf",
+                "-selfsign",
+                "-batch",
+                "-notext",
+                "-keyfile",
+                "site.key",
+                "-in",
+                "request",
+                "-startdate",
+                &midnight(from),
+                "-enddate",
+                &midnight(until),
+                "-out",
+                "site.pem",
+            ],
+        ] {
+            let mut command = Command::new("openssl");
+            run(command.args(arguments).current_dir(made.directory.path()));
+        }
+        made
+    }
+
     /// The certificate's file.
     pub fn path(&self) -> PathBuf {
         self.file("site.pem")
@@ -106,7 +153,7 @@ impl Authority {
 const NO_AUTHORITY: &str = "basicConstraints=critical,CA:FALSE";
 
 fn openssl(name: &str, certificate: &Path, key: &Path, arguments: &[&str]) {
-    let output = Command::new("openssl")
+    run(Command::new("openssl")
         .args([
             "req",
             "-x509",
@@ -120,9 +167,11 @@ fn openssl(name: &str, certificate: &Path, key: &Path, arguments: &[&str]) {
         .arg("-out")
         .arg(certificate)
         .arg("-keyout")
-        .arg(key)
-        .output()
-        .expect("openssl runs");
+        .arg(key));
+}
+
+fn run(openssl: &mut Command) {
+    let output = openssl.output().expect("openssl runs");
     assert!(
         output.status.success(),
         "{}",

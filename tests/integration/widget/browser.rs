@@ -7,7 +7,7 @@ mod connection;
 mod faces;
 mod looks;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::members_only;
 use crate::support::chromium::Chromium;
@@ -159,4 +159,38 @@ async fn two_members_see_each_other_come_and_go_on_pages_with_the_element() {
         .await;
     sockets(&sidecar, 1.0).await;
     assert_eq!(alices.complaints().await, Vec::<String>::new());
+}
+
+/// As the manual has it for routers.
+#[tokio::test]
+async fn v5_a_page_with_the_widget_is_one_view_and_what_its_router_shows_another() {
+    let (_, manual) = include_str!("../../../README.md")
+        .split_once("### Client-side navigation")
+        .expect("the section");
+    let (_, code) = manual.split_once("```js\n").expect("code");
+    let (code, _) = code.split_once("```").expect("an end of it");
+    let world = members_only("").start().await;
+    let alices = Chromium::of(&world.member("alice").await).await;
+    let page = world.community("rust");
+    alices.open(&world.sidecar.url(&page)).await;
+    says(&alices, "1 person here now").await;
+    let run = async |script: &str| {
+        let script = format!("(() => {{ {script}; return true; }})()");
+        assert_eq!(alices.evaluate(&script).await, Some(json!(true)), "{script}");
+    };
+    run(&format!("{code}\nwindow.navigated = navigated; navigated()")).await;
+    run("location.hash = 'here'; navigated()").await;
+    for post in [1, 2] {
+        run(&format!(
+            "history.pushState(null, '', '{page}posts/{post}/'); navigated(); navigated()"
+        ))
+        .await;
+    }
+    let views = world.wait_for_views(3).await;
+    let mut urls: Vec<_> = views.iter().map(|view| &view["metadata"]["url"]).collect();
+    urls.sort_by_key(ToString::to_string);
+    let post = |number: u32| format!("{page}posts/{number}/");
+    assert_eq!(urls, [&json!(page), &json!(post(1)), &json!(post(2))]);
+    let reported = "headcount_beacons_total{outcome=\"accepted\"}";
+    assert_eq!(world.sidecar.metric(reported).await, 2.0);
 }

@@ -1,0 +1,151 @@
+//! What was sent as a file, so that a 304 to it, which need not say of what it is, counts no more than its 200.
+
+use std::hash::{BuildHasher as _, RandomState};
+
+use http::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
+use moka::sync::Cache;
+
+use super::checks::{is_html, names_a_file};
+use super::visit::{SEC_FETCH_DEST, visit};
+use crate::header_list::any_element;
+
+/// As many are remembered; of the others a later 304 counts.
+const MOST: u64 = 10_000;
+
+/// Addresses whose answer was no page, each with what tells the answer's version. Cheap to clone: clones share them.
+#[derive(Debug, Clone)]
+pub struct Files {
+    hasher: RandomState,
+    sent: Cache<u64, ()>,
+}
+
+impl Default for Files {
+    fn default() -> Self {
+        Self {
+            hasher: RandomState::new(),
+            sent: Cache::new(MOST),
+        }
+    }
+}
+
+impl Files {
+    /// Notes what a 200 is of. Of a 304: whether the same version was sent as a file when it was last sent.
+    ///
+    /// What scripts fetch is not noted: an address may be data to them and a page to browsers.
+    pub(crate) fn note_or_know(
+        &self,
+        method: &Method,
+        path: &str,
+        query: Option<&str>,
+        request: &HeaderMap,
+        (status, response): (StatusCode, &HeaderMap),
+    ) -> bool {
+        // Names that say so need no memory.
+        if method != Method::GET || names_a_file(path) {
+            return false;
+        }
+        let key = |version: &str| self.hasher.hash_one((path, query, version));
+        match status {
+            StatusCode::NOT_MODIFIED => {
+                let version = of(response, &ETAG, &LAST_MODIFIED)
+                    .or_else(|| of(request, &IF_NONE_MATCH, &IF_MODIFIED_SINCE));
+                version.is_some_and(|version| self.sent.contains_key(&key(version)))
+            }
+            StatusCode::OK => {
+                let Some(version) = of(response, &ETAG, &LAST_MODIFIED) else {
+                    return false;
+                };
+                if any_element(response, CONTENT_TYPE.as_str(), is_html) {
+                    self.sent.invalidate(&key(version));
+                } else if is_of_a_browser(request) {
+                    self.sent.insert(key(version), ());
+                }
+                false
+            }
+            _ => false,
+        }
+    }
+}
+
+/// What tells the version: an entity tag, weak or not, else a date.
+fn of<'a>(headers: &'a HeaderMap, tag: &HeaderName, date: &HeaderName) -> Option<&'a str> {
+    let value = headers.get(tag).or_else(|| headers.get(date))?.to_str().ok()?;
+    Some(value.trim().trim_start_matches("W/"))
+}
+
+/// Whether the browser asks for something to show, by itself: a document, a picture.
+fn is_of_a_browser(request: &HeaderMap) -> bool {
+    let is_shown = || {
+        if request.contains_key(SEC_FETCH_DEST) {
+            !any_element(request, SEC_FETCH_DEST, |dest| dest == "empty")
+        } else {
+            any_element(request, ACCEPT.as_str(), |kind| kind.starts_with("image/"))
+        }
+    };
+    visit(request).is_ok() || is_shown()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TAB: &[(&str, &str)] = &[("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
+    const PICTURE: &[(&str, &str)] = &[("sec-fetch-mode", "no-cors"), ("sec-fetch-dest", "image")];
+    const SCRIPT: &[(&str, &str)] = &[("sec-fetch-mode", "cors"), ("sec-fetch-dest", "empty")];
+    const OLD_PICTURE: &[(&str, &str)] = &[("accept", "image/avif,image/webp,*/*;q=0.8")];
+
+    fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+        let pairs = pairs.iter();
+        pairs
+            .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap()))
+            .collect()
+    }
+
+    impl Files {
+        fn sees(&self, request: &[(&str, &str)], status: u16, response: &[(&str, &str)]) -> bool {
+            let status = StatusCode::from_u16(status).unwrap();
+            let (request, response) = (headers(request), headers(response));
+            self.note_or_know(
+                &Method::GET,
+                "/media/7",
+                Some("s=1"),
+                &request,
+                (status, &response),
+            )
+        }
+    }
+
+    #[test]
+    fn v2_what_was_sent_as_a_file_is_known_when_it_is_not_sent_again() {
+        for by in [TAB, PICTURE, OLD_PICTURE] {
+            let files = Files::default();
+            assert!(!files.sees(TAB, 304, &[("etag", "\"1\"")]));
+            assert!(!files.sees(by, 200, &[("etag", "\"1\""), ("content-type", "image/png")]));
+            assert!(files.sees(TAB, 304, &[("etag", "W/\"1\"")]));
+            assert!(files.sees(&[TAB, &[("if-none-match", "\"1\"")]].concat(), 304, &[]));
+            assert!(!files.sees(TAB, 304, &[("etag", "\"2\"")]), "another version");
+        }
+        let files = Files::default();
+        let date = ("last-modified", "Sun, 23 Nov 2025 08:00:00 GMT");
+        files.sees(TAB, 200, &[date, ("content-type", "application/pdf")]);
+        let since = ("if-modified-since", date.1);
+        assert!(files.sees(&[TAB, &[since]].concat(), 304, &[]));
+        // It became a page.
+        files.sees(TAB, 200, &[date, ("content-type", "text/html")]);
+        assert!(!files.sees(&[TAB, &[since]].concat(), 304, &[]));
+    }
+
+    #[test]
+    fn v2_what_scripts_fetch_does_not_make_a_file_of_a_page() {
+        let files = Files::default();
+        let tag = ("etag", "\"1\"");
+        files.sees(SCRIPT, 200, &[tag, ("content-type", "application/json")]);
+        files.sees(
+            &[("accept", "application/json")],
+            200,
+            &[tag, ("content-type", "application/json")],
+        );
+        assert!(!files.sees(TAB, 304, &[tag]));
+    }
+}
