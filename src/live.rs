@@ -46,7 +46,7 @@ use crate::config;
 use crate::ids::{CommunityId, SessionToken};
 use crate::metrics::Metrics;
 use crate::presence::Presence;
-use crate::presence::memory::Clock;
+use crate::presence::moment::Clock;
 use crate::presence::worker::PresenceHandle;
 use crate::tasks::{Task, Tasks};
 

@@ -141,7 +141,7 @@ impl Shared {
         Ok(CommunityCount {
             community_id: community.into(),
             current_visitors: count.current,
-            window_seconds: self.window_seconds,
+            window_seconds: self.window_seconds(),
             as_of: Timestamp(count.as_of),
             stale: counts.stale,
         })
@@ -151,7 +151,7 @@ impl Shared {
         let Answer { value: counts, stale } = self.presences(communities).await?;
         let as_of = counts.iter().map(|count| count.as_of).min();
         Ok(Counts {
-            window_seconds: self.window_seconds,
+            window_seconds: self.window_seconds(),
             as_of: Timestamp(as_of.unwrap_or_else(|| (self.clock)())),
             stale,
             counts: communities
@@ -163,6 +163,12 @@ impl Shared {
                 })
                 .collect(),
         })
+    }
+
+    /// By which window counts are.
+    fn window_seconds(&self) -> u64 {
+        let in_force = self.presence.window();
+        in_force.map_or(self.window_seconds, |window| window.as_secs())
     }
 
     /// One count per community, in the same order.
