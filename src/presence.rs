@@ -55,11 +55,6 @@ pub fn open(
     if !redis.is_used() {
         metrics.redis_up.set(-1);
         metrics.live_subscription_up.set(-1);
-        if record.presence {
-            tracing::info!(
-                "no Redis is configured: who is here is kept in the memory of this process, for this sidecar alone"
-            );
-        }
         let clock = SteadyClock::of_the_machine();
         return Ok(Arc::new(memory::Memory::new(record.window, clock)));
     }
