@@ -191,11 +191,6 @@ impl App {
         let spool = recording::open_spool(spools, &store).await?;
         config.limits.max_connections = files::connections(config.limits.max_connections);
         let recording = Recording::start(&config, geoip, spool, &store, &presence, &metrics, &tasks);
-        if config.record.presence && !config.redis.is_used() {
-            tracing::info!(
-                "no Redis is configured: who is here is kept in the memory of this process, for this sidecar alone"
-            );
-        }
         let reloader = Reloader::new(
             &config.routes,
             files,
