@@ -18,7 +18,7 @@ use crate::handover::{self, UpgradeError};
 use crate::page_view::Policy;
 use crate::store::MigrateError;
 use crate::writer::spool::Directory;
-use crate::{demo, explain, reload, store, telemetry};
+use crate::{demo, explain, presence, reload, store, telemetry};
 use dead_letters::DeadLettersCommand;
 
 /// Reverse-proxy sidecar that knows who is in which community right now.
@@ -58,11 +58,12 @@ enum Command {
         #[arg(long)]
         pid: u32,
     },
-    /// Validate configuration and routes, and, unless --offline, the app's live schema.
+    /// Validate configuration and routes, and, unless --offline, the app's live schema, and whether sidecars that share
+    /// Redis have the same settings.
     Check {
         #[command(flatten)]
         config: ConfigFile,
-        /// Do not ask the database.
+        /// Ask neither the database nor Redis.
         #[arg(long)]
         offline: bool,
     },
@@ -308,6 +309,10 @@ fn check(path: &Path, config: &Config, offline: bool) -> Result<(), Failure> {
             return Err(Failure::Usage(format!("{}: database: {problem}", path.display())));
         }
         say("the database has the ledger of applied batches");
+    }
+    let remarks = block_on(presence::remarks(&config.redis, &config.record))?;
+    for remark in remarks.map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))? {
+        say(format_args!("note: {remark}"));
     }
     Ok(())
 }

@@ -47,7 +47,7 @@ use crate::ids::{CommunityId, SessionToken};
 use crate::key_type::AppKeys;
 use crate::metrics::Metrics;
 use crate::presence::Presence;
-use crate::presence::memory::Clock;
+use crate::presence::moment::Clock;
 use crate::presence::worker::PresenceHandle;
 use crate::tasks::{Task, Tasks};
 

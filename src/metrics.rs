@@ -53,6 +53,10 @@ pub struct Metrics {
     pub redis_errors: Counter,
     pub redis_up: IntGauge,
     pub redis_partitions_down: IntGauge,
+    /// 1 while sidecars on the same keys of Redis use different settings.
+    pub presence_settings_differ: IntGauge,
+    /// What differs, a sentence each.
+    pub presence_differences: ArcSwapOption<Vec<String>>,
     /// 1 while sweeps of presence succeed.
     pub presence_up: IntGauge,
     pub database_up: IntGauge,
@@ -306,6 +310,11 @@ impl Metrics {
                 "1 while presence is kept, 0 after three sweeps in a row that failed: Redis is away, or refuses what is \
                  asked of it",
             ),
+            presence_settings_differ: declare.int_gauge(
+                "presence_settings_differ",
+                "1 while another sidecar on the same redis.key_prefix has another record.window, redis.partitions, or form of what is kept",
+            ),
+            presence_differences: ArcSwapOption::empty(),
             redis_partitions_down: declare.int_gauge(
                 "redis_partitions_down",
                 "Partitions whose Redis server does not answer; of several servers some may be away",

@@ -1,6 +1,6 @@
 //! Step 5a, record: who is here now.
 //!
-//! A user is present in a community for `window` after the last touch. One score per member (P1), one
+//! A user is present in a community for the window after the last touch. One score per member (P1), one
 //! member per user (P12). Two implementations, in memory and in Redis, pass one contract test suite.
 //!
 //! A user is present while `now - last seen < window`, everywhere: in counts, in lists, in sweeps. `worker`
@@ -13,8 +13,11 @@ pub mod keys;
 pub mod losses;
 pub mod memory;
 pub mod mirrored;
+pub mod moment;
 mod parts;
 pub mod redis;
+pub mod settings;
+mod window;
 pub mod worker;
 
 use std::sync::Arc;
@@ -28,6 +31,8 @@ use crate::ids::{CommunityId, UserId};
 use crate::metrics::Metrics;
 use crate::tasks::Tasks;
 use mirrored::Mirrored;
+pub use moment::SteadyClock;
+pub use window::Window;
 
 /// How long a community's sequence number is remembered after its last visitor left.
 const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
@@ -50,22 +55,40 @@ pub fn open(
     if !redis.is_used() {
         metrics.redis_up.set(-1);
         metrics.live_subscription_up.set(-1);
-        return Ok(Arc::new(memory::Memory::new(record.window, Arc::new(Utc::now))));
+        let clock = SteadyClock::of_the_machine();
+        return Ok(Arc::new(memory::Memory::new(record.window, clock)));
     }
     let store = redis::Redis::open(redis, record.window, metrics.clone(), tasks)?;
     if !record.presence {
         return Ok(Arc::new(store));
     }
-    let losses = store.losses();
+    let (losses, window) = (store.losses(), store.in_force());
     let store = Arc::new(store);
     Ok(Arc::new(Mirrored::start(
-        store,
-        record.window,
-        patience,
-        losses,
-        metrics,
-        tasks,
+        store, window, patience, losses, metrics, tasks,
     )))
+}
+
+/// What other sidecars that share Redis with this configuration have set otherwise, a sentence each; and if Redis cannot
+/// tell, that. Asks once, on the current runtime.
+///
+/// # Errors
+/// Redis cannot be asked as configured.
+pub async fn remarks(redis: &config::Redis, record: &config::Record) -> Result<Vec<String>, OpenError> {
+    if !redis.is_used() || !record.presence {
+        return Ok(Vec::new());
+    }
+    let metrics = Arc::new(Metrics::new());
+    let tasks = Tasks::on_current_runtime(&metrics);
+    let store = redis::Redis::open(redis, record.window, metrics, &tasks)?;
+    let differences = store.differences().await;
+    tasks.end();
+    Ok(differences.unwrap_or_else(|error| {
+        let error = crate::telemetry::chain(&error);
+        vec![format!(
+            "Redis does not tell whether other sidecars have the same settings: {error}"
+        )]
+    }))
 }
 
 /// A configuration with which presence cannot be opened. Never holds the URL: it may have a password in it.
@@ -82,6 +105,10 @@ pub enum OpenError {
 /// Who is here now, behind one small interface.
 #[async_trait]
 pub trait Presence: Send + Sync + 'static {
+    /// Users are about to be touched in a community, and the calls may take a while: what remembers them does so from
+    /// now on. Never waits.
+    fn remember(&self, _community: &CommunityId, _touches: &[Touch]) {}
+
     /// Users were seen in a community. One call per community; each user counts once. Last seen never goes
     /// back, so that any touch may be made again, late, and by several sidecars. Who was seen a whole window
     /// ago is not present.
@@ -110,6 +137,12 @@ pub trait Presence: Send + Sync + 'static {
     /// share the store.
     async fn sweep(&self) -> Result<Sweep, PresenceError>;
 
+    /// By which window users are present, where the store may have another than the configuration: the longest of all
+    /// sidecars that share it.
+    fn window(&self) -> Option<Duration> {
+        None
+    }
+
     /// A trivial round trip.
     async fn ping(&self) -> Result<(), PresenceError>;
 
@@ -117,6 +150,15 @@ pub trait Presence: Send + Sync + 'static {
     /// Best effort: what may have been missed is told, and is to be asked for (P6). The first call may start
     /// what listens.
     fn subscribe(&self) -> changes::Subscription;
+
+    /// The same as [`Presence::communities`], of one part of the store only.
+    async fn communities_of_part(
+        &self,
+        _part: u16,
+        limit: usize,
+    ) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
+        self.communities(limit).await
+    }
 
     /// Which part of the store keeps a community. Parts are away and come back each by itself: whoever asks for
     /// the counts of several communities learns more by asking for those of each part by themselves.

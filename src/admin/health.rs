@@ -45,6 +45,8 @@ pub(super) struct Health {
     pub(super) redis_up: i64,
     presence_up: i64,
     partitions_down: i64,
+    /// What sidecars on the same keys of Redis do not have in common.
+    differences: Option<std::sync::Arc<Vec<String>>>,
     pub(super) spool_up: i64,
     pub(super) spool_bytes: f64,
     pub(super) spool_limit_bytes: f64,
@@ -66,6 +68,7 @@ impl Health {
             redis_up: metrics.redis_up.get(),
             presence_up: metrics.presence_up.get(),
             partitions_down: metrics.redis_partitions_down.get(),
+            differences: metrics.presence_differences.load_full(),
             spool_up: metrics.spool_up.get(),
             spool_bytes: metrics.spool_bytes.get(),
             spool_limit_bytes: metrics.spool_limit_bytes.get(),
@@ -147,6 +150,7 @@ impl Health {
         ]
         .into_iter()
         .filter_map(|(holds, line)| holds.then_some(line))
+        .chain(self.differences.iter().flat_map(|differences| differences.iter().cloned()))
         .collect()
     }
 }

@@ -13,7 +13,7 @@ use crate::ids::{CommunityId, UserId};
 use crate::presence::{Answer, Count, Seen};
 
 use super::Shared;
-use super::answers::{CommunityCount, CountOf, Counts, Key, Timestamp, Visitor, VisitorList};
+use super::answers::{CommunityCount, CountOf, Counts, Key, Seconds, Timestamp, Visitor, VisitorList};
 use super::caller::Caller;
 use super::cursor;
 use super::openapi::Problems;
@@ -153,7 +153,7 @@ impl Shared {
         Ok(CommunityCount {
             community_id: Key::of_community(community, &self.store.keys()),
             current_visitors: count.current,
-            window_seconds: self.window,
+            window_seconds: self.window(),
             as_of: Timestamp(count.as_of),
             stale: counts.stale,
         })
@@ -164,7 +164,7 @@ impl Shared {
         let keys = self.store.keys();
         let as_of = counts.iter().map(|count| count.as_of).min();
         Ok(Counts {
-            window_seconds: self.window,
+            window_seconds: self.window(),
             as_of: Timestamp(as_of.unwrap_or_else(|| (self.clock)())),
             stale,
             counts: communities
@@ -176,6 +176,11 @@ impl Shared {
                 })
                 .collect(),
         })
+    }
+
+    /// By which window counts are.
+    fn window(&self) -> Seconds {
+        self.presence.window().map_or(self.window, Seconds)
     }
 
     /// One count per community, in the same order.

@@ -117,6 +117,11 @@ impl Recording {
         );
         let mut workers = Vec::new();
         let presence = record.presence.then(|| {
+            if !config.redis.is_used() {
+                tracing::info!(
+                    "no Redis is configured: who is here is kept in the memory of this process, for this sidecar alone"
+                );
+            }
             let (handle, worker) = presence::worker::new(presence.clone(), record, metrics.clone());
             workers.extend(worker.start(tasks, stop.subscribe()));
             handle

@@ -1,13 +1,15 @@
-//! Which touches are worth sending: the same user in the same community within a few seconds is one touch.
+//! Which touches are worth sending: the same user in the same community within a few seconds is one touch, and one more
+//! at the end of that time, with its age, if the user was seen again meanwhile: the last view is what counts.
 //! Pure; the time is a parameter.
 //!
 //! It remembers no longer than that needs, and is bounded: when full, the longest untouched is forgotten, which
 //! costs at most a touch too many.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroUsize;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::moment::Moment;
 use crate::ids::{CommunityId, UserId};
 
 type Member = (CommunityId, UserId);
@@ -17,11 +19,34 @@ type Member = (CommunityId, UserId);
 pub struct Coalescer {
     coalesce: Duration,
     capacity: NonZeroUsize,
-    /// Each with the number of its touch.
-    members: HashMap<Member, u64>,
+    members: HashMap<Member, Touched>,
     /// The same by age: numbers rise with time.
-    by_age: BTreeMap<u64, (Instant, Member)>,
+    by_age: BTreeMap<u64, (Moment, Member)>,
+    /// Numbers of those who were seen again.
+    seen_again: BTreeSet<u64>,
+    /// Those who were seen again and are no longer remembered.
+    overdue: Vec<Deferred>,
     next_number: u64,
+}
+
+/// What is remembered of a member.
+#[derive(Debug)]
+struct Touched {
+    /// Of the touch.
+    number: u64,
+    /// When they were last seen since.
+    again: Option<Moment>,
+}
+
+/// A touch that was left out at first.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Deferred {
+    /// Where.
+    pub community: CommunityId,
+    /// Who.
+    pub user: UserId,
+    /// When they were last seen.
+    pub at: Moment,
 }
 
 impl Coalescer {
@@ -32,44 +57,98 @@ impl Coalescer {
             capacity,
             members: HashMap::new(),
             by_age: BTreeMap::new(),
+            seen_again: BTreeSet::new(),
+            overdue: Vec::new(),
             next_number: 0,
         }
     }
 
-    /// Whether to touch, of somebody seen at `at`. If so, this counts as the touch.
-    pub fn admit(&mut self, at: Instant, community: &CommunityId, user: &UserId) -> bool {
-        self.forget_old(at);
+    /// Whether to touch, of somebody seen at `at`. If so, this counts as the touch; if not, it is deferred.
+    pub fn admit(&mut self, at: Moment, community: &CommunityId, user: &UserId) -> bool {
         let member = (community.clone(), user.clone());
-        if self.members.contains_key(&member) {
-            return false;
+        if let Some(touched) = self.members.get_mut(&member) {
+            let is_recent = self
+                .by_age
+                .get(&touched.number)
+                .is_some_and(|(last, _)| at.since(*last) < self.coalesce);
+            if is_recent {
+                touched.again = touched.again.max(Some(at));
+                self.seen_again.insert(touched.number);
+                return false;
+            }
+            self.failed(community, user);
         }
-        self.members.insert(member.clone(), self.next_number);
-        self.by_age.insert(self.next_number, (at, member));
-        self.next_number += 1;
-        if self.members.len() > self.capacity.get() {
-            self.forget_oldest();
-        }
+        self.forget_old(at);
+        self.touched(at, member);
         true
     }
 
     /// The touch did not reach the store: the next page view touches again.
     pub fn failed(&mut self, community: &CommunityId, user: &UserId) {
-        if let Some(number) = self.members.remove(&(community.clone(), user.clone())) {
-            self.by_age.remove(&number);
+        if let Some(touched) = self.members.remove(&(community.clone(), user.clone())) {
+            self.by_age.remove(&touched.number);
+            self.seen_again.remove(&touched.number);
         }
     }
 
-    fn forget_old(&mut self, now: Instant) {
+    /// When [`Coalescer::due`] has something next.
+    pub fn next_due(&self) -> Option<Moment> {
+        let first = self.overdue.first().map(|overdue| overdue.at);
+        first.or_else(|| {
+            let (touched, _) = self.by_age.get(self.seen_again.first()?)?;
+            Some(*touched + self.coalesce)
+        })
+    }
+
+    /// Deferred touches whose time has come. They count as touches now.
+    pub fn due(&mut self, now: Moment) -> Vec<Deferred> {
+        self.forget_old(now);
+        let due = std::mem::take(&mut self.overdue);
+        for deferred in &due {
+            let member = (deferred.community.clone(), deferred.user.clone());
+            if !self.members.contains_key(&member) {
+                self.touched(now, member);
+            }
+        }
+        due
+    }
+
+    /// All deferred touches, before their time.
+    pub fn finish(&mut self) -> Vec<Deferred> {
+        while !self.by_age.is_empty() {
+            self.forget_oldest();
+        }
+        std::mem::take(&mut self.overdue)
+    }
+
+    fn touched(&mut self, at: Moment, member: Member) {
+        let touched = Touched {
+            number: self.next_number,
+            again: None,
+        };
+        self.members.insert(member.clone(), touched);
+        self.by_age.insert(self.next_number, (at, member));
+        self.next_number += 1;
+        if self.members.len() > self.capacity.get() {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_old(&mut self, now: Moment) {
         while let Some((_, (at, _))) = self.by_age.first_key_value()
-            && now.saturating_duration_since(*at) >= self.coalesce
+            && now.since(*at) >= self.coalesce
         {
             self.forget_oldest();
         }
     }
 
     fn forget_oldest(&mut self) {
-        if let Some((_, (_, member))) = self.by_age.pop_first() {
-            self.members.remove(&member);
+        if let Some((number, (_, member))) = self.by_age.pop_first() {
+            self.seen_again.remove(&number);
+            if let Some(at) = self.members.remove(&member).and_then(|touched| touched.again) {
+                let (community, user) = member;
+                self.overdue.push(Deferred { community, user, at });
+            }
         }
     }
 }
@@ -84,14 +163,14 @@ mod tests {
         Coalescer::new(COALESCE, NonZeroUsize::new(capacity).unwrap())
     }
 
-    fn admits(coalescer: &mut Coalescer, at: Instant, community: &str, user: &str) -> bool {
+    fn admits(coalescer: &mut Coalescer, at: Moment, community: &str, user: &str) -> bool {
         coalescer.admit(at, &community.into(), &user.into())
     }
 
     #[test]
     fn a_second_touch_within_the_time_is_left_out() {
         let mut coalescer = coalescer(10);
-        let start = Instant::now();
+        let start = Moment::now();
         assert!(admits(&mut coalescer, start, "42", "a"));
         assert!(!admits(&mut coalescer, start, "42", "a"));
         let just_before = start + COALESCE.checked_sub(Duration::from_millis(1)).unwrap();
@@ -102,7 +181,7 @@ mod tests {
     #[test]
     fn a_steady_reader_is_touched_again_and_again() {
         let mut coalescer = coalescer(10);
-        let start = Instant::now();
+        let start = Moment::now();
         let touches = (0..60)
             .filter(|second| admits(&mut coalescer, start + Duration::from_secs(*second), "42", "a"))
             .count();
@@ -112,7 +191,7 @@ mod tests {
     #[test]
     fn other_users_and_other_communities_are_other_touches() {
         let mut coalescer = coalescer(10);
-        let now = Instant::now();
+        let now = Moment::now();
         assert!(admits(&mut coalescer, now, "42", "a"));
         assert!(admits(&mut coalescer, now, "42", "b"));
         assert!(admits(&mut coalescer, now, "43", "a"));
@@ -121,7 +200,7 @@ mod tests {
     #[test]
     fn a_failed_touch_is_made_again() {
         let mut coalescer = coalescer(10);
-        let now = Instant::now();
+        let now = Moment::now();
         assert!(admits(&mut coalescer, now, "42", "a"));
         coalescer.failed(&"42".into(), &"a".into());
         assert!(admits(&mut coalescer, now, "42", "a"));
@@ -132,7 +211,7 @@ mod tests {
     #[test]
     fn nobody_is_remembered_for_longer_than_it_is_of_use() {
         let mut coalescer = coalescer(10);
-        let start = Instant::now();
+        let start = Moment::now();
         admits(&mut coalescer, start, "42", "a");
         admits(&mut coalescer, start + Duration::from_secs(1), "42", "b");
         admits(&mut coalescer, start + COALESCE, "42", "c");
@@ -143,7 +222,7 @@ mod tests {
     #[test]
     fn its_memory_is_bounded() {
         let mut coalescer = coalescer(100);
-        let now = Instant::now();
+        let now = Moment::now();
         for user in 0..1_000 {
             assert!(admits(&mut coalescer, now, "42", &user.to_string()));
         }
@@ -151,5 +230,58 @@ mod tests {
         assert_eq!(coalescer.by_age.len(), 100);
         assert!(!admits(&mut coalescer, now, "42", "999"), "the newest stay");
         assert!(admits(&mut coalescer, now, "42", "0"), "the oldest went");
+    }
+
+    fn seen(community: &str, user: &str, at: Moment) -> Deferred {
+        Deferred {
+            community: community.into(),
+            user: user.into(),
+            at,
+        }
+    }
+
+    #[test]
+    fn p19_whoever_was_seen_again_is_touched_once_more_with_the_last_time() {
+        let mut coalescer = coalescer(10);
+        let start = Moment::now();
+        let after = |millis| start + Duration::from_millis(millis);
+        for (at, user) in [(0, "again"), (10, "once"), (20, "again"), (4_900, "again")] {
+            admits(&mut coalescer, after(at), "42", user);
+        }
+        assert_eq!(coalescer.next_due(), Some(start + COALESCE));
+        assert_eq!(coalescer.due(after(4_999)), []);
+        assert_eq!(coalescer.due(after(5_000)), [seen("42", "again", after(4_900))]);
+        assert_eq!(coalescer.next_due(), None, "told once");
+        assert!(
+            !admits(&mut coalescer, after(5_100), "42", "again"),
+            "it was a touch"
+        );
+        assert_eq!(coalescer.next_due(), Some(after(10_000)));
+        assert!(admits(&mut coalescer, after(5_100), "42", "once"));
+    }
+
+    #[test]
+    fn p19_what_is_touched_again_anyway_is_not_deferred() {
+        let mut coalescer = coalescer(10);
+        let start = Moment::now();
+        admits(&mut coalescer, start, "42", "a");
+        admits(&mut coalescer, start + COALESCE / 2, "42", "a");
+        assert!(admits(&mut coalescer, start + COALESCE, "42", "a"));
+        assert_eq!(coalescer.due(start + COALESCE * 3), []);
+    }
+
+    #[test]
+    fn p19_what_there_is_no_room_for_and_what_is_left_at_the_end_is_touched_at_once() {
+        let mut coalescer = coalescer(2);
+        let start = Moment::now();
+        let later = start + Duration::from_secs(1);
+        for (at, user) in [(start, "a"), (later, "a"), (later, "b"), (later, "c")] {
+            admits(&mut coalescer, at, "42", user);
+        }
+        assert!(coalescer.next_due().unwrap() <= later);
+        assert_eq!(coalescer.due(later), [seen("42", "a", later)]);
+        admits(&mut coalescer, later, "42", "a");
+        assert_eq!(coalescer.finish(), [seen("42", "a", later)]);
+        assert_eq!(coalescer.finish(), []);
     }
 }

@@ -5,6 +5,7 @@
 //! headcount:{p07}:state:42    hash: last published count and its sequence number
 //! headcount:{p07}:due         sorted set: community → when its next user's window passes
 //! headcount:{p07}:mark:f3…    number: what a sidecar last wrote here, to see whether it is still there
+//! headcount:{p07}:settings    sorted set: what sidecars use → when one last did, milliseconds
 //! headcount:changes           channel: every change of a count
 //! ```
 //!
@@ -91,6 +92,11 @@ impl Keys {
         self.named(partition, &format!("mark:{sidecar}"))
     }
 
+    /// Sorted set: what sidecars use → when one of them last did.
+    pub fn settings(&self, partition: u16) -> String {
+        self.named(partition, "settings")
+    }
+
     /// What stands before the community in the name of its set of users.
     pub fn seen_prefix(&self, partition: u16) -> String {
         self.named(partition, "seen:")
@@ -165,6 +171,7 @@ mod tests {
         assert_eq!(names.due, format!("headcount:{{p{partition:02}}}:due"));
         assert_eq!(keys.due(7), "headcount:{p07}:due");
         assert_eq!(keys.mark(7, "f3"), "headcount:{p07}:mark:f3");
+        assert_eq!(keys.settings(7), "headcount:{p07}:settings");
         assert_eq!(keys.changes(), "headcount:changes");
     }
 

@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::num::{NonZeroU16, NonZeroUsize};
 use std::ops::Bound;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,24 +19,22 @@ use chrono::{DateTime, Utc};
 use super::changes::{Changes, Subscription};
 use super::keys::{is_keyable, partition};
 use super::{
-    Answer, Count, CountChange, Presence, PresenceError, REMEMBERED, Seen, Sweep, Touch, millis, next_seq,
+    Answer, Count, CountChange, Presence, PresenceError, REMEMBERED, Seen, SteadyClock, Sweep, Touch, Window,
+    millis, next_seq,
 };
 use crate::ids::{CommunityId, UserId};
-
-/// Tells the time; tests hand in their own.
-pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
 /// Locks that communities are spread over.
 const SHARDS: NonZeroU16 = NonZeroU16::new(16).unwrap();
 
 /// Who is here now, in memory. Empty after a restart.
 pub struct Memory {
-    window: i64,
+    window: Window,
     /// How long a deserted community is remembered.
     remembered: i64,
     /// Most members in one shard.
     capacity: usize,
-    now: Clock,
+    clock: SteadyClock,
     shards: Vec<Mutex<Shard>>,
     /// Told while the shard is locked, so that the changes of one community are told in their order.
     changes: Changes,
@@ -51,7 +49,7 @@ struct Shard {
     members: usize,
 }
 
-/// Times are milliseconds since 1970.
+/// Times are milliseconds since 1970, by the steady time of the clock.
 #[derive(Default)]
 struct Community {
     by_time: BTreeSet<(i64, UserId)>,
@@ -63,13 +61,17 @@ struct Community {
 }
 
 impl Memory {
-    /// Users are present for `window` after their last touch, by `now`.
-    pub fn new(window: Duration, now: Clock) -> Self {
+    /// Users are present for `window` after their last touch, by the steady time of `clock`.
+    pub fn new(window: Duration, clock: SteadyClock) -> Self {
+        Self::of(Window::new(window), clock)
+    }
+
+    fn of(window: Window, clock: SteadyClock) -> Self {
         Self {
-            window: millis(window),
+            window,
             remembered: millis(REMEMBERED),
             capacity: usize::MAX,
-            now,
+            clock,
             shards: (0..SHARDS.get()).map(|_| Mutex::default()).collect(),
             changes: Changes::new(),
         }
@@ -77,19 +79,19 @@ impl Memory {
 
     /// The same for at most `capacity` members, a user in a community each: beyond, those seen longest ago are
     /// forgotten. Nothing is remembered of deserted communities, their sequence numbers neither.
-    pub(super) fn bounded(window: Duration, now: Clock, capacity: NonZeroUsize) -> Self {
+    pub(super) fn bounded(window: Window, clock: SteadyClock, capacity: NonZeroUsize) -> Self {
         Self {
             remembered: 0,
             capacity: capacity.get(),
             // One, so that the oldest of all is at hand.
             shards: vec![Mutex::default()],
-            ..Self::new(window, now)
+            ..Self::of(window, clock)
         }
     }
 
     /// The time by its clock.
     pub(super) fn time(&self) -> DateTime<Utc> {
-        (self.now)()
+        self.told(self.now())
     }
 
     /// Members that are remembered, those not yet swept among them.
@@ -107,7 +109,7 @@ impl Memory {
         place
             .by_time
             .iter()
-            .skip_while(|(last_seen, _)| *last_seen <= now - self.window)
+            .skip_while(|(last_seen, _)| *last_seen <= now - self.window.millis())
             .map(|(last_seen, user)| Touch {
                 user: user.clone(),
                 age: Duration::from_millis(u64::try_from(now - last_seen).unwrap_or_default()),
@@ -115,8 +117,41 @@ impl Memory {
             .collect()
     }
 
+    /// As [`Presence::touch`]. Never waits.
+    pub(super) fn take(&self, community: &CommunityId, touches: &[Touch]) -> Result<Count, PresenceError> {
+        if !is_keyable(community) {
+            return Err(PresenceError::Community);
+        }
+        let (now, window) = (self.now(), self.window.millis());
+        let mut shard = self.shard(community);
+        let shard = &mut *shard;
+        let place = shard.communities.entry(community.clone()).or_default();
+        let before = place.by_time.len();
+        // Though others may come in their place: whoever counted in between has another number.
+        let left = place.settle(now, window);
+        for touch in touches {
+            place.touch(&touch.user, now - millis(touch.age));
+        }
+        if place.settle(now, window) || left {
+            self.changes.tell(community, place.told_at(self.told(now)));
+        }
+        shard.members = shard.members - before + place.by_time.len();
+        shard.due.remove(&(place.due, community.clone()));
+        place.due = place.next_due(now, window, self.remembered);
+        shard.due.insert((place.due, community.clone()));
+        let count = place.told_at(self.told(now));
+        while shard.members > self.capacity {
+            shard.forget_oldest(now, window, self.remembered);
+        }
+        Ok(count)
+    }
+
     fn now(&self) -> i64 {
-        (self.now)().timestamp_millis()
+        self.clock.now()
+    }
+
+    fn told(&self, millis: i64) -> DateTime<Utc> {
+        self.clock.told(millis)
     }
 
     fn shard(&self, community: &CommunityId) -> MutexGuard<'_, Shard> {
@@ -127,31 +162,7 @@ impl Memory {
 #[async_trait]
 impl Presence for Memory {
     async fn touch(&self, community: &CommunityId, touches: &[Touch]) -> Result<Count, PresenceError> {
-        if !is_keyable(community) {
-            return Err(PresenceError::Community);
-        }
-        let now = self.now();
-        let mut shard = self.shard(community);
-        let shard = &mut *shard;
-        let place = shard.communities.entry(community.clone()).or_default();
-        let before = place.by_time.len();
-        // Though others may come in their place: whoever counted in between has another number.
-        let left = place.settle(now, self.window);
-        for touch in touches {
-            place.touch(&touch.user, now - millis(touch.age));
-        }
-        if place.settle(now, self.window) || left {
-            self.changes.tell(community, place.told_at(now));
-        }
-        shard.members = shard.members - before + place.by_time.len();
-        shard.due.remove(&(place.due, community.clone()));
-        place.due = place.next_due(now, self.window, self.remembered);
-        shard.due.insert((place.due, community.clone()));
-        let count = place.told_at(now);
-        while shard.members > self.capacity {
-            shard.forget_oldest(now, self.window, self.remembered);
-        }
-        Ok(count)
+        self.take(community, touches)
     }
 
     async fn counts(&self, communities: &[CommunityId]) -> Result<Answer<Vec<Count>>, PresenceError> {
@@ -160,9 +171,9 @@ impl Presence for Memory {
             let shard = self.shard(community);
             let place = shard.communities.get(community);
             Count {
-                current: place.map_or(0, |place| place.present(now - self.window)),
+                current: place.map_or(0, |place| place.present(now - self.window.millis())),
                 seq: place.map_or(0, |place| place.seq),
-                as_of: at(now),
+                as_of: self.told(now),
             }
         };
         Ok(Answer::current(communities.iter().map(count).collect()))
@@ -188,9 +199,9 @@ impl Presence for Memory {
         after: Option<&Seen>,
         limit: usize,
     ) -> Result<Answer<Vec<Seen>>, PresenceError> {
-        let expired = self.now() - self.window;
+        let expired = self.now() - self.window.millis();
         let upper = after.map_or(Bound::Unbounded, |last| {
-            Bound::Excluded((last.last_seen.timestamp_millis(), last.user.clone()))
+            Bound::Excluded((self.clock.reckoned(last.last_seen), last.user.clone()))
         });
         let shard = self.shard(community);
         let Some(place) = shard.communities.get(community) else {
@@ -204,7 +215,7 @@ impl Presence for Memory {
             .take(limit)
             .map(|(last_seen, user)| Seen {
                 user: user.clone(),
-                last_seen: at(*last_seen),
+                last_seen: self.told(*last_seen),
             });
         Ok(Answer::current(page.collect()))
     }
@@ -215,7 +226,13 @@ impl Presence for Memory {
         for shard in &self.shards {
             let mut shard = lock(shard);
             let told = sweep.changes.len();
-            shard.sweep(now, self.window, self.remembered, &mut sweep);
+            shard.sweep(
+                now,
+                self.told(now),
+                self.window.millis(),
+                self.remembered,
+                &mut sweep,
+            );
             for change in &sweep.changes[told..] {
                 self.changes.tell(&change.community, change.count);
             }
@@ -241,7 +258,7 @@ impl fmt::Debug for Memory {
 }
 
 impl Shard {
-    fn sweep(&mut self, now: i64, window: i64, remembered: i64, sweep: &mut Sweep) {
+    fn sweep(&mut self, now: i64, as_of: DateTime<Utc>, window: i64, remembered: i64, sweep: &mut Sweep) {
         while let Some((due, community)) = self.due.pop_first() {
             if due > now {
                 self.due.insert((due, community));
@@ -261,7 +278,7 @@ impl Shard {
             place.due = place.next_due(now, window, remembered);
             self.due.insert((place.due, community.clone()));
             if changed {
-                let count = place.told_at(now);
+                let count = place.told_at(as_of);
                 sweep.changes.push(CountChange { community, count });
             }
         }
@@ -337,17 +354,13 @@ impl Community {
         (self.by_time.len() - unswept) as u64
     }
 
-    fn told_at(&self, now: i64) -> Count {
+    fn told_at(&self, as_of: DateTime<Utc>) -> Count {
         Count {
             current: self.told,
             seq: self.seq,
-            as_of: at(now),
+            as_of,
         }
     }
-}
-
-fn at(millis: i64) -> DateTime<Utc> {
-    DateTime::from_timestamp_millis(millis).unwrap_or_default()
 }
 
 /// No call panics while it holds the lock; if one did, the next would find a consistent enough state.
@@ -357,6 +370,7 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicI64, Ordering};
 
     use super::*;
@@ -366,10 +380,8 @@ mod tests {
     fn memory() -> (Memory, Arc<AtomicI64>) {
         let time = Arc::new(AtomicI64::new(1_763_884_800_000));
         let clock = Arc::clone(&time);
-        (
-            Memory::new(WINDOW, Arc::new(move || at(clock.load(Ordering::Relaxed)))),
-            time,
-        )
+        let now = move || DateTime::from_timestamp_millis(clock.load(Ordering::Relaxed)).unwrap();
+        (Memory::new(WINDOW, SteadyClock::steady(Arc::new(now))), time)
     }
 
     #[tokio::test]
@@ -447,9 +459,9 @@ mod tests {
     }
 
     fn bounded(capacity: usize) -> (Memory, Arc<AtomicI64>) {
-        let (Memory { now, .. }, time) = memory();
+        let (Memory { clock, .. }, time) = memory();
         let capacity = NonZeroUsize::new(capacity).unwrap();
-        (Memory::bounded(WINDOW, now, capacity), time)
+        (Memory::bounded(Window::new(WINDOW), clock, capacity), time)
     }
 
     async fn users(memory: &Memory, community: &str) -> Vec<String> {

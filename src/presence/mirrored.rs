@@ -24,23 +24,24 @@
 mod feed;
 
 use std::num::NonZeroUsize;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use std::{fmt, io};
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::future::try_join_all;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::time::timeout;
 
 use self::feed::{Feed, Passer};
 use super::losses::Losses;
 use super::memory::Memory;
+use super::moment::{self, Moment};
 use super::parts::counts_by_part;
 use super::worker::Health;
-use super::{Answer, Count, Presence, PresenceError, Seen, Sweep, Touch};
+use super::{Answer, Count, Presence, PresenceError, Seen, SteadyClock, Sweep, Touch, Window};
 use crate::ids::CommunityId;
 use crate::metrics::Metrics;
 use crate::presence::changes::Subscription;
@@ -68,8 +69,8 @@ struct Mirror {
     losses: Losses,
     parts: Vec<Part>,
     feed: Feed,
-    started: Instant,
-    window: Duration,
+    started: Moment,
+    window: Window,
     patience: Duration,
     metrics: Arc<Metrics>,
 }
@@ -91,10 +92,10 @@ struct Part {
 
 impl Mirrored {
     /// Puts a memory in front of `store`, which notes in `losses` when it may have lost something. Users are
-    /// present for `window`. A read waits for the store at most for `patience`. Re-touches run as one of `tasks`.
+    /// present for `window`, as the store has it. A read waits for the store at most for `patience`. Re-touches run as one of `tasks`.
     pub fn start(
         store: Arc<dyn Presence>,
-        window: Duration,
+        window: Window,
         patience: Duration,
         losses: Losses,
         metrics: Arc<Metrics>,
@@ -102,11 +103,11 @@ impl Mirrored {
     ) -> Self {
         let mirror = Arc::new(Mirror {
             store,
-            memory: Memory::bounded(window, Arc::new(steady_clock()), MEMBERS),
+            memory: Memory::bounded(window.clone(), SteadyClock::steady(moment::steady()), MEMBERS),
             parts: losses.parts().map(|_| Part::default()).collect(),
             feed: Feed::new(losses.parts().count()),
             losses,
-            started: Instant::now(),
+            started: Moment::now(),
             window,
             patience,
             metrics,
@@ -134,19 +135,21 @@ impl fmt::Debug for Mirrored {
 
 #[async_trait]
 impl Presence for Mirrored {
+    fn remember(&self, community: &CommunityId, touches: &[Touch]) {
+        // What is not kept is refused when it is touched.
+        let _ = self.mirror.memory.take(community, touches);
+    }
+
     /// Remembers first: what the store does not take is owed to it.
     async fn touch(&self, community: &CommunityId, touches: &[Touch]) -> Result<Count, PresenceError> {
         let mirror = &self.mirror;
-        mirror.memory.touch(community, touches).await?;
-        let outcome = mirror.store.touch(community, touches).await;
+        mirror.memory.take(community, touches)?;
         let part = mirror.part(mirror.losses.part(community));
-        match &outcome {
-            Ok(count) => mirror.told_the_time(part, count),
-            Err(_) => {
-                part.refusals.fetch_add(1, Ordering::SeqCst);
-            }
-        }
-        outcome
+        let owed = Owed(part);
+        let count = mirror.store.touch(community, touches).await?;
+        owed.taken();
+        mirror.told_the_time(part, &count);
+        Ok(count)
     }
 
     /// Each part is asked by itself, and stale is the answer if that of any is.
@@ -161,15 +164,14 @@ impl Presence for Mirrored {
 
     async fn communities(&self, limit: usize) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
         let mirror = &self.mirror;
-        let all = 0..=mirror.losses.parts().last().unwrap_or_default();
-        if let Some(answer) = mirror.ask(all, mirror.store.communities(limit)).await? {
-            return Ok(answer);
-        }
-        mirror
-            .memory
-            .communities(limit)
-            .await
-            .map(|answer| Answer::stale(answer.value))
+        let answers = mirror.losses.parts().map(|part| mirror.communities(part, limit));
+        let answers = try_join_all(answers).await?;
+        let stale = answers.iter().any(|answer| answer.stale);
+        let value = answers.into_iter().flat_map(|answer| answer.value);
+        Ok(Answer {
+            value: value.take(limit).collect(),
+            stale,
+        })
     }
 
     async fn list(
@@ -181,7 +183,7 @@ impl Presence for Mirrored {
         let mirror = &self.mirror;
         let part = mirror.losses.part(community);
         let question = mirror.store.list(community, after, limit);
-        if let Some(answer) = mirror.ask(part..=part, question).await? {
+        if let Some(answer) = mirror.ask(part, question).await? {
             return Ok(answer);
         }
         let shift = mirror.part(part).shift();
@@ -210,6 +212,10 @@ impl Presence for Mirrored {
         Ok(swept)
     }
 
+    fn window(&self) -> Option<Duration> {
+        Some(self.mirror.window.time())
+    }
+
     async fn ping(&self) -> Result<(), PresenceError> {
         self.mirror.store.ping().await
     }
@@ -234,7 +240,7 @@ impl Mirror {
         part: u16,
         communities: &[CommunityId],
     ) -> Result<Answer<Vec<Count>>, PresenceError> {
-        if let Some(answer) = self.ask(part..=part, self.store.counts(communities)).await? {
+        if let Some(answer) = self.ask(part, self.store.counts(communities)).await? {
             if let Some(count) = answer.value.first() {
                 self.told_the_time(self.part(part), count);
             }
@@ -249,29 +255,39 @@ impl Mirror {
         Ok(Answer::stale(counts))
     }
 
-    /// What the store says of some of its parts; `None` where memory must do.
+    /// Communities of one part.
+    async fn communities(&self, part: u16, limit: usize) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
+        if let Some(answer) = self
+            .ask(part, self.store.communities_of_part(part, limit))
+            .await?
+        {
+            return Ok(answer);
+        }
+        let mut remembered = self.memory.communities(usize::MAX).await?.value;
+        remembered.retain(|community| self.losses.part(community) == part);
+        remembered.truncate(limit);
+        Ok(Answer::stale(remembered))
+    }
+
+    /// What the store says of one of its parts; `None` where memory must do.
     async fn ask<T>(
         &self,
-        parts: RangeInclusive<u16>,
+        part: u16,
         question: impl Future<Output = Result<T, PresenceError>>,
     ) -> Result<Option<T>, PresenceError> {
-        let are_whole = || parts.clone().all(|part| self.is_whole(part));
-        let answer = if are_whole() {
+        let answer = if self.is_whole(part) {
             let answer = timeout(self.patience, question).await;
             answer.unwrap_or_else(|_| Err(unavailable("the presence store took too long to answer")))
         } else {
             Err(unavailable("the presence store lacks touches"))
         };
         if answer.is_ok() {
-            self.reached(parts.clone());
+            self.reached([part].into_iter());
         }
         match answer {
             // Unless it has lost something meanwhile.
-            Ok(answer) if are_whole() => Ok(Some(answer)),
-            Err(error)
-                if !matches!(error, PresenceError::Unavailable(_))
-                    || !parts.clone().all(|part| self.remembers_enough(part)) =>
-            {
+            Ok(answer) if self.is_whole(part) => Ok(Some(answer)),
+            Err(error) if !matches!(error, PresenceError::Unavailable(_)) || !self.remembers_enough(part) => {
                 Err(error)
             }
             _ => {
@@ -296,7 +312,7 @@ impl Mirror {
 
     /// Whether memory is worth more than no answer.
     fn remembers_enough(&self, part: u16) -> bool {
-        self.part(part).was_reached.load(Ordering::Relaxed) || self.started.elapsed() >= self.window
+        self.part(part).was_reached.load(Ordering::Relaxed) || self.started.elapsed() >= self.window.time()
     }
 
     /// An answer says what the time is now, by the clock of its part.
@@ -366,16 +382,25 @@ impl Mirror {
     }
 }
 
+/// A touch that its part has not taken: refused, unless it does before this is dropped.
+struct Owed<'a>(&'a Part);
+
+impl Owed<'_> {
+    fn taken(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Owed<'_> {
+    fn drop(&mut self) {
+        self.0.refusals.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
 impl Part {
     fn shift(&self) -> TimeDelta {
         TimeDelta::milliseconds(self.shift.load(Ordering::Relaxed))
     }
-}
-
-/// Starts at this machine's time, and is not set when that is: ages stay true.
-fn steady_clock() -> impl Fn() -> DateTime<Utc> {
-    let (time, start) = (Utc::now(), Instant::now());
-    move || time + TimeDelta::from_std(start.elapsed()).unwrap_or_default()
 }
 
 /// As it is where the sum is no time: only made-up cursors are so far off.

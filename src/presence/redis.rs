@@ -32,6 +32,7 @@
 //! `role` and `sentinel|masters`.
 
 mod access;
+mod agreement;
 mod clock;
 mod cluster;
 mod link;
@@ -47,13 +48,14 @@ mod sweeps;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ::redis::{FromRedisValue, RedisResult, Script, ScriptInvocation};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
+use self::agreement::Agreement;
 use self::clock::Clock;
 use self::marks::Marks;
 use self::node::Node;
@@ -62,8 +64,12 @@ use self::subscription::Listener;
 use super::changes::Subscription;
 use super::keys::{Keys, is_keyable};
 use super::losses::Losses;
+use super::moment::Moment;
 use super::parts::counts_by_part;
-use super::{Answer, Count, OpenError, Presence, PresenceError, REMEMBERED, Seen, Sweep, Touch, millis};
+use super::settings::{KEPT, Settings};
+use super::{
+    Answer, Count, OpenError, Presence, PresenceError, REMEMBERED, Seen, Sweep, Touch, Window, millis,
+};
 use crate::config;
 use crate::ids::{CommunityId, UserId};
 use crate::metrics::Metrics;
@@ -75,6 +81,10 @@ const TOUCH_USERS: usize = 1_000;
 const COUNT_COMMUNITIES: usize = 500;
 /// Partitions asked or swept at a time.
 const CONCURRENCY: usize = 8;
+/// The partition by which sidecars compare what they use: there is one of this number, whatever the number of partitions.
+const COMMON_PARTITION: u16 = 0;
+/// How far the clock of Redis may be from where it is expected, beside the time that answers are under way.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
 /// How often a touch is sent before Redis' clock is taken for unusable: once more after it was found to have
 /// been set.
 const CLOCK_TRIES: usize = 2;
@@ -84,8 +94,10 @@ pub struct Redis {
     servers: Arc<Servers>,
     listener: Listener,
     keys: Keys,
-    window: i64,
-    response_timeout: i64,
+    window: Window,
+    settings: Settings,
+    agreement: Agreement,
+    response_timeout: Duration,
     /// By part: each server has its own.
     clocks: Vec<Clock>,
     marks: Marks,
@@ -105,6 +117,7 @@ impl Redis {
     ) -> Result<Self, OpenError> {
         let keys = Keys::new(&config.key_prefix, config.partitions).ok_or(OpenError::KeyPrefix)?;
         let losses = Losses::new(config.parts());
+        let window = Window::new(window);
         let slots = keys
             .partitions()
             .map(|partition| slots::slot(&keys.tag(partition)));
@@ -116,10 +129,18 @@ impl Redis {
             tasks,
         )?);
         Ok(Self {
-            listener: Listener::new(Arc::clone(&servers), config, keys.changes(), metrics, tasks),
+            listener: Listener::new(
+                Arc::clone(&servers),
+                config,
+                keys.changes(),
+                Arc::clone(&metrics),
+                tasks,
+            ),
             servers,
-            window: millis(window),
-            response_timeout: millis(config.response_timeout),
+            settings: Settings::new(config.partitions.get(), &window),
+            agreement: Agreement::new(metrics),
+            window,
+            response_timeout: config.response_timeout,
             clocks: losses.parts().map(|_| Clock::default()).collect(),
             keys,
             marks: Marks::new(format!("{:016x}", rand::random::<u64>()), config.partitions),
@@ -132,7 +153,10 @@ impl Redis {
                 include_str!("scripts/common.lua"),
                 include_str!("scripts/sweep.lua")
             )),
-            list: Script::new(include_str!("scripts/list.lua")),
+            list: Script::new(concat!(
+                include_str!("scripts/common.lua"),
+                include_str!("scripts/list.lua")
+            )),
         })
     }
 
@@ -141,9 +165,23 @@ impl Redis {
         self.losses.clone()
     }
 
-    /// How long keys outlive the last call that changed them.
-    fn keep(&self) -> i64 {
-        self.window + millis(REMEMBERED)
+    /// The window in force.
+    pub fn in_force(&self) -> Window {
+        self.window.clone()
+    }
+
+    /// What other sidecars on these keys use that this one does not, a sentence each.
+    ///
+    /// # Errors
+    /// Redis cannot tell.
+    pub async fn differences(&self) -> Result<Vec<String>, PresenceError> {
+        let (now, in_use) = self
+            .servers
+            .call(COMMON_PARTITION, |mut redis| async move {
+                self.ask_what_is_in_use(&mut redis, COMMON_PARTITION).await
+            })
+            .await?;
+        Ok(self.settings.differences(&still_in_use(now, in_use)))
     }
 
     /// Touches of one call of the script; their ages are as of `called`.
@@ -151,7 +189,7 @@ impl Redis {
         &self,
         community: &CommunityId,
         touches: &[Touch],
-        called: Instant,
+        called: Moment,
     ) -> Result<Count, PresenceError> {
         let partition = self.keys.partition(community);
         for _ in 0..CLOCK_TRIES {
@@ -180,18 +218,20 @@ impl Redis {
         partition: u16,
         community: &CommunityId,
         touches: &[Touch],
-        called: Instant,
+        called: Moment,
     ) -> RedisResult<TouchReply> {
-        let now = match self.clock(partition).now(Instant::now()) {
+        let now = match self.clock(partition).now(Moment::now()) {
             Some(now) => now,
             None => ask_the_time(&mut redis).await?,
         };
-        let not_after = now.saturating_add(2 * self.response_timeout);
+        let not_after = now.saturating_add(2 * millis(self.response_timeout));
         let keys = self.keys.community(community);
         let mut call = self.touch.prepare_invoke();
         call.key(keys.seen).key(keys.state).key(keys.due);
-        call.arg(self.window).arg(self.keep()).arg(self.keys.changes());
-        call.arg(community.as_str()).arg(not_after);
+        call.key(self.keys.settings(partition));
+        call.arg(self.window.at_least()).arg(millis(REMEMBERED));
+        call.arg(self.keys.changes()).arg(community.as_str());
+        call.arg(not_after).arg(self.settings.to_string());
         let waited = called.elapsed();
         for touch in touches {
             call.arg(touch.user.as_str())
@@ -207,7 +247,14 @@ impl Redis {
     /// An answer told the time.
     fn heard(&self, partition: u16, now: i64) -> Result<DateTime<Utc>, PresenceError> {
         let time = time(now)?;
-        self.clock(partition).heard(now, Instant::now());
+        let tolerance = self.response_timeout * 2 + CLOCK_TOLERANCE;
+        if self.clock(partition).heard(now, Moment::now(), tolerance) {
+            tracing::warn!(
+                partition,
+                "the clock of Redis was set; those whom this sidecar remembers are touched again with their age"
+            );
+            self.losses.note(self.losses.part_of(partition));
+        }
         Ok(time)
     }
 
@@ -220,7 +267,7 @@ impl Redis {
         Ok(Answer::current(counts))
     }
 
-    /// Two round trips to one server: its time, then all counts. Each sequence number is read before its count: a
+    /// Two round trips to one server: its time and the window, then all counts. Each sequence number is read before its count: a
     /// count that changes in between is then newer than its number says, never older.
     async fn count_some(&self, communities: &[CommunityId]) -> Result<Vec<Count>, PresenceError> {
         let Some(first) = communities.first() else {
@@ -229,7 +276,9 @@ impl Redis {
         let partition = self.keys.partition(first);
         let (now, answers) = self
             .servers
-            .call(partition, |redis| self.ask_for_counts(redis, communities))
+            .call(partition, |redis| {
+                self.ask_for_counts(redis, partition, communities)
+            })
             .await?;
         let as_of = self.heard(partition, now)?;
         let mut answers = answers.chunks_exact(2);
@@ -246,7 +295,11 @@ impl Redis {
     }
 
     /// A community is due for a look from its first visitor until its last one was noticed to have left.
-    async fn communities_of(&self, partition: u16, limit: usize) -> Result<Vec<String>, PresenceError> {
+    async fn communities_of_partition(
+        &self,
+        partition: u16,
+        limit: usize,
+    ) -> Result<Vec<String>, PresenceError> {
         let Some(last) = limit.checked_sub(1) else {
             return Ok(Vec::new());
         };
@@ -257,17 +310,45 @@ impl Redis {
         self.servers.call(partition, ask).await
     }
 
+    async fn communities_of(
+        &self,
+        partitions: impl Iterator<Item = u16> + Send,
+        limit: usize,
+    ) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
+        let parts: Vec<Vec<String>> = stream::iter(partitions)
+            .map(|partition| self.communities_of_partition(partition, limit))
+            .buffer_unordered(CONCURRENCY)
+            .try_collect()
+            .await?;
+        let communities = parts.into_iter().flatten().take(limit).map(CommunityId::new);
+        Ok(Answer::current(communities.collect()))
+    }
+
+    /// One round trip: the time, and what sidecars use that share a partition.
+    async fn ask_what_is_in_use(&self, redis: &mut Node, partition: u16) -> RedisResult<(i64, InUse)> {
+        let mut pipeline = ::redis::pipe();
+        pipeline.cmd("TIME");
+        let range = pipeline.cmd("ZRANGE");
+        range.arg(self.keys.settings(partition)).arg(0).arg(-1);
+        range.arg("WITHSCORES");
+        let (time, in_use): ((i64, i64), InUse) = pipeline.query_async(redis).await?;
+        Ok((in_millis(time), in_use))
+    }
+
     async fn ask_for_counts(
         &self,
         mut redis: Node,
+        partition: u16,
         communities: &[CommunityId],
     ) -> RedisResult<(i64, Vec<Option<u64>>)> {
-        let now = ask_the_time(&mut redis).await?;
+        let (now, in_use) = self.ask_what_is_in_use(&mut redis, partition).await?;
+        let in_use = self.settings.longest_window(&still_in_use(now, in_use));
+        let window = in_use.max(self.window.at_least());
         let mut pipeline = ::redis::pipe();
         for community in communities.iter().filter(|community| is_keyable(community)) {
             let keys = self.keys.community(community);
             pipeline.hget(keys.state, "seq");
-            pipeline.zcount(keys.seen, format!("({}", now - self.window), "+inf");
+            pipeline.zcount(keys.seen, format!("({}", now - window), "+inf");
         }
         let answers = if pipeline.is_empty() {
             Vec::new()
@@ -276,6 +357,15 @@ impl Redis {
         };
         Ok((now, answers))
     }
+}
+
+/// Settings, each with when it was last used.
+type InUse = Vec<(String, i64)>;
+
+/// Those that count.
+fn still_in_use(now: i64, in_use: InUse) -> Vec<String> {
+    let counts = in_use.into_iter().filter(|(_, at)| now - at < millis(KEPT));
+    counts.map(|(settings, _)| settings).collect()
 }
 
 /// Answer of the touch script: count, sequence number, now.
@@ -287,7 +377,7 @@ impl Presence for Redis {
         if !is_keyable(community) {
             return Err(PresenceError::Community);
         }
-        let called = Instant::now();
+        let called = Moment::now();
         let (most, last) = touches.split_at(touches.len().saturating_sub(1) / TOUCH_USERS * TOUCH_USERS);
         for touches in most.chunks(TOUCH_USERS) {
             self.touch_some(community, touches, called).await?;
@@ -305,13 +395,17 @@ impl Presence for Redis {
     }
 
     async fn communities(&self, limit: usize) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
-        let parts: Vec<Vec<String>> = stream::iter(self.keys.partitions())
-            .map(|partition| self.communities_of(partition, limit))
-            .buffer_unordered(CONCURRENCY)
-            .try_collect()
-            .await?;
-        let communities = parts.into_iter().flatten().take(limit).map(CommunityId::new);
-        Ok(Answer::current(communities.collect()))
+        self.communities_of(self.keys.partitions(), limit).await
+    }
+
+    async fn communities_of_part(
+        &self,
+        part: u16,
+        limit: usize,
+    ) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
+        let partitions = self.keys.partitions();
+        let of_part = partitions.filter(|partition| self.losses.part_of(*partition) == part);
+        self.communities_of(of_part, limit).await
     }
 
     async fn list(
@@ -326,7 +420,8 @@ impl Presence for Redis {
         let partition = self.keys.partition(community);
         let mut call = self.list.prepare_invoke();
         call.key(self.keys.community(community).seen);
-        call.arg(self.window).arg(limit);
+        call.key(self.keys.settings(partition));
+        call.arg(self.window.at_least()).arg(limit);
         if let Some(last) = after {
             call.arg(last.last_seen.timestamp_millis())
                 .arg(last.user.as_str());
@@ -342,6 +437,10 @@ impl Presence for Redis {
 
     async fn sweep(&self) -> Result<Sweep, PresenceError> {
         self.sweep_all().await
+    }
+
+    fn window(&self) -> Option<Duration> {
+        Some(self.window.time())
     }
 
     async fn ping(&self) -> Result<(), PresenceError> {
@@ -372,8 +471,11 @@ async fn invoke<T: FromRedisValue>(call: &ScriptInvocation<'_>, mut redis: Node)
 }
 
 async fn ask_the_time(redis: &mut Node) -> RedisResult<i64> {
-    let (seconds, micros): (i64, i64) = ::redis::cmd("TIME").query_async(redis).await?;
-    Ok(seconds * 1_000 + micros / 1_000)
+    ::redis::cmd("TIME").query_async(redis).await.map(in_millis)
+}
+
+fn in_millis((seconds, micros): (i64, i64)) -> i64 {
+    seconds * 1_000 + micros / 1_000
 }
 
 fn time(millis: i64) -> Result<DateTime<Utc>, PresenceError> {

@@ -1,17 +1,22 @@
 //! Keeps the presence store up to date, away from the requests: a handle that never waits, and a worker that
 //! owns the store's writes and the sweeps.
+//!
+//! What is taken from the queue is remembered at once ([`Presence::remember`]), whatever becomes of the calls: a store
+//! that hangs keeps nobody from being known.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use futures_util::{FutureExt as _, StreamExt as _, stream};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use prometheus::Gauge;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::coalesce::Coalescer;
+use super::coalesce::{Coalescer, Deferred};
+use super::moment::Moment;
 use super::{Presence, PresenceError, Touch};
 use crate::config;
 use crate::ids::{CommunityId, UserId};
@@ -24,6 +29,8 @@ const BATCH: usize = 1_000;
 const CONCURRENCY: usize = 16;
 /// Members whose last touch is remembered for coalescing; some 100 bytes each.
 const COALESCED_MEMBERS: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
+/// Deferred touches that become due within this time go together.
+const DUE_TOGETHER: Duration = Duration::from_millis(100);
 /// Between sweeps; each is put off or brought forward by up to a quarter, so that sidecars do not march in
 /// step.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -46,7 +53,7 @@ pub struct Full;
 #[derive(Debug)]
 enum Message {
     /// With when the user was seen.
-    Touch(CommunityId, UserId, Instant),
+    Touch(CommunityId, UserId, Moment),
     Flush(oneshot::Sender<()>),
 }
 
@@ -57,7 +64,27 @@ pub struct Worker {
     queue: mpsc::Receiver<Message>,
     waiting: Gauge,
     coalescer: Coalescer,
+    /// Not yet sent, by community. Nothing more is taken from the queue while these are as many as fit in there.
+    pending: BTreeMap<CommunityId, Batch>,
+    pending_touches: usize,
+    most_pending: usize,
+    /// Who waits until nothing is pending.
+    flushes: Vec<oneshot::Sender<()>>,
     touches: Health,
+}
+
+/// Touches of one community.
+struct Batch {
+    seen: Vec<(UserId, Moment)>,
+    taken: Taken,
+}
+
+/// A call that has ended.
+struct Sent {
+    community: CommunityId,
+    touches: Vec<Touch>,
+    outcome: Result<(), PresenceError>,
+    _taken: Taken,
 }
 
 /// A handle and its worker, not yet running.
@@ -78,6 +105,10 @@ pub fn new(
         queue: receiver,
         waiting,
         coalescer: Coalescer::new(record.coalesce, COALESCED_MEMBERS),
+        pending: BTreeMap::new(),
+        pending_touches: 0,
+        most_pending: record.queue_views.get(),
+        flushes: Vec::new(),
         touches: Health::new("touches"),
     };
     (handle, worker)
@@ -87,7 +118,7 @@ impl PresenceHandle {
     /// A user was just seen in a community. Whoever calls counts the drop if this is [`Full`].
     pub fn touch(&self, community: CommunityId, user: UserId) -> Result<(), Full> {
         self.waiting.inc();
-        let touch = Message::Touch(community, user, Instant::now());
+        let touch = Message::Touch(community, user, Moment::now());
         self.queue.try_send(touch).map_err(|_| {
             self.waiting.dec();
             Full
@@ -121,70 +152,145 @@ impl Worker {
 
     async fn touch_until(&mut self, shutdown: watch::Receiver<bool>) {
         let mut messages = Vec::with_capacity(BATCH);
+        let mut sending = FuturesUnordered::new();
         let mut stop = std::pin::pin!(stopped(shutdown));
+        let (mut is_stopping, mut is_over) = (false, false);
         loop {
+            while sending.len() < CONCURRENCY
+                && let Some((community, batch)) = self.pending.pop_first()
+            {
+                self.pending_touches -= batch.seen.len();
+                sending.push(send(Arc::clone(&self.presence), community, batch));
+            }
+            if sending.is_empty() {
+                for done in self.flushes.drain(..) {
+                    // Whoever waited may have gone.
+                    let _ = done.send(());
+                }
+                if is_over {
+                    return;
+                }
+            }
+            let takes_more = !is_over && self.flushes.is_empty() && self.pending_touches < self.most_pending;
+            let due = self.coalescer.next_due().filter(|_| takes_more);
             tokio::select! {
                 biased;
-                () = &mut stop => break,
-                _ = self.queue.recv_many(&mut messages, BATCH) => {}
+                () = &mut stop, if !is_stopping => {
+                    is_stopping = true;
+                    self.queue.close();
+                }
+                Some(sent) = sending.next(), if !sending.is_empty() => self.note(sent),
+                () = until(due), if due.is_some() => {
+                    let due = self.coalescer.due(Moment::now());
+                    self.defer(due);
+                }
+                taken = self.queue.recv_many(&mut messages, BATCH), if takes_more => {
+                    if taken > 0 {
+                        self.take(&mut messages);
+                    } else {
+                        // Closed, or every handle is gone.
+                        is_over = true;
+                        let rest = self.coalescer.finish();
+                        self.defer(rest);
+                    }
+                }
             }
-            if messages.is_empty() {
-                // Every handle is gone.
-                return;
-            }
-            self.handle(&mut messages).await;
-        }
-        self.queue.close();
-        while self.queue.recv_many(&mut messages, BATCH).await > 0 {
-            self.handle(&mut messages).await;
         }
     }
 
-    /// Sends a batch to the store, one call per community.
-    async fn handle(&mut self, messages: &mut Vec<Message>) {
-        let taken = Taken::new(&self.waiting, messages);
-        let mut touches: HashMap<CommunityId, Vec<(UserId, Instant)>> = HashMap::new();
-        let mut flushes = Vec::new();
+    /// Remembers what came, and puts down what is to be sent.
+    fn take(&mut self, messages: &mut Vec<Message>) {
+        let mut seen: BTreeMap<CommunityId, Vec<Touch>> = BTreeMap::new();
         for message in messages.drain(..) {
-            match message {
-                Message::Touch(community, user, at) if self.coalescer.admit(at, &community, &user) => {
-                    touches.entry(community).or_default().push((user, at));
+            let (community, user, at) = match message {
+                Message::Touch(community, user, at) => (community, user, at),
+                Message::Flush(done) => {
+                    self.flushes.push(done);
+                    continue;
                 }
-                Message::Touch(..) => self.metrics.presence_touches_coalesced.inc(),
-                Message::Flush(done) => flushes.push(done),
+            };
+            let taken = Taken {
+                waiting: self.waiting.clone(),
+                touches: 1,
+            };
+            if self.coalescer.admit(at, &community, &user) {
+                self.put_down(community.clone(), user.clone(), at, taken);
+            } else {
+                self.metrics.presence_touches_coalesced.inc();
+            }
+            let age = at.elapsed();
+            seen.entry(community).or_default().push(Touch { user, age });
+        }
+        for (community, touches) in &seen {
+            self.presence.remember(community, touches);
+        }
+    }
+
+    /// Puts down what was left out at first. It is remembered already.
+    fn defer(&mut self, deferred: Vec<Deferred>) {
+        for Deferred { community, user, at } in deferred {
+            self.waiting.inc();
+            let taken = Taken {
+                waiting: self.waiting.clone(),
+                touches: 1,
+            };
+            self.put_down(community, user, at, taken);
+        }
+    }
+
+    fn put_down(&mut self, community: CommunityId, user: UserId, at: Moment, taken: Taken) {
+        let batch = self.pending.entry(community).or_insert_with(|| Batch {
+            seen: Vec::new(),
+            taken: Taken {
+                waiting: self.waiting.clone(),
+                touches: 0,
+            },
+        });
+        batch.seen.push((user, at));
+        self.pending_touches += 1;
+        batch.taken.and(taken);
+    }
+
+    fn note(&mut self, sent: Sent) {
+        let Sent {
+            community,
+            touches,
+            outcome,
+            ..
+        } = sent;
+        self.metrics.presence_touches.inc_by(touches.len() as u64);
+        self.touches.note(outcome.as_ref().err());
+        if outcome.is_err() {
+            self.metrics.presence_touch_failures.inc_by(touches.len() as u64);
+            for touch in &touches {
+                self.coalescer.failed(&community, &touch.user);
             }
         }
-        let mut outcomes = stream::iter(touches)
-            .map(|(community, seen)| {
-                let presence = Arc::clone(&self.presence);
-                async move {
-                    // Only now: what waited for its turn is older.
-                    let touches = seen.into_iter().map(|(user, at)| Touch {
-                        user,
-                        age: at.elapsed(),
-                    });
-                    let touches: Vec<_> = touches.collect();
-                    let outcome = presence.touch(&community, &touches).await;
-                    (community, touches, outcome)
-                }
-            })
-            .buffer_unordered(CONCURRENCY);
-        while let Some((community, touches, outcome)) = outcomes.next().await {
-            self.metrics.presence_touches.inc_by(touches.len() as u64);
-            self.touches.note(outcome.as_ref().err());
-            if outcome.is_err() {
-                self.metrics.presence_touch_failures.inc_by(touches.len() as u64);
-                for touch in &touches {
-                    self.coalescer.failed(&community, &touch.user);
-                }
-            }
-        }
-        // Only now: until then somebody is on the way to the store.
-        drop(taken);
-        for done in flushes {
-            // Whoever waited may have gone.
-            let _ = done.send(());
-        }
+    }
+}
+
+/// One call.
+async fn send(presence: Arc<dyn Presence>, community: CommunityId, batch: Batch) -> Sent {
+    let Batch { seen, taken } = batch;
+    // Only now: what waited for its turn is older.
+    let touches = seen.into_iter().map(|(user, at)| Touch {
+        user,
+        age: at.elapsed(),
+    });
+    let touches: Vec<_> = touches.collect();
+    let outcome = presence.touch(&community, &touches).await.map(|_| ());
+    Sent {
+        community,
+        touches,
+        outcome,
+        _taken: taken,
+    }
+}
+
+/// Waits until deferred touches are due.
+async fn until(due: Option<Moment>) {
+    if let Some(due) = due {
+        tokio::time::sleep(due.since(Moment::now()) + DUE_TOGETHER).await;
     }
 }
 
@@ -195,12 +301,9 @@ struct Taken {
 }
 
 impl Taken {
-    fn new(waiting: &Gauge, messages: &[Message]) -> Self {
-        let is_touch = |message: &Message| i32::from(matches!(message, Message::Touch(..)));
-        Self {
-            waiting: waiting.clone(),
-            touches: messages.iter().map(is_touch).sum(),
-        }
+    /// These and those, of one gauge.
+    fn and(&mut self, mut others: Self) {
+        self.touches += std::mem::take(&mut others.touches);
     }
 }
 

@@ -1,5 +1,8 @@
 //! What presence promises, over memory, over a Redis server and over a Redis Cluster alike.
 
+#[macro_use]
+mod stores;
+mod sidecars;
 mod site;
 
 use std::collections::HashSet;
@@ -12,25 +15,6 @@ use headcount::presence::{CountChange, PresenceError, Seen, Touch};
 use self::site::Site;
 
 const WINDOW: Duration = Duration::from_secs(300);
-
-/// One test per promise and store.
-macro_rules! over_every_store {
-    ($($promise:ident),* $(,)?) => {
-        over_every_store! { @store in_memory: $($promise)* }
-        over_every_store! { @store in_redis: $($promise)* }
-        over_every_store! { @store in_redis_over_tls: $($promise)* }
-        over_every_store! { @store behind_sentinels: $($promise)* }
-        over_every_store! { @store in_a_cluster: $($promise)* }
-    };
-    (@store $store:ident: $($promise:ident)*) => {
-        mod $store {
-            $(#[tokio::test]
-            async fn $promise() {
-                super::$promise(super::Site::$store().await).await;
-            })*
-        }
-    };
-}
 
 over_every_store! {
     a_touch_is_counted_and_listed,
@@ -60,6 +44,8 @@ over_every_store! {
     p14_a_late_touch_brings_nobody_back_who_left,
     p14_touching_everybody_again_changes_nothing,
     a_subscriber_hears_of_every_change_in_order,
+    p18_a_clock_that_was_set_back_makes_nobody_stay,
+    p18_a_clock_that_was_set_back_is_no_leave,
 }
 
 fn names(page: &[Seen]) -> Vec<String> {
@@ -449,4 +435,43 @@ async fn a_subscriber_hears_of_every_change_in_order(site: Site) {
         let community = CommunityId::from("42");
         assert_eq!(heard, Event::Change(CountChange { community, count }));
     }
+}
+
+/// The clock was ahead for a while, with visitors, and is right again.
+async fn p18_a_clock_that_was_set_back_makes_nobody_stay(site: Site) {
+    site.touch_late("42", &[("a", Duration::ZERO), ("b", WINDOW / 2)])
+        .await;
+    site.touch("43", &["c"]).await;
+    site.is_set_back(WINDOW * 2).await;
+    site.presence.sweep().await.unwrap();
+    assert_eq!(site.users("42").await, ["a", "b"]);
+    site.pass(WINDOW / 2 + Duration::from_secs(1)).await;
+    let swept = site.presence.sweep().await.unwrap().changes;
+    assert_eq!(
+        (swept.len(), swept[0].count.current),
+        (1, 1),
+        "b's age is what it was"
+    );
+    assert_eq!(site.users("42").await, ["a"]);
+    site.pass(WINDOW / 2).await;
+    assert_eq!(
+        (site.count("42").await.current, site.count("43").await.current),
+        (0, 0)
+    );
+    assert_eq!(site.presence.sweep().await.unwrap().changes.len(), 2);
+}
+
+async fn p18_a_clock_that_was_set_back_is_no_leave(site: Site) {
+    site.touch("42", &["a"]).await;
+    site.is_set_back(WINDOW * 2).await;
+    assert_eq!(site.count("42").await.current, 1);
+    assert_eq!(site.touch("42", &["b"]).await.current, 2);
+    assert_eq!(site.touch("42", &["a"]).await.current, 2);
+    let page = site.page("42", None, 10).await;
+    assert_eq!(page.len(), 2);
+    let told = site.count("42").await.as_of;
+    assert!(page.iter().all(|seen| seen.last_seen <= told), "{page:?}");
+    assert!(site.presence.sweep().await.unwrap().changes.is_empty());
+    site.pass(WINDOW).await;
+    assert_eq!(site.presence.sweep().await.unwrap().changes.len(), 1);
 }

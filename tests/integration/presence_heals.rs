@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use headcount::config;
 use headcount::ids::CommunityId;
+use headcount::metrics::Metrics;
 use headcount::presence::keys::Keys;
 use headcount::presence::{self, Presence, PresenceError, Touch};
 use headcount::tasks::Tasks;
@@ -83,6 +84,43 @@ async fn p14_after_a_redis_that_hung_those_seen_meanwhile_are_there_and_those_wh
     .await;
 }
 
+/// More communities than are touched at a time; every call takes as long as the test.
+#[tokio::test]
+async fn p20_whoever_is_seen_while_redis_hangs_is_known_before_the_call_returns() {
+    const COMMUNITIES: usize = 40;
+    let server = RedisServer::start(&[]);
+    let record = config::Record {
+        window: WINDOW,
+        ..config::Record::default()
+    };
+    let metrics = Arc::new(Metrics::new());
+    let tasks = Tasks::on_current_runtime(&metrics);
+    let config = config::Redis {
+        response_timeout: 60 * MINUTE,
+        ..server.config()
+    };
+    let sidecar = presence::open(&config, &record, IMPATIENT, Arc::clone(&metrics), &tasks).unwrap();
+    let (touches, worker) = presence::worker::new(Arc::clone(&sidecar), &record, metrics);
+    let (_stop, stopped) = tokio::sync::watch::channel(false);
+    worker.start(&tasks, stopped);
+    touches.touch("42".into(), "a".into()).unwrap();
+    all_show(&[&*sidecar], "42", &["a"]).await;
+
+    server.hang();
+    for community in 0..COMMUNITIES {
+        touches
+            .touch(CommunityId::new(format!("c{community}")), "a".into())
+            .unwrap();
+    }
+    is_remembered(&*sidecar, "c0", &["a"]).await;
+    // In a batch of its own.
+    touches.touch("42".into(), "b".into()).unwrap();
+    for community in 0..COMMUNITIES {
+        is_remembered(&*sidecar, &format!("c{community}"), &["a"]).await;
+    }
+    is_remembered(&*sidecar, "42", &["b", "a"]).await;
+}
+
 #[tokio::test]
 async fn p12_p14_a_redis_flushed_on_living_connections_is_noticed_by_every_sidecar() {
     let server = RedisServer::start(&[]);
@@ -112,6 +150,34 @@ async fn p12_p14_a_redis_flushed_on_living_connections_is_noticed_by_every_sidec
     let keys: Vec<String> = raw.keys(pattern).await.unwrap();
     let _: () = raw.del(keys).await.unwrap();
     all_show(&sidecars, "42", &["both", "one", "other"]).await;
+}
+
+/// The sidecar with the shorter window looks first.
+#[tokio::test]
+async fn p17_a_flushed_redis_fills_up_by_the_longest_window() {
+    let server = RedisServer::start(&[]);
+    let config = server.config();
+    let (shorter, longer) = (
+        servers::mirrored(&config, WINDOW),
+        servers::mirrored(&config, 2 * WINDOW),
+    );
+    let sidecars: [&dyn Presence; 2] = [&*shorter, &*longer];
+    longer
+        .touch(
+            &"42".into(),
+            &[seen("early", WINDOW + MINUTE), seen("late", MINUTE)],
+        )
+        .await
+        .unwrap();
+    all_show(&sidecars, "42", &["late", "early"]).await;
+    shorter
+        .touch(&"42".into(), &[seen("seen by the other", WINDOW + 2 * MINUTE)])
+        .await
+        .unwrap();
+    let all = ["late", "early", "seen by the other"];
+    all_show(&sidecars, "42", &all).await;
+    server.flush().await;
+    all_show(&sidecars, "42", &all).await;
 }
 
 #[tokio::test]

@@ -118,6 +118,9 @@ async fn a_wrong_password_is_unavailable_and_not_told() {
         text.contains("cannot connect to Redis") && !text.contains("wr0ng-s3cret"),
         "{text}"
     );
+    for told in [&*server.address(), "redis.password"] {
+        assert!(text.contains(told), "{told}: {text}");
+    }
 }
 
 fn open(redis: &config::Redis, metrics: &Arc<Metrics>) -> Result<Arc<dyn Presence>, OpenError> {

@@ -62,6 +62,7 @@ fn redis_of_2001(command: &[String]) -> Option<String> {
         "PING" => "+PONG\r\n".into(),
         "TIME" => "*2\r\n$10\r\n1000000000\r\n$6\r\n123456\r\n".into(),
         "HGET" => "$-1\r\n".into(),
+        "ZRANGE" => "*0\r\n".into(),
         "ZCOUNT" => ":5\r\n".into(),
         "EVALSHA" => "*3\r\n:1\r\n:7\r\n:1000000000123\r\n".into(),
         _ => "+OK\r\n".into(),
@@ -94,7 +95,7 @@ async fn p3_time_is_that_of_redis() {
     }
     assert_eq!(of("EVALSHA").len(), 2);
     for command in of("EVALSHA") {
-        let (not_after, user, age) = (&command[10], &command[11], &command[12]);
+        let (not_after, user, age) = (&command[11], &command[13], &command[14]);
         let of_2001 = 1_000_000_000_000..1_000_100_000_000_i64;
         assert!(of_2001.contains(&not_after.parse().unwrap()), "{command:?}");
         assert_eq!(user, "a");
@@ -112,7 +113,7 @@ async fn p3_time_is_that_of_redis() {
 fn redis_set_to_2002(command: &[String]) -> Option<String> {
     let is_late = |not_after: &str| not_after.parse::<i64>().unwrap() < 1_031_536_000_000;
     Some(match command[0].as_str() {
-        "EVALSHA" if is_late(&command[10]) => "*3\r\n$-1\r\n:0\r\n:1031536000000\r\n".into(),
+        "EVALSHA" if is_late(&command[11]) => "*3\r\n$-1\r\n:0\r\n:1031536000000\r\n".into(),
         "EVALSHA" => "*3\r\n:1\r\n:7\r\n:1031536000123\r\n".into(),
         _ => redis_of_2001(command)?,
     })
@@ -159,11 +160,13 @@ async fn p2_counting_and_listing_write_nothing() {
     assert_eq!(presence.communities(10).await.unwrap().value.len(), 1);
     let mut found: Vec<String> = raw.keys(format!("{}:*", config.key_prefix)).await.unwrap();
     found.sort();
-    assert_eq!(found, [keys.due, keys.seen, keys.state]);
+    let settings = keys.due.replace("}:due", "}:settings");
+    assert_eq!(found, [keys.due, keys.seen, settings, keys.state]);
 }
 
+/// As a sidecar of before left it that knew nothing of clocks which are set back, or with what tells of it gone.
 #[tokio::test]
-async fn last_seen_never_goes_back() {
+async fn p18_whoever_was_seen_in_the_future_is_taken_for_seen_now() {
     let server = servers::shared();
     let config = server.config();
     let presence = servers::presence(&config, WINDOW);
@@ -173,10 +176,22 @@ async fn last_seen_never_goes_back() {
         .unwrap()
         .community(&community);
     let mut raw = server.raw().await;
-    let _: () = raw.zadd(&keys.seen, "a", 4_000_000_000_000_i64).await.unwrap();
-    presence.touch(&community, &[Touch::now("a")]).await.unwrap();
+    let future = 4_000_000_000_000_i64;
+    let _: () = raw.zadd(&keys.seen, "a", future).await.unwrap();
+    let touched = presence.touch(&community, &[Touch::now("b")]).await.unwrap();
     let page = presence.list(&community, None, 10).await.unwrap().value;
-    assert_eq!(page[0].last_seen.timestamp_millis(), 4_000_000_000_000);
+    assert_eq!(page.len(), 2);
+    assert!(
+        page.iter().all(|seen| seen.last_seen <= touched.as_of),
+        "{page:?}"
+    );
+
+    let _: () = raw.del(&keys.seen).await.unwrap();
+    let _: () = raw.zadd(&keys.seen, "a", future).await.unwrap();
+    let _: () = raw.zadd(&keys.due, community.as_str(), future).await.unwrap();
+    presence.sweep().await.unwrap();
+    let page = presence.list(&community, None, 10).await.unwrap().value;
+    assert!(page[0].last_seen.timestamp_millis() < future, "{page:?}");
 }
 
 #[tokio::test]
@@ -187,7 +202,7 @@ async fn an_abandoned_deployment_leaves_no_keys() {
     presence.touch(&"42".into(), &[Touch::now("a")]).await.unwrap();
     let mut raw = server.raw().await;
     let keys: Vec<String> = raw.keys(format!("{}:*", config.key_prefix)).await.unwrap();
-    assert_eq!(keys.len(), 3);
+    assert_eq!(keys.len(), 4);
     for key in keys {
         let seconds: i64 = raw.ttl(&key).await.unwrap();
         assert!(
@@ -269,9 +284,10 @@ async fn each_sweep_leaves_a_mark_that_goes_when_the_sidecar_does() {
     presence.sweep().await.unwrap();
     let mut raw = server.raw().await;
     let keys: Vec<String> = raw.keys(format!("{}:*", config.key_prefix)).await.unwrap();
-    assert_eq!(keys.len(), usize::from(config.partitions.get()), "{keys:?}");
-    for key in keys {
-        assert!(key.contains("}:mark:"), "{key}");
+    let (marks, others): (Vec<_>, Vec<_>) = keys.into_iter().partition(|key| key.contains("}:mark:"));
+    assert_eq!(marks.len(), usize::from(config.partitions.get()), "{marks:?}");
+    assert!(others.iter().all(|key| key.ends_with("}:settings")), "{others:?}");
+    for key in marks {
         let seconds: i64 = raw.ttl(&key).await.unwrap();
         assert!((0..=60).contains(&seconds), "{key} lives for {seconds} s");
     }

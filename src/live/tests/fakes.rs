@@ -10,9 +10,9 @@ use tokio::io::AsyncReadExt as _;
 
 use super::*;
 use crate::ids::UserId;
-use crate::presence::Touch;
 use crate::presence::memory::Memory;
 use crate::presence::worker;
+use crate::presence::{SteadyClock, Touch};
 use crate::store::fake::Fake;
 use crate::store::{Store, StoreError};
 use crate::tasks::Tasks;
@@ -170,7 +170,10 @@ async fn bench_of(configure: impl FnOnce(&mut config::Live), cache_ttl: Duration
     let start = tokio::time::Instant::now();
     let clock = move || DateTime::UNIX_EPOCH + TimeDelta::days(20_000) + start.elapsed();
     let clock: Clock = Arc::new(clock);
-    let presence: Arc<dyn Presence> = Arc::new(Memory::new(record.window, Arc::clone(&clock)));
+    let presence: Arc<dyn Presence> = Arc::new(Memory::new(
+        record.window,
+        SteadyClock::steady(Arc::clone(&clock)),
+    ));
     let (touches, worker) = worker::new(Arc::clone(&presence), &record, Arc::clone(&metrics));
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let tasks = Tasks::on_current_runtime(&metrics);

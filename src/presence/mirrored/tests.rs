@@ -38,7 +38,7 @@ fn in_2001() -> DateTime<Utc> {
 }
 
 fn empty() -> Arc<Memory> {
-    Arc::new(Memory::new(WINDOW, Arc::new(in_2001)))
+    Arc::new(Memory::new(WINDOW, SteadyClock::steady(Arc::new(in_2001))))
 }
 
 impl Store {
@@ -110,6 +110,19 @@ impl Presence for Store {
         self.reached().await?.communities(limit).await
     }
 
+    async fn communities_of_part(
+        &self,
+        part: u16,
+        limit: usize,
+    ) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
+        if Some(part) == *self.away.lock().unwrap() {
+            return Err(unavailable("a part is away"));
+        }
+        let mut all = self.communities(limit).await?;
+        all.value.retain(|community| self.losses.part(community) == part);
+        Ok(all)
+    }
+
     async fn list(
         &self,
         community: &CommunityId,
@@ -149,7 +162,14 @@ impl Sidecar {
         let losses = store.losses.clone();
         let store = Arc::clone(store) as Arc<dyn Presence>;
         let tasks = Tasks::on_current_runtime(&metrics);
-        let presence = Mirrored::start(store, window, patience, losses, Arc::clone(&metrics), &tasks);
+        let presence = Mirrored::start(
+            store,
+            Window::new(window),
+            patience,
+            losses,
+            Arc::clone(&metrics),
+            &tasks,
+        );
         Self { presence, metrics }
     }
 
@@ -238,6 +258,27 @@ async fn p14_while_the_store_is_away_a_sidecar_tells_the_communities_that_it_kno
     until(async || one.communities().await == (vec!["42".into(), "43".into()], false)).await;
     store.is(Mood::Away);
     assert_eq!(one.communities().await, (vec!["42".into()], true));
+}
+
+#[tokio::test]
+async fn p14_while_a_part_is_away_the_communities_of_the_others_are_the_stores() {
+    let store = Store::of_parts(4);
+    store.connects();
+    let (one, other) = (Sidecar::of(&store), Sidecar::of(&store));
+    let mut ids = (0..).map(|id: u32| id.to_string());
+    let mut of_part = |part| {
+        ids.find(|id| store.losses.part(&id.as_str().into()) == part)
+            .unwrap()
+    };
+    let (here, mine, others) = (of_part(0), of_part(3), of_part(3));
+    one.touch(&mine, "a").await.unwrap();
+    other.touch(&here, "b").await.unwrap();
+    other.touch(&others, "b").await.unwrap();
+    until(async || one.communities().await.0.len() == 3).await;
+    *store.away.lock().unwrap() = Some(3);
+    let mut expected = vec![here, mine];
+    expected.sort();
+    assert_eq!(one.communities().await, (expected, true));
 }
 
 #[tokio::test]

@@ -4,7 +4,9 @@
 //! itself reads when it runs a script (P3).
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::Duration;
+
+use crate::presence::moment::Moment;
 
 /// The latest answer that told the time.
 #[derive(Debug, Default)]
@@ -13,43 +15,61 @@ pub(super) struct Clock(Mutex<Option<Told>>);
 #[derive(Debug, Clone, Copy)]
 struct Told {
     millis: i64,
-    heard: Instant,
+    heard: Moment,
 }
 
 impl Clock {
-    /// An answer that came just now says that it was `millis`.
-    pub(super) fn heard(&self, millis: i64, now: Instant) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Told { millis, heard: now });
+    /// An answer that came just now says that it was `millis`. True if Redis' clock was set since the answer before: by
+    /// more than `tolerance`, which is at least the time that an answer may have been under way.
+    pub(super) fn heard(&self, millis: i64, now: Moment, tolerance: Duration) -> bool {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = told.replace(Told { millis, heard: now });
+        before.is_some_and(|before| u128::from(before.at(now).abs_diff(millis)) > tolerance.as_millis())
     }
 
     /// What Redis' clock says by now. It may say more, by as much as the answer was under way, but not less,
     /// unless it was set back.
-    pub(super) fn now(&self, now: Instant) -> Option<i64> {
+    pub(super) fn now(&self, now: Moment) -> Option<i64> {
         let told = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        told.map(|told| {
-            let since = now.saturating_duration_since(told.heard).as_millis();
-            told.millis
-                .saturating_add(i64::try_from(since).unwrap_or(i64::MAX))
-        })
+        told.map(|told| told.at(now))
+    }
+}
+
+impl Told {
+    fn at(self, now: Moment) -> i64 {
+        let since = i64::try_from(now.since(self.heard).as_millis()).unwrap_or(i64::MAX);
+        self.millis.saturating_add(since)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    const TOLERANCE: Duration = Duration::from_secs(2);
 
     #[test]
     fn p3_it_goes_on_from_the_latest_answer_whatever_this_machines_time_is() {
         let clock = Clock::default();
-        let start = Instant::now();
+        let start = Moment::now();
         assert_eq!(clock.now(start), None);
-        clock.heard(1_000, start);
+        clock.heard(1_000, start, TOLERANCE);
         assert_eq!(clock.now(start), Some(1_000));
         assert_eq!(clock.now(start + Duration::from_millis(250)), Some(1_250));
         // Set back an hour.
-        clock.heard(-3_600_000, start + Duration::from_secs(1));
+        clock.heard(-3_600_000, start + Duration::from_secs(1), TOLERANCE);
         assert_eq!(clock.now(start + Duration::from_secs(2)), Some(-3_599_000));
+    }
+
+    #[test]
+    fn p18_a_clock_that_was_set_is_noticed_and_an_answer_that_took_its_time_is_not() {
+        let clock = Clock::default();
+        let start = Moment::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        assert!(!clock.heard(0, start, TOLERANCE), "nothing to compare with");
+        assert!(!clock.heard(10_000, after(12), TOLERANCE));
+        assert!(clock.heard(612_000, after(13), TOLERANCE), "set forward");
+        assert!(!clock.heard(613_000, after(14), TOLERANCE), "told once");
+        assert!(clock.heard(14_000, after(15), TOLERANCE), "set back");
     }
 }

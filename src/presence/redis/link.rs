@@ -54,6 +54,14 @@ pub(super) enum Way {
 }
 
 impl Way {
+    /// Where it looks, for whoever reads the log.
+    fn place(&self) -> String {
+        match self {
+            Self::Server(client) => format!("server {}", client.get_connection_info().addr()),
+            Self::Sentinels(sentinels) => format!("Sentinels {}", sentinels.addresses().join(", ")),
+        }
+    }
+
     /// A client of the server of now.
     pub(super) async fn client(&self) -> RedisResult<Client> {
         match self {
@@ -217,7 +225,11 @@ impl Keeper {
                 Err(error) => {
                     self.state.send_modify(|state| {
                         if !matches!(state, State::Down(_)) {
-                            tracing::warn!(error = %error, "cannot connect to Redis; trying again until it is there");
+                            let (place, hint) = (self.way.place(), hint(&error));
+                            tracing::warn!(
+                                error = %error, redis = place,
+                                "cannot connect to Redis; trying again until it is there{hint}"
+                            );
                         }
                         *state = State::Down(error);
                     });
@@ -267,6 +279,16 @@ impl Keeper {
             *inspected = Some(server);
         }
         Ok(connection)
+    }
+}
+
+/// What to look at, where that is plain.
+fn hint(error: &RedisError) -> &'static str {
+    if error.kind() == ErrorKind::AuthenticationFailed {
+        "; user and password are what redis.url says, or redis.username and redis.password, and those of Sentinels \
+         redis.sentinel_username and redis.sentinel_password"
+    } else {
+        ""
     }
 }
 

@@ -13,20 +13,31 @@ use super::access::{Access, Address};
 use crate::config;
 
 /// Sentinels of one server.
-pub(super) struct Sentinels(Vec<Mutex<SentinelClient>>);
+pub(super) struct Sentinels {
+    clients: Vec<Mutex<SentinelClient>>,
+    addresses: Vec<String>,
+}
 
 impl Sentinels {
     /// Connects to none yet.
     pub(super) fn new(access: &Access, config: &config::Redis) -> RedisResult<Self> {
         let addresses = config.sentinels.iter().filter_map(|text| Address::parse(text));
         let clients = addresses.map(|address| access.sentinel(&address, config).map(Mutex::new));
-        clients.collect::<RedisResult<_>>().map(Self)
+        Ok(Self {
+            clients: clients.collect::<RedisResult<_>>()?,
+            addresses: config.sentinels.clone(),
+        })
+    }
+
+    /// Host and port of each, as configured.
+    pub(super) fn addresses(&self) -> &[String] {
+        &self.addresses
     }
 
     /// A client of the primary of now.
     pub(super) async fn master(&self) -> RedisResult<Client> {
         let asked = self
-            .0
+            .clients
             .iter()
             .map(async |sentinel| sentinel.lock().await.async_get_client().await);
         let mut answers: FuturesUnordered<_> = asked.collect();

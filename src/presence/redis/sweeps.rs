@@ -1,30 +1,34 @@
 //! Sweeping: each partition by itself, so that what one server cannot do now, the others do all the same.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 
 use super::node::Node;
-use super::{CONCURRENCY, Redis, invoke};
+use super::{COMMON_PARTITION, CONCURRENCY, Redis, invoke};
 use crate::ids::CommunityId;
-use crate::presence::{Count, CountChange, PresenceError, Sweep, millis};
+use crate::presence::settings::KEPT;
+use crate::presence::{Count, CountChange, PresenceError, REMEMBERED, Sweep, millis};
 
 /// Communities per call of the sweep script.
 const SWEEP_COMMUNITIES: usize = 100;
 /// Calls per partition and sweep; what is left waits for the next sweep.
 const SWEEP_ROUNDS: usize = 50;
-/// How long a mark outlives the last sweep: long beside the time between sweeps.
-const MARK_KEPT: Duration = Duration::from_secs(60);
+/// How long a mark outlives the last sweep: long beside the time between sweeps, and no longer than the sidecar's
+/// settings count, so that whoever finds others gone by another window touches everybody again.
+const MARK_KEPT: Duration = KEPT;
 
-/// Answer of the sweep script: now, lag, communities looked at, the mark before, changes.
-type SweepReply = (i64, i64, usize, Option<u64>, Vec<(String, u64, u64)>);
+/// Answer of the sweep script: now, lag, communities looked at, the mark before, settings in use, changes.
+type SweepReply = (i64, i64, usize, Option<u64>, Vec<String>, Vec<(String, u64, u64)>);
 
 /// What a sweep finds of one part.
 #[derive(Debug, Default)]
 struct SweptPart {
     has_failed: AtomicBool,
     has_lost: AtomicBool,
+    /// The longest window in use, in milliseconds.
+    window: AtomicI64,
 }
 
 impl Redis {
@@ -44,6 +48,7 @@ impl Redis {
                 Ok(all)
             })
             .await;
+        self.adopt_window(&parts);
         // Also if other partitions could not be swept: the mark is written, and tells it once only.
         for (part, swept) in self.losses.parts().zip(parts) {
             if swept.has_lost.into_inner() {
@@ -58,32 +63,51 @@ impl Redis {
         if part.has_failed.load(Ordering::Relaxed) {
             return Ok(Sweep::default());
         }
-        let outcome = self.sweep_partition(partition, &part.has_lost).await;
+        let outcome = self.sweep_partition(partition, part).await;
         if outcome.is_err() {
             part.has_failed.store(true, Ordering::Relaxed);
         }
         outcome
     }
 
-    /// Also says whether Redis may have `lost` something since the sweep before.
-    async fn sweep_partition(&self, partition: u16, lost: &AtomicBool) -> Result<Sweep, PresenceError> {
+    /// Goes by the longest window that any partition tells of. Partitions that do not answer may know of a longer one.
+    fn adopt_window(&self, parts: &[SweptPart]) {
+        if parts.iter().any(|part| part.has_lost.load(Ordering::Relaxed)) {
+            self.window.hold();
+        }
+        let longest = parts.iter().map(|part| part.window.load(Ordering::Relaxed)).max();
+        let all_answered = parts.iter().all(|part| !part.has_failed.load(Ordering::Relaxed));
+        let known = if all_answered { 0 } else { self.window.millis() };
+        self.window.set(longest.unwrap_or_default().max(known));
+    }
+
+    /// Also notes what it learns of the part.
+    async fn sweep_partition(&self, partition: u16, part: &SweptPart) -> Result<Sweep, PresenceError> {
         let mut swept = Sweep::default();
         for _ in 0..SWEEP_ROUNDS {
             let number = self.marks.next();
             let mut call = self.sweep.prepare_invoke();
             call.key(self.keys.due(partition));
             call.key(self.keys.mark(partition, self.marks.id()));
-            call.arg(self.window).arg(self.keep()).arg(self.keys.changes());
+            call.key(self.keys.settings(partition));
+            call.arg(self.window.at_least()).arg(millis(REMEMBERED));
+            call.arg(self.keys.changes());
             call.arg(self.keys.seen_prefix(partition));
             call.arg(self.keys.state_prefix(partition));
             call.arg(SWEEP_COMMUNITIES);
             call.arg(number).arg(millis(MARK_KEPT));
+            call.arg(self.settings.to_string());
             let call = &call;
             let sweep = |redis: Node| async move { invoke(call, redis.with_all_keys()?).await };
-            let (now, lag, looked_at, mark, changes): SweepReply =
+            let (now, lag, looked_at, mark, in_use, changes): SweepReply =
                 self.servers.call(partition, sweep).await?;
             if self.marks.written(partition, number, mark) {
-                lost.store(true, Ordering::Relaxed);
+                part.has_lost.store(true, Ordering::Relaxed);
+            }
+            let window = self.settings.longest_window(&in_use);
+            part.window.fetch_max(window, Ordering::Relaxed);
+            if partition == COMMON_PARTITION {
+                self.agreement.note(self.settings.differences(&in_use));
             }
             let as_of = self.heard(partition, now)?;
             swept.lag = swept.lag.max(Duration::from_millis(lag.unsigned_abs()));

@@ -1,6 +1,6 @@
 -- One page of the users present: latest first, ties by member descending. Reads only.
 --
--- KEYS  seen
+-- KEYS  seen, settings
 -- ARGV  window (ms), limit, and, for a page after the first, the last entry before it: score (ms), member
 -- Returns { member, score }…
 --
@@ -19,8 +19,8 @@ local function before(a, b)
   return #a < #b
 end
 
-local time = redis.call('TIME')
-local expired = time[1] * 1000 + math.floor(time[2] / 1000) - tonumber(ARGV[1])
+local now = now_ms()
+local expired = now - in_use(KEYS[2], nil, now, tonumber(ARGV[1]))
 local limit = tonumber(ARGV[2])
 local start = 0
 

@@ -1,7 +1,8 @@
 -- Users were seen in a community.
 --
--- KEYS  seen, state, due
--- ARGV  window (ms), keep (ms), channel, community, not after (ms), then for each user: user, age (ms)
+-- KEYS  seen, state, due, settings
+-- ARGV  window (ms), how long keys outlive their window (ms), channel, community, not after (ms), the sidecar's
+--       settings, then for each user: user, age (ms)
 -- Returns count, sequence number, now (ms); the count is nil if it was too late, and nothing was done.
 --
 -- Too late: a Redis that hung finds touches in its sockets that nobody waits for any more. It would take
@@ -12,21 +13,27 @@ if now > tonumber(ARGV[5]) then
   return { false, 0, now }
 end
 
-local window = tonumber(ARGV[1])
-local left = prune(KEYS[1], now, window)
-
--- A few hundred at a time: Lua's stack bounds the arguments of one call. GT: last seen never goes back, be it
--- that Redis' clock does or that an old touch is made again.
-local members = {}
-for i = 6, #ARGV, 2 do
-  members[#members + 1] = text(now - tonumber(ARGV[i + 1]))
-  members[#members + 1] = ARGV[i]
-  if #members >= 1000 or i + 1 == #ARGV then
-    redis.call('ZADD', KEYS[1], 'GT', unpack(members))
-    members = {}
-  end
+local window, _, latest, written = in_use(KEYS[4], ARGV[6], now, tonumber(ARGV[1]))
+local keep = text(window + tonumber(ARGV[2]))
+local by = set_back_by(latest, now)
+if by > 0 then
+  -- The other communities are the next sweep's, which therefore must still find what tells of it.
+  move_back(KEYS[1], now, now, by)
+elseif not written or now - written >= 1000 then
+  redis.call('ZADD', KEYS[4], text(now), ARGV[6])
+  redis.call('PEXPIRE', KEYS[4], keep)
 end
 
+local left = prune(KEYS[1], now, window)
+
+-- GT: last seen never goes back, be it that an old touch is made again.
+local members = {}
+for i = 7, #ARGV, 2 do
+  members[#members + 1] = text(now - tonumber(ARGV[i + 1]))
+  members[#members + 1] = ARGV[i]
+end
+add(KEYS[1], { 'GT' }, members)
+
 local count, seq =
-  settle(KEYS[1], KEYS[2], KEYS[3], ARGV[4], now, window, ARGV[2], ARGV[3], left)
+  settle(KEYS[1], KEYS[2], KEYS[3], ARGV[4], now, window, keep, ARGV[3], left)
 return { count, seq, now }

@@ -100,11 +100,15 @@ struct Bench {
 }
 
 fn bench(queue: usize) -> Bench {
+    bench_with(queue, Duration::from_secs(3_600))
+}
+
+fn bench_with(queue: usize, coalesce: Duration) -> Bench {
     let notebook = Arc::new(Notebook::default());
     let metrics = Arc::new(Metrics::new());
     let record = config::Record {
         queue_views: NonZeroUsize::new(queue).unwrap(),
-        coalesce: Duration::from_secs(3_600),
+        coalesce,
         ..config::Record::default()
     };
     let (handle, worker) = new(
@@ -155,7 +159,7 @@ async fn a_batch_is_one_touch_per_community() {
 async fn a_touch_that_waited_tells_for_how_long() {
     let bench = bench(100);
     bench.handle.touch("1".into(), "a".into()).unwrap();
-    let queued = Instant::now();
+    let queued = Moment::now();
     while queued.elapsed() < Duration::from_millis(2) {
         tokio::task::yield_now().await;
     }
@@ -232,4 +236,37 @@ async fn it_sweeps_and_tells_how_late() {
     assert!(is(bench.metrics.presence_sweep_lag.get(), 1.5));
     bench.stop.send_replace(true);
     worker.await.unwrap();
+}
+
+#[tokio::test]
+async fn p19_the_last_view_counts_though_it_was_coalesced() {
+    let bench = bench_with(100, Duration::from_millis(50));
+    for _ in 0..2 {
+        bench.handle.touch("1".into(), "a".into()).unwrap();
+    }
+    tokio::spawn(run(bench.worker, bench.stop.subscribe()));
+    while bench.metrics.presence_touches.get() < 2 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(
+        bench.notebook.touches(),
+        [touched("1", &["a"]), touched("1", &["a"])]
+    );
+    let ages = bench.notebook.oldest.lock().unwrap().clone();
+    assert!(ages[1] >= Duration::from_millis(50), "with its age: {ages:?}");
+    assert_eq!(bench.metrics.presence_touches_coalesced.get(), 1);
+}
+
+#[tokio::test]
+async fn p19_what_was_coalesced_is_touched_before_the_end() {
+    let bench = bench(100);
+    for _ in 0..2 {
+        bench.handle.touch("1".into(), "a".into()).unwrap();
+    }
+    bench.stop.send_replace(true);
+    run(bench.worker, bench.stop.subscribe()).await;
+    assert_eq!(
+        bench.notebook.touches(),
+        [touched("1", &["a"]), touched("1", &["a"])]
+    );
 }

@@ -8,7 +8,9 @@ use chrono::DateTime;
 use headcount::config;
 use headcount::presence::changes::{Event, Subscription};
 use headcount::presence::memory::Memory;
-use headcount::presence::{Count, Presence, Seen, Touch};
+use headcount::presence::moment::Clock;
+use headcount::presence::redis::Redis as RedisPresence;
+use headcount::presence::{Count, Presence, Seen, SteadyClock, Touch};
 use redis::aio::MultiplexedConnection;
 use tokio::sync::OnceCell;
 
@@ -21,12 +23,18 @@ use crate::support::tls::Authority;
 /// A store, and the power to let time pass for it.
 pub(super) struct Site {
     pub(super) presence: Arc<dyn Presence>,
+    /// Where it is in Redis.
+    redis: Option<(Arc<RedisPresence>, config::Redis)>,
     time: Time,
 }
 
+#[derive(Clone)]
 enum Time {
-    /// Memory is told the time.
-    Told(Arc<AtomicI64>),
+    /// Memory is told the time: what passes, and what the machine's clock says.
+    Told {
+        passes: Arc<AtomicI64>,
+        machine: Arc<AtomicI64>,
+    },
     /// Redis has its own: what it knows is made older instead, on every server.
     OfRedis {
         servers: Vec<MultiplexedConnection>,
@@ -37,12 +45,16 @@ enum Time {
 impl Site {
     #[expect(clippy::unused_async, reason = "as the others")]
     pub(super) async fn in_memory() -> Self {
-        let time = Arc::new(AtomicI64::new(1_763_884_800_000));
-        let clock = Arc::clone(&time);
-        let now = move || DateTime::from_timestamp_millis(clock.load(Ordering::Relaxed)).unwrap();
+        let [passes, machine] = [(); 2].map(|()| Arc::new(AtomicI64::new(1_763_884_800_000)));
+        let clock = |time: &Arc<AtomicI64>| -> Clock {
+            let time = Arc::clone(time);
+            Arc::new(move || DateTime::from_timestamp_millis(time.load(Ordering::Relaxed)).unwrap())
+        };
+        let clock = SteadyClock::new(clock(&passes), clock(&machine));
         Self {
-            presence: Arc::new(Memory::new(WINDOW, Arc::new(now))),
-            time: Time::Told(time),
+            presence: Arc::new(Memory::new(WINDOW, clock)),
+            redis: None,
+            time: Time::Told { passes, machine },
         }
     }
 
@@ -74,13 +86,33 @@ impl Site {
 
     /// With a connection to each of the servers that keep something.
     fn of_redis(config: config::Redis, servers: Vec<MultiplexedConnection>) -> Self {
+        let prefix = config.key_prefix.clone();
+        Self::sidecar(config, WINDOW, Time::OfRedis { servers, prefix })
+    }
+
+    fn sidecar(config: config::Redis, window: Duration, time: Time) -> Self {
+        let presence = Arc::new(servers::presence(&config, window));
         Self {
-            presence: Arc::new(servers::presence(&config, WINDOW)),
-            time: Time::OfRedis {
-                servers,
-                prefix: config.key_prefix,
-            },
+            presence: presence.clone(),
+            redis: Some((presence, config)),
+            time,
         }
+    }
+
+    /// Another sidecar on the same keys of Redis.
+    pub(super) fn another(&self, window: Duration, partitions: Option<u16>) -> Self {
+        let (_, config) = self.redis.as_ref().expect("a store to share");
+        let mut config = config.clone();
+        if let Some(partitions) = partitions {
+            config.partitions = partitions.try_into().expect("not zero");
+        }
+        Self::sidecar(config, window, self.time.clone())
+    }
+
+    /// What other sidecars use that this one does not.
+    pub(super) async fn differences(&self) -> Vec<String> {
+        let (presence, _) = self.redis.as_ref().expect("a store to share");
+        presence.differences().await.unwrap()
     }
 
     /// Hears of every change from now on.
@@ -94,9 +126,21 @@ impl Site {
 
     pub(super) async fn pass(&self, time: Duration) {
         let millis = i64::try_from(time.as_millis()).unwrap();
+        if let Time::Told { passes, .. } = &self.time {
+            passes.fetch_add(millis, Ordering::Relaxed);
+        }
+        self.clock_moves(millis).await;
+    }
+
+    /// The clock by which the store tells the time is put back.
+    pub(super) async fn is_set_back(&self, time: Duration) {
+        self.clock_moves(-i64::try_from(time.as_millis()).unwrap()).await;
+    }
+
+    async fn clock_moves(&self, millis: i64) {
         match &self.time {
-            Time::Told(now) => {
-                now.fetch_add(millis, Ordering::Relaxed);
+            Time::Told { machine, .. } => {
+                machine.fetch_add(millis, Ordering::Relaxed);
             }
             Time::OfRedis { servers, prefix } => {
                 let script = redis::Script::new(

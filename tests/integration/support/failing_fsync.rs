@@ -1,10 +1,10 @@
 //! A disk that does not sync: a library that is preloaded into a sidecar, compiled when it is first wanted.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use tempfile::TempDir;
 
+use super::preload::compiled;
 use super::service::wait_until;
 
 /// What `fsync` answers on such a disk.
@@ -25,14 +25,7 @@ impl FailingFsync {
     /// Compiles the library. Nothing fails yet.
     pub fn new() -> Self {
         let home = tempfile::tempdir().expect("a folder");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/integration/support/failing_fsync.c");
-        let compiled = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"])
-            .arg(home.path().join("library.so"))
-            .arg(source)
-            .arg("-ldl")
-            .status();
-        assert!(compiled.expect("cc runs").success());
+        compiled("failing_fsync.c", home.path());
         Self { home }
     }
 

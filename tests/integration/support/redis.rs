@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::moved_clock::MovedClock;
 use super::service::{Service, free_port, wait_for_port, wait_until};
 use super::tls::Authority;
 
@@ -56,6 +57,7 @@ pub(crate) struct RedisServer {
     arguments: Vec<String>,
     /// Who signed its certificate, where connections are encrypted.
     authority: Option<Arc<Authority>>,
+    environment: Vec<(&'static str, String)>,
     service: Option<Service>,
 }
 
@@ -83,8 +85,17 @@ impl RedisServer {
                 .chain(settings.iter().map(|setting| (*setting).to_owned()))
                 .collect(),
             authority: authority.cloned(),
+            environment: Vec::new(),
             service: None,
         };
+        server.restart();
+        server
+    }
+
+    /// A server with a clock of its own.
+    pub(crate) fn start_by(clock: &MovedClock) -> Self {
+        let mut server = Self::start(&[]);
+        server.environment = clock.environment().into();
         server.restart();
         server
     }
@@ -102,6 +113,7 @@ impl RedisServer {
             directory,
             arguments,
             authority: authority.cloned(),
+            environment: Vec::new(),
             service: None,
         };
         sentinel.start_service("Sentinel ID is");
@@ -184,7 +196,7 @@ impl RedisServer {
             self.directory.path(),
             "redis-server",
             &self.arguments,
-            &[],
+            &self.environment,
         ));
         wait_until("redis-server", || {
             let text = std::fs::read_to_string(&log).unwrap_or_default();

@@ -1,0 +1,159 @@
+//! Time that nobody sets: ages go by it, so that a machine's clock that is put right makes nobody stay longer or leave
+//! earlier.
+//!
+//! Unlike the standard library's, it goes on while the machine is suspended: whoever was seen before that is older by as
+//! much.
+
+use std::ops::Add;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use rustix::time::{ClockId, clock_gettime};
+
+#[cfg(target_os = "linux")]
+const STEADY: ClockId = ClockId::Boottime;
+#[cfg(not(target_os = "linux"))]
+const STEADY: ClockId = ClockId::Monotonic;
+
+/// How far the machine's clock may be from the steady one before it counts as set.
+const SET: i64 = 1_000;
+
+/// A moment, as the time since the machine was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(Duration);
+
+impl Moment {
+    /// Now.
+    pub fn now() -> Self {
+        let time = clock_gettime(STEADY);
+        let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+        let nanos = u32::try_from(time.tv_nsec).unwrap_or_default();
+        Self(Duration::new(seconds, nanos))
+    }
+
+    /// Time since then.
+    pub fn elapsed(self) -> Duration {
+        Self::now().since(self)
+    }
+
+    /// Time from another moment to this one; zero if that is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl Add<Duration> for Moment {
+    type Output = Self;
+
+    fn add(self, time: Duration) -> Self {
+        Self(self.0.saturating_add(time))
+    }
+}
+
+/// Tells the time; tests hand in their own.
+pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
+
+/// What the time is, for reckoning and for telling: the machine's at the start, going on steadily, and, where it is
+/// told, by as much more or less as the machine's clock was set since.
+pub struct SteadyClock {
+    steady: Clock,
+    machine: Option<Clock>,
+    /// Milliseconds from the steady time to that which is told.
+    shift: AtomicI64,
+}
+
+impl SteadyClock {
+    /// Of this machine.
+    pub fn of_the_machine() -> Self {
+        Self::new(steady(), Arc::new(Utc::now))
+    }
+
+    /// Reckons by one, and tells the other.
+    pub fn new(steady: Clock, machine: Clock) -> Self {
+        Self {
+            steady,
+            machine: Some(machine),
+            shift: AtomicI64::new(0),
+        }
+    }
+
+    /// Reckons by one, and tells the same.
+    pub fn steady(steady: Clock) -> Self {
+        Self {
+            steady,
+            machine: None,
+            shift: AtomicI64::new(0),
+        }
+    }
+
+    /// The steady time, in milliseconds since 1970 by what the machine's clock was at the start.
+    pub(super) fn now(&self) -> i64 {
+        let now = (self.steady)().timestamp_millis();
+        if let Some(machine) = &self.machine {
+            let shift = machine().timestamp_millis() - now;
+            if (shift - self.shift.load(Ordering::Relaxed)).abs() >= SET {
+                self.shift.store(shift, Ordering::Relaxed);
+            }
+        }
+        now
+    }
+
+    /// How a steady time is told.
+    pub(super) fn told(&self, millis: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp_millis(millis.saturating_add(self.shift.load(Ordering::Relaxed)))
+            .unwrap_or_default()
+    }
+
+    /// The steady time that is told so.
+    pub(super) fn reckoned(&self, told: DateTime<Utc>) -> i64 {
+        told.timestamp_millis()
+            .saturating_sub(self.shift.load(Ordering::Relaxed))
+    }
+}
+
+/// Starts at this machine's time, and is not set when that is.
+pub(super) fn steady() -> Clock {
+    let (time, start) = (Utc::now(), Moment::now());
+    Arc::new(move || time + TimeDelta::from_std(start.elapsed()).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_pass() {
+        let earlier = Moment::now();
+        while earlier.elapsed() == Duration::ZERO {
+            std::thread::yield_now();
+        }
+        let later = Moment::now();
+        assert!(later > earlier && later.since(earlier) > Duration::ZERO);
+        assert_eq!(earlier.since(later), Duration::ZERO);
+        assert_eq!(
+            (earlier + Duration::from_secs(1)).since(earlier),
+            Duration::from_secs(1)
+        );
+    }
+
+    #[test]
+    fn p18_a_clock_that_is_set_changes_what_is_told_and_not_what_passes() {
+        let machine = Arc::new(AtomicI64::new(1_000_000));
+        let told = Arc::clone(&machine);
+        let at = |millis| DateTime::from_timestamp_millis(millis).unwrap();
+        let clock = SteadyClock::new(
+            Arc::new(move || at(1_000_000)),
+            Arc::new(move || at(told.load(Ordering::Relaxed))),
+        );
+        assert_eq!(clock.told(clock.now()), at(1_000_000));
+        machine.fetch_add(999, Ordering::Relaxed);
+        assert_eq!(clock.told(clock.now()), at(1_000_000), "drift");
+        machine.fetch_add(600_000, Ordering::Relaxed);
+        let now = clock.now();
+        assert_eq!(now, 1_000_000);
+        assert_eq!(clock.told(now), at(1_600_999));
+        assert_eq!(clock.reckoned(clock.told(now)), now);
+    }
+}

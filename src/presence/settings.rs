@@ -1,0 +1,194 @@
+//! What all sidecars that share keys must have in common, and what holds where they do not. Pure.
+//!
+//! Each writes down what it uses, with when it last did so, in every partition, each time that it touches or
+//! sweeps. What nobody used for [`KEPT`] no longer counts: so a change that an operator rolls out from sidecar to
+//! sidecar is over when the last of the old ones has gone, and an emptied Redis knows it again at once.
+//!
+//! Where windows differ, the longest holds for all who share the keys: each of them counts, lists, and forgets by it.
+//! With any other rule the same question would have as many answers as there are sidecars, and the sidecar with the
+//! shorter window would forget those whom another one still counts. Other differences cannot be made good here and are
+//! only told.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::Window;
+
+/// How long settings count after they were last used; the scripts say the same. As long as a sidecar's mark is kept:
+/// one that was away for longer touches everybody again.
+pub const KEPT: Duration = Duration::from_secs(60);
+
+/// Version of what stands under the prefix: names of keys, and what they hold. Raised by a change that sidecars of the
+/// version before cannot share.
+const LAYOUT: u32 = 1;
+
+/// What a sidecar uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    layout: u32,
+    partitions: u16,
+    /// Milliseconds.
+    window: i64,
+}
+
+impl Settings {
+    /// Of this sidecar.
+    pub fn new(partitions: u16, window: &Window) -> Self {
+        Self {
+            layout: LAYOUT,
+            partitions,
+            window: window.own(),
+        }
+    }
+
+    /// Reads what a sidecar wrote down; `None` if it is of another form.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut settings = (None, None, None);
+        for field in text.split(' ') {
+            match field.split_once('=')? {
+                ("layout", value) => settings.0 = value.parse().ok(),
+                ("partitions", value) => settings.1 = value.parse().ok(),
+                ("window", value) => settings.2 = value.parse().ok(),
+                _ => {}
+            }
+        }
+        Some(Self {
+            layout: settings.0?,
+            partitions: settings.1?,
+            window: settings.2?,
+        })
+    }
+
+    /// The window of those in use that is in force, in milliseconds.
+    pub fn longest_window(&self, in_use: &[String]) -> i64 {
+        let others = in_use.iter().filter_map(|text| Self::parse(text));
+        others.map(|other| other.window).fold(self.window, i64::max)
+    }
+
+    /// What others use that is not what this sidecar does: one sentence each, in a fixed order.
+    pub fn differences(&self, in_use: &[String]) -> Vec<String> {
+        let mut differences: Vec<String> = in_use
+            .iter()
+            .flat_map(|text| match Self::parse(text) {
+                Some(other) => self.differences_from(&other),
+                None => vec![another_layout()],
+            })
+            .collect();
+        differences.sort();
+        differences.dedup();
+        differences
+    }
+
+    fn differences_from(&self, other: &Self) -> Vec<String> {
+        let mut differences = Vec::new();
+        if other.layout != self.layout {
+            differences.push(another_layout());
+        }
+        if other.partitions != self.partitions {
+            differences.push(format!(
+                "another sidecar on the same redis.key_prefix has redis.partitions = {}, this one {}: what one counts \
+                 the other misses; give all the same, or another redis.key_prefix",
+                other.partitions, self.partitions
+            ));
+        }
+        if other.window != self.window {
+            differences.push(format!(
+                "another sidecar on the same redis.key_prefix has record.window = \"{}\", this one \"{}\": the longest \
+                 holds for all until all have the same",
+                shown(other.window),
+                shown(self.window)
+            ));
+        }
+        differences
+    }
+}
+
+fn another_layout() -> String {
+    "a sidecar of a release that keeps presence in another form uses the same redis.key_prefix: what one counts the \
+     other misses; run one release everywhere, or give it another redis.key_prefix"
+        .to_owned()
+}
+
+fn shown(millis: i64) -> impl fmt::Display {
+    humantime_serde::re::humantime::format_duration(Duration::from_millis(millis.unsigned_abs()))
+}
+
+impl fmt::Display for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            layout,
+            partitions,
+            window,
+        } = self;
+        write!(f, "layout={layout} partitions={partitions} window={window}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::millis;
+    use super::*;
+
+    fn settings(partitions: u16, seconds: u64) -> Settings {
+        Settings::new(partitions, &Window::new(Duration::from_secs(seconds)))
+    }
+
+    #[test]
+    fn p17_what_one_wrote_down_another_reads() {
+        let text = settings(16, 300).to_string();
+        assert_eq!(text, "layout=1 partitions=16 window=300000");
+        assert_eq!(Settings::parse(&text), Some(settings(16, 300)));
+        let more = format!("{text} added=later");
+        assert_eq!(Settings::parse(&more), Some(settings(16, 300)));
+        for text in [
+            "",
+            "16",
+            "layout=1 partitions=16",
+            "layout=1 partitions=x window=1",
+        ] {
+            assert_eq!(Settings::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn p17_the_longest_window_holds() {
+        let in_use = [settings(16, 60), settings(8, 600), settings(16, 300)].map(|one| one.to_string());
+        assert_eq!(settings(16, 300).longest_window(&in_use), 600_000);
+        assert_eq!(settings(16, 900).longest_window(&in_use), 900_000);
+        assert_eq!(
+            settings(16, 300).longest_window(&["of a later form".into()]),
+            300_000
+        );
+    }
+
+    #[test]
+    fn p17_each_difference_is_told_once_and_what_is_the_same_is_not() {
+        let mine = settings(16, 300);
+        assert_eq!(mine.differences(&[mine.to_string()]), [""; 0]);
+        let others = [settings(8, 600), settings(16, 600)].map(|one| one.to_string());
+        let told = mine.differences(&others);
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(
+            told[1].contains("redis.partitions = 8, this one 16"),
+            "{}",
+            told[1]
+        );
+        assert!(
+            told[0].contains("record.window = \"10m\", this one \"5m\""),
+            "{}",
+            told[0]
+        );
+        let layouts = [
+            "layout=2 partitions=16 window=300000".to_owned(),
+            "a form of later".to_owned(),
+        ];
+        assert_eq!(mine.differences(&layouts), [another_layout()]);
+    }
+
+    #[test]
+    fn the_scripts_keep_settings_for_as_long() {
+        let script = include_str!("scripts/common.lua");
+        let kept = format!("local SETTINGS_KEPT = {}\n", millis(KEPT));
+        assert!(script.contains(&kept), "{kept}");
+    }
+}

@@ -1,0 +1,73 @@
+//! Presence in a Redis whose clock is set: ahead by ten minutes, and right again.
+
+use std::time::Duration;
+
+use headcount::presence::Presence;
+
+use crate::support::moved_clock::MovedClock;
+use crate::support::presence::all_show;
+use crate::support::redis::{self as servers, RedisServer, seen};
+
+const WINDOW: Duration = Duration::from_secs(300);
+const MINUTE: Duration = Duration::from_secs(60);
+const AHEAD: Duration = Duration::from_secs(600);
+
+/// Nobody remembers whom: the sidecar that saw them has gone.
+#[tokio::test]
+async fn p18_whoever_came_while_the_clock_was_ahead_leaves_in_time() {
+    let clock = MovedClock::new();
+    let server = RedisServer::start_by(&clock);
+    let presence = servers::presence(&server.config(), WINDOW);
+    let shown = async |community: &str| {
+        let community = community.into();
+        let page = presence.list(&community, None, 10).await.unwrap().value;
+        let count = presence
+            .counts(std::slice::from_ref(&community))
+            .await
+            .unwrap()
+            .value[0];
+        assert_eq!(count.current, page.len() as u64);
+        assert!(page.iter().all(|seen| seen.last_seen <= count.as_of), "{page:?}");
+        page.iter().map(|seen| seen.user.to_string()).collect::<Vec<_>>()
+    };
+    clock.is_ahead(AHEAD);
+    let touches = [seen("a", Duration::ZERO), seen("b", 4 * MINUTE)];
+    presence.touch(&"42".into(), &touches).await.unwrap();
+    presence
+        .touch(&"43".into(), &[seen("c", Duration::ZERO)])
+        .await
+        .unwrap();
+    clock.is_ahead(Duration::ZERO);
+    presence.sweep().await.unwrap();
+    assert_eq!(
+        (shown("42").await, shown("43").await),
+        (vec!["a".to_owned(), "b".to_owned()], vec!["c".to_owned()])
+    );
+
+    clock.is_ahead(2 * MINUTE);
+    presence.sweep().await.unwrap();
+    assert_eq!(shown("42").await, ["a"], "b's age is what it was");
+    clock.is_ahead(WINDOW);
+    presence.sweep().await.unwrap();
+    assert_eq!((shown("42").await, shown("43").await), (vec![], vec![]));
+    assert!(presence.communities(10).await.unwrap().value.is_empty());
+}
+
+#[tokio::test]
+async fn p18_whoever_was_there_is_there_while_the_clock_is_ahead_and_afterwards() {
+    let clock = MovedClock::new();
+    let server = RedisServer::start_by(&clock);
+    let sidecar = servers::mirrored(&server.config(), WINDOW);
+    sidecar.touch(&"42".into(), &[seen("a", MINUTE)]).await.unwrap();
+    all_show(&[&*sidecar], "42", &["a"]).await;
+    for ahead in [AHEAD, Duration::ZERO] {
+        clock.is_ahead(ahead);
+        // Forgets whom it takes for gone.
+        let _ = sidecar.sweep().await;
+        all_show(&[&*sidecar], "42", &["a"]).await;
+        let page = sidecar.list(&"42".into(), None, 1).await.unwrap().value;
+        let count = sidecar.counts(&["42".into()]).await.unwrap().value[0];
+        let age = count.as_of - page[0].last_seen;
+        assert!(age.num_seconds() >= 59, "{age}");
+    }
+}

@@ -1,0 +1,49 @@
+//! Sidecars that share Redis and have different settings: what operators are told.
+
+use crate::support::redis::eventually;
+use crate::support::sidecar::run;
+use crate::support::world::{Wanted, any_prefix};
+
+#[tokio::test]
+async fn p17_sidecars_with_different_windows_count_the_same_and_say_so() {
+    let wanted = Wanted {
+        key_prefix: Some(any_prefix()),
+        record: "window = \"5m\"".into(),
+        ..Wanted::usual()
+    };
+    let world = wanted.clone().start().await;
+    let longer = Wanted {
+        record: "window = \"10m\"".into(),
+        ..wanted
+    };
+    let other = world.another_sidecar(&longer);
+    for (sidecar, own, others) in [(&world.sidecar, "5m", "10m"), (&other, "10m", "5m")] {
+        sidecar
+            .wait_for_metric("headcount_presence_settings_differ", |differ| differ == 1.0)
+            .await;
+        let difference = format!(
+            "another sidecar on the same redis.key_prefix has record.window = \"{others}\", this one \"{own}\""
+        );
+        let ready = reqwest::get(sidecar.admin_url("/readyz")).await.unwrap();
+        assert_eq!(ready.status(), 200);
+        let ready = ready.text().await.unwrap();
+        assert!(ready.contains(&format!("degraded: {difference}")), "{ready}");
+        let log = sidecar.log();
+        let told = difference.replace('"', "\\\"");
+        assert_eq!(
+            log.matches(&told).count() + log.matches(&difference).count(),
+            1,
+            "{log}"
+        );
+        let told = run(&["check", "--config", &sidecar.config()], &[]);
+        assert_eq!(told.code, Some(0), "{told:?}");
+        assert!(told.out.contains(&format!("note: {difference}")), "{told:?}");
+    }
+    let alice = world.member("alice").await;
+    alice.sees(&world.community("rust")).await;
+    eventually(async || {
+        let list = alice.json(&world.visitors("rust", "")).await;
+        list["window_seconds"] == 600 && list["current_visitors"] == 1
+    })
+    .await;
+}
