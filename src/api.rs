@@ -6,8 +6,8 @@
 //!
 //! One file per subject: `paths` (which paths), `query` and `cursor` (what may be asked), `access` (who may
 //! see which community), `visitors` and `stats` (the answers), `answers` (their JSON), `live`, `handshake`,
-//! `origin` and `stream_reader` (who may listen, and how), `visits` (what pages report), `widget` (the script),
-//! `problem` (everything that is not an answer), `openapi` (the contract).
+//! `origin` and `stream_reader` (who may listen, and how), `cors` (what pages of other origins may read), `visits`
+//! (what pages report), `widget` (the script), `problem` (everything that is not an answer), `openapi` (the contract).
 //!
 //! Invariant: this module reads; it never writes to the app's tables or to presence (P2). What is more than an
 //! answer, an [`Opening`] or a [`Report`], it hands to the proxy in the answer's extensions.
@@ -16,6 +16,7 @@ mod access;
 pub(crate) mod answers;
 mod backend_check;
 mod caller;
+mod cors;
 mod cursor;
 mod handshake;
 pub(crate) mod live;
@@ -41,8 +42,8 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use chrono::{DateTime, Utc};
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, HeaderValue, VARY, X_CONTENT_TYPE_OPTIONS};
-use http::{Method, Request, Response, StatusCode};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, HeaderValue, VARY, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tower::ServiceExt;
 
@@ -61,6 +62,8 @@ pub use paths::{is_own_path, widget_paths};
 pub use visits::{MAX_REPORT, Report};
 
 use access::Gate;
+use answers::Seconds;
+use cors::Cors;
 use paths::{Operation, Paths};
 use problem::Problem;
 use stats::Statistics;
@@ -96,6 +99,7 @@ pub struct Api {
     identifying: Semaphore,
     listeners_identifying: Semaphore,
     live: Option<Live>,
+    cors: Arc<Cors>,
     metrics: Arc<Metrics>,
 }
 
@@ -103,12 +107,13 @@ pub struct Api {
 struct Shared {
     settings: config::Api,
     /// Length of the window that `current_visitors` is over.
-    window_seconds: u64,
+    window: Seconds,
     store: Arc<dyn Store>,
     presence: Arc<dyn Presence>,
     gate: Gate,
     statistics: Statistics,
     live: Option<Live>,
+    cors: Arc<Cors>,
     reports: visits::Rate,
     clock: Clock,
     metrics: Arc<Metrics>,
@@ -117,6 +122,17 @@ struct Shared {
     script: Script,
     /// When requests from pages of other origins were last told of in the log, in seconds.
     told_of_foreign: AtomicI64,
+}
+
+/// What other sections of the configuration say of the site.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// How long a user counts as present.
+    pub window: Duration,
+    /// Name of the session cookie.
+    pub session_cookie: String,
+    /// Origins besides the site's own whose pages may ask.
+    pub allowed_origins: Vec<String>,
 }
 
 /// Whom the API asks.
@@ -134,10 +150,10 @@ pub struct Sources {
 }
 
 impl Api {
-    /// Puts the API together. `window` is how long a user counts as present.
+    /// Puts the API together.
     pub fn new(
         settings: config::Api,
-        window: Duration,
+        surroundings: Surroundings,
         sources: Sources,
         metrics: Arc<Metrics>,
         clock: Clock,
@@ -157,12 +173,14 @@ impl Api {
             }
         }
         let paths = Paths::new(&settings);
+        let cors = Arc::new(Cors::new(surroundings.allowed_origins));
         let shared = Shared {
-            window_seconds: window.as_secs(),
+            window: Seconds(surroundings.window),
             gate: Gate::new(&settings, communities, backend_check, Arc::clone(&clock)),
             statistics: Statistics::new(Arc::clone(&store)),
-            contract: openapi::render(&paths),
+            contract: openapi::render(&paths, &settings, &surroundings.session_cookie),
             live: live.clone(),
+            cors: Arc::clone(&cors),
             script: Script::new(paths.prefix(), settings.max_limit),
             reports: visits::Rate::new(settings.beacon_rate),
             told_of_foreign: AtomicI64::new(0),
@@ -180,6 +198,7 @@ impl Api {
             identifying: Semaphore::new(MAX_IDENTIFYING),
             listeners_identifying: Semaphore::new(MAX_LISTENERS_IDENTIFYING),
             live,
+            cors,
             paths,
             metrics,
         }
@@ -220,26 +239,53 @@ impl Api {
     /// without one it is anonymous. Never fails: whatever goes wrong is a problem document. The answer has a
     /// `Content-Length`, also to HEAD, where its body is empty; but for those that have no length.
     pub async fn call(&self, request: Request<Body>) -> Response<Body> {
-        let operation = self.paths.operation(request.uri().path());
-        let is_head = request.method() == Method::HEAD;
-        let live = self
-            .live
-            .as_ref()
-            .filter(|_| operation.is_some_and(Operation::is_live));
-        let reader = live.and_then(|live| StreamReader::of(&request, live));
-        let response = match operation {
-            Some(operation) => self.dispatch(operation, request).await,
-            None => Problem::NotFound.into_response(),
+        let Some(operation) = self.paths.operation(request.uri().path()) else {
+            return finish(
+                Problem::NotFound.into_response(),
+                request.method() == Method::HEAD,
+            );
         };
-        if let Some(operation) = operation {
-            let labels = [operation.label(), status_class(response.status())];
-            self.metrics.api_requests.with_label_values(&labels).inc();
-        }
-        let response = match reader {
+        let is_head = request.method() == Method::HEAD;
+        let reader = self.cors.reader(operation, request.headers());
+        let preflight = self
+            .cors
+            .preflight(operation, request.method(), request.headers());
+        let response = match preflight {
+            Some(response) => response,
+            None => self.answer(operation, request).await,
+        };
+        let labels = [operation.label(), status_class(response.status())];
+        self.metrics.api_requests.with_label_values(&labels).inc();
+        let mut response = finish(with_methods(operation, response), is_head);
+        self.cors.let_read(operation, reader, response.headers_mut());
+        response
+    }
+
+    /// What is answered where a request for a path that [`Api::owns`] is refused before it gets to [`Api::call`];
+    /// `None` where the path is the app's.
+    pub fn refuse(&self, path: &str, headers: &HeaderMap, status: StatusCode) -> Option<Response<Body>> {
+        let operation = self.paths.operation(path)?;
+        let problem = match status {
+            StatusCode::METHOD_NOT_ALLOWED => Problem::MethodNotAllowed,
+            StatusCode::PAYLOAD_TOO_LARGE => Problem::TooLarge,
+            StatusCode::INTERNAL_SERVER_ERROR => Problem::Internal,
+            StatusCode::SERVICE_UNAVAILABLE => Problem::Unavailable,
+            status => Problem::Refused(status),
+        };
+        let mut response = finish(with_methods(operation, problem.into_response()), false);
+        let reader = self.cors.reader(operation, headers);
+        self.cors.let_read(operation, reader, response.headers_mut());
+        Some(response)
+    }
+
+    async fn answer(&self, operation: Operation, request: Request<Body>) -> Response<Body> {
+        let live = self.live.as_ref().filter(|_| operation.is_live());
+        let reader = live.and_then(|live| StreamReader::of(&request, live));
+        let response = self.dispatch(operation, request).await;
+        match reader {
             Some(reader) => reader.understands(response),
             None => response,
-        };
-        finish(response, is_head)
+        }
     }
 
     async fn dispatch(&self, operation: Operation, request: Request<Body>) -> Response<Body> {
@@ -292,6 +338,15 @@ fn router(paths: &Paths, shared: Shared) -> Router {
         .with_state(Arc::new(shared))
 }
 
+/// Says with a refused method which ones are possible.
+fn with_methods(operation: Operation, mut response: Response<Body>) -> Response<Body> {
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        let methods = HeaderValue::from_static(operation.methods());
+        response.headers_mut().insert(ALLOW, methods);
+    }
+    response
+}
+
 /// Sets what every answer has.
 fn finish(mut response: Response<Body>, is_head: bool) -> Response<Body> {
     let length = response.body().size_hint().exact();
@@ -303,7 +358,9 @@ fn finish(mut response: Response<Body>, is_head: bool) -> Response<Body> {
     let headers = response.headers_mut();
     if !headers.contains_key(CACHE_CONTROL) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        headers.insert(VARY, HeaderValue::from_static("Cookie"));
+        if !headers.contains_key(VARY) {
+            headers.insert(VARY, HeaderValue::from_static("Cookie"));
+        }
     }
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if is_open || no_content {

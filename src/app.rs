@@ -20,11 +20,11 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::mpsc;
 
 use crate::admin::{Admin, Dashboard};
-use crate::api::{Api, Sources, UpstreamCheck, widget_paths};
+use crate::api::{Api, Sources, Surroundings, UpstreamCheck, widget_paths};
 use crate::auth::Glances;
 use crate::config::{Access, Config, Listen};
 use crate::geoip::GeoIp;
-use crate::handover::{Place, Stage, Waiting};
+use crate::handover::{Place, Waiting};
 use crate::live::{self, Live};
 use crate::metrics::Metrics;
 use crate::page_view::Policy;
@@ -39,6 +39,7 @@ use crate::widget::Injector;
 use crate::writer::spool::Directory;
 use listeners::Listeners;
 use recording::Recording;
+pub use serving::TakeOver;
 use serving::{Ports, Serving};
 
 /// Threads of the runtime on which everything but the proxying runs.
@@ -81,16 +82,16 @@ impl App {
         Self::prepare(config, |listen| Ok(Ports::Claimed(listeners::claim(listen)?)))
     }
 
-    /// Loads the route files, and will take over the ports of the sidecar that runs. How far it is goes to `tell`.
+    /// Loads the route files, and will take over the ports of the sidecar that runs.
     ///
     /// # Errors
     /// What the operator must mend. The running sidecar is not touched.
-    pub fn build_to_take_over(config: Config, tell: fn(Stage)) -> Result<Self, StartError> {
+    pub fn build_to_take_over(config: Config, how: TakeOver) -> Result<Self, StartError> {
         Self::prepare(config, |listen| {
             listeners::check_fixed(listen)?;
             let waiting = Waiting::at(Place::new(listen))
                 .map_err(|error| StartError::Configuration(error.to_string()))?;
-            Ok(Ports::TakenOver(waiting, tell))
+            Ok(Ports::TakenOver(waiting, how))
         })
     }
 
@@ -348,7 +349,11 @@ fn sidecar(
     } = parts;
     let api = Api::new(
         config.api.clone(),
-        config.record.window,
+        Surroundings {
+            window: config.record.window,
+            session_cookie: config.session.cookie.clone(),
+            allowed_origins: config.live.allowed_origins.clone(),
+        },
         sources,
         metrics.clone(),
         Arc::new(Utc::now),

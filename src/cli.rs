@@ -6,13 +6,13 @@
 mod dead_letters;
 
 use std::fmt::Display;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::app::{self, App, StartError};
+use crate::app::{self, App, StartError, TakeOver};
 use crate::config::{Config, ConfigError, misspelt, variables};
 use crate::handover::{self, UpgradeError};
 use crate::page_view::Policy;
@@ -40,12 +40,17 @@ enum Command {
         /// on serving.
         #[arg(long)]
         upgrade: bool,
+        /// Once the sockets are taken over, log where the running sidecar logs, whatever standard error is. `headcount
+        /// upgrade` starts the new process like this.
+        #[arg(long, requires = "upgrade")]
+        take_over_log: bool,
     },
     /// Replace a running sidecar by this binary and configuration, without a failed request.
     ///
     /// Starts `run --upgrade`, sends SIGQUIT to the running sidecar once the new one is ready, and returns when
-    /// the new one serves; the old one ends when its connections have, within `limits.grace_period`. When it
-    /// fails, the old one goes on serving, and the exit code is that of the new one.
+    /// the new one serves; the old one ends when its connections have, within `limits.grace_period`. The new one
+    /// goes on in the log of the old one. When it fails, the old one goes on serving, the reason is on standard
+    /// error, and the exit code is that of the new one.
     Upgrade {
         #[command(flatten)]
         config: ConfigFile,
@@ -209,7 +214,17 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Run { config, upgrade } => run(config.load()?, upgrade),
+        Command::Run {
+            config,
+            upgrade,
+            take_over_log,
+        } => {
+            let take_over = TakeOver {
+                tell: say_aside,
+                log: take_over_log,
+            };
+            run(config.load()?, upgrade.then_some(take_over))
+        }
         Command::Upgrade { config, pid } => upgrade(pid, &config.config),
         Command::Check { config, offline } => check(&config.config, &config.load()?, offline),
         Command::Routes {
@@ -219,7 +234,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Migrate { config, dry_run } => migrate(&config.config, &config.load()?, dry_run),
         Command::DeadLetters { config, command } => dead_letters::run(&config.load()?, command),
         Command::Demo { port } => Ok(demo::run(demo::Options { port }, |config| {
-            telemetry::init(&config.log)?;
+            telemetry::init(&config.log, std::io::stderr().is_terminal())?;
             Ok(App::build(config)?.of_a_terminal().run()?)
         })?),
     }
@@ -237,12 +252,14 @@ fn say_aside(line: impl Display + Send + 'static) {
     let _ = std::thread::Builder::new().name("say".into()).spawn(say);
 }
 
-fn run(config: Config, upgrade: bool) -> Result<(), Failure> {
-    telemetry::init(&config.log).map_err(anyhow::Error::new)?;
-    let app = if upgrade {
-        App::build_to_take_over(config, say_aside)?
-    } else {
-        App::build(config)?
+fn run(config: Config, take_over: Option<TakeOver>) -> Result<(), Failure> {
+    // What the running sidecar logs to may be no terminal.
+    let elsewhere = take_over.as_ref().is_some_and(|how| how.log);
+    let coloured = std::io::stderr().is_terminal() && !elsewhere;
+    telemetry::init(&config.log, coloured).map_err(anyhow::Error::new)?;
+    let app = match take_over {
+        Some(how) => App::build_to_take_over(config, how)?,
+        None => App::build(config)?,
     };
     Ok(app.run()?)
 }

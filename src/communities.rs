@@ -21,7 +21,7 @@ use crate::routes::CommunityRef;
 use crate::store::{Store, StoreError};
 
 /// Longest id, in characters.
-const MAX_LENGTH: usize = 64;
+pub const MAX_LENGTH: usize = 64;
 /// How many slugs and ids are remembered, there or not.
 const CAPACITY: u64 = 20_000;
 /// How long a community is taken to be still there. A renamed community's old slug counts for this long.

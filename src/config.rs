@@ -31,7 +31,7 @@ mod widget;
 
 use serde::Deserialize;
 
-pub use api::{Access, Api};
+pub use api::{Access, Api, PageViews};
 pub use database::Database;
 pub(crate) use database::for_driver;
 pub use error::{ConfigError, Place};

@@ -6,7 +6,7 @@
 //! ```text
 //! old: headcount hand-over 1 <number of sockets>     the sockets come along (SCM_RIGHTS)
 //! new: serving                                       it accepts connections, as the old one still does
-//! old: yours                                         from now on it accepts none
+//! old: yours                                         from now on it accepts none; its standard error comes along
 //! new: (closes)                                      whoever supervises it knows its process id
 //! ```
 //!

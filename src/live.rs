@@ -62,7 +62,7 @@ use caps::{Caps, Places};
 use close::Close;
 use hub::Hub;
 use mailbox::Mailbox;
-use schedule::{Times, patience, ticks};
+use schedule::{Times, patience, ticks, ticks_within};
 use seats::{Owner, Seat, Seats, Waits};
 
 /// Communities on one connection.
@@ -169,8 +169,8 @@ impl Live {
         } = parts;
         let times = Times {
             ping_every: ticks(settings.ping_interval),
-            pong_within: ticks(settings.pong_timeout),
-            write_within: ticks(settings.write_timeout),
+            pong_within: ticks_within(settings.pong_timeout),
+            write_within: ticks_within(settings.write_timeout),
             // Where nobody tells of sessions that end. Mostly answered by the authenticator's cache, whose
             // entries live for `cache_ttl`: noticed within that and a tenth.
             check_every: ticks(session.cache_ttl / 10),
@@ -219,11 +219,6 @@ impl Live {
         });
         keeper::start(&live, &tasks);
         Self(live)
-    }
-
-    /// Origins besides the site's own from which `WebSocket`s may be opened (I6).
-    pub fn allowed_origins(&self) -> &[String] {
-        &self.0.settings.allowed_origins
     }
 
     /// An event stream for whoever gets no connection now: why, and when to come back, not much sooner than `wait`

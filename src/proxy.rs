@@ -330,7 +330,7 @@ impl ProxyHttp for Sidecar {
                 ctx.progress.break_off();
             }
         } else if status > 0 {
-            let _ = local::respond_error(session, status).await;
+            let _ = self.respond_error(session, status).await;
         }
         FailToProxy {
             error_code: status,
@@ -392,7 +392,7 @@ impl Sidecar {
     async fn refuse(&self, session: &mut Session, ctx: &mut Ctx, refusal: Refusal) -> Result<()> {
         ctx.label = Label::Refused;
         self.edge.refuse(session, refusal);
-        local::respond_error(session, refusal.status()).await
+        self.respond_error(session, refusal.status()).await
     }
 
     /// The changes to a request's headers on their way to the app.

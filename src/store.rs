@@ -140,11 +140,11 @@ pub struct VisitorRow {
 /// Statistics of one community over one window. Each number is defined here and computed in one place.
 #[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
 pub struct Stats {
-    /// Distinct users with a page view in the community in the window (never a sum of daily uniques).
+    /// Distinct users with one of the `page_views` (never a sum of daily uniques, and never above their number).
     pub total_visitors: i64,
-    /// Page views in the community in the window. With `record.events` on these are the sidecar's own rows
-    /// only (`metadata.source`), so that a view which the app records as well counts once; with it off, all
-    /// `page_view` rows.
+    /// `page_view` rows of the community in the window: the sidecar's (`metadata.source`), and the app's from before
+    /// the sidecar's first of that community, so that a view which both record counts once and what was before the
+    /// sidecar stays. With `api.page_views = "all"`, or `record.events` off, all of them.
     pub page_views: i64,
     /// Mean length, in seconds, of *site* sessions that started in the window, have ended, and whose user
     /// viewed a page of the community in the window: one row per session, open sessions left out. `None`

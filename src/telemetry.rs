@@ -10,7 +10,8 @@ mod queue;
 mod visible;
 
 use std::error::Error;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
+use std::os::fd::AsFd;
 use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, fmt, registry};
 
 use crate::config::{Format, Log};
-use queue::Queue;
+use queue::{Queue, StandardError};
 use visible::Visible;
 
 /// Longest time that the end of the process waits for its last lines to be written.
@@ -58,22 +59,23 @@ pub fn counts() -> &'static Counts {
     &COUNTS
 }
 
-/// Installs the subscriber and the panic hook; a second call in one process changes nothing.
+/// Installs the subscriber and the panic hook; a second call in one process changes nothing. `coloured` is for lines
+/// that a terminal shows.
 ///
 /// # Errors
 /// No thread can be started.
-pub fn init(log: &Log) -> io::Result<()> {
+pub fn init(log: &Log, coloured: bool) -> io::Result<()> {
     if LINES.get().is_some() {
         return Ok(());
     }
-    let lines = Queue::start(queue::standard_error()?, &COUNTS.lines_lost)?;
+    let lines = Queue::start(StandardError, &COUNTS.lines_lost)?;
     if LINES.set(lines).is_err() {
         return Ok(());
     }
     let filter = EnvFilter::try_new(&log.filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let subscriber = registry().with(filter).with(Visible);
     let layer = fmt::layer()
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(coloured)
         .with_writer(Lines(lines))
         // It would be printed, and a failed print is a panic.
         .log_internal_errors(false);
@@ -90,6 +92,16 @@ pub fn flush() {
     if let Some(lines) = LINES.get() {
         lines.flush(FAREWELL);
     }
+}
+
+/// Goes on with the log elsewhere. Standard error is replaced, so that whoever waits for its end gets it; lines logged
+/// before this are still written there, unless nobody reads them within a second.
+///
+/// # Errors
+/// The system's; the log stays where it is.
+pub fn move_to(log: impl AsFd) -> io::Result<()> {
+    flush();
+    Ok(rustix::stdio::dup2_stderr(log)?)
 }
 
 /// Writes a line to standard error as the last thing that the process says. A failure of that is nobody's to hear.

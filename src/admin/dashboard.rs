@@ -21,6 +21,7 @@ use chrono::{DateTime, Utc};
 
 use super::Admin;
 use super::health::Health;
+use crate::api::answers::Seconds;
 use crate::metrics::Metrics;
 use crate::presence::Presence;
 use crate::recorder::recent::RecentPages;
@@ -72,7 +73,7 @@ impl Dashboard {
             state,
             health,
             degraded,
-            window_seconds: self.window.as_secs(),
+            window_seconds: Seconds(self.window),
         };
         Report::new(process, &self.sampler)
     }

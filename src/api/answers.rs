@@ -1,5 +1,7 @@
 //! The API's JSON: names, types and spelling of what it answers. Pure.
 
+use std::time::Duration;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Serialize, Serializer};
@@ -29,7 +31,7 @@ pub(super) struct CommunityCount {
     /// Distinct users seen within the window.
     pub(super) current_visitors: u64,
     /// Length of the window, in seconds.
-    pub(super) window_seconds: u64,
+    pub(super) window_seconds: Seconds,
     /// When the count was true.
     pub(super) as_of: Timestamp,
     /// True while presence cannot be asked: the count, and the list, are then of those whom the answering
@@ -62,7 +64,7 @@ pub(super) struct Visitor {
 #[expect(clippy::struct_field_names, reason = "the fields are the JSON's")]
 pub(super) struct Counts {
     /// Length of the window, in seconds.
-    pub(super) window_seconds: u64,
+    pub(super) window_seconds: Seconds,
     /// When the counts were true: the earliest of them.
     pub(super) as_of: Timestamp,
     /// True while presence cannot be asked: the counts are then of those whom the answering sidecar has seen
@@ -92,9 +94,10 @@ pub(super) struct CommunityStats {
     pub(super) from: Timestamp,
     /// End of the window, excluded.
     pub(super) to: Timestamp,
-    /// Distinct users with a page view in the community.
+    /// Distinct users with one of the `page_views`: never more than those. Other events do not count.
     pub(super) total_visitors: i64,
-    /// Page views in the community.
+    /// Page views in the community: those that the sidecar recorded, and those that the app did before the sidecar's
+    /// first of this community; or all of both, where the site has it so.
     pub(super) page_views: i64,
     /// Mean length, in seconds, of site sessions (not of the time in the community) that started in the
     /// window, have ended, and whose user viewed a page of the community in the window. Null when there is
@@ -182,6 +185,21 @@ impl From<&CommunityId> for Key {
     }
 }
 
+/// A length of time: whole seconds are an integer, others have a fraction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
+#[schema(value_type = f64, minimum = 0, example = 300)]
+pub(crate) struct Seconds(pub(crate) Duration);
+
+impl Serialize for Seconds {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.subsec_nanos() == 0 {
+            serializer.serialize_u64(self.0.as_secs())
+        } else {
+            serializer.serialize_f64(self.0.as_secs_f64())
+        }
+    }
+}
+
 /// A time as Django REST framework prints it in UTC: RFC 3339, `Z`, six decimals or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
 #[schema(value_type = String, format = DateTime, example = "2026-11-23T07:39:18.123456Z")]
@@ -215,10 +233,26 @@ const FILE_PATH: &AsciiSet = &NON_ALPHANUMERIC
 /// stays as it is.
 fn avatar_url(base: &str, path: &str) -> Option<String> {
     if path.is_empty() {
-        None
-    } else if path.starts_with('/') || path.starts_with("http://") || path.starts_with("https://") {
-        Some(path.to_owned())
-    } else {
-        Some(format!("{base}{}", utf8_percent_encode(path, FILE_PATH)))
+        return None;
     }
+    if is_absolute(path) {
+        return Some(path.to_owned());
+    }
+    // As Django ends `MEDIA_URL`. One with a query takes the path as it is.
+    let slash = if base.ends_with('/') || base.contains(['?', '#']) {
+        ""
+    } else {
+        "/"
+    };
+    Some(format!("{base}{slash}{}", utf8_percent_encode(path, FILE_PATH)))
+}
+
+/// Whether a stored picture is a URL, or a path of the site, rather than a file's name below the base. Other schemes
+/// than these name no picture, and a colon may be part of a file's name.
+fn is_absolute(path: &str) -> bool {
+    path.starts_with('/')
+        || ["http://", "https://", "data:"].iter().any(|scheme| {
+            path.get(..scheme.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+        })
 }

@@ -20,7 +20,7 @@ use crate::auth::BrowserSession;
 use crate::config::Access;
 use crate::ids::CommunityId;
 use crate::live::message::LiveMessage;
-use crate::live::{Connection, Denied, Door, Framing, Full, Kind, Live, Refused, Wanted};
+use crate::live::{Connection, Denied, Door, Framing, Full, Kind, Refused, Wanted};
 
 use super::caller::Caller;
 use super::handshake::Handshake;
@@ -28,7 +28,7 @@ use super::openapi::{LiveProblems, Problems};
 use super::origin::{self, From as Comes};
 use super::problem::Problem;
 use super::query;
-use super::visitors::CommunitySegment;
+use super::visitors::{AskedKey, CommunitySegment};
 use super::{Shared, backend_check};
 
 /// Values of `live_refused_total`'s `reason`.
@@ -82,9 +82,11 @@ impl Opening {
 #[utoipa::path(
     get,
     path = "/communities/{community}/visitors/live",
+    tag = "live",
+    operation_id = "listen_to_community",
     params(
-        ("community" = String, Path, description = "The community's key"),
-        ("heartbeat" = Option<bool>, Query,
+        ("community" = String, Path, description = "The community's key", min_length = 1, example = "42"),
+        ("heartbeat" = Option<bool>, Query, nullable = false,
             description = "`false` where the page is not one of the community's: nobody is present by it"),
     ),
     responses(
@@ -120,8 +122,10 @@ pub(super) async fn live(
 #[utoipa::path(
     get,
     path = "/visitors/live",
-    params(("communities" = String, Query, description = "1 to 100 community keys with commas between them",
-        example = "1,2,3")),
+    tag = "live",
+    operation_id = "listen_to_communities",
+    params(("communities" = Vec<AskedKey>, Query, style = Form, explode = false,
+        description = "Community keys with commas between them")),
     responses(
         (status = 200, description = "An event stream", content_type = "text/event-stream", body = LiveMessage),
         (status = 101, description = "A `WebSocket`"),
@@ -175,8 +179,7 @@ impl From<Refused> for Rejected {
 impl Shared {
     /// Browsers say where a handshake comes from; what comes from elsewhere is not the site's (I6).
     fn check_origin(&self, headers: &HeaderMap, caller: &Caller) -> Result<(), Problem> {
-        let allowed = self.live.as_ref().map_or(&[][..], Live::allowed_origins);
-        match origin::from(headers, caller, allowed) {
+        match origin::from(headers, caller, self.cors.allowed()) {
             Comes::Foreign => {
                 self.tell_of_foreign(headers, caller);
                 Err(Problem::ForeignOrigin)

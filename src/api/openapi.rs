@@ -1,4 +1,7 @@
-//! The contract: an `OpenAPI` 3.1 document made from the handlers and the answers' types.
+//! The contract: an `OpenAPI` 3.1 document made from the handlers and the answers' types. What depends on the site's
+//! configuration is added by `site`.
+
+mod site;
 
 use std::sync::Arc;
 
@@ -6,12 +9,14 @@ use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
 use axum::response::IntoResponse;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use serde_json::Value;
 use utoipa::{IntoResponses, OpenApi};
 
 use super::Shared;
 use super::paths::Paths;
 use super::problem::{Problem, ProblemDocument};
 use super::query;
+use crate::config;
 
 /// The API as the handlers declare it, without the configured prefix.
 #[derive(OpenApi)]
@@ -19,7 +24,18 @@ use super::query;
     info(
         title = "Visitors",
         description = "Who is in which community right now. Every path also answers with a trailing slash, and \
-                       those that are read, but for the live ones, to HEAD."
+                       those that are read, but for the live ones, to HEAD. Query parameters that are not described are refused, \
+                       and so is each that is given twice. Requests that are no HTTP, or larger than the site's limits, \
+                       are answered 400, 408, 413 or 431 whatever the path. Answers may be read by pages of the site, and of \
+                       the origins that the site allows, with the visitor's cookies (CORS)."
+    ),
+    tags(
+        (name = "visitors", description = "Who is here now, and how many."),
+        (name = "statistics", description = "Numbers over days."),
+        (name = "live", description = "Counts, each time they change."),
+        (name = "reports", description = "Page views that no proxy can see."),
+        (name = "widget", description = "A count in a page."),
+        (name = "contract", description = "This document."),
     ),
     paths(
         super::visitors::list,
@@ -32,7 +48,7 @@ use super::query;
         super::widget::script,
         contract
     ),
-    components(schemas(ProblemDocument))
+    components(schemas(ProblemDocument, super::visitors::AskedKey))
 )]
 struct Contract;
 
@@ -46,15 +62,27 @@ pub(super) enum Problems {
     /// A session is needed.
     #[response(status = 401, content_type = "application/problem+json")]
     Unauthorized(ProblemDocument),
-    /// There is no such community, or the caller may not see it.
+    /// There is no such community, or the caller may not see it; or another `format` than JSON is asked for.
     #[response(status = 404, content_type = "application/problem+json")]
     NotFound(ProblemDocument),
-    /// Only GET and HEAD are possible.
+    /// Another method is needed.
     #[response(status = 405, content_type = "application/problem+json")]
     MethodNotAllowed(ProblemDocument),
     /// Something is wrong on the server.
     #[response(status = 500, content_type = "application/problem+json")]
     Internal(ProblemDocument),
+    /// Not now; `Retry-After` says when to try again.
+    #[response(status = 503, content_type = "application/problem+json")]
+    Unavailable(ProblemDocument),
+}
+
+/// What may be answered instead of a file that is the same for everybody.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only its derived description is used")]
+pub(super) enum FileProblems {
+    /// Another method is needed.
+    #[response(status = 405, content_type = "application/problem+json")]
+    MethodNotAllowed(ProblemDocument),
     /// Not now; `Retry-After` says when to try again.
     #[response(status = 503, content_type = "application/problem+json")]
     Unavailable(ProblemDocument),
@@ -91,9 +119,15 @@ pub(super) enum ReportProblems {
     /// The report does not come from a page of the site.
     #[response(status = 403, content_type = "application/problem+json")]
     ForeignOrigin(ProblemDocument),
-    /// Only POST is possible.
+    /// Another `format` than JSON is asked for.
+    #[response(status = 404, content_type = "application/problem+json")]
+    NoSuchFormat(ProblemDocument),
+    /// Another method is needed.
     #[response(status = 405, content_type = "application/problem+json")]
     MethodNotAllowed(ProblemDocument),
+    /// The body did not come in time.
+    #[response(status = 408, content_type = "application/problem+json")]
+    Timeout(ProblemDocument),
     /// The body is too large.
     #[response(status = 413, content_type = "application/problem+json")]
     TooLarge(ProblemDocument),
@@ -112,7 +146,16 @@ pub(super) enum ReportProblems {
 #[utoipa::path(
     get,
     path = "/visitors/openapi.json",
-    responses((status = 200, description = "The contract", content_type = "application/json", body = Object))
+    tag = "contract",
+    operation_id = "contract",
+    responses(
+        (status = 200, description = "The contract", content_type = "application/json", body = Object),
+        (status = 400, description = "There are no query parameters.", content_type = "application/problem+json",
+            body = ProblemDocument),
+        (status = 404, description = "Another `format` than JSON is asked for.",
+            content_type = "application/problem+json", body = ProblemDocument),
+        FileProblems
+    )
 )]
 pub(super) async fn contract(
     State(shared): State<Arc<Shared>>,
@@ -126,21 +169,13 @@ pub(super) async fn contract(
     Ok((headers, shared.contract.clone()))
 }
 
-/// The document with the configured prefix.
-pub(super) fn render(paths: &Paths) -> Bytes {
+/// The document of a site with these settings. `cookie` is the session cookie's name.
+pub(super) fn render(paths: &Paths, settings: &config::Api, cookie: &str) -> Bytes {
     let mut document = Contract::openapi();
     // The API is the site's; the crate's licence says nothing about it.
     document.info.license = None;
-    // Only what is this sidecar's; the rest is the app's.
-    document.paths.paths = std::mem::take(&mut document.paths.paths)
-        .into_iter()
-        .filter(|(template, _)| {
-            paths
-                .operations()
-                .any(|operation| operation.template() == template)
-        })
-        .map(|(template, item)| (paths.documented(&template), item))
-        .collect();
     // The document is plain data: serialising it does not fail.
+    let mut document = serde_json::to_value(document).unwrap_or(Value::Null);
+    site::fit(&mut document, paths, settings, cookie);
     serde_json::to_vec(&document).unwrap_or_default().into()
 }

@@ -65,6 +65,21 @@ impl Operation {
         matches!(self, Self::Live | Self::LiveOfMany)
     }
 
+    /// The methods that it takes, as `Allow` has them.
+    pub(super) fn methods(self) -> &'static str {
+        match self {
+            Self::Visits => "POST",
+            Self::Live | Self::LiveOfMany => "GET",
+            _ => "GET,HEAD",
+        }
+    }
+
+    /// Whether pages of other origins may ask, where some are allowed. A report is the site's own pages'; a script is
+    /// loaded by any.
+    pub(super) fn is_for_other_origins(self) -> bool {
+        !matches!(self, Self::Visits | Self::Widget)
+    }
+
     /// The metric label.
     pub(super) fn label(self) -> &'static str {
         match self {

@@ -31,7 +31,9 @@ pub(super) enum Problem {
     ForeignOrigin,
     /// Not there, or not for this caller: the two look the same (I9).
     NotFound,
-    /// Another method is needed. `Allow` is set by the router.
+    /// Another format than JSON is asked for.
+    NoSuchFormat,
+    /// Another method is needed. `Allow` is set by [`super::Api::call`].
     MethodNotAllowed,
     /// Neither an event stream nor a `WebSocket` was asked for.
     NotAcceptable,
@@ -47,6 +49,8 @@ pub(super) enum Problem {
     Unavailable,
     /// Something does not fit: a mistake in the configuration or the code.
     Internal,
+    /// The request was refused before it came here.
+    Refused(StatusCode),
 }
 
 /// A problem document.
@@ -60,6 +64,7 @@ pub(super) struct ProblemDocument {
     /// The status in words.
     title: &'static str,
     /// The HTTP status.
+    #[schema(minimum = 400, maximum = 599)]
     status: u16,
     /// One sentence for people. Its wording may change.
     detail: Cow<'static, str>,
@@ -95,7 +100,7 @@ impl Problem {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized | Self::NotYetAuthorized => StatusCode::UNAUTHORIZED,
             Self::ForeignOrigin => StatusCode::FORBIDDEN,
-            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::NoSuchFormat => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -104,6 +109,7 @@ impl Problem {
             Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Refused(status) => *status,
         }
     }
 
@@ -113,6 +119,7 @@ impl Problem {
             Self::Unauthorized | Self::NotYetAuthorized => "Sign in to see this.".into(),
             Self::ForeignOrigin => "Only the site's own pages may ask this.".into(),
             Self::NotFound => "There is no such community, or you may not see it.".into(),
+            Self::NoSuchFormat => "There is no other format than JSON.".into(),
             Self::MethodNotAllowed => "This path does not take this method.".into(),
             Self::NotAcceptable => "Ask with Accept: text/event-stream, or upgrade to a WebSocket.".into(),
             Self::TooLarge => "The body is too large.".into(),
@@ -121,6 +128,7 @@ impl Problem {
             Self::TooMany => "Too many at a time. Try again later.".into(),
             Self::Unavailable => "This cannot be answered right now. Try again soon.".into(),
             Self::Internal => "Something went wrong.".into(),
+            Self::Refused(_) => "The request is not one that can be answered.".into(),
         }
     }
 }

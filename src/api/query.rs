@@ -13,6 +13,8 @@ use super::problem::Problem;
 pub(super) const MAX_COMMUNITIES: usize = 100;
 const DEFAULT_LIMIT: u32 = 50;
 const DEFAULT_DAYS: u32 = 30;
+/// Values of `format`, which Django REST framework reads from every request: what it would answer with JSON.
+pub(super) const FORMATS: [&str; 2] = ["json", ""];
 
 /// What a visitor list may be asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,8 +29,8 @@ impl ListQuery {
     /// `limit` and `cursor`.
     pub(super) fn parse(query: Option<&str>, settings: &config::Api) -> Result<Self, Problem> {
         let [limit, cursor] = read(query, ["limit", "cursor"])?;
-        let max = settings.max_limit.max(1);
-        let limit = number("limit", limit.as_deref(), 1..=max, DEFAULT_LIMIT.min(max))?;
+        let (max, default) = limits(settings);
+        let limit = number("limit", limit.as_deref(), 1..=max, default)?;
         let after = match cursor {
             None => None,
             Some(text) => Some(cursor::decode(&text).ok_or(Problem::BadRequest(
@@ -45,8 +47,20 @@ impl ListQuery {
 /// The days that statistics are over.
 pub(super) fn days(query: Option<&str>, settings: &config::Api) -> Result<u32, Problem> {
     let [days] = read(query, ["days"])?;
+    let (max, default) = days_limits(settings);
+    number("days", days.as_deref(), 1..=max, default)
+}
+
+/// Largest and usual `limit`.
+pub(super) fn limits(settings: &config::Api) -> (u32, u32) {
+    let max = settings.max_limit.max(1);
+    (max, DEFAULT_LIMIT.min(max))
+}
+
+/// Largest and usual `days`.
+pub(super) fn days_limits(settings: &config::Api) -> (u32, u32) {
     let max = settings.max_days.max(1);
-    number("days", days.as_deref(), 1..=max, DEFAULT_DAYS.min(max))
+    (max, DEFAULT_DAYS.min(max))
 }
 
 /// The communities that counts are of, each once, in the order asked.
@@ -87,13 +101,20 @@ pub(super) fn none(query: Option<&str>) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The values of the named parameters, decoded; each at most once, and no others.
+/// The values of the named parameters, decoded; each at most once, and no others but `format`, which is taken where it
+/// means JSON. Any other is not there, as Django REST framework has it.
 fn read<const N: usize>(
     query: Option<&str>,
     names: [&'static str; N],
 ) -> Result<[Option<String>; N], Problem> {
     let mut values = [const { None }; N];
     for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        if name == "format" {
+            if !FORMATS.contains(&&*value) {
+                return Err(Problem::NoSuchFormat);
+            }
+            continue;
+        }
         let Some(place) = names.iter().position(|known| *known == name) else {
             return Err(Problem::BadRequest(unknown(&names).into()));
         };

@@ -34,10 +34,11 @@ const MAX_COMPUTATIONS: usize = 4;
 #[utoipa::path(
     get,
     path = "/communities/{community}/visitors/stats",
+    tag = "statistics",
+    operation_id = "community_statistics",
     params(
-        ("community" = String, Path, description = "The community's key"),
-        ("days" = Option<u32>, Query, minimum = 1,
-            description = "Length of the window; 30 by default, at most what the site allows"),
+        ("community" = String, Path, description = "The community's key", min_length = 1, example = "42"),
+        ("days" = Option<u32>, Query, minimum = 1, nullable = false, description = "Length of the window"),
     ),
     responses((status = 200, description = "The numbers", body = CommunityStats), Problems)
 )]

@@ -1,37 +1,26 @@
 //! What a browser's `EventSource` needs of answers besides the stream itself.
 //!
 //! By the standard it gives up for good at any status but 200. So whoever is only refused for now gets a stream
-//! that ends at once, and says when to come back. And a browser keeps from a page of another origin whatever an
-//! answer does not allow it to read.
+//! that ends at once, and says when to come back.
 
 use std::time::Duration;
 
 use axum::body::Body;
-use http::header::{
-    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONNECTION, CONTENT_TYPE,
-    HeaderValue, RETRY_AFTER, VARY,
-};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY};
 use http::{Request, Response};
 
 use super::handshake;
-use super::origin;
 use crate::live::Live;
 
 /// Somebody who asks for an event stream.
 pub(super) struct StreamReader<'a> {
     live: &'a Live,
-    /// Where it is at home, if that is a place from which it may ask.
-    origin: Option<HeaderValue>,
 }
 
 impl<'a> StreamReader<'a> {
     /// `None` if something else is asked for.
     pub(super) fn of(request: &Request<Body>, live: &'a Live) -> Option<Self> {
-        let headers = request.headers();
-        handshake::asks_for_events(request.method(), headers).then(|| Self {
-            live,
-            origin: origin::allowed(headers, live.allowed_origins()).cloned(),
-        })
+        handshake::asks_for_events(request.method(), request.headers()).then_some(Self { live })
     }
 
     /// The answer in a form that serves the reader.
@@ -43,10 +32,6 @@ impl<'a> StreamReader<'a> {
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(VARY, HeaderValue::from_static("Cookie, Accept, Origin"));
-        if let Some(origin) = self.origin {
-            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-            headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
-        }
         response
     }
 

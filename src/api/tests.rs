@@ -3,6 +3,7 @@
 mod access;
 mod backend_check;
 mod contract;
+mod cors;
 mod counts;
 mod failures;
 mod fakes;

@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use futures_util::{StreamExt, TryStreamExt, stream};
+use utoipa::ToSchema;
 
 use crate::ids::{CommunityId, UserId};
 use crate::presence::{Answer, Count, Seen};
@@ -25,15 +26,22 @@ const CHECKED_AT_ONCE: usize = 8;
 /// A path's community segment, decoded once; an error where it is no text.
 pub(super) type CommunitySegment = Result<Path<String>, PathRejection>;
 
+/// The key of a community, as it is asked for
+#[derive(ToSchema)]
+#[schema(as = CommunityKey, value_type = String, pattern = "^[^,]+$", example = "42")]
+#[expect(dead_code, reason = "only its derived description is used")]
+pub(super) struct AskedKey(String);
+
 /// Who is in a community now, latest seen first
 #[utoipa::path(
     get,
     path = "/communities/{community}/visitors",
+    tag = "visitors",
+    operation_id = "list_visitors",
     params(
-        ("community" = String, Path, description = "The community's key"),
-        ("limit" = Option<u32>, Query, minimum = 1,
-            description = "Entries per page; 50 by default, at most what the site allows"),
-        ("cursor" = Option<String>, Query, description = "`next` of the page before"),
+        ("community" = String, Path, description = "The community's key", min_length = 1, example = "42"),
+        ("limit" = Option<u32>, Query, minimum = 1, nullable = false, description = "Entries per page"),
+        ("cursor" = Option<String>, Query, nullable = false, description = "`next` of the page before"),
     ),
     responses((status = 200, description = "One page", body = VisitorList), Problems)
 )]
@@ -64,7 +72,9 @@ pub(super) async fn list(
 #[utoipa::path(
     get,
     path = "/communities/{community}/visitors/count",
-    params(("community" = String, Path, description = "The community's key")),
+    tag = "visitors",
+    operation_id = "count_visitors",
+    params(("community" = String, Path, description = "The community's key", min_length = 1, example = "42")),
     responses((status = 200, description = "The count", body = CommunityCount), Problems)
 )]
 pub(super) async fn count(
@@ -82,8 +92,10 @@ pub(super) async fn count(
 #[utoipa::path(
     get,
     path = "/visitors/counts",
-    params(("communities" = String, Query, description = "1 to 100 community keys with commas between them",
-        example = "1,2,3")),
+    tag = "visitors",
+    operation_id = "count_visitors_of_many",
+    params(("communities" = Vec<AskedKey>, Query, style = Form, explode = false,
+        description = "Community keys with commas between them")),
     responses((status = 200, description = "The counts", body = Counts), Problems)
 )]
 pub(super) async fn counts(
@@ -141,7 +153,7 @@ impl Shared {
         Ok(CommunityCount {
             community_id: community.into(),
             current_visitors: count.current,
-            window_seconds: self.window_seconds,
+            window_seconds: self.window,
             as_of: Timestamp(count.as_of),
             stale: counts.stale,
         })
@@ -151,7 +163,7 @@ impl Shared {
         let Answer { value: counts, stale } = self.presences(communities).await?;
         let as_of = counts.iter().map(|count| count.as_of).min();
         Ok(Counts {
-            window_seconds: self.window_seconds,
+            window_seconds: self.window,
             as_of: Timestamp(as_of.unwrap_or_else(|| (self.clock)())),
             stale,
             counts: communities

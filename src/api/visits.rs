@@ -58,14 +58,16 @@ pub struct Report {
     pub door: Arc<dyn Door>,
 }
 
-/// What the page's script sends.
+/// What the page's script sends; at most 8 KiB of JSON.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Visit {
-    /// The page: `location.href`, or its path.
+    /// The page: `location.href`, or its path. One of another site is refused.
+    #[schema(pattern = "^(/(?!/)|[Hh][Tt][Tt][Pp][Ss]?://)", example = "/communities/42/")]
     url: String,
     /// The page before it.
     #[serde(default)]
+    #[schema(example = "/")]
     referrer: Option<String>,
 }
 
@@ -106,6 +108,8 @@ impl Rate {
 #[utoipa::path(
     post,
     path = "/visits",
+    tag = "reports",
+    operation_id = "report_page_view",
     request_body(content((Visit = "application/json"), (Visit = "text/plain"))),
     responses((status = 204, description = "Taken note of"), ReportProblems)
 )]

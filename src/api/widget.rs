@@ -8,6 +8,7 @@ use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH, VARY};
 
 use super::Shared;
+use super::openapi::FileProblems;
 use crate::widget::{accepts_gzip, etags};
 
 /// Browsers ask again after five minutes, and meanwhile use what they have.
@@ -20,9 +21,12 @@ const CACHED_FOR: &str = "public, max-age=300, stale-while-revalidate=86400";
 #[utoipa::path(
     get,
     path = "/visitors/widget.js",
+    tag = "widget",
+    operation_id = "widget_script",
     responses(
         (status = 200, description = "The script", content_type = "text/javascript", body = String),
         (status = 304, description = "The browser has it"),
+        FileProblems
     )
 )]
 pub(super) async fn script(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {

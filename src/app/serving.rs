@@ -1,9 +1,11 @@
 //! From the listening sockets to their end: taken or taken over, served, and closed or handed over.
 
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use anyhow::Context as _;
 use tokio::sync::mpsc;
 
 use super::listeners::{self, Listeners};
@@ -15,15 +17,24 @@ use crate::live::Live;
 use crate::proxy::Sidecar;
 use crate::reload::Certificate;
 use crate::shutdown::{Closing, InFlight, Shutdown};
-use crate::systemd;
 use crate::tasks::{Task, Tasks};
+use crate::{systemd, telemetry};
 
 /// Where the listening sockets come from.
 pub(super) enum Ports {
     /// They are there.
     Claimed(Listeners),
-    /// From the sidecar that runs; the progress is told.
-    TakenOver(Waiting, fn(Stage)),
+    /// From the sidecar that runs.
+    TakenOver(Waiting, TakeOver),
+}
+
+/// How a new process takes over from the running one.
+#[derive(Debug, Clone, Copy)]
+pub struct TakeOver {
+    /// Hears how far it is.
+    pub tell: fn(Stage),
+    /// It goes on in the log of the running one, instead of on its own standard error.
+    pub log: bool,
 }
 
 /// What serves, and who ends it.
@@ -54,9 +65,9 @@ impl Serving<'_> {
     /// # Errors
     /// Something could not be started, or was not taken over.
     pub(super) async fn run(mut self, ports: Ports, sidecar: Sidecar) -> anyhow::Result<()> {
-        let tell = match &ports {
+        let take_over = match &ports {
             Ports::Claimed(_) => None,
-            Ports::TakenOver(_, tell) => Some(*tell),
+            Ports::TakenOver(_, how) => Some(*how),
         };
         let Some((listeners, mut predecessor)) = self.listeners(ports).await? else {
             return Ok(());
@@ -65,19 +76,25 @@ impl Serving<'_> {
         let copies = listeners.copies()?;
         let addresses = listeners.addresses.clone();
         let began = self.begin(listeners, sidecar, predecessor.as_mut()).await;
-        if let Err(error) = began {
-            // Clients that it has served already find the running sidecar, if there is one.
-            drop(copies);
-            self.hand_on().await;
-            return Err(error);
+        let log = match began {
+            Ok(log) => log,
+            Err(error) => {
+                // Clients that it has served already find the running sidecar, if there is one.
+                drop(copies);
+                self.hand_on().await;
+                return Err(error);
+            }
+        };
+        if take_over.is_some_and(|how| how.log) {
+            go_on_in(log);
         }
         self.admin.serving.store(true, Ordering::Relaxed);
         tracing::info!(site = %first(&addresses), admin = %addresses.admin, "ready");
         systemd::ready();
         // The old process may end now: systemd knows which of the two matters.
         drop(predecessor);
-        if let Some(tell) = tell {
-            tell(Stage::Serving);
+        if let Some(how) = take_over {
+            (how.tell)(Stage::Serving);
         }
         match self.until_the_end(&copies).await {
             End::Shutdown => {
@@ -100,14 +117,14 @@ impl Serving<'_> {
 
     /// The sockets, with the process that had them before; `None` when the shutdown came first.
     async fn listeners(&self, ports: Ports) -> anyhow::Result<Option<(Listeners, Option<Predecessor>)>> {
-        let (waiting, tell) = match ports {
+        let (waiting, how) = match ports {
             Ports::Claimed(listeners) => return Ok(Some((listeners, None))),
-            Ports::TakenOver(waiting, tell) => (waiting, tell),
+            Ports::TakenOver(waiting, how) => (waiting, how),
         };
         tracing::info!(
             "everything is prepared; SIGQUIT to the running sidecar makes it hand over its sockets"
         );
-        tell(Stage::Waiting);
+        (how.tell)(Stage::Waiting);
         let (sockets, mut predecessor) = tokio::select! {
             taken = waiting.sockets() => taken?,
             () = self.shutdown.started() => return Ok(None),
@@ -121,20 +138,20 @@ impl Serving<'_> {
         }
     }
 
-    /// Starts to serve, and takes over.
+    /// Starts to serve, and takes over. Returns what the process that served before logs to, where it has told.
     async fn begin(
         &self,
         listeners: Listeners,
         sidecar: Sidecar,
         predecessor: Option<&mut Predecessor>,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Option<OwnedFd>> {
         let serves = self.serve(listeners, sidecar).await;
         if serves.is_err() {
             // What was never opened need not be waited for.
             self.closing.closed.start();
         }
         let Some(predecessor) = predecessor else {
-            return serves;
+            return serves.map(|()| None);
         };
         let error = match serves {
             Ok(()) if self.shutdown.has_started() => anyhow::anyhow!("told to end before it took over"),
@@ -229,6 +246,19 @@ impl Serving<'_> {
             self.see_off()
         );
         cut_off(left);
+    }
+}
+
+/// Goes on with the log where the process that served before logs.
+fn go_on_in(log: Option<OwnedFd>) {
+    let moved = log
+        .context("the old process did not pass it on")
+        .and_then(|log| Ok(telemetry::move_to(log)?));
+    if let Err(error) = moved {
+        tracing::warn!(
+            error = %telemetry::chain(error.as_ref()),
+            "the log of the old process cannot be gone on with; this process logs to the standard error that it was started with"
+        );
     }
 }
 

@@ -35,6 +35,8 @@ pub struct Api {
     pub max_limit: u32,
     /// Largest `days` of the statistics.
     pub max_days: u32,
+    /// Which page views the statistics count.
+    pub page_views: PageViews,
     /// Longest time one answer may take, and that finding out who asks may take before it; then 503.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
@@ -52,6 +54,16 @@ pub enum Access {
     Public,
 }
 
+/// Which rows of the event table the statistics count, as views and for visitors alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PageViews {
+    /// The sidecar's, and of each community those that the app wrote before the sidecar's first.
+    Ours,
+    /// Whoever wrote them. Where app and sidecar both do, each view counts twice.
+    All,
+}
+
 impl Default for Api {
     fn default() -> Self {
         Self {
@@ -67,6 +79,7 @@ impl Default for Api {
             avatar_base: "/media/".into(),
             max_limit: 200,
             max_days: 366,
+            page_views: PageViews::Ours,
             timeout: Duration::from_secs(5),
         }
     }

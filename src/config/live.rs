@@ -16,7 +16,7 @@ pub struct Live {
     pub max_per_user: NonZeroUsize,
     /// Upper bound from one address (IPv6: from one /64); further ones are answered 429.
     pub max_per_address: NonZeroUsize,
-    /// Other origins than the site's own whose pages may open live connections.
+    /// Other origins than the site's own whose pages may open live connections and read the visitors API.
     pub allowed_origins: Vec<String>,
     /// Whether an open connection on a community's page counts as being there.
     pub heartbeat: bool,

@@ -39,8 +39,8 @@ pub enum UpgradeError {
 }
 
 /// Starts this binary with a configuration as the successor of the sidecar with process id `pid`. Returns once
-/// the new one serves, with its process id; it goes on by itself, and the old one ends. The waits are the new
-/// process' own.
+/// the new one serves, with its process id; it goes on by itself, in the log of the old one, and the old one ends. Until
+/// then it has the standard error of this process. The waits are the new process' own.
 pub fn upgrade(pid: u32, config: &Path) -> Result<u32, UpgradeError> {
     let failed = |error: io::Error| UpgradeError::Pid { pid, error };
     let old = i32::try_from(pid)
@@ -91,7 +91,7 @@ fn is_a_sidecar(pid: u32) -> Result<(), UpgradeError> {
 
 fn start(config: &Path) -> io::Result<Child> {
     Command::new(std::env::current_exe()?)
-        .args(["run", "--upgrade", "--config"])
+        .args(["run", "--upgrade", "--take-over-log", "--config"])
         .arg(config)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

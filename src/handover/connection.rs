@@ -1,9 +1,9 @@
-//! One connection between old and new process: lines, and the sockets that come along with them.
+//! One connection between old and new process: lines, and the sockets and other descriptors that come along with them.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::net::TcpListener;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::cmsg_space;
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -19,7 +19,7 @@ use super::place::is_trusted;
 
 /// Longest line that is read.
 const MAX_LINE: usize = 4096;
-/// Room for the sockets of one message.
+/// Room for the descriptors of one message.
 const CONTROL_BYTES: usize = cmsg_space!(ScmRights(MAX_SOCKETS));
 
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub(super) struct Connection {
     stream: UnixStream,
     /// Read, but not yet taken.
     buffer: Vec<u8>,
-    /// Sockets that came along.
+    /// Descriptors that came along.
     received: Vec<OwnedFd>,
 }
 
@@ -52,14 +52,13 @@ impl Connection {
         self.stream.write_all(format!("{line}\n").as_bytes()).await
     }
 
-    /// Sends a line, and sockets with it.
-    pub(super) async fn say_with(&mut self, line: &str, sockets: &[TcpListener]) -> io::Result<()> {
+    /// Sends a line, and descriptors with it: at most [`MAX_SOCKETS`].
+    pub(super) async fn say_with(&mut self, line: &str, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         let line = format!("{line}\n");
-        let descriptors: Vec<_> = sockets.iter().map(TcpListener::as_fd).collect();
         let mut space = [MaybeUninit::uninit(); CONTROL_BYTES];
         let send = || {
             let mut control = SendAncillaryBuffer::new(&mut space);
-            if !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+            if !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
                 let problem = format!("more than {MAX_SOCKETS} listeners");
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
             }
@@ -67,7 +66,7 @@ impl Connection {
             Ok(sendmsg(&self.stream, &line, &mut control, SendFlags::empty())?)
         };
         let bytes = self.stream.async_io(Interest::WRITABLE, send).await?;
-        // The sockets are with the first byte.
+        // The descriptors are with the first byte.
         self.stream.write_all(&line.as_bytes()[bytes..]).await
     }
 
@@ -107,16 +106,19 @@ impl Connection {
         Ok(count)
     }
 
-    /// The sockets that have come along.
-    pub(super) fn sockets(&mut self) -> io::Result<Vec<TcpListener>> {
+    /// The descriptors that have come along since this was last asked.
+    pub(super) fn descriptors(&mut self) -> io::Result<Vec<OwnedFd>> {
         let received = std::mem::take(&mut self.received);
-        received
-            .into_iter()
-            .map(|descriptor| {
-                // No child process is to inherit it.
-                fcntl_setfd(&descriptor, FdFlags::CLOEXEC)?;
-                Ok(TcpListener::from(descriptor))
-            })
-            .collect()
+        for descriptor in &received {
+            // No child process is to inherit it.
+            fcntl_setfd(descriptor, FdFlags::CLOEXEC)?;
+        }
+        Ok(received)
+    }
+
+    /// The same, where they are sockets.
+    pub(super) fn sockets(&mut self) -> io::Result<Vec<TcpListener>> {
+        let received = self.descriptors()?;
+        Ok(received.into_iter().map(TcpListener::from).collect())
     }
 }

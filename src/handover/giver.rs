@@ -1,6 +1,8 @@
 //! The old process' part.
 
+use std::io;
 use std::net::TcpListener;
+use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use tokio::net::UnixStream;
@@ -30,7 +32,7 @@ pub enum NotHandedOver {
         /// The key, with its value.
         place: String,
         /// The system's reason.
-        error: std::io::Error,
+        error: io::Error,
     },
     /// The new process cannot serve.
     #[error("the new process refused: {0}")]
@@ -40,7 +42,7 @@ pub enum NotHandedOver {
     Ended,
     /// It said something that this version does not know, or the connection failed.
     #[error("the new process could not be talked to ({0})")]
-    Failed(#[from] std::io::Error),
+    Failed(#[from] io::Error),
     /// It never got to the point.
     #[error(
         "the new process did not serve within {0:?}; listen.upgrade_timeout sets how long it is waited for"
@@ -48,8 +50,8 @@ pub enum NotHandedOver {
     Silent(Duration),
 }
 
-/// Gives the sockets to the process that waits at `place`. Returns once it serves and knows that they are its;
-/// no error means anything to clients.
+/// Gives the sockets to the process that waits at `place`, and at last the log: standard error. Returns once it serves
+/// and knows that they are its; no error means anything to clients.
 pub async fn hand_over(place: &Place, sockets: &[TcpListener]) -> Result<Successor, NotHandedOver> {
     place.check_folder()?;
     let nobody = |error| NotHandedOver::Nobody {
@@ -63,16 +65,26 @@ pub async fn hand_over(place: &Place, sockets: &[TcpListener]) -> Result<Success
         let _ = timeout(LAST_WORD, connection.say(KEPT)).await;
         return Err(error);
     }
-    match timeout(LAST_WORD, connection.say(YOURS)).await {
+    match timeout(LAST_WORD, give_up(&mut connection)).await {
         Ok(Ok(())) => Ok(Successor(connection)),
         _ => Err(NotHandedOver::Ended),
+    }
+}
+
+/// Leaves the sockets to the other side, and passes on the log: if it cannot be, nothing else depends on it.
+async fn give_up(connection: &mut Connection) -> io::Result<()> {
+    let log = io::stderr();
+    match connection.say_with(YOURS, &[log.as_fd()]).await {
+        Ok(()) => Ok(()),
+        Err(_) => connection.say(YOURS).await,
     }
 }
 
 /// Offers the sockets and waits until the other side serves.
 async fn offer(connection: &mut Connection, sockets: &[TcpListener]) -> Result<(), NotHandedOver> {
     let greeting = format!("{GREETING} {}", sockets.len());
-    connection.say_with(&greeting, sockets).await?;
+    let sockets: Vec<_> = sockets.iter().map(TcpListener::as_fd).collect();
+    connection.say_with(&greeting, &sockets).await?;
     let Some(answer) = connection.line().await? else {
         return Err(NotHandedOver::Ended);
     };

@@ -3,6 +3,7 @@
 use std::fs::Permissions;
 use std::io;
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
@@ -163,22 +164,28 @@ impl Predecessor {
     }
 
     /// Tells the old process that this one serves, and hears whether the sockets are its now. They are, too, when
-    /// the old one is gone.
+    /// the old one is gone. Returns what the old one logs to, its standard error, unless it was gone before it could
+    /// pass that on.
     ///
     /// # Errors
     /// The old one keeps them.
-    pub async fn relieve(&mut self) -> Result<(), NotTakenOver> {
+    pub async fn relieve(&mut self) -> Result<Option<OwnedFd>, NotTakenOver> {
         // Where this fails, what the old one said last is still there to be read.
         let _ = self.connection.say(SERVING).await;
         match timeout(self.limit, self.connection.line()).await {
-            Ok(Ok(Some(line))) if line == YOURS => Ok(()),
+            Ok(Ok(Some(line))) if line == YOURS => Ok(self.log()),
             Ok(Ok(Some(line))) if line == KEPT => Err(NotTakenOver::Kept),
             Ok(Ok(Some(_))) => Err(NotTakenOver::Unknown),
             Ok(Ok(None) | Err(_)) => {
                 tracing::warn!("the old process is gone; its sockets are served here");
-                Ok(())
+                Ok(None)
             }
             Err(_) => Err(NotTakenOver::Silent(self.limit)),
         }
+    }
+
+    /// What came along last. The sockets are this process' by now: nothing that goes wrong with a log ends it.
+    fn log(&mut self) -> Option<OwnedFd> {
+        self.connection.descriptors().ok()?.pop()
     }
 }

@@ -37,10 +37,12 @@ async fn every_socket_arrives_in_order_and_the_old_process_learns_that_the_new_o
     assert_eq!(mode(&place), 0o600);
     let (given, taken) = tokio::join!(hand_over(&place, &ours), async {
         let (theirs, mut predecessor) = waiting.sockets().await.unwrap();
-        predecessor.relieve().await.unwrap();
-        theirs
+        let log = predecessor.relieve().await.unwrap();
+        (theirs, log)
     });
+    let (taken, log) = taken;
     assert_eq!(ports(&taken), ports(&ours));
+    assert!(log.is_some(), "what the old process logs to comes along");
     given.unwrap().settled().await;
     assert!(!place.socket.exists());
 }
@@ -127,7 +129,7 @@ async fn the_sockets_of_an_old_process_that_died_are_the_new_one_s() {
     let (sockets, mut predecessor) = waiting.sockets().await.unwrap();
     old.abort();
     assert!(old.await.unwrap_err().is_cancelled());
-    predecessor.relieve().await.unwrap();
+    assert!(predecessor.relieve().await.unwrap().is_none());
     assert_eq!(sockets.len(), 1);
 }
 

@@ -36,6 +36,11 @@ pub(super) fn patience(interval: Duration) -> u32 {
     interval.saturating_mul(2).max(interval.saturating_add(LATE))
 }
 
+/// Whole ticks of something that may last so long: what is begun of one counts.
+pub(super) fn ticks_within(time: Duration) -> u32 {
+    ticks(time.saturating_add(TICK.saturating_sub(Duration::from_nanos(1))))
+}
+
 /// Whole ticks, at least one.
 pub(super) fn ticks(time: Duration) -> u32 {
     u32::try_from(time.as_secs()).unwrap_or(u32::MAX / 4).max(1)
@@ -318,5 +323,8 @@ mod tests {
         assert_eq!(ticks(Duration::from_millis(1)), 1);
         assert_eq!(ticks(Duration::from_millis(2_900)), 2);
         assert_eq!(ticks(Duration::MAX), u32::MAX / 4);
+        assert_eq!(ticks_within(Duration::from_secs(2)), 2);
+        assert_eq!(ticks_within(Duration::from_millis(2_001)), 3);
+        assert_eq!(ticks_within(Duration::MAX), u32::MAX / 4);
     }
 }

@@ -23,7 +23,7 @@ impl Sidecar {
         let body = if is_report {
             match timeout(self.api.timeout(), read_report(session)).await {
                 Ok(body) => body?,
-                Err(_elapsed) => return respond_error(session, 408).await,
+                Err(_elapsed) => return self.respond_error(session, 408).await,
             }
         } else {
             Bytes::new()
@@ -33,14 +33,19 @@ impl Sidecar {
         if has_body && (!is_report || body.len() > MAX_REPORT) {
             session.set_keepalive(None);
         }
-        let mut response = match Self::api_request(session, body) {
+        let head = session.req_header();
+        let answer = match Self::api_request(session, body) {
             Some(request) => {
-                let head = session.req_header();
                 let mut forwarded = head.headers.clone();
                 self.edits(head, ctx).apply(&mut forwarded);
-                self.ask_api(request, forwarded, !is_report, ctx).await
+                let answer = self.ask_api(request, forwarded, !is_report, ctx).await;
+                answer.ok_or(StatusCode::INTERNAL_SERVER_ERROR)
             }
-            None => plain(StatusCode::BAD_REQUEST),
+            None => Err(StatusCode::BAD_REQUEST),
+        };
+        let mut response = match answer {
+            Ok(response) => response,
+            Err(status) => self.refusal(head, status).await,
         };
         if response.headers().contains_key(header::CONNECTION) {
             session.set_keepalive(None);
@@ -55,14 +60,15 @@ impl Sidecar {
         write(session, response).await
     }
 
-    /// `identify` is whether the answer depends on whose the token is.
+    /// The API's answer; `None`, after logging it, where it has failed. `identify` is whether the answer depends on
+    /// whose the token is.
     async fn ask_api(
         &self,
         mut request: Request<Body>,
         forwarded: HeaderMap,
         identify: bool,
         ctx: &Ctx,
-    ) -> Response<Bytes> {
+    ) -> Option<Response<Bytes>> {
         let api = self.api.clone();
         let authenticator = self.authenticator.clone();
         let token = ctx.token.token().cloned();
@@ -100,19 +106,33 @@ impl Sidecar {
                 caller.may_appear = authenticator.may_appear(token).await;
             }
             request.extensions_mut().insert(caller);
-            let (head, body) = api.call(request).await.into_parts();
-            match to_bytes(body, MAX_ANSWER).await {
-                Ok(body) => Response::from_parts(head, body),
-                Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR),
-            }
+            read(api.call(request).await).await
         });
         match work.await {
-            Ok(response) => response,
-            Err(error) => {
-                tracing::error!(error = %error, "the visitors API failed");
-                plain(StatusCode::INTERNAL_SERVER_ERROR)
-            }
+            Ok(Some(response)) => return Some(response),
+            Ok(None) => tracing::error!("an answer of the visitors API is too large"),
+            Err(error) => tracing::error!(error = %error, "the visitors API failed"),
         }
+        None
+    }
+
+    /// What is answered to a request that is refused: the API's own document on its paths, a short text on the app's.
+    async fn refusal(&self, head: &RequestHeader, status: StatusCode) -> Response<Bytes> {
+        match self.api.refuse(path_of(head), &head.headers, status) {
+            Some(response) => read(response).await.unwrap_or_else(|| plain(status)),
+            None => plain(status),
+        }
+    }
+
+    /// A short answer for a status that the sidecar answers with itself. The connection ends with it.
+    pub(super) async fn respond_error(&self, session: &mut Session, status: u16) -> Result<()> {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        if is_answered(session) {
+            return Ok(());
+        }
+        session.set_keepalive(None);
+        let response = self.refusal(session.req_header(), status).await;
+        write(session, response).await
     }
 
     /// The request as the API takes it; `None` when its target is no URI.
@@ -159,14 +179,11 @@ pub(super) fn is_answered(session: &Session) -> bool {
     written.is_some_and(|status| !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS)
 }
 
-/// A short page for a status that the sidecar answers with itself. The connection ends with it.
-pub(super) async fn respond_error(session: &mut Session, status: u16) -> Result<()> {
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    if is_answered(session) {
-        return Ok(());
-    }
-    session.set_keepalive(None);
-    write(session, plain(status)).await
+/// An answer with its body; `None` if that is too large.
+async fn read(response: Response<Body>) -> Option<Response<Bytes>> {
+    let (head, body) = response.into_parts();
+    let body = to_bytes(body, MAX_ANSWER).await.ok()?;
+    Some(Response::from_parts(head, body))
 }
 
 fn plain(status: StatusCode) -> Response<Bytes> {

@@ -16,7 +16,7 @@ use super::rows::{EventRow, event_rows};
 use super::schema::{AppSchema, Column, EventInsert, LiveSchema, ProfileTable};
 use super::{Applied, Stats, VisitorRow};
 use crate::auth::BrowserSession;
-use crate::config::{self, CommunityIdAs, Config, Schema};
+use crate::config::{self, CommunityIdAs, Config, PageViews, Schema};
 use crate::ids::{BrowserSessionId, CommunityId, SessionToken, UserId};
 use crate::writer::batch::Batch;
 
@@ -142,11 +142,12 @@ impl Operation for CommunityExists<'_> {
     type Output = bool;
 }
 
-/// What is written, by configuration.
+/// What is written and counted, by configuration.
 pub(super) struct Rules {
     pub events: bool,
     pub pages_visited: bool,
     pub community_id_as: CommunityIdAs,
+    pub page_views: PageViews,
     pub database: config::Database,
 }
 
@@ -156,6 +157,7 @@ impl Rules {
             events: config.record.events,
             pages_visited: config.record.pages_visited,
             community_id_as: config.record.community_id_as,
+            page_views: config.api.page_views,
             database: config.database.clone(),
         }
     }
@@ -297,12 +299,15 @@ impl Visitors<'_> {
 }
 
 /// Statistics of one community over `[from, to)`; [`Stats`] says what each number is.
+///
+/// The index of `migrations/app` begins with the community and with whether a row is the sidecar's, so that the
+/// sidecar's first row is one look, and each part of the window one range.
 pub(super) struct StatsOf<'a> {
     pub community: &'a CommunityId,
     pub from: DateTime<Utc>,
     pub to: DateTime<Utc>,
-    /// Page views are counted from the sidecar's rows alone, because it writes one for each.
-    pub only_ours: bool,
+    /// Of the app's own page views only those from before the sidecar's first in the community count; else all do.
+    pub until_ours: bool,
 }
 
 impl Operation for StatsOf<'_> {

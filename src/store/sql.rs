@@ -15,7 +15,7 @@ use super::operations::{
 use super::schema::Resolved;
 use super::{Applied, LedgerProblem, SessionsFound, Stats, Store, StoreError, VisitorRow};
 use crate::auth::BrowserSession;
-use crate::config::Config;
+use crate::config::{Config, PageViews};
 use crate::ids::{CommunityId, SessionToken, UserId};
 use crate::writer::batch::{Batch, BatchKey};
 
@@ -125,13 +125,13 @@ impl<B: Backend> Store for SqlStore<B> {
         if has_nul(community.as_str()) {
             return Ok(Stats::none());
         }
-        let only_ours = self.rules.events;
+        let until_ours = self.rules.events && self.rules.page_views == PageViews::Ours;
         self.connections
             .run(&StatsOf {
                 community,
                 from,
                 to,
-                only_ours,
+                until_ours,
             })
             .await
     }

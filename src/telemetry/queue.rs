@@ -6,9 +6,7 @@
 //! be written, which panics where that is closed.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::AsFd as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -41,10 +39,18 @@ struct State {
     untold: u64,
 }
 
-/// Standard error by a handle of its own: the usual one is locked while it is written to, and whoever else prints
-/// would wait with it.
-pub(super) fn standard_error() -> io::Result<File> {
-    io::stderr().as_fd().try_clone_to_owned().map(File::from)
+/// Standard error, whatever that is when a line is written. Not by the usual handle, which is locked meanwhile: whoever
+/// else prints would wait with it.
+pub(super) struct StandardError;
+
+impl Write for StandardError {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::io::write(io::stderr(), bytes)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Queue {

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::support::chromium::Chromium;
 use crate::support::member::Member;
 use crate::support::service::{Service, free_port, in_time, wait_until};
-use crate::support::sidecar::{self, BINARY};
+use crate::support::sidecar;
 
 /// A running demo. Its temporary folder is in one of this test's.
 struct Demo {
@@ -34,7 +34,12 @@ impl Demo {
         std::fs::create_dir(&temporary).expect("a folder");
         let temporary = temporary.to_str().expect("UTF-8").to_owned();
         let arguments = ["demo", "--port", &free_port().to_string()];
-        let service = Service::start(directory.path(), BINARY, arguments, &[("TMPDIR", temporary)]);
+        let service = Service::start(
+            directory.path(),
+            &sidecar::binary(),
+            arguments,
+            &[("TMPDIR", temporary)],
+        );
         let log = directory.path().join("log");
         let mut banner = String::new();
         wait_until("the demo's banner", || {

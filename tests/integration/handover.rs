@@ -10,6 +10,7 @@ mod failures;
 mod listeners;
 mod live;
 mod load;
+mod log;
 mod under_load;
 
 use reqwest::StatusCode;

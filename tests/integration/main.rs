@@ -6,6 +6,7 @@
 
 mod access;
 mod admin;
+mod api_contract;
 mod browsers;
 mod certificates;
 mod command_line;

@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use crate::support::service::in_time;
 use crate::support::sidecar::Sidecar;
 
-const LOADED: &str = "headcount_config_reloads_total{outcome=\"success\"}";
+pub(crate) const LOADED: &str = "headcount_config_reloads_total{outcome=\"success\"}";
 const REFUSED: &str = "headcount_config_reloads_total{outcome=\"failure\"}";
 
 /// A sidecar in front of an app at `upstream`, with further configuration.

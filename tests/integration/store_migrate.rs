@@ -390,16 +390,31 @@ async fn the_statistics_of_200_000_events_use_the_index() {
     while site.text(open).await != "0" {}
     assert_ne!(site.text(uses).await, "0");
 
-    // And the plan of its first part, spelled as the store spells it.
-    let plan = site
-        .rows(
-            "EXPLAIN SELECT user_id FROM accounts_userevent
+    // And the plans of its parts, spelled as the store spells them.
+    for (part, index_condition) in [
+        (
+            "SELECT user_id FROM accounts_userevent
              WHERE event_type = 'page_view' AND metadata ->> 'community_id' = '42'
+               AND NOT coalesce(metadata ->> 'source' = 'headcount', false)
                AND timestamp >= '2024-03-05' AND timestamp < '2024-03-15'",
-        )
-        .await;
-    let plan = plan.concat().into_iter().flatten().collect::<Vec<_>>().join("\n");
-    assert!(plan.contains("headcount_event_community"), "{plan}");
+            "= false) AND (\"timestamp\" >= ",
+        ),
+        (
+            "SELECT min(timestamp) FROM accounts_userevent
+             WHERE event_type = 'page_view' AND metadata ->> 'community_id' = '42'
+               AND coalesce(metadata ->> 'source' = 'headcount', false)",
+            "= true) AND (\"timestamp\" IS NOT NULL)",
+        ),
+    ] {
+        let plan = site.rows(&format!("EXPLAIN {part}")).await;
+        let plan = plan.concat().into_iter().flatten().collect::<Vec<_>>().join("\n");
+        let condition = plan.lines().find(|line| line.contains("Index Cond:"));
+        assert!(plan.contains("headcount_event_community"), "{plan}");
+        assert!(
+            condition.is_some_and(|condition| condition.contains(index_condition)),
+            "{plan}"
+        );
+    }
 }
 
 /// The configuration of a sidecar that signs in to Postgres as another role.

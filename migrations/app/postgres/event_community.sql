@@ -1,4 +1,9 @@
--- The page views of one community in one window of time: the statistics read these and no others.
+-- The page views of one community in one window of time, the sidecar's and the app's apart: the statistics read these
+-- and no others, and find the sidecar's first of a community at once.
 CREATE INDEX CONCURRENTLY IF NOT EXISTS headcount_event_community
-    ON {event.table} (({event.metadata} ->> 'community_id'), {event.timestamp})
+    ON {event.table} (
+        ({event.metadata} ->> 'community_id'),
+        (coalesce({event.metadata} ->> 'source' = 'headcount', false)),
+        {event.timestamp}
+    )
     WHERE {event.event_type} = 'page_view'

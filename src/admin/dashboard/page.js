@@ -240,7 +240,7 @@ function showVisitors({ visitors, window_seconds: seconds }) {
     unknown: "Not known: Redis has not answered, and this sidecar has not watched for long enough.",
     off: "Not recorded: record.presence is off.",
   }[state];
-  let text = explained ?? `As of ${time(visitors.as_of)}. Seen within ${duration(seconds)}, in ${count(occupied, "community", "communities")}`;
+  let text = explained ?? `As of ${time(visitors.as_of)}. Seen within ${seconds % 1 ? `${seconds} s` : duration(seconds)}, in ${count(occupied, "community", "communities")}`;
   if (!explained) {
     const rest = occupied > communities.length ? `; the ${communities.length} with most are shown` : "";
     text = stale

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::history::{Point, STEP};
 use super::sampler::{Reading, Sampler, Since, Unknown};
 use crate::admin::health::Health;
+use crate::api::answers::Seconds;
 use crate::metrics::{Metrics, by_label};
 use crate::recorder::recent::RecentPage;
 
@@ -23,7 +24,7 @@ pub(super) struct Report {
     pub(super) state: &'static str,
     pub(super) degraded: Vec<String>,
     /// A visitor is present for so long after their last page view.
-    pub(super) window_seconds: u64,
+    pub(super) window_seconds: Seconds,
     visitors: Visitors,
     page_views: PageViews,
     recent: Vec<Recent>,
@@ -131,7 +132,7 @@ pub(super) struct Process {
     pub(super) health: Health,
     /// What `health` says, in words.
     pub(super) degraded: Vec<String>,
-    pub(super) window_seconds: u64,
+    pub(super) window_seconds: Seconds,
 }
 
 impl Report {

@@ -1,9 +1,11 @@
 //! The `OpenAPI` document and the metrics.
 
-use http::{Method, StatusCode};
-use serde_json::Value;
+use axum::body::to_bytes;
+use http::{HeaderMap, Method, StatusCode};
+use serde_json::{Value, json};
 
 use super::support::{Site, anonymous, member};
+use crate::config;
 
 #[tokio::test]
 async fn the_contract_describes_every_operation_below_the_configured_prefix() {
@@ -51,6 +53,157 @@ async fn the_contract_describes_problems_and_answers_by_schemas_that_exist() {
         let place = reference.strip_prefix('#').unwrap();
         assert!(document.pointer(place).is_some(), "{reference}");
     }
+}
+
+async fn document(site: &Site) -> Value {
+    site.get("/api/visitors/openapi.json").await.json()
+}
+
+/// Every operation of a document, with its path.
+fn operations(document: &Value) -> Vec<(&String, &Value)> {
+    let paths = document["paths"].as_object().unwrap();
+    paths
+        .iter()
+        .flat_map(|(path, item)| item.as_object().unwrap().values().map(move |one| (path, one)))
+        .collect()
+}
+
+#[tokio::test]
+async fn a5_the_bounds_of_parameters_are_those_of_the_configuration() {
+    let site = Site::with(|settings| (settings.max_limit, settings.max_days) = (20, 90));
+    let document = document(&site).await;
+    let schema = |path: &str, name: &str| {
+        let parameters = &document["paths"][format!("/api{path}")]["get"]["parameters"];
+        let parameters = parameters.as_array().unwrap().iter();
+        let found: Vec<_> = parameters.filter(|parameter| parameter["name"] == name).collect();
+        assert_eq!(found.len(), 1, "{path} {name}");
+        found[0]["schema"].clone()
+    };
+    let list = "/communities/{community}/visitors";
+    for (path, name, bounds) in [
+        (list, "community", json!({"minLength": 1, "maxLength": 64})),
+        (list, "limit", json!({"minimum": 1, "maximum": 20, "default": 20})),
+        (list, "cursor", json!({"pattern": crate::api::cursor::PATTERN})),
+        (list, "format", json!({"enum": ["json", ""]})),
+        (
+            "/communities/{community}/visitors/stats",
+            "days",
+            json!({"minimum": 1, "maximum": 90, "default": 30}),
+        ),
+        (
+            "/visitors/counts",
+            "communities",
+            json!({"minItems": 1, "maxItems": 100}),
+        ),
+        (
+            "/visitors/live",
+            "communities",
+            json!({"minItems": 1, "maxItems": 100}),
+        ),
+    ] {
+        let schema = schema(path, name);
+        for (bound, value) in bounds.as_object().unwrap() {
+            assert_eq!(&schema[bound], value, "{path} {name} {bound}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a5_the_document_says_how_callers_say_who_they_are() {
+    let own = [json!({"session": []})];
+    let whoever = json!({});
+    let app = json!({"authorization": []});
+    for (access, expected) in [
+        (config::Access::Session, own.to_vec()),
+        (config::Access::Backend, [&own[..], &[app, whoever]].concat()),
+        (config::Access::Public, Vec::new()),
+    ] {
+        let document = document(&Site::with_access(access)).await;
+        let schemes = &document["components"]["securitySchemes"];
+        assert_eq!(schemes["session"]["in"], "cookie");
+        assert_eq!(schemes["session"]["name"], "session_id");
+        assert_eq!(
+            schemes["authorization"].is_object(),
+            access == config::Access::Backend
+        );
+        for (path, operation) in operations(&document) {
+            let expected = match &**path {
+                "/api/visitors/openapi.json" | "/api/visitors/widget.js" => &[],
+                "/api/visits" => &own[..],
+                _ => &expected,
+            };
+            assert_eq!(operation["security"], json!(expected), "{access:?} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a5_operations_have_names_of_their_own_and_described_tags() {
+    let document = document(&Site::new()).await;
+    let tags: Vec<_> = document["tags"].as_array().unwrap().iter().collect();
+    let mut names = std::collections::BTreeSet::new();
+    for (path, operation) in operations(&document) {
+        let name = operation["operationId"].as_str().unwrap();
+        assert!(names.insert(name), "{path}: {name}");
+        let tag = operation["tags"].as_array().unwrap();
+        assert_eq!(tag.len(), 1, "{path}");
+        assert!(tags.iter().any(|described| described["name"] == tag[0]), "{path}");
+        assert!(
+            !name.contains(':') && !tag[0].as_str().unwrap().contains(':'),
+            "{path}"
+        );
+    }
+}
+
+/// Of each operation: what it takes is what `Allow` says, in the document and in the answer.
+#[tokio::test]
+async fn a2_a_refused_method_is_told_the_possible_ones() {
+    let site = Site::new();
+    let document = document(&site).await;
+    for (path, operation) in operations(&document) {
+        let allow = &operation["responses"]["405"]["headers"]["Allow"];
+        assert_eq!(allow["required"], true, "{path}");
+        let allow = allow["schema"]["const"].as_str().unwrap();
+        let path = path.replace("{community}", "42");
+        for method in [
+            "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY",
+        ] {
+            let answer = site.send(method.parse().unwrap(), &path, member()).await;
+            let is_refused = answer.status == StatusCode::METHOD_NOT_ALLOWED;
+            assert_eq!(
+                is_refused,
+                !allow.split(',').any(|one| one == method),
+                "{method} {path}"
+            );
+            if is_refused {
+                assert_eq!(answer.headers["allow"], allow, "{method} {path}");
+            }
+        }
+    }
+}
+
+/// What the proxy refuses on a path of the API looks like what the API refuses.
+#[tokio::test]
+async fn a2_what_is_refused_before_it_is_looked_at_has_the_same_form() {
+    let api = Site::new().api;
+    for status in [400, 405, 408, 413, 429, 500, 503, 508] {
+        let status = StatusCode::from_u16(status).unwrap();
+        let path = "/api/communities/42/visitors";
+        let response = api.refuse(path, &HeaderMap::new(), status).unwrap();
+        assert_eq!(response.status(), status);
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        assert_eq!(response.headers()["cache-control"], "no-store");
+        let retries = response.headers().contains_key("retry-after");
+        assert_eq!(retries, matches!(status.as_u16(), 429 | 503));
+        let is_405 = status == StatusCode::METHOD_NOT_ALLOWED;
+        assert_eq!(response.headers().contains_key("allow"), is_405);
+        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        let document: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(document["status"], status.as_u16());
+        assert!(!document["detail"].as_str().unwrap().is_empty());
+    }
+    let of_the_app = api.refuse("/api/other", &HeaderMap::new(), StatusCode::BAD_REQUEST);
+    assert!(of_the_app.is_none());
 }
 
 /// Fields that may be null are there all the same.

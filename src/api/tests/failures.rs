@@ -197,7 +197,7 @@ async fn no_answer_about_people_may_be_stored_and_none_may_be_sniffed() {
 }
 
 #[tokio::test]
-async fn every_problem_is_a_complete_document() {
+async fn a2_every_problem_is_a_complete_document() {
     let site = Site::with_access(Access::Session);
     for (answer, title) in [
         (site.get("/api/visitors/counts").await, "Bad Request"),

@@ -1,9 +1,11 @@
 //! How keys, times and pictures are spelled in JSON.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::support::{Site, now};
-use crate::api::answers::{Key, Timestamp};
+use crate::api::answers::{Key, Seconds, Timestamp};
 use crate::store::VisitorRow;
 
 #[test]
@@ -49,8 +51,57 @@ fn times_have_six_decimals_or_none_and_end_in_z() {
     }
 }
 
+#[test]
+fn a6_lengths_of_time_are_not_rounded() {
+    for (milliseconds, expected) in [(300_000, "300"), (1_500, "1.5"), (1, "0.001"), (0, "0")] {
+        let seconds = Seconds(Duration::from_millis(milliseconds));
+        assert_eq!(serde_json::to_string(&seconds).unwrap(), expected);
+    }
+}
+
 #[tokio::test]
-async fn pictures_are_below_the_base_unless_they_are_absolute() {
+async fn a6_a_window_of_one_and_a_half_seconds_is_told_as_that() {
+    let site = Site::in_surroundings(|surroundings| surroundings.window = Duration::from_millis(1_500));
+    for path in [
+        "/api/communities/42/visitors",
+        "/api/communities/42/visitors/count",
+        "/api/visitors/counts?communities=42",
+    ] {
+        assert_eq!(
+            site.get(path).await.json()["window_seconds"],
+            json!(1.5),
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a6_a_base_without_a_slash_at_its_end_gets_one() {
+    for (base, shown) in [
+        ("/media", "/media/pics/a.png"),
+        ("https://cdn.example", "https://cdn.example/pics/a.png"),
+        ("", "/pics/a.png"),
+        (
+            "https://cdn.example/?file=",
+            "https://cdn.example/?file=pics/a.png",
+        ),
+    ] {
+        let site = Site::with(|settings| settings.avatar_base = base.into());
+        site.presence.seen("42", "7", now());
+        site.store.row(VisitorRow {
+            user_id: "7".into(),
+            username: "alice".into(),
+            avatar: Some("pics/a.png".into()),
+            started_at: None,
+            pages_visited: None,
+        });
+        let answer = site.get("/api/communities/42/visitors").await.json();
+        assert_eq!(answer["visitors"][0]["avatar"], shown);
+    }
+}
+
+#[tokio::test]
+async fn a6_pictures_are_below_the_base_unless_they_are_absolute() {
     let site = Site::with(|settings| settings.avatar_base = "https://cdn.example/media/".into());
     for (stored, shown) in [
         (Some("pics/a.png"), json!("https://cdn.example/media/pics/a.png")),
@@ -68,6 +119,25 @@ async fn pictures_are_below_the_base_unless_they_are_absolute() {
         (
             Some("https://cdn.example/a.png?s=1"),
             json!("https://cdn.example/a.png?s=1"),
+        ),
+        (
+            Some("HTTPS://cdn.example/A.png"),
+            json!("HTTPS://cdn.example/A.png"),
+        ),
+        (Some("Http://cdn.example/a"), json!("Http://cdn.example/a")),
+        (
+            Some("data:image/png;base64,AAAA"),
+            json!("data:image/png;base64,AAAA"),
+        ),
+        // Files whose names begin like a scheme.
+        (
+            Some("https:a.png"),
+            json!("https://cdn.example/media/https%3Aa.png"),
+        ),
+        (Some("http"), json!("https://cdn.example/media/http")),
+        (
+            Some("ähttp://"),
+            json!("https://cdn.example/media/%C3%A4http%3A//"),
         ),
         (
             Some("javascript:alert(1)"),

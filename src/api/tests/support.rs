@@ -9,7 +9,7 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::Value;
 
 use super::fakes::{FakeBackend, FakePresence, FakeStore};
-use crate::api::{Api, Caller, Sources};
+use crate::api::{Api, Caller, Sources, Surroundings};
 use crate::auth::{Authenticator, BrowserSession};
 use crate::communities::Communities;
 use crate::config;
@@ -20,6 +20,15 @@ use crate::metrics::Metrics;
 /// The moment at which every test takes place.
 pub(super) fn now() -> DateTime<Utc> {
     "2026-11-23T07:39:18.123456Z".parse().unwrap()
+}
+
+/// What a site is that configures nothing else.
+fn surroundings() -> Surroundings {
+    Surroundings {
+        window: Duration::from_secs(300),
+        session_cookie: "session_id".into(),
+        allowed_origins: Vec::new(),
+    }
 }
 
 /// A site with community 42 in it.
@@ -38,15 +47,30 @@ impl Site {
     }
 
     pub(super) fn with(configure: impl FnOnce(&mut config::Api)) -> Self {
-        Self::built(configure, None)
+        Self::built(configure, None, surroundings())
     }
 
     /// A site with live connections, which need a runtime.
     pub(super) fn with_live(configure: impl FnOnce(&mut config::Api), settings: config::Live) -> Self {
-        Self::built(configure, Some(settings))
+        let surroundings = Surroundings {
+            allowed_origins: settings.allowed_origins.clone(),
+            ..surroundings()
+        };
+        Self::built(configure, Some(settings), surroundings)
     }
 
-    fn built(configure: impl FnOnce(&mut config::Api), live: Option<config::Live>) -> Self {
+    /// A site that is configured in other sections, too.
+    pub(super) fn in_surroundings(configure: impl FnOnce(&mut Surroundings)) -> Self {
+        let mut surroundings = surroundings();
+        configure(&mut surroundings);
+        Self::built(|_| {}, None, surroundings)
+    }
+
+    fn built(
+        configure: impl FnOnce(&mut config::Api),
+        live: Option<config::Live>,
+        surroundings: Surroundings,
+    ) -> Self {
         let mut settings = config::Api::default();
         configure(&mut settings);
         let store = Arc::new(FakeStore::default());
@@ -70,7 +94,7 @@ impl Site {
         });
         let api = Api::new(
             settings,
-            Duration::from_secs(300),
+            surroundings,
             Sources {
                 store: store.clone(),
                 communities: Arc::new(Communities::new(store.clone())),

@@ -28,18 +28,33 @@ impl Runs<StatsOf<'_>> for Postgres {
 
 fn sql(operation: &StatsOf<'_>, app: &AppSchema) -> String {
     let (event, session) = (&app.event, &app.session);
-    let counted = if operation.only_ours {
-        format!("coalesce({} ->> 'source' = '{SOURCE}', false)", event.metadata)
+    // Both spelled as in the index, or it would not be used.
+    let of_community = format!(
+        "{} = '{PAGE_VIEW}' AND {} ->> 'community_id' = $1",
+        event.event_type, event.metadata
+    );
+    let ours = format!("coalesce({} ->> 'source' = '{SOURCE}', false)", event.metadata);
+    let event_to = moment(&event.timestamp, "$3::timestamptz");
+    let theirs_to = if operation.until_ours {
+        format!(
+            "least({event_to}, (SELECT min({}) FROM {} WHERE {of_community} AND {ours}))",
+            event.timestamp, event.table
+        )
     } else {
-        "true".to_owned()
+        event_to.clone()
     };
     // S1: a session is one row here, however many events its user has. S5: half-open.
     format!(
         "WITH views AS MATERIALIZED (
-             SELECT {event_user} AS user_id, {counted} AS counted
+             SELECT {event_user} AS user_id
              FROM {events}
-             WHERE {event_type} = '{PAGE_VIEW}' AND {metadata} ->> 'community_id' = $1
+             WHERE {of_community} AND {ours}
                AND {timestamp} >= {event_from} AND {timestamp} < {event_to}
+             UNION ALL
+             SELECT {event_user}
+             FROM {events}
+             WHERE {of_community} AND NOT {ours}
+               AND {timestamp} >= {event_from} AND {timestamp} < {theirs_to}
          ), sessions AS (
              SELECT extract(epoch FROM {ended_at} - {started_at}) AS seconds
              FROM {sessions}
@@ -48,16 +63,13 @@ fn sql(operation: &StatsOf<'_>, app: &AppSchema) -> String {
                AND {session_user} IN (SELECT user_id FROM views)
          )
          SELECT (SELECT count(DISTINCT user_id) FROM views) AS total_visitors,
-                (SELECT count(*) FILTER (WHERE counted) FROM views) AS page_views,
+                (SELECT count(*) FROM views) AS page_views,
                 (SELECT avg(seconds)::float8 FROM sessions) AS avg_session_duration,
                 (SELECT count(*) FROM sessions) AS ended_sessions",
         event_user = event.user_id,
         events = event.table,
-        event_type = event.event_type,
-        metadata = event.metadata,
         timestamp = event.timestamp,
         event_from = moment(&event.timestamp, "$2::timestamptz"),
-        event_to = moment(&event.timestamp, "$3::timestamptz"),
         ended_at = session.ended_at,
         started_at = session.started_at,
         sessions = session.table,

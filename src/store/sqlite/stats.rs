@@ -27,23 +27,35 @@ impl Runs<StatsOf<'_>> for Sqlite {
 
 fn sql(operation: &StatsOf<'_>, app: &AppSchema) -> String {
     let (event, session) = (&app.event, &app.session);
-    let counted = if operation.only_ours {
+    // Both spelled as in the index, or SQLite would not use it.
+    let of_community = format!(
+        "{} = '{PAGE_VIEW}' AND CAST(json_extract({}, '$.community_id') AS TEXT) = ?1",
+        event.event_type, event.metadata
+    );
+    let ours = format!(
+        "coalesce(json_extract({}, '$.source') = '{SOURCE}', 0)",
+        event.metadata
+    );
+    let theirs_to = if operation.until_ours {
         format!(
-            "coalesce(json_extract({}, '$.source') = '{SOURCE}', 0)",
-            event.metadata
+            "min(?3, coalesce((SELECT min({}) FROM {} WHERE {of_community} AND {ours} = 1), ?3))",
+            event.timestamp, event.table
         )
     } else {
-        "1".to_owned()
+        "?3".to_owned()
     };
-    // S1: a session is one row here, however many events its user has. S5: half-open. The condition on
-    // the community is spelled as in the index, or SQLite would not use it.
+    // S1: a session is one row here, however many events its user has. S5: half-open.
     format!(
         "WITH views AS MATERIALIZED (
-             SELECT {event_user} AS user_id, {counted} AS counted
+             SELECT {event_user} AS user_id
              FROM {events}
-             WHERE {event_type} = '{PAGE_VIEW}'
-               AND CAST(json_extract({metadata}, '$.community_id') AS TEXT) = ?1
+             WHERE {of_community} AND {ours} = 1
                AND {timestamp} >= ?2 AND {timestamp} < ?3
+             UNION ALL
+             SELECT {event_user}
+             FROM {events}
+             WHERE {of_community} AND {ours} = 0
+               AND {timestamp} >= ?2 AND {timestamp} < {theirs_to}
          ), sessions AS MATERIALIZED (
              SELECT {ended} - {started} AS seconds
              FROM {sessions}
@@ -52,13 +64,11 @@ fn sql(operation: &StatsOf<'_>, app: &AppSchema) -> String {
                AND {session_user} IN (SELECT user_id FROM views)
          )
          SELECT (SELECT count(DISTINCT user_id) FROM views) AS total_visitors,
-                (SELECT count(*) FILTER (WHERE counted) FROM views) AS page_views,
+                (SELECT count(*) FROM views) AS page_views,
                 (SELECT avg(seconds) FROM sessions) AS avg_session_duration,
                 (SELECT count(*) FROM sessions) AS ended_sessions",
         event_user = event.user_id,
         events = event.table,
-        event_type = event.event_type,
-        metadata = event.metadata,
         timestamp = event.timestamp,
         ended = seconds(&session.ended_at),
         started = seconds(&session.started_at),
@@ -104,17 +114,18 @@ mod tests {
             community: &CommunityId::from("42"),
             from: Utc::now(),
             to: Utc::now(),
-            only_ours: true,
+            until_ours: true,
         };
         let mut connection = options.connect().await.unwrap();
         let plan = format!("EXPLAIN QUERY PLAN {}", sql(&statement, &app));
         let plan = connection.fetch_all(AssertSqlSafe(plan)).await.unwrap();
         let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
-        let events =
-            "SEARCH accounts_userevent USING INDEX headcount_event_community (<expr>=? AND timestamp>?";
+        let events = "SEARCH accounts_userevent USING INDEX headcount_event_community \
+                      (<expr>=? AND <expr>=? AND timestamp>? AND timestamp<?)";
+        let first = "SEARCH accounts_userevent USING INDEX headcount_event_community (<expr>=? AND <expr>=?)";
         let sessions =
             "SEARCH accounts_usersession USING INDEX headcount_session_user (user_id=? AND started_at>?";
-        for used in [events, sessions] {
+        for used in [events, first, sessions] {
             assert!(plan.iter().any(|step| step.starts_with(used)), "{plan:#?}");
         }
     }

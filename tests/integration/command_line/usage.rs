@@ -1,7 +1,7 @@
 //! Arguments, and the ports.
 
 use super::{Folder, IN_ORDER};
-use crate::support::sidecar::{self, BINARY};
+use crate::support::sidecar;
 
 #[test]
 fn wrong_arguments_end_with_64_and_a_hint() {
@@ -57,7 +57,12 @@ fn a_reader_who_has_seen_enough_is_no_failure() {
     let script = r#"set -o pipefail; { read -r; "$0" check --offline --config "$1"; } < <(echo) | exec 0<&-"#;
     let script = format!("{script}; echo ${{PIPESTATUS[0]}}");
     let output = std::process::Command::new("bash")
-        .args(["-c", &script, BINARY, folder.config.to_str().unwrap()])
+        .args([
+            "-c",
+            &script,
+            &*sidecar::binary(),
+            folder.config.to_str().unwrap(),
+        ])
         .output()
         .unwrap();
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "0\n");

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use super::{configure, still_serves};
-use crate::support::service::START_LIMIT;
+use crate::support::service::{START_LIMIT, wait_until};
 use crate::support::sidecar::{self, Process, Sidecar, WAITING};
 use crate::support::world::{Wanted, World};
 
@@ -43,10 +43,10 @@ impl Systemd {
 }
 
 /// A process that no guard of ours has started.
-struct Orphan(u32);
+pub(super) struct Orphan(pub(super) u32);
 
 impl Orphan {
-    fn signal(&self, name: &str) -> bool {
+    pub(super) fn signal(&self, name: &str) -> bool {
         let kill = Command::new("kill")
             .args([&format!("-{name}"), &self.0.to_string()])
             .output();
@@ -60,7 +60,7 @@ impl Drop for Orphan {
     }
 }
 
-async fn running() -> Sidecar {
+pub(super) async fn running() -> Sidecar {
     World::shared().await.another_sidecar(&Wanted::usual())
 }
 
@@ -83,7 +83,9 @@ async fn one_command_replaces_the_running_process() {
     still_serves(&sidecar).await;
     assert!(new.signal("TERM"));
     assert_eq!(systemd.hears(), "STOPPING=1");
-    command.says("ended");
+    wait_until("the ends of both", || {
+        sidecar.log().matches(" ended").count() == 2
+    });
 }
 
 #[tokio::test]

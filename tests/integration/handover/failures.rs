@@ -245,7 +245,9 @@ fn waiting_without_a_running_one(sidecar: &mut Sidecar) -> (Process, Vec<TcpList
     sidecar.kill();
     let bind = |port| TcpListener::bind(("127.0.0.1", port)).expect("a port of our own");
     let sockets = vec![bind(sidecar.port), bind(sidecar.admin)];
-    let new = sidecar.newcomer();
+    let (folder, config) = (sidecar.folder(), sidecar.config());
+    let arguments = ["run", "--upgrade", "--take-over-log", "--config", &config];
+    let new = Process::start(&folder, &arguments, &[]);
     new.says(WAITING);
     (new, sockets)
 }
@@ -277,6 +279,8 @@ async fn the_sockets_of_an_old_process_that_dies_meanwhile_are_served_on() {
     give(&sidecar, &sockets);
     drop(sockets);
     new.says("the old process is gone");
+    // It has nowhere else to log to.
+    new.says("this process logs to the standard error that it was started with");
     new.says(SERVING);
     sidecar.adopt(new);
     still_serves(&sidecar).await;

@@ -111,7 +111,7 @@ async fn i6_a_handshake_from_another_origin_is_refused() {
 
 /// The same site on another port is another origin, to which the browser brings the same cookies.
 #[tokio::test]
-async fn in_a_browser_a_page_of_an_origin_that_is_allowed_hears_its_event_stream() {
+async fn a4_in_a_browser_a_page_of_an_origin_that_is_allowed_reads_lists_and_hears_its_event_stream() {
     let world = World::shared().await;
     let alice = world.member("alice").await;
     let page = world.site.url("/about/");
@@ -141,6 +141,27 @@ async fn in_a_browser_a_page_of_an_origin_that_is_allowed_hears_its_event_stream
             "stream.readyState === EventSource.CLOSED && told.length === 0"
         };
         browser.wait_for(outcome).await;
+        // A header of the page's own, so that the browser asks first whether it may ask.
+        for path in [
+            world.visitors("rust", "?format=json"),
+            world.visitors("rust", "/count"),
+            world.visitors("rust", "/stats"),
+            format!(
+                "/api/visitors/counts?communities={}",
+                world.seeded.community("rust")
+            ),
+        ] {
+            let url = sidecar.url(&path);
+            let told = browser
+                .wait_for(&format!(
+                    "fetch('{url}', {{credentials: 'include', headers: {{'X-Requested-With': 'fetch'}}}})
+                        .then((answer) => answer.json()).then((body) => JSON.stringify(body), String)"
+                ))
+                .await;
+            let told = told.as_str().expect("text");
+            let is_read = told.contains("\"community_id\":42") || told.contains("\"counts\":[");
+            assert_eq!(is_read, hears, "{path}: {told}");
+        }
     }
 }
 

@@ -214,7 +214,8 @@ async fn a_report_that_does_not_come_to_an_end_is_given_up() {
     let mut wire = Wire::open(world.sidecar.port).await;
     wire.send("POST /api/visits HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{\"url\"")
         .await;
-    assert_eq!(wire.answer().await.status, 408);
+    let answer = wire.answer().await;
+    assert_eq!((answer.status, &answer.json()["status"]), (408, &408.into()));
     wire.closes().await;
 }
 
@@ -234,7 +235,9 @@ async fn i15_a_broken_report_counts_as_the_clients_fault() {
     ] {
         let mut wire = Wire::open(world.sidecar.port).await;
         wire.send(format!("{head}{rest}")).await;
-        assert_eq!(wire.answer().await.status, expected, "{rest}");
+        let answer = wire.answer().await;
+        assert_eq!(answer.status, expected, "{rest}");
+        assert_eq!(answer.json()["status"], expected, "{rest}");
         wire.closes().await;
     }
     let counted =

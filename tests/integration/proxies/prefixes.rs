@@ -1,7 +1,5 @@
 //! A site that a proxy in front serves under a path of its own.
 
-use serde_json::json;
-
 use super::{get, nginx};
 use crate::support::chromium::Chromium;
 use crate::support::nginx::Nginx;
@@ -49,11 +47,7 @@ async fn e17_the_widgets_script_is_below_the_prefix_and_asks_there() {
     // In a browser: the count comes over a connection below the prefix, too.
     let nginx = below(&world, "X-Forwarded-Prefix");
     let member = world.member("alice").await;
-    let browser = Chromium::start().await;
-    let cookie = member.cookie();
-    let (name, value) = cookie.split_once('=').expect("a cookie");
-    let cookie = json!({"name": name, "value": value, "domain": "127.0.0.1", "path": "/"});
-    browser.tell("Network.setCookie", cookie).await;
+    let browser = Chromium::of(&member).await;
     browser
         .open(&format!("http://127.0.0.1:{}/shop{page}", nginx.port()))
         .await;

@@ -80,15 +80,6 @@ async fn e18_every_refused_head_is_counted_and_told() {
     // They are requests, too.
     let requests = "headcount_requests_total{route=\"refused\",status=\"4xx\"}";
     sidecar.wait_for_metric(requests, |count| count >= all).await;
-    for (reason, count) in [
-        ("malformed", 5),
-        ("host", 4),
-        ("path", 1),
-        ("method", 2),
-        ("header_size", 2),
-    ] {
-        assert_eq!(refused(&sidecar, reason).await, count, "{reason}");
-    }
     let log = sidecar.log();
     let lines = |level: &str, reason: &str| {
         let reason = format!("reason=\"{reason}\"");
@@ -105,6 +96,7 @@ async fn e18_every_refused_head_is_counted_and_told() {
         ("method", 2),
         ("header_size", 2),
     ] {
+        assert_eq!(refused(&sidecar, reason).await, count, "{reason}");
         assert_eq!(lines("WARN", reason), 1, "{reason}: {log}");
         assert_eq!(lines("DEBUG", reason), count - 1, "{reason}: {log}");
     }

@@ -1,5 +1,6 @@
 //! Numbers over time.
 
+use headcount::config::PageViews;
 use headcount::ids::CommunityId;
 use headcount::store::Stats;
 
@@ -13,6 +14,10 @@ contract! {
     s4_session_duration_is_of_the_site_of_those_who_came,
     s5_the_window_is_half_open,
     s6_visitors_are_distinct_users_over_the_whole_window,
+    s10_page_views_are_never_below_the_visitors,
+    s11_what_the_app_recorded_before_the_sidecar_stays,
+    s11_each_community_has_a_first_view_of_its_own,
+    s12_every_page_view_counts_where_so_configured,
     a_view_that_the_app_records_too_counts_once,
     with_events_off_the_apps_page_views_count,
     statistics_count_page_views_of_the_community_only,
@@ -175,13 +180,94 @@ async fn s6_visitors_are_distinct_users_over_the_whole_window(variant: Variant) 
     assert_eq!(stats.page_views, 4);
 }
 
+fn by_the_app(community: &CommunityId) -> String {
+    format!(r#"{{"url": "/x", "community_id": "{community}"}}"#)
+}
+
+async fn s10_page_views_are_never_below_the_visitors(variant: Variant) {
+    let site = Site::new(variant).await;
+    let (alice, session, gardening) = alice(&site).await;
+    let bob = site.member("bob").await;
+    let views = batch(&session, &gardening, vec![page_view("2024-03-01T10:00:00Z")]);
+    site.store.apply(&views).await.unwrap();
+    for member in [&alice, &bob] {
+        let when = "2024-03-02T10:00:00Z";
+        site.app_event(member, "page_view", &by_the_app(&gardening), when)
+            .await;
+    }
+    let stats = stats_of_march(&site, &gardening).await;
+    assert_eq!((stats.page_views, stats.total_visitors), (1, 1));
+}
+
+async fn s11_what_the_app_recorded_before_the_sidecar_stays(variant: Variant) {
+    let site = Site::new(variant).await;
+    let (alice, session, gardening) = alice(&site).await;
+    let bob = site.member("bob").await;
+    for (member, when) in [
+        (&alice, "2024-03-01T10:00:00Z"),
+        (&alice, "2024-03-01T10:00:01Z"),
+        (&bob, "2024-03-02T23:59:59.999999Z"),
+        // The sidecar is there.
+        (&alice, "2024-03-03T00:00:00Z"),
+        (&bob, "2024-03-04T10:00:00Z"),
+    ] {
+        site.app_event(member, "page_view", &by_the_app(&gardening), when)
+            .await;
+    }
+    let stats = stats_of_march(&site, &gardening).await;
+    assert_eq!((stats.page_views, stats.total_visitors), (5, 2), "no sidecar yet");
+
+    let times = ["2024-03-03T00:00:00Z", "2024-03-05T10:00:00Z"];
+    let views = batch(&session, &gardening, times.map(page_view).into());
+    site.store.apply(&views).await.unwrap();
+    let stats = stats_of_march(&site, &gardening).await;
+    assert_eq!((stats.page_views, stats.total_visitors), (5, 2));
+    // The sidecar's first is before the window.
+    let (from, to) = (at("2024-03-04T00:00:00Z"), at("2024-04-01T00:00:00Z"));
+    let stats = site.store.stats(&gardening, from, to).await.unwrap();
+    assert_eq!((stats.page_views, stats.total_visitors), (1, 1));
+    // And behind it.
+    let (from, to) = (at("2024-03-01T00:00:00Z"), at("2024-03-02T00:00:00Z"));
+    let stats = site.store.stats(&gardening, from, to).await.unwrap();
+    assert_eq!((stats.page_views, stats.total_visitors), (2, 1));
+}
+
+async fn s11_each_community_has_a_first_view_of_its_own(variant: Variant) {
+    let site = Site::new(variant).await;
+    let (alice, session, gardening) = alice(&site).await;
+    let cooking = site.community("cooking").await;
+    let views = batch(&session, &gardening, vec![page_view("2024-03-01T10:00:00Z")]);
+    site.store.apply(&views).await.unwrap();
+    let when = "2024-03-02T10:00:00Z";
+    site.app_event(&alice, "page_view", &by_the_app(&cooking), when)
+        .await;
+    let stats = stats_of_march(&site, &cooking).await;
+    assert_eq!((stats.page_views, stats.total_visitors), (1, 1));
+    let stats = stats_of_march(&site, &gardening).await;
+    assert_eq!((stats.page_views, stats.total_visitors), (1, 1));
+}
+
+async fn s12_every_page_view_counts_where_so_configured(variant: Variant) {
+    let site = Site::with(variant, |config| config.api.page_views = PageViews::All).await;
+    let (_, session, gardening) = alice(&site).await;
+    let bob = site.member("bob").await;
+    let views = batch(&session, &gardening, vec![page_view("2024-03-02T10:00:00Z")]);
+    site.store.apply(&views).await.unwrap();
+    for when in ["2024-03-01T10:00:00Z", "2024-03-03T10:00:00Z"] {
+        site.app_event(&bob, "page_view", &by_the_app(&gardening), when)
+            .await;
+    }
+    let stats = stats_of_march(&site, &gardening).await;
+    assert_eq!((stats.page_views, stats.total_visitors), (3, 2));
+}
+
 async fn a_view_that_the_app_records_too_counts_once(variant: Variant) {
     let site = Site::new(variant).await;
     let (alice, session, gardening) = alice(&site).await;
     let views = batch(&session, &gardening, vec![page_view("2024-03-01T10:00:00Z")]);
     site.store.apply(&views).await.unwrap();
-    let by_the_app = format!(r#"{{"url": "/x", "community_id": "{gardening}"}}"#);
-    site.app_event(&alice, "page_view", &by_the_app, "2024-03-01T10:00:00Z")
+    let when = "2024-03-01T10:00:00Z";
+    site.app_event(&alice, "page_view", &by_the_app(&gardening), when)
         .await;
     let stats = stats_of_march(&site, &gardening).await;
     assert_eq!((stats.page_views, stats.total_visitors), (1, 1));
@@ -190,8 +276,8 @@ async fn a_view_that_the_app_records_too_counts_once(variant: Variant) {
 async fn with_events_off_the_apps_page_views_count(variant: Variant) {
     let site = Site::with(variant, |config| config.record.events = false).await;
     let (alice, _, gardening) = alice(&site).await;
-    let by_the_app = format!(r#"{{"url": "/x", "community_id": "{gardening}"}}"#);
-    site.app_event(&alice, "page_view", &by_the_app, "2024-03-01T10:00:00Z")
+    let when = "2024-03-01T10:00:00Z";
+    site.app_event(&alice, "page_view", &by_the_app(&gardening), when)
         .await;
     let stats = stats_of_march(&site, &gardening).await;
     assert_eq!((stats.page_views, stats.total_visitors), (1, 1));

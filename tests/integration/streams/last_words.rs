@@ -1,6 +1,8 @@
 //! A client that still sends its body when the answer is there gets to read the answer: whoever closes a connection
 //! with unread bytes resets it, and many clients do not read before they have sent everything.
 
+use std::process::Command;
+
 use crate::support::backend;
 use crate::support::fake_upstream::{FakeUpstream, Reply};
 use crate::support::service::free_port;
@@ -41,6 +43,43 @@ print(answer.status, len(answer.read()) > 0, answer.headers["Connection"])
     backend::python_says(script, &arguments)
 }
 
+/// Uploads with Node's `http`, which reads while it sends, and fails where the connection breaks before the answer has
+/// ended; what it makes of the answer, and of everything that goes wrong.
+fn upload_by_node(port: u16, chunked: bool, keep_alive: bool) -> String {
+    let script = r#"
+const http = require("http");
+const { Readable } = require("stream");
+const [port, size, chunked, keepAlive] = process.argv.slice(1).map((argument) => JSON.parse(argument));
+const agent = new http.Agent({ keepAlive });
+const headers = chunked ? {} : { "Content-Length": size };
+const request = http.request({ port, host: "127.0.0.1", path: "/upload", method: "POST", agent, headers });
+request.on("error", (error) => console.log(error.code));
+request.on("response", (answer) => {
+    let length = 0;
+    answer.on("data", (data) => (length += data.length));
+    answer.on("error", (error) => console.log(error.code));
+    answer.on("end", () => console.log(answer.statusCode, length > 0, answer.headers.connection));
+});
+const piece = Buffer.alloc(65536, "x");
+Readable.from((function* () { for (let sent = 0; sent < size; sent += piece.length) yield piece; })()).pipe(request);
+"#;
+    let arguments = [
+        port.to_string(),
+        SIZE.to_string(),
+        chunked.to_string(),
+        keep_alive.to_string(),
+    ];
+    let output = Command::new("timeout")
+        .args(["60", "node", "-e", script])
+        .args(arguments)
+        .output();
+    let output = output.expect("node runs");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
+    let said = String::from_utf8(output.stdout).expect("UTF-8");
+    said.trim_end().replace('\n', " ")
+}
+
 async fn small_limit() -> Sidecar {
     let mut wanted = Wanted::usual();
     wanted.config = "[limits]\nmax_body_bytes = \"100KiB\"".into();
@@ -60,6 +99,15 @@ async fn e2_a_refusal_reaches_a_client_that_uploads() {
         let answer = upload(sidecar.port, "PUT", "/api/visitors/openapi.json", chunked);
         let status = if chunked { "405" } else { "413" };
         assert_eq!(answer, format!("{status} True close"), "{chunked}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn e2_a_refusal_reaches_a_client_of_node_that_uploads() {
+    let sidecar = small_limit().await;
+    for (chunked, keep_alive) in [(false, false), (false, true), (true, false), (true, true)] {
+        let answer = upload_by_node(sidecar.port, chunked, keep_alive);
+        assert_eq!(answer, "413 true close", "chunked: {chunked}, kept: {keep_alive}");
     }
 }
 

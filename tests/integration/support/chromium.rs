@@ -11,7 +11,7 @@ use reqwest::Url;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::member::FIREFOX;
+use super::member::{FIREFOX, Member};
 use super::service::{BETWEEN_LOOKS, Service, in_time, wait_until};
 
 /// One browser with one window, and a profile of its own.
@@ -51,6 +51,20 @@ impl Chromium {
             _browser: browser,
             _directory: directory,
         }
+    }
+
+    /// The same, signed in at 127.0.0.1 with a member's session.
+    pub async fn of(member: &Member) -> Self {
+        let browser = Self::start().await;
+        browser.keep(&member.cookie()).await;
+        browser
+    }
+
+    /// Puts `name=value` among the browser's cookies of 127.0.0.1.
+    pub async fn keep(&self, cookie: &str) {
+        let (name, value) = cookie.split_once('=').expect("a cookie");
+        let cookie = json!({"name": name, "value": value, "domain": "127.0.0.1", "path": "/"});
+        self.tell("Network.setCookie", cookie).await;
     }
 
     /// Value of a JavaScript expression in the page; `None` where it throws or the page is being left.

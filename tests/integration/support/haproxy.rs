@@ -1,20 +1,14 @@
 //! `HAProxy` between clients and the sidecar.
 
-use tempfile::TempDir;
-
-use super::service::{Service, free_port, wait_for_port};
+use super::front::Front;
+use super::service::free_port;
 
 /// A running `HAProxy`.
-pub struct HaProxy {
-    port: u16,
-    _directory: TempDir,
-    _service: Service,
-}
+pub struct HaProxy(Front);
 
 impl HaProxy {
     /// One in front of a loopback port, with further lines in its `defaults` section.
     pub fn start(server: u16, defaults: &str) -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
         let port = free_port();
         let config = format!(
             "defaults\n\
@@ -28,23 +22,18 @@ impl HaProxy {
              bind 127.0.0.1:{port}\n\
              server sidecar 127.0.0.1:{server}\n"
         );
-        std::fs::write(directory.path().join("haproxy.cfg"), config).expect("a configuration");
-        let service = Service::start(
-            directory.path(),
-            "/usr/sbin/haproxy",
-            ["-db", "-f", "haproxy.cfg"],
-            &[],
-        );
-        wait_for_port("HAProxy", port);
-        Self {
+        let arguments = ["-db", "-f", "haproxy.cfg"];
+        Self(Front::start(
             port,
-            _directory: directory,
-            _service: service,
-        }
+            "/usr/sbin/haproxy",
+            &arguments,
+            "haproxy.cfg",
+            &config,
+        ))
     }
 
     /// Where clients connect.
     pub fn port(&self) -> u16 {
-        self.port
+        self.0.port()
     }
 }

@@ -7,6 +7,7 @@ pub mod chromium;
 pub mod database;
 pub mod failing_fsync;
 pub mod fake_upstream;
+mod front;
 pub mod haproxy;
 pub mod live;
 pub mod log;

@@ -1,15 +1,10 @@
 //! nginx between clients and the sidecar.
 
-use tempfile::TempDir;
-
-use super::service::{Service, free_port, wait_for_port};
+use super::front::Front;
+use super::service::free_port;
 
 /// A running nginx.
-pub struct Nginx {
-    port: u16,
-    _directory: TempDir,
-    _service: Service,
-}
+pub struct Nginx(Front);
 
 impl Nginx {
     /// One that has `server` in the `server` block of its only listener.
@@ -19,7 +14,6 @@ impl Nginx {
 
     /// The same on a port that is known before.
     pub fn on(port: u16, server: &str) -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
         let config = format!(
             "daemon off;\n\
              pid nginx.pid;\n\
@@ -38,24 +32,18 @@ impl Nginx {
                  }}\n\
              }}\n"
         );
-        std::fs::write(directory.path().join("nginx.conf"), config).expect("a configuration");
-        let prefix = format!("{}/", directory.path().display());
-        let service = Service::start(
-            directory.path(),
-            "/usr/sbin/nginx",
-            ["-p", &prefix, "-c", "nginx.conf", "-e", "stderr"],
-            &[],
-        );
-        wait_for_port("nginx", port);
-        Self {
+        let arguments = ["-p", "./", "-c", "nginx.conf", "-e", "stderr"];
+        Self(Front::start(
             port,
-            _directory: directory,
-            _service: service,
-        }
+            "/usr/sbin/nginx",
+            &arguments,
+            "nginx.conf",
+            &config,
+        ))
     }
 
     /// Where clients connect.
     pub fn port(&self) -> u16 {
-        self.port
+        self.0.port()
     }
 }

@@ -11,8 +11,8 @@ use tempfile::TempDir;
 
 use super::service::{BETWEEN_LOOKS, START_LIMIT, Service, free_port, wait_until};
 
-/// The built binary.
-pub const BINARY: &str = env!("CARGO_BIN_EXE_headcount");
+/// The built binary, unless another is to be tested.
+const BINARY: &str = env!("CARGO_BIN_EXE_headcount");
 
 /// Route file of the tests: the communities of the site, by id and by slug.
 pub const ROUTES: &str = r#"
@@ -114,8 +114,8 @@ impl Process {
     }
 }
 
-/// Measurements are of a release build.
-fn binary() -> String {
+/// The binary that is tested. Measurements are of a release build.
+pub fn binary() -> String {
     std::env::var("HEADCOUNT_TEST_BINARY").unwrap_or_else(|_| BINARY.into())
 }
 
@@ -123,7 +123,7 @@ fn binary() -> String {
 /// exit code is 124.
 pub fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Told {
     let output = Command::new("timeout")
-        .args(["30", BINARY])
+        .args(["30", &*binary()])
         .args(arguments)
         .envs(environment.iter().copied())
         .output()

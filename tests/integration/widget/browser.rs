@@ -7,7 +7,7 @@ mod connection;
 mod faces;
 mod looks;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::members_only;
 use crate::support::chromium::Chromium;
@@ -23,16 +23,6 @@ const ELEMENT: &str = "document.querySelector('live-visitors')";
 const BY_HAND: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: 0000\r\n\
     Content-Security-Policy: default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self'; \
     require-trusted-types-for 'script'\r\n\r\n";
-
-/// Chromium, with a member's session.
-async fn browser_of(member: &Member) -> Chromium {
-    let browser = Chromium::start().await;
-    let cookie = member.cookie();
-    let (name, value) = cookie.split_once('=').expect("a cookie");
-    let cookie = json!({"name": name, "value": value, "domain": "127.0.0.1", "path": "/"});
-    browser.tell("Network.setCookie", cookie).await;
-    browser
-}
 
 /// Waits until the first element says this.
 async fn says(browser: &Chromium, words: &str) {
@@ -109,10 +99,10 @@ async fn two_members_see_each_other_come_and_go_on_pages_of_an_unchanged_site() 
     };
     let world = wanted.start().await;
     let (alice, bob) = (world.member("alice").await, world.member("bob").await);
-    let alices = browser_of(&alice).await;
+    let alices = Chromium::of(&alice).await;
     alices.open(&world.sidecar.url(&world.community("rust"))).await;
     says(&alices, "1 person here now").await;
-    let bobs = browser_of(&bob).await;
+    let bobs = Chromium::of(&bob).await;
     let post = format!("{}posts/1/", world.community("rust"));
     bobs.open(&world.sidecar.url(&post)).await;
     says(&alices, "2 people here now").await;
@@ -141,7 +131,7 @@ async fn two_members_see_each_other_come_and_go_on_pages_with_the_element() {
     let (world, sidecar, _server) = with_pages_by_hand("window = \"3s\"", "").await;
     let (rust, django) = (world.seeded.community("rust"), world.seeded.community("django"));
     let page = format!("/communities/{rust}/?{django}");
-    let alices = browser_of(&world.member("alice").await).await;
+    let alices = Chromium::of(&world.member("alice").await).await;
     alices.open(&sidecar.url(&page)).await;
     says(&alices, "1 Person ist hier").await;
     // All elements of a page share one connection.
@@ -149,7 +139,7 @@ async fn two_members_see_each_other_come_and_go_on_pages_with_the_element() {
         .wait_for("document.querySelectorAll('live-visitors[state=live]').length === 2")
         .await;
     sockets(&sidecar, 1.0).await;
-    let bobs = browser_of(&world.member("bob").await).await;
+    let bobs = Chromium::of(&world.member("bob").await).await;
     bobs.open(&sidecar.url(&page)).await;
     says(&alices, "2 Leute sind hier").await;
     says(&bobs, "2 Leute sind hier").await;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{ELEMENT, browser_of, is_in, says, sockets, with_pages_by_hand};
+use super::{ELEMENT, is_in, says, sockets, with_pages_by_hand};
 use crate::support::chromium::Chromium;
 use crate::support::live::Socket;
 use crate::support::world::World;
@@ -12,7 +12,7 @@ use crate::widget::injecting;
 async fn a_restarted_sidecar_is_found_again() {
     let (world, mut sidecar, _server) = with_pages_by_hand("", "[live]\nretry = \"200ms\"").await;
     let rust = world.seeded.community("rust");
-    let browser = browser_of(&world.member("alice").await).await;
+    let browser = Chromium::of(&world.member("alice").await).await;
     browser.open(&sidecar.url(&format!("/communities/{rust}/"))).await;
     is_in(&browser, json!("live")).await;
     sidecar.kill();
@@ -56,7 +56,7 @@ async fn where_there_is_no_place_the_count_is_asked_for_until_there_is() {
     let bob = world.member("bob").await;
     let path = format!("/api/communities/{django}/visitors/live");
     let taken = Socket::open(&sidecar, &path, &bob).await;
-    let browser = browser_of(&world.member("alice").await).await;
+    let browser = Chromium::of(&world.member("alice").await).await;
     browser.open(&sidecar.url(&format!("/communities/{rust}/"))).await;
     says(&browser, "1 Person ist hier").await;
     is_in(&browser, json!("live")).await;
@@ -75,7 +75,7 @@ async fn i5_where_the_session_has_ended_nothing_is_shown() {
     let (world, sidecar, _server) = with_pages_by_hand("", "").await;
     let path = format!("/communities/{}/", world.seeded.community("rust"));
     let alice = world.member("alice").await;
-    let browser = browser_of(&alice).await;
+    let browser = Chromium::of(&alice).await;
     browser.open(&sidecar.url(&path)).await;
     is_in(&browser, json!("live")).await;
     alice.sign_out().await;
@@ -105,8 +105,7 @@ async fn i10_where_the_session_appears_a_moment_later_the_count_is_shown() {
     let rust = world.seeded.community("rust");
     let token = "a-token-whose-row-comes-later";
     let browser = Chromium::start().await;
-    let cookie = json!({"name": "session_id", "value": token, "domain": "127.0.0.1", "path": "/"});
-    browser.tell("Network.setCookie", cookie).await;
+    browser.keep(&format!("session_id={token}")).await;
     browser.open(&sidecar.url(&format!("/communities/{rust}/"))).await;
     let refused = "headcount_api_requests_total{operation=\"counts\",status=\"4xx\"}";
     sidecar.wait_for_metric(refused, |asked| asked >= 1.0).await;
@@ -120,7 +119,7 @@ async fn i10_where_the_session_appears_a_moment_later_the_count_is_shown() {
 async fn p11_a_page_that_is_hidden_for_long_no_longer_counts_as_being_there() {
     let (world, sidecar, _server) = with_pages_by_hand("", "").await;
     let path = format!("/communities/{}/", world.seeded.community("rust"));
-    let browser = browser_of(&world.member("alice").await).await;
+    let browser = Chromium::of(&world.member("alice").await).await;
     // Five minutes pass at once, and the test says what is hidden.
     let source = "const wait = setTimeout; \
         window.setTimeout = (call, time, ...more) => wait(call, time === 300000 ? 0 : time, ...more); \
@@ -145,7 +144,7 @@ async fn p11_a_page_that_is_hidden_for_long_no_longer_counts_as_being_there() {
 #[tokio::test]
 async fn a_page_that_the_browser_kept_for_back_is_live_again() {
     let world = injecting("").start().await;
-    let browser = browser_of(&world.member("alice").await).await;
+    let browser = Chromium::of(&world.member("alice").await).await;
     browser.open(&world.sidecar.url(&world.community("rust"))).await;
     is_in(&browser, json!("live")).await;
     sockets(&world.sidecar, 1.0).await;

@@ -2,13 +2,14 @@
 
 use serde_json::json;
 
-use super::{ELEMENT, browser_of, is_in, says, visit, with_pages_by_hand};
+use super::{ELEMENT, is_in, says, visit, with_pages_by_hand};
+use crate::support::chromium::Chromium;
 
 #[tokio::test]
 async fn screen_readers_are_told_in_words_and_not_too_often() {
     let (world, sidecar, _server) = with_pages_by_hand("", "").await;
     let path = format!("/communities/{}/", world.seeded.community("rust"));
-    let browser = browser_of(&world.member("alice").await).await;
+    let browser = Chromium::of(&world.member("alice").await).await;
     // Half a minute passes when the test says so.
     let source = "const wait = setTimeout; performance.now = () => 1; \
         window.setTimeout = (call, time, ...more) => { \
@@ -50,7 +51,7 @@ async fn screen_readers_are_told_in_words_and_not_too_often() {
 async fn nothing_moves_for_those_who_want_less_motion() {
     let (world, sidecar, _server) = with_pages_by_hand("", "").await;
     let path = format!("/communities/{}/", world.seeded.community("rust"));
-    let browser = browser_of(&world.member("alice").await).await;
+    let browser = Chromium::of(&world.member("alice").await).await;
     browser.open(&sidecar.url(&path)).await;
     says(&browser, "1 Person ist hier").await;
     visit(&world, &sidecar, "bob", &path).await;
@@ -69,7 +70,7 @@ async fn nothing_moves_for_those_who_want_less_motion() {
 async fn faces_are_pictures_or_initials_and_never_anything_else() {
     let (world, sidecar, _server) = with_pages_by_hand("", "").await;
     let path = format!("/communities/{}/", world.seeded.community("rust"));
-    let browser = browser_of(&world.member("alice").await).await;
+    let browser = Chromium::of(&world.member("alice").await).await;
     browser.open(&sidecar.url(&path)).await;
     is_in(&browser, json!("live")).await;
     let visitors = json!([
@@ -111,7 +112,7 @@ async fn faces_are_pictures_or_initials_and_never_anything_else() {
 async fn a_page_with_an_element_of_its_own_gets_no_second_one() {
     let (world, sidecar, _server) = with_pages_by_hand("", "[widget]\ninject = true").await;
     let path = format!("/communities/{}/", world.seeded.community("rust"));
-    let browser = browser_of(&world.member("alice").await).await;
+    let browser = Chromium::of(&world.member("alice").await).await;
     browser.open(&sidecar.url(&path)).await;
     is_in(&browser, json!("live")).await;
     assert_eq!(
@@ -132,7 +133,7 @@ async fn a_page_with_an_element_of_its_own_gets_no_second_one() {
 async fn where_nobody_is_named_the_count_stands_alone() {
     let (world, sidecar, _server) = with_pages_by_hand("", "[api]\nidentities = false").await;
     let path = format!("/communities/{}/", world.seeded.community("rust"));
-    let browser = browser_of(&world.member("alice").await).await;
+    let browser = Chromium::of(&world.member("alice").await).await;
     browser.open(&sidecar.url(&path)).await;
     is_in(&browser, json!("live")).await;
     browser
@@ -151,7 +152,7 @@ async fn pages_that_draw_it_themselves_hear_of_each_change() {
     let (world, sidecar, _server) = with_pages_by_hand("", "").await;
     let community = world.seeded.community("rust");
     let path = format!("/communities/{community}/");
-    let browser = browser_of(&world.member("alice").await).await;
+    let browser = Chromium::of(&world.member("alice").await).await;
     browser.open(&sidecar.url(&path)).await;
     is_in(&browser, json!("live")).await;
     browser

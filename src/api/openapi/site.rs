@@ -1,0 +1,164 @@
+//! What of the contract depends on the site: which operations there are and where, the bounds of their parameters, and
+//! how callers say who they are. And what holds for every operation, said here instead of at each. Pure.
+
+use serde_json::{Map, Value, json};
+
+use crate::api::paths::{Operation, Paths};
+use crate::api::{cursor, query};
+use crate::communities;
+use crate::config::{self, Access};
+
+/// Names of the security schemes.
+const SESSION: &str = "session";
+const AUTHORIZATION: &str = "authorization";
+
+/// Fits the document, as the handlers declare it, to a site with these settings. `cookie` is the session cookie's name.
+pub(super) fn fit(document: &mut Value, paths: &Paths, settings: &config::Api, cookie: &str) {
+    let mut declared = match document["paths"].take() {
+        Value::Object(declared) => declared,
+        _ => Map::new(),
+    };
+    let mut fitted = Map::new();
+    for operation in paths.operations() {
+        // The rest is the app's.
+        let Some(mut item) = declared.remove(operation.template()) else {
+            continue;
+        };
+        for described in item.as_object_mut().into_iter().flat_map(Map::values_mut) {
+            complete(described, operation, settings);
+        }
+        fitted.insert(paths.documented(operation.template()), item);
+    }
+    document["paths"] = fitted.into();
+    document["components"]["securitySchemes"] = schemes(settings, cookie);
+}
+
+fn complete(described: &mut Value, operation: Operation, settings: &config::Api) {
+    described["security"] = security(operation, settings.access);
+    if !described["parameters"].is_array() {
+        described["parameters"] = json!([]);
+    }
+    if let Some(parameters) = described["parameters"].as_array_mut() {
+        for parameter in &mut *parameters {
+            bound(parameter, settings);
+        }
+        if operation != Operation::Widget {
+            parameters.push(format());
+        }
+    }
+    let allow = operation.methods();
+    let Some(responses) = described["responses"].as_object_mut() else {
+        return;
+    };
+    for (status, response) in responses {
+        match &**status {
+            "405" => {
+                response["description"] = format!("Only these methods are possible: {allow}.").into();
+                response["headers"]["Allow"] = json!({
+                    "description": "The methods that are possible.",
+                    "required": true,
+                    "schema": {"type": "string", "const": allow},
+                });
+            }
+            "200" if operation.is_live() => {
+                response["content"]["text/event-stream"]["schema"] = event();
+            }
+            "401" => response["headers"]["Retry-After"] = retry_after(false),
+            "429" | "503" => response["headers"]["Retry-After"] = retry_after(true),
+            _ => {}
+        }
+    }
+}
+
+/// The bounds that are configured, or that are constants elsewhere.
+fn bound(parameter: &mut Value, settings: &config::Api) {
+    let schema = match parameter["name"].as_str() {
+        Some("community") => json!({"maxLength": communities::MAX_LENGTH}),
+        Some("limit") => {
+            let (max, default) = query::limits(settings);
+            json!({"maximum": max, "default": default})
+        }
+        Some("days") => {
+            let (max, default) = query::days_limits(settings);
+            json!({"maximum": max, "default": default})
+        }
+        Some("cursor") => json!({"pattern": cursor::PATTERN}),
+        Some("communities") => json!({"minItems": 1, "maxItems": query::MAX_COMMUNITIES}),
+        _ => return,
+    };
+    let (Value::Object(more), Some(schema)) = (schema, parameter["schema"].as_object_mut()) else {
+        return;
+    };
+    schema.extend(more);
+}
+
+/// What clients of Django REST framework may say.
+fn format() -> Value {
+    json!({
+        "name": "format",
+        "in": "query",
+        "required": false,
+        "description": "Means nothing: answers have one format. Taken from clients of Django REST framework.",
+        "schema": {"type": "string", "enum": query::FORMATS},
+    })
+}
+
+/// An event of a stream: what the fields of its lines are, of which `data` holds a message.
+fn event() -> Value {
+    json!({
+        "type": "object",
+        "required": ["data"],
+        "properties": {
+            "id": {"type": "string", "description": "The count's `seq`."},
+            "retry": {"type": "integer", "description": "Milliseconds to wait before reconnecting."},
+            "data": {
+                "type": "string",
+                "contentMediaType": "application/json",
+                "contentSchema": {"$ref": "#/components/schemas/LiveMessage"},
+            },
+        },
+    })
+}
+
+fn retry_after(always: bool) -> Value {
+    json!({
+        "description": "Seconds until the same request may be answered.",
+        "required": always,
+        "schema": {"type": "integer", "minimum": 1},
+    })
+}
+
+/// Each of the list suffices.
+fn security(operation: Operation, access: Access) -> Value {
+    match operation {
+        Operation::Widget | Operation::Contract => json!([]),
+        // Whatever the access is: a view is somebody's.
+        Operation::Visits => json!([{SESSION: []}]),
+        _ => match access {
+            Access::Public => json!([]),
+            Access::Session => json!([{SESSION: []}]),
+            // The app may let everybody see a community.
+            Access::Backend => json!([{SESSION: []}, {AUTHORIZATION: []}, {}]),
+        },
+    }
+}
+
+fn schemes(settings: &config::Api, cookie: &str) -> Value {
+    let mut schemes = json!({
+        SESSION: {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": cookie,
+            "description": "The site's own session cookie.",
+        },
+    });
+    if settings.access == Access::Backend {
+        schemes[AUTHORIZATION] = json!({
+            "type": "apiKey",
+            "in": "header",
+            "name": "Authorization",
+            "description": "Passed on to the app, which decides who may see a community.",
+        });
+    }
+    schemes
+}
