@@ -184,6 +184,10 @@ impl World {
 
     pub(super) async fn act(&mut self, action: &Action) {
         self.do_or_suffer(action).await;
+        self.note_what_was_given_up();
+    }
+
+    fn note_what_was_given_up(&mut self) {
         let process = self.process();
         let mut gave_up = std::mem::take(&mut process.gave_up);
         for spool in process.spools() {
@@ -219,7 +223,15 @@ impl World {
                 cut_off(*awaits, self.process().own.append_all(&bodies)).await;
             }
             Action::Faults(faults) => self.database.state().faults.extend(faults.iter().copied()),
-            Action::DiskFails(faults) => self.process().own.fail_commits(faults.iter().copied()),
+            // A disk that takes nothing costs what is kept, so it does not fail before a loss was noticed.
+            Action::DiskFails(faults) => {
+                let other_faults = std::mem::take(&mut self.database.state().faults);
+                for spool in self.process().spools() {
+                    self.process().drain.confirm_all(&spool).await.expect("it can be read");
+                }
+                self.database.state().faults = other_faults;
+                self.process().own.fail_commits(faults.iter().copied());
+            }
             Action::Refuse { view, refused } => {
                 if let Some(page) = self.views.keys().nth(*view).cloned() {
                     let mut state = self.database.state();
@@ -247,7 +259,10 @@ impl World {
                     self.crash().await;
                 }
             }
-            Action::LoseCommits(transactions) => self.database.state().lose(*transactions),
+            Action::LoseCommits(transactions) => {
+                self.process().own.mend();
+                self.database.state().lose(*transactions);
+            }
             // One that hangs is cut off, too: by the end of the process.
             Action::Step => {
                 if !cut_off(1_000, self.process().step()).await {
@@ -302,6 +317,7 @@ impl World {
     }
 
     async fn crash(&mut self) {
+        self.note_what_was_given_up();
         // Its locks go with it.
         self.process = None;
         self.process = Some(Process::start(&self.directory, &self.database).await);
