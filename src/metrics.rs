@@ -64,10 +64,12 @@ pub struct Metrics {
     pub apply_duration: Histogram,
     pub apply_retries: CounterVec,
     pub known_parts: Counter,
+    pub lost_parts: Counter,
     pub last_apply: Gauge,
     pub applied_views: Counter,
     pub spool_views: Gauge,
     pub spool_bytes: Gauge,
+    pub spool_kept_bytes: Gauge,
     pub spool_limit_bytes: Gauge,
     pub spool_oldest_age: Gauge,
     pub spool_up: IntGauge,
@@ -344,7 +346,12 @@ impl Metrics {
             ),
             known_parts: declare.counter(
                 "known_parts_total",
-                "Parts of batches that turned out to be applied already: the answer to their COMMIT had been lost",
+                "Parts of batches that turned out to be applied already: the answer to their COMMIT had been lost, \
+                 or the process ended soon after it",
+            ),
+            lost_parts: declare.counter(
+                "lost_parts_total",
+                "Parts of batches that the database had acknowledged and has lost; they are written again",
             ),
             last_apply: declare.gauge(
                 "last_apply_timestamp_seconds",
@@ -353,6 +360,10 @@ impl Metrics {
             applied_views: declare.counter("applied_views_total", "Page views that reached the app's tables"),
             spool_views: declare.gauge("spool_views", "Page views on disk, waiting for the database"),
             spool_bytes: declare.gauge("spool_bytes", "Bytes of page views on disk, dead letters included"),
+            spool_kept_bytes: declare.gauge(
+                "spool_kept_bytes",
+                "Bytes of page views on disk that the database has acknowledged, kept in case it loses them",
+            ),
             spool_limit_bytes: declare.gauge("spool_limit_bytes", "What spool_bytes may reach"),
             spool_oldest_age: declare.gauge(
                 "spool_oldest_age_seconds",

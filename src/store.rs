@@ -17,7 +17,7 @@ pub mod schema;
 mod sql;
 mod sqlite;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use async_trait::async_trait;
@@ -26,7 +26,7 @@ use chrono::{DateTime, Utc};
 use crate::auth::BrowserSession;
 use crate::ids::{CommunityId, SessionToken, UserId};
 use crate::key_type::{AppKeys, KeyTypes};
-use crate::writer::batch::Batch;
+use crate::writer::batch::{Batch, BatchKey};
 
 pub use error::StoreError;
 pub use ledger::LedgerProblem;
@@ -48,6 +48,24 @@ pub trait Store: Send + Sync + 'static {
     /// that cannot be read is an error of its own. The caller decides with [`BrowserSession::is_valid_at`].
     async fn browser_sessions(&self, tokens: &[SessionToken]) -> Result<SessionsFound, StoreError>;
 
+    /// The same, where one row that spoils the answer for all costs no other: each is asked about alone then.
+    async fn browser_sessions_apart(&self, tokens: &[SessionToken]) -> Result<SessionsFound, StoreError> {
+        match self.browser_sessions(tokens).await {
+            Err(StoreError::Unexpected(_) | StoreError::Refused(_)) => {}
+            outcome => return outcome,
+        }
+        let mut found = SessionsFound::new();
+        for token in tokens {
+            match self.browser_session(token).await {
+                Ok(Some(session)) => drop(found.insert(token.clone(), Ok(session))),
+                Ok(None) => {}
+                Err(error @ StoreError::Unavailable(_)) => return Err(error),
+                Err(error) => drop(found.insert(token.clone(), Err(error))),
+            }
+        }
+        Ok(found)
+    }
+
     /// The session of one token.
     async fn browser_session(&self, token: &SessionToken) -> Result<Option<BrowserSession>, StoreError> {
         let mut found = self.browser_sessions(std::slice::from_ref(token)).await?;
@@ -64,9 +82,12 @@ pub trait Store: Send + Sync + 'static {
     /// Writes one batch in one transaction, in fixed order: ledger, events, `pages_visited`, `last_active`.
     /// Parts that the ledger has already are left out, so a batch may be tried again after any failure, in
     /// the same parts: where it was the COMMIT whose answer got lost, it is there once all the same (W6).
-    /// After [`StoreError::Refused`] and [`StoreError::Undone`] nothing of it is there. While the live schema has a problem that every
+    /// After [`StoreError::Refused`] and [`StoreError::Undone`] nothing of it is there, and no former try of it is under way. While the live schema has a problem that every
     /// row would run into, the answer is `Unavailable`.
     async fn apply(&self, batch: &Batch) -> Result<Applied, StoreError>;
+
+    /// Those of the parts that the ledger has not: nothing of them is in the tables.
+    async fn missing_parts(&self, parts: &[BatchKey]) -> Result<HashSet<BatchKey>, StoreError>;
 
     /// What is wrong with the ledger, if anything.
     async fn ledger(&self) -> Result<Option<LedgerProblem>, StoreError>;
@@ -88,6 +109,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// A trivial round trip.
     async fn ping(&self) -> Result<(), StoreError>;
+
+    /// How often a connection turned out to be lost, or to lead to a server that takes no writes.
+    fn lost_connections(&self) -> u64;
 
     /// Ends all connections.
     async fn close(&self);

@@ -6,9 +6,9 @@
 //! ```
 //!
 //! The handle never waits. The appender puts what came within a few milliseconds on disk; the applier takes
-//! it from there, in batches, and deletes it after the database has committed it together with its key. So a
+//! it from there, in batches, and deletes it a while after the database has committed it together with its key. So a
 //! view is lost only before it is on disk, and written twice never: not after a crash, not after an outage,
-//! not when the answer to a COMMIT is lost.
+//! not when the answer to a COMMIT is lost, not when the database loses what it had committed.
 //!
 //! Architecture invariant: nothing here knows of requests; what is decided about a page view has been decided.
 
@@ -18,13 +18,16 @@ pub mod batch;
 mod drain;
 mod failures;
 mod forgetting;
+mod kept;
 mod late;
 #[cfg(test)]
 mod model;
+mod refusals;
 mod shared;
 pub mod spool;
 #[cfg(test)]
 pub(crate) mod testing;
+mod trouble;
 pub mod unresolved;
 
 use std::num::NonZeroUsize;
@@ -116,6 +119,8 @@ pub struct Limits {
     pub unspooled: Duration,
     /// Most that may wait on disk.
     pub spool_bytes: u64,
+    /// How long rows are kept that the database has acknowledged; zero: not at all.
+    pub keep_applied: Duration,
 }
 
 impl Limits {
@@ -128,11 +133,12 @@ impl Limits {
             // The other half is for looking up whose it is (`recorder`).
             unspooled: spool.max_unspooled / 2,
             spool_bytes: spool.max_bytes.as_u64(),
+            keep_applied: record.keep_applied,
         }
     }
 
-    /// Most bytes of dead letters, and of views that nobody could look up yet: a part of the spool, so that
-    /// neither bad rows nor made-up cookies keep good views out.
+    /// Most bytes of dead letters, of views that nobody could look up yet, and of those that are kept: a part of the
+    /// spool, so that neither bad rows nor made-up cookies keep good views out.
     fn share(&self) -> u64 {
         self.spool_bytes / 4
     }

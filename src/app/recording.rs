@@ -151,6 +151,7 @@ impl Recording {
         let resolver = Resolver {
             authenticator: authenticator.clone(),
             communities: communities.clone(),
+            admission: config.api.timeout,
             // Where nothing is written there is no spool to wait in.
             patience: if record.writes() {
                 limits.unspooled

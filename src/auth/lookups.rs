@@ -105,7 +105,7 @@ impl Worker {
         while let Some((lookups, number, batch)) = self.next() {
             let tokens: Vec<SessionToken> = batch.iter().map(|wanted| wanted.token.clone()).collect();
             let statement = Statement(&lookups, number);
-            let found = lookups.store.browser_sessions(&tokens).await;
+            let found = lookups.store.browser_sessions_apart(&tokens).await;
             drop(statement);
             match found {
                 Ok(mut found) => {
@@ -113,14 +113,6 @@ impl Worker {
                         let session = found.remove(&token).transpose().map_err(Arc::new);
                         // Whoever asked may have gone.
                         let _ = answer.send(session);
-                    }
-                }
-                // One row that cannot be read spoils the answer for all: each is asked about alone.
-                Err(StoreError::Unexpected(_) | StoreError::Refused(_)) if batch.len() > 1 => {
-                    for Wanted { token, answer } in batch {
-                        let found = lookups.store.browser_sessions(std::slice::from_ref(&token)).await;
-                        let session = found.and_then(|mut found| found.remove(&token).transpose());
-                        let _ = answer.send(session.map_err(Arc::new));
                     }
                 }
                 Err(error) => {

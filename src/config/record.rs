@@ -45,6 +45,10 @@ pub struct Record {
     /// … or when its oldest view is this old.
     #[serde(with = "humantime_serde")]
     pub batch_age: Duration,
+    /// How long page views stay on disk after the database has acknowledged them; then it is asked whether it still
+    /// has them. Zero: they are deleted at once.
+    #[serde(with = "humantime_serde")]
+    pub keep_applied: Duration,
     /// Longest time that shutdown waits for the last batches.
     #[serde(with = "humantime_serde")]
     pub flush_timeout: Duration,
@@ -89,6 +93,7 @@ impl Default for Record {
             batch_views: NonZeroUsize::new(500).expect("not zero"),
             batch_bytes: ByteSize::mib(1),
             batch_age: Duration::from_secs(1),
+            keep_applied: Duration::from_secs(30),
             flush_timeout: Duration::from_secs(10),
         }
     }

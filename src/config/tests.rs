@@ -120,6 +120,7 @@ fn every_rule_names_its_key() {
         ("[record]\nqueue_views = 10", "record.batch_views"),
         ("[record]\nqueue_bytes = \"1KiB\"", "record.batch_bytes"),
         ("[record]\nbatch_age = \"0s\"", "record.batch_age"),
+        ("[record]\nkeep_applied = \"2h\"", "record.keep_applied"),
         ("[api]\nprefix = \"api\"", "api.prefix"),
         ("[api]\nbackend_check = \"/api/\"", "api.backend_check"),
         ("[api]\nmax_limit = 0", "api.max_limit"),

@@ -12,6 +12,9 @@ use http::{HeaderName, header};
 
 use super::{Config, Revocation, Widget, read_key_pair};
 
+/// Longest `record.keep_applied`.
+const MOST_KEPT: Duration = Duration::from_secs(3_600);
+
 /// Dotted key, and problem with remedy.
 type Problem = (String, String);
 
@@ -190,6 +193,11 @@ fn record(config: &Config) -> Result<(), Problem> {
         "record.presence",
         "is off and there is no Redis, so that the visitors API would always say 0; set api.enabled = false too, \
          or give redis.url, redis.sentinels or redis.nodes",
+    )?;
+    ensure(
+        record.keep_applied <= MOST_KEPT,
+        "record.keep_applied",
+        "must be at most \"1h\": for so long the ledger would hold the key of every batch",
     )?;
     positive(&[
         ("record.batch_age", record.batch_age),

@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use tokio::time::timeout;
+
 use super::resolve::{Found, Resolver};
 use super::{Visit, Who};
 use crate::auth::Identified;
@@ -11,8 +13,17 @@ use crate::communities::Named;
 use crate::live::{Denied, Door};
 
 impl Resolver {
-    /// Whose a view is, and whether it counts. Takes the door's time.
+    /// Whose a view is, and whether it counts. Takes at most the time of a request to the API; what is not known then
+    /// is as where the database is away.
     pub(super) async fn admit(&self, visit: &Visit, door: &Arc<dyn Door>) -> Found {
+        match timeout(self.admission, self.ask(visit, door)).await {
+            Ok(found) => found,
+            Err(_) if door.must_be_asked_again() => Found::Undecided,
+            Err(_) => Found::not_yet(&visit.who),
+        }
+    }
+
+    async fn ask(&self, visit: &Visit, door: &Arc<dyn Door>) -> Found {
         let Visit { view, who, from, .. } = visit;
         // Where the app decides, nothing is taken on trust.
         let is_strict = door.must_be_asked_again();

@@ -46,6 +46,8 @@ pub struct Resolver {
     pub communities: Arc<Communities>,
     /// How long a view waits for the answers. They are remembered even if they come later.
     pub patience: Duration,
+    /// How long a view that its page reports waits until it is known whether it counts.
+    pub admission: Duration,
 }
 
 /// What the worker works with.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,18 +12,46 @@ use tokio::time::sleep;
 use super::*;
 use crate::auth::Authenticator;
 use crate::config::{self, RecentPrecision};
+use crate::ids::CommunityId;
+use crate::live::{Denied, Door};
+use crate::routes::CommunityRef;
 use crate::store::fake::Fake;
 use crate::store::{Store, StoreError};
 use crate::writer::testing::view;
 
 /// The session table.
 #[derive(Default)]
-struct Table(Mutex<HashMap<SessionToken, BrowserSession>>);
+struct Table {
+    rows: Mutex<HashMap<SessionToken, BrowserSession>>,
+    /// It never answers.
+    hangs: AtomicBool,
+}
 
 #[async_trait]
 impl Fake for Table {
     async fn browser_session(&self, token: &SessionToken) -> Result<Option<BrowserSession>, StoreError> {
-        Ok(self.0.lock().unwrap().get(token).cloned())
+        if self.hangs.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        Ok(self.rows.lock().unwrap().get(token).cloned())
+    }
+}
+
+/// Lets everybody in whom the app lets in, and asks it each time.
+struct Strict;
+
+#[async_trait]
+impl Door for Strict {
+    async fn admit(
+        &self,
+        _: Option<Arc<BrowserSession>>,
+        asked: &[String],
+    ) -> Result<Vec<Option<CommunityId>>, Denied> {
+        Ok(asked.iter().map(|id| Some(id.as_str().into())).collect())
+    }
+
+    fn must_be_asked_again(&self) -> bool {
+        true
     }
 }
 
@@ -44,6 +73,7 @@ impl Bench {
             authenticator: Arc::new(authenticator),
             communities: Arc::new(Communities::new(store)),
             patience: Duration::from_millis(50),
+            admission: Duration::from_secs(5),
         };
         let destinations = Destinations {
             presence: None,
@@ -70,18 +100,24 @@ impl Bench {
             is_ended: false,
             ended_at: None,
         };
-        let mut rows = self.table.0.lock().unwrap();
+        let mut rows = self.table.rows.lock().unwrap();
         rows.insert(SessionToken::new(token), session);
     }
 
     async fn sees(&self, token: &str) {
+        self.sees_at(token, None).await;
+    }
+
+    /// With a door the page reports it itself.
+    async fn sees_at(&self, token: &str, door: Option<Arc<dyn Door>>) {
         let who = Who::Token(SessionToken::new(token), Glance::default());
-        let view = view("/about/");
+        let mut view = view("/about/");
+        view.community = door.is_some().then(|| CommunityRef::Id("42".into()));
         self.recorder
             .record(Visit {
                 view,
                 who,
-                door: None,
+                door,
                 from: None,
             })
             .await;
@@ -130,6 +166,25 @@ async fn i10_at_the_end_nothing_waits_for_rows() {
     bench.recorder.flush().await;
     assert_eq!(bench.counts(), (1, 1, 0));
     assert!(before.elapsed() < Duration::from_millis(500));
+}
+
+/// A database that hangs is one that is away.
+#[tokio::test(start_paused = true)]
+async fn i12_a_view_that_its_page_reports_waits_a_bounded_time_until_it_is_admitted() {
+    let bench = Bench::new();
+    bench.signs_in("alice");
+    bench.sees_at("alice", Some(Arc::new(Strict))).await;
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(bench.counts(), (1, 0, 0));
+    bench.table.hangs.store(true, Ordering::Relaxed);
+    bench.sees_at("bob", Some(Arc::new(Strict))).await;
+    sleep(Duration::from_secs(6)).await;
+    assert_eq!(bench.counts(), (1, 0, 0));
+    let dropped = Dropped::AccessUnavailable.label();
+    assert_eq!(
+        bench.metrics.recorder_dropped.with_label_values(&[dropped]).get(),
+        1
+    );
 }
 
 /// Views of made-up tokens take up bounded room.

@@ -164,6 +164,11 @@ impl<B: Backend> Connections<B> {
         self.settle(lease, outcome, false)
     }
 
+    /// How often a connection turned out to be lost, or of no use for writing.
+    pub(super) fn lost(&self) -> u64 {
+        self.doubt.times.load(Ordering::Acquire)
+    }
+
     /// Ends all connections; those in use get the time of one operation to come back.
     pub(super) async fn close(&self) {
         // Past it, what is left ends with the process.
@@ -294,6 +299,8 @@ struct Doubt {
     /// One turned out to be of no use for good: read-only after a failover, or with statements prepared for
     /// tables that have changed. The others are alike: each is replaced. Likewise.
     condemned: AtomicU64,
+    /// How often either happened.
+    times: AtomicU64,
 }
 
 /// Of one idle connection.
@@ -310,6 +317,7 @@ impl Default for Doubt {
             origin: Instant::now(),
             raised: AtomicU64::new(0),
             condemned: AtomicU64::new(0),
+            times: AtomicU64::new(0),
         }
     }
 }
@@ -317,10 +325,12 @@ impl Default for Doubt {
 impl Doubt {
     fn raise(&self) {
         self.raised.store(self.now() + 1, Ordering::Release);
+        self.times.fetch_add(1, Ordering::Release);
     }
 
     fn condemn(&self) {
         self.condemned.store(self.now() + 1, Ordering::Release);
+        self.times.fetch_add(1, Ordering::Release);
     }
 
     fn of(&self, idle_for: Duration) -> Verdict {
@@ -357,6 +367,7 @@ mod tests {
             origin: minute_ago,
             raised: AtomicU64::new(raised),
             condemned: AtomicU64::new(condemned),
+            times: AtomicU64::new(0),
         };
         let (longer, shorter) = (Duration::from_secs(61), Duration::from_secs(1));
         assert_eq!(doubt(0, 0).of(longer), Verdict::Use);

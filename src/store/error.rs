@@ -17,7 +17,8 @@ pub enum StoreError {
     /// Not reachable, timed out, or refused for now: worth trying again.
     #[error("the database is not available")]
     Unavailable(#[source] sqlx::Error),
-    /// A statement of a write failed before its COMMIT was sent, so nothing of it is there; the rows may be the
+    /// A statement of a write failed after the ledger had noted its parts and before its COMMIT was sent, so nothing of
+    /// it is there, nor will be; the rows may be the
     /// reason: a lock that somebody holds, a limit of the server, what a trigger raises.
     #[error("the database did not take a statement")]
     Undone(#[source] sqlx::Error),
@@ -89,6 +90,26 @@ impl StoreError {
                 Self::Undone(error)
             }
             other => other,
+        }
+    }
+
+    /// The same error, where the ledger has not noted the parts: a former try of them, given up by us, may still be
+    /// under way at the server.
+    pub(super) fn before_noting(self) -> Self {
+        match self {
+            Self::Refused(error) => Self::Unavailable(error),
+            other => other,
+        }
+    }
+
+    /// The same error for another who waited for the same answer: what can be told from it is the same.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        match self {
+            Self::Unavailable(error) => Self::Unavailable(again(error)),
+            Self::Undone(error) => Self::Undone(again(error)),
+            Self::Refused(error) => Self::Refused(again(error)),
+            Self::Unexpected(what) => Self::Unexpected(what.clone()),
         }
     }
 
@@ -165,6 +186,26 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
+/// The same error, as far as its verdict and its words go.
+fn again(error: &sqlx::Error) -> sqlx::Error {
+    use sqlx::Error as E;
+    match error {
+        E::Database(server) => match server.try_downcast_ref::<ServerFailure>() {
+            Some(failure) => E::Database(Box::new(failure.clone())),
+            None => E::InvalidArgument(error.to_string()),
+        },
+        E::Io(io) => E::Io(std::io::Error::new(io.kind(), io.to_string())),
+        E::PoolTimedOut => E::PoolTimedOut,
+        E::PoolClosed => E::PoolClosed,
+        E::Configuration(problem) => E::Configuration(problem.to_string().into()),
+        E::TypeNotFound { type_name } => E::TypeNotFound {
+            type_name: type_name.clone(),
+        },
+        other if verdict(other) == Verdict::LOST => E::Io(std::io::Error::other(other.to_string())),
+        other => E::InvalidArgument(other.to_string()),
+    }
+}
+
 fn verdict(error: &sqlx::Error) -> Verdict {
     use sqlx::Error as E;
     match error {
@@ -222,5 +263,23 @@ mod tests {
         let error = timed_out("the statement timed out");
         assert_eq!(error.class(), "connection");
         assert!(!error.lost_connection());
+    }
+
+    #[test]
+    fn an_error_that_many_wait_for_says_the_same_to_each() {
+        let lost = || sqlx::Error::Protocol("cut off".into());
+        for error in [
+            timed_out("the statement timed out"),
+            StoreError::from(lost()),
+            StoreError::Undone(lost()),
+            StoreError::from(sqlx::Error::PoolTimedOut),
+            StoreError::from(sqlx::Error::Configuration("no ledger".into())),
+            StoreError::Unexpected("a row".into()),
+        ] {
+            let again = error.again();
+            assert_eq!(again.verdict(), error.verdict(), "{error:?}");
+            assert_eq!(std::mem::discriminant(&again), std::mem::discriminant(&error));
+            assert_eq!(again.took_too_long(), error.took_too_long());
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Stores of tests that need a part of one only.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
@@ -7,7 +9,7 @@ use super::{Applied, LedgerProblem, SessionsFound, Stats, Store, StoreError, Vis
 use crate::auth::BrowserSession;
 use crate::ids::{CommunityId, SessionToken, UserId};
 use crate::key_type::{AppKeys, KeyType, KeyTypes};
-use crate::writer::batch::Batch;
+use crate::writer::batch::{Batch, BatchKey};
 
 /// What may be asked of a store, as far as a test expects it to be; the rest fails the test.
 #[async_trait]
@@ -33,6 +35,10 @@ pub(crate) trait Fake: Send + Sync + 'static {
     }
 
     async fn apply(&self, batch: &Batch) -> Result<Applied, StoreError> {
+        unimplemented!("nothing is written")
+    }
+
+    async fn missing_parts(&self, parts: &[BatchKey]) -> Result<HashSet<BatchKey>, StoreError> {
         unimplemented!("nothing is written")
     }
 
@@ -94,6 +100,10 @@ impl<F: Fake> Store for F {
         Fake::apply(self, batch).await
     }
 
+    async fn missing_parts(&self, parts: &[BatchKey]) -> Result<HashSet<BatchKey>, StoreError> {
+        Fake::missing_parts(self, parts).await
+    }
+
     async fn ledger(&self) -> Result<Option<LedgerProblem>, StoreError> {
         Fake::ledger(self).await
     }
@@ -117,6 +127,10 @@ impl<F: Fake> Store for F {
 
     async fn ping(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    fn lost_connections(&self) -> u64 {
+        0
     }
 
     async fn close(&self) {}

@@ -69,6 +69,15 @@ impl Operation for NoteParts<'_> {
     const WRITES: bool = true;
 }
 
+/// Those of the parts that are not noted.
+pub(super) struct MissingParts<'a> {
+    pub parts: &'a [BatchKey],
+}
+
+impl Operation for MissingParts<'_> {
+    type Output = HashSet<BatchKey>;
+}
+
 /// Forgets parts that are older than [`RETENTION`], a bounded number of them; answers how many.
 pub(super) struct ForgetOld<'a> {
     pub database: &'a config::Database,

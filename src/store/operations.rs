@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{Database, Transaction};
 
 use super::error::is_untranslatable;
-use super::ledger::{ForgetOld, LedgerProblem, NoteParts};
+use super::ledger::{ForgetOld, LedgerProblem, MissingParts, NoteParts};
 use super::rows::{EventRow, event_rows};
 use super::schema::{AppSchema, Column, EventInsert, LiveSchema, ProfileTable};
 use super::{Applied, Stats, VisitorRow};
@@ -47,6 +47,7 @@ pub(super) trait Backend:
     + for<'a> Runs<FindCommunity<'a>>
     + for<'a> Runs<CommunityExists<'a>>
     + for<'a> Runs<NoteParts<'a>>
+    + for<'a> Runs<MissingParts<'a>>
     + for<'a> Runs<ForgetOld<'a>>
     + for<'a> Runs<InsertEvents<'a>>
     + Runs<AddPages>
@@ -183,7 +184,9 @@ impl Rules {
 pub(super) struct Apply<'a> {
     pub batch: &'a Batch,
     pub rules: &'a Rules,
-    /// Set before a COMMIT is sent: until then, whatever happens, nothing is there.
+    /// Set when the ledger has noted the parts: nothing of them is there, and no former try is still under way.
+    pub noted: &'a AtomicBool,
+    /// Set before a COMMIT is sent: until then, whatever happens, nothing of this try is there.
     pub committing: &'a AtomicBool,
 }
 
@@ -219,10 +222,12 @@ impl Apply<'_> {
         let Apply {
             batch,
             rules,
+            noted,
             committing,
         } = self;
         let mut transaction = B::begin(connection, &rules.database).await?;
         let new = B::run(&NoteParts { batch }, app, &mut transaction).await?;
+        noted.store(true, Ordering::Relaxed);
         let known_parts = batch.parts.len() - new.len();
         let batch: Cow<'_, Batch> = if known_parts == 0 {
             Cow::Borrowed(*batch)

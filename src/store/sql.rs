@@ -1,5 +1,6 @@
 //! The store on a SQL database: the one implementation, for Postgres and SQLite alike.
 
+use std::collections::HashSet;
 use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
@@ -7,7 +8,7 @@ use chrono::{DateTime, Utc};
 use sqlx::Connection;
 
 use super::connections::Connections;
-use super::ledger::ForgetOld;
+use super::ledger::{ForgetOld, MissingParts};
 use super::operations::{
     Apply, Backend, CommunityExists, FindCommunity, FindSessions, ReadKeys, Rules, StatsOf, Visitors,
 };
@@ -17,7 +18,7 @@ use crate::auth::BrowserSession;
 use crate::config::{Config, PageViews};
 use crate::ids::{CommunityId, SessionToken, UserId};
 use crate::key_type::{AppKeys, KeyTypes};
-use crate::writer::batch::Batch;
+use crate::writer::batch::{Batch, BatchKey};
 
 /// The app's tables in a SQL database.
 pub(super) struct SqlStore<B: Backend> {
@@ -88,18 +89,26 @@ impl<B: Backend> Store for SqlStore<B> {
         if batch.parts.is_empty() {
             return Ok(Applied::default());
         }
-        let committing = AtomicBool::new(false);
+        let (noted, committing) = (AtomicBool::new(false), AtomicBool::new(false));
         let apply = Apply {
             batch,
             rules: &self.rules,
+            noted: &noted,
             committing: &committing,
         };
         let outcome = self.connections.run(&apply).await;
-        if committing.into_inner() {
-            outcome
-        } else {
-            outcome.map_err(StoreError::before_commit)
+        match (noted.into_inner(), committing.into_inner()) {
+            (_, true) => outcome,
+            (true, false) => outcome.map_err(StoreError::before_commit),
+            (false, false) => outcome.map_err(StoreError::before_noting),
         }
+    }
+
+    async fn missing_parts(&self, parts: &[BatchKey]) -> Result<HashSet<BatchKey>, StoreError> {
+        if parts.is_empty() {
+            return Ok(HashSet::new());
+        }
+        self.connections.run(&MissingParts { parts }).await
     }
 
     async fn ledger(&self) -> Result<Option<LedgerProblem>, StoreError> {
@@ -141,6 +150,10 @@ impl<B: Backend> Store for SqlStore<B> {
 
     async fn ping(&self) -> Result<(), StoreError> {
         self.connections.ping().await
+    }
+
+    fn lost_connections(&self) -> u64 {
+        self.connections.lost()
     }
 
     async fn close(&self) {

@@ -207,7 +207,13 @@ impl Appender {
                     }
                     return;
                 }
-                Err(error) => self.failed(&spool, &error).await,
+                Err(error) => {
+                    self.failed(&spool, &error).await;
+                    let is_replaced = self.shared.own.load().id() != spool.id();
+                    if is_replaced && matches!(spool.has_taken(&append).await, Ok(true)) {
+                        return;
+                    }
+                }
             }
             sleep(delays.next().unwrap_or(PAUSE.1)).await;
         }

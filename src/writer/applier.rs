@@ -1,60 +1,51 @@
-//! From the spools to the database: when. Batches are applied as they fall due; what somebody's end left
-//! behind is taken over and drained; what waits is shown.
+//! From the spools to the database: when. Batches are applied as they fall due; spools of processes that are gone are
+//! adopted and drained; what is kept is confirmed; the gauges of what waits are set.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use super::Limits;
 use super::batch::WriterId;
 use super::drain::{Drain, Step};
 use super::forgetting::forget;
-use super::shared::Shared;
+use super::shared::{LOOK, Shared};
 use super::spool::{Directory, Spool, SpoolError};
+use super::trouble::Trouble;
 use crate::metrics::{Dropped, Metrics};
 use crate::store::StoreError;
 use crate::tasks::{Task, Tasks};
 
-/// First and longest pause between two tries at the database.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// Between two looks at what waits.
-const LOOK: Duration = Duration::from_secs(1);
 /// Looks between two searches for spools without an owner.
 const LOOKS_PER_SEARCH: u32 = 5;
-/// Spools of others held at a time: each costs a thread and a few open files.
+/// Spools of others from which something is applied at a time …
 const MOST_ADOPTED: usize = 8;
+/// … and those held at a time: each costs a thread and a few open files.
+const MOST_HELD: usize = 32;
 
 /// Drains spools, as long as it is run.
 pub struct Applier {
-    drain: Drain,
-    limits: Limits,
+    pub(super) drain: Drain,
+    pub(super) limits: Limits,
     directory: Directory,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     flushes: mpsc::Receiver<oneshot::Sender<()>>,
     /// Who waits until nothing waits.
     flushing: Vec<oneshot::Sender<()>>,
     /// Since when the first view in the own spool waits for company.
     since: Option<Instant>,
     /// Rows that were due are still there, in other forms: the spool is emptied before waiting for company again.
-    is_behind: bool,
-    trouble: Trouble,
+    pub(super) is_behind: bool,
+    pub(super) trouble: Trouble,
+    /// There was trouble with the database: whether it still has what it acknowledged is asked when that is over.
+    pub(super) is_in_doubt: bool,
+    /// How often a connection had been lost when this was asked last.
+    pub(super) lost_connections: u64,
     looks: u32,
     metrics: Arc<Metrics>,
-}
-
-/// The database, or the spool, does not take part just now.
-#[derive(Default)]
-struct Trouble {
-    since: Option<Instant>,
-    delays: Option<ExponentialBackoff>,
-    next_try: Option<Instant>,
-    /// What was said of it last.
-    said: String,
 }
 
 impl Applier {
@@ -76,6 +67,8 @@ impl Applier {
             since: None,
             is_behind: false,
             trouble: Trouble::default(),
+            is_in_doubt: false,
+            lost_connections: 0,
             looks: 0,
             metrics: Arc::clone(metrics),
         }
@@ -96,10 +89,10 @@ impl Applier {
             _ = stopped.wait_for(|stop| *stop) => {}
             () = self.work() => {}
         }
-        for spool in self.shared.adopted() {
-            spool.close().await;
+        let own = self.shared.own.load_full();
+        for spool in self.shared.adopted().into_iter().chain([own]) {
+            self.end(&spool).await;
         }
-        self.shared.own.load().close().await;
     }
 
     async fn work(&mut self) {
@@ -156,6 +149,11 @@ impl Applier {
         let own = self.shared.own.load_full();
         self.drain.owns(own.id());
         let mut done = self.step(&own).await;
+        if self.drain.is_copied() {
+            self.begin_anew(&own).await;
+        }
+        // It may have been replaced meanwhile, and be among the others.
+        let own = self.shared.own.load_full();
         if done {
             self.make_room(&own).await;
         }
@@ -165,26 +163,58 @@ impl Applier {
         }
         for spool in self.shared.adopted() {
             done = done && self.step(&spool).await;
-            if done && spool.waiting().views == 0 {
-                if !made_room(&spool).await {
-                    retire(&spool, &own).await;
-                }
+            if !done {
+                continue;
+            }
+            let is_gone = made_room(&spool).await;
+            let is_drained = spool.waiting().views == 0 && !spool.is_keeping();
+            if is_drained && !is_gone {
+                // Not to one that was replaced since.
+                retire(&spool, &self.shared.own.load_full()).await;
+            }
+            if is_drained || is_gone {
                 self.shared.let_go(&spool);
             }
         }
-        if done && self.shared.adopted().is_empty() && own.waiting().views == 0 {
+        let is_drained = |spool: &Arc<Spool>| spool.waiting().views == 0;
+        if done && self.shared.adopted().iter().all(is_drained) && is_drained(&own) {
             for flushed in self.flushing.drain(..) {
                 let _ = flushed.send(());
             }
             self.since = None;
         }
+        let spools = self.shared.adopted().into_iter().chain([own]);
+        if spools.into_iter().all(|spool| spool.passed_over().rows == 0) {
+            // Whatever was refused is written, or nobody's by now.
+            self.metrics.writes_refused.store(None);
+        }
         self.shared.show();
     }
 
-    /// Has the own spool rid itself of what could not be deleted, and replaces it if that took its file.
-    async fn make_room(&self, own: &Spool) {
-        if own.waiting().views == 0 && made_room(own).await {
+    /// Has the own spool rid itself of what was given up, and replaces it if that took its file.
+    pub(super) async fn make_room(&self, own: &Spool) {
+        if made_room(own).await {
             self.replace_own();
+        }
+    }
+
+    /// Another copy of this process, resumed from the same state of the machine, has used the numbers of the own spool:
+    /// what was appended since is taken for written. A new spool has numbers of its own.
+    async fn begin_anew(&self, own: &Arc<Spool>) {
+        tracing::error!(
+            spool = %own.id(),
+            "the ledger knows parts that this process has not offered: its machine was resumed from a snapshot, and \
+             page views since then may be lost; a new spool is begun"
+        );
+        match self.directory.create().await {
+            Ok(new) => {
+                self.shared.own.store(new);
+                self.shared.adopt([Arc::clone(own)]);
+            }
+            Err(error) => {
+                let error = crate::telemetry::chain(&error);
+                tracing::warn!(error, "no new spool can be made now");
+            }
         }
     }
 
@@ -197,21 +227,13 @@ impl Applier {
 
     /// One step; false if there was trouble.
     async fn step(&mut self, spool: &Spool) -> bool {
-        let outcome = {
-            let mut step = std::pin::pin!(self.drain.step(spool));
-            loop {
-                tokio::select! {
-                    outcome = &mut step => break outcome,
-                    // However long a server hangs, what waits is shown.
-                    () = sleep(LOOK) => self.shared.show(),
-                }
-            }
-        };
-        match outcome {
+        match self.shared.shown_meanwhile(self.drain.step(spool)).await {
             Ok(Step::Nothing) => {
                 if spool.waiting().views > spool.passed_over().views {
-                    // Counted wrong, after a failure in between.
+                    // Counted wrong, after a failure in between. If it is again, that is no reason for haste.
                     let _ = spool.count_all().await;
+                    self.is_behind = false;
+                    self.since = None;
                 }
                 true
             }
@@ -232,6 +254,7 @@ impl Applier {
             Ok(Step::Unavailable(error)) => {
                 self.retried(&error);
                 self.trouble.with_database(&error);
+                self.is_in_doubt = true;
                 false
             }
             Err(error) if error.is_damage() => {
@@ -280,6 +303,7 @@ impl Applier {
             self.search().await;
         }
         self.looks = self.looks.wrapping_add(1);
+        self.confirm().await;
         self.shared.show();
     }
 
@@ -290,7 +314,9 @@ impl Applier {
         let own = self.shared.own.load_full();
         let adopted = self.shared.adopted();
         let held: Vec<WriterId> = adopted.iter().chain([&own]).map(|spool| spool.id()).collect();
-        let room = MOST_ADOPTED.saturating_sub(adopted.len());
+        let busy = adopted.iter().filter(|spool| spool.waiting().views > 0).count();
+        let room = MOST_ADOPTED.saturating_sub(busy);
+        let room = room.min(MOST_HELD.saturating_sub(adopted.len()));
         match self.directory.adopt(&held, room).await {
             Ok(found) => {
                 self.metrics.spools_adopted.inc_by(found.len() as u64);
@@ -314,50 +340,10 @@ impl Applier {
     }
 }
 
-impl Trouble {
-    fn with_database(&mut self, error: &StoreError) {
-        self.is(
-            error.chain(),
-            "the database does not take page views; trying again",
-        );
-    }
-
-    fn with_spool(&mut self, error: &SpoolError) {
-        let error = crate::telemetry::chain(error);
-        self.is(error, "the spool cannot be read or written; trying again");
-    }
-
-    /// Says it once per cause: an outage may end in another kind of trouble.
-    fn is(&mut self, cause: String, what: &'static str) {
-        let now = Instant::now();
-        self.since.get_or_insert(now);
-        let delays = self.delays.get_or_insert_with(|| {
-            ExponentialBuilder::default()
-                .with_min_delay(PAUSE.0)
-                .with_max_delay(PAUSE.1)
-                .with_jitter()
-                .without_max_times()
-                .build()
-        });
-        self.next_try = Some(now + delays.next().unwrap_or(PAUSE.1));
-        if self.said != cause {
-            tracing::warn!(error = cause, "{what}");
-            self.said = cause;
-        }
-    }
-
-    /// It is over; says for how many seconds it lasted, if there was any.
-    fn ends(&mut self) -> Option<u64> {
-        let since = self.since?;
-        *self = Self::default();
-        Some(since.elapsed().as_secs())
-    }
-}
-
 /// Whether something can be done at a spool that was taken over: to apply, or to end it.
 fn is_ready(spool: &Spool) -> bool {
     let (waiting, apart) = (spool.waiting(), spool.passed_over());
-    waiting.views == 0 || waiting.views > apart.views
+    (waiting.views == 0 && !spool.is_keeping()) || waiting.views > apart.views
 }
 
 /// Whether a spool's file had to go because the disk takes nothing: nothing is needed of it any more.

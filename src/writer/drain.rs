@@ -3,7 +3,7 @@
 //!
 //! Every step can be cut off anywhere, by a crash or a dropped future, and taken again. What makes that safe:
 //!
-//! - a row is deleted only after the database has committed it;
+//! - a row is deleted only after the database has committed it, and was asked for it a while later (`kept`);
 //! - a row keeps its key until the database has it or has refused it, and the ledger knows the key exactly if
 //!   it has the row;
 //! - only an error that says that nothing of the row is there lets a row be split or become a dead letter. Any other may
@@ -12,14 +12,13 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use chrono::Utc;
-
 use super::Limits;
 use super::batch::{Batch, BatchKey, Part, RecordedView, WriterId};
-use super::failures::{Failures, Verdict};
+use super::failures::Failures;
 use super::late::{Known, Late, Resolved};
+use super::spool::apart::{self, Tries};
 use super::spool::encode::Body;
-use super::spool::{Buried, Row, Spool, SpoolError, apart};
+use super::spool::{Row, Spool, SpoolError};
 use crate::geoip::GeoIp;
 use crate::metrics::{Dropped, Metrics};
 use crate::page_view::NotCounted;
@@ -31,22 +30,27 @@ const MAX_ROWS: usize = 1_000;
 
 /// Takes rows out of spools.
 pub(super) struct Drain {
-    store: Arc<dyn Store>,
+    pub(super) store: Arc<dyn Store>,
     late: Late,
     geoip: Option<GeoIp>,
     recent: RecentPages,
-    limits: Limits,
+    pub(super) limits: Limits,
     /// Rows of the next transaction at most: fewer after a refusal or a timeout, then more again.
-    max_rows: usize,
-    own: Option<WriterId>,
-    failures: Failures,
+    pub(super) max_rows: usize,
+    pub(super) own: Option<WriterId>,
+    /// Highest of its numbers that was tried.
+    tried_to: i64,
+    is_copied: bool,
+    pub(super) failures: Failures,
     /// Rows that were passed over have their turn.
-    is_their_turn: bool,
+    pub(super) is_their_turn: bool,
+    /// A row that failed alone, and was not passed over for want of room.
+    pub(super) first: Option<(WriterId, i64, Tries)>,
     /// Why the last row was passed over.
-    said: String,
+    pub(super) said: String,
     /// Why the last dead letter was refused.
-    said_of_letters: String,
-    metrics: Arc<Metrics>,
+    pub(super) said_of_letters: String,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 /// What a step came to.
@@ -81,8 +85,11 @@ impl Drain {
             limits,
             max_rows: MAX_ROWS,
             own: None,
+            tried_to: 0,
+            is_copied: false,
             failures: Failures::default(),
             is_their_turn: false,
+            first: None,
             said: String::new(),
             said_of_letters: String::new(),
             metrics,
@@ -109,15 +116,27 @@ impl Drain {
                 Some(Body::Recorded(views)) => views,
                 Some(Body::Unresolved(views)) => match self.late.resolve(views, &mut known).await {
                     Ok(resolved) => {
-                        spool.resolve_row(row.place, resolved.views.clone()).await?;
+                        let is_taken = spool.resolve_row(row.place, resolved.views.clone()).await?;
                         self.resolved(&resolved);
+                        if is_taken && resolved.views.is_empty() {
+                            // The row is gone.
+                            continue;
+                        }
                         resolved.views
                     }
                     // What is around it goes all the same.
-                    Err(error) if error.may_be_the_rows() => {
+                    Err(error) if error.may_be_the_rows() || self.is_slow_with_some(&error).await => {
                         let visitors = std::iter::once(row.key.to_string());
-                        let verdict = self.failures.failed(row.key, &error.summary(), visitors, false);
-                        trouble = Some(self.pass_over(spool, (row.place, row.views), verdict, error));
+                        let before = spool.tries(row.place).or(self.tries_of_first(spool, row.place));
+                        let verdict = self.failures.failed(before, &error.summary(), visitors, false);
+                        let never_offered = !spool.has_offered_unresolved();
+                        trouble = Some(
+                            self.pass_over(spool, &row.key, row.place, verdict, never_offered, error)
+                                .await?,
+                        );
+                        if self.first.is_some() {
+                            break;
+                        }
                         continue;
                     }
                     Err(error) => {
@@ -141,10 +160,18 @@ impl Drain {
         let settled = self.settled(spool).await?;
         let batch = Batch { parts, settled };
         let start = Instant::now();
+        let tried_before = self.try_numbers_of(spool, &batch);
         match self.store.apply(&batch).await {
             Ok(applied) => {
-                self.applied(&batch, applied, start);
-                spool.remove_rows(&done).await?;
+                self.is_copied |= applied.known_parts > tried_before;
+                self.applied(applied, start);
+                if done.len() == places.len() && !self.limits.keep_applied.is_zero() {
+                    spool.keep_rows(&done, self.limits.keep_applied).await?;
+                } else {
+                    // Of rows without views the ledger knows nothing: where the disk did not let them go, nothing is
+                    // kept.
+                    spool.remove_rows(&done).await?;
+                }
                 self.max_rows = (self.max_rows * 2).min(MAX_ROWS);
                 Ok(trouble.unwrap_or(Step::Done))
             }
@@ -152,11 +179,31 @@ impl Drain {
         }
     }
 
+    /// Notes which of the own numbers are tried; answers how many parts of the batch may have been tried before.
+    fn try_numbers_of(&mut self, spool: &Spool, batch: &Batch) -> usize {
+        if self.own != Some(spool.id()) {
+            return batch.parts.len();
+        }
+        let own = batch.keys().filter(|key| key.writer == spool.id());
+        let new: Vec<i64> = own
+            .map(|key| key.seq)
+            .filter(|seq| *seq > self.tried_to)
+            .collect();
+        self.tried_to = new.iter().copied().max().unwrap_or(0).max(self.tried_to);
+        batch.parts.len() - new.len()
+    }
+
+    /// Whether the ledger knew own numbers that this process had not tried: another copy of it has used them.
+    pub(super) fn is_copied(&mut self) -> bool {
+        std::mem::take(&mut self.is_copied)
+    }
+
     /// The rows that are next: those that were passed over have their turn, one at a time, after others went well,
-    /// and where nothing else waits.
+    /// and where nothing else waits; where there is no room for another, in turns with the others.
     async fn next(&mut self, spool: &Spool) -> Result<Vec<Row>, SpoolError> {
+        let is_full = spool.passed_over().rows >= apart::MOST;
         if std::mem::take(&mut self.is_their_turn)
-            && let Some(row) = spool.next_passed_over().await?
+            && let Some(row) = spool.next_passed_over(is_full).await?
         {
             return Ok(vec![row]);
         }
@@ -164,99 +211,9 @@ impl Drain {
         let (views, bytes) = (limits.batch_views.get() as u64, limits.batch_bytes as u64);
         let rows = spool.next(self.max_rows, views, bytes).await?;
         if rows.is_empty() {
-            return Ok(spool.next_passed_over().await?.into_iter().collect());
+            return Ok(spool.next_passed_over(false).await?.into_iter().collect());
         }
         Ok(rows)
-    }
-
-    /// A batch that failed, for reasons that may lie in its rows, is tried in smaller and smaller parts, until what
-    /// fails is alone; that waits, or becomes a dead letter, and the rest lands (W1).
-    async fn failed(
-        &mut self,
-        spool: &Spool,
-        batch: &Batch,
-        places: &[i64],
-        error: StoreError,
-    ) -> Result<Step, SpoolError> {
-        // A server that hangs is slow with every row.
-        let hangs = error.took_too_long() && self.store.ping().await.is_err();
-        if hangs || !error.may_be_the_rows() {
-            if error.took_too_long() {
-                self.max_rows = (batch.parts.len() / 2).max(1);
-            }
-            return Ok(Step::Unavailable(error));
-        }
-        let ([part], [place]) = (&batch.parts[..], places) else {
-            self.max_rows = (batch.parts.len() / 2).max(1);
-            return Ok(Step::Failed(error));
-        };
-        if part.views.len() > 1 && error.nothing_written() {
-            spool.split_row(*place, &part.views).await?;
-            return Ok(Step::Failed(error));
-        }
-        let visitors = part.views.iter().map(|view| view.user_id.to_string());
-        let cause = error.summary();
-        let verdict = self
-            .failures
-            .failed(part.key, &cause, visitors, error.is_lasting());
-        if verdict == Verdict::Bury {
-            self.bury(spool, *place, &error).await?;
-            return Ok(Step::Failed(error));
-        }
-        let row = (*place, part.views.len() as u64);
-        Ok(self.pass_over(spool, row, verdict, error))
-    }
-
-    /// Passes over a row, of so many views, that failed alone.
-    fn pass_over(
-        &mut self,
-        spool: &Spool,
-        (place, views): (i64, u64),
-        verdict: Verdict,
-        error: StoreError,
-    ) -> Step {
-        let (pause, all) = match verdict {
-            Verdict::PassOver(pause) => (pause, false),
-            Verdict::PassOverAll(pause) => (pause, true),
-            Verdict::Bury => return Step::Failed(error),
-        };
-        spool.pass_over(place, views, tokio::time::Instant::now() + pause);
-        if all {
-            self.metrics.writes_refused.store(Some(Arc::new(error.summary())));
-        }
-        if all || spool.passed_over().rows >= apart::MOST {
-            return Step::Unavailable(error);
-        }
-        let reason = error.chain();
-        // Once per reason: each is tried many times.
-        if self.said != reason {
-            tracing::warn!(
-                error = reason,
-                "a page view cannot be written now and is passed over; trying again, others go on"
-            );
-            self.said = reason;
-        }
-        Step::Failed(error)
-    }
-
-    async fn bury(&mut self, spool: &Spool, place: i64, error: &StoreError) -> Result<(), SpoolError> {
-        let reason = error.chain();
-        let share = self.limits.share();
-        match spool.bury_row(place, &reason, Utc::now(), share).await? {
-            Buried::Kept => {
-                self.metrics.dead_letters_made.inc();
-                // Once per reason: a constraint may refuse many.
-                if self.said_of_letters != reason {
-                    tracing::warn!(
-                        error = reason,
-                        "a page view was refused by the database and is kept; see `headcount dead-letters list`"
-                    );
-                    self.said_of_letters = reason;
-                }
-            }
-            Buried::NoRoom => self.metrics.dropped(Dropped::Refused),
-        }
-        Ok(())
     }
 
     /// Parts that the ledger may forget. Of a spool that was taken over none: a crash may have left copies of its
@@ -270,7 +227,9 @@ impl Drain {
 
     /// Says which spool is this process' own.
     pub(super) fn owns(&mut self, own: WriterId) {
-        self.own = Some(own);
+        if self.own.replace(own) != Some(own) {
+            self.tried_to = 0;
+        }
     }
 
     fn resolved(&self, resolved: &Resolved) {
@@ -326,10 +285,10 @@ impl Drain {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "counts and seconds")]
-    fn applied(&mut self, batch: &Batch, applied: Applied, start: Instant) {
+    fn applied(&mut self, applied: Applied, start: Instant) {
         self.is_their_turn = true;
         if applied.views > 0 {
-            self.failures.success(batch.keys());
+            self.failures.success();
             self.metrics.writes_refused.store(None);
         }
         self.metrics.batch_rows.observe(applied.views as f64);

@@ -7,10 +7,10 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use super::batch::BatchKey;
+use super::spool::apart::Tries;
 
 /// A row that was refused so many times is a dead letter, where others are not refused.
-const TRIES: u32 = 3;
+pub(super) const TRIES: u32 = 3;
 /// Dead letters made while nothing else was there to be written.
 const UNCOMPARED: u32 = 3;
 /// Where rows of so many visitors …
@@ -23,20 +23,12 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 /// What is known of failures.
 #[derive(Debug, Default)]
 pub(super) struct Failures {
-    rows: HashMap<BatchKey, Failed>,
     /// Those since something was written last, by their cause.
     causes: HashMap<String, Cause>,
     /// How often something was written.
     successes: u64,
     /// Dead letters made since.
     buried: u32,
-}
-
-#[derive(Debug)]
-struct Failed {
-    tries: u32,
-    /// [`Failures::successes`] at the first try.
-    successes: u64,
 }
 
 #[derive(Debug, Default)]
@@ -58,27 +50,27 @@ pub(super) enum Verdict {
 
 impl Failures {
     /// Something was written.
-    pub(super) fn success(&mut self, keys: impl Iterator<Item = BatchKey>) {
-        for key in keys {
-            self.rows.remove(&key);
-        }
+    pub(super) fn success(&mut self) {
         self.causes.clear();
         self.successes += 1;
         self.buried = 0;
     }
 
-    /// A row failed alone. `is_refused`: for good, as far as the error goes.
+    /// A row failed alone, after these tries; answers with those that there were now. `is_refused`: for good, as far
+    /// as the error goes.
     pub(super) fn failed(
         &mut self,
-        key: BatchKey,
+        before: Option<Tries>,
         cause: &str,
         visitors: impl Iterator<Item = String>,
         is_refused: bool,
-    ) -> Verdict {
-        let successes = self.successes;
-        let row = self.rows.entry(key).or_insert(Failed { tries: 0, successes });
-        row.tries += 1;
-        let (tries, is_compared) = (row.tries, row.successes < successes);
+    ) -> (Verdict, Tries) {
+        let mut row = before.unwrap_or(Tries {
+            count: 0,
+            successes: self.successes,
+        });
+        row.count = row.count.saturating_add(1);
+        let (tries, is_compared) = (row.count, row.successes < self.successes);
         let cause = self.causes.entry(cause.to_owned()).or_default();
         cause.rows += 1;
         for visitor in visitors {
@@ -89,70 +81,81 @@ impl Failures {
         let are_many = cause.visitors.len() >= VISITORS;
         let may_bury = is_compared || (!are_many && self.buried < UNCOMPARED);
         if is_refused && tries >= TRIES && may_bury {
-            self.rows.remove(&key);
             self.buried += 1;
-            return Verdict::Bury;
+            return (Verdict::Bury, row);
         }
         let pause = PAUSE.0.saturating_mul(1 << (tries - 1).min(12)).min(PAUSE.1);
         let is_held = is_refused && tries >= TRIES && !is_compared;
-        if is_held || (are_many && cause.rows >= ROWS) {
+        let verdict = if is_held || (are_many && cause.rows >= ROWS) {
             cause.rows = 0;
             Verdict::PassOverAll(pause)
         } else {
             Verdict::PassOver(pause)
-        }
+        };
+        (verdict, row)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::writer::batch::WriterId;
 
-    fn keys(count: i64) -> Vec<BatchKey> {
-        let writer = WriterId::random();
-        (1..=count).map(|seq| BatchKey { writer, seq }).collect()
-    }
+    /// One row, with what was tried.
+    #[derive(Default)]
+    struct Row(Option<Tries>);
 
-    fn refused(failures: &mut Failures, key: BatchKey, visitor: i64) -> Verdict {
-        failures.failed(key, "23514", std::iter::once(visitor.to_string()), true)
+    impl Row {
+        fn fails(
+            &mut self,
+            failures: &mut Failures,
+            cause: &str,
+            visitor: usize,
+            is_refused: bool,
+        ) -> Verdict {
+            let visitors = std::iter::once(visitor.to_string());
+            let (verdict, tries) = failures.failed(self.0, cause, visitors, is_refused);
+            self.0 = Some(tries);
+            verdict
+        }
+
+        fn is_refused(&mut self, failures: &mut Failures, visitor: usize) -> Verdict {
+            self.fails(failures, "23514", visitor, true)
+        }
     }
 
     #[test]
     fn w22_a_row_that_is_refused_while_others_are_written_becomes_a_dead_letter() {
-        let mut failures = Failures::default();
-        let keys = keys(2);
+        let (mut failures, mut row) = (Failures::default(), Row::default());
         for _ in 1..TRIES {
-            assert!(matches!(refused(&mut failures, keys[0], 1), Verdict::PassOver(_)));
-            failures.success(keys[1..].iter().copied());
+            assert!(matches!(row.is_refused(&mut failures, 1), Verdict::PassOver(_)));
+            failures.success();
         }
-        assert_eq!(refused(&mut failures, keys[0], 1), Verdict::Bury);
+        assert_eq!(row.is_refused(&mut failures, 1), Verdict::Bury);
     }
 
     #[test]
     fn w22_a_row_that_only_has_to_wait_never_becomes_a_dead_letter() {
-        let mut failures = Failures::default();
-        let keys = keys(2);
+        let (mut failures, mut row) = (Failures::default(), Row::default());
         let mut last = Duration::ZERO;
         for _ in 0..100 {
-            let verdict = failures.failed(keys[0], "55P03", std::iter::once("1".into()), false);
+            let verdict = row.fails(&mut failures, "55P03", 1, false);
             let Verdict::PassOver(pause) = verdict else {
                 panic!("{verdict:?}")
             };
             assert!(pause >= last && pause <= PAUSE.1);
             last = pause;
-            failures.success(keys[1..].iter().copied());
+            failures.success();
         }
     }
 
     #[test]
     fn w24_where_rows_of_many_visitors_are_refused_none_becomes_a_dead_letter() {
         let mut failures = Failures::default();
-        let keys = keys(30);
+        let mut rows: Vec<Row> = std::iter::repeat_with(Row::default).take(30).collect();
         let mut told = 0;
         for _ in 0..10 {
-            for (key, visitor) in keys.iter().zip(0..) {
-                let verdict = refused(&mut failures, *key, visitor % 5);
+            for (visitor, row) in rows.iter_mut().enumerate() {
+                let verdict = row.is_refused(&mut failures, visitor % 5);
                 assert_ne!(verdict, Verdict::Bury);
                 told += u32::from(matches!(verdict, Verdict::PassOverAll(_)));
             }
@@ -164,13 +167,9 @@ mod tests {
     fn w24_of_one_visitor_with_nobody_to_compare_with_few_views_become_dead_letters() {
         let mut failures = Failures::default();
         let mut buried = 0;
-        for key in keys(50) {
-            for _ in 0..10 {
-                if refused(&mut failures, key, 1) == Verdict::Bury {
-                    buried += 1;
-                    break;
-                }
-            }
+        for _ in 0..50 {
+            let mut row = Row::default();
+            buried += u32::from((0..10).any(|_| row.is_refused(&mut failures, 1) == Verdict::Bury));
         }
         assert_eq!(buried, UNCOMPARED);
     }

@@ -97,22 +97,10 @@ impl Late {
         }
         for some in wanted.chunks(AT_A_TIME) {
             let some: Vec<SessionToken> = some.iter().map(|token| (*token).clone()).collect();
-            match self.store.browser_sessions(&some).await {
-                Ok(mut found) => {
-                    for token in some {
-                        let session = readable(found.remove(&token).transpose())?;
-                        known.insert(token, session);
-                    }
-                }
-                // One row that cannot be read spoils the answer for all: each is asked about alone.
-                Err(StoreError::Unexpected(_) | StoreError::Refused(_)) => {
-                    for token in some {
-                        let found = self.store.browser_sessions(std::slice::from_ref(&token)).await;
-                        let session = found.and_then(|mut found| found.remove(&token).transpose());
-                        known.insert(token, readable(session)?);
-                    }
-                }
-                Err(error) => return Err(error),
+            let mut found = self.store.browser_sessions_apart(&some).await?;
+            for token in some {
+                let session = readable(found.remove(&token).transpose())?;
+                known.insert(token, session);
             }
         }
         Ok(())
@@ -124,9 +112,7 @@ impl Late {
         };
         match self.communities.named(named).await {
             Ok(community) => Ok(Ok(community)),
-            Err(error) if matches!(*error, StoreError::Unavailable(_)) => Err(StoreError::Unavailable(
-                sqlx::Error::Io(std::io::Error::other(error)),
-            )),
+            Err(error) if matches!(*error, StoreError::Unavailable(_)) => Err(error.again()),
             Err(error) => {
                 tell(&error);
                 Ok(Err(Unreadable))

@@ -2,7 +2,7 @@
 //!
 //! Spools and [`Drain`] are the real ones; the database is a model that keeps its promises (a transaction is
 //! all or nothing, the ledger refuses keys that it has) and otherwise does its worst: it is away, it loses the
-//! answer to a COMMIT, it hangs before or after one, it refuses rows. The disk of the spool answers COMMITs with errors,
+//! answer to a COMMIT, it hangs before or after one, it loses the last that it acknowledged, it refuses rows. The disk of the spool answers COMMITs with errors,
 //! and has some of them all the same. The process is cut off anywhere: at each
 //! await of a step, or in between, its memory gone. What must hold in the end, whatever happened, is in
 //! [`World::verify`]. That this would find a mistake is shown by mistakes planted on purpose.
@@ -85,6 +85,16 @@ fn w1_a_ledger_that_notes_what_was_refused_would_be_found() {
 #[test]
 fn s7_a_ledger_that_forgets_too_much_would_be_found() {
     assert!(is_found(Flaw::LedgerForgetsTooMuch));
+}
+
+#[test]
+fn w26_what_the_database_acknowledged_and_is_not_asked_for_would_be_found() {
+    assert!(is_found(Flaw::KeptNotAskedFor));
+}
+
+#[test]
+fn w26_a_ledger_that_forgets_what_is_kept_would_be_found() {
+    assert!(is_found(Flaw::LedgerForgetsKept));
 }
 
 #[test]

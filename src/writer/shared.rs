@@ -2,13 +2,18 @@
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use chrono::Utc;
 use tokio::sync::Notify;
+use tokio::time::sleep;
 
 use super::spool::{Spool, Waiting};
 use crate::metrics::Metrics;
+
+/// Between two looks at what waits.
+pub(super) const LOOK: Duration = Duration::from_secs(1);
 
 /// The spools at hand.
 pub(super) struct Shared {
@@ -75,6 +80,17 @@ impl Shared {
             .sum()
     }
 
+    /// Does something; however long a server hangs meanwhile, what waits is shown.
+    pub(super) async fn shown_meanwhile<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                outcome = &mut work => return outcome,
+                () = sleep(LOOK) => self.show(),
+            }
+        }
+    }
+
     /// Puts what waits into the metrics.
     #[expect(clippy::cast_precision_loss, reason = "sizes and seconds")]
     pub(super) fn show(&self) {
@@ -85,6 +101,9 @@ impl Shared {
         metrics
             .spool_bytes
             .set(sum(|waiting| waiting.bytes + waiting.dead_bytes));
+        let kept = self.lock().iter().map(|spool| spool.kept_bytes()).sum::<u64>();
+        let kept = kept + self.own.load().kept_bytes();
+        metrics.spool_kept_bytes.set(kept as f64);
         metrics.dead_letters.set(sum(|waiting| waiting.dead_letters));
         let oldest = waiting.iter().filter_map(|waiting| waiting.oldest).min();
         let age = oldest.map_or(0.0, |at| (Utc::now() - at).as_seconds_f64().max(0.0));

@@ -6,18 +6,24 @@
 //! sidecars; a process adopts those whose owner is gone (see [`directory`]), so that crashes, upgrades and
 //! hand-overs need no case of their own.
 //!
-//! `file` makes and opens such a file, `append` fills it, `rows` has the other statements, `counts` what waits, `encode` the form of what is
-//! in a row, `tokens` what must not be in one, `letters` the rows that the database refused, `apart` those that are passed over for a while.
+//! `file` makes and opens such a file, `append` fills it, `rows` takes from it, `counts` what waits, `encode` the form of what is
+//! in a row, `tokens` what must not be in one, `resolve` what was found out late, `done` the rows that are done with, `kept` those that stay for a while, `refused` and
+//! `letters` those that it refused, `apart` those that are passed over for a while, `upkeep` ends it.
 
 pub mod apart;
 pub mod append;
 mod counts;
 pub mod directory;
+mod done;
 pub mod encode;
 mod file;
+mod kept;
 pub mod letters;
+mod refused;
+mod resolve;
 mod rows;
 mod tokens;
+mod upkeep;
 
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -77,10 +83,11 @@ pub struct Spool {
     waiting: Mutex<Waiting>,
     /// What `PRAGMA data_version` was when everything was counted last.
     counted_at: AtomicI64,
-    /// Rows up to this place are done with: those that are still there could not be deleted, because the disk
-    /// took nothing. After a crash they are applied again, and the ledger knows them.
-    done_to: AtomicI64,
+    done: done::Done,
     apart: apart::Apart,
+    /// The disk took nothing when something was found out, so that unresolved rows of the file may be in the
+    /// database.
+    offers_unresolved: AtomicBool,
     /// An append that failed, or was cut off, in its COMMIT.
     in_doubt: Mutex<Option<append::Doubt>>,
     /// Whether nothing failed since the disk was last seen to hold everything.
@@ -183,6 +190,7 @@ impl Spool {
 
     /// Ends the connection, and removes the file if nothing is left in it.
     pub async fn close(&self) {
+        let _ = self.make_room().await;
         if !matches!(self.remove().await, Ok(true)) {
             self.disconnect().await;
         }

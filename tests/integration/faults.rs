@@ -15,6 +15,7 @@ mod fsync;
 mod heals;
 mod identity;
 mod logs;
+mod lost;
 mod outages;
 mod queues;
 mod remembered;

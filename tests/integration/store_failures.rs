@@ -192,8 +192,9 @@ async fn w7_a_lock_that_the_app_holds_costs_at_most_the_lock_timeout_and_leaves_
         } else {
             let mut app = sqlx::SqliteConnection::connect(url.expose()).await.unwrap();
             let transaction = app.begin_with("BEGIN IMMEDIATE").await.unwrap();
+            // The ledger was not asked: it might be a former try that holds the lock.
             let error = site.store.apply(&views).await.unwrap_err();
-            assert!(matches!(error, StoreError::Undone(_)), "{error:?}");
+            assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
             assert_eq!(error.class(), "contention");
             transaction.rollback().await.unwrap();
         }
@@ -372,4 +373,26 @@ async fn w17_a_character_that_the_database_lacks_costs_no_view() {
     assert!(site.store.community_by_slug("\u{1f600}").await.unwrap().is_none());
     let said = store::remarks(&site.config).await.unwrap();
     assert!(said.concat().contains("encoding is LATIN1"), "{said:?}");
+}
+
+/// A try that was given up here may still be under way at the server: what fails meanwhile says nothing of it.
+#[tokio::test]
+async fn w27_while_a_former_try_may_still_be_committed_nothing_says_that_it_was_not_written() {
+    let site = Site::new(Variant::PostgresDefault).await;
+    let (session, views) = alices_view(&site).await;
+    let store = site.reconfigured(|config| config.database.lock_timeout = Duration::from_millis(50));
+    let key = views.parts[0].key;
+    let mut former = site.postgres().begin().await.unwrap();
+    sqlx::query("INSERT INTO headcount.applied_batch (writer_id, batch_seq) VALUES ($1, $2)")
+        .bind(key.writer.uuid())
+        .bind(key.seq)
+        .execute(&mut *former)
+        .await
+        .unwrap();
+    let error = store.apply(&views).await.unwrap_err();
+    assert!(!error.nothing_written(), "{error:?}");
+    former.commit().await.unwrap();
+    let applied = store.apply(&views).await.unwrap();
+    assert_eq!((applied.views, applied.known_parts), (0, 1));
+    assert_eq!(site.pages_visited(&session).await, 0, "the former try's affair");
 }

@@ -234,6 +234,28 @@ async fn all_at_once_on_a_fresh_site_and_by_hand() {
 }
 
 #[tokio::test]
+async fn i10_a_trigger_made_by_hand_that_does_not_tell_of_new_sessions_is_made_anew() {
+    let site = Site::unmigrated_with(Variant::PostgresDefault, telling).await;
+    let steps = migrate(&site.config, true).await.unwrap();
+    for step in steps {
+        // As a former version printed it.
+        let former = step
+            .to_string()
+            .replace("headcount_session_appeared", "headcount_session");
+        site.execute(&former).await;
+    }
+    site.execute("DROP TABLE headcount.addition, headcount.applied_batch, headcount.format")
+        .await;
+    let titles_of = async || {
+        let steps = migrate(&site.config, false).await.unwrap();
+        titles(&steps).into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let made = titles_of().await;
+    assert_eq!(made[made.len() - 2..], [FORMER_TRIGGER, TRIGGER], "{made:?}");
+    assert_eq!(titles_of().await, [""; 0]);
+}
+
+#[tokio::test]
 async fn a_trigger_that_does_not_fit_is_made_anew() {
     let site = Site::unmigrated_with(Variant::PostgresDefault, telling).await;
     migrate(&site.config, false).await.unwrap();

@@ -274,7 +274,9 @@ async fn p14_while_a_part_is_away_the_communities_of_the_others_are_the_stores()
     one.touch(&mine, "a").await.unwrap();
     other.touch(&here, "b").await.unwrap();
     other.touch(&others, "b").await.unwrap();
-    until(async || one.communities().await.0.len() == 3).await;
+    // Until each part has what was touched before it was known.
+    let all = async || matches!(one.presence.communities(100).await, Ok(answer) if answer.value.len() == 3);
+    until(all).await;
     *store.away.lock().unwrap() = Some(3);
     let mut expected = vec![here, mine];
     expected.sort();

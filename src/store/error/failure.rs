@@ -11,7 +11,7 @@ use sqlx::sqlite::SqliteError;
 use super::verdict::Verdict;
 
 /// A server's error, reduced to what may be logged: code, message, names; never the row.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct ServerFailure {
     code: String,
     message: String,

@@ -6,7 +6,9 @@ use sqlx::{PgConnection, Postgres};
 use uuid::Uuid;
 
 use super::statement::{query, query_as, query_scalar};
-use crate::store::ledger::{FORGET_ROWS, ForgetOld, LedgerProblem, NoteParts, RETENTION, problem_of};
+use crate::store::ledger::{
+    FORGET_ROWS, ForgetOld, LedgerProblem, MissingParts, NoteParts, RETENTION, problem_of,
+};
 use crate::store::operations::{Backend as _, Runs};
 use crate::store::schema::AppSchema;
 use crate::writer::batch::BatchKey;
@@ -83,6 +85,38 @@ impl Runs<NoteParts<'_>> for Postgres {
         let noted: HashSet<(Uuid, i64)> = noted.into_iter().collect();
         keys.retain(|key| noted.contains(&(key.writer.uuid(), key.seq)));
         Ok(keys.into_iter().collect())
+    }
+}
+
+impl Runs<MissingParts<'_>> for Postgres {
+    /// Of a server that takes writes: a former primary, or a replica that is ahead of the one that took over, may have
+    /// what is lost.
+    async fn run(
+        operation: &MissingParts<'_>,
+        _: &AppSchema,
+        connection: &mut PgConnection,
+    ) -> Result<HashSet<BatchKey>, sqlx::Error> {
+        let is_standby: bool = query_scalar("SELECT pg_catalog.pg_is_in_recovery()")
+            .fetch_one(&mut *connection)
+            .await?;
+        if is_standby {
+            return Err(sqlx::Error::Io(std::io::Error::other("the server is a standby")));
+        }
+        let (writers, numbers) = columns(operation.parts);
+        let missing: Vec<(Uuid, i64)> = query_as(
+            "SELECT k.writer_id, k.seq FROM UNNEST($1::uuid[], $2::bigint[]) AS k(writer_id, seq)
+             WHERE NOT EXISTS (SELECT 1 FROM headcount.applied_batch AS a
+                               WHERE a.writer_id = k.writer_id AND a.batch_seq = k.seq)
+               AND NOT EXISTS (SELECT 1 FROM headcount.applied_batch AS m
+                               WHERE m.writer_id = k.writer_id AND m.batch_seq < -k.seq)",
+        )
+        .bind(writers)
+        .bind(numbers)
+        .fetch_all(connection)
+        .await?;
+        let missing: HashSet<(Uuid, i64)> = missing.into_iter().collect();
+        let is_missing = |key: &&BatchKey| missing.contains(&(key.writer.uuid(), key.seq));
+        Ok(operation.parts.iter().filter(is_missing).copied().collect())
     }
 }
 

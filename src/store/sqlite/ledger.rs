@@ -4,7 +4,9 @@ use std::collections::HashSet;
 
 use sqlx::{Sqlite, SqliteConnection};
 
-use crate::store::ledger::{FORGET_ROWS, ForgetOld, LedgerProblem, NoteParts, RETENTION, problem_of};
+use crate::store::ledger::{
+    FORGET_ROWS, ForgetOld, LedgerProblem, MissingParts, NoteParts, RETENTION, problem_of,
+};
 use crate::store::operations::Runs;
 use crate::store::schema::AppSchema;
 use crate::writer::batch::BatchKey;
@@ -73,6 +75,30 @@ impl Runs<NoteParts<'_>> for Sqlite {
             }
         }
         Ok(noted)
+    }
+}
+
+impl Runs<MissingParts<'_>> for Sqlite {
+    async fn run(
+        operation: &MissingParts<'_>,
+        _: &AppSchema,
+        connection: &mut SqliteConnection,
+    ) -> Result<HashSet<BatchKey>, sqlx::Error> {
+        let mut missing = HashSet::new();
+        for key in operation.parts {
+            let is_known: bool = sqlx::query_scalar(
+                "SELECT EXISTS (SELECT 1 FROM headcount_applied_batch
+                                WHERE writer_id = ?1 AND (batch_seq = ?2 OR batch_seq < -?2))",
+            )
+            .bind(key.writer.to_string())
+            .bind(key.seq)
+            .fetch_one(&mut *connection)
+            .await?;
+            if !is_known {
+                missing.insert(*key);
+            }
+        }
+        Ok(missing)
     }
 }
 

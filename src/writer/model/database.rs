@@ -38,6 +38,10 @@ pub(super) enum Flaw {
     AppendsAnew,
     /// Parts are settled that are still in a spool.
     LedgerForgetsTooMuch,
+    /// What was acknowledged is taken for there, without asking.
+    KeptNotAskedFor,
+    /// Parts are settled that are only kept.
+    LedgerForgetsKept,
 }
 
 /// Tables in memory.
@@ -50,10 +54,18 @@ pub(super) struct Database {
 #[derive(Default)]
 pub(super) struct State {
     pub(super) faults: VecDeque<Option<Fault>>,
+    /// The tables before each of the last transactions, which the database may lose.
+    history: Vec<Tables>,
+    pub(super) tables: Tables,
     /// Pages whose views are refused, as if their user had been deleted.
     pub(super) refused: HashSet<String>,
     /// Pages whose rows somebody has locked.
     pub(super) locked: HashSet<String>,
+}
+
+/// What a transaction changes.
+#[derive(Clone, Default)]
+pub(super) struct Tables {
     ledger: HashSet<BatchKey>,
     /// Below which number a writer's parts are settled.
     settled: HashMap<WriterId, i64>,
@@ -64,6 +76,21 @@ pub(super) struct State {
 }
 
 impl State {
+    /// The last transactions are lost, of those that may be.
+    pub(super) fn lose(&mut self, transactions: usize) {
+        let left = self.history.len().saturating_sub(transactions);
+        if let Some(tables) = self.history.drain(left..).next() {
+            self.tables = tables;
+        }
+    }
+
+    /// What was committed is there for good.
+    pub(super) fn keep_all(&mut self) {
+        self.history.clear();
+    }
+}
+
+impl Tables {
     fn knows(&self, key: &BatchKey) -> bool {
         let is_settled = |mark: &i64| key.seq < *mark;
         self.ledger.contains(key) || self.settled.get(&key.writer).is_some_and(is_settled)
@@ -78,9 +105,10 @@ impl Database {
     /// One transaction.
     fn commit(&self, batch: &Batch) -> Result<Applied, StoreError> {
         let mut state = self.state();
+        let before = state.tables.clone();
         let asks = self.flaw != Some(Flaw::LedgerNotAsked);
-        let is_new = |state: &State, key: &BatchKey| !(asks && state.knows(key));
-        let new: HashSet<BatchKey> = batch.keys().filter(|key| is_new(&state, key)).collect();
+        let is_new = |key: &BatchKey| !(asks && before.knows(key));
+        let new: HashSet<BatchKey> = batch.keys().filter(is_new).collect();
         let known_parts = batch.parts.len() - new.len();
         let written = batch.only(&new);
         let is_refused = written
@@ -88,7 +116,7 @@ impl Database {
             .any(|recorded| state.refused.contains(&recorded.view.url));
         if is_refused {
             if self.flaw == Some(Flaw::LedgerNotesRefusals) {
-                state.ledger.extend(new);
+                state.tables.ledger.extend(new);
             }
             return Err(StoreError::Refused(sqlx::Error::RowNotFound));
         }
@@ -99,25 +127,36 @@ impl Database {
             let timed_out = std::io::Error::from(std::io::ErrorKind::TimedOut);
             return Err(StoreError::Undone(sqlx::Error::Io(timed_out)));
         }
+        state.history.push(before);
+        let tables = &mut state.tables;
         for settled in &batch.settled {
             let too_much = i64::from(self.flaw == Some(Flaw::LedgerForgetsTooMuch)) * 1_000;
-            state
+            tables
                 .ledger
                 .retain(|key| key.writer != settled.writer || key.seq >= settled.seq + too_much);
-            let mark = state.settled.entry(settled.writer).or_default();
-            *mark = settled.seq.max(*mark);
+            let mark = tables.settled.entry(settled.writer).or_default();
+            *mark = mark_of(settled, batch, self.flaw).max(*mark);
         }
-        state.ledger.extend(new);
+        tables.ledger.extend(new);
         for recorded in written.views() {
-            *state.events.entry(recorded.view.url.clone()).or_default() += 1;
+            *tables.events.entry(recorded.view.url.clone()).or_default() += 1;
         }
         for (session, pages) in written.pages_by_session() {
-            *state.pages.entry(session.to_string()).or_default() += pages;
+            *tables.pages.entry(session.to_string()).or_default() += pages;
         }
         Ok(Applied {
             views: written.views().count(),
             known_parts,
         })
+    }
+}
+
+/// Below which number the parts of a writer are settled by a batch.
+fn mark_of(settled: &BatchKey, batch: &Batch, flaw: Option<Flaw>) -> i64 {
+    let own = batch.keys().filter(|key| key.writer == settled.writer);
+    match own.map(|key| key.seq).min() {
+        Some(first) if flaw == Some(Flaw::LedgerForgetsKept) => first,
+        _ => settled.seq,
     }
 }
 
@@ -178,6 +217,21 @@ impl Fake for Database {
         };
         tokio::task::yield_now().await;
         outcome
+    }
+
+    async fn missing_parts(&self, parts: &[BatchKey]) -> Result<HashSet<BatchKey>, StoreError> {
+        tokio::task::yield_now().await;
+        let fault = self.state().faults.pop_front().flatten();
+        match fault {
+            None if self.flaw == Some(Flaw::KeptNotAskedFor) => Ok(HashSet::new()),
+            None => {
+                let state = self.state();
+                let missing = parts.iter().filter(|key| !state.tables.knows(key));
+                Ok(missing.copied().collect())
+            }
+            Some(Fault::Away | Fault::AnswerLost) => Err(away()),
+            Some(Fault::HangsBefore | Fault::HangsAfter) => hang().await,
+        }
     }
 
     async fn forget_old_parts(&self) -> Result<u64, StoreError> {

@@ -22,12 +22,14 @@ pub(super) enum Action {
     Refuse { view: usize, refused: bool },
     /// Somebody locks what the n-th view so far changes, or lets it go.
     Lock { view: usize, locked: bool },
-    /// Time passes: what was passed over is due.
+    /// Time passes: what was passed over is due, and what is kept.
     Wait,
     /// A step at every spool.
     Step,
     /// A step that is cut off at its n-th await, by the process' end.
     StepCutOff(usize),
+    /// The database loses its last transactions, of those that it has acknowledged within the time of keeping.
+    LoseCommits(usize),
     /// The process ends, without a word, and another starts.
     Crash,
     /// The process ends in good order, and another starts.
@@ -83,6 +85,7 @@ fn action() -> impl Strategy<Value = Action> {
         1 => Just(Action::Wait),
         6 => Just(Action::Step),
         3 => (1..20usize).prop_map(Action::StepCutOff),
+        3 => (1..6usize).prop_map(Action::LoseCommits),
         1 => Just(Action::Crash),
         1 => Just(Action::Restart),
         1 => Just(Action::RetryLetters),

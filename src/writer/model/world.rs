@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytesize::ByteSize;
 use tempfile::TempDir;
@@ -20,6 +21,7 @@ use crate::recorder::recent::RecentPages;
 use crate::store::Store;
 use crate::writer::Limits;
 use crate::writer::drain::{Drain, Step};
+use crate::writer::kept::Confirmed;
 use crate::writer::late::Late;
 use crate::writer::spool::append::Append;
 use crate::writer::spool::encode::Body;
@@ -30,6 +32,8 @@ use crate::writer::unresolved::{UnresolvedView, Whose};
 
 /// Steps of a healthy system after which everything must be where it belongs.
 const ENOUGH: usize = 500;
+/// How long the database may lose what it has acknowledged: until time passes.
+const KEPT: Duration = Duration::from_secs(3_600);
 /// In every token of the model.
 const TOKEN: &str = "token-that-must-go";
 
@@ -55,9 +59,12 @@ pub(super) struct World {
 
 /// What ends with the process.
 struct Process {
+    directory: Directory,
     drain: Drain,
     own: Arc<Spool>,
     adopted: Vec<Arc<Spool>>,
+    /// A spool that is gone had given up what it kept.
+    gave_up: bool,
 }
 
 impl Process {
@@ -66,6 +73,7 @@ impl Process {
         let store: Arc<dyn Store> = database.clone();
         let record = config::Record {
             batch_views: 4.try_into().expect("not zero"),
+            keep_applied: KEPT,
             ..config::Record::default()
         };
         let limits = Limits::new(&record, &config::Spool::default());
@@ -82,20 +90,40 @@ impl Process {
             metrics,
         );
         drain.owns(own.id());
-        Self { drain, own, adopted }
+        Self {
+            directory: directory.clone(),
+            drain,
+            own,
+            adopted,
+            gave_up: false,
+        }
     }
 
-    /// So long that everything that is passed over is due.
+    fn spools(&self) -> Vec<Arc<Spool>> {
+        self.adopted.iter().chain([&self.own]).cloned().collect()
+    }
+
+    /// So long that everything that is passed over, or kept, is due.
     fn wait(&self) {
-        for spool in self.adopted.iter().chain([&self.own]) {
+        for spool in self.spools() {
             spool.end_all_pauses();
+            spool.end_all_keeping();
+        }
+    }
+
+    /// Asks whether what is kept is there.
+    async fn confirm(&self) {
+        for spool in self.spools() {
+            let _ = self.drain.confirm_due(&spool).await;
         }
     }
 
     /// What the applier does from time to time.
     async fn housekeeping(&self) {
         self.own.refresh().await.expect("it can be read");
-        self.own.make_room().await.expect("it takes writes");
+        for spool in self.spools() {
+            spool.make_room().await.expect("it takes writes");
+        }
         self.own.clear_tokens().await.expect("it takes writes");
     }
 
@@ -105,8 +133,22 @@ impl Process {
         for spool in [std::slice::from_ref(&self.own), &self.adopted[..]].concat() {
             let step = self.drain.step(&spool).await;
             left |= !matches!(step, Ok(Step::Nothing));
+            if matches!(spool.make_room().await, Ok(true)) {
+                // Its file is gone; the appender makes another for it.
+                self.gave_up |= spool.was_given_up();
+                if spool.id() == self.own.id() {
+                    self.own = self.directory.create().await.expect("a spool");
+                    self.drain.owns(self.own.id());
+                }
+                self.adopted.retain(|adopted| adopted.id() != spool.id());
+                continue;
+            }
             let is_own = spool.id() == self.own.id();
-            if !is_own && matches!(step, Ok(Step::Nothing)) && spool.waiting().views == 0 {
+            if !is_own
+                && matches!(step, Ok(Step::Nothing))
+                && spool.waiting().views == 0
+                && !spool.is_keeping()
+            {
                 spool.retire(&self.own).await.expect("it is removed");
                 self.adopted.retain(|adopted| adopted.id() != spool.id());
             }
@@ -141,6 +183,23 @@ impl World {
     }
 
     pub(super) async fn act(&mut self, action: &Action) {
+        self.do_or_suffer(action).await;
+        self.note_what_was_given_up();
+    }
+
+    fn note_what_was_given_up(&mut self) {
+        let process = self.process();
+        let mut gave_up = std::mem::take(&mut process.gave_up);
+        for spool in process.spools() {
+            gave_up |= spool.was_given_up();
+        }
+        // What a disk that takes nothing costs is told, and is another matter.
+        if gave_up {
+            self.database.state().keep_all();
+        }
+    }
+
+    async fn do_or_suffer(&mut self, action: &Action) {
         match action {
             Action::Record(count) => {
                 let pages: Vec<String> = (0..*count).map(|_| self.page(Fact::Accepted)).collect();
@@ -164,7 +223,19 @@ impl World {
                 cut_off(*awaits, self.process().own.append_all(&bodies)).await;
             }
             Action::Faults(faults) => self.database.state().faults.extend(faults.iter().copied()),
-            Action::DiskFails(faults) => self.process().own.fail_commits(faults.iter().copied()),
+            // A disk that takes nothing costs what is kept, so it does not fail before a loss was noticed.
+            Action::DiskFails(faults) => {
+                let other_faults = std::mem::take(&mut self.database.state().faults);
+                for spool in self.process().spools() {
+                    self.process()
+                        .drain
+                        .confirm_all(&spool)
+                        .await
+                        .expect("it can be read");
+                }
+                self.database.state().faults = other_faults;
+                self.process().own.fail_commits(faults.iter().copied());
+            }
             Action::Refuse { view, refused } => {
                 if let Some(page) = self.views.keys().nth(*view).cloned() {
                     let mut state = self.database.state();
@@ -185,7 +256,17 @@ impl World {
                     }
                 }
             }
-            Action::Wait => self.process().wait(),
+            Action::Wait => {
+                self.database.state().keep_all();
+                self.process().wait();
+                if !cut_off(1_000, self.process().confirm()).await {
+                    self.crash().await;
+                }
+            }
+            Action::LoseCommits(transactions) => {
+                self.process().own.mend();
+                self.database.state().lose(*transactions);
+            }
             // One that hangs is cut off, too: by the end of the process.
             Action::Step => {
                 if !cut_off(1_000, self.process().step()).await {
@@ -198,10 +279,20 @@ impl World {
             }
             Action::Crash => self.crash().await,
             Action::Restart => {
-                for spool in &self.process().adopted {
+                // What is asked for at the end is not asked for again.
+                self.database.state().keep_all();
+                for spool in self.process().spools() {
+                    let mut confirmed = false;
+                    let drain = &self.process().drain;
+                    let asked = async {
+                        confirmed = matches!(drain.confirm_all(&spool).await, Ok(Confirmed::All));
+                    };
+                    cut_off(1_000, asked).await;
+                    if confirmed {
+                        spool.give_up_kept();
+                    }
                     spool.close().await;
                 }
-                self.process().own.close().await;
                 self.crash().await;
             }
             Action::RetryLetters => {
@@ -230,6 +321,7 @@ impl World {
     }
 
     async fn crash(&mut self) {
+        self.note_what_was_given_up();
         // Its locks go with it.
         self.process = None;
         self.process = Some(Process::start(&self.directory, &self.database).await);
@@ -246,9 +338,12 @@ impl World {
     pub(super) async fn settle(&mut self) {
         self.database.state().faults.clear();
         self.database.state().locked.clear();
+        self.database.state().keep_all();
         self.process().own.mend();
         self.process().housekeeping().await;
         for _ in 0..ENOUGH {
+            self.process().wait();
+            self.process().confirm().await;
             let left = self.process().step().await;
             let waiting = self.process().own.waiting().views;
             if !left && waiting == 0 && self.process().adopted.is_empty() {
@@ -274,7 +369,7 @@ impl World {
         let state = self.database.state();
         for (page, fact) in &self.views {
             let (written, letters) = (
-                state.events.get(page).copied().unwrap_or(0),
+                state.tables.events.get(page).copied().unwrap_or(0),
                 buried.get(page).copied().unwrap_or(0),
             );
             let holds = match fact {
@@ -289,10 +384,17 @@ impl World {
                 ));
             }
         }
-        let rows = i64::try_from(state.events.values().sum::<usize>()).expect("few");
-        let pages: i64 = state.pages.values().sum();
+        let rows = i64::try_from(state.tables.events.values().sum::<usize>()).expect("few");
+        let pages: i64 = state.tables.pages.values().sum();
         if rows != pages {
             return Err(format!("{rows} rows, but pages_visited is {pages}"));
+        }
+        let kept = self
+            .process
+            .as_ref()
+            .map_or(0, |process| process.own.kept_bytes());
+        if kept > 0 {
+            return Err(format!("{kept} bytes are kept for ever"));
         }
         let waiting = self
             .process

@@ -5,11 +5,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
-use super::rows::json;
+use super::rows::{DAMAGED, json};
 use super::{Row, Spool, SpoolError};
 
-/// Most rows of a spool that are passed over at a time.
-pub(crate) const MOST: usize = 1_000;
+/// Most rows of a spool that are passed over at a time; few in tests, which come to that more often.
+pub(crate) const MOST: usize = if cfg!(test) { 4 } else { 10_000 };
 
 /// Rows that are passed over, by their place.
 #[derive(Debug, Default)]
@@ -17,8 +17,19 @@ pub(super) struct Apart(Mutex<BTreeMap<i64, PassedOver>>);
 
 #[derive(Debug, Clone, Copy)]
 struct PassedOver {
+    /// As the file has it, whatever is known of them meanwhile: counts are taken from there.
     views: u64,
     until: Instant,
+    tries: Tries,
+}
+
+/// What was tried with a row that failed alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Tries {
+    /// How often it failed.
+    pub(crate) count: u32,
+    /// How often others were written before the first time.
+    pub(crate) successes: u64,
 }
 
 /// What of a spool is passed over.
@@ -43,6 +54,13 @@ impl Apart {
         json(&places)
     }
 
+    /// A row that is passed over has so many views from now on.
+    pub(super) fn has_views(&self, place: i64, views: u64) {
+        if let Some(row) = self.rows().get_mut(&place) {
+            row.views = views;
+        }
+    }
+
     /// A row is gone.
     pub(super) fn forget(&self, place: i64) {
         self.rows().remove(&place);
@@ -57,9 +75,36 @@ impl Apart {
 }
 
 impl Spool {
-    /// Passes a row over until then.
-    pub fn pass_over(&self, place: i64, views: u64, until: Instant) {
-        self.apart.rows().insert(place, PassedOver { views, until });
+    /// Passes a row over until then, unless so many are that there is no room for another; says whether it does.
+    pub(crate) async fn pass_over(
+        &self,
+        place: i64,
+        until: Instant,
+        tries: Tries,
+    ) -> Result<bool, SpoolError> {
+        let mut lease = self.lease().await?;
+        let views: Option<i64> =
+            sqlx::query_scalar("SELECT views FROM batch WHERE place = ?1 AND state <> ?2")
+                .bind(place)
+                .bind(DAMAGED)
+                .fetch_optional(lease.connection())
+                .await?;
+        lease.done();
+        let mut rows = self.apart.rows();
+        let Some(views) = views.map(i64::unsigned_abs) else {
+            rows.remove(&place);
+            return Ok(true);
+        };
+        if rows.len() >= MOST && !rows.contains_key(&place) {
+            return Ok(false);
+        }
+        rows.insert(place, PassedOver { views, until, tries });
+        Ok(true)
+    }
+
+    /// What was tried with a row; nothing unless it is passed over.
+    pub(crate) fn tries(&self, place: i64) -> Option<Tries> {
+        self.apart.rows().get(&place).map(|row| row.tries)
     }
 
     /// What is passed over.
@@ -79,15 +124,18 @@ impl Spool {
         self.apart.rows().values_mut().for_each(|row| row.until = now);
     }
 
-    /// A row that was passed over and is to be tried again by now.
-    pub async fn next_passed_over(&self) -> Result<Option<Row>, SpoolError> {
+    /// The row that is to be tried again first of those that are passed over, if its time has come; with
+    /// `before_its_time` in any case.
+    pub async fn next_passed_over(&self, before_its_time: bool) -> Result<Option<Row>, SpoolError> {
         let now = Instant::now();
-        let due = {
+        let first = {
             let rows = self.apart.rows();
-            let due = rows.iter().filter(|(_, row)| row.until <= now);
-            due.min_by_key(|(_, row)| row.until).map(|(place, _)| *place)
+            let first = rows.iter().min_by_key(|(_, row)| row.until);
+            first
+                .filter(|(_, row)| before_its_time || row.until <= now)
+                .map(|(place, _)| *place)
         };
-        let Some(place) = due else {
+        let Some(place) = first else {
             return Ok(None);
         };
         let row = self.rows_at(&[place]).await?.pop();

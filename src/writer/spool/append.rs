@@ -79,6 +79,19 @@ impl Spool {
         }
     }
 
+    /// Whether a former try of `append` is in this spool, or was: it may have been applied since, or split.
+    ///
+    /// # Errors
+    /// The file cannot be read: nothing of it will be applied from here.
+    pub async fn has_taken(&self, append: &Append<'_>) -> Result<bool, SpoolError> {
+        let lease = self.lease().await?;
+        let doubt = self.doubt();
+        let doubt = doubt.as_ref().filter(|doubt| doubt.keys == append.keys);
+        let is_there = doubt.is_some_and(|doubt| doubt.is_there == Some(true));
+        lease.done();
+        Ok(is_there)
+    }
+
     /// Inserts and commits; from the COMMIT on it is in doubt.
     async fn insert_all(
         &self,

@@ -52,7 +52,7 @@ impl Spool {
     /// Takes a change into the counts. It has been committed, so nothing here may fail; at worst the age of the
     /// oldest stays as it was.
     pub(super) async fn note(&self, connection: &mut SqliteConnection, change: Change) {
-        let oldest = oldest(connection, self.done_to()).await;
+        let oldest = oldest(connection, self.done_to(), &self.apart.places()).await;
         let mut waiting = self.counted();
         waiting.views = waiting.views.saturating_add_signed(change.views);
         waiting.bytes = waiting.bytes.saturating_add_signed(change.bytes);
@@ -120,13 +120,18 @@ impl Spool {
 async fn oldest(
     connection: &mut SqliteConnection,
     done_to: i64,
+    apart: &str,
 ) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
     let oldest: Option<i64> = sqlx::query_scalar(
-        "SELECT oldest_at FROM batch WHERE state <> ?1 AND place > ?2 ORDER BY place LIMIT 1",
+        "SELECT min(oldest_at) FROM (
+             SELECT * FROM (SELECT oldest_at FROM batch WHERE state <> ?1 AND place > ?2 ORDER BY place LIMIT 1)
+             UNION ALL
+             SELECT oldest_at FROM batch WHERE state <> ?1 AND place IN (SELECT value FROM json_each(?3)))",
     )
     .bind(DAMAGED)
     .bind(done_to)
-    .fetch_optional(connection)
+    .bind(apart)
+    .fetch_one(connection)
     .await?;
     Ok(oldest.and_then(DateTime::from_timestamp_millis))
 }

@@ -296,9 +296,10 @@ impl Spool {
             fsync,
             link: AsyncMutex::new(link),
             counted_at: AtomicI64::new(0),
-            done_to: AtomicI64::new(0),
+            done: super::done::Done::default(),
             waiting: Mutex::new(Waiting::default()),
             apart: super::apart::Apart::default(),
+            offers_unresolved: AtomicBool::new(false),
             in_doubt: Mutex::default(),
             is_synced: AtomicBool::new(true),
             #[cfg(test)]

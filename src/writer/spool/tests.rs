@@ -594,6 +594,157 @@ async fn a_token_whose_row_could_not_be_written_is_written_over() {
     assert_eq!(next(&spool).await[0].body, Some(with_token("/x", taken)));
 }
 
+const KEEP: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Places of all rows that are kept.
+async fn kept(spool: &Spool) -> Vec<i64> {
+    let keys = spool.kept_keys(0, i64::MAX, 100).await.unwrap();
+    keys.into_iter().map(|(place, _)| place).collect()
+}
+
+async fn with_rows(folder: &Folder, rows: &[&str]) -> std::sync::Arc<Spool> {
+    let spool = folder.directory.create().await.unwrap();
+    for url in rows {
+        spool.append_all(&[some(&[url])]).await.unwrap();
+    }
+    spool
+}
+
+#[tokio::test]
+async fn w26_rows_that_are_kept_do_not_wait_hold_the_ledger_and_go_when_their_time_is_over() {
+    let folder = Folder::new();
+    let spool = with_rows(&folder, &["/1", "/2", "/3", "/4"]).await;
+    // The second is passed over, and its turn comes last.
+    let until = tokio::time::Instant::now();
+    spool.pass_over(2, until, apart::Tries::default()).await.unwrap();
+    spool.keep_rows(&[1, 3], KEEP).await.unwrap();
+    assert_eq!(urls(&next(&spool).await), [["/4"]]);
+    assert_eq!((spool.waiting().views, kept(&spool).await), (2, vec![1, 3]));
+    assert_eq!(spool.count_all().await.unwrap(), spool.waiting());
+    assert_eq!(spool.first_unsettled().await.unwrap().seq, 1);
+    assert!(spool.kept_bytes() > 0 && spool.kept_for(KEEP).is_none());
+
+    spool.end_all_keeping();
+    spool.keep_rows(&[2], KEEP).await.unwrap();
+    spool.forget_kept(&spool.kept_for(KEEP).unwrap()).await.unwrap();
+    assert_eq!(kept(&spool).await, [2], "done with later");
+    spool.end_all_keeping();
+    spool.forget_kept(&spool.kept_for(KEEP).unwrap()).await.unwrap();
+    assert_eq!((spool.kept_bytes(), spool.is_keeping()), (0, false));
+    assert_eq!(spool.first_unsettled().await.unwrap().seq, 4);
+    assert_eq!(urls(&next(&spool).await), [["/4"]]);
+}
+
+#[tokio::test]
+async fn w26_rows_that_the_database_lost_wait_again_and_those_before_them_do_not() {
+    let folder = Folder::new();
+    let spool = with_rows(&folder, &["/1", "/2", "/3"]).await;
+    spool.keep_rows(&[1], KEEP).await.unwrap();
+    spool.keep_rows(&[2, 3], KEEP).await.unwrap();
+    assert_eq!(spool.waiting().views, 0);
+    spool.offer_again(2).await.unwrap();
+    assert_eq!(urls(&next(&spool).await), [["/2"], ["/3"]]);
+    assert_eq!((spool.waiting().views, kept(&spool).await), (2, vec![1]));
+    spool.keep_rows(&[2, 3], KEEP).await.unwrap();
+    spool.end_all_keeping();
+    spool.forget_kept(&spool.kept_for(KEEP).unwrap()).await.unwrap();
+    spool.close().await;
+    assert_eq!(folder.files(), [""; 0]);
+}
+
+#[tokio::test]
+async fn w26_after_a_crash_what_was_kept_is_offered_again() {
+    let folder = Folder::new();
+    let spool = with_rows(&folder, &["/1", "/2"]).await;
+    spool.keep_rows(&[1], KEEP).await.unwrap();
+    drop(spool);
+    let adopted = folder.directory.adopt(&[], 8).await.unwrap();
+    assert_eq!(urls(&next(&adopted[0]).await), [["/1"], ["/2"]]);
+}
+
+#[tokio::test]
+async fn w12_what_is_kept_goes_first_when_there_is_no_room() {
+    let folder = Folder::new();
+    let spool = with_rows(&folder, &["/1", "/2", "/3"]).await;
+    spool.keep_rows(&[1, 2], KEEP).await.unwrap();
+    spool.keep_at_most(spool.kept_bytes()).await.unwrap();
+    assert_eq!(kept(&spool).await, [1, 2]);
+    spool.keep_at_most(0).await.unwrap();
+    assert_eq!((kept(&spool).await, spool.kept_bytes()), (vec![], 0));
+    spool.keep_rows(&[3], KEEP).await.unwrap();
+    spool.give_up_kept();
+    assert!(!spool.is_keeping() && spool.kept_for(KEEP).is_none());
+    assert!(!spool.make_room().await.unwrap());
+    spool.close().await;
+    assert_eq!(folder.files(), [""; 0]);
+}
+
+#[tokio::test]
+async fn w23_a_row_that_waits_for_ever_does_not_hold_the_ledger() {
+    let folder = Folder::new();
+    let spool = with_rows(&folder, &["/1", "/2"]).await;
+    let until = tokio::time::Instant::now() + KEEP;
+    spool.pass_over(1, until, apart::Tries::default()).await.unwrap();
+    assert_eq!(spool.first_unsettled().await.unwrap().seq, 1);
+    spool.number_anew(1).await.unwrap();
+    assert_eq!(spool.first_unsettled().await.unwrap().seq, 2);
+    let row = spool.next_passed_over(true).await.unwrap().unwrap();
+    assert_eq!((row.place, row.key.seq), (1, 1));
+    assert_ne!(row.key.writer, spool.id());
+}
+
+#[tokio::test]
+async fn w21_no_more_rows_are_passed_over_than_there_is_room_for() {
+    let folder = Folder::new();
+    let spool = with_rows(&folder, &["/"; apart::MOST + 1]).await;
+    let until = tokio::time::Instant::now() + KEEP;
+    let most = i64::try_from(apart::MOST).unwrap();
+    for place in 1..=most + 1 {
+        let tries = apart::Tries {
+            count: 1,
+            successes: 0,
+        };
+        let is_passed_over = spool.pass_over(place, until, tries).await.unwrap();
+        assert_eq!(is_passed_over, place <= most);
+        assert_eq!(spool.tries(place).is_some(), place <= most);
+    }
+    assert_eq!(spool.passed_over().rows, apart::MOST);
+    assert!(
+        spool.pass_over(1, until, apart::Tries::default()).await.unwrap(),
+        "again"
+    );
+    // What is gone takes no room, nor is anything remembered of it.
+    spool.remove_rows(&[1]).await.unwrap();
+    assert_eq!(spool.tries(1), None);
+    assert!(
+        spool
+            .pass_over(most + 1, until, apart::Tries::default())
+            .await
+            .unwrap()
+    );
+}
+
+/// What is known of a row may be less than what the file has of it, where the disk takes nothing.
+#[tokio::test]
+async fn w12_what_is_passed_over_is_counted_as_the_file_has_it() {
+    let folder = Folder::new();
+    let spool = folder.directory.create().await.unwrap();
+    let Body::Unresolved(one) = with_token("/x", "3f0c2a-secret-token") else {
+        panic!("unresolved")
+    };
+    let three = Body::Unresolved(vec![one[0].clone(), one[0].clone(), one[0].clone()]);
+    spool.append_all(&[three]).await.unwrap();
+    let until = tokio::time::Instant::now() + KEEP;
+    spool.fail_commits([Some(faults::Fault::Lost)]);
+    spool.resolve_row(1, vec![recorded("/x")]).await.unwrap();
+    assert!(spool.has_offered_unresolved());
+    spool.pass_over(1, until, apart::Tries::default()).await.unwrap();
+    assert_eq!((spool.waiting().views, spool.passed_over().views), (3, 3));
+    // Now the disk takes it.
+    spool.resolve_row(1, vec![recorded("/x")]).await.unwrap();
+    assert_eq!((spool.waiting().views, spool.passed_over().views), (1, 1));
+}
+
 #[tokio::test]
 async fn a_spool_that_could_not_be_made_takes_nothing_and_is_not_in_its_place() {
     let folder = Folder::new();
@@ -617,4 +768,26 @@ async fn not_more_spools_are_taken_over_than_there_is_room_for() {
     let first = folder.directory.adopt(&[], 2).await.unwrap();
     assert_eq!(first.len(), 2);
     assert_eq!(folder.directory.adopt(&[], 2).await.unwrap().len(), 1);
+}
+
+/// Under another key a copy of it would be another part.
+#[tokio::test]
+async fn w20_a_spool_tells_that_it_took_what_seemed_to_fail_though_that_was_split_since() {
+    let folder = Folder::new();
+    let spool = folder.directory.create().await.unwrap();
+    let bodies = [some(&["/1", "/2"])];
+    for (fault, is_there) in [(faults::Fault::Lost, false), (faults::Fault::Kept, true)] {
+        let mut append = append::Append::new(&bodies);
+        spool.fail_commits([Some(fault)]);
+        spool.append(&mut append).await.unwrap_err();
+        for row in next(&spool).await {
+            let Some(Body::Recorded(views)) = &row.body else {
+                panic!("recorded")
+            };
+            spool.split_row(row.place, views).await.unwrap();
+        }
+        assert_eq!(spool.has_taken(&append).await.unwrap(), is_there);
+    }
+    let other = folder.directory.create().await.unwrap();
+    assert!(!other.has_taken(&append::Append::new(&bodies)).await.unwrap());
 }

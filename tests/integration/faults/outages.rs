@@ -242,3 +242,42 @@ async fn w11_that_nothing_reaches_the_tables_shows_while_the_site_answers() {
     sidecar.wait_for_metric(age, |age| age == 0.0).await;
     assert!(sidecar.metric(applied).await > last);
 }
+
+/// However many spools of processes that are gone there are to drain.
+#[tokio::test]
+async fn w9_an_outage_is_said_once_however_many_spools_wait() {
+    let wanted = Wanted {
+        database: "acquire_timeout = \"100ms\"".into(),
+        ..Wanted::usual()
+    };
+    let mut fragile = Fragile::start(wanted).await;
+    let alice = fragile.world.member("alice").await;
+    let mut made = Made::default();
+    fragile.database.refuse().await;
+    for spools in [0.0, 1.0, 2.0] {
+        let sidecar = &mut fragile.world.sidecar;
+        if spools > 0.0 {
+            sidecar.restart();
+        }
+        sidecar
+            .wait_for_metric("headcount_spools_adopted_total", |adopted| adopted == spools)
+            .await;
+        made.sees("alice", &alice, &["/about/"]).await;
+        let waiting = spools + 1.0;
+        sidecar
+            .wait_for_metric("headcount_spool_views", |views| views == waiting)
+            .await;
+    }
+    let sidecar = &fragile.world.sidecar;
+    let retries = "headcount_apply_retries_total{class=\"connection\"}";
+    let before = sidecar.metric(retries).await;
+    sidecar.wait_for_metric(retries, |now| now >= before + 3.0).await;
+    let log = sidecar.log();
+    let last = log.rfind("ready").expect("it started");
+    let told = log[last..]
+        .matches("the database does not take page views")
+        .count();
+    assert_eq!(told, 1, "{}", &log[last..]);
+    fragile.database.resume().await;
+    made.are_recorded(&fragile.world).await;
+}

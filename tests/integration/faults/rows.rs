@@ -66,6 +66,94 @@ async fn w21_a_profile_that_somebody_holds_locked_keeps_nobody_else_from_being_r
     assert_eq!(world.sidecar.metric(LETTERS).await, 0.0);
 }
 
+/// Eight views in one row of the spool take longer than a statement may; each alone does not.
+#[tokio::test]
+async fn w21_a_row_that_takes_longer_than_a_statement_may_is_split_until_it_does_not() {
+    let world = Wanted {
+        database: "statement_timeout = \"400ms\"".into(),
+        record: "batch_views = 8".into(),
+        batch_age: NEVER,
+        config: "[spool]\nmax_unspooled = \"10s\"".into(),
+        ..Wanted::usual()
+    };
+    let world = world.start().await;
+    let members = names(&world).await;
+    let pool = Postgres::shared().pool(world.database.name());
+    pool.execute(
+        "CREATE FUNCTION is_slow() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN PERFORM pg_sleep(0.1); RETURN NEW; END $$;
+         CREATE TRIGGER is_slow BEFORE INSERT ON accounts_userevent FOR EACH ROW
+         WHEN (NEW.event_type = 'page_view') EXECUTE FUNCTION is_slow()",
+    )
+    .await
+    .unwrap();
+    let mut made = Made::default();
+    for _ in 0..2 {
+        for (name, member) in &members {
+            made.sees(name, member, &["/about/"]).await;
+        }
+    }
+    let sidecar = &world.sidecar;
+    sidecar
+        .wait_for_metric("headcount_applied_views_total", |views| views == 8.0)
+        .await;
+    pool.execute("DROP TRIGGER is_slow ON accounts_userevent")
+        .await
+        .unwrap();
+    made.are_recorded(&world).await;
+    assert_eq!(all_dropped(&world).await, 0.0);
+    assert_eq!(sidecar.metric(LETTERS).await, 0.0);
+}
+
+/// The slug of one view cannot be looked up: somebody holds the table's rows, or it is another's.
+#[tokio::test]
+async fn w21_a_community_that_cannot_be_looked_up_keeps_no_other_view() {
+    let fragile = super::Fragile::start(Wanted {
+        database: "lock_timeout = \"50ms\"".into(),
+        ..Wanted::usual()
+    })
+    .await;
+    let world = &fragile.world;
+    let alice = world.member("alice").await;
+    let mut made = Made::default();
+    made.sees("alice", &alice, &["/about/"]).await;
+    made.are_recorded(world).await;
+    fragile.database.refuse().await;
+    alice.sees("/c/rust/").await;
+    made.sees("alice", &alice, &["/about/"]).await;
+    world
+        .sidecar
+        .wait_for_metric("headcount_spool_views", |views| views == 2.0)
+        .await;
+    // What a row-level policy or a view of the app may do with one row.
+    let pool = Postgres::shared().pool(world.database.name());
+    pool.execute("ALTER TABLE communities_community RENAME COLUMN slug TO slug_of_old")
+        .await
+        .unwrap();
+    pool.execute(
+        "CREATE FUNCTION secret(text) RETURNS text LANGUAGE plpgsql AS $$
+         BEGIN RAISE EXCEPTION 'not for you' USING ERRCODE = '42501'; END $$;
+         ALTER TABLE communities_community RENAME TO hidden;
+         CREATE VIEW communities_community AS SELECT *, secret(slug_of_old)::varchar AS slug FROM hidden",
+    )
+    .await
+    .unwrap();
+    fragile.database.resume().await;
+    world
+        .sidecar
+        .wait_for_metric("headcount_applied_views_total", |views| views == 2.0)
+        .await;
+    pool.execute(
+        "DROP VIEW communities_community; ALTER TABLE hidden RENAME TO communities_community;
+         ALTER TABLE communities_community RENAME COLUMN slug_of_old TO slug",
+    )
+    .await
+    .unwrap();
+    made.note("alice", "/c/rust/");
+    made.are_recorded(world).await;
+    assert_eq!(all_dropped(world).await, 0.0);
+}
+
 #[tokio::test]
 async fn w22_a_row_that_the_database_fails_at_becomes_one_dead_letter_whatever_it_says() {
     for code in ["54000", "42501", "XX001"] {

@@ -2,7 +2,10 @@
 
 use std::process::Command;
 
+use sqlx::Executor as _;
+
 use super::{Fragile, Made, all_dropped, endlessly_patient};
+use crate::support::postgres::Postgres;
 
 #[tokio::test]
 async fn w23_a_spool_that_comes_back_from_an_older_copy_of_its_disk_is_not_written_again() {
@@ -43,4 +46,26 @@ async fn w23_a_spool_that_comes_back_from_an_older_copy_of_its_disk_is_not_writt
     sidecar.wait_until_idle().await;
     made.are_exactly(&fragile.world.page_views().await);
     assert_eq!(all_dropped(&fragile.world).await, 0.0);
+}
+
+/// As a machine does that is resumed from a snapshot with its memory: its numbers are in the ledger already.
+#[tokio::test]
+async fn w23_a_process_whose_numbers_were_used_by_a_copy_of_it_says_so_and_begins_a_new_spool() {
+    let fragile = Fragile::start(endlessly_patient()).await;
+    let world = &fragile.world;
+    let alice = world.member("alice").await;
+    let mut made = Made::default();
+    made.sees("alice", &alice, &["/about/"]).await;
+    made.are_recorded(world).await;
+    let pool = Postgres::shared().pool(world.database.name());
+    let copied = "INSERT INTO headcount.applied_batch (writer_id, batch_seq)
+                  SELECT writer_id, -1000 FROM headcount.applied_batch GROUP BY writer_id";
+    assert_eq!(pool.execute(copied).await.unwrap().rows_affected(), 1);
+    alice.sees("/about/").await;
+    world
+        .sidecar
+        .process()
+        .says("its machine was resumed from a snapshot");
+    made.sees("alice", &alice, &["/about/", "/about/"]).await;
+    made.are_recorded(world).await;
 }

@@ -15,6 +15,7 @@ contract! {
     settled_parts_are_forgotten_and_only_those,
     parts_that_nobody_settled_are_forgotten_with_age,
     a_ledger_that_is_missing_or_newer_is_told,
+    w26_the_ledger_tells_which_parts_it_lacks,
 }
 
 fn views(count: u32) -> Vec<headcount::page_view::PageView> {
@@ -185,4 +186,22 @@ async fn a_ledger_that_is_missing_or_newer_is_told(variant: Variant) {
     let (_, session, gardening) = alice(&bare).await;
     let error = bare.store.apply(&batch(&session, &gardening, views(1))).await;
     assert!(matches!(error, Err(StoreError::Unavailable(_))), "the views wait");
+}
+
+async fn w26_the_ledger_tells_which_parts_it_lacks(variant: Variant) {
+    let site = Site::new(variant).await;
+    let (_, session, gardening) = alice(&site).await;
+    let mut there = batch(&session, &gardening, views(1));
+    there.parts[0].key.seq = 9;
+    let key = there.parts[0].key;
+    let part = |seq| BatchKey { seq, ..key };
+    there.settled = vec![part(5)];
+    site.store.apply(&there).await.unwrap();
+    let stranger = another(&there).parts[0].key;
+    let asked = [part(4), part(5), part(8), key, part(10), stranger];
+    let missing = site.store.missing_parts(&asked).await.unwrap();
+    // Below 5 all are settled.
+    let expected = [part(5), part(8), part(10), stranger];
+    assert_eq!(missing, expected.into_iter().collect());
+    assert!(site.store.missing_parts(&[]).await.unwrap().is_empty());
 }

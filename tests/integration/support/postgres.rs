@@ -11,6 +11,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 use tempfile::TempDir;
 use uuid::Uuid;
 
+use super::redis::eventually;
 use super::service::{Service, free_port, wait_for_port, wait_until};
 
 /// A server of its own, on a free port and a directory that goes with it.
@@ -63,6 +64,75 @@ impl Postgres {
         };
         server.start_again();
         server
+    }
+
+    /// A server on a copy of what the server on `port` has, which follows that one until it is promoted.
+    pub fn standby_of(port: u16) -> Self {
+        let directory = TempDir::with_prefix("headcount-postgres-")
+            .expect("a directory")
+            .keep();
+        let cleaner = Cleaner::of(&directory);
+        give_to_postgres(&directory);
+        let (program, arguments) = as_postgres("pg_basebackup");
+        run(Command::new(program)
+            .args(arguments)
+            .args([
+                "--pgdata=data",
+                "--write-recovery-conf",
+                "--checkpoint=fast",
+                "--no-sync",
+            ])
+            .args([
+                "--username=postgres",
+                "--host=127.0.0.1",
+                "--port",
+                &port.to_string(),
+            ])
+            .current_dir(&directory));
+        let mut server = Self {
+            service: None,
+            directory,
+            port: free_port(),
+            settings: Vec::new(),
+            _cleaner: cleaner,
+        };
+        server.start_again();
+        server
+    }
+
+    /// Waits until a standby has everything that `primary` has written so far.
+    pub async fn has_all_of(&self, primary: &Self) {
+        let position = "SELECT pg_current_wal_lsn()::text";
+        let pool = primary.pool("postgres");
+        let position: String = sqlx::query_scalar(position)
+            .fetch_one(&pool)
+            .await
+            .expect("a position");
+        pool.close().await;
+        let pool = self.pool("postgres");
+        let reached = "SELECT pg_last_wal_replay_lsn() >= $1::pg_lsn";
+        eventually(async || {
+            let reached = sqlx::query_scalar(reached).bind(&position).fetch_one(&pool).await;
+            reached.expect("an answer")
+        })
+        .await;
+        pool.close().await;
+    }
+
+    /// Promotes a standby, which then takes the place of a server that was killed: it listens on its port.
+    pub async fn take_the_place_of(&mut self, killed: &Self) {
+        let mut admin = PgConnection::connect(&self.url("postgres"))
+            .await
+            .expect("the server answers");
+        let promoted: bool = sqlx::query_scalar("SELECT pg_promote()")
+            .fetch_one(&mut admin)
+            .await
+            .expect("an answer");
+        assert!(promoted);
+        admin.close().await.expect("the connection closes");
+        self.kill();
+        self.port = killed.port;
+        self.start_again();
     }
 
     /// Starts the server on the data and the port that it had.

@@ -41,6 +41,8 @@ pub struct Wanted {
     pub record: String,
     /// `record.batch_age`: how long views wait for company.
     pub batch_age: &'static str,
+    /// `record.keep_applied`: how long they stay on disk then.
+    pub keep_applied: &'static str,
     pub session: String,
     pub upstream: String,
     /// Another Redis than the shared one.
@@ -65,6 +67,7 @@ impl Wanted {
             redis_keys: String::new(),
             record: String::new(),
             batch_age: "50ms",
+            keep_applied: "1s",
             session: String::new(),
             upstream: String::new(),
             redis: None,
@@ -125,13 +128,14 @@ impl Wanted {
              [database]\nurl = \"{url}\"\n{database}\n\
              {redis}\n\
              [session]\ncookie = \"{cookie}\"\n{session}\n\
-             [record]\nbatch_age = \"{batch_age}\"\ncoalesce = \"0s\"\n{record}\n\
+             [record]\nbatch_age = \"{batch_age}\"\nkeep_applied = \"{keep_applied}\"\ncoalesce = \"0s\"\n{record}\n\
              {schema}\n{more}\n",
             upstream = self.upstream,
             database = self.database,
             cookie = self.variant.cookie(),
             session = self.session,
             batch_age = self.batch_age,
+            keep_applied = self.keep_applied,
             record = self.record,
             more = self.config,
         )

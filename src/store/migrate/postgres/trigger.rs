@@ -25,8 +25,12 @@ pub(super) async fn settle(
     let wanted = config.session.revocation == Revocation::Trigger;
     let words = recorded(connection, NAME).await?;
     let whole = is_installed(connection, &config.schema.session.table).await?;
-    // In our words, or made by hand of what a dry run printed.
-    let fits = whole && words.as_ref().is_none_or(|words| *words == addition.create);
+    let fits = whole
+        && match &words {
+            Some(words) => *words == addition.create,
+            // Made by hand of what a dry run printed, perhaps that of a former version.
+            None => tells_of_all(connection).await?,
+        };
 
     let mut steps = Vec::new();
     if has_function(connection).await? && !(wanted && fits) {
@@ -57,6 +61,19 @@ pub(super) async fn settle(
     }
     transaction.commit().await?;
     Ok(steps)
+}
+
+/// Whether the function tells of everything that one of this version tells of.
+async fn tells_of_all(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let tells: Option<bool> = sqlx::query_scalar(
+        "SELECT bool_and(strpos(prosrc, quote_literal(told)) > 0)
+         FROM pg_catalog.pg_proc, UNNEST($1::text[]) AS told
+         WHERE oid = to_regprocedure('headcount.session_changed()')",
+    )
+    .bind(vec![CHANNEL, APPEARED])
+    .fetch_one(connection)
+    .await?;
+    Ok(tells.unwrap_or(false))
 }
 
 /// The function without which there is no trigger.

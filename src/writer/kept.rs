@@ -1,0 +1,145 @@
+//! Rows that the database has acknowledged are kept for `record.keep_applied`, and asked for before they are deleted:
+//! a server that lost the last transactions, by a crash or by a failover to a replica that lagged, gets them again.
+//!
+//! They are asked for at once when a connection was lost. But nothing depends on that: a pooler may hide it, and a
+//! server may come back within a moment; so before they go the ledger is asked, whatever happened.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::applier::Applier;
+use super::drain::Drain;
+use super::spool::{Spool, SpoolError};
+use crate::store::StoreError;
+
+/// Keys of one statement.
+const AT_A_TIME: usize = 5_000;
+/// At the end, the longest wait for the ledger's word on what is kept.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
+/// What the ledger has of the rows that are kept.
+#[derive(Debug)]
+pub(super) enum Confirmed {
+    /// All of them.
+    All,
+    /// Not all: from the first that it lacks on, they wait again.
+    Lacking,
+    /// It cannot be asked now.
+    Unavailable(StoreError),
+}
+
+impl Drain {
+    /// Asks for rows that were kept long enough: deletes them, or has what the database lost wait again.
+    ///
+    /// # Errors
+    /// The spool cannot be read or written just now.
+    pub(super) async fn confirm_due(&self, spool: &Spool) -> Result<Confirmed, SpoolError> {
+        let Some(due) = spool.kept_for(self.limits.keep_applied) else {
+            return Ok(Confirmed::All);
+        };
+        let confirmed = self.ask_for_kept(spool, due.last()).await?;
+        if matches!(confirmed, Confirmed::All) {
+            spool.forget_kept(&due).await?;
+        }
+        Ok(confirmed)
+    }
+
+    /// Asks for all rows that are kept, and has what the database lost wait again.
+    ///
+    /// # Errors
+    /// The spool cannot be read just now.
+    pub(super) async fn confirm_all(&self, spool: &Spool) -> Result<Confirmed, SpoolError> {
+        self.ask_for_kept(spool, i64::MAX).await
+    }
+
+    async fn ask_for_kept(&self, spool: &Spool, to: i64) -> Result<Confirmed, SpoolError> {
+        let (mut behind, mut lacking, mut first) = (0, 0, None);
+        loop {
+            let some = spool.kept_keys(behind, to, AT_A_TIME).await?;
+            let Some((last, _)) = some.last() else {
+                break;
+            };
+            behind = *last;
+            let keys: Vec<_> = some.iter().map(|(_, key)| *key).collect();
+            let missing = match self.store.missing_parts(&keys).await {
+                Ok(missing) => missing,
+                Err(error) => return Ok(Confirmed::Unavailable(error)),
+            };
+            lacking += missing.len();
+            let is_missing = |(_, key): &&(i64, _)| missing.contains(key);
+            first = first.or_else(|| some.iter().find(is_missing).map(|(place, _)| *place));
+        }
+        let Some(first) = first else {
+            return Ok(Confirmed::All);
+        };
+        tracing::warn!(
+            parts = lacking,
+            "the database has lost page views that it had acknowledged; they are written again"
+        );
+        self.metrics.lost_parts.inc_by(lacking as u64);
+        spool.offer_again(first).await?;
+        Ok(Confirmed::Lacking)
+    }
+}
+
+impl Applier {
+    /// Asks for what is kept where its time is over, or where the database was away; and keeps no more than there is
+    /// room for.
+    pub(super) async fn confirm(&mut self) {
+        let own = self.shared.own.load_full();
+        if self.shared.failing.load(Ordering::Relaxed) {
+            own.give_up_kept();
+            self.make_room(&own).await;
+        }
+        let room = self.limits.spool_bytes.saturating_sub(self.shared.bytes());
+        let mut room = room.min(self.limits.share());
+        // It ends with what waits.
+        let is_away = self.trouble.is_on() && self.shared.views() > 0;
+        let lost = self.drain.store.lost_connections();
+        let is_in_doubt = self.is_in_doubt || lost != self.lost_connections;
+        (self.is_in_doubt, self.lost_connections) = (is_away && is_in_doubt, lost);
+        for spool in self.shared.adopted().into_iter().chain([own]) {
+            let outcome = async {
+                spool.keep_at_most(room).await?;
+                if is_away || !spool.is_keeping() {
+                    return Ok(Confirmed::All);
+                }
+                if is_in_doubt {
+                    self.drain.confirm_all(&spool).await
+                } else {
+                    self.drain.confirm_due(&spool).await
+                }
+            };
+            match self.shared.shown_meanwhile(outcome).await {
+                Ok(Confirmed::All) | Err(SpoolError::Closed) => {}
+                Ok(Confirmed::Lacking) => self.is_behind = true,
+                Ok(Confirmed::Unavailable(error)) => {
+                    let error = error.chain();
+                    tracing::debug!(
+                        error,
+                        "whether the database has what it acknowledged cannot be asked"
+                    );
+                    self.is_in_doubt = true;
+                }
+                Err(error) => {
+                    let error = crate::telemetry::chain(&error);
+                    tracing::debug!(error, "what is kept in a spool could not be gone through");
+                }
+            }
+            room = room.saturating_sub(spool.kept_bytes());
+        }
+    }
+
+    /// Closes a spool. What it keeps goes, if the database has it now; otherwise it is for the next process.
+    pub(super) async fn end(&self, spool: &Spool) {
+        if spool.is_keeping() && !self.trouble.is_on() {
+            let asked = timeout(LAST_WORD, self.drain.confirm_all(spool)).await;
+            if matches!(asked, Ok(Ok(Confirmed::All))) {
+                spool.give_up_kept();
+            }
+        }
+        spool.close().await;
+    }
+}

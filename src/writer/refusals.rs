@@ -1,0 +1,132 @@
+//! What becomes of rows that the database does not take: they are tried in smaller parts, passed over for a while, or
+//! become dead letters.
+
+use std::sync::Arc;
+
+use chrono::Utc;
+
+use super::batch::{Batch, BatchKey};
+use super::drain::{Drain, Step};
+use super::failures::{TRIES, Verdict};
+use super::spool::apart::{self, Tries};
+use super::spool::{Buried, Spool, SpoolError};
+use crate::metrics::Dropped;
+use crate::store::StoreError;
+
+impl Drain {
+    /// A batch that failed, for reasons that may lie in its rows, is tried in smaller and smaller parts, until what
+    /// fails is alone; that waits, or becomes a dead letter, and the rest lands (W1).
+    pub(super) async fn failed(
+        &mut self,
+        spool: &Spool,
+        batch: &Batch,
+        places: &[i64],
+        error: StoreError,
+    ) -> Result<Step, SpoolError> {
+        let hangs = error.took_too_long() && !self.is_slow_with_some(&error).await;
+        if hangs || !error.may_be_the_rows() {
+            if error.took_too_long() {
+                self.max_rows = (batch.parts.len() / 2).max(1);
+            }
+            return Ok(Step::Unavailable(error));
+        }
+        let ([part], [place]) = (&batch.parts[..], places) else {
+            self.max_rows = (batch.parts.len() / 2).max(1);
+            return Ok(Step::Failed(error));
+        };
+        if part.views.len() > 1 && error.nothing_written() {
+            spool.split_row(*place, &part.views).await?;
+            return Ok(Step::Failed(error));
+        }
+        let visitors = part.views.iter().map(|view| view.user_id.to_string());
+        let cause = error.summary();
+        let before = spool.tries(*place).or(self.tries_of_first(spool, *place));
+        let verdict = self.failures.failed(before, &cause, visitors, error.is_lasting());
+        if verdict.0 == Verdict::Bury {
+            self.bury(spool, *place, &error).await?;
+            return Ok(Step::Failed(error));
+        }
+        let nothing_written = error.nothing_written();
+        self.pass_over(spool, &part.key, *place, verdict, nothing_written, error)
+            .await
+    }
+
+    /// What was tried with a row that stays the first in line, for want of room among those that are passed over.
+    pub(super) fn tries_of_first(&self, spool: &Spool, place: i64) -> Option<Tries> {
+        self.first
+            .filter(|first| (first.0, first.1) == (spool.id(), place))
+            .map(|first| first.2)
+    }
+
+    /// Whether a server that took too long is slow with these rows only: one that hangs is slow with everything.
+    pub(super) async fn is_slow_with_some(&self, error: &StoreError) -> bool {
+        error.took_too_long() && self.store.ping().await.is_ok()
+    }
+
+    /// Passes over a row that failed alone. `nothing_written`: surely nothing of it is in the database.
+    pub(super) async fn pass_over(
+        &mut self,
+        spool: &Spool,
+        key: &BatchKey,
+        place: i64,
+        (verdict, tries): (Verdict, Tries),
+        nothing_written: bool,
+        error: StoreError,
+    ) -> Result<Step, SpoolError> {
+        let (pause, all) = match verdict {
+            Verdict::PassOver(pause) => (pause, false),
+            Verdict::PassOverAll(pause) => (pause, true),
+            Verdict::Bury => return Ok(Step::Failed(error)),
+        };
+        let until = tokio::time::Instant::now() + pause;
+        let is_first = !spool.pass_over(place, until, tries).await?;
+        self.first = is_first.then_some((spool.id(), place, tries));
+        if spool.passed_over().rows >= apart::MOST {
+            self.is_their_turn = is_first;
+        }
+        let is_own = self.own == Some(spool.id()) && key.writer == spool.id();
+        if is_own && nothing_written && tries.count >= TRIES {
+            // However long it waits, the ledger can be tidied. Next time, where the disk takes nothing now.
+            match spool.number_anew(place).await {
+                Err(error) if error.takes_nothing() => {}
+                outcome => outcome?,
+            }
+        }
+        if all {
+            self.metrics.writes_refused.store(Some(Arc::new(error.summary())));
+        }
+        if all || spool.passed_over().rows >= apart::MOST {
+            return Ok(Step::Unavailable(error));
+        }
+        let reason = error.chain();
+        // Once per reason: each is tried many times.
+        if self.said != reason {
+            tracing::warn!(
+                error = reason,
+                "a page view cannot be written now and is passed over; trying again, others go on"
+            );
+            self.said = reason;
+        }
+        Ok(Step::Failed(error))
+    }
+
+    async fn bury(&mut self, spool: &Spool, place: i64, error: &StoreError) -> Result<(), SpoolError> {
+        let reason = error.chain();
+        let share = self.limits.share();
+        match spool.bury_row(place, &reason, Utc::now(), share).await? {
+            Buried::Kept => {
+                self.metrics.dead_letters_made.inc();
+                // Once per reason: a constraint may refuse many.
+                if self.said_of_letters != reason {
+                    tracing::warn!(
+                        error = reason,
+                        "a page view was refused by the database and is kept; see `headcount dead-letters list`"
+                    );
+                    self.said_of_letters = reason;
+                }
+            }
+            Buried::NoRoom => self.metrics.dropped(Dropped::Refused),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,153 @@
+//! Rows that are done with: the database has them, or they are nobody's. They are behind a mark, [`Spool::done_to`],
+//! and count as nothing that waits; most are kept for a while (`kept`). On a disk that takes nothing, where deleting
+//! takes room as well, all of them are given up, and the file goes when nothing else is in it (W12).
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use sqlx::Connection as _;
+
+use super::counts::Change;
+use super::kept::Kept;
+use super::rows::{DAMAGED, begin, delete, json};
+use super::{Link, Spool, SpoolError};
+
+/// What is done with and may still be in the file.
+#[derive(Debug, Default)]
+pub(super) struct Done(Mutex<Kept>);
+
+impl Done {
+    pub(super) fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Spool {
+    /// Up to which place all rows are done with, though some may still be in the file; not those that are passed over.
+    pub(super) fn done_to(&self) -> i64 {
+        self.done.kept().to
+    }
+
+    /// Gives up what is kept: it goes with the next [`Spool::make_room`].
+    pub fn give_up_kept(&self) {
+        let mut kept = self.done.kept();
+        kept.is_given_up = true;
+        #[cfg(test)]
+        {
+            kept.was_given_up = true;
+        }
+    }
+
+    /// Deletes rows that need not be kept. They are the first of those that [`Spool::next`] answered, without a gap.
+    /// On a disk that takes nothing they are behind the mark from now on instead, and deleted later (W12).
+    pub async fn remove_rows(&self, places: &[i64]) -> Result<(), SpoolError> {
+        match self.delete_rows(places).await {
+            Err(error) if error.takes_nothing() => {
+                let last = places.iter().copied().max().unwrap_or_default();
+                if self.has_a_gap(places, last).await? {
+                    // Rows before it wait for their turn: these stay until those are done. The ledger knows them.
+                    return Err(error);
+                }
+                self.apart.forget_all(places);
+                {
+                    let mut kept = self.done.kept();
+                    kept.to = kept.to.max(last);
+                }
+                self.give_up_kept();
+                self.count_all().await.map(drop)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Whether a row below `last` is neither done, nor passed over, nor among `places`.
+    pub(super) async fn has_a_gap(&self, places: &[i64], last: i64) -> Result<bool, SpoolError> {
+        let mut lease = self.lease().await?;
+        let gap = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM batch WHERE state <> ?1 AND place > ?2 AND place < ?3
+                            AND place NOT IN (SELECT value FROM json_each(?4))
+                            AND place NOT IN (SELECT value FROM json_each(?5)))",
+        )
+        .bind(DAMAGED)
+        .bind(self.done_to())
+        .bind(last)
+        .bind(self.apart.places())
+        .bind(json(places))
+        .fetch_one(lease.connection())
+        .await?;
+        lease.done();
+        Ok(gap)
+    }
+
+    /// Deletes what was given up. Where the disk takes nothing, and nothing else is in the file, the file goes, which
+    /// takes no room but makes some: answers true then, and the spool is closed.
+    pub async fn make_room(&self) -> Result<bool, SpoolError> {
+        if !self.done.kept().is_given_up {
+            return Ok(false);
+        }
+        let done_to = self.done_to();
+        match self.delete_done(done_to).await {
+            Ok(()) => {
+                self.clear_tokens().await?;
+                return Ok(false);
+            }
+            Err(error) if error.takes_nothing() => {}
+            Err(error) => return Err(error),
+        }
+        let mut lease = self.lease().await?;
+        let is_needed: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM batch WHERE place > ?1 OR state = ?2
+                                                   OR place IN (SELECT value FROM json_each(?3)))
+                    OR EXISTS (SELECT 1 FROM dead_letter)",
+        )
+        .bind(done_to)
+        .bind(DAMAGED)
+        .bind(self.apart.places())
+        .fetch_one(lease.connection())
+        .await?;
+        if is_needed {
+            lease.done();
+            return Ok(false);
+        }
+        self.files.remove()?;
+        if let Link::Open(connection) = std::mem::replace(&mut *lease.link, Link::Closed) {
+            let _ = connection.close().await;
+        }
+        lease.done();
+        // Closing may have written the log once more.
+        self.files.remove()?;
+        Ok(true)
+    }
+
+    /// Deletes all rows up to a place, but for damaged ones and those that are passed over.
+    async fn delete_done(&self, done_to: i64) -> Result<(), SpoolError> {
+        let mut lease = self.lease().await?;
+        let mut transaction = begin(lease.connection()).await?;
+        sqlx::query(
+            "DELETE FROM batch
+             WHERE place <= ?1 AND state <> ?2 AND place NOT IN (SELECT value FROM json_each(?3))",
+        )
+        .bind(done_to)
+        .bind(DAMAGED)
+        .bind(self.apart.places())
+        .execute(&mut *transaction)
+        .await?;
+        self.commit(transaction).await?;
+        lease.done();
+        self.done.kept().clear();
+        Ok(())
+    }
+
+    async fn delete_rows(&self, places: &[i64]) -> Result<(), SpoolError> {
+        let mut lease = self.lease().await?;
+        let mut transaction = begin(lease.connection()).await?;
+        let mut change = Change::default();
+        for place in places {
+            change.add(delete(&mut transaction, *place).await?);
+        }
+        self.commit(transaction).await?;
+        self.apart.forget_all(places);
+        self.note(lease.connection(), change).await;
+        lease.done();
+        Ok(())
+    }
+}

@@ -1,0 +1,316 @@
+//! Rows that the database has acknowledged, kept for a while, and offered again if it turns out to have lost them.
+//!
+//! A server that commits asynchronously and crashes, and a replica that takes over and lags, lose the last
+//! transactions whole. The ledger's rows go with them, so that a part which the ledger lacks is lost, and writing it
+//! again is safe. What is kept is known in memory only: after a crash all rows of the file are offered again, and the
+//! ledger knows those that it has.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use sqlx::SqliteConnection;
+use tokio::time::Instant;
+
+use super::counts::Change;
+use super::rows::{DAMAGED, begin, json, number};
+use super::{Spool, SpoolError};
+use crate::writer::batch::{BatchKey, WriterId};
+
+/// Rows deleted in one commit: appending waits for it.
+const AT_A_TIME: usize = 2_000;
+/// The part of the time of keeping within which rows share a mark.
+const MARKS: u32 = 8;
+
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    /// Up to which place all rows are done with, but for those that are passed over.
+    pub(super) to: i64,
+    /// When they were done with, in the order of their places.
+    marks: VecDeque<Mark>,
+    /// Rows that were passed over and done with after rows behind them.
+    late: BTreeMap<i64, Instant>,
+    /// Bytes of all of them that are in the file.
+    bytes: u64,
+    /// Nothing is kept any longer: the disk takes nothing, or the file is needed no more.
+    pub(super) is_given_up: bool,
+    #[cfg(test)]
+    pub(super) was_given_up: bool,
+    /// What was done with by then was kept long enough.
+    #[cfg(test)]
+    over: Option<Instant>,
+}
+
+/// Rows up to a place were done with at some time.
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    to: i64,
+    first: Instant,
+    last: Instant,
+}
+
+/// Rows whose time is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Due {
+    to: i64,
+    late: Vec<i64>,
+}
+
+impl Due {
+    /// The place of the last.
+    pub(crate) fn last(&self) -> i64 {
+        self.late.iter().copied().max().unwrap_or(0).max(self.to)
+    }
+}
+
+impl Kept {
+    /// Rows are done with now; `last` is the last of them.
+    fn add(&mut self, places: &[i64], last: i64, bytes: u64, keep: Duration) {
+        let now = Instant::now();
+        self.bytes += bytes;
+        for place in places.iter().filter(|place| **place <= self.to) {
+            self.late.insert(*place, now);
+        }
+        if last <= self.to {
+            return;
+        }
+        self.to = last;
+        match self.marks.back_mut() {
+            Some(mark) if now - mark.first < keep / MARKS => (mark.to, mark.last) = (last, now),
+            _ => self.marks.push_back(Mark {
+                to: last,
+                first: now,
+                last: now,
+            }),
+        }
+    }
+
+    fn due(&self, keep: Duration) -> Option<Due> {
+        let now = Instant::now();
+        let is_over = |since: Instant| {
+            #[cfg(test)]
+            if self.over.is_some_and(|over| since <= over) {
+                return true;
+            }
+            now.saturating_duration_since(since) >= keep
+        };
+        let marks = self.marks.iter().take_while(|mark| is_over(mark.last));
+        let to = marks.map(|mark| mark.to).last().unwrap_or(0);
+        let late = self.late.iter().filter(|(_, since)| is_over(**since));
+        let late: Vec<i64> = late.map(|(place, _)| *place).collect();
+        (to > 0 || !late.is_empty()).then_some(Due { to, late })
+    }
+
+    /// The places that were done with late, but for those whose time is over.
+    fn late_besides(&self, due: &Due) -> String {
+        let late: Vec<i64> = self.late.keys().copied().collect();
+        let left: Vec<i64> = late
+            .into_iter()
+            .filter(|place| !due.late.contains(place))
+            .collect();
+        json(&left)
+    }
+
+    fn forget(&mut self, due: &Due) {
+        self.marks.retain(|mark| mark.to > due.to);
+        self.late.retain(|place, _| !due.late.contains(place));
+    }
+
+    /// Rows from a place on are not done with.
+    fn take_back(&mut self, from: i64) {
+        self.to = self.to.min(from - 1);
+        self.late.retain(|place, _| *place < from);
+        while let Some(mark) = self.marks.pop_back() {
+            let before = self.marks.back().map_or(0, |mark| mark.to);
+            if before < self.to {
+                let to = self.to.min(mark.to);
+                self.marks.push_back(Mark { to, ..mark });
+                break;
+            }
+        }
+    }
+
+    /// Nothing is left in the file.
+    pub(super) fn clear(&mut self) {
+        self.marks.clear();
+        self.late.clear();
+        self.bytes = 0;
+        self.is_given_up = false;
+    }
+}
+
+impl Spool {
+    /// Bytes of rows that are kept.
+    pub fn kept_bytes(&self) -> u64 {
+        self.done.kept().bytes
+    }
+
+    /// Whether rows are kept that nobody has given up.
+    pub fn is_keeping(&self) -> bool {
+        let kept = self.done.kept();
+        !(kept.is_given_up || kept.marks.is_empty() && kept.late.is_empty())
+    }
+
+    /// The rows that are kept for so long now.
+    pub(crate) fn kept_for(&self, keep: Duration) -> Option<Due> {
+        let kept = self.done.kept();
+        if kept.is_given_up { None } else { kept.due(keep) }
+    }
+
+    /// Takes rows that the database has acknowledged out of those that wait, and keeps them. They are the first of
+    /// those that [`Spool::next`] answered, without a gap, or were passed over.
+    pub async fn keep_rows(&self, places: &[i64], keep: Duration) -> Result<(), SpoolError> {
+        let last = places.iter().copied().max().unwrap_or_default();
+        let is_given_up = self.done.kept().is_given_up;
+        if is_given_up || self.has_a_gap(places, last).await? {
+            return self.remove_rows(places).await;
+        }
+        let mut lease = self.lease().await?;
+        let sizes: Vec<(i64, i64, i64)> = sqlx::query_as(
+            "SELECT -views, -bytes, state FROM batch
+             WHERE state <> ?2 AND place IN (SELECT value FROM json_each(?1))",
+        )
+        .bind(json(places))
+        .bind(DAMAGED)
+        .fetch_all(lease.connection())
+        .await?;
+        let (mut change, mut kept_bytes) = (Change::default(), 0);
+        for (views, bytes, state) in sizes {
+            change.add(Change::of(views, bytes, state));
+            kept_bytes += bytes.unsigned_abs();
+        }
+        self.apart.forget_all(places);
+        self.done.kept().add(places, last, kept_bytes, keep);
+        self.note(lease.connection(), change).await;
+        lease.done();
+        Ok(())
+    }
+
+    /// Keys of kept rows behind a place, up to another, in the order of their places, and at most so many.
+    pub(crate) async fn kept_keys(
+        &self,
+        behind: i64,
+        to: i64,
+        most: usize,
+    ) -> Result<Vec<(i64, BatchKey)>, SpoolError> {
+        let mut lease = self.lease().await?;
+        let keys: Vec<(i64, String, i64)> = sqlx::query_as(
+            "SELECT place, writer_id, batch_seq FROM batch
+             WHERE state <> ?1 AND place > ?2 AND place <= ?3
+                   AND place NOT IN (SELECT value FROM json_each(?4)) ORDER BY place LIMIT ?5",
+        )
+        .bind(DAMAGED)
+        .bind(behind)
+        .bind(self.done_to().min(to))
+        .bind(self.apart.places())
+        .bind(number(most))
+        .fetch_all(lease.connection())
+        .await?;
+        lease.done();
+        let key = |(place, writer, seq): (i64, String, i64)| {
+            let writer = WriterId::parse(&writer).unwrap_or(self.id);
+            (place, BatchKey { writer, seq })
+        };
+        Ok(keys.into_iter().map(key).collect())
+    }
+
+    /// Has all rows from a place on wait again.
+    pub async fn offer_again(&self, from: i64) -> Result<(), SpoolError> {
+        let mut lease = self.lease().await?;
+        self.done.kept().take_back(from);
+        self.recount(lease.connection()).await?;
+        self.weigh_kept(lease.connection()).await?;
+        lease.done();
+        Ok(())
+    }
+
+    /// Deletes rows whose time is over. On a disk that takes nothing all that is kept is given up.
+    pub(crate) async fn forget_kept(&self, due: &Due) -> Result<(), SpoolError> {
+        loop {
+            match self.delete_due(due).await {
+                Ok(rows) if rows < AT_A_TIME as u64 => break,
+                Ok(_) => {}
+                Err(error) => {
+                    if error.takes_nothing() {
+                        self.give_up_kept();
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        self.done.kept().forget(due);
+        let mut lease = self.lease().await?;
+        self.weigh_kept(lease.connection()).await?;
+        lease.done();
+        Ok(())
+    }
+
+    /// Deletes what is kept, from the oldest on, until it takes no more than so many bytes.
+    pub async fn keep_at_most(&self, bytes: u64) -> Result<(), SpoolError> {
+        while self.kept_bytes() > bytes {
+            let due = {
+                let kept = self.done.kept();
+                let late: Vec<i64> = kept.late.keys().copied().collect();
+                let to = kept.marks.front().map_or(0, |mark| mark.to);
+                Due { to, late }
+            };
+            if due.to == 0 && due.late.is_empty() {
+                break;
+            }
+            self.forget_kept(&due).await?;
+        }
+        Ok(())
+    }
+
+    async fn delete_due(&self, due: &Due) -> Result<u64, SpoolError> {
+        let late = self.done.kept().late_besides(due);
+        let mut lease = self.lease().await?;
+        let mut transaction = begin(lease.connection()).await?;
+        let gone = sqlx::query(
+            "DELETE FROM batch WHERE place IN (
+                 SELECT place FROM batch
+                 WHERE place <= ?1 AND state <> ?2 AND place NOT IN (SELECT value FROM json_each(?3))
+                       AND place NOT IN (SELECT value FROM json_each(?4))
+                 UNION ALL
+                 SELECT value FROM json_each(?5) WHERE value > ?1
+                 LIMIT ?6)",
+        )
+        .bind(due.to)
+        .bind(DAMAGED)
+        .bind(self.apart.places())
+        .bind(late)
+        .bind(json(&due.late))
+        .bind(number(AT_A_TIME))
+        .execute(&mut *transaction)
+        .await?;
+        self.commit(transaction).await?;
+        lease.done();
+        Ok(gone.rows_affected())
+    }
+
+    /// Sums up what is kept.
+    async fn weigh_kept(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        let bytes: i64 = sqlx::query_scalar(
+            "SELECT coalesce(sum(bytes), 0) FROM batch
+             WHERE state <> ?1 AND place <= ?2 AND place NOT IN (SELECT value FROM json_each(?3))",
+        )
+        .bind(DAMAGED)
+        .bind(self.done_to())
+        .bind(self.apart.places())
+        .fetch_one(connection)
+        .await?;
+        self.done.kept().bytes = bytes.unsigned_abs();
+        Ok(())
+    }
+
+    /// As if time had passed.
+    #[cfg(test)]
+    pub(crate) fn end_all_keeping(&self) {
+        self.done.kept().over = Some(Instant::now());
+    }
+
+    /// Whether anything was given up since this was asked last.
+    #[cfg(test)]
+    pub(crate) fn was_given_up(&self) -> bool {
+        std::mem::take(&mut self.done.kept().was_given_up)
+    }
+}

@@ -1,0 +1,107 @@
+//! What becomes of a row whose visitors were looked up late, and of the tokens that it referred to.
+
+use std::sync::atomic::Ordering;
+
+use sqlx::SqliteConnection;
+
+use super::counts::Change;
+use super::encode::{Body, Stored, checksum};
+use super::rows::{READY, begin, delete, number};
+use super::{Spool, SpoolError, file};
+use crate::writer::batch::RecordedView;
+
+impl Spool {
+    /// Replaces an unresolved row by what was found out; the row goes if nobody's views are left. The tokens
+    /// are gone from the disk then. Answers whether the disk took that.
+    pub async fn resolve_row(&self, place: i64, views: Vec<RecordedView>) -> Result<bool, SpoolError> {
+        let mut lease = self.lease().await?;
+        let connection = lease.connection();
+        let former: Option<Vec<u8>> = sqlx::query_scalar("SELECT body FROM batch WHERE place = ?1")
+            .bind(place)
+            .fetch_optional(&mut *connection)
+            .await?;
+        let change = match self.replace(connection, place, views).await {
+            Ok(change) => change,
+            // It stays unresolved in the file. Whatever becomes of it: the ledger knows its key.
+            Err(error) if file::takes_nothing(&error) => {
+                self.give_up_kept();
+                self.offers_unresolved.store(true, Ordering::Relaxed);
+                return Ok(false);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.note(connection, change).await;
+        let mut tokens = self.tokens.lock().await;
+        if self.waiting().unresolved_bytes == 0 {
+            tokens.clear().await?;
+        } else if let Some(former) = former
+            && let Some(former) = Stored::decode(&former, true, checksum(&former))
+        {
+            tokens.erase(&former.places()).await?;
+        }
+        lease.done();
+        Ok(true)
+    }
+
+    /// Whether rows of the file that are unresolved may have been offered to the database.
+    pub fn has_offered_unresolved(&self) -> bool {
+        self.offers_unresolved.load(Ordering::Relaxed)
+    }
+
+    /// Erases tokens that no row refers to any more: those of a row that was never committed, or was
+    /// replaced just before a crash, or when the disk failed.
+    pub async fn clear_tokens(&self) -> Result<(), SpoolError> {
+        let lease = self.lease().await?;
+        if self.waiting().unresolved_bytes == 0 {
+            self.tokens.lock().await.clear().await?;
+        }
+        lease.done();
+        Ok(())
+    }
+
+    /// Puts resolved views into the place of a row; without any, the row goes.
+    async fn replace(
+        &self,
+        connection: &mut SqliteConnection,
+        place: i64,
+        views: Vec<RecordedView>,
+    ) -> Result<Change, sqlx::Error> {
+        let mut transaction = begin(connection).await?;
+        let body = Body::Recorded(views);
+        let bytes = body.encode(&[]);
+        let key: Option<(String, i64)> =
+            sqlx::query_as("SELECT writer_id, batch_seq FROM batch WHERE place = ?1")
+                .bind(place)
+                .fetch_optional(&mut *transaction)
+                .await?;
+        let mut change = delete(&mut transaction, place).await?;
+        if let Some((writer_id, batch_seq)) = key
+            && !body.is_empty()
+        {
+            let (views, size) = (number(body.len()), number(bytes.len()));
+            sqlx::query(
+                "INSERT INTO batch (place, writer_id, batch_seq, state, views, bytes, checksum, oldest_at, body)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            )
+            .bind(place)
+            .bind(writer_id)
+            .bind(batch_seq)
+            .bind(READY)
+            .bind(views)
+            .bind(size)
+            .bind(checksum(&bytes))
+            .bind(body.oldest())
+            .bind(bytes)
+            .execute(&mut *transaction)
+            .await?;
+            change.add(Change::of(views, size, READY));
+        }
+        self.commit(transaction).await?;
+        if body.is_empty() {
+            self.apart.forget(place);
+        } else {
+            self.apart.has_views(place, body.len() as u64);
+        }
+        Ok(change)
+    }
+}

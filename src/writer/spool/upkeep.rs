@@ -1,0 +1,72 @@
+//! The end of a spool's file, and its size.
+
+use sqlx::{Connection as _, SqliteConnection};
+
+use super::rows::{DAMAGED, begin};
+use super::{Link, Spool, SpoolError};
+
+/// Free pages, of 4 KiB, that are worth giving back.
+const WORTH_SHRINKING: i64 = 1_024;
+
+impl Spool {
+    /// Whether rows are left whose bytes are damaged.
+    pub(super) async fn has_damage(&self) -> Result<bool, SpoolError> {
+        let mut lease = self.lease().await?;
+        let damaged = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM batch WHERE state = ?1)")
+            .bind(DAMAGED)
+            .fetch_one(lease.connection())
+            .await?;
+        lease.done();
+        Ok(damaged)
+    }
+
+    /// Removes the file, if nothing is in it; says whether it did. Nobody can put anything into it meanwhile:
+    /// whoever waits for the file's lock finds it gone.
+    pub(super) async fn remove(&self) -> Result<bool, SpoolError> {
+        let mut lease = self.lease().await?;
+        let mut transaction = begin(lease.connection()).await?;
+        if !is_empty(&mut transaction).await? {
+            transaction.rollback().await?;
+            lease.done();
+            return Ok(false);
+        }
+        self.files.remove()?;
+        transaction.rollback().await?;
+        if let Link::Open(connection) = std::mem::replace(&mut *lease.link, Link::Closed) {
+            let _ = connection.close().await;
+        }
+        lease.done();
+        // Closing may have written the log once more.
+        self.files.remove()?;
+        Ok(true)
+    }
+
+    /// Gives pages of deleted rows back to the file system, some at a time, where they are the larger part of the
+    /// file.
+    pub async fn shrink(&self) -> Result<(), SpoolError> {
+        let mut lease = self.lease().await?;
+        let connection = lease.connection();
+        let free: i64 = sqlx::query_scalar("PRAGMA freelist_count")
+            .fetch_one(&mut *connection)
+            .await?;
+        let pages: i64 = sqlx::query_scalar("PRAGMA page_count")
+            .fetch_one(&mut *connection)
+            .await?;
+        if free >= WORTH_SHRINKING && free * 2 > pages {
+            sqlx::query("PRAGMA incremental_vacuum(4096)")
+                .execute(&mut *connection)
+                .await?;
+            sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+                .execute(connection)
+                .await?;
+        }
+        lease.done();
+        Ok(())
+    }
+}
+
+async fn is_empty(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT NOT EXISTS (SELECT 1 FROM batch) AND NOT EXISTS (SELECT 1 FROM dead_letter)")
+        .fetch_one(connection)
+        .await
+}

@@ -1,0 +1,67 @@
+//! Trouble at the database or at a spool: said once per cause, and tried again after growing pauses.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
+use tokio::time::Instant;
+
+use super::spool::SpoolError;
+use crate::store::StoreError;
+
+/// First and longest pause between two tries at the database.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// The database, or the spool, does not take part just now.
+#[derive(Default)]
+pub(super) struct Trouble {
+    since: Option<Instant>,
+    delays: Option<ExponentialBackoff>,
+    pub(super) next_try: Option<Instant>,
+    /// What was said of it last.
+    said: String,
+}
+
+impl Trouble {
+    pub(super) fn with_database(&mut self, error: &StoreError) {
+        self.is(
+            error.chain(),
+            "the database does not take page views; trying again",
+        );
+    }
+
+    pub(super) fn with_spool(&mut self, error: &SpoolError) {
+        let error = crate::telemetry::chain(error);
+        self.is(error, "the spool cannot be read or written; trying again");
+    }
+
+    /// Says it once per cause: an outage may end in another kind of trouble.
+    fn is(&mut self, cause: String, what: &'static str) {
+        let now = Instant::now();
+        self.since.get_or_insert(now);
+        let delays = self.delays.get_or_insert_with(|| {
+            ExponentialBuilder::default()
+                .with_min_delay(PAUSE.0)
+                .with_max_delay(PAUSE.1)
+                .with_jitter()
+                .without_max_times()
+                .build()
+        });
+        self.next_try = Some(now + delays.next().unwrap_or(PAUSE.1));
+        if self.said != cause {
+            tracing::warn!(error = cause, "{what}");
+            self.said = cause;
+        }
+    }
+
+    /// Whether it lasts.
+    pub(super) fn is_on(&self) -> bool {
+        self.since.is_some()
+    }
+
+    /// It is over; says for how many seconds it lasted, if there was any.
+    pub(super) fn ends(&mut self) -> Option<u64> {
+        let since = self.since?;
+        *self = Self::default();
+        Some(since.elapsed().as_secs())
+    }
+}
