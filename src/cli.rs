@@ -21,9 +21,15 @@ use crate::writer::spool::Directory;
 use crate::{demo, explain, presence, reload, store, telemetry};
 use dead_letters::DeadLettersCommand;
 
+/// What the manuals are, below the help.
+const MANUALS: &str = "Manuals, in the source tree:
+  deploy/README.md   install, upgrade, operate; metrics and failures
+  config/README.md   configuration and routes; every key: config/headcount.toml
+  src/api/README.md  visitors API, live counts, widget";
+
 /// Reverse-proxy sidecar that knows who is in which community right now.
 #[derive(Debug, Parser)]
-#[command(name = "headcount", version)]
+#[command(name = "headcount", version, after_help = MANUALS)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -60,6 +66,7 @@ enum Command {
     },
     /// Validate configuration and routes, and, unless --offline, the app's live schema, and whether sidecars that share
     /// Redis have the same settings.
+    #[command(after_help = "Every key: config/headcount.toml; how it is read: config/README.md")]
     Check {
         #[command(flatten)]
         config: ConfigFile,
@@ -67,15 +74,17 @@ enum Command {
         #[arg(long)]
         offline: bool,
     },
-    /// Ask about the route files.
+    /// Explain what the route files make of a URL.
+    #[command(after_help = "How routes are written: config/README.md, Routes")]
     Routes {
         #[command(flatten)]
         config: ConfigFile,
         #[command(subcommand)]
         command: RoutesCommand,
     },
-    /// Create the sidecar's own schema, without which nothing is written, the indexes that the statistics need, and,
-    /// where it is configured, the trigger that tells of sessions which end.
+    /// Create the schema `headcount`, whose ledger prevents double writes, the indexes that the statistics need, and,
+    /// where it is configured, the trigger that notifies of sessions that end.
+    #[command(after_help = "Who may run it: deploy/README.md, Migrate and check")]
     Migrate {
         #[command(flatten)]
         config: ConfigFile,
@@ -83,7 +92,8 @@ enum Command {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Look at the page views that the database refused, and decide on them.
+    /// List, retry or drop the page views that the database refused.
+    #[command(after_help = "When a row becomes one: deploy/README.md, Rows that the database refuses")]
     DeadLetters {
         #[command(flatten)]
         config: ConfigFile,

@@ -672,16 +672,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_readme_lists_every_metric_with_its_help() {
-        let readme = include_str!("../README.md");
+    fn the_manual_lists_every_metric_with_its_help() {
+        let manual = include_str!("../deploy/README.md");
         for line in Metrics::new().render().lines() {
             if let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|line| line.split_once(' ')) {
-                let row = readme
+                let row = manual
                     .lines()
                     .find(|row| row.starts_with(&format!("| `{name}` |")));
                 assert!(
                     row.is_some_and(|row| row.contains(help)),
-                    "README.md lacks `{name}`: {help}"
+                    "deploy/README.md lacks `{name}`: {help}"
                 );
             }
         }

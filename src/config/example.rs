@@ -1,4 +1,4 @@
-//! The example configuration is the manual: these tests keep it complete and true.
+//! The example configuration is the reference: these tests keep it complete and true.
 
 use super::Config;
 
@@ -67,16 +67,30 @@ fn the_example_has_every_key() {
     }
 }
 
+/// Whether a line of the example is a key: set, by default (`#key = …`) or as an example (`# key = …`).
+fn is_key(line: &str) -> bool {
+    let line = line.trim_start_matches('#').trim_start();
+    line.split_once(" = ")
+        .is_some_and(|(key, _)| key.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+}
+
 #[test]
-fn the_readme_lists_every_key() {
-    let readme = include_str!("../../README.md");
-    let table: toml::Table = toml::from_str(&defaults()).unwrap();
-    for (section, keys) in table.iter().filter(|(section, _)| *section != "schema") {
-        for key in keys.as_table().unwrap().keys() {
-            assert!(
-                readme.contains(&format!("| `{section}.{key}` |")),
-                "README.md lacks {section}.{key}"
-            );
+fn every_key_has_a_comment() {
+    let lines: Vec<_> = EXAMPLE.lines().collect();
+    let mut section = "";
+    for (number, line) in lines.iter().enumerate() {
+        if let Some(name) = line.trim_start_matches('#').strip_prefix('[') {
+            section = name;
         }
+        if section.starts_with("schema") || !is_key(line) {
+            continue;
+        }
+        // Keys that belong together share the comment above the first of them.
+        let above = lines[..number].iter().rev().find(|line| !is_key(line));
+        assert!(
+            above.is_some_and(|line| line.starts_with("# ")),
+            "config/headcount.toml:{}: {line} has no comment",
+            number + 1
+        );
     }
 }

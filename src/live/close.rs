@@ -165,11 +165,11 @@ mod tests {
 
     #[test]
     fn codes_are_documented_and_reasons_fit_a_control_frame() {
-        let readme = include_str!("../../README.md");
+        let manual = include_str!("../api/README.md");
         for close in ALL {
             assert!(close.reason().len() <= 123);
             let row = format!("| {} |", close.code());
-            assert!(readme.contains(&row), "README.md lacks {row}");
+            assert!(manual.contains(&row), "src/api/README.md lacks {row}");
         }
     }
 }

@@ -127,10 +127,10 @@ async fn v10_webkit_over_https_is_counted_as_the_table_says() {
 
 #[test]
 fn v10_the_manual_has_the_table() {
-    let manual = include_str!("../../deploy/README.md");
+    let manual = include_str!("../../deploy/page-views.md");
     let table = Table::read().markdown();
     assert!(
         manual.contains(&table),
-        "deploy/README.md is to have this table:\n\n{table}"
+        "deploy/page-views.md is to have this table:\n\n{table}"
     );
 }

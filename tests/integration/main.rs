@@ -12,6 +12,7 @@ mod certificates;
 mod command_line;
 mod dashboard;
 mod demo;
+mod documents;
 mod faults;
 mod fidelity;
 mod geoip;

@@ -41,10 +41,10 @@ async fn p10_a_narrow_acl_suffices_and_is_not_complained_of() {
         .filter(|word| word.starts_with('+'))
         .copied()
         .collect();
-    let readme = include_str!("../../README.md");
+    let manual = include_str!("../../deploy/README.md");
     assert!(
-        readme.contains(&commands.join(" ")),
-        "the README tells an operator"
+        manual.contains(&commands.join(" ")),
+        "the manual tells an operator"
     );
     let config = config::Redis {
         url: Some(config::Secret::new(

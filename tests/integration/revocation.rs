@@ -2,7 +2,7 @@
 //! what they know sooner they were told.
 //!
 //! Site and sidecar have roles of their own, as they should: the site's has no rights on the schema
-//! `headcount`, the sidecar's only those that README lists.
+//! `headcount`, the sidecar's only those that deploy/README.md lists.
 
 mod appears;
 mod ends;

@@ -164,8 +164,8 @@ async fn two_members_see_each_other_come_and_go_on_pages_with_the_element() {
 /// As the manual has it for routers.
 #[tokio::test]
 async fn v5_a_page_with_the_widget_is_one_view_and_what_its_router_shows_another() {
-    let (_, manual) = include_str!("../../../README.md")
-        .split_once("### Client-side navigation")
+    let (_, manual) = include_str!("../../../src/api/README.md")
+        .split_once("## Client-side navigation\n")
         .expect("the section");
     let (_, code) = manual.split_once("```js\n").expect("code");
     let (code, _) = code.split_once("```").expect("an end of it");
