@@ -1,4 +1,4 @@
-//! One connection between old and new process: lines, and the sockets and other descriptors that come along with them.
+//! Hand-over connection between old and new process: lines, and the sockets and other descriptors sent with them.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -25,15 +25,15 @@ const CONTROL_BYTES: usize = cmsg_space!(ScmRights(MAX_SOCKETS));
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: UnixStream,
-    /// Read, but not yet taken.
+    /// Bytes that were read and not yet returned as lines.
     buffer: Vec<u8>,
-    /// Descriptors that came along.
+    /// Descriptors that were received and not yet returned.
     received: Vec<OwnedFd>,
 }
 
 impl Connection {
     /// # Errors
-    /// The process at the other end is another user's.
+    /// The process at the other end belongs to another user.
     pub(super) fn new(stream: UnixStream) -> io::Result<Self> {
         let user = stream.peer_cred()?.uid();
         if !is_trusted(user) {
@@ -52,7 +52,7 @@ impl Connection {
         self.stream.write_all(format!("{line}\n").as_bytes()).await
     }
 
-    /// Sends a line, and descriptors with it: at most [`MAX_SOCKETS`].
+    /// Sends a line, with at most [`MAX_SOCKETS`] descriptors.
     pub(super) async fn say_with(&mut self, line: &str, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         let line = format!("{line}\n");
         let mut space = [MaybeUninit::uninit(); CONTROL_BYTES];
@@ -66,7 +66,7 @@ impl Connection {
             Ok(sendmsg(&self.stream, &line, &mut control, SendFlags::empty())?)
         };
         let bytes = self.stream.async_io(Interest::WRITABLE, send).await?;
-        // The descriptors are with the first byte.
+        // The descriptors are sent with the first byte.
         self.stream.write_all(&line.as_bytes()[bytes..]).await
     }
 
@@ -78,7 +78,7 @@ impl Connection {
                 return Ok(Some(String::from_utf8_lossy(&line[..end]).into_owned()));
             }
             if self.buffer.len() > MAX_LINE {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "an endless line"));
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a line is too long"));
             }
             if self.receive().await? == 0 {
                 return Ok(None);
@@ -106,17 +106,17 @@ impl Connection {
         Ok(count)
     }
 
-    /// The descriptors that have come along since this was last asked.
+    /// The descriptors that were received since the last call.
     pub(super) fn descriptors(&mut self) -> io::Result<Vec<OwnedFd>> {
         let received = std::mem::take(&mut self.received);
         for descriptor in &received {
-            // No child process is to inherit it.
+            // Child processes must not inherit it.
             fcntl_setfd(descriptor, FdFlags::CLOEXEC)?;
         }
         Ok(received)
     }
 
-    /// The same, where they are sockets.
+    /// The received descriptors as sockets.
     pub(super) fn sockets(&mut self) -> io::Result<Vec<TcpListener>> {
         let received = self.descriptors()?;
         Ok(received.into_iter().map(TcpListener::from).collect())
