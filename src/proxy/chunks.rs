@@ -3,7 +3,7 @@
 //!
 //! Pingora reads such a body as it comes, and does not give back what it has read beyond its end. Chunk sizes are read
 //! by the parser that Pingora uses for them. Where the two disagree nothing is served behind the body: Pingora refuses
-//! it, waits for more until a timeout, or ends the connection because it has read too much.
+//! it or waits for more until a timeout, or the connection ends because the end of the body was not found here.
 
 /// Longest line with a chunk's size and its extensions; Pingora accepts no longer one.
 const MAX_LINE: usize = 8 * 1024;

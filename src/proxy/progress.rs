@@ -236,6 +236,13 @@ impl Progress {
         self.state().has_begun
     }
 
+    /// Whether the connection may serve another request, once Pingora has released it. Not where this parser of chunks
+    /// and Pingora's disagree on the body's end: a proxy in front may take the bytes behind it for a part of the body.
+    pub(super) fn may_go_on(&self) -> bool {
+        let ends_where_it_should = self.state().chunks.as_ref().is_none_or(Chunks::is_over);
+        ends_where_it_should && !self.is_last()
+    }
+
     /// Whether the connection serves no further request.
     pub(super) fn is_last(&self) -> bool {
         let state = self.state();
