@@ -170,8 +170,8 @@ fn record(config: &Config) -> Result<(), Problem> {
     ensure(
         !heartbeats || record.coalesce <= record.window / 3,
         "record.coalesce",
-        "must be at most a third of record.window, or a visitor who stays on one page disappears between two heartbeats of \
-         its live connection; set live.heartbeat = false to do without them",
+        "must be at most a third of record.window, or a visitor who stays on one page disappears between two \
+         heartbeats of its live connection; set live.heartbeat = false to do without them",
     )?;
     ensure(
         record.batch_views <= record.queue_views,

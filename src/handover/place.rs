@@ -61,8 +61,8 @@ impl Place {
         match shared_with(metadata.uid(), metadata.mode(), own_user()) {
             None => Ok(()),
             Some(problem) => Err(self.error(format!(
-                "the folder {name} {problem}, so that others could take the site's sockets; name a path in a folder that \
-                 only the sidecar's user can write to (mode 0700)"
+                "the folder {name} {problem}, so that others could take the site's sockets; name a path in a \
+                 folder that only the sidecar's user can write to (mode 0700)"
             ))),
         }
     }

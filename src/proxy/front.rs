@@ -72,7 +72,8 @@ where
         }
     }
 
-    /// Serves one request on a connection. `None` also when the framework refuses its head, or has not accepted it by `deadline`.
+    /// Serves one request on a connection. `None` also when the framework refuses its head, or has not accepted it by
+    /// `deadline`.
     async fn request(
         &self,
         session: ServerSession,

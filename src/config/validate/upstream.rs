@@ -102,8 +102,8 @@ fn reaches(address: SocketAddr, listener: SocketAddr) -> bool {
         && (ip == on || is_taken_in && is_of_this_machine(ip))
 }
 
-/// Whether an interface of this machine has the address. A trial bind would not show that: with `net.ipv4.ip_nonlocal_bind`
-/// any address can be bound.
+/// Whether an interface of this machine has the address. A trial bind would not show that: with
+/// `net.ipv4.ip_nonlocal_bind` any address can be bound.
 fn is_of_this_machine(ip: IpAddr) -> bool {
     // The loopback interface lists one address of 127.0.0.0/8, and accepts all.
     ip.is_unspecified() || ip.is_loopback() || interfaces().any(|own| own == ip)
