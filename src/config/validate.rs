@@ -136,7 +136,7 @@ fn session(config: &Config) -> Result<(), Problem> {
     ensure(
         session.revocation == Revocation::Off || !is_sqlite,
         "session.revocation",
-        "\"trigger\" needs a Postgres database, and SQLite does not notify of changes; set it to \"off\": \
+        "\"trigger\" needs a Postgres database, and SQLite tells nobody of changes; set it to \"off\": \
          sign-outs are then noticed within session.cache_ttl",
     )
 }

@@ -21,7 +21,7 @@ pub(super) enum Refusal {
     Path,
     /// TRACE shows cookies to scripts, CONNECT asks for a tunnel to anywhere.
     Method,
-    /// It has passed this sidecar before.
+    /// It has passed this sidecar before, or too many sidecars.
     Loop,
     /// The head is not HTTP/1, or contradicts itself.
     Malformed,
