@@ -239,7 +239,7 @@ impl Appender {
                 }
                 Err(error) => {
                     let error = crate::telemetry::chain(&error);
-                    tracing::debug!(error, "no new spool can be made");
+                    tracing::debug!(error, "a new spool cannot be created");
                 }
             }
         }

@@ -214,7 +214,7 @@ impl Applier {
             }
             Err(error) => {
                 let error = crate::telemetry::chain(&error);
-                tracing::warn!(error, "no new spool can be made now");
+                tracing::warn!(error, "a new spool cannot be created now");
             }
         }
     }
@@ -338,7 +338,7 @@ impl Applier {
         };
         if let Err(error) = housekeeping.await {
             let error = crate::telemetry::chain(&error);
-            tracing::debug!(error, "the spool could not be looked through");
+            tracing::debug!(error, "upkeep of the spool failed");
         }
     }
 }
@@ -354,12 +354,12 @@ async fn made_room(spool: &Spool) -> bool {
     match spool.make_room().await {
         Ok(false) | Err(SpoolError::Closed) => false,
         Ok(true) => {
-            tracing::warn!(spool = %spool.id(), "the disk of the spools is full; removed one that is applied");
+            tracing::warn!(spool = %spool.id(), "the spools' disk is full; removed an applied spool");
             true
         }
         Err(error) => {
             let error = crate::telemetry::chain(&error);
-            tracing::debug!(error, "a spool cannot be rid of what is applied");
+            tracing::debug!(error, "applied rows of a spool cannot be deleted");
             false
         }
     }

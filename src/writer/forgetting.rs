@@ -30,7 +30,7 @@ async fn forget_all(store: &dyn Store) {
             Ok(0) => break,
             Ok(parts) => forgotten += parts,
             Err(error) => {
-                tracing::warn!(error = error.chain(), "the ledger could not be tidied up");
+                tracing::warn!(error = error.chain(), "old entries of the ledger could not be deleted");
                 break;
             }
         }
@@ -39,7 +39,7 @@ async fn forget_all(store: &dyn Store) {
     if forgotten > 0 {
         tracing::info!(
             parts = forgotten,
-            "the ledger forgot parts of sidecars that are long gone"
+            "deleted old entries of the ledger"
         );
     }
 }

@@ -120,13 +120,13 @@ impl Applier {
                     let error = error.chain();
                     tracing::debug!(
                         error,
-                        "whether the database has what it acknowledged cannot be asked"
+                        "the ledger cannot be asked for acknowledged page views"
                     );
                     self.is_in_doubt = true;
                 }
                 Err(error) => {
                     let error = crate::telemetry::chain(&error);
-                    tracing::debug!(error, "what is kept in a spool could not be gone through");
+                    tracing::debug!(error, "kept rows of a spool could not be checked");
                 }
             }
             room = room.saturating_sub(spool.kept_bytes());

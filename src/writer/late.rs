@@ -149,6 +149,6 @@ fn readable<T>(found: Result<T, StoreError>) -> Result<Result<T, Unreadable>, St
 fn tell(error: &StoreError) {
     tracing::warn!(
         error = error.chain(),
-        "whose a page view is cannot be found out; it is given up"
+        "the visitor of a page view cannot be identified; the view is dropped"
     );
 }
