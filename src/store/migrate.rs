@@ -84,7 +84,7 @@ pub enum MigrateError {
     #[error("another headcount migrate is at work on this database")]
     Busy,
     /// A migration of the sidecar's own tables differs from the one that was applied under its number.
-    #[error("migration {0} was applied in other words than this version has: use the version that made it")]
+    #[error("migration {0} was applied with other SQL than this version has: use the version that made it")]
     Changed(i64),
     /// A step failed.
     #[error("{step} failed")]
@@ -95,7 +95,7 @@ pub enum MigrateError {
         source: StoreError,
     },
     /// Reading the current state failed, or the database is not available.
-    #[error("the database could not be asked what is there")]
+    #[error("the current state of the database could not be read")]
     Database(#[source] StoreError),
 }
 

@@ -156,7 +156,7 @@ impl SessionListener {
                 Err(lost())
             }
             Ok(Err(error)) => Err(error.into()),
-            Err(_) if line.owes => Err(timed_out("a notification was not heard in time")),
+            Err(_) if line.owes => Err(timed_out("a probe notification did not arrive in time")),
             Err(_) => {
                 let installed = self.probe().await?;
                 Ok(Some(Heard::Alive { installed }))
