@@ -4,11 +4,11 @@
 //! for two things only:
 //!
 //! - **Reads** while the store is away, slow, or known to have lost touches that were not yet made again: they are
-//! answered from memory and marked stale. Memory holds less than the store (other sidecars' visitors are missing),
-//! never more.
+//!   answered from memory and marked stale. Memory holds less than the store (other sidecars' visitors are missing),
+//!   never more.
 //! - **Re-touches** when the store may have lost touches ([`Losses`]) or failed to take one: every remembered user
-//! is touched again, with the true age, so that no user stays longer than the window and no user who left comes
-//! back. Touches of the same user by several sidecars are one visitor (P12).
+//!   is touched again, with the true age, so that no user stays longer than the window and no user who left comes
+//!   back. Touches of the same user by several sidecars are one visitor (P12).
 //!
 //! A client that pages while answers switch from store to memory may see a user twice, but misses none that this
 //! sidecar saw: it remembers before it touches.

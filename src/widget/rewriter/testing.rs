@@ -3,7 +3,7 @@
 use super::*;
 use crate::config;
 
-/// Of community 42, without policies.
+/// A page of community 42, without policies.
 pub(in crate::widget) fn wanted() -> Wanted {
     Wanted {
         tag: Arc::new(Tag::new("/api/visitors/widget.js", &config::Widget::default())),

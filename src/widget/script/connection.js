@@ -1,10 +1,11 @@
-// One connection for all elements of a page: what is wanted, what is known, and when to come back.
+// The widget's live connection, one for all elements of a page: what is wanted, what is known, and when to
+// reconnect.
 //
-// A page's own community (`here`) is listened to at that community's address, where an open connection counts as
-// being there; all others are asked for over the same connection.
+// For a page's own community (`here`) the socket uses that community's address, where an open connection counts as
+// presence; all others are subscribed to over the same connection.
 //
-// While the page is hidden for long, frozen, or kept by the browser for "back", there is no connection: nobody looks,
-// so nobody is there. Where the server's word is final, there is none any more.
+// While the page is hidden for long, frozen, or in the back/forward cache, there is no connection, so its user
+// does not count as present. After a final refusal by the server there is none any more.
 
 const API = "/api";
 /** Most visitors that the server lists at once. */
@@ -120,7 +121,7 @@ class Connection {
     this.#soon();
   }
 
-  /** Elements come and go together; what they want is told once. */
+  /** Elements come and go together; their changes are sent once. */
   #soon() {
     this.#pace ??= setTimeout(() => {
       this.#pace = null;
@@ -156,7 +157,7 @@ class Connection {
     }
   }
 
-  /** What no element asks about is forgotten: when one does again, it is no longer true. */
+  /** Forgets communities without an element: their counts would be out of date later. */
   #tidy() {
     const keys = new Set([...this.#elements].map(({ community }) => keyOf(community)));
     for (const found of [this.#known, this.#unknown]) {
@@ -168,7 +169,7 @@ class Connection {
     const more = [...wanted].filter(([key]) => !this.#asked.has(key));
     const fewer = [...this.#asked].filter(([key]) => !wanted.has(key));
     if (this.#asked.size + more.length > MOST) return this.#reopen();
-    // In this order, or the server sees nothing wanted and ends the connection.
+    // In this order, or the server sees no subscription and ends the connection.
     if (more.length > 0) this.#send("subscribe", more.map(([, id]) => id));
     if (fewer.length > 0) this.#send("unsubscribe", fewer.map(([, id]) => id));
     for (const [key, id] of more) this.#asked.set(key, id);
@@ -233,11 +234,11 @@ class Connection {
     this.#watch = setTimeout(() => this.#doubt(), SILENCE);
   }
 
-  /** Whether the connection still carries: one whose other end is gone for good may look open for hours. */
+  /** Checks that the connection still works: one whose other end is gone may look open for hours. */
   #doubt() {
     if (this.#socket?.readyState !== WebSocket.OPEN) return;
     clearTimeout(this.#watch);
-    // Nobody looks, who would be shown an old count.
+    // A hidden page does not show an old count.
     if (document.hidden) return this.#listen();
     this.#send("subscribe", [NO_COMMUNITY]);
     this.#watch = setTimeout(() => {
@@ -246,12 +247,12 @@ class Connection {
     }, PATIENCE);
   }
 
-  // Of one connection the latest message is the newest.
+  // On one connection the latest message is the newest.
   #hear({ type, community_id, current_visitors, stale, after_ms }) {
     const id = String(community_id);
     const key = keyOf(id);
     if (type === "retry") this.#after = after_ms;
-    // Others are those that nobody here asks about any more.
+    // Others were unsubscribed from meanwhile.
     if (!this.#asked.has(key)) return;
     if (type === "count") {
       clearTimeout(this.#fading);
@@ -290,9 +291,9 @@ class Connection {
       });
       if (answer.ok) told = await answer.json();
     } catch {
-      // Nothing was told.
+      // No answer came.
     }
-    // Something newer is on its way, or was told.
+    // A newer question was sent, or answered.
     if (question !== this.#question) return;
     this.#question = null;
     const after = 1_000 * answer?.headers.get("Retry-After") || null;

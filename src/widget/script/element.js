@@ -1,9 +1,9 @@
-// The element: shows a count in words, and perhaps faces.
+// The element `<live-visitors>`: shows a count in words, and optionally pictures.
 //
 //   <live-visitors community="42" here avatars="5"></live-visitors>
 //
-// It is hidden until a count is known, and again when none may be. `state` is "live" or "stale". A `change` event
-// tells count and staleness to pages that show them in their own way.
+// It is hidden until a count is known, and again when none may be shown. `state` is "live" or "stale". A `change`
+// event gives count and staleness to pages that show them in their own way.
 
 /** Words, by plural category of the language. */
 const LABELS = { one: "{count} person here now", other: "{count} people here now" };
@@ -77,7 +77,7 @@ class LiveVisitors extends HTMLElement {
   get stale() { return this.#known?.stale ?? false; }
 
   connectedCallback() {
-    // The script may come after a page has set these, which then hide the accessors.
+    // The script may load after a page has set these as own properties, which then hide the accessors.
     for (const name of ["community", "here"]) {
       if (!Object.hasOwn(this, name)) continue;
       const value = this[name];
@@ -86,7 +86,7 @@ class LiveVisitors extends HTMLElement {
     }
     this.#joined = true;
     connection.add(this);
-    // Where it was moved, what it had asked went without an answer.
+    // If the element was moved, its request was abandoned.
     this.#glance(false);
   }
 
@@ -99,7 +99,7 @@ class LiveVisitors extends HTMLElement {
   attributeChangedCallback(name, before, now) {
     if (!this.#joined || before === now) return;
     if (name === "community") {
-      // Nothing of the one before may be taken for this one's.
+      // Nothing of the former community may be shown for this one.
       this.#rest();
       this.#faceless = false;
       this.show(null);
@@ -189,14 +189,14 @@ class LiveVisitors extends HTMLElement {
       const path = `/communities/${encodeURIComponent(this.community)}/visitors?limit=${this.#most}`;
       const answer = await fetch(address(path), { signal: AbortSignal.timeout(PATIENCE) });
       const { visitors } = answer.ok ? await answer.json() : { visitors: [] };
-      // Meanwhile it became another community's, or went.
+      // Meanwhile the element changed its community, or was removed.
       if (glance !== this.#glancing) return;
-      // Refused, or nobody is named here: the count has to do.
+      // Refused, or no visitor has a profile: only the count is shown.
       this.#faceless = [400, 401, 403, 404].includes(answer.status)
         || (answer.ok && this.count > 0 && visitors.length === 0);
       if (answer.ok || this.#faceless) this.#show(visitors);
     } catch {
-      // The next change is the next try.
+      // The next change tries again.
     } finally {
       if (glance === this.#glancing) this.#glancing = null;
     }
