@@ -1,4 +1,4 @@
-//! Who may see what.
+//! Tests of access control.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

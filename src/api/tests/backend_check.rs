@@ -1,4 +1,4 @@
-//! Asking a real backend, over TCP and over a Unix socket.
+//! Tests of the backend check against a real backend, over TCP and over a Unix socket.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

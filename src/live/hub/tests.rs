@@ -1,4 +1,4 @@
-//! The hub over a presence that answers when and what the test says.
+//! Tests of the hub, with a fake presence that answers when and what the test says.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

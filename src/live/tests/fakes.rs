@@ -1,4 +1,4 @@
-//! What stands around live connections in their tests.
+//! Fakes of what surrounds live connections in their tests.
 
 use std::collections::HashSet;
 use std::sync::Mutex;

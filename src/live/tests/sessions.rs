@@ -1,4 +1,4 @@
-//! A connection ends with its session (I5).
+//! Tests of sessions: a connection ends with its session (I5).
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! A page that wants the widget, for tests.
+//! A page that may get the widget, for tests.
 
 use super::*;
 use crate::config;

@@ -1,4 +1,4 @@
-//! The database of the model.
+//! The model's database.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard};

@@ -1,4 +1,4 @@
-//! What may happen, and schedules of it.
+//! Schedules of events for the model.
 
 use proptest::prelude::*;
 

@@ -1,4 +1,5 @@
-//! A process with its spools, the folder and the database that outlive it, and what must hold in the end.
+//! The world of the model: a process with its spools, the folder and the database that outlive it, and the final
+//! checks.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
