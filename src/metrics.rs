@@ -275,7 +275,7 @@ impl Metrics {
             ),
             session_listener_up: declare.int_gauge(
                 "session_listener_up",
-                "1 while the session-change listener is connected, 0 while it is not, -1 where it is off",
+                "1 while the database notifies of changes of sessions, 0 while it does not, -1 where that is off",
             ),
             session_listener_reconnects: declare.counter(
                 "session_listener_reconnects_total",

@@ -125,7 +125,7 @@ impl Health {
             ),
             (
                 self.presence_up == 0 && self.redis_up == 1 && partitions == 0,
-                "redis answers but refuses what is asked of it, see the log; only visitors that this sidecar saw \
+                "redis answers but refuses commands, see the log; only visitors that this sidecar saw \
                  itself are known"
                     .to_owned(),
             ),

@@ -59,7 +59,7 @@ impl Socket {
 pub(super) async fn serve(socket: Socket, router: Router, in_flight: InFlight, leave: Shutdown) {
     let listener = match socket.listener() {
         Ok(Some(listener)) => listener,
-        // Another task has it.
+        // Closed: another process has it.
         Ok(None) => return std::future::pending().await,
         Err(error) => {
             tracing::error!(%error, "the admin listener cannot be served");

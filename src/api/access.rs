@@ -180,7 +180,7 @@ fn decide(status: StatusCode) -> Result<bool, Problem> {
     if undecided {
         tracing::warn!(
             status = status.as_u16(),
-            "the backend did not say who may see a community"
+            "the backend did not decide who may see a community"
         );
         return Err(Problem::Unavailable);
     }

@@ -117,8 +117,8 @@ pub(super) async fn live(
 
 /// How many are in each of several communities, each time one changes
 ///
-/// As for one community, but nobody counts as present by it. Communities that do not exist or that the caller
-/// may not see are told with an `unknown` message; where none is left the answer is 404.
+/// As for one community, but no user counts as present by it. Communities that do not exist or that the caller
+/// may not see are named in an `unknown` message; if none is left the answer is 404.
 #[utoipa::path(
     get,
     path = "/visitors/live",

@@ -206,7 +206,7 @@ impl Redis {
             // Redis' clock was set, or it is another server: this answer has the current time.
         }
         Err(PresenceError::Unexpected(
-            "the clock of Redis does not stand still".into(),
+            "the clock of Redis is set repeatedly".into(),
         ))
     }
 
@@ -251,7 +251,7 @@ impl Redis {
         if self.clock(partition).heard(now, Moment::now(), tolerance) {
             tracing::warn!(
                 partition,
-                "the clock of Redis was set; those whom this sidecar remembers are touched again with their age"
+                "the clock of Redis was set; the users that this sidecar remembers are touched again with their age"
             );
             self.losses.note(self.losses.part_of(partition));
         }

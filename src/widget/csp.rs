@@ -130,7 +130,7 @@ impl Policy {
 
     fn allows_script(&self, page: &Page, path: &str, nonce_carried: Option<&str>) -> bool {
         if let Some(sandbox) = self.sources(&["sandbox"]) {
-            // Without its origin the page cannot send cookies to the API.
+            // Without its origin the page's requests to the API would be cross-origin.
             let allows = |what| sandbox.iter().any(|flag| flag.eq_ignore_ascii_case(what));
             if !allows("allow-scripts") || !allows("allow-same-origin") {
                 return false;

@@ -368,7 +368,7 @@ async fn made_room(spool: &Spool) -> bool {
 /// Ends a drained spool.
 async fn retire(spool: &Spool, heir: &Spool) {
     match spool.retire(heir).await {
-        Ok(true) => tracing::info!(spool = %spool.id(), "a spool that was taken over is drained"),
+        Ok(true) => tracing::info!(spool = %spool.id(), "an adopted spool is drained"),
         // Something was put back into it: the next search finds it again.
         Ok(false) => spool.close().await,
         // It was a placeholder, or has been removed already.

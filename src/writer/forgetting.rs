@@ -30,16 +30,16 @@ async fn forget_all(store: &dyn Store) {
             Ok(0) => break,
             Ok(parts) => forgotten += parts,
             Err(error) => {
-                tracing::warn!(error = error.chain(), "old entries of the ledger could not be deleted");
+                tracing::warn!(
+                    error = error.chain(),
+                    "old entries of the ledger could not be deleted"
+                );
                 break;
             }
         }
         sleep(PAUSE).await;
     }
     if forgotten > 0 {
-        tracing::info!(
-            parts = forgotten,
-            "deleted old entries of the ledger"
-        );
+        tracing::info!(parts = forgotten, "deleted old entries of the ledger");
     }
 }

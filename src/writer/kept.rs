@@ -118,10 +118,7 @@ impl Applier {
                 Ok(Confirmed::Lacking) => self.is_behind = true,
                 Ok(Confirmed::Unavailable(error)) => {
                     let error = error.chain();
-                    tracing::debug!(
-                        error,
-                        "the ledger cannot be asked for acknowledged page views"
-                    );
+                    tracing::debug!(error, "the ledger cannot be asked for acknowledged page views");
                     self.is_in_doubt = true;
                 }
                 Err(error) => {

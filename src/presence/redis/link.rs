@@ -179,7 +179,7 @@ impl Link {
         if given_up {
             // Unless there is a new one already.
             self.observer.changed(self.is_up());
-            tracing::warn!(error = %cause, "lost the connection to Redis; who is present is known from memory only");
+            tracing::warn!(error = %cause, "lost the connection to Redis; presence is answered from memory only");
         }
     }
 }

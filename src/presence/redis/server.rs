@@ -23,7 +23,7 @@ pub(super) async fn inspect(connection: &mut MultiplexedConnection) -> RedisResu
         }
         Err(error) if error.is_io_error() => Err(error),
         Err(error) => {
-            tracing::debug!(error = %error, "Redis does not tell its version and settings");
+            tracing::debug!(error = %error, "Redis refuses INFO; its version and settings are unknown");
             Ok(())
         }
     }

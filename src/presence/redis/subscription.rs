@@ -97,7 +97,7 @@ impl Parts {
             self.metrics.live_subscription_up.set(0);
             if !told {
                 told = true;
-                tracing::warn!(error = %ended, "changes of counts in Redis are not heard; trying again until they are");
+                tracing::warn!(error = %ended, "the subscription to changes of counts in Redis is down; trying again until it is up");
             }
             if since.elapsed() >= SHORT_LIVED {
                 pause = PAUSE.0;
@@ -116,7 +116,7 @@ impl Parts {
         };
         self.metrics.live_subscription_up.set(1);
         if std::mem::take(told) {
-            tracing::info!("changes of counts in Redis are heard again");
+            tracing::info!("the subscription to changes of counts in Redis is up again");
         }
         changes.send(Event::Listening);
 

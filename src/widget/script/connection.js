@@ -12,29 +12,29 @@ const API = "/api";
 const MAX_LIMIT = 200;
 /** Whether the app's keys are text: then each spelling is a key of its own. */
 const KEYS_ARE_TEXT = false;
-/** Communities on one connection: one fewer than the server takes, which leaves room for `NO_COMMUNITY`. */
+/** Communities on one connection: one fewer than the server allows, to leave room for `NO_COMMUNITY`. */
 const MOST = 99;
-/** No community has this id, as every server knows without looking: an answer for those who want any. */
+/** No community can have this id: asking for it makes any working server answer. */
 const NO_COMMUNITY = ".";
 /** How long a hidden page stays connected. */
 const HIDDEN_FOR = 5 * 60_000;
-/** Longest time until a connection is open, or a question answered. */
+/** Longest time until a connection is open, or a request answered. */
 const PATIENCE = 15_000;
-/** Silence on a connection after which it is asked whether it still carries: browsers do not tell of pings. */
+/** Silence after which a connection is checked: browsers do not report pings to scripts. */
 const SILENCE = 45_000;
-/** First and longest wait before coming back, unless the server says when; and the longest that it may say. */
+/** First and longest wait before reconnecting, unless the server says when; and the longest that it may say. */
 const [SOON, LATE, LATEST] = [1_000, 60_000, 3_600_000];
-/** A connection that was open for this long was a good one: the next wait is the first again. */
+/** A connection that was open for this long resets the wait before reconnecting. */
 const GOOD = 30_000;
-/** How long a count is "live" that no connection keeps up. */
+/** How long a count stays "live" without a connection. */
 const FRESH = 20_000;
-/** Time between two changes of what is wanted: the server takes 2 messages a second. */
+/** Time between two changes of subscriptions: the server allows 2 messages a second. */
 const PACE = 1_100;
 
-/** Ends after which coming back is of no use: not understood, too much. What is known stays, as stale. */
+/** Close codes after which reconnecting is of no use: not understood, too much. Known counts stay, as stale. */
 const MISTAKES = new Set([1002, 1003, 1007, 1009, 4400, 4413]);
 const [SESSION_ENDED, UNKNOWN, TOO_OFTEN] = [4401, 4404, 4429];
-/** Refusals in a row of a session that may still appear, as the server says, after which it is no longer awaited. */
+/** Refusals in a row after which a session that may still appear, as the server says, is no longer awaited. */
 const AWAITED = 5;
 
 /**
@@ -48,10 +48,10 @@ const BELOW = (() => {
   return origin === location.origin && pathname.endsWith(own) ? pathname.slice(0, -own.length) : "";
 })();
 const address = (path) => new URL(BELOW + API + path, location.origin);
-/** Never sooner than asked for. */
+/** Adds jitter; never sooner than asked for. */
 const spread = (wait) => wait * (1 + Math.random() / 2);
 
-/** One for all spellings of an id that the server takes for the same: `042` and `42`, a UUID in capitals. */
+/** The key of an id: the same for all spellings that the server treats alike (`042` and `42`, a UUID in capitals). */
 function keyOf(id) {
   if (KEYS_ARE_TEXT) return id;
   if (/^\d+$/.test(id)) return id.replace(/^0+(?=\d)/, "");
@@ -59,7 +59,7 @@ function keyOf(id) {
   return /^[\da-f]{32}$/.test(hex) ? hex : id;
 }
 
-/** Communities are known by their keys here; only what is said to the server has ids. */
+/** Communities are identified by their keys here; only messages to the server have ids. */
 class Connection {
   #elements = new Set();
   /** By community: `{count, stale}`. */
@@ -67,17 +67,17 @@ class Connection {
   #unknown = new Set();
   #socket = null;
   #openSince = null;
-  /** Community whose address the socket is of; null for the one of many. */
+  /** Community whose address the socket uses; null for the address of many. */
   #home = null;
-  /** Communities of the socket, with the ids that the server has for them. */
+  /** Subscribed communities of the socket, with the ids sent to the server. */
   #asked = new Map();
-  /** The question that is on its way; whoever asked another one, or opened a socket, no longer waits for it. */
+  /** The request under way; a newer request, or an open socket, replaces it. */
   #question = null;
   #failures = 0;
-  /** Refusals in a row of a session that may still appear. */
+  /** Consecutive refusals of a session that may still appear. */
   #awaited = 0;
   #after = null;
-  /** Not before this time, the server said. */
+  /** Earliest time to reconnect, as the server said. */
   #earliest = -Infinity;
   #retry = null;
   #watch = null;
@@ -105,7 +105,7 @@ class Connection {
     this.#visibility();
   }
 
-  /** Whether an element is the only one. */
+  /** Whether there is only one element. */
   get isOfOne() {
     return this.#elements.size === 1;
   }
@@ -130,14 +130,14 @@ class Connection {
     }, Math.max(0, this.#paced + PACE - performance.now()));
   }
 
-  /** Ids of the communities to listen to, by key. */
+  /** Ids of the communities to subscribe to, by key. */
   #wanted() {
     const ids = [...this.#elements].map(({ community }) => [keyOf(community), community]);
     const wanted = new Map(ids.filter(([key]) => key && !this.#unknown.has(key)));
     return new Map([...wanted].slice(0, MOST));
   }
 
-  /** The page's own of these. */
+  /** The page's own community among these. */
   #own(wanted) {
     const own = [...this.#elements].find((element) => element.here && wanted.has(keyOf(element.community)));
     return own ? keyOf(own.community) : null;
@@ -228,7 +228,7 @@ class Connection {
     };
   }
 
-  /** The connection carried something. */
+  /** A message arrived on the connection. */
   #listen() {
     clearTimeout(this.#watch);
     this.#watch = setTimeout(() => this.#doubt(), SILENCE);
@@ -276,7 +276,7 @@ class Connection {
     this.#later(code === TOO_OFTEN ? LATE : this.#after);
   }
 
-  /** A handshake that failed does not say why; a question does, and its answer is as good as a count. */
+  /** A failed handshake gives no reason; a plain request does, and a count in its answer is used. */
   async #refused() {
     const question = {};
     this.#question = question;
@@ -313,7 +313,7 @@ class Connection {
     this.#later(after);
   }
 
-  /** Comes back: when the server says, else later each time; never all at once. */
+  /** Reconnects: when the server says, else later each time; with jitter. */
   #later(after) {
     const told = Math.min(LATEST, after ?? 0);
     this.#earliest = performance.now() + told;
@@ -331,7 +331,7 @@ class Connection {
     socket?.close(1000);
   }
 
-  /** For other communities, of which some were known a moment ago. */
+  /** Reconnects for other communities, some of which were subscribed a moment ago. */
   #reopen() {
     this.#close();
     this.#fade();
@@ -373,12 +373,12 @@ class Connection {
     }
   }
 
-  /** What is known is what was known. */
+  /** Marks all known counts as stale. */
   #age() {
     for (const [key, { count }] of this.#known) this.#learn(key, count, true);
   }
 
-  /** The same in a while, unless a connection tells more. */
+  /** The same after a while, unless a connection brings newer counts. */
   #fade() {
     clearTimeout(this.#fading);
     this.#fading = setTimeout(() => this.#age(), FRESH);

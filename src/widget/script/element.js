@@ -9,9 +9,9 @@
 const LABELS = { one: "{count} person here now", other: "{count} people here now" };
 /** Shortest time between two announcements to screen readers. */
 const QUIET = 30_000;
-/** Shortest time between two looks at who is here; longer where there are many, who would all look. */
+/** Shortest time between two requests for the visitor list; longer with many visitors, who would all request it. */
 const [GLANCE, GLANCE_EACH] = [3_000, 100];
-/** As many as the server gives at once, but no more than this. */
+/** At most as many as the server lists at once. */
 const MOST_FACES = Math.min(20, MAX_LIMIT);
 
 const connection = new Connection();
@@ -24,7 +24,7 @@ function make(name, part, ...children) {
   return node;
 }
 
-/** The address of a picture; null for what is none, such as a script. */
+/** The URL of a picture; null for any other URL, such as a script. */
 function pictureUrl(text) {
   try {
     const url = new URL(text, location.href);
@@ -52,7 +52,7 @@ class LiveVisitors extends HTMLElement {
   #announced = -Infinity;
   #announcing = null;
   #glanced = -Infinity;
-  /** The timer of the next look, until its answer is there. */
+  /** The timer of the next visitor list request, until its answer arrived. */
   #glancing = null;
   #faceless = false;
 
@@ -69,7 +69,7 @@ class LiveVisitors extends HTMLElement {
 
   get community() { return this.getAttribute("community")?.trim() ?? ""; }
   set community(value) { this.setAttribute("community", value); }
-  /** Whether the page is the community's own: whoever has it open is there. */
+  /** Whether the page is the community's own: a user who has it open is present. */
   get here() { return this.hasAttribute("here"); }
   set here(value) { this.toggleAttribute("here", Boolean(value)); }
   /** How many, or null. */
@@ -118,7 +118,7 @@ class LiveVisitors extends HTMLElement {
     this.#announcing = this.#glancing = null;
   }
 
-  /** Takes what the connection knows of the community; nothing where it knows nothing. */
+  /** Shows the count that the connection has for the community; hides the element if it has none. */
   show(known) {
     const [before, now] = [this.#known, known ?? null];
     if (before?.count === now?.count && before?.stale === now?.stale) return;
@@ -158,7 +158,7 @@ class LiveVisitors extends HTMLElement {
     return this.getAttribute(`label-${category}`) ?? this.getAttribute("label-other") ?? LABELS[category] ?? LABELS.other;
   }
 
-  /** Now and then, the latest, and for the page's own or only count. */
+  /** Announces the latest count from time to time, and only for the page's own or only element. */
   #announce() {
     if (this.#announcing || !(this.here || connection.isOfOne)) return;
     const wait = Math.max(0, this.#announced + QUIET - performance.now());
@@ -173,7 +173,7 @@ class LiveVisitors extends HTMLElement {
     return Math.min(MOST_FACES, Math.trunc(Number(this.getAttribute("avatars"))) || 0);
   }
 
-  /** Looks who is here: at once the first time, then not often. */
+  /** Requests the visitor list: at once the first time, then not often. */
   #glance(first) {
     if (this.#most < 1 || this.#faceless || !this.#known) return this.#faces.replaceChildren();
     if (this.#glancing) return;

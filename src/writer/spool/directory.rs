@@ -188,14 +188,14 @@ impl Directory {
             match self.adopt_one(id).await {
                 Ok(Some(spool)) => {
                     let views = spool.waiting().views;
-                    tracing::info!(spool = %id, views, "took over a spool whose process is gone");
+                    tracing::info!(spool = %id, views, "adopted a spool whose process is gone");
                     adopted.push(spool);
                 }
                 Ok(None) => {}
                 Err(error) => {
                     if self.passes_over(id) {
                         let error = crate::telemetry::chain(&error);
-                        tracing::warn!(spool = %id, error, "a spool cannot be taken over now; trying again");
+                        tracing::warn!(spool = %id, error, "a spool cannot be adopted now; trying again");
                     }
                 }
             }
