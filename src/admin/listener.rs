@@ -1,5 +1,6 @@
-//! Accepts and serves admin connections, within limits of their own: the listener needs no sign-in, and no client
-//! that reaches it may block others, or use up the site's file descriptors.
+//! Accepts and serves admin connections, within limits of their own.
+//! The listener needs no sign-in, and no client that reaches it may block others, or use up the site's file
+//! descriptors.
 //!
 //! Why not `axum::serve`: it has no deadline for a request's head and no limit on connections, and when told to
 //! stop it closes idle ones at once, so that a scrape that is just being sent would fail.

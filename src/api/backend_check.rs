@@ -1,5 +1,5 @@
-//! The backend check: asks the app whether a caller may see a community, by one `GET` with the caller's
-//! credentials.
+//! The backend check: asks the app whether a caller may see a community.
+//! It is one `GET` with the caller's credentials.
 //!
 //! Each check has its own connection, closed afterwards: checks are rare (their outcomes are cached), and a
 //! connection that is not kept cannot go stale.

@@ -1,5 +1,5 @@
-//! CORS: the headers that let pages of other origins, those in `live.allowed_origins`, read answers with their
-//! visitors' cookies. Pure.
+//! CORS headers: let pages of allowed origins read answers. Pure.
+//! Allowed are the origins in `live.allowed_origins`, with their visitors' cookies.
 //!
 //! A listed origin is echoed: browsers do not accept `*` together with cookies.
 

@@ -1,5 +1,5 @@
-//! The live endpoints: admits callers by the rules of the lists, and opens connections; the messages and the end
-//! of a connection are handled by [`crate::live`].
+//! The live endpoints: admit callers by the rules of the lists, and open connections.
+//! The messages and the end of a connection are handled by [`crate::live`].
 //!
 //! The result is an answer whose extensions hold an [`Opening`]: the proxy passes the socket to it.
 

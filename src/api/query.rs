@@ -1,5 +1,5 @@
-//! Parses query parameters strictly: unknown ones, repeated ones and values out of range are refused with one
-//! sentence that says what is allowed. Pure.
+//! Parses query parameters strictly. Pure.
+//! Unknown ones, repeated ones and values out of range are refused with one sentence that says what is allowed.
 
 use std::ops::RangeInclusive;
 

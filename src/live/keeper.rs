@@ -1,5 +1,5 @@
-//! Periodic work for all connections: one ticker, one listener for changed sessions, and two workers that check
-//! whether sessions and access are still valid (I5). None of them waits for a connection.
+//! Periodic work for all connections: pings, heartbeats, and checks of sessions and access (I5).
+//! One ticker, one listener for changed sessions, and two workers that check. None of them waits for a connection.
 //!
 //! A verification is valid for a limited time, and the first tick after that ends the connection: however many
 //! checks are queued, and even if the database is away.

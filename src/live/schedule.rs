@@ -1,4 +1,4 @@
-//! When a connection is pinged, checked, counted as a heartbeat, and given up. Pure: time is a number of ticks.
+//! Schedule of one connection: pings, checks, heartbeats, and timeouts. Pure: time is a number of ticks.
 //!
 //! One ticker serves all connections: a timer each would cost memory and wake-ups for nothing.
 

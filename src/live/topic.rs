@@ -1,5 +1,5 @@
-//! The state of one community's count, and when its subscribers are sent updates: at once, unless one was sent a
-//! moment ago (L1). Pure; the time is a parameter.
+//! The state of one community's count, and when its subscribers are sent updates. Pure; the time is a parameter.
+//! An update is sent at once, unless one was sent a moment ago (L1).
 //!
 //! Two sources compete. A *published* count is ordered by the store's sequence number. A *read* count is at least
 //! as new as its number says (P7) and has the time of the store's own clock: read later than the known count was

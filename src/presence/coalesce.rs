@@ -1,6 +1,6 @@
-//! Coalesces touches: the same user in the same community within a few seconds is one touch, and one more at the
-//! end of that time, with its age, if the user was seen again meanwhile, so that the last view counts. Pure; the
-//! time is a parameter.
+//! Coalesces touches of the same user in the same community. Pure; the time is a parameter.
+//! Within a few seconds they are one touch, and one more at the end of that time, with its age, if the user was
+//! seen again meanwhile, so that the last view counts.
 //!
 //! A member is remembered only as long as needed, and their number is bounded: when full, the member touched
 //! longest ago is forgotten, which costs at most one touch too many.

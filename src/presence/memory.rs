@@ -1,5 +1,5 @@
-//! Presence in this process' memory: the embedded default, for one sidecar; and, bounded, the substitute for Redis
-//! while that is away.
+//! Presence in this process' memory: the embedded default, for one sidecar.
+//! Bounded, it is also the substitute for Redis while that is away.
 //!
 //! Communities are spread over shards, each behind a lock that is held for one call about one community (or for
 //! the sweep of one shard) and never across an await. Each community indexes its users both by time (pages,

@@ -1,5 +1,5 @@
-//! Clocks that are not affected by clock changes: ages use them, so that correcting a machine's clock makes no
-//! user stay longer or leave earlier.
+//! Steady clocks, not affected when the machine's clock is set.
+//! Ages use them, so that correcting a machine's clock makes no user stay longer or leave earlier.
 //!
 //! Unlike the standard library's `Instant`, the time goes on while the machine is suspended: ages include that
 //! time.

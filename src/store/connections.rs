@@ -1,5 +1,5 @@
-//! The connection pool of the app's database: timeouts, handling of broken connections, and the cached live
-//! schema. Both databases share it; their statements are elsewhere.
+//! The connection pool of the app's database, with timeouts and the cached live schema.
+//! It also handles broken connections. Both databases share it; their statements are elsewhere.
 //!
 //! Concurrency: everything here is shared by reference. Each operation runs on a connection of its own; the schema
 //! is loaded by one task at a time.

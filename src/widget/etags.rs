@@ -1,5 +1,5 @@
-//! Entity tags of pages with the widget: made from the app's, and converted back when the browser asks whether its
-//! copy is still current. Pure.
+//! Entity tags of pages with the widget. Pure.
+//! They are made from the app's, and converted back when the browser asks whether its copy is still current.
 //!
 //! A page with the widget differs from the app's, and changes with the widget's configuration. So its tag is the
 //! app's with a mark appended, and always weak: what is put in may differ from answer to answer, as a nonce does,

@@ -1,5 +1,4 @@
-//! Puts the script tag into a page as it streams through, once its place is known; every other byte passes
-//! unchanged.
+//! Puts the script tag into a page as it streams through; every other byte passes unchanged.
 //!
 //! The place is the end of `<head>`, or, if that is omitted, before the first element of the body: no earlier, as
 //! a `<meta>` of the head may carry a policy that forbids the script. Nothing after the place is examined. Only an

@@ -1,5 +1,5 @@
-//! Applies spools to the database: decides when a batch is due, adopts and drains spools of dead processes,
-//! confirms kept rows, and updates the backlog gauges.
+//! Applies spools to the database when their batches are due.
+//! Also adopts and drains spools of dead processes, confirms kept rows, and updates the backlog gauges.
 
 use std::sync::Arc;
 

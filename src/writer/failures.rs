@@ -1,5 +1,5 @@
-//! Retry policy for rows that fail alone: when each is tried again, when it becomes a dead letter, and when the
-//! failure is not the rows' fault. Pure, but for the counts.
+//! Retry policy for rows that fail alone. Pure, but for the counts.
+//! Decides when each is tried again, when it becomes a dead letter, and when the failure is not the rows' fault.
 //!
 //! A row is known to be at fault only where other rows were written in between. While nothing is written, the
 //! tables may refuse everything, so the rows wait.

@@ -1,6 +1,6 @@
-//! Keeps rows that the database has acknowledged for `record.keep_applied`, and asks the ledger for them before
-//! they are deleted: a server that lost its last transactions, by a crash or by a failover to a replica that
-//! lagged, gets them again.
+//! Keeps acknowledged rows for `record.keep_applied`, and asks the ledger for them before they are deleted.
+//! A server that lost its last transactions, by a crash or by a failover to a replica that lagged, gets them
+//! again.
 //!
 //! The ledger is asked at once when a connection was lost. But nothing depends on that: a pooler may hide a lost
 //! connection, and a server may come back within a moment; so the ledger is always asked before rows are deleted.

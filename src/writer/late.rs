@@ -1,5 +1,6 @@
-//! Late lookups: identifies the visitors of views that were accepted while the database was away, against the
-//! session as it was at the view's time. It does not touch presence: the view is long past.
+//! Late lookups: identifies the visitors of views that were accepted while the database was away.
+//! A view is matched with the session as it was at the view's time. Presence is not touched: the view is long
+//! past.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

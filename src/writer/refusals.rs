@@ -1,5 +1,5 @@
-//! Handles rows that the database refuses: they are tried in smaller parts, passed over for a while, or become
-//! dead letters.
+//! Handles rows that the database refuses.
+//! They are tried in smaller parts, passed over for a while, or become dead letters.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-// The dashboard's script: polls /dashboard.json each second while the page is visible, and shows the answer, or
-// that there is none. Nothing of an answer ever becomes markup: texts are set as texts.
+// The dashboard's script: polls /dashboard.json each second while the page is visible, and shows the answer.
+// If there is no answer, it says so. Nothing of an answer ever becomes markup: texts are set as texts.
 
 const PAUSE = 1_000; // between an answer and the next question
 const RETRY = 2_000; // after a question without an answer

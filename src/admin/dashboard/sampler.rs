@@ -1,5 +1,6 @@
-//! Collects the dashboard's data in two tasks: one reads counters each second, the other reads presence, each
-//! second while the dashboard is open, else once for each point of the lines.
+//! Collects the dashboard's data in two tasks.
+//! One reads counters each second; the other reads presence, each second while the dashboard is open, else once
+//! for each point of the lines.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,5 +1,6 @@
-//! Adapts the contract to the site's configuration: operations and their paths, bounds of parameters, and
-//! authentication. Also adds what holds for every operation, instead of repeating it at each. Pure.
+//! Adapts the contract to the site's configuration. Pure.
+//! That is: operations and their paths, bounds of parameters, and authentication. Also adds what holds for every
+//! operation, instead of repeating it at each.
 
 use serde_json::{Map, Value, json};
 

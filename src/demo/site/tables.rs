@@ -1,5 +1,5 @@
-//! The sample site's database: Django-shaped tables in an `SQLite` file, and the few statements that the site
-//! needs. It neither reads nor writes what the sidecar records.
+//! The sample site's database: Django-shaped tables in an `SQLite` file, and the site's few statements.
+//! It neither reads nor writes what the sidecar records.
 
 use std::path::Path;
 use std::time::Duration;

@@ -228,7 +228,7 @@ impl Bench {
         (self.clock)()
     }
 
-    /// The database tells of its sessions.
+    /// The database notifies of its sessions.
     pub(super) fn tell(&self, change: SessionChange) {
         self.authenticator.changed(change);
     }

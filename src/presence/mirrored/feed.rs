@@ -1,5 +1,6 @@
-//! Forwards the store's changes to local subscribers, except those of a part that lacks touches: its counts would
-//! be too low. When the part is whole again, subscribers are told to read the counts that were held back.
+//! Forwards the store's changes to local subscribers.
+//! Changes of a part that lacks touches are held back: its counts would be too low. When the part is whole again,
+//! subscribers are told to read the counts that were held back.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};

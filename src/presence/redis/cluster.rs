@@ -1,5 +1,4 @@
-//! Connections to a Redis Cluster: routes each call to the node that keeps its partition, and follows
-//! redirections.
+//! Connections to a Redis Cluster: routes calls to the nodes of their partitions, and follows redirections.
 //!
 //! Why not the client's own cluster connection: while it refreshes its map of nodes it blocks all calls, also
 //! those to healthy nodes, until a hanging one has timed out (P9); it sends what a lost node should have got to

@@ -1,5 +1,5 @@
-//! Marks: numbers that detect data loss in Redis on a live connection: FLUSHALL, a failover behind the connection,
-//! one node of several that came back empty (P14).
+//! Marks: numbers that detect data loss in Redis on a live connection (P14).
+//! Examples are FLUSHALL, a failover behind the connection, one node of several that came back empty.
 //!
 //! In each partition each sidecar keeps a key of its own with a number that it raises with each sweep. If the
 //! number found there is lower than the one that Redis last confirmed, Redis has lost writes. Each sidecar has its

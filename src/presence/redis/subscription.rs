@@ -1,6 +1,6 @@
-//! This process' subscription to the changes that Redis publishes, kept open by a task of its own on a connection
-//! of its own: to the primary, or to any node of a Cluster, whose nodes forward publications to each other.
-//!
+//! This process' subscription to the changes that Redis publishes.
+//! A task of its own keeps it open on a connection of its own: to the primary, or to any node of a Cluster, whose
+//! nodes forward publications to each other.
 //! What is published while there is no subscription is lost (P6): subscribers are told when there is one again
 //! ([`Event::Listening`]) and then read the counts (P7). A connection that is open and silent is detected by
 //! [`Probe`] and replaced (P8).

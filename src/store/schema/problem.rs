@@ -1,5 +1,5 @@
-//! Problems between configuration and live schema: one sentence each, which names table and column and ends with
-//! the cure.
+//! Problems between configuration and live schema, a sentence each.
+//! A sentence names table and column and ends with the cure.
 
 use std::fmt;
 

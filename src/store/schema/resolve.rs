@@ -1,5 +1,5 @@
-//! Resolves the configuration against the live schema: every used column found and of a usable type, or a problem
-//! for each that is not. Pure.
+//! Resolves the configuration against the live schema. Pure.
+//! Every used column is found and of a usable type, or there is a problem for each that is not.
 
 use std::sync::Arc;
 

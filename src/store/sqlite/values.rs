@@ -1,5 +1,6 @@
-//! Values as Django writes them to SQLite: moments as text without offset, in UTC or in the column's zone, the fraction
-//! left out when it is zero; a `uuid` as 32 hexadecimal digits; numbers as numbers. Pure.
+//! Converts values to and from Django's forms in SQLite. Pure.
+//! Moments are text without offset, in UTC or in the column's zone, the fraction left out when it is zero; a
+//! `uuid` is 32 hexadecimal digits; numbers are numbers.
 
 use chrono::{DateTime, NaiveDateTime, SubsecRound as _, TimeDelta, TimeZone as _, Timelike as _, Utc};
 use chrono_tz::Tz;

@@ -1,5 +1,5 @@
-// The widget's live connection, one for all elements of a page: what is wanted, what is known, and when to
-// reconnect.
+// The widget's live connection, one for all elements of a page.
+// It keeps what is wanted, what is known, and when to reconnect.
 //
 // For a page's own community (`here`) the socket uses that community's address, where an open connection counts as
 // presence; all others are subscribed to over the same connection.

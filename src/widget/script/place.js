@@ -1,5 +1,6 @@
-// Places the element when the sidecar put the script into the page: its tag names the page's community and where
-// the count goes. A page that has an element for that community keeps that one.
+// Places the element when the sidecar put the script into the page.
+// The script's tag names the page's community and where the count goes. A page that has an element for that
+// community keeps that one.
 
 function place({ attributes, dataset }) {
   const elements = [...document.querySelectorAll("live-visitors")];

@@ -1,5 +1,6 @@
-// Reports views of pages that were fetched before they were shown, which the server therefore does not count:
-// once, when they are shown. All other views were counted when they were requested.
+// Reports views of pages that were fetched before they were shown.
+// The server does not count those; each is reported once, when it is shown. All other views were counted when they
+// were requested.
 
 function report(url, referrer) {
   navigator.sendBeacon(address("/visits"), JSON.stringify({ url, referrer }));

@@ -1,5 +1,5 @@
-//! Totals of a spool, updated along with each operation: counting the whole file takes as long as the file is
-//! large, and appending would wait for it.
+//! Totals of a spool, updated along with each operation.
+//! Counting the whole file takes as long as the file is large, and appending would wait for it.
 
 use std::sync::atomic::Ordering;
 

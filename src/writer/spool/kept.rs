@@ -1,5 +1,4 @@
-//! Kept rows of a spool: acknowledged by the database, kept for a while, and offered again if the database lost
-//! them.
+//! Kept rows of a spool: acknowledged by the database, and offered again if it lost them.
 //!
 //! A server that commits asynchronously and crashes, and a replica that takes over and lags, lose their last
 //! transactions whole. The ledger's rows are lost with them, so a part that the ledger lacks is lost, and writing
