@@ -55,6 +55,7 @@ class LiveVisitors extends HTMLElement {
   /** The timer of the next visitor list request, until its answer arrived. */
   #glancing = null;
   #faceless = false;
+  #visitors = [];
 
   constructor() {
     super();
@@ -136,6 +137,7 @@ class LiveVisitors extends HTMLElement {
   #render() {
     if (!this.#known) {
       this.removeAttribute("state");
+      this.#visitors = [];
       this.#faces.replaceChildren();
       return;
     }
@@ -147,6 +149,7 @@ class LiveVisitors extends HTMLElement {
     this.#badge.setAttribute("aria-label", this.#words);
     this.setAttribute("state", this.stale ? "stale" : "live");
     this.toggleAttribute("nobody", this.count === 0);
+    this.#showFaces();
   }
 
   get #words() {
@@ -194,7 +197,9 @@ class LiveVisitors extends HTMLElement {
       // Refused, or no visitor has a profile: only the count is shown.
       this.#faceless = [400, 401, 403, 404].includes(answer.status)
         || (answer.ok && this.count > 0 && visitors.length === 0);
-      if (answer.ok || this.#faceless) this.#show(visitors);
+      if (!answer.ok && !this.#faceless) return;
+      this.#visitors = visitors;
+      this.#showFaces();
     } catch {
       // The next change tries again.
     } finally {
@@ -202,8 +207,9 @@ class LiveVisitors extends HTMLElement {
     }
   }
 
-  #show(visitors) {
-    const shown = visitors.slice(0, this.#most);
+  /** Faces of the visitors last heard of, the latest first: never more than the count, which changes sooner. */
+  #showFaces() {
+    const shown = this.#visitors.slice(0, Math.min(this.#most, this.count));
     const there = new Map([...this.#faces.children].map((face) => [face.dataset.key, face]));
     const faces = shown.map((visitor) => {
       const key = JSON.stringify([visitor.user_id, visitor.username, visitor.avatar]);

@@ -65,6 +65,26 @@ async fn faces_are_asked_for_where_their_number_changes_and_not_for_words() {
 }
 
 #[tokio::test]
+async fn there_are_never_more_faces_than_people() {
+    let page = two_communities().await;
+    let three = "questions[0].answer(200, {visitors: ['alice', 'bob', 'carol'].map((username, user_id) =>
+        ({user_id, username, avatar: null}))})";
+    page.does(&[
+        "sockets[0].counts(42, 3)",
+        "one.setAttribute('avatars', 5)",
+        "pass(0)",
+        three,
+        "window.titles = () => [...one.shadowRoot.querySelectorAll('.avatar')].map((face) => face.title).join()",
+    ])
+    .await;
+    assert_eq!(page.of("titles()").await, "alice,bob,carol");
+    // The count is told at once, faces are asked for later.
+    page.does(&["sockets[0].counts(42, 2)"]).await;
+    assert_eq!(page.of("titles()").await, "alice,bob");
+    assert_eq!(page.of("questions.length").await, 1);
+}
+
+#[tokio::test]
 async fn an_element_that_is_moved_keeps_its_faces_or_asks_again() {
     let page = two_communities().await;
     page.does(&[

@@ -83,7 +83,7 @@ async fn faces_are_pictures_or_initials_and_never_anything_else() {
     let script = format!(
         "(window.fetch = async () => new Response({answer:?}), window.sources = [],
           Object.defineProperty(HTMLImageElement.prototype, 'src', {{ set(url) {{ sources.push(url); }} }}),
-          {ELEMENT}.setAttribute('avatars', 4))"
+          {ELEMENT}.show({{ count: 4, stale: false }}), {ELEMENT}.setAttribute('avatars', 4))"
     );
     browser.evaluate(&script).await;
     let faces = format!("[...{ELEMENT}.shadowRoot.querySelectorAll('.avatar')]");
