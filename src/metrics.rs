@@ -270,7 +270,7 @@ impl Metrics {
             ),
             session_evictions: declare.counters(
                 "session_evictions_total",
-                "Cached sessions discarded before their time in the cache was over, by reason",
+                "Times that cached sessions were discarded before their time in the cache was over, by reason",
                 &["reason"],
             ),
             session_listener_up: declare.int_gauge(
@@ -474,7 +474,7 @@ impl Metrics {
             routes: declare.int_gauge("routes", "Routes in use"),
             task_failures: declare.counters(
                 "task_failures_total",
-                "Times that a task meant to run as long as the process ended or panicked, by task",
+                "Times that a long-running task ended or panicked, by task",
                 &["task"],
             ),
             registry: declare.0,
