@@ -366,7 +366,10 @@ impl Mirror {
         mended.losses_mended.store(losses, Ordering::SeqCst);
         mended.refusals_mended.store(refusals, Ordering::SeqCst);
         if touches > 0 {
-            tracing::info!(touches, "touched again all users that the presence store may lack");
+            tracing::info!(
+                touches,
+                "touched again all users that the presence store may lack"
+            );
         }
         Ok(())
     }

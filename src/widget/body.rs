@@ -22,7 +22,7 @@ const MAX_RATIO: u64 = 200;
 /// The compression of the body, both ways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Coding {
-    /// None.
+    /// Not compressed.
     Identity,
     /// `Content-Encoding: gzip`
     Gzip,

@@ -17,7 +17,7 @@ use crate::writer::batch::{Batch, BatchKey, WriterId};
 pub(super) enum Fault {
     /// Nothing happens, and an error says so.
     Away,
-    /// It is committed, and the error does not tell.
+    /// It is committed, and the error does not say so.
     AnswerLost,
     /// Nothing happens, and no answer ever comes.
     HangsBefore,

@@ -328,7 +328,7 @@ impl World {
         self.process = Some(Process::start(&self.directory, &self.database).await);
     }
 
-    /// A page that no view was of before.
+    /// A page without earlier views.
     fn page(&mut self, fact: Fact) -> String {
         let page = format!("/{:04}", self.views.len());
         self.views.insert(page.clone(), fact);
