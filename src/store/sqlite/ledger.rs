@@ -1,4 +1,4 @@
-//! The ledger's statements.
+//! Statements of the ledger on SQLite.
 
 use std::collections::HashSet;
 
@@ -25,7 +25,7 @@ pub(super) async fn state(connection: &mut SqliteConnection) -> Result<Option<Le
     }
 }
 
-/// The problem with the ledger's version, if it is one.
+/// The problem with the ledger's version, if there is one.
 async fn version(connection: &mut SqliteConnection) -> Result<Option<LedgerProblem>, sqlx::Error> {
     let version = sqlx::query_scalar("SELECT version FROM headcount_format WHERE part = 'ledger'")
         .fetch_optional(connection)

@@ -1,4 +1,4 @@
-//! Spools in a folder of their own; a process' end is a spool that is dropped without being closed.
+//! Tests of spools in a folder of their own; a crash is a spool that is dropped without being closed.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
