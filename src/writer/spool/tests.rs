@@ -652,6 +652,38 @@ async fn w26_rows_that_the_database_lost_wait_again_and_those_before_them_do_not
     assert_eq!(folder.files(), [""; 0]);
 }
 
+/// Applied before them it could not be kept: what is kept has no gap.
+#[tokio::test]
+async fn w26_a_row_that_was_passed_over_has_its_turn_after_those_before_it() {
+    let folder = Folder::new();
+    let spool = with_rows(&folder, &["/1", "/2", "/3", "/4"]).await;
+    let due = tokio::time::Instant::now();
+    spool.pass_over(3, due, apart::Tries::default()).await.unwrap();
+    let turn = async |before_its_time| {
+        let row = spool.next_passed_over(before_its_time).await.unwrap();
+        row.map(|row| row.place)
+    };
+    assert_eq!(turn(false).await, None, "1 and 2 wait");
+    assert_eq!(turn(true).await, Some(3), "there is no room for another");
+    spool
+        .pass_over(1, due + KEEP, apart::Tries::default())
+        .await
+        .unwrap();
+    assert_eq!(turn(true).await, Some(1), "nothing waits before it");
+    spool.keep_rows(&[2], KEEP).await.unwrap();
+    assert_eq!(turn(false).await, Some(3), "4 waits behind it");
+    spool.keep_rows(&[3], KEEP).await.unwrap();
+    assert_eq!(kept(&spool).await, [2, 3]);
+
+    // The database lost what is before it.
+    spool.pass_over(4, due, apart::Tries::default()).await.unwrap();
+    assert_eq!(turn(false).await, Some(4));
+    spool.offer_again(2).await.unwrap();
+    assert_eq!(turn(false).await, None, "2 and 3 wait again");
+    spool.keep_rows(&[2, 3], KEEP).await.unwrap();
+    assert_eq!(turn(false).await, Some(4));
+}
+
 #[tokio::test]
 async fn w26_after_a_crash_what_was_kept_is_offered_again() {
     let folder = Folder::new();
