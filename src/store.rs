@@ -92,8 +92,9 @@ pub trait Store: Send + Sync + 'static {
     /// What is wrong with the ledger, if anything.
     async fn ledger(&self) -> Result<Option<LedgerProblem>, StoreError>;
 
-    /// Has the ledger forget what is too old to matter, a bounded number of rows; answers how many.
-    async fn forget_old_parts(&self) -> Result<u64, StoreError>;
+    /// Has the ledger forget what is too old to matter, by the database's clock and at `now`, a bounded number of rows;
+    /// answers how many.
+    async fn forget_old_parts(&self, now: DateTime<Utc>) -> Result<u64, StoreError>;
 
     /// Profiles with each user's latest valid session, in one query; users that no longer exist are absent.
     /// Any order.

@@ -8,6 +8,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+
 use super::operations::Operation;
 use crate::config;
 use crate::writer::batch::{Batch, BatchKey};
@@ -16,8 +18,8 @@ use crate::writer::batch::{Batch, BatchKey};
 pub(super) const VERSION: i64 = 1;
 
 /// How long the ledger remembers parts that nobody settled, those of sidecars that vanished, and below which number
-/// parts are settled. A spool that was away for longer may hold one part that is applied already; one that comes back
-/// from an older copy of its disk is written again.
+/// parts are settled. What a spool that was away for longer holds of parts that are applied already is written again: the
+/// rows that it kept for `record.keep_applied`, and all of an older copy of its disk.
 pub(super) const RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Rows forgotten at a time.
@@ -79,8 +81,12 @@ impl Operation for MissingParts<'_> {
 }
 
 /// Forgets parts that are older than [`RETENTION`], a bounded number of them; answers how many.
+///
+/// They must be so old by both clocks, the database's and `now`: a server whose clock was put forward, or a new primary
+/// whose clock is wrong, would forget parts that spools still keep, and those would be written twice.
 pub(super) struct ForgetOld<'a> {
     pub database: &'a config::Database,
+    pub now: DateTime<Utc>,
 }
 
 impl Operation for ForgetOld<'_> {

@@ -131,11 +131,12 @@ impl Runs<ForgetOld<'_>> for Postgres {
         let forgotten = query(
             "DELETE FROM headcount.applied_batch WHERE (writer_id, batch_seq) IN (
                  SELECT writer_id, batch_seq FROM headcount.applied_batch
-                 WHERE applied_at < now() - make_interval(secs => $1)
+                 WHERE applied_at < least(now(), $3) - make_interval(secs => $1)
                  ORDER BY writer_id, batch_seq LIMIT $2)",
         )
         .bind(RETENTION.as_secs_f64())
         .bind(FORGET_ROWS)
+        .bind(operation.now)
         .execute(&mut *transaction)
         .await?;
         transaction.commit().await?;
