@@ -100,10 +100,11 @@ impl Applier {
         let lost = self.drain.store.lost_connections();
         let is_in_doubt = self.is_in_doubt || lost != self.lost_connections;
         (self.is_in_doubt, self.lost_connections) = (is_away && is_in_doubt, lost);
+        let mut is_asked = !is_away;
         for spool in self.shared.adopted().into_iter().chain([own]) {
             let outcome = async {
                 spool.keep_at_most(room).await?;
-                if is_away || !spool.is_keeping() {
+                if !is_asked || !spool.is_keeping() {
                     return Ok(Confirmed::All);
                 }
                 if is_in_doubt {
@@ -122,6 +123,8 @@ impl Applier {
                         "whether the database has what it acknowledged cannot be asked"
                     );
                     self.is_in_doubt = true;
+                    // The next spool would wait as long for the same, and batches with it.
+                    is_asked = false;
                 }
                 Err(error) => {
                     let error = crate::telemetry::chain(&error);
