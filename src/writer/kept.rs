@@ -89,7 +89,7 @@ impl Applier {
     /// room for.
     pub(super) async fn confirm(&mut self) {
         let own = self.shared.own.load_full();
-        if self.shared.failing.load(Ordering::Relaxed) {
+        if self.shared.is_disk_full.load(Ordering::Relaxed) {
             own.give_up_kept();
             self.make_room(&own).await;
         }

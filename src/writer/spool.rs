@@ -55,11 +55,11 @@ pub enum SpoolError {
 }
 
 impl SpoolError {
-    /// Whether the disk takes nothing just now: it is full, or broken.
+    /// Whether the disk takes nothing just now: it is full, or broken. A file that somebody else is at is neither.
     pub fn takes_nothing(&self) -> bool {
         match self {
             Self::File(error) => file::takes_nothing(error),
-            Self::Folder(_) => true,
+            Self::Folder(error) => error.kind() != std::io::ErrorKind::ResourceBusy,
             Self::Closed => false,
         }
     }

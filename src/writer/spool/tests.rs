@@ -577,6 +577,32 @@ async fn w12_after_a_full_disk_the_spool_takes_views_again() {
     assert_eq!(spool.count_all().await.unwrap(), spool.waiting());
 }
 
+/// As `headcount dead-letters` is: what is kept is not given up for it.
+#[tokio::test]
+async fn w12_a_file_that_somebody_else_is_at_is_no_full_disk() {
+    let folder = Folder::new();
+    let spool = folder.directory.create().await.unwrap();
+    spool.append_all(&[some(&["/before"])]).await.unwrap();
+    let mut other = file::connect(&spool.files.database, false).await.unwrap();
+    sqlx::raw_sql("BEGIN; SELECT * FROM batch")
+        .execute(&mut other)
+        .await
+        .unwrap();
+    {
+        let mut lease = spool.lease().await.unwrap();
+        let at_once = sqlx::raw_sql("PRAGMA busy_timeout = 0");
+        at_once.execute(lease.connection()).await.unwrap();
+        lease.done();
+    }
+    // What may not be on disk is put there again, for which nobody else may be at the file.
+    spool.append_all(&[some(&["/between"])]).await.unwrap();
+    spool.is_synced.store(false, Ordering::Relaxed);
+    let busy = spool.append_all(&[some(&["/after"])]).await.unwrap_err();
+    assert!(!busy.takes_nothing(), "{busy:?}");
+    let full = SpoolError::from(std::io::Error::from(std::io::ErrorKind::StorageFull));
+    assert!(full.takes_nothing());
+}
+
 #[tokio::test]
 async fn a_token_whose_row_could_not_be_written_is_written_over() {
     let folder = Folder::new();
