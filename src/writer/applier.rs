@@ -198,6 +198,18 @@ impl Applier {
         }
     }
 
+    /// The same of spools that were taken over, where the disk takes nothing: they keep a share of it as well.
+    pub(super) async fn make_room_of_adopted(&self) {
+        for spool in self.shared.adopted() {
+            if spool.is_keeping() {
+                spool.give_up_kept();
+            }
+            if made_room(&spool).await {
+                self.shared.let_go(&spool);
+            }
+        }
+    }
+
     /// Another copy of this process, resumed from the same state of the machine, has used the numbers of the own spool:
     /// what was appended since is taken for written. A new spool has numbers of its own.
     async fn begin_anew(&self, own: &Arc<Spool>) {

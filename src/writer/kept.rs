@@ -92,6 +92,7 @@ impl Applier {
         if self.shared.is_disk_full.load(Ordering::Relaxed) {
             own.give_up_kept();
             self.make_room(&own).await;
+            self.make_room_of_adopted().await;
         }
         let room = self.limits.spool_bytes.saturating_sub(self.shared.bytes());
         let mut room = room.min(self.limits.share());
