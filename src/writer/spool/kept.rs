@@ -5,7 +5,7 @@
 //! again is safe. What is kept is known in memory only: after a crash all rows of the file are offered again, and the
 //! ledger knows those that it has.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use sqlx::SqliteConnection;
@@ -16,8 +16,8 @@ use super::rows::{DAMAGED, begin, json, number};
 use super::{Spool, SpoolError};
 use crate::writer::batch::{BatchKey, WriterId};
 
-/// Rows deleted in one commit: appending waits for it.
-const AT_A_TIME: usize = 2_000;
+/// Rows deleted in one commit, for which appending waits; few in tests, which come to that more often.
+const AT_A_TIME: usize = if cfg!(test) { 2 } else { 2_000 };
 /// The part of the time of keeping within which rows share a mark.
 const MARKS: u32 = 8;
 
@@ -52,13 +52,13 @@ struct Mark {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Due {
     to: i64,
-    late: Vec<i64>,
+    late: BTreeSet<i64>,
 }
 
 impl Due {
     /// The place of the last.
     pub(crate) fn last(&self) -> i64 {
-        self.late.iter().copied().max().unwrap_or(0).max(self.to)
+        self.late.last().copied().unwrap_or(0).max(self.to)
     }
 }
 
@@ -96,18 +96,14 @@ impl Kept {
         let marks = self.marks.iter().take_while(|mark| is_over(mark.last));
         let to = marks.map(|mark| mark.to).last().unwrap_or(0);
         let late = self.late.iter().filter(|(_, since)| is_over(**since));
-        let late: Vec<i64> = late.map(|(place, _)| *place).collect();
+        let late: BTreeSet<i64> = late.map(|(place, _)| *place).collect();
         (to > 0 || !late.is_empty()).then_some(Due { to, late })
     }
 
     /// The places that were done with late, but for those whose time is over.
     fn late_besides(&self, due: &Due) -> String {
-        let late: Vec<i64> = self.late.keys().copied().collect();
-        let left: Vec<i64> = late
-            .into_iter()
-            .filter(|place| !due.late.contains(place))
-            .collect();
-        json(&left)
+        let left = self.late.keys().filter(|place| !due.late.contains(place));
+        json(&left.copied().collect::<Vec<_>>())
     }
 
     fn forget(&mut self, due: &Due) {
@@ -249,7 +245,7 @@ impl Spool {
         while self.kept_bytes() > bytes {
             let due = {
                 let kept = self.done.kept();
-                let late: Vec<i64> = kept.late.keys().copied().collect();
+                let late = kept.late.keys().copied().collect();
                 let to = kept.marks.front().map_or(0, |mark| mark.to);
                 Due { to, late }
             };
@@ -262,7 +258,8 @@ impl Spool {
     }
 
     async fn delete_due(&self, due: &Due) -> Result<u64, SpoolError> {
-        let late = self.done.kept().late_besides(due);
+        let not_due = self.done.kept().late_besides(due);
+        let late: Vec<i64> = due.late.iter().copied().collect();
         let mut lease = self.lease().await?;
         let mut transaction = begin(lease.connection()).await?;
         let gone = sqlx::query(
@@ -271,14 +268,14 @@ impl Spool {
                  WHERE place <= ?1 AND state <> ?2 AND place NOT IN (SELECT value FROM json_each(?3))
                        AND place NOT IN (SELECT value FROM json_each(?4))
                  UNION ALL
-                 SELECT value FROM json_each(?5) WHERE value > ?1
+                 SELECT place FROM batch WHERE place > ?1 AND place IN (SELECT value FROM json_each(?5))
                  LIMIT ?6)",
         )
         .bind(due.to)
         .bind(DAMAGED)
         .bind(self.apart.places())
-        .bind(late)
-        .bind(json(&due.late))
+        .bind(not_due)
+        .bind(json(&late))
         .bind(number(AT_A_TIME))
         .execute(&mut *transaction)
         .await?;

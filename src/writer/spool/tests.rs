@@ -661,6 +661,33 @@ async fn w26_rows_that_are_kept_do_not_wait_hold_the_ledger_and_go_when_their_ti
     assert_eq!(urls(&next(&spool).await), [["/4"]]);
 }
 
+/// Rows that were done with late, behind those whose time is over.
+#[tokio::test]
+async fn w26_all_that_is_kept_for_too_long_goes_however_many_rows_that_are() {
+    let folder = Folder::new();
+    let spool = with_rows(&folder, &["/"; 6]).await;
+    let until = tokio::time::Instant::now();
+    for place in 1..=4 {
+        spool
+            .pass_over(place, until, apart::Tries::default())
+            .await
+            .unwrap();
+    }
+    for place in [5, 1, 2, 3, 4] {
+        spool.keep_rows(&[place], KEEP).await.unwrap();
+    }
+    spool.end_all_keeping();
+    // Just now, and so are those that share its mark.
+    spool.keep_rows(&[6], KEEP).await.unwrap();
+    spool.forget_kept(&spool.kept_for(KEEP).unwrap()).await.unwrap();
+    assert_eq!(kept(&spool).await, [5, 6]);
+    let both = spool.kept_bytes();
+    spool.end_all_keeping();
+    spool.forget_kept(&spool.kept_for(KEEP).unwrap()).await.unwrap();
+    assert_eq!((kept(&spool).await, spool.kept_bytes()), (vec![], 0));
+    assert!(both > 0 && !spool.is_keeping());
+}
+
 #[tokio::test]
 async fn w26_rows_that_the_database_lost_wait_again_and_those_before_them_do_not() {
     let folder = Folder::new();
