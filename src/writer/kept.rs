@@ -102,7 +102,8 @@ impl Applier {
         let is_in_doubt = self.is_in_doubt || lost != self.lost_connections;
         (self.is_in_doubt, self.lost_connections) = (is_away && is_in_doubt, lost);
         let mut is_asked = !is_away;
-        for spool in self.shared.adopted().into_iter().chain([own]) {
+        // The own spool comes first: what it keeps is the newest.
+        for spool in [own].into_iter().chain(self.shared.adopted()) {
             let outcome = async {
                 spool.keep_at_most(room).await?;
                 if !is_asked || !spool.is_keeping() {
