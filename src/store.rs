@@ -50,9 +50,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// The same, where one row that spoils the answer for all costs no other: each is asked about alone then.
     async fn browser_sessions_apart(&self, tokens: &[SessionToken]) -> Result<SessionsFound, StoreError> {
-        match self.browser_sessions(tokens).await {
-            Err(StoreError::Unexpected(_) | StoreError::Refused(_)) => {}
-            outcome => return outcome,
+        match (self.browser_sessions(tokens).await, tokens) {
+            (Err(error @ (StoreError::Unexpected(_) | StoreError::Refused(_))), [token]) => {
+                return Ok(SessionsFound::from([(token.clone(), Err(error))]));
+            }
+            (Err(StoreError::Unexpected(_) | StoreError::Refused(_)), _) => {}
+            (outcome, _) => return outcome,
         }
         let mut found = SessionsFound::new();
         for token in tokens {
