@@ -6,6 +6,7 @@ use sqlx::{PgConnection, Postgres};
 use uuid::Uuid;
 
 use super::statement::{query, query_as, query_scalar};
+use crate::store::error::standby;
 use crate::store::ledger::{
     FORGET_ROWS, ForgetOld, LedgerProblem, MissingParts, NoteParts, RETENTION, problem_of,
 };
@@ -100,7 +101,7 @@ impl Runs<MissingParts<'_>> for Postgres {
             .fetch_one(&mut *connection)
             .await?;
         if is_standby {
-            return Err(sqlx::Error::Io(std::io::Error::other("the server is a standby")));
+            return Err(standby());
         }
         let (writers, numbers) = columns(operation.parts);
         let missing: Vec<(Uuid, i64)> = query_as(
