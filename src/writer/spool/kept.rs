@@ -17,7 +17,7 @@ use super::{Spool, SpoolError};
 use crate::writer::batch::{BatchKey, WriterId};
 
 /// Rows deleted in one commit, for which appending waits; few in tests, which come to that more often.
-const AT_A_TIME: usize = if cfg!(test) { 2 } else { 2_000 };
+pub(super) const AT_A_TIME: usize = if cfg!(test) { 2 } else { 2_000 };
 /// The part of the time of keeping within which rows share a mark.
 const MARKS: u32 = 8;
 
@@ -31,6 +31,8 @@ pub(super) struct Kept {
     late: BTreeMap<i64, Instant>,
     /// Bytes of all of them that are in the file.
     bytes: u64,
+    /// Rows were being deleted, and nobody said how that ended: `bytes` may be wrong.
+    is_weight_in_doubt: bool,
     /// Nothing is kept any longer: the disk takes nothing, or the file is needed no more.
     pub(super) is_given_up: bool,
     #[cfg(test)]
@@ -130,6 +132,7 @@ impl Kept {
         self.marks.clear();
         self.late.clear();
         self.bytes = 0;
+        self.is_weight_in_doubt = false;
         self.is_given_up = false;
     }
 }
@@ -234,9 +237,6 @@ impl Spool {
             }
         }
         self.done.kept().forget(due);
-        let mut lease = self.lease().await?;
-        self.weigh_kept(lease.connection()).await?;
-        lease.done();
         Ok(())
     }
 
@@ -261,15 +261,20 @@ impl Spool {
         let not_due = self.done.kept().late_besides(due);
         let late: Vec<i64> = due.late.iter().copied().collect();
         let mut lease = self.lease().await?;
+        if self.done.kept().is_weight_in_doubt {
+            self.weigh_kept(lease.connection()).await?;
+        }
         let mut transaction = begin(lease.connection()).await?;
-        let gone = sqlx::query(
+        self.done.kept().is_weight_in_doubt = true;
+        let gone: Vec<i64> = sqlx::query_scalar(
             "DELETE FROM batch WHERE place IN (
                  SELECT place FROM batch
                  WHERE place <= ?1 AND state <> ?2 AND place NOT IN (SELECT value FROM json_each(?3))
                        AND place NOT IN (SELECT value FROM json_each(?4))
                  UNION ALL
                  SELECT place FROM batch WHERE place > ?1 AND place IN (SELECT value FROM json_each(?5))
-                 LIMIT ?6)",
+                 LIMIT ?6)
+             RETURNING bytes",
         )
         .bind(due.to)
         .bind(DAMAGED)
@@ -277,11 +282,17 @@ impl Spool {
         .bind(not_due)
         .bind(json(&late))
         .bind(number(AT_A_TIME))
-        .execute(&mut *transaction)
+        .fetch_all(&mut *transaction)
         .await?;
         self.commit(transaction).await?;
+        {
+            let mut kept = self.done.kept();
+            let bytes = gone.iter().map(|bytes| bytes.unsigned_abs()).sum();
+            kept.bytes = kept.bytes.saturating_sub(bytes);
+            kept.is_weight_in_doubt = false;
+        }
         lease.done();
-        Ok(gone.rows_affected())
+        Ok(gone.len() as u64)
     }
 
     /// Sums up what is kept.
@@ -295,7 +306,9 @@ impl Spool {
         .bind(self.apart.places())
         .fetch_one(connection)
         .await?;
-        self.done.kept().bytes = bytes.unsigned_abs();
+        let mut kept = self.done.kept();
+        kept.bytes = bytes.unsigned_abs();
+        kept.is_weight_in_doubt = false;
         Ok(())
     }
 

@@ -683,6 +683,8 @@ async fn w26_all_that_is_kept_for_too_long_goes_however_many_rows_that_are() {
     spool.forget_kept(&spool.kept_for(KEEP).unwrap()).await.unwrap();
     assert_eq!(kept(&spool).await, [5, 6]);
     let both = spool.kept_bytes();
+    spool.offer_again(i64::MAX).await.unwrap();
+    assert_eq!(spool.kept_bytes(), both, "weighed anew");
     spool.end_all_keeping();
     spool.forget_kept(&spool.kept_for(KEEP).unwrap()).await.unwrap();
     assert_eq!((kept(&spool).await, spool.kept_bytes()), (vec![], 0));
@@ -763,6 +765,19 @@ async fn w12_what_is_kept_goes_first_when_there_is_no_room() {
     assert!(!spool.make_room().await.unwrap());
     spool.close().await;
     assert_eq!(folder.files(), [""; 0]);
+}
+
+#[tokio::test]
+async fn w12_what_is_kept_is_weighed_anew_where_it_went_though_the_disk_says_that_it_did_not() {
+    let folder = Folder::new();
+    let spool = with_rows(&folder, &["/1", "/2", "/3"]).await;
+    spool.keep_rows(&[1, 2, 3], KEEP).await.unwrap();
+    let all = spool.kept_bytes();
+    spool.fail_commits([Some(faults::Fault::Kept)]);
+    spool.keep_at_most(0).await.unwrap_err();
+    assert_eq!((kept(&spool).await, spool.kept_bytes()), (vec![3], all));
+    spool.keep_at_most(0).await.unwrap();
+    assert_eq!((kept(&spool).await, spool.kept_bytes()), (vec![], 0));
 }
 
 #[tokio::test]
