@@ -51,9 +51,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// The same, one query per token if a single row made the query for all fail.
     async fn browser_sessions_apart(&self, tokens: &[SessionToken]) -> Result<SessionsFound, StoreError> {
-        match self.browser_sessions(tokens).await {
-            Err(StoreError::Unexpected(_) | StoreError::Refused(_)) => {}
-            outcome => return outcome,
+        match (self.browser_sessions(tokens).await, tokens) {
+            (Err(error @ (StoreError::Unexpected(_) | StoreError::Refused(_))), [token]) => {
+                return Ok(SessionsFound::from([(token.clone(), Err(error))]));
+            }
+            (Err(StoreError::Unexpected(_) | StoreError::Refused(_)), _) => {}
+            (outcome, _) => return outcome,
         }
         let mut found = SessionsFound::new();
         for token in tokens {
@@ -93,8 +96,9 @@ pub trait Store: Send + Sync + 'static {
     /// What is wrong with the ledger, if anything.
     async fn ledger(&self) -> Result<Option<LedgerProblem>, StoreError>;
 
-    /// Deletes old entries from the ledger, a bounded number of rows; returns how many.
-    async fn forget_old_parts(&self) -> Result<u64, StoreError>;
+    /// Deletes old entries from the ledger, a bounded number of rows; returns how many. They must be old by the
+    /// database's clock and at `now`.
+    async fn forget_old_parts(&self, now: DateTime<Utc>) -> Result<u64, StoreError>;
 
     /// Profiles with each user's latest valid session, in one query; users that no longer exist are absent.
     /// Any order.

@@ -216,6 +216,8 @@ fn verdict(error: &sqlx::Error) -> Verdict {
         // After a timeout an immediate retry would only wait as long again.
         E::Io(error) if error.kind() == std::io::ErrorKind::TimedOut => Verdict::UNREACHABLE,
         E::PoolTimedOut | E::PoolClosed => Verdict::UNREACHABLE,
+        // Ours: a standby was asked what only a primary knows.
+        E::Io(error) if error.kind() == std::io::ErrorKind::ReadOnlyFilesystem => Verdict::READ_ONLY,
         // The savepoint: the driver's idea of the connection's state is wrong.
         E::Io(_)
         | E::Tls(_)
@@ -249,6 +251,12 @@ fn is_timeout(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::TimedOut)
 }
 
+/// The server is a standby, whose answer says nothing of the primary.
+pub(super) fn standby() -> sqlx::Error {
+    let error = std::io::Error::new(std::io::ErrorKind::ReadOnlyFilesystem, "the server is a standby");
+    sqlx::Error::Io(error)
+}
+
 /// The answer took longer than its limit.
 pub(super) fn timed_out(what: &'static str) -> StoreError {
     let error = std::io::Error::new(std::io::ErrorKind::TimedOut, what);
@@ -264,6 +272,13 @@ mod tests {
         let error = timed_out("the statement timed out");
         assert_eq!(error.class(), "connection");
         assert!(!error.lost_connection());
+    }
+
+    #[test]
+    fn w26_a_standby_takes_no_writes_and_is_no_lost_connection() {
+        let error = StoreError::from(standby());
+        assert!(error.read_only() && !error.lost_connection());
+        assert!(matches!(error, StoreError::Unavailable(_)));
     }
 
     #[test]

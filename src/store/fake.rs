@@ -108,7 +108,7 @@ impl<F: Fake> Store for F {
         Fake::ledger(self).await
     }
 
-    async fn forget_old_parts(&self) -> Result<u64, StoreError> {
+    async fn forget_old_parts(&self, _: DateTime<Utc>) -> Result<u64, StoreError> {
         Fake::forget_old_parts(self).await
     }
 

@@ -7,6 +7,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+
 use super::operations::Operation;
 use crate::config;
 use crate::writer::batch::{Batch, BatchKey};
@@ -15,8 +17,8 @@ use crate::writer::batch::{Batch, BatchKey};
 pub(super) const VERSION: i64 = 1;
 
 /// How long the ledger keeps its rows: parts that were never settled, those of sidecars that vanished, and the
-/// numbers below which parts are settled. A spool that was away for longer may hold one part that is applied
-/// already; one that is restored from an older copy of its disk is written again.
+/// numbers below which parts are settled. A spool that was away for longer writes again what is applied already and
+/// still in its file: the rows that it kept for `record.keep_applied`, and all of an older copy of its disk.
 pub(super) const RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Rows deleted at a time.
@@ -78,8 +80,12 @@ impl Operation for MissingParts<'_> {
 }
 
 /// Deletes parts that are older than [`RETENTION`], a bounded number of them; returns how many.
+///
+/// They must be that old by both clocks, the database's and `now`: a server whose clock was put forward, or a new
+/// primary whose clock is wrong, would delete parts that spools still keep, and those would be written twice.
 pub(super) struct ForgetOld<'a> {
     pub database: &'a config::Database,
+    pub now: DateTime<Utc>,
 }
 
 impl Operation for ForgetOld<'_> {

@@ -115,9 +115,9 @@ impl<B: Backend> Store for SqlStore<B> {
         self.connections.ledger().await
     }
 
-    async fn forget_old_parts(&self) -> Result<u64, StoreError> {
+    async fn forget_old_parts(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
         let database = &self.rules.database;
-        self.connections.run(&ForgetOld { database }).await
+        self.connections.run(&ForgetOld { database, now }).await
     }
 
     async fn visitors(&self, users: &[UserId]) -> Result<Vec<VisitorRow>, StoreError> {

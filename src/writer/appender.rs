@@ -198,6 +198,7 @@ impl Appender {
             };
             match appended {
                 Ok(()) => {
+                    self.shared.is_disk_full.store(false, Ordering::Relaxed);
                     self.metrics
                         .spool_append_duration
                         .observe(start.elapsed().as_secs_f64());
@@ -229,8 +230,11 @@ impl Appender {
                 "page views cannot be put into the spool; trying again, and dropping what memory cannot hold"
             );
         }
+        let mut is_disk_full = error.takes_nothing();
         if error.is_damage() || !spool.is_in_place() {
-            match self.directory.create().await {
+            let new = self.directory.create().await;
+            is_disk_full = new.as_ref().is_err_and(SpoolError::takes_nothing);
+            match new {
                 Ok(new) => {
                     let (old, new_id) = (spool.id(), new.id());
                     self.shared.own.store(new);
@@ -243,6 +247,7 @@ impl Appender {
                 }
             }
         }
+        self.shared.is_disk_full.store(is_disk_full, Ordering::Relaxed);
     }
 
     fn drop_all(&self, views: usize, reason: Dropped) {

@@ -199,6 +199,18 @@ impl Applier {
         }
     }
 
+    /// The same for adopted spools, where the disk takes no writes: they keep a share of it as well.
+    pub(super) async fn make_room_of_adopted(&self) {
+        for spool in self.shared.adopted() {
+            if spool.is_keeping() {
+                spool.give_up_kept();
+            }
+            if made_room(&spool).await {
+                self.shared.let_go(&spool);
+            }
+        }
+    }
+
     /// A copy of this process, resumed from the same machine snapshot, has used the own spool's sequence numbers:
     /// what was appended since would be taken for applied. A new spool has numbers of its own.
     async fn begin_anew(&self, own: &Arc<Spool>) {

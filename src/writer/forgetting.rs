@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::Utc;
 use tokio::time::sleep;
 
 use crate::store::Store;
@@ -26,7 +27,7 @@ pub(super) async fn forget(store: Arc<dyn Store>) {
 async fn forget_all(store: &dyn Store) {
     let mut forgotten = 0;
     loop {
-        match store.forget_old_parts().await {
+        match store.forget_old_parts(Utc::now()).await {
             Ok(0) => break,
             Ok(parts) => forgotten += parts,
             Err(error) => {

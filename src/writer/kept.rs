@@ -90,9 +90,10 @@ impl Applier {
     /// than there is room for.
     pub(super) async fn confirm(&mut self) {
         let own = self.shared.own.load_full();
-        if self.shared.failing.load(Ordering::Relaxed) {
+        if self.shared.is_disk_full.load(Ordering::Relaxed) {
             own.give_up_kept();
             self.make_room(&own).await;
+            self.make_room_of_adopted().await;
         }
         let room = self.limits.spool_bytes.saturating_sub(self.shared.bytes());
         let mut room = room.min(self.limits.share());
@@ -101,10 +102,12 @@ impl Applier {
         let lost = self.drain.store.lost_connections();
         let is_in_doubt = self.is_in_doubt || lost != self.lost_connections;
         (self.is_in_doubt, self.lost_connections) = (is_away && is_in_doubt, lost);
-        for spool in self.shared.adopted().into_iter().chain([own]) {
+        let mut is_asked = !is_away;
+        // The own spool comes first: what it keeps is the newest.
+        for spool in [own].into_iter().chain(self.shared.adopted()) {
             let outcome = async {
                 spool.keep_at_most(room).await?;
-                if is_away || !spool.is_keeping() {
+                if !is_asked || !spool.is_keeping() {
                     return Ok(Confirmed::All);
                 }
                 if is_in_doubt {
@@ -120,6 +123,8 @@ impl Applier {
                     let error = error.chain();
                     tracing::debug!(error, "the ledger cannot be asked for acknowledged page views");
                     self.is_in_doubt = true;
+                    // The next spool would wait as long for the same, and batches with it.
+                    is_asked = false;
                 }
                 Err(error) => {
                     let error = crate::telemetry::chain(&error);

@@ -23,6 +23,8 @@ pub(super) struct Shared {
     pub(super) appended: Notify,
     /// The spool cannot be written.
     pub(super) failing: AtomicBool,
+    /// The last append failed because the disk takes no writes.
+    pub(super) is_disk_full: AtomicBool,
     /// Adopted from dead processes, or replaced by a new one; to be drained.
     adopted: Mutex<Vec<Arc<Spool>>>,
     metrics: Arc<Metrics>,
@@ -36,6 +38,7 @@ impl Shared {
             own: ArcSwap::new(own),
             appended: Notify::new(),
             failing: AtomicBool::new(failing),
+            is_disk_full: AtomicBool::new(false),
             adopted: Mutex::default(),
             metrics,
         }

@@ -57,11 +57,11 @@ pub enum SpoolError {
 }
 
 impl SpoolError {
-    /// Whether the disk takes no writes now: it is full, or broken.
+    /// Whether the disk takes no writes now: it is full, or broken. A file that another process has locked is neither.
     pub fn takes_nothing(&self) -> bool {
         match self {
             Self::File(error) => file::takes_nothing(error),
-            Self::Folder(_) => true,
+            Self::Folder(error) => error.kind() != std::io::ErrorKind::ResourceBusy,
             Self::Closed => false,
         }
     }

@@ -51,6 +51,7 @@ impl Verdict {
     pub(super) const REFUSED: Self = Self::new(Class::Other, Remedy::None);
     pub(super) const LOST: Self = Self::new(Class::Connection, Remedy::Reconnect);
     pub(super) const UNREACHABLE: Self = Self::new(Class::Connection, Remedy::Wait);
+    pub(super) const READ_ONLY: Self = Self::wait(Class::ReadOnly);
     pub(super) const SCHEMA: Self = Self::new(Class::Other, Remedy::Reread);
     pub(super) const PRIVILEGE: Self = Self::new(Class::Other, Remedy::Privilege);
     pub(super) const STALE: Self = Self::new(Class::Other, Remedy::Prepare);
@@ -80,7 +81,7 @@ impl Verdict {
             // admin shutdown, crash shutdown, cannot connect now, idle session and idle transaction timeout
             "57P01" | "57P02" | "57P03" | "57P05" | "25P03" => Self::LOST,
             // read-only transaction: a standby after a failover
-            "25006" => Self::wait(Class::ReadOnly),
+            "25006" => Self::READ_ONLY,
             // lock not available, query cancelled (statement timeout), object in use
             "55P03" | "57014" | "55006" => Self::wait(Class::Contention),
             // undefined table, column, function, schema; wrong type; cached plan
@@ -116,7 +117,7 @@ impl Verdict {
             // BUSY, LOCKED, INTERRUPT
             (_, 5 | 6 | 9) => Self::wait(Class::Contention),
             // READONLY
-            (_, 8) => Self::wait(Class::ReadOnly),
+            (_, 8) => Self::READ_ONLY,
             // NOMEM, IOERR, FULL
             (_, 7 | 10 | 13) => Self::wait(Class::Resources),
             // CANTOPEN

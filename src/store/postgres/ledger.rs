@@ -6,6 +6,7 @@ use sqlx::{PgConnection, Postgres};
 use uuid::Uuid;
 
 use super::statement::{query, query_as, query_scalar};
+use crate::store::error::standby;
 use crate::store::ledger::{
     FORGET_ROWS, ForgetOld, LedgerProblem, MissingParts, NoteParts, RETENTION, problem_of,
 };
@@ -100,7 +101,7 @@ impl Runs<MissingParts<'_>> for Postgres {
             .fetch_one(&mut *connection)
             .await?;
         if is_standby {
-            return Err(sqlx::Error::Io(std::io::Error::other("the server is a standby")));
+            return Err(standby());
         }
         let (writers, numbers) = columns(operation.parts);
         let missing: Vec<(Uuid, i64)> = query_as(
@@ -131,11 +132,12 @@ impl Runs<ForgetOld<'_>> for Postgres {
         let forgotten = query(
             "DELETE FROM headcount.applied_batch WHERE (writer_id, batch_seq) IN (
                  SELECT writer_id, batch_seq FROM headcount.applied_batch
-                 WHERE applied_at < now() - make_interval(secs => $1)
+                 WHERE applied_at < least(now(), $3) - make_interval(secs => $1)
                  ORDER BY writer_id, batch_seq LIMIT $2)",
         )
         .bind(RETENTION.as_secs_f64())
         .bind(FORGET_ROWS)
+        .bind(operation.now)
         .execute(&mut *transaction)
         .await?;
         transaction.commit().await?;

@@ -127,13 +127,25 @@ impl Spool {
 
     /// The passed-over row that is to be tried again first, if its time has come; with `before_its_time` in any
     /// case.
+    ///
+    /// It is one that has no waiting row before it: kept rows must have no gap ([`Spool::keep_rows`]). With
+    /// `before_its_time` it may have one, where no other is left: otherwise a row that fails, and for which there is
+    /// no room here, would hold up all.
     pub async fn next_passed_over(&self, before_its_time: bool) -> Result<Option<Row>, SpoolError> {
+        if self.apart.rows().is_empty() {
+            return Ok(None);
+        }
+        let waits_from = self.first_waiting().await?.unwrap_or(i64::MAX);
         let now = Instant::now();
         let first = {
             let rows = self.apart.rows();
-            let first = rows.iter().min_by_key(|(_, row)| row.until);
+            let due = rows.iter().filter(|(_, row)| before_its_time || row.until <= now);
+            let first = due
+                .clone()
+                .filter(|(place, _)| **place < waits_from)
+                .min_by_key(|(_, row)| row.until);
             first
-                .filter(|(_, row)| before_its_time || row.until <= now)
+                .or_else(|| due.filter(|_| before_its_time).min_by_key(|(_, row)| row.until))
                 .map(|(place, _)| *place)
         };
         let Some(place) = first else {
@@ -144,5 +156,21 @@ impl Spool {
             self.apart.forget(place);
         }
         Ok(row)
+    }
+    /// The place of the first row that waits and is not passed over.
+    async fn first_waiting(&self) -> Result<Option<i64>, SpoolError> {
+        let mut lease = self.lease().await?;
+        let first = sqlx::query_scalar(
+            "SELECT place FROM batch
+             WHERE state <> ?1 AND place > ?2 AND place NOT IN (SELECT value FROM json_each(?3))
+             ORDER BY place LIMIT 1",
+        )
+        .bind(DAMAGED)
+        .bind(self.done_to())
+        .bind(self.apart.places())
+        .fetch_optional(lease.connection())
+        .await?;
+        lease.done();
+        Ok(first)
     }
 }

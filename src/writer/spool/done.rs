@@ -8,8 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use sqlx::Connection as _;
 
 use super::counts::Change;
-use super::kept::Kept;
-use super::rows::{DAMAGED, begin, delete, json};
+use super::kept::{AT_A_TIME, Kept};
+use super::rows::{DAMAGED, begin, delete, json, number};
 use super::{Link, Spool, SpoolError};
 
 /// Finished rows that may still be in the file.
@@ -120,21 +120,29 @@ impl Spool {
         Ok(true)
     }
 
-    /// Deletes all rows up to a place, except damaged and passed-over ones.
+    /// Deletes all rows up to a place, a bounded number in each commit, except damaged and passed-over ones.
     async fn delete_done(&self, done_to: i64) -> Result<(), SpoolError> {
-        let mut lease = self.lease().await?;
-        let mut transaction = begin(lease.connection()).await?;
-        sqlx::query(
-            "DELETE FROM batch
-             WHERE place <= ?1 AND state <> ?2 AND place NOT IN (SELECT value FROM json_each(?3))",
-        )
-        .bind(done_to)
-        .bind(DAMAGED)
-        .bind(self.apart.places())
-        .execute(&mut *transaction)
-        .await?;
-        self.commit(transaction).await?;
-        lease.done();
+        loop {
+            let mut lease = self.lease().await?;
+            let mut transaction = begin(lease.connection()).await?;
+            let gone = sqlx::query(
+                "DELETE FROM batch WHERE place IN (
+                     SELECT place FROM batch
+                     WHERE place <= ?1 AND state <> ?2 AND place NOT IN (SELECT value FROM json_each(?3))
+                     LIMIT ?4)",
+            )
+            .bind(done_to)
+            .bind(DAMAGED)
+            .bind(self.apart.places())
+            .bind(number(AT_A_TIME))
+            .execute(&mut *transaction)
+            .await?;
+            self.commit(transaction).await?;
+            lease.done();
+            if gone.rows_affected() < AT_A_TIME as u64 {
+                break;
+            }
+        }
         self.done.kept().clear();
         Ok(())
     }

@@ -5,7 +5,7 @@
 //! it again is safe. Which rows are kept is known in memory only: after a crash all rows of the file are offered
 //! again, and the ledger knows those that it has.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use sqlx::SqliteConnection;
@@ -16,8 +16,8 @@ use super::rows::{DAMAGED, begin, json, number};
 use super::{Spool, SpoolError};
 use crate::writer::batch::{BatchKey, WriterId};
 
-/// Rows deleted in one commit, for which appending waits.
-const AT_A_TIME: usize = 2_000;
+/// Rows deleted in one commit, for which appending waits; few in tests, so that they delete in several.
+pub(super) const AT_A_TIME: usize = if cfg!(test) { 2 } else { 2_000 };
 /// Rows that finish within this fraction of the retention time share a mark.
 const MARKS: u32 = 8;
 
@@ -31,6 +31,8 @@ pub(super) struct Kept {
     late: BTreeMap<i64, Instant>,
     /// Bytes of all kept rows in the file.
     bytes: u64,
+    /// Rows were being deleted, and the outcome is unknown: `bytes` may be wrong.
+    is_weight_in_doubt: bool,
     /// Nothing is kept any longer: the disk takes no writes, or the file is no longer needed.
     pub(super) is_given_up: bool,
     #[cfg(test)]
@@ -52,13 +54,13 @@ struct Mark {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Due {
     to: i64,
-    late: Vec<i64>,
+    late: BTreeSet<i64>,
 }
 
 impl Due {
     /// The place of the last of them.
     pub(crate) fn last(&self) -> i64 {
-        self.late.iter().copied().max().unwrap_or(0).max(self.to)
+        self.late.last().copied().unwrap_or(0).max(self.to)
     }
 }
 
@@ -96,18 +98,14 @@ impl Kept {
         let marks = self.marks.iter().take_while(|mark| is_over(mark.last));
         let to = marks.map(|mark| mark.to).last().unwrap_or(0);
         let late = self.late.iter().filter(|(_, since)| is_over(**since));
-        let late: Vec<i64> = late.map(|(place, _)| *place).collect();
+        let late: BTreeSet<i64> = late.map(|(place, _)| *place).collect();
         (to > 0 || !late.is_empty()).then_some(Due { to, late })
     }
 
     /// The places of late rows that have not been kept long enough.
     fn late_besides(&self, due: &Due) -> String {
-        let late: Vec<i64> = self.late.keys().copied().collect();
-        let left: Vec<i64> = late
-            .into_iter()
-            .filter(|place| !due.late.contains(place))
-            .collect();
-        json(&left)
+        let left = self.late.keys().filter(|place| !due.late.contains(place));
+        json(&left.copied().collect::<Vec<_>>())
     }
 
     fn forget(&mut self, due: &Due) {
@@ -134,6 +132,7 @@ impl Kept {
         self.marks.clear();
         self.late.clear();
         self.bytes = 0;
+        self.is_weight_in_doubt = false;
         self.is_given_up = false;
     }
 }
@@ -238,9 +237,6 @@ impl Spool {
             }
         }
         self.done.kept().forget(due);
-        let mut lease = self.lease().await?;
-        self.weigh_kept(lease.connection()).await?;
-        lease.done();
         Ok(())
     }
 
@@ -249,7 +245,7 @@ impl Spool {
         while self.kept_bytes() > bytes {
             let due = {
                 let kept = self.done.kept();
-                let late: Vec<i64> = kept.late.keys().copied().collect();
+                let late = kept.late.keys().copied().collect();
                 let to = kept.marks.front().map_or(0, |mark| mark.to);
                 Due { to, late }
             };
@@ -262,29 +258,41 @@ impl Spool {
     }
 
     async fn delete_due(&self, due: &Due) -> Result<u64, SpoolError> {
-        let late = self.done.kept().late_besides(due);
+        let not_due = self.done.kept().late_besides(due);
+        let late: Vec<i64> = due.late.iter().copied().collect();
         let mut lease = self.lease().await?;
+        if self.done.kept().is_weight_in_doubt {
+            self.weigh_kept(lease.connection()).await?;
+        }
         let mut transaction = begin(lease.connection()).await?;
-        let gone = sqlx::query(
+        self.done.kept().is_weight_in_doubt = true;
+        let gone: Vec<i64> = sqlx::query_scalar(
             "DELETE FROM batch WHERE place IN (
                  SELECT place FROM batch
                  WHERE place <= ?1 AND state <> ?2 AND place NOT IN (SELECT value FROM json_each(?3))
                        AND place NOT IN (SELECT value FROM json_each(?4))
                  UNION ALL
-                 SELECT value FROM json_each(?5) WHERE value > ?1
-                 LIMIT ?6)",
+                 SELECT place FROM batch WHERE place > ?1 AND place IN (SELECT value FROM json_each(?5))
+                 LIMIT ?6)
+             RETURNING bytes",
         )
         .bind(due.to)
         .bind(DAMAGED)
         .bind(self.apart.places())
-        .bind(late)
-        .bind(json(&due.late))
+        .bind(not_due)
+        .bind(json(&late))
         .bind(number(AT_A_TIME))
-        .execute(&mut *transaction)
+        .fetch_all(&mut *transaction)
         .await?;
         self.commit(transaction).await?;
+        {
+            let mut kept = self.done.kept();
+            let bytes = gone.iter().map(|bytes| bytes.unsigned_abs()).sum();
+            kept.bytes = kept.bytes.saturating_sub(bytes);
+            kept.is_weight_in_doubt = false;
+        }
         lease.done();
-        Ok(gone.rows_affected())
+        Ok(gone.len() as u64)
     }
 
     /// Sums up the bytes of the kept rows.
@@ -298,7 +306,9 @@ impl Spool {
         .bind(self.apart.places())
         .fetch_one(connection)
         .await?;
-        self.done.kept().bytes = bytes.unsigned_abs();
+        let mut kept = self.done.kept();
+        kept.bytes = bytes.unsigned_abs();
+        kept.is_weight_in_doubt = false;
         Ok(())
     }
 
