@@ -12,10 +12,16 @@ use crate::config;
 use crate::page_view::{Exchange, PageView, Policy};
 use crate::routes::{CommunityRef, RouteTable, decode_path};
 
-/// The text is not a request method.
+/// What was asked about is no request.
 #[derive(Debug, thiserror::Error)]
-#[error("\"{0}\" is not a request method")]
-pub struct NotAMethod(String);
+pub enum NoRequest {
+    /// The text is not a request method.
+    #[error("\"{0}\" is not a request method")]
+    Method(String),
+    /// The text is neither a path nor a URL.
+    #[error("\"{0}\" is no path: give one that begins with /, or a whole URL, such as /communities/42/")]
+    Path(String),
+}
 
 /// Explains, in a few lines of text, how a signed-in member's request would be counted if the app answered it with a
 /// page.
@@ -25,8 +31,11 @@ pub fn explain(
     api: &config::Api,
     url: &str,
     method: &str,
-) -> Result<String, NotAMethod> {
-    let method: Method = method.parse().map_err(|_| NotAMethod(method.into()))?;
+) -> Result<String, NoRequest> {
+    let method: Method = method.parse().map_err(|_| NoRequest::Method(method.into()))?;
+    if !url.starts_with('/') && !url.contains("://") {
+        return Err(NoRequest::Path(url.into()));
+    }
     if is_own_path(api, path_of(url)) {
         return Ok("answered by the sidecar itself: the visitors API (see [api])\n".into());
     }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::listeners::{self, Listeners};
 use super::site::Site;
 use crate::admin::{Admin, Socket};
-use crate::config::{Config, Listen};
+use crate::config::{Config};
 use crate::handover::{self, Place, Predecessor, Stage, Successor, Waiting};
 use crate::live::Live;
 use crate::proxy::Sidecar;
@@ -89,7 +89,11 @@ impl Serving<'_> {
             go_on_in(log);
         }
         self.admin.serving.store(true, Ordering::Relaxed);
-        tracing::info!(site = %first(&addresses), admin = %addresses.admin, "ready");
+        let mut site = addresses.site().map(|address| address.to_string());
+        let first = site.next().unwrap_or_default();
+        let others = site.collect::<Vec<_>>().join(",");
+        let others = Some(others).filter(|others| !others.is_empty());
+        tracing::info!(site = %first, admin = %addresses.admin, others, "ready");
         systemd::ready();
         // The old process may end now: systemd knows which of the two matters.
         drop(predecessor);
@@ -263,12 +267,6 @@ fn go_on_in(log: Option<OwnedFd>) {
             "the log of the old process cannot be continued; this process logs to the standard error that it was started with"
         );
     }
-}
-
-/// The first address of the site, for the log.
-fn first(addresses: &Listen) -> String {
-    let first = addresses.site().next();
-    first.map(|address| address.to_string()).unwrap_or_default()
 }
 
 fn cut_off(left: usize) {
