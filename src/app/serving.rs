@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::listeners::{self, Listeners};
 use super::site::Site;
 use crate::admin::{Admin, Socket};
-use crate::config::{Config};
+use crate::config::Config;
 use crate::handover::{self, Place, Predecessor, Stage, Successor, Waiting};
 use crate::live::Live;
 use crate::proxy::Sidecar;
