@@ -2,8 +2,8 @@
 //!
 //! Every step can be cut off anywhere, by a crash or a dropped future, and taken again. What makes that safe:
 //!
-//! - a row is deleted only after the database has committed it, and confirmed a while later that it still has it
-//!   (`kept`);
+//! - a row is deleted only after the database has committed it, or none of its views has a visitor; and, unless room
+//!   is short, after the ledger has confirmed it a while later (`kept`);
 //! - a row keeps its key until the database has it or has refused it, and the ledger knows the key exactly if
 //!   it has the row;
 //! - a row is split or becomes a dead letter only after an error that says that nothing of the row is in the

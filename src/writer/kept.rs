@@ -3,7 +3,9 @@
 //! again.
 //!
 //! The ledger is asked at once when a connection was lost. But nothing depends on that: a pooler may hide a lost
-//! connection, and a server may come back within a moment; so the ledger is always asked before rows are deleted.
+//! connection, and a server may come back within a moment; so the ledger is asked before rows are deleted. They are
+//! deleted unasked only for want of room: where they take more than their share of `spool.max_bytes`, and where the
+//! disk takes no writes.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;

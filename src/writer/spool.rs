@@ -2,7 +2,8 @@
 //!
 //! A spool is one SQLite file with one writer, locked for as long as its process lives. The appender puts the
 //! views of a few milliseconds into it as one row, in one synced commit; the applier takes rows in their
-//! order, and deletes them a while after the database has committed. A folder holds the spools of one machine's
+//! order, keeps them for a while after the database has committed, and deletes them once the ledger has confirmed
+//! them. A folder holds the spools of one machine's
 //! sidecars; a process adopts those whose owner is gone (see [`directory`]), so that crashes, upgrades and
 //! hand-overs need no case of their own.
 //!

@@ -102,7 +102,8 @@ fn offset_at(zone: Tz, seconds: i64) -> i32 {
         .local_minus_utc()
 }
 
-/// The time around now in which sessions are compared.
+/// From a year before `now` to a day after it: the window in which [`micros`] must be exact where sessions, and when users
+/// were last active, are compared.
 pub(super) fn lately(now: DateTime<Utc>) -> (DateTime<Utc>, DateTime<Utc>) {
     (now - TimeDelta::days(366), now + TimeDelta::days(1))
 }

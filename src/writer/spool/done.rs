@@ -39,8 +39,11 @@ impl Spool {
         }
     }
 
-    /// Deletes rows that need not be kept. They are the first of those that [`Spool::next`] returned, without a
-    /// gap. On a disk that takes no writes they are moved behind the mark instead, and deleted later (W12).
+    /// Deletes rows that need not be kept. On a disk that takes no writes they are moved behind the mark instead, and
+    /// deleted later (W12).
+    ///
+    /// # Errors
+    /// The disk takes no writes, and rows before them wait: they stay as they are.
     pub async fn remove_rows(&self, places: &[i64]) -> Result<(), SpoolError> {
         match self.delete_rows(places).await {
             Err(error) if error.takes_nothing() => {
