@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
 use sqlx::{Database, Transaction};
 
 use super::error::is_untranslatable;
@@ -55,10 +56,11 @@ pub(super) trait Backend:
     + for<'a> Runs<Visitors<'a>>
     + for<'a> Runs<StatsOf<'a>>
 {
-    /// Reads what the catalogue says of the configured tables.
+    /// Reads what the catalogue says of the configured tables, and whether the server knows the configured zone.
     fn introspect(
         connection: &mut Self::Connection,
         names: &Schema,
+        time_zone: Option<Tz>,
     ) -> impl Future<Output = Result<LiveSchema, sqlx::Error>> + Send;
 
     /// What is wrong with the ledger, whatever the state of the app's tables.

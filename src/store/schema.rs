@@ -223,6 +223,8 @@ pub(super) struct LiveSchema {
     pub session: Option<LiveTable>,
     /// The server takes no writes: a replica.
     pub read_only: bool,
+    /// The server does not know the configured time zone.
+    pub lacks_zone: bool,
     /// Whether the trigger that tells of sessions which end is on their table.
     pub session_trigger: bool,
     pub event: Option<LiveTable>,

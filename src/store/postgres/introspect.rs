@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono_tz::Tz;
+use sqlx::error::DatabaseError;
 use sqlx::postgres::PgRow;
 use sqlx::postgres::types::Oid;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
@@ -17,6 +18,7 @@ use crate::store::schema::{Column, Dialect, Kind, LiveColumn, LiveSchema, LiveTa
 pub(super) async fn live_schema(
     connection: &mut PgConnection,
     names: &Schema,
+    time_zone: Option<Tz>,
 ) -> Result<LiveSchema, sqlx::Error> {
     let (user, read_only): (String, bool) = query_as(
         "SELECT current_user::text, pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on'",
@@ -31,6 +33,10 @@ pub(super) async fn live_schema(
         Some(event) => bad_constants(connection, event, &names.event.constants).await?,
         None => Vec::new(),
     };
+    let lacks_zone = match time_zone {
+        Some(zone) => lacks_zone(connection, zone).await?,
+        None => false,
+    };
     let session_trigger = trigger::is_installed(connection, &names.session.table).await?;
     Ok(LiveSchema {
         dialect: Dialect::Postgres,
@@ -38,6 +44,7 @@ pub(super) async fn live_schema(
         session,
         session_trigger,
         read_only,
+        lacks_zone,
         event,
         profile,
         community,
@@ -206,15 +213,8 @@ async fn bad_constants(
         };
         // The type's name is the catalogue's own spelling.
         let cast = format!("SELECT ($1::text::{}) IS NULL", live.column.type_name);
-        // A savepoint, to which dropping it goes back: what failed does not fail the rest.
-        let mut attempt = connection.begin().await?;
-        let outcome = query(AssertSqlSafe(cast))
-            .bind(value)
-            .execute(&mut *attempt)
-            .await;
-        drop(attempt);
-        match outcome {
-            Ok(_) => {}
+        match attempt(connection, cast, value).await {
+            Ok(()) => {}
             Err(error) => match StoreError::from(error) {
                 StoreError::Unavailable(error) if error.as_database_error().is_none() => return Err(error),
                 _ => bad.push(live.column.name.clone()),
@@ -222,4 +222,27 @@ async fn bad_constants(
         }
     }
     Ok(bad)
+}
+
+/// Whether the server does not know a zone. Its time zone data is its own, often older than ours, or without the names
+/// that are kept for compatibility.
+async fn lacks_zone(connection: &mut PgConnection, zone: Tz) -> Result<bool, sqlx::Error> {
+    const INVALID_PARAMETER: &str = "22023";
+    let asked = "SELECT now() AT TIME ZONE $1::text".to_owned();
+    match attempt(connection, asked, zone.name()).await {
+        Ok(()) => Ok(false),
+        Err(error) => match error.as_database_error().and_then(DatabaseError::code) {
+            Some(code) if code == INVALID_PARAMETER => Ok(true),
+            _ => Err(error),
+        },
+    }
+}
+
+/// Runs a statement with one parameter, in a savepoint, to which dropping it goes back: what failed does not fail the
+/// rest.
+async fn attempt(connection: &mut PgConnection, sql: String, value: &str) -> Result<(), sqlx::Error> {
+    let mut attempt = connection.begin().await?;
+    let outcome = query(AssertSqlSafe(sql)).bind(value).execute(&mut *attempt).await;
+    drop(attempt);
+    outcome.map(drop)
 }

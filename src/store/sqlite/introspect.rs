@@ -28,6 +28,7 @@ pub(super) async fn live_schema(
         session: table(connection, &names.session.table).await?,
         session_trigger: false,
         read_only: false,
+        lacks_zone: false,
         event,
         profile: table(connection, &names.profile.table).await?,
         community: table(connection, &names.community.table).await?,
