@@ -34,14 +34,14 @@ impl Runs<FindSessions<'_>> for Postgres {
         // A flag that is null is taken as the one that lets nobody in. Each token is looked up by itself, by the index,
         // whatever the planner thinks of the number of tokens.
         let sql = format!(
-            "SELECT asked.place - 1 AS place, found.*
-             FROM unnest($1::text[]) WITH ORDINALITY AS asked (token, place)
+            "SELECT headcount_asked.place - 1 AS place, headcount_found.*
+             FROM unnest($1::text[]) WITH ORDINALITY AS headcount_asked (token, place)
              CROSS JOIN LATERAL (
                  SELECT {id}::text AS id, {user_id}::text AS user_id, {expires_at} AS expires_at,
                         coalesce({is_active}, false) AS is_active, coalesce({is_ended}, true) AS is_ended,
                         {ended_at} AS ended_at
-                 FROM {table} WHERE {session_id} = asked.token LIMIT 1
-             ) AS found",
+                 FROM {table} WHERE {session_id} = headcount_asked.token LIMIT 1
+             ) AS headcount_found",
             id = session.id,
             user_id = session.user_id,
             expires_at = read_moment(&session.expires_at, &session.expires_at.to_string()),
