@@ -161,7 +161,8 @@ impl Column {
             Kind::Integer => KeyType::Integer(i32::MIN.into(), i32::MAX.into()),
             Kind::BigInt => KeyType::BIGINT,
             Kind::Uuid => KeyType::Uuid,
-            _ => KeyType::Text(self.max_length),
+            // SQLite keeps whatever is written, however long its column says that it may be.
+            _ => KeyType::Text(self.max_length.filter(|_| self.dialect == Dialect::Postgres)),
         }
     }
 }
@@ -309,6 +310,18 @@ mod tests {
             assert!(!column(Kind::Uuid).is_key(other), "{other}");
         }
         assert!(column(Kind::Text).is_key("general"));
+    }
+
+    #[test]
+    fn v21_only_postgres_has_no_key_that_is_longer_than_declared() {
+        let declared = |dialect| Column {
+            dialect,
+            max_length: Some(3),
+            ..column(Kind::Text)
+        };
+        assert!(!declared(Dialect::Postgres).is_key("rust"));
+        assert!(declared(Dialect::Postgres).is_key("ust"));
+        assert!(declared(Dialect::Sqlite).is_key("rust"));
     }
 
     #[test]
