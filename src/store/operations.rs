@@ -323,8 +323,13 @@ pub(super) struct StatsOf<'a> {
     pub from: DateTime<Utc>,
     pub to: DateTime<Utc>,
     /// Of the app's own page views only those from before the sidecar's first in the community count; else all do.
+    /// Of the sidecar's none from before [`FIRST_POSSIBLE`] is the first.
     pub until_ours: bool,
 }
+
+/// No sidecar is older, so that a row of it from before has the time of a clock that was wrong, that of a machine
+/// without a battery for one. It would hide all that the app has recorded since.
+pub(super) const FIRST_POSSIBLE: &str = "2024-01-01";
 
 impl Operation for StatsOf<'_> {
     type Output = Stats;

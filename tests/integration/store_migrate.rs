@@ -402,8 +402,9 @@ async fn the_statistics_of_200_000_events_use_the_index() {
         (
             "SELECT min(timestamp) FROM accounts_userevent
              WHERE event_type = 'page_view' AND metadata ->> 'community_id' = '42'
-               AND coalesce(metadata ->> 'source' = 'headcount', false)",
-            "= true) AND (\"timestamp\" IS NOT NULL)",
+               AND coalesce(metadata ->> 'source' = 'headcount', false)
+               AND timestamp >= timestamptz '2024-01-01 00:00Z'",
+            "= true) AND (\"timestamp\" IS NOT NULL) AND (\"timestamp\" >= ",
         ),
     ] {
         let plan = site.rows(&format!("EXPLAIN {part}")).await;

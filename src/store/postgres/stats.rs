@@ -9,7 +9,7 @@ use super::moment;
 use super::statement::query_as;
 use crate::from_row::from_row;
 use crate::store::Stats;
-use crate::store::operations::{Runs, StatsOf};
+use crate::store::operations::{FIRST_POSSIBLE, Runs, StatsOf};
 use crate::store::rows::{PAGE_VIEW, SOURCE};
 use crate::store::schema::{AppSchema, Kind};
 
@@ -54,8 +54,10 @@ fn sql(operation: &StatsOf<'_>, app: &AppSchema) -> String {
                    SELECT min(first.at)
                    FROM unnest($1::text[]) AS headcount_spelling,
                         LATERAL (SELECT min({timestamp}) AS at FROM {events}
-                                 WHERE {page_view} AND {key} = headcount_spelling AND {ours}) AS first))",
+                                 WHERE {page_view} AND {key} = headcount_spelling AND {ours}
+                                   AND {timestamp} >= {first_possible}) AS first))",
             timestamp = event.timestamp,
+            first_possible = moment(&event.timestamp, &format!("timestamptz '{FIRST_POSSIBLE} 00:00Z'")),
             events = event.table
         )
     } else {

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
 use super::moments::{Days, micros};
 use crate::from_row::from_row;
 use crate::store::Stats;
-use crate::store::operations::{Runs, StatsOf};
+use crate::store::operations::{FIRST_POSSIBLE, Runs, StatsOf};
 use crate::store::rows::{PAGE_VIEW, SOURCE};
 use crate::store::schema::{AppSchema, Column};
 
@@ -54,7 +54,8 @@ fn sql(operation: &StatsOf<'_>, app: &AppSchema) -> String {
         // so that its first text is its first moment.
         format!(
             "SELECT (SELECT min({timestamp}) FROM {events}
-                     WHERE {page_view} AND {key} = headcount_spelling.value AND {ours} = 1) AS text
+                     WHERE {page_view} AND {key} = headcount_spelling.value AND {ours} = 1
+                       AND {timestamp} >= '{FIRST_POSSIBLE}') AS text
              FROM json_each(?1) AS headcount_spelling",
             timestamp = event.timestamp,
             events = event.table
@@ -181,7 +182,8 @@ mod tests {
         let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
         let events = "SEARCH accounts_userevent USING INDEX headcount_event_community \
                       (<expr>=? AND <expr>=? AND timestamp>? AND timestamp<?)";
-        let first = "SEARCH accounts_userevent USING INDEX headcount_event_community (<expr>=? AND <expr>=?)";
+        let first = "SEARCH accounts_userevent USING INDEX headcount_event_community \
+                     (<expr>=? AND <expr>=? AND timestamp>?)";
         let sessions =
             "SEARCH accounts_usersession USING INDEX headcount_session_user (user_id=? AND started_at>?";
         for used in [events, first, sessions] {
