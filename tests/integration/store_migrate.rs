@@ -272,8 +272,10 @@ async fn s9_a_trigger_made_by_hand_in_another_zone_is_made_anew() {
 
     site.execute(by_hand).await;
     for other in ["SET timezone = 'UTC'", "RESET timezone", "RESET ALL"] {
-        site.execute(&format!("ALTER FUNCTION headcount.session_changed() {other}; {by_hand}"))
-            .await;
+        site.execute(&format!(
+            "ALTER FUNCTION headcount.session_changed() {other}; {by_hand}"
+        ))
+        .await;
         let steps = migrate(&site.config, false).await.unwrap();
         assert_eq!(titles(&steps), [FORMER_TRIGGER, TRIGGER], "{other}");
     }

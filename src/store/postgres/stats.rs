@@ -57,7 +57,10 @@ fn sql(operation: &StatsOf<'_>, app: &AppSchema) -> String {
                                  WHERE {page_view} AND {key} = headcount_spelling AND {ours}
                                    AND {timestamp} >= {first_possible}) AS first))",
             timestamp = event.timestamp,
-            first_possible = moment(&event.timestamp, &format!("timestamptz '{FIRST_POSSIBLE} 00:00Z'")),
+            first_possible = moment(
+                &event.timestamp,
+                &format!("timestamptz '{FIRST_POSSIBLE} 00:00Z'")
+            ),
             events = event.table
         )
     } else {

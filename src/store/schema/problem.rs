@@ -106,6 +106,13 @@ impl SchemaProblem {
     }
 }
 
+impl SchemaProblem {
+    /// Whether nothing fails because of it, and it may be as it should be: the operator has to say.
+    pub fn is_a_question(&self) -> bool {
+        matches!(self, Self::NoTimeZone { .. })
+    }
+}
+
 impl fmt::Display for SchemaProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

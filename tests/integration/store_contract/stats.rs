@@ -279,7 +279,11 @@ async fn s11_a_view_of_a_clock_that_was_wrong_hides_nothing(variant: Variant) {
         site.app_event(&alice, "page_view", &by_the_app(&gardening), when)
             .await;
     }
-    let times = ["1970-01-01T00:00:07Z", "2023-12-31T23:59:59Z", "2024-03-02T10:00:00Z"];
+    let times = [
+        "1970-01-01T00:00:07Z",
+        "2023-12-31T23:59:59Z",
+        "2024-03-02T10:00:00Z",
+    ];
     let views = batch(&session, &gardening, times.map(page_view).into());
     site.store.apply(&views).await.unwrap();
     let stats = stats_of_march(&site, &gardening).await;
