@@ -59,7 +59,7 @@ impl Shared {
     /// As long as nothing is known of keys, spellings that may mean the same are taken to.
     fn script(&self) -> &Script {
         match self.store.keys().get().map(|types| types.community) {
-            Some(KeyType::Text(_)) => &self.script_of_text_keys,
+            Some(KeyType::Text(_) | KeyType::LooseText(_)) => &self.script_of_text_keys,
             Some(KeyType::Integer(..) | KeyType::Uuid) | None => &self.script,
         }
     }

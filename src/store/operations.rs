@@ -46,7 +46,7 @@ pub(super) trait Runs<O: Operation>: Database {
 pub(super) trait Backend:
     for<'a> Runs<FindSessions<'a>>
     + for<'a> Runs<FindCommunity<'a>>
-    + for<'a> Runs<CommunityExists<'a>>
+    + for<'a> Runs<CommunityByKey<'a>>
     + for<'a> Runs<NoteParts<'a>>
     + for<'a> Runs<MissingParts<'a>>
     + for<'a> Runs<ForgetOld<'a>>
@@ -149,13 +149,13 @@ impl Operation for FindCommunity<'_> {
     type Output = Option<CommunityId>;
 }
 
-/// Whether there is a community with an id.
-pub(super) struct CommunityExists<'a> {
-    pub community: &'a CommunityId,
+/// The community with a key, as its row has it.
+pub(super) struct CommunityByKey<'a> {
+    pub key: &'a CommunityId,
 }
 
-impl Operation for CommunityExists<'_> {
-    type Output = bool;
+impl Operation for CommunityByKey<'_> {
+    type Output = Option<CommunityId>;
 }
 
 /// What is written and counted, by configuration.

@@ -143,6 +143,8 @@ pub struct Column {
     pub nullable: bool,
     /// Most characters, for `varchar(n)`.
     pub max_length: Option<usize>,
+    /// Whether different texts are equal: case, or spaces at the end, make no difference to its type or collation.
+    pub is_loose: bool,
     /// In which zone moments without one are written.
     pub zone: Tz,
 }
@@ -161,8 +163,15 @@ impl Column {
             Kind::Integer => KeyType::Integer(i32::MIN.into(), i32::MAX.into()),
             Kind::BigInt => KeyType::BIGINT,
             Kind::Uuid => KeyType::Uuid,
-            // SQLite keeps whatever is written, however long its column says that it may be.
-            _ => KeyType::Text(self.max_length.filter(|_| self.dialect == Dialect::Postgres)),
+            _ => {
+                // SQLite keeps whatever is written, however long its column says that it may be.
+                let limit = self.max_length.filter(|_| self.dialect == Dialect::Postgres);
+                if self.is_loose {
+                    KeyType::LooseText(limit)
+                } else {
+                    KeyType::Text(limit)
+                }
+            }
         }
     }
 }
@@ -289,6 +298,7 @@ mod tests {
             type_name: String::new(),
             nullable: false,
             max_length: None,
+            is_loose: false,
             zone: Tz::UTC,
         }
     }

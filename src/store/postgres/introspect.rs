@@ -115,6 +115,7 @@ struct ColumnRow {
     type_name: String,
     nullable: bool,
     max_length: Option<i32>,
+    is_loose: bool,
     has_default: bool,
     generated: bool,
     locked_sequence: Option<String>,
@@ -123,7 +124,7 @@ struct ColumnRow {
     may_update: bool,
 }
 
-from_row!(PgRow => ColumnRow { name, base_type, type_name, nullable, max_length, has_default, generated, locked_sequence, may_select, may_insert, may_update });
+from_row!(PgRow => ColumnRow { name, base_type, type_name, nullable, max_length, is_loose, has_default, generated, locked_sequence, may_select, may_insert, may_update });
 
 async fn columns(connection: &mut PgConnection, table: Oid) -> Result<Vec<LiveColumn>, sqlx::Error> {
     let rows: Vec<ColumnRow> = query_as(
@@ -134,6 +135,11 @@ async fn columns(connection: &mut PgConnection, table: Oid) -> Result<Vec<LiveCo
                 CASE WHEN t.typname IN ('varchar', 'bpchar') AND a.atttypmod > 4 THEN a.atttypmod - 4
                      WHEN base.typname IN ('varchar', 'bpchar') AND t.typtypmod > 4 THEN t.typtypmod - 4
                 END AS max_length,
+                coalesce(base.typname, t.typname) IN ('citext', 'bpchar')
+                    OR EXISTS (SELECT FROM pg_catalog.pg_collation c
+                               -- A column of the catalogue since Postgres 12
+                               WHERE c.oid = a.attcollation AND to_jsonb(c) ->> 'collisdeterministic' = 'false')
+                    AS is_loose,
                 (a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL) AS has_default,
                 (a.attgenerated <> '' OR a.attidentity = 'a') AS generated,
                 CASE WHEN NOT has_sequence_privilege(s.oid, 'USAGE') THEN s.oid::regclass::text END
@@ -171,6 +177,7 @@ impl From<ColumnRow> for LiveColumn {
                 type_name: row.type_name,
                 nullable: row.nullable,
                 max_length: row.max_length.and_then(|limit| usize::try_from(limit).ok()),
+                is_loose: row.is_loose,
                 zone: Tz::UTC,
             },
             has_default: row.has_default,
