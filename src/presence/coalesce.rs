@@ -1,9 +1,9 @@
-//! Which touches are worth sending: the same user in the same community within a few seconds is one touch, and one more
-//! at the end of that time, with its age, if the user was seen again meanwhile: the last view is what counts.
-//! Pure; the time is a parameter.
+//! Coalesces touches of the same user in the same community. Pure; the time is a parameter.
+//! Within a few seconds they are one touch, and one more at the end of that time, with its age, if the user was
+//! seen again meanwhile, so that the last view counts.
 //!
-//! It remembers no longer than that needs, and is bounded: when full, the longest untouched is forgotten, which
-//! costs at most a touch too many.
+//! A member is remembered only as long as needed, and their number is bounded: when full, the member touched
+//! longest ago is forgotten, which costs at most one touch too many.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroUsize;
@@ -14,17 +14,17 @@ use crate::ids::{CommunityId, UserId};
 
 type Member = (CommunityId, UserId);
 
-/// What was touched a moment ago.
+/// Recently touched members.
 #[derive(Debug)]
 pub struct Coalescer {
     coalesce: Duration,
     capacity: NonZeroUsize,
     members: HashMap<Member, Touched>,
-    /// The same by age: numbers rise with time.
+    /// Members by age of their touch: numbers rise with time.
     by_age: BTreeMap<u64, (Moment, Member)>,
-    /// Numbers of those who were seen again.
+    /// Numbers of members that were seen again.
     seen_again: BTreeSet<u64>,
-    /// Those who were seen again and are no longer remembered.
+    /// Members that were seen again and are no longer remembered.
     overdue: Vec<Deferred>,
     next_number: u64,
 }
@@ -32,20 +32,20 @@ pub struct Coalescer {
 /// What is remembered of a member.
 #[derive(Debug)]
 struct Touched {
-    /// Of the touch.
+    /// The number of the touch.
     number: u64,
-    /// When they were last seen since.
+    /// When the user was last seen after it.
     again: Option<Moment>,
 }
 
-/// A touch that was left out at first.
+/// A touch that was deferred.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Deferred {
-    /// Where.
+    /// The community.
     pub community: CommunityId,
-    /// Who.
+    /// The user.
     pub user: UserId,
-    /// When they were last seen.
+    /// When the user was last seen.
     pub at: Moment,
 }
 
@@ -63,7 +63,7 @@ impl Coalescer {
         }
     }
 
-    /// Whether to touch, of somebody seen at `at`. If so, this counts as the touch; if not, it is deferred.
+    /// Whether to touch a user seen at `at`. If so, this counts as the touch; if not, it is deferred.
     pub fn admit(&mut self, at: Moment, community: &CommunityId, user: &UserId) -> bool {
         let member = (community.clone(), user.clone());
         if let Some(touched) = self.members.get_mut(&member) {

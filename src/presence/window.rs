@@ -1,4 +1,5 @@
-//! The window in force. Each sidecar is configured with one; of those who share a store the longest holds for all.
+//! The presence window in force. Each sidecar is configured with one; among sidecars that share a store the
+//! longest holds.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,17 +9,17 @@ use super::millis;
 use super::moment::Moment;
 use super::settings::KEPT;
 
-/// How long a user is present after the last touch. A handle: clones tell the same.
+/// How long a user is present after the last touch. A handle: clones share the value.
 #[derive(Debug, Clone)]
 pub struct Window {
     own: i64,
     in_force: Arc<AtomicI64>,
-    /// What holds whatever is heard, and until when.
+    /// A lower bound for the window, and until when it holds.
     held: Arc<Mutex<Option<(i64, Moment)>>>,
 }
 
 impl Window {
-    /// As configured, until something else is heard.
+    /// The configured window, until the store reports another.
     pub fn new(own: Duration) -> Self {
         let own = millis(own);
         Self {
@@ -28,36 +29,36 @@ impl Window {
         }
     }
 
-    /// As this sidecar is configured, in milliseconds.
+    /// The configured window, in milliseconds.
     pub fn own(&self) -> i64 {
         self.own
     }
 
-    /// The one in force, in milliseconds: at least the own one.
+    /// The window in force, in milliseconds: at least the configured one.
     pub fn millis(&self) -> i64 {
         self.in_force.load(Ordering::Relaxed)
     }
 
-    /// The one in force.
+    /// The window in force.
     pub fn time(&self) -> Duration {
         Duration::from_millis(self.millis().unsigned_abs())
     }
 
-    /// The store says that this one, in milliseconds, is in force.
+    /// Sets the window in force that the store reports, in milliseconds.
     pub(super) fn set(&self, millis: i64) {
         self.in_force
             .store(millis.max(self.at_least()), Ordering::Relaxed);
     }
 
-    /// What holds whatever others use, in milliseconds: the own one, or while it is held, the one that was in force.
+    /// The lower bound, in milliseconds: the configured window, or while one is held, that one if it is longer.
     pub(super) fn at_least(&self) -> i64 {
         let held = *self.held.lock().unwrap_or_else(PoisonError::into_inner);
         held.filter(|(_, until)| Moment::now() < *until)
             .map_or(self.own, |(window, _)| window.max(self.own))
     }
 
-    /// The store may have lost what others use: for as long as that would have counted, the window does not become
-    /// shorter.
+    /// The store may have lost other sidecars' settings: for as long as those would have counted, the window does
+    /// not become shorter.
     pub(super) fn hold(&self) {
         let held = (self.millis(), Moment::now() + KEPT);
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);

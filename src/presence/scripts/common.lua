@@ -1,10 +1,10 @@
--- What the scripts share; put in front of each.
+-- Functions that the scripts share; prepended to each.
 --
 -- A user is present while now - score < window. Times are milliseconds. The window is the longest that a sidecar
--- uses here (presence/settings.rs): nobody's members are forgotten before their window has passed.
+-- uses here (presence/settings.rs): no user is removed before that window has passed.
 
--- How long a sidecar's settings count after its last call: as long as its mark is kept (redis/sweeps.rs). A sidecar
--- that was away for longer finds its mark gone, too, and touches everybody again.
+-- How long a sidecar's settings count after its last call: as long as its mark is kept (redis/sweeps.rs). A
+-- sidecar that was away for longer finds its mark gone, too, and touches all users again.
 local SETTINGS_KEPT = 60000
 -- How far ahead of the clock a time may be before the clock counts as set back.
 local SET_BACK = 1000
@@ -35,9 +35,9 @@ local function add(key, options, entries)
   end
 end
 
--- What the sidecars use that share this partition. Returns the longest window in force; the same with those that no
--- longer count; the time of the latest call; the time of the latest with the settings `mine`, if any; and all
--- settings with their times.
+-- The settings of sidecars that share this partition. Returns the longest window in force; the same including
+-- settings that no longer count; the time of the latest call; the time of the latest with the settings `mine`, if
+-- any; and all settings with their times.
 local function in_use(settings, mine, now, window)
   local all = redis.call('ZRANGE', settings, 0, -1, 'WITHSCORES')
   local longest, before, latest, written = window, window, 0, nil
@@ -54,13 +54,14 @@ local function in_use(settings, mine, now, window)
   return longest, before, latest, written, all
 end
 
--- By how much the clock was set back since the latest call, as far as that can be told; 0 if it was not.
+-- By how much the clock was set back since the latest call, as far as that can be determined; 0 if it was not.
 local function set_back_by(latest, now)
   return latest - now >= SET_BACK and latest - now or 0
 end
 
--- The clock was set back: who was seen by its old time, after `from`, would stay for as long as it was ahead, and the
--- window. Their ages stay as they were where that is known, and nobody is seen later than now.
+-- The clock was set back: users seen by its old time, after `from`, would stay for as long as it was ahead, and
+-- the window. Their scores move back with the clock, so that ages stay right where they are known, and no user is
+-- seen later than now.
 local function move_back(seen, from, now, by)
   local ahead = redis.call('ZRANGEBYSCORE', seen, '(' .. text(from), '+inf', 'WITHSCORES')
   local moved = {}
@@ -71,19 +72,19 @@ local function move_back(seen, from, now, by)
   add(seen, {}, moved)
 end
 
--- Forgets the users of a community whose window has passed; says whether there were any.
+-- Removes users of a community whose window has passed; returns whether there were any.
 local function prune(seen, now, window)
   return redis.call('ZREMRANGEBYSCORE', seen, '-inf', text(now - window)) > 0
 end
 
--- Counts a community, without those whose window has passed, publishes the count if it is another than the one
--- published last, and notes when to look again. Every key expires in the end: see presence/redis.rs.
+-- Counts a community without users whose window has passed, publishes the count if it differs from the one
+-- published last, and schedules the next sweep. Every key expires in the end: see presence/redis.rs.
 --
--- It also publishes if somebody was forgotten just before (`left`), though others may have come in their place:
--- whoever counted in between has another number than the one published last.
+-- It also publishes if a user was removed just before (`left`), though others may have taken their place: a count
+-- read in between differs from the one published last.
 --
--- Published before it is noted: if publishing is refused (an ACL without the channel), every call fails,
--- instead of one that fails and all others staying silent.
+-- Published before it is stored: if publishing is refused (an ACL without the channel), every call fails, instead
+-- of one that fails and all others staying silent.
 local function settle(seen, state, due, community, now, window, keep, channel, left)
   prune(seen, now, window)
   move_back(seen, now + SET_BACK, now, 0)

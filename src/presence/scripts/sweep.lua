@@ -1,6 +1,6 @@
--- Forgets users of one partition whose window has passed, in the communities that are due longest; and writes
--- the sidecar's mark over the one before, by which it learns whether Redis lost something (redis/marks.rs), and
--- what it uses, by which all learn whether they agree (presence/settings.rs).
+-- Sweeps one partition: removes users whose window has passed, in the communities that are due longest. Also
+-- writes the sidecar's mark over the previous one, to detect data loss in Redis (redis/marks.rs), and its
+-- settings, to compare them with other sidecars' (presence/settings.rs).
 --
 -- KEYS  due, mark, settings
 -- ARGV  window (ms), how long keys outlive their window (ms), channel, first part of seen keys, first part of state
@@ -17,8 +17,8 @@ local window, before, latest, _, all = in_use(KEYS[3], ARGV[9], now, tonumber(AR
 local keep = text(window + tonumber(ARGV[2]))
 local by = set_back_by(latest, now)
 if by > 0 or window < before then
-  -- Every community is to be looked at again: after the clock was set back, at once; after the sidecars with the
-  -- longest window have gone, so much earlier.
+  -- Every community is due again: after the clock was set back, at once; after the sidecars with the longest
+  -- window have gone, earlier by the difference.
   local due = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
   local again = {}
   for i = 1, #due, 2 do
@@ -47,7 +47,7 @@ end
 redis.call('PEXPIRE', KEYS[3], keep)
 
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', text(now), 'WITHSCORES', 'LIMIT', 0, ARGV[6])
--- No window that began by now ends so late: the clock was ahead, and nobody told when it was set back.
+-- No window that has begun by now ends that late: the clock was ahead, and no call noticed when it was set back.
 local late = text(now + window + SET_BACK)
 for _, community in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. late, '+inf', 'LIMIT', 0, ARGV[6])) do
   due[#due + 1] = community

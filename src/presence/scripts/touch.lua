@@ -1,12 +1,12 @@
--- Users were seen in a community.
+-- Touches users of a community.
 --
 -- KEYS  seen, state, due, settings
 -- ARGV  window (ms), how long keys outlive their window (ms), channel, community, not after (ms), the sidecar's
 --       settings, then for each user: user, age (ms)
--- Returns count, sequence number, now (ms); the count is nil if it was too late, and nothing was done.
+-- Returns count, sequence number, now (ms); the count is nil if it was too late and nothing was done.
 --
--- Too late: a Redis that hung finds touches in its sockets that nobody waits for any more. It would take
--- those who were seen long ago for seen just now; whoever sent them touches again, with their true age.
+-- Too late: a Redis that hung reads touches from its sockets whose callers have given up. It would take users who
+-- were seen long ago for seen just now; the sender touches again, with the true age.
 
 local now = now_ms()
 if now > tonumber(ARGV[5]) then
@@ -17,7 +17,7 @@ local window, _, latest, written = in_use(KEYS[4], ARGV[6], now, tonumber(ARGV[1
 local keep = text(window + tonumber(ARGV[2]))
 local by = set_back_by(latest, now)
 if by > 0 then
-  -- The other communities are the next sweep's, which therefore must still find what tells of it.
+  -- The other communities are left to the next sweep, which must therefore still find the time of the latest call.
   move_back(KEYS[1], now, now, by)
 elseif not written or now - written >= 1000 then
   redis.call('ZADD', KEYS[4], text(now), ARGV[6])
@@ -26,7 +26,7 @@ end
 
 local left = prune(KEYS[1], now, window)
 
--- GT: last seen never goes back, be it that an old touch is made again.
+-- GT: last seen never goes back, even if an old touch is made again.
 local members = {}
 for i = 7, #ARGV, 2 do
   members[#members + 1] = text(now - tonumber(ARGV[i + 1]))

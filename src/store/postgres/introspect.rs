@@ -1,4 +1,4 @@
-//! What Postgres' catalogue says of the configured tables.
+//! Reads the configured tables from Postgres' catalogue.
 
 use std::collections::BTreeMap;
 
@@ -62,8 +62,8 @@ struct TableRow {
 
 from_row!(PgRow => TableRow { oid, schema, name, schema_usage, without_policy });
 
-/// A table by its configured name: `schema.table`, or `table` on the search path. The catalogue is readable
-/// to everybody, so a table without privileges is found, too.
+/// A table by its configured name: `schema.table`, or `table` on the search path. Every role can read the
+/// catalogue, so a table without privileges is found, too.
 async fn table(connection: &mut PgConnection, configured: &str) -> Result<Option<LiveTable>, sqlx::Error> {
     let (schema, name) = match configured.split_once('.') {
         Some((schema, name)) => (Some(schema), name),
@@ -207,7 +207,7 @@ fn kind(base_type: &str) -> Kind {
     }
 }
 
-/// Asks the server itself which constants it would not take.
+/// Asks the server which constants it would refuse.
 async fn bad_constants(
     connection: &mut PgConnection,
     event: &LiveTable,
@@ -218,7 +218,7 @@ async fn bad_constants(
         let Some(value) = constants.get(&live.column.name) else {
             continue;
         };
-        // The type's name is the catalogue's own spelling.
+        // The type's name comes from the catalogue.
         let cast = format!("SELECT ($1::text::{}) IS NULL", live.column.type_name);
         match attempt(connection, cast, value).await {
             Ok(()) => {}

@@ -1,4 +1,4 @@
-//! The trigger that tells of sessions which end: there when it is configured, gone when it is not.
+//! Installs or removes the trigger that notifies of ended sessions, as configured.
 
 use sqlx::PgConnection;
 
@@ -10,7 +10,7 @@ use crate::store::schema::AppSchema;
 
 const NAME: &str = "headcount_session_changed";
 
-/// Installs the trigger, replaces one in other words, or removes it.
+/// Installs the trigger, replaces one made from another statement, or removes it.
 pub(super) async fn settle(
     connection: &mut PgConnection,
     config: &Config,
@@ -29,7 +29,7 @@ pub(super) async fn settle(
         && if let Some(words) = &words {
             *words == addition.create
         } else {
-            // Made by hand of what a dry run printed, perhaps that of a former version.
+            // Made by hand from the output of a dry run, perhaps of an earlier version.
             let zone = app.session.expires_at.zone;
             tells_of_all(connection).await? && has_settings(connection, zone.name()).await?
         };
@@ -37,7 +37,7 @@ pub(super) async fn settle(
     let mut steps = Vec::new();
     if has_function(connection).await? && !(wanted && fits) {
         let title = format!("trigger {NAME}: the former one");
-        // With its triggers, on whichever table they are.
+        // Together with its triggers, on whichever table they are.
         steps.push(Step::new(
             title,
             "DROP FUNCTION headcount.session_changed() CASCADE",
@@ -65,7 +65,7 @@ pub(super) async fn settle(
     Ok(steps)
 }
 
-/// Whether the function tells of everything that one of this version tells of.
+/// Whether the function notifies of everything that this version's does.
 async fn tells_of_all(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     let tells: Option<bool> = sqlx::query_scalar(
         "SELECT bool_and(strpos(prosrc, quote_literal(told)) > 0)
@@ -78,8 +78,8 @@ async fn tells_of_all(connection: &mut PgConnection) -> Result<bool, sqlx::Error
     Ok(tells.unwrap_or(false))
 }
 
-/// Whether the function runs with the settings that one of this version has: the zone above all, without which times
-/// that have none would be compared in that of whoever changes a row.
+/// Whether the function runs with the settings of this version's: above all the zone, without which it would compare
+/// times without zone in that of the client that changes a row.
 async fn has_settings(connection: &mut PgConnection, zone: &str) -> Result<bool, sqlx::Error> {
     let has: Option<bool> = sqlx::query_scalar(
         "SELECT (SELECT array_agg(lower(setting) ORDER BY lower(setting)) FROM unnest(proconfig) AS setting)
@@ -93,7 +93,7 @@ async fn has_settings(connection: &mut PgConnection, zone: &str) -> Result<bool,
     Ok(has.unwrap_or(false))
 }
 
-/// The function without which there is no trigger.
+/// Whether the trigger's function exists.
 async fn has_function(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar("SELECT to_regprocedure('headcount.session_changed()') IS NOT NULL")
         .fetch_one(connection)
