@@ -4,6 +4,8 @@
 //! must not become database load (I1): the form is checked first, results are cached for a short time (also "no such
 //! community"), concurrent lookups of one community are one, and only a few run at the same time.
 //!
+//! Where the app's table takes several spellings of a key as equal, keys are looked up like slugs.
+//!
 //! The last id of a slug is kept for longer, for callers that prefer a stale id to waiting.
 
 use std::sync::Arc;
@@ -35,7 +37,7 @@ pub struct Communities {
     store: Arc<dyn Store>,
     keys: AppKeys,
     known: Cache<CommunityRef, Option<CommunityId>>,
-    /// The last id of each slug, however old.
+    /// The last id of each slug, and of each key that was looked up, however old.
     last: Cache<CommunityRef, CommunityId>,
     lookups: Semaphore,
     /// Limits lookups without a caller that waits.
@@ -98,7 +100,11 @@ impl Communities {
         match named {
             CommunityRef::Id(spelling) => {
                 let types = self.store.key_types().await?;
-                Ok(by_key(types.community, spelling))
+                if !must_be_asked(types.community, spelling) {
+                    return Ok(by_key(types.community, spelling));
+                }
+                let found = self.known.try_get_with_by_ref(named, self.look_up(named)).await?;
+                Ok(as_found(found, spelling))
             }
             CommunityRef::Slug(_) => {
                 let found = self.known.try_get_with_by_ref(named, self.look_up(named)).await?;
@@ -111,9 +117,13 @@ impl Communities {
     pub async fn cached(&self, named: Option<&CommunityRef>) -> Result<Named, NotCached> {
         match named {
             None => Ok(Named::Nothing),
-            Some(CommunityRef::Id(spelling)) => {
+            Some(asked @ CommunityRef::Id(spelling)) => {
                 let types = self.keys.get().ok_or(NotCached)?;
-                Ok(by_key(types.community, spelling))
+                if !must_be_asked(types.community, spelling) {
+                    return Ok(by_key(types.community, spelling));
+                }
+                let found = self.known.get(asked).await.ok_or(NotCached)?;
+                Ok(as_found(found, spelling))
             }
             Some(slug @ CommunityRef::Slug(_)) => {
                 let found = self.known.get(slug).await.ok_or(NotCached)?;
@@ -168,21 +178,18 @@ impl Communities {
     async fn look_up(&self, asked: &CommunityRef) -> Result<Option<CommunityId>, StoreError> {
         // Never closed, so acquiring cannot fail.
         let _permit = self.lookups.acquire().await;
-        match asked {
-            CommunityRef::Slug(slug) => {
-                let found = self.store.community_by_slug(slug).await?;
-                match &found {
-                    Some(id) => self.last.insert(asked.clone(), id.clone()).await,
-                    None => self.last.invalidate(asked).await,
-                }
-                Ok(found)
-            }
+        let found = match asked {
+            CommunityRef::Slug(slug) => self.store.community_by_slug(slug).await?,
             CommunityRef::Id(key) => {
-                let community = CommunityId::new(Arc::clone(key));
-                let exists = self.store.community_exists(&community).await?;
-                Ok(exists.then_some(community))
+                let key = CommunityId::new(Arc::clone(key));
+                self.store.community_by_key(&key).await?
             }
+        };
+        match &found {
+            Some(id) => self.last.insert(asked.clone(), id.clone()).await,
+            None => self.last.invalidate(asked).await,
         }
+        Ok(found)
     }
 }
 
@@ -198,6 +205,16 @@ fn by_key(key: KeyType, spelling: &str) -> Named {
         Some(key) => Named::Community(CommunityId::from(&*key)),
         None => Named::NoKey,
     }
+}
+
+/// Whether only the table knows which key a spelling stands for.
+fn must_be_asked(key: KeyType, spelling: &str) -> bool {
+    matches!(key, KeyType::LooseText(_)) && key.canonical(spelling).is_some() && is_well_formed(spelling)
+}
+
+/// The spelling of the row; without a row, which may be there soon, that of the path.
+fn as_found(found: Option<CommunityId>, spelling: &Arc<str>) -> Named {
+    Named::Community(found.unwrap_or_else(|| CommunityId::new(Arc::clone(spelling))))
 }
 
 /// Found and missing communities are cached for different times.

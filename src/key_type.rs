@@ -5,6 +5,7 @@
 //! | `smallint`, `integer`, `bigint` | digits without leading zeros | `0042` |
 //! | `uuid`; SQLite: `char(32)` | lower case, with hyphens | capital letters, 32 digits, braces, `urn:uuid:` |
 //! | text, `varchar(n)` | as it is | nothing else |
+//! | `citext`, `char(n)`, text that is compared without regard to case | as the row has it | what the database takes for equal |
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -23,13 +24,15 @@ pub enum KeyType {
     Uuid,
     /// Text, with the column's limit in characters, if it has one.
     Text(Option<usize>),
+    /// The same, where the database takes several texts as equal: only the row tells which of them is the key.
+    LooseText(Option<usize>),
 }
 
 impl KeyType {
     /// `bigint`.
     pub const BIGINT: Self = Self::Integer(i64::MIN, i64::MAX);
 
-    /// The canonical form of a spelling; `None` where it is no key of this type.
+    /// The canonical form of a spelling; `None` where it is no key of this type. [`KeyType::LooseText`] stays as it is.
     pub fn canonical(self, spelling: &str) -> Option<Cow<'_, str>> {
         match self {
             Self::Integer(least, greatest) => {
@@ -56,7 +59,7 @@ impl KeyType {
                     key.into()
                 })
             }
-            Self::Text(limit) => {
+            Self::Text(limit) | Self::LooseText(limit) => {
                 let is_short = limit.is_none_or(|limit| spelling.chars().nth(limit).is_none());
                 let is_key = is_short && !spelling.is_empty() && !spelling.contains('\0');
                 is_key.then_some(spelling.into())
@@ -79,7 +82,7 @@ impl KeyType {
     pub fn number(self, key: &str) -> Option<i64> {
         match self {
             Self::Integer(..) => key.parse().ok().filter(|number: &i64| number.to_string() == key),
-            Self::Uuid | Self::Text(_) => None,
+            Self::Uuid | Self::Text(_) | Self::LooseText(_) => None,
         }
     }
 }

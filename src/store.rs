@@ -79,9 +79,9 @@ pub trait Store: Send + Sync + 'static {
     /// The community with this slug.
     async fn community_by_slug(&self, slug: &str) -> Result<Option<CommunityId>, StoreError>;
 
-    /// Whether a community with this key exists; false also for text that is not a key in its one form (`042`, a
-    /// `uuid` in capitals).
-    async fn community_exists(&self, community: &CommunityId) -> Result<bool, StoreError>;
+    /// The community with this key, in the spelling of its row where the database takes several for equal; none also
+    /// for text that is not a key in its one form (`042`, a `uuid` in capitals).
+    async fn community_by_key(&self, key: &CommunityId) -> Result<Option<CommunityId>, StoreError>;
 
     /// Writes one batch in one transaction, in fixed order: ledger, events, `pages_visited`, `last_active`.
     /// Parts that the ledger has already are left out, so a batch may be tried again after any failure, in the

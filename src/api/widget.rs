@@ -59,7 +59,7 @@ impl Shared {
     /// Until the key types are known, spellings that may mean the same are treated as the same.
     fn script(&self) -> &Script {
         match self.store.keys().get().map(|types| types.community) {
-            Some(KeyType::Text(_)) => &self.script_of_text_keys,
+            Some(KeyType::Text(_) | KeyType::LooseText(_)) => &self.script_of_text_keys,
             Some(KeyType::Integer(..) | KeyType::Uuid) | None => &self.script,
         }
     }

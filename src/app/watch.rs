@@ -127,7 +127,7 @@ pub(super) async fn keys_at_start(store: &Arc<dyn Store>) {
 /// Compares the configuration with the live schema as soon as the database answers, and then periodically. Logs each
 /// mismatch in the sentences of `headcount check`.
 async fn check_schema(config: Config, metrics: Arc<Metrics>) {
-    let mut said: Vec<String> = Vec::new();
+    let mut said: Vec<Finding> = Vec::new();
     loop {
         let Ok(found) = problems(&config).await else {
             tokio::time::sleep(DATABASE_PING).await;
@@ -135,24 +135,49 @@ async fn check_schema(config: Config, metrics: Arc<Metrics>) {
         };
         let (schema, ledger) = found;
         // The session listener checks for its trigger itself, again and again.
-        let is_ours = |problem: &SchemaProblem| !matches!(problem, SchemaProblem::NoTrigger { .. });
+        let is_ours = |problem: &&SchemaProblem| !matches!(problem, SchemaProblem::NoTrigger { .. });
         metrics.ledger_ok.set(i64::from(ledger.is_none()));
-        let schema = schema
-            .into_iter()
-            .filter(is_ours)
-            .map(|problem| format!("the app's tables are not as configured: {problem}"));
-        let ledger = ledger.map(|problem| format!("page views cannot be written: {problem}"));
-        let now: Vec<String> = schema.chain(ledger).collect();
-        for problem in now.iter().filter(|problem| !said.contains(problem)) {
-            tracing::error!("{problem}");
+        let schema = schema.iter().filter(is_ours).map(Finding::of_schema);
+        let ledger = ledger.map(|problem| Finding::Fault(format!("page views cannot be written: {problem}")));
+        let now: Vec<Finding> = schema.chain(ledger).collect();
+        for finding in now.iter().filter(|finding| !said.contains(finding)) {
+            match finding {
+                Finding::Fault(sentence) => tracing::error!("{sentence}"),
+                Finding::Question(sentence) => tracing::warn!("{sentence}"),
+            }
         }
-        let pause = if now.is_empty() {
-            SCHEMA_LOOK
-        } else {
-            DATABASE_PING
-        };
+        let pause = pause_after(&now);
         said = now;
         tokio::time::sleep(pause).await;
+    }
+}
+
+/// What does not fit, in a sentence.
+#[derive(Debug, PartialEq, Eq)]
+enum Finding {
+    /// Something fails until it is put right, and may be any moment.
+    Fault(String),
+    /// Nothing fails, and only the next configuration answers it.
+    Question(String),
+}
+
+impl Finding {
+    fn of_schema(problem: &SchemaProblem) -> Self {
+        if problem.is_a_question() {
+            Self::Question(problem.to_string())
+        } else {
+            Self::Fault(format!("the app's tables are not as configured: {problem}"))
+        }
+    }
+}
+
+/// How long until the tables are looked at again.
+fn pause_after(found: &[Finding]) -> Duration {
+    let is_fault = |finding: &Finding| matches!(finding, Finding::Fault(_));
+    if found.iter().any(is_fault) {
+        DATABASE_PING
+    } else {
+        SCHEMA_LOOK
     }
 }
 
@@ -164,4 +189,24 @@ async fn problems(config: &Config) -> Result<(Vec<SchemaProblem>, Option<LedgerP
         None
     };
     Ok((schema, ledger))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_is_no_outage() {
+        let question = SchemaProblem::NoTimeZone {
+            columns: vec!["event.timestamp".into()],
+        };
+        let question = Finding::of_schema(&question);
+        assert!(matches!(question, Finding::Question(_)), "{question:?}");
+        assert_eq!(pause_after(&[]), SCHEMA_LOOK);
+        assert_eq!(pause_after(std::slice::from_ref(&question)), SCHEMA_LOOK);
+
+        let fault = Finding::of_schema(&SchemaProblem::ReadOnly);
+        assert!(matches!(fault, Finding::Fault(_)), "{fault:?}");
+        assert_eq!(pause_after(&[question, fault]), DATABASE_PING);
+    }
 }

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use chrono::{TimeDelta, Utc};
 use tokio::time::sleep;
 
+use super::resolve::Found;
 use super::*;
 use crate::auth::Authenticator;
 use crate::config::{self, RecentPrecision};
@@ -18,6 +19,7 @@ use crate::routes::CommunityRef;
 use crate::store::fake::Fake;
 use crate::store::{Store, StoreError};
 use crate::writer::testing::view;
+use crate::writer::unresolved::Whose;
 
 /// The session table.
 #[derive(Default)]
@@ -55,6 +57,35 @@ impl Door for Strict {
     }
 }
 
+/// Asks something that never answers.
+struct Endless;
+
+#[async_trait]
+impl Door for Endless {
+    async fn admit(
+        &self,
+        _: Option<Arc<BrowserSession>>,
+        _: &[String],
+    ) -> Result<Vec<Option<CommunityId>>, Denied> {
+        std::future::pending().await
+    }
+
+    fn must_be_asked_again(&self) -> bool {
+        false
+    }
+}
+
+fn resolver(table: &Arc<Table>, metrics: &Arc<Metrics>) -> Resolver {
+    let store: Arc<dyn Store> = table.clone();
+    let session = config::Session::default();
+    Resolver {
+        authenticator: Arc::new(Authenticator::new(&session, Arc::clone(&store), metrics.clone())),
+        communities: Arc::new(Communities::new(store)),
+        patience: Duration::from_millis(50),
+        admission: Duration::from_secs(5),
+    }
+}
+
 /// A recorder without destinations, which only counts its views.
 struct Bench {
     table: Arc<Table>,
@@ -65,16 +96,8 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let table = Arc::<Table>::default();
-        let store: Arc<dyn Store> = table.clone();
         let metrics = Arc::new(Metrics::new());
-        let authenticator =
-            Authenticator::new(&config::Session::default(), Arc::clone(&store), metrics.clone());
-        let resolver = Resolver {
-            authenticator: Arc::new(authenticator),
-            communities: Arc::new(Communities::new(store)),
-            patience: Duration::from_millis(50),
-            admission: Duration::from_secs(5),
-        };
+        let resolver = resolver(&table, &metrics);
         let destinations = Destinations {
             presence: None,
             writer: None,
@@ -185,6 +208,29 @@ async fn i12_a_view_that_its_page_reports_waits_a_bounded_time_until_it_is_admit
         bench.metrics.recorder_dropped.with_label_values(&[dropped]).get(),
         1
     );
+}
+
+/// By the time that the database is asked again the app may have given the session another token.
+#[tokio::test(start_paused = true)]
+async fn i12_the_session_that_was_found_is_kept_where_admission_takes_too_long() {
+    let bench = Bench::new();
+    bench.signs_in("alice");
+    let mut view = view("/about/");
+    view.community = Some(CommunityRef::Id("42".into()));
+    let visit = Visit {
+        view,
+        who: Who::Token(SessionToken::new("alice"), Glance::default()),
+        door: None,
+        from: None,
+    };
+    let door: Arc<dyn Door> = Arc::new(Endless);
+    let before = tokio::time::Instant::now();
+    let found = resolver(&bench.table, &bench.metrics).admit(&visit, &door).await;
+    assert_eq!(before.elapsed(), Duration::from_secs(5));
+    let Found::NotYet(Whose::Session { id, .. }) = found else {
+        panic!("the session is forgotten");
+    };
+    assert_eq!(id.as_str(), "1");
 }
 
 /// Views of made-up tokens take up bounded room.

@@ -122,7 +122,8 @@ impl<B: Backend> Connections<B> {
 
     /// Reads the schema afresh.
     pub(super) async fn resolved(&self) -> Result<Resolved, StoreError> {
-        let live = self.afresh(async |connection| B::introspect(connection, &self.names).await);
+        let live =
+            self.afresh(async |connection| B::introspect(connection, &self.names, self.time_zone).await);
         Ok(resolve(&self.names, &self.record, self.time_zone, &live.await?))
     }
 
@@ -254,9 +255,10 @@ impl<B: Backend> Connections<B> {
             return Ok(resolved);
         }
         let live = if is_writing {
-            B::introspect(&mut *B::begin_reading(connection, self.limit).await?, &self.names).await?
+            let mut reading = B::begin_reading(connection, self.limit).await?;
+            B::introspect(&mut reading, &self.names, self.time_zone).await?
         } else {
-            B::introspect(connection, &self.names).await?
+            B::introspect(connection, &self.names, self.time_zone).await?
         };
         let resolved = Arc::new(resolve(&self.names, &self.record, self.time_zone, &live));
         if let Some(app) = &resolved.app {

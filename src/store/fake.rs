@@ -34,6 +34,11 @@ pub(crate) trait Fake: Send + Sync + 'static {
         unimplemented!("no community is asked for")
     }
 
+    async fn community_by_key(&self, key: &CommunityId) -> Result<Option<CommunityId>, StoreError> {
+        let exists = self.community_exists(key).await?;
+        Ok(exists.then(|| key.clone()))
+    }
+
     async fn apply(&self, batch: &Batch) -> Result<Applied, StoreError> {
         unimplemented!("nothing is written")
     }
@@ -92,8 +97,8 @@ impl<F: Fake> Store for F {
         Fake::community_by_slug(self, slug).await
     }
 
-    async fn community_exists(&self, community: &CommunityId) -> Result<bool, StoreError> {
-        Fake::community_exists(self, community).await
+    async fn community_by_key(&self, key: &CommunityId) -> Result<Option<CommunityId>, StoreError> {
+        Fake::community_by_key(self, key).await
     }
 
     async fn apply(&self, batch: &Batch) -> Result<Applied, StoreError> {

@@ -301,7 +301,7 @@ async fn app_schema<B: Backend>(
     connection: &mut B::Connection,
     config: &Config,
 ) -> Result<std::sync::Arc<AppSchema>, MigrateError> {
-    let live = B::introspect(connection, &config.schema).await?;
+    let live = B::introspect(connection, &config.schema, config.database.time_zone).await?;
     let Resolved { app, problems, .. } =
         resolve(&config.schema, &config.record, config.database.time_zone, &live);
     app.ok_or(MigrateError::Schema(problems))

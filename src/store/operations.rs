@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
 use sqlx::{Database, Transaction};
 
 use super::error::is_untranslatable;
@@ -45,7 +46,7 @@ pub(super) trait Runs<O: Operation>: Database {
 pub(super) trait Backend:
     for<'a> Runs<FindSessions<'a>>
     + for<'a> Runs<FindCommunity<'a>>
-    + for<'a> Runs<CommunityExists<'a>>
+    + for<'a> Runs<CommunityByKey<'a>>
     + for<'a> Runs<NoteParts<'a>>
     + for<'a> Runs<MissingParts<'a>>
     + for<'a> Runs<ForgetOld<'a>>
@@ -55,10 +56,11 @@ pub(super) trait Backend:
     + for<'a> Runs<Visitors<'a>>
     + for<'a> Runs<StatsOf<'a>>
 {
-    /// Reads the configured tables from the catalogue.
+    /// Reads the configured tables from the catalogue, and whether the server knows the configured zone.
     fn introspect(
         connection: &mut Self::Connection,
         names: &Schema,
+        time_zone: Option<Tz>,
     ) -> impl Future<Output = Result<LiveSchema, sqlx::Error>> + Send;
 
     /// Checks the ledger, whatever the state of the app's tables.
@@ -147,13 +149,13 @@ impl Operation for FindCommunity<'_> {
     type Output = Option<CommunityId>;
 }
 
-/// Whether a community with an id exists.
-pub(super) struct CommunityExists<'a> {
-    pub community: &'a CommunityId,
+/// The community with a key, as its row has it.
+pub(super) struct CommunityByKey<'a> {
+    pub key: &'a CommunityId,
 }
 
-impl Operation for CommunityExists<'_> {
-    type Output = bool;
+impl Operation for CommunityByKey<'_> {
+    type Output = Option<CommunityId>;
 }
 
 /// What is written and counted, from the configuration.
@@ -322,8 +324,13 @@ pub(super) struct StatsOf<'a> {
     pub from: DateTime<Utc>,
     pub to: DateTime<Utc>,
     /// The app's own page views count only from before the sidecar's first in the community; otherwise all count.
+    /// Rows of the sidecar from before [`FIRST_POSSIBLE`] are not taken as the first.
     pub until_ours: bool,
 }
+
+/// No sidecar is older, so that a row of it from before has the time of a clock that was wrong, that of a machine
+/// without a battery for one. It would hide all that the app has recorded since.
+pub(super) const FIRST_POSSIBLE: &str = "2024-01-01";
 
 impl Operation for StatsOf<'_> {
     type Output = Stats;

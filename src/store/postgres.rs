@@ -21,6 +21,7 @@ mod visitors;
 
 use std::time::Duration;
 
+use chrono_tz::Tz;
 use sqlx::postgres::Postgres;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Transaction};
 
@@ -47,8 +48,12 @@ pub(super) fn store(url: &Secret, config: &Config) -> Result<SqlStore<Postgres>,
 }
 
 impl Backend for Postgres {
-    async fn introspect(connection: &mut PgConnection, names: &Schema) -> Result<LiveSchema, sqlx::Error> {
-        introspect::live_schema(connection, names).await
+    async fn introspect(
+        connection: &mut PgConnection,
+        names: &Schema,
+        time_zone: Option<Tz>,
+    ) -> Result<LiveSchema, sqlx::Error> {
+        introspect::live_schema(connection, names, time_zone).await
     }
 
     async fn ledger(connection: &mut PgConnection) -> Result<Option<LedgerProblem>, sqlx::Error> {

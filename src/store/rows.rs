@@ -168,6 +168,7 @@ mod tests {
             type_name: "text".into(),
             nullable: false,
             max_length,
+            is_loose: false,
             zone: chrono_tz::Tz::UTC,
         }
     }

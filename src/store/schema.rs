@@ -142,6 +142,8 @@ pub struct Column {
     pub nullable: bool,
     /// Most characters, for `varchar(n)`.
     pub max_length: Option<usize>,
+    /// Whether different texts are equal: its type or collation ignores case, or spaces at the end.
+    pub is_loose: bool,
     /// Zone of moments without one.
     pub zone: Tz,
 }
@@ -160,7 +162,15 @@ impl Column {
             Kind::Integer => KeyType::Integer(i32::MIN.into(), i32::MAX.into()),
             Kind::BigInt => KeyType::BIGINT,
             Kind::Uuid => KeyType::Uuid,
-            _ => KeyType::Text(self.max_length),
+            _ => {
+                // SQLite keeps whatever is written, however long its column says that it may be.
+                let limit = self.max_length.filter(|_| self.dialect == Dialect::Postgres);
+                if self.is_loose {
+                    KeyType::LooseText(limit)
+                } else {
+                    KeyType::Text(limit)
+                }
+            }
         }
     }
 }
@@ -222,6 +232,8 @@ pub(super) struct LiveSchema {
     pub session: Option<LiveTable>,
     /// The server takes no writes: a replica.
     pub read_only: bool,
+    /// The server does not know the configured time zone.
+    pub lacks_zone: bool,
     /// Whether the trigger that notifies of ended sessions is on the session table.
     pub session_trigger: bool,
     pub event: Option<LiveTable>,
@@ -285,6 +297,7 @@ mod tests {
             type_name: String::new(),
             nullable: false,
             max_length: None,
+            is_loose: false,
             zone: Tz::UTC,
         }
     }
@@ -306,6 +319,18 @@ mod tests {
             assert!(!column(Kind::Uuid).is_key(other), "{other}");
         }
         assert!(column(Kind::Text).is_key("general"));
+    }
+
+    #[test]
+    fn v21_only_postgres_has_no_key_that_is_longer_than_declared() {
+        let declared = |dialect| Column {
+            dialect,
+            max_length: Some(3),
+            ..column(Kind::Text)
+        };
+        assert!(!declared(Dialect::Postgres).is_key("rust"));
+        assert!(declared(Dialect::Postgres).is_key("ust"));
+        assert!(declared(Dialect::Sqlite).is_key("rust"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use sqlx::Connection;
 use super::connections::Connections;
 use super::ledger::{ForgetOld, MissingParts};
 use super::operations::{
-    Apply, Backend, CommunityExists, FindCommunity, FindSessions, ReadKeys, Rules, StatsOf, Visitors,
+    Apply, Backend, CommunityByKey, FindCommunity, FindSessions, ReadKeys, Rules, StatsOf, Visitors,
 };
 use super::schema::Resolved;
 use super::{Applied, LedgerProblem, SessionsFound, Stats, Store, StoreError, VisitorRow};
@@ -81,8 +81,8 @@ impl<B: Backend> Store for SqlStore<B> {
         or_nothing(self.connections.run(&FindCommunity { slug }).await)
     }
 
-    async fn community_exists(&self, community: &CommunityId) -> Result<bool, StoreError> {
-        self.connections.run(&CommunityExists { community }).await
+    async fn community_by_key(&self, key: &CommunityId) -> Result<Option<CommunityId>, StoreError> {
+        or_nothing(self.connections.run(&CommunityByKey { key }).await)
     }
 
     async fn apply(&self, batch: &Batch) -> Result<Applied, StoreError> {

@@ -15,6 +15,7 @@ mod visitors;
 use std::str::FromStr as _;
 use std::time::Duration;
 
+use chrono_tz::Tz;
 use sqlx::sqlite::{Sqlite, SqliteConnectOptions};
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection, Transaction};
 
@@ -46,6 +47,7 @@ impl Backend for Sqlite {
     async fn introspect(
         connection: &mut SqliteConnection,
         names: &Schema,
+        _time_zone: Option<Tz>,
     ) -> Result<LiveSchema, sqlx::Error> {
         introspect::live_schema(connection, names).await
     }

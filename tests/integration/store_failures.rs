@@ -79,7 +79,7 @@ async fn a_hung_server_costs_the_timeout_and_no_more() {
     for error in [
         store.browser_session(&token("x")).await.unwrap_err(),
         store.community_by_slug("x").await.unwrap_err(),
-        store.community_exists(&CommunityId::from("1")).await.unwrap_err(),
+        store.community_by_key(&CommunityId::from("1")).await.unwrap_err(),
         store.ping().await.unwrap_err(),
     ] {
         assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");

@@ -256,6 +256,32 @@ async fn i10_a_trigger_made_by_hand_that_does_not_tell_of_new_sessions_is_made_a
 }
 
 #[tokio::test]
+async fn s9_a_trigger_made_by_hand_in_another_zone_is_made_anew() {
+    let site = Site::unmigrated_with(Variant::PostgresDefault, |config| {
+        telling(config);
+        config.database.time_zone = Some(chrono_tz::Tz::Europe__Berlin);
+    })
+    .await;
+    site.execute("ALTER TABLE accounts_usersession ALTER expires_at TYPE timestamp")
+        .await;
+    migrate(&site.config, false).await.unwrap();
+    // As where it was made by hand of what a dry run printed.
+    let by_hand = "DELETE FROM headcount.addition WHERE name = 'headcount_session_changed'";
+    site.execute(by_hand).await;
+    assert_eq!(migrate(&site.config, false).await.unwrap(), []);
+
+    site.execute(by_hand).await;
+    for other in ["SET timezone = 'UTC'", "RESET timezone", "RESET ALL"] {
+        site.execute(&format!(
+            "ALTER FUNCTION headcount.session_changed() {other}; {by_hand}"
+        ))
+        .await;
+        let steps = migrate(&site.config, false).await.unwrap();
+        assert_eq!(titles(&steps), [FORMER_TRIGGER, TRIGGER], "{other}");
+    }
+}
+
+#[tokio::test]
 async fn a_trigger_that_does_not_fit_is_made_anew() {
     let site = Site::unmigrated_with(Variant::PostgresDefault, telling).await;
     migrate(&site.config, false).await.unwrap();
@@ -402,8 +428,9 @@ async fn the_statistics_of_200_000_events_use_the_index() {
         (
             "SELECT min(timestamp) FROM accounts_userevent
              WHERE event_type = 'page_view' AND metadata ->> 'community_id' = '42'
-               AND coalesce(metadata ->> 'source' = 'headcount', false)",
-            "= true) AND (\"timestamp\" IS NOT NULL)",
+               AND coalesce(metadata ->> 'source' = 'headcount', false)
+               AND timestamp >= timestamptz '2024-01-01 00:00Z'",
+            "= true) AND (\"timestamp\" IS NOT NULL) AND (\"timestamp\" >= ",
         ),
     ] {
         let plan = site.rows(&format!("EXPLAIN {part}")).await;

@@ -239,7 +239,7 @@ async fn w10_while_a_column_is_unfilled_batches_wait_and_then_go_on() {
             assert_eq!(error.class(), "other");
         }
         assert!(
-            site.store.community_exists(&gardening).await.unwrap(),
+            site.store.community_by_key(&gardening).await.unwrap().is_some(),
             "reading goes on"
         );
         site.execute(filled).await;
@@ -368,7 +368,7 @@ async fn missing_privileges_are_named_with_the_grant() {
     let views = batch(&session, &gardening, vec![page_view("2024-03-01T10:00:00Z")]);
     store.apply(&views).await.unwrap();
     assert!(store.browser_session(&token("alice")).await.unwrap().is_some());
-    assert!(store.community_exists(&gardening).await.unwrap());
+    assert!(store.community_by_key(&gardening).await.unwrap().is_some());
 }
 
 #[tokio::test]

@@ -88,8 +88,9 @@ impl Verdict {
             "42P01" | "42703" | "42883" | "3F000" | "42804" | "0A000" => Self::STALE,
             // NOT NULL (W10: never the row's fault; a column that nothing fills was added)
             "23502" => Self::SCHEMA,
-            // privilege, of a table, or by row-level security of a row
-            "42501" => Self::PRIVILEGE,
+            // privilege, of a table, or by row-level security of a row; a parameter, of the configuration (a time zone
+            // that the server does not know) or of a function that a trigger calls for a row
+            "42501" | "22023" => Self::PRIVILEGE,
             // an integrity violation reported as a rollback
             "40002" => Self::REFUSED,
             _ => match code.get(..2) {
@@ -152,6 +153,7 @@ mod tests {
             ("23502", "other"),
             ("25P03", "connection"),
             ("26000", "other"),
+            ("22023", "other"),
         ] {
             let verdict = Verdict::of_sqlstate(code);
             assert!(verdict.retriable(), "{code}");

@@ -9,7 +9,7 @@ use super::statement::{query_as, query_scalar};
 use crate::auth::BrowserSession;
 use crate::from_row::from_row;
 use crate::ids::{BrowserSessionId, CommunityId, UserId};
-use crate::store::operations::{CommunityExists, FindCommunity, FindSessions, Runs};
+use crate::store::operations::{CommunityByKey, FindCommunity, FindSessions, Runs};
 use crate::store::schema::AppSchema;
 
 struct SessionRow {
@@ -34,14 +34,14 @@ impl Runs<FindSessions<'_>> for Postgres {
         // A null flag counts as the value that makes the session invalid. Each token is looked up by itself, by
         // the index, whatever the planner makes of the number of tokens.
         let sql = format!(
-            "SELECT asked.place - 1 AS place, found.*
-             FROM unnest($1::text[]) WITH ORDINALITY AS asked (token, place)
+            "SELECT headcount_asked.place - 1 AS place, headcount_found.*
+             FROM unnest($1::text[]) WITH ORDINALITY AS headcount_asked (token, place)
              CROSS JOIN LATERAL (
                  SELECT {id}::text AS id, {user_id}::text AS user_id, {expires_at} AS expires_at,
                         coalesce({is_active}, false) AS is_active, coalesce({is_ended}, true) AS is_ended,
                         {ended_at} AS ended_at
-                 FROM {table} WHERE {session_id} = asked.token LIMIT 1
-             ) AS found",
+                 FROM {table} WHERE {session_id} = headcount_asked.token LIMIT 1
+             ) AS headcount_found",
             id = session.id,
             user_id = session.user_id,
             expires_at = read_moment(&session.expires_at, &session.expires_at.to_string()),
@@ -92,25 +92,26 @@ impl Runs<FindCommunity<'_>> for Postgres {
     }
 }
 
-impl Runs<CommunityExists<'_>> for Postgres {
+impl Runs<CommunityByKey<'_>> for Postgres {
     async fn run(
-        operation: &CommunityExists<'_>,
+        operation: &CommunityByKey<'_>,
         app: &AppSchema,
         connection: &mut PgConnection,
-    ) -> Result<bool, sqlx::Error> {
+    ) -> Result<Option<CommunityId>, sqlx::Error> {
         let community = &app.community;
-        if !community.id.is_key(operation.community.as_str()) {
-            return Ok(false);
+        if !community.id.is_key(operation.key.as_str()) {
+            return Ok(None);
         }
         let sql = format!(
-            "SELECT EXISTS (SELECT FROM {table} WHERE {id} = $1::text::{key})",
+            "SELECT {id}::text FROM {table} WHERE {id} = $1::text::{key} LIMIT 1",
             table = community.table,
             id = community.id,
             key = community.id.type_name,
         );
-        query_scalar(AssertSqlSafe(sql))
-            .bind(operation.community.as_str())
-            .fetch_one(connection)
-            .await
+        let id: Option<String> = query_scalar(AssertSqlSafe(sql))
+            .bind(operation.key.as_str())
+            .fetch_optional(connection)
+            .await?;
+        Ok(id.map(CommunityId::new))
     }
 }

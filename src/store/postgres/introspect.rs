@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono_tz::Tz;
+use sqlx::error::DatabaseError;
 use sqlx::postgres::PgRow;
 use sqlx::postgres::types::Oid;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
@@ -17,6 +18,7 @@ use crate::store::schema::{Column, Dialect, Kind, LiveColumn, LiveSchema, LiveTa
 pub(super) async fn live_schema(
     connection: &mut PgConnection,
     names: &Schema,
+    time_zone: Option<Tz>,
 ) -> Result<LiveSchema, sqlx::Error> {
     let (user, read_only): (String, bool) = query_as(
         "SELECT current_user::text, pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on'",
@@ -31,6 +33,10 @@ pub(super) async fn live_schema(
         Some(event) => bad_constants(connection, event, &names.event.constants).await?,
         None => Vec::new(),
     };
+    let lacks_zone = match time_zone {
+        Some(zone) => lacks_zone(connection, zone).await?,
+        None => false,
+    };
     let session_trigger = trigger::is_installed(connection, &names.session.table).await?;
     Ok(LiveSchema {
         dialect: Dialect::Postgres,
@@ -38,6 +44,7 @@ pub(super) async fn live_schema(
         session,
         session_trigger,
         read_only,
+        lacks_zone,
         event,
         profile,
         community,
@@ -108,6 +115,7 @@ struct ColumnRow {
     type_name: String,
     nullable: bool,
     max_length: Option<i32>,
+    is_loose: bool,
     has_default: bool,
     generated: bool,
     locked_sequence: Option<String>,
@@ -116,7 +124,7 @@ struct ColumnRow {
     may_update: bool,
 }
 
-from_row!(PgRow => ColumnRow { name, base_type, type_name, nullable, max_length, has_default, generated, locked_sequence, may_select, may_insert, may_update });
+from_row!(PgRow => ColumnRow { name, base_type, type_name, nullable, max_length, is_loose, has_default, generated, locked_sequence, may_select, may_insert, may_update });
 
 async fn columns(connection: &mut PgConnection, table: Oid) -> Result<Vec<LiveColumn>, sqlx::Error> {
     let rows: Vec<ColumnRow> = query_as(
@@ -127,6 +135,11 @@ async fn columns(connection: &mut PgConnection, table: Oid) -> Result<Vec<LiveCo
                 CASE WHEN t.typname IN ('varchar', 'bpchar') AND a.atttypmod > 4 THEN a.atttypmod - 4
                      WHEN base.typname IN ('varchar', 'bpchar') AND t.typtypmod > 4 THEN t.typtypmod - 4
                 END AS max_length,
+                coalesce(base.typname, t.typname) IN ('citext', 'bpchar')
+                    OR EXISTS (SELECT FROM pg_catalog.pg_collation c
+                               -- A column of the catalogue since Postgres 12
+                               WHERE c.oid = a.attcollation AND to_jsonb(c) ->> 'collisdeterministic' = 'false')
+                    AS is_loose,
                 (a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL) AS has_default,
                 (a.attgenerated <> '' OR a.attidentity = 'a') AS generated,
                 CASE WHEN NOT has_sequence_privilege(s.oid, 'USAGE') THEN s.oid::regclass::text END
@@ -164,6 +177,7 @@ impl From<ColumnRow> for LiveColumn {
                 type_name: row.type_name,
                 nullable: row.nullable,
                 max_length: row.max_length.and_then(|limit| usize::try_from(limit).ok()),
+                is_loose: row.is_loose,
                 zone: Tz::UTC,
             },
             has_default: row.has_default,
@@ -206,15 +220,8 @@ async fn bad_constants(
         };
         // The type's name comes from the catalogue.
         let cast = format!("SELECT ($1::text::{}) IS NULL", live.column.type_name);
-        // A savepoint, which is rolled back when dropped: a failure does not fail the rest.
-        let mut attempt = connection.begin().await?;
-        let outcome = query(AssertSqlSafe(cast))
-            .bind(value)
-            .execute(&mut *attempt)
-            .await;
-        drop(attempt);
-        match outcome {
-            Ok(_) => {}
+        match attempt(connection, cast, value).await {
+            Ok(()) => {}
             Err(error) => match StoreError::from(error) {
                 StoreError::Unavailable(error) if error.as_database_error().is_none() => return Err(error),
                 _ => bad.push(live.column.name.clone()),
@@ -222,4 +229,27 @@ async fn bad_constants(
         }
     }
     Ok(bad)
+}
+
+/// Whether the server does not know a zone. Its time zone data is its own, often older than ours, or without the names
+/// that are kept for compatibility.
+async fn lacks_zone(connection: &mut PgConnection, zone: Tz) -> Result<bool, sqlx::Error> {
+    const INVALID_PARAMETER: &str = "22023";
+    let asked = "SELECT now() AT TIME ZONE $1::text".to_owned();
+    match attempt(connection, asked, zone.name()).await {
+        Ok(()) => Ok(false),
+        Err(error) => match error.as_database_error().and_then(DatabaseError::code) {
+            Some(code) if code == INVALID_PARAMETER => Ok(true),
+            _ => Err(error),
+        },
+    }
+}
+
+/// Runs a statement with one parameter, in a savepoint, to which dropping it goes back: what failed does not fail the
+/// rest.
+async fn attempt(connection: &mut PgConnection, sql: String, value: &str) -> Result<(), sqlx::Error> {
+    let mut attempt = connection.begin().await?;
+    let outcome = query(AssertSqlSafe(sql)).bind(value).execute(&mut *attempt).await;
+    drop(attempt);
+    outcome.map(drop)
 }

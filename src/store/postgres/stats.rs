@@ -9,7 +9,7 @@ use super::moment;
 use super::statement::query_as;
 use crate::from_row::from_row;
 use crate::store::Stats;
-use crate::store::operations::{Runs, StatsOf};
+use crate::store::operations::{FIRST_POSSIBLE, Runs, StatsOf};
 use crate::store::rows::{PAGE_VIEW, SOURCE};
 use crate::store::schema::{AppSchema, Kind};
 
@@ -52,10 +52,15 @@ fn sql(operation: &StatsOf<'_>, app: &AppSchema) -> String {
         format!(
             "least({event_to}, (
                    SELECT min(first.at)
-                   FROM unnest($1::text[]) AS spelling,
+                   FROM unnest($1::text[]) AS headcount_spelling,
                         LATERAL (SELECT min({timestamp}) AS at FROM {events}
-                                 WHERE {page_view} AND {key} = spelling AND {ours}) AS first))",
+                                 WHERE {page_view} AND {key} = headcount_spelling AND {ours}
+                                   AND {timestamp} >= {first_possible}) AS first))",
             timestamp = event.timestamp,
+            first_possible = moment(
+                &event.timestamp,
+                &format!("timestamptz '{FIRST_POSSIBLE} 00:00Z'")
+            ),
             events = event.table
         )
     } else {
@@ -63,8 +68,9 @@ fn sql(operation: &StatsOf<'_>, app: &AppSchema) -> String {
     };
     // S1: a session is one row here, however many events its user has. S5: half-open. S8: it has ended, and within
     // the window.
+    // No name of ours is one that a table of the app may have.
     format!(
-        "WITH views AS MATERIALIZED (
+        "WITH headcount_views AS MATERIALIZED (
              SELECT {event_user} AS user_id, {event_at} AS at
              FROM {events}
              WHERE {of_community} AND {ours}
@@ -74,24 +80,24 @@ fn sql(operation: &StatsOf<'_>, app: &AppSchema) -> String {
              FROM {events}
              WHERE {of_community} AND NOT {ours}
                AND {timestamp} >= {event_from} AND {timestamp} < {theirs_to}
-         ), sessions AS MATERIALIZED (
+         ), headcount_sessions AS MATERIALIZED (
              SELECT {session_user} AS user_id, {started} AS started, {ended} AS ended,
                     extract(epoch FROM {ended} - {started}) AS seconds
              FROM {sessions}
              WHERE {started_at} >= {session_from} AND {started_at} < {session_to}
                AND {ended} BETWEEN {started} AND $3::timestamptz
-               AND {session_user} IN (SELECT user_id FROM views)
-         ), community_sessions AS MATERIALIZED (
-             SELECT seconds FROM sessions
-             WHERE EXISTS (SELECT FROM views
-                           WHERE views.user_id = sessions.user_id AND views.at BETWEEN sessions.started AND sessions.ended)
+               AND {session_user} IN (SELECT user_id FROM headcount_views)
+         ), headcount_community_sessions AS MATERIALIZED (
+             SELECT seconds FROM headcount_sessions AS s
+             WHERE EXISTS (SELECT FROM headcount_views AS v
+                           WHERE v.user_id = s.user_id AND v.at BETWEEN s.started AND s.ended)
          )
-         SELECT (SELECT count(DISTINCT user_id) FROM views) AS total_visitors,
-                (SELECT count(*) FROM views) AS page_views,
-                (SELECT avg(seconds)::float8 FROM sessions) AS avg_session_duration,
-                (SELECT count(*) FROM sessions) AS ended_sessions,
-                (SELECT avg(seconds)::float8 FROM community_sessions) AS avg_community_session_duration,
-                (SELECT count(*) FROM community_sessions) AS ended_community_sessions",
+         SELECT (SELECT count(DISTINCT user_id) FROM headcount_views) AS total_visitors,
+                (SELECT count(*) FROM headcount_views) AS page_views,
+                (SELECT avg(seconds)::float8 FROM headcount_sessions) AS avg_session_duration,
+                (SELECT count(*) FROM headcount_sessions) AS ended_sessions,
+                (SELECT avg(seconds)::float8 FROM headcount_community_sessions) AS avg_community_session_duration,
+                (SELECT count(*) FROM headcount_community_sessions) AS ended_community_sessions",
         event_user = event.user_id,
         event_at = moment(&event.timestamp, &event.timestamp.to_string()),
         events = event.table,

@@ -31,18 +31,18 @@ impl Runs<Visitors<'_>> for Postgres {
         let (profile, session) = (&app.profile, &app.session);
         let users: Vec<&str> = operation.keys(profile).collect();
         let sql = format!(
-            "SELECT p.{id}::text AS user_id, p.{username}::text AS username,
-                    nullif(p.{avatar}::text, '') AS avatar,
+            "SELECT headcount_profile.{id}::text AS user_id, headcount_profile.{username}::text AS username,
+                    nullif(headcount_profile.{avatar}::text, '') AS avatar,
                     {read_started_at} AS started_at, s.pages_visited::bigint AS pages_visited
-             FROM {profiles} AS p
+             FROM {profiles} AS headcount_profile
              LEFT JOIN LATERAL (
                  SELECT {started_at} AS started_at, {pages_visited} AS pages_visited
                  FROM {sessions}
-                 WHERE {user_id} = p.{id} AND {is_active} AND NOT {is_ended} AND {expires_at} > {now}
+                 WHERE {user_id} = headcount_profile.{id} AND {is_active} AND NOT {is_ended} AND {expires_at} > {now}
                  ORDER BY {started_at} DESC
                  LIMIT 1
              ) AS s ON true
-             WHERE p.{id} = ANY ($1::text[]::{key}[])",
+             WHERE headcount_profile.{id} = ANY ($1::text[]::{key}[])",
             id = profile.id,
             username = profile.username,
             avatar = profile.avatar,

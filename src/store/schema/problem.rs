@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use chrono_tz::Tz;
+
 /// One thing that must be mended before the sidecar can do what it is configured to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the sentences in `Display` say what the fields are")]
@@ -75,6 +77,9 @@ pub enum SchemaProblem {
     ReadOnly,
     /// Columns of moments without time zone, and no configured zone.
     NoTimeZone { columns: Vec<String> },
+    /// The server does not know the configured zone of such columns, so that each statement that compares or writes them
+    /// fails.
+    UnknownTimeZone { zone: Tz, columns: Vec<String> },
     /// The trigger that notifies of ended sessions is configured and not installed.
     NoTrigger { table: String },
 }
@@ -87,7 +92,8 @@ impl SchemaProblem {
             | Self::NoKey { .. }
             | Self::UnknownConstant { .. }
             | Self::NeedlessConstant { .. }
-            | Self::BadConstant { .. } => true,
+            | Self::BadConstant { .. }
+            | Self::UnknownTimeZone { .. } => true,
             Self::Forbidden { writes, .. } | Self::NoPolicy { writes, .. } => *writes,
             Self::MissingTable { .. }
             | Self::MissingColumn { .. }
@@ -97,6 +103,13 @@ impl SchemaProblem {
             | Self::NoTimeZone { .. }
             | Self::NoTrigger { .. } => false,
         }
+    }
+}
+
+impl SchemaProblem {
+    /// Whether nothing fails because of it, and it may be as it should be: the operator has to say.
+    pub fn is_a_question(&self) -> bool {
+        matches!(self, Self::NoTimeZone { .. })
     }
 }
 
@@ -192,6 +205,7 @@ impl fmt::Display for SchemaProblem {
             } => no_policy(f, table, command, user),
             Self::ReadOnly => f.write_str(READ_ONLY),
             Self::NoTimeZone { columns } => no_time_zone(f, columns),
+            Self::UnknownTimeZone { zone, columns } => unknown_time_zone(f, *zone, columns),
             Self::NoTrigger { table } => write!(
                 f,
                 "table {table} has no trigger that tells of sessions which end, so that sign-outs are noticed \
@@ -209,6 +223,16 @@ fn no_time_zone(f: &mut fmt::Formatter<'_>, columns: &[String]) -> fmt::Result {
         f,
         "times in {} have no time zone and are taken as UTC: set database.time_zone to the zone in which the app writes \
          them (\"UTC\" if that is right; Django's TIME_ZONE with USE_TZ = False)",
+        columns.join(", ")
+    )
+}
+
+fn unknown_time_zone(f: &mut fmt::Formatter<'_>, zone: Tz, columns: &[String]) -> fmt::Result {
+    write!(
+        f,
+        "the database server does not know the time zone {zone}, in which times in {} are written: set database.time_zone \
+         to another name of it, of those that SELECT name FROM pg_timezone_names answers, or update the server's time \
+         zone data (on Debian: packages tzdata and tzdata-legacy)",
         columns.join(", ")
     )
 }

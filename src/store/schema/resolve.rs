@@ -45,6 +45,15 @@ pub(in crate::store) fn resolve(
         }
     }
 
+    if let Some(zone) = time_zone
+        && live.lacks_zone
+        && !check.without_zone.is_empty()
+    {
+        let columns = std::mem::take(&mut check.without_zone);
+        check
+            .problems
+            .push(SchemaProblem::UnknownTimeZone { zone, columns });
+    }
     // SQLite has only such moments; Django's are in UTC.
     if time_zone.is_none() && live.dialect == Dialect::Postgres && !check.without_zone.is_empty() {
         let columns = std::mem::take(&mut check.without_zone);

@@ -7,7 +7,7 @@ use super::values::{key, read_key, read_moment};
 use crate::auth::BrowserSession;
 use crate::from_row::from_row;
 use crate::ids::{BrowserSessionId, CommunityId, UserId};
-use crate::store::operations::{CommunityExists, FindCommunity, FindSessions, Runs};
+use crate::store::operations::{CommunityByKey, FindCommunity, FindSessions, Runs};
 use crate::store::schema::{AppSchema, SessionTable};
 
 struct SessionRow {
@@ -100,24 +100,26 @@ impl Runs<FindCommunity<'_>> for Sqlite {
     }
 }
 
-impl Runs<CommunityExists<'_>> for Sqlite {
+impl Runs<CommunityByKey<'_>> for Sqlite {
     async fn run(
-        operation: &CommunityExists<'_>,
+        operation: &CommunityByKey<'_>,
         app: &AppSchema,
         connection: &mut SqliteConnection,
-    ) -> Result<bool, sqlx::Error> {
+    ) -> Result<Option<CommunityId>, sqlx::Error> {
         let community = &app.community;
-        if !community.id.is_key(operation.community.as_str()) {
-            return Ok(false);
+        if !community.id.is_key(operation.key.as_str()) {
+            return Ok(None);
         }
         let sql = format!(
-            "SELECT EXISTS (SELECT 1 FROM {table} WHERE {id} = ?1)",
+            "SELECT CAST({id} AS TEXT) FROM {table} WHERE {id} = ?1 LIMIT 1",
             table = community.table,
             id = community.id,
         );
-        sqlx::query_scalar(AssertSqlSafe(sql))
-            .bind(key(operation.community.as_str(), &community.id)?)
-            .fetch_one(connection)
-            .await
+        let id: Option<String> = sqlx::query_scalar(AssertSqlSafe(sql))
+            .bind(key(operation.key.as_str(), &community.id)?)
+            .fetch_optional(connection)
+            .await?;
+        id.map(|id| Ok(CommunityId::new(read_key(id, &community.id)?)))
+            .transpose()
     }
 }

@@ -28,6 +28,7 @@ pub(super) async fn live_schema(
         session: table(connection, &names.session.table).await?,
         session_trigger: false,
         read_only: false,
+        lacks_zone: false,
         event,
         profile: table(connection, &names.profile.table).await?,
         community: table(connection, &names.community.table).await?,
@@ -35,22 +36,30 @@ pub(super) async fn live_schema(
     })
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts from the catalogue"
+)]
 struct ColumnRow {
     name: String,
     declared: String,
     not_null: bool,
     has_default: bool,
     in_primary_key: bool,
+    is_loose: bool,
     hidden: i64,
 }
 
-from_row!(SqliteRow => ColumnRow { name, declared, not_null, has_default, in_primary_key, hidden });
+from_row!(SqliteRow => ColumnRow { name, declared, not_null, has_default, in_primary_key, is_loose, hidden });
 
 async fn table(connection: &mut SqliteConnection, name: &str) -> Result<Option<LiveTable>, sqlx::Error> {
     let rows: Vec<ColumnRow> = sqlx::query_as(
-        "SELECT name, type AS declared, \"notnull\" AS not_null, dflt_value IS NOT NULL AS has_default,
-                pk > 0 AS in_primary_key, hidden
-         FROM pragma_table_xinfo(?1) ORDER BY cid",
+        "SELECT c.name, type AS declared, \"notnull\" AS not_null, dflt_value IS NOT NULL AS has_default,
+                pk > 0 AS in_primary_key, hidden,
+                -- The collation of a column is told by its indexes only, and each key has one.
+                EXISTS (SELECT 1 FROM pragma_index_list(?1) AS i JOIN pragma_index_xinfo(i.name) AS x
+                        WHERE x.name = c.name AND x.coll <> 'BINARY') AS is_loose
+         FROM pragma_table_xinfo(?1) AS c ORDER BY cid",
     )
     .bind(name)
     .fetch_all(connection)
@@ -81,6 +90,7 @@ fn column(row: ColumnRow, one_key: bool) -> LiveColumn {
             dialect: Dialect::Sqlite,
             kind: kind(&declared),
             max_length: max_length(&declared),
+            is_loose: row.is_loose,
             nullable: !row.not_null && !row.in_primary_key,
             name: row.name,
             type_name: declared,

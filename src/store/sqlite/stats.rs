@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
 use super::moments::{Days, micros};
 use crate::from_row::from_row;
 use crate::store::Stats;
-use crate::store::operations::{Runs, StatsOf};
+use crate::store::operations::{FIRST_POSSIBLE, Runs, StatsOf};
 use crate::store::rows::{PAGE_VIEW, SOURCE};
 use crate::store::schema::{AppSchema, Column};
 
@@ -54,8 +54,9 @@ fn sql(operation: &StatsOf<'_>, app: &AppSchema) -> String {
         // form, so its first text is its first moment.
         format!(
             "SELECT (SELECT min({timestamp}) FROM {events}
-                     WHERE {page_view} AND {key} = spelling.value AND {ours} = 1) AS text
-             FROM json_each(?1) AS spelling",
+                     WHERE {page_view} AND {key} = headcount_spelling.value AND {ours} = 1
+                       AND {timestamp} >= '{FIRST_POSSIBLE}') AS text
+             FROM json_each(?1) AS headcount_spelling",
             timestamp = event.timestamp,
             events = event.table
         )
@@ -64,10 +65,11 @@ fn sql(operation: &StatsOf<'_>, app: &AppSchema) -> String {
     };
     // S1: a session is one row here, however many events its user has. S5: half-open. S8: it has ended, and within
     // the window. The text of moments finds the rows, their numbers decide.
+    // No name of ours is one that a table of the app may have.
     format!(
-        "WITH until AS MATERIALIZED (
+        "WITH headcount_until AS MATERIALIZED (
              SELECT min(?5, coalesce(min({first_at}), ?5)) AS at FROM ({until_ours}) AS first
-         ), views AS MATERIALIZED (
+         ), headcount_views AS MATERIALIZED (
              SELECT {event_user} AS user_id, {event_at} AS at
              FROM {events}
              WHERE {of_community} AND {ours} = 1
@@ -78,27 +80,27 @@ fn sql(operation: &StatsOf<'_>, app: &AppSchema) -> String {
              FROM {events}
              WHERE {of_community} AND {ours} = 0
                AND {timestamp} >= ?2 AND {timestamp} < ?3
-               AND {event_at} >= ?4 AND {event_at} < (SELECT at FROM until)
-         ), begun AS MATERIALIZED (
+               AND {event_at} >= ?4 AND {event_at} < (SELECT at FROM headcount_until)
+         ), headcount_begun AS MATERIALIZED (
              SELECT {session_user} AS user_id, {started} AS started, {ended} AS ended
              FROM {sessions}
              WHERE {started_at} >= ?2 AND {started_at} < ?3
-               AND {session_user} IN (SELECT user_id FROM views)
-         ), sessions AS MATERIALIZED (
+               AND {session_user} IN (SELECT user_id FROM headcount_views)
+         ), headcount_sessions AS MATERIALIZED (
              SELECT user_id, started, ended, (ended - started) / 1000000.0 AS seconds
-             FROM begun
+             FROM headcount_begun
              WHERE started >= ?4 AND started < ?5 AND ended >= started AND ended <= ?5
-         ), community_sessions AS MATERIALIZED (
-             SELECT seconds FROM sessions
-             WHERE EXISTS (SELECT 1 FROM views
-                           WHERE views.user_id = sessions.user_id AND views.at BETWEEN sessions.started AND sessions.ended)
+         ), headcount_community_sessions AS MATERIALIZED (
+             SELECT seconds FROM headcount_sessions AS s
+             WHERE EXISTS (SELECT 1 FROM headcount_views AS v
+                           WHERE v.user_id = s.user_id AND v.at BETWEEN s.started AND s.ended)
          )
-         SELECT (SELECT count(DISTINCT user_id) FROM views) AS total_visitors,
-                (SELECT count(*) FROM views) AS page_views,
-                (SELECT avg(seconds) FROM sessions) AS avg_session_duration,
-                (SELECT count(*) FROM sessions) AS ended_sessions,
-                (SELECT avg(seconds) FROM community_sessions) AS avg_community_session_duration,
-                (SELECT count(*) FROM community_sessions) AS ended_community_sessions",
+         SELECT (SELECT count(DISTINCT user_id) FROM headcount_views) AS total_visitors,
+                (SELECT count(*) FROM headcount_views) AS page_views,
+                (SELECT avg(seconds) FROM headcount_sessions) AS avg_session_duration,
+                (SELECT count(*) FROM headcount_sessions) AS ended_sessions,
+                (SELECT avg(seconds) FROM headcount_community_sessions) AS avg_community_session_duration,
+                (SELECT count(*) FROM headcount_community_sessions) AS ended_community_sessions",
         first_at = at("first.text", event.timestamp.zone),
         event_user = event.user_id,
         event_at = of(&event.timestamp),
@@ -115,27 +117,57 @@ fn sql(operation: &StatsOf<'_>, app: &AppSchema) -> String {
 #[cfg(test)]
 mod tests {
     use chrono::Utc;
+    use sqlx::sqlite::SqliteConnectOptions;
     use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, Row as _};
 
     use super::*;
     use crate::config::{Config, Secret};
     use crate::ids::CommunityId;
-    use crate::store::migrate;
     use crate::store::sqlite::{connect_options, store};
+    use crate::store::{Store as _, migrate};
 
     const DJANGOS_TABLES: &str = include_str!("../../../tests/integration/support/ddl/sqlite_default.sql");
 
-    #[tokio::test]
-    async fn the_statistics_use_the_index_that_migrate_makes() {
+    /// Where the app's tables are called by these names instead of Django's.
+    async fn site(event: &str, session: &str) -> (tempfile::TempDir, SqliteConnectOptions, Config) {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", directory.path().join("db.sqlite3").display());
         let options = connect_options(&url).unwrap().create_if_missing(true);
         let mut connection = options.connect().await.unwrap();
-        connection.execute(DJANGOS_TABLES).await.unwrap();
+        let tables = DJANGOS_TABLES
+            .replace("\"accounts_userevent\"", &format!("\"{event}\""))
+            .replace("\"accounts_usersession\"", &format!("\"{session}\""));
+        connection.execute(AssertSqlSafe(tables)).await.unwrap();
         let mut config = Config::default();
-        config.database.url = Some(Secret::new(url.clone()));
+        config.database.url = Some(Secret::new(url));
+        config.schema.event.table = event.into();
+        config.schema.session.table = session.into();
         migrate(&config, false).await.unwrap();
+        (directory, options, config)
+    }
 
+    #[tokio::test]
+    async fn s10_no_name_of_a_table_is_one_of_the_statement() {
+        for (event, session) in [
+            ("views", "sessions"),
+            ("events", "community_sessions"),
+            ("until", "begun"),
+            ("first", "spelling"),
+            ("spelling", "first"),
+        ] {
+            let (_directory, _, config) = site(event, session).await;
+            let url = config.database.url.as_ref().unwrap().expose().to_owned();
+            let store = store(&url, &config).unwrap();
+            let community = CommunityId::from("42");
+            let stats = store.stats(&community, Utc::now(), Utc::now()).await;
+            assert_eq!(stats.unwrap(), Stats::none(), "{event} {session}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_statistics_use_the_index_that_migrate_makes() {
+        let (_directory, options, config) = site("accounts_userevent", "accounts_usersession").await;
+        let url = config.database.url.as_ref().unwrap().expose().to_owned();
         let store = store(&url, &config).unwrap();
         let app = store.resolved().await.unwrap().app.unwrap();
         let statement = StatsOf {
@@ -150,7 +182,8 @@ mod tests {
         let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
         let events = "SEARCH accounts_userevent USING INDEX headcount_event_community \
                       (<expr>=? AND <expr>=? AND timestamp>? AND timestamp<?)";
-        let first = "SEARCH accounts_userevent USING INDEX headcount_event_community (<expr>=? AND <expr>=?)";
+        let first = "SEARCH accounts_userevent USING INDEX headcount_event_community \
+                     (<expr>=? AND <expr>=? AND timestamp>?)";
         let sessions =
             "SEARCH accounts_usersession USING INDEX headcount_session_user (user_id=? AND started_at>?";
         for used in [events, first, sessions] {

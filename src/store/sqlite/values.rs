@@ -77,6 +77,7 @@ mod tests {
             type_name: String::new(),
             nullable: false,
             max_length: None,
+            is_loose: false,
             zone: Tz::UTC,
         }
     }

@@ -1,7 +1,9 @@
 //! Keys of communities: one form for each, whatever type the app's column has.
 
+use headcount::communities::{Communities, Named, NotCached};
 use headcount::config::CommunityIdAs;
 use headcount::ids::CommunityId;
+use headcount::routes::CommunityRef;
 use serde_json::json;
 
 use super::{alice, in_community, stats_of_march};
@@ -10,6 +12,7 @@ use crate::store_site::{SessionRow, Site, Variant, at, batch, page_view};
 contract! {
     v20_what_the_app_wrote_in_another_spelling_counts,
     v20_keys_that_are_text_are_taken_as_they_are,
+    v20_spellings_that_the_table_takes_for_equal_are_one_key,
     v21_what_is_no_key_of_the_columns_type_is_no_community,
     v22_the_type_of_a_key_in_metadata_is_the_columns,
     v22_what_is_true_is_not_one,
@@ -17,6 +20,11 @@ contract! {
 
 /// Has the app give its communities keys that are text.
 async fn with_text_keys(site: &Site) {
+    with_keys(site, "varchar(50)").await;
+}
+
+/// The same, in a column of this type.
+async fn with_keys(site: &Site, declared: &str) {
     let table = site.table(&site.config.schema.community.table);
     let slug = &site.config.schema.community.columns.slug;
     let name = if site.variant.is_renamed() {
@@ -26,7 +34,7 @@ async fn with_text_keys(site: &Site) {
     };
     site.execute(&format!(
         r#"DROP TABLE {table};
-           CREATE TABLE {table} ("id" varchar(50) NOT NULL PRIMARY KEY, "{slug}" varchar(80) NOT NULL UNIQUE{name})"#
+           CREATE TABLE {table} ("id" {declared} NOT NULL PRIMARY KEY, "{slug}" varchar(80) NOT NULL UNIQUE{name})"#
     ))
     .await;
     let (more, value) = if site.variant.is_renamed() {
@@ -90,7 +98,10 @@ async fn v20_keys_that_are_text_are_taken_as_they_are(variant: Variant) {
                 .await
                 .unwrap();
         }
-        assert_eq!(site.store.community_exists(&community).await.unwrap(), views > 0);
+        assert_eq!(
+            site.store.community_by_key(&community).await.unwrap().is_some(),
+            views > 0
+        );
     }
     for (community, views) in [("7", 1), ("007", 2), ("General", 3), ("general", 0)] {
         let stats = stats_of_march(&site, &community.into()).await;
@@ -98,6 +109,52 @@ async fn v20_keys_that_are_text_are_taken_as_they_are(variant: Variant) {
     }
     let found = site.store.community_by_slug("slug-of-007").await.unwrap();
     assert_eq!(found, Some("007".into()));
+}
+
+async fn v20_spellings_that_the_table_takes_for_equal_are_one_key(variant: Variant) {
+    let site = Site::new(variant).await;
+    let columns: &[(&str, &str)] = if variant.is_postgres() {
+        site.execute(
+            "CREATE EXTENSION citext;
+             CREATE COLLATION any_case (provider = icu, locale = 'und-u-ks-level2', deterministic = false)",
+        )
+        .await;
+        let any_case = "varchar(50) COLLATE any_case";
+        &[
+            ("citext", "GENERAL"),
+            ("char(10)", "General  "),
+            (any_case, "gENERAL"),
+        ]
+    } else {
+        &[
+            ("varchar(50) COLLATE NOCASE", "GENERAL"),
+            ("varchar(50) COLLATE RTRIM", "General "),
+        ]
+    };
+    for (declared, spelling) in columns {
+        with_keys(&site, declared).await;
+        let store = site.reconfigured(|_| {});
+        let communities = Communities::new(store.clone());
+        for spelling in [spelling, "General"] {
+            let found = communities.find(spelling).await.unwrap();
+            assert_eq!(found, Some("General".into()), "{declared}");
+        }
+        let communities = Communities::new(store);
+        let named = CommunityRef::Id((*spelling).into());
+        assert_eq!(
+            communities.cached(Some(&named)).await,
+            Err(NotCached),
+            "{declared}"
+        );
+        let general = Named::Community("General".into());
+        assert_eq!(communities.named(&named).await.unwrap(), general, "{declared}");
+        assert_eq!(communities.cached(Some(&named)).await, Ok(general), "{declared}");
+        // It may be there soon.
+        let cooking = CommunityRef::Id("cooking".into());
+        let named = communities.named(&cooking).await.unwrap();
+        assert_eq!(named, Named::Community("cooking".into()), "{declared}");
+        assert_eq!(communities.find("cooking").await.unwrap(), None, "{declared}");
+    }
 }
 
 async fn v21_what_is_no_key_of_the_columns_type_is_no_community(variant: Variant) {
@@ -112,7 +169,11 @@ async fn v21_what_is_no_key_of_the_columns_type_is_no_community(variant: Variant
             "2024-03-01T10:00:00Z",
         )
         .await;
-        assert!(!site.store.community_exists(&community).await.unwrap(), "{text}");
+        assert_eq!(
+            site.store.community_by_key(&community).await.unwrap(),
+            None,
+            "{text}"
+        );
         let stats = stats_of_march(&site, &community).await;
         assert_eq!((stats.page_views, stats.total_visitors), (0, 0), "{text}");
     }

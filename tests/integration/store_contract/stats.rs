@@ -18,6 +18,7 @@ contract! {
     s8_a_session_lasts_until_an_end_that_has_come,
     s10_page_views_are_never_below_the_visitors,
     s11_what_the_app_recorded_before_the_sidecar_stays,
+    s11_a_view_of_a_clock_that_was_wrong_hides_nothing,
     s11_each_community_has_a_first_view_of_its_own,
     s12_every_page_view_counts_where_so_configured,
     a_view_that_the_app_records_too_counts_once,
@@ -267,6 +268,25 @@ async fn s11_what_the_app_recorded_before_the_sidecar_stays(variant: Variant) {
     // And behind it.
     let (from, to) = (at("2024-03-01T00:00:00Z"), at("2024-03-02T00:00:00Z"));
     let stats = site.store.stats(&gardening, from, to).await.unwrap();
+    assert_eq!((stats.page_views, stats.total_visitors), (2, 1));
+}
+
+/// A machine without a battery for its clock begins in 1970, or when its system was built.
+async fn s11_a_view_of_a_clock_that_was_wrong_hides_nothing(variant: Variant) {
+    let site = Site::new(variant).await;
+    let (alice, session, gardening) = alice(&site).await;
+    for when in ["2024-03-01T10:00:00Z", "2024-03-03T10:00:00Z"] {
+        site.app_event(&alice, "page_view", &by_the_app(&gardening), when)
+            .await;
+    }
+    let times = [
+        "1970-01-01T00:00:07Z",
+        "2023-12-31T23:59:59Z",
+        "2024-03-02T10:00:00Z",
+    ];
+    let views = batch(&session, &gardening, times.map(page_view).into());
+    site.store.apply(&views).await.unwrap();
+    let stats = stats_of_march(&site, &gardening).await;
     assert_eq!((stats.page_views, stats.total_visitors), (2, 1));
 }
 

@@ -1,9 +1,9 @@
 //! What the tables' names and columns do not show: rows that are hidden, and a database that takes no writes.
 
-use headcount::store;
+use headcount::store::{self, StoreError};
 
 use super::{as_role, problems};
-use crate::store_site::{SessionRow, Site, Variant, token};
+use crate::store_site::{SessionRow, Site, Variant, batch, page_view, token};
 
 /// Everybody would be anonymous, and nothing would say why.
 #[tokio::test]
@@ -63,4 +63,70 @@ async fn c24_a_database_that_takes_no_writes_is_named() {
         Vec::<String>::new(),
         "reading is all that is done"
     );
+}
+
+/// Has the server not know Europe/Kyiv, as with time zone data of before 2022.
+const ZONE_UNKNOWN: &str = "
+    CREATE OR REPLACE FUNCTION pg_catalog.timezone(text, timestamp with time zone) RETURNS timestamp
+        LANGUAGE plpgsql IMMUTABLE STRICT AS $$
+    BEGIN
+        IF $1 = 'Europe/Kyiv' THEN
+            RAISE 'time zone \"Europe/Kyiv\" not recognized' USING ERRCODE = '22023';
+        END IF;
+        RETURN timezone_of_all($1, $2);
+    END $$";
+/// Before the first: the server's own function, which that one stands in front of.
+const OWN_FUNCTION: &str = "
+    UPDATE pg_catalog.pg_proc SET proname = 'timezone_of_all'
+    WHERE oid = 'pg_catalog.timezone(text, timestamp with time zone)'::regprocedure";
+
+/// One that a server of another age knows need not be known here; its data is not that of the sidecar.
+#[tokio::test]
+async fn s9_page_views_wait_while_the_server_does_not_know_the_zone() {
+    let kyiv = |config: &mut headcount::config::Config| {
+        config.database.time_zone = Some(chrono_tz::Tz::Europe__Kyiv);
+    };
+    let site = Site::with(Variant::PostgresDefault, kyiv).await;
+    site.execute(OWN_FUNCTION).await;
+    site.execute(ZONE_UNKNOWN).await;
+    assert_eq!(problems(&site.config).await, [""; 0], "no column needs it");
+    let zone_known = ZONE_UNKNOWN.replace("= 'Europe/Kyiv'", "= ''");
+    site.execute(&zone_known).await;
+    site.execute("ALTER TABLE accounts_userevent ALTER timestamp TYPE timestamp")
+        .await;
+    assert_eq!(problems(&site.config).await, [""; 0]);
+
+    let alice = site.member("alice").await;
+    let session = site.session(&alice, "alice", SessionRow::default()).await;
+    let gardening = site.community("gardening").await;
+    let views = || batch(&session, &gardening, vec![page_view("2024-03-01T10:00:00Z")]);
+    assert_eq!(site.store.apply(&views()).await.unwrap().views, 1);
+    assert_eq!(site.events().await[0].timestamp, "2024-03-01 12:00:00");
+
+    // As after a failover to a server with other data.
+    site.execute(ZONE_UNKNOWN).await;
+    let found = problems(&site.config).await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    for part in [
+        "Europe/Kyiv",
+        "\"timestamp\"",
+        "set database.time_zone",
+        "pg_timezone_names",
+    ] {
+        assert!(found[0].contains(part), "{part}: {found:?}");
+    }
+    for store in [site.store.clone(), store::open(&site.config).unwrap()] {
+        let mut error = store.apply(&views()).await.unwrap_err();
+        for _ in 0..2 {
+            assert!(!matches!(error, StoreError::Refused(_)), "{error:?}");
+            error = store.apply(&views()).await.unwrap_err();
+        }
+        assert!(
+            matches!(error, StoreError::Unavailable(_)) && !error.may_be_the_rows(),
+            "{error:?}"
+        );
+        assert!(error.chain().contains("set database.time_zone"), "{error:?}");
+    }
+    site.execute(&zone_known).await;
+    assert_eq!(site.store.apply(&views()).await.unwrap().views, 1);
 }

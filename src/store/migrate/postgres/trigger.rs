@@ -26,10 +26,12 @@ pub(super) async fn settle(
     let words = recorded(connection, NAME).await?;
     let whole = is_installed(connection, &config.schema.session.table).await?;
     let fits = whole
-        && match &words {
-            Some(words) => *words == addition.create,
+        && if let Some(words) = &words {
+            *words == addition.create
+        } else {
             // Made by hand from the output of a dry run, perhaps of an earlier version.
-            None => tells_of_all(connection).await?,
+            let zone = app.session.expires_at.zone;
+            tells_of_all(connection).await? && has_settings(connection, zone.name()).await?
         };
 
     let mut steps = Vec::new();
@@ -74,6 +76,21 @@ async fn tells_of_all(connection: &mut PgConnection) -> Result<bool, sqlx::Error
     .fetch_one(connection)
     .await?;
     Ok(tells.unwrap_or(false))
+}
+
+/// Whether the function runs with the settings of this version's: above all the zone, without which it would compare
+/// times without zone in that of the client that changes a row.
+async fn has_settings(connection: &mut PgConnection, zone: &str) -> Result<bool, sqlx::Error> {
+    let has: Option<bool> = sqlx::query_scalar(
+        "SELECT (SELECT array_agg(lower(setting) ORDER BY lower(setting)) FROM unnest(proconfig) AS setting)
+                = ARRAY['search_path=pg_catalog, pg_temp', lower('timezone=' || $1)]
+         FROM pg_catalog.pg_proc
+         WHERE oid = to_regprocedure('headcount.session_changed()')",
+    )
+    .bind(zone)
+    .fetch_one(connection)
+    .await?;
+    Ok(has.unwrap_or(false))
 }
 
 /// Whether the trigger's function exists.
