@@ -1,7 +1,7 @@
 //! The window in force. Each sidecar is configured with one; of those who share a store the longest holds for all.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::millis;
@@ -12,19 +12,38 @@ use super::settings::KEPT;
 #[derive(Debug, Clone)]
 pub struct Window {
     own: i64,
+    records: bool,
     in_force: Arc<AtomicI64>,
-    /// What holds whatever is heard, and until when.
-    held: Arc<Mutex<Option<(i64, Moment)>>>,
+    heard: Arc<Mutex<Heard>>,
+}
+
+/// Windows, in milliseconds.
+#[derive(Debug, Default)]
+struct Heard {
+    /// What the store said last.
+    last: i64,
+    /// What counts whatever is heard, and until when: ever shorter ones, for ever longer.
+    held: Vec<(i64, Moment)>,
 }
 
 impl Window {
-    /// As configured, until something else is heard.
+    /// Of a sidecar that touches users: as configured, until something longer is heard.
     pub fn new(own: Duration) -> Self {
+        Self::of(own, true)
+    }
+
+    /// Of a sidecar that only reads: that of the others, and where there are none, as configured.
+    pub fn of_the_others(own: Duration) -> Self {
+        Self::of(own, false)
+    }
+
+    fn of(own: Duration, records: bool) -> Self {
         let own = millis(own);
         Self {
             own,
+            records,
             in_force: Arc::new(AtomicI64::new(own)),
-            held: Arc::default(),
+            heard: Arc::default(),
         }
     }
 
@@ -33,7 +52,12 @@ impl Window {
         self.own
     }
 
-    /// The one in force, in milliseconds: at least the own one.
+    /// Whether the own one counts.
+    pub(super) fn records(&self) -> bool {
+        self.records
+    }
+
+    /// The one in force, in milliseconds.
     pub fn millis(&self) -> i64 {
         self.in_force.load(Ordering::Relaxed)
     }
@@ -43,24 +67,64 @@ impl Window {
         Duration::from_millis(self.millis().unsigned_abs())
     }
 
-    /// The store says that this one, in milliseconds, is in force.
+    /// The store says that this one, in milliseconds, is the longest in use; 0 if there is none.
     pub(super) fn set(&self, millis: i64) {
-        self.in_force
-            .store(millis.max(self.at_least()), Ordering::Relaxed);
+        self.set_at(Moment::now(), millis);
     }
 
-    /// What holds whatever others use, in milliseconds: the own one, or while it is held, the one that was in force.
+    /// Parts of the store say that this one, in milliseconds, is the longest in use; 0 if none answers. While it may lack
+    /// what others use, be it that something was lost or that a part is away, the window does not become shorter, for as
+    /// long as what was said before would have counted.
+    pub(super) fn swept(&self, longest: i64, may_lack: bool) {
+        self.swept_at(Moment::now(), longest, may_lack);
+    }
+
+    fn swept_at(&self, now: Moment, longest: i64, may_lack: bool) {
+        if longest == 0 {
+            return;
+        }
+        if may_lack {
+            let mut heard = self.heard();
+            let last = heard.last;
+            heard
+                .held
+                .retain(|(window, until)| now < *until && *window > last);
+            heard.held.push((last, now + KEPT));
+        }
+        self.set_at(now, longest);
+    }
+
+    fn set_at(&self, now: Moment, millis: i64) {
+        self.in_force.store(self.by_at(now, millis), Ordering::Relaxed);
+        self.heard().last = millis;
+    }
+
+    /// The one in force where the longest in use is another, in milliseconds; 0 if there is none.
+    pub(super) fn by(&self, longest: i64) -> i64 {
+        self.by_at(Moment::now(), longest)
+    }
+
+    fn by_at(&self, now: Moment, longest: i64) -> i64 {
+        match longest.max(self.at_least_at(now)) {
+            0 => self.own,
+            longest => longest,
+        }
+    }
+
+    /// What counts whatever others use, in milliseconds: the own one, if it does, and what is held. 0 if nothing does.
     pub(super) fn at_least(&self) -> i64 {
-        let held = *self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.filter(|(_, until)| Moment::now() < *until)
-            .map_or(self.own, |(window, _)| window.max(self.own))
+        self.at_least_at(Moment::now())
     }
 
-    /// The store may have lost what others use: for as long as that would have counted, the window does not become
-    /// shorter.
-    pub(super) fn hold(&self) {
-        let held = (self.millis(), Moment::now() + KEPT);
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
+    fn at_least_at(&self, now: Moment) -> i64 {
+        let own = if self.records { self.own } else { 0 };
+        let heard = self.heard();
+        let held = heard.held.iter().filter(|(_, until)| now < *until);
+        held.map(|(window, _)| *window).fold(own, i64::max)
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -71,14 +135,49 @@ mod tests {
     #[test]
     fn p17_a_store_that_forgot_who_has_the_longest_window_makes_it_no_shorter() {
         let window = Window::new(Duration::from_secs(5));
-        window.hold();
-        window.set(10_000);
+        window.swept(10_000, true);
         assert_eq!((window.millis(), window.at_least()), (10_000, 5_000));
-        window.set(0);
-        assert_eq!(window.time(), Duration::from_secs(5), "never below the own one");
-        window.set(10_000);
-        window.hold();
-        window.set(5_000);
+        window.swept(5_000, false);
+        assert_eq!(window.time(), Duration::from_secs(5));
+        window.swept(10_000, false);
+        window.swept(5_000, true);
         assert_eq!((window.millis(), window.at_least()), (10_000, 10_000));
+    }
+
+    #[test]
+    fn p17_a_window_that_nobody_has_any_more_is_not_held_for_ever() {
+        let window = Window::new(Duration::from_secs(5));
+        let start = Moment::now();
+        window.swept_at(start, 10_000, false);
+        // What others use is lost again and again, or a part stays away.
+        window.swept_at(start, 7_000, true);
+        for _ in 0..100 {
+            window.swept_at(start + KEPT / 2, 5_000, true);
+            assert_eq!(window.millis(), 10_000);
+        }
+        assert!(window.heard().held.len() <= 3);
+        window.swept_at(start + KEPT, 5_000, true);
+        assert_eq!(window.millis(), 7_000, "as it was heard before the second loss");
+        window.swept_at(start + KEPT * 3 / 2, 5_000, true);
+        assert_eq!(window.millis(), 5_000);
+    }
+
+    #[test]
+    fn p17_while_the_store_does_not_answer_the_window_stays() {
+        let window = Window::new(Duration::from_secs(5));
+        let start = Moment::now();
+        window.swept_at(start, 10_000, false);
+        window.swept_at(start + KEPT * 2, 0, true);
+        assert_eq!(window.millis(), 10_000);
+    }
+
+    #[test]
+    fn p17_whoever_records_nothing_goes_by_the_others() {
+        let window = Window::of_the_others(Duration::from_secs(600));
+        assert_eq!((window.millis(), window.at_least()), (600_000, 0));
+        window.set(300_000);
+        assert_eq!((window.millis(), window.by(60_000)), (300_000, 60_000));
+        window.set(0);
+        assert_eq!(window.millis(), 600_000, "there are none");
     }
 }
