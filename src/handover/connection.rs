@@ -17,6 +17,12 @@ use tokio::net::UnixStream;
 use super::MAX_SOCKETS;
 use super::place::is_trusted;
 
+/// No child process is to inherit what is received; elsewhere that is set afterwards.
+#[cfg(target_os = "linux")]
+const CLOSE_ON_EXEC: RecvFlags = RecvFlags::CMSG_CLOEXEC;
+#[cfg(not(target_os = "linux"))]
+const CLOSE_ON_EXEC: RecvFlags = RecvFlags::empty();
+
 /// Longest line that is read.
 const MAX_LINE: usize = 4096;
 /// Room for the descriptors of one message.
@@ -93,7 +99,7 @@ impl Connection {
         let receive = || {
             let mut control = RecvAncillaryBuffer::new(&mut space);
             let mut into = [IoSliceMut::new(&mut bytes)];
-            let message = recvmsg(stream, &mut into, &mut control, RecvFlags::empty())?;
+            let message = recvmsg(stream, &mut into, &mut control, CLOSE_ON_EXEC)?;
             for message in control.drain() {
                 if let RecvAncillaryMessage::ScmRights(descriptors) = message {
                     received.extend(descriptors);
@@ -110,7 +116,6 @@ impl Connection {
     pub(super) fn descriptors(&mut self) -> io::Result<Vec<OwnedFd>> {
         let received = std::mem::take(&mut self.received);
         for descriptor in &received {
-            // No child process is to inherit it.
             fcntl_setfd(descriptor, FdFlags::CLOEXEC)?;
         }
         Ok(received)

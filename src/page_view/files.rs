@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 
-use http::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
+use http::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, VARY};
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 use moka::sync::Cache;
 
@@ -58,7 +58,7 @@ impl Files {
                 };
                 if any_element(response, CONTENT_TYPE.as_str(), is_html) {
                     self.sent.invalidate(&key(version));
-                } else if is_of_a_browser(request) {
+                } else if is_of_a_browser(request) && !any_element(response, VARY.as_str(), is_by_accept) {
                     self.sent.insert(key(version), ());
                 }
                 false
@@ -66,6 +66,11 @@ impl Files {
             _ => false,
         }
     }
+}
+
+/// A file to one client may be a page to another.
+fn is_by_accept(name: &str) -> bool {
+    name == "*" || name == "accept"
 }
 
 /// What tells the version: an entity tag, weak or not, else a date.
@@ -146,6 +151,14 @@ mod tests {
             200,
             &[tag, ("content-type", "application/json")],
         );
+        assert!(!files.sees(TAB, 304, &[tag]));
+        // The app says that its answer depends on what was asked for.
+        let by_kind = [
+            tag,
+            ("content-type", "application/json"),
+            ("vary", "Cookie, Accept"),
+        ];
+        files.sees(OLD_PICTURE, 200, &by_kind);
         assert!(!files.sees(TAB, 304, &[tag]));
     }
 }

@@ -2,8 +2,8 @@
 //! Pure.
 //!
 //! Pingora reads such a body as it comes, and keeps what it has read too much to itself. Chunk sizes are read by the
-//! parser that Pingora has for them. Where the two do not agree nothing is served behind the body: Pingora refuses it,
-//! waits for more until a timeout, or ends the connection because it has read too much.
+//! parser that Pingora has for them. Where the two do not agree nothing is served behind the body: Pingora refuses it or
+//! waits for more until a timeout, or the connection ends because the end of the body was not found here.
 
 /// Longest line with a chunk's size and its extensions; Pingora takes no longer one.
 const MAX_LINE: usize = 8 * 1024;

@@ -128,7 +128,7 @@ where
             }
             None => None,
         };
-        while let Some(kept) = result.take().filter(|_| !progress.is_last()) {
+        while let Some(kept) = result.take().filter(|_| progress.may_go_on()) {
             let (stream, settings) = kept.consume();
             progress.renew();
             let Ok(socket) = stream.into_any().downcast::<ClientSocket>() else {

@@ -237,6 +237,13 @@ impl Progress {
         self.state().has_begun
     }
 
+    /// Whether another request may follow on the connection, once Pingora has done with this one. Not where this parser
+    /// of chunks and Pingora's do not agree where the body ends: what follows might be a part of it to a proxy in front.
+    pub(super) fn may_go_on(&self) -> bool {
+        let ends_where_it_should = self.state().chunks.as_ref().is_none_or(Chunks::is_over);
+        ends_where_it_should && !self.is_last()
+    }
+
     /// Whether the connection serves no further request.
     pub(super) fn is_last(&self) -> bool {
         let state = self.state();

@@ -63,8 +63,11 @@ impl Certificate {
     /// as a metric.
     pub(super) fn tell(&self, metrics: &Metrics) {
         let path = self.chain.display();
+        let listener = self.listener.to_string();
         let Some(validity) = Validity::of(&self.current.load()) else {
             tracing::info!(%path, "certificate loaded; its dates cannot be read");
+            // That of the former one is not its own. There may have been none.
+            let _ = metrics.certificate_expires.remove_label_values(&[&listener]);
             return;
         };
         if let Some(problem) = validity.problem(Utc::now()) {
@@ -75,7 +78,6 @@ impl Certificate {
         // Seconds of dates are far below what a float holds exactly.
         #[expect(clippy::cast_precision_loss, reason = "see above")]
         let until = validity.until.timestamp() as f64;
-        let listener = self.listener.to_string();
         metrics
             .certificate_expires
             .with_label_values(&[&listener])

@@ -94,11 +94,7 @@ async fn c3_a_faulty_certificate_keeps_the_last_good_one_and_is_told() {
         text.contains("degraded: a certificate of listen.https is faulty"),
         "{text}"
     );
-    assert!(
-        site.sidecar.log().contains("cannot be used together"),
-        "{}",
-        site.sidecar.log()
-    );
+    site.sidecar.says("cannot be used together");
 
     fs::copy(new.key(), site.certificate.key()).unwrap();
     site.sidecar.wait_for_metric(OK, |ok| ok == 1.0).await;

@@ -35,13 +35,13 @@ async fn p17_sidecars_with_different_windows_count_the_same_and_say_so() {
         assert_eq!(ready.status(), 200);
         let ready = ready.text().await.unwrap();
         assert!(ready.contains(&format!("degraded: {difference}")), "{ready}");
-        let log = sidecar.log();
-        let told = difference.replace('"', "\\\"");
-        assert_eq!(
-            log.matches(&told).count() + log.matches(&difference).count(),
-            1,
-            "{log}"
-        );
+        let escaped = difference.replace('"', "\\\"");
+        let times = || {
+            let log = sidecar.log();
+            log.matches(&escaped).count() + log.matches(&difference).count()
+        };
+        eventually(async || times() > 0).await;
+        assert_eq!(times(), 1, "{}", sidecar.log());
         let told = run(&["check", "--config", &sidecar.config()], &[]);
         assert_eq!(told.code, Some(0), "{told:?}");
         assert!(told.out.contains(&format!("note: {difference}")), "{told:?}");

@@ -143,11 +143,8 @@ async fn a_bad_file_keeps_the_last_good_routes_and_says_where_it_is_bad() {
         "{}:6: route `bad`: the pattern does not compile: unclosed group",
         file.display()
     );
-    let log = sidecar.log();
-    let line = log
-        .lines()
-        .find(|line| line.contains(&said))
-        .unwrap_or_else(|| panic!("{log}"));
+    let log = sidecar.says(&said);
+    let line = log.lines().find(|line| line.contains(&said)).expect("a line");
     assert!(
         line.contains("ERROR") && line.contains("the last good ones stay in use"),
         "{line}"

@@ -92,19 +92,21 @@ async fn flood(port: u16, every: Duration, addresses: u64, goes_on: Arc<AtomicBo
     }
 }
 
-/// Somebody with a session of their own and an address of their own.
+/// The address that a session is used from, by which its page view is found.
+fn address(session: u32) -> String {
+    Ipv4Addr::from_bits(0xc612_0000 + session).to_string()
+}
+
+/// A visitor with a session and an address of their own.
 fn request(client: &Client, world: &World, session: u32, path: &str) -> reqwest::RequestBuilder {
     client
         .get(world.sidecar.url(path))
         .header("cookie", format!("session_id={}", token(session)))
         .header("user-agent", FIREFOX)
-        .header(
-            "x-forwarded-for",
-            Ipv4Addr::from_bits(0xc000_0200 + session % 200).to_string(),
-        )
+        .header("x-forwarded-for", address(session))
 }
 
-/// When each page view was first seen in the database, by its URL; returns after `count` of them.
+/// When each page view was first seen in the database, by its visitor's address; returns after `count` of them.
 async fn watch(database: String, count: usize) -> HashMap<String, Instant> {
     let pool = Postgres::shared().pool(&database);
     let mut seen = HashMap::new();
@@ -114,16 +116,16 @@ async fn watch(database: String, count: usize) -> HashMap<String, Instant> {
     while seen.len() < count {
         looks.tick().await;
         let rows: Vec<(i64, String)> = sqlx::query_as(
-            "SELECT id, metadata->>'url' FROM accounts_userevent
+            "SELECT id, host(ip_address) FROM accounts_userevent
              WHERE metadata->>'source' = 'headcount' AND id > $1 ORDER BY id",
         )
         .bind(last)
         .fetch_all(&pool)
         .await
         .expect("the events");
-        for (id, url) in rows {
+        for (id, address) in rows {
             last = id;
-            assert!(seen.insert(url, Instant::now()).is_none(), "twice");
+            assert!(seen.insert(address, Instant::now()).is_none(), "twice");
         }
     }
     seen
@@ -180,13 +182,12 @@ async fn i14_members_that_are_new_are_recorded_and_answered_during_a_flood() {
     for session in 0..sessions {
         pace.tick().await;
         if session % 2 == 0 {
-            let url = format!("/about/?session={session}");
-            let looking = request(&client, world, session, &url).headers(navigation());
+            let looking = request(&client, world, session, "/about/").headers(navigation());
             pages.spawn(async move {
                 let response = looking.send().await.expect("an answer");
                 assert_eq!(response.status(), StatusCode::OK);
                 response.bytes().await.expect("a page");
-                (url, Instant::now())
+                (address(session), Instant::now())
             });
         } else {
             let question = request(&client, world, session, &community);
@@ -211,7 +212,7 @@ async fn i14_members_that_are_new_are_recorded_and_answered_during_a_flood() {
     told("API answers to new sessions", answers);
     let until_recorded = pages
         .iter()
-        .map(|(url, at)| rows[url].saturating_duration_since(*at));
+        .map(|(address, at)| rows[address].saturating_duration_since(*at));
     told("from page to row", until_recorded.collect());
     world.sidecar.wait_until_idle().await;
     let honest_drops = all_dropped(world).await - world.sidecar.metric(&dropped("unknown_token")).await;

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::support::member::Member;
 use crate::support::proxy::Proxy;
-use crate::support::service::in_time;
+use crate::support::service::{in_time, wait_until};
 use crate::support::world::{Wanted, World};
 
 #[derive(Clone, Copy, PartialEq)]
@@ -272,12 +272,19 @@ async fn w9_an_outage_is_said_once_however_many_spools_wait() {
     let retries = "headcount_apply_retries_total{class=\"connection\"}";
     let before = sidecar.metric(retries).await;
     sidecar.wait_for_metric(retries, |now| now >= before + 3.0).await;
-    let log = sidecar.log();
-    let last = log.rfind("ready").expect("it started");
-    let told = log[last..]
-        .matches("the database does not take page views")
-        .count();
-    assert_eq!(told, 1, "{}", &log[last..]);
+    let of_the_last = || {
+        let log = sidecar.log();
+        let last = log.rfind("ready").expect("it started");
+        log[last..].to_owned()
+    };
+    let told = || {
+        of_the_last()
+            .matches("the database does not take page views")
+            .count()
+    };
+    // The line is written a moment later.
+    wait_until("the outage to be told", || told() > 0);
+    assert_eq!(told(), 1, "{}", of_the_last());
     fragile.database.resume().await;
     made.are_recorded(&fragile.world).await;
 }

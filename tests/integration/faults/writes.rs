@@ -203,12 +203,9 @@ async fn w15_without_a_partition_for_now_views_wait_and_it_is_said_once() {
         .sidecar
         .wait_for_metric(retries, |retries| retries >= 3.0)
         .await;
-    let log = world.sidecar.log();
-    assert_eq!(
-        log.matches("make the partition, or a DEFAULT one").count(),
-        1,
-        "{log}"
-    );
+    let told = "make the partition, or a DEFAULT one";
+    let log = world.sidecar.says(told);
+    assert_eq!(log.matches(told).count(), 1, "{log}");
     assert_eq!(world.sidecar.metric("headcount_dead_letters").await, 0.0);
 
     execute(

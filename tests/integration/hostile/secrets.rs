@@ -144,10 +144,11 @@ async fn c20_a_parameter_of_the_database_url_that_nobody_knows_is_named_without_
     sidecar
         .wait_for_metric("headcount_ledger_ok", |ok| ok == 1.0)
         .await;
-    let log = sidecar.log();
     for name in ["passwort", "target_session_attrs"] {
+        let log = sidecar.says(name);
         assert_eq!(log.matches(name).count(), 1, "{log}");
     }
+    let log = sidecar.log();
     assert!(!log.contains("hunter2"), "{log}");
     for command in [&["check"][..], &["migrate"]] {
         let folder = tempfile::tempdir().expect("a directory");

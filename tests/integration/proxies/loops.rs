@@ -94,11 +94,7 @@ async fn e14_a_request_that_comes_back_through_others_is_508() {
     let answer = exchange(sidecar.port, get("/about/"), false).await;
     assert_eq!((answer.status, answer.text()), (508, "508 Loop Detected\n"));
     assert_eq!(refused(&sidecar, "loop").await, 1);
-    assert!(
-        sidecar.log().contains("leads back to this sidecar"),
-        "{}",
-        sidecar.log()
-    );
+    sidecar.says("leads back to this sidecar");
 }
 
 /// Several sidecars in a row are none.

@@ -1,6 +1,7 @@
 //! Requests that are refused, and where that shows.
 
 use super::{get, refused};
+use crate::support::service::wait_until;
 use crate::support::sidecar::Sidecar;
 use crate::support::wire::{Wire, exchange};
 use crate::support::world::{Wanted, World};
@@ -80,6 +81,9 @@ async fn e18_every_refused_head_is_counted_and_told() {
     // They are requests, too.
     let requests = "headcount_requests_total{route=\"refused\",status=\"4xx\"}";
     sidecar.wait_for_metric(requests, |count| count >= all).await;
+    // Lines are written a moment after what they tell of.
+    let told = || sidecar.log().matches("reason=\"").count();
+    wait_until("a line for each", || told() >= 14);
     let log = sidecar.log();
     let lines = |level: &str, reason: &str| {
         let reason = format!("reason=\"{reason}\"");

@@ -74,7 +74,7 @@ async fn e11_a_word_that_is_not_understood_is_told_once_and_means_nothing() {
     for _ in 0..2 {
         assert_eq!(echoed(nginx.port()).await["HTTP_X_FORWARDED_PROTO"], "http");
     }
-    let log = sidecar.log();
+    let log = sidecar.says("is not understood");
     let lines: Vec<_> = log
         .lines()
         .filter(|line| line.contains("is not understood"))

@@ -189,5 +189,6 @@ async fn i4_a_missing_trigger_is_told_and_found_when_it_is_there() {
     told.execute("DROP TRIGGER headcount_session_truncated ON {session}")
         .await;
     told.hears_nothing().await;
+    eventually(async || world.sidecar.log().matches(said).count() >= 2).await;
     assert_eq!(world.sidecar.log().matches(said).count(), 2);
 }

@@ -80,6 +80,26 @@ async fn e20_an_upgrade_behind_a_body_ends_the_connection_where_more_follows() {
     }
 }
 
+/// A proxy in front may read such chunks in another way, and take what follows for a part of them.
+#[tokio::test]
+async fn e20_nothing_is_served_behind_chunks_that_can_be_read_in_two_ways() {
+    let world = World::shared().await;
+    for body in ["2;\nxx\r\n4f\r\n0\r\n\r\n", "\r\n\r\n", ";x\r\n\r\n"] {
+        let name = uuid::Uuid::new_v4().simple().to_string();
+        let mut wire = Wire::open(world.sidecar.port).await;
+        wire.send(format!(
+            "POST /upload HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{body}"
+        ))
+        .await;
+        // Pingora takes it for whole.
+        assert_eq!(wire.answer().await.status, 200, "{body:?}");
+        wire.try_send(format!("GET /tally/{name} HTTP/1.1\r\nHost: a\r\n\r\n"))
+            .await;
+        wire.closes().await;
+        assert_eq!(world.site.tally(&name).await, 0, "{body:?}");
+    }
+}
+
 #[tokio::test]
 async fn e20_bodies_follow_each_other_on_one_connection() {
     let sidecar = sidecar().await;

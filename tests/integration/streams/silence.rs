@@ -106,11 +106,7 @@ async fn e4_no_head_makes_an_app_that_is_silent_wait_longer() {
         open(world, &gate).await;
     }
     // It is the app's fault, not the client's.
-    assert!(
-        sidecar
-            .log()
-            .contains("a request could not be proxied status=504 kind=\"ReadTimedout\" source=\"Upstream\"")
-    );
+    sidecar.says("a request could not be proxied status=504 kind=\"ReadTimedout\" source=\"Upstream\"");
 }
 
 #[tokio::test]

@@ -264,6 +264,12 @@ impl Sidecar {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// What the process has logged, once that contains `text`: a line is written a moment after what it tells of.
+    pub fn says(&self, text: &str) -> String {
+        wait_until(text, || self.log().contains(text));
+        self.log()
+    }
+
     /// The folder with configuration and route files.
     pub fn directory(&self) -> &Path {
         self.directory.path()
