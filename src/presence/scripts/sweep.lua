@@ -10,7 +10,7 @@
 -- changes: { community, count, sequence number }…
 
 -- Members moved in one call, because the clock was set back, before the rest is left for the next: what keeps a call
--- near some ten milliseconds of Redis' one thread.
+-- at some tens of milliseconds of Redis' one thread.
 local MOVED = 10000
 
 local now = now_ms()
