@@ -1,5 +1,5 @@
-//! The admin listener: dashboard, metrics and health, for operators and machines. Loopback by default; it needs no
-//! sign-in and shows no visitor.
+//! The admin listener: dashboard, metrics and health, for operators and monitoring. Bound to loopback by default;
+//! it needs no sign-in and shows no visitor.
 
 mod dashboard;
 mod health;
@@ -30,18 +30,18 @@ pub use dashboard::Dashboard;
 use health::{Health, Readiness};
 pub use listener::Socket;
 
-/// What the admin listener shows.
+/// Dependencies of the admin listener.
 #[derive(Clone)]
 pub struct Admin {
-    /// For `/` and what belongs to it.
+    /// For `/` and its resources.
     pub dashboard: Dashboard,
-    /// Names besides addresses and local ones under which pages may be asked for.
+    /// Names, besides IP addresses and local ones, under which pages may be requested.
     pub hosts: Vec<String>,
     /// For `/metrics`.
     pub metrics: Arc<Metrics>,
-    /// For what is degraded.
+    /// For problems of tasks.
     pub tasks: Tasks,
-    /// How long a page view may wait on disk before somebody should look.
+    /// How long a page view may wait on disk before that counts as a problem.
     pub patience: Duration,
     /// For `/routes/test`.
     pub routes: SharedRoutes,
@@ -53,33 +53,33 @@ pub struct Admin {
     pub serving: Arc<AtomicBool>,
     /// For `/readyz`.
     pub shutdown: Shutdown,
-    /// Another process has the listening socket: nothing more is accepted, and connections end with their next
-    /// answer.
+    /// Set when another process has taken over the listening socket: no connections are accepted, and open ones
+    /// end with their next answer.
     pub handed_over: Shutdown,
-    /// Where connections are counted, so that the end can wait for them.
+    /// Counts connections, so that shutdown can wait for them.
     pub in_flight: InFlight,
 }
 
 impl Admin {
-    /// Whether the site is served, in words.
+    /// The readiness, as text.
     fn state(&self) -> &'static str {
         Readiness::of(self).text()
     }
 
-    /// What an operator must act on, one sentence each, of a reading.
+    /// Problems that an operator must act on, one sentence each.
     fn degraded(&self, health: &Health) -> Vec<String> {
         let mut lines = health.degraded(self.patience.as_secs_f64());
         lines.extend(self.tasks.degraded());
         lines
     }
 
-    /// Serves until the process ends, or, but for connections that are open, until the hand-over.
+    /// Serves until the process ends or, after a hand-over, until the open connections end.
     pub async fn serve(self, socket: Socket) {
         let (in_flight, leave) = (self.in_flight.clone(), self.handed_over.clone());
         let pages = dashboard::router()
             .route("/routes/test", get(test_route))
             .layer(middleware::from_fn_with_state(self.clone(), check_host));
-        // Machines ask for these by any name.
+        // Monitoring asks for these under any name.
         let machines = Router::new()
             .route("/metrics", get(metrics))
             .route("/livez", get(async || "ok\n"))
@@ -98,10 +98,10 @@ impl Admin {
     }
 }
 
-/// Refuses who asks for pages under another site's name.
+/// Refuses requests for pages under another site's name.
 async fn check_host(State(admin): State<Admin>, request: Request, next: Next) -> Response {
     let host = request.headers().get(header::HOST);
-    // What is no text is nobody's name.
+    // A header that is not text matches no name.
     let host = host.map(|host| host.to_str().unwrap_or("?.?"));
     if host::is_ours(host, &admin.hosts) {
         return next.run(request).await;
@@ -110,7 +110,7 @@ async fn check_host(State(admin): State<Admin>, request: Request, next: Next) ->
     (StatusCode::MISDIRECTED_REQUEST, text).into_response()
 }
 
-/// The same where a browser asks, which says how by Fetch Metadata; scrapers and probes do not.
+/// The same for browsers only, recognised by their Fetch Metadata headers; scrapers and probes send none.
 async fn check_host_of_browsers(state: State<Admin>, request: Request, next: Next) -> Response {
     if host::is_a_browsers(request.headers()) {
         check_host(state, request, next).await
@@ -119,8 +119,8 @@ async fn check_host_of_browsers(state: State<Admin>, request: Request, next: Nex
     }
 }
 
-/// What browsers may do with an answer: show it, with the dashboard's own script and styles and nothing inline, and
-/// not keep it, frame it or hand it to another site.
+/// Restrictions for browsers: the page may load only the dashboard's own script and styles, nothing inline, and an
+/// answer must not be cached, framed or read by another site.
 const PROTECTION: [(HeaderName, HeaderValue); 5] = [
     (
         header::CONTENT_SECURITY_POLICY,
@@ -146,7 +146,7 @@ async fn protect(mut response: Response) -> Response {
     response
 }
 
-/// Tells a client of a process that has handed over to come back to the other one.
+/// After a hand-over, closes the connection so that the client reconnects to the new process.
 async fn end_connection(State(admin): State<Admin>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     if admin.handed_over.has_started() {
@@ -161,8 +161,8 @@ async fn metrics(State(admin): State<Admin>) -> Response {
     ([format], admin.metrics.render()).into_response()
 }
 
-/// Ready while the site is served: the site comes first, so a database or Redis that is away shows in the
-/// text and does not take the sidecar out of rotation.
+/// Ready while the site is served: a database or Redis that is away is named in the text and does not take the
+/// sidecar out of rotation.
 async fn readyz(State(admin): State<Admin>) -> Response {
     let readiness = Readiness::of(&admin);
     let mut text = format!("{}\n", readiness.text());

@@ -1,16 +1,16 @@
-//! Step 6, serve: the visitors API on the site's own origin.
+//! The visitors API on the site's own origin (step 6, serve).
 //!
-//! [`Api`] is a service that the proxy calls in-process: no network hop, no listener of its own. It tells
-//! which paths are its own ([`Api::owns`]) and answers them ([`Api::call`]). Who asks is not found out here:
-//! the proxy looks the token up and hands over a [`Caller`].
+//! [`Api`] is a service that the proxy calls in-process: no network hop, no listener of its own. It decides which
+//! paths are its own ([`Api::owns`]) and answers them ([`Api::call`]). It does not identify callers: the proxy
+//! looks the token up and passes a [`Caller`].
 //!
-//! One file per subject: `paths` (which paths), `query` and `cursor` (what may be asked), `access` (who may
-//! see which community), `visitors` and `stats` (the answers), `answers` (their JSON), `live`, `handshake`,
-//! `origin` and `stream_reader` (who may listen, and how), `cors` (what pages of other origins may read), `visits`
-//! (what pages report), `widget` (the script), `problem` (everything that is not an answer), `openapi` (the contract).
+//! One file per subject: `paths` (the API's paths), `query` and `cursor` (parameters), `access` (who may see which
+//! community), `visitors` and `stats` (the answers), `answers` (their JSON), `live`, `handshake`, `origin` and
+//! `stream_reader` (live connections), `cors` (pages of other origins), `visits` (reported page views), `widget`
+//! (the script), `problem` (error answers), `openapi` (the contract).
 //!
-//! Invariant: this module reads; it never writes to the app's tables or to presence (P2). What is more than an
-//! answer, an [`Opening`] or a [`Report`], it hands to the proxy in the answer's extensions.
+//! Invariant: this module reads; it never writes to the app's tables or to presence (P2). Results that the proxy
+//! must act on, an [`Opening`] or a [`Report`], are passed in the answer's extensions.
 
 mod access;
 pub(crate) mod answers;
@@ -69,24 +69,25 @@ use problem::Problem;
 use stats::Statistics;
 use stream_reader::StreamReader;
 
-/// Tells the time. The system's clock in the program, a fixed one in tests.
+/// Returns the time: the system's clock in the program, a fixed one in tests.
 pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
-/// Requests answered at the same time; further ones are answered 503 at once, so that a slow database
-/// cannot pile up requests.
+/// Requests answered at the same time; further ones get 503 at once, so that a slow database cannot pile up
+/// requests.
 const MAX_IN_FLIGHT: usize = 256;
 
-/// Live connections opened at the same time. Each may wait for a while, for its snapshot or for the app's word,
-/// so they have places of their own; further ones wait for a place.
+/// Live connections opened at the same time. Each may wait, for its snapshot or for the app's decision, so they
+/// have a limit of their own; further ones wait.
 const MAX_OPENING: usize = 256;
 
 /// Callers whose tokens are looked up at the same time.
 const MAX_IDENTIFYING: usize = 64;
 
-/// Those of them who want to listen. After a restart all come back at once: further ones wait for their turn.
+/// The same for live connections. After a restart all clients reconnect at once: further ones wait.
 const MAX_LISTENERS_IDENTIFYING: usize = 16;
 
-/// Label values of `api_requests_total`'s `status`. The API never redirects: a 3xx is a script that is known.
+/// Label values of `api_requests_total`'s `status`. The API never redirects: a 3xx is a script that the browser
+/// has cached.
 const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// The visitors API.
@@ -103,10 +104,10 @@ pub struct Api {
     metrics: Arc<Metrics>,
 }
 
-/// What the handlers share.
+/// Dependencies of the handlers.
 struct Shared {
     settings: config::Api,
-    /// Length of the window that `current_visitors` is over.
+    /// The presence window, over which `current_visitors` is counted.
     window: Seconds,
     store: Arc<dyn Store>,
     presence: Arc<dyn Presence>,
@@ -120,39 +121,39 @@ struct Shared {
     /// The `OpenAPI` document, rendered once.
     contract: Bytes,
     script: Script,
-    /// The same where communities have keys that are text.
+    /// The same for communities with text keys.
     script_of_text_keys: Script,
-    /// When requests from pages of other origins were last told of in the log, in seconds.
+    /// When a request from a page of another origin was last logged, in seconds.
     told_of_foreign: AtomicI64,
 }
 
-/// What other sections of the configuration say of the site.
+/// What the API needs to know from other sections of the configuration.
 #[derive(Debug, Clone)]
 pub struct Surroundings {
     /// How long a user counts as present.
     pub window: Duration,
     /// Name of the session cookie.
     pub session_cookie: String,
-    /// Origins besides the site's own whose pages may ask.
+    /// Origins besides the site's own whose pages may call the API.
     pub allowed_origins: Vec<String>,
 }
 
-/// Whom the API asks.
+/// Data sources of the API.
 pub struct Sources {
     /// Profiles and statistics.
     pub store: Arc<dyn Store>,
-    /// Which communities there are.
+    /// Lookup of communities.
     pub communities: Arc<Communities>,
     /// Who is here now.
     pub presence: Arc<dyn Presence>,
-    /// Who may see a community; only asked with `access = "backend"`.
+    /// Decides who may see a community; only used with `access = "backend"`.
     pub backend_check: Arc<dyn BackendCheck>,
-    /// Counts as they change; `None` where that is switched off.
+    /// Live connections; `None` if they are off.
     pub live: Option<Live>,
 }
 
 impl Api {
-    /// Puts the API together.
+    /// Builds the API.
     pub fn new(
         settings: config::Api,
         surroundings: Surroundings,
@@ -217,7 +218,7 @@ impl Api {
         self.paths.operation(path) == Some(Operation::Visits)
     }
 
-    /// Longest time that one answer may take, and that finding out who asks may take before it.
+    /// Longest time for one answer, and for identifying the caller before it.
     pub fn timeout(&self) -> Duration {
         self.timeout
     }
@@ -227,9 +228,9 @@ impl Api {
         self.paths.operation(path).is_some_and(Operation::is_live)
     }
 
-    /// A place among those whose identity is being found out; `None` when there are too many, so that callers
-    /// with made-up tokens cannot stand in the recorder's way. `patient` are those who ask for live connections:
-    /// they wait for a place, and are to be given up after [`Api::timeout`].
+    /// A permit to identify a caller; `None` when there are too many, so that callers with made-up tokens cannot
+    /// use up the recorder's lookups. `patient` is for live connections: they wait for a permit, and the caller
+    /// must give up after [`Api::timeout`].
     pub async fn identifying(&self, patient: bool) -> Option<SemaphorePermit<'_>> {
         if patient {
             self.listeners_identifying.acquire().await.ok()
@@ -238,9 +239,9 @@ impl Api {
         }
     }
 
-    /// Answers a request for a path that [`Api::owns`]. The request's extensions carry the [`Caller`];
-    /// without one it is anonymous. Never fails: whatever goes wrong is a problem document. The answer has a
-    /// `Content-Length`, also to HEAD, where its body is empty; but for those that have no length.
+    /// Answers a request for a path that [`Api::owns`]. The request's extensions carry the [`Caller`]; without one
+    /// it is anonymous. Never fails: any error becomes a problem document. The answer has a `Content-Length`, also
+    /// to HEAD, where its body is empty; only streams have none.
     pub async fn call(&self, request: Request<Body>) -> Response<Body> {
         let Some(operation) = self.paths.operation(request.uri().path()) else {
             return finish(
@@ -264,8 +265,8 @@ impl Api {
         response
     }
 
-    /// What is answered where a request for a path that [`Api::owns`] is refused before it gets to [`Api::call`];
-    /// `None` where the path is the app's.
+    /// The answer to a request for a path that [`Api::owns`] and that is refused before it gets to [`Api::call`];
+    /// `None` if the path is the app's.
     pub fn refuse(&self, path: &str, headers: &HeaderMap, status: StatusCode) -> Option<Response<Body>> {
         let operation = self.paths.operation(path)?;
         let problem = match status {
@@ -341,7 +342,7 @@ fn router(paths: &Paths, shared: Shared) -> Router {
         .with_state(Arc::new(shared))
 }
 
-/// Says with a refused method which ones are possible.
+/// Sets `Allow` on a refused method.
 fn with_methods(operation: Operation, mut response: Response<Body>) -> Response<Body> {
     if response.status() == StatusCode::METHOD_NOT_ALLOWED {
         let methods = HeaderValue::from_static(operation.methods());
@@ -350,7 +351,7 @@ fn with_methods(operation: Operation, mut response: Response<Body>) -> Response<
     response
 }
 
-/// Sets what every answer has.
+/// Sets headers that every answer has.
 fn finish(mut response: Response<Body>, is_head: bool) -> Response<Body> {
     let length = response.body().size_hint().exact();
     let is_open = response.extensions().get::<Opening>().is_some();
@@ -367,7 +368,7 @@ fn finish(mut response: Response<Body>, is_head: bool) -> Response<Body> {
     }
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if is_open || no_content {
-        // The router sets one for whatever is empty.
+        // The router sets one for an empty body.
         headers.remove(CONTENT_LENGTH);
         return response;
     }

@@ -1,5 +1,5 @@
-//! The only place that constructs and wires. Start order: routes, ports, stores, workers, proxy. Drain
-//! order: not ready → listeners closed → live connections and requests in flight → recorder → presence and
+//! Composition root: the only place that constructs and wires the parts. Start order: routes, ports, stores, workers,
+//! proxy. Drain order: not ready → listeners closed → live connections and requests in flight → recorder → presence and
 //! writer.
 
 mod files;
@@ -44,18 +44,18 @@ use serving::{Ports, Serving};
 
 /// Threads of the runtime on which everything but the proxying runs.
 const BACKGROUND_THREADS: usize = 2;
-/// A page view that waits on disk for so much longer than it should is worth a look.
+/// A page view that waits on disk this much longer than `record.batch_age` counts as stale.
 const STALE: Duration = Duration::from_secs(60);
-/// Longest time that the database's connections may take to close at the end.
+/// Longest time for the database's connections to close at shutdown.
 const DATABASE_FAREWELL: Duration = Duration::from_secs(1);
 
 /// Why the sidecar does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The operator's to mend: configuration or route files.
+    /// The operator must fix the configuration or the route files.
     #[error("{0}")]
     Configuration(String),
-    /// The machine's: a port taken, no threads to be had.
+    /// The environment's fault, such as a port in use or no more threads.
     #[error(transparent)]
     Other(#[from] anyhow::Error),
 }
@@ -66,7 +66,7 @@ pub struct App {
     routes: LoadedRoutes,
     certificates: Vec<Arc<Certificate>>,
     geoip: Option<GeoIp>,
-    /// Where page views wait; none where nothing is written.
+    /// The folder of the spools; `None` where nothing is written.
     spools: Option<Directory>,
     ports: Ports,
     shutdown: Shutdown,
@@ -77,7 +77,7 @@ impl App {
     /// Loads the route files and takes the ports.
     ///
     /// # Errors
-    /// What the operator must mend.
+    /// The operator must fix the configuration or the environment.
     pub fn build(config: Config) -> Result<Self, StartError> {
         Self::prepare(config, |listen| Ok(Ports::Claimed(listeners::claim(listen)?)))
     }
@@ -85,7 +85,7 @@ impl App {
     /// Loads the route files, and will take over the ports of the sidecar that runs.
     ///
     /// # Errors
-    /// What the operator must mend. The running sidecar is not touched.
+    /// The operator must fix the configuration or the environment. The running sidecar is not touched.
     pub fn build_to_take_over(config: Config, how: TakeOver) -> Result<Self, StartError> {
         Self::prepare(config, |listen| {
             listeners::check_fixed(listen)?;
@@ -121,8 +121,8 @@ impl App {
         })
     }
 
-    /// Lets SIGHUP and SIGQUIT end the sidecar instead of having it read the route files again and hand over: for
-    /// a process that belongs to a terminal.
+    /// Makes SIGHUP and SIGQUIT end the sidecar instead of reloading files and handing over: for a process that runs in
+    /// a terminal.
     #[must_use]
     pub fn of_a_terminal(mut self) -> Self {
         self.of_a_terminal = true;
@@ -145,7 +145,7 @@ impl App {
     /// Serves until SIGTERM, SIGINT, [`App::shutdown`] or a hand-over, then drains and flushes.
     ///
     /// # Errors
-    /// Something could not be started, or not be taken over, or the database has no ledger to write with.
+    /// A part could not be started or taken over, or the database has no ledger to write with.
     pub fn run(self) -> Result<(), StartError> {
         let background = background_runtime()?;
         let result = background.block_on(self.live(background.handle()));
@@ -167,7 +167,7 @@ impl App {
             shutdown,
             of_a_terminal,
         } = self;
-        // The reloader goes on for as long as `reload` lives: files may change without a signal, too.
+        // The reloader runs until `reload` is dropped: files may change without a signal, too.
         let (reload, reload_requests) = mpsc::channel(1);
         let (hand_over, quits) = mpsc::channel(1);
         let manners = manners(of_a_terminal, reload.clone(), hand_over);
@@ -180,7 +180,7 @@ impl App {
         let presence = presence::open(
             &config.redis,
             &config.record,
-            // A list is two questions, and the database has to be asked, too.
+            // A list queries presence twice, and needs time for the database, too.
             config.api.timeout / 4,
             metrics.clone(),
             &tasks,
@@ -254,7 +254,7 @@ impl App {
         };
         let result = serving.run(ports, sidecar).await;
         recording.finish(config.record.flush_timeout, &metrics).await;
-        // A polite end of connections only: what a hung database still holds ends with the process.
+        // Best effort: connections that a hung database still holds end with the process.
         let _ = tokio::time::timeout(DATABASE_FAREWELL, store.close()).await;
         drop(reload);
         result?;
@@ -263,7 +263,7 @@ impl App {
 }
 
 /// # Errors
-/// A task is lost without which nothing is served.
+/// A task that serving depends on is lost.
 fn no_task_is_lost(tasks: &Tasks) -> Result<(), StartError> {
     match tasks.lost() {
         None => Ok(()),
@@ -388,7 +388,7 @@ fn injector(config: &Config) -> Injector {
     Injector::new(&config.widget, script, live, config.api.access != Access::Public)
 }
 
-/// Reads the database of places, where one is configured.
+/// Opens the `GeoIP` database, where one is configured.
 pub(crate) fn open_geoip(config: &Config) -> Result<Option<GeoIp>, StartError> {
     let Some(path) = &config.record.geoip_database else {
         return Ok(None);

@@ -1,8 +1,8 @@
-//! Step 3, identify: which browser session a request's token belongs to.
+//! Session lookup (step 3, identify): which browser session a request's token belongs to.
 //!
-//! `cookie` finds the token in the request, [`Authenticator`] says whose it is: from a bounded cache, else
-//! from the app's session table. The recording path never waits for the table before the response (promise 1): [`Glances`]
-//! start its lookups with the request. It falls back on `memory` while the table cannot be asked.
+//! `cookie` finds the token in the request, [`Authenticator`] finds its session: in a bounded cache, else in the app's
+//! session table. The recording path never waits for the table before the response (promise 1): [`Glances`] start its
+//! lookups with the request. `memory` is the fallback while the table cannot be queried.
 
 mod absence;
 mod cache;
@@ -21,12 +21,12 @@ use crate::ids::{BrowserSessionId, UserId};
 pub use cache::{Authenticator, Identified, Known};
 pub use glance::{Glance, Glances};
 
-/// What the database told of the session table. What has become of a session only asking can tell.
+/// A change of the session table, as the database notifies it. Only a query tells the session's new state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SessionChange {
-    /// This session has ended, has changed, or is gone.
+    /// This session has ended, has changed, or was deleted.
     Of(BrowserSessionId),
-    /// Any of them may have: all did, or changes went unheard for a while.
+    /// Any session may have changed: all did, or notifications were missed for a while.
     OfAny,
 }
 
@@ -35,15 +35,15 @@ pub enum SessionChange {
 pub struct BrowserSession {
     /// Primary key.
     pub id: BrowserSessionId,
-    /// Whose it is.
+    /// Its user.
     pub user_id: UserId,
     /// Last moment of validity.
     pub expires_at: DateTime<Utc>,
-    /// The app's flag.
+    /// The app's flag for sessions that are in use.
     pub is_active: bool,
-    /// The app's other flag.
+    /// The app's flag for sessions that have ended.
     pub is_ended: bool,
-    /// When it ended, where the app has said so.
+    /// When it ended, where the app has written it.
     pub ended_at: Option<DateTime<Utc>>,
 }
 
@@ -53,11 +53,11 @@ impl BrowserSession {
         self.is_active && !self.is_ended && now < self.expires_at
     }
 
-    /// Whether it counted at a past moment, given the row as it is now: not expired then, and either still
-    /// going on or known to have ended only later. Of a session that is over without a known end nobody can
-    /// say whether it was over already, so it did not count.
+    /// Whether the session was valid at a past moment, given the row as it is now: not expired then, and either still
+    /// active or ended at a known later time. A session that has ended at an unknown time does not count: it may have
+    /// been over already.
     ///
-    /// For a moment that lies before the row was read. For the present, [`Self::is_valid_at`] decides.
+    /// For a moment before the row was read. For the present, use [`Self::is_valid_at`].
     pub fn was_valid_at(&self, at: DateTime<Utc>) -> bool {
         let goes_on = self.is_active && !self.is_ended;
         at < self.expires_at && (goes_on || self.ended_at.is_some_and(|end| at < end))

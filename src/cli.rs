@@ -21,7 +21,7 @@ use crate::writer::spool::Directory;
 use crate::{demo, explain, presence, reload, store, telemetry};
 use dead_letters::DeadLettersCommand;
 
-/// What the manuals are, below the help.
+/// The manuals, listed below the help.
 const MANUALS: &str = "Manuals, in the source tree:
   deploy/README.md   install, upgrade, operate; metrics and failures
   config/README.md   configuration and routes; every key: config/headcount.toml
@@ -42,7 +42,7 @@ enum Command {
         #[command(flatten)]
         config: ConfigFile,
         /// Take over the listening sockets of a running sidecar, without a failed request: prepares everything,
-        /// says that it is ready, and waits for SIGQUIT to the running one. Whatever goes wrong, that one goes
+        /// says that it is ready, and waits for SIGQUIT to the running one. If anything fails, that one goes
         /// on serving.
         #[arg(long)]
         upgrade: bool,
@@ -55,7 +55,7 @@ enum Command {
     ///
     /// Starts `run --upgrade`, sends SIGQUIT to the running sidecar once the new one is ready, and returns when
     /// the new one serves; the old one ends when its connections have, within `limits.grace_period`. The new one
-    /// goes on in the log of the old one. When it fails, the old one goes on serving, the reason is on standard
+    /// logs where the old one did. When it fails, the old one goes on serving, the reason is on standard
     /// error, and the exit code is that of the new one.
     Upgrade {
         #[command(flatten)]
@@ -135,7 +135,7 @@ struct ConfigFile {
 impl ConfigFile {
     fn load(&self) -> Result<Config, ConfigError> {
         for sentence in misspelt(std::env::vars_os()) {
-            // That standard error is gone is no reason not to start.
+            // The process starts even when standard error is closed.
             let _ = writeln!(std::io::stderr(), "headcount: warning: {sentence}");
         }
         Config::load(&self.config, variables(std::env::vars_os())?)
@@ -152,7 +152,7 @@ enum Failure {
 }
 
 impl Failure {
-    /// Something about the database, which is configured in `file`.
+    /// An error of the database, which is configured in `file`.
     fn of_database(file: &Path, error: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self::Other(anyhow::Error::new(error).context(format!("{}: database", file.display())))
     }
@@ -251,20 +251,20 @@ fn dispatch(command: Command) -> Result<(), Failure> {
     }
 }
 
-/// Prints a line. Whoever reads may have seen enough: a closed standard output is no failure.
+/// Prints a line. A closed standard output is no failure: the reader may have seen enough.
 fn say(line: impl Display) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-/// Prints a line, for whoever may or may not read it: nobody waits until it does.
+/// Prints a line without waiting for the reader of standard output.
 fn say_aside(line: impl Display + Send + 'static) {
     let say = move || say(line);
-    // Without a thread to be had, nobody hears of it.
+    // If no thread can be started, the line is not printed.
     let _ = std::thread::Builder::new().name("say".into()).spawn(say);
 }
 
 fn run(config: Config, take_over: Option<TakeOver>) -> Result<(), Failure> {
-    // What the running sidecar logs to may be no terminal.
+    // The running sidecar's log may be no terminal.
     let elsewhere = take_over.as_ref().is_some_and(|how| how.log);
     let coloured = std::io::stderr().is_terminal() && !elsewhere;
     telemetry::init(&config.log, coloured).map_err(anyhow::Error::new)?;
@@ -327,7 +327,7 @@ fn check(path: &Path, config: &Config, offline: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What there is to say of a listener's certificate, which is known to be one.
+/// The line about a listener's certificate, which is known to be readable.
 fn certificate(listener: &TlsListener) -> String {
     let path = listener.certificate.display();
     let pair = read_key_pair(&listener.certificate, &listener.key).ok();

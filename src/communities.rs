@@ -1,11 +1,10 @@
-//! Which community is meant, by slug or by id, and whether the app has it.
+//! Community lookup: which community a slug or an id names, and whether the app has it.
 //!
-//! One bounded cache in front of the app's table, for the recorder and the visitors API alike. Random slugs
-//! and ids must not become database load (I1): the form is checked first, what was found out is remembered
-//! for a moment (also "no such community"), concurrent lookups of one are one, and only a few run at the
-//! same time.
+//! One bounded cache in front of the app's table, for the recorder and the visitors API alike. Random slugs and ids
+//! must not become database load (I1): the form is checked first, results are cached for a short time (also "no such
+//! community"), concurrent lookups of one community are one, and only a few run at the same time.
 //!
-//! The last id of a slug is remembered for longer, for those who cannot wait and whom an old one does not hurt.
+//! The last id of a slug is kept for longer, for callers that prefer a stale id to waiting.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,9 +23,9 @@ use crate::store::{Store, StoreError};
 pub const MAX_LENGTH: usize = 64;
 /// How many slugs and ids are remembered, there or not.
 const CAPACITY: u64 = 20_000;
-/// How long a community is taken to be still there. A renamed community's old slug counts for this long.
+/// How long a found community is cached. A renamed community's old slug counts for this long.
 const FOUND_TTL: Duration = Duration::from_secs(60);
-/// How long a missing community is taken to be still missing: a new one shows up within this time.
+/// How long a missing community is cached: a new one shows up within this time.
 const MISSING_TTL: Duration = Duration::from_secs(5);
 /// Lookups at the same time.
 const MAX_LOOKUPS: usize = 8;
@@ -36,21 +35,21 @@ pub struct Communities {
     store: Arc<dyn Store>,
     keys: AppKeys,
     known: Cache<CommunityRef, Option<CommunityId>>,
-    /// The last id of each slug, however long ago that was found out.
+    /// The last id of each slug, however old.
     last: Cache<CommunityRef, CommunityId>,
     lookups: Semaphore,
-    /// Lookups that nobody waits for.
+    /// Limits lookups without a caller that waits.
     refreshes: Arc<Semaphore>,
 }
 
-/// What a page's path names.
+/// The community that a page's path names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Named {
-    /// A community. One that is named by its key is taken to be there: the app answered with its page.
+    /// A community. One that is named by its key is taken to exist: the app answered with its page.
     Community(CommunityId),
-    /// Nothing, or a slug that no community has: the page is one of the site's.
+    /// None, or a slug that no community has: the page is one of the site's.
     Nothing,
-    /// Something that cannot be a key of a community: the app has answered with something else than its page.
+    /// Something that cannot be a community's key: the app has answered with something else than its page.
     NoKey,
 }
 
@@ -60,7 +59,7 @@ impl From<Option<CommunityId>> for Named {
     }
 }
 
-/// The app's table must be asked.
+/// The app's table must be queried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotCached;
 
@@ -91,10 +90,10 @@ impl Communities {
         self.keys.clone()
     }
 
-    /// What a page's path names.
+    /// The community that a page's path names.
     ///
     /// # Errors
-    /// The database could not be asked. Nothing is remembered then.
+    /// The database could not be queried. Nothing is cached then.
     pub async fn named(&self, named: &CommunityRef) -> Result<Named, Arc<StoreError>> {
         match named {
             CommunityRef::Id(spelling) => {
@@ -108,8 +107,7 @@ impl Communities {
         }
     }
 
-    /// What [`Communities::named`] would say, as far as it is known without asking anybody. Never waits for
-    /// I/O.
+    /// What [`Communities::named`] would return, as far as it is cached. Never waits for I/O.
     pub async fn cached(&self, named: Option<&CommunityRef>) -> Result<Named, NotCached> {
         match named {
             None => Ok(Named::Nothing),
@@ -124,8 +122,8 @@ impl Communities {
         }
     }
 
-    /// The community that a page's path names, as far as it was ever known: it may have another slug by now.
-    /// Never waits for I/O.
+    /// The community that a page's path names, from the last known answer: it may have another slug by now. Never waits
+    /// for I/O.
     pub async fn last_known(&self, named: &CommunityRef) -> Option<CommunityId> {
         match self.cached(Some(named)).await {
             Ok(Named::Community(found)) => Some(found),
@@ -134,8 +132,8 @@ impl Communities {
         }
     }
 
-    /// Finds out on `runtime`, where that is not known, which community is named: for the next to ask. Nobody
-    /// waits; where many are being found out, this one is not.
+    /// Looks a community up on `runtime`, where it is not cached, for later callers. Does not wait; skipped when too
+    /// many such lookups run.
     pub async fn refresh(self: &Arc<Self>, named: &CommunityRef, runtime: &Handle) {
         if self.cached(Some(named)).await.is_ok() {
             return;
@@ -144,17 +142,17 @@ impl Communities {
             let (communities, named) = (Arc::clone(self), named.clone());
             runtime.spawn(async move {
                 let _permit = permit;
-                // The store logs what it cannot do, and the next page asks again.
+                // The store logs failures, and the next page tries again.
                 let _ = communities.named(&named).await;
             });
         }
     }
 
-    /// The community with this key, however it is spelt, under its one form: presence and statistics are kept
-    /// under that one. `None` when there is none.
+    /// The community with this key, in its canonical form, which presence and statistics use. `None` when there is
+    /// none.
     ///
     /// # Errors
-    /// The table could not be asked. Nothing is remembered then.
+    /// The table could not be queried. Nothing is cached then.
     pub async fn find(&self, asked: &str) -> Result<Option<CommunityId>, Arc<StoreError>> {
         if !is_well_formed(asked) {
             return Ok(None);
@@ -202,7 +200,7 @@ fn by_key(key: KeyType, spelling: &str) -> Named {
     }
 }
 
-/// Found and missing are remembered for different times.
+/// Found and missing communities are cached for different times.
 struct ByOutcome {
     found: Duration,
 }

@@ -77,7 +77,7 @@ pub struct Config {
     pub routes: Routes,
     /// What is recorded.
     pub record: Record,
-    /// Where it waits for the database.
+    /// The folder in which page views wait for the database.
     pub spool: Spool,
     /// The visitors API.
     pub api: Api,
@@ -85,10 +85,10 @@ pub struct Config {
     pub live: Live,
     /// Counts in the app's own pages.
     pub widget: Widget,
-    /// Bounds on clients.
+    /// Limits of clients.
     pub limits: Limits,
-    /// What may be written down.
+    /// What may be stored.
     pub privacy: Privacy,
-    /// What the sidecar says.
+    /// Format and level of the log.
     pub log: Log,
 }

@@ -1,5 +1,5 @@
-//! `headcount demo`: everything embedded. A sample community site as the app, `SQLite` as its database,
-//! presence in memory, and members who come and go; the sidecar in front of it is the real one.
+//! `headcount demo`: everything embedded. A sample community site as the app, `SQLite` as its database, presence
+//! in memory, and simulated members; the sidecar in front of it is the real one.
 //!
 //! The site and the members live on a runtime of their own, because the sidecar blocks the calling thread.
 
@@ -30,7 +30,7 @@ pub use commands::Command;
 /// Longest time for the sidecar to come up.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
-/// What the command line says.
+/// Options of the command line.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// Port of the site on 127.0.0.1; 0 lets the system choose.
@@ -89,7 +89,7 @@ impl Demo {
         &self.config
     }
 
-    /// Where the site is, through the sidecar.
+    /// The site's address, through the sidecar.
     pub fn site(&self) -> SocketAddr {
         self.config.listen.http[0]
     }
@@ -99,8 +99,8 @@ impl Demo {
         commands::list(self.site(), self.config.listen.admin, self.directory.path())
     }
 
-    /// Lets `start` run the sidecar, and once it answers prints the banner and lets the members in. Returns
-    /// when `start` does; the temporary folder is gone then.
+    /// Lets `start` run the sidecar, and once it answers prints the banner and starts the members. Returns when
+    /// `start` does; the temporary folder is then removed.
     pub fn run(self, start: impl FnOnce(Config) -> anyhow::Result<()>) -> anyhow::Result<()> {
         let site = self.site();
         let banner = self.banner();
@@ -109,7 +109,7 @@ impl Demo {
                 tracing::warn!(%site, "the sidecar does not answer; the demo goes on without simulated members");
                 return;
             }
-            // Nobody may be reading.
+            // Standard output may be closed.
             let _ = std::io::stdout().write_all(banner.as_bytes());
             members::start(site);
         });

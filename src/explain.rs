@@ -1,5 +1,5 @@
-//! What becomes of one URL: which route, which community, counted or why not. For `headcount routes test`
-//! and the admin listener.
+//! Explains one URL: which route, which community, counted or why not. For `headcount routes test` and the admin
+//! listener.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use crate::config;
 use crate::page_view::{Exchange, PageView, Policy};
 use crate::routes::{CommunityRef, RouteTable, decode_path};
 
-/// The method is not one of HTTP's.
+/// The text is not a request method.
 #[derive(Debug, thiserror::Error)]
 #[error("\"{0}\" is not a request method")]
 pub struct NotAMethod(String);
 
-/// Explains, as text of a few lines, what a signed-in member's request would come to if the app answered it
-/// with a page.
+/// Explains, in a few lines of text, how a signed-in member's request would be counted if the app answered it with a
+/// page.
 pub fn explain(
     table: &RouteTable,
     policy: &Policy,

@@ -1,11 +1,10 @@
-//! Reads a row of an SQL query into a struct, each field from the column of its name.
+//! `from_row!`: reads a row of an SQL query into a struct, each field from the column of its name.
 //!
-//! In place of sqlx's derive, which compiles both database drivers and SQLite itself a second time, for the machine
-//! that builds: 15 % of a build from an empty cache.
+//! Instead of sqlx's derive, which compiles both database drivers and SQLite itself a second time, for the build
+//! machine: 15 % of a build from an empty cache.
 
 /// Implements [`sqlx::FromRow`] for a struct: `from_row!(PgRow => Person { id, name })`. All fields are named; the
-/// compiler says which one is missing. A column that is not there, or of another type, is an error of sqlx's that
-/// names it.
+/// compiler reports a missing one. A column that is missing, or of another type, is an error of sqlx's that names it.
 macro_rules! from_row {
     ($row:ty => $struct:ident { $($field:ident),+ $(,)? }) => {
         impl ::sqlx::FromRow<'_, $row> for $struct {

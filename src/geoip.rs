@@ -1,7 +1,7 @@
-//! Where an address is, from a `MaxMind` database that the operator provides: for `location_data`.
+//! Location of an address, for `location_data`: from a `MaxMind` database that the operator provides.
 //!
-//! Asked by the writer's worker, never in the request path, and only of what `privacy.ip_address` left of the
-//! address.
+//! Used by the writer's worker, never in the request path, and only with as much of the address as `privacy.ip_address`
+//! keeps.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -9,7 +9,7 @@ use std::path::Path;
 use maxminddb::{MaxMindDbError, Reader, geoip2};
 use serde::Serialize;
 
-/// `location_data` as the app's tables hold it; what is not known is left out.
+/// `location_data` as the app's tables hold it; unknown parts are left out.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Location {
     /// ISO 3166-1 code, for example `DE`.
@@ -23,19 +23,19 @@ pub struct Location {
     pub city: Option<String>,
 }
 
-/// A database of places, in memory.
+/// A location database, in memory.
 pub struct GeoIp(Reader<Vec<u8>>);
 
 impl GeoIp {
     /// Reads a city or country database (`.mmdb`).
     ///
     /// # Errors
-    /// The file cannot be read, or is no such database.
+    /// The file cannot be read, or is no `MaxMind` database.
     pub fn open(path: &Path) -> Result<Self, MaxMindDbError> {
         Reader::open_readfile(path).map(Self)
     }
 
-    /// Where the address is; empty where nothing is known of it.
+    /// The location of an address; empty where it is unknown.
     pub fn locate(&self, ip: IpAddr) -> Location {
         self.find(ip).ok().flatten().unwrap_or_default()
     }

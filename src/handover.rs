@@ -1,22 +1,22 @@
-//! The hand-over: a running sidecar gives its listening sockets to a new process, and no request fails.
+//! Hand-over: a running sidecar gives its listening sockets to a new process, and no request fails.
 //!
-//! The new process (`headcount run --upgrade`) makes everything ready, waits at a Unix socket, and says so.
-//! SIGQUIT lets the old one connect there. Both speak in lines:
+//! The new process (`headcount run --upgrade`) prepares everything, waits at a Unix socket, and says that it is ready.
+//! SIGQUIT makes the old one connect there. Both send lines:
 //!
 //! ```text
-//! old: headcount hand-over 1 <number of sockets>     the sockets come along (SCM_RIGHTS)
+//! old: headcount hand-over 1 <number of sockets>     with the sockets (SCM_RIGHTS)
 //! new: serving                                       it accepts connections, as the old one still does
-//! old: yours                                         from now on it accepts none; its standard error comes along
-//! new: (closes)                                      whoever supervises it knows its process id
+//! old: yours                                         from now on it accepts none; with its standard error
+//! new: (closes)                                      systemd, if there is one, knows its process id
 //! ```
 //!
-//! Until `yours` the old process goes on as if nothing had happened, whatever becomes of the new one: `refused:
-//! <reason>`, silence, a crash. `kept` tells the new one so. Silence of the old one is no answer; its death is:
-//! then the sockets are the new one's.
+//! Until `yours` the old process serves as before, even if the new one sends `refused: <reason>`, stays silent or
+//! crashes; it then sends `kept`. If the old one stays silent, the new one does not take the sockets; if the old one
+//! dies, the new one does.
 //!
-//! Why not Pingora's own: it makes the *old* process wait a few seconds for the new one, hands over without
-//! knowing whether the new one serves, ends without a successor when nobody waits, takes a socket that everybody
-//! may write to, and knows nothing of the admin listener.
+//! Why not Pingora's own: it makes the *old* process wait a few seconds for the new one, hands over without knowing
+//! whether the new one serves, ends without a successor when no process waits, uses a socket that every user may write
+//! to, and does not include the admin listener.
 
 mod command;
 mod connection;
@@ -34,7 +34,7 @@ pub use taker::{NotTakenOver, Predecessor, Waiting};
 /// Upper bound of listeners that can be handed over: what fits into one message.
 pub const MAX_SOCKETS: usize = 250;
 
-/// First line of the old process, but for the number of sockets.
+/// First line of the old process, without the number of sockets.
 const GREETING: &str = "headcount hand-over 1";
 const SERVING: &str = "serving";
 const YOURS: &str = "yours";
@@ -42,12 +42,12 @@ const KEPT: &str = "kept";
 /// A reason follows.
 const REFUSED: &str = "refused: ";
 
-/// How far a new process is. It prints these on standard output, where [`upgrade`] reads them.
+/// Stages of a new process. It prints these on standard output, where [`upgrade`] reads them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// Everything is ready; SIGQUIT to the old process is what it takes.
+    /// Everything is ready; the old process needs a SIGQUIT.
     Waiting,
-    /// It has the sockets, and the old process knows.
+    /// It has the sockets, and the old process has been told.
     Serving,
 }
 

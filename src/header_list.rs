@@ -1,9 +1,9 @@
-//! Headers whose values are lists. Pure.
+//! Header lists: elements of comma-separated header values. Pure.
 
 use http::HeaderMap;
 
-/// Whether any element of a header's comma-separated values, without parameters and in lower case, is one.
-/// What is not ASCII is none.
+/// Whether `is` holds for any element of a header's comma-separated values, in lower case and without parameters.
+/// Values that are not visible ASCII have no elements.
 pub(crate) fn any_element(headers: &HeaderMap, name: &str, is: impl Fn(&str) -> bool) -> bool {
     headers
         .get_all(name)

@@ -1,8 +1,8 @@
 //! Identifiers of the app's rows and the session token, as types that cannot be confused.
 //!
-//! The app's primary keys may be `bigint`, `uuid` or text; here they are text in the form that the app itself
-//! prints (`42`, `0190…-…`), because that is how they stand in JSON and Redis. [`key_type`](crate::key_type) brings
-//! other spellings into that form, `store` translates to and from the column's type. No I/O.
+//! The app's primary keys may be `bigint`, `uuid` or text; here they are text in the form that the app itself prints
+//! (`42`, `0190…-…`), which is also the form in JSON and Redis. [`key_type`](crate::key_type) converts other spellings
+//! to that form, `store` translates to and from the column's type. No I/O.
 
 use std::fmt;
 use std::sync::Arc;
@@ -78,23 +78,23 @@ impl SessionToken {
         &self.0
     }
 
-    /// Its fingerprint.
+    /// The token's fingerprint.
     pub fn fingerprint(&self) -> TokenFingerprint {
         let [first, second, ..] = <[u8; 32]>::from(Sha256::digest(self.0.as_bytes()));
         TokenFingerprint(u16::from_be_bytes([first, second]))
     }
 }
 
-/// The first 16 bits of a token's SHA-256: enough to tell of which of the tokens that are known as nobody's there
-/// may be a session now, and of no use to whoever would like to know the token.
+/// The first 16 bits of a token's SHA-256: enough to find the tokens without a session for which one may have appeared,
+/// and not enough to reveal the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenFingerprint(u16);
 
 impl TokenFingerprint {
-    /// How many there are.
+    /// The number of fingerprints.
     pub const COUNT: usize = 1 << 16;
 
-    /// Reads its four hexadecimal digits.
+    /// Parses the four hexadecimal digits of a fingerprint.
     pub fn parse(digits: &str) -> Option<Self> {
         let is_one = digits.len() == 4 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
         is_one

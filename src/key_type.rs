@@ -1,7 +1,6 @@
-//! The types of the app's primary keys, and the one form that a key of each type has: in paths, Redis, JSON and the
-//! app's metadata alike. Pure.
+//! Key types: the app's primary keys and their canonical form, one in paths, Redis, JSON and the app's metadata. Pure.
 //!
-//! | column | form | taken for it in paths |
+//! | column | canonical form | also accepted in paths |
 //! |---|---|---|
 //! | `smallint`, `integer`, `bigint` | digits without leading zeros | `0042` |
 //! | `uuid`; SQLite: `char(32)` | lower case, with hyphens | capital letters, 32 digits, braces, `urn:uuid:` |
@@ -18,11 +17,11 @@ use crate::ids::{CommunityId, UserId};
 /// The type of a key column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyType {
-    /// An integer, from the least to the greatest that the column holds.
+    /// An integer, with the least and the greatest value that the column holds.
     Integer(i64, i64),
     /// A `uuid`.
     Uuid,
-    /// Text; at most so many characters where there is a limit.
+    /// Text, with the column's limit in characters, if it has one.
     Text(Option<usize>),
 }
 
@@ -30,7 +29,7 @@ impl KeyType {
     /// `bigint`.
     pub const BIGINT: Self = Self::Integer(i64::MIN, i64::MAX);
 
-    /// The key that a spelling stands for; `None` where it is no key of this type.
+    /// The canonical form of a spelling; `None` where it is no key of this type.
     pub fn canonical(self, spelling: &str) -> Option<Cow<'_, str>> {
         match self {
             Self::Integer(least, greatest) => {
@@ -65,7 +64,7 @@ impl KeyType {
         }
     }
 
-    /// Every text that the app may have written into JSON for a key that is in its one form.
+    /// Every text that the app may have written into JSON for a key in canonical form.
     pub fn spellings(self, key: &str) -> Vec<String> {
         let mut spellings = vec![key.to_owned()];
         if let Self::Uuid = self {
@@ -76,7 +75,7 @@ impl KeyType {
         spellings
     }
 
-    /// The number that a key in its one form is, where keys are integers.
+    /// The number of a key in canonical form, where keys are integers.
     pub fn number(self, key: &str) -> Option<i64> {
         match self {
             Self::Integer(..) => key.parse().ok().filter(|number: &i64| number.to_string() == key),
@@ -85,52 +84,51 @@ impl KeyType {
     }
 }
 
-/// The types of the keys that are told to others.
+/// The types of the keys that appear in answers and in Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyTypes {
-    /// Of the app's communities.
+    /// The key of the app's communities.
     pub community: KeyType,
-    /// Of its user profiles.
+    /// The key of its user profiles.
     pub user: KeyType,
 }
 
-/// The types of the app's keys as the live schema was last read: unknown until the database has answered once. A
-/// handle; never waits.
+/// The types of the app's keys in the live schema: unknown until the database has answered once. A handle; never waits.
 #[derive(Debug, Clone, Default)]
 pub struct AppKeys(Arc<ArcSwapOption<KeyTypes>>);
 
 impl AppKeys {
-    /// Known from the beginning.
+    /// Types that are known from the start.
     pub fn of(types: KeyTypes) -> Self {
         let keys = Self::default();
         keys.learn(types);
         keys
     }
 
-    /// Takes note of what the live schema says.
+    /// Stores the types that were read from the live schema.
     pub fn learn(&self, types: KeyTypes) {
         if self.get() != Some(types) {
             self.0.store(Some(Arc::new(types)));
         }
     }
 
-    /// What is known.
+    /// The types, where they are known.
     pub fn get(&self) -> Option<KeyTypes> {
         self.0.load().as_deref().copied()
     }
 
-    /// The community that a spelling stands for; as it is where it stands for none, or nothing is known.
+    /// The canonical id of a spelling; the spelling itself where it is no key, or the types are unknown.
     pub fn community(&self, spelling: &str) -> CommunityId {
         let canonical = self.get().and_then(|types| types.community.canonical(spelling));
         CommunityId::from(&*canonical.unwrap_or(spelling.into()))
     }
 
-    /// The number that a community's key is, where keys are integers.
+    /// The number of a community's key, where keys are integers.
     pub fn community_number(&self, community: &CommunityId) -> Option<i64> {
         self.get()?.community.number(community.as_str())
     }
 
-    /// The number that a user's key is, where keys are integers.
+    /// The number of a user's key, where keys are integers.
     pub fn user_number(&self, user: &UserId) -> Option<i64> {
         self.get()?.user.number(user.as_str())
     }

@@ -1,20 +1,20 @@
-//! Step 6, live: counts pushed the moment they change, over `WebSocket`s and event streams.
+//! Live counts: pushes counts the moment they change, over `WebSocket`s and event streams (step 6, serve).
 //!
-//! Changes come from presence, whoever made them ([`Presence::subscribe`]). One `hub` turns them into at most a few
-//! tellings a second per community and leaves each in the mailboxes of those who listen; a connection's own
-//! task (`connection`, `websocket`, `events`) sends what it finds there. One `keeper` pings, checks and counts
+//! Changes come from presence, whichever sidecar made them ([`Presence::subscribe`]). One `hub` turns them into at
+//! most a few updates a second per community and leaves each in the subscribers' mailboxes; a connection's own
+//! task (`connection`, `websocket`, `events`) sends what is in its mailbox. One `keeper` pings, checks and counts
 //! heartbeats for all. So a connection costs a socket, a small task and a mailbox, and no timer.
 //!
 //! | pure | |
 //! |---|---|
-//! | `topic` | which count is newer, and when to tell it |
+//! | `topic` | which count is newer, and when to send it |
 //! | `slots` | the latest value per subscriber |
 //! | `schedule` | when a connection is pinged, checked, given up |
-//! | `message` `close` | what is said, and why connections end |
-//! | [`bucket`] `credit` | how often and how much, and how much without an answer |
+//! | `message` `close` | the messages, and why connections end |
+//! | [`bucket`] `credit` | rate limits, and how much may be unacknowledged |
 //!
-//! Who may listen is decided by a [`Door`]; sockets and HTTP are the proxy's. Invariant: nothing here waits for
-//! a client except that client's own task.
+//! A [`Door`] decides what a caller may subscribe to; sockets and HTTP are the proxy's. Invariant: nothing here
+//! waits for a client except that client's own task.
 
 pub mod bucket;
 mod caps;
@@ -66,7 +66,7 @@ use mailbox::Mailbox;
 use schedule::{Times, patience, ticks, ticks_within};
 use seats::{Owner, Seat, Seats, Waits};
 
-/// Communities on one connection.
+/// Most communities on one connection.
 pub const MAX_COMMUNITIES: usize = 100;
 
 /// All live connections. Cheap to clone.
@@ -85,25 +85,25 @@ struct Inner {
     metrics: Arc<Metrics>,
 }
 
-/// What [`Live`] works with.
+/// Dependencies of [`Live`].
 pub struct Parts {
-    /// Where changes and counts come from.
+    /// Source of changes and counts.
     pub presence: Arc<dyn Presence>,
-    /// Where heartbeats go; `None` where presence is not recorded.
+    /// Sink of heartbeats; `None` where presence is not recorded.
     pub touches: Option<PresenceHandle>,
-    /// Whether sessions still hold.
+    /// Checks whether sessions are still valid.
     pub authenticator: Arc<Authenticator>,
-    /// By which sessions expire.
+    /// The clock for the expiry of sessions.
     pub clock: Clock,
-    /// How communities may be spelt.
+    /// Spelling of community ids.
     pub keys: AppKeys,
     /// Counts.
     pub metrics: Arc<Metrics>,
-    /// Where the tasks are started that all connections share.
+    /// Runs the tasks that all connections share.
     pub tasks: Tasks,
 }
 
-/// How a connection speaks.
+/// The protocol of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// `WebSocket`.
@@ -125,28 +125,28 @@ impl Kind {
 /// Values of the `kind` label.
 pub const KINDS: [&str; 2] = ["websocket", "events"];
 
-/// What somebody who may listen wants.
+/// A request for a live connection by a caller who may have it.
 pub struct Wanted {
-    /// How.
+    /// The protocol.
     pub kind: Kind,
-    /// To what; not empty, each once.
+    /// The communities; not empty, each once.
     pub communities: Vec<CommunityId>,
-    /// What was asked for besides, and is not there for this caller.
+    /// Communities asked for that do not exist or that the caller may not see.
     pub unknown: Vec<String>,
     /// Whether the connection belongs to a page of its one community, so that it is a heartbeat (P11).
     pub is_page: bool,
-    /// Whose it is: the session and its token.
+    /// The visitor: session and token.
     pub owner: Option<(Arc<BrowserSession>, SessionToken)>,
-    /// Where from.
+    /// The client IP.
     pub address: Option<IpAddr>,
-    /// What else it may listen to.
+    /// Decides what else the caller may subscribe to.
     pub door: Arc<dyn Door>,
 }
 
-/// Why there is no connection.
+/// Why a connection is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// Too many.
+    /// A limit is reached.
     Full(Full),
     /// The process is ending.
     Draining,
@@ -155,7 +155,7 @@ pub enum Refused {
 }
 
 impl Live {
-    /// Starts what all connections share.
+    /// Starts the tasks that all connections share.
     pub fn start(
         settings: &config::Live,
         record: &config::Record,
@@ -176,8 +176,8 @@ impl Live {
             ping_every: ticks(settings.ping_interval),
             pong_within: ticks_within(settings.pong_timeout),
             write_within: ticks_within(settings.write_timeout),
-            // Where nobody tells of sessions that end. Mostly answered by the authenticator's cache, whose
-            // entries live for `cache_ttl`: noticed within that and a tenth.
+            // The period without change notifications. Mostly answered by the authenticator's cache, whose entries
+            // live for `cache_ttl`: a change is noticed within that and a tenth.
             check_every: ticks(session.cache_ttl / 10),
             access_every: ticks(settings.access_check_interval),
             beat_every: ticks(record.window / 3),
@@ -185,7 +185,7 @@ impl Live {
             access_within: patience(settings.access_check_interval),
         };
         let caps = Caps {
-            // The site comes first: connections that stay must not use up those that come and go.
+            // The site comes first: long-lived connections must leave a quarter of all connections to requests.
             total: settings.max_connections.min(connections - connections / 4),
             per_user: settings.max_per_user.get(),
             per_address: settings.max_per_address.get(),
@@ -228,14 +228,14 @@ impl Live {
         Self(live)
     }
 
-    /// An event stream for whoever gets no connection now: why, and when to come back, not much sooner than `wait`
-    /// from now.
+    /// An event stream for a client that gets no connection now: the reason, and when to reconnect, not much
+    /// sooner than `wait` from now.
     pub fn not_now(&self, wait: Duration) -> String {
         let wait = self.0.settings.retry.max(wait);
         message::last_event(Close::Unavailable, jittered(wait))
     }
 
-    /// A new connection, once there is a snapshot of each of its communities, at most `limit` later. It counts
+    /// Opens a connection, once there is a snapshot of each of its communities, at most `limit` later. It counts
     /// from now on, and must be [run](Connection::run).
     ///
     /// # Errors
@@ -278,8 +278,8 @@ impl Live {
         Ok(connection)
     }
 
-    /// Tells all connections to go, lets no more in, and waits until they have gone, at most `limit`. How many
-    /// are left.
+    /// Tells all connections to end, refuses new ones, and waits until all have ended, at most `limit`. Returns
+    /// how many are left.
     pub async fn drain(&self, limit: Duration) -> usize {
         self.0.seats.drain();
         let _ = timeout(limit, self.0.seats.emptied()).await;
@@ -294,7 +294,7 @@ impl Inner {
     }
 }
 
-/// Each another time (L2).
+/// Jittered, so that clients do not all reconnect at once (L2).
 fn jittered(wait: Duration) -> Duration {
     wait.mul_f64(rand::random_range(0.5..1.5))
 }

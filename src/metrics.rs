@@ -55,7 +55,7 @@ pub struct Metrics {
     pub redis_partitions_down: IntGauge,
     /// 1 while sidecars on the same keys of Redis use different settings.
     pub presence_settings_differ: IntGauge,
-    /// What differs, a sentence each.
+    /// The differences, a sentence each.
     pub presence_differences: ArcSwapOption<Vec<String>>,
     /// 1 while sweeps of presence succeed.
     pub presence_up: IntGauge,
@@ -78,7 +78,7 @@ pub struct Metrics {
     pub dead_letters: Gauge,
     pub dead_letters_made: Counter,
     pub ledger_ok: IntGauge,
-    /// What the database says, in words without any row, while it takes no page view.
+    /// The database's error, without values of rows, while it refuses every page view.
     pub writes_refused: ArcSwapOption<String>,
     pub api_requests: CounterVec,
     pub live_connections: IntGaugeVec,
@@ -87,7 +87,7 @@ pub struct Metrics {
     pub live_messages: CounterVec,
     pub live_values_skipped: Counter,
     pub live_heartbeats: Counter,
-    /// Seconds that the latest check of a live connection's session had waited for its turn.
+    /// Seconds that the latest session check of a live connection was queued.
     pub live_check_delay: Gauge,
     pub live_subscription_up: IntGauge,
     pub live_resyncs: CounterVec,
@@ -102,23 +102,23 @@ pub struct Metrics {
     pub task_failures: CounterVec,
 }
 
-/// Why a page view that was accepted did not reach its destination.
+/// Why an accepted page view was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dropped {
     /// The recorder's own queue was full.
     RecorderQueueFull,
-    /// Nobody was ever seen with the view's token, and too many of such views wait.
+    /// No session was ever found for the view's token, and too many such views wait.
     UnknownToken,
     /// The presence queue was full.
     PresenceQueueFull,
     /// The writer's queue was full, by count or by bytes.
     WriterQueueFull,
-    /// The token could not be looked up, and nothing keeps it until it can: nothing is written, or the
+    /// The token could not be looked up, and the view cannot wait in the spool: nothing is written, or the
     /// spool's part for such views is full.
     SessionUnavailable,
-    /// The same with the community's slug.
+    /// The same for the community's slug.
     CommunityUnavailable,
-    /// Whether the visitor may see the community of a reported view could not be found out.
+    /// It could not be determined whether the visitor may see the community of a reported view.
     AccessUnavailable,
     /// The spool has reached its limit.
     SpoolFull,
@@ -130,7 +130,7 @@ pub enum Dropped {
     Refused,
     /// Shutdown ended before the view was in the spool.
     Shutdown,
-    /// A task panicked that had it in hand.
+    /// A task panicked while it handled the view.
     TaskFailed,
 }
 
@@ -171,18 +171,18 @@ impl Dropped {
     }
 }
 
-/// Why what was known of sessions is no longer used.
+/// Why cached sessions are discarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Evicted {
-    /// The database told of a change of one session.
+    /// The database notified of a change of one session.
     Changed,
-    /// The database told of a change of all of them.
+    /// The database notified that all may have changed.
     AllChanged,
-    /// Listening to the database has begun: changes before may have gone unheard.
+    /// The listener has connected: changes before that may have been missed.
     Gap,
-    /// More sessions changed than are remembered one by one.
+    /// More sessions changed than are tracked one by one.
     Overflow,
-    /// There may be a session of a token that had none.
+    /// A token that had no session may have one now.
     Appeared,
 }
 
@@ -260,7 +260,7 @@ impl Metrics {
             ),
             recorder_dropped: declare.counters(
                 "recorder_dropped_total",
-                "Accepted page views that were given up, by reason",
+                "Accepted page views that were dropped, by reason",
                 &["reason"],
             ),
             session_lookups: declare.counters(
@@ -270,56 +270,56 @@ impl Metrics {
             ),
             session_evictions: declare.counters(
                 "session_evictions_total",
-                "Times that what was known of sessions was given up before its time in the cache was over, by reason",
+                "Times that cached sessions were discarded before their time in the cache was over, by reason",
                 &["reason"],
             ),
             session_listener_up: declare.int_gauge(
                 "session_listener_up",
-                "1 while changes of sessions are heard of at once, 0 while they are not, -1 where that is off",
+                "1 while the database notifies of changes of sessions, 0 while it does not, -1 where that is off",
             ),
             session_listener_reconnects: declare.counter(
                 "session_listener_reconnects_total",
-                "Times that listening to changes of sessions began again after the connection was lost",
+                "Reconnects of the session-change listener",
             ),
             presence_touches: declare.counter("presence_touches_total", "Touches sent to the presence store"),
             presence_touches_coalesced: declare.counter(
                 "presence_touches_coalesced_total",
-                "Touches left out because the same user was touched in the same community a moment ago",
+                "Touches skipped because the same user was touched in the same community a moment ago",
             ),
             presence_touch_failures: declare.counter(
                 "presence_touch_failures_total",
-                "Touches that the presence store did not take",
+                "Touches that failed at the presence store",
             ),
             presence_retouches: declare.counter(
                 "presence_retouches_total",
-                "Touches made again because Redis may have lost them or had not taken them",
+                "Touches made again because Redis may have lost them or had failed to take them",
             ),
             presence_remembered: declare.gauge(
                 "presence_remembered_members",
-                "Users that this sidecar remembers in front of Redis, once for each community; at most 100000",
+                "Users that this sidecar remembers in front of Redis, counted once per community; at most 100000",
             ),
             presence_stale_answers: declare.counter(
                 "presence_stale_answers_total",
-                "Questions who is here answered from this sidecar's own memory, because Redis could not tell",
+                "Presence reads answered from this sidecar's own memory, because Redis could not answer",
             ),
             presence_sweep_lag: declare.gauge(
                 "presence_sweep_lag_seconds",
-                "How late the last sweep noticed the user it was latest to notice",
+                "Longest delay with which the last sweep noticed that a user had left",
             ),
             redis_errors: declare.counter("redis_errors_total", "Failed Redis commands"),
             presence_up: declare.int_gauge(
                 "presence_up",
-                "1 while presence is kept, 0 after three sweeps in a row that failed: Redis is away, or refuses what is \
-                 asked of it",
+                "1 while sweeps of presence succeed, 0 after three in a row that failed: Redis is away, or refuses the \
+                 commands",
             ),
             presence_settings_differ: declare.int_gauge(
                 "presence_settings_differ",
-                "1 while another sidecar on the same redis.key_prefix has another record.window, redis.partitions, or form of what is kept",
+                "1 while another sidecar on the same redis.key_prefix has another record.window, redis.partitions, or key format",
             ),
             presence_differences: ArcSwapOption::empty(),
             redis_partitions_down: declare.int_gauge(
                 "redis_partitions_down",
-                "Partitions whose Redis server does not answer; of several servers some may be away",
+                "Partitions whose Redis server does not answer; with several servers some may be away",
             ),
             redis_up: declare.int_gauge(
                 "redis_up",
@@ -346,12 +346,12 @@ impl Metrics {
             ),
             known_parts: declare.counter(
                 "known_parts_total",
-                "Parts of batches that turned out to be applied already: the answer to their COMMIT had been lost, \
-                 or the process ended soon after it",
+                "Parts of batches found to be applied already: the answer to their COMMIT was lost, or the process \
+                 ended soon after it",
             ),
             lost_parts: declare.counter(
                 "lost_parts_total",
-                "Parts of batches that the database had acknowledged and has lost; they are written again",
+                "Parts of batches that the database acknowledged and then lost; they are written again",
             ),
             last_apply: declare.gauge(
                 "last_apply_timestamp_seconds",
@@ -364,7 +364,7 @@ impl Metrics {
                 "spool_kept_bytes",
                 "Bytes of page views on disk that the database has acknowledged, kept in case it loses them",
             ),
-            spool_limit_bytes: declare.gauge("spool_limit_bytes", "What spool_bytes may reach"),
+            spool_limit_bytes: declare.gauge("spool_limit_bytes", "Limit of spool_bytes: spool.max_bytes"),
             spool_oldest_age: declare.gauge(
                 "spool_oldest_age_seconds",
                 "Age of the oldest page view that waits on disk; 0 while none does",
@@ -380,7 +380,7 @@ impl Metrics {
             ),
             spools_adopted: declare.counter(
                 "spools_adopted_total",
-                "Spools taken over from processes that were gone",
+                "Spools adopted from processes that were gone",
             ),
             dead_letters: declare.gauge("dead_letters", "Page views that the database refused, kept on disk"),
             dead_letters_made: declare.counter(
@@ -419,24 +419,24 @@ impl Metrics {
             ),
             live_values_skipped: declare.counter(
                 "live_values_skipped_total",
-                "Counts that a slow live connection did not get because a later one took their place",
+                "Counts not sent over a slow live connection because a later one replaced them",
             ),
             live_heartbeats: declare.counter(
                 "live_heartbeats_total",
-                "Touches made because somebody's live connection is open",
+                "Touches made by open live connections",
             ),
             live_check_delay: declare.gauge(
                 "live_check_delay_seconds",
-                "Time that the latest check of a live connection's session had waited for its turn; sign-outs are \
-                 noticed so much later",
+                "Time that the latest session check of a live connection was queued; sign-outs are noticed that \
+                 much later",
             ),
             live_subscription_up: declare.int_gauge(
                 "live_subscription_up",
-                "1 while changes in Redis are heard, 0 while they are not, -1 where presence is in memory",
+                "1 while the subscription to changes in Redis is up, 0 while it is not, -1 where presence is in memory",
             ),
             live_resyncs: declare.counters(
                 "live_resyncs_total",
-                "Times that all counts listened to were read anew, by reason",
+                "Times that all subscribed counts were read again, by reason",
                 &["reason"],
             ),
             beacons: declare.counters(
@@ -446,7 +446,7 @@ impl Metrics {
             ),
             widget_pages: declare.counters(
                 "widget_pages_total",
-                "Pages of communities that could get the widget, by what became of them",
+                "Pages of communities that could get the widget, by outcome",
                 &["outcome"],
             ),
             config_reloads: declare.counters(
@@ -460,11 +460,11 @@ impl Metrics {
             ),
             last_reload_ok: declare.int_gauge(
                 "config_last_reload_successful",
-                "1 if the route files were in order when they were last read, else 0",
+                "1 if the route files were valid when they were last read, else 0",
             ),
             certificates_ok: declare.int_gauge(
                 "certificates_last_reload_successful",
-                "1 if the certificates of listeners could be used when they were last read, else 0",
+                "1 if the listeners' certificates were valid when they were last read, else 0",
             ),
             certificate_expires: declare.gauges(
                 "certificate_expires_seconds",
@@ -474,7 +474,7 @@ impl Metrics {
             routes: declare.int_gauge("routes", "Routes in use"),
             task_failures: declare.counters(
                 "task_failures_total",
-                "Times that a task which is to run for as long as the process does ended or panicked, by task",
+                "Times that a long-running task ended or panicked, by task",
                 &["task"],
             ),
             registry: declare.0,
@@ -483,7 +483,7 @@ impl Metrics {
         metrics
     }
 
-    /// Sets every label value that is known beforehand to zero, so that rates and alerts have a start.
+    /// Sets every label value that is known in advance to zero, so that rates and alerts have a start.
     fn initialise(&self) {
         let counts = telemetry::counts();
         for counter in [&counts.lines_lost, &counts.panics] {
@@ -561,7 +561,7 @@ impl Metrics {
             self.requests_refused.with_label_values(&[reason]);
         }
         let build = GaugeVec::new(
-            Opts::new("headcount_build_info", "Always 1; the labels tell the version"),
+            Opts::new("headcount_build_info", "Always 1; the version is a label"),
             &["version"],
         )
         .expect("a valid metric");
@@ -569,19 +569,19 @@ impl Metrics {
         self.registry.register(Box::new(build)).expect("a new metric");
     }
 
-    /// Counts an exchange that is no page view.
+    /// Counts an exchange that is not a page view.
     pub fn not_counted(&self, reason: NotCounted) {
         self.page_views_not_counted
             .with_label_values(&[reason.label()])
             .inc();
     }
 
-    /// Counts an accepted page view that is given up.
+    /// Counts an accepted page view that is dropped.
     pub fn dropped(&self, reason: Dropped) {
         self.recorder_dropped.with_label_values(&[reason.label()]).inc();
     }
 
-    /// Counts known sessions that are given up.
+    /// Counts a discard of cached sessions.
     pub fn sessions_evicted(&self, reason: Evicted) {
         self.session_evictions.with_label_values(&[reason.label()]).inc();
     }

@@ -1,11 +1,11 @@
-//! Step 4, decide: whether one exchange of request and response is a page view, and if not, why not.
+//! Page views (step 4, decide): whether one exchange of request and response is a page view, and if not, why not.
 //!
 //! [`PageView::from_exchange`] is a pure function of what the proxy saw; no I/O, no clock. It decides at the
-//! response head, so that a body that streams for a minute, or that the client gives up on, counts once (V7),
-//! and the view belongs to whoever sent the request, whatever the response does to the session (V6).
+//! response head, so that a body that streams for a minute, or that the client abandons, counts once (V7), and the view
+//! belongs to the sender of the request, whatever the response does to the session (V6).
 //!
-//! `checks` has the rules, `visit` those about the request alone, `text` makes what clients send fit to be written down, [`device`] reads user
-//! agents. [`Files`] remembers across exchanges, and is asked before.
+//! `checks` has the rules, `visit` those about the request alone, `text` makes clients' texts fit to be stored,
+//! [`device`] reads user agents. [`Files`] remembers across exchanges, and is asked before.
 
 mod checks;
 pub mod device;
@@ -44,9 +44,9 @@ pub struct Exchange<'a> {
     pub status: StatusCode,
     /// Response headers as the app sent them.
     pub response: &'a HeaderMap,
-    /// What the path matched.
+    /// The route that the path matches.
     pub route: Option<&'a RouteMatch>,
-    /// Whether a 304 is of something that was no page when it was sent ([`Files`]).
+    /// Whether a 304 is for something that was sent as a file before ([`Files`]).
     pub is_of_a_file: bool,
     /// Whether the request carried a well-formed session token.
     pub has_token: bool,
@@ -60,7 +60,7 @@ pub struct Exchange<'a> {
     pub duration: Duration,
 }
 
-/// What of a page view may be kept, and whether unmatched paths count.
+/// What may be stored of a page view, and whether unmatched paths count.
 #[derive(Debug, Clone)]
 pub struct Policy {
     /// Count page views that no route matches.
@@ -73,13 +73,13 @@ pub struct Policy {
     pub referrer: ReferrerPrecision,
     /// Keep the user agent's text.
     pub user_agent: bool,
-    /// Who is a robot.
+    /// Which user agents are robots.
     pub bots: device::BotList,
 }
 
 impl Policy {
-    /// Takes the parts of the configuration that matter here, and compiles the list of robots. Once per
-    /// configuration: it takes milliseconds.
+    /// Takes the settings from the configuration, and compiles the list of robots. Once per configuration: it takes
+    /// milliseconds.
     pub fn new(record: &Record, privacy: &Privacy) -> Self {
         Self {
             unmatched: record.unmatched,
@@ -92,8 +92,8 @@ impl Policy {
     }
 }
 
-/// A page view that no proxy can see, as the page itself reports it (V5): navigation within a single-page
-/// app. There is no response to judge.
+/// A page view that no proxy can see, as the page itself reports it (V5): navigation within a single-page app. There is
+/// no response to check.
 #[derive(Debug, Clone, Copy)]
 pub struct Beacon<'a> {
     /// Path of the page, decoded once.
@@ -104,7 +104,7 @@ pub struct Beacon<'a> {
     pub referrer: Option<&'a [u8]>,
     /// Headers of the reporting request.
     pub request: &'a HeaderMap,
-    /// What the path matched.
+    /// The route that the path matches.
     pub route: Option<&'a RouteMatch>,
     /// Whether the request carried a well-formed session token.
     pub has_token: bool,
@@ -114,7 +114,7 @@ pub struct Beacon<'a> {
     pub at: DateTime<Utc>,
 }
 
-/// A page view: somebody with a session looked at a page. Never holds the token. All texts are valid UTF-8
+/// A page view: a visitor with a session token looked at a page. Never holds the token. All texts are valid UTF-8
 /// without NUL (W2, W3).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PageView {
@@ -148,7 +148,7 @@ pub struct PageView {
 /// `headcount_page_views_not_counted_total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum NotCounted {
-    /// No well-formed session token: nobody that the app's tables know.
+    /// No well-formed session token, so no user of the app.
     Anonymous,
     /// Another sidecar counts it (V8).
     CountedElsewhere,
@@ -182,7 +182,7 @@ pub enum NotCounted {
     NotHtml,
     /// A robot (V4).
     Bot,
-    /// The path names a community by what is no key of the type of the app's keys (V21).
+    /// The path names a community by a text that is no key of the app's type (V21).
     CommunityKey,
 }
 
@@ -268,8 +268,8 @@ impl PageView {
         })
     }
 
-    /// Decides whether a reported view counts: the rules about who looks apply, those about the exchange
-    /// have nothing to apply to. The view has status 200 and took no time.
+    /// Decides whether a reported view counts: only the rules about the visitor apply, since there is no exchange to
+    /// check. The view has status 200 and duration 0.
     pub fn from_beacon(beacon: &Beacon<'_>, policy: &Policy) -> Result<Self, NotCounted> {
         checks::who(beacon.route, beacon.has_token, false, policy)?;
         Self::describe(beacon, policy)
@@ -303,7 +303,7 @@ impl PageView {
         })
     }
 
-    /// Bytes this view holds, near enough to bound a queue by: its texts and a constant.
+    /// Approximate size in bytes, to bound queues by: its texts and a constant.
     pub fn weight(&self) -> usize {
         size_of::<Self>()
             + self.url.len()
@@ -316,7 +316,7 @@ impl PageView {
     }
 }
 
-/// Whether the answer to a request may be a page view, as far as the request tells.
+/// Whether the answer to a request may be a page view, judged by the request alone.
 pub(crate) fn may_be_view(method: &Method, request: &HeaderMap, route: Option<&RouteMatch>) -> bool {
     let track = route.map_or(Track::Page, |matched| matched.route.track);
     method == Method::GET

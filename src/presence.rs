@@ -1,11 +1,11 @@
-//! Step 5a, record: who is here now.
+//! Presence: who is in each community now (step 5a, record).
 //!
 //! A user is present in a community for the window after the last touch. One score per member (P1), one
 //! member per user (P12). Two implementations, in memory and in Redis, pass one contract test suite.
 //!
-//! A user is present while `now - last seen < window`, everywhere: in counts, in lists, in sweeps. `worker`
-//! keeps the store up to date, away from the requests. In front of Redis stands `mirrored`: it remembers what
-//! this sidecar touched, answers from that while Redis is away, and touches again what Redis lost.
+//! A user is present while `now - last seen < window`, everywhere: in counts, in lists, in sweeps. `worker` keeps
+//! the store up to date, outside the requests. In front of Redis stands `mirrored`: it remembers what this sidecar
+//! touched, answers from that while Redis is away, and touches again what Redis lost.
 
 pub mod changes;
 pub mod coalesce;
@@ -37,14 +37,14 @@ pub use window::Window;
 /// How long a community's sequence number is remembered after its last visitor left.
 const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Opens what the configuration asks for: Redis where it says where that is, else this process' memory.
+/// Opens the configured store: Redis if its address is configured, else this process' memory.
 ///
-/// Nothing is awaited: the sidecar starts with Redis down, and calls fail until it is there. From then on what
-/// this sidecar saw itself is remembered in front of Redis, unless it records no presence and so sees nobody;
-/// a read waits for Redis at most for `patience` before it is answered from that memory.
+/// Nothing is awaited: the sidecar starts with Redis down, and calls fail until it is there. From then on the
+/// sidecar's own touches are remembered in front of Redis, unless it records no presence and so makes none; a read
+/// waits for Redis at most for `patience` before it is answered from that memory.
 ///
-/// The connection lives on the runtime of `tasks`, which must outlive everything that uses presence: hand in the process'
-/// own runtime, never that of a Pingora service. Metrics of Redis and of the memory are kept here.
+/// The connection lives on the runtime of `tasks`, which must outlive everything that uses presence: pass the
+/// process' own runtime, never that of a Pingora service. Metrics of Redis and of the memory are updated here.
 pub fn open(
     redis: &config::Redis,
     record: &config::Record,
@@ -77,8 +77,8 @@ fn window(record: &config::Record) -> Window {
     }
 }
 
-/// What other sidecars that share Redis with this configuration have set otherwise, a sentence each; and if Redis cannot
-/// tell, that. Asks once, on the current runtime.
+/// Settings of other sidecars on the same Redis that differ from this configuration, a sentence each; or a
+/// sentence that Redis cannot tell. Asks once, on the current runtime.
 ///
 /// # Errors
 /// Redis cannot be asked as configured.
@@ -102,7 +102,7 @@ pub async fn remarks(redis: &config::Redis, record: &config::Record) -> Result<V
 /// A configuration with which presence cannot be opened. Never holds the URL: it may have a password in it.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum OpenError {
-    /// The addresses of Redis are missing or not ones that the client understands, or a certificate is none.
+    /// The addresses of Redis are missing or not understood by the client, or a certificate is invalid.
     #[error("Redis cannot be reached as [redis] says: {0}")]
     Server(String),
     /// Braces mark the partition in key names.
@@ -110,30 +110,29 @@ pub enum OpenError {
     KeyPrefix,
 }
 
-/// Who is here now, behind one small interface.
+/// Who is here now: the interface of both stores.
 #[async_trait]
 pub trait Presence: Send + Sync + 'static {
-    /// Users are about to be touched in a community, and the calls may take a while: what remembers them does so from
-    /// now on. Never waits.
+    /// Announces touches of a community before the calls, which may take a while: an implementation with a memory
+    /// remembers them from now on. Never waits.
     fn remember(&self, _community: &CommunityId, _touches: &[Touch]) {}
 
-    /// Users were seen in a community. One call per community; each user counts once. Last seen never goes
-    /// back, so that any touch may be made again, late, and by several sidecars. Who was seen a whole window
-    /// ago is not present.
+    /// Users were seen in a community. One call per community; each user counts once. Last seen never goes back,
+    /// so any touch may be made again, late, and by several sidecars. A user who was seen a whole window ago is
+    /// not present.
     async fn touch(&self, community: &CommunityId, touches: &[Touch]) -> Result<Count, PresenceError>;
 
-    /// How many users are present in each community, in the order asked. Never writes (P2). Each count is
-    /// at least as new as its sequence number, so that whoever takes it as a snapshot and then ignores what
-    /// is not newer misses nothing (P7).
+    /// How many users are present in each community, in the order asked. Never writes (P2). Each count is at least
+    /// as new as its sequence number, so a subscriber that takes it as a snapshot and then ignores changes that
+    /// are not newer misses nothing (P7).
     async fn counts(&self, communities: &[CommunityId]) -> Result<Answer<Vec<Count>>, PresenceError>;
 
-    /// The communities that somebody is in, or was in until a moment ago: at most `limit`, in no order. Never
-    /// writes (P2).
+    /// Communities with users present, now or until a moment ago: at most `limit`, in no order. Never writes (P2).
     async fn communities(&self, limit: usize) -> Result<Answer<Vec<CommunityId>>, PresenceError>;
 
-    /// One page of the users present, latest first, ties by user id descending. `after` is the last entry of
-    /// the page before. Users touched while a client pages may show on an earlier page than the client is
-    /// on; nobody who stays untouched is left out or shown twice. Never writes (P2).
+    /// One page of the users present, latest first, ties by user id descending. `after` is the last entry of the
+    /// previous page. Users touched while a client pages may show on an earlier page than the client is on; a user
+    /// who is not touched meanwhile is neither left out nor shown twice. Never writes (P2).
     async fn list(
         &self,
         community: &CommunityId,
@@ -141,12 +140,12 @@ pub trait Presence: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Answer<Vec<Seen>>, PresenceError>;
 
-    /// Forgets users whose window has passed. Each change is returned to one sweeper only, however many
-    /// share the store.
+    /// Removes users whose window has passed. Each change is returned to one sweeper only, however many share the
+    /// store.
     async fn sweep(&self) -> Result<Sweep, PresenceError>;
 
-    /// By which window users are present, where the store may have another than the configuration: the longest of all
-    /// sidecars that share it.
+    /// The window in force, if the store may have another than the configuration: the longest of all sidecars that
+    /// share it.
     fn window(&self) -> Option<Duration> {
         None
     }
@@ -159,9 +158,9 @@ pub trait Presence: Send + Sync + 'static {
     /// A trivial round trip.
     async fn ping(&self) -> Result<(), PresenceError>;
 
-    /// Every change of a count from now on, whoever made it: touches and sweeps of all who share the store.
-    /// Best effort: what may have been missed is told, and is to be asked for (P6). The first call may start
-    /// what listens.
+    /// Every change of a count from now on, by touches and sweeps of all sidecars that share the store. Best
+    /// effort: after a possible gap an event says so, and the counts must be read again (P6). The first call may
+    /// start the subscription to the store.
     fn subscribe(&self) -> changes::Subscription;
 
     /// The same as [`Presence::communities`], of one part of the store only.
@@ -173,17 +172,17 @@ pub trait Presence: Send + Sync + 'static {
         self.communities(limit).await
     }
 
-    /// Which part of the store keeps a community. Parts are away and come back each by itself: whoever asks for
-    /// the counts of several communities learns more by asking for those of each part by themselves.
+    /// The part of the store that keeps a community. Parts fail and recover independently: asking for the counts
+    /// of each part separately gives more answers than one call for several.
     fn part(&self, _community: &CommunityId) -> u16 {
         0
     }
 }
 
-/// A user who was seen.
+/// A touch: a user who was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Touch {
-    /// Who.
+    /// The user.
     pub user: UserId,
     /// How long ago, at the time of the call. An age rather than a time: no clock but the store's matters
     /// (P3).
@@ -200,24 +199,24 @@ impl Touch {
     }
 }
 
-/// An answer, and what it is worth.
+/// An answer, and whether it is current.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer<T> {
     /// What was asked for.
     pub value: T,
-    /// The store could not tell, so this is what this sidecar remembers: those whom it has seen itself. What
-    /// other sidecars saw is missing. Counts have sequence number 0 then: they have no place in the
+    /// The store could not answer, so this is what this sidecar remembers: the users it has seen itself. Users
+    /// that only other sidecars saw are missing. Counts then have sequence number 0: they have no place in the
     /// community's history.
     pub stale: bool,
 }
 
 impl<T> Answer<T> {
-    /// What the store says.
+    /// An answer of the store.
     pub fn current(value: T) -> Self {
         Self { value, stale: false }
     }
 
-    /// What this sidecar remembers.
+    /// An answer from this sidecar's memory.
     pub fn stale(value: T) -> Self {
         Self { value, stale: true }
     }
@@ -228,8 +227,8 @@ impl<T> Answer<T> {
 pub struct Count {
     /// Users present.
     pub current: u64,
-    /// Grows with each change of the count, also across a restart of the store: a new number is at least
-    /// the milliseconds since 1970. 0 for a community that nobody was in for a day.
+    /// Grows with each change of the count, also across a restart of the store: a new number is at least the
+    /// milliseconds since 1970. 0 for a community without visitors for a day.
     pub seq: u64,
     /// When this was true, by the presence store's clock (P3).
     pub as_of: DateTime<Utc>,
@@ -238,31 +237,31 @@ pub struct Count {
 /// A count that changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CountChange {
-    /// Where.
+    /// The community.
     pub community: CommunityId,
     /// The new count.
     pub count: Count,
 }
 
-/// What a sweep found.
+/// Result of a sweep.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Sweep {
     /// The counts that went down.
     pub changes: Vec<CountChange>,
-    /// How long ago the window of the user noticed latest had passed.
+    /// Longest delay between the end of a user's window and the sweep that removed the user.
     pub lag: Duration,
 }
 
 /// One user present.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
-    /// Who.
+    /// The user.
     pub user: UserId,
     /// Last touch, milliseconds precision.
     pub last_seen: DateTime<Utc>,
 }
 
-/// What can go wrong with presence.
+/// An error of presence.
 #[derive(Debug, thiserror::Error)]
 pub enum PresenceError {
     /// Not reachable or too slow.
@@ -271,7 +270,7 @@ pub enum PresenceError {
     /// The store answered something that is not of the expected form.
     #[error("unexpected answer from the presence store: {0}")]
     Unexpected(String),
-    /// Only from `touch`: see [`keys::is_keyable`]. In other calls nobody is present there.
+    /// Only from `touch`: see [`keys::is_keyable`]. Other calls treat such a community as empty.
     #[error("the community's id is empty or too long")]
     Community,
 }
@@ -281,8 +280,8 @@ fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).map_or(1 << 50, |millis| millis.min(1 << 50))
 }
 
-/// The sequence number of a change: above the one before, and not below the clock, so that numbers rise even
-/// where the one before was lost with the store.
+/// The sequence number of a change: above the previous one, and not below the clock, so that numbers rise even
+/// where the previous one was lost with the store.
 fn next_seq(previous: u64, now: i64) -> u64 {
     u64::try_from(now).unwrap_or_default().max(previous + 1)
 }

@@ -1,5 +1,5 @@
-//! Step 1, receive: Pingora's phases, each thin. A phase reads the session, calls a pure function, and
-//! applies the result; what happens to a page view is decided elsewhere.
+//! Pingora proxy (step 1, receive): thin phases around pure functions. A phase reads the session, calls a pure
+//! function, and applies the result; what happens to a page view is decided elsewhere.
 //!
 //! Invariant: nothing here waits for a database, for Redis or for a queue, except where a caller of the
 //! visitors API waits for its answer.
@@ -75,39 +75,39 @@ pub struct Sidecar {
     pub limits: config::Limits,
     /// The cookie, and the form of its tokens.
     pub session: config::Session,
-    /// Attempts after the first, and the timeout of tunnels.
+    /// Retries, and the timeout of tunnels.
     pub upstream: config::Upstream,
     /// The app's servers.
     pub upstreams: Upstreams,
-    /// Step 2.
+    /// Step 2, match.
     pub routes: SharedRoutes,
-    /// Step 3.
+    /// Step 3, identify.
     pub authenticator: Arc<Authenticator>,
-    /// Step 3 for page views.
+    /// Step 3 for page views: lookups that start with the request.
     pub glances: Glances,
-    /// Step 4.
+    /// Step 4, decide.
     pub policy: Policy,
-    /// What was sent as a file, for the same step.
+    /// Files sent before, for step 4.
     pub files: Files,
-    /// Step 5.
+    /// Step 5, record.
     pub recorder: Recorder,
-    /// Whether anything is recorded; sidecars nearer to the app then leave it to this one (V8).
+    /// Whether anything is recorded; sidecars nearer to the app then do not record the request (V8).
     pub is_recording: bool,
-    /// Step 6.
+    /// Step 6, serve.
     pub api: Arc<Api>,
-    /// Which community a slug is of.
+    /// Finds the community of a slug.
     pub communities: Arc<Communities>,
-    /// Counts in the app's own pages, where that is switched on.
+    /// Puts counts into the app's pages, where that is switched on.
     pub injector: Option<Injector>,
-    /// Where the API's work runs: a runtime that outlives Pingora's, as connections are made there.
+    /// Runs the API's work: a runtime that outlives Pingora's, since connections are made there.
     pub background: tokio::runtime::Handle,
-    /// Refusals, and what was told of odd headers.
+    /// Counts refusals, and logs odd headers.
     pub edge: Edge,
-    /// Counts.
+    /// The process' metrics.
     pub metrics: Arc<Metrics>,
-    /// What shutdown waits for.
+    /// Requests that shutdown waits for.
     pub in_flight: InFlight,
-    /// Once it has started, what is answered ends its connection.
+    /// Once it has started, each answer closes its connection.
     pub leaving: Shutdown,
 }
 
@@ -227,7 +227,7 @@ impl ProxyHttp for Sidecar {
         upstream: &mut RequestHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
-        // Of this attempt: the framework repeats what it kept of a body.
+        // For this attempt: the framework repeats the part of the body that it kept.
         ctx.body_bytes = 0;
         let edits = self.edits(session.req_header(), ctx);
         for name in edits.remove {
@@ -237,11 +237,11 @@ impl ProxyHttp for Sidecar {
             upstream.insert_header(name, value)?;
         }
         if !upstream.headers.contains_key(header::HOST) {
-            // HTTP/1.0 goes on as HTTP/1.1, which needs one: such as the app answers to.
+            // HTTP/1.0 goes on as HTTP/1.1, which needs a host: one that the app answers to.
             upstream.insert_header(header::HOST, &self.upstream.health_host)?;
         }
         self.prepare_page(session, upstream, ctx)?;
-        // What is left of an upgrade: the framework passes none but a WebSocket's.
+        // Whether the upgrade is still in the request: the framework passes on a WebSocket's only.
         ctx.upgrade = upstream.headers.contains_key(header::UPGRADE);
         if has_large_body(upstream) {
             upstream.insert_header(header::CONNECTION, "close")?;
@@ -257,7 +257,7 @@ impl ProxyHttp for Sidecar {
         ctx: &mut Ctx,
     ) -> Result<()> {
         if response.status == 101 && !ctx.upgrade {
-            // A tunnel that nobody asked for: the client would take raw bytes for its next response.
+            // A tunnel without a request for one: the client would take raw bytes for its next response.
             return Err(Error::explain(ErrorType::InvalidHTTPHeader, "an unasked 101").into_up());
         }
         self.app_answers(session, response, ctx);
@@ -283,7 +283,7 @@ impl ProxyHttp for Sidecar {
             in_our_version(response)?;
         }
         if (self.leaving.has_started() || ctx.progress.is_last()) && !response.status.is_informational() {
-            // Requests that come later are told so by Pingora.
+            // Pingora does the same for requests that come later.
             session.set_keepalive(None);
         }
         if ctx.body_ended {
@@ -309,7 +309,7 @@ impl ProxyHttp for Sidecar {
         ctx.progress.app_spoke();
         ctx.body_ended = end_of_stream;
         if end_of_stream {
-            // Nothing is waited for any more, but what the client may send all the same.
+            // The app has answered, so only the client's own timeout applies to the rest of its body.
             self.client_may_send(session, ctx);
         }
         self.rewrite(body, end_of_stream, ctx)?;
@@ -324,11 +324,11 @@ impl ProxyHttp for Sidecar {
             (status_of(error), error.etype(), error.esource())
         };
         if status == 400 && *kind == ErrorType::InvalidHTTPHeader {
-            // What the framework finds wrong only when it passes the request on.
+            // Faults that the framework finds only when it passes the request on.
             self.edge.refuse(session, Refusal::Malformed);
         }
         if status >= 500 {
-            // The error's own text may quote headers, so only its kind is told.
+            // The error's own text may quote headers, so only its kind is logged.
             tracing::warn!(
                 status,
                 kind = kind.as_str(),
@@ -421,7 +421,7 @@ impl Sidecar {
         headers::upstream_edits(&request.headers, &received)
     }
 
-    /// Steps 3 to 5: who, whether, and off to the recorder.
+    /// Steps 3 to 5: identify, decide, record.
     async fn decide(&self, session: &Session, response: &ResponseHeader, ctx: &Ctx) {
         let request = session.req_header();
         let query = request.uri.query();
@@ -447,7 +447,7 @@ impl Sidecar {
             .await;
     }
 
-    /// The app sets a session cookie: whose it is shows at once, though the token was nobody's before.
+    /// The app sets a session cookie: cached answers that its token has no session are no longer used.
     fn note_cookies(&self, response: &ResponseHeader) {
         let config::Session {
             cookie,
@@ -466,7 +466,7 @@ impl Sidecar {
             Some((path, query)) => (path, Some(query)),
             None => (&*report.target, None),
         };
-        // Nobody looks at the sidecar's own API (V4).
+        // Paths of the sidecar's own API are no pages (V4).
         let is_recorded = self.is_recording && !self.api.owns(path) && {
             let path = decode_path(path.as_bytes());
             let route = self.routes.load().find(&path);
@@ -488,7 +488,7 @@ impl Sidecar {
         self.metrics.beacons.with_label_values(&[outcome]).inc();
     }
 
-    /// Hands a view to the recorder, or counts why it is none. Whether it was handed over.
+    /// Hands a view to the recorder, or counts why it is none. Returns whether it was handed over.
     async fn record(
         &self,
         view: std::result::Result<PageView, NotCounted>,

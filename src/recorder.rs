@@ -1,8 +1,8 @@
-//! Step 5, record: the handle that the request path holds. It never waits: what does not fit is dropped and
-//! counted (promise 1).
+//! Recorder (step 5): the non-blocking handle of the request path. It never waits: views that do not fit are dropped
+//! and counted (promise 1).
 //!
 //! A view whose visitor and community are in the caches goes straight to presence (5a) and writer (5b). Any
-//! other goes to a worker that looks them up after the response, and does not hold up the former.
+//! other goes to a worker that looks them up after the response, and does not delay the former.
 
 mod admission;
 pub(crate) mod load;
@@ -32,20 +32,20 @@ use recent::RecentPages;
 pub use resolve::Resolver;
 pub(crate) use resolve::Worker;
 
-/// An accepted page view, and what the request said of its visitor.
+/// An accepted page view, with its visitor as known from the request.
 pub struct Visit {
-    /// What was seen.
+    /// The view.
     pub view: PageView,
-    /// Whose it is.
+    /// The visitor.
     pub who: Who,
-    /// Where the request came from.
+    /// The client's address.
     pub from: Option<IpAddr>,
-    /// Of a view that nobody but the visitor vouches for: tells whether its community is there for them.
+    /// Set for a view that only its page reports: checks whether the visitor may see its community.
     pub door: Option<Arc<dyn Door>>,
 }
 
 impl Visit {
-    /// Whether nobody has been seen with its token as yet.
+    /// Whether its token was never seen with a session.
     fn is_strangers(&self, authenticator: &Authenticator) -> bool {
         match &self.who {
             Who::Session(_) => false,
@@ -59,17 +59,17 @@ impl Visit {
     }
 }
 
-/// What is known of a visitor when the view is accepted.
+/// The visitor as known when the view is accepted.
 #[derive(Debug, Clone)]
 pub enum Who {
     /// The session, from the cache.
     Session(Arc<BrowserSession>),
-    /// Only the token: to be looked up. What is found out meanwhile of whose it was when the request began comes
-    /// before what is found later.
+    /// Only the token: to be looked up. A session that was found for it when the request began takes precedence over
+    /// what is found later.
     Token(SessionToken, Glance),
 }
 
-/// Takes page views, and gives them to presence and writer.
+/// Accepts page views, and passes them to presence and writer.
 #[derive(Clone)]
 pub struct Recorder {
     unresolved: mpsc::Sender<Message>,
@@ -81,16 +81,16 @@ pub struct Recorder {
     metrics: Arc<Metrics>,
 }
 
-/// Where a view with a known visitor goes. Either may be switched off.
+/// Destinations of a view with a known visitor. Either of presence and writer may be switched off.
 #[derive(Clone)]
 pub struct Destinations {
-    /// Who is here now.
+    /// Presence: who is here now.
     pub presence: Option<PresenceHandle>,
-    /// The app's tables.
+    /// The writer of the app's tables.
     pub writer: Option<Writer>,
-    /// What the dashboard shows.
+    /// The latest pages, for the dashboard.
     pub recent: RecentPages,
-    /// Counts what does not fit.
+    /// Counts dropped views.
     pub metrics: Arc<Metrics>,
 }
 
@@ -100,7 +100,7 @@ enum Message {
 }
 
 impl Recorder {
-    /// The handle, and the worker that must be run for it.
+    /// The handle, and its worker, which must be started.
     pub(crate) fn new(
         destinations: Destinations,
         resolver: Resolver,
@@ -124,7 +124,7 @@ impl Recorder {
         (handle, Worker { queue, work })
     }
 
-    /// Records a view. Asks caches only, and never waits.
+    /// Records a view. Reads caches only, and never waits.
     pub async fn record(&self, visit: Visit) {
         if let Who::Session(session) = &visit.who
             && !visit.needs_admission()
@@ -154,7 +154,7 @@ impl Recorder {
         }
     }
 
-    /// Views that a crash would lose: neither in the spool nor, where nothing is written, done with.
+    /// Views that a crash would lose: not in the spool or, where nothing is written, still being looked up.
     pub fn unspooled(&self) -> usize {
         self.load.views() + self.destinations.writer.as_ref().map_or(0, Writer::unspooled)
     }
@@ -175,10 +175,10 @@ impl Recorder {
         }
     }
 
-    /// The same, and until presence and writer have finished with what they had.
+    /// The same, and until presence and writer have processed what they had.
     pub async fn flush(&self) {
         self.flush_to_spool().await;
-        // Side by side: a Redis that hangs must not keep rows from the database.
+        // Concurrently: a Redis that hangs must not keep rows from the database.
         let presence = async {
             if let Some(presence) = &self.destinations.presence {
                 presence.flush().await;

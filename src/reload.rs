@@ -1,5 +1,5 @@
-//! What is read again while the process runs: route files and the certificates of listeners, on SIGHUP and when they
-//! change. Whatever is faulty keeps what was read before; the log says what is wrong and where, and metrics show it.
+//! Reload: reads route files and certificates again, on SIGHUP and when they change. Where a file is faulty, what was
+//! read before stays in use; the log says what is wrong and where, and metrics show it.
 
 mod certificates;
 mod doubt;
@@ -31,9 +31,9 @@ pub type SharedRoutes = Arc<ArcSwap<RouteTable>>;
 
 /// Route files as they were read, with the table made of them.
 pub struct LoadedRoutes {
-    /// What was read.
+    /// The files.
     pub files: Vec<RouteFile>,
-    /// What it says.
+    /// The compiled table.
     pub table: RouteTable,
 }
 
@@ -49,27 +49,27 @@ impl LoadedRoutes {
     }
 }
 
-/// Reads again, when asked to and when something has changed.
+/// Reads again, on request and when something has changed.
 pub struct Reloader {
     dir: PathBuf,
     routes: SharedRoutes,
     /// What was read last, in use or refused.
     read: Reading,
     certificates: Vec<Arc<Certificate>>,
-    /// Of the certificate with the same index.
+    /// The error of the certificate with the same index.
     certificate_errors: Vec<Option<CertificateError>>,
     requests: mpsc::Receiver<()>,
-    /// Of the routes first, then of each certificate; empty where nothing is watched.
+    /// For the routes first, then for each certificate; empty where nothing is watched.
     watches: Vec<Watch>,
     is_again: bool,
-    /// What was read of the routes and is not believed yet.
+    /// A reading of the routes that is not used yet.
     doubt: Option<Doubt>,
     metrics: Arc<Metrics>,
 }
 
 impl Reloader {
-    /// Starts with what was loaded: `files` are the text of the table in `routes`. Reads again when something comes
-    /// through `requests`. If `watch`, changes of route files and certificates are noticed from now on.
+    /// Starts with what was loaded: `files` are the text of the table in `routes`. Each message in `requests` asks for
+    /// a reload. If `watch`, changes of route files and certificates are noticed from now on.
     pub fn new(
         config: &crate::config::Routes,
         files: Vec<RouteFile>,
@@ -104,7 +104,7 @@ impl Reloader {
         reloader
     }
 
-    /// Works until the last sender of requests is gone. Called again after it was interrupted, it reads everything at
+    /// Runs until the last sender of requests is dropped. Called again after an interruption, it reads everything at
     /// once.
     pub async fn run(&mut self) {
         if std::mem::replace(&mut self.is_again, true) {
@@ -113,7 +113,7 @@ impl Reloader {
         while self.next().await {}
     }
 
-    /// Waits for something to read, and reads it. False when the last sender of requests is gone.
+    /// Waits for something to read, and reads it. False when the last sender of requests is dropped.
     async fn next(&mut self) -> bool {
         let until = self.doubt.as_ref().map(Doubt::until);
         let changed = async {
@@ -146,10 +146,10 @@ impl Reloader {
         true
     }
 
-    /// Uses what is there now, unless it looks like the middle of a change: that has to come to rest first.
+    /// Uses the current files, unless they look half-written: then they must stay the same for a while first.
     fn routes_changed(&mut self) {
         let read = read_route_files(&self.dir);
-        // A touched file is not worth a line in the log, nor is the same mistake.
+        // A touched file is not logged, nor is the same fault again.
         if is_same(&read, &self.read) {
             self.doubt = None;
         } else if self.is_doubtful(&read) && !Doubt::is_over(&mut self.doubt, &read) {
@@ -159,7 +159,7 @@ impl Reloader {
         }
     }
 
-    /// A file is faulty, as when it is read before all of it is written; or one is gone, as before it is there again.
+    /// Whether a file is faulty, as when it is half-written, or missing, as while it is replaced.
     fn is_doubtful(&self, read: &Reading) -> bool {
         let Ok(files) = read else { return true };
         let is_there = |before: &RouteFile| files.iter().any(|file| file.path == before.path);
@@ -176,7 +176,7 @@ impl Reloader {
         self.read_certificates(true);
     }
 
-    /// Uses what was read; on error the table in use stays.
+    /// Uses a reading; on error the table in use stays.
     fn load(&mut self, read: Reading) {
         let table = match &read {
             Ok(files) => RouteTable::compile(files).map_err(ReloadError::from),
@@ -208,7 +208,7 @@ impl Reloader {
         self.metrics.last_reload_ok.set(1);
     }
 
-    /// Reads all certificates again; those that cannot be used stay as they are, which is said once unless `is_asked`.
+    /// Reads all certificates again; faulty ones do not replace those in use, which is logged once unless `is_asked`.
     fn read_certificates(&mut self, is_asked: bool) {
         for (certificate, known) in self.certificates.iter().zip(&mut self.certificate_errors) {
             let path = certificate.path().display();
@@ -232,10 +232,10 @@ impl Reloader {
     }
 }
 
-/// What reading the route files came to.
+/// The result of reading the route files.
 type Reading = Result<Vec<RouteFile>, ReloadError>;
 
-/// Whether two readings say the same.
+/// Whether two readings are the same.
 fn is_same(one: &Reading, other: &Reading) -> bool {
     match (one, other) {
         (Ok(one), Ok(other)) => one == other,

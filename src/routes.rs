@@ -1,9 +1,9 @@
-//! Step 2, match: which route a path belongs to, and which community it names.
+//! Routes (step 2, match): which route a path belongs to, and which community it names.
 //!
 //! Patterns come from route files (`file`) and see the path only, decoded once as the app sees it
 //! ([`decode_path`]). All are compiled into one [`RouteTable`]; the first match in file order wins.
-//! [`Explanation`] tells the same to a human. Pure: reading the files is `reload`'s, turning a slug into an
-//! id is done where there is a database.
+//! [`Explanation`] shows the same for one URL. Pure: `reload` reads the files, and a slug is turned into an id where
+//! there is a database.
 
 mod explain;
 mod file;
@@ -19,7 +19,7 @@ pub use file::{RouteError, RouteFile};
 pub use path::decode_path;
 pub use pattern::RouteTable;
 
-/// What a request's path matched.
+/// The route of a request's path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteMatch {
     /// The route.
@@ -37,7 +37,7 @@ pub struct Route {
     pub page_type: Arc<str>,
     /// What is recorded of requests on this route.
     pub track: Track,
-    /// Query parameter that holds the text searched for, where the route is a search page.
+    /// Query parameter that holds the search text, where the route is a search page.
     pub search_param: Option<Arc<str>>,
     /// Whether the widget may be put into its pages, where they are a community's.
     pub widget: bool,
@@ -60,7 +60,7 @@ pub enum Track {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CommunityRef {
-    /// By primary key, as the path spells it: what it stands for depends on the type of the app's keys.
+    /// By primary key, as the path spells it: its canonical form depends on the type of the app's keys.
     Id(Arc<str>),
     /// By slug, to be looked up.
     Slug(Arc<str>),

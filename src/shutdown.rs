@@ -1,5 +1,4 @@
-//! The end of the process as a type: who asks for it and who waits for it, the steps in which the site's
-//! listeners close, how long requests in flight may take, and the signals.
+//! Shutdown of the process: a flag to set and wait for, closing of listeners, requests in flight, and signals.
 
 mod closing;
 mod in_flight;
@@ -13,22 +12,22 @@ pub use closing::Closing;
 pub use in_flight::{ConnectionGuard, InFlight, InFlightGuard};
 pub use signals::{Manners, Signals};
 
-/// Something that happens once: the shutdown, above all. Starts from anywhere and as often as one likes.
+/// A flag that is set once, such as the shutdown. Any holder may set it, as often as it likes.
 #[derive(Clone, Debug)]
 pub struct Shutdown(watch::Sender<bool>);
 
 impl Shutdown {
-    /// Not yet.
+    /// A flag that is not set.
     pub fn new() -> Self {
         Self(watch::Sender::new(false))
     }
 
-    /// Asks everything to end.
+    /// Sets the flag.
     pub fn start(&self) {
         self.0.send_replace(true);
     }
 
-    /// Whether it has begun.
+    /// Whether it is set.
     pub fn has_started(&self) -> bool {
         *self.0.borrow()
     }
@@ -38,7 +37,7 @@ impl Shutdown {
         self.0.subscribe()
     }
 
-    /// Waits until it has begun.
+    /// Waits until it is set.
     pub async fn started(&self) {
         // The sender is `self`, so this cannot end early.
         let _ = self.subscribe().wait_for(|started| *started).await;
@@ -53,7 +52,7 @@ impl Default for Shutdown {
 
 #[async_trait]
 impl ShutdownSignalWatch for Shutdown {
-    /// Pingora closes its listeners then; idle connections and requests in flight are our affair.
+    /// Pingora then closes its listeners; idle connections and requests in flight are handled by us.
     async fn recv(&self) -> ShutdownSignal {
         self.started().await;
         ShutdownSignal::GracefulTerminate

@@ -1,7 +1,8 @@
 //! The app's tables behind one small interface: what the sidecar reads and writes there, and nothing else.
 //!
-//! One implementation, with statements for Postgres and for SQLite, which pass one contract test suite. Table and column names come from
-//! configuration, column types from the live schema at start (`schema`). SQL lives here only.
+//! One implementation, with statements for Postgres and for SQLite, which pass one contract test suite. Table and
+//! column names come from configuration, column types from the live schema at start (`schema`). SQL is written
+//! here only.
 
 mod connections;
 mod error;
@@ -38,21 +39,24 @@ pub use schema::SchemaProblem;
 /// The app's tables.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// The types of the app's keys, as far as the live schema was read.
+    /// A handle on the types of the app's keys; empty until the live schema was read.
     fn keys(&self) -> AppKeys;
 
-    /// The types of the app's keys; the live schema is read where it was not yet.
+    /// The types of the app's keys; reads the live schema if that has not been done.
     async fn key_types(&self) -> Result<KeyTypes, StoreError>;
 
     /// The sessions that these tokens belong to, valid or not, in one query; tokens without a row are absent, and a row
     /// that cannot be read is an error of its own. The caller decides with [`BrowserSession::is_valid_at`].
     async fn browser_sessions(&self, tokens: &[SessionToken]) -> Result<SessionsFound, StoreError>;
 
-    /// The same, where one row that spoils the answer for all costs no other: each is asked about alone then.
+    /// The same, one query per token if a single row made the query for all fail.
     async fn browser_sessions_apart(&self, tokens: &[SessionToken]) -> Result<SessionsFound, StoreError> {
-        match self.browser_sessions(tokens).await {
-            Err(StoreError::Unexpected(_) | StoreError::Refused(_)) => {}
-            outcome => return outcome,
+        match (self.browser_sessions(tokens).await, tokens) {
+            (Err(error @ (StoreError::Unexpected(_) | StoreError::Refused(_))), [token]) => {
+                return Ok(SessionsFound::from([(token.clone(), Err(error))]));
+            }
+            (Err(StoreError::Unexpected(_) | StoreError::Refused(_)), _) => {}
+            (outcome, _) => return outcome,
         }
         let mut found = SessionsFound::new();
         for token in tokens {
@@ -80,20 +84,21 @@ pub trait Store: Send + Sync + 'static {
     async fn community_exists(&self, community: &CommunityId) -> Result<bool, StoreError>;
 
     /// Writes one batch in one transaction, in fixed order: ledger, events, `pages_visited`, `last_active`.
-    /// Parts that the ledger has already are left out, so a batch may be tried again after any failure, in
-    /// the same parts: where it was the COMMIT whose answer got lost, it is there once all the same (W6).
-    /// After [`StoreError::Refused`] and [`StoreError::Undone`] nothing of it is there, and no former try of it is under way. While the live schema has a problem that every
-    /// row would run into, the answer is `Unavailable`.
+    /// Parts that the ledger has already are left out, so a batch may be tried again after any failure, in the
+    /// same parts: if the answer to its COMMIT was lost, it is still written once (W6). After
+    /// [`StoreError::Refused`] and [`StoreError::Undone`] nothing of it is written, and no earlier try of it is
+    /// under way. While the live schema has a problem that would fail every row, the answer is `Unavailable`.
     async fn apply(&self, batch: &Batch) -> Result<Applied, StoreError>;
 
-    /// Those of the parts that the ledger has not: nothing of them is in the tables.
+    /// The parts that the ledger lacks: nothing of them is in the tables.
     async fn missing_parts(&self, parts: &[BatchKey]) -> Result<HashSet<BatchKey>, StoreError>;
 
     /// What is wrong with the ledger, if anything.
     async fn ledger(&self) -> Result<Option<LedgerProblem>, StoreError>;
 
-    /// Has the ledger forget what is too old to matter, a bounded number of rows; answers how many.
-    async fn forget_old_parts(&self) -> Result<u64, StoreError>;
+    /// Deletes old entries from the ledger, a bounded number of rows; returns how many. They must be old by the
+    /// database's clock and at `now`.
+    async fn forget_old_parts(&self, now: DateTime<Utc>) -> Result<u64, StoreError>;
 
     /// Profiles with each user's latest valid session, in one query; users that no longer exist are absent.
     /// Any order.
@@ -110,22 +115,22 @@ pub trait Store: Send + Sync + 'static {
     /// A trivial round trip.
     async fn ping(&self) -> Result<(), StoreError>;
 
-    /// How often a connection turned out to be lost, or to lead to a server that takes no writes.
+    /// How often a connection was found broken, or connected to a server that takes no writes.
     fn lost_connections(&self) -> u64;
 
-    /// Ends all connections.
+    /// Closes all connections.
     async fn close(&self);
 }
 
 /// Sessions by their tokens.
 pub type SessionsFound = HashMap<SessionToken, Result<BrowserSession, StoreError>>;
 
-/// What became of a batch.
+/// Result of `apply`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Applied {
     /// Views written by this call.
     pub views: usize,
-    /// Parts that an earlier try had written, though nobody was told.
+    /// Parts that an earlier try had written without its answer arriving.
     pub known_parts: usize,
 }
 
@@ -134,7 +139,7 @@ pub struct Applied {
 pub struct VisitorRow {
     /// The user.
     pub user_id: UserId,
-    /// Name.
+    /// User name.
     pub username: String,
     /// Picture path as stored; `None` when null or empty.
     pub avatar: Option<String>,
@@ -149,9 +154,9 @@ pub struct VisitorRow {
 pub struct Stats {
     /// Distinct users with one of the `page_views` (never a sum of daily uniques, and never above their number).
     pub total_visitors: i64,
-    /// `page_view` rows of the community in the window: the sidecar's (`metadata.source`), and the app's from before
-    /// the sidecar's first of that community, so that a view which both record counts once and what was before the
-    /// sidecar stays. With `api.page_views = "all"`, or `record.events` off, all of them.
+    /// `page_view` rows of the community in the window: the sidecar's (`metadata.source`), and the app's from
+    /// before the sidecar's first of that community, so that a view which both record counts once and older views
+    /// still count. With `api.page_views = "all"`, or `record.events` off, all of them.
     pub page_views: i64,
     /// Mean length, in seconds, of *site* sessions that started and ended in the window, and whose user viewed a
     /// page of the community in the window: one row per session. Left out are open sessions and those whose end lies
@@ -159,7 +164,7 @@ pub struct Stats {
     pub avg_session_duration: Option<f64>,
     /// How many sessions that mean is over.
     pub ended_sessions: i64,
-    /// The same of those sessions alone in which the user viewed a page of the community: between start and end, as
+    /// The same, only for sessions in which the user viewed a page of the community: between start and end, as
     /// events do not name their session.
     pub avg_community_session_duration: Option<f64>,
     /// How many sessions that mean is over.
@@ -167,7 +172,7 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Of a community that nobody ever viewed.
+    /// Statistics of a community without views.
     fn none() -> Self {
         Self {
             total_visitors: 0,

@@ -1,16 +1,16 @@
-//! Tells systemd how the process is (`Type=notify`): one datagram to the socket that it names in the environment.
-//! Where there is no systemd, nothing happens.
+//! systemd notifications (`Type=notify`): sends the state of the process to the socket named in the environment.
+//! Without systemd, nothing happens.
 
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::net::UnixDatagram;
 
-/// The site is served, and by this process: after a hand-over it is another than before.
+/// The site is served, by this process: after a hand-over the main process is another one than before.
 pub fn ready() {
     tell(&format!("READY=1\nMAINPID={}", std::process::id()));
 }
 
-/// The site will not be served for much longer.
+/// The site stops being served soon.
 pub fn stopping() {
     tell("STOPPING=1");
 }
@@ -20,13 +20,13 @@ fn tell(state: &str) {
         return;
     };
     if let Err(error) = send(&socket, state) {
-        tracing::warn!(error = %error, "systemd could not be told: {state:?}");
+        tracing::warn!(error = %error, "systemd could not be notified: {state:?}");
     }
 }
 
 fn send(socket: &OsStr, state: &str) -> io::Result<()> {
     let sender = UnixDatagram::unbound()?;
-    // Nobody waits for systemd.
+    // Sending does not wait for systemd.
     sender.set_nonblocking(true)?;
     match abstract_name(socket) {
         Some(name) => send_to_abstract(&sender, name, state)?,
@@ -35,7 +35,7 @@ fn send(socket: &OsStr, state: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// The name of a socket that is no file, as containers use.
+/// The name of an abstract socket, as containers use.
 fn abstract_name(socket: &OsStr) -> Option<&[u8]> {
     socket.as_encoded_bytes().strip_prefix(b"@")
 }

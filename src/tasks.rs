@@ -1,8 +1,8 @@
-//! Tasks that run for as long as the process does: each has a name, and its end or panic is noticed, counted, told in
-//! `/readyz`, and followed by a new start. Where there is nothing to start again, the process ends in order.
+//! Supervised tasks, which run as long as the process: a failure is counted, reported, and followed by a new start.
+//! Each task has a name; `/readyz` reports its end or panic. Where it cannot be started again, the process shuts down.
 //!
-//! Architecture invariant: whatever is started to run for the process' life is started here; spawned elsewhere are
-//! only tasks of one request, one connection or one lookup. Imports no room, only what they all stand on.
+//! Architecture invariant: every task for the process' life is started here; elsewhere only tasks of one request, one
+//! connection or one lookup are spawned. Imports no room, only the modules that all rooms use.
 
 #[cfg(debug_assertions)]
 mod fault;
@@ -24,15 +24,15 @@ use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 pub use kind::Task;
 
-/// First and longest pause before a task is started again; each is twice the one before, and shortened by up to a
-/// half. Short at first: what a task does not do meanwhile waits.
+/// First and longest pause before a task is started again; each is twice the one before, and shortened by up to a half.
+/// Short at first: the task's work waits meanwhile.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
-/// A task that ran for so long has begun well: the next pause is the first again.
+/// A task that ran for this long has started well: the next pause is the first again.
 const LASTING: Duration = Duration::from_secs(60);
-/// How long `/readyz` tells of a failure, from the last one on.
+/// How long `/readyz` reports a failure, after the last one.
 const TOLD_FOR: Duration = Duration::from_secs(60);
 
-/// Starts tasks and looks after them. A handle.
+/// Starts and supervises tasks. A handle.
 #[derive(Clone)]
 pub struct Tasks(Arc<Inner>);
 
@@ -44,18 +44,18 @@ struct Inner {
     /// Tasks may end from now on.
     ending: Shutdown,
     failures: Mutex<BTreeMap<Task, Failures>>,
-    /// Why the process ends, if that is why.
+    /// The task for which the process ends, if there is one.
     lost: OnceLock<Task>,
 }
 
-/// Of one task.
+/// Failures of one task.
 struct Failures {
     number: u64,
     latest: Instant,
 }
 
 impl Tasks {
-    /// Tasks will run on `runtime`. `process` is started when one is lost without which nothing is served.
+    /// Runs tasks on `runtime`. Starts `process` when a task is lost that serving depends on.
     pub fn new(metrics: &Arc<Metrics>, runtime: &Handle, process: Shutdown) -> Self {
         for task in Task::ALL {
             metrics.task_failures.with_label_values(&[task.label()]);
@@ -70,12 +70,12 @@ impl Tasks {
         }))
     }
 
-    /// The same on the current runtime, where no process hangs on it.
+    /// The same on the current runtime, without a process to end.
     pub fn on_current_runtime(metrics: &Arc<Metrics>) -> Self {
         Self::new(metrics, &Handle::current(), Shutdown::new())
     }
 
-    /// Runs what `make` makes, and makes it anew whenever that ends or panics.
+    /// Runs the future that `make` returns, and a new one whenever it ends or panics.
     pub fn keep<F>(&self, task: Task, make: impl FnMut() -> F + Send + 'static) -> JoinHandle<()>
     where
         F: Future<Output = ()> + Send + 'static,
@@ -91,8 +91,8 @@ impl Tasks {
         self.look_after(task, make, |make| make().boxed()).await;
     }
 
-    /// Runs `work` on a worker that keeps what it owns, such as its queue, over its failures: whatever it had in
-    /// hand must be accounted for by guards.
+    /// Runs `work` on a worker that keeps its state, such as its queue, over failures: guards must account for what it
+    /// had in hand.
     pub fn keep_worker<W: Send + 'static>(
         &self,
         task: Task,
@@ -102,7 +102,7 @@ impl Tasks {
         self.0.runtime.spawn(self.clone().look_after(task, worker, work))
     }
 
-    /// Until it ends when all end.
+    /// Runs the work until it ends after [`Tasks::end`], with a new start after each failure.
     async fn look_after<W: Send + 'static>(
         self,
         task: Task,
@@ -114,7 +114,7 @@ impl Tasks {
         loop {
             let since = Instant::now();
             let is_last = ending.has_started();
-            // Made inside, in case that panics.
+            // The future is created inside, in case that panics.
             let run = AssertUnwindSafe(async { faulty(task, work(&mut worker)).await });
             let outcome = run.catch_unwind().await;
             if outcome.is_ok() && ending.has_started() {
@@ -129,14 +129,14 @@ impl Tasks {
             }
             tokio::select! {
                 () = sleep(pause.mul_f64(rand::random_range(0.5..=1.0))) => {}
-                // What is left to be done is done at once, or not at all.
+                // Remaining work is done at once, or not at all.
                 () = ending.started() => {}
             }
             pause = (pause * 2).min(PAUSE.1);
         }
     }
 
-    /// Does work that cannot be started again, in the caller's own task: if it ends or panics before `stop`, the
+    /// Runs work that cannot be started again, in the caller's own task: if it ends or panics before `stop`, the
     /// process ends.
     pub async fn until_lost(self, task: Task, stop: Shutdown, work: impl Future<Output = ()> + Send) {
         let work = AssertUnwindSafe(faulty(task, work.boxed()));
@@ -146,8 +146,8 @@ impl Tasks {
         }
     }
 
-    /// Something is lost without which nothing is served, and which cannot be started again: the process ends in
-    /// order, and whoever started it starts it again.
+    /// Ends the process in order, for a task that serving depends on and that cannot be started again. The service
+    /// manager starts the process again.
     pub fn lose(&self, task: Task) {
         if self.0.ending.has_started() || self.0.process.has_started() {
             return;
@@ -161,22 +161,22 @@ impl Tasks {
         self.0.process.start();
     }
 
-    /// From now on tasks may end.
+    /// Allows tasks to end from now on.
     pub fn end(&self) {
         self.0.ending.start();
     }
 
-    /// Where they run.
+    /// The runtime of the tasks.
     pub fn runtime(&self) -> &Handle {
         &self.0.runtime
     }
 
-    /// For whose loss the process ends.
+    /// The lost task for which the process ends.
     pub fn lost(&self) -> Option<Task> {
         self.0.lost.get().copied()
     }
 
-    /// Tasks that failed lately, one sentence each.
+    /// Tasks that failed recently, one sentence each.
     pub fn degraded(&self) -> Vec<String> {
         let failures = self.lock();
         let lately = failures
@@ -214,7 +214,7 @@ impl Tasks {
     }
 }
 
-/// A task that ends when this is dropped.
+/// A task that is aborted when this is dropped.
 pub struct Kept(JoinHandle<()>);
 
 impl From<JoinHandle<()>> for Kept {
@@ -229,7 +229,7 @@ impl Drop for Kept {
     }
 }
 
-/// The work, and, where a test asks for it, a panic in it.
+/// The work, with a panic in it where a test asks for one.
 #[cfg(debug_assertions)]
 async fn faulty(task: Task, work: BoxFuture<'_, ()>) {
     fault::or_panic(task, work).await;

@@ -1,9 +1,9 @@
-//! The log: one subscriber on standard error, as configured. Pingora logs through the `log` crate, which
-//! `tracing-subscriber` takes in.
+//! Log: one subscriber that writes to standard error, as configured. It also receives Pingora's log, which uses the
+//! `log` crate.
 //!
-//! Whoever logs never waits for whoever reads, and never fails with it: lines go through a bounded queue that a
-//! thread of its own writes out, what cannot be written is lost and counted, and panics are logged the same way
-//! instead of being printed. What may be logged at all is `visible`'s to say, whatever the filter.
+//! Logging never waits for the reader of standard error, and never fails with it: lines go through a bounded queue that
+//! a separate thread writes out, lines that cannot be written are lost and counted, and panics are logged the same way
+//! instead of being printed. `visible` decides what may be logged at all, whatever the filter.
 
 mod panics;
 mod queue;
@@ -25,10 +25,10 @@ use crate::config::{Format, Log};
 use queue::{Queue, StandardError};
 use visible::Visible;
 
-/// Longest time that the end of the process waits for its last lines to be written.
+/// Longest time for the last lines to be written at shutdown.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// What becomes of the log, over the whole process: there is one standard error, and one panic hook.
+/// Counters of the log, for the whole process: there is one standard error, and one panic hook.
 pub struct Counts {
     /// Lines that could not be written, or had no room to wait.
     pub lines_lost: GenericCounter<AtomicU64>,
@@ -41,26 +41,26 @@ static COUNTS: LazyLock<Counts> = LazyLock::new(|| {
     Counts {
         lines_lost: counter(
             "headcount_log_lines_lost_total",
-            "Lines of the log that could not be written: the disk is full, or whoever reads standard error has gone or \
+            "Log lines that could not be written: the disk is full, or the reader of standard error has gone or \
              does not keep up",
         ),
         panics: counter(
             "headcount_panics_total",
-            "Panics, each logged with its place: a mistake in the sidecar that cost a request or restarted a task",
+            "Panics, each logged with its place: a bug in the sidecar that failed a request or restarted a task",
         ),
     }
 });
 
-/// Where the lines of the one subscriber wait.
+/// The queue of the one subscriber.
 static LINES: OnceLock<&'static Queue> = OnceLock::new();
 
-/// For the metrics.
+/// The counters, for the metrics.
 pub fn counts() -> &'static Counts {
     &COUNTS
 }
 
-/// Installs the subscriber and the panic hook; a second call in one process changes nothing. `coloured` is for lines
-/// that a terminal shows.
+/// Installs the subscriber and the panic hook; a second call in one process changes nothing. `coloured` is for a
+/// terminal.
 ///
 /// # Errors
 /// No thread can be started.
@@ -77,7 +77,7 @@ pub fn init(log: &Log, coloured: bool) -> io::Result<()> {
     let layer = fmt::layer()
         .with_ansi(coloured)
         .with_writer(Lines(lines))
-        // It would be printed, and a failed print is a panic.
+        // They would be printed, and a failed print is a panic.
         .log_internal_errors(false);
     let _ = match log.format {
         Format::Text => subscriber.with(layer).try_init(),
@@ -87,24 +87,24 @@ pub fn init(log: &Log, coloured: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits until the log is written out, for a second at most: whoever reads it may have stopped.
+/// Waits until the log is written out, for a second at most: its reader may have stopped.
 pub fn flush() {
     if let Some(lines) = LINES.get() {
         lines.flush(FAREWELL);
     }
 }
 
-/// Goes on with the log elsewhere. Standard error is replaced, so that whoever waits for its end gets it; lines logged
-/// before this are still written there, unless nobody reads them within a second.
+/// Moves the log elsewhere. Standard error is replaced, so that its reader sees its end; lines logged before this are
+/// still written there, unless they are not read within a second.
 ///
 /// # Errors
-/// The system's; the log stays where it is.
+/// The system's error; the log stays where it is.
 pub fn move_to(log: impl AsFd) -> io::Result<()> {
     flush();
     Ok(rustix::stdio::dup2_stderr(log)?)
 }
 
-/// Writes a line to standard error as the last thing that the process says. A failure of that is nobody's to hear.
+/// Writes a line to standard error as the process' last output. A failure to write it is ignored.
 pub fn last_words(line: &str) {
     match LINES.get() {
         Some(lines) => {
@@ -117,7 +117,7 @@ pub fn last_words(line: &str) {
     }
 }
 
-/// Gives the subscriber somewhere to write each line to.
+/// Makes the queue the subscriber's writer.
 struct Lines(&'static Queue);
 
 impl<'a> MakeWriter<'a> for Lines {
@@ -128,7 +128,7 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 }
 
-/// An error with its causes in one line. Many errors tell their cause themselves; it is not told twice.
+/// An error with its causes in one line. A cause that the error's own text ends with is not repeated.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

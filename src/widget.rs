@@ -1,11 +1,12 @@
 //! The widget: the element `<live-visitors>`, which shows how many are in a community, live.
 //!
-//! Two parts. The script is served by the API for pages that have the element; its sources are under `script/`, and
-//! served as they are written, without a build. The [`Injector`] puts a tag for that script into pages of an unchanged app, where
-//! that is configured: `inject` decides and changes heads, `body` and `rewriter` change bodies as they stream by,
-//! `csp`, `page`, `etags`, `charset`, `tag` and `outcome` are the pure parts. The proxy calls it; here is no Pingora.
+//! Two parts. The script is served by the API for pages that have the element; its sources are under `script/`,
+//! and served as they are written, without a build. The [`Injector`] puts a tag for that script into pages of an
+//! unchanged app, where configured: `inject` decides and changes headers, `body` and `rewriter` change bodies as
+//! they stream through, `csp`, `page`, `etags`, `charset`, `tag` and `outcome` are pure. The proxy calls it;
+//! nothing here depends on Pingora.
 //!
-//! Invariant: a page passes, whatever is in it. It never waits for its end, and is never kept in memory.
+//! Invariant: a page always passes, whatever it contains. It is streamed, and never buffered as a whole.
 
 mod body;
 mod charset;
@@ -29,7 +30,7 @@ pub(crate) use outcome::Outcome;
 pub(crate) use page::Page;
 pub(crate) use script::Script;
 
-/// Whether the browser takes gzip, by name or as anything.
+/// Whether the browser accepts gzip, by name or by `*`.
 pub(crate) fn accepts_gzip(request: &HeaderMap) -> bool {
     let weight = |name: &str| {
         let values = request.get_all(ACCEPT_ENCODING).iter();

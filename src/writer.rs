@@ -1,16 +1,17 @@
-//! Step 5b, record: page views into the app's tables, each once, whatever happens in between.
+//! Writes page views into the app's tables, each exactly once (step 5b, record).
 //!
 //! ```text
 //! request ──try_send──▶ appender ──one synced commit──▶ spool ──one transaction──▶ the app's tables
 //!            bounded     a few ms       on disk         applier      and ledger
 //! ```
 //!
-//! The handle never waits. The appender puts what came within a few milliseconds on disk; the applier takes
-//! it from there, in batches, and deletes it a while after the database has committed it together with its key. So a
-//! view is lost only before it is on disk, and written twice never: not after a crash, not after an outage,
-//! not when the answer to a COMMIT is lost, not when the database loses what it had committed.
+//! The handle never waits. The appender writes the views of a few milliseconds to disk in one commit; the applier
+//! reads them from there in batches, and deletes a batch some time after the database has committed it together
+//! with its ledger key. So a view can be lost only before it is on disk, and is never written twice: not after a
+//! crash, not after an outage, not when the answer to a COMMIT is lost, not when the database loses what it had
+//! committed.
 //!
-//! Architecture invariant: nothing here knows of requests; what is decided about a page view has been decided.
+//! Architecture invariant: nothing here knows of requests; whether a page view counts was decided before.
 
 pub mod appender;
 pub mod applier;
@@ -64,7 +65,7 @@ pub struct Writer {
     shared: Arc<Shared>,
 }
 
-/// What the writer stands on.
+/// The writer's dependencies.
 pub struct Parts {
     /// The app's tables.
     pub store: Arc<dyn Store>,
@@ -72,11 +73,11 @@ pub struct Parts {
     pub communities: Arc<Communities>,
     /// Where views came from.
     pub geoip: Option<GeoIp>,
-    /// What the dashboard shows; here of views whose visitor is found out late.
+    /// The dashboard's recent pages; the writer adds views whose visitor was identified late.
     pub recent: RecentPages,
     /// The folder of the spools.
     pub directory: Directory,
-    /// This process' own.
+    /// This process' own spool.
     pub spool: Arc<Spool>,
 }
 
@@ -88,7 +89,7 @@ enum Message {
 /// A view on its way to the spool.
 struct Accepted {
     view: View,
-    /// When it was accepted: how long it may stay off the disk is counted from here.
+    /// When it was accepted: `unspooled` counts from here.
     since: Instant,
 }
 
@@ -124,28 +125,28 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// From the sections that have them.
+    /// Limits from their configuration sections.
     pub fn new(record: &config::Record, spool: &config::Spool) -> Self {
         Self {
             batch_views: record.batch_views,
             batch_bytes: usize::try_from(record.batch_bytes.as_u64()).unwrap_or(usize::MAX),
             batch_age: record.batch_age,
-            // The other half is for looking up whose it is (`recorder`).
+            // The other half is for identifying the visitor (`recorder`).
             unspooled: spool.max_unspooled / 2,
             spool_bytes: spool.max_bytes.as_u64(),
             keep_applied: record.keep_applied,
         }
     }
 
-    /// Most bytes of dead letters, of views that nobody could look up yet, and of those that are kept: a part of the
-    /// spool, so that neither bad rows nor made-up cookies keep good views out.
+    /// Most bytes of dead letters, of unresolved views, and of kept rows, each: a part of the spool, so that
+    /// neither bad rows nor made-up cookies keep good views out.
     fn share(&self) -> u64 {
         self.spool_bytes / 4
     }
 }
 
 impl Writer {
-    /// The handle, and the two workers that must be run for it.
+    /// The handle, and its two workers, which the caller must run.
     pub(crate) fn new(
         record: &config::Record,
         limits: Limits,
@@ -196,7 +197,7 @@ impl Writer {
     /// Queues a view. Never waits.
     ///
     /// # Errors
-    /// Why the view is given up: it does not fit.
+    /// Why the view is dropped: the queue has no room for it.
     pub fn write(&self, view: RecordedView) -> Result<(), Dropped> {
         self.accept(View::Recorded(view))
     }
@@ -204,7 +205,7 @@ impl Writer {
     /// Queues a view whose visitor or community is not known yet. Never waits.
     ///
     /// # Errors
-    /// Why the view is given up: it does not fit.
+    /// Why the view is dropped: the queue has no room for it.
     pub fn write_unresolved(&self, view: UnresolvedView) -> Result<(), Dropped> {
         self.accept(View::Unresolved(view))
     }

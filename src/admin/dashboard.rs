@@ -1,9 +1,9 @@
-//! The dashboard: one page for operators, without sign-in, that shows no visitor. It asks for
-//! `/dashboard.json` each second while it is looked at: there is nothing to keep open, so nothing that a shutdown
-//! or a hand-over would have to wait for, and whoever listens at the address next is asked next.
+//! The dashboard: one page for operators, without sign-in, that shows no visitor. It polls `/dashboard.json` each
+//! second while it is visible: no connection stays open that a shutdown or a hand-over would have to wait for, and
+//! after a hand-over the next poll reaches the new process.
 //!
-//! Its page, script and styles are files of this source tree, hand-written, with no build step; they are part of
-//! the binary, load nothing from elsewhere, and work under a policy that forbids inline scripts and styles.
+//! Page, script and styles are files of this source tree, hand-written, with no build step; they are part of the
+//! binary, load nothing from elsewhere, and work under a policy that forbids inline scripts and styles.
 
 mod history;
 mod rates;
@@ -29,7 +29,7 @@ use crate::tasks::{Task, Tasks};
 use report::{Process, Report};
 use sampler::Sampler;
 
-/// What the dashboard is made of. A handle.
+/// The dashboard's data. A handle.
 #[derive(Clone)]
 pub struct Dashboard {
     sampler: Arc<Sampler>,
@@ -38,8 +38,8 @@ pub struct Dashboard {
 }
 
 impl Dashboard {
-    /// Starts to keep up with the numbers. Visitors are present for `window`, as configured; `presence` is none where
-    /// it is not recorded.
+    /// Starts the tasks that collect the data. `window` is the configured one; `presence` is `None` if it is not
+    /// recorded.
     pub fn start(
         metrics: Arc<Metrics>,
         presence: Option<Arc<dyn Presence>>,
@@ -81,7 +81,7 @@ impl Dashboard {
     }
 }
 
-/// The page, what it loads, and what it asks for.
+/// The page, its resources, and its data.
 pub(super) fn router() -> Router<Admin> {
     Router::new()
         .route("/", get(async || html(include_str!("dashboard/page.html"))))

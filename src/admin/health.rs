@@ -1,4 +1,4 @@
-//! What an operator must act on, in words: one place, so that `/readyz` and the dashboard never disagree.
+//! Health: problems that an operator must act on, as sentences, shared by `/readyz` and the dashboard.
 
 use std::sync::atomic::Ordering;
 
@@ -37,15 +37,15 @@ impl Readiness {
     }
 }
 
-/// The state of every part at one moment. Gauges change one by one: whatever one answer says of a part is taken from
-/// one reading, so that its lines agree. Gauges `…_up` are 1 (up), 0 (down) or -1 (off).
+/// The state of every part at one moment. Gauges change independently: an answer takes all its values from one
+/// reading, so that its lines agree. Gauges `…_up` are 1 (up), 0 (down) or -1 (off).
 #[derive(Debug, Clone)]
 pub(super) struct Health {
     pub(super) database_up: i64,
     pub(super) redis_up: i64,
     presence_up: i64,
     partitions_down: i64,
-    /// What sidecars on the same keys of Redis do not have in common.
+    /// Settings that differ between sidecars on the same Redis keys.
     differences: Option<std::sync::Arc<Vec<String>>>,
     pub(super) spool_up: i64,
     pub(super) spool_bytes: f64,
@@ -54,7 +54,7 @@ pub(super) struct Health {
     pub(super) spool_oldest_age: f64,
     pub(super) dead_letters: f64,
     ledger_ok: i64,
-    /// Why the database takes nothing, where it refuses everything.
+    /// The database's error, if it refuses every page view.
     writes_refused: Option<std::sync::Arc<String>>,
     session_listener_up: i64,
     pub(super) routes_ok: bool,
@@ -82,7 +82,8 @@ impl Health {
         }
     }
 
-    /// What an operator must act on, one sentence each. A page view may wait on disk for `patience` seconds.
+    /// Problems that an operator must act on, one sentence each. A page view may wait on disk for `patience`
+    /// seconds.
     pub(super) fn degraded(&self, patience: f64) -> Vec<String> {
         let (age, letters) = (self.spool_oldest_age, self.dead_letters);
         let partitions = self.partitions_down;
@@ -124,7 +125,7 @@ impl Health {
             ),
             (
                 self.presence_up == 0 && self.redis_up == 1 && partitions == 0,
-                "redis answers but refuses what is asked of it, see the log; only visitors that this sidecar saw \
+                "redis answers but refuses commands, see the log; only visitors that this sidecar saw \
                  itself are known"
                     .to_owned(),
             ),

@@ -1,14 +1,15 @@
-//! Under which names the admin pages may be asked for. Pure.
+//! Checks the `Host` of requests for admin pages, against DNS rebinding. Pure.
 //!
-//! The listener needs no sign-in, and an operator's browser reaches it where others do not. A page of another site
-//! can have its own name point at this address (DNS rebinding), and would be of the same origin then. A name that it
-//! can give is none of these: an address, `localhost`, a name without a dot, or what the operator has listed.
+//! The listener needs no sign-in, and an operator's browser can reach it where others cannot. A page of another
+//! site can make its own name resolve to this address (DNS rebinding), and would then be of the same origin. Names
+//! that such a site cannot use are allowed: an IP address, `localhost`, a name without a dot, or one that the
+//! operator has listed.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use http::HeaderMap;
 
-/// Whether a request for this `Host` may be answered. Without one it comes from no browser.
+/// Whether a request for this `Host` may be answered. A request without one does not come from a browser.
 pub(super) fn is_ours(host: Option<&str>, listed: &[String]) -> bool {
     let Some(host) = host else {
         return true;
@@ -25,7 +26,7 @@ pub(super) fn is_ours(host: Option<&str>, listed: &[String]) -> bool {
         || listed.iter().any(|listed| listed.eq_ignore_ascii_case(name))
 }
 
-/// Whether a browser sends these headers: each says by Fetch Metadata what for.
+/// Whether these headers are a browser's: browsers send Fetch Metadata with each request.
 pub(super) fn is_a_browsers(headers: &HeaderMap) -> bool {
     headers.keys().any(|name| name.as_str().starts_with("sec-fetch-"))
 }

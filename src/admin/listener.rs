@@ -1,8 +1,9 @@
-//! Accepts connections and serves them, within bounds of their own: the listener needs no sign-in, and whoever reaches
-//! it must not be able to keep it from others, or to use up the site's files.
+//! Accepts and serves admin connections, within limits of their own.
+//! The listener needs no sign-in, and no client that reaches it may block others, or use up the site's file
+//! descriptors.
 //!
-//! Why not `axum::serve`: it has no deadline for a request's head and no bound of connections, and when told to stop
-//! it closes idle ones at once, so that a scrape that is just being sent would fail.
+//! Why not `axum::serve`: it has no deadline for a request's head and no limit on connections, and when told to
+//! stop it closes idle ones at once, so that a scrape that is just being sent would fail.
 
 use std::io;
 use std::net::TcpListener as StdListener;
@@ -22,21 +23,21 @@ use crate::shutdown::{InFlight, Shutdown};
 
 /// Open connections at most; further ones are closed at once. Operators, scrapers and probes are few.
 const CONNECTIONS: usize = 128;
-/// Longest time until a request's head is complete, and until a kept connection brings the next request.
+/// Longest time until a request's head is complete, and until an idle connection sends the next request.
 const HEAD: Duration = Duration::from_secs(20);
-/// How long a connection may live: then it ends with its next answer, and so does one whose client reads nothing.
+/// Longest life of a connection: it then ends with its next answer, even if its client reads nothing.
 const LIFE: Duration = Duration::from_secs(10 * 60);
 /// The time that remains for that answer.
 const LAST_ANSWER: Duration = Duration::from_secs(20);
-/// Until accepting is tried again after the system refused it: files may be used up.
+/// Pause after the system refused to accept: file descriptors may be used up.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// The listening socket, over failures of the task that accepts from it.
+/// The listening socket; it outlives failures of the task that accepts from it.
 #[derive(Clone)]
 pub struct Socket(Arc<Mutex<Option<StdListener>>>);
 
 impl Socket {
-    /// A listening socket that does not block.
+    /// Wraps a listening socket, which must be non-blocking.
     pub fn new(listener: StdListener) -> Self {
         Self(Arc::new(Mutex::new(Some(listener))))
     }
@@ -55,11 +56,11 @@ impl Socket {
     }
 }
 
-/// Serves until the process ends, or, but for connections that are open, until told to `leave`.
+/// Serves until the process ends or, with the exception of open connections, until told to `leave`.
 pub(super) async fn serve(socket: Socket, router: Router, in_flight: InFlight, leave: Shutdown) {
     let listener = match socket.listener() {
         Ok(Some(listener)) => listener,
-        // Somebody else has it.
+        // Closed: another process has it.
         Ok(None) => return std::future::pending().await,
         Err(error) => {
             tracing::error!(%error, "the admin listener cannot be served");
@@ -93,7 +94,7 @@ pub(super) async fn serve(socket: Socket, router: Router, in_flight: InFlight, l
     std::future::pending::<()>().await;
 }
 
-/// Errors are the client's.
+/// Errors are the client's fault and are ignored.
 async fn connection(stream: TcpStream, router: Router) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -128,7 +129,7 @@ mod tests {
         let mut client = TcpStream::connect(address).await.unwrap();
         client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n").await.unwrap();
         let mut answer = Vec::new();
-        // Ends, with or without an answer.
+        // The connection ends, with or without an answer.
         let _ = client.read_to_end(&mut answer).await;
         assert!(!answer.ends_with(b"here"));
     }

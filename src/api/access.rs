@@ -1,8 +1,8 @@
-//! Who may see which community.
+//! Access control: which caller may see which community.
 //!
-//! Rule: not allowed and not there look the same (I9), in the answer and in what it takes to get there: with
-//! `access = "backend"` the backend is asked about communities that do not exist, too. Whenever it cannot be
-//! found out whether the caller may see something, the answer is 503, never the data: fail closed.
+//! Rule: a community that is not there and one that the caller may not see look the same (I9), in the answer and
+//! in the work done: with `access = "backend"` the backend is asked about communities that do not exist, too. When
+//! access cannot be determined, the answer is 503, never the data: fail closed.
 
 use std::error::Error;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
@@ -24,9 +24,9 @@ use super::backend_check::BackendCheck;
 use super::caller::Caller;
 use super::problem::Problem;
 
-/// Decisions remembered.
+/// Cached decisions.
 const CAPACITY: u64 = 20_000;
-/// Checks at the same time, over all callers: the site's own requests come first.
+/// Concurrent checks, over all callers: the site's own requests come first.
 const MAX_CHECKS: usize = 16;
 /// Everything but RFC 3986's unreserved characters.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
@@ -35,7 +35,7 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
-/// Stands between the caller and the communities.
+/// Checks access to communities.
 pub(super) struct Gate {
     rule: config::Access,
     communities: Arc<Communities>,
@@ -48,19 +48,19 @@ pub(super) struct Gate {
     clock: Clock,
 }
 
-/// Whose answer a decision is. Callers with a session are known by it; all others by the credentials they
-/// send, because the backend may know somebody whom the session table does not, and what is shown to that one
-/// must not be shown to everybody. Credentials are kept as a keyed hash only.
+/// The caller that a cached decision belongs to. Callers with a session are identified by it; all others by the
+/// credentials they send, because the backend may know users that the session table does not, and what one of them
+/// may see must not be shown to others. Credentials are kept as a keyed hash only.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Whose {
     Session(BrowserSessionId, Option<u64>),
     Anonymous(Option<u64>),
 }
 
-/// A caller who may ask at all.
+/// A caller who may use the API.
 pub(super) struct Admitted<'a> {
     caller: &'a Caller,
-    /// Set where the backend decides.
+    /// Set if the backend decides.
     whose: Option<Whose>,
 }
 
@@ -86,7 +86,7 @@ impl Gate {
         }
     }
 
-    /// Whether the caller may ask at all; says nothing of any community.
+    /// Whether the caller may use the API; decides nothing about communities.
     pub(super) fn admit<'a>(&self, caller: &'a Caller) -> Result<Admitted<'a>, Problem> {
         let session = caller.session_at((self.clock)());
         let unavailable = session.is_none() && caller.unavailable;
@@ -169,8 +169,8 @@ impl Gate {
     }
 }
 
-/// 200 is yes. A backend that is in trouble or too busy has not decided. All else is no; redirects too,
-/// which mostly lead to a sign-in page.
+/// 200 means yes. A backend that fails or is too busy has not decided. Everything else means no, including
+/// redirects, which mostly lead to a sign-in page.
 fn decide(status: StatusCode) -> Result<bool, Problem> {
     let undecided = status.is_server_error()
         || matches!(
@@ -180,7 +180,7 @@ fn decide(status: StatusCode) -> Result<bool, Problem> {
     if undecided {
         tracing::warn!(
             status = status.as_u16(),
-            "the backend did not say who may see a community"
+            "the backend did not decide who may see a community"
         );
         return Err(Problem::Unavailable);
     }

@@ -1,4 +1,4 @@
-//! The API's JSON: names, types and spelling of what it answers. Pure.
+//! The API's JSON answers: names, types and formats. Pure.
 
 use std::time::Duration;
 
@@ -167,11 +167,11 @@ pub(crate) enum Key {
     Text(String),
 }
 
-/// Largest integer that is a number of JavaScript's together with both its neighbours.
+/// Largest integer that JavaScript can tell from both its neighbours.
 const MAX_SAFE: u64 = (1 << 53) - 1;
 
 impl Key {
-    /// `number` is what it is where keys are integers.
+    /// `number` is the key's number if the keys are integers.
     pub(crate) fn new(text: &str, number: Option<i64>) -> Self {
         match number {
             Some(number) if number.unsigned_abs() <= MAX_SAFE => Self::Number(number),
@@ -221,7 +221,7 @@ impl Serialize for Timestamp {
     }
 }
 
-/// What Django's `filepath_to_uri` leaves alone in a stored file's path.
+/// Characters that Django's `filepath_to_uri` leaves unescaped in a stored file's path.
 const FILE_PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'.')
@@ -234,8 +234,7 @@ const FILE_PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b')')
     .remove(b'\'');
 
-/// The picture's URL: a stored path below the base, as Django's `.url` builds it; what is already absolute
-/// stays as it is.
+/// The picture's URL: a stored path below the base, as Django's `.url` builds it; an absolute URL stays as it is.
 fn avatar_url(base: &str, path: &str) -> Option<String> {
     if path.is_empty() {
         return None;
@@ -243,7 +242,7 @@ fn avatar_url(base: &str, path: &str) -> Option<String> {
     if is_absolute(path) {
         return Some(path.to_owned());
     }
-    // As Django ends `MEDIA_URL`. One with a query takes the path as it is.
+    // Django adds a slash to `MEDIA_URL` in the same way. A base with a query is not changed.
     let slash = if base.ends_with('/') || base.contains(['?', '#']) {
         ""
     } else {
@@ -252,8 +251,8 @@ fn avatar_url(base: &str, path: &str) -> Option<String> {
     Some(format!("{base}{slash}{}", utf8_percent_encode(path, FILE_PATH)))
 }
 
-/// Whether a stored picture is a URL, or a path of the site, rather than a file's name below the base. Other schemes
-/// than these name no picture, and a colon may be part of a file's name.
+/// Whether a stored picture is a URL, or a path of the site, rather than a file's name below the base. Other
+/// schemes than these are not used for pictures, and a file's name may contain a colon.
 fn is_absolute(path: &str) -> bool {
     path.starts_with('/')
         || ["http://", "https://", "data:"].iter().any(|scheme| {

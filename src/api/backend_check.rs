@@ -1,7 +1,8 @@
-//! Asking the app itself whether a caller may see a community: one `GET` with the caller's own credentials.
+//! The backend check: asks the app whether a caller may see a community.
+//! It is one `GET` with the caller's credentials.
 //!
-//! Each check has its own connection, closed afterwards: checks are rare (their outcomes are remembered),
-//! and a connection that is not kept cannot go stale.
+//! Each check has its own connection, closed afterwards: checks are rare (their outcomes are cached), and a
+//! connection that is not kept cannot go stale.
 
 use std::io;
 use std::path::PathBuf;
@@ -19,7 +20,7 @@ use tokio::time::timeout;
 
 use crate::config;
 
-/// Bytes of the app's answer that are read so that it can finish writing; beyond, the connection is cut.
+/// Bytes of the app's answer that are read so that it can finish writing; beyond that, the connection is closed.
 const MAX_DRAINED: usize = 64 * 1024;
 /// How long that may take.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(250);

@@ -1,4 +1,4 @@
-//! Who asks, as the proxy found out.
+//! The caller of the API, as the proxy identified it.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -15,24 +15,22 @@ use crate::ids::SessionToken;
 
 use super::problem::Problem;
 
-/// Who asks. The proxy puts it into the request's extensions after having looked the token up. The default
-/// is an anonymous caller without any headers.
+/// The caller. The proxy puts it into the request's extensions after the token was looked up. The default is an
+/// anonymous caller without any headers.
 #[derive(Clone, Default)]
 pub struct Caller {
-    /// The session that came with the request, as looked up; whether it is still valid is checked again at
-    /// use (I3).
+    /// The session of the request, as looked up; its validity is checked again at use (I3).
     pub session: Option<Arc<BrowserSession>>,
-    /// The request carried a token, but whose it is could not be found out because the database is away.
+    /// The request has a token that could not be looked up because the database is away.
     pub unavailable: bool,
-    /// The request carried a token that is nobody's and may soon be somebody's: it is new.
+    /// The request has a token without a session that may soon have one: it is new.
     pub may_appear: bool,
     /// The headers as the backend would get them: `Host`, `Cookie`, `Authorization`, `X-Forwarded-*` and the
     /// like, cleaned and completed by the proxy. Read with `access = "backend"`, and for the site's public name.
     pub headers: HeaderMap,
-    /// The token that came with the request, of the right form. Live connections look it up again and again
-    /// (I5).
+    /// The well-formed token of the request. Live connections look it up periodically (I5).
     pub token: Option<SessionToken>,
-    /// Where the request comes from.
+    /// The client IP.
     pub address: Option<IpAddr>,
     /// Whether a trusted proxy passed the request on.
     pub behind_a_proxy: bool,
@@ -44,7 +42,7 @@ impl Caller {
         self.session.as_deref().filter(|session| session.is_valid_at(now))
     }
 
-    /// What to tell a caller who would need a session.
+    /// The problem for a caller without a session who needs one.
     pub(super) fn without_session(&self) -> Problem {
         if self.may_appear {
             Problem::NotYetAuthorized

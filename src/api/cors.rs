@@ -1,7 +1,7 @@
-//! What a browser needs of answers so that pages of other origins may read them (CORS): those that
-//! `live.allowed_origins` names, with their visitors' cookies. Pure.
+//! CORS headers: let pages of allowed origins read answers. Pure.
+//! Allowed are the origins in `live.allowed_origins`, with their visitors' cookies.
 //!
-//! An origin is told back where it is listed, each by itself: `*` is what browsers do not take together with cookies.
+//! A listed origin is echoed: browsers do not accept `*` together with cookies.
 
 use axum::body::Body;
 use http::header::{
@@ -14,10 +14,10 @@ use http::{Method, Response, StatusCode};
 use super::origin;
 use super::paths::Operation;
 
-/// Seconds for which a browser need not ask again whether it may ask.
+/// Seconds for which a browser may cache a preflight answer.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 
-/// The origins that are let in.
+/// The allowed origins.
 pub(super) struct Cors {
     allowed: Vec<String>,
 }
@@ -32,8 +32,7 @@ impl Cors {
         &self.allowed
     }
 
-    /// The answer to a browser that asks, before it asks, whether a page may. `None` where something else is asked, or
-    /// by a page that may not.
+    /// The answer to a preflight request; `None` for any other request, or for an origin that is not allowed.
     pub(super) fn preflight(
         &self,
         operation: Operation,
@@ -52,7 +51,7 @@ impl Cors {
             ACCESS_CONTROL_ALLOW_METHODS,
             HeaderValue::from_static(operation.methods()),
         );
-        // No header changes what these answers do; which ones a page's library adds is its own affair.
+        // Answers do not depend on request headers, so any that a page's library adds are allowed.
         if let Some(asked) = headers.get(ACCESS_CONTROL_REQUEST_HEADERS) {
             answer.insert(ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
         }
@@ -64,13 +63,13 @@ impl Cors {
         Some(response)
     }
 
-    /// Who may read the answer to a request that came with `headers`; `None` for the site's own pages alone.
+    /// The origin that may read the answer to a request with `headers`; `None` if only the site's own pages may.
     pub(super) fn reader(&self, operation: Operation, headers: &HeaderMap) -> Option<HeaderValue> {
         let reader = origin::allowed(headers, &self.allowed).cloned();
         reader.filter(|_| operation.is_for_other_origins())
     }
 
-    /// Lets the reader read an answer, which depends on who that is.
+    /// Allows the origin to read an answer, which varies with the origin.
     pub(super) fn let_read(&self, operation: Operation, reader: Option<HeaderValue>, answer: &mut HeaderMap) {
         if operation.is_for_other_origins() && !self.allowed.is_empty() {
             vary_by_origin(answer);

@@ -1,8 +1,8 @@
-//! The cursor of the visitor list: where the page before ended. Opaque to clients.
+//! The cursor of the visitor list: where the previous page ended. Opaque to clients.
 //!
-//! base64url (no padding) of a version byte, the last entry's last-seen milliseconds (big-endian `i64`), and
-//! its user id. Whatever [`PATTERN`] matches is taken: it says where to go on, and is compared with nothing but
-//! presence. Pure.
+//! base64url (no padding) of a version byte, the last entry's last-seen milliseconds (big-endian `i64`), and its
+//! user id. Whatever matches [`PATTERN`] is accepted: it only says where to continue, and is compared with nothing
+//! but presence. Pure.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -1,4 +1,4 @@
-//! What a request for a live connection asks for: a `WebSocket`, an event stream, or neither. Pure.
+//! Reads a request for a live connection: a `WebSocket`, an event stream, or neither. Pure.
 
 use http::header::{
     ACCEPT, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
@@ -11,7 +11,7 @@ use super::problem::Problem;
 use crate::header_list::any_element;
 use crate::live::{Framing, Kind};
 
-/// What to answer with.
+/// The result, from which the answer is made.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Handshake {
     pub(super) kind: Kind,
@@ -66,7 +66,7 @@ impl Handshake {
     }
 }
 
-/// Whether an event stream is what is asked for.
+/// Whether the request asks for an event stream.
 pub(super) fn asks_for_events(method: &Method, headers: &HeaderMap) -> bool {
     method == Method::GET
         && !asks_for_web_socket(headers)
@@ -77,7 +77,7 @@ fn asks_for_web_socket(headers: &HeaderMap) -> bool {
     any_element(headers, UPGRADE.as_str(), |element| element == "websocket")
 }
 
-/// Whether a body follows, by the head: what it says of the length was found to be in order before.
+/// Whether the head announces a body; its length was validated before.
 fn has_body(headers: &HeaderMap) -> bool {
     let length = headers.get(CONTENT_LENGTH).map(HeaderValue::as_bytes);
     headers.contains_key(TRANSFER_ENCODING)

@@ -1,7 +1,7 @@
-//! Counts as they change: who may listen is decided here, by the rules of the lists; what is then said, and how
-//! a connection ends, is [`crate::live`]'s.
+//! The live endpoints: admit callers by the rules of the lists, and open connections.
+//! The messages and the end of a connection are handled by [`crate::live`].
 //!
-//! What comes out of here is an answer whose extensions hold an [`Opening`]: the proxy gives it the socket.
+//! The result is an answer whose extensions hold an [`Opening`]: the proxy passes the socket to it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -44,7 +44,7 @@ pub(crate) const REFUSALS: [&str; 9] = [
     "user",
 ];
 
-/// A connection that was let in and waits for its socket. To be taken once.
+/// An admitted connection that waits for its socket. Can be taken once.
 #[derive(Clone)]
 pub struct Opening(Arc<Mutex<Option<Connection>>>);
 
@@ -117,8 +117,8 @@ pub(super) async fn live(
 
 /// How many are in each of several communities, each time one changes
 ///
-/// As for one community, but nobody counts as present by it. Communities that do not exist or that the caller
-/// may not see are told with an `unknown` message; where none is left the answer is 404.
+/// As for one community, but no user counts as present by it. Communities that do not exist or that the caller
+/// may not see are named in an `unknown` message; if none is left the answer is 404.
 #[utoipa::path(
     get,
     path = "/visitors/live",
@@ -148,7 +148,7 @@ pub(super) async fn live_of_many(
     shared.told(answer.await)
 }
 
-/// No connection, and under which reason that counts.
+/// A refused connection: the metric's reason, and the answer.
 struct Rejected(&'static str, Problem);
 
 impl From<Problem> for Rejected {
@@ -177,7 +177,7 @@ impl From<Refused> for Rejected {
 }
 
 impl Shared {
-    /// Browsers say where a handshake comes from; what comes from elsewhere is not the site's (I6).
+    /// Browsers send the origin of a handshake; one from another origin is refused (I6).
     fn check_origin(&self, headers: &HeaderMap, caller: &Caller) -> Result<(), Problem> {
         match origin::from(headers, caller, self.cors.allowed()) {
             Comes::Foreign => {
@@ -224,7 +224,7 @@ impl Shared {
         Ok(answer(handshake, connection))
     }
 
-    /// What tells later what the caller may see.
+    /// Decides later what the caller may see.
     pub(super) fn door(self: &Arc<Self>, caller: &Caller) -> Arc<dyn Door> {
         Arc::new(Visitor {
             shared: Arc::clone(self),
@@ -244,7 +244,7 @@ impl Shared {
     }
 }
 
-/// The head with which a connection begins, with what delimits it.
+/// The head that starts a connection, including the framing of the body.
 fn answer(handshake: Handshake, connection: Connection) -> Response {
     let mut response = Response::new(Body::empty());
     let mut set = |name: HeaderName, value| response.headers_mut().insert(name, value);
@@ -264,7 +264,7 @@ fn answer(handshake: Handshake, connection: Connection) -> Response {
             if framing == Framing::Chunked {
                 set(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
             }
-            // Or nginx collects events before it passes them on.
+            // Otherwise nginx buffers events.
             set(
                 HeaderName::from_static("x-accel-buffering"),
                 HeaderValue::from_static("no"),
@@ -278,10 +278,10 @@ fn answer(handshake: Handshake, connection: Connection) -> Response {
     response
 }
 
-/// Somebody who was let in, and may want more.
+/// An admitted caller, who may subscribe to more.
 struct Visitor {
     shared: Arc<Shared>,
-    /// What the backend is asked with; empty where it is not asked.
+    /// Headers for the backend check; empty if there is none.
     headers: HeaderMap,
 }
 

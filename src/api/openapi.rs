@@ -1,5 +1,5 @@
-//! The contract: an `OpenAPI` 3.1 document made from the handlers and the answers' types. What depends on the site's
-//! configuration is added by `site`.
+//! The contract: an `OpenAPI` 3.1 document generated from the handlers and the answers' types. `site` adds what
+//! depends on the site's configuration.
 
 mod site;
 

@@ -1,11 +1,11 @@
-//! Whether a request comes from the site's own pages (I6). Pure.
+//! Origin checks: whether a request comes from the site's own pages (I6). Pure.
 //!
-//! Browsers put the page's origin into every `WebSocket` handshake and every POST, and no script can change it.
-//! A handshake without one is no browser's: nobody's cookies are abused by it.
+//! Browsers send the page's origin in every `WebSocket` handshake and every POST, and no script can change it. A
+//! handshake without one does not come from a browser, so it cannot abuse a visitor's cookies.
 //!
-//! Ports are compared, but for one case: a trusted proxy names the site's host without a port. Such proxies as nginx
-//! with `Host $host` drop it, so that nothing is known of it. Cookies belong to all ports of a name, so that pages of
-//! another port gain nothing by this.
+//! Ports are compared, with one exception: a trusted proxy that names the site's host without a port. Proxies such
+//! as nginx with `Host $host` drop the port, so it is unknown. Cookies are shared by all ports of a name, so pages
+//! of another port gain nothing by this.
 
 use std::sync::atomic::Ordering;
 
@@ -17,30 +17,30 @@ use super::caller::Caller;
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Seconds between two lines of the log about foreign origins.
+/// Seconds between two log lines about foreign origins.
 const BETWEEN_WARNINGS: i64 = 60;
 /// Longest part of an origin that is logged, in characters.
 const MAX_LOGGED: usize = 200;
 
-/// Where a request comes from, as far as it says so.
+/// The origin of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum From {
     /// A page of the site itself.
     Own,
-    /// A page of somewhere else, or of nowhere.
+    /// A page of another origin, or of an opaque one.
     Foreign,
-    /// It does not say.
+    /// Unknown: the request does not say.
     Unsaid,
 }
 
-/// `sent` are the headers as the client sent them; what `caller` has are those that the app would get: they know the
-/// site's public name behind a trusted proxy. Origins in `allowed` count as the site's own.
+/// `sent` are the client's headers; those in `caller` are the ones that the app would get, with the site's public
+/// name behind a trusted proxy. Origins in `allowed` count as the site's own.
 pub(super) fn from(sent: &HeaderMap, caller: &Caller, allowed: &[String]) -> From {
     let mut origins = sent.get_all(ORIGIN).iter();
     let Some(origin) = origins.next() else {
         return match sent.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes) {
             None => From::Unsaid,
-            // `none` is somebody typing the address.
+            // `none`: the visitor typed the address.
             Some(b"same-origin" | b"none") => From::Own,
             Some(_) => From::Foreign,
         };
@@ -52,7 +52,7 @@ pub(super) fn from(sent: &HeaderMap, caller: &Caller, allowed: &[String]) -> Fro
     if is_own { From::Own } else { From::Foreign }
 }
 
-/// The origin that a request says it comes from, if it is among these.
+/// The request's origin, if it is among these.
 pub(super) fn allowed<'h>(sent: &'h HeaderMap, allowed: &[String]) -> Option<&'h HeaderValue> {
     let mut origins = sent.get_all(ORIGIN).iter();
     let origin = origins.next()?;
@@ -63,7 +63,7 @@ pub(super) fn allowed<'h>(sent: &'h HeaderMap, allowed: &[String]) -> Option<&'h
     allowed.iter().any(is_allowed).then_some(origin)
 }
 
-/// Whether an origin or a URL is of the site's own.
+/// Whether an origin or a URL is the site's own.
 pub(super) fn is_own(url: &http::Uri, sent: &HeaderMap, caller: &Caller) -> bool {
     let (Some(scheme), Some(authority)) = (url.scheme_str(), url.authority()) else {
         return false;
@@ -73,7 +73,7 @@ pub(super) fn is_own(url: &http::Uri, sent: &HeaderMap, caller: &Caller) -> bool
 }
 
 impl Shared {
-    /// Says, once a minute at most, that requests are refused for where they come from: an operator sees it here.
+    /// Logs, at most once a minute, that requests of foreign origins are refused, so that an operator notices.
     pub(super) fn tell_of_foreign(&self, sent: &HeaderMap, caller: &Caller) {
         let (last, now) = (
             self.told_of_foreign.load(Ordering::Relaxed),
@@ -98,11 +98,11 @@ impl Shared {
     }
 }
 
-/// The site, as its clients know it.
+/// The site's public name.
 struct Site<'h> {
     /// Name, and perhaps a port.
     host: &'h str,
-    /// Whether the port is not known where it does not stand.
+    /// Whether the port is unknown if the host names none.
     may_lack_its_port: bool,
 }
 
@@ -115,8 +115,8 @@ impl<'h> Site<'h> {
         })
     }
 
-    /// The scheme is not compared: who speaks TLS for the site, and whether it is trusted to say so, does not matter
-    /// here. It gives the port that is not written.
+    /// The scheme is not compared: it does not matter here who terminates TLS, and whether the scheme is trusted.
+    /// It only gives the default port.
     fn has(&self, origin: &str) -> bool {
         let Some((scheme, authority)) = origin.split_once("://") else {
             return false;
@@ -137,12 +137,12 @@ impl<'h> Site<'h> {
     }
 }
 
-/// The port where one is written.
+/// Splits off the port, if there is one.
 fn name_and_port(authority: &str) -> Option<(&str, Option<u16>)> {
     if authority.is_empty() || authority.contains(['/', '@', '?', '#', ' ', ',']) {
         return None;
     }
-    // A colon within the brackets of an IPv6 address begins no port.
+    // A colon within the brackets of an IPv6 address is no port separator.
     match authority.rsplit_once(':') {
         Some((name, port)) if !port.contains(']') => {
             let digits = port.bytes().all(|byte| byte.is_ascii_digit());

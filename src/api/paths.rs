@@ -1,14 +1,14 @@
-//! Which paths are the API's own. Pure; paths are compared raw, as they stand in the request line.
+//! The API's paths. Pure; paths are compared raw, as they stand in the request line.
 //!
-//! [`Operation::template`] is the one place that spells a path: `owns`, the router and the contract are all
-//! made from it.
+//! [`Operation::template`] is the one place that spells a path: `owns`, the router and the contract are all made
+//! from it.
 
 use crate::config;
 
 /// Stands for one non-empty path segment in a template.
 const COMMUNITY: &str = "{community}";
 
-/// What the API can be asked for.
+/// An operation of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operation {
     /// Who is here.
@@ -60,12 +60,12 @@ impl Operation {
         }
     }
 
-    /// Whether it pushes.
+    /// Whether it opens live connections.
     pub(super) fn is_live(self) -> bool {
         matches!(self, Self::Live | Self::LiveOfMany)
     }
 
-    /// The methods that it takes, as `Allow` has them.
+    /// Its methods, as in `Allow`.
     pub(super) fn methods(self) -> &'static str {
         match self {
             Self::Visits => "POST",
@@ -74,8 +74,8 @@ impl Operation {
         }
     }
 
-    /// Whether pages of other origins may ask, where some are allowed. A report is the site's own pages'; a script is
-    /// loaded by any.
+    /// Whether allowed pages of other origins may call it. Reports are accepted from the site's own pages only;
+    /// the script can be loaded by any.
     pub(super) fn is_for_other_origins(self) -> bool {
         !matches!(self, Self::Visits | Self::Widget)
     }
@@ -95,7 +95,7 @@ impl Operation {
         }
     }
 
-    /// Whether the configuration has it. What it has not is the app's.
+    /// Whether it is enabled by the configuration. Paths of disabled operations are the app's.
     fn is_enabled(self, settings: &config::Api) -> bool {
         settings.enabled
             && match self {
@@ -125,7 +125,7 @@ pub fn is_own_path(settings: &config::Api, path: &str) -> bool {
     Paths::new(settings).operation(path).is_some()
 }
 
-/// Where the widget's script is, and the live connection of a page.
+/// The paths of the widget's script, and of a page's live connection.
 pub fn widget_paths(settings: &config::Api) -> (String, String) {
     let paths = Paths::new(settings);
     let path = |operation: Operation| paths.documented(operation.template());
@@ -156,18 +156,18 @@ impl Paths {
         Self { prefix, operations }
     }
 
-    /// The operations that there are.
+    /// The enabled operations.
     pub(super) fn operations(&self) -> impl Iterator<Item = Operation> {
         self.operations.iter().copied()
     }
 
-    /// The operation that a raw path names.
+    /// The operation of a raw path.
     pub(super) fn operation(&self, path: &str) -> Option<Operation> {
         let below = path.strip_prefix(&self.prefix)?;
         self.operations().find(|operation| operation.matches(below))
     }
 
-    /// First part of all paths.
+    /// Prefix of all paths.
     pub(super) fn prefix(&self) -> &str {
         &self.prefix
     }
@@ -179,7 +179,7 @@ impl Paths {
 
     /// The operation's router patterns: with and without trailing slash.
     pub(super) fn patterns(&self, operation: Operation) -> [String; 2] {
-        // Braces have a meaning in the router's patterns but none in a prefix.
+        // Braces have a meaning in the router's patterns but not in a prefix.
         let prefix = self.prefix.replace('{', "{{").replace('}', "}}");
         let path = format!("{prefix}{}", operation.template());
         [format!("{path}/"), path]

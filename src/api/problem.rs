@@ -1,6 +1,6 @@
-//! Everything that is not an answer: problem documents (RFC 9457) with fixed texts.
+//! Error answers of the API: problem documents (RFC 9457) with fixed texts.
 //!
-//! A client is never told the cause. The cause is logged where it becomes a [`Problem`], once.
+//! A client is never told the cause. The cause is logged once, where it becomes a [`Problem`].
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -18,7 +18,7 @@ use crate::store::StoreError;
 /// Seconds that a client is asked to wait after a 503, after a 429, and after a 401 of a session that may appear.
 const RETRY_AFTER_SECONDS: (&str, &str, &str) = ("2", "10", "1");
 
-/// Why there is no answer.
+/// Why a request is not answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Problem {
     /// The request cannot be understood; the sentence says what is allowed.
@@ -47,9 +47,9 @@ pub(super) enum Problem {
     TooMany,
     /// Something the answer needs is away, too slow, or busy.
     Unavailable,
-    /// Something does not fit: a mistake in the configuration or the code.
+    /// An inconsistency: a mistake in the configuration or the code.
     Internal,
-    /// The request was refused before it came here.
+    /// The request was refused before it reached the API.
     Refused(StatusCode),
 }
 
@@ -71,7 +71,7 @@ pub(super) struct ProblemDocument {
 }
 
 impl Problem {
-    /// The problem that a failed read of the app's tables is, after logging it.
+    /// The problem for a failed read of the app's tables, which it logs.
     pub(super) fn from_store(error: &StoreError) -> Self {
         let cause: &dyn Error = error;
         if matches!(error, StoreError::Unavailable(_)) {
@@ -83,7 +83,7 @@ impl Problem {
         }
     }
 
-    /// The problem that a failed read of presence is, after logging it.
+    /// The problem for a failed read of presence, which it logs.
     pub(super) fn from_presence(error: &PresenceError) -> Self {
         let cause: &dyn Error = error;
         if matches!(error, PresenceError::Unavailable(_)) {
@@ -143,7 +143,7 @@ impl IntoResponse for Problem {
             status: status.as_u16(),
             detail: self.detail(),
         };
-        // Numbers and text always serialise; an empty body is what is left if that were ever untrue.
+        // Numbers and text always serialise; otherwise the body would be empty.
         let body = serde_json::to_vec(&document).unwrap_or_default();
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = status;

@@ -1,5 +1,5 @@
-//! Query parameters, strictly: unknown ones, repeated ones and values out of range are refused with one
-//! sentence that says what is allowed. Pure.
+//! Parses query parameters strictly. Pure.
+//! Unknown ones, repeated ones and values out of range are refused with one sentence that says what is allowed.
 
 use std::ops::RangeInclusive;
 
@@ -13,10 +13,10 @@ use super::problem::Problem;
 pub(super) const MAX_COMMUNITIES: usize = 100;
 const DEFAULT_LIMIT: u32 = 50;
 const DEFAULT_DAYS: u32 = 30;
-/// Values of `format`, which Django REST framework reads from every request: what it would answer with JSON.
+/// Values of `format`, which Django REST framework reads from every request, for which it would answer with JSON.
 pub(super) const FORMATS: [&str; 2] = ["json", ""];
 
-/// What a visitor list may be asked for.
+/// Parameters of a visitor list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ListQuery {
     /// Entries per page.
@@ -44,26 +44,26 @@ impl ListQuery {
     }
 }
 
-/// The days that statistics are over.
+/// The number of days of statistics.
 pub(super) fn days(query: Option<&str>, settings: &config::Api) -> Result<u32, Problem> {
     let [days] = read(query, ["days"])?;
     let (max, default) = days_limits(settings);
     number("days", days.as_deref(), 1..=max, default)
 }
 
-/// Largest and usual `limit`.
+/// Largest and default `limit`.
 pub(super) fn limits(settings: &config::Api) -> (u32, u32) {
     let max = settings.max_limit.max(1);
     (max, DEFAULT_LIMIT.min(max))
 }
 
-/// Largest and usual `days`.
+/// Largest and default `days`.
 pub(super) fn days_limits(settings: &config::Api) -> (u32, u32) {
     let max = settings.max_days.max(1);
     (max, DEFAULT_DAYS.min(max))
 }
 
-/// The communities that counts are of, each once, in the order asked.
+/// The communities asked for, each once, in the order asked.
 pub(super) fn communities(query: Option<&str>) -> Result<Vec<String>, Problem> {
     let [list] = read(query, ["communities"])?;
     let refused = || {
@@ -85,7 +85,7 @@ pub(super) fn communities(query: Option<&str>) -> Result<Vec<String>, Problem> {
     Ok(ids)
 }
 
-/// Whether a live connection belongs to a page of its community. By default it does.
+/// Whether a live connection belongs to a page of its community; true by default.
 pub(super) fn heartbeat(query: Option<&str>) -> Result<bool, Problem> {
     let [heartbeat] = read(query, ["heartbeat"])?;
     match heartbeat.as_deref() {
@@ -101,8 +101,8 @@ pub(super) fn none(query: Option<&str>) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The values of the named parameters, decoded; each at most once, and no others but `format`, which is taken where it
-/// means JSON. Any other is not there, as Django REST framework has it.
+/// The values of the named parameters, decoded; each at most once, and no others except `format`, which is
+/// accepted if it means JSON. Another format is answered with 404, as by Django REST framework.
 fn read<const N: usize>(
     query: Option<&str>,
     names: [&'static str; N],
@@ -140,7 +140,7 @@ fn number(name: &str, text: Option<&str>, range: RangeInclusive<u32>, default: u
     let Some(text) = text else {
         return Ok(default);
     };
-    // `parse` alone would take a sign.
+    // `parse` alone would accept a sign.
     let value = if text.bytes().all(|byte| byte.is_ascii_digit()) {
         text.parse().ok()
     } else {

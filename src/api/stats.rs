@@ -1,4 +1,4 @@
-//! Numbers of a community over days.
+//! Statistics of a community over days.
 //!
 //! Statistics read many rows. So that they cannot become database load, identical requests share one
 //! computation and its result for a few seconds, and only a few computations run at the same time.
@@ -23,9 +23,9 @@ use super::problem::Problem;
 use super::query;
 use super::visitors::CommunitySegment;
 
-/// How long a result is used; `to` in the answer tells its age.
+/// How long a result is reused; `to` in the answer tells its age.
 const TTL: Duration = Duration::from_secs(5);
-/// Results remembered.
+/// Cached results.
 const CAPACITY: u64 = 1_000;
 /// Computations at the same time; more wait, up to `api.timeout`.
 const MAX_COMPUTATIONS: usize = 4;
@@ -54,7 +54,7 @@ pub(super) async fn stats(
     shared.statistics.of(community, days, now).await.map(Json)
 }
 
-/// Computes statistics, each once.
+/// Computes statistics, identical requests once.
 pub(super) struct Statistics {
     store: Arc<dyn Store>,
     results: Cache<(CommunityId, u32), CommunityStats>,
@@ -70,7 +70,7 @@ impl Statistics {
         }
     }
 
-    /// Over the half-open window that ends now, or a few seconds ago where somebody asked the same then.
+    /// Statistics over the half-open window that ends now, or ended a few seconds ago if the result is cached.
     async fn of(
         &self,
         community: CommunityId,

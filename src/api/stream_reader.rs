@@ -1,7 +1,7 @@
-//! What a browser's `EventSource` needs of answers besides the stream itself.
+//! Adapts answers to a browser's `EventSource`.
 //!
-//! By the standard it gives up for good at any status but 200. So whoever is only refused for now gets a stream
-//! that ends at once, and says when to come back.
+//! By the standard it gives up for good at any status but 200. So a request that is refused only for now gets a
+//! stream that ends at once and says when to reconnect.
 
 use std::time::Duration;
 
@@ -12,18 +12,18 @@ use http::{Request, Response};
 use super::handshake;
 use crate::live::Live;
 
-/// Somebody who asks for an event stream.
+/// A client that asks for an event stream.
 pub(super) struct StreamReader<'a> {
     live: &'a Live,
 }
 
 impl<'a> StreamReader<'a> {
-    /// `None` if something else is asked for.
+    /// `None` if the request asks for something else.
     pub(super) fn of(request: &Request<Body>, live: &'a Live) -> Option<Self> {
         handshake::asks_for_events(request.method(), request.headers()).then_some(Self { live })
     }
 
-    /// The answer in a form that serves the reader.
+    /// The answer in the form that the client can handle.
     pub(super) fn understands(self, response: Response<Body>) -> Response<Body> {
         let mut response = match wait(&response) {
             Some(wait) => self.sent_away(wait),
@@ -35,7 +35,7 @@ impl<'a> StreamReader<'a> {
         response
     }
 
-    /// The connection ends, too: while a process hands over, the next one leads to its successor.
+    /// The connection ends, too: during a hand-over, the next one leads to the new process.
     fn sent_away(&self, wait: Duration) -> Response<Body> {
         let mut response = Response::new(Body::from(self.live.not_now(wait)));
         let headers = response.headers_mut();
@@ -45,7 +45,7 @@ impl<'a> StreamReader<'a> {
     }
 }
 
-/// How long to wait, where the same question may be answered later.
+/// How long to wait, if the same request may succeed later.
 fn wait(response: &Response<Body>) -> Option<Duration> {
     let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
     seconds.parse().ok().map(Duration::from_secs)

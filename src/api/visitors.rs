@@ -1,4 +1,4 @@
-//! Who is here, and how many: the list and the counts.
+//! The visitor list and the current counts.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use super::query::{self, ListQuery};
 /// Communities of one request that are checked at the same time.
 const CHECKED_AT_ONCE: usize = 8;
 
-/// A path's community segment, decoded once; an error where it is no text.
+/// A path's community segment, decoded once; an error if it is not UTF-8.
 pub(super) type CommunitySegment = Result<Path<String>, PathRejection>;
 
 /// The key of a community, as it is asked for
@@ -129,8 +129,8 @@ impl Shared {
         community.ok_or(Problem::NotFound)
     }
 
-    /// The communities that are asked for, in the same order: `None` for each that does not exist or that the
-    /// caller may not see.
+    /// The communities asked for, in the same order: `None` for each that does not exist or that the caller may
+    /// not see.
     pub(super) async fn visible(
         &self,
         caller: &Caller,
@@ -178,7 +178,7 @@ impl Shared {
         })
     }
 
-    /// By which window counts are.
+    /// The presence window of counts.
     fn window(&self) -> Seconds {
         Seconds(self.presence.window_in_force(self.window.0))
     }
@@ -198,8 +198,8 @@ impl Shared {
         }
     }
 
-    /// One page and the cursor of the next. Presence tells who; the app's tables, in one query, tell what
-    /// they are called. The cursor comes from presence alone, so that users without a profile never break it.
+    /// One page and the cursor of the next. Presence lists the users; one query on the app's tables adds their
+    /// profiles. The cursor comes from presence alone, so users without a profile never break it.
     async fn page(
         &self,
         community: &CommunityId,

@@ -1,8 +1,7 @@
-//! A page view that no proxy can see, as the page itself reports it (V5): navigation within a single-page app.
+//! Reported page views, which no proxy can see (V5): navigation within a single-page app.
 //!
-//! Here it is checked whether a page of the site says so, and in the right form; what comes out is an answer
-//! whose extensions hold the [`Report`]. Whether it counts is then decided and recorded as for any other page
-//! view, by the proxy.
+//! Checks that a page of the site sent the report, and its form; the result is an answer whose extensions hold the
+//! [`Report`]. The proxy then decides whether it counts, and records it, as for any other page view.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,9 +30,9 @@ use super::query;
 
 /// Largest body.
 pub const MAX_REPORT: usize = 8 * 1024;
-/// Reports of one session at once; then as many as the configuration says.
+/// Reports of one session at once; the configuration limits the rate after that.
 const BURST: u32 = 10;
-/// Sessions whose reports are counted.
+/// Sessions whose reports are rate-limited individually.
 const CAPACITY: u64 = 100_000;
 
 /// Values of `beacons_total`'s `outcome`.
@@ -47,14 +46,15 @@ pub(crate) const OUTCOMES: [&str; 7] = [
     "too_many",
 ];
 
-/// A page that somebody looked at, by their own account.
+/// A page view reported by the page itself.
 #[derive(Clone)]
 pub struct Report {
     /// Path and query, as in a request line.
     pub target: String,
-    /// Where from, as the page's script says.
+    /// The referrer that the page's script reports.
     pub referrer: Option<String>,
-    /// Tells whether the page's community is there for them: nobody has answered them with the page.
+    /// Decides whether the caller may see the page's community, since the app did not serve the page in this
+    /// request.
     pub door: Arc<dyn Door>,
 }
 
@@ -71,7 +71,7 @@ pub(super) struct Visit {
     referrer: Option<String>,
 }
 
-/// How often a session may report.
+/// The rate limit of reports per session.
 pub(super) struct Rate {
     buckets: Cache<SessionToken, Arc<std::sync::Mutex<Bucket>>>,
     each: Duration,
@@ -81,7 +81,7 @@ impl Rate {
     pub(super) fn new(per_minute: u32) -> Self {
         let each = Duration::from_secs(60) / per_minute.max(1);
         Self {
-            // A bucket that was not used for as long as it takes to fill is as good as a new one.
+            // A bucket that was not used for as long as it takes to fill equals a new one.
             buckets: Cache::builder()
                 .max_capacity(CAPACITY)
                 .time_to_idle(each * BURST)
@@ -150,7 +150,7 @@ impl Shared {
         caller: &Caller,
         body: &[u8],
     ) -> Result<Report, Problem> {
-        // Every browser says where a POST comes from: who does not is none.
+        // Every browser sends the origin of a POST: a client without one is no browser.
         if origin::from(headers, caller, &[]) != Comes::Own {
             self.tell_of_foreign(headers, caller);
             return Err(Problem::ForeignOrigin);
@@ -180,7 +180,7 @@ impl Shared {
     }
 }
 
-/// `text/plain` is what `sendBeacon` makes of a string.
+/// `sendBeacon` sends a string as `text/plain`.
 fn is_json(headers: &HeaderMap) -> bool {
     let Some(content_type) = headers.get(CONTENT_TYPE) else {
         return true;
@@ -196,10 +196,10 @@ fn is_json(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Path and query of a page of the site; a URL of another origin is none.
+/// Path and query of a page of the site; `None` for a URL of another origin.
 fn target(url: &str, sent: &HeaderMap, caller: &Caller) -> Option<String> {
     if url.starts_with('/') {
-        // With two it would be an address without a scheme.
+        // With two slashes it would be a URL without a scheme.
         let path: PathAndQuery = url.parse().ok()?;
         return (!url.starts_with("//")).then(|| path.as_str().to_owned());
     }

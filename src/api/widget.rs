@@ -1,4 +1,4 @@
-//! The script of the widget, for pages that show counts. It is the same for everybody, and needs no session.
+//! Serves the widget's script. It is the same for all visitors, and needs no session.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::openapi::FileProblems;
 use crate::key_type::KeyType;
 use crate::widget::{Script, accepts_gzip, etags};
 
-/// Browsers ask again after five minutes, and meanwhile use what they have.
+/// Browsers revalidate after five minutes, and use their copy until then.
 const CACHED_FOR: &str = "public, max-age=300, stale-while-revalidate=86400";
 
 /// The script of the element `<live-visitors>`
@@ -38,7 +38,7 @@ pub(super) async fn script(State(shared): State<Arc<Shared>>, headers: HeaderMap
         .iter()
         .filter_map(|value| value.to_str().ok());
     let is_known = conditions.any(|condition| etags::any_is(condition, version));
-    // Weak: it is of the text, packed or not.
+    // Weak: it identifies the text, compressed or not.
     let caching = [
         (CACHE_CONTROL, CACHED_FOR.to_owned()),
         (ETAG, format!("W/\"{version}\"")),
@@ -56,7 +56,7 @@ pub(super) async fn script(State(shared): State<Arc<Shared>>, headers: HeaderMap
 }
 
 impl Shared {
-    /// As long as nothing is known of keys, spellings that may mean the same are taken to.
+    /// Until the key types are known, spellings that may mean the same are treated as the same.
     fn script(&self) -> &Script {
         match self.store.keys().get().map(|types| types.community) {
             Some(KeyType::Text(_)) => &self.script_of_text_keys,

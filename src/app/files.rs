@@ -1,5 +1,5 @@
-//! The process' limit of open files, compared with what `limits.max_connections` needs: where files run out, the site
-//! is gone for everybody, and nothing would say why.
+//! Open-file limit of the process (`RLIMIT_NOFILE`): raised, and compared with what `limits.max_connections` needs. A
+//! process without free files can serve no client, and no message would say why.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -7,11 +7,11 @@ use crate::config::Limits;
 
 /// Files of everything but the site's connections: listeners, database, Redis, spool, admin, a hand-over.
 const OTHERS: usize = 256;
-/// A client's connection, and one to the app for its request.
+/// Files per connection: the client's, and one to the app.
 const EACH: usize = 2;
 
-/// Raises the limit as far as it may be. Returns how many connections can be taken, at most as many as the configuration
-/// has; where that is fewer, the log says so, as a warning only where somebody has asked for more.
+/// Raises the limit to its maximum. Returns how many connections fit, at most as many as configured; where fewer fit,
+/// the log says so, as a warning only if `limits.max_connections` is set.
 pub(super) fn connections(limits: &Limits) -> usize {
     let wanted = limits.connections();
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
@@ -26,7 +26,7 @@ pub(super) fn connections(limits: &Limits) -> usize {
             current
         }
     };
-    // None is no limit.
+    // `None`: no limit.
     let Some(files) = files else {
         return wanted;
     };
@@ -49,7 +49,7 @@ pub(super) fn connections(limits: &Limits) -> usize {
 }
 
 fn possible(files: usize) -> usize {
-    // Some must be possible, even where there are hardly any.
+    // At least one, even under a very low limit.
     let reserved = OTHERS.min(files / 2);
     ((files - reserved) / EACH).max(1)
 }

@@ -1,6 +1,6 @@
-//! The listening sockets: taken before anything else is started, so that a taken port is a message and not a
-//! panic on Pingora's own thread, or taken over from a running sidecar. Nobody binds them again: Pingora gets
-//! these very sockets (`site`), and so does the next process.
+//! Listening sockets: bound before anything else is started, or taken over from a running sidecar. So a port in use is
+//! an error message, and not a panic on Pingora's own thread. Each is bound only once: Pingora (`site`) and the next
+//! process get these same sockets.
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
@@ -21,17 +21,17 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    /// The same sockets once more: for a successor. While they live, the ports are not closed.
+    /// Duplicates of the sockets, for a successor. The ports stay open while the duplicates live.
     pub(super) fn copies(&self) -> std::io::Result<Vec<TcpListener>> {
         let site = self.site.iter().map(|(_, listener)| listener);
         site.chain([&self.admin]).map(TcpListener::try_clone).collect()
     }
 }
 
-/// Takes every port: all at once, so that two listeners cannot be given the same one.
+/// Binds every port: all at once, so that two listeners cannot be given the same one.
 ///
 /// # Errors
-/// The first address that cannot be had.
+/// The first address that cannot be bound.
 pub(super) fn claim(listen: &Listen) -> Result<Listeners, StartError> {
     let mut addresses = listen.clone();
     let mut site = Vec::new();
@@ -50,13 +50,14 @@ pub(super) fn claim(listen: &Listen) -> Result<Listeners, StartError> {
     })
 }
 
-/// Takes the configured addresses from `inherited`, and binds those that are new. What is left over is closed
-/// with the process that handed it over.
+/// Takes the configured addresses from `inherited`, and binds those that are new. Unused ones are closed when the
+/// process that handed them over ends.
 ///
 /// # Errors
-/// A new address cannot be had.
+/// A new address cannot be bound.
 pub(super) fn take_over(listen: &Listen, inherited: Vec<TcpListener>) -> anyhow::Result<Listeners> {
-    let mut inherited = by_address(inherited).context("what was handed over is no listening socket")?;
+    let mut inherited =
+        by_address(inherited).context("a descriptor that was handed over is no listening socket")?;
     let mut take = |address: SocketAddr| match inherited.remove(&address) {
         Some(listener) => Ok(listener),
         None => bind(address).map_err(|error| overlapping(error, address, &inherited)),
@@ -74,7 +75,7 @@ pub(super) fn take_over(listen: &Listen, inherited: Vec<TcpListener>) -> anyhow:
     })
 }
 
-/// Whether every address can be found again among those of another process: port 0 is another one each time.
+/// Checks that every address can be matched with one of another process: port 0 is another one each time.
 ///
 /// # Errors
 /// The remedy.
@@ -123,7 +124,7 @@ fn overlapping(
 mod tests {
     use super::*;
 
-    /// Any port of a loopback address that is one test's own: nobody else takes its ports meanwhile.
+    /// Any port of a loopback address that only one test uses, so that no other process takes it.
     fn any_port(own: u8) -> SocketAddr {
         SocketAddr::from(([127, 77, 0, own], 0))
     }

@@ -1,4 +1,4 @@
-//! Steps 3 to 5 wired together: identify, presence, writer, and the handle that the proxy holds.
+//! Recording pipeline: wires steps 3 to 5 (identify, presence, writer), and the handle that the proxy holds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,10 +23,10 @@ use crate::writer::spool::{Directory, Spool};
 use crate::writer::{Limits, Parts, Writer};
 use anyhow::Context as _;
 
-/// Longer than any lookup takes.
+/// How long a lookup may take where nothing is spooled; longer than any lookup takes.
 const NO_HURRY: Duration = Duration::from_secs(60 * 60);
 
-/// Longest time that workers may take to put things away at the end.
+/// Longest time for workers to finish at shutdown.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Everything between a page view and its rows.
@@ -34,20 +34,20 @@ pub(super) struct Recording {
     pub(super) authenticator: Arc<Authenticator>,
     pub(super) communities: Arc<Communities>,
     pub(super) recorder: Recorder,
-    /// What was recorded last, for the dashboard.
+    /// The latest recorded pages, for the dashboard.
     pub(super) recent: RecentPages,
-    /// Where touches go; `None` where presence is not recorded.
+    /// Receives touches; `None` where presence is not recorded.
     pub(super) touches: Option<PresenceHandle>,
-    /// Ends the presence worker; not before the last touch, unlike the process' own shutdown.
+    /// Ends the presence worker and the writer: after the last flush, later than the process' own shutdown.
     stop: Shutdown,
     tasks: Tasks,
     workers: Vec<JoinHandle<()>>,
 }
 
-/// The folder where page views wait; none where nothing is written.
+/// Prepares the folder of the spools; `None` where nothing is written.
 ///
 /// # Errors
-/// What the operator must mend.
+/// The operator must fix the configuration or the environment.
 pub(super) fn prepare_spools(config: &Config) -> Result<Option<Directory>, StartError> {
     if !config.record.writes() {
         return Ok(None);
@@ -58,11 +58,11 @@ pub(super) fn prepare_spools(config: &Config) -> Result<Option<Directory>, Start
         .map_err(|error| StartError::Configuration(error.to_string()))
 }
 
-/// What is asked of the database before anything is served: whether it can be written to, and the types of the app's
-/// keys. Answers where page views wait for it.
+/// Checks the database before anything is served: whether it can be written to, and the types of the app's keys.
+/// Returns the spool in which page views wait for it.
 ///
 /// # Errors
-/// What the operator must mend.
+/// The operator must fix the configuration or the environment.
 pub(super) async fn first_look(
     spools: Option<Directory>,
     store: &Arc<dyn Store>,
@@ -71,10 +71,10 @@ pub(super) async fn first_look(
     spool
 }
 
-/// A spool for this process, if the database has what it takes to write from it.
+/// A spool for this process, if the database has the ledger that writing needs.
 ///
 /// # Errors
-/// What the operator must mend.
+/// The operator must fix the configuration or the environment.
 async fn open_spool(
     spools: Option<Directory>,
     store: &Arc<dyn Store>,
@@ -85,12 +85,12 @@ async fn open_spool(
     watch::ledger_at_start(store).await?;
     let spool = match directory.create().await {
         Ok(spool) => spool,
-        // The folder is in order, so this is the disk's and may pass: the site comes first.
+        // The folder is valid, so the fault is the disk's and may pass: the site is served without a spool.
         Err(error) => {
             let error = crate::telemetry::chain(&error);
             tracing::error!(
                 error,
-                "no spool can be made in spool.dir, is its disk full? page views wait in memory, then are dropped"
+                "no spool can be created in spool.dir, is its disk full? page views wait in memory, then are dropped"
             );
             directory.absent().context("the spool")?
         }
@@ -99,7 +99,7 @@ async fn open_spool(
 }
 
 impl Recording {
-    /// `spool` is where page views wait for the database; none where nothing is written.
+    /// `spool` is where page views wait for the database; `None` where nothing is written.
     pub(super) fn start(
         config: &Config,
         geoip: Option<GeoIp>,
@@ -119,7 +119,7 @@ impl Recording {
         let presence = record.presence.then(|| {
             if !config.redis.is_used() {
                 tracing::info!(
-                    "no Redis is configured: who is here is kept in the memory of this process, for this sidecar alone"
+                    "no Redis is configured: presence is kept in the memory of this process, for this sidecar alone"
                 );
             }
             let (handle, worker) = presence::worker::new(presence.clone(), record, metrics.clone());
@@ -186,8 +186,8 @@ impl Recording {
         }
     }
 
-    /// Writes out what is queued, at most for `limit`. What does not make it into the database stays in the
-    /// spool, for the next process; what does not even make it there is given up and counted.
+    /// Flushes the queues, at most for `limit`. Views that do not reach the database stay in the spool, for the next
+    /// process; those that do not reach the spool are dropped and counted.
     pub(super) async fn finish(self, limit: Duration, metrics: &Metrics) {
         let is_done = tokio::time::timeout(limit, self.recorder.flush()).await.is_ok();
         let kept = self.recorder.spooled();
@@ -199,7 +199,7 @@ impl Recording {
             }
         };
         if tokio::time::timeout(FAREWELL, ended).await.is_err() {
-            tracing::debug!("some workers end with the process");
+            tracing::debug!("some workers did not finish in time and end with the process");
         }
         if !is_done {
             tell_what_is_left(self.recorder.unspooled(), kept, metrics);
@@ -207,7 +207,7 @@ impl Recording {
     }
 }
 
-/// Of views that are only in memory, and of those in the spool.
+/// Reports views that were only in memory (`lost`) and those in the spool (`kept`).
 fn tell_what_is_left(lost: usize, kept: u64, metrics: &Metrics) {
     if kept > 0 {
         tracing::warn!(
@@ -222,7 +222,7 @@ fn tell_what_is_left(lost: usize, kept: u64, metrics: &Metrics) {
             .inc_by(lost as u64);
         tracing::warn!(
             views = lost,
-            "page views could not be put into the spool before the end and are given up"
+            "page views could not be put into the spool before the end and are dropped"
         );
     }
 }

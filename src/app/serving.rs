@@ -1,4 +1,4 @@
-//! From the listening sockets to their end: taken or taken over, served, and closed or handed over.
+//! Life of the site's listeners: bind or take over, serve, then drain or hand over.
 
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
@@ -22,22 +22,22 @@ use crate::{systemd, telemetry};
 
 /// Where the listening sockets come from.
 pub(super) enum Ports {
-    /// They are there.
+    /// Bound by this process.
     Claimed(Listeners),
-    /// From the sidecar that runs.
+    /// To be taken over from the running sidecar.
     TakenOver(Waiting, TakeOver),
 }
 
 /// How a new process takes over from the running one.
 #[derive(Debug, Clone, Copy)]
 pub struct TakeOver {
-    /// Hears how far it is.
+    /// Is called with each stage.
     pub tell: fn(Stage),
-    /// It goes on in the log of the running one, instead of on its own standard error.
+    /// Log to the running sidecar's log instead of this process' standard error.
     pub log: bool,
 }
 
-/// What serves, and who ends it.
+/// What is served, and the requests to end it.
 pub(super) struct Serving<'a> {
     pub(super) config: &'a Config,
     /// Of `listen.https`, in that order.
@@ -45,7 +45,7 @@ pub(super) struct Serving<'a> {
     pub(super) tasks: &'a Tasks,
     pub(super) admin: Admin,
     pub(super) shutdown: Shutdown,
-    /// Each asks for a hand-over.
+    /// Each message asks for a hand-over.
     pub(super) quits: mpsc::Receiver<()>,
     pub(super) closing: Closing,
     pub(super) in_flight: InFlight,
@@ -79,7 +79,7 @@ impl Serving<'_> {
         let log = match began {
             Ok(log) => log,
             Err(error) => {
-                // Clients that it has served already find the running sidecar, if there is one.
+                // Clients that connected here already find the running sidecar, if there is one.
                 drop(copies);
                 self.hand_on().await;
                 return Err(error);
@@ -115,7 +115,7 @@ impl Serving<'_> {
         Ok(())
     }
 
-    /// The sockets, with the process that had them before; `None` when the shutdown came first.
+    /// The sockets, and the process that had them before; `None` if the shutdown comes first.
     async fn listeners(&self, ports: Ports) -> anyhow::Result<Option<(Listeners, Option<Predecessor>)>> {
         let (waiting, how) = match ports {
             Ports::Claimed(listeners) => return Ok(Some((listeners, None))),
@@ -138,7 +138,7 @@ impl Serving<'_> {
         }
     }
 
-    /// Starts to serve, and takes over. Returns what the process that served before logs to, where it has told.
+    /// Starts to serve, and takes over. Returns the log of the old process, where it passed one on.
     async fn begin(
         &self,
         listeners: Listeners,
@@ -147,14 +147,14 @@ impl Serving<'_> {
     ) -> anyhow::Result<Option<OwnedFd>> {
         let serves = self.serve(listeners, sidecar).await;
         if serves.is_err() {
-            // What was never opened need not be waited for.
+            // Listeners that were never opened need not be waited for.
             self.closing.closed.start();
         }
         let Some(predecessor) = predecessor else {
             return serves.map(|()| None);
         };
         let error = match serves {
-            Ok(()) if self.shutdown.has_started() => anyhow::anyhow!("told to end before it took over"),
+            Ok(()) if self.shutdown.has_started() => anyhow::anyhow!("shut down before it took over"),
             Ok(()) => return Ok(predecessor.relieve().await?),
             Err(error) => error,
         };
@@ -189,7 +189,7 @@ impl Serving<'_> {
         tokio::select! {
             served = site.start() => served,
             () = self.shutdown.started() => {
-                // It will find that it need not begin.
+                // The listeners may never open, so that closing need not wait for them.
                 self.closing.closed.start();
                 Ok(())
             }
@@ -220,24 +220,27 @@ impl Serving<'_> {
         }
     }
 
-    /// Live connections would stay for ever: they are told to go. Each has a moment to take it in.
+    /// Drains live connections, at most for the grace period: they would stay open for ever.
     async fn see_off(&self) {
         if let Some(live) = &self.live {
             let left = live.drain(self.config.limits.grace_period).await;
             if left > 0 {
-                tracing::warn!(connections = left, "live connections are cut off");
+                tracing::warn!(
+                    connections = left,
+                    "live connections still open after the grace period are cut off"
+                );
             }
         }
     }
 
-    /// The end without a successor.
+    /// Ends without a successor.
     async fn drain(&self) {
         let grace = self.config.limits.grace_period;
         let (left, ()) = tokio::join!(self.closing.drain(&self.in_flight, grace), self.see_off());
         cut_off(left);
     }
 
-    /// The end when another process has the sockets.
+    /// Ends after a hand-over: another process has the sockets.
     async fn hand_on(&self) {
         self.admin.handed_over.start();
         let grace = self.config.limits.grace_period;
@@ -249,7 +252,7 @@ impl Serving<'_> {
     }
 }
 
-/// Goes on with the log where the process that served before logs.
+/// Continues the log of the old process.
 fn go_on_in(log: Option<OwnedFd>) {
     let moved = log
         .context("the old process did not pass it on")
@@ -257,7 +260,7 @@ fn go_on_in(log: Option<OwnedFd>) {
     if let Err(error) = moved {
         tracing::warn!(
             error = %telemetry::chain(error.as_ref()),
-            "the log of the old process cannot be gone on with; this process logs to the standard error that it was started with"
+            "the log of the old process cannot be continued; this process logs to the standard error that it was started with"
         );
     }
 }

@@ -1,7 +1,7 @@
 //! Pingora's server: the site's listeners, and the service that probes the app's servers.
 //!
-//! Pingora takes listening sockets from its table of inherited ones, or binds them. [`Bound`] fills that table
-//! with the sockets that we hold already: between claiming a port and serving it nobody else can take it.
+//! Pingora takes listening sockets from its table of inherited ones, or binds them. [`Bound`] fills that table with
+//! sockets that are bound already: no other process can take a port between binding and serving it.
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::IntoRawFd as _;
@@ -31,10 +31,10 @@ use crate::reload::Certificate;
 use crate::shutdown::{Closing, Shutdown};
 use crate::tasks::{Task, Tasks};
 
-/// Silence after which TCP asks whether a client is still there, time between two questions, and how many remain
-/// unanswered before it is not.
+/// TCP keepalive: idle time before the first probe, time between two probes, and how many unanswered ones end the
+/// connection.
 const KEEPALIVE: (Duration, Duration, usize) = (Duration::from_secs(60), Duration::from_secs(10), 3);
-/// Longest time that the kernel takes for data to be acknowledged: a day.
+/// Upper bound of the TCP user timeout (time for sent data to be acknowledged): a day.
 const MAX_USER_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Read buffer of a TLS connection.
 const TLS_READ_BUFFER: usize = 16 * 1024;
@@ -106,7 +106,7 @@ impl Site {
         })
     }
 
-    /// Starts it, on a thread that nobody waits for: Pingora sleeps through its whole grace period, even idle.
+    /// Starts the server on a thread that is not joined: Pingora sleeps through its whole grace period, even idle.
     /// Returns once every listener is served.
     ///
     /// # Errors
@@ -149,7 +149,7 @@ impl Drop for Served {
     }
 }
 
-/// What resolves and probes the app's servers, over its failures: Pingora would leave it at the first.
+/// Resolves and probes the app's servers, and starts again after a failure: Pingora would stop at the first.
 struct Upstream<B> {
     balancer: Arc<B>,
     tasks: Tasks,
@@ -167,7 +167,7 @@ impl<B: BackgroundService + Send + Sync + 'static> BackgroundService for Upstrea
                     Some(ready) => balancer.start_with_ready_notifier(shutdown, ready).await,
                     None => balancer.start(shutdown).await,
                 }
-                // There is nothing to do again and again, or the process ends, and this runtime with it.
+                // Either nothing has to be repeated, or the process ends, and this runtime with it.
                 std::future::pending::<()>().await;
             }
         };
@@ -195,7 +195,7 @@ fn add_listeners<A>(
     certificates: &[Arc<Certificate>],
 ) -> anyhow::Result<()> {
     for address in &addresses.http {
-        // Whoever reads brings a buffer; 64 KiB more for each connection would be for nothing.
+        // The reader brings a buffer; another one would cost 64 KiB for each connection.
         let endpoint = endpoint(address, config).l4_buffer(L4BufferSettings {
             read: Some(0),
             ..L4BufferSettings::default()
@@ -203,7 +203,7 @@ fn add_listeners<A>(
         site.endpoints().add_listener(endpoint);
     }
     for (listener, certificate) in addresses.https.iter().zip(certificates) {
-        // The paths are not read: the resolver takes their place.
+        // The paths are not read: the resolver replaces them.
         let mut tls = TlsSettings::intermediate("", "")
             .map_err(|error| anyhow::anyhow!("TLS at {}: {error}", listener.address))?;
         tls.set_cert_resolver(certificate.clone());
@@ -219,8 +219,8 @@ fn add_listeners<A>(
     Ok(())
 }
 
-/// A listener that notices when a client has vanished without a word: nothing else would tell an event stream
-/// that nobody reads it any more.
+/// A listener with TCP keepalive, which notices clients that vanished without closing: nothing else would end an idle
+/// event stream.
 fn endpoint(address: &SocketAddr, config: &Config) -> ListenerConfig {
     let mut options = TcpSocketOptions::default();
     options.tcp_keepalive = Some(TcpKeepalive {
@@ -232,10 +232,10 @@ fn endpoint(address: &SocketAddr, config: &Config) -> ListenerConfig {
     ListenerConfig::tcp(address.to_string()).tcp_socket_options(options)
 }
 
-/// A listening service with sockets that are there already.
+/// A listening service with sockets that are bound already.
 struct Bound<A> {
     service: Service<A>,
-    /// By the address with which the service looks for them.
+    /// By the address under which the service looks them up.
     sockets: Vec<(SocketAddr, TcpListener)>,
     began: Option<oneshot::Sender<()>>,
     tasks: Tasks,
@@ -262,8 +262,8 @@ impl<A: ServerApp + Send + Sync + 'static> pingora_core::services::Service for B
             .service
             .start_service(inherited, shutdown, listeners_per_socket);
         let mut service = pin!(tasks.until_lost(Task::Site, stop, service));
-        // With all sockets in the table, the first poll goes as far as accepting connections. Should it panic,
-        // `began` goes with it, which says so too.
+        // With all sockets in the table, the first poll goes as far as accepting connections. If it panics, `began` is
+        // dropped, which reports the failure.
         tokio::select! {
             biased;
             () = &mut service => return,

@@ -1,4 +1,5 @@
-//! What is looked at in the background, so that an operator hears of it before a visitor does.
+//! Background checks: database ping, schema and ledger, session changes. They tell an operator of a problem before a
+//! visitor does.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,10 +24,10 @@ pub(super) struct Watched<'a> {
 }
 
 impl Watched<'_> {
-    /// Starts to watch, and `reloader` with it.
+    /// Starts the checks, and `reloader` with them.
     ///
     /// # Errors
-    /// The database's URL is of no use.
+    /// The database's URL is invalid.
     pub(super) fn start(self, reloader: Reloader, tasks: &Tasks) -> anyhow::Result<()> {
         tasks.keep_worker(Task::Reloader, reloader, |reloader| reloader.run().boxed());
         self.hear_sessions(tasks)?;
@@ -41,7 +42,7 @@ impl Watched<'_> {
         Ok(())
     }
 
-    /// Hears of sessions that end, where the configuration has the database tell.
+    /// Listens for sessions that end, where the configuration has the database notify.
     fn hear_sessions(&self, tasks: &Tasks) -> anyhow::Result<()> {
         let listener = store::session_listener(self.config).context("the database")?;
         let Some(listener) = listener else {
@@ -67,13 +68,13 @@ impl Watched<'_> {
     }
 }
 
-/// Time between two looks whether the database answers.
+/// Time between two pings of the database.
 const DATABASE_PING: Duration = Duration::from_secs(5);
-/// Time between two looks at the tables: the app, or somebody, may change them while the sidecar runs.
+/// Time between two checks of the tables: they may be changed while the sidecar runs.
 const SCHEMA_LOOK: Duration = Duration::from_secs(60);
 
-/// Shows whether the database answers, even while nothing is recorded. No answer until the next look is due is
-/// none, however patient the statements are.
+/// Reports whether the database answers, even while nothing is recorded. An answer that takes until the next ping is
+/// due counts as none, whatever the timeout of statements.
 async fn watch_database(store: Arc<dyn Store>, metrics: Arc<Metrics>) {
     let mut answered = true;
     loop {
@@ -84,7 +85,7 @@ async fn watch_database(store: Arc<dyn Store>, metrics: Arc<Metrics>) {
         };
         metrics.database_up.set(i64::from(error.is_none()));
         if error.is_none() && store.keys().get().is_none() {
-            // What is wrong with the tables is told elsewhere.
+            // Problems with the tables are reported elsewhere.
             let _ = store.key_types().await;
         }
         match &error {
@@ -97,14 +98,14 @@ async fn watch_database(store: Arc<dyn Store>, metrics: Arc<Metrics>) {
     }
 }
 
-/// Longest time that a start waits for the database to say whether it has the ledger. A site whose database
-/// is away is served all the same.
+/// Longest time that a start waits for the database to say whether it has the ledger. The site is served even if the
+/// database is down.
 const START_LOOK: Duration = Duration::from_secs(2);
 
 /// Refuses to start where the database says that page views cannot be written to it.
 ///
 /// # Errors
-/// What the operator must mend.
+/// The operator must fix the configuration or the environment.
 pub(super) async fn ledger_at_start(store: &Arc<dyn Store>) -> Result<(), StartError> {
     match tokio::time::timeout(START_LOOK, store.ledger()).await {
         Ok(Ok(Some(problem))) => Err(StartError::Configuration(format!("database: {problem}"))),
@@ -112,10 +113,10 @@ pub(super) async fn ledger_at_start(store: &Arc<dyn Store>) -> Result<(), StartE
     }
 }
 
-/// Finds out the types of the app's keys, where the database answers: the first pages name communities by them.
+/// Reads the types of the app's keys, where the database answers: the first pages name communities by them.
 pub(super) async fn keys_at_start(store: &Arc<dyn Store>) {
     let look = async {
-        // It is asked over a connection of its own, which fails at once where there is no server.
+        // This uses a connection of its own, which fails at once where there is no server.
         if store.ledger().await.is_ok() {
             let _ = store.key_types().await;
         }
@@ -123,8 +124,8 @@ pub(super) async fn keys_at_start(store: &Arc<dyn Store>) {
     let _ = tokio::time::timeout(START_LOOK, look).await;
 }
 
-/// Compares the configuration with the live schema as soon as the database answers, and from time to time, and says
-/// what does not fit: the same sentences as `headcount check`.
+/// Compares the configuration with the live schema as soon as the database answers, and then periodically. Logs each
+/// mismatch in the sentences of `headcount check`.
 async fn check_schema(config: Config, metrics: Arc<Metrics>) {
     let mut said: Vec<String> = Vec::new();
     loop {
@@ -133,7 +134,7 @@ async fn check_schema(config: Config, metrics: Arc<Metrics>) {
             continue;
         };
         let (schema, ledger) = found;
-        // The listener looks for its trigger itself, and goes on looking.
+        // The session listener checks for its trigger itself, again and again.
         let is_ours = |problem: &SchemaProblem| !matches!(problem, SchemaProblem::NoTrigger { .. });
         metrics.ledger_ok.set(i64::from(ledger.is_none()));
         let schema = schema

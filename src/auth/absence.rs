@@ -1,32 +1,31 @@
-//! How long a token without a valid session is remembered as nobody's. Pure.
+//! Negative caching: how long a token without a valid session is remembered as such. Pure.
 //!
-//! The session's row may come a moment after its cookie: written by a task, read from a replica, completed by a
-//! second factor. So a token that was never seen before is remembered as nobody's for a second only, and each
-//! further time for twice as long as before.
+//! The session's row may appear a moment after its cookie: written by a task, read from a replica, completed by a
+//! second factor. So the first negative answer for a new token holds for one second only, and each further one for
+//! twice as long as the one before.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long a token is nobody's the first time.
+/// How long the first negative answer holds.
 const FIRST: Duration = Duration::from_secs(1);
-/// Answers in a row after which nobody is told any more that the row may still come: 15 seconds.
+/// Negative answers in a row after which the row is no longer expected: 15 seconds.
 const HOPEFUL: u32 = 4;
 
 /// A token for which the table has no valid session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Absence {
-    /// Answers in a row that there is none, this one not counted.
+    /// Negative answers in a row before this one.
     before: u32,
-    /// Until when this is not asked again.
+    /// The table is not queried again before this.
     until: Instant,
-    /// The row is there and not valid, or was there: no row is to be expected.
+    /// The row exists and is not valid, or existed before: none is expected to appear.
     is_settled: bool,
 }
 
 impl Absence {
-    /// The table was asked at `now`. `before` is what it said the last time, `longest` is
-    /// `session.negative_ttl`.
+    /// The table was queried at `now`. `before` is the previous negative answer, `longest` is `session.negative_ttl`.
     pub(super) fn found(before: Option<Self>, is_settled: bool, now: Instant, longest: Duration) -> Self {
         let times = before.map_or(0, |absence| absence.before.saturating_add(1));
         let time = FIRST.saturating_mul(2_u32.saturating_pow(times)).min(longest);
@@ -37,17 +36,17 @@ impl Absence {
         }
     }
 
-    /// Whether the table is to be asked again.
+    /// Whether the table is to be queried again.
     pub(super) fn is_over(&self, now: Instant) -> bool {
         now >= self.until
     }
 
-    /// When the table is asked again, where a page view is to wait for that: once per token.
+    /// When the table is queried again, if a page view is to wait for that: once per token.
     pub(super) fn first_until(&self) -> Option<Instant> {
         (self.before == 0 && !self.is_settled).then_some(self.until)
     }
 
-    /// Whether the row may still come.
+    /// Whether the row may still appear.
     pub(super) fn is_hopeful(&self) -> bool {
         self.before < HOPEFUL && !self.is_settled
     }
@@ -64,7 +63,7 @@ mod tests {
 
     const LONGEST: Duration = Duration::from_secs(10);
 
-    /// For how many seconds each of six answers in a row holds.
+    /// For how many seconds each of six negative answers in a row holds.
     fn times(longest: Duration) -> Vec<u64> {
         let mut now = Instant::now();
         let mut absence = None;

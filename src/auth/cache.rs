@@ -1,10 +1,9 @@
-//! Tokens to sessions: a bounded cache with a short life, in front of the session table.
+//! Session cache: bounded, with a short lifetime, in front of the session table.
 //!
-//! Random cookies do not become database load (I1): malformed ones never get here, unknown ones are
-//! remembered as nobody's, and the lookups in flight are bounded. Many requests with one new cookie make one
-//! lookup (I2). A cached session is checked again at each use (I3), and asked for again when it may have changed
-//! since it was read (I4): entries are not searched for when that becomes known, but found wanting at their
-//! next use.
+//! Random cookies do not become database load (I1): malformed ones never get here, negative answers are cached, and the
+//! lookups in flight are bounded. Many requests with one new cookie make one lookup (I2). A cached session is checked
+//! again at each use (I3), and queried again when it may have changed since it was read (I4): a change does not search
+//! for entries; each entry is checked at its next use.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -28,12 +27,12 @@ use crate::ids::{SessionToken, TokenFingerprint};
 use crate::metrics::{Evicted, Metrics};
 use crate::store::{Store, StoreError};
 
-/// How often a session is read again because it changed while it was read.
+/// Most reads for one lookup, where the session changes while it is read.
 const READS: usize = 3;
-/// Changes that a subscriber may be late by before it has to take all for changed.
+/// How many changes a subscriber may lag behind before it has to assume that all sessions changed.
 const SUBSCRIBERS_BACKLOG: usize = 1024;
 
-/// Says whose a session token is.
+/// Finds the browser session of a session token.
 pub struct Authenticator {
     cache: Cache<SessionToken, Entry>,
     memory: Memory,
@@ -43,43 +42,42 @@ pub struct Authenticator {
     limiter: Limiter,
     /// `session.negative_ttl`
     longest_absence: Duration,
-    /// Whether the latest lookup failed: only changes are logged.
+    /// Whether the latest lookup failed: only transitions are logged.
     failing: AtomicBool,
     metrics: Arc<Metrics>,
 }
 
-/// What the cache knows of a token.
+/// The cached answer for a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Known {
     /// A valid session.
     Session(Arc<BrowserSession>),
-    /// Nobody's: unknown to the app, or not valid.
+    /// No session: unknown to the app, or not valid.
     Nobody,
-    /// Not in the cache: ask [`Authenticator::resolve`].
+    /// Not in the cache: call [`Authenticator::resolve`].
     Unknown,
 }
 
-/// Whose a page view is.
+/// The session of a page view.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identified {
-    /// Of this session.
+    /// It belongs to this session.
     Session(Arc<BrowserSession>),
-    /// Nobody's.
+    /// It belongs to no valid session.
     Nobody,
-    /// Nobody's, as far as the first answer goes; the session's row may come a moment after its cookie. To be asked
-    /// about once more at this time.
+    /// No session so far; its row may appear a moment after its cookie. Query once more at this time.
     NotYet(time::Instant),
 }
 
-/// What the table said of a token.
+/// The table's answer for a token.
 #[derive(Clone)]
 struct Entry {
     session: Option<Arc<BrowserSession>>,
-    /// Before it was read.
+    /// The change number before it was read.
     read: Moment,
-    /// The same by the clock.
+    /// The time at which the read began.
     read_at: time::Instant,
-    /// How long this counts, where no session was valid then.
+    /// How long this holds, where no session was valid then.
     absence: Option<Absence>,
 }
 
@@ -106,15 +104,14 @@ impl Authenticator {
         }
     }
 
-    /// What is known, without asking anybody, of a token that came with a page view at `at`. Never waits for
-    /// I/O. As with [`Authenticator::resolve_past`], a session that has ended since counts, and what may be
-    /// somebody's in a moment is unknown.
+    /// The cached answer for a token that came with a page view at `at`. Never waits for I/O. As with
+    /// [`Authenticator::resolve_past`], a session that has ended since counts; a token whose session may still appear
+    /// is unknown.
     pub async fn cached(&self, token: &SessionToken, at: DateTime<Utc>) -> Known {
         self.known(token, at, true).await
     }
 
-    /// What [`Authenticator::resolve`] would say, as far as it is known without asking anybody. Never waits for
-    /// I/O.
+    /// What [`Authenticator::resolve`] would return, as far as it is cached. Never waits for I/O.
     pub async fn cached_now(&self, token: &SessionToken, now: DateTime<Utc>) -> Known {
         self.known(token, now, false).await
     }
@@ -141,7 +138,7 @@ impl Authenticator {
     /// share one lookup; the number of lookups in flight is bounded.
     ///
     /// # Errors
-    /// The table could not be asked. Nothing is remembered then.
+    /// The table could not be queried. Nothing is cached then.
     pub async fn resolve(
         &self,
         token: &SessionToken,
@@ -150,11 +147,11 @@ impl Authenticator {
         self.resolve_from(token, now, None).await
     }
 
-    /// The same of a token that comes from an address: of one that brings many that were never seen, these are looked
-    /// up last.
+    /// The same for a token that comes from an address: where an address brings many new tokens, these are looked up
+    /// last.
     ///
     /// # Errors
-    /// The table could not be asked.
+    /// The table could not be queried.
     pub async fn resolve_from(
         &self,
         token: &SessionToken,
@@ -165,10 +162,10 @@ impl Authenticator {
         Ok(session.filter(|session| session.is_valid_at(now)))
     }
 
-    /// The same, and when the table was asked.
+    /// The same, with the time of the query.
     ///
     /// # Errors
-    /// The table could not be asked.
+    /// The table could not be queried.
     pub async fn verified(
         &self,
         token: &SessionToken,
@@ -179,22 +176,21 @@ impl Authenticator {
         Ok(session.map(|session| (session, read_at)))
     }
 
-    /// Whether a token that was found to be nobody's may soon be somebody's: it is new, and was not asked about for
-    /// long. Never waits for I/O.
+    /// Whether a session may soon appear for a token that has none: it is new, and its row is still expected. Never
+    /// waits for I/O.
     pub async fn may_appear(&self, token: &SessionToken) -> bool {
         let entry = self.cache.get(token).await;
         let absence = entry.and_then(|entry| entry.absence);
         absence.is_some_and(|absence| absence.is_hopeful())
     }
 
-    /// The session a token belonged to when it came with a page view at `at`; otherwise as
-    /// [`Authenticator::resolve`]. The view belongs to that session (V6), though it may have ended before the
-    /// response had: the more so as that is noticed at once.
+    /// The session a token belonged to when it came with a page view at `at`; otherwise as [`Authenticator::resolve`].
+    /// The view belongs to that session (V6), even if it has ended before the response: an end is noticed at once.
     ///
-    /// Once per token the answer is [`Identified::NotYet`], where the row may come after the view.
+    /// Once per token the answer is [`Identified::NotYet`], where the row may appear after the view.
     ///
     /// # Errors
-    /// The table could not be asked.
+    /// The table could not be queried.
     pub async fn resolve_past(
         &self,
         token: &SessionToken,
@@ -209,7 +205,7 @@ impl Authenticator {
         Ok(session.map_or(Identified::Nobody, Identified::Session))
     }
 
-    /// What the table has by now of a token's session.
+    /// The current answer for a token, queried again where it may have changed.
     async fn asked(
         &self,
         token: &SessionToken,
@@ -217,7 +213,7 @@ impl Authenticator {
         from: Option<IpAddr>,
     ) -> Result<Entry, Arc<StoreError>> {
         let (entry, is_fresh) = self.entry(token, now, from, None).await?;
-        // From the cache, and no longer so; or overtaken by a change on its way there.
+        // A cached entry that no longer holds, or a new one that a change has overtaken.
         let stands = if is_fresh {
             !self.is_overtaken(token, &entry)
         } else {
@@ -226,7 +222,7 @@ impl Authenticator {
         if stands {
             return Ok(entry);
         }
-        // Another may have asked again already.
+        // Another task may have queried again already.
         let there = self.cache.get(token).await;
         if there.is_some_and(|entry| !self.holds(token, &entry, now)) {
             self.cache.invalidate(token).await;
@@ -235,27 +231,27 @@ impl Authenticator {
         Ok(entry)
     }
 
-    /// Whether a token was somebody's before.
+    /// Whether a session was found for a token before.
     pub fn is_known(&self, token: &SessionToken) -> bool {
         self.memory.knows(token)
     }
 
-    /// Whether the table answers, and soon: what waits for it need not be put away.
+    /// Whether the table answers promptly, so that views can wait for it in memory.
     pub fn answers(&self) -> bool {
         !self.is_away() && self.lookups.are_prompt()
     }
 
-    /// Whether the table could not be asked when it was asked last. While it is only slow, this is false.
+    /// Whether the latest query of the table failed. False while it is only slow.
     pub fn is_away(&self) -> bool {
         self.failing.load(Ordering::Relaxed)
     }
 
-    /// The session that a token last belonged to, if it was valid at `at` as far as is known: however long
-    /// ago the table was asked, but never past the session's expiry. For recording only, when the table could
-    /// not be asked; whoever is answered anything must be known for sure. Never waits.
+    /// The session that a token last belonged to, if it was valid at `at` as far as is known: however old the answer
+    /// is, but never past the session's expiry. For recording only, while the table cannot be queried; answers to
+    /// clients need a current one. Never waits.
     ///
-    /// A session that is known to have changed is not remembered. One that may have changed unheard is: what
-    /// else could be known while the table cannot be asked?
+    /// A session that is known to have changed is not returned. One whose change may have been missed is: nothing newer
+    /// is known while the table cannot be queried.
     pub fn remembered(&self, token: &SessionToken, at: DateTime<Utc>) -> Option<Arc<BrowserSession>> {
         let kept = self.memory.get(token)?;
         if !self.changes.none_heard(&kept.session, kept.read) {
@@ -267,11 +263,11 @@ impl Authenticator {
         Some(session)
     }
 
-    /// The database told of a change: what was read before is no longer used.
+    /// Takes a notified change: answers that were read before it are no longer used.
     pub fn changed(&self, change: SessionChange) {
         let reason = match &change {
             SessionChange::Of(id) if self.changes.changed(id) => Evicted::Changed,
-            // For the caches alone: subscribers are told whose change it was.
+            // The caches treat all as changed; subscribers still get this session's id.
             SessionChange::Of(_) => Evicted::Overflow,
             SessionChange::OfAny => {
                 self.changes.all_changed();
@@ -282,14 +278,14 @@ impl Authenticator {
         self.tell(change);
     }
 
-    /// There may be a session now of a token with this fingerprint: its row has appeared, or the app has set it as
-    /// a cookie. Whether it was nobody's is asked anew.
+    /// A session of a token with this fingerprint may exist now: its row was inserted, or the app has set the token as
+    /// a cookie. A negative answer for it is no longer used.
     pub fn appeared(&self, fingerprint: TokenFingerprint) {
         self.changes.appeared(fingerprint);
         self.metrics.sessions_evicted(Evicted::Appeared);
     }
 
-    /// Has the table asked about a token again that is nobody's, whatever is known.
+    /// Drops a cached negative answer for a token, so that the table is queried again.
     pub(crate) async fn forget_absence(&self, token: &SessionToken) {
         let entry = self.cache.get(token).await;
         if entry.is_some_and(|entry| entry.absence.is_some()) {
@@ -297,29 +293,28 @@ impl Authenticator {
         }
     }
 
-    /// Changes are heard of from now on, and were not before: what was read until now is not used for answers
-    /// any more. That a token is nobody's stays known: a change makes no new tokens, and a crowd of made-up
-    /// ones must not be looked up anew (I1).
+    /// Notifications arrive from now on, and did not before: sessions that were read until now are no longer used.
+    /// Negative answers stay: a change makes no new tokens, and a flood of random ones must not be looked up again
+    /// (I1).
     pub fn listening(&self) {
         self.changes.listening();
         self.metrics.sessions_evicted(Evicted::Gap);
         self.tell(SessionChange::OfAny);
     }
 
-    /// Changes of sessions from now on, for whoever must not outlive one. When told, the session is no longer
-    /// answered from the cache: [`Authenticator::resolve`] says what has become of it. Who is too late to be
-    /// told of each (`Lagged`) has to take it for [`SessionChange::OfAny`].
+    /// Changes of sessions from now on, for connections that must not outlive theirs. A change is in the cache before
+    /// it is sent: [`Authenticator::resolve`] returns the new state. A receiver that lags (`Lagged`) has to take it for
+    /// [`SessionChange::OfAny`].
     pub fn subscribe(&self) -> broadcast::Receiver<SessionChange> {
         self.subscribers.subscribe()
     }
 
-    /// A request brought something that cannot be a token: one lookup spared (I1).
+    /// Counts a value that cannot be a token: it needs no lookup (I1).
     pub fn count_malformed(&self) {
         self.count("malformed");
     }
 
-    /// What is in the cache, or else in the table, and whether it was just read. `before` is what was said the last
-    /// time.
+    /// The cached entry, else a new one from the table, and whether it was just read. `before` is the previous entry.
     async fn entry(
         &self,
         token: &SessionToken,
@@ -360,7 +355,7 @@ impl Authenticator {
         let mut reads = 1;
         loop {
             let entry = self.read(token, now, rank, before).await?;
-            // Changed meanwhile, before or after it was read.
+            // A change came meanwhile, before or after the row was read.
             if reads == READS || !self.is_overtaken(token, &entry) {
                 return Ok(entry);
             }
@@ -384,7 +379,7 @@ impl Authenticator {
         let is_valid = session.as_ref().is_some_and(|session| session.is_valid_at(now));
         let absence = (!is_valid).then(|| {
             let is_settled = session.is_some() || rank != Rank::New;
-            // What is awaited is awaited from now on.
+            // After a change, the wait for the row starts anew.
             let before = before.filter(|before| !self.is_overtaken(token, before));
             let before = before.and_then(|before| before.absence);
             Absence::found(before, is_settled, time::Instant::now(), self.longest_absence)
@@ -397,8 +392,8 @@ impl Authenticator {
         })
     }
 
-    /// Whether an answer of the table may still be given. Not where it is overtaken, nor where the session was
-    /// valid and by now has expired: its expiry may have been put off, of which nobody is told.
+    /// Whether an entry may still be used. Not after a change, nor where the session was valid and has expired by now:
+    /// its expiry may have been extended, which is not notified.
     fn holds(&self, token: &SessionToken, entry: &Entry, now: DateTime<Utc>) -> bool {
         let is_over = match (&entry.absence, &entry.session) {
             (Some(absence), _) => absence.is_over(time::Instant::now()),
@@ -408,7 +403,7 @@ impl Authenticator {
         !is_over && !self.is_overtaken(token, entry)
     }
 
-    /// Whether the session may have changed since it was read, or have appeared.
+    /// Whether the session may have changed, or appeared, since it was read.
     fn is_overtaken(&self, token: &SessionToken, entry: &Entry) -> bool {
         match &entry.session {
             Some(session) => !self.changes.none_since(session, entry.read),
@@ -417,7 +412,7 @@ impl Authenticator {
     }
 
     fn tell(&self, change: SessionChange) {
-        // An error says that nobody has subscribed.
+        // An error means that there are no subscribers.
         let _ = self.subscribers.send(change);
     }
 
@@ -427,7 +422,7 @@ impl Authenticator {
             Some(error) if !failed_before => {
                 tracing::warn!(
                     error = %error.chain(),
-                    "sessions cannot be looked up; page views of visitors who are not remembered wait"
+                    "sessions cannot be looked up; page views of visitors without a remembered session wait"
                 );
             }
             None if failed_before => tracing::info!("sessions can be looked up again"),
@@ -447,8 +442,8 @@ impl Entry {
     }
 }
 
-/// Sessions and nobodies are remembered for different times. A session that was not valid is nobody: should it
-/// become valid after all, that shows as soon.
+/// Lifetimes of cached sessions and of negative answers. A session that was not valid is a negative answer: if it
+/// becomes valid after all, that is noticed as soon.
 struct Lifetimes {
     found: Duration,
     longest_absence: Duration,

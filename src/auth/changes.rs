@@ -1,8 +1,8 @@
-//! What has become of sessions since they were read. Changes are numbered; whoever reads a session notes the
-//! number before, and can tell later whether what was read may still be used.
+//! Change numbers of sessions: whether a session may have changed since it was read. A reader notes the latest number
+//! before it reads a session, and checks later whether the answer may still be used.
 //!
-//! So it does not matter in which order an answer of the table and the news of a change come in: an answer
-//! that was on its way when the news came is older than the news, however late it is put into the cache.
+//! So it does not matter in which order a table's answer and a notification arrive: an answer that was under way when
+//! the notification came is older than it, however late it is cached.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,20 +11,20 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use super::BrowserSession;
 use crate::ids::{BrowserSessionId, SessionToken, TokenFingerprint};
 
-/// A moment between two changes.
+/// A position between two changes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Moment(u64);
 
-/// Every change that was heard of, or may have happened unheard.
+/// Every change that was notified, or may have been missed.
 ///
 /// Concurrency: readers take the lock only when something has changed since they read, writers for the time of
 /// one insertion.
 pub(super) struct Changes {
     latest: AtomicU64,
     known: RwLock<Known>,
-    /// Sessions whose change is remembered by itself.
+    /// How many sessions' changes are remembered one by one.
     capacity: usize,
-    /// When there last was reason to expect a session of a token with each fingerprint.
+    /// For each fingerprint, when a session of such a token may last have appeared.
     appearances: Box<[AtomicU64]>,
 }
 
@@ -34,7 +34,7 @@ struct Known {
     sessions: HashMap<BrowserSessionId, Moment>,
     /// When all last changed.
     all: Moment,
-    /// When listening last began: what was read before may have changed unheard.
+    /// When listening last began: changes before it may have been missed.
     listening: Moment,
 }
 
@@ -49,12 +49,12 @@ impl Changes {
         }
     }
 
-    /// To be asked before a session is read.
+    /// To be called before a session is read.
     pub(super) fn now(&self) -> Moment {
         Moment(self.latest.load(Ordering::Acquire))
     }
 
-    /// A session changed. False where there was no room to remember it, so that all have to count as changed.
+    /// Records a change. False where there was no room for it, so that all sessions count as changed.
     pub(super) fn changed(&self, id: &BrowserSessionId) -> bool {
         self.add(|known, moment| {
             let fits = known.sessions.len() < self.capacity || known.sessions.contains_key(id);
@@ -72,18 +72,18 @@ impl Changes {
         self.add(Known::all_changed);
     }
 
-    /// Changes were not heard of until now.
+    /// Changes before now may have been missed.
     pub(super) fn listening(&self) {
         self.add(|known, moment| known.listening = moment);
     }
 
-    /// There may be a session now of a token with this fingerprint.
+    /// A session of a token with this fingerprint may exist now.
     pub(super) fn appeared(&self, fingerprint: TokenFingerprint) {
         let appearance = &self.appearances[fingerprint.index()];
         self.add(|_, moment| appearance.store(moment.0, Ordering::Release));
     }
 
-    /// Whether there is reason to expect a session of a token that had none at `moment`.
+    /// Whether a session may have appeared for a token that had none at `moment`.
     pub(super) fn may_have_appeared(&self, token: &SessionToken, moment: Moment) -> bool {
         moment != self.now() && {
             let appearance = &self.appearances[token.fingerprint().index()];
@@ -91,12 +91,12 @@ impl Changes {
         }
     }
 
-    /// Whether the session is as it was at `moment`, as far as was heard.
+    /// Whether no change of the session was notified since `moment`.
     pub(super) fn none_heard(&self, session: &BrowserSession, moment: Moment) -> bool {
         moment == self.now() || self.known().none_heard(session, moment)
     }
 
-    /// The same, and every change since then would have been heard.
+    /// The same, and no notification can have been missed since then.
     pub(super) fn none_since(&self, session: &BrowserSession, moment: Moment) -> bool {
         if moment == self.now() {
             return true;
@@ -109,7 +109,7 @@ impl Changes {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let moment = self.latest.load(Ordering::Relaxed) + 1;
         let outcome = change(&mut known, Moment(moment));
-        // Within the lock, so that whoever sees the number and then looks also sees the change.
+        // Within the lock, so that a reader of the number also sees the change.
         self.latest.store(moment, Ordering::Release);
         outcome
     }

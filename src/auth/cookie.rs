@@ -1,9 +1,9 @@
-//! Finds the session token among a request's cookies, and checks its form (I1, I7). Pure.
+//! Session cookie: finds the session token among a request's cookies, and checks its form (I1, I7). Pure.
 //!
 //! It reads cookies as Django's `parse_cookie` does, so that the sidecar and the app always see the same
 //! token. Several `Cookie` headers count as one, joined by `; ` as HTTP/2 has it; `proxy::headers` passes
-//! them on in that form, because app servers differ (gunicorn joins by `,`, ASGI by `; `). Whether a token
-//! means anybody is not known here.
+//! them on in that form, because app servers differ (gunicorn joins by `,`, ASGI by `; `). Whether a token belongs to a
+//! session is not known here.
 
 use std::borrow::Cow;
 
@@ -12,12 +12,12 @@ use http::header::{COOKIE, SET_COOKIE};
 
 use crate::ids::SessionToken;
 
-/// What the cookies of one request say of its session.
+/// The session token in the cookies of one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TokenFound {
-    /// No such cookie, or an empty one: nobody.
+    /// No such cookie, or an empty one: no session.
     None,
-    /// Something that cannot be a token: nobody, without asking the database (I1).
+    /// Something that cannot be a token: no session, without a query of the database (I1).
     Malformed,
     /// A token of the right form.
     Token(SessionToken),

@@ -1,5 +1,6 @@
-//! Whose a token is as its request begins (V6). The app may give the session another token, or end it, before it has
-//! answered: who asks only then finds nobody. So the lookup starts with the request, and nobody waits for it.
+//! Early session lookup: finds the session of a token as its request begins (V6). The app may replace or end the
+//! session before it has answered, and a lookup after that finds none. So the lookup starts with the request, which
+//! does not wait for it.
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
@@ -11,7 +12,7 @@ use tokio::sync::Semaphore;
 use super::{Authenticator, BrowserSession, Identified, Known};
 use crate::ids::SessionToken;
 
-/// Lookups under way at one time that were started by requests; further requests start none.
+/// Most lookups under way that were started by requests; further requests start none.
 const AT_A_TIME: usize = 4_096;
 
 /// Starts lookups.
@@ -21,7 +22,7 @@ pub struct Glances {
     free: Arc<Semaphore>,
 }
 
-/// What was known of a token when its request began, or was found out since. Cheap to clone.
+/// The session of a token as its request began, as far as it was found by now. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Glance(Arc<OnceLock<Arc<BrowserSession>>>);
 
@@ -35,7 +36,8 @@ impl Glances {
         }
     }
 
-    /// Looks at a token of a request that began at `at`. Asks the cache, and never waits.
+    /// Looks up the token of a request that began at `at`. Reads the cache, starts a lookup where needed, and never
+    /// waits.
     pub async fn at(&self, token: &SessionToken, at: DateTime<Utc>, from: Option<IpAddr>) -> Glance {
         let glance = Glance::default();
         match self.authenticator.cached(token, at).await {
@@ -62,11 +64,11 @@ impl Glances {
 
 impl Glance {
     fn found(&self, session: Arc<BrowserSession>) {
-        // Once: nobody else finds anything here.
+        // Set at most once: this is the only writer.
         let _ = self.0.set(session);
     }
 
-    /// The session, if there was one as far as is known by now.
+    /// The session, if one was found by now.
     pub fn session(&self) -> Option<&Arc<BrowserSession>> {
         self.0.get()
     }

@@ -1,5 +1,5 @@
-//! How many tokens that were never seen an address may bring before they are looked up last. They still are looked up:
-//! behind one address may be many people, and after a restart everybody is new.
+//! Rate limit of new tokens per address: above it they are looked up last. They still are looked up: many people may
+//! share an address, and after a restart every token is new.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,26 +10,26 @@ use moka::sync::Cache;
 use crate::live::bucket::Bucket;
 use crate::live::network;
 
-/// At once.
+/// New tokens at once.
 const BURST: u32 = 200;
-/// One more each time this has passed.
+/// Time for one more.
 const EACH: Duration = Duration::from_millis(20);
-/// Addresses remembered; of more the least used is forgotten.
+/// Most addresses kept; the least used is evicted.
 const ADDRESSES: u64 = 50_000;
 
-/// The addresses.
+/// A token bucket for each address.
 pub(super) struct Limiter(Cache<IpAddr, Arc<Mutex<Bucket>>>);
 
 impl Limiter {
     pub(super) fn new() -> Self {
-        // A bucket that was not used for as long as it takes to fill is as good as a new one.
+        // A bucket that was idle for as long as it takes to fill equals a new one.
         let cache = Cache::builder()
             .max_capacity(ADDRESSES)
             .time_to_idle(EACH * BURST);
         Self(cache.build())
     }
 
-    /// Whether one more may come from this address.
+    /// Whether this address may bring one more new token.
     pub(super) fn allows(&self, address: Option<IpAddr>) -> bool {
         let Some(address) = address.map(network) else {
             return true;

@@ -1,5 +1,5 @@
-//! Lookups in the session table: many tokens per round trip, and who was known before comes first. So a crowd of
-//! made-up tokens costs few statements, and stands in nobody's way.
+//! Batched lookups in the session table: many tokens per round trip, known ones first. So a flood of random tokens
+//! costs few statements, and does not delay known ones.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,13 +14,13 @@ use crate::store::{Store, StoreError};
 
 /// Tokens of one statement.
 const BATCH: usize = 500;
-/// A database that has not answered for so long is not answering.
+/// A statement that waits longer than this for its answer is slow.
 const PROMPT: Duration = Duration::from_millis(500);
 
 /// In which order tokens are looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rank {
-    /// Somebody's before.
+    /// A session was found for it before.
     Known,
     /// Never seen.
     New,
@@ -28,12 +28,12 @@ pub(super) enum Rank {
     Suspect,
 }
 
-/// What the table said.
+/// The table's answer for one token.
 pub(super) type Answer = Result<Option<BrowserSession>, Arc<StoreError>>;
 
 /// The queue, and the statements under way.
 ///
-/// Concurrency: whoever asks starts a task where fewer than `at_a_time` run; each takes what waits, until nothing does.
+/// Concurrency: a caller starts a task where fewer than `at_a_time` run; each takes what is queued, until nothing is.
 pub(super) struct Lookups {
     store: Arc<dyn Store>,
     at_a_time: usize,
@@ -85,7 +85,7 @@ impl Lookups {
         })
     }
 
-    /// Whether no statement waits for its answer for long.
+    /// Whether no statement waits longer than [`PROMPT`].
     pub(super) fn are_prompt(&self) -> bool {
         let now = Instant::now();
         self.state().since.values().all(|since| now - *since < PROMPT)
@@ -111,7 +111,7 @@ impl Worker {
                 Ok(mut found) => {
                     for Wanted { token, answer } in batch {
                         let session = found.remove(&token).transpose().map_err(Arc::new);
-                        // Whoever asked may have gone.
+                        // The caller may have gone.
                         let _ = answer.send(session);
                     }
                 }
@@ -125,7 +125,7 @@ impl Worker {
         }
     }
 
-    /// What waits longest of the first rank that has any.
+    /// The next batch: rank by rank, each in order of arrival.
     fn next(&mut self) -> Option<(Arc<Lookups>, u64, Vec<Wanted>)> {
         let lookups = Arc::clone(self.0.as_ref()?);
         let mut state = lookups.state();
@@ -140,7 +140,7 @@ impl Worker {
             }
         }
         if batch.is_empty() {
-            // In one with the look at the queue: whoever asks next starts another.
+            // Under the same lock as the look at the queue: the next caller starts another task.
             state.running -= 1;
             self.0 = None;
             return None;
@@ -153,7 +153,7 @@ impl Worker {
     }
 }
 
-/// A statement that waits for its answer, however that ends.
+/// A statement under way; dropped when it has ended.
 struct Statement<'a>(&'a Lookups, u64);
 
 impl Drop for Statement<'_> {
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
     use crate::store::fake::Fake;
 
-    /// Nobody's; answers when the test says so.
+    /// Finds no session; answers when the test says so.
     struct Table {
         asked: Mutex<Vec<String>>,
         answers: Semaphore,

@@ -1,7 +1,7 @@
-//! Sessions kept past their time in the cache, for recording while the table cannot be asked.
+//! Sessions kept beyond their time in the cache, for recording while the session table cannot be queried.
 //!
-//! Not a second cache: nothing is answered from here while the table can be asked. As many are kept as the
-//! cache holds, each until it expires, and what the table says of a token replaces what is kept of it.
+//! Not a second cache: it is not used while the table can be queried. It keeps as many sessions as the cache, each
+//! until it expires; a new answer of the table replaces the kept one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use super::BrowserSession;
 use super::changes::Moment;
 use crate::ids::SessionToken;
 
-/// The latest that the table said of tokens that were somebody's.
+/// The latest valid sessions of tokens.
 pub(super) struct Memory {
     sessions: Cache<SessionToken, Kept>,
 }
@@ -22,7 +22,7 @@ pub(super) struct Memory {
 #[derive(Clone)]
 pub(super) struct Kept {
     pub(super) session: Arc<BrowserSession>,
-    /// Before it was read.
+    /// The change number before it was read.
     pub(super) read: Moment,
     /// Time from when it was read until it expires.
     left: Duration,
@@ -37,7 +37,7 @@ impl Memory {
         Self { sessions }
     }
 
-    /// Takes note of what the table said of a token at `now`.
+    /// Keeps the table's answer for a token at `now`.
     pub(super) fn update(
         &self,
         token: &SessionToken,
@@ -69,7 +69,7 @@ impl Memory {
         self.sessions.get(token)
     }
 
-    /// Sees to it that no more are kept than may be; otherwise that happens a little later.
+    /// Applies the capacity now; otherwise the cache does it a little later.
     #[cfg(test)]
     pub(super) fn settle(&self) {
         self.sessions.run_pending_tasks();

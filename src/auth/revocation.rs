@@ -1,10 +1,9 @@
-//! Sessions that end are noticed at once (I4): the task that listens to what the database tells of its session
-//! table, and takes care that nothing which may have gone unheard is relied upon.
+//! Session revocation: listens to the database's notifications, so that ended sessions are noticed at once (I4). It
+//! invalidates cached sessions after any gap in notifications.
 //!
-//! What is told is not what happened but whose row it happened to: whoever uses a session asks the table
-//! again. While nothing is heard (the database is away, the connection hangs, the trigger is missing) sessions
-//! are answered from the cache as ever, for `session.cache_ttl`; when listening begins again, all of them are
-//! asked for anew.
+//! A notification says whose row changed, not how: the next use of the session queries the table. While no
+//! notifications arrive (the database is down, the connection hangs, the trigger is missing) sessions are answered from
+//! the cache as usual, for `session.cache_ttl`; when listening begins again, all of them are queried anew.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +14,7 @@ use super::{Authenticator, SessionChange};
 use crate::metrics::Metrics;
 use crate::store::{Heard, SessionListener, StoreError};
 
-/// First and longest pause between attempts; each is twice the one before, and shortened by up to a half.
+/// First and longest pause between attempts to connect; each is twice the one before, and shortened by up to a half.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// A connection that lived shorter counts as a failed attempt.
 const SHORT_LIVED: Duration = Duration::from_secs(10);
@@ -65,15 +64,15 @@ pub(crate) async fn listen(
     }
 }
 
-/// What is done about what is heard.
+/// Applies notifications to the cache.
 struct Ears {
     authenticator: Arc<Authenticator>,
     metrics: Arc<Metrics>,
-    /// Whether the trigger was there at the last look.
+    /// Whether the trigger existed at the last check.
     installed: Option<bool>,
 }
 
-/// Whatever ends the task, nothing is heard any more.
+/// However the task ends, no notifications arrive any more.
 impl Drop for Ears {
     fn drop(&mut self) {
         self.metrics.session_listener_up.set(0);
@@ -81,7 +80,7 @@ impl Drop for Ears {
 }
 
 impl Ears {
-    /// The connection is new: whatever was read before may have changed unheard.
+    /// The connection is new: sessions that were read before may have changed without a notification.
     fn begin(&mut self, installed: bool) {
         self.authenticator.listening();
         self.look(installed);
@@ -90,7 +89,7 @@ impl Ears {
         }
     }
 
-    /// Hears until the connection is lost; says why.
+    /// Handles notifications until the connection is lost; returns the reason.
     async fn hear(&mut self, listener: &mut SessionListener) -> StoreError {
         loop {
             match listener.next().await {
@@ -108,7 +107,7 @@ impl Ears {
         }
     }
 
-    /// Shows whether the trigger is there, without which the best connection brings nothing.
+    /// Reports whether the trigger exists, without which the connection brings no notifications.
     fn look(&mut self, installed: bool) {
         self.metrics.session_listener_up.set(i64::from(installed));
         let before = self.installed.replace(installed);

@@ -105,7 +105,7 @@ fn decide(directory: &Directory, fate: Fate, which: &Which) -> Result<(), Failur
     let missing = keys.map_or(0, |keys| (keys.len() as u64).saturating_sub(decided));
     if missing > 0 {
         return Err(Failure::Usage(format!(
-            "{missing} of the names are of no dead letter; see `headcount dead-letters list`"
+            "{missing} of the names are not of dead letters; see `headcount dead-letters list`"
         )));
     }
     Ok(())

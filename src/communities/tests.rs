@@ -1,4 +1,4 @@
-//! What is remembered of slugs, and for how long.
+//! Tests of the community cache: how long slugs are kept.
 
 use std::sync::Mutex;
 
@@ -26,7 +26,7 @@ fn slug(slug: &str) -> CommunityRef {
     CommunityRef::Slug(slug.into())
 }
 
-/// In front of a table in which slugs have this id; forgets at once what it found.
+/// Communities over a table in which slugs have this id; found ones are evicted at once.
 fn forgetting(id: &str) -> (Arc<Slugs>, Arc<Communities>) {
     let store = Arc::new(Slugs {
         id: Mutex::new(Some(id.into())),
@@ -45,7 +45,7 @@ async fn the_last_id_of_a_slug_outlives_what_is_surely_known() {
     assert_eq!(found, Named::Community("42".into()));
     assert_eq!(communities.cached(Some(&rust)).await, Err(NotCached));
     assert_eq!(communities.last_known(&rust).await, Some("42".into()));
-    // The community was renamed, and the slug is another's now; then nobody's.
+    // The community was renamed, and another one has the slug now; then none has it.
     for id in [Some("43"), None] {
         *store.id.lock().unwrap() = id.map(CommunityId::from);
         communities.named(&rust).await.unwrap();
@@ -61,13 +61,13 @@ async fn a_slug_is_found_out_for_the_next_and_few_are_at_a_time() {
     communities.refresh(&slug("rust"), &Handle::current()).await;
     drop(taken);
     communities.refresh(&slug("django"), &Handle::current()).await;
-    // Whatever runs has ended then.
+    // Lookups under way have ended by then.
     let _all = communities.refreshes.acquire_many(all).await.unwrap();
     assert_eq!(*store.asked.lock().unwrap(), ["django"]);
     assert_eq!(communities.last_known(&slug("django")).await, Some("42".into()));
 }
 
-/// A store that nobody can ask about anything, and that knows only what it is told of the app's keys.
+/// A store that answers nothing, and knows only the types of the app's keys that the test sets.
 struct Away(AppKeys);
 
 #[async_trait]

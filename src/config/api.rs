@@ -19,9 +19,9 @@ pub struct Api {
     pub beacon: bool,
     /// Reports of one session per minute, in the long run.
     pub beacon_rate: u32,
-    /// Who may ask.
+    /// Who may use it.
     pub access: Access,
-    /// False: counts only; lists have no visitors and say nothing of who they are.
+    /// False: counts only; lists have no visitors and do not identify anybody.
     pub identities: bool,
     /// With `access = "backend"`: the app's path that answers 200 to those who may see the community.
     /// `{community}` stands for its id.
@@ -37,7 +37,7 @@ pub struct Api {
     pub max_days: u32,
     /// Which page views the statistics count.
     pub page_views: PageViews,
-    /// Longest time one answer may take, and that finding out who asks may take before it; then 503.
+    /// Longest time for one answer, and for the session lookup before it; beyond: 503.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
 }
@@ -48,7 +48,7 @@ pub struct Api {
 pub enum Access {
     /// Any signed-in visitor.
     Session,
-    /// Whoever the app lets see the community.
+    /// Visitors whom the app lets see the community.
     Backend,
     /// Everybody.
     Public,
@@ -58,9 +58,9 @@ pub enum Access {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PageViews {
-    /// The sidecar's, and of each community those that the app wrote before the sidecar's first.
+    /// The sidecar's, and for each community those that the app wrote before the sidecar's first.
     Ours,
-    /// Whoever wrote them. Where app and sidecar both do, each view counts twice.
+    /// All rows. Where app and sidecar both write, each view counts twice.
     All,
 }
 

@@ -21,8 +21,8 @@ pub struct Database {
     pub url: Option<Secret>,
     /// File whose trimmed content is the URL; instead of `url`.
     pub url_file: Option<PathBuf>,
-    /// Where `url` leads to a pooler: URL for what needs a connection of its own (`migrate`, and to hear of sessions
-    /// that end). Without it, `url`.
+    /// Where `url` leads to a pooler: URL for what needs a connection of its own (`migrate`, and the listener for
+    /// sessions that end). Without it, `url`.
     pub direct_url: Option<Secret>,
     /// File whose trimmed content is the direct URL; instead of `direct_url`.
     pub direct_url_file: Option<PathBuf>,
@@ -56,8 +56,8 @@ impl Default for Database {
             max_connections: 8,
             acquire_timeout: Duration::from_secs(2),
             statement_timeout: Duration::from_secs(10),
-            // Below Postgres' `deadlock_timeout` of a second, by far: it is the app that would be told of a
-            // deadlock, if it had waited first.
+            // Far below Postgres' `deadlock_timeout` of a second: otherwise the app could be the one that gets a
+            // deadlock error, if it had waited first.
             lock_timeout: Duration::from_millis(100),
         }
     }

@@ -1,9 +1,9 @@
-//! The one error of a wrong configuration: place, key, problem and remedy in one message.
+//! Configuration error: place, key, problem and remedy in one message.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// What is wrong with the configuration, for the operator's eyes.
+/// A fault of the configuration, for the operator.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigError {
     /// Where it was written.

@@ -1,4 +1,4 @@
-//! The example configuration is the reference: these tests keep it complete and true.
+//! Tests of the example configuration, which is the reference: they keep it complete and true.
 
 use super::Config;
 

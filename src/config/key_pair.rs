@@ -1,4 +1,4 @@
-//! A certificate with its private key, read from PEM files.
+//! TLS certificate with its private key, read from PEM files.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use pingora_core::tls::{CryptoProvider, install_default_crypto_provider, load_ce
 /// Reads a certificate chain and its private key.
 ///
 /// # Errors
-/// What is wrong with which file, with the remedy: they are not both there, not both PEM, or do not belong together.
+/// Which file has which fault, with the remedy: one is missing, one is not PEM, or they do not belong together.
 pub fn read_key_pair(certificate: &Path, key: &Path) -> Result<CertifiedKey, String> {
     for (what, path) in [("certificate", certificate), ("key", key)] {
         std::fs::read(path)

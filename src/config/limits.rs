@@ -8,25 +8,25 @@ use serde::Deserialize;
 
 use super::networks::networks;
 
-/// Bounds on the downstream side, and who is believed what.
+/// Limits of the downstream side, and trusted proxies.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Networks, or bare addresses, whose forwarding headers and `X-Request-Id` are believed. None by default.
+    /// Networks, or bare addresses, whose forwarding headers and `X-Request-Id` are trusted. None by default.
     #[serde(deserialize_with = "networks")]
     pub trusted_proxies: Vec<IpNet>,
-    /// Names of headers with which a trusted proxy says who the user is, in any case. They pass from trusted
-    /// proxies, never from others; the proxy must remove what clients send. None by default.
+    /// Names of headers in which a trusted proxy names the user, in any case. They pass from trusted proxies, never
+    /// from others; the proxy must remove those that clients send. None by default.
     pub identity_headers: Vec<String>,
-    /// Networks of sidecars nearer to the client. Only they are believed when they say that they record a
-    /// request (V8). None by default.
+    /// Networks of sidecars nearer to the client. Only their statement that they record a request is trusted (V8). None
+    /// by default.
     #[serde(deserialize_with = "networks")]
     pub sidecars: Vec<IpNet>,
     /// Whether headers with a `_` in their names reach the app. Off by default, as in nginx: WSGI makes `X_User` and
-    /// `X-User` the same, so that clients could say what only proxies may.
+    /// `X-User` the same, so that clients could send what only proxies may.
     pub underscore_headers: bool,
-    /// Upper bound of open client connections; further ones are closed at once. None: as many as the process may have
-    /// open files for, at most [`Limits::MAX_CONNECTIONS`].
+    /// Upper bound of open client connections; further ones are closed at once. None: as many as the process' open-file
+    /// limit allows, at most [`Limits::MAX_CONNECTIONS`].
     pub max_connections: Option<usize>,
     /// Longest time until a new connection's first head is complete. On a kept connection the wait for the
     /// next request, `keepalive_timeout`, comes on top.
@@ -55,7 +55,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Most client connections where the configuration does not say how many.
+    /// Upper bound of client connections where none is configured.
     pub const MAX_CONNECTIONS: usize = 20_000;
 
     /// Upper bound of open client connections.

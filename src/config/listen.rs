@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-/// Addresses bound at start; port 0 lets the system choose (the log tells which).
+/// Addresses bound at start; port 0 lets the system choose (the log says which).
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Listen {

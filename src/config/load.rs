@@ -1,4 +1,4 @@
-//! Reading the configuration: file, then environment variables over it, then secrets from files.
+//! Loads the configuration: the file, then environment variables over it, then secrets from files.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -25,10 +25,10 @@ pub(super) struct Source {
     overridden: BTreeMap<String, String>,
 }
 
-/// The environment as [`Config::load`] takes it. Variables of others may hold anything.
+/// The environment as [`Config::load`] takes it. Other programs' variables may hold any bytes.
 ///
 /// # Errors
-/// One of ours is not text.
+/// One of ours is not valid UTF-8.
 pub fn variables(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Vec<(String, String)>, ConfigError> {
@@ -47,8 +47,8 @@ pub fn variables(
     .collect()
 }
 
-/// Variables that look like ours and are not read, each with a sentence that says how to spell it: those of a section
-/// with single underscores (`HEADCOUNT_DATABASE_URL`). Others that begin alike may be somebody else's.
+/// Variables that look like ours and are not read, each with a sentence that says how to spell it: a section with
+/// single underscores (`HEADCOUNT_DATABASE_URL`). Others with this prefix may belong to another program.
 pub fn misspelt(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Vec<String> {
     let told = environment.into_iter().filter_map(|(name, _)| {
         let name = name.into_string().ok()?;
@@ -112,7 +112,7 @@ impl Config {
 }
 
 impl Source {
-    /// The file as a configuration.
+    /// Parses the file.
     fn typed(&self) -> Result<Config, ConfigError> {
         let document = toml::Deserializer::parse(&self.text).map_err(|e| self.toml_error(None, &e))?;
         serde_path_to_error::deserialize(document).map_err(|error| {
@@ -131,8 +131,8 @@ impl Source {
         }
     }
 
-    /// The file with variables over it. A variable is TOML where it is and its key takes that (a number, a list), and
-    /// text otherwise: a prefix `2024` is text.
+    /// The file with variables over it. A variable is parsed as TOML where it is valid TOML and its key takes that (a
+    /// number, a list), and is text otherwise: a prefix `2024` is text.
     fn with_variables(&mut self, variables: &BTreeMap<String, String>) -> Result<Config, ConfigError> {
         let mut table: Table = toml::from_str(&self.text).map_err(|e| self.toml_error(None, &e))?;
         let mut typed: BTreeMap<String, (Vec<String>, &String)> = BTreeMap::new();
@@ -144,7 +144,7 @@ impl Source {
             // A whole section would be quoted in the error, and there may be a password in it.
             let is_password = keys.last().is_some_and(|key| key.ends_with("password"));
             let value = if is_password {
-                // Digits are text there, too.
+                // A password of digits is text, too.
                 Value::String(text.clone())
             } else {
                 value_of(text)
@@ -167,7 +167,7 @@ impl Source {
                 .map_err(|error| (error.path().to_string(), in_words(error.inner())))
         };
         let mut result = read(&table);
-        // Each time one variable fewer is TOML.
+        // Each round reads one variable fewer as TOML.
         while let Err((key, problem)) = &result {
             let Some((keys, text)) = typed.remove(key) else {
                 break;
@@ -175,7 +175,7 @@ impl Source {
             set(&mut table, &keys, Value::String(text.clone()));
             let as_text = read(&table);
             if as_text.as_ref().is_err_and(|(again, _)| again == key) {
-                // It takes neither; what is wrong with the TOML says more.
+                // The key takes neither; the error about the TOML says more.
                 result = Err((key.clone(), problem.clone()));
                 break;
             }
@@ -230,7 +230,7 @@ impl Source {
         Ok(())
     }
 
-    /// Reads what `key` would hold from the file that `key` with `_file` names.
+    /// Reads the secret for `key` from the file that `key` with `_file` names.
     fn secret(
         &self,
         key: &str,
@@ -281,7 +281,7 @@ impl Source {
         }
     }
 
-    /// The line where a dotted key stands, or the nearest table above it that is written.
+    /// The line of a dotted key, or of the nearest table above it in the file.
     fn line_of_key(&self, key: &str) -> Option<usize> {
         let document = toml_edit::Document::parse(self.text.as_str()).ok()?;
         let mut item = document.as_item();
@@ -303,7 +303,7 @@ impl Source {
     }
 }
 
-/// A parser's message on one line, with an example where the parser knows none.
+/// A parser's message on one line, with an example for durations and sizes.
 fn in_words(error: &toml::de::Error) -> String {
     let message = error.message().trim().replace('\n', "; ");
     for (end, example) in [
@@ -330,7 +330,7 @@ fn line_of(text: &str, offset: usize) -> usize {
         + 1
 }
 
-/// A variable's text as TOML where it is (numbers, booleans, lists), as plain text where it is not.
+/// A variable's text as TOML where it is valid TOML (numbers, booleans, lists), else as plain text.
 fn value_of(text: &str) -> Value {
     toml::from_str::<Table>(&format!("value = {text}"))
         .ok()

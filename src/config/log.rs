@@ -1,8 +1,8 @@
-//! `[log]`: what the sidecar says on standard error.
+//! `[log]`: level and format of the log on standard error.
 
 use serde::Deserialize;
 
-/// Level and form of the log.
+/// Level and format of the log.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
@@ -12,7 +12,7 @@ pub struct Log {
     pub format: Format,
 }
 
-/// Form of a log line.
+/// Format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {

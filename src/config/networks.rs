@@ -1,4 +1,4 @@
-//! Networks as operators write them: `10.0.0.0/8`, or one address.
+//! Networks in the configuration: `10.0.0.0/8`, or one address.
 
 use std::net::IpAddr;
 
@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
-/// One of a list.
+/// An element of a list.
 struct Network(IpNet);
 
 impl<'de> Deserialize<'de> for Network {
@@ -22,7 +22,7 @@ impl<'de> Deserialize<'de> for Network {
     }
 }
 
-/// Reads a list; an address alone is a network of one.
+/// Reads a list; a single address is a network of one.
 pub(super) fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
     let networks = Vec::<Network>::deserialize(deserializer)?;
     Ok(networks.into_iter().map(|Network(network)| network).collect())

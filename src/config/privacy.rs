@@ -1,8 +1,8 @@
-//! `[privacy]`: what of a request may be written down.
+//! `[privacy]`: which parts of a request may be stored.
 
 use serde::Deserialize;
 
-/// What is kept of addresses, user agents, queries and referrers.
+/// What is stored of addresses, user agents, queries and referrers.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Privacy {
@@ -14,11 +14,11 @@ pub struct Privacy {
     pub query_allow: Vec<String>,
     /// How much of the referrer is written.
     pub referrer: ReferrerPrecision,
-    /// What the dashboard shows of the page views recorded last.
+    /// What the dashboard shows of the latest page views.
     pub recent_pages: RecentPrecision,
 }
 
-/// How much of an address is kept.
+/// How much of an address is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum IpPrecision {
@@ -30,7 +30,7 @@ pub enum IpPrecision {
     None,
 }
 
-/// How much of a referrer is kept.
+/// How much of a referrer is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ReferrerPrecision {
@@ -42,7 +42,7 @@ pub enum ReferrerPrecision {
     None,
 }
 
-/// What the dashboard shows of the page views recorded last.
+/// What the dashboard shows of the latest page views.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RecentPrecision {

@@ -12,7 +12,7 @@ use serde::Deserialize;
 #[serde(deny_unknown_fields, default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an operator's switch")]
 pub struct Record {
-    /// Keep who is here now.
+    /// Keep presence: who is here now.
     pub presence: bool,
     /// Insert page views into the event table.
     pub events: bool,
@@ -31,7 +31,7 @@ pub struct Record {
     /// A user counts as present for this long after the last page view.
     #[serde(with = "humantime_serde")]
     pub window: Duration,
-    /// Touches of one user in one community within this time are one.
+    /// Touches of one user in one community within this time are sent as one.
     #[serde(with = "humantime_serde")]
     pub coalesce: Duration,
     /// Upper bound of views waiting in each queue; beyond it they are dropped and counted.
@@ -45,8 +45,8 @@ pub struct Record {
     /// … or when its oldest view is this old.
     #[serde(with = "humantime_serde")]
     pub batch_age: Duration,
-    /// How long page views stay on disk after the database has acknowledged them; then it is asked whether it still
-    /// has them. Zero: they are deleted at once.
+    /// How long page views stay on disk after the database has acknowledged them; then the database is queried whether
+    /// it still has them. Zero: they are deleted at once.
     #[serde(with = "humantime_serde")]
     pub keep_applied: Duration,
     /// Longest time that shutdown waits for the last batches.

@@ -1,4 +1,4 @@
-//! `[redis]`: presence shared by several sidecars. Left out, presence lives in this process' memory.
+//! `[redis]`: presence shared by several sidecars; without it, presence is in this process' memory.
 //!
 //! One server, or one that Sentinels name, or a Cluster: whichever of `url`, `sentinels` and `nodes` is given.
 
@@ -20,27 +20,27 @@ pub struct Redis {
     pub url_file: Option<PathBuf>,
     /// `host:port` of each Sentinel; with `master_name`.
     pub sentinels: Vec<String>,
-    /// What the Sentinels call the server.
+    /// The server's name at the Sentinels.
     pub master_name: Option<String>,
-    /// The Sentinels' own user, where they have one beside the default.
+    /// The user at the Sentinels, where it is not the default one.
     pub sentinel_username: Option<String>,
-    /// The Sentinels' own password.
+    /// The password at the Sentinels.
     pub sentinel_password: Option<Secret>,
     /// File whose trimmed content is the Sentinels' password; instead of `sentinel_password`.
     pub sentinel_password_file: Option<PathBuf>,
     /// `host:port` of some nodes of a Cluster; the others are found.
     pub nodes: Vec<String>,
-    /// The user at Redis itself, where the URL has none.
+    /// The user at Redis, where the URL has none.
     pub username: Option<String>,
-    /// The password at Redis itself, where the URL has none.
+    /// The password at Redis, where the URL has none.
     pub password: Option<Secret>,
     /// File whose trimmed content is the password; instead of `password`.
     pub password_file: Option<PathBuf>,
     /// The database's number behind Sentinels. A URL names its own, a Cluster has only 0.
     pub database: u16,
-    /// TLS to `sentinels` and to whatever they name, or to `nodes`. A URL says it itself.
+    /// TLS to `sentinels` and the servers that they name, or to `nodes`. A URL states it itself.
     pub tls: bool,
-    /// Authorities that servers' certificates must come from (PEM); left out, those of the system.
+    /// Certificate authorities for the servers' certificates (PEM); without it, those of the system.
     pub tls_ca_file: Option<PathBuf>,
     /// Client certificate with its chain (PEM); with `tls_key_file`.
     pub tls_cert_file: Option<PathBuf>,
@@ -71,8 +71,8 @@ impl Redis {
         self.tls || url.is_some_and(|url| url.expose().starts_with("rediss:"))
     }
 
-    /// Into how many parts presence falls that may be away each by itself: one server is one, in a Cluster each
-    /// partition is one.
+    /// The number of parts of presence that can fail independently: one for a single server, one per partition in a
+    /// Cluster.
     pub fn parts(&self) -> NonZeroU16 {
         if self.nodes.is_empty() {
             NonZeroU16::MIN

@@ -1,4 +1,4 @@
-//! `[routes]`: where the route files are.
+//! `[routes]`: the folder of the route files.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! A configured secret: a password, or a URL with one in it. Never printed.
+//! Configured secret: a password, or a URL with one in it. Never printed.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 pub struct Secret(String);
 
 impl<'de> Deserialize<'de> for Secret {
-    /// The usual error would quote what is there instead of text.
+    /// The default error would quote a value that is not text.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer);
         text.map(Self)

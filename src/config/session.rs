@@ -1,4 +1,4 @@
-//! `[session]`: the app's session cookie, and how long what it means may be remembered.
+//! `[session]`: the app's session cookie, and how long session lookups are cached.
 
 use std::time::Duration;
 
@@ -10,27 +10,27 @@ use serde::Deserialize;
 pub struct Session {
     /// Name of the cookie that carries the session token.
     pub cookie: String,
-    /// Shortest token that is looked up; anything shorter is nobody's.
+    /// Shortest token that is looked up; a shorter one has no session.
     pub token_min_length: usize,
     /// Longest token that is looked up.
     pub token_max_length: usize,
-    /// How long a found session is used without asking again. A sign-out is noticed within this time, or at
-    /// once with `revocation`.
+    /// How long a found session is used without another query. A sign-out is noticed within this time, or at once with
+    /// `revocation`.
     #[serde(with = "humantime_serde")]
     pub cache_ttl: Duration,
-    /// How long a token is remembered as nobody's at most: a second the first time, then twice as long each time. A
-    /// fresh sign-in is rarely delayed by it: its token is new, or set by the app in a cookie, which is noticed.
+    /// Longest time for which a token without a session is cached: a second the first time, then twice as long each
+    /// time. It rarely delays a new sign-in: its token is new, or set by the app in a cookie, which is noticed.
     #[serde(with = "humantime_serde")]
     pub negative_ttl: Duration,
-    /// Upper bound of remembered tokens, found or not.
+    /// Upper bound of cached tokens, found or not.
     pub cache_capacity: u64,
     /// Upper bound of lookup statements in flight, of up to 500 tokens each; views beyond wait in the recorder's queue.
     pub max_lookups: usize,
-    /// Whether the database tells at once of sessions that end.
+    /// Whether the database notifies of sessions that end.
     pub revocation: Revocation,
 }
 
-/// How a session's end becomes known before its time in the cache is over.
+/// How a session's end becomes known before its cache time is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Revocation {

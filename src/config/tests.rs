@@ -1,4 +1,4 @@
-//! Wrong configurations, and what is said of each.
+//! Tests of wrong configurations and their error messages.
 
 mod redis;
 
@@ -301,7 +301,7 @@ fn i4_sqlite_has_no_trigger_that_could_tell_of_sessions() {
     );
 }
 
-/// What is listed must be what a browser would send.
+/// Origins must be written as a browser sends them.
 #[test]
 fn i6_an_origin_that_no_browser_sends_is_refused() {
     let with = |origin: &str| format!("{MINIMAL}\n[live]\nallowed_origins = [\"http://a\", \"{origin}\"]\n");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-/// The app's servers and how long the sidecar waits for them.
+/// The app's servers, and timeouts for them.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Upstream {
@@ -15,7 +15,7 @@ pub struct Upstream {
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,
     /// Longest silence while the app prepares or sends a response. Expiry before the response: 504. The time in which
-    /// the client sends its body, or does not take the response, does not count.
+    /// the client sends its body, or does not read the response, does not count.
     #[serde(with = "humantime_serde")]
     pub read_timeout: Duration,
     /// Longest time one write of the request body may take.

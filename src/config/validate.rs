@@ -1,5 +1,5 @@
-//! What a configuration must satisfy beyond its types. Each rule gives the key and a sentence with the
-//! remedy; the first that fails is reported.
+//! Validation: the rules for a configuration beyond its types. Each gives the key and a sentence with the remedy; the
+//! first that fails is reported.
 
 mod database;
 mod redis;
@@ -12,7 +12,7 @@ use http::{HeaderName, header};
 
 use super::{Config, Revocation, Widget, read_key_pair};
 
-/// Longest `record.keep_applied`.
+/// Upper bound of `record.keep_applied`.
 const MOST_KEPT: Duration = Duration::from_secs(3_600);
 
 /// Dotted key, and problem with remedy.
@@ -170,8 +170,8 @@ fn record(config: &Config) -> Result<(), Problem> {
     ensure(
         !heartbeats || record.coalesce <= record.window / 3,
         "record.coalesce",
-        "must be at most a third of record.window, or whoever reads one page disappears between two heartbeats of \
-         its live connection; set live.heartbeat = false to do without them",
+        "must be at most a third of record.window, or a visitor who stays on one page disappears between two \
+         heartbeats of its live connection; set live.heartbeat = false to do without them",
     )?;
     ensure(
         record.batch_views <= record.queue_views,
@@ -279,14 +279,14 @@ fn live(config: &Config) -> Result<(), Problem> {
                 "\"{origin}\" is no origin; write scheme, name and port only, for example \"https://app.example.org\""
             ),
         )?;
-        // Browsers name a port only where it is another than the scheme's own.
+        // Browsers name a port only where it is not the scheme's default.
         let default = if scheme == "https" { ":443" } else { ":80" };
         let without = origin.strip_suffix(default);
         ensure(
             without.is_none(),
             &format!("live.allowed_origins[{index}]"),
             format!(
-                "\"{origin}\" is sent by no browser; leave out the port: \"{}\"",
+                "\"{origin}\" is not what browsers send; leave out the port: \"{}\"",
                 without.unwrap_or_default()
             ),
         )?;
@@ -363,13 +363,13 @@ fn limits(config: &Config) -> Result<(), Problem> {
     ])
 }
 
-/// Why a header cannot be one that says who the user is. It is taken away from all but trusted proxies.
+/// Why a header cannot be an identity header, which is removed from the requests of all but trusted proxies.
 fn identity_header_problem(name: &str) -> Option<&'static str> {
     let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
         return Some("is not the name of a header; write for example \"Remote-User\"");
     };
     if name.as_str().contains('_') {
-        return Some("has a \"_\", which apps take for \"-\"; write the name with \"-\", as it is sent");
+        return Some("has a \"_\", which apps treat as \"-\"; write the name with \"-\", as it is sent");
     }
     let needed_from_everybody = [
         header::HOST,
@@ -384,7 +384,7 @@ fn identity_header_problem(name: &str) -> Option<&'static str> {
         return Some("is needed from every client; take a header that only the proxy sets");
     }
     if name == "proxy" || name.as_str().starts_with("x-headcount") {
-        return Some("never reaches the app; take another name");
+        return Some("never reaches the app; choose another name");
     }
     None
 }

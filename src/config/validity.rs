@@ -1,18 +1,18 @@
-//! From when until when a certificate is valid.
+//! Validity of a certificate: from when until when, and whether it ends soon.
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use pingora_core::tls::sign::CertifiedKey;
 use x509_parser::parse_x509_certificate;
 
-/// The time before a certificate's end in which it is worth a warning.
+/// How long before its end a certificate is reported as expiring soon.
 const SOON: TimeDelta = TimeDelta::days(14);
 
 /// The dates of a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Validity {
-    /// Valid from then on.
+    /// Start of validity.
     pub from: DateTime<Utc>,
-    /// Valid until then.
+    /// End of validity.
     pub until: DateTime<Utc>,
 }
 
@@ -28,7 +28,7 @@ impl Validity {
         })
     }
 
-    /// What an operator has to do something about.
+    /// What the operator should act on; `None` where nothing is wrong.
     pub fn problem(&self, now: DateTime<Utc>) -> Option<String> {
         let Self { from, until } = *self;
         if now > until {
@@ -49,7 +49,7 @@ impl Validity {
     }
 }
 
-/// The end, where nothing is wrong.
+/// Shows the end of validity.
 impl std::fmt::Display for Validity {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "is valid until {}", text(self.until))

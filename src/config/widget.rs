@@ -1,4 +1,4 @@
-//! `[widget]`: live counts put into the pages of an unchanged app. The script itself is served with `api.live`.
+//! `[widget]`: live counts in the pages of an unchanged app. The script itself is served with `api.live`.
 
 use std::collections::BTreeMap;
 
@@ -17,10 +17,10 @@ pub struct Widget {
 }
 
 impl Widget {
-    /// The place that every page has.
+    /// The default place, which every page has.
     pub const CORNER: &str = "corner";
 
-    /// Attributes that may be configured. What a page's element is of, and that it is the page's own, is known.
+    /// Attributes that may be configured. Others, such as the community, are set for each page.
     pub const ATTRIBUTES: [&str; 11] = [
         "avatars",
         "compact",

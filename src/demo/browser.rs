@@ -1,4 +1,4 @@
-//! A simulated browser: as little of an HTTP client as it takes to look like one to the sidecar.
+//! A simulated browser: the smallest HTTP client that the sidecar takes for a browser.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -92,7 +92,7 @@ impl Browser {
         Ok(request)
     }
 
-    /// One request on a connection of its own; the body is read and forgotten.
+    /// One request on a connection of its own; the body is read and discarded.
     async fn send(&self, request: RequestHeader) -> anyhow::Result<ResponseHeader> {
         timeout(TIMEOUT, async {
             let stream = Stream::from(TcpStream::connect(self.site).await?);

@@ -1,11 +1,11 @@
-//! The commands that the banner shows. Each works exactly as printed, in this order.
+//! The commands in the demo's banner. Each works exactly as printed, in this order.
 
 use std::net::SocketAddr;
 use std::path::Path;
 
 use super::browser::USER_AGENTS;
 
-/// Whom the commands sign in as.
+/// The member that the commands sign in as.
 const MEMBER: &str = "ada";
 
 /// A line to paste into a shell, and what it shows.
@@ -17,7 +17,7 @@ pub struct Command {
     pub line: String,
 }
 
-/// The commands for a sidecar at `site` with its admin pages at `admin`; the cookie jar lies in `directory`.
+/// The commands for a sidecar at `site` with its admin pages at `admin`; the cookie jar is in `directory`.
 pub(crate) fn list(site: SocketAddr, admin: SocketAddr, directory: &Path) -> Vec<Command> {
     let jar = quoted(&directory.join("cookies").to_string_lossy());
     let user_agent = quoted(USER_AGENTS[2]);
@@ -66,7 +66,7 @@ pub(crate) fn list(site: SocketAddr, admin: SocketAddr, directory: &Path) -> Vec
     ]
 }
 
-/// A word for a POSIX shell.
+/// Quotes a text for a POSIX shell.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }

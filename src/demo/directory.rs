@@ -1,4 +1,4 @@
-//! The demo's temporary folder: private to the user, gone when the demo ends.
+//! The demo's temporary folder: private to the user, removed when the demo ends.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-/// A folder that is removed, with all that is in it, when this is dropped.
+/// A folder that is removed, with its contents, when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Directory(PathBuf);
 
 impl Directory {
-    /// Creates it under the system's temporary folder. Session tokens lie in it, so only its owner may look.
+    /// Creates it under the system's temporary folder. Session tokens are in it, so only its owner has access.
     pub(crate) fn create() -> anyhow::Result<Self> {
-        // Short, because it is part of the commands to paste. Should it exist, the creation fails.
+        // Short, because it is part of the commands to paste. If it exists already, creation fails.
         let name = format!("headcount-demo-{:08x}", rand::random::<u32>());
         let path = std::env::temp_dir().join(name);
         DirBuilder::new()
@@ -23,7 +23,7 @@ impl Directory {
         Ok(Self(path))
     }
 
-    /// Where it is.
+    /// Its path.
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! Simulated members: they come, read a few pages and go, through the sidecar like everybody else.
+//! Simulated members: they visit, read a few pages and leave, through the sidecar.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -29,7 +29,7 @@ async fn live(member: &Member, mut browser: Browser) {
     let mut random = StdRng::seed_from_u64(member.id.unsigned_abs());
     loop {
         let stay = Stay::plan(member, &mut random);
-        // The sidecar may be on its way down, or somebody tries out what happens when it is stopped.
+        // The sidecar may be shutting down, or have been stopped.
         if let Err(error) = stay.follow(member, &mut browser).await {
             tracing::debug!(%error, member = member.username, "a simulated member could not go on");
         }
@@ -42,7 +42,7 @@ async fn live(member: &Member, mut browser: Browser) {
 struct Stay {
     /// Paths, each with the time it is read.
     pages: Vec<(String, Duration)>,
-    /// Signs out at the end.
+    /// Whether the member signs out at the end.
     signs_out: bool,
     /// Time until the next visit.
     away: Duration,

@@ -1,5 +1,4 @@
-//! How the demo configures the sidecar: as an operator would, with a short window, an embedded database and
-//! presence in memory.
+//! The demo's configuration of the sidecar: a short window, an embedded database and presence in memory.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
@@ -14,7 +13,7 @@ use crate::config::{Config, Secret};
 /// The demo's route file.
 const ROUTES: &str = include_str!("routes.toml");
 
-/// What has a meaning of its own in the path of a database URL.
+/// Characters with a meaning in the path of a database URL.
 const URL_PATH: &AsciiSet = &CONTROLS.add(b' ').add(b'#').add(b'%').add(b'?');
 
 /// Preferred port of the admin listener; the default of `listen.admin`.
@@ -42,14 +41,14 @@ pub(crate) fn configure(
     config.spool.dir = directory.join("spool");
     config.session.cookie = site::COOKIE.into();
     config.routes.dir = routes;
-    // Short, so that leaving shows.
+    // Short, so that leaving is visible soon.
     config.record.window = Duration::from_secs(site::WINDOW_SECONDS);
     config.record.coalesce = Duration::from_secs(1);
     config.session.cache_ttl = Duration::from_secs(2);
     config.limits.grace_period = Duration::from_secs(1);
     // Few visitors, and fewer open files than a site may need.
     config.limits.max_connections = Some(1_000);
-    // The terminal belongs to the banner.
+    // The terminal is for the banner.
     config.log.filter = "warn".into();
     Ok(config)
 }
@@ -73,7 +72,7 @@ fn choose_ports(port: u16) -> anyhow::Result<(SocketAddr, SocketAddr)> {
             port.checked_add(1).unwrap_or(8080)
         )
     })?;
-    // Nobody asks for this port by number, and the banner names it: any other will do.
+    // This port is not promised, and the banner names it: any other will do.
     let admin = bind(ADMIN_PORT)
         .or_else(|_| bind(0))
         .context("cannot listen on 127.0.0.1 for the admin pages")?;

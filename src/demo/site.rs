@@ -1,7 +1,7 @@
-//! The demo's upstream: an ordinary community site with sign-in, pages and a database of its own.
+//! The demo's upstream app: an ordinary community site with sign-in, pages and a database of its own.
 //!
-//! It stands for the app that the sidecar is put in front of, so it knows nothing of the sidecar: no
-//! recording, no visitors API. Only its pages' script listens to the visitors API, by its path on the same origin.
+//! It stands for the app behind the sidecar, so it knows nothing of the sidecar: no recording, no visitors API.
+//! Only its pages' script uses the visitors API, by its path on the same origin.
 
 pub(crate) mod content;
 mod pages;
@@ -27,7 +27,7 @@ use tables::Tables;
 /// Name of the cookie that carries the session token.
 pub(crate) const COOKIE: &str = "session_id";
 
-/// What the site tells its readers about the sidecar's window.
+/// The sidecar's window, as the site's pages mention it.
 pub(crate) const WINDOW_SECONDS: u64 = 20;
 
 /// Creates the site's database and serves the site on a free loopback port, in a task of the current
@@ -61,7 +61,7 @@ fn router(tables: Tables) -> Router {
         .with_state(tables)
 }
 
-/// The site's database failed it.
+/// An error of the site's database.
 struct Failure(sqlx::Error);
 
 impl From<sqlx::Error> for Failure {
@@ -211,7 +211,7 @@ fn html(status: StatusCode, text: String) -> Response {
     (status, [(header::CACHE_CONTROL, "private, no-cache")], Html(text)).into_response()
 }
 
-/// The member who sent the request.
+/// The signed-in member of a request.
 async fn reader(tables: &Tables, headers: &HeaderMap) -> Result<Option<&'static Member>, sqlx::Error> {
     let Some(token) = token(headers) else {
         return Ok(None);

@@ -8,10 +8,10 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use super::Stage;
 
-/// Why the running sidecar has no successor. It goes on serving.
+/// Why the hand-over failed. The running sidecar goes on serving.
 #[derive(Debug, thiserror::Error)]
 pub enum UpgradeError {
-    /// There is no such process, or it is somebody else's.
+    /// There is no such process, or it is another user's.
     #[error("process {pid} cannot be signalled ({error}); --pid names the running sidecar")]
     Pid {
         /// As given.
@@ -19,7 +19,7 @@ pub enum UpgradeError {
         /// The system's reason.
         error: io::Error,
     },
-    /// It is something else, which the signal may kill.
+    /// It runs another program, which the signal may kill.
     #[error("process {pid} is {program}, no headcount; --pid names the running sidecar")]
     Other {
         /// As given.
@@ -30,7 +30,7 @@ pub enum UpgradeError {
     /// This binary cannot be started.
     #[error("the new process cannot be started ({0})")]
     Start(#[from] io::Error),
-    /// The new process said why, and ended.
+    /// The new process reported the reason, and ended.
     #[error("the new process did not take over; the running sidecar goes on serving")]
     Ended {
         /// Its exit code.
@@ -38,9 +38,9 @@ pub enum UpgradeError {
     },
 }
 
-/// Starts this binary with a configuration as the successor of the sidecar with process id `pid`. Returns once
-/// the new one serves, with its process id; it goes on by itself, in the log of the old one, and the old one ends. Until
-/// then it has the standard error of this process. The waits are the new process' own.
+/// Starts this binary with a configuration as the successor of the sidecar with process id `pid`. Returns its process
+/// id once it serves; it then runs on its own and logs where the old one did, and the old one ends. Until then it logs
+/// to the standard error of this process. The new process limits the waits.
 pub fn upgrade(pid: u32, config: &Path) -> Result<u32, UpgradeError> {
     let failed = |error: io::Error| UpgradeError::Pid { pid, error };
     let old = i32::try_from(pid)
@@ -55,7 +55,7 @@ pub fn upgrade(pid: u32, config: &Path) -> Result<u32, UpgradeError> {
         let line = line?;
         if line == Stage::Waiting.line() {
             if let Err(error) = kill_process(old, Signal::QUIT) {
-                // It has served nobody yet.
+                // It has served no client yet.
                 let _ = new.kill();
                 let _ = new.wait();
                 return Err(failed(error.into()));
@@ -68,8 +68,8 @@ pub fn upgrade(pid: u32, config: &Path) -> Result<u32, UpgradeError> {
     Err(UpgradeError::Ended { code })
 }
 
-/// SIGQUIT ends what does not know it: only a process of this program is sent one. Where the system does not tell
-/// what a process runs, it is taken at its word.
+/// Checks that the process runs this program: SIGQUIT ends others. Where the system does not show what a process runs,
+/// the caller is trusted.
 fn is_a_sidecar(pid: u32) -> Result<(), UpgradeError> {
     let Ok(running) = std::fs::read_link(format!("/proc/{pid}/exe")) else {
         return Ok(());
@@ -79,7 +79,7 @@ fn is_a_sidecar(pid: u32) -> Result<(), UpgradeError> {
         .unwrap_or_default()
         .to_string_lossy()
         .into_owned();
-    // The file may have been replaced since.
+    // The file may have been replaced since the process started.
     let name = program.strip_suffix(" (deleted)").unwrap_or(&program);
     let ours = std::env::current_exe()?;
     if ours.file_name().is_some_and(|ours| ours == name) {

@@ -1,4 +1,4 @@
-//! One connection between old and new process: lines, and the sockets and other descriptors that come along with them.
+//! Hand-over connection between old and new process: lines, and the sockets and other descriptors sent with them.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -17,7 +17,7 @@ use tokio::net::UnixStream;
 use super::MAX_SOCKETS;
 use super::place::is_trusted;
 
-/// No child process is to inherit what is received; elsewhere that is set afterwards.
+/// Flags by which child processes do not inherit received descriptors; on other systems that is set afterwards.
 #[cfg(target_os = "linux")]
 const CLOSE_ON_EXEC: RecvFlags = RecvFlags::CMSG_CLOEXEC;
 #[cfg(not(target_os = "linux"))]
@@ -31,15 +31,15 @@ const CONTROL_BYTES: usize = cmsg_space!(ScmRights(MAX_SOCKETS));
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: UnixStream,
-    /// Read, but not yet taken.
+    /// Bytes that were read and not yet returned as lines.
     buffer: Vec<u8>,
-    /// Descriptors that came along.
+    /// Descriptors that were received and not yet returned.
     received: Vec<OwnedFd>,
 }
 
 impl Connection {
     /// # Errors
-    /// The process at the other end is another user's.
+    /// The process at the other end belongs to another user.
     pub(super) fn new(stream: UnixStream) -> io::Result<Self> {
         let user = stream.peer_cred()?.uid();
         if !is_trusted(user) {
@@ -58,7 +58,7 @@ impl Connection {
         self.stream.write_all(format!("{line}\n").as_bytes()).await
     }
 
-    /// Sends a line, and descriptors with it: at most [`MAX_SOCKETS`].
+    /// Sends a line, with at most [`MAX_SOCKETS`] descriptors.
     pub(super) async fn say_with(&mut self, line: &str, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         let line = format!("{line}\n");
         let mut space = [MaybeUninit::uninit(); CONTROL_BYTES];
@@ -72,7 +72,7 @@ impl Connection {
             Ok(sendmsg(&self.stream, &line, &mut control, SendFlags::empty())?)
         };
         let bytes = self.stream.async_io(Interest::WRITABLE, send).await?;
-        // The descriptors are with the first byte.
+        // The descriptors are sent with the first byte.
         self.stream.write_all(&line.as_bytes()[bytes..]).await
     }
 
@@ -84,7 +84,7 @@ impl Connection {
                 return Ok(Some(String::from_utf8_lossy(&line[..end]).into_owned()));
             }
             if self.buffer.len() > MAX_LINE {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "an endless line"));
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a line is too long"));
             }
             if self.receive().await? == 0 {
                 return Ok(None);
@@ -112,7 +112,7 @@ impl Connection {
         Ok(count)
     }
 
-    /// The descriptors that have come along since this was last asked.
+    /// The descriptors that were received since the last call.
     pub(super) fn descriptors(&mut self) -> io::Result<Vec<OwnedFd>> {
         let received = std::mem::take(&mut self.received);
         for descriptor in &received {
@@ -121,7 +121,7 @@ impl Connection {
         Ok(received)
     }
 
-    /// The same, where they are sockets.
+    /// The received descriptors as sockets.
     pub(super) fn sockets(&mut self) -> io::Result<Vec<TcpListener>> {
         let received = self.descriptors()?;
         Ok(received.into_iter().map(TcpListener::from).collect())

@@ -1,4 +1,4 @@
-//! The old process' part.
+//! Hand-over, old process: offers the listening sockets and waits until the new process serves.
 
 use std::io;
 use std::net::TcpListener;
@@ -11,10 +11,10 @@ use tokio::time::timeout;
 use super::connection::Connection;
 use super::{GREETING, KEPT, Place, PlaceError, REFUSED, SERVING, YOURS};
 
-/// Longest wait for the successor's last word, which it says at once.
+/// Longest wait for the last messages, which are sent at once.
 const LAST_WORD: Duration = Duration::from_secs(5);
 
-/// The new process. It serves.
+/// The new process, which serves.
 #[derive(Debug)]
 pub struct Successor(Connection);
 
@@ -37,21 +37,19 @@ pub enum NotHandedOver {
     /// The new process cannot serve.
     #[error("the new process refused: {0}")]
     Refused(String),
-    /// It is gone.
+    /// It has ended.
     #[error("the new process ended before it served")]
     Ended,
-    /// It said something that this version does not know, or the connection failed.
-    #[error("the new process could not be talked to ({0})")]
+    /// It sent something that this version does not know, or the connection failed.
+    #[error("the connection to the new process failed ({0})")]
     Failed(#[from] io::Error),
-    /// It never got to the point.
-    #[error(
-        "the new process did not serve within {0:?}; listen.upgrade_timeout sets how long it is waited for"
-    )]
+    /// It did not serve in time.
+    #[error("the new process did not serve within {0:?}; listen.upgrade_timeout sets this limit")]
     Silent(Duration),
 }
 
-/// Gives the sockets to the process that waits at `place`, and at last the log: standard error. Returns once it serves
-/// and knows that they are its; no error means anything to clients.
+/// Gives the sockets to the process that waits at `place`, and then the log: standard error. Returns once that process
+/// serves and owns the sockets; clients notice no error.
 pub async fn hand_over(place: &Place, sockets: &[TcpListener]) -> Result<Successor, NotHandedOver> {
     place.check_folder()?;
     let nobody = |error| NotHandedOver::Nobody {
@@ -71,7 +69,7 @@ pub async fn hand_over(place: &Place, sockets: &[TcpListener]) -> Result<Success
     }
 }
 
-/// Leaves the sockets to the other side, and passes on the log: if it cannot be, nothing else depends on it.
+/// Gives the sockets up, and passes the log on where possible: nothing else depends on that.
 async fn give_up(connection: &mut Connection) -> io::Result<()> {
     let log = io::stderr();
     match connection.say_with(YOURS, &[log.as_fd()]).await {
@@ -91,13 +89,13 @@ async fn offer(connection: &mut Connection, sockets: &[TcpListener]) -> Result<(
     match answer.strip_prefix(REFUSED) {
         Some(reason) => Err(NotHandedOver::Refused(reason.into())),
         None if answer == SERVING => Ok(()),
-        None => Err(NotHandedOver::Refused(format!("it said {answer:?}"))),
+        None => Err(NotHandedOver::Refused(format!("its answer was {answer:?}"))),
     }
 }
 
 impl Successor {
-    /// Waits until the new process has nothing more to say: whoever supervises the two knows by then which of
-    /// them matters, and this one may end.
+    /// Waits until the new process closes the connection: systemd, if there is one, has then been told which of the two
+    /// is the main process, and this one may end.
     pub async fn settled(mut self) {
         let _ = timeout(LAST_WORD, self.0.line()).await;
     }

@@ -1,5 +1,5 @@
-//! Where old and new process meet: a Unix socket in a folder of their own. Whoever could write there could take
-//! the site's sockets, or pass sockets of its own off as the site's.
+//! Meeting place of a hand-over: a Unix socket in a private folder. A process that could write there could take the
+//! site's sockets, or pass off sockets of its own as the site's.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use crate::config::Listen;
 
-/// The meeting place, and how long each waits for the other.
+/// The meeting place, and how long each process waits for the other.
 #[derive(Debug, Clone)]
 pub struct Place {
-    /// The socket's file. It is there only while a new process waits.
+    /// The socket's file. It exists only while a new process waits.
     pub(super) socket: PathBuf,
     /// Longest wait.
     pub(super) limit: Duration,
 }
 
-/// Why there can be no meeting, with the remedy.
+/// Why the place cannot be used, with the remedy.
 #[derive(Debug, thiserror::Error)]
 #[error("{place}: {problem}")]
 pub struct PlaceError {
@@ -25,7 +25,7 @@ pub struct PlaceError {
 }
 
 impl Place {
-    /// As configured.
+    /// The configured place.
     pub fn new(listen: &Listen) -> Self {
         Self {
             // `Config::parse` always sets it.
@@ -34,7 +34,7 @@ impl Place {
         }
     }
 
-    /// How messages name it.
+    /// How messages name the place.
     pub(super) fn name(&self) -> String {
         format!("listen.upgrade_socket ({})", self.socket.display())
     }
@@ -46,7 +46,7 @@ impl Place {
         }
     }
 
-    /// Makes sure that nobody else can write to the folder.
+    /// Checks that no other user can write to the folder.
     pub(super) fn check_folder(&self) -> Result<(), PlaceError> {
         let folder = match self.socket.parent() {
             Some(folder) if folder != Path::new("") => folder,
@@ -61,8 +61,8 @@ impl Place {
         match shared_with(metadata.uid(), metadata.mode(), own_user()) {
             None => Ok(()),
             Some(problem) => Err(self.error(format!(
-                "the folder {name} {problem}, who could take the site's sockets; name a path in a folder that \
-                 only the sidecar's user can write to (mode 0700)"
+                "the folder {name} {problem}, so that others could take the site's sockets; name a path in a \
+                 folder that only the sidecar's user can write to (mode 0700)"
             ))),
         }
     }
@@ -73,12 +73,12 @@ fn own_user() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// Whether a process of that user may take part.
+/// Whether a process of that user may take part in a hand-over.
 pub(super) fn is_trusted(user: u32) -> bool {
     user == own_user() || user == 0
 }
 
-/// Who but ourselves (and root) could write to a folder of `owner` with `mode`.
+/// Why a user other than `own` and root could write to a folder of `owner` with `mode`.
 fn shared_with(owner: u32, mode: u32, own: u32) -> Option<String> {
     if owner != own && owner != 0 {
         Some(format!("belongs to user {owner}"))

@@ -1,4 +1,4 @@
-//! The new process' part.
+//! Hand-over, new process: waits for the listening sockets of the running one, and takes them over.
 
 use std::fs::Permissions;
 use std::io;
@@ -16,14 +16,14 @@ use super::{GREETING, KEPT, Place, PlaceError, REFUSED, SERVING, YOURS};
 /// Longest time from a connection to its first line, which the old process sends at once.
 const GREETING_LIMIT: Duration = Duration::from_secs(5);
 
-/// A place at the meeting point. The file is removed when it is dropped.
+/// A new process that waits at the meeting place. The socket's file is removed when it is dropped.
 #[derive(Debug)]
 pub struct Waiting {
     listener: UnixListener,
     place: Place,
 }
 
-/// The old process, waiting to hear that this one serves.
+/// The old process, which waits until this one serves.
 #[derive(Debug)]
 pub struct Predecessor {
     connection: Connection,
@@ -33,7 +33,7 @@ pub struct Predecessor {
 /// Why this process has to end.
 #[derive(Debug, thiserror::Error)]
 pub enum NotTakenOver {
-    /// Nobody came.
+    /// No running sidecar connected.
     #[error(
         "no sidecar handed over its sockets within {limit:?}; send SIGQUIT to the running one while this one waits, \
          and see that both have {place}"
@@ -44,22 +44,22 @@ pub enum NotTakenOver {
         /// The key, with its value.
         place: String,
     },
-    /// Another version.
+    /// It speaks another version of the protocol.
     #[error("the running sidecar hands over in a way that this version does not know; restart instead")]
     Unknown,
-    /// The old process changed its mind, having waited for too long.
+    /// The old process has waited for too long and keeps its sockets.
     #[error("the running sidecar keeps its sockets and goes on serving; its log says why")]
     Kept,
     /// The old process does not answer any more.
     #[error("the running sidecar did not answer within {0:?}")]
     Silent(Duration),
-    /// No conversation.
+    /// The connection failed.
     #[error("the connection with the running sidecar failed ({0})")]
     Failed(#[from] io::Error),
 }
 
 impl Waiting {
-    /// Takes the place.
+    /// Opens the socket and waits there.
     ///
     /// # Errors
     /// The folder is not private, or another process waits there already.
@@ -74,10 +74,10 @@ impl Waiting {
         Ok(Self { listener, place })
     }
 
-    /// Waits for the old process, and takes its sockets. It goes on serving.
+    /// Waits for the old process, and receives its sockets. It goes on serving.
     ///
     /// # Errors
-    /// Nobody comes in time.
+    /// No process connects in time.
     pub async fn sockets(self) -> Result<(Vec<TcpListener>, Predecessor), NotTakenOver> {
         let listener = tokio::net::UnixListener::from_std(self.listener.try_clone()?)?;
         let limit = self.place.limit;
@@ -98,18 +98,18 @@ impl Drop for Waiting {
     }
 }
 
-/// Removes what an earlier process has left behind.
+/// Removes the socket of an earlier process.
 fn make_room(place: &Place) -> Result<(), PlaceError> {
     let Ok(metadata) = std::fs::symlink_metadata(&place.socket) else {
         return Ok(());
     };
     if !metadata.file_type().is_socket() {
-        return Err(place.error("something that is no socket has this name; name another path"));
+        return Err(place.error("this file is not a socket; name another path"));
     }
     if std::os::unix::net::UnixStream::connect(&place.socket).is_ok() {
-        return Err(place.error("another new process waits there; let it have its turn, or end it"));
+        return Err(place.error("another new process waits there; let it take over, or end it"));
     }
-    // What cannot be removed is in the way when the socket is made.
+    // A file that cannot be removed makes the bind fail.
     let _ = std::fs::remove_file(&place.socket);
     Ok(())
 }
@@ -121,7 +121,7 @@ fn bind(place: &Place) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// The sockets of the first who connects and has some.
+/// The sockets of the first process that connects and sends some.
 async fn first_of(
     listener: &tokio::net::UnixListener,
     limit: Duration,
@@ -135,10 +135,10 @@ async fn first_of(
         };
         let (mut connection, line) = match timeout(GREETING_LIMIT, greeted).await {
             Ok(Ok((connection, Some(line)))) => (connection, line),
-            // Somebody looked whether anybody waits here.
+            // Another process only checked whether one waits here.
             Ok(Ok((_, None))) | Err(_) => continue,
             Ok(Err(error)) => {
-                tracing::warn!(error = %error, "somebody came who has no sockets to hand over");
+                tracing::warn!(error = %error, "a process connected that cannot hand over sockets");
                 continue;
             }
         };
@@ -157,20 +157,20 @@ async fn first_of(
 }
 
 impl Predecessor {
-    /// Tells the old process that this one will not serve: it goes on.
+    /// Tells the old process that this one will not serve, so that it goes on.
     pub async fn refuse(&mut self, reason: &str) {
         let line = format!("{REFUSED}{}", reason.replace('\n', " "));
         let _ = timeout(GREETING_LIMIT, self.connection.say(&line)).await;
     }
 
-    /// Tells the old process that this one serves, and hears whether the sockets are its now. They are, too, when
-    /// the old one is gone. Returns what the old one logs to, its standard error, unless it was gone before it could
+    /// Tells the old process that this one serves, and waits until it gives the sockets up. They are this process' also
+    /// when the old one has ended. Returns the log of the old one, its standard error, unless it ended before it could
     /// pass that on.
     ///
     /// # Errors
-    /// The old one keeps them.
+    /// The old process keeps them.
     pub async fn relieve(&mut self) -> Result<Option<OwnedFd>, NotTakenOver> {
-        // Where this fails, what the old one said last is still there to be read.
+        // If this fails, the last line of the old process can still be read.
         let _ = self.connection.say(SERVING).await;
         match timeout(self.limit, self.connection.line()).await {
             Ok(Ok(Some(line))) if line == YOURS => Ok(self.log()),
@@ -184,7 +184,7 @@ impl Predecessor {
         }
     }
 
-    /// What came along last. The sockets are this process' by now: nothing that goes wrong with a log ends it.
+    /// The last descriptor received. The sockets are this process' by now: a fault of the log does not end it.
     fn log(&mut self) -> Option<OwnedFd> {
         self.connection.descriptors().ok()?.pop()
     }

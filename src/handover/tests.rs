@@ -1,4 +1,4 @@
-//! Both parts in one process.
+//! Tests of a hand-over, with both sides in one process.
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
@@ -56,7 +56,7 @@ async fn with_nobody_waiting_nothing_is_handed_over() {
     let (_folder, place) = place(PATIENT);
     let error = hand_over(&place, &sockets(1)).await.unwrap_err();
     assert!(matches!(error, NotHandedOver::Nobody { .. }), "{error}");
-    // A file of an earlier process that was killed is as good as none, for both sides.
+    // A file of an earlier process that was killed counts as none, for both sides.
     drop(UnixListener::bind(&place.socket).unwrap());
     let error = hand_over(&place, &sockets(1)).await.unwrap_err();
     assert!(matches!(error, NotHandedOver::Nobody { .. }), "{error}");
@@ -69,7 +69,7 @@ async fn only_one_new_process_waits() {
     let first = Waiting::at(place.clone()).unwrap();
     let second = Waiting::at(place.clone()).unwrap_err();
     assert!(second.to_string().contains("another new process"), "{second}");
-    // It looked whether anybody waits; that is no old process.
+    // A connection that only checks whether a process waits; it is no old process.
     let ours = sockets(1);
     let (given, taken) = tokio::join!(hand_over(&place, &ours), async {
         let (_, mut predecessor) = first.sockets().await?;

@@ -1,8 +1,8 @@
-//! How much somebody may do at a time and in the long run: a token bucket. Pure; the time is a parameter.
+//! Rate limiting: a token bucket. Pure; the time is a parameter.
 
 use std::time::{Duration, Instant};
 
-/// So many at once, and one more each time that has passed since.
+/// Allows a burst, and then one more each time a period has passed.
 #[derive(Debug, Clone, Copy)]
 pub struct Bucket {
     burst: u32,
@@ -12,7 +12,7 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// Full. `burst` at once, then one every `each`.
+    /// A full bucket: `burst` at once, then one every `each`.
     pub fn new(burst: u32, each: Duration, now: Instant) -> Self {
         Self {
             burst,
@@ -26,7 +26,7 @@ impl Bucket {
         self.take_many(1, now)
     }
 
-    /// Whether so many more are allowed, which then count.
+    /// Whether this many more are allowed, which then count.
     pub fn take_many(&mut self, number: u32, now: Instant) -> bool {
         let full_at = self.full_at.max(now) + self.each * number;
         let allowed = full_at <= now + self.each * self.burst;

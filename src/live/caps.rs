@@ -1,4 +1,4 @@
-//! How many connections there may be: in all, of one user, from one address (L3).
+//! Limits on the number of live connections: in all, per user, and per address (L3).
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -15,18 +15,18 @@ pub(super) struct Caps {
     pub(super) per_address: usize,
 }
 
-/// Which bound is reached.
+/// Which limit is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Full {
-    /// That of all connections.
+    /// The limit of all connections.
     Total,
-    /// The user's.
+    /// The limit per user.
     User,
-    /// The address'.
+    /// The limit per address.
     Address,
 }
 
-/// Counts places and gives them out.
+/// Counts the connections in each limit.
 #[derive(Debug, Clone)]
 pub(super) struct Places(Arc<Shared>);
 
@@ -43,7 +43,7 @@ struct Taken {
     addresses: HashMap<IpAddr, usize>,
 }
 
-/// One place, until dropped.
+/// One counted connection, until dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     shared: Arc<Shared>,
@@ -52,7 +52,7 @@ pub(super) struct Place {
 }
 
 impl Places {
-    /// All free.
+    /// No connections.
     pub(super) fn new(caps: Caps) -> Self {
         Self(Arc::new(Shared {
             caps,
@@ -60,7 +60,7 @@ impl Places {
         }))
     }
 
-    /// Takes a place.
+    /// Counts a connection, unless a limit is reached.
     pub(super) fn take(&self, user: Option<UserId>, address: Option<IpAddr>) -> Result<Place, Full> {
         let address = address.map(network);
         let caps = self.0.caps;
@@ -100,7 +100,7 @@ impl Drop for Place {
     }
 }
 
-/// Who has one IPv6 address has a whole /64 of them.
+/// A client with one IPv6 address has a whole /64.
 pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {

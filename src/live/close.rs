@@ -1,18 +1,18 @@
-//! Why a connection ends, and how that is told. Pure.
+//! Close codes: why a connection ends, and how the client is told. Pure.
 //!
 //! | code | |
 //! |---|---|
 //! | 1001 | the sidecar is shutting down: reconnect |
 //! | 1002, 1007, 1009 | the client broke the protocol, sent what is not UTF-8, or too long a message |
 //! | 1003 | the client sent a binary message |
-//! | 1013 | not now: it cannot be found out whether the client may listen, or there is no place: reconnect |
-//! | 4400 | the client sent what is no request |
+//! | 1013 | access cannot be checked now, or a limit is reached: reconnect later |
+//! | 4400 | the client sent a text that is no request |
 //! | 4401 | the session has ended |
 //! | 4404 | no community is left that exists and that the client may see |
 //! | 4413 | more than a hundred communities |
 //! | 4429 | too many messages, or bytes |
 
-/// Why the sidecar ends a connection with a word.
+/// Why the sidecar ends a connection with a close message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Close {
     /// The sidecar is shutting down.
@@ -25,7 +25,7 @@ pub(super) enum Close {
     TooLong,
     /// A binary message.
     Binary,
-    /// Session or access cannot be checked, or there is no place.
+    /// Session or access cannot be checked, or a limit is reached.
     Unavailable,
     /// A message that is no request.
     Malformed,
@@ -57,7 +57,7 @@ impl Close {
         }
     }
 
-    /// A few words for people.
+    /// A short text for people.
     pub(super) fn reason(self) -> &'static str {
         match self {
             Self::GoingAway => "the server is shutting down",
@@ -74,7 +74,7 @@ impl Close {
         }
     }
 
-    /// Whether reconnecting soon is of use.
+    /// Whether reconnecting soon may help.
     pub(super) fn invites_back(self) -> bool {
         matches!(self, Self::GoingAway | Self::Unavailable)
     }
@@ -97,9 +97,9 @@ impl Close {
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
-    /// The client went, politely or not.
+    /// The client closed it, with or without a close message.
     Gone,
-    /// The sidecar said why.
+    /// The sidecar closed it, with this reason.
     Told(Close),
     /// The client did not answer pings in time (L3).
     Dead,

@@ -1,4 +1,4 @@
-//! One connection: what both kinds have in common.
+//! One live connection: the parts that `WebSocket`s and event streams share.
 
 use std::collections::HashSet;
 use std::future::poll_fn;
@@ -19,22 +19,22 @@ use super::{Inner, Kind, MAX_COMMUNITIES, events, websocket};
 use crate::ids::CommunityId;
 use crate::key_type::AppKeys;
 
-/// Longest wait for the answer to who may listen to what, where the door does not keep its own time.
+/// Longest wait for the door's decision, in case it does not keep its own limit.
 const ADMISSION: Duration = Duration::from_secs(30);
-/// Bytes that are read and forgotten while saying good-bye, so that the client gets to read the last word
-/// instead of a reset.
+/// Bytes that are read and discarded while closing, so that the client reads the close message instead of getting
+/// a reset.
 const LINGER: usize = 64 * 1024;
 
-/// A connection that was let in. Dropping it ends it.
+/// An admitted connection. Dropping it ends it.
 pub struct Connection {
     pub(super) live: Arc<Inner>,
     pub(super) id: u64,
     pub(super) kind: Kind,
     pub(super) mailbox: Arc<Mailbox>,
-    /// To be told once, at the beginning.
+    /// Sent once, at the beginning.
     pub(super) unknown: Vec<String>,
     door: Arc<dyn Door>,
-    /// How it ended; nothing where it has not begun.
+    /// How it ended; `None` if it was never run.
     end: Option<End>,
     _place: Place,
 }
@@ -65,17 +65,17 @@ impl Connection {
         }
     }
 
-    /// How it speaks.
+    /// Its protocol.
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// Writes `head`, the head of the response, or what is left of it, to the socket, and serves it until either side
+    /// Writes `head`, the rest of the response's head, to the socket, and serves the connection until either side
     /// ends it. `early` was read from the socket already.
     #[expect(private_bounds, reason = "a short name for four bounds")]
     pub async fn run<S: Socket>(mut self, mut socket: S, head: Bytes, early: Vec<u8>) {
         self.gauge().inc();
-        // What it is until more is known.
+        // The default until the end is known.
         self.end = Some(End::Gone);
         let end = match self.write(&mut socket, head).await {
             Err(end) => end,
@@ -92,14 +92,14 @@ impl Connection {
         connections.with_label_values(&[self.kind.label()])
     }
 
-    /// Hears of these from now on; the mailbox knows them.
+    /// Subscribes to these communities, which must be in the mailbox already.
     pub(super) fn listen_to(&self, communities: &[CommunityId]) {
         for community in communities {
             self.live.hub.subscribe(self.id, &self.mailbox, community);
         }
     }
 
-    /// A client asks for fewer communities, each by any of its spellings.
+    /// The client unsubscribes from communities, each in any of its spellings.
     pub(super) fn unsubscribe(&self, asked: &[String]) {
         for asked in asked {
             let community = self.live.keys.community(asked);
@@ -109,14 +109,14 @@ impl Connection {
         }
     }
 
-    /// Hears no more of it.
+    /// Unsubscribes from a community.
     pub(super) fn leave(&self, community: &CommunityId) {
         self.mailbox.with_slots(|slots| slots.remove(community));
         self.live.hub.unsubscribe(self.id, community);
         self.live.seats.left(self.id, community);
     }
 
-    /// A client asks for more communities; those that are not there for it.
+    /// The client subscribes to more communities; returns those that do not exist or that it may not see.
     pub(super) async fn subscribe(&self, asked: Vec<String>) -> Result<Vec<String>, Close> {
         let known = self.mailbox.communities();
         let asked = unknown_among(asked, &known, &self.live.keys);
@@ -147,7 +147,7 @@ impl Connection {
         Ok(unknown)
     }
 
-    /// Communities were taken away. An error where none is left.
+    /// Access to communities was lost. An error if none is left.
     pub(super) fn lose(&self, lost: &[CommunityId]) -> Result<(), Close> {
         for community in lost {
             self.leave(community);
@@ -162,13 +162,13 @@ impl Connection {
         self.mailbox.note_heard(self.live.seats.tick());
     }
 
-    /// So many values were sent.
+    /// Counts sent values.
     pub(super) fn count_sent(&self, values: u64) {
         let messages = &self.live.metrics.live_messages;
         messages.with_label_values(&[self.kind.label()]).inc_by(values);
     }
 
-    /// Does I/O, unless the connection is ended meanwhile.
+    /// Runs I/O, unless the connection is ended meanwhile.
     pub(super) async fn guarded<T, E>(
         &self,
         mut io: impl FnMut(&mut Context<'_>) -> Poll<Result<T, E>>,
@@ -186,7 +186,7 @@ impl Connection {
         .await
     }
 
-    /// Writes all of it.
+    /// Writes all bytes.
     pub(super) async fn write(&self, socket: &mut impl Socket, mut bytes: Bytes) -> Result<(), End> {
         while !bytes.is_empty() {
             let write = |context: &mut Context<'_>| pin(socket).poll_write(context, &bytes);
@@ -199,7 +199,7 @@ impl Connection {
         self.guarded(|context| pin(socket).poll_flush(context)).await
     }
 
-    /// Ends this side of the socket, and waits until the client has ended its own.
+    /// Shuts down this side of the socket, and waits until the client has closed its own.
     pub(super) async fn linger(&self, socket: &mut impl Socket) {
         if self
             .guarded(|context| pin(socket).poll_shutdown(context))
@@ -232,14 +232,14 @@ impl Drop for Connection {
     }
 }
 
-/// What was asked for and is not known, each once, however it is spelt.
+/// The requested communities that are not among the known ones, each once, whatever the spelling.
 fn unknown_among(asked: Vec<String>, known: &[CommunityId], keys: &AppKeys) -> Vec<String> {
     let mut meant: HashSet<CommunityId> = known.iter().cloned().collect();
     let is_new = |asked: &String| meant.insert(keys.community(asked));
     asked.into_iter().filter(is_new).collect()
 }
 
-/// Reads something of no interest; 0 at the end.
+/// Reads and discards bytes; 0 at the end.
 pub(super) fn forget(socket: &mut impl Socket, context: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
     let mut bytes = [0; 512];
     let mut buffer = ReadBuf::new(&mut bytes);

@@ -1,23 +1,23 @@
-//! How many values may be on their way to a client that has not said that it got them. Pure.
+//! Flow control: how many values may be sent before the client acknowledges them. Pure.
 //!
-//! What the systems at both ends hold for a connection is a queue, too, of thousands of values, and a client that
-//! reads slowly would get every one of them before the latest (L1). So now and then a ping goes along, and
-//! without its answer no more values do.
+//! The socket buffers at both ends hold thousands of values, and a client that reads slowly would get every one of
+//! them before the latest (L1). So pings are sent between the values, and after too many values without a pong no
+//! more are sent.
 
-/// Values after which an answer is asked for.
+/// Values after which a ping is sent.
 const ASK_AFTER: u32 = 16;
-/// Values without an answer.
+/// Most values without a pong.
 const MOST: u32 = 64;
 
-/// One connection's.
+/// The credit of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Credit {
-    /// Values that were not answered yet.
+    /// Values that were not acknowledged yet.
     unanswered: u32,
-    /// Those of them after the first ping that is not answered yet.
+    /// Those of them sent after the first ping that is not answered yet.
     since_asked: u32,
-    /// Whether an answer is awaited. One is enough for any number of pings: clients need answer the latest only
-    /// (RFC 6455, section 5.5.3).
+    /// Whether a pong is awaited. One is enough for any number of pings: clients need only answer the latest (RFC
+    /// 6455, section 5.5.3).
     asked: bool,
 }
 
@@ -27,7 +27,7 @@ impl Credit {
         self.unanswered < MOST
     }
 
-    /// A value was sent. Whether to ask for an answer now.
+    /// A value was sent. Returns whether to ping now.
     pub(super) fn sent(&mut self) -> bool {
         self.unanswered += 1;
         self.since_asked += 1;
@@ -42,11 +42,11 @@ impl Credit {
         }
     }
 
-    /// A pong came. Whether it was asked for.
+    /// A pong came. Returns whether it was awaited.
     pub(super) fn answered(&mut self) -> bool {
         let expected = std::mem::take(&mut self.asked);
         if expected {
-            // It may be the answer to the first of several.
+            // It may answer the first of several pings.
             self.unanswered = self.since_asked;
         }
         expected

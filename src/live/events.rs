@@ -1,4 +1,4 @@
-//! A connection that speaks Server-Sent Events.
+//! Serves a live connection as Server-Sent Events.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -9,20 +9,20 @@ use super::mailbox::Letter;
 use super::message::{self, Framing};
 use super::slots::Slots;
 
-/// Bytes that a client may send although it has nothing to say.
+/// Most bytes that a client may send, although the protocol has no use for any.
 const MAX_NOISE: usize = 1_024;
 
 enum Event {
     Letter(Letter),
-    /// Bytes came; none where the client has ended its side.
+    /// Bytes came; 0 if the client has closed its side.
     Noise(std::io::Result<usize>),
 }
 
-/// Serves it until its end.
+/// Serves the connection until its end.
 pub(super) async fn serve(connection: &mut Connection, mut socket: impl Socket, framing: Framing) -> End {
     match talk(connection, &mut socket, framing).await {
         End::Told(close) => {
-            // What is left of its time is the keeper's to give.
+            // From now on the keeper limits the time that closing may take.
             connection.mailbox.close(close);
             if say_goodbye(connection, &mut socket, framing, close).await.is_ok() {
                 connection.linger(&mut socket).await;
@@ -34,7 +34,7 @@ pub(super) async fn serve(connection: &mut Connection, mut socket: impl Socket, 
 }
 
 async fn talk(connection: &mut Connection, socket: &mut impl Socket, framing: Framing) -> End {
-    // One write: the hint, the snapshots, and what there is not.
+    // One write: the reconnect hint, the snapshots, and the unknown communities.
     let mut beginning = message::retry_event(connection.live.retry_after());
     let mut values = 0;
     while let Some(update) = connection.mailbox.with_slots(Slots::take) {

@@ -1,11 +1,11 @@
-//! From changes to subscribers: one feed for the whole process, the latest value of each community, and whoever
-//! wants to hear of it. A slow subscriber slows nobody: values are left in its mailbox (L1).
+//! The hub: distributes changes of counts to subscribers. One feed for the whole process; a slow subscriber delays
+//! no other, because values are left in its mailbox (L1).
 //!
-//! Nothing is asked of presence per subscriber. A community's first subscriber makes it *wanted*; all that are
-//! wanted are read in one call, and whoever comes later gets what is known (L2). The feed listens before the
-//! first reading, and what it heard meanwhile is not overwritten by an older answer (P7). After each gap in
-//! the feed, and now and then for good measure, everything is read anew (P6). While presence is away, what this
-//! sidecar remembers is told as stale.
+//! Presence is not asked per subscriber. A community's first subscriber makes it *wanted*; all wanted ones are
+//! read in one call, and later subscribers get the known count (L2). The feed listens before the first reading,
+//! and a change that came meanwhile is not overwritten by an older answer (P7). After each gap in the feed, and
+//! periodically, everything is read again (P6). While presence is away, the counts that this sidecar remembers are
+//! sent as stale.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,21 +29,21 @@ use crate::presence::{Answer, Count, Presence, PresenceError};
 
 /// Communities per reading.
 const BATCH: usize = 500;
-/// Pause after a reading that failed; put off or brought forward by up to a half.
+/// Pause after a reading that failed; jittered by up to a half.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// For so long after presence went away what was known stands, before what is remembered takes its place: that is
-/// less where there are several sidecars, and most outages are short.
+/// How long known counts are kept after presence went away, before remembered ones replace them: those are lower
+/// where there are several sidecars, and most outages are short.
 const STANDS: Duration = Duration::from_secs(5);
 
-/// Knows every community that somebody listens to.
+/// The state of every community with subscribers.
 pub(super) struct Hub {
     inner: Mutex<Inner>,
-    /// There is something to read.
+    /// Notified when there is something to read.
     wanted: Notify,
-    /// There is something to tell later.
+    /// Notified when an update is planned for later.
     planned: Notify,
-    /// At most one telling per community in this time.
+    /// Shortest time between two updates of a community.
     interval: Duration,
     /// Between two readings of everything.
     resync: Duration,
@@ -65,14 +65,14 @@ struct Place {
     subscribers: HashMap<u64, Arc<Mailbox>>,
 }
 
-/// Why everything is read anew.
+/// Why everything is read again.
 #[derive(Debug, Clone, Copy)]
 enum Resync {
-    /// The feed is there, for the first time or again.
+    /// The feed has started, or started again.
     Listening,
     /// The feed was too fast for this process.
     Lagged,
-    /// It is time.
+    /// The resync period has passed.
     Periodic,
 }
 
@@ -80,7 +80,7 @@ enum Resync {
 pub const RESYNCS: [&str; 3] = ["lagged", "listening", "periodic"];
 
 impl Hub {
-    /// Knows nothing yet; see [`Hub::listen`] and [`Hub::read`].
+    /// An empty hub; see [`Hub::listen`] and [`Hub::read`].
     pub(super) fn new(interval: Duration, resync: Duration, keys: AppKeys, metrics: Arc<Metrics>) -> Self {
         Self {
             inner: Mutex::default(),
@@ -93,8 +93,8 @@ impl Hub {
         }
     }
 
-    /// A subscriber wants to hear of a community. It gets the latest value at once where there is one, else as
-    /// soon as it was read. The mailbox must know the community already.
+    /// Subscribes to a community. The subscriber gets the latest value at once if there is one, else as soon as it
+    /// was read. The mailbox must have the community already.
     pub(super) fn subscribe(&self, id: u64, mailbox: &Arc<Mailbox>, community: &CommunityId) {
         let mut inner = self.lock();
         let place = inner.topics.entry(community.clone()).or_default();
@@ -107,7 +107,7 @@ impl Hub {
         }
     }
 
-    /// A subscriber wants to hear no more of a community.
+    /// Unsubscribes from a community.
     pub(super) fn unsubscribe(&self, id: u64, community: &CommunityId) {
         let mut inner = self.lock();
         let Some(place) = inner.topics.get_mut(community) else {
@@ -115,14 +115,14 @@ impl Hub {
         };
         place.subscribers.remove(&id);
         if place.subscribers.is_empty() {
-            // Also from `planned`, where it is passed over.
+            // It stays in `planned`, where it is skipped.
             inner.topics.remove(community);
             inner.wanted.remove(community);
         }
     }
 
-    /// Passes changes on to subscribers; never returns. `is_again` after an interruption: then every topic is read
-    /// anew, because changes may have gone unheard.
+    /// Forwards changes to subscribers; never returns. `is_again`: after an interruption, so that every topic is
+    /// read again, because changes may have been missed.
     pub(super) async fn listen(&self, presence: &dyn Presence, is_again: bool) {
         let mut changes = presence.subscribe();
         if is_again {
@@ -141,7 +141,7 @@ impl Hub {
                     Ok(Event::Change(change)) => self.changed(&change.community, change.count),
                     Ok(Event::Listening) => self.want_all(Resync::Listening),
                     Err(RecvError::Lagged(_)) => self.want_all(Resync::Lagged),
-                    // Presence is gone: the process ends.
+                    // Presence has ended: the process is shutting down.
                     Err(RecvError::Closed) => return,
                 },
                 () = next => self.tell_planned(now()),
@@ -150,9 +150,8 @@ impl Hub {
         }
     }
 
-    /// Reads what is wanted, for ever. What a part of the store cannot tell is asked for again later, and keeps
-    /// nobody else waiting.
-    /// When that is not for the first time, what was being read is read again.
+    /// Reads wanted communities; never returns. Parts of the store that cannot answer are asked again later, and
+    /// delay no others. `is_again`: after an interruption, so that unfinished readings are repeated.
     pub(super) async fn read(&self, presence: &dyn Presence, is_again: bool) {
         if is_again {
             self.want_all(Resync::Listening);
@@ -184,7 +183,7 @@ impl Hub {
                         self.answered(&communities, &value);
                         continue;
                     }
-                    // Why is logged where presence is kept.
+                    // Presence logs the cause.
                     let since = *away_since.entry(part).or_insert_with(time::Instant::now);
                     if let Ok(Answer { value, .. }) = answer {
                         self.remembered(&communities, &value, since.elapsed() < STANDS);
@@ -203,7 +202,7 @@ impl Hub {
     fn changed(&self, community: &CommunityId, count: Count) {
         let moment = now();
         let mut inner = self.lock();
-        // Most changes are of communities that nobody listens to.
+        // Most changes are of communities without subscribers.
         if let Some(place) = inner.topics.get_mut(community) {
             let telling = place.topic.published(count, moment, self.interval);
             self.follow(&mut inner, community, telling);
@@ -216,8 +215,7 @@ impl Hub {
         });
     }
 
-    /// Presence is away, and this is what this sidecar remembers. Where something is known that `stands`, that is
-    /// left alone.
+    /// Presence is away, and these are remembered counts. With `stands`, known counts are kept.
     fn remembered(&self, communities: &[CommunityId], counts: &[Count], stands: bool) {
         self.each(communities, counts, |topic, count, moment| {
             if stands && topic.known().is_some() {
@@ -314,7 +312,7 @@ impl Hub {
         batch
     }
 
-    /// As far as somebody still listens.
+    /// Marks those that still have subscribers as wanted again.
     fn want_again(&self, communities: BTreeSet<CommunityId>) {
         let mut inner = self.lock();
         for community in communities {
@@ -330,10 +328,10 @@ impl Hub {
     }
 }
 
-/// A part of the store, communities that it keeps, and what it answers.
+/// A part of the store, communities that it keeps, and its answer.
 type Reading = (u16, Vec<CommunityId>, Result<Answer<Vec<Count>>, PresenceError>);
 
-/// Reads each part of the store by itself, side by side.
+/// Reads each part of the store separately, concurrently.
 fn readings(
     presence: &dyn Presence,
     batch: Vec<CommunityId>,
@@ -350,13 +348,13 @@ fn readings(
     readings.collect()
 }
 
-/// The runtime's time, which tests can hold.
+/// The runtime's time, which tests can pause.
 fn now() -> Instant {
     time::Instant::now().into_std()
 }
 
 impl Place {
-    /// The latest value, put into words once.
+    /// The latest value, serialised once.
     fn latest(&mut self, community: &CommunityId, keys: &AppKeys) -> Option<Arc<Update>> {
         let known = self.topic.known()?;
         if self.latest.as_ref().is_none_or(|latest| latest.known() != known) {

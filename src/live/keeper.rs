@@ -1,8 +1,8 @@
-//! What is done for all connections from time to time: one ticker, one ear for sessions that change, and two
-//! workers that check whether sessions and access still hold (I5). None of them waits for a connection.
+//! Periodic work for all connections: pings, heartbeats, and checks of sessions and access (I5).
+//! One ticker, one listener for changed sessions, and two workers that check. None of them waits for a connection.
 //!
-//! What was verified holds for a time, and then ends the connection with the next tick: however many checks wait for
-//! their turn, or for a database that is away.
+//! A verification is valid for a limited time, and the first tick after that ends the connection: however many
+//! checks are queued, and even if the database is away.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use crate::tasks::{Task, Tasks};
 const SESSIONS: usize = 64;
 /// Connections whose access is checked at a time.
 const ACCESS: usize = 12;
-/// Changes of sessions that are dealt with in one go.
+/// Most changes of sessions handled at once.
 const CHANGES: usize = 256;
 
 /// A connection to check, and in which tick it was queued.
@@ -43,7 +43,7 @@ struct Queues {
     access: UnboundedSender<u64>,
 }
 
-/// Starts all four, for as long as the process lives.
+/// Starts all four tasks, for as long as the process lives.
 pub(super) fn start(live: &Arc<Inner>, tasks: &Tasks) {
     let (urgent, urgent_queue) = mpsc::unbounded_channel();
     let (due, due_queue) = mpsc::unbounded_channel();
@@ -58,7 +58,7 @@ pub(super) fn start(live: &Arc<Inner>, tasks: &Tasks) {
             let (live, queues) = (Arc::clone(&live), queues.clone());
             async move {
                 if is_again {
-                    // Changes may have gone unheard.
+                    // Changes may have been missed.
                     check_all(&live, &queues.urgent);
                 }
                 hear(live, changes, queues).await;
@@ -84,7 +84,7 @@ pub(super) fn start(live: &Arc<Inner>, tasks: &Tasks) {
     );
 }
 
-/// Has the sessions of all connections checked soon.
+/// Queues a check of the sessions of all connections.
 fn check_all(live: &Inner, urgent: &UnboundedSender<Queued>) {
     let tick = live.seats.tick();
     for id in live.seats.sessions_changed(None) {
@@ -92,7 +92,7 @@ fn check_all(live: &Inner, urgent: &UnboundedSender<Queued>) {
     }
 }
 
-/// Ticks count from `start`.
+/// Runs the ticks, counted from `start`.
 async fn tick(live: Arc<Inner>, queues: Queues, start: Instant) {
     let mut ticker = interval(TICK);
     ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -119,7 +119,7 @@ async fn tick(live: Arc<Inner>, queues: Queues, start: Instant) {
     }
 }
 
-/// Has the sessions checked of whose change the database tells. A change is not always an end.
+/// Queues checks of sessions that the database reports as changed. A change is not always an end.
 async fn hear(live: Arc<Inner>, mut feed: broadcast::Receiver<SessionChange>, queues: Queues) {
     let mut sessions = HashSet::new();
     loop {
@@ -129,13 +129,13 @@ async fn hear(live: Arc<Inner>, mut feed: broadcast::Receiver<SessionChange>, qu
         };
         let tick = live.seats.tick();
         for id in live.seats.sessions_changed((!all).then_some(&sessions)) {
-            // As above.
+            // The workers live as long as this.
             let _ = queues.urgent.send((id, tick));
         }
     }
 }
 
-/// Waits for changes, and takes what there is. Whether any session may have changed; `None` at the end.
+/// Waits for changes, and takes all that are queued. Whether any session may have changed; `None` at the end.
 async fn next_changes(
     feed: &mut broadcast::Receiver<SessionChange>,
     sessions: &mut HashSet<BrowserSessionId>,
@@ -155,14 +155,14 @@ async fn next_changes(
                 sessions.insert(id);
             }
             Ok(SessionChange::OfAny) | Err(TryRecvError::Lagged(_)) => all = true,
-            // The end is met again.
+            // The end is reported by the next call.
             Err(TryRecvError::Empty | TryRecvError::Closed) => break,
         }
     }
     Some(all)
 }
 
-/// Checks sessions, those that have changed first.
+/// Checks sessions, changed ones first.
 struct Sessions {
     live: Arc<Inner>,
     urgent: UnboundedReceiver<Queued>,
@@ -175,7 +175,7 @@ struct Sessions {
 impl Sessions {
     async fn check(&mut self) {
         if std::mem::replace(&mut self.is_again, true) {
-            // Some were being checked.
+            // Checks that were running were lost.
             check_all(&self.live, &self.again);
         }
         check_sessions(&self.live, &mut self.urgent, &mut self.due).await;
@@ -219,7 +219,7 @@ async fn check_access(live: &Inner, queue: &mut UnboundedReceiver<u64>) {
             let Some(check) = live.seats.access(id) else {
                 return;
             };
-            // It can be queued again only after it is over.
+            // It can be queued again only when this check is over.
             let since = live.seats.tick();
             let asking = Asking { live, id, since };
             let AccessCheck {
@@ -245,11 +245,11 @@ async fn check_access(live: &Inner, queue: &mut UnboundedReceiver<u64>) {
         .await;
 }
 
-/// A check of access, which has an outcome however it ends.
+/// A running check of access; its outcome is recorded however it ends.
 struct Asking<'a> {
     live: &'a Inner,
     id: u64,
-    /// The tick at its beginning.
+    /// The tick when it began.
     since: u32,
 }
 

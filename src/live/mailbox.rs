@@ -1,7 +1,7 @@
-//! Where hub and keeper leave word for one connection's task: the latest values, and what to do. Never waits,
-//! so that a slow connection slows nobody (L1).
+//! A connection's mailbox: the latest values and instructions for its task, left by hub and keeper. Never waits,
+//! so that a slow connection delays no other (L1).
 //!
-//! The task is the only reader. It looks at its mailbox in every poll, whatever else it is waiting for.
+//! The task is the only reader. It checks its mailbox in every poll, whatever else it is waiting for.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,13 +12,13 @@ use super::message::Update;
 use super::slots::{Offered, Slots};
 use crate::ids::CommunityId;
 
-/// One connection's.
+/// The mailbox of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Mailbox {
     inner: Mutex<Inner>,
-    /// The tick in which the client was last heard.
+    /// The tick of the client's last sign of life.
     heard: AtomicU32,
-    /// The tick since which a write has been waiting; 0 while none is.
+    /// The tick since which a write has been pending; 0 while none is.
     stuck_since: AtomicU32,
 }
 
@@ -32,18 +32,18 @@ struct Inner {
     reader: Option<Waker>,
 }
 
-/// What the task is to do.
+/// An instruction for the task.
 #[derive(Debug)]
 pub(super) enum Letter {
     /// Send this value.
     Count(Arc<Update>),
-    /// Ping.
+    /// Send a ping.
     Ping,
-    /// These may no longer be seen.
+    /// Access to these communities was lost.
     Lost(Vec<CommunityId>),
-    /// Say why, and end.
+    /// Send this reason, and end.
     Close(Close),
-    /// End without a word.
+    /// End without a message.
     End(End),
 }
 
@@ -65,14 +65,14 @@ impl Mailbox {
         wake(inner);
     }
 
-    /// Takes communities away.
+    /// Tells the task that access to communities was lost.
     pub(super) fn lose(&self, communities: Vec<CommunityId>) {
         let mut inner = self.lock();
         inner.lost.extend(communities);
         wake(inner);
     }
 
-    /// Asks for the end. The first to ask gives the reason.
+    /// Asks for the end. The first call gives the reason.
     pub(super) fn close(&self, close: Close) {
         let mut inner = self.lock();
         inner.close.get_or_insert(close);
@@ -84,7 +84,7 @@ impl Mailbox {
         self.lock().close.is_some()
     }
 
-    /// Ends the connection in whatever it is doing.
+    /// Ends the connection, whatever it is doing.
     pub(super) fn end(&self, end: End) {
         let mut inner = self.lock();
         inner.ended.get_or_insert(end);
@@ -104,7 +104,7 @@ impl Mailbox {
         self.lock().slots.communities()
     }
 
-    /// The next thing to do, the most urgent first; values only if they can be sent.
+    /// The next instruction, the most urgent first; values only if they can be sent.
     pub(super) fn poll(&self, context: &Context<'_>, with_values: bool) -> Poll<Letter> {
         let mut inner = self.lock();
         let letter = if let Some(end) = inner.ended {
@@ -126,7 +126,7 @@ impl Mailbox {
         }
     }
 
-    /// Whether the connection is to end whatever it is doing.
+    /// Ready if the connection must end whatever it is doing.
     pub(super) fn poll_ended(&self, context: &Context<'_>) -> Poll<End> {
         let mut inner = self.lock();
         match inner.ended {
@@ -135,7 +135,7 @@ impl Mailbox {
         }
     }
 
-    /// Whether every community has a value, each of which waits.
+    /// Ready if every community has a value that waits.
     pub(super) fn poll_complete(&self, context: &Context<'_>) -> Poll<()> {
         let mut inner = self.lock();
         if inner.slots.are_complete() {
@@ -145,29 +145,29 @@ impl Mailbox {
         }
     }
 
-    /// The client was heard.
+    /// The client gave a sign of life.
     pub(super) fn note_heard(&self, tick: u32) {
         self.heard.store(tick, Ordering::Relaxed);
     }
 
-    /// When the client was last heard.
+    /// When the client last gave a sign of life.
     pub(super) fn heard(&self) -> u32 {
         self.heard.load(Ordering::Relaxed)
     }
 
-    /// A write waits for the client; `tick` is not 0.
+    /// A write is pending; `tick` is not 0.
     pub(super) fn note_stuck(&self, tick: u32) {
         let _ = self
             .stuck_since
             .compare_exchange(0, tick, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// A write went through.
+    /// A write completed.
     pub(super) fn note_flowing(&self) {
         self.stuck_since.store(0, Ordering::Relaxed);
     }
 
-    /// Since when a write has been waiting.
+    /// Since when a write has been pending.
     pub(super) fn stuck_since(&self) -> Option<u32> {
         Some(self.stuck_since.load(Ordering::Relaxed)).filter(|since| *since > 0)
     }

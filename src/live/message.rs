@@ -1,4 +1,4 @@
-//! What is said on a live connection, both ways. Pure.
+//! The messages on live connections, in both directions. Pure.
 //!
 //! Server to client, as text frames or as the data of events:
 //!
@@ -9,8 +9,7 @@
 //! {"type":"close","code":4401,"reason":"the session has ended"}
 //! ```
 //!
-//! `close` stands for the close frame where there is none: in an event stream. Client to server, over a
-//! `WebSocket`:
+//! `close` takes the place of the close frame in an event stream. Client to server, over a `WebSocket`:
 //!
 //! ```json
 //! {"type":"subscribe","communities":[42,"99"]}
@@ -75,7 +74,7 @@ impl LiveMessage {
     }
 }
 
-/// One value of one community, in every form that it is sent in: made once for all subscribers.
+/// One value of one community, in every form in which it is sent: serialised once for all subscribers.
 #[derive(Debug)]
 pub(super) struct Update {
     community: CommunityId,
@@ -86,7 +85,7 @@ pub(super) struct Update {
 }
 
 impl Update {
-    /// Puts it into words.
+    /// Serialises it.
     pub(super) fn new(community: CommunityId, known: Known, keys: &AppKeys) -> Self {
         let Known { count, stale } = known;
         let message = LiveMessage::Count {
@@ -119,12 +118,12 @@ impl Update {
         self.known.count.seq
     }
 
-    /// For a text frame; valid UTF-8.
+    /// As a text frame; valid UTF-8.
     pub(super) fn text(&self) -> Bytes {
         self.text.clone()
     }
 
-    /// For an event stream, as a piece of its body.
+    /// As an event of a stream, delimited as a piece of its body.
     pub(super) fn event(&self, framing: Framing) -> Bytes {
         match framing {
             Framing::Chunked => self.chunk.clone(),
@@ -179,22 +178,22 @@ pub(super) fn retry_event(after: Duration) -> String {
     format!("retry: {}\n\n", after.as_millis())
 }
 
-/// Something that keeps the connection busy and means nothing.
+/// A comment that keeps the connection busy.
 pub(super) const HEARTBEAT: &str = ": \n\n";
 
-/// There is no such community, or the client may not see it.
+/// The community does not exist, or the client may not see it.
 pub(super) fn unknown(asked: &str, keys: &AppKeys) -> String {
     let community_id = Key::of_community(&asked.into(), keys);
     LiveMessage::Unknown { community_id }.text()
 }
 
-/// How long to wait before reconnecting.
+/// How long the client should wait before it reconnects.
 pub(super) fn retry(after: Duration) -> String {
     let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
     LiveMessage::Retry { after_ms }.text()
 }
 
-/// The end of an event stream: why, and when to come back where that is of use.
+/// The end of an event stream: the reason, and when to reconnect where that may help.
 pub(super) fn last_event(close: Close, retry_after: Duration) -> String {
     let (code, reason) = (close.code(), close.reason());
     let last = event(&LiveMessage::Close { code, reason }.text());
@@ -205,12 +204,12 @@ pub(super) fn last_event(close: Close, retry_after: Duration) -> String {
     }
 }
 
-/// What a client asks for.
+/// A client's request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Request {
-    /// Changes of these, too.
+    /// Subscribe to these.
     Subscribe(Vec<String>),
-    /// No longer changes of these.
+    /// Unsubscribe from these.
     Unsubscribe(Vec<String>),
 }
 
@@ -229,7 +228,7 @@ enum Asked {
 }
 
 impl Request {
-    /// `None` if it is not of one of the two forms, or names no community.
+    /// `None` if it has neither form, or names no community.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let ids = |asked: Vec<Asked>| {
             let mut ids: Vec<String> = Vec::with_capacity(asked.len());

@@ -1,4 +1,4 @@
-//! A socket from which so much is read and no more: what is no message costs work, too.
+//! A socket with a read-rate limit: control frames and fragments cost work too.
 
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
@@ -11,18 +11,18 @@ use tokio::time::Instant;
 use super::bucket::Bucket;
 use super::connection::Socket;
 
-/// Bytes at once: eight of the longest messages, and …
+/// Most bytes at once: eight of the longest messages, and …
 const BURST: u32 = 64 * 1024;
-/// … one each time: 8 KiB a second.
+/// … then one each period: 8 KiB a second.
 const EACH: Duration = Duration::from_nanos(1_000_000_000 / (8 * 1024));
 
-/// The socket. Reading too much is an error: [`is_too_much`] knows it.
+/// The socket. Reading too much is an error, which [`is_too_much`] recognises.
 pub(super) struct Metered<S> {
     pub(super) socket: S,
     bytes: Bucket,
 }
 
-/// Whether it is the error of a client that sends too much. No socket has it.
+/// Whether the error is that of a client that sends too much. No real socket returns it.
 pub(super) fn is_too_much(error: &io::Error) -> bool {
     error.kind() == ErrorKind::QuotaExceeded
 }

@@ -1,4 +1,4 @@
-//! When a connection is pinged, checked, counted as a heartbeat, and given up. Pure: time is a number of ticks.
+//! Schedule of one connection: pings, checks, heartbeats, and timeouts. Pure: time is a number of ticks.
 //!
 //! One ticker serves all connections: a timer each would cost memory and wake-ups for nothing.
 
@@ -8,10 +8,10 @@ use super::close::End;
 
 /// Between two ticks.
 pub(super) const TICK: Duration = Duration::from_secs(1);
-/// Ticks that saying good-bye may take.
+/// Ticks that closing may take.
 const FAREWELL: u32 = 3;
 
-/// How often, and within what time; in ticks, at least one each.
+/// Periods and limits, in ticks, at least one each.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Times {
     pub(super) ping_every: u32,
@@ -20,37 +20,37 @@ pub(super) struct Times {
     pub(super) check_every: u32,
     pub(super) access_every: u32,
     pub(super) beat_every: u32,
-    /// After the session was last verified.
+    /// How long a verified session is valid.
     pub(super) session_within: u32,
-    /// After access was last verified.
+    /// How long verified access is valid.
     pub(super) access_within: u32,
 }
 
-/// Ticks that a check may be late by, however short the time between two of them is.
+/// Ticks that a check may be late, however short its period is.
 const LATE: u32 = 3;
 
-/// For how long what was verified holds, where it is looked at again after `interval`: twice as long, and long enough
-/// for a check that is late.
+/// How long a verification is valid that is repeated every `interval`: twice as long, and long enough for a late
+/// check.
 pub(super) fn patience(interval: Duration) -> u32 {
     let interval = u32::try_from(interval.as_secs()).unwrap_or(u32::MAX / 4);
     interval.saturating_mul(2).max(interval.saturating_add(LATE))
 }
 
-/// Whole ticks of something that may last so long: what is begun of one counts.
+/// Ticks of a time limit, rounded up.
 pub(super) fn ticks_within(time: Duration) -> u32 {
     ticks(time.saturating_add(TICK.saturating_sub(Duration::from_nanos(1))))
 }
 
-/// Whole ticks, at least one.
+/// Whole ticks of a period, at least one.
 pub(super) fn ticks(time: Duration) -> u32 {
     u32::try_from(time.as_secs()).unwrap_or(u32::MAX / 4).max(1)
 }
 
-/// One connection's.
+/// The schedule of one connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Schedule {
     next_ping: u32,
-    /// When it was pinged without having been heard since.
+    /// When it was pinged, if no sign of life has come since.
     pinged: Option<u32>,
     next_check: u32,
     /// The check after the first.
@@ -60,29 +60,29 @@ pub(super) struct Schedule {
     closing_since: Option<u32>,
 }
 
-/// What is seen of a connection.
+/// The observed state of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seen {
-    /// Whether it must answer pings.
+    /// Whether its client must answer pings.
     pub(super) answers: bool,
-    /// When it was last heard.
+    /// When its client last gave a sign of life.
     pub(super) heard: u32,
-    /// Since when a write has been waiting.
+    /// Since when a write has been pending.
     pub(super) stuck_since: Option<u32>,
-    /// Whether it is saying good-bye.
+    /// Whether it is closing.
     pub(super) closing: bool,
-    /// When its session was last verified, where it has one.
+    /// When its session was last verified, if it has one.
     pub(super) session_verified: Option<u32>,
-    /// When access was last verified, where that is done again and again.
+    /// When access was last verified, if it is checked periodically.
     pub(super) access_verified: Option<u32>,
 }
 
-/// What is to be done.
+/// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "any of them may be due")]
 pub(super) struct Due {
     pub(super) end: Option<End>,
-    /// What it relies on was verified too long ago.
+    /// A verification is no longer valid.
     pub(super) lapsed: bool,
     pub(super) ping: bool,
     pub(super) check: bool,
@@ -91,9 +91,9 @@ pub(super) struct Due {
 }
 
 impl Schedule {
-    /// A connection that begins now, and is a heartbeat at once. It is checked at once, too: its session may have
-    /// ended after it was asked for and before it began. `spread` is from 0 up to 1: it keeps connections that came
-    /// together from being pinged and checked together ever after.
+    /// The schedule of a connection that begins now, and is a heartbeat at once. It is checked at once, too: its
+    /// session may have ended between the request and the start. `spread`, from 0 up to 1, keeps connections that
+    /// came together from being pinged and checked together ever after.
     pub(super) fn new(now: u32, times: &Times, spread: f64) -> Self {
         Self {
             next_ping: now + part(times.ping_every, spread),
@@ -157,7 +157,7 @@ fn comes_round(next: &mut u32, now: u32, every: u32) -> bool {
     due
 }
 
-/// From 1 up to the whole.
+/// At least 1, at most `ticks`.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

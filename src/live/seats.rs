@@ -1,4 +1,4 @@
-//! Every open connection, as far as others than its own task have to do with it.
+//! Registry of open connections: the state shared with the hub and the keeper.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -15,17 +15,17 @@ use super::{Door, Kind};
 use crate::auth::BrowserSession;
 use crate::ids::{BrowserSessionId, CommunityId, SessionToken, UserId};
 
-/// How long a connection goes on whose session has expired, as far as is known, while that cannot be looked up.
+/// How long a connection is kept whose session has expired by its known expiry, while that cannot be looked up.
 const EXPIRED: TimeDelta = TimeDelta::seconds(5);
 
-/// The connections.
+/// The registry.
 pub(super) struct Seats {
     inner: Mutex<Inner>,
     next_id: AtomicU64,
     /// The current tick, from 1 on.
     tick: AtomicU32,
     times: Times,
-    /// The last one went.
+    /// Notified when the last connection has ended.
     empty: Notify,
 }
 
@@ -37,57 +37,57 @@ struct Inner {
     draining: bool,
 }
 
-/// One connection.
+/// One registered connection.
 pub(super) struct Seat {
     pub(super) kind: Kind,
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) owner: Option<Owner>,
     pub(super) door: Arc<dyn Door>,
-    /// The community whose page the connection belongs to, where it is a heartbeat (P11).
+    /// The community whose page the connection belongs to, if it is a heartbeat (P11).
     pub(super) page: Option<CommunityId>,
     pub(super) schedule: Schedule,
     pub(super) waits: Waits,
-    /// When its session, and when access, was last verified.
+    /// The ticks when its session, and its access, were last verified.
     pub(super) verified: (u32, u32),
 }
 
-/// Which checks a connection waits for: in each queue it is at most once. A check that has begun is none of them:
-/// what happens from then on needs another.
+/// The queues in which a connection waits for a check: it is at most once in each. A check that has begun is in
+/// none: a later change needs another check.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Waits {
-    /// Of its session, because it is time.
+    /// A periodic check of its session.
     session: bool,
-    /// Of its session, which has changed.
+    /// A check of its session after a change.
     changed_session: bool,
-    /// Of access; until it has ended.
+    /// A check of access; until it has ended.
     access: bool,
 }
 
 /// Why a session is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Why {
-    /// It is time.
+    /// The period has passed.
     Due,
-    /// It has changed.
+    /// The session has changed.
     Changed,
 }
 
-/// Whose connection it is.
+/// The visitor of a connection.
 #[derive(Clone)]
 pub(super) struct Owner {
     pub(super) session: Arc<BrowserSession>,
-    /// Never leaves but for the authenticator.
+    /// Given to the authenticator only.
     pub(super) token: SessionToken,
 }
 
-/// What one tick is to bring.
+/// What is due in one tick.
 #[derive(Default)]
 pub(super) struct Round {
     /// Sessions to check.
     pub(super) sessions: Vec<u64>,
     /// Access to check.
     pub(super) access: Vec<u64>,
-    /// Who is still there.
+    /// Heartbeats: users of connections that are still open.
     pub(super) beats: Vec<(CommunityId, UserId)>,
 }
 
@@ -101,11 +101,11 @@ pub(super) struct AccessCheck {
 /// The outcome of a check.
 #[derive(Debug, Clone)]
 pub(super) enum Checked<T> {
-    /// All is well.
+    /// Still valid.
     Holds(T),
-    /// It cannot be found out.
+    /// Cannot be determined.
     Unknown,
-    /// It is over.
+    /// No longer valid.
     Over(Close),
 }
 
@@ -124,12 +124,12 @@ impl Seats {
         self.tick.load(Ordering::Relaxed)
     }
 
-    /// A schedule that begins now.
+    /// A schedule that starts now.
     pub(super) fn schedule(&self, spread: f64) -> Schedule {
         Schedule::new(self.tick(), &self.times, spread)
     }
 
-    /// A new connection; `None` while draining.
+    /// Registers a new connection; `None` while draining.
     pub(super) fn add(&self, seat: Seat) -> Option<u64> {
         seat.mailbox.note_heard(self.tick());
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
@@ -159,14 +159,14 @@ impl Seats {
         }
         let is_empty = inner.seats.is_empty();
         drop(inner);
-        // What it holds is dropped outside the lock.
+        // Its contents are dropped outside the lock.
         drop(seat);
         if is_empty {
             self.empty.notify_waiters();
         }
     }
 
-    /// Time passes.
+    /// Advances to a tick.
     pub(super) fn advance(&self, tick: u32, now: DateTime<Utc>) -> Round {
         self.tick.store(tick, Ordering::Relaxed);
         let mut round = Round::default();
@@ -176,7 +176,7 @@ impl Seats {
         round
     }
 
-    /// Whose connection it is, as last checked.
+    /// The connection's session, as last checked.
     pub(super) fn session(&self, id: u64) -> Option<Arc<BrowserSession>> {
         let inner = self.lock();
         let owner = inner.seats.get(&id)?.owner.as_ref()?;
@@ -194,7 +194,7 @@ impl Seats {
         })
     }
 
-    /// These sessions have changed, or, without any named, all may have: the connections to check at once.
+    /// These sessions have changed, or, with `None`, all may have: returns the connections to check at once.
     pub(super) fn sessions_changed(&self, changed: Option<&HashSet<BrowserSessionId>>) -> Vec<u64> {
         let mut inner = self.lock();
         let Inner { seats, sessions, .. } = &mut *inner;
@@ -216,7 +216,7 @@ impl Seats {
         checks
     }
 
-    /// A check begins: of the session of this token.
+    /// A check of the session begins; returns its token.
     pub(super) fn session_check_begins(&self, id: u64, why: Why) -> Option<SessionToken> {
         let mut inner = self.lock();
         let seat = inner.seats.get_mut(&id)?;
@@ -227,7 +227,7 @@ impl Seats {
         Some(seat.owner.as_ref()?.token.clone())
     }
 
-    /// A session was checked.
+    /// Records the outcome of a session check.
     pub(super) fn session_checked(&self, id: u64, outcome: Checked<(Arc<BrowserSession>, Duration)>) {
         let tick = self.tick();
         let mut inner = self.lock();
@@ -240,7 +240,7 @@ impl Seats {
                 seat.verified.0 = tick.saturating_sub(age);
                 seat.owner.as_mut().and_then(|owner| owner.renew(session))
             }
-            // What was verified before holds for its time.
+            // The last verification stays valid for its time.
             Checked::Unknown => None,
             Checked::Over(close) => Some(close),
         };
@@ -249,7 +249,7 @@ impl Seats {
         }
     }
 
-    /// Access was checked, from tick `since` on; these communities may no longer be seen.
+    /// Records the outcome of an access check that began in tick `since`; access to these communities was lost.
     pub(super) fn access_checked(&self, id: u64, since: u32, outcome: Checked<Vec<CommunityId>>) {
         let mut inner = self.lock();
         let Some(seat) = inner.seats.get_mut(&id) else {
@@ -272,7 +272,7 @@ impl Seats {
         }
     }
 
-    /// A connection no longer listens to a community.
+    /// A connection has unsubscribed from a community.
     pub(super) fn left(&self, id: u64, community: &CommunityId) {
         if let Some(seat) = self.lock().seats.get_mut(&id)
             && seat.page.as_ref() == Some(community)
@@ -281,7 +281,7 @@ impl Seats {
         }
     }
 
-    /// Ends all connections, and lets no more in.
+    /// Ends all connections, and refuses new ones.
     pub(super) fn drain(&self) {
         let mut inner = self.lock();
         inner.draining = true;
@@ -290,7 +290,7 @@ impl Seats {
         }
     }
 
-    /// Waits until there is none.
+    /// Waits until there are no connections.
     pub(super) async fn emptied(&self) {
         loop {
             let emptied = self.empty.notified();
@@ -303,7 +303,7 @@ impl Seats {
         }
     }
 
-    /// How many there are.
+    /// The number of connections.
     pub(super) fn len(&self) -> usize {
         self.lock().seats.len()
     }
@@ -315,7 +315,7 @@ impl Seats {
 }
 
 impl Owner {
-    /// The session as it is now. A token that has become another session's is not this owner's any more.
+    /// Updates the session. A token that now belongs to another session ends the connection.
     fn renew(&mut self, session: Arc<BrowserSession>) -> Option<Close> {
         let (before, now) = (&self.session, &session);
         if (&before.id, &before.user_id) != (&now.id, &now.user_id) {
@@ -357,7 +357,7 @@ impl Seat {
             self.mailbox.ping();
         }
         if let Some(owner) = &self.owner {
-            // Nobody tells of a session that ends by its time.
+            // The end of a session by expiry is not notified.
             let check = check || !owner.session.is_valid_at(now);
             if check && !std::mem::replace(&mut self.waits.session, true) {
                 round.sessions.push(id);

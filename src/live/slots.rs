@@ -1,4 +1,4 @@
-//! What waits for one subscriber: per community the latest value, never a queue (L1). Pure.
+//! Pending values of one subscriber: per community the latest value, never a queue (L1). Pure.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::ids::CommunityId;
 #[derive(Debug, Default)]
 pub(super) struct Slots {
     slots: Vec<Slot>,
-    /// Where the search for the next value begins, so that a busy community does not keep others waiting.
+    /// Where the search for the next value begins, so that a busy community does not starve others.
     next: usize,
 }
 
@@ -21,19 +21,19 @@ struct Slot {
     waiting: Option<Arc<Update>>,
 }
 
-/// What became of a value.
+/// Outcome for an offered value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Offered {
-    /// It waits.
+    /// It is pending.
     Waiting,
-    /// It waits, in the place of one that was not taken in time.
+    /// It is pending, in place of one that was not sent in time.
     Replaced,
-    /// It is not newer than what was offered before, or of no community of this subscriber.
+    /// It is not newer than an earlier one, or of a community that the subscriber does not have.
     Ignored,
 }
 
 impl Slots {
-    /// One more community; false if it is there already.
+    /// Adds a community; false if it is there already.
     pub(super) fn add(&mut self, community: CommunityId) -> bool {
         if self.contains(&community) {
             return false;
@@ -46,29 +46,29 @@ impl Slots {
         true
     }
 
-    /// One community less, together with what waits of it; false if it is not there.
+    /// Removes a community, with its pending value; false if it is not there.
     pub(super) fn remove(&mut self, community: &CommunityId) -> bool {
         let before = self.slots.len();
         self.slots.retain(|slot| slot.community != *community);
         self.slots.len() < before
     }
 
-    /// Whether it is one of them.
+    /// Whether the subscriber has the community.
     pub(super) fn contains(&self, community: &CommunityId) -> bool {
         self.slots.iter().any(|slot| slot.community == *community)
     }
 
-    /// All of them.
+    /// All communities.
     pub(super) fn communities(&self) -> Vec<CommunityId> {
         self.slots.iter().map(|slot| slot.community.clone()).collect()
     }
 
-    /// Whether each has had a value.
+    /// Whether every community has had a value.
     pub(super) fn are_complete(&self) -> bool {
         self.slots.iter().all(|slot| slot.newest.is_some())
     }
 
-    /// A value, which may be an old one (P7).
+    /// Offers a value, which may be old (P7).
     pub(super) fn offer(&mut self, update: &Arc<Update>) -> Offered {
         let slot = self
             .slots
@@ -87,7 +87,7 @@ impl Slots {
         }
     }
 
-    /// The next value.
+    /// Takes the next pending value.
     pub(super) fn take(&mut self) -> Option<Arc<Update>> {
         let length = self.slots.len();
         for turn in 0..length {

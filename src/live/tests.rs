@@ -239,7 +239,7 @@ async fn l3_draining_tells_everybody_when_to_come_back_and_lets_nobody_in() {
     assert_eq!(refused.err(), Some(Refused::Draining));
 }
 
-/// A client that never says good-bye itself keeps nobody.
+/// A client that never closes its side delays no shutdown.
 #[tokio::test(start_paused = true)]
 async fn draining_does_not_wait_for_those_who_do_not_listen() {
     let bench = bench().await;

@@ -1,34 +1,35 @@
-//! What is known of one community's count, and when its subscribers are told: at once, unless they were told a
-//! moment ago (L1). Pure; the time is a parameter.
+//! The state of one community's count, and when its subscribers are sent updates. Pure; the time is a parameter.
+//! An update is sent at once, unless one was sent a moment ago (L1).
 //!
-//! Two sources compete. What was *published* is ordered by the store's sequence number. What was *read* is at
-//! least as new as its number says (P7) and has the time of the store's own clock: read later than something was
-//! true, it is newer, whatever its number, because the store may have lost what it knew. After a gap in what is
-//! heard the store may be another one, with another clock: then the next reading is believed in any case.
+//! Two sources compete. A *published* count is ordered by the store's sequence number. A *read* count is at least
+//! as new as its number says (P7) and has the time of the store's own clock: read later than the known count was
+//! true, it is newer, whatever its number, because the store may have lost data. After a gap in the feed the store
+//! may be another one, with another clock: then the next read count is taken in any case.
 //!
-//! Subscribers are told numbers of our own, which rise whatever the store's do.
+//! Subscribers get sequence numbers of our own, which rise whatever the store's do.
 
 use std::time::{Duration, Instant};
 
 use crate::presence::Count;
 
-/// One community.
+/// The state of one community.
 #[derive(Debug, Default)]
 pub(super) struct Topic {
-    /// With a number of our own.
+    /// The latest count, with a number of our own.
     known: Option<Known>,
-    /// The store's own number of what is known.
+    /// The store's number of that count.
     store_seq: u64,
-    /// The store may not be the one that what is known came from.
+    /// The store may not be the one that the known count came from.
     doubted: bool,
-    /// Whether the store was asked since somebody listens: what it published before is not told until then, as it
+    /// Whether the count was read since the first subscription: published counts are not sent before that, as they
     /// may be older than the subscription.
     is_read: bool,
-    /// What subscribers were told last, and when.
+    /// The count that subscribers were sent last, its staleness, and when.
     told: Option<(u64, bool, Instant)>,
-    /// When they are to be told next.
+    /// When the next update is due.
     due: Option<Instant>,
-    /// Somebody was given a count that the others were not told: then, whatever it is by then.
+    /// A new subscriber was given a count that the others were not sent: the next update is sent even if the count
+    /// is back at the former value.
     split: bool,
 }
 
@@ -36,16 +37,16 @@ pub(super) struct Topic {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Known {
     pub(super) count: Count,
-    /// Whether the store is away, and this is what was remembered here.
+    /// Whether the store is away, and this count was remembered here.
     pub(super) stale: bool,
 }
 
-/// What follows from a count.
+/// What to do after a count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Telling {
-    /// Nothing, or it is planned already.
+    /// Nothing, or an update is planned already.
     Nothing,
-    /// Tell subscribers now.
+    /// Send an update now.
     Now,
     /// Ask again then.
     At(Instant),
@@ -76,19 +77,19 @@ impl Topic {
         self.tell(now, interval)
     }
 
-    /// The store was asked and answered; or, `stale`, is away, and this is what was remembered here.
+    /// The store answered a reading; or, `stale`, it is away, and this count was remembered here.
     pub(super) fn read(&mut self, count: Count, stale: bool, now: Instant, interval: Duration) -> Telling {
         self.is_read = true;
-        // What was remembered has the time of another clock, and is worth less than any answer.
+        // A remembered count has the time of another clock, and any answer is better.
         let is_better = |known: Known| known.stale && !stale;
         let outdated = |known: Known| {
             !is_better(known) && count.as_of <= known.count.as_of && count.seq <= self.store_seq
         };
-        // It was on its way while changes were published.
+        // The answer was under way while changes were published.
         if !self.doubted && self.known.is_some_and(outdated) {
             return self.tell(now, interval);
         }
-        // What was remembered says nothing of the store.
+        // A remembered count says nothing about the store.
         self.doubted &= stale;
         self.know(count, stale);
         self.tell(now, interval)
@@ -100,7 +101,7 @@ impl Topic {
         }
         let seq = match self.known {
             None => count.seq,
-            // Subscribers take a count for newer by its number only.
+            // Subscribers order counts only by their number.
             Some(known) if (count.current, stale) != (known.count.current, known.stale) => {
                 count.seq.max(known.count.seq + 1)
             }
@@ -110,7 +111,7 @@ impl Topic {
         self.known = Some(Known { count, stale });
     }
 
-    /// The time told by [`Telling::At`] has come: whether to tell subscribers.
+    /// The time of [`Telling::At`] has come: returns whether to send an update.
     pub(super) fn is_due(&mut self, now: Instant) -> bool {
         match self.due {
             Some(due) if due <= now => {}

@@ -1,4 +1,4 @@
-//! A connection that speaks `WebSocket`. Framing is the library's; what is here is what to say, and how to end.
+//! Serves a live connection as a `WebSocket`. The library does the framing; messages and closing are handled here.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
@@ -22,22 +22,22 @@ use super::metered::{Metered, is_too_much};
 use super::slots::Slots;
 use crate::ids::CommunityId;
 
-/// Messages of any kind that a client may send at once, and then one each …
+/// Most messages of any kind that a client may send at once, and then one each …
 const BURST: u32 = 30;
-/// … time.
+/// … period.
 const EACH: Duration = Duration::from_millis(500);
-/// Small: there are many connections, and clients have little to say.
+/// Small: there are many connections, and clients send little.
 const READ_BUFFER: usize = 256;
 
 enum Event {
     Letter(Letter),
-    /// What was asked for has been looked up: what there is not, or why to end.
+    /// A subscription was looked up: the unknown ids, or the close reason.
     Subscribed(Result<Vec<String>, Close>),
-    /// Nothing where the connection has ended.
+    /// `None` if the connection has ended.
     Received(Option<Result<Message, Error>>),
 }
 
-/// Serves it until its end. `early` was read from the socket already.
+/// Serves the connection until its end. `early` was read from the socket already.
 pub(super) async fn serve(connection: &mut Connection, socket: impl Socket, early: Vec<u8>) -> End {
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
@@ -49,7 +49,7 @@ pub(super) async fn serve(connection: &mut Connection, socket: impl Socket, earl
     let mut socket = WebSocketStream::from_partially_read(socket, early, Role::Server, config).await;
     match talk(connection, &mut socket).await {
         End::Told(close) => {
-            // What is left of its time is the keeper's to give.
+            // From now on the keeper limits the time that closing may take.
             connection.mailbox.close(close);
             if say_goodbye(connection, &mut socket, close).await.is_ok() {
                 connection.linger(&mut socket.get_mut().socket).await;
@@ -119,7 +119,7 @@ async fn talk<S: Socket>(connection: &mut Connection, socket: &mut WebSocketStre
             Event::Letter(Letter::Close(close)) | Event::Subscribed(Err(close)) => return End::Told(close),
             Event::Letter(Letter::End(end)) => return end,
             Event::Subscribed(Ok(unknown)) => {
-                // What it said meanwhile may still wait to be read.
+                // Messages that came meanwhile may still be unread.
                 connection.heard();
                 requests.next(connection);
                 tell_unknown(connection, socket, unknown.iter().map(String::as_str)).await
@@ -142,11 +142,11 @@ async fn talk<S: Socket>(connection: &mut Connection, socket: &mut WebSocketStre
     }
 }
 
-/// What is asked for and not done yet. While one thing is looked up, which may take a while, the connection goes on:
-/// it is read until there is another request, and not further.
+/// Requests that are not done yet. While one is looked up, which may take a while, the connection continues: it is
+/// read until there is another request, and no further.
 #[derive(Default)]
 struct Requests<'a> {
-    /// Rare and large: not a part of every connection's memory.
+    /// Rare and large, so it is boxed rather than part of every connection's memory.
     underway: Option<BoxFuture<'a, Result<Vec<String>, Close>>>,
     waiting: Option<Request>,
 }
@@ -156,7 +156,7 @@ impl<'a> Requests<'a> {
         self.waiting.is_none()
     }
 
-    /// Begins with what waits, if its turn has come.
+    /// Starts the pending request, if its turn has come.
     fn next(&mut self, connection: &'a Connection) {
         if self.underway.is_some() {
             return;
@@ -178,8 +178,7 @@ impl<'a> Requests<'a> {
     }
 }
 
-/// What a message asks for. The library answers pings; the answer to a close frame is sent by the next look for
-/// more.
+/// The request in a message. The library answers pings; the answer to a close frame is sent by the next poll.
 fn request_in(received: Message) -> Result<Option<Request>, End> {
     match received {
         Message::Text(said) => match Request::parse(&said) {
@@ -207,7 +206,7 @@ async fn tell_unknown<S: Socket>(
     Ok(())
 }
 
-/// The last word, and the client's answer to it.
+/// Sends the close frame, and waits for the client's.
 async fn say_goodbye<S: Socket>(
     connection: &Connection,
     socket: &mut WebSocketStream<Metered<S>>,
@@ -222,7 +221,7 @@ async fn say_goodbye<S: Socket>(
         reason: Utf8Bytes::from_static(close.reason()),
     };
     send(connection, socket, Message::Close(Some(frame))).await?;
-    // After an error the library reads no more; what is still on its way is then forgotten unread.
+    // After an error the library reads no more; what is still on its way is then discarded unread.
     while let Some(received) = connection
         .guarded(|context| socket.poll_next_unpin(context).map(Ok::<_, ()>))
         .await?
@@ -265,7 +264,7 @@ async fn send<S: Socket>(
         .await
 }
 
-/// Made by us, so it is UTF-8.
+/// Serialised by us, so it is UTF-8.
 fn text(bytes: Bytes) -> Message {
     Message::Text(Utf8Bytes::try_from(bytes).unwrap_or_default())
 }

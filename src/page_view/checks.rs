@@ -1,4 +1,4 @@
-//! The rules: who looks (V4, V8), and whether what they got is a page (V1, V2, V3).
+//! Rules for page views: who looks (V4, V8), and whether the answer is a page (V1, V2, V3).
 
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, UPGRADE};
 use http::{HeaderMap, Method, StatusCode};
@@ -8,7 +8,7 @@ use super::{Exchange, NotCounted, Policy};
 use crate::header_list::any_element;
 use crate::routes::{RouteMatch, Track};
 
-/// Ends of the names of files that browsers show in a tab of their own, or load into pages.
+/// File name extensions that browsers show in a tab of their own, or load into pages.
 const FILES: [&str; 35] = [
     "aac",
     "apng",
@@ -47,7 +47,7 @@ const FILES: [&str; 35] = [
     "xml",
 ];
 
-/// The rules that need no look at the exchange.
+/// The rules that do not need the exchange.
 pub(super) fn who(
     route: Option<&RouteMatch>,
     has_token: bool,
@@ -99,7 +99,7 @@ pub(super) fn what(exchange: &Exchange<'_>) -> Result<(), NotCounted> {
 fn status(status: StatusCode, track: Track) -> Result<(), NotCounted> {
     match status {
         StatusCode::OK => Ok(()),
-        // Whether it answers a navigation is looked at later.
+        // Whether it answers a navigation is checked later.
         StatusCode::NOT_MODIFIED if track == Track::Page => Ok(()),
         StatusCode::NOT_MODIFIED => Err(NotCounted::Status),
         StatusCode::PARTIAL_CONTENT => Err(NotCounted::Partial),
@@ -109,8 +109,8 @@ fn status(status: StatusCode, track: Track) -> Result<(), NotCounted> {
     }
 }
 
-/// What came back is a page to look at. A 304 need not say so: the browser has it. Where it does not, its name tells a
-/// page from a picture that is open in a tab, or what it was when it was sent.
+/// Checks that the answer is a page. A 304 need not have a content type, since the browser has one. Without it, the
+/// path's extension, or the type that was sent before, tells a page from a picture that is open in a tab.
 fn page(exchange: &Exchange<'_>) -> Result<(), NotCounted> {
     if is_download(exchange.response) {
         return Err(NotCounted::Download);
@@ -125,7 +125,7 @@ fn page(exchange: &Exchange<'_>) -> Result<(), NotCounted> {
     if is_page { Ok(()) } else { Err(NotCounted::NotHtml) }
 }
 
-/// Sent to be saved, not to be looked at.
+/// Whether the answer is sent to be saved, not to be shown.
 pub(crate) fn is_download(response: &HeaderMap) -> bool {
     let disposition = response.get(CONTENT_DISPOSITION);
     disposition.is_some_and(|value| starts_with_ignoring_case(value.as_bytes(), b"attachment"))
@@ -135,7 +135,7 @@ pub(super) fn is_html(media_type: &str) -> bool {
     matches!(media_type, "text/html" | "application/xhtml+xml")
 }
 
-/// Whether a path ends like the name of a file that is no page.
+/// Whether a path has the extension of a file that is no page.
 pub(super) fn names_a_file(path: &str) -> bool {
     let extension = path
         .rsplit('/')

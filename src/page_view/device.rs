@@ -1,4 +1,4 @@
-//! What a user agent says: whether it is a robot, and which device it runs on.
+//! User agents: whether one is a robot's, and the browser, system and device that it names.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use woothee::parser::{Parser, WootheeResult};
 use woothee::woothee::VALUE_UNKNOWN;
 
 const UNKNOWN: &str = "unknown";
-/// Longest browser and operating system, in characters: their versions are the client's text.
+/// Upper bound of browser and operating system, in characters: their versions are the client's text.
 const MAX_PART: usize = 64;
 
 /// `device_info` as the app's tables hold it.
@@ -24,7 +24,7 @@ pub struct DeviceInfo {
 }
 
 impl DeviceInfo {
-    /// Reads a user agent. Never fails: what is not recognised is `unknown`.
+    /// Parses a user agent. Never fails: unrecognised parts are `unknown`.
     pub fn parse(user_agent: &str) -> Self {
         match Parser::new().parse(user_agent) {
             Some(parsed) => Self::from_parsed(&parsed, user_agent),
@@ -41,7 +41,7 @@ impl DeviceInfo {
     }
 
     fn from_parsed(parsed: &WootheeResult<'_>, user_agent: &str) -> Self {
-        // Windows' marketing name says it; its version (`NT 10.0`) would say it again.
+        // Windows' marketing name includes the version; its own (`NT 10.0`) would repeat it.
         let os_version = if parsed.os.starts_with("Windows") {
             ""
         } else {
@@ -61,7 +61,7 @@ impl DeviceInfo {
     }
 }
 
-/// Android says `Mobile` on telephones only.
+/// Android's user agent contains `Mobile` on phones only.
 fn is_tablet(os: &str, user_agent: &str) -> bool {
     os == "iPad" || os == "Android" && !user_agent.contains("Mobile")
 }
@@ -99,8 +99,8 @@ impl fmt::Debug for BotList {
 }
 
 impl BotList {
-    /// Whether this is a robot, a library or a monitoring probe. No user agent at all is one too: every
-    /// browser sends one.
+    /// Whether this is a robot, a library or a monitoring probe. An empty user agent counts as one too: every browser
+    /// sends one.
     pub fn is_bot(&self, user_agent: &str) -> bool {
         self.examine(user_agent).is_none()
     }

@@ -1,4 +1,4 @@
-//! What was sent as a file, so that a 304 to it, which need not say of what it is, counts no more than its 200.
+//! Files sent before, so that a 304 for one, which need not have a content type, is not counted as a page.
 
 use std::hash::{BuildHasher as _, RandomState};
 
@@ -10,10 +10,10 @@ use super::checks::{is_html, names_a_file};
 use super::visit::{SEC_FETCH_DEST, visit};
 use crate::header_list::any_element;
 
-/// As many are remembered; of the others a later 304 counts.
+/// Upper bound of remembered answers; a later 304 for any other counts.
 const MOST: u64 = 10_000;
 
-/// Addresses whose answer was no page, each with what tells the answer's version. Cheap to clone: clones share them.
+/// URLs whose answer was no page, each with the answer's version. Cheap to clone: clones share them.
 #[derive(Debug, Clone)]
 pub struct Files {
     hasher: RandomState,
@@ -30,9 +30,9 @@ impl Default for Files {
 }
 
 impl Files {
-    /// Notes what a 200 is of. Of a 304: whether the same version was sent as a file when it was last sent.
+    /// Remembers whether a 200 was a file. For a 304, returns whether the same version was sent as a file before.
     ///
-    /// What scripts fetch is not noted: an address may be data to them and a page to browsers.
+    /// Answers to scripts are not remembered: a URL may be data to them and a page to browsers.
     pub(crate) fn note_or_know(
         &self,
         method: &Method,
@@ -41,7 +41,7 @@ impl Files {
         request: &HeaderMap,
         (status, response): (StatusCode, &HeaderMap),
     ) -> bool {
-        // Names that say so need no memory.
+        // Paths with a file's extension need no memory.
         if method != Method::GET || names_a_file(path) {
             return false;
         }
@@ -68,18 +68,18 @@ impl Files {
     }
 }
 
-/// A file to one client may be a page to another.
+/// Whether the answer depends on `Accept`: it may be a file to one client and a page to another.
 fn is_by_accept(name: &str) -> bool {
     name == "*" || name == "accept"
 }
 
-/// What tells the version: an entity tag, weak or not, else a date.
+/// The version: an entity tag, weak or not, else a date.
 fn of<'a>(headers: &'a HeaderMap, tag: &HeaderName, date: &HeaderName) -> Option<&'a str> {
     let value = headers.get(tag).or_else(|| headers.get(date))?.to_str().ok()?;
     Some(value.trim().trim_start_matches("W/"))
 }
 
-/// Whether the browser asks for something to show, by itself: a document, a picture.
+/// Whether the browser itself asks for something to show: a document, a picture.
 fn is_of_a_browser(request: &HeaderMap) -> bool {
     let is_shown = || {
         if request.contains_key(SEC_FETCH_DEST) {
@@ -136,7 +136,7 @@ mod tests {
         files.sees(TAB, 200, &[date, ("content-type", "application/pdf")]);
         let since = ("if-modified-since", date.1);
         assert!(files.sees(&[TAB, &[since]].concat(), 304, &[]));
-        // It became a page.
+        // The URL became a page.
         files.sees(TAB, 200, &[date, ("content-type", "text/html")]);
         assert!(!files.sees(&[TAB, &[since]].concat(), 304, &[]));
     }

@@ -1,4 +1,4 @@
-//! One test per trap, by number.
+//! Tests of the rules for page views: one per trap, by number.
 
 mod browsers;
 
@@ -187,10 +187,10 @@ fn v1_a_navigation_that_gets_html_is_a_view() {
         page().without("sec-fetch-mode"),
         page().answers("content-type", "application/xhtml+xml"),
         page().answers("content-type", "TEXT/HTML"),
-        // Where the browser says what it does, its word is better than the guess.
+        // The browser's own metadata takes precedence over the guess.
         page().asks("accept", "*/*"),
         page().asks("x-requested-with", "XMLHttpRequest"),
-        // An Android web view names its app, on every request.
+        // An Android web view sends its app's name with every request.
         old_page().asks("x-requested-with", "com.example.app"),
         page().status(304),
         page().status(304).silent(),
@@ -400,7 +400,7 @@ fn v6_the_responses_cookies_change_nothing() {
 
 #[test]
 fn v7_the_response_head_alone_decides() {
-    // No length, or a promised one that may never arrive in full.
+    // No length, or one that may never arrive in full.
     assert!(page().answers("transfer-encoding", "chunked").counts());
     assert!(page().answers("content-length", "1000000000").counts());
 }
@@ -545,7 +545,7 @@ proptest! {
         let mut page = page().tracked(track);
         page.path = path.repeat(repeat);
         page.query = query.map(|query| format!("q={query}&{query}=1"));
-        // Most of them as a view, so that the texts are looked at.
+        // Most count as a view, so that their texts are checked.
         page.status = if status % 4 == 0 { status } else { 200 };
         insert_all(&mut page.request, request);
         insert_all(&mut page.response, response);

@@ -1,5 +1,5 @@
-//! Texts from requests, made fit to be written down: valid UTF-8 without NUL (W2), cut on a character (W3),
-//! without what must not be kept (W5).
+//! Recorded texts: cleans texts from requests before they are stored. The results are valid UTF-8 without NUL (W2), cut
+//! on a character (W3), without what must not be stored (W5).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -26,8 +26,8 @@ pub(super) fn user_agent(header: Option<&HeaderValue>) -> String {
     clean(&String::from_utf8_lossy(bytes), PageView::MAX_USER_AGENT)
 }
 
-/// A path decoded once, with the query parameters that may stay. `?` and `#` of the path are encoded, so
-/// that what follows the first `?` is always the query.
+/// The URL to store: a path decoded once, with the allowed query parameters. `?` and `#` of the path are encoded, so
+/// that the query begins at the first `?`.
 pub(super) fn url(path: &str, query: Option<&str>, allow: &[String]) -> String {
     let mut url = path.replace('?', "%3F").replace('#', "%23");
     if let Some(query) = query {
@@ -54,8 +54,8 @@ fn push_allowed(url: &mut String, query: &str, allow: &[String]) {
     }
 }
 
-/// Where the visitor came from: an absolute `http` or `https` URL without user, fragment and parameters that
-/// are not allowed. Anything else (relative, `javascript:`, garbage) is none.
+/// The referrer to store: an absolute `http` or `https` URL without user, fragment and parameters that are not allowed.
+/// None for any other value (relative, `javascript:`, garbage).
 pub(super) fn referrer(raw: &[u8], precision: ReferrerPrecision, allow: &[String]) -> Option<String> {
     if precision == ReferrerPrecision::None {
         return None;
@@ -69,7 +69,7 @@ pub(super) fn referrer(raw: &[u8], precision: ReferrerPrecision, allow: &[String
     let (authority, rest) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     let host = authority.rsplit('@').next().unwrap_or(authority);
     let is_host_byte = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
-    // Browsers take a backslash for a slash, so they would not agree on where the host ends.
+    // Browsers treat a backslash as a slash, so they would not agree on where the host ends.
     if authority.contains('\\') || host.is_empty() || host.len() > 300 || !host.bytes().all(is_host_byte) {
         return None;
     }

@@ -1,7 +1,7 @@
-//! What a request says of itself: whether somebody goes to a page with it, in which way (V1, V10, V11), or whether
-//! it is made ahead of anybody's wish (V3).
+//! Navigation requests: whether and how a request loads a page, for the visitor (V1, V10, V11) or ahead of time (V3).
+//! The request's headers alone decide.
 //!
-//! What browsers and script libraries really send, and what is made of it, stands in one table:
+//! The requests that browsers and script libraries really send, and the decision for each, are in one table:
 //! `tests/integration/browsers/fetch_metadata.toml`. A test records it again from the browsers themselves.
 
 use http::HeaderMap;
@@ -14,7 +14,7 @@ const SEC_FETCH_MODE: &str = "sec-fetch-mode";
 pub(super) const SEC_FETCH_DEST: &str = "sec-fetch-dest";
 const X_REQUESTED_WITH: &str = "x-requested-with";
 
-/// The way in which somebody goes to a page.
+/// How a page is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Visit {
     /// The browser loads a document, by itself or through a service worker.
@@ -25,7 +25,7 @@ pub(crate) enum Visit {
     Boosted,
 }
 
-/// Whether a request is made ahead, for a page that nobody may ever look at. Some values carry parameters.
+/// Whether a request is a prefetch or prerender, for a page that may never be shown. Some values carry parameters.
 pub(crate) fn is_prefetch(request: &HeaderMap) -> bool {
     let one_of =
         |names: &[&str], is: fn(&str) -> bool| names.iter().any(|name| any_element(request, name, is));
@@ -38,8 +38,8 @@ pub(crate) fn is_prefetch(request: &HeaderMap) -> bool {
         || one_of(&["hx-preloaded"], |value| value == "true")
 }
 
-/// In which way a request goes to a page, as against a script, an image or a frame asking for something. It is
-/// asked of requests made ahead, too: such a page may be shown later.
+/// How a request loads a page; an error where a script, an image or a frame asks for something else. Prefetches have an
+/// answer, too: such a page may be shown later.
 pub(crate) fn visit(request: &HeaderMap) -> Result<Visit, NotCounted> {
     let one_of = |name, values: &[&str]| any_element(request, name, |value| values.contains(&value));
     if one_of(
@@ -52,7 +52,7 @@ pub(crate) fn visit(request: &HeaderMap) -> Result<Visit, NotCounted> {
     if one_of("hx-boosted", &["true"]) || one_of("hx-history-restore-request", &["true"]) {
         return Ok(Visit::Boosted);
     }
-    // Scripts use Turbo's `fetch`, too: Rails' `request.js` says so.
+    // Scripts use Turbo's `fetch`, too, and send a header for it: Rails' `request.js`, for example.
     if request.contains_key("x-turbo-request-id") && accepts_html(request) && !is_made_by_script(request) {
         return Ok(Visit::Turbo);
     }
@@ -62,8 +62,8 @@ pub(crate) fn visit(request: &HeaderMap) -> Result<Visit, NotCounted> {
     Err(NotCounted::NotNavigation)
 }
 
-/// Whether the browser loads a document. It says so itself to sites with TLS (and to the own machine); what it says
-/// is better than the guess.
+/// Whether the browser loads a document. Over TLS (and on the local machine) it sends fetch metadata, which takes
+/// precedence over the guess from `Accept`.
 fn is_document(request: &HeaderMap) -> bool {
     let is = |name, value: &str| any_element(request, name, |element| element == value);
     match (
@@ -77,8 +77,8 @@ fn is_document(request: &HeaderMap) -> bool {
             // A service worker that passes a navigation on makes its destination empty.
             is(SEC_FETCH_DEST, "document") || is(SEC_FETCH_DEST, "empty")
         }
-        // In Firefox such a worker changes the mode, too, as it does elsewhere where it passes options of its own. The
-        // browser's own `Accept` is left, which no script library sends.
+        // In Firefox such a worker changes the mode, too, as it does elsewhere where it passes options of its own. What
+        // remains is the browser's own `Accept`, which no script library sends.
         (true, true) if is(SEC_FETCH_MODE, "same-origin") => {
             is(SEC_FETCH_DEST, "empty") && accepts_html(request) && is(ACCEPT.as_str(), "application/xml")
         }
@@ -94,8 +94,8 @@ fn accepts_html(request: &HeaderMap) -> bool {
     any_element(request, ACCEPT.as_str(), super::checks::is_html)
 }
 
-/// `X-Requested-With`, which script libraries send. Android web views send it too, with the name of their
-/// app (`com.example.app`) and on every request: that says nothing.
+/// `X-Requested-With`, which script libraries send. Android web views send it too, with the name of their app
+/// (`com.example.app`) and with every request, so that value is ignored.
 fn is_made_by_script(request: &HeaderMap) -> bool {
     any_element(request, X_REQUESTED_WITH, |value| !value.contains('.'))
 }

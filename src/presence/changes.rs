@@ -1,7 +1,7 @@
-//! Changes of counts on their way to whoever wants to hear of them, within this process.
+//! Broadcasts changes of counts to subscribers within this process.
 //!
-//! A bounded broadcast: whoever is too slow is told that it missed something ([`RecvError::Lagged`]), and asks
-//! for the counts anew. Counts are absolute (P6), so that nothing more is ever needed.
+//! The broadcast is bounded: a subscriber that is too slow is told that it missed events ([`RecvError::Lagged`]),
+//! and reads the counts again. Counts are absolute (P6), so nothing more is needed.
 //!
 //! [`RecvError::Lagged`]: broadcast::error::RecvError::Lagged
 
@@ -13,31 +13,31 @@ use crate::ids::CommunityId;
 /// Events that a subscriber may be behind; some 100 bytes each.
 const CAPACITY: usize = 4_096;
 
-/// What a subscriber hears.
+/// An event for subscribers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A count changed.
     Change(CountChange),
-    /// From now on changes are heard. Those before may have been missed.
+    /// Changes are reported from now on. Earlier ones may have been missed.
     Listening,
 }
 
-/// Where changes are heard.
+/// Receives events.
 pub type Subscription = broadcast::Receiver<Event>;
 
-/// Tells every subscriber. Never waits.
+/// Sends events to every subscriber. Never waits.
 #[derive(Debug, Clone)]
 pub struct Changes(broadcast::Sender<Event>);
 
 impl Changes {
-    /// Nobody listens yet.
+    /// A broadcast without subscribers.
     pub fn new() -> Self {
         Self(broadcast::Sender::new(CAPACITY))
     }
 
-    /// A count changed.
+    /// Sends a change of a count.
     pub fn tell(&self, community: &CommunityId, count: Count) {
-        // Most of the time somebody listens; where nobody does, nothing need be made.
+        // Most of the time there is a subscriber; without one no event is made.
         if self.0.receiver_count() > 0 {
             self.send(Event::Change(CountChange {
                 community: community.clone(),
@@ -46,13 +46,13 @@ impl Changes {
         }
     }
 
-    /// Anything else that is to be heard.
+    /// Sends any event.
     pub fn send(&self, event: Event) {
-        // An error says that nobody listens.
+        // An error means that there is no subscriber.
         let _ = self.0.send(event);
     }
 
-    /// Everything that is told from now on.
+    /// Every event from now on.
     pub fn subscribe(&self) -> Subscription {
         self.0.subscribe()
     }

@@ -1,9 +1,9 @@
-//! Which touches are worth sending: the same user in the same community within a few seconds is one touch, and one more
-//! at the end of that time, with its age, if the user was seen again meanwhile: the last view is what counts.
-//! Pure; the time is a parameter.
+//! Coalesces touches of the same user in the same community. Pure; the time is a parameter.
+//! Within a few seconds they are one touch, and one more at the end of that time, with its age, if the user was
+//! seen again meanwhile, so that the last view counts.
 //!
-//! It remembers no longer than that needs, and is bounded: when full, the longest untouched is forgotten, which
-//! costs at most a touch too many; what was left out of theirs is handed back at once.
+//! A member is remembered only as long as needed, and their number is bounded: when full, the member touched
+//! longest ago is forgotten, which costs at most one touch too many; its deferred touch is returned at once.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroUsize;
@@ -14,15 +14,15 @@ use crate::ids::{CommunityId, UserId};
 
 type Member = (CommunityId, UserId);
 
-/// What was touched a moment ago.
+/// Recently touched members.
 #[derive(Debug)]
 pub struct Coalescer {
     coalesce: Duration,
     capacity: NonZeroUsize,
     members: HashMap<Member, Touched>,
-    /// The same by age: numbers rise with time.
+    /// Members by age of their touch: numbers rise with time.
     by_age: BTreeMap<u64, (Moment, Member)>,
-    /// Numbers of those who were seen again.
+    /// Numbers of members that were seen again.
     seen_again: BTreeSet<u64>,
     next_number: u64,
 }
@@ -30,32 +30,32 @@ pub struct Coalescer {
 /// What is remembered of a member.
 #[derive(Debug)]
 struct Touched {
-    /// Of the touch.
+    /// The number of the touch.
     number: u64,
-    /// When they were last seen since.
+    /// When the user was last seen after it.
     again: Option<Moment>,
 }
 
-/// What to do about somebody who was seen.
+/// What to do about a user who was seen.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Admitted {
-    /// To touch them, and whoever had to be forgotten in their place before their time.
+    /// Touch the user.
     Touch {
-        /// Whose last view the store does not have yet.
+        /// The deferred touch of the member that was forgotten to make room: send it, too.
         instead_of: Option<Deferred>,
     },
-    /// Nothing as yet.
+    /// Nothing yet.
     Deferred,
 }
 
-/// A touch that was left out at first.
+/// A touch that was deferred.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Deferred {
-    /// Where.
+    /// The community.
     pub community: CommunityId,
-    /// Who.
+    /// The user.
     pub user: UserId,
-    /// When they were last seen.
+    /// When the user was last seen.
     pub at: Moment,
 }
 
@@ -72,7 +72,7 @@ impl Coalescer {
         }
     }
 
-    /// What to do about somebody seen at `at`. If it is to touch, this counts as the touch.
+    /// What to do about a user seen at `at`. [`Admitted::Touch`] counts as the touch.
     pub fn admit(&mut self, at: Moment, community: &CommunityId, user: &UserId) -> Admitted {
         let member = (community.clone(), user.clone());
         if let Some(touched) = self.members.get_mut(&member) {
@@ -143,7 +143,7 @@ impl Coalescer {
         self.next_number += 1;
     }
 
-    /// Not whoever was seen again: that is still to be told.
+    /// Stops at a member that was seen again: its deferred touch is not sent yet.
     fn forget_old(&mut self, now: Moment) {
         while let Some((number, (at, _))) = self.by_age.first_key_value()
             && now.since(*at) >= self.coalesce
@@ -158,7 +158,7 @@ impl Coalescer {
         self.forget(number)
     }
 
-    /// With what is owed of them.
+    /// Returns the member's deferred touch, if any.
     fn forget(&mut self, number: u64) -> Option<Deferred> {
         self.seen_again.remove(&number);
         let (_, member) = self.by_age.remove(&number)?;

@@ -1,4 +1,4 @@
-//! Names of the keys and of the channel in Redis, and the form of a published change. Pure.
+//! Redis key and channel names, and the format of a published change. Pure.
 //!
 //! ```text
 //! headcount:{p07}:seen:42     sorted set: user → last seen, milliseconds
@@ -10,9 +10,9 @@
 //! headcount:changes           channel: every change of a count
 //! ```
 //!
-//! The part in braces is the partition, and Redis Cluster's hash tag: all keys that one script touches are
-//! in one slot. Nothing else in a key name may hold a brace before it, hence [`Keys::new`] refuses such
-//! prefixes; what follows it may be any text.
+//! The part in braces is the partition, and Redis Cluster's hash tag: all keys that one script touches are in one
+//! slot. No brace may come before it in a key name, hence [`Keys::new`] refuses such prefixes; what follows it may
+//! be any text.
 
 use std::num::NonZeroU16;
 
@@ -78,7 +78,7 @@ impl Keys {
         partition(community, self.partitions)
     }
 
-    /// What stands in a partition's braces: its hash tag.
+    /// The hash tag of a partition: the text in its braces.
     pub fn tag(&self, partition: u16) -> String {
         format!("p{partition:02}")
     }
@@ -93,17 +93,17 @@ impl Keys {
         self.named(partition, &format!("mark:{sidecar}"))
     }
 
-    /// Sorted set: what sidecars use → when one of them last did.
+    /// Sorted set: settings of sidecars → when one of them was last used.
     pub fn settings(&self, partition: u16) -> String {
         self.named(partition, "settings")
     }
 
-    /// What stands before the community in the name of its set of users.
+    /// Prefix of the names of the communities' user sets.
     pub fn seen_prefix(&self, partition: u16) -> String {
         self.named(partition, "seen:")
     }
 
-    /// What stands before the community in the name of its state.
+    /// Prefix of the names of the communities' states.
     pub fn state_prefix(&self, partition: u16) -> String {
         self.named(partition, "state:")
     }
@@ -118,7 +118,7 @@ impl Keys {
     }
 }
 
-/// One of `partitions` for a community; see [`Keys::partition`].
+/// The partition of a community; see [`Keys::partition`].
 pub(super) fn partition(community: &CommunityId, partitions: NonZeroU16) -> u16 {
     let partition = fnv1a(community.as_str().as_bytes()) % u32::from(partitions.get());
     u16::try_from(partition).unwrap_or_default()

@@ -1,6 +1,6 @@
-//! Tells when the store may have lost what it had taken, to whoever can touch it again (P14).
+//! Reports when the store may have lost touches, so that they can be made again (P14).
 //!
-//! A store has parts, which are away, forget and fail over each by itself. Most have one; in a Redis Cluster each
+//! A store has parts, which fail, lose data and fail over independently. Most have one; in a Redis Cluster each
 //! partition is one.
 
 use std::num::NonZeroU16;
@@ -10,12 +10,12 @@ use tokio::sync::watch;
 use super::keys::partition;
 use crate::ids::CommunityId;
 
-/// Counts the occasions on which a part of the store may have lost touches: each connection that is made (what is
-/// at its other end may have restarted empty, or be a replica that lacks the last writes), each change of the
-/// server that keeps it, and each mark that is gone. Clones count together.
+/// Counts the occasions on which a part of the store may have lost touches: each new connection (the server may
+/// have restarted empty, or be a replica that lacks the last writes), each change of the server that keeps it, and
+/// each missing mark. Clones count together.
 ///
-/// Whoever keeps connections notes an occasion *before* the first call can use the new one: an answer that
-/// came without a new occasion is then an answer of a store that lost nothing.
+/// An occasion is noted *before* the first call can use the new connection: an answer that came without a new
+/// occasion is then an answer of a store that lost nothing.
 #[derive(Debug, Clone)]
 pub struct Losses {
     /// By part.
@@ -24,7 +24,7 @@ pub struct Losses {
 }
 
 impl Losses {
-    /// Of a store that has so many parts: one, or as many as there are partitions.
+    /// For a store with `parts` parts: one, or as many as there are partitions.
     pub fn new(parts: NonZeroU16) -> Self {
         Self {
             occasions: watch::Sender::new(vec![0; usize::from(parts.get())]),
@@ -75,7 +75,7 @@ impl Losses {
 }
 
 impl Default for Losses {
-    /// One part.
+    /// A store of one part.
     fn default() -> Self {
         Self::new(NonZeroU16::MIN)
     }

@@ -1,10 +1,10 @@
-//! Presence in this process' memory: the embedded default, for one sidecar; and, bounded, what stands in for
-//! Redis while that is away.
+//! Presence in this process' memory: the embedded default, for one sidecar.
+//! Bounded, it is also the substitute for Redis while that is away.
 //!
-//! Communities are spread over shards, each behind a lock that is held for one call about one community (or
-//! for the sweep of one shard) and never across an await. Per community, users stand both by time (pages,
+//! Communities are spread over shards, each behind a lock that is held for one call about one community (or for
+//! the sweep of one shard) and never across an await. Each community indexes its users both by time (pages,
 //! pruning) and by id (touches), so that every call costs the logarithm of the community's size plus what it
-//! returns or forgets.
+//! returns or removes.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -24,26 +24,26 @@ use super::{
 };
 use crate::ids::{CommunityId, UserId};
 
-/// Locks that communities are spread over.
+/// Number of locks that communities are spread over.
 const SHARDS: NonZeroU16 = NonZeroU16::new(16).unwrap();
 
 /// Who is here now, in memory. Empty after a restart.
 pub struct Memory {
     window: Window,
-    /// How long a deserted community is remembered.
+    /// How long a community without users is remembered, in milliseconds.
     remembered: i64,
     /// Most members in one shard.
     capacity: usize,
     clock: SteadyClock,
     shards: Vec<Mutex<Shard>>,
-    /// Told while the shard is locked, so that the changes of one community are told in their order.
+    /// Sent while the shard is locked, so that the changes of one community are sent in order.
     changes: Changes,
 }
 
 #[derive(Default)]
 struct Shard {
     communities: HashMap<CommunityId, Community>,
-    /// When to look at a community next. Exactly one entry for each.
+    /// When each community is due for a sweep; exactly one entry for each.
     due: BTreeSet<(i64, CommunityId)>,
     /// Members of all communities.
     members: usize,
@@ -54,7 +54,7 @@ struct Shard {
 struct Community {
     by_time: BTreeSet<(i64, UserId)>,
     last_seen: HashMap<UserId, i64>,
-    /// The count as it was last told, with its sequence number.
+    /// The count that was last sent, with its sequence number.
     told: u64,
     seq: u64,
     due: i64,
@@ -77,13 +77,13 @@ impl Memory {
         }
     }
 
-    /// The same for at most `capacity` members, a user in a community each: beyond, those seen longest ago are
-    /// forgotten. Nothing is remembered of deserted communities, their sequence numbers neither.
+    /// The same for at most `capacity` members, a user in a community each: beyond that, those seen longest ago
+    /// are forgotten. Communities without users are forgotten at once, with their sequence numbers.
     pub(super) fn bounded(window: Window, clock: SteadyClock, capacity: NonZeroUsize) -> Self {
         Self {
             remembered: 0,
             capacity: capacity.get(),
-            // One, so that the oldest of all is at hand.
+            // One shard, so that the oldest member of all can be found.
             shards: vec![Mutex::default()],
             ..Self::of(window, clock)
         }
@@ -94,12 +94,12 @@ impl Memory {
         self.told(self.now())
     }
 
-    /// Members that are remembered, those not yet swept among them.
+    /// Members remembered, including those not yet swept.
     pub(super) fn members(&self) -> usize {
         self.shards.iter().map(|shard| lock(shard).members).sum()
     }
 
-    /// Who is in a community, as touches that can be made again.
+    /// The users of a community as touches that can be made again.
     pub(super) fn touches(&self, community: &CommunityId) -> Vec<Touch> {
         let now = self.now();
         let shard = self.shard(community);
@@ -127,7 +127,7 @@ impl Memory {
         let shard = &mut *shard;
         let place = shard.communities.entry(community.clone()).or_default();
         let before = place.by_time.len();
-        // Though others may come in their place: whoever counted in between has another number.
+        // Others may take the place of those who left: a count read in between differs from the one sent last.
         let left = place.settle(now, window);
         for touch in touches {
             place.touch(&touch.user, now - millis(touch.age));
@@ -284,7 +284,7 @@ impl Shard {
         }
     }
 
-    /// Forgets the member seen longest ago, if there is any: the first of the community that is due first.
+    /// Forgets the member seen longest ago, if there is one: the first of the community that is due first.
     fn forget_oldest(&mut self, now: i64, window: i64, remembered: i64) {
         while let Some((_, community)) = self.due.pop_first() {
             let Some(place) = self.communities.get_mut(&community) else {
@@ -319,7 +319,7 @@ impl Community {
         }
     }
 
-    /// Forgets users whose window has passed; says whether the count is another than the one told last.
+    /// Removes users whose window has passed; returns whether the count differs from the one sent last.
     fn settle(&mut self, now: i64, window: i64) -> bool {
         while let Some((last_seen, _)) = self.by_time.first()
             && *last_seen <= now - window
@@ -344,7 +344,7 @@ impl Community {
             .map_or(now + remembered, |(oldest, _)| oldest + window)
     }
 
-    /// Users seen after `expired`. Costs those not yet swept, not those present.
+    /// Users seen after `expired`. The cost grows with the unswept users, not with those present.
     fn present(&self, expired: i64) -> u64 {
         let unswept = self
             .by_time
@@ -363,7 +363,7 @@ impl Community {
     }
 }
 
-/// No call panics while it holds the lock; if one did, the next would find a consistent enough state.
+/// No call panics while it holds the lock; if one did, the state would still be consistent enough.
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,25 +1,25 @@
-//! Presence in a store that may be away or forget, with a memory of this sidecar's own in front (P14).
+//! A memory of this sidecar's own touches in front of a store that may be away or lose data (P14).
 //!
-//! Whatever this sidecar touches it also remembers, for the window, at most 100,000 members. That memory is
-//! used for two things only:
+//! Whatever this sidecar touches it also remembers, for the window, at most 100,000 members. That memory is used
+//! for two things only:
 //!
-//! - **Reads** while the store is away, slow, or known to have lost something that is not yet touched again:
-//!   they are answered from memory and marked stale. Memory tells less than the store (other sidecars' visitors
-//!   are missing), never more.
-//! - **Re-touches** when the store may have lost touches ([`Losses`]) or did not take one: everybody remembered
-//!   is touched again, with their true age, so that nobody stays longer than their window and nobody who left
-//!   comes back. Touches of the same user by several sidecars are one visitor (P12).
+//! - **Reads** while the store is away, slow, or known to have lost touches that were not yet made again: they are
+//!   answered from memory and marked stale. Memory holds less than the store (other sidecars' visitors are missing),
+//!   never more.
+//! - **Re-touches** when the store may have lost touches ([`Losses`]) or failed to take one: every remembered user
+//!   is touched again, with the true age, so that no user stays longer than the window and no user who left comes
+//!   back. Touches of the same user by several sidecars are one visitor (P12).
 //!
-//! A client that reads page after page while answers change over from store to memory may see somebody twice,
-//! but misses nobody whom this sidecar saw: it remembers before it touches.
+//! A client that pages while answers switch from store to memory may see a user twice, but misses none that this
+//! sidecar saw: it remembers before it touches.
 //!
-//! What memory cannot tell fails: until the store was there once, or a whole window has passed since the start,
-//! it would know next to nothing.
+//! A read that memory cannot answer fails: until the store was reached once, or a whole window has passed since
+//! the start, memory is too incomplete.
 //!
-//! **Changes** of what the store lacks somebody of are held back meanwhile (`feed`).
+//! **Changes** in parts of the store that lack touches are held back meanwhile (`feed`).
 //!
-//! All of this holds for each part of the store by itself (see [`Losses`]): what one part lacks or cannot tell
-//! makes no other part's answers stale.
+//! All of this holds for each part of the store separately (see [`Losses`]): losses or failures of one part make
+//! no other part's answers stale.
 
 mod feed;
 
@@ -47,13 +47,12 @@ use crate::metrics::Metrics;
 use crate::presence::changes::Subscription;
 use crate::tasks::{Kept, Task, Tasks};
 
-/// Most members remembered, a user in a community each; some 300 bytes each. Beyond, those seen longest ago are
-/// forgotten first.
+/// Most members remembered, a user in a community each; some 300 bytes each. Beyond that, those seen longest ago
+/// are forgotten first.
 const MEMBERS: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
-/// Communities touched again at a time, shared by the parts: fresh touches stand behind so many calls at most.
+/// Communities touched again at a time, shared by the parts: fresh touches queue behind at most this many calls.
 const CONCURRENCY: usize = 8;
-/// Until a re-touch that failed is tried again, unless the store comes back before; put off or brought forward
-/// by up to a quarter.
+/// Pause before a failed re-touch is tried again, unless the store comes back before; jittered by up to a quarter.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// A store with a memory in front. Dropping it ends the tasks that touch again.
@@ -75,24 +74,25 @@ struct Mirror {
     metrics: Arc<Metrics>,
 }
 
-/// What is known of one part of the store.
+/// State of one part of the store.
 #[derive(Debug, Default)]
 struct Part {
-    /// What memory's clock lacks to this part's, in milliseconds, as of its last answer: stale answers go by the
-    /// store's time, too (P3), and cursors lead from one to the other.
+    /// This part's clock minus memory's, in milliseconds, as of its last answer: stale answers use the store's
+    /// time, too (P3), and cursors work across a switch from one to the other.
     shift: AtomicI64,
-    /// How many occasions on which it may have lost touches came before everybody was touched again.
+    /// The number of loss occasions up to which all users were touched again.
     losses_mended: AtomicU64,
-    /// Calls that it did not take, and how many of them came before everybody was touched again.
+    /// Calls that failed, and how many of them came before all users were touched again.
     refusals: AtomicU64,
     refusals_mended: AtomicU64,
-    /// It has answered since the start.
+    /// Whether it has answered since the start.
     was_reached: AtomicBool,
 }
 
 impl Mirrored {
-    /// Puts a memory in front of `store`, which notes in `losses` when it may have lost something. Users are
-    /// present for `window`, as the store has it. A read waits for the store at most for `patience`. Re-touches run as one of `tasks`.
+    /// Puts a memory in front of `store`, which notes in `losses` when it may have lost touches. Users are present
+    /// for `window`, as in the store. A read waits for the store at most for `patience`. Re-touches run as one of
+    /// `tasks`.
     pub fn start(
         store: Arc<dyn Presence>,
         window: Window,
@@ -136,11 +136,11 @@ impl fmt::Debug for Mirrored {
 #[async_trait]
 impl Presence for Mirrored {
     fn remember(&self, community: &CommunityId, touches: &[Touch]) {
-        // What is not kept is refused when it is touched.
+        // An error is ignored: `touch` returns it again.
         let _ = self.mirror.memory.take(community, touches);
     }
 
-    /// Remembers first: what the store does not take is owed to it.
+    /// Remembers first: a touch that the store does not take is then made again.
     async fn touch(&self, community: &CommunityId, touches: &[Touch]) -> Result<Count, PresenceError> {
         let mirror = &self.mirror;
         mirror.memory.take(community, touches)?;
@@ -152,7 +152,7 @@ impl Presence for Mirrored {
         Ok(count)
     }
 
-    /// Each part is asked by itself, and stale is the answer if that of any is.
+    /// Asks each part separately; the answer is stale if that of any part is.
     async fn counts(&self, communities: &[CommunityId]) -> Result<Answer<Vec<Count>>, PresenceError> {
         counts_by_part(
             communities,
@@ -198,7 +198,7 @@ impl Presence for Mirrored {
         Ok(Answer::stale(page))
     }
 
-    /// What memory forgets is nobody's business: the store tells the changes.
+    /// Removals from memory are not reported: the store reports its own changes.
     async fn sweep(&self) -> Result<Sweep, PresenceError> {
         let mirror = &self.mirror;
         mirror.memory.sweep().await?;
@@ -269,7 +269,7 @@ impl Mirror {
         Ok(Answer::stale(remembered))
     }
 
-    /// What the store says of one of its parts; `None` where memory must do.
+    /// The answer of one part of the store; `None` where memory must answer.
     async fn ask<T>(
         &self,
         part: u16,
@@ -285,7 +285,7 @@ impl Mirror {
             self.reached([part].into_iter());
         }
         match answer {
-            // Unless it has lost something meanwhile.
+            // Unless touches were lost meanwhile.
             Ok(answer) if self.is_whole(part) => Ok(Some(answer)),
             Err(error) if !matches!(error, PresenceError::Unavailable(_)) || !self.remembers_enough(part) => {
                 Err(error)
@@ -297,12 +297,12 @@ impl Mirror {
         }
     }
 
-    /// Whether a part of the store has everybody of it who is remembered, as far as is known.
+    /// Whether a part of the store has all its remembered users, as far as is known.
     fn is_whole(&self, part: u16) -> bool {
         !self.needs_mending(part) || self.memory.members() == 0
     }
 
-    /// Whether something may be missing in a part of the store.
+    /// Whether touches may be missing in a part of the store.
     fn needs_mending(&self, part: u16) -> bool {
         let occasions = self.losses.occasions(part);
         let part = self.part(part);
@@ -310,26 +310,26 @@ impl Mirror {
             || part.refusals_mended.load(Ordering::SeqCst) != part.refusals.load(Ordering::SeqCst)
     }
 
-    /// Whether memory is worth more than no answer.
+    /// Whether memory is complete enough to be better than no answer.
     fn remembers_enough(&self, part: u16) -> bool {
         self.part(part).was_reached.load(Ordering::Relaxed) || self.started.elapsed() >= self.window.time()
     }
 
-    /// An answer says what the time is now, by the clock of its part.
+    /// Updates the clock difference from an answer, which has the time of its part.
     fn told_the_time(&self, part: &Part, count: &Count) {
         let shift = count.as_of - self.memory.time();
         part.shift.store(shift.num_milliseconds(), Ordering::Relaxed);
         part.was_reached.store(true, Ordering::Relaxed);
     }
 
-    /// These parts have answered.
+    /// Notes that these parts have answered.
     fn reached(&self, parts: impl Iterator<Item = u16>) {
         for part in parts {
             self.part(part).was_reached.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Touches again whenever a part needs that. Never ends by itself.
+    /// Touches again whenever a part needs it. Never ends by itself.
     async fn heal(self: Arc<Self>, part: u16) {
         let mut losses = self.losses.watch();
         let mut retouches = Health::new("re-touches");
@@ -350,9 +350,9 @@ impl Mirror {
         }
     }
 
-    /// Touches everybody of one part who is remembered, or stops at the first call that fails.
+    /// Touches all remembered users of one part, or stops at the first call that fails.
     async fn touch_all_again(&self, part: u16) -> Result<(), PresenceError> {
-        // Before anybody is looked at: what is lost or refused from here on makes another round.
+        // Before any user is read: losses and failures from here on cause another round.
         let losses = self.losses.occasions(part);
         let refusals = self.part(part).refusals.load(Ordering::SeqCst);
         let mut communities = self.memory.communities(usize::MAX).await?.value;
@@ -366,7 +366,10 @@ impl Mirror {
         mended.losses_mended.store(losses, Ordering::SeqCst);
         mended.refusals_mended.store(refusals, Ordering::SeqCst);
         if touches > 0 {
-            tracing::info!(touches, "touched again those whom the presence store may lack");
+            tracing::info!(
+                touches,
+                "touched again all users that the presence store may lack"
+            );
         }
         Ok(())
     }
@@ -382,7 +385,7 @@ impl Mirror {
     }
 }
 
-/// A touch that its part has not taken: refused, unless it does before this is dropped.
+/// A touch that its part has not taken yet: counts as a failure if it has not when this is dropped.
 struct Owed<'a>(&'a Part);
 
 impl Owed<'_> {
@@ -403,7 +406,7 @@ impl Part {
     }
 }
 
-/// As it is where the sum is no time: only made-up cursors are so far off.
+/// Unchanged where the sum is out of range: only made-up cursors are that far off.
 fn moved(time: DateTime<Utc>, shift: TimeDelta) -> DateTime<Utc> {
     time.checked_add_signed(shift).unwrap_or(time)
 }

@@ -1,8 +1,8 @@
-//! Time that nobody sets: ages go by it, so that a machine's clock that is put right makes nobody stay longer or leave
-//! earlier.
+//! Steady clocks, not affected when the machine's clock is set.
+//! Ages use them, so that correcting a machine's clock makes no user stay longer or leave earlier.
 //!
-//! Unlike the standard library's, it goes on while the machine is suspended: whoever was seen before that is older by as
-//! much.
+//! Unlike the standard library's `Instant`, the time goes on while the machine is suspended: ages include that
+//! time.
 
 use std::ops::Add;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ const STEADY: ClockId = ClockId::Boottime;
 #[cfg(not(target_os = "linux"))]
 const STEADY: ClockId = ClockId::Monotonic;
 
-/// How far the machine's clock may be from the steady one before it counts as set.
+/// By how much the machine's clock may differ from the steady one, in milliseconds, before it counts as set.
 const SET: i64 = 1_000;
 
 /// A moment, as the time since the machine was started.
@@ -52,25 +52,25 @@ impl Add<Duration> for Moment {
     }
 }
 
-/// Tells the time; tests hand in their own.
+/// Returns the time; tests pass their own.
 pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
-/// What the time is, for reckoning and for telling: the machine's at the start, going on steadily, and, where it is
-/// told, by as much more or less as the machine's clock was set since.
+/// A clock for ages and for display. Both start with the machine's clock and go on steadily; the displayed time is
+/// shifted when the machine's clock was set.
 pub struct SteadyClock {
     steady: Clock,
     machine: Option<Clock>,
-    /// Milliseconds from the steady time to that which is told.
+    /// Displayed time minus steady time, in milliseconds.
     shift: AtomicI64,
 }
 
 impl SteadyClock {
-    /// Of this machine.
+    /// The machine's clock.
     pub fn of_the_machine() -> Self {
         Self::new(steady(), Arc::new(Utc::now))
     }
 
-    /// Reckons by one, and tells the other.
+    /// Ages by `steady`, displayed times by `machine`.
     pub fn new(steady: Clock, machine: Clock) -> Self {
         Self {
             steady,
@@ -79,7 +79,7 @@ impl SteadyClock {
         }
     }
 
-    /// Reckons by one, and tells the same.
+    /// Ages and displayed times by `steady`.
     pub fn steady(steady: Clock) -> Self {
         Self {
             steady,
@@ -88,7 +88,7 @@ impl SteadyClock {
         }
     }
 
-    /// The steady time, in milliseconds since 1970 by what the machine's clock was at the start.
+    /// The steady time, in milliseconds since 1970 by the machine's clock at the start.
     pub(super) fn now(&self) -> i64 {
         let now = (self.steady)().timestamp_millis();
         if let Some(machine) = &self.machine {
@@ -100,20 +100,20 @@ impl SteadyClock {
         now
     }
 
-    /// How a steady time is told.
+    /// Converts steady time to displayed time.
     pub(super) fn told(&self, millis: i64) -> DateTime<Utc> {
         DateTime::from_timestamp_millis(millis.saturating_add(self.shift.load(Ordering::Relaxed)))
             .unwrap_or_default()
     }
 
-    /// The steady time that is told so.
+    /// Converts displayed time to steady time.
     pub(super) fn reckoned(&self, told: DateTime<Utc>) -> i64 {
         told.timestamp_millis()
             .saturating_sub(self.shift.load(Ordering::Relaxed))
     }
 }
 
-/// Starts at this machine's time, and is not set when that is.
+/// A clock that starts at this machine's time and is not affected when that is set.
 pub(super) fn steady() -> Clock {
     let (time, start) = (Utc::now(), Moment::now());
     Arc::new(move || time + TimeDelta::from_std(start.elapsed()).unwrap_or_default())

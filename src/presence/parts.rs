@@ -1,4 +1,4 @@
-//! Asking a store that has parts for many counts at once: each part by itself, side by side.
+//! Splits a request for many counts by part of the store, and asks the parts concurrently.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use futures_util::future::try_join_all;
 use super::{Answer, Count, PresenceError};
 use crate::ids::CommunityId;
 
-/// One count per community, in the order asked. Stale if any is; an error if there is one.
+/// One count per community, in the order asked. Stale if any is; an error if any part fails.
 pub(super) async fn counts_by_part<F>(
     communities: &[CommunityId],
     part: impl Fn(&CommunityId) -> u16,

@@ -1,29 +1,29 @@
 //! Presence in Redis: shared by any number of sidecars.
 //!
-//! What changes anything is a script, and each script touches the keys of one partition only (see
-//! [`super::keys`]). Time is Redis' own (P3); nothing here reads a clock. In a Cluster each partition goes by the
-//! clock of the node that keeps it.
+//! Every write is a script, and each script touches the keys of one partition only (see [`super::keys`]). Time is
+//! Redis' own (P3); nothing here reads a clock. In a Cluster each partition uses the clock of the node that keeps
+//! it.
 //!
 //! `servers` finds the server of a partition: the one there is, directly or by Sentinels, or a node of a Cluster.
 //!
-//! # Keys clean themselves up
-//! Each touch and each sweep of a community puts off the expiry of its keys by `window` and a day. A live
-//! deployment sweeps everybody who leaves long before that; an abandoned one leaves nothing behind. Expiry
+//! # Expiry of keys
+//! Each touch and each sweep of a community extends the expiry of its keys to `window` and a day. In a live
+//! deployment sweeps remove everyone who leaves long before that; an abandoned one leaves nothing behind. Expiry
 //! is only this backstop, never how a user leaves (P1, P5).
 //!
-//! A community nobody was in for a day loses its sequence number with its keys, and so does every community
+//! A community without visitors for a day loses its sequence number with its keys, and so does every community
 //! when Redis restarts empty. Numbers rise all the same, because a new one is never below Redis' clock in
-//! milliseconds: subscribers who remember a number from before do not ignore the new ones.
+//! milliseconds: subscribers that remember an earlier number do not ignore the new ones.
 //!
-//! # What Redis loses
-//! Redis may come back empty, be flushed, or be replaced by a replica that lacks the last writes. This module
-//! only notices: `link` with each connection that it makes, `cluster` with each partition that another node keeps,
-//! `marks` with each sweep. They tell [`Losses`], and whoever remembers the touches makes them again.
+//! # Data loss in Redis
+//! Redis may restart empty, be flushed, or be replaced by a replica that lacks the last writes. This module only
+//! detects that: `link` at each connection that it makes, `cluster` at each partition that moves to another node,
+//! `marks` at each sweep. They notify [`Losses`]; the module that remembers the touches makes them again.
 //!
-//! Touches may be made again at any time: they carry ages, and last seen never goes back. A touch that waited
-//! in a hung Redis until its sender had given it up is not taken, because its age would no longer be true.
+//! Touches may be made again at any time: they carry ages, and last seen never goes back. A touch that waited in a
+//! hung Redis until its sender had given up on it is refused, because its age would no longer be true.
 //!
-//! # What the Redis user may do
+//! # Permissions of the Redis user
 //! Redis 6.2 or later. Commands `evalsha script|load time ping info get set zadd zcard zcount zrange
 //! zrangebyscore zrevrange zrem zremrangebyscore hset hget hmget pexpire publish subscribe`, keys `headcount:*`,
 //! channels `headcount:*` (`info` may be missing: then the warning about evictions is too). For a database other
@@ -77,16 +77,16 @@ use crate::tasks::Tasks;
 
 /// Users per call of the touch script: what keeps one call near a millisecond of Redis' one thread.
 const TOUCH_USERS: usize = 1_000;
-/// Communities per round trip of a count.
+/// Communities per round trip when counting.
 const COUNT_COMMUNITIES: usize = 500;
 /// Partitions asked or swept at a time.
 const CONCURRENCY: usize = 8;
-/// The partition by which sidecars compare what they use: there is one of this number, whatever the number of partitions.
+/// The partition where sidecars compare their settings: it exists whatever the number of partitions.
 const COMMON_PARTITION: u16 = 0;
-/// How far the clock of Redis may be from where it is expected, beside the time that answers are under way.
+/// How far Redis' clock may be off the expected time, in addition to the time that answers are under way.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
-/// How often a touch is sent before Redis' clock is taken for unusable: once more after it was found to have
-/// been set.
+/// How often a touch is sent before Redis' clock counts as unusable: once more after it was found to have been
+/// set.
 const CLOCK_TRIES: usize = 2;
 
 /// Who is here now, in Redis.
@@ -98,7 +98,7 @@ pub struct Redis {
     settings: Settings,
     agreement: Agreement,
     response_timeout: Duration,
-    /// By part: each server has its own.
+    /// By part: each server has its own clock.
     clocks: Vec<Clock>,
     marks: Marks,
     losses: Losses,
@@ -160,7 +160,7 @@ impl Redis {
         })
     }
 
-    /// Where occasions are noted on which Redis may have lost something.
+    /// Where possible losses of Redis are noted.
     pub fn losses(&self) -> Losses {
         self.losses.clone()
     }
@@ -170,7 +170,7 @@ impl Redis {
         self.window.clone()
     }
 
-    /// What other sidecars on these keys use that this one does not, a sentence each.
+    /// Settings of other sidecars on these keys that differ from this one's, a sentence each.
     ///
     /// # Errors
     /// Redis cannot tell.
@@ -203,15 +203,15 @@ impl Redis {
             if let Some(current) = current {
                 return Ok(Count { current, seq, as_of });
             }
-            // Its clock was set, or it is another Redis: this answer told the time.
+            // Redis' clock was set, or it is another server: this answer has the current time.
         }
         Err(PresenceError::Unexpected(
-            "the clock of Redis does not stand still".into(),
+            "the clock of Redis is set repeatedly".into(),
         ))
     }
 
-    /// Until when Redis may take the touch: while somebody waits for it, and as long again, because the answer
-    /// that told the time may itself have been under way for so long.
+    /// Sends touches with the time until which Redis may take them: while the caller waits, and as long again,
+    /// because the answer that gave the time may itself have been under way that long.
     async fn send_touches(
         &self,
         mut redis: Node,
@@ -244,14 +244,14 @@ impl Redis {
         &self.clocks[usize::from(self.losses.part_of(partition))]
     }
 
-    /// An answer told the time.
+    /// Updates the clock from an answer, and notes a possible loss if it was set.
     fn heard(&self, partition: u16, now: i64) -> Result<DateTime<Utc>, PresenceError> {
         let time = time(now)?;
         let tolerance = self.response_timeout * 2 + CLOCK_TOLERANCE;
         if self.clock(partition).heard(now, Moment::now(), tolerance) {
             tracing::warn!(
                 partition,
-                "the clock of Redis was set; those whom this sidecar remembers are touched again with their age"
+                "the clock of Redis was set; the users that this sidecar remembers are touched again with their age"
             );
             self.losses.note(self.losses.part_of(partition));
         }
@@ -267,8 +267,8 @@ impl Redis {
         Ok(Answer::current(counts))
     }
 
-    /// Two round trips to one server: its time and the window, then all counts. Each sequence number is read before its count: a
-    /// count that changes in between is then newer than its number says, never older.
+    /// Two round trips to one server: its time and the window, then all counts. Each sequence number is read
+    /// before its count: a count that changes in between is then newer than its number says, never older.
     async fn count_some(&self, communities: &[CommunityId]) -> Result<Vec<Count>, PresenceError> {
         let Some(first) = communities.first() else {
             return Ok(Vec::new());
@@ -294,7 +294,7 @@ impl Redis {
         Ok(communities.iter().map(count).collect())
     }
 
-    /// A community is due for a look from its first visitor until its last one was noticed to have left.
+    /// A community is in the due set from its first visitor until the sweep after its last one left.
     async fn communities_of_partition(
         &self,
         partition: u16,
@@ -324,7 +324,7 @@ impl Redis {
         Ok(Answer::current(communities.collect()))
     }
 
-    /// One round trip: the time, and what sidecars use that share a partition.
+    /// One round trip: the time, and the settings of sidecars that share a partition.
     async fn ask_what_is_in_use(&self, redis: &mut Node, partition: u16) -> RedisResult<(i64, InUse)> {
         let mut pipeline = ::redis::pipe();
         pipeline.cmd("TIME");
@@ -371,7 +371,7 @@ impl Redis {
 /// Settings, each with when it was last used.
 type InUse = Vec<(String, i64)>;
 
-/// Those that count.
+/// The settings that have not expired.
 fn still_in_use(now: i64, in_use: InUse) -> Vec<String> {
     let counts = in_use.into_iter().filter(|(_, at)| now - at < millis(KEPT));
     counts.map(|(settings, _)| settings).collect()

@@ -1,40 +1,41 @@
-//! What all sidecars that share keys must have in common, and what holds where they do not. Pure.
+//! Settings that all sidecars on the same keys must share, and the rules where they differ. Pure.
 //!
-//! Each writes down what it uses, with when it last did so, in every partition, each time that it touches or
-//! sweeps. What nobody used for [`KEPT`] no longer counts: so a change that an operator rolls out from sidecar to
-//! sidecar is over when the last of the old ones has gone, and an emptied Redis knows it again at once.
+//! Each sidecar records its settings, with the time, in every partition, each time that it touches or sweeps.
+//! Settings that were not used for [`KEPT`] no longer count: so a change that is rolled out from sidecar to
+//! sidecar is complete when the last of the old ones has gone, and an emptied Redis knows the settings again at
+//! once.
 //!
-//! Where windows differ, the longest holds for all who share the keys: each of them counts, lists, and forgets by it.
-//! With any other rule the same question would have as many answers as there are sidecars, and the sidecar with the
-//! shorter window would forget those whom another one still counts. Other differences cannot be made good here and are
-//! only told.
+//! Where windows differ, the longest holds for all sidecars on the keys: each of them counts, lists, and forgets
+//! by it. With any other rule the same question would have as many answers as there are sidecars, and the sidecar
+//! with the shorter window would forget users that another one still counts. Other differences cannot be made good
+//! here and are only reported.
 
 use std::fmt;
 use std::time::Duration;
 
 use super::Window;
 
-/// How long settings count after they were last used; the scripts say the same. As long as a sidecar's mark is kept:
-/// one that was away for longer touches everybody again.
+/// How long settings count after they were last used; the scripts use the same time. As long as a sidecar's mark
+/// is kept: a sidecar that was away for longer touches all users again.
 pub const KEPT: Duration = Duration::from_secs(60);
 
-/// Version of what stands under the prefix: names of keys, and what they hold. Raised by a change that sidecars of the
-/// version before cannot share.
+/// Version of the data under the prefix: names of keys, and their contents. Raised by a change that sidecars of
+/// the previous version cannot share.
 const LAYOUT: u32 = 1;
 
-/// What a sidecar uses.
+/// The settings of a sidecar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     layout: u32,
     partitions: u16,
     /// Milliseconds.
     window: i64,
-    /// Whether it touches anybody, so that its window counts.
+    /// Whether the sidecar records presence, so that its window counts.
     records: bool,
 }
 
 impl Settings {
-    /// Of this sidecar.
+    /// The settings of this sidecar.
     pub fn new(partitions: u16, window: &Window) -> Self {
         Self {
             layout: LAYOUT,
@@ -44,7 +45,7 @@ impl Settings {
         }
     }
 
-    /// Reads what a sidecar wrote down; `None` if it is of another form.
+    /// Parses recorded settings; `None` if they have another form.
     pub fn parse(text: &str) -> Option<Self> {
         let mut settings = (None, None, None);
         for field in text.split(' ') {
@@ -63,7 +64,7 @@ impl Settings {
         })
     }
 
-    /// What others use that is not what this sidecar does: one sentence each, in a fixed order.
+    /// Differences between others' settings and this sidecar's: one sentence each, in a fixed order.
     pub fn differences(&self, in_use: &[String]) -> Vec<String> {
         let mut differences: Vec<String> = in_use
             .iter()
@@ -105,7 +106,7 @@ impl Settings {
     }
 }
 
-/// The longest window of those in use, in milliseconds; 0 if nobody uses any.
+/// The longest window among these settings, in milliseconds; 0 if there are none.
 pub fn longest_window(in_use: &[String]) -> i64 {
     let all = in_use.iter().filter_map(|text| Settings::parse(text));
     all.map(|settings| settings.window).max().unwrap_or_default()

@@ -1,4 +1,5 @@
-//! The window in force. Each sidecar is configured with one; of those who share a store the longest holds for all.
+//! The presence window in force. Each sidecar is configured with one; among sidecars that share a store the
+//! longest holds.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +9,7 @@ use super::millis;
 use super::moment::Moment;
 use super::settings::KEPT;
 
-/// How long a user is present after the last touch. A handle: clones tell the same.
+/// How long a user is present after the last touch. A handle: clones share the value.
 #[derive(Debug, Clone)]
 pub struct Window {
     own: i64,
@@ -20,19 +21,19 @@ pub struct Window {
 /// Windows, in milliseconds.
 #[derive(Debug, Default)]
 struct Heard {
-    /// What the store said last.
+    /// What the store reported last.
     last: i64,
-    /// What counts whatever is heard, and until when: ever shorter ones, for ever longer.
+    /// Lower bounds, and until when each holds: the longer a window, the earlier it ends.
     held: Vec<(i64, Moment)>,
 }
 
 impl Window {
-    /// Of a sidecar that touches users: as configured, until something longer is heard.
+    /// Of a sidecar that records presence: the configured window, until the store reports a longer one.
     pub fn new(own: Duration) -> Self {
         Self::of(own, true)
     }
 
-    /// Of a sidecar that only reads: that of the others, and where there are none, as configured.
+    /// Of a sidecar that only reads: the window of the others, or the configured one while there are none.
     pub fn of_the_others(own: Duration) -> Self {
         Self::of(own, false)
     }
@@ -47,34 +48,34 @@ impl Window {
         }
     }
 
-    /// As this sidecar is configured, in milliseconds.
+    /// The configured window, in milliseconds.
     pub fn own(&self) -> i64 {
         self.own
     }
 
-    /// Whether the own one counts.
+    /// Whether the configured window counts.
     pub(super) fn records(&self) -> bool {
         self.records
     }
 
-    /// The one in force, in milliseconds.
+    /// The window in force, in milliseconds.
     pub fn millis(&self) -> i64 {
         self.in_force.load(Ordering::Relaxed)
     }
 
-    /// The one in force.
+    /// The window in force.
     pub fn time(&self) -> Duration {
         Duration::from_millis(self.millis().unsigned_abs())
     }
 
-    /// The store says that this one, in milliseconds, is the longest in use; 0 if there is none.
+    /// Sets the longest window in use that the store reports, in milliseconds; 0 if there is none.
     pub(super) fn set(&self, millis: i64) {
         self.set_at(Moment::now(), millis);
     }
 
-    /// Parts of the store say that this one, in milliseconds, is the longest in use; 0 if none answers. While it may lack
-    /// what others use, be it that something was lost or that a part is away, the window does not become shorter, for as
-    /// long as what was said before would have counted.
+    /// Sets the longest window that a sweep found, in milliseconds; 0 if no part of the store answered. If settings may be
+    /// missing, because a part lost data or is away, the window does not become shorter for as long as those would have
+    /// counted.
     pub(super) fn swept(&self, longest: i64, may_lack: bool) {
         self.swept_at(Moment::now(), longest, may_lack);
     }
@@ -99,7 +100,7 @@ impl Window {
         self.heard().last = millis;
     }
 
-    /// The one in force where the longest in use is another, in milliseconds; 0 if there is none.
+    /// The window in force if `longest` is the longest in use, in milliseconds; 0 if there is none.
     pub(super) fn by(&self, longest: i64) -> i64 {
         self.by_at(Moment::now(), longest)
     }
@@ -111,7 +112,7 @@ impl Window {
         }
     }
 
-    /// What counts whatever others use, in milliseconds: the own one, if it does, and what is held. 0 if nothing does.
+    /// The lower bound, in milliseconds: the configured window, if it counts, and those held. 0 if there is none.
     pub(super) fn at_least(&self) -> i64 {
         self.at_least_at(Moment::now())
     }

@@ -1,8 +1,8 @@
-//! Keeps the presence store up to date, away from the requests: a handle that never waits, and a worker that
-//! owns the store's writes and the sweeps.
+//! The presence worker: keeps the presence store up to date outside the requests. A handle that never waits, and a
+//! worker that owns the store's writes and the sweeps.
 //!
-//! What is taken from the queue is remembered at once ([`Presence::remember`]), whatever becomes of the calls: a store
-//! that hangs keeps nobody from being known.
+//! Touches are remembered as soon as they leave the queue ([`Presence::remember`]), whatever happens to the calls:
+//! a hanging store does not hide users from this sidecar's answers.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -32,14 +32,13 @@ const CONCURRENCY: usize = 16;
 const COALESCED_MEMBERS: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
 /// Deferred touches that become due within this time go together.
 const DUE_TOGETHER: Duration = Duration::from_millis(100);
-/// Between sweeps; each is put off or brought forward by up to a quarter, so that sidecars do not march in
-/// step.
+/// Between sweeps; jittered by up to a quarter, so that sidecars do not sweep in step.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// So many sweeps in a row that fail are no passing trouble, such as a connection that is being made.
+/// This many failed sweeps in a row are not a passing failure, such as a connection that is being made.
 const SWEEPS_FAILED: u32 = 3;
 
-/// Takes touches. Cheap to clone; never waits.
+/// Queues touches. Cheap to clone; never waits.
 #[derive(Clone, Debug)]
 pub struct PresenceHandle {
     queue: mpsc::Sender<Message>,
@@ -57,23 +56,24 @@ pub struct Full;
 
 #[derive(Debug)]
 enum Message {
-    /// With when the user was seen.
+    /// The moment is when the user was seen.
     Touch(CommunityId, UserId, Moment),
     Flush(oneshot::Sender<()>),
 }
 
-/// Does what the handles ask. Runs until shutdown; see [`Worker::start`].
+/// Processes what the handles send. Runs until shutdown; see [`Worker::start`].
 pub struct Worker {
     presence: Arc<dyn Presence>,
     metrics: Arc<Metrics>,
     queue: mpsc::Receiver<Message>,
     waiting: Gauge,
     coalescer: Coalescer,
-    /// Not yet sent, by community. Nothing more is taken from the queue while these are as many as fit in there.
+    /// Touches not yet sent, by community. Nothing more is taken from the queue while there are as many as its
+    /// size.
     pending: BTreeMap<CommunityId, Batch>,
     pending_touches: usize,
     most_pending: usize,
-    /// Who waits until nothing is pending.
+    /// Callers of `flush`, answered when nothing is pending.
     flushes: Vec<oneshot::Sender<()>>,
     touches: Health,
     now: Now,
@@ -134,7 +134,7 @@ fn by(
 }
 
 impl PresenceHandle {
-    /// A user was just seen in a community. Whoever calls counts the drop if this is [`Full`].
+    /// A user was just seen in a community. The caller counts the drop if this is [`Full`].
     pub fn touch(&self, community: CommunityId, user: UserId) -> Result<(), Full> {
         self.waiting.inc();
         let touch = Message::Touch(community, user, (self.now)());
@@ -145,7 +145,7 @@ impl PresenceHandle {
     }
 
     /// Waits until everything handed over before has been sent to the store, with or without success, or the
-    /// worker has ended. What was coalesced is sent before its time.
+    /// worker has ended. Deferred touches are sent before they are due.
     pub async fn flush(&self) {
         let (done, flushed) = oneshot::channel();
         if self.queue.send(Message::Flush(done)).await.is_ok() {
@@ -183,7 +183,7 @@ impl Worker {
             }
             if sending.is_empty() {
                 for done in self.flushes.drain(..) {
-                    // Whoever waited may have gone.
+                    // The caller may have stopped waiting.
                     let _ = done.send(());
                 }
                 if is_over {
@@ -194,7 +194,7 @@ impl Worker {
             let due = self.coalescer.next_due().map(|due| due + DUE_TOGETHER);
             let due = due.filter(|_| takes_more);
             let now = (self.now)();
-            // Before anything else is waited for: however much comes, this comes in its time.
+            // Checked before waiting: a steady stream of messages must not put it off.
             if due.is_some_and(|due| due <= now) {
                 let due = self.coalescer.due(now);
                 self.put_down_deferred(due);
@@ -221,7 +221,7 @@ impl Worker {
         }
     }
 
-    /// Remembers what came, and puts down what is to be sent.
+    /// Remembers touches, and notes those that are to be sent.
     fn take(&mut self, messages: &mut Vec<Message>) {
         let mut seen: BTreeMap<CommunityId, Vec<Touch>> = BTreeMap::new();
         for message in messages.drain(..) {
@@ -254,13 +254,13 @@ impl Worker {
         }
     }
 
-    /// Puts down all that was left out at first, before its time.
+    /// Notes all deferred touches for sending, before they are due.
     fn put_down_rest(&mut self) {
         let rest = self.coalescer.finish((self.now)());
         self.put_down_deferred(rest);
     }
 
-    /// Puts down what was left out at first. It is remembered already.
+    /// Notes deferred touches for sending. They are remembered already.
     fn put_down_deferred(&mut self, deferred: impl IntoIterator<Item = Deferred>) {
         for Deferred { community, user, at } in deferred {
             self.waiting.inc();
@@ -314,7 +314,7 @@ impl Worker {
 /// One call.
 async fn send(presence: Arc<dyn Presence>, community: CommunityId, batch: Batch, now: Now) -> Sent {
     let Batch { seen, taken } = batch;
-    // Only now: what waited for its turn is older.
+    // Ages are computed last: a touch that waited is older.
     let touches = seen.into_iter().map(|(user, at)| Touch {
         user,
         age: now().since(at),
@@ -336,14 +336,14 @@ async fn until(due: Option<Moment>, now: Moment) {
     }
 }
 
-/// Touches on the way to the store: no longer when this is dropped, however that comes about.
+/// Touches on their way to the store; subtracted from the gauge when this is dropped.
 struct Taken {
     waiting: Gauge,
     touches: i32,
 }
 
 impl Taken {
-    /// These and those, of one gauge.
+    /// Adds touches of the same gauge.
     fn and(&mut self, mut others: Self) {
         self.touches += std::mem::take(&mut others.touches);
     }
@@ -381,12 +381,12 @@ async fn sweep_until(presence: Arc<dyn Presence>, metrics: Arc<Metrics>, shutdow
 }
 
 async fn stopped(mut shutdown: watch::Receiver<bool>) {
-    // An error means that nobody is left who could say it.
+    // An error means that the sender is gone.
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
-/// Says once when something begins to fail, and once when it works again. That Redis is away is said where
-/// its connection is kept.
+/// Logs once when something begins to fail, and once when it works again. That Redis is away is logged by its
+/// connection.
 pub(super) struct Health {
     what: &'static str,
     failing: bool,

@@ -1,4 +1,4 @@
-//! One form for what a client may write in several: made of a request's head before anything looks at it.
+//! Canonical request head: one form for what a client may write in several, made before anything else reads the head.
 //!
 //! - `http://site/a?b` becomes `/a?b`, as app servers expect it; its authority is in `Host`.
 //! - `Content-Length: 5, 5`, or twice 5, becomes `5`. (Lengths that differ were refused.)
@@ -11,10 +11,10 @@ use pingora_core::Result;
 use pingora_http::RequestHeader;
 use pingora_http::authority::{RawTargetAuthority, raw_target_authority};
 
-/// Brings a request's head into its one form.
+/// Brings a request's head into canonical form.
 ///
 /// # Errors
-/// The target's path is none: none that came through the parser.
+/// The target's path is invalid, which the parser does not let through.
 pub(super) fn canonicalise(request: &mut RequestHeader) -> Result<()> {
     if let Some((authority, target)) = origin_form(request.raw_path(), &request.method) {
         let (authority, target) = (authority.to_vec(), target.into_owned());
@@ -50,7 +50,7 @@ fn origin_form<'a>(target: &'a [u8], method: &Method) -> Option<(&'a [u8], Cow<'
         return None;
     }
     let path = match path_and_query.first() {
-        // The server itself is meant (RFC 9112, 3.2.4).
+        // The target is the server itself (RFC 9112, 3.2.4).
         None if method == Method::OPTIONS => Cow::Borrowed(&b"*"[..]),
         Some(b'/') => Cow::Borrowed(path_and_query),
         _ => Cow::Owned([b"/", path_and_query].concat()),
@@ -58,7 +58,7 @@ fn origin_form<'a>(target: &'a [u8], method: &Method) -> Option<(&'a [u8], Cow<'
     Some((authority, path))
 }
 
-/// The length of a message that says it several times; `None` where it says it once, or not at all.
+/// The length of a message that states it several times; `None` where it states it once, or not at all.
 pub(super) fn one_length(headers: &HeaderMap) -> Option<String> {
     let mut values = headers.get_all(header::CONTENT_LENGTH).iter();
     let first = values.next()?.to_str().ok()?;

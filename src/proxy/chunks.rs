@@ -1,14 +1,14 @@
-//! Where a chunked request body ends: the client's socket hands out no byte behind it (see [`super::client_socket`]).
-//! Pure.
+//! Chunked request bodies: finds their end, so that the client's socket hands out no byte behind it. Pure. See
+//! [`super::client_socket`].
 //!
-//! Pingora reads such a body as it comes, and keeps what it has read too much to itself. Chunk sizes are read by the
-//! parser that Pingora has for them. Where the two do not agree nothing is served behind the body: Pingora refuses it or
-//! waits for more until a timeout, or the connection ends because the end of the body was not found here.
+//! Pingora reads such a body as it comes, and does not give back what it has read beyond its end. Chunk sizes are read
+//! by the parser that Pingora uses for them. Where the two disagree nothing is served behind the body: Pingora refuses
+//! it or waits for more until a timeout, or the connection ends because the end of the body was not found here.
 
-/// Longest line with a chunk's size and its extensions; Pingora takes no longer one.
+/// Longest line with a chunk's size and its extensions; Pingora accepts no longer one.
 const MAX_LINE: usize = 8 * 1024;
 
-/// Follows a body as it passes.
+/// Follows a body as its bytes pass.
 #[derive(Debug, Default)]
 pub(super) struct Chunks {
     at: At,
@@ -21,18 +21,18 @@ enum At {
     /// A line with a chunk's size.
     #[default]
     Size,
-    /// So many bytes to the end of a chunk and its line.
+    /// The number of bytes to the end of a chunk and its line.
     Data(u64),
-    /// A line behind the last chunk, and whether there is anything on it; an empty one ends the body.
+    /// A line behind the last chunk, and whether it is empty so far; an empty one ends the body.
     Trailer { is_empty: bool },
     /// The body has ended.
     End,
-    /// This is no chunked body.
+    /// The bytes are no chunked body.
     Nonsense,
 }
 
 impl Chunks {
-    /// How many of the next bytes are of the body: all, or those up to its end.
+    /// How many of the next bytes belong to the body: all, or those up to its end.
     pub(super) fn take(&mut self, bytes: &[u8]) -> usize {
         let mut taken = 0;
         while let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
@@ -52,7 +52,7 @@ impl Chunks {
         taken
     }
 
-    /// Whether all of the body has passed.
+    /// Whether the whole body has passed.
     pub(super) fn is_over(&self) -> bool {
         self.at == At::End
     }
@@ -63,12 +63,12 @@ impl Chunks {
         let piece = end.map_or(rest.len(), |end| end + 1);
         self.line.extend_from_slice(&rest[..piece]);
         if end.is_some() {
-            // The parser takes an empty line for a 0.
+            // The parser reads an empty line as 0.
             let begins = self.line.first().is_some_and(u8::is_ascii_hexdigit);
             self.at = match httparse::parse_chunk_size(&self.line) {
                 _ if !begins => At::Nonsense,
                 Ok(httparse::Status::Complete((_, 0))) => At::Trailer { is_empty: true },
-                // A line's end stands behind the data.
+                // A line's end follows the data.
                 Ok(httparse::Status::Complete((_, size))) => {
                     size.checked_add(2).map_or(At::Nonsense, At::Data)
                 }
@@ -100,7 +100,7 @@ impl Chunks {
 mod tests {
     use super::*;
 
-    /// Where the body ends that these bytes begin with, however they are cut in two.
+    /// Where the body at the start of these bytes ends, however they are cut in two.
     fn end(bytes: &[u8]) -> Option<usize> {
         let ends: Vec<_> = (0..=bytes.len())
             .map(|cut| {

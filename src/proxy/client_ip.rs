@@ -1,9 +1,8 @@
-//! Whose request it is: the client's address behind any number of proxies (I8). Pure.
+//! Client address: finds the client behind any number of proxies (I8). Pure.
 //!
-//! `X-Forwarded-For` is believed only as far as configured proxies wrote it: from the right, while each
-//! address that we were told of is itself a trusted proxy. Whatever stands further left was written by
-//! somebody unknown, and is neither used nor passed on. A trusted proxy that sends no `X-Forwarded-For` is believed
-//! in `Forwarded`, and one that sends neither in `X-Real-IP`.
+//! `X-Forwarded-For` is trusted only as far as configured proxies wrote it: from the right, while each address is
+//! itself a trusted proxy. Entries further left were written by unknown parties, and are neither used nor passed on. If
+//! a trusted proxy sends no `X-Forwarded-For`, its `Forwarded` is used, and without that its `X-Real-IP`.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::str;
@@ -18,25 +17,25 @@ pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwar
 /// `X-Real-IP`
 pub(super) const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
-/// Most hops that are followed.
+/// Upper bound of hops that are followed.
 const MAX_HOPS: usize = 32;
 
-/// The client and the way from it to us. All addresses are canonical: IPv4-mapped IPv6 as IPv4 (W4).
+/// The client and the proxies between it and the sidecar. All addresses are canonical: IPv4-mapped IPv6 as IPv4 (W4).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ClientIp {
     /// The client; `None` when the connection has no address, as on a Unix socket.
     pub ip: Option<IpAddr>,
-    /// Whether the peer of the connection is a trusted proxy, whose forwarding headers are believed.
+    /// Whether the peer of the connection is a trusted proxy, whose forwarding headers are used.
     pub peer_trusted: bool,
-    /// Whether the peer is a sidecar, which is believed when it says that it records the request (V8).
+    /// Whether the peer is a sidecar, whose statement that it records the request is trusted (V8).
     pub peer_is_sidecar: bool,
-    /// From the client, through the trusted proxies, to the peer: what `X-Forwarded-For` should say.
+    /// From the client, through the trusted proxies, to the peer: the value for `X-Forwarded-For`.
     pub chain: Vec<IpAddr>,
-    /// Where the client stands in the list from which it was found; `None` where it is the peer.
+    /// The client's position in the list in which it was found; `None` where it is the peer.
     pub hop: Option<Hop>,
 }
 
-/// A place in a list.
+/// A position in a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hop {
     /// Index from the left.
@@ -82,7 +81,7 @@ pub fn client_ip(
     }
 }
 
-/// Whether a configured network contains the address, in whichever family either is written.
+/// Whether a configured network contains the address, in IPv4 or mapped notation.
 fn is_in(ip: IpAddr, networks: &[IpNet]) -> bool {
     networks.iter().any(|network| match (network, ip) {
         // `::ffff:10.0.0.0/104` means 10.0.0.0/8. A shorter prefix, such as `::/0`, means IPv6 only.
@@ -93,7 +92,7 @@ fn is_in(ip: IpAddr, networks: &[IpNet]) -> bool {
     })
 }
 
-/// The addresses that proxies wrote, the client's first. Empty ones are none.
+/// The addresses that proxies wrote, the client's first. Empty entries are dropped.
 fn entries(headers: &HeaderMap) -> Vec<&[u8]> {
     let of = |name: &HeaderName| -> Vec<&[u8]> {
         let values = headers.get_all(name).iter();
@@ -108,20 +107,20 @@ fn entries(headers: &HeaderMap) -> Vec<&[u8]> {
         return entries;
     }
     let elements = forwarded::elements(headers);
-    // An element without one is no address, but it keeps its place.
+    // An element without an address is none, but it keeps its position.
     let named = |element: &&'_ [u8]| parameter(element, "for").is_some();
     if elements.iter().any(named) {
         let nodes = elements.into_iter().map(|element| parameter(element, "for"));
         return nodes.map(|node| node.unwrap_or_default().as_bytes()).collect();
     }
-    // A list says nothing here: it has one address.
+    // The header holds one address, so a list is ignored.
     Some(of(&X_REAL_IP))
         .filter(|entries| entries.len() == 1)
         .unwrap_or_default()
 }
 
-/// An address as proxies write it: bare, with a port, in brackets, with a zone id (which is dropped: it
-/// means nothing elsewhere, and databases refuse it).
+/// An address as proxies write it: bare, with a port, in brackets, with a zone id (which is dropped: it has no meaning
+/// on other machines, and databases refuse it).
 pub(super) fn parse_entry(entry: &[u8]) -> Option<IpAddr> {
     let text = str::from_utf8(entry).ok()?;
     if let Ok(ip) = text.parse::<IpAddr>() {

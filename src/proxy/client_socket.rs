@@ -1,8 +1,8 @@
-//! A client's socket as Pingora gets it. It differs from the real one in four ways, each of which Pingora leaves to
-//! what the client says or does, or takes for errors:
+//! Client socket: a client's connection as Pingora sees it. It differs from the real one in four ways, where Pingora
+//! depends on the client's behaviour, or reports errors that are none:
 //!
-//! - Dropped, it gives the real one back: the [`Front`](super::Front) decides what becomes of a connection.
-//! - Bytes behind a request are kept for the next one. Pingora would take them with a body in chunks and parse them
+//! - When dropped, it gives the real socket back: the [`Front`](super::Front) decides what becomes of a connection.
+//! - Bytes behind a request are kept for the next one. Pingora would read them with a chunked body and parse them
 //!   itself; and it looks for them to notice that a client has left, and would end the running request. (Of a body with
 //!   a length it reads no more than that.)
 //! - Reading fails when the app has been silent for too long: Pingora reads here whenever it waits for the app, and its
@@ -29,22 +29,21 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::progress::Progress;
 
-/// Bytes of later requests that are read before their turn. More wait in the system.
+/// Upper bound of bytes of later requests that are read in advance. More wait in the kernel.
 const MAX_KEPT: usize = 16 * 1024;
 
-/// The socket.
 pub(super) struct ClientSocket {
-    /// Taken where this is dropped, and not before.
+    /// Taken when this is dropped, and not before.
     stream: Option<Stream>,
-    /// Of the next request.
+    /// Bytes of the next request.
     kept: BytesMut,
     progress: Arc<Progress>,
-    /// Wakes whoever waits for the app. Moved forward when it fires, not with each piece.
+    /// Wakes the task that waits for the app. Moved forward when it fires, not with each piece.
     clock: Option<Pin<Box<Sleep>>>,
 }
 
 impl ClientSocket {
-    /// The socket of a connection, which tells and asks `progress`.
+    /// The socket of a connection, which shares `progress`.
     pub(super) fn new(stream: Stream, progress: Arc<Progress>) -> Self {
         Self {
             stream: Some(stream),
@@ -54,7 +53,7 @@ impl ClientSocket {
         }
     }
 
-    /// Has `bytes` read again, before all others.
+    /// Puts `bytes` back, to be read before all others.
     pub(super) fn unread(&mut self, mut bytes: BytesMut) {
         bytes.extend_from_slice(&self.kept);
         if !bytes.is_empty() {
@@ -69,7 +68,7 @@ impl ClientSocket {
     }
 
     fn stream(&mut self) -> io::Result<Pin<&mut Stream>> {
-        // Not reached: it is there until this is dropped.
+        // Not reached: the stream is there until this is dropped.
         let gone = || io::Error::from(ErrorKind::NotConnected);
         self.stream.as_mut().map(Pin::new).ok_or_else(gone)
     }
@@ -87,13 +86,13 @@ impl ClientSocket {
                 buffer.set_filled(end);
             }
         } else if !self.progress.client_left() {
-            // Pingora takes it for an error worth the log. The front looks after each read, and ends the exchange.
+            // Pingora would log it as an error. The front checks after each read, and ends the exchange.
             return Poll::Pending;
         }
         Poll::Ready(read)
     }
 
-    /// Reads for the next request. Ready without bytes when the client has ended its side.
+    /// Reads bytes of the next request. Ready without bytes when the client has ended its side.
     fn poll_keep(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut bytes = [0; 1024];
         while self.kept.len() < MAX_KEPT {
@@ -107,7 +106,7 @@ impl ClientSocket {
                 end @ Poll::Ready(_) => return end,
             }
         }
-        // Nobody is woken: the exchange ends without more.
+        // No wake-up is registered: the exchange ends without more.
         Poll::Pending
     }
 
@@ -202,7 +201,7 @@ impl fmt::Debug for ClientSocket {
     }
 }
 
-// The rest of what Pingora asks of a stream is the real one's.
+// Pingora's other traits are passed through to the real socket.
 
 #[async_trait]
 impl Shutdown for ClientSocket {
@@ -310,7 +309,7 @@ mod tests {
             let (mut client, mut socket, progress) = socket();
             assert!(progress.app_was_asked(PATIENCE, true));
             assert!(timeout(ALMOST, socket.read_u8()).await.is_err());
-            // Some other interim answer.
+            // Another interim answer.
             progress.app_spoke();
             if word {
                 progress.app_wants_the_body();
@@ -350,7 +349,6 @@ mod tests {
     async fn the_app_is_late_once_nobody_else_is_waited_for() {
         let (mut client, mut socket, progress) = socket();
         progress.app_was_asked(PATIENCE, false);
-        // The client is.
         assert!(timeout(2 * PATIENCE, socket.read_u8()).await.is_err());
         client.write_all(b"x").await.unwrap();
         socket.read_u8().await.unwrap();

@@ -1,4 +1,4 @@
-//! What one request carries from phase to phase.
+//! State of one request, carried from phase to phase.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -27,23 +27,23 @@ pub struct Ctx {
     pub(super) at: DateTime<Utc>,
     /// Path, decoded once as the app sees it.
     pub(super) path: String,
-    /// Where the request came from.
+    /// The client's address, and the proxies that the request came through.
     pub(super) client: ClientIp,
-    /// The sidecars that it has passed, this one included.
+    /// The ids of the sidecars that it has passed, this one included.
     pub(super) hops: String,
     /// Whether it came over TLS.
     pub(super) tls: bool,
-    /// What the path matched, at the start: a reload meanwhile changes nothing (V6 holds for routes too).
+    /// The route at the start of the request: a reload meanwhile changes nothing (V6 holds for routes too).
     pub(super) route: Option<RouteMatch>,
     /// The session token that came with the request (V6).
     pub(super) token: TokenFound,
-    /// Whose the token is, as far as was known when the request began or has been found out since (V6).
+    /// The token's session, as far as it was known when the request began or has been found since (V6).
     pub(super) glance: Glance,
-    /// Identifies the exchange in the app's log and ours, where the client brought no believable id.
+    /// Identifies the exchange in the app's log and in ours, where no trusted proxy sends an id.
     pub(super) request_id: String,
-    /// A `WebSocket` or an event stream, by the answer: silence is normal.
+    /// The answer is a `WebSocket` or an event stream: silence is normal.
     pub(super) tunnel: bool,
-    /// Whether the app was asked to upgrade the connection.
+    /// Whether the request to the app asks for an upgrade.
     pub(super) upgrade: bool,
     /// Servers tried so far.
     pub(super) attempts: usize,
@@ -51,23 +51,23 @@ pub struct Ctx {
     pub(super) body_bytes: u64,
     /// Whether the response gets the widget.
     pub(super) injection: Injection,
-    /// Whether the exchange has been decided upon (V7).
+    /// Whether the page view has been decided (V7).
     pub(super) decided: bool,
     /// Label of the request metrics.
     pub(super) label: Label,
-    /// What the client's socket and the front are told of this exchange.
+    /// State of this exchange, shared with the client's socket and the front.
     pub(super) progress: Arc<Progress>,
     /// The client waits for the app before it sends its body, and may be silent for as long as that takes.
     pub(super) waits_for_the_app: bool,
-    /// All of the answer's body has been passed on.
+    /// The answer's whole body has been passed on.
     pub(super) body_ended: bool,
     /// Status of a response that is not written here.
     pub(super) status: Option<u16>,
-    /// Keeps shutdown waiting.
+    /// Makes shutdown wait.
     _in_flight: InFlightGuard,
 }
 
-/// What a request counts under in `headcount_requests_total`.
+/// The label of a request in `headcount_requests_total`.
 pub(super) enum Label {
     /// The matched route, or none.
     Route,

@@ -1,4 +1,4 @@
-//! What the proxy remembers of its clients and of the proxies in front: refusals, and what was told already.
+//! Edge state: counters of refused requests, and warnings that are logged once per process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,14 +20,14 @@ const MAX_LOGGED: usize = 64;
 pub struct Edge {
     /// Counts refused requests.
     pub refusals: Arc<Refusals>,
-    /// How a request that has passed this process is known again.
+    /// This process' id in `X-Headcount-Hops`.
     id: String,
     told_of_a_value: AtomicBool,
     told_of_an_underscore: AtomicBool,
 }
 
 impl Edge {
-    /// Nothing has happened yet.
+    /// No refusals, no warnings so far.
     pub fn new(metrics: Arc<Metrics>) -> Self {
         Self {
             refusals: Arc::new(Refusals::new(metrics)),
@@ -37,7 +37,7 @@ impl Edge {
         }
     }
 
-    /// The sidecars that the request has passed, with this one.
+    /// The ids of the sidecars that the request has passed, with this one.
     ///
     /// # Errors
     /// It has passed this one before, or too many.
@@ -51,7 +51,7 @@ impl Edge {
         self.refusals.count(refusal, peer.map(std::net::SocketAddr::ip));
     }
 
-    /// Tells, once per process, of what is done to headers that somebody may miss.
+    /// Logs, once per process, when headers are dropped or changed that an operator may miss.
     pub(super) fn notice(&self, headers: &HeaderMap, client: &ClientIp, underscores: bool) {
         if client.peer_trusted
             && !self.told_of_a_value.load(Ordering::Relaxed)
@@ -62,8 +62,8 @@ impl Edge {
             tracing::warn!(
                 header = header.as_str(),
                 value,
-                "a trusted proxy sends a value that is not understood; it is not passed on, and what else is known \
-                 of the scheme, host or port holds (told once)"
+                "a trusted proxy sends an invalid value; it is not passed on, and the other values for the \
+                 scheme, host or port are used (logged once)"
             );
         }
         if !underscores
@@ -74,7 +74,7 @@ impl Edge {
             let header: String = name.as_str().chars().take(MAX_LOGGED).collect();
             tracing::info!(
                 header,
-                "headers with a \"_\" in their names are dropped; limits.underscore_headers = true keeps them (told once)"
+                "headers with a \"_\" in their names are dropped; limits.underscore_headers = true keeps them (logged once)"
             );
         }
     }

@@ -1,4 +1,4 @@
-//! The header `Forwarded` (RFC 7239): read, and written. Pure.
+//! `Forwarded` header (RFC 7239): parses and writes it. Pure.
 
 use std::net::IpAddr;
 
@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName};
 /// `Forwarded`
 pub(super) const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 
-/// Elements of all `Forwarded` headers. A comma within quotes separates none.
+/// Elements of all `Forwarded` headers. A comma within quotes does not separate.
 pub(super) fn elements(headers: &HeaderMap) -> Vec<&[u8]> {
     headers
         .get_all(FORWARDED)
@@ -35,7 +35,7 @@ fn unquoted_split(value: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Trimmed and without quotes. What is empty says nothing.
+/// Trimmed and without quotes; `None` where nothing is left.
 pub(super) fn text(value: &[u8]) -> Option<&str> {
     let value = std::str::from_utf8(value).ok()?.trim();
     let value = value
@@ -45,7 +45,7 @@ pub(super) fn text(value: &[u8]) -> Option<&str> {
     Some(value).filter(|value| !value.is_empty())
 }
 
-/// The header of a way: the client's address and how it spoke, then the proxies' addresses.
+/// The header for a chain: the client's address with scheme and host, then the proxies' addresses.
 pub(super) fn made_of(chain: &[IpAddr], scheme: &str, host: Option<&str>) -> String {
     let hop = |ip: &IpAddr| match ip {
         IpAddr::V4(ip) => format!("for={ip}"),

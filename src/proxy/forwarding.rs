@@ -1,15 +1,15 @@
-//! What trusted proxies say of a request's way, in all spellings of one fact, read together. Pure.
+//! Forwarding headers of trusted proxies: scheme, host, port and path prefix, read from all their spellings. Pure.
 //!
-//! | fact | spellings, the first that is understood decides |
+//! | fact | spellings, the first valid one decides |
 //! |---|---|
 //! | scheme | `X-Forwarded-Proto`, `Forwarded` (`proto`), `X-Forwarded-Protocol`, `X-Forwarded-Scheme`, `X-Scheme`, `X-Url-Scheme`, `X-Forwarded-Ssl`, `Front-End-Https` |
 //! | host | `X-Forwarded-Host`, `Forwarded` (`host`) |
 //! | port | `X-Forwarded-Port` |
 //! | path prefix | `X-Forwarded-Prefix`, `X-Script-Name` |
 //!
-//! The client's address has a module of its own, [`mod@super::client_ip`]. Of a list the element counts that was written
-//! by the proxy which the client spoke to: at the client's place of `X-Forwarded-For` where the two are of the same
-//! length, else the first. `Forwarded` counts where it names the same client.
+//! The client's address is found in [`mod@super::client_ip`]. In a list, the element counts that the proxy nearest to
+//! the client wrote: the one at the client's position in `X-Forwarded-For` where both lists have the same length, else
+//! the first. `Forwarded` counts where it names the same client.
 
 use http::{HeaderMap, HeaderName};
 
@@ -49,7 +49,7 @@ pub(super) enum Scheme {
 }
 
 impl Scheme {
-    /// As it stands in `X-Forwarded-Proto`.
+    /// The value for `X-Forwarded-Proto`.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -57,7 +57,7 @@ impl Scheme {
         }
     }
 
-    /// Proxies write schemes, also a `WebSocket`'s, and answers to "is it TLS?".
+    /// Parses a scheme, also a `WebSocket`'s, or an answer to "is it TLS?".
     pub(super) fn read(value: &str) -> Option<Self> {
         let is = |names: &[&str]| names.iter().any(|name| name.eq_ignore_ascii_case(value));
         if is(&["https", "wss", "ssl", "tls", "on", "yes", "true", "1"]) {
@@ -70,18 +70,18 @@ impl Scheme {
     }
 }
 
-/// What trusted proxies say, as far as it is understood.
+/// The valid values of a trusted proxy's forwarding headers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Told<'a> {
     pub(super) scheme: Option<Scheme>,
-    /// Name and perhaps port under which the client knows the site.
+    /// Name and perhaps port by which the client knows the site.
     pub(super) host: Option<&'a str>,
     pub(super) port: Option<u16>,
-    /// The first header whose value is not understood, with that value.
+    /// The first header with an invalid value, and that value.
     pub(super) odd: Option<(HeaderName, &'a str)>,
 }
 
-/// Reads what the headers say. Only for a peer that is a trusted proxy.
+/// Reads the headers. Only for a peer that is a trusted proxy.
 pub(super) fn read<'a>(headers: &'a HeaderMap, client: &ClientIp) -> Told<'a> {
     let forwarded = of_the_client(headers, client);
     let named = |wanted: &str| parameter(forwarded?, wanted);
@@ -118,18 +118,18 @@ pub(super) fn read<'a>(headers: &'a HeaderMap, client: &ClientIp) -> Told<'a> {
     told
 }
 
-/// The path below which the client knows the site: a proxy in front takes it off. `headers` are those that the app
-/// gets, which have it from trusted proxies only. Empty, or with a slash at its start and none at its end.
+/// The path prefix of the site, which a proxy in front removes. `headers` are those for the app, which contain it only
+/// from trusted proxies. Empty, or with a slash at its start and none at its end.
 pub(super) fn prefix(headers: &HeaderMap) -> String {
     let Some(value) = PREFIXES.iter().find_map(|name| headers.get(*name)) else {
         return String::new();
     };
-    // Each of several proxies takes off a part.
+    // Each of several proxies removes a part.
     let parts = value.to_str().unwrap_or_default().split(',');
     let whole: String = parts.map(|part| part.trim().trim_end_matches('/')).collect();
     let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~%!$&'()*+;=:@".contains(&byte);
     let is_path = whole.starts_with('/')
-        // Two at the start would make the rest a host.
+        // Two slashes at the start would make the rest a host.
         && !whole.contains("//")
         && !whole.split('/').any(|segment| segment == "..")
         && whole.len() <= MAX_PREFIX
@@ -137,7 +137,7 @@ pub(super) fn prefix(headers: &HeaderMap) -> String {
     if is_path { whole } else { String::new() }
 }
 
-/// Whether this can be a `Host`: a name or an address, perhaps with a port (RFC 3986, 3.2.2).
+/// Whether the text can be a `Host`: a name or an address, perhaps with a port (RFC 3986, 3.2.2).
 pub(super) fn is_host(host: &str) -> bool {
     let (name, port) = match host.rsplit_once(':') {
         Some((name, port)) if !port.contains(']') => (name, port),
@@ -177,17 +177,17 @@ fn at_the_client<'a>(elements: &[&'a [u8]], client: &ClientIp) -> Option<&'a [u8
     elements.get(aligned.map_or(0, |hop| hop.at)).copied()
 }
 
-/// The element of `Forwarded` that is about the client, if the header is about the same client.
+/// The element of `Forwarded` about the client, if it names the same client or none.
 fn of_the_client<'a>(headers: &'a HeaderMap, client: &ClientIp) -> Option<&'a [u8]> {
     if headers.contains_key(X_FORWARDED_FOR) {
-        // A proxy that writes that one passes on here what clients write, and they know their own address.
+        // A proxy that writes that one passes on `Forwarded` as clients write it, and they know their own address.
         return None;
     }
     let elements = elements(headers);
     let element = at_the_client(&elements, client)?;
     let said = parameter(element, "for").and_then(|node| parse_entry(node.as_bytes()));
     let is_of_it = said.is_some() && said == client.ip;
-    // Proxies that say how, but not who.
+    // Some proxies write scheme or host, but no address.
     let names_nobody = parameter(element, "for").is_none();
     (is_of_it || names_nobody).then_some(element)
 }

@@ -1,11 +1,11 @@
-//! In front of Pingora's proxy: a cap on open connections, heads that are read here (see [`super::head`]), and what
-//! becomes of connections when the listeners close.
+//! Connection front: accepts connections for Pingora's proxy. It limits open connections, reads heads itself (see
+//! [`super::head`]), and decides what becomes of connections when the listeners close.
 //!
-//! Pingora bounds neither connections nor the time for a head: its header timeout is per read, so a client that sends
+//! Pingora limits neither connections nor the time for a head: its header timeout is per read, so a client that sends
 //! one byte a minute stays for ever.
 //!
-//! Pingora gives each socket back ([`ClientSocket`]). A connection that has become a live one leaves Pingora here: what
-//! it needs from then on is a fraction of what an exchange needs. One that ends with an answer ends so that the answer
+//! Pingora gives each socket back ([`ClientSocket`]). A connection that has become a live one leaves Pingora here: it
+//! then needs a fraction of what an exchange needs. A connection that ends after an answer is closed so that the answer
 //! arrives ([`last_words`]).
 
 use std::future::poll_fn;
@@ -37,7 +37,7 @@ pub struct Front<P> {
     heads: Heads,
     header_timeout: Duration,
     keepalive_timeout: Duration,
-    /// Where live connections run: pushing to thousands of them must not hold up the site.
+    /// Runs live connections: pushing to thousands of them must not delay the site.
     background: Handle,
     metrics: Arc<Metrics>,
     in_flight: InFlight,
@@ -49,7 +49,7 @@ where
     P: ProxyHttp + Send + Sync + 'static,
     P::CTX: Send + Sync + 'static,
 {
-    /// Puts the bounds of `limits` in front of `proxy`. All listeners share one cap.
+    /// Applies `limits` in front of `proxy`. All listeners share one cap.
     pub fn new(
         proxy: HttpProxy<P>,
         limits: &Limits,
@@ -72,7 +72,8 @@ where
         }
     }
 
-    /// One request on a connection. `None` also when the framework does not take its head by `deadline`, or never will.
+    /// Serves one request on a connection. `None` also when the framework refuses its head, or has not accepted it by
+    /// `deadline`.
     async fn request(
         &self,
         session: ServerSession,
@@ -89,7 +90,7 @@ where
             biased;
             result = &mut work => Some(result),
             () = poll_fn(|_| progress.poll_left()) => return None,
-            // Whether a head is complete the framework may see in another way.
+            // The framework may disagree on whether a head is complete.
             () = tokio::time::sleep(deadline) => None,
         };
         let is_taken = progress.has_begun();
@@ -116,7 +117,7 @@ where
             return None;
         };
         let open = Open::new(permit, self.metrics.clone());
-        // Until it ends, or is a live one: those are seen off by themselves.
+        // Until it ends, or becomes a live one: those are drained separately.
         let _counted = self.in_flight.connect();
 
         let progress = Arc::new(Progress::default());
@@ -151,14 +152,14 @@ where
                 start.run(stream, &unused).await;
             });
         } else if let Some(stream) = progress.take_answered() {
-            // Until the client has it, the request is in flight.
+            // The request is in flight until the client has the answer.
             let _in_flight = self.in_flight.enter();
             last_words::see_off(stream, &self.closing.accepting).await;
         }
         None
     }
 
-    /// Called when the listeners are closed. Idle connections are left alone until it is their turn.
+    /// Called when the listeners are closed. Idle connections stay open until their step of the shutdown.
     async fn cleanup(&self) {
         self.closing.closed.start();
         self.closing.idle.started().await;
@@ -166,7 +167,7 @@ where
     }
 }
 
-/// An open connection: its place under the cap, and its part in the gauge, however it ends.
+/// An open connection: holds its permit under the cap and its part of the gauge until it is dropped.
 struct Open {
     metrics: Arc<Metrics>,
     _permit: OwnedSemaphorePermit,

@@ -1,5 +1,5 @@
-//! TLS handshakes count as connections: Pingora makes them before [`Front`](super::Front) hears of the client,
-//! and a process that ends meanwhile would fail a request.
+//! TLS handshakes, counted as connections. Pingora makes them before [`Front`](super::Front) gets the connection, and a
+//! process that ended meanwhile would fail a request.
 
 use async_trait::async_trait;
 use pingora_core::Result;
@@ -24,8 +24,8 @@ impl Handshakes {
 #[async_trait]
 impl PreTlsProcess for Handshakes {
     async fn process(&self, stream: &mut Stream) -> Result<()> {
-        // Data of our own can be tied to a connection in no other place. It is meant for connections through a
-        // proxy's CONNECT, which none of a listener is.
+        // The only place where own data can be tied to a connection. It is meant for connections through a proxy's
+        // CONNECT, which a listener does not have.
         let guard = Box::new(self.0.connect());
         let unused = Box::new(ResponseHeader::build(200, Some(0))?);
         stream.set_proxy_digest(ProxyDigest::new(unused, Some(guard)));

@@ -1,8 +1,8 @@
-//! A request's head, read before the framework parses it.
+//! Request head: reads it before the framework parses it.
 //!
-//! The framework refuses what it cannot parse without telling anybody, and more of it than other proxies do. Here the
-//! head is complete, so that its deadline is exact, its size bounded, and each refusal counted; and the few characters
-//! of a target that the framework takes for none are percent-encoded, as browsers send them.
+//! The framework refuses what it cannot parse without a log line or a counter, and refuses more than other proxies do.
+//! Here the head is complete, so that its deadline is exact, its size bounded, and each refusal counted; and the few
+//! characters in a target that the framework rejects are percent-encoded, as browsers send them.
 
 use std::future::poll_fn;
 use std::net::IpAddr;
@@ -24,7 +24,7 @@ use crate::shutdown::Closing;
 
 /// Bytes that are read at a time.
 const READ: usize = 4096;
-/// Most headers that the framework takes.
+/// Upper bound of headers that the framework accepts.
 const MAX_HEADERS: usize = 256;
 /// Longest time for writing the answer to a refused head.
 const WRITE: Duration = Duration::from_secs(2);
@@ -39,9 +39,9 @@ pub(super) struct Heads {
 
 /// Why there is no head.
 enum NoHead {
-    /// The client has left, or never came; or the sidecar closes.
+    /// The client has left, or never sent anything; or the sidecar closes.
     Gone,
-    /// It is refused.
+    /// The head is refused.
     Refused(Refusal),
 }
 
@@ -72,7 +72,7 @@ impl Heads {
         };
         match read.and_then(|end| taken(&head[..end]).map(|()| end)) {
             Ok(end) => {
-                // What is behind the head stays with the socket: the framework takes the body from there.
+                // Bytes behind the head go back to the socket: the framework reads the body from there.
                 socket.unread(head.split_off(end));
                 let mut session = ServerSession::new_http1(socket);
                 session.set_pipelined_prefix(escaped(head));
@@ -89,7 +89,7 @@ impl Heads {
         }
     }
 
-    /// The framework has answered 400, or given up, without a word to anybody.
+    /// Counts a request that the framework refused with 400, or gave up, without a log line or a counter.
     pub(super) fn refused_by_the_framework(&self, client: Option<IpAddr>) {
         if !self.closing.idle.has_started() {
             self.refusals.count_early(Refusal::Malformed, client);
@@ -123,7 +123,7 @@ impl Heads {
                 continue;
             }
             if !head[0].is_ascii_graphic() {
-                // TLS, for example: it would never come to an empty line.
+                // TLS, for example: an empty line would never come.
                 return Err(NoHead::Refused(Refusal::Malformed));
             }
             if !begun {
@@ -141,9 +141,9 @@ impl Heads {
     }
 }
 
-/// Where the empty line ends that ends the head. Nothing was found in what was `seen` before.
+/// The position behind the empty line that ends the head. The first `seen` bytes do not contain it.
 fn end_of_head(head: &[u8], seen: usize) -> Option<usize> {
-    // The line's end before the empty line may be among what was seen.
+    // The end of the line before the empty one may be in the part that was seen.
     let from = seen.saturating_sub(2);
     let mut lines = head[from..]
         .iter()
@@ -169,7 +169,7 @@ fn taken(head: &[u8]) -> Result<(), NoHead> {
     Ok(())
 }
 
-/// The same with a target that the framework takes.
+/// The head, with a target that the framework accepts.
 fn escaped(head: BytesMut) -> BytesMut {
     let line = head.iter().position(|byte| *byte == b'\n').unwrap_or(head.len());
     let spaces = || head[..line].iter().enumerate().filter(|(_, byte)| **byte == b' ');
@@ -205,7 +205,7 @@ fn escaped(head: BytesMut) -> BytesMut {
     new
 }
 
-/// The short page that refusals are answered with everywhere. The front ends the connection behind it.
+/// Writes the short page for a refused request. The front closes the connection afterwards.
 async fn answer(socket: &mut ClientSocket, refusal: Refusal) {
     let status = http::StatusCode::from_u16(refusal.status()).unwrap_or(http::StatusCode::BAD_REQUEST);
     let (code, reason) = (status.as_u16(), status.canonical_reason().unwrap_or_default());

@@ -1,28 +1,28 @@
-//! What the request's headers become on their way to the app: what a good reverse proxy sets, and what
-//! clients must not be able to say. Pure: returns edits, which a phase applies.
+//! Request headers for the app: sets what a good reverse proxy sets, and removes what clients must not send. Pure:
+//! returns edits, which a phase applies.
 //!
 //! | header | |
 //! |---|---|
-//! | `X-Forwarded-For` | set: the client, trusted proxies, the peer; nothing that nobody vouches for |
+//! | `X-Forwarded-For` | set: the client, trusted proxies, the peer; no entries of unknown origin |
 //! | `X-Real-IP` | set: the client's address |
-//! | `X-Forwarded-Proto` | set: what a trusted proxy says, in whichever spelling, else the scheme of our own listener |
+//! | `X-Forwarded-Proto` | set: a trusted proxy's value, in any spelling, else the scheme of our own listener |
 //! | `X-Forwarded-Host` | a trusted proxy's host, else the request's own |
 //! | `X-Forwarded-Port` | a trusted proxy's |
 //! | `X-Forwarded-Ssl`, `X-Scheme` and the like | a trusted proxy's, where they say the same as `X-Forwarded-Proto` |
 //! | `Forwarded` | where a trusted proxy sent it: the same facts once more |
 //! | `X-Request-Id` | a trusted proxy's well-formed one, else a new one |
-//! | `X-Headcount-Recorded` | set where this request is recorded here or, says a sidecar, nearer to the client |
+//! | `X-Headcount-Recorded` | set where this request is recorded here or, by a sidecar's statement, nearer to the client |
 //! | `X-Headcount-Hops` | the sidecars that the request has passed; see `proxy::hops` |
 //! | `Cookie` | several become one, joined by `; `, so that the app sees what `auth::cookie` sees |
-//! | others that tell how a request came | only from a trusted proxy |
+//! | other forwarding headers | only from a trusted proxy |
 //! | identity headers, other `X-Forwarded-*` | only from a trusted proxy, and only those that are configured |
 //! | other `X-Headcount-*`, `Proxy` | never |
 //! | names with `_` | dropped unless `limits.underscore_headers`; the above spelt with `_`, `SCRIPT_NAME`, `PATH_INFO` never: WSGI makes `_` and `-` the same |
 //!
-//! Trusted is who appends to `X-Forwarded-For`. That does not mean that it removes what clients send: a usual
-//! nginx or load balancer passes unknown headers on. So who the user is, it can say in configured headers only.
+//! A trusted proxy appends to `X-Forwarded-For`. That does not mean that it removes what clients send: a usual nginx or
+//! load balancer passes unknown headers on. So it can name the user in configured headers only.
 //!
-//! `Host` stays as it is. Hop-by-hop headers are the framework's.
+//! `Host` stays as it is. The framework handles hop-by-hop headers.
 
 use std::fmt::Write as _;
 
@@ -41,13 +41,13 @@ pub const X_FORWARDED_PROTO: HeaderName = forwarding::PROTO;
 pub const X_FORWARDED_HOST: HeaderName = forwarding::HOST;
 /// `X-Request-Id`
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// Says that a sidecar nearer to the client records this exchange (V8).
+/// Set where a sidecar nearer to the client records this exchange (V8).
 pub const X_HEADCOUNT_RECORDED: HeaderName = HeaderName::from_static("x-headcount-recorded");
 
-/// Longest request id that is taken over.
+/// Longest request id that is accepted.
 const MAX_REQUEST_ID: usize = 128;
 
-/// Names that tell an app how a request came. Believed from trusted proxies.
+/// Forwarding headers: they describe how a request came. Accepted from trusted proxies.
 const FORWARDING: &[&str] = &[
     "forwarded",
     "x-forwarded-for",
@@ -72,14 +72,14 @@ const FORWARDING: &[&str] = &[
     "x-script-name",
 ];
 
-/// What is known of the request besides its headers.
+/// Facts about the request besides its headers.
 #[derive(Debug, Clone, Copy)]
 pub struct Received<'a> {
     /// Client and peer, as [`client_ip`](super::client_ip::client_ip) found them.
     pub client: &'a ClientIp,
-    /// Names, in any case, of the headers with which trusted proxies say who the user is.
+    /// Names, in any case, of the headers in which trusted proxies name the user.
     pub identity_headers: &'a [String],
-    /// Whether names with `_` pass that are none of ours in another spelling.
+    /// Whether names with `_` pass, unless they are another spelling of a name that the sidecar controls.
     pub underscores: bool,
     /// Whether it came over TLS to our own listener.
     pub tls: bool,
@@ -87,7 +87,7 @@ pub struct Received<'a> {
     pub hops: &'a str,
     /// Whether this sidecar records requests at all.
     pub recording: bool,
-    /// The id that the request gets if it has no believable one: a fresh UUID.
+    /// A fresh UUID, which becomes the request's id if no trusted proxy sends one.
     pub new_request_id: &'a str,
 }
 
@@ -121,7 +121,7 @@ impl HeaderEdits {
     }
 }
 
-/// The edits that make the app's request out of the client's.
+/// The edits that turn the client's headers into those for the app.
 pub fn upstream_edits(headers: &HeaderMap, received: &Received<'_>) -> HeaderEdits {
     let mut edits = HeaderEdits {
         remove: headers
@@ -203,7 +203,7 @@ fn is_forwarding(name: &str) -> bool {
     FORWARDING.contains(&name)
 }
 
-/// A name that says who the client is, and not how the request came.
+/// A name that identifies the client, and does not describe how the request came.
 fn is_identity_only(name: &str) -> bool {
     is_identity(name) && !is_forwarding(name)
 }
@@ -217,13 +217,13 @@ fn joined(client: &ClientIp) -> String {
     text
 }
 
-/// What of a trusted proxy's words is not understood: the header, and its value.
+/// The first forwarding header of a trusted proxy with an invalid value, and that value.
 pub fn not_understood<'a>(headers: &'a HeaderMap, client: &ClientIp) -> Option<(HeaderName, &'a str)> {
     let told = client.peer_trusted.then(|| forwarding::read(headers, client));
     told.and_then(|told| told.odd)
 }
 
-/// Scheme, host and port, in one set that does not contradict itself: app servers refuse one that does.
+/// Sets scheme, host and port consistently: app servers refuse headers that contradict each other.
 fn way(headers: &HeaderMap, received: &Received<'_>, edits: &mut HeaderEdits) {
     let client = received.client;
     let told = if client.peer_trusted {
@@ -239,7 +239,7 @@ fn way(headers: &HeaderMap, received: &Received<'_>, edits: &mut HeaderEdits) {
         None => edits.remove.push(X_FORWARDED_HOST),
     }
     if !client.peer_trusted {
-        // The other spellings were taken away with all that tells how a request came.
+        // The other spellings are removed with all forwarding headers.
         edits.set(X_FORWARDED_PROTO, scheme.as_str());
         return;
     }
@@ -268,7 +268,7 @@ fn way(headers: &HeaderMap, received: &Received<'_>, edits: &mut HeaderEdits) {
                     edits.set(name.clone(), "https");
                 }
             }
-            // Any other word for it than `on` is no TLS to gunicorn.
+            // gunicorn takes any other value than `on` for plain text.
             Some(_) if name.as_str() == "x-forwarded-ssl" => {
                 edits.set(name.clone(), if scheme == Scheme::Https { "on" } else { "off" });
             }
@@ -283,7 +283,7 @@ fn way(headers: &HeaderMap, received: &Received<'_>, edits: &mut HeaderEdits) {
     }
 }
 
-/// The host that the request itself names.
+/// The host of the request itself.
 fn own_host(headers: &HeaderMap) -> Option<&str> {
     let host = headers.get(HOST)?.to_str().ok();
     host.filter(|host| forwarding::is_host(host))

@@ -1,15 +1,15 @@
-//! Which sidecars a request has passed, so that one which comes back is noticed: an upstream that is, through
-//! whatever stands between, the sidecar itself would otherwise take all connections with one request. Pure.
+//! Loop detection: which sidecars a request has passed, so that one that comes back is refused. If the upstream is the
+//! sidecar itself, perhaps through other proxies, one request would otherwise take all connections. Pure.
 //!
-//! Each sidecar adds an id of its own to `X-Headcount-Hops`. The header is believed from anybody: the way back may
-//! lead through hops that nobody trusts, and who invents it can only have an own request refused.
+//! Each sidecar adds an id of its own to `X-Headcount-Hops`. The header is accepted from every client: the way back may
+//! lead through untrusted proxies, and a made-up header only gets the sender's own request refused.
 
 use http::{HeaderMap, HeaderName};
 
-/// The ids of the sidecars passed, with commas between them.
+/// The ids of the sidecars passed, separated by commas.
 pub(super) const X_HEADCOUNT_HOPS: HeaderName = HeaderName::from_static("x-headcount-hops");
 
-/// Most sidecars that a request may pass.
+/// Upper bound of sidecars that a request may pass.
 const MAX_HOPS: usize = 8;
 /// Length of an id: hexadecimal digits.
 const ID_LENGTH: usize = 16;
@@ -21,7 +21,7 @@ pub(super) fn new_id() -> String {
     id
 }
 
-/// What the header says with `own` added; `None` for a request that was here before, or has passed too many.
+/// The header's value with `own` added; `None` for a request that was here before, or has passed too many.
 pub(super) fn passed(headers: &HeaderMap, own: &str) -> Option<String> {
     let is_id = |id: &str| id.len() == ID_LENGTH && id.bytes().all(|byte| byte.is_ascii_hexdigit());
     let values = headers.get_all(X_HEADCOUNT_HOPS).iter();

@@ -1,10 +1,10 @@
-//! Headers with which proxies tell apps who the user is, or which certificate or address the client has, or which
-//! make an app answer for another path. From anybody else they are a way to pretend. Pure.
+//! Identity headers: headers in which proxies send apps the user, the client's certificate or address, or another path.
+//! Clients could use them to impersonate others. Pure.
 //!
-//! Believed from trusted proxies, and only where `limits.identity_headers` says that they set or remove them.
+//! Accepted from trusted proxies, and only where `limits.identity_headers` says that they set or remove them.
 
-/// Names. Those with which clients legitimately identify themselves to some apps (`Authorization`, `X-Auth-Token`,
-/// `X-User-Id`, `X-Api-Key`) are not among them.
+/// Names, without those with which clients legitimately identify themselves to some apps (`Authorization`,
+/// `X-Auth-Token`, `X-User-Id`, `X-Api-Key`).
 const NAMES: &[&str] = &[
     // Another path.
     "x-original-url",
@@ -40,7 +40,7 @@ const NAMES: &[&str] = &[
     "client-cert-chain",
 ];
 
-/// Beginnings of names.
+/// Prefixes of names.
 const PREFIXES: &[&str] = &[
     "x-forwarded-",
     "x-original-forwarded-",
@@ -64,7 +64,7 @@ const PREFIXES: &[&str] = &[
     "shib-",
 ];
 
-/// Whether a name, in lower case and with `-`, is one of these.
+/// Whether a name, in lower case and with `-`, is an identity header.
 pub(super) fn is_identity(name: &str) -> bool {
     NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }

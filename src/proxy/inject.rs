@@ -1,4 +1,4 @@
-//! Pingora's side of the widget: heads and bodies of candidates go to [`crate::widget`] and come back changed.
+//! Widget injection on Pingora's side: passes heads and bodies of candidate pages through [`crate::widget`].
 
 use std::sync::{Mutex, PoisonError};
 
@@ -13,18 +13,18 @@ use super::headers::{HeaderEdits, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use super::{Ctx, Sidecar};
 use crate::widget::{Body, Decision, Outcome, Page};
 
-/// What an exchange has to do with the widget.
+/// How far the widget is put into the response of an exchange.
 pub(super) enum Injection {
-    /// Nothing.
+    /// It is not.
     None,
     /// The response may be a page that gets it.
     Candidate(Page),
-    /// It is one. Behind a lock, because Pingora shares contexts.
+    /// The response is one. Behind a lock, because Pingora shares contexts.
     Body(Mutex<Box<Body>>),
 }
 
 impl Sidecar {
-    /// Changes the request to the app, which has the headers that it is to get, if its answer may get the widget.
+    /// Changes the request to the app, whose headers are already edited, if its answer may get the widget.
     pub(super) fn prepare_page(
         &self,
         session: &Session,
@@ -53,7 +53,7 @@ impl Sidecar {
         Ok(())
     }
 
-    /// Changes the head of a candidate's response; from now on its body goes through [`Sidecar::rewrite`].
+    /// Changes the head of a candidate's response; its body then goes through [`Sidecar::rewrite`].
     pub(super) async fn begin_page(
         &self,
         session: &Session,
@@ -68,13 +68,13 @@ impl Sidecar {
         };
         let named = ctx.route.as_ref().and_then(|found| found.community.as_ref());
         let community = match named {
-            // Whose count a page shows, its script finds out again: an old id does.
+            // A stale id will do: the page's script finds the community again.
             Some(named) => self.communities.last_known(named).await,
             None => None,
         };
         let request = &session.req_header().headers;
         let decision = injector.decide(request, response.status, &response.headers, community, page);
-        // A slug that is not known is looked up for the next page: this one must not wait.
+        // An unknown slug is looked up for the next page: this one must not wait.
         if let Some(named) = named
             && !matches!(decision, Decision::Leave(None))
         {
@@ -100,7 +100,7 @@ impl Sidecar {
         Ok(())
     }
 
-    /// Passes a piece of a response's body.
+    /// Passes a piece of a response's body through the widget.
     pub(super) fn rewrite(&self, piece: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<()> {
         let Injection::Body(body) = &mut ctx.injection else {
             return Ok(());
@@ -128,7 +128,7 @@ impl Sidecar {
     }
 }
 
-/// The page as its browser knows it, of the headers that the app gets.
+/// The page's URL as its browser knows it, from the headers for the app.
 fn page(upstream: &HeaderMap) -> Page {
     let text = |name: HeaderName| upstream.get(name)?.to_str().ok();
     Page {

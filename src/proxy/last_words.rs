@@ -1,8 +1,8 @@
-//! The end of a connection whose last answer is on its way.
+//! Lingering close: ends a connection whose last answer is on its way.
 //!
 //! A socket that is closed while bytes wait to be read resets its connection, and a client that still sends loses the
-//! answer, or never looks for it. So this side is ended first, and what comes is read and dropped, until the client
-//! ends its own.
+//! answer, or never reads it. So this side is shut down first, and received bytes are read and dropped, until the
+//! client closes its side.
 
 use std::time::Duration;
 
@@ -12,18 +12,18 @@ use tokio::time::{sleep, timeout};
 
 use crate::shutdown::Shutdown;
 
-/// Longest time in which nothing comes.
+/// Longest wait for the next bytes.
 const SILENCE: Duration = Duration::from_secs(5);
-/// Longest time in all.
+/// Longest time overall.
 const LONGEST: Duration = Duration::from_secs(30);
-/// The same once the process is leaving.
+/// Longest time once the process is leaving.
 const LEAVING: Duration = Duration::from_secs(1);
-/// Most bytes that are dropped: an upload that goes on after this is cut off.
+/// Upper bound of dropped bytes: an upload that goes on after this is cut off.
 const MOST: u64 = 1024 * 1024 * 1024;
 /// Bytes read at once.
 const BUFFER: usize = 16 * 1024;
 
-/// Ends this side of a connection, and waits within bounds until the client has ended its own.
+/// Shuts down this side of a connection, and waits within bounds until the client has closed its side.
 pub(super) async fn see_off(mut stream: Stream, leaving: &Shutdown) {
     let leave = async {
         leaving.started().await;

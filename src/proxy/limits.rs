@@ -1,4 +1,4 @@
-//! Requests that the sidecar refuses itself, before the app sees them. Pure.
+//! Request limits: requests that the sidecar refuses itself, before the app sees them. Pure.
 
 use http::{HeaderMap, HeaderValue, Method, Version, header};
 
@@ -7,13 +7,13 @@ use super::forwarding::is_host;
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// HTTP/1.1 without exactly one `Host`, or one that can be none.
+    /// HTTP/1.1 without exactly one `Host`, or an invalid one.
     Host,
     /// The head is larger than `limits.max_header_bytes`.
     HeaderSize,
     /// More headers than can be parsed.
     HeaderCount,
-    /// The head is not complete within `limits.header_timeout`. There is no answer: nobody listens.
+    /// The head is not complete within `limits.header_timeout`. There is no answer, since the client is not reading.
     HeaderTimeout,
     /// The body is larger than `limits.max_body_bytes`.
     BodySize,
@@ -21,7 +21,7 @@ pub(super) enum Refusal {
     Path,
     /// TRACE shows cookies to scripts, CONNECT asks for a tunnel to anywhere.
     Method,
-    /// It has passed this sidecar before.
+    /// It has passed this sidecar before, or too many sidecars.
     Loop,
     /// The head is not HTTP/1, or contradicts itself.
     Malformed,
@@ -68,7 +68,7 @@ impl Refusal {
         }
     }
 
-    /// What is wrong, for the log.
+    /// The fault and its remedy, for the log.
     pub(super) fn hint(self) -> &'static str {
         match self {
             Self::Host => "HTTP/1.1 needs one Host header, with a name or an address in it",
@@ -79,7 +79,7 @@ impl Refusal {
             Self::Path => "its target is neither a path nor an http URL",
             Self::Method => "TRACE and CONNECT are not passed on",
             Self::Loop => {
-                "it has been here before: one of upstream.servers leads back to this sidecar; give the app's own address"
+                "it has passed here before: one of upstream.servers leads back to this sidecar; give the app's own address"
             }
             Self::Malformed => {
                 "its head is not HTTP/1.0 or HTTP/1.1, or contradicts itself (TLS or HTTP/2 on a plain listener, \
@@ -89,12 +89,12 @@ impl Refusal {
     }
 }
 
-/// The head of a request, as far as limits go.
+/// The parts of a request's head that are checked.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Head<'a> {
     /// Method.
     pub(super) method: &'a Method,
-    /// Request target, in its one form: see [`super::canonical`].
+    /// Request target in canonical form: see [`super::canonical`].
     pub(super) target: &'a [u8],
     /// HTTP version.
     pub(super) version: Version,

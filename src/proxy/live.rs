@@ -1,9 +1,10 @@
-//! From an exchange to a live connection: the socket leaves Pingora, and what the exchange leaves behind for
-//! [`Front`](super::Front) takes it over. It does not depend on whether the client would have its connection kept.
+//! Start of a live connection: takes the socket of an exchange away from Pingora. The exchange leaves a [`LiveStart`],
+//! which [`Front`](super::Front) runs once it has the socket. It does not depend on whether the client asks for
+//! keep-alive.
 //!
-//! The head of an event stream goes with the socket, to be written with the first events; what a client sends behind its
-//! request is of no interest. The head of a `WebSocket` is written by Pingora, which then gives out what it has read
-//! behind the handshake: a client may have spoken already.
+//! The head of an event stream goes with the socket, to be written with the first events; bytes that a client sends
+//! behind its request are ignored. The head of a `WebSocket` is written by Pingora, which then hands out what it has
+//! read behind the handshake: a client may have sent messages already.
 
 use std::fmt::Write as _;
 
@@ -20,27 +21,27 @@ use pingora_proxy::Session;
 use super::Ctx;
 use crate::live::{Connection, Kind};
 
-/// Bytes that the system takes from an event stream in advance, of which it makes twice as many and holds its own
-/// records in, too. What it took cannot be replaced by something newer any more, and the reader of an event stream
-/// does not say how far it is (L1).
+/// Send buffer of an event stream: bytes that the kernel accepts in advance, of which it makes twice as many, for its
+/// own records too. Accepted events can no longer be replaced by newer ones, and the reader of an event stream does not
+/// report its position (L1).
 const SEND_BUFFER: usize = 4 * 1024;
-/// Bytes that may come behind a handshake before it is answered: a few of the longest messages.
+/// Upper bound of bytes that may come behind a handshake before it is answered: a few of the longest messages.
 const MAX_EARLY: usize = 32 * 1024;
 
 /// A live connection that waits for its socket.
 pub(super) struct LiveStart {
     connection: Connection,
-    /// Not written yet.
+    /// Head that is not written yet.
     head: Bytes,
-    /// What the client has said already.
+    /// Bytes that the client has sent already.
     early: Vec<u8>,
 }
 
 impl LiveStart {
-    /// Makes the exchange end in a way that the socket comes to [`LiveStart::run`].
+    /// Ends the exchange in a way that passes the socket to [`LiveStart::run`].
     ///
     /// # Errors
-    /// The client is gone.
+    /// The client has left.
     pub(super) async fn leave(
         session: &mut Session,
         ctx: &mut Ctx,
@@ -73,7 +74,7 @@ impl LiveStart {
     pub(super) async fn run(mut self, stream: Stream, unused: &[u8]) {
         self.early.extend_from_slice(unused);
         if let Kind::Events(_) = self.connection.kind() {
-            // A longer queue where this fails, and nothing else.
+            // If this fails, the queue is longer; nothing else changes.
             let _ = set_snd_buf(stream.id(), SEND_BUFFER);
         }
         self.connection.run(stream, self.head, self.early).await;

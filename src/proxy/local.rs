@@ -1,4 +1,4 @@
-//! Answers that the sidecar gives itself: the visitors API, and short error pages.
+//! Local answers: the visitors API and short error pages, which the sidecar sends itself.
 
 use axum::body::{Body, to_bytes};
 use bytes::{Bytes, BytesMut};
@@ -18,7 +18,7 @@ use crate::auth::Known;
 const MAX_ANSWER: usize = 4 * 1024 * 1024;
 
 impl Sidecar {
-    /// Lets the visitors API answer. Its work runs on the background runtime, where its connections live.
+    /// Lets the visitors API answer. It runs on the background runtime, to which its connections belong.
     pub(super) async fn answer_locally(&self, session: &mut Session, ctx: &mut Ctx) -> Result<()> {
         let is_report = self.api.takes_a_report(path_of(session.req_header()));
         let body = if is_report {
@@ -29,7 +29,7 @@ impl Sidecar {
         } else {
             Bytes::new()
         };
-        // A body sent to an API that takes none is not worth reading: the connection ends with the answer.
+        // A body for a path that takes none is not read: the connection ends with the answer.
         let has_body = !session.is_body_empty();
         if has_body && (!is_report || body.len() > MAX_REPORT) {
             session.set_keepalive(None);
@@ -61,8 +61,8 @@ impl Sidecar {
         write(session, response).await
     }
 
-    /// The API's answer; `None`, after logging it, where it has failed. `identify` is whether the answer depends on
-    /// whose the token is.
+    /// The API's answer; `None`, after logging it, where it has failed. `identify`: whether the answer depends on the
+    /// token's session.
     async fn ask_api(
         &self,
         mut request: Request<Body>,
@@ -90,8 +90,7 @@ impl Sidecar {
                     Known::Session(session) => caller.session = Some(session),
                     Known::Nobody => {}
                     Known::Unknown => {
-                        // A database that hangs, or a long line of lookups before this one, must not keep the
-                        // caller.
+                        // A database that hangs, or a long queue of lookups, must not hold the caller.
                         let found = timeout(api.timeout(), async {
                             let _place = api.identifying(patient).await?;
                             authenticator.resolve_from(&token, at, address).await.ok()
@@ -117,7 +116,7 @@ impl Sidecar {
         None
     }
 
-    /// What is answered to a request that is refused: the API's own document on its paths, a short text on the app's.
+    /// The answer to a refused request: the API's own document on its paths, a short text on the app's.
     async fn refusal(&self, head: &RequestHeader, status: StatusCode) -> Response<Bytes> {
         match self.api.refuse(path_of(head), &head.headers, status) {
             Some(response) => read(response).await.unwrap_or_else(|| plain(status)),
@@ -125,7 +124,7 @@ impl Sidecar {
         }
     }
 
-    /// A short answer for a status that the sidecar answers with itself. The connection ends with it.
+    /// Sends a short answer with this status. The connection ends with it.
     pub(super) async fn respond_error(&self, session: &mut Session, status: u16) -> Result<()> {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         if is_answered(session) {
@@ -136,7 +135,7 @@ impl Sidecar {
         write(session, response).await
     }
 
-    /// The request as the API takes it; `None` when its target is no URI.
+    /// The request for the API; `None` when its target is no URI.
     fn api_request(session: &Session, body: Bytes) -> Option<Request<Body>> {
         let head = session.req_header();
         let mut request = Request::builder()
@@ -150,7 +149,7 @@ impl Sidecar {
     }
 }
 
-/// A report's body; of one that is too large, enough to see that. What goes wrong is the client's doing.
+/// A report's body; of one that is too large, enough to see that. Errors count as the client's.
 async fn read_report(session: &mut Session) -> Result<Bytes> {
     if expects_continue(session.req_header()) && !session.is_body_empty() {
         let told = session.as_downstream_mut().write_continue_response().await;

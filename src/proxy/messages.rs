@@ -1,4 +1,4 @@
-//! What the head of a message says of its exchange, and what a failed one is answered with. No state, no I/O.
+//! Message heads: what a request's or response's head states, and the status for a failed exchange. No state, no I/O.
 
 use http::{Version, header};
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
@@ -7,25 +7,25 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use super::canonical::one_length;
 use crate::header_list::any_element;
 
-/// A request body from this size on is sent on a connection of its own: app servers (gunicorn) close a
-/// connection on which they left a larger body unread, though they announced to keep it.
+/// A request body from this size on is sent on a connection of its own: app servers (gunicorn) close a connection on
+/// which they left a larger body unread, though they announced keep-alive.
 const LARGE_BODY: u64 = 64 * 1024;
 
-/// The app answers with an event stream: it may be silent for long.
+/// Whether the app answers with an event stream, on which it may be silent for long.
 pub(super) fn is_event_stream(response: &ResponseHeader) -> bool {
     any_element(&response.headers, header::CONTENT_TYPE.as_str(), |kind| {
         kind == "text/event-stream"
     })
 }
 
-/// The client waits for the app's word before it sends the body.
+/// Whether the client waits for the app's answer before it sends the body.
 pub(super) fn expects_continue(request: &RequestHeader) -> bool {
     any_element(&request.headers, header::EXPECT.as_str(), |expected| {
         expected == "100-continue"
     })
 }
 
-/// Nothing follows the head, whoever asked.
+/// Whether no body follows the head, whatever the request's method.
 pub(super) fn has_no_body(response: &ResponseHeader) -> bool {
     let is_empty = || one_length(&response.headers).is_some_and(|length| length == "0");
     matches!(response.status.as_u16(), 204 | 304) || is_empty()
@@ -63,7 +63,7 @@ pub(super) fn strip_hop_by_hop(response: &mut ResponseHeader) {
     response.remove_header("proxy-connection");
 }
 
-/// A response as HTTP/1.1 has it, whichever version the app speaks: what follows is framed by us (RFC 9110, 6.2).
+/// Turns a response into HTTP/1.1, whichever version the app speaks: its body is framed by us (RFC 9110, 6.2).
 pub(super) fn in_our_version(response: &mut ResponseHeader) -> Result<()> {
     response.set_version(Version::HTTP_11);
     if let Some(length) = one_length(&response.headers) {
@@ -71,7 +71,7 @@ pub(super) fn in_our_version(response: &mut ResponseHeader) -> Result<()> {
     }
     let has_no_body = response.status.is_informational() || matches!(response.status.as_u16(), 204 | 304);
     if has_no_body {
-        // Nothing follows that could be framed (RFC 9112, 6.1).
+        // There is no body that could be framed (RFC 9112, 6.1).
         response.remove_header(&header::TRANSFER_ENCODING);
     }
     let length = response.headers.get(header::CONTENT_LENGTH);
@@ -82,7 +82,7 @@ pub(super) fn in_our_version(response: &mut ResponseHeader) -> Result<()> {
     Ok(())
 }
 
-/// The status that a failure is answered with; 0 when the client is gone.
+/// The status for a failure; 0 when the client has left.
 pub(super) fn status_of(error: &Error) -> u16 {
     use ErrorType::{
         ConnectNoRoute, ConnectTimedout, ConnectionClosed, HTTPStatus, ReadError, ReadTimedout, WriteError,

@@ -1,8 +1,7 @@
-//! What the phases, the [`Front`](super::Front) and a client's socket tell each other of the exchange that is under
-//! way on a connection.
+//! Progress of an exchange: state shared by the phases, the [`Front`](super::Front) and the client's socket.
 //!
-//! Pingora stands between them and passes none of it: whether the head is complete, whether all of the request has
-//! been read, how long the app has been silent, and what becomes of the socket.
+//! Pingora stands between them and passes none of it on: whether the head is complete, whether the request has been
+//! read, how long the app has been silent, and what becomes of the socket.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
@@ -18,8 +17,8 @@ use super::chunks::Chunks;
 use super::client_socket::ClientSocket;
 use super::live::LiveStart;
 
-/// The exchange under way on one connection, and the socket when Pingora has done with it. Locked for moments, by one
-/// task.
+/// The exchange under way on one connection, and the socket once Pingora has released it. The lock is held briefly, by
+/// one task.
 #[derive(Default)]
 pub(super) struct Progress(Mutex<State>);
 
@@ -29,29 +28,29 @@ pub(super) struct Progress(Mutex<State>);
 )]
 #[derive(Default)]
 struct State {
-    /// The head has been read; the proxy is at work.
+    /// The head is complete, and the phases run.
     has_begun: bool,
-    /// Bytes came with the head, behind it.
+    /// Bytes followed the head in the same read.
     has_more: bool,
-    /// Bytes came behind the head.
+    /// Bytes were received after the head.
     has_read_body: bool,
-    /// Where the body ends, while it is read in chunks.
+    /// Finds the end of a chunked body.
     chunks: Option<Chunks>,
-    /// All of the request has been read: what follows is of the next one.
+    /// The whole request has been read: further bytes belong to the next one.
     is_read: bool,
-    /// The client asks for a tunnel: what follows may be of that, and is no request.
+    /// The client asks for a tunnel: further bytes may belong to that, and are no request.
     asks_for_a_tunnel: bool,
     /// The connection must end with the answer.
     is_last: bool,
     /// Something was written to the client.
     is_answered: bool,
-    /// The answer ended before its end.
+    /// The answer was cut off before its end.
     is_broken_off: bool,
     /// How long the app may be silent, while that is limited here.
     patience: Option<Duration>,
     /// When the app has been silent for too long.
     app_is_late_at: Option<Instant>,
-    /// The client waits for the app before it sends its body.
+    /// The client waits for the app's answer before it sends its body.
     app_goes_first: bool,
     /// The app has been silent for too long.
     app_was_late: bool,
@@ -66,7 +65,7 @@ impl Progress {
     pub(super) fn of(session: &Session) -> Arc<Self> {
         let stream = session.as_downstream().as_http1().map(HttpSession::stream);
         let socket = stream.and_then(|stream| (**stream).as_any().downcast_ref::<ClientSocket>());
-        // Nobody listens to that of another stream.
+        // A progress of another stream has no reader.
         socket.map_or_else(Arc::default, ClientSocket::progress)
     }
 
@@ -74,34 +73,34 @@ impl Progress {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Another exchange comes, on the same connection.
+    /// Starts another exchange on the same connection.
     pub(super) fn renew(&self) {
         *self.state() = State::default();
     }
 
-    // What the phases tell.
+    // Called by the phases.
 
-    /// The head is complete. Of a body in chunks nothing behind its end is handed out.
+    /// The head is complete. No bytes behind the end of a chunked body are handed out.
     pub(super) fn begin(&self, is_chunked: bool) {
         let mut state = self.state();
         state.has_begun = true;
         state.chunks = is_chunked.then(Chunks::default);
     }
 
-    /// The client asks for a tunnel. What it sends before it has one is not taken for another request.
+    /// The client asks for a tunnel. Bytes that it sends before it has one are not served as another request.
     pub(super) fn a_tunnel_is_asked_for(&self) {
         let mut state = self.state();
         state.asks_for_a_tunnel = true;
         state.is_last |= state.has_more;
     }
 
-    /// All of the request has been read.
+    /// The whole request has been read.
     pub(super) fn is_read(&self) {
         self.state().is_read = true;
     }
 
-    /// The app has been asked: from now on it may be silent for `patience` at a time. `goes_first` is whether the
-    /// client waits for its word (`Expect: 100-continue`). Whether it does: not where it has begun to send its body.
+    /// The request was sent to the app, which may be silent for `patience` at a time. `goes_first`: the client waits
+    /// for the app (`Expect: 100-continue`). Returns whether it still does: not where it has begun to send its body.
     pub(super) fn app_was_asked(&self, patience: Duration, goes_first: bool) -> bool {
         let mut state = self.state();
         state.patience = Some(patience);
@@ -110,12 +109,12 @@ impl Progress {
         state.app_goes_first
     }
 
-    /// The app said something.
+    /// The app sent something.
     pub(super) fn app_spoke(&self) {
         self.state().restart_clock();
     }
 
-    /// The app wants the body: the client no longer waits for it.
+    /// The app asks for the body: the client no longer waits.
     pub(super) fn app_wants_the_body(&self) {
         self.state().app_goes_first = false;
     }
@@ -127,7 +126,7 @@ impl Progress {
         state.restart_clock();
     }
 
-    /// The connection is a tunnel from now on: what comes is of it.
+    /// The connection is a tunnel from now on, to which all further bytes belong.
     pub(super) fn becomes_a_tunnel(&self) {
         self.stop_clock();
         let mut state = self.state();
@@ -136,7 +135,7 @@ impl Progress {
         state.chunks = None;
     }
 
-    /// The answer ends before its end.
+    /// The answer is cut off.
     pub(super) fn break_off(&self) {
         self.state().is_broken_off = true;
     }
@@ -151,17 +150,17 @@ impl Progress {
         self.state().app_was_late
     }
 
-    // What the socket tells and asks.
+    // Called by the socket.
 
-    /// The client's side has ended, or the connection broke. False where that is nobody's concern any more: before the
-    /// head is complete, the connection just ends.
+    /// The client's side has ended, or the connection broke. False before the head is complete: then the connection
+    /// just ends, and no error is reported.
     pub(super) fn client_left(&self) -> bool {
         let mut state = self.state();
         state.is_left_by_client |= !state.has_begun;
         state.has_begun
     }
 
-    /// Bytes came from the client.
+    /// Bytes were received from the client.
     pub(super) fn client_sent(&self) {
         let mut state = self.state();
         state.has_read_body |= state.has_begun;
@@ -169,42 +168,42 @@ impl Progress {
         state.restart_clock();
     }
 
-    /// Bytes went to the client.
+    /// Bytes were written to the client.
     pub(super) fn client_took(&self) {
         let mut state = self.state();
         state.is_answered = true;
         state.restart_clock();
     }
 
-    /// Whatever was written is on its way.
+    /// Everything written has been flushed.
     pub(super) fn client_flushed(&self) {
         self.state().restart_clock();
     }
 
-    /// Whether what comes is of the next request.
+    /// Whether further bytes belong to the next request.
     pub(super) fn keeps_what_follows(&self) -> bool {
         let state = self.state();
         state.is_read || state.chunks.as_ref().is_some_and(Chunks::is_over)
     }
 
-    /// How many of these bytes, which come next, are of this request; the rest is of the next one.
+    /// How many of these next bytes belong to this request; the rest belongs to the next one.
     pub(super) fn take(&self, bytes: &[u8]) -> usize {
         let chunks = &mut self.state().chunks;
         chunks.as_mut().map_or(bytes.len(), |chunks| chunks.take(bytes))
     }
 
-    /// Bytes came with the head.
+    /// Bytes followed the head.
     pub(super) fn something_waits(&self) {
         self.state().has_more = true;
     }
 
-    /// Bytes came behind the request.
+    /// Bytes followed the request.
     pub(super) fn something_follows(&self) {
         let mut state = self.state();
         state.is_last |= state.asks_for_a_tunnel;
     }
 
-    /// When the app is late, where it is the app that is waited for.
+    /// When the app is late, while the app is what the exchange waits for.
     pub(super) fn app_is_late_at(&self) -> Option<Instant> {
         let state = self.state();
         let is_waited_for = state.is_read || state.app_goes_first;
@@ -216,14 +215,14 @@ impl Progress {
         self.state().app_was_late = true;
     }
 
-    /// Pingora has done with the socket. `kept` was read from it and is of the next request.
+    /// Pingora has released the socket. `kept` was read from it and belongs to the next request.
     pub(super) fn give_back(&self, stream: Stream, kept: BytesMut) {
         self.state().returned = Some((stream, kept));
     }
 
-    // What the front asks.
+    // Called by the front.
 
-    /// Ready when the client has left before its head was complete. Looked at after each read.
+    /// Ready when the client has left before its head was complete. Checked after each read.
     pub(super) fn poll_left(&self) -> Poll<()> {
         if self.state().is_left_by_client {
             Poll::Ready(())
@@ -237,8 +236,8 @@ impl Progress {
         self.state().has_begun
     }
 
-    /// Whether another request may follow on the connection, once Pingora has done with this one. Not where this parser
-    /// of chunks and Pingora's do not agree where the body ends: what follows might be a part of it to a proxy in front.
+    /// Whether the connection may serve another request, once Pingora has released it. Not where this parser of chunks
+    /// and Pingora's disagree on the body's end: a proxy in front may take the bytes behind it for a part of the body.
     pub(super) fn may_go_on(&self) -> bool {
         let ends_where_it_should = self.state().chunks.as_ref().is_none_or(Chunks::is_over);
         ends_where_it_should && !self.is_last()
@@ -250,7 +249,7 @@ impl Progress {
         state.is_last || state.live.is_some()
     }
 
-    /// What the connection is to become, its socket, and what was read from it and not used.
+    /// The live connection to start, its socket, and the bytes that were read from it and not used.
     pub(super) fn take_live(&self) -> Option<(LiveStart, Stream, BytesMut)> {
         let mut state = self.state();
         let start = state.live.take()?;
@@ -258,7 +257,7 @@ impl Progress {
         Some((start, stream, kept))
     }
 
-    /// The socket, where an answer is on its way on it, whole.
+    /// The socket, if its last answer was written completely.
     pub(super) fn take_answered(&self) -> Option<Stream> {
         let mut state = self.state();
         let is_whole = state.is_answered && !state.is_broken_off;

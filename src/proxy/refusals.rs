@@ -1,5 +1,5 @@
-//! Where an operator sees that requests are refused, and why: a counter for each reason, and a line in the log. Of a
-//! reason there is at most one warning a minute; further lines are at `debug`.
+//! Refused requests: a counter for each reason, and a line in the log. For each reason there is at most one warning a
+//! minute; further lines are at `debug`.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,16 +13,16 @@ use crate::metrics::Metrics;
 /// Seconds between two warnings of one reason.
 const BETWEEN_WARNINGS: u64 = 60;
 
-/// Counts and tells of refused requests.
+/// Counts and logs refused requests.
 pub struct Refusals {
     metrics: Arc<Metrics>,
     start: Instant,
-    /// By reason: when it was last warned of, in seconds of this struct's age, from [`BETWEEN_WARNINGS`].
+    /// For each reason, the time of the last warning, in seconds of this struct's age plus [`BETWEEN_WARNINGS`].
     warned: [AtomicU64; Refusal::ALL.len()],
 }
 
 impl Refusals {
-    /// Nothing was refused yet.
+    /// No refusals so far.
     pub fn new(metrics: Arc<Metrics>) -> Self {
         Self {
             metrics,
@@ -31,7 +31,7 @@ impl Refusals {
         }
     }
 
-    /// A request of `client` is refused.
+    /// Counts a refused request of `client`.
     pub(super) fn count(&self, refusal: Refusal, client: Option<IpAddr>) {
         let (reason, status, hint) = (refusal.label(), refusal.status(), refusal.hint());
         let client = client.map(|ip| ip.to_string()).unwrap_or_default();
@@ -43,7 +43,7 @@ impl Refusals {
         self.metrics.requests_refused.with_label_values(&[reason]).inc();
     }
 
-    /// The same, of a request that comes to none of the proxy's phases: it counts as a request here.
+    /// The same for a request that reaches none of the proxy's phases: it is counted as a request here.
     pub(super) fn count_early(&self, refusal: Refusal, client: Option<IpAddr>) {
         self.count(refusal, client);
         let class = status_class(refusal.status());

@@ -1,5 +1,5 @@
-//! How long either side may be silent. What the app answers decides, and nothing that the client says of itself: a
-//! `WebSocket` or an event stream has a timeout of its own once there is one.
+//! Timeouts for silence of client and app. They depend on the app's answer, not on the client's headers: a `WebSocket`
+//! or an event stream has a timeout of its own once the app has answered with one.
 
 use http::header;
 use pingora_http::ResponseHeader;
@@ -10,7 +10,7 @@ use super::progress::Progress;
 use super::{Ctx, Sidecar};
 
 impl Sidecar {
-    /// A request's head is complete.
+    /// Sets the timeouts once a request's head is complete.
     pub(super) fn begin(&self, session: &mut Session, ctx: &mut Ctx) {
         ctx.progress = Progress::of(session);
         let headers = &session.req_header().headers;
@@ -29,18 +29,18 @@ impl Sidecar {
         session.set_write_timeout(Some(self.limits.write_timeout));
     }
 
-    /// The request is on its way to the app.
+    /// Starts the app's timeout: the request is on its way to it.
     pub(super) fn app_is_asked(&self, session: &mut Session, ctx: &mut Ctx) {
         let goes_first = expects_continue(session.req_header());
         let patience = self.upstream.read_timeout;
         if ctx.progress.app_was_asked(patience, goes_first) {
-            // The client is right to be silent: only the app's time counts.
+            // The client has to wait: only the app's time counts.
             ctx.waits_for_the_app = true;
             session.set_read_timeout(None);
         }
     }
 
-    /// It is the client's turn: it was told to go on, or sends its body without that.
+    /// Starts the client's timeout: the app asked for the body, or the client sends it unasked.
     pub(super) fn client_may_send(&self, session: &mut Session, ctx: &mut Ctx) {
         if std::mem::take(&mut ctx.waits_for_the_app) {
             ctx.progress.app_wants_the_body();
@@ -48,7 +48,7 @@ impl Sidecar {
         }
     }
 
-    /// A head has come from the app.
+    /// Adjusts the timeouts to a response head of the app.
     pub(super) fn app_answers(&self, session: &mut Session, response: &ResponseHeader, ctx: &mut Ctx) {
         ctx.progress.app_spoke();
         if response.status == 100 {

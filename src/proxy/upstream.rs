@@ -1,7 +1,7 @@
-//! The app's servers: which one gets the next request, and with which timeouts.
+//! Upstream servers: which of the app's servers gets the next request, and with which timeouts.
 //!
-//! Several servers take turns; one that fails its health probe is left out. When all fail, all are tried:
-//! never worse than without probes. A single address is not probed.
+//! Servers are used round-robin; one that fails its health probe is left out. When all fail, all are tried, as without
+//! probes. A single address is not probed.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -36,7 +36,7 @@ impl Upstreams {
             names: upstream.servers.clone(),
             timeout: upstream.connect_timeout,
         }));
-        // A name may stand for several servers.
+        // A name may resolve to several servers.
         let is_one =
             |server: &String| server.starts_with("unix:") || server.parse::<std::net::SocketAddr>().is_ok();
         if upstream.servers.len() > 1 || !upstream.servers.iter().all(is_one) {
@@ -50,8 +50,8 @@ impl Upstreams {
         let mut options = PeerOptions::new();
         options.connection_timeout = Some(upstream.connect_timeout);
         options.total_connection_timeout = Some(upstream.connect_timeout);
-        // That of an exchange's beginning, and there is no other in Pingora. Until an answer turns out to be a tunnel,
-        // `read_timeout` holds, which is seen to where the client's socket is read.
+        // Pingora takes one read timeout per exchange, when it begins. Until an answer turns out to be a tunnel,
+        // `read_timeout` applies, which is enforced where the client's socket is read.
         options.read_timeout = Some(upstream.tunnel_timeout.max(upstream.read_timeout));
         options.write_timeout = Some(upstream.write_timeout);
         options.idle_timeout = Some(upstream.idle_timeout);
@@ -61,7 +61,7 @@ impl Upstreams {
         })
     }
 
-    /// Resolves names and probes servers for as long as it is run.
+    /// Resolves names and probes servers while it is run.
     pub fn balancer(&self) -> Arc<LoadBalancer<RoundRobin>> {
         self.balancer.clone()
     }
@@ -99,7 +99,7 @@ fn peer(address: &SocketAddr) -> Result<HttpPeer> {
 /// The configured servers; names are resolved each time.
 struct Servers {
     names: Vec<String>,
-    /// For each resolution.
+    /// Limit of each resolution.
     timeout: Duration,
 }
 
@@ -120,7 +120,7 @@ impl ServiceDiscovery for Servers {
             }
         }
         if backends.is_empty() {
-            // The servers known before stay.
+            // The servers known before stay in use.
             return Error::e_explain(ErrorType::ConnectNoRoute, "no upstream server could be resolved");
         }
         Ok((backends, HashMap::new()))

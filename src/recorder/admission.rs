@@ -1,6 +1,6 @@
-//! Views that nobody but their visitor vouches for: a page reports that it was looked at, and the app has answered
-//! nobody with it. They count where the visitor may see the page's community, by the rules of the API's lists; whoever
-//! may not see it does not get among its visitors by saying so.
+//! Admission of reported views: a page reports its own view, which no answer of the app confirms. The view counts where
+//! the visitor may see the page's community, by the rules of the API's lists; a visitor who may not see it cannot
+//! become one of its visitors by a report.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use crate::communities::Named;
 use crate::live::{Denied, Door};
 
 impl Resolver {
-    /// Whose a view is, and whether it counts. Takes at most the time of a request to the API; what is not known then
-    /// is as where the database is away.
+    /// The session of a view, and whether it counts. Takes at most the time of a request to the API; a result that is
+    /// not known by then is treated as if the database were down.
     pub(super) async fn admit(&self, visit: &Visit, door: &Arc<dyn Door>) -> Found {
         match timeout(self.admission, self.ask(visit, door)).await {
             Ok(found) => found,
@@ -25,7 +25,7 @@ impl Resolver {
 
     async fn ask(&self, visit: &Visit, door: &Arc<dyn Door>) -> Found {
         let Visit { view, who, from, .. } = visit;
-        // Where the app decides, nothing is taken on trust.
+        // Where the app decides, no view counts without its answer.
         let is_strict = door.must_be_asked_again();
         let session = match who {
             Who::Session(session) => Arc::clone(session),

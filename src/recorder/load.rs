@@ -1,4 +1,4 @@
-//! How much waits: views per queue, and the bytes of all of them, within one bound.
+//! Queue load: counts waiting views per queue, and bounds the bytes of all queues together.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,7 +7,7 @@ use prometheus::Gauge;
 
 use crate::metrics::{Dropped, Metrics};
 
-/// The bytes of all waiting views, over all queues: one bound for the memory that recording takes.
+/// The bytes of all waiting views, over all queues: one bound for the memory of recording.
 #[derive(Clone)]
 pub(crate) struct Bytes {
     used: Arc<AtomicUsize>,
@@ -34,7 +34,7 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// `queue` is the label under which the views are shown.
+    /// `queue` is the label of the queue in the metrics.
     pub(crate) fn new(queue: &str, bytes: Bytes, metrics: &Metrics) -> Self {
         let shown = metrics.recorder_queue_views.with_label_values(&[queue]);
         Self {
@@ -57,13 +57,13 @@ impl Load {
         true
     }
 
-    /// Gives bytes back; the views still count.
+    /// Frees bytes; the views still count.
     pub(crate) fn free(&self, weight: usize) {
         self.bytes.used.fetch_sub(weight, Ordering::Relaxed);
         self.bytes.shown.sub(as_f64(weight));
     }
 
-    /// Counts views as gone.
+    /// Counts views as done.
     pub(crate) fn done(&self, views: usize) {
         self.views.fetch_sub(views, Ordering::Relaxed);
         self.shown.sub(as_f64(views));
@@ -75,8 +75,8 @@ impl Load {
     }
 }
 
-/// Views that a task has taken from its queue. Should it panic, they are given up and counted: who else would know of
-/// them?
+/// Views that a task has taken from its queue. If the task panics, they are dropped and counted: no other part knows of
+/// them.
 pub(crate) struct InHand {
     load: Load,
     metrics: Arc<Metrics>,
@@ -85,7 +85,7 @@ pub(crate) struct InHand {
 }
 
 impl InHand {
-    /// None yet.
+    /// No views so far.
     pub(crate) fn new(load: &Load, metrics: &Arc<Metrics>) -> Self {
         Self {
             load: load.clone(),
@@ -95,28 +95,28 @@ impl InHand {
         }
     }
 
-    /// One more.
+    /// Adds a view.
     pub(crate) fn take(&mut self, weight: usize) {
         self.views += 1;
         self.weight += weight;
     }
 
-    /// How many.
+    /// Number of the views.
     pub(crate) fn views(&self) -> usize {
         self.views
     }
 
-    /// Bytes of them.
+    /// Bytes of the views.
     pub(crate) fn weight(&self) -> usize {
         self.weight
     }
 
-    /// Gives their bytes back; the views still count.
+    /// Frees their bytes; the views still count.
     pub(crate) fn free(&mut self) {
         self.load.free(std::mem::take(&mut self.weight));
     }
 
-    /// Something became of them.
+    /// Counts the views as done.
     pub(crate) fn done(&mut self) {
         self.load.done(std::mem::take(&mut self.views));
     }
@@ -182,7 +182,7 @@ mod tests {
             .with_label_values(&[Dropped::TaskFailed.label()]);
         assert_eq!((load.views(), dropped.get()), (1, 1));
         assert!((metrics.recorder_queue_bytes.get() - 30.0).abs() < f64::EPSILON);
-        // Told to stop is no panic: what is left is counted at the end.
+        // A task that is stopped does not panic: its views are counted at the end.
         drop(in_hand(30));
         assert_eq!((load.views(), dropped.get()), (1, 1));
     }

@@ -1,7 +1,7 @@
-//! The page views recorded last, for the dashboard: which pages, and when; never by whom. Bounded, in memory, and
+//! Recent pages for the dashboard: which pages were recorded last, and when; never by whom. Bounded, in memory, and
 //! cheap for the request path.
 //!
-//! A path may hold a secret. So no query is kept, no path of a page that no route names, and no part of a path that
+//! A path may hold a secret. So it keeps no query, no path of a page that no route names, and no part of a path that
 //! looks like a key or an address. Where that is not enough, `privacy.recent_pages` keeps routes only, or nothing.
 
 use std::borrow::Cow;
@@ -15,13 +15,13 @@ use crate::ids::CommunityId;
 use crate::page_view::PageView;
 use crate::routes::CommunityRef;
 
-/// Pages kept.
+/// Number of pages kept.
 pub const KEPT: usize = 50;
 /// Longest path kept, in characters.
 const MAX_PATH: usize = 200;
-/// What stands for a part of a path that looks secret.
+/// Replaces a part of a path that looks secret.
 const HIDDEN: &str = "…";
-/// So many letters and digits in one piece are no word.
+/// A piece with this many letters and digits is no word.
 const KEY_LENGTH: usize = 16;
 
 /// The latest page views. A handle.
@@ -33,31 +33,31 @@ pub struct RecentPages {
 
 #[derive(Debug, Default)]
 struct Kept {
-    /// Ever noted.
+    /// Number of pages noted so far.
     noted: u64,
-    /// By time, and by their number within the same. A view whose visitor was looked up late comes to its place.
+    /// By time, and by number within the same time. A view whose visitor was looked up late is inserted at its time.
     pages: BTreeMap<(DateTime<Utc>, u64), Arc<RecentPage>>,
 }
 
-/// One page view, as far as it is shown.
+/// One page view, as the dashboard shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecentPage {
     /// Start of the request.
     pub at: DateTime<Utc>,
-    /// Without query; `None` where it is not shown.
+    /// Path without query; `None` where it is not shown.
     pub path: Option<String>,
     /// Name of the route.
     pub route: Option<Arc<str>>,
     /// The route's page type.
     pub page_type: Option<Arc<str>>,
-    /// Where it was.
+    /// The community of the page.
     pub community: Option<CommunityId>,
     /// The community's slug, where the path names it.
     pub slug: Option<Arc<str>>,
 }
 
 impl RecentPages {
-    /// None yet.
+    /// No pages so far.
     pub fn new(precision: RecentPrecision) -> Self {
         Self {
             precision,
@@ -65,7 +65,7 @@ impl RecentPages {
         }
     }
 
-    /// Takes note of a page view. The lock is held for a moment only, here and where it is read.
+    /// Adds a page view. The lock is held briefly, here and by readers.
     pub fn note(&self, view: &PageView, community: Option<&CommunityId>) {
         if self.precision == RecentPrecision::None {
             return;
@@ -91,7 +91,7 @@ impl RecentPages {
         drop(oldest);
     }
 
-    /// Each with its number, latest first.
+    /// Pages with their numbers, latest first.
     pub fn latest(&self) -> Vec<(u64, Arc<RecentPage>)> {
         let kept = self.lock();
         let latest = kept.pages.iter().rev();
@@ -106,7 +106,7 @@ impl RecentPages {
     }
 }
 
-/// The path of a recorded URL, without what looks secret.
+/// The path of a recorded URL, without parts that look secret.
 fn path(url: &str) -> String {
     let path = url.split('?').next().unwrap_or_default();
     let parts: Vec<Cow<'_, str>> = path

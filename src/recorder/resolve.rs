@@ -1,5 +1,6 @@
-//! Views whose visitor or community must be looked up first: after the response, a bounded number at a time,
-//! and not for longer than a view may stay off the disk. What is not known by then is written unresolved.
+//! Deferred lookups: views whose visitor or community must be looked up first, after the response. Their number is
+//! bounded, and so is the time for which a view may stay off the disk; a view that is not resolved by then is written
+//! unresolved.
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
@@ -22,43 +23,44 @@ use crate::page_view::{NotCounted, PageView};
 use crate::tasks::{Task, Tasks};
 use crate::writer::unresolved::{UnresolvedView, Whose};
 
-/// Lookups at one time, waited for or not. They are bounded further by the authenticator.
+/// Concurrent lookups, with or without a view that waits. The authenticator bounds them further.
 const LOOKUPS: usize = 256;
 
 /// Views in hand at one time; more wait in the queue.
 const IN_FLIGHT: usize = 1_024;
 
-/// Views in hand at one time of whom nobody was ever seen; more are given up, so that they do not stand in the way.
+/// Views in hand at one time whose token was never seen with a session; more are dropped, so that they do not delay
+/// others.
 const STRANGERS: usize = 4_096;
 
-/// Reported views of which is asked at one time whether the visitor may see their community; more are given up.
+/// Reported views whose admission is checked at one time; more are dropped.
 const ADMISSIONS: usize = 512;
 
-/// Views of tokens that are to be asked about once more, waiting at one time; more are taken for nobody's at once.
+/// Views of tokens that are queried once more, waiting at one time; more have no session at once.
 const DOUBTFUL: usize = 2_048;
 
-/// Answers who a token is and which community a slug is.
+/// Finds the session of a token and the community of a slug.
 #[derive(Clone)]
 pub struct Resolver {
     /// Token to session.
     pub authenticator: Arc<Authenticator>,
     /// Slug to id.
     pub communities: Arc<Communities>,
-    /// How long a view waits for the answers. They are remembered even if they come later.
+    /// How long a view waits for the answers, which are cached even if they come later.
     pub patience: Duration,
-    /// How long a view that its page reports waits until it is known whether it counts.
+    /// How long a reported view waits for the decision whether it counts.
     pub admission: Duration,
 }
 
-/// What the worker works with.
+/// State of the worker.
 pub(super) struct Work {
     pub(super) resolver: Resolver,
     pub(super) destinations: Destinations,
     pub(super) load: Load,
     pub(super) lookups: Arc<Semaphore>,
-    /// The same of strangers.
+    /// The same for views whose token was never seen with a session.
     pub(super) strangers: Arc<Semaphore>,
-    /// True while nothing may wait.
+    /// True at the end of a flush: second queries are then made at once.
     pub(super) hurry: watch::Sender<bool>,
     pub(super) metrics: Arc<Metrics>,
 }
@@ -82,14 +84,14 @@ impl Work {
     }
 }
 
-/// Looks up, as long as it is run.
+/// Looks views up while it is run.
 pub(crate) struct Worker {
     pub(super) queue: mpsc::Receiver<Message>,
     pub(super) work: Work,
 }
 
 impl Worker {
-    /// Runs until every handle is gone and the queue is empty.
+    /// Runs until every handle is dropped and the queue is empty.
     pub(crate) fn start(self, tasks: &Tasks) {
         tasks.keep_worker(Task::Recorder, self, |worker| {
             run(&mut worker.queue, &worker.work).boxed()
@@ -101,7 +103,7 @@ async fn run(queue: &mut mpsc::Receiver<Message>, work: &Work) {
     let (mut in_flight, mut asking) = (FuturesUnordered::new(), FuturesUnordered::new());
     let mut strangers = FuturesUnordered::new();
     let mut doubtful = FuturesUnordered::new();
-    // A view whose lookup panics keeps no other; it is accounted for.
+    // A view whose lookup panics does not stop others; its guard counts it.
     let wait_for_row = |outcome: Outcome, doubtful: &FuturesUnordered<_>| match outcome {
         Ok(Some(doubt)) if doubtful.len() < DOUBTFUL => {
             doubtful.push(AssertUnwindSafe(work.ask_again(doubt)).catch_unwind());
@@ -168,18 +170,18 @@ async fn run(queue: &mut mpsc::Receiver<Message>, work: &Work) {
     }
 }
 
-/// A view whose token is nobody's so far, and is to be asked about once more.
+/// A view whose token has no session so far, and is queried once more.
 struct Doubt {
     visit: Visit,
     until: Instant,
     hand: InHand,
 }
 
-/// What became of a view, unless its lookup panicked.
+/// The outcome for a view, unless its lookup panicked.
 type Outcome = std::thread::Result<Option<Doubt>>;
 
 impl Work {
-    /// Looks one view's visitor and community up, and hands it on, unless it is to be asked about once more.
+    /// Looks up one view's visitor and community, and passes it on, unless its token is to be queried once more.
     async fn resolve(&self, visit: Visit, is_strangers: bool, hand: InHand) -> Option<Doubt> {
         let found = match visit.door.as_ref().filter(|_| visit.needs_admission()) {
             Some(door) => self.resolver.admit(&visit, door).await,
@@ -192,7 +194,7 @@ impl Work {
         None
     }
 
-    /// Asks about a view's token once more, when it is time.
+    /// Queries a view's token once more, when it is time.
     async fn ask_again(&self, doubt: Doubt) {
         let Doubt { visit, until, hand } = doubt;
         let mut hurry = self.hurry.subscribe();
@@ -214,12 +216,12 @@ impl Work {
     }
 
     fn hand_on(&self, view: PageView, found: Found, mut hand: InHand) {
-        // Its bytes are the writer's now, or nobody's.
+        // Its bytes are counted by the writer from here on, if at all.
         hand.free();
         match found {
             Found::All(session, community) => self.destinations.deliver(view, &session, community),
             Found::Nobody | Found::Doubtful(_) => self.metrics.not_counted(NotCounted::Anonymous),
-            // As the app would have answered.
+            // The app would have answered with an error.
             Found::Forbidden => self.metrics.not_counted(NotCounted::Error),
             Found::NoKey => self.metrics.not_counted(NotCounted::CommunityKey),
             Found::Junk => self.metrics.dropped(Dropped::UnknownToken),
@@ -229,9 +231,10 @@ impl Work {
         hand.done();
     }
 
-    /// What is found out in time. Lookups go on when nobody waits any more: the next view has use for them.
+    /// What is found in time. Lookups go on when no view waits any more: the next view can use their answer.
     ///
-    /// A stranger's view waits as long as the database answers: made-up tokens must not fill the spool.
+    /// A view of a token that was never seen waits as long as the database answers: made-up tokens must not fill the
+    /// spool.
     async fn look_up(&self, visit: &Visit, is_strangers: bool) -> Found {
         let Visit { view, who, .. } = visit;
         let authenticator = &self.resolver.authenticator;
@@ -262,7 +265,7 @@ impl Work {
             Some(Ok(Answer::Nobody)) => return Found::Nobody,
             Some(Ok(Answer::NoKey)) => return Found::NoKey,
             Some(Ok(Answer::Doubtful(until))) => return Found::Doubtful(until),
-            // Only late: the session may have ended, which is found out before the view is applied.
+            // Only late: the session may have ended, which is checked before the view is applied.
             None if !authenticator.is_away() => return Found::not_yet(who),
             Some(Err(Unavailable)) | None => {}
         }
@@ -286,8 +289,8 @@ impl Work {
 }
 
 impl Work {
-    /// Starts a lookup. If nobody waits for its answer any more, the visitor is at least noticed to be here: the
-    /// view itself has gone another way.
+    /// Starts a lookup. If no view waits for its answer any more, the visitor is at least touched in presence: the view
+    /// itself was written unresolved.
     fn ask(&self, permit: OwnedSemaphorePermit, visit: &Visit) -> oneshot::Receiver<Asked> {
         let (answer, waiting) = oneshot::channel();
         let (resolver, destinations) = (self.resolver.clone(), self.destinations.clone());
@@ -304,7 +307,7 @@ impl Work {
     }
 }
 
-/// A lookup under way, however it ends.
+/// A lookup under way; counted until it is dropped.
 struct Running(Gauge);
 
 impl Running {
@@ -325,14 +328,14 @@ async fn in_time(deadline: Instant, mut waiting: oneshot::Receiver<Asked>) -> Op
     if let Ok(answer) = timeout_at(deadline, &mut waiting).await {
         return answer.ok();
     }
-    // One that came this very moment must not be lost.
+    // An answer that arrives at this moment must not be lost.
     waiting.close();
     waiting.try_recv().ok()
 }
 
 type Asked = Result<Answer, Unavailable>;
 
-/// Whose a view is, and where.
+/// The session and the community of a view.
 enum Answer {
     Found(Arc<BrowserSession>, Option<CommunityId>),
     Nobody,
@@ -342,9 +345,9 @@ enum Answer {
     NoKey,
 }
 
-/// What is known of a view once its time is over.
+/// The result for a view when its time is over.
 pub(super) enum Found {
-    /// Whose it is, and where.
+    /// Its session, and its community.
     All(Arc<BrowserSession>, Option<CommunityId>),
     Nobody,
     /// See [`Identified::NotYet`].
@@ -353,9 +356,9 @@ pub(super) enum Found {
     Forbidden,
     /// See [`Named::NoKey`].
     NoKey,
-    /// Whether the visitor may see its community cannot be found out.
+    /// Whether the visitor may see its community could not be checked.
     Undecided,
-    /// One of too many views of tokens that nobody was ever seen with.
+    /// One of too many views of tokens that were never seen with a session.
     Junk,
     NotYet(Whose),
 }
@@ -379,7 +382,7 @@ impl Found {
     }
 }
 
-/// The database cannot be asked.
+/// The database cannot be queried.
 struct Unavailable;
 
 impl Resolver {
@@ -410,8 +413,7 @@ impl Resolver {
 }
 
 impl Destinations {
-    /// Gives a view that is not known whose to the writer, which finds out later; where there is none, it is
-    /// given up.
+    /// Passes an unresolved view to the writer, which resolves it later; without a writer, it is dropped.
     fn postpone(&self, view: UnresolvedView) {
         let given_up = match &view.whose {
             Whose::Token(_) => Dropped::SessionUnavailable,

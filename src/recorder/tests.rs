@@ -1,4 +1,4 @@
-//! The recorder over a session table whose rows come when the test says so.
+//! Tests of the recorder with a session table whose rows appear when the test says so.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -37,7 +37,7 @@ impl Fake for Table {
     }
 }
 
-/// Lets everybody in whom the app lets in, and asks it each time.
+/// Access that the app decides, and that is checked each time.
 struct Strict;
 
 #[async_trait]
@@ -55,7 +55,7 @@ impl Door for Strict {
     }
 }
 
-/// A recorder, whose views go nowhere but are counted.
+/// A recorder without destinations, which only counts its views.
 struct Bench {
     table: Arc<Table>,
     recorder: Recorder,
@@ -108,7 +108,7 @@ impl Bench {
         self.sees_at(token, None).await;
     }
 
-    /// With a door the page reports it itself.
+    /// With a door, the page reports the view itself.
     async fn sees_at(&self, token: &str, door: Option<Arc<dyn Door>>) {
         let who = Who::Token(SessionToken::new(token), Glance::default());
         let mut view = view("/about/");
@@ -123,7 +123,7 @@ impl Bench {
             .await;
     }
 
-    /// Views of somebody, views of nobody, and views that wait.
+    /// Views with a session, views without one, and views that wait.
     fn counts(&self) -> (u64, u64, usize) {
         let nobodys = self
             .metrics
@@ -149,7 +149,7 @@ async fn i10_views_that_come_before_the_row_of_their_session_wait_a_second_for_i
     bench.signs_in("alice");
     sleep(Duration::from_millis(600)).await;
     assert_eq!(bench.counts(), (3, 3, 0));
-    // What was asked about twice is not waited for again.
+    // A token that was queried twice is not waited for again.
     bench.sees("nobody").await;
     sleep(Duration::from_millis(100)).await;
     assert_eq!(bench.counts(), (3, 4, 0));
@@ -168,7 +168,7 @@ async fn i10_at_the_end_nothing_waits_for_rows() {
     assert!(before.elapsed() < Duration::from_millis(500));
 }
 
-/// A database that hangs is one that is away.
+/// A database that hangs counts as down.
 #[tokio::test(start_paused = true)]
 async fn i12_a_view_that_its_page_reports_waits_a_bounded_time_until_it_is_admitted() {
     let bench = Bench::new();

@@ -1,5 +1,5 @@
-//! Certificates of the TLS listeners: a handshake takes the one that was read last, so that a renewed certificate needs
-//! no restart and disturbs no connection.
+//! TLS certificates of the listeners, replaced at runtime. A handshake uses the one that was read last, so that a
+//! renewed certificate needs no restart and disturbs no connection.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -43,7 +43,7 @@ impl Certificate {
         })
     }
 
-    /// Reads the files again; on error the one in use stays. Whether it is another one now.
+    /// Reads the files again; on error the one in use stays. Returns whether the certificate differs from before.
     ///
     /// # Errors
     /// As [`Certificate::read`].
@@ -59,14 +59,14 @@ impl Certificate {
         &self.chain
     }
 
-    /// Says until when the certificate in use is valid: in the log, as a warning where that is wrong or soon over, and
-    /// as a metric.
+    /// Reports until when the certificate in use is valid: in the log, as a warning where it is invalid or ends soon,
+    /// and as a metric.
     pub(super) fn tell(&self, metrics: &Metrics) {
         let path = self.chain.display();
         let listener = self.listener.to_string();
         let Some(validity) = Validity::of(&self.current.load()) else {
             tracing::info!(%path, "certificate loaded; its dates cannot be read");
-            // That of the former one is not its own. There may have been none.
+            // The date in the metric is the former certificate's. There may be none.
             let _ = metrics.certificate_expires.remove_label_values(&[&listener]);
             return;
         };

@@ -1,4 +1,4 @@
-//! Readings that look like the middle of a change are not believed at once.
+//! Half-written files: readings that look like the middle of a change are not used at once.
 
 use std::time::Duration;
 
@@ -6,17 +6,17 @@ use tokio::time::Instant;
 
 use super::{Reading, is_same};
 
-/// Such a reading is believed when the same has been there for this long …
+/// Such a reading is used when it has stayed the same for this long …
 const REST: Duration = Duration::from_secs(2);
-/// … and any after this time, also where they never stop changing.
+/// … and any reading after this time, also where the files never stop changing.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// A reading that is not believed yet.
+/// A reading that is not used yet.
 pub(super) struct Doubt {
     read: Reading,
-    /// When this was first read.
+    /// When it was first read.
     since: Instant,
-    /// When the first of the readings was that were doubted one after the other.
+    /// When the first of several doubtful readings in a row was read.
     first: Instant,
 }
 
@@ -26,8 +26,7 @@ impl Doubt {
         (self.since + REST).min(self.first + LONGEST)
     }
 
-    /// Whether `read`, which looks doubtful, has been there for long enough. If not, it is doubted from now on, or goes
-    /// on being.
+    /// Whether `read`, which looks half-written, has stayed the same for long enough. If not, it is kept as doubtful.
     pub(super) fn is_over(doubt: &mut Option<Self>, read: &Reading) -> bool {
         let now = Instant::now();
         match doubt {

@@ -1,4 +1,4 @@
-//! Reading the folder of the route files.
+//! Route files: lists and reads their folder.
 
 use std::ffi::OsStr;
 use std::io::ErrorKind;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::routes::{RouteError, RouteFile, RouteTable};
 
-/// How often the folder is listed again when a file goes between listing and reading it, as while it is replaced.
+/// How often the folder is listed again when a file disappears between listing and reading, as while it is replaced.
 const TRIES: usize = 3;
 
 /// Why the route files could not be used.
@@ -22,10 +22,10 @@ pub enum ReloadError {
         /// The system's reason.
         reason: String,
     },
-    /// The folder holds no route file: rather a wrong folder than a site without communities.
+    /// The folder holds no route file: more likely a wrong folder than a site without communities.
     #[error(
-        "{}: holds no route file (*.toml); routes.dir names the folder of the route files, and one file without \
-         routes is enough where none is wanted",
+        "{}: holds no route file (*.toml); routes.dir names the folder of the route files; for a site without \
+         routes, add an empty file",
         path.display()
     )]
     Empty {
@@ -37,8 +37,8 @@ pub enum ReloadError {
     Routes(#[from] RouteError),
 }
 
-/// Whether a name in the folder is one of a route file. What starts with a dot is not: editors' lock, swap and
-/// metadata files (`.#site.toml`, `.site.toml.swp`, `._site.toml`), what rsync is still writing, and the folders of a
+/// Whether a name in the folder is a route file's. Names that start with a dot are not: editors' lock, swap and
+/// metadata files (`.#site.toml`, `.site.toml.swp`, `._site.toml`), files that rsync still writes, and the folders of a
 /// Kubernetes volume (`..data`). Backups and autosaves (`site.toml~`, `#site.toml#`) do not end in `.toml`.
 pub(super) fn is_route_file(name: &OsStr) -> bool {
     !name.as_encoded_bytes().starts_with(b".")
@@ -55,7 +55,8 @@ pub(super) fn list(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
-        // A folder, or a pipe that nobody writes to, would be waited for; a link to nowhere is an error that is told.
+        // Reading a folder would fail, and a pipe without a writer would block; a dangling link is reported when it is
+        // read.
         let is_file = || std::fs::metadata(entry.path()).map_or(true, |found| found.is_file());
         if is_route_file(&entry.file_name()) && is_file() {
             paths.push(entry.path());

@@ -1,4 +1,4 @@
-//! Files that are being written. Time is the runtime's own and passes when nobody works.
+//! Tests with files that are being written. Time is the runtime's, and advances when no task runs.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ impl Scene {
         std::fs::write(self.folder.path().join(name), text).unwrap();
     }
 
-    /// Lets the reloader work until so.
+    /// Lets the reloader work until the condition holds.
     async fn works_until(&mut self, so: impl Fn(&Self) -> bool) {
         while !so(self) {
             let next = timeout(Duration::from_secs(60), self.reloader.next()).await;
@@ -96,7 +96,7 @@ async fn c31_a_file_that_stays_cut_off_is_refused_and_said_so_once() {
     );
     scene.write("c.toml", CUT_OFF);
     scene.works_until(Scene::is_in_doubt).await;
-    // Back to what was refused before.
+    // Back to the text that was refused before.
     std::fs::remove_file(scene.folder.path().join("c.toml")).unwrap();
     scene.works_until(|scene| !scene.is_in_doubt()).await;
     assert_eq!((scene.refused(), scene.has("/a")), (1, true));
@@ -111,7 +111,7 @@ async fn c31_one_of_several_files_is_gone_for_a_moment() {
     assert!(scene.has("/a"));
     scene.write("a.toml", WHOLE);
     scene.works_until(|scene| scene.has("/whole")).await;
-    // For good.
+    // Removed for good.
     std::fs::remove_file(path).unwrap();
     scene.works_until(|scene| !scene.has("/whole")).await;
     assert_eq!((scene.refused(), scene.has("/b")), (0, true));

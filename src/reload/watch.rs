@@ -1,6 +1,6 @@
-//! Notices that files have changed: by the system's notifications, and by looking every few seconds at what is
-//! there, which also finds what no notification tells (a folder that was replaced or made again, a network file
-//! system, a notification queue that overflowed).
+//! File watcher: notices changed files, by the system's notifications and by comparison every few seconds. The latter
+//! also finds changes without a notification (a folder that was replaced or created again, a network file system, a
+//! notification queue that overflowed).
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -9,26 +9,26 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
-/// Time between two looks without a notification.
+/// Time between two comparisons without a notification.
 const LOOK: Duration = Duration::from_secs(2);
-/// A change is acted on when nothing has changed for this long, so that an editor's several steps are one reload.
+/// A change is reported when nothing has changed for this long, so that an editor's several steps are one reload.
 const QUIET: Duration = Duration::from_millis(200);
-/// The same where what is there is hardly meant: a file is empty or gone, as in the middle of being written.
+/// The same where the files look half-written: one is empty or missing.
 const QUIET_IF_UNLIKELY: Duration = Duration::from_secs(2);
-/// Changes are acted on at the latest after this time, also where they never stop.
+/// Changes are reported at the latest after this time, also where they never stop.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// The files that count, listed anew for each look because names change.
+/// The watched files, listed anew for each comparison because names change.
 type Files = Box<dyn Fn() -> std::io::Result<Vec<PathBuf>> + Send>;
 
-/// Files in a folder, and what was found there last.
+/// Files in a folder, and their state at the last comparison.
 pub(super) struct Watch {
     folder: PathBuf,
     files: Files,
     seen: Stamp,
-    /// Something has changed that `changed` has not returned for yet.
+    /// A change that `changed` has not returned for yet.
     is_due: bool,
-    /// The folder that notifications come from, and whether it is still the one with that name.
+    /// The folder that notifications come from, with its identity, to notice when it is replaced.
     armed: Option<Armed>,
     was_lost: bool,
     notices: mpsc::Receiver<()>,
@@ -40,10 +40,10 @@ struct Armed {
     _watcher: RecommendedWatcher,
 }
 
-/// What tells one file or folder from another that has its name.
+/// Device and inode: they distinguish files and folders of the same name.
 type Identity = (u64, u64);
 
-/// What a look found: each file that counts, or why there is nothing.
+/// The state of the files: each watched file, or why they cannot be listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Stamp {
     Found(Vec<Found>),
@@ -54,13 +54,13 @@ enum Stamp {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Found {
     path: PathBuf,
-    /// None where it cannot be read.
+    /// `None` where the file cannot be read.
     state: Option<(Identity, u64, Option<SystemTime>)>,
 }
 
 impl Watch {
-    /// Watches `files`. The system notifies of changes in `folder`; files elsewhere are looked at. What changes from
-    /// now on is noticed.
+    /// Watches `files` from now on. The system notifies of changes in `folder`; files elsewhere are compared
+    /// periodically.
     pub(super) fn new(
         folder: &Path,
         files: impl Fn() -> std::io::Result<Vec<PathBuf>> + Send + 'static,
@@ -70,7 +70,7 @@ impl Watch {
             folder: folder.to_owned(),
             seen: Stamp::of(files()),
             files: Box::new(files),
-            // What was read before may have changed since.
+            // Files that were read before may have changed since.
             is_due: true,
             armed: None,
             was_lost: false,
@@ -81,8 +81,8 @@ impl Watch {
         watch
     }
 
-    /// Returns once something has changed, and has come to rest. May return without a change, and loses none when it
-    /// is dropped on the way.
+    /// Returns once something has changed, and nothing changes any more. May return without a change; it loses none
+    /// when it is dropped before it returns.
     pub(super) async fn changed(&mut self) {
         while !self.is_due {
             let noticed = tokio::select! {
@@ -123,7 +123,7 @@ impl Watch {
         Stamp::of((self.files)())
     }
 
-    /// Has the system notify of the folder that has the name now.
+    /// Subscribes to notifications of the folder that has the name now.
     fn arm(&mut self) {
         let now = std::fs::metadata(&self.folder).ok().map(|found| identity(&found));
         if self.armed.as_ref().map(|armed| armed.folder) == now && now.is_some() {
@@ -133,7 +133,7 @@ impl Watch {
         let path = self.folder.display();
         let Some(identity) = now else {
             if was_armed {
-                tracing::warn!(%path, "is gone; it is looked for every {LOOK:?}");
+                tracing::warn!(%path, "does not exist any more; it is checked for every {LOOK:?}");
             }
             self.was_lost = true;
             return;
@@ -146,13 +146,13 @@ impl Watch {
                 });
                 if was_armed || self.was_lost {
                     tracing::info!(%path, "was replaced; the new one is watched");
-                    // What it holds may be new.
+                    // Its files may be new.
                     let _ = self.notice.try_send(());
                 }
                 self.was_lost = false;
             }
             Err(error) if !self.was_lost => {
-                tracing::warn!(%path, %error, "cannot be watched; it is looked at every {LOOK:?}");
+                tracing::warn!(%path, %error, "cannot be watched; it is compared every {LOOK:?}");
                 self.was_lost = true;
             }
             Err(_) => {}
@@ -162,7 +162,7 @@ impl Watch {
     fn notifications(&self) -> notify::Result<RecommendedWatcher> {
         let notice = self.notice.clone();
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // An error may stand for any change. A full channel already holds the news.
+            // An error may stand for any change. A full channel already holds a notice.
             if event.map_or(true, |event| !event.kind.is_access()) {
                 let _ = notice.try_send(());
             }
@@ -180,7 +180,7 @@ impl Stamp {
         }
     }
 
-    /// Whether it may be meant: there are files, and none is empty or gone.
+    /// Whether the files look complete: there are some, and none is empty or missing.
     fn is_likely(&self) -> bool {
         match self {
             Self::Nothing(_) => false,

@@ -1,10 +1,10 @@
-//! Why a URL matches the route it matches, for `headcount routes test` and the admin page.
+//! Explanation of a URL's route, for `headcount routes test` and the admin page.
 
 use serde::Serialize;
 
 use super::{CommunityRef, RouteTable, Track, decode_path};
 
-/// What becomes of one URL.
+/// The result for one URL.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Explanation {
     /// The path that the patterns saw: decoded once.
@@ -13,7 +13,7 @@ pub struct Explanation {
     pub route: Option<String>,
     /// Its page type.
     pub page_type: Option<String>,
-    /// What is recorded there.
+    /// What is recorded on the route.
     pub track: Option<Track>,
     /// The community that the path names.
     pub community: Option<CommunityRef>,
@@ -21,7 +21,7 @@ pub struct Explanation {
     pub tried: Vec<Tried>,
 }
 
-/// One route against the path.
+/// One route, compared with the path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Tried {
     /// The route's name.

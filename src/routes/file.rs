@@ -1,7 +1,7 @@
-//! The language of route files: what a file may say, and what is refused with which message.
+//! Format of route files: its keys, its checks, and the message for each fault.
 //!
-//! A route may say everything in [`RawRoute`] and nothing else. Every refusal names file, line and route,
-//! what is wrong, and what to do.
+//! [`RawRoute`] has every key; unknown ones are refused. Every message names file, line and route, the fault, and the
+//! remedy.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,7 +14,7 @@ use toml::Spanned;
 
 use super::{Route, Track};
 
-/// Most routes of all files together: each is a metric label, and all are matched at once.
+/// Upper bound of routes in all files together: each is a metric label, and all are matched at once.
 const MAX_ROUTES: usize = 500;
 /// Longest route name and page type, in characters.
 const MAX_NAME: usize = 64;
@@ -24,7 +24,7 @@ const MAX_COMPILED: usize = 1 << 20;
 /// One route file, read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteFile {
-    /// Where it was read, for messages.
+    /// Path of the file, for messages.
     pub path: PathBuf,
     /// Its text.
     pub text: String,
@@ -37,7 +37,7 @@ pub struct RouteError {
     pub file: PathBuf,
     /// Line in the file, from 1.
     pub line: usize,
-    /// The route, where one is concerned and its name is known.
+    /// The route, where the fault is in one and its name is known.
     pub route: Option<String>,
     /// What is wrong.
     pub problem: String,
@@ -73,14 +73,14 @@ struct RawRoute {
     #[serde(default)]
     track: Track,
     search_param: Option<Spanned<String>>,
-    /// Whether the pattern must name a community. Left out: it must where the route has a `page_type` of
-    /// its own and is tracked.
+    /// Whether the pattern must name a community. Without the key: it must where the route has a `page_type` of its own
+    /// and is tracked.
     community: Option<bool>,
     /// Whether its pages may show the widget.
     widget: Option<bool>,
 }
 
-/// Which named group of a pattern holds the community.
+/// The named group of a pattern that holds the community.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CommunityGroup {
     Id(usize),
@@ -96,7 +96,7 @@ pub(super) struct CheckedRoute {
     /// The pattern compiled, anchored at the start of the path.
     pub(super) regex: Regex,
     pub(super) group: Option<CommunityGroup>,
-    /// `file:line`, for people.
+    /// `file:line`, for messages.
     pub(super) source: String,
 }
 
@@ -122,7 +122,7 @@ pub(super) fn check(files: &[RouteFile]) -> Result<Vec<CheckedRoute>, RouteError
             if checked.len() == MAX_ROUTES {
                 return Err(check.refuse(
                     format!("there are more than {MAX_ROUTES} routes"),
-                    "join routes that need not be told apart",
+                    "join routes that need no separate names",
                 ));
             }
             checked.push(route);
@@ -131,12 +131,12 @@ pub(super) fn check(files: &[RouteFile]) -> Result<Vec<CheckedRoute>, RouteError
     Ok(checked)
 }
 
-/// One pattern as the table uses it: anchored at the start whatever its alternatives are (`^/a|/b`).
+/// A pattern as the table uses it: anchored at the start, also where it has alternatives (`^/a|/b`).
 pub(super) fn anchored(pattern: &str) -> String {
     format!(r"\A(?:{pattern})")
 }
 
-/// The route under examination, for messages.
+/// The route that is being checked, for messages.
 struct Check<'a> {
     file: &'a RouteFile,
     name: String,
@@ -217,7 +217,7 @@ impl Check<'_> {
                 "anchor it, as it would match in the middle of other paths too (flags go behind: `^(?i)/…`)",
             ));
         }
-        // Once as written, so that the message speaks of what is written.
+        // First as written, so that the message refers to the written pattern.
         compile(text).map_err(|error| uncompilable(&error))?;
         let regex = compile(&anchored(text)).map_err(|error| uncompilable(&error))?;
         let group = |name: &str| regex.capture_names().position(|group| group == Some(name));
@@ -282,7 +282,7 @@ pub(super) fn reason(error: &regex::Error) -> String {
     }
 }
 
-/// A file that is not TOML, or has keys or values that the language does not know.
+/// The error for a file that is not TOML, or has unknown keys or values.
 fn not_the_language(file: &RouteFile, error: &toml::de::Error) -> RouteError {
     let offset = error.span().map_or(0, |span| span.start);
     let problem = error.message().trim().replace('\n', ", ");

@@ -1,4 +1,4 @@
-//! The path as the app sees it: decoded once, never normalised.
+//! Request path as the app sees it: decoded once, never normalised.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;

@@ -1,4 +1,4 @@
-//! The compiled route table. All patterns are tried at once; the first of the files wins.
+//! Compiled route table: all patterns are tried at once; the first one in file order wins.
 
 use std::sync::Arc;
 
@@ -31,8 +31,8 @@ impl Default for RouteTable {
 }
 
 impl RouteTable {
-    /// Compiles route files, given in the order in which they count (that of their names). The first fault
-    /// is returned; nothing of the files is used then.
+    /// Compiles route files, given in the order of their names, in which they apply. Returns the first fault; then no
+    /// file is used.
     pub fn compile(files: &[RouteFile]) -> Result<Self, RouteError> {
         let routes = file::check(files)?;
         let set = RegexSetBuilder::new(routes.iter().map(|route| file::anchored(&route.pattern)))
@@ -62,12 +62,12 @@ impl RouteTable {
         })
     }
 
-    /// How many routes there are.
+    /// The number of routes.
     pub fn len(&self) -> usize {
         self.routes.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no routes.
     pub fn is_empty(&self) -> bool {
         self.routes.is_empty()
     }

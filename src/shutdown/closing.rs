@@ -1,4 +1,4 @@
-//! The steps in which the site closes to its clients.
+//! Closing of the site: the steps in which it stops serving its clients.
 
 use std::time::Duration;
 
@@ -8,23 +8,23 @@ use super::{InFlight, Shutdown};
 
 /// Longest time that Pingora may take to close its listeners: it needs a few polls.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
-/// After a hand-over, the time that remains for requests that came just before idle connections were closed.
+/// Shortest time, after a hand-over, for requests that came just before idle connections were closed.
 const LAST_MOMENT: Duration = Duration::from_secs(1);
 
-/// What the front is asked for, step by step, and what it tells.
+/// The steps that the front is asked for, and the one that it reports.
 #[derive(Clone, Debug, Default)]
 pub struct Closing {
-    /// Nothing more is accepted, and what is answered from now on ends its connection.
+    /// Nothing more is accepted, and each answer from now on ends its connection.
     pub accepting: Shutdown,
-    /// Told by the front: the listeners are closed.
+    /// Set by the front: the listeners are closed.
     pub closed: Shutdown,
     /// Connections on which no request is under way are closed.
     pub idle: Shutdown,
 }
 
 impl Closing {
-    /// The end without a successor: listeners and idle connections are closed at once, and requests in flight
-    /// have `grace`. Returns how many are left.
+    /// Closes without a successor: listeners and idle connections are closed at once, and requests in flight have
+    /// `grace`. Returns how many are left.
     pub async fn drain(&self, in_flight: &InFlight, grace: Duration) -> usize {
         self.accepting.start();
         self.idle.start();
@@ -32,9 +32,9 @@ impl Closing {
         in_flight.drained(grace).await
     }
 
-    /// The end after a hand-over. Clients do not learn of it, and a request that meets a closing connection
-    /// fails: so each kept connection has until the end of `grace` to bring one more request, whose answer says
-    /// that the connection ends. `hurry` shortens it. Returns how many requests are left.
+    /// Closes after a hand-over. Clients do not learn of it, and a request on a connection that is being closed fails:
+    /// so each kept connection has until the end of `grace` to send one more request, whose answer says that the
+    /// connection ends. `hurry` shortens it. Returns how many requests are left.
     pub async fn hand_on(&self, in_flight: &InFlight, grace: Duration, hurry: &Shutdown) -> usize {
         let end = Instant::now() + grace;
         self.accepting.start();

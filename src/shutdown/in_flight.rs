@@ -1,4 +1,4 @@
-//! Counts requests in flight and open connections, and waits for them.
+//! In-flight counters: count requests in flight and open connections, and wait for them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-/// A connection taken just before the listeners closed may bring its request this much later.
+/// How much later a connection accepted just before the listeners closed may send its request.
 const SETTLE: Duration = Duration::from_millis(100);
 
-/// Counts requests in flight, and the connections that may bring some.
+/// Counts requests in flight, and the connections that may send some.
 #[derive(Clone, Debug, Default)]
 pub struct InFlight(Arc<Counters>);
 

@@ -1,4 +1,5 @@
-//! Signals. Pingora handles some of them in a way that does not suit us, and leaves SIGHUP to kill the process.
+//! Signal handlers for SIGTERM, SIGINT, SIGHUP and SIGQUIT. Pingora handles some of them differently, and leaves SIGHUP
+//! to kill the process.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -6,22 +7,22 @@ use tokio::sync::mpsc;
 use super::Shutdown;
 use crate::telemetry;
 
-/// What SIGHUP and SIGQUIT ask for.
+/// The meaning of SIGHUP and SIGQUIT.
 #[derive(Clone, Debug)]
 pub enum Manners {
-    /// The custom of services.
+    /// As usual for services.
     Service {
         /// SIGHUP: route files are read again.
         reload: mpsc::Sender<()>,
         /// SIGQUIT: the listening sockets go to a new process.
         hand_over: mpsc::Sender<()>,
     },
-    /// As SIGTERM: the terminal was closed, or somebody pressed its quit key.
+    /// As SIGTERM: the terminal was closed, or its quit key was pressed.
     Terminal,
 }
 
-/// Turns signals into shutdown (SIGTERM, SIGINT; the second one ends the process at once), and SIGHUP and
-/// SIGQUIT into what `manners` say.
+/// Turns SIGTERM and SIGINT into shutdown (the second one ends the process at once), and SIGHUP and SIGQUIT into what
+/// `manners` says.
 pub struct Signals {
     shutdown: Shutdown,
     manners: Manners,
@@ -32,7 +33,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// From now on signals wait for [`Signals::obey`].
+    /// Installs the handlers. Signals then wait for [`Signals::obey`].
     ///
     /// # Errors
     /// The handlers cannot be installed.
@@ -47,7 +48,7 @@ impl Signals {
         })
     }
 
-    /// Does what signals ask for, for ever.
+    /// Handles signals, for ever.
     pub async fn obey(&mut self) {
         loop {
             // A full channel already holds the request.

@@ -1,8 +1,8 @@
-//! The connections to the app's database: how long anything may take, what happens to a connection that
-//! broke, and what is known of the live schema. Both databases share it; the statements are theirs.
+//! The connection pool of the app's database, with timeouts and the cached live schema.
+//! It also handles broken connections. Both databases share it; their statements are elsewhere.
 //!
-//! Concurrency: everything here is shared by reference. Operations run on connections of their own; only
-//! loading the schema is done by one at a time.
+//! Concurrency: everything here is shared by reference. Each operation runs on a connection of its own; the schema
+//! is loaded by one task at a time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,9 +32,9 @@ pub(super) struct Connections<B: Backend> {
     names: Schema,
     record: Record,
     time_zone: Option<Tz>,
-    /// Empty until first read, and again after a statement found the tables changed.
+    /// Empty until first read, and again after a statement found that the tables had changed.
     schema: ArcSwapOption<Resolved>,
-    /// Of the schema as it was last read, also while it is to be read again.
+    /// Key types of the last schema that was read; kept while the schema is read again.
     keys: AppKeys,
     loading: Mutex<()>,
 }
@@ -52,7 +52,7 @@ impl<B: Backend> Connections<B> {
         let pool = PoolOptions::<B>::new()
             .max_connections(database.max_connections.max(1))
             .acquire_timeout(database.acquire_timeout)
-            // It would cost a round trip on each use; `Doubt` asks only where there is reason to.
+            // It would cost a round trip on each use; `Doubt` tests only where there is reason to.
             .test_before_acquire(false)
             .before_acquire(move |connection, state| {
                 let verdict = hook.of(state.idle_for);
@@ -115,12 +115,12 @@ impl<B: Backend> Connections<B> {
         self.settle(lease, outcome, O::WRITES)
     }
 
-    /// The types of the app's keys, as far as they were read.
+    /// The types of the app's keys, if they were read.
     pub(super) fn keys(&self) -> AppKeys {
         self.keys.clone()
     }
 
-    /// The schema as it is now, read afresh.
+    /// Reads the schema afresh.
     pub(super) async fn resolved(&self) -> Result<Resolved, StoreError> {
         let live = self.afresh(async |connection| B::introspect(connection, &self.names).await);
         Ok(resolve(&self.names, &self.record, self.time_zone, &live.await?))
@@ -131,8 +131,8 @@ impl<B: Backend> Connections<B> {
         self.afresh(async |connection| B::ledger(connection).await).await
     }
 
-    /// Asks something over a connection made for it. From the pool it would come with the reason kept back:
-    /// where no connection can be made, a pool tries until its time is over.
+    /// Runs a request over a connection made for it. A pool would hide the reason for a failure: where no
+    /// connection can be made, it retries until its time is over.
     async fn afresh<T>(
         &self,
         ask: impl AsyncFnOnce(&mut B::Connection) -> Result<T, sqlx::Error>,
@@ -145,12 +145,12 @@ impl<B: Backend> Connections<B> {
         let mut connection = connection?;
         let asked = async { ask(&mut *B::begin_reading(&mut connection, self.limit).await?).await };
         let outcome = self.within_limit(asked).await;
-        // Not waited for longer than it is worth; it ends with this call in any case.
+        // The wait is bounded; the connection is closed when this call ends in any case.
         let _ = timeout(self.limit, connection.close()).await;
         outcome
     }
 
-    /// A trivial round trip. One that was idle may have been closed by the server, which then is there all the same.
+    /// A trivial round trip, tried twice: the server may have closed an idle connection and still be up.
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
         match self.ping_one().await {
             Err(error) if error.lost_connection() => self.ping_one().await,
@@ -164,14 +164,14 @@ impl<B: Backend> Connections<B> {
         self.settle(lease, outcome, false)
     }
 
-    /// How often a connection turned out to be lost, or of no use for writing.
+    /// How often a connection was found broken, or of no use for writing.
     pub(super) fn lost(&self) -> u64 {
         self.doubt.times.load(Ordering::Acquire)
     }
 
-    /// Ends all connections; those in use get the time of one operation to come back.
+    /// Closes all connections; those in use get the time of one operation to come back.
     pub(super) async fn close(&self) {
-        // Past it, what is left ends with the process.
+        // Connections that are left end with the process.
         let _ = timeout(self.limit, self.pool.close()).await;
     }
 
@@ -193,7 +193,7 @@ impl<B: Backend> Connections<B> {
         }
     }
 
-    /// Decides what becomes of the connection and of the remembered schema.
+    /// Decides whether to keep the connection and the cached schema.
     fn settle<T>(
         &self,
         mut lease: Lease<B>,
@@ -211,7 +211,7 @@ impl<B: Backend> Connections<B> {
                 } else if error.unreachable() {
                     self.doubt.raise();
                 } else {
-                    // After a COMMIT that failed the driver may not know where the connection is.
+                    // After a COMMIT that failed the driver may not know the connection's state.
                     lease.clean = !wrote;
                 }
             }
@@ -228,7 +228,7 @@ impl<B: Backend> Connections<B> {
         let blocked =
             |resolved: &Resolved| writes && resolved.problems.iter().any(super::SchemaProblem::blocks_writes);
         let resolved = match self.schema.load_full() {
-            // A problem is looked at again each time: it may have been put right.
+            // A schema with a problem is read again each time: the problem may have been mended.
             Some(resolved) if !blocked(&resolved) => resolved,
             _ => {
                 self.schema.store(None);
@@ -243,7 +243,7 @@ impl<B: Backend> Connections<B> {
         resolved.app.clone().ok_or_else(|| problems(&resolved))
     }
 
-    /// Reads the schema. A write begins its transaction after this, a read has begun.
+    /// Reads the schema. A write begins its transaction after this; a read has begun before.
     async fn load(
         &self,
         connection: &mut B::Connection,
@@ -267,8 +267,8 @@ impl<B: Backend> Connections<B> {
     }
 }
 
-/// A connection in use. Unless its operation ended in good order it is closed, not reused: after a timeout,
-/// or when the caller went away, nobody knows what the server will still send on it.
+/// A connection in use. Unless its operation ended in good order it is closed, not reused: after a timeout, or
+/// when the caller was cancelled, the server may still send part of an answer on it.
 struct Lease<B: Backend> {
     connection: PoolConnection<B>,
     limit: Duration,
@@ -280,8 +280,8 @@ impl<B: Backend> Drop for Lease<B> {
         if self.clean
             && let Ok(runtime) = Handle::try_current()
         {
-            // The pool tests a connection that comes back. Left to itself it would wait for a hung server
-            // without end, one place in the pool lost for each.
+            // The pool tests a connection that is returned. Without a limit it would wait for a hung server for
+            // ever, and each such connection would cost one place in the pool.
             runtime.spawn(timeout(self.limit, self.connection.return_to_pool()));
         } else {
             self.connection.close_on_drop();
@@ -289,21 +289,21 @@ impl<B: Backend> Drop for Lease<B> {
     }
 }
 
-/// What to make of connections that have been idle since before something happened.
+/// Decides whether idle connections must be tested or replaced, from what happened since they were last used.
 #[derive(Debug)]
 struct Doubt {
     origin: Instant,
-    /// One broke: a restart, a failover. The others may be dead, too: each is tested once, when it is next
-    /// taken. In milliseconds after `origin`, plus one; 0: never.
+    /// When a connection last broke (a restart, a failover): other idle ones may be dead too, and each is tested
+    /// once, when it is next taken. Milliseconds after `origin`, plus one; 0: never.
     raised: AtomicU64,
-    /// One turned out to be of no use for good: read-only after a failover, or with statements prepared for
-    /// tables that have changed. The others are alike: each is replaced. Likewise.
+    /// When a connection was last found unusable for good: read-only after a failover, or with statements prepared
+    /// for tables that have changed. Other idle ones are alike, and each is replaced. Same unit.
     condemned: AtomicU64,
     /// How often either happened.
     times: AtomicU64,
 }
 
-/// Of one idle connection.
+/// What to do with an idle connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Use,

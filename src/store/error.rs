@@ -1,9 +1,10 @@
-//! What can go wrong at the app's database, and whether trying again can help.
+//! Errors of the app's database, and whether trying again can help.
 //!
-//! The question asked of every failure is: is it the row's fault? Only then is it [`StoreError::Refused`],
-//! and the writer sets the row aside. A server that is away, busy, read-only or not yet migrated is
-//! [`StoreError::Unavailable`]: the batch stays and is tried again. In between is [`StoreError::Undone`]: it may be the
-//! row's fault or not, but surely nothing was written, so that fewer rows may be tried, under other keys.
+//! The question for every failure is: is it the row's fault? Only then is it [`StoreError::Refused`], and the
+//! writer sets the row aside. A server that is away, busy, read-only or not yet migrated gives
+//! [`StoreError::Unavailable`]: the batch stays and is tried again. In between is [`StoreError::Undone`]: it may
+//! be the row's fault or not, but certainly nothing was written, so that fewer rows may be tried, under other
+//! keys.
 
 mod failure;
 mod verdict;
@@ -11,15 +12,15 @@ mod verdict;
 use failure::ServerFailure;
 use verdict::{Class, Remedy, Verdict};
 
-/// What can go wrong at the app's database.
+/// An error of the app's database.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Not reachable, timed out, or refused for now: worth trying again.
     #[error("the database is not available")]
     Unavailable(#[source] sqlx::Error),
-    /// A statement of a write failed after the ledger had noted its parts and before its COMMIT was sent, so nothing of
-    /// it is there, nor will be; the rows may be the
-    /// reason: a lock that somebody holds, a limit of the server, what a trigger raises.
+    /// A statement of a write failed after the ledger had noted its parts and before its COMMIT was sent, so
+    /// nothing of it is written, nor will be. The rows may be the reason: a lock held by another transaction, a
+    /// limit of the server, an exception from a trigger.
     #[error("the database did not take a statement")]
     Undone(#[source] sqlx::Error),
     /// A statement was refused for good, for example by a constraint.
@@ -31,7 +32,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether less at a time may help: the limit of a statement was reached, here or at the server.
+    /// Whether fewer rows may help: a statement timeout was reached, here or at the server.
     pub fn took_too_long(&self) -> bool {
         match self {
             Self::Unavailable(sqlx::Error::Io(error)) | Self::Undone(sqlx::Error::Io(error)) => {
@@ -44,12 +45,12 @@ impl StoreError {
         }
     }
 
-    /// Whether nothing of a write is there.
+    /// Whether certainly nothing of a write is in the database.
     pub fn nothing_written(&self) -> bool {
         matches!(self, Self::Undone(_) | Self::Refused(_))
     }
 
-    /// Whether it may be the fault of single rows, so that others may be taken.
+    /// Whether single rows may be at fault, so that others may succeed.
     pub fn may_be_the_rows(&self) -> bool {
         match self {
             Self::Undone(_) | Self::Refused(_) => true,
@@ -58,8 +59,8 @@ impl StoreError {
         }
     }
 
-    /// Whether the same row will surely fail again, as far as the error goes: it was refused, or is over a limit;
-    /// nobody has to be waited for.
+    /// Whether the same row will certainly fail again, as far as the error shows: it was refused, or exceeds a
+    /// limit; waiting does not help.
     pub fn is_lasting(&self) -> bool {
         match self {
             Self::Refused(_) => true,
@@ -68,7 +69,7 @@ impl StoreError {
         }
     }
 
-    /// The error in words that hold nothing of any row: code and names.
+    /// The error without any values of rows: code and names.
     pub fn summary(&self) -> String {
         let (Self::Unavailable(error) | Self::Undone(error) | Self::Refused(error)) = self else {
             return self.to_string();
@@ -93,8 +94,8 @@ impl StoreError {
         }
     }
 
-    /// The same error, where the ledger has not noted the parts: a former try of them, given up by us, may still be
-    /// under way at the server.
+    /// The same error, where the ledger has not noted the parts: an earlier try of them that timed out here may
+    /// still be under way at the server.
     pub(super) fn before_noting(self) -> Self {
         match self {
             Self::Refused(error) => Self::Unavailable(error),
@@ -102,7 +103,7 @@ impl StoreError {
         }
     }
 
-    /// The same error for another who waited for the same answer: what can be told from it is the same.
+    /// A copy of the error for another caller that waited for the same answer, with the same verdict.
     #[must_use]
     pub fn again(&self) -> Self {
         match self {
@@ -113,7 +114,7 @@ impl StoreError {
         }
     }
 
-    /// Why, as a metric label: `connection`, `contention`, `read_only`, `resources` or `other`.
+    /// The failure's class, a metric label: `connection`, `contention`, `read_only`, `resources` or `other`.
     pub fn class(&self) -> &'static str {
         self.verdict().class.label()
     }
@@ -123,12 +124,12 @@ impl StoreError {
         crate::telemetry::chain(self)
     }
 
-    /// Whether the connection is gone, so that another one may do better.
+    /// Whether the connection is broken, so that another may work.
     pub(super) fn lost_connection(&self) -> bool {
         self.verdict().remedy == Remedy::Reconnect
     }
 
-    /// Whether nothing can be said of the connection, nor of the others: the server is not reached.
+    /// Whether the server cannot be reached, which says nothing about existing connections.
     pub(super) fn unreachable(&self) -> bool {
         self.verdict().class == Class::Connection
     }
@@ -146,12 +147,12 @@ impl StoreError {
         )
     }
 
-    /// Whether statements, as prepared on each connection, no longer fit the app's tables.
+    /// Whether prepared statements no longer fit the app's tables.
     pub(super) fn stale_statements(&self) -> bool {
         self.verdict().remedy == Remedy::Prepare
     }
 
-    /// Whether a text has a character that the database's encoding lacks: nothing there can be equal to it.
+    /// Whether a text has a character that the database's encoding lacks: no value there can equal it.
     pub(super) fn untranslatable(&self) -> bool {
         matches!(self, Self::Refused(error) if is_untranslatable(error))
     }
@@ -186,7 +187,7 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-/// The same error, as far as its verdict and its words go.
+/// A copy of the error with the same verdict and text.
 fn again(error: &sqlx::Error) -> sqlx::Error {
     use sqlx::Error as E;
     match error {
@@ -212,24 +213,26 @@ fn verdict(error: &sqlx::Error) -> Verdict {
         E::Database(error) => error
             .try_downcast_ref::<ServerFailure>()
             .map_or(Verdict::REFUSED, |failure| failure.verdict),
-        // A timeout is no reason to spend the same time again at once.
+        // After a timeout an immediate retry would only wait as long again.
         E::Io(error) if error.kind() == std::io::ErrorKind::TimedOut => Verdict::UNREACHABLE,
         E::PoolTimedOut | E::PoolClosed => Verdict::UNREACHABLE,
-        // The savepoint: the connection is not where the driver takes it to be.
+        // Ours: a standby was asked what only a primary knows.
+        E::Io(error) if error.kind() == std::io::ErrorKind::ReadOnlyFilesystem => Verdict::READ_ONLY,
+        // The savepoint: the driver's idea of the connection's state is wrong.
         E::Io(_)
         | E::Tls(_)
         | E::Protocol(_)
         | E::WorkerCrashed
         | E::BeginFailed
         | E::InvalidSavePointStatement => Verdict::LOST,
-        // Ours, for a schema with problems.
+        // Raised by our own code, for a schema with problems.
         E::Configuration(_) => Verdict::SCHEMA,
         E::TypeNotFound { .. } => Verdict::STALE,
         _ => Verdict::REFUSED,
     }
 }
 
-/// Whether a row found no partition of its table.
+/// Whether a row matched no partition of its table.
 pub(super) fn lacks_partition(error: &sqlx::Error) -> bool {
     error.as_database_error().is_some_and(failure::lacks_partition)
 }
@@ -248,7 +251,13 @@ fn is_timeout(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::TimedOut)
 }
 
-/// The answer took longer than it may take.
+/// The server is a standby, whose answer says nothing of the primary.
+pub(super) fn standby() -> sqlx::Error {
+    let error = std::io::Error::new(std::io::ErrorKind::ReadOnlyFilesystem, "the server is a standby");
+    sqlx::Error::Io(error)
+}
+
+/// The answer took longer than its limit.
 pub(super) fn timed_out(what: &'static str) -> StoreError {
     let error = std::io::Error::new(std::io::ErrorKind::TimedOut, what);
     StoreError::Unavailable(sqlx::Error::Io(error))
@@ -263,6 +272,13 @@ mod tests {
         let error = timed_out("the statement timed out");
         assert_eq!(error.class(), "connection");
         assert!(!error.lost_connection());
+    }
+
+    #[test]
+    fn w26_a_standby_takes_no_writes_and_is_no_lost_connection() {
+        let error = StoreError::from(standby());
+        assert!(error.read_only() && !error.lost_connection());
+        assert!(matches!(error, StoreError::Unavailable(_)));
     }
 
     #[test]

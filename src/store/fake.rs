@@ -1,4 +1,4 @@
-//! Stores of tests that need a part of one only.
+//! Fake stores for tests that need only a part of one.
 
 use std::collections::HashSet;
 
@@ -11,7 +11,7 @@ use crate::ids::{CommunityId, SessionToken, UserId};
 use crate::key_type::{AppKeys, KeyType, KeyTypes};
 use crate::writer::batch::{Batch, BatchKey};
 
-/// What may be asked of a store, as far as a test expects it to be; the rest fails the test.
+/// The part of a store that a test expects to be used; any other call fails the test.
 #[async_trait]
 #[expect(unused_variables, reason = "nothing is answered by default")]
 pub(crate) trait Fake: Send + Sync + 'static {
@@ -108,7 +108,7 @@ impl<F: Fake> Store for F {
         Fake::ledger(self).await
     }
 
-    async fn forget_old_parts(&self) -> Result<u64, StoreError> {
+    async fn forget_old_parts(&self, _: DateTime<Utc>) -> Result<u64, StoreError> {
         Fake::forget_old_parts(self).await
     }
 

@@ -1,12 +1,13 @@
-//! The ledger of applied parts: what is asked of it, and whether it is there. It is the sidecar's own table
-//! in the app's database, because only what commits together with the page views can tell whether they are
-//! there (W6).
+//! The ledger of applied parts: its operations, and checks that it exists. It is the sidecar's own table in the
+//! app's database, because only what commits together with the page views can tell whether they are there (W6).
 //!
-//! A row of the ledger is a part's key. That all parts of a writer below a number are settled is a row as well, with
-//! that number negated: a spool that comes back from a copy of its disk may still hold such parts.
+//! A row of the ledger is a part's key. A row with a negated number says that all parts of its writer below that
+//! number are settled: a spool that is restored from a copy of its disk may still hold such parts.
 
 use std::collections::HashSet;
 use std::time::Duration;
+
+use chrono::{DateTime, Utc};
 
 use super::operations::Operation;
 use crate::config;
@@ -15,12 +16,12 @@ use crate::writer::batch::{Batch, BatchKey};
 /// The version of the ledger's tables that this program writes.
 pub(super) const VERSION: i64 = 1;
 
-/// How long the ledger remembers parts that nobody settled, those of sidecars that vanished, and below which number
-/// parts are settled. A spool that was away for longer may hold one part that is applied already; one that comes back
-/// from an older copy of its disk is written again.
+/// How long the ledger keeps its rows: parts that were never settled, those of sidecars that vanished, and the
+/// numbers below which parts are settled. A spool that was away for longer writes again what is applied already and
+/// still in its file: the rows that it kept for `record.keep_applied`, and all of an older copy of its disk.
 pub(super) const RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// Rows forgotten at a time.
+/// Rows deleted at a time.
 pub(super) const FORGET_ROWS: i64 = 1_000;
 
 /// Why page views cannot be written.
@@ -29,7 +30,7 @@ pub enum LedgerProblem {
     /// The tables are not there.
     #[error("the ledger of applied batches is missing; run `headcount migrate` once")]
     Missing,
-    /// A later program made them.
+    /// A later version made them.
     #[error(
         "the ledger of applied batches has version {found}, this program knows {VERSION}; use the headcount \
          that migrated it, or a later one"
@@ -49,7 +50,7 @@ pub enum LedgerProblem {
     },
 }
 
-/// The problem with a version, if it is one.
+/// The problem with a version, if there is one.
 pub(super) fn problem_of(version: Option<i64>) -> Option<LedgerProblem> {
     match version {
         None => Some(LedgerProblem::Missing),
@@ -58,8 +59,8 @@ pub(super) fn problem_of(version: Option<i64>) -> Option<LedgerProblem> {
     }
 }
 
-/// Notes the parts of a batch as applied; answers those that were not before. A part of `Apply`, and its
-/// first: what is noted already must not be written again.
+/// Notes the parts of a batch as applied; returns those that were not noted before. The first step of `Apply`: a
+/// part that is noted already must not be written again.
 pub(super) struct NoteParts<'a> {
     pub batch: &'a Batch,
 }
@@ -69,7 +70,7 @@ impl Operation for NoteParts<'_> {
     const WRITES: bool = true;
 }
 
-/// Those of the parts that are not noted.
+/// The parts that are not noted.
 pub(super) struct MissingParts<'a> {
     pub parts: &'a [BatchKey],
 }
@@ -78,9 +79,13 @@ impl Operation for MissingParts<'_> {
     type Output = HashSet<BatchKey>;
 }
 
-/// Forgets parts that are older than [`RETENTION`], a bounded number of them; answers how many.
+/// Deletes parts that are older than [`RETENTION`], a bounded number of them; returns how many.
+///
+/// They must be that old by both clocks, the database's and `now`: a server whose clock was put forward, or a new
+/// primary whose clock is wrong, would delete parts that spools still keep, and those would be written twice.
 pub(super) struct ForgetOld<'a> {
     pub database: &'a config::Database,
+    pub now: DateTime<Utc>,
 }
 
 impl Operation for ForgetOld<'_> {

@@ -1,10 +1,10 @@
-//! `headcount migrate`: the sidecar's own tables, and what it adds to the app's.
+//! `headcount migrate`: creates the sidecar's own tables, and its additions to the app's tables.
 //!
-//! Own tables are static migrations (`migrations/postgres`, `migrations/sqlite`), kept by sqlx in a table of
-//! its own beside them. Additions to the app's tables are indexes and, where it is configured, a trigger;
-//! their statements are made from the templates in `migrations/app` with the configured names. Additions are
-//! optional: without them the same numbers take longer, and sign-outs are noticed later. Nothing here needs a
-//! superuser: the right to create a schema in the database, and to be the owner of the app's tables.
+//! Own tables are static migrations (`migrations/postgres`, `migrations/sqlite`), which sqlx records in a table
+//! beside them. Additions to the app's tables are indexes and, where configured, a trigger; their statements are
+//! made from the templates in `migrations/app` with the configured names. Additions are optional: without them
+//! statistics take longer, and sign-outs are noticed later. No superuser is needed: only the right to create a
+//! schema in the database, and ownership of the app's tables.
 
 mod postgres;
 mod sqlite;
@@ -26,8 +26,8 @@ use super::schema::{AppSchema, Problems, Resolved, TableName, resolve};
 use super::{SchemaProblem, StoreError};
 use crate::config::Config;
 
-/// Brings the database up to date and answers what was done; nothing when there was nothing to do. With
-/// `dry_run` nothing is done, and the answer is what would be.
+/// Brings the database up to date and returns the steps done; empty if there was nothing to do. With `dry_run` it
+/// changes nothing, and returns the steps that it would do.
 pub async fn migrate(config: &Config, dry_run: bool) -> Result<Vec<Step>, MigrateError> {
     let (url, key) = direct_url(&config.database)?;
     match Scheme::of(&url)? {
@@ -41,7 +41,7 @@ pub async fn migrate(config: &Config, dry_run: bool) -> Result<Vec<Step>, Migrat
 pub struct Step {
     /// What is changed: `schema headcount`, `migration 1 (addition)`, `index headcount_event_community`.
     pub title: String,
-    /// How.
+    /// The SQL.
     pub sql: String,
 }
 
@@ -65,7 +65,7 @@ impl fmt::Display for Step {
     }
 }
 
-/// Why the database could not be brought up to date. What was done before stays; running again goes on.
+/// Why the database could not be brought up to date. Steps done before stay; running again continues.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
     /// The configuration names no database.
@@ -74,35 +74,35 @@ pub enum MigrateError {
     /// The app's tables are not as configured, so nothing can be added to them.
     #[error("{}", Problems(.0.clone()))]
     Schema(Vec<SchemaProblem>),
-    /// The connection is not one's own: neither the lock nor the settings would stay with it.
+    /// The connection is shared by a pooler: neither the lock nor the settings would stay with it.
     #[error("{NEEDS_ITS_OWN}")]
     Pooler,
-    /// Some of what is added to the app's tables could not be added. The rest is.
+    /// Some additions to the app's tables failed. The others are done.
     #[error(transparent)]
     Incomplete(Incomplete),
     /// Another `headcount migrate` holds the lock.
     #[error("another headcount migrate is at work on this database")]
     Busy,
-    /// A migration of the sidecar's own tables differs from what was applied under its number.
-    #[error("migration {0} was applied in other words than this version has: use the version that made it")]
+    /// A migration of the sidecar's own tables differs from the one that was applied under its number.
+    #[error("migration {0} was applied with other SQL than this version has: use the version that made it")]
     Changed(i64),
     /// A step failed.
     #[error("{step} failed")]
     Step {
-        /// Which.
+        /// The step.
         step: String,
-        /// Why.
+        /// The cause.
         source: StoreError,
     },
-    /// Reading what is there failed, or the database is not available.
-    #[error("the database could not be asked what is there")]
+    /// Reading the current state failed, or the database is not available.
+    #[error("the current state of the database could not be read")]
     Database(#[source] StoreError),
 }
 
 /// What was done, and what failed.
 #[derive(Debug)]
 pub struct Incomplete {
-    /// As `migrate` answers it where nothing fails.
+    /// The steps done, as `migrate` returns them on success.
     pub done: Vec<Step>,
     /// At least one.
     pub failed: Vec<MigrateError>,
@@ -129,7 +129,7 @@ impl std::error::Error for Incomplete {
     }
 }
 
-/// The answer of `migrate` after additions of which some may have failed.
+/// The result of `migrate` after additions of which some may have failed.
 fn outcome(done: Vec<Step>, failed: Vec<MigrateError>) -> Result<Vec<Step>, MigrateError> {
     if failed.is_empty() {
         Ok(done)
@@ -172,11 +172,11 @@ impl MigrateError {
 /// An index or a trigger on one of the app's tables.
 struct Addition {
     name: &'static str,
-    /// The table that it is on, as in SQL.
+    /// Its table, as in SQL.
     table: String,
     /// The whole statement.
     create: String,
-    /// Of an index: what follows the table's name.
+    /// For an index: the part after the table's name.
     columns: String,
 }
 
@@ -220,7 +220,7 @@ impl Addition {
     }
 }
 
-/// The same two on either database.
+/// The additions that both databases have.
 fn additions(app: &AppSchema, event_community: &str, session_user: &str) -> [Addition; 2] {
     [
         Addition::new(
@@ -250,7 +250,7 @@ fn migrator(own: &[Own], applied: &'static str) -> Migrator {
     }
 }
 
-/// Applies the migrations that are still to be applied. `begun`: the table of those applied is there.
+/// Applies pending migrations. `begun`: the table that records them exists.
 async fn own_migrations<C: Migrate>(
     connection: &mut C,
     migrator: &Migrator,
@@ -275,7 +275,7 @@ async fn own_migrations<C: Migrate>(
     Ok(pending)
 }
 
-/// The migrations that are still to be applied; an error when an applied one has changed since.
+/// The pending migrations; an error if an applied one has changed since.
 fn pending(migrator: &Migrator, applied: &[AppliedMigration]) -> Result<Vec<Step>, MigrateError> {
     let mut steps = Vec::new();
     for migration in migrator.iter() {
@@ -307,7 +307,8 @@ async fn app_schema<B: Backend>(
     app.ok_or(MigrateError::Schema(problems))
 }
 
-/// Connecting has a limit; what follows has none, because an index takes as long as the table is large.
+/// Limits the time to connect; the steps have no limit, because building an index takes as long as the table is
+/// large.
 async fn within<T>(
     limit: Duration,
     connecting: impl Future<Output = Result<T, sqlx::Error>>,

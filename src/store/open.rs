@@ -1,4 +1,4 @@
-//! Which database the configuration names.
+//! Opens the configured database: store, session listener and checks.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ fn store(config: &Config) -> Result<Arc<dyn Store>, OpenError> {
     })
 }
 
-/// The parameters of the configured URLs that have no effect, a sentence for each; never their values.
+/// Parameters of the configured URLs that have no effect, a sentence for each; never their values.
 pub fn ignored_parameters(config: &Config) -> Vec<String> {
     let database = &config.database;
     let urls = [
@@ -50,7 +50,7 @@ pub fn ignored_parameters(config: &Config) -> Vec<String> {
     sentences
 }
 
-/// What hears of sessions that end, where the configuration has the database tell. Connects nowhere yet.
+/// The listener for ended sessions, if the configuration has the database notify of them. Connects nowhere yet.
 pub fn session_listener(config: &Config) -> Result<Option<SessionListener>, OpenError> {
     let (url, key) = direct_url(&config.database)?;
     match (config.session.revocation, Scheme::of(&url)?) {
@@ -59,7 +59,7 @@ pub fn session_listener(config: &Config) -> Result<Option<SessionListener>, Open
     }
 }
 
-/// Compares the live schema with the configuration; no problem, no entry.
+/// Compares the live schema with the configuration; empty if there is no problem.
 pub async fn check(config: &Config) -> Result<Vec<SchemaProblem>, StoreError> {
     let outcome = async {
         let url = database_url(&config.database)?;
@@ -71,7 +71,7 @@ pub async fn check(config: &Config) -> Result<Vec<SchemaProblem>, StoreError> {
     outcome.await.unwrap_or_else(|error| Err(misconfigured(error)))
 }
 
-/// What an operator should know of the way to the database and has not to change; no entry, nothing to know.
+/// Remarks for operators about the connection and the server, which need no action; may be empty.
 pub async fn remarks(config: &Config) -> Result<Vec<String>, StoreError> {
     let mut remarks = ignored_parameters(config);
     let url = database_url(&config.database).map_err(misconfigured)?;
@@ -118,10 +118,10 @@ pub enum OpenError {
     /// Neither `url` nor `url_file`.
     #[error("no database is configured: set database.url, or database.url_file")]
     Missing,
-    /// Not a scheme that we know.
+    /// An unknown scheme.
     #[error("database.url must begin with postgres:// or sqlite://, not with {0:?}")]
     Scheme(String),
-    /// The rest of the URL is wrong.
+    /// The rest of the URL is invalid.
     #[error("{key} is not valid")]
     Url {
         /// The key that holds it.
@@ -131,7 +131,7 @@ pub enum OpenError {
     },
 }
 
-/// The two databases.
+/// The two kinds of database.
 pub(super) enum Scheme {
     Postgres,
     Sqlite,
@@ -142,19 +142,19 @@ impl Scheme {
         match url.expose().split_once(':') {
             Some(("postgres" | "postgresql", _)) => Ok(Self::Postgres),
             Some(("sqlite", _)) => Ok(Self::Sqlite),
-            // Only what is certainly a scheme is shown.
+            // Only text that is certainly a scheme is shown.
             Some((scheme, rest)) if rest.starts_with("//") => Err(OpenError::Scheme(scheme.to_owned())),
             _ => Err(OpenError::Scheme(String::new())),
         }
     }
 }
 
-/// The configured URL; what is in a file was read with the configuration.
+/// The configured URL; the content of `url_file` was read with the configuration.
 pub(super) fn database_url(database: &Database) -> Result<Secret, OpenError> {
     database.url.clone().ok_or(OpenError::Missing)
 }
 
-/// The URL for what needs a connection of its own, and the key that holds it.
+/// The URL for connections that must not be shared, and the key that holds it.
 pub(super) fn direct_url(database: &Database) -> Result<(Secret, &'static str), OpenError> {
     match &database.direct_url {
         Some(url) => Ok((url.clone(), "database.direct_url")),

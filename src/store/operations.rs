@@ -1,5 +1,5 @@
-//! What is asked of the app's database, whichever it is: each operation's parameters and answer. The
-//! statements are in `postgres` and `sqlite`; what surrounds them is in `connections`.
+//! The operations on the app's database, for either kind: parameters and results. The statements are in `postgres`
+//! and `sqlite`; pooling and timeouts are in `connections`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -21,9 +21,9 @@ use crate::ids::{BrowserSessionId, CommunityId, SessionToken, UserId};
 use crate::key_type::KeyTypes;
 use crate::writer::batch::Batch;
 
-/// One thing done at the database, on one connection.
+/// One operation, on one connection.
 pub(super) trait Operation: Sync {
-    /// What it answers.
+    /// Its result.
     type Output: Send;
 
     /// Whether it writes. A write is not repeated when its connection breaks (its COMMIT may have arrived,
@@ -33,7 +33,7 @@ pub(super) trait Operation: Sync {
 
 /// A database that has the statements of an operation.
 pub(super) trait Runs<O: Operation>: Database {
-    /// Does it.
+    /// Runs it.
     fn run(
         operation: &O,
         app: &AppSchema,
@@ -41,7 +41,7 @@ pub(super) trait Runs<O: Operation>: Database {
     ) -> impl Future<Output = Result<O::Output, sqlx::Error>> + Send;
 }
 
-/// A database that the app's tables may be in.
+/// A database that can hold the app's tables.
 pub(super) trait Backend:
     for<'a> Runs<FindSessions<'a>>
     + for<'a> Runs<FindCommunity<'a>>
@@ -55,19 +55,18 @@ pub(super) trait Backend:
     + for<'a> Runs<Visitors<'a>>
     + for<'a> Runs<StatsOf<'a>>
 {
-    /// Reads what the catalogue says of the configured tables.
+    /// Reads the configured tables from the catalogue.
     fn introspect(
         connection: &mut Self::Connection,
         names: &Schema,
     ) -> impl Future<Output = Result<LiveSchema, sqlx::Error>> + Send;
 
-    /// What is wrong with the ledger, whatever the state of the app's tables.
+    /// Checks the ledger, whatever the state of the app's tables.
     fn ledger(
         connection: &mut Self::Connection,
     ) -> impl Future<Output = Result<Option<LedgerProblem>, sqlx::Error>> + Send;
 
-    /// Begins what reads are done in: statements that belong together, none of which takes longer than
-    /// `statement_timeout`.
+    /// Begins what reads run in: statements that belong together, each limited by `statement_timeout`.
     fn begin_reading(
         connection: &mut Self::Connection,
         statement_timeout: Duration,
@@ -82,9 +81,10 @@ pub(super) trait Backend:
 
 /// A connection to read from.
 pub(super) enum Reading<'c, B: Database> {
-    /// As it is.
+    /// Without a transaction.
     Connection(&'c mut B::Connection),
-    /// In a transaction, which ends when this is dropped: the driver tells the server with whatever it sends next.
+    /// In a transaction, which ends when this is dropped: the driver rolls it back with the next message that it
+    /// sends.
     Transaction(Transaction<'c, B>),
 }
 
@@ -114,18 +114,18 @@ pub(super) struct FindSessions<'a> {
 }
 
 impl FindSessions<'_> {
-    /// The tokens' texts, in their order.
+    /// The tokens' texts, in order.
     pub(super) fn texts(&self) -> Vec<&str> {
         self.tokens.iter().map(|token| token.expose_secret()).collect()
     }
 }
 
 impl Operation for FindSessions<'_> {
-    /// Each with its token's place among those asked for.
+    /// Each with its token's index among those asked for.
     type Output = Vec<(usize, Result<BrowserSession, sqlx::Error>)>;
 }
 
-/// The types of the app's keys, which come with the schema that every operation reads.
+/// The types of the app's keys, which are part of the schema that every operation reads.
 pub(super) struct ReadKeys;
 
 impl Operation for ReadKeys {
@@ -147,7 +147,7 @@ impl Operation for FindCommunity<'_> {
     type Output = Option<CommunityId>;
 }
 
-/// Whether there is a community with an id.
+/// Whether a community with an id exists.
 pub(super) struct CommunityExists<'a> {
     pub community: &'a CommunityId,
 }
@@ -156,7 +156,7 @@ impl Operation for CommunityExists<'_> {
     type Output = bool;
 }
 
-/// What is written and counted, by configuration.
+/// What is written and counted, from the configuration.
 pub(super) struct Rules {
     pub events: bool,
     pub pages_visited: bool,
@@ -184,9 +184,10 @@ impl Rules {
 pub(super) struct Apply<'a> {
     pub batch: &'a Batch,
     pub rules: &'a Rules,
-    /// Set when the ledger has noted the parts: nothing of them is there, and no former try is still under way.
+    /// Set when the ledger has noted the parts: nothing of them is in the tables, and no earlier try is still
+    /// under way.
     pub noted: &'a AtomicBool,
-    /// Set before a COMMIT is sent: until then, whatever happens, nothing of this try is there.
+    /// Set before a COMMIT is sent: before that, nothing of this try is in the database.
     pub committing: &'a AtomicBool,
 }
 
@@ -202,7 +203,7 @@ impl<B: Backend> Runs<Apply<'_>> for B {
         connection: &mut B::Connection,
     ) -> Result<Applied, sqlx::Error> {
         match operation.attempt::<B>(app, connection, |row| row).await {
-            // A batch is tried in smaller parts first, so that the others keep their characters.
+            // A batch is tried in smaller parts first, so that only the row at fault loses characters.
             Err(error) if is_untranslatable(&error) && operation.batch.views().count() == 1 => {
                 operation.attempt::<B>(app, connection, EventRow::in_ascii).await
             }
@@ -212,7 +213,7 @@ impl<B: Backend> Runs<Apply<'_>> for B {
 }
 
 impl Apply<'_> {
-    /// One transaction. `form`: of the events, before they are written.
+    /// One transaction. `form` changes the events before they are written.
     async fn attempt<B: Backend>(
         &self,
         app: &AppSchema,
@@ -259,7 +260,7 @@ impl Apply<'_> {
     }
 }
 
-/// Writes page views; a part of [`Apply`].
+/// Inserts page views; a step of [`Apply`].
 pub(super) struct InsertEvents<'a> {
     pub columns: &'a EventInsert,
     pub rows: Vec<EventRow>,
@@ -270,7 +271,7 @@ impl Operation for InsertEvents<'_> {
     const WRITES: bool = true;
 }
 
-/// Adds to the sessions' page counters; a part of [`Apply`].
+/// Adds to the sessions' page counters; a step of [`Apply`].
 pub(super) struct AddPages {
     pub pages: BTreeMap<BrowserSessionId, i64>,
 }
@@ -280,7 +281,7 @@ impl Operation for AddPages {
     const WRITES: bool = true;
 }
 
-/// S7: raises when the users were last active, never back in time; a part of [`Apply`].
+/// S7: raises when the users were last active, never back in time; a step of [`Apply`].
 pub(super) struct RaiseLastActive<'a> {
     pub column: &'a Column,
     pub moments: BTreeMap<UserId, DateTime<Utc>>,
@@ -303,7 +304,7 @@ impl Operation for Visitors<'_> {
 }
 
 impl Visitors<'_> {
-    /// The users that can be there at all.
+    /// The users whose ids can be keys of the table at all.
     pub(super) fn keys(&self, profile: &ProfileTable) -> impl Iterator<Item = &str> {
         self.users
             .iter()
@@ -320,7 +321,7 @@ pub(super) struct StatsOf<'a> {
     pub community: &'a CommunityId,
     pub from: DateTime<Utc>,
     pub to: DateTime<Utc>,
-    /// Of the app's own page views only those from before the sidecar's first in the community count; else all do.
+    /// The app's own page views count only from before the sidecar's first in the community; otherwise all count.
     pub until_ours: bool,
 }
 
@@ -329,7 +330,7 @@ impl Operation for StatsOf<'_> {
 }
 
 impl StatsOf<'_> {
-    /// Every text that `community_id` may be in metadata; none where no community has such a key.
+    /// Every text that may stand for the community in metadata; none if its id cannot be a key.
     pub(super) fn spellings(&self, app: &AppSchema) -> Vec<String> {
         let kind = app.keys().community;
         let key = kind.canonical(self.community.as_str());

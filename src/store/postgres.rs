@@ -1,10 +1,10 @@
 //! The app's tables in Postgres.
 //!
-//! One file per owner of a query: `identify` (session and community lookups), `apply` (the one write),
-//! `visitors`, `stats`, and `introspect`, which reads the catalogue; `options` says how to connect, `statement` how
-//! statements are sent, `pooler` and `remarks` what is between us and the server; `trigger` and `listen` are about hearing of
-//! sessions that end. Values go in as text and are cast to
-//! the column's type, so that one statement serves `bigint` and `uuid` keys alike.
+//! One file per owner of a query: `identify` (session and community lookups), `apply` (the one write), `visitors`,
+//! `stats`, and `introspect`, which reads the catalogue; `options` makes connection options, `statement` sends
+//! statements, `pooler` and `remarks` find out about poolers and the server; `trigger` and `listen` handle
+//! notifications of ended sessions. Values are sent as text and cast to the column's type, so that one statement
+//! serves `bigint` and `uuid` keys alike.
 
 mod apply;
 mod identify;
@@ -35,10 +35,9 @@ pub use listen::{Heard, SessionListener};
 pub(super) use options::connect_options;
 pub(super) use remarks::remarks;
 
-/// How long the server keeps a transaction, and its locks, of which it hears nothing more: of a sidecar whose
-/// machine or network is gone. For so long the app waits for rows that the transaction has changed, a sign-out
-/// for one. From statement to statement a sidecar needs milliseconds; one that was stopped for longer begins
-/// its transaction again.
+/// How long the server keeps an idle transaction and its locks, for example of a sidecar whose machine or network
+/// failed. For that long the app waits for rows that the transaction has changed, for instance at a sign-out.
+/// Between statements a sidecar needs milliseconds; one that was stopped for longer begins its transaction again.
 const SILENCE: Duration = Duration::from_secs(5);
 
 /// The app's tables in Postgres. Opens no connection, so it succeeds while the database is down; the URL
@@ -65,7 +64,8 @@ impl Backend for Postgres {
         Ok(Reading::Transaction(transaction))
     }
 
-    /// What leaves the spool must be on the server's disk, also where the app has it otherwise for its own writes.
+    /// A batch that leaves the spool must be on the server's disk, even if the app disables that for its own
+    /// writes.
     async fn begin<'c>(
         connection: &'c mut PgConnection,
         database: &config::Database,
@@ -81,8 +81,9 @@ impl Backend for Postgres {
     }
 }
 
-/// Settings of one transaction: as settings of the connection they would be refused by a pooler, or stay with a
-/// connection that others are lent. The server gives up as well, so that it does not work on for nobody.
+/// Settings of one transaction: as settings of the connection a pooler would refuse them, or keep them for the
+/// other clients of that connection. The server enforces the limits too, so that it does not go on with abandoned
+/// work.
 fn limits(statement_timeout: Duration) -> String {
     format!(
         "SET LOCAL statement_timeout = {}; SET LOCAL idle_in_transaction_session_timeout = {}",
@@ -91,17 +92,17 @@ fn limits(statement_timeout: Duration) -> String {
     )
 }
 
-/// A moment from `timestamptz` into the column's own type, or back: Postgres spells both ways alike.
+/// Converts between `timestamptz` and the column's own type; Postgres writes both directions alike.
 fn moment(column: &Column, expression: &str) -> String {
     match column.kind {
-        // The name is one of the IANA database: no quotes in it.
+        // The name is one of the IANA database and contains no quotes.
         Kind::Timestamp => format!("({expression} AT TIME ZONE '{}')", column.zone.name()),
         _ => expression.to_owned(),
     }
 }
 
-/// A moment read as `timestamptz`. The driver cannot read `infinity` nor years beyond chrono's: both become
-/// the year 9999, or null in the past.
+/// Reads a moment as `timestamptz`. The driver cannot read `infinity` nor years beyond chrono's: both become the
+/// year 9999, or null in the past.
 fn read_moment(column: &Column, expression: &str) -> String {
     let moment = moment(column, expression);
     format!(

@@ -1,4 +1,4 @@
-//! Page views as rows of the event table: the same for both databases. Pure.
+//! Converts page views to rows of the event table, for both databases alike. Pure.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -14,10 +14,10 @@ use crate::writer::batch::{Batch, RecordedView};
 /// `event_type` of every row that is written and counted.
 pub(super) const PAGE_VIEW: &str = "page_view";
 
-/// `metadata.source` of the rows that are ours.
+/// `metadata.source` of rows that the sidecar writes.
 pub(super) const SOURCE: &str = "headcount";
 
-/// `ip_address` where none is known and the column takes no null.
+/// `ip_address` of a view without one, where the column is NOT NULL.
 const NO_ADDRESS: &str = "0.0.0.0";
 
 /// One event, its values as text in the form that a cast to the column's type takes.
@@ -34,7 +34,7 @@ pub(super) struct EventRow {
 }
 
 impl EventRow {
-    /// The same in characters that every encoding has: `?` for each other one.
+    /// The row with only ASCII characters, which every encoding has: `?` for each other one.
     pub(super) fn in_ascii(mut self) -> Self {
         for text in [
             &mut self.description,
@@ -122,7 +122,7 @@ struct Metadata<'a> {
     source: &'static str,
 }
 
-/// A key in its one form. `None` for what is no key, which a spool of an earlier version may hold.
+/// A key in its canonical form. `None` for text that is no key, which a spool of an earlier version may hold.
 fn community_json(
     community: &CommunityId,
     key: KeyType,

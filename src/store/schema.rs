@@ -1,9 +1,8 @@
-//! The app's tables as they are: names from configuration, types from the live schema.
+//! The app's schema: table and column names from configuration, types from the live database.
 //!
-//! A database describes the configured tables in a `LiveSchema` (`postgres::introspect`,
-//! `sqlite::introspect`); `resolve`, which is pure, checks it against what the sidecar does and gives an
-//! [`AppSchema`] that the statements are built from. Identifiers print quoted, so that they can stand in
-//! SQL as they are.
+//! A database describes the configured tables in a `LiveSchema` (`postgres::introspect`, `sqlite::introspect`);
+//! `resolve`, which is pure, checks it against what the sidecar does and gives an [`AppSchema`] that the
+//! statements are built from. Identifiers print quoted, so that they can be used in SQL as they are.
 
 mod check;
 mod problem;
@@ -34,7 +33,7 @@ pub struct AppSchema {
 }
 
 impl AppSchema {
-    /// The types of the keys that others see.
+    /// The types of the keys that other modules use.
     pub(super) fn keys(&self) -> KeyTypes {
         KeyTypes {
             community: self.community.id.key_type(),
@@ -68,7 +67,7 @@ pub struct EventTable {
     pub event_type: Column,
     pub metadata: Column,
     pub timestamp: Column,
-    /// Where events are inserted.
+    /// Columns of inserted events; `None` if none are inserted.
     pub insert: Option<EventInsert>,
 }
 
@@ -83,7 +82,7 @@ pub struct EventInsert {
     pub user_agent: Column,
     pub device_info: Column,
     pub location_data: Column,
-    /// Configured constants, in order of their columns' names.
+    /// Configured constants, in the order of their columns' names.
     pub constants: Vec<(Column, String)>,
 }
 
@@ -95,7 +94,7 @@ pub struct ProfileTable {
     pub id: Column,
     pub username: Column,
     pub avatar: Column,
-    /// Where it is raised.
+    /// Present if it is updated.
     pub last_active: Option<Column>,
 }
 
@@ -111,7 +110,7 @@ pub struct CommunityTable {
 /// A table's name; prints quoted, with its schema where it has one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableName {
-    /// Whose quotes.
+    /// Decides the quotes.
     pub dialect: Dialect,
     /// Schema, on Postgres.
     pub schema: Option<String>,
@@ -131,30 +130,30 @@ impl fmt::Display for TableName {
 /// A column; prints as its quoted name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
-    /// Whose quotes.
+    /// Decides the quotes.
     pub dialect: Dialect,
     /// Name, unquoted.
     pub name: String,
-    /// What it holds.
+    /// The kind of its values.
     pub kind: Kind,
     /// The type as the database writes it, for casts: `bigint`, `character varying(20)`.
     pub type_name: String,
-    /// Whether it takes null.
+    /// Whether it is nullable.
     pub nullable: bool,
     /// Most characters, for `varchar(n)`.
     pub max_length: Option<usize>,
-    /// In which zone moments without one are written.
+    /// Zone of moments without one.
     pub zone: Tz,
 }
 
 impl Column {
-    /// Whether `text` is the one form in which this key column's values are written in paths and JSON. Other
-    /// spellings (`042`, a `uuid` in capitals) would make two communities of one.
+    /// Whether `text` is the canonical form of a value of this key column, as in paths and JSON. Other spellings
+    /// (`042`, a `uuid` in capitals) would make two communities of one.
     pub(super) fn is_key(&self, text: &str) -> bool {
         self.key_type().canonical(text).is_some_and(|key| key == text)
     }
 
-    /// What its values are as keys.
+    /// The type of its values as keys.
     pub(super) fn key_type(&self) -> KeyType {
         match self.kind {
             Kind::SmallInt => KeyType::Integer(i16::MIN.into(), i16::MAX.into()),
@@ -172,7 +171,7 @@ impl fmt::Display for Column {
     }
 }
 
-/// What a column holds, as far as it matters here.
+/// The kind of a column's values, as far as it matters here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "named as the SQL types")]
 pub enum Kind {
@@ -183,9 +182,9 @@ pub enum Kind {
     Uuid,
     Text,
     Bool,
-    /// A moment.
+    /// A moment with zone.
     TimestampTz,
-    /// A moment without zone. All of SQLite's.
+    /// A moment without zone. All of SQLite's moments.
     Timestamp,
     Json,
     Jsonb,
@@ -194,7 +193,7 @@ pub enum Kind {
     Other,
 }
 
-/// Which database it is.
+/// The kind of database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "their names")]
 pub enum Dialect {
@@ -203,8 +202,8 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    /// An identifier for SQL: in quotes, inner ones doubled. On SQLite not in double quotes, because there
-    /// a double-quoted name that no column has is a text, and a renamed column would read as its own name.
+    /// An identifier for SQL: in quotes, inner ones doubled. On SQLite not in double quotes: there a double-quoted
+    /// name that is no column is a string, and a renamed column would read as its own name.
     pub(super) fn quoted(self, name: &str) -> String {
         let quote = match self {
             Self::Postgres => "\"",
@@ -214,21 +213,21 @@ impl Dialect {
     }
 }
 
-/// What the catalogue says of the configured tables. A table is `None` when it does not exist.
+/// The configured tables as the catalogue has them. A table is `None` if it does not exist.
 #[derive(Debug, Clone)]
 pub(super) struct LiveSchema {
     pub dialect: Dialect,
-    /// Who asks, for the GRANT in a problem's sentence.
+    /// The current role, for the GRANT in a problem's sentence.
     pub user: String,
     pub session: Option<LiveTable>,
     /// The server takes no writes: a replica.
     pub read_only: bool,
-    /// Whether the trigger that tells of sessions which end is on their table.
+    /// Whether the trigger that notifies of ended sessions is on the session table.
     pub session_trigger: bool,
     pub event: Option<LiveTable>,
     pub profile: Option<LiveTable>,
     pub community: Option<LiveTable>,
-    /// Of `schema.event.constants`: the columns whose constant is not of the column's type.
+    /// Columns of `schema.event.constants` whose constant is not of the column's type.
     pub bad_constants: Vec<String>,
 }
 
@@ -236,9 +235,9 @@ pub(super) struct LiveSchema {
 #[derive(Debug, Clone)]
 pub(super) struct LiveTable {
     pub name: TableName,
-    /// False: nothing in the table's schema may be used at all.
+    /// False if the role may not use the table's schema.
     pub schema_usage: bool,
-    /// The commands for which row-level security shows or lets the user nothing: no policy is for them.
+    /// Commands for which row-level security has no policy for the role, so that it sees or writes nothing.
     pub without_policy: Vec<String>,
     pub columns: Vec<LiveColumn>,
 }
@@ -251,11 +250,11 @@ pub(super) struct LiveTable {
 )]
 pub(super) struct LiveColumn {
     pub column: Column,
-    /// The database fills it when an insert leaves it out.
+    /// The database fills it when an insert omits it.
     pub has_default: bool,
-    /// It can not be written.
+    /// It cannot be written.
     pub generated: bool,
-    /// A sequence that makes the default and that the user may not use.
+    /// A sequence that makes the default and that the role may not use.
     pub locked_sequence: Option<String>,
     pub may_select: bool,
     pub may_insert: bool,
@@ -268,9 +267,9 @@ pub(super) struct Resolved {
     /// Present when every used table and column is there and of a usable type.
     pub app: Option<Arc<AppSchema>>,
     pub problems: Vec<SchemaProblem>,
-    /// As found, which may change with a failover.
+    /// As found; it may change with a failover.
     pub read_only: bool,
-    /// As found. Only the configuration knows whether its lack is a problem.
+    /// As found. Only the configuration decides whether its absence is a problem.
     pub session_trigger: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The store on a SQL database: the one implementation, for Postgres and SQLite alike.
+//! The `Store` on a SQL database: the one implementation, for Postgres and SQLite alike.
 
 use std::collections::HashSet;
 use std::sync::atomic::AtomicBool;
@@ -36,7 +36,7 @@ impl<B: Backend> SqlStore<B> {
         }
     }
 
-    /// The schema as it is now.
+    /// Reads the schema afresh.
     pub(super) async fn resolved(&self) -> Result<Resolved, StoreError> {
         self.connections.resolved().await
     }
@@ -64,7 +64,7 @@ impl<B: Backend> Store for SqlStore<B> {
             return Ok(SessionsFound::new());
         }
         let found = match self.connections.run(&FindSessions { tokens: &tokens }).await {
-            // Of several, whoever asks finds out by asking about each alone.
+            // Of several tokens, the caller asks for each alone.
             Err(error) if error.untranslatable() && tokens.len() == 1 => return Ok(SessionsFound::new()),
             outcome => outcome?,
         };
@@ -115,9 +115,9 @@ impl<B: Backend> Store for SqlStore<B> {
         self.connections.ledger().await
     }
 
-    async fn forget_old_parts(&self) -> Result<u64, StoreError> {
+    async fn forget_old_parts(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
         let database = &self.rules.database;
-        self.connections.run(&ForgetOld { database }).await
+        self.connections.run(&ForgetOld { database, now }).await
     }
 
     async fn visitors(&self, users: &[UserId]) -> Result<Vec<VisitorRow>, StoreError> {

@@ -1,7 +1,7 @@
-//! The app's tables in SQLite, Django's own default: its file, its journal mode, its forms of values.
+//! The app's tables in SQLite, Django's default: file, journal mode, and formats of values.
 //!
-//! The files are those of `postgres`, plus `values`: how Django writes keys and moments as text, and `moments`: how
-//! those compare.
+//! The files are those of `postgres`, plus `values`: how Django writes keys and moments as text, and `moments`:
+//! how those compare in SQL.
 
 mod apply;
 mod identify;
@@ -32,8 +32,8 @@ pub(super) fn store(url: &str, config: &Config) -> Result<SqlStore<Sqlite>, Open
     Ok(SqlStore::new(options, config))
 }
 
-/// Options from the URL, for the store and for migrations. The file is the app's: never created here, and
-/// its journal mode is left as the app set it.
+/// Options from the URL, for the store and for migrations. The file is the app's: it is never created here, and
+/// its journal mode stays as the app set it.
 pub(super) fn connect_options(url: &str) -> Result<SqliteConnectOptions, OpenError> {
     let options = SqliteConnectOptions::from_str(url).map_err(|source| OpenError::Url {
         key: "database.url",
@@ -61,14 +61,14 @@ impl Backend for Sqlite {
         Ok(Reading::Connection(connection))
     }
 
-    /// SQLite has one writer at a time. `BEGIN IMMEDIATE` takes that place at once, or waits for it as long
-    /// as `store` has set; a transaction that began as a reader could not wait at all.
+    /// SQLite has one writer at a time. `BEGIN IMMEDIATE` becomes the writer at once, or waits for that as long as
+    /// `store` has set; a transaction that began as a reader could not wait at all.
     async fn begin<'c>(
         connection: &'c mut SqliteConnection,
         _database: &config::Database,
     ) -> Result<Transaction<'c, Sqlite>, sqlx::Error> {
-        // SQLite rolls a transaction back by itself where the disk is full. The driver's own rollback then
-        // finds nothing to roll back, and the driver believes in an open transaction for ever.
+        // SQLite rolls a transaction back by itself where the disk is full. The driver's own rollback then finds
+        // nothing to roll back, and the driver believes for ever that a transaction is open.
         connection.ping().await?;
         if connection.is_in_transaction() {
             return Err(sqlx::Error::WorkerCrashed);

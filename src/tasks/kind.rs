@@ -1,6 +1,6 @@
-//! Which tasks there are.
+//! Names of the supervised tasks.
 
-/// What runs for as long as the process does.
+/// A task that runs for as long as the process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Task {
     /// Turns signals into shutdown, reload and hand-over.
@@ -11,11 +11,11 @@ pub enum Task {
     Upstream,
     /// The admin listener.
     Admin,
-    /// Looks up whose views are.
+    /// Looks up the sessions of views.
     Recorder,
-    /// Puts views into the spool.
+    /// Appends views to the spool.
     Appender,
-    /// Takes views from the spool into the database.
+    /// Applies views from the spool to the database.
     Applier,
     /// Touches in the presence store.
     Touches,
@@ -29,23 +29,23 @@ pub enum Task {
     RedisConnection,
     /// Looks for the nodes of a Redis Cluster.
     RedisNodes,
-    /// Hears changes of counts in Redis.
+    /// Listens to changes of counts in Redis.
     RedisChanges,
-    /// Hears changes of sessions in the database.
+    /// Listens to changes of sessions in the database.
     SessionListener,
-    /// Asks whether the database answers.
+    /// Pings the database.
     DatabaseWatch,
     /// Compares the database's tables with the configuration.
     SchemaWatch,
     /// Reads route files again.
     Reloader,
-    /// Tells live connections of counts that change.
+    /// Passes changed counts to live connections.
     LiveFeed,
     /// Reads counts for live connections.
     LiveCounts,
     /// The clock of live connections.
     LiveTicker,
-    /// Has live connections checked whose session changed.
+    /// Marks live connections whose session changed for a check.
     LiveChanges,
     /// Checks sessions of live connections.
     LiveSessions,

@@ -1,3 +1,5 @@
+//! Tests of supervised tasks: new starts after failures, and the end of the process.
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::mpsc;

@@ -1,4 +1,4 @@
-//! Panics, as lines of the log: printed, as they are by default, they would wait for whoever reads standard error.
+//! Panics as lines of the log: by default they are printed, which would wait for the reader of standard error.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::{PanicHookInfo, set_hook};
@@ -6,7 +6,7 @@ use std::thread;
 
 use super::COUNTS;
 
-/// From now on panics are logged and counted. What catches them does what is to be done.
+/// Logs and counts panics from now on. Handling them is left to the code that catches them.
 pub(super) fn log_them() {
     set_hook(Box::new(log));
 }

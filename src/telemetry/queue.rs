@@ -1,7 +1,7 @@
-//! Lines on their way to where they are written, in order. Adding one never waits for the writing; what has no room is
-//! lost, and so is what cannot be written: both are counted, and told in the log itself when it works again.
+//! Log queue: lines that wait to be written, in order. Adding one never waits for the writing; lines that do not fit or
+//! cannot be written are lost: both are counted, and reported in the log itself when it can be written again.
 //!
-//! Why not the `tracing-appender` crate, whose purpose this is: it says nothing of lines that could not be written,
+//! Why not the `tracing-appender` crate, whose purpose this is: it does not report lines that could not be written,
 //! bounds lines but not their bytes (128,000 of any length), and prints to standard output when its last lines cannot
 //! be written, which panics where that is closed.
 
@@ -14,13 +14,13 @@ use std::time::Duration;
 
 use prometheus::core::{AtomicU64, GenericCounter};
 
-/// Bytes of lines that wait at most: some twenty thousand lines, or whatever a burst brings while a disk is slow.
+/// Upper bound of waiting bytes: some twenty thousand lines, enough for a burst while a disk is slow.
 const ROOM: usize = 4 * 1024 * 1024;
-/// What a line costs besides its bytes.
+/// Memory of a line besides its bytes.
 const OVERHEAD: usize = 64;
 
-/// Lines that wait for the thread that writes them. One per process, and never gone: whoever logs may do so until
-/// the very end.
+/// Lines that wait for the thread that writes them. One per process, and never dropped: any thread may log until the
+/// very end.
 pub(super) struct Queue {
     state: Mutex<State>,
     /// There is something to write.
@@ -33,14 +33,14 @@ pub(super) struct Queue {
 #[derive(Default)]
 struct State {
     lines: VecDeque<Box<[u8]>>,
-    /// Of the lines that wait and the one that is being written.
+    /// Bytes of the waiting lines and of the one that is being written.
     bytes: usize,
-    /// Lines lost since that was last told.
+    /// Lines lost since that was last reported.
     untold: u64,
 }
 
-/// Standard error, whatever that is when a line is written. Not by the usual handle, which is locked meanwhile: whoever
-/// else prints would wait with it.
+/// Standard error, whichever file that is when a line is written. Not the usual handle, which is locked during a write:
+/// other code that prints would wait for it.
 pub(super) struct StandardError;
 
 impl Write for StandardError {
@@ -54,7 +54,7 @@ impl Write for StandardError {
 }
 
 impl Queue {
-    /// Starts the thread that writes to `output`. What is lost is counted in `lost`.
+    /// Starts the thread that writes to `output`. Lost lines are counted in `lost`.
     pub(super) fn start(
         output: impl Write + Send + 'static,
         lost: &GenericCounter<AtomicU64>,
@@ -67,7 +67,7 @@ impl Queue {
         }));
         let mut output = output;
         thread::Builder::new().name("log".into()).spawn(move || {
-            // Whatever panics, the next line is written.
+            // After a panic, the next line is written.
             while catch_unwind(AssertUnwindSafe(|| queue.write_out(&mut output))).is_err() {}
         })?;
         Ok(queue)
@@ -89,7 +89,7 @@ impl Queue {
         self.filled.notify_one();
     }
 
-    /// Waits until everything is written, or lost; at most for `limit`.
+    /// Waits until every line is written or lost; at most for `limit`.
     pub(super) fn flush(&self, limit: Duration) {
         let state = self.lock();
         let _ = self
@@ -97,7 +97,7 @@ impl Queue {
             .wait_timeout_while(state, limit, |state| state.bytes > 0);
     }
 
-    /// Writes, for ever.
+    /// Writes lines, for ever.
     fn write_out(&self, output: &mut impl Write) {
         loop {
             let line = self.next();
@@ -106,10 +106,10 @@ impl Queue {
             if !written {
                 self.lost.inc();
             } else if untold > 0 {
-                // Takes its place in the queue.
+                // It is queued like any other line.
                 tracing::warn!(
                     lines = untold,
-                    "the log can be written again; lines of it were lost"
+                    "the log can be written again; some lines were lost"
                 );
             }
         }
@@ -125,7 +125,8 @@ impl Queue {
         }
     }
 
-    /// A line is written, or lost. How many lost ones are to be told now: where writing works, and nothing waits.
+    /// Accounts for a line that was written or lost. Returns how many lost lines to report now: only where writing
+    /// works, and no line waits.
     fn done(&self, cost: usize, written: bool) -> u64 {
         let mut state = self.lock();
         state.bytes = state.bytes.saturating_sub(cost);
@@ -144,7 +145,7 @@ impl Queue {
     }
 }
 
-/// One event is one line, given in one call.
+/// One event is one line, written in one call.
 impl Write for &Queue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.push(line);
@@ -164,7 +165,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(60);
 
-    /// Takes lines as it is allowed to, and fails where it is told to.
+    /// Accepts lines as the test allows, and fails where the test says so.
     struct Reader {
         verdicts: mpsc::Receiver<bool>,
         read: mpsc::Sender<Vec<u8>>,
@@ -230,7 +231,7 @@ mod tests {
             desk.queue.push(&line);
         }
         assert_eq!(desk.lost.get(), 7);
-        // Nor does a wait for the end.
+        // A wait for the end does not block either.
         desk.queue.flush(Duration::ZERO);
         for _ in 0..fits {
             desk.verdicts.send(true).unwrap();

@@ -1,6 +1,6 @@
-//! What may be logged, whatever `log.filter` says. Below info, libraries log what passes through them: Pingora whole
-//! requests with their cookies, database clients rows. So from there only the sidecar's own lines are let through;
-//! a library that is added later is safe by default.
+//! Log visibility: what may be logged, whatever `log.filter` says. Below info, libraries log what passes through them:
+//! Pingora whole requests with their cookies, database clients rows. So below info only the sidecar's own lines are
+//! logged; a library that is added later is safe by default.
 
 use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
@@ -8,11 +8,10 @@ use tracing_subscriber::layer::{Context, Layer};
 /// The root of the sidecar's own modules.
 const OURS: &str = "headcount";
 
-/// A library's lines that show secrets at any level: parameters of the database's URL that sqlx does not know are
-/// logged with their values.
+/// Modules that log secrets at any level: sqlx logs unknown parameters of the database's URL with their values.
 const SECRET: [&str; 1] = ["sqlx_postgres::options::parse"];
 
-/// Keeps the rest from the log.
+/// The layer that drops all other lines.
 pub(super) struct Visible;
 
 impl<S: Subscriber> Layer<S> for Visible {

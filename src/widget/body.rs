@@ -1,8 +1,8 @@
-//! The body of a page that may get the widget: as it is, or unpacked, looked through, and packed again.
+//! Rewrites the body of a page that may get the widget: plain, or decompressed, rewritten, and compressed again.
 //!
-//! What comes is passed on at once, packed or not: a page that streams still does. Unpacked pieces are passed through
-//! one by one, so that a few bytes which unpack to gigabytes never are in memory; nor are they unpacked to the end: it
-//! would keep the proxy's thread from everybody else.
+//! Input is passed on at once, compressed or not: a page that streams still does. Decompressed pieces are
+//! processed one by one, so that a few bytes which decompress to gigabytes are never held in memory; nor are they
+//! decompressed to the end, which would block the proxy's thread.
 
 use std::io::{self, Write};
 
@@ -13,48 +13,49 @@ use flate2::write::{GzDecoder, GzEncoder};
 use super::outcome::Outcome;
 use super::rewriter::{Rewriter, Wanted};
 
-/// Unpacked bytes of a body up to which it may be packed as tightly as it likes.
+/// Decompressed bytes of a body below which no ratio is enforced.
 const FREE: u64 = 16 * 1024 * 1024;
-/// Beyond, most unpacked bytes for each packed one: pages are packed 5 to 1, tables of one cell 50 to 1, bombs 1000 to 1.
+/// Beyond that, most decompressed bytes for each compressed one: pages compress 5 to 1, tables of one cell 50 to
+/// 1, bombs 1000 to 1.
 const MAX_RATIO: u64 = 200;
 
-/// How the body is packed, both ways.
+/// The compression of the body, both ways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Coding {
-    /// Not at all.
+    /// Not compressed.
     Identity,
     /// `Content-Encoding: gzip`
     Gzip,
 }
 
-/// One body on its way.
+/// One body in transit.
 pub(crate) struct Body {
     filter: Filter,
     has_begun: bool,
-    /// Whether the outcome has been told.
+    /// Whether the outcome was reported.
     told: bool,
 }
 
 enum Filter {
     Plain(Box<Rewriter>),
     Packed(Box<Packed>),
-    /// It was not packed as it says.
+    /// The body is not compressed as its headers say.
     Through,
 }
 
 struct Packed {
     decoder: GzDecoder<Repacked>,
-    /// The packed body has ended; browsers ignore what comes behind it.
+    /// The compressed body has ended; browsers ignore trailing bytes.
     ended: bool,
 }
 
-/// What the decoder writes to.
+/// The decoder's output.
 struct Repacked {
     rewriter: Rewriter,
     encoder: GzEncoder<Vec<u8>>,
-    /// Bytes that came in packed, and went out unpacked.
+    /// Bytes received compressed, and bytes decompressed from them.
     sizes: (u64, u64),
-    /// Between the two; empty between two calls.
+    /// Rewritten bytes, not yet compressed; empty between two calls.
     page: Vec<u8>,
 }
 
@@ -81,12 +82,14 @@ impl Body {
         }
     }
 
-    /// What is sent once `bytes` have come; `end` when they are the last.
+    /// The bytes to send after `bytes` were received; `end` if they are the last.
     ///
-    /// A body that from its beginning is not packed as its head says, or that unpacks to absurd size, passes as it came.
+    /// A body that is not compressed as its headers say from the start, or that decompresses to absurd size,
+    /// passes unchanged.
     ///
     /// # Errors
-    /// It stops being what it was: no browser can read on. Or it turns out to unpack to absurd size.
+    /// The compression breaks off, so no browser could read on; or the body decompresses to absurd size after its
+    /// start.
     pub(crate) fn pass(&mut self, bytes: &[u8], end: bool) -> io::Result<Bytes> {
         let begins = !self.has_begun;
         self.has_begun |= !bytes.is_empty();
@@ -117,7 +120,7 @@ impl Body {
         Ok(out.into())
     }
 
-    /// Whether the rest passes as it comes.
+    /// Whether the rest passes unchanged.
     pub(crate) fn is_done(&self) -> bool {
         match &self.filter {
             Filter::Plain(rewriter) => rewriter.is_done(),
@@ -126,7 +129,7 @@ impl Body {
         }
     }
 
-    /// What has become of the page: once, when it is known. At the end it always is.
+    /// The outcome for the page: once, when it is known. At the end it always is.
     pub(crate) fn outcome(&mut self, end: bool) -> Option<Outcome> {
         let found = match &self.filter {
             Filter::Plain(rewriter) => rewriter.outcome(),
@@ -153,7 +156,7 @@ impl Packed {
     }
 
     fn finish(&mut self) -> io::Result<()> {
-        // One that was cut off reaches the browser cut off.
+        // A truncated body is truncated for the browser, too.
         let is_whole = self.decoder.try_finish().is_ok();
         let inner = self.decoder.get_mut();
         inner.rewriter.finish(&mut inner.page);

@@ -1,4 +1,4 @@
-//! Which encodings keep ASCII, so that a page can be looked through without being decoded. Pure.
+//! Character encodings that keep ASCII, so that a page can be searched without being decoded. Pure.
 
 use encoding_rs::Encoding;
 
@@ -11,7 +11,7 @@ pub(crate) fn of_content_type(value: &str) -> Option<&str> {
     })
 }
 
-/// Whether a label is of an encoding in which ASCII stands for itself. Browsers ignore labels that nobody knows.
+/// Whether a label names an encoding in which ASCII stands for itself. Browsers ignore unknown labels.
 pub(crate) fn is_like_ascii(label: &str) -> bool {
     Encoding::for_label(label.as_bytes()).is_none_or(Encoding::is_ascii_compatible)
 }

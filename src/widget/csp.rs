@@ -1,43 +1,43 @@
-//! Whether a page's Content Security Policy lets the widget's script in, and its live connection out. Pure.
+//! Content Security Policy: whether a page's policies allow the widget's script and its live connection. Pure.
 //!
 //! A page may have several policies; each must allow both. Where a policy names nonces, the script carries the
-//! page's own. What cannot be read in a policy's favour is read against: then nothing is put into the page. Policies
-//! that are only reported do not count.
+//! page's own. What is unclear counts as forbidden: then nothing is put into the page. Report-only policies do not
+//! count.
 
 use http::HeaderMap;
 use http::header::CONTENT_SECURITY_POLICY;
 
 use super::page::Page;
 
-/// What a policy stands against.
+/// What a policy forbids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Blocked {
     /// The script.
     Script,
-    /// The connection that it opens.
+    /// The live connection.
     Connection,
 }
 
-/// Most bytes of the policies that a page's elements may have, all together. Sites have a few hundred.
+/// Most bytes of policies in a page's `<meta>` elements, in total. Sites have a few hundred.
 const MAX_META: usize = 64 * 1024;
 
 /// All policies of one page.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Policies {
     all: Vec<Policy>,
-    /// Bytes that came in elements.
+    /// Bytes of policies in `<meta>` elements.
     meta: usize,
 }
 
-/// A page has more policies than are kept.
+/// A page has more policies than can be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TooMany;
 
-/// Names of directives, in lower case, with their values. The first of a name counts.
+/// Names of directives, in lower case, with their values. The first of each name counts.
 #[derive(Debug, Clone)]
 struct Policy(Vec<(String, Vec<String>)>);
 
-/// What a source expression is held against.
+/// The resource that source expressions are matched with.
 struct Target<'a> {
     scheme: &'a str,
     /// Path of the resource, without query.
@@ -57,12 +57,12 @@ impl Policies {
         policies
     }
 
-    /// One more, from a `<meta>`. Some directives have no force there.
+    /// Adds a policy from a `<meta>`. Some directives have no effect there.
     ///
     /// # Errors
-    /// There are too many by now. They are not kept, so nothing may be put into the page.
+    /// There are too many. They are not kept, so nothing may be put into the page.
     pub(crate) fn add_from_meta(&mut self, content: &str) -> Result<(), TooMany> {
-        // An element without content takes room, too.
+        // An element without content needs memory, too.
         self.meta = self.meta.saturating_add(content.len().max(64));
         if self.meta > MAX_META {
             self.all = Vec::new();
@@ -76,7 +76,7 @@ impl Policies {
         Ok(())
     }
 
-    /// The nonce that the script must carry, if any; or what is blocked.
+    /// The nonce that the script must carry, if there is one; or what is forbidden.
     pub(crate) fn verdict(&self, page: &Page, script: &str, live: &str) -> Result<Option<String>, Blocked> {
         let (script, live) = (&*page.below(script), &*page.below(live));
         let nonces = self.all.iter().flat_map(Policy::nonces).map(Some);
@@ -109,7 +109,7 @@ impl Policy {
         Self(directives)
     }
 
-    /// The sources of the first of these directives that there is.
+    /// The sources of the first directive of these that exists.
     fn sources(&self, names: &[&str]) -> Option<&[String]> {
         names.iter().find_map(|name| {
             let found = self.0.iter().find(|(directive, _)| directive == name);
@@ -130,7 +130,7 @@ impl Policy {
 
     fn allows_script(&self, page: &Page, path: &str, nonce_carried: Option<&str>) -> bool {
         if let Some(sandbox) = self.sources(&["sandbox"]) {
-            // Without its origin the page is a stranger to the API.
+            // Without its origin the page's requests to the API would be cross-origin.
             let allows = |what| sandbox.iter().any(|flag| flag.eq_ignore_ascii_case(what));
             if !allows("allow-scripts") || !allows("allow-same-origin") {
                 return false;
@@ -142,7 +142,7 @@ impl Policy {
         if nonce_carried.is_some() && sources.iter().any(|source| nonce(source) == nonce_carried) {
             return true;
         }
-        // Then hosts mean nothing.
+        // Then host sources are ignored.
         let is_strict = |source: &String| source.eq_ignore_ascii_case("'strict-dynamic'");
         let scheme = page.scheme();
         !sources.iter().any(is_strict) && any_matches(sources, &Target { scheme, path, page })
@@ -156,7 +156,7 @@ impl Policy {
     }
 }
 
-/// The nonce of a source expression. Anything but base64 is none.
+/// The nonce of a source expression; `None` if it is not base64.
 fn nonce(source: &str) -> Option<&str> {
     let (kind, value) = source
         .strip_prefix('\'')?
@@ -171,7 +171,7 @@ fn any_matches(sources: &[String], target: &Target<'_>) -> bool {
     sources.iter().any(|source| matches(source, target))
 }
 
-/// Whether a source expression is of a resource of the page's own origin.
+/// Whether a source expression matches a resource of the page's own origin.
 fn matches(source: &str, target: &Target<'_>) -> bool {
     let lower = source.to_ascii_lowercase();
     if lower == "*" || lower == "'self'" {
@@ -200,7 +200,7 @@ fn matches(source: &str, target: &Target<'_>) -> bool {
         && path_matches(path, target.path)
 }
 
-/// A scheme stands for itself and for its safer kin.
+/// A scheme matches itself and its secure variants.
 fn scheme_matches(allowed: &str, scheme: &str) -> bool {
     allowed == scheme
         || matches!(
@@ -226,7 +226,7 @@ fn host_matches(allowed: &str, page: &str, tls: bool) -> bool {
 
 fn name_and_port(authority: &str) -> (&str, Option<&str>) {
     match authority.rsplit_once(':') {
-        // A colon within the brackets of an IPv6 address begins no port.
+        // A colon within the brackets of an IPv6 address is no port separator.
         Some((name, port)) if !port.contains(']') => (name, Some(port)),
         _ => (authority, None),
     }

@@ -1,9 +1,9 @@
-//! Entity tags of pages with the widget in them: made from the app's, and turned back into them when the browser asks
-//! whether its copy is still good. Pure.
+//! Entity tags of pages with the widget. Pure.
+//! They are made from the app's, and converted back when the browser asks whether its copy is still current.
 //!
-//! A page with the widget is another one than the app's, and changes with the widget's configuration. So its tag is
-//! the app's with a mark behind it, and always weak: what is put in may differ from answer to answer, as a nonce does,
-//! and parts of two must not be put together.
+//! A page with the widget differs from the app's, and changes with the widget's configuration. So its tag is the
+//! app's with a mark appended, and always weak: what is put in may differ from answer to answer, as a nonce does,
+//! and parts of two answers must not be combined.
 //!
 //! | the app's | the browser gets |
 //! |---|---|
@@ -11,12 +11,12 @@
 //! | `W/"abc"` | `W/"abc-hcw0a1b2c3d"` |
 //! | none, but `Last-Modified` | `W/"1763884800-hcl0a1b2c3d"`: the time |
 //!
-//! Tags without the mark, or with that of another configuration, are of pages without the widget or with another one.
-//! They are not passed on, nor is a bare `If-Modified-Since`: the app then sends the page.
+//! Tags without the mark, or with that of another configuration, belong to pages without the widget or with
+//! another one. They are not passed on, nor is a bare `If-Modified-Since`: the app then sends the page.
 
 use chrono::DateTime;
 
-/// What a browser's conditions become on their way to the app.
+/// A browser's conditions, converted for the app.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Conditions {
     /// `If-None-Match`
@@ -25,17 +25,17 @@ pub(crate) struct Conditions {
     pub(crate) modified_since: Option<String>,
 }
 
-/// Eight hexadecimal digits that stand for everything about the widget that changes a page.
+/// Eight hexadecimal digits: a hash of everything about the widget that changes a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mark(String);
 
 impl Mark {
-    /// The mark of a configuration, given as any text.
+    /// The mark of a configuration, given as text.
     pub(crate) fn of(configuration: &str) -> Self {
         Self(format!("{:08x}", crc32fast::hash(configuration.as_bytes())))
     }
 
-    /// The tag of a page with the widget. `None` where the app's answer has nothing to tell versions by.
+    /// The tag of a page with the widget. `None` if the app's answer has neither tag nor date.
     pub(crate) fn tag(&self, etag: Option<&str>, last_modified: Option<&str>) -> Option<String> {
         let mark = &self.0;
         if let Some(etag) = etag {
@@ -95,7 +95,7 @@ struct EntityTag<'a> {
 }
 
 impl<'a> EntityTag<'a> {
-    /// The tag that a text begins with, and the rest.
+    /// Parses the tag at the start of a text; returns it and the rest.
     fn read(text: &'a str) -> Option<(Self, &'a str)> {
         let strong = text.strip_prefix("W/");
         let (opaque, rest) = strong.unwrap_or(text).strip_prefix('"')?.split_once('"')?;
@@ -109,7 +109,7 @@ impl<'a> EntityTag<'a> {
     }
 }
 
-/// Whether one of the tags of an `If-None-Match` is this one, or it is `*`. Weak or strong makes no difference.
+/// Whether one of the tags of an `If-None-Match` is this one, or it is `*`. Weak and strong compare equal.
 pub(crate) fn any_is(none_match: &str, opaque: &str) -> bool {
     let mut list = none_match.trim();
     if list == "*" {

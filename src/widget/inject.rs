@@ -1,21 +1,21 @@
-//! Which pages get the widget, and what becomes of their heads. Pure.
+//! Decides which pages get the widget, and changes their headers. Pure.
 //!
 //! | request of a candidate | |
 //! |---|---|
-//! | `Accept-Encoding` | `gzip` where the browser takes it, else `identity`: what can be unpacked |
-//! | `If-None-Match` | the app's own tags of pages that have the widget; others are taken away |
-//! | `If-Modified-Since` | taken away, or what such a tag stands for |
+//! | `Accept-Encoding` | `gzip` where the browser accepts it, else `identity`: what can be decompressed |
+//! | `If-None-Match` | the app's own tags of pages that have the widget; others are removed |
+//! | `If-Modified-Since` | removed, or set from such a tag |
 //!
 //! | response with the widget | |
 //! |---|---|
-//! | `Content-Length` | taken away: the body is chunked, or ends with its connection |
+//! | `Content-Length` | removed: the body is chunked, or ends with its connection |
 //! | `ETag` | marked; see [`super::etags`] |
-//! | `Accept-Ranges` | `none`: parts of two pages must not be put together |
-//! | digests of the body | taken away |
+//! | `Accept-Ranges` | `none`: parts of two pages must not be combined |
+//! | digests of the body | removed |
 //!
-//! A candidate is a visit of a whole page of a community (by the browser, also ahead, or by Turbo Drive), by somebody who may see counts as far as is known at
-//! once; its response gets the widget if it is a 200 with HTML that is no download, and nothing forbids it. Everything
-//! else passes as it came.
+//! A candidate is a visit of a whole page of a community (by the browser, also by prefetch, or by Turbo Drive), by
+//! a visitor who may see counts, as far as is known without waiting. Its response gets the widget if it is a 200
+//! with HTML that is no download, and nothing forbids it. Everything else passes unchanged.
 
 use std::sync::Arc;
 
@@ -52,19 +52,19 @@ pub struct Injector {
     needs_session: bool,
 }
 
-/// What becomes of a candidate's response.
+/// What to do with a candidate's response.
 pub(crate) enum Decision {
-    /// It passes as it came; not even counted where it is no page.
+    /// It passes unchanged; without an outcome if it is no page.
     Leave(Option<Outcome>),
-    /// Its head changes: the page is the one that the browser has.
+    /// Its headers change: the browser's copy of the page is current.
     Revalidated(HeaderEdits),
-    /// It gets the widget, if its place is found.
+    /// It gets the widget, if the place for it is found.
     Rewrite(HeaderEdits, Box<Body>),
 }
 
 impl Injector {
-    /// `script` and `live` are the paths of the script and of live connections; `needs_session` is whether only those
-    /// who are signed in may see counts.
+    /// `script` and `live` are the paths of the script and of live connections; `needs_session`: only signed-in
+    /// visitors may see counts.
     pub fn new(settings: &config::Widget, script: String, live: String, needs_session: bool) -> Self {
         let tag = Tag::new(&script, settings);
         Self {
@@ -83,20 +83,20 @@ impl Injector {
         route: Option<&RouteMatch>,
         has_token: bool,
     ) -> bool {
-        // Where nothing is tracked nobody is to be there, either.
+        // On routes that are not tracked no visitor is counted as present, either.
         let is_wanted = |found: &RouteMatch| {
             found.route.widget && found.route.track != Track::None && found.community.is_some()
         };
         method == Method::GET
             && (has_token || !self.needs_session)
             && route.is_some_and(is_wanted)
-            // What htmx makes of a boosted page's head is nothing.
+            // htmx ignores the head of a boosted page.
             && matches!(visit(request), Ok(Visit::Document | Visit::Turbo))
-            // Somebody goes on with a download.
+            // A download is resumed.
             && !request.contains_key(RANGE)
     }
 
-    /// The changes to a candidate's request.
+    /// Changes of a candidate's request headers.
     pub(crate) fn request(&self, request: &HeaderMap) -> HeaderEdits {
         let mut edits = HeaderEdits::default();
         if request.contains_key(ACCEPT_ENCODING) {
@@ -121,7 +121,7 @@ impl Injector {
         edits
     }
 
-    /// What becomes of a candidate's response. `community` is the page's, where it is known.
+    /// Decides on a candidate's response. `community` is the page's, if it is known.
     pub(crate) fn decide(
         &self,
         request: &HeaderMap,
@@ -183,14 +183,14 @@ impl Injector {
     }
 }
 
-/// Whether caches may give it to others than it was made for, such as those who are not signed in.
+/// Whether shared caches may give the page to other visitors, such as those who are not signed in.
 fn is_for_everybody(response: &HeaderMap) -> bool {
     any_element(response, CACHE_CONTROL.as_str(), |directive| {
         directive == "public" || directive.starts_with("s-maxage")
     })
 }
 
-/// How the body is packed, where it may be changed.
+/// The compression of the body, if the page may be changed.
 fn transformable(request: &HeaderMap, response: &HeaderMap) -> Result<Coding, Outcome> {
     let forbids = |headers| {
         any_element(headers, CACHE_CONTROL.as_str(), |directive| {

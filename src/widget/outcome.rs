@@ -1,11 +1,11 @@
-//! What became of a page that could have had the widget. Pure.
+//! Outcomes for pages that could have got the widget. Pure.
 
 use super::csp::Blocked;
 
 /// One variant per value of `headcount_widget_pages_total`'s `outcome`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// The tag is in.
+    /// The tag was put in.
     Injected,
     /// A Content Security Policy forbids the script.
     ScriptBlocked,
@@ -15,17 +15,17 @@ pub(crate) enum Outcome {
     NoTransform,
     /// Compressed in a way that was not asked for.
     Encoding,
-    /// In an encoding that does not keep ASCII.
+    /// The character encoding does not keep ASCII.
     Charset,
-    /// No community has this slug, or it is not known yet which.
+    /// No community has this slug, or its id is not known yet.
     UnknownCommunity,
-    /// Shared caches may keep it for those who are not signed in, too.
+    /// Shared caches may serve it to visitors who are not signed in, too.
     SharedCache,
     /// Its `<base>` is, or may be, of another origin: the script would come from there.
     ForeignBase,
-    /// A frameset, or no page at all.
+    /// A frameset, or not a page at all.
     NoPlace,
-    /// It cannot be looked through: a tag is too long, or the body is not packed as it says.
+    /// It cannot be searched: a tag is too long, or the body is not compressed as its headers say.
     Failed,
 }
 

@@ -9,12 +9,12 @@ pub(crate) struct Page {
     pub(crate) tls: bool,
     /// Name and port, where they are known.
     pub(crate) authority: Option<String>,
-    /// The path below which the browser knows the site: empty, or with a slash at its start and none at its end.
+    /// The path under which the browser sees the site: empty, or with a slash at its start and none at its end.
     pub(crate) prefix: String,
 }
 
 impl Page {
-    /// A path of the site, as the browser knows it.
+    /// A path of the site, as the browser sees it.
     pub(super) fn below<'a>(&self, path: &'a str) -> Cow<'a, str> {
         if self.prefix.is_empty() {
             Cow::Borrowed(path)
@@ -28,9 +28,11 @@ impl Page {
         if self.tls { "https" } else { "http" }
     }
 
-    /// Whether a `<base>` with this `href`, as it is written, surely leaves absolute paths on the page's own origin.
+    /// Whether a `<base>` with this `href`, as it is written, certainly leaves absolute paths on the page's own
+    /// origin.
     pub(super) fn is_base_of_its_own(&self, href: &str) -> bool {
-        // Browsers drop these wherever they are, and read `\\` as `/`; what a reference stands for is not looked at.
+        // Browsers drop control characters anywhere, and read `\\` as `/`; character references are not decoded
+        // here.
         let is_odd = |c: char| c.is_ascii_control() || matches!(c, '\\' | '&');
         let href = href.trim_matches(|c: char| c.is_ascii_control() || c == ' ');
         if href.contains(is_odd) {

@@ -1,9 +1,9 @@
-//! Puts the tag into a page that streams by, as soon as its place is known; every other byte passes as it came.
+//! Puts the script tag into a page as it streams through; every other byte passes unchanged.
 //!
-//! The place is the end of `<head>`, or, where that is left out, before the first element of the body: no earlier,
-//! as a `<meta>` of the head may carry a policy that forbids the script. What comes behind the place is no longer
-//! looked at. Nothing is kept back but a tag that is not complete, up to [`MEMORY`]; whatever goes wrong, what was
-//! kept back follows, and the rest of the page with it.
+//! The place is the end of `<head>`, or, if that is omitted, before the first element of the body: no earlier, as
+//! a `<meta>` of the head may carry a policy that forbids the script. Nothing after the place is examined. Only an
+//! incomplete tag is held back, up to [`MEMORY`]; after any failure the bytes held back are sent, and then the
+//! rest of the page.
 
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,40 +19,40 @@ use super::page::Page;
 use super::tag::Tag;
 use crate::ids::CommunityId;
 
-/// Largest incomplete tag. Longer ones, such as pictures in attributes, end the search for the place.
+/// Largest incomplete tag. A longer one, such as a picture in an attribute, ends the search for the place.
 const MEMORY: usize = 128 * 1024;
 
-/// What a page gets, and what must allow it.
+/// What is put into a page, and the policies that must allow it.
 #[derive(Debug, Clone)]
 pub(crate) struct Wanted {
     pub(crate) tag: Arc<Tag>,
     pub(crate) community: CommunityId,
     pub(crate) page: Page,
-    /// The policies of the response's head.
+    /// The policies of the response's headers.
     pub(crate) policies: Policies,
     /// Paths of script and live connection.
     pub(crate) paths: Arc<Paths>,
 }
 
-/// Where the widget's resources are.
+/// Paths of the widget's resources.
 #[derive(Debug)]
 pub(crate) struct Paths {
     pub(crate) script: String,
     pub(crate) live: String,
 }
 
-/// One page on its way.
+/// One page in transit.
 pub(crate) struct Rewriter {
-    /// `None` once there is nothing more to do.
+    /// `None` when nothing is left to do.
     html: Option<HtmlRewriter<'static, Sink>>,
     search: Arc<Mutex<Search>>,
     sink: Sink,
-    /// Bytes that came in and have not gone out.
+    /// Bytes received and not yet sent.
     kept: Vec<u8>,
 }
 
 impl Rewriter {
-    /// For a page that has not begun.
+    /// A rewriter for a page that has not begun.
     pub(crate) fn new(wanted: Wanted) -> Self {
         let search = Arc::new(Mutex::new(Search {
             wanted,
@@ -70,7 +70,7 @@ impl Rewriter {
         }
     }
 
-    /// Appends to `out` what can be sent once `bytes` have come.
+    /// Appends to `out` what can be sent after `bytes` were received.
     pub(crate) fn write(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
         let Some(html) = &mut self.html else {
             out.extend_from_slice(bytes);
@@ -79,7 +79,7 @@ impl Rewriter {
         if bytes.is_empty() {
             return;
         }
-        // Both byte order marks of UTF-16; no page in another encoding begins so.
+        // Byte order marks of UTF-16; no page in another encoding begins with these bytes.
         let is_wide = self.kept.is_empty() && !self.sink.has_begun() && matches!(bytes[0], 0xfe | 0xff);
         let failed = !is_wide && html.write(bytes).is_err();
         let mut search = lock(&self.search);
@@ -103,18 +103,18 @@ impl Rewriter {
         }
     }
 
-    /// Appends to `out` what is left when the page has ended.
+    /// Appends to `out` what is left at the end of the page.
     pub(crate) fn finish(&mut self, out: &mut Vec<u8>) {
         out.append(&mut self.kept);
         self.html = None;
     }
 
-    /// Whether the rest passes as it comes.
+    /// Whether the rest passes unchanged.
     pub(crate) fn is_done(&self) -> bool {
         self.html.is_none()
     }
 
-    /// What has become of the page; before its end perhaps not yet known.
+    /// The outcome; may be unknown before the end of the page.
     pub(crate) fn outcome(&self) -> Option<Outcome> {
         lock(&self.search).outcome
     }
@@ -125,15 +125,15 @@ struct Search {
     wanted: Wanted,
     /// Between `<head>` and `</head>`.
     in_head: bool,
-    /// Within an element of the head whose content is not part of the page.
+    /// Within an element of the head whose content is not parsed as part of the page.
     in_inert: bool,
     outcome: Option<Outcome>,
-    /// Length of the tag, until it is accounted for.
+    /// Length of the inserted tag, until it is accounted for.
     inserted: usize,
 }
 
 impl Search {
-    /// The tag, now that its place has come; `None` where it has come before, or the page must not have it.
+    /// The tag, when its place is reached; `None` if that was passed already, or the page must not have the tag.
     fn place(&mut self) -> Option<String> {
         if self.outcome.is_some() {
             return None;
@@ -167,7 +167,7 @@ impl Search {
         let declared = match equiv.as_deref().map(str::trim) {
             Some("content-security-policy") => {
                 if self.wanted.policies.add_from_meta(&content()).is_err() {
-                    // What is not read may forbid it.
+                    // A policy that is not kept may forbid it.
                     self.outcome = Some(Outcome::ScriptBlocked);
                 }
                 None
@@ -180,7 +180,7 @@ impl Search {
         }
     }
 
-    /// The script's path is resolved against it.
+    /// The script's path would be resolved against it.
     fn base(&mut self, base: &Element<'_, '_>) {
         let href = base.get_attribute("href");
         if href.is_some_and(|href| !self.wanted.page.is_base_of_its_own(&href)) {
@@ -195,7 +195,7 @@ fn html_rewriter(search: &Arc<Mutex<Search>>, sink: Sink) -> Option<HtmlRewriter
     let handler = ElementContentHandlers::default()
         .element(move |element: &mut Element<'_, '_>| visit(&searching, element));
     let settings = Settings::new_send()
-        // Names and values that matter are ASCII, and so is the tag: any encoding that keeps ASCII will do.
+        // Names and values that matter are ASCII, and so is the tag: any encoding that keeps ASCII works.
         .with_encoding(AsciiCompatibleEncoding::utf_8())
         .with_strict(false)
         .with_memory_settings(MemorySettings::new().with_max_allowed_memory_usage(MEMORY))
@@ -205,7 +205,7 @@ fn html_rewriter(search: &Arc<Mutex<Search>>, sink: Sink) -> Option<HtmlRewriter
 
 fn visit(searching: &Arc<Mutex<Search>>, element: &mut Element<'_, '_>) -> lol_html::HandlerResult {
     let mut search = lock(searching);
-    // What else is in the piece that had the place is still gone through.
+    // The rest of the piece that contained the place is still parsed.
     if search.outcome.is_some() || search.in_inert {
         return Ok(());
     }
@@ -241,7 +241,7 @@ fn visit(searching: &Arc<Mutex<Search>>, element: &mut Element<'_, '_>) -> lol_h
     Ok(())
 }
 
-/// Where the rewriter writes to.
+/// The rewriter's output.
 #[derive(Clone, Default)]
 struct Sink(Arc<Mutex<Written>>);
 
@@ -269,7 +269,7 @@ impl OutputSink for Sink {
     }
 }
 
-/// Nobody else has these locks for longer than a call; they are there because Pingora shares contexts.
+/// These locks are never contended; they exist because Pingora shares contexts between threads.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! The script as it is served: its sources one behind the other, told where the API is and what it gives.
+//! The script as it is served: its sources concatenated, with the API's prefix and limits filled in.
 
 use std::io::Write as _;
 
@@ -6,7 +6,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-/// Names in it are its own, however often a page has the script.
+/// Wrapped in a function: a page may have the script several times.
 const SOURCE: &str = concat!(
     "(() => {\n\"use strict\";\n\n",
     include_str!("script/connection.js"),
@@ -20,27 +20,27 @@ const SOURCE: &str = concat!(
     include_str!("script/place.js"),
     "})();\n"
 );
-/// Stands in the source for the API's prefix.
+/// Placeholder in the source for the API's prefix.
 const PREFIX: &str = "\"/api\"";
-/// Likewise for `api.max_limit`.
+/// The same for `api.max_limit`.
 const MAX_LIMIT: &str = "MAX_LIMIT = 200;";
-/// Likewise for whether the app's keys are text.
+/// The same for whether the app's keys are text.
 const KEYS_ARE_TEXT: &str = "KEYS_ARE_TEXT = false;";
 
 /// The script of one sidecar.
 #[derive(Debug, Clone)]
 pub(crate) struct Script {
     text: Bytes,
-    /// The text packed, where that succeeded.
+    /// The compressed text, if that succeeded.
     packed: Option<Bytes>,
     version: String,
 }
 
 impl Script {
-    /// For an API whose paths begin with `prefix`, and which lists `max_limit` visitors at once; for communities whose
-    /// keys are text, or not.
+    /// The script for an API whose paths begin with `prefix`, which lists at most `max_limit` visitors, and whose
+    /// communities have text keys or not.
     pub(crate) fn new(prefix: &str, max_limit: u32, keys_are_text: bool) -> Self {
-        // As a string of JavaScript. Text always serialises.
+        // As a JavaScript string. Text always serialises.
         let prefix = serde_json::to_string(prefix).unwrap_or_default();
         let text = SOURCE
             .replacen(MAX_LIMIT, &format!("MAX_LIMIT = {max_limit};"), 1)
@@ -53,17 +53,17 @@ impl Script {
         }
     }
 
-    /// What is served.
+    /// The script's text.
     pub(crate) fn text(&self) -> Bytes {
         self.text.clone()
     }
 
-    /// What is served to those who take gzip.
+    /// The text compressed with gzip.
     pub(crate) fn packed(&self) -> Option<Bytes> {
         self.packed.clone()
     }
 
-    /// Changes with the text: the opaque part of an entity tag.
+    /// The opaque part of an entity tag, which changes with the text.
     pub(crate) fn version(&self) -> &str {
         &self.version
     }

@@ -1,6 +1,6 @@
-//! The script tag that is put into a page. Pure.
+//! The script tag that is put into pages. Pure.
 //!
-//! It is ASCII throughout, so that it reads the same in every encoding that HTML is rewritten in.
+//! It is ASCII only, so it reads the same in every encoding in which HTML is rewritten.
 
 use std::fmt::Write as _;
 
@@ -18,7 +18,7 @@ pub(crate) struct Tag {
 }
 
 impl Tag {
-    /// Of the script at `path`, on the page's own origin.
+    /// The tag of the script at `path`, on the page's own origin.
     pub(crate) fn new(path: &str, settings: &config::Widget) -> Self {
         let mut fixed = format!(" data-place=\"{}\"", Escaped(&settings.place));
         for (name, value) in &settings.attributes {
@@ -30,12 +30,12 @@ impl Tag {
         }
     }
 
-    /// The same for all pages; changes with the configuration.
+    /// The parts that are the same for all pages; they change with the configuration.
     pub(crate) fn fixed(&self) -> String {
         format!("{}{}", self.path, self.fixed)
     }
 
-    /// For a page of this community. The script waits for nobody, and nobody for it.
+    /// The tag for a page of this community. The script loads asynchronously.
     pub(crate) fn of(&self, page: &Page, community: &CommunityId, nonce: Option<&str>) -> String {
         let mut tag = format!(
             "<script async src=\"{}\"{} data-community=\"{}\"",
@@ -51,7 +51,7 @@ impl Tag {
     }
 }
 
-/// Text as an attribute's value.
+/// Text escaped as an attribute's value.
 struct Escaped<'a>(&'a str);
 
 impl std::fmt::Display for Escaped<'_> {

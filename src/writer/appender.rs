@@ -1,4 +1,4 @@
-//! From the queue to the spool: the views of a few milliseconds in one commit.
+//! Appends queued page views to the spool: the views of a few milliseconds in one commit.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,14 +25,14 @@ use crate::tasks::{Task, Tasks};
 /// First and longest pause between two tries to write the spool.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
-/// Puts views on disk, as long as it is run.
+/// Writes views to disk while it runs.
 pub struct Appender {
     pub(super) queue: mpsc::Receiver<Message>,
     pub(super) load: Load,
     pub(super) limits: Limits,
     pub(super) directory: Directory,
     pub(super) shared: Arc<Shared>,
-    /// Whether the spool was full at the last look: only changes are said.
+    /// Whether the spool was full at the last check: only changes are logged.
     pub(super) is_full: bool,
     pub(super) metrics: Arc<Metrics>,
 }
@@ -67,8 +67,8 @@ impl Group {
 }
 
 impl Appender {
-    /// Runs until every handle is gone and everything is in the spool, or until `stop` turns true; what is
-    /// not in the spool then is not in [`super::Writer::unspooled`] by mistake.
+    /// Runs until every handle is gone and everything is in the spool, or until `stop` turns true;
+    /// [`super::Writer::unspooled`] then counts what is not in the spool.
     pub(crate) fn start(self, tasks: &Tasks, stop: watch::Receiver<bool>) -> JoinHandle<()> {
         tasks.keep_worker(Task::Appender, (self, stop), |(appender, stop)| {
             appender.run(stop.clone()).boxed()
@@ -103,8 +103,8 @@ impl Appender {
         }
     }
 
-    /// Waits for a view, then for others, as long as the first may wait; and takes all that are there already,
-    /// those that came during the last commit.
+    /// Waits for a view, then for more for as long as the first may wait; takes all that are queued, including
+    /// those that arrived during the last commit.
     async fn collect(&mut self) -> Group {
         let mut group = Group::new(InHand::new(&self.load, &self.metrics));
         let mut due: Option<Instant> = None;
@@ -190,7 +190,7 @@ impl Appender {
         loop {
             let spool = self.shared.own.load_full();
             let start = Instant::now();
-            // A file that was deleted takes writes all the same, and keeps none.
+            // A deleted file still takes writes, and keeps none.
             let appended = if spool.is_in_place() {
                 spool.append(&mut append).await
             } else {
@@ -198,6 +198,7 @@ impl Appender {
             };
             match appended {
                 Ok(()) => {
+                    self.shared.is_disk_full.store(false, Ordering::Relaxed);
                     self.metrics
                         .spool_append_duration
                         .observe(start.elapsed().as_secs_f64());
@@ -219,7 +220,7 @@ impl Appender {
         }
     }
 
-    /// Says so, once, and takes a new spool where the old one will not do any more.
+    /// Logs a failure once, and creates a new spool where the old one can no longer be used.
     async fn failed(&self, spool: &Arc<Spool>, error: &SpoolError) {
         if !self.shared.failing.swap(true, Ordering::Relaxed) {
             self.metrics.spool_up.set(0);
@@ -229,8 +230,11 @@ impl Appender {
                 "page views cannot be put into the spool; trying again, and dropping what memory cannot hold"
             );
         }
+        let mut is_disk_full = error.takes_nothing();
         if error.is_damage() || !spool.is_in_place() {
-            match self.directory.create().await {
+            let new = self.directory.create().await;
+            is_disk_full = new.as_ref().is_err_and(SpoolError::takes_nothing);
+            match new {
                 Ok(new) => {
                     let (old, new_id) = (spool.id(), new.id());
                     self.shared.own.store(new);
@@ -239,10 +243,11 @@ impl Appender {
                 }
                 Err(error) => {
                     let error = crate::telemetry::chain(&error);
-                    tracing::debug!(error, "no new spool can be made");
+                    tracing::debug!(error, "a new spool cannot be created");
                 }
             }
         }
+        self.shared.is_disk_full.store(is_disk_full, Ordering::Relaxed);
     }
 
     fn drop_all(&self, views: usize, reason: Dropped) {

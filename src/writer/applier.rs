@@ -1,5 +1,5 @@
-//! From the spools to the database: when. Batches are applied as they fall due; spools of processes that are gone are
-//! adopted and drained; what is kept is confirmed; the gauges of what waits are set.
+//! Applies spools to the database when their batches are due.
+//! Also adopts and drains spools of dead processes, confirms kept rows, and updates the backlog gauges.
 
 use std::sync::Arc;
 
@@ -19,30 +19,30 @@ use crate::metrics::{Dropped, Metrics};
 use crate::store::StoreError;
 use crate::tasks::{Task, Tasks};
 
-/// Looks between two searches for spools without an owner.
+/// Checks between two searches for spools without an owner.
 const LOOKS_PER_SEARCH: u32 = 5;
-/// Spools of others from which something is applied at a time …
+/// Most adopted spools that are applied at a time …
 const MOST_ADOPTED: usize = 8;
 /// … and those held at a time: each costs a thread and a few open files.
 const MOST_HELD: usize = 32;
 
-/// Drains spools, as long as it is run.
+/// Drains spools while it runs.
 pub struct Applier {
     pub(super) drain: Drain,
     pub(super) limits: Limits,
     directory: Directory,
     pub(super) shared: Arc<Shared>,
     flushes: mpsc::Receiver<oneshot::Sender<()>>,
-    /// Who waits until nothing waits.
+    /// Callers of `flush`, answered when nothing is left to apply.
     flushing: Vec<oneshot::Sender<()>>,
-    /// Since when the first view in the own spool waits for company.
+    /// When the current batch of the own spool started filling.
     since: Option<Instant>,
-    /// Rows that were due are still there, in other forms: the spool is emptied before waiting for company again.
+    /// Due rows are left, split or resolved: the own spool is emptied without waiting for another batch to fill.
     pub(super) is_behind: bool,
     pub(super) trouble: Trouble,
-    /// There was trouble with the database: whether it still has what it acknowledged is asked when that is over.
+    /// The database failed: once it is back, the ledger is asked whether it still has the acknowledged rows.
     pub(super) is_in_doubt: bool,
-    /// How often a connection had been lost when this was asked last.
+    /// The store's count of lost connections when it was last read.
     pub(super) lost_connections: u64,
     looks: u32,
     metrics: Arc<Metrics>,
@@ -144,7 +144,8 @@ impl Applier {
         due.map(|due| self.trouble.next_try.map_or(due, |next| due.max(next)))
     }
 
-    /// Takes one step at every spool; after trouble none at the others, which would only have the same.
+    /// Takes one step at every spool; after a failure it skips the remaining ones, which would only fail the same
+    /// way.
     async fn round(&mut self) {
         let own = self.shared.own.load_full();
         self.drain.owns(own.id());
@@ -152,13 +153,13 @@ impl Applier {
         if self.drain.is_copied() {
             self.begin_anew(&own).await;
         }
-        // It may have been replaced meanwhile, and be among the others.
+        // The own spool may have been replaced meanwhile; the former one is then among the adopted.
         let own = self.shared.own.load_full();
         if done {
             self.make_room(&own).await;
         }
         if done && own.waiting().views > 0 {
-            // What came meanwhile waits for company of its own.
+            // Views that arrived meanwhile start a new batch.
             self.since = Some(Instant::now());
         }
         for spool in self.shared.adopted() {
@@ -169,7 +170,7 @@ impl Applier {
             let is_gone = made_room(&spool).await;
             let is_drained = spool.waiting().views == 0 && !spool.is_keeping();
             if is_drained && !is_gone {
-                // Not to one that was replaced since.
+                // The heir must be the current own spool, not one that was replaced since.
                 retire(&spool, &self.shared.own.load_full()).await;
             }
             if is_drained || is_gone {
@@ -185,21 +186,33 @@ impl Applier {
         }
         let spools = self.shared.adopted().into_iter().chain([own]);
         if spools.into_iter().all(|spool| spool.passed_over().rows == 0) {
-            // Whatever was refused is written, or nobody's by now.
+            // Every refused row has been written, dropped or moved to the dead letters.
             self.metrics.writes_refused.store(None);
         }
         self.shared.show();
     }
 
-    /// Has the own spool rid itself of what was given up, and replaces it if that took its file.
+    /// Deletes rows of the own spool that were given up, and replaces the spool if that removed its file.
     pub(super) async fn make_room(&self, own: &Spool) {
         if made_room(own).await {
             self.replace_own();
         }
     }
 
-    /// Another copy of this process, resumed from the same state of the machine, has used the numbers of the own spool:
-    /// what was appended since is taken for written. A new spool has numbers of its own.
+    /// The same for adopted spools, where the disk takes no writes: they keep a share of it as well.
+    pub(super) async fn make_room_of_adopted(&self) {
+        for spool in self.shared.adopted() {
+            if spool.is_keeping() {
+                spool.give_up_kept();
+            }
+            if made_room(&spool).await {
+                self.shared.let_go(&spool);
+            }
+        }
+    }
+
+    /// A copy of this process, resumed from the same machine snapshot, has used the own spool's sequence numbers:
+    /// what was appended since would be taken for applied. A new spool has numbers of its own.
     async fn begin_anew(&self, own: &Arc<Spool>) {
         tracing::error!(
             spool = %own.id(),
@@ -213,24 +226,26 @@ impl Applier {
             }
             Err(error) => {
                 let error = crate::telemetry::chain(&error);
-                tracing::warn!(error, "no new spool can be made now");
+                tracing::warn!(error, "a new spool cannot be created now");
             }
         }
     }
 
-    /// The appender makes a new one as soon as there is something to put into it.
+    /// Puts a placeholder in the own spool's place; the appender creates a new spool when it next has something to
+    /// append.
     fn replace_own(&self) {
         if let Ok(absent) = self.directory.absent() {
             self.shared.own.store(absent);
         }
     }
 
-    /// One step; false if there was trouble.
+    /// One step; false if it failed.
     async fn step(&mut self, spool: &Spool) -> bool {
         match self.shared.shown_meanwhile(self.drain.step(spool)).await {
             Ok(Step::Nothing) => {
                 if spool.waiting().views > spool.passed_over().views {
-                    // Counted wrong, after a failure in between. If it is again, that is no reason for haste.
+                    // The counts were wrong, after a failure in between. If they are wrong again, that is no
+                    // reason to loop.
                     let _ = spool.count_all().await;
                     self.is_behind = false;
                     self.since = None;
@@ -274,7 +289,7 @@ impl Applier {
         class.inc();
     }
 
-    /// Sets a damaged spool aside, and takes a new one if it was the own.
+    /// Sets a damaged spool aside, and creates a new one if it was the own.
     async fn give_up(&mut self, spool: &Spool, error: &SpoolError) {
         let views = spool.waiting().views;
         let reason = Dropped::SpoolDamaged.label();
@@ -297,7 +312,7 @@ impl Applier {
         self.shared.show();
     }
 
-    /// What is done from time to time, whatever the state of the database.
+    /// Periodic work, whatever the state of the database.
     async fn look(&mut self) {
         if self.looks.is_multiple_of(LOOKS_PER_SEARCH) {
             self.search().await;
@@ -307,7 +322,7 @@ impl Applier {
         self.shared.show();
     }
 
-    /// Takes over what belongs to nobody, and counts afresh.
+    /// Adopts spools without an owner, and counts afresh.
     async fn search(&mut self) {
         let own = self.shared.own.load_full();
         self.make_room(&own).await;
@@ -335,28 +350,28 @@ impl Applier {
         };
         if let Err(error) = housekeeping.await {
             let error = crate::telemetry::chain(&error);
-            tracing::debug!(error, "the spool could not be looked through");
+            tracing::debug!(error, "upkeep of the spool failed");
         }
     }
 }
 
-/// Whether something can be done at a spool that was taken over: to apply, or to end it.
+/// Whether there is work at an adopted spool: rows to apply, or the spool to end.
 fn is_ready(spool: &Spool) -> bool {
     let (waiting, apart) = (spool.waiting(), spool.passed_over());
     (waiting.views == 0 && !spool.is_keeping()) || waiting.views > apart.views
 }
 
-/// Whether a spool's file had to go because the disk takes nothing: nothing is needed of it any more.
+/// Whether a spool's file was removed because the disk takes no writes: nothing in it is needed any more.
 async fn made_room(spool: &Spool) -> bool {
     match spool.make_room().await {
         Ok(false) | Err(SpoolError::Closed) => false,
         Ok(true) => {
-            tracing::warn!(spool = %spool.id(), "the disk of the spools is full; removed one that is applied");
+            tracing::warn!(spool = %spool.id(), "the spools' disk is full; removed an applied spool");
             true
         }
         Err(error) => {
             let error = crate::telemetry::chain(&error);
-            tracing::debug!(error, "a spool cannot be rid of what is applied");
+            tracing::debug!(error, "applied rows of a spool cannot be deleted");
             false
         }
     }
@@ -365,15 +380,15 @@ async fn made_room(spool: &Spool) -> bool {
 /// Ends a drained spool.
 async fn retire(spool: &Spool, heir: &Spool) {
     match spool.retire(heir).await {
-        Ok(true) => tracing::info!(spool = %spool.id(), "a spool that was taken over is drained"),
-        // Somebody put something back into it: the next search finds it again.
+        Ok(true) => tracing::info!(spool = %spool.id(), "an adopted spool is drained"),
+        // Something was put back into it: the next search finds it again.
         Ok(false) => spool.close().await,
-        // It stood for one that could not be made, or had to go already.
+        // It was a placeholder, or has been removed already.
         Err(SpoolError::Closed) => {}
         Err(error) => {
             let error = crate::telemetry::chain(&error);
             tracing::warn!(spool = %spool.id(), error, "a drained spool cannot be removed now");
-            // Its lock goes with it; the next search finds it again.
+            // Its lock is released with it; the next search finds it again.
             spool.close().await;
         }
     }

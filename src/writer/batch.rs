@@ -1,8 +1,7 @@
-//! Views on their way into one transaction: what a batch is made of, and what it adds up to. Pure: no clock,
-//! no I/O.
+//! Batches: the page views of one transaction, and their totals per session and user. Pure: no clock, no I/O.
 //!
-//! A batch consists of *parts*. A part is one row of a spool, and the unit that the ledger knows: it is
-//! applied whole, once. Which parts share a transaction may differ from try to try.
+//! A batch consists of *parts*. A part is one row of a spool and the unit of the ledger: it is applied as a whole,
+//! once. Which parts share a transaction may differ from try to try.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -15,7 +14,7 @@ use crate::geoip::Location;
 use crate::ids::{BrowserSessionId, CommunityId, UserId};
 use crate::page_view::PageView;
 
-/// Identifies a spool file, and so whatever wrote into it. Never used again for another.
+/// Identifies a spool file, and so the process that writes into it. Never reused for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WriterId(Uuid);
 
@@ -42,12 +41,12 @@ impl fmt::Display for WriterId {
     }
 }
 
-/// What the ledger remembers of a part. No two parts ever have the same.
+/// A part's key in the ledger. No two parts ever have the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BatchKey {
-    /// Whose spool the part was first written to.
+    /// The spool that the part was first written to.
     pub writer: WriterId,
-    /// Its number there, from 1; rises.
+    /// Its sequence number there, from 1; rises.
     pub seq: i64,
 }
 
@@ -71,15 +70,15 @@ impl BatchKey {
 /// A page view whose visitor and community are known.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RecordedView {
-    /// What was seen.
+    /// The view.
     pub view: PageView,
-    /// In which session.
+    /// The session that it was made in.
     pub session_id: BrowserSessionId,
-    /// By whom.
+    /// The visitor.
     pub user_id: UserId,
-    /// Where, when a community was named and exists.
+    /// The community, when one was named and exists.
     pub community: Option<CommunityId>,
-    /// From where; filled in when it is applied, and empty where nobody knows.
+    /// Country and the like, from the client IP; filled in when the view is applied, empty where unknown.
     #[serde(skip)]
     pub location: Location,
 }
@@ -87,7 +86,7 @@ pub struct RecordedView {
 /// Views that are applied together or not at all, under one key.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Part {
-    /// Under which the ledger remembers it.
+    /// Its key in the ledger.
     pub key: BatchKey,
     /// The views, oldest first.
     pub views: Vec<RecordedView>,
@@ -98,7 +97,8 @@ pub struct Part {
 pub struct Batch {
     /// The parts, in the order of their spool.
     pub parts: Vec<Part>,
-    /// Parts below these are gone from their spools for good: the ledger may forget them.
+    /// Per writer, the number below which all parts are gone from their spool for good: the ledger may forget
+    /// them.
     pub settled: Vec<BatchKey>,
 }
 
@@ -113,7 +113,7 @@ impl Batch {
         self.parts.iter().map(|part| part.key)
     }
 
-    /// The same without the parts that are not among `keys`.
+    /// The batch without the parts that are not among `keys`.
     #[must_use]
     pub fn only(&self, keys: &HashSet<BatchKey>) -> Self {
         let parts = self.parts.iter().filter(|part| keys.contains(&part.key));

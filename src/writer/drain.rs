@@ -1,13 +1,13 @@
-//! One step from a spool to the database: what becomes of the next rows. When steps are taken is the
-//! applier's affair.
+//! Drains a spool in single steps: takes the next rows, resolves them, and applies them. The applier decides when.
 //!
 //! Every step can be cut off anywhere, by a crash or a dropped future, and taken again. What makes that safe:
 //!
-//! - a row is deleted only after the database has committed it, and was asked for it a while later (`kept`);
+//! - a row is deleted only after the database has committed it, and confirmed a while later that it still has it
+//!   (`kept`);
 //! - a row keeps its key until the database has it or has refused it, and the ledger knows the key exactly if
 //!   it has the row;
-//! - only an error that says that nothing of the row is there lets a row be split or become a dead letter. Any other may
-//!   have it passed over for a while, under the same key.
+//! - a row is split or becomes a dead letter only after an error that says that nothing of the row is in the
+//!   database. After any other error it may be passed over for a while, under the same key.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -28,41 +28,42 @@ use crate::store::{Applied, Store, StoreError};
 /// Most rows of one transaction.
 const MAX_ROWS: usize = 1_000;
 
-/// Takes rows out of spools.
+/// Applies rows of spools.
 pub(super) struct Drain {
     pub(super) store: Arc<dyn Store>,
     late: Late,
     geoip: Option<GeoIp>,
     recent: RecentPages,
     pub(super) limits: Limits,
-    /// Rows of the next transaction at most: fewer after a refusal or a timeout, then more again.
+    /// Most rows of the next transaction: fewer after a refusal or a timeout, then more again.
     pub(super) max_rows: usize,
     pub(super) own: Option<WriterId>,
-    /// Highest of its numbers that was tried.
+    /// Highest own sequence number that was offered to the database.
     tried_to: i64,
     is_copied: bool,
     pub(super) failures: Failures,
-    /// Rows that were passed over have their turn.
+    /// It is the turn of the rows that were passed over.
     pub(super) is_their_turn: bool,
-    /// A row that failed alone, and was not passed over for want of room.
+    /// A row that failed alone and could not be passed over, because too many rows are.
     pub(super) first: Option<(WriterId, i64, Tries)>,
-    /// Why the last row was passed over.
+    /// Logged reason of the last row that was passed over.
     pub(super) said: String,
-    /// Why the last dead letter was refused.
+    /// Logged reason of the last dead letter.
     pub(super) said_of_letters: String,
     pub(super) metrics: Arc<Metrics>,
 }
 
-/// What a step came to.
+/// Outcome of a step.
 #[derive(Debug)]
 pub(super) enum Step {
     /// There was nothing to do.
     Nothing,
-    /// Rows went.
+    /// Rows were removed.
     Done,
-    /// Rows were made ready to go: what is due is not done yet.
+    /// Rows were prepared (split or resolved): due rows are left.
     Again,
-    /// Some rows failed, perhaps by their own fault: they are tried in smaller parts, or passed over; others go on.
+    /// Some rows failed, perhaps by their own fault: they are tried in smaller parts, or passed over; the others
+    /// continue.
     Failed(StoreError),
     /// The database must be asked again later.
     Unavailable(StoreError),
@@ -96,10 +97,10 @@ impl Drain {
         }
     }
 
-    /// Applies the next rows of a spool, or finds out what must be done about them.
+    /// Applies the next rows of a spool, or determines what must be done about them.
     ///
     /// # Errors
-    /// The spool cannot be read or written just now. If rows were applied before that, the ledger knows.
+    /// The spool cannot be read or written now. Rows that were applied before that are in the ledger.
     pub(super) async fn step(&mut self, spool: &Spool) -> Result<Step, SpoolError> {
         let rows = self.next(spool).await?;
         if rows.is_empty() {
@@ -119,12 +120,12 @@ impl Drain {
                         let is_taken = spool.resolve_row(row.place, resolved.views.clone()).await?;
                         self.resolved(&resolved);
                         if is_taken && resolved.views.is_empty() {
-                            // The row is gone.
+                            // The row no longer exists.
                             continue;
                         }
                         resolved.views
                     }
-                    // What is around it goes all the same.
+                    // The rows around it are still applied.
                     Err(error) if error.may_be_the_rows() || self.is_slow_with_some(&error).await => {
                         let visitors = std::iter::once(row.key.to_string());
                         let before = spool.tries(row.place).or(self.tries_of_first(spool, row.place));
@@ -140,7 +141,7 @@ impl Drain {
                         continue;
                     }
                     Err(error) => {
-                        // What is before it goes all the same.
+                        // The rows before it are still applied.
                         trouble = Some(Step::Unavailable(error));
                         break;
                     }
@@ -168,8 +169,8 @@ impl Drain {
                 if done.len() == places.len() && !self.limits.keep_applied.is_zero() {
                     spool.keep_rows(&done, self.limits.keep_applied).await?;
                 } else {
-                    // Of rows without views the ledger knows nothing: where the disk did not let them go, nothing is
-                    // kept.
+                    // The ledger has no entry for rows without views: where the disk refuses to delete them, they
+                    // are not kept.
                     spool.remove_rows(&done).await?;
                 }
                 self.max_rows = (self.max_rows * 2).min(MAX_ROWS);
@@ -179,7 +180,7 @@ impl Drain {
         }
     }
 
-    /// Notes which of the own numbers are tried; answers how many parts of the batch may have been tried before.
+    /// Notes which own sequence numbers are tried; returns how many parts of the batch may have been tried before.
     fn try_numbers_of(&mut self, spool: &Spool, batch: &Batch) -> usize {
         if self.own != Some(spool.id()) {
             return batch.parts.len();
@@ -193,13 +194,13 @@ impl Drain {
         batch.parts.len() - new.len()
     }
 
-    /// Whether the ledger knew own numbers that this process had not tried: another copy of it has used them.
+    /// Whether the ledger knew own numbers that this process had not offered: a copy of the process has used them.
     pub(super) fn is_copied(&mut self) -> bool {
         std::mem::take(&mut self.is_copied)
     }
 
-    /// The rows that are next: those that were passed over have their turn, one at a time, after others went well,
-    /// and where nothing else waits; where there is no room for another, in turns with the others.
+    /// The next rows: a passed-over row, one at a time, after others were written or where nothing else waits;
+    /// where no more rows can be passed over, alternating with the others.
     async fn next(&mut self, spool: &Spool) -> Result<Vec<Row>, SpoolError> {
         let is_full = spool.passed_over().rows >= apart::MOST;
         if std::mem::take(&mut self.is_their_turn)
@@ -216,8 +217,8 @@ impl Drain {
         Ok(rows)
     }
 
-    /// Parts that the ledger may forget. Of a spool that was taken over none: a crash may have left copies of its
-    /// dead letters, and the ledger is what tells that they are the same.
+    /// Parts that the ledger may forget. None for an adopted spool: a crash may have left copies of its dead
+    /// letters, and the ledger tells that they are the same.
     async fn settled(&self, spool: &Spool) -> Result<Vec<BatchKey>, SpoolError> {
         if self.own != Some(spool.id()) {
             return Ok(Vec::new());
@@ -225,7 +226,7 @@ impl Drain {
         Ok(vec![spool.first_unsettled().await?])
     }
 
-    /// Says which spool is this process' own.
+    /// Sets which spool is this process' own.
     pub(super) fn owns(&mut self, own: WriterId) {
         if self.own.replace(own) != Some(own) {
             self.tried_to = 0;
@@ -252,7 +253,7 @@ impl Drain {
             .inc_by(resolved.unreadable);
     }
 
-    /// What the database is asked through.
+    /// The store.
     pub(super) fn store(&self) -> Arc<dyn Store> {
         Arc::clone(&self.store)
     }

@@ -1,33 +1,33 @@
-//! Rows that fail alone: when each is tried again, when it becomes a dead letter, and whether it is the rows at all.
-//! Pure, but for the counts.
+//! Retry policy for rows that fail alone. Pure, but for the counts.
+//! Decides when each is tried again, when it becomes a dead letter, and when the failure is not the rows' fault.
 //!
-//! A row is known to be at fault where others were written in between. While nothing is written, the tables may
-//! refuse everything, so the rows wait.
+//! A row is known to be at fault only where other rows were written in between. While nothing is written, the
+//! tables may refuse everything, so the rows wait.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::spool::apart::Tries;
 
-/// A row that was refused so many times is a dead letter, where others are not refused.
+/// A row that was refused this many times becomes a dead letter, where others are not refused.
 pub(super) const TRIES: u32 = 3;
-/// Dead letters made while nothing else was there to be written.
+/// Dead letters made while there was nothing else to write.
 const UNCOMPARED: u32 = 3;
-/// Where rows of so many visitors …
+/// Where rows of this many visitors …
 const VISITORS: usize = 3;
-/// … and so many rows failed for one cause, one after the other, it is not the rows.
+/// … and this many rows failed for one cause, one after the other, the rows are not at fault.
 const ROWS: u32 = 8;
 /// First and longest pause between two tries of a row.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
 
-/// What is known of failures.
+/// Failures so far.
 #[derive(Debug, Default)]
 pub(super) struct Failures {
-    /// Those since something was written last, by their cause.
+    /// Failures since the last successful write, by cause.
     causes: HashMap<String, Cause>,
-    /// How often something was written.
+    /// Number of successful writes.
     successes: u64,
-    /// Dead letters made since.
+    /// Dead letters made since the last successful write.
     buried: u32,
 }
 
@@ -40,11 +40,11 @@ struct Cause {
 /// What to do about a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It is at fault.
+    /// Make it a dead letter: it is at fault.
     Bury,
-    /// It is tried again after the pause; the others go on.
+    /// Try it again after the pause; the others continue.
     PassOver(Duration),
-    /// The same, and the others had better wait, too: nothing is taken.
+    /// The same, and the others wait too: the database takes nothing.
     PassOverAll(Duration),
 }
 
@@ -56,8 +56,8 @@ impl Failures {
         self.buried = 0;
     }
 
-    /// A row failed alone, after these tries; answers with those that there were now. `is_refused`: for good, as far
-    /// as the error goes.
+    /// A row failed alone, after these tries; returns the verdict and the updated tries. `is_refused`: the error
+    /// says that it fails for good.
     pub(super) fn failed(
         &mut self,
         before: Option<Tries>,

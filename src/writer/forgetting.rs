@@ -1,20 +1,21 @@
-//! Has the ledger forget what is too old to matter, beside the applier, a bounded number of rows at a time.
+//! Deletes old entries from the ledger, beside the applier, a bounded number of rows at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::Utc;
 use tokio::time::sleep;
 
 use crate::store::Store;
 
-/// Before the first time: not together with the first batch.
+/// Before the first run, so that it does not coincide with the first batch.
 const FIRST: Duration = Duration::from_secs(300);
-/// From the end of one time to the next.
+/// From the end of one run to the next.
 const BETWEEN: Duration = Duration::from_secs(600);
-/// Between two steps, in which others have the database.
+/// Between two steps, so that others get the database.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Forgets from time to time, without end.
+/// Deletes old entries periodically; never returns.
 pub(super) async fn forget(store: Arc<dyn Store>) {
     sleep(FIRST).await;
     loop {
@@ -26,20 +27,20 @@ pub(super) async fn forget(store: Arc<dyn Store>) {
 async fn forget_all(store: &dyn Store) {
     let mut forgotten = 0;
     loop {
-        match store.forget_old_parts().await {
+        match store.forget_old_parts(Utc::now()).await {
             Ok(0) => break,
             Ok(parts) => forgotten += parts,
             Err(error) => {
-                tracing::warn!(error = error.chain(), "the ledger could not be tidied up");
+                tracing::warn!(
+                    error = error.chain(),
+                    "old entries of the ledger could not be deleted"
+                );
                 break;
             }
         }
         sleep(PAUSE).await;
     }
     if forgotten > 0 {
-        tracing::info!(
-            parts = forgotten,
-            "the ledger forgot parts of sidecars that are long gone"
-        );
+        tracing::info!(parts = forgotten, "deleted old entries of the ledger");
     }
 }

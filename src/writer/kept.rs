@@ -1,8 +1,9 @@
-//! Rows that the database has acknowledged are kept for `record.keep_applied`, and asked for before they are deleted:
-//! a server that lost the last transactions, by a crash or by a failover to a replica that lagged, gets them again.
+//! Keeps acknowledged rows for `record.keep_applied`, and asks the ledger for them before they are deleted.
+//! A server that lost its last transactions, by a crash or by a failover to a replica that lagged, gets them
+//! again.
 //!
-//! They are asked for at once when a connection was lost. But nothing depends on that: a pooler may hide it, and a
-//! server may come back within a moment; so before they go the ledger is asked, whatever happened.
+//! The ledger is asked at once when a connection was lost. But nothing depends on that: a pooler may hide a lost
+//! connection, and a server may come back within a moment; so the ledger is always asked before rows are deleted.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -16,22 +17,22 @@ use crate::store::StoreError;
 
 /// Keys of one statement.
 const AT_A_TIME: usize = 5_000;
-/// At the end, the longest wait for the ledger's word on what is kept.
+/// At shutdown, the longest wait for the ledger to confirm kept rows.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
-/// What the ledger has of the rows that are kept.
+/// What the ledger says about kept rows.
 #[derive(Debug)]
 pub(super) enum Confirmed {
     /// All of them.
     All,
-    /// Not all: from the first that it lacks on, they wait again.
+    /// Not all: from the first missing one on, the rows wait again.
     Lacking,
     /// It cannot be asked now.
     Unavailable(StoreError),
 }
 
 impl Drain {
-    /// Asks for rows that were kept long enough: deletes them, or has what the database lost wait again.
+    /// Asks for rows that were kept long enough: deletes them, or makes those that the database lost wait again.
     ///
     /// # Errors
     /// The spool cannot be read or written just now.
@@ -46,7 +47,7 @@ impl Drain {
         Ok(confirmed)
     }
 
-    /// Asks for all rows that are kept, and has what the database lost wait again.
+    /// Asks for all kept rows, and makes those that the database lost wait again.
     ///
     /// # Errors
     /// The spool cannot be read just now.
@@ -85,25 +86,28 @@ impl Drain {
 }
 
 impl Applier {
-    /// Asks for what is kept where its time is over, or where the database was away; and keeps no more than there is
-    /// room for.
+    /// Asks for kept rows whose time is over, or for all of them after the database was away; and keeps no more
+    /// than there is room for.
     pub(super) async fn confirm(&mut self) {
         let own = self.shared.own.load_full();
-        if self.shared.failing.load(Ordering::Relaxed) {
+        if self.shared.is_disk_full.load(Ordering::Relaxed) {
             own.give_up_kept();
             self.make_room(&own).await;
+            self.make_room_of_adopted().await;
         }
         let room = self.limits.spool_bytes.saturating_sub(self.shared.bytes());
         let mut room = room.min(self.limits.share());
-        // It ends with what waits.
+        // The trouble is over only when a view was applied; without waiting views it counts as over.
         let is_away = self.trouble.is_on() && self.shared.views() > 0;
         let lost = self.drain.store.lost_connections();
         let is_in_doubt = self.is_in_doubt || lost != self.lost_connections;
         (self.is_in_doubt, self.lost_connections) = (is_away && is_in_doubt, lost);
-        for spool in self.shared.adopted().into_iter().chain([own]) {
+        let mut is_asked = !is_away;
+        // The own spool comes first: what it keeps is the newest.
+        for spool in [own].into_iter().chain(self.shared.adopted()) {
             let outcome = async {
                 spool.keep_at_most(room).await?;
-                if is_away || !spool.is_keeping() {
+                if !is_asked || !spool.is_keeping() {
                     return Ok(Confirmed::All);
                 }
                 if is_in_doubt {
@@ -117,22 +121,22 @@ impl Applier {
                 Ok(Confirmed::Lacking) => self.is_behind = true,
                 Ok(Confirmed::Unavailable(error)) => {
                     let error = error.chain();
-                    tracing::debug!(
-                        error,
-                        "whether the database has what it acknowledged cannot be asked"
-                    );
+                    tracing::debug!(error, "the ledger cannot be asked for acknowledged page views");
                     self.is_in_doubt = true;
+                    // The next spool would wait as long for the same, and batches with it.
+                    is_asked = false;
                 }
                 Err(error) => {
                     let error = crate::telemetry::chain(&error);
-                    tracing::debug!(error, "what is kept in a spool could not be gone through");
+                    tracing::debug!(error, "kept rows of a spool could not be checked");
                 }
             }
             room = room.saturating_sub(spool.kept_bytes());
         }
     }
 
-    /// Closes a spool. What it keeps goes, if the database has it now; otherwise it is for the next process.
+    /// Closes a spool. Its kept rows are deleted if the database has them now; otherwise they are for the next
+    /// process.
     pub(super) async fn end(&self, spool: &Spool) {
         if spool.is_keeping() && !self.trouble.is_on() {
             let asked = timeout(LAST_WORD, self.drain.confirm_all(spool)).await;

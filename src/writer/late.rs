@@ -1,5 +1,6 @@
-//! Views that were accepted while it could not be found out whose they are: looked up when the database is
-//! back, against the session as it was at the view's time. Nobody is touched: by then it is long ago.
+//! Late lookups: identifies the visitors of views that were accepted while the database was away.
+//! A view is matched with the session as it was at the view's time. Presence is not touched: the view is long
+//! past.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -16,27 +17,26 @@ use crate::store::{Store, StoreError};
 /// Tokens of one statement.
 const AT_A_TIME: usize = 500;
 
-/// Looks up late.
+/// Looks up sessions and communities late.
 pub(super) struct Late {
     store: Arc<dyn Store>,
     communities: Arc<Communities>,
 }
 
-/// What was found out about some views.
+/// Result of a late lookup.
 #[derive(Default)]
 pub(super) struct Resolved {
-    /// Those that are somebody's.
+    /// Views with a visitor.
     pub(super) views: Vec<RecordedView>,
-    /// How many are nobody's.
+    /// How many have no visitor: no session was valid at their time.
     pub(super) nobodys: u64,
-    /// How many name what is no key of a community.
+    /// How many name a community by text that is not a key.
     pub(super) no_keys: u64,
-    /// How many the database will never tell of: what it has in the session's or the community's row cannot be
-    /// read.
+    /// How many can never be resolved: a value in the session's or the community's row cannot be read.
     pub(super) unreadable: u64,
 }
 
-/// Tokens that were looked up in this step, whatever came of it.
+/// Tokens that were looked up in this step, whatever the outcome.
 pub(super) type Known = HashMap<SessionToken, Result<Option<BrowserSession>, Unreadable>>;
 
 /// A row that cannot be read.
@@ -48,10 +48,10 @@ impl Late {
         Self { store, communities }
     }
 
-    /// Whose the views are, and where.
+    /// Resolves the visitor and the community of the views.
     ///
     /// # Errors
-    /// The tables could not be asked.
+    /// The tables could not be read.
     pub(super) async fn resolve(
         &self,
         views: Vec<UnresolvedView>,
@@ -135,7 +135,7 @@ fn session_at(
     }
 }
 
-/// Tells a row that cannot be read, for which waiting is no use, from a database that cannot be asked.
+/// Separates a row that cannot be read, where waiting is no use, from a database that cannot be asked.
 fn readable<T>(found: Result<T, StoreError>) -> Result<Result<T, Unreadable>, StoreError> {
     match found {
         Ok(found) => Ok(Ok(found)),
@@ -150,6 +150,6 @@ fn readable<T>(found: Result<T, StoreError>) -> Result<Result<T, Unreadable>, St
 fn tell(error: &StoreError) {
     tracing::warn!(
         error = error.chain(),
-        "whose a page view is cannot be found out; it is given up"
+        "the visitor of a page view cannot be identified; the view is dropped"
     );
 }

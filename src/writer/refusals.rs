@@ -1,5 +1,5 @@
-//! What becomes of rows that the database does not take: they are tried in smaller parts, passed over for a while, or
-//! become dead letters.
+//! Handles rows that the database refuses.
+//! They are tried in smaller parts, passed over for a while, or become dead letters.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use crate::metrics::Dropped;
 use crate::store::StoreError;
 
 impl Drain {
-    /// A batch that failed, for reasons that may lie in its rows, is tried in smaller and smaller parts, until what
-    /// fails is alone; that waits, or becomes a dead letter, and the rest lands (W1).
+    /// Splits a batch that failed, for reasons that may lie in its rows, into smaller and smaller parts until the
+    /// failing row is alone; that row waits or becomes a dead letter, and the rest is written (W1).
     pub(super) async fn failed(
         &mut self,
         spool: &Spool,
@@ -51,19 +51,19 @@ impl Drain {
             .await
     }
 
-    /// What was tried with a row that stays the first in line, for want of room among those that are passed over.
+    /// The tries of a row that stays first in line because too many rows are passed over.
     pub(super) fn tries_of_first(&self, spool: &Spool, place: i64) -> Option<Tries> {
         self.first
             .filter(|first| (first.0, first.1) == (spool.id(), place))
             .map(|first| first.2)
     }
 
-    /// Whether a server that took too long is slow with these rows only: one that hangs is slow with everything.
+    /// Whether a server that took too long is slow with these rows only: a hanging server is slow with everything.
     pub(super) async fn is_slow_with_some(&self, error: &StoreError) -> bool {
         error.took_too_long() && self.store.ping().await.is_ok()
     }
 
-    /// Passes over a row that failed alone. `nothing_written`: surely nothing of it is in the database.
+    /// Passes over a row that failed alone. `nothing_written`: certainly nothing of it is in the database.
     pub(super) async fn pass_over(
         &mut self,
         spool: &Spool,
@@ -86,7 +86,8 @@ impl Drain {
         }
         let is_own = self.own == Some(spool.id()) && key.writer == spool.id();
         if is_own && nothing_written && tries.count >= TRIES {
-            // However long it waits, the ledger can be tidied. Next time, where the disk takes nothing now.
+            // With a key of its own it does not keep the ledger from being tidied. Where the disk takes nothing
+            // now, next time.
             match spool.number_anew(place).await {
                 Err(error) if error.takes_nothing() => {}
                 outcome => outcome?,
@@ -99,7 +100,7 @@ impl Drain {
             return Ok(Step::Unavailable(error));
         }
         let reason = error.chain();
-        // Once per reason: each is tried many times.
+        // Logged once per reason: each row is tried many times.
         if self.said != reason {
             tracing::warn!(
                 error = reason,
@@ -116,7 +117,7 @@ impl Drain {
         match spool.bury_row(place, &reason, Utc::now(), share).await? {
             Buried::Kept => {
                 self.metrics.dead_letters_made.inc();
-                // Once per reason: a constraint may refuse many.
+                // Logged once per reason: a constraint may refuse many.
                 if self.said_of_letters != reason {
                     tracing::warn!(
                         error = reason,

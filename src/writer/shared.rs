@@ -1,4 +1,4 @@
-//! What the writer's handle, appender and applier have in common: the spools at hand.
+//! State shared by the writer's handle, appender and applier: the open spools.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,10 +12,10 @@ use tokio::time::sleep;
 use super::spool::{Spool, Waiting};
 use crate::metrics::Metrics;
 
-/// Between two looks at what waits.
+/// Between two updates of the gauges.
 pub(super) const LOOK: Duration = Duration::from_secs(1);
 
-/// The spools at hand.
+/// The open spools.
 pub(super) struct Shared {
     /// Where new views go.
     pub(super) own: ArcSwap<Spool>,
@@ -23,7 +23,9 @@ pub(super) struct Shared {
     pub(super) appended: Notify,
     /// The spool cannot be written.
     pub(super) failing: AtomicBool,
-    /// Taken over from processes that are gone, or given up for a new one; to be drained.
+    /// The last append failed because the disk takes no writes.
+    pub(super) is_disk_full: AtomicBool,
+    /// Adopted from dead processes, or replaced by a new one; to be drained.
     adopted: Mutex<Vec<Arc<Spool>>>,
     metrics: Arc<Metrics>,
 }
@@ -36,6 +38,7 @@ impl Shared {
             own: ArcSwap::new(own),
             appended: Notify::new(),
             failing: AtomicBool::new(failing),
+            is_disk_full: AtomicBool::new(false),
             adopted: Mutex::default(),
             metrics,
         }
@@ -71,7 +74,7 @@ impl Shared {
         self.waiting().iter().map(|waiting| waiting.views).sum()
     }
 
-    /// Bytes on disk, over all spools: what the limit is about.
+    /// Bytes on disk, over all spools; `spool.max_bytes` limits this.
     pub(super) fn bytes(&self) -> u64 {
         let waiting = self.waiting();
         waiting
@@ -80,7 +83,7 @@ impl Shared {
             .sum()
     }
 
-    /// Does something; however long a server hangs meanwhile, what waits is shown.
+    /// Runs a future while updating the gauges, so that a hanging server does not freeze them.
     pub(super) async fn shown_meanwhile<T>(&self, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
         loop {
@@ -91,7 +94,7 @@ impl Shared {
         }
     }
 
-    /// Puts what waits into the metrics.
+    /// Updates the backlog gauges.
     #[expect(clippy::cast_precision_loss, reason = "sizes and seconds")]
     pub(super) fn show(&self) {
         let waiting = self.waiting();

@@ -1,14 +1,16 @@
-//! The spool: page views on disk, until the app's database has them.
+//! The spool: page views on disk until the app's database has them.
 //!
 //! A spool is one SQLite file with one writer, locked for as long as its process lives. The appender puts the
 //! views of a few milliseconds into it as one row, in one synced commit; the applier takes rows in their
-//! order, and deletes them once the database has committed. A folder holds the spools of one machine's
+//! order, and deletes them a while after the database has committed. A folder holds the spools of one machine's
 //! sidecars; a process adopts those whose owner is gone (see [`directory`]), so that crashes, upgrades and
 //! hand-overs need no case of their own.
 //!
-//! `file` makes and opens such a file, `append` fills it, `rows` takes from it, `counts` what waits, `encode` the form of what is
-//! in a row, `tokens` what must not be in one, `resolve` what was found out late, `done` the rows that are done with, `kept` those that stay for a while, `refused` and
-//! `letters` those that it refused, `apart` those that are passed over for a while, `upkeep` ends it.
+//! `file` creates and opens such a file, `append` fills it, `rows` reads from it, `counts` keeps totals, `encode`
+//! defines the row format, `tokens` keeps session tokens outside the database file, `resolve` replaces rows after
+//! a late lookup, `done` tracks finished rows, `kept` the acknowledged rows that stay for a while, `refused` and
+//! `letters` handle rows that the database refused, `apart` those that are passed over for a while, `upkeep`
+//! removes and shrinks the file.
 
 pub mod apart;
 pub mod append;
@@ -49,17 +51,17 @@ pub enum SpoolError {
     /// The folder cannot be used.
     #[error("the spool folder cannot be used")]
     Folder(#[from] std::io::Error),
-    /// It has been closed, or was never made.
+    /// The spool has been closed, or was never created.
     #[error("the spool has been closed")]
     Closed,
 }
 
 impl SpoolError {
-    /// Whether the disk takes nothing just now: it is full, or broken.
+    /// Whether the disk takes no writes now: it is full, or broken. A file that another process has locked is neither.
     pub fn takes_nothing(&self) -> bool {
         match self {
             Self::File(error) => file::takes_nothing(error),
-            Self::Folder(_) => true,
+            Self::Folder(error) => error.kind() != std::io::ErrorKind::ResourceBusy,
             Self::Closed => false,
         }
     }
@@ -73,24 +75,24 @@ impl SpoolError {
 /// An open spool. Every operation on rows is one transaction: after a failure, or when its future is dropped, all
 /// or nothing of it is there.
 ///
-/// Concurrency: one connection, for one operation at a time. Appending waits for at most the operation that the
-/// applier is at.
+/// Concurrency: one connection, for one operation at a time. Appending waits for at most the applier's current
+/// operation.
 pub struct Spool {
     id: WriterId,
     files: Files,
     fsync: bool,
     link: AsyncMutex<Link>,
     waiting: Mutex<Waiting>,
-    /// What `PRAGMA data_version` was when everything was counted last.
+    /// `PRAGMA data_version` at the last full count.
     counted_at: AtomicI64,
     done: done::Done,
     apart: apart::Apart,
-    /// The disk took nothing when something was found out, so that unresolved rows of the file may be in the
+    /// The disk took no writes when a late lookup was resolved: rows that are unresolved in the file may be in the
     /// database.
     offers_unresolved: AtomicBool,
-    /// An append that failed, or was cut off, in its COMMIT.
+    /// An append whose COMMIT failed or was cut off.
     in_doubt: Mutex<Option<append::Doubt>>,
-    /// Whether nothing failed since the disk was last seen to hold everything.
+    /// Whether no operation failed since the disk was last known to hold everything.
     is_synced: AtomicBool,
     #[cfg(test)]
     faults: Mutex<std::collections::VecDeque<Option<faults::Fault>>>,
@@ -100,47 +102,47 @@ pub struct Spool {
     _lock: Option<File>,
 }
 
-/// What waits in a spool.
+/// Totals of what waits in a spool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Waiting {
-    /// Views to be applied.
+    /// Views to apply.
     pub views: u64,
-    /// Bytes of those.
+    /// Bytes of those views.
     pub bytes: u64,
-    /// Bytes of those that must be looked up first.
+    /// Bytes of the unresolved ones among them.
     pub unresolved_bytes: u64,
-    /// When the oldest was made.
+    /// When the oldest view was made.
     pub oldest: Option<DateTime<Utc>>,
-    /// Views that the database refused.
+    /// Dead letters.
     pub dead_letters: u64,
-    /// Bytes of those.
+    /// Bytes of the dead letters.
     pub dead_bytes: u64,
 }
 
-/// A part of a spool, as it is taken.
+/// A part in a spool, as it is read.
 #[derive(Debug)]
 pub struct Row {
     /// Its place in the file.
     pub place: i64,
-    /// What the ledger knows it by.
+    /// Its key in the ledger.
     pub key: BatchKey,
-    /// How many views it says it has.
+    /// How many views it should have.
     pub views: u64,
     /// The views; `None` if the bytes are damaged.
     pub body: Option<Body>,
 }
 
-/// What became of a refused view.
+/// Outcome for a refused view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Buried {
     /// It is a dead letter.
     Kept,
-    /// There is no room for another dead letter: it is gone.
+    /// There is no room for another dead letter: it is dropped.
     NoRoom,
 }
 
 impl Spool {
-    /// Whose it is.
+    /// The id of its writer.
     pub fn id(&self) -> WriterId {
         self.id
     }
@@ -154,16 +156,16 @@ impl Spool {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether nothing can be done with it: it was never made, or has been closed.
+    /// Whether it can no longer be used: it was never created, or has been closed.
     pub fn is_closed(&self) -> bool {
         self.link
             .try_lock()
             .is_ok_and(|link| matches!(*link, Link::Closed))
     }
 
-    /// The connection, for one operation. Unless that says that it went well ([`Lease::done`]), the connection is
-    /// not used again: after a COMMIT that failed for want of space SQLite has rolled back by itself, and the
-    /// driver no longer knows where it is.
+    /// The connection, for one operation. Unless the operation reports success ([`Lease::done`]), the connection
+    /// is not used again: after a COMMIT that failed for want of space SQLite has rolled back by itself, and the
+    /// driver no longer knows its state.
     async fn lease(&self) -> Result<Lease<'_>, SpoolError> {
         let mut link = self.link.lock().await;
         match *link {
@@ -171,7 +173,7 @@ impl Spool {
             Link::Broken => {
                 self.is_synced.store(false, Ordering::Relaxed);
                 let mut connection = file::connect(&self.files.database, self.fsync).await?;
-                // Another connection counts other people's changes from somewhere else.
+                // `data_version` is relative to a connection: the count must be repeated.
                 self.counted_at.store(-1, Ordering::Relaxed);
                 self.look_for_doubted(&mut connection).await?;
                 *link = Link::Open(connection);
@@ -200,20 +202,20 @@ impl Spool {
 /// The connection to a spool's file.
 enum Link {
     Open(SqliteConnection),
-    /// To be made again.
+    /// To be opened again.
     Broken,
-    /// Never to be made again.
+    /// Never to be opened again.
     Closed,
 }
 
-/// The connection, lent for one operation.
+/// The connection, borrowed for one operation.
 struct Lease<'a> {
     link: AsyncGuard<'a, Link>,
     is_done: bool,
 }
 
 impl Lease<'_> {
-    /// The operation went well.
+    /// The operation succeeded.
     fn done(mut self) {
         self.is_done = true;
     }

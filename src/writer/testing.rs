@@ -1,4 +1,4 @@
-//! Views for the writer's tests.
+//! Page views for the writer's tests.
 
 use chrono::DateTime;
 
@@ -29,7 +29,7 @@ pub(crate) fn view(url: &str) -> PageView {
     }
 }
 
-/// The same, of somebody.
+/// A view with a visitor.
 pub(super) fn recorded(url: &str) -> RecordedView {
     RecordedView {
         view: view(url),

@@ -1,4 +1,4 @@
-//! Trouble at the database or at a spool: said once per cause, and tried again after growing pauses.
+//! Failures of the database or of a spool: logged once per cause, and retried after growing pauses.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use crate::store::StoreError;
 /// First and longest pause between two tries at the database.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
-/// The database, or the spool, does not take part just now.
+/// An ongoing failure of the database or of the spool.
 #[derive(Default)]
 pub(super) struct Trouble {
     since: Option<Instant>,
     delays: Option<ExponentialBackoff>,
     pub(super) next_try: Option<Instant>,
-    /// What was said of it last.
+    /// The cause that was logged last.
     said: String,
 }
 
@@ -34,7 +34,7 @@ impl Trouble {
         self.is(error, "the spool cannot be read or written; trying again");
     }
 
-    /// Says it once per cause: an outage may end in another kind of trouble.
+    /// Logs once per cause: one outage may turn into another kind of failure.
     fn is(&mut self, cause: String, what: &'static str) {
         let now = Instant::now();
         self.since.get_or_insert(now);
@@ -53,12 +53,12 @@ impl Trouble {
         }
     }
 
-    /// Whether it lasts.
+    /// Whether the failure lasts.
     pub(super) fn is_on(&self) -> bool {
         self.since.is_some()
     }
 
-    /// It is over; says for how many seconds it lasted, if there was any.
+    /// The failure is over; returns for how many seconds it lasted, if there was one.
     pub(super) fn ends(&mut self) -> Option<u64> {
         let since = self.since?;
         *self = Self::default();

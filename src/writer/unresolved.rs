@@ -1,4 +1,4 @@
-//! Views that were accepted before it was known whose they are, or where: the database was away or slow.
+//! Unresolved views: accepted before their visitor or community was known, because the database was away or slow.
 
 use crate::ids::{BrowserSessionId, SessionToken, UserId};
 use crate::page_view::PageView;
@@ -6,9 +6,9 @@ use crate::page_view::PageView;
 /// A page view whose visitor or community must still be looked up.
 #[derive(Debug, Clone, PartialEq)]
 pub struct UnresolvedView {
-    /// What was seen.
+    /// The view.
     pub view: PageView,
-    /// Whose it is.
+    /// What is known of its visitor.
     pub whose: Whose,
 }
 
@@ -19,7 +19,7 @@ pub enum Whose {
     Session {
         /// Primary key of the session.
         id: BrowserSessionId,
-        /// Whose it is.
+        /// The visitor.
         user_id: UserId,
     },
     /// Only the token.
@@ -27,7 +27,7 @@ pub enum Whose {
 }
 
 impl UnresolvedView {
-    /// Bytes this view holds, near enough to bound a queue by.
+    /// Approximate size of this view in bytes, to bound a queue by.
     pub fn weight(&self) -> usize {
         let token = match &self.whose {
             Whose::Token(token) => token.expose_secret().len(),

@@ -1,5 +1,5 @@
-//! The last hour of each community's visitors, for a line. Pure and bounded: a point each [`STEP`], [`POINTS`] of
-//! them, for the [`TRACKED`] communities with most visitors.
+//! Visitors of each community over the last hour, for a line chart. Pure and bounded: a point each [`STEP`],
+//! [`POINTS`] of them, for the [`TRACKED`] communities with most visitors.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -13,30 +13,30 @@ pub(super) const POINTS: usize = 180;
 /// Communities with a line.
 pub(super) const TRACKED: usize = 200;
 
-/// A point of a line; `None` where it is not known.
+/// A point of a line; `None` if unknown.
 pub(super) type Point = Option<u64>;
 
 /// The lines.
 #[derive(Debug, Default)]
 pub(super) struct History {
-    /// What is known of those without a line, per point, oldest first.
+    /// For communities without a line: what is known of each point, oldest first.
     steps: VecDeque<Others>,
-    /// Of the same length each.
+    /// All lines have the same length.
     lines: HashMap<CommunityId, VecDeque<Point>>,
 }
 
 /// Communities without a line, at one point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Others {
-    /// Had nobody.
+    /// Had no visitors.
     Empty,
-    /// May have had somebody.
+    /// May have had visitors.
     Unknown,
 }
 
 impl History {
-    /// Adds a point to each line. `counts` are those of communities with visitors, most visitors first; `all` says
-    /// that no other has any.
+    /// Adds a point to each line. `counts` are those of communities with visitors, most visitors first; with
+    /// `all`, no other community has any.
     pub(super) fn add(&mut self, counts: &[(CommunityId, u64)], all: bool) {
         let current: HashMap<&CommunityId, u64> = counts.iter().map(|(id, count)| (id, *count)).collect();
         let absent = all.then_some(0);
@@ -58,7 +58,7 @@ impl History {
         self.crowd_out(counts);
     }
 
-    /// Adds a point that is not known.
+    /// Adds an unknown point.
     pub(super) fn add_nothing(&mut self) {
         for line in self.lines.values_mut() {
             line.push_back(None);
@@ -66,13 +66,13 @@ impl History {
         self.step(Others::Unknown);
     }
 
-    /// A community's line, oldest point first; points not known at the front are left out.
+    /// A community's line, oldest point first; unknown points at the front are left out.
     pub(super) fn line(&self, community: &CommunityId) -> Vec<Point> {
         let line = self.lines.get(community).into_iter().flatten();
         line.copied().skip_while(Option::is_none).collect()
     }
 
-    /// Points that a line may have by now.
+    /// Most points that a line can have by now.
     pub(super) fn points(&self) -> usize {
         self.steps.len()
     }
@@ -94,7 +94,7 @@ impl History {
             .retain(|_, line| line.iter().any(|point| point.is_some_and(|count| count > 0)));
     }
 
-    /// Gives up lines of communities that are not among the first any more. What they had is forgotten.
+    /// Drops lines of communities that are no longer among the largest, with their points.
     fn crowd_out(&mut self, counts: &[(CommunityId, u64)]) {
         if self.lines.len() <= TRACKED {
             return;

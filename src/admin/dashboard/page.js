@@ -1,5 +1,5 @@
-// The dashboard: asks for /dashboard.json each second while it is looked at, and shows the answer. It says so when
-// there is none. Nothing of an answer ever becomes markup: texts are set as texts.
+// The dashboard's script: polls /dashboard.json each second while the page is visible, and shows the answer.
+// If there is no answer, it says so. Nothing of an answer ever becomes markup: texts are set as texts.
 
 const PAUSE = 1_000; // between an answer and the next question
 const RETRY = 2_000; // after a question without an answer
@@ -273,7 +273,7 @@ function showRecent({ recent, visitors, started_at: process }) {
   const slugs = new Map(visitors.communities.map(({ id, slug }) => [id, slug]));
   say(byId("recent-about"), recent.length ? "Counted page views of members; not whose they are." : "");
   say(byId("recent-empty"), recent.length ? "" : "No page view yet since the start.");
-  // Each process has numbers of its own.
+  // Each process numbers its pages separately.
   rows(byId("recent"), recent, ({ number }) => `${process} ${number}`, recentRow, (row, page) => {
     const kind = page.page_type ?? page.route ?? "no route";
     const place = page.community && (slugs.get(page.community) ?? `community ${page.community}`);
@@ -337,7 +337,7 @@ async function ask() {
   }
   lastAnswer = Date.now();
   version ??= report.version;
-  // Another binary has taken over: this script may not know its answers.
+  // Another version has taken over: this script may not understand its answers.
   if (version !== report.version) location.reload();
   else show(report);
 }

@@ -1,4 +1,4 @@
-//! How fast a counter grows: now, over the last minute, and over the last hour. Pure and bounded.
+//! Rates of a counter: now, over the last minute, and over the last hour. Pure and bounded.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use super::history::{POINTS, STEP};
 
 /// Seconds of the last minute.
 const SECONDS: usize = 60;
-/// What "now" is the mean of.
+/// "Now" is the mean over this time.
 const NOW: Duration = Duration::from_secs(10);
 
 /// A counter's rates, each per second.
@@ -17,12 +17,12 @@ pub(super) struct Rates {
     readings: VecDeque<(Instant, u64)>,
     /// The last hour, a mean for each step, oldest first.
     hour: VecDeque<f64>,
-    /// Where the current step began.
+    /// Start of the current step.
     step: Option<(Instant, u64)>,
 }
 
 impl Rates {
-    /// The counter stands at `total`. To be called about once a second.
+    /// Notes that the counter is at `total`. To be called about once a second.
     pub(super) fn note(&mut self, at: Instant, total: u64) {
         push(&mut self.readings, (at, total), SECONDS + 1);
         let (began, before) = *self.step.get_or_insert((at, total));

@@ -1,5 +1,5 @@
-//! `/dashboard.json`: what the dashboard shows, at one moment. Each number is the metric's of the same meaning, or
-//! what presence answered.
+//! `/dashboard.json`: the dashboard's data at one moment. Each number equals the metric of the same meaning, or
+//! comes from presence.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -20,10 +20,10 @@ pub(super) struct Report {
     pub(super) version: &'static str,
     pub(super) started_at: DateTime<Utc>,
     pub(super) now: DateTime<Utc>,
-    /// As `/readyz` says it.
+    /// As in `/readyz`.
     pub(super) state: &'static str,
     pub(super) degraded: Vec<String>,
-    /// A visitor is present for so long after their last page view.
+    /// How long a visitor is present after the last page view.
     pub(super) window_seconds: Seconds,
     visitors: Visitors,
     page_views: PageViews,
@@ -41,15 +41,15 @@ struct Visitors {
     /// "known", "unknown", "starting", or "off" where presence is not recorded.
     state: &'static str,
     as_of: Option<DateTime<Utc>>,
-    /// Only those whom this sidecar has seen itself are counted.
+    /// Only visitors that this sidecar has seen itself are counted.
     stale: bool,
-    /// Communities that somebody is in.
+    /// Number of communities with visitors.
     occupied: usize,
-    /// False where there are more communities than are looked at.
+    /// False if there are more communities than are read.
     all: bool,
-    /// Between two points of a line.
+    /// Time between two points of a line.
     step_seconds: u64,
-    /// Points that a line may have by now; a shorter one lacks the first.
+    /// Most points that a line can have by now; a shorter one lacks the first.
     points: usize,
     communities: Vec<Community>,
 }
@@ -59,7 +59,7 @@ struct Community {
     id: String,
     slug: Option<String>,
     visitors: u64,
-    /// The last hour; null where it is not known.
+    /// The last hour; null where unknown.
     line: Vec<Point>,
 }
 
@@ -120,17 +120,17 @@ struct Sessions {
 #[derive(Debug, Serialize)]
 struct Routes {
     count: i64,
-    /// Whether the files were in order when they were last read.
+    /// Whether the files were valid when they were last read.
     ok: bool,
     loaded_at: Option<DateTime<Utc>>,
 }
 
-/// What the process says of itself.
+/// The state of the process.
 pub(super) struct Process {
     pub(super) started_at: DateTime<Utc>,
     pub(super) state: &'static str,
     pub(super) health: Health,
-    /// What `health` says, in words.
+    /// The problems that `health` reports.
     pub(super) degraded: Vec<String>,
     pub(super) window_seconds: Seconds,
 }
@@ -270,7 +270,7 @@ fn labelled(values: Vec<(String, f64)>) -> Vec<Labelled> {
     values.into_iter().map(labelled).collect()
 }
 
-/// Of a metric in Unix time, 0 for never.
+/// Converts a metric in Unix time; 0 means never.
 #[expect(clippy::cast_possible_truncation, reason = "a time in milliseconds")]
 fn time(unix: f64) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp_millis((unix * 1e3) as i64).filter(|_| unix > 0.0)

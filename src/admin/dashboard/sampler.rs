@@ -1,6 +1,6 @@
-//! What the dashboard remembers, and the two tasks that keep it up to date: one reads counters each second, the
-//! other asks presence who is where, each second while somebody looks at the dashboard, else once for each point
-//! of the lines.
+//! Collects the dashboard's data in two tasks.
+//! One reads counters each second; the other reads presence, each second while the dashboard is open, else once
+//! for each point of the lines.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,33 +18,33 @@ use crate::metrics::Metrics;
 use crate::presence::{Presence, PresenceError};
 use crate::recorder::recent::RecentPages;
 
-/// Communities looked at. Where there are more, the dashboard says so.
+/// Most communities that are read. If there are more, the dashboard says so.
 const LOOKED_AT: usize = 5_000;
 /// Time between two readings.
 const TICK: Duration = Duration::from_secs(1);
-/// Reading takes at most one part in so many of the presence store's time, or of what it seems to take.
+/// Reading uses at most one part in this many of the presence store's time, as far as its duration shows.
 const SHARE: u32 = 20;
-/// Somebody looks who asked so long ago at most.
+/// The dashboard counts as open for this long after a request.
 const ATTENTION: Duration = Duration::from_secs(10);
-/// Slugs remembered.
+/// Cached slugs.
 const SLUGS: usize = 1_000;
 
-/// What is shared between tasks and answers. A lock is held for as long as it takes to write an answer's numbers
-/// down, and never across an await.
+/// State shared between tasks and answers. A lock is held only while numbers are copied, and never across an
+/// await.
 pub(super) struct Sampler {
     pub(super) metrics: Arc<Metrics>,
-    /// None where presence is not recorded.
+    /// `None` if presence is not recorded.
     pub(super) presence: Option<Arc<dyn Presence>>,
     pub(super) recent: RecentPages,
     memory: Mutex<Memory>,
     asked: Mutex<Option<Instant>>,
-    /// Somebody began to look.
+    /// The dashboard was opened.
     opened: Notify,
 }
 
-/// What is remembered.
+/// The collected data.
 pub(super) struct Memory {
-    /// Who is where, as it was last read.
+    /// The latest answer of presence.
     pub(super) reading: Option<Result<Reading, Unknown>>,
     pub(super) history: History,
     pub(super) views: Rates,
@@ -54,16 +54,16 @@ pub(super) struct Memory {
     pub(super) database: Since,
 }
 
-/// Presence could not tell.
+/// Presence could not answer.
 pub(super) struct Unknown;
 
-/// How many are where.
+/// Visitors per community.
 pub(super) struct Reading {
     pub(super) as_of: DateTime<Utc>,
     pub(super) stale: bool,
-    /// No community was left out.
+    /// Whether no community was left out.
     pub(super) all: bool,
-    /// Where somebody is, most visitors first.
+    /// Communities with visitors, most visitors first.
     pub(super) counts: Vec<(CommunityId, u64)>,
 }
 
@@ -113,7 +113,7 @@ impl Sampler {
         }
     }
 
-    /// Somebody looks.
+    /// The dashboard was requested.
     pub(super) fn looked_at(&self) {
         let mut asked = lock(&self.asked);
         if asked.replace(Instant::now()).is_none_or(is_long_ago) {
@@ -125,7 +125,7 @@ impl Sampler {
         lock(&self.memory)
     }
 
-    /// Reads counters, for ever.
+    /// Reads counters; never returns.
     pub(super) async fn read_counters(self: Arc<Self>) {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -145,7 +145,7 @@ impl Sampler {
         }
     }
 
-    /// Asks presence, for ever.
+    /// Reads presence; never returns.
     pub(super) async fn read_presence(self: Arc<Self>) {
         let Some(presence) = self.presence.clone() else {
             return;
@@ -157,7 +157,7 @@ impl Sampler {
             let took = began.elapsed();
             {
                 let mut memory = self.memory();
-                // Points for which the answer comes too late.
+                // Points for which the answer came too late.
                 while next_point + STEP <= Instant::now() {
                     memory.history.add_nothing();
                     next_point += STEP;
@@ -185,13 +185,13 @@ impl Sampler {
 }
 
 impl Memory {
-    /// Notices since when Redis and the database are up or away.
+    /// Updates since when Redis and the database are up or down.
     pub(super) fn note_services(&mut self, health: &Health) {
         self.redis.note(health.redis_up);
         self.database.note(health.database_up);
     }
 
-    /// Remembers a community's slug; where there are too many, only of those with a line.
+    /// Caches a community's slug; if there are too many, only for communities with a line.
     fn name(&mut self, community: &CommunityId, slug: &Arc<str>) {
         if self.slugs.get(community) == Some(slug) {
             return;

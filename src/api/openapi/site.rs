@@ -1,5 +1,6 @@
-//! What of the contract depends on the site: which operations there are and where, the bounds of their parameters, and
-//! how callers say who they are. And what holds for every operation, said here instead of at each. Pure.
+//! Adapts the contract to the site's configuration. Pure.
+//! That is: operations and their paths, bounds of parameters, and authentication. Also adds what holds for every
+//! operation, instead of repeating it at each.
 
 use serde_json::{Map, Value, json};
 
@@ -12,7 +13,8 @@ use crate::config::{self, Access};
 const SESSION: &str = "session";
 const AUTHORIZATION: &str = "authorization";
 
-/// Fits the document, as the handlers declare it, to a site with these settings. `cookie` is the session cookie's name.
+/// Adapts the document that the handlers declare to a site with these settings. `cookie` is the session cookie's
+/// name.
 pub(super) fn fit(document: &mut Value, paths: &Paths, settings: &config::Api, cookie: &str) {
     let mut declared = match document["paths"].take() {
         Value::Object(declared) => declared,
@@ -20,7 +22,7 @@ pub(super) fn fit(document: &mut Value, paths: &Paths, settings: &config::Api, c
     };
     let mut fitted = Map::new();
     for operation in paths.operations() {
-        // The rest is the app's.
+        // The other paths are the app's.
         let Some(mut item) = declared.remove(operation.template()) else {
             continue;
         };
@@ -70,7 +72,7 @@ fn complete(described: &mut Value, operation: Operation, settings: &config::Api)
     }
 }
 
-/// The bounds that are configured, or that are constants elsewhere.
+/// Bounds of parameters that are configured, or that are constants elsewhere.
 fn bound(parameter: &mut Value, settings: &config::Api) {
     let schema = match parameter["name"].as_str() {
         Some("community") => json!({"maxLength": communities::MAX_LENGTH}),
@@ -92,7 +94,7 @@ fn bound(parameter: &mut Value, settings: &config::Api) {
     schema.extend(more);
 }
 
-/// What clients of Django REST framework may say.
+/// The `format` parameter of Django REST framework.
 fn format() -> Value {
     json!({
         "name": "format",
@@ -103,7 +105,7 @@ fn format() -> Value {
     })
 }
 
-/// An event of a stream: what the fields of its lines are, of which `data` holds a message.
+/// An event of a stream: the fields of its lines; `data` holds a message.
 fn event() -> Value {
     json!({
         "type": "object",
@@ -128,16 +130,16 @@ fn retry_after(always: bool) -> Value {
     })
 }
 
-/// Each of the list suffices.
+/// Any one of the list suffices.
 fn security(operation: Operation, access: Access) -> Value {
     match operation {
         Operation::Widget | Operation::Contract => json!([]),
-        // Whatever the access is: a view is somebody's.
+        // Whatever the access is: a view needs a visitor.
         Operation::Visits => json!([{SESSION: []}]),
         _ => match access {
             Access::Public => json!([]),
             Access::Session => json!([{SESSION: []}]),
-            // The app may let everybody see a community.
+            // The app may let everyone see a community.
             Access::Backend => json!([{SESSION: []}, {AUTHORIZATION: []}, {}]),
         },
     }

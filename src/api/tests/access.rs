@@ -1,4 +1,4 @@
-//! Who may see what.
+//! Tests of access control.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -238,7 +238,8 @@ async fn with_a_ttl_of_zero_the_backend_is_asked_each_time() {
     assert_eq!(status(&site.get(COUNT).await), 404);
 }
 
-/// The backend may know somebody whom the session table does not. What it shows to that one stays theirs.
+/// The backend may know users that the session table does not. What it shows to one of them is not shown to
+/// others.
 #[tokio::test]
 async fn a_yes_for_credentials_that_the_sidecar_does_not_know_is_nobody_elses() {
     let site = Site::with_access(Access::Backend);

@@ -1,4 +1,4 @@
-//! Asking a real backend, over TCP and over a Unix socket.
+//! Tests of the backend check against a real backend, over TCP and over a Unix socket.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -74,7 +74,7 @@ async fn raw_backend(answer: &'static [u8]) -> String {
     address
 }
 
-/// An address that nobody listens on.
+/// An address without a listener.
 async fn nobody() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     listener.local_addr().unwrap().to_string()

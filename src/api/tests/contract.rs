@@ -1,4 +1,4 @@
-//! The `OpenAPI` document and the metrics.
+//! Tests of the `OpenAPI` document and the API's metrics.
 
 use axum::body::to_bytes;
 use http::{HeaderMap, Method, StatusCode};

@@ -1,4 +1,4 @@
-//! Pages of other origins: what lets a browser give them an answer.
+//! Tests of CORS: pages of other origins.
 
 use axum::body::Body;
 use http::{Method, Request, StatusCode};

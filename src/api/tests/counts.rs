@@ -1,4 +1,4 @@
-//! Counts of one and of many communities, and which community an id means.
+//! Tests of counts of one and of many communities, and of community ids.
 
 use std::sync::atomic::Ordering;
 

@@ -1,4 +1,4 @@
-//! What is answered when something is wrong, and what every answer has.
+//! Tests of error answers, and of headers that every answer has.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;

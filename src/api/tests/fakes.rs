@@ -1,4 +1,4 @@
-//! Store, presence and backend in memory, with moods.
+//! Fakes for the API's tests: store, presence and backend in memory, which can fail on demand.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;

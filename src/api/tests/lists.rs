@@ -1,4 +1,4 @@
-//! The visitor list and its pages.
+//! Tests of the visitor list and its pages.
 
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;

@@ -1,4 +1,4 @@
-//! Who gets a live connection.
+//! Tests of the live endpoints: which requests get a connection.
 
 use std::ops::Range;
 use std::sync::Arc;

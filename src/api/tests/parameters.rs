@@ -1,4 +1,4 @@
-//! Query parameters, strictly.
+//! Tests of query parameters.
 
 use chrono::{DateTime, Utc};
 use http::StatusCode;

@@ -1,4 +1,4 @@
-//! Which paths are the sidecar's own.
+//! Tests of paths: which ones are the sidecar's own.
 
 use http::{Method, StatusCode};
 

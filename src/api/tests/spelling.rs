@@ -1,4 +1,4 @@
-//! How keys, times and pictures are spelled in JSON.
+//! Tests of formats in JSON: keys, times and picture URLs.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Statistics: their window, their fields, and that they are computed once.
+//! Tests of statistics: their window, their fields, and that they are computed once.
 
 use chrono::TimeDelta;
 use http::StatusCode;

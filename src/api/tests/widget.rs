@@ -1,4 +1,4 @@
-//! The widget's script.
+//! Tests of serving the widget's script.
 
 use std::io::Read as _;
 

@@ -1,4 +1,4 @@
-//! The authenticator over a session table whose answers the test decides on, and may hold back.
+//! Tests of the authenticator with a session table whose answers the test chooses and may delay.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -20,7 +20,7 @@ struct Table {
     away: AtomicBool,
     /// Rows read so far.
     reads: AtomicUsize,
-    /// Whoever has read a row takes a permit before the answer goes out.
+    /// Each reader of a row takes a permit before the answer goes out.
     answers: Semaphore,
 }
 
@@ -104,7 +104,7 @@ impl Scene {
         }
     }
 
-    /// The database tells of it.
+    /// The database notifies of it.
     fn hears(&self) {
         self.authenticator
             .changed(SessionChange::Of(BrowserSessionId::from("1")));
@@ -243,7 +243,7 @@ async fn v6_a_view_that_began_before_the_session_ended_is_that_sessions() {
     assert!(matches!(scene.knows(at(19)).await, Known::Session(_)));
     assert_eq!(past(at(20)).await, Identified::Nobody);
     assert_eq!(scene.knows(at(20)).await, Known::Nobody);
-    // Whoever asks for something now is nobody, whenever that request began.
+    // A query for the present finds no session, whenever its request began.
     assert!(!scene.resolves(at(19)).await);
     assert!(!scene.remembers(at(19)));
 }
@@ -292,7 +292,7 @@ async fn i2_a_session_that_changed_is_asked_for_once_by_many() {
     assert_eq!(scene.reads(), 2);
 }
 
-/// It is answered, as whoever asks cannot wait for ever; but it is not kept.
+/// The answer is given, as the caller cannot wait for ever; but it is not cached.
 #[tokio::test]
 async fn i4_a_session_that_changes_at_each_look_is_not_looked_at_without_end() {
     let scene = Scene::new();
@@ -320,7 +320,7 @@ async fn i4_after_a_gap_sessions_are_asked_for_again_and_go_on_being_remembered(
     assert!(scene.resolves(at(0)).await);
     scene.authenticator.listening();
     assert_eq!(scene.knows(at(1)).await, Known::Unknown);
-    // The database is away again before anybody could ask.
+    // The database is down again before the next query.
     scene.away(true);
     assert!(scene.remembers(at(1)));
     scene.away(false);
@@ -368,7 +368,7 @@ async fn i4_more_changes_than_fit_are_changes_of_all() {
     assert_eq!((scene.evicted("changed"), scene.evicted("overflow")), (2, 1));
 }
 
-/// Nobody tells of an expiry that is put off.
+/// An extended expiry is not notified.
 #[tokio::test]
 async fn an_expiry_that_was_put_off_is_found_when_the_former_one_has_passed() {
     let scene = Scene::new();

@@ -1,3 +1,5 @@
+//! Tests of the session cookie: which token is found, and which are refused.
+
 use http::HeaderValue;
 use proptest::prelude::*;
 
@@ -52,7 +54,7 @@ fn i7_of_several_cookies_of_one_name_the_last_counts() {
         found(&["theme=dark", &format!("session_id={TOKEN}"), "lang=de"]),
         token(TOKEN)
     );
-    // Also when the last one is worth nothing.
+    // Also when the last one is invalid.
     assert_eq!(
         found(&[&format!("session_id={TOKEN}; session_id=")]),
         TokenFound::None

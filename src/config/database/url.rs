@@ -1,7 +1,7 @@
-//! The URL of a Postgres database, as the driver can take it. Pure.
+//! Postgres URL: checked and reduced to what the driver can take. Pure.
 //!
-//! The driver takes one host, reads a raw `#` or `/` in a password as the end of the host's name, and logs parameters
-//! that it does not know with their values: so all of this is looked at before it sees the URL.
+//! The driver takes one host, reads a raw `#` or `/` in a password as the end of the host's name, and logs unknown
+//! parameters with their values: so the URL is checked before the driver sees it.
 
 /// Parameters that the driver knows.
 const KNOWN: [&str; 18] = [
@@ -25,14 +25,14 @@ const KNOWN: [&str; 18] = [
     "options",
 ];
 
-/// What the driver is given, and the names of the parameters that it is spared.
+/// The URL for the driver, and the names of the parameters that are kept from it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct DriverUrl {
     pub url: String,
     pub ignored: Vec<String>,
 }
 
-/// Divides the URL of a Postgres database. The error says how to write it; it shows nothing of it.
+/// Splits the URL of a Postgres database. The error says how to write it, without quoting it.
 pub(crate) fn for_driver(url: &str) -> Result<DriverUrl, &'static str> {
     let (before, query) = match url.split_once('?') {
         Some((before, query)) => (before, Some(query)),
@@ -41,7 +41,7 @@ pub(crate) fn for_driver(url: &str) -> Result<DriverUrl, &'static str> {
     let after_scheme = before.split_once("://").map_or(before, |(_, rest)| rest);
     let (authority, path) = after_scheme.split_once('/').unwrap_or((after_scheme, ""));
     let query = query.unwrap_or_default();
-    // An @ in a parameter's value is in order where the user or the host came before.
+    // An @ in a parameter's value is fine where the user or the host came before.
     let query_has_host =
         query.contains('@') && !authority.contains('@') && authority.contains(':') && path.is_empty();
     if url.contains('#') || path.contains('@') || query_has_host {
@@ -116,7 +116,7 @@ mod tests {
             let problem = for_driver(url).expect_err(url);
             assert!(problem.contains("%23"), "{problem}");
         }
-        // The last one is the end of the password, for the driver too.
+        // The last @ ends the password, for the driver too.
         driver("postgres://app:p@ss@db/site");
     }
 

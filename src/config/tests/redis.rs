@@ -1,8 +1,8 @@
-//! `[redis]`: three ways to reach it, each with keys of its own.
+//! Tests of `[redis]`: three ways to reach it, each with keys of its own.
 
 use super::*;
 
-/// Refused; what is said about which key.
+/// The error for a configuration that is refused, which must name the key.
 #[track_caller]
 fn says(redis: &str) -> String {
     let message = refused(&format!("{MINIMAL}\n[redis]\n{redis}\n"));

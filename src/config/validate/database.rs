@@ -1,4 +1,4 @@
-//! `[database]`: URLs that name a database, and limits that let it answer.
+//! Validation of `[database]`: URLs of a database, and limits that let it answer.
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -6,7 +6,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use super::{Problem, ensure, positive};
 use crate::config::{Database, for_driver};
 
-/// Whether the database can be what is configured.
+/// Checks the whole section.
 pub(super) fn database(database: &Database) -> Result<(), Problem> {
     let Some(url) = &database.url else {
         return Err((
@@ -62,7 +62,7 @@ fn database_url(key: &str, url: &str) -> Result<(), Problem> {
             other => other.to_string(),
         };
         let problem = format!(
-            "is not a URL of a database ({reason}); what is special in URLs must be escaped, as %40 for @ in \
+            "is not a URL of a database ({reason}); special characters must be escaped, as %40 for @ in \
              a password"
         );
         (key.to_owned(), problem)

@@ -1,5 +1,4 @@
-//! What `[redis]` must satisfy: one way to reach Redis, each key with those that it belongs to, and certificates
-//! that can be used.
+//! Validation of `[redis]`: one way to reach Redis, keys that fit it, and certificates that can be used.
 
 use std::path::Path;
 
@@ -10,7 +9,7 @@ use super::upstream::is_host_and_port;
 use super::{Problem, ensure, positive, read_key_pair};
 use crate::config::{self, Secret};
 
-/// Each is swept by itself, and in a Cluster remembered by itself; far fewer spread the load as well.
+/// Each partition is swept separately, and in a Cluster remembered separately; far fewer spread the load as well.
 const MOST_PARTITIONS: u16 = 1_024;
 
 pub(super) fn redis(redis: &config::Redis) -> Result<(), Problem> {
@@ -53,7 +52,7 @@ pub(super) fn redis(redis: &config::Redis) -> Result<(), Problem> {
     ])
 }
 
-/// A server, Sentinels or a Cluster; and without any of them nothing that belongs to one.
+/// Only one of a server, Sentinels or a Cluster; without any of them, no keys that need one.
 fn one_way(redis: &config::Redis) -> Result<(), Problem> {
     let ways = [
         ("redis.url", redis.url.is_some()),
@@ -102,7 +101,7 @@ fn server(redis: &config::Redis, url: &str) -> Result<(), Problem> {
     ensure(
         !url.contains('#'),
         "redis.url",
-        "has a part after #, which would switch off the check of the server's certificate; take it away, and give \
+        "has a part after #, which would switch off the check of the server's certificate; remove it, and give \
          redis.tls_ca_file for an authority of your own",
     )?;
     // The error itself may quote the URL, which may have a password in it.
@@ -209,7 +208,7 @@ fn certificates(redis: &config::Redis) -> Result<(), Problem> {
             has_authorities(path),
             "redis.tls_ca_file",
             format!(
-                "{} holds something else than certificates of authorities; it must be a PEM file of them",
+                "{} holds something else than certificate authorities; it must be a PEM file of them",
                 path.display()
             ),
         )?;
@@ -226,7 +225,7 @@ fn certificates(redis: &config::Redis) -> Result<(), Problem> {
 }
 
 fn alone(key: &str, other: &str) -> Problem {
-    (key.into(), format!("is of no use alone; give {other} too"))
+    (key.into(), format!("has no effect alone; give {other} too"))
 }
 
 fn has_authorities(path: &Path) -> bool {

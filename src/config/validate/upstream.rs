@@ -1,4 +1,4 @@
-//! What `[upstream]` must satisfy.
+//! Validation of `[upstream]`: addresses of the app that are not the sidecar's own, and limits.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -69,7 +69,7 @@ pub(super) fn is_host_and_port(server: &str) -> bool {
     })
 }
 
-/// Whether a server is one of the sidecar's listeners. Names other than `localhost` are not resolved: should one lead
+/// Whether a server is one of the sidecar's listeners. Names other than `localhost` are not resolved: if one leads
 /// here, the first request that comes back is refused.
 fn is_own_listener(server: &str, listen: &Listen) -> bool {
     let addresses: Vec<SocketAddr> = match (server.parse(), server.rsplit_once(':')) {
@@ -93,7 +93,7 @@ fn is_own_listener(server: &str, listen: &Listen) -> bool {
         .any(|server| own.iter().any(|own| reaches(*server, *own)))
 }
 
-/// Whether who connects to `address` may come to a listener on `listener`.
+/// Whether a connection to `address` may reach a listener on `listener`.
 fn reaches(address: SocketAddr, listener: SocketAddr) -> bool {
     let (ip, on) = (address.ip().to_canonical(), listener.ip().to_canonical());
     let is_taken_in = on.is_unspecified() && (on.is_ipv6() || ip.is_ipv4());
@@ -102,14 +102,14 @@ fn reaches(address: SocketAddr, listener: SocketAddr) -> bool {
         && (ip == on || is_taken_in && is_of_this_machine(ip))
 }
 
-/// An address of one of the machine's interfaces. Whether a socket can be bound to it says nothing: with
+/// Whether an interface of this machine has the address. A trial bind would not show that: with
 /// `net.ipv4.ip_nonlocal_bind` any address can be bound.
 fn is_of_this_machine(ip: IpAddr) -> bool {
-    // Of 127.0.0.0/8 the interface names one, and has all.
+    // The loopback interface lists one address of 127.0.0.0/8, and accepts all.
     ip.is_unspecified() || ip.is_loopback() || interfaces().any(|own| own == ip)
 }
 
-/// The addresses of the machine's interfaces; none where the system does not tell.
+/// The addresses of the machine's interfaces; none where the system does not list them.
 fn interfaces() -> impl Iterator<Item = IpAddr> {
     let told = getifaddrs().into_iter().flatten();
     told.filter_map(|interface| {
@@ -133,7 +133,7 @@ mod tests {
         for other in ["192.0.2.7", "2001:db8::7"] {
             assert!(!is_of_this_machine(other.parse().unwrap()), "{other}");
         }
-        // What leads to others is its own, where anything does.
+        // The address of outgoing connections is an own one, where there is a route at all.
         let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
         if socket.connect("192.0.2.7:9").is_ok() {
             assert!(is_of_this_machine(socket.local_addr().unwrap().ip()));

@@ -1,4 +1,4 @@
-//! What the sample site is about: its members, communities and posts. All of it is safe as HTML.
+//! The sample site's content: its members, communities and posts. All of it is safe as HTML.
 
 /// A member of the site.
 #[derive(Debug)]
@@ -9,9 +9,9 @@ pub(crate) struct Member {
     pub(crate) username: &'static str,
     /// One line about them.
     pub(crate) about: &'static str,
-    /// The community they visit most, by its place in [`COMMUNITIES`].
+    /// The community they visit most, by its index in [`COMMUNITIES`].
     pub(crate) favourite: usize,
-    /// Left to the person who tries the demo; all others are simulated.
+    /// For the user of the demo to sign in as; all others are simulated.
     pub(crate) guest: bool,
 }
 

@@ -1,6 +1,6 @@
 //! The sample site's pages as HTML. Pure: content in, text out.
 //!
-//! Nothing here comes from a client, so nothing is escaped; who is here is shown by the sidecar's own element.
+//! Nothing here comes from a client, so nothing is escaped; the sidecar's own element shows who is here.
 
 use std::fmt::Write as _;
 
@@ -64,7 +64,7 @@ pub(crate) fn post(community: &Community, post: &Post, reader: Option<&Member>) 
     layout(title, reader, &body)
 }
 
-/// One button per member; those left to the person who tries the demo come first.
+/// The sign-in page: one button per member; those for the user of the demo come first.
 pub(crate) fn sign_in(reader: Option<&Member>) -> String {
     let mut cards = String::new();
     for Member {
@@ -88,7 +88,7 @@ pub(crate) fn sign_in(reader: Option<&Member>) -> String {
     layout("Sign in", reader, &body)
 }
 
-/// What any other path gets.
+/// The page for unknown paths.
 pub(crate) fn not_found(reader: Option<&Member>) -> String {
     layout(
         "Not found",
@@ -102,12 +102,12 @@ pub(crate) fn avatar(member: &Member) -> String {
     let initial = member.username.chars().next().unwrap_or('?').to_ascii_uppercase();
     format!(
         r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64"><rect width="64" height="64" fill="hsl({hue},45%,45%)"/><text x="32" y="33" fill="#fff" font-family="system-ui,sans-serif" font-size="30" font-weight="600" text-anchor="middle" dominant-baseline="central">{initial}</text></svg>"##,
-        // The golden angle keeps neighbours apart.
+        // The golden angle makes neighbouring colours differ.
         hue = member.id * 137 % 360
     )
 }
 
-/// Who is here, on a page of the community.
+/// The element that shows who is here, on a page of the community.
 fn here_now(community: i64, reader: Option<&Member>) -> String {
     format!(
         r#"<aside class="card here">{count}<p class="note">Whoever has a page open here, or opened one within the last
@@ -117,7 +117,7 @@ fn here_now(community: i64, reader: Option<&Member>) -> String {
     )
 }
 
-/// How many are here; strangers are not told.
+/// The element that shows the count, for signed-in members only.
 fn count(community: i64, attributes: &str, reader: Option<&Member>) -> String {
     let text = match reader {
         Some(_) => format!(r#"<live-visitors community="{community}"{attributes}></live-visitors>"#),

@@ -1,5 +1,5 @@
-//! The sample site's own database: Django-shaped tables in an `SQLite` file, and the few statements that the
-//! site needs. It neither reads nor writes what the sidecar records.
+//! The sample site's database: Django-shaped tables in an `SQLite` file, and the site's few statements.
+//! It neither reads nor writes what the sidecar records.
 
 use std::path::Path;
 use std::time::Duration;
@@ -97,7 +97,7 @@ impl Tables {
         Ok(())
     }
 
-    /// Id of the member whose valid session this is.
+    /// The member whose valid session this is, by id.
     pub(crate) async fn member_of(&self, token: &str) -> Result<Option<i64>, sqlx::Error> {
         sqlx::query_scalar(
             "SELECT user_id FROM accounts_usersession \
@@ -110,7 +110,7 @@ impl Tables {
     }
 }
 
-/// A moment as Django stores it in `SQLite`: UTC without saying so.
+/// A moment as Django stores it in `SQLite`: UTC without offset.
 fn datetime(at: DateTime<Utc>) -> String {
     at.format("%Y-%m-%d %H:%M:%S%.6f").to_string()
 }

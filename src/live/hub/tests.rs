@@ -1,4 +1,4 @@
-//! The hub over a presence that answers when and what the test says.
+//! Tests of the hub, with a fake presence that answers when and what the test says.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -242,7 +242,7 @@ async fn p6_a_change_that_was_lost_is_made_good_by_the_next_reading() {
     let mailbox = bench.subscriber(1, &["42"]);
     bench.settle().await;
     assert_eq!(taken(&mailbox), [3]);
-    // Nobody hears of it.
+    // No change is published for it.
     bench.presence.is("42", count(4, 11, 200));
     bench.pass(RESYNC * 2).await;
     assert_eq!(taken(&mailbox), [4]);
@@ -255,7 +255,7 @@ async fn p6_everything_is_read_now_and_then_however_many_newcomers_there_are() {
     let mailbox = bench.subscriber(1, &["42"]);
     bench.settle().await;
     taken(&mailbox);
-    // Nobody hears of it.
+    // No change is published for it.
     bench.presence.is("42", count(4, 11, 200));
     for id in 100..130 {
         bench.subscriber(id, &[&id.to_string()]);

@@ -1,4 +1,4 @@
-//! What stands around live connections in their tests.
+//! Fakes of what surrounds live connections in their tests.
 
 use std::collections::HashSet;
 use std::sync::Mutex;
@@ -228,7 +228,7 @@ impl Bench {
         (self.clock)()
     }
 
-    /// The database tells of its sessions.
+    /// The database notifies of its sessions.
     pub(super) fn tell(&self, change: SessionChange) {
         self.authenticator.changed(change);
     }

@@ -1,4 +1,4 @@
-//! An open connection on a page is a heartbeat (P11).
+//! Tests of heartbeats: an open connection on a page keeps its user present (P11).
 
 use super::*;
 

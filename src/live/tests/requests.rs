@@ -1,4 +1,4 @@
-//! What clients say, and what is too much.
+//! Tests of client messages, and of their limits.
 
 use super::*;
 

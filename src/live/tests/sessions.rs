@@ -1,4 +1,4 @@
-//! A connection ends with its session (I5).
+//! Tests of sessions: a connection ends with its session (I5).
 
 use super::*;
 
@@ -65,7 +65,7 @@ async fn i5_when_any_session_may_have_changed_all_are_checked_at_once() {
     );
 }
 
-/// What is told while a check is under way is not lost with an answer of before.
+/// A change that is notified while a check is under way is not lost with the earlier answer.
 #[tokio::test(start_paused = true)]
 async fn i5_a_session_that_changes_while_it_is_checked_is_checked_again() {
     let bench = bench_that_remembers().await;
@@ -85,7 +85,7 @@ async fn i5_a_session_that_changes_while_it_is_checked_is_checked_again() {
     assert!(changed().is_empty());
 }
 
-/// Nobody tells of it, and the next look is hours away.
+/// There is no notification, and the next periodic check is hours away.
 #[tokio::test(start_paused = true)]
 async fn i5_a_session_that_expires_ends_its_connections_within_a_second() {
     let bench = bench_that_remembers().await;

@@ -1,4 +1,4 @@
-//! What browsers really send, row by row of the table that is recorded from them.
+//! Tests with requests of real browsers, row by row of the table that is recorded from them.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ struct Table {
     row: Vec<Row>,
 }
 
-/// As much of a row as is decided here.
+/// The columns of a row that matter here.
 #[derive(Deserialize)]
 struct Row {
     case: String,
@@ -23,7 +23,7 @@ struct Row {
     http: Option<String>,
 }
 
-/// What stands for each kind of `Accept`, of Chromium, Firefox and `WebKit`, Turbo, htmx and jQuery.
+/// The kinds of `Accept` in the table: of Chromium, Firefox and `WebKit`, Turbo, htmx and jQuery.
 fn accepts(kind: &str) -> &'static [&'static str] {
     match kind {
         "page" => &[

@@ -1,6 +1,6 @@
-//! The store's changes on their way to whoever listens here, but for those of a part that lacks somebody: they would
-//! tell of a few of the many who are there. What is held back is made good by a reading, to which listeners are
-//! called when the part is whole again.
+//! Forwards the store's changes to local subscribers.
+//! Changes of a part that lacks touches are held back: its counts would be too low. When the part is whole again,
+//! subscribers are told to read the counts that were held back.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -11,10 +11,10 @@ use super::Mirror;
 use crate::presence::changes::{Changes, Event, Subscription};
 use crate::tasks::{Kept, Task, Tasks};
 
-/// What is passed on.
+/// The forwarded changes.
 pub(super) struct Feed {
     changes: Changes,
-    /// By part: something was held back.
+    /// By part: whether changes were held back.
     held: Vec<AtomicBool>,
 }
 
@@ -26,14 +26,14 @@ impl Feed {
         }
     }
 
-    /// A part may be whole again: whoever listens reads what was held back.
+    /// A part may be whole again: tells subscribers to read what was held back.
     pub(super) fn mended(&self, part: u16) {
         if self.held[usize::from(part)].swap(false, Ordering::SeqCst) {
             self.changes.send(Event::Listening);
         }
     }
 
-    /// Something of this part is not passed on.
+    /// Notes that a change of this part is not forwarded.
     fn hold(&self, part: u16) {
         self.held[usize::from(part)].store(true, Ordering::SeqCst);
     }
@@ -44,7 +44,7 @@ impl Feed {
     }
 }
 
-/// The task that passes changes on, from when somebody first wants to hear. Dropping it ends that.
+/// The task that forwards changes, started by the first subscription. Dropping it ends the task.
 pub(super) struct Passer {
     tasks: Tasks,
     task: OnceLock<Kept>,
@@ -68,7 +68,7 @@ impl Passer {
             let pass_on = move || {
                 let changes = first.take().unwrap_or_else(|| {
                     let changes = mirror.store.subscribe();
-                    // What came since the last ones is made good by a reading.
+                    // Changes that were missed since the former subscription are made up for by a reading.
                     mirror.feed.changes.send(Event::Listening);
                     changes
                 });
@@ -91,12 +91,12 @@ async fn pass_on(mirror: Arc<Mirror>, mut changes: Subscription) {
                     continue;
                 }
                 feed.hold(part);
-                // It may have become whole before that was noted.
+                // It may have become whole before the hold was noted.
                 if mirror.is_whole(part) {
                     feed.mended(part);
                 }
             }
-            // Too much at once: whoever listens reads everything.
+            // Too many at once: subscribers read everything.
             Ok(Event::Listening) | Err(RecvError::Lagged(_)) => feed.changes.send(Event::Listening),
             Err(RecvError::Closed) => return,
         }

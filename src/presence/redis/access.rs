@@ -1,4 +1,4 @@
-//! How servers are reached: as which user, and with which certificates. Makes clients; connects to nothing.
+//! Credentials and TLS certificates for Redis servers. Makes clients; connects to nothing.
 //!
 //! Errors never hold a password: they are the client's own fixed texts.
 
@@ -38,11 +38,11 @@ impl fmt::Display for Address {
     }
 }
 
-/// User and certificates for any server.
+/// Credentials and certificates for any server.
 #[derive(Debug, Clone)]
 pub(super) struct Access {
     user: RedisConnectionInfo,
-    /// `None`: not encrypted.
+    /// `None`: no TLS.
     certificates: Option<TlsCertificates>,
 }
 
@@ -50,7 +50,7 @@ impl Access {
     /// Reads the files with certificates.
     pub(super) fn new(config: &config::Redis) -> std::io::Result<Self> {
         let certificates = if config.uses_tls() {
-            // The client takes the process' own; without one it would look for one, and might find two.
+            // The client uses the process' provider; without one it would pick one, and might find two.
             tls::install_default_crypto_provider();
             let read = |path: &Option<_>| path.as_ref().map(std::fs::read).transpose();
             let pair = (read(&config.tls_cert_file)?, read(&config.tls_key_file)?);
@@ -75,7 +75,7 @@ impl Access {
         Ok(Self { user, certificates })
     }
 
-    /// A client of the server that a URL names, with what the URL does not say.
+    /// A client for the server of a URL, with settings that the URL lacks.
     pub(super) fn url(&self, url: &str) -> RedisResult<Client> {
         let info = url.into_connection_info()?;
         let user = info.redis_settings().clone();
@@ -93,7 +93,7 @@ impl Access {
         self.open(info.set_redis_settings(self.user.clone()))
     }
 
-    /// What finds the server behind one Sentinel.
+    /// A client that finds the server through one Sentinel.
     pub(super) fn sentinel(&self, address: &Address, config: &config::Redis) -> RedisResult<SentinelClient> {
         let master = config.master_name.as_deref().unwrap_or_default();
         let sentinels = [self.connection_address(address)];

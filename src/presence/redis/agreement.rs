@@ -1,10 +1,10 @@
-//! Whether all sidecars on these keys use the same settings; told when that changes.
+//! Checks whether all sidecars on the same keys use the same settings; logs changes of that.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::metrics::Metrics;
 
-/// What was told last.
+/// The differences that were logged last.
 pub(super) struct Agreement {
     told: Mutex<Vec<String>>,
     metrics: Arc<Metrics>,
@@ -19,7 +19,7 @@ impl Agreement {
         }
     }
 
-    /// All that differs now.
+    /// Takes all current differences.
     pub(super) fn note(&self, differences: Vec<String>) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if *told == differences {

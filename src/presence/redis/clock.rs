@@ -1,14 +1,14 @@
-//! What Redis' clock says, as far as its answers tell. Pure; this machine's time is a parameter.
+//! Estimates Redis' clock from its answers. Pure; this machine's time is a parameter.
 //!
-//! Only to tell Redis until when a touch is worth taking (see `touch.lua`): scores and counts go by what Redis
-//! itself reads when it runs a script (P3).
+//! Used only to tell Redis until when a touch may be taken (see `touch.lua`): scores and counts use the time that
+//! Redis itself reads when it runs a script (P3).
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::presence::moment::Moment;
 
-/// The latest answer that told the time.
+/// The latest answer with a time.
 #[derive(Debug, Default)]
 pub(super) struct Clock(Mutex<Option<Told>>);
 
@@ -19,16 +19,16 @@ struct Told {
 }
 
 impl Clock {
-    /// An answer that came just now says that it was `millis`. True if Redis' clock was set since the answer before: by
-    /// more than `tolerance`, which is at least the time that an answer may have been under way.
+    /// Takes the time `millis` from an answer that just came. True if Redis' clock was set since the previous
+    /// answer: by more than `tolerance`, which is at least the time that an answer may have been under way.
     pub(super) fn heard(&self, millis: i64, now: Moment, tolerance: Duration) -> bool {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = told.replace(Told { millis, heard: now });
         before.is_some_and(|before| u128::from(before.at(now).abs_diff(millis)) > tolerance.as_millis())
     }
 
-    /// What Redis' clock says by now. It may say more, by as much as the answer was under way, but not less,
-    /// unless it was set back.
+    /// Redis' clock now. The true value may be later, by as long as the answer was under way, but not earlier,
+    /// unless the clock was set back.
     pub(super) fn now(&self, now: Moment) -> Option<i64> {
         let told = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         told.map(|told| told.at(now))

@@ -1,9 +1,9 @@
-//! A Redis Cluster: calls go to the node that keeps their partition, and follow where an answer names another.
+//! Connections to a Redis Cluster: routes calls to the nodes of their partitions, and follows redirections.
 //!
-//! Why not the client's own cluster connection: while it looks for the nodes anew it holds up all calls, also those
-//! to nodes that are well, until one that hangs has let its time pass (P9); it sends what a lost node should have
-//! got to any other; and it does not tell when it has connected anew or to another node, without which nobody
-//! knows what to touch again (P14). A few partitions do not need more than what is here.
+//! Why not the client's own cluster connection: while it refreshes its map of nodes it blocks all calls, also
+//! those to healthy nodes, until a hanging one has timed out (P9); it sends what a lost node should have got to
+//! any other; and it does not report new connections or changed nodes, without which nothing can tell what to
+//! touch again (P14). A few partitions need no more than what is here.
 
 mod nodes;
 
@@ -22,7 +22,7 @@ use crate::metrics::Metrics;
 use crate::presence::losses::Losses;
 use crate::tasks::{Kept, Task, Tasks};
 
-/// How often a call is sent at most.
+/// Most times that a call is sent.
 const TRIES: usize = 3;
 
 /// Dropping it ends all connections.
@@ -50,7 +50,7 @@ impl Cluster {
         }
     }
 
-    /// Sends something to the node of a partition, or to which that one refers.
+    /// Sends a call to the node of a partition, or to the node that it redirects to.
     pub(super) async fn send<T, F>(
         &self,
         partition: u16,
@@ -86,7 +86,7 @@ impl Cluster {
         }
     }
 
-    /// Sends something to any node that is there, rather not to `not`.
+    /// Sends a call to any node that is up, preferably not to `not`.
     pub(super) async fn send_any<T, F>(
         &self,
         not: Option<&Address>,
@@ -97,14 +97,14 @@ impl Cluster {
         F: Future<Output = RedisResult<T>> + Send,
     {
         let nodes = &self.nodes;
-        // For the first look, whatever it says of that partition.
+        // Waits for the first look at the map, whatever it says of that partition.
         let looked = timeout_at(deadline, nodes.owner(0)).await;
         let _ = looked.map_err(|_| timed_out())?;
         let (_, link) = nodes.any(not)?;
         link.send(deadline, send).await
     }
 
-    /// A node that is there.
+    /// A node that is up, or may come up.
     pub(super) fn any_node(&self) -> RedisResult<(Address, Client)> {
         let (address, _) = self.nodes.any(None)?;
         let client = self.nodes.client(&address)?;
@@ -112,13 +112,13 @@ impl Cluster {
     }
 }
 
-/// The node that an answer names, instead of the one that was asked.
+/// The node that an answer redirects to, instead of the one that was asked.
 fn redirection(error: &RedisError, asked: &Address) -> Option<Address> {
     use ServerErrorKind::{Ask, Moved};
     if !matches!(error.kind(), ErrorKind::Server(Ask | Moved)) {
         return None;
     }
-    // Of a pipeline the first error.
+    // For a pipeline, its first error.
     let errors = error.clone().into_server_errors();
     let of_pipeline = errors.as_deref().and_then(|errors| errors.first()?.1.details());
     let node = of_pipeline.or(error.detail())?.split_ascii_whitespace().nth(1)?;

@@ -1,9 +1,9 @@
-//! One multiplexed connection to one server, kept up by a task of its own. Which server that is may change from
-//! one connection to the next: Sentinels are asked each time.
+//! One multiplexed connection to one Redis server, kept open by a task of its own. The server may change from one
+//! connection to the next: Sentinels are asked each time.
 //!
-//! Why not the client's `ConnectionManager`: it spawns the connection on whichever runtime makes the first
-//! call (here that may be a Pingora service's, which ends before the last touches); calls wait for its
-//! retries while Redis is known to be down; and a command that timed out leaves a hung connection in place.
+//! Why not the client's `ConnectionManager`: it spawns the connection on whichever runtime makes the first call
+//! (here that may be a Pingora service's, which ends before the last touches); calls wait for its retries while
+//! Redis is known to be down; and a command that timed out leaves a hung connection in place.
 //!
 //! Here a call never retries and never costs more than `response_timeout` (P9):
 //!
@@ -13,11 +13,10 @@
 //! | being made for the first time, or just lost | waits for the outcome of that one attempt |
 //! | down | fails at once, while the task goes on trying with growing, jittered pauses |
 //!
-//! Each connection that is made is told, before any call can use it: it is an occasion on which Redis may have lost
-//! something.
+//! Each new connection is reported before any call can use it: Redis may have lost touches.
 //!
-//! A call that times out, or whose answer says that this server is the wrong one (a demoted primary), gives
-//! the connection up. Other calls already sent on it may still be answered.
+//! A call that times out, or whose answer says that this server is the wrong one (a demoted primary), closes the
+//! connection. Other calls already sent on it may still be answered.
 
 use std::future::Future;
 use std::io;
@@ -47,14 +46,14 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How the server is found.
 pub(super) enum Way {
-    /// It is this one.
+    /// At a fixed address.
     Server(Box<Client>),
-    /// Sentinels know.
+    /// Through Sentinels.
     Sentinels(Sentinels),
 }
 
 impl Way {
-    /// Where it looks, for whoever reads the log.
+    /// The configured address, for the log.
     fn place(&self) -> String {
         match self {
             Self::Server(client) => format!("server {}", client.get_connection_info().addr()),
@@ -62,7 +61,7 @@ impl Way {
         }
     }
 
-    /// A client of the server of now.
+    /// A client for the current server.
     pub(super) async fn client(&self) -> RedisResult<Client> {
         match self {
             Self::Server(client) => Ok(Client::clone(client)),
@@ -71,23 +70,23 @@ impl Way {
     }
 }
 
-/// Is told of connections as they come and go.
+/// Notified when connections open and close.
 pub(super) trait Observer: Send + Sync + 'static {
-    /// One was made; no call can use it before this returns.
+    /// A connection was opened; no call can use it before this returns.
     fn connected(&self);
 
-    /// Calls can use one from now on, or no longer.
+    /// Calls can use a connection from now on, or no longer.
     fn changed(&self, up: bool);
 }
 
 /// The connection, as calls see it.
 #[derive(Clone)]
 enum State {
-    /// The outcome of an attempt is near.
+    /// An attempt is under way.
     Connecting,
-    /// What the attempt made.
+    /// The open connection.
     Up(Up),
-    /// Why.
+    /// The error of the last attempt.
     Down(RedisError),
 }
 
@@ -136,7 +135,7 @@ impl Link {
         matches!(*self.state.borrow(), State::Up(_))
     }
 
-    /// Sends something, and waits for the answer until `deadline`.
+    /// Sends a call, and waits for the answer until `deadline`.
     pub(super) async fn send<T, F>(&self, deadline: Instant, send: impl FnOnce(Node) -> F) -> RedisResult<T>
     where
         F: Future<Output = RedisResult<T>> + Send,
@@ -150,7 +149,7 @@ impl Link {
             .unwrap_or_else(|_| Err(timed_out()));
         if let Err(error) = &outcome
             && spoils_the_connection(error)
-            // A call that had waited for the connection may not have left the server its time to answer.
+            // A call that had waited for the connection may have left the server too little time to answer.
             && (!error.is_timeout() || time >= self.response_timeout * 3 / 4)
         {
             self.give_up(attempt, error);
@@ -168,7 +167,7 @@ impl Link {
         }
     }
 
-    /// Has the connection replaced, unless that happened already.
+    /// Replaces the connection, unless that has happened already.
     fn give_up(&self, failed: u64, cause: &RedisError) {
         let given_up = self.state.send_if_modified(|state| {
             let current = matches!(state, State::Up(up) if up.attempt == failed);
@@ -178,21 +177,21 @@ impl Link {
             current
         });
         if given_up {
-            // Unless there is another already.
+            // Unless there is a new one already.
             self.observer.changed(self.is_up());
-            tracing::warn!(error = %cause, "lost the connection to Redis; who is present is known from memory only");
+            tracing::warn!(error = %cause, "lost the connection to Redis; presence is answered from memory only");
         }
     }
 }
 
-/// What makes and replaces the connection.
+/// The task that opens and replaces the connection.
 struct Keeper {
     way: Arc<Way>,
     state: watch::Sender<State>,
     connect_timeout: Duration,
     response_timeout: Duration,
     observer: Arc<dyn Observer>,
-    /// How often it was tried: what tells one connection from another.
+    /// Number of attempts: identifies a connection.
     attempts: u64,
 }
 
@@ -240,8 +239,8 @@ impl Keeper {
         }
     }
 
-    /// Waits until the connection to this server has been given up; false at the end of all. Sentinels are asked
-    /// now and then whether it is still the one: a primary that is cut off from them may still answer here.
+    /// Waits until the connection to this server has been given up; false at shutdown. Asks the Sentinels
+    /// periodically whether it is still the primary: one that is cut off from them may still answer here.
     async fn lasts(&self, server: &str, attempt: u64) -> bool {
         let mut state = self.state.subscribe();
         loop {
@@ -266,7 +265,7 @@ impl Keeper {
         }
     }
 
-    /// Connects and makes sure that the server answers. `inspected` is the server that was looked at last.
+    /// Connects and checks that the server answers. `inspected` is the server that was inspected last.
     async fn connect(&self, inspected: &mut Option<String>) -> RedisResult<MultiplexedConnection> {
         let client = timeout(self.connect_timeout, self.way.client())
             .await
@@ -282,7 +281,7 @@ impl Keeper {
     }
 }
 
-/// What to look at, where that is plain.
+/// A hint at the setting to check, for errors with an obvious cause.
 fn hint(error: &RedisError) -> &'static str {
     if error.kind() == ErrorKind::AuthenticationFailed {
         "; user and password are what redis.url says, or redis.username and redis.password, and those of Sentinels \
@@ -292,7 +291,7 @@ fn hint(error: &RedisError) -> &'static str {
     }
 }
 
-/// A connection of a client's, not yet proven.
+/// Opens a connection that has not been checked yet.
 pub(super) async fn connection(
     client: &Client,
     connect_timeout: Duration,
@@ -309,7 +308,7 @@ pub(super) async fn connection(
     .unwrap_or_else(|_| Err(timed_out()))
 }
 
-/// Whether to replace the connection after this answer, or lack of one.
+/// Whether this answer, or the lack of one, means that the connection must be replaced.
 fn spoils_the_connection(error: &RedisError) -> bool {
     error.is_io_error()
         || error.is_unrecoverable_error()
@@ -317,7 +316,7 @@ fn spoils_the_connection(error: &RedisError) -> bool {
             error.kind(),
             ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown)
         )
-        // Before Redis 7 an error within a script is quoted by another.
+        // Before Redis 7 an error within a script is quoted in another error.
         || error.detail().is_some_and(|detail| {
             detail.contains("-READONLY ") || detail.contains("-MASTERDOWN ")
         })

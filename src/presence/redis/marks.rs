@@ -1,13 +1,13 @@
-//! What tells that Redis lost something although the connection lives: FLUSHALL, a failover behind the
-//! connection, one node of several that came back empty (P14).
+//! Marks: numbers that detect data loss in Redis on a live connection (P14).
+//! Examples are FLUSHALL, a failover behind the connection, one node of several that came back empty.
 //!
 //! In each partition each sidecar keeps a key of its own with a number that it raises with each sweep. If the
-//! number found there is not at least the one that Redis last confirmed, Redis has lost writes. It is each
-//! sidecar's own number, because a shared one that went back could have been raised again by another sidecar
-//! before this one looks. Pure.
+//! number found there is lower than the one that Redis last confirmed, Redis has lost writes. Each sidecar has its
+//! own number, because a shared one that went back could have been raised again by another sidecar before this one
+//! looks. Pure.
 //!
-//! Where no number is found something may be lost, also before the first one was written: touches may have come
-//! before it. So may it be where the key expired because the sidecar did not sweep. Both cost a needless
+//! Where no number is found, touches may be lost, also before the first one was written: touches may have come
+//! before it. The same holds where the key expired because the sidecar did not sweep. Both cost a needless
 //! re-touch at most.
 
 use std::num::NonZeroU16;
@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Numbers confirmed by Redis, by partition; 0 before the first.
 #[derive(Debug)]
 pub(super) struct Marks {
-    /// Who marks: made up anew by each process.
+    /// Names the sidecar's marks: made up anew by each process.
     id: String,
     next: AtomicU64,
     confirmed: Vec<AtomicU64>,
@@ -42,7 +42,7 @@ impl Marks {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Redis has written `number` over what it `found`: whether something may have been lost before.
+    /// Redis has written `number` over the number `found`; returns whether touches may have been lost before.
     pub(super) fn written(&self, partition: u16, number: u64, found: Option<u64>) -> bool {
         let Some(confirmed) = self.confirmed.get(usize::from(partition)) else {
             return false;

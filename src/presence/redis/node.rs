@@ -1,10 +1,10 @@
-//! A connection as a call sees it.
+//! A connection to the node that answers a call, with the prefix that a redirection requires.
 
 use ::redis::aio::{ConnectionLike, MultiplexedConnection};
 use ::redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisFuture, RedisResult, ServerErrorKind, Value};
 use futures_util::FutureExt as _;
 
-/// A connection to the server that is to answer.
+/// A connection to the server that answers a call.
 #[derive(Clone)]
 pub(super) struct Node {
     connection: MultiplexedConnection,
@@ -20,8 +20,8 @@ impl Node {
         }
     }
 
-    /// The same, unless it is a node to which keys are being moved: for a call that touches keys which it does not
-    /// name. Those that are not there yet would be taken for empty.
+    /// The same, unless the node is importing keys: for a call that touches keys which it does not name, since
+    /// keys that have not arrived yet would look empty.
     pub(super) fn with_all_keys(self) -> RedisResult<Self> {
         if self.is_asked {
             return Err(being_moved());
@@ -29,7 +29,7 @@ impl Node {
         Ok(self)
     }
 
-    /// A node to which the keys of the call are being moved, and which another named for this one call.
+    /// A node that is importing the keys of the call, named by another node for this one call.
     pub(super) fn asked(self) -> Self {
         Self {
             is_asked: true,
@@ -43,7 +43,7 @@ impl ConnectionLike for Node {
         if !self.is_asked {
             return self.connection.req_packed_command(cmd);
         }
-        // In one writing: no other call on this connection may come in between.
+        // In one write: no other call on this connection may come in between.
         let mut pipeline = ::redis::pipe();
         pipeline.cmd("ASKING").add_command(cmd.clone());
         async move {
@@ -53,7 +53,7 @@ impl ConnectionLike for Node {
         .boxed()
     }
 
-    /// Of a node to which keys are being moved it would be wrong to ask for many: it does not have all of them.
+    /// A pipeline must not be sent to an importing node, which does not have all keys.
     fn req_packed_commands<'a>(
         &'a mut self,
         pipeline: &'a Pipeline,

@@ -1,10 +1,10 @@
-//! When to publish a probe, and when its silence means that the subscription is dead (P8). Pure; the time is a
-//! parameter.
+//! Probes of the subscription: when to publish one, and when its silence means that the subscription is dead (P8).
+//! Pure; the time is a parameter.
 //!
-//! A subscription can be TCP-healthy and silent, most often after a failover: it hangs on the old primary, to
-//! which nobody publishes. So a probe is published on the connection for commands, which follows the primary
-//! (in a Cluster on that to another node), and must arrive on the subscription. While nothing can be published,
-//! nothing is learnt.
+//! A subscription can be TCP-healthy and silent, most often after a failover: it hangs on the old primary, where
+//! nothing is published. So a probe is published on the connection for commands, which follows the primary (in a
+//! Cluster on that to another node), and must arrive on the subscription. While nothing can be published, the
+//! probe decides nothing.
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ enum State {
     Expecting { until: Instant },
 }
 
-/// What to do at the time that [`Probe::wakes_at`] told.
+/// What to do at the time given by [`Probe::wakes_at`].
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// Publish this.
@@ -47,7 +47,7 @@ impl Probe {
             name,
             patience,
             number: 0,
-            // At once: a subscription that never worked is found out first.
+            // At once: a subscription that never worked is detected early.
             state: State::Resting { until: now },
         }
     }
@@ -74,7 +74,7 @@ impl Probe {
         }
     }
 
-    /// A message came that is no change. True if it was the expected probe.
+    /// A message that is no change came. True if it was the expected probe.
     pub(super) fn heard(&mut self, message: &str, now: Instant) -> bool {
         let expected = matches!(self.state, State::Expecting { .. }) && message == self.text();
         if expected {
@@ -92,7 +92,7 @@ impl Probe {
         self.state = State::Resting { until: now + EVERY };
     }
 
-    /// Not of the form of a change, so that sidecars of any version pass over it.
+    /// Not in the format of a change, so that sidecars of any version ignore it.
     fn text(&self) -> String {
         format!("probe {} {}", self.name, self.number)
     }

@@ -1,7 +1,7 @@
-//! Where the server is, by what Sentinels say.
+//! Finds the Redis primary through Sentinels.
 //!
-//! All are asked at once and the first good answer counts, so that one that hangs costs nothing. An answer is good
-//! if the server that it names says itself that it is the primary: the client asks it.
+//! All Sentinels are asked at once and the first good answer counts, so that a hanging one costs nothing. An
+//! answer is good if the server that it names says itself that it is the primary: the client asks it.
 
 use ::redis::sentinel::SentinelClient;
 use ::redis::{Client, ErrorKind, RedisResult};
@@ -34,7 +34,7 @@ impl Sentinels {
         &self.addresses
     }
 
-    /// A client of the primary of now.
+    /// A client for the current primary.
     pub(super) async fn master(&self) -> RedisResult<Client> {
         let asked = self
             .clients

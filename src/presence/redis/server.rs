@@ -1,6 +1,6 @@
-//! Whether the server suits, looked at once, on the first connection (P10).
+//! Inspects the Redis server on the first connection: version and eviction policy (P10).
 //!
-//! From `INFO`, which managed services and narrow ACLs allow more often than `CONFIG GET`.
+//! Uses `INFO`, which managed services and narrow ACLs allow more often than `CONFIG GET`.
 
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{RedisError, RedisResult};
@@ -8,7 +8,7 @@ use ::redis::{RedisError, RedisResult};
 /// First version with `ZADD … GT`.
 const OLDEST: (u32, u32) = (6, 2);
 
-/// Reads `INFO` and warns. A server that refuses to tell is taken as it is.
+/// Reads `INFO` and warns. A server that refuses `INFO` is accepted as it is.
 ///
 /// # Errors
 /// Only if the connection broke meanwhile.
@@ -23,13 +23,13 @@ pub(super) async fn inspect(connection: &mut MultiplexedConnection) -> RedisResu
         }
         Err(error) if error.is_io_error() => Err(error),
         Err(error) => {
-            tracing::debug!(error = %error, "Redis does not tell its version and settings");
+            tracing::debug!(error = %error, "Redis refuses INFO; its version and settings are unknown");
             Ok(())
         }
     }
 }
 
-/// What an operator should know.
+/// Warnings for operators.
 fn warnings(info: &str) -> Vec<String> {
     let field = |name: &str| {
         info.lines()

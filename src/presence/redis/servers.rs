@@ -1,6 +1,6 @@
-//! The servers in which presence is: one, or one that Sentinels name, or the nodes of a Cluster.
+//! The Redis servers that keep presence: one, or one that Sentinels name, or the nodes of a Cluster.
 //!
-//! Whoever calls says of which partition, and gets the server that keeps it. A call costs `response_timeout` at
+//! Callers name a partition; the call is routed to the server that owns it. A call costs `response_timeout` at
 //! most, however many servers it takes (P9).
 
 use std::future::Future;
@@ -21,7 +21,7 @@ use crate::presence::losses::Losses;
 use crate::presence::{OpenError, PresenceError};
 use crate::tasks::Tasks;
 
-/// What calls go through.
+/// Routes calls to servers.
 pub(super) struct Servers {
     kind: Kind,
     response_timeout: Duration,
@@ -33,11 +33,11 @@ enum Kind {
     Cluster(Cluster),
 }
 
-/// Where changes are heard.
+/// A server to subscribe to.
 pub(super) struct Place {
-    /// Of the server.
+    /// A client for the server.
     pub(super) client: Client,
-    /// Which node it is, where there are several.
+    /// The node, if there are several.
     node: Option<Address>,
 }
 
@@ -89,8 +89,8 @@ impl Servers {
         })
     }
 
-    /// Sends something to the server of a partition. In a Cluster it may be sent again, to the node that the
-    /// answer names. Errors are counted here.
+    /// Sends a call to the server of a partition. In a Cluster it may be sent again, to the node that the answer
+    /// names. Errors are counted here.
     pub(super) async fn call<T, F>(
         &self,
         partition: u16,
@@ -106,7 +106,7 @@ impl Servers {
         })
     }
 
-    /// Sends something to any server, but in a Cluster rather not to that at `place`. Errors are counted here.
+    /// Sends a call to any server, in a Cluster preferably not to that at `place`. Errors are counted here.
     pub(super) async fn call_any<T, F>(
         &self,
         place: Option<&Place>,
@@ -125,7 +125,7 @@ impl Servers {
         })
     }
 
-    /// A server that tells of all changes.
+    /// A server to subscribe to; each publishes all changes.
     pub(super) async fn place(&self) -> RedisResult<Place> {
         match &self.kind {
             Kind::One { way, .. } => {

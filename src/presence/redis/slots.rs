@@ -1,4 +1,4 @@
-//! Which node of a Cluster keeps which partition. Pure.
+//! Maps partitions to the nodes of a Redis Cluster. Pure.
 //!
 //! `CLUSTER SLOTS` rather than `CLUSTER SHARDS`, which Redis 6.2 does not know.
 
@@ -28,8 +28,8 @@ pub(super) fn slot(tag: &str) -> u16 {
     crc % SLOTS
 }
 
-/// Reads the answer to `CLUSTER SLOTS` for these slots. A node that does not know its own address gets that of
-/// the node that was `asked`. `None` if it is no such answer.
+/// Reads the answer to `CLUSTER SLOTS` for these slots. A node that does not know its own address gets that of the
+/// node that was `asked`. `None` if the answer has another form.
 pub(super) fn owners(answer: &Value, slots: &[u16], asked: &Address) -> Option<Owners> {
     let Value::Array(ranges) = answer else { return None };
     let ranges: Vec<_> = ranges
@@ -71,7 +71,7 @@ fn parse_range(range: &Value, asked: &Address) -> Option<(u16, u16, Address)> {
     Some((u16::try_from(*first).ok()?, u16::try_from(*last).ok()?, address))
 }
 
-/// What most of the nodes say, and whether those are more than half of all that were `asked`.
+/// The map that most nodes report, and whether those are more than half of all that were `asked`.
 pub(super) fn majority(answers: &[Owners], asked: usize) -> Option<(&Owners, bool)> {
     let mut votes: HashMap<&Owners, usize> = HashMap::new();
     for answer in answers {

@@ -1,10 +1,9 @@
-//! The one subscription of this process to the changes that Redis publishes, kept up by a task of its own on a
-//! connection of its own: to the primary, or to any node of a Cluster, whose nodes tell each other what is
-//! published.
-//!
-//! What is published while there is no subscription is lost (P6): whoever listens is told when there is one
-//! again ([`Event::Listening`]) and reads the counts then (P7). A connection that is open and silent is found
-//! out by [`Probe`] and replaced (P8).
+//! This process' subscription to the changes that Redis publishes.
+//! A task of its own keeps it open on a connection of its own: to the primary, or to any node of a Cluster, whose
+//! nodes forward publications to each other.
+//! What is published while there is no subscription is lost (P6): subscribers are told when there is one again
+//! ([`Event::Listening`]) and then read the counts (P7). A connection that is open and silent is detected by
+//! [`Probe`] and replaced (P8).
 
 use std::io;
 use std::sync::{Arc, OnceLock};
@@ -30,7 +29,7 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 /// A subscription that lived shorter counts as a failed attempt.
 const SHORT_LIVED: Duration = Duration::from_secs(1);
 
-/// Starts listening when somebody first wants to hear. Dropping it ends the subscription.
+/// Starts the subscription at the first call of `subscribe`. Dropping it ends the subscription.
 pub(super) struct Listener {
     changes: Changes,
     parts: Arc<Parts>,
@@ -38,7 +37,7 @@ pub(super) struct Listener {
     task: OnceLock<Kept>,
 }
 
-/// What the task works with.
+/// The task's dependencies.
 struct Parts {
     servers: Arc<Servers>,
     channel: String,
@@ -71,7 +70,7 @@ impl Listener {
         }
     }
 
-    /// Everything that is heard from now on.
+    /// Every event from now on.
     pub(super) fn subscribe(&self) -> Subscription {
         let subscription = self.changes.subscribe();
         self.task.get_or_init(|| {
@@ -98,7 +97,7 @@ impl Parts {
             self.metrics.live_subscription_up.set(0);
             if !told {
                 told = true;
-                tracing::warn!(error = %ended, "changes of counts in Redis are not heard; trying again until they are");
+                tracing::warn!(error = %ended, "the subscription to changes of counts in Redis is down; trying again until it is up");
             }
             if since.elapsed() >= SHORT_LIVED {
                 pause = PAUSE.0;
@@ -108,8 +107,8 @@ impl Parts {
         }
     }
 
-    /// Subscribes and listens until that ends; why it did. `told` is whether the log says that changes are not
-    /// heard.
+    /// Subscribes and forwards changes until the subscription ends; returns the reason. `told` is whether the log
+    /// says that changes are not received.
     async fn listen(&self, changes: &Changes, told: &mut bool) -> RedisError {
         let (place, subscription) = match self.subscribe().await {
             Ok(subscribed) => subscribed,
@@ -117,7 +116,7 @@ impl Parts {
         };
         self.metrics.live_subscription_up.set(1);
         if std::mem::take(told) {
-            tracing::info!("changes of counts in Redis are heard again");
+            tracing::info!("the subscription to changes of counts in Redis is up again");
         }
         changes.send(Event::Listening);
 
@@ -158,7 +157,7 @@ impl Parts {
         Ok((place, subscription))
     }
 
-    /// Whether it was published, in a Cluster by another node than the one that is listened to.
+    /// Publishes a probe, in a Cluster on another node than the one subscribed to; returns whether that worked.
     async fn publish(&self, place: &Place, text: String) -> bool {
         let mut publish = ::redis::cmd("PUBLISH");
         publish.arg(&self.channel).arg(text);
@@ -172,7 +171,7 @@ impl Parts {
     }
 }
 
-/// Whatever ends the task, nothing is heard any more.
+/// Clears the gauge however the task ends.
 struct Unheard<'a>(&'a Metrics);
 
 impl Drop for Unheard<'_> {
@@ -182,7 +181,7 @@ impl Drop for Unheard<'_> {
 }
 
 fn heard(message: &Msg, changes: &Changes, probe: &mut Probe) {
-    // Anything that is no text is of a version that does not exist yet.
+    // Anything that is not text is from a version that does not exist yet.
     let Ok(text) = std::str::from_utf8(message.get_payload_bytes()) else {
         return;
     };

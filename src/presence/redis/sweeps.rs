@@ -1,4 +1,4 @@
-//! Sweeping: each partition by itself, so that what one server cannot do now, the others do all the same.
+//! Sweeps of Redis: each partition separately, so that a failing server does not stop the sweeps of the others.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
@@ -15,14 +15,14 @@ use crate::presence::{Count, CountChange, PresenceError, REMEMBERED, Sweep, mill
 const SWEEP_COMMUNITIES: usize = 100;
 /// Calls per partition and sweep; what is left waits for the next sweep.
 const SWEEP_ROUNDS: usize = 50;
-/// How long a mark outlives the last sweep: long beside the time between sweeps, and no longer than the sidecar's
-/// settings count, so that whoever finds others gone by another window touches everybody again.
+/// How long a mark outlives the last sweep: long compared with the time between sweeps, and no longer than the
+/// sidecar's settings count, so that a sidecar whose settings others have dropped touches all users again.
 const MARK_KEPT: Duration = KEPT;
 
 /// Answer of the sweep script: now, lag, whether more are due, the mark before, settings in use, changes.
 type SweepReply = (i64, i64, bool, Option<u64>, Vec<String>, Vec<(String, u64, u64)>);
 
-/// What a sweep finds of one part.
+/// Result of sweeping one part.
 #[derive(Debug, Default)]
 struct SweptPart {
     has_failed: AtomicBool,
@@ -32,7 +32,7 @@ struct SweptPart {
 }
 
 impl Redis {
-    /// A part that fails is left at once, and the others are swept all the same.
+    /// A part is left at its first failure; the others are still swept.
     pub(super) async fn sweep_all(&self) -> Result<Sweep, PresenceError> {
         let parts: Vec<_> = self.losses.parts().map(|_| SweptPart::default()).collect();
         let outcomes = stream::iter(self.keys.partitions()).map(|partition| {
@@ -49,7 +49,7 @@ impl Redis {
             })
             .await;
         self.adopt_window(&parts);
-        // Also if other partitions could not be swept: the mark is written, and tells it once only.
+        // Also if other partitions could not be swept: the mark is written, and reports a loss only once.
         for (part, swept) in self.losses.parts().zip(parts) {
             if swept.has_lost.into_inner() {
                 self.losses.note(part);
@@ -58,7 +58,7 @@ impl Redis {
         swept
     }
 
-    /// Nothing, where another partition of the part has failed already.
+    /// Nothing if another partition of the part has failed already.
     async fn sweep_partition_of(&self, part: &SweptPart, partition: u16) -> Result<Sweep, PresenceError> {
         if part.has_failed.load(Ordering::Relaxed) {
             return Ok(Sweep::default());
@@ -70,8 +70,8 @@ impl Redis {
         outcome
     }
 
-    /// Goes by the longest window that any partition tells of. Partitions that do not answer, or have lost something, may
-    /// not tell of a longer one.
+    /// Takes the longest window that any partition reports. Partitions that do not answer or have lost data may lack a
+    /// longer one.
     fn adopt_window(&self, parts: &[SweptPart]) {
         let longest = parts.iter().map(|part| part.window.load(Ordering::Relaxed)).max();
         let may_lack = parts

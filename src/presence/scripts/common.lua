@@ -1,10 +1,10 @@
--- What the scripts share; put in front of each.
+-- Functions that the scripts share; prepended to each.
 --
 -- A user is present while now - score < window. Times are milliseconds. The window is the longest that a sidecar
--- uses here (presence/settings.rs): nobody's members are forgotten before their window has passed.
+-- uses here (presence/settings.rs): no user is removed before that window has passed.
 
--- How long a sidecar's settings count after its last call: as long as its mark is kept (redis/sweeps.rs). A sidecar
--- that was away for longer finds its mark gone, too, and touches everybody again.
+-- How long a sidecar's settings count after its last call: as long as its mark is kept (redis/sweeps.rs). A
+-- sidecar that was away for longer finds its mark gone, too, and touches all users again.
 local SETTINGS_KEPT = 60000
 -- How far ahead of the clock a time may be before the clock counts as set back.
 local SET_BACK = 1000
@@ -35,12 +35,12 @@ local function add(key, options, entries)
   end
 end
 
--- Beside the settings stands, instead of a time, by how much the clock was set back in all.
+-- Member of the settings' sorted set whose score is no time: by how much the clock was set back in total.
 local SHIFT = 'shift'
 
--- What the sidecars use that share this partition: the longest `window` in force; the same with those that no longer
--- count (`before`); the time of the `latest` call; when the settings `mine` were `written`, if they were; `all`
--- settings with their times; and by how much the clock was set back in all, as far as that was noted (`shift`).
+-- The settings of sidecars that share this partition. Returns the longest `window` in force; the same including
+-- settings that no longer count (`before`); the time of the `latest` call; the time of the latest with the settings
+-- `mine`, if any (`written`); `all` settings with their times; and by how much the clock was set back in total (`shift`).
 local function in_use(settings, mine, now, window)
   local stored = redis.call('ZRANGE', settings, 0, -1, 'WITHSCORES')
   local use = { window = window, before = window, latest = 0, all = {}, shift = 0 }
@@ -63,7 +63,7 @@ local function in_use(settings, mine, now, window)
   return use
 end
 
--- Lets the sweeps look at every community.
+-- Makes every community due for the sweeps.
 local function look_again(due, now)
   local again = {}
   for _, community in ipairs(redis.call('ZRANGEBYSCORE', due, '(' .. text(now), '+inf')) do
@@ -73,8 +73,8 @@ local function look_again(due, now)
   add(due, {}, again)
 end
 
--- Notes by how much the clock was set back since the latest call, as far as that can be told: once, by whichever script
--- comes first. Each community takes it over in its turn (catch_up).
+-- Stores by how much the clock was set back since the latest call, as far as that can be determined: once, in the first
+-- script that notices. Each community is moved later (catch_up).
 local function note_shift(settings, due, use, now)
   if use.latest - now < SET_BACK then
     return
@@ -90,15 +90,15 @@ local function note_shift(settings, due, use, now)
   look_again(due, now)
 end
 
--- Whoever was seen before the clock was set back would stay for longer by as much: all of a community are moved by the
--- amount, once. Returns how many.
+-- Users seen before the clock was set back would stay longer by that amount: moves all users of a community by it, once.
+-- Returns how many were moved.
 local function catch_up(part, seen, state)
   local by = part.shift - (tonumber(redis.call('HGET', state, 'shift')) or 0)
   if by == 0 then
     return 0
   end
   local moved = {}
-  -- It is less where Redis lost how much it was in all.
+  -- Less than zero if Redis lost the total.
   local all = by > 0 and redis.call('ZRANGE', seen, 0, -1, 'WITHSCORES') or {}
   for i = 1, #all, 2 do
     moved[#moved + 1] = text(math.min(all[i + 1] - by, part.now))
@@ -109,7 +109,7 @@ local function catch_up(part, seen, state)
   return #moved / 2
 end
 
--- Nobody is seen later than now.
+-- No user is seen later than now.
 local function clamp(seen, now)
   local moved = {}
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', seen, '(' .. text(now + SET_BACK), '+inf')) do
@@ -119,22 +119,22 @@ local function clamp(seen, now)
   add(seen, {}, moved)
 end
 
--- Forgets the users of a community whose window has passed; says whether there were any.
+-- Removes users of a community whose window has passed; returns whether there were any.
 local function prune(seen, now, window)
   return redis.call('ZREMRANGEBYSCORE', seen, '-inf', text(now - window)) > 0
 end
 
--- Counts a community, without those whose window has passed, publishes the count if it is another than the one
--- published last, and notes when to look again. Every key expires in the end: see presence/redis.rs.
+-- Counts a community without users whose window has passed, publishes the count if it differs from the one
+-- published last, and schedules the next sweep. Every key expires in the end: see presence/redis.rs.
 --
--- It also publishes if somebody was forgotten just before (`left`), though others may have come in their place:
--- whoever counted in between has another number than the one published last.
+-- It also publishes if a user was removed just before (`left`), though others may have taken their place: a count
+-- read in between differs from the one published last.
 --
--- Published before it is noted: if publishing is refused (an ACL without the channel), every call fails,
--- instead of one that fails and all others staying silent.
+-- Published before it is stored: if publishing is refused (an ACL without the channel), every call fails, instead
+-- of one that fails and all others staying silent.
 --
--- `part` is what holds for all communities of a partition: the key `due`, `channel`, `now`, `window`, `keep`, and
--- `shift` as above. Returns count, sequence number, whether it changed, and how many members the clock has moved.
+-- `part` has what all communities of a partition share: the key `due`, `channel`, `now`, `window`, `keep`, and `shift`
+-- as above. Returns the count, its sequence number, whether it changed, and how many users were moved.
 local function settle(part, seen, state, community, left)
   local now, window = part.now, part.window
   local moved = catch_up(part, seen, state)

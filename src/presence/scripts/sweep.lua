@@ -1,6 +1,6 @@
--- Forgets users of one partition whose window has passed, in the communities that are due longest; and writes
--- the sidecar's mark over the one before, by which it learns whether Redis lost something (redis/marks.rs), and
--- what it uses, by which all learn whether they agree (presence/settings.rs).
+-- Sweeps one partition: removes users whose window has passed, in the communities that are due longest. Also
+-- writes the sidecar's mark over the previous one, to detect data loss in Redis (redis/marks.rs), and its
+-- settings, to compare them with other sidecars' (presence/settings.rs).
 --
 -- KEYS  due, mark, settings
 -- ARGV  window (ms), how long keys outlive their window (ms), channel, first part of seen keys, first part of state
@@ -9,8 +9,8 @@
 -- Returns now (ms), lag (ms), whether more communities are due (1 or 0), the mark's number before, settings in use,
 -- changes: { community, count, sequence number }…
 
--- Members moved in one call, because the clock was set back, before the rest is left for the next: what keeps a call
--- at some tens of milliseconds of Redis' one thread.
+-- Users moved in one call after the clock was set back, before the rest is left to the next call: keeps a call at some
+-- tens of milliseconds of Redis' one thread.
 local MOVED = 10000
 
 local now = now_ms()
@@ -21,7 +21,7 @@ local use = in_use(KEYS[3], ARGV[9], now, tonumber(ARGV[1]))
 local window, keep = use.window, text(use.window + tonumber(ARGV[2]))
 note_shift(KEYS[3], KEYS[1], use, now)
 if window < use.before then
-  -- The sidecars with the longest window have gone: everybody leaves earlier.
+  -- The sidecars with the longest window have gone: all users leave earlier.
   look_again(KEYS[1], now)
 end
 local part = {
@@ -41,7 +41,7 @@ end
 redis.call('PEXPIRE', KEYS[3], keep)
 
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', text(now), 'WITHSCORES', 'LIMIT', 0, ARGV[6])
--- No window that began by now ends so late: the clock was ahead, and nobody told when it was set back.
+-- No window that has begun by now ends that late: the clock was ahead, and no call noticed when it was set back.
 local late = text(now + window + SET_BACK)
 for _, community in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. late, '+inf', 'LIMIT', 0, ARGV[6])) do
   due[#due + 1] = community

@@ -1,12 +1,12 @@
--- Users were seen in a community.
+-- Touches users of a community.
 --
 -- KEYS  seen, state, due, settings
 -- ARGV  window (ms), how long keys outlive their window (ms), channel, community, not after (ms), the sidecar's
 --       settings, then for each user: user, age (ms)
--- Returns count, sequence number, now (ms); the count is nil if it was too late, and nothing was done.
+-- Returns count, sequence number, now (ms); the count is nil if it was too late and nothing was done.
 --
--- Too late: a Redis that hung finds touches in its sockets that nobody waits for any more. It would take
--- those who were seen long ago for seen just now; whoever sent them touches again, with their true age.
+-- Too late: a Redis that hung reads touches from its sockets whose callers have given up. It would take users who
+-- were seen long ago for seen just now; the sender touches again, with the true age.
 
 local now = now_ms()
 if now > tonumber(ARGV[5]) then
@@ -24,11 +24,11 @@ local part = {
   due = KEYS[3], channel = ARGV[3], now = now, window = window, keep = keep, shift = use.shift,
 }
 
--- Before anybody comes who was seen by the time that it is now.
+-- Before users are added who were seen by the clock as it is now.
 catch_up(part, KEYS[1], KEYS[2])
 local left = prune(KEYS[1], now, window)
 
--- GT: last seen never goes back, be it that an old touch is made again.
+-- GT: last seen never goes back, even if an old touch is made again.
 local members = {}
 for i = 7, #ARGV, 2 do
   members[#members + 1] = text(now - tonumber(ARGV[i + 1]))

@@ -1,4 +1,4 @@
-//! The worker over a store that writes down what it is asked.
+//! Tests of the worker, with a store that records its calls.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,3 +1,5 @@
+//! Tests of the client's address behind trusted and untrusted proxies.
+
 use http::HeaderValue;
 use proptest::prelude::*;
 
@@ -48,17 +50,17 @@ fn i8_the_chain_is_walked_from_the_right_over_trusted_networks() {
         (&[], "10.0.0.1"),
         (&[b""], "10.0.0.1"),
         (&[b"203.0.113.9"], "203.0.113.9"),
-        // The first entry is whatever the client wrote.
+        // The client can write anything into the first entry.
         (&[b"1.1.1.1, 203.0.113.9"], "203.0.113.9"),
         (&[b"10.0.0.7, 203.0.113.9"], "203.0.113.9"),
         (&[b"1.1.1.1, 203.0.113.9, 10.0.0.2, 192.168.7.7"], "203.0.113.9"),
         (&[b"1.1.1.1,203.0.113.9,192.168.7.8,10.0.0.2"], "192.168.7.8"),
-        // All trusted: the furthest.
+        // All trusted: the furthest one.
         (&[b"10.0.0.3, 10.0.0.2"], "10.0.0.3"),
         // Several headers count in their order.
         (&[b"1.1.1.1, 203.0.113.9", b"10.0.0.2"], "203.0.113.9"),
         (&[b"203.0.113.9, 10.0.0.2", b"198.51.100.4"], "198.51.100.4"),
-        // Empty entries are none.
+        // Empty entries are dropped.
         (&[b"203.0.113.9, ,10.0.0.2,,"], "203.0.113.9"),
         // Ports, brackets, zones, mapped addresses.
         (&[b"203.0.113.9:4711"], "203.0.113.9"),
@@ -150,7 +152,7 @@ fn e12_a_trusted_proxy_is_believed_in_other_spellings_where_there_is_no_x_forwar
             "203.0.113.9",
         ),
         (&[("forwarded", "for=\"[2001:db8::5]:443\"")], "2001:db8::5"),
-        // The first that is there decides.
+        // The first header that is present decides.
         (
             &[("x-forwarded-for", "203.0.113.9"), ("x-real-ip", "6.6.6.6")],
             "203.0.113.9",
@@ -167,7 +169,7 @@ fn e12_a_trusted_proxy_is_believed_in_other_spellings_where_there_is_no_x_forwar
             &[("forwarded", "proto=https"), ("x-real-ip", "203.0.113.9")],
             "203.0.113.9",
         ),
-        // What is no address names nobody.
+        // A text that is no address names no client.
         (&[("x-real-ip", "unknown")], "10.0.0.1"),
         (&[("x-real-ip", "203.0.113.9, 203.0.113.10")], "10.0.0.1"),
         (&[("forwarded", "for=_hidden, for=unknown")], "10.0.0.1"),
@@ -222,7 +224,7 @@ fn v8_a_sidecar_is_the_peer_itself_and_no_trusted_proxy_by_that() {
     for (peer, peer_trusted, peer_is_sidecar) in [
         ("10.0.0.5", true, true),
         ("::ffff:10.0.0.5", true, true),
-        // Behind it is a sidecar, but what it passes on may be from anybody.
+        // Behind it is a sidecar, but the header that it passes on may be anyone's.
         ("10.0.0.1", true, false),
         ("10.0.1.1", false, true),
         ("203.0.113.9", false, false),

@@ -1,3 +1,5 @@
+//! Tests of forwarding headers: path prefixes and hosts.
+
 use http::HeaderValue;
 use proptest::prelude::*;
 

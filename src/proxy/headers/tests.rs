@@ -1,3 +1,5 @@
+//! Tests of the request headers that the app gets.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -132,7 +134,7 @@ fn what_a_trusted_proxy_says_is_kept() {
         ],
     );
     for (name, value) in [
-        // Without what the client made up, with the peer.
+        // Without the entries that the client made up, with the peer.
         ("x-forwarded-for", "203.0.113.9, 10.0.0.1"),
         ("x-real-ip", "203.0.113.9"),
         ("x-forwarded-proto", "https"),
@@ -241,7 +243,7 @@ fn any_header_that_is_configured_as_identity_is_stripped_from_all_but_trusted_pr
     for (trusted, name, passes) in [
         (TRUSTED, "x-staff-name", true),
         (UNTRUSTED, "x-staff-name", false),
-        // The same to WSGI.
+        // WSGI treats these as the above.
         (TRUSTED, "x_staff_name", false),
         (TRUSTED, "x-staff_name", false),
         (UNTRUSTED, "x_staff_name", false),
@@ -351,7 +353,7 @@ fn a_client_without_address_claims_none() {
     assert_eq!(local.value("x-forwarded-host"), None);
 }
 
-/// Of a trusted proxy, whose `X-Forwarded-For` has the client at this place.
+/// Headers of a trusted proxy, whose `X-Forwarded-For` has the client at this position.
 fn told(hop: Option<(usize, usize)>, headers: &[(&str, &str)]) -> Request {
     let mut request = request(TRUSTED, headers);
     request.client.hop = hop.map(|(at, of)| Hop { at, of });
@@ -411,7 +413,7 @@ fn e10_spellings_that_contradict_the_first_are_taken_away() {
         assert_eq!(both.value(name), None, "{name}");
     }
     assert_eq!(both.value("front-end-https").as_deref(), Some("on"));
-    // A word that says nothing leaves the decision to the next.
+    // An invalid value leaves the decision to the next header.
     let odd = told(
         None,
         &[("x-forwarded-proto", "https/1.1"), ("x-forwarded-ssl", "on")],
@@ -432,7 +434,7 @@ fn e10_spellings_that_contradict_the_first_are_taken_away() {
 #[test]
 fn e11_of_a_list_the_clients_element_counts() {
     for (hop, list, scheme) in [
-        // As long as the list of addresses: at the client's place.
+        // As long as the list of addresses: the element at the client's position.
         (Some((0, 2)), "https, http", "https"),
         (Some((1, 2)), "https, http", "http"),
         (Some((1, 2)), "http,HTTPS", "https"),
@@ -440,7 +442,7 @@ fn e11_of_a_list_the_clients_element_counts() {
         (Some((0, 1)), "https,http", "https"),
         (Some((2, 3)), "http, https", "http"),
         (None, "https, http", "https"),
-        // Empty elements are none.
+        // Empty elements are dropped.
         (Some((1, 2)), "http, , https,", "https"),
     ] {
         let request = told(hop, &[("x-forwarded-proto", list)]);
@@ -470,7 +472,7 @@ fn e11_of_a_list_the_clients_element_counts() {
 
 #[test]
 fn e12_forwarded_of_another_client_is_not_believed() {
-    // The proxy speaks X-Forwarded-For, and passes on what its client wrote there.
+    // The proxy writes `X-Forwarded-For`, and passes on `Forwarded` as its client wrote it.
     let passed_on = told(
         Some((0, 1)),
         &[

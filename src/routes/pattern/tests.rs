@@ -1,3 +1,5 @@
+//! Tests of the route table: which paths match which routes, and which patterns are refused.
+
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
@@ -80,12 +82,12 @@ fn a_path_matches_the_first_route_and_names_its_community() {
         ("/c/rust-lang/", "by-slug", slug("rust-lang")),
         ("/healthz", "health", None),
         ("/search/?q=x", "search", None),
-        // Encoded and hostile forms match what the app sees.
+        // Encoded and hostile paths match as the app sees them.
         ("/communities%2f42", "community", id("42")),
         ("/communities/42%2Fposts%2F7", "community-post", id("42")),
         ("/communities/42%252F", "community", id("42%2F")),
         ("/communities/..%2f..%2fadmin", "community", id("..")),
-        // What it stands for, the type of the app's keys says.
+        // The canonical form depends on the type of the app's keys.
         ("/communities/0042/", "community", id("0042")),
         (
             "/communities/0190A1B2-0000-7000-8000-00000000000F",

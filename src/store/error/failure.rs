@@ -57,8 +57,8 @@ impl ServerFailure {
     }
 }
 
-/// Whether a row found no partition of its table. Its code is that of a CHECK that was broken; what tells them apart
-/// in every language is who says it.
+/// Whether a row matched no partition of its table. The SQLSTATE is that of a violated CHECK; the routine that
+/// reports it tells them apart in every language.
 pub(super) fn lacks_partition(error: &dyn DatabaseError) -> bool {
     error
         .try_downcast_ref::<PgDatabaseError>()

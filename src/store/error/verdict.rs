@@ -1,5 +1,5 @@
-//! What to make of a failure, by the server's code. Codes that speak of the server, or of our view of its
-//! tables, are worth another try (W9); codes that speak of the data are not.
+//! Classifies a failure by the server's code. Codes about the server, or about our view of its tables, are worth
+//! another try (W9); codes about the data are not.
 
 /// Coarse reason of a failure; a metric label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +23,7 @@ impl Class {
     }
 }
 
-/// What helps.
+/// Remedy for a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Remedy {
     /// Nothing: the data is at fault.
@@ -32,16 +32,15 @@ pub(super) enum Remedy {
     Wait,
     /// Another connection.
     Reconnect,
-    /// Reading the schema again: the tables may not be what they were.
+    /// Reading the schema again: the tables may have changed.
     Reread,
-    /// The same; but it may be about single rows.
+    /// The same; but single rows may be the reason.
     Privilege,
-    /// The same, and other connections: statements are prepared for tables that are surely not what they
-    /// were.
+    /// The same, and new connections: statements are prepared for tables that have certainly changed.
     Prepare,
 }
 
-/// Reason and remedy.
+/// Class and remedy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Verdict {
     pub class: Class,
@@ -52,6 +51,7 @@ impl Verdict {
     pub(super) const REFUSED: Self = Self::new(Class::Other, Remedy::None);
     pub(super) const LOST: Self = Self::new(Class::Connection, Remedy::Reconnect);
     pub(super) const UNREACHABLE: Self = Self::new(Class::Connection, Remedy::Wait);
+    pub(super) const READ_ONLY: Self = Self::wait(Class::ReadOnly);
     pub(super) const SCHEMA: Self = Self::new(Class::Other, Remedy::Reread);
     pub(super) const PRIVILEGE: Self = Self::new(Class::Other, Remedy::Privilege);
     pub(super) const STALE: Self = Self::new(Class::Other, Remedy::Prepare);
@@ -69,7 +69,7 @@ impl Verdict {
         self.remedy != Remedy::None
     }
 
-    /// Whether some rows may meet with it and others not.
+    /// Whether it may concern some rows and not others.
     pub(super) fn may_be_the_rows(self) -> bool {
         matches!(self.remedy, Remedy::None | Remedy::Wait | Remedy::Privilege)
             && matches!(self.class, Class::Contention | Class::Other)
@@ -81,12 +81,12 @@ impl Verdict {
             // admin shutdown, crash shutdown, cannot connect now, idle session and idle transaction timeout
             "57P01" | "57P02" | "57P03" | "57P05" | "25P03" => Self::LOST,
             // read-only transaction: a standby after a failover
-            "25006" => Self::wait(Class::ReadOnly),
+            "25006" => Self::READ_ONLY,
             // lock not available, query cancelled (statement timeout), object in use
             "55P03" | "57014" | "55006" => Self::wait(Class::Contention),
             // undefined table, column, function, schema; wrong type; cached plan
             "42P01" | "42703" | "42883" | "3F000" | "42804" | "0A000" => Self::STALE,
-            // NOT NULL (W10: never the row's fault, a column that nobody fills has appeared)
+            // NOT NULL (W10: never the row's fault; a column that nothing fills was added)
             "23502" => Self::SCHEMA,
             // privilege, of a table, or by row-level security of a row
             "42501" => Self::PRIVILEGE,
@@ -100,7 +100,7 @@ impl Verdict {
                 Some("53" | "58") => Self::wait(Class::Resources),
                 // the data, a constraint, what a trigger raises, a view's check
                 Some("22" | "23" | "P0" | "44") => Self::REFUSED,
-                // Whatever else a server, or a pooler in front of it, may say, it says not of the row.
+                // Any other code, of a server or of a pooler in front of it, does not concern the row.
                 _ => Self::wait(Class::Other),
             },
         }
@@ -112,12 +112,12 @@ impl Verdict {
         match (code, code & 0xff) {
             // W10; PERM, CORRUPT, SCHEMA, AUTH, NOTADB
             (NOT_NULL, _) | (_, 3 | 11 | 17 | 23 | 26) => Self::SCHEMA,
-            // ERROR: of many things, only names that are gone concern us
+            // ERROR has many meanings; only missing names are classified
             (_, 1) if message.contains("no such") || message.contains("has no column") => Self::STALE,
             // BUSY, LOCKED, INTERRUPT
             (_, 5 | 6 | 9) => Self::wait(Class::Contention),
             // READONLY
-            (_, 8) => Self::wait(Class::ReadOnly),
+            (_, 8) => Self::READ_ONLY,
             // NOMEM, IOERR, FULL
             (_, 7 | 10 | 13) => Self::wait(Class::Resources),
             // CANTOPEN

@@ -1,4 +1,4 @@
-//! Migrations on Postgres. Indexes are built `CONCURRENTLY`, so that the app goes on writing meanwhile.
+//! Migrations on Postgres. Indexes are built `CONCURRENTLY`, so that the app can write meanwhile.
 
 mod index;
 mod trigger;
@@ -28,7 +28,7 @@ pub(super) const OWN: &[Own] = &[
     ),
 ];
 
-/// Longest wait for the app's table where whoever wants to write to it meanwhile waits behind us.
+/// Longest wait for a lock on the app's table, during which the app's writers wait behind us.
 const LOCK_TIMEOUT: &str = "5s";
 
 pub(super) async fn migrate(
@@ -38,12 +38,12 @@ pub(super) async fn migrate(
 ) -> Result<Vec<Step>, MigrateError> {
     let mut connection = within(config.database.acquire_timeout, options.connect()).await?;
     let outcome = on_its_own(&mut connection, &options, config, dry_run).await;
-    // Everything is committed by now; a failure to say goodbye changes nothing.
+    // Everything is committed by now; a failure to close changes nothing.
     let _ = connection.close().await;
     outcome
 }
 
-/// Migrates on a connection that is nobody else's.
+/// Migrates on a connection that is not shared.
 async fn on_its_own(
     connection: &mut PgConnection,
     options: &PgConnectOptions,
@@ -53,7 +53,7 @@ async fn on_its_own(
     if pooler::is_lent_by_the_transaction(connection, options).await? {
         return Err(MigrateError::Pooler);
     }
-    // An index takes as long as it takes.
+    // No timeout: an index takes as long as it takes.
     sqlx::raw_sql(
         "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0",
     )
@@ -62,7 +62,7 @@ async fn on_its_own(
     alone(connection, config, dry_run).await
 }
 
-/// Migrates while no other does.
+/// Migrates under the lock that excludes other migrations.
 async fn alone(
     connection: &mut PgConnection,
     config: &Config,
@@ -71,7 +71,7 @@ async fn alone(
     if dry_run {
         return run(connection, config, dry_run).await;
     }
-    // Not waiting: a session that waits holds a snapshot, for which the other's CONCURRENTLY would wait.
+    // Not waiting: a waiting session holds a snapshot, for which the other's CONCURRENTLY would wait.
     let locked: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtext('headcount migrate'))")
         .fetch_one(&mut *connection)
         .await?;
@@ -79,8 +79,8 @@ async fn alone(
         return Err(MigrateError::Busy);
     }
     let outcome = run(connection, config, dry_run).await;
-    // Given back now: the server notices the end of a connection only a little after we do. Where this
-    // fails, it goes with the connection.
+    // Released now: the server notices the end of a connection only a little later. If this fails, the lock goes
+    // with the connection.
     let _ = sqlx::query("SELECT pg_advisory_unlock(hashtext('headcount migrate'))")
         .execute(connection)
         .await;
@@ -94,7 +94,7 @@ async fn run(
 ) -> Result<Vec<Step>, MigrateError> {
     let app = app_schema::<Postgres>(connection, config).await?;
     let mut steps = own_tables(connection, dry_run).await?;
-    // None of these needs another: what one cannot get is no reason for the others to be missing.
+    // The additions are independent: if one fails, the others are still made.
     let mut failed = Vec::new();
     for addition in additions(
         &app,
@@ -130,7 +130,7 @@ async fn own_tables(connection: &mut PgConnection, dry_run: bool) -> Result<Vec<
     Ok(steps)
 }
 
-/// The words in which an addition was made.
+/// The recorded statement of an addition.
 async fn recorded(connection: &mut PgConnection, addition: &str) -> Result<Option<String>, sqlx::Error> {
     if !exists(connection, "headcount.addition").await? {
         return Ok(None);
@@ -153,7 +153,7 @@ async fn record(connection: &mut PgConnection, addition: &Addition) -> Result<()
     .map(drop)
 }
 
-/// Runs one statement as it is: CONCURRENTLY can not be in a transaction.
+/// Runs one statement as it is: CONCURRENTLY cannot run in a transaction.
 async fn execute(connection: &mut PgConnection, step: &Step) -> Result<(), MigrateError> {
     sqlx::raw_sql(AssertSqlSafe(step.sql.as_str()))
         .execute(connection)
@@ -162,7 +162,7 @@ async fn execute(connection: &mut PgConnection, step: &Step) -> Result<(), Migra
         .map_err(MigrateError::of_step(step))
 }
 
-/// Runs one statement that is done at once, or not: where the app has the table locked for long.
+/// Runs one statement that either succeeds soon or fails: where the app holds a lock on the table for long.
 async fn execute_briefly(connection: &mut PgConnection, step: &Step) -> Result<(), MigrateError> {
     let mut transaction = begin_briefly(connection).await?;
     execute(&mut transaction, step).await?;

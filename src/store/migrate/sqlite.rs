@@ -1,4 +1,4 @@
-//! Migrations on SQLite. Building an index keeps the app from writing while it lasts.
+//! Migrations on SQLite. Building an index blocks the app's writes while it lasts.
 
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Sqlite, SqliteConnection};
 
@@ -27,7 +27,7 @@ pub(super) async fn migrate(url: &str, config: &Config, dry_run: bool) -> Result
     let options = connect_options(url)?.busy_timeout(config.database.statement_timeout);
     let mut connection = within(config.database.acquire_timeout, options.connect()).await?;
     let outcome = run(&mut connection, config, dry_run).await;
-    // Everything is committed by now; a failure to say goodbye changes nothing.
+    // Everything is committed by now; a failure to close changes nothing.
     let _ = connection.close().await;
     outcome
 }
@@ -55,7 +55,7 @@ async fn run(
     outcome(steps, failed)
 }
 
-/// Builds an index that is not there or that was built in other words, and records it: one transaction.
+/// Builds an index that is missing or was built from another statement, and records it: one transaction.
 async fn add(
     connection: &mut SqliteConnection,
     addition: &Addition,

@@ -1,5 +1,5 @@
-//! The one write's statements: one for each table, whatever the number of rows. Rows are locked in the order
-//! of their keys before they are updated.
+//! Statements of the batch write on Postgres: one for each table, whatever the number of rows. Rows are locked in
+//! the order of their keys before they are updated.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -31,9 +31,9 @@ impl Runs<InsertEvents<'_>> for Postgres {
     }
 }
 
-/// What to make of rows that found no partition. Where rows of now would find none either, it is the table that has to
-/// be mended, and everything waits. Where they would, these are out of its range for good: the error then speaks of the
-/// rows.
+/// Classifies the error of rows that matched no partition. If a row of now would match none either, the table must
+/// be mended, and everything waits. Otherwise these rows are outside its range for good: the error is then about
+/// the rows.
 async fn with_partitions(
     error: sqlx::Error,
     operation: &InsertEvents<'_>,
@@ -47,7 +47,7 @@ async fn with_partitions(
         at: Utc::now(),
         ..row.clone()
     };
-    // In place of the transaction that has failed; this one is rolled back like that.
+    // Replaces the transaction that has failed; this one is rolled back in the same way.
     if sqlx::raw_sql("ROLLBACK; BEGIN")
         .execute(&mut *connection)
         .await
@@ -57,7 +57,7 @@ async fn with_partitions(
     }
     let fits = match insert(operation.columns, &[now], app, connection).await {
         Ok(()) => true,
-        // A row is led to its partition before anything else is asked of it.
+        // The partition is chosen before any other check of the row.
         Err(other) => !lacks_partition(&other) && matches!(StoreError::from(other), StoreError::Refused(_)),
     };
     if fits {
@@ -77,7 +77,7 @@ async fn insert(
 ) -> Result<(), sqlx::Error> {
     let event = &app.event;
 
-    // Our columns, and further ones: the key where we make it, and constants as parameters $9, $10, …
+    // Our columns, then further ones: the key where we make it, and constants as parameters $9, $10, …
     let id = insert.id.iter().map(|id| (id, "gen_random_uuid()".to_owned()));
     let constants = insert
         .constants
@@ -163,7 +163,7 @@ impl Runs<AddPages> for Postgres {
 }
 
 impl Runs<RaiseLastActive<'_>> for Postgres {
-    /// The rows are locked, so what is compared is what is there.
+    /// The rows are locked, so the comparison sees their current values.
     async fn run(
         operation: &RaiseLastActive<'_>,
         app: &AppSchema,

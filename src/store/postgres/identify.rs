@@ -1,4 +1,4 @@
-//! Lookups that step 3 makes: a token's session, a community by slug or id.
+//! Lookups on Postgres for step 3 (identify): sessions by token, a community by slug or id.
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
@@ -31,8 +31,8 @@ impl Runs<FindSessions<'_>> for Postgres {
         connection: &mut PgConnection,
     ) -> Result<Vec<(usize, Result<BrowserSession, sqlx::Error>)>, sqlx::Error> {
         let session = &app.session;
-        // A flag that is null is taken as the one that lets nobody in. Each token is looked up by itself, by the index,
-        // whatever the planner thinks of the number of tokens.
+        // A null flag counts as the value that makes the session invalid. Each token is looked up by itself, by
+        // the index, whatever the planner makes of the number of tokens.
         let sql = format!(
             "SELECT asked.place - 1 AS place, found.*
              FROM unnest($1::text[]) WITH ORDINALITY AS asked (token, place)
@@ -55,7 +55,7 @@ impl Runs<FindSessions<'_>> for Postgres {
             .bind(operation.texts())
             .fetch_all(connection)
             .await?;
-        // A session of nobody, or without an end that can be compared, lets nobody in.
+        // A session without a user, or whose end cannot be compared, is invalid.
         let read = |row: SessionRow| {
             let session = BrowserSession {
                 id: BrowserSessionId::new(row.id),

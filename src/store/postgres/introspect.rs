@@ -1,4 +1,4 @@
-//! What Postgres' catalogue says of the configured tables.
+//! Reads the configured tables from Postgres' catalogue.
 
 use std::collections::BTreeMap;
 
@@ -55,8 +55,8 @@ struct TableRow {
 
 from_row!(PgRow => TableRow { oid, schema, name, schema_usage, without_policy });
 
-/// A table by its configured name: `schema.table`, or `table` on the search path. The catalogue is readable
-/// to everybody, so a table without privileges is found, too.
+/// A table by its configured name: `schema.table`, or `table` on the search path. Every role can read the
+/// catalogue, so a table without privileges is found, too.
 async fn table(connection: &mut PgConnection, configured: &str) -> Result<Option<LiveTable>, sqlx::Error> {
     let (schema, name) = match configured.split_once('.') {
         Some((schema, name)) => (Some(schema), name),
@@ -193,7 +193,7 @@ fn kind(base_type: &str) -> Kind {
     }
 }
 
-/// Asks the server itself which constants it would not take.
+/// Asks the server which constants it would refuse.
 async fn bad_constants(
     connection: &mut PgConnection,
     event: &LiveTable,
@@ -204,9 +204,9 @@ async fn bad_constants(
         let Some(value) = constants.get(&live.column.name) else {
             continue;
         };
-        // The type's name is the catalogue's own spelling.
+        // The type's name comes from the catalogue.
         let cast = format!("SELECT ($1::text::{}) IS NULL", live.column.type_name);
-        // A savepoint, to which dropping it goes back: what failed does not fail the rest.
+        // A savepoint, which is rolled back when dropped: a failure does not fail the rest.
         let mut attempt = connection.begin().await?;
         let outcome = query(AssertSqlSafe(cast))
             .bind(value)

@@ -1,4 +1,4 @@
-//! The ledger's statements.
+//! Statements of the ledger on Postgres.
 
 use std::collections::HashSet;
 
@@ -6,6 +6,7 @@ use sqlx::{PgConnection, Postgres};
 use uuid::Uuid;
 
 use super::statement::{query, query_as, query_scalar};
+use crate::store::error::standby;
 use crate::store::ledger::{
     FORGET_ROWS, ForgetOld, LedgerProblem, MissingParts, NoteParts, RETENTION, problem_of,
 };
@@ -13,8 +14,7 @@ use crate::store::operations::{Backend as _, Runs};
 use crate::store::schema::AppSchema;
 use crate::writer::batch::BatchKey;
 
-/// Asks the catalogue first, which everybody may read: to look for a table in a schema that one may not use
-/// is an error.
+/// Asks the catalogue first, which every role can read: looking for a table in a schema without USAGE is an error.
 pub(super) async fn state(connection: &mut PgConnection) -> Result<Option<LedgerProblem>, sqlx::Error> {
     let tables: Option<(bool, String)> = query_as(
         "SELECT bool_and(has_schema_privilege(n.oid, 'USAGE')
@@ -35,7 +35,7 @@ pub(super) async fn state(connection: &mut PgConnection) -> Result<Option<Ledger
     }
 }
 
-/// The problem with the ledger's version, if it is one.
+/// The problem with the ledger's version, if there is one.
 async fn version(connection: &mut PgConnection) -> Result<Option<LedgerProblem>, sqlx::Error> {
     let version = query_scalar("SELECT version FROM headcount.format WHERE part = 'ledger'")
         .fetch_optional(connection)
@@ -68,7 +68,8 @@ impl Runs<NoteParts<'_>> for Postgres {
         .await?;
 
         let mut keys: Vec<BatchKey> = batch.keys().collect();
-        // Two that hold the same parts, a spool and its copy, wait for each other in one direction (W7).
+        // Two writers that hold the same parts, a spool and its copy, then wait for each other in one direction
+        // (W7).
         keys.sort_unstable();
         let (writers, numbers) = columns(&keys);
         let noted: Vec<(Uuid, i64)> = query_as(
@@ -89,8 +90,8 @@ impl Runs<NoteParts<'_>> for Postgres {
 }
 
 impl Runs<MissingParts<'_>> for Postgres {
-    /// Of a server that takes writes: a former primary, or a replica that is ahead of the one that took over, may have
-    /// what is lost.
+    /// Asks only a server that takes writes: a former primary, or a replica that is ahead of the new one, may have
+    /// rows that are lost.
     async fn run(
         operation: &MissingParts<'_>,
         _: &AppSchema,
@@ -100,7 +101,7 @@ impl Runs<MissingParts<'_>> for Postgres {
             .fetch_one(&mut *connection)
             .await?;
         if is_standby {
-            return Err(sqlx::Error::Io(std::io::Error::other("the server is a standby")));
+            return Err(standby());
         }
         let (writers, numbers) = columns(operation.parts);
         let missing: Vec<(Uuid, i64)> = query_as(
@@ -121,7 +122,7 @@ impl Runs<MissingParts<'_>> for Postgres {
 }
 
 impl Runs<ForgetOld<'_>> for Postgres {
-    /// In the order of their keys, should two sidecars be at it.
+    /// In the order of their keys, in case two sidecars delete at once.
     async fn run(
         operation: &ForgetOld<'_>,
         _: &AppSchema,
@@ -131,11 +132,12 @@ impl Runs<ForgetOld<'_>> for Postgres {
         let forgotten = query(
             "DELETE FROM headcount.applied_batch WHERE (writer_id, batch_seq) IN (
                  SELECT writer_id, batch_seq FROM headcount.applied_batch
-                 WHERE applied_at < now() - make_interval(secs => $1)
+                 WHERE applied_at < least(now(), $3) - make_interval(secs => $1)
                  ORDER BY writer_id, batch_seq LIMIT $2)",
         )
         .bind(RETENTION.as_secs_f64())
         .bind(FORGET_ROWS)
+        .bind(operation.now)
         .execute(&mut *transaction)
         .await?;
         transaction.commit().await?;

@@ -1,8 +1,8 @@
-//! One connection that hears what the trigger on the session table tells.
+//! Listens to the session trigger's notifications on a connection of its own.
 //!
-//! A connection can be healthy and silent: after a failover, behind a pooler that lends its connections out
-//! by the transaction, or because the server hangs. So the listener notifies itself every few seconds and
-//! expects to hear it; what it does not hear in time is a lost connection.
+//! A connection can be healthy and silent: after a failover, behind a pooler that lends its connections per
+//! transaction, or because the server hangs. So the listener notifies itself every few seconds and expects the
+//! notification; if it does not come in time, the connection counts as lost.
 
 use std::mem;
 use std::time::Duration;
@@ -21,25 +21,25 @@ use crate::store::StoreError;
 use crate::store::error::timed_out;
 use crate::store::open::OpenError;
 
-/// Time between two notifications to oneself.
+/// Time between two probes: notifications to itself.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
-/// Longest time for the server to do anything: connect, listen, and have a notification heard.
+/// Longest time for the server to do anything: connect, listen, and deliver a notification.
 const LIMIT: Duration = Duration::from_secs(5);
 /// Longest text of a session's key, in bytes.
 const MAX_KEY: usize = 255;
 
-/// What was heard.
+/// A notification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard {
-    /// A session's row is no longer what it was, or is gone.
+    /// A session's row has changed or is gone.
     Changed(BrowserSessionId),
-    /// That may be so of every row.
+    /// Any row may have.
     AllChanged,
-    /// There may be a session now of a token with this fingerprint.
+    /// A session may exist now for a token with this fingerprint.
     Appeared(TokenFingerprint),
-    /// Nothing but that the connection works.
+    /// Only that the connection works.
     Alive {
-        /// Whether the trigger is on the table. Without it nothing else is ever heard.
+        /// Whether the trigger is on the table. Without it no other notification ever comes.
         installed: bool,
     },
 }
@@ -49,17 +49,17 @@ pub struct SessionListener {
     options: PgConnectOptions,
     /// The session table's configured name.
     table: String,
-    /// Nobody else notifies there.
+    /// A channel that no other client notifies.
     own_channel: String,
     line: Option<Line>,
-    /// A connection on which the server owes an answer. The driver would wait for it without end before it
-    /// closed such a connection, so it is kept until there is a fresh one to give the driver in its place.
+    /// A connection on which the server owes an answer. The driver would wait for that for ever before it closed
+    /// such a connection, so the connection is kept until there is a fresh one to give the driver in its place.
     hung: Option<PgListener>,
 }
 
 struct Line {
     listener: PgListener,
-    /// The server owes something until `until`, or is left in peace until then.
+    /// Until `until` the server owes an answer, or, otherwise, no probe is sent.
     owes: bool,
     until: Instant,
 }
@@ -78,8 +78,8 @@ impl SessionListener {
         })
     }
 
-    /// Begins to listen on a new connection, in place of one that there may be. Whatever changes from now on is
-    /// heard. Answers whether the trigger is installed, without which nothing ever will be.
+    /// Begins to listen on a new connection, which replaces an earlier one. Changes from now on are reported.
+    /// Returns whether the trigger is installed, without which none ever are.
     pub async fn connect(&mut self) -> Result<bool, StoreError> {
         self.hang_up();
         let Ok(connection) = timeout(LIMIT, self.options.connect()).await else {
@@ -95,8 +95,8 @@ impl SessionListener {
             None => drop(timeout(LIMIT, connection.close()).await),
         }
 
-        // The driver's listener takes its connection from a pool, which would keep the reason to itself where
-        // none can be made: that was the first connection's part.
+        // The driver's listener takes its connection from a pool, which would hide the reason where none can be
+        // made: the first connection has shown that.
         let pool = PgPoolOptions::new()
             .max_connections(1)
             .acquire_timeout(LIMIT)
@@ -115,15 +115,15 @@ impl SessionListener {
         let begun = timeout(LIMIT, line.listener.listen_all(channels)).await;
         begun.map_err(|_| timed_out("LISTEN was not answered in time"))??;
         let installed = self.probe().await?;
-        // Until the first notification to ourselves has come; others are of no interest before that.
+        // Until the first probe has arrived; other notifications before that are ignored.
         while self.line.as_ref().is_some_and(|line| line.owes) {
             self.step().await?;
         }
         Ok(installed)
     }
 
-    /// Waits for the next thing to be heard. After an error the connection is of no more use, and changes may
-    /// have gone unheard.
+    /// Waits for the next notification. After an error the connection is unusable, and changes may have been
+    /// missed.
     pub async fn next(&mut self) -> Result<Heard, StoreError> {
         loop {
             if let Some(heard) = self.step().await? {
@@ -141,11 +141,11 @@ impl SessionListener {
             Ok(Ok(Some(notification))) if notification.channel() == CHANNEL => {
                 Ok(Some(heard(notification.payload())))
             }
-            // Whoever may connect may notify: what is no fingerprint is ignored.
+            // Any role that can connect can notify: a payload that is no fingerprint is ignored.
             Ok(Ok(Some(notification))) if notification.channel() == APPEARED => {
                 Ok(TokenFingerprint::parse(notification.payload()).map(Heard::Appeared))
             }
-            // Our own. It may be that of an earlier probe, which is as good.
+            // A probe of ours. It may be an earlier one, which is as good.
             Ok(Ok(Some(_))) => {
                 line.owes = false;
                 line.until = Instant::now() + PROBE_EVERY;
@@ -156,7 +156,7 @@ impl SessionListener {
                 Err(lost())
             }
             Ok(Err(error)) => Err(error.into()),
-            Err(_) if line.owes => Err(timed_out("a notification was not heard in time")),
+            Err(_) if line.owes => Err(timed_out("a probe notification did not arrive in time")),
             Err(_) => {
                 let installed = self.probe().await?;
                 Ok(Some(Heard::Alive { installed }))
@@ -164,7 +164,7 @@ impl SessionListener {
         }
     }
 
-    /// Notifies ourselves, and looks whether the trigger is there.
+    /// Sends a probe, and checks whether the trigger exists.
     async fn probe(&mut self) -> Result<bool, StoreError> {
         let Some(line) = &mut self.line else {
             return Err(lost());
@@ -184,7 +184,7 @@ impl SessionListener {
         }
     }
 
-    /// Leaves the connection, if there is one.
+    /// Drops the connection, if there is one.
     fn hang_up(&mut self) {
         if let Some(line) = self.line.take()
             && line.owes
@@ -194,9 +194,9 @@ impl SessionListener {
     }
 }
 
-/// Drops a listener whose connection hangs: the driver says goodbye on the fresh one.
+/// Drops a listener whose connection hangs: the driver sends its goodbye on the fresh one instead.
 async fn discard(mut hung: PgListener, fresh: PgConnection) {
-    // It has a connection, so this makes none.
+    // The listener has a connection, so this makes none.
     if let Ok(connection) = (&mut hung).acquire().await {
         drop(mem::replace(connection, fresh));
     }
@@ -205,7 +205,7 @@ async fn discard(mut hung: PgListener, fresh: PgConnection) {
 fn heard(payload: &str) -> Heard {
     match payload {
         ALL => Heard::AllChanged,
-        // Nobody's key: whoever may connect may notify, and what is heard is remembered.
+        // Too long for a key: any role that can connect can notify, and payloads are remembered.
         other if other.len() > MAX_KEY => Heard::AllChanged,
         key => Heard::Changed(BrowserSessionId::from(key)),
     }

@@ -1,4 +1,4 @@
-//! How to connect.
+//! Connection options for Postgres.
 
 use std::str::FromStr as _;
 
@@ -8,7 +8,7 @@ use sqlx::postgres::PgConnectOptions;
 use crate::config::{Secret, for_driver};
 use crate::store::open::OpenError;
 
-/// Options from the URL that `key` holds. They have the server told nothing that a pooler refuses to pass on.
+/// Options from the URL that `key` holds. They send no startup parameter that a pooler refuses.
 pub(in crate::store) fn connect_options(
     url: &Secret,
     key: &'static str,

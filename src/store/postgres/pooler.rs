@@ -1,4 +1,4 @@
-//! Whether connections are one's own, or lent by a pooler for a transaction at a time.
+//! Detects poolers: whether a connection is our own, or lent by a pooler for one transaction at a time.
 
 use std::time::Duration;
 
@@ -6,18 +6,18 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tokio::time::timeout;
 
-/// Longest time to find out. A pooler with one connection to lend for a session makes the second client wait.
+/// Longest time for detection. A pooler with one connection to lend per session makes the second client wait.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// What is said where a connection of one's own is needed.
+/// Error text where a connection of our own is needed.
 pub(in crate::store) const NEEDS_ITS_OWN: &str = "the connection goes through a pooler that lends it by the transaction: set database.direct_url to a URL of the \
      server itself, or of a pooler that lends by the session";
 
-/// Rounds of asking: with one, others that use the pooler could keep what is looked for from showing.
+/// Rounds of detection: with one, other clients of the pooler could hide the effect.
 const ROUNDS: u32 = 3;
 
-/// Whether the server's end of a connection changes, or is another's too. Where that cannot be found out, it is taken
-/// for one's own.
+/// Whether the server process behind a connection changes, or serves another connection too. False where no second
+/// connection can be made, or after [`LIMIT`].
 pub(in crate::store) async fn is_lent_by_the_transaction(
     connection: &mut PgConnection,
     options: &PgConnectOptions,
@@ -41,7 +41,7 @@ pub(in crate::store) async fn is_lent_by_the_transaction(
     timeout(LIMIT, looking).await.unwrap_or(Ok(false))
 }
 
-/// The server's process at the other end. Asked by the simple protocol: one message.
+/// The id of the server process at the other end. Asked by the simple protocol: one message.
 async fn server_process(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
     use sqlx::Row as _;
     sqlx::raw_sql("SELECT pg_catalog.pg_backend_pid()")

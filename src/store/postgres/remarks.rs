@@ -1,4 +1,4 @@
-//! What is worth knowing of the way to the server, and of the server.
+//! Remarks for operators about poolers and the server's encoding.
 
 use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 use tokio::time::timeout;

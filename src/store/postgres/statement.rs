@@ -1,9 +1,9 @@
-//! How statements are sent: never prepared under a name, and only within a transaction.
+//! Sends statements to Postgres: never prepared under a name, and only within a transaction.
 //!
-//! A pooler may lend its connections by the transaction. A statement that was prepared under a name would then be on
-//! another connection the next time, or, what is worse, another client's statement of the same name would be there.
-//! The driver sends an unnamed statement and its execution separately, so they are of one transaction too, as the
-//! settings are that they run with (`begin`). It costs two round trips more for each read, and no configuration.
+//! A pooler may lend its connections per transaction. A statement that was prepared under a name would then be on
+//! another connection the next time, or, worse, another client's statement of the same name would be there. The
+//! driver sends an unnamed statement and its execution separately, so they must be in one transaction, as must the
+//! settings that they run with (`begin`). It costs two more round trips for each read, and no configuration.
 
 use sqlx::postgres::{PgArguments, PgRow, Postgres};
 use sqlx::query::{Query, QueryAs, QueryScalar};

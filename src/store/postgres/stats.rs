@@ -1,6 +1,6 @@
-//! Numbers over time; [`Stats`] says what each one is.
+//! Statistics of a community on Postgres; [`Stats`] defines each number.
 //!
-//! The first part reads the index that `migrations/app` makes; without it the event table is scanned.
+//! The first part reads the index from `migrations/app`; without it the event table is scanned.
 
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Postgres};
@@ -40,7 +40,7 @@ fn sql(operation: &StatsOf<'_>, app: &AppSchema) -> String {
     let page_view = format!("{} = '{PAGE_VIEW}'", event.event_type);
     let key = format!("{} ->> 'community_id'", event.metadata);
     let ours = format!("coalesce({} ->> 'source' = '{SOURCE}', false)", event.metadata);
-    // The text of JSON's `true` is a key that a text column may have.
+    // The text of JSON's `true` may be a key of a text column.
     let of_community = format!(
         "{page_view} AND {key} = ANY ($1::text[])
                AND {type_of}({metadata} -> 'community_id') IN ('string', 'number')",

@@ -1,5 +1,4 @@
-//! The trigger that tells of sessions which end: where it notifies, and whether it is there. `migrate` makes
-//! it.
+//! The trigger that notifies of ended sessions: its channels, and whether it is installed. `migrate` installs it.
 
 use sqlx::PgConnection;
 
@@ -7,13 +6,13 @@ use super::statement::query_scalar;
 
 /// Where the trigger notifies.
 pub(in crate::store) const CHANNEL: &str = "headcount_session";
-/// Where it tells of sessions that may be valid now and were not before: the fingerprint of the token.
+/// Channel for sessions that may be valid now and were not before; the payload is the token's fingerprint.
 pub(in crate::store) const APPEARED: &str = "headcount_session_appeared";
-/// Stands for all rows.
+/// Payload that stands for all rows.
 pub(super) const ALL: &str = "*";
 
-/// Whether the trigger is on the table of this configured name and fires. The catalogue is readable to
-/// everybody, so no rights on the schema `headcount` are needed.
+/// Whether the trigger is on the table of this configured name and fires. Every role can read the catalogue, so no
+/// rights on the schema `headcount` are needed.
 pub(in crate::store) async fn is_installed(
     connection: &mut PgConnection,
     configured: &str,

@@ -1,4 +1,4 @@
-//! The visitor list's rows: names and pictures, and each user's latest valid session.
+//! The visitor list's query on Postgres: names and pictures, and each user's latest valid session.
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;

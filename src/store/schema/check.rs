@@ -1,5 +1,5 @@
-//! The single checks that `resolve` is made of: is the table there, the column, of a usable type, may it be
-//! used. Each failure adds a problem. Pure.
+//! Single checks for `resolve`: whether a table or column exists, has a usable type, and may be used. Each failure
+//! adds a problem. Pure.
 
 use chrono_tz::Tz;
 
@@ -57,9 +57,9 @@ pub(super) type Wanted<'a> = (&'static str, &'a str, Holds);
 
 pub(super) struct Check<'a> {
     pub live: &'a LiveSchema,
-    /// In which moments without zone are written.
+    /// Zone of moments without one.
     pub zone: Tz,
-    /// Columns of such moments, as `table.column`.
+    /// Columns of moments without zone, as `table.column`.
     pub without_zone: Vec<String>,
     pub problems: Vec<SchemaProblem>,
 }
@@ -125,7 +125,7 @@ impl Check<'_> {
         Some(column)
     }
 
-    /// A reference and the key it refers to are compared with each other in SQL.
+    /// SQL compares a reference with the key it refers to, so both must be of one type.
     pub(super) fn refers(
         &mut self,
         section: &'static str,

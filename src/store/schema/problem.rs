@@ -1,22 +1,22 @@
-//! What is wrong between configuration and live schema: one sentence each, which names table and column and
-//! ends with the cure.
+//! Problems between configuration and live schema, a sentence each.
+//! A sentence names table and column and ends with the cure.
 
 use std::fmt;
 
-/// One thing that has to be put right before the sidecar can do what it is configured to do.
+/// One thing that must be mended before the sidecar can do what it is configured to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the sentences in `Display` say what the fields are")]
 pub enum SchemaProblem {
-    /// A configured table is not there.
+    /// A configured table does not exist.
     MissingTable { table: String, section: &'static str },
-    /// A configured column is not there.
+    /// A configured column does not exist.
     MissingColumn {
         table: String,
         column: String,
         section: &'static str,
         key: &'static str,
     },
-    /// A column is of a type that can not hold what it is configured for.
+    /// A column's type cannot hold the values it is configured for.
     WrongType {
         table: String,
         column: String,
@@ -46,9 +46,9 @@ pub enum SchemaProblem {
         column: String,
         type_name: String,
     },
-    /// A constant for a column that is not there.
+    /// A constant for a column that does not exist.
     UnknownConstant { table: String, column: String },
-    /// A constant for a column that is filled otherwise.
+    /// A constant for a column that is filled already.
     NeedlessConstant { table: String, column: String },
     /// A constant that is not of its column's type.
     BadConstant {
@@ -73,14 +73,14 @@ pub enum SchemaProblem {
     },
     /// The server is a replica, or set to take no writes.
     ReadOnly,
-    /// Columns of moments without time zone, and nothing says in which zone they are.
+    /// Columns of moments without time zone, and no configured zone.
     NoTimeZone { columns: Vec<String> },
-    /// Nothing tells of sessions that end, though it is configured.
+    /// The trigger that notifies of ended sessions is configured and not installed.
     NoTrigger { table: String },
 }
 
 impl SchemaProblem {
-    /// Whether writing would be refused for every row alike, so that batches had better wait.
+    /// Whether every row would be refused alike, so that batches should wait.
     pub fn blocks_writes(&self) -> bool {
         match self {
             Self::Unfilled { .. }
@@ -227,7 +227,7 @@ fn no_policy(f: &mut fmt::Formatter<'_>, table: &str, command: &str, user: &str)
     )
 }
 
-/// What may be lacking.
+/// A privilege that may be missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) enum Privilege {
     Select,

@@ -1,5 +1,5 @@
-//! Configuration against live schema: every used column found and of a usable type, or a problem for each
-//! that is not. Pure.
+//! Resolves the configuration against the live schema. Pure.
+//! Every used column is found and of a usable type, or there is a problem for each that is not.
 
 use std::sync::Arc;
 
@@ -12,9 +12,9 @@ use super::{
 };
 use crate::config::{self, Record, Schema};
 
-/// Checks the live schema against what is done to it: reads always, writes as `record` switches them.
+/// Checks the live schema against what the sidecar does: reads always, writes as `record` switches them on.
 ///
-/// `time_zone`: the zone in which the app writes moments without one; UTC where it is not said.
+/// `time_zone`: the zone in which the app writes moments without one; UTC if not configured.
 pub(in crate::store) fn resolve(
     names: &Schema,
     record: &Record,
@@ -45,7 +45,7 @@ pub(in crate::store) fn resolve(
         }
     }
 
-    // SQLite has no other moments; those of Django are in UTC.
+    // SQLite has only such moments; Django's are in UTC.
     if time_zone.is_none() && live.dialect == Dialect::Postgres && !check.without_zone.is_empty() {
         let columns = std::mem::take(&mut check.without_zone);
         check.problems.push(SchemaProblem::NoTimeZone { columns });
@@ -244,7 +244,7 @@ impl Check<'_> {
         for live in &table.columns {
             let column = &live.column;
             let fills_itself = column.nullable || live.has_default || live.generated || column.name == key;
-            // A constant that is wrong is its own problem.
+            // A wrong constant is a problem of its own.
             let named = written.iter().any(|written| written.name == column.name)
                 || self.live.bad_constants.contains(&column.name);
             if !fills_itself && !named {

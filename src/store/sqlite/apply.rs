@@ -1,4 +1,4 @@
-//! The one write's statements: one for each row.
+//! Statements of the batch write on SQLite: one for each row.
 
 use chrono::Utc;
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
@@ -22,7 +22,7 @@ impl Runs<InsertEvents<'_>> for Sqlite {
         } = operation;
         let event = &app.event;
 
-        // Our columns, and further ones: the key where we make it, and constants.
+        // Our columns, then further ones: the key where we make it, and constants.
         let constant_columns = insert.constants.iter().map(|(column, _)| column);
         let (names, values): (String, String) = insert
             .id
@@ -97,7 +97,7 @@ impl Runs<AddPages> for Sqlite {
 }
 
 impl Runs<RaiseLastActive<'_>> for Sqlite {
-    /// What the app wrote stays where it is not earlier, in the form in which it wrote it.
+    /// The app's own value stays where it is not earlier, in the form in which the app wrote it.
     async fn run(
         operation: &RaiseLastActive<'_>,
         app: &AppSchema,

@@ -1,4 +1,4 @@
-//! Lookups that step 3 makes: a token's session, a community by slug or id.
+//! Lookups on SQLite for step 3 (identify): sessions by token, a community by slug or id.
 
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
@@ -29,7 +29,7 @@ impl Runs<FindSessions<'_>> for Sqlite {
         connection: &mut SqliteConnection,
     ) -> Result<Vec<(usize, Result<BrowserSession, sqlx::Error>)>, sqlx::Error> {
         let session = &app.session;
-        // A flag that is null is taken as the one that lets nobody in.
+        // A null flag counts as the value that makes the session invalid.
         let sql = format!(
             "SELECT headcount_place AS place, CAST({id} AS TEXT) AS id, CAST({user_id} AS TEXT) AS user_id,
                     CAST({expires_at} AS TEXT) AS expires_at,
@@ -59,7 +59,7 @@ impl Runs<FindSessions<'_>> for Sqlite {
 }
 
 impl SessionRow {
-    /// A session of nobody, or without an end, lets nobody in.
+    /// A session without a user or without an expiry is invalid.
     fn session(self, names: &SessionTable) -> Result<Option<BrowserSession>, sqlx::Error> {
         let (Some(user_id), Some(expires_at)) = (self.user_id, self.expires_at) else {
             return Ok(None);
@@ -70,7 +70,7 @@ impl SessionRow {
             expires_at: read_moment(&expires_at, &names.expires_at)?,
             is_active: self.is_active,
             is_ended: self.is_ended,
-            // What is no moment says no more than null: over since nobody knows when.
+            // Text that is no moment says no more than null: ended at an unknown time.
             ended_at: self
                 .ended_at
                 .and_then(|text| read_moment(&text, &names.ended_at).ok()),

@@ -1,5 +1,5 @@
-//! What SQLite's catalogue says of the configured tables. Types are whatever the `CREATE TABLE` says; the
-//! names that Django uses decide.
+//! Reads the configured tables from SQLite's catalogue. Types are whatever the `CREATE TABLE` says; the names that
+//! Django uses decide.
 
 use std::collections::BTreeMap;
 
@@ -74,7 +74,7 @@ async fn table(connection: &mut SqliteConnection, name: &str) -> Result<Option<L
 
 fn column(row: ColumnRow, one_key: bool) -> LiveColumn {
     let declared = row.declared.to_ascii_lowercase();
-    // "INTEGER PRIMARY KEY", exactly so, is the row id: SQLite makes it.
+    // "INTEGER PRIMARY KEY", exactly so, is the row id, which SQLite makes.
     let row_id = row.in_primary_key && one_key && declared == "integer";
     LiveColumn {
         column: Column {
@@ -95,7 +95,7 @@ fn column(row: ColumnRow, one_key: bool) -> LiveColumn {
     }
 }
 
-/// By the names that Django declares, then by SQLite's own rule of affinity (whatever contains "int" is an
+/// By the names that Django declares, then by SQLite's own rule of affinity (a type that contains "int" is an
 /// integer).
 fn kind(declared: &str) -> Kind {
     let base = declared.split('(').next().unwrap_or_default().trim();
@@ -119,7 +119,7 @@ fn max_length(declared: &str) -> Option<usize> {
     rest.trim_end().strip_suffix(')')?.trim().parse().ok()
 }
 
-/// SQLite itself takes anything anywhere; the app's ORM would not read it back.
+/// SQLite itself accepts any value in any column; the app's ORM would not read it back.
 fn bad_constants(event: &LiveTable, constants: &BTreeMap<String, String>) -> Vec<String> {
     event
         .columns

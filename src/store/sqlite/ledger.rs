@@ -1,4 +1,4 @@
-//! The ledger's statements.
+//! Statements of the ledger on SQLite.
 
 use std::collections::HashSet;
 
@@ -25,7 +25,7 @@ pub(super) async fn state(connection: &mut SqliteConnection) -> Result<Option<Le
     }
 }
 
-/// The problem with the ledger's version, if it is one.
+/// The problem with the ledger's version, if there is one.
 async fn version(connection: &mut SqliteConnection) -> Result<Option<LedgerProblem>, sqlx::Error> {
     let version = sqlx::query_scalar("SELECT version FROM headcount_format WHERE part = 'ledger'")
         .fetch_optional(connection)
@@ -104,17 +104,18 @@ impl Runs<MissingParts<'_>> for Sqlite {
 
 impl Runs<ForgetOld<'_>> for Sqlite {
     async fn run(
-        _: &ForgetOld<'_>,
+        operation: &ForgetOld<'_>,
         _: &AppSchema,
         connection: &mut SqliteConnection,
     ) -> Result<u64, sqlx::Error> {
         let forgotten = sqlx::query(
             "DELETE FROM headcount_applied_batch WHERE (writer_id, batch_seq) IN (
                  SELECT writer_id, batch_seq FROM headcount_applied_batch
-                 WHERE applied_at < unixepoch() - ?1 LIMIT ?2)",
+                 WHERE applied_at < min(unixepoch(), ?3) - ?1 LIMIT ?2)",
         )
         .bind(i64::try_from(RETENTION.as_secs()).unwrap_or(i64::MAX))
         .bind(FORGET_ROWS)
+        .bind(operation.now.timestamp())
         .execute(connection)
         .await?;
         Ok(forgotten.rows_affected())

@@ -1,18 +1,19 @@
-//! Moments in SQL. SQLite has no type for them: they are text in whatever form they were written, `2024-01-01 12:00:00`
-//! by Django, `2024-01-01T12:00:00.5Z` or `…+05:00` by others, and as text they compare by their letters.
+//! Compares moments in SQLite's SQL. SQLite has no type for them: they are text in whatever form they were
+//! written, `2024-01-01 12:00:00` by Django, `2024-01-01T12:00:00.5Z` or `…+05:00` by others, and text compares
+//! character by character.
 //!
-//! So what compares here is a number, made from the text of each row. An index on the text still finds the rows of a
-//! window: [`Days`] are its days, and one or two on either side, by which texts can be wrong.
+//! So the comparison uses a number made from the text of each row. An index on the text still finds the rows of a
+//! window: [`Days`] are its days, and one or two on either side, since zones may shift a text by that much.
 
 use std::fmt::Write as _;
 
 use chrono::{DateTime, Offset as _, TimeDelta, TimeZone as _, Utc};
 use chrono_tz::Tz;
 
-/// Further than any zone is from UTC.
+/// More than any zone differs from UTC.
 const MARGIN: TimeDelta = TimeDelta::days(2);
 
-/// Texts between which all forms of the moments in a window are: `first` is not after, `last` is behind them.
+/// Bounds of the text of all moments in a window: `first` is at or before the first, `last` after the last.
 pub(super) struct Days {
     pub(super) first: String,
     pub(super) last: String,
@@ -37,10 +38,10 @@ fn with_margin(from: DateTime<Utc>, to: DateTime<Utc>) -> (DateTime<Utc>, DateTi
     )
 }
 
-/// SQL for the microseconds since the epoch of a column's text; null where that is no moment. Between `from` and `to`
-/// times without offset are exactly those of `zone`; elsewhere an hour may be lacking.
+/// SQL for the microseconds since the epoch of a column's text; null where that is no moment. Between `from` and
+/// `to`, times without offset are exactly those of `zone`; elsewhere they may be an hour off.
 ///
-/// SQLite's own functions know milliseconds only, and round: they get the seconds, and the fraction is added.
+/// SQLite's own functions have millisecond precision, and round: they get the seconds, and the fraction is added.
 pub(super) fn micros(column: &str, zone: Tz, from: DateTime<Utc>, to: DateTime<Utc>) -> String {
     let offset = format!("ltrim(substr({column}, 20), '.0123456789')");
     let seconds = format!("unixepoch(substr({column}, 1, 19) || {offset})");
@@ -58,7 +59,7 @@ fn local_offset(offset: &str, seconds: &str, offsets: &[(i64, i32)]) -> String {
     let mut sql = format!("CASE WHEN {offset} <> '' THEN 0");
     for pair in offsets.windows(2) {
         if let [(_, before), (change, _)] = pair {
-            // As the clock shows it that was not put forward or back.
+            // As shown by a clock that was not yet changed.
             let shown = change + i64::from(*before);
             let _ = write!(sql, " WHEN {seconds} < {shown} THEN {before}");
         }
@@ -68,7 +69,7 @@ fn local_offset(offset: &str, seconds: &str, offsets: &[(i64, i32)]) -> String {
     sql
 }
 
-/// From when on a zone is how many seconds ahead of UTC; the first from the beginning.
+/// The zone's offsets from UTC in seconds, each with the time from which it holds; the first from the beginning.
 fn offsets(zone: Tz, from: DateTime<Utc>, to: DateTime<Utc>) -> Vec<(i64, i32)> {
     const DAY: i64 = 86_400;
     let (from, to) = (from.timestamp(), to.timestamp());

@@ -1,6 +1,6 @@
-//! Numbers over time; [`Stats`] says what each one is.
+//! Statistics of a community on SQLite; [`Stats`] defines each number.
 //!
-//! The first part reads the index that `migrations/app` makes; without it the event table is scanned.
+//! The first part reads the index from `migrations/app`; without it the event table is scanned.
 
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
@@ -43,15 +43,15 @@ fn sql(operation: &StatsOf<'_>, app: &AppSchema) -> String {
         "coalesce(json_extract({}, '$.source') = '{SOURCE}', 0)",
         event.metadata
     );
-    // What the key takes for text may be JSON's `true`, which is 1 here.
+    // The key's text may be JSON's `true`, which is 1 here.
     let of_community = format!(
         "{page_view} AND {key} IN (SELECT value FROM json_each(?1))
                AND json_type({metadata}, '$.community_id') IN ('text', 'integer')",
         metadata = event.metadata
     );
     let until_ours = if operation.until_ours {
-        // The index has the first row of each spelling, not of all together. What the sidecar writes is in one form,
-        // so that its first text is its first moment.
+        // The index has the first row of each spelling, not of all together. The sidecar writes moments in one
+        // form, so its first text is its first moment.
         format!(
             "SELECT (SELECT min({timestamp}) FROM {events}
                      WHERE {page_view} AND {key} = spelling.value AND {ours} = 1) AS text
@@ -63,7 +63,7 @@ fn sql(operation: &StatsOf<'_>, app: &AppSchema) -> String {
         "SELECT NULL AS text".to_owned()
     };
     // S1: a session is one row here, however many events its user has. S5: half-open. S8: it has ended, and within
-    // the window. Texts of moments find the rows, their numbers decide.
+    // the window. The text of moments finds the rows, their numbers decide.
     format!(
         "WITH until AS MATERIALIZED (
              SELECT min(?5, coalesce(min({first_at}), ?5)) AS at FROM ({until_ours}) AS first

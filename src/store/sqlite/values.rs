@@ -1,5 +1,6 @@
-//! Values as Django writes them to SQLite: moments as text without offset, in UTC or in the column's zone, the fraction
-//! left out when it is zero; a `uuid` as 32 hexadecimal digits; numbers as numbers. Pure.
+//! Converts values to and from Django's forms in SQLite. Pure.
+//! Moments are text without offset, in UTC or in the column's zone, the fraction left out when it is zero; a
+//! `uuid` is 32 hexadecimal digits; numbers are numbers.
 
 use chrono::{DateTime, NaiveDateTime, SubsecRound as _, TimeDelta, TimeZone as _, Timelike as _, Utc};
 use chrono_tz::Tz;
@@ -18,7 +19,7 @@ pub(super) fn moment(at: DateTime<Utc>, column: &Column) -> String {
     at.format(format).to_string()
 }
 
-/// A moment from a `datetime` column; also in the forms that other writers than Django use.
+/// Reads a moment of a `datetime` column; also in the forms that other writers than Django use.
 pub(super) fn read_moment(text: &str, column: &Column) -> Result<DateTime<Utc>, sqlx::Error> {
     if let Ok(at) = DateTime::parse_from_rfc3339(&text.replacen(' ', "T", 1)) {
         return Ok(at.to_utc());
@@ -28,7 +29,8 @@ pub(super) fn read_moment(text: &str, column: &Column) -> Result<DateTime<Utc>, 
         .map_err(|_| unexpected(column, "is no moment"))
 }
 
-/// Of an hour that a clock shows twice the first; one that it leaves out as if it had not been put forward.
+/// For a local time that occurs twice, the first; for one that is skipped, as if the clock had not been put
+/// forward.
 fn from_local(at: NaiveDateTime, zone: Tz) -> DateTime<Utc> {
     let hour = TimeDelta::hours(1);
     let left_out = || Some(zone.from_local_datetime(&(at + hour)).earliest()? - hour);
@@ -36,7 +38,7 @@ fn from_local(at: NaiveDateTime, zone: Tz) -> DateTime<Utc> {
     found.map_or_else(|| at.and_utc(), |at| at.to_utc())
 }
 
-/// A key as the column holds it. A number stays text here: the column's affinity makes it a number again.
+/// A key as the column holds it. A number is sent as text: the column's affinity makes it a number again.
 pub(super) fn key(text: &str, column: &Column) -> Result<String, sqlx::Error> {
     if column.kind == Kind::Uuid {
         Uuid::try_parse(text)

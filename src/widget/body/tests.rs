@@ -1,4 +1,4 @@
-//! Bodies, packed and not.
+//! Tests of bodies, compressed and not.
 
 use std::io::Read as _;
 

@@ -1,4 +1,4 @@
-//! Policies as sites have them, and what becomes of the widget.
+//! Tests of policies as sites have them.
 
 use proptest::prelude::*;
 

@@ -1,4 +1,4 @@
-//! Heads of requests and responses, and what becomes of them.
+//! Tests of the headers of requests and responses.
 
 use super::*;
 use crate::routes::{CommunityRef, Route, Track};

@@ -1,9 +1,9 @@
-//! A page that wants the widget, for tests.
+//! A page that may get the widget, for tests.
 
 use super::*;
 use crate::config;
 
-/// Of community 42, without policies.
+/// A page of community 42, without policies.
 pub(in crate::widget) fn wanted() -> Wanted {
     Wanted {
         tag: Arc::new(Tag::new("/api/visitors/widget.js", &config::Widget::default())),

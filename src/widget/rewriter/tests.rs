@@ -1,4 +1,4 @@
-//! Pages, piece by piece, and what comes out.
+//! Tests of pages that are rewritten piece by piece.
 
 use proptest::prelude::*;
 

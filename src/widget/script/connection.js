@@ -1,39 +1,40 @@
-// One connection for all elements of a page: what is wanted, what is known, and when to come back.
+// The widget's live connection, one for all elements of a page.
+// It keeps what is wanted, what is known, and when to reconnect.
 //
-// A page's own community (`here`) is listened to at that community's address, where an open connection counts as
-// being there; all others are asked for over the same connection.
+// For a page's own community (`here`) the socket uses that community's address, where an open connection counts as
+// presence; all others are subscribed to over the same connection.
 //
-// While the page is hidden for long, frozen, or kept by the browser for "back", there is no connection: nobody looks,
-// so nobody is there. Where the server's word is final, there is none any more.
+// While the page is hidden for long, frozen, or in the back/forward cache, there is no connection, so its user
+// does not count as present. After a final refusal by the server there is none any more.
 
 const API = "/api";
 /** Most visitors that the server lists at once. */
 const MAX_LIMIT = 200;
 /** Whether the app's keys are text: then each spelling is a key of its own. */
 const KEYS_ARE_TEXT = false;
-/** Communities on one connection: one fewer than the server takes, which leaves room for `NO_COMMUNITY`. */
+/** Communities on one connection: one fewer than the server allows, to leave room for `NO_COMMUNITY`. */
 const MOST = 99;
-/** No community has this id, as every server knows without looking: an answer for those who want any. */
+/** No community can have this id: asking for it makes any working server answer. */
 const NO_COMMUNITY = ".";
 /** How long a hidden page stays connected. */
 const HIDDEN_FOR = 5 * 60_000;
-/** Longest time until a connection is open, or a question answered. */
+/** Longest time until a connection is open, or a request answered. */
 const PATIENCE = 15_000;
-/** Silence on a connection after which it is asked whether it still carries: browsers do not tell of pings. */
+/** Silence after which a connection is checked: browsers do not report pings to scripts. */
 const SILENCE = 45_000;
-/** First and longest wait before coming back, unless the server says when; and the longest that it may say. */
+/** First and longest wait before reconnecting, unless the server says when; and the longest that it may say. */
 const [SOON, LATE, LATEST] = [1_000, 60_000, 3_600_000];
-/** A connection that was open for this long was a good one: the next wait is the first again. */
+/** A connection that was open for this long resets the wait before reconnecting. */
 const GOOD = 30_000;
-/** How long a count is "live" that no connection keeps up. */
+/** How long a count stays "live" without a connection. */
 const FRESH = 20_000;
-/** Time between two changes of what is wanted: the server takes 2 messages a second. */
+/** Time between two changes of subscriptions: the server allows 2 messages a second. */
 const PACE = 1_100;
 
-/** Ends after which coming back is of no use: not understood, too much. What is known stays, as stale. */
+/** Close codes after which reconnecting is of no use: not understood, too much. Known counts stay, as stale. */
 const MISTAKES = new Set([1002, 1003, 1007, 1009, 4400, 4413]);
 const [SESSION_ENDED, UNKNOWN, TOO_OFTEN] = [4401, 4404, 4429];
-/** Refusals in a row of a session that may still appear, as the server says, after which it is no longer awaited. */
+/** Refusals in a row after which a session that may still appear, as the server says, is no longer awaited. */
 const AWAITED = 5;
 
 /**
@@ -47,10 +48,10 @@ const BELOW = (() => {
   return origin === location.origin && pathname.endsWith(own) ? pathname.slice(0, -own.length) : "";
 })();
 const address = (path) => new URL(BELOW + API + path, location.origin);
-/** Never sooner than asked for. */
+/** Adds jitter; never sooner than asked for. */
 const spread = (wait) => wait * (1 + Math.random() / 2);
 
-/** One for all spellings of an id that the server takes for the same: `042` and `42`, a UUID in capitals. */
+/** The key of an id: the same for all spellings that the server treats alike (`042` and `42`, a UUID in capitals). */
 function keyOf(id) {
   if (KEYS_ARE_TEXT) return id;
   if (/^\d+$/.test(id)) return id.replace(/^0+(?=\d)/, "");
@@ -58,7 +59,7 @@ function keyOf(id) {
   return /^[\da-f]{32}$/.test(hex) ? hex : id;
 }
 
-/** Communities are known by their keys here; only what is said to the server has ids. */
+/** Communities are identified by their keys here; only messages to the server have ids. */
 class Connection {
   #elements = new Set();
   /** By community: `{count, stale}`. */
@@ -66,17 +67,17 @@ class Connection {
   #unknown = new Set();
   #socket = null;
   #openSince = null;
-  /** Community whose address the socket is of; null for the one of many. */
+  /** Community whose address the socket uses; null for the address of many. */
   #home = null;
-  /** Communities of the socket, with the ids that the server has for them. */
+  /** Subscribed communities of the socket, with the ids sent to the server. */
   #asked = new Map();
-  /** The question that is on its way; whoever asked another one, or opened a socket, no longer waits for it. */
+  /** The request under way; a newer request, or an open socket, replaces it. */
   #question = null;
   #failures = 0;
-  /** Refusals in a row of a session that may still appear. */
+  /** Consecutive refusals of a session that may still appear. */
   #awaited = 0;
   #after = null;
-  /** Not before this time, the server said. */
+  /** Earliest time to reconnect, as the server said. */
   #earliest = -Infinity;
   #retry = null;
   #watch = null;
@@ -104,7 +105,7 @@ class Connection {
     this.#visibility();
   }
 
-  /** Whether an element is the only one. */
+  /** Whether there is only one element. */
   get isOfOne() {
     return this.#elements.size === 1;
   }
@@ -120,7 +121,7 @@ class Connection {
     this.#soon();
   }
 
-  /** Elements come and go together; what they want is told once. */
+  /** Elements come and go together; their changes are sent once. */
   #soon() {
     this.#pace ??= setTimeout(() => {
       this.#pace = null;
@@ -129,14 +130,14 @@ class Connection {
     }, Math.max(0, this.#paced + PACE - performance.now()));
   }
 
-  /** Ids of the communities to listen to, by key. */
+  /** Ids of the communities to subscribe to, by key. */
   #wanted() {
     const ids = [...this.#elements].map(({ community }) => [keyOf(community), community]);
     const wanted = new Map(ids.filter(([key]) => key && !this.#unknown.has(key)));
     return new Map([...wanted].slice(0, MOST));
   }
 
-  /** The page's own of these. */
+  /** The page's own community among these. */
   #own(wanted) {
     const own = [...this.#elements].find((element) => element.here && wanted.has(keyOf(element.community)));
     return own ? keyOf(own.community) : null;
@@ -156,7 +157,7 @@ class Connection {
     }
   }
 
-  /** What no element asks about is forgotten: when one does again, it is no longer true. */
+  /** Forgets communities without an element: their counts would be out of date later. */
   #tidy() {
     const keys = new Set([...this.#elements].map(({ community }) => keyOf(community)));
     for (const found of [this.#known, this.#unknown]) {
@@ -168,7 +169,7 @@ class Connection {
     const more = [...wanted].filter(([key]) => !this.#asked.has(key));
     const fewer = [...this.#asked].filter(([key]) => !wanted.has(key));
     if (this.#asked.size + more.length > MOST) return this.#reopen();
-    // In this order, or the server sees nothing wanted and ends the connection.
+    // In this order, or the server sees no subscription and ends the connection.
     if (more.length > 0) this.#send("subscribe", more.map(([, id]) => id));
     if (fewer.length > 0) this.#send("unsubscribe", fewer.map(([, id]) => id));
     for (const [key, id] of more) this.#asked.set(key, id);
@@ -227,17 +228,17 @@ class Connection {
     };
   }
 
-  /** The connection carried something. */
+  /** A message arrived on the connection. */
   #listen() {
     clearTimeout(this.#watch);
     this.#watch = setTimeout(() => this.#doubt(), SILENCE);
   }
 
-  /** Whether the connection still carries: one whose other end is gone for good may look open for hours. */
+  /** Checks that the connection still works: one whose other end is gone may look open for hours. */
   #doubt() {
     if (this.#socket?.readyState !== WebSocket.OPEN) return;
     clearTimeout(this.#watch);
-    // Nobody looks, who would be shown an old count.
+    // A hidden page does not show an old count.
     if (document.hidden) return this.#listen();
     this.#send("subscribe", [NO_COMMUNITY]);
     this.#watch = setTimeout(() => {
@@ -246,12 +247,12 @@ class Connection {
     }, PATIENCE);
   }
 
-  // Of one connection the latest message is the newest.
+  // On one connection the latest message is the newest.
   #hear({ type, community_id, current_visitors, stale, after_ms }) {
     const id = String(community_id);
     const key = keyOf(id);
     if (type === "retry") this.#after = after_ms;
-    // Others are those that nobody here asks about any more.
+    // Others were unsubscribed from meanwhile.
     if (!this.#asked.has(key)) return;
     if (type === "count") {
       clearTimeout(this.#fading);
@@ -275,7 +276,7 @@ class Connection {
     this.#later(code === TOO_OFTEN ? LATE : this.#after);
   }
 
-  /** A handshake that failed does not say why; a question does, and its answer is as good as a count. */
+  /** A failed handshake gives no reason; a plain request does, and a count in its answer is used. */
   async #refused() {
     const question = {};
     this.#question = question;
@@ -290,9 +291,9 @@ class Connection {
       });
       if (answer.ok) told = await answer.json();
     } catch {
-      // Nothing was told.
+      // No answer came.
     }
-    // Something newer is on its way, or was told.
+    // A newer question was sent, or answered.
     if (question !== this.#question) return;
     this.#question = null;
     const after = 1_000 * answer?.headers.get("Retry-After") || null;
@@ -312,7 +313,7 @@ class Connection {
     this.#later(after);
   }
 
-  /** Comes back: when the server says, else later each time; never all at once. */
+  /** Reconnects: when the server says, else later each time; with jitter. */
   #later(after) {
     const told = Math.min(LATEST, after ?? 0);
     this.#earliest = performance.now() + told;
@@ -330,7 +331,7 @@ class Connection {
     socket?.close(1000);
   }
 
-  /** For other communities, of which some were known a moment ago. */
+  /** Reconnects for other communities, some of which were subscribed a moment ago. */
   #reopen() {
     this.#close();
     this.#fade();
@@ -372,12 +373,12 @@ class Connection {
     }
   }
 
-  /** What is known is what was known. */
+  /** Marks all known counts as stale. */
   #age() {
     for (const [key, { count }] of this.#known) this.#learn(key, count, true);
   }
 
-  /** The same in a while, unless a connection tells more. */
+  /** The same after a while, unless a connection brings newer counts. */
   #fade() {
     clearTimeout(this.#fading);
     this.#fading = setTimeout(() => this.#age(), FRESH);

@@ -1,17 +1,17 @@
-// The element: shows a count in words, and perhaps faces.
+// The element `<live-visitors>`: shows a count in words, and optionally pictures.
 //
 //   <live-visitors community="42" here avatars="5"></live-visitors>
 //
-// It is hidden until a count is known, and again when none may be. `state` is "live" or "stale". A `change` event
-// tells count and staleness to pages that show them in their own way.
+// It is hidden until a count is known, and again when none may be shown. `state` is "live" or "stale". A `change`
+// event gives count and staleness to pages that show them in their own way.
 
 /** Words, by plural category of the language. */
 const LABELS = { one: "{count} person here now", other: "{count} people here now" };
 /** Shortest time between two announcements to screen readers. */
 const QUIET = 30_000;
-/** Shortest time between two looks at who is here; longer where there are many, who would all look. */
+/** Shortest time between two requests for the visitor list; longer with many visitors, who would all request it. */
 const [GLANCE, GLANCE_EACH] = [3_000, 100];
-/** As many as the server gives at once, but no more than this. */
+/** At most as many as the server lists at once. */
 const MOST_FACES = Math.min(20, MAX_LIMIT);
 
 const connection = new Connection();
@@ -24,7 +24,7 @@ function make(name, part, ...children) {
   return node;
 }
 
-/** The address of a picture; null for what is none, such as a script. */
+/** The URL of a picture; null for any other URL, such as a script. */
 function pictureUrl(text) {
   try {
     const url = new URL(text, location.href);
@@ -52,7 +52,7 @@ class LiveVisitors extends HTMLElement {
   #announced = -Infinity;
   #announcing = null;
   #glanced = -Infinity;
-  /** The timer of the next look, until its answer is there. */
+  /** The timer of the next visitor list request, until its answer arrived. */
   #glancing = null;
   #faceless = false;
   #visitors = [];
@@ -70,7 +70,7 @@ class LiveVisitors extends HTMLElement {
 
   get community() { return this.getAttribute("community")?.trim() ?? ""; }
   set community(value) { this.setAttribute("community", value); }
-  /** Whether the page is the community's own: whoever has it open is there. */
+  /** Whether the page is the community's own: a user who has it open is present. */
   get here() { return this.hasAttribute("here"); }
   set here(value) { this.toggleAttribute("here", Boolean(value)); }
   /** How many, or null. */
@@ -78,7 +78,7 @@ class LiveVisitors extends HTMLElement {
   get stale() { return this.#known?.stale ?? false; }
 
   connectedCallback() {
-    // The script may come after a page has set these, which then hide the accessors.
+    // The script may load after a page has set these as own properties, which then hide the accessors.
     for (const name of ["community", "here"]) {
       if (!Object.hasOwn(this, name)) continue;
       const value = this[name];
@@ -87,7 +87,7 @@ class LiveVisitors extends HTMLElement {
     }
     this.#joined = true;
     connection.add(this);
-    // Where it was moved, what it had asked went without an answer.
+    // If the element was moved, its request was abandoned.
     this.#glance(false);
   }
 
@@ -100,7 +100,7 @@ class LiveVisitors extends HTMLElement {
   attributeChangedCallback(name, before, now) {
     if (!this.#joined || before === now) return;
     if (name === "community") {
-      // Nothing of the one before may be taken for this one's.
+      // Nothing of the former community may be shown for this one.
       this.#rest();
       this.#faceless = false;
       this.show(null);
@@ -119,7 +119,7 @@ class LiveVisitors extends HTMLElement {
     this.#announcing = this.#glancing = null;
   }
 
-  /** Takes what the connection knows of the community; nothing where it knows nothing. */
+  /** Shows the count that the connection has for the community; hides the element if it has none. */
   show(known) {
     const [before, now] = [this.#known, known ?? null];
     if (before?.count === now?.count && before?.stale === now?.stale) return;
@@ -161,7 +161,7 @@ class LiveVisitors extends HTMLElement {
     return this.getAttribute(`label-${category}`) ?? this.getAttribute("label-other") ?? LABELS[category] ?? LABELS.other;
   }
 
-  /** Now and then, the latest, and for the page's own or only count. */
+  /** Announces the latest count from time to time, and only for the page's own or only element. */
   #announce() {
     if (this.#announcing || !(this.here || connection.isOfOne)) return;
     const wait = Math.max(0, this.#announced + QUIET - performance.now());
@@ -176,7 +176,7 @@ class LiveVisitors extends HTMLElement {
     return Math.min(MOST_FACES, Math.trunc(Number(this.getAttribute("avatars"))) || 0);
   }
 
-  /** Looks who is here: at once the first time, then not often. */
+  /** Requests the visitor list: at once the first time, then not often. */
   #glance(first) {
     if (this.#most < 1 || this.#faceless || !this.#known) return this.#faces.replaceChildren();
     if (this.#glancing) return;
@@ -192,16 +192,16 @@ class LiveVisitors extends HTMLElement {
       const path = `/communities/${encodeURIComponent(this.community)}/visitors?limit=${this.#most}`;
       const answer = await fetch(address(path), { signal: AbortSignal.timeout(PATIENCE) });
       const { visitors } = answer.ok ? await answer.json() : { visitors: [] };
-      // Meanwhile it became another community's, or went.
+      // Meanwhile the element changed its community, or was removed.
       if (glance !== this.#glancing) return;
-      // Refused, or nobody is named here: the count has to do.
+      // Refused, or no visitor has a profile: only the count is shown.
       this.#faceless = [400, 401, 403, 404].includes(answer.status)
         || (answer.ok && this.count > 0 && visitors.length === 0);
       if (!answer.ok && !this.#faceless) return;
       this.#visitors = visitors;
       this.#showFaces();
     } catch {
-      // The next change is the next try.
+      // The next change tries again.
     } finally {
       if (glance === this.#glancing) this.#glancing = null;
     }

@@ -1,5 +1,6 @@
-// Where the script was put into the page by the sidecar, its tag says of which community the page is, and where the
-// count goes. A page that has an element for it already keeps that one.
+// Places the element when the sidecar put the script into the page.
+// The script's tag names the page's community and where the count goes. A page that has an element for that
+// community keeps that one.
 
 function place({ attributes, dataset }) {
   const elements = [...document.querySelectorAll("live-visitors")];
@@ -33,9 +34,9 @@ function follow(script) {
 }
 
 function start(script) {
-  // Without style it would be words in the way.
+  // Without styles it would be unstyled text in the page.
   if (!sheet) return;
-  // However often a page has the script.
+  // The page may have the script several times.
   if (!customElements.get("live-visitors")) {
     watchViews();
     customElements.define("live-visitors", LiveVisitors);

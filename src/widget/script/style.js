@@ -1,5 +1,5 @@
-// How the element looks. Pages change it by custom properties (`--live-visitors-…`), by `::part`, and by attributes.
-// A constructed style sheet needs no leave of a Content Security Policy.
+// Styles of the element. Pages change them by custom properties (`--live-visitors-…`), by `::part`, and by
+// attributes. A constructed style sheet needs no permission from a Content Security Policy.
 
 const STYLE = `
 :host {

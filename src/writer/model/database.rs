@@ -1,4 +1,4 @@
-//! The database of the model.
+//! The model's database.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard};
@@ -17,7 +17,7 @@ use crate::writer::batch::{Batch, BatchKey, WriterId};
 pub(super) enum Fault {
     /// Nothing happens, and an error says so.
     Away,
-    /// It is committed, and an error says that nobody knows.
+    /// It is committed, and the error does not say so.
     AnswerLost,
     /// Nothing happens, and no answer ever comes.
     HangsBefore,
@@ -59,7 +59,7 @@ pub(super) struct State {
     pub(super) tables: Tables,
     /// Pages whose views are refused, as if their user had been deleted.
     pub(super) refused: HashSet<String>,
-    /// Pages whose rows somebody has locked.
+    /// Pages whose rows another transaction has locked.
     pub(super) locked: HashSet<String>,
 }
 
@@ -171,7 +171,7 @@ fn away() -> StoreError {
     StoreError::Unavailable(sqlx::Error::PoolTimedOut)
 }
 
-/// The session of a token of the model: those that begin with `nobody` are nobody's.
+/// The session of a token of the model: tokens that begin with `nobody` have none.
 pub(super) fn session_of(token: &str) -> Option<BrowserSession> {
     (!token.starts_with("nobody")).then(|| BrowserSession {
         id: BrowserSessionId::from("31"),

@@ -1,4 +1,4 @@
-//! What may happen, and schedules of it.
+//! Schedules of events for the model.
 
 use proptest::prelude::*;
 
@@ -20,7 +20,7 @@ pub(super) enum Action {
     DiskFails(Vec<Option<DiskFault>>),
     /// The n-th view so far is one that the database refuses from now on, or no more.
     Refuse { view: usize, refused: bool },
-    /// Somebody locks what the n-th view so far changes, or lets it go.
+    /// Another transaction locks what the n-th view so far changes, or releases it.
     Lock { view: usize, locked: bool },
     /// Time passes: what was passed over is due, and what is kept.
     Wait,
@@ -34,7 +34,7 @@ pub(super) enum Action {
     Crash,
     /// The process ends in good order, and another starts.
     Restart,
-    /// Somebody decides on all dead letters.
+    /// An operator decides on all dead letters.
     RetryLetters,
 }
 

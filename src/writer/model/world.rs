@@ -1,4 +1,5 @@
-//! A process with its spools, the folder and the database that outlive it, and what must hold in the end.
+//! The world of the model: a process with its spools, the folder and the database that outlive it, and the final
+//! checks.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -40,11 +41,11 @@ const TOKEN: &str = "token-that-must-go";
 /// What became of a view's way into the spool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fact {
-    /// It is somebody's, and its commit was confirmed.
+    /// It has a visitor, and its commit was confirmed.
     Accepted,
     /// The same, but the commit was cut off.
     Perhaps,
-    /// It is nobody's, or nobody can tell whose.
+    /// It has no visitor, or the visitor cannot be identified.
     Nobodys,
 }
 
@@ -327,7 +328,7 @@ impl World {
         self.process = Some(Process::start(&self.directory, &self.database).await);
     }
 
-    /// A page that nobody has seen before.
+    /// A page without earlier views.
     fn page(&mut self, fact: Fact) -> String {
         let page = format!("/{:04}", self.views.len());
         self.views.insert(page.clone(), fact);

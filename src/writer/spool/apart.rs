@@ -1,4 +1,5 @@
-//! Rows that are passed over for a while, so that the others go on. In memory: after a crash they are tried again.
+//! Passed-over rows of a spool: rows that wait so that the others can continue. Kept in memory: after a crash they
+//! are tried again.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,16 +9,16 @@ use tokio::time::Instant;
 use super::rows::{DAMAGED, json};
 use super::{Row, Spool, SpoolError};
 
-/// Most rows of a spool that are passed over at a time; few in tests, which come to that more often.
+/// Most rows of a spool that are passed over at a time; few in tests, so that they reach the limit.
 pub(crate) const MOST: usize = if cfg!(test) { 4 } else { 10_000 };
 
-/// Rows that are passed over, by their place.
+/// Passed-over rows, by their place.
 #[derive(Debug, Default)]
 pub(super) struct Apart(Mutex<BTreeMap<i64, PassedOver>>);
 
 #[derive(Debug, Clone, Copy)]
 struct PassedOver {
-    /// As the file has it, whatever is known of them meanwhile: counts are taken from there.
+    /// As the file has it, whatever was resolved since: totals are subtracted from those of the file.
     views: u64,
     until: Instant,
     tries: Tries,
@@ -28,11 +29,11 @@ struct PassedOver {
 pub(crate) struct Tries {
     /// How often it failed.
     pub(crate) count: u32,
-    /// How often others were written before the first time.
+    /// The number of successful writes before the first failure.
     pub(crate) successes: u64,
 }
 
-/// What of a spool is passed over.
+/// Totals of the passed-over rows of a spool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Waits {
     /// Rows.
@@ -54,19 +55,19 @@ impl Apart {
         json(&places)
     }
 
-    /// A row that is passed over has so many views from now on.
+    /// Sets the number of views of a passed-over row.
     pub(super) fn has_views(&self, place: i64, views: u64) {
         if let Some(row) = self.rows().get_mut(&place) {
             row.views = views;
         }
     }
 
-    /// A row is gone.
+    /// A row was removed.
     pub(super) fn forget(&self, place: i64) {
         self.rows().remove(&place);
     }
 
-    /// Some rows are gone.
+    /// Some rows were removed.
     pub(super) fn forget_all(&self, places: &[i64]) {
         for place in places {
             self.forget(*place);
@@ -75,7 +76,7 @@ impl Apart {
 }
 
 impl Spool {
-    /// Passes a row over until then, unless so many are that there is no room for another; says whether it does.
+    /// Passes a row over until `until`, unless as many rows are as may be; returns whether it does.
     pub(crate) async fn pass_over(
         &self,
         place: i64,
@@ -102,12 +103,12 @@ impl Spool {
         Ok(true)
     }
 
-    /// What was tried with a row; nothing unless it is passed over.
+    /// The tries of a row; `None` unless it is passed over.
     pub(crate) fn tries(&self, place: i64) -> Option<Tries> {
         self.apart.rows().get(&place).map(|row| row.tries)
     }
 
-    /// What is passed over.
+    /// Totals of the passed-over rows.
     pub fn passed_over(&self) -> Waits {
         let rows = self.apart.rows();
         Waits {
@@ -117,22 +118,34 @@ impl Spool {
         }
     }
 
-    /// As if time had passed.
+    /// Ends all pauses, as if their time had passed.
     #[cfg(test)]
     pub(crate) fn end_all_pauses(&self) {
         let now = Instant::now();
         self.apart.rows().values_mut().for_each(|row| row.until = now);
     }
 
-    /// The row that is to be tried again first of those that are passed over, if its time has come; with
-    /// `before_its_time` in any case.
+    /// The passed-over row that is to be tried again first, if its time has come; with `before_its_time` in any
+    /// case.
+    ///
+    /// It is one that has no waiting row before it: kept rows must have no gap ([`Spool::keep_rows`]). With
+    /// `before_its_time` it may have one, where no other is left: otherwise a row that fails, and for which there is
+    /// no room here, would hold up all.
     pub async fn next_passed_over(&self, before_its_time: bool) -> Result<Option<Row>, SpoolError> {
+        if self.apart.rows().is_empty() {
+            return Ok(None);
+        }
+        let waits_from = self.first_waiting().await?.unwrap_or(i64::MAX);
         let now = Instant::now();
         let first = {
             let rows = self.apart.rows();
-            let first = rows.iter().min_by_key(|(_, row)| row.until);
+            let due = rows.iter().filter(|(_, row)| before_its_time || row.until <= now);
+            let first = due
+                .clone()
+                .filter(|(place, _)| **place < waits_from)
+                .min_by_key(|(_, row)| row.until);
             first
-                .filter(|(_, row)| before_its_time || row.until <= now)
+                .or_else(|| due.filter(|_| before_its_time).min_by_key(|(_, row)| row.until))
                 .map(|(place, _)| *place)
         };
         let Some(place) = first else {
@@ -143,5 +156,21 @@ impl Spool {
             self.apart.forget(place);
         }
         Ok(row)
+    }
+    /// The place of the first row that waits and is not passed over.
+    async fn first_waiting(&self) -> Result<Option<i64>, SpoolError> {
+        let mut lease = self.lease().await?;
+        let first = sqlx::query_scalar(
+            "SELECT place FROM batch
+             WHERE state <> ?1 AND place > ?2 AND place NOT IN (SELECT value FROM json_each(?3))
+             ORDER BY place LIMIT 1",
+        )
+        .bind(DAMAGED)
+        .bind(self.done_to())
+        .bind(self.apart.places())
+        .fetch_optional(lease.connection())
+        .await?;
+        lease.done();
+        Ok(first)
     }
 }

@@ -1,8 +1,8 @@
-//! Appending: once, however often it is tried.
+//! Appends to a spool: exactly once, however often it is tried.
 //!
-//! A COMMIT whose sync failed answers with an error, and the next connection may find it in the log all the same. So
-//! each try notes its keys first, and after a failed one the next connection is asked for them before anything
-//! else is done to the file: what is there is not appended again, even if it has been applied and deleted since.
+//! A COMMIT whose sync failed returns an error, and the next connection may find it in the log all the same. So
+//! each try notes its keys first, and after a failed one the next connection looks for them before anything else
+//! is done to the file: what is there is not appended again, even if it has been applied and deleted since.
 
 use sqlx::{Sqlite, SqliteConnection, Transaction};
 
@@ -13,10 +13,10 @@ use super::tokens::{Place, Tokens};
 use super::{Spool, SpoolError};
 use crate::writer::batch::{BatchKey, WriterId};
 
-/// Bodies on their way into a spool, over all tries: each becomes a row of its own, all in one commit.
+/// Bodies to append, over all tries: each becomes a row of its own, all in one commit.
 pub struct Append<'a> {
     bodies: &'a [Body],
-    /// The keys under which a former try may have left them; empty before one has come that far.
+    /// The keys under which an earlier try may have left them; empty until a try has reached its COMMIT.
     keys: Vec<BatchKey>,
 }
 
@@ -28,27 +28,27 @@ impl<'a> Append<'a> {
     }
 }
 
-/// A COMMIT that was begun, and of which nobody said how it ended.
+/// A COMMIT that was begun and whose outcome is unknown.
 #[derive(Debug)]
 pub(super) struct Doubt {
     keys: Vec<BatchKey>,
     change: Change,
-    /// Where the next token goes if it is not there.
+    /// Where the next token goes if the COMMIT did not arrive.
     tokens_end: u64,
-    /// Known once another connection was asked.
+    /// Known once a new connection has looked.
     is_there: Option<bool>,
 }
 
 impl Spool {
-    /// Puts bodies behind everything that waits, each under a new key. After a failure the same `append` is to be
-    /// tried again, on this spool or on the one that takes its place; then it is there once.
+    /// Appends bodies after all rows, each under a new key. After a failure the same `append` is to be tried
+    /// again, on this spool or on the one that replaces it; the rows are then there once.
     ///
     /// # Errors
-    /// It may be there or not; the next try finds out.
+    /// The rows may be there or not; the next try finds out.
     pub async fn append(&self, append: &mut Append<'_>) -> Result<(), SpoolError> {
         let mut lease = self.lease().await?;
         self.sync_all(lease.connection()).await?;
-        // Whoever was in doubt and does not come back has ended.
+        // If another append was in doubt, its caller has given up.
         let doubt = self.doubt().take();
         let is_there = doubt.is_some_and(|doubt| doubt.keys == append.keys && doubt.is_there == Some(true));
         if is_there {
@@ -56,7 +56,7 @@ impl Spool {
             return Ok(());
         }
         if append.keys.first().is_some_and(|key| key.writer == self.id) {
-            // Asked for, and not there.
+            // Looked for, and not there.
             append.keys.clear();
         }
         let mut tokens = self.tokens.lock().await;
@@ -71,7 +71,7 @@ impl Spool {
             }
             Err(error) => {
                 if self.doubt().is_none() {
-                    // No row refers to them. They are written over.
+                    // No row refers to these tokens: the next ones overwrite them.
                     tokens.rewind(end);
                 }
                 Err(error)
@@ -79,10 +79,10 @@ impl Spool {
         }
     }
 
-    /// Whether a former try of `append` is in this spool, or was: it may have been applied since, or split.
+    /// Whether an earlier try of `append` is in this spool, or was: it may have been applied since, or split.
     ///
     /// # Errors
-    /// The file cannot be read: nothing of it will be applied from here.
+    /// The file cannot be read: nothing in it will be applied from here.
     pub async fn has_taken(&self, append: &Append<'_>) -> Result<bool, SpoolError> {
         let lease = self.lease().await?;
         let doubt = self.doubt();
@@ -92,7 +92,7 @@ impl Spool {
         Ok(is_there)
     }
 
-    /// Inserts and commits; from the COMMIT on it is in doubt.
+    /// Inserts and commits; from the COMMIT on the outcome is in doubt.
     async fn insert_all(
         &self,
         connection: &mut SqliteConnection,
@@ -128,8 +128,8 @@ impl Spool {
         Ok(change)
     }
 
-    /// Inserts one row. Its number is its place, so that it is never used again, not even after everything
-    /// was deleted; unless it comes with the key that another spool has given it.
+    /// Inserts one row. Its sequence number is its place, which is never used again, not even after everything was
+    /// deleted; a row that has a key from another spool keeps it.
     pub(super) async fn insert(
         &self,
         transaction: &mut Transaction<'_, Sqlite>,
@@ -182,7 +182,7 @@ impl Spool {
                 .fetch_one(&mut *connection)
                 .await?;
         if !is_there {
-            // No row refers to its tokens. They are written over.
+            // No row refers to its tokens: the next ones overwrite them.
             self.tokens.lock().await.rewind(tokens_end);
         }
         if let Some(doubt) = &mut *self.doubt() {
@@ -194,9 +194,9 @@ impl Spool {
         Ok(())
     }
 
-    /// Has the disk take, once more, what it may have lost when an operation failed: later writes to the log would
-    /// be readable only behind it. Pages whose sync failed are not written again by another sync, so they are
-    /// copied.
+    /// Writes to disk, once more, what it may have lost when an operation failed: later entries of the log would
+    /// be readable only behind that. A second sync does not write pages again whose sync failed, so a checkpoint
+    /// copies them.
     async fn sync_all(&self, connection: &mut SqliteConnection) -> Result<(), SpoolError> {
         use std::sync::atomic::Ordering;
 

@@ -1,5 +1,5 @@
-//! What waits in a spool, counted along with each operation: looking through the whole file takes as long as the
-//! file is large, and appending would wait for it.
+//! Totals of a spool, updated along with each operation.
+//! Counting the whole file takes as long as the file is large, and appending would wait for it.
 
 use std::sync::atomic::Ordering;
 
@@ -9,7 +9,7 @@ use sqlx::SqliteConnection;
 use super::rows::{DAMAGED, UNRESOLVED};
 use super::{Spool, SpoolError, Waiting};
 
-/// What an operation changes in the counts.
+/// What an operation changes in the totals.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Change {
     views: i64,
@@ -20,7 +20,7 @@ pub(super) struct Change {
 }
 
 impl Change {
-    /// Of so many views in a row of that state; negative where the row went.
+    /// Views in a row of this state; negative where the row was removed.
     pub(super) fn of(views: i64, bytes: i64, state: i64) -> Self {
         Self {
             views,
@@ -30,7 +30,7 @@ impl Change {
         }
     }
 
-    /// Of a dead letter of that size, if one came to be.
+    /// A new dead letter of this size, if there is one.
     pub(super) fn of_letter(bytes: Option<i64>) -> Self {
         Self {
             letters: i64::from(bytes.is_some()),
@@ -49,7 +49,7 @@ impl Change {
 }
 
 impl Spool {
-    /// Takes a change into the counts. It has been committed, so nothing here may fail; at worst the age of the
+    /// Adds a change to the totals. It has been committed, so nothing here may fail; at worst the age of the
     /// oldest stays as it was.
     pub(super) async fn note(&self, connection: &mut SqliteConnection, change: Change) {
         let oldest = oldest(connection, self.done_to(), &self.apart.places()).await;
@@ -64,7 +64,7 @@ impl Spool {
         }
     }
 
-    /// Counts afresh if somebody else has changed the file: `headcount dead-letters` may have moved rows.
+    /// Counts afresh if another process has changed the file: `headcount dead-letters` may have moved rows.
     pub async fn refresh(&self) -> Result<Waiting, SpoolError> {
         let mut lease = self.lease().await?;
         let version: i64 = sqlx::query_scalar("PRAGMA data_version")
@@ -116,7 +116,7 @@ impl Spool {
     }
 }
 
-/// When the first in line was made. Rows are in the order of time, near enough.
+/// When the first row in line was made. Rows are in the order of time, near enough.
 async fn oldest(
     connection: &mut SqliteConnection,
     done_to: i64,

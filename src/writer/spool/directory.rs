@@ -1,4 +1,4 @@
-//! The folder of the spools: whom it belongs to, new spools, and those whose owner is gone.
+//! The spool folder: checks its permissions, creates spools, and adopts those whose process is gone.
 //!
 //! ```text
 //! spool/                               mode 0700
@@ -24,16 +24,16 @@ use super::{Link, Spool, SpoolError, Waiting};
 use crate::config;
 use crate::writer::batch::WriterId;
 
-/// A folder that is fit to hold spools.
+/// A folder whose ownership and permissions were checked.
 #[derive(Debug, Clone)]
 pub struct Directory {
     path: PathBuf,
     fsync: bool,
-    /// Spools that cannot be used, or not now: said once.
+    /// Spools that cannot be used, or not now: logged once.
     passed_over: Arc<Mutex<HashSet<WriterId>>>,
 }
 
-/// Why a folder is not: what an operator must mend.
+/// Why a folder cannot be used: what an operator must mend.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
     /// It could not be made.
@@ -54,7 +54,7 @@ pub enum DirectoryError {
         /// Its permissions.
         mode: u32,
     },
-    /// It is no folder, or nothing can be written in it.
+    /// It is no folder, or not writable.
     #[error(
         "spool.dir: {path} cannot be written to ({error}); make it a folder that belongs to this user, on a disk \
          that is not full, or give another"
@@ -68,8 +68,8 @@ pub enum DirectoryError {
 }
 
 impl Directory {
-    /// Makes the folder where it is missing, and makes sure that it is this user's alone and that files can
-    /// be made and locked in it.
+    /// Creates the folder where it is missing, and checks that it belongs to this user alone and that files can be
+    /// created and locked in it.
     ///
     /// # Errors
     /// What the operator must mend.
@@ -77,7 +77,7 @@ impl Directory {
         let path = spool.dir.clone();
         if !path.exists() {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
-            // Whatever the process' umask.
+            // The mode does not depend on the process' umask.
             made.and_then(|()| std::fs::set_permissions(&path, Permissions::from_mode(0o700)))
                 .map_err(|error| DirectoryError::Make {
                     path: path.clone(),
@@ -92,7 +92,7 @@ impl Directory {
         })
     }
 
-    /// Looks at a folder that may not be there yet.
+    /// Checks a folder that may not be there yet.
     ///
     /// # Errors
     /// What the operator must mend.
@@ -121,14 +121,14 @@ impl Directory {
         tried.and_then(|()| files.remove()).map_err(refused)
     }
 
-    /// A new spool.
+    /// Creates a spool.
     ///
     /// # Errors
     /// The disk is full or broken.
     pub async fn create(&self) -> Result<Arc<Spool>, SpoolError> {
         let id = WriterId::random();
         let files = Files::of(&self.path, id);
-        // Locked before it is there: nobody takes it for an orphan.
+        // Locked before the database file exists, so that no other process adopts it.
         let Some(lock) = files.lock()? else {
             return Err(io::Error::from(io::ErrorKind::AlreadyExists).into());
         };
@@ -158,8 +158,8 @@ impl Directory {
         }
     }
 
-    /// Stands for a spool that cannot be made now: it takes nothing, and is not in its place, so that another is
-    /// made for it as soon as that goes.
+    /// A placeholder for a spool that cannot be created now: it takes nothing and is never in place, so that the
+    /// appender creates another as soon as that is possible.
     ///
     /// # Errors
     /// None that occurs: it opens what every system has.
@@ -171,8 +171,8 @@ impl Directory {
         Ok(Arc::new(spool))
     }
 
-    /// Takes over spools whose process is gone, but for those in `held`, and at most so many. What cannot be
-    /// used is set aside, and said.
+    /// Adopts spools whose process is gone, except those in `held`, and at most `most`. A spool that cannot be
+    /// used is set aside and logged.
     ///
     /// # Errors
     /// The folder cannot be read.
@@ -188,14 +188,14 @@ impl Directory {
             match self.adopt_one(id).await {
                 Ok(Some(spool)) => {
                     let views = spool.waiting().views;
-                    tracing::info!(spool = %id, views, "took over a spool whose process is gone");
+                    tracing::info!(spool = %id, views, "adopted a spool whose process is gone");
                     adopted.push(spool);
                 }
                 Ok(None) => {}
                 Err(error) => {
                     if self.passes_over(id) {
                         let error = crate::telemetry::chain(&error);
-                        tracing::warn!(spool = %id, error, "a spool cannot be taken over now; trying again");
+                        tracing::warn!(spool = %id, error, "a spool cannot be adopted now; trying again");
                     }
                 }
             }
@@ -203,13 +203,13 @@ impl Directory {
         Ok(adopted)
     }
 
-    /// Notes that a spool is passed over; says whether that is new.
+    /// Notes that a spool is passed over; returns whether that is new.
     fn passes_over(&self, id: WriterId) -> bool {
         let mut passed_over = self.passed_over.lock().unwrap_or_else(PoisonError::into_inner);
         passed_over.insert(id)
     }
 
-    /// The spools in the folder, the oldest first, whoever has them.
+    /// The spools in the folder, oldest first, whoever owns them.
     pub(super) fn spools(&self) -> Result<Vec<WriterId>, SpoolError> {
         let mut ids = Vec::new();
         for entry in std::fs::read_dir(&self.path)? {
@@ -263,7 +263,8 @@ impl Directory {
         }
     }
 
-    /// Leaves a file alone that cannot be used. One of a later version stays where that version looks for it.
+    /// Leaves an unusable file alone or sets it aside. One of a later version stays where that version looks for
+    /// it.
     fn leave(&self, id: WriterId, files: &Files, why: &Unusable) -> io::Result<()> {
         let database = files.database.display();
         if let Unusable::Newer(_) = why {
@@ -309,19 +310,19 @@ impl Spool {
         }
     }
 
-    /// Whether its file is still where it was made: without it nothing would survive this process.
+    /// Whether its file is still where it was created: otherwise nothing would survive this process.
     pub fn is_in_place(&self) -> bool {
         self.files.database.exists()
     }
 
-    /// Ends the use of a spool whose file is damaged, in part or beyond use: it is set aside.
+    /// Closes a spool whose file is damaged, in part or as a whole, and sets it aside.
     pub async fn set_aside(&self) -> Result<PathBuf, SpoolError> {
         self.disconnect().await;
         Ok(self.files.set_aside()?)
     }
 
-    /// Ends the use of a spool that is drained: moves its dead letters to `heir`, and removes the file; says
-    /// whether it is gone. A file with damaged rows is set aside instead.
+    /// Closes a spool that is drained: moves its dead letters to `heir`, and removes the file; returns whether the
+    /// file is gone. A file with damaged rows is set aside instead.
     pub async fn retire(&self, heir: &Self) -> Result<bool, SpoolError> {
         heir.inherit_letters(self).await?;
         if self.has_damage().await? {

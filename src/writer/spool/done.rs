@@ -1,17 +1,18 @@
-//! Rows that are done with: the database has them, or they are nobody's. They are behind a mark, [`Spool::done_to`],
-//! and count as nothing that waits; most are kept for a while (`kept`). On a disk that takes nothing, where deleting
-//! takes room as well, all of them are given up, and the file goes when nothing else is in it (W12).
+//! Finished rows of a spool: the database has them, or they have no visitor. They are behind a mark,
+//! [`Spool::done_to`], and do not count as waiting; most are kept for a while (`kept`). On a disk that takes no
+//! writes, where deleting needs room as well, all of them are given up, and the file is removed when nothing else
+//! is in it (W12).
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sqlx::Connection as _;
 
 use super::counts::Change;
-use super::kept::Kept;
-use super::rows::{DAMAGED, begin, delete, json};
+use super::kept::{AT_A_TIME, Kept};
+use super::rows::{DAMAGED, begin, delete, json, number};
 use super::{Link, Spool, SpoolError};
 
-/// What is done with and may still be in the file.
+/// Finished rows that may still be in the file.
 #[derive(Debug, Default)]
 pub(super) struct Done(Mutex<Kept>);
 
@@ -22,12 +23,13 @@ impl Done {
 }
 
 impl Spool {
-    /// Up to which place all rows are done with, though some may still be in the file; not those that are passed over.
+    /// The place up to which all rows are finished, though some may still be in the file; passed-over rows
+    /// excepted.
     pub(super) fn done_to(&self) -> i64 {
         self.done.kept().to
     }
 
-    /// Gives up what is kept: it goes with the next [`Spool::make_room`].
+    /// Gives up the kept rows: the next [`Spool::make_room`] deletes them.
     pub fn give_up_kept(&self) {
         let mut kept = self.done.kept();
         kept.is_given_up = true;
@@ -37,14 +39,14 @@ impl Spool {
         }
     }
 
-    /// Deletes rows that need not be kept. They are the first of those that [`Spool::next`] answered, without a gap.
-    /// On a disk that takes nothing they are behind the mark from now on instead, and deleted later (W12).
+    /// Deletes rows that need not be kept. They are the first of those that [`Spool::next`] returned, without a
+    /// gap. On a disk that takes no writes they are moved behind the mark instead, and deleted later (W12).
     pub async fn remove_rows(&self, places: &[i64]) -> Result<(), SpoolError> {
         match self.delete_rows(places).await {
             Err(error) if error.takes_nothing() => {
                 let last = places.iter().copied().max().unwrap_or_default();
                 if self.has_a_gap(places, last).await? {
-                    // Rows before it wait for their turn: these stay until those are done. The ledger knows them.
+                    // Rows before these are not finished: these stay until those are. The ledger knows them.
                     return Err(error);
                 }
                 self.apart.forget_all(places);
@@ -59,7 +61,7 @@ impl Spool {
         }
     }
 
-    /// Whether a row below `last` is neither done, nor passed over, nor among `places`.
+    /// Whether a row below `last` is neither finished, nor passed over, nor among `places`.
     pub(super) async fn has_a_gap(&self, places: &[i64], last: i64) -> Result<bool, SpoolError> {
         let mut lease = self.lease().await?;
         let gap = sqlx::query_scalar(
@@ -78,8 +80,8 @@ impl Spool {
         Ok(gap)
     }
 
-    /// Deletes what was given up. Where the disk takes nothing, and nothing else is in the file, the file goes, which
-    /// takes no room but makes some: answers true then, and the spool is closed.
+    /// Deletes rows that were given up. Where the disk takes no writes and nothing else is in the file, removes
+    /// the file, which needs no room and frees some: returns true then, and the spool is closed.
     pub async fn make_room(&self) -> Result<bool, SpoolError> {
         if !self.done.kept().is_given_up {
             return Ok(false);
@@ -118,21 +120,29 @@ impl Spool {
         Ok(true)
     }
 
-    /// Deletes all rows up to a place, but for damaged ones and those that are passed over.
+    /// Deletes all rows up to a place, a bounded number in each commit, except damaged and passed-over ones.
     async fn delete_done(&self, done_to: i64) -> Result<(), SpoolError> {
-        let mut lease = self.lease().await?;
-        let mut transaction = begin(lease.connection()).await?;
-        sqlx::query(
-            "DELETE FROM batch
-             WHERE place <= ?1 AND state <> ?2 AND place NOT IN (SELECT value FROM json_each(?3))",
-        )
-        .bind(done_to)
-        .bind(DAMAGED)
-        .bind(self.apart.places())
-        .execute(&mut *transaction)
-        .await?;
-        self.commit(transaction).await?;
-        lease.done();
+        loop {
+            let mut lease = self.lease().await?;
+            let mut transaction = begin(lease.connection()).await?;
+            let gone = sqlx::query(
+                "DELETE FROM batch WHERE place IN (
+                     SELECT place FROM batch
+                     WHERE place <= ?1 AND state <> ?2 AND place NOT IN (SELECT value FROM json_each(?3))
+                     LIMIT ?4)",
+            )
+            .bind(done_to)
+            .bind(DAMAGED)
+            .bind(self.apart.places())
+            .bind(number(AT_A_TIME))
+            .execute(&mut *transaction)
+            .await?;
+            self.commit(transaction).await?;
+            lease.done();
+            if gone.rows_affected() < AT_A_TIME as u64 {
+                break;
+            }
+        }
         self.done.kept().clear();
         Ok(())
     }

@@ -1,8 +1,8 @@
-//! Views as bytes of a spool, with a checksum: SQLite notices damage to its structure, not to its content.
+//! Encodes views as rows of a spool, with a checksum: SQLite notices damage to its structure, not to its content.
 //! Pure.
 //!
-//! JSON, so that a person can read what waits, and so that fields can be added. Tokens are not in it, but
-//! where they stand (see `tokens`).
+//! The format is JSON, so that a person can read what waits, and so that fields can be added. A row holds the
+//! places of its tokens, not the tokens (see `tokens`).
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ use crate::writer::unresolved::{UnresolvedView, Whose};
 pub enum Body {
     /// Ready to be applied.
     Recorded(Vec<RecordedView>),
-    /// To be looked up first.
+    /// To be resolved first.
     Unresolved(Vec<UnresolvedView>),
 }
 
@@ -60,7 +60,7 @@ impl Body {
             .collect()
     }
 
-    /// Its bytes; `places` says where its tokens stand.
+    /// Its bytes; `places` are those of its tokens.
     pub(super) fn encode(&self, places: &[Place]) -> Vec<u8> {
         let bytes = match self {
             Self::Recorded(views) => serde_json::to_vec(views),
@@ -73,12 +73,12 @@ impl Body {
                 serde_json::to_vec(&stored)
             }
         };
-        // Texts, numbers and times: there is nothing in them that JSON lacks.
+        // Texts, numbers and times can all be written as JSON.
         bytes.unwrap_or_default()
     }
 }
 
-/// What is in a row, with its tokens still to be read.
+/// The content of a row, before its tokens are read.
 pub(super) enum Stored {
     Recorded(Vec<RecordedView>),
     Unresolved(Vec<StoredView>),
@@ -97,7 +97,7 @@ impl Stored {
         }
     }
 
-    /// Where its tokens stand.
+    /// The places of its tokens.
     pub(super) fn places(&self) -> Vec<Place> {
         match self {
             Self::Recorded(_) => Vec::new(),

@@ -1,4 +1,4 @@
-//! A disk that fails at a COMMIT, for tests.
+//! Injects faults for tests: a disk that fails at a COMMIT.
 
 use sqlx::{Sqlite, Transaction};
 
@@ -6,7 +6,7 @@ use super::Spool;
 use super::append::Append;
 use super::{SpoolError, encode::Body};
 
-/// What becomes of a COMMIT that answers with an error.
+/// Outcome of a COMMIT that returns an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// Nothing of it is there.
@@ -17,7 +17,7 @@ pub(crate) enum Fault {
 
 impl Fault {
     pub(super) async fn commit(self, mut transaction: Transaction<'_, Sqlite>) -> Result<(), sqlx::Error> {
-        // A statement that fails as one does on a disk that takes nothing.
+        // A statement that fails like one on a disk that takes no writes.
         sqlx::raw_sql("PRAGMA query_only = 1")
             .execute(&mut *transaction)
             .await?;
@@ -36,12 +36,12 @@ impl Fault {
 }
 
 impl Spool {
-    /// What the next commits meet.
+    /// The outcomes of the next commits.
     pub(crate) fn fail_commits(&self, faults: impl IntoIterator<Item = Option<Fault>>) {
         self.faults.lock().expect("no test panics with it").extend(faults);
     }
 
-    /// All faults are over.
+    /// Ends all faults.
     pub(crate) fn mend(&self) {
         self.faults.lock().expect("no test panics with it").clear();
     }

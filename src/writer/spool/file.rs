@@ -12,13 +12,13 @@ use sqlx::{ConnectOptions as _, Executor as _, SqliteConnection};
 use super::SpoolError;
 use crate::writer::batch::WriterId;
 
-/// `PRAGMA application_id`: "HCNT". Another file's SQLite database is not taken for a spool.
+/// `PRAGMA application_id`: "HCNT". Another program's SQLite database is not taken for a spool.
 const APPLICATION: i64 = 0x4843_4e54;
 /// `PRAGMA user_version`.
 const VERSION: i64 = 1;
-/// Longest wait for `headcount dead-letters`, which works on the file, too.
+/// Longest wait for `headcount dead-letters`, which also works on the file.
 const BUSY: Duration = Duration::from_secs(5);
-/// Of a spool file's name.
+/// Extension of a spool file.
 pub(super) const EXTENSION: &str = "spool";
 
 /// `state` of a row: ready, to be looked up first, or with damaged bytes.
@@ -64,12 +64,13 @@ impl Files {
         }
     }
 
-    /// The database and what SQLite puts beside it.
+    /// The database and the files that SQLite puts beside it.
     fn parts(&self) -> [PathBuf; 3] {
         ["", "-wal", "-shm"].map(|suffix| with_suffix(&self.database, suffix))
     }
 
-    /// Opens the lock file, made where it is missing, and takes the lock; `None` if somebody has it.
+    /// Opens the lock file, creating it where it is missing, and takes the lock; `None` if another process holds
+    /// it.
     pub(super) fn lock(&self) -> io::Result<Option<File>> {
         let file = OpenOptions::new()
             .create(true)
@@ -84,20 +85,20 @@ impl Files {
         }
     }
 
-    /// An empty file for the owner alone; SQLite gives its companions the same mode.
+    /// An empty file for the owner alone; SQLite gives its companion files the same mode.
     pub(super) fn create(&self) -> io::Result<()> {
         let file = OpenOptions::new()
             .create_new(true)
             .write(true)
             .mode(0o600)
             .open(&self.database)?;
-        // Whatever the process' umask.
+        // The mode does not depend on the process' umask.
         file.set_permissions(Permissions::from_mode(0o600))
     }
 
     /// Removes all of them, the lock last.
     pub(super) fn remove(&self) -> io::Result<()> {
-        // The database first: without it, what is left means nothing.
+        // The database first: without it, the other files mean nothing.
         for path in self.parts().iter().chain([&self.tokens, &self.lock]) {
             match std::fs::remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -107,8 +108,8 @@ impl Files {
         Ok(())
     }
 
-    /// Renames the database, and its log with it, so that nobody takes it for a spool. Nothing is lost;
-    /// renamed back, it is a spool again. Returns the new name.
+    /// Renames the database and its log, so that they are not taken for a spool. Nothing is lost; renamed back, it
+    /// is a spool again. Returns the new name.
     pub(super) fn set_aside(&self) -> io::Result<PathBuf> {
         let aside = with_suffix(&self.database, ".set-aside");
         let database = self.parts().into_iter().zip(["", "-wal", "-shm"]);
@@ -144,7 +145,7 @@ pub(super) enum Unusable {
     Newer(i64),
 }
 
-/// What an existing file turned out to be.
+/// What an existing file is.
 pub(super) enum Opened {
     Spool(SqliteConnection),
     /// Its process ended before anything was in it.
@@ -152,8 +153,8 @@ pub(super) enum Opened {
     Unusable(Unusable),
 }
 
-/// What the head of a file says before it is opened, which alone would change a database of something else.
-/// The head is that of the last checkpoint: with a log beside it, it does not say everything.
+/// Checks the header of a file before it is opened, since opening alone would change another program's database.
+/// The header is that of the last checkpoint: with a log beside the file, it may be out of date.
 ///
 /// # Errors
 /// The file cannot be read.
@@ -188,7 +189,7 @@ pub(super) fn glance(database: &Path) -> io::Result<Option<Unusable>> {
 
 /// Opens a file that is still empty.
 pub(super) async fn connect_new(database: &Path, fsync: bool) -> Result<SqliteConnection, sqlx::Error> {
-    // Kept in the file, and written there whenever it is set: a full disk would not take it again.
+    // SQLite keeps this setting in the file and writes it each time it is set, which a full disk would refuse.
     let options = options(database, fsync).auto_vacuum(SqliteAutoVacuum::Incremental);
     options.connect().await
 }
@@ -222,11 +223,10 @@ pub(super) async fn initialise(connection: &mut SqliteConnection) -> Result<(), 
     Ok(())
 }
 
-/// Opens a file that somebody left, and looks at what it is; `thoroughly`, also whether all of it is whole, which
-/// takes time.
+/// Opens an existing file and checks what it is; `thoroughly`: also that it is undamaged, which takes time.
 ///
 /// # Errors
-/// It cannot be looked at just now.
+/// The file cannot be read now.
 pub(super) async fn open(database: &Path, fsync: bool, thoroughly: bool) -> Result<Opened, sqlx::Error> {
     let looked = async {
         let mut connection = connect(database, fsync).await?;
@@ -288,8 +288,8 @@ pub(super) fn is_damage(error: &sqlx::Error) -> bool {
     matches!(code(error), Some(11 | 26))
 }
 
-/// `SQLITE_FULL`, `SQLITE_IOERR` and `SQLITE_READONLY`: the disk is full, broken, or was made read-only for
-/// being broken. Deleting takes room, too.
+/// `SQLITE_FULL`, `SQLITE_IOERR` and `SQLITE_READONLY`: the disk is full, broken, or was made read-only because it
+/// is broken. Deleting needs room, too.
 pub(super) fn takes_nothing(error: &sqlx::Error) -> bool {
     matches!(code(error), Some(8 | 10 | 13))
 }

@@ -1,11 +1,11 @@
-//! Rows that the database has acknowledged, kept for a while, and offered again if it turns out to have lost them.
+//! Kept rows of a spool: acknowledged by the database, and offered again if it lost them.
 //!
-//! A server that commits asynchronously and crashes, and a replica that takes over and lags, lose the last
-//! transactions whole. The ledger's rows go with them, so that a part which the ledger lacks is lost, and writing it
-//! again is safe. What is kept is known in memory only: after a crash all rows of the file are offered again, and the
-//! ledger knows those that it has.
+//! A server that commits asynchronously and crashes, and a replica that takes over and lags, lose their last
+//! transactions whole. The ledger's rows are lost with them, so a part that the ledger lacks is lost, and writing
+//! it again is safe. Which rows are kept is known in memory only: after a crash all rows of the file are offered
+//! again, and the ledger knows those that it has.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use sqlx::SqliteConnection;
@@ -16,31 +16,33 @@ use super::rows::{DAMAGED, begin, json, number};
 use super::{Spool, SpoolError};
 use crate::writer::batch::{BatchKey, WriterId};
 
-/// Rows deleted in one commit: appending waits for it.
-const AT_A_TIME: usize = 2_000;
-/// The part of the time of keeping within which rows share a mark.
+/// Rows deleted in one commit, for which appending waits; few in tests, so that they delete in several.
+pub(super) const AT_A_TIME: usize = if cfg!(test) { 2 } else { 2_000 };
+/// Rows that finish within this fraction of the retention time share a mark.
 const MARKS: u32 = 8;
 
 #[derive(Debug, Default)]
 pub(super) struct Kept {
-    /// Up to which place all rows are done with, but for those that are passed over.
+    /// The place up to which all rows are finished, except passed-over ones.
     pub(super) to: i64,
-    /// When they were done with, in the order of their places.
+    /// When they finished, in the order of their places.
     marks: VecDeque<Mark>,
-    /// Rows that were passed over and done with after rows behind them.
+    /// Rows that were passed over and finished after rows behind them.
     late: BTreeMap<i64, Instant>,
-    /// Bytes of all of them that are in the file.
+    /// Bytes of all kept rows in the file.
     bytes: u64,
-    /// Nothing is kept any longer: the disk takes nothing, or the file is needed no more.
+    /// Rows were being deleted, and the outcome is unknown: `bytes` may be wrong.
+    is_weight_in_doubt: bool,
+    /// Nothing is kept any longer: the disk takes no writes, or the file is no longer needed.
     pub(super) is_given_up: bool,
     #[cfg(test)]
     pub(super) was_given_up: bool,
-    /// What was done with by then was kept long enough.
+    /// Rows that finished by then have been kept long enough.
     #[cfg(test)]
     over: Option<Instant>,
 }
 
-/// Rows up to a place were done with at some time.
+/// Rows up to a place, and when they finished.
 #[derive(Debug, Clone, Copy)]
 struct Mark {
     to: i64,
@@ -48,22 +50,22 @@ struct Mark {
     last: Instant,
 }
 
-/// Rows whose time is over.
+/// Rows that have been kept long enough.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Due {
     to: i64,
-    late: Vec<i64>,
+    late: BTreeSet<i64>,
 }
 
 impl Due {
-    /// The place of the last.
+    /// The place of the last of them.
     pub(crate) fn last(&self) -> i64 {
-        self.late.iter().copied().max().unwrap_or(0).max(self.to)
+        self.late.last().copied().unwrap_or(0).max(self.to)
     }
 }
 
 impl Kept {
-    /// Rows are done with now; `last` is the last of them.
+    /// Rows have finished; `last` is the last of them.
     fn add(&mut self, places: &[i64], last: i64, bytes: u64, keep: Duration) {
         let now = Instant::now();
         self.bytes += bytes;
@@ -96,18 +98,14 @@ impl Kept {
         let marks = self.marks.iter().take_while(|mark| is_over(mark.last));
         let to = marks.map(|mark| mark.to).last().unwrap_or(0);
         let late = self.late.iter().filter(|(_, since)| is_over(**since));
-        let late: Vec<i64> = late.map(|(place, _)| *place).collect();
+        let late: BTreeSet<i64> = late.map(|(place, _)| *place).collect();
         (to > 0 || !late.is_empty()).then_some(Due { to, late })
     }
 
-    /// The places that were done with late, but for those whose time is over.
+    /// The places of late rows that have not been kept long enough.
     fn late_besides(&self, due: &Due) -> String {
-        let late: Vec<i64> = self.late.keys().copied().collect();
-        let left: Vec<i64> = late
-            .into_iter()
-            .filter(|place| !due.late.contains(place))
-            .collect();
-        json(&left)
+        let left = self.late.keys().filter(|place| !due.late.contains(place));
+        json(&left.copied().collect::<Vec<_>>())
     }
 
     fn forget(&mut self, due: &Due) {
@@ -115,7 +113,7 @@ impl Kept {
         self.late.retain(|place, _| !due.late.contains(place));
     }
 
-    /// Rows from a place on are not done with.
+    /// Rows from a place on are no longer finished.
     fn take_back(&mut self, from: i64) {
         self.to = self.to.min(from - 1);
         self.late.retain(|place, _| *place < from);
@@ -129,35 +127,36 @@ impl Kept {
         }
     }
 
-    /// Nothing is left in the file.
+    /// No kept row is left in the file.
     pub(super) fn clear(&mut self) {
         self.marks.clear();
         self.late.clear();
         self.bytes = 0;
+        self.is_weight_in_doubt = false;
         self.is_given_up = false;
     }
 }
 
 impl Spool {
-    /// Bytes of rows that are kept.
+    /// Bytes of the kept rows.
     pub fn kept_bytes(&self) -> u64 {
         self.done.kept().bytes
     }
 
-    /// Whether rows are kept that nobody has given up.
+    /// Whether rows are kept that were not given up.
     pub fn is_keeping(&self) -> bool {
         let kept = self.done.kept();
         !(kept.is_given_up || kept.marks.is_empty() && kept.late.is_empty())
     }
 
-    /// The rows that are kept for so long now.
+    /// The rows that have been kept for `keep`.
     pub(crate) fn kept_for(&self, keep: Duration) -> Option<Due> {
         let kept = self.done.kept();
         if kept.is_given_up { None } else { kept.due(keep) }
     }
 
-    /// Takes rows that the database has acknowledged out of those that wait, and keeps them. They are the first of
-    /// those that [`Spool::next`] answered, without a gap, or were passed over.
+    /// Marks rows that the database has acknowledged as finished, and keeps them. They are the first of those that
+    /// [`Spool::next`] returned, without a gap, or were passed over.
     pub async fn keep_rows(&self, places: &[i64], keep: Duration) -> Result<(), SpoolError> {
         let last = places.iter().copied().max().unwrap_or_default();
         let is_given_up = self.done.kept().is_given_up;
@@ -185,7 +184,7 @@ impl Spool {
         Ok(())
     }
 
-    /// Keys of kept rows behind a place, up to another, in the order of their places, and at most so many.
+    /// Keys of at most `limit` kept rows behind a place, up to another, in the order of their places.
     pub(crate) async fn kept_keys(
         &self,
         behind: i64,
@@ -213,7 +212,7 @@ impl Spool {
         Ok(keys.into_iter().map(key).collect())
     }
 
-    /// Has all rows from a place on wait again.
+    /// Makes all rows from a place on wait again.
     pub async fn offer_again(&self, from: i64) -> Result<(), SpoolError> {
         let mut lease = self.lease().await?;
         self.done.kept().take_back(from);
@@ -223,7 +222,7 @@ impl Spool {
         Ok(())
     }
 
-    /// Deletes rows whose time is over. On a disk that takes nothing all that is kept is given up.
+    /// Deletes rows that have been kept long enough. On a disk that takes no writes all kept rows are given up.
     pub(crate) async fn forget_kept(&self, due: &Due) -> Result<(), SpoolError> {
         loop {
             match self.delete_due(due).await {
@@ -238,18 +237,15 @@ impl Spool {
             }
         }
         self.done.kept().forget(due);
-        let mut lease = self.lease().await?;
-        self.weigh_kept(lease.connection()).await?;
-        lease.done();
         Ok(())
     }
 
-    /// Deletes what is kept, from the oldest on, until it takes no more than so many bytes.
+    /// Deletes kept rows, oldest first, until they take at most this many bytes.
     pub async fn keep_at_most(&self, bytes: u64) -> Result<(), SpoolError> {
         while self.kept_bytes() > bytes {
             let due = {
                 let kept = self.done.kept();
-                let late: Vec<i64> = kept.late.keys().copied().collect();
+                let late = kept.late.keys().copied().collect();
                 let to = kept.marks.front().map_or(0, |mark| mark.to);
                 Due { to, late }
             };
@@ -262,32 +258,44 @@ impl Spool {
     }
 
     async fn delete_due(&self, due: &Due) -> Result<u64, SpoolError> {
-        let late = self.done.kept().late_besides(due);
+        let not_due = self.done.kept().late_besides(due);
+        let late: Vec<i64> = due.late.iter().copied().collect();
         let mut lease = self.lease().await?;
+        if self.done.kept().is_weight_in_doubt {
+            self.weigh_kept(lease.connection()).await?;
+        }
         let mut transaction = begin(lease.connection()).await?;
-        let gone = sqlx::query(
+        self.done.kept().is_weight_in_doubt = true;
+        let gone: Vec<i64> = sqlx::query_scalar(
             "DELETE FROM batch WHERE place IN (
                  SELECT place FROM batch
                  WHERE place <= ?1 AND state <> ?2 AND place NOT IN (SELECT value FROM json_each(?3))
                        AND place NOT IN (SELECT value FROM json_each(?4))
                  UNION ALL
-                 SELECT value FROM json_each(?5) WHERE value > ?1
-                 LIMIT ?6)",
+                 SELECT place FROM batch WHERE place > ?1 AND place IN (SELECT value FROM json_each(?5))
+                 LIMIT ?6)
+             RETURNING bytes",
         )
         .bind(due.to)
         .bind(DAMAGED)
         .bind(self.apart.places())
-        .bind(late)
-        .bind(json(&due.late))
+        .bind(not_due)
+        .bind(json(&late))
         .bind(number(AT_A_TIME))
-        .execute(&mut *transaction)
+        .fetch_all(&mut *transaction)
         .await?;
         self.commit(transaction).await?;
+        {
+            let mut kept = self.done.kept();
+            let bytes = gone.iter().map(|bytes| bytes.unsigned_abs()).sum();
+            kept.bytes = kept.bytes.saturating_sub(bytes);
+            kept.is_weight_in_doubt = false;
+        }
         lease.done();
-        Ok(gone.rows_affected())
+        Ok(gone.len() as u64)
     }
 
-    /// Sums up what is kept.
+    /// Sums up the bytes of the kept rows.
     async fn weigh_kept(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         let bytes: i64 = sqlx::query_scalar(
             "SELECT coalesce(sum(bytes), 0) FROM batch
@@ -298,17 +306,19 @@ impl Spool {
         .bind(self.apart.places())
         .fetch_one(connection)
         .await?;
-        self.done.kept().bytes = bytes.unsigned_abs();
+        let mut kept = self.done.kept();
+        kept.bytes = bytes.unsigned_abs();
+        kept.is_weight_in_doubt = false;
         Ok(())
     }
 
-    /// As if time had passed.
+    /// Ends the time of all kept rows, as if it had passed.
     #[cfg(test)]
     pub(crate) fn end_all_keeping(&self) {
         self.done.kept().over = Some(Instant::now());
     }
 
-    /// Whether anything was given up since this was asked last.
+    /// Whether rows were given up since the last call.
     #[cfg(test)]
     pub(crate) fn was_given_up(&self) -> bool {
         std::mem::take(&mut self.done.kept().was_given_up)

@@ -1,8 +1,8 @@
 //! Dead letters: page views that the database refused for good, kept with the reason until a person decides.
 //!
-//! `headcount dead-letters` works on the files themselves, whether or not a sidecar has them open; SQLite's
-//! own locks keep the two apart. A view that is tried again goes back into its file under its old key, so
-//! the ledger sees to it that it is written once.
+//! `headcount dead-letters` works on the files themselves, whether or not a sidecar has them open; SQLite's locks
+//! keep the two apart. A view that is tried again goes back into its file under its old key, so the ledger ensures
+//! that it is written once.
 
 use std::path::Path;
 
@@ -21,13 +21,13 @@ use crate::writer::batch::{BatchKey, RecordedView, WriterId};
 /// Dead letters moved or decided on in one transaction.
 const AT_A_TIME: u64 = 500;
 
-/// Most times that all files are looked through.
+/// Most passes over all files.
 const MOST_PASSES: u32 = 5;
 
 /// A dead letter.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeadLetter {
-    /// Names it.
+    /// Its key.
     pub key: BatchKey,
     /// What the database said.
     pub reason: String,
@@ -98,15 +98,15 @@ impl Directory {
         Ok(letters)
     }
 
-    /// Decides on the dead letters named, or on all; answers on how many.
+    /// Applies `fate` to the dead letters named, or to all; returns how many.
     ///
     /// # Errors
     /// A file cannot be written; those before it are done.
     pub async fn decide(&self, fate: Fate, keys: Option<&[BatchKey]>) -> Result<u64, SpoolError> {
-        // Those that are refused again meanwhile are not decided on again.
+        // Letters that are refused again meanwhile are left alone.
         let before = Utc::now();
         let mut decided = 0;
-        // A file's letters may move to another that was looked at already, or is new, while a spool is taken over.
+        // While a spool is adopted, its letters may move to a file that was handled already, or to a new one.
         for pass in 1..=MOST_PASSES {
             let some = self.decide_once(fate, keys, before).await?;
             decided += some;
@@ -117,7 +117,7 @@ impl Directory {
         Ok(decided)
     }
 
-    /// Looks through all files once.
+    /// One pass over all files.
     async fn decide_once(
         &self,
         fate: Fate,
@@ -143,9 +143,9 @@ impl Directory {
     }
 }
 
-/// Opens somebody's file for a moment; `None` if it is gone, or no spool of this version.
+/// Opens a spool file for a moment; `None` if it is gone, or no spool of this version.
 async fn connect(database: &Path) -> Result<Option<SqliteConnection>, SpoolError> {
-    // What is no spool is not opened, which would change it.
+    // A file that is no spool is not opened, since opening would change it.
     match file::glance(database) {
         Ok(None) => {}
         Ok(Some(_)) => return Ok(None),
@@ -160,7 +160,7 @@ async fn connect(database: &Path) -> Result<Option<SqliteConnection>, SpoolError
     }
 }
 
-/// Decides on some of the letters that are meant; answers on how many.
+/// Applies `fate` to some of the letters that are meant; returns how many.
 async fn decide(
     connection: &mut SqliteConnection,
     database: &Path,
@@ -170,7 +170,7 @@ async fn decide(
 ) -> Result<u64, SpoolError> {
     let mut transaction = begin(connection).await?;
     if !database.exists() {
-        // Removed by its owner, who made sure that it was empty.
+        // Removed by its owner, which made sure that it was empty.
         return Ok(0);
     }
     let all: Vec<(String, i64)> =
@@ -213,18 +213,18 @@ async fn decide(
     Ok(decided)
 }
 
-/// A dead letter as it goes from file to file.
+/// A dead letter as it moves from file to file.
 type Moved = (String, i64, String, i64, i64, i64, i64, Vec<u8>);
 
 impl Spool {
-    /// Takes the dead letters of another spool over. They keep their keys, so a copy that a crash in between
+    /// Takes over the dead letters of another spool. They keep their keys, so a copy that a crash in between
     /// leaves behind is the same letter, not a second one.
     pub(super) async fn inherit_letters(&self, other: &Self) -> Result<(), SpoolError> {
         while self.inherit_some(other).await? {}
         Ok(())
     }
 
-    /// Some of them; says whether there were any.
+    /// Moves some of them; returns whether there were any.
     async fn inherit_some(&self, other: &Self) -> Result<bool, SpoolError> {
         let mut theirs = other.lease().await?;
         let mut leaving = begin(theirs.connection()).await?;

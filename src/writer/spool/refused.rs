@@ -1,4 +1,4 @@
-//! What becomes of a row that cannot be written as it is: it is split, buried, or marked as damaged.
+//! Changes a row that cannot be written as it is: splits it, makes it a dead letter, or marks it as damaged.
 
 use chrono::{DateTime, Utc};
 
@@ -9,8 +9,8 @@ use super::{Buried, Spool, SpoolError};
 use crate::writer::batch::{RecordedView, WriterId};
 
 impl Spool {
-    /// Makes two rows of one that was refused, each with a new key, behind everything that waits. The
-    /// refusal says that nothing of the former row is in the database.
+    /// Replaces a refused row by two, each with a new key, after all rows. The refusal says that nothing of the
+    /// former row is in the database.
     pub async fn split_row(&self, place: i64, views: &[RecordedView]) -> Result<(), SpoolError> {
         let (earlier, later) = views.split_at(views.len() / 2);
         let mut lease = self.lease().await?;
@@ -27,7 +27,7 @@ impl Spool {
         Ok(())
     }
 
-    /// Makes a dead letter of a row, unless dead letters take `max_bytes` already. It gets a key of a writer of its own:
+    /// Makes a row a dead letter, unless dead letters take `max_bytes` already. Its key gets a writer of its own:
     /// parts of this spool around it will be settled, and it may be tried again long after.
     pub async fn bury_row(
         &self,
@@ -65,7 +65,7 @@ impl Spool {
         Ok(if room { Buried::Kept } else { Buried::NoRoom })
     }
 
-    /// Marks a row whose bytes are damaged: it is kept for a person to look at, and passed over.
+    /// Marks a row whose bytes are damaged: it is kept for inspection and no longer applied.
     pub async fn mark_damaged(&self, place: i64) -> Result<(), SpoolError> {
         let mut lease = self.lease().await?;
         let marked: Option<(i64, i64, i64)> = sqlx::query_as(
@@ -84,8 +84,8 @@ impl Spool {
         Ok(())
     }
 
-    /// Gives a row a key of a writer of its own, so that the parts behind it can be settled however long it waits.
-    /// Nothing of it may be in the database under the former key.
+    /// Gives a row a key with a writer of its own, so that the parts behind it can be settled however long it
+    /// waits. Nothing of it may be in the database under the former key.
     pub async fn number_anew(&self, place: i64) -> Result<(), SpoolError> {
         let mut lease = self.lease().await?;
         let mut transaction = begin(lease.connection()).await?;

@@ -1,4 +1,4 @@
-//! What becomes of a row whose visitors were looked up late, and of the tokens that it referred to.
+//! Replaces a row after a late lookup, and erases the tokens that it referred to.
 
 use std::sync::atomic::Ordering;
 
@@ -11,8 +11,8 @@ use super::{Spool, SpoolError, file};
 use crate::writer::batch::RecordedView;
 
 impl Spool {
-    /// Replaces an unresolved row by what was found out; the row goes if nobody's views are left. The tokens
-    /// are gone from the disk then. Answers whether the disk took that.
+    /// Replaces an unresolved row by the resolved views; the row is removed if no view is left. The tokens are
+    /// then gone from the disk. Returns whether the disk took the writes.
     pub async fn resolve_row(&self, place: i64, views: Vec<RecordedView>) -> Result<bool, SpoolError> {
         let mut lease = self.lease().await?;
         let connection = lease.connection();
@@ -22,7 +22,7 @@ impl Spool {
             .await?;
         let change = match self.replace(connection, place, views).await {
             Ok(change) => change,
-            // It stays unresolved in the file. Whatever becomes of it: the ledger knows its key.
+            // The row stays unresolved in the file. The ledger knows its key, so it is not written twice.
             Err(error) if file::takes_nothing(&error) => {
                 self.give_up_kept();
                 self.offers_unresolved.store(true, Ordering::Relaxed);
@@ -48,8 +48,8 @@ impl Spool {
         self.offers_unresolved.load(Ordering::Relaxed)
     }
 
-    /// Erases tokens that no row refers to any more: those of a row that was never committed, or was
-    /// replaced just before a crash, or when the disk failed.
+    /// Erases tokens that no row refers to any more: those of a row that was never committed, or was replaced just
+    /// before a crash, or when the disk failed.
     pub async fn clear_tokens(&self) -> Result<(), SpoolError> {
         let lease = self.lease().await?;
         if self.waiting().unresolved_bytes == 0 {
@@ -59,7 +59,7 @@ impl Spool {
         Ok(())
     }
 
-    /// Puts resolved views into the place of a row; without any, the row goes.
+    /// Puts resolved views in the place of a row; without any, removes the row.
     async fn replace(
         &self,
         connection: &mut SqliteConnection,

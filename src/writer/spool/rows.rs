@@ -1,4 +1,4 @@
-//! The rows of a spool, as they are taken, and what the other statements share.
+//! Reads rows of a spool, and the parts that its other statements share.
 
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection as _, Sqlite, SqliteConnection, Transaction};
@@ -29,8 +29,8 @@ struct StoredRow {
 from_row!(SqliteRow => StoredRow { place, writer_id, batch_seq, state, views, checksum, body });
 
 impl Spool {
-    /// The next rows in their order, without those that are passed over, none of them removed yet: until they have that many views or bytes, and
-    /// at most that many rows; at least one where there is one.
+    /// The next rows in order, without passed-over and finished ones: until they have that many views or bytes,
+    /// and at most that many rows; at least one where there is one.
     pub async fn next(
         &self,
         max_rows: usize,
@@ -63,7 +63,7 @@ impl Spool {
         self.rows_at(&places).await
     }
 
-    /// The rows at these places, in their order, none of them removed yet.
+    /// The rows at these places, in order, without finished ones.
     pub(super) async fn rows_at(&self, places: &[i64]) -> Result<Vec<Row>, SpoolError> {
         let mut lease = self.lease().await?;
         let stored: Vec<StoredRow> = sqlx::query_as(
@@ -96,8 +96,8 @@ impl Spool {
         Ok(rows)
     }
 
-    /// The first part that this spool still holds of those that it numbered itself, or the next that it will
-    /// hold. All before it are gone for good, or were refused, which the ledger knows nothing of.
+    /// The first part that this spool still holds of those that it numbered itself, or the next that it will hold.
+    /// All before it are gone for good, or were refused, so the ledger has no entry for them.
     pub async fn first_unsettled(&self) -> Result<BatchKey, SpoolError> {
         let mut lease = self.lease().await?;
         let seq = sqlx::query_scalar(

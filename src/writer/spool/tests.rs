@@ -1,4 +1,4 @@
-//! Spools in a folder of their own; a process' end is a spool that is dropped without being closed.
+//! Tests of spools in a folder of their own; a crash is a spool that is dropped without being closed.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -577,6 +577,33 @@ async fn w12_after_a_full_disk_the_spool_takes_views_again() {
     assert_eq!(spool.count_all().await.unwrap(), spool.waiting());
 }
 
+/// As `headcount dead-letters` is: what is kept is not given up for it.
+#[tokio::test]
+async fn w12_a_file_that_somebody_else_is_at_is_no_full_disk() {
+    let folder = Folder::new();
+    let spool = folder.directory.create().await.unwrap();
+    spool.append_all(&[some(&["/before"])]).await.unwrap();
+    let mut other = file::connect(&spool.files.database, false).await.unwrap();
+    sqlx::raw_sql("BEGIN; SELECT * FROM batch")
+        .execute(&mut other)
+        .await
+        .unwrap();
+    {
+        let mut lease = spool.lease().await.unwrap();
+        let at_once = sqlx::raw_sql("PRAGMA busy_timeout = 0");
+        at_once.execute(lease.connection()).await.unwrap();
+        lease.done();
+    }
+    // What may not be on disk is put there again, for which nobody else may be at the file.
+    spool.append_all(&[some(&["/between"])]).await.unwrap();
+    spool.is_synced.store(false, Ordering::Relaxed);
+    let busy = spool.append_all(&[some(&["/after"])]).await.unwrap_err();
+    assert!(matches!(busy, SpoolError::Folder(_)), "{busy:?}");
+    assert!(!busy.takes_nothing());
+    let full = SpoolError::from(std::io::Error::from(std::io::ErrorKind::StorageFull));
+    assert!(full.takes_nothing());
+}
+
 #[tokio::test]
 async fn a_token_whose_row_could_not_be_written_is_written_over() {
     let folder = Folder::new();
@@ -635,6 +662,35 @@ async fn w26_rows_that_are_kept_do_not_wait_hold_the_ledger_and_go_when_their_ti
     assert_eq!(urls(&next(&spool).await), [["/4"]]);
 }
 
+/// Rows that were done with late, behind those whose time is over.
+#[tokio::test]
+async fn w26_all_that_is_kept_for_too_long_goes_however_many_rows_that_are() {
+    let folder = Folder::new();
+    let spool = with_rows(&folder, &["/"; 6]).await;
+    let until = tokio::time::Instant::now();
+    for place in 1..=4 {
+        spool
+            .pass_over(place, until, apart::Tries::default())
+            .await
+            .unwrap();
+    }
+    for place in [5, 1, 2, 3, 4] {
+        spool.keep_rows(&[place], KEEP).await.unwrap();
+    }
+    spool.end_all_keeping();
+    // Just now, and so are those that share its mark.
+    spool.keep_rows(&[6], KEEP).await.unwrap();
+    spool.forget_kept(&spool.kept_for(KEEP).unwrap()).await.unwrap();
+    assert_eq!(kept(&spool).await, [5, 6]);
+    let both = spool.kept_bytes();
+    spool.offer_again(i64::MAX).await.unwrap();
+    assert_eq!(spool.kept_bytes(), both, "weighed anew");
+    spool.end_all_keeping();
+    spool.forget_kept(&spool.kept_for(KEEP).unwrap()).await.unwrap();
+    assert_eq!((kept(&spool).await, spool.kept_bytes()), (vec![], 0));
+    assert!(both > 0 && !spool.is_keeping());
+}
+
 #[tokio::test]
 async fn w26_rows_that_the_database_lost_wait_again_and_those_before_them_do_not() {
     let folder = Folder::new();
@@ -650,6 +706,38 @@ async fn w26_rows_that_the_database_lost_wait_again_and_those_before_them_do_not
     spool.forget_kept(&spool.kept_for(KEEP).unwrap()).await.unwrap();
     spool.close().await;
     assert_eq!(folder.files(), [""; 0]);
+}
+
+/// Applied before them it could not be kept: what is kept has no gap.
+#[tokio::test]
+async fn w26_a_row_that_was_passed_over_has_its_turn_after_those_before_it() {
+    let folder = Folder::new();
+    let spool = with_rows(&folder, &["/1", "/2", "/3", "/4"]).await;
+    let due = tokio::time::Instant::now();
+    spool.pass_over(3, due, apart::Tries::default()).await.unwrap();
+    let turn = async |before_its_time| {
+        let row = spool.next_passed_over(before_its_time).await.unwrap();
+        row.map(|row| row.place)
+    };
+    assert_eq!(turn(false).await, None, "1 and 2 wait");
+    assert_eq!(turn(true).await, Some(3), "there is no room for another");
+    spool
+        .pass_over(1, due + KEEP, apart::Tries::default())
+        .await
+        .unwrap();
+    assert_eq!(turn(true).await, Some(1), "nothing waits before it");
+    spool.keep_rows(&[2], KEEP).await.unwrap();
+    assert_eq!(turn(false).await, Some(3), "4 waits behind it");
+    spool.keep_rows(&[3], KEEP).await.unwrap();
+    assert_eq!(kept(&spool).await, [2, 3]);
+
+    // The database lost what is before it.
+    spool.pass_over(4, due, apart::Tries::default()).await.unwrap();
+    assert_eq!(turn(false).await, Some(4));
+    spool.offer_again(2).await.unwrap();
+    assert_eq!(turn(false).await, None, "2 and 3 wait again");
+    spool.keep_rows(&[2, 3], KEEP).await.unwrap();
+    assert_eq!(turn(false).await, Some(4));
 }
 
 #[tokio::test]
@@ -677,6 +765,19 @@ async fn w12_what_is_kept_goes_first_when_there_is_no_room() {
     assert!(!spool.make_room().await.unwrap());
     spool.close().await;
     assert_eq!(folder.files(), [""; 0]);
+}
+
+#[tokio::test]
+async fn w12_what_is_kept_is_weighed_anew_where_it_went_though_the_disk_says_that_it_did_not() {
+    let folder = Folder::new();
+    let spool = with_rows(&folder, &["/1", "/2", "/3"]).await;
+    spool.keep_rows(&[1, 2, 3], KEEP).await.unwrap();
+    let all = spool.kept_bytes();
+    spool.fail_commits([Some(faults::Fault::Kept)]);
+    spool.keep_at_most(0).await.unwrap_err();
+    assert_eq!((kept(&spool).await, spool.kept_bytes()), (vec![3], all));
+    spool.keep_at_most(0).await.unwrap();
+    assert_eq!((kept(&spool).await, spool.kept_bytes()), (vec![], 0));
 }
 
 #[tokio::test]

@@ -1,9 +1,8 @@
-//! The session tokens of unresolved views: beside the database, in a file that is overwritten in place.
+//! The session tokens of unresolved views: in a file beside the database that is overwritten in place.
 //!
-//! A token must be gone once its view is resolved. SQLite cannot promise that: it copies cells from page to
-//! page and leaves what was there before. Here the bytes of a token are written once, at a place that the
-//! view's row remembers, and overwritten with zeros at that place; when no view refers to the file any more,
-//! it is cut to nothing.
+//! A token must be gone once its view is resolved. SQLite cannot promise that: it copies cells from page to page
+//! and leaves the old bytes behind. Here the bytes of a token are written once, at a place that the view's row
+//! remembers, and overwritten with zeros at that place; when no view refers to the file any more, it is truncated.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -23,7 +22,7 @@ pub(super) struct Place {
     len: u16,
 }
 
-/// The file of one spool.
+/// The token file of one spool.
 #[derive(Debug)]
 pub(super) struct Tokens {
     file: Arc<File>,
@@ -33,7 +32,7 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
-    /// Opens the file, made where it is missing.
+    /// Opens the file, creating it where it is missing.
     pub(super) fn open(path: &Path, fsync: bool) -> io::Result<Self> {
         let file = OpenOptions::new()
             .create(true)
@@ -55,12 +54,12 @@ impl Tokens {
         self.end
     }
 
-    /// Has the next token written over what was appended since.
+    /// Makes the next token overwrite what was appended since.
     pub(super) fn rewind(&mut self, end: u64) {
         self.end = end;
     }
 
-    /// Writes tokens, synced; answers where they are.
+    /// Writes and syncs tokens; returns their places.
     pub(super) async fn append(&mut self, tokens: &[&SessionToken]) -> io::Result<Vec<Place>> {
         let (mut places, mut bytes) = (Vec::with_capacity(tokens.len()), Vec::new());
         for token in tokens {
@@ -106,7 +105,7 @@ impl Tokens {
         self.write(places.iter().map(zeros).collect()).await
     }
 
-    /// Cuts the file to nothing: no view refers to it.
+    /// Truncates the file: no view refers to it.
     pub(super) async fn clear(&mut self) -> io::Result<()> {
         if self.end == 0 {
             return Ok(());

@@ -1,4 +1,4 @@
-//! The end of a spool's file, and its size.
+//! Shrinks a spool's file, and removes it at the end.
 
 use sqlx::{Connection as _, SqliteConnection};
 
@@ -9,7 +9,7 @@ use super::{Link, Spool, SpoolError};
 const WORTH_SHRINKING: i64 = 1_024;
 
 impl Spool {
-    /// Whether rows are left whose bytes are damaged.
+    /// Whether damaged rows are left.
     pub(super) async fn has_damage(&self) -> Result<bool, SpoolError> {
         let mut lease = self.lease().await?;
         let damaged = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM batch WHERE state = ?1)")
@@ -20,8 +20,8 @@ impl Spool {
         Ok(damaged)
     }
 
-    /// Removes the file, if nothing is in it; says whether it did. Nobody can put anything into it meanwhile:
-    /// whoever waits for the file's lock finds it gone.
+    /// Removes the file if nothing is in it; returns whether it did. Nothing can be added meanwhile: a process
+    /// that waits for the file's lock finds the file gone.
     pub(super) async fn remove(&self) -> Result<bool, SpoolError> {
         let mut lease = self.lease().await?;
         let mut transaction = begin(lease.connection()).await?;
@@ -41,7 +41,7 @@ impl Spool {
         Ok(true)
     }
 
-    /// Gives pages of deleted rows back to the file system, some at a time, where they are the larger part of the
+    /// Returns pages of deleted rows to the file system, some at a time, where they are the larger part of the
     /// file.
     pub async fn shrink(&self) -> Result<(), SpoolError> {
         let mut lease = self.lease().await?;

@@ -1,5 +1,6 @@
 //! The ledger: what is tried again is written once.
 
+use chrono::{TimeDelta, Utc};
 use headcount::store::{Applied, LedgerProblem, StoreError};
 use headcount::writer::batch::{Batch, BatchKey};
 
@@ -14,6 +15,7 @@ contract! {
     w1_a_refused_batch_is_not_noted_as_applied,
     settled_parts_are_forgotten_and_only_those,
     parts_that_nobody_settled_are_forgotten_with_age,
+    w26_parts_are_forgotten_only_if_they_are_old_by_the_sidecars_clock_too,
     a_ledger_that_is_missing_or_newer_is_told,
     w26_the_ledger_tells_which_parts_it_lacks,
 }
@@ -165,10 +167,46 @@ async fn parts_that_nobody_settled_are_forgotten_with_age(variant: Variant) {
     let age = format!("UPDATE {table} SET applied_at = {days_ago}");
     site.execute(&age).await;
     site.store.apply(&another(&old)).await.unwrap();
-    assert_eq!(site.store.forget_old_parts().await.unwrap(), 0);
+    let now = Utc::now();
+    assert_eq!(site.store.forget_old_parts(now).await.unwrap(), 0);
     site.execute(&age).await;
-    assert_eq!(site.store.forget_old_parts().await.unwrap(), 1);
+    assert_eq!(site.store.forget_old_parts(now).await.unwrap(), 1);
     assert_eq!(noted(&site).await, "1");
+}
+
+/// A server whose clock was put forward takes what was noted just now for old.
+async fn w26_parts_are_forgotten_only_if_they_are_old_by_the_sidecars_clock_too(variant: Variant) {
+    let site = Site::new(variant).await;
+    let (_, session, gardening) = alice(&site).await;
+    let noted_now = batch(&session, &gardening, views(1));
+    site.store.apply(&noted_now).await.unwrap();
+    let (table, days_ago) = (
+        own(variant, "applied_batch"),
+        if variant.is_postgres() {
+            "applied_at - interval '40 days'"
+        } else {
+            "applied_at - 40 * 86400"
+        },
+    );
+    site.execute(&format!("UPDATE {table} SET applied_at = {days_ago}"))
+        .await;
+    let now = Utc::now();
+    let before = now - TimeDelta::days(39);
+    assert_eq!(site.store.forget_old_parts(before).await.unwrap(), 0);
+    let keys: Vec<BatchKey> = noted_now.keys().collect();
+    assert!(site.store.missing_parts(&keys).await.unwrap().is_empty());
+    // Nor by the sidecar's alone.
+    let in_future = format!(
+        "UPDATE {table} SET applied_at = applied_at {}",
+        if variant.is_postgres() {
+            "+ interval '30 days'"
+        } else {
+            "+ 30 * 86400"
+        }
+    );
+    site.execute(&in_future).await;
+    let ahead = now + TimeDelta::days(30);
+    assert_eq!(site.store.forget_old_parts(ahead).await.unwrap(), 0);
 }
 
 async fn a_ledger_that_is_missing_or_newer_is_told(variant: Variant) {

@@ -1,8 +1,8 @@
-//! The row of a session may come a moment after its cookie (I10).
+//! Tests of rows that appear a moment after their cookie (I10).
 
 use super::*;
 
-/// A token without a row as yet; the clock stands still but for what the test lets pass.
+/// A token without a row so far; the clock moves only when the test advances it.
 struct Late {
     scene: Scene,
     row: BrowserSession,
@@ -105,7 +105,7 @@ async fn i10_a_session_of_which_is_told_that_it_appears_is_found_at_once() {
     assert_eq!((late.scene.reads(), late.scene.evicted("appeared")), (4, 2));
 }
 
-/// The answer is of before the row, and comes after it.
+/// The answer is older than the row, and arrives after it.
 #[tokio::test]
 async fn i10_an_answer_that_was_on_its_way_when_the_session_appeared_is_not_kept() {
     let late = Late::new();

@@ -1,11 +1,10 @@
-//! The nodes of a Cluster: which of them keeps which partition, and a [`Link`] to each that keeps one.
+//! The map of a Redis Cluster: which node keeps which partition, and a [`Link`] to each that keeps one.
 //!
-//! A task of its own asks all nodes that it is connected to, and believes the most: at once when something is
-//! amiss and again and again until it is not, and now and then for good measure. While none can be asked, those
-//! of the configuration are.
+//! A task asks all connected nodes and takes the majority's map: at once and repeatedly while something is wrong,
+//! and periodically otherwise. While none can be asked, it asks the nodes of the configuration.
 //!
-//! All of them are primaries. A partition that another node keeps from now on may have lost something, which is
-//! noted before the first call goes there.
+//! All of them are primaries. A partition that moves to another node may have lost touches, which is noted before
+//! the first call goes there.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -27,20 +26,19 @@ use crate::metrics::Metrics;
 use crate::presence::losses::Losses;
 use crate::tasks::Tasks;
 
-/// Between two looks at who keeps what, while all is well and while it is not; put off or brought forward by up
-/// to a quarter.
+/// Between two looks at the map: while all is well, and while it is not; jittered by up to a quarter.
 const LOOK: (Duration, Duration) = (Duration::from_secs(10), Duration::from_millis(200));
 
-/// What is known of the nodes.
+/// State of the map.
 pub(super) struct Nodes {
     access: Access,
     config: config::Redis,
     /// By partition.
     slots: Vec<u16>,
-    /// `None` until the first look is over; an error while none was a success.
+    /// `None` until the first look is over; an error while none has succeeded.
     map: watch::Sender<Option<RedisResult<Owners>>>,
     links: Mutex<HashMap<Address, Arc<Link>>>,
-    /// Something is amiss.
+    /// Something is wrong.
     amiss: Notify,
     losses: Losses,
     metrics: Arc<Metrics>,
@@ -48,7 +46,7 @@ pub(super) struct Nodes {
 }
 
 impl Nodes {
-    /// Nothing is known yet: see [`Nodes::keep_looking`]. Connections will be of `tasks`.
+    /// An empty map: see [`Nodes::keep_looking`]. Connections will be of `tasks`.
     pub(super) fn new(
         access: Access,
         config: &config::Redis,
@@ -70,7 +68,7 @@ impl Nodes {
         }
     }
 
-    /// Has the next look be soon.
+    /// Makes the next look happen soon.
     pub(super) fn something_is_amiss(&self) {
         self.amiss.notify_one();
     }
@@ -80,7 +78,7 @@ impl Nodes {
         self.access.address(address)
     }
 
-    /// Finds out who keeps what, again and again. Never ends by itself.
+    /// Refreshes the map periodically. Never ends by itself.
     pub(super) async fn keep_looking(self: Arc<Self>) {
         let mut is_lost = false;
         loop {
@@ -115,7 +113,7 @@ impl Nodes {
         }
     }
 
-    /// Who keeps what, by what most nodes say.
+    /// The map that most nodes report.
     async fn look(&self) -> RedisResult<Owners> {
         let (connect_timeout, response_timeout) = (self.config.connect_timeout, self.config.response_timeout);
         let deadline = Instant::now() + response_timeout;
@@ -145,11 +143,10 @@ impl Nodes {
             .ok_or_else(|| (ErrorKind::Client, "the node knows of no partition").into())
     }
 
-    /// Goes by this from now on.
+    /// Replaces the map.
     fn adopt(self: &Arc<Self>, owners: &[Option<Address>]) {
         let mut moved = 0;
-        // What is lost is noted while nobody can read the map: whoever touches again because of it, does so where
-        // the partition is now.
+        // Losses are noted while the map is locked: re-touches caused by them go where the partition is now.
         self.map.send_modify(|map| {
             let known = match map {
                 Some(Ok(known)) => known.as_slice(),
@@ -174,7 +171,7 @@ impl Nodes {
         }
     }
 
-    /// A node says that another keeps a partition.
+    /// Notes that a node named another as the keeper of a partition.
     pub(super) fn moved(&self, partition: u16, to: &Address) {
         self.map.send_if_modified(|map| {
             let Some(Ok(owners)) = map else { return false };
@@ -211,7 +208,7 @@ impl Nodes {
         }
     }
 
-    /// The connection to a node; made if there is none yet.
+    /// The connection to a node; opened if there is none yet.
     pub(super) fn link(self: &Arc<Self>, address: &Address) -> RedisResult<Arc<Link>> {
         match self.lock().entry(address.clone()) {
             Entry::Occupied(link) => Ok(Arc::clone(link.get())),
@@ -227,7 +224,7 @@ impl Nodes {
         }
     }
 
-    /// Nodes to which calls are sent at once.
+    /// Nodes with a working connection.
     fn up(&self) -> Vec<(Address, Arc<Link>)> {
         let links = self.lock();
         let up = links.iter().filter(|(_, link)| link.is_up());
@@ -235,7 +232,7 @@ impl Nodes {
             .collect()
     }
 
-    /// One that is up, and rather not `not`; or else one that may come up.
+    /// A node that is up, preferably not `not`; otherwise one that may come up.
     pub(super) fn any(&self, not: Option<&Address>) -> RedisResult<(Address, Arc<Link>)> {
         let mut nodes = self.up();
         if nodes.is_empty() {
@@ -252,7 +249,7 @@ impl Nodes {
         Ok(nodes.swap_remove(rand::random_range(0..nodes.len())))
     }
 
-    /// Tells how many partitions can be reached. True if all can.
+    /// Updates the gauge of partitions that cannot be reached. True if all can.
     fn report(&self) -> bool {
         let owners = match &*self.map.borrow() {
             Some(Ok(owners)) => owners.clone(),
@@ -309,7 +306,7 @@ fn cluster_slots() -> ::redis::Cmd {
     command
 }
 
-/// What most of those say who were `asked`, as soon as that is certain or no more answers come.
+/// The map that most of the `asked` nodes report, as soon as that is certain or no more answers come.
 async fn believed<F>(mut answers: FuturesUnordered<F>, asked: usize) -> RedisResult<Owners>
 where
     F: Future<Output = RedisResult<Owners>>,

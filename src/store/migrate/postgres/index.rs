@@ -1,4 +1,4 @@
-//! Indexes on the app's tables, built while the app goes on writing.
+//! Builds indexes on the app's tables while the app goes on writing.
 //!
 //! An index of a partitioned table cannot be built `CONCURRENTLY`. It is made on the parent alone, where it holds no
 //! rows, then on each partition concurrently, and these are attached; with the last one it becomes valid. Partitions
@@ -15,15 +15,15 @@ use super::{execute, execute_briefly, record, recorded};
 use crate::from_row::from_row;
 use crate::store::migrate::{Addition, MigrateError, Step};
 
-/// A step, and how it is run.
+/// A step, and how to run it.
 struct Planned {
     step: Step,
-    /// Needs a lock for which the app would wait if it were waited for, so that it is given up soon.
+    /// It needs a lock that the app's writers would queue behind, so it is given up soon.
     is_brief: bool,
 }
 
-/// Builds an index that is not there, that an interrupted build left invalid, or that was built in other words. Steps
-/// that are done are added to `done`.
+/// Builds an index that is missing, that an interrupted build left invalid, or that was built from another
+/// statement. Steps done are added to `done`.
 pub(super) async fn add(
     connection: &mut PgConnection,
     addition: &Addition,
@@ -49,7 +49,7 @@ pub(super) async fn add(
         own => {
             let drop = own.map(|own| drop_index(addition, own, false));
             let mut create = addition.step("index");
-            // It is known not to be there; something else of its name would pass for it.
+            // The index is known to be missing; with IF NOT EXISTS, another object of its name would pass for it.
             create.sql = create.sql.replacen(" IF NOT EXISTS", "", 1);
             drop.into_iter().chain([concurrently(create)]).collect()
         }
@@ -89,7 +89,7 @@ fn on_partitions(
     {
         plan.push(drop_index(addition, own, true)); // with all that are attached
     }
-    // Of each partitioned table: its index, in SQL, and the index' id if it was there before.
+    // For each partitioned table: its index, in SQL, and the index' id if it existed before.
     let mut parents: HashMap<u32, (String, Option<Oid>)> = HashMap::new();
     for table in tables {
         let title = |what: &str| format!("index {}{what} {}", addition.name, table.name);
@@ -160,7 +160,7 @@ fn concurrently(step: Step) -> Planned {
 /// A table, or one of its partitions; names as in SQL.
 struct Table {
     oid: Oid,
-    /// Within the tree; none for its root.
+    /// Within the tree; `None` for its root.
     parent: Option<Oid>,
     schema: String,
     name: String,
@@ -193,7 +193,7 @@ async fn tables(connection: &mut PgConnection, table: &str) -> Result<Vec<Table>
     .await
 }
 
-/// The index of this name that is on the table which the site used before, and whether that is partitioned.
+/// The index of this name on the table that was configured before, and whether that table is partitioned.
 async fn elsewhere(
     connection: &mut PgConnection,
     addition: &Addition,

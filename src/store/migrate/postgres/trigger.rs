@@ -1,4 +1,4 @@
-//! The trigger that tells of sessions which end: there when it is configured, gone when it is not.
+//! Installs or removes the trigger that notifies of ended sessions, as configured.
 
 use sqlx::PgConnection;
 
@@ -10,7 +10,7 @@ use crate::store::schema::AppSchema;
 
 const NAME: &str = "headcount_session_changed";
 
-/// Installs the trigger, replaces one in other words, or removes it.
+/// Installs the trigger, replaces one made from another statement, or removes it.
 pub(super) async fn settle(
     connection: &mut PgConnection,
     config: &Config,
@@ -28,14 +28,14 @@ pub(super) async fn settle(
     let fits = whole
         && match &words {
             Some(words) => *words == addition.create,
-            // Made by hand of what a dry run printed, perhaps that of a former version.
+            // Made by hand from the output of a dry run, perhaps of an earlier version.
             None => tells_of_all(connection).await?,
         };
 
     let mut steps = Vec::new();
     if has_function(connection).await? && !(wanted && fits) {
         let title = format!("trigger {NAME}: the former one");
-        // With its triggers, on whichever table they are.
+        // Together with its triggers, on whichever table they are.
         steps.push(Step::new(
             title,
             "DROP FUNCTION headcount.session_changed() CASCADE",
@@ -63,7 +63,7 @@ pub(super) async fn settle(
     Ok(steps)
 }
 
-/// Whether the function tells of everything that one of this version tells of.
+/// Whether the function notifies of everything that this version's does.
 async fn tells_of_all(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     let tells: Option<bool> = sqlx::query_scalar(
         "SELECT bool_and(strpos(prosrc, quote_literal(told)) > 0)
@@ -76,7 +76,7 @@ async fn tells_of_all(connection: &mut PgConnection) -> Result<bool, sqlx::Error
     Ok(tells.unwrap_or(false))
 }
 
-/// The function without which there is no trigger.
+/// Whether the trigger's function exists.
 async fn has_function(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar("SELECT to_regprocedure('headcount.session_changed()') IS NOT NULL")
         .fetch_one(connection)
