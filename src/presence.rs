@@ -58,7 +58,7 @@ pub fn open(
         let clock = SteadyClock::of_the_machine();
         return Ok(Arc::new(memory::Memory::new(record.window, clock)));
     }
-    let store = redis::Redis::open(redis, record.window, metrics.clone(), tasks)?;
+    let store = redis::Redis::open(redis, window(record), metrics.clone(), tasks)?;
     if !record.presence {
         return Ok(Arc::new(store));
     }
@@ -69,18 +69,26 @@ pub fn open(
     )))
 }
 
+fn window(record: &config::Record) -> Window {
+    if record.presence {
+        Window::new(record.window)
+    } else {
+        Window::of_the_others(record.window)
+    }
+}
+
 /// Settings of other sidecars on the same Redis that differ from this configuration, a sentence each; or a
 /// sentence that Redis cannot tell. Asks once, on the current runtime.
 ///
 /// # Errors
 /// Redis cannot be asked as configured.
 pub async fn remarks(redis: &config::Redis, record: &config::Record) -> Result<Vec<String>, OpenError> {
-    if !redis.is_used() || !record.presence {
+    if !redis.is_used() {
         return Ok(Vec::new());
     }
     let metrics = Arc::new(Metrics::new());
     let tasks = Tasks::on_current_runtime(&metrics);
-    let store = redis::Redis::open(redis, record.window, metrics, &tasks)?;
+    let store = redis::Redis::open(redis, window(record), metrics, &tasks)?;
     let differences = store.differences().await;
     tasks.end();
     Ok(differences.unwrap_or_else(|error| {
@@ -140,6 +148,11 @@ pub trait Presence: Send + Sync + 'static {
     /// share it.
     fn window(&self) -> Option<Duration> {
         None
+    }
+
+    /// The same, or where the store tells of none, as `configured`.
+    fn window_in_force(&self, configured: Duration) -> Duration {
+        self.window().unwrap_or(configured)
     }
 
     /// A trivial round trip.

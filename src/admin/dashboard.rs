@@ -38,8 +38,8 @@ pub struct Dashboard {
 }
 
 impl Dashboard {
-    /// Starts the tasks that collect the data. Visitors are present for `window`; `presence` is `None` if it is
-    /// not recorded.
+    /// Starts the tasks that collect the data. `window` is the configured one; `presence` is `None` if it is not
+    /// recorded.
     pub fn start(
         metrics: Arc<Metrics>,
         presence: Option<Arc<dyn Presence>>,
@@ -68,12 +68,14 @@ impl Dashboard {
 
     fn report(&self, state: &'static str, health: Health, degraded: Vec<String>) -> Report {
         self.sampler.looked_at();
+        let presence = self.sampler.presence.as_ref();
+        let window = presence.map_or(self.window, |presence| presence.window_in_force(self.window));
         let process = Process {
             started_at: self.started_at,
             state,
             health,
             degraded,
-            window_seconds: Seconds(self.window),
+            window_seconds: Seconds(window),
         };
         Report::new(process, &self.sampler)
     }

@@ -180,7 +180,7 @@ impl Shared {
 
     /// The presence window of counts.
     fn window(&self) -> Seconds {
-        self.presence.window().map_or(self.window, Seconds)
+        Seconds(self.presence.window_in_force(self.window.0))
     }
 
     /// One count per community, in the same order.

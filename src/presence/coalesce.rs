@@ -3,7 +3,7 @@
 //! seen again meanwhile, so that the last view counts.
 //!
 //! A member is remembered only as long as needed, and their number is bounded: when full, the member touched
-//! longest ago is forgotten, which costs at most one touch too many.
+//! longest ago is forgotten, which costs at most one touch too many; its deferred touch is returned at once.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroUsize;
@@ -24,8 +24,6 @@ pub struct Coalescer {
     by_age: BTreeMap<u64, (Moment, Member)>,
     /// Numbers of members that were seen again.
     seen_again: BTreeSet<u64>,
-    /// Members that were seen again and are no longer remembered.
-    overdue: Vec<Deferred>,
     next_number: u64,
 }
 
@@ -36,6 +34,18 @@ struct Touched {
     number: u64,
     /// When the user was last seen after it.
     again: Option<Moment>,
+}
+
+/// What to do about a user who was seen.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Admitted {
+    /// Touch the user.
+    Touch {
+        /// The deferred touch of the member that was forgotten to make room: send it, too.
+        instead_of: Option<Deferred>,
+    },
+    /// Nothing yet.
+    Deferred,
 }
 
 /// A touch that was deferred.
@@ -58,13 +68,12 @@ impl Coalescer {
             members: HashMap::new(),
             by_age: BTreeMap::new(),
             seen_again: BTreeSet::new(),
-            overdue: Vec::new(),
             next_number: 0,
         }
     }
 
-    /// Whether to touch a user seen at `at`. If so, this counts as the touch; if not, it is deferred.
-    pub fn admit(&mut self, at: Moment, community: &CommunityId, user: &UserId) -> bool {
+    /// What to do about a user seen at `at`. [`Admitted::Touch`] counts as the touch.
+    pub fn admit(&mut self, at: Moment, community: &CommunityId, user: &UserId) -> Admitted {
         let member = (community.clone(), user.clone());
         if let Some(touched) = self.members.get_mut(&member) {
             let is_recent = self
@@ -74,13 +83,16 @@ impl Coalescer {
             if is_recent {
                 touched.again = touched.again.max(Some(at));
                 self.seen_again.insert(touched.number);
-                return false;
+                return Admitted::Deferred;
             }
             self.failed(community, user);
         }
         self.forget_old(at);
         self.touched(at, member);
-        true
+        let has_room = self.members.len() <= self.capacity.get();
+        Admitted::Touch {
+            instead_of: if has_room { None } else { self.forget_oldest() },
+        }
     }
 
     /// The touch did not reach the store: the next page view touches again.
@@ -93,32 +105,32 @@ impl Coalescer {
 
     /// When [`Coalescer::due`] has something next.
     pub fn next_due(&self) -> Option<Moment> {
-        let first = self.overdue.first().map(|overdue| overdue.at);
-        first.or_else(|| {
-            let (touched, _) = self.by_age.get(self.seen_again.first()?)?;
-            Some(*touched + self.coalesce)
-        })
+        let (touched, _) = self.by_age.get(self.seen_again.first()?)?;
+        Some(*touched + self.coalesce)
     }
 
     /// Deferred touches whose time has come. They count as touches now.
     pub fn due(&mut self, now: Moment) -> Vec<Deferred> {
-        self.forget_old(now);
-        let due = std::mem::take(&mut self.overdue);
-        for deferred in &due {
-            let member = (deferred.community.clone(), deferred.user.clone());
-            if !self.members.contains_key(&member) {
-                self.touched(now, member);
-            }
-        }
-        due
+        self.take(now, |touched, coalesce| now.since(touched) >= coalesce)
     }
 
-    /// All deferred touches, before their time.
-    pub fn finish(&mut self) -> Vec<Deferred> {
-        while !self.by_age.is_empty() {
-            self.forget_oldest();
+    /// All deferred touches, before their time. They count as touches now.
+    pub fn finish(&mut self, now: Moment) -> Vec<Deferred> {
+        self.take(now, |_, _| true)
+    }
+
+    fn take(&mut self, now: Moment, is_due: impl Fn(Moment, Duration) -> bool) -> Vec<Deferred> {
+        let mut due = Vec::new();
+        while let Some(number) = self.seen_again.first().copied()
+            && let Some((touched, _)) = self.by_age.get(&number)
+            && is_due(*touched, self.coalesce)
+        {
+            due.extend(self.forget(number));
         }
-        std::mem::take(&mut self.overdue)
+        for deferred in &due {
+            self.touched(now, (deferred.community.clone(), deferred.user.clone()));
+        }
+        due
     }
 
     fn touched(&mut self, at: Moment, member: Member) {
@@ -129,27 +141,30 @@ impl Coalescer {
         self.members.insert(member.clone(), touched);
         self.by_age.insert(self.next_number, (at, member));
         self.next_number += 1;
-        if self.members.len() > self.capacity.get() {
-            self.forget_oldest();
-        }
     }
 
+    /// Stops at a member that was seen again: its deferred touch is not sent yet.
     fn forget_old(&mut self, now: Moment) {
-        while let Some((_, (at, _))) = self.by_age.first_key_value()
+        while let Some((number, (at, _))) = self.by_age.first_key_value()
             && now.since(*at) >= self.coalesce
+            && !self.seen_again.contains(number)
         {
             self.forget_oldest();
         }
     }
 
-    fn forget_oldest(&mut self) {
-        if let Some((number, (_, member))) = self.by_age.pop_first() {
-            self.seen_again.remove(&number);
-            if let Some(at) = self.members.remove(&member).and_then(|touched| touched.again) {
-                let (community, user) = member;
-                self.overdue.push(Deferred { community, user, at });
-            }
-        }
+    fn forget_oldest(&mut self) -> Option<Deferred> {
+        let number = *self.by_age.first_key_value()?.0;
+        self.forget(number)
+    }
+
+    /// Returns the member's deferred touch, if any.
+    fn forget(&mut self, number: u64) -> Option<Deferred> {
+        self.seen_again.remove(&number);
+        let (_, member) = self.by_age.remove(&number)?;
+        let at = self.members.remove(&member)?.again?;
+        let (community, user) = member;
+        Some(Deferred { community, user, at })
     }
 }
 
@@ -164,7 +179,7 @@ mod tests {
     }
 
     fn admits(coalescer: &mut Coalescer, at: Moment, community: &str, user: &str) -> bool {
-        coalescer.admit(at, &community.into(), &user.into())
+        coalescer.admit(at, &community.into(), &user.into()) != Admitted::Deferred
     }
 
     #[test]
@@ -275,13 +290,39 @@ mod tests {
         let mut coalescer = coalescer(2);
         let start = Moment::now();
         let later = start + Duration::from_secs(1);
-        for (at, user) in [(start, "a"), (later, "a"), (later, "b"), (later, "c")] {
+        for (at, user) in [(start, "a"), (later, "a"), (later, "b")] {
             admits(&mut coalescer, at, "42", user);
         }
-        assert!(coalescer.next_due().unwrap() <= later);
-        assert_eq!(coalescer.due(later), [seen("42", "a", later)]);
-        admits(&mut coalescer, later, "42", "a");
-        assert_eq!(coalescer.finish(), [seen("42", "a", later)]);
-        assert_eq!(coalescer.finish(), []);
+        let instead_of = Some(seen("42", "a", later));
+        assert_eq!(
+            coalescer.admit(later, &"42".into(), &"c".into()),
+            Admitted::Touch { instead_of }
+        );
+        assert_eq!(coalescer.next_due(), None, "told once");
+        admits(&mut coalescer, later, "42", "b");
+        assert_eq!(coalescer.finish(later), [seen("42", "b", later)]);
+        assert_eq!(coalescer.finish(later), []);
+        assert!(!admits(&mut coalescer, later, "42", "b"), "it was a touch");
+    }
+
+    #[test]
+    fn p19_whoever_is_due_is_told_once_however_many_come_before_somebody_asks() {
+        let mut coalescer = coalescer(100);
+        let start = Moment::now();
+        let mut forced = 0;
+        for round in 0..50 {
+            let at = start + COALESCE * round;
+            for user in 0..100 {
+                let user = UserId::new(format!("{round}-{user}"));
+                for _ in 0..2 {
+                    let admitted = coalescer.admit(at, &"42".into(), &user);
+                    forced += usize::from(matches!(admitted, Admitted::Touch { instead_of: Some(_) }));
+                }
+                assert!(coalescer.members.len() <= 100 && coalescer.by_age.len() <= 100);
+            }
+        }
+        assert_eq!(forced, 49 * 100);
+        assert_eq!(coalescer.due(start + COALESCE * 50).len(), 100);
+        assert_eq!(coalescer.seen_again.len(), 0);
     }
 }

@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! headcount:{p07}:seen:42     sorted set: user → last seen, milliseconds
-//! headcount:{p07}:state:42    hash: last published count and its sequence number
+//! headcount:{p07}:state:42    hash: last published count, its sequence number, and how much of `shift` is taken over
 //! headcount:{p07}:due         sorted set: community → when its next user's window passes
 //! headcount:{p07}:mark:f3…    number: what a sidecar last wrote here, to see whether it is still there
-//! headcount:{p07}:settings    sorted set: what sidecars use → when one last did, milliseconds
+//! headcount:{p07}:settings    sorted set: what sidecars use → when one last did, milliseconds; and where Redis' clock was
+//!                             set back, `shift` → by how much in all, milliseconds
 //! headcount:changes           channel: every change of a count
 //! ```
 //!

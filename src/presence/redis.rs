@@ -66,7 +66,7 @@ use super::keys::{Keys, is_keyable};
 use super::losses::Losses;
 use super::moment::Moment;
 use super::parts::counts_by_part;
-use super::settings::{KEPT, Settings};
+use super::settings::{KEPT, Settings, longest_window};
 use super::{
     Answer, Count, OpenError, Presence, PresenceError, REMEMBERED, Seen, Sweep, Touch, Window, millis,
 };
@@ -108,16 +108,16 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts connecting, as one of `tasks`, and returns at once. Users are present for `window`.
+    /// Starts connecting, as one of `tasks`, and returns at once. Users are present for `window`; where it is that of
+    /// the others, this sidecar only reads.
     pub fn open(
         config: &config::Redis,
-        window: Duration,
+        window: Window,
         metrics: Arc<Metrics>,
         tasks: &Tasks,
     ) -> Result<Self, OpenError> {
         let keys = Keys::new(&config.key_prefix, config.partitions).ok_or(OpenError::KeyPrefix)?;
         let losses = Losses::new(config.parts());
-        let window = Window::new(window);
         let slots = keys
             .partitions()
             .map(|partition| slots::slot(&keys.tag(partition)));
@@ -335,6 +335,14 @@ impl Redis {
         Ok((in_millis(time), in_use))
     }
 
+    /// An answer told the longest window in use. Where presence is recorded, the sweeps say what is in force: they hear of
+    /// it in every partition, and notice what is lost.
+    fn read_window(&self, longest: i64) {
+        if !self.window.records() {
+            self.window.set(longest);
+        }
+    }
+
     async fn ask_for_counts(
         &self,
         mut redis: Node,
@@ -342,8 +350,9 @@ impl Redis {
         communities: &[CommunityId],
     ) -> RedisResult<(i64, Vec<Option<u64>>)> {
         let (now, in_use) = self.ask_what_is_in_use(&mut redis, partition).await?;
-        let in_use = self.settings.longest_window(&still_in_use(now, in_use));
-        let window = in_use.max(self.window.at_least());
+        let longest = longest_window(&still_in_use(now, in_use));
+        self.read_window(longest);
+        let window = self.window.by(longest);
         let mut pipeline = ::redis::pipe();
         for community in communities.iter().filter(|community| is_keyable(community)) {
             let keys = self.keys.community(community);
@@ -422,11 +431,14 @@ impl Presence for Redis {
         call.key(self.keys.community(community).seen);
         call.key(self.keys.settings(partition));
         call.arg(self.window.at_least()).arg(limit);
+        call.arg(self.window.own());
         if let Some(last) = after {
             call.arg(last.last_seen.timestamp_millis())
                 .arg(last.user.as_str());
         }
-        let page: Vec<(String, i64)> = self.servers.call(partition, |redis| invoke(&call, redis)).await?;
+        let (window, page): (i64, Vec<(String, i64)>) =
+            self.servers.call(partition, |redis| invoke(&call, redis)).await?;
+        self.read_window(window);
         let seen = page.into_iter().map(|(user, last_seen)| {
             let last_seen = time(last_seen)?;
             let user = UserId::new(user);

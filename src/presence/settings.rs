@@ -30,6 +30,8 @@ pub struct Settings {
     partitions: u16,
     /// Milliseconds.
     window: i64,
+    /// Whether the sidecar records presence, so that its window counts.
+    records: bool,
 }
 
 impl Settings {
@@ -39,6 +41,7 @@ impl Settings {
             layout: LAYOUT,
             partitions,
             window: window.own(),
+            records: window.records(),
         }
     }
 
@@ -57,13 +60,8 @@ impl Settings {
             layout: settings.0?,
             partitions: settings.1?,
             window: settings.2?,
+            records: true,
         })
-    }
-
-    /// The window in force among these settings, in milliseconds.
-    pub fn longest_window(&self, in_use: &[String]) -> i64 {
-        let others = in_use.iter().filter_map(|text| Self::parse(text));
-        others.map(|other| other.window).fold(self.window, i64::max)
     }
 
     /// Differences between others' settings and this sidecar's: one sentence each, in a fixed order.
@@ -94,14 +92,24 @@ impl Settings {
         }
         if other.window != self.window {
             differences.push(format!(
-                "another sidecar on the same redis.key_prefix has record.window = \"{}\", this one \"{}\": the longest \
-                 holds for all until all have the same",
+                "another sidecar on the same redis.key_prefix has record.window = \"{}\", this one \"{}\": {}",
                 shown(other.window),
-                shown(self.window)
+                shown(self.window),
+                if self.records {
+                    "the longest holds for all until all have the same"
+                } else {
+                    "this one records no presence, so the longest of the others holds"
+                }
             ));
         }
         differences
     }
+}
+
+/// The longest window among these settings, in milliseconds; 0 if there are none.
+pub fn longest_window(in_use: &[String]) -> i64 {
+    let all = in_use.iter().filter_map(|text| Settings::parse(text));
+    all.map(|settings| settings.window).max().unwrap_or_default()
 }
 
 fn another_layout() -> String {
@@ -120,6 +128,7 @@ impl fmt::Display for Settings {
             layout,
             partitions,
             window,
+            ..
         } = self;
         write!(f, "layout={layout} partitions={partitions} window={window}")
     }
@@ -154,12 +163,8 @@ mod tests {
     #[test]
     fn p17_the_longest_window_holds() {
         let in_use = [settings(16, 60), settings(8, 600), settings(16, 300)].map(|one| one.to_string());
-        assert_eq!(settings(16, 300).longest_window(&in_use), 600_000);
-        assert_eq!(settings(16, 900).longest_window(&in_use), 900_000);
-        assert_eq!(
-            settings(16, 300).longest_window(&["of a later form".into()]),
-            300_000
-        );
+        assert_eq!(longest_window(&in_use), 600_000);
+        assert_eq!(longest_window(&["of a later form".into()]), 0);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! longest holds.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::millis;
@@ -13,19 +13,38 @@ use super::settings::KEPT;
 #[derive(Debug, Clone)]
 pub struct Window {
     own: i64,
+    records: bool,
     in_force: Arc<AtomicI64>,
-    /// A lower bound for the window, and until when it holds.
-    held: Arc<Mutex<Option<(i64, Moment)>>>,
+    heard: Arc<Mutex<Heard>>,
+}
+
+/// Windows, in milliseconds.
+#[derive(Debug, Default)]
+struct Heard {
+    /// What the store reported last.
+    last: i64,
+    /// Lower bounds, and until when each holds: the longer a window, the earlier it ends.
+    held: Vec<(i64, Moment)>,
 }
 
 impl Window {
-    /// The configured window, until the store reports another.
+    /// Of a sidecar that records presence: the configured window, until the store reports a longer one.
     pub fn new(own: Duration) -> Self {
+        Self::of(own, true)
+    }
+
+    /// Of a sidecar that only reads: the window of the others, or the configured one while there are none.
+    pub fn of_the_others(own: Duration) -> Self {
+        Self::of(own, false)
+    }
+
+    fn of(own: Duration, records: bool) -> Self {
         let own = millis(own);
         Self {
             own,
+            records,
             in_force: Arc::new(AtomicI64::new(own)),
-            held: Arc::default(),
+            heard: Arc::default(),
         }
     }
 
@@ -34,7 +53,12 @@ impl Window {
         self.own
     }
 
-    /// The window in force, in milliseconds: at least the configured one.
+    /// Whether the configured window counts.
+    pub(super) fn records(&self) -> bool {
+        self.records
+    }
+
+    /// The window in force, in milliseconds.
     pub fn millis(&self) -> i64 {
         self.in_force.load(Ordering::Relaxed)
     }
@@ -44,24 +68,64 @@ impl Window {
         Duration::from_millis(self.millis().unsigned_abs())
     }
 
-    /// Sets the window in force that the store reports, in milliseconds.
+    /// Sets the longest window in use that the store reports, in milliseconds; 0 if there is none.
     pub(super) fn set(&self, millis: i64) {
-        self.in_force
-            .store(millis.max(self.at_least()), Ordering::Relaxed);
+        self.set_at(Moment::now(), millis);
     }
 
-    /// The lower bound, in milliseconds: the configured window, or while one is held, that one if it is longer.
+    /// Sets the longest window that a sweep found, in milliseconds; 0 if no part of the store answered. If settings may be
+    /// missing, because a part lost data or is away, the window does not become shorter for as long as those would have
+    /// counted.
+    pub(super) fn swept(&self, longest: i64, may_lack: bool) {
+        self.swept_at(Moment::now(), longest, may_lack);
+    }
+
+    fn swept_at(&self, now: Moment, longest: i64, may_lack: bool) {
+        if longest == 0 {
+            return;
+        }
+        if may_lack {
+            let mut heard = self.heard();
+            let last = heard.last;
+            heard
+                .held
+                .retain(|(window, until)| now < *until && *window > last);
+            heard.held.push((last, now + KEPT));
+        }
+        self.set_at(now, longest);
+    }
+
+    fn set_at(&self, now: Moment, millis: i64) {
+        self.in_force.store(self.by_at(now, millis), Ordering::Relaxed);
+        self.heard().last = millis;
+    }
+
+    /// The window in force if `longest` is the longest in use, in milliseconds; 0 if there is none.
+    pub(super) fn by(&self, longest: i64) -> i64 {
+        self.by_at(Moment::now(), longest)
+    }
+
+    fn by_at(&self, now: Moment, longest: i64) -> i64 {
+        match longest.max(self.at_least_at(now)) {
+            0 => self.own,
+            longest => longest,
+        }
+    }
+
+    /// The lower bound, in milliseconds: the configured window, if it counts, and those held. 0 if there is none.
     pub(super) fn at_least(&self) -> i64 {
-        let held = *self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.filter(|(_, until)| Moment::now() < *until)
-            .map_or(self.own, |(window, _)| window.max(self.own))
+        self.at_least_at(Moment::now())
     }
 
-    /// The store may have lost other sidecars' settings: for as long as those would have counted, the window does
-    /// not become shorter.
-    pub(super) fn hold(&self) {
-        let held = (self.millis(), Moment::now() + KEPT);
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
+    fn at_least_at(&self, now: Moment) -> i64 {
+        let own = if self.records { self.own } else { 0 };
+        let heard = self.heard();
+        let held = heard.held.iter().filter(|(_, until)| now < *until);
+        held.map(|(window, _)| *window).fold(own, i64::max)
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -72,14 +136,49 @@ mod tests {
     #[test]
     fn p17_a_store_that_forgot_who_has_the_longest_window_makes_it_no_shorter() {
         let window = Window::new(Duration::from_secs(5));
-        window.hold();
-        window.set(10_000);
+        window.swept(10_000, true);
         assert_eq!((window.millis(), window.at_least()), (10_000, 5_000));
-        window.set(0);
-        assert_eq!(window.time(), Duration::from_secs(5), "never below the own one");
-        window.set(10_000);
-        window.hold();
-        window.set(5_000);
+        window.swept(5_000, false);
+        assert_eq!(window.time(), Duration::from_secs(5));
+        window.swept(10_000, false);
+        window.swept(5_000, true);
         assert_eq!((window.millis(), window.at_least()), (10_000, 10_000));
+    }
+
+    #[test]
+    fn p17_a_window_that_nobody_has_any_more_is_not_held_for_ever() {
+        let window = Window::new(Duration::from_secs(5));
+        let start = Moment::now();
+        window.swept_at(start, 10_000, false);
+        // What others use is lost again and again, or a part stays away.
+        window.swept_at(start, 7_000, true);
+        for _ in 0..100 {
+            window.swept_at(start + KEPT / 2, 5_000, true);
+            assert_eq!(window.millis(), 10_000);
+        }
+        assert!(window.heard().held.len() <= 3);
+        window.swept_at(start + KEPT, 5_000, true);
+        assert_eq!(window.millis(), 7_000, "as it was heard before the second loss");
+        window.swept_at(start + KEPT * 3 / 2, 5_000, true);
+        assert_eq!(window.millis(), 5_000);
+    }
+
+    #[test]
+    fn p17_while_the_store_does_not_answer_the_window_stays() {
+        let window = Window::new(Duration::from_secs(5));
+        let start = Moment::now();
+        window.swept_at(start, 10_000, false);
+        window.swept_at(start + KEPT * 2, 0, true);
+        assert_eq!(window.millis(), 10_000);
+    }
+
+    #[test]
+    fn p17_whoever_records_nothing_goes_by_the_others() {
+        let window = Window::of_the_others(Duration::from_secs(600));
+        assert_eq!((window.millis(), window.at_least()), (600_000, 0));
+        window.set(300_000);
+        assert_eq!((window.millis(), window.by(60_000)), (300_000, 60_000));
+        window.set(0);
+        assert_eq!(window.millis(), 600_000, "there are none");
     }
 }

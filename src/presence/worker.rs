@@ -5,6 +5,7 @@
 //! a hanging store does not hide users from this sidecar's answers.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use prometheus::Gauge;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::coalesce::{Coalescer, Deferred};
+use super::coalesce::{Admitted, Coalescer, Deferred};
 use super::moment::Moment;
 use super::{Presence, PresenceError, Touch};
 use crate::config;
@@ -42,7 +43,11 @@ const SWEEPS_FAILED: u32 = 3;
 pub struct PresenceHandle {
     queue: mpsc::Sender<Message>,
     waiting: Gauge,
+    now: Now,
 }
+
+/// Tells the time; tests hand in their own.
+type Now = fn() -> Moment;
 
 /// The touch was not taken: the queue is full, or the worker has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -71,11 +76,13 @@ pub struct Worker {
     /// Callers of `flush`, answered when nothing is pending.
     flushes: Vec<oneshot::Sender<()>>,
     touches: Health,
+    now: Now,
 }
 
 /// Touches of one community.
 struct Batch {
-    seen: Vec<(UserId, Moment)>,
+    /// When each was last seen.
+    seen: BTreeMap<UserId, Moment>,
     taken: Taken,
 }
 
@@ -93,11 +100,22 @@ pub fn new(
     record: &config::Record,
     metrics: Arc<Metrics>,
 ) -> (PresenceHandle, Worker) {
+    by(Moment::now, presence, record, metrics)
+}
+
+/// The same, by another clock.
+fn by(
+    now: Now,
+    presence: Arc<dyn Presence>,
+    record: &config::Record,
+    metrics: Arc<Metrics>,
+) -> (PresenceHandle, Worker) {
     let (sender, receiver) = mpsc::channel(record.queue_views.get());
     let waiting = metrics.recorder_queue_views.with_label_values(&["presence"]);
     let handle = PresenceHandle {
         queue: sender,
         waiting: waiting.clone(),
+        now,
     };
     let worker = Worker {
         presence,
@@ -110,6 +128,7 @@ pub fn new(
         most_pending: record.queue_views.get(),
         flushes: Vec::new(),
         touches: Health::new("touches"),
+        now,
     };
     (handle, worker)
 }
@@ -118,7 +137,7 @@ impl PresenceHandle {
     /// A user was just seen in a community. The caller counts the drop if this is [`Full`].
     pub fn touch(&self, community: CommunityId, user: UserId) -> Result<(), Full> {
         self.waiting.inc();
-        let touch = Message::Touch(community, user, Moment::now());
+        let touch = Message::Touch(community, user, (self.now)());
         self.queue.try_send(touch).map_err(|_| {
             self.waiting.dec();
             Full
@@ -126,7 +145,7 @@ impl PresenceHandle {
     }
 
     /// Waits until everything handed over before has been sent to the store, with or without success, or the
-    /// worker has ended.
+    /// worker has ended. Deferred touches are sent before they are due.
     pub async fn flush(&self) {
         let (done, flushed) = oneshot::channel();
         if self.queue.send(Message::Flush(done)).await.is_ok() {
@@ -160,7 +179,7 @@ impl Worker {
                 && let Some((community, batch)) = self.pending.pop_first()
             {
                 self.pending_touches -= batch.seen.len();
-                sending.push(send(Arc::clone(&self.presence), community, batch));
+                sending.push(send(Arc::clone(&self.presence), community, batch, self.now));
             }
             if sending.is_empty() {
                 for done in self.flushes.drain(..) {
@@ -172,7 +191,15 @@ impl Worker {
                 }
             }
             let takes_more = !is_over && self.flushes.is_empty() && self.pending_touches < self.most_pending;
-            let due = self.coalescer.next_due().filter(|_| takes_more);
+            let due = self.coalescer.next_due().map(|due| due + DUE_TOGETHER);
+            let due = due.filter(|_| takes_more);
+            let now = (self.now)();
+            // Checked before waiting: a steady stream of messages must not put it off.
+            if due.is_some_and(|due| due <= now) {
+                let due = self.coalescer.due(now);
+                self.put_down_deferred(due);
+                continue;
+            }
             tokio::select! {
                 biased;
                 () = &mut stop, if !is_stopping => {
@@ -180,18 +207,14 @@ impl Worker {
                     self.queue.close();
                 }
                 Some(sent) = sending.next(), if !sending.is_empty() => self.note(sent),
-                () = until(due), if due.is_some() => {
-                    let due = self.coalescer.due(Moment::now());
-                    self.defer(due);
-                }
+                () = until(due, now), if due.is_some() => {}
                 taken = self.queue.recv_many(&mut messages, BATCH), if takes_more => {
                     if taken > 0 {
                         self.take(&mut messages);
                     } else {
                         // Closed, or every handle is gone.
                         is_over = true;
-                        let rest = self.coalescer.finish();
-                        self.defer(rest);
+                        self.put_down_rest();
                     }
                 }
             }
@@ -213,21 +236,32 @@ impl Worker {
                 waiting: self.waiting.clone(),
                 touches: 1,
             };
-            if self.coalescer.admit(at, &community, &user) {
-                self.put_down(community.clone(), user.clone(), at, taken);
-            } else {
-                self.metrics.presence_touches_coalesced.inc();
+            match self.coalescer.admit(at, &community, &user) {
+                Admitted::Touch { instead_of } => {
+                    self.put_down(community.clone(), user.clone(), at, taken);
+                    self.put_down_deferred(instead_of);
+                }
+                Admitted::Deferred => self.metrics.presence_touches_coalesced.inc(),
             }
-            let age = at.elapsed();
+            let age = (self.now)().since(at);
             seen.entry(community).or_default().push(Touch { user, age });
         }
         for (community, touches) in &seen {
             self.presence.remember(community, touches);
         }
+        if !self.flushes.is_empty() {
+            self.put_down_rest();
+        }
+    }
+
+    /// Notes all deferred touches for sending, before they are due.
+    fn put_down_rest(&mut self) {
+        let rest = self.coalescer.finish((self.now)());
+        self.put_down_deferred(rest);
     }
 
     /// Notes deferred touches for sending. They are remembered already.
-    fn defer(&mut self, deferred: Vec<Deferred>) {
+    fn put_down_deferred(&mut self, deferred: impl IntoIterator<Item = Deferred>) {
         for Deferred { community, user, at } in deferred {
             self.waiting.inc();
             let taken = Taken {
@@ -240,15 +274,23 @@ impl Worker {
 
     fn put_down(&mut self, community: CommunityId, user: UserId, at: Moment, taken: Taken) {
         let batch = self.pending.entry(community).or_insert_with(|| Batch {
-            seen: Vec::new(),
+            seen: BTreeMap::new(),
             taken: Taken {
                 waiting: self.waiting.clone(),
                 touches: 0,
             },
         });
-        batch.seen.push((user, at));
-        self.pending_touches += 1;
-        batch.taken.and(taken);
+        match batch.seen.entry(user) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(at);
+                self.pending_touches += 1;
+                batch.taken.and(taken);
+            }
+            Entry::Occupied(mut before) => {
+                let last = at.max(*before.get());
+                before.insert(last);
+            }
+        }
     }
 
     fn note(&mut self, sent: Sent) {
@@ -270,12 +312,12 @@ impl Worker {
 }
 
 /// One call.
-async fn send(presence: Arc<dyn Presence>, community: CommunityId, batch: Batch) -> Sent {
+async fn send(presence: Arc<dyn Presence>, community: CommunityId, batch: Batch, now: Now) -> Sent {
     let Batch { seen, taken } = batch;
     // Ages are computed last: a touch that waited is older.
     let touches = seen.into_iter().map(|(user, at)| Touch {
         user,
-        age: at.elapsed(),
+        age: now().since(at),
     });
     let touches: Vec<_> = touches.collect();
     let outcome = presence.touch(&community, &touches).await.map(|_| ());
@@ -288,9 +330,9 @@ async fn send(presence: Arc<dyn Presence>, community: CommunityId, batch: Batch)
 }
 
 /// Waits until deferred touches are due.
-async fn until(due: Option<Moment>) {
+async fn until(due: Option<Moment>, now: Moment) {
     if let Some(due) = due {
-        tokio::time::sleep(due.since(Moment::now()) + DUE_TOGETHER).await;
+        tokio::time::sleep(due.since(now)).await;
     }
 }
 

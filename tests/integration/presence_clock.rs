@@ -1,7 +1,11 @@
 //! Presence in a Redis whose clock is set: ahead by ten minutes, and right again.
 
+use std::num::NonZeroU16;
 use std::time::Duration;
 
+use chrono::TimeDelta;
+use headcount::config;
+use headcount::ids::CommunityId;
 use headcount::presence::Presence;
 
 use crate::support::moved_clock::MovedClock;
@@ -69,5 +73,53 @@ async fn p18_whoever_was_there_is_there_while_the_clock_is_ahead_and_afterwards(
         let count = sidecar.counts(&["42".into()]).await.unwrap().value[0];
         let age = count.as_of - page[0].last_seen;
         assert!(age.num_seconds() >= 59, "{age}");
+    }
+}
+
+#[tokio::test]
+async fn p18_no_call_moves_more_than_a_bounded_number_of_members() {
+    const MEMBERS: usize = 6_000;
+    let clock = MovedClock::new();
+    let server = RedisServer::start_by(&clock);
+    let config = config::Redis {
+        partitions: NonZeroU16::MIN,
+        ..server.config()
+    };
+    let presence = servers::presence(&config, WINDOW);
+    clock.is_ahead(MINUTE);
+    let touches: Vec<_> = (0..MEMBERS)
+        .map(|user| seen(&user.to_string(), 2 * MINUTE))
+        .collect();
+    let communities = ["1", "2", "3"].map(CommunityId::from);
+    for community in &communities {
+        presence.touch(community, &touches).await.unwrap();
+    }
+    presence.sweep().await.unwrap();
+    clock.is_ahead(Duration::ZERO);
+    let mut raw = server.raw().await;
+    let () = redis::cmd("CONFIG")
+        .arg("RESETSTAT")
+        .query_async(&mut raw)
+        .await
+        .unwrap();
+    presence.sweep().await.unwrap();
+    let told: String = redis::cmd("INFO")
+        .arg("commandstats")
+        .query_async(&mut raw)
+        .await
+        .unwrap();
+    assert!(told.contains("cmdstat_evalsha:calls=2,"), "{told}");
+    for community in &communities {
+        let page = presence.list(community, None, MEMBERS).await.unwrap().value;
+        let count = presence
+            .counts(std::slice::from_ref(community))
+            .await
+            .unwrap()
+            .value[0];
+        assert_eq!(page.len(), MEMBERS);
+        assert!(
+            page.iter()
+                .all(|seen| count.as_of - seen.last_seen >= TimeDelta::seconds(119))
+        );
     }
 }

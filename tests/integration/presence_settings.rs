@@ -1,5 +1,8 @@
 //! Sidecars that share Redis and have different settings: what operators are told.
 
+use serde_json::json;
+
+use crate::support::member::Member;
 use crate::support::redis::eventually;
 use crate::support::sidecar::run;
 use crate::support::world::{Wanted, any_prefix};
@@ -17,6 +20,10 @@ async fn p17_sidecars_with_different_windows_count_the_same_and_say_so() {
         ..wanted
     };
     let other = world.another_sidecar(&longer);
+    let reader = world.another_sidecar(&Wanted {
+        record: "window = \"20m\"\npresence = false".into(),
+        ..longer.clone()
+    });
     for (sidecar, own, others) in [(&world.sidecar, "5m", "10m"), (&other, "10m", "5m")] {
         sidecar
             .wait_for_metric("headcount_presence_settings_differ", |differ| differ == 1.0)
@@ -46,4 +53,19 @@ async fn p17_sidecars_with_different_windows_count_the_same_and_say_so() {
         list["window_seconds"] == 600 && list["current_visitors"] == 1
     })
     .await;
+    for sidecar in [&world.sidecar, &other] {
+        let shown = reqwest::get(sidecar.admin_url("/dashboard.json")).await.unwrap();
+        let shown: serde_json::Value = shown.json().await.unwrap();
+        assert_eq!(shown["window_seconds"], 600);
+    }
+    // Its own window is of nobody.
+    let alice = Member::new(reader.url(""));
+    alice.sign_in("alice").await;
+    let list = alice.json(&world.visitors("rust", "")).await;
+    assert_eq!(
+        (&list["window_seconds"], &list["current_visitors"]),
+        (&json!(600), &json!(1))
+    );
+    let told = run(&["check", "--config", &reader.config()], &[]);
+    assert!(told.out.contains("this one records no presence"), "{told:?}");
 }

@@ -8,7 +8,7 @@ use futures_util::{StreamExt as _, stream};
 use super::node::Node;
 use super::{COMMON_PARTITION, CONCURRENCY, Redis, invoke};
 use crate::ids::CommunityId;
-use crate::presence::settings::KEPT;
+use crate::presence::settings::{KEPT, longest_window};
 use crate::presence::{Count, CountChange, PresenceError, REMEMBERED, Sweep, millis};
 
 /// Communities per call of the sweep script.
@@ -19,8 +19,8 @@ const SWEEP_ROUNDS: usize = 50;
 /// sidecar's settings count, so that a sidecar whose settings others have dropped touches all users again.
 const MARK_KEPT: Duration = KEPT;
 
-/// Answer of the sweep script: now, lag, communities looked at, the mark before, settings in use, changes.
-type SweepReply = (i64, i64, usize, Option<u64>, Vec<String>, Vec<(String, u64, u64)>);
+/// Answer of the sweep script: now, lag, whether more are due, the mark before, settings in use, changes.
+type SweepReply = (i64, i64, bool, Option<u64>, Vec<String>, Vec<(String, u64, u64)>);
 
 /// Result of sweeping one part.
 #[derive(Debug, Default)]
@@ -70,16 +70,14 @@ impl Redis {
         outcome
     }
 
-    /// Takes the longest window that any partition reports. Partitions that do not answer may know of a longer
-    /// one.
+    /// Takes the longest window that any partition reports. Partitions that do not answer or have lost data may lack a
+    /// longer one.
     fn adopt_window(&self, parts: &[SweptPart]) {
-        if parts.iter().any(|part| part.has_lost.load(Ordering::Relaxed)) {
-            self.window.hold();
-        }
         let longest = parts.iter().map(|part| part.window.load(Ordering::Relaxed)).max();
-        let all_answered = parts.iter().all(|part| !part.has_failed.load(Ordering::Relaxed));
-        let known = if all_answered { 0 } else { self.window.millis() };
-        self.window.set(longest.unwrap_or_default().max(known));
+        let may_lack = parts
+            .iter()
+            .any(|part| part.has_lost.load(Ordering::Relaxed) || part.has_failed.load(Ordering::Relaxed));
+        self.window.swept(longest.unwrap_or_default(), may_lack);
     }
 
     /// Also notes what it learns of the part.
@@ -100,13 +98,12 @@ impl Redis {
             call.arg(self.settings.to_string());
             let call = &call;
             let sweep = |redis: Node| async move { invoke(call, redis.with_all_keys()?).await };
-            let (now, lag, looked_at, mark, in_use, changes): SweepReply =
+            let (now, lag, more, mark, in_use, changes): SweepReply =
                 self.servers.call(partition, sweep).await?;
             if self.marks.written(partition, number, mark) {
                 part.has_lost.store(true, Ordering::Relaxed);
             }
-            let window = self.settings.longest_window(&in_use);
-            part.window.fetch_max(window, Ordering::Relaxed);
+            part.window.fetch_max(longest_window(&in_use), Ordering::Relaxed);
             if partition == COMMON_PARTITION {
                 self.agreement.note(self.settings.differences(&in_use));
             }
@@ -118,7 +115,7 @@ impl Redis {
                     community: CommunityId::new(community),
                     count: Count { current, seq, as_of },
                 }));
-            if looked_at < SWEEP_COMMUNITIES {
+            if !more {
                 break;
             }
         }

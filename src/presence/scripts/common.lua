@@ -35,39 +35,86 @@ local function add(key, options, entries)
   end
 end
 
--- The settings of sidecars that share this partition. Returns the longest window in force; the same including
--- settings that no longer count; the time of the latest call; the time of the latest with the settings `mine`, if
--- any; and all settings with their times.
+-- Member of the settings' sorted set whose score is no time: by how much the clock was set back in total.
+local SHIFT = 'shift'
+
+-- The settings of sidecars that share this partition. Returns the longest `window` in force; the same including
+-- settings that no longer count (`before`); the time of the `latest` call; the time of the latest with the settings
+-- `mine`, if any (`written`); `all` settings with their times; and by how much the clock was set back in total (`shift`).
 local function in_use(settings, mine, now, window)
-  local all = redis.call('ZRANGE', settings, 0, -1, 'WITHSCORES')
-  local longest, before, latest, written = window, window, 0, nil
-  for i = 1, #all, 2 do
-    local other, at = tonumber(string.match(all[i], ' window=(%d+)')) or 0, tonumber(all[i + 1])
-    if all[i] == mine then
-      written = at
+  local stored = redis.call('ZRANGE', settings, 0, -1, 'WITHSCORES')
+  local use = { window = window, before = window, latest = 0, all = {}, shift = 0 }
+  for i = 1, #stored, 2 do
+    local other, at = stored[i], tonumber(stored[i + 1])
+    if other == SHIFT then
+      use.shift = at
+    else
+      local its = tonumber(string.match(other, ' window=(%d+)')) or 0
+      if other == mine then
+        use.written = at
+      end
+      if now - at < SETTINGS_KEPT then
+        use.window = math.max(use.window, its)
+      end
+      use.before, use.latest = math.max(use.before, its), math.max(use.latest, at)
+      use.all[#use.all + 1] = { other, at }
     end
-    if now - at < SETTINGS_KEPT then
-      longest = math.max(longest, other)
-    end
-    before, latest = math.max(before, other), math.max(latest, at)
   end
-  return longest, before, latest, written, all
+  return use
 end
 
--- By how much the clock was set back since the latest call, as far as that can be determined; 0 if it was not.
-local function set_back_by(latest, now)
-  return latest - now >= SET_BACK and latest - now or 0
+-- Makes every community due for the sweeps.
+local function look_again(due, now)
+  local again = {}
+  for _, community in ipairs(redis.call('ZRANGEBYSCORE', due, '(' .. text(now), '+inf')) do
+    again[#again + 1] = text(now)
+    again[#again + 1] = community
+  end
+  add(due, {}, again)
 end
 
--- The clock was set back: users seen by its old time, after `from`, would stay for as long as it was ahead, and
--- the window. Their scores move back with the clock, so that ages stay right where they are known, and no user is
--- seen later than now.
-local function move_back(seen, from, now, by)
-  local ahead = redis.call('ZRANGEBYSCORE', seen, '(' .. text(from), '+inf', 'WITHSCORES')
+-- Stores by how much the clock was set back since the latest call, as far as that can be determined: once, in the first
+-- script that notices. Each community is moved later (catch_up).
+local function note_shift(settings, due, use, now)
+  if use.latest - now < SET_BACK then
+    return
+  end
+  use.shift = use.shift + use.latest - now
+  redis.call('ZADD', settings, text(use.shift), SHIFT)
+  for _, other in ipairs(use.all) do
+    if other[2] > now then
+      other[2] = now
+      redis.call('ZADD', settings, text(now), other[1])
+    end
+  end
+  look_again(due, now)
+end
+
+-- Users seen before the clock was set back would stay longer by that amount: moves all users of a community by it, once.
+-- Returns how many were moved.
+local function catch_up(part, seen, state)
+  local by = part.shift - (tonumber(redis.call('HGET', state, 'shift')) or 0)
+  if by == 0 then
+    return 0
+  end
   local moved = {}
-  for i = 1, #ahead, 2 do
-    moved[#moved + 1] = text(math.min(ahead[i + 1] - by, now))
-    moved[#moved + 1] = ahead[i]
+  -- Less than zero if Redis lost the total.
+  local all = by > 0 and redis.call('ZRANGE', seen, 0, -1, 'WITHSCORES') or {}
+  for i = 1, #all, 2 do
+    moved[#moved + 1] = text(math.min(all[i + 1] - by, part.now))
+    moved[#moved + 1] = all[i]
+  end
+  add(seen, {}, moved)
+  redis.call('HSET', state, 'shift', text(part.shift))
+  return #moved / 2
+end
+
+-- No user is seen later than now.
+local function clamp(seen, now)
+  local moved = {}
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', seen, '(' .. text(now + SET_BACK), '+inf')) do
+    moved[#moved + 1] = text(now)
+    moved[#moved + 1] = member
   end
   add(seen, {}, moved)
 end
@@ -85,26 +132,32 @@ end
 --
 -- Published before it is stored: if publishing is refused (an ACL without the channel), every call fails, instead
 -- of one that fails and all others staying silent.
-local function settle(seen, state, due, community, now, window, keep, channel, left)
+--
+-- `part` has what all communities of a partition share: the key `due`, `channel`, `now`, `window`, `keep`, and `shift`
+-- as above. Returns the count, its sequence number, whether it changed, and how many users were moved.
+local function settle(part, seen, state, community, left)
+  local now, window = part.now, part.window
+  local moved = catch_up(part, seen, state)
   prune(seen, now, window)
-  move_back(seen, now + SET_BACK, now, 0)
+  clamp(seen, now)
   local count = redis.call('ZCARD', seen)
   local published = redis.call('HMGET', state, 'count', 'seq')
   local seq = tonumber(published[2]) or 0
   local changed = left or count ~= (tonumber(published[1]) or 0)
   if changed then
     seq = math.max(seq + 1, now)
-    redis.call('PUBLISH', channel, text(count) .. ' ' .. text(seq) .. ' ' .. text(now) .. ' ' .. community)
+    redis.call('PUBLISH', part.channel,
+      text(count) .. ' ' .. text(seq) .. ' ' .. text(now) .. ' ' .. community)
     redis.call('HSET', state, 'count', text(count), 'seq', text(seq))
   end
   local oldest = redis.call('ZRANGE', seen, 0, 0, 'WITHSCORES')[2]
   if oldest then
-    redis.call('ZADD', due, text(oldest + window), community)
+    redis.call('ZADD', part.due, text(oldest + window), community)
   else
-    redis.call('ZREM', due, community)
+    redis.call('ZREM', part.due, community)
   end
-  for _, key in ipairs({ seen, state, due }) do
-    redis.call('PEXPIRE', key, keep)
+  for _, key in ipairs({ seen, state, part.due }) do
+    redis.call('PEXPIRE', key, part.keep)
   end
-  return count, seq, changed
+  return count, seq, changed, moved
 end

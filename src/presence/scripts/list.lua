@@ -1,8 +1,9 @@
 -- One page of the users present: latest first, ties by member descending. Reads only.
 --
 -- KEYS  seen, settings
--- ARGV  window (ms), limit, and, for a page after the first, the last entry before it: score (ms), member
--- Returns { member, score }…
+-- ARGV  window (ms), limit, window if nobody uses any (ms), and, for a page after the first, the last entry before it:
+--       score (ms), member
+-- Returns the window in use (ms; 0 if nobody uses any), and the page: { member, score }…
 --
 -- The place after the cursor is found by its value, not by its rank or by looking it up: it stays right when
 -- users come and go, when the cursor's own member has moved or gone, and among thousands of one score. It
@@ -20,12 +21,13 @@ local function before(a, b)
 end
 
 local now = now_ms()
-local expired = now - in_use(KEYS[2], nil, now, tonumber(ARGV[1]))
+local window = in_use(KEYS[2], nil, now, tonumber(ARGV[1])).window
+local expired = now - (window > 0 and window or tonumber(ARGV[3]))
 local limit = tonumber(ARGV[2])
 local start = 0
 
-if ARGV[3] then
-  local score, member = ARGV[3], ARGV[4]
+if ARGV[4] then
+  local score, member = ARGV[4], ARGV[5]
   -- Ranks, from the latest: [0, low) are later than the cursor, [low, high) have its score.
   local low = redis.call('ZCOUNT', KEYS[1], '(' .. score, '+inf')
   local high = low + redis.call('ZCOUNT', KEYS[1], score, score)
@@ -52,4 +54,4 @@ if limit > 0 then
     page[#page + 1] = { found[i], score }
   end
 end
-return page
+return { window, page }

@@ -6,41 +6,35 @@
 -- ARGV  window (ms), how long keys outlive their window (ms), channel, first part of seen keys, first part of state
 --       keys, limit, the mark's number, how long it is kept (ms), the sidecar's settings
 -- The keys made from ARGV carry the hash tag of KEYS[1]: they are in its slot.
--- Returns now (ms), lag (ms), communities looked at, the mark's number before, settings in use, changes: {
--- community, count, sequence number }…
+-- Returns now (ms), lag (ms), whether more communities are due (1 or 0), the mark's number before, settings in use,
+-- changes: { community, count, sequence number }…
+
+-- Users moved in one call after the clock was set back, before the rest is left to the next call: keeps a call at some
+-- tens of milliseconds of Redis' one thread.
+local MOVED = 10000
 
 local now = now_ms()
 local mark = redis.call('GET', KEYS[2])
 redis.call('SET', KEYS[2], ARGV[7], 'PX', ARGV[8])
 
-local window, before, latest, _, all = in_use(KEYS[3], ARGV[9], now, tonumber(ARGV[1]))
-local keep = text(window + tonumber(ARGV[2]))
-local by = set_back_by(latest, now)
-if by > 0 or window < before then
-  -- Every community is due again: after the clock was set back, at once; after the sidecars with the longest
-  -- window have gone, earlier by the difference.
-  local due = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
-  local again = {}
-  for i = 1, #due, 2 do
-    if by > 0 then
-      move_back(ARGV[4] .. due[i], now, now, by)
-    end
-    again[#again + 1] = text(by > 0 and now or due[i + 1] - (before - window))
-    again[#again + 1] = due[i]
-  end
-  add(KEYS[1], {}, again)
+local use = in_use(KEYS[3], ARGV[9], now, tonumber(ARGV[1]))
+local window, keep = use.window, text(use.window + tonumber(ARGV[2]))
+note_shift(KEYS[3], KEYS[1], use, now)
+if window < use.before then
+  -- The sidecars with the longest window have gone: all users leave earlier.
+  look_again(KEYS[1], now)
 end
+local part = {
+  due = KEYS[1], channel = ARGV[3], now = now, window = window, keep = keep, shift = use.shift,
+}
 local settings = { ARGV[9] }
 redis.call('ZADD', KEYS[3], text(now), ARGV[9])
-for i = 1, #all, 2 do
-  if now - all[i + 1] >= SETTINGS_KEPT then
-    if all[i] ~= ARGV[9] then
-      redis.call('ZREM', KEYS[3], all[i])
-    end
-  elseif all[i] ~= ARGV[9] then
-    settings[#settings + 1] = all[i]
-    if all[i + 1] - now > 0 then
-      redis.call('ZADD', KEYS[3], text(now), all[i])
+for _, other in ipairs(use.all) do
+  if other[1] ~= ARGV[9] then
+    if now - other[2] >= SETTINGS_KEPT then
+      redis.call('ZREM', KEYS[3], other[1])
+    else
+      settings[#settings + 1] = other[1]
     end
   end
 end
@@ -53,15 +47,19 @@ for _, community in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. late, '+i
   due[#due + 1] = community
   due[#due + 1] = text(now)
 end
-local changes = {}
+local changes, moved, looked_at = {}, 0, 0
 for i = 1, #due, 2 do
+  if moved >= MOVED then
+    break
+  end
   local community = due[i]
-  local count, seq, changed = settle(
-    ARGV[4] .. community, ARGV[5] .. community, KEYS[1], community, now, window, keep, ARGV[3], false)
+  local count, seq, changed, by_clock = settle(part, ARGV[4] .. community, ARGV[5] .. community, community, false)
   if changed then
     changes[#changes + 1] = { community, count, seq }
   end
+  moved, looked_at = moved + by_clock, looked_at + 1
 end
 
 local lag = due[2] and now - due[2] or 0
-return { now, lag, #due / 2, mark, settings, changes }
+local more = looked_at < #due / 2 or looked_at >= tonumber(ARGV[6])
+return { now, lag, more and 1 or 0, mark, settings, changes }

@@ -13,17 +13,19 @@ if now > tonumber(ARGV[5]) then
   return { false, 0, now }
 end
 
-local window, _, latest, written = in_use(KEYS[4], ARGV[6], now, tonumber(ARGV[1]))
-local keep = text(window + tonumber(ARGV[2]))
-local by = set_back_by(latest, now)
-if by > 0 then
-  -- The other communities are left to the next sweep, which must therefore still find the time of the latest call.
-  move_back(KEYS[1], now, now, by)
-elseif not written or now - written >= 1000 then
+local use = in_use(KEYS[4], ARGV[6], now, tonumber(ARGV[1]))
+local window, keep = use.window, text(use.window + tonumber(ARGV[2]))
+note_shift(KEYS[4], KEYS[3], use, now)
+if not use.written or now - use.written >= 1000 then
   redis.call('ZADD', KEYS[4], text(now), ARGV[6])
   redis.call('PEXPIRE', KEYS[4], keep)
 end
+local part = {
+  due = KEYS[3], channel = ARGV[3], now = now, window = window, keep = keep, shift = use.shift,
+}
 
+-- Before users are added who were seen by the clock as it is now.
+catch_up(part, KEYS[1], KEYS[2])
 local left = prune(KEYS[1], now, window)
 
 -- GT: last seen never goes back, even if an old touch is made again.
@@ -34,6 +36,5 @@ for i = 7, #ARGV, 2 do
 end
 add(KEYS[1], { 'GT' }, members)
 
-local count, seq =
-  settle(KEYS[1], KEYS[2], KEYS[3], ARGV[4], now, window, keep, ARGV[3], left)
+local count, seq = settle(part, KEYS[1], KEYS[2], ARGV[4], left)
 return { count, seq, now }

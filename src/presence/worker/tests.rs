@@ -99,6 +99,16 @@ struct Bench {
     stop: watch::Sender<bool>,
 }
 
+/// By tokio's clock, which stands or passes as a test wants.
+fn by_tokio() -> Moment {
+    thread_local! {
+        static START: (tokio::time::Instant, Moment) = (tokio::time::Instant::now(), Moment::now());
+    }
+    START.with(|(instant, moment)| *moment + instant.elapsed())
+}
+
+const COALESCE: Duration = Duration::from_secs(5);
+
 fn bench(queue: usize) -> Bench {
     bench_with(queue, Duration::from_secs(3_600))
 }
@@ -111,7 +121,8 @@ fn bench_with(queue: usize, coalesce: Duration) -> Bench {
         coalesce,
         ..config::Record::default()
     };
-    let (handle, worker) = new(
+    let (handle, worker) = by(
+        by_tokio,
         Arc::clone(&notebook) as Arc<dyn Presence>,
         &record,
         Arc::clone(&metrics),
@@ -155,18 +166,15 @@ async fn a_batch_is_one_touch_per_community() {
     assert!(is(waiting.get(), 0.0));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_touch_that_waited_tells_for_how_long() {
     let bench = bench(100);
     bench.handle.touch("1".into(), "a".into()).unwrap();
-    let queued = Moment::now();
-    while queued.elapsed() < Duration::from_millis(2) {
-        tokio::task::yield_now().await;
-    }
+    tokio::time::advance(Duration::from_millis(2)).await;
     tokio::spawn(run(bench.worker, bench.stop.subscribe()));
     bench.handle.flush().await;
     let ages = bench.notebook.oldest.lock().unwrap().clone();
-    assert!(ages.len() == 1 && ages[0] >= Duration::from_millis(2), "{ages:?}");
+    assert_eq!(ages, [Duration::from_millis(2)]);
 }
 
 #[tokio::test]
@@ -199,12 +207,12 @@ async fn a_failed_touch_is_forgotten_so_that_the_next_view_touches_again() {
     assert_eq!(bench.metrics.presence_touch_failures.get(), 1);
 
     bench.notebook.refusing.store(false, Ordering::Relaxed);
-    for _ in 0..2 {
+    for coalesced in 0..2 {
         bench.handle.touch("1".into(), "a".into()).unwrap();
         bench.handle.flush().await;
+        assert_eq!(bench.notebook.touches(), [touched("1", &["a"])]);
+        assert_eq!(bench.metrics.presence_touches_coalesced.get(), coalesced);
     }
-    assert_eq!(bench.notebook.touches(), [touched("1", &["a"])]);
-    assert_eq!(bench.metrics.presence_touches_coalesced.get(), 1);
 }
 
 #[tokio::test]
@@ -238,22 +246,55 @@ async fn it_sweeps_and_tells_how_late() {
     worker.await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p19_the_last_view_counts_though_it_was_coalesced() {
-    let bench = bench_with(100, Duration::from_millis(50));
+    let bench = bench_with(100, COALESCE);
     for _ in 0..2 {
         bench.handle.touch("1".into(), "a".into()).unwrap();
     }
     tokio::spawn(run(bench.worker, bench.stop.subscribe()));
     while bench.metrics.presence_touches.get() < 2 {
-        tokio::task::yield_now().await;
+        tokio::time::sleep(DUE_TOGETHER).await;
     }
     assert_eq!(
         bench.notebook.touches(),
         [touched("1", &["a"]), touched("1", &["a"])]
     );
     let ages = bench.notebook.oldest.lock().unwrap().clone();
-    assert!(ages[1] >= Duration::from_millis(50), "with its age: {ages:?}");
+    assert!(ages[1] >= COALESCE, "with its age: {ages:?}");
+    assert_eq!(bench.metrics.presence_touches_coalesced.get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_the_last_view_is_told_in_its_time_however_many_others_are_seen() {
+    let bench = bench_with(100, COALESCE);
+    tokio::spawn(run(bench.worker, bench.stop.subscribe()));
+    for _ in 0..2 {
+        bench.handle.touch("1".into(), "a".into()).unwrap();
+    }
+    let others = Duration::from_millis(10);
+    let until_told = COALESCE + DUE_TOGETHER + 2 * others;
+    for other in 0..until_told.as_millis() / others.as_millis() {
+        bench
+            .handle
+            .touch("2".into(), UserId::new(other.to_string()))
+            .unwrap();
+        tokio::time::sleep(others).await;
+    }
+    let mut touches = bench.notebook.touches();
+    touches.retain(|(community, _)| community == "1");
+    assert_eq!(touches, [touched("1", &["a"]), touched("1", &["a"])]);
+}
+
+#[tokio::test]
+async fn p19_flush_sends_what_was_coalesced() {
+    let bench = bench(100);
+    tokio::spawn(run(bench.worker, bench.stop.subscribe()));
+    for _ in 0..2 {
+        bench.handle.touch("1".into(), "a".into()).unwrap();
+        bench.handle.flush().await;
+        assert_eq!(bench.notebook.touches(), [touched("1", &["a"])]);
+    }
     assert_eq!(bench.metrics.presence_touches_coalesced.get(), 1);
 }
 

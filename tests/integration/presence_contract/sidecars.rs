@@ -11,6 +11,7 @@ over_every_shared_store! {
     p17_the_longest_window_holds_for_all,
     p17_when_the_last_sidecar_with_it_has_gone_the_shorter_one_holds,
     p17_what_differs_is_told_by_each,
+    p17_whoever_records_nothing_counts_by_the_window_of_the_others,
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -76,4 +77,28 @@ async fn p17_what_differs_is_told_by_each(site: Site) {
     assert!(told[1].contains("redis.partitions = 4, this one 9"), "{told:?}");
     site.pass(KEPT).await;
     assert_eq!(site.differences().await, [""; 0], "the others have gone");
+}
+
+async fn p17_whoever_records_nothing_counts_by_the_window_of_the_others(site: Site) {
+    for own in [WINDOW * 2, WINDOW / 2] {
+        let reader = site.reader(own);
+        assert_eq!(reader.presence.window(), Some(own), "nothing is known as yet");
+        site.touch_late("42", &[("a", SECOND), ("b", WINDOW * 2 / 3)])
+            .await;
+        site.presence.sweep().await.unwrap();
+        assert_eq!(reader.users("42").await, ["a", "b"]);
+        assert_eq!(reader.presence.window(), Some(WINDOW));
+        let counting = site.reader(own);
+        assert_eq!(counting.count("42").await.current, 2);
+        assert_eq!(counting.presence.window(), Some(WINDOW));
+        let told = reader.differences().await;
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].contains("so the longest of the others holds"), "{told:?}");
+        assert_eq!(site.differences().await, [""; 0]);
+    }
+    let reader = site.reader(WINDOW);
+    site.pass(KEPT).await;
+    assert_eq!(reader.count("42").await.current, 2, "there are no others");
+    assert_eq!(reader.users("42").await, ["a", "b"]);
+    assert_eq!(reader.presence.window(), Some(WINDOW));
 }

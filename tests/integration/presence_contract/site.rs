@@ -87,11 +87,12 @@ impl Site {
     /// With a connection to each of the servers that keep something.
     fn of_redis(config: config::Redis, servers: Vec<MultiplexedConnection>) -> Self {
         let prefix = config.key_prefix.clone();
-        Self::sidecar(config, WINDOW, Time::OfRedis { servers, prefix })
+        let presence = servers::presence(&config, WINDOW);
+        Self::sidecar(presence, config, Time::OfRedis { servers, prefix })
     }
 
-    fn sidecar(config: config::Redis, window: Duration, time: Time) -> Self {
-        let presence = Arc::new(servers::presence(&config, window));
+    fn sidecar(presence: RedisPresence, config: config::Redis, time: Time) -> Self {
+        let presence = Arc::new(presence);
         Self {
             presence: presence.clone(),
             redis: Some((presence, config)),
@@ -106,7 +107,15 @@ impl Site {
         if let Some(partitions) = partitions {
             config.partitions = partitions.try_into().expect("not zero");
         }
-        Self::sidecar(config, window, self.time.clone())
+        let presence = servers::presence(&config, window);
+        Self::sidecar(presence, config, self.time.clone())
+    }
+
+    /// Another one that touches nobody.
+    pub(super) fn reader(&self, window: Duration) -> Self {
+        let (_, config) = self.redis.as_ref().expect("a store to share");
+        let presence = servers::reading_presence(config, window);
+        Self::sidecar(presence, config.clone(), self.time.clone())
     }
 
     /// What other sidecars use that this one does not.
@@ -147,7 +156,9 @@ impl Site {
                     "for _, key in ipairs(redis.call('KEYS', ARGV[1] .. ':*')) do
                        if redis.call('TYPE', key).ok == 'zset' then
                          for _, member in ipairs(redis.call('ZRANGE', key, 0, -1)) do
-                           redis.call('ZINCRBY', key, -ARGV[2], member)
+                           if member ~= 'shift' then
+                             redis.call('ZINCRBY', key, -ARGV[2], member)
+                           end
                          end
                        end
                      end",

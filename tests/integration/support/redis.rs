@@ -9,7 +9,7 @@ use std::time::Duration;
 use headcount::config;
 use headcount::metrics::Metrics;
 use headcount::presence::redis::Redis as RedisPresence;
-use headcount::presence::{self, Presence, Touch};
+use headcount::presence::{self, Presence, Touch, Window};
 use headcount::tasks::Tasks;
 use redis::aio::MultiplexedConnection;
 use tempfile::TempDir;
@@ -348,7 +348,15 @@ pub(crate) fn presence_with(
     metrics: Arc<Metrics>,
 ) -> RedisPresence {
     let tasks = Tasks::on_current_runtime(&metrics);
-    RedisPresence::open(config, window, metrics, &tasks).expect("a valid configuration")
+    RedisPresence::open(config, Window::new(window), metrics, &tasks).expect("a valid configuration")
+}
+
+/// Of a sidecar that only reads.
+pub(crate) fn reading_presence(config: &config::Redis, window: Duration) -> RedisPresence {
+    let metrics = Arc::new(Metrics::new());
+    let tasks = Tasks::on_current_runtime(&metrics);
+    RedisPresence::open(config, Window::of_the_others(window), metrics, &tasks)
+        .expect("a valid configuration")
 }
 
 /// The same with the memory in front, as a sidecar has it.
