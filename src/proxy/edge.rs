@@ -62,7 +62,7 @@ impl Edge {
             tracing::warn!(
                 header = header.as_str(),
                 value,
-                "a trusted proxy sends an invalid value; it is not passed on, and the other values for the \
+                "a trusted proxy sends a value that is not understood; it is not passed on, and the other values for the \
                  scheme, host or port are used (logged once)"
             );
         }

@@ -93,9 +93,14 @@ end
 -- Users seen before the clock was set back would stay longer by that amount: moves all users of a community by it, once.
 -- Returns how many were moved.
 local function catch_up(part, seen, state)
-  local by = part.shift - (tonumber(redis.call('HGET', state, 'shift')) or 0)
+  local known = redis.call('HMGET', state, 'seq', 'shift')
+  local by = part.shift - (tonumber(known[2]) or 0)
   if by == 0 then
     return 0
+  end
+  -- A community without state is new, or Redis has evicted it: by how much it was moved already is not known then.
+  if not known[1] then
+    by = 0
   end
   local moved = {}
   -- Less than zero if Redis lost the total.

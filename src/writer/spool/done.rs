@@ -125,6 +125,8 @@ impl Spool {
 
     /// Deletes all rows up to a place, a bounded number in each commit, except damaged and passed-over ones.
     async fn delete_done(&self, done_to: i64) -> Result<(), SpoolError> {
+        // Until the last commit: one of them may fail.
+        self.done.kept().is_weight_in_doubt = true;
         loop {
             let mut lease = self.lease().await?;
             let mut transaction = begin(lease.connection()).await?;

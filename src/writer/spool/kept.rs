@@ -32,7 +32,7 @@ pub(super) struct Kept {
     /// Bytes of all kept rows in the file.
     bytes: u64,
     /// Rows were being deleted, and the outcome is unknown: `bytes` may be wrong.
-    is_weight_in_doubt: bool,
+    pub(super) is_weight_in_doubt: bool,
     /// Nothing is kept any longer: the disk takes no writes, or the file is no longer needed.
     pub(super) is_given_up: bool,
     #[cfg(test)]
