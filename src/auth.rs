@@ -12,6 +12,7 @@ mod glance;
 mod limiter;
 mod lookups;
 mod memory;
+mod metrics;
 pub mod revocation;
 
 use chrono::{DateTime, Utc};
@@ -20,6 +21,7 @@ use crate::ids::{BrowserSessionId, UserId};
 
 pub use cache::{Authenticator, Identified, Known};
 pub use glance::{Glance, Glances};
+pub use metrics::Metrics;
 
 /// A change of the session table, as the database notifies it. Only a query tells the session's new state.
 #[derive(Debug, Clone, PartialEq, Eq)]

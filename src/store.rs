@@ -9,6 +9,7 @@ mod error;
 #[cfg(test)]
 pub(crate) mod fake;
 mod ledger;
+mod metrics;
 mod migrate;
 mod open;
 mod operations;
@@ -29,8 +30,9 @@ use crate::ids::{CommunityId, SessionToken, UserId};
 use crate::key_type::{AppKeys, KeyTypes};
 use crate::writer::batch::{Batch, BatchKey};
 
-pub use error::StoreError;
+pub use error::{Class, StoreError};
 pub use ledger::LedgerProblem;
+pub use metrics::Metrics;
 pub use migrate::{Incomplete, MigrateError, Step, migrate};
 pub use open::{OpenError, check, check_ledger, ignored_parameters, open, remarks, session_listener};
 pub use postgres::{Heard, SessionListener};

@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::{Authenticator, SessionChange};
-use crate::metrics::Metrics;
+use super::{Authenticator, Metrics, SessionChange};
 use crate::store::{Heard, SessionListener, StoreError};
 
 /// First and longest pause between attempts to connect; each is twice the one before, and shortened by up to a half.
@@ -40,7 +39,7 @@ pub(crate) async fn listen(
                 let since = Instant::now();
                 ears.begin(installed);
                 if connected_before {
-                    ears.metrics.session_listener_reconnects.inc();
+                    ears.metrics.listener_reconnects.inc();
                 }
                 (connected_before, told) = (true, false);
                 let error = ears.hear(&mut listener).await;

@@ -9,9 +9,11 @@ use uuid::Uuid;
 
 use super::client_ip::ClientIp;
 use super::inject::Injection;
+use super::metrics::NoRoute;
 use super::progress::Progress;
 use crate::auth::Glance;
 use crate::auth::cookie::TokenFound;
+use crate::metrics::LabelValue as _;
 use crate::routes::RouteMatch;
 use crate::shutdown::InFlightGuard;
 
@@ -106,12 +108,12 @@ impl Ctx {
     }
 
     /// Value of the `route` label: bounded by the number of routes.
-    pub(super) fn label(&self) -> Arc<str> {
+    pub(super) fn label(&self) -> &str {
         match (&self.label, &self.route) {
-            (Label::Api, _) => "visitors_api".into(),
-            (Label::Refused, _) => "refused".into(),
-            (Label::Route, Some(found)) => found.route.name.clone(),
-            (Label::Route, None) => "none".into(),
+            (Label::Api, _) => NoRoute::Api.label(),
+            (Label::Refused, _) => NoRoute::Refused.label(),
+            (Label::Route, Some(found)) => &found.route.name,
+            (Label::Route, None) => NoRoute::Unmatched.label(),
         }
     }
 }
