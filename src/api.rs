@@ -13,7 +13,7 @@
 //! must act on, an [`Opening`] or a [`Report`], are passed in the answer's extensions.
 
 mod access;
-pub(crate) mod answers;
+mod answers;
 mod backend_check;
 mod caller;
 mod cors;
@@ -26,6 +26,7 @@ mod origin;
 mod paths;
 mod problem;
 mod query;
+mod responses;
 mod stats;
 mod stream_reader;
 #[cfg(test)]
@@ -63,8 +64,8 @@ pub use metrics::Metrics;
 pub use paths::{is_own_path, widget_paths};
 pub use visits::{MAX_REPORT, Report};
 
+use crate::json::Seconds;
 use access::Gate;
-use answers::Seconds;
 use cors::Cors;
 use metrics::ReportOutcome;
 use paths::{Operation, Paths};

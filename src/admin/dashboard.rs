@@ -21,9 +21,9 @@ use chrono::{DateTime, Utc};
 
 use super::health::Health;
 use super::{Admin, Metrics};
-use crate::api::answers::Seconds;
+use crate::json::Seconds;
 use crate::presence::Presence;
-use crate::recorder::recent::RecentPages;
+use crate::recent_pages::RecentPages;
 use crate::tasks::{Task, Tasks};
 use report::{Process, Report};
 use sampler::Sampler;

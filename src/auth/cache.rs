@@ -22,7 +22,7 @@ use super::limiter::Limiter;
 use super::lookups::{Lookups, Rank};
 use super::memory::Memory;
 use super::metrics::{Evicted, Lookup, Metrics};
-use super::{BrowserSession, SessionChange};
+use crate::browser_session::{BrowserSession, SessionChange};
 use crate::config;
 use crate::ids::{SessionToken, TokenFingerprint};
 use crate::store::{Store, StoreError};

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::{Authenticator, Metrics, SessionChange};
+use super::{Authenticator, Metrics};
+use crate::browser_session::SessionChange;
 use crate::store::{Heard, SessionListener, StoreError};
 
 /// First and longest pause between attempts to connect; each is twice the one before, and shortened by up to a half.

@@ -13,13 +13,14 @@ use prometheus::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
-use super::load::{InHand, Load};
 use super::{Destinations, Message, Visit, Who};
-use crate::auth::{Authenticator, BrowserSession, Identified};
+use crate::auth::{Authenticator, Identified};
+use crate::browser_session::BrowserSession;
 use crate::communities::{Communities, Named};
 use crate::ids::CommunityId;
 use crate::page_view::{Dropped, Metrics, NotCounted, PageView, Queue};
 use crate::tasks::{Task, Tasks};
+use crate::writer::load::{InHand, Load};
 use crate::writer::unresolved::{UnresolvedView, Whose};
 
 /// Concurrent lookups, with or without a view that waits. The authenticator bounds them further.

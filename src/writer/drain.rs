@@ -13,15 +13,15 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::Limits;
-use super::batch::{Batch, BatchKey, Part, RecordedView, WriterId};
 use super::failures::Failures;
 use super::late::{Known, Late, Resolved};
 use super::spool::apart::{self, Tries};
 use super::spool::encode::Body;
 use super::spool::{Row, Spool, SpoolError};
+use crate::batch::{Batch, BatchKey, Part, RecordedView, WriterId};
 use crate::geoip::GeoIp;
 use crate::page_view::{Dropped, NotCounted};
-use crate::recorder::recent::RecentPages;
+use crate::recent_pages::RecentPages;
 use crate::store::{Applied, Store, StoreError};
 use crate::writer::Metrics;
 

@@ -8,9 +8,9 @@ use super::history::{Point, STEP};
 use super::sampler::{Reading, Sampler, Since, Unknown};
 use crate::admin::Metrics;
 use crate::admin::health::Health;
-use crate::api::answers::Seconds;
+use crate::json::Seconds;
 use crate::metrics::{Counter, Family, Gauge, IntGauge, LabelValue};
-use crate::recorder::recent::RecentPage;
+use crate::recent_pages::RecentPage;
 
 /// Communities shown.
 pub(super) const SHOWN: usize = 50;
