@@ -66,10 +66,10 @@ pub use upstream::Upstreams;
 use crate::header_edits::HeaderEdits;
 use canonical::canonicalise;
 use client_ip::client_ip;
-use ctx::Label;
 use headers::Received;
 use limits::{Head, Refusal};
 use messages::{has_large_body, has_no_body, in_our_version, status_of, strip_hop_by_hop};
+use metrics::NoRoute;
 
 /// The proxy with everything that its phases call.
 pub struct Sidecar {
@@ -166,7 +166,7 @@ impl ProxyHttp for Sidecar {
             self.authenticator.count_malformed();
         }
         if self.api.owns(local::path_of(request)) {
-            ctx.label = Label::Api;
+            ctx.no_route = NoRoute::Api;
             self.answer_locally(session, ctx).await?;
             return Ok(true);
         }
@@ -394,7 +394,7 @@ impl Sidecar {
     }
 
     async fn refuse(&self, session: &mut Session, ctx: &mut Ctx, refusal: Refusal) -> Result<()> {
-        ctx.label = Label::Refused;
+        ctx.no_route = NoRoute::Refused;
         self.edge.refuse(session, refusal);
         self.respond_error(session, refusal.status()).await
     }
