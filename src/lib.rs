@@ -48,6 +48,7 @@ pub mod handover;
 pub mod metrics;
 pub mod reload;
 pub mod shutdown;
+pub mod status;
 pub mod systemd;
 pub mod tasks;
 pub mod telemetry;

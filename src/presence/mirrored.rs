@@ -40,11 +40,12 @@ use super::losses::Losses;
 use super::memory::Memory;
 use super::moment::{self, Moment};
 use super::parts::counts_by_part;
-use super::worker::Health;
+use super::worker;
 use super::{Answer, Count, Presence, PresenceError, Seen, SteadyClock, Sweep, Touch, Window};
 use crate::ids::CommunityId;
 use crate::presence::Metrics;
 use crate::presence::changes::Subscription;
+use crate::status::Component;
 use crate::tasks::{Kept, Task, Tasks};
 
 /// Most members remembered, a user in a community each; some 300 bytes each. Beyond that, those seen longest ago
@@ -329,12 +330,12 @@ impl Mirror {
     /// Touches again whenever a part needs it. Never ends by itself.
     async fn heal(self: Arc<Self>, part: u16) {
         let mut losses = self.losses.watch();
-        let mut retouches = Health::new("re-touches");
+        let retouches = Component::default();
         loop {
             let seen = self.losses.occasions(part);
             if self.needs_mending(part) {
                 let outcome = self.touch_all_again(part).await;
-                retouches.note(outcome.as_ref().err());
+                worker::note(&retouches, "re-touches", outcome.as_ref().err());
                 if self.is_whole(part) {
                     self.feed.mended(part);
                 }

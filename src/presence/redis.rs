@@ -32,7 +32,6 @@
 //! `role` and `sentinel|masters`.
 
 mod access;
-mod agreement;
 mod clock;
 mod cluster;
 mod link;
@@ -55,7 +54,6 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use self::agreement::Agreement;
 use self::clock::Clock;
 use self::marks::Marks;
 use self::node::Node;
@@ -73,6 +71,7 @@ use super::{
 use crate::config;
 use crate::ids::{CommunityId, UserId};
 use crate::presence::Metrics;
+use crate::status::{Component, Status};
 use crate::tasks::Tasks;
 
 /// Users per call of the touch script: what keeps one call near a millisecond of Redis' one thread.
@@ -96,7 +95,8 @@ pub struct Redis {
     keys: Keys,
     window: Window,
     settings: Settings,
-    agreement: Agreement,
+    /// Whether the other sidecars on these keys have the same settings.
+    agreement: Component,
     response_timeout: Duration,
     /// By part: each server has its own clock.
     clocks: Vec<Clock>,
@@ -113,6 +113,7 @@ impl Redis {
     pub fn open(
         config: &config::Redis,
         window: Window,
+        status: &Status,
         metrics: Arc<Metrics>,
         tasks: &Tasks,
     ) -> Result<Self, OpenError> {
@@ -125,7 +126,8 @@ impl Redis {
             config,
             slots.collect(),
             losses.clone(),
-            Arc::clone(&metrics),
+            status,
+            metrics,
             tasks,
         )?);
         Ok(Self {
@@ -133,12 +135,12 @@ impl Redis {
                 Arc::clone(&servers),
                 config,
                 keys.changes(),
-                Arc::clone(&metrics),
+                status.redis_changes.clone(),
                 tasks,
             ),
             servers,
             settings: Settings::new(config.partitions.get(), &window),
-            agreement: Agreement::new(metrics),
+            agreement: status.presence_settings.clone(),
             window,
             response_timeout: config.response_timeout,
             clocks: losses.parts().map(|_| Clock::default()).collect(),

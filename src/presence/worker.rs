@@ -22,6 +22,7 @@ use super::{Presence, PresenceError, Touch};
 use crate::config;
 use crate::ids::{CommunityId, UserId};
 use crate::presence::Metrics;
+use crate::status::{Component, Status};
 use crate::tasks::{Task, Tasks};
 
 /// Messages taken from the queue at a time.
@@ -75,7 +76,9 @@ pub struct Worker {
     most_pending: usize,
     /// Callers of `flush`, answered when nothing is pending.
     flushes: Vec<oneshot::Sender<()>>,
-    touches: Health,
+    touches: Component,
+    /// Whether sweeps succeed.
+    swept: Component,
     now: Now,
 }
 
@@ -98,10 +101,11 @@ struct Sent {
 pub fn new(
     presence: Arc<dyn Presence>,
     record: &config::Record,
+    status: &Status,
     metrics: Arc<Metrics>,
     waiting: Gauge,
 ) -> (PresenceHandle, Worker) {
-    by(Moment::now, presence, record, metrics, waiting)
+    by(Moment::now, presence, record, status, metrics, waiting)
 }
 
 /// The same, by another clock.
@@ -109,6 +113,7 @@ fn by(
     now: Now,
     presence: Arc<dyn Presence>,
     record: &config::Record,
+    status: &Status,
     metrics: Arc<Metrics>,
     waiting: Gauge,
 ) -> (PresenceHandle, Worker) {
@@ -128,7 +133,8 @@ fn by(
         pending_touches: 0,
         most_pending: record.queue_views.get(),
         flushes: Vec::new(),
-        touches: Health::new("touches"),
+        touches: Component::default(),
+        swept: status.presence.clone(),
         now,
     };
     (handle, worker)
@@ -160,9 +166,10 @@ impl Worker {
     /// ends.
     pub fn start(self, tasks: &Tasks, shutdown: watch::Receiver<bool>) -> [JoinHandle<()>; 2] {
         let (presence, metrics) = (Arc::clone(&self.presence), Arc::clone(&self.metrics));
-        let stop = shutdown.clone();
+        let (swept, stop) = (self.swept.clone(), shutdown.clone());
         let sweeps = tasks.keep(Task::Sweeps, move || {
-            sweep_until(Arc::clone(&presence), Arc::clone(&metrics), stop.clone())
+            let (presence, metrics) = (Arc::clone(&presence), Arc::clone(&metrics));
+            sweep_until(presence, swept.clone(), metrics, stop.clone())
         });
         let touches = tasks.keep_worker(Task::Touches, (self, shutdown), |(worker, shutdown)| {
             worker.touch_until(shutdown.clone()).boxed()
@@ -302,7 +309,7 @@ impl Worker {
             ..
         } = sent;
         self.metrics.touches.inc_by(touches.len() as u64);
-        self.touches.note(outcome.as_ref().err());
+        note(&self.touches, "touches", outcome.as_ref().err());
         if outcome.is_err() {
             self.metrics.touch_failures.inc_by(touches.len() as u64);
             for touch in &touches {
@@ -356,8 +363,13 @@ impl Drop for Taken {
     }
 }
 
-async fn sweep_until(presence: Arc<dyn Presence>, metrics: Arc<Metrics>, shutdown: watch::Receiver<bool>) {
-    let mut sweeps = Health::new("sweeps");
+async fn sweep_until(
+    presence: Arc<dyn Presence>,
+    swept: Component,
+    metrics: Arc<Metrics>,
+    shutdown: watch::Receiver<bool>,
+) {
+    let sweeps = Component::default();
     let mut failed = 0;
     let mut stop = std::pin::pin!(stopped(shutdown));
     // The first at once: before there is a mark in Redis, everything may have been lost.
@@ -367,11 +379,15 @@ async fn sweep_until(presence: Arc<dyn Presence>, metrics: Arc<Metrics>, shutdow
             () = &mut stop => return,
             outcome = presence.sweep() => outcome,
         };
-        sweeps.note(outcome.as_ref().err());
+        note(&sweeps, "sweeps", outcome.as_ref().err());
         failed = if outcome.is_ok() { 0 } else { failed + 1 };
-        metrics.presence_up.set((failed < SWEEPS_FAILED).into());
-        if let Ok(sweep) = outcome {
-            metrics.sweep_lag.set(sweep.lag.as_secs_f64());
+        match outcome {
+            Ok(sweep) => {
+                swept.up(|_| {});
+                metrics.sweep_lag.set(sweep.lag.as_secs_f64());
+            }
+            Err(error) if failed >= SWEEPS_FAILED => swept.down(error.to_string(), |_| {}),
+            Err(_) => {}
         }
         let pause = SWEEP_INTERVAL.mul_f64(rand::random_range(0.75..1.25));
         tokio::select! {
@@ -386,33 +402,16 @@ async fn stopped(mut shutdown: watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
-/// Logs once when something begins to fail, and once when it works again. That Redis is away is logged by its
-/// connection.
-pub(super) struct Health {
-    what: &'static str,
-    failing: bool,
-}
-
-impl Health {
-    pub(super) fn new(what: &'static str) -> Self {
-        Self { what, failing: false }
-    }
-
-    pub(super) fn note(&mut self, error: Option<&PresenceError>) {
-        match error {
-            Some(PresenceError::Unavailable(cause)) if cause.is_io_error() => {}
-            Some(PresenceError::Community) => tracing::debug!("a community's id is empty or too long"),
-            Some(error) if !self.failing => {
-                self.failing = true;
-                let cause = std::error::Error::source(error).map(ToString::to_string);
-                tracing::warn!(%error, cause, "presence {} fail", self.what);
-            }
-            None if self.failing => {
-                self.failing = false;
-                tracing::info!("presence {} work again", self.what);
-            }
-            Some(_) | None => {}
-        }
+/// Notes the outcome of calls of this kind, named in the plural. That Redis is away is logged by its connection.
+pub(super) fn note(calls: &Component, kind: &str, error: Option<&PresenceError>) {
+    match error {
+        Some(PresenceError::Unavailable(cause)) if cause.is_io_error() => {}
+        Some(PresenceError::Community) => tracing::debug!("a community's id is empty or too long"),
+        Some(error) => calls.down(error.to_string(), |_| {
+            let cause = std::error::Error::source(error).map(ToString::to_string);
+            tracing::warn!(%error, cause, "presence {kind} fail");
+        }),
+        None => calls.up(|_| tracing::info!("presence {kind} work again")),
     }
 }
 

@@ -19,9 +19,9 @@ use tokio::time::{sleep, sleep_until, timeout};
 use super::probe::{Next, Probe};
 use super::servers::{Place, Servers};
 use crate::config;
-use crate::presence::Metrics;
 use crate::presence::changes::{Changes, Event, Subscription};
 use crate::presence::keys::parse_change;
+use crate::status::Component;
 use crate::tasks::{Kept, Task, Tasks};
 
 /// First and longest pause between attempts; each is twice the one before, and shortened by up to a half.
@@ -43,7 +43,7 @@ struct Parts {
     channel: String,
     connect_timeout: Duration,
     response_timeout: Duration,
-    metrics: Arc<Metrics>,
+    status: Component,
 }
 
 impl Listener {
@@ -52,7 +52,7 @@ impl Listener {
         servers: Arc<Servers>,
         config: &config::Redis,
         channel: String,
-        metrics: Arc<Metrics>,
+        status: Component,
         tasks: &Tasks,
     ) -> Self {
         let parts = Parts {
@@ -60,7 +60,7 @@ impl Listener {
             channel,
             connect_timeout: config.connect_timeout,
             response_timeout: config.response_timeout,
-            metrics,
+            status,
         };
         Self {
             changes: Changes::new(),
@@ -74,7 +74,7 @@ impl Listener {
     pub(super) fn subscribe(&self) -> Subscription {
         let subscription = self.changes.subscribe();
         self.task.get_or_init(|| {
-            self.parts.metrics.live_subscription_up.set(0);
+            self.parts.status.unknown();
             let (parts, changes) = (Arc::clone(&self.parts), self.changes.clone());
             let listen = move || {
                 let (parts, changes) = (Arc::clone(&parts), changes.clone());
@@ -88,17 +88,14 @@ impl Listener {
 
 impl Parts {
     async fn keep_listening(&self, changes: &Changes) {
-        let _unheard = Unheard(&self.metrics);
+        let _unheard = Unheard(&self.status);
         let mut pause = PAUSE.0;
-        let mut told = false;
         loop {
             let since = Instant::now();
-            let ended = self.listen(changes, &mut told).await;
-            self.metrics.live_subscription_up.set(0);
-            if !told {
-                told = true;
-                tracing::warn!(error = %ended, "the subscription to changes of counts in Redis is down; trying again until it is up");
-            }
+            let ended = self.listen(changes).await;
+            self.status.down(ended.to_string(), |error| {
+                tracing::warn!(%error, "the subscription to changes of counts in Redis is down; trying again until it is up");
+            });
             if since.elapsed() >= SHORT_LIVED {
                 pause = PAUSE.0;
             }
@@ -107,17 +104,14 @@ impl Parts {
         }
     }
 
-    /// Subscribes and forwards changes until the subscription ends; returns the reason. `told` is whether the log
-    /// says that changes are not received.
-    async fn listen(&self, changes: &Changes, told: &mut bool) -> RedisError {
+    /// Subscribes and forwards changes until the subscription ends; returns the reason.
+    async fn listen(&self, changes: &Changes) -> RedisError {
         let (place, subscription) = match self.subscribe().await {
             Ok(subscribed) => subscribed,
             Err(error) => return error,
         };
-        self.metrics.live_subscription_up.set(1);
-        if std::mem::take(told) {
-            tracing::info!("the subscription to changes of counts in Redis is up again");
-        }
+        self.status
+            .up(|_| tracing::info!("the subscription to changes of counts in Redis is up again"));
         changes.send(Event::Listening);
 
         let mut messages = subscription.into_on_message();
@@ -171,12 +165,12 @@ impl Parts {
     }
 }
 
-/// Clears the gauge however the task ends.
-struct Unheard<'a>(&'a Metrics);
+/// However the task ends, no changes arrive any more.
+struct Unheard<'a>(&'a Component);
 
 impl Drop for Unheard<'_> {
     fn drop(&mut self) {
-        self.0.live_subscription_up.set(0);
+        self.0.unknown();
     }
 }
 
