@@ -100,7 +100,7 @@ pub(super) enum End {
     /// The client closed it, with or without a close message.
     Gone,
     /// The sidecar closed it, with this reason.
-    Told(Close),
+    Closed(Close),
     /// The client did not answer pings in time (L3).
     Dead,
     /// A write took too long.
@@ -112,7 +112,7 @@ impl End {
     pub(super) fn label(self) -> &'static str {
         match self {
             Self::Gone => "client",
-            Self::Told(close) => close.label(),
+            Self::Closed(close) => close.label(),
             Self::Dead => "dead",
             Self::Stuck => "stuck",
         }
@@ -159,7 +159,7 @@ mod tests {
             assert!(ENDS.contains(&end.label()));
         }
         for close in ALL {
-            assert!(ENDS.contains(&End::Told(close).label()));
+            assert!(ENDS.contains(&End::Closed(close).label()));
         }
     }
 

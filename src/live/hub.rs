@@ -1,5 +1,5 @@
 //! The hub: distributes changes of counts to subscribers. One feed for the whole process; a slow subscriber delays
-//! no other, because values are left in its mailbox (L1).
+//! no other, because each subscriber holds the latest value only (L1).
 //!
 //! Presence is not asked per subscriber. A community's first subscriber makes it *wanted*; all wanted ones are
 //! read in one call, and later subscribers get the known count (L2). The feed listens before the first reading,
@@ -17,9 +17,8 @@ use tokio::sync::Notify;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{self, sleep_until};
 
-use super::mailbox::Mailbox;
 use super::message::Update;
-use super::slots::Offered;
+use super::subscriber::{Offered, Subscriber};
 use super::topic::{Telling, Topic};
 use crate::ids::CommunityId;
 use crate::key_type::AppKeys;
@@ -62,7 +61,7 @@ struct Inner {
 struct Place {
     topic: Topic,
     latest: Option<Arc<Update>>,
-    subscribers: HashMap<u64, Arc<Mailbox>>,
+    subscribers: HashMap<u64, Arc<Subscriber>>,
 }
 
 /// Why everything is read again.
@@ -93,27 +92,31 @@ impl Hub {
         }
     }
 
-    /// Subscribes to a community. The subscriber gets the latest value at once if there is one, else as soon as it
-    /// was read. The mailbox must have the community already.
-    pub(super) fn subscribe(&self, id: u64, mailbox: &Arc<Mailbox>, community: &CommunityId) {
+    /// Subscribes to a community, once. The subscriber gets the latest value at once if there is one, else as soon as
+    /// it was read.
+    pub(super) fn subscribe(&self, subscriber: &Arc<Subscriber>, community: &CommunityId) {
+        if !subscriber.add(community) {
+            return;
+        }
         let mut inner = self.lock();
         let place = inner.topics.entry(community.clone()).or_default();
-        place.subscribers.insert(id, Arc::clone(mailbox));
+        place.subscribers.insert(subscriber.id, Arc::clone(subscriber));
         if let Some(update) = place.latest(community, &self.keys) {
             place.topic.given();
-            mailbox.offer(&update);
+            subscriber.offer(&update);
         } else if inner.wanted.insert(community.clone()) {
             self.wanted.notify_one();
         }
     }
 
     /// Unsubscribes from a community.
-    pub(super) fn unsubscribe(&self, id: u64, community: &CommunityId) {
+    pub(super) fn unsubscribe(&self, subscriber: &Subscriber, community: &CommunityId) {
+        subscriber.remove(community);
         let mut inner = self.lock();
         let Some(place) = inner.topics.get_mut(community) else {
             return;
         };
-        place.subscribers.remove(&id);
+        place.subscribers.remove(&subscriber.id);
         if place.subscribers.is_empty() {
             // It stays in `planned`, where it is skipped.
             inner.topics.remove(community);
@@ -276,8 +279,8 @@ impl Hub {
             return;
         };
         let mut replaced = 0;
-        for mailbox in place.subscribers.values() {
-            replaced += u64::from(mailbox.offer(&update) == Offered::Replaced);
+        for subscriber in place.subscribers.values() {
+            replaced += u64::from(subscriber.offer(&update) == Offered::Replaced);
         }
         self.metrics.live_values_skipped.inc_by(replaced);
     }

@@ -168,11 +168,6 @@ pub(super) fn event(text: &str) -> String {
     format!("data: {text}\n\n")
 }
 
-/// A value as an event.
-pub(super) fn numbered(update: &Update) -> String {
-    String::from_utf8_lossy(&update.event).into_owned()
-}
-
 /// How long an event stream's reader waits before it reconnects.
 pub(super) fn retry_event(after: Duration) -> String {
     format!("retry: {}\n\n", after.as_millis())

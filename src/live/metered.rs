@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::bucket::Bucket;
-use super::connection::Socket;
+use super::transport::Socket;
 
 /// Most bytes at once: eight of the longest messages, and …
 const BURST: u32 = 64 * 1024;

@@ -17,7 +17,6 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use self::fakes::{Bench, SESSION, bench, bench_that_remembers, bench_with};
-use super::seats::{Checked, Why};
 use super::*;
 use crate::auth::SessionChange;
 

@@ -43,14 +43,8 @@ pub enum Task {
     LiveFeed,
     /// Reads counts for live connections.
     LiveCounts,
-    /// The clock of live connections.
-    LiveTicker,
-    /// Marks live connections whose session changed for a check.
+    /// Tells live connections that their session changed.
     LiveChanges,
-    /// Checks sessions of live connections.
-    LiveSessions,
-    /// Checks what live connections may see.
-    LiveAccess,
     /// Reads counters for the dashboard.
     DashboardCounters,
     /// Reads presence for the dashboard.
@@ -59,7 +53,7 @@ pub enum Task {
 
 impl Task {
     /// Every task.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 23] = [
         Self::Signals,
         Self::Site,
         Self::Upstream,
@@ -80,10 +74,7 @@ impl Task {
         Self::Reloader,
         Self::LiveFeed,
         Self::LiveCounts,
-        Self::LiveTicker,
         Self::LiveChanges,
-        Self::LiveSessions,
-        Self::LiveAccess,
         Self::DashboardCounters,
         Self::DashboardPresence,
     ];
@@ -111,10 +102,7 @@ impl Task {
             Self::Reloader => "reloader",
             Self::LiveFeed => "live_feed",
             Self::LiveCounts => "live_counts",
-            Self::LiveTicker => "live_ticker",
             Self::LiveChanges => "live_changes",
-            Self::LiveSessions => "live_sessions",
-            Self::LiveAccess => "live_access",
             Self::DashboardCounters => "dashboard_counters",
             Self::DashboardPresence => "dashboard_presence",
         }

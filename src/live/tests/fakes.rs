@@ -9,7 +9,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio::io::AsyncReadExt as _;
 
 use super::*;
-use crate::ids::UserId;
+use crate::auth::BrowserSession;
+use crate::ids::{CommunityId, SessionToken, UserId};
 use crate::presence::memory::Memory;
 use crate::presence::worker;
 use crate::presence::{SteadyClock, Touch};
@@ -31,9 +32,15 @@ pub(super) struct OneSession {
     hangs: Mutex<Duration>,
     expires_at: Mutex<DateTime<Utc>>,
     user: Mutex<UserId>,
+    held: tokio::sync::Mutex<()>,
 }
 
 impl OneSession {
+    /// While this is kept, nothing is answered but with what was true before.
+    pub(super) async fn hold(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.held.lock().await
+    }
+
     pub(super) fn sign_out(&self) {
         self.ended.store(true, Ordering::Relaxed);
     }
@@ -77,7 +84,9 @@ impl Fake for OneSession {
             sleep(time).await;
             return Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut));
         }
-        Ok(Some(self.session()))
+        let session = self.session();
+        let _held = self.held.lock().await;
+        Ok(Some(session))
     }
 }
 
@@ -184,6 +193,7 @@ async fn bench_of(configure: impl FnOnce(&mut config::Live), cache_ttl: Duration
         hangs: Mutex::default(),
         expires_at: Mutex::new(clock() + TimeDelta::days(365)),
         user: Mutex::new(OWNER.into()),
+        held: tokio::sync::Mutex::default(),
     });
     let authenticator = Arc::new(Authenticator::new(
         &session,
@@ -283,7 +293,7 @@ impl Bench {
 
 async fn serve(connection: Connection, pipe: usize) -> DuplexStream {
     let (mut client, server) = duplex(pipe);
-    let is_web_socket = connection.kind == Kind::WebSocket;
+    let is_web_socket = connection.kind() == Kind::WebSocket;
     tokio::spawn(connection.run(server, "head ".into(), Vec::new()));
     if is_web_socket {
         client.read_exact(&mut [0; 5]).await.expect("the head");
