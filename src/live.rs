@@ -12,7 +12,6 @@
 //! A [`Door`] decides what a caller may subscribe to; sockets and HTTP are the proxy's. Invariant: nothing here waits
 //! for a client except that client's own task.
 
-pub mod bucket;
 mod checks;
 mod close;
 mod connection;
@@ -51,7 +50,6 @@ pub use connection::{Connection, MAX_COMMUNITIES, Wanted};
 pub use door::{Denied, Door};
 pub use hub::RESYNCS;
 pub use message::Framing;
-pub(crate) use registry::network;
 pub use registry::{Full, Refused};
 pub use transport::{KINDS, Kind};
 

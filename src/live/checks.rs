@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 use super::close::Close;
 use super::door::{Denied, Door};
 use super::shared::Shared;
-use crate::auth::BrowserSession;
+use crate::browser_session::BrowserSession;
 use crate::ids::{CommunityId, SessionToken};
 
 /// Longest wait for the decision about a request, in case the policy does not keep its own limit.

@@ -23,7 +23,7 @@ use super::shared::Shared;
 use super::subscriber::Subscriber;
 use super::transport::{Kind, Outgoing, Socket, Transport};
 use super::websocket::WebSocket;
-use crate::auth::BrowserSession;
+use crate::browser_session::BrowserSession;
 use crate::ids::{CommunityId, SessionToken};
 
 /// Most communities on one connection.

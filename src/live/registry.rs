@@ -2,15 +2,16 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
 use super::close::Close;
 use super::subscriber::Subscriber;
-use crate::auth::BrowserSession;
+use crate::browser_session::BrowserSession;
 use crate::ids::{BrowserSessionId, UserId};
+use crate::rate_limit::network;
 
 /// Upper bounds of connections.
 #[derive(Debug, Clone, Copy)]
@@ -206,17 +207,6 @@ impl Drop for Registration {
         if is_empty {
             self.registry.empty.notify_waiters();
         }
-    }
-}
-
-/// A client with one IPv6 address has a whole /64.
-pub(crate) fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use super::registry::Registry;
 use super::shared::Shared;
-use crate::auth::SessionChange;
+use crate::browser_session::SessionChange;
 use crate::ids::BrowserSessionId;
 use crate::tasks::{Task, Tasks};
 

@@ -10,12 +10,12 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Bytes, Error, Message, Utf8Bytes};
 
-use super::bucket::Bucket;
 use super::close::{Close, End};
 use super::credit::Credit;
 use super::message::{self, MAX_MESSAGE, Request};
 use super::metered::{Metered, is_too_much};
 use super::transport::{Outgoing, Socket, Transport, linger};
+use crate::rate_limit::Bucket;
 
 /// Most messages of any kind that a client may send at once, and then one each …
 const BURST: u32 = 30;

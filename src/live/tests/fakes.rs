@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio::io::AsyncReadExt as _;
 
 use super::*;
-use crate::auth::BrowserSession;
+use crate::browser_session::BrowserSession;
 use crate::ids::{CommunityId, SessionToken, UserId};
 use crate::presence::memory::Memory;
 use crate::presence::worker;
