@@ -85,7 +85,7 @@ pub(super) async fn session(shared: Arc<Shared>, token: SessionToken, why: Why) 
     // Nobody closes it.
     let _permit = queue.acquire().await;
     let waited = since.elapsed().as_secs_f64();
-    shared.metrics.live_check_delay.set(waited);
+    shared.metrics.check_delay.set(waited);
     match shared.authenticator.verified(&token, (shared.clock)()).await {
         Ok(Some(verified)) => Checked::Holds(verified),
         Ok(None) => Checked::Over(Close::SessionEnded),

@@ -247,13 +247,11 @@ impl Connection {
 
     /// Counts sent values.
     pub(super) fn count_sent(&self, values: u64) {
-        let messages = &self.shared.metrics.live_messages;
-        messages.with_label_values(&[self.kind.label()]).inc_by(values);
+        self.shared.metrics.messages[self.kind.label()].inc_by(values);
     }
 
-    fn gauge(&self) -> IntGauge {
-        let connections = &self.shared.metrics.live_connections;
-        connections.with_label_values(&[self.kind.label()])
+    fn gauge(&self) -> &IntGauge {
+        &self.shared.metrics.connections[self.kind.label()]
     }
 }
 
@@ -264,8 +262,7 @@ impl Drop for Connection {
         }
         if let Some(end) = self.end {
             self.gauge().dec();
-            let closed = &self.shared.metrics.live_closed;
-            closed.with_label_values(&[end.label()]).inc();
+            self.shared.metrics.closed[end.label()].inc();
         }
     }
 }

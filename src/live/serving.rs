@@ -17,7 +17,7 @@ use super::message::Request;
 use super::subscriber::Signal;
 use super::transport::{Outgoing, Transport};
 use crate::ids::CommunityId;
-use crate::metrics::Dropped;
+use crate::page_view::Dropped;
 
 /// A connection that is served.
 pub(super) struct Serving<'a, T> {
@@ -289,12 +289,12 @@ impl<'a, T: Transport> Serving<'a, T> {
         if let (Some(presence), Some(owner), Some(page)) = (&shared.presence, owner, page)
             && owner.session.is_valid_at((shared.clock)())
         {
-            shared.metrics.live_heartbeats.inc();
+            shared.metrics.heartbeats.inc();
             if presence
                 .touch(page.clone(), owner.session.user_id.clone())
                 .is_err()
             {
-                shared.metrics.dropped(Dropped::PresenceQueueFull);
+                shared.metrics.views.dropped[Dropped::PresenceQueueFull].inc();
             }
         }
     }

@@ -7,11 +7,11 @@ use tokio::sync::Semaphore;
 
 use super::deadlines::Times;
 use super::hub::Hub;
+use super::metrics::Metrics;
 use super::registry::Registry;
 use crate::auth::Authenticator;
 use crate::config;
 use crate::key_type::AppKeys;
-use crate::metrics::Metrics;
 use crate::presence::moment::Clock;
 use crate::presence::worker::PresenceHandle;
 

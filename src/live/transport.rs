@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
 use super::close::{Close, End};
 use super::message::{Framing, Request, Update};
+use super::metrics::KindLabel;
 
 /// Bytes that are read and discarded while closing, so that the client reads the close message instead of getting
 /// a reset.
@@ -27,16 +28,13 @@ pub enum Kind {
 
 impl Kind {
     /// The metric label.
-    pub(super) fn label(self) -> &'static str {
+    pub(super) fn label(self) -> KindLabel {
         match self {
-            Self::WebSocket => "websocket",
-            Self::Events(_) => "events",
+            Self::WebSocket => KindLabel::WebSocket,
+            Self::Events(_) => KindLabel::Events,
         }
     }
 }
-
-/// Values of the `kind` label.
-pub const KINDS: [&str; 2] = ["websocket", "events"];
 
 /// A socket.
 pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
