@@ -43,6 +43,7 @@ use super::{Answer, Count, Counts, Presence, PresenceError, Seen, SteadyClock, S
 use crate::ids::CommunityId;
 use crate::metrics::Metrics;
 use crate::presence::changes::{Changes, Subscription};
+use crate::retry::jittered;
 use crate::tasks::{Kept, Task, Tasks};
 
 /// Most members remembered, a user in a community each; some 300 bytes each. Beyond that, those seen longest ago
@@ -316,10 +317,9 @@ impl Mirror {
                     self.release(&domain);
                 }
             }
-            let pause = RETRY.mul_f64(rand::random_range(0.75..1.25));
             tokio::select! {
                 _ = occasions.changed() => {}
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(jittered(RETRY)) => {}
             }
         }
     }

@@ -24,6 +24,7 @@ use super::super::slots::{Owners, majority, owners};
 use crate::config;
 use crate::metrics::Metrics;
 use crate::presence::failure_domain::FailureDomains;
+use crate::retry::jittered;
 use crate::tasks::Tasks;
 
 /// Between two looks at the map: while all is well, and while it is not; jittered by up to a quarter.
@@ -100,14 +101,13 @@ impl Nodes {
                     });
                 }
             }
-            let pause = |pause: Duration| sleep(pause.mul_f64(rand::random_range(0.75..1.25)));
             let next = if self.report() { LOOK.0 } else { LOOK.1 };
             let amiss = async {
                 self.amiss.notified().await;
-                pause(LOOK.1).await;
+                sleep(jittered(LOOK.1)).await;
             };
             tokio::select! {
-                () = pause(next) => {}
+                () = sleep(jittered(next)) => {}
                 () = amiss => {}
             }
         }
