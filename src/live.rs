@@ -11,12 +11,11 @@
 //! | `slots` | the latest value per subscriber |
 //! | `schedule` | when a connection is pinged, checked, given up |
 //! | `message` `close` | the messages, and why connections end |
-//! | [`bucket`] `credit` | rate limits, and how much may be unacknowledged |
+//! | `credit` | how much may be unacknowledged |
 //!
 //! A [`Door`] decides what a caller may subscribe to; sockets and HTTP are the proxy's. Invariant: nothing here
 //! waits for a client except that client's own task.
 
-pub mod bucket;
 mod caps;
 mod close;
 mod connection;
@@ -28,6 +27,7 @@ mod keeper;
 mod mailbox;
 pub(crate) mod message;
 mod metered;
+mod metrics;
 mod schedule;
 mod seats;
 mod slots;
@@ -41,28 +41,27 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::auth::{Authenticator, BrowserSession};
+use crate::auth::Authenticator;
+use crate::browser_session::BrowserSession;
 use crate::config;
 use crate::ids::{CommunityId, SessionToken};
 use crate::key_type::AppKeys;
-use crate::metrics::Metrics;
 use crate::presence::Presence;
 use crate::presence::moment::Clock;
 use crate::presence::worker::PresenceHandle;
 use crate::tasks::{Task, Tasks};
 
 pub use caps::Full;
-pub(crate) use caps::network;
-pub use close::ENDS;
 pub use connection::Connection;
 pub use door::{Denied, Door};
-pub use hub::RESYNCS;
 pub use message::Framing;
+pub use metrics::Metrics;
 
 use caps::{Caps, Places};
 use close::Close;
 use hub::Hub;
 use mailbox::Mailbox;
+use metrics::KindLabel;
 use schedule::{Times, patience, ticks, ticks_within};
 use seats::{Owner, Seat, Seats, Waits};
 
@@ -114,16 +113,13 @@ pub enum Kind {
 
 impl Kind {
     /// The metric label.
-    fn label(self) -> &'static str {
+    fn label(self) -> KindLabel {
         match self {
-            Self::WebSocket => "websocket",
-            Self::Events(_) => "events",
+            Self::WebSocket => KindLabel::WebSocket,
+            Self::Events(_) => KindLabel::Events,
         }
     }
 }
-
-/// Values of the `kind` label.
-pub const KINDS: [&str; 2] = ["websocket", "events"];
 
 /// A request for a live connection by a caller who may have it.
 pub struct Wanted {

@@ -15,12 +15,13 @@
 
 pub mod appender;
 pub mod applier;
-pub mod batch;
 mod drain;
 mod failures;
 mod forgetting;
 mod kept;
 mod late;
+pub mod load;
+mod metrics;
 #[cfg(test)]
 mod model;
 mod refusals;
@@ -39,18 +40,19 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::batch::RecordedView;
 use crate::communities::Communities;
 use crate::config;
 use crate::geoip::GeoIp;
-use crate::metrics::{Dropped, Metrics};
-use crate::recorder::load::{Bytes, Load};
-use crate::recorder::recent::RecentPages;
+use crate::page_view::{Dropped, Queue};
+use crate::recent_pages::RecentPages;
 use crate::store::Store;
 use appender::Appender;
 use applier::Applier;
-use batch::RecordedView;
 use drain::Drain;
 use late::Late;
+use load::{Bytes, Load};
+pub use metrics::Metrics;
 use shared::Shared;
 use spool::{Directory, Spool};
 use unresolved::UnresolvedView;
@@ -156,7 +158,7 @@ impl Writer {
     ) -> (Self, Appender, Applier) {
         let (queue, accepted) = mpsc::channel(record.queue_views.get());
         let (flushes, asked) = mpsc::channel(16);
-        let load = Load::new("writer", bytes, metrics);
+        let load = Load::new(Queue::Writer, bytes, &metrics.views);
         metrics.spool_limit_bytes.set(u64_as_f64(limits.spool_bytes));
         let shared = Arc::new(Shared::new(parts.spool, Arc::clone(metrics)));
         let appender = Appender {

@@ -41,7 +41,7 @@ use super::moment::{self, Moment};
 use super::worker::Health;
 use super::{Answer, Count, Counts, Presence, PresenceError, Seen, SteadyClock, Sweep, Touch, Window};
 use crate::ids::CommunityId;
-use crate::metrics::Metrics;
+use crate::presence::Metrics;
 use crate::presence::changes::{Changes, Subscription};
 use crate::retry::jittered;
 use crate::tasks::{Kept, Task, Tasks};
@@ -143,7 +143,7 @@ impl Presence for Mirrored {
                 let answer = mirror.count(&community, answer);
                 if !is_counted && matches!(answer, Ok(Answer { stale: true, .. })) {
                     is_counted = true;
-                    mirror.metrics.presence_stale_answers.inc();
+                    mirror.metrics.stale_answers.inc();
                 }
                 (community, answer)
             })
@@ -168,7 +168,7 @@ impl Presence for Mirrored {
             }
             Err(error) => return Err(error),
         };
-        mirror.metrics.presence_stale_answers.inc();
+        mirror.metrics.stale_answers.inc();
         let told: HashSet<_> = known.iter().cloned().collect();
         let mut remembered = mirror.memory.communities(usize::MAX).await?.value;
         remembered.retain(|community| !told.contains(community));
@@ -195,7 +195,7 @@ impl Presence for Mirrored {
             // Unless touches were lost meanwhile.
             Ok(answer) if mirror.is_whole(domain) => return Ok(answer),
             Err(error) if !mirror.makes_up_for(&error, domain) => return Err(error),
-            _ => mirror.metrics.presence_stale_answers.inc(),
+            _ => mirror.metrics.stale_answers.inc(),
         }
         let shift = mirror.shift(domain);
         let after = after.map(|last| Seen {
@@ -214,10 +214,7 @@ impl Presence for Mirrored {
         let mirror = &self.mirror;
         mirror.memory.sweep().await?;
         #[expect(clippy::cast_precision_loss, reason = "at most 100 000")]
-        mirror
-            .metrics
-            .presence_remembered
-            .set(mirror.memory.members() as f64);
+        mirror.metrics.remembered.set(mirror.memory.members() as f64);
         mirror.store.sweep().await
     }
 
@@ -346,7 +343,7 @@ impl Mirror {
         let touches = self.memory.touches(&community);
         if !touches.is_empty() {
             self.store.touch(&community, &touches).await?;
-            self.metrics.presence_retouches.inc_by(touches.len() as u64);
+            self.metrics.retouches.inc_by(touches.len() as u64);
         }
         Ok(touches.len())
     }

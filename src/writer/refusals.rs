@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use chrono::Utc;
 
-use super::batch::{Batch, BatchKey};
 use super::drain::{Drain, Step};
 use super::failures::{TRIES, Verdict};
 use super::spool::apart::{self, Tries};
 use super::spool::{Buried, Spool, SpoolError};
-use crate::metrics::Dropped;
+use crate::batch::{Batch, BatchKey};
+use crate::page_view::Dropped;
 use crate::store::StoreError;
 
 impl Drain {
@@ -126,7 +126,7 @@ impl Drain {
                     self.said_of_letters = reason;
                 }
             }
-            Buried::NoRoom => self.metrics.dropped(Dropped::Refused),
+            Buried::NoRoom => self.metrics.views.dropped[Dropped::Refused].inc(),
         }
         Ok(())
     }
