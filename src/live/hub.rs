@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
 use tokio::sync::Notify;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{self, sleep_until};
@@ -25,16 +24,12 @@ use crate::key_type::AppKeys;
 use crate::live::Metrics;
 use crate::metrics::label_values;
 use crate::presence::changes::Event;
-use crate::presence::{Answer, Count, Presence, PresenceError};
+use crate::presence::{Answer, Count, Presence};
 
 /// Communities per reading.
 const BATCH: usize = 500;
 /// Pause after a reading that failed; jittered by up to a half.
 const PAUSE: Duration = Duration::from_secs(1);
-
-/// How long known counts are kept after presence went away, before remembered ones replace them: those are lower
-/// where there are several sidecars, and most outages are short.
-const STANDS: Duration = Duration::from_secs(5);
 
 /// The state of every community with subscribers.
 pub(super) struct Hub {
@@ -152,14 +147,13 @@ impl Hub {
         }
     }
 
-    /// Reads wanted communities; never returns. Parts of the store that cannot answer are asked again later, and
-    /// delay no others. `is_again`: after an interruption, so that unfinished readings are repeated.
+    /// Reads wanted communities; never returns. Those of which the store has no count are asked for again later.
+    /// `is_again`: after an interruption, so that unfinished readings are repeated.
     pub(super) async fn read(&self, presence: &dyn Presence, is_again: bool) {
         if is_again {
             self.want_all(Resync::Listening);
         }
         let mut resync = self.next_resync();
-        let mut away_since: HashMap<u16, time::Instant> = HashMap::new();
         let mut unread = BTreeSet::new();
         let mut retry = time::Instant::now();
         loop {
@@ -178,20 +172,15 @@ impl Hub {
                 if batch.is_empty() {
                     break;
                 }
-                let mut readings = readings(presence, batch);
-                while let Some((part, communities, answer)) = readings.next().await {
-                    if let Ok(Answer { value, stale: false }) = answer {
-                        away_since.remove(&part);
-                        self.answered(&communities, &value);
-                        continue;
+                let mut counts = presence.counts(batch);
+                while let Some((community, answer)) = counts.next().await {
+                    // Presence logs the cause of an error.
+                    let answer = answer.ok();
+                    self.answered(&community, answer);
+                    if answer.is_none_or(|answer| answer.stale) {
+                        unread.insert(community);
+                        retry = time::Instant::now() + PAUSE.mul_f64(rand::random_range(0.5..1.5));
                     }
-                    // Presence logs the cause.
-                    let since = *away_since.entry(part).or_insert_with(time::Instant::now);
-                    if let Ok(Answer { value, .. }) = answer {
-                        self.remembered(&communities, &value, since.elapsed() < STANDS);
-                    }
-                    unread.extend(communities);
-                    retry = time::Instant::now() + PAUSE.mul_f64(rand::random_range(0.5..1.5));
                 }
             }
         }
@@ -211,35 +200,12 @@ impl Hub {
         }
     }
 
-    fn answered(&self, communities: &[CommunityId], counts: &[Count]) {
-        self.each(communities, counts, |topic, count, moment| {
-            topic.read(count, false, moment, self.interval)
-        });
-    }
-
-    /// Presence is away, and these are remembered counts. With `stands`, known counts are kept.
-    fn remembered(&self, communities: &[CommunityId], counts: &[Count], stands: bool) {
-        self.each(communities, counts, |topic, count, moment| {
-            if stands && topic.known().is_some() {
-                return Telling::Nothing;
-            }
-            topic.read(count, true, moment, self.interval)
-        });
-    }
-
-    fn each(
-        &self,
-        communities: &[CommunityId],
-        counts: &[Count],
-        know: impl Fn(&mut Topic, Count, Instant) -> Telling,
-    ) {
+    fn answered(&self, community: &CommunityId, answer: Option<Answer<Count>>) {
         let moment = now();
-        for (community, count) in communities.iter().zip(counts) {
-            let mut inner = self.lock();
-            if let Some(place) = inner.topics.get_mut(community) {
-                let telling = know(&mut place.topic, *count, moment);
-                self.follow(&mut inner, community, telling);
-            }
+        let mut inner = self.lock();
+        if let Some(place) = inner.topics.get_mut(community) {
+            let telling = place.topic.answered(answer, moment, self.interval);
+            self.follow(&mut inner, community, telling);
         }
     }
 
@@ -323,26 +289,6 @@ impl Hub {
         // Nothing panics while it holds the lock.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// A part of the store, communities that it keeps, and its answer.
-type Reading = (u16, Vec<CommunityId>, Result<Answer<Vec<Count>>, PresenceError>);
-
-/// Reads each part of the store separately, concurrently.
-fn readings(
-    presence: &dyn Presence,
-    batch: Vec<CommunityId>,
-) -> FuturesUnordered<impl Future<Output = Reading>> {
-    let mut by_part: HashMap<u16, Vec<CommunityId>> = HashMap::new();
-    for community in batch {
-        let part = by_part.entry(presence.part(&community)).or_default();
-        part.push(community);
-    }
-    let readings = by_part.into_iter().map(|(part, communities)| async move {
-        let answer = presence.counts(&communities).await;
-        (part, communities, answer)
-    });
-    readings.collect()
 }
 
 /// The runtime's time, which tests can pause.

@@ -10,7 +10,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::presence::Count;
+use crate::presence::{Answer, Count};
+
+/// How long a known count is kept after presence went away, before a remembered one replaces it: that is lower where
+/// there are several sidecars, and most outages are short.
+pub(super) const STANDS: Duration = Duration::from_secs(5);
 
 /// The state of one community.
 #[derive(Debug, Default)]
@@ -28,6 +32,8 @@ pub(super) struct Topic {
     told: Option<(u64, bool, Instant)>,
     /// When the next update is due.
     due: Option<Instant>,
+    /// Since when the store has not answered readings.
+    away_since: Option<Instant>,
     /// A new subscriber was given a count that the others were not sent: the next update is sent even if the count
     /// is back at the former value.
     split: bool,
@@ -77,8 +83,31 @@ impl Topic {
         self.tell(now, interval)
     }
 
+    /// A reading is over; without a count if there is no answer.
+    pub(super) fn answered(
+        &mut self,
+        answer: Option<Answer<Count>>,
+        now: Instant,
+        interval: Duration,
+    ) -> Telling {
+        match answer {
+            Some(Answer { value, stale: false }) => {
+                self.away_since = None;
+                self.read(value, false, now, interval)
+            }
+            remembered => {
+                let since = *self.away_since.get_or_insert(now);
+                let stands = now < since + STANDS && self.known().is_some();
+                let remembered = remembered.filter(|_| !stands);
+                remembered.map_or(Telling::Nothing, |answer| {
+                    self.read(answer.value, true, now, interval)
+                })
+            }
+        }
+    }
+
     /// The store answered a reading; or, `stale`, it is away, and this count was remembered here.
-    pub(super) fn read(&mut self, count: Count, stale: bool, now: Instant, interval: Duration) -> Telling {
+    fn read(&mut self, count: Count, stale: bool, now: Instant, interval: Duration) -> Telling {
         self.is_read = true;
         // A remembered count has the time of another clock, and any answer is better.
         let is_better = |known: Known| known.stale && !stale;

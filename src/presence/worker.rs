@@ -22,6 +22,7 @@ use super::{Presence, PresenceError, Touch};
 use crate::config;
 use crate::ids::{CommunityId, UserId};
 use crate::presence::Metrics;
+use crate::retry::jittered;
 use crate::tasks::{Task, Tasks};
 
 /// Messages taken from the queue at a time.
@@ -373,10 +374,9 @@ async fn sweep_until(presence: Arc<dyn Presence>, metrics: Arc<Metrics>, shutdow
         if let Ok(sweep) = outcome {
             metrics.sweep_lag.set(sweep.lag.as_secs_f64());
         }
-        let pause = SWEEP_INTERVAL.mul_f64(rand::random_range(0.75..1.25));
         tokio::select! {
             () = &mut stop => return,
-            () = tokio::time::sleep(pause) => {}
+            () = tokio::time::sleep(jittered(SWEEP_INTERVAL)) => {}
         }
     }
 }

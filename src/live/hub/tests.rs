@@ -4,13 +4,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use chrono::DateTime;
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, stream};
 use tokio::time::sleep;
 
 use super::*;
 use crate::live::subscriber::Signal;
+use crate::live::topic::STANDS;
 use crate::presence::changes::{Changes, Subscription};
-use crate::presence::{CountChange, PresenceError, Seen, Sweep, Touch};
+use crate::presence::{CountChange, Counts, PresenceError, Seen, Sweep, Touch};
 
 const INTERVAL: Duration = Duration::from_millis(200);
 const RESYNC: Duration = Duration::from_secs(15);
@@ -24,11 +25,11 @@ struct Told {
     /// While a test holds this, readings wait, with the answer that they had when they began.
     hold: tokio::sync::Mutex<()>,
     away: std::sync::atomic::AtomicBool,
-    /// Of the store's two parts, that of communities whose name begins with this letter.
-    part_away: std::sync::atomic::AtomicBool,
+    /// The server of communities whose name begins with [`ELSEWHERE`] is away.
+    elsewhere_away: std::sync::atomic::AtomicBool,
 }
 
-const OTHER_PART: &str = "x";
+const ELSEWHERE: &str = "x";
 
 impl Told {
     fn is(&self, community: &str, count: Count) {
@@ -54,24 +55,26 @@ impl Presence for Told {
         unimplemented!("the hub does not touch")
     }
 
-    async fn counts(&self, communities: &[CommunityId]) -> Result<Answer<Vec<Count>>, PresenceError> {
+    fn counts(&self, communities: Vec<CommunityId>) -> Counts<'_> {
         self.readings.fetch_add(1, Ordering::Relaxed);
-        let counts: Vec<Count> = {
-            let counts = self.counts.lock().unwrap();
-            communities
-                .iter()
-                .map(|community| counts.get(community).copied().unwrap_or(count(0, 0, 1)))
-                .collect()
+        let known = self.counts.lock().unwrap().clone();
+        let held = stream::once(async move {
+            drop(self.hold.lock().await);
+            stream::iter(communities)
+        });
+        let answer = move |community: CommunityId| {
+            let value = known.get(&community).copied().unwrap_or(count(0, 0, 1));
+            let stale = self.stale.load(Ordering::Relaxed);
+            let is_elsewhere = community.as_str().starts_with(ELSEWHERE);
+            let is_away = self.away.load(Ordering::Relaxed)
+                || self.elsewhere_away.load(Ordering::Relaxed) && is_elsewhere;
+            let away = || PresenceError::Unexpected("away".into());
+            (
+                community,
+                (!is_away).then_some(Answer { value, stale }).ok_or_else(away),
+            )
         };
-        let _held = self.hold.lock().await;
-        let has_other = communities.iter().any(|community| self.part(community) == 1);
-        if self.away.load(Ordering::Relaxed) || self.part_away.load(Ordering::Relaxed) && has_other {
-            return Err(PresenceError::Unexpected("away".into()));
-        }
-        if self.stale.load(Ordering::Relaxed) {
-            return Ok(Answer::stale(counts));
-        }
-        Ok(Answer::current(counts))
+        held.flatten().map(answer).boxed()
     }
 
     async fn communities(&self, _: usize) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
@@ -97,10 +100,6 @@ impl Presence for Told {
 
     fn subscribe(&self) -> Subscription {
         self.changes.subscribe()
-    }
-
-    fn part(&self, community: &CommunityId) -> u16 {
-        community.as_str().starts_with(OTHER_PART).into()
     }
 }
 
@@ -375,7 +374,7 @@ async fn while_presence_is_away_it_is_asked_again_and_again() {
 #[tokio::test(start_paused = true)]
 async fn a_part_that_is_away_keeps_nobody_of_the_others_waiting() {
     let bench = bench().await;
-    bench.presence.part_away.store(true, Ordering::Relaxed);
+    bench.presence.elsewhere_away.store(true, Ordering::Relaxed);
     let waits = bench.subscriber(1, &["x1"]);
     let first = bench.subscriber(2, &["42"]);
     bench.settle().await;
@@ -383,7 +382,7 @@ async fn a_part_that_is_away_keeps_nobody_of_the_others_waiting() {
     bench.settle().await;
     assert_eq!([taken(&first), taken(&second)], [[0], [0]], "at once");
     assert!(taken(&waits).is_empty());
-    bench.presence.part_away.store(false, Ordering::Relaxed);
+    bench.presence.elsewhere_away.store(false, Ordering::Relaxed);
     bench.pass(Duration::from_secs(2)).await;
     assert_eq!(taken(&waits), [0]);
 }

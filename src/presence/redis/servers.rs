@@ -17,7 +17,7 @@ use super::node::Node;
 use super::sentinels::Sentinels;
 use crate::config;
 use crate::presence::Metrics;
-use crate::presence::losses::Losses;
+use crate::presence::failure_domain::FailureDomains;
 use crate::presence::{OpenError, PresenceError};
 use crate::tasks::Tasks;
 
@@ -46,7 +46,7 @@ impl Servers {
     pub(super) fn open(
         config: &config::Redis,
         slots: Vec<u16>,
-        losses: Losses,
+        domains: FailureDomains,
         metrics: Arc<Metrics>,
         tasks: &Tasks,
     ) -> Result<Self, OpenError> {
@@ -66,7 +66,7 @@ impl Servers {
             };
             let way = Arc::new(way);
             let observer = Arc::new(Whole {
-                losses,
+                domains,
                 partitions: config.partitions.get().into(),
                 metrics: Arc::clone(&metrics),
             });
@@ -77,7 +77,7 @@ impl Servers {
                 access,
                 config,
                 slots,
-                losses,
+                domains,
                 Arc::clone(&metrics),
                 tasks,
             ))
@@ -153,14 +153,14 @@ impl Servers {
 
 /// Observes the one connection to the server that keeps all partitions.
 struct Whole {
-    losses: Losses,
+    domains: FailureDomains,
     partitions: i64,
     metrics: Arc<Metrics>,
 }
 
 impl Observer for Whole {
     fn connected(&self) {
-        self.losses.note_all();
+        self.domains.all().for_each(|domain| domain.note_loss());
     }
 
     fn changed(&self, up: bool) {
