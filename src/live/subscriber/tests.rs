@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::key_type::AppKeys;
-use crate::live::topic::Known;
+use crate::live::topic::LiveCount;
 use crate::presence::Count;
 
 fn update(community: &str, seq: u64) -> Arc<Update> {
@@ -20,7 +20,7 @@ fn update(community: &str, seq: u64) -> Arc<Update> {
     };
     Arc::new(Update::new(
         community.into(),
-        Known { count, stale: false },
+        LiveCount { count, stale: false },
         &AppKeys::default(),
     ))
 }
