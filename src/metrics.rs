@@ -300,6 +300,7 @@ mod tests {
     fn metrics_start_at_zero_with_every_label_or_as_declared() {
         let registry = Registry::default();
         let metrics = Metrics::new(&registry, "box".to_owned());
+        assert_eq!(metrics.name, "box");
         metrics.balls[Colour::Green].inc_by(2);
         assert_eq!(
             registry.render(),
