@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use prometheus::IntGauge;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -25,6 +24,7 @@ use super::transport::{Kind, Outgoing, Socket, Transport};
 use super::websocket::WebSocket;
 use crate::browser_session::BrowserSession;
 use crate::ids::{CommunityId, SessionToken};
+use crate::metrics::IntGauge;
 
 /// Most communities on one connection.
 pub const MAX_COMMUNITIES: usize = 100;
