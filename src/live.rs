@@ -168,7 +168,7 @@ impl Live {
     ///
     /// # Errors
     /// Why not.
-    pub async fn open(&self, wanted: Wanted, limit: Duration) -> Result<Connection, Refused> {
+    pub async fn open(&self, wanted: Wanted, limit: Duration) -> Result<Box<Connection>, Refused> {
         Connection::open(&self.0, wanted, limit).await
     }
 

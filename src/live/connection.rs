@@ -49,7 +49,7 @@ pub struct Wanted {
     pub door: Arc<dyn Door>,
 }
 
-/// An admitted connection. Dropping it ends it.
+/// An admitted connection. Dropping it ends it. Boxed, as it is passed on several times before it is run.
 pub struct Connection {
     pub(super) shared: Arc<Shared>,
     registration: Registration,
@@ -75,11 +75,15 @@ pub(super) struct Owner {
 
 impl Connection {
     /// Registers the connection and subscribes it; waits at most `limit` until there is a snapshot of each community.
-    pub(super) async fn open(shared: &Arc<Shared>, wanted: Wanted, limit: Duration) -> Result<Self, Refused> {
+    pub(super) async fn open(
+        shared: &Arc<Shared>,
+        wanted: Wanted,
+        limit: Duration,
+    ) -> Result<Box<Self>, Refused> {
         let owner = wanted.owner.map(|(session, token)| Owner { session, token });
         let session = owner.as_ref().map(|owner| &*owner.session);
         let registration = shared.registry.register(session, wanted.address)?;
-        let connection = Self {
+        let connection = Box::new(Self {
             shared: Arc::clone(shared),
             registration,
             kind: wanted.kind,
@@ -89,7 +93,7 @@ impl Connection {
             unknown: wanted.unknown,
             door: wanted.door,
             end: None,
-        };
+        });
         for community in &wanted.communities {
             shared.hub.subscribe(connection.subscriber(), community);
         }
@@ -106,31 +110,31 @@ impl Connection {
     /// Writes `head`, the rest of the response's head, to the socket, and serves the connection until either side
     /// ends it. `early` was read from the socket already.
     #[expect(private_bounds, reason = "a short name for four bounds")]
-    pub async fn run<S: Socket>(mut self, mut socket: S, head: Bytes, early: Vec<u8>) {
+    pub async fn run<S: Socket>(mut self: Box<Self>, mut socket: S, head: Bytes, early: Vec<u8>) {
         self.gauge().inc();
         // The default until the end is known.
         self.end = Some(End::Gone);
         let end = match self.kind {
             Kind::WebSocket => match timeout(self.shared.times.write_within, socket.write_all(&head)).await {
                 Ok(Ok(())) => {
-                    let socket = WebSocket::new(socket, early).await;
-                    self.serve(socket).await
+                    let mut socket = WebSocket::new(socket, early).await;
+                    self.serve(&mut socket).await
                 }
                 Ok(Err(_)) => End::Gone,
                 Err(_) => End::Stuck,
             },
             Kind::Events(framing) => {
-                let stream = EventStream::new(socket, framing, head, self.shared.retry_after());
-                self.serve(stream).await
+                let mut stream = EventStream::new(socket, framing, head, self.shared.retry_after());
+                self.serve(&mut stream).await
             }
         };
         self.end = Some(end);
     }
 
     /// Sends the snapshots and the unknown communities, serves the connection, and closes it.
-    async fn serve(&mut self, mut transport: impl Transport) -> End {
+    async fn serve(&mut self, transport: &mut impl Transport) -> End {
         let deadlines = self.deadlines();
-        let end = Serving::new(self, &mut transport, deadlines).run().await;
+        let end = Serving::new(self, transport, deadlines).run().await;
         let End::Closed(close) = end else {
             return end;
         };
@@ -154,7 +158,7 @@ impl Connection {
             must_answer: self.kind == Kind::WebSocket,
             spread: rand::random_range(0.0..1.0),
         };
-        Deadlines::new(self.shared.times, beginning)
+        Deadlines::new(&self.shared.times, beginning)
     }
 
     /// For how much longer a session lasts.

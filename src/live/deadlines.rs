@@ -45,7 +45,8 @@ pub(super) fn validity(interval: Duration) -> Duration {
 /// The deadlines; `None` where there is none.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadlines {
-    times: Times,
+    /// Not later than any of the others.
+    earliest: Instant,
     /// Whether the client must answer pings.
     must_answer: bool,
     ping: Instant,
@@ -99,7 +100,7 @@ pub(super) enum Due {
 impl Deadlines {
     /// A connection is a heartbeat at once. Its session is checked at once, too: it may have ended between the request
     /// and the start.
-    pub(super) fn new(times: Times, beginning: Beginning) -> Self {
+    pub(super) fn new(times: &Times, beginning: Beginning) -> Self {
         let Beginning { now, verified, .. } = beginning;
         let soon = |period: Duration| now + period.mul_f64(beginning.spread);
         let session = |expires_in: Duration| Check {
@@ -115,7 +116,7 @@ impl Deadlines {
             expiry: now + NEVER,
         };
         Self {
-            times,
+            earliest: now,
             must_answer: beginning.must_answer,
             ping: soon(times.ping_every),
             pong: None,
@@ -127,7 +128,10 @@ impl Deadlines {
     }
 
     /// What is due, the most urgent first; `None` before [`Deadlines::next`].
-    pub(super) fn due(&mut self, now: Instant) -> Option<Due> {
+    pub(super) fn due(&mut self, now: Instant, times: &Times) -> Option<Due> {
+        if now < self.earliest {
+            return None;
+        }
         let is_past = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
         if is_past(self.pong) {
             return Some(Due::End(End::Dead));
@@ -143,13 +147,12 @@ impl Deadlines {
             return Some(Due::End(End::Closed(Close::Unavailable)));
         }
         if self.ping <= now {
-            self.ping = now + self.times.ping_every;
+            self.ping = now + times.ping_every;
             if self.must_answer {
-                self.pong.get_or_insert(now + self.times.pong_within);
+                self.pong.get_or_insert(now + times.pong_within);
             }
             return Some(Due::Ping);
         }
-        let times = self.times;
         if self
             .session
             .as_mut()
@@ -165,18 +168,19 @@ impl Deadlines {
             return Some(Due::CheckAccess);
         }
         if self.beat <= now {
-            self.beat = now + self.times.beat_every;
+            self.beat = now + times.beat_every;
             return Some(Due::Heartbeat);
         }
-        None
-    }
-
-    /// When something is due next.
-    pub(super) fn next(&self) -> Instant {
         let checks = [self.session, self.access].into_iter().flatten();
         let deadlines = checks.flat_map(|check| [check.next, check.last()]);
         let deadlines = deadlines.chain(self.pong).chain(self.write);
-        deadlines.fold(self.ping.min(self.beat), Instant::min)
+        self.earliest = deadlines.fold(self.ping.min(self.beat), Instant::min);
+        None
+    }
+
+    /// When something may be due next.
+    pub(super) fn next(&self) -> Instant {
+        self.earliest
     }
 
     /// The client gave a sign of life.
@@ -185,8 +189,9 @@ impl Deadlines {
     }
 
     /// A write is pending.
-    pub(super) fn write_pending(&mut self, now: Instant) {
-        self.write.get_or_insert(now + self.times.write_within);
+    pub(super) fn write_pending(&mut self, now: Instant, times: &Times) {
+        let write = *self.write.get_or_insert(now + times.write_within);
+        self.earliest = self.earliest.min(write);
     }
 
     /// The socket has taken something.
@@ -195,18 +200,25 @@ impl Deadlines {
     }
 
     /// The session was verified at a moment, and lasts for this much longer.
-    pub(super) fn session_verified(&mut self, at: Instant, now: Instant, expires_in: Duration) {
+    pub(super) fn session_verified(
+        &mut self,
+        at: Instant,
+        now: Instant,
+        expires_in: Duration,
+        times: &Times,
+    ) {
         if let Some(session) = &mut self.session {
-            session.valid_until = at + self.times.session_within;
+            session.valid_until = at + times.session_within;
             session.expiry = now + expires_in.min(NEVER);
             session.next = session.next.min(session.expiry);
+            self.earliest = self.earliest.min(session.next);
         }
     }
 
     /// Access was verified by a check that began at a moment.
-    pub(super) fn access_verified(&mut self, at: Instant) {
+    pub(super) fn access_verified(&mut self, at: Instant, times: &Times) {
         if let Some(access) = &mut self.access {
-            access.valid_until = at + self.times.access_within;
+            access.valid_until = at + times.access_within;
         }
     }
 }

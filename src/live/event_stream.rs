@@ -95,7 +95,7 @@ impl<S: Socket> Transport for EventStream<S> {
         })
     }
 
-    async fn close(mut self, close: Close, retry_after: Duration) {
+    async fn close(&mut self, close: Close, retry_after: Duration) {
         let last = self.framing.piece(&message::last_event(close, retry_after));
         let last = [&*last, &*self.framing.end()].concat();
         if self.socket.write_all(&last).await.is_ok() && self.socket.flush().await.is_ok() {

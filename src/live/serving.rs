@@ -68,7 +68,7 @@ impl<'a, T: Transport> Serving<'a, T> {
     }
 
     /// Serves the connection, until it is to be closed or has ended.
-    pub(super) async fn run(mut self) -> End {
+    pub(super) async fn run(&mut self) -> End {
         let mut timer = std::pin::pin!(sleep_until(self.deadlines.next()));
         let mut done = self
             .connection
@@ -119,13 +119,15 @@ impl<'a, T: Transport> Serving<'a, T> {
                 Poll::Ready(Ok(is_written)) => {
                     self.deadlines.written();
                     if is_written {
-                        self.connection.count_sent(std::mem::take(&mut self.unwritten));
+                        if self.unwritten > 0 {
+                            self.connection.count_sent(std::mem::take(&mut self.unwritten));
+                        }
                         return Ok(true);
                     }
                 }
                 Poll::Ready(Err(end)) => return Err(end),
                 Poll::Pending => {
-                    self.deadlines.write_pending(now);
+                    self.deadlines.write_pending(now, &self.connection.shared.times);
                     return Ok(false);
                 }
             }
@@ -140,7 +142,7 @@ impl<'a, T: Transport> Serving<'a, T> {
         mut now: Instant,
     ) -> Poll<Due> {
         loop {
-            if let Some(due) = self.deadlines.due(now) {
+            if let Some(due) = self.deadlines.due(now, &self.connection.shared.times) {
                 return Poll::Ready(due);
             }
             let next = self.deadlines.next();
@@ -250,8 +252,9 @@ impl<'a, T: Transport> Serving<'a, T> {
         match checked {
             Checked::Holds((session, read_at)) => {
                 let expires_in = self.connection.expires_in(&session);
+                let times = &self.connection.shared.times;
                 self.deadlines
-                    .session_verified(read_at, Instant::now(), expires_in);
+                    .session_verified(read_at, Instant::now(), expires_in, times);
                 self.connection.renew(session)?;
             }
             Checked::Unknown => {}
@@ -267,7 +270,8 @@ impl<'a, T: Transport> Serving<'a, T> {
             Checked::Unknown => return Ok(()),
             Checked::Over(close) => return Err(End::Closed(close)),
         };
-        self.deadlines.access_verified(since);
+        self.deadlines
+            .access_verified(since, &self.connection.shared.times);
         if lost.is_empty() {
             return Ok(());
         }

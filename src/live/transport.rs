@@ -65,7 +65,7 @@ pub(super) trait Transport: Send {
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Request>, End>>;
 
     /// Sends the close message, and waits until the client has closed its side. Callers limit the time.
-    fn close(self, close: Close, retry_after: Duration) -> impl Future<Output = ()> + Send;
+    fn close(&mut self, close: Close, retry_after: Duration) -> impl Future<Output = ()> + Send;
 }
 
 /// Shuts down this side of the socket, and waits until the client has closed its own.

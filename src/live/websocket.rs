@@ -116,7 +116,7 @@ impl<S: Socket> Transport for WebSocket<S> {
         })
     }
 
-    async fn close(mut self, close: Close, retry_after: Duration) {
+    async fn close(&mut self, close: Close, retry_after: Duration) {
         if self.send_close(close, retry_after).await.is_ok() {
             // After an error the library reads no more; what is still on its way is then discarded unread.
             while let Some(Ok(_)) = self.socket.next().await {}

@@ -38,7 +38,7 @@ impl Run {
         change(&mut beginning);
         Self {
             start: now,
-            deadlines: Deadlines::new(TIMES, beginning),
+            deadlines: Deadlines::new(&TIMES, beginning),
             dues: Vec::new(),
         }
     }
@@ -47,7 +47,7 @@ impl Run {
     fn until(mut self, end: u64, then: impl Fn(&mut Deadlines, Instant, Due)) -> Self {
         let mut now = self.start;
         while now < self.start + seconds(end) {
-            while let Some(due) = self.deadlines.due(now) {
+            while let Some(due) = self.deadlines.due(now, &TIMES) {
                 self.dues.push(((now - self.start).as_secs(), due));
                 if matches!(due, Due::End(_)) {
                     return self;
@@ -77,8 +77,8 @@ impl Run {
 fn fine(deadlines: &mut Deadlines, now: Instant, due: Due) {
     match due {
         Due::Ping => deadlines.heard(),
-        Due::CheckSession => deadlines.session_verified(now, now, NEVER),
-        Due::CheckAccess => deadlines.access_verified(now),
+        Due::CheckSession => deadlines.session_verified(now, now, NEVER, &TIMES),
+        Due::CheckAccess => deadlines.access_verified(now, &TIMES),
         Due::Heartbeat | Due::End(_) => {}
     }
 }
@@ -107,13 +107,13 @@ fn an_event_stream_need_not_answer_but_must_take_what_is_written() {
     assert_eq!(start().until(500, silent).end(), None);
     let stuck = start().until(500, |deadlines, now, due| {
         silent(deadlines, now, due);
-        deadlines.write_pending(now);
+        deadlines.write_pending(now, &TIMES);
     });
     assert_eq!(stuck.end(), Some((15, End::Stuck)));
     let slow = start().until(500, |deadlines, now, due| {
         silent(deadlines, now, due);
         deadlines.written();
-        deadlines.write_pending(now);
+        deadlines.write_pending(now, &TIMES);
     });
     assert_eq!(slow.end(), None, "something is taken now and then");
 }

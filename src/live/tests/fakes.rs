@@ -264,11 +264,20 @@ impl Bench {
         connections.map(|(_, connections)| connections.get()).sum()
     }
 
-    pub(super) async fn try_open(&self, kind: Kind, communities: &[&str]) -> Result<Connection, Refused> {
+    pub(super) async fn try_open(
+        &self,
+        kind: Kind,
+        communities: &[&str],
+    ) -> Result<Box<Connection>, Refused> {
         self.open_as(kind, communities, false).await
     }
 
-    async fn open_as(&self, kind: Kind, communities: &[&str], is_page: bool) -> Result<Connection, Refused> {
+    async fn open_as(
+        &self,
+        kind: Kind,
+        communities: &[&str],
+        is_page: bool,
+    ) -> Result<Box<Connection>, Refused> {
         let wanted = Wanted {
             kind,
             communities: communities.iter().map(|id| CommunityId::from(*id)).collect(),
@@ -295,7 +304,7 @@ impl Bench {
     }
 }
 
-async fn serve(connection: Connection, pipe: usize) -> DuplexStream {
+async fn serve(connection: Box<Connection>, pipe: usize) -> DuplexStream {
     let (mut client, server) = duplex(pipe);
     let is_web_socket = connection.kind() == Kind::WebSocket;
     tokio::spawn(connection.run(server, "head ".into(), Vec::new()));
