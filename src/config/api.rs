@@ -104,9 +104,9 @@ impl Section for Api {
             "api.backend_check",
             "must be a path with {community} in it, for example \"/api/communities/{community}/\"",
         )?;
-        within("api.max_limit", self.max_limit, 1..=1000)?;
-        within("api.max_days", self.max_days, 1..=3660)?;
-        within("api.beacon_rate", self.beacon_rate, 1..=6000)?;
+        within("api.max_limit", self.max_limit, 1, 1000)?;
+        within("api.max_days", self.max_days, 1, 3660)?;
+        within("api.beacon_rate", self.beacon_rate, 1, 6000)?;
         positive(&[("api.timeout", self.timeout)])
     }
 }

@@ -85,7 +85,7 @@ impl Section for Listen {
             "listen.http",
             "there is no listener; give at least one address in listen.http or listen.https",
         )?;
-        within("listen.threads", self.threads, 1..=64)?;
+        within("listen.threads", self.threads, 1, 64)?;
         positive(&[("listen.upgrade_timeout", self.upgrade_timeout)])?;
         for host in &self.admin_hosts {
             let is_name = |character: char| character.is_ascii_alphanumeric() || "-._".contains(character);

@@ -1,7 +1,6 @@
 //! Rules for a section's values beyond their types: what each section implements, and the checks that several share.
 
 use std::fmt::Display;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::files::Files;
@@ -31,23 +30,22 @@ pub(super) fn ensure(holds: bool, key: &str, problem: impl Into<String>) -> Chec
     }
 }
 
-/// Refuses values outside a range.
-pub(super) fn within<T: PartialOrd + Display>(key: &str, value: T, range: RangeInclusive<T>) -> Checked {
-    let (least, most) = (range.start(), range.end());
+/// Refuses values below `least` and above `most`.
+pub(super) fn within<T: PartialOrd + Display + Copy>(key: &str, value: T, least: T, most: T) -> Checked {
     ensure(
-        range.contains(&value),
+        (least..=most).contains(&value),
         key,
         format!("is {value}, must be from {least} to {most}"),
     )
 }
 
 /// Refuses values above `most`.
-pub(super) fn at_most<T: PartialOrd + Display>(key: &str, value: T, most: T) -> Checked {
+pub(super) fn at_most<T: PartialOrd + Display + Copy>(key: &str, value: T, most: T) -> Checked {
     ensure(value <= most, key, format!("is {value}, must be at most {most}"))
 }
 
 /// Refuses zero.
-pub(super) fn at_least_one<T: PartialOrd + From<u8>>(key: &str, value: T) -> Checked {
+pub(super) fn at_least_one<T: PartialOrd + From<u8> + Copy>(key: &str, value: T) -> Checked {
     ensure(value >= T::from(1), key, "must be at least 1")
 }
 

@@ -76,6 +76,6 @@ impl Section for Session {
             "must be at most 4096",
         )?;
         at_least_one("session.cache_capacity", self.cache_capacity)?;
-        within("session.max_lookups", self.max_lookups, 1..=1024)
+        within("session.max_lookups", self.max_lookups, 1, 1024)
     }
 }
