@@ -13,7 +13,7 @@
 //! must act on, an [`Opening`] or a [`Report`], are passed in the answer's extensions.
 
 mod access;
-pub(crate) mod answers;
+mod answers;
 mod backend_check;
 mod caller;
 mod cors;
@@ -25,6 +25,7 @@ mod origin;
 mod paths;
 mod problem;
 mod query;
+mod responses;
 mod stats;
 mod stream_reader;
 #[cfg(test)]
@@ -61,8 +62,8 @@ pub use live::Opening;
 pub use paths::{is_own_path, widget_paths};
 pub use visits::{MAX_REPORT, Report};
 
+use crate::json::Seconds;
 use access::Gate;
-use answers::Seconds;
 use cors::Cors;
 use paths::{Operation, Paths};
 use problem::Problem;

@@ -62,10 +62,11 @@ pub use front::Front;
 pub use handshakes::Handshakes;
 pub use upstream::Upstreams;
 
+use crate::header_edits::HeaderEdits;
 use canonical::canonicalise;
 use client_ip::client_ip;
 use ctx::Label;
-use headers::{HeaderEdits, Received};
+use headers::Received;
 use limits::{Head, Refusal};
 use messages::{has_large_body, has_no_body, in_our_version, status_class, status_of, strip_hop_by_hop};
 

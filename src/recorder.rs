@@ -5,8 +5,6 @@
 //! other goes to a worker that looks them up after the response, and does not delay the former.
 
 mod admission;
-pub(crate) mod load;
-pub mod recent;
 mod resolve;
 #[cfg(test)]
 mod tests;
@@ -16,7 +14,9 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::auth::{Authenticator, BrowserSession, Glance};
+use crate::auth::{Authenticator, Glance};
+use crate::batch::RecordedView;
+use crate::browser_session::BrowserSession;
 use crate::communities::{Communities, Named};
 use crate::geoip::Location;
 use crate::ids::{CommunityId, SessionToken};
@@ -25,10 +25,9 @@ use crate::metrics::{Dropped, Metrics};
 use crate::page_view::{NotCounted, PageView};
 use crate::presence::worker::PresenceHandle;
 use crate::writer::Writer;
-use crate::writer::batch::RecordedView;
 
-use load::{Bytes, Load};
-use recent::RecentPages;
+use crate::recent_pages::RecentPages;
+use crate::writer::load::{Bytes, Load};
 pub use resolve::Resolver;
 pub(crate) use resolve::Worker;
 

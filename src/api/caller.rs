@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use http::HeaderMap;
 use http::request::Parts;
 
-use crate::auth::BrowserSession;
+use crate::browser_session::BrowserSession;
 use crate::ids::SessionToken;
 
 use super::problem::Problem;

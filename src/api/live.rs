@@ -16,7 +16,7 @@ use http::header::{
 };
 use http::{HeaderName, StatusCode};
 
-use crate::auth::BrowserSession;
+use crate::browser_session::BrowserSession;
 use crate::config::Access;
 use crate::ids::CommunityId;
 use crate::live::message::LiveMessage;
@@ -24,11 +24,10 @@ use crate::live::{Connection, Denied, Door, Framing, Full, Kind, Refused, Wanted
 
 use super::caller::Caller;
 use super::handshake::Handshake;
-use super::openapi::{LiveProblems, Problems};
 use super::origin::{self, From as Comes};
 use super::problem::Problem;
-use super::query;
-use super::visitors::{AskedKey, CommunitySegment};
+use super::query::{self, AskedKey, CommunitySegment};
+use super::responses::{LiveProblems, Problems};
 use super::{Shared, backend_check};
 
 /// Values of `live_refused_total`'s `reason`.

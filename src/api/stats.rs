@@ -16,12 +16,12 @@ use crate::ids::CommunityId;
 use crate::store::Store;
 
 use super::Shared;
-use super::answers::{CommunityStats, Key};
+use super::answers::CommunityStats;
 use super::caller::Caller;
-use super::openapi::Problems;
 use super::problem::Problem;
-use super::query;
-use super::visitors::CommunitySegment;
+use super::query::{self, CommunitySegment};
+use super::responses::Problems;
+use crate::json::Key;
 
 /// How long a result is reused; `to` in the answer tells its age.
 const TTL: Duration = Duration::from_secs(5);

@@ -4,33 +4,23 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use utoipa::ToSchema;
 
 use crate::ids::{CommunityId, UserId};
 use crate::presence::{Answer, Count, Seen};
 
 use super::Shared;
-use super::answers::{CommunityCount, CountOf, Counts, Key, Seconds, Timestamp, Visitor, VisitorList};
+use super::answers::{CommunityCount, CountOf, Counts, Visitor, VisitorList};
 use super::caller::Caller;
 use super::cursor;
-use super::openapi::Problems;
 use super::problem::Problem;
-use super::query::{self, ListQuery};
+use super::query::{self, AskedKey, CommunitySegment, ListQuery};
+use super::responses::Problems;
+use crate::json::{Key, Seconds, Timestamp};
 
 /// Communities of one request that are checked at the same time.
 const CHECKED_AT_ONCE: usize = 8;
-
-/// A path's community segment, decoded once; an error if it is not UTF-8.
-pub(super) type CommunitySegment = Result<Path<String>, PathRejection>;
-
-/// The key of a community, as it is asked for
-#[derive(ToSchema)]
-#[schema(as = CommunityKey, value_type = String, pattern = "^[^,]+$", example = "42")]
-#[expect(dead_code, reason = "only its derived description is used")]
-pub(super) struct AskedKey(String);
 
 /// Who is in a community now, latest seen first
 #[utoipa::path(

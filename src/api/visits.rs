@@ -19,14 +19,14 @@ use utoipa::ToSchema;
 
 use crate::ids::SessionToken;
 use crate::live::Door;
-use crate::live::bucket::Bucket;
+use crate::rate_limit::Bucket;
 
 use super::Shared;
 use super::caller::Caller;
-use super::openapi::ReportProblems;
 use super::origin::{self, From as Comes};
 use super::problem::Problem;
 use super::query;
+use super::responses::ReportProblems;
 
 /// Largest body.
 pub const MAX_REPORT: usize = 8 * 1024;

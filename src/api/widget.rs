@@ -8,7 +8,7 @@ use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH, VARY};
 
 use super::Shared;
-use super::openapi::FileProblems;
+use super::responses::FileProblems;
 use crate::key_type::KeyType;
 use crate::widget::{Script, accepts_gzip, etags};
 

@@ -9,8 +9,9 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
 use super::forwarding;
-use super::headers::{HeaderEdits, X_FORWARDED_HOST, X_FORWARDED_PROTO};
+use super::headers::{X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use super::{Ctx, Sidecar};
+use crate::header_edits::HeaderEdits;
 use crate::widget::{Body, Decision, Outcome, Page};
 
 /// How far the widget is put into the response of an exchange.

@@ -1,6 +1,6 @@
 //! Sessions by token, communities by slug and id.
 
-use headcount::auth::BrowserSession;
+use headcount::browser_session::BrowserSession;
 use headcount::ids::CommunityId;
 use headcount::store::StoreError;
 

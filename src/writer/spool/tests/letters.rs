@@ -2,7 +2,7 @@
 
 use super::super::letters::{DeadLetter, Fate};
 use super::*;
-use crate::writer::batch::RecordedView;
+use crate::batch::RecordedView;
 
 const MIB: u64 = 1024 * 1024;
 
