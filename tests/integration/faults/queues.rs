@@ -30,7 +30,7 @@ async fn w12_a_full_spool_drops_and_counts_and_recording_resumes_by_itself() {
     let fragile = Fragile::start(with_a_small_spool()).await;
     let world = &fragile.world;
     let sidecar = &world.sidecar;
-    let (alice, mut made) = Made::first(world).await;
+    let (alice, _) = Made::first(world).await;
 
     fragile.database.hang();
     let mut seen = 0;
