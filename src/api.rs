@@ -20,6 +20,7 @@ mod cors;
 mod cursor;
 mod handshake;
 pub(crate) mod live;
+mod metrics;
 mod openapi;
 mod origin;
 mod paths;
@@ -51,7 +52,7 @@ use tower::ServiceExt;
 use crate::communities::Communities;
 use crate::config;
 use crate::live::Live;
-use crate::metrics::Metrics;
+use crate::metrics::StatusClass;
 use crate::presence::Presence;
 use crate::store::Store;
 use crate::widget::Script;
@@ -59,12 +60,14 @@ use crate::widget::Script;
 pub use backend_check::{BackendCheck, CheckError, UpstreamCheck};
 pub use caller::Caller;
 pub use live::Opening;
+pub use metrics::Metrics;
 pub use paths::{is_own_path, widget_paths};
 pub use visits::{MAX_REPORT, Report};
 
 use crate::json::Seconds;
 use access::Gate;
 use cors::Cors;
+use metrics::ReportOutcome;
 use paths::{Operation, Paths};
 use problem::Problem;
 use stats::Statistics;
@@ -86,10 +89,6 @@ const MAX_IDENTIFYING: usize = 64;
 
 /// The same for live connections. After a restart all clients reconnect at once: further ones wait.
 const MAX_LISTENERS_IDENTIFYING: usize = 16;
-
-/// Label values of `api_requests_total`'s `status`. The API never redirects: a 3xx is a script that the browser
-/// has cached.
-const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// The visitors API.
 pub struct Api {
@@ -169,13 +168,6 @@ impl Api {
             backend_check,
             live,
         } = sources;
-        for operation in Operation::ALL {
-            for class in STATUS_CLASSES {
-                metrics
-                    .api_requests
-                    .with_label_values(&[operation.label(), class]);
-            }
-        }
         let paths = Paths::new(&settings);
         let cors = Arc::new(Cors::new(surroundings.allowed_origins));
         let shared = Shared {
@@ -219,6 +211,16 @@ impl Api {
         self.paths.operation(path) == Some(Operation::Visits)
     }
 
+    /// Counts a report that was handed over, and what became of it.
+    pub fn count_report(&self, is_recorded: bool) {
+        let outcome = if is_recorded {
+            ReportOutcome::Accepted
+        } else {
+            ReportOutcome::NotCounted
+        };
+        self.metrics.beacons[outcome].inc();
+    }
+
     /// Longest time for one answer, and for identifying the caller before it.
     pub fn timeout(&self) -> Duration {
         self.timeout
@@ -259,8 +261,8 @@ impl Api {
             Some(response) => response,
             None => self.answer(operation, request).await,
         };
-        let labels = [operation.label(), status_class(response.status())];
-        self.metrics.api_requests.with_label_values(&labels).inc();
+        let class = StatusClass::of(response.status().as_u16()).unwrap_or(StatusClass::ServerError);
+        self.metrics.requests[operation][class].inc();
         let mut response = finish(with_methods(operation, response), is_head);
         self.cors.let_read(operation, reader, response.headers_mut());
         response
@@ -380,14 +382,4 @@ fn finish(mut response: Response<Body>, is_head: bool) -> Response<Body> {
         *response.body_mut() = Body::empty();
     }
     response
-}
-
-fn status_class(status: StatusCode) -> &'static str {
-    match status.as_u16() / 100 {
-        1 => "1xx",
-        2 => "2xx",
-        3 => "3xx",
-        4 => "4xx",
-        _ => "5xx",
-    }
 }

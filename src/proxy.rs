@@ -24,6 +24,7 @@ mod limits;
 mod live;
 mod local;
 mod messages;
+mod metrics;
 mod progress;
 mod refusals;
 mod timeouts;
@@ -48,7 +49,6 @@ use crate::auth::{Authenticator, Glances, Known};
 use crate::communities::Communities;
 use crate::config;
 use crate::live::Door;
-use crate::metrics::Metrics;
 use crate::page_view::{Beacon, Exchange, Files, NotCounted, PageView, Policy, may_be_view};
 use crate::recorder::{Recorder, Visit, Who};
 use crate::reload::SharedRoutes;
@@ -60,15 +60,16 @@ pub use ctx::Ctx;
 pub use edge::Edge;
 pub use front::Front;
 pub use handshakes::Handshakes;
+pub use metrics::Metrics;
 pub use upstream::Upstreams;
 
 use crate::header_edits::HeaderEdits;
 use canonical::canonicalise;
 use client_ip::client_ip;
-use ctx::Label;
 use headers::Received;
 use limits::{Head, Refusal};
-use messages::{has_large_body, has_no_body, in_our_version, status_class, status_of, strip_hop_by_hop};
+use messages::{has_large_body, has_no_body, in_our_version, status_of, strip_hop_by_hop};
+use metrics::NoRoute;
 
 /// The proxy with everything that its phases call.
 pub struct Sidecar {
@@ -104,7 +105,7 @@ pub struct Sidecar {
     pub background: tokio::runtime::Handle,
     /// Counts refusals, and logs odd headers.
     pub edge: Edge,
-    /// The process' metrics.
+    /// Counts requests.
     pub metrics: Arc<Metrics>,
     /// Requests that shutdown waits for.
     pub in_flight: InFlight,
@@ -165,7 +166,7 @@ impl ProxyHttp for Sidecar {
             self.authenticator.count_malformed();
         }
         if self.api.owns(local::path_of(request)) {
-            ctx.label = Label::Api;
+            ctx.no_route = NoRoute::Api;
             self.answer_locally(session, ctx).await?;
             return Ok(true);
         }
@@ -213,10 +214,7 @@ impl ProxyHttp for Sidecar {
         ctx.body_bytes += body.as_ref().map_or(0, |bytes| bytes.len() as u64);
         let limit = self.limits.max_body_bytes.as_u64();
         if limit > 0 && ctx.body_bytes > limit {
-            self.metrics
-                .requests_refused
-                .with_label_values(&[Refusal::BodySize.label()])
-                .inc();
+            self.metrics.requests_refused[Refusal::BodySize].inc();
             return Err(Error::new_down(ErrorType::HTTPStatus(413)));
         }
         Ok(())
@@ -266,9 +264,7 @@ impl ProxyHttp for Sidecar {
         let informational = response.status.is_informational() && response.status != 101;
         if !ctx.decided && !informational {
             ctx.decided = true;
-            self.metrics
-                .upstream_duration
-                .observe(ctx.started.elapsed().as_secs_f64());
+            self.metrics.upstream_duration.observe(ctx.started.elapsed());
             if self.is_recording {
                 self.decide(session, response, ctx).await;
             }
@@ -370,17 +366,12 @@ impl ProxyHttp for Sidecar {
             .response_written()
             .map(|response| response.status.as_u16());
         let status = ctx.status.or(written).unwrap_or(0);
-        let label = ctx.label();
-        self.metrics
-            .requests
-            .with_label_values(&[&label, status_class(status)])
-            .inc();
+        let route = ctx.label();
+        self.metrics.requests.of(route, status).inc();
         if !ctx.tunnel {
-            let seconds = ctx.started.elapsed().as_secs_f64();
             self.metrics
                 .request_duration
-                .with_label_values(&[&label])
-                .observe(seconds);
+                .observe(route, ctx.started.elapsed());
         }
     }
 }
@@ -403,7 +394,7 @@ impl Sidecar {
     }
 
     async fn refuse(&self, session: &mut Session, ctx: &mut Ctx, refusal: Refusal) -> Result<()> {
-        ctx.label = Label::Refused;
+        ctx.no_route = NoRoute::Refused;
         self.edge.refuse(session, refusal);
         self.respond_error(session, refusal.status()).await
     }
@@ -485,8 +476,7 @@ impl Sidecar {
             self.record(PageView::from_beacon(&beacon, &self.policy), door, ctx)
                 .await
         };
-        let outcome = if is_recorded { "accepted" } else { "not_counted" };
-        self.metrics.beacons.with_label_values(&[outcome]).inc();
+        self.api.count_report(is_recorded);
     }
 
     /// Hands a view to the recorder, or counts why it is none. Returns whether it was handed over.
@@ -523,7 +513,7 @@ impl Sidecar {
             (Ok(_), None) => NotCounted::Anonymous,
             (Err(reason), _) => reason,
         };
-        self.metrics.not_counted(not_counted);
+        self.metrics.views.not_counted[not_counted].inc();
         false
     }
 }

@@ -24,24 +24,12 @@ use crate::live::{Connection, Denied, Door, Framing, Full, Kind, Refused, Wanted
 
 use super::caller::Caller;
 use super::handshake::Handshake;
+use super::metrics::Refusal;
 use super::origin::{self, From as Comes};
 use super::problem::Problem;
 use super::query::{self, AskedKey, CommunitySegment};
 use super::responses::{LiveProblems, Problems};
 use super::{Shared, backend_check};
-
-/// Values of `live_refused_total`'s `reason`.
-pub(crate) const REFUSALS: [&str; 9] = [
-    "address",
-    "error",
-    "full",
-    "not_found",
-    "origin",
-    "request",
-    "session",
-    "unavailable",
-    "user",
-];
 
 /// An admitted connection that waits for its socket. Can be taken once.
 #[derive(Clone)]
@@ -148,17 +136,17 @@ pub(super) async fn live_of_many(
 }
 
 /// A refused connection: the metric's reason, and the answer.
-struct Rejected(&'static str, Problem);
+struct Rejected(Refusal, Problem);
 
 impl From<Problem> for Rejected {
     fn from(problem: Problem) -> Self {
         let reason = match &problem {
-            Problem::Unauthorized | Problem::NotYetAuthorized => "session",
-            Problem::NotFound => "not_found",
-            Problem::ForeignOrigin => "origin",
-            Problem::Unavailable => "unavailable",
-            Problem::Internal => "error",
-            _ => "request",
+            Problem::Unauthorized | Problem::NotYetAuthorized => Refusal::Session,
+            Problem::NotFound => Refusal::NotFound,
+            Problem::ForeignOrigin => Refusal::Origin,
+            Problem::Unavailable => Refusal::Unavailable,
+            Problem::Internal => Refusal::Error,
+            _ => Refusal::Request,
         };
         Self(reason, problem)
     }
@@ -167,10 +155,10 @@ impl From<Problem> for Rejected {
 impl From<Refused> for Rejected {
     fn from(refused: Refused) -> Self {
         match refused {
-            Refused::Full(Full::Total) => Self("full", Problem::Unavailable),
-            Refused::Full(Full::User) => Self("user", Problem::TooMany),
-            Refused::Full(Full::Address) => Self("address", Problem::TooMany),
-            Refused::Draining | Refused::Unavailable => Self("unavailable", Problem::Unavailable),
+            Refused::Full(Full::Total) => Self(Refusal::Full, Problem::Unavailable),
+            Refused::Full(Full::User) => Self(Refusal::User, Problem::TooMany),
+            Refused::Full(Full::Address) => Self(Refusal::Address, Problem::TooMany),
+            Refused::Draining | Refused::Unavailable => Self(Refusal::Unavailable, Problem::Unavailable),
         }
     }
 }
@@ -237,7 +225,7 @@ impl Shared {
 
     fn told(&self, answer: Result<Response, Rejected>) -> Response {
         answer.unwrap_or_else(|Rejected(reason, problem)| {
-            self.metrics.live_refused.with_label_values(&[reason]).inc();
+            self.metrics.live_refused[reason].inc();
             problem.into_response()
         })
     }

@@ -4,47 +4,36 @@
 //! from it.
 
 use crate::config;
+use crate::metrics::{LabelValue as _, label_values};
 
 /// Stands for one non-empty path segment in a template.
 const COMMUNITY: &str = "{community}";
 
-/// An operation of the API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Operation {
-    /// Who is here.
-    List,
-    /// How many are here.
-    Count,
-    /// Numbers over days.
-    Stats,
-    /// How many are here, each time it changes.
-    Live,
-    /// How many are in each of several communities.
-    Counts,
-    /// The same, each time one changes.
-    LiveOfMany,
-    /// A page view that a page reports.
-    Visits,
-    /// The script of the widget.
-    Widget,
-    /// The `OpenAPI` document.
-    Contract,
+label_values! {
+    /// An operation of the API.
+    pub enum Operation as "operation" {
+        /// Who is here.
+        List => "visitors",
+        /// How many are here.
+        Count => "count",
+        /// Numbers over days.
+        Stats => "stats",
+        /// How many are here, each time it changes.
+        Live => "live",
+        /// How many are in each of several communities.
+        Counts => "counts",
+        /// The same, each time one changes.
+        LiveOfMany => "live_of_many",
+        /// A page view that a page reports.
+        Visits => "visits",
+        /// The script of the widget.
+        Widget => "widget",
+        /// The `OpenAPI` document.
+        Contract => "openapi",
+    }
 }
 
 impl Operation {
-    /// Every operation.
-    pub(super) const ALL: [Self; 9] = [
-        Self::List,
-        Self::Count,
-        Self::Stats,
-        Self::Live,
-        Self::Counts,
-        Self::LiveOfMany,
-        Self::Visits,
-        Self::Widget,
-        Self::Contract,
-    ];
-
     /// The path below the prefix, without trailing slash.
     pub(super) fn template(self) -> &'static str {
         match self {
@@ -78,21 +67,6 @@ impl Operation {
     /// the script can be loaded by any.
     pub(super) fn is_for_other_origins(self) -> bool {
         !matches!(self, Self::Visits | Self::Widget)
-    }
-
-    /// The metric label.
-    pub(super) fn label(self) -> &'static str {
-        match self {
-            Self::List => "visitors",
-            Self::Count => "count",
-            Self::Stats => "stats",
-            Self::Live => "live",
-            Self::Counts => "counts",
-            Self::LiveOfMany => "live_of_many",
-            Self::Visits => "visits",
-            Self::Widget => "widget",
-            Self::Contract => "openapi",
-        }
     }
 
     /// Whether it is enabled by the configuration. Paths of disabled operations are the app's.
@@ -149,7 +123,7 @@ impl Paths {
         } else {
             format!("/{bare}")
         };
-        let operations = Operation::ALL.into_iter();
+        let operations = Operation::ALL.iter().copied();
         let operations = operations
             .filter(|operation| operation.is_enabled(settings))
             .collect();

@@ -23,6 +23,7 @@ use crate::rate_limit::Bucket;
 
 use super::Shared;
 use super::caller::Caller;
+use super::metrics::ReportOutcome;
 use super::origin::{self, From as Comes};
 use super::problem::Problem;
 use super::query;
@@ -34,17 +35,6 @@ pub const MAX_REPORT: usize = 8 * 1024;
 const BURST: u32 = 10;
 /// Sessions whose reports are rate-limited individually.
 const CAPACITY: u64 = 100_000;
-
-/// Values of `beacons_total`'s `outcome`.
-pub(crate) const OUTCOMES: [&str; 7] = [
-    "accepted",
-    "anonymous",
-    "malformed",
-    "not_counted",
-    "origin",
-    "too_large",
-    "too_many",
-];
 
 /// A page view reported by the page itself.
 #[derive(Clone)]
@@ -131,13 +121,13 @@ pub(super) async fn report(
         }
         Err(problem) => {
             let outcome = match problem {
-                Problem::ForeignOrigin => "origin",
-                Problem::Unauthorized => "anonymous",
-                Problem::TooMany => "too_many",
-                Problem::TooLarge => "too_large",
-                _ => "malformed",
+                Problem::ForeignOrigin => ReportOutcome::Origin,
+                Problem::Unauthorized => ReportOutcome::Anonymous,
+                Problem::TooMany => ReportOutcome::TooMany,
+                Problem::TooLarge => ReportOutcome::TooLarge,
+                _ => ReportOutcome::Malformed,
             };
-            shared.metrics.beacons.with_label_values(&[outcome]).inc();
+            shared.metrics.beacons[outcome].inc();
             problem.into_response()
         }
     }

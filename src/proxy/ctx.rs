@@ -9,9 +9,11 @@ use uuid::Uuid;
 
 use super::client_ip::ClientIp;
 use super::inject::Injection;
+use super::metrics::NoRoute;
 use super::progress::Progress;
 use crate::auth::Glance;
 use crate::auth::cookie::TokenFound;
+use crate::metrics::LabelValue as _;
 use crate::routes::RouteMatch;
 use crate::shutdown::InFlightGuard;
 
@@ -53,8 +55,8 @@ pub struct Ctx {
     pub(super) injection: Injection,
     /// Whether the page view has been decided (V7).
     pub(super) decided: bool,
-    /// Label of the request metrics.
-    pub(super) label: Label,
+    /// Label of the request metrics, where it is not the matched route.
+    pub(super) no_route: NoRoute,
     /// State of this exchange, shared with the client's socket and the front.
     pub(super) progress: Arc<Progress>,
     /// The client waits for the app before it sends its body, and may be silent for as long as that takes.
@@ -65,16 +67,6 @@ pub struct Ctx {
     pub(super) status: Option<u16>,
     /// Makes shutdown wait.
     _in_flight: InFlightGuard,
-}
-
-/// The label of a request in `headcount_requests_total`.
-pub(super) enum Label {
-    /// The matched route, or none.
-    Route,
-    /// The visitors API.
-    Api,
-    /// Refused by the sidecar.
-    Refused,
 }
 
 impl Ctx {
@@ -96,7 +88,7 @@ impl Ctx {
             body_bytes: 0,
             injection: Injection::None,
             decided: false,
-            label: Label::Route,
+            no_route: NoRoute::Unmatched,
             progress: Arc::default(),
             waits_for_the_app: false,
             body_ended: false,
@@ -106,12 +98,10 @@ impl Ctx {
     }
 
     /// Value of the `route` label: bounded by the number of routes.
-    pub(super) fn label(&self) -> Arc<str> {
-        match (&self.label, &self.route) {
-            (Label::Api, _) => "visitors_api".into(),
-            (Label::Refused, _) => "refused".into(),
-            (Label::Route, Some(found)) => found.route.name.clone(),
-            (Label::Route, None) => "none".into(),
+    pub(super) fn label(&self) -> &str {
+        match (self.no_route, &self.route) {
+            (NoRoute::Unmatched, Some(found)) => &found.route.name,
+            (no_route, _) => no_route.label(),
         }
     }
 }

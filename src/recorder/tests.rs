@@ -75,11 +75,11 @@ impl Door for Endless {
     }
 }
 
-fn resolver(table: &Arc<Table>, metrics: &Arc<Metrics>) -> Resolver {
+fn resolver(table: &Arc<Table>) -> Resolver {
     let store: Arc<dyn Store> = table.clone();
     let session = config::Session::default();
     Resolver {
-        authenticator: Arc::new(Authenticator::new(&session, Arc::clone(&store), metrics.clone())),
+        authenticator: Arc::new(Authenticator::new(&session, Arc::clone(&store), Arc::default())),
         communities: Arc::new(Communities::new(store)),
         patience: Duration::from_millis(50),
         admission: Duration::from_secs(5),
@@ -96,8 +96,8 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let table = Arc::<Table>::default();
-        let metrics = Arc::new(Metrics::new());
-        let resolver = resolver(&table, &metrics);
+        let metrics = Arc::<Metrics>::default();
+        let resolver = resolver(&table);
         let destinations = Destinations {
             presence: None,
             writer: None,
@@ -105,8 +105,8 @@ impl Bench {
             metrics: metrics.clone(),
         };
         let bytes = Bytes::new(1 << 24, &metrics);
-        let (recorder, worker) = Recorder::new(destinations, resolver, 10_000, bytes, metrics.clone());
-        worker.start(&crate::tasks::Tasks::on_current_runtime(&metrics));
+        let (recorder, worker) = Recorder::new(destinations, resolver, 10_000, bytes);
+        worker.start(&crate::tasks::Tasks::on_current_runtime());
         Self {
             table,
             recorder,
@@ -148,12 +148,9 @@ impl Bench {
 
     /// Views with a session, views without one, and views that wait.
     fn counts(&self) -> (u64, u64, usize) {
-        let nobodys = self
-            .metrics
-            .page_views_not_counted
-            .with_label_values(&["anonymous"]);
+        let nobodys = &self.metrics.not_counted[NotCounted::Anonymous];
         (
-            self.metrics.page_views_counted.get(),
+            self.metrics.counted.get(),
             nobodys.get(),
             self.recorder.unspooled(),
         )
@@ -203,11 +200,7 @@ async fn i12_a_view_that_its_page_reports_waits_a_bounded_time_until_it_is_admit
     bench.sees_at("bob", Some(Arc::new(Strict))).await;
     sleep(Duration::from_secs(6)).await;
     assert_eq!(bench.counts(), (1, 0, 0));
-    let dropped = Dropped::AccessUnavailable.label();
-    assert_eq!(
-        bench.metrics.recorder_dropped.with_label_values(&[dropped]).get(),
-        1
-    );
+    assert_eq!(bench.metrics.dropped[Dropped::AccessUnavailable].get(), 1);
 }
 
 /// By the time that the database is asked again the app may have given the session another token.
@@ -225,7 +218,7 @@ async fn i12_the_session_that_was_found_is_kept_where_admission_takes_too_long()
     };
     let door: Arc<dyn Door> = Arc::new(Endless);
     let before = tokio::time::Instant::now();
-    let found = resolver(&bench.table, &bench.metrics).admit(&visit, &door).await;
+    let found = resolver(&bench.table).admit(&visit, &door).await;
     assert_eq!(before.elapsed(), Duration::from_secs(5));
     let Found::NotYet(Whose::Session { id, .. }) = found else {
         panic!("the session is forgotten");

@@ -244,7 +244,7 @@ fn collect_references(value: &Value, found: &mut Vec<String>) {
 #[tokio::test]
 async fn requests_are_counted_by_operation_and_status_class_from_zero_on() {
     let site = Site::new();
-    let rendered = site.metrics.render();
+    let rendered = site.registry.render();
     for operation in [
         "visitors",
         "count",
@@ -267,7 +267,7 @@ async fn requests_are_counted_by_operation_and_status_class_from_zero_on() {
     site.get_as(anonymous(), "/api/communities/42/visitors").await;
     site.send(Method::POST, "/api/visitors/counts", member()).await;
     site.get("/not/owned").await;
-    let rendered = site.metrics.render();
+    let rendered = site.registry.render();
     for line in [
         "headcount_api_requests_total{operation=\"visitors\",status=\"2xx\"} 2",
         "headcount_api_requests_total{operation=\"visitors\",status=\"4xx\"} 1",
