@@ -37,7 +37,7 @@ fn library() -> Sources {
 
 /// What is wrong with imports between top-level modules, a line for each.
 fn upward(order: &[&str], imports: &[Import]) -> Vec<String> {
-    let place = |module| order.iter().position(|listed| *listed == room(module));
+    let place = |module: &str| order.iter().position(|listed| *listed == room(module));
     let is_upward =
         |import: &&Import| room(&import.from) != room(&import.to) && place(&import.from) >= place(&import.to);
     let sentence = |import: &Import| {

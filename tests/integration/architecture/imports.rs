@@ -68,10 +68,10 @@ pub fn imports(sources: &Sources) -> Vec<Import> {
 
 /// Blanks comments, strings and characters. Lines stay where they are.
 fn without_comments(text: &str) -> String {
-    let silent = r##"(?sx)
+    let silent = r#"(?sx)
         //[^\n]* | /\*.*?\*/
         | b?r\#\#".*?"\#\# | b?r\#".*?"\# | b?r"[^"]*" | b?"(?:\\.|[^"\\])*"
-        | '(?:\\.[^']*|[^'\\])'"##;
+        | '(?:\\.[^']*|[^'\\])'"#;
     let silent = Regex::new(silent).expect("a pattern");
     silent
         .replace_all(text, |found: &regex::Captures<'_>| blank(&found[0]))
