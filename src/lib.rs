@@ -47,6 +47,7 @@ pub mod demo;
 pub mod handover;
 pub mod metrics;
 pub mod reload;
+mod retry;
 pub mod shutdown;
 pub mod status;
 pub mod systemd;

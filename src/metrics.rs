@@ -234,24 +234,24 @@ impl StatusClass {
 macro_rules! metrics {
     (
         $(#[$about:meta])*
-        pub struct $name:ident $(($($(#[$about_given:meta])* $given:ident: $given_type:ty),+ $(,)?))? {
+        $vis:vis struct $name:ident $(($($(#[$about_given:meta])* $given:ident: $given_type:ty),+ $(,)?))? {
             $($(#[doc = $help:literal])+ $field:ident: $type:ty = $metric:literal),+ $(,)?
         }
     ) => {
         $(#[$about])*
         #[derive(Debug)]
-        pub struct $name {
-            $($($(#[$about_given])* pub $given: $given_type,)+)?
+        $vis struct $name {
+            $($($(#[$about_given])* $vis $given: $given_type,)+)?
             $(
                 $(#[doc = $help])+
                 #[allow(clippy::doc_markdown, reason = "Prometheus' help texts are not markdown")]
-                pub $field: $type,
+                $vis $field: $type,
             )+
         }
 
         impl $name {
             /// Declares them in a registry.
-            pub fn new(registry: &$crate::metrics::Registry $($(, $given: $given_type)+)?) -> Self {
+            $vis fn new(registry: &$crate::metrics::Registry $($(, $given: $given_type)+)?) -> Self {
                 Self {
                     $($($given,)+)?
                     $($field: registry.declare($metric, &[$($help),+]),)+
@@ -270,12 +270,11 @@ macro_rules! metrics {
 pub(crate) use metrics;
 
 #[cfg(test)]
-#[expect(unreachable_pub, reason = "the macros declare for a room")]
 mod tests {
     use super::*;
 
     label_values! {
-        pub enum Colour as "colour" {
+        pub(super) enum Colour as "colour" {
             Red => "red",
             Green => "green",
         }
@@ -283,7 +282,7 @@ mod tests {
 
     metrics! {
         /// Metrics of a box.
-        pub struct Metrics(
+        pub(super) struct Metrics(
             /// Not a metric.
             name: String,
         ) {

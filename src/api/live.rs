@@ -33,15 +33,15 @@ use super::{Shared, backend_check};
 
 /// An admitted connection that waits for its socket. Can be taken once.
 #[derive(Clone)]
-pub struct Opening(Arc<Mutex<Option<Connection>>>);
+pub struct Opening(Arc<Mutex<Option<Box<Connection>>>>);
 
 impl Opening {
-    fn new(connection: Connection) -> Self {
+    fn new(connection: Box<Connection>) -> Self {
         Self(Arc::new(Mutex::new(Some(connection))))
     }
 
     /// The connection.
-    pub fn take(&self) -> Option<Connection> {
+    pub fn take(&self) -> Option<Box<Connection>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -232,7 +232,7 @@ impl Shared {
 }
 
 /// The head that starts a connection, including the framing of the body.
-fn answer(handshake: Handshake, connection: Connection) -> Response {
+fn answer(handshake: Handshake, connection: Box<Connection>) -> Response {
     let mut response = Response::new(Body::empty());
     let mut set = |name: HeaderName, value| response.headers_mut().insert(name, value);
     set(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -178,14 +178,8 @@ impl Shared {
         if communities.is_empty() {
             return Ok(Answer::current(Vec::new()));
         }
-        let counts = self.presence.counts(communities).await;
-        let counts = counts.map_err(|error| Problem::from_presence(&error))?;
-        if counts.value.len() == communities.len() {
-            Ok(counts)
-        } else {
-            tracing::error!("presence did not answer one count per community");
-            Err(Problem::Internal)
-        }
+        let counts = self.presence.all_counts(communities).await;
+        counts.map_err(|error| Problem::from_presence(&error))
     }
 
     /// One page and the cursor of the next. Presence lists the users; one query on the app's tables adds their

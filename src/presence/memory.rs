@@ -15,12 +15,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use futures_util::{StreamExt as _, stream};
 
 use super::changes::{Changes, Subscription};
 use super::keys::{is_keyable, partition};
 use super::{
-    Answer, Count, CountChange, Presence, PresenceError, REMEMBERED, Seen, SteadyClock, Sweep, Touch, Window,
-    millis, next_seq,
+    Answer, Count, CountChange, Counts, Presence, PresenceError, REMEMBERED, Seen, SteadyClock, Sweep, Touch,
+    Window, millis, next_seq,
 };
 use crate::ids::{CommunityId, UserId};
 
@@ -146,6 +147,18 @@ impl Memory {
         Ok(count)
     }
 
+    /// How many users are present in a community.
+    pub(super) fn count(&self, community: &CommunityId) -> Count {
+        let now = self.now();
+        let shard = self.shard(community);
+        let place = shard.communities.get(community);
+        Count {
+            current: place.map_or(0, |place| place.present(now - self.window.millis())),
+            seq: place.map_or(0, |place| place.seq),
+            as_of: self.told(now),
+        }
+    }
+
     fn now(&self) -> i64 {
         self.clock.now()
     }
@@ -165,18 +178,12 @@ impl Presence for Memory {
         self.take(community, touches)
     }
 
-    async fn counts(&self, communities: &[CommunityId]) -> Result<Answer<Vec<Count>>, PresenceError> {
-        let now = self.now();
-        let count = |community| {
-            let shard = self.shard(community);
-            let place = shard.communities.get(community);
-            Count {
-                current: place.map_or(0, |place| place.present(now - self.window.millis())),
-                seq: place.map_or(0, |place| place.seq),
-                as_of: self.told(now),
-            }
-        };
-        Ok(Answer::current(communities.iter().map(count).collect()))
+    fn counts(&self, communities: Vec<CommunityId>) -> Counts<'_> {
+        let answers = communities.into_iter().map(move |community| {
+            let count = self.count(&community);
+            (community, Ok(Answer::current(count)))
+        });
+        stream::iter(answers).boxed()
     }
 
     async fn communities(&self, limit: usize) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
@@ -393,15 +400,8 @@ mod tests {
             .await
             .unwrap();
         time.fetch_add(millis(WINDOW), Ordering::Relaxed);
-        assert_eq!(
-            memory
-                .counts(std::slice::from_ref(&community))
-                .await
-                .unwrap()
-                .value[0]
-                .current,
-            0
-        );
+        let counts = memory.all_counts(std::slice::from_ref(&community)).await;
+        assert_eq!(counts.unwrap().value[0].current, 0);
         assert!(memory.list(&community, None, 10).await.unwrap().value.is_empty());
         let kept = memory.shard(&community).communities[&community].by_time.len();
         assert_eq!(kept, 2, "only sweeps and touches forget");

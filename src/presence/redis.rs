@@ -18,7 +18,7 @@
 //! # Data loss in Redis
 //! Redis may restart empty, be flushed, or be replaced by a replica that lacks the last writes. This module only
 //! detects that: `link` at each connection that it makes, `cluster` at each partition that moves to another node,
-//! `marks` at each sweep. They notify [`Losses`]; the module that remembers the touches makes them again.
+//! `marks` at each sweep. They note it of the [`FailureDomain`]; the module that remembers the touches makes them again.
 //!
 //! Touches may be made again at any time: they carry ages, and last seen never goes back. A touch that waited in a
 //! hung Redis until its sender had given up on it is refused, because its age would no longer be true.
@@ -32,7 +32,6 @@
 //! `role` and `sentinel|masters`.
 
 mod access;
-mod clock;
 mod cluster;
 mod link;
 mod marks;
@@ -45,6 +44,7 @@ mod slots;
 mod subscription;
 mod sweeps;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,21 +52,21 @@ use std::time::Duration;
 use ::redis::{FromRedisValue, RedisResult, Script, ScriptInvocation};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::StreamExt as _;
+use futures_util::future::join_all;
+use futures_util::stream::{self, FuturesUnordered};
 
-use self::clock::Clock;
 use self::marks::Marks;
 use self::node::Node;
 use self::servers::Servers;
 use self::subscription::Listener;
 use super::changes::Subscription;
+use super::failure_domain::{FailureDomain, FailureDomains};
 use super::keys::{Keys, is_keyable};
-use super::losses::Losses;
 use super::moment::Moment;
-use super::parts::counts_by_part;
 use super::settings::{KEPT, Settings, longest_window};
 use super::{
-    Answer, Count, OpenError, Presence, PresenceError, REMEMBERED, Seen, Sweep, Touch, Window, millis,
+    Answer, Count, Counts, OpenError, Presence, PresenceError, REMEMBERED, Seen, Sweep, Touch, Window, millis,
 };
 use crate::config;
 use crate::ids::{CommunityId, UserId};
@@ -78,7 +78,7 @@ use crate::tasks::Tasks;
 const TOUCH_USERS: usize = 1_000;
 /// Communities per round trip when counting.
 const COUNT_COMMUNITIES: usize = 500;
-/// Partitions asked or swept at a time.
+/// Partitions swept at a time.
 const CONCURRENCY: usize = 8;
 /// The partition where sidecars compare their settings: it exists whatever the number of partitions.
 const COMMON_PARTITION: u16 = 0;
@@ -98,10 +98,8 @@ pub struct Redis {
     /// Whether the other sidecars on these keys have the same settings.
     agreement: Component,
     response_timeout: Duration,
-    /// By part: each server has its own clock.
-    clocks: Vec<Clock>,
     marks: Marks,
-    losses: Losses,
+    domains: FailureDomains,
     touch: Script,
     sweep: Script,
     list: Script,
@@ -118,14 +116,14 @@ impl Redis {
         tasks: &Tasks,
     ) -> Result<Self, OpenError> {
         let keys = Keys::new(&config.key_prefix, config.partitions).ok_or(OpenError::KeyPrefix)?;
-        let losses = Losses::new(config.parts());
+        let domains = FailureDomains::new(config.parts());
         let slots = keys
             .partitions()
             .map(|partition| slots::slot(&keys.tag(partition)));
         let servers = Arc::new(Servers::open(
             config,
             slots.collect(),
-            losses.clone(),
+            domains.clone(),
             status,
             metrics,
             tasks,
@@ -143,10 +141,9 @@ impl Redis {
             agreement: status.presence_settings.clone(),
             window,
             response_timeout: config.response_timeout,
-            clocks: losses.parts().map(|_| Clock::default()).collect(),
             keys,
             marks: Marks::new(format!("{:016x}", rand::random::<u64>()), config.partitions),
-            losses,
+            domains,
             touch: Script::new(concat!(
                 include_str!("scripts/common.lua"),
                 include_str!("scripts/touch.lua")
@@ -162,9 +159,9 @@ impl Redis {
         })
     }
 
-    /// Where possible losses of Redis are noted.
-    pub fn losses(&self) -> Losses {
-        self.losses.clone()
+    /// What is known of each server, or of each partition of a Cluster.
+    pub fn failure_domains(&self) -> FailureDomains {
+        self.domains.clone()
     }
 
     /// The window in force.
@@ -222,7 +219,7 @@ impl Redis {
         touches: &[Touch],
         called: Moment,
     ) -> RedisResult<TouchReply> {
-        let now = match self.clock(partition).now(Moment::now()) {
+        let now = match self.domain(partition).clock.now(Moment::now()) {
             Some(now) => now,
             None => ask_the_time(&mut redis).await?,
         };
@@ -242,31 +239,38 @@ impl Redis {
         call.invoke_async(&mut redis).await
     }
 
-    fn clock(&self, partition: u16) -> &Clock {
-        &self.clocks[usize::from(self.losses.part_of(partition))]
+    fn domain(&self, partition: u16) -> &FailureDomain {
+        self.domains.of_partition(partition)
     }
 
     /// Updates the clock from an answer, and notes a possible loss if it was set.
     fn heard(&self, partition: u16, now: i64) -> Result<DateTime<Utc>, PresenceError> {
         let time = time(now)?;
         let tolerance = self.response_timeout * 2 + CLOCK_TOLERANCE;
-        if self.clock(partition).heard(now, Moment::now(), tolerance) {
+        let domain = self.domain(partition);
+        if domain.clock.heard(now, Moment::now(), tolerance) {
             tracing::warn!(
                 partition,
                 "the clock of Redis was set; the users that this sidecar remembers are touched again with their age"
             );
-            self.losses.note(self.losses.part_of(partition));
+            domain.note_loss();
         }
         Ok(time)
     }
 
-    /// Counts of one part of the store.
-    async fn count_part(&self, communities: &[CommunityId]) -> Result<Answer<Vec<Count>>, PresenceError> {
-        let mut counts = Vec::with_capacity(communities.len());
-        for communities in communities.chunks(COUNT_COMMUNITIES) {
-            counts.append(&mut self.count_some(communities).await?);
-        }
-        Ok(Answer::current(counts))
+    /// Counts of communities of one server, each with the same error if it does not answer.
+    async fn count(
+        &self,
+        communities: Vec<CommunityId>,
+    ) -> Vec<(CommunityId, Result<Answer<Count>, PresenceError>)> {
+        let answers = match self.count_some(&communities).await {
+            Ok(counts) => counts
+                .into_iter()
+                .map(|count| Ok(Answer::current(count)))
+                .collect(),
+            Err(error) => vec![Err(error); communities.len()],
+        };
+        communities.into_iter().zip(answers).collect()
     }
 
     /// Two round trips to one server: its time and the window, then all counts. Each sequence number is read
@@ -310,20 +314,6 @@ impl Redis {
         let range = &range;
         let ask = |mut redis: Node| async move { range.query_async(&mut redis).await };
         self.servers.call(partition, ask).await
-    }
-
-    async fn communities_of(
-        &self,
-        partitions: impl Iterator<Item = u16> + Send,
-        limit: usize,
-    ) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
-        let parts: Vec<Vec<String>> = stream::iter(partitions)
-            .map(|partition| self.communities_of_partition(partition, limit))
-            .buffer_unordered(CONCURRENCY)
-            .try_collect()
-            .await?;
-        let communities = parts.into_iter().flatten().take(limit).map(CommunityId::new);
-        Ok(Answer::current(communities.collect()))
     }
 
     /// One round trip: the time, and the settings of sidecars that share a partition.
@@ -396,27 +386,35 @@ impl Presence for Redis {
         self.touch_some(community, last, called).await
     }
 
-    async fn counts(&self, communities: &[CommunityId]) -> Result<Answer<Vec<Count>>, PresenceError> {
-        counts_by_part(
-            communities,
-            |community| self.part(community),
-            async |_, communities| self.count_part(&communities).await,
-        )
-        .await
+    /// Asks each server separately, all at once.
+    fn counts(&self, communities: Vec<CommunityId>) -> Counts<'_> {
+        let mut by_domain: HashMap<usize, Vec<CommunityId>> = HashMap::new();
+        for community in communities {
+            let domain = self.domains.index(self.keys.partition(&community));
+            by_domain.entry(domain).or_default().push(community);
+        }
+        let questions = by_domain
+            .values()
+            .flat_map(|communities| communities.chunks(COUNT_COMMUNITIES));
+        let answers: FuturesUnordered<_> = questions.map(|some| self.count(some.to_vec())).collect();
+        answers.flat_map(stream::iter).boxed()
     }
 
     async fn communities(&self, limit: usize) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
-        self.communities_of(self.keys.partitions(), limit).await
-    }
-
-    async fn communities_of_part(
-        &self,
-        part: u16,
-        limit: usize,
-    ) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
         let partitions = self.keys.partitions();
-        let of_part = partitions.filter(|partition| self.losses.part_of(*partition) == part);
-        self.communities_of(of_part, limit).await
+        let asked = partitions.map(|partition| self.communities_of_partition(partition, limit));
+        let (answers, mut failures): (Vec<_>, Vec<_>) =
+            join_all(asked).await.into_iter().partition(Result::is_ok);
+        if answers.is_empty()
+            && let Some(Err(error)) = failures.pop()
+        {
+            return Err(error);
+        }
+        let communities = answers.into_iter().flatten().flatten();
+        Ok(Answer {
+            value: communities.take(limit).map(CommunityId::new).collect(),
+            stale: !failures.is_empty(),
+        })
     }
 
     async fn list(
@@ -464,10 +462,6 @@ impl Presence for Redis {
 
     fn subscribe(&self) -> Subscription {
         self.listener.subscribe()
-    }
-
-    fn part(&self, community: &CommunityId) -> u16 {
-        self.losses.part(community)
     }
 }
 

@@ -22,6 +22,7 @@ use super::{Presence, PresenceError, Touch};
 use crate::config;
 use crate::ids::{CommunityId, UserId};
 use crate::presence::Metrics;
+use crate::retry::jittered;
 use crate::status::{Component, Status};
 use crate::tasks::{Task, Tasks};
 
@@ -389,10 +390,9 @@ async fn sweep_until(
             Err(error) if failed >= SWEEPS_FAILED => swept.down(error.to_string(), |_| {}),
             Err(_) => {}
         }
-        let pause = SWEEP_INTERVAL.mul_f64(rand::random_range(0.75..1.25));
         tokio::select! {
             () = &mut stop => return,
-            () = tokio::time::sleep(pause) => {}
+            () = tokio::time::sleep(jittered(SWEEP_INTERVAL)) => {}
         }
     }
 }

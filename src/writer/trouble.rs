@@ -2,22 +2,22 @@
 
 use std::time::Duration;
 
-use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use tokio::time::Instant;
 
 use super::spool::SpoolError;
+use crate::retry::Backoff;
 use crate::status::Component;
 use crate::store::StoreError;
 
 /// First and longest pause between two tries at the database.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 
 /// An ongoing failure of the database or of the spool.
 #[derive(Default)]
 pub(super) struct Trouble {
     /// Down while it lasts.
     writes: Component,
-    delays: Option<ExponentialBackoff>,
+    backoff: Option<Backoff>,
     pub(super) next_try: Option<Instant>,
 }
 
@@ -36,15 +36,8 @@ impl Trouble {
 
     /// Logs once per cause: one outage may turn into another kind of failure.
     fn is(&mut self, cause: String, what: &'static str) {
-        let delays = self.delays.get_or_insert_with(|| {
-            ExponentialBuilder::default()
-                .with_min_delay(PAUSE.0)
-                .with_max_delay(PAUSE.1)
-                .with_jitter()
-                .without_max_times()
-                .build()
-        });
-        self.next_try = Some(Instant::now() + delays.next().unwrap_or(PAUSE.1));
+        let backoff = self.backoff.get_or_insert(PAUSES);
+        self.next_try = Some(Instant::now() + backoff.pause());
         self.writes
             .down_for([cause], |error| tracing::warn!(error, "{what}"));
     }
@@ -56,7 +49,7 @@ impl Trouble {
 
     /// The failure is over, if there was one.
     pub(super) fn ends(&mut self) {
-        (self.delays, self.next_try) = (None, None);
+        (self.backoff, self.next_try) = (None, None);
         self.writes.up(|lasted| {
             tracing::info!(seconds = lasted.as_secs(), "page views are written again");
         });

@@ -96,6 +96,15 @@ fn endlessly_patient() -> Wanted {
 struct Made(Vec<(String, String)>);
 
 impl Made {
+    /// Alice's first page view, recorded.
+    async fn first(world: &World) -> (Member, Self) {
+        let alice = world.member("alice").await;
+        let mut made = Self::default();
+        made.sees("alice", &alice, &["/about/"]).await;
+        made.are_recorded(world).await;
+        (alice, made)
+    }
+
     /// `member` looks at the pages, each of which is counted.
     async fn sees(&mut self, name: &str, member: &Member, paths: &[&str]) {
         for path in paths {

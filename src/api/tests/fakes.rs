@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, StatusCode};
 
 use super::support::now;
@@ -14,7 +15,7 @@ use crate::api::{BackendCheck, CheckError};
 use crate::ids::{CommunityId, UserId};
 use crate::key_type::{AppKeys, KeyType, KeyTypes};
 use crate::presence::changes::{Changes, Subscription};
-use crate::presence::{Answer, Count, Presence, PresenceError, Seen, Sweep, Touch};
+use crate::presence::{Answer, Count, Counts, Presence, PresenceError, Seen, Sweep, Touch};
 use crate::store::fake::Fake;
 use crate::store::{Stats, StoreError, VisitorRow};
 
@@ -91,10 +92,11 @@ impl Fake for FakeStore {
         self.keys.clone()
     }
 
-    async fn community_exists(&self, community: &CommunityId) -> Result<bool, StoreError> {
+    async fn community_by_key(&self, key: &CommunityId) -> Result<Option<CommunityId>, StoreError> {
         self.existence_lookups.fetch_add(1, Ordering::Relaxed);
         self.mood().await?;
-        Ok(self.communities.lock().unwrap().contains(community.as_str()))
+        let exists = self.communities.lock().unwrap().contains(key.as_str());
+        Ok(exists.then(|| key.clone()))
     }
 
     async fn visitors(&self, users: &[UserId]) -> Result<Vec<VisitorRow>, StoreError> {
@@ -120,14 +122,7 @@ impl Fake for FakeStore {
             .unwrap()
             .push((community.clone(), from, to));
         self.mood().await?;
-        Ok(self.stats.lock().unwrap().clone().unwrap_or(Stats {
-            total_visitors: 0,
-            page_views: 0,
-            avg_session_duration: None,
-            ended_sessions: 0,
-            avg_community_session_duration: None,
-            ended_community_sessions: 0,
-        }))
+        Ok(self.stats.lock().unwrap().clone().unwrap_or_default())
     }
 }
 
@@ -176,18 +171,18 @@ impl Presence for FakePresence {
         unimplemented!("the API does not touch")
     }
 
-    async fn counts(&self, communities: &[CommunityId]) -> Result<Answer<Vec<Count>>, PresenceError> {
-        self.mood()?;
-        let seen = self.seen.lock().unwrap();
-        let count = |community| Count {
-            current: seen.get(community).map_or(0, |seen| seen.len() as u64),
-            seq: 1,
-            as_of: now(),
+    fn counts(&self, communities: Vec<CommunityId>) -> Counts<'_> {
+        let count = move |community| {
+            let seen = self.seen.lock().unwrap();
+            let count = Count {
+                current: seen.get(&community).map_or(0, |seen| seen.len() as u64),
+                seq: 1,
+                as_of: now(),
+            };
+            let stale = self.stale_counts.load(Ordering::Relaxed);
+            (community, self.mood().map(|()| Answer { value: count, stale }))
         };
-        Ok(Answer {
-            value: communities.iter().map(count).collect(),
-            stale: self.stale_counts.load(Ordering::Relaxed),
-        })
+        stream::iter(communities.into_iter().map(count)).boxed()
     }
 
     async fn communities(&self, _: usize) -> Result<Answer<Vec<CommunityId>>, PresenceError> {

@@ -18,7 +18,7 @@ use super::access::{Access, Address};
 use super::link::timed_out;
 use super::node::Node;
 use crate::config;
-use crate::presence::losses::Losses;
+use crate::presence::failure_domain::FailureDomains;
 use crate::status::Status;
 use crate::tasks::{Kept, Task, Tasks};
 
@@ -37,11 +37,11 @@ impl Cluster {
         access: Access,
         config: &config::Redis,
         slots: Vec<u16>,
-        losses: Losses,
+        domains: FailureDomains,
         status: Status,
         tasks: &Tasks,
     ) -> Self {
-        let nodes = Arc::new(Nodes::new(access, config, slots, losses, status, tasks));
+        let nodes = Arc::new(Nodes::new(access, config, slots, domains, status, tasks));
         let looking = Arc::clone(&nodes);
         let task = tasks.keep(Task::RedisNodes, move || Arc::clone(&looking).keep_looking());
         Self {

@@ -17,7 +17,7 @@ use super::node::Node;
 use super::sentinels::Sentinels;
 use crate::config;
 use crate::presence::Metrics;
-use crate::presence::losses::Losses;
+use crate::presence::failure_domain::FailureDomains;
 use crate::presence::{OpenError, PresenceError};
 use crate::status::Status;
 use crate::tasks::Tasks;
@@ -47,7 +47,7 @@ impl Servers {
     pub(super) fn open(
         config: &config::Redis,
         slots: Vec<u16>,
-        losses: Losses,
+        domains: FailureDomains,
         status: &Status,
         metrics: Arc<Metrics>,
         tasks: &Tasks,
@@ -68,7 +68,7 @@ impl Servers {
             };
             let way = Arc::new(way);
             let observer = Arc::new(Whole {
-                losses,
+                domains,
                 partitions,
                 status: status.clone(),
             });
@@ -79,7 +79,7 @@ impl Servers {
                 access,
                 config,
                 slots,
-                losses,
+                domains,
                 status.clone(),
                 tasks,
             ))
@@ -155,14 +155,14 @@ impl Servers {
 
 /// Observes the one connection to the server that keeps all partitions.
 struct Whole {
-    losses: Losses,
+    domains: FailureDomains,
     partitions: usize,
     status: Status,
 }
 
 impl Observer for Whole {
     fn connected(&self) {
-        self.losses.note_all();
+        self.domains.all().for_each(|domain| domain.note_loss());
     }
 
     fn changed(&self, up: bool) {

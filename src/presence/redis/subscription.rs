@@ -21,11 +21,12 @@ use super::servers::{Place, Servers};
 use crate::config;
 use crate::presence::changes::{Changes, Event, Subscription};
 use crate::presence::keys::parse_change;
+use crate::retry::Backoff;
 use crate::status::Component;
 use crate::tasks::{Kept, Task, Tasks};
 
-/// First and longest pause between attempts; each is twice the one before, and shortened by up to a half.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+/// First and longest pause between attempts.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
 /// A subscription that lived shorter counts as a failed attempt.
 const SHORT_LIVED: Duration = Duration::from_secs(1);
 
@@ -89,7 +90,7 @@ impl Listener {
 impl Parts {
     async fn keep_listening(&self, changes: &Changes) {
         let _unheard = Unheard(&self.status);
-        let mut pause = PAUSE.0;
+        let mut backoff = PAUSES;
         loop {
             let since = Instant::now();
             let ended = self.listen(changes).await;
@@ -97,10 +98,9 @@ impl Parts {
                 tracing::warn!(%error, "the subscription to changes of counts in Redis is down; trying again until it is up");
             });
             if since.elapsed() >= SHORT_LIVED {
-                pause = PAUSE.0;
+                backoff.reset();
             }
-            sleep(pause.mul_f64(rand::random_range(0.5..=1.0))).await;
-            pause = (pause * 2).min(PAUSE.1);
+            sleep(backoff.pause()).await;
         }
     }
 

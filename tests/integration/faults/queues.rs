@@ -30,10 +30,7 @@ async fn w12_a_full_spool_drops_and_counts_and_recording_resumes_by_itself() {
     let fragile = Fragile::start(with_a_small_spool()).await;
     let world = &fragile.world;
     let sidecar = &world.sidecar;
-    let alice = world.member("alice").await;
-    let mut made = Made::default();
-    made.sees("alice", &alice, &["/about/"]).await;
-    made.are_recorded(world).await;
+    let (alice, _) = Made::first(world).await;
 
     fragile.database.hang();
     let mut seen = 0;
@@ -169,10 +166,7 @@ async fn i14_made_up_tokens_neither_fill_the_spool_nor_stand_in_the_way_of_membe
 async fn i1_made_up_tokens_take_a_part_of_the_spool_and_leave_room_for_members() {
     let fragile = Fragile::start(with_a_small_spool()).await;
     let world = &fragile.world;
-    let alice = world.member("alice").await;
-    let mut made = Made::default();
-    made.sees("alice", &alice, &["/about/"]).await;
-    made.are_recorded(world).await;
+    let (alice, mut made) = Made::first(world).await;
     fragile.database.hang();
     let unavailable = dropped("session_unavailable");
     while world.sidecar.metric(&unavailable).await == 0.0 {

@@ -213,7 +213,7 @@ impl Site {
     }
 
     pub(super) async fn count(&self, community: &str) -> Count {
-        let answer = self.presence.counts(&[community.into()]).await.unwrap();
+        let answer = self.presence.all_counts(&[community.into()]).await.unwrap();
         assert!(!answer.stale);
         answer.value[0]
     }
