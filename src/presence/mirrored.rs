@@ -36,7 +36,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use self::feed::Passer;
 use super::failure_domain::{FailureDomain, FailureDomains};
-use super::memory::Memory;
+use super::memory::InMemory;
 use super::moment::{self, Moment};
 use super::worker::Health;
 use super::{Answer, Count, Counts, Presence, PresenceError, Seen, SteadyClock, Sweep, Touch, Window};
@@ -63,7 +63,7 @@ pub struct Mirrored {
 
 struct Mirror {
     store: Arc<dyn Presence>,
-    memory: Memory,
+    memory: InMemory,
     domains: FailureDomains,
     changes: Changes,
     started: Moment,
@@ -86,7 +86,7 @@ impl Mirrored {
     ) -> Self {
         let mirror = Arc::new(Mirror {
             store,
-            memory: Memory::bounded(window.clone(), SteadyClock::steady(moment::steady()), MEMBERS),
+            memory: InMemory::bounded(window.clone(), SteadyClock::steady(moment::steady()), MEMBERS),
             domains,
             changes: Changes::new(),
             started: Moment::now(),
