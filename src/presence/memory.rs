@@ -20,7 +20,7 @@ use chrono::{DateTime, Utc};
 use futures_util::{StreamExt as _, stream};
 
 use self::community::Community;
-use super::changes::{Changes, Subscription};
+use super::changes::{CountChanges, Subscription};
 use super::keys::{is_keyable, partition};
 use super::{
     Answer, Count, CountChange, Counts, Presence, PresenceError, REMEMBERED, Seen, SteadyClock, Sweep, Touch,
@@ -41,7 +41,7 @@ pub struct InMemory {
     clock: SteadyClock,
     shards: Vec<Mutex<Shard>>,
     /// Sent while the shard is locked, so that the changes of one community are sent in order.
-    changes: Changes,
+    changes: CountChanges,
 }
 
 #[derive(Default)]
@@ -66,7 +66,7 @@ impl InMemory {
             capacity: usize::MAX,
             clock,
             shards: (0..SHARDS.get()).map(|_| Mutex::default()).collect(),
-            changes: Changes::new(),
+            changes: CountChanges::new(),
         }
     }
 

@@ -43,7 +43,7 @@ use super::moment::{self, Moment};
 use super::{Answer, Count, Counts, Presence, PresenceError, Seen, SteadyClock, Sweep, Touch, Window};
 use crate::ids::CommunityId;
 use crate::presence::Metrics;
-use crate::presence::changes::{Changes, Subscription};
+use crate::presence::changes::{CountChanges, Subscription};
 use crate::tasks::{Kept, Task, Tasks};
 
 /// Most members remembered, a user in a community each; some 300 bytes each. Beyond that, those seen longest ago
@@ -61,7 +61,7 @@ struct Mirror {
     store: Arc<dyn Presence>,
     memory: InMemory,
     domains: FailureDomains,
-    changes: Changes,
+    changes: CountChanges,
     started: Moment,
     window: Window,
     patience: Duration,
@@ -84,7 +84,7 @@ impl Mirrored {
             store,
             memory: InMemory::bounded(window.clone(), SteadyClock::steady(moment::steady()), MEMBERS),
             domains,
-            changes: Changes::new(),
+            changes: CountChanges::new(),
             started: Moment::now(),
             window,
             patience,
