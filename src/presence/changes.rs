@@ -18,7 +18,7 @@ const CAPACITY: usize = 4_096;
 pub enum Event {
     /// A count changed.
     Change(CountChange),
-    /// CountChanges are reported from now on. Earlier ones may have been missed.
+    /// Changes are reported from now on. Earlier ones may have been missed.
     Listening,
 }
 
