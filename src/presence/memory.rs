@@ -9,7 +9,6 @@
 mod community;
 
 use std::collections::{BTreeSet, HashMap};
-use std::fmt;
 use std::num::{NonZeroU16, NonZeroUsize};
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -245,14 +244,6 @@ impl Presence for InMemory {
 
     fn subscribe(&self) -> Subscription {
         self.changes.subscribe()
-    }
-}
-
-impl fmt::Debug for InMemory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InMemory")
-            .field("window", &self.window)
-            .finish_non_exhaustive()
     }
 }
 

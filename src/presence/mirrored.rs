@@ -25,10 +25,10 @@ mod feed;
 mod retouches;
 
 use std::collections::{BTreeSet, HashSet};
+use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
-use std::{fmt, io};
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -102,14 +102,6 @@ impl Mirrored {
             passer: Passer::new(tasks),
             _healers: healers,
         }
-    }
-}
-
-impl fmt::Debug for Mirrored {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Mirrored")
-            .field("window", &self.mirror.window)
-            .finish_non_exhaustive()
     }
 }
 

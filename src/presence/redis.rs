@@ -47,7 +47,6 @@ mod subscription;
 mod sweeps;
 mod touches;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -277,15 +276,6 @@ impl Presence for Redis {
 
     fn subscribe(&self) -> Subscription {
         self.listener.subscribe()
-    }
-}
-
-impl fmt::Debug for Redis {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Redis")
-            .field("keys", &self.keys)
-            .field("window", &self.window)
-            .finish_non_exhaustive()
     }
 }
 

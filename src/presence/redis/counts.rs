@@ -11,7 +11,6 @@ use futures_util::stream::{self, FuturesUnordered};
 use super::node::Node;
 use super::{Redis, still_in_use};
 use crate::ids::CommunityId;
-use crate::presence::keys::is_keyable;
 use crate::presence::settings::longest_window;
 use crate::presence::{Answer, Count, Counts, PresenceError};
 
@@ -21,15 +20,17 @@ const COUNT_COMMUNITIES: usize = 500;
 impl Redis {
     /// Asks each server separately, all at once.
     pub(super) fn count_all(&self, communities: Vec<CommunityId>) -> Counts<'_> {
-        let mut by_domain: HashMap<usize, Vec<CommunityId>> = HashMap::new();
+        let mut by_domain: HashMap<usize, (u16, Vec<CommunityId>)> = HashMap::new();
         for community in communities {
-            let domain = self.domains.index(self.keys.partition(&community));
-            by_domain.entry(domain).or_default().push(community);
+            let partition = self.keys.partition(&community);
+            let domain = by_domain.entry(self.domains.index(partition));
+            domain.or_insert((partition, Vec::new())).1.push(community);
         }
-        let questions = by_domain
-            .values()
-            .flat_map(|communities| communities.chunks(COUNT_COMMUNITIES));
-        let answers: FuturesUnordered<_> = questions.map(|some| self.count(some.to_vec())).collect();
+        let mut answers = FuturesUnordered::new();
+        for (partition, communities) in by_domain.values() {
+            let questions = communities.chunks(COUNT_COMMUNITIES);
+            answers.extend(questions.map(|some| self.count(*partition, some.to_vec())));
+        }
         answers.flat_map(stream::iter).boxed()
     }
 
@@ -54,70 +55,47 @@ impl Redis {
         })
     }
 
-    /// Counts of communities of one server, each with the same error if it does not answer.
+    /// Counts of communities of the server that keeps a partition, each with the same error if it does not answer.
     async fn count(
         &self,
+        partition: u16,
         communities: Vec<CommunityId>,
     ) -> Vec<(CommunityId, Result<Answer<Count>, PresenceError>)> {
-        let answers = match self.count_some(&communities).await {
-            Ok(counts) => counts
-                .into_iter()
-                .map(|count| Ok(Answer::current(count)))
-                .collect(),
+        let ask = |redis: Node| self.ask_for_counts(redis, partition, &communities);
+        let outcome = self.servers.call(partition, ask).await;
+        let answers = match outcome.and_then(|(now, counts)| Ok((self.heard(partition, now)?, counts))) {
+            Ok((as_of, counts)) => {
+                let counts = counts.into_iter().map(|(seq, current)| Count {
+                    current,
+                    seq: seq.unwrap_or(0),
+                    as_of,
+                });
+                counts.map(|count| Ok(Answer::current(count))).collect()
+            }
             Err(error) => vec![Err(error); communities.len()],
         };
         communities.into_iter().zip(answers).collect()
     }
 
-    /// Two round trips to one server: its time and the window, then all counts. Each sequence number is read
-    /// before its count: a count that changes in between is then newer than its number says, never older.
-    async fn count_some(&self, communities: &[CommunityId]) -> Result<Vec<Count>, PresenceError> {
-        let Some(first) = communities.first() else {
-            return Ok(Vec::new());
-        };
-        let partition = self.keys.partition(first);
-        let (now, answers) = self
-            .servers
-            .call(partition, |redis| {
-                self.ask_for_counts(redis, partition, communities)
-            })
-            .await?;
-        let as_of = self.heard(partition, now)?;
-        let mut answers = answers.chunks_exact(2);
-        let count = |community| {
-            let answer = is_keyable(community).then(|| answers.next()).flatten();
-            let [seq, current] = answer.map_or([None; 2], |answer| [answer[0], answer[1]]);
-            Count {
-                current: current.unwrap_or(0),
-                seq: seq.unwrap_or(0),
-                as_of,
-            }
-        };
-        Ok(communities.iter().map(count).collect())
-    }
-
+    /// Two round trips: the server's time and the window, then all counts. Each sequence number is read before its
+    /// count: a count that changes in between is then newer than its number says, never older.
     async fn ask_for_counts(
         &self,
         mut redis: Node,
         partition: u16,
         communities: &[CommunityId],
-    ) -> RedisResult<(i64, Vec<Option<u64>>)> {
+    ) -> RedisResult<(i64, Vec<(Option<u64>, u64)>)> {
         let (now, in_use) = self.ask_what_is_in_use(&mut redis, partition).await?;
         let longest = longest_window(&still_in_use(now, in_use));
         self.read_window(longest);
         let window = self.window.by(longest);
         let mut pipeline = ::redis::pipe();
-        for community in communities.iter().filter(|community| is_keyable(community)) {
+        for community in communities {
             let keys = self.keys.community(community);
             pipeline.hget(keys.state, "seq");
             pipeline.zcount(keys.seen, format!("({}", now - window), "+inf");
         }
-        let answers = if pipeline.is_empty() {
-            Vec::new()
-        } else {
-            pipeline.query_async(&mut redis).await?
-        };
-        Ok((now, answers))
+        Ok((now, pipeline.query_async(&mut redis).await?))
     }
 
     /// A community is in the due set from its first visitor until the sweep after its last one left.
