@@ -27,7 +27,7 @@ mod retouches;
 use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -35,7 +35,6 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{StreamExt as _, stream};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use self::feed::Passer;
 use self::retouches::Owed;
 use super::failure_domain::{FailureDomain, FailureDomains};
 use super::memory::InMemory;
@@ -53,7 +52,9 @@ const MEMBERS: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
 /// A store with a memory in front. Dropping it ends the tasks that touch again.
 pub struct Mirrored {
     mirror: Arc<Mirror>,
-    passer: Passer,
+    tasks: Tasks,
+    /// Forwards changes, from the first subscription on.
+    feed: OnceLock<Kept>,
     _healers: Vec<Kept>,
 }
 
@@ -99,7 +100,8 @@ impl Mirrored {
         let healers = mirror.domains.all().map(|domain| heal(domain).into()).collect();
         Self {
             mirror,
-            passer: Passer::new(tasks),
+            tasks: tasks.clone(),
+            feed: OnceLock::new(),
             _healers: healers,
         }
     }
@@ -215,7 +217,7 @@ impl Presence for Mirrored {
     }
 
     fn subscribe(&self) -> Subscription {
-        self.passer.subscribe(&self.mirror)
+        self.feed()
     }
 }
 
