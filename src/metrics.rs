@@ -234,24 +234,24 @@ impl StatusClass {
 macro_rules! metrics {
     (
         $(#[$about:meta])*
-        pub struct $name:ident $(($($(#[$about_given:meta])* $given:ident: $given_type:ty),+ $(,)?))? {
+        $vis:vis struct $name:ident $(($($(#[$about_given:meta])* $given:ident: $given_type:ty),+ $(,)?))? {
             $($(#[doc = $help:literal])+ $field:ident: $type:ty = $metric:literal $(at $start:literal)?),+ $(,)?
         }
     ) => {
         $(#[$about])*
         #[derive(Debug)]
-        pub struct $name {
-            $($($(#[$about_given])* pub $given: $given_type,)+)?
+        $vis struct $name {
+            $($($(#[$about_given])* $vis $given: $given_type,)+)?
             $(
                 $(#[doc = $help])+
                 #[allow(clippy::doc_markdown, reason = "Prometheus' help texts are not markdown")]
-                pub $field: $type,
+                $vis $field: $type,
             )+
         }
 
         impl $name {
             /// Declares them in a registry.
-            pub fn new(registry: &$crate::metrics::Registry $($(, $given: $given_type)+)?) -> Self {
+            $vis fn new(registry: &$crate::metrics::Registry $($(, $given: $given_type)+)?) -> Self {
                 let metrics = Self {
                     $($($given,)+)?
                     $($field: registry.declare($metric, &[$($help),+]),)+
@@ -276,7 +276,7 @@ mod tests {
     use super::*;
 
     label_values! {
-        enum Colour as "colour" {
+        pub(super) enum Colour as "colour" {
             Red => "red",
             Green => "green",
         }
@@ -284,7 +284,7 @@ mod tests {
 
     metrics! {
         /// Metrics of a box.
-        pub struct Metrics(
+        pub(super) struct Metrics(
             /// Not a metric.
             name: String,
         ) {
@@ -300,6 +300,7 @@ mod tests {
     fn metrics_start_at_zero_with_every_label_or_as_declared() {
         let registry = Registry::default();
         let metrics = Metrics::new(&registry, "box".to_owned());
+        assert_eq!(metrics.name, "box");
         metrics.balls[Colour::Green].inc_by(2);
         assert_eq!(
             registry.render(),

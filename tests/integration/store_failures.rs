@@ -220,7 +220,7 @@ async fn w9_a_read_only_database_is_worth_another_try() {
     let store = site.reconfigured(|_| {});
     let error = store.apply(&views).await.unwrap_err();
     assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
-    assert_eq!(error.class(), "read_only");
+    assert_eq!(error.class(), Class::ReadOnly);
     let lookup = async || store.browser_session(&token("token-of-alice")).await.unwrap();
     assert!(lookup().await.is_some(), "reading goes on");
     store.apply(&views).await.unwrap_err();
