@@ -60,7 +60,7 @@ pub fn open(
         metrics.redis_up.set(-1);
         metrics.live_subscription_up.set(-1);
         let clock = SteadyClock::of_the_machine();
-        return Ok(Arc::new(memory::Memory::new(record.window, clock)));
+        return Ok(Arc::new(memory::InMemory::new(record.window, clock)));
     }
     let store = redis::Redis::open(redis, window(record), metrics.clone(), tasks)?;
     if !record.presence {
