@@ -43,7 +43,6 @@ use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
-use chrono::{DateTime, Utc};
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, HeaderValue, VARY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -65,6 +64,7 @@ pub use paths::{is_own_path, widget_paths};
 pub use visits::{MAX_REPORT, Report};
 
 use crate::json::Seconds;
+use crate::presence::moment::Clock;
 use access::Gate;
 use cors::Cors;
 use metrics::ReportOutcome;
@@ -72,9 +72,6 @@ use paths::{Operation, Paths};
 use problem::Problem;
 use stats::Statistics;
 use stream_reader::StreamReader;
-
-/// Returns the time: the system's clock in the program, a fixed one in tests.
-pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
 /// Requests answered at the same time; further ones get 503 at once, so that a slow database cannot pile up
 /// requests.

@@ -62,7 +62,7 @@ pub fn open(
         status.redis.off();
         status.redis_changes.off();
         let clock = SteadyClock::of_the_machine();
-        return Ok(Arc::new(memory::Memory::new(record.window, clock)));
+        return Ok(Arc::new(memory::InMemory::new(record.window, clock)));
     }
     let store = redis::Redis::open(redis, window(record), status, metrics.clone(), tasks)?;
     if !record.presence {

@@ -175,9 +175,6 @@ impl Shared {
 
     /// One count per community, in the same order.
     async fn presences(&self, communities: &[CommunityId]) -> Result<Answer<Vec<Count>>, Problem> {
-        if communities.is_empty() {
-            return Ok(Answer::current(Vec::new()));
-        }
         let counts = self.presence.all_counts(communities).await;
         counts.map_err(|error| Problem::from_presence(&error))
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::AsyncWriteExt as _;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use super::checks::{self, Found};
 use super::close::{Close, End};
@@ -17,7 +17,6 @@ use super::door::Door;
 use super::event_stream::EventStream;
 use super::message;
 use super::registry::{Refused, Registration};
-use super::serving::Serving;
 use super::shared::Shared;
 use super::subscriber::Subscriber;
 use super::transport::{Kind, Outgoing, Socket, Transport};
@@ -28,8 +27,6 @@ use crate::metrics::IntGauge;
 
 /// Most communities on one connection.
 pub const MAX_COMMUNITIES: usize = 100;
-/// Longest time that closing may take.
-const CLOSING: Duration = Duration::from_secs(4);
 
 /// A request for a live connection by a caller who may have it.
 pub struct Wanted {
@@ -131,25 +128,7 @@ impl Connection {
         self.end = Some(end);
     }
 
-    /// Sends the snapshots and the unknown communities, serves the connection, and closes it.
-    async fn serve(&mut self, transport: &mut impl Transport) -> End {
-        let deadlines = self.deadlines();
-        let end = Serving::new(self, transport, deadlines).run().await;
-        let End::Closed(close) = end else {
-            return end;
-        };
-        let limit = Instant::now() + CLOSING;
-        let written =
-            async { while let Ok(false) = poll_fn(|context| transport.poll_write(context)).await {} };
-        if timeout_at(limit, written).await.is_err() {
-            return End::Stuck;
-        }
-        let closed = transport.close(close, self.shared.retry_after());
-        let _ = timeout_at(limit, closed).await;
-        end
-    }
-
-    fn deadlines(&self) -> Deadlines {
+    pub(super) fn deadlines(&self) -> Deadlines {
         let beginning = Beginning {
             now: Instant::now(),
             verified: self.opened,

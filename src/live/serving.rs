@@ -6,8 +6,9 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use super::checks::{self, AccessChecked, Checked, Found, Lookup, SessionChecked, Why};
 use super::close::{Close, End};
@@ -19,8 +20,11 @@ use super::transport::{Outgoing, Transport};
 use crate::ids::CommunityId;
 use crate::page_view::Dropped;
 
+/// Longest time that closing may take.
+const CLOSING: Duration = Duration::from_secs(4);
+
 /// A connection that is served.
-pub(super) struct Serving<'a, T> {
+struct Serving<'a, T> {
     connection: &'a mut Connection,
     transport: &'a mut T,
     deadlines: Deadlines,
@@ -48,6 +52,26 @@ enum Event {
     AccessChecked(AccessChecked),
     Signal(Signal),
     Due(Due),
+}
+
+impl Connection {
+    /// Sends the snapshots and the unknown communities, serves the connection, and closes it.
+    pub(super) async fn serve(&mut self, transport: &mut impl Transport) -> End {
+        let deadlines = self.deadlines();
+        let end = Serving::new(self, transport, deadlines).run().await;
+        let End::Closed(close) = end else {
+            return end;
+        };
+        let limit = Instant::now() + CLOSING;
+        let written =
+            async { while let Ok(false) = poll_fn(|context| transport.poll_write(context)).await {} };
+        if timeout_at(limit, written).await.is_err() {
+            return End::Stuck;
+        }
+        let closed = transport.close(close, self.shared.retry_after());
+        let _ = timeout_at(limit, closed).await;
+        end
+    }
 }
 
 impl<'a, T: Transport> Serving<'a, T> {

@@ -22,51 +22,47 @@
 //! about communities of another stale.
 
 mod feed;
+mod retouches;
 
 use std::collections::{BTreeSet, HashSet};
+use std::io;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use std::{fmt, io};
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{StreamExt as _, stream};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use self::feed::Passer;
+use self::retouches::Owed;
 use super::failure_domain::{FailureDomain, FailureDomains};
-use super::memory::Memory;
+use super::memory::InMemory;
 use super::moment::{self, Moment};
-use super::worker;
 use super::{Answer, Count, Counts, Presence, PresenceError, Seen, SteadyClock, Sweep, Touch, Window};
 use crate::ids::CommunityId;
 use crate::presence::Metrics;
-use crate::presence::changes::{Changes, Subscription};
-use crate::retry::jittered;
-use crate::status::Component;
+use crate::presence::changes::{CountChanges, Subscription};
 use crate::tasks::{Kept, Task, Tasks};
 
 /// Most members remembered, a user in a community each; some 300 bytes each. Beyond that, those seen longest ago
 /// are forgotten first.
 const MEMBERS: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
-/// Communities touched again at a time, shared by the failure domains: fresh touches queue behind at most this many calls.
-const CONCURRENCY: usize = 8;
-/// Pause before a failed re-touch is tried again, unless the store comes back before; jittered by up to a quarter.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// A store with a memory in front. Dropping it ends the tasks that touch again.
 pub struct Mirrored {
     mirror: Arc<Mirror>,
-    passer: Passer,
+    tasks: Tasks,
+    /// Forwards changes, from the first subscription on.
+    feed: OnceLock<Kept>,
     _healers: Vec<Kept>,
 }
 
 struct Mirror {
     store: Arc<dyn Presence>,
-    memory: Memory,
+    memory: InMemory,
     domains: FailureDomains,
-    changes: Changes,
+    changes: CountChanges,
     started: Moment,
     window: Window,
     patience: Duration,
@@ -87,9 +83,9 @@ impl Mirrored {
     ) -> Self {
         let mirror = Arc::new(Mirror {
             store,
-            memory: Memory::bounded(window.clone(), SteadyClock::steady(moment::steady()), MEMBERS),
+            memory: InMemory::bounded(window.clone(), SteadyClock::steady(moment::steady()), MEMBERS),
             domains,
-            changes: Changes::new(),
+            changes: CountChanges::new(),
             started: Moment::now(),
             window,
             patience,
@@ -104,17 +100,10 @@ impl Mirrored {
         let healers = mirror.domains.all().map(|domain| heal(domain).into()).collect();
         Self {
             mirror,
-            passer: Passer::new(tasks),
+            tasks: tasks.clone(),
+            feed: OnceLock::new(),
             _healers: healers,
         }
-    }
-}
-
-impl fmt::Debug for Mirrored {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Mirrored")
-            .field("window", &self.mirror.window)
-            .finish_non_exhaustive()
     }
 }
 
@@ -228,7 +217,7 @@ impl Presence for Mirrored {
     }
 
     fn subscribe(&self) -> Subscription {
-        self.passer.subscribe(&self.mirror)
+        self.feed()
     }
 }
 
@@ -296,72 +285,6 @@ impl Mirror {
         now.map_or(TimeDelta::zero(), |now| {
             TimeDelta::milliseconds(now - self.memory.time().timestamp_millis())
         })
-    }
-
-    /// Touches again whenever a failure domain needs it. Never ends by itself.
-    async fn heal(self: Arc<Self>, domain: Arc<FailureDomain>) {
-        let mut occasions = domain.watch();
-        let retouches = Component::default();
-        loop {
-            // Before any user is read: losses and failures from here on cause another round.
-            let seen = *occasions.borrow_and_update();
-            if domain.lacks_touches() {
-                let outcome = self.touch_all_again(&domain).await;
-                worker::note(&retouches, "re-touches", outcome.as_ref().err());
-                if outcome.is_ok() {
-                    domain.mend(seen);
-                }
-                if self.is_whole(&domain) {
-                    self.release(&domain);
-                }
-            }
-            tokio::select! {
-                _ = occasions.changed() => {}
-                () = tokio::time::sleep(jittered(RETRY)) => {}
-            }
-        }
-    }
-
-    /// Touches all remembered users of one failure domain, or stops at the first call that fails.
-    async fn touch_all_again(&self, domain: &Arc<FailureDomain>) -> Result<(), PresenceError> {
-        let mut communities = self.memory.communities(usize::MAX).await?.value;
-        communities.retain(|community| Arc::ptr_eq(self.domains.of(community), domain));
-        let touches: usize = stream::iter(communities)
-            .map(|community| self.touch_again(community))
-            .buffer_unordered(CONCURRENCY.div_ceil(self.domains.all().len()))
-            .try_fold(0, async |all, some| Ok(all + some))
-            .await?;
-        if touches > 0 {
-            tracing::info!(
-                touches,
-                "touched again all users that the presence store may lack"
-            );
-        }
-        Ok(())
-    }
-
-    async fn touch_again(&self, community: CommunityId) -> Result<usize, PresenceError> {
-        let touches = self.memory.touches(&community);
-        if !touches.is_empty() {
-            self.store.touch(&community, &touches).await?;
-            self.metrics.retouches.inc_by(touches.len() as u64);
-        }
-        Ok(touches.len())
-    }
-}
-
-/// A touch that the store has not taken yet: counts as a failure if it has not when this is dropped.
-struct Owed<'a>(&'a FailureDomain);
-
-impl Owed<'_> {
-    fn taken(self) {
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for Owed<'_> {
-    fn drop(&mut self) {
-        self.0.note_failure();
     }
 }
 

@@ -33,6 +33,7 @@
 
 mod access;
 mod cluster;
+mod counts;
 mod link;
 mod marks;
 mod node;
@@ -43,18 +44,14 @@ mod servers;
 mod slots;
 mod subscription;
 mod sweeps;
+mod touches;
 
-use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::redis::{FromRedisValue, RedisResult, Script, ScriptInvocation};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use futures_util::StreamExt as _;
-use futures_util::future::join_all;
-use futures_util::stream::{self, FuturesUnordered};
 
 use self::marks::Marks;
 use self::node::Node;
@@ -64,29 +61,20 @@ use super::changes::Subscription;
 use super::failure_domain::{FailureDomain, FailureDomains};
 use super::keys::{Keys, is_keyable};
 use super::moment::Moment;
-use super::settings::{KEPT, Settings, longest_window};
-use super::{
-    Answer, Count, Counts, OpenError, Presence, PresenceError, REMEMBERED, Seen, Sweep, Touch, Window, millis,
-};
+use super::settings::{KEPT, Settings};
+use super::{Answer, Count, Counts, OpenError, Presence, PresenceError, Seen, Sweep, Touch, Window, millis};
 use crate::config;
 use crate::ids::{CommunityId, UserId};
 use crate::presence::Metrics;
 use crate::status::{Component, Status};
 use crate::tasks::Tasks;
 
-/// Users per call of the touch script: what keeps one call near a millisecond of Redis' one thread.
-const TOUCH_USERS: usize = 1_000;
-/// Communities per round trip when counting.
-const COUNT_COMMUNITIES: usize = 500;
 /// Partitions swept at a time.
 const CONCURRENCY: usize = 8;
 /// The partition where sidecars compare their settings: it exists whatever the number of partitions.
 const COMMON_PARTITION: u16 = 0;
 /// How far Redis' clock may be off the expected time, in addition to the time that answers are under way.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
-/// How often a touch is sent before Redis' clock counts as unusable: once more after it was found to have been
-/// set.
-const CLOCK_TRIES: usize = 2;
 
 /// Who is here now, in Redis.
 pub struct Redis {
@@ -183,62 +171,6 @@ impl Redis {
         Ok(self.settings.differences(&still_in_use(now, in_use)))
     }
 
-    /// Touches of one call of the script; their ages are as of `called`.
-    async fn touch_some(
-        &self,
-        community: &CommunityId,
-        touches: &[Touch],
-        called: Moment,
-    ) -> Result<Count, PresenceError> {
-        let partition = self.keys.partition(community);
-        for _ in 0..CLOCK_TRIES {
-            let (current, seq, now) = self
-                .servers
-                .call(partition, |redis| {
-                    self.send_touches(redis, partition, community, touches, called)
-                })
-                .await?;
-            let as_of = self.heard(partition, now)?;
-            if let Some(current) = current {
-                return Ok(Count { current, seq, as_of });
-            }
-            // Redis' clock was set, or it is another server: this answer has the current time.
-        }
-        Err(PresenceError::Unexpected(
-            "the clock of Redis is set repeatedly".into(),
-        ))
-    }
-
-    /// Sends touches with the time until which Redis may take them: while the caller waits, and as long again,
-    /// because the answer that gave the time may itself have been under way that long.
-    async fn send_touches(
-        &self,
-        mut redis: Node,
-        partition: u16,
-        community: &CommunityId,
-        touches: &[Touch],
-        called: Moment,
-    ) -> RedisResult<TouchReply> {
-        let now = match self.domain(partition).clock.now(Moment::now()) {
-            Some(now) => now,
-            None => ask_the_time(&mut redis).await?,
-        };
-        let not_after = now.saturating_add(2 * millis(self.response_timeout));
-        let keys = self.keys.community(community);
-        let mut call = self.touch.prepare_invoke();
-        call.key(keys.seen).key(keys.state).key(keys.due);
-        call.key(self.keys.settings(partition));
-        call.arg(self.window.at_least()).arg(millis(REMEMBERED));
-        call.arg(self.keys.changes()).arg(community.as_str());
-        call.arg(not_after).arg(self.settings.to_string());
-        let waited = called.elapsed();
-        for touch in touches {
-            call.arg(touch.user.as_str())
-                .arg(millis(touch.age.saturating_add(waited)));
-        }
-        call.invoke_async(&mut redis).await
-    }
-
     fn domain(&self, partition: u16) -> &FailureDomain {
         self.domains.of_partition(partition)
     }
@@ -256,64 +188,6 @@ impl Redis {
             domain.note_loss();
         }
         Ok(time)
-    }
-
-    /// Counts of communities of one server, each with the same error if it does not answer.
-    async fn count(
-        &self,
-        communities: Vec<CommunityId>,
-    ) -> Vec<(CommunityId, Result<Answer<Count>, PresenceError>)> {
-        let answers = match self.count_some(&communities).await {
-            Ok(counts) => counts
-                .into_iter()
-                .map(|count| Ok(Answer::current(count)))
-                .collect(),
-            Err(error) => vec![Err(error); communities.len()],
-        };
-        communities.into_iter().zip(answers).collect()
-    }
-
-    /// Two round trips to one server: its time and the window, then all counts. Each sequence number is read
-    /// before its count: a count that changes in between is then newer than its number says, never older.
-    async fn count_some(&self, communities: &[CommunityId]) -> Result<Vec<Count>, PresenceError> {
-        let Some(first) = communities.first() else {
-            return Ok(Vec::new());
-        };
-        let partition = self.keys.partition(first);
-        let (now, answers) = self
-            .servers
-            .call(partition, |redis| {
-                self.ask_for_counts(redis, partition, communities)
-            })
-            .await?;
-        let as_of = self.heard(partition, now)?;
-        let mut answers = answers.chunks_exact(2);
-        let count = |community| {
-            let answer = is_keyable(community).then(|| answers.next()).flatten();
-            let [seq, current] = answer.map_or([None; 2], |answer| [answer[0], answer[1]]);
-            Count {
-                current: current.unwrap_or(0),
-                seq: seq.unwrap_or(0),
-                as_of,
-            }
-        };
-        Ok(communities.iter().map(count).collect())
-    }
-
-    /// A community is in the due set from its first visitor until the sweep after its last one left.
-    async fn communities_of_partition(
-        &self,
-        partition: u16,
-        limit: usize,
-    ) -> Result<Vec<String>, PresenceError> {
-        let Some(last) = limit.checked_sub(1) else {
-            return Ok(Vec::new());
-        };
-        let mut range = ::redis::cmd("ZRANGE");
-        range.arg(self.keys.due(partition)).arg(0).arg(last);
-        let range = &range;
-        let ask = |mut redis: Node| async move { range.query_async(&mut redis).await };
-        self.servers.call(partition, ask).await
     }
 
     /// One round trip: the time, and the settings of sidecars that share a partition.
@@ -334,30 +208,6 @@ impl Redis {
             self.window.set(longest);
         }
     }
-
-    async fn ask_for_counts(
-        &self,
-        mut redis: Node,
-        partition: u16,
-        communities: &[CommunityId],
-    ) -> RedisResult<(i64, Vec<Option<u64>>)> {
-        let (now, in_use) = self.ask_what_is_in_use(&mut redis, partition).await?;
-        let longest = longest_window(&still_in_use(now, in_use));
-        self.read_window(longest);
-        let window = self.window.by(longest);
-        let mut pipeline = ::redis::pipe();
-        for community in communities.iter().filter(|community| is_keyable(community)) {
-            let keys = self.keys.community(community);
-            pipeline.hget(keys.state, "seq");
-            pipeline.zcount(keys.seen, format!("({}", now - window), "+inf");
-        }
-        let answers = if pipeline.is_empty() {
-            Vec::new()
-        } else {
-            pipeline.query_async(&mut redis).await?
-        };
-        Ok((now, answers))
-    }
 }
 
 /// Settings, each with when it was last used.
@@ -369,52 +219,18 @@ fn still_in_use(now: i64, in_use: InUse) -> Vec<String> {
     counts.map(|(settings, _)| settings).collect()
 }
 
-/// Answer of the touch script: count, sequence number, now.
-type TouchReply = (Option<u64>, u64, i64);
-
 #[async_trait]
 impl Presence for Redis {
     async fn touch(&self, community: &CommunityId, touches: &[Touch]) -> Result<Count, PresenceError> {
-        if !is_keyable(community) {
-            return Err(PresenceError::Community);
-        }
-        let called = Moment::now();
-        let (most, last) = touches.split_at(touches.len().saturating_sub(1) / TOUCH_USERS * TOUCH_USERS);
-        for touches in most.chunks(TOUCH_USERS) {
-            self.touch_some(community, touches, called).await?;
-        }
-        self.touch_some(community, last, called).await
+        self.touch_all(community, touches).await
     }
 
-    /// Asks each server separately, all at once.
     fn counts(&self, communities: Vec<CommunityId>) -> Counts<'_> {
-        let mut by_domain: HashMap<usize, Vec<CommunityId>> = HashMap::new();
-        for community in communities {
-            let domain = self.domains.index(self.keys.partition(&community));
-            by_domain.entry(domain).or_default().push(community);
-        }
-        let questions = by_domain
-            .values()
-            .flat_map(|communities| communities.chunks(COUNT_COMMUNITIES));
-        let answers: FuturesUnordered<_> = questions.map(|some| self.count(some.to_vec())).collect();
-        answers.flat_map(stream::iter).boxed()
+        self.count_all(communities)
     }
 
     async fn communities(&self, limit: usize) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
-        let partitions = self.keys.partitions();
-        let asked = partitions.map(|partition| self.communities_of_partition(partition, limit));
-        let (answers, mut failures): (Vec<_>, Vec<_>) =
-            join_all(asked).await.into_iter().partition(Result::is_ok);
-        if answers.is_empty()
-            && let Some(Err(error)) = failures.pop()
-        {
-            return Err(error);
-        }
-        let communities = answers.into_iter().flatten().flatten();
-        Ok(Answer {
-            value: communities.take(limit).map(CommunityId::new).collect(),
-            stale: !failures.is_empty(),
-        })
+        self.all_communities(limit).await
     }
 
     async fn list(
@@ -462,15 +278,6 @@ impl Presence for Redis {
 
     fn subscribe(&self) -> Subscription {
         self.listener.subscribe()
-    }
-}
-
-impl fmt::Debug for Redis {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Redis")
-            .field("keys", &self.keys)
-            .field("window", &self.window)
-            .finish_non_exhaustive()
     }
 }
 

@@ -14,7 +14,7 @@ use super::support::now;
 use crate::api::{BackendCheck, CheckError};
 use crate::ids::{CommunityId, UserId};
 use crate::key_type::{AppKeys, KeyType, KeyTypes};
-use crate::presence::changes::{Changes, Subscription};
+use crate::presence::changes::{CountChanges, Subscription};
 use crate::presence::{Answer, Count, Counts, Presence, PresenceError, Seen, Sweep, Touch};
 use crate::store::fake::Fake;
 use crate::store::{Stats, StoreError, VisitorRow};
@@ -134,7 +134,7 @@ pub(super) struct FakePresence {
     pub(super) stale_counts: AtomicBool,
     pub(super) stale_lists: AtomicBool,
     seen: Mutex<HashMap<CommunityId, Vec<Seen>>>,
-    changes: Changes,
+    changes: CountChanges,
 }
 
 impl FakePresence {

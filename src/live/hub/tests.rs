@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use super::*;
 use crate::live::subscriber::Signal;
 use crate::live::topic::STANDS;
-use crate::presence::changes::{Changes, Subscription};
+use crate::presence::changes::{CountChanges, Subscription};
 use crate::presence::{CountChange, Counts, PresenceError, Seen, Sweep, Touch};
 
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -19,7 +19,7 @@ const RESYNC: Duration = Duration::from_secs(15);
 #[derive(Default)]
 struct Told {
     counts: Mutex<HashMap<CommunityId, Count>>,
-    changes: Changes,
+    changes: CountChanges,
     readings: AtomicUsize,
     stale: std::sync::atomic::AtomicBool,
     /// While a test holds this, readings wait, with the answer that they had when they began.

@@ -12,7 +12,7 @@ use super::*;
 use crate::browser_session::BrowserSession;
 use crate::ids::{CommunityId, SessionToken, UserId};
 use crate::page_view::Queue;
-use crate::presence::memory::Memory;
+use crate::presence::memory::InMemory;
 use crate::presence::worker;
 use crate::presence::{SteadyClock, Touch};
 use crate::status::Status;
@@ -181,7 +181,7 @@ async fn bench_of(configure: impl FnOnce(&mut config::Live), cache_ttl: Duration
     let start = tokio::time::Instant::now();
     let clock = move || DateTime::UNIX_EPOCH + TimeDelta::days(20_000) + start.elapsed();
     let clock: Clock = Arc::new(clock);
-    let presence: Arc<dyn Presence> = Arc::new(Memory::new(
+    let presence: Arc<dyn Presence> = Arc::new(InMemory::new(
         record.window,
         SteadyClock::steady(Arc::clone(&clock)),
     ));

@@ -2,14 +2,14 @@
 //! Changes of a failure domain that lacks touches are held back: its counts would be too low. When it is whole again,
 //! subscribers are told to read the counts that were held back.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use tokio::sync::broadcast::error::RecvError;
 
-use super::Mirror;
+use super::{Mirror, Mirrored};
 use crate::presence::changes::{Event, Subscription};
 use crate::presence::failure_domain::FailureDomain;
-use crate::tasks::{Kept, Task, Tasks};
+use crate::tasks::Task;
 
 impl Mirror {
     /// A failure domain may be whole again: tells subscribers to read what was held back.
@@ -20,27 +20,13 @@ impl Mirror {
     }
 }
 
-/// The task that forwards changes, started by the first subscription. Dropping it ends the task.
-pub(super) struct Passer {
-    tasks: Tasks,
-    task: OnceLock<Kept>,
-}
-
-impl Passer {
-    /// Does nothing yet.
-    pub(super) fn new(tasks: &Tasks) -> Self {
-        Self {
-            tasks: tasks.clone(),
-            task: OnceLock::new(),
-        }
-    }
-
-    /// Everything from now on.
-    pub(super) fn subscribe(&self, mirror: &Arc<Mirror>) -> Subscription {
-        let subscription = mirror.changes.subscribe();
-        self.task.get_or_init(|| {
-            let mut first = Some(mirror.store.subscribe());
-            let mirror = Arc::clone(mirror);
+impl Mirrored {
+    /// Every change from now on; the first call starts the task that forwards them.
+    pub(super) fn feed(&self) -> Subscription {
+        let subscription = self.mirror.changes.subscribe();
+        self.feed.get_or_init(|| {
+            let mut first = Some(self.mirror.store.subscribe());
+            let mirror = Arc::clone(&self.mirror);
             let pass_on = move || {
                 let changes = first.take().unwrap_or_else(|| {
                     let changes = mirror.store.subscribe();

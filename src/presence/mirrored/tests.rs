@@ -26,7 +26,7 @@ enum Mood {
 
 struct Store {
     mood: Mutex<Mood>,
-    memory: Mutex<Arc<Memory>>,
+    memory: Mutex<Arc<InMemory>>,
     /// Touches in this community wait.
     held: watch::Sender<Option<CommunityId>>,
     /// A failure domain that is away, while the others are as the mood is.
@@ -41,8 +41,8 @@ fn in_2001() -> DateTime<Utc> {
     DateTime::from_timestamp_millis(1_000_000_000_000).unwrap()
 }
 
-fn empty() -> Arc<Memory> {
-    Arc::new(Memory::new(WINDOW, SteadyClock::steady(Arc::new(in_2001))))
+fn empty() -> Arc<InMemory> {
+    Arc::new(InMemory::new(WINDOW, SteadyClock::steady(Arc::new(in_2001))))
 }
 
 impl Store {
@@ -104,7 +104,7 @@ impl Store {
             .unwrap()
     }
 
-    async fn reached_for(&self, community: &CommunityId) -> Result<Arc<Memory>, PresenceError> {
+    async fn reached_for(&self, community: &CommunityId) -> Result<Arc<InMemory>, PresenceError> {
         if self.is_away(community) {
             return Err(unavailable("its server is away"));
         }
@@ -116,7 +116,7 @@ impl Store {
         Ok(memory)
     }
 
-    async fn reached(&self) -> Result<Arc<Memory>, PresenceError> {
+    async fn reached(&self) -> Result<Arc<InMemory>, PresenceError> {
         let mood = *self.mood.lock().unwrap();
         match mood {
             Mood::Fine => Ok(Arc::clone(&self.memory.lock().unwrap())),

@@ -55,7 +55,7 @@ pub(super) enum Way {
 
 impl Way {
     /// The configured address, for the log.
-    fn place(&self) -> String {
+    fn name(&self) -> String {
         match self {
             Self::Server(client) => format!("server {}", client.get_connection_info().addr()),
             Self::Sentinels(sentinels) => format!("Sentinels {}", sentinels.addresses().join(", ")),
@@ -225,9 +225,9 @@ impl Keeper {
                 Err(error) => {
                     self.state.send_modify(|state| {
                         if !matches!(state, State::Down(_)) {
-                            let (place, hint) = (self.way.place(), hint(&error));
+                            let (redis, hint) = (self.way.name(), hint(&error));
                             tracing::warn!(
-                                error = %error, redis = place,
+                                error = %error, redis,
                                 "cannot connect to Redis; trying again until it is there{hint}"
                             );
                         }

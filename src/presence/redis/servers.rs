@@ -35,7 +35,7 @@ enum Kind {
 }
 
 /// A server to subscribe to.
-pub(super) struct Place {
+pub(super) struct Publisher {
     /// A client for the server.
     pub(super) client: Client,
     /// The node, if there are several.
@@ -108,10 +108,10 @@ impl Servers {
         })
     }
 
-    /// Sends a call to any server, in a Cluster preferably not to that at `place`. Errors are counted here.
+    /// Sends a call to any server, in a Cluster preferably not to `publisher`. Errors are counted here.
     pub(super) async fn call_any<T, F>(
         &self,
-        place: Option<&Place>,
+        publisher: Option<&Publisher>,
         send: impl FnOnce(Node) -> F,
     ) -> Result<T, PresenceError>
     where
@@ -121,23 +121,23 @@ impl Servers {
         self.counted(match &self.kind {
             Kind::One { link, .. } => link.send(deadline, send).await,
             Kind::Cluster(cluster) => {
-                let not = place.and_then(|place| place.node.as_ref());
+                let not = publisher.and_then(|publisher| publisher.node.as_ref());
                 cluster.send_any(not, deadline, send).await
             }
         })
     }
 
     /// A server to subscribe to; each publishes all changes.
-    pub(super) async fn place(&self) -> RedisResult<Place> {
+    pub(super) async fn publisher(&self) -> RedisResult<Publisher> {
         match &self.kind {
             Kind::One { way, .. } => {
                 let client = way.client().await?;
-                Ok(Place { client, node: None })
+                Ok(Publisher { client, node: None })
             }
             Kind::Cluster(cluster) => {
                 let (address, client) = cluster.any_node()?;
                 let node = Some(address);
-                Ok(Place { client, node })
+                Ok(Publisher { client, node })
             }
         }
     }

@@ -17,9 +17,9 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::probe::{Next, Probe};
-use super::servers::{Place, Servers};
+use super::servers::{Publisher, Servers};
 use crate::config;
-use crate::presence::changes::{Changes, Event, Subscription};
+use crate::presence::changes::{CountChanges, Event, Subscription};
 use crate::presence::keys::parse_change;
 use crate::retry::Backoff;
 use crate::status::Component;
@@ -32,14 +32,14 @@ const SHORT_LIVED: Duration = Duration::from_secs(1);
 
 /// Starts the subscription at the first call of `subscribe`. Dropping it ends the subscription.
 pub(super) struct Listener {
-    changes: Changes,
-    parts: Arc<Parts>,
+    changes: CountChanges,
+    subscriber: Arc<Subscriber>,
     tasks: Tasks,
     task: OnceLock<Kept>,
 }
 
 /// The task's dependencies.
-struct Parts {
+struct Subscriber {
     servers: Arc<Servers>,
     channel: String,
     connect_timeout: Duration,
@@ -56,7 +56,7 @@ impl Listener {
         status: Component,
         tasks: &Tasks,
     ) -> Self {
-        let parts = Parts {
+        let subscriber = Subscriber {
             servers,
             channel,
             connect_timeout: config.connect_timeout,
@@ -64,8 +64,8 @@ impl Listener {
             status,
         };
         Self {
-            changes: Changes::new(),
-            parts: Arc::new(parts),
+            changes: CountChanges::new(),
+            subscriber: Arc::new(subscriber),
             tasks: tasks.clone(),
             task: OnceLock::new(),
         }
@@ -75,11 +75,11 @@ impl Listener {
     pub(super) fn subscribe(&self) -> Subscription {
         let subscription = self.changes.subscribe();
         self.task.get_or_init(|| {
-            self.parts.status.unknown();
-            let (parts, changes) = (Arc::clone(&self.parts), self.changes.clone());
+            self.subscriber.status.unknown();
+            let (subscriber, changes) = (Arc::clone(&self.subscriber), self.changes.clone());
             let listen = move || {
-                let (parts, changes) = (Arc::clone(&parts), changes.clone());
-                async move { parts.keep_listening(&changes).await }
+                let (subscriber, changes) = (Arc::clone(&subscriber), changes.clone());
+                async move { subscriber.keep_listening(&changes).await }
             };
             self.tasks.keep(Task::RedisChanges, listen).into()
         });
@@ -87,8 +87,8 @@ impl Listener {
     }
 }
 
-impl Parts {
-    async fn keep_listening(&self, changes: &Changes) {
+impl Subscriber {
+    async fn keep_listening(&self, changes: &CountChanges) {
         let _unheard = Unheard(&self.status);
         let mut backoff = PAUSES;
         loop {
@@ -105,8 +105,8 @@ impl Parts {
     }
 
     /// Subscribes and forwards changes until the subscription ends; returns the reason.
-    async fn listen(&self, changes: &Changes) -> RedisError {
-        let (place, subscription) = match self.subscribe().await {
+    async fn listen(&self, changes: &CountChanges) -> RedisError {
+        let (publisher, subscription) = match self.subscribe().await {
             Ok(subscribed) => subscribed,
             Err(error) => return error,
         };
@@ -129,7 +129,7 @@ impl Parts {
                     probe.not_published(Instant::now());
                 },
                 () = sleep_until(probe.wakes_at().into()) => match probe.next(Instant::now()) {
-                    Next::Publish(text) => publishing.push(self.publish(&place, text).boxed()),
+                    Next::Publish(text) => publishing.push(self.publish(&publisher, text).boxed()),
                     Next::Silent => return closed(io::ErrorKind::TimedOut, "the subscription fell silent"),
                     Next::Wait => {}
                 },
@@ -137,27 +137,27 @@ impl Parts {
         }
     }
 
-    async fn subscribe(&self) -> RedisResult<(Place, PubSub)> {
+    async fn subscribe(&self) -> RedisResult<(Publisher, PubSub)> {
         let late = |_| closed(io::ErrorKind::TimedOut, "Redis took too long to answer");
         let connecting = async {
-            let place = self.servers.place().await?;
-            let subscription = place.client.get_async_pubsub().await?;
-            Ok::<_, RedisError>((place, subscription))
+            let publisher = self.servers.publisher().await?;
+            let subscription = publisher.client.get_async_pubsub().await?;
+            Ok::<_, RedisError>((publisher, subscription))
         };
         let connecting = timeout(self.connect_timeout, connecting).await;
-        let (place, mut subscription) = connecting.map_err(late)??;
+        let (publisher, mut subscription) = connecting.map_err(late)??;
         let subscribing = timeout(self.response_timeout, subscription.subscribe(&self.channel));
         subscribing.await.map_err(late)??;
-        Ok((place, subscription))
+        Ok((publisher, subscription))
     }
 
     /// Publishes a probe, in a Cluster on another node than the one subscribed to; returns whether that worked.
-    async fn publish(&self, place: &Place, text: String) -> bool {
+    async fn publish(&self, publisher: &Publisher, text: String) -> bool {
         let mut publish = ::redis::cmd("PUBLISH");
         publish.arg(&self.channel).arg(text);
         let outcome = self
             .servers
-            .call_any(Some(place), async move |mut node| {
+            .call_any(Some(publisher), async move |mut node| {
                 publish.exec_async(&mut node).await
             })
             .await;
@@ -174,7 +174,7 @@ impl Drop for Unheard<'_> {
     }
 }
 
-fn heard(message: &Msg, changes: &Changes, probe: &mut Probe) {
+fn heard(message: &Msg, changes: &CountChanges, probe: &mut Probe) {
     // Anything that is not text is from a version that does not exist yet.
     let Ok(text) = std::str::from_utf8(message.get_payload_bytes()) else {
         return;

@@ -2,8 +2,23 @@
 //! what is compiled for tests only is left out, whole files too: tests may look anywhere.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use regex::Regex;
+
+/// Comments, strings and characters.
+static SILENT: LazyLock<Regex> = LazyLock::new(|| {
+    let silent = r#"(?sx)
+        //[^\n]* | /\*.*?\*/
+        | b?r\#\#".*?"\#\# | b?r\#".*?"\# | b?r"[^"]*" | b?"(?:\\.|[^"\\])*"
+        | '(?:\\.[^']*|[^'\\])'"#;
+    Regex::new(silent).expect("a pattern")
+});
+/// The declaration of a module that is a file.
+static FILE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\bmod (\w+);").expect("a pattern"));
+/// What a path is made of, and ends of lines, which count.
+static TOKEN: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"\n|::|[A-Za-z_][A-Za-z_0-9]*|\S").expect("a pattern"));
 
 /// A file of the library: its module, such as `live::hub`, and its text.
 pub type Sources = BTreeMap<String, String>;
@@ -68,25 +83,19 @@ pub fn imports(sources: &Sources) -> Vec<Import> {
 
 /// Blanks comments, strings and characters. Lines stay where they are.
 fn without_comments(text: &str) -> String {
-    let silent = r#"(?sx)
-        //[^\n]* | /\*.*?\*/
-        | b?r\#\#".*?"\#\# | b?r\#".*?"\# | b?r"[^"]*" | b?"(?:\\.|[^"\\])*"
-        | '(?:\\.[^']*|[^'\\])'"#;
-    let silent = Regex::new(silent).expect("a pattern");
-    silent
+    SILENT
         .replace_all(text, |found: &regex::Captures<'_>| blank(&found[0]))
         .into_owned()
 }
 
 /// Blanks items for tests only, and notes the modules among them that are files.
 fn without_tests(module: &str, code: &str, for_tests: &mut BTreeSet<String>) -> String {
-    let file = Regex::new(r"\bmod (\w+);").expect("a pattern");
     let mut kept = String::new();
     let mut rest = code;
     while let Some(start) = rest.find("#[cfg(test)]") {
         let end = start + item_end(&rest[start..]);
         let item = &rest[start..end];
-        let files = file.captures_iter(item);
+        let files = FILE.captures_iter(item);
         for_tests.extend(files.map(|found| format!("{module}::{}", &found[1])));
         kept.push_str(&rest[..start]);
         kept.push_str(&blank(item));
@@ -116,12 +125,11 @@ fn item_end(code: &str) -> usize {
 
 /// The paths in this code, with their lines. Those of a list in braces are whole.
 fn paths(code: &str) -> Vec<(usize, Vec<String>)> {
-    let token = Regex::new(r"\n|::|[A-Za-z_]\w*|\S").expect("a pattern");
     let mut found = Vec::new();
     // Lists of paths that are open, by their beginning; `None` is a block.
     let mut open: Vec<Option<Vec<String>>> = Vec::new();
     let (mut path, mut line, mut is_joined) = (Vec::new(), 1, false);
-    for token in token.find_iter(code).map(|token| token.as_str()) {
+    for token in TOKEN.find_iter(code).map(|token| token.as_str()) {
         if token == "\n" {
             line += 1;
             continue;

@@ -79,10 +79,10 @@ const IDENTITY_HEADERS: &str = include_str!("../support/identity_headers.txt");
 #[tokio::test]
 async fn e15_a_user_is_named_by_trusted_proxies_and_configured_headers_only() {
     let app = FakeUpstream::answering(|_| OK).await;
-    let names = IDENTITY_HEADERS
+    let headers = IDENTITY_HEADERS
         .lines()
         .chain(["X-Pomerium-Claim-Email", "X-Staff"]);
-    let claims: String = names.map(|name| format!("{name}: mallory\r\n")).collect();
+    let claims: String = headers.map(|name| format!("{name}: mallory\r\n")).collect();
     let request = format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{claims}\r\n");
     for (networks, passes) in [("", false), ("\"127.0.0.1/32\"", true)] {
         let mut wanted = trusting();
