@@ -9,8 +9,8 @@
 //! `stream_reader` (live connections), `cors` (pages of other origins), `visits` (reported page views), `widget`
 //! (the script), `problem` (error answers), `openapi` (the contract).
 //!
-//! Invariant: this module reads; it never writes to the app's tables or to presence (P2). Results that the proxy
-//! must act on, an [`Opening`] or a [`Report`], are passed in the answer's extensions.
+//! Invariant: this module reads; it never writes to the app's tables or to presence (P2). Reported page views go to
+//! [`Intake`]. A live connection that the proxy must serve, an [`Opening`], is passed in the answer's extensions.
 
 mod access;
 pub(crate) mod answers;
@@ -52,6 +52,7 @@ use crate::config;
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::presence::Presence;
+use crate::recorder::Intake;
 use crate::store::Store;
 use crate::widget::Script;
 
@@ -59,7 +60,7 @@ pub use backend_check::{BackendCheck, CheckError, UpstreamCheck};
 pub use caller::Caller;
 pub use live::Opening;
 pub use paths::{is_own_path, widget_paths};
-pub use visits::{MAX_REPORT, Report};
+pub use visits::MAX_REPORT;
 
 use access::Gate;
 use answers::Seconds;
@@ -92,7 +93,7 @@ const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// The visitors API.
 pub struct Api {
-    paths: Paths,
+    paths: Arc<Paths>,
     router: Router,
     timeout: Duration,
     in_flight: Semaphore,
@@ -107,6 +108,7 @@ pub struct Api {
 /// Dependencies of the handlers.
 struct Shared {
     settings: config::Api,
+    paths: Arc<Paths>,
     /// The presence window, over which `current_visitors` is counted.
     window: Seconds,
     store: Arc<dyn Store>,
@@ -116,6 +118,7 @@ struct Shared {
     live: Option<Live>,
     cors: Arc<Cors>,
     reports: visits::Rate,
+    intake: Arc<Intake>,
     clock: Clock,
     metrics: Arc<Metrics>,
     /// The `OpenAPI` document, rendered once.
@@ -150,6 +153,8 @@ pub struct Sources {
     pub backend_check: Arc<dyn BackendCheck>,
     /// Live connections; `None` if they are off.
     pub live: Option<Live>,
+    /// Records the page views that pages report.
+    pub intake: Arc<Intake>,
 }
 
 impl Api {
@@ -167,6 +172,7 @@ impl Api {
             presence,
             backend_check,
             live,
+            intake,
         } = sources;
         for operation in Operation::ALL {
             for class in STATUS_CLASSES {
@@ -175,7 +181,7 @@ impl Api {
                     .with_label_values(&[operation.label(), class]);
             }
         }
-        let paths = Paths::new(&settings);
+        let paths = Arc::new(Paths::new(&settings));
         let cors = Arc::new(Cors::new(surroundings.allowed_origins));
         let shared = Shared {
             window: Seconds(surroundings.window),
@@ -187,6 +193,8 @@ impl Api {
             script: Script::new(paths.prefix(), settings.max_limit, false),
             script_of_text_keys: Script::new(paths.prefix(), settings.max_limit, true),
             reports: visits::Rate::new(settings.beacon_rate),
+            intake,
+            paths: Arc::clone(&paths),
             told_of_foreign: AtomicI64::new(0),
             store,
             presence,

@@ -5,9 +5,12 @@
 //! other goes to a worker that looks them up after the response, and does not delay the former.
 
 mod admission;
+mod intake;
 pub(crate) mod load;
 pub mod recent;
 mod resolve;
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +30,7 @@ use crate::presence::worker::PresenceHandle;
 use crate::writer::Writer;
 use crate::writer::batch::RecordedView;
 
+pub use intake::{Heads, Intake, Report, RequestFacts};
 use load::{Bytes, Load};
 use recent::RecentPages;
 pub use resolve::Resolver;

@@ -19,6 +19,8 @@ use super::problem::Problem;
 /// anonymous caller without any headers.
 #[derive(Clone, Default)]
 pub struct Caller {
+    /// Start of the request.
+    pub at: DateTime<Utc>,
     /// The session of the request, as looked up; its validity is checked again at use (I3).
     pub session: Option<Arc<BrowserSession>>,
     /// The request has a token that could not be looked up because the database is away.

@@ -1,12 +1,12 @@
 //! Reported page views, which no proxy can see (V5): navigation within a single-page app.
 //!
-//! Checks that a page of the site sent the report, and its form; the result is an answer whose extensions hold the
-//! [`Report`]. The proxy then decides whether it counts, and records it, as for any other page view.
+//! Checks that a page of the site sent the report, and its form. [`Intake`](crate::recorder::Intake) then decides
+//! whether it counts, and records it, as for any other page view.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
@@ -18,8 +18,8 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::ids::SessionToken;
-use crate::live::Door;
 use crate::live::bucket::Bucket;
+use crate::recorder::Report;
 
 use super::Shared;
 use super::caller::Caller;
@@ -45,18 +45,6 @@ pub(crate) const OUTCOMES: [&str; 7] = [
     "too_large",
     "too_many",
 ];
-
-/// A page view reported by the page itself.
-#[derive(Clone)]
-pub struct Report {
-    /// Path and query, as in a request line.
-    pub target: String,
-    /// The referrer that the page's script reports.
-    pub referrer: Option<String>,
-    /// Decides whether the caller may see the page's community, since the app did not serve the page in this
-    /// request.
-    pub door: Arc<dyn Door>,
-}
 
 /// What the page's script sends; at most 8 KiB of JSON.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -120,36 +108,34 @@ pub(super) async fn report(
     parts: Parts,
     body: Bytes,
 ) -> Response {
-    let report = query::none(query.as_deref());
-    let report = report.and_then(|()| shared.report(&parts.headers, &caller, &body));
-    match report {
-        Ok(report) => {
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = StatusCode::NO_CONTENT;
-            response.extensions_mut().insert(report);
-            response
-        }
-        Err(problem) => {
-            let outcome = match problem {
-                Problem::ForeignOrigin => "origin",
-                Problem::Unauthorized => "anonymous",
-                Problem::TooMany => "too_many",
-                Problem::TooLarge => "too_large",
-                _ => "malformed",
-            };
-            shared.metrics.beacons.with_label_values(&[outcome]).inc();
-            problem.into_response()
-        }
+    let taken = match query::none(query.as_deref()) {
+        Ok(()) => shared.report(&parts.headers, &caller, &body).await,
+        Err(problem) => Err(problem),
+    };
+    let outcome = match &taken {
+        Ok(true) => "accepted",
+        Ok(false) => "not_counted",
+        Err(Problem::ForeignOrigin) => "origin",
+        Err(Problem::Unauthorized) => "anonymous",
+        Err(Problem::TooMany) => "too_many",
+        Err(Problem::TooLarge) => "too_large",
+        Err(_) => "malformed",
+    };
+    shared.metrics.beacons.with_label_values(&[outcome]).inc();
+    match taken {
+        Ok(_) => StatusCode::NO_CONTENT.into_response(),
+        Err(problem) => problem.into_response(),
     }
 }
 
 impl Shared {
-    fn report(
+    /// Records a report. Returns whether it counts as far as is known now.
+    async fn report(
         self: &Arc<Self>,
         headers: &HeaderMap,
         caller: &Caller,
         body: &[u8],
-    ) -> Result<Report, Problem> {
+    ) -> Result<bool, Problem> {
         // Every browser sends the origin of a POST: a client without one is no browser.
         if origin::from(headers, caller, &[]) != Comes::Own {
             self.tell_of_foreign(headers, caller);
@@ -172,11 +158,21 @@ impl Shared {
         if !self.reports.allows(token) {
             return Err(Problem::TooMany);
         }
-        Ok(Report {
-            target,
-            referrer: visit.referrer,
+        // Paths of the sidecar's own API are no pages (V4).
+        let path = target.split_once('?').map_or(&*target, |(path, _)| path);
+        if self.paths.operation(path).is_some() {
+            return Ok(false);
+        }
+        let report = Report {
+            target: &target,
+            referrer: visit.referrer.as_deref(),
+            headers,
+            token,
+            client_ip: caller.address,
+            at: caller.at,
             door: self.door(caller),
-        })
+        };
+        Ok(self.intake.report(report).await)
     }
 }
 

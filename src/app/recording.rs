@@ -6,16 +6,18 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use super::{StartError, watch};
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, Glances};
 use crate::communities::Communities;
 use crate::config::Config;
 use crate::geoip::GeoIp;
 use crate::metrics::{Dropped, Metrics};
+use crate::page_view::{Files, Policy};
 use crate::presence::worker::PresenceHandle;
 use crate::presence::{self, Presence};
 use crate::recorder::load::Bytes;
 use crate::recorder::recent::RecentPages;
-use crate::recorder::{Destinations, Recorder, Resolver};
+use crate::recorder::{Destinations, Intake, Recorder, Resolver};
+use crate::reload::SharedRoutes;
 use crate::shutdown::Shutdown;
 use crate::store::Store;
 use crate::tasks::Tasks;
@@ -184,6 +186,28 @@ impl Recording {
             tasks: tasks.clone(),
             workers,
         }
+    }
+
+    /// What the proxy and the API hand page views to. Its lookups run on the tasks' runtime.
+    pub(super) fn intake(
+        &self,
+        config: &Config,
+        routes: SharedRoutes,
+        policy: Policy,
+        metrics: &Arc<Metrics>,
+    ) -> Arc<Intake> {
+        let authenticator = self.authenticator.clone();
+        Arc::new(Intake {
+            is_on: config.record.is_on(),
+            session: config.session.clone(),
+            routes,
+            glances: Glances::new(authenticator.clone(), self.tasks.runtime().clone()),
+            authenticator,
+            policy,
+            files: Files::default(),
+            recorder: self.recorder.clone(),
+            metrics: metrics.clone(),
+        })
     }
 
     /// Flushes the queues, at most for `limit`. Views that do not reach the database stay in the spool, for the next

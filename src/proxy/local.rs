@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::live::LiveStart;
 use super::messages::expects_continue;
 use super::{Ctx, Sidecar};
-use crate::api::{Caller, MAX_REPORT, Opening, Report};
+use crate::api::{Caller, MAX_REPORT, Opening};
 use crate::auth::Known;
 
 /// Upper bound of an API answer: a page of `api.max_limit` visitors is far below.
@@ -55,9 +55,6 @@ impl Sidecar {
         if let Some(connection) = opening.and_then(|opening| opening.take()) {
             return LiveStart::leave(session, ctx, connection, &response.into_parts().0).await;
         }
-        if let Some(report) = response.extensions_mut().remove::<Report>() {
-            self.record_report(session.req_header(), &report, ctx).await;
-        }
         write(session, response).await
     }
 
@@ -72,20 +69,18 @@ impl Sidecar {
     ) -> Option<Response<Bytes>> {
         let api = self.api.clone();
         let authenticator = self.authenticator.clone();
-        let token = ctx.token.token().cloned();
-        let address = ctx.client.ip;
-        let behind_a_proxy = ctx.client.peer_trusted;
-        let at = ctx.at;
+        let (at, address) = (ctx.facts.at, ctx.client.ip);
+        let mut caller = Caller {
+            at,
+            headers: forwarded,
+            token: ctx.facts.token.clone(),
+            address,
+            behind_a_proxy: ctx.client.peer_trusted,
+            ..Caller::default()
+        };
         let patient = api.pushes(request.uri().path());
         let work = self.background.spawn(async move {
-            let mut caller = Caller {
-                headers: forwarded,
-                token: token.clone(),
-                address,
-                behind_a_proxy,
-                ..Caller::default()
-            };
-            if let Some(token) = token.filter(|_| identify) {
+            if let Some(token) = caller.token.clone().filter(|_| identify) {
                 match authenticator.cached_now(&token, at).await {
                     Known::Session(session) => caller.session = Some(session),
                     Known::Nobody => {}

@@ -18,8 +18,8 @@ const OWN: [&str; 11] = [
     "/api/visitors/widget.js",
 ];
 
-#[test]
-fn the_apis_paths_are_its_own_with_and_without_trailing_slash() {
+#[tokio::test]
+async fn the_apis_paths_are_its_own_with_and_without_trailing_slash() {
     let api = Site::new().api;
     for path in OWN {
         assert!(api.owns(path), "{path}");
@@ -27,8 +27,8 @@ fn the_apis_paths_are_its_own_with_and_without_trailing_slash() {
     }
 }
 
-#[test]
-fn every_other_path_is_the_apps() {
+#[tokio::test]
+async fn every_other_path_is_the_apps() {
     let api = Site::new().api;
     for path in [
         "/",
@@ -61,8 +61,8 @@ fn every_other_path_is_the_apps() {
     }
 }
 
-#[test]
-fn what_is_switched_off_is_the_apps() {
+#[tokio::test]
+async fn what_is_switched_off_is_the_apps() {
     let lives = ["/api/communities/42/visitors/live", "/api/visitors/live"];
     let without = Site::with(|settings| settings.live = false).api;
     assert!(lives.iter().all(|path| !without.owns(path)));
@@ -72,8 +72,8 @@ fn what_is_switched_off_is_the_apps() {
     assert!(!without.owns("/api/visits") && !without.takes_a_report("/api/visits"));
 }
 
-#[test]
-fn a_disabled_api_owns_nothing() {
+#[tokio::test]
+async fn a_disabled_api_owns_nothing() {
     let api = Site::with(|settings| settings.enabled = false).api;
     for path in OWN {
         assert!(!api.owns(path), "{path}");

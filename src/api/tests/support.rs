@@ -103,6 +103,7 @@ impl Site {
                 presence: presence.clone(),
                 backend_check: backend.clone(),
                 live: live.clone(),
+                intake: Arc::new(crate::recorder::testing::intake(store.clone(), &metrics)),
             },
             metrics.clone(),
             Arc::new(now),
