@@ -1,8 +1,8 @@
 //! The visitors API on the site's own origin (step 6, serve).
 //!
-//! [`Api`] is a service that the proxy calls in-process: no network hop, no listener of its own. It decides which
-//! paths are its own ([`Api::owns`]) and answers them ([`Api::call`]). It does not identify callers: the proxy
-//! looks the token up and passes a [`Caller`].
+//! [`Api`] is called by the proxy in-process: no network hop, no listener of its own. A request's path is parsed once
+//! ([`Api::parse`]) into an [`Operation`], or is the app's; everything else goes by the operation. The proxy passes what
+//! it knows of the [`Caller`], whose session is looked up here ([`Api::identify`]).
 //!
 //! One file per subject: `paths` (the API's paths), `query` and `cursor` (parameters), `access` (who may see which
 //! community), `visitors` and `stats` (the answers), `answers` (their JSON), `live`, `handshake`, `origin` and
@@ -10,7 +10,7 @@
 //! (the script), `problem` (error answers), `openapi` (the contract).
 //!
 //! Invariant: this module reads; it never writes to the app's tables or to presence (P2). Reported page views go to
-//! [`Intake`]. A live connection that the proxy must serve, an [`Opening`], is passed in the answer's extensions.
+//! [`Intake`].
 
 mod access;
 pub(crate) mod answers;
@@ -37,19 +37,21 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::{Body, Bytes, HttpBody};
-use axum::response::IntoResponse;
-use axum::routing::{get, post};
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, HeaderValue, VARY, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
-use tokio::sync::{Semaphore, SemaphorePermit};
-use tower::ServiceExt;
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, VARY, X_CONTENT_TYPE_OPTIONS,
+};
+use http::request::Parts;
+use http::response::Parts as ResponseParts;
+use http::{Method, Response, StatusCode};
+use serde::Serialize;
+use tokio::sync::Semaphore;
 
+use crate::auth::Authenticator;
 use crate::communities::Communities;
 use crate::config;
-use crate::live::Live;
+use crate::live::{Connection, Live};
 use crate::metrics::Metrics;
 use crate::presence::Presence;
 use crate::recorder::Intake;
@@ -58,14 +60,13 @@ use crate::widget::Script;
 
 pub use backend_check::{BackendCheck, CheckError, UpstreamCheck};
 pub use caller::Caller;
-pub use live::Opening;
-pub use paths::{is_own_path, widget_paths};
+pub use paths::{Operation, is_own_path, widget_paths};
 pub use visits::MAX_REPORT;
 
 use access::Gate;
 use answers::Seconds;
 use cors::Cors;
-use paths::{Operation, Paths};
+use paths::Paths;
 use problem::Problem;
 use stats::Statistics;
 use stream_reader::StreamReader;
@@ -93,30 +94,40 @@ const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// The visitors API.
 pub struct Api {
-    paths: Arc<Paths>,
-    router: Router,
-    timeout: Duration,
+    shared: Arc<Shared>,
     in_flight: Semaphore,
     opening: Semaphore,
     identifying: Semaphore,
     listeners_identifying: Semaphore,
-    live: Option<Live>,
-    cors: Arc<Cors>,
-    metrics: Arc<Metrics>,
+}
+
+/// The body of an answer.
+pub enum Body {
+    /// All of it.
+    Bytes(Bytes),
+    /// A live connection, which waits for its socket.
+    Live(Connection),
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Self::Bytes(Bytes::new())
+    }
 }
 
 /// Dependencies of the handlers.
 struct Shared {
     settings: config::Api,
-    paths: Arc<Paths>,
+    paths: Paths,
     /// The presence window, over which `current_visitors` is counted.
     window: Seconds,
     store: Arc<dyn Store>,
     presence: Arc<dyn Presence>,
+    authenticator: Arc<Authenticator>,
     gate: Gate,
     statistics: Statistics,
     live: Option<Live>,
-    cors: Arc<Cors>,
+    cors: Cors,
     reports: visits::Rate,
     intake: Arc<Intake>,
     clock: Clock,
@@ -145,6 +156,8 @@ pub struct Surroundings {
 pub struct Sources {
     /// Profiles and statistics.
     pub store: Arc<dyn Store>,
+    /// Finds the callers' sessions.
+    pub authenticator: Arc<Authenticator>,
     /// Lookup of communities.
     pub communities: Arc<Communities>,
     /// Who is here now.
@@ -168,6 +181,7 @@ impl Api {
     ) -> Self {
         let Sources {
             store,
+            authenticator,
             communities,
             presence,
             backend_check,
@@ -181,102 +195,79 @@ impl Api {
                     .with_label_values(&[operation.label(), class]);
             }
         }
-        let paths = Arc::new(Paths::new(&settings));
-        let cors = Arc::new(Cors::new(surroundings.allowed_origins));
+        let paths = Paths::new(&settings);
         let shared = Shared {
             window: Seconds(surroundings.window),
             gate: Gate::new(&settings, communities, backend_check, Arc::clone(&clock)),
             statistics: Statistics::new(Arc::clone(&store)),
             contract: openapi::render(&paths, &settings, &surroundings.session_cookie),
-            live: live.clone(),
-            cors: Arc::clone(&cors),
+            cors: Cors::new(surroundings.allowed_origins),
+            live,
+            authenticator,
             script: Script::new(paths.prefix(), settings.max_limit, false),
             script_of_text_keys: Script::new(paths.prefix(), settings.max_limit, true),
             reports: visits::Rate::new(settings.beacon_rate),
             intake,
-            paths: Arc::clone(&paths),
+            paths,
             told_of_foreign: AtomicI64::new(0),
             store,
             presence,
             clock,
             settings,
-            metrics: Arc::clone(&metrics),
+            metrics,
         };
         Self {
-            timeout: shared.settings.timeout,
-            router: router(&paths, shared),
+            shared: Arc::new(shared),
             in_flight: Semaphore::new(MAX_IN_FLIGHT),
             opening: Semaphore::new(MAX_OPENING),
             identifying: Semaphore::new(MAX_IDENTIFYING),
             listeners_identifying: Semaphore::new(MAX_LISTENERS_IDENTIFYING),
-            live,
-            cors,
-            paths,
-            metrics,
         }
     }
 
-    /// Whether the sidecar answers this raw path itself. Everything else is the app's.
-    pub fn owns(&self, path: &str) -> bool {
-        self.paths.operation(path).is_some()
-    }
-
-    /// Whether requests for this raw path have a body, of at most [`MAX_REPORT`] bytes.
-    pub fn takes_a_report(&self, path: &str) -> bool {
-        self.paths.operation(path) == Some(Operation::Visits)
+    /// The operation of a request's raw path, which the sidecar answers itself; `None` if the path is the app's.
+    pub fn parse(&self, path: &str) -> Option<Operation> {
+        self.shared.paths.parse(path)
     }
 
     /// Longest time for one answer, and for identifying the caller before it.
     pub fn timeout(&self) -> Duration {
-        self.timeout
+        self.shared.settings.timeout
     }
 
-    /// Whether requests for this raw path ask for live connections.
-    pub fn pushes(&self, path: &str) -> bool {
-        self.paths.operation(path).is_some_and(Operation::is_live)
-    }
-
-    /// A permit to identify a caller; `None` when there are too many, so that callers with made-up tokens cannot
-    /// use up the recorder's lookups. `patient` is for live connections: they wait for a permit, and the caller
-    /// must give up after [`Api::timeout`].
-    pub async fn identifying(&self, patient: bool) -> Option<SemaphorePermit<'_>> {
-        if patient {
-            self.listeners_identifying.acquire().await.ok()
-        } else {
-            self.identifying.try_acquire().ok()
-        }
-    }
-
-    /// Answers a request for a path that [`Api::owns`]. The request's extensions carry the [`Caller`]; without one
-    /// it is anonymous. Never fails: any error becomes a problem document. The answer has a `Content-Length`, also
-    /// to HEAD, where its body is empty; only streams have none.
-    pub async fn call(&self, request: Request<Body>) -> Response<Body> {
-        let Some(operation) = self.paths.operation(request.uri().path()) else {
-            return finish(
-                Problem::NotFound.into_response(),
-                request.method() == Method::HEAD,
-            );
-        };
-        let is_head = request.method() == Method::HEAD;
-        let reader = self.cors.reader(operation, request.headers());
-        let preflight = self
-            .cors
-            .preflight(operation, request.method(), request.headers());
-        let response = match preflight {
+    /// Answers a request. Never fails: any error becomes a problem document. The answer has a `Content-Length`, also
+    /// to HEAD, where its body is empty; only live connections have none.
+    pub async fn call(
+        &self,
+        operation: &Operation,
+        request: &Parts,
+        body: &[u8],
+        caller: Caller,
+    ) -> Response<Body> {
+        let (cors, headers) = (&self.shared.cors, &request.headers);
+        let reader = cors.reader(operation, headers);
+        let response = match cors.preflight(operation, &request.method, headers) {
             Some(response) => response,
-            None => self.answer(operation, request).await,
+            None => self.answer(operation, request, body, caller).await,
         };
         let labels = [operation.label(), status_class(response.status())];
-        self.metrics.api_requests.with_label_values(&labels).inc();
-        let mut response = finish(with_methods(operation, response), is_head);
-        self.cors.let_read(operation, reader, response.headers_mut());
-        response
+        self.shared.metrics.api_requests.with_label_values(&labels).inc();
+        let (mut head, mut body) = response.into_parts();
+        match &mut body {
+            Body::Bytes(body) => {
+                finish(operation, &mut head, Some(body.len()));
+                if request.method == Method::HEAD {
+                    body.clear();
+                }
+            }
+            Body::Live(_) => finish(operation, &mut head, None),
+        }
+        cors.let_read(operation, reader, &mut head.headers);
+        Response::from_parts(head, body)
     }
 
-    /// The answer to a request for a path that [`Api::owns`] and that is refused before it gets to [`Api::call`];
-    /// `None` if the path is the app's.
-    pub fn refuse(&self, path: &str, headers: &HeaderMap, status: StatusCode) -> Option<Response<Body>> {
-        let operation = self.paths.operation(path)?;
+    /// The answer to a request that is refused before it gets to [`Api::call`].
+    pub fn refuse(&self, operation: &Operation, headers: &HeaderMap, status: StatusCode) -> Response<Bytes> {
         let problem = match status {
             StatusCode::METHOD_NOT_ALLOWED => Problem::MethodNotAllowed,
             StatusCode::PAYLOAD_TOO_LARGE => Problem::TooLarge,
@@ -284,90 +275,86 @@ impl Api {
             StatusCode::SERVICE_UNAVAILABLE => Problem::Unavailable,
             status => Problem::Refused(status),
         };
-        let mut response = finish(with_methods(operation, problem.into_response()), false);
-        let reader = self.cors.reader(operation, headers);
-        self.cors.let_read(operation, reader, response.headers_mut());
-        Some(response)
+        let (mut head, body) = problem.document().into_parts();
+        finish(operation, &mut head, Some(body.len()));
+        let cors = &self.shared.cors;
+        cors.let_read(operation, cors.reader(operation, headers), &mut head.headers);
+        Response::from_parts(head, body)
     }
 
-    async fn answer(&self, operation: Operation, request: Request<Body>) -> Response<Body> {
-        let live = self.live.as_ref().filter(|_| operation.is_live());
-        let reader = live.and_then(|live| StreamReader::of(&request, live));
-        let response = self.dispatch(operation, request).await;
-        match reader {
-            Some(reader) => reader.understands(response),
-            None => response,
-        }
-    }
-
-    async fn dispatch(&self, operation: Operation, request: Request<Body>) -> Response<Body> {
+    async fn answer(
+        &self,
+        operation: &Operation,
+        request: &Parts,
+        body: &[u8],
+        caller: Caller,
+    ) -> Response<Body> {
         let answered = async {
             let place = if operation.is_live() {
                 self.opening.acquire().await.ok()
             } else {
                 self.in_flight.try_acquire().ok()
             };
-            if place.is_none() {
-                return Problem::Unavailable.into_response();
-            }
-            match self.router.clone().oneshot(request).await {
-                Ok(response) => response,
-                Err(never) => match never {},
-            }
+            let _place = place.ok_or(Problem::Unavailable)?;
+            self.shared.answer(operation, request, body, caller).await
         };
-        match tokio::time::timeout(self.timeout, answered).await {
-            Ok(response) => response,
-            Err(_elapsed) => {
-                tracing::warn!(api.timeout = ?self.timeout, "a visitors API answer took too long");
-                Problem::Unavailable.into_response()
+        let answered = tokio::time::timeout(self.timeout(), answered).await;
+        let answered = answered.unwrap_or_else(|_elapsed| {
+            tracing::warn!(api.timeout = ?self.timeout(), "a visitors API answer took too long");
+            Err(Problem::Unavailable)
+        });
+        let response = answered.unwrap_or_else(|problem| problem.document().map(Body::Bytes));
+        let live = self.shared.live.as_ref().filter(|_| operation.is_live());
+        match live.and_then(|live| StreamReader::of(request, live)) {
+            Some(reader) => reader.understands(response),
+            None => response,
+        }
+    }
+}
+
+impl Shared {
+    async fn answer(
+        self: &Arc<Self>,
+        operation: &Operation,
+        request: &Parts,
+        body: &[u8],
+        caller: Caller,
+    ) -> Result<Response<Body>, Problem> {
+        if !operation.takes(&request.method) {
+            return Err(Problem::MethodNotAllowed);
+        }
+        let query = request.uri.query();
+        match operation {
+            Operation::List(community) => visitors::list(self, &caller, community.as_deref(), query).await,
+            Operation::Count(community) => visitors::count(self, &caller, community.as_deref(), query).await,
+            Operation::Stats(community) => stats::stats(self, &caller, community.as_deref(), query).await,
+            Operation::Counts => visitors::counts(self, &caller, query).await,
+            Operation::Live(_) | Operation::LiveOfMany => {
+                live::answer(self, operation, request, caller).await
             }
+            Operation::Visits => visits::report(self, request, &caller, body).await,
+            Operation::Widget => Ok(widget::script(self, &request.headers)),
+            Operation::Contract => openapi::contract(self, query),
         }
     }
 }
 
-/// One route per operation and form of its path.
-fn router(paths: &Paths, shared: Shared) -> Router {
-    let mut router = Router::new();
-    for operation in paths.operations() {
-        let methods = match operation {
-            Operation::List => get(visitors::list),
-            Operation::Count => get(visitors::count),
-            Operation::Stats => get(stats::stats),
-            Operation::Live => get(live::live),
-            Operation::Counts => get(visitors::counts),
-            Operation::LiveOfMany => get(live::live_of_many),
-            Operation::Visits => post(visits::report),
-            Operation::Widget => get(widget::script),
-            Operation::Contract => get(openapi::contract),
-        }
-        .fallback(async || Problem::MethodNotAllowed);
-        for pattern in paths.patterns(operation) {
-            router = router.route(&pattern, methods.clone());
-        }
-    }
-    router
-        .fallback(async || Problem::NotFound)
-        .with_state(Arc::new(shared))
+/// An answer in JSON.
+fn json(value: &impl Serialize) -> Result<Response<Body>, Problem> {
+    // Numbers and text always serialise.
+    let body = serde_json::to_vec(value).map_err(|_| Problem::Internal)?;
+    let mut response = Response::new(Body::Bytes(body.into()));
+    let kind = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    Ok(response)
 }
 
-/// Sets `Allow` on a refused method.
-fn with_methods(operation: Operation, mut response: Response<Body>) -> Response<Body> {
-    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
-        let methods = HeaderValue::from_static(operation.methods());
-        response.headers_mut().insert(ALLOW, methods);
+/// Sets headers that every answer has, and `Allow` on a refused method. A live connection has no `length`.
+fn finish(operation: &Operation, head: &mut ResponseParts, length: Option<usize>) {
+    let (status, headers) = (head.status, &mut head.headers);
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(ALLOW, HeaderValue::from_static(operation.methods()));
     }
-    response
-}
-
-/// Sets headers that every answer has.
-fn finish(mut response: Response<Body>, is_head: bool) -> Response<Body> {
-    let length = response.body().size_hint().exact();
-    let is_open = response.extensions().get::<Opening>().is_some();
-    let no_content = matches!(
-        response.status(),
-        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
-    );
-    let headers = response.headers_mut();
     if !headers.contains_key(CACHE_CONTROL) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if !headers.contains_key(VARY) {
@@ -375,18 +362,10 @@ fn finish(mut response: Response<Body>, is_head: bool) -> Response<Body> {
         }
     }
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if is_open || no_content {
-        // The router sets one for an empty body.
-        headers.remove(CONTENT_LENGTH);
-        return response;
-    }
-    if let (Some(length), false) = (length, headers.contains_key(CONTENT_LENGTH)) {
+    let no_content = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if let (Some(length), false) = (length, no_content) {
         headers.insert(CONTENT_LENGTH, length.into());
     }
-    if is_head {
-        *response.body_mut() = Body::empty();
-    }
-    response
 }
 
 fn status_class(status: StatusCode) -> &'static str {

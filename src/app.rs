@@ -226,6 +226,7 @@ impl App {
         };
         let sources = Sources {
             store: store.clone(),
+            authenticator: recording.authenticator.clone(),
             communities: recording.communities.clone(),
             presence,
             backend_check: Arc::new(UpstreamCheck::new(&config.upstream, config.api.timeout * 4 / 5)),
@@ -359,7 +360,6 @@ fn sidecar(
         upstream: config.upstream.clone(),
         upstreams: Upstreams::new(&config.upstream).map_err(|error| anyhow::anyhow!("upstream: {error}"))?,
         intake,
-        authenticator: recording.authenticator.clone(),
         communities: recording.communities.clone(),
         injector: config.widget.inject.then(|| injector(config)),
         api: Arc::new(api),

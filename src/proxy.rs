@@ -44,7 +44,6 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use crate::api::Api;
-use crate::auth::Authenticator;
 use crate::communities::Communities;
 use crate::config;
 use crate::metrics::Metrics;
@@ -58,7 +57,6 @@ pub use front::Front;
 pub use handshakes::Handshakes;
 pub use upstream::Upstreams;
 
-use ctx::Label;
 use limits::Refusal;
 use messages::{has_no_body, status_class};
 
@@ -72,8 +70,6 @@ pub struct Sidecar {
     pub upstreams: Upstreams,
     /// Steps 2 to 5: what becomes of page views.
     pub intake: Arc<Intake>,
-    /// Identifies callers of the API.
-    pub authenticator: Arc<Authenticator>,
     /// Step 6, serve.
     pub api: Arc<Api>,
     /// Finds the community of a slug.
@@ -117,12 +113,11 @@ impl ProxyHttp for Sidecar {
             self.refuse(session, ctx, refusal).await?;
             return Ok(true);
         }
-        let request = session.req_header();
-        if self.api.owns(local::path_of(request)) {
-            ctx.label = Label::Api;
-            self.answer_locally(session, ctx).await?;
+        if let Some(operation) = ctx.operation.clone() {
+            self.answer_locally(session, ctx, operation).await?;
             return Ok(true);
         }
+        let request = session.req_header();
         let (method, path) = (&request.method, request.raw_path());
         self.intake
             .expect(&mut ctx.facts, method, path, &request.headers)
@@ -234,7 +229,7 @@ impl ProxyHttp for Sidecar {
                 ctx.progress.break_off();
             }
         } else if status > 0 {
-            let _ = self.respond_error(session, status).await;
+            let _ = self.respond_error(session, ctx, status).await;
         }
         FailToProxy {
             error_code: status,

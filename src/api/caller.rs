@@ -1,22 +1,20 @@
-//! The caller of the API, as the proxy identified it.
+//! The caller of the API: what the proxy knows of it, and its session.
 
-use std::convert::Infallible;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::FromRequestParts;
 use chrono::{DateTime, Utc};
 use http::HeaderMap;
-use http::request::Parts;
+use tokio::time::timeout;
 
-use crate::auth::BrowserSession;
+use crate::auth::{BrowserSession, Known};
 use crate::ids::SessionToken;
 
 use super::problem::Problem;
+use super::{Api, Operation};
 
-/// The caller. The proxy puts it into the request's extensions after the token was looked up. The default is an
-/// anonymous caller without any headers.
+/// The caller. The default is an anonymous one without any headers.
 #[derive(Clone, Default)]
 pub struct Caller {
     /// Start of the request.
@@ -64,10 +62,36 @@ impl fmt::Debug for Caller {
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for Caller {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
-        Ok(parts.extensions.remove::<Self>().unwrap_or_default())
+impl Api {
+    /// Looks up the session of the caller's token, where the answer depends on it. A database that hangs, or a long
+    /// queue of lookups, holds the caller no longer than [`Api::timeout`].
+    pub async fn identify(&self, operation: &Operation, caller: &mut Caller) {
+        let Some(token) = caller.token.clone().filter(|_| !operation.takes_a_report()) else {
+            return;
+        };
+        let authenticator = &self.shared.authenticator;
+        match authenticator.cached_now(&token, caller.at).await {
+            Known::Session(session) => caller.session = Some(session),
+            Known::Nobody => {}
+            Known::Unknown => {
+                let found = timeout(self.timeout(), async {
+                    // Callers with made-up tokens must not use up the recorder's lookups.
+                    let _place = if operation.is_live() {
+                        self.listeners_identifying.acquire().await.ok()?
+                    } else {
+                        self.identifying.try_acquire().ok()?
+                    };
+                    let found = authenticator.resolve_from(&token, caller.at, caller.address);
+                    found.await.ok()
+                });
+                match found.await {
+                    Ok(Some(found)) => caller.session = found,
+                    Ok(None) | Err(_) => caller.unavailable = true,
+                }
+            }
+        }
+        if caller.session.is_none() {
+            caller.may_appear = authenticator.may_appear(&token).await;
+        }
     }
 }

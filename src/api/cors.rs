@@ -3,7 +3,6 @@
 //!
 //! A listed origin is echoed: browsers do not accept `*` together with cookies.
 
-use axum::body::Body;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
@@ -11,6 +10,7 @@ use http::header::{
 };
 use http::{Method, Response, StatusCode};
 
+use super::Body;
 use super::origin;
 use super::paths::Operation;
 
@@ -35,7 +35,7 @@ impl Cors {
     /// The answer to a preflight request; `None` for any other request, or for an origin that is not allowed.
     pub(super) fn preflight(
         &self,
-        operation: Operation,
+        operation: &Operation,
         method: &Method,
         headers: &HeaderMap,
     ) -> Option<Response<Body>> {
@@ -44,7 +44,7 @@ impl Cors {
             return None;
         }
         origin::allowed(headers, &self.allowed)?;
-        let mut response = Response::new(Body::empty());
+        let mut response = Response::new(Body::default());
         *response.status_mut() = StatusCode::NO_CONTENT;
         let answer = response.headers_mut();
         answer.insert(
@@ -64,13 +64,18 @@ impl Cors {
     }
 
     /// The origin that may read the answer to a request with `headers`; `None` if only the site's own pages may.
-    pub(super) fn reader(&self, operation: Operation, headers: &HeaderMap) -> Option<HeaderValue> {
+    pub(super) fn reader(&self, operation: &Operation, headers: &HeaderMap) -> Option<HeaderValue> {
         let reader = origin::allowed(headers, &self.allowed).cloned();
         reader.filter(|_| operation.is_for_other_origins())
     }
 
     /// Allows the origin to read an answer, which varies with the origin.
-    pub(super) fn let_read(&self, operation: Operation, reader: Option<HeaderValue>, answer: &mut HeaderMap) {
+    pub(super) fn let_read(
+        &self,
+        operation: &Operation,
+        reader: Option<HeaderValue>,
+        answer: &mut HeaderMap,
+    ) {
         if operation.is_for_other_origins() && !self.allowed.is_empty() {
             vary_by_origin(answer);
         }

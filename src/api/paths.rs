@@ -1,24 +1,30 @@
-//! The API's paths. Pure; paths are compared raw, as they stand in the request line.
+//! The API's paths. Pure. A path is parsed once, raw, as it stands in the request line ([`Paths::parse`]); all else
+//! reads the [`Operation`].
 //!
-//! [`Operation::template`] is the one place that spells a path: `owns`, the router and the contract are all made
-//! from it.
+//! [`Operation::template`] is the one place that spells a path: parser and contract are made from it.
+
+use http::Method;
+use percent_encoding::percent_decode_str;
 
 use crate::config;
 
 /// Stands for one non-empty path segment in a template.
 const COMMUNITY: &str = "{community}";
 
-/// An operation of the API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Operation {
+/// The community that a path names, decoded once; `None` if it is not UTF-8.
+pub(super) type Community = Option<String>;
+
+/// An operation of the API, with the parameters in its path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operation {
     /// Who is here.
-    List,
+    List(Community),
     /// How many are here.
-    Count,
+    Count(Community),
     /// Numbers over days.
-    Stats,
+    Stats(Community),
     /// How many are here, each time it changes.
-    Live,
+    Live(Community),
     /// How many are in each of several communities.
     Counts,
     /// The same, each time one changes.
@@ -32,12 +38,12 @@ pub(super) enum Operation {
 }
 
 impl Operation {
-    /// Every operation.
+    /// Every operation, without parameters.
     pub(super) const ALL: [Self; 9] = [
-        Self::List,
-        Self::Count,
-        Self::Stats,
-        Self::Live,
+        Self::List(None),
+        Self::Count(None),
+        Self::Stats(None),
+        Self::Live(None),
         Self::Counts,
         Self::LiveOfMany,
         Self::Visits,
@@ -46,12 +52,12 @@ impl Operation {
     ];
 
     /// The path below the prefix, without trailing slash.
-    pub(super) fn template(self) -> &'static str {
+    pub(super) fn template(&self) -> &'static str {
         match self {
-            Self::List => "/communities/{community}/visitors",
-            Self::Count => "/communities/{community}/visitors/count",
-            Self::Stats => "/communities/{community}/visitors/stats",
-            Self::Live => "/communities/{community}/visitors/live",
+            Self::List(_) => "/communities/{community}/visitors",
+            Self::Count(_) => "/communities/{community}/visitors/count",
+            Self::Stats(_) => "/communities/{community}/visitors/stats",
+            Self::Live(_) => "/communities/{community}/visitors/live",
             Self::Counts => "/visitors/counts",
             Self::LiveOfMany => "/visitors/live",
             Self::Visits => "/visits",
@@ -61,32 +67,45 @@ impl Operation {
     }
 
     /// Whether it opens live connections.
-    pub(super) fn is_live(self) -> bool {
-        matches!(self, Self::Live | Self::LiveOfMany)
+    pub(super) fn is_live(&self) -> bool {
+        matches!(self, Self::Live(_) | Self::LiveOfMany)
+    }
+
+    /// Whether its requests have a body, of at most [`MAX_REPORT`](super::MAX_REPORT) bytes.
+    pub fn takes_a_report(&self) -> bool {
+        *self == Self::Visits
+    }
+
+    /// Whether a request with this method is one of its. The handshake of a live connection refuses HEAD itself.
+    pub(super) fn takes(&self, method: &Method) -> bool {
+        match self {
+            Self::Visits => method == Method::POST,
+            _ => method == Method::GET || method == Method::HEAD,
+        }
     }
 
     /// Its methods, as in `Allow`.
-    pub(super) fn methods(self) -> &'static str {
+    pub(super) fn methods(&self) -> &'static str {
         match self {
             Self::Visits => "POST",
-            Self::Live | Self::LiveOfMany => "GET",
+            Self::Live(_) | Self::LiveOfMany => "GET",
             _ => "GET,HEAD",
         }
     }
 
     /// Whether allowed pages of other origins may call it. Reports are accepted from the site's own pages only;
     /// the script can be loaded by any.
-    pub(super) fn is_for_other_origins(self) -> bool {
+    pub(super) fn is_for_other_origins(&self) -> bool {
         !matches!(self, Self::Visits | Self::Widget)
     }
 
     /// The metric label.
-    pub(super) fn label(self) -> &'static str {
+    pub(super) fn label(&self) -> &'static str {
         match self {
-            Self::List => "visitors",
-            Self::Count => "count",
-            Self::Stats => "stats",
-            Self::Live => "live",
+            Self::List(_) => "visitors",
+            Self::Count(_) => "count",
+            Self::Stats(_) => "stats",
+            Self::Live(_) => "live",
             Self::Counts => "counts",
             Self::LiveOfMany => "live_of_many",
             Self::Visits => "visits",
@@ -96,40 +115,51 @@ impl Operation {
     }
 
     /// Whether it is enabled by the configuration. Paths of disabled operations are the app's.
-    fn is_enabled(self, settings: &config::Api) -> bool {
+    fn is_enabled(&self, settings: &config::Api) -> bool {
         settings.enabled
             && match self {
-                Self::Live | Self::LiveOfMany | Self::Widget => settings.live,
+                Self::Live(_) | Self::LiveOfMany | Self::Widget => settings.live,
                 Self::Visits => settings.beacon,
-                Self::List | Self::Count | Self::Stats | Self::Counts | Self::Contract => true,
+                Self::List(_) | Self::Count(_) | Self::Stats(_) | Self::Counts | Self::Contract => true,
             }
     }
 
-    /// Whether a raw path below the prefix is this operation's, with or without one trailing slash.
-    fn matches(self, path: &str) -> bool {
-        let mut asked = path.strip_suffix('/').unwrap_or(path).split('/');
-        let mut expected = self.template().split('/');
+    /// This operation, if a raw path below the prefix, without trailing slash, is its path.
+    fn parse(&self, path: &str) -> Option<Self> {
+        let (mut asked, mut expected) = (path.split('/'), self.template().split('/'));
+        let mut community = "";
         loop {
             match (asked.next(), expected.next()) {
-                (None, None) => return true,
-                (Some(segment), Some(COMMUNITY)) if !segment.is_empty() => {}
+                (None, None) => return Some(self.of(community)),
+                (Some(segment), Some(COMMUNITY)) if !segment.is_empty() => community = segment,
                 (Some(segment), Some(literal)) if segment == literal && literal != COMMUNITY => {}
-                _ => return false,
+                _ => return None,
             }
+        }
+    }
+
+    fn of(&self, segment: &str) -> Self {
+        let community = || percent_decode_str(segment).decode_utf8().ok().map(Into::into);
+        match self {
+            Self::List(_) => Self::List(community()),
+            Self::Count(_) => Self::Count(community()),
+            Self::Stats(_) => Self::Stats(community()),
+            Self::Live(_) => Self::Live(community()),
+            operation => operation.clone(),
         }
     }
 }
 
 /// Whether the sidecar answers this raw path itself, under this configuration. Pure.
 pub fn is_own_path(settings: &config::Api, path: &str) -> bool {
-    Paths::new(settings).operation(path).is_some()
+    Paths::new(settings).parse(path).is_some()
 }
 
 /// The paths of the widget's script, and of a page's live connection.
 pub fn widget_paths(settings: &config::Api) -> (String, String) {
     let paths = Paths::new(settings);
     let path = |operation: Operation| paths.documented(operation.template());
-    (path(Operation::Widget), path(Operation::Live))
+    (path(Operation::Widget), path(Operation::Live(None)))
 }
 
 /// The API's paths under one prefix.
@@ -157,14 +187,17 @@ impl Paths {
     }
 
     /// The enabled operations.
-    pub(super) fn operations(&self) -> impl Iterator<Item = Operation> {
-        self.operations.iter().copied()
+    pub(super) fn operations(&self) -> &[Operation] {
+        &self.operations
     }
 
-    /// The operation of a raw path.
-    pub(super) fn operation(&self, path: &str) -> Option<Operation> {
+    /// The operation of a raw path, with or without one trailing slash; `None` if the path is the app's.
+    pub(super) fn parse(&self, path: &str) -> Option<Operation> {
         let below = path.strip_prefix(&self.prefix)?;
-        self.operations().find(|operation| operation.matches(below))
+        let below = below.strip_suffix('/').unwrap_or(below);
+        self.operations
+            .iter()
+            .find_map(|operation| operation.parse(below))
     }
 
     /// Prefix of all paths.
@@ -175,13 +208,5 @@ impl Paths {
     /// The operation's path as the contract shows it.
     pub(super) fn documented(&self, template: &str) -> String {
         format!("{}{template}", self.prefix)
-    }
-
-    /// The operation's router patterns: with and without trailing slash.
-    pub(super) fn patterns(&self, operation: Operation) -> [String; 2] {
-        // Braces have a meaning in the router's patterns but not in a prefix.
-        let prefix = self.prefix.replace('{', "{{").replace('}', "}}");
-        let path = format!("{prefix}{}", operation.template());
-        [format!("{path}/"), path]
     }
 }

@@ -6,13 +6,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::body::Bytes;
-use axum::extract::{RawQuery, State};
-use axum::http::request::Parts;
-use axum::response::{IntoResponse as _, Response};
 use http::header::CONTENT_TYPE;
+use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, StatusCode, Uri};
+use http::{HeaderMap, Response, StatusCode, Uri};
 use moka::sync::Cache;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -21,12 +18,11 @@ use crate::ids::SessionToken;
 use crate::live::bucket::Bucket;
 use crate::recorder::Report;
 
-use super::Shared;
 use super::caller::Caller;
 use super::openapi::ReportProblems;
 use super::origin::{self, From as Comes};
 use super::problem::Problem;
-use super::query;
+use super::{Body, Shared, query};
 
 /// Largest body.
 pub const MAX_REPORT: usize = 8 * 1024;
@@ -102,14 +98,13 @@ impl Rate {
     responses((status = 204, description = "Taken note of"), ReportProblems)
 )]
 pub(super) async fn report(
-    State(shared): State<Arc<Shared>>,
-    RawQuery(query): RawQuery,
-    caller: Caller,
-    parts: Parts,
-    body: Bytes,
-) -> Response {
-    let taken = match query::none(query.as_deref()) {
-        Ok(()) => shared.report(&parts.headers, &caller, &body).await,
+    shared: &Arc<Shared>,
+    request: &Parts,
+    caller: &Caller,
+    body: &[u8],
+) -> Result<Response<Body>, Problem> {
+    let taken = match query::none(request.uri.query()) {
+        Ok(()) => shared.report(&request.headers, caller, body).await,
         Err(problem) => Err(problem),
     };
     let outcome = match &taken {
@@ -122,10 +117,10 @@ pub(super) async fn report(
         Err(_) => "malformed",
     };
     shared.metrics.beacons.with_label_values(&[outcome]).inc();
-    match taken {
-        Ok(_) => StatusCode::NO_CONTENT.into_response(),
-        Err(problem) => problem.into_response(),
-    }
+    taken?;
+    let mut response = Response::new(Body::default());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    Ok(response)
 }
 
 impl Shared {
@@ -160,7 +155,7 @@ impl Shared {
         }
         // Paths of the sidecar's own API are no pages (V4).
         let path = target.split_once('?').map_or(&*target, |(path, _)| path);
-        if self.paths.operation(path).is_some() {
+        if self.paths.parse(path).is_some() {
             return Ok(false);
         }
         let report = Report {

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::client_ip::ClientIp;
 use super::inject::Injection;
 use super::progress::Progress;
+use crate::api::Operation;
 use crate::recorder::RequestFacts;
 use crate::shutdown::InFlightGuard;
 
@@ -42,8 +43,10 @@ pub struct Ctx {
     pub(super) injection: Injection,
     /// Whether the page view has been decided (V7).
     pub(super) decided: bool,
-    /// Label of the request metrics.
-    pub(super) label: Label,
+    /// What the request asks of the visitors API; `None` if it is for the app.
+    pub(super) operation: Option<Operation>,
+    /// Refused by the sidecar.
+    pub(super) refused: bool,
     /// State of this exchange, shared with the client's socket and the front.
     pub(super) progress: Arc<Progress>,
     /// The client waits for the app before it sends its body, and may be silent for as long as that takes.
@@ -54,16 +57,6 @@ pub struct Ctx {
     pub(super) status: Option<u16>,
     /// Makes shutdown wait.
     _in_flight: InFlightGuard,
-}
-
-/// The label of a request in `headcount_requests_total`.
-pub(super) enum Label {
-    /// The matched route, or none.
-    Route,
-    /// The visitors API.
-    Api,
-    /// Refused by the sidecar.
-    Refused,
 }
 
 impl Ctx {
@@ -81,7 +74,8 @@ impl Ctx {
             body_bytes: 0,
             injection: Injection::None,
             decided: false,
-            label: Label::Route,
+            operation: None,
+            refused: false,
             progress: Arc::default(),
             waits_for_the_app: false,
             body_ended: false,
@@ -92,11 +86,11 @@ impl Ctx {
 
     /// Value of the `route` label: bounded by the number of routes.
     pub(super) fn label(&self) -> Arc<str> {
-        match (&self.label, &self.facts.route) {
-            (Label::Api, _) => "visitors_api".into(),
-            (Label::Refused, _) => "refused".into(),
-            (Label::Route, Some(found)) => found.route.name.clone(),
-            (Label::Route, None) => "none".into(),
+        match &self.facts.route {
+            _ if self.refused => "refused".into(),
+            _ if self.operation.is_some() => "visitors_api".into(),
+            Some(found) => found.route.name.clone(),
+            None => "none".into(),
         }
     }
 }

@@ -9,7 +9,6 @@ use pingora_proxy::Session;
 
 use super::canonical::canonicalise;
 use super::client_ip::client_ip;
-use super::ctx::Label;
 use super::headers::{self, HeaderEdits, Received};
 use super::limits::{self, Head, Refusal};
 use super::messages::{edit, has_large_body};
@@ -18,7 +17,9 @@ use super::{Ctx, Sidecar, local};
 impl Sidecar {
     /// Checks a request, and finds out who sends it.
     pub(super) fn admit(&self, session: &mut Session, ctx: &mut Ctx) -> Result<(), Refusal> {
-        canonicalise(session.req_header_mut()).map_err(|_| Refusal::Malformed)?;
+        let canonical = canonicalise(session.req_header_mut());
+        ctx.operation = self.api.parse(session.req_header().uri.path());
+        canonical.map_err(|_| Refusal::Malformed)?;
         self.check(session)?;
         let request = session.req_header();
         ctx.hops = self.edge.pass(&request.headers)?;
@@ -53,9 +54,9 @@ impl Sidecar {
 
     /// Answers a refused request.
     pub(super) async fn refuse(&self, session: &mut Session, ctx: &mut Ctx, refusal: Refusal) -> Result<()> {
-        ctx.label = Label::Refused;
+        ctx.refused = true;
         self.edge.refuse(session, refusal);
-        self.respond_error(session, refusal.status()).await
+        self.respond_error(session, ctx, refusal.status()).await
     }
 
     /// The changes to a request's headers on their way to the app.

@@ -80,9 +80,24 @@ const OWN: &[Row] = &[
     read("/api/visitors/openapi.json/", "openapi", 200),
     read("/api/visitors/openapi.json?x", "openapi", 400),
     // No page of the site says so.
-    ("/api/visits", "visits", "POST", [405, 405, 403, 405, 405, 405, 405]),
-    ("/api/visits/", "visits", "POST", [405, 405, 403, 405, 405, 405, 405]),
-    ("/api/visits?x", "visits", "POST", [405, 405, 400, 405, 405, 405, 405]),
+    (
+        "/api/visits",
+        "visits",
+        "POST",
+        [405, 405, 403, 405, 405, 405, 405],
+    ),
+    (
+        "/api/visits/",
+        "visits",
+        "POST",
+        [405, 405, 403, 405, 405, 405, 405],
+    ),
+    (
+        "/api/visits?x",
+        "visits",
+        "POST",
+        [405, 405, 400, 405, 405, 405, 405],
+    ),
 ];
 
 #[tokio::test]
@@ -102,7 +117,11 @@ async fn every_own_target_is_answered_by_its_operation_and_for_its_methods() {
             assert_eq!(answers(), before + 1, "{about}");
             let allow = answer.headers.get(ALLOW).map(|methods| methods.to_str().unwrap());
             assert_eq!(allow, (*status == 405).then_some(*allowed), "{about}");
-            let length: usize = answer.headers["content-length"].to_str().unwrap().parse().unwrap();
+            let length: usize = answer.headers["content-length"]
+                .to_str()
+                .unwrap()
+                .parse()
+                .unwrap();
             assert!(length > 0, "{about}");
             let body = if method == Method::HEAD { 0 } else { length };
             assert_eq!(answer.body.len(), body, "{about}");
