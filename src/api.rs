@@ -13,7 +13,7 @@
 //! [`Intake`].
 
 mod access;
-pub(crate) mod answers;
+mod answers;
 mod backend_check;
 mod caller;
 mod cors;
@@ -25,6 +25,7 @@ mod origin;
 mod paths;
 mod problem;
 mod query;
+mod responses;
 mod stats;
 mod stream_reader;
 #[cfg(test)]
@@ -63,8 +64,8 @@ pub use caller::Caller;
 pub use paths::{Operation, is_own_path, widget_paths};
 pub use visits::MAX_REPORT;
 
+use crate::json::Seconds;
 use access::Gate;
-use answers::Seconds;
 use cors::Cors;
 use paths::Paths;
 use problem::Problem;

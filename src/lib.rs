@@ -14,17 +14,13 @@
 //! 6. **Everything is bounded.**
 //!
 //! Pure modules, which import no I/O: [`ids`], [`key_type`], `header_list`, [`routes`], [`auth::cookie`], [`page_view`],
-//! [`proxy::client_ip`], [`proxy::headers`], [`writer::batch`], [`presence::keys`], [`widget`], and those that [`live`]
+//! [`proxy::client_ip`], [`proxy::headers`], [`batch`], [`presence::keys`], [`widget`], and those that [`live`]
 //! names.
 
 // the command line and the wiring
 pub mod app;
 pub mod cli;
 pub mod config;
-mod from_row;
-mod header_list;
-pub mod ids;
-pub mod key_type;
 // 1 receive
 pub mod proxy;
 // 2 match
@@ -55,3 +51,14 @@ pub mod shutdown;
 pub mod systemd;
 pub mod tasks;
 pub mod telemetry;
+// shared words
+pub mod batch;
+pub mod browser_session;
+mod from_row;
+mod header_edits;
+mod header_list;
+pub mod ids;
+mod json;
+pub mod key_type;
+pub mod rate_limit;
+pub mod recent_pages;

@@ -11,12 +11,11 @@
 //! | `slots` | the latest value per subscriber |
 //! | `schedule` | when a connection is pinged, checked, given up |
 //! | `message` `close` | the messages, and why connections end |
-//! | [`bucket`] `credit` | rate limits, and how much may be unacknowledged |
+//! | `credit` | how much may be unacknowledged |
 //!
 //! A [`Door`] decides what a caller may subscribe to; sockets and HTTP are the proxy's. Invariant: nothing here
 //! waits for a client except that client's own task.
 
-pub mod bucket;
 mod caps;
 mod close;
 mod connection;
@@ -41,7 +40,8 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::auth::{Authenticator, BrowserSession};
+use crate::auth::Authenticator;
+use crate::browser_session::BrowserSession;
 use crate::config;
 use crate::ids::{CommunityId, SessionToken};
 use crate::key_type::AppKeys;
@@ -52,7 +52,6 @@ use crate::presence::worker::PresenceHandle;
 use crate::tasks::{Task, Tasks};
 
 pub use caps::Full;
-pub(crate) use caps::network;
 pub use close::ENDS;
 pub use connection::Connection;
 pub use door::{Denied, Door};

@@ -6,8 +6,6 @@
 
 mod admission;
 mod intake;
-pub(crate) mod load;
-pub mod recent;
 mod resolve;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -19,7 +17,9 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::auth::{Authenticator, BrowserSession, Glance};
+use crate::auth::{Authenticator, Glance};
+use crate::batch::RecordedView;
+use crate::browser_session::BrowserSession;
 use crate::communities::{Communities, Named};
 use crate::geoip::Location;
 use crate::ids::{CommunityId, SessionToken};
@@ -28,11 +28,10 @@ use crate::metrics::{Dropped, Metrics};
 use crate::page_view::{NotCounted, PageView};
 use crate::presence::worker::PresenceHandle;
 use crate::writer::Writer;
-use crate::writer::batch::RecordedView;
 
+use crate::recent_pages::RecentPages;
+use crate::writer::load::{Bytes, Load};
 pub use intake::{Heads, Intake, Report, RequestFacts};
-use load::{Bytes, Load};
-use recent::RecentPages;
 pub use resolve::Resolver;
 pub(crate) use resolve::Worker;
 

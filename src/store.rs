@@ -17,6 +17,7 @@ mod rows;
 pub mod schema;
 mod sql;
 mod sqlite;
+mod url;
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -24,17 +25,18 @@ use std::net::IpAddr;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use crate::auth::BrowserSession;
+use crate::batch::{Batch, BatchKey};
+use crate::browser_session::BrowserSession;
 use crate::ids::{CommunityId, SessionToken, UserId};
 use crate::key_type::{AppKeys, KeyTypes};
-use crate::writer::batch::{Batch, BatchKey};
 
 pub use error::StoreError;
 pub use ledger::LedgerProblem;
 pub use migrate::{Incomplete, MigrateError, Step, migrate};
-pub use open::{OpenError, check, check_ledger, ignored_parameters, open, remarks, session_listener};
+pub use open::{check, check_ledger, ignored_parameters, open, remarks, session_listener};
 pub use postgres::{Heard, SessionListener};
 pub use schema::SchemaProblem;
+pub use url::OpenError;
 
 /// The app's tables.
 #[async_trait]

@@ -15,12 +15,12 @@
 
 pub mod appender;
 pub mod applier;
-pub mod batch;
 mod drain;
 mod failures;
 mod forgetting;
 mod kept;
 mod late;
+pub mod load;
 #[cfg(test)]
 mod model;
 mod refusals;
@@ -39,18 +39,18 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::batch::RecordedView;
 use crate::communities::Communities;
 use crate::config;
 use crate::geoip::GeoIp;
 use crate::metrics::{Dropped, Metrics};
-use crate::recorder::load::{Bytes, Load};
-use crate::recorder::recent::RecentPages;
+use crate::recent_pages::RecentPages;
 use crate::store::Store;
 use appender::Appender;
 use applier::Applier;
-use batch::RecordedView;
 use drain::Drain;
 use late::Late;
+use load::{Bytes, Load};
 use shared::Shared;
 use spool::{Directory, Spool};
 use unresolved::UnresolvedView;

@@ -21,10 +21,10 @@ use chrono::{DateTime, Utc};
 
 use super::Admin;
 use super::health::Health;
-use crate::api::answers::Seconds;
+use crate::json::Seconds;
 use crate::metrics::Metrics;
 use crate::presence::Presence;
-use crate::recorder::recent::RecentPages;
+use crate::recent_pages::RecentPages;
 use crate::tasks::{Task, Tasks};
 use report::{Process, Report};
 use sampler::Sampler;

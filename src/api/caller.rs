@@ -8,7 +8,8 @@ use chrono::{DateTime, Utc};
 use http::HeaderMap;
 use tokio::time::timeout;
 
-use crate::auth::{BrowserSession, Known};
+use crate::auth::Known;
+use crate::browser_session::BrowserSession;
 use crate::ids::SessionToken;
 
 use super::problem::Problem;

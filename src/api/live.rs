@@ -13,7 +13,7 @@ use http::header::{
 use http::request::Parts;
 use http::{HeaderName, Response, StatusCode};
 
-use crate::auth::BrowserSession;
+use crate::browser_session::BrowserSession;
 use crate::config::Access;
 use crate::ids::CommunityId;
 use crate::live::message::LiveMessage;
@@ -21,11 +21,11 @@ use crate::live::{Connection, Denied, Door, Framing, Full, Kind, Refused, Wanted
 
 use super::caller::Caller;
 use super::handshake::Handshake;
-use super::openapi::{LiveProblems, Problems};
 use super::origin::{self, From as Comes};
 use super::problem::Problem;
-use super::visitors::AskedKey;
-use super::{Body, Operation, Shared, backend_check, query};
+use super::query::{self, AskedKey};
+use super::responses::{LiveProblems, Problems};
+use super::{Body, Operation, Shared, backend_check};
 
 /// Values of `live_refused_total`'s `reason`.
 pub(crate) const REFUSALS: [&str; 9] = [

@@ -1,13 +1,21 @@
-//! Parses query parameters strictly. Pure.
+//! Parses query parameters strictly; the forms in which a request names a community. Pure.
 //! Unknown ones, repeated ones and values out of range are refused with one sentence that says what is allowed.
 
 use std::ops::RangeInclusive;
+
+use utoipa::ToSchema;
 
 use crate::config;
 use crate::presence::Seen;
 
 use super::cursor;
 use super::problem::Problem;
+
+/// The key of a community, as it is asked for
+#[derive(ToSchema)]
+#[schema(as = CommunityKey, value_type = String, pattern = "^[^,]+$", example = "42")]
+#[expect(dead_code, reason = "only its derived description is used")]
+pub(super) struct AskedKey(String);
 
 /// Most communities in one `counts` request.
 pub(super) const MAX_COMMUNITIES: usize = 100;

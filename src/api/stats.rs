@@ -14,11 +14,13 @@ use tokio::sync::Semaphore;
 use crate::ids::CommunityId;
 use crate::store::Store;
 
-use super::answers::{CommunityStats, Key};
+use super::answers::CommunityStats;
 use super::caller::Caller;
-use super::openapi::Problems;
 use super::problem::Problem;
-use super::{Body, Shared, json, query};
+use super::query;
+use super::responses::Problems;
+use super::{Body, Shared, json};
+use crate::json::Key;
 
 /// How long a result is reused; `to` in the answer tells its age.
 const TTL: Duration = Duration::from_secs(5);

@@ -4,27 +4,21 @@ use std::collections::HashMap;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http::Response;
-use utoipa::ToSchema;
 
 use crate::ids::{CommunityId, UserId};
 use crate::presence::{Answer, Count, Seen};
 
-use super::answers::{CommunityCount, CountOf, Counts, Key, Seconds, Timestamp, Visitor, VisitorList};
+use super::answers::{CommunityCount, CountOf, Counts, Visitor, VisitorList};
 use super::caller::Caller;
 use super::cursor;
-use super::openapi::Problems;
 use super::problem::Problem;
-use super::query::{self, ListQuery};
+use super::query::{self, AskedKey, ListQuery};
+use super::responses::Problems;
 use super::{Body, Shared, json};
+use crate::json::{Key, Seconds, Timestamp};
 
 /// Communities of one request that are checked at the same time.
 const CHECKED_AT_ONCE: usize = 8;
-
-/// The key of a community, as it is asked for
-#[derive(ToSchema)]
-#[schema(as = CommunityKey, value_type = String, pattern = "^[^,]+$", example = "42")]
-#[expect(dead_code, reason = "only its derived description is used")]
-pub(super) struct AskedKey(String);
 
 /// Who is in a community now, latest seen first
 #[utoipa::path(

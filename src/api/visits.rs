@@ -15,13 +15,13 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::ids::SessionToken;
-use crate::live::bucket::Bucket;
+use crate::rate_limit::Bucket;
 use crate::recorder::Report;
 
 use super::caller::Caller;
-use super::openapi::ReportProblems;
 use super::origin::{self, From as Comes};
 use super::problem::Problem;
+use super::responses::ReportProblems;
 use super::{Body, Shared, query};
 
 /// Largest body.

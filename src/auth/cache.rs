@@ -21,7 +21,7 @@ use super::changes::{Changes, Moment};
 use super::limiter::Limiter;
 use super::lookups::{Lookups, Rank};
 use super::memory::Memory;
-use super::{BrowserSession, SessionChange};
+use crate::browser_session::{BrowserSession, SessionChange};
 use crate::config;
 use crate::ids::{SessionToken, TokenFingerprint};
 use crate::metrics::{Evicted, Metrics};

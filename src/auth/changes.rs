@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
-use super::BrowserSession;
+use crate::browser_session::BrowserSession;
 use crate::ids::{BrowserSessionId, SessionToken, TokenFingerprint};
 
 /// A position between two changes.

@@ -9,7 +9,8 @@ use chrono::{DateTime, Utc};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-use super::{Authenticator, BrowserSession, Identified, Known};
+use super::{Authenticator, Identified, Known};
+use crate::browser_session::BrowserSession;
 use crate::ids::SessionToken;
 
 /// Most lookups under way that were started by requests; further requests start none.

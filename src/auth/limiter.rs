@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 
 use moka::sync::Cache;
 
-use crate::live::bucket::Bucket;
-use crate::live::network;
+use crate::rate_limit::{Bucket, network};
 
 /// New tokens at once.
 const BURST: u32 = 200;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::BrowserSession;
+use crate::browser_session::BrowserSession;
 use crate::ids::SessionToken;
 use crate::store::{Store, StoreError};
 

@@ -10,8 +10,8 @@ use chrono::{DateTime, Utc};
 use moka::Expiry;
 use moka::sync::Cache;
 
-use super::BrowserSession;
 use super::changes::Moment;
+use crate::browser_session::BrowserSession;
 use crate::ids::SessionToken;
 
 /// The latest valid sessions of tokens.

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::{Authenticator, SessionChange};
+use super::Authenticator;
+use crate::browser_session::SessionChange;
 use crate::metrics::Metrics;
 use crate::store::{Heard, SessionListener, StoreError};
 

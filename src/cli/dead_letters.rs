@@ -3,8 +3,8 @@
 use clap::{Args, Subcommand};
 
 use super::{Failure, block_on, say};
+use crate::batch::BatchKey;
 use crate::config::Config;
-use crate::writer::batch::BatchKey;
 use crate::writer::spool::Directory;
 use crate::writer::spool::letters::{DeadLetter, Fate};
 

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::ids::UserId;
+use crate::rate_limit::network;
 
 /// Upper bounds.
 #[derive(Debug, Clone, Copy)]
@@ -97,17 +98,6 @@ impl Drop for Place {
         taken.total -= 1;
         remove(&mut taken.users, self.user.as_ref());
         remove(&mut taken.addresses, self.address.as_ref());
-    }
-}
-
-/// A client with one IPv6 address has a whole /64.
-pub(crate) fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::auth::BrowserSession;
+use crate::browser_session::BrowserSession;
 use crate::ids::CommunityId;
 
 /// The access rules, for one caller.

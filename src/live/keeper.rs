@@ -20,7 +20,7 @@ use super::close::Close;
 use super::door::Denied;
 use super::schedule::{TICK, ticks};
 use super::seats::{AccessCheck, Checked, Why};
-use crate::auth::{BrowserSession, SessionChange};
+use crate::browser_session::{BrowserSession, SessionChange};
 use crate::ids::{BrowserSessionId, CommunityId, SessionToken};
 use crate::metrics::Dropped;
 use crate::tasks::{Task, Tasks};

@@ -24,8 +24,8 @@ use utoipa::ToSchema;
 
 use super::close::Close;
 use super::topic::Known;
-use crate::api::answers::{Key, Timestamp};
 use crate::ids::CommunityId;
+use crate::json::{Key, Timestamp};
 use crate::key_type::AppKeys;
 
 /// Longest message that a client may send: a hundred long keys fit.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use super::bucket::Bucket;
 use super::connection::Socket;
+use crate::rate_limit::Bucket;
 
 /// Most bytes at once: eight of the longest messages, and …
 const BURST: u32 = 64 * 1024;

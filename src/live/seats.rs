@@ -12,7 +12,7 @@ use super::close::Close;
 use super::mailbox::Mailbox;
 use super::schedule::{Due, Schedule, Seen, Times};
 use super::{Door, Kind};
-use crate::auth::BrowserSession;
+use crate::browser_session::BrowserSession;
 use crate::ids::{BrowserSessionId, CommunityId, SessionToken, UserId};
 
 /// How long a connection is kept whose session has expired by its known expiry, while that cannot be looked up.

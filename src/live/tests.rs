@@ -19,7 +19,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use self::fakes::{Bench, SESSION, bench, bench_that_remembers, bench_with};
 use super::seats::{Checked, Why};
 use super::*;
-use crate::auth::SessionChange;
+use crate::browser_session::SessionChange;
 
 /// Longer than anything takes by the clock that stands.
 const LONG: Duration = Duration::from_secs(3_600);

@@ -12,7 +12,6 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Bytes, Error, Message, Utf8Bytes};
 
-use super::bucket::Bucket;
 use super::close::{Close, End};
 use super::connection::{Connection, Socket};
 use super::credit::Credit;
@@ -21,6 +20,7 @@ use super::message::{self, MAX_MESSAGE, Request, Update};
 use super::metered::{Metered, is_too_much};
 use super::slots::Slots;
 use crate::ids::CommunityId;
+use crate::rate_limit::Bucket;
 
 /// Most messages of any kind that a client may send at once, and then one each …
 const BURST: u32 = 30;

@@ -3,7 +3,7 @@
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, UPGRADE};
 use http::{HeaderMap, Method, StatusCode};
 
-use super::visit::{is_prefetch, visit};
+use super::visit::{is_html, is_prefetch, visit};
 use super::{Exchange, NotCounted, Policy};
 use crate::header_list::any_element;
 use crate::routes::{RouteMatch, Track};
@@ -129,10 +129,6 @@ fn page(exchange: &Exchange<'_>) -> Result<(), NotCounted> {
 pub(crate) fn is_download(response: &HeaderMap) -> bool {
     let disposition = response.get(CONTENT_DISPOSITION);
     disposition.is_some_and(|value| starts_with_ignoring_case(value.as_bytes(), b"attachment"))
-}
-
-pub(super) fn is_html(media_type: &str) -> bool {
-    matches!(media_type, "text/html" | "application/xhtml+xml")
 }
 
 /// Whether a path has the extension of a file that is no page.

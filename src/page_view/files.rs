@@ -6,7 +6,8 @@ use http::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH,
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 use moka::sync::Cache;
 
-use super::checks::{is_html, names_a_file};
+use super::checks::names_a_file;
+use super::visit::is_html;
 use super::visit::{SEC_FETCH_DEST, visit};
 use crate::header_list::any_element;
 

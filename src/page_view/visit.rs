@@ -91,7 +91,12 @@ fn is_document(request: &HeaderMap) -> bool {
 }
 
 fn accepts_html(request: &HeaderMap) -> bool {
-    any_element(request, ACCEPT.as_str(), super::checks::is_html)
+    any_element(request, ACCEPT.as_str(), is_html)
+}
+
+/// Whether a media type is that of a page.
+pub(super) fn is_html(media_type: &str) -> bool {
+    matches!(media_type, "text/html" | "application/xhtml+xml")
 }
 
 /// `X-Requested-With`, which script libraries send. Android web views send it too, with the name of their app

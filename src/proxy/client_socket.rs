@@ -18,12 +18,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::BytesMut;
+use pingora_core::protocols::http::v1::server::HttpSession;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::tls::SslDigest;
 use pingora_core::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream,
     TimingDigest, UniqueID, UniqueIDType,
 };
+use pingora_proxy::Session;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -62,9 +64,12 @@ impl ClientSocket {
         self.kept = bytes;
     }
 
-    /// The exchange under way.
-    pub(super) fn progress(&self) -> Arc<Progress> {
-        Arc::clone(&self.progress)
+    /// The exchange under way on a session's connection.
+    pub(super) fn progress_of(session: &Session) -> Arc<Progress> {
+        let stream = session.as_downstream().as_http1().map(HttpSession::stream);
+        let socket = stream.and_then(|stream| (**stream).as_any().downcast_ref::<Self>());
+        // A progress of another stream has no reader.
+        socket.map_or_else(Arc::default, |socket| Arc::clone(&socket.progress))
     }
 
     fn stream(&mut self) -> io::Result<Pin<&mut Stream>> {

@@ -34,6 +34,7 @@ use super::forwarded::{self, FORWARDED};
 use super::forwarding::{self, PORT, PROTOCOL, SCHEMES, Scheme, Told};
 use super::hops::X_HEADCOUNT_HOPS;
 use super::identity::is_identity;
+use crate::header_edits::HeaderEdits;
 
 /// `X-Forwarded-Proto`
 pub const X_FORWARDED_PROTO: HeaderName = forwarding::PROTO;
@@ -89,36 +90,6 @@ pub struct Received<'a> {
     pub recording: bool,
     /// A fresh UUID, which becomes the request's id if no trusted proxy sends one.
     pub new_request_id: &'a str,
-}
-
-/// Changes to a request's headers: first the removals, then the settings, each replacing all of that name.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct HeaderEdits {
-    /// Names to remove.
-    pub remove: Vec<HeaderName>,
-    /// Names to set, each once.
-    pub set: Vec<(HeaderName, HeaderValue)>,
-}
-
-impl HeaderEdits {
-    /// Applies the edits to a plain header map. (Pingora's request header keeps a second map of spellings:
-    /// there, use its own `remove_header` and `insert_header`.)
-    pub fn apply(&self, headers: &mut HeaderMap) {
-        for name in &self.remove {
-            headers.remove(name);
-        }
-        for (name, value) in &self.set {
-            headers.insert(name, value.clone());
-        }
-    }
-
-    fn set(&mut self, name: HeaderName, value: &str) {
-        // Every value is made of addresses, checked tokens or another header's text; none is refused.
-        match HeaderValue::from_str(value) {
-            Ok(value) => self.set.push((name, value)),
-            Err(_) => self.remove.push(name),
-        }
-    }
 }
 
 /// The edits that turn the client's headers into those for the app.

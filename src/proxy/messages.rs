@@ -5,7 +5,7 @@ use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::canonical::one_length;
-use super::headers::HeaderEdits;
+use crate::header_edits::HeaderEdits;
 use crate::header_list::any_element;
 
 /// A request body from this size on is sent on a connection of its own: app servers (gunicorn) close a connection on

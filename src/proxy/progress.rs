@@ -3,18 +3,15 @@
 //! Pingora stands between them and passes none of it on: whether the head is complete, whether the request has been
 //! read, how long the app has been silent, and what becomes of the socket.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use pingora_core::protocols::Stream;
-use pingora_core::protocols::http::v1::server::HttpSession;
-use pingora_proxy::Session;
 use tokio::time::Instant;
 
 use super::chunks::Chunks;
-use super::client_socket::ClientSocket;
 use super::live::LiveStart;
 
 /// The exchange under way on one connection, and the socket once Pingora has released it. The lock is held briefly, by
@@ -61,14 +58,6 @@ struct State {
 }
 
 impl Progress {
-    /// The exchange of a session on a [`ClientSocket`].
-    pub(super) fn of(session: &Session) -> Arc<Self> {
-        let stream = session.as_downstream().as_http1().map(HttpSession::stream);
-        let socket = stream.and_then(|stream| (**stream).as_any().downcast_ref::<ClientSocket>());
-        // A progress of another stream has no reader.
-        socket.map_or_else(Arc::default, ClientSocket::progress)
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -9,10 +9,11 @@ use pingora_proxy::Session;
 
 use super::canonical::canonicalise;
 use super::client_ip::client_ip;
-use super::headers::{self, HeaderEdits, Received};
+use super::headers::{self, Received};
 use super::limits::{self, Head, Refusal};
 use super::messages::{edit, has_large_body};
 use super::{Ctx, Sidecar, local};
+use crate::header_edits::HeaderEdits;
 
 impl Sidecar {
     /// Checks a request, and finds out who sends it.

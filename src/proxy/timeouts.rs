@@ -5,14 +5,14 @@ use http::header;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
+use super::client_socket::ClientSocket;
 use super::messages::{expects_continue, is_event_stream};
-use super::progress::Progress;
 use super::{Ctx, Sidecar};
 
 impl Sidecar {
     /// Sets the timeouts once a request's head is complete.
     pub(super) fn begin(&self, session: &mut Session, ctx: &mut Ctx) {
-        ctx.progress = Progress::of(session);
+        ctx.progress = ClientSocket::progress_of(session);
         let headers = &session.req_header().headers;
         // The framework refuses codings that do not end with chunks.
         ctx.progress

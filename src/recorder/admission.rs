@@ -8,7 +8,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::resolve::{Found, Resolver};
 use super::{Visit, Who};
-use crate::auth::{BrowserSession, Identified};
+use crate::auth::Identified;
+use crate::browser_session::BrowserSession;
 use crate::communities::Named;
 use crate::live::{Denied, Door};
 

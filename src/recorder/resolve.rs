@@ -13,14 +13,15 @@ use prometheus::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
-use super::load::{InHand, Load};
 use super::{Destinations, Message, Visit, Who};
-use crate::auth::{Authenticator, BrowserSession, Identified};
+use crate::auth::{Authenticator, Identified};
+use crate::browser_session::BrowserSession;
 use crate::communities::{Communities, Named};
 use crate::ids::CommunityId;
 use crate::metrics::{Dropped, Metrics};
 use crate::page_view::{NotCounted, PageView};
 use crate::tasks::{Task, Tasks};
+use crate::writer::load::{InHand, Load};
 use crate::writer::unresolved::{UnresolvedView, Whose};
 
 /// Concurrent lookups, with or without a view that waits. The authenticator bounds them further.

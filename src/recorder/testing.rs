@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::load::Bytes;
-use super::recent::RecentPages;
 use super::{Destinations, Intake, Recorder, Resolver, Worker};
 use crate::auth::{Authenticator, Glances};
 use crate::communities::Communities;
 use crate::config::{Privacy, RecentPrecision, Record, Session};
 use crate::metrics::Metrics;
 use crate::page_view::{Files, Policy};
+use crate::recent_pages::RecentPages;
 use crate::store::Store;
+use crate::writer::load::Bytes;
 
 /// Looks up in `store`.
 pub(crate) fn resolver(store: Arc<dyn Store>, metrics: &Arc<Metrics>) -> Resolver {

@@ -6,10 +6,10 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use super::{Applied, LedgerProblem, SessionsFound, Stats, Store, StoreError, VisitorRow};
-use crate::auth::BrowserSession;
+use crate::batch::{Batch, BatchKey};
+use crate::browser_session::BrowserSession;
 use crate::ids::{CommunityId, SessionToken, UserId};
 use crate::key_type::{AppKeys, KeyType, KeyTypes};
-use crate::writer::batch::{Batch, BatchKey};
 
 /// The part of a store that a test expects to be used; any other call fails the test.
 #[async_trait]

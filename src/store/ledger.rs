@@ -1,17 +1,10 @@
-//! The ledger of applied parts: its operations, and checks that it exists. It is the sidecar's own table in the
+//! The ledger of applied parts: its limits, and why it cannot be used. It is the sidecar's own table in the
 //! app's database, because only what commits together with the page views can tell whether they are there (W6).
 //!
 //! A row of the ledger is a part's key. A row with a negated number says that all parts of its writer below that
 //! number are settled: a spool that is restored from a copy of its disk may still hold such parts.
 
-use std::collections::HashSet;
 use std::time::Duration;
-
-use chrono::{DateTime, Utc};
-
-use super::operations::Operation;
-use crate::config;
-use crate::writer::batch::{Batch, BatchKey};
 
 /// The version of the ledger's tables that this program writes.
 pub(super) const VERSION: i64 = 1;
@@ -57,38 +50,4 @@ pub(super) fn problem_of(version: Option<i64>) -> Option<LedgerProblem> {
         Some(found) if found > VERSION => Some(LedgerProblem::Newer { found }),
         Some(_) => None,
     }
-}
-
-/// Notes the parts of a batch as applied; returns those that were not noted before. The first step of `Apply`: a
-/// part that is noted already must not be written again.
-pub(super) struct NoteParts<'a> {
-    pub batch: &'a Batch,
-}
-
-impl Operation for NoteParts<'_> {
-    type Output = HashSet<BatchKey>;
-    const WRITES: bool = true;
-}
-
-/// The parts that are not noted.
-pub(super) struct MissingParts<'a> {
-    pub parts: &'a [BatchKey],
-}
-
-impl Operation for MissingParts<'_> {
-    type Output = HashSet<BatchKey>;
-}
-
-/// Deletes parts that are older than [`RETENTION`], a bounded number of them; returns how many.
-///
-/// They must be that old by both clocks, the database's and `now`: a server whose clock was put forward, or a new
-/// primary whose clock is wrong, would delete parts that spools still keep, and those would be written twice.
-pub(super) struct ForgetOld<'a> {
-    pub database: &'a config::Database,
-    pub now: DateTime<Utc>,
-}
-
-impl Operation for ForgetOld<'_> {
-    type Output = u64;
-    const WRITES: bool = true;
 }

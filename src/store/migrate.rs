@@ -18,11 +18,11 @@ use sqlx::migrate::{AppliedMigration, Migrate, Migration, MigrationType, Migrato
 use tokio::time::timeout;
 
 use super::error::timed_out;
-use super::open::{OpenError, Scheme, direct_url};
 use super::operations::Backend;
 use super::postgres::connect_options;
 use super::postgres::pooler::NEEDS_ITS_OWN;
 use super::schema::{AppSchema, Problems, Resolved, TableName, resolve};
+use super::url::{OpenError, Scheme, direct_url};
 use super::{SchemaProblem, StoreError};
 use crate::config::Config;
 

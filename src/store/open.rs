@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::operations::Backend;
 use super::schema::Resolved;
 use super::sql::SqlStore;
+use super::url::{OpenError, Scheme, database_url, direct_url};
 use super::{LedgerProblem, SchemaProblem, SessionListener, Store, StoreError, postgres, sqlite};
-use crate::config::{Config, Database, Revocation, Secret, for_driver};
+use crate::config::{Config, Revocation, for_driver};
 
 /// Opens the app's tables as configured. No connection is made yet, so this succeeds while the database is
 /// down. Must be called on a tokio runtime.
@@ -110,54 +111,4 @@ async fn problems<B: Backend>(store: SqlStore<B>, config: &Config) -> Result<Vec
         problems.push(SchemaProblem::NoTrigger { table });
     }
     Ok(problems)
-}
-
-/// Why the configuration names no database. Never shows the URL: there may be a password in it.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Neither `url` nor `url_file`.
-    #[error("no database is configured: set database.url, or database.url_file")]
-    Missing,
-    /// An unknown scheme.
-    #[error("database.url must begin with postgres:// or sqlite://, not with {0:?}")]
-    Scheme(String),
-    /// The rest of the URL is invalid.
-    #[error("{key} is not valid")]
-    Url {
-        /// The key that holds it.
-        key: &'static str,
-        /// Why.
-        source: sqlx::Error,
-    },
-}
-
-/// The two kinds of database.
-pub(super) enum Scheme {
-    Postgres,
-    Sqlite,
-}
-
-impl Scheme {
-    pub(super) fn of(url: &Secret) -> Result<Self, OpenError> {
-        match url.expose().split_once(':') {
-            Some(("postgres" | "postgresql", _)) => Ok(Self::Postgres),
-            Some(("sqlite", _)) => Ok(Self::Sqlite),
-            // Only text that is certainly a scheme is shown.
-            Some((scheme, rest)) if rest.starts_with("//") => Err(OpenError::Scheme(scheme.to_owned())),
-            _ => Err(OpenError::Scheme(String::new())),
-        }
-    }
-}
-
-/// The configured URL; the content of `url_file` was read with the configuration.
-pub(super) fn database_url(database: &Database) -> Result<Secret, OpenError> {
-    database.url.clone().ok_or(OpenError::Missing)
-}
-
-/// The URL for connections that must not be shared, and the key that holds it.
-pub(super) fn direct_url(database: &Database) -> Result<(Secret, &'static str), OpenError> {
-    match &database.direct_url {
-        Some(url) => Ok((url.clone(), "database.direct_url")),
-        None => Ok((database_url(database)?, "database.url")),
-    }
 }

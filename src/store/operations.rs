@@ -2,7 +2,7 @@
 //! and `sqlite`; pooling and timeouts are in `connections`.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,15 +12,15 @@ use chrono_tz::Tz;
 use sqlx::{Database, Transaction};
 
 use super::error::is_untranslatable;
-use super::ledger::{ForgetOld, LedgerProblem, MissingParts, NoteParts};
+use super::ledger::LedgerProblem;
 use super::rows::{EventRow, event_rows};
 use super::schema::{AppSchema, Column, EventInsert, LiveSchema, ProfileTable};
 use super::{Applied, Stats, VisitorRow};
-use crate::auth::BrowserSession;
+use crate::batch::{Batch, BatchKey};
+use crate::browser_session::BrowserSession;
 use crate::config::{self, CommunityIdAs, Config, PageViews, Schema};
 use crate::ids::{BrowserSessionId, CommunityId, SessionToken, UserId};
 use crate::key_type::KeyTypes;
-use crate::writer::batch::Batch;
 
 /// One operation, on one connection.
 pub(super) trait Operation: Sync {
@@ -108,6 +108,40 @@ impl<B: Database> DerefMut for Reading<'_, B> {
             Self::Transaction(transaction) => transaction,
         }
     }
+}
+
+/// Notes the parts of a batch as applied; returns those that were not noted before. The first step of `Apply`: a
+/// part that is noted already must not be written again.
+pub(super) struct NoteParts<'a> {
+    pub batch: &'a Batch,
+}
+
+impl Operation for NoteParts<'_> {
+    type Output = HashSet<BatchKey>;
+    const WRITES: bool = true;
+}
+
+/// The parts that are not noted.
+pub(super) struct MissingParts<'a> {
+    pub parts: &'a [BatchKey],
+}
+
+impl Operation for MissingParts<'_> {
+    type Output = HashSet<BatchKey>;
+}
+
+/// Deletes parts that are older than [`RETENTION`](super::ledger::RETENTION), a bounded number of them; returns how many.
+///
+/// They must be that old by both clocks, the database's and `now`: a server whose clock was put forward, or a new
+/// primary whose clock is wrong, would delete parts that spools still keep, and those would be written twice.
+pub(super) struct ForgetOld<'a> {
+    pub database: &'a config::Database,
+    pub now: DateTime<Utc>,
+}
+
+impl Operation for ForgetOld<'_> {
+    type Output = u64;
+    const WRITES: bool = true;
 }
 
 /// The sessions of tokens, valid or not.

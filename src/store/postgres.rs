@@ -26,10 +26,10 @@ use sqlx::postgres::Postgres;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Transaction};
 
 use super::ledger::LedgerProblem;
-use super::open::OpenError;
 use super::operations::{Backend, Reading};
 use super::schema::{Column, Kind, LiveSchema};
 use super::sql::SqlStore;
+use super::url::OpenError;
 use crate::config::{self, Config, Schema, Secret};
 
 pub use listen::{Heard, SessionListener};

@@ -5,11 +5,11 @@ use serde::Serialize;
 
 use super::ip_text;
 use super::schema::{Column, EventInsert};
+use crate::batch::{Batch, RecordedView};
 use crate::config::CommunityIdAs;
 use crate::ids::CommunityId;
 use crate::key_type::KeyType;
 use crate::page_view::device::DeviceInfo;
-use crate::writer::batch::{Batch, RecordedView};
 
 /// `event_type` of every row that is written and counted.
 pub(super) const PAGE_VIEW: &str = "page_view";

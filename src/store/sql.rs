@@ -8,17 +8,17 @@ use chrono::{DateTime, Utc};
 use sqlx::Connection;
 
 use super::connections::Connections;
-use super::ledger::{ForgetOld, MissingParts};
 use super::operations::{
-    Apply, Backend, CommunityByKey, FindCommunity, FindSessions, ReadKeys, Rules, StatsOf, Visitors,
+    Apply, Backend, CommunityByKey, FindCommunity, FindSessions, ForgetOld, MissingParts, ReadKeys, Rules,
+    StatsOf, Visitors,
 };
 use super::schema::Resolved;
 use super::{Applied, LedgerProblem, SessionsFound, Stats, Store, StoreError, VisitorRow};
-use crate::auth::BrowserSession;
+use crate::batch::{Batch, BatchKey};
+use crate::browser_session::BrowserSession;
 use crate::config::{Config, PageViews};
 use crate::ids::{CommunityId, SessionToken, UserId};
 use crate::key_type::{AppKeys, KeyTypes};
-use crate::writer::batch::{Batch, BatchKey};
 
 /// The app's tables in a SQL database.
 pub(super) struct SqlStore<B: Backend> {

@@ -20,10 +20,10 @@ use sqlx::sqlite::{Sqlite, SqliteConnectOptions};
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection, Transaction};
 
 use super::ledger::LedgerProblem;
-use super::open::OpenError;
 use super::operations::{Backend, Reading};
 use super::schema::LiveSchema;
 use super::sql::SqlStore;
+use super::url::OpenError;
 use crate::config::{self, Config, Schema};
 
 /// The app's tables in SQLite. Opens nothing, so it succeeds while the file is not there yet; the URL alone

@@ -35,10 +35,10 @@ use super::page::Page;
 use super::rewriter::{Paths, Wanted};
 use super::tag::Tag;
 use crate::config;
+use crate::header_edits::HeaderEdits;
 use crate::header_list::any_element;
 use crate::ids::CommunityId;
 use crate::page_view::{Visit, is_download, visit};
-use crate::proxy::headers::HeaderEdits;
 use crate::routes::{RouteMatch, Track};
 
 /// Digests of the body as the app sent it.

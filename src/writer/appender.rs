@@ -11,15 +11,15 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::batch::RecordedView;
+use super::load::{InHand, Load};
 use super::shared::Shared;
 use super::spool::append::Append;
 use super::spool::encode::Body;
 use super::spool::{Directory, Spool, SpoolError};
 use super::unresolved::{UnresolvedView, Whose};
 use super::{Limits, Message, View};
+use crate::batch::RecordedView;
 use crate::metrics::{Dropped, Metrics};
-use crate::recorder::load::{InHand, Load};
 use crate::tasks::{Task, Tasks};
 
 /// First and longest pause between two tries to write the spool.

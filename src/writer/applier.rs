@@ -9,12 +9,12 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::Limits;
-use super::batch::WriterId;
 use super::drain::{Drain, Step};
 use super::forgetting::forget;
 use super::shared::{LOOK, Shared};
 use super::spool::{Directory, Spool, SpoolError};
 use super::trouble::Trouble;
+use crate::batch::WriterId;
 use crate::metrics::{Dropped, Metrics};
 use crate::store::StoreError;
 use crate::tasks::{Task, Tasks};

@@ -13,16 +13,16 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::Limits;
-use super::batch::{Batch, BatchKey, Part, RecordedView, WriterId};
 use super::failures::Failures;
 use super::late::{Known, Late, Resolved};
 use super::spool::apart::{self, Tries};
 use super::spool::encode::Body;
 use super::spool::{Row, Spool, SpoolError};
+use crate::batch::{Batch, BatchKey, Part, RecordedView, WriterId};
 use crate::geoip::GeoIp;
 use crate::metrics::{Dropped, Metrics};
 use crate::page_view::NotCounted;
-use crate::recorder::recent::RecentPages;
+use crate::recent_pages::RecentPages;
 use crate::store::{Applied, Store, StoreError};
 
 /// Most rows of one transaction.

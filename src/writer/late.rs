@@ -5,9 +5,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::batch::RecordedView;
 use super::unresolved::{UnresolvedView, Whose};
-use crate::auth::BrowserSession;
+use crate::batch::RecordedView;
+use crate::browser_session::BrowserSession;
 use crate::communities::{Communities, Named};
 use crate::geoip::Location;
 use crate::ids::{BrowserSessionId, SessionToken, UserId};

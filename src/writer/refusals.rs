@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use chrono::Utc;
 
-use super::batch::{Batch, BatchKey};
 use super::drain::{Drain, Step};
 use super::failures::{TRIES, Verdict};
 use super::spool::apart::{self, Tries};
 use super::spool::{Buried, Spool, SpoolError};
+use crate::batch::{Batch, BatchKey};
 use crate::metrics::Dropped;
 use crate::store::StoreError;
 

@@ -36,7 +36,7 @@ use chrono::{DateTime, Utc};
 use sqlx::SqliteConnection;
 use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncGuard};
 
-use crate::writer::batch::{BatchKey, WriterId};
+use crate::batch::{BatchKey, WriterId};
 
 pub use directory::Directory;
 use encode::Body;

@@ -2,7 +2,7 @@
 
 use chrono::DateTime;
 
-use super::batch::RecordedView;
+use crate::batch::RecordedView;
 use crate::geoip::Location;
 use crate::page_view::PageView;
 use crate::page_view::device::DeviceInfo;

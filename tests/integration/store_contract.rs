@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headcount::auth::BrowserSession;
+use headcount::browser_session::BrowserSession;
 use headcount::ids::{CommunityId, UserId};
 use headcount::store::Stats;
 

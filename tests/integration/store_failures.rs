@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use headcount::auth::BrowserSession;
+use headcount::batch::Batch;
+use headcount::browser_session::BrowserSession;
 use headcount::config::{Config, Secret};
 use headcount::ids::CommunityId;
 use headcount::store::{self, Store, StoreError};
-use headcount::writer::batch::Batch;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::net::TcpListener;
 

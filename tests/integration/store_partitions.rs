@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headcount::auth::BrowserSession;
+use headcount::browser_session::BrowserSession;
 use headcount::ids::CommunityId;
 use headcount::store::{MigrateError, Step, StoreError, migrate};
 

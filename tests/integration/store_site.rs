@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use headcount::auth::BrowserSession;
+use headcount::batch::{Batch, BatchKey, Part, RecordedView, WriterId};
+use headcount::browser_session::BrowserSession;
 use headcount::config::{Config, Secret};
 use headcount::geoip::Location;
 use headcount::ids::{BrowserSessionId, CommunityId, SessionToken, UserId};
 use headcount::page_view::PageView;
 use headcount::page_view::device::DeviceInfo;
 use headcount::store::{self, Store};
-use headcount::writer::batch::{Batch, BatchKey, Part, RecordedView, WriterId};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{AssertSqlSafe, Executor as _, PgPool, Row as _, SqlitePool};
 use tempfile::TempDir;

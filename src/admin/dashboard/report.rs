@@ -7,9 +7,9 @@ use serde::Serialize;
 use super::history::{Point, STEP};
 use super::sampler::{Reading, Sampler, Since, Unknown};
 use crate::admin::health::Health;
-use crate::api::answers::Seconds;
+use crate::json::Seconds;
 use crate::metrics::{Metrics, by_label};
-use crate::recorder::recent::RecentPage;
+use crate::recent_pages::RecentPage;
 
 /// Communities shown.
 pub(super) const SHOWN: usize = 50;

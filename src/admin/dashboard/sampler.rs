@@ -16,7 +16,7 @@ use crate::admin::health::Health;
 use crate::ids::CommunityId;
 use crate::metrics::Metrics;
 use crate::presence::{Presence, PresenceError};
-use crate::recorder::recent::RecentPages;
+use crate::recent_pages::RecentPages;
 
 /// Most communities that are read. If there are more, the dashboard says so.
 const LOOKED_AT: usize = 5_000;

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::fakes::Mood;
 use super::support::{Answer, Site, anonymous, member, member_called, now, send, with_header};
 use crate::api::Caller;
-use crate::auth::BrowserSession;
+use crate::browser_session::BrowserSession;
 use crate::config::Access;
 use crate::key_type::KeyType;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::support::{Site, now};
-use crate::api::answers::{Key, Seconds, Timestamp};
+use crate::json::{Key, Seconds, Timestamp};
 use crate::key_type::KeyType;
 use crate::store::VisitorRow;
 

@@ -10,7 +10,8 @@ use serde_json::Value;
 
 use super::fakes::{FakeBackend, FakePresence, FakeStore};
 use crate::api::{Api, Body, Caller, Sources, Surroundings};
-use crate::auth::{Authenticator, BrowserSession};
+use crate::auth::Authenticator;
+use crate::browser_session::BrowserSession;
 use crate::communities::Communities;
 use crate::config;
 use crate::ids::{BrowserSessionId, UserId};

@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 
 use super::read_moment;
 use super::statement::{query_as, query_scalar};
-use crate::auth::BrowserSession;
+use crate::browser_session::BrowserSession;
 use crate::from_row::from_row;
 use crate::ids::{BrowserSessionId, CommunityId, UserId};
 use crate::store::operations::{CommunityByKey, FindCommunity, FindSessions, Runs};

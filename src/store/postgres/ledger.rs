@@ -6,13 +6,11 @@ use sqlx::{PgConnection, Postgres};
 use uuid::Uuid;
 
 use super::statement::{query, query_as, query_scalar};
+use crate::batch::BatchKey;
 use crate::store::error::standby;
-use crate::store::ledger::{
-    FORGET_ROWS, ForgetOld, LedgerProblem, MissingParts, NoteParts, RETENTION, problem_of,
-};
-use crate::store::operations::{Backend as _, Runs};
+use crate::store::ledger::{FORGET_ROWS, LedgerProblem, RETENTION, problem_of};
+use crate::store::operations::{Backend as _, ForgetOld, MissingParts, NoteParts, Runs};
 use crate::store::schema::AppSchema;
-use crate::writer::batch::BatchKey;
 
 /// Asks the catalogue first, which every role can read: looking for a table in a schema without USAGE is an error.
 pub(super) async fn state(connection: &mut PgConnection) -> Result<Option<LedgerProblem>, sqlx::Error> {

@@ -19,7 +19,7 @@ use crate::config::{Config, Secret};
 use crate::ids::{BrowserSessionId, TokenFingerprint};
 use crate::store::StoreError;
 use crate::store::error::timed_out;
-use crate::store::open::OpenError;
+use crate::store::url::OpenError;
 
 /// Time between two probes: notifications to itself.
 const PROBE_EVERY: Duration = Duration::from_secs(5);

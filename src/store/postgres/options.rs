@@ -6,7 +6,7 @@ use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
 
 use crate::config::{Secret, for_driver};
-use crate::store::open::OpenError;
+use crate::store::url::OpenError;
 
 /// Options from the URL that `key` holds. They send no startup parameter that a pooler refuses.
 pub(in crate::store) fn connect_options(

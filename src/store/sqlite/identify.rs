@@ -4,7 +4,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
 
 use super::values::{key, read_key, read_moment};
-use crate::auth::BrowserSession;
+use crate::browser_session::BrowserSession;
 use crate::from_row::from_row;
 use crate::ids::{BrowserSessionId, CommunityId, UserId};
 use crate::store::operations::{CommunityByKey, FindCommunity, FindSessions, Runs};

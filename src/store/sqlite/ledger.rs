@@ -4,12 +4,10 @@ use std::collections::HashSet;
 
 use sqlx::{Sqlite, SqliteConnection};
 
-use crate::store::ledger::{
-    FORGET_ROWS, ForgetOld, LedgerProblem, MissingParts, NoteParts, RETENTION, problem_of,
-};
-use crate::store::operations::Runs;
+use crate::batch::BatchKey;
+use crate::store::ledger::{FORGET_ROWS, LedgerProblem, RETENTION, problem_of};
+use crate::store::operations::{ForgetOld, MissingParts, NoteParts, Runs};
 use crate::store::schema::AppSchema;
-use crate::writer::batch::BatchKey;
 
 pub(super) async fn state(connection: &mut SqliteConnection) -> Result<Option<LedgerProblem>, sqlx::Error> {
     let there: bool = sqlx::query_scalar(

@@ -6,11 +6,11 @@ use std::sync::{Mutex, MutexGuard};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use crate::auth::BrowserSession;
+use crate::batch::{Batch, BatchKey, WriterId};
+use crate::browser_session::BrowserSession;
 use crate::ids::{BrowserSessionId, SessionToken, UserId};
 use crate::store::fake::Fake;
 use crate::store::{Applied, StoreError};
-use crate::writer::batch::{Batch, BatchKey, WriterId};
 
 /// What the next call meets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use crate::config;
 use crate::config::RecentPrecision;
 use crate::ids::SessionToken;
 use crate::metrics::Metrics;
-use crate::recorder::recent::RecentPages;
+use crate::recent_pages::RecentPages;
 use crate::store::Store;
 use crate::writer::Limits;
 use crate::writer::drain::{Drain, Step};

@@ -6,7 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
-use super::rows::{DAMAGED, json};
+use super::encode::DAMAGED;
+use super::rows::json;
 use super::{Row, Spool, SpoolError};
 
 /// Most rows of a spool that are passed over at a time; few in tests, so that they reach the limit.

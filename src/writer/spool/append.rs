@@ -8,10 +8,10 @@ use sqlx::{Sqlite, SqliteConnection, Transaction};
 
 use super::counts::Change;
 use super::encode::{Body, checksum};
-use super::rows::{begin, number, state};
+use super::rows::{begin, number};
 use super::tokens::{Place, Tokens};
 use super::{Spool, SpoolError};
-use crate::writer::batch::{BatchKey, WriterId};
+use crate::batch::{BatchKey, WriterId};
 
 /// Bodies to append, over all tries: each becomes a row of its own, all in one commit.
 pub struct Append<'a> {
@@ -146,7 +146,7 @@ impl Spool {
              RETURNING writer_id, batch_seq",
         )
         .bind(key.map_or(self.id, |key| key.writer).to_string())
-        .bind(state(body))
+        .bind(body.state())
         .bind(number(body.len()))
         .bind(size)
         .bind(checksum(&bytes))
@@ -156,7 +156,7 @@ impl Spool {
         .fetch_one(&mut **transaction)
         .await?;
         let writer = WriterId::parse(&writer).unwrap_or(self.id);
-        let change = Change::of(number(body.len()), size, state(body));
+        let change = Change::of(number(body.len()), size, body.state());
         Ok((BatchKey { writer, seq }, change))
     }
 

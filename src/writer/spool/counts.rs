@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use chrono::{DateTime, Utc};
 use sqlx::SqliteConnection;
 
-use super::rows::{DAMAGED, UNRESOLVED};
+use super::encode::{DAMAGED, UNRESOLVED};
 use super::{Spool, SpoolError, Waiting};
 
 /// What an operation changes in the totals.

@@ -21,8 +21,8 @@ use tokio::sync::Mutex as AsyncMutex;
 use super::file::{self, EXTENSION, Files, Opened, Unusable};
 use super::tokens::Tokens;
 use super::{Link, Spool, SpoolError, Waiting};
+use crate::batch::WriterId;
 use crate::config;
-use crate::writer::batch::WriterId;
 
 /// A folder whose ownership and permissions were checked.
 #[derive(Debug, Clone)]

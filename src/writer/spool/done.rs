@@ -8,8 +8,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use sqlx::Connection as _;
 
 use super::counts::Change;
+use super::encode::DAMAGED;
 use super::kept::{AT_A_TIME, Kept};
-use super::rows::{DAMAGED, begin, delete, json, number};
+use super::rows::{begin, delete, json, number};
 use super::{Link, Spool, SpoolError};
 
 /// Finished rows that may still be in the file.

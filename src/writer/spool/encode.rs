@@ -7,10 +7,17 @@
 use serde::{Deserialize, Serialize};
 
 use super::tokens::Place;
+use crate::batch::RecordedView;
 use crate::ids::{BrowserSessionId, SessionToken, UserId};
 use crate::page_view::PageView;
-use crate::writer::batch::RecordedView;
 use crate::writer::unresolved::{UnresolvedView, Whose};
+
+/// States of a row, as the file holds them: its views can be applied,
+pub(super) const READY: i64 = 0;
+/// must be resolved first,
+pub(super) const UNRESOLVED: i64 = 1;
+/// or cannot be read.
+pub(super) const DAMAGED: i64 = 2;
 
 /// What a row of a spool holds.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +40,14 @@ impl Body {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The state of a row that holds this.
+    pub(super) fn state(&self) -> i64 {
+        match self {
+            Self::Recorded(_) => READY,
+            Self::Unresolved(_) => UNRESOLVED,
+        }
     }
 
     /// When the oldest was made, in milliseconds since 1970.

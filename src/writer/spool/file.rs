@@ -10,7 +10,7 @@ use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, Sq
 use sqlx::{ConnectOptions as _, Executor as _, SqliteConnection};
 
 use super::SpoolError;
-use crate::writer::batch::WriterId;
+use crate::batch::WriterId;
 
 /// `PRAGMA application_id`: "HCNT". Another program's SQLite database is not taken for a spool.
 const APPLICATION: i64 = 0x4843_4e54;

@@ -12,9 +12,10 @@ use sqlx::SqliteConnection;
 use tokio::time::Instant;
 
 use super::counts::Change;
-use super::rows::{DAMAGED, begin, json, number};
+use super::encode::DAMAGED;
+use super::rows::{begin, json, number};
 use super::{Spool, SpoolError};
-use crate::writer::batch::{BatchKey, WriterId};
+use crate::batch::{BatchKey, WriterId};
 
 /// Rows deleted in one commit, for which appending waits; few in tests, so that they delete in several.
 pub(super) const AT_A_TIME: usize = if cfg!(test) { 2 } else { 2_000 };

@@ -12,11 +12,12 @@ use sqlx::{Connection as _, SqliteConnection};
 
 use super::counts::Change;
 use super::directory::Directory;
+use super::encode::READY;
 use super::encode::Stored;
-use super::rows::{READY, begin};
+use super::rows::begin;
 use super::{Spool, SpoolError, file};
+use crate::batch::{BatchKey, RecordedView, WriterId};
 use crate::from_row::from_row;
-use crate::writer::batch::{BatchKey, RecordedView, WriterId};
 
 /// Dead letters moved or decided on in one transaction.
 const AT_A_TIME: u64 = 500;

@@ -4,9 +4,10 @@ use chrono::{DateTime, Utc};
 
 use super::counts::Change;
 use super::encode::Body;
-use super::rows::{DAMAGED, begin, delete};
+use super::encode::DAMAGED;
+use super::rows::{begin, delete};
 use super::{Buried, Spool, SpoolError};
-use crate::writer::batch::{RecordedView, WriterId};
+use crate::batch::{RecordedView, WriterId};
 
 impl Spool {
     /// Replaces a refused row by two, each with a new key, after all rows. The refusal says that nothing of the

@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering;
 use sqlx::SqliteConnection;
 
 use super::counts::Change;
+use super::encode::READY;
 use super::encode::{Body, Stored, checksum};
-use super::rows::{READY, begin, delete, number};
+use super::rows::{begin, delete, number};
 use super::{Spool, SpoolError, file};
-use crate::writer::batch::RecordedView;
+use crate::batch::RecordedView;
 
 impl Spool {
     /// Replaces an unresolved row by the resolved views; the row is removed if no view is left. The tokens are

@@ -4,16 +4,11 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection as _, Sqlite, SqliteConnection, Transaction};
 
 use super::counts::Change;
-use super::encode::{Body, Stored};
+use super::encode::{Body, DAMAGED, Stored, UNRESOLVED};
 use super::tokens::Tokens;
 use super::{Row, Spool, SpoolError};
+use crate::batch::{BatchKey, WriterId};
 use crate::from_row::from_row;
-use crate::writer::batch::{BatchKey, WriterId};
-
-/// `batch.state`.
-pub(super) const READY: i64 = 0;
-pub(super) const UNRESOLVED: i64 = 1;
-pub(super) const DAMAGED: i64 = 2;
 
 /// A row with its bytes.
 struct StoredRow {
@@ -158,13 +153,6 @@ pub(super) async fn delete(
     Ok(gone.map_or_else(Change::default, |(views, bytes, state)| {
         Change::of(views, bytes, state)
     }))
-}
-
-pub(super) fn state(body: &Body) -> i64 {
-    match body {
-        Body::Recorded(_) => READY,
-        Body::Unresolved(_) => UNRESOLVED,
-    }
 }
 
 /// A size as SQLite's integer.

@@ -9,10 +9,10 @@ use tempfile::TempDir;
 use super::directory::DirectoryError;
 use super::letters::Fate;
 use super::*;
+use crate::batch::RecordedView;
 use crate::config;
 use crate::ids::SessionToken;
 use crate::page_view::PageView;
-use crate::writer::batch::RecordedView;
 use crate::writer::testing::{recorded, view};
 use crate::writer::unresolved::{UnresolvedView, Whose};
 

@@ -2,7 +2,8 @@
 
 use sqlx::{Connection as _, SqliteConnection};
 
-use super::rows::{DAMAGED, begin};
+use super::encode::DAMAGED;
+use super::rows::begin;
 use super::{Link, Spool, SpoolError};
 
 /// Free pages, of 4 KiB, that are worth giving back.

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use headcount::batch::Batch;
 use headcount::config::CommunityIdAs;
 use headcount::ids::UserId;
 use headcount::page_view::PageView;
 use headcount::store::StoreError;
-use headcount::writer::batch::Batch;
 use serde_json::json;
 
 use super::{alice, stats_of_march};

@@ -1,8 +1,8 @@
 //! The ledger: what is tried again is written once.
 
 use chrono::{TimeDelta, Utc};
+use headcount::batch::{Batch, BatchKey};
 use headcount::store::{Applied, LedgerProblem, StoreError};
-use headcount::writer::batch::{Batch, BatchKey};
 
 use super::alice;
 use crate::store_site::{Site, Variant, another, batch, page_view};
@@ -123,7 +123,7 @@ async fn settled_parts_are_forgotten_and_only_those(variant: Variant) {
     let key = |seq| BatchKey { writer, seq };
     let template = batch.parts.remove(0);
     for seq in 1..=5 {
-        batch.parts.push(headcount::writer::batch::Part {
+        batch.parts.push(headcount::batch::Part {
             key: key(seq),
             ..template.clone()
         });

@@ -1,5 +1,6 @@
-//! Rate limiting: a token bucket. Pure; the time is a parameter.
+//! Rate limiting: a token bucket, and what counts as one client. Pure; the time is a parameter.
 
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 /// Allows a burst, and then one more each time a period has passed.
@@ -34,6 +35,17 @@ impl Bucket {
             self.full_at = full_at;
         }
         allowed
+    }
+}
+
+/// The unit of limits per address: a client with one IPv6 address has a whole /64.
+pub(crate) fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

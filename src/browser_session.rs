@@ -1,0 +1,119 @@
+//! Browser sessions: a row of the app's session table, the moments at which it is valid, and changes of the table. Pure.
+
+use chrono::{DateTime, Utc};
+
+use crate::ids::{BrowserSessionId, UserId};
+
+/// A change of the session table, as the database notifies it. Only a query tells the session's new state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionChange {
+    /// This session has ended, has changed, or was deleted.
+    Of(BrowserSessionId),
+    /// Any session may have changed: all did, or notifications were missed for a while.
+    OfAny,
+}
+
+/// A row of the app's session table, without its token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrowserSession {
+    /// Primary key.
+    pub id: BrowserSessionId,
+    /// Its user.
+    pub user_id: UserId,
+    /// Last moment of validity.
+    pub expires_at: DateTime<Utc>,
+    /// The app's flag for sessions that are in use.
+    pub is_active: bool,
+    /// The app's flag for sessions that have ended.
+    pub is_ended: bool,
+    /// When it ended, where the app has written it.
+    pub ended_at: Option<DateTime<Utc>>,
+}
+
+impl BrowserSession {
+    /// All three conditions at once (I3): active, not ended, not expired.
+    pub fn is_valid_at(&self, now: DateTime<Utc>) -> bool {
+        self.is_active && !self.is_ended && now < self.expires_at
+    }
+
+    /// Whether the session was valid at a past moment, given the row as it is now: not expired then, and either still
+    /// active or ended at a known later time. A session that has ended at an unknown time does not count: it may have
+    /// been over already.
+    ///
+    /// For a moment before the row was read. For the present, use [`Self::is_valid_at`].
+    pub fn was_valid_at(&self, at: DateTime<Utc>) -> bool {
+        let goes_on = self.is_active && !self.is_ended;
+        at < self.expires_at && (goes_on || self.ended_at.is_some_and(|end| at < end))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(minute: u32) -> DateTime<Utc> {
+        format!("2024-03-01T10:{minute:02}:00Z").parse().unwrap()
+    }
+
+    /// Expires at 10:50.
+    fn session(is_active: bool, is_ended: bool, ended_at: Option<u32>) -> BrowserSession {
+        BrowserSession {
+            id: BrowserSessionId::from("1"),
+            user_id: UserId::from("7"),
+            expires_at: at(50),
+            is_active,
+            is_ended,
+            ended_at: ended_at.map(at),
+        }
+    }
+
+    const FLAGS: [(bool, bool); 4] = [(true, false), (false, false), (true, true), (false, true)];
+
+    #[test]
+    fn i3_a_session_is_valid_while_active_not_ended_and_not_expired() {
+        for (is_active, is_ended) in FLAGS {
+            for ended_at in [None, Some(20)] {
+                let session = session(is_active, is_ended, ended_at);
+                assert_eq!(session.is_valid_at(at(49)), is_active && !is_ended, "{session:?}");
+                assert!(!session.is_valid_at(at(50)), "{session:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_session_that_goes_on_counted_until_it_expires() {
+        // An end noted beside flags that say otherwise does not end it.
+        for ended_at in [None, Some(20)] {
+            let session = session(true, false, ended_at);
+            assert!(session.was_valid_at(at(0)));
+            assert!(session.was_valid_at(at(49)));
+            assert!(!session.was_valid_at(at(50)), "expired");
+        }
+    }
+
+    #[test]
+    fn a_session_that_is_over_counted_before_its_end() {
+        for (is_active, is_ended) in [(false, false), (true, true), (false, true)] {
+            let session = session(is_active, is_ended, Some(20));
+            assert!(session.was_valid_at(at(19)), "{session:?}");
+            assert!(!session.was_valid_at(at(20)), "{session:?}");
+            assert!(!session.was_valid_at(at(49)), "{session:?}");
+        }
+    }
+
+    #[test]
+    fn a_session_that_is_over_since_nobody_knows_when_did_not_count() {
+        for (is_active, is_ended) in [(false, false), (true, true), (false, true)] {
+            let session = session(is_active, is_ended, None);
+            assert!(!session.was_valid_at(at(0)), "{session:?}");
+        }
+    }
+
+    #[test]
+    fn a_session_that_ended_after_it_expired_counted_until_it_expired() {
+        let session = session(false, true, Some(55));
+        assert!(session.was_valid_at(at(49)));
+        assert!(!session.was_valid_at(at(50)));
+        assert!(!session.was_valid_at(at(54)));
+    }
+}
