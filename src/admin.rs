@@ -5,6 +5,7 @@ mod dashboard;
 mod health;
 mod host;
 mod listener;
+mod metrics;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -20,7 +21,6 @@ use serde::Deserialize;
 
 use crate::config;
 use crate::explain;
-use crate::metrics::Metrics;
 use crate::page_view::Policy;
 use crate::reload::SharedRoutes;
 use crate::shutdown::{InFlight, Shutdown};
@@ -29,6 +29,7 @@ use crate::tasks::Tasks;
 pub use dashboard::Dashboard;
 use health::{Health, Readiness};
 pub use listener::Socket;
+pub use metrics::Metrics;
 
 /// Dependencies of the admin listener.
 #[derive(Clone)]
@@ -38,7 +39,7 @@ pub struct Admin {
     /// Names, besides IP addresses and local ones, under which pages may be requested.
     pub hosts: Vec<String>,
     /// For `/metrics`.
-    pub metrics: Arc<Metrics>,
+    pub metrics: Metrics,
     /// For problems of tasks.
     pub tasks: Tasks,
     /// How long a page view may wait on disk before that counts as a problem.
@@ -81,7 +82,7 @@ impl Admin {
             .layer(middleware::from_fn_with_state(self.clone(), check_host));
         // Monitoring asks for these under any name.
         let machines = Router::new()
-            .route("/metrics", get(metrics))
+            .route("/metrics", get(render))
             .route("/livez", get(async || "ok\n"))
             .route("/readyz", get(readyz))
             .layer(middleware::from_fn_with_state(
@@ -156,9 +157,9 @@ async fn end_connection(State(admin): State<Admin>, request: Request, next: Next
     response
 }
 
-async fn metrics(State(admin): State<Admin>) -> Response {
+async fn render(State(admin): State<Admin>) -> Response {
     let format = (header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8");
-    ([format], admin.metrics.render()).into_response()
+    ([format], admin.metrics.registry.render()).into_response()
 }
 
 /// Ready while the site is served: a database or Redis that is away is named in the text and does not take the

@@ -1,8 +1,8 @@
 //! The visitors API on the site's own origin (step 6, serve).
 //!
 //! [`Api`] is called by the proxy in-process: no network hop, no listener of its own. A request's path is parsed once
-//! ([`Api::parse`]) into an [`Operation`], or is the app's; everything else goes by the operation. The proxy passes what
-//! it knows of the [`Caller`], whose session is looked up here ([`Api::identify`]).
+//! ([`Api::parse`]) into an [`ApiPath`], or is the app's; everything else goes by that. The proxy passes what it knows of
+//! the [`Caller`], whose session is looked up here ([`Api::identify`]).
 //!
 //! One file per subject: `paths` (the API's paths), `query` and `cursor` (parameters), `access` (who may see which
 //! community), `visitors` and `stats` (the answers), `answers` (their JSON), `live`, `handshake`, `origin` and
@@ -20,6 +20,7 @@ mod cors;
 mod cursor;
 mod handshake;
 pub(crate) mod live;
+mod metrics;
 mod openapi;
 mod origin;
 mod paths;
@@ -53,7 +54,7 @@ use crate::auth::Authenticator;
 use crate::communities::Communities;
 use crate::config;
 use crate::live::{Connection, Live};
-use crate::metrics::Metrics;
+use crate::metrics::StatusClass;
 use crate::presence::Presence;
 use crate::recorder::Intake;
 use crate::store::Store;
@@ -61,13 +62,14 @@ use crate::widget::Script;
 
 pub use backend_check::{BackendCheck, CheckError, UpstreamCheck};
 pub use caller::Caller;
-pub use paths::{Operation, is_own_path, widget_paths};
+pub use metrics::Metrics;
+pub use paths::{ApiPath, is_own_path, widget_paths};
 pub use visits::MAX_REPORT;
 
 use crate::json::Seconds;
 use access::Gate;
 use cors::Cors;
-use paths::Paths;
+use paths::{Operation, Paths};
 use problem::Problem;
 use stats::Statistics;
 use stream_reader::StreamReader;
@@ -88,10 +90,6 @@ const MAX_IDENTIFYING: usize = 64;
 
 /// The same for live connections. After a restart all clients reconnect at once: further ones wait.
 const MAX_LISTENERS_IDENTIFYING: usize = 16;
-
-/// Label values of `api_requests_total`'s `status`. The API never redirects: a 3xx is a script that the browser
-/// has cached.
-const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// The visitors API.
 pub struct Api {
@@ -189,13 +187,6 @@ impl Api {
             live,
             intake,
         } = sources;
-        for operation in Operation::ALL {
-            for class in STATUS_CLASSES {
-                metrics
-                    .api_requests
-                    .with_label_values(&[operation.label(), class]);
-            }
-        }
         let paths = Paths::new(&settings);
         let shared = Shared {
             window: Seconds(surroundings.window),
@@ -226,8 +217,8 @@ impl Api {
         }
     }
 
-    /// The operation of a request's raw path, which the sidecar answers itself; `None` if the path is the app's.
-    pub fn parse(&self, path: &str) -> Option<Operation> {
+    /// Reads a request's raw path; `None` if it is not the API's, but the app's.
+    pub fn parse(&self, path: &str) -> Option<ApiPath> {
         self.shared.paths.parse(path)
     }
 
@@ -238,21 +229,16 @@ impl Api {
 
     /// Answers a request. Never fails: any error becomes a problem document. The answer has a `Content-Length`, also
     /// to HEAD, where its body is empty; only live connections have none.
-    pub async fn call(
-        &self,
-        operation: &Operation,
-        request: &Parts,
-        body: &[u8],
-        caller: Caller,
-    ) -> Response<Body> {
+    pub async fn call(&self, path: &ApiPath, request: &Parts, body: &[u8], caller: Caller) -> Response<Body> {
+        let operation = path.operation;
         let (cors, headers) = (&self.shared.cors, &request.headers);
         let reader = cors.reader(operation, headers);
         let response = match cors.preflight(operation, &request.method, headers) {
             Some(response) => response,
-            None => self.answer(operation, request, body, caller).await,
+            None => self.answer(path, request, body, caller).await,
         };
-        let labels = [operation.label(), status_class(response.status())];
-        self.shared.metrics.api_requests.with_label_values(&labels).inc();
+        let class = StatusClass::of(response.status().as_u16()).unwrap_or(StatusClass::ServerError);
+        self.shared.metrics.requests[operation][class].inc();
         let (mut head, mut body) = response.into_parts();
         match &mut body {
             Body::Bytes(body) => {
@@ -268,7 +254,8 @@ impl Api {
     }
 
     /// The answer to a request that is refused before it gets to [`Api::call`].
-    pub fn refuse(&self, operation: &Operation, headers: &HeaderMap, status: StatusCode) -> Response<Bytes> {
+    pub fn refuse(&self, path: &ApiPath, headers: &HeaderMap, status: StatusCode) -> Response<Bytes> {
+        let operation = path.operation;
         let problem = match status {
             StatusCode::METHOD_NOT_ALLOWED => Problem::MethodNotAllowed,
             StatusCode::PAYLOAD_TOO_LARGE => Problem::TooLarge,
@@ -283,21 +270,16 @@ impl Api {
         Response::from_parts(head, body)
     }
 
-    async fn answer(
-        &self,
-        operation: &Operation,
-        request: &Parts,
-        body: &[u8],
-        caller: Caller,
-    ) -> Response<Body> {
+    async fn answer(&self, path: &ApiPath, request: &Parts, body: &[u8], caller: Caller) -> Response<Body> {
+        let is_live = path.operation.is_live();
         let answered = async {
-            let place = if operation.is_live() {
+            let place = if is_live {
                 self.opening.acquire().await.ok()
             } else {
                 self.in_flight.try_acquire().ok()
             };
             let _place = place.ok_or(Problem::Unavailable)?;
-            self.shared.answer(operation, request, body, caller).await
+            self.shared.answer(path, request, body, caller).await
         };
         let answered = tokio::time::timeout(self.timeout(), answered).await;
         let answered = answered.unwrap_or_else(|_elapsed| {
@@ -305,7 +287,7 @@ impl Api {
             Err(Problem::Unavailable)
         });
         let response = answered.unwrap_or_else(|problem| problem.document().map(Body::Bytes));
-        let live = self.shared.live.as_ref().filter(|_| operation.is_live());
+        let live = self.shared.live.as_ref().filter(|_| is_live);
         match live.and_then(|live| StreamReader::of(request, live)) {
             Some(reader) => reader.understands(response),
             None => response,
@@ -316,23 +298,21 @@ impl Api {
 impl Shared {
     async fn answer(
         self: &Arc<Self>,
-        operation: &Operation,
+        path: &ApiPath,
         request: &Parts,
         body: &[u8],
         caller: Caller,
     ) -> Result<Response<Body>, Problem> {
-        if !operation.takes(&request.method) {
+        if !path.operation.takes(&request.method) {
             return Err(Problem::MethodNotAllowed);
         }
-        let query = request.uri.query();
-        match operation {
-            Operation::List(community) => visitors::list(self, &caller, community.as_deref(), query).await,
-            Operation::Count(community) => visitors::count(self, &caller, community.as_deref(), query).await,
-            Operation::Stats(community) => stats::stats(self, &caller, community.as_deref(), query).await,
+        let (query, community) = (request.uri.query(), path.community.as_deref());
+        match path.operation {
+            Operation::List => visitors::list(self, &caller, community, query).await,
+            Operation::Count => visitors::count(self, &caller, community, query).await,
+            Operation::Stats => stats::stats(self, &caller, community, query).await,
             Operation::Counts => visitors::counts(self, &caller, query).await,
-            Operation::Live(_) | Operation::LiveOfMany => {
-                live::answer(self, operation, request, caller).await
-            }
+            Operation::Live | Operation::LiveOfMany => live::answer(self, path, request, caller).await,
             Operation::Visits => visits::report(self, request, &caller, body).await,
             Operation::Widget => Ok(widget::script(self, &request.headers)),
             Operation::Contract => openapi::contract(self, query),
@@ -351,7 +331,7 @@ fn json(value: &impl Serialize) -> Result<Response<Body>, Problem> {
 }
 
 /// Sets headers that every answer has, and `Allow` on a refused method. A live connection has no `length`.
-fn finish(operation: &Operation, head: &mut ResponseParts, length: Option<usize>) {
+fn finish(operation: Operation, head: &mut ResponseParts, length: Option<usize>) {
     let (status, headers) = (head.status, &mut head.headers);
     if status == StatusCode::METHOD_NOT_ALLOWED {
         headers.insert(ALLOW, HeaderValue::from_static(operation.methods()));
@@ -366,15 +346,5 @@ fn finish(operation: &Operation, head: &mut ResponseParts, length: Option<usize>
     let no_content = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     if let (Some(length), false) = (length, no_content) {
         headers.insert(CONTENT_LENGTH, length.into());
-    }
-}
-
-fn status_class(status: StatusCode) -> &'static str {
-    match status.as_u16() / 100 {
-        1 => "1xx",
-        2 => "2xx",
-        3 => "3xx",
-        4 => "4xx",
-        _ => "5xx",
     }
 }

@@ -19,13 +19,13 @@ use futures_util::FutureExt as _;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::mpsc;
 
-use crate::admin::{Admin, Dashboard};
+use crate::admin::{Admin, Dashboard, Metrics};
 use crate::api::{Api, Sources, Surroundings, UpstreamCheck, widget_paths};
 use crate::config::{Access, Config, Listen};
 use crate::geoip::GeoIp;
 use crate::handover::{Place, Waiting};
 use crate::live::{self, Live};
-use crate::metrics::Metrics;
+use crate::metrics::LabelValue as _;
 use crate::page_view::Policy;
 use crate::presence;
 use crate::proxy::{Edge, Sidecar, Upstreams};
@@ -172,8 +172,8 @@ impl App {
         let manners = manners(of_a_terminal, reload.clone(), hand_over);
         let signals = Signals::listen(shutdown.clone(), manners).context("signal handlers")?;
 
-        let metrics = Arc::new(Metrics::new());
-        let tasks = Tasks::new(&metrics, background, shutdown.clone());
+        let metrics = Metrics::default();
+        let tasks = Tasks::new(metrics.tasks.clone(), background, shutdown.clone());
         tasks.keep_worker(Task::Signals, signals, |signals| signals.obey().boxed());
         let store = store::open(&config).context("the database")?;
         let presence = presence::open(
@@ -181,7 +181,7 @@ impl App {
             &config.record,
             // A list queries presence twice, and needs time for the database, too.
             config.api.timeout / 4,
-            metrics.clone(),
+            metrics.presence.clone(),
             &tasks,
         )
         .context("presence")?;
@@ -196,7 +196,7 @@ impl App {
             routes.clone(),
             certificates.clone(),
             reload_requests,
-            metrics.clone(),
+            metrics.reload.clone(),
         );
         let watched = watch::Watched {
             config: &config,
@@ -231,7 +231,7 @@ impl App {
             presence,
             backend_check: Arc::new(UpstreamCheck::new(&config.upstream, config.api.timeout * 4 / 5)),
             live: live.clone(),
-            intake: recording.intake(&config, routes, policy, &metrics),
+            intake: recording.intake(&config, routes, policy),
         };
         let parts = Parts {
             sources,
@@ -252,7 +252,7 @@ impl App {
             live,
         };
         let result = serving.run(ports, sidecar).await;
-        recording.finish(config.record.flush_timeout, &metrics).await;
+        recording.finish(config.record.flush_timeout).await;
         // Best effort: connections that a hung database still holds end with the process.
         let _ = tokio::time::timeout(DATABASE_FAREWELL, store.close()).await;
         drop(reload);
@@ -282,7 +282,7 @@ fn start_dashboard(
     config: &Config,
     presence: &Arc<dyn presence::Presence>,
     recording: &Recording,
-    metrics: &Arc<Metrics>,
+    metrics: &Metrics,
     tasks: &Tasks,
 ) -> Dashboard {
     Dashboard::start(
@@ -299,7 +299,7 @@ fn start_live(
     config: &Config,
     presence: &Arc<dyn presence::Presence>,
     recording: &Recording,
-    metrics: &Arc<Metrics>,
+    metrics: &Metrics,
     tasks: &Tasks,
 ) -> Option<Live> {
     let parts = live::Parts {
@@ -308,7 +308,7 @@ fn start_live(
         authenticator: recording.authenticator.clone(),
         clock: Arc::new(Utc::now),
         keys: recording.communities.keys(),
-        metrics: metrics.clone(),
+        metrics: metrics.live.clone(),
         tasks: tasks.clone(),
     };
     let start = || {
@@ -326,7 +326,7 @@ fn start_live(
 /// What the proxy needs besides configuration and recording.
 struct Parts {
     sources: Sources,
-    metrics: Arc<Metrics>,
+    metrics: Metrics,
     in_flight: InFlight,
     leaving: Shutdown,
 }
@@ -352,7 +352,7 @@ fn sidecar(
             allowed_origins: config.live.allowed_origins.clone(),
         },
         sources,
-        metrics.clone(),
+        metrics.api,
         Arc::new(Utc::now),
     );
     Ok(Sidecar {
@@ -364,8 +364,8 @@ fn sidecar(
         injector: config.widget.inject.then(|| injector(config)),
         api: Arc::new(api),
         background: background.clone(),
-        edge: Edge::new(metrics.clone()),
-        metrics,
+        edge: Edge::new(metrics.proxy.clone()),
+        metrics: metrics.proxy,
         in_flight,
         leaving,
     })

@@ -12,7 +12,9 @@ mod glance;
 mod limiter;
 mod lookups;
 mod memory;
+mod metrics;
 pub mod revocation;
 
 pub use cache::{Authenticator, Identified, Known};
 pub use glance::{Glance, Glances};
+pub use metrics::Metrics;

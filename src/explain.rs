@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use crate::api::is_own_path;
 use crate::config;
+use crate::metrics::LabelValue as _;
 use crate::page_view::{Exchange, PageView, Policy};
 use crate::routes::{CommunityRef, RouteTable, decode_path};
 

@@ -27,6 +27,7 @@ mod keeper;
 mod mailbox;
 pub(crate) mod message;
 mod metered;
+mod metrics;
 mod schedule;
 mod seats;
 mod slots;
@@ -45,23 +46,22 @@ use crate::browser_session::BrowserSession;
 use crate::config;
 use crate::ids::{CommunityId, SessionToken};
 use crate::key_type::AppKeys;
-use crate::metrics::Metrics;
 use crate::presence::Presence;
 use crate::presence::moment::Clock;
 use crate::presence::worker::PresenceHandle;
 use crate::tasks::{Task, Tasks};
 
 pub use caps::Full;
-pub use close::ENDS;
 pub use connection::Connection;
 pub use door::{Denied, Door};
-pub use hub::RESYNCS;
 pub use message::Framing;
+pub use metrics::Metrics;
 
 use caps::{Caps, Places};
 use close::Close;
 use hub::Hub;
 use mailbox::Mailbox;
+use metrics::KindLabel;
 use schedule::{Times, patience, ticks, ticks_within};
 use seats::{Owner, Seat, Seats, Waits};
 
@@ -113,16 +113,13 @@ pub enum Kind {
 
 impl Kind {
     /// The metric label.
-    fn label(self) -> &'static str {
+    fn label(self) -> KindLabel {
         match self {
-            Self::WebSocket => "websocket",
-            Self::Events(_) => "events",
+            Self::WebSocket => KindLabel::WebSocket,
+            Self::Events(_) => KindLabel::Events,
         }
     }
 }
-
-/// Values of the `kind` label.
-pub const KINDS: [&str; 2] = ["websocket", "events"];
 
 /// A request for a live connection by a caller who may have it.
 pub struct Wanted {

@@ -10,6 +10,7 @@
 mod checks;
 pub mod device;
 mod files;
+mod metrics;
 mod text;
 mod visit;
 
@@ -23,10 +24,12 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{IpPrecision, Privacy, Record, ReferrerPrecision};
+use crate::metrics::label_values;
 use crate::routes::{CommunityRef, RouteMatch, Track};
 
 pub(crate) use checks::is_download;
 pub use files::Files;
+pub use metrics::{Dropped, Metrics, Queue};
 pub(crate) use visit::{Visit, visit};
 
 /// One request and the head of its response, as the proxy saw them.
@@ -144,93 +147,46 @@ pub struct PageView {
     pub device: device::DeviceInfo,
 }
 
-/// Why an exchange is not a page view. One variant per reason; each is a label of
-/// `headcount_page_views_not_counted_total`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum NotCounted {
-    /// No well-formed session token, so no user of the app.
-    Anonymous,
-    /// Another sidecar counts it (V8).
-    CountedElsewhere,
-    /// The route says `track = "none"` (health checks, own endpoints).
-    RouteExcluded,
-    /// No route matches and `record.unmatched` is off.
-    Unmatched,
-    /// Not GET (V1, V2).
-    Method,
-    /// Upgrade, 101 (V2).
-    Upgrade,
-    /// 206 (V2).
-    Partial,
-    /// 3xx other than 304 (V2).
-    Redirect,
-    /// 4xx and 5xx (V2).
-    Error,
-    /// Any other status that is not 200; a 304 where requests are counted, not pages.
-    Status,
-    /// Prefetch or prerender (V3).
-    Prefetch,
-    /// A frame inside a page (V2).
-    Frame,
-    /// Made by a script, an image or another subresource: not a navigation (V1).
-    NotNavigation,
-    /// Event stream (V2).
-    EventStream,
-    /// Sent as a download (V2).
-    Download,
-    /// Not HTML: a static file or data (V1, V4).
-    NotHtml,
-    /// A robot (V4).
-    Bot,
-    /// The path names a community by a text that is no key of the app's type (V21).
-    CommunityKey,
-}
-
-impl NotCounted {
-    /// Every reason.
-    pub const ALL: [Self; 18] = [
-        Self::Anonymous,
-        Self::CountedElsewhere,
-        Self::RouteExcluded,
-        Self::Unmatched,
-        Self::Method,
-        Self::Upgrade,
-        Self::Partial,
-        Self::Redirect,
-        Self::Error,
-        Self::Status,
-        Self::Prefetch,
-        Self::Frame,
-        Self::NotNavigation,
-        Self::EventStream,
-        Self::Download,
-        Self::NotHtml,
-        Self::Bot,
-        Self::CommunityKey,
-    ];
-
-    /// The label value.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Anonymous => "anonymous",
-            Self::CountedElsewhere => "counted_elsewhere",
-            Self::RouteExcluded => "route_excluded",
-            Self::Unmatched => "unmatched",
-            Self::Method => "method",
-            Self::Upgrade => "upgrade",
-            Self::Partial => "partial",
-            Self::Redirect => "redirect",
-            Self::Error => "error",
-            Self::Status => "status",
-            Self::Prefetch => "prefetch",
-            Self::Frame => "frame",
-            Self::NotNavigation => "not_navigation",
-            Self::EventStream => "event_stream",
-            Self::Download => "download",
-            Self::NotHtml => "not_html",
-            Self::Bot => "bot",
-            Self::CommunityKey => "community_key",
-        }
+label_values! {
+    /// Why an exchange is not a page view. One variant per reason; each is a label of
+    /// `headcount_page_views_not_counted_total`.
+    pub enum NotCounted as "reason" {
+        /// No well-formed session token, so no user of the app.
+        Anonymous => "anonymous",
+        /// Another sidecar counts it (V8).
+        CountedElsewhere => "counted_elsewhere",
+        /// The route says `track = "none"` (health checks, own endpoints).
+        RouteExcluded => "route_excluded",
+        /// No route matches and `record.unmatched` is off.
+        Unmatched => "unmatched",
+        /// Not GET (V1, V2).
+        Method => "method",
+        /// Upgrade, 101 (V2).
+        Upgrade => "upgrade",
+        /// 206 (V2).
+        Partial => "partial",
+        /// 3xx other than 304 (V2).
+        Redirect => "redirect",
+        /// 4xx and 5xx (V2).
+        Error => "error",
+        /// Any other status that is not 200; a 304 where requests are counted, not pages.
+        Status => "status",
+        /// Prefetch or prerender (V3).
+        Prefetch => "prefetch",
+        /// A frame inside a page (V2).
+        Frame => "frame",
+        /// Made by a script, an image or another subresource: not a navigation (V1).
+        NotNavigation => "not_navigation",
+        /// Event stream (V2).
+        EventStream => "event_stream",
+        /// Sent as a download (V2).
+        Download => "download",
+        /// Not HTML: a static file or data (V1, V4).
+        NotHtml => "not_html",
+        /// A robot (V4).
+        Bot => "bot",
+        /// The path names a community by a text that is no key of the app's type (V21).
+        CommunityKey => "community_key",
     }
 }
 

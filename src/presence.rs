@@ -12,6 +12,7 @@ pub mod coalesce;
 pub mod keys;
 pub mod losses;
 pub mod memory;
+mod metrics;
 pub mod mirrored;
 pub mod moment;
 mod parts;
@@ -28,8 +29,8 @@ use chrono::{DateTime, Utc};
 
 use crate::config;
 use crate::ids::{CommunityId, UserId};
-use crate::metrics::Metrics;
 use crate::tasks::Tasks;
+pub use metrics::Metrics;
 use mirrored::Mirrored;
 pub use moment::SteadyClock;
 pub use window::Window;
@@ -86,9 +87,8 @@ pub async fn remarks(redis: &config::Redis, record: &config::Record) -> Result<V
     if !redis.is_used() {
         return Ok(Vec::new());
     }
-    let metrics = Arc::new(Metrics::new());
-    let tasks = Tasks::on_current_runtime(&metrics);
-    let store = redis::Redis::open(redis, window(record), metrics, &tasks)?;
+    let tasks = Tasks::on_current_runtime();
+    let store = redis::Redis::open(redis, window(record), Arc::default(), &tasks)?;
     let differences = store.differences().await;
     tasks.end();
     Ok(differences.unwrap_or_else(|error| {

@@ -24,6 +24,7 @@ mod limits;
 mod live;
 mod local;
 mod messages;
+mod metrics;
 mod progress;
 mod refusals;
 mod request;
@@ -46,7 +47,6 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use crate::api::Api;
 use crate::communities::Communities;
 use crate::config;
-use crate::metrics::Metrics;
 use crate::recorder::Intake;
 use crate::shutdown::{InFlight, Shutdown};
 use crate::widget::Injector;
@@ -55,10 +55,12 @@ pub use ctx::Ctx;
 pub use edge::Edge;
 pub use front::Front;
 pub use handshakes::Handshakes;
+pub use metrics::Metrics;
 pub use upstream::Upstreams;
 
 use limits::Refusal;
-use messages::{has_no_body, status_class};
+use messages::has_no_body;
+use metrics::NoRoute;
 
 /// The proxy with everything that its phases call.
 pub struct Sidecar {
@@ -80,7 +82,7 @@ pub struct Sidecar {
     pub background: tokio::runtime::Handle,
     /// Counts refusals, and logs odd headers.
     pub edge: Edge,
-    /// The process' metrics.
+    /// Counts requests.
     pub metrics: Arc<Metrics>,
     /// Requests that shutdown waits for.
     pub in_flight: InFlight,
@@ -113,8 +115,9 @@ impl ProxyHttp for Sidecar {
             self.refuse(session, ctx, refusal).await?;
             return Ok(true);
         }
-        if let Some(operation) = ctx.operation.clone() {
-            self.answer_locally(session, ctx, operation).await?;
+        if let Some(path) = ctx.api_path.clone() {
+            ctx.no_route = NoRoute::Api;
+            self.answer_locally(session, ctx, path).await?;
             return Ok(true);
         }
         let request = session.req_header();
@@ -160,10 +163,7 @@ impl ProxyHttp for Sidecar {
         ctx.body_bytes += body.as_ref().map_or(0, |bytes| bytes.len() as u64);
         let limit = self.limits.max_body_bytes.as_u64();
         if limit > 0 && ctx.body_bytes > limit {
-            self.metrics
-                .requests_refused
-                .with_label_values(&[Refusal::BodySize.label()])
-                .inc();
+            self.metrics.requests_refused[Refusal::BodySize].inc();
             return Err(Error::new_down(ErrorType::HTTPStatus(413)));
         }
         Ok(())
@@ -256,17 +256,12 @@ impl ProxyHttp for Sidecar {
             .response_written()
             .map(|response| response.status.as_u16());
         let status = ctx.status.or(written).unwrap_or(0);
-        let label = ctx.label();
-        self.metrics
-            .requests
-            .with_label_values(&[&label, status_class(status)])
-            .inc();
+        let route = ctx.label();
+        self.metrics.requests.of(route, status).inc();
         if !ctx.tunnel {
-            let seconds = ctx.started.elapsed().as_secs_f64();
             self.metrics
                 .request_duration
-                .with_label_values(&[&label])
-                .observe(seconds);
+                .observe(route, ctx.started.elapsed());
         }
     }
 }

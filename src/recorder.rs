@@ -24,8 +24,7 @@ use crate::communities::{Communities, Named};
 use crate::geoip::Location;
 use crate::ids::{CommunityId, SessionToken};
 use crate::live::Door;
-use crate::metrics::{Dropped, Metrics};
-use crate::page_view::{NotCounted, PageView};
+use crate::page_view::{Dropped, Metrics, NotCounted, PageView, Queue};
 use crate::presence::worker::PresenceHandle;
 use crate::writer::Writer;
 
@@ -81,7 +80,6 @@ pub struct Recorder {
     communities: Arc<Communities>,
     authenticator: Arc<Authenticator>,
     destinations: Destinations,
-    metrics: Arc<Metrics>,
 }
 
 /// Destinations of a view with a known visitor. Either of presence and writer may be switched off.
@@ -93,7 +91,7 @@ pub struct Destinations {
     pub writer: Option<Writer>,
     /// The latest pages, for the dashboard.
     pub recent: RecentPages,
-    /// Counts dropped views.
+    /// Counts views.
     pub metrics: Arc<Metrics>,
 }
 
@@ -109,20 +107,18 @@ impl Recorder {
         resolver: Resolver,
         capacity: usize,
         bytes: Bytes,
-        metrics: Arc<Metrics>,
     ) -> (Self, Worker) {
         let (unresolved, queue) = mpsc::channel(capacity);
-        let load = Load::new("recorder", bytes, &metrics);
+        let load = Load::new(Queue::Recorder, bytes, &destinations.metrics);
         let communities = resolver.communities.clone();
         let authenticator = resolver.authenticator.clone();
-        let work = resolve::Work::new(resolver, destinations.clone(), load.clone(), metrics.clone());
+        let work = resolve::Work::new(resolver, destinations.clone(), load.clone());
         let handle = Self {
             unresolved,
             load,
             communities,
             authenticator,
             destinations,
-            metrics,
         };
         (handle, Worker { queue, work })
     }
@@ -138,7 +134,7 @@ impl Recorder {
                     self.destinations.deliver(visit.view, session, Some(community));
                 }
                 Named::Nothing => self.destinations.deliver(visit.view, session, None),
-                Named::NoKey => self.metrics.not_counted(NotCounted::CommunityKey),
+                Named::NoKey => self.destinations.metrics.not_counted[NotCounted::CommunityKey].inc(),
             }
             return;
         }
@@ -148,12 +144,13 @@ impl Recorder {
         } else {
             Dropped::RecorderQueueFull
         };
+        let dropped = &self.destinations.metrics.dropped[reason];
         if !self.load.add(weight) {
-            self.metrics.dropped(reason);
+            dropped.inc();
         } else if self.unresolved.try_send(Message::Visit(Box::new(visit))).is_err() {
             self.load.free(weight);
             self.load.done(1);
-            self.metrics.dropped(reason);
+            dropped.inc();
         }
     }
 
@@ -203,12 +200,12 @@ impl Destinations {
                 .touch(community.clone(), session.user_id.clone())
                 .is_err()
         {
-            self.metrics.dropped(Dropped::PresenceQueueFull);
+            self.metrics.dropped[Dropped::PresenceQueueFull].inc();
         }
     }
 
     fn deliver(&self, view: PageView, session: &BrowserSession, community: Option<CommunityId>) {
-        self.metrics.page_views_counted.inc();
+        self.metrics.counted.inc();
         self.recent.note(&view, community.as_ref());
         self.touch(session, community.as_ref());
         let recorded = RecordedView {
@@ -221,7 +218,7 @@ impl Destinations {
         if let Some(writer) = &self.writer
             && let Err(reason) = writer.write(recorded)
         {
-            self.metrics.dropped(reason);
+            self.metrics.dropped[reason].inc();
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod certificates;
 mod doubt;
+mod metrics;
 mod route_files;
 #[cfg(test)]
 mod tests;
@@ -18,11 +19,12 @@ use futures_util::future::select_all;
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
-use crate::metrics::Metrics;
 use crate::routes::{RouteFile, RouteTable};
 
 pub use certificates::{Certificate, CertificateError};
 use doubt::Doubt;
+pub use metrics::Metrics;
+use metrics::Outcome;
 pub use route_files::{ReloadError, load_routes, read_route_files};
 use watch::Watch;
 
@@ -189,12 +191,12 @@ impl Reloader {
                 tracing::info!(routes = table.len(), "route files loaded");
                 self.succeeded(&table);
                 self.routes.store(Arc::new(table));
-                self.metrics.config_reloads.with_label_values(&["success"]).inc();
+                self.metrics.reloads[Outcome::Success].inc();
             }
             Err(error) => {
                 self.metrics.last_reload_ok.set(0);
                 tracing::error!(error = %error, "route files refused; the last good ones stay in use");
-                self.metrics.config_reloads.with_label_values(&["failure"]).inc();
+                self.metrics.reloads[Outcome::Failure].inc();
             }
         }
     }

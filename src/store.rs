@@ -9,6 +9,7 @@ mod error;
 #[cfg(test)]
 pub(crate) mod fake;
 mod ledger;
+mod metrics;
 mod migrate;
 mod open;
 mod operations;
@@ -30,8 +31,9 @@ use crate::browser_session::BrowserSession;
 use crate::ids::{CommunityId, SessionToken, UserId};
 use crate::key_type::{AppKeys, KeyTypes};
 
-pub use error::StoreError;
+pub use error::{Class, StoreError};
 pub use ledger::LedgerProblem;
+pub use metrics::Metrics;
 pub use migrate::{Incomplete, MigrateError, Step, migrate};
 pub use open::{check, check_ledger, ignored_parameters, open, remarks, session_listener};
 pub use postgres::{Heard, SessionListener};

@@ -7,6 +7,7 @@
 #[cfg(debug_assertions)]
 mod fault;
 mod kind;
+mod metrics;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -20,9 +21,10 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use crate::metrics::Metrics;
+use crate::metrics::LabelValue as _;
 use crate::shutdown::Shutdown;
 pub use kind::Task;
+pub use metrics::Metrics;
 
 /// First and longest pause before a task is started again; each is twice the one before, and shortened by up to a half.
 /// Short at first: the task's work waits meanwhile.
@@ -56,13 +58,10 @@ struct Failures {
 
 impl Tasks {
     /// Runs tasks on `runtime`. Starts `process` when a task is lost that serving depends on.
-    pub fn new(metrics: &Arc<Metrics>, runtime: &Handle, process: Shutdown) -> Self {
-        for task in Task::ALL {
-            metrics.task_failures.with_label_values(&[task.label()]);
-        }
+    pub fn new(metrics: Arc<Metrics>, runtime: &Handle, process: Shutdown) -> Self {
         Self(Arc::new(Inner {
             runtime: runtime.clone(),
-            metrics: Arc::clone(metrics),
+            metrics,
             process,
             ending: Shutdown::new(),
             failures: Mutex::default(),
@@ -71,8 +70,8 @@ impl Tasks {
     }
 
     /// The same on the current runtime, without a process to end.
-    pub fn on_current_runtime(metrics: &Arc<Metrics>) -> Self {
-        Self::new(metrics, &Handle::current(), Shutdown::new())
+    pub fn on_current_runtime() -> Self {
+        Self::new(Arc::default(), &Handle::current(), Shutdown::new())
     }
 
     /// Runs the future that `make` returns, and a new one whenever it ends or panics.
@@ -197,11 +196,7 @@ impl Tasks {
     }
 
     fn count(&self, task: Task) {
-        self.0
-            .metrics
-            .task_failures
-            .with_label_values(&[task.label()])
-            .inc();
+        self.0.metrics.failures[task].inc();
         let mut failures = self.lock();
         let latest = Instant::now();
         let failures = failures.entry(task).or_insert(Failures { number: 0, latest });

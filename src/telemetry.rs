@@ -15,48 +15,40 @@ use std::os::fd::AsFd;
 use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
 
-use prometheus::core::{AtomicU64, GenericCounter};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, fmt, registry};
 
 use crate::config::{Format, Log};
+use crate::metrics::{Counter, Registry, metrics};
 use queue::{Queue, StandardError};
 use visible::Visible;
 
 /// Longest time for the last lines to be written at shutdown.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// Counters of the log, for the whole process: there is one standard error, and one panic hook.
-pub struct Counts {
-    /// Lines that could not be written, or had no room to wait.
-    pub lines_lost: GenericCounter<AtomicU64>,
-    /// Panics, on any thread.
-    pub panics: GenericCounter<AtomicU64>,
+metrics! {
+    /// Counters of the log, for the whole process: there is one standard error, and one panic hook.
+    pub struct Counts {
+        /// Log lines that could not be written: the disk is full, or the reader of standard error has gone or does not
+        /// keep up
+        lines_lost: Counter = "log_lines_lost_total",
+        /// Panics, each logged with its place: a bug in the sidecar that failed a request or restarted a task
+        panics: Counter = "panics_total",
+    }
 }
 
-static COUNTS: LazyLock<Counts> = LazyLock::new(|| {
-    let counter = |name, help| GenericCounter::new(name, help).expect("a valid metric");
-    Counts {
-        lines_lost: counter(
-            "headcount_log_lines_lost_total",
-            "Log lines that could not be written: the disk is full, or the reader of standard error has gone or \
-             does not keep up",
-        ),
-        panics: counter(
-            "headcount_panics_total",
-            "Panics, each logged with its place: a bug in the sidecar that failed a request or restarted a task",
-        ),
-    }
-});
+static COUNTS: LazyLock<Counts> = LazyLock::new(Counts::default);
 
 /// The queue of the one subscriber.
 static LINES: OnceLock<&'static Queue> = OnceLock::new();
 
-/// The counters, for the metrics.
-pub fn counts() -> &'static Counts {
-    &COUNTS
+/// Adds the counters to a registry.
+pub fn add_counts(registry: &Registry) {
+    for counter in [&COUNTS.lines_lost, &COUNTS.panics] {
+        registry.add(Ok(counter.clone()));
+    }
 }
 
 /// Installs the subscriber and the panic hook; a second call in one process changes nothing. `coloured` is for a

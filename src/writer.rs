@@ -21,6 +21,7 @@ mod forgetting;
 mod kept;
 mod late;
 pub mod load;
+mod metrics;
 #[cfg(test)]
 mod model;
 mod refusals;
@@ -43,7 +44,7 @@ use crate::batch::RecordedView;
 use crate::communities::Communities;
 use crate::config;
 use crate::geoip::GeoIp;
-use crate::metrics::{Dropped, Metrics};
+use crate::page_view::{Dropped, Queue};
 use crate::recent_pages::RecentPages;
 use crate::store::Store;
 use appender::Appender;
@@ -51,6 +52,7 @@ use applier::Applier;
 use drain::Drain;
 use late::Late;
 use load::{Bytes, Load};
+pub use metrics::Metrics;
 use shared::Shared;
 use spool::{Directory, Spool};
 use unresolved::UnresolvedView;
@@ -156,7 +158,7 @@ impl Writer {
     ) -> (Self, Appender, Applier) {
         let (queue, accepted) = mpsc::channel(record.queue_views.get());
         let (flushes, asked) = mpsc::channel(16);
-        let load = Load::new("writer", bytes, metrics);
+        let load = Load::new(Queue::Writer, bytes, &metrics.views);
         metrics.spool_limit_bytes.set(u64_as_f64(limits.spool_bytes));
         let shared = Arc::new(Shared::new(parts.spool, Arc::clone(metrics)));
         let appender = Appender {

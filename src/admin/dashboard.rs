@@ -19,10 +19,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use chrono::{DateTime, Utc};
 
-use super::Admin;
 use super::health::Health;
+use super::{Admin, Metrics};
 use crate::json::Seconds;
-use crate::metrics::Metrics;
 use crate::presence::Presence;
 use crate::recent_pages::RecentPages;
 use crate::tasks::{Task, Tasks};
@@ -41,7 +40,7 @@ impl Dashboard {
     /// Starts the tasks that collect the data. `window` is the configured one; `presence` is `None` if it is not
     /// recorded.
     pub fn start(
-        metrics: Arc<Metrics>,
+        metrics: Metrics,
         presence: Option<Arc<dyn Presence>>,
         recent: RecentPages,
         window: Duration,

@@ -2,8 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::Admin;
-use crate::metrics::Metrics;
+use super::{Admin, Metrics};
 
 /// Whether the site is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,21 +63,21 @@ pub(super) struct Health {
 impl Health {
     pub(super) fn read(metrics: &Metrics) -> Self {
         Self {
-            database_up: metrics.database_up.get(),
-            redis_up: metrics.redis_up.get(),
-            presence_up: metrics.presence_up.get(),
-            partitions_down: metrics.redis_partitions_down.get(),
-            differences: metrics.presence_differences.load_full(),
-            spool_up: metrics.spool_up.get(),
-            spool_bytes: metrics.spool_bytes.get(),
-            spool_limit_bytes: metrics.spool_limit_bytes.get(),
-            spool_oldest_age: metrics.spool_oldest_age.get(),
-            dead_letters: metrics.dead_letters.get(),
-            ledger_ok: metrics.ledger_ok.get(),
-            writes_refused: metrics.writes_refused.load_full(),
-            session_listener_up: metrics.session_listener_up.get(),
-            routes_ok: metrics.last_reload_ok.get() != 0,
-            certificates_ok: metrics.certificates_ok.get() != 0,
+            database_up: metrics.store.database_up.get(),
+            redis_up: metrics.presence.redis_up.get(),
+            presence_up: metrics.presence.presence_up.get(),
+            partitions_down: metrics.presence.redis_partitions_down.get(),
+            differences: metrics.presence.presence_differences.load_full(),
+            spool_up: metrics.writer.spool_up.get(),
+            spool_bytes: metrics.writer.spool_bytes.get(),
+            spool_limit_bytes: metrics.writer.spool_limit_bytes.get(),
+            spool_oldest_age: metrics.writer.spool_oldest_age.get(),
+            dead_letters: metrics.writer.dead_letters.get(),
+            ledger_ok: metrics.store.ledger_ok.get(),
+            writes_refused: metrics.writer.writes_refused.load_full(),
+            session_listener_up: metrics.auth.session_listener_up.get(),
+            routes_ok: metrics.reload.last_reload_ok.get() != 0,
+            certificates_ok: metrics.reload.certificates_ok.get() != 0,
         }
     }
 

@@ -13,7 +13,7 @@ use crate::browser_session::BrowserSession;
 use crate::ids::SessionToken;
 
 use super::problem::Problem;
-use super::{Api, Operation};
+use super::{Api, ApiPath};
 
 /// The caller. The default is an anonymous one without any headers.
 #[derive(Clone, Default)]
@@ -66,8 +66,8 @@ impl fmt::Debug for Caller {
 impl Api {
     /// Looks up the session of the caller's token, where the answer depends on it. A database that hangs, or a long
     /// queue of lookups, holds the caller no longer than [`Api::timeout`].
-    pub async fn identify(&self, operation: &Operation, caller: &mut Caller) {
-        let Some(token) = caller.token.clone().filter(|_| !operation.takes_a_report()) else {
+    pub async fn identify(&self, path: &ApiPath, caller: &mut Caller) {
+        let Some(token) = caller.token.clone().filter(|_| !path.takes_a_report()) else {
             return;
         };
         let authenticator = &self.shared.authenticator;
@@ -77,7 +77,7 @@ impl Api {
             Known::Unknown => {
                 let found = timeout(self.timeout(), async {
                     // Callers with made-up tokens must not use up the recorder's lookups.
-                    let _place = if operation.is_live() {
+                    let _place = if path.operation.is_live() {
                         self.listeners_identifying.acquire().await.ok()?
                     } else {
                         self.identifying.try_acquire().ok()?

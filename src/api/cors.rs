@@ -35,7 +35,7 @@ impl Cors {
     /// The answer to a preflight request; `None` for any other request, or for an origin that is not allowed.
     pub(super) fn preflight(
         &self,
-        operation: &Operation,
+        operation: Operation,
         method: &Method,
         headers: &HeaderMap,
     ) -> Option<Response<Body>> {
@@ -64,18 +64,13 @@ impl Cors {
     }
 
     /// The origin that may read the answer to a request with `headers`; `None` if only the site's own pages may.
-    pub(super) fn reader(&self, operation: &Operation, headers: &HeaderMap) -> Option<HeaderValue> {
+    pub(super) fn reader(&self, operation: Operation, headers: &HeaderMap) -> Option<HeaderValue> {
         let reader = origin::allowed(headers, &self.allowed).cloned();
         reader.filter(|_| operation.is_for_other_origins())
     }
 
     /// Allows the origin to read an answer, which varies with the origin.
-    pub(super) fn let_read(
-        &self,
-        operation: &Operation,
-        reader: Option<HeaderValue>,
-        answer: &mut HeaderMap,
-    ) {
+    pub(super) fn let_read(&self, operation: Operation, reader: Option<HeaderValue>, answer: &mut HeaderMap) {
         if operation.is_for_other_origins() && !self.allowed.is_empty() {
             vary_by_origin(answer);
         }

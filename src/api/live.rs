@@ -21,24 +21,12 @@ use crate::live::{Connection, Denied, Door, Framing, Full, Kind, Refused, Wanted
 
 use super::caller::Caller;
 use super::handshake::Handshake;
+use super::metrics::Refusal;
 use super::origin::{self, From as Comes};
 use super::problem::Problem;
 use super::query::{self, AskedKey};
 use super::responses::{LiveProblems, Problems};
-use super::{Body, Operation, Shared, backend_check};
-
-/// Values of `live_refused_total`'s `reason`.
-pub(crate) const REFUSALS: [&str; 9] = [
-    "address",
-    "error",
-    "full",
-    "not_found",
-    "origin",
-    "request",
-    "session",
-    "unavailable",
-    "user",
-];
+use super::{ApiPath, Body, Operation, Shared, backend_check};
 
 /// How many are in a community, each time it changes
 ///
@@ -104,29 +92,29 @@ pub(super) fn live_of_many() {}
 /// Answers a handshake of either protocol, for one community or many.
 pub(super) async fn answer(
     shared: &Arc<Shared>,
-    operation: &Operation,
+    path: &ApiPath,
     request: &Parts,
     caller: Caller,
 ) -> Result<Response<Body>, Problem> {
-    let opened = shared.open_live(operation, request, caller).await;
+    let opened = shared.open_live(path, request, caller).await;
     opened.map_err(|Rejected(reason, problem)| {
-        shared.metrics.live_refused.with_label_values(&[reason]).inc();
+        shared.metrics.live_refused[reason].inc();
         problem
     })
 }
 
 /// A refused connection: the metric's reason, and the answer.
-struct Rejected(&'static str, Problem);
+struct Rejected(Refusal, Problem);
 
 impl From<Problem> for Rejected {
     fn from(problem: Problem) -> Self {
         let reason = match &problem {
-            Problem::Unauthorized | Problem::NotYetAuthorized => "session",
-            Problem::NotFound => "not_found",
-            Problem::ForeignOrigin => "origin",
-            Problem::Unavailable => "unavailable",
-            Problem::Internal => "error",
-            _ => "request",
+            Problem::Unauthorized | Problem::NotYetAuthorized => Refusal::Session,
+            Problem::NotFound => Refusal::NotFound,
+            Problem::ForeignOrigin => Refusal::Origin,
+            Problem::Unavailable => Refusal::Unavailable,
+            Problem::Internal => Refusal::Error,
+            _ => Refusal::Request,
         };
         Self(reason, problem)
     }
@@ -135,10 +123,10 @@ impl From<Problem> for Rejected {
 impl From<Refused> for Rejected {
     fn from(refused: Refused) -> Self {
         match refused {
-            Refused::Full(Full::Total) => Self("full", Problem::Unavailable),
-            Refused::Full(Full::User) => Self("user", Problem::TooMany),
-            Refused::Full(Full::Address) => Self("address", Problem::TooMany),
-            Refused::Draining | Refused::Unavailable => Self("unavailable", Problem::Unavailable),
+            Refused::Full(Full::Total) => Self(Refusal::Full, Problem::Unavailable),
+            Refused::Full(Full::User) => Self(Refusal::User, Problem::TooMany),
+            Refused::Full(Full::Address) => Self(Refusal::Address, Problem::TooMany),
+            Refused::Draining | Refused::Unavailable => Self(Refusal::Unavailable, Problem::Unavailable),
         }
     }
 }
@@ -157,18 +145,20 @@ impl Shared {
 
     async fn open_live(
         self: &Arc<Self>,
-        operation: &Operation,
+        path: &ApiPath,
         request: &Parts,
         caller: Caller,
     ) -> Result<Response<Body>, Rejected> {
         let handshake = Handshake::read(&request.method, request.version, &request.headers)?;
         let query = request.uri.query();
-        let (asked, is_page) = match operation {
-            Operation::Live(community) => (
-                community.clone().map(|community| vec![community]),
+        let (asked, is_page) = if path.operation == Operation::Live {
+            let community = path.community.clone();
+            (
+                community.map(|community| vec![community]),
                 query::heartbeat(query)?,
-            ),
-            _ => (Some(query::communities(query)?), false),
+            )
+        } else {
+            (Some(query::communities(query)?), false)
         };
         self.check_origin(&request.headers, &caller)?;
         let asked = asked.ok_or(Problem::NotFound)?;

@@ -19,6 +19,7 @@ use crate::rate_limit::Bucket;
 use crate::recorder::Report;
 
 use super::caller::Caller;
+use super::metrics::ReportOutcome;
 use super::origin::{self, From as Comes};
 use super::problem::Problem;
 use super::responses::ReportProblems;
@@ -30,17 +31,6 @@ pub const MAX_REPORT: usize = 8 * 1024;
 const BURST: u32 = 10;
 /// Sessions whose reports are rate-limited individually.
 const CAPACITY: u64 = 100_000;
-
-/// Values of `beacons_total`'s `outcome`.
-pub(crate) const OUTCOMES: [&str; 7] = [
-    "accepted",
-    "anonymous",
-    "malformed",
-    "not_counted",
-    "origin",
-    "too_large",
-    "too_many",
-];
 
 /// What the page's script sends; at most 8 KiB of JSON.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -108,15 +98,15 @@ pub(super) async fn report(
         Err(problem) => Err(problem),
     };
     let outcome = match &taken {
-        Ok(true) => "accepted",
-        Ok(false) => "not_counted",
-        Err(Problem::ForeignOrigin) => "origin",
-        Err(Problem::Unauthorized) => "anonymous",
-        Err(Problem::TooMany) => "too_many",
-        Err(Problem::TooLarge) => "too_large",
-        Err(_) => "malformed",
+        Ok(true) => ReportOutcome::Accepted,
+        Ok(false) => ReportOutcome::NotCounted,
+        Err(Problem::ForeignOrigin) => ReportOutcome::Origin,
+        Err(Problem::Unauthorized) => ReportOutcome::Anonymous,
+        Err(Problem::TooMany) => ReportOutcome::TooMany,
+        Err(Problem::TooLarge) => ReportOutcome::TooLarge,
+        Err(_) => ReportOutcome::Malformed,
     };
-    shared.metrics.beacons.with_label_values(&[outcome]).inc();
+    shared.metrics.beacons[outcome].inc();
     taken?;
     let mut response = Response::new(Body::default());
     *response.status_mut() = StatusCode::NO_CONTENT;

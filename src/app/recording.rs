@@ -6,12 +6,12 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use super::{StartError, watch};
+use crate::admin::Metrics;
 use crate::auth::{Authenticator, Glances};
 use crate::communities::Communities;
 use crate::config::Config;
 use crate::geoip::GeoIp;
-use crate::metrics::{Dropped, Metrics};
-use crate::page_view::{Files, Policy};
+use crate::page_view::{self, Dropped, Files, Policy, Queue};
 use crate::presence::worker::PresenceHandle;
 use crate::presence::{self, Presence};
 use crate::recent_pages::RecentPages;
@@ -36,6 +36,7 @@ pub(super) struct Recording {
     pub(super) authenticator: Arc<Authenticator>,
     pub(super) communities: Arc<Communities>,
     pub(super) recorder: Recorder,
+    views: Arc<page_view::Metrics>,
     /// The latest recorded pages, for the dashboard.
     pub(super) recent: RecentPages,
     /// Receives touches; `None` where presence is not recorded.
@@ -108,14 +109,14 @@ impl Recording {
         spool: Option<(Directory, Arc<Spool>)>,
         store: &Arc<dyn Store>,
         presence: &Arc<dyn Presence>,
-        metrics: &Arc<Metrics>,
+        metrics: &Metrics,
         tasks: &Tasks,
     ) -> Self {
         let record = &config.record;
         let stop = Shutdown::new();
         let bytes = Bytes::new(
             usize::try_from(record.queue_bytes.as_u64()).unwrap_or(usize::MAX),
-            metrics,
+            &metrics.views,
         );
         let mut workers = Vec::new();
         let presence = record.presence.then(|| {
@@ -124,14 +125,19 @@ impl Recording {
                     "no Redis is configured: presence is kept in the memory of this process, for this sidecar alone"
                 );
             }
-            let (handle, worker) = presence::worker::new(presence.clone(), record, metrics.clone());
+            let (handle, worker) = presence::worker::new(
+                presence.clone(),
+                record,
+                metrics.presence.clone(),
+                metrics.views.queued[Queue::Presence].clone(),
+            );
             workers.extend(worker.start(tasks, stop.subscribe()));
             handle
         });
         let authenticator = Arc::new(Authenticator::new(
             &config.session,
             store.clone(),
-            metrics.clone(),
+            metrics.auth.clone(),
         ));
         let communities = Arc::new(Communities::new(store.clone()));
         let recent = RecentPages::new(config.privacy.recent_pages);
@@ -145,7 +151,8 @@ impl Recording {
                 directory,
                 spool,
             };
-            let (handle, appender, applier) = Writer::new(record, limits, parts, bytes.clone(), metrics);
+            let (handle, appender, applier) =
+                Writer::new(record, limits, parts, bytes.clone(), &metrics.writer);
             workers.push(appender.start(tasks, stop.subscribe()));
             workers.push(applier.start(tasks, stop.subscribe()));
             handle
@@ -166,20 +173,15 @@ impl Recording {
             presence,
             writer,
             recent: recent.clone(),
-            metrics: metrics.clone(),
+            metrics: metrics.views.clone(),
         };
-        let (recorder, worker) = Recorder::new(
-            destinations,
-            resolver,
-            record.queue_views.get(),
-            bytes,
-            metrics.clone(),
-        );
+        let (recorder, worker) = Recorder::new(destinations, resolver, record.queue_views.get(), bytes);
         worker.start(tasks);
         Self {
             authenticator,
             communities,
             recorder,
+            views: metrics.views.clone(),
             recent,
             touches,
             stop,
@@ -189,30 +191,21 @@ impl Recording {
     }
 
     /// What the proxy and the API hand page views to. Its lookups run on the tasks' runtime.
-    pub(super) fn intake(
-        &self,
-        config: &Config,
-        routes: SharedRoutes,
-        policy: Policy,
-        metrics: &Arc<Metrics>,
-    ) -> Arc<Intake> {
-        let authenticator = self.authenticator.clone();
+    pub(super) fn intake(&self, config: &Config, routes: SharedRoutes, policy: Policy) -> Arc<Intake> {
         Arc::new(Intake {
             is_on: config.record.is_on(),
             session: config.session.clone(),
             routes,
-            glances: Glances::new(authenticator.clone(), self.tasks.runtime().clone()),
-            authenticator,
+            glances: Glances::new(self.authenticator.clone(), self.tasks.runtime().clone()),
             policy,
             files: Files::default(),
             recorder: self.recorder.clone(),
-            metrics: metrics.clone(),
         })
     }
 
     /// Flushes the queues, at most for `limit`. Views that do not reach the database stay in the spool, for the next
     /// process; those that do not reach the spool are dropped and counted.
-    pub(super) async fn finish(self, limit: Duration, metrics: &Metrics) {
+    pub(super) async fn finish(self, limit: Duration) {
         let is_done = tokio::time::timeout(limit, self.recorder.flush()).await.is_ok();
         let kept = self.recorder.spooled();
         self.tasks.end();
@@ -226,13 +219,13 @@ impl Recording {
             tracing::debug!("some workers did not finish in time and end with the process");
         }
         if !is_done {
-            tell_what_is_left(self.recorder.unspooled(), kept, metrics);
+            tell_what_is_left(self.recorder.unspooled(), kept, &self.views);
         }
     }
 }
 
 /// Reports views that were only in memory (`lost`) and those in the spool (`kept`).
-fn tell_what_is_left(lost: usize, kept: u64, metrics: &Metrics) {
+fn tell_what_is_left(lost: usize, kept: u64, metrics: &page_view::Metrics) {
     if kept > 0 {
         tracing::warn!(
             views = kept,
@@ -240,10 +233,7 @@ fn tell_what_is_left(lost: usize, kept: u64, metrics: &Metrics) {
         );
     }
     if lost > 0 {
-        metrics
-            .recorder_dropped
-            .with_label_values(&[Dropped::Shutdown.label()])
-            .inc_by(lost as u64);
+        metrics.dropped[Dropped::Shutdown].inc_by(lost as u64);
         tracing::warn!(
             views = lost,
             "page views could not be put into the spool before the end and are dropped"

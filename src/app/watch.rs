@@ -8,9 +8,9 @@ use anyhow::Context as _;
 use futures_util::FutureExt as _;
 
 use super::StartError;
+use crate::admin::Metrics;
 use crate::auth::{Authenticator, revocation};
 use crate::config::Config;
-use crate::metrics::Metrics;
 use crate::reload::Reloader;
 use crate::store::{self, LedgerProblem, SchemaProblem, Store, StoreError};
 use crate::tasks::{Task, Tasks};
@@ -20,7 +20,7 @@ pub(super) struct Watched<'a> {
     pub(super) config: &'a Config,
     pub(super) store: &'a Arc<dyn Store>,
     pub(super) authenticator: &'a Arc<Authenticator>,
-    pub(super) metrics: &'a Arc<Metrics>,
+    pub(super) metrics: &'a Metrics,
 }
 
 impl Watched<'_> {
@@ -32,11 +32,11 @@ impl Watched<'_> {
         tasks.keep_worker(Task::Reloader, reloader, |reloader| reloader.run().boxed());
         self.hear_sessions(tasks)?;
         tasks.keep(Task::DatabaseWatch, {
-            let (store, metrics) = (self.store.clone(), self.metrics.clone());
+            let (store, metrics) = (self.store.clone(), self.metrics.store.clone());
             move || watch_database(store.clone(), metrics.clone())
         });
         tasks.keep(Task::SchemaWatch, {
-            let (config, metrics) = (self.config.clone(), self.metrics.clone());
+            let (config, metrics) = (self.config.clone(), self.metrics.store.clone());
             move || check_schema(config.clone(), metrics.clone())
         });
         Ok(())
@@ -51,7 +51,7 @@ impl Watched<'_> {
         let (config, authenticator, metrics) = (
             self.config.clone(),
             self.authenticator.clone(),
-            self.metrics.clone(),
+            self.metrics.auth.clone(),
         );
         let mut first = Some(listener);
         tasks.keep(Task::SessionListener, move || {
@@ -75,7 +75,7 @@ const SCHEMA_LOOK: Duration = Duration::from_secs(60);
 
 /// Reports whether the database answers, even while nothing is recorded. An answer that takes until the next ping is
 /// due counts as none, whatever the timeout of statements.
-async fn watch_database(store: Arc<dyn Store>, metrics: Arc<Metrics>) {
+async fn watch_database(store: Arc<dyn Store>, metrics: Arc<store::Metrics>) {
     let mut answered = true;
     loop {
         let error = match tokio::time::timeout(DATABASE_PING, store.ping()).await {
@@ -126,7 +126,7 @@ pub(super) async fn keys_at_start(store: &Arc<dyn Store>) {
 
 /// Compares the configuration with the live schema as soon as the database answers, and then periodically. Logs each
 /// mismatch in the sentences of `headcount check`.
-async fn check_schema(config: Config, metrics: Arc<Metrics>) {
+async fn check_schema(config: Config, metrics: Arc<store::Metrics>) {
     let mut said: Vec<Finding> = Vec::new();
     loop {
         let Ok(found) = problems(&config).await else {

@@ -21,10 +21,10 @@ use super::changes::{Changes, Moment};
 use super::limiter::Limiter;
 use super::lookups::{Lookups, Rank};
 use super::memory::Memory;
+use super::metrics::{Evicted, Lookup, Metrics};
 use crate::browser_session::{BrowserSession, SessionChange};
 use crate::config;
 use crate::ids::{SessionToken, TokenFingerprint};
-use crate::metrics::{Evicted, Metrics};
 use crate::store::{Store, StoreError};
 
 /// Most reads for one lookup, where the session changes while it is read.
@@ -124,7 +124,7 @@ impl Authenticator {
         if may_wait || !self.holds(token, &entry, at) {
             return Known::Unknown;
         }
-        self.count("cached");
+        self.count(Lookup::Cached);
         let counts = if is_view {
             BrowserSession::was_valid_at
         } else {
@@ -259,7 +259,7 @@ impl Authenticator {
             return None;
         }
         let session = Some(kept.session).filter(|session| session.is_valid_at(at))?;
-        self.count("remembered");
+        self.count(Lookup::Remembered);
         Some(session)
     }
 
@@ -274,7 +274,7 @@ impl Authenticator {
                 Evicted::AllChanged
             }
         };
-        self.metrics.sessions_evicted(reason);
+        self.metrics.evictions[reason].inc();
         self.tell(change);
     }
 
@@ -282,7 +282,7 @@ impl Authenticator {
     /// a cookie. A negative answer for it is no longer used.
     pub fn appeared(&self, fingerprint: TokenFingerprint) {
         self.changes.appeared(fingerprint);
-        self.metrics.sessions_evicted(Evicted::Appeared);
+        self.metrics.evictions[Evicted::Appeared].inc();
     }
 
     /// Drops a cached negative answer for a token, so that the table is queried again.
@@ -298,7 +298,7 @@ impl Authenticator {
     /// (I1).
     pub fn listening(&self) {
         self.changes.listening();
-        self.metrics.sessions_evicted(Evicted::Gap);
+        self.metrics.evictions[Evicted::Gap].inc();
         self.tell(SessionChange::OfAny);
     }
 
@@ -311,7 +311,7 @@ impl Authenticator {
 
     /// Counts a value that cannot be a token: it needs no lookup (I1).
     pub fn count_malformed(&self) {
-        self.count("malformed");
+        self.count(Lookup::Malformed);
     }
 
     /// The cached entry, else a new one from the table, and whether it was just read. `before` is the previous entry.
@@ -327,13 +327,13 @@ impl Authenticator {
             .or_try_insert_with(self.look_up(token, now, from, before))
             .await;
         let entry = looked_up.map_err(|error: Arc<Arc<StoreError>>| {
-            self.count("unavailable");
+            self.count(Lookup::Unavailable);
             Arc::clone(&*error)
         })?;
         let is_fresh = entry.is_fresh();
         let entry = entry.into_value();
         if !is_fresh && self.holds(token, &entry, now) {
-            self.count("cached");
+            self.count(Lookup::Cached);
         }
         Ok((entry, is_fresh))
     }
@@ -374,7 +374,7 @@ impl Authenticator {
         let result = self.lookups.ask(token, rank).await;
         self.log_change(result.as_ref().err().map(|error| &**error));
         let session = result?.map(Arc::new);
-        self.count(if session.is_some() { "found" } else { "nobody" });
+        self.count(session.as_ref().map_or(Lookup::Nobody, |_| Lookup::Found));
         self.memory.update(token, session.as_ref(), read, now);
         let is_valid = session.as_ref().is_some_and(|session| session.is_valid_at(now));
         let absence = (!is_valid).then(|| {
@@ -430,8 +430,8 @@ impl Authenticator {
         }
     }
 
-    fn count(&self, outcome: &str) {
-        self.metrics.session_lookups.with_label_values(&[outcome]).inc();
+    fn count(&self, outcome: Lookup) {
+        self.metrics.lookups[outcome].inc();
     }
 }
 

@@ -10,9 +10,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::Authenticator;
+use super::{Authenticator, Metrics};
 use crate::browser_session::SessionChange;
-use crate::metrics::Metrics;
 use crate::store::{Heard, SessionListener, StoreError};
 
 /// First and longest pause between attempts to connect; each is twice the one before, and shortened by up to a half.
@@ -41,7 +40,7 @@ pub(crate) async fn listen(
                 let since = Instant::now();
                 ears.begin(installed);
                 if connected_before {
-                    ears.metrics.session_listener_reconnects.inc();
+                    ears.metrics.listener_reconnects.inc();
                 }
                 (connected_before, told) = (true, false);
                 let error = ears.hear(&mut listener).await;

@@ -87,9 +87,8 @@ impl Connection {
         self.end = Some(end);
     }
 
-    fn gauge(&self) -> IntGauge {
-        let connections = &self.live.metrics.live_connections;
-        connections.with_label_values(&[self.kind.label()])
+    fn gauge(&self) -> &IntGauge {
+        &self.live.metrics.connections[self.kind.label()]
     }
 
     /// Subscribes to these communities, which must be in the mailbox already.
@@ -164,8 +163,7 @@ impl Connection {
 
     /// Counts sent values.
     pub(super) fn count_sent(&self, values: u64) {
-        let messages = &self.live.metrics.live_messages;
-        messages.with_label_values(&[self.kind.label()]).inc_by(values);
+        self.live.metrics.messages[self.kind.label()].inc_by(values);
     }
 
     /// Runs I/O, unless the connection is ended meanwhile.
@@ -226,8 +224,7 @@ impl Drop for Connection {
         self.live.seats.remove(self.id);
         if let Some(end) = self.end {
             self.gauge().dec();
-            let closed = &self.live.metrics.live_closed;
-            closed.with_label_values(&[end.label()]).inc();
+            self.live.metrics.closed[end.label()].inc();
         }
     }
 }

@@ -23,7 +23,8 @@ use super::slots::Offered;
 use super::topic::{Telling, Topic};
 use crate::ids::CommunityId;
 use crate::key_type::AppKeys;
-use crate::metrics::Metrics;
+use crate::live::Metrics;
+use crate::metrics::label_values;
 use crate::presence::changes::Event;
 use crate::presence::{Answer, Count, Presence, PresenceError};
 
@@ -65,19 +66,17 @@ struct Place {
     subscribers: HashMap<u64, Arc<Mailbox>>,
 }
 
-/// Why everything is read again.
-#[derive(Debug, Clone, Copy)]
-enum Resync {
-    /// The feed has started, or started again.
-    Listening,
-    /// The feed was too fast for this process.
-    Lagged,
-    /// The resync period has passed.
-    Periodic,
+label_values! {
+    /// Why everything is read again.
+    pub enum Resync as "reason" {
+        /// The feed has started, or started again.
+        Listening => "listening",
+        /// The feed was too fast for this process.
+        Lagged => "lagged",
+        /// The resync period has passed.
+        Periodic => "periodic",
+    }
 }
-
-/// Values of the `reason` label.
-pub const RESYNCS: [&str; 3] = ["lagged", "listening", "periodic"];
 
 impl Hub {
     /// An empty hub; see [`Hub::listen`] and [`Hub::read`].
@@ -279,16 +278,11 @@ impl Hub {
         for mailbox in place.subscribers.values() {
             replaced += u64::from(mailbox.offer(&update) == Offered::Replaced);
         }
-        self.metrics.live_values_skipped.inc_by(replaced);
+        self.metrics.values_skipped.inc_by(replaced);
     }
 
     fn want_all(&self, why: Resync) {
-        let label = match why {
-            Resync::Listening => "listening",
-            Resync::Lagged => "lagged",
-            Resync::Periodic => "periodic",
-        };
-        self.metrics.live_resyncs.with_label_values(&[label]).inc();
+        self.metrics.resyncs[why].inc();
         let mut inner = self.lock();
         let Inner { topics, wanted, .. } = &mut *inner;
         for (community, place) in topics {

@@ -22,7 +22,7 @@ use super::schedule::{TICK, ticks};
 use super::seats::{AccessCheck, Checked, Why};
 use crate::browser_session::{BrowserSession, SessionChange};
 use crate::ids::{BrowserSessionId, CommunityId, SessionToken};
-use crate::metrics::Dropped;
+use crate::page_view::Dropped;
 use crate::tasks::{Task, Tasks};
 
 /// Sessions looked up at a time; most are in the authenticator's cache, the others share a statement.
@@ -111,9 +111,9 @@ async fn tick(live: Arc<Inner>, queues: Queues, start: Instant) {
             let Some(presence) = &live.presence else {
                 break;
             };
-            live.metrics.live_heartbeats.inc();
+            live.metrics.heartbeats.inc();
             if presence.touch(community, user).is_err() {
-                live.metrics.dropped(Dropped::PresenceQueueFull);
+                live.metrics.views.dropped[Dropped::PresenceQueueFull].inc();
             }
         }
     }
@@ -196,7 +196,7 @@ async fn check_sessions(
     })
     .for_each_concurrent(SESSIONS, async |((id, since), why)| {
         let waited = live.seats.tick().saturating_sub(since);
-        live.metrics.live_check_delay.set(f64::from(waited));
+        live.metrics.check_delay.set(f64::from(waited));
         if let Some(token) = live.seats.session_check_begins(id, why) {
             let outcome = session_of(live, &token).await;
             live.seats.session_checked(id, outcome);

@@ -8,6 +8,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, COOKIE, HeaderName};
 use proptest::prelude::*;
 
 use super::*;
+use crate::metrics::LabelValue as _;
 use crate::routes::{Route, Track};
 
 const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0";

@@ -43,7 +43,7 @@ use super::parts::counts_by_part;
 use super::worker::Health;
 use super::{Answer, Count, Presence, PresenceError, Seen, SteadyClock, Sweep, Touch, Window};
 use crate::ids::CommunityId;
-use crate::metrics::Metrics;
+use crate::presence::Metrics;
 use crate::presence::changes::Subscription;
 use crate::tasks::{Kept, Task, Tasks};
 
@@ -203,10 +203,7 @@ impl Presence for Mirrored {
         let mirror = &self.mirror;
         mirror.memory.sweep().await?;
         #[expect(clippy::cast_precision_loss, reason = "at most 100 000")]
-        mirror
-            .metrics
-            .presence_remembered
-            .set(mirror.memory.members() as f64);
+        mirror.metrics.remembered.set(mirror.memory.members() as f64);
         let swept = mirror.store.sweep().await?;
         mirror.reached(mirror.losses.parts());
         Ok(swept)
@@ -291,7 +288,7 @@ impl Mirror {
                 Err(error)
             }
             _ => {
-                self.metrics.presence_stale_answers.inc();
+                self.metrics.stale_answers.inc();
                 Ok(None)
             }
         }
@@ -379,7 +376,7 @@ impl Mirror {
         if !touches.is_empty() {
             let count = self.store.touch(&community, &touches).await?;
             self.told_the_time(self.part(self.losses.part(&community)), &count);
-            self.metrics.presence_retouches.inc_by(touches.len() as u64);
+            self.metrics.retouches.inc_by(touches.len() as u64);
         }
         Ok(touches.len())
     }

@@ -72,7 +72,7 @@ use super::{
 };
 use crate::config;
 use crate::ids::{CommunityId, UserId};
-use crate::metrics::Metrics;
+use crate::presence::Metrics;
 use crate::tasks::Tasks;
 
 /// Users per call of the touch script: what keeps one call near a millisecond of Redis' one thread.

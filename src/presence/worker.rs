@@ -21,7 +21,7 @@ use super::moment::Moment;
 use super::{Presence, PresenceError, Touch};
 use crate::config;
 use crate::ids::{CommunityId, UserId};
-use crate::metrics::Metrics;
+use crate::presence::Metrics;
 use crate::tasks::{Task, Tasks};
 
 /// Messages taken from the queue at a time.
@@ -94,13 +94,14 @@ struct Sent {
     _taken: Taken,
 }
 
-/// A handle and its worker, not yet running.
+/// A handle and its worker, not yet running. `waiting` shows how many touches are queued.
 pub fn new(
     presence: Arc<dyn Presence>,
     record: &config::Record,
     metrics: Arc<Metrics>,
+    waiting: Gauge,
 ) -> (PresenceHandle, Worker) {
-    by(Moment::now, presence, record, metrics)
+    by(Moment::now, presence, record, metrics, waiting)
 }
 
 /// The same, by another clock.
@@ -109,9 +110,9 @@ fn by(
     presence: Arc<dyn Presence>,
     record: &config::Record,
     metrics: Arc<Metrics>,
+    waiting: Gauge,
 ) -> (PresenceHandle, Worker) {
     let (sender, receiver) = mpsc::channel(record.queue_views.get());
-    let waiting = metrics.recorder_queue_views.with_label_values(&["presence"]);
     let handle = PresenceHandle {
         queue: sender,
         waiting: waiting.clone(),
@@ -241,7 +242,7 @@ impl Worker {
                     self.put_down(community.clone(), user.clone(), at, taken);
                     self.put_down_deferred(instead_of);
                 }
-                Admitted::Deferred => self.metrics.presence_touches_coalesced.inc(),
+                Admitted::Deferred => self.metrics.touches_coalesced.inc(),
             }
             let age = (self.now)().since(at);
             seen.entry(community).or_default().push(Touch { user, age });
@@ -300,10 +301,10 @@ impl Worker {
             outcome,
             ..
         } = sent;
-        self.metrics.presence_touches.inc_by(touches.len() as u64);
+        self.metrics.touches.inc_by(touches.len() as u64);
         self.touches.note(outcome.as_ref().err());
         if outcome.is_err() {
-            self.metrics.presence_touch_failures.inc_by(touches.len() as u64);
+            self.metrics.touch_failures.inc_by(touches.len() as u64);
             for touch in &touches {
                 self.coalescer.failed(&community, &touch.user);
             }
@@ -370,7 +371,7 @@ async fn sweep_until(presence: Arc<dyn Presence>, metrics: Arc<Metrics>, shutdow
         failed = if outcome.is_ok() { 0 } else { failed + 1 };
         metrics.presence_up.set((failed < SWEEPS_FAILED).into());
         if let Ok(sweep) = outcome {
-            metrics.presence_sweep_lag.set(sweep.lag.as_secs_f64());
+            metrics.sweep_lag.set(sweep.lag.as_secs_f64());
         }
         let pause = SWEEP_INTERVAL.mul_f64(rand::random_range(0.75..1.25));
         tokio::select! {

@@ -8,8 +8,10 @@ use uuid::Uuid;
 
 use super::client_ip::ClientIp;
 use super::inject::Injection;
+use super::metrics::NoRoute;
 use super::progress::Progress;
-use crate::api::Operation;
+use crate::api::ApiPath;
+use crate::metrics::LabelValue as _;
 use crate::recorder::RequestFacts;
 use crate::shutdown::InFlightGuard;
 
@@ -43,10 +45,10 @@ pub struct Ctx {
     pub(super) injection: Injection,
     /// Whether the page view has been decided (V7).
     pub(super) decided: bool,
-    /// What the request asks of the visitors API; `None` if it is for the app.
-    pub(super) operation: Option<Operation>,
-    /// Refused by the sidecar.
-    pub(super) refused: bool,
+    /// The path, if it is the API's; `None` if it is the app's.
+    pub(super) api_path: Option<ApiPath>,
+    /// Label of the request metrics, where it is not the matched route.
+    pub(super) no_route: NoRoute,
     /// State of this exchange, shared with the client's socket and the front.
     pub(super) progress: Arc<Progress>,
     /// The client waits for the app before it sends its body, and may be silent for as long as that takes.
@@ -74,8 +76,8 @@ impl Ctx {
             body_bytes: 0,
             injection: Injection::None,
             decided: false,
-            operation: None,
-            refused: false,
+            api_path: None,
+            no_route: NoRoute::Unmatched,
             progress: Arc::default(),
             waits_for_the_app: false,
             body_ended: false,
@@ -85,12 +87,10 @@ impl Ctx {
     }
 
     /// Value of the `route` label: bounded by the number of routes.
-    pub(super) fn label(&self) -> Arc<str> {
-        match &self.facts.route {
-            _ if self.refused => "refused".into(),
-            _ if self.operation.is_some() => "visitors_api".into(),
-            Some(found) => found.route.name.clone(),
-            None => "none".into(),
+    pub(super) fn label(&self) -> &str {
+        match (self.no_route, &self.facts.route) {
+            (NoRoute::Unmatched, Some(found)) => &found.route.name,
+            (no_route, _) => no_route.label(),
         }
     }
 }

@@ -10,8 +10,8 @@ use super::client_ip::ClientIp;
 use super::headers::not_understood;
 use super::hops;
 use super::limits::Refusal;
+use super::metrics::Metrics;
 use super::refusals::Refusals;
-use crate::metrics::Metrics;
 
 /// Longest part of a client's text that is logged, in characters.
 const MAX_LOGGED: usize = 64;

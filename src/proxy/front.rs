@@ -24,10 +24,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::client_socket::ClientSocket;
 use super::head::Heads;
 use super::last_words;
+use super::metrics::Metrics;
 use super::progress::Progress;
 use super::refusals::Refusals;
 use crate::config::Limits;
-use crate::metrics::Metrics;
 use crate::shutdown::{Closing, InFlight};
 
 /// Accepts connections for the proxy.

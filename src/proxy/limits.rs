@@ -3,44 +3,33 @@
 use http::{HeaderMap, HeaderValue, Method, Version, header};
 
 use super::forwarding::is_host;
+use crate::metrics::label_values;
 
-/// Why a request is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// HTTP/1.1 without exactly one `Host`, or an invalid one.
-    Host,
-    /// The head is larger than `limits.max_header_bytes`.
-    HeaderSize,
-    /// More headers than can be parsed.
-    HeaderCount,
-    /// The head is not complete within `limits.header_timeout`. There is no answer, since the client is not reading.
-    HeaderTimeout,
-    /// The body is larger than `limits.max_body_bytes`.
-    BodySize,
-    /// The target is neither a path nor an absolute URL (`*` is allowed to OPTIONS).
-    Path,
-    /// TRACE shows cookies to scripts, CONNECT asks for a tunnel to anywhere.
-    Method,
-    /// It has passed this sidecar before, or too many sidecars.
-    Loop,
-    /// The head is not HTTP/1, or contradicts itself.
-    Malformed,
+label_values! {
+    /// Why a request is refused.
+    pub enum Refusal as "reason" {
+        /// HTTP/1.1 without exactly one `Host`, or an invalid one.
+        Host => "host",
+        /// The head is larger than `limits.max_header_bytes`.
+        HeaderSize => "header_size",
+        /// More headers than can be parsed.
+        HeaderCount => "header_count",
+        /// The head is not complete within `limits.header_timeout`. There is no answer, since the client is not reading.
+        HeaderTimeout => "header_timeout",
+        /// The body is larger than `limits.max_body_bytes`.
+        BodySize => "body_size",
+        /// The target is neither a path nor an absolute URL (`*` is allowed to OPTIONS).
+        Path => "path",
+        /// TRACE shows cookies to scripts, CONNECT asks for a tunnel to anywhere.
+        Method => "method",
+        /// It has passed this sidecar before, or too many sidecars.
+        Loop => "loop",
+        /// The head is not HTTP/1, or contradicts itself.
+        Malformed => "malformed",
+    }
 }
 
 impl Refusal {
-    /// Every reason.
-    pub(super) const ALL: [Self; 9] = [
-        Self::Host,
-        Self::HeaderSize,
-        Self::HeaderCount,
-        Self::HeaderTimeout,
-        Self::BodySize,
-        Self::Path,
-        Self::Method,
-        Self::Loop,
-        Self::Malformed,
-    ];
-
     /// The answer's status.
     pub(super) fn status(self) -> u16 {
         match self {
@@ -50,21 +39,6 @@ impl Refusal {
             Self::BodySize => 413,
             Self::HeaderSize | Self::HeaderCount => 431,
             Self::Loop => 508,
-        }
-    }
-
-    /// Value of the `reason` label.
-    pub(super) fn label(self) -> &'static str {
-        match self {
-            Self::Host => "host",
-            Self::HeaderSize => "header_size",
-            Self::HeaderCount => "header_count",
-            Self::HeaderTimeout => "header_timeout",
-            Self::BodySize => "body_size",
-            Self::Path => "path",
-            Self::Method => "method",
-            Self::Loop => "loop",
-            Self::Malformed => "malformed",
         }
     }
 

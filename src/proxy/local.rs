@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::live::LiveStart;
 use super::messages::expects_continue;
 use super::{Ctx, Sidecar};
-use crate::api::{Body, Caller, MAX_REPORT, Operation};
+use crate::api::{ApiPath, Body, Caller, MAX_REPORT};
 
 impl Sidecar {
     /// Lets the visitors API answer. It runs on the background runtime, to which its connections belong.
@@ -19,9 +19,9 @@ impl Sidecar {
         &self,
         session: &mut Session,
         ctx: &mut Ctx,
-        operation: Operation,
+        path: ApiPath,
     ) -> Result<()> {
-        let is_report = operation.takes_a_report();
+        let is_report = path.takes_a_report();
         let body = if is_report {
             match timeout(self.api.timeout(), read_report(session)).await {
                 Ok(body) => body?,
@@ -37,7 +37,7 @@ impl Sidecar {
         }
         let head = session.req_header();
         let answer = if std::str::from_utf8(head.raw_path()).is_ok() {
-            let answer = self.ask_api(operation, head, body, ctx).await;
+            let answer = self.ask_api(path, head, body, ctx).await;
             answer.ok_or(StatusCode::INTERNAL_SERVER_ERROR)
         } else {
             Err(StatusCode::BAD_REQUEST)
@@ -56,7 +56,7 @@ impl Sidecar {
     /// The API's answer; `None`, after logging it, where it has failed.
     async fn ask_api(
         &self,
-        operation: Operation,
+        path: ApiPath,
         head: &RequestHeader,
         body: Bytes,
         ctx: &Ctx,
@@ -73,8 +73,8 @@ impl Sidecar {
         self.edits(head, ctx).apply(&mut caller.headers);
         let api = self.api.clone();
         let work = self.background.spawn(async move {
-            api.identify(&operation, &mut caller).await;
-            api.call(&operation, &request, &body, caller).await
+            api.identify(&path, &mut caller).await;
+            api.call(&path, &request, &body, caller).await
         });
         work.await
             .inspect_err(|error| tracing::error!(error = %error, "the visitors API failed"))
@@ -83,8 +83,8 @@ impl Sidecar {
 
     /// The answer to a refused request: the API's own document on its paths, a short text on the app's.
     fn refusal(&self, head: &RequestHeader, status: StatusCode, ctx: &Ctx) -> Response<Bytes> {
-        match &ctx.operation {
-            Some(operation) => self.api.refuse(operation, &head.headers, status),
+        match &ctx.api_path {
+            Some(path) => self.api.refuse(path, &head.headers, status),
             None => plain(status),
         }
     }

@@ -110,14 +110,3 @@ pub(super) fn status_of(error: &Error) -> u16 {
         (_, ErrorSource::Internal | ErrorSource::Unset) => 500,
     }
 }
-
-pub(super) fn status_class(status: u16) -> &'static str {
-    match status {
-        100..=199 => "1xx",
-        200..=299 => "2xx",
-        300..=399 => "3xx",
-        400..=499 => "4xx",
-        500..=599 => "5xx",
-        _ => "none",
-    }
-}

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::limits::Refusal;
-use super::messages::status_class;
-use crate::metrics::Metrics;
+use super::metrics::{Metrics, NoRoute};
+use crate::metrics::LabelValue as _;
 
 /// Seconds between two warnings of one reason.
 const BETWEEN_WARNINGS: u64 = 60;
@@ -40,20 +40,19 @@ impl Refusals {
         } else {
             tracing::debug!(reason, status, client, "a request was refused: {hint}");
         }
-        self.metrics.requests_refused.with_label_values(&[reason]).inc();
+        self.metrics.requests_refused[refusal].inc();
     }
 
     /// The same for a request that reaches none of the proxy's phases: it is counted as a request here.
     pub(super) fn count_early(&self, refusal: Refusal, client: Option<IpAddr>) {
         self.count(refusal, client);
-        let class = status_class(refusal.status());
-        self.metrics.requests.with_label_values(&["refused", class]).inc();
+        let requests = &self.metrics.requests;
+        requests.of(NoRoute::Refused.label(), refusal.status()).inc();
     }
 
     fn may_warn(&self, refusal: Refusal) -> bool {
         let now = self.start.elapsed().as_secs() + BETWEEN_WARNINGS;
-        let at = Refusal::ALL.iter().position(|one| *one == refusal);
-        let Some(warned) = at.and_then(|at| self.warned.get(at)) else {
+        let Some(warned) = self.warned.get(refusal.index()) else {
             return true;
         };
         let last = warned.load(Ordering::Relaxed);
@@ -70,7 +69,7 @@ mod tests {
 
     #[test]
     fn each_reason_is_warned_of_once_a_minute() {
-        let refusals = Refusals::new(Arc::new(Metrics::new()));
+        let refusals = Refusals::new(Arc::default());
         assert!(refusals.may_warn(Refusal::Host));
         assert!(!refusals.may_warn(Refusal::Host));
         assert!(refusals.may_warn(Refusal::Path));

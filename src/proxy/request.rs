@@ -12,6 +12,7 @@ use super::client_ip::client_ip;
 use super::headers::{self, Received};
 use super::limits::{self, Head, Refusal};
 use super::messages::{edit, has_large_body};
+use super::metrics::NoRoute;
 use super::{Ctx, Sidecar, local};
 use crate::header_edits::HeaderEdits;
 
@@ -19,7 +20,7 @@ impl Sidecar {
     /// Checks a request, and finds out who sends it.
     pub(super) fn admit(&self, session: &mut Session, ctx: &mut Ctx) -> Result<(), Refusal> {
         let canonical = canonicalise(session.req_header_mut());
-        ctx.operation = self.api.parse(session.req_header().uri.path());
+        ctx.api_path = self.api.parse(session.req_header().uri.path());
         canonical.map_err(|_| Refusal::Malformed)?;
         self.check(session)?;
         let request = session.req_header();
@@ -55,7 +56,7 @@ impl Sidecar {
 
     /// Answers a refused request.
     pub(super) async fn refuse(&self, session: &mut Session, ctx: &mut Ctx, refusal: Refusal) -> Result<()> {
-        ctx.refused = true;
+        ctx.no_route = NoRoute::Refused;
         self.edge.refuse(session, refusal);
         self.respond_error(session, ctx, refusal.status()).await
     }

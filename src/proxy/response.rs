@@ -15,7 +15,7 @@ impl Sidecar {
     /// Hands the exchange over to be recorded.
     pub(super) async fn decide(&self, session: &Session, response: &ResponseHeader, ctx: &Ctx) {
         let duration = ctx.started.elapsed();
-        self.metrics.upstream_duration.observe(duration.as_secs_f64());
+        self.metrics.upstream_duration.observe(duration);
         let request = session.req_header();
         let heads = Heads {
             method: &request.method,

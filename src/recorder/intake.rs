@@ -13,11 +13,10 @@ use http::{HeaderMap, Method, StatusCode};
 
 use super::{Recorder, Visit, Who};
 use crate::auth::cookie::{TokenFound, session_token, tokens_set};
-use crate::auth::{Authenticator, Glance, Glances, Known};
+use crate::auth::{Glance, Glances, Known};
 use crate::config;
 use crate::ids::SessionToken;
 use crate::live::Door;
-use crate::metrics::Metrics;
 use crate::page_view::{Beacon, Exchange, Files, NotCounted, PageView, Policy, may_be_view};
 use crate::reload::SharedRoutes;
 use crate::routes::{RouteMatch, decode_path};
@@ -30,9 +29,7 @@ pub struct Intake {
     pub session: config::Session,
     /// Step 2, match.
     pub routes: SharedRoutes,
-    /// Step 3, identify.
-    pub authenticator: Arc<Authenticator>,
-    /// Lookups that start with the request.
+    /// Step 3, identify: lookups that start with the request.
     pub glances: Glances,
     /// Step 4, decide.
     pub policy: Policy,
@@ -40,8 +37,6 @@ pub struct Intake {
     pub files: Files,
     /// Step 5, record.
     pub recorder: Recorder,
-    /// Counts what does not count.
-    pub metrics: Arc<Metrics>,
 }
 
 /// What a page view needs of its request, kept until the response's head comes.
@@ -124,7 +119,7 @@ impl Intake {
             cookie.token_max_length,
         ) {
             TokenFound::Token(token) => facts.token = Some(token),
-            TokenFound::Malformed => self.authenticator.count_malformed(),
+            TokenFound::Malformed => self.recorder.authenticator.count_malformed(),
             TokenFound::None => {}
         }
     }
@@ -161,7 +156,7 @@ impl Intake {
             cookie.token_min_length,
             cookie.token_max_length,
         ) {
-            self.authenticator.appeared(token.fingerprint());
+            self.recorder.authenticator.appeared(token.fingerprint());
         }
     }
 
@@ -227,7 +222,7 @@ impl Intake {
             (Ok(view), Some(token)) => {
                 let known = match facts.glance.session() {
                     Some(session) => Known::Session(Arc::clone(session)),
-                    None => self.authenticator.cached(token, facts.at).await,
+                    None => self.recorder.authenticator.cached(token, facts.at).await,
                 };
                 let who = match known {
                     Known::Session(session) => Some(Who::Session(session)),
@@ -251,7 +246,7 @@ impl Intake {
             (Ok(_), None) => NotCounted::Anonymous,
             (Err(reason), _) => reason,
         };
-        self.metrics.not_counted(not_counted);
+        self.recorder.destinations.metrics.not_counted[not_counted].inc();
         false
     }
 }

@@ -18,8 +18,7 @@ use crate::auth::{Authenticator, Identified};
 use crate::browser_session::BrowserSession;
 use crate::communities::{Communities, Named};
 use crate::ids::CommunityId;
-use crate::metrics::{Dropped, Metrics};
-use crate::page_view::{NotCounted, PageView};
+use crate::page_view::{Dropped, Metrics, NotCounted, PageView, Queue};
 use crate::tasks::{Task, Tasks};
 use crate::writer::load::{InHand, Load};
 use crate::writer::unresolved::{UnresolvedView, Whose};
@@ -63,16 +62,10 @@ pub(super) struct Work {
     pub(super) strangers: Arc<Semaphore>,
     /// True at the end of a flush: second queries are then made at once.
     pub(super) hurry: watch::Sender<bool>,
-    pub(super) metrics: Arc<Metrics>,
 }
 
 impl Work {
-    pub(super) fn new(
-        resolver: Resolver,
-        destinations: Destinations,
-        load: Load,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    pub(super) fn new(resolver: Resolver, destinations: Destinations, load: Load) -> Self {
         Self {
             resolver,
             destinations,
@@ -80,7 +73,6 @@ impl Work {
             lookups: Arc::new(Semaphore::new(LOOKUPS)),
             strangers: Arc::new(Semaphore::new(STRANGERS)),
             hurry: watch::Sender::new(false),
-            metrics,
         }
     }
 }
@@ -211,7 +203,7 @@ impl Work {
     }
 
     fn in_hand(&self, view: &PageView) -> InHand {
-        let mut hand = InHand::new(&self.load, &self.metrics);
+        let mut hand = InHand::new(&self.load);
         hand.take(view.weight());
         hand
     }
@@ -219,14 +211,15 @@ impl Work {
     fn hand_on(&self, view: PageView, found: Found, mut hand: InHand) {
         // Its bytes are counted by the writer from here on, if at all.
         hand.free();
+        let metrics = &self.destinations.metrics;
         match found {
             Found::All(session, community) => self.destinations.deliver(view, &session, community),
-            Found::Nobody | Found::Doubtful(_) => self.metrics.not_counted(NotCounted::Anonymous),
+            Found::Nobody | Found::Doubtful(_) => metrics.not_counted[NotCounted::Anonymous].inc(),
             // The app would have answered with an error.
-            Found::Forbidden => self.metrics.not_counted(NotCounted::Error),
-            Found::NoKey => self.metrics.not_counted(NotCounted::CommunityKey),
-            Found::Junk => self.metrics.dropped(Dropped::UnknownToken),
-            Found::Undecided => self.metrics.dropped(Dropped::AccessUnavailable),
+            Found::Forbidden => metrics.not_counted[NotCounted::Error].inc(),
+            Found::NoKey => metrics.not_counted[NotCounted::CommunityKey].inc(),
+            Found::Junk => metrics.dropped[Dropped::UnknownToken].inc(),
+            Found::Undecided => metrics.dropped[Dropped::AccessUnavailable].inc(),
             Found::NotYet(whose) => self.destinations.postpone(UnresolvedView { view, whose }),
         }
         hand.done();
@@ -296,7 +289,7 @@ impl Work {
         let (answer, waiting) = oneshot::channel();
         let (resolver, destinations) = (self.resolver.clone(), self.destinations.clone());
         let (who, view, from) = (visit.who.clone(), visit.view.clone(), visit.from);
-        let running = Running::new(&self.metrics);
+        let running = Running::new(&destinations.metrics);
         tokio::spawn(async move {
             let (_permit, _running) = (permit, running);
             let found = resolver.look_up(who, &view, from).await;
@@ -313,7 +306,7 @@ struct Running(Gauge);
 
 impl Running {
     fn new(metrics: &Metrics) -> Self {
-        let lookups = metrics.recorder_queue_views.with_label_values(&["lookups"]);
+        let lookups = metrics.queued[Queue::Lookups].clone();
         lookups.inc();
         Self(lookups)
     }
@@ -425,7 +418,7 @@ impl Destinations {
             None => Err(given_up),
         };
         if let Err(reason) = written {
-            self.metrics.dropped(reason);
+            self.metrics.dropped[reason].inc();
         }
     }
 }

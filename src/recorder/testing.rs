@@ -9,17 +9,16 @@ use super::{Destinations, Intake, Recorder, Resolver, Worker};
 use crate::auth::{Authenticator, Glances};
 use crate::communities::Communities;
 use crate::config::{Privacy, RecentPrecision, Record, Session};
-use crate::metrics::Metrics;
-use crate::page_view::{Files, Policy};
+use crate::page_view::{Files, Metrics, Policy};
 use crate::recent_pages::RecentPages;
 use crate::store::Store;
 use crate::writer::load::Bytes;
 
 /// Looks up in `store`.
-pub(crate) fn resolver(store: Arc<dyn Store>, metrics: &Arc<Metrics>) -> Resolver {
+pub(crate) fn resolver(store: Arc<dyn Store>) -> Resolver {
     let session = Session::default();
     Resolver {
-        authenticator: Arc::new(Authenticator::new(&session, Arc::clone(&store), metrics.clone())),
+        authenticator: Arc::new(Authenticator::new(&session, Arc::clone(&store), Arc::default())),
         communities: Arc::new(Communities::new(store)),
         patience: Duration::from_millis(50),
         admission: Duration::from_secs(5),
@@ -35,23 +34,21 @@ pub(crate) fn recorder(resolver: Resolver, metrics: &Arc<Metrics>) -> (Recorder,
         metrics: metrics.clone(),
     };
     let bytes = Bytes::new(1 << 24, metrics);
-    Recorder::new(destinations, resolver, 10_000, bytes, metrics.clone())
+    Recorder::new(destinations, resolver, 10_000, bytes)
 }
 
 /// An intake in front of such a recorder, whose worker does not run.
-pub(crate) fn intake(store: Arc<dyn Store>, metrics: &Arc<Metrics>) -> Intake {
-    let resolver = resolver(store, metrics);
-    let authenticator = resolver.authenticator.clone();
-    let (recorder, _) = recorder(resolver, metrics);
+pub(crate) fn intake(store: Arc<dyn Store>) -> Intake {
+    let resolver = resolver(store);
+    let glances = Glances::new(resolver.authenticator.clone(), Handle::current());
+    let (recorder, _) = recorder(resolver, &Arc::default());
     Intake {
         is_on: true,
         session: Session::default(),
         routes: Arc::default(),
-        glances: Glances::new(authenticator.clone(), Handle::current()),
-        authenticator,
+        glances,
         policy: Policy::new(&Record::default(), &Privacy::default()),
         files: Files::default(),
         recorder,
-        metrics: metrics.clone(),
     }
 }

@@ -83,10 +83,9 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let table = Arc::<Table>::default();
-        let metrics = Arc::new(Metrics::new());
-        let resolver = testing::resolver(table.clone(), &metrics);
-        let (recorder, worker) = testing::recorder(resolver, &metrics);
-        worker.start(&crate::tasks::Tasks::on_current_runtime(&metrics));
+        let metrics = Arc::<Metrics>::default();
+        let (recorder, worker) = testing::recorder(testing::resolver(table.clone()), &metrics);
+        worker.start(&crate::tasks::Tasks::on_current_runtime());
         Self {
             table,
             recorder,
@@ -128,12 +127,9 @@ impl Bench {
 
     /// Views with a session, views without one, and views that wait.
     fn counts(&self) -> (u64, u64, usize) {
-        let nobodys = self
-            .metrics
-            .page_views_not_counted
-            .with_label_values(&["anonymous"]);
+        let nobodys = &self.metrics.not_counted[NotCounted::Anonymous];
         (
-            self.metrics.page_views_counted.get(),
+            self.metrics.counted.get(),
             nobodys.get(),
             self.recorder.unspooled(),
         )
@@ -183,11 +179,7 @@ async fn i12_a_view_that_its_page_reports_waits_a_bounded_time_until_it_is_admit
     bench.sees_at("bob", Some(Arc::new(Strict))).await;
     sleep(Duration::from_secs(6)).await;
     assert_eq!(bench.counts(), (1, 0, 0));
-    let dropped = Dropped::AccessUnavailable.label();
-    assert_eq!(
-        bench.metrics.recorder_dropped.with_label_values(&[dropped]).get(),
-        1
-    );
+    assert_eq!(bench.metrics.dropped[Dropped::AccessUnavailable].get(), 1);
 }
 
 /// By the time that the database is asked again the app may have given the session another token.
@@ -205,7 +197,7 @@ async fn i12_the_session_that_was_found_is_kept_where_admission_takes_too_long()
     };
     let door: Arc<dyn Door> = Arc::new(Endless);
     let before = tokio::time::Instant::now();
-    let resolver = testing::resolver(bench.table.clone(), &bench.metrics);
+    let resolver = testing::resolver(bench.table.clone());
     let found = resolver.admit(&visit, &door).await;
     assert_eq!(before.elapsed(), Duration::from_secs(5));
     let Found::NotYet(Whose::Session { id, .. }) = found else {

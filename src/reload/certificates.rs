@@ -10,9 +10,9 @@ use chrono::Utc;
 use pingora_core::tls::sign::CertifiedKey;
 use pingora_core::tls::{ClientHello, ResolvesServerCert};
 
+use super::metrics::Metrics;
 use super::watch::Watch;
 use crate::config::{TlsListener, Validity, read_key_pair};
-use crate::metrics::Metrics;
 
 /// Why a certificate cannot be used, with the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -63,11 +63,10 @@ impl Certificate {
     /// and as a metric.
     pub(super) fn tell(&self, metrics: &Metrics) {
         let path = self.chain.display();
-        let listener = self.listener.to_string();
         let Some(validity) = Validity::of(&self.current.load()) else {
             tracing::info!(%path, "certificate loaded; its dates cannot be read");
-            // The date in the metric is the former certificate's. There may be none.
-            let _ = metrics.certificate_expires.remove_label_values(&[&listener]);
+            // The date in the metric is the former certificate's.
+            metrics.certificate_expires.set(self.listener, None);
             return;
         };
         if let Some(problem) = validity.problem(Utc::now()) {
@@ -75,13 +74,9 @@ impl Certificate {
         } else {
             tracing::info!(%path, "certificate loaded: it {validity}");
         }
-        // Seconds of dates are far below what a float holds exactly.
-        #[expect(clippy::cast_precision_loss, reason = "see above")]
-        let until = validity.until.timestamp() as f64;
         metrics
             .certificate_expires
-            .with_label_values(&[&listener])
-            .set(until);
+            .set(self.listener, Some(validity.until.timestamp()));
     }
 
     /// Watches its files.

@@ -34,7 +34,7 @@ impl Scene {
         };
         let loaded = LoadedRoutes::from(&config.dir).unwrap();
         let routes = Arc::new(ArcSwap::from_pointee(loaded.table));
-        let metrics = Arc::new(Metrics::new());
+        let metrics = Arc::<Metrics>::default();
         let (requests, asked) = mpsc::channel(1);
         let reloader = Reloader::new(&config, loaded.files, routes, Vec::new(), asked, metrics.clone());
         Self {
@@ -62,8 +62,7 @@ impl Scene {
     }
 
     fn refused(&self) -> u64 {
-        let refused = self.metrics.config_reloads.with_label_values(&["failure"]);
-        refused.get()
+        self.metrics.reloads[Outcome::Failure].get()
     }
 
     fn is_in_doubt(&self) -> bool {

@@ -10,7 +10,10 @@ mod failure;
 mod verdict;
 
 use failure::ServerFailure;
-use verdict::{Class, Remedy, Verdict};
+pub use verdict::Class;
+use verdict::{Remedy, Verdict};
+
+use crate::metrics::LabelValue as _;
 
 /// An error of the app's database.
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +78,7 @@ impl StoreError {
             return self.to_string();
         };
         let Some(error) = error.as_database_error() else {
-            return self.class().to_owned();
+            return self.class().label().to_owned();
         };
         let code = format!("code {}", error.code().unwrap_or_default());
         let constraint = error.constraint().map(|name| format!("constraint {name}"));
@@ -114,9 +117,9 @@ impl StoreError {
         }
     }
 
-    /// The failure's class, a metric label: `connection`, `contention`, `read_only`, `resources` or `other`.
-    pub fn class(&self) -> &'static str {
-        self.verdict().class.label()
+    /// The failure's class.
+    pub fn class(&self) -> Class {
+        self.verdict().class
     }
 
     /// The error with its causes, in one line for the log. It never holds a row, a token or a password.
@@ -270,7 +273,7 @@ mod tests {
     #[test]
     fn a_timeout_is_not_taken_for_a_lost_connection() {
         let error = timed_out("the statement timed out");
-        assert_eq!(error.class(), "connection");
+        assert_eq!(error.class(), Class::Connection);
         assert!(!error.lost_connection());
     }
 

@@ -11,6 +11,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::sleep;
 
 use super::Task;
+use crate::metrics::LabelValue as _;
 
 /// Time between two checks for the file.
 const LOOK: Duration = Duration::from_millis(20);

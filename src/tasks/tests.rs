@@ -7,13 +7,13 @@ use tokio::sync::mpsc;
 use super::*;
 
 fn tasks() -> (Tasks, Arc<Metrics>, Shutdown) {
-    let (metrics, process) = (Arc::new(Metrics::new()), Shutdown::new());
-    let tasks = Tasks::new(&metrics, &Handle::current(), process.clone());
+    let (metrics, process) = (Arc::<Metrics>::default(), Shutdown::new());
+    let tasks = Tasks::new(metrics.clone(), &Handle::current(), process.clone());
     (tasks, metrics, process)
 }
 
 fn failures(metrics: &Metrics, task: Task) -> u64 {
-    metrics.task_failures.with_label_values(&[task.label()]).get()
+    metrics.failures[task].get()
 }
 
 #[tokio::test(start_paused = true)]

@@ -19,8 +19,9 @@ use super::spool::{Directory, Spool, SpoolError};
 use super::unresolved::{UnresolvedView, Whose};
 use super::{Limits, Message, View};
 use crate::batch::RecordedView;
-use crate::metrics::{Dropped, Metrics};
+use crate::page_view::Dropped;
 use crate::tasks::{Task, Tasks};
+use crate::writer::Metrics;
 
 /// First and longest pause between two tries to write the spool.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
@@ -106,7 +107,7 @@ impl Appender {
     /// Waits for a view, then for more for as long as the first may wait; takes all that are queued, including
     /// those that arrived during the last commit.
     async fn collect(&mut self) -> Group {
-        let mut group = Group::new(InHand::new(&self.load, &self.metrics));
+        let mut group = Group::new(InHand::new(&self.load));
         let mut due: Option<Instant> = None;
         loop {
             let message = match self.queue.try_recv() {
@@ -155,7 +156,8 @@ impl Appender {
             }
         }
         if is_full {
-            self.drop_all(recorded.len() + unresolved.len(), Dropped::SpoolFull);
+            let views = recorded.len() + unresolved.len();
+            self.metrics.views.dropped[Dropped::SpoolFull].inc_by(views as u64);
             return;
         }
         let mut bodies = Vec::new();
@@ -164,10 +166,11 @@ impl Appender {
         }
         if waiting.unresolved_bytes >= self.limits.share() {
             for view in &unresolved {
-                self.metrics.dropped(match view.whose {
+                let reason = match view.whose {
                     Whose::Token(_) => Dropped::SessionUnavailable,
                     Whose::Session { .. } => Dropped::CommunityUnavailable,
-                });
+                };
+                self.metrics.views.dropped[reason].inc();
             }
         } else if !unresolved.is_empty() {
             bodies.push(Body::Unresolved(unresolved));
@@ -199,9 +202,7 @@ impl Appender {
             match appended {
                 Ok(()) => {
                     self.shared.is_disk_full.store(false, Ordering::Relaxed);
-                    self.metrics
-                        .spool_append_duration
-                        .observe(start.elapsed().as_secs_f64());
+                    self.metrics.append_duration.observe(start.elapsed());
                     if self.shared.failing.swap(false, Ordering::Relaxed) {
                         self.metrics.spool_up.set(1);
                         tracing::info!("the spool can be written again");
@@ -248,12 +249,5 @@ impl Appender {
             }
         }
         self.shared.is_disk_full.store(is_disk_full, Ordering::Relaxed);
-    }
-
-    fn drop_all(&self, views: usize, reason: Dropped) {
-        self.metrics
-            .recorder_dropped
-            .with_label_values(&[reason.label()])
-            .inc_by(views as u64);
     }
 }

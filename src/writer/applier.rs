@@ -15,9 +15,10 @@ use super::shared::{LOOK, Shared};
 use super::spool::{Directory, Spool, SpoolError};
 use super::trouble::Trouble;
 use crate::batch::WriterId;
-use crate::metrics::{Dropped, Metrics};
+use crate::page_view::Dropped;
 use crate::store::StoreError;
 use crate::tasks::{Task, Tasks};
+use crate::writer::Metrics;
 
 /// Checks between two searches for spools without an owner.
 const LOOKS_PER_SEARCH: u32 = 5;
@@ -285,16 +286,13 @@ impl Applier {
     }
 
     fn retried(&self, error: &StoreError) {
-        let class = self.metrics.apply_retries.with_label_values(&[error.class()]);
-        class.inc();
+        self.metrics.apply_retries[error.class()].inc();
     }
 
     /// Sets a damaged spool aside, and creates a new one if it was the own.
     async fn give_up(&mut self, spool: &Spool, error: &SpoolError) {
         let views = spool.waiting().views;
-        let reason = Dropped::SpoolDamaged.label();
-        let dropped = self.metrics.recorder_dropped.with_label_values(&[reason]);
-        dropped.inc_by(views);
+        self.metrics.views.dropped[Dropped::SpoolDamaged].inc_by(views);
         let error = crate::telemetry::chain(error);
         match spool.set_aside().await {
             Ok(name) => tracing::error!(

@@ -20,10 +20,10 @@ use super::spool::encode::Body;
 use super::spool::{Row, Spool, SpoolError};
 use crate::batch::{Batch, BatchKey, Part, RecordedView, WriterId};
 use crate::geoip::GeoIp;
-use crate::metrics::{Dropped, Metrics};
-use crate::page_view::NotCounted;
+use crate::page_view::{Dropped, NotCounted};
 use crate::recent_pages::RecentPages;
 use crate::store::{Applied, Store, StoreError};
+use crate::writer::Metrics;
 
 /// Most rows of one transaction.
 const MAX_ROWS: usize = 1_000;
@@ -234,23 +234,14 @@ impl Drain {
     }
 
     fn resolved(&self, resolved: &Resolved) {
-        let metrics = &self.metrics;
-        metrics.page_views_counted.inc_by(resolved.views.len() as u64);
+        let metrics = &self.metrics.views;
+        metrics.counted.inc_by(resolved.views.len() as u64);
         for recorded in &resolved.views {
             self.recent.note(&recorded.view, recorded.community.as_ref());
         }
-        for (reason, views) in [
-            (NotCounted::Anonymous, resolved.nobodys),
-            (NotCounted::CommunityKey, resolved.no_keys),
-        ] {
-            let not_counted = &metrics.page_views_not_counted;
-            not_counted.with_label_values(&[reason.label()]).inc_by(views);
-        }
-        let unreadable = Dropped::SessionUnavailable.label();
-        metrics
-            .recorder_dropped
-            .with_label_values(&[unreadable])
-            .inc_by(resolved.unreadable);
+        metrics.not_counted[NotCounted::Anonymous].inc_by(resolved.nobodys);
+        metrics.not_counted[NotCounted::CommunityKey].inc_by(resolved.no_keys);
+        metrics.dropped[Dropped::SessionUnavailable].inc_by(resolved.unreadable);
     }
 
     /// The store.
@@ -260,11 +251,7 @@ impl Drain {
 
     async fn damaged(&self, spool: &Spool, row: &Row) -> Result<(), SpoolError> {
         spool.mark_damaged(row.place).await?;
-        let reason = Dropped::SpoolDamaged.label();
-        self.metrics
-            .recorder_dropped
-            .with_label_values(&[reason])
-            .inc_by(row.views);
+        self.metrics.views.dropped[Dropped::SpoolDamaged].inc_by(row.views);
         tracing::error!(
             spool = %spool.id(),
             row = row.place,
@@ -285,15 +272,14 @@ impl Drain {
         views
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "counts and seconds")]
     fn applied(&mut self, applied: Applied, start: Instant) {
         self.is_their_turn = true;
         if applied.views > 0 {
             self.failures.success();
             self.metrics.writes_refused.store(None);
         }
-        self.metrics.batch_rows.observe(applied.views as f64);
-        self.metrics.apply_duration.observe(start.elapsed().as_secs_f64());
+        self.metrics.batch_rows.observe(applied.views);
+        self.metrics.apply_duration.observe(start.elapsed());
         self.metrics.applied_views.inc_by(applied.views as u64);
         self.metrics.known_parts.inc_by(applied.known_parts as u64);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

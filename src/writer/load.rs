@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use prometheus::Gauge;
 
-use crate::metrics::{Dropped, Metrics};
+use crate::page_view::{Dropped, Metrics, Queue};
 
 /// The bytes of all waiting views, over all queues: one bound for the memory of recording.
 #[derive(Clone)]
@@ -20,7 +20,7 @@ impl Bytes {
         Self {
             used: Arc::default(),
             max,
-            shown: metrics.recorder_queue_bytes.clone(),
+            shown: metrics.queued_bytes.clone(),
         }
     }
 }
@@ -30,17 +30,18 @@ impl Bytes {
 pub(crate) struct Load {
     views: Arc<AtomicUsize>,
     bytes: Bytes,
-    shown: Gauge,
+    queue: Queue,
+    metrics: Arc<Metrics>,
 }
 
 impl Load {
-    /// `queue` is the label of the queue in the metrics.
-    pub(crate) fn new(queue: &str, bytes: Bytes, metrics: &Metrics) -> Self {
-        let shown = metrics.recorder_queue_views.with_label_values(&[queue]);
+    /// No views so far.
+    pub(crate) fn new(queue: Queue, bytes: Bytes, metrics: &Arc<Metrics>) -> Self {
         Self {
             views: Arc::default(),
             bytes,
-            shown,
+            queue,
+            metrics: Arc::clone(metrics),
         }
     }
 
@@ -53,7 +54,7 @@ impl Load {
         }
         self.bytes.shown.add(as_f64(weight));
         self.views.fetch_add(1, Ordering::Relaxed);
-        self.shown.inc();
+        self.metrics.queued[self.queue].inc();
         true
     }
 
@@ -66,7 +67,7 @@ impl Load {
     /// Counts views as done.
     pub(crate) fn done(&self, views: usize) {
         self.views.fetch_sub(views, Ordering::Relaxed);
-        self.shown.sub(as_f64(views));
+        self.metrics.queued[self.queue].sub(as_f64(views));
     }
 
     /// Views that wait.
@@ -79,17 +80,15 @@ impl Load {
 /// them.
 pub(crate) struct InHand {
     load: Load,
-    metrics: Arc<Metrics>,
     views: usize,
     weight: usize,
 }
 
 impl InHand {
     /// No views so far.
-    pub(crate) fn new(load: &Load, metrics: &Arc<Metrics>) -> Self {
+    pub(crate) fn new(load: &Load) -> Self {
         Self {
             load: load.clone(),
-            metrics: Arc::clone(metrics),
             views: 0,
             weight: 0,
         }
@@ -125,9 +124,7 @@ impl InHand {
 impl Drop for InHand {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let reason = Dropped::TaskFailed.label();
-            let dropped = self.metrics.recorder_dropped.with_label_values(&[reason]);
-            dropped.inc_by(self.views as u64);
+            self.load.metrics.dropped[Dropped::TaskFailed].inc_by(self.views as u64);
             self.free();
             self.done();
         }
@@ -145,17 +142,17 @@ mod tests {
 
     #[test]
     fn all_queues_share_one_bound_of_bytes() {
-        let metrics = Metrics::new();
+        let metrics = Arc::<Metrics>::default();
         let bytes = Bytes::new(100, &metrics);
         let (first, second) = (
-            Load::new("recorder", bytes.clone(), &metrics),
-            Load::new("writer", bytes, &metrics),
+            Load::new(Queue::Recorder, bytes.clone(), &metrics),
+            Load::new(Queue::Writer, bytes, &metrics),
         );
         assert!(first.add(60));
         assert!(!second.add(50), "more than what is left");
         assert!(second.add(40));
         assert_eq!((first.views(), second.views()), (1, 1));
-        assert!((metrics.recorder_queue_bytes.get() - 100.0).abs() < f64::EPSILON);
+        assert!((metrics.queued_bytes.get() - 100.0).abs() < f64::EPSILON);
         first.free(60);
         first.done(1);
         assert!(second.add(60));
@@ -164,11 +161,11 @@ mod tests {
 
     #[test]
     fn t3_what_a_task_has_in_hand_that_panics_is_given_up_and_counted() {
-        let metrics = Arc::new(Metrics::new());
-        let load = Load::new("writer", Bytes::new(100, &metrics), &metrics);
+        let metrics = Arc::<Metrics>::default();
+        let load = Load::new(Queue::Writer, Bytes::new(100, &metrics), &metrics);
         assert!(load.add(60) && load.add(30));
         let in_hand = |weight| {
-            let mut hand = InHand::new(&load, &metrics);
+            let mut hand = InHand::new(&load);
             hand.take(weight);
             hand
         };
@@ -177,11 +174,9 @@ mod tests {
             panic!("on purpose")
         }));
         assert!(panics.is_err());
-        let dropped = metrics
-            .recorder_dropped
-            .with_label_values(&[Dropped::TaskFailed.label()]);
+        let dropped = &metrics.dropped[Dropped::TaskFailed];
         assert_eq!((load.views(), dropped.get()), (1, 1));
-        assert!((metrics.recorder_queue_bytes.get() - 30.0).abs() < f64::EPSILON);
+        assert!((metrics.queued_bytes.get() - 30.0).abs() < f64::EPSILON);
         // A task that is stopped does not panic: its views are counted at the end.
         drop(in_hand(30));
         assert_eq!((load.views(), dropped.get()), (1, 1));

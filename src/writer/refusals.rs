@@ -10,7 +10,7 @@ use super::failures::{TRIES, Verdict};
 use super::spool::apart::{self, Tries};
 use super::spool::{Buried, Spool, SpoolError};
 use crate::batch::{Batch, BatchKey};
-use crate::metrics::Dropped;
+use crate::page_view::Dropped;
 use crate::store::StoreError;
 
 impl Drain {
@@ -126,7 +126,7 @@ impl Drain {
                     self.said_of_letters = reason;
                 }
             }
-            Buried::NoRoom => self.metrics.dropped(Dropped::Refused),
+            Buried::NoRoom => self.metrics.views.dropped[Dropped::Refused].inc(),
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use super::spool::{Spool, Waiting};
-use crate::metrics::Metrics;
+use crate::writer::Metrics;
 
 /// Between two updates of the gauges.
 pub(super) const LOOK: Duration = Duration::from_secs(1);

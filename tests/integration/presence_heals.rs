@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use headcount::config;
 use headcount::ids::CommunityId;
-use headcount::metrics::Metrics;
+use headcount::page_view::{self, Queue};
 use headcount::presence::keys::Keys;
-use headcount::presence::{self, Presence, PresenceError, Touch};
+use headcount::presence::{self, Metrics, Presence, PresenceError, Touch};
 use headcount::tasks::Tasks;
 use redis::AsyncCommands as _;
 
@@ -93,14 +93,15 @@ async fn p20_whoever_is_seen_while_redis_hangs_is_known_before_the_call_returns(
         window: WINDOW,
         ..config::Record::default()
     };
-    let metrics = Arc::new(Metrics::new());
-    let tasks = Tasks::on_current_runtime(&metrics);
+    let metrics = Arc::<Metrics>::default();
+    let queued = page_view::Metrics::default().queued[Queue::Presence].clone();
+    let tasks = Tasks::on_current_runtime();
     let config = config::Redis {
         response_timeout: 60 * MINUTE,
         ..server.config()
     };
     let sidecar = presence::open(&config, &record, IMPATIENT, Arc::clone(&metrics), &tasks).unwrap();
-    let (touches, worker) = presence::worker::new(Arc::clone(&sidecar), &record, metrics);
+    let (touches, worker) = presence::worker::new(Arc::clone(&sidecar), &record, metrics, queued);
     let (_stop, stopped) = tokio::sync::watch::channel(false);
     worker.start(&tasks, stopped);
     touches.touch("42".into(), "a".into()).unwrap();
@@ -264,7 +265,7 @@ async fn a_sidecar_that_records_no_presence_tells_nothing_while_redis_is_away() 
         ..config::Record::default()
     };
     let metrics = Arc::default();
-    let tasks = Tasks::on_current_runtime(&metrics);
+    let tasks = Tasks::on_current_runtime();
     let presence = presence::open(&server.config(), &record, MINUTE, metrics, &tasks).unwrap();
     let community = CommunityId::from("42");
     let counts = presence.counts(std::slice::from_ref(&community)).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use headcount::config;
 use headcount::ids::CommunityId;
-use headcount::metrics::Metrics;
+use headcount::presence::Metrics;
 use headcount::presence::changes::Event;
 use headcount::presence::keys::Keys;
 use headcount::presence::{self, OpenError, Presence, PresenceError, Touch};
@@ -124,7 +124,7 @@ async fn a_wrong_password_is_unavailable_and_not_told() {
 }
 
 fn open(redis: &config::Redis, metrics: &Arc<Metrics>) -> Result<Arc<dyn Presence>, OpenError> {
-    let tasks = Tasks::on_current_runtime(metrics);
+    let tasks = Tasks::on_current_runtime();
     let patience = Duration::from_secs(1);
     presence::open(
         redis,
@@ -137,7 +137,7 @@ fn open(redis: &config::Redis, metrics: &Arc<Metrics>) -> Result<Arc<dyn Presenc
 
 #[tokio::test]
 async fn without_a_url_presence_is_in_memory() {
-    let metrics = Arc::new(Metrics::new());
+    let metrics = Arc::<Metrics>::default();
     let presence = open(&config::Redis::default(), &metrics).unwrap();
     assert_eq!(metrics.redis_up.get(), -1);
     assert_eq!(
@@ -152,7 +152,7 @@ async fn without_a_url_presence_is_in_memory() {
 
 #[tokio::test]
 async fn a_bad_url_is_refused_without_telling_its_password() {
-    let metrics = Arc::new(Metrics::new());
+    let metrics = Arc::<Metrics>::default();
     for url in [
         "",
         "s3cret",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use headcount::config;
 use headcount::ids::CommunityId;
-use headcount::metrics::Metrics;
+use headcount::presence::Metrics;
 use headcount::presence::{Presence, PresenceError, Touch};
 use redis::aio::MultiplexedConnection;
 use tokio::net::TcpListener;
@@ -64,7 +64,7 @@ async fn p14_numbers_rise_across_a_redis_that_restarted_empty() {
 async fn it_starts_with_redis_down_and_finds_it_later() {
     let mut server = RedisServer::start(&[]);
     server.kill();
-    let metrics = Arc::new(Metrics::new());
+    let metrics = Arc::<Metrics>::default();
     let presence = servers::presence_with(&server.config(), WINDOW, Arc::clone(&metrics));
     every_call_is_unavailable(&presence).await;
     assert_eq!(metrics.redis_up.get(), 0);
@@ -180,7 +180,7 @@ async fn connections(redis: &mut MultiplexedConnection) -> u64 {
 #[tokio::test]
 async fn a_demoted_primary_is_left() {
     let server = RedisServer::start(&[]);
-    let metrics = Arc::new(Metrics::new());
+    let metrics = Arc::<Metrics>::default();
     let presence = servers::presence_with(&server.config(), WINDOW, Arc::clone(&metrics));
     until_it_answers(&presence).await;
     let mut raw = server.raw().await;

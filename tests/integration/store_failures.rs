@@ -7,7 +7,7 @@ use headcount::batch::Batch;
 use headcount::browser_session::BrowserSession;
 use headcount::config::{Config, Secret};
 use headcount::ids::CommunityId;
-use headcount::store::{self, Store, StoreError};
+use headcount::store::{self, Class, Store, StoreError};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::net::TcpListener;
 
@@ -42,7 +42,7 @@ async fn a_database_that_is_away_is_unavailable_and_opening_succeeds() {
         let store = impatient(url);
         let error = store.browser_session(&token("x")).await.unwrap_err();
         assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
-        assert_eq!(error.class(), "connection");
+        assert_eq!(error.class(), Class::Connection);
         let error = store.ping().await.unwrap_err();
         assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
     }
@@ -83,7 +83,7 @@ async fn a_hung_server_costs_the_timeout_and_no_more() {
         store.ping().await.unwrap_err(),
     ] {
         assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
-        assert_eq!(error.class(), "connection");
+        assert_eq!(error.class(), Class::Connection);
     }
     hung.abort();
 }
@@ -187,7 +187,7 @@ async fn w7_a_lock_that_the_app_holds_costs_at_most_the_lock_timeout_and_leaves_
                 .unwrap();
             let error = site.store.apply(&views).await.unwrap_err();
             assert!(matches!(error, StoreError::Undone(_)), "{error:?}");
-            assert_eq!(error.class(), "contention");
+            assert_eq!(error.class(), Class::Contention);
             transaction.rollback().await.unwrap();
         } else {
             let mut app = sqlx::SqliteConnection::connect(url.expose()).await.unwrap();
@@ -195,7 +195,7 @@ async fn w7_a_lock_that_the_app_holds_costs_at_most_the_lock_timeout_and_leaves_
             // The ledger was not asked: it might be a former try that holds the lock.
             let error = site.store.apply(&views).await.unwrap_err();
             assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
-            assert_eq!(error.class(), "contention");
+            assert_eq!(error.class(), Class::Contention);
             transaction.rollback().await.unwrap();
         }
         assert_eq!(site.pages_visited(&session).await, 0);

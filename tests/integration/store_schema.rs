@@ -236,7 +236,7 @@ async fn w10_while_a_column_is_unfilled_batches_wait_and_then_go_on() {
                 matches!(error, StoreError::Unavailable(_)),
                 "the row is not at fault: {error:?}"
             );
-            assert_eq!(error.class(), "other");
+            assert_eq!(error.class(), store::Class::Other);
         }
         assert!(
             site.store.community_by_key(&gardening).await.unwrap().is_some(),

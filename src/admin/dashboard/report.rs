@@ -6,9 +6,10 @@ use serde::Serialize;
 
 use super::history::{Point, STEP};
 use super::sampler::{Reading, Sampler, Since, Unknown};
+use crate::admin::Metrics;
 use crate::admin::health::Health;
 use crate::json::Seconds;
-use crate::metrics::{Metrics, by_label};
+use crate::metrics::{Counter, Family, Gauge, IntGauge, LabelValue};
 use crate::recent_pages::RecentPage;
 
 /// Communities shown.
@@ -31,7 +32,7 @@ pub(super) struct Report {
     recording: Recording,
     redis: Service,
     database: Service,
-    live_connections: Vec<Labelled>,
+    live_connections: Vec<Labelled<i64>>,
     sessions: Sessions,
     routes: Routes,
 }
@@ -86,8 +87,8 @@ struct Recent {
 
 #[derive(Debug, Serialize)]
 struct Recording {
-    dropped: Vec<Labelled>,
-    queued: Vec<Labelled>,
+    dropped: Vec<Labelled<u64>>,
+    queued: Vec<Labelled<f64>>,
     queued_bytes: f64,
     /// "up", "down", or "off" where nothing is written.
     spool: &'static str,
@@ -100,9 +101,9 @@ struct Recording {
 }
 
 #[derive(Debug, Serialize)]
-struct Labelled {
-    label: String,
-    value: f64,
+struct Labelled<N> {
+    label: &'static str,
+    value: N,
 }
 
 #[derive(Debug, Serialize)]
@@ -114,7 +115,7 @@ struct Service {
 
 #[derive(Debug, Serialize)]
 struct Sessions {
-    lookups: Vec<Labelled>,
+    lookups: Vec<Labelled<u64>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -150,7 +151,7 @@ impl Report {
             window_seconds: process.window_seconds,
             visitors: Visitors::of(sampler.presence.is_some(), &memory),
             page_views: PageViews {
-                total: metrics.page_views_counted.get(),
+                total: metrics.views.counted.get(),
                 per_second: rounded(memory.views.now()),
                 minute: memory.views.minute().into_iter().map(rounded).collect(),
                 step_seconds: STEP.as_secs(),
@@ -163,14 +164,14 @@ impl Report {
             recording: Recording::of(metrics, &process.health),
             redis: Service::of(memory.redis),
             database: Service::of(memory.database),
-            live_connections: labelled(by_label(&metrics.live_connections)),
+            live_connections: labelled(&metrics.live.connections, IntGauge::get),
             sessions: Sessions {
-                lookups: labelled(by_label(&metrics.session_lookups)),
+                lookups: labelled(&metrics.auth.lookups, Counter::get),
             },
             routes: Routes {
-                count: metrics.routes.get(),
+                count: metrics.reload.routes.get(),
                 ok: process.health.routes_ok,
-                loaded_at: time(metrics.last_reload_success.get()),
+                loaded_at: time(metrics.reload.last_reload_success.get()),
             },
         }
     }
@@ -233,15 +234,15 @@ impl Recent {
 impl Recording {
     fn of(metrics: &Metrics, health: &Health) -> Self {
         Self {
-            dropped: labelled(by_label(&metrics.recorder_dropped)),
-            queued: labelled(by_label(&metrics.recorder_queue_views)),
-            queued_bytes: metrics.recorder_queue_bytes.get(),
+            dropped: labelled(&metrics.views.dropped, Counter::get),
+            queued: labelled(&metrics.views.queued, Gauge::get),
+            queued_bytes: metrics.views.queued_bytes.get(),
             spool: state(health.spool_up),
-            spool_views: metrics.spool_views.get(),
+            spool_views: metrics.writer.spool_views.get(),
             spool_bytes: health.spool_bytes,
             spool_limit_bytes: health.spool_limit_bytes,
             oldest_seconds: health.spool_oldest_age,
-            last_apply: time(metrics.last_apply.get()),
+            last_apply: time(metrics.writer.last_apply.get()),
             dead_letters: health.dead_letters,
         }
     }
@@ -265,9 +266,12 @@ fn state(is_up: i64) -> &'static str {
     }
 }
 
-fn labelled(values: Vec<(String, f64)>) -> Vec<Labelled> {
-    let labelled = |(label, value)| Labelled { label, value };
-    values.into_iter().map(labelled).collect()
+fn labelled<M, L: LabelValue, N>(family: &Family<M, L>, value: impl Fn(&M) -> N) -> Vec<Labelled<N>> {
+    let labelled = |(label, metric)| Labelled {
+        label,
+        value: value(metric),
+    };
+    family.iter().map(labelled).collect()
 }
 
 /// Converts a metric in Unix time; 0 means never.

@@ -12,9 +12,9 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::history::{History, STEP};
 use super::rates::Rates;
+use crate::admin::Metrics;
 use crate::admin::health::Health;
 use crate::ids::CommunityId;
-use crate::metrics::Metrics;
 use crate::presence::{Presence, PresenceError};
 use crate::recent_pages::RecentPages;
 
@@ -32,7 +32,7 @@ const SLUGS: usize = 1_000;
 /// State shared between tasks and answers. A lock is held only while numbers are copied, and never across an
 /// await.
 pub(super) struct Sampler {
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) metrics: Metrics,
     /// `None` if presence is not recorded.
     pub(super) presence: Option<Arc<dyn Presence>>,
     pub(super) recent: RecentPages,
@@ -86,11 +86,7 @@ impl Since {
 }
 
 impl Sampler {
-    pub(super) fn new(
-        metrics: Arc<Metrics>,
-        presence: Option<Arc<dyn Presence>>,
-        recent: RecentPages,
-    ) -> Self {
+    pub(super) fn new(metrics: Metrics, presence: Option<Arc<dyn Presence>>, recent: RecentPages) -> Self {
         let since = |state| Since {
             state,
             since: Utc::now(),
@@ -100,8 +96,8 @@ impl Sampler {
             history: History::default(),
             views: Rates::default(),
             slugs: HashMap::new(),
-            redis: since(metrics.redis_up.get()),
-            database: since(metrics.database_up.get()),
+            redis: since(metrics.presence.redis_up.get()),
+            database: since(metrics.store.database_up.get()),
         };
         Self {
             metrics,
@@ -135,7 +131,7 @@ impl Sampler {
             let mut memory = self.memory();
             memory
                 .views
-                .note(Instant::now(), self.metrics.page_views_counted.get());
+                .note(Instant::now(), self.metrics.views.counted.get());
             memory.note_services(&Health::read(&self.metrics));
             for (_, page) in recent {
                 if let (Some(community), Some(slug)) = (&page.community, &page.slug) {

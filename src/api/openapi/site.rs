@@ -35,7 +35,7 @@ pub(super) fn fit(document: &mut Value, paths: &Paths, settings: &config::Api, c
     document["components"]["securitySchemes"] = schemes(settings, cookie);
 }
 
-fn complete(described: &mut Value, operation: &Operation, settings: &config::Api) {
+fn complete(described: &mut Value, operation: Operation, settings: &config::Api) {
     described["security"] = security(operation, settings.access);
     if !described["parameters"].is_array() {
         described["parameters"] = json!([]);
@@ -44,7 +44,7 @@ fn complete(described: &mut Value, operation: &Operation, settings: &config::Api
         for parameter in &mut *parameters {
             bound(parameter, settings);
         }
-        if *operation != Operation::Widget {
+        if operation != Operation::Widget {
             parameters.push(format());
         }
     }
@@ -131,7 +131,7 @@ fn retry_after(always: bool) -> Value {
 }
 
 /// Any one of the list suffices.
-fn security(operation: &Operation, access: Access) -> Value {
+fn security(operation: Operation, access: Access) -> Value {
     match operation {
         Operation::Widget | Operation::Contract => json!([]),
         // Whatever the access is: a view needs a visitor.

@@ -4,7 +4,6 @@ use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::support::{Site, anonymous, member};
-use crate::api::Operation;
 use crate::config;
 
 #[tokio::test]
@@ -191,8 +190,8 @@ async fn a2_what_is_refused_before_it_is_looked_at_has_the_same_form() {
     let api = Site::new().api;
     for status in [400, 405, 408, 413, 429, 500, 503, 508] {
         let status = StatusCode::from_u16(status).unwrap();
-        let list = Operation::List(Some("42".into()));
-        let response = api.refuse(&list, &HeaderMap::new(), status);
+        let path = api.parse("/api/communities/42/visitors").unwrap();
+        let response = api.refuse(&path, &HeaderMap::new(), status);
         assert_eq!(response.status(), status);
         assert_eq!(response.headers()["content-type"], "application/problem+json");
         assert_eq!(response.headers()["cache-control"], "no-store");
@@ -244,7 +243,7 @@ fn collect_references(value: &Value, found: &mut Vec<String>) {
 #[tokio::test]
 async fn requests_are_counted_by_operation_and_status_class_from_zero_on() {
     let site = Site::new();
-    let rendered = site.metrics.render();
+    let rendered = site.registry.render();
     for operation in [
         "visitors",
         "count",
@@ -267,7 +266,7 @@ async fn requests_are_counted_by_operation_and_status_class_from_zero_on() {
     site.get_as(anonymous(), "/api/communities/42/visitors").await;
     site.send(Method::POST, "/api/visitors/counts", member()).await;
     site.get("/not/owned").await;
-    let rendered = site.metrics.render();
+    let rendered = site.registry.render();
     for line in [
         "headcount_api_requests_total{operation=\"visitors\",status=\"2xx\"} 2",
         "headcount_api_requests_total{operation=\"visitors\",status=\"4xx\"} 1",

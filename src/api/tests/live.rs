@@ -61,7 +61,7 @@ async fn a_connection_comes_with_its_head() {
             assert!(is_connection(&answer));
         }
     }
-    let closed = site.metrics.live_closed.with_label_values(&["client"]).get();
+    let closed = site.live_metrics.closed.of("client").get();
     assert_eq!(closed, 0, "what nobody takes has not begun");
     assert_eq!(
         site.live().drain(Duration::from_secs(1)).await,
@@ -77,16 +77,11 @@ async fn without_a_snapshot_there_is_no_connection() {
     let answer = ask(&site, member(), LIVE, &WEB_SOCKET).await;
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(answer.headers().contains_key("retry-after"));
-    let refused = || {
-        site.metrics
-            .live_refused
-            .with_label_values(&["unavailable"])
-            .get()
-    };
+    let refused = || site.metrics.live_refused.of("unavailable").get();
     assert_eq!(refused(), 1);
     is_sent_away(ask(&site, member(), LIVE, &EVENTS).await, SOON);
     assert_eq!(refused(), 2);
-    let closed = site.metrics.live_closed.with_label_values(&["client"]).get();
+    let closed = site.live_metrics.closed.of("client").get();
     assert_eq!(closed, 0, "what was refused was never open");
     *site.presence.mood.lock().unwrap() = Mood::Fine;
     let answer = ask(&site, member(), LIVE, &EVENTS).await;
@@ -299,6 +294,6 @@ async fn a_handshake_with_a_body_is_no_handshake() {
         let answer = ask(&site, member(), LIVE, &headers).await;
         assert!(is_connection(&answer));
     }
-    let refused = site.metrics.live_refused.with_label_values(&["request"]).get();
+    let refused = site.metrics.live_refused.of("request").get();
     assert_eq!(refused, 4);
 }

@@ -3,7 +3,7 @@
 use http::{Method, StatusCode};
 
 use super::support::{Site, member};
-use crate::api::Operation;
+use crate::api::{ApiPath, Operation};
 
 const OWN: [&str; 11] = [
     "/api/communities/42/visitors",
@@ -126,10 +126,15 @@ async fn a_communitys_segment_is_decoded_once() {
         ("%FF", None),
     ] {
         let community = community.map(String::from);
-        let operation = |path| api.parse(&format!("/api/communities/{segment}/visitors{path}"));
-        assert_eq!(operation(""), Some(Operation::List(community.clone())));
-        assert_eq!(operation("/count"), Some(Operation::Count(community.clone())));
-        assert_eq!(operation("/stats/"), Some(Operation::Stats(community.clone())));
-        assert_eq!(operation("/live"), Some(Operation::Live(community)));
+        for (end, operation) in [
+            ("", Operation::List),
+            ("/count", Operation::Count),
+            ("/stats/", Operation::Stats),
+            ("/live", Operation::Live),
+        ] {
+            let path = api.parse(&format!("/api/communities/{segment}/visitors{end}"));
+            let community = community.clone();
+            assert_eq!(path, Some(ApiPath { operation, community }), "{segment}{end}");
+        }
     }
 }

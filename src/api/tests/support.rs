@@ -9,14 +9,14 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use serde_json::Value;
 
 use super::fakes::{FakeBackend, FakePresence, FakeStore};
-use crate::api::{Api, Body, Caller, Sources, Surroundings};
+use crate::api::{Api, Body, Caller, Metrics, Sources, Surroundings};
 use crate::auth::Authenticator;
 use crate::browser_session::BrowserSession;
 use crate::communities::Communities;
 use crate::config;
 use crate::ids::{BrowserSessionId, UserId};
-use crate::live::{Live, Parts};
-use crate::metrics::Metrics;
+use crate::live::{self, Live, Parts};
+use crate::metrics::Registry;
 use crate::store::Store;
 
 /// The moment at which every test takes place.
@@ -39,7 +39,9 @@ pub(super) struct Site {
     pub(super) store: Arc<FakeStore>,
     pub(super) presence: Arc<FakePresence>,
     pub(super) backend: Arc<FakeBackend>,
+    pub(super) registry: Registry,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) live_metrics: Arc<live::Metrics>,
     live: Option<Live>,
 }
 
@@ -78,10 +80,12 @@ impl Site {
         let store = Arc::new(FakeStore::default());
         let presence = Arc::new(FakePresence::default());
         let backend = Arc::new(FakeBackend::default());
-        let metrics = Arc::new(Metrics::new());
+        let registry = Registry::default();
+        let metrics = Arc::new(Metrics::new(&registry));
+        let live_metrics = Arc::<live::Metrics>::default();
         store.community("42");
         let session = config::Session::default();
-        let authenticator = Arc::new(Authenticator::new(&session, store.clone(), metrics.clone()));
+        let authenticator = Arc::new(Authenticator::new(&session, store.clone(), Arc::default()));
         let live = live.map(|settings| {
             let parts = Parts {
                 presence: presence.clone(),
@@ -89,8 +93,8 @@ impl Site {
                 authenticator: authenticator.clone(),
                 clock: Arc::new(now),
                 keys: Store::keys(&*store),
-                metrics: metrics.clone(),
-                tasks: crate::tasks::Tasks::on_current_runtime(&metrics),
+                metrics: live_metrics.clone(),
+                tasks: crate::tasks::Tasks::on_current_runtime(),
             };
             Live::start(&settings, &config::Record::default(), &session, 1_000, parts)
         });
@@ -104,7 +108,7 @@ impl Site {
                 presence: presence.clone(),
                 backend_check: backend.clone(),
                 live: live.clone(),
-                intake: Arc::new(crate::recorder::testing::intake(store.clone(), &metrics)),
+                intake: Arc::new(crate::recorder::testing::intake(store.clone())),
             },
             metrics.clone(),
             Arc::new(now),
@@ -114,7 +118,9 @@ impl Site {
             store,
             presence,
             backend,
+            registry,
             metrics,
+            live_metrics,
             live,
         }
     }

@@ -4,6 +4,7 @@ use http::Method;
 use http::header::ALLOW;
 
 use super::support::{Site, member};
+use crate::metrics::StatusClass;
 
 const METHODS: [Method; 7] = [
     Method::GET,
@@ -106,9 +107,8 @@ async fn every_own_target_is_answered_by_its_operation_and_for_its_methods() {
     for (target, label, allowed, statuses) in OWN {
         for (method, status) in METHODS.into_iter().zip(statuses) {
             let answers = || {
-                let class = format!("{}xx", status / 100);
-                let labels = [*label, class.as_str()];
-                site.metrics.api_requests.with_label_values(&labels).get()
+                let class = StatusClass::of(*status).unwrap();
+                site.metrics.requests.of(label)[class].get()
             };
             let before = answers();
             let answer = site.send(method.clone(), target, member()).await;

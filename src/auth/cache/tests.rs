@@ -77,7 +77,7 @@ impl Scene {
             ..config::Session::default()
         };
         configure(&mut settings);
-        let metrics = Arc::new(Metrics::new());
+        let metrics = Arc::<Metrics>::default();
         Self {
             authenticator: Authenticator::new(&settings, table.clone(), metrics.clone()),
             table,
@@ -132,11 +132,11 @@ impl Scene {
     }
 
     fn evicted(&self, reason: &str) -> u64 {
-        self.metrics.session_evictions.with_label_values(&[reason]).get()
+        self.metrics.evictions.of(reason).get()
     }
 
     fn counted(&self, outcome: &str) -> u64 {
-        self.metrics.session_lookups.with_label_values(&[outcome]).get()
+        self.metrics.lookups.of(outcome).get()
     }
 }
 

@@ -120,7 +120,7 @@ struct Bench {
 
 /// A hub that listens and reads.
 async fn bench() -> Bench {
-    let metrics = Arc::new(Metrics::new());
+    let metrics = Arc::<Metrics>::default();
     let presence = Arc::new(Told::default());
     let hub = Arc::new(Hub::new(
         INTERVAL,
@@ -171,7 +171,7 @@ impl Bench {
     }
 
     fn resyncs(&self, reason: &str) -> u64 {
-        self.metrics.live_resyncs.with_label_values(&[reason]).get()
+        self.metrics.resyncs.of(reason).get()
     }
 }
 
@@ -340,7 +340,7 @@ async fn l1_a_slow_subscriber_gets_the_latest_and_the_others_everything() {
     }
     assert_eq!(seen, (0..=20).collect::<Vec<_>>());
     assert_eq!(taken(&slow), [20]);
-    assert_eq!(bench.metrics.live_values_skipped.get(), 20);
+    assert_eq!(bench.metrics.values_skipped.get(), 20);
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,6 +10,7 @@ use tokio::io::AsyncReadExt as _;
 
 use super::*;
 use crate::ids::UserId;
+use crate::page_view::Queue;
 use crate::presence::memory::Memory;
 use crate::presence::worker;
 use crate::presence::{SteadyClock, Touch};
@@ -166,7 +167,7 @@ async fn bench_of(configure: impl FnOnce(&mut config::Live), cache_ttl: Duration
         cache_ttl,
         ..config::Session::default()
     };
-    let metrics = Arc::new(Metrics::new());
+    let metrics = Arc::<Metrics>::default();
     let start = tokio::time::Instant::now();
     let clock = move || DateTime::UNIX_EPOCH + TimeDelta::days(20_000) + start.elapsed();
     let clock: Clock = Arc::new(clock);
@@ -174,9 +175,14 @@ async fn bench_of(configure: impl FnOnce(&mut config::Live), cache_ttl: Duration
         record.window,
         SteadyClock::steady(Arc::clone(&clock)),
     ));
-    let (touches, worker) = worker::new(Arc::clone(&presence), &record, Arc::clone(&metrics));
+    let (touches, worker) = worker::new(
+        Arc::clone(&presence),
+        &record,
+        Arc::default(),
+        metrics.views.queued[Queue::Presence].clone(),
+    );
     let (stop, stopped) = tokio::sync::watch::channel(false);
-    let tasks = Tasks::on_current_runtime(&metrics);
+    let tasks = Tasks::on_current_runtime();
     worker.start(&tasks, stopped);
     let store = Arc::new(OneSession {
         ended: AtomicBool::new(false),
@@ -188,7 +194,7 @@ async fn bench_of(configure: impl FnOnce(&mut config::Live), cache_ttl: Duration
     let authenticator = Arc::new(Authenticator::new(
         &session,
         Arc::clone(&store) as Arc<dyn Store>,
-        Arc::clone(&metrics),
+        Arc::default(),
     ));
     let parts = Parts {
         presence: Arc::clone(&presence),
@@ -240,14 +246,12 @@ impl Bench {
     }
 
     pub(super) fn closed(&self, reason: &str) -> u64 {
-        self.metrics.live_closed.with_label_values(&[reason]).get()
+        self.metrics.closed.of(reason).get()
     }
 
     pub(super) fn open(&self) -> i64 {
-        KINDS
-            .iter()
-            .map(|kind| self.metrics.live_connections.with_label_values(&[kind]).get())
-            .sum()
+        let connections = self.metrics.connections.iter();
+        connections.map(|(_, connections)| connections.get()).sum()
     }
 
     pub(super) async fn try_open(&self, kind: Kind, communities: &[&str]) -> Result<Connection, Refused> {

@@ -26,7 +26,7 @@ async fn p11_a_connection_that_is_of_no_page_is_no_heartbeat() {
     let mut socket = web_socket(&bench, &["42"]).await;
     assert_eq!(next_count(&mut socket).await, 1);
     assert_eq!(next_count(&mut socket).await, 0);
-    assert_eq!(bench.metrics.live_heartbeats.get(), 0);
+    assert_eq!(bench.metrics.heartbeats.get(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -158,10 +158,10 @@ impl Sidecar {
     }
 
     fn with(store: &Arc<Store>, window: Duration, patience: Duration) -> Self {
-        let metrics = Arc::new(Metrics::new());
+        let metrics = Arc::<Metrics>::default();
         let losses = store.losses.clone();
         let store = Arc::clone(store) as Arc<dyn Presence>;
-        let tasks = Tasks::on_current_runtime(&metrics);
+        let tasks = Tasks::on_current_runtime();
         let presence = Mirrored::start(
             store,
             Window::new(window),
@@ -243,7 +243,7 @@ async fn p14_while_the_store_is_away_a_sidecar_tells_whom_it_saw_itself() {
     assert_eq!(one.users("42").await, (vec!["c".into(), "a".into()], true));
     assert_eq!(other.count("42").await, (1, true));
     assert_eq!(one.count("43").await, (0, true));
-    assert_eq!(one.metrics.presence_stale_answers.get(), 3);
+    assert_eq!(one.metrics.stale_answers.get(), 3);
     let count = one.presence.counts(&["42".into()]).await.unwrap().value[0];
     assert_eq!(count.seq, 0, "it has no place in the community's history");
 }
@@ -359,7 +359,7 @@ async fn what_memory_cannot_tell_is_not_told() {
         matches!(list, Err(PresenceError::Unavailable(_))),
         "never connected: {list:?}"
     );
-    assert_eq!(sidecar.metrics.presence_stale_answers.get(), 0);
+    assert_eq!(sidecar.metrics.stale_answers.get(), 0);
 
     let of_a_window = Sidecar::with(&store, Duration::from_millis(1), PATIENCE);
     until(async || of_a_window.presence.counts(&["42".into()]).await.is_ok()).await;
@@ -412,7 +412,7 @@ async fn p14_what_the_store_lost_is_touched_again_by_itself_and_with_its_age() {
     sidecar.touch("43", "a").await.unwrap();
     until(async || sidecar.count("42").await == (3, false)).await;
 
-    let before = sidecar.metrics.presence_retouches.get();
+    let before = sidecar.metrics.retouches.get();
     store.forgets();
     store.connects();
     until(async || sidecar.count("42").await == (3, false) && sidecar.count("43").await == (1, false)).await;
@@ -428,7 +428,7 @@ async fn p14_what_the_store_lost_is_touched_again_by_itself_and_with_its_age() {
         (page[1].last_seen - page[2].last_seen).num_milliseconds(),
         199_000
     );
-    assert_eq!(sidecar.metrics.presence_retouches.get() - before, 4);
+    assert_eq!(sidecar.metrics.retouches.get() - before, 4);
 }
 
 #[tokio::test]
@@ -566,10 +566,10 @@ async fn p14_what_one_part_lacks_makes_no_others_answers_stale() {
         .collect();
     assert_eq!(numbered, [(2, true), (2, false), (2, true)]);
     assert!(together.stale, "one of them is");
-    let before = sidecar.metrics.presence_retouches.get();
+    let before = sidecar.metrics.retouches.get();
     *store.away.lock().unwrap() = None;
     until(async || sidecar.count(&there).await == (2, false)).await;
-    let retouched = sidecar.metrics.presence_retouches.get() - before;
+    let retouched = sidecar.metrics.retouches.get() - before;
     assert_eq!(retouched, 2, "of the part that was away");
 }
 
@@ -596,7 +596,7 @@ async fn sweeps_forget_in_memory_too() {
         sidecar.presence.mirror.memory.members() == 1
     })
     .await;
-    let remembered = sidecar.metrics.presence_remembered.get();
+    let remembered = sidecar.metrics.remembered.get();
     assert!((remembered - 1.0).abs() < f64::EPSILON, "{remembered}");
 }
 

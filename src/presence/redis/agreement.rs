@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::metrics::Metrics;
+use crate::presence::Metrics;
 
 /// The differences that were logged last.
 pub(super) struct Agreement {

@@ -18,7 +18,7 @@ use super::access::{Access, Address};
 use super::link::timed_out;
 use super::node::Node;
 use crate::config;
-use crate::metrics::Metrics;
+use crate::presence::Metrics;
 use crate::presence::losses::Losses;
 use crate::tasks::{Kept, Task, Tasks};
 

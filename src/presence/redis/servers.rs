@@ -16,7 +16,7 @@ use super::link::{Link, Observer, Way};
 use super::node::Node;
 use super::sentinels::Sentinels;
 use crate::config;
-use crate::metrics::Metrics;
+use crate::presence::Metrics;
 use crate::presence::losses::Losses;
 use crate::presence::{OpenError, PresenceError};
 use crate::tasks::Tasks;

@@ -19,7 +19,7 @@ use tokio::time::{sleep, sleep_until, timeout};
 use super::probe::{Next, Probe};
 use super::servers::{Place, Servers};
 use crate::config;
-use crate::metrics::Metrics;
+use crate::presence::Metrics;
 use crate::presence::changes::{Changes, Event, Subscription};
 use crate::presence::keys::parse_change;
 use crate::tasks::{Kept, Task, Tasks};

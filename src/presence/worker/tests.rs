@@ -13,7 +13,7 @@ use crate::presence::{Answer, Count, Seen, Sweep};
 
 /// Runs both tasks to their end, once.
 async fn run(worker: Worker, shutdown: watch::Receiver<bool>) {
-    let tasks = Tasks::on_current_runtime(&worker.metrics);
+    let tasks = Tasks::on_current_runtime();
     tasks.end();
     for task in worker.start(&tasks, shutdown) {
         task.await.unwrap();
@@ -115,7 +115,7 @@ fn bench(queue: usize) -> Bench {
 
 fn bench_with(queue: usize, coalesce: Duration) -> Bench {
     let notebook = Arc::new(Notebook::default());
-    let metrics = Arc::new(Metrics::new());
+    let metrics = Arc::<Metrics>::default();
     let record = config::Record {
         queue_views: NonZeroUsize::new(queue).unwrap(),
         coalesce,
@@ -126,6 +126,7 @@ fn bench_with(queue: usize, coalesce: Duration) -> Bench {
         Arc::clone(&notebook) as Arc<dyn Presence>,
         &record,
         Arc::clone(&metrics),
+        Gauge::new("waiting", "touches").unwrap(),
     );
     Bench {
         notebook,
@@ -150,19 +151,16 @@ async fn a_batch_is_one_touch_per_community() {
     for (community, user) in [("1", "a"), ("2", "a"), ("1", "b"), ("1", "a")] {
         bench.handle.touch(community.into(), user.into()).unwrap();
     }
-    assert!(is(bench.worker.waiting.get(), 4.0));
+    let waiting = bench.worker.waiting.clone();
+    assert!(is(waiting.get(), 4.0));
     tokio::spawn(run(bench.worker, bench.stop.subscribe()));
     bench.handle.flush().await;
     assert_eq!(
         bench.notebook.touches(),
         [touched("1", &["a", "b"]), touched("2", &["a"])]
     );
-    assert_eq!(bench.metrics.presence_touches.get(), 3);
-    assert_eq!(bench.metrics.presence_touches_coalesced.get(), 1);
-    let waiting = bench
-        .metrics
-        .recorder_queue_views
-        .with_label_values(&["presence"]);
+    assert_eq!(bench.metrics.touches.get(), 3);
+    assert_eq!(bench.metrics.touches_coalesced.get(), 1);
     assert!(is(waiting.get(), 0.0));
 }
 
@@ -204,14 +202,14 @@ async fn a_failed_touch_is_forgotten_so_that_the_next_view_touches_again() {
     tokio::spawn(run(bench.worker, bench.stop.subscribe()));
     bench.handle.touch("1".into(), "a".into()).unwrap();
     bench.handle.flush().await;
-    assert_eq!(bench.metrics.presence_touch_failures.get(), 1);
+    assert_eq!(bench.metrics.touch_failures.get(), 1);
 
     bench.notebook.refusing.store(false, Ordering::Relaxed);
     for coalesced in 0..2 {
         bench.handle.touch("1".into(), "a".into()).unwrap();
         bench.handle.flush().await;
         assert_eq!(bench.notebook.touches(), [touched("1", &["a"])]);
-        assert_eq!(bench.metrics.presence_touches_coalesced.get(), coalesced);
+        assert_eq!(bench.metrics.touches_coalesced.get(), coalesced);
     }
 }
 
@@ -241,7 +239,7 @@ async fn it_sweeps_and_tells_how_late() {
     // The second begins after the first was noted.
     bench.notebook.swept.notified().await;
     bench.notebook.swept.notified().await;
-    assert!(is(bench.metrics.presence_sweep_lag.get(), 1.5));
+    assert!(is(bench.metrics.sweep_lag.get(), 1.5));
     bench.stop.send_replace(true);
     worker.await.unwrap();
 }
@@ -253,7 +251,7 @@ async fn p19_the_last_view_counts_though_it_was_coalesced() {
         bench.handle.touch("1".into(), "a".into()).unwrap();
     }
     tokio::spawn(run(bench.worker, bench.stop.subscribe()));
-    while bench.metrics.presence_touches.get() < 2 {
+    while bench.metrics.touches.get() < 2 {
         tokio::time::sleep(DUE_TOGETHER).await;
     }
     assert_eq!(
@@ -262,7 +260,7 @@ async fn p19_the_last_view_counts_though_it_was_coalesced() {
     );
     let ages = bench.notebook.oldest.lock().unwrap().clone();
     assert!(ages[1] >= COALESCE, "with its age: {ages:?}");
-    assert_eq!(bench.metrics.presence_touches_coalesced.get(), 1);
+    assert_eq!(bench.metrics.touches_coalesced.get(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -295,7 +293,7 @@ async fn p19_flush_sends_what_was_coalesced() {
         bench.handle.flush().await;
         assert_eq!(bench.notebook.touches(), [touched("1", &["a"])]);
     }
-    assert_eq!(bench.metrics.presence_touches_coalesced.get(), 1);
+    assert_eq!(bench.metrics.touches_coalesced.get(), 1);
 }
 
 #[tokio::test]

@@ -1,25 +1,21 @@
 //! Classifies a failure by the server's code. Codes about the server, or about our view of its tables, are worth
 //! another try (W9); codes about the data are not.
 
-/// Coarse reason of a failure; a metric label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Class {
-    Connection,
-    Contention,
-    ReadOnly,
-    Resources,
-    Other,
-}
+use crate::metrics::label_values;
 
-impl Class {
-    pub(super) fn label(self) -> &'static str {
-        match self {
-            Self::Connection => "connection",
-            Self::Contention => "contention",
-            Self::ReadOnly => "read_only",
-            Self::Resources => "resources",
-            Self::Other => "other",
-        }
+label_values! {
+    /// Coarse reason of a failure; a metric label.
+    pub enum Class as "class" {
+        /// The server cannot be reached, or does not answer.
+        Connection => "connection",
+        /// Other transactions are in the way.
+        Contention => "contention",
+        /// The server takes no writes.
+        ReadOnly => "read_only",
+        /// The server lacks memory, disk or connections.
+        Resources => "resources",
+        /// Anything else.
+        Other => "other",
     }
 }
 
@@ -133,6 +129,7 @@ impl Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::LabelValue as _;
 
     #[test]
     fn w9_a_server_that_is_away_busy_or_read_only_is_worth_another_try() {

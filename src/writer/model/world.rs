@@ -17,7 +17,6 @@ use crate::communities::Communities;
 use crate::config;
 use crate::config::RecentPrecision;
 use crate::ids::SessionToken;
-use crate::metrics::Metrics;
 use crate::recent_pages::RecentPages;
 use crate::store::Store;
 use crate::writer::Limits;
@@ -70,7 +69,6 @@ struct Process {
 
 impl Process {
     async fn start(directory: &Directory, database: &Arc<Database>) -> Self {
-        let metrics = Arc::new(Metrics::new());
         let store: Arc<dyn Store> = database.clone();
         let record = config::Record {
             batch_views: 4.try_into().expect("not zero"),
@@ -88,7 +86,7 @@ impl Process {
             None,
             RecentPages::new(RecentPrecision::None),
             limits,
-            metrics,
+            Arc::default(),
         );
         drain.owns(own.id());
         Self {

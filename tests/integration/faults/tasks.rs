@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use headcount::metrics::LabelValue as _;
 use headcount::tasks::Task;
 
 use super::{Fragile, Made, text};
@@ -59,7 +60,7 @@ async fn t3_each_task_is_killed_and_is_at_work_again() {
     events.until(1).await;
 
     let readyz = world.sidecar.admin_url("/readyz");
-    for task in Task::ALL.into_iter().filter(|task| *task != Task::Site) {
+    for task in Task::ALL.iter().copied().filter(|task| *task != Task::Site) {
         made.sees("alice", &alice, &[&community]).await;
         made.are_recorded(&world).await;
         world.kill(task, &faults, 1.0).await;

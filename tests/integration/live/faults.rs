@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headcount::config;
-use headcount::metrics::Metrics;
+use headcount::presence::Metrics;
 use headcount::presence::Presence as _;
 use headcount::presence::changes::Event;
 
@@ -146,7 +146,7 @@ async fn p8_a_subscription_that_is_open_and_silent_is_replaced() {
         response_timeout: Duration::from_millis(200),
         ..redis::config(&redis.url())
     };
-    let metrics = Arc::new(Metrics::new());
+    let metrics = Arc::<Metrics>::default();
     let presence = redis::presence_with(&config, Duration::from_secs(300), Arc::clone(&metrics));
     eventually(async || presence.ping().await.is_ok()).await;
     let mut changes = presence.subscribe();

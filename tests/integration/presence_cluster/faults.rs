@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use headcount::config;
-use headcount::metrics::Metrics;
+use headcount::presence::Metrics;
 use headcount::presence::keys::Keys;
 use headcount::presence::{self, Presence, PresenceError, Touch};
 use headcount::tasks::Tasks;
@@ -20,12 +20,12 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// Presence as a sidecar has it, with metrics to look at.
 fn sidecar(config: &config::Redis) -> (Arc<dyn Presence>, Arc<Metrics>) {
-    let metrics = Arc::new(Metrics::new());
+    let metrics = Arc::<Metrics>::default();
     let record = config::Record {
         window: WINDOW,
         ..config::Record::default()
     };
-    let tasks = Tasks::on_current_runtime(&metrics);
+    let tasks = Tasks::on_current_runtime();
     let presence = presence::open(config, &record, MINUTE, Arc::clone(&metrics), &tasks);
     (presence.unwrap(), metrics)
 }
@@ -105,14 +105,10 @@ async fn p14_a_node_that_came_back_empty_fills_up_again_and_the_others_are_not_t
             .unwrap();
         all_show(&[&*sidecar], community.as_str(), &["b", "a"]).await;
     }
-    let before = metrics.presence_retouches.get();
+    let before = metrics.retouches.get();
     cluster.nodes[2].flush().await;
     all_show(&[&*sidecar], communities[2].as_str(), &["b", "a"]).await;
-    assert_eq!(
-        metrics.presence_retouches.get() - before,
-        2,
-        "those of one community"
-    );
+    assert_eq!(metrics.retouches.get() - before, 2, "those of one community");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use headcount::config;
-use headcount::metrics::Metrics;
+use headcount::presence::Metrics;
 use headcount::presence::redis::Redis as RedisPresence;
 use headcount::presence::{self, Presence, Touch, Window};
 use headcount::tasks::Tasks;
@@ -338,7 +338,7 @@ pub(crate) fn any_config() -> config::Redis {
 
 /// Presence in Redis, on the test's own runtime.
 pub(crate) fn presence(config: &config::Redis, window: Duration) -> RedisPresence {
-    presence_with(config, window, Arc::new(Metrics::new()))
+    presence_with(config, window, Arc::default())
 }
 
 /// The same, with metrics to look at.
@@ -347,15 +347,14 @@ pub(crate) fn presence_with(
     window: Duration,
     metrics: Arc<Metrics>,
 ) -> RedisPresence {
-    let tasks = Tasks::on_current_runtime(&metrics);
+    let tasks = Tasks::on_current_runtime();
     RedisPresence::open(config, Window::new(window), metrics, &tasks).expect("a valid configuration")
 }
 
 /// Of a sidecar that only reads.
 pub(crate) fn reading_presence(config: &config::Redis, window: Duration) -> RedisPresence {
-    let metrics = Arc::new(Metrics::new());
-    let tasks = Tasks::on_current_runtime(&metrics);
-    RedisPresence::open(config, Window::of_the_others(window), metrics, &tasks)
+    let tasks = Tasks::on_current_runtime();
+    RedisPresence::open(config, Window::of_the_others(window), Arc::default(), &tasks)
         .expect("a valid configuration")
 }
 
@@ -365,9 +364,8 @@ pub(crate) fn mirrored(config: &config::Redis, window: Duration) -> Arc<dyn Pres
         window,
         ..config::Record::default()
     };
-    let metrics = Arc::new(Metrics::new());
-    let tasks = Tasks::on_current_runtime(&metrics);
-    presence::open(config, &record, PATIENCE, metrics, &tasks).expect("a valid configuration")
+    let tasks = Tasks::on_current_runtime();
+    presence::open(config, &record, PATIENCE, Arc::default(), &tasks).expect("a valid configuration")
 }
 
 /// Somebody seen so long ago.

@@ -22,7 +22,7 @@ use super::super::access::{Access, Address};
 use super::super::link::{self, Link, Observer, Way, timed_out};
 use super::super::slots::{Owners, majority, owners};
 use crate::config;
-use crate::metrics::Metrics;
+use crate::presence::Metrics;
 use crate::presence::losses::Losses;
 use crate::tasks::Tasks;
 

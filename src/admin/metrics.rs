@@ -1,0 +1,108 @@
+//! Every room's metrics, in one registry.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use prometheus::{Gauge, Opts};
+
+use crate::metrics::Registry;
+use crate::{api, auth, live, page_view, presence, proxy, reload, store, tasks, telemetry, writer};
+
+/// The metrics of the process. Each room gets its own.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "each is its room's")]
+pub struct Metrics {
+    pub(super) registry: Registry,
+    pub api: Arc<api::Metrics>,
+    pub auth: Arc<auth::Metrics>,
+    pub live: Arc<live::Metrics>,
+    pub presence: Arc<presence::Metrics>,
+    pub proxy: Arc<proxy::Metrics>,
+    pub reload: Arc<reload::Metrics>,
+    pub store: Arc<store::Metrics>,
+    pub tasks: Arc<tasks::Metrics>,
+    pub views: Arc<page_view::Metrics>,
+    pub writer: Arc<writer::Metrics>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let registry = Registry::default();
+        telemetry::add_counts(&registry);
+        let build = Opts::new("headcount_build_info", "Always 1; the version is a label");
+        let build = build.const_label("version", env!("CARGO_PKG_VERSION"));
+        registry.add(Gauge::with_opts(build)).set(1.0);
+        let views = Arc::new(page_view::Metrics::new(&registry));
+        Self {
+            api: Arc::new(api::Metrics::new(&registry)),
+            auth: Arc::new(auth::Metrics::new(&registry)),
+            live: Arc::new(live::Metrics::new(&registry, views.clone())),
+            presence: Arc::new(presence::Metrics::new(&registry, ArcSwapOption::empty())),
+            proxy: Arc::new(proxy::Metrics::new(&registry)),
+            reload: Arc::new(reload::Metrics::new(&registry)),
+            store: Arc::new(store::Metrics::new(&registry)),
+            tasks: Arc::new(tasks::Metrics::new(&registry)),
+            writer: Arc::new(writer::Metrics::new(
+                &registry,
+                views.clone(),
+                ArcSwapOption::empty(),
+            )),
+            views,
+            registry,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manual_lists_every_metric_with_its_help() {
+        let manual = include_str!("../../deploy/README.md");
+        for line in Metrics::default().registry.render().lines() {
+            if let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|line| line.split_once(' ')) {
+                let row = manual
+                    .lines()
+                    .find(|row| row.starts_with(&format!("| `{name}` |")));
+                assert!(
+                    row.is_some_and(|row| row.contains(help)),
+                    "deploy/README.md lacks `{name}`: {help}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn no_label_names_a_user_a_path_or_a_community() {
+        let allowed = [
+            "route",
+            "status",
+            "reason",
+            "queue",
+            "outcome",
+            "class",
+            "operation",
+            "kind",
+            "version",
+            "task",
+            // As many as are configured.
+            "listener",
+            "le",
+        ];
+        for family in Metrics::default().registry.gather() {
+            for label in family
+                .get_metric()
+                .iter()
+                .flat_map(prometheus::proto::Metric::get_label)
+            {
+                assert!(
+                    allowed.contains(&label.name()),
+                    "{}: {}",
+                    family.name(),
+                    label.name()
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Metrics of sessions: lookups, evictions, and the listener to changes.
+
+use crate::metrics::{Counter, Counters, IntGauge, label_values, metrics};
+
+metrics! {
+    /// Metrics of sessions.
+    pub struct Metrics {
+        /// Session tokens identified, by outcome
+        lookups: Counters<Lookup> = "session_lookups_total",
+        /// Times that cached sessions were discarded before their time in the cache was over, by reason
+        evictions: Counters<Evicted> = "session_evictions_total",
+        /// 1 while the database notifies of changes of sessions, 0 while it does not, -1 where that is off
+        session_listener_up: IntGauge = "session_listener_up" at -1,
+        /// Reconnects of the session-change listener
+        listener_reconnects: Counter = "session_listener_reconnects_total",
+    }
+}
+
+label_values! {
+    /// Outcome of identifying a token.
+    pub enum Lookup as "outcome" {
+        /// The session was in the cache.
+        Cached => "cached",
+        /// The table has a session.
+        Found => "found",
+        /// The table has no session.
+        Nobody => "nobody",
+        /// The token is not one of the app's.
+        Malformed => "malformed",
+        /// The table cannot be queried.
+        Unavailable => "unavailable",
+        /// The table cannot be queried, and the session was known before.
+        Remembered => "remembered",
+    }
+}
+
+label_values! {
+    /// Why cached sessions are discarded.
+    pub enum Evicted as "reason" {
+        /// The database notified of a change of one session.
+        Changed => "changed",
+        /// The database notified that all may have changed.
+        AllChanged => "all_changed",
+        /// The listener has connected: changes before that may have been missed.
+        Gap => "gap",
+        /// More sessions changed than are tracked one by one.
+        Overflow => "overflow",
+        /// A token that had no session may have one now.
+        Appeared => "appeared",
+    }
+}
