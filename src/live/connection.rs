@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
-use prometheus::IntGauge;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 
@@ -18,6 +17,7 @@ use super::mailbox::Mailbox;
 use super::{Inner, Kind, MAX_COMMUNITIES, events, websocket};
 use crate::ids::CommunityId;
 use crate::key_type::AppKeys;
+use crate::metrics::IntGauge;
 
 /// Longest wait for the door's decision, in case it does not keep its own limit.
 const ADMISSION: Duration = Duration::from_secs(30);
