@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::Mirror;
 use crate::ids::CommunityId;
-use crate::presence::PresenceError;
+use crate::presence::{Presence as _, PresenceError};
 use crate::presence::failure_domain::FailureDomain;
 use crate::presence::worker::Health;
 use crate::retry::jittered;
