@@ -39,7 +39,7 @@ impl Metrics {
             auth: Arc::new(auth::Metrics::new(&registry)),
             live: Arc::new(live::Metrics::new(&registry, views.clone())),
             presence: Arc::new(presence::Metrics::new(&registry)),
-            proxy: Arc::new(proxy::Metrics::new(&registry, views.clone())),
+            proxy: Arc::new(proxy::Metrics::new(&registry)),
             reload: Arc::new(reload::Metrics::new(&registry)),
             tasks: Arc::new(tasks::Metrics::new(&registry)),
             writer: Arc::new(writer::Metrics::new(&registry, views.clone())),

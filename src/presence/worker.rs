@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
-use prometheus::Gauge;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -27,6 +26,7 @@ use super::moment::Moment;
 use super::{Presence, PresenceError, Touch};
 use crate::config;
 use crate::ids::{CommunityId, UserId};
+use crate::metrics::Gauge;
 use crate::presence::Metrics;
 use crate::status::{Component, Status};
 use crate::tasks::{Task, Tasks};

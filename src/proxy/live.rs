@@ -64,7 +64,7 @@ impl LiveStart {
                     start.early.extend_from_slice(&bytes);
                 }
             }
-            Kind::Events(_) => start.head = written(head, ctx.at),
+            Kind::Events(_) => start.head = written(head, ctx.facts.at),
         }
         ctx.progress.leave(start);
         Ok(())

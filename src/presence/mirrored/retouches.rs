@@ -7,9 +7,9 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::Mirror;
 use crate::ids::CommunityId;
-use crate::presence::PresenceError;
 use crate::presence::failure_domain::FailureDomain;
 use crate::presence::worker;
+use crate::presence::{Presence as _, PresenceError};
 use crate::retry::jittered;
 use crate::status::Component;
 

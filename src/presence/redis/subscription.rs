@@ -125,7 +125,7 @@ impl Subscriber {
                     Some(message) => heard(&message, changes, &mut probe),
                     None => return closed(io::ErrorKind::ConnectionReset, "the subscription was closed"),
                 },
-                Some(published) = publishing.next() => if !published {
+                Some(is_sent) = publishing.next() => if !is_sent {
                     probe.not_published(Instant::now());
                 },
                 () = sleep_until(probe.wakes_at().into()) => match probe.next(Instant::now()) {
