@@ -21,13 +21,12 @@ use tokio::sync::mpsc;
 
 use crate::admin::{Admin, Dashboard, Metrics};
 use crate::api::{Api, Sources, Surroundings, UpstreamCheck, widget_paths};
-use crate::auth::Glances;
 use crate::config::{Access, Config, Listen};
 use crate::geoip::GeoIp;
 use crate::handover::{Place, Waiting};
 use crate::live::{self, Live};
 use crate::metrics::LabelValue as _;
-use crate::page_view::{Files, Policy};
+use crate::page_view::Policy;
 use crate::presence;
 use crate::proxy::{Edge, Sidecar, Upstreams};
 use crate::reload::{Certificate, LoadedRoutes, Reloader, SharedRoutes};
@@ -227,14 +226,14 @@ impl App {
         };
         let sources = Sources {
             store: store.clone(),
+            authenticator: recording.authenticator.clone(),
             communities: recording.communities.clone(),
             presence,
             backend_check: Arc::new(UpstreamCheck::new(&config.upstream, config.api.timeout * 4 / 5)),
             live: live.clone(),
+            intake: recording.intake(&config, routes, policy),
         };
         let parts = Parts {
-            routes,
-            policy,
             sources,
             metrics: metrics.clone(),
             in_flight: in_flight.clone(),
@@ -326,8 +325,6 @@ fn start_live(
 
 /// What the proxy needs besides configuration and recording.
 struct Parts {
-    routes: SharedRoutes,
-    policy: Policy,
     sources: Sources,
     metrics: Metrics,
     in_flight: InFlight,
@@ -341,13 +338,12 @@ fn sidecar(
     background: &Handle,
 ) -> anyhow::Result<Sidecar> {
     let Parts {
-        routes,
-        policy,
         sources,
         metrics,
         in_flight,
         leaving,
     } = parts;
+    let intake = sources.intake.clone();
     let api = Api::new(
         config.api.clone(),
         Surroundings {
@@ -361,16 +357,9 @@ fn sidecar(
     );
     Ok(Sidecar {
         limits: config.limits.clone(),
-        session: config.session.clone(),
         upstream: config.upstream.clone(),
         upstreams: Upstreams::new(&config.upstream).map_err(|error| anyhow::anyhow!("upstream: {error}"))?,
-        routes,
-        authenticator: recording.authenticator.clone(),
-        glances: Glances::new(recording.authenticator.clone(), background.clone()),
-        policy,
-        files: Files::default(),
-        recorder: recording.recorder.clone(),
-        is_recording: config.record.is_on(),
+        intake,
         communities: recording.communities.clone(),
         injector: config.widget.inject.then(|| injector(config)),
         api: Arc::new(api),

@@ -47,6 +47,7 @@ pub mod demo;
 pub mod handover;
 pub mod metrics;
 pub mod reload;
+mod retry;
 pub mod shutdown;
 pub mod systemd;
 pub mod tasks;

@@ -9,23 +9,26 @@
 
 pub mod changes;
 pub mod coalesce;
+pub mod failure_domain;
 pub mod keys;
-pub mod losses;
 pub mod memory;
 mod metrics;
 pub mod mirrored;
 pub mod moment;
-mod parts;
 pub mod redis;
 pub mod settings;
+mod store_clock;
 mod window;
 pub mod worker;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
 
 use crate::config;
 use crate::ids::{CommunityId, UserId};
@@ -57,16 +60,16 @@ pub fn open(
         metrics.redis_up.set(-1);
         metrics.live_subscription_up.set(-1);
         let clock = SteadyClock::of_the_machine();
-        return Ok(Arc::new(memory::Memory::new(record.window, clock)));
+        return Ok(Arc::new(memory::InMemory::new(record.window, clock)));
     }
     let store = redis::Redis::open(redis, window(record), metrics.clone(), tasks)?;
     if !record.presence {
         return Ok(Arc::new(store));
     }
-    let (losses, window) = (store.losses(), store.in_force());
+    let (domains, window) = (store.failure_domains(), store.in_force());
     let store = Arc::new(store);
     Ok(Arc::new(Mirrored::start(
-        store, window, patience, losses, metrics, tasks,
+        store, window, patience, domains, metrics, tasks,
     )))
 }
 
@@ -122,12 +125,28 @@ pub trait Presence: Send + Sync + 'static {
     /// not present.
     async fn touch(&self, community: &CommunityId, touches: &[Touch]) -> Result<Count, PresenceError>;
 
-    /// How many users are present in each community, in the order asked. Never writes (P2). Each count is at least
-    /// as new as its sequence number, so a subscriber that takes it as a snapshot and then ignores changes that
-    /// are not newer misses nothing (P7).
-    async fn counts(&self, communities: &[CommunityId]) -> Result<Answer<Vec<Count>>, PresenceError>;
+    /// How many users are present in each community: one answer for each, as soon as it is known. Where the store
+    /// keeps communities on several servers, one that is away or slow delays none of the others' answers. Never
+    /// writes (P2). Each count is at least as new as its sequence number, so a subscriber that takes it as a
+    /// snapshot and then ignores changes that are not newer misses nothing (P7).
+    fn counts(&self, communities: Vec<CommunityId>) -> Counts<'_>;
 
-    /// Communities with users present, now or until a moment ago: at most `limit`, in no order. Never writes (P2).
+    /// The same together, in the order asked: stale if any is, an error if any community has none.
+    async fn all_counts(&self, communities: &[CommunityId]) -> Result<Answer<Vec<Count>>, PresenceError> {
+        let answers: HashMap<_, _> = self.counts(communities.to_vec()).collect().await;
+        let mut all = Answer::current(Vec::with_capacity(communities.len()));
+        for community in communities {
+            let answer = answers.get(community).cloned();
+            let missing = || Err(PresenceError::Unexpected(format!("no count of {community}")));
+            let Answer { value, stale } = answer.unwrap_or_else(missing)?;
+            all.value.push(value);
+            all.stale |= stale;
+        }
+        Ok(all)
+    }
+
+    /// Communities with users present, now or until a moment ago: at most `limit`, in no order. Stale if those of
+    /// a server that does not answer are missing. Never writes (P2).
     async fn communities(&self, limit: usize) -> Result<Answer<Vec<CommunityId>>, PresenceError>;
 
     /// One page of the users present, latest first, ties by user id descending. `after` is the last entry of the
@@ -162,22 +181,10 @@ pub trait Presence: Send + Sync + 'static {
     /// effort: after a possible gap an event says so, and the counts must be read again (P6). The first call may
     /// start the subscription to the store.
     fn subscribe(&self) -> changes::Subscription;
-
-    /// The same as [`Presence::communities`], of one part of the store only.
-    async fn communities_of_part(
-        &self,
-        _part: u16,
-        limit: usize,
-    ) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
-        self.communities(limit).await
-    }
-
-    /// The part of the store that keeps a community. Parts fail and recover independently: asking for the counts
-    /// of each part separately gives more answers than one call for several.
-    fn part(&self, _community: &CommunityId) -> u16 {
-        0
-    }
 }
+
+/// Communities, each with its count.
+pub type Counts<'a> = BoxStream<'a, (CommunityId, Result<Answer<Count>, PresenceError>)>;
 
 /// A touch: a user who was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -200,7 +207,7 @@ impl Touch {
 }
 
 /// An answer, and whether it is current.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answer<T> {
     /// What was asked for.
     pub value: T,
@@ -262,7 +269,7 @@ pub struct Seen {
 }
 
 /// An error of presence.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum PresenceError {
     /// Not reachable or too slow.
     #[error("presence is not available")]

@@ -22,13 +22,14 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use crate::metrics::LabelValue as _;
+use crate::retry::Backoff;
 use crate::shutdown::Shutdown;
 pub use kind::Task;
 pub use metrics::Metrics;
 
-/// First and longest pause before a task is started again; each is twice the one before, and shortened by up to a half.
+/// First and longest pause before a task is started again.
 /// Short at first: the task's work waits meanwhile.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
 /// A task that ran for this long has started well: the next pause is the first again.
 const LASTING: Duration = Duration::from_secs(60);
 /// How long `/readyz` reports a failure, after the last one.
@@ -109,7 +110,7 @@ impl Tasks {
         mut work: impl for<'a> FnMut(&'a mut W) -> BoxFuture<'a, ()> + Send,
     ) {
         let ending = &self.0.ending;
-        let mut pause = PAUSE.0;
+        let mut backoff = PAUSES;
         loop {
             let since = Instant::now();
             let is_last = ending.has_started();
@@ -124,14 +125,13 @@ impl Tasks {
                 return;
             }
             if since.elapsed() >= LASTING {
-                pause = PAUSE.0;
+                backoff.reset();
             }
             tokio::select! {
-                () = sleep(pause.mul_f64(rand::random_range(0.5..=1.0))) => {}
+                () = sleep(backoff.pause()) => {}
                 // Remaining work is done at once, or not at all.
                 () = ending.started() => {}
             }
-            pause = (pause * 2).min(PAUSE.1);
         }
     }
 

@@ -38,7 +38,7 @@ impl Default for Metrics {
             auth: Arc::new(auth::Metrics::new(&registry)),
             live: Arc::new(live::Metrics::new(&registry, views.clone())),
             presence: Arc::new(presence::Metrics::new(&registry, ArcSwapOption::empty())),
-            proxy: Arc::new(proxy::Metrics::new(&registry, views.clone())),
+            proxy: Arc::new(proxy::Metrics::new(&registry)),
             reload: Arc::new(reload::Metrics::new(&registry)),
             store: Arc::new(store::Metrics::new(&registry)),
             tasks: Arc::new(tasks::Metrics::new(&registry)),

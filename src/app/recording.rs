@@ -7,15 +7,16 @@ use tokio::task::JoinHandle;
 
 use super::{StartError, watch};
 use crate::admin::Metrics;
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, Glances};
 use crate::communities::Communities;
 use crate::config::Config;
 use crate::geoip::GeoIp;
-use crate::page_view::{self, Dropped, Queue};
+use crate::page_view::{self, Dropped, Files, Policy, Queue};
 use crate::presence::worker::PresenceHandle;
 use crate::presence::{self, Presence};
 use crate::recent_pages::RecentPages;
-use crate::recorder::{Destinations, Recorder, Resolver};
+use crate::recorder::{Destinations, Intake, Recorder, Resolver};
+use crate::reload::SharedRoutes;
 use crate::shutdown::Shutdown;
 use crate::store::Store;
 use crate::tasks::Tasks;
@@ -187,6 +188,19 @@ impl Recording {
             tasks: tasks.clone(),
             workers,
         }
+    }
+
+    /// What the proxy and the API hand page views to. Its lookups run on the tasks' runtime.
+    pub(super) fn intake(&self, config: &Config, routes: SharedRoutes, policy: Policy) -> Arc<Intake> {
+        Arc::new(Intake {
+            is_on: config.record.is_on(),
+            session: config.session.clone(),
+            routes,
+            glances: Glances::new(self.authenticator.clone(), self.tasks.runtime().clone()),
+            policy,
+            files: Files::default(),
+            recorder: self.recorder.clone(),
+        })
     }
 
     /// Flushes the queues, at most for `limit`. Views that do not reach the database stay in the spool, for the next

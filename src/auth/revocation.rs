@@ -12,10 +12,11 @@ use tokio::time::{Instant, sleep};
 
 use super::{Authenticator, Metrics};
 use crate::browser_session::SessionChange;
+use crate::retry::Backoff;
 use crate::store::{Heard, SessionListener, StoreError};
 
-/// First and longest pause between attempts to connect; each is twice the one before, and shortened by up to a half.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// First and longest pause between attempts to connect.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 /// A connection that lived shorter counts as a failed attempt.
 const SHORT_LIVED: Duration = Duration::from_secs(10);
 
@@ -31,7 +32,7 @@ pub(crate) async fn listen(
         metrics,
         installed: None,
     };
-    let mut pause = PAUSE.0;
+    let mut backoff = PAUSES;
     let mut told = false;
     let mut connected_before = false;
     loop {
@@ -46,7 +47,7 @@ pub(crate) async fn listen(
                 let error = ears.hear(&mut listener).await;
                 ears.metrics.session_listener_up.set(0);
                 if since.elapsed() >= SHORT_LIVED {
-                    pause = PAUSE.0;
+                    backoff.reset();
                 }
                 error
             }
@@ -59,8 +60,7 @@ pub(crate) async fn listen(
                 "changes of sessions are not heard of; sign-outs are noticed within session.cache_ttl"
             );
         }
-        sleep(pause.mul_f64(rand::random_range(0.5..=1.0))).await;
-        pause = (pause * 2).min(PAUSE.1);
+        sleep(backoff.pause()).await;
     }
 }
 

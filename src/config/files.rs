@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use super::Secret;
-use super::rules::Checked;
 
 /// The folder of the configuration file.
 pub(super) struct Files<'a> {
@@ -17,7 +16,12 @@ impl Files<'_> {
     }
 
     /// Reads the secret for `key` from the file that `key` with `_file` names.
-    pub(super) fn read_secret(&self, key: &str, secret: &mut Option<Secret>, file: Option<&Path>) -> Checked {
+    pub(super) fn read_secret(
+        &self,
+        key: &str,
+        secret: &mut Option<Secret>,
+        file: Option<&Path>,
+    ) -> Result<(), (String, String)> {
         let Some(file) = file else { return Ok(()) };
         let refused = |problem| Err((format!("{key}_file"), problem));
         if secret.is_some() {

@@ -27,9 +27,9 @@ pub type Subscription = broadcast::Receiver<Event>;
 
 /// Sends events to every subscriber. Never waits.
 #[derive(Debug, Clone)]
-pub struct Changes(broadcast::Sender<Event>);
+pub struct CountChanges(broadcast::Sender<Event>);
 
-impl Changes {
+impl CountChanges {
     /// A broadcast without subscribers.
     pub fn new() -> Self {
         Self(broadcast::Sender::new(CAPACITY))
@@ -58,7 +58,7 @@ impl Changes {
     }
 }
 
-impl Default for Changes {
+impl Default for CountChanges {
     fn default() -> Self {
         Self::new()
     }

@@ -6,8 +6,9 @@
 //! pruning) and by id (touches), so that every call costs the logarithm of the community's size plus what it
 //! returns or removes.
 
+mod community;
+
 use std::collections::{BTreeSet, HashMap};
-use std::fmt;
 use std::num::{NonZeroU16, NonZeroUsize};
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,20 +16,22 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use futures_util::{StreamExt as _, stream};
 
-use super::changes::{Changes, Subscription};
+use self::community::Community;
+use super::changes::{CountChanges, Subscription};
 use super::keys::{is_keyable, partition};
 use super::{
-    Answer, Count, CountChange, Presence, PresenceError, REMEMBERED, Seen, SteadyClock, Sweep, Touch, Window,
-    millis, next_seq,
+    Answer, Count, CountChange, Counts, Presence, PresenceError, REMEMBERED, Seen, SteadyClock, Sweep, Touch,
+    Window, millis,
 };
-use crate::ids::{CommunityId, UserId};
+use crate::ids::CommunityId;
 
 /// Number of locks that communities are spread over.
 const SHARDS: NonZeroU16 = NonZeroU16::new(16).unwrap();
 
 /// Who is here now, in memory. Empty after a restart.
-pub struct Memory {
+pub struct InMemory {
     window: Window,
     /// How long a community without users is remembered, in milliseconds.
     remembered: i64,
@@ -37,7 +40,7 @@ pub struct Memory {
     clock: SteadyClock,
     shards: Vec<Mutex<Shard>>,
     /// Sent while the shard is locked, so that the changes of one community are sent in order.
-    changes: Changes,
+    changes: CountChanges,
 }
 
 #[derive(Default)]
@@ -49,18 +52,7 @@ struct Shard {
     members: usize,
 }
 
-/// Times are milliseconds since 1970, by the steady time of the clock.
-#[derive(Default)]
-struct Community {
-    by_time: BTreeSet<(i64, UserId)>,
-    last_seen: HashMap<UserId, i64>,
-    /// The count that was last sent, with its sequence number.
-    told: u64,
-    seq: u64,
-    due: i64,
-}
-
-impl Memory {
+impl InMemory {
     /// Users are present for `window` after their last touch, by the steady time of `clock`.
     pub fn new(window: Duration, clock: SteadyClock) -> Self {
         Self::of(Window::new(window), clock)
@@ -73,7 +65,7 @@ impl Memory {
             capacity: usize::MAX,
             clock,
             shards: (0..SHARDS.get()).map(|_| Mutex::default()).collect(),
-            changes: Changes::new(),
+            changes: CountChanges::new(),
         }
     }
 
@@ -146,6 +138,18 @@ impl Memory {
         Ok(count)
     }
 
+    /// How many users are present in a community.
+    pub(super) fn count(&self, community: &CommunityId) -> Count {
+        let now = self.now();
+        let shard = self.shard(community);
+        let place = shard.communities.get(community);
+        Count {
+            current: place.map_or(0, |place| place.present(now - self.window.millis())),
+            seq: place.map_or(0, |place| place.seq),
+            as_of: self.told(now),
+        }
+    }
+
     fn now(&self) -> i64 {
         self.clock.now()
     }
@@ -160,23 +164,17 @@ impl Memory {
 }
 
 #[async_trait]
-impl Presence for Memory {
+impl Presence for InMemory {
     async fn touch(&self, community: &CommunityId, touches: &[Touch]) -> Result<Count, PresenceError> {
         self.take(community, touches)
     }
 
-    async fn counts(&self, communities: &[CommunityId]) -> Result<Answer<Vec<Count>>, PresenceError> {
-        let now = self.now();
-        let count = |community| {
-            let shard = self.shard(community);
-            let place = shard.communities.get(community);
-            Count {
-                current: place.map_or(0, |place| place.present(now - self.window.millis())),
-                seq: place.map_or(0, |place| place.seq),
-                as_of: self.told(now),
-            }
-        };
-        Ok(Answer::current(communities.iter().map(count).collect()))
+    fn counts(&self, communities: Vec<CommunityId>) -> Counts<'_> {
+        let answers = communities.into_iter().map(move |community| {
+            let count = self.count(&community);
+            (community, Ok(Answer::current(count)))
+        });
+        stream::iter(answers).boxed()
     }
 
     async fn communities(&self, limit: usize) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
@@ -249,14 +247,6 @@ impl Presence for Memory {
     }
 }
 
-impl fmt::Debug for Memory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Memory")
-            .field("window", &self.window)
-            .finish_non_exhaustive()
-    }
-}
-
 impl Shard {
     fn sweep(&mut self, now: i64, as_of: DateTime<Utc>, window: i64, remembered: i64, sweep: &mut Sweep) {
         while let Some((due, community)) = self.due.pop_first() {
@@ -303,237 +293,10 @@ impl Shard {
     }
 }
 
-impl Community {
-    fn touch(&mut self, user: &UserId, seen: i64) {
-        match self.last_seen.get_mut(user) {
-            Some(last_seen) if *last_seen >= seen => {}
-            Some(last_seen) => {
-                self.by_time.remove(&(*last_seen, user.clone()));
-                *last_seen = seen;
-                self.by_time.insert((seen, user.clone()));
-            }
-            None => {
-                self.last_seen.insert(user.clone(), seen);
-                self.by_time.insert((seen, user.clone()));
-            }
-        }
-    }
-
-    /// Removes users whose window has passed; returns whether the count differs from the one sent last.
-    fn settle(&mut self, now: i64, window: i64) -> bool {
-        while let Some((last_seen, _)) = self.by_time.first()
-            && *last_seen <= now - window
-        {
-            if let Some((_, user)) = self.by_time.pop_first() {
-                self.last_seen.remove(&user);
-            }
-        }
-        let count = self.by_time.len() as u64;
-        let changed = count != self.told;
-        if changed {
-            self.told = count;
-            self.seq = next_seq(self.seq, now);
-        }
-        changed
-    }
-
-    /// When the next window passes; without users, when the sequence number may be forgotten.
-    fn next_due(&self, now: i64, window: i64, remembered: i64) -> i64 {
-        self.by_time
-            .first()
-            .map_or(now + remembered, |(oldest, _)| oldest + window)
-    }
-
-    /// Users seen after `expired`. The cost grows with the unswept users, not with those present.
-    fn present(&self, expired: i64) -> u64 {
-        let unswept = self
-            .by_time
-            .iter()
-            .take_while(|(last_seen, _)| *last_seen <= expired)
-            .count();
-        (self.by_time.len() - unswept) as u64
-    }
-
-    fn told_at(&self, as_of: DateTime<Utc>) -> Count {
-        Count {
-            current: self.told,
-            seq: self.seq,
-            as_of,
-        }
-    }
-}
-
 /// No call panics while it holds the lock; if one did, the state would still be consistent enough.
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicI64, Ordering};
-
-    use super::*;
-
-    const WINDOW: Duration = Duration::from_secs(300);
-
-    fn memory() -> (Memory, Arc<AtomicI64>) {
-        let time = Arc::new(AtomicI64::new(1_763_884_800_000));
-        let clock = Arc::clone(&time);
-        let now = move || DateTime::from_timestamp_millis(clock.load(Ordering::Relaxed)).unwrap();
-        (Memory::new(WINDOW, SteadyClock::steady(Arc::new(now))), time)
-    }
-
-    #[tokio::test]
-    async fn p2_reading_forgets_nobody() {
-        let (memory, time) = memory();
-        let community = CommunityId::from("42");
-        memory
-            .touch(&community, &[Touch::now("a"), Touch::now("b")])
-            .await
-            .unwrap();
-        time.fetch_add(millis(WINDOW), Ordering::Relaxed);
-        assert_eq!(
-            memory
-                .counts(std::slice::from_ref(&community))
-                .await
-                .unwrap()
-                .value[0]
-                .current,
-            0
-        );
-        assert!(memory.list(&community, None, 10).await.unwrap().value.is_empty());
-        let kept = memory.shard(&community).communities[&community].by_time.len();
-        assert_eq!(kept, 2, "only sweeps and touches forget");
-    }
-
-    #[tokio::test]
-    async fn a_deserted_community_is_forgotten_after_a_day() {
-        let (memory, time) = memory();
-        let community = CommunityId::from("42");
-        memory.touch(&community, &[Touch::now("a")]).await.unwrap();
-        time.fetch_add(millis(WINDOW), Ordering::Relaxed);
-        assert_eq!(memory.sweep().await.unwrap().changes.len(), 1);
-        assert_eq!(memory.shard(&community).communities.len(), 1);
-        time.fetch_add(millis(REMEMBERED), Ordering::Relaxed);
-        assert_eq!(memory.sweep().await.unwrap(), Sweep::default());
-        let shard = memory.shard(&community);
-        assert!(shard.communities.is_empty() && shard.due.is_empty());
-    }
-
-    #[tokio::test]
-    async fn last_seen_does_not_go_back_with_the_clock() {
-        let (memory, time) = memory();
-        let community = CommunityId::from("42");
-        memory.touch(&community, &[Touch::now("a")]).await.unwrap();
-        let before = memory.list(&community, None, 1).await.unwrap();
-        time.fetch_sub(60_000, Ordering::Relaxed);
-        memory.touch(&community, &[Touch::now("a")]).await.unwrap();
-        assert_eq!(memory.list(&community, None, 1).await.unwrap(), before);
-    }
-
-    #[tokio::test]
-    async fn a_sweep_tells_how_late_it_is() {
-        let (memory, time) = memory();
-        memory.touch(&"1".into(), &[Touch::now("a")]).await.unwrap();
-        time.fetch_add(2_000, Ordering::Relaxed);
-        memory.touch(&"2".into(), &[Touch::now("a")]).await.unwrap();
-        time.fetch_add(millis(WINDOW) + 500, Ordering::Relaxed);
-        let sweep = memory.sweep().await.unwrap();
-        assert_eq!(sweep.changes.len(), 2);
-        assert_eq!(sweep.lag, Duration::from_millis(2_500));
-    }
-
-    #[tokio::test]
-    async fn one_entry_per_community_is_due() {
-        let (memory, time) = memory();
-        let community = CommunityId::from("42");
-        for _ in 0..10 {
-            memory
-                .touch(&community, &[Touch::now("a"), Touch::now("b")])
-                .await
-                .unwrap();
-            time.fetch_add(1, Ordering::Relaxed);
-        }
-        assert_eq!(memory.shard(&community).due.len(), 1);
-    }
-
-    fn bounded(capacity: usize) -> (Memory, Arc<AtomicI64>) {
-        let (Memory { clock, .. }, time) = memory();
-        let capacity = NonZeroUsize::new(capacity).unwrap();
-        (Memory::bounded(Window::new(WINDOW), clock, capacity), time)
-    }
-
-    async fn users(memory: &Memory, community: &str) -> Vec<String> {
-        let page = memory.list(&community.into(), None, 1_000).await.unwrap().value;
-        page.iter().map(|seen| seen.user.to_string()).collect()
-    }
-
-    #[tokio::test]
-    async fn promise_6_with_a_bound_the_oldest_are_forgotten_first_wherever_they_are() {
-        let (memory, time) = bounded(3);
-        for (community, user) in [
-            ("1", "a"),
-            ("2", "b"),
-            ("1", "c"),
-            ("3", "d"),
-            ("2", "b"),
-            ("4", "e"),
-        ] {
-            memory
-                .touch(&community.into(), &[Touch::now(user)])
-                .await
-                .unwrap();
-            time.fetch_add(1, Ordering::Relaxed);
-        }
-        assert_eq!(memory.members(), 3);
-        assert_eq!(users(&memory, "1").await, [""; 0], "a went for d, c for e");
-        assert_eq!(users(&memory, "2").await, ["b"], "seen again");
-        assert_eq!(users(&memory, "3").await, ["d"]);
-        assert_eq!(users(&memory, "4").await, ["e"]);
-
-        let crowd: Vec<_> = (0..10).map(|user| Touch::now(&*format!("u{user}"))).collect();
-        memory.touch(&"5".into(), &crowd).await.unwrap();
-        assert_eq!(users(&memory, "5").await, ["u9", "u8", "u7"]);
-        assert_eq!(memory.members(), 3);
-        time.fetch_add(millis(WINDOW), Ordering::Relaxed);
-        memory.sweep().await.unwrap();
-        time.fetch_add(1, Ordering::Relaxed);
-        memory.sweep().await.unwrap();
-        assert_eq!(memory.members(), 0);
-        let shard = memory.shard(&"1".into());
-        assert!(shard.communities.is_empty() && shard.due.is_empty());
-    }
-
-    #[tokio::test]
-    async fn members_are_counted_as_they_come_and_go() {
-        let (memory, time) = memory();
-        for (community, users) in [("1", &["a", "b"][..]), ("2", &["a"]), ("1", &["b", "c"])] {
-            let touches: Vec<_> = users.iter().map(|user| Touch::now(*user)).collect();
-            memory.touch(&community.into(), &touches).await.unwrap();
-            time.fetch_add(millis(WINDOW) / 2, Ordering::Relaxed);
-        }
-        // b and c, and in 2 nobody who has not been swept yet.
-        assert_eq!(memory.members(), 3);
-        memory.sweep().await.unwrap();
-        assert_eq!(memory.members(), 2);
-    }
-
-    #[tokio::test]
-    async fn p14_what_is_remembered_can_be_touched_again_with_its_age() {
-        let (memory, time) = memory();
-        let community = CommunityId::from("42");
-        let touch = |user, age| Touch {
-            age: Duration::from_secs(age),
-            ..Touch::now(user)
-        };
-        let touches = [touch("a", 299), touch("b", 10), touch("c", 0)];
-        memory.touch(&community, &touches).await.unwrap();
-        assert_eq!(memory.touches(&community), touches);
-        time.fetch_add(2_000, Ordering::Relaxed);
-        let older = [touch("b", 12), touch("c", 2)];
-        assert_eq!(memory.touches(&community), older, "a has left");
-        assert_eq!(memory.communities(10).await.unwrap().value, [community]);
-        assert_eq!(memory.touches(&"43".into()), []);
-    }
-}
+mod tests;

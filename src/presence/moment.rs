@@ -52,7 +52,7 @@ impl Add<Duration> for Moment {
     }
 }
 
-/// Returns the time; tests pass their own.
+/// Returns the time: the machine's clock in the program; tests pass their own.
 pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
 /// A clock for ages and for display. Both start with the machine's clock and go on steadily; the displayed time is

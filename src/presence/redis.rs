@@ -18,7 +18,7 @@
 //! # Data loss in Redis
 //! Redis may restart empty, be flushed, or be replaced by a replica that lacks the last writes. This module only
 //! detects that: `link` at each connection that it makes, `cluster` at each partition that moves to another node,
-//! `marks` at each sweep. They notify [`Losses`]; the module that remembers the touches makes them again.
+//! `marks` at each sweep. They note it of the [`FailureDomain`]; the module that remembers the touches makes them again.
 //!
 //! Touches may be made again at any time: they carry ages, and last seen never goes back. A touch that waited in a
 //! hung Redis until its sender had given up on it is refused, because its age would no longer be true.
@@ -33,8 +33,8 @@
 
 mod access;
 mod agreement;
-mod clock;
 mod cluster;
+mod counts;
 mod link;
 mod marks;
 mod node;
@@ -45,49 +45,37 @@ mod servers;
 mod slots;
 mod subscription;
 mod sweeps;
+mod touches;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::redis::{FromRedisValue, RedisResult, Script, ScriptInvocation};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use self::agreement::Agreement;
-use self::clock::Clock;
 use self::marks::Marks;
 use self::node::Node;
 use self::servers::Servers;
 use self::subscription::Listener;
 use super::changes::Subscription;
+use super::failure_domain::{FailureDomain, FailureDomains};
 use super::keys::{Keys, is_keyable};
-use super::losses::Losses;
 use super::moment::Moment;
-use super::parts::counts_by_part;
-use super::settings::{KEPT, Settings, longest_window};
-use super::{
-    Answer, Count, OpenError, Presence, PresenceError, REMEMBERED, Seen, Sweep, Touch, Window, millis,
-};
+use super::settings::{KEPT, Settings};
+use super::{Answer, Count, Counts, OpenError, Presence, PresenceError, Seen, Sweep, Touch, Window, millis};
 use crate::config;
 use crate::ids::{CommunityId, UserId};
 use crate::presence::Metrics;
 use crate::tasks::Tasks;
 
-/// Users per call of the touch script: what keeps one call near a millisecond of Redis' one thread.
-const TOUCH_USERS: usize = 1_000;
-/// Communities per round trip when counting.
-const COUNT_COMMUNITIES: usize = 500;
-/// Partitions asked or swept at a time.
+/// Partitions swept at a time.
 const CONCURRENCY: usize = 8;
 /// The partition where sidecars compare their settings: it exists whatever the number of partitions.
 const COMMON_PARTITION: u16 = 0;
 /// How far Redis' clock may be off the expected time, in addition to the time that answers are under way.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
-/// How often a touch is sent before Redis' clock counts as unusable: once more after it was found to have been
-/// set.
-const CLOCK_TRIES: usize = 2;
 
 /// Who is here now, in Redis.
 pub struct Redis {
@@ -98,10 +86,8 @@ pub struct Redis {
     settings: Settings,
     agreement: Agreement,
     response_timeout: Duration,
-    /// By part: each server has its own clock.
-    clocks: Vec<Clock>,
     marks: Marks,
-    losses: Losses,
+    domains: FailureDomains,
     touch: Script,
     sweep: Script,
     list: Script,
@@ -117,14 +103,14 @@ impl Redis {
         tasks: &Tasks,
     ) -> Result<Self, OpenError> {
         let keys = Keys::new(&config.key_prefix, config.partitions).ok_or(OpenError::KeyPrefix)?;
-        let losses = Losses::new(config.parts());
+        let domains = FailureDomains::new(config.parts());
         let slots = keys
             .partitions()
             .map(|partition| slots::slot(&keys.tag(partition)));
         let servers = Arc::new(Servers::open(
             config,
             slots.collect(),
-            losses.clone(),
+            domains.clone(),
             Arc::clone(&metrics),
             tasks,
         )?);
@@ -141,10 +127,9 @@ impl Redis {
             agreement: Agreement::new(metrics),
             window,
             response_timeout: config.response_timeout,
-            clocks: losses.parts().map(|_| Clock::default()).collect(),
             keys,
             marks: Marks::new(format!("{:016x}", rand::random::<u64>()), config.partitions),
-            losses,
+            domains,
             touch: Script::new(concat!(
                 include_str!("scripts/common.lua"),
                 include_str!("scripts/touch.lua")
@@ -160,9 +145,9 @@ impl Redis {
         })
     }
 
-    /// Where possible losses of Redis are noted.
-    pub fn losses(&self) -> Losses {
-        self.losses.clone()
+    /// What is known of each server, or of each partition of a Cluster.
+    pub fn failure_domains(&self) -> FailureDomains {
+        self.domains.clone()
     }
 
     /// The window in force.
@@ -184,144 +169,23 @@ impl Redis {
         Ok(self.settings.differences(&still_in_use(now, in_use)))
     }
 
-    /// Touches of one call of the script; their ages are as of `called`.
-    async fn touch_some(
-        &self,
-        community: &CommunityId,
-        touches: &[Touch],
-        called: Moment,
-    ) -> Result<Count, PresenceError> {
-        let partition = self.keys.partition(community);
-        for _ in 0..CLOCK_TRIES {
-            let (current, seq, now) = self
-                .servers
-                .call(partition, |redis| {
-                    self.send_touches(redis, partition, community, touches, called)
-                })
-                .await?;
-            let as_of = self.heard(partition, now)?;
-            if let Some(current) = current {
-                return Ok(Count { current, seq, as_of });
-            }
-            // Redis' clock was set, or it is another server: this answer has the current time.
-        }
-        Err(PresenceError::Unexpected(
-            "the clock of Redis is set repeatedly".into(),
-        ))
-    }
-
-    /// Sends touches with the time until which Redis may take them: while the caller waits, and as long again,
-    /// because the answer that gave the time may itself have been under way that long.
-    async fn send_touches(
-        &self,
-        mut redis: Node,
-        partition: u16,
-        community: &CommunityId,
-        touches: &[Touch],
-        called: Moment,
-    ) -> RedisResult<TouchReply> {
-        let now = match self.clock(partition).now(Moment::now()) {
-            Some(now) => now,
-            None => ask_the_time(&mut redis).await?,
-        };
-        let not_after = now.saturating_add(2 * millis(self.response_timeout));
-        let keys = self.keys.community(community);
-        let mut call = self.touch.prepare_invoke();
-        call.key(keys.seen).key(keys.state).key(keys.due);
-        call.key(self.keys.settings(partition));
-        call.arg(self.window.at_least()).arg(millis(REMEMBERED));
-        call.arg(self.keys.changes()).arg(community.as_str());
-        call.arg(not_after).arg(self.settings.to_string());
-        let waited = called.elapsed();
-        for touch in touches {
-            call.arg(touch.user.as_str())
-                .arg(millis(touch.age.saturating_add(waited)));
-        }
-        call.invoke_async(&mut redis).await
-    }
-
-    fn clock(&self, partition: u16) -> &Clock {
-        &self.clocks[usize::from(self.losses.part_of(partition))]
+    fn domain(&self, partition: u16) -> &FailureDomain {
+        self.domains.of_partition(partition)
     }
 
     /// Updates the clock from an answer, and notes a possible loss if it was set.
     fn heard(&self, partition: u16, now: i64) -> Result<DateTime<Utc>, PresenceError> {
         let time = time(now)?;
         let tolerance = self.response_timeout * 2 + CLOCK_TOLERANCE;
-        if self.clock(partition).heard(now, Moment::now(), tolerance) {
+        let domain = self.domain(partition);
+        if domain.clock.heard(now, Moment::now(), tolerance) {
             tracing::warn!(
                 partition,
                 "the clock of Redis was set; the users that this sidecar remembers are touched again with their age"
             );
-            self.losses.note(self.losses.part_of(partition));
+            domain.note_loss();
         }
         Ok(time)
-    }
-
-    /// Counts of one part of the store.
-    async fn count_part(&self, communities: &[CommunityId]) -> Result<Answer<Vec<Count>>, PresenceError> {
-        let mut counts = Vec::with_capacity(communities.len());
-        for communities in communities.chunks(COUNT_COMMUNITIES) {
-            counts.append(&mut self.count_some(communities).await?);
-        }
-        Ok(Answer::current(counts))
-    }
-
-    /// Two round trips to one server: its time and the window, then all counts. Each sequence number is read
-    /// before its count: a count that changes in between is then newer than its number says, never older.
-    async fn count_some(&self, communities: &[CommunityId]) -> Result<Vec<Count>, PresenceError> {
-        let Some(first) = communities.first() else {
-            return Ok(Vec::new());
-        };
-        let partition = self.keys.partition(first);
-        let (now, answers) = self
-            .servers
-            .call(partition, |redis| {
-                self.ask_for_counts(redis, partition, communities)
-            })
-            .await?;
-        let as_of = self.heard(partition, now)?;
-        let mut answers = answers.chunks_exact(2);
-        let count = |community| {
-            let answer = is_keyable(community).then(|| answers.next()).flatten();
-            let [seq, current] = answer.map_or([None; 2], |answer| [answer[0], answer[1]]);
-            Count {
-                current: current.unwrap_or(0),
-                seq: seq.unwrap_or(0),
-                as_of,
-            }
-        };
-        Ok(communities.iter().map(count).collect())
-    }
-
-    /// A community is in the due set from its first visitor until the sweep after its last one left.
-    async fn communities_of_partition(
-        &self,
-        partition: u16,
-        limit: usize,
-    ) -> Result<Vec<String>, PresenceError> {
-        let Some(last) = limit.checked_sub(1) else {
-            return Ok(Vec::new());
-        };
-        let mut range = ::redis::cmd("ZRANGE");
-        range.arg(self.keys.due(partition)).arg(0).arg(last);
-        let range = &range;
-        let ask = |mut redis: Node| async move { range.query_async(&mut redis).await };
-        self.servers.call(partition, ask).await
-    }
-
-    async fn communities_of(
-        &self,
-        partitions: impl Iterator<Item = u16> + Send,
-        limit: usize,
-    ) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
-        let parts: Vec<Vec<String>> = stream::iter(partitions)
-            .map(|partition| self.communities_of_partition(partition, limit))
-            .buffer_unordered(CONCURRENCY)
-            .try_collect()
-            .await?;
-        let communities = parts.into_iter().flatten().take(limit).map(CommunityId::new);
-        Ok(Answer::current(communities.collect()))
     }
 
     /// One round trip: the time, and the settings of sidecars that share a partition.
@@ -342,30 +206,6 @@ impl Redis {
             self.window.set(longest);
         }
     }
-
-    async fn ask_for_counts(
-        &self,
-        mut redis: Node,
-        partition: u16,
-        communities: &[CommunityId],
-    ) -> RedisResult<(i64, Vec<Option<u64>>)> {
-        let (now, in_use) = self.ask_what_is_in_use(&mut redis, partition).await?;
-        let longest = longest_window(&still_in_use(now, in_use));
-        self.read_window(longest);
-        let window = self.window.by(longest);
-        let mut pipeline = ::redis::pipe();
-        for community in communities.iter().filter(|community| is_keyable(community)) {
-            let keys = self.keys.community(community);
-            pipeline.hget(keys.state, "seq");
-            pipeline.zcount(keys.seen, format!("({}", now - window), "+inf");
-        }
-        let answers = if pipeline.is_empty() {
-            Vec::new()
-        } else {
-            pipeline.query_async(&mut redis).await?
-        };
-        Ok((now, answers))
-    }
 }
 
 /// Settings, each with when it was last used.
@@ -377,44 +217,18 @@ fn still_in_use(now: i64, in_use: InUse) -> Vec<String> {
     counts.map(|(settings, _)| settings).collect()
 }
 
-/// Answer of the touch script: count, sequence number, now.
-type TouchReply = (Option<u64>, u64, i64);
-
 #[async_trait]
 impl Presence for Redis {
     async fn touch(&self, community: &CommunityId, touches: &[Touch]) -> Result<Count, PresenceError> {
-        if !is_keyable(community) {
-            return Err(PresenceError::Community);
-        }
-        let called = Moment::now();
-        let (most, last) = touches.split_at(touches.len().saturating_sub(1) / TOUCH_USERS * TOUCH_USERS);
-        for touches in most.chunks(TOUCH_USERS) {
-            self.touch_some(community, touches, called).await?;
-        }
-        self.touch_some(community, last, called).await
+        self.touch_all(community, touches).await
     }
 
-    async fn counts(&self, communities: &[CommunityId]) -> Result<Answer<Vec<Count>>, PresenceError> {
-        counts_by_part(
-            communities,
-            |community| self.part(community),
-            async |_, communities| self.count_part(&communities).await,
-        )
-        .await
+    fn counts(&self, communities: Vec<CommunityId>) -> Counts<'_> {
+        self.count_all(communities)
     }
 
     async fn communities(&self, limit: usize) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
-        self.communities_of(self.keys.partitions(), limit).await
-    }
-
-    async fn communities_of_part(
-        &self,
-        part: u16,
-        limit: usize,
-    ) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
-        let partitions = self.keys.partitions();
-        let of_part = partitions.filter(|partition| self.losses.part_of(*partition) == part);
-        self.communities_of(of_part, limit).await
+        self.all_communities(limit).await
     }
 
     async fn list(
@@ -462,19 +276,6 @@ impl Presence for Redis {
 
     fn subscribe(&self) -> Subscription {
         self.listener.subscribe()
-    }
-
-    fn part(&self, community: &CommunityId) -> u16 {
-        self.losses.part(community)
-    }
-}
-
-impl fmt::Debug for Redis {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Redis")
-            .field("keys", &self.keys)
-            .field("window", &self.window)
-            .finish_non_exhaustive()
     }
 }
 

@@ -4,6 +4,9 @@
 //! Touches are remembered as soon as they leave the queue ([`Presence::remember`]), whatever happens to the calls:
 //! a hanging store does not hide users from this sidecar's answers.
 
+mod handle;
+mod sweeps;
+
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::num::NonZeroUsize;
@@ -12,15 +15,18 @@ use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
-use prometheus::Gauge;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+pub use self::handle::{Full, PresenceHandle};
+use self::handle::{Message, Taken};
+use self::sweeps::sweep_until;
 use super::coalesce::{Admitted, Coalescer, Deferred};
 use super::moment::Moment;
 use super::{Presence, PresenceError, Touch};
 use crate::config;
 use crate::ids::{CommunityId, UserId};
+use crate::metrics::Gauge;
 use crate::presence::Metrics;
 use crate::tasks::{Task, Tasks};
 
@@ -32,34 +38,9 @@ const CONCURRENCY: usize = 16;
 const COALESCED_MEMBERS: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
 /// Deferred touches that become due within this time go together.
 const DUE_TOGETHER: Duration = Duration::from_millis(100);
-/// Between sweeps; jittered by up to a quarter, so that sidecars do not sweep in step.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-
-/// This many failed sweeps in a row are not a passing failure, such as a connection that is being made.
-const SWEEPS_FAILED: u32 = 3;
-
-/// Queues touches. Cheap to clone; never waits.
-#[derive(Clone, Debug)]
-pub struct PresenceHandle {
-    queue: mpsc::Sender<Message>,
-    waiting: Gauge,
-    now: Now,
-}
 
 /// Tells the time; tests hand in their own.
 type Now = fn() -> Moment;
-
-/// The touch was not taken: the queue is full, or the worker has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the presence queue is full")]
-pub struct Full;
-
-#[derive(Debug)]
-enum Message {
-    /// The moment is when the user was seen.
-    Touch(CommunityId, UserId, Moment),
-    Flush(oneshot::Sender<()>),
-}
 
 /// Processes what the handles send. Runs until shutdown; see [`Worker::start`].
 pub struct Worker {
@@ -132,27 +113,6 @@ fn by(
         now,
     };
     (handle, worker)
-}
-
-impl PresenceHandle {
-    /// A user was just seen in a community. The caller counts the drop if this is [`Full`].
-    pub fn touch(&self, community: CommunityId, user: UserId) -> Result<(), Full> {
-        self.waiting.inc();
-        let touch = Message::Touch(community, user, (self.now)());
-        self.queue.try_send(touch).map_err(|_| {
-            self.waiting.dec();
-            Full
-        })
-    }
-
-    /// Waits until everything handed over before has been sent to the store, with or without success, or the
-    /// worker has ended. Deferred touches are sent before they are due.
-    pub async fn flush(&self) {
-        let (done, flushed) = oneshot::channel();
-        if self.queue.send(Message::Flush(done)).await.is_ok() {
-            let _ = flushed.await;
-        }
-    }
 }
 
 impl Worker {
@@ -334,50 +294,6 @@ async fn send(presence: Arc<dyn Presence>, community: CommunityId, batch: Batch,
 async fn until(due: Option<Moment>, now: Moment) {
     if let Some(due) = due {
         tokio::time::sleep(due.since(now)).await;
-    }
-}
-
-/// Touches on their way to the store; subtracted from the gauge when this is dropped.
-struct Taken {
-    waiting: Gauge,
-    touches: i32,
-}
-
-impl Taken {
-    /// Adds touches of the same gauge.
-    fn and(&mut self, mut others: Self) {
-        self.touches += std::mem::take(&mut others.touches);
-    }
-}
-
-impl Drop for Taken {
-    fn drop(&mut self) {
-        self.waiting.sub(f64::from(self.touches));
-    }
-}
-
-async fn sweep_until(presence: Arc<dyn Presence>, metrics: Arc<Metrics>, shutdown: watch::Receiver<bool>) {
-    let mut sweeps = Health::new("sweeps");
-    let mut failed = 0;
-    let mut stop = std::pin::pin!(stopped(shutdown));
-    // The first at once: before there is a mark in Redis, everything may have been lost.
-    loop {
-        // Given up midway at shutdown: the scripts publish what they did, and the next sweeper does the rest.
-        let outcome = tokio::select! {
-            () = &mut stop => return,
-            outcome = presence.sweep() => outcome,
-        };
-        sweeps.note(outcome.as_ref().err());
-        failed = if outcome.is_ok() { 0 } else { failed + 1 };
-        metrics.presence_up.set((failed < SWEEPS_FAILED).into());
-        if let Ok(sweep) = outcome {
-            metrics.sweep_lag.set(sweep.lag.as_secs_f64());
-        }
-        let pause = SWEEP_INTERVAL.mul_f64(rand::random_range(0.75..1.25));
-        tokio::select! {
-            () = &mut stop => return,
-            () = tokio::time::sleep(pause) => {}
-        }
     }
 }
 

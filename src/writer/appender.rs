@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use backon::{BackoffBuilder as _, ExponentialBuilder};
 use futures_util::FutureExt as _;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -20,11 +19,12 @@ use super::unresolved::{UnresolvedView, Whose};
 use super::{Limits, Message, View};
 use crate::batch::RecordedView;
 use crate::page_view::Dropped;
+use crate::retry::Backoff;
 use crate::tasks::{Task, Tasks};
 use crate::writer::Metrics;
 
 /// First and longest pause between two tries to write the spool.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
 
 /// Writes views to disk while it runs.
 pub struct Appender {
@@ -183,12 +183,7 @@ impl Appender {
     }
 
     async fn append_retrying(&self, bodies: &[Body]) {
-        let mut delays = ExponentialBuilder::default()
-            .with_min_delay(PAUSE.0)
-            .with_max_delay(PAUSE.1)
-            .with_jitter()
-            .without_max_times()
-            .build();
+        let mut backoff = PAUSES;
         let mut append = Append::new(bodies);
         loop {
             let spool = self.shared.own.load_full();
@@ -217,7 +212,7 @@ impl Appender {
                     }
                 }
             }
-            sleep(delays.next().unwrap_or(PAUSE.1)).await;
+            sleep(backoff.pause()).await;
         }
     }
 

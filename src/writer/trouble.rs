@@ -2,20 +2,20 @@
 
 use std::time::Duration;
 
-use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use tokio::time::Instant;
 
 use super::spool::SpoolError;
+use crate::retry::Backoff;
 use crate::store::StoreError;
 
 /// First and longest pause between two tries at the database.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 
 /// An ongoing failure of the database or of the spool.
 #[derive(Default)]
 pub(super) struct Trouble {
     since: Option<Instant>,
-    delays: Option<ExponentialBackoff>,
+    backoff: Option<Backoff>,
     pub(super) next_try: Option<Instant>,
     /// The cause that was logged last.
     said: String,
@@ -38,15 +38,8 @@ impl Trouble {
     fn is(&mut self, cause: String, what: &'static str) {
         let now = Instant::now();
         self.since.get_or_insert(now);
-        let delays = self.delays.get_or_insert_with(|| {
-            ExponentialBuilder::default()
-                .with_min_delay(PAUSE.0)
-                .with_max_delay(PAUSE.1)
-                .with_jitter()
-                .without_max_times()
-                .build()
-        });
-        self.next_try = Some(now + delays.next().unwrap_or(PAUSE.1));
+        let backoff = self.backoff.get_or_insert(PAUSES);
+        self.next_try = Some(now + backoff.pause());
         if self.said != cause {
             tracing::warn!(error = cause, "{what}");
             self.said = cause;

@@ -26,7 +26,7 @@ async fn p18_whoever_came_while_the_clock_was_ahead_leaves_in_time() {
         let community = community.into();
         let page = presence.list(&community, None, 10).await.unwrap().value;
         let count = presence
-            .counts(std::slice::from_ref(&community))
+            .all_counts(std::slice::from_ref(&community))
             .await
             .unwrap()
             .value[0];
@@ -70,7 +70,7 @@ async fn p18_whoever_was_there_is_there_while_the_clock_is_ahead_and_afterwards(
         let _ = sidecar.sweep().await;
         all_show(&[&*sidecar], "42", &["a"]).await;
         let page = sidecar.list(&"42".into(), None, 1).await.unwrap().value;
-        let count = sidecar.counts(&["42".into()]).await.unwrap().value[0];
+        let count = sidecar.all_counts(&["42".into()]).await.unwrap().value[0];
         let age = count.as_of - page[0].last_seen;
         assert!(age.num_seconds() >= 59, "{age}");
     }
@@ -112,7 +112,7 @@ async fn p18_no_call_moves_more_than_a_bounded_number_of_members() {
     for community in &communities {
         let page = presence.list(community, None, MEMBERS).await.unwrap().value;
         let count = presence
-            .counts(std::slice::from_ref(community))
+            .all_counts(std::slice::from_ref(community))
             .await
             .unwrap()
             .value[0];

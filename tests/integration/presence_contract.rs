@@ -68,7 +68,7 @@ async fn a_community_never_touched_is_empty(site: Site) {
     let count = site.count("42").await;
     assert_eq!((count.current, count.seq), (0, 0));
     assert_eq!(site.users("42").await, [""; 0]);
-    assert!(site.presence.counts(&[]).await.unwrap().value.is_empty());
+    assert!(site.presence.all_counts(&[]).await.unwrap().value.is_empty());
     assert!(site.presence.sweep().await.unwrap().changes.is_empty());
 }
 
@@ -76,7 +76,7 @@ async fn communities_are_counted_in_the_order_asked(site: Site) {
     let communities: Vec<CommunityId> = (0..1_200).map(|id| CommunityId::new(id.to_string())).collect();
     site.touch("1100", &["a", "b"]).await;
     site.touch("7", &["a"]).await;
-    let counts = site.presence.counts(&communities).await.unwrap().value;
+    let counts = site.presence.all_counts(&communities).await.unwrap().value;
     assert_eq!(counts.len(), 1_200);
     for (id, count) in counts.iter().enumerate() {
         let expected = match id {

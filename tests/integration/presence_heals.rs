@@ -32,7 +32,7 @@ async fn p14_a_redis_that_was_killed_and_restarted_empty_fills_up_again() {
     sidecar.touch(&"42".into(), &touches).await.unwrap();
     sidecar.touch(&"43".into(), &[Touch::now("a")]).await.unwrap();
     all_show(&[&*sidecar], "42", &["a", "b", "leaves"]).await;
-    let before = sidecar.counts(&["42".into()]).await.unwrap().value[0];
+    let before = sidecar.all_counts(&["42".into()]).await.unwrap().value[0];
 
     server.kill();
     let refused = sidecar.touch(&"42".into(), &[Touch::now("came meanwhile")]).await;
@@ -44,7 +44,7 @@ async fn p14_a_redis_that_was_killed_and_restarted_empty_fills_up_again() {
     server.restart();
     all_show(&[&*sidecar], "42", &["came meanwhile", "a", "b"]).await;
     all_show(&[&*sidecar], "43", &["a"]).await;
-    let after = sidecar.counts(&["42".into()]).await.unwrap().value[0];
+    let after = sidecar.all_counts(&["42".into()]).await.unwrap().value[0];
     assert!(after.seq > before.seq, "numbers rise all the same");
     let page = sidecar.list(&"42".into(), None, 10).await.unwrap().value;
     assert!(
@@ -250,7 +250,7 @@ async fn p14_a_hundred_thousand_are_touched_again() {
     eventually(async || sidecar.touch(&"fresh".into(), &[Touch::now("a")]).await.is_ok()).await;
     eventually(async || {
         let _ = sidecar.sweep().await;
-        let counts = sidecar.counts(&communities).await.unwrap();
+        let counts = sidecar.all_counts(&communities).await.unwrap();
         let small = counts.value[1..].iter().all(|count| count.current == 90);
         !counts.stale && counts.value[0].current == 90_000 && small
     })
@@ -268,10 +268,10 @@ async fn a_sidecar_that_records_no_presence_tells_nothing_while_redis_is_away() 
     let tasks = Tasks::on_current_runtime();
     let presence = presence::open(&server.config(), &record, MINUTE, metrics, &tasks).unwrap();
     let community = CommunityId::from("42");
-    let counts = presence.counts(std::slice::from_ref(&community)).await;
+    let counts = presence.all_counts(std::slice::from_ref(&community)).await;
     assert!(!counts.unwrap().stale);
     server.kill();
-    let counts = presence.counts(&[community]).await;
+    let counts = presence.all_counts(&[community]).await;
     assert!(
         matches!(counts, Err(PresenceError::Unavailable(_))),
         "it has seen nobody: {counts:?}"

@@ -67,7 +67,7 @@ async fn p10_a_narrow_acl_suffices_and_is_not_complained_of() {
     );
     assert_eq!(
         presence
-            .counts(std::slice::from_ref(&community))
+            .all_counts(std::slice::from_ref(&community))
             .await
             .unwrap()
             .value[0]

@@ -31,7 +31,7 @@ async fn every_call_is_unavailable(presence: &dyn Presence) {
         presence.ping().await,
         presence.touch(&community, &[Touch::now("a")]).await.map(|_| ()),
         presence
-            .counts(std::slice::from_ref(&community))
+            .all_counts(std::slice::from_ref(&community))
             .await
             .map(|_| ()),
         presence.list(&community, None, 10).await.map(|_| ()),

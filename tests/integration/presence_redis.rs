@@ -28,7 +28,10 @@ async fn every_change_is_published_and_nothing_else() {
     let touch = async |user: &str| presence.touch(&community, &[Touch::now(user)]).await.unwrap();
     let first = touch("a").await;
     touch("a").await;
-    presence.counts(std::slice::from_ref(&community)).await.unwrap();
+    presence
+        .all_counts(std::slice::from_ref(&community))
+        .await
+        .unwrap();
     presence.sweep().await.unwrap();
     let second = touch("b").await;
     let mut raw = server.raw().await;
@@ -77,7 +80,7 @@ async fn p3_time_is_that_of_redis() {
         servers::presence(&config, WINDOW),
         servers::presence(&config, WINDOW),
     ] {
-        let count = presence.counts(&["42".into()]).await.unwrap().value[0];
+        let count = presence.all_counts(&["42".into()]).await.unwrap().value[0];
         assert_eq!(count.as_of.timestamp_millis(), 1_000_000_000_123);
         let touched = presence.touch(&"42".into(), &[Touch::now("a")]).await.unwrap();
         assert_eq!(touched.as_of.timestamp_millis(), 1_000_000_000_123);
@@ -153,10 +156,13 @@ async fn p2_counting_and_listing_write_nothing() {
     let _: () = raw.zadd(&keys.seen, "a", 1).await.unwrap();
     let page = presence.list(&community, None, 10).await.unwrap().value;
     presence.list(&community, page.last(), 10).await.unwrap();
-    assert_eq!(presence.counts(&[community]).await.unwrap().value[0].current, 1);
+    assert_eq!(
+        presence.all_counts(&[community]).await.unwrap().value[0].current,
+        1
+    );
     let members: u64 = raw.zcard(&keys.seen).await.unwrap();
     assert_eq!(members, 2);
-    presence.counts(&["never touched".into()]).await.unwrap();
+    presence.all_counts(&["never touched".into()]).await.unwrap();
     assert_eq!(presence.communities(10).await.unwrap().value.len(), 1);
     let mut found: Vec<String> = raw.keys(format!("{}:*", config.key_prefix)).await.unwrap();
     found.sort();

@@ -202,7 +202,7 @@ impl Memory {
 
 async fn read(presence: &dyn Presence) -> Result<Reading, PresenceError> {
     let communities = presence.communities(LOOKED_AT).await?;
-    let answer = presence.counts(&communities.value).await?;
+    let answer = presence.all_counts(&communities.value).await?;
     let as_of = answer.value.first().map_or_else(Utc::now, |count| count.as_of);
     let all = communities.value.len() < LOOKED_AT;
     let counts = answer.value.iter().map(|count| count.current);

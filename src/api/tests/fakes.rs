@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, StatusCode};
 
 use super::support::now;
 use crate::api::{BackendCheck, CheckError};
 use crate::ids::{CommunityId, UserId};
 use crate::key_type::{AppKeys, KeyType, KeyTypes};
-use crate::presence::changes::{Changes, Subscription};
-use crate::presence::{Answer, Count, Presence, PresenceError, Seen, Sweep, Touch};
+use crate::presence::changes::{CountChanges, Subscription};
+use crate::presence::{Answer, Count, Counts, Presence, PresenceError, Seen, Sweep, Touch};
 use crate::store::fake::Fake;
 use crate::store::{Stats, StoreError, VisitorRow};
 
@@ -133,7 +134,7 @@ pub(super) struct FakePresence {
     pub(super) stale_counts: AtomicBool,
     pub(super) stale_lists: AtomicBool,
     seen: Mutex<HashMap<CommunityId, Vec<Seen>>>,
-    changes: Changes,
+    changes: CountChanges,
 }
 
 impl FakePresence {
@@ -170,18 +171,18 @@ impl Presence for FakePresence {
         unimplemented!("the API does not touch")
     }
 
-    async fn counts(&self, communities: &[CommunityId]) -> Result<Answer<Vec<Count>>, PresenceError> {
-        self.mood()?;
-        let seen = self.seen.lock().unwrap();
-        let count = |community| Count {
-            current: seen.get(community).map_or(0, |seen| seen.len() as u64),
-            seq: 1,
-            as_of: now(),
+    fn counts(&self, communities: Vec<CommunityId>) -> Counts<'_> {
+        let count = move |community| {
+            let seen = self.seen.lock().unwrap();
+            let count = Count {
+                current: seen.get(&community).map_or(0, |seen| seen.len() as u64),
+                seq: 1,
+                as_of: now(),
+            };
+            let stale = self.stale_counts.load(Ordering::Relaxed);
+            (community, self.mood().map(|()| Answer { value: count, stale }))
         };
-        Ok(Answer {
-            value: communities.iter().map(count).collect(),
-            stale: self.stale_counts.load(Ordering::Relaxed),
-        })
+        stream::iter(communities.into_iter().map(count)).boxed()
     }
 
     async fn communities(&self, _: usize) -> Result<Answer<Vec<CommunityId>>, PresenceError> {

@@ -1,6 +1,7 @@
 //! The memory in front of a store that is away, hangs, forgets and comes back when a test says so. Its clock
 //! stands still, in 2001.
 
+use std::num::NonZeroU16;
 use std::sync::Mutex;
 
 use tokio::sync::broadcast::error::TryRecvError;
@@ -25,34 +26,40 @@ enum Mood {
 
 struct Store {
     mood: Mutex<Mood>,
-    memory: Mutex<Arc<Memory>>,
+    memory: Mutex<Arc<InMemory>>,
     /// Touches in this community wait.
     held: watch::Sender<Option<CommunityId>>,
-    /// A part that is away, while the others are as the mood is.
+    /// A failure domain that is away, while the others are as the mood is.
     away: Mutex<Option<u16>>,
-    losses: Losses,
+    domains: FailureDomains,
+    /// What each sidecar knows of them.
+    known: Mutex<Vec<FailureDomains>>,
+    number: NonZeroU16,
 }
 
 fn in_2001() -> DateTime<Utc> {
     DateTime::from_timestamp_millis(1_000_000_000_000).unwrap()
 }
 
-fn empty() -> Arc<Memory> {
-    Arc::new(Memory::new(WINDOW, SteadyClock::steady(Arc::new(in_2001))))
+fn empty() -> Arc<InMemory> {
+    Arc::new(InMemory::new(WINDOW, SteadyClock::steady(Arc::new(in_2001))))
 }
 
 impl Store {
     fn new() -> Arc<Self> {
-        Self::of_parts(1)
+        Self::of_domains(1)
     }
 
-    fn of_parts(parts: u16) -> Arc<Self> {
+    fn of_domains(number: u16) -> Arc<Self> {
+        let number = NonZeroU16::new(number).unwrap();
         Arc::new(Self {
             away: Mutex::new(None),
             mood: Mutex::new(Mood::Away),
             memory: Mutex::new(empty()),
             held: watch::Sender::new(None),
-            losses: Losses::new(parts.try_into().unwrap()),
+            domains: FailureDomains::new(number),
+            known: Mutex::default(),
+            number,
         })
     }
 
@@ -62,27 +69,54 @@ impl Store {
 
     /// It can be reached, as from a new connection.
     fn connects(&self) {
-        self.losses.note_all();
+        for known in &*self.known.lock().unwrap() {
+            known.all().for_each(|domain| domain.note_loss());
+        }
         self.is(Mood::Fine);
+    }
+
+    /// As a sidecar knows it, which is connected to it if it can be reached.
+    fn known_to_a_sidecar(&self) -> FailureDomains {
+        let known = FailureDomains::new(self.number);
+        if *self.mood.lock().unwrap() == Mood::Fine {
+            known.all().for_each(|domain| domain.note_loss());
+        }
+        self.known.lock().unwrap().push(known.clone());
+        known
     }
 
     fn forgets(&self) {
         *self.memory.lock().unwrap() = empty();
     }
 
-    /// The part of these communities.
-    async fn reached_for(&self, communities: &[CommunityId]) -> Result<Arc<Memory>, PresenceError> {
+    fn is_away(&self, community: &CommunityId) -> bool {
         let away = *self.away.lock().unwrap();
-        if communities
-            .iter()
-            .any(|community| Some(self.losses.part(community)) == away)
-        {
-            return Err(unavailable("a part is away"));
-        }
-        self.reached().await
+        away.is_some_and(|away| Arc::ptr_eq(self.domains.of(community), self.domains.of_partition(away)))
     }
 
-    async fn reached(&self) -> Result<Arc<Memory>, PresenceError> {
+    /// A community that a failure domain keeps.
+    fn community_of(&self, domain: u16, but: &[&String]) -> String {
+        let mut ids = (0..)
+            .map(|id: u32| id.to_string())
+            .filter(|id| !but.contains(&id));
+        let domain = self.domains.of_partition(domain);
+        ids.find(|id| Arc::ptr_eq(self.domains.of(&id.as_str().into()), domain))
+            .unwrap()
+    }
+
+    async fn reached_for(&self, community: &CommunityId) -> Result<Arc<InMemory>, PresenceError> {
+        if self.is_away(community) {
+            return Err(unavailable("its server is away"));
+        }
+        let memory = self.reached().await?;
+        for known in &*self.known.lock().unwrap() {
+            let clock = &known.of(community).clock;
+            clock.heard(in_2001().timestamp_millis(), Moment::now(), Duration::MAX);
+        }
+        Ok(memory)
+    }
+
+    async fn reached(&self) -> Result<Arc<InMemory>, PresenceError> {
         let mood = *self.mood.lock().unwrap();
         match mood {
             Mood::Fine => Ok(Arc::clone(&self.memory.lock().unwrap())),
@@ -96,30 +130,25 @@ impl Store {
 #[async_trait]
 impl Presence for Store {
     async fn touch(&self, community: &CommunityId, touches: &[Touch]) -> Result<Count, PresenceError> {
-        let memory = self.reached_for(std::slice::from_ref(community)).await?;
+        let memory = self.reached_for(community).await?;
         let mut held = self.held.subscribe();
         let _ = held.wait_for(|held| held.as_ref() != Some(community)).await;
         memory.touch(community, touches).await
     }
 
-    async fn counts(&self, communities: &[CommunityId]) -> Result<Answer<Vec<Count>>, PresenceError> {
-        self.reached_for(communities).await?.counts(communities).await
+    fn counts(&self, communities: Vec<CommunityId>) -> Counts<'_> {
+        let answers = stream::iter(communities).then(move |community| async move {
+            let reached = self.reached_for(&community).await;
+            let answer = reached.map(|memory| Answer::current(memory.count(&community)));
+            (community, answer)
+        });
+        answers.boxed()
     }
 
     async fn communities(&self, limit: usize) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
-        self.reached().await?.communities(limit).await
-    }
-
-    async fn communities_of_part(
-        &self,
-        part: u16,
-        limit: usize,
-    ) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
-        if Some(part) == *self.away.lock().unwrap() {
-            return Err(unavailable("a part is away"));
-        }
-        let mut all = self.communities(limit).await?;
-        all.value.retain(|community| self.losses.part(community) == part);
+        let mut all = self.reached().await?.communities(limit).await?;
+        all.stale = self.away.lock().unwrap().is_some();
+        all.value.retain(|community| !self.is_away(community));
         Ok(all)
     }
 
@@ -129,7 +158,7 @@ impl Presence for Store {
         after: Option<&Seen>,
         limit: usize,
     ) -> Result<Answer<Vec<Seen>>, PresenceError> {
-        let memory = self.reached_for(std::slice::from_ref(community)).await?;
+        let memory = self.reached_for(community).await?;
         memory.list(community, after, limit).await
     }
 
@@ -159,14 +188,14 @@ impl Sidecar {
 
     fn with(store: &Arc<Store>, window: Duration, patience: Duration) -> Self {
         let metrics = Arc::<Metrics>::default();
-        let losses = store.losses.clone();
+        let domains = store.known_to_a_sidecar();
         let store = Arc::clone(store) as Arc<dyn Presence>;
         let tasks = Tasks::on_current_runtime();
         let presence = Mirrored::start(
             store,
             Window::new(window),
             patience,
-            losses,
+            domains,
             Arc::clone(&metrics),
             &tasks,
         );
@@ -185,7 +214,7 @@ impl Sidecar {
 
     /// The count, and whether it is stale.
     async fn count(&self, community: &str) -> (u64, bool) {
-        let answer = self.presence.counts(&[community.into()]).await.unwrap();
+        let answer = self.presence.all_counts(&[community.into()]).await.unwrap();
         (answer.value[0].current, answer.stale)
     }
 
@@ -225,7 +254,7 @@ async fn the_store_answers_while_it_can() {
     other.touch("42", "b").await.unwrap();
     until(async || one.count("42").await == (2, false)).await;
     assert_eq!(one.users("42").await, (vec!["b".into(), "a".into()], false));
-    let count = one.presence.counts(&["42".into()]).await.unwrap().value[0];
+    let count = one.presence.all_counts(&["42".into()]).await.unwrap().value[0];
     assert!(count.seq >= touched.seq && touched.seq > 0);
     one.presence.ping().await.unwrap();
 }
@@ -244,7 +273,7 @@ async fn p14_while_the_store_is_away_a_sidecar_tells_whom_it_saw_itself() {
     assert_eq!(other.count("42").await, (1, true));
     assert_eq!(one.count("43").await, (0, true));
     assert_eq!(one.metrics.stale_answers.get(), 3);
-    let count = one.presence.counts(&["42".into()]).await.unwrap().value[0];
+    let count = one.presence.all_counts(&["42".into()]).await.unwrap().value[0];
     assert_eq!(count.seq, 0, "it has no place in the community's history");
 }
 
@@ -262,19 +291,15 @@ async fn p14_while_the_store_is_away_a_sidecar_tells_the_communities_that_it_kno
 
 #[tokio::test]
 async fn p14_while_a_part_is_away_the_communities_of_the_others_are_the_stores() {
-    let store = Store::of_parts(4);
+    let store = Store::of_domains(4);
     store.connects();
     let (one, other) = (Sidecar::of(&store), Sidecar::of(&store));
-    let mut ids = (0..).map(|id: u32| id.to_string());
-    let mut of_part = |part| {
-        ids.find(|id| store.losses.part(&id.as_str().into()) == part)
-            .unwrap()
-    };
-    let (here, mine, others) = (of_part(0), of_part(3), of_part(3));
+    let (here, mine) = (store.community_of(0, &[]), store.community_of(3, &[]));
+    let others = store.community_of(3, &[&mine]);
     one.touch(&mine, "a").await.unwrap();
     other.touch(&here, "b").await.unwrap();
     other.touch(&others, "b").await.unwrap();
-    // Until each part has what was touched before it was known.
+    // Until each has what was touched before it was known.
     let all = async || matches!(one.presence.communities(100).await, Ok(answer) if answer.value.len() == 3);
     until(all).await;
     *store.away.lock().unwrap() = Some(3);
@@ -290,7 +315,7 @@ async fn p3_stale_answers_go_by_the_stores_time() {
     let sidecar = Sidecar::of(&store);
     sidecar.touch("42", "a").await.unwrap();
     store.is(Mood::Away);
-    let count = sidecar.presence.counts(&["42".into()]).await.unwrap().value[0];
+    let count = sidecar.presence.all_counts(&["42".into()]).await.unwrap().value[0];
     let seen = sidecar.presence.list(&"42".into(), None, 1).await.unwrap().value[0].clone();
     for time in [count.as_of, seen.last_seen] {
         assert!((time - in_2001()).num_hours() == 0, "{time}");
@@ -349,7 +374,7 @@ async fn what_memory_cannot_tell_is_not_told() {
     let store = Store::new();
     let sidecar = Sidecar::of(&store);
     assert!(sidecar.touch("42", "a").await.is_err());
-    let count = sidecar.presence.counts(&["42".into()]).await;
+    let count = sidecar.presence.all_counts(&["42".into()]).await;
     assert!(
         matches!(count, Err(PresenceError::Unavailable(_))),
         "never connected: {count:?}"
@@ -362,7 +387,7 @@ async fn what_memory_cannot_tell_is_not_told() {
     assert_eq!(sidecar.metrics.stale_answers.get(), 0);
 
     let of_a_window = Sidecar::with(&store, Duration::from_millis(1), PATIENCE);
-    until(async || of_a_window.presence.counts(&["42".into()]).await.is_ok()).await;
+    until(async || of_a_window.presence.all_counts(&["42".into()]).await.is_ok()).await;
     assert_eq!(
         of_a_window.count("42").await,
         (0, true),
@@ -371,10 +396,10 @@ async fn what_memory_cannot_tell_is_not_told() {
 
     store.connects();
     // There it is, but it has not answered yet.
-    until(async || sidecar.presence.counts(&["42".into()]).await.is_ok()).await;
+    until(async || sidecar.presence.all_counts(&["42".into()]).await.is_ok()).await;
     assert_eq!(sidecar.count("42").await, (1, false));
     store.is(Mood::Broken);
-    let count = sidecar.presence.counts(&["42".into()]).await;
+    let count = sidecar.presence.all_counts(&["42".into()]).await;
     assert!(
         matches!(count, Err(PresenceError::Unexpected(_))),
         "not away: {count:?}"
@@ -489,7 +514,8 @@ async fn p14_changes_of_a_store_that_lacks_somebody_are_held_back_until_it_does_
     // Another sidecar was faster.
     let other = Arc::clone(&store.memory.lock().unwrap());
     other.touch(&"1".into(), &[Touch::now("b")]).await.unwrap();
-    until(async || sidecar.presence.mirror.feed.holds(0)).await;
+    let domain = sidecar.presence.mirror.domains.of_partition(0);
+    until(async || domain.holds_back()).await;
     assert_eq!(changes.try_recv(), Err(TryRecvError::Empty));
     store.held.send_replace(None);
     assert_eq!(changes.recv().await, Ok(Event::Listening));
@@ -538,15 +564,10 @@ async fn p12_p14_a_user_whom_two_sidecars_touch_again_is_one_visitor() {
 
 #[tokio::test]
 async fn p14_what_one_part_lacks_makes_no_others_answers_stale() {
-    let store = Store::of_parts(4);
+    let store = Store::of_domains(4);
     let sidecar = Sidecar::of(&store);
     store.connects();
-    let mut ids = (0..).map(|id: u32| id.to_string());
-    let mut of_part = |part| {
-        ids.find(|id| store.losses.part(&id.as_str().into()) == part)
-            .unwrap()
-    };
-    let (here, there) = (of_part(0), of_part(3));
+    let (here, there) = (store.community_of(0, &[]), store.community_of(3, &[]));
     for community in [&here, &there] {
         sidecar.touch(community, "a").await.unwrap();
         until(async || !sidecar.count(community).await.1).await;
@@ -558,7 +579,7 @@ async fn p14_what_one_part_lacks_makes_no_others_answers_stale() {
     assert_eq!(sidecar.count(&here).await, (2, false));
     assert!(!sidecar.users(&here).await.1);
     let asked = [here.as_str().into(), there.as_str().into(), here.as_str().into()];
-    let together = sidecar.presence.counts(&asked).await.unwrap();
+    let together = sidecar.presence.all_counts(&asked).await.unwrap();
     let numbered: Vec<_> = together
         .value
         .iter()

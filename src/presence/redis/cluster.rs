@@ -19,7 +19,7 @@ use super::link::timed_out;
 use super::node::Node;
 use crate::config;
 use crate::presence::Metrics;
-use crate::presence::losses::Losses;
+use crate::presence::failure_domain::FailureDomains;
 use crate::tasks::{Kept, Task, Tasks};
 
 /// Most times that a call is sent.
@@ -37,11 +37,11 @@ impl Cluster {
         access: Access,
         config: &config::Redis,
         slots: Vec<u16>,
-        losses: Losses,
+        domains: FailureDomains,
         metrics: Arc<Metrics>,
         tasks: &Tasks,
     ) -> Self {
-        let nodes = Arc::new(Nodes::new(access, config, slots, losses, metrics, tasks));
+        let nodes = Arc::new(Nodes::new(access, config, slots, domains, metrics, tasks));
         let looking = Arc::clone(&nodes);
         let task = tasks.keep(Task::RedisNodes, move || Arc::clone(&looking).keep_looking());
         Self {

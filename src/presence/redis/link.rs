@@ -33,11 +33,12 @@ use super::node::Node;
 use super::sentinels::Sentinels;
 use super::server;
 use crate::config;
+use crate::retry::Backoff;
 use crate::tasks::{Kept, Task, Tasks};
 
-/// First and longest pause between attempts; each is twice the one before, and shortened by up to a half. The
-/// longest leaves most of the two seconds within which counts are right again after Redis is back.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
+/// First and longest pause between attempts. The longest leaves most of the two seconds within which counts are right
+/// again after Redis is back.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_millis(500));
 /// A connection that lived shorter counts as a failed attempt.
 const SHORT_LIVED: Duration = Duration::from_secs(1);
 
@@ -54,7 +55,7 @@ pub(super) enum Way {
 
 impl Way {
     /// The configured address, for the log.
-    fn place(&self) -> String {
+    fn name(&self) -> String {
         match self {
             Self::Server(client) => format!("server {}", client.get_connection_info().addr()),
             Self::Sentinels(sentinels) => format!("Sentinels {}", sentinels.addresses().join(", ")),
@@ -198,7 +199,7 @@ struct Keeper {
 impl Keeper {
     async fn run(&mut self) {
         let mut inspected = None;
-        let mut pause = PAUSE.0;
+        let mut backoff = PAUSES;
         loop {
             self.attempts += 1;
             let attempt = self.attempts;
@@ -215,7 +216,7 @@ impl Keeper {
                         return;
                     }
                     if since.elapsed() >= SHORT_LIVED {
-                        pause = PAUSE.0;
+                        backoff.reset();
                         continue;
                     }
                     let cause = io::Error::other("connections to Redis keep breaking");
@@ -224,9 +225,9 @@ impl Keeper {
                 Err(error) => {
                     self.state.send_modify(|state| {
                         if !matches!(state, State::Down(_)) {
-                            let (place, hint) = (self.way.place(), hint(&error));
+                            let (redis, hint) = (self.way.name(), hint(&error));
                             tracing::warn!(
-                                error = %error, redis = place,
+                                error = %error, redis,
                                 "cannot connect to Redis; trying again until it is there{hint}"
                             );
                         }
@@ -234,8 +235,7 @@ impl Keeper {
                     });
                 }
             }
-            sleep(pause.mul_f64(rand::random_range(0.5..=1.0))).await;
-            pause = (pause * 2).min(PAUSE.1);
+            sleep(backoff.pause()).await;
         }
     }
 

@@ -17,7 +17,7 @@ use super::node::Node;
 use super::sentinels::Sentinels;
 use crate::config;
 use crate::presence::Metrics;
-use crate::presence::losses::Losses;
+use crate::presence::failure_domain::FailureDomains;
 use crate::presence::{OpenError, PresenceError};
 use crate::tasks::Tasks;
 
@@ -34,7 +34,7 @@ enum Kind {
 }
 
 /// A server to subscribe to.
-pub(super) struct Place {
+pub(super) struct Publisher {
     /// A client for the server.
     pub(super) client: Client,
     /// The node, if there are several.
@@ -46,7 +46,7 @@ impl Servers {
     pub(super) fn open(
         config: &config::Redis,
         slots: Vec<u16>,
-        losses: Losses,
+        domains: FailureDomains,
         metrics: Arc<Metrics>,
         tasks: &Tasks,
     ) -> Result<Self, OpenError> {
@@ -66,7 +66,7 @@ impl Servers {
             };
             let way = Arc::new(way);
             let observer = Arc::new(Whole {
-                losses,
+                domains,
                 partitions: config.partitions.get().into(),
                 metrics: Arc::clone(&metrics),
             });
@@ -77,7 +77,7 @@ impl Servers {
                 access,
                 config,
                 slots,
-                losses,
+                domains,
                 Arc::clone(&metrics),
                 tasks,
             ))
@@ -106,10 +106,10 @@ impl Servers {
         })
     }
 
-    /// Sends a call to any server, in a Cluster preferably not to that at `place`. Errors are counted here.
+    /// Sends a call to any server, in a Cluster preferably not to `publisher`. Errors are counted here.
     pub(super) async fn call_any<T, F>(
         &self,
-        place: Option<&Place>,
+        publisher: Option<&Publisher>,
         send: impl FnOnce(Node) -> F,
     ) -> Result<T, PresenceError>
     where
@@ -119,23 +119,23 @@ impl Servers {
         self.counted(match &self.kind {
             Kind::One { link, .. } => link.send(deadline, send).await,
             Kind::Cluster(cluster) => {
-                let not = place.and_then(|place| place.node.as_ref());
+                let not = publisher.and_then(|publisher| publisher.node.as_ref());
                 cluster.send_any(not, deadline, send).await
             }
         })
     }
 
     /// A server to subscribe to; each publishes all changes.
-    pub(super) async fn place(&self) -> RedisResult<Place> {
+    pub(super) async fn publisher(&self) -> RedisResult<Publisher> {
         match &self.kind {
             Kind::One { way, .. } => {
                 let client = way.client().await?;
-                Ok(Place { client, node: None })
+                Ok(Publisher { client, node: None })
             }
             Kind::Cluster(cluster) => {
                 let (address, client) = cluster.any_node()?;
                 let node = Some(address);
-                Ok(Place { client, node })
+                Ok(Publisher { client, node })
             }
         }
     }
@@ -153,14 +153,14 @@ impl Servers {
 
 /// Observes the one connection to the server that keeps all partitions.
 struct Whole {
-    losses: Losses,
+    domains: FailureDomains,
     partitions: i64,
     metrics: Arc<Metrics>,
 }
 
 impl Observer for Whole {
     fn connected(&self) {
-        self.losses.note_all();
+        self.domains.all().for_each(|domain| domain.note_loss());
     }
 
     fn changed(&self, up: bool) {

@@ -17,28 +17,29 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::probe::{Next, Probe};
-use super::servers::{Place, Servers};
+use super::servers::{Publisher, Servers};
 use crate::config;
 use crate::presence::Metrics;
-use crate::presence::changes::{Changes, Event, Subscription};
+use crate::presence::changes::{CountChanges, Event, Subscription};
 use crate::presence::keys::parse_change;
+use crate::retry::Backoff;
 use crate::tasks::{Kept, Task, Tasks};
 
-/// First and longest pause between attempts; each is twice the one before, and shortened by up to a half.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+/// First and longest pause between attempts.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
 /// A subscription that lived shorter counts as a failed attempt.
 const SHORT_LIVED: Duration = Duration::from_secs(1);
 
 /// Starts the subscription at the first call of `subscribe`. Dropping it ends the subscription.
 pub(super) struct Listener {
-    changes: Changes,
-    parts: Arc<Parts>,
+    changes: CountChanges,
+    subscriber: Arc<Subscriber>,
     tasks: Tasks,
     task: OnceLock<Kept>,
 }
 
 /// The task's dependencies.
-struct Parts {
+struct Subscriber {
     servers: Arc<Servers>,
     channel: String,
     connect_timeout: Duration,
@@ -55,7 +56,7 @@ impl Listener {
         metrics: Arc<Metrics>,
         tasks: &Tasks,
     ) -> Self {
-        let parts = Parts {
+        let subscriber = Subscriber {
             servers,
             channel,
             connect_timeout: config.connect_timeout,
@@ -63,8 +64,8 @@ impl Listener {
             metrics,
         };
         Self {
-            changes: Changes::new(),
-            parts: Arc::new(parts),
+            changes: CountChanges::new(),
+            subscriber: Arc::new(subscriber),
             tasks: tasks.clone(),
             task: OnceLock::new(),
         }
@@ -74,11 +75,11 @@ impl Listener {
     pub(super) fn subscribe(&self) -> Subscription {
         let subscription = self.changes.subscribe();
         self.task.get_or_init(|| {
-            self.parts.metrics.live_subscription_up.set(0);
-            let (parts, changes) = (Arc::clone(&self.parts), self.changes.clone());
+            self.subscriber.metrics.live_subscription_up.set(0);
+            let (subscriber, changes) = (Arc::clone(&self.subscriber), self.changes.clone());
             let listen = move || {
-                let (parts, changes) = (Arc::clone(&parts), changes.clone());
-                async move { parts.keep_listening(&changes).await }
+                let (subscriber, changes) = (Arc::clone(&subscriber), changes.clone());
+                async move { subscriber.keep_listening(&changes).await }
             };
             self.tasks.keep(Task::RedisChanges, listen).into()
         });
@@ -86,10 +87,10 @@ impl Listener {
     }
 }
 
-impl Parts {
-    async fn keep_listening(&self, changes: &Changes) {
+impl Subscriber {
+    async fn keep_listening(&self, changes: &CountChanges) {
         let _unheard = Unheard(&self.metrics);
-        let mut pause = PAUSE.0;
+        let mut backoff = PAUSES;
         let mut told = false;
         loop {
             let since = Instant::now();
@@ -100,17 +101,16 @@ impl Parts {
                 tracing::warn!(error = %ended, "the subscription to changes of counts in Redis is down; trying again until it is up");
             }
             if since.elapsed() >= SHORT_LIVED {
-                pause = PAUSE.0;
+                backoff.reset();
             }
-            sleep(pause.mul_f64(rand::random_range(0.5..=1.0))).await;
-            pause = (pause * 2).min(PAUSE.1);
+            sleep(backoff.pause()).await;
         }
     }
 
     /// Subscribes and forwards changes until the subscription ends; returns the reason. `told` is whether the log
     /// says that changes are not received.
-    async fn listen(&self, changes: &Changes, told: &mut bool) -> RedisError {
-        let (place, subscription) = match self.subscribe().await {
+    async fn listen(&self, changes: &CountChanges, told: &mut bool) -> RedisError {
+        let (publisher, subscription) = match self.subscribe().await {
             Ok(subscribed) => subscribed,
             Err(error) => return error,
         };
@@ -135,7 +135,7 @@ impl Parts {
                     probe.not_published(Instant::now());
                 },
                 () = sleep_until(probe.wakes_at().into()) => match probe.next(Instant::now()) {
-                    Next::Publish(text) => publishing.push(self.publish(&place, text).boxed()),
+                    Next::Publish(text) => publishing.push(self.publish(&publisher, text).boxed()),
                     Next::Silent => return closed(io::ErrorKind::TimedOut, "the subscription fell silent"),
                     Next::Wait => {}
                 },
@@ -143,27 +143,27 @@ impl Parts {
         }
     }
 
-    async fn subscribe(&self) -> RedisResult<(Place, PubSub)> {
+    async fn subscribe(&self) -> RedisResult<(Publisher, PubSub)> {
         let late = |_| closed(io::ErrorKind::TimedOut, "Redis took too long to answer");
         let connecting = async {
-            let place = self.servers.place().await?;
-            let subscription = place.client.get_async_pubsub().await?;
-            Ok::<_, RedisError>((place, subscription))
+            let publisher = self.servers.publisher().await?;
+            let subscription = publisher.client.get_async_pubsub().await?;
+            Ok::<_, RedisError>((publisher, subscription))
         };
         let connecting = timeout(self.connect_timeout, connecting).await;
-        let (place, mut subscription) = connecting.map_err(late)??;
+        let (publisher, mut subscription) = connecting.map_err(late)??;
         let subscribing = timeout(self.response_timeout, subscription.subscribe(&self.channel));
         subscribing.await.map_err(late)??;
-        Ok((place, subscription))
+        Ok((publisher, subscription))
     }
 
     /// Publishes a probe, in a Cluster on another node than the one subscribed to; returns whether that worked.
-    async fn publish(&self, place: &Place, text: String) -> bool {
+    async fn publish(&self, publisher: &Publisher, text: String) -> bool {
         let mut publish = ::redis::cmd("PUBLISH");
         publish.arg(&self.channel).arg(text);
         let outcome = self
             .servers
-            .call_any(Some(place), async move |mut node| {
+            .call_any(Some(publisher), async move |mut node| {
                 publish.exec_async(&mut node).await
             })
             .await;
@@ -180,7 +180,7 @@ impl Drop for Unheard<'_> {
     }
 }
 
-fn heard(message: &Msg, changes: &Changes, probe: &mut Probe) {
+fn heard(message: &Msg, changes: &CountChanges, probe: &mut Probe) {
     // Anything that is not text is from a version that does not exist yet.
     let Ok(text) = std::str::from_utf8(message.get_payload_bytes()) else {
         return;

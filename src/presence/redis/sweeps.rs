@@ -22,9 +22,9 @@ const MARK_KEPT: Duration = KEPT;
 /// Answer of the sweep script: now, lag, whether more are due, the mark before, settings in use, changes.
 type SweepReply = (i64, i64, bool, Option<u64>, Vec<String>, Vec<(String, u64, u64)>);
 
-/// Result of sweeping one part.
+/// Result of sweeping one failure domain.
 #[derive(Debug, Default)]
-struct SweptPart {
+struct SweptDomain {
     has_failed: AtomicBool,
     has_lost: AtomicBool,
     /// The longest window in use, in milliseconds.
@@ -32,56 +32,59 @@ struct SweptPart {
 }
 
 impl Redis {
-    /// A part is left at its first failure; the others are still swept.
+    /// A failure domain is left at its first failure; the others are still swept.
     pub(super) async fn sweep_all(&self) -> Result<Sweep, PresenceError> {
-        let parts: Vec<_> = self.losses.parts().map(|_| SweptPart::default()).collect();
+        let domains: Vec<_> = self.domains.all().map(|_| SweptDomain::default()).collect();
         let outcomes = stream::iter(self.keys.partitions()).map(|partition| {
-            let part = &parts[usize::from(self.losses.part_of(partition))];
-            self.sweep_partition_of(part, partition)
+            let domain = &domains[self.domains.index(partition)];
+            self.sweep_partition_of(domain, partition)
         });
         let swept = outcomes
             .buffer_unordered(CONCURRENCY)
-            .fold(Ok(Sweep::default()), async |all, part| {
-                let (mut all, part) = (all?, part?);
-                all.changes.extend(part.changes);
-                all.lag = all.lag.max(part.lag);
+            .fold(Ok(Sweep::default()), async |all, some| {
+                let (mut all, some) = (all?, some?);
+                all.changes.extend(some.changes);
+                all.lag = all.lag.max(some.lag);
                 Ok(all)
             })
             .await;
-        self.adopt_window(&parts);
+        self.adopt_window(&domains);
         // Also if other partitions could not be swept: the mark is written, and reports a loss only once.
-        for (part, swept) in self.losses.parts().zip(parts) {
+        for (domain, swept) in self.domains.all().zip(domains) {
             if swept.has_lost.into_inner() {
-                self.losses.note(part);
+                domain.note_loss();
             }
         }
         swept
     }
 
-    /// Nothing if another partition of the part has failed already.
-    async fn sweep_partition_of(&self, part: &SweptPart, partition: u16) -> Result<Sweep, PresenceError> {
-        if part.has_failed.load(Ordering::Relaxed) {
+    /// Nothing if another partition of the domain has failed already.
+    async fn sweep_partition_of(&self, domain: &SweptDomain, partition: u16) -> Result<Sweep, PresenceError> {
+        if domain.has_failed.load(Ordering::Relaxed) {
             return Ok(Sweep::default());
         }
-        let outcome = self.sweep_partition(partition, part).await;
+        let outcome = self.sweep_partition(partition, domain).await;
         if outcome.is_err() {
-            part.has_failed.store(true, Ordering::Relaxed);
+            domain.has_failed.store(true, Ordering::Relaxed);
         }
         outcome
     }
 
     /// Takes the longest window that any partition reports. Partitions that do not answer or have lost data may lack a
     /// longer one.
-    fn adopt_window(&self, parts: &[SweptPart]) {
-        let longest = parts.iter().map(|part| part.window.load(Ordering::Relaxed)).max();
-        let may_lack = parts
+    fn adopt_window(&self, domains: &[SweptDomain]) {
+        let longest = domains
             .iter()
-            .any(|part| part.has_lost.load(Ordering::Relaxed) || part.has_failed.load(Ordering::Relaxed));
+            .map(|domain| domain.window.load(Ordering::Relaxed))
+            .max();
+        let may_lack = domains.iter().any(|domain| {
+            domain.has_lost.load(Ordering::Relaxed) || domain.has_failed.load(Ordering::Relaxed)
+        });
         self.window.swept(longest.unwrap_or_default(), may_lack);
     }
 
-    /// Also notes what it learns of the part.
-    async fn sweep_partition(&self, partition: u16, part: &SweptPart) -> Result<Sweep, PresenceError> {
+    /// Also notes what it learns of the domain.
+    async fn sweep_partition(&self, partition: u16, domain: &SweptDomain) -> Result<Sweep, PresenceError> {
         let mut swept = Sweep::default();
         for _ in 0..SWEEP_ROUNDS {
             let number = self.marks.next();
@@ -101,9 +104,11 @@ impl Redis {
             let (now, lag, more, mark, in_use, changes): SweepReply =
                 self.servers.call(partition, sweep).await?;
             if self.marks.written(partition, number, mark) {
-                part.has_lost.store(true, Ordering::Relaxed);
+                domain.has_lost.store(true, Ordering::Relaxed);
             }
-            part.window.fetch_max(longest_window(&in_use), Ordering::Relaxed);
+            domain
+                .window
+                .fetch_max(longest_window(&in_use), Ordering::Relaxed);
             if partition == COMMON_PARTITION {
                 self.agreement.note(self.settings.differences(&in_use));
             }

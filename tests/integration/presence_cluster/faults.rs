@@ -152,7 +152,7 @@ async fn p14_while_a_part_is_away_only_its_communities_are_stale() {
     assert!(sidecar.sweep().await.is_err(), "of the part that is away");
     let members: u64 = cluster.nodes[2].does(&["ZCARD", &names.seen]).await;
     assert_eq!(members, 2);
-    let together = sidecar.counts(&communities).await.unwrap();
+    let together = sidecar.all_counts(&communities).await.unwrap();
     let counts: Vec<_> = together.value.iter().map(|count| count.current).collect();
     assert!(together.stale);
     assert_eq!(counts, [2, 2, 2], "what is known of each, in the order asked");
@@ -186,7 +186,7 @@ async fn p9_a_node_that_hangs_costs_its_own_calls_their_time_and_no_others() {
             for community in &communities[1..] {
                 let touches = [Touch::now(&*round.to_string())];
                 let taken = presence.touch(community, &touches).await;
-                let counted = presence.counts(std::slice::from_ref(community)).await;
+                let counted = presence.all_counts(std::slice::from_ref(community)).await;
                 assert!(taken.is_ok() && counted.is_ok(), "{taken:?}, {counted:?}");
             }
         }

@@ -75,7 +75,10 @@ async fn p14_while_a_slot_moves_and_afterwards_everybody_is_there() {
     }
     let touched = presence.touch(&community, &[Touch::now("d")]).await.unwrap();
     assert_eq!(touched.current, 4, "the old node names the new one");
-    let counts = presence.counts(&[community.clone(), elsewhere]).await.unwrap();
+    let counts = presence
+        .all_counts(&[community.clone(), elsewhere])
+        .await
+        .unwrap();
     assert_eq!(counts.value[0].current, 4);
     assert_eq!(counts.value[1].current, 1);
     presence.sweep().await.unwrap();
@@ -129,7 +132,7 @@ async fn p3_each_partition_goes_by_the_clock_of_its_node() {
     };
     let communities = [0, 1, 2, 3].map(in_partition);
     let [late, early] = [1_031_536_000_000, 1_000_000_000_000];
-    let counts = presence.counts(&communities).await.unwrap().value;
+    let counts = presence.all_counts(&communities).await.unwrap().value;
     let times: Vec<_> = counts
         .iter()
         .map(|count| count.as_of.timestamp_millis())

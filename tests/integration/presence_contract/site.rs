@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::DateTime;
 use headcount::config;
 use headcount::presence::changes::{Event, Subscription};
-use headcount::presence::memory::Memory;
+use headcount::presence::memory::InMemory;
 use headcount::presence::moment::Clock;
 use headcount::presence::redis::Redis as RedisPresence;
 use headcount::presence::{Count, Presence, Seen, SteadyClock, Touch};
@@ -52,7 +52,7 @@ impl Site {
         };
         let clock = SteadyClock::new(clock(&passes), clock(&machine));
         Self {
-            presence: Arc::new(Memory::new(WINDOW, clock)),
+            presence: Arc::new(InMemory::new(WINDOW, clock)),
             redis: None,
             time: Time::Told { passes, machine },
         }
@@ -213,7 +213,7 @@ impl Site {
     }
 
     pub(super) async fn count(&self, community: &str) -> Count {
-        let answer = self.presence.counts(&[community.into()]).await.unwrap();
+        let answer = self.presence.all_counts(&[community.into()]).await.unwrap();
         assert!(!answer.stale);
         answer.value[0]
     }

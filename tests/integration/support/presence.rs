@@ -14,7 +14,7 @@ pub(crate) async fn shown(presence: &dyn Presence, community: &str) -> (Vec<Stri
     let community = CommunityId::from(community);
     let page = presence.list(&community, None, 100).await.expect("an answer");
     let counts = presence
-        .counts(std::slice::from_ref(&community))
+        .all_counts(std::slice::from_ref(&community))
         .await
         .expect("an answer");
     let users: Vec<_> = page.value.iter().map(|seen| seen.user.to_string()).collect();
@@ -76,7 +76,7 @@ pub(crate) async fn everything(presence: &dyn Presence, communities: &[Community
             .value;
         assert!(rest.is_empty());
     }
-    let counts = presence.counts(communities).await.expect("an answer").value;
+    let counts = presence.all_counts(communities).await.expect("an answer").value;
     assert!(counts.iter().all(|count| count.current == 1), "{counts:?}");
     presence.sweep().await.expect("an answer");
 }

@@ -23,7 +23,8 @@ use super::super::link::{self, Link, Observer, Way, timed_out};
 use super::super::slots::{Owners, majority, owners};
 use crate::config;
 use crate::presence::Metrics;
-use crate::presence::losses::Losses;
+use crate::presence::failure_domain::FailureDomains;
+use crate::retry::jittered;
 use crate::tasks::Tasks;
 
 /// Between two looks at the map: while all is well, and while it is not; jittered by up to a quarter.
@@ -40,7 +41,7 @@ pub(super) struct Nodes {
     links: Mutex<HashMap<Address, Arc<Link>>>,
     /// Something is wrong.
     amiss: Notify,
-    losses: Losses,
+    domains: FailureDomains,
     metrics: Arc<Metrics>,
     tasks: Tasks,
 }
@@ -51,7 +52,7 @@ impl Nodes {
         access: Access,
         config: &config::Redis,
         slots: Vec<u16>,
-        losses: Losses,
+        domains: FailureDomains,
         metrics: Arc<Metrics>,
         tasks: &Tasks,
     ) -> Self {
@@ -62,7 +63,7 @@ impl Nodes {
             map: watch::Sender::new(None),
             links: Mutex::default(),
             amiss: Notify::new(),
-            losses,
+            domains,
             metrics,
             tasks: tasks.clone(),
         }
@@ -100,14 +101,13 @@ impl Nodes {
                     });
                 }
             }
-            let pause = |pause: Duration| sleep(pause.mul_f64(rand::random_range(0.75..1.25)));
             let next = if self.report() { LOOK.0 } else { LOOK.1 };
             let amiss = async {
                 self.amiss.notified().await;
-                pause(LOOK.1).await;
+                sleep(jittered(LOOK.1)).await;
             };
             tokio::select! {
-                () = pause(next) => {}
+                () = sleep(jittered(next)) => {}
                 () = amiss => {}
             }
         }
@@ -155,7 +155,7 @@ impl Nodes {
             for (partition, owner) in (0..).zip(owners) {
                 if known.get(usize::from(partition)) != Some(owner) {
                     moved += 1;
-                    self.losses.note(self.losses.part_of(partition));
+                    self.domains.of_partition(partition).note_loss();
                 }
             }
             *map = Some(Ok(owners.to_vec()));
@@ -181,7 +181,7 @@ impl Nodes {
             if owner.as_ref() == Some(to) {
                 return false;
             }
-            self.losses.note(self.losses.part_of(partition));
+            self.domains.of_partition(partition).note_loss();
             *owner = Some(to.clone());
             true
         });
@@ -285,7 +285,7 @@ impl Observer for One {
         if let Some(Ok(owners)) = &*nodes.map.borrow() {
             for (partition, owner) in (0..).zip(owners) {
                 if owner.as_ref() == Some(&self.address) {
-                    nodes.losses.note(nodes.losses.part_of(partition));
+                    nodes.domains.of_partition(partition).note_loss();
                 }
             }
         }

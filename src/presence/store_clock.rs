@@ -1,16 +1,16 @@
-//! Estimates Redis' clock from its answers. Pure; this machine's time is a parameter.
+//! Estimates the store's clock from its answers. Pure; this machine's time is a parameter.
 //!
-//! Used only to tell Redis until when a touch may be taken (see `touch.lua`): scores and counts use the time that
-//! Redis itself reads when it runs a script (P3).
+//! Used to tell Redis until when a touch may be taken (see `touch.lua`), and for answers from memory while Redis is
+//! away: scores and counts use the time that Redis itself reads when it runs a script (P3).
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::presence::moment::Moment;
+use super::moment::Moment;
 
 /// The latest answer with a time.
 #[derive(Debug, Default)]
-pub(super) struct Clock(Mutex<Option<Told>>);
+pub(super) struct StoreClock(Mutex<Option<Told>>);
 
 #[derive(Debug, Clone, Copy)]
 struct Told {
@@ -18,8 +18,8 @@ struct Told {
     heard: Moment,
 }
 
-impl Clock {
-    /// Takes the time `millis` from an answer that just came. True if Redis' clock was set since the previous
+impl StoreClock {
+    /// Takes the time `millis` from an answer that just came. True if the store's clock was set since the previous
     /// answer: by more than `tolerance`, which is at least the time that an answer may have been under way.
     pub(super) fn heard(&self, millis: i64, now: Moment, tolerance: Duration) -> bool {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -27,7 +27,7 @@ impl Clock {
         before.is_some_and(|before| u128::from(before.at(now).abs_diff(millis)) > tolerance.as_millis())
     }
 
-    /// Redis' clock now. The true value may be later, by as long as the answer was under way, but not earlier,
+    /// The store's clock now, `None` before its first answer. The true value may be later, by as long as the answer was under way, but not earlier,
     /// unless the clock was set back.
     pub(super) fn now(&self, now: Moment) -> Option<i64> {
         let told = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn p3_it_goes_on_from_the_latest_answer_whatever_this_machines_time_is() {
-        let clock = Clock::default();
+        let clock = StoreClock::default();
         let start = Moment::now();
         assert_eq!(clock.now(start), None);
         clock.heard(1_000, start, TOLERANCE);
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn p18_a_clock_that_was_set_is_noticed_and_an_answer_that_took_its_time_is_not() {
-        let clock = Clock::default();
+        let clock = StoreClock::default();
         let start = Moment::now();
         let after = |seconds| start + Duration::from_secs(seconds);
         assert!(!clock.heard(0, start, TOLERANCE), "nothing to compare with");

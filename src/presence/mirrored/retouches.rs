@@ -1,0 +1,87 @@
+//! Touches users again that the store may lack.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::Mirror;
+use crate::ids::CommunityId;
+use crate::presence::{Presence as _, PresenceError};
+use crate::presence::failure_domain::FailureDomain;
+use crate::presence::worker::Health;
+use crate::retry::jittered;
+
+/// Communities touched again at a time, shared by the failure domains: fresh touches queue behind at most this many
+/// calls.
+const CONCURRENCY: usize = 8;
+/// Pause before a failed re-touch is tried again, unless the store comes back before; jittered by up to a quarter.
+const RETRY: Duration = Duration::from_secs(1);
+
+impl Mirror {
+    /// Touches again whenever a failure domain needs it. Never ends by itself.
+    pub(super) async fn heal(self: Arc<Self>, domain: Arc<FailureDomain>) {
+        let mut occasions = domain.watch();
+        let mut retouches = Health::new("re-touches");
+        loop {
+            // Before any user is read: losses and failures from here on cause another round.
+            let seen = *occasions.borrow_and_update();
+            if domain.lacks_touches() {
+                let outcome = self.touch_all_again(&domain).await;
+                retouches.note(outcome.as_ref().err());
+                if outcome.is_ok() {
+                    domain.mend(seen);
+                }
+                if self.is_whole(&domain) {
+                    self.release(&domain);
+                }
+            }
+            tokio::select! {
+                _ = occasions.changed() => {}
+                () = tokio::time::sleep(jittered(RETRY)) => {}
+            }
+        }
+    }
+
+    /// Touches all remembered users of one failure domain, or stops at the first call that fails.
+    async fn touch_all_again(&self, domain: &Arc<FailureDomain>) -> Result<(), PresenceError> {
+        let mut communities = self.memory.communities(usize::MAX).await?.value;
+        communities.retain(|community| Arc::ptr_eq(self.domains.of(community), domain));
+        let touches: usize = stream::iter(communities)
+            .map(|community| self.touch_again(community))
+            .buffer_unordered(CONCURRENCY.div_ceil(self.domains.all().len()))
+            .try_fold(0, async |all, some| Ok(all + some))
+            .await?;
+        if touches > 0 {
+            tracing::info!(
+                touches,
+                "touched again all users that the presence store may lack"
+            );
+        }
+        Ok(())
+    }
+
+    async fn touch_again(&self, community: CommunityId) -> Result<usize, PresenceError> {
+        let touches = self.memory.touches(&community);
+        if !touches.is_empty() {
+            self.store.touch(&community, &touches).await?;
+            self.metrics.retouches.inc_by(touches.len() as u64);
+        }
+        Ok(touches.len())
+    }
+}
+
+/// A touch that the store has not taken yet: counts as a failure if it has not when this is dropped.
+pub(super) struct Owed<'a>(pub(super) &'a FailureDomain);
+
+impl Owed<'_> {
+    pub(super) fn taken(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Owed<'_> {
+    fn drop(&mut self) {
+        self.0.note_failure();
+    }
+}

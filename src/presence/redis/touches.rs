@@ -1,0 +1,94 @@
+//! Touches: one call of the script for some users of one community.
+
+use ::redis::RedisResult;
+
+use super::node::Node;
+use super::{Redis, ask_the_time};
+use crate::ids::CommunityId;
+use crate::presence::keys::is_keyable;
+use crate::presence::moment::Moment;
+use crate::presence::{Count, PresenceError, REMEMBERED, Touch, millis};
+
+/// Users per call of the touch script: what keeps one call near a millisecond of Redis' one thread.
+const TOUCH_USERS: usize = 1_000;
+/// How often a touch is sent before Redis' clock counts as unusable: once more after it was found to have been
+/// set.
+const CLOCK_TRIES: usize = 2;
+
+/// Answer of the touch script: count, sequence number, now.
+type TouchReply = (Option<u64>, u64, i64);
+
+impl Redis {
+    /// As [`crate::presence::Presence::touch`].
+    pub(super) async fn touch_all(
+        &self,
+        community: &CommunityId,
+        touches: &[Touch],
+    ) -> Result<Count, PresenceError> {
+        if !is_keyable(community) {
+            return Err(PresenceError::Community);
+        }
+        let called = Moment::now();
+        let (most, last) = touches.split_at(touches.len().saturating_sub(1) / TOUCH_USERS * TOUCH_USERS);
+        for touches in most.chunks(TOUCH_USERS) {
+            self.touch_some(community, touches, called).await?;
+        }
+        self.touch_some(community, last, called).await
+    }
+
+    /// Touches of one call of the script; their ages are as of `called`.
+    async fn touch_some(
+        &self,
+        community: &CommunityId,
+        touches: &[Touch],
+        called: Moment,
+    ) -> Result<Count, PresenceError> {
+        let partition = self.keys.partition(community);
+        for _ in 0..CLOCK_TRIES {
+            let (current, seq, now) = self
+                .servers
+                .call(partition, |redis| {
+                    self.send_touches(redis, partition, community, touches, called)
+                })
+                .await?;
+            let as_of = self.heard(partition, now)?;
+            if let Some(current) = current {
+                return Ok(Count { current, seq, as_of });
+            }
+            // Redis' clock was set, or it is another server: this answer has the current time.
+        }
+        Err(PresenceError::Unexpected(
+            "the clock of Redis is set repeatedly".into(),
+        ))
+    }
+
+    /// Sends touches with the time until which Redis may take them: while the caller waits, and as long again,
+    /// because the answer that gave the time may itself have been under way that long.
+    async fn send_touches(
+        &self,
+        mut redis: Node,
+        partition: u16,
+        community: &CommunityId,
+        touches: &[Touch],
+        called: Moment,
+    ) -> RedisResult<TouchReply> {
+        let now = match self.domain(partition).clock.now(Moment::now()) {
+            Some(now) => now,
+            None => ask_the_time(&mut redis).await?,
+        };
+        let not_after = now.saturating_add(2 * millis(self.response_timeout));
+        let keys = self.keys.community(community);
+        let mut call = self.touch.prepare_invoke();
+        call.key(keys.seen).key(keys.state).key(keys.due);
+        call.key(self.keys.settings(partition));
+        call.arg(self.window.at_least()).arg(millis(REMEMBERED));
+        call.arg(self.keys.changes()).arg(community.as_str());
+        call.arg(not_after).arg(self.settings.to_string());
+        let waited = called.elapsed();
+        for touch in touches {
+            call.arg(touch.user.as_str())
+                .arg(millis(touch.age.saturating_add(waited)));
+        }
+        call.invoke_async(&mut redis).await
+    }
+}

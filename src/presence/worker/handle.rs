@@ -1,0 +1,68 @@
+//! The handle of the presence worker, and what it sends.
+
+use prometheus::Gauge;
+use tokio::sync::{mpsc, oneshot};
+
+use super::Now;
+use crate::ids::{CommunityId, UserId};
+use crate::presence::moment::Moment;
+
+/// Queues touches. Cheap to clone; never waits.
+#[derive(Clone, Debug)]
+pub struct PresenceHandle {
+    pub(super) queue: mpsc::Sender<Message>,
+    pub(super) waiting: Gauge,
+    pub(super) now: Now,
+}
+
+/// The touch was not taken: the queue is full, or the worker has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the presence queue is full")]
+pub struct Full;
+
+#[derive(Debug)]
+pub(super) enum Message {
+    /// The moment is when the user was seen.
+    Touch(CommunityId, UserId, Moment),
+    Flush(oneshot::Sender<()>),
+}
+
+impl PresenceHandle {
+    /// A user was just seen in a community. The caller counts the drop if this is [`Full`].
+    pub fn touch(&self, community: CommunityId, user: UserId) -> Result<(), Full> {
+        self.waiting.inc();
+        let touch = Message::Touch(community, user, (self.now)());
+        self.queue.try_send(touch).map_err(|_| {
+            self.waiting.dec();
+            Full
+        })
+    }
+
+    /// Waits until everything handed over before has been sent to the store, with or without success, or the
+    /// worker has ended. Deferred touches are sent before they are due.
+    pub async fn flush(&self) {
+        let (done, flushed) = oneshot::channel();
+        if self.queue.send(Message::Flush(done)).await.is_ok() {
+            let _ = flushed.await;
+        }
+    }
+}
+
+/// Touches on their way to the store; subtracted from the gauge when this is dropped.
+pub(super) struct Taken {
+    pub(super) waiting: Gauge,
+    pub(super) touches: i32,
+}
+
+impl Taken {
+    /// Adds touches of the same gauge.
+    pub(super) fn and(&mut self, mut others: Self) {
+        self.touches += std::mem::take(&mut others.touches);
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.waiting.sub(f64::from(self.touches));
+    }
+}
