@@ -9,7 +9,6 @@ mod error;
 #[cfg(test)]
 pub(crate) mod fake;
 mod ledger;
-mod metrics;
 mod migrate;
 mod open;
 mod operations;
@@ -33,7 +32,6 @@ use crate::key_type::{AppKeys, KeyTypes};
 
 pub use error::{Class, StoreError};
 pub use ledger::LedgerProblem;
-pub use metrics::Metrics;
 pub use migrate::{Incomplete, MigrateError, Step, migrate};
 pub use open::{check, check_ledger, ignored_parameters, open, remarks, session_listener};
 pub use postgres::{Heard, SessionListener};

@@ -18,6 +18,7 @@ use crate::recent_pages::RecentPages;
 use crate::recorder::{Destinations, Intake, Recorder, Resolver};
 use crate::reload::SharedRoutes;
 use crate::shutdown::Shutdown;
+use crate::status::Status;
 use crate::store::Store;
 use crate::tasks::Tasks;
 use crate::writer::load::Bytes;
@@ -62,16 +63,17 @@ pub(super) fn prepare_spools(config: &Config) -> Result<Option<Directory>, Start
 }
 
 /// Checks the database before anything is served: whether it can be written to, and the types of the app's keys.
-/// Returns the spool in which page views wait for it.
+/// Returns the spool in which page views wait for it, with what locates their addresses.
 ///
 /// # Errors
 /// The operator must fix the configuration or the environment.
 pub(super) async fn first_look(
     spools: Option<Directory>,
+    geoip: Option<GeoIp>,
     store: &Arc<dyn Store>,
-) -> Result<Option<(Directory, Arc<Spool>)>, StartError> {
+) -> Result<Option<(Directory, Arc<Spool>, Option<GeoIp>)>, StartError> {
     let (spool, ()) = tokio::join!(open_spool(spools, store), watch::keys_at_start(store));
-    spool
+    Ok(spool?.map(|(directory, spool)| (directory, spool, geoip)))
 }
 
 /// A spool for this process, if the database has the ledger that writing needs.
@@ -102,13 +104,14 @@ async fn open_spool(
 }
 
 impl Recording {
-    /// `spool` is where page views wait for the database; `None` where nothing is written.
+    /// `spool` is where page views wait for the database, with what locates their addresses; `None` where nothing is
+    /// written.
     pub(super) fn start(
         config: &Config,
-        geoip: Option<GeoIp>,
-        spool: Option<(Directory, Arc<Spool>)>,
+        spool: Option<(Directory, Arc<Spool>, Option<GeoIp>)>,
         store: &Arc<dyn Store>,
         presence: &Arc<dyn Presence>,
+        status: &Status,
         metrics: &Metrics,
         tasks: &Tasks,
     ) -> Self {
@@ -128,6 +131,7 @@ impl Recording {
             let (handle, worker) = presence::worker::new(
                 presence.clone(),
                 record,
+                status,
                 metrics.presence.clone(),
                 metrics.views.queued[Queue::Presence].clone(),
             );
@@ -142,7 +146,7 @@ impl Recording {
         let communities = Arc::new(Communities::new(store.clone()));
         let recent = RecentPages::new(config.privacy.recent_pages);
         let limits = Limits::new(record, &config.spool);
-        let writer = spool.map(|(directory, spool)| {
+        let writer = spool.map(|(directory, spool, geoip)| {
             let parts = Parts {
                 store: store.clone(),
                 communities: communities.clone(),
@@ -150,6 +154,7 @@ impl Recording {
                 recent: recent.clone(),
                 directory,
                 spool,
+                status: status.clone(),
             };
             let (handle, appender, applier) =
                 Writer::new(record, limits, parts, bytes.clone(), &metrics.writer);

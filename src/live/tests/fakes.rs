@@ -15,6 +15,7 @@ use crate::page_view::Queue;
 use crate::presence::memory::InMemory;
 use crate::presence::worker;
 use crate::presence::{SteadyClock, Touch};
+use crate::status::Status;
 use crate::store::fake::Fake;
 use crate::store::{Store, StoreError};
 use crate::tasks::Tasks;
@@ -187,6 +188,7 @@ async fn bench_of(configure: impl FnOnce(&mut config::Live), cache_ttl: Duration
     let (touches, worker) = worker::new(
         Arc::clone(&presence),
         &record,
+        &Status::default(),
         Arc::default(),
         metrics.views.queued[Queue::Presence].clone(),
     );
