@@ -82,7 +82,8 @@ async fn e15_a_user_is_named_by_trusted_proxies_and_configured_headers_only() {
     let headers = IDENTITY_HEADERS
         .lines()
         .chain(["X-Pomerium-Claim-Email", "X-Staff"]);
-    let claims: String = headers.map(|name| format!("{name}: mallory\r\n")).collect();
+    let claims: Vec<_> = headers.map(|name| format!("{name}: mallory\r\n")).collect();
+    let claims = claims.concat();
     let request = format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{claims}\r\n");
     for (networks, passes) in [("", false), ("\"127.0.0.1/32\"", true)] {
         let mut wanted = trusting();
