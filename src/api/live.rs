@@ -22,7 +22,7 @@ use crate::live::{Connection, Denied, Door, Framing, Full, Kind, Refused, Wanted
 use super::caller::Caller;
 use super::handshake::Handshake;
 use super::metrics::Refusal;
-use super::origin::{self, From as Comes};
+use super::origin::{self, RequestOrigin};
 use super::problem::Problem;
 use super::query::{self, AskedKey};
 use super::responses::{LiveProblems, Problems};
@@ -135,11 +135,11 @@ impl Shared {
     /// Browsers send the origin of a handshake; one from another origin is refused (I6).
     fn check_origin(&self, headers: &HeaderMap, caller: &Caller) -> Result<(), Problem> {
         match origin::from(headers, caller, self.cors.allowed()) {
-            Comes::Foreign => {
-                self.tell_of_foreign(headers, caller);
+            RequestOrigin::Foreign => {
+                self.warn_of_foreign(headers, caller);
                 Err(Problem::ForeignOrigin)
             }
-            Comes::Own | Comes::Unsaid => Ok(()),
+            RequestOrigin::Own | RequestOrigin::Unsaid => Ok(()),
         }
     }
 

@@ -17,7 +17,7 @@ use crate::routes::CommunityRef;
 use crate::store::StoreError;
 use crate::store::fake::Fake;
 use crate::writer::testing::view;
-use crate::writer::unresolved::Whose;
+use crate::writer::unresolved::VisitorRef;
 
 /// The session table.
 #[derive(Default)]
@@ -112,11 +112,11 @@ impl Bench {
 
     /// With a door, the page reports the view itself.
     async fn sees_at(&self, token: &str, door: Option<Arc<dyn Door>>) {
-        let who = Who::Token(SessionToken::new(token), Glance::default());
+        let who = RequestVisitor::Token(SessionToken::new(token), EarlyLookup::default());
         let mut view = view("/about/");
         view.community = door.is_some().then(|| CommunityRef::Id("42".into()));
         self.recorder
-            .record(Visit {
+            .record(AcceptedView {
                 view,
                 who,
                 door,
@@ -189,9 +189,9 @@ async fn i12_the_session_that_was_found_is_kept_where_admission_takes_too_long()
     bench.signs_in("alice");
     let mut view = view("/about/");
     view.community = Some(CommunityRef::Id("42".into()));
-    let visit = Visit {
+    let visit = AcceptedView {
         view,
-        who: Who::Token(SessionToken::new("alice"), Glance::default()),
+        who: RequestVisitor::Token(SessionToken::new("alice"), EarlyLookup::default()),
         door: None,
         from: None,
     };
@@ -200,7 +200,7 @@ async fn i12_the_session_that_was_found_is_kept_where_admission_takes_too_long()
     let resolver = testing::resolver(bench.table.clone());
     let found = resolver.admit(&visit, &door).await;
     assert_eq!(before.elapsed(), Duration::from_secs(5));
-    let Found::NotYet(Whose::Session { id, .. }) = found else {
+    let Found::NotYet(VisitorRef::Session { id, .. }) = found else {
         panic!("the session is forgotten");
     };
     assert_eq!(id.as_str(), "1");
