@@ -7,9 +7,9 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::Mirror;
 use crate::ids::CommunityId;
-use crate::presence::PresenceError;
 use crate::presence::failure_domain::FailureDomain;
 use crate::presence::worker::Health;
+use crate::presence::{Presence as _, PresenceError};
 use crate::retry::jittered;
 
 /// Communities touched again at a time, shared by the failure domains: fresh touches queue behind at most this many
