@@ -24,10 +24,11 @@ use crate::explain;
 use crate::page_view::Policy;
 use crate::reload::SharedRoutes;
 use crate::shutdown::{InFlight, Shutdown};
+use crate::status::Status;
 use crate::tasks::Tasks;
 
 pub use dashboard::Dashboard;
-use health::{Health, Readiness};
+use health::Readiness;
 pub use listener::Socket;
 pub use metrics::Metrics;
 
@@ -40,6 +41,8 @@ pub struct Admin {
     pub hosts: Vec<String>,
     /// For `/metrics`.
     pub metrics: Metrics,
+    /// For problems of everything else.
+    pub status: Status,
     /// For problems of tasks.
     pub tasks: Tasks,
     /// How long a page view may wait on disk before that counts as a problem.
@@ -68,8 +71,8 @@ impl Admin {
     }
 
     /// Problems that an operator must act on, one sentence each.
-    fn degraded(&self, health: &Health) -> Vec<String> {
-        let mut lines = health.degraded(self.patience.as_secs_f64());
+    fn degraded(&self, status: &Status) -> Vec<String> {
+        let mut lines = health::degraded(status, self.patience.as_secs_f64());
         lines.extend(self.tasks.degraded());
         lines
     }
@@ -170,7 +173,7 @@ async fn readyz(State(admin): State<Admin>) -> Response {
     if readiness != Readiness::Ready {
         return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
     }
-    for line in admin.degraded(&Health::read(&admin.metrics)) {
+    for line in admin.degraded(&admin.status.frozen()) {
         text.push_str("degraded: ");
         text.push_str(&line);
         text.push('\n');

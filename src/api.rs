@@ -1,16 +1,16 @@
 //! The visitors API on the site's own origin (step 6, serve).
 //!
-//! [`Api`] is a service that the proxy calls in-process: no network hop, no listener of its own. It decides which
-//! paths are its own ([`Api::owns`]) and answers them ([`Api::call`]). It does not identify callers: the proxy
-//! looks the token up and passes a [`Caller`].
+//! [`Api`] is called by the proxy in-process: no network hop, no listener of its own. A request's path is parsed once
+//! ([`Api::parse`]) into an [`ApiPath`], or is the app's; everything else goes by that. The proxy passes what it knows of
+//! the [`Caller`], whose session is looked up here ([`Api::identify`]).
 //!
 //! One file per subject: `paths` (the API's paths), `query` and `cursor` (parameters), `access` (who may see which
 //! community), `visitors` and `stats` (the answers), `answers` (their JSON), `live`, `handshake`, `origin` and
 //! `stream_reader` (live connections), `cors` (pages of other origins), `visits` (reported page views), `widget`
 //! (the script), `problem` (error answers), `openapi` (the contract).
 //!
-//! Invariant: this module reads; it never writes to the app's tables or to presence (P2). Results that the proxy
-//! must act on, an [`Opening`] or a [`Report`], are passed in the answer's extensions.
+//! Invariant: this module reads; it never writes to the app's tables or to presence (P2). Reported page views go to
+//! [`Intake`].
 
 mod access;
 mod answers;
@@ -39,35 +39,36 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::{Body, Bytes, HttpBody};
-use axum::response::IntoResponse;
-use axum::routing::{get, post};
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, HeaderValue, VARY, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
-use tokio::sync::{Semaphore, SemaphorePermit};
-use tower::ServiceExt;
+use bytes::Bytes;
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, VARY, X_CONTENT_TYPE_OPTIONS,
+};
+use http::request::Parts;
+use http::response::Parts as ResponseParts;
+use http::{Method, Response, StatusCode};
+use serde::Serialize;
+use tokio::sync::Semaphore;
 
+use crate::auth::Authenticator;
 use crate::communities::Communities;
 use crate::config;
-use crate::live::Live;
+use crate::live::{Connection, Live};
 use crate::metrics::StatusClass;
 use crate::presence::Presence;
+use crate::recorder::Intake;
 use crate::store::Store;
 use crate::widget::Script;
 
 pub use backend_check::{BackendCheck, CheckError, UpstreamCheck};
 pub use caller::Caller;
-pub use live::Opening;
 pub use metrics::Metrics;
-pub use paths::{is_own_path, widget_paths};
-pub use visits::{MAX_REPORT, Report};
+pub use paths::{ApiPath, is_own_path, widget_paths};
+pub use visits::MAX_REPORT;
 
 use crate::json::Seconds;
 use crate::presence::moment::Clock;
 use access::Gate;
 use cors::Cors;
-use metrics::ReportOutcome;
 use paths::{Operation, Paths};
 use problem::Problem;
 use stats::Statistics;
@@ -89,30 +90,42 @@ const MAX_LISTENERS_IDENTIFYING: usize = 16;
 
 /// The visitors API.
 pub struct Api {
-    paths: Paths,
-    router: Router,
-    timeout: Duration,
+    shared: Arc<Shared>,
     in_flight: Semaphore,
     opening: Semaphore,
     identifying: Semaphore,
     listeners_identifying: Semaphore,
-    live: Option<Live>,
-    cors: Arc<Cors>,
-    metrics: Arc<Metrics>,
+}
+
+/// The body of an answer.
+pub enum Body {
+    /// All of it.
+    Bytes(Bytes),
+    /// A live connection, which waits for its socket.
+    Live(Box<Connection>),
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Self::Bytes(Bytes::new())
+    }
 }
 
 /// Dependencies of the handlers.
 struct Shared {
     settings: config::Api,
+    paths: Paths,
     /// The presence window, over which `current_visitors` is counted.
     window: Seconds,
     store: Arc<dyn Store>,
     presence: Arc<dyn Presence>,
+    authenticator: Arc<Authenticator>,
     gate: Gate,
     statistics: Statistics,
     live: Option<Live>,
-    cors: Arc<Cors>,
+    cors: Cors,
     reports: visits::Rate,
+    intake: Arc<Intake>,
     clock: Clock,
     metrics: Arc<Metrics>,
     /// The `OpenAPI` document, rendered once.
@@ -139,6 +152,8 @@ pub struct Surroundings {
 pub struct Sources {
     /// Profiles and statistics.
     pub store: Arc<dyn Store>,
+    /// Finds the callers' sessions.
+    pub authenticator: Arc<Authenticator>,
     /// Lookup of communities.
     pub communities: Arc<Communities>,
     /// Who is here now.
@@ -147,6 +162,8 @@ pub struct Sources {
     pub backend_check: Arc<dyn BackendCheck>,
     /// Live connections; `None` if they are off.
     pub live: Option<Live>,
+    /// Records the page views that pages report.
+    pub intake: Arc<Intake>,
 }
 
 impl Api {
@@ -160,115 +177,82 @@ impl Api {
     ) -> Self {
         let Sources {
             store,
+            authenticator,
             communities,
             presence,
             backend_check,
             live,
+            intake,
         } = sources;
         let paths = Paths::new(&settings);
-        let cors = Arc::new(Cors::new(surroundings.allowed_origins));
         let shared = Shared {
             window: Seconds(surroundings.window),
             gate: Gate::new(&settings, communities, backend_check, Arc::clone(&clock)),
             statistics: Statistics::new(Arc::clone(&store)),
             contract: openapi::render(&paths, &settings, &surroundings.session_cookie),
-            live: live.clone(),
-            cors: Arc::clone(&cors),
+            cors: Cors::new(surroundings.allowed_origins),
+            live,
+            authenticator,
             script: Script::new(paths.prefix(), settings.max_limit, false),
             script_of_text_keys: Script::new(paths.prefix(), settings.max_limit, true),
             reports: visits::Rate::new(settings.beacon_rate),
+            intake,
+            paths,
             told_of_foreign: AtomicI64::new(0),
             store,
             presence,
             clock,
             settings,
-            metrics: Arc::clone(&metrics),
+            metrics,
         };
         Self {
-            timeout: shared.settings.timeout,
-            router: router(&paths, shared),
+            shared: Arc::new(shared),
             in_flight: Semaphore::new(MAX_IN_FLIGHT),
             opening: Semaphore::new(MAX_OPENING),
             identifying: Semaphore::new(MAX_IDENTIFYING),
             listeners_identifying: Semaphore::new(MAX_LISTENERS_IDENTIFYING),
-            live,
-            cors,
-            paths,
-            metrics,
         }
     }
 
-    /// Whether the sidecar answers this raw path itself. Everything else is the app's.
-    pub fn owns(&self, path: &str) -> bool {
-        self.paths.operation(path).is_some()
-    }
-
-    /// Whether requests for this raw path have a body, of at most [`MAX_REPORT`] bytes.
-    pub fn takes_a_report(&self, path: &str) -> bool {
-        self.paths.operation(path) == Some(Operation::Visits)
-    }
-
-    /// Counts a report that was handed over, and what became of it.
-    pub fn count_report(&self, is_recorded: bool) {
-        let outcome = if is_recorded {
-            ReportOutcome::Accepted
-        } else {
-            ReportOutcome::NotCounted
-        };
-        self.metrics.beacons[outcome].inc();
+    /// Reads a request's raw path; `None` if it is not the API's, but the app's.
+    pub fn parse(&self, path: &str) -> Option<ApiPath> {
+        self.shared.paths.parse(path)
     }
 
     /// Longest time for one answer, and for identifying the caller before it.
     pub fn timeout(&self) -> Duration {
-        self.timeout
+        self.shared.settings.timeout
     }
 
-    /// Whether requests for this raw path ask for live connections.
-    pub fn pushes(&self, path: &str) -> bool {
-        self.paths.operation(path).is_some_and(Operation::is_live)
-    }
-
-    /// A permit to identify a caller; `None` when there are too many, so that callers with made-up tokens cannot
-    /// use up the recorder's lookups. `patient` is for live connections: they wait for a permit, and the caller
-    /// must give up after [`Api::timeout`].
-    pub async fn identifying(&self, patient: bool) -> Option<SemaphorePermit<'_>> {
-        if patient {
-            self.listeners_identifying.acquire().await.ok()
-        } else {
-            self.identifying.try_acquire().ok()
-        }
-    }
-
-    /// Answers a request for a path that [`Api::owns`]. The request's extensions carry the [`Caller`]; without one
-    /// it is anonymous. Never fails: any error becomes a problem document. The answer has a `Content-Length`, also
-    /// to HEAD, where its body is empty; only streams have none.
-    pub async fn call(&self, request: Request<Body>) -> Response<Body> {
-        let Some(operation) = self.paths.operation(request.uri().path()) else {
-            return finish(
-                Problem::NotFound.into_response(),
-                request.method() == Method::HEAD,
-            );
-        };
-        let is_head = request.method() == Method::HEAD;
-        let reader = self.cors.reader(operation, request.headers());
-        let preflight = self
-            .cors
-            .preflight(operation, request.method(), request.headers());
-        let response = match preflight {
+    /// Answers a request. Never fails: any error becomes a problem document. The answer has a `Content-Length`, also
+    /// to HEAD, where its body is empty; only live connections have none.
+    pub async fn call(&self, path: &ApiPath, request: &Parts, body: &[u8], caller: Caller) -> Response<Body> {
+        let operation = path.operation;
+        let (cors, headers) = (&self.shared.cors, &request.headers);
+        let reader = cors.reader(operation, headers);
+        let response = match cors.preflight(operation, &request.method, headers) {
             Some(response) => response,
-            None => self.answer(operation, request).await,
+            None => self.answer(path, request, body, caller).await,
         };
         let class = StatusClass::of(response.status().as_u16()).unwrap_or(StatusClass::ServerError);
-        self.metrics.requests[operation][class].inc();
-        let mut response = finish(with_methods(operation, response), is_head);
-        self.cors.let_read(operation, reader, response.headers_mut());
-        response
+        self.shared.metrics.requests[operation][class].inc();
+        let (mut head, mut body) = response.into_parts();
+        match &mut body {
+            Body::Bytes(body) => {
+                finish(operation, &mut head, Some(body.len()));
+                if request.method == Method::HEAD {
+                    body.clear();
+                }
+            }
+            Body::Live(_) => finish(operation, &mut head, None),
+        }
+        cors.let_read(operation, reader, &mut head.headers);
+        Response::from_parts(head, body)
     }
 
-    /// The answer to a request for a path that [`Api::owns`] and that is refused before it gets to [`Api::call`];
-    /// `None` if the path is the app's.
-    pub fn refuse(&self, path: &str, headers: &HeaderMap, status: StatusCode) -> Option<Response<Body>> {
-        let operation = self.paths.operation(path)?;
+    /// The answer to a request that is refused before it gets to [`Api::call`].
+    pub fn refuse(&self, path: &ApiPath, headers: &HeaderMap, status: StatusCode) -> Response<Bytes> {
+        let operation = path.operation;
         let problem = match status {
             StatusCode::METHOD_NOT_ALLOWED => Problem::MethodNotAllowed,
             StatusCode::PAYLOAD_TOO_LARGE => Problem::TooLarge,
@@ -276,90 +260,79 @@ impl Api {
             StatusCode::SERVICE_UNAVAILABLE => Problem::Unavailable,
             status => Problem::Refused(status),
         };
-        let mut response = finish(with_methods(operation, problem.into_response()), false);
-        let reader = self.cors.reader(operation, headers);
-        self.cors.let_read(operation, reader, response.headers_mut());
-        Some(response)
+        let (mut head, body) = problem.document().into_parts();
+        finish(operation, &mut head, Some(body.len()));
+        let cors = &self.shared.cors;
+        cors.let_read(operation, cors.reader(operation, headers), &mut head.headers);
+        Response::from_parts(head, body)
     }
 
-    async fn answer(&self, operation: Operation, request: Request<Body>) -> Response<Body> {
-        let live = self.live.as_ref().filter(|_| operation.is_live());
-        let reader = live.and_then(|live| StreamReader::of(&request, live));
-        let response = self.dispatch(operation, request).await;
-        match reader {
-            Some(reader) => reader.understands(response),
-            None => response,
-        }
-    }
-
-    async fn dispatch(&self, operation: Operation, request: Request<Body>) -> Response<Body> {
+    async fn answer(&self, path: &ApiPath, request: &Parts, body: &[u8], caller: Caller) -> Response<Body> {
+        let is_live = path.operation.is_live();
         let answered = async {
-            let place = if operation.is_live() {
+            let place = if is_live {
                 self.opening.acquire().await.ok()
             } else {
                 self.in_flight.try_acquire().ok()
             };
-            if place.is_none() {
-                return Problem::Unavailable.into_response();
-            }
-            match self.router.clone().oneshot(request).await {
-                Ok(response) => response,
-                Err(never) => match never {},
-            }
+            let _place = place.ok_or(Problem::Unavailable)?;
+            self.shared.answer(path, request, body, caller).await
         };
-        match tokio::time::timeout(self.timeout, answered).await {
-            Ok(response) => response,
-            Err(_elapsed) => {
-                tracing::warn!(api.timeout = ?self.timeout, "a visitors API answer took too long");
-                Problem::Unavailable.into_response()
-            }
+        let answered = tokio::time::timeout(self.timeout(), answered).await;
+        let answered = answered.unwrap_or_else(|_elapsed| {
+            tracing::warn!(api.timeout = ?self.timeout(), "a visitors API answer took too long");
+            Err(Problem::Unavailable)
+        });
+        let response = answered.unwrap_or_else(|problem| problem.document().map(Body::Bytes));
+        let live = self.shared.live.as_ref().filter(|_| is_live);
+        match live.and_then(|live| StreamReader::of(request, live)) {
+            Some(reader) => reader.understands(response),
+            None => response,
         }
     }
 }
 
-/// One route per operation and form of its path.
-fn router(paths: &Paths, shared: Shared) -> Router {
-    let mut router = Router::new();
-    for operation in paths.operations() {
-        let methods = match operation {
-            Operation::List => get(visitors::list),
-            Operation::Count => get(visitors::count),
-            Operation::Stats => get(stats::stats),
-            Operation::Live => get(live::live),
-            Operation::Counts => get(visitors::counts),
-            Operation::LiveOfMany => get(live::live_of_many),
-            Operation::Visits => post(visits::report),
-            Operation::Widget => get(widget::script),
-            Operation::Contract => get(openapi::contract),
+impl Shared {
+    async fn answer(
+        self: &Arc<Self>,
+        path: &ApiPath,
+        request: &Parts,
+        body: &[u8],
+        caller: Caller,
+    ) -> Result<Response<Body>, Problem> {
+        if !path.operation.takes(&request.method) {
+            return Err(Problem::MethodNotAllowed);
         }
-        .fallback(async || Problem::MethodNotAllowed);
-        for pattern in paths.patterns(operation) {
-            router = router.route(&pattern, methods.clone());
+        let (query, community) = (request.uri.query(), path.community.as_deref());
+        match path.operation {
+            Operation::List => visitors::list(self, &caller, community, query).await,
+            Operation::Count => visitors::count(self, &caller, community, query).await,
+            Operation::Stats => stats::stats(self, &caller, community, query).await,
+            Operation::Counts => visitors::counts(self, &caller, query).await,
+            Operation::Live | Operation::LiveOfMany => live::answer(self, path, request, caller).await,
+            Operation::Visits => visits::report(self, request, &caller, body).await,
+            Operation::Widget => Ok(widget::script(self, &request.headers)),
+            Operation::Contract => openapi::contract(self, query),
         }
     }
-    router
-        .fallback(async || Problem::NotFound)
-        .with_state(Arc::new(shared))
 }
 
-/// Sets `Allow` on a refused method.
-fn with_methods(operation: Operation, mut response: Response<Body>) -> Response<Body> {
-    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
-        let methods = HeaderValue::from_static(operation.methods());
-        response.headers_mut().insert(ALLOW, methods);
+/// An answer in JSON.
+fn json(value: &impl Serialize) -> Result<Response<Body>, Problem> {
+    // Numbers and text always serialise.
+    let body = serde_json::to_vec(value).map_err(|_| Problem::Internal)?;
+    let mut response = Response::new(Body::Bytes(body.into()));
+    let kind = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    Ok(response)
+}
+
+/// Sets headers that every answer has, and `Allow` on a refused method. A live connection has no `length`.
+fn finish(operation: Operation, head: &mut ResponseParts, length: Option<usize>) {
+    let (status, headers) = (head.status, &mut head.headers);
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(ALLOW, HeaderValue::from_static(operation.methods()));
     }
-    response
-}
-
-/// Sets headers that every answer has.
-fn finish(mut response: Response<Body>, is_head: bool) -> Response<Body> {
-    let length = response.body().size_hint().exact();
-    let is_open = response.extensions().get::<Opening>().is_some();
-    let no_content = matches!(
-        response.status(),
-        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
-    );
-    let headers = response.headers_mut();
     if !headers.contains_key(CACHE_CONTROL) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if !headers.contains_key(VARY) {
@@ -367,16 +340,8 @@ fn finish(mut response: Response<Body>, is_head: bool) -> Response<Body> {
         }
     }
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if is_open || no_content {
-        // The router sets one for an empty body.
-        headers.remove(CONTENT_LENGTH);
-        return response;
-    }
-    if let (Some(length), false) = (length, headers.contains_key(CONTENT_LENGTH)) {
+    let no_content = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if let (Some(length), false) = (length, no_content) {
         headers.insert(CONTENT_LENGTH, length.into());
     }
-    if is_head {
-        *response.body_mut() = Body::empty();
-    }
-    response
 }

@@ -21,17 +21,17 @@ use tokio::sync::mpsc;
 
 use crate::admin::{Admin, Dashboard, Metrics};
 use crate::api::{Api, Sources, Surroundings, UpstreamCheck, widget_paths};
-use crate::auth::Glances;
 use crate::config::{Access, Config, Listen};
 use crate::geoip::GeoIp;
 use crate::handover::{Place, Waiting};
 use crate::live::{self, Live};
 use crate::metrics::LabelValue as _;
-use crate::page_view::{Files, Policy};
+use crate::page_view::Policy;
 use crate::presence;
 use crate::proxy::{Edge, Sidecar, Upstreams};
 use crate::reload::{Certificate, LoadedRoutes, Reloader, SharedRoutes};
 use crate::shutdown::{Closing, InFlight, Manners, Shutdown, Signals};
+use crate::status::Status;
 use crate::store;
 use crate::tasks::{Task, Tasks};
 use crate::widget::Injector;
@@ -170,10 +170,10 @@ impl App {
         // The reloader runs until `reload` is dropped: files may change without a signal, too.
         let (reload, reload_requests) = mpsc::channel(1);
         let (hand_over, quits) = mpsc::channel(1);
-        let manners = manners(of_a_terminal, reload.clone(), hand_over);
-        let signals = Signals::listen(shutdown.clone(), manners).context("signal handlers")?;
+        let signals = signals(&shutdown, of_a_terminal, &reload, hand_over)?;
 
-        let metrics = Metrics::default();
+        let status = Status::default();
+        let metrics = Metrics::new(&status);
         let tasks = Tasks::new(metrics.tasks.clone(), background, shutdown.clone());
         tasks.keep_worker(Task::Signals, signals, |signals| signals.obey().boxed());
         let store = store::open(&config).context("the database")?;
@@ -182,39 +182,42 @@ impl App {
             &config.record,
             // A list queries presence twice, and needs time for the database, too.
             config.api.timeout / 4,
+            &status,
             metrics.presence.clone(),
             &tasks,
         )
         .context("presence")?;
         let routes: SharedRoutes = Arc::new(ArcSwap::from_pointee(table));
 
-        let spool = recording::first_look(spools, &store).await?;
+        let spool = recording::first_look(spools, geoip, &store).await?;
         config.limits.max_connections = Some(files::connections(&config.limits));
-        let recording = Recording::start(&config, geoip, spool, &store, &presence, &metrics, &tasks);
+        let recording = Recording::start(&config, spool, &store, &presence, &status, &metrics, &tasks);
         let reloader = Reloader::new(
             &config.routes,
             files,
             routes.clone(),
             certificates.clone(),
             reload_requests,
+            &status,
             metrics.reload.clone(),
         );
         let watched = watch::Watched {
             config: &config,
             store: &store,
             authenticator: &recording.authenticator,
+            status: &status,
             metrics: &metrics,
         };
         watched.start(reloader, &tasks)?;
 
-        let in_flight = InFlight::default();
-        let closing = Closing::default();
+        let (in_flight, closing) = (InFlight::default(), Closing::default());
         let live = start_live(&config, &presence, &recording, &metrics, &tasks);
         let policy = Policy::new(&config.record, &config.privacy);
         let admin = Admin {
             dashboard: start_dashboard(&config, &presence, &recording, &metrics, &tasks),
             hosts: config.listen.admin_hosts.clone(),
             metrics: metrics.clone(),
+            status,
             tasks: tasks.clone(),
             patience: config.record.batch_age + STALE,
             routes: routes.clone(),
@@ -225,17 +228,16 @@ impl App {
             handed_over: Shutdown::new(),
             in_flight: in_flight.clone(),
         };
-        let sources = Sources {
-            store: store.clone(),
-            communities: recording.communities.clone(),
-            presence,
-            backend_check: Arc::new(UpstreamCheck::new(&config.upstream, config.api.timeout * 4 / 5)),
-            live: live.clone(),
-        };
         let parts = Parts {
-            routes,
-            policy,
-            sources,
+            sources: Sources {
+                store: store.clone(),
+                authenticator: recording.authenticator.clone(),
+                communities: recording.communities.clone(),
+                presence,
+                backend_check: Arc::new(UpstreamCheck::new(&config.upstream, config.api.timeout * 4 / 5)),
+                live: live.clone(),
+                intake: recording.intake(&config, routes, policy),
+            },
             metrics: metrics.clone(),
             in_flight: in_flight.clone(),
             leaving: closing.accepting.clone(),
@@ -271,12 +273,19 @@ fn no_task_is_lost(tasks: &Tasks) -> Result<(), StartError> {
     }
 }
 
-fn manners(of_a_terminal: bool, reload: mpsc::Sender<()>, hand_over: mpsc::Sender<()>) -> Manners {
-    if of_a_terminal {
+fn signals(
+    shutdown: &Shutdown,
+    of_a_terminal: bool,
+    reload: &mpsc::Sender<()>,
+    hand_over: mpsc::Sender<()>,
+) -> anyhow::Result<Signals> {
+    let manners = if of_a_terminal {
         Manners::Terminal
     } else {
+        let reload = reload.clone();
         Manners::Service { reload, hand_over }
-    }
+    };
+    Signals::listen(shutdown.clone(), manners).context("signal handlers")
 }
 
 fn start_dashboard(
@@ -326,8 +335,6 @@ fn start_live(
 
 /// What the proxy needs besides configuration and recording.
 struct Parts {
-    routes: SharedRoutes,
-    policy: Policy,
     sources: Sources,
     metrics: Metrics,
     in_flight: InFlight,
@@ -341,13 +348,12 @@ fn sidecar(
     background: &Handle,
 ) -> anyhow::Result<Sidecar> {
     let Parts {
-        routes,
-        policy,
         sources,
         metrics,
         in_flight,
         leaving,
     } = parts;
+    let intake = sources.intake.clone();
     let api = Api::new(
         config.api.clone(),
         Surroundings {
@@ -361,16 +367,9 @@ fn sidecar(
     );
     Ok(Sidecar {
         limits: config.limits.clone(),
-        session: config.session.clone(),
         upstream: config.upstream.clone(),
         upstreams: Upstreams::new(&config.upstream).map_err(|error| anyhow::anyhow!("upstream: {error}"))?,
-        routes,
-        authenticator: recording.authenticator.clone(),
-        glances: Glances::new(recording.authenticator.clone(), background.clone()),
-        policy,
-        files: Files::default(),
-        recorder: recording.recorder.clone(),
-        is_recording: config.record.is_on(),
+        intake,
         communities: recording.communities.clone(),
         injector: config.widget.inject.then(|| injector(config)),
         api: Arc::new(api),

@@ -1,13 +1,15 @@
 //! Configuration: load → parse (unknown keys refused) → validate. Errors name file, line, key and remedy.
 //!
-//! One file per section under `config/`. The request path never reads configuration: `app` hands each part
+//! One file per section under `config/`: its keys, their defaults, and its rules. The request path never reads configuration: `app` hands each part
 //! what it needs.
 
 mod api;
 mod database;
+mod environment;
 mod error;
 #[cfg(test)]
 mod example;
+mod files;
 mod key_pair;
 mod limits;
 mod listen;
@@ -19,9 +21,11 @@ mod privacy;
 mod record;
 mod redis;
 mod routes;
+mod rules;
 mod schema;
 mod secret;
 mod session;
+mod source;
 mod spool;
 #[cfg(test)]
 mod tests;
@@ -35,12 +39,12 @@ use serde::Deserialize;
 pub use api::{Access, Api, PageViews};
 pub use database::Database;
 pub(crate) use database::for_driver;
-pub use error::{ConfigError, Place};
+pub use environment::{misspelt, variables};
+pub use error::{ConfigError, SetBy};
 pub use key_pair::read_key_pair;
 pub use limits::Limits;
 pub use listen::{Listen, TlsListener};
 pub use live::Live;
-pub use load::{misspelt, variables};
 pub use log::{Format, Log};
 pub use privacy::{IpPrecision, Privacy, RecentPrecision, ReferrerPrecision};
 pub use record::{CommunityIdAs, Record};

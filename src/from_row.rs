@@ -6,6 +6,10 @@
 /// Implements [`sqlx::FromRow`] for a struct: `from_row!(PgRow => Person { id, name })`. All fields are named; the
 /// compiler reports a missing one. A column that is missing, or of another type, is an error of sqlx's that names it.
 macro_rules! from_row {
+    ($row:ty, $other:ty => $struct:ident $fields:tt) => {
+        from_row!($row => $struct $fields);
+        from_row!($other => $struct $fields);
+    };
     ($row:ty => $struct:ident { $($field:ident),+ $(,)? }) => {
         impl ::sqlx::FromRow<'_, $row> for $struct {
             fn from_row(row: &$row) -> Result<Self, ::sqlx::Error> {

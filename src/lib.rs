@@ -49,6 +49,7 @@ pub mod metrics;
 pub mod reload;
 mod retry;
 pub mod shutdown;
+pub mod status;
 pub mod systemd;
 pub mod tasks;
 pub mod telemetry;

@@ -229,13 +229,13 @@ impl StatusClass {
     }
 }
 
-/// Declares a room's metrics: `pub struct Name { /// The help text. field: Type = "name_without_prefix", … }`. A gauge
-/// starts at zero, or with `at`. What is in parentheses is no metric, and given to `new`.
+/// Declares a room's metrics: `pub struct Name { /// The help text. field: Type = "name_without_prefix", … }`. What is
+/// in parentheses is no metric, and given to `new`.
 macro_rules! metrics {
     (
         $(#[$about:meta])*
         $vis:vis struct $name:ident $(($($(#[$about_given:meta])* $given:ident: $given_type:ty),+ $(,)?))? {
-            $($(#[doc = $help:literal])+ $field:ident: $type:ty = $metric:literal $(at $start:literal)?),+ $(,)?
+            $($(#[doc = $help:literal])+ $field:ident: $type:ty = $metric:literal),+ $(,)?
         }
     ) => {
         $(#[$about])*
@@ -252,12 +252,10 @@ macro_rules! metrics {
         impl $name {
             /// Declares them in a registry.
             $vis fn new(registry: &$crate::metrics::Registry $($(, $given: $given_type)+)?) -> Self {
-                let metrics = Self {
+                Self {
                     $($($given,)+)?
                     $($field: registry.declare($metric, &[$($help),+]),)+
-                };
-                $($(metrics.$field.set($start);)?)+
-                metrics
+                }
             }
         }
 
@@ -292,16 +290,17 @@ mod tests {
             /// by colour
             balls: Counters<Colour> = "balls_total",
             /// 1 while it is open
-            open: IntGauge = "box_open" at -1,
+            open: IntGauge = "box_open",
         }
     }
 
     #[test]
-    fn metrics_start_at_zero_with_every_label_or_as_declared() {
+    fn metrics_start_at_zero_with_every_label() {
         let registry = Registry::default();
         let metrics = Metrics::new(&registry, "box".to_owned());
         assert_eq!(metrics.name, "box");
         metrics.balls[Colour::Green].inc_by(2);
+        metrics.open.set(1);
         assert_eq!(
             registry.render(),
             "# HELP headcount_balls_total Balls in the box, by colour\n\
@@ -310,7 +309,7 @@ mod tests {
              headcount_balls_total{colour=\"red\"} 0\n\
              # HELP headcount_box_open 1 while it is open\n\
              # TYPE headcount_box_open gauge\n\
-             headcount_box_open -1\n"
+             headcount_box_open 1\n"
         );
     }
 

@@ -32,6 +32,7 @@ use futures_util::stream::BoxStream;
 
 use crate::config;
 use crate::ids::{CommunityId, UserId};
+use crate::status::Status;
 use crate::tasks::Tasks;
 pub use metrics::Metrics;
 use mirrored::Mirrored;
@@ -48,21 +49,22 @@ const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 /// waits for Redis at most for `patience` before it is answered from that memory.
 ///
 /// The connection lives on the runtime of `tasks`, which must outlive everything that uses presence: pass the
-/// process' own runtime, never that of a Pingora service. Metrics of Redis and of the memory are updated here.
+/// process' own runtime, never that of a Pingora service. The status of Redis and the memory's metrics are updated here.
 pub fn open(
     redis: &config::Redis,
     record: &config::Record,
     patience: Duration,
+    status: &Status,
     metrics: Arc<Metrics>,
     tasks: &Tasks,
 ) -> Result<Arc<dyn Presence>, OpenError> {
     if !redis.is_used() {
-        metrics.redis_up.set(-1);
-        metrics.live_subscription_up.set(-1);
+        status.redis.off();
+        status.redis_changes.off();
         let clock = SteadyClock::of_the_machine();
         return Ok(Arc::new(memory::InMemory::new(record.window, clock)));
     }
-    let store = redis::Redis::open(redis, window(record), metrics.clone(), tasks)?;
+    let store = redis::Redis::open(redis, window(record), status, metrics.clone(), tasks)?;
     if !record.presence {
         return Ok(Arc::new(store));
     }
@@ -91,7 +93,7 @@ pub async fn remarks(redis: &config::Redis, record: &config::Record) -> Result<V
         return Ok(Vec::new());
     }
     let tasks = Tasks::on_current_runtime();
-    let store = redis::Redis::open(redis, window(record), Arc::default(), &tasks)?;
+    let store = redis::Redis::open(redis, window(record), &Status::default(), Arc::default(), &tasks)?;
     let differences = store.differences().await;
     tasks.end();
     Ok(differences.unwrap_or_else(|error| {

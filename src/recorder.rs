@@ -5,7 +5,10 @@
 //! other goes to a worker that looks them up after the response, and does not delay the former.
 
 mod admission;
+mod intake;
 mod resolve;
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +30,7 @@ use crate::writer::Writer;
 
 use crate::recent_pages::RecentPages;
 use crate::writer::load::{Bytes, Load};
+pub use intake::{Heads, Intake, Report, RequestFacts};
 pub use resolve::Resolver;
 pub(crate) use resolve::Worker;
 

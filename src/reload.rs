@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
 use crate::routes::{RouteFile, RouteTable};
+use crate::status::Status;
 
 pub use certificates::{Certificate, CertificateError};
 use doubt::Doubt;
@@ -58,14 +59,13 @@ pub struct Reloader {
     /// What was read last, in use or refused.
     read: Reading,
     certificates: Vec<Arc<Certificate>>,
-    /// The error of the certificate with the same index.
-    certificate_errors: Vec<Option<CertificateError>>,
     requests: mpsc::Receiver<()>,
     /// For the routes first, then for each certificate; empty where nothing is watched.
     watches: Vec<Watch>,
     is_again: bool,
     /// A reading of the routes that is not used yet.
     doubt: Option<Doubt>,
+    status: Status,
     metrics: Arc<Metrics>,
 }
 
@@ -78,6 +78,7 @@ impl Reloader {
         routes: SharedRoutes,
         certificates: Vec<Arc<Certificate>>,
         requests: mpsc::Receiver<()>,
+        status: &Status,
         metrics: Arc<Metrics>,
     ) -> Self {
         let dir = config.dir.clone();
@@ -90,12 +91,12 @@ impl Reloader {
         let reloader = Self {
             dir,
             read: Ok(files),
-            certificate_errors: vec![None; certificates.len()],
             certificates,
             requests,
             watches,
             is_again: false,
             doubt: None,
+            status: status.clone(),
             metrics,
             routes,
         };
@@ -194,7 +195,7 @@ impl Reloader {
                 self.metrics.reloads[Outcome::Success].inc();
             }
             Err(error) => {
-                self.metrics.last_reload_ok.set(0);
+                self.status.routes.down(error.to_string(), |_| {});
                 tracing::error!(error = %error, "route files refused; the last good ones stay in use");
                 self.metrics.reloads[Outcome::Failure].inc();
             }
@@ -207,30 +208,34 @@ impl Reloader {
         self.metrics
             .routes
             .set(i64::try_from(table.len()).unwrap_or(i64::MAX));
-        self.metrics.last_reload_ok.set(1);
+        self.status.routes.up(|_| {});
     }
 
     /// Reads all certificates again; faulty ones do not replace those in use, which is logged once unless `is_asked`.
     fn read_certificates(&mut self, is_asked: bool) {
-        for (certificate, known) in self.certificates.iter().zip(&mut self.certificate_errors) {
-            let path = certificate.path().display();
+        for certificate in &self.certificates {
+            let (path, files) = (certificate.path().display(), &certificate.files);
             match certificate.read_again() {
                 Ok(is_new) => {
-                    if is_new || known.is_some() {
+                    if is_new || files.is_down() {
                         certificate.tell(&self.metrics);
                     }
-                    *known = None;
+                    files.up(|_| {});
                 }
                 Err(error) => {
-                    if is_asked || known.as_ref() != Some(&error) {
-                        tracing::error!(%path, %error, "certificate refused; the last good one stays in use");
+                    if is_asked {
+                        files.unknown();
                     }
-                    *known = Some(error);
+                    files.down_for([error.to_string()], |error| {
+                        tracing::error!(%path, %error, "certificate refused; the last good one stays in use");
+                    });
                 }
             }
         }
-        let faulty = self.certificate_errors.iter().flatten().count();
-        self.metrics.certificates_ok.set(i64::from(faulty == 0));
+        let faults = self.certificates.iter();
+        let faults = faults.flat_map(|certificate| certificate.files.condition().reasons);
+        let faults: Vec<_> = faults.collect();
+        self.status.certificates.down_for(faults, |_| {});
     }
 }
 

@@ -9,7 +9,6 @@ mod error;
 #[cfg(test)]
 pub(crate) mod fake;
 mod ledger;
-mod metrics;
 mod migrate;
 mod open;
 mod operations;
@@ -33,7 +32,6 @@ use crate::key_type::{AppKeys, KeyTypes};
 
 pub use error::{Class, StoreError};
 pub use ledger::LedgerProblem;
-pub use metrics::Metrics;
 pub use migrate::{Incomplete, MigrateError, Step, migrate};
 pub use open::{check, check_ledger, ignored_parameters, open, remarks, session_listener};
 pub use postgres::{Heard, SessionListener};
@@ -62,6 +60,11 @@ pub trait Store: Send + Sync + 'static {
             (Err(StoreError::Unexpected(_) | StoreError::Refused(_)), _) => {}
             (outcome, _) => return outcome,
         }
+        self.each_browser_session(tokens).await
+    }
+
+    /// The same, one query per token.
+    async fn each_browser_session(&self, tokens: &[SessionToken]) -> Result<SessionsFound, StoreError> {
         let mut found = SessionsFound::new();
         for token in tokens {
             match self.browser_session(token).await {
@@ -153,8 +156,9 @@ pub struct VisitorRow {
     pub pages_visited: Option<i64>,
 }
 
-/// Statistics of one community over one window. Each number is defined here and computed in one place.
-#[derive(Debug, Clone, PartialEq)]
+/// Statistics of one community over one window, by default of one without views. Each number is defined here and
+/// computed in one place.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Stats {
     /// Distinct users with one of the `page_views` (never a sum of daily uniques, and never above their number).
     pub total_visitors: i64,
@@ -173,20 +177,6 @@ pub struct Stats {
     pub avg_community_session_duration: Option<f64>,
     /// How many sessions that mean is over.
     pub ended_community_sessions: i64,
-}
-
-impl Stats {
-    /// Statistics of a community without views.
-    fn none() -> Self {
-        Self {
-            total_visitors: 0,
-            page_views: 0,
-            avg_session_duration: None,
-            ended_sessions: 0,
-            avg_community_session_duration: None,
-            ended_community_sessions: 0,
-        }
-    }
 }
 
 /// Address text as both databases take it: IPv4-mapped IPv6 as IPv4, no zone (W4).

@@ -1,5 +1,8 @@
 //! systemd notifications (`Type=notify`): sends the state of the process to the socket named in the environment.
 //! Without systemd, nothing happens.
+//!
+//! The crate `sd-notify` (0.5) could only send to a file, not to an abstract name, and would wait where systemd does not
+//! read.
 
 use std::ffi::OsStr;
 use std::io;

@@ -34,7 +34,6 @@ pub mod unresolved;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -46,6 +45,7 @@ use crate::config;
 use crate::geoip::GeoIp;
 use crate::page_view::{Dropped, Queue};
 use crate::recent_pages::RecentPages;
+use crate::status::{Component, Status};
 use crate::store::Store;
 use appender::Appender;
 use applier::Applier;
@@ -81,6 +81,8 @@ pub struct Parts {
     pub directory: Directory,
     /// This process' own spool.
     pub spool: Arc<Spool>,
+    /// Where the writer's state is shown.
+    pub status: Status,
 }
 
 enum Message {
@@ -159,15 +161,16 @@ impl Writer {
         let (queue, accepted) = mpsc::channel(record.queue_views.get());
         let (flushes, asked) = mpsc::channel(16);
         let load = Load::new(Queue::Writer, bytes, &metrics.views);
-        metrics.spool_limit_bytes.set(u64_as_f64(limits.spool_bytes));
-        let shared = Arc::new(Shared::new(parts.spool, Arc::clone(metrics)));
+        let writes = parts.status.writes.clone();
+        let shared = Shared::new(parts.spool, limits.spool_bytes, parts.status, Arc::clone(metrics));
+        let shared = Arc::new(shared);
         let appender = Appender {
             queue: accepted,
             load: load.clone(),
             limits,
             directory: parts.directory.clone(),
             shared: Arc::clone(&shared),
-            is_full: false,
+            room: Component::default(),
             metrics: Arc::clone(metrics),
         };
         let late = Late::new(Arc::clone(&parts.store), parts.communities);
@@ -177,6 +180,7 @@ impl Writer {
             parts.geoip,
             parts.recent,
             limits,
+            writes,
             Arc::clone(metrics),
         );
         let applier = Applier::new(
@@ -231,7 +235,7 @@ impl Writer {
     }
 
     fn why_full(&self) -> Dropped {
-        if self.shared.failing.load(Ordering::Relaxed) {
+        if self.shared.status.spool.is_down() {
             Dropped::SpoolUnavailable
         } else {
             Dropped::WriterQueueFull
@@ -264,9 +268,4 @@ impl Writer {
             let _ = finished.await;
         }
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a size on disk")]
-fn u64_as_f64(size: u64) -> f64 {
-    size as f64
 }

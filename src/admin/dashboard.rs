@@ -19,11 +19,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use chrono::{DateTime, Utc};
 
-use super::health::Health;
 use super::{Admin, Metrics};
 use crate::json::Seconds;
 use crate::presence::Presence;
 use crate::recent_pages::RecentPages;
+use crate::status::Status;
 use crate::tasks::{Task, Tasks};
 use report::{Process, Report};
 use sampler::Sampler;
@@ -65,14 +65,14 @@ impl Dashboard {
         }
     }
 
-    fn report(&self, state: &'static str, health: Health, degraded: Vec<String>) -> Report {
+    fn report(&self, state: &'static str, status: Status, degraded: Vec<String>) -> Report {
         self.sampler.looked_at();
         let presence = self.sampler.presence.as_ref();
         let window = presence.map_or(self.window, |presence| presence.window_in_force(self.window));
         let process = Process {
             started_at: self.started_at,
             state,
-            health,
+            status,
             degraded,
             window_seconds: Seconds(window),
         };
@@ -100,9 +100,9 @@ pub(super) fn router() -> Router<Admin> {
 }
 
 async fn json(axum::extract::State(admin): axum::extract::State<Admin>) -> axum::Json<Report> {
-    let health = Health::read(&admin.metrics);
-    let degraded = admin.degraded(&health);
-    axum::Json(admin.dashboard.report(admin.state(), health, degraded))
+    let status = admin.status.frozen();
+    let degraded = admin.degraded(&status);
+    axum::Json(admin.dashboard.report(admin.state(), status, degraded))
 }
 
 fn html(text: &'static str) -> Response {

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
 use prometheus::{Gauge, Opts};
 
 use crate::metrics::Registry;
-use crate::{api, auth, live, page_view, presence, proxy, reload, store, tasks, telemetry, writer};
+use crate::status::{Status, StatusGauges};
+use crate::{api, auth, live, page_view, presence, proxy, reload, tasks, telemetry, writer};
 
 /// The metrics of the process. Each room gets its own.
 #[derive(Debug, Clone)]
@@ -19,34 +19,30 @@ pub struct Metrics {
     pub presence: Arc<presence::Metrics>,
     pub proxy: Arc<proxy::Metrics>,
     pub reload: Arc<reload::Metrics>,
-    pub store: Arc<store::Metrics>,
     pub tasks: Arc<tasks::Metrics>,
     pub views: Arc<page_view::Metrics>,
     pub writer: Arc<writer::Metrics>,
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
+impl Metrics {
+    /// Every room's, and the gauges of the status.
+    pub fn new(status: &Status) -> Self {
         let registry = Registry::default();
         telemetry::add_counts(&registry);
         let build = Opts::new("headcount_build_info", "Always 1; the version is a label");
         let build = build.const_label("version", env!("CARGO_PKG_VERSION"));
         registry.add(Gauge::with_opts(build)).set(1.0);
+        registry.add(Ok(StatusGauges::of(status)));
         let views = Arc::new(page_view::Metrics::new(&registry));
         Self {
             api: Arc::new(api::Metrics::new(&registry)),
             auth: Arc::new(auth::Metrics::new(&registry)),
             live: Arc::new(live::Metrics::new(&registry, views.clone())),
-            presence: Arc::new(presence::Metrics::new(&registry, ArcSwapOption::empty())),
-            proxy: Arc::new(proxy::Metrics::new(&registry, views.clone())),
+            presence: Arc::new(presence::Metrics::new(&registry)),
+            proxy: Arc::new(proxy::Metrics::new(&registry)),
             reload: Arc::new(reload::Metrics::new(&registry)),
-            store: Arc::new(store::Metrics::new(&registry)),
             tasks: Arc::new(tasks::Metrics::new(&registry)),
-            writer: Arc::new(writer::Metrics::new(
-                &registry,
-                views.clone(),
-                ArcSwapOption::empty(),
-            )),
+            writer: Arc::new(writer::Metrics::new(&registry, views.clone())),
             views,
             registry,
         }
@@ -60,7 +56,7 @@ mod tests {
     #[test]
     fn the_manual_lists_every_metric_with_its_help() {
         let manual = include_str!("../../deploy/README.md");
-        for line in Metrics::default().registry.render().lines() {
+        for line in Metrics::new(&Status::default()).registry.render().lines() {
             if let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|line| line.split_once(' ')) {
                 let row = manual
                     .lines()
@@ -90,7 +86,7 @@ mod tests {
             "listener",
             "le",
         ];
-        for family in Metrics::default().registry.gather() {
+        for family in Metrics::new(&Status::default()).registry.gather() {
             for label in family
                 .get_metric()
                 .iter()

@@ -1,24 +1,25 @@
-//! The caller of the API, as the proxy identified it.
+//! The caller of the API: what the proxy knows of it, and its session.
 
-use std::convert::Infallible;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::FromRequestParts;
 use chrono::{DateTime, Utc};
 use http::HeaderMap;
-use http::request::Parts;
+use tokio::time::timeout;
 
+use crate::auth::Known;
 use crate::browser_session::BrowserSession;
 use crate::ids::SessionToken;
 
 use super::problem::Problem;
+use super::{Api, ApiPath};
 
-/// The caller. The proxy puts it into the request's extensions after the token was looked up. The default is an
-/// anonymous caller without any headers.
+/// The caller. The default is an anonymous one without any headers.
 #[derive(Clone, Default)]
 pub struct Caller {
+    /// Start of the request.
+    pub at: DateTime<Utc>,
     /// The session of the request, as looked up; its validity is checked again at use (I3).
     pub session: Option<Arc<BrowserSession>>,
     /// The request has a token that could not be looked up because the database is away.
@@ -62,10 +63,36 @@ impl fmt::Debug for Caller {
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for Caller {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
-        Ok(parts.extensions.remove::<Self>().unwrap_or_default())
+impl Api {
+    /// Looks up the session of the caller's token, where the answer depends on it. A database that hangs, or a long
+    /// queue of lookups, holds the caller no longer than [`Api::timeout`].
+    pub async fn identify(&self, path: &ApiPath, caller: &mut Caller) {
+        let Some(token) = caller.token.clone().filter(|_| !path.takes_a_report()) else {
+            return;
+        };
+        let authenticator = &self.shared.authenticator;
+        match authenticator.cached_now(&token, caller.at).await {
+            Known::Session(session) => caller.session = Some(session),
+            Known::Nobody => {}
+            Known::Unknown => {
+                let found = timeout(self.timeout(), async {
+                    // Callers with made-up tokens must not use up the recorder's lookups.
+                    let _place = if path.operation.is_live() {
+                        self.listeners_identifying.acquire().await.ok()?
+                    } else {
+                        self.identifying.try_acquire().ok()?
+                    };
+                    let found = authenticator.resolve_from(&token, caller.at, caller.address);
+                    found.await.ok()
+                });
+                match found.await {
+                    Ok(Some(found)) => caller.session = found,
+                    Ok(None) | Err(_) => caller.unavailable = true,
+                }
+            }
+        }
+        if caller.session.is_none() {
+            caller.may_appear = authenticator.may_appear(&token).await;
+        }
     }
 }

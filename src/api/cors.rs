@@ -3,7 +3,6 @@
 //!
 //! A listed origin is echoed: browsers do not accept `*` together with cookies.
 
-use axum::body::Body;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
@@ -11,6 +10,7 @@ use http::header::{
 };
 use http::{Method, Response, StatusCode};
 
+use super::Body;
 use super::origin;
 use super::paths::Operation;
 
@@ -44,7 +44,7 @@ impl Cors {
             return None;
         }
         origin::allowed(headers, &self.allowed)?;
-        let mut response = Response::new(Body::empty());
+        let mut response = Response::new(Body::default());
         *response.status_mut() = StatusCode::NO_CONTENT;
         let answer = response.headers_mut();
         answer.insert(

@@ -1,20 +1,17 @@
 //! The live endpoints: admit callers by the rules of the lists, and open connections.
 //! The messages and the end of a connection are handled by [`crate::live`].
 //!
-//! The result is an answer whose extensions hold an [`Opening`]: the proxy passes the socket to it.
+//! The result is a head and a [`Connection`], to which the proxy passes the socket.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use axum::body::Body;
-use axum::extract::{Path, RawQuery, State};
-use axum::http::request::Parts;
-use axum::response::{IntoResponse as _, Response};
 use http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, TRANSFER_ENCODING,
     UPGRADE, VARY,
 };
-use http::{HeaderName, StatusCode};
+use http::request::Parts;
+use http::{HeaderName, Response, StatusCode};
 
 use crate::browser_session::BrowserSession;
 use crate::config::Access;
@@ -27,24 +24,9 @@ use super::handshake::Handshake;
 use super::metrics::Refusal;
 use super::origin::{self, From as Comes};
 use super::problem::Problem;
-use super::query::{self, AskedKey, CommunitySegment};
+use super::query::{self, AskedKey};
 use super::responses::{LiveProblems, Problems};
-use super::{Shared, backend_check};
-
-/// An admitted connection that waits for its socket. Can be taken once.
-#[derive(Clone)]
-pub struct Opening(Arc<Mutex<Option<Connection>>>);
-
-impl Opening {
-    fn new(connection: Connection) -> Self {
-        Self(Arc::new(Mutex::new(Some(connection))))
-    }
-
-    /// The connection.
-    pub fn take(&self) -> Option<Connection> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
+use super::{ApiPath, Body, Operation, Shared, backend_check};
 
 /// How many are in a community, each time it changes
 ///
@@ -83,24 +65,8 @@ impl Opening {
         Problems
     )
 )]
-pub(super) async fn live(
-    State(shared): State<Arc<Shared>>,
-    community: CommunitySegment,
-    RawQuery(query): RawQuery,
-    caller: Caller,
-    parts: Parts,
-) -> Response {
-    let answer = async {
-        let handshake = Handshake::read(&parts.method, parts.version, &parts.headers)?;
-        let is_page = query::heartbeat(query.as_deref())?;
-        shared.check_origin(&parts.headers, &caller)?;
-        let Ok(Path(asked)) = community else {
-            return Err(Problem::NotFound.into());
-        };
-        shared.open_live(caller, handshake, is_page, vec![asked]).await
-    };
-    shared.told(answer.await)
-}
+#[expect(dead_code, reason = "only its derived description is used")]
+pub(super) fn live() {}
 
 /// How many are in each of several communities, each time one changes
 ///
@@ -120,19 +86,21 @@ pub(super) async fn live(
         Problems
     )
 )]
-pub(super) async fn live_of_many(
-    State(shared): State<Arc<Shared>>,
-    RawQuery(query): RawQuery,
+#[expect(dead_code, reason = "only its derived description is used")]
+pub(super) fn live_of_many() {}
+
+/// Answers a handshake of either protocol, for one community or many.
+pub(super) async fn answer(
+    shared: &Arc<Shared>,
+    path: &ApiPath,
+    request: &Parts,
     caller: Caller,
-    parts: Parts,
-) -> Response {
-    let answer = async {
-        let handshake = Handshake::read(&parts.method, parts.version, &parts.headers)?;
-        let asked = query::communities(query.as_deref())?;
-        shared.check_origin(&parts.headers, &caller)?;
-        shared.open_live(caller, handshake, false, asked).await
-    };
-    shared.told(answer.await)
+) -> Result<Response<Body>, Problem> {
+    let opened = shared.open_live(path, request, caller).await;
+    opened.map_err(|Rejected(reason, problem)| {
+        shared.metrics.live_refused[reason].inc();
+        problem
+    })
 }
 
 /// A refused connection: the metric's reason, and the answer.
@@ -177,11 +145,23 @@ impl Shared {
 
     async fn open_live(
         self: &Arc<Self>,
+        path: &ApiPath,
+        request: &Parts,
         caller: Caller,
-        handshake: Handshake,
-        is_page: bool,
-        asked: Vec<String>,
-    ) -> Result<Response, Rejected> {
+    ) -> Result<Response<Body>, Rejected> {
+        let handshake = Handshake::read(&request.method, request.version, &request.headers)?;
+        let query = request.uri.query();
+        let (asked, is_page) = if path.operation == Operation::Live {
+            let community = path.community.clone();
+            (
+                community.map(|community| vec![community]),
+                query::heartbeat(query)?,
+            )
+        } else {
+            (Some(query::communities(query)?), false)
+        };
+        self.check_origin(&request.headers, &caller)?;
+        let asked = asked.ok_or(Problem::NotFound)?;
         let live = self.live.as_ref().ok_or(Problem::Unavailable)?;
         let admitted = self.visible(&caller, asked.clone()).await?;
         let (mut communities, mut unknown) = (Vec::new(), Vec::new());
@@ -208,7 +188,7 @@ impl Shared {
             door,
         };
         let connection = live.open(wanted, self.settings.timeout * 4 / 5).await?;
-        Ok(answer(handshake, connection))
+        Ok(opened(handshake, connection))
     }
 
     /// Decides later what the caller may see.
@@ -222,18 +202,11 @@ impl Shared {
             },
         })
     }
-
-    fn told(&self, answer: Result<Response, Rejected>) -> Response {
-        answer.unwrap_or_else(|Rejected(reason, problem)| {
-            self.metrics.live_refused[reason].inc();
-            problem.into_response()
-        })
-    }
 }
 
-/// The head that starts a connection, including the framing of the body.
-fn answer(handshake: Handshake, connection: Connection) -> Response {
-    let mut response = Response::new(Body::empty());
+/// The connection with the head that starts it, including the framing of the body.
+fn opened(handshake: Handshake, connection: Box<Connection>) -> Response<Body> {
+    let mut response = Response::new(Body::Live(connection));
     let mut set = |name: HeaderName, value| response.headers_mut().insert(name, value);
     set(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     set(VARY, HeaderValue::from_static("Cookie, Accept"));
@@ -261,7 +234,6 @@ fn answer(handshake: Handshake, connection: Connection) -> Response {
     if handshake.kind == Kind::WebSocket {
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     }
-    response.extensions_mut().insert(Opening::new(connection));
     response
 }
 

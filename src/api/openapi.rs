@@ -3,20 +3,17 @@
 
 mod site;
 
-use std::sync::Arc;
-
-use axum::body::Bytes;
-use axum::extract::{RawQuery, State};
-use axum::response::IntoResponse;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use bytes::Bytes;
+use http::Response;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use serde_json::Value;
 use utoipa::OpenApi;
 
-use super::Shared;
 use super::paths::Paths;
 use super::problem::{Problem, ProblemDocument};
 use super::query;
 use super::responses::FileProblems;
+use super::{Body, Shared};
 use crate::config;
 
 /// The API as the handlers declare it, without the configured prefix.
@@ -68,16 +65,13 @@ struct Contract;
         FileProblems
     )
 )]
-pub(super) async fn contract(
-    State(shared): State<Arc<Shared>>,
-    RawQuery(query): RawQuery,
-) -> Result<impl IntoResponse, Problem> {
-    query::none(query.as_deref())?;
-    let headers = [
-        (CONTENT_TYPE, "application/json"),
-        (CACHE_CONTROL, "public, max-age=300"),
-    ];
-    Ok((headers, shared.contract.clone()))
+pub(super) fn contract(shared: &Shared, query: Option<&str>) -> Result<Response<Body>, Problem> {
+    query::none(query)?;
+    let mut response = Response::new(Body::Bytes(shared.contract.clone()));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
+    Ok(response)
 }
 
 /// The document of a site with these settings. `cookie` is the session cookie's name.

@@ -1,7 +1,10 @@
-//! The API's paths. Pure; paths are compared raw, as they stand in the request line.
+//! The API's paths. Pure. A path is parsed once, raw, as it stands in the request line ([`Paths::parse`]); all else
+//! goes by the [`ApiPath`].
 //!
-//! [`Operation::template`] is the one place that spells a path: `owns`, the router and the contract are all made
-//! from it.
+//! [`Operation::template`] is the one place that spells a path: parser and contract are made from it.
+
+use http::Method;
+use percent_encoding::percent_decode_str;
 
 use crate::config;
 use crate::metrics::{LabelValue as _, label_values};
@@ -54,6 +57,14 @@ impl Operation {
         matches!(self, Self::Live | Self::LiveOfMany)
     }
 
+    /// Whether a request with this method is one of its. The handshake of a live connection refuses HEAD itself.
+    pub(super) fn takes(self, method: &Method) -> bool {
+        match self {
+            Self::Visits => method == Method::POST,
+            _ => method == Method::GET || method == Method::HEAD,
+        }
+    }
+
     /// Its methods, as in `Allow`.
     pub(super) fn methods(self) -> &'static str {
         match self {
@@ -79,24 +90,41 @@ impl Operation {
             }
     }
 
-    /// Whether a raw path below the prefix is this operation's, with or without one trailing slash.
-    fn matches(self, path: &str) -> bool {
-        let mut asked = path.strip_suffix('/').unwrap_or(path).split('/');
-        let mut expected = self.template().split('/');
+    /// The raw community segment of a raw path below the prefix, without trailing slash, if that is the operation's
+    /// path; empty if it has none.
+    fn segment(self, path: &str) -> Option<&str> {
+        let (mut asked, mut expected) = (path.split('/'), self.template().split('/'));
+        let mut community = "";
         loop {
             match (asked.next(), expected.next()) {
-                (None, None) => return true,
-                (Some(segment), Some(COMMUNITY)) if !segment.is_empty() => {}
+                (None, None) => return Some(community),
+                (Some(segment), Some(COMMUNITY)) if !segment.is_empty() => community = segment,
                 (Some(segment), Some(literal)) if segment == literal && literal != COMMUNITY => {}
-                _ => return false,
+                _ => return None,
             }
         }
     }
 }
 
+/// A path of the API, parsed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiPath {
+    /// What is asked for.
+    pub(super) operation: Operation,
+    /// The community that it names, decoded once; `None` if that is not UTF-8. Empty if it names none.
+    pub(super) community: Option<String>,
+}
+
+impl ApiPath {
+    /// Whether its requests have a body, of at most [`MAX_REPORT`](super::MAX_REPORT) bytes.
+    pub fn takes_a_report(&self) -> bool {
+        self.operation == Operation::Visits
+    }
+}
+
 /// Whether the sidecar answers this raw path itself, under this configuration. Pure.
 pub fn is_own_path(settings: &config::Api, path: &str) -> bool {
-    Paths::new(settings).operation(path).is_some()
+    Paths::new(settings).parse(path).is_some()
 }
 
 /// The paths of the widget's script, and of a page's live connection.
@@ -135,10 +163,17 @@ impl Paths {
         self.operations.iter().copied()
     }
 
-    /// The operation of a raw path.
-    pub(super) fn operation(&self, path: &str) -> Option<Operation> {
+    /// Reads a raw path, with or without one trailing slash; `None` if it is the app's.
+    pub(super) fn parse(&self, path: &str) -> Option<ApiPath> {
         let below = path.strip_prefix(&self.prefix)?;
-        self.operations().find(|operation| operation.matches(below))
+        let below = below.strip_suffix('/').unwrap_or(below);
+        self.operations().find_map(|operation| {
+            let community = percent_decode_str(operation.segment(below)?).decode_utf8();
+            Some(ApiPath {
+                operation,
+                community: community.ok().map(Into::into),
+            })
+        })
     }
 
     /// Prefix of all paths.
@@ -149,13 +184,5 @@ impl Paths {
     /// The operation's path as the contract shows it.
     pub(super) fn documented(&self, template: &str) -> String {
         format!("{}{template}", self.prefix)
-    }
-
-    /// The operation's router patterns: with and without trailing slash.
-    pub(super) fn patterns(&self, operation: Operation) -> [String; 2] {
-        // Braces have a meaning in the router's patterns but not in a prefix.
-        let prefix = self.prefix.replace('{', "{{").replace('}', "}}");
-        let path = format!("{prefix}{}", operation.template());
-        [format!("{path}/"), path]
     }
 }

@@ -5,8 +5,7 @@
 use std::borrow::Cow;
 use std::error::Error;
 
-use axum::body::Body;
-use axum::response::IntoResponse;
+use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION};
 use http::{Response, StatusCode};
 use serde::Serialize;
@@ -131,10 +130,9 @@ impl Problem {
             Self::Refused(_) => "The request is not one that can be answered.".into(),
         }
     }
-}
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response<Body> {
+    /// The answer.
+    pub(super) fn document(self) -> Response<Bytes> {
         let status = self.status();
         let is_not_yet = self == Self::NotYetAuthorized;
         let document = ProblemDocument {
@@ -145,7 +143,7 @@ impl IntoResponse for Problem {
         };
         // Numbers and text always serialise; otherwise the body would be empty.
         let body = serde_json::to_vec(&document).unwrap_or_default();
-        let mut response = Response::new(Body::from(body));
+        let mut response = Response::new(Bytes::from(body));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

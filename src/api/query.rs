@@ -3,8 +3,6 @@
 
 use std::ops::RangeInclusive;
 
-use axum::extract::Path;
-use axum::extract::rejection::PathRejection;
 use utoipa::ToSchema;
 
 use crate::config;
@@ -12,9 +10,6 @@ use crate::presence::Seen;
 
 use super::cursor;
 use super::problem::Problem;
-
-/// A path's community segment, decoded once; an error if it is not UTF-8.
-pub(super) type CommunitySegment = Result<Path<String>, PathRejection>;
 
 /// The key of a community, as it is asked for
 #[derive(ToSchema)]

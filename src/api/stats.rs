@@ -6,21 +6,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
-use axum::extract::{RawQuery, State};
 use chrono::{DateTime, Days, Utc};
+use http::Response;
 use moka::future::Cache;
 use tokio::sync::Semaphore;
 
 use crate::ids::CommunityId;
 use crate::store::Store;
 
-use super::Shared;
 use super::answers::CommunityStats;
 use super::caller::Caller;
 use super::problem::Problem;
-use super::query::{self, CommunitySegment};
+use super::query;
 use super::responses::Problems;
+use super::{Body, Shared, json};
 use crate::json::Key;
 
 /// How long a result is reused; `to` in the answer tells its age.
@@ -43,15 +42,15 @@ const MAX_COMPUTATIONS: usize = 4;
     responses((status = 200, description = "The numbers", body = CommunityStats), Problems)
 )]
 pub(super) async fn stats(
-    State(shared): State<Arc<Shared>>,
-    caller: Caller,
-    community: CommunitySegment,
-    RawQuery(query): RawQuery,
-) -> Result<Json<CommunityStats>, Problem> {
-    let days = query::days(query.as_deref(), &shared.settings)?;
-    let community = shared.visible_community(&caller, community).await?;
+    shared: &Shared,
+    caller: &Caller,
+    community: Option<&str>,
+    query: Option<&str>,
+) -> Result<Response<Body>, Problem> {
+    let days = query::days(query, &shared.settings)?;
+    let community = shared.visible_community(caller, community).await?;
     let now = (shared.clock)();
-    shared.statistics.of(community, days, now).await.map(Json)
+    json(&shared.statistics.of(community, days, now).await?)
 }
 
 /// Computes statistics, identical requests once.

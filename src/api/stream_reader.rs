@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
+use http::Response;
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY};
-use http::{Request, Response};
+use http::request::Parts;
 
-use super::handshake;
+use super::{Body, handshake};
 use crate::live::Live;
 
 /// A client that asks for an event stream.
@@ -19,8 +19,8 @@ pub(super) struct StreamReader<'a> {
 
 impl<'a> StreamReader<'a> {
     /// `None` if the request asks for something else.
-    pub(super) fn of(request: &Request<Body>, live: &'a Live) -> Option<Self> {
-        handshake::asks_for_events(request.method(), request.headers()).then_some(Self { live })
+    pub(super) fn of(request: &Parts, live: &'a Live) -> Option<Self> {
+        handshake::asks_for_events(&request.method, &request.headers).then_some(Self { live })
     }
 
     /// The answer in the form that the client can handle.
@@ -37,7 +37,7 @@ impl<'a> StreamReader<'a> {
 
     /// The connection ends, too: during a hand-over, the next one leads to the new process.
     fn sent_away(&self, wait: Duration) -> Response<Body> {
-        let mut response = Response::new(Body::from(self.live.not_now(wait)));
+        let mut response = Response::new(Body::Bytes(self.live.not_now(wait).into()));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
         headers.insert(CONNECTION, HeaderValue::from_static("close"));

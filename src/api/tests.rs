@@ -14,4 +14,5 @@ mod paths;
 mod spelling;
 mod stats;
 mod support;
+mod targets;
 mod widget;

@@ -1,22 +1,20 @@
 //! The visitor list and the current counts.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use axum::Json;
-use axum::extract::{Path, RawQuery, State};
 use futures_util::{StreamExt, TryStreamExt, stream};
+use http::Response;
 
 use crate::ids::{CommunityId, UserId};
 use crate::presence::{Answer, Count, Seen};
 
-use super::Shared;
 use super::answers::{CommunityCount, CountOf, Counts, Visitor, VisitorList};
 use super::caller::Caller;
 use super::cursor;
 use super::problem::Problem;
-use super::query::{self, AskedKey, CommunitySegment, ListQuery};
+use super::query::{self, AskedKey, ListQuery};
 use super::responses::Problems;
+use super::{Body, Shared, json};
 use crate::json::{Key, Seconds, Timestamp};
 
 /// Communities of one request that are checked at the same time.
@@ -36,13 +34,13 @@ const CHECKED_AT_ONCE: usize = 8;
     responses((status = 200, description = "One page", body = VisitorList), Problems)
 )]
 pub(super) async fn list(
-    State(shared): State<Arc<Shared>>,
-    caller: Caller,
-    community: CommunitySegment,
-    RawQuery(query): RawQuery,
-) -> Result<Json<VisitorList>, Problem> {
-    let query = ListQuery::parse(query.as_deref(), &shared.settings)?;
-    let community = shared.visible_community(&caller, community).await?;
+    shared: &Shared,
+    caller: &Caller,
+    community: Option<&str>,
+    query: Option<&str>,
+) -> Result<Response<Body>, Problem> {
+    let query = ListQuery::parse(query, &shared.settings)?;
+    let community = shared.visible_community(caller, community).await?;
     let mut count = shared.count(&community).await?;
     let (visitors, next) = if shared.settings.identities {
         let page = shared.page(&community, &query).await?;
@@ -51,11 +49,11 @@ pub(super) async fn list(
     } else {
         (Vec::new(), None)
     };
-    Ok(Json(VisitorList {
+    json(&VisitorList {
         count,
         visitors,
         next,
-    }))
+    })
 }
 
 /// How many are in a community now
@@ -68,14 +66,14 @@ pub(super) async fn list(
     responses((status = 200, description = "The count", body = CommunityCount), Problems)
 )]
 pub(super) async fn count(
-    State(shared): State<Arc<Shared>>,
-    caller: Caller,
-    community: CommunitySegment,
-    RawQuery(query): RawQuery,
-) -> Result<Json<CommunityCount>, Problem> {
-    query::none(query.as_deref())?;
-    let community = shared.visible_community(&caller, community).await?;
-    shared.count(&community).await.map(Json)
+    shared: &Shared,
+    caller: &Caller,
+    community: Option<&str>,
+    query: Option<&str>,
+) -> Result<Response<Body>, Problem> {
+    query::none(query)?;
+    let community = shared.visible_community(caller, community).await?;
+    json(&shared.count(&community).await?)
 }
 
 /// How many are in each of several communities now
@@ -89,19 +87,19 @@ pub(super) async fn count(
     responses((status = 200, description = "The counts", body = Counts), Problems)
 )]
 pub(super) async fn counts(
-    State(shared): State<Arc<Shared>>,
-    caller: Caller,
-    RawQuery(query): RawQuery,
-) -> Result<Json<Counts>, Problem> {
-    let asked = query::communities(query.as_deref())?;
-    let visible = shared.visible(&caller, asked).await?;
+    shared: &Shared,
+    caller: &Caller,
+    query: Option<&str>,
+) -> Result<Response<Body>, Problem> {
+    let asked = query::communities(query)?;
+    let visible = shared.visible(caller, asked).await?;
     let mut communities: Vec<CommunityId> = Vec::new();
     for community in visible.into_iter().flatten() {
         if !communities.contains(&community) {
             communities.push(community);
         }
     }
-    shared.counts(&communities).await.map(Json)
+    json(&shared.counts(&communities).await?)
 }
 
 impl Shared {
@@ -109,13 +107,11 @@ impl Shared {
     pub(super) async fn visible_community(
         &self,
         caller: &Caller,
-        segment: CommunitySegment,
+        asked: Option<&str>,
     ) -> Result<CommunityId, Problem> {
         let admitted = self.gate.admit(caller)?;
-        let Ok(Path(asked)) = segment else {
-            return Err(Problem::NotFound);
-        };
-        let community = self.gate.community(&admitted, &asked).await?;
+        let asked = asked.ok_or(Problem::NotFound)?;
+        let community = self.gate.community(&admitted, asked).await?;
         community.ok_or(Problem::NotFound)
     }
 

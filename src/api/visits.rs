@@ -1,33 +1,29 @@
 //! Reported page views, which no proxy can see (V5): navigation within a single-page app.
 //!
-//! Checks that a page of the site sent the report, and its form; the result is an answer whose extensions hold the
-//! [`Report`]. The proxy then decides whether it counts, and records it, as for any other page view.
+//! Checks that a page of the site sent the report, and its form. [`Intake`](crate::recorder::Intake) then decides
+//! whether it counts, and records it, as for any other page view.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::body::{Body, Bytes};
-use axum::extract::{RawQuery, State};
-use axum::http::request::Parts;
-use axum::response::{IntoResponse as _, Response};
 use http::header::CONTENT_TYPE;
+use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, StatusCode, Uri};
+use http::{HeaderMap, Response, StatusCode, Uri};
 use moka::sync::Cache;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::ids::SessionToken;
-use crate::live::Door;
 use crate::rate_limit::Bucket;
+use crate::recorder::Report;
 
-use super::Shared;
 use super::caller::Caller;
 use super::metrics::ReportOutcome;
 use super::origin::{self, From as Comes};
 use super::problem::Problem;
-use super::query;
 use super::responses::ReportProblems;
+use super::{Body, Shared, query};
 
 /// Largest body.
 pub const MAX_REPORT: usize = 8 * 1024;
@@ -35,18 +31,6 @@ pub const MAX_REPORT: usize = 8 * 1024;
 const BURST: u32 = 10;
 /// Sessions whose reports are rate-limited individually.
 const CAPACITY: u64 = 100_000;
-
-/// A page view reported by the page itself.
-#[derive(Clone)]
-pub struct Report {
-    /// Path and query, as in a request line.
-    pub target: String,
-    /// The referrer that the page's script reports.
-    pub referrer: Option<String>,
-    /// Decides whether the caller may see the page's community, since the app did not serve the page in this
-    /// request.
-    pub door: Arc<dyn Door>,
-}
 
 /// What the page's script sends; at most 8 KiB of JSON.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -104,42 +88,39 @@ impl Rate {
     responses((status = 204, description = "Taken note of"), ReportProblems)
 )]
 pub(super) async fn report(
-    State(shared): State<Arc<Shared>>,
-    RawQuery(query): RawQuery,
-    caller: Caller,
-    parts: Parts,
-    body: Bytes,
-) -> Response {
-    let report = query::none(query.as_deref());
-    let report = report.and_then(|()| shared.report(&parts.headers, &caller, &body));
-    match report {
-        Ok(report) => {
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = StatusCode::NO_CONTENT;
-            response.extensions_mut().insert(report);
-            response
-        }
-        Err(problem) => {
-            let outcome = match problem {
-                Problem::ForeignOrigin => ReportOutcome::Origin,
-                Problem::Unauthorized => ReportOutcome::Anonymous,
-                Problem::TooMany => ReportOutcome::TooMany,
-                Problem::TooLarge => ReportOutcome::TooLarge,
-                _ => ReportOutcome::Malformed,
-            };
-            shared.metrics.beacons[outcome].inc();
-            problem.into_response()
-        }
-    }
+    shared: &Arc<Shared>,
+    request: &Parts,
+    caller: &Caller,
+    body: &[u8],
+) -> Result<Response<Body>, Problem> {
+    let taken = match query::none(request.uri.query()) {
+        Ok(()) => shared.report(&request.headers, caller, body).await,
+        Err(problem) => Err(problem),
+    };
+    let outcome = match &taken {
+        Ok(true) => ReportOutcome::Accepted,
+        Ok(false) => ReportOutcome::NotCounted,
+        Err(Problem::ForeignOrigin) => ReportOutcome::Origin,
+        Err(Problem::Unauthorized) => ReportOutcome::Anonymous,
+        Err(Problem::TooMany) => ReportOutcome::TooMany,
+        Err(Problem::TooLarge) => ReportOutcome::TooLarge,
+        Err(_) => ReportOutcome::Malformed,
+    };
+    shared.metrics.beacons[outcome].inc();
+    taken?;
+    let mut response = Response::new(Body::default());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    Ok(response)
 }
 
 impl Shared {
-    fn report(
+    /// Records a report. Returns whether it counts as far as is known now.
+    async fn report(
         self: &Arc<Self>,
         headers: &HeaderMap,
         caller: &Caller,
         body: &[u8],
-    ) -> Result<Report, Problem> {
+    ) -> Result<bool, Problem> {
         // Every browser sends the origin of a POST: a client without one is no browser.
         if origin::from(headers, caller, &[]) != Comes::Own {
             self.tell_of_foreign(headers, caller);
@@ -162,11 +143,21 @@ impl Shared {
         if !self.reports.allows(token) {
             return Err(Problem::TooMany);
         }
-        Ok(Report {
-            target,
-            referrer: visit.referrer,
+        // Paths of the sidecar's own API are no pages (V4).
+        let path = target.split_once('?').map_or(&*target, |(path, _)| path);
+        if self.paths.parse(path).is_some() {
+            return Ok(false);
+        }
+        let report = Report {
+            target: &target,
+            referrer: visit.referrer.as_deref(),
+            headers,
+            token,
+            client_ip: caller.address,
+            at: caller.at,
             door: self.door(caller),
-        })
+        };
+        Ok(self.intake.report(report).await)
     }
 }
 

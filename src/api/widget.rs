@@ -1,14 +1,12 @@
 //! Serves the widget's script. It is the same for all visitors, and needs no session.
 
-use std::sync::Arc;
+use http::header::{
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, VARY,
+};
+use http::{Response, StatusCode};
 
-use axum::extract::State;
-use axum::response::{IntoResponse as _, Response};
-use http::StatusCode;
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH, VARY};
-
-use super::Shared;
 use super::responses::FileProblems;
+use super::{Body, Shared};
 use crate::key_type::KeyType;
 use crate::widget::{Script, accepts_gzip, etags};
 
@@ -30,29 +28,36 @@ const CACHED_FOR: &str = "public, max-age=300, stale-while-revalidate=86400";
         FileProblems
     )
 )]
-pub(super) async fn script(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+pub(super) fn script(shared: &Shared, request: &HeaderMap) -> Response<Body> {
     let script = shared.script();
     let version = script.version();
-    let mut conditions = headers
+    let mut conditions = request
         .get_all(IF_NONE_MATCH)
         .iter()
         .filter_map(|value| value.to_str().ok());
     let is_known = conditions.any(|condition| etags::any_is(condition, version));
-    // Weak: it identifies the text, compressed or not.
-    let caching = [
-        (CACHE_CONTROL, CACHED_FOR.to_owned()),
-        (ETAG, format!("W/\"{version}\"")),
-        (VARY, "Accept-Encoding".to_owned()),
-    ];
+    let mut response = Response::new(Body::default());
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static(CACHED_FOR));
+    headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    // Weak: it identifies the text, compressed or not. Hexadecimal: always a value.
+    if let Ok(tag) = HeaderValue::try_from(format!("W/\"{version}\"")) {
+        headers.insert(ETAG, tag);
+    }
     if is_known {
-        return (StatusCode::NOT_MODIFIED, caching).into_response();
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        return response;
     }
-    let kind = [(CONTENT_TYPE, "text/javascript; charset=utf-8")];
-    let packed = script.packed().filter(|_| accepts_gzip(&headers));
-    match packed {
-        Some(packed) => (kind, [(CONTENT_ENCODING, "gzip")], caching, packed).into_response(),
-        None => (kind, caching, script.text()).into_response(),
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/javascript; charset=utf-8"),
+    );
+    let packed = script.packed().filter(|_| accepts_gzip(request));
+    if packed.is_some() {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
+    *response.body_mut() = Body::Bytes(packed.unwrap_or_else(|| script.text()));
+    response
 }
 
 impl Shared {

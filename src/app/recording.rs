@@ -7,16 +7,18 @@ use tokio::task::JoinHandle;
 
 use super::{StartError, watch};
 use crate::admin::Metrics;
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, Glances};
 use crate::communities::Communities;
 use crate::config::Config;
 use crate::geoip::GeoIp;
-use crate::page_view::{self, Dropped, Queue};
+use crate::page_view::{self, Dropped, Files, Policy, Queue};
 use crate::presence::worker::PresenceHandle;
 use crate::presence::{self, Presence};
 use crate::recent_pages::RecentPages;
-use crate::recorder::{Destinations, Recorder, Resolver};
+use crate::recorder::{Destinations, Intake, Recorder, Resolver};
+use crate::reload::SharedRoutes;
 use crate::shutdown::Shutdown;
+use crate::status::Status;
 use crate::store::Store;
 use crate::tasks::Tasks;
 use crate::writer::load::Bytes;
@@ -61,16 +63,17 @@ pub(super) fn prepare_spools(config: &Config) -> Result<Option<Directory>, Start
 }
 
 /// Checks the database before anything is served: whether it can be written to, and the types of the app's keys.
-/// Returns the spool in which page views wait for it.
+/// Returns the spool in which page views wait for it, with what locates their addresses.
 ///
 /// # Errors
 /// The operator must fix the configuration or the environment.
 pub(super) async fn first_look(
     spools: Option<Directory>,
+    geoip: Option<GeoIp>,
     store: &Arc<dyn Store>,
-) -> Result<Option<(Directory, Arc<Spool>)>, StartError> {
+) -> Result<Option<(Directory, Arc<Spool>, Option<GeoIp>)>, StartError> {
     let (spool, ()) = tokio::join!(open_spool(spools, store), watch::keys_at_start(store));
-    spool
+    Ok(spool?.map(|(directory, spool)| (directory, spool, geoip)))
 }
 
 /// A spool for this process, if the database has the ledger that writing needs.
@@ -101,13 +104,14 @@ async fn open_spool(
 }
 
 impl Recording {
-    /// `spool` is where page views wait for the database; `None` where nothing is written.
+    /// `spool` is where page views wait for the database, with what locates their addresses; `None` where nothing is
+    /// written.
     pub(super) fn start(
         config: &Config,
-        geoip: Option<GeoIp>,
-        spool: Option<(Directory, Arc<Spool>)>,
+        spool: Option<(Directory, Arc<Spool>, Option<GeoIp>)>,
         store: &Arc<dyn Store>,
         presence: &Arc<dyn Presence>,
+        status: &Status,
         metrics: &Metrics,
         tasks: &Tasks,
     ) -> Self {
@@ -127,6 +131,7 @@ impl Recording {
             let (handle, worker) = presence::worker::new(
                 presence.clone(),
                 record,
+                status,
                 metrics.presence.clone(),
                 metrics.views.queued[Queue::Presence].clone(),
             );
@@ -141,7 +146,7 @@ impl Recording {
         let communities = Arc::new(Communities::new(store.clone()));
         let recent = RecentPages::new(config.privacy.recent_pages);
         let limits = Limits::new(record, &config.spool);
-        let writer = spool.map(|(directory, spool)| {
+        let writer = spool.map(|(directory, spool, geoip)| {
             let parts = Parts {
                 store: store.clone(),
                 communities: communities.clone(),
@@ -149,6 +154,7 @@ impl Recording {
                 recent: recent.clone(),
                 directory,
                 spool,
+                status: status.clone(),
             };
             let (handle, appender, applier) =
                 Writer::new(record, limits, parts, bytes.clone(), &metrics.writer);
@@ -187,6 +193,19 @@ impl Recording {
             tasks: tasks.clone(),
             workers,
         }
+    }
+
+    /// What the proxy and the API hand page views to. Its lookups run on the tasks' runtime.
+    pub(super) fn intake(&self, config: &Config, routes: SharedRoutes, policy: Policy) -> Arc<Intake> {
+        Arc::new(Intake {
+            is_on: config.record.is_on(),
+            session: config.session.clone(),
+            routes,
+            glances: Glances::new(self.authenticator.clone(), self.tasks.runtime().clone()),
+            policy,
+            files: Files::default(),
+            recorder: self.recorder.clone(),
+        })
     }
 
     /// Flushes the queues, at most for `limit`. Views that do not reach the database stay in the spool, for the next

@@ -12,6 +12,7 @@ use crate::admin::Metrics;
 use crate::auth::{Authenticator, revocation};
 use crate::config::Config;
 use crate::reload::Reloader;
+use crate::status::{Component, Status};
 use crate::store::{self, LedgerProblem, SchemaProblem, Store, StoreError};
 use crate::tasks::{Task, Tasks};
 
@@ -20,6 +21,7 @@ pub(super) struct Watched<'a> {
     pub(super) config: &'a Config,
     pub(super) store: &'a Arc<dyn Store>,
     pub(super) authenticator: &'a Arc<Authenticator>,
+    pub(super) status: &'a Status,
     pub(super) metrics: &'a Metrics,
 }
 
@@ -32,12 +34,12 @@ impl Watched<'_> {
         tasks.keep_worker(Task::Reloader, reloader, |reloader| reloader.run().boxed());
         self.hear_sessions(tasks)?;
         tasks.keep(Task::DatabaseWatch, {
-            let (store, metrics) = (self.store.clone(), self.metrics.store.clone());
-            move || watch_database(store.clone(), metrics.clone())
+            let (store, database) = (self.store.clone(), self.status.database.clone());
+            move || watch_database(store.clone(), database.clone())
         });
         tasks.keep(Task::SchemaWatch, {
-            let (config, metrics) = (self.config.clone(), self.metrics.store.clone());
-            move || check_schema(config.clone(), metrics.clone())
+            let (config, ledger) = (self.config.clone(), self.status.ledger.clone());
+            move || check_schema(config.clone(), ledger.clone())
         });
         Ok(())
     }
@@ -48,19 +50,16 @@ impl Watched<'_> {
         let Some(listener) = listener else {
             return Ok(());
         };
-        let (config, authenticator, metrics) = (
-            self.config.clone(),
-            self.authenticator.clone(),
-            self.metrics.auth.clone(),
-        );
+        let (config, authenticator) = (self.config.clone(), self.authenticator.clone());
+        let (status, metrics) = (self.status.clone(), self.metrics.auth.clone());
         let mut first = Some(listener);
         tasks.keep(Task::SessionListener, move || {
             let first = first.take().map(|listener| Ok(Some(listener)));
             let listener = first.unwrap_or_else(|| store::session_listener(&config));
-            let (authenticator, metrics) = (authenticator.clone(), metrics.clone());
+            let (authenticator, status, metrics) = (authenticator.clone(), status.clone(), metrics.clone());
             async move {
                 if let Ok(Some(listener)) = listener {
-                    revocation::listen(listener, authenticator, metrics).await;
+                    revocation::listen(listener, authenticator, status, metrics).await;
                 }
             }
         });
@@ -75,25 +74,24 @@ const SCHEMA_LOOK: Duration = Duration::from_secs(60);
 
 /// Reports whether the database answers, even while nothing is recorded. An answer that takes until the next ping is
 /// due counts as none, whatever the timeout of statements.
-async fn watch_database(store: Arc<dyn Store>, metrics: Arc<store::Metrics>) {
-    let mut answered = true;
+async fn watch_database(store: Arc<dyn Store>, database: Component) {
     loop {
         let error = match tokio::time::timeout(DATABASE_PING, store.ping()).await {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(error.chain()),
             Err(_) => Some(format!("no answer to a ping within {DATABASE_PING:?}")),
         };
-        metrics.database_up.set(i64::from(error.is_none()));
-        if error.is_none() && store.keys().get().is_none() {
-            // Problems with the tables are reported elsewhere.
-            let _ = store.key_types().await;
+        if let Some(error) = error {
+            database.down(error, |error| {
+                tracing::warn!(error, "the database does not answer");
+            });
+        } else {
+            database.up(|_| tracing::info!("the database answers again"));
+            if store.keys().get().is_none() {
+                // Problems with the tables are reported elsewhere.
+                let _ = store.key_types().await;
+            }
         }
-        match &error {
-            Some(error) if answered => tracing::warn!(error, "the database does not answer"),
-            None if !answered => tracing::info!("the database answers again"),
-            _ => {}
-        }
-        answered = error.is_none();
         tokio::time::sleep(DATABASE_PING).await;
     }
 }
@@ -126,58 +124,47 @@ pub(super) async fn keys_at_start(store: &Arc<dyn Store>) {
 
 /// Compares the configuration with the live schema as soon as the database answers, and then periodically. Logs each
 /// mismatch in the sentences of `headcount check`.
-async fn check_schema(config: Config, metrics: Arc<store::Metrics>) {
-    let mut said: Vec<Finding> = Vec::new();
+async fn check_schema(config: Config, ledger: Component) {
+    let (faults, questions) = (Component::default(), Component::default());
     loop {
         let Ok(found) = problems(&config).await else {
             tokio::time::sleep(DATABASE_PING).await;
             continue;
         };
-        let (schema, ledger) = found;
+        let (schema, problem) = found;
         // The session listener checks for its trigger itself, again and again.
         let is_ours = |problem: &&SchemaProblem| !matches!(problem, SchemaProblem::NoTrigger { .. });
-        metrics.ledger_ok.set(i64::from(ledger.is_none()));
-        let schema = schema.iter().filter(is_ours).map(Finding::of_schema);
-        let ledger = ledger.map(|problem| Finding::Fault(format!("page views cannot be written: {problem}")));
-        let now: Vec<Finding> = schema.chain(ledger).collect();
-        for finding in now.iter().filter(|finding| !said.contains(finding)) {
-            match finding {
-                Finding::Fault(sentence) => tracing::error!("{sentence}"),
-                Finding::Question(sentence) => tracing::warn!("{sentence}"),
-            }
-        }
+        let reasons: Vec<_> = problem.iter().map(ToString::to_string).collect();
+        ledger.down_for(reasons, |_| {});
+        let (now, asked) = findings(schema.iter().filter(is_ours), problem);
         let pause = pause_after(&now);
-        said = now;
+        faults.down_for(now, |sentence| tracing::error!("{sentence}"));
+        questions.down_for(asked, |sentence| tracing::warn!("{sentence}"));
         tokio::time::sleep(pause).await;
     }
 }
 
-/// What does not fit, in a sentence.
-#[derive(Debug, PartialEq, Eq)]
-enum Finding {
-    /// Something fails until it is put right, and may be any moment.
-    Fault(String),
-    /// Nothing fails, and only the next configuration answers it.
-    Question(String),
-}
-
-impl Finding {
-    fn of_schema(problem: &SchemaProblem) -> Self {
-        if problem.is_a_question() {
-            Self::Question(problem.to_string())
-        } else {
-            Self::Fault(format!("the app's tables are not as configured: {problem}"))
-        }
-    }
+/// What does not fit, a sentence each: what fails until it is put right, and may be any moment; and questions, from which
+/// nothing fails, and which only the next configuration answers.
+fn findings<'a>(
+    schema: impl Iterator<Item = &'a SchemaProblem>,
+    ledger: Option<LedgerProblem>,
+) -> (Vec<String>, Vec<String>) {
+    let (questions, faults): (Vec<_>, Vec<_>) = schema.partition(|problem| problem.is_a_question());
+    let faults = faults
+        .iter()
+        .map(|problem| format!("the app's tables are not as configured: {problem}"));
+    let ledger = ledger.map(|problem| format!("page views cannot be written: {problem}"));
+    let questions = questions.iter().map(ToString::to_string);
+    (faults.chain(ledger).collect(), questions.collect())
 }
 
 /// How long until the tables are looked at again.
-fn pause_after(found: &[Finding]) -> Duration {
-    let is_fault = |finding: &Finding| matches!(finding, Finding::Fault(_));
-    if found.iter().any(is_fault) {
-        DATABASE_PING
-    } else {
+fn pause_after(faults: &[String]) -> Duration {
+    if faults.is_empty() {
         SCHEMA_LOOK
+    } else {
+        DATABASE_PING
     }
 }
 
@@ -200,13 +187,13 @@ mod tests {
         let question = SchemaProblem::NoTimeZone {
             columns: vec!["event.timestamp".into()],
         };
-        let question = Finding::of_schema(&question);
-        assert!(matches!(question, Finding::Question(_)), "{question:?}");
-        assert_eq!(pause_after(&[]), SCHEMA_LOOK);
-        assert_eq!(pause_after(std::slice::from_ref(&question)), SCHEMA_LOOK);
+        let (faults, _) = findings([].into_iter(), None);
+        assert_eq!(pause_after(&faults), SCHEMA_LOOK);
+        let (faults, questions) = findings([&question].into_iter(), None);
+        assert_eq!((questions.len(), pause_after(&faults)), (1, SCHEMA_LOOK));
 
-        let fault = Finding::of_schema(&SchemaProblem::ReadOnly);
-        assert!(matches!(fault, Finding::Fault(_)), "{fault:?}");
-        assert_eq!(pause_after(&[question, fault]), DATABASE_PING);
+        let (faults, questions) = findings([&question, &SchemaProblem::ReadOnly].into_iter(), None);
+        assert_eq!((questions.len(), faults.len()), (1, 1));
+        assert_eq!(pause_after(&faults), DATABASE_PING);
     }
 }

@@ -7,7 +7,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -25,6 +24,7 @@ use super::metrics::{Evicted, Lookup, Metrics};
 use crate::browser_session::{BrowserSession, SessionChange};
 use crate::config;
 use crate::ids::{SessionToken, TokenFingerprint};
+use crate::status::Component;
 use crate::store::{Store, StoreError};
 
 /// Most reads for one lookup, where the session changes while it is read.
@@ -42,8 +42,8 @@ pub struct Authenticator {
     limiter: Limiter,
     /// `session.negative_ttl`
     longest_absence: Duration,
-    /// Whether the latest lookup failed: only transitions are logged.
-    failing: AtomicBool,
+    /// Down while the latest lookup failed.
+    table: Component,
     metrics: Arc<Metrics>,
 }
 
@@ -99,7 +99,7 @@ impl Authenticator {
             lookups: Lookups::new(store, session.max_lookups),
             limiter: Limiter::new(),
             longest_absence: session.negative_ttl,
-            failing: AtomicBool::new(false),
+            table: Component::default(),
             metrics,
         }
     }
@@ -243,7 +243,7 @@ impl Authenticator {
 
     /// Whether the latest query of the table failed. False while it is only slow.
     pub fn is_away(&self) -> bool {
-        self.failing.load(Ordering::Relaxed)
+        self.table.is_down()
     }
 
     /// The session that a token last belonged to, if it was valid at `at` as far as is known: however old the answer
@@ -417,16 +417,16 @@ impl Authenticator {
     }
 
     fn log_change(&self, error: Option<&StoreError>) {
-        let failed_before = self.failing.swap(error.is_some(), Ordering::Relaxed);
         match error {
-            Some(error) if !failed_before => {
+            Some(error) => self.table.down(error.chain(), |error| {
                 tracing::warn!(
-                    error = %error.chain(),
+                    %error,
                     "sessions cannot be looked up; page views of visitors without a remembered session wait"
                 );
-            }
-            None if failed_before => tracing::info!("sessions can be looked up again"),
-            _ => {}
+            }),
+            None => self
+                .table
+                .up(|_| tracing::info!("sessions can be looked up again")),
         }
     }
 

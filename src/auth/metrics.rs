@@ -1,6 +1,6 @@
 //! Metrics of sessions: lookups, evictions, and the listener to changes.
 
-use crate::metrics::{Counter, Counters, IntGauge, label_values, metrics};
+use crate::metrics::{Counter, Counters, label_values, metrics};
 
 metrics! {
     /// Metrics of sessions.
@@ -9,8 +9,6 @@ metrics! {
         lookups: Counters<Lookup> = "session_lookups_total",
         /// Times that cached sessions were discarded before their time in the cache was over, by reason
         evictions: Counters<Evicted> = "session_evictions_total",
-        /// 1 while the database notifies of changes of sessions, 0 while it does not, -1 where that is off
-        session_listener_up: IntGauge = "session_listener_up" at -1,
         /// Reconnects of the session-change listener
         listener_reconnects: Counter = "session_listener_reconnects_total",
     }

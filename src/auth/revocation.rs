@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 use super::{Authenticator, Metrics};
 use crate::browser_session::SessionChange;
 use crate::retry::Backoff;
+use crate::status::Status;
 use crate::store::{Heard, SessionListener, StoreError};
 
 /// First and longest pause between attempts to connect.
@@ -24,28 +25,27 @@ const SHORT_LIVED: Duration = Duration::from_secs(10);
 pub(crate) async fn listen(
     mut listener: SessionListener,
     authenticator: Arc<Authenticator>,
+    status: Status,
     metrics: Arc<Metrics>,
 ) {
-    metrics.session_listener_up.set(0);
-    let mut ears = Ears {
+    status.session_listener.unknown();
+    // Whether it exists is logged anew.
+    status.session_trigger.up(|_| {});
+    let ears = Ears {
         authenticator,
-        metrics,
-        installed: None,
+        status,
     };
     let mut backoff = PAUSES;
-    let mut told = false;
     let mut connected_before = false;
     loop {
         let error = match listener.connect().await {
             Ok(installed) => {
                 let since = Instant::now();
                 ears.begin(installed);
-                if connected_before {
-                    ears.metrics.listener_reconnects.inc();
+                if std::mem::replace(&mut connected_before, true) {
+                    metrics.listener_reconnects.inc();
                 }
-                (connected_before, told) = (true, false);
                 let error = ears.hear(&mut listener).await;
-                ears.metrics.session_listener_up.set(0);
                 if since.elapsed() >= SHORT_LIVED {
                     backoff.reset();
                 }
@@ -53,13 +53,12 @@ pub(crate) async fn listen(
             }
             Err(error) => error,
         };
-        if !told {
-            told = true;
+        ears.status.session_listener.down(error.chain(), |error| {
             tracing::warn!(
-                error = %error.chain(),
+                %error,
                 "changes of sessions are not heard of; sign-outs are noticed within session.cache_ttl"
             );
-        }
+        });
         sleep(backoff.pause()).await;
     }
 }
@@ -67,37 +66,36 @@ pub(crate) async fn listen(
 /// Applies notifications to the cache.
 struct Ears {
     authenticator: Arc<Authenticator>,
-    metrics: Arc<Metrics>,
-    /// Whether the trigger existed at the last check.
-    installed: Option<bool>,
+    status: Status,
 }
 
 /// However the task ends, no notifications arrive any more.
 impl Drop for Ears {
     fn drop(&mut self) {
-        self.metrics.session_listener_up.set(0);
+        self.status.session_listener.unknown();
     }
 }
 
 impl Ears {
     /// The connection is new: sessions that were read before may have changed without a notification.
-    fn begin(&mut self, installed: bool) {
+    fn begin(&self, installed: bool) {
         self.authenticator.listening();
         self.look(installed);
+        self.status.session_listener.up(|_| {});
         if installed {
             tracing::info!("listening to changes of sessions");
         }
     }
 
     /// Handles notifications until the connection is lost; returns the reason.
-    async fn hear(&mut self, listener: &mut SessionListener) -> StoreError {
+    async fn hear(&self, listener: &mut SessionListener) -> StoreError {
         loop {
             match listener.next().await {
                 Ok(Heard::Changed(id)) => self.authenticator.changed(SessionChange::Of(id)),
                 Ok(Heard::Appeared(fingerprint)) => self.authenticator.appeared(fingerprint),
                 Ok(Heard::AllChanged) => self.authenticator.changed(SessionChange::OfAny),
                 Ok(Heard::Alive { installed }) => {
-                    if installed && self.installed == Some(false) {
+                    if installed && self.status.session_trigger.is_down() {
                         self.authenticator.listening();
                     }
                     self.look(installed);
@@ -108,16 +106,16 @@ impl Ears {
     }
 
     /// Reports whether the trigger exists, without which the connection brings no notifications.
-    fn look(&mut self, installed: bool) {
-        self.metrics.session_listener_up.set(i64::from(installed));
-        let before = self.installed.replace(installed);
-        if !installed && before != Some(false) {
-            tracing::warn!(
+    fn look(&self, installed: bool) {
+        let trigger = &self.status.session_trigger;
+        if installed {
+            trigger.up(|_| tracing::info!("the session table's trigger is there now"));
+        } else {
+            trigger.down(
                 "the session table has no trigger that tells of sessions which end; sign-outs are noticed within \
-                 session.cache_ttl; run headcount migrate"
+                 session.cache_ttl; run headcount migrate",
+                |problem| tracing::warn!("{problem}"),
             );
-        } else if installed && before == Some(false) {
-            tracing::info!("the session table's trigger is there now");
         }
     }
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::rules::{Checked, Section, ensure, positive, within};
+
 /// Where the visitors API answers, and to whom.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -82,5 +84,29 @@ impl Default for Api {
             page_views: PageViews::Ours,
             timeout: Duration::from_secs(5),
         }
+    }
+}
+
+impl Section for Api {
+    fn check(&self) -> Checked {
+        ensure(
+            self.prefix.starts_with('/')
+                && !self.prefix.ends_with('/')
+                && !self.prefix.contains(['{', '}', '?', '#', '%']),
+            "api.prefix",
+            format!(
+                "\"{}\" must start with / and not end with it, for example \"/api\"",
+                self.prefix
+            ),
+        )?;
+        ensure(
+            self.backend_check.starts_with('/') && self.backend_check.contains("{community}"),
+            "api.backend_check",
+            "must be a path with {community} in it, for example \"/api/communities/{community}/\"",
+        )?;
+        within("api.max_limit", self.max_limit, 1, 1000)?;
+        within("api.max_days", self.max_days, 1, 3660)?;
+        within("api.beacon_rate", self.beacon_rate, 1, 6000)?;
+        positive(&[("api.timeout", self.timeout)])
     }
 }

@@ -9,6 +9,8 @@ use chrono_tz::Tz;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
+use super::files::Files;
+use super::rules::{Checked, Section, at_least_one, ensure, positive};
 use super::secret::Secret;
 
 pub(crate) use url::for_driver;
@@ -72,4 +74,49 @@ fn time_zone<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Tz>, D
         ))
     });
     zone.map(Some)
+}
+
+impl Database {
+    /// Whether the database is a file of SQLite.
+    pub(super) fn is_sqlite(&self) -> bool {
+        self.url.as_ref().is_some_and(|url| url::is_sqlite(url.expose()))
+    }
+}
+
+impl Section for Database {
+    fn resolve(&mut self, files: &Files) -> Checked {
+        files.read_secret("database.url", &mut self.url, self.url_file.as_deref())?;
+        files.read_secret(
+            "database.direct_url",
+            &mut self.direct_url,
+            self.direct_url_file.as_deref(),
+        )
+    }
+
+    fn check(&self) -> Checked {
+        let Some(url) = &self.url else {
+            return Err((
+                "database.url".into(),
+                "is missing; write the app's database, for example postgres://user:password@host/name or \
+                 sqlite:///path/to/db.sqlite3, or set database.url_file"
+                    .into(),
+            ));
+        };
+        let check = |key: &str, url| url::check(url).map_err(|problem| (key.to_owned(), problem));
+        check("database.url", url.expose())?;
+        if let Some(direct) = &self.direct_url {
+            ensure(
+                !self.is_sqlite() && !url::is_sqlite(direct.expose()),
+                "database.direct_url",
+                "is for Postgres; remove it",
+            )?;
+            check("database.direct_url", direct.expose())?;
+        }
+        at_least_one("database.max_connections", self.max_connections)?;
+        positive(&[
+            ("database.acquire_timeout", self.acquire_timeout),
+            ("database.statement_timeout", self.statement_timeout),
+            ("database.lock_timeout", self.lock_timeout),
+        ])
+    }
 }

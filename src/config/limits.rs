@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use http::{HeaderName, header};
 use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::networks::networks;
+use super::rules::{Checked, Section, ensure, positive};
 
 /// Limits of the downstream side, and trusted proxies.
 #[derive(Debug, Clone, Deserialize)]
@@ -82,4 +84,59 @@ impl Default for Limits {
             grace_period: Duration::from_secs(10),
         }
     }
+}
+
+impl Section for Limits {
+    fn check(&self) -> Checked {
+        ensure(
+            self.max_connections != Some(0),
+            "limits.max_connections",
+            "must be at least 1",
+        )?;
+        ensure(
+            (ByteSize::kib(1)..=ByteSize::mib(1)).contains(&self.max_header_bytes),
+            "limits.max_header_bytes",
+            format!("is {}, must be from 1KiB to 1MiB", self.max_header_bytes),
+        )?;
+        for (index, name) in self.identity_headers.iter().enumerate() {
+            if let Some(problem) = identity_header_problem(name) {
+                return Err((
+                    format!("limits.identity_headers[{index}]"),
+                    format!("{name:?} {problem}"),
+                ));
+            }
+        }
+        positive(&[
+            ("limits.header_timeout", self.header_timeout),
+            ("limits.keepalive_timeout", self.keepalive_timeout),
+            ("limits.read_timeout", self.read_timeout),
+            ("limits.write_timeout", self.write_timeout),
+        ])
+    }
+}
+
+/// Why a header cannot be an identity header, which is removed from the requests of all but trusted proxies.
+fn identity_header_problem(name: &str) -> Option<&'static str> {
+    let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
+        return Some("is not the name of a header; write for example \"Remote-User\"");
+    };
+    if name.as_str().contains('_') {
+        return Some("has a \"_\", which apps treat as \"-\"; write the name with \"-\", as it is sent");
+    }
+    let needed_from_everybody = [
+        header::HOST,
+        header::COOKIE,
+        header::CONNECTION,
+        header::UPGRADE,
+        header::TRANSFER_ENCODING,
+        header::CONTENT_LENGTH,
+        header::CONTENT_TYPE,
+    ];
+    if needed_from_everybody.contains(&name) {
+        return Some("is needed from every client; take a header that only the proxy sets");
+    }
+    if name == "proxy" || name.as_str().starts_with("x-headcount") {
+        return Some("never reaches the app; choose another name");
+    }
+    None
 }

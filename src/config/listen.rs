@@ -1,10 +1,15 @@
 //! `[listen]`: where the sidecar accepts connections.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
+
+use super::files::Files;
+use super::read_key_pair;
+use super::rules::{Checked, Section, ensure, positive, within};
 
 /// Addresses bound at start; port 0 lets the system choose (the log says which).
 #[derive(Debug, Clone, Deserialize)]
@@ -62,4 +67,53 @@ pub struct TlsListener {
     pub certificate: PathBuf,
     /// Private key, PEM.
     pub key: PathBuf,
+}
+
+impl Section for Listen {
+    fn resolve(&mut self, files: &Files) -> Checked {
+        for listener in &mut self.https {
+            files.locate(&mut listener.certificate);
+            files.locate(&mut listener.key);
+        }
+        files.locate(self.upgrade_socket.get_or_insert_with(|| "upgrade.sock".into()));
+        Ok(())
+    }
+
+    fn check(&self) -> Checked {
+        ensure(
+            self.site().next().is_some(),
+            "listen.http",
+            "there is no listener; give at least one address in listen.http or listen.https",
+        )?;
+        within("listen.threads", self.threads, 1, 64)?;
+        positive(&[("listen.upgrade_timeout", self.upgrade_timeout)])?;
+        for host in &self.admin_hosts {
+            let is_name = |character: char| character.is_ascii_alphanumeric() || "-._".contains(character);
+            ensure(
+                !host.is_empty() && host.chars().all(is_name) && !host.ends_with('.'),
+                "listen.admin_hosts",
+                format!(
+                    "{host:?} is no name; give the name alone, such as \"stats.example.org\", without scheme and port"
+                ),
+            )?;
+        }
+        let mut taken = HashSet::new();
+        let http = self.http.iter().map(|address| ("listen.http", address));
+        let https = self
+            .https
+            .iter()
+            .map(|listener| ("listen.https", &listener.address));
+        for (key, address) in http.chain(https).chain([("listen.admin", &self.admin)]) {
+            ensure(
+                address.port() == 0 || taken.insert(address),
+                key,
+                format!("{address} is given twice; every listener needs an address of its own"),
+            )?;
+        }
+        for listener in &self.https {
+            read_key_pair(&listener.certificate, &listener.key)
+                .map_err(|problem| ("listen.https".into(), problem))?;
+        }
+        Ok(())
+    }
 }

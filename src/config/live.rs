@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::rules::{Checked, Section, at_least_a_second, ensure, positive};
+
 /// Limits and timing of live connections.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -60,5 +62,51 @@ impl Default for Live {
             access_check_interval: Duration::from_secs(60),
             retry: Duration::from_secs(3),
         }
+    }
+}
+
+impl Section for Live {
+    fn check(&self) -> Checked {
+        for (index, origin) in self.allowed_origins.iter().enumerate() {
+            check_origin(&format!("live.allowed_origins[{index}]"), origin)?;
+        }
+        at_least_a_second(&[
+            ("live.ping_interval", self.ping_interval),
+            ("live.pong_timeout", self.pong_timeout),
+            ("live.write_timeout", self.write_timeout),
+            ("live.resync_interval", self.resync_interval),
+            ("live.access_check_interval", self.access_check_interval),
+        ])?;
+        ensure(
+            self.min_interval <= Duration::from_secs(10),
+            "live.min_interval",
+            "must be at most \"10s\", or counts are no longer live",
+        )?;
+        positive(&[("live.retry", self.retry)])
+    }
+}
+
+/// An origin must be written as browsers send it, who name a port only where it is not the scheme's default.
+fn check_origin(key: &str, origin: &str) -> Checked {
+    let uri = origin.parse::<http::Uri>().unwrap_or_default();
+    let scheme = uri.scheme_str().unwrap_or_default();
+    let is_origin = uri.authority().is_some_and(|authority| {
+        let is_complete = origin == format!("{scheme}://{authority}");
+        matches!(scheme, "http" | "https") && is_complete && !authority.as_str().contains('@')
+    });
+    ensure(
+        is_origin,
+        key,
+        format!(
+            "\"{origin}\" is no origin; write scheme, name and port only, for example \"https://app.example.org\""
+        ),
+    )?;
+    let default = if scheme == "https" { ":443" } else { ":80" };
+    match origin.strip_suffix(default) {
+        None => Ok(()),
+        Some(without) => Err((
+            key.into(),
+            format!("\"{origin}\" is not what browsers send; leave out the port: \"{without}\""),
+        )),
     }
 }

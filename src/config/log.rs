@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use super::rules::{Checked, Section};
+
 /// Level and format of the log.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -27,6 +29,21 @@ impl Default for Log {
         Self {
             filter: "info,pingora_core=warn,pingora_proxy=off".into(),
             format: Format::Text,
+        }
+    }
+}
+
+impl Section for Log {
+    fn check(&self) -> Checked {
+        match tracing_subscriber::EnvFilter::try_new(&self.filter) {
+            Ok(_) => Ok(()),
+            Err(error) => Err((
+                "log.filter".into(),
+                format!(
+                    "\"{}\" is not a filter ({error}); write for example \"info\"",
+                    self.filter
+                ),
+            )),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use super::rules::Section;
+
 /// What is stored of addresses, user agents, queries and referrers.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -65,3 +67,5 @@ impl Default for Privacy {
         }
     }
 }
+
+impl Section for Privacy {}

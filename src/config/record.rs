@@ -7,6 +7,12 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::Deserialize;
 
+use super::files::Files;
+use super::rules::{Checked, Section, at_least_a_second, at_most, ensure, positive};
+
+/// Upper bound of `keep_applied`.
+const MOST_KEPT: Duration = Duration::from_secs(3_600);
+
 /// Switches and sizes of recording. Every write to the app's tables can be switched off.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -96,5 +102,41 @@ impl Default for Record {
             keep_applied: Duration::from_secs(30),
             flush_timeout: Duration::from_secs(10),
         }
+    }
+}
+
+impl Section for Record {
+    fn resolve(&mut self, files: &Files) -> Checked {
+        self.geoip_database.iter_mut().for_each(|path| files.locate(path));
+        Ok(())
+    }
+
+    fn check(&self) -> Checked {
+        at_least_a_second(&[("record.window", self.window)])?;
+        ensure(
+            self.coalesce < self.window,
+            "record.coalesce",
+            "must be shorter than record.window, or visitors disappear between two touches",
+        )?;
+        ensure(
+            self.batch_views <= self.queue_views,
+            "record.batch_views",
+            "must be at most record.queue_views, or a batch is never full",
+        )?;
+        ensure(
+            self.batch_bytes <= self.queue_bytes,
+            "record.batch_bytes",
+            "must be at most record.queue_bytes, or a batch is never full",
+        )?;
+        at_most("record.batch_views", self.batch_views.get(), 5000)?;
+        ensure(
+            self.keep_applied <= MOST_KEPT,
+            "record.keep_applied",
+            "must be at most \"1h\": for so long the ledger would hold the key of every batch",
+        )?;
+        positive(&[
+            ("record.batch_age", self.batch_age),
+            ("record.flush_timeout", self.flush_timeout),
+        ])
     }
 }

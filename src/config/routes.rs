@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::files::Files;
+use super::rules::{Checked, Section};
+
 /// Location of the route files.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -20,5 +23,12 @@ impl Default for Routes {
             dir: "routes.d".into(),
             watch: true,
         }
+    }
+}
+
+impl Section for Routes {
+    fn resolve(&mut self, files: &Files) -> Checked {
+        files.locate(&mut self.dir);
+        Ok(())
     }
 }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::rules::{Checked, Section, ensure};
+
 /// The four tables. Each table's `columns` maps our name for a column to the app's.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -136,5 +138,18 @@ table! {
         id = "id",
         /// Slug in paths.
         slug = "slug",
+    }
+}
+
+impl Section for Schema {
+    fn check(&self) -> Checked {
+        [
+            ("schema.session.table", &self.session.table),
+            ("schema.event.table", &self.event.table),
+            ("schema.profile.table", &self.profile.table),
+            ("schema.community.table", &self.community.table),
+        ]
+        .iter()
+        .try_for_each(|(key, name)| ensure(!name.trim().is_empty(), key, "must not be empty"))
     }
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::rules::{Checked, Section, at_least_one, ensure, within};
+
 /// Session cookie and session cache.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -52,5 +54,28 @@ impl Default for Session {
             max_lookups: 4,
             revocation: Revocation::Off,
         }
+    }
+}
+
+impl Section for Session {
+    fn check(&self) -> Checked {
+        let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+        ensure(
+            !self.cookie.is_empty() && self.cookie.chars().all(is_token),
+            "session.cookie",
+            format!("\"{}\" is not a cookie name", self.cookie),
+        )?;
+        ensure(
+            (1..=self.token_max_length).contains(&self.token_min_length),
+            "session.token_min_length",
+            "must be at least 1 and at most session.token_max_length",
+        )?;
+        ensure(
+            self.token_max_length <= 4096,
+            "session.token_max_length",
+            "must be at most 4096",
+        )?;
+        at_least_one("session.cache_capacity", self.cache_capacity)?;
+        within("session.max_lookups", self.max_lookups, 1, 1024)
     }
 }

@@ -6,6 +6,9 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::Deserialize;
 
+use super::files::Files;
+use super::rules::{Checked, Section, ensure, positive};
+
 /// Folder and limits of the page views that wait for the database.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -32,5 +35,26 @@ impl Default for Spool {
             max_unspooled: Duration::from_millis(50),
             fsync: true,
         }
+    }
+}
+
+impl Section for Spool {
+    fn resolve(&mut self, files: &Files) -> Checked {
+        files.locate(&mut self.dir);
+        Ok(())
+    }
+
+    fn check(&self) -> Checked {
+        ensure(
+            !self.dir.as_os_str().is_empty(),
+            "spool.dir",
+            "must not be empty; give a folder for this user alone, for example \"/var/lib/headcount/spool\"",
+        )?;
+        ensure(
+            self.max_unspooled <= Duration::from_secs(60),
+            "spool.max_unspooled",
+            "must be at most \"1m\": a crash loses what is not in the spool yet",
+        )?;
+        positive(&[("spool.max_unspooled", self.max_unspooled)])
     }
 }

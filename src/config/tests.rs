@@ -432,7 +432,7 @@ fn c4_variables_with_single_underscores_are_told_and_those_of_others_are_not() {
         "HEADCOUNT_REDIS_PORT_6379_TCP",
         "HEADCOUNT_REDIS_SERVICE_HOST",
     ];
-    let told = super::load::misspelt(names.map(|name| (name.into(), "x".into())));
+    let told = super::misspelt(names.map(|name| (name.into(), "x".into())));
     let sentence =
         "HEADCOUNT_DATABASE_URL is not read; two underscores part section and key: HEADCOUNT__DATABASE__URL";
     assert_eq!(told, [sentence]);
@@ -441,10 +441,7 @@ fn c4_variables_with_single_underscores_are_told_and_those_of_others_are_not() {
 #[test]
 fn the_sections_are_those_of_the_configuration() {
     let error = Config::parse("x.toml".as_ref(), "[no]".into(), []).expect_err("no section");
-    let listed: Vec<_> = super::load::SECTIONS
-        .iter()
-        .map(|name| format!("`{name}`"))
-        .collect();
+    let listed = Config::default().sections().map(|(name, _)| format!("`{name}`"));
     assert!(
         error
             .problem

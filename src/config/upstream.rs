@@ -1,8 +1,11 @@
 //! `[upstream]`: the app behind the sidecar.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::Deserialize;
+
+use super::rules::{Checked, Section, at_most, ensure, positive};
 
 /// The app's servers, and timeouts for them.
 #[derive(Debug, Clone, Deserialize)]
@@ -57,4 +60,63 @@ impl Default for Upstream {
             health_interval: Duration::from_secs(5),
         }
     }
+}
+
+impl Section for Upstream {
+    fn check(&self) -> Checked {
+        ensure(
+            !self.servers.is_empty(),
+            "upstream.servers",
+            "no server is given; write where the app listens, for example servers = [\"127.0.0.1:8000\"]",
+        )?;
+        for (index, server) in self.servers.iter().enumerate() {
+            if let Some(problem) = server_problem(server) {
+                return Err((
+                    format!("upstream.servers[{index}]"),
+                    format!("\"{server}\" {problem}"),
+                ));
+            }
+        }
+        at_most("upstream.retries", self.retries, 10)?;
+        ensure(
+            http::HeaderValue::from_str(&self.health_host).is_ok() && !self.health_host.is_empty(),
+            "upstream.health_host",
+            "is no host name",
+        )?;
+        ensure(
+            self.health_path.as_ref().is_none_or(|path| path.starts_with('/')),
+            "upstream.health_path",
+            "must start with /",
+        )?;
+        positive(&[
+            ("upstream.connect_timeout", self.connect_timeout),
+            ("upstream.read_timeout", self.read_timeout),
+            ("upstream.write_timeout", self.write_timeout),
+            ("upstream.tunnel_timeout", self.tunnel_timeout),
+            ("upstream.health_interval", self.health_interval),
+        ])
+    }
+}
+
+fn server_problem(server: &str) -> Option<&'static str> {
+    match server.strip_prefix("unix:") {
+        Some(path) if path.starts_with('/') => None,
+        Some(_) => Some("needs an absolute path, for example \"unix:/run/app.sock\""),
+        None if server.contains("://") => Some("is a URL; write host:port or unix:/path without a scheme"),
+        None if is_host_and_port(server) => None,
+        None => Some("is neither host:port nor unix:/path"),
+    }
+}
+
+pub(super) fn is_host_and_port(server: &str) -> bool {
+    if server.parse::<SocketAddr>().is_ok() {
+        return true;
+    }
+    server.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty()
+            && port.parse::<u16>().is_ok_and(|port| port != 0)
+            && host
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
+    })
 }

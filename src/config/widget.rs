@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::rules::{Checked, Section, ensure};
+
 /// Whether, where and how pages of communities show their count.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -43,5 +45,29 @@ impl Default for Widget {
             place: Self::CORNER.into(),
             attributes: BTreeMap::new(),
         }
+    }
+}
+
+impl Section for Widget {
+    fn check(&self) -> Checked {
+        ensure(
+            !self.place.trim().is_empty() && !self.place.contains(char::is_control),
+            "widget.place",
+            "must be \"corner\" or a CSS selector, for example \"header .members\"",
+        )?;
+        for (name, value) in &self.attributes {
+            let key = format!("widget.attributes.{name}");
+            ensure(
+                Self::ATTRIBUTES.contains(&name.as_str()),
+                &key,
+                format!("is not known; possible are {}", Self::ATTRIBUTES.join(", ")),
+            )?;
+            ensure(
+                value.len() <= 200 && !value.contains(char::is_control),
+                &key,
+                "must be a text of at most 200 bytes on one line",
+            )?;
+        }
+        Ok(())
     }
 }

@@ -88,7 +88,7 @@ pub(super) enum End {
     /// The client closed it, with or without a close message.
     Gone,
     /// The sidecar closed it, with this reason.
-    Told(Close),
+    Closed(Close),
     /// The client did not answer pings in time (L3).
     Dead,
     /// A write took too long.
@@ -102,7 +102,7 @@ impl End {
             Self::Gone => EndLabel::Client,
             Self::Dead => EndLabel::Dead,
             Self::Stuck => EndLabel::Stuck,
-            Self::Told(close) => match close {
+            Self::Closed(close) => match close {
                 Close::GoingAway => EndLabel::GoingAway,
                 Close::Protocol | Close::NotUtf8 | Close::Binary => EndLabel::Protocol,
                 Close::TooLong => EndLabel::TooLong,

@@ -1,68 +1,102 @@
-//! One live connection: the parts that `WebSocket`s and event streams share.
+//! One live connection: opened when there is a snapshot of each community, then run on its socket to its end.
 
 use std::collections::HashSet;
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes};
-use prometheus::IntGauge;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::timeout;
+use bytes::Bytes;
+use tokio::io::AsyncWriteExt as _;
+use tokio::time::{Instant, timeout};
 
-use super::caps::Place;
+use super::checks::{self, Found};
 use super::close::{Close, End};
-use super::door::{Denied, Door};
-use super::mailbox::Mailbox;
-use super::{Inner, Kind, MAX_COMMUNITIES, events, websocket};
-use crate::ids::CommunityId;
-use crate::key_type::AppKeys;
+use super::deadlines::{Beginning, Deadlines};
+use super::door::Door;
+use super::event_stream::EventStream;
+use super::message;
+use super::registry::{Refused, Registration};
+use super::shared::Shared;
+use super::subscriber::Subscriber;
+use super::transport::{Kind, Outgoing, Socket, Transport};
+use super::websocket::WebSocket;
+use crate::browser_session::BrowserSession;
+use crate::ids::{CommunityId, SessionToken};
+use crate::metrics::IntGauge;
 
-/// Longest wait for the door's decision, in case it does not keep its own limit.
-const ADMISSION: Duration = Duration::from_secs(30);
-/// Bytes that are read and discarded while closing, so that the client reads the close message instead of getting
-/// a reset.
-const LINGER: usize = 64 * 1024;
+/// Most communities on one connection.
+pub const MAX_COMMUNITIES: usize = 100;
 
-/// An admitted connection. Dropping it ends it.
-pub struct Connection {
-    pub(super) live: Arc<Inner>,
-    pub(super) id: u64,
-    pub(super) kind: Kind,
-    pub(super) mailbox: Arc<Mailbox>,
-    /// Sent once, at the beginning.
-    pub(super) unknown: Vec<String>,
-    door: Arc<dyn Door>,
-    /// How it ended; `None` if it was never run.
-    end: Option<End>,
-    _place: Place,
+/// A request for a live connection by a caller who may have it.
+pub struct Wanted {
+    /// The protocol.
+    pub kind: Kind,
+    /// The communities; not empty, each once.
+    pub communities: Vec<CommunityId>,
+    /// Communities asked for that do not exist or that the caller may not see.
+    pub unknown: Vec<String>,
+    /// Whether the connection belongs to a page of its one community, so that it is a heartbeat (P11).
+    pub is_page: bool,
+    /// The visitor: session and token.
+    pub owner: Option<(Arc<BrowserSession>, SessionToken)>,
+    /// The client IP.
+    pub address: Option<IpAddr>,
+    /// Decides what else the caller may subscribe to.
+    pub door: Arc<dyn Door>,
 }
 
-/// A socket.
-pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket for S {}
+/// An admitted connection. Dropping it ends it. Boxed, as it is passed on several times before it is run.
+pub struct Connection {
+    pub(super) shared: Arc<Shared>,
+    registration: Registration,
+    kind: Kind,
+    /// When session and access were verified.
+    opened: Instant,
+    pub(super) owner: Option<Owner>,
+    /// The community whose page the connection belongs to, if it is a heartbeat (P11).
+    pub(super) page: Option<CommunityId>,
+    /// Sent once, at the beginning.
+    unknown: Vec<String>,
+    pub(super) door: Arc<dyn Door>,
+    /// How it ended; `None` if it was never run.
+    end: Option<End>,
+}
+
+/// The visitor of a connection.
+pub(super) struct Owner {
+    pub(super) session: Arc<BrowserSession>,
+    /// Given to the authenticator only.
+    pub(super) token: SessionToken,
+}
 
 impl Connection {
-    pub(super) fn new(
-        live: Arc<Inner>,
-        id: u64,
-        kind: Kind,
-        mailbox: Arc<Mailbox>,
-        unknown: Vec<String>,
-        door: Arc<dyn Door>,
-        place: Place,
-    ) -> Self {
-        Self {
-            live,
-            id,
-            kind,
-            mailbox,
-            unknown,
-            door,
+    /// Registers the connection and subscribes it; waits at most `limit` until there is a snapshot of each community.
+    pub(super) async fn open(
+        shared: &Arc<Shared>,
+        wanted: Wanted,
+        limit: Duration,
+    ) -> Result<Box<Self>, Refused> {
+        let owner = wanted.owner.map(|(session, token)| Owner { session, token });
+        let session = owner.as_ref().map(|owner| &*owner.session);
+        let registration = shared.registry.register(session, wanted.address)?;
+        let connection = Box::new(Self {
+            shared: Arc::clone(shared),
+            registration,
+            kind: wanted.kind,
+            opened: Instant::now(),
+            owner,
+            page: wanted.communities.first().filter(|_| wanted.is_page).cloned(),
+            unknown: wanted.unknown,
+            door: wanted.door,
             end: None,
-            _place: place,
+        });
+        for community in &wanted.communities {
+            shared.hub.subscribe(connection.subscriber(), community);
         }
+        let complete = poll_fn(|context| connection.subscriber().poll_complete(context));
+        timeout(limit, complete).await.map_err(|_| Refused::Unavailable)?;
+        Ok(connection)
     }
 
     /// Its protocol.
@@ -73,178 +107,145 @@ impl Connection {
     /// Writes `head`, the rest of the response's head, to the socket, and serves the connection until either side
     /// ends it. `early` was read from the socket already.
     #[expect(private_bounds, reason = "a short name for four bounds")]
-    pub async fn run<S: Socket>(mut self, mut socket: S, head: Bytes, early: Vec<u8>) {
+    pub async fn run<S: Socket>(mut self: Box<Self>, mut socket: S, head: Bytes, early: Vec<u8>) {
         self.gauge().inc();
         // The default until the end is known.
         self.end = Some(End::Gone);
-        let end = match self.write(&mut socket, head).await {
-            Err(end) => end,
-            Ok(()) => match self.kind {
-                Kind::WebSocket => websocket::serve(&mut self, socket, early).await,
-                Kind::Events(framing) => events::serve(&mut self, socket, framing).await,
+        let end = match self.kind {
+            Kind::WebSocket => match timeout(self.shared.times.write_within, socket.write_all(&head)).await {
+                Ok(Ok(())) => {
+                    let mut socket = WebSocket::new(socket, early).await;
+                    self.serve(&mut socket).await
+                }
+                Ok(Err(_)) => End::Gone,
+                Err(_) => End::Stuck,
             },
+            Kind::Events(framing) => {
+                let mut stream = EventStream::new(socket, framing, head, self.shared.retry_after());
+                self.serve(&mut stream).await
+            }
         };
         self.end = Some(end);
     }
 
-    fn gauge(&self) -> &IntGauge {
-        &self.live.metrics.connections[self.kind.label()]
+    pub(super) fn deadlines(&self) -> Deadlines {
+        let beginning = Beginning {
+            now: Instant::now(),
+            verified: self.opened,
+            expires_in: self.owner.as_ref().map(|owner| self.expires_in(&owner.session)),
+            checks_access: self.door.must_be_asked_again(),
+            must_answer: self.kind == Kind::WebSocket,
+            spread: rand::random_range(0.0..1.0),
+        };
+        Deadlines::new(&self.shared.times, beginning)
     }
 
-    /// Subscribes to these communities, which must be in the mailbox already.
-    pub(super) fn listen_to(&self, communities: &[CommunityId]) {
-        for community in communities {
-            self.live.hub.subscribe(self.id, &self.mailbox, community);
+    /// For how much longer a session lasts.
+    pub(super) fn expires_in(&self, session: &BrowserSession) -> Duration {
+        let left = session.expires_at - (self.shared.clock)();
+        left.to_std().unwrap_or_default()
+    }
+
+    pub(super) fn subscriber(&self) -> &Arc<Subscriber> {
+        &self.registration.subscriber
+    }
+
+    /// Queues the snapshots, and the unknown communities; returns the number of values.
+    pub(super) fn greet(&mut self, transport: &mut impl Transport) -> Result<u64, End> {
+        let mut values = 0;
+        while let Some(update) = self.subscriber().take() {
+            transport.send(Outgoing::Value(&update))?;
+            values += 1;
         }
+        let unknown = std::mem::take(&mut self.unknown);
+        self.tell_unknown(transport, unknown.iter().map(String::as_str))?;
+        Ok(values)
     }
 
-    /// The client unsubscribes from communities, each in any of its spellings.
-    pub(super) fn unsubscribe(&self, asked: &[String]) {
-        for asked in asked {
-            let community = self.live.keys.community(asked);
-            if self.mailbox.with_slots(|slots| slots.contains(&community)) {
-                self.leave(&community);
-            }
+    /// Queues that these communities do not exist, or that the client may not see them.
+    pub(super) fn tell_unknown<'a>(
+        &self,
+        transport: &mut impl Transport,
+        unknown: impl Iterator<Item = &'a str>,
+    ) -> Result<(), End> {
+        for asked in unknown {
+            let message = message::unknown(asked, &self.shared.keys);
+            transport.send(Outgoing::Json(message))?;
         }
+        Ok(())
     }
 
-    /// Unsubscribes from a community.
-    pub(super) fn leave(&self, community: &CommunityId) {
-        self.mailbox.with_slots(|slots| slots.remove(community));
-        self.live.hub.unsubscribe(self.id, community);
-        self.live.seats.left(self.id, community);
-    }
-
-    /// The client subscribes to more communities; returns those that do not exist or that it may not see.
-    pub(super) async fn subscribe(&self, asked: Vec<String>) -> Result<Vec<String>, Close> {
-        let known = self.mailbox.communities();
-        let asked = unknown_among(asked, &known, &self.live.keys);
-        if known.len() + asked.len() > MAX_COMMUNITIES {
+    /// Looks up communities that the client subscribes to; those that it has already are left out.
+    pub(super) fn subscribe(
+        &self,
+        asked: Vec<String>,
+    ) -> Result<impl Future<Output = Result<Found, Close>> + use<>, Close> {
+        let mut known: HashSet<CommunityId> = self.subscriber().communities().into_iter().collect();
+        let before = known.len();
+        // Each once, whatever the spelling.
+        let is_new = |asked: &String| known.insert(self.shared.keys.community(asked));
+        let asked: Vec<String> = asked.into_iter().filter(is_new).collect();
+        if before + asked.len() > MAX_COMMUNITIES {
             return Err(Close::TooMany);
         }
-        let session = self.live.seats.session(self.id);
-        let admitted = timeout(ADMISSION, self.door.admit(session, &asked)).await;
-        let admitted = match admitted {
-            Ok(Ok(admitted)) => admitted,
-            Ok(Err(Denied::NoSession)) => return Err(Close::SessionEnded),
-            Ok(Err(Denied::Unavailable)) | Err(_) => return Err(Close::Unavailable),
-        };
+        let session = self.owner.as_ref().map(|owner| Arc::clone(&owner.session));
+        Ok(checks::request(Arc::clone(&self.door), session, asked))
+    }
+
+    /// Subscribes to communities that were looked up; returns those that there are not.
+    pub(super) fn subscribed(&self, found: Found) -> Result<Vec<String>, Close> {
         let mut unknown = Vec::new();
-        for (asked, community) in asked.into_iter().zip(admitted) {
+        for (asked, community) in found {
             match community {
                 None => unknown.push(asked),
-                Some(community) => {
-                    if self.mailbox.with_slots(|slots| slots.add(community.clone())) {
-                        self.live.hub.subscribe(self.id, &self.mailbox, &community);
-                    }
-                }
+                Some(community) => self.shared.hub.subscribe(self.subscriber(), &community),
             }
         }
-        if !unknown.is_empty() && self.mailbox.communities().is_empty() {
+        if !unknown.is_empty() && self.subscriber().communities().is_empty() {
             return Err(Close::Unknown);
         }
         Ok(unknown)
     }
 
-    /// Access to communities was lost. An error if none is left.
-    pub(super) fn lose(&self, lost: &[CommunityId]) -> Result<(), Close> {
-        for community in lost {
-            self.leave(community);
+    /// Unsubscribes from a community.
+    pub(super) fn unsubscribe(&mut self, community: &CommunityId) {
+        self.shared.hub.unsubscribe(self.subscriber(), community);
+        if self.page.as_ref() == Some(community) {
+            self.page = None;
         }
-        if self.mailbox.communities().is_empty() {
-            return Err(Close::Unknown);
-        }
-        Ok(())
     }
 
-    pub(super) fn heard(&self) {
-        self.mailbox.note_heard(self.live.seats.tick());
+    /// Renews the session. A token that now belongs to another session ends the connection.
+    pub(super) fn renew(&mut self, session: Arc<BrowserSession>) -> Result<(), Close> {
+        let Some(owner) = &mut self.owner else {
+            return Ok(());
+        };
+        let (before, now) = (&owner.session, &session);
+        if (&before.id, &before.user_id) != (&now.id, &now.user_id) {
+            return Err(Close::SessionEnded);
+        }
+        owner.session = session;
+        Ok(())
     }
 
     /// Counts sent values.
     pub(super) fn count_sent(&self, values: u64) {
-        self.live.metrics.messages[self.kind.label()].inc_by(values);
+        self.shared.metrics.messages[self.kind.label()].inc_by(values);
     }
 
-    /// Runs I/O, unless the connection is ended meanwhile.
-    pub(super) async fn guarded<T, E>(
-        &self,
-        mut io: impl FnMut(&mut Context<'_>) -> Poll<Result<T, E>>,
-    ) -> Result<T, End> {
-        poll_fn(|context| match io(context) {
-            Poll::Ready(result) => {
-                self.mailbox.note_flowing();
-                Poll::Ready(result.map_err(|_| End::Gone))
-            }
-            Poll::Pending => {
-                self.mailbox.note_stuck(self.live.seats.tick());
-                self.mailbox.poll_ended(context).map(Err)
-            }
-        })
-        .await
-    }
-
-    /// Writes all bytes.
-    pub(super) async fn write(&self, socket: &mut impl Socket, mut bytes: Bytes) -> Result<(), End> {
-        while !bytes.is_empty() {
-            let write = |context: &mut Context<'_>| pin(socket).poll_write(context, &bytes);
-            let written = self.guarded(write).await?;
-            if written == 0 {
-                return Err(End::Gone);
-            }
-            bytes.advance(written);
-        }
-        self.guarded(|context| pin(socket).poll_flush(context)).await
-    }
-
-    /// Shuts down this side of the socket, and waits until the client has closed its own.
-    pub(super) async fn linger(&self, socket: &mut impl Socket) {
-        if self
-            .guarded(|context| pin(socket).poll_shutdown(context))
-            .await
-            .is_err()
-        {
-            return;
-        }
-        let mut forgotten = 0;
-        while forgotten < LINGER {
-            match self.guarded(|context| forget(socket, context)).await {
-                Ok(read) if read > 0 => forgotten += read,
-                _ => return,
-            }
-        }
+    fn gauge(&self) -> &IntGauge {
+        &self.shared.metrics.connections[self.kind.label()]
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        for community in self.mailbox.communities() {
-            self.live.hub.unsubscribe(self.id, &community);
+        for community in self.subscriber().communities() {
+            self.shared.hub.unsubscribe(self.subscriber(), &community);
         }
-        self.live.seats.remove(self.id);
         if let Some(end) = self.end {
             self.gauge().dec();
-            self.live.metrics.closed[end.label()].inc();
+            self.shared.metrics.closed[end.label()].inc();
         }
     }
-}
-
-/// The requested communities that are not among the known ones, each once, whatever the spelling.
-fn unknown_among(asked: Vec<String>, known: &[CommunityId], keys: &AppKeys) -> Vec<String> {
-    let mut meant: HashSet<CommunityId> = known.iter().cloned().collect();
-    let is_new = |asked: &String| meant.insert(keys.community(asked));
-    asked.into_iter().filter(is_new).collect()
-}
-
-/// Reads and discards bytes; 0 at the end.
-pub(super) fn forget(socket: &mut impl Socket, context: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
-    let mut bytes = [0; 512];
-    let mut buffer = ReadBuf::new(&mut bytes);
-    pin(socket)
-        .poll_read(context, &mut buffer)
-        .map_ok(|()| buffer.filled().len())
-}
-
-fn pin<S: Unpin>(socket: &mut S) -> std::pin::Pin<&mut S> {
-    std::pin::Pin::new(socket)
 }

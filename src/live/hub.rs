@@ -1,5 +1,5 @@
 //! The hub: distributes changes of counts to subscribers. One feed for the whole process; a slow subscriber delays
-//! no other, because values are left in its mailbox (L1).
+//! no other, because each subscriber holds the latest value only (L1).
 //!
 //! Presence is not asked per subscriber. A community's first subscriber makes it *wanted*; all wanted ones are
 //! read in one call, and later subscribers get the known count (L2). The feed listens before the first reading,
@@ -16,10 +16,9 @@ use tokio::sync::Notify;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{self, sleep_until};
 
-use super::mailbox::Mailbox;
 use super::message::Update;
-use super::slots::Offered;
-use super::topic::{Telling, Topic};
+use super::subscriber::{Offered, Subscriber};
+use super::topic::{Push, Topic};
 use crate::ids::CommunityId;
 use crate::key_type::AppKeys;
 use crate::live::Metrics;
@@ -49,16 +48,16 @@ pub(super) struct Hub {
 
 #[derive(Default)]
 struct Inner {
-    topics: HashMap<CommunityId, Place>,
+    topics: HashMap<CommunityId, Entry>,
     wanted: BTreeSet<CommunityId>,
     planned: BTreeSet<(Instant, CommunityId)>,
 }
 
 #[derive(Default)]
-struct Place {
+struct Entry {
     topic: Topic,
     latest: Option<Arc<Update>>,
-    subscribers: HashMap<u64, Arc<Mailbox>>,
+    subscribers: HashMap<u64, Arc<Subscriber>>,
 }
 
 label_values! {
@@ -87,28 +86,32 @@ impl Hub {
         }
     }
 
-    /// Subscribes to a community. The subscriber gets the latest value at once if there is one, else as soon as it
-    /// was read. The mailbox must have the community already.
-    pub(super) fn subscribe(&self, id: u64, mailbox: &Arc<Mailbox>, community: &CommunityId) {
+    /// Subscribes to a community, once. The subscriber gets the latest value at once if there is one, else as soon as
+    /// it was read.
+    pub(super) fn subscribe(&self, subscriber: &Arc<Subscriber>, community: &CommunityId) {
+        if !subscriber.add(community) {
+            return;
+        }
         let mut inner = self.lock();
-        let place = inner.topics.entry(community.clone()).or_default();
-        place.subscribers.insert(id, Arc::clone(mailbox));
-        if let Some(update) = place.latest(community, &self.keys) {
-            place.topic.given();
-            mailbox.offer(&update);
+        let entry = inner.topics.entry(community.clone()).or_default();
+        entry.subscribers.insert(subscriber.id, Arc::clone(subscriber));
+        if let Some(update) = entry.latest(community, &self.keys) {
+            entry.topic.given();
+            subscriber.offer(&update);
         } else if inner.wanted.insert(community.clone()) {
             self.wanted.notify_one();
         }
     }
 
     /// Unsubscribes from a community.
-    pub(super) fn unsubscribe(&self, id: u64, community: &CommunityId) {
+    pub(super) fn unsubscribe(&self, subscriber: &Subscriber, community: &CommunityId) {
+        subscriber.remove(community);
         let mut inner = self.lock();
-        let Some(place) = inner.topics.get_mut(community) else {
+        let Some(entry) = inner.topics.get_mut(community) else {
             return;
         };
-        place.subscribers.remove(&id);
-        if place.subscribers.is_empty() {
+        entry.subscribers.remove(&subscriber.id);
+        if entry.subscribers.is_empty() {
             // It stays in `planned`, where it is skipped.
             inner.topics.remove(community);
             inner.wanted.remove(community);
@@ -138,7 +141,7 @@ impl Hub {
                     // Presence has ended: the process is shutting down.
                     Err(RecvError::Closed) => return,
                 },
-                () = next => self.tell_planned(now()),
+                () = next => self.push_planned(now()),
                 () = self.planned.notified() => {}
             }
         }
@@ -191,58 +194,58 @@ impl Hub {
         let moment = now();
         let mut inner = self.lock();
         // Most changes are of communities without subscribers.
-        if let Some(place) = inner.topics.get_mut(community) {
-            let telling = place.topic.published(count, moment, self.interval);
-            self.follow(&mut inner, community, telling);
+        if let Some(entry) = inner.topics.get_mut(community) {
+            let push = entry.topic.published(count, moment, self.interval);
+            self.follow(&mut inner, community, push);
         }
     }
 
     fn answered(&self, community: &CommunityId, answer: Option<Answer<Count>>) {
         let moment = now();
         let mut inner = self.lock();
-        if let Some(place) = inner.topics.get_mut(community) {
-            let telling = place.topic.answered(answer, moment, self.interval);
-            self.follow(&mut inner, community, telling);
+        if let Some(entry) = inner.topics.get_mut(community) {
+            let push = entry.topic.answered(answer, moment, self.interval);
+            self.follow(&mut inner, community, push);
         }
     }
 
-    fn follow(&self, inner: &mut Inner, community: &CommunityId, telling: Telling) {
-        match telling {
-            Telling::Nothing => {}
-            Telling::Now => {
-                if let Some(place) = inner.topics.get_mut(community) {
-                    self.tell(community, place);
+    fn follow(&self, inner: &mut Inner, community: &CommunityId, push: Push) {
+        match push {
+            Push::Nothing => {}
+            Push::Now => {
+                if let Some(entry) = inner.topics.get_mut(community) {
+                    self.push(community, entry);
                 }
             }
-            Telling::At(at) => {
+            Push::At(at) => {
                 inner.planned.insert((at, community.clone()));
                 self.planned.notify_one();
             }
         }
     }
 
-    fn tell_planned(&self, now: Instant) {
+    fn push_planned(&self, now: Instant) {
         let mut inner = self.lock();
         while let Some((at, community)) = inner.planned.pop_first() {
             if at > now {
                 inner.planned.insert((at, community));
                 return;
             }
-            if let Some(place) = inner.topics.get_mut(&community)
-                && place.topic.is_due(now)
+            if let Some(entry) = inner.topics.get_mut(&community)
+                && entry.topic.is_due(now)
             {
-                self.tell(&community, place);
+                self.push(&community, entry);
             }
         }
     }
 
-    fn tell(&self, community: &CommunityId, place: &mut Place) {
-        let Some(update) = place.latest(community, &self.keys) else {
+    fn push(&self, community: &CommunityId, entry: &mut Entry) {
+        let Some(update) = entry.latest(community, &self.keys) else {
             return;
         };
         let mut replaced = 0;
-        for mailbox in place.subscribers.values() {
-            replaced += u64::from(mailbox.offer(&update) == Offered::Replaced);
+        for subscriber in entry.subscribers.values() {
+            replaced += u64::from(subscriber.offer(&update) == Offered::Replaced);
         }
         self.metrics.values_skipped.inc_by(replaced);
     }
@@ -251,9 +254,9 @@ impl Hub {
         self.metrics.resyncs[why].inc();
         let mut inner = self.lock();
         let Inner { topics, wanted, .. } = &mut *inner;
-        for (community, place) in topics {
+        for (community, entry) in topics {
             if matches!(why, Resync::Listening) {
-                place.topic.doubt();
+                entry.topic.doubt();
             }
             wanted.insert(community.clone());
         }
@@ -293,7 +296,7 @@ fn now() -> Instant {
     time::Instant::now().into_std()
 }
 
-impl Place {
+impl Entry {
     /// The latest value, serialised once.
     fn latest(&mut self, community: &CommunityId, keys: &AppKeys) -> Option<Arc<Update>> {
         let known = self.topic.known()?;

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::close::Close;
-use super::topic::Known;
+use super::topic::LiveCount;
 use crate::ids::CommunityId;
 use crate::json::{Key, Timestamp};
 use crate::key_type::AppKeys;
@@ -78,7 +78,7 @@ impl LiveMessage {
 #[derive(Debug)]
 pub(super) struct Update {
     community: CommunityId,
-    known: Known,
+    known: LiveCount,
     text: Bytes,
     event: Bytes,
     chunk: Bytes,
@@ -86,8 +86,8 @@ pub(super) struct Update {
 
 impl Update {
     /// Serialises it.
-    pub(super) fn new(community: CommunityId, known: Known, keys: &AppKeys) -> Self {
-        let Known { count, stale } = known;
+    pub(super) fn new(community: CommunityId, known: LiveCount, keys: &AppKeys) -> Self {
+        let LiveCount { count, stale } = known;
         let message = LiveMessage::Count {
             community_id: Key::of_community(&community, keys),
             current_visitors: count.current,
@@ -110,7 +110,7 @@ impl Update {
         &self.community
     }
 
-    pub(super) fn known(&self) -> Known {
+    pub(super) fn known(&self) -> LiveCount {
         self.known
     }
 
@@ -166,11 +166,6 @@ fn chunk(text: &str) -> Bytes {
 /// A message as an event.
 pub(super) fn event(text: &str) -> String {
     format!("data: {text}\n\n")
-}
-
-/// A value as an event.
-pub(super) fn numbered(update: &Update) -> String {
-    String::from_utf8_lossy(&update.event).into_owned()
 }
 
 /// How long an event stream's reader waits before it reconnects.
@@ -259,13 +254,13 @@ mod tests {
     use crate::key_type::{KeyType, KeyTypes};
     use crate::presence::Count;
 
-    fn three() -> Known {
+    fn three() -> LiveCount {
         let count = Count {
             current: 3,
             seq: 1_763_884_800_001,
             as_of: DateTime::from_timestamp_millis(1_763_884_800_000).unwrap(),
         };
-        Known { count, stale: false }
+        LiveCount { count, stale: false }
     }
 
     fn integers() -> AppKeys {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use super::connection::Socket;
+use super::transport::Socket;
 use crate::rate_limit::Bucket;
 
 /// Most bytes at once: eight of the longest messages, and …

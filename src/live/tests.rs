@@ -17,7 +17,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use self::fakes::{Bench, SESSION, bench, bench_that_remembers, bench_with};
-use super::seats::{Checked, Why};
+use super::metrics::KindLabel;
 use super::*;
 use crate::browser_session::SessionChange;
 

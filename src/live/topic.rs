@@ -20,7 +20,7 @@ pub(super) const STANDS: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub(super) struct Topic {
     /// The latest count, with a number of our own.
-    known: Option<Known>,
+    known: Option<LiveCount>,
     /// The store's number of that count.
     store_seq: u64,
     /// The store may not be the one that the known count came from.
@@ -29,7 +29,7 @@ pub(super) struct Topic {
     /// may be older than the subscription.
     is_read: bool,
     /// The count that subscribers were sent last, its staleness, and when.
-    told: Option<(u64, bool, Instant)>,
+    pushed: Option<(u64, bool, Instant)>,
     /// When the next update is due.
     due: Option<Instant>,
     /// Since when the store has not answered readings.
@@ -39,20 +39,20 @@ pub(super) struct Topic {
     split: bool,
 }
 
-/// A count.
+/// A community's count, as its subscribers get it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Known {
+pub(super) struct LiveCount {
     pub(super) count: Count,
     /// Whether the store is away, and this count was remembered here.
     pub(super) stale: bool,
 }
 
-/// What to do after a count.
+/// When to push the latest count to the subscribers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Telling {
-    /// Nothing, or an update is planned already.
+pub(super) enum Push {
+    /// Not now; or it is planned already.
     Nothing,
-    /// Send an update now.
+    /// Now.
     Now,
     /// Ask again then.
     At(Instant),
@@ -60,7 +60,7 @@ pub(super) enum Telling {
 
 impl Topic {
     /// The latest count.
-    pub(super) fn known(&self) -> Option<Known> {
+    pub(super) fn known(&self) -> Option<LiveCount> {
         self.known.filter(|_| self.is_read)
     }
 
@@ -75,12 +75,12 @@ impl Topic {
     }
 
     /// The store published a change.
-    pub(super) fn published(&mut self, count: Count, now: Instant, interval: Duration) -> Telling {
+    pub(super) fn published(&mut self, count: Count, now: Instant, interval: Duration) -> Push {
         if self.known.is_some() && count.seq <= self.store_seq {
-            return Telling::Nothing;
+            return Push::Nothing;
         }
         self.know(count, false);
-        self.tell(now, interval)
+        self.push(now, interval)
     }
 
     /// A reading is over; without a count if there is no answer.
@@ -89,7 +89,7 @@ impl Topic {
         answer: Option<Answer<Count>>,
         now: Instant,
         interval: Duration,
-    ) -> Telling {
+    ) -> Push {
         match answer {
             Some(Answer { value, stale: false }) => {
                 self.away_since = None;
@@ -99,7 +99,7 @@ impl Topic {
                 let since = *self.away_since.get_or_insert(now);
                 let stands = now < since + STANDS && self.known().is_some();
                 let remembered = remembered.filter(|_| !stands);
-                remembered.map_or(Telling::Nothing, |answer| {
+                remembered.map_or(Push::Nothing, |answer| {
                     self.read(answer.value, true, now, interval)
                 })
             }
@@ -107,21 +107,21 @@ impl Topic {
     }
 
     /// The store answered a reading; or, `stale`, it is away, and this count was remembered here.
-    fn read(&mut self, count: Count, stale: bool, now: Instant, interval: Duration) -> Telling {
+    fn read(&mut self, count: Count, stale: bool, now: Instant, interval: Duration) -> Push {
         self.is_read = true;
         // A remembered count has the time of another clock, and any answer is better.
-        let is_better = |known: Known| known.stale && !stale;
-        let outdated = |known: Known| {
+        let is_better = |known: LiveCount| known.stale && !stale;
+        let outdated = |known: LiveCount| {
             !is_better(known) && count.as_of <= known.count.as_of && count.seq <= self.store_seq
         };
         // The answer was under way while changes were published.
         if !self.doubted && self.known.is_some_and(outdated) {
-            return self.tell(now, interval);
+            return self.push(now, interval);
         }
         // A remembered count says nothing about the store.
         self.doubted &= stale;
         self.know(count, stale);
-        self.tell(now, interval)
+        self.push(now, interval)
     }
 
     fn know(&mut self, count: Count, stale: bool) {
@@ -137,10 +137,10 @@ impl Topic {
             Some(known) => count.seq.max(known.count.seq),
         };
         let count = Count { seq, ..count };
-        self.known = Some(Known { count, stale });
+        self.known = Some(LiveCount { count, stale });
     }
 
-    /// The time of [`Telling::At`] has come: returns whether to send an update.
+    /// The time of [`Push::At`] has come: returns whether to push.
     pub(super) fn is_due(&mut self, now: Instant) -> bool {
         match self.due {
             Some(due) if due <= now => {}
@@ -148,34 +148,34 @@ impl Topic {
         }
         self.due = None;
         let split = std::mem::take(&mut self.split);
-        (split || self.has_news()) && self.note_told(now)
+        (split || self.has_news()) && self.note_pushed(now)
     }
 
-    fn tell(&mut self, now: Instant, interval: Duration) -> Telling {
+    fn push(&mut self, now: Instant, interval: Duration) -> Push {
         if !self.has_news() || self.due.is_some() {
-            return Telling::Nothing;
+            return Push::Nothing;
         }
-        match self.told {
+        match self.pushed {
             Some((_, _, at)) if now < at + interval => {
                 self.due = Some(at + interval);
-                Telling::At(at + interval)
+                Push::At(at + interval)
             }
             _ => {
-                self.note_told(now);
-                Telling::Now
+                self.note_pushed(now);
+                Push::Now
             }
         }
     }
 
     fn has_news(&self) -> bool {
-        let told = self.told.map(|(current, stale, _)| (current, stale));
+        let pushed = self.pushed.map(|(current, stale, _)| (current, stale));
         self.known()
-            .is_some_and(|known| told != Some((known.count.current, known.stale)))
+            .is_some_and(|known| pushed != Some((known.count.current, known.stale)))
     }
 
     /// Always true.
-    fn note_told(&mut self, now: Instant) -> bool {
-        self.told = self.known.map(|known| (known.count.current, known.stale, now));
+    fn note_pushed(&mut self, now: Instant) -> bool {
+        self.pushed = self.known.map(|known| (known.count.current, known.stale, now));
         true
     }
 }
@@ -197,18 +197,18 @@ mod tests {
         }
     }
 
-    fn current(count: Count) -> Known {
-        Known { count, stale: false }
+    fn current(count: Count) -> LiveCount {
+        LiveCount { count, stale: false }
     }
 
     #[test]
     fn p7_what_is_not_newer_than_the_snapshot_is_ignored() {
         let now = Instant::now();
         let mut topic = Topic::default();
-        assert_eq!(topic.read(count(5, 10, 100), false, now, INTERVAL), Telling::Now);
+        assert_eq!(topic.read(count(5, 10, 100), false, now, INTERVAL), Push::Now);
         for seq in [9, 10] {
             let old = topic.published(count(4, seq, 99), now, INTERVAL);
-            assert_eq!(old, Telling::Nothing);
+            assert_eq!(old, Push::Nothing);
         }
         assert_eq!(topic.known().unwrap().count.current, 5);
         topic.published(count(6, 11, 101), now, INTERVAL);
@@ -219,18 +219,12 @@ mod tests {
     fn p7_what_was_published_before_the_snapshot_is_told_with_it() {
         let now = Instant::now();
         let mut topic = Topic::default();
-        assert_eq!(
-            topic.published(count(6, 11, 101), now, INTERVAL),
-            Telling::Nothing
-        );
+        assert_eq!(topic.published(count(6, 11, 101), now, INTERVAL), Push::Nothing);
         assert_eq!(topic.known(), None, "it may be from before the subscription");
         // The answer was on its way while that was published.
-        assert_eq!(topic.read(count(5, 10, 100), false, now, INTERVAL), Telling::Now);
+        assert_eq!(topic.read(count(5, 10, 100), false, now, INTERVAL), Push::Now);
         assert_eq!(topic.known(), Some(current(count(6, 11, 101))));
-        assert_eq!(
-            topic.read(count(5, 10, 100), false, now, INTERVAL),
-            Telling::Nothing
-        );
+        assert_eq!(topic.read(count(5, 10, 100), false, now, INTERVAL), Push::Nothing);
     }
 
     #[test]
@@ -250,7 +244,7 @@ mod tests {
         let mut topic = Topic::default();
         topic.read(count(6, 1_000, 1_000), false, now, INTERVAL);
         let told = topic.read(count(0, 0, 2_000), false, now + INTERVAL, INTERVAL);
-        assert_eq!(told, Telling::Now);
+        assert_eq!(told, Push::Now);
         assert_eq!(topic.known(), Some(current(count(0, 1_001, 2_000))));
         topic.published(count(1, 3_000, 3_000), now + INTERVAL, INTERVAL);
         assert_eq!(topic.known().unwrap().count.current, 1);
@@ -280,13 +274,13 @@ mod tests {
         let mut topic = Topic::default();
         topic.read(count(6, 11, 101), false, start, INTERVAL);
         let later = start + INTERVAL;
-        assert_eq!(topic.read(count(6, 0, 200), true, later, INTERVAL), Telling::Now);
+        assert_eq!(topic.read(count(6, 0, 200), true, later, INTERVAL), Push::Now);
         let stale = topic.known().unwrap();
         assert!(stale.stale && stale.count.seq == 12, "{stale:?}");
         let again = topic.read(count(6, 0, 300), true, later + INTERVAL, INTERVAL);
-        assert_eq!(again, Telling::Nothing);
+        assert_eq!(again, Push::Nothing);
         let back = topic.read(count(6, 11, 400), false, later + INTERVAL, INTERVAL);
-        assert_eq!(back, Telling::Now);
+        assert_eq!(back, Push::Now);
         let known = topic.known().unwrap();
         assert!(!known.stale && known.count.seq == 13, "{known:?}");
         topic.published(count(7, 12, 500), later + INTERVAL * 2, INTERVAL);
@@ -311,7 +305,7 @@ mod tests {
         let mut topic = Topic::default();
         topic.read(count(6, 11, 101), false, now, INTERVAL);
         let later = topic.read(count(6, 11, 5_000), false, now + INTERVAL * 2, INTERVAL);
-        assert_eq!(later, Telling::Nothing);
+        assert_eq!(later, Push::Nothing);
         assert_eq!(topic.known(), Some(current(count(6, 11, 5_000))));
     }
 
@@ -319,15 +313,15 @@ mod tests {
     fn many_changes_at_once_are_told_once_at_once_and_once_more_later() {
         let start = Instant::now();
         let mut topic = Topic::default();
-        assert_eq!(topic.read(count(1, 1, 1), false, start, INTERVAL), Telling::Now);
-        let due = Telling::At(start + INTERVAL);
+        assert_eq!(topic.read(count(1, 1, 1), false, start, INTERVAL), Push::Now);
+        let due = Push::At(start + INTERVAL);
         assert_eq!(topic.published(count(2, 2, 2), start, INTERVAL), due);
-        assert_eq!(topic.published(count(3, 3, 3), start, INTERVAL), Telling::Nothing);
+        assert_eq!(topic.published(count(3, 3, 3), start, INTERVAL), Push::Nothing);
         assert!(!topic.is_due(start), "not yet");
         assert!(topic.is_due(start + INTERVAL));
         assert!(!topic.is_due(start + INTERVAL), "told");
         let after = start + INTERVAL + INTERVAL;
-        assert_eq!(topic.published(count(4, 4, 4), after, INTERVAL), Telling::Now);
+        assert_eq!(topic.published(count(4, 4, 4), after, INTERVAL), Push::Now);
     }
 
     #[test]
@@ -382,9 +376,9 @@ mod tests {
                     topic.published(offered, now, INTERVAL)
                 };
                 match telling {
-                    Telling::Now => tellings.push((now, topic.known().unwrap().count)),
-                    Telling::At(at) => due = Some(at),
-                    Telling::Nothing => {}
+                    Push::Now => tellings.push((now, topic.known().unwrap().count)),
+                    Push::At(at) => due = Some(at),
+                    Push::Nothing => {}
                 }
             }
             if let Some(due) = due && topic.is_due(due) {

@@ -1,15 +1,10 @@
 //! Metrics of presence, and of Redis, which is used for nothing else.
 
-use arc_swap::ArcSwapOption;
-
-use crate::metrics::{Counter, Gauge, IntGauge, metrics};
+use crate::metrics::{Counter, Gauge, metrics};
 
 metrics! {
     /// Metrics of presence.
-    pub struct Metrics(
-        /// Settings that differ between sidecars on the same keys of Redis, a sentence each.
-        presence_differences: ArcSwapOption<Vec<String>>,
-    ) {
+    pub struct Metrics {
         /// Touches sent to the presence store
         touches: Counter = "presence_touches_total",
         /// Touches skipped because the same user was touched in the same community a moment ago
@@ -24,19 +19,7 @@ metrics! {
         stale_answers: Counter = "presence_stale_answers_total",
         /// Longest delay with which the last sweep noticed that a user had left
         sweep_lag: Gauge = "presence_sweep_lag_seconds",
-        /// 1 while sweeps of presence succeed, 0 after three in a row that failed: Redis is away, or refuses the
-        /// commands
-        presence_up: IntGauge = "presence_up" at 1,
-        /// 1 while another sidecar on the same redis.key_prefix has another record.window, redis.partitions, or key
-        /// format
-        presence_settings_differ: IntGauge = "presence_settings_differ",
-        /// 1 while Redis answers, 0 while it does not, -1 where presence is in memory
-        redis_up: IntGauge = "redis_up",
-        /// Partitions whose Redis server does not answer; with several servers some may be away
-        redis_partitions_down: IntGauge = "redis_partitions_down",
         /// Failed Redis commands
         redis_errors: Counter = "redis_errors_total",
-        /// 1 while the subscription to changes in Redis is up, 0 while it is not, -1 where presence is in memory
-        live_subscription_up: IntGauge = "live_subscription_up",
     }
 }

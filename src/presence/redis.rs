@@ -32,7 +32,6 @@
 //! `role` and `sentinel|masters`.
 
 mod access;
-mod agreement;
 mod cluster;
 mod counts;
 mod link;
@@ -54,7 +53,6 @@ use ::redis::{FromRedisValue, RedisResult, Script, ScriptInvocation};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use self::agreement::Agreement;
 use self::marks::Marks;
 use self::node::Node;
 use self::servers::Servers;
@@ -68,6 +66,7 @@ use super::{Answer, Count, Counts, OpenError, Presence, PresenceError, Seen, Swe
 use crate::config;
 use crate::ids::{CommunityId, UserId};
 use crate::presence::Metrics;
+use crate::status::{Component, Status};
 use crate::tasks::Tasks;
 
 /// Partitions swept at a time.
@@ -84,7 +83,8 @@ pub struct Redis {
     keys: Keys,
     window: Window,
     settings: Settings,
-    agreement: Agreement,
+    /// Whether the other sidecars on these keys have the same settings.
+    agreement: Component,
     response_timeout: Duration,
     marks: Marks,
     domains: FailureDomains,
@@ -99,6 +99,7 @@ impl Redis {
     pub fn open(
         config: &config::Redis,
         window: Window,
+        status: &Status,
         metrics: Arc<Metrics>,
         tasks: &Tasks,
     ) -> Result<Self, OpenError> {
@@ -111,7 +112,8 @@ impl Redis {
             config,
             slots.collect(),
             domains.clone(),
-            Arc::clone(&metrics),
+            status,
+            metrics,
             tasks,
         )?);
         Ok(Self {
@@ -119,12 +121,12 @@ impl Redis {
                 Arc::clone(&servers),
                 config,
                 keys.changes(),
-                Arc::clone(&metrics),
+                status.redis_changes.clone(),
                 tasks,
             ),
             servers,
             settings: Settings::new(config.partitions.get(), &window),
-            agreement: Agreement::new(metrics),
+            agreement: status.presence_settings.clone(),
             window,
             response_timeout: config.response_timeout,
             keys,

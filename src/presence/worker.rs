@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
-use prometheus::Gauge;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -27,7 +26,9 @@ use super::moment::Moment;
 use super::{Presence, PresenceError, Touch};
 use crate::config;
 use crate::ids::{CommunityId, UserId};
+use crate::metrics::Gauge;
 use crate::presence::Metrics;
+use crate::status::{Component, Status};
 use crate::tasks::{Task, Tasks};
 
 /// Messages taken from the queue at a time.
@@ -56,7 +57,9 @@ pub struct Worker {
     most_pending: usize,
     /// Callers of `flush`, answered when nothing is pending.
     flushes: Vec<oneshot::Sender<()>>,
-    touches: Health,
+    touches: Component,
+    /// Whether sweeps succeed.
+    swept: Component,
     now: Now,
 }
 
@@ -79,10 +82,11 @@ struct Sent {
 pub fn new(
     presence: Arc<dyn Presence>,
     record: &config::Record,
+    status: &Status,
     metrics: Arc<Metrics>,
     waiting: Gauge,
 ) -> (PresenceHandle, Worker) {
-    by(Moment::now, presence, record, metrics, waiting)
+    by(Moment::now, presence, record, status, metrics, waiting)
 }
 
 /// The same, by another clock.
@@ -90,6 +94,7 @@ fn by(
     now: Now,
     presence: Arc<dyn Presence>,
     record: &config::Record,
+    status: &Status,
     metrics: Arc<Metrics>,
     waiting: Gauge,
 ) -> (PresenceHandle, Worker) {
@@ -109,7 +114,8 @@ fn by(
         pending_touches: 0,
         most_pending: record.queue_views.get(),
         flushes: Vec::new(),
-        touches: Health::new("touches"),
+        touches: Component::default(),
+        swept: status.presence.clone(),
         now,
     };
     (handle, worker)
@@ -120,9 +126,10 @@ impl Worker {
     /// ends.
     pub fn start(self, tasks: &Tasks, shutdown: watch::Receiver<bool>) -> [JoinHandle<()>; 2] {
         let (presence, metrics) = (Arc::clone(&self.presence), Arc::clone(&self.metrics));
-        let stop = shutdown.clone();
+        let (swept, stop) = (self.swept.clone(), shutdown.clone());
         let sweeps = tasks.keep(Task::Sweeps, move || {
-            sweep_until(Arc::clone(&presence), Arc::clone(&metrics), stop.clone())
+            let (presence, metrics) = (Arc::clone(&presence), Arc::clone(&metrics));
+            sweep_until(presence, swept.clone(), metrics, stop.clone())
         });
         let touches = tasks.keep_worker(Task::Touches, (self, shutdown), |(worker, shutdown)| {
             worker.touch_until(shutdown.clone()).boxed()
@@ -262,7 +269,7 @@ impl Worker {
             ..
         } = sent;
         self.metrics.touches.inc_by(touches.len() as u64);
-        self.touches.note(outcome.as_ref().err());
+        note(&self.touches, "touches", outcome.as_ref().err());
         if outcome.is_err() {
             self.metrics.touch_failures.inc_by(touches.len() as u64);
             for touch in &touches {
@@ -302,33 +309,16 @@ async fn stopped(mut shutdown: watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
-/// Logs once when something begins to fail, and once when it works again. That Redis is away is logged by its
-/// connection.
-pub(super) struct Health {
-    what: &'static str,
-    failing: bool,
-}
-
-impl Health {
-    pub(super) fn new(what: &'static str) -> Self {
-        Self { what, failing: false }
-    }
-
-    pub(super) fn note(&mut self, error: Option<&PresenceError>) {
-        match error {
-            Some(PresenceError::Unavailable(cause)) if cause.is_io_error() => {}
-            Some(PresenceError::Community) => tracing::debug!("a community's id is empty or too long"),
-            Some(error) if !self.failing => {
-                self.failing = true;
-                let cause = std::error::Error::source(error).map(ToString::to_string);
-                tracing::warn!(%error, cause, "presence {} fail", self.what);
-            }
-            None if self.failing => {
-                self.failing = false;
-                tracing::info!("presence {} work again", self.what);
-            }
-            Some(_) | None => {}
-        }
+/// Notes the outcome of calls of this kind, named in the plural. That Redis is away is logged by its connection.
+pub(super) fn note(calls: &Component, kind: &str, error: Option<&PresenceError>) {
+    match error {
+        Some(PresenceError::Unavailable(cause)) if cause.is_io_error() => {}
+        Some(PresenceError::Community) => tracing::debug!("a community's id is empty or too long"),
+        Some(error) => calls.down(error.to_string(), |_| {
+            let cause = std::error::Error::source(error).map(ToString::to_string);
+            tracing::warn!(%error, cause, "presence {kind} fail");
+        }),
+        None => calls.up(|_| tracing::info!("presence {kind} work again")),
     }
 }
 

@@ -3,18 +3,16 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use chrono::{DateTime, Utc};
-
+use chrono::Utc;
 use uuid::Uuid;
 
 use super::client_ip::ClientIp;
 use super::inject::Injection;
 use super::metrics::NoRoute;
 use super::progress::Progress;
-use crate::auth::Glance;
-use crate::auth::cookie::TokenFound;
+use crate::api::ApiPath;
 use crate::metrics::LabelValue as _;
-use crate::routes::RouteMatch;
+use crate::recorder::RequestFacts;
 use crate::shutdown::InFlightGuard;
 
 /// State of one exchange. Made when the request's head is complete.
@@ -25,22 +23,14 @@ use crate::shutdown::InFlightGuard;
 pub struct Ctx {
     /// Start of the request, for durations.
     pub(super) started: Instant,
-    /// Start of the request, for the record (V9).
-    pub(super) at: DateTime<Utc>,
-    /// Path, decoded once as the app sees it.
-    pub(super) path: String,
+    /// What its page view needs of the request.
+    pub(super) facts: RequestFacts,
     /// The client's address, and the proxies that the request came through.
     pub(super) client: ClientIp,
     /// The ids of the sidecars that it has passed, this one included.
     pub(super) hops: String,
     /// Whether it came over TLS.
     pub(super) tls: bool,
-    /// The route at the start of the request: a reload meanwhile changes nothing (V6 holds for routes too).
-    pub(super) route: Option<RouteMatch>,
-    /// The session token that came with the request (V6).
-    pub(super) token: TokenFound,
-    /// The token's session, as far as it was known when the request began or has been found since (V6).
-    pub(super) glance: Glance,
     /// Identifies the exchange in the app's log and in ours, where no trusted proxy sends an id.
     pub(super) request_id: String,
     /// The answer is a `WebSocket` or an event stream: silence is normal.
@@ -55,6 +45,8 @@ pub struct Ctx {
     pub(super) injection: Injection,
     /// Whether the page view has been decided (V7).
     pub(super) decided: bool,
+    /// The path, if it is the API's; `None` if it is the app's.
+    pub(super) api_path: Option<ApiPath>,
     /// Label of the request metrics, where it is not the matched route.
     pub(super) no_route: NoRoute,
     /// State of this exchange, shared with the client's socket and the front.
@@ -73,14 +65,10 @@ impl Ctx {
     pub(super) fn new(in_flight: InFlightGuard) -> Self {
         Self {
             started: Instant::now(),
-            at: Utc::now(),
-            path: String::new(),
+            facts: RequestFacts::new(Utc::now()),
             client: ClientIp::default(),
             hops: String::new(),
             tls: false,
-            route: None,
-            token: TokenFound::None,
-            glance: Glance::default(),
             request_id: Uuid::now_v7().to_string(),
             tunnel: false,
             upgrade: false,
@@ -88,6 +76,7 @@ impl Ctx {
             body_bytes: 0,
             injection: Injection::None,
             decided: false,
+            api_path: None,
             no_route: NoRoute::Unmatched,
             progress: Arc::default(),
             waits_for_the_app: false,
@@ -99,7 +88,7 @@ impl Ctx {
 
     /// Value of the `route` label: bounded by the number of routes.
     pub(super) fn label(&self) -> &str {
-        match (self.no_route, &self.route) {
+        match (self.no_route, &self.facts.route) {
             (NoRoute::Unmatched, Some(found)) => &found.route.name,
             (no_route, _) => no_route.label(),
         }

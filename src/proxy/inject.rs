@@ -10,8 +10,8 @@ use pingora_proxy::Session;
 
 use super::forwarding;
 use super::headers::{X_FORWARDED_HOST, X_FORWARDED_PROTO};
+use super::messages::edit;
 use super::{Ctx, Sidecar};
-use crate::header_edits::HeaderEdits;
 use crate::widget::{Body, Decision, Outcome, Page};
 
 /// How far the widget is put into the response of an exchange.
@@ -37,21 +37,18 @@ impl Sidecar {
             return Ok(());
         };
         let request = session.req_header();
-        let has_token = ctx.token.token().is_some();
-        let is_candidate =
-            injector.is_candidate(&request.method, &request.headers, ctx.route.as_ref(), has_token);
+        let has_token = ctx.facts.token.is_some();
+        let is_candidate = injector.is_candidate(
+            &request.method,
+            &request.headers,
+            ctx.facts.route.as_ref(),
+            has_token,
+        );
         if !is_candidate {
             return Ok(());
         }
         ctx.injection = Injection::Candidate(page(&upstream.headers));
-        let HeaderEdits { remove, set } = injector.request(&request.headers);
-        for name in remove {
-            upstream.remove_header(&name);
-        }
-        for (name, value) in set {
-            upstream.insert_header(name, value)?;
-        }
-        Ok(())
+        edit(upstream, injector.request(&request.headers))
     }
 
     /// Changes the head of a candidate's response; its body then goes through [`Sidecar::rewrite`].
@@ -67,7 +64,11 @@ impl Sidecar {
         let Injection::Candidate(page) = std::mem::replace(&mut ctx.injection, Injection::None) else {
             return Ok(());
         };
-        let named = ctx.route.as_ref().and_then(|found| found.community.as_ref());
+        let named = ctx
+            .facts
+            .route
+            .as_ref()
+            .and_then(|found| found.community.as_ref());
         let community = match named {
             // A stale id will do: the page's script finds the community again.
             Some(named) => self.communities.last_known(named).await,

@@ -30,7 +30,7 @@ const MAX_EARLY: usize = 32 * 1024;
 
 /// A live connection that waits for its socket.
 pub(super) struct LiveStart {
-    connection: Connection,
+    connection: Box<Connection>,
     /// Head that is not written yet.
     head: Bytes,
     /// Bytes that the client has sent already.
@@ -45,7 +45,7 @@ impl LiveStart {
     pub(super) async fn leave(
         session: &mut Session,
         ctx: &mut Ctx,
-        connection: Connection,
+        connection: Box<Connection>,
         head: &Parts,
     ) -> Result<()> {
         ctx.status = Some(head.status.as_u16());
@@ -64,7 +64,7 @@ impl LiveStart {
                     start.early.extend_from_slice(&bytes);
                 }
             }
-            Kind::Events(_) => start.head = written(head, ctx.at),
+            Kind::Events(_) => start.head = written(head, ctx.facts.at),
         }
         ctx.progress.leave(start);
         Ok(())

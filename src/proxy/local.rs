@@ -1,8 +1,8 @@
 //! Local answers: the visitors API and short error pages, which the sidecar sends itself.
 
-use axum::body::{Body, to_bytes};
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Request, Response, StatusCode, header};
+use http::response::Parts;
+use http::{Response, StatusCode, header};
 use pingora_core::{Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
@@ -11,20 +11,21 @@ use tokio::time::timeout;
 use super::live::LiveStart;
 use super::messages::expects_continue;
 use super::{Ctx, Sidecar};
-use crate::api::{Caller, MAX_REPORT, Opening, Report};
-use crate::auth::Known;
-
-/// Upper bound of an API answer: a page of `api.max_limit` visitors is far below.
-const MAX_ANSWER: usize = 4 * 1024 * 1024;
+use crate::api::{ApiPath, Body, Caller, MAX_REPORT};
 
 impl Sidecar {
     /// Lets the visitors API answer. It runs on the background runtime, to which its connections belong.
-    pub(super) async fn answer_locally(&self, session: &mut Session, ctx: &mut Ctx) -> Result<()> {
-        let is_report = self.api.takes_a_report(path_of(session.req_header()));
+    pub(super) async fn answer_locally(
+        &self,
+        session: &mut Session,
+        ctx: &mut Ctx,
+        path: ApiPath,
+    ) -> Result<()> {
+        let is_report = path.takes_a_report();
         let body = if is_report {
             match timeout(self.api.timeout(), read_report(session)).await {
                 Ok(body) => body?,
-                Err(_elapsed) => return self.respond_error(session, 408).await,
+                Err(_elapsed) => return self.respond_error(session, ctx, 408).await,
             }
         } else {
             Bytes::new()
@@ -35,117 +36,68 @@ impl Sidecar {
             session.set_keepalive(None);
         }
         let head = session.req_header();
-        let answer = match Self::api_request(session, body) {
-            Some(request) => {
-                let mut forwarded = head.headers.clone();
-                self.edits(head, ctx).apply(&mut forwarded);
-                let answer = self.ask_api(request, forwarded, !is_report, ctx).await;
-                answer.ok_or(StatusCode::INTERNAL_SERVER_ERROR)
-            }
-            None => Err(StatusCode::BAD_REQUEST),
+        let answer = if std::str::from_utf8(head.raw_path()).is_ok() {
+            let answer = self.ask_api(path, head, body, ctx).await;
+            answer.ok_or(StatusCode::INTERNAL_SERVER_ERROR)
+        } else {
+            Err(StatusCode::BAD_REQUEST)
         };
-        let mut response = match answer {
-            Ok(response) => response,
-            Err(status) => self.refusal(head, status).await,
-        };
+        let response = answer.unwrap_or_else(|status| self.refusal(head, status, ctx).map(Body::Bytes));
         if response.headers().contains_key(header::CONNECTION) {
             session.set_keepalive(None);
         }
-        let opening = response.extensions_mut().remove::<Opening>();
-        if let Some(connection) = opening.and_then(|opening| opening.take()) {
-            return LiveStart::leave(session, ctx, connection, &response.into_parts().0).await;
+        let (head, body) = response.into_parts();
+        match body {
+            Body::Bytes(body) => write(session, &head, body).await,
+            Body::Live(connection) => LiveStart::leave(session, ctx, connection, &head).await,
         }
-        if let Some(report) = response.extensions_mut().remove::<Report>() {
-            self.record_report(session.req_header(), &report, ctx).await;
-        }
-        write(session, response).await
     }
 
-    /// The API's answer; `None`, after logging it, where it has failed. `identify`: whether the answer depends on the
-    /// token's session.
+    /// The API's answer; `None`, after logging it, where it has failed.
     async fn ask_api(
         &self,
-        mut request: Request<Body>,
-        forwarded: HeaderMap,
-        identify: bool,
+        path: ApiPath,
+        head: &RequestHeader,
+        body: Bytes,
         ctx: &Ctx,
-    ) -> Option<Response<Bytes>> {
+    ) -> Option<Response<Body>> {
+        let request = head.as_owned_parts();
+        let mut caller = Caller {
+            at: ctx.facts.at,
+            headers: request.headers.clone(),
+            token: ctx.facts.token.clone(),
+            address: ctx.client.ip,
+            behind_a_proxy: ctx.client.peer_trusted,
+            ..Caller::default()
+        };
+        self.edits(head, ctx).apply(&mut caller.headers);
         let api = self.api.clone();
-        let authenticator = self.authenticator.clone();
-        let token = ctx.token.token().cloned();
-        let address = ctx.client.ip;
-        let behind_a_proxy = ctx.client.peer_trusted;
-        let at = ctx.at;
-        let patient = api.pushes(request.uri().path());
         let work = self.background.spawn(async move {
-            let mut caller = Caller {
-                headers: forwarded,
-                token: token.clone(),
-                address,
-                behind_a_proxy,
-                ..Caller::default()
-            };
-            if let Some(token) = token.filter(|_| identify) {
-                match authenticator.cached_now(&token, at).await {
-                    Known::Session(session) => caller.session = Some(session),
-                    Known::Nobody => {}
-                    Known::Unknown => {
-                        // A database that hangs, or a long queue of lookups, must not hold the caller.
-                        let found = timeout(api.timeout(), async {
-                            let _place = api.identifying(patient).await?;
-                            authenticator.resolve_from(&token, at, address).await.ok()
-                        });
-                        match found.await {
-                            Ok(Some(found)) => caller.session = found,
-                            Ok(None) | Err(_) => caller.unavailable = true,
-                        }
-                    }
-                }
-            }
-            if let (Some(token), None, true) = (&caller.token, &caller.session, identify) {
-                caller.may_appear = authenticator.may_appear(token).await;
-            }
-            request.extensions_mut().insert(caller);
-            read(api.call(request).await).await
+            api.identify(&path, &mut caller).await;
+            api.call(&path, &request, &body, caller).await
         });
-        match work.await {
-            Ok(Some(response)) => return Some(response),
-            Ok(None) => tracing::error!("an answer of the visitors API is too large"),
-            Err(error) => tracing::error!(error = %error, "the visitors API failed"),
-        }
-        None
+        work.await
+            .inspect_err(|error| tracing::error!(error = %error, "the visitors API failed"))
+            .ok()
     }
 
     /// The answer to a refused request: the API's own document on its paths, a short text on the app's.
-    async fn refusal(&self, head: &RequestHeader, status: StatusCode) -> Response<Bytes> {
-        match self.api.refuse(path_of(head), &head.headers, status) {
-            Some(response) => read(response).await.unwrap_or_else(|| plain(status)),
+    fn refusal(&self, head: &RequestHeader, status: StatusCode, ctx: &Ctx) -> Response<Bytes> {
+        match &ctx.api_path {
+            Some(path) => self.api.refuse(path, &head.headers, status),
             None => plain(status),
         }
     }
 
     /// Sends a short answer with this status. The connection ends with it.
-    pub(super) async fn respond_error(&self, session: &mut Session, status: u16) -> Result<()> {
+    pub(super) async fn respond_error(&self, session: &mut Session, ctx: &Ctx, status: u16) -> Result<()> {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         if is_answered(session) {
             return Ok(());
         }
         session.set_keepalive(None);
-        let response = self.refusal(session.req_header(), status).await;
-        write(session, response).await
-    }
-
-    /// The request for the API; `None` when its target is no URI.
-    fn api_request(session: &Session, body: Bytes) -> Option<Request<Body>> {
-        let head = session.req_header();
-        let mut request = Request::builder()
-            .method(head.method.clone())
-            .version(head.version)
-            .uri(std::str::from_utf8(head.raw_path()).ok()?)
-            .body(Body::from(body))
-            .ok()?;
-        *request.headers_mut() = head.headers.clone();
-        Some(request)
+        let (head, body) = self.refusal(session.req_header(), status, ctx).into_parts();
+        write(session, &head, body).await
     }
 }
 
@@ -164,11 +116,6 @@ async fn read_report(session: &mut Session) -> Result<Bytes> {
     Ok(body.freeze())
 }
 
-/// The path of a request's target, without the query.
-pub(super) fn path_of(request: &RequestHeader) -> &str {
-    request.uri.path()
-}
-
 /// Bytes of the request's head as sent.
 pub(super) fn head_bytes(session: &Session) -> usize {
     session
@@ -181,13 +128,6 @@ pub(super) fn head_bytes(session: &Session) -> usize {
 pub(super) fn is_answered(session: &Session) -> bool {
     let written = session.response_written().map(|response| response.status);
     written.is_some_and(|status| !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS)
-}
-
-/// An answer with its body; `None` if that is too large.
-async fn read(response: Response<Body>) -> Option<Response<Bytes>> {
-    let (head, body) = response.into_parts();
-    let body = to_bytes(body, MAX_ANSWER).await.ok()?;
-    Some(Response::from_parts(head, body))
 }
 
 fn plain(status: StatusCode) -> Response<Bytes> {
@@ -207,8 +147,7 @@ fn plain(status: StatusCode) -> Response<Bytes> {
     response
 }
 
-async fn write(session: &mut Session, response: Response<Bytes>) -> Result<()> {
-    let (head, body) = response.into_parts();
+async fn write(session: &mut Session, head: &Parts, body: Bytes) -> Result<()> {
     let mut header = ResponseHeader::build(head.status, Some(head.headers.len() + 2))?;
     for (name, value) in &head.headers {
         header.append_header(name.clone(), value.clone())?;

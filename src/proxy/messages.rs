@@ -5,6 +5,7 @@ use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::canonical::one_length;
+use crate::header_edits::HeaderEdits;
 use crate::header_list::any_element;
 
 /// A request body from this size on is sent on a connection of its own: app servers (gunicorn) close a connection on
@@ -29,6 +30,17 @@ pub(super) fn expects_continue(request: &RequestHeader) -> bool {
 pub(super) fn has_no_body(response: &ResponseHeader) -> bool {
     let is_empty = || one_length(&response.headers).is_some_and(|length| length == "0");
     matches!(response.status.as_u16(), 204 | 304) || is_empty()
+}
+
+/// Applies edits to a request's head.
+pub(super) fn edit(head: &mut RequestHeader, edits: HeaderEdits) -> Result<()> {
+    for name in edits.remove {
+        head.remove_header(&name);
+    }
+    for (name, value) in edits.set {
+        head.insert_header(name, value)?;
+    }
+    Ok(())
 }
 
 pub(super) fn has_large_body(request: &RequestHeader) -> bool {

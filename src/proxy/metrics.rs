@@ -1,6 +1,5 @@
 //! Metrics of the proxy: connections, requests, refusals.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::core::{AtomicU64, GenericCounterVec};
@@ -11,15 +10,11 @@ use crate::metrics::{
     Counter, Counters, Durations, IntGauge, LATENCY_BUCKETS, LabelValue as _, Metric, Opts, Registry,
     StatusClass, label_values, metrics,
 };
-use crate::page_view;
 use crate::widget::Outcome;
 
 metrics! {
     /// Metrics of the proxy.
-    pub struct Metrics(
-        /// Exchanges that are not page views.
-        views: Arc<page_view::Metrics>,
-    ) {
+    pub struct Metrics {
         /// Requests answered, by route and status class
         requests: Requests = "requests_total",
         /// From a request's start to the end of its response

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
-use prometheus::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
@@ -18,6 +17,7 @@ use crate::auth::{Authenticator, Identified};
 use crate::browser_session::BrowserSession;
 use crate::communities::{Communities, Named};
 use crate::ids::CommunityId;
+use crate::metrics::Gauge;
 use crate::page_view::{Dropped, Metrics, NotCounted, PageView, Queue};
 use crate::tasks::{Task, Tasks};
 use crate::writer::load::{InHand, Load};

@@ -11,13 +11,11 @@ use tokio::time::sleep;
 
 use super::resolve::Found;
 use super::*;
-use crate::auth::Authenticator;
-use crate::config::{self, RecentPrecision};
 use crate::ids::CommunityId;
 use crate::live::{Denied, Door};
 use crate::routes::CommunityRef;
+use crate::store::StoreError;
 use crate::store::fake::Fake;
-use crate::store::{Store, StoreError};
 use crate::writer::testing::view;
 use crate::writer::unresolved::Whose;
 
@@ -75,17 +73,6 @@ impl Door for Endless {
     }
 }
 
-fn resolver(table: &Arc<Table>) -> Resolver {
-    let store: Arc<dyn Store> = table.clone();
-    let session = config::Session::default();
-    Resolver {
-        authenticator: Arc::new(Authenticator::new(&session, Arc::clone(&store), Arc::default())),
-        communities: Arc::new(Communities::new(store)),
-        patience: Duration::from_millis(50),
-        admission: Duration::from_secs(5),
-    }
-}
-
 /// A recorder without destinations, which only counts its views.
 struct Bench {
     table: Arc<Table>,
@@ -97,15 +84,7 @@ impl Bench {
     fn new() -> Self {
         let table = Arc::<Table>::default();
         let metrics = Arc::<Metrics>::default();
-        let resolver = resolver(&table);
-        let destinations = Destinations {
-            presence: None,
-            writer: None,
-            recent: RecentPages::new(RecentPrecision::None),
-            metrics: metrics.clone(),
-        };
-        let bytes = Bytes::new(1 << 24, &metrics);
-        let (recorder, worker) = Recorder::new(destinations, resolver, 10_000, bytes);
+        let (recorder, worker) = testing::recorder(testing::resolver(table.clone()), &metrics);
         worker.start(&crate::tasks::Tasks::on_current_runtime());
         Self {
             table,
@@ -218,7 +197,8 @@ async fn i12_the_session_that_was_found_is_kept_where_admission_takes_too_long()
     };
     let door: Arc<dyn Door> = Arc::new(Endless);
     let before = tokio::time::Instant::now();
-    let found = resolver(&bench.table).admit(&visit, &door).await;
+    let resolver = testing::resolver(bench.table.clone());
+    let found = resolver.admit(&visit, &door).await;
     assert_eq!(before.elapsed(), Duration::from_secs(5));
     let Found::NotYet(Whose::Session { id, .. }) = found else {
         panic!("the session is forgotten");

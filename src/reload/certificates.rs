@@ -13,6 +13,7 @@ use pingora_core::tls::{ClientHello, ResolvesServerCert};
 use super::metrics::Metrics;
 use super::watch::Watch;
 use crate::config::{TlsListener, Validity, read_key_pair};
+use crate::status::Component;
 
 /// Why a certificate cannot be used, with the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +27,8 @@ pub struct Certificate {
     chain: PathBuf,
     key: PathBuf,
     current: ArcSwap<CertifiedKey>,
+    /// Down while the files are faulty.
+    pub(super) files: Component,
 }
 
 impl Certificate {
@@ -38,6 +41,7 @@ impl Certificate {
         Ok(Self {
             listener: listener.address,
             current: ArcSwap::from_pointee(read(&chain, &key)?),
+            files: Component::default(),
             chain,
             key,
         })

@@ -13,12 +13,8 @@ metrics! {
         reloads: Counters<Outcome> = "config_reloads_total",
         /// When the route files were last loaded without error, Unix time
         last_reload_success: Gauge = "config_last_reload_success_timestamp_seconds",
-        /// 1 if the route files were valid when they were last read, else 0
-        last_reload_ok: IntGauge = "config_last_reload_successful",
         /// Routes in use
         routes: IntGauge = "routes",
-        /// 1 if the listeners' certificates were valid when they were last read, else 0
-        certificates_ok: IntGauge = "certificates_last_reload_successful" at 1,
         /// When the certificate of a TLS listener expires, Unix time, by address
         certificate_expires: Expiries = "certificate_expires_seconds",
     }

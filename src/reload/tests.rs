@@ -36,7 +36,15 @@ impl Scene {
         let routes = Arc::new(ArcSwap::from_pointee(loaded.table));
         let metrics = Arc::<Metrics>::default();
         let (requests, asked) = mpsc::channel(1);
-        let reloader = Reloader::new(&config, loaded.files, routes, Vec::new(), asked, metrics.clone());
+        let reloader = Reloader::new(
+            &config,
+            loaded.files,
+            routes,
+            Vec::new(),
+            asked,
+            &Status::default(),
+            metrics.clone(),
+        );
         Self {
             folder,
             reloader,

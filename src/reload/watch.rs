@@ -9,6 +9,8 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::status::Component;
+
 /// Time between two comparisons without a notification.
 const LOOK: Duration = Duration::from_secs(2);
 /// A change is reported when nothing has changed for this long, so that an editor's several steps are one reload.
@@ -30,7 +32,8 @@ pub(super) struct Watch {
     is_due: bool,
     /// The folder that notifications come from, with its identity, to notice when it is replaced.
     armed: Option<Armed>,
-    was_lost: bool,
+    /// Down while nothing notifies.
+    notifications: Component,
     notices: mpsc::Receiver<()>,
     notice: mpsc::Sender<()>,
 }
@@ -73,7 +76,7 @@ impl Watch {
             // Files that were read before may have changed since.
             is_due: true,
             armed: None,
-            was_lost: false,
+            notifications: Component::default(),
             notices,
             notice,
         };
@@ -132,34 +135,33 @@ impl Watch {
         let was_armed = self.armed.take().is_some();
         let path = self.folder.display();
         let Some(identity) = now else {
-            if was_armed {
-                tracing::warn!(%path, "does not exist any more; it is checked for every {LOOK:?}");
-            }
-            self.was_lost = true;
+            self.notifications.down("the folder does not exist", |_| {
+                if was_armed {
+                    tracing::warn!(%path, "does not exist any more; it is checked for every {LOOK:?}");
+                }
+            });
             return;
         };
-        match self.notifications() {
+        match self.watcher() {
             Ok(watcher) => {
                 self.armed = Some(Armed {
                     folder: identity,
                     _watcher: watcher,
                 });
-                if was_armed || self.was_lost {
+                if was_armed || self.notifications.is_down() {
                     tracing::info!(%path, "was replaced; the new one is watched");
                     // Its files may be new.
                     let _ = self.notice.try_send(());
                 }
-                self.was_lost = false;
+                self.notifications.up(|_| {});
             }
-            Err(error) if !self.was_lost => {
+            Err(error) => self.notifications.down(error.to_string(), |error| {
                 tracing::warn!(%path, %error, "cannot be watched; it is compared every {LOOK:?}");
-                self.was_lost = true;
-            }
-            Err(_) => {}
+            }),
         }
     }
 
-    fn notifications(&self) -> notify::Result<RecommendedWatcher> {
+    fn watcher(&self) -> notify::Result<RecommendedWatcher> {
         let notice = self.notice.clone();
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // An error may stand for any change. A full channel already holds a notice.

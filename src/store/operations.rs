@@ -9,16 +9,19 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteRow;
 use sqlx::{Database, Transaction};
 
 use super::error::is_untranslatable;
 use super::ledger::LedgerProblem;
 use super::rows::{EventRow, event_rows};
-use super::schema::{AppSchema, Column, EventInsert, LiveSchema, ProfileTable};
+use super::schema::{AppSchema, Column, CommunityTable, EventInsert, LiveSchema, ProfileTable};
 use super::{Applied, Stats, VisitorRow};
 use crate::batch::{Batch, BatchKey};
 use crate::browser_session::BrowserSession;
 use crate::config::{self, CommunityIdAs, Config, PageViews, Schema};
+use crate::from_row::from_row;
 use crate::ids::{BrowserSessionId, CommunityId, SessionToken, UserId};
 use crate::key_type::KeyTypes;
 
@@ -46,7 +49,6 @@ pub(super) trait Runs<O: Operation>: Database {
 pub(super) trait Backend:
     for<'a> Runs<FindSessions<'a>>
     + for<'a> Runs<FindCommunity<'a>>
-    + for<'a> Runs<CommunityByKey<'a>>
     + for<'a> Runs<NoteParts<'a>>
     + for<'a> Runs<MissingParts<'a>>
     + for<'a> Runs<ForgetOld<'a>>
@@ -174,21 +176,28 @@ impl<B: Backend> Runs<ReadKeys> for B {
     }
 }
 
-/// The community with a slug.
-pub(super) struct FindCommunity<'a> {
-    pub slug: &'a str,
+/// A community.
+pub(super) enum FindCommunity<'a> {
+    /// The one with a slug.
+    BySlug(&'a str),
+    /// The one with a key; the answer is spelled as its row has it.
+    ByKey(&'a CommunityId),
+}
+
+impl FindCommunity<'_> {
+    /// The column to look in, and the value to look for; none for text that cannot be a key.
+    pub(super) fn criterion<'t>(&self, community: &'t CommunityTable) -> Option<(&'t Column, &str)> {
+        match self {
+            Self::BySlug(slug) => Some((&community.slug, slug)),
+            Self::ByKey(key) => {
+                let is_key = community.id.is_key(key.as_str());
+                is_key.then_some((&community.id, key.as_str()))
+            }
+        }
+    }
 }
 
 impl Operation for FindCommunity<'_> {
-    type Output = Option<CommunityId>;
-}
-
-/// The community with a key, as its row has it.
-pub(super) struct CommunityByKey<'a> {
-    pub key: &'a CommunityId,
-}
-
-impl Operation for CommunityByKey<'_> {
     type Output = Option<CommunityId>;
 }
 
@@ -365,6 +374,23 @@ pub(super) struct StatsOf<'a> {
 /// No sidecar is older, so that a row of it from before has the time of a clock that was wrong, that of a machine
 /// without a battery for one. It would hide all that the app has recorded since.
 pub(super) const FIRST_POSSIBLE: &str = "2024-01-01";
+
+/// The end of the statement for [`Stats`], from `headcount_views (user_id, at)` and `headcount_sessions (user_id,
+/// started, ended, seconds)`. S1: a session is one row there, however many events its user has.
+pub(super) const STATS_OF_VIEWS_AND_SESSIONS: &str = "\
+    headcount_community_sessions AS MATERIALIZED (
+        SELECT seconds FROM headcount_sessions AS s
+        WHERE EXISTS (SELECT 1 FROM headcount_views AS v
+                      WHERE v.user_id = s.user_id AND v.at BETWEEN s.started AND s.ended)
+    )
+    SELECT (SELECT count(DISTINCT user_id) FROM headcount_views) AS total_visitors,
+           (SELECT count(*) FROM headcount_views) AS page_views,
+           (SELECT avg(seconds) FROM headcount_sessions) AS avg_session_duration,
+           (SELECT count(*) FROM headcount_sessions) AS ended_sessions,
+           (SELECT avg(seconds) FROM headcount_community_sessions) AS avg_community_session_duration,
+           (SELECT count(*) FROM headcount_community_sessions) AS ended_community_sessions";
+
+from_row!(PgRow, SqliteRow => Stats { total_visitors, page_views, avg_session_duration, ended_sessions, avg_community_session_duration, ended_community_sessions });
 
 impl Operation for StatsOf<'_> {
     type Output = Stats;

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::ip_text;
-use super::schema::{Column, EventInsert};
+use super::schema::{Column, EventInsert, EventTable};
 use crate::batch::{Batch, RecordedView};
 use crate::config::CommunityIdAs;
 use crate::ids::CommunityId;
@@ -47,6 +47,31 @@ impl EventRow {
         }
         self
     }
+}
+
+/// The beginning of the statement that inserts events: the table and its columns. Their values: user, [`PAGE_VIEW`], the
+/// fields of [`EventRow`] from `description` on, the key where we make it, and the constants.
+pub(super) fn insert_into(event: &EventTable, insert: &EventInsert) -> String {
+    let constants = insert.constants.iter().map(|(column, _)| column);
+    let more = insert.id.iter().chain(constants);
+    let more = more
+        .map(|column| format!(", {column}"))
+        .collect::<Vec<_>>()
+        .concat();
+    format!(
+        "INSERT INTO {table} ({user_id}, {event_type}, {description}, {metadata}, {ip_address}, {user_agent},
+                              {device_info}, {location_data}, {timestamp}{more})",
+        table = event.table,
+        user_id = event.user_id,
+        event_type = event.event_type,
+        description = insert.description,
+        metadata = event.metadata,
+        ip_address = insert.ip_address,
+        user_agent = insert.user_agent,
+        device_info = insert.device_info,
+        location_data = insert.location_data,
+        timestamp = event.timestamp,
+    )
 }
 
 /// The batch's events, in the order of the views.
@@ -162,14 +187,8 @@ mod tests {
 
     fn column(max_length: Option<usize>) -> Column {
         Column {
-            dialect: Dialect::Postgres,
-            name: "text".into(),
-            kind: Kind::Text,
-            type_name: "text".into(),
-            nullable: false,
             max_length,
-            is_loose: false,
-            zone: chrono_tz::Tz::UTC,
+            ..Column::sample(Dialect::Postgres, Kind::Text)
         }
     }
 

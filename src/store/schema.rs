@@ -286,13 +286,12 @@ pub(super) struct Resolved {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn column(kind: Kind) -> Column {
-        Column {
-            dialect: Dialect::Postgres,
-            name: "id".into(),
+impl Column {
+    /// A column for tests.
+    pub(super) fn sample(dialect: Dialect, kind: Kind) -> Self {
+        Self {
+            dialect,
+            name: "c".into(),
             kind,
             type_name: String::new(),
             nullable: false,
@@ -300,6 +299,15 @@ mod tests {
             is_loose: false,
             zone: Tz::UTC,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn column(kind: Kind) -> Column {
+        Column::sample(Dialect::Postgres, kind)
     }
 
     #[test]

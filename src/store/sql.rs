@@ -9,8 +9,7 @@ use sqlx::Connection;
 
 use super::connections::Connections;
 use super::operations::{
-    Apply, Backend, CommunityByKey, FindCommunity, FindSessions, ForgetOld, MissingParts, ReadKeys, Rules,
-    StatsOf, Visitors,
+    Apply, Backend, FindCommunity, FindSessions, ForgetOld, MissingParts, ReadKeys, Rules, StatsOf, Visitors,
 };
 use super::schema::Resolved;
 use super::{Applied, LedgerProblem, SessionsFound, Stats, Store, StoreError, VisitorRow};
@@ -78,11 +77,11 @@ impl<B: Backend> Store for SqlStore<B> {
         if has_nul(slug) {
             return Ok(None);
         }
-        or_nothing(self.connections.run(&FindCommunity { slug }).await)
+        or_nothing(self.connections.run(&FindCommunity::BySlug(slug)).await)
     }
 
     async fn community_by_key(&self, key: &CommunityId) -> Result<Option<CommunityId>, StoreError> {
-        or_nothing(self.connections.run(&CommunityByKey { key }).await)
+        or_nothing(self.connections.run(&FindCommunity::ByKey(key)).await)
     }
 
     async fn apply(&self, batch: &Batch) -> Result<Applied, StoreError> {
@@ -135,7 +134,7 @@ impl<B: Backend> Store for SqlStore<B> {
         to: DateTime<Utc>,
     ) -> Result<Stats, StoreError> {
         if has_nul(community.as_str()) {
-            return Ok(Stats::none());
+            return Ok(Stats::default());
         }
         let until_ours = self.rules.events && self.rules.page_views == PageViews::Ours;
         self.connections

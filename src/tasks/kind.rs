@@ -45,14 +45,8 @@ label_values! {
         LiveFeed => "live_feed",
         /// Reads counts for live connections.
         LiveCounts => "live_counts",
-        /// The clock of live connections.
-        LiveTicker => "live_ticker",
-        /// Marks live connections whose session changed for a check.
+        /// Tells live connections that their session changed.
         LiveChanges => "live_changes",
-        /// Checks sessions of live connections.
-        LiveSessions => "live_sessions",
-        /// Checks what live connections may see.
-        LiveAccess => "live_access",
         /// Reads counters for the dashboard.
         DashboardCounters => "dashboard_counters",
         /// Reads presence for the dashboard.

@@ -12,7 +12,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use prometheus::core::{AtomicU64, GenericCounter};
+use crate::metrics::Counter;
 
 /// Upper bound of waiting bytes: some twenty thousand lines, enough for a burst while a disk is slow.
 const ROOM: usize = 4 * 1024 * 1024;
@@ -27,7 +27,7 @@ pub(super) struct Queue {
     filled: Condvar,
     /// Everything is written.
     emptied: Condvar,
-    lost: GenericCounter<AtomicU64>,
+    lost: Counter,
 }
 
 #[derive(Default)]
@@ -55,10 +55,7 @@ impl Write for StandardError {
 
 impl Queue {
     /// Starts the thread that writes to `output`. Lost lines are counted in `lost`.
-    pub(super) fn start(
-        output: impl Write + Send + 'static,
-        lost: &GenericCounter<AtomicU64>,
-    ) -> io::Result<&'static Self> {
+    pub(super) fn start(output: impl Write + Send + 'static, lost: &Counter) -> io::Result<&'static Self> {
         let queue: &'static Self = Box::leak(Box::new(Self {
             state: Mutex::default(),
             filled: Condvar::new(),
@@ -189,13 +186,13 @@ mod tests {
         queue: &'static Queue,
         verdicts: mpsc::Sender<bool>,
         read: mpsc::Receiver<Vec<u8>>,
-        lost: GenericCounter<AtomicU64>,
+        lost: Counter,
     }
 
     fn desk() -> Desk {
         let (verdicts, told) = mpsc::channel();
         let (sent, read) = mpsc::channel();
-        let lost = GenericCounter::new("lost", "lost").unwrap();
+        let lost = Counter::new("lost", "lost").unwrap();
         let reader = Reader {
             verdicts: told,
             read: sent,

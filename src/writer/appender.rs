@@ -20,6 +20,7 @@ use super::{Limits, Message, View};
 use crate::batch::RecordedView;
 use crate::page_view::Dropped;
 use crate::retry::Backoff;
+use crate::status::Component;
 use crate::tasks::{Task, Tasks};
 use crate::writer::Metrics;
 
@@ -33,8 +34,8 @@ pub struct Appender {
     pub(super) limits: Limits,
     pub(super) directory: Directory,
     pub(super) shared: Arc<Shared>,
-    /// Whether the spool was full at the last check: only changes are logged.
-    pub(super) is_full: bool,
+    /// Down while the spool has none.
+    pub(super) room: Component,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -145,21 +146,14 @@ impl Appender {
     async fn append(&mut self, recorded: Vec<RecordedView>, unresolved: Vec<UnresolvedView>) {
         let spool = self.shared.own.load_full();
         let waiting = spool.waiting();
-        let is_full = self.shared.bytes() >= self.limits.spool_bytes;
-        if is_full != std::mem::replace(&mut self.is_full, is_full) {
-            if is_full {
-                tracing::error!(
-                    "the spool has reached spool.max_bytes; page views are dropped until it has room"
-                );
-            } else {
-                tracing::info!("the spool has room again");
-            }
-        }
-        if is_full {
+        if self.shared.bytes() >= self.limits.spool_bytes {
+            let reason = "the spool has reached spool.max_bytes; page views are dropped until it has room";
+            self.room.down(reason, |reason| tracing::error!("{reason}"));
             let views = recorded.len() + unresolved.len();
             self.metrics.views.dropped[Dropped::SpoolFull].inc_by(views as u64);
             return;
         }
+        self.room.up(|_| tracing::info!("the spool has room again"));
         let mut bodies = Vec::new();
         if !recorded.is_empty() {
             bodies.push(Body::Recorded(recorded));
@@ -198,10 +192,8 @@ impl Appender {
                 Ok(()) => {
                     self.shared.is_disk_full.store(false, Ordering::Relaxed);
                     self.metrics.append_duration.observe(start.elapsed());
-                    if self.shared.failing.swap(false, Ordering::Relaxed) {
-                        self.metrics.spool_up.set(1);
-                        tracing::info!("the spool can be written again");
-                    }
+                    let spool = &self.shared.status.spool;
+                    spool.up(|_| tracing::info!("the spool can be written again"));
                     return;
                 }
                 Err(error) => {
@@ -218,14 +210,13 @@ impl Appender {
 
     /// Logs a failure once, and creates a new spool where the old one can no longer be used.
     async fn failed(&self, spool: &Arc<Spool>, error: &SpoolError) {
-        if !self.shared.failing.swap(true, Ordering::Relaxed) {
-            self.metrics.spool_up.set(0);
-            let error = crate::telemetry::chain(error);
+        let reason = crate::telemetry::chain(error);
+        self.shared.status.spool.down(reason, |error| {
             tracing::error!(
                 error,
                 "page views cannot be put into the spool; trying again, and dropping what memory cannot hold"
             );
-        }
+        });
         let mut is_disk_full = error.takes_nothing();
         if error.is_damage() || !spool.is_in_place() {
             let new = self.directory.create().await;

@@ -188,7 +188,7 @@ impl Applier {
         let spools = self.shared.adopted().into_iter().chain([own]);
         if spools.into_iter().all(|spool| spool.passed_over().rows == 0) {
             // Every refused row has been written, dropped or moved to the dead letters.
-            self.metrics.writes_refused.store(None);
+            self.drain.accepted.up(|_| {});
         }
         self.shared.show();
     }
@@ -255,9 +255,7 @@ impl Applier {
             }
             Ok(step @ (Step::Done | Step::Again)) => {
                 self.is_behind |= matches!(step, Step::Again);
-                if let Some(seconds) = self.trouble.ends() {
-                    tracing::info!(seconds, "page views are written again");
-                }
+                self.trouble.ends();
                 true
             }
             Ok(Step::Failed(error)) => {

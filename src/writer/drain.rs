@@ -22,6 +22,7 @@ use crate::batch::{Batch, BatchKey, Part, RecordedView, WriterId};
 use crate::geoip::GeoIp;
 use crate::page_view::{Dropped, NotCounted};
 use crate::recent_pages::RecentPages;
+use crate::status::Component;
 use crate::store::{Applied, Store, StoreError};
 use crate::writer::Metrics;
 
@@ -46,10 +47,12 @@ pub(super) struct Drain {
     pub(super) is_their_turn: bool,
     /// A row that failed alone and could not be passed over, because too many rows are.
     pub(super) first: Option<(WriterId, i64, Tries)>,
-    /// Logged reason of the last row that was passed over.
-    pub(super) said: String,
-    /// Logged reason of the last dead letter.
-    pub(super) said_of_letters: String,
+    /// Down while the database refuses every page view.
+    pub(super) accepted: Component,
+    /// Rows passed over, with the reason of the last: logged when it changes.
+    pub(super) passed_over: Component,
+    /// The same for dead letters.
+    pub(super) buried: Component,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -76,6 +79,7 @@ impl Drain {
         geoip: Option<GeoIp>,
         recent: RecentPages,
         limits: Limits,
+        accepted: Component,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
@@ -91,8 +95,9 @@ impl Drain {
             failures: Failures::default(),
             is_their_turn: false,
             first: None,
-            said: String::new(),
-            said_of_letters: String::new(),
+            accepted,
+            passed_over: Component::default(),
+            buried: Component::default(),
             metrics,
         }
     }
@@ -276,7 +281,7 @@ impl Drain {
         self.is_their_turn = true;
         if applied.views > 0 {
             self.failures.success();
-            self.metrics.writes_refused.store(None);
+            self.accepted.up(|_| {});
         }
         self.metrics.batch_rows.observe(applied.views);
         self.metrics.apply_duration.observe(start.elapsed());

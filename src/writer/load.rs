@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use prometheus::Gauge;
-
+use crate::metrics::Gauge;
 use crate::page_view::{Dropped, Metrics, Queue};
 
 /// The bytes of all waiting views, over all queues: one bound for the memory of recording.

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
-
-use crate::metrics::{Counter, Counters, Durations, Gauge, IntGauge, Sizes, metrics};
+use crate::metrics::{Counter, Counters, Durations, Gauge, Sizes, metrics};
 use crate::page_view;
 use crate::store::Class;
 
@@ -13,8 +11,6 @@ metrics! {
     pub struct Metrics(
         /// Page views that are dropped, or that were identified late.
         views: Arc<page_view::Metrics>,
-        /// The database's error, without values of rows, while it refuses every page view.
-        writes_refused: ArcSwapOption<String>,
     ) {
         /// Page views per applied batch
         batch_rows: Sizes = "batch_rows",
@@ -41,8 +37,6 @@ metrics! {
         spool_limit_bytes: Gauge = "spool_limit_bytes",
         /// Age of the oldest page view that waits on disk; 0 while none does
         spool_oldest_age: Gauge = "spool_oldest_age_seconds",
-        /// 1 while the spool can be written, 0 while it cannot, -1 where nothing is written
-        spool_up: IntGauge = "spool_up" at -1,
         /// Time of one synced commit to the spool
         append_duration: Durations = "spool_append_duration_seconds",
         /// Spools adopted from processes that were gone

@@ -1,8 +1,6 @@
 //! Handles rows that the database refuses.
 //! They are tried in smaller parts, passed over for a while, or become dead letters.
 
-use std::sync::Arc;
-
 use chrono::Utc;
 
 use super::drain::{Drain, Step};
@@ -94,20 +92,18 @@ impl Drain {
             }
         }
         if all {
-            self.metrics.writes_refused.store(Some(Arc::new(error.summary())));
+            self.accepted.down(error.summary(), |_| {});
         }
         if all || spool.passed_over().rows >= apart::MOST {
             return Ok(Step::Unavailable(error));
         }
-        let reason = error.chain();
         // Logged once per reason: each row is tried many times.
-        if self.said != reason {
+        self.passed_over.down_for([error.chain()], |error| {
             tracing::warn!(
-                error = reason,
+                error,
                 "a page view cannot be written now and is passed over; trying again, others go on"
             );
-            self.said = reason;
-        }
+        });
         Ok(Step::Failed(error))
     }
 
@@ -118,13 +114,12 @@ impl Drain {
             Buried::Kept => {
                 self.metrics.dead_letters_made.inc();
                 // Logged once per reason: a constraint may refuse many.
-                if self.said_of_letters != reason {
+                self.buried.down_for([reason], |error| {
                     tracing::warn!(
-                        error = reason,
+                        error,
                         "a page view was refused by the database and is kept; see `headcount dead-letters list`"
                     );
-                    self.said_of_letters = reason;
-                }
+                });
             }
             Buried::NoRoom => self.metrics.views.dropped[Dropped::Refused].inc(),
         }

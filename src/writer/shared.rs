@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use super::spool::{Spool, Waiting};
+use crate::status::{Backlog, Status};
 use crate::writer::Metrics;
 
 /// Between two updates of the gauges.
@@ -21,27 +22,35 @@ pub(super) struct Shared {
     pub(super) own: ArcSwap<Spool>,
     /// Something was appended.
     pub(super) appended: Notify,
-    /// The spool cannot be written.
-    pub(super) failing: AtomicBool,
     /// The last append failed because the disk takes no writes.
     pub(super) is_disk_full: AtomicBool,
     /// Adopted from dead processes, or replaced by a new one; to be drained.
     adopted: Mutex<Vec<Arc<Spool>>>,
+    /// Limit of `bytes`.
+    limit: u64,
+    pub(super) status: Status,
     metrics: Arc<Metrics>,
 }
 
 impl Shared {
-    pub(super) fn new(own: Arc<Spool>, metrics: Arc<Metrics>) -> Self {
-        let failing = own.is_closed();
-        metrics.spool_up.set(i64::from(!failing));
-        Self {
+    pub(super) fn new(own: Arc<Spool>, limit: u64, status: Status, metrics: Arc<Metrics>) -> Self {
+        if own.is_closed() {
+            // Which was logged when it could not be created.
+            status.spool.down("no spool could be created", |_| {});
+        } else {
+            status.spool.up(|_| {});
+        }
+        let shared = Self {
             own: ArcSwap::new(own),
             appended: Notify::new(),
-            failing: AtomicBool::new(failing),
             is_disk_full: AtomicBool::new(false),
             adopted: Mutex::default(),
+            limit,
+            status,
             metrics,
-        }
+        };
+        shared.show();
+        shared
     }
 
     pub(super) fn adopted(&self) -> Vec<Arc<Spool>> {
@@ -94,22 +103,28 @@ impl Shared {
         }
     }
 
-    /// Updates the backlog gauges.
+    /// Updates the backlog, and its gauges.
     #[expect(clippy::cast_precision_loss, reason = "sizes and seconds")]
     pub(super) fn show(&self) {
         let waiting = self.waiting();
         let sum = |of: fn(&Waiting) -> u64| waiting.iter().map(of).sum::<u64>() as f64;
-        let metrics = &self.metrics;
-        metrics.spool_views.set(sum(|waiting| waiting.views));
-        metrics
-            .spool_bytes
-            .set(sum(|waiting| waiting.bytes + waiting.dead_bytes));
+        let oldest = waiting.iter().filter_map(|waiting| waiting.oldest).min();
+        let backlog = Backlog {
+            views: sum(|waiting| waiting.views),
+            bytes: sum(|waiting| waiting.bytes + waiting.dead_bytes),
+            limit_bytes: self.limit as f64,
+            oldest_seconds: oldest.map_or(0.0, |at| (Utc::now() - at).as_seconds_f64().max(0.0)),
+            dead_letters: sum(|waiting| waiting.dead_letters),
+        };
         let kept = self.lock().iter().map(|spool| spool.kept_bytes()).sum::<u64>();
         let kept = kept + self.own.load().kept_bytes();
+        let metrics = &self.metrics;
+        metrics.spool_views.set(backlog.views);
+        metrics.spool_bytes.set(backlog.bytes);
+        metrics.spool_limit_bytes.set(backlog.limit_bytes);
         metrics.spool_kept_bytes.set(kept as f64);
-        metrics.dead_letters.set(sum(|waiting| waiting.dead_letters));
-        let oldest = waiting.iter().filter_map(|waiting| waiting.oldest).min();
-        let age = oldest.map_or(0.0, |at| (Utc::now() - at).as_seconds_f64().max(0.0));
-        metrics.spool_oldest_age.set(age);
+        metrics.spool_oldest_age.set(backlog.oldest_seconds);
+        metrics.dead_letters.set(backlog.dead_letters);
+        self.status.set_backlog(backlog);
     }
 }

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::spool::SpoolError;
 use crate::retry::Backoff;
+use crate::status::Component;
 use crate::store::StoreError;
 
 /// First and longest pause between two tries at the database.
@@ -14,11 +15,10 @@ const PAUSES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_
 /// An ongoing failure of the database or of the spool.
 #[derive(Default)]
 pub(super) struct Trouble {
-    since: Option<Instant>,
+    /// Down while it lasts.
+    writes: Component,
     backoff: Option<Backoff>,
     pub(super) next_try: Option<Instant>,
-    /// The cause that was logged last.
-    said: String,
 }
 
 impl Trouble {
@@ -36,25 +36,22 @@ impl Trouble {
 
     /// Logs once per cause: one outage may turn into another kind of failure.
     fn is(&mut self, cause: String, what: &'static str) {
-        let now = Instant::now();
-        self.since.get_or_insert(now);
         let backoff = self.backoff.get_or_insert(PAUSES);
-        self.next_try = Some(now + backoff.pause());
-        if self.said != cause {
-            tracing::warn!(error = cause, "{what}");
-            self.said = cause;
-        }
+        self.next_try = Some(Instant::now() + backoff.pause());
+        self.writes
+            .down_for([cause], |error| tracing::warn!(error, "{what}"));
     }
 
     /// Whether the failure lasts.
     pub(super) fn is_on(&self) -> bool {
-        self.since.is_some()
+        self.writes.is_down()
     }
 
-    /// The failure is over; returns for how many seconds it lasted, if there was one.
-    pub(super) fn ends(&mut self) -> Option<u64> {
-        let since = self.since?;
-        *self = Self::default();
-        Some(since.elapsed().as_secs())
+    /// The failure is over, if there was one.
+    pub(super) fn ends(&mut self) {
+        (self.backoff, self.next_try) = (None, None);
+        self.writes.up(|lasted| {
+            tracing::info!(seconds = lasted.as_secs(), "page views are written again");
+        });
     }
 }

@@ -26,6 +26,8 @@ mod start;
 mod tasks;
 mod writes;
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 
 use crate::support::member::Member;
@@ -96,6 +98,15 @@ fn endlessly_patient() -> Wanted {
 struct Made(Vec<(String, String)>);
 
 impl Made {
+    /// Alice's first page view, recorded.
+    async fn first(world: &World) -> (Member, Self) {
+        let alice = world.member("alice").await;
+        let mut made = Self::default();
+        made.sees("alice", &alice, &["/about/"]).await;
+        made.are_recorded(world).await;
+        (alice, made)
+    }
+
     /// `member` looks at the pages, each of which is counted.
     async fn sees(&mut self, name: &str, member: &Member, paths: &[&str]) {
         for path in paths {
@@ -136,7 +147,11 @@ fn dropped(reason: &str) -> String {
 
 /// Every drop, whatever its reason.
 async fn all_dropped(world: &World) -> f64 {
-    let metrics = world.sidecar.metrics().await;
+    drops_in(&world.sidecar.metrics().await)
+}
+
+/// The same at one moment.
+fn drops_in(metrics: &HashMap<String, f64>) -> f64 {
     let drops = metrics
         .iter()
         .filter(|(name, _)| name.starts_with("headcount_recorder_dropped_total"));

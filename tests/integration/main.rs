@@ -7,6 +7,7 @@
 mod access;
 mod admin;
 mod api_contract;
+mod architecture;
 mod browsers;
 mod certificates;
 mod command_line;

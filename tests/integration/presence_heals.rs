@@ -10,6 +10,7 @@ use headcount::ids::CommunityId;
 use headcount::page_view::{self, Queue};
 use headcount::presence::keys::Keys;
 use headcount::presence::{self, Metrics, Presence, PresenceError, Touch};
+use headcount::status::Status;
 use headcount::tasks::Tasks;
 use redis::AsyncCommands as _;
 
@@ -93,15 +94,15 @@ async fn p20_whoever_is_seen_while_redis_hangs_is_known_before_the_call_returns(
         window: WINDOW,
         ..config::Record::default()
     };
-    let metrics = Arc::<Metrics>::default();
+    let (status, metrics) = (Status::default(), Arc::<Metrics>::default());
     let queued = page_view::Metrics::default().queued[Queue::Presence].clone();
     let tasks = Tasks::on_current_runtime();
     let config = config::Redis {
         response_timeout: 60 * MINUTE,
         ..server.config()
     };
-    let sidecar = presence::open(&config, &record, IMPATIENT, Arc::clone(&metrics), &tasks).unwrap();
-    let (touches, worker) = presence::worker::new(Arc::clone(&sidecar), &record, metrics, queued);
+    let sidecar = presence::open(&config, &record, IMPATIENT, &status, Arc::clone(&metrics), &tasks).unwrap();
+    let (touches, worker) = presence::worker::new(Arc::clone(&sidecar), &record, &status, metrics, queued);
     let (_stop, stopped) = tokio::sync::watch::channel(false);
     worker.start(&tasks, stopped);
     touches.touch("42".into(), "a".into()).unwrap();
@@ -266,7 +267,8 @@ async fn a_sidecar_that_records_no_presence_tells_nothing_while_redis_is_away() 
     };
     let metrics = Arc::default();
     let tasks = Tasks::on_current_runtime();
-    let presence = presence::open(&server.config(), &record, MINUTE, metrics, &tasks).unwrap();
+    let status = Status::default();
+    let presence = presence::open(&server.config(), &record, MINUTE, &status, metrics, &tasks).unwrap();
     let community = CommunityId::from("42");
     let counts = presence.all_counts(std::slice::from_ref(&community)).await;
     assert!(!counts.unwrap().stale);

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use headcount::config;
 use headcount::ids::CommunityId;
-use headcount::presence::Metrics;
 use headcount::presence::changes::Event;
 use headcount::presence::keys::Keys;
 use headcount::presence::{self, OpenError, Presence, PresenceError, Touch};
+use headcount::status::{State, Status};
 use headcount::tasks::Tasks;
 use redis::AsyncCommands as _;
 
@@ -123,23 +123,24 @@ async fn a_wrong_password_is_unavailable_and_not_told() {
     }
 }
 
-fn open(redis: &config::Redis, metrics: &Arc<Metrics>) -> Result<Arc<dyn Presence>, OpenError> {
+fn open(redis: &config::Redis, status: &Status) -> Result<Arc<dyn Presence>, OpenError> {
     let tasks = Tasks::on_current_runtime();
     let patience = Duration::from_secs(1);
     presence::open(
         redis,
         &config::Record::default(),
         patience,
-        Arc::clone(metrics),
+        status,
+        Arc::default(),
         &tasks,
     )
 }
 
 #[tokio::test]
 async fn without_a_url_presence_is_in_memory() {
-    let metrics = Arc::<Metrics>::default();
-    let presence = open(&config::Redis::default(), &metrics).unwrap();
-    assert_eq!(metrics.redis_up.get(), -1);
+    let status = Status::default();
+    let presence = open(&config::Redis::default(), &status).unwrap();
+    assert_eq!(status.redis.condition().state, State::Off);
     assert_eq!(
         presence
             .touch(&"42".into(), &[Touch::now("a")])
@@ -152,7 +153,7 @@ async fn without_a_url_presence_is_in_memory() {
 
 #[tokio::test]
 async fn a_bad_url_is_refused_without_telling_its_password() {
-    let metrics = Arc::<Metrics>::default();
+    let status = Status::default();
     for url in [
         "",
         "s3cret",
@@ -163,7 +164,7 @@ async fn a_bad_url_is_refused_without_telling_its_password() {
         "redis://user:s3cret@localhost/?protocol=s3cret",
         "rediss://user:s3cret@localhost/#s3cret",
     ] {
-        let error = open(&servers::config(url), &metrics).err();
+        let error = open(&servers::config(url), &status).err();
         let error = error.unwrap_or_else(|| panic!("{url} is taken"));
         assert!(matches!(error, OpenError::Server(_)), "{error:?}");
         let text = format!("{error} {error:?}");
@@ -173,5 +174,5 @@ async fn a_bad_url_is_refused_without_telling_its_password() {
         key_prefix: "site{1}".into(),
         ..servers::config("redis://localhost")
     };
-    assert_eq!(open(&braces, &metrics).err(), Some(OpenError::KeyPrefix));
+    assert_eq!(open(&braces, &status).err(), Some(OpenError::KeyPrefix));
 }

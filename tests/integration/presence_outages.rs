@@ -7,6 +7,7 @@ use headcount::config;
 use headcount::ids::CommunityId;
 use headcount::presence::Metrics;
 use headcount::presence::{Presence, PresenceError, Touch};
+use headcount::status::{State, Status};
 use redis::aio::MultiplexedConnection;
 use tokio::net::TcpListener;
 
@@ -64,14 +65,14 @@ async fn p14_numbers_rise_across_a_redis_that_restarted_empty() {
 async fn it_starts_with_redis_down_and_finds_it_later() {
     let mut server = RedisServer::start(&[]);
     server.kill();
-    let metrics = Arc::<Metrics>::default();
-    let presence = servers::presence_with(&server.config(), WINDOW, Arc::clone(&metrics));
+    let (status, metrics) = (Status::default(), Arc::<Metrics>::default());
+    let presence = servers::presence_with(&server.config(), WINDOW, &status, Arc::clone(&metrics));
     every_call_is_unavailable(&presence).await;
-    assert_eq!(metrics.redis_up.get(), 0);
+    assert_eq!(status.redis.condition().state, State::Down);
     assert!(metrics.redis_errors.get() >= 5, "each failed call is counted");
     server.restart();
     until_it_answers(&presence).await;
-    assert_eq!(metrics.redis_up.get(), 1);
+    assert_eq!(status.redis.condition().state, State::Up);
     assert_eq!(
         presence
             .touch(&"42".into(), &[Touch::now("a")])
@@ -181,7 +182,7 @@ async fn connections(redis: &mut MultiplexedConnection) -> u64 {
 async fn a_demoted_primary_is_left() {
     let server = RedisServer::start(&[]);
     let metrics = Arc::<Metrics>::default();
-    let presence = servers::presence_with(&server.config(), WINDOW, Arc::clone(&metrics));
+    let presence = servers::presence_with(&server.config(), WINDOW, &Status::default(), Arc::clone(&metrics));
     until_it_answers(&presence).await;
     let mut raw = server.raw().await;
     let _: () = redis::cmd("REPLICAOF")

@@ -11,7 +11,7 @@ use regex::Regex;
 const REQUIRED: &str = "V1 V2 V3 V4 V5 V6 V7 V8 V9 P1 P2 P3 P4 P5 P6 P7 P8 P11 P12 P13 P14 S1 S2 S3 S4 S5 S6 S7 \
                         W1 W2 W3 W4 W5 W6 W7 W8 W9 W10 W11 W12 I1 I2 I3 I4 I5 I6 I7 I8 L1 L2 L3";
 
-fn project() -> &'static Path {
+pub fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
@@ -39,7 +39,7 @@ fn listed() -> BTreeMap<String, BTreeSet<String>> {
 }
 
 /// All Rust sources under a folder.
-fn sources(folder: &Path) -> Vec<PathBuf> {
+pub fn sources(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder)
         .expect("a folder")
         .map(|entry| entry.expect("an entry").path());

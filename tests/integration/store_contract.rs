@@ -52,6 +52,12 @@ async fn stats_of_march(site: &Site, community: &CommunityId) -> Stats {
         .unwrap()
 }
 
+/// A page view that the sidecar wrote.
+async fn viewed(site: &Site, user: &UserId, community: &CommunityId, when: &str) {
+    let metadata = in_community(community);
+    site.app_event(user, "page_view", &metadata, when).await;
+}
+
 fn in_community(community: &CommunityId) -> String {
     format!(r#"{{"url": "/x", "community_id": "{community}", "source": "headcount"}}"#)
 }

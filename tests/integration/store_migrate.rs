@@ -1,10 +1,10 @@
 //! `headcount migrate`: what it makes, that it makes it once, and that the statistics then use it.
 
-use headcount::config::{Config, Revocation, Secret};
+use headcount::config::{Config, Revocation};
 use headcount::store::{self, MigrateError, SchemaProblem, Step, migrate};
 use sqlx::{Connection as _, PgConnection};
 
-use crate::store_site::{Site, Variant, at};
+use crate::store_site::{Site, Variant, as_role, at};
 
 const VARIANTS: [Variant; 4] = [
     Variant::PostgresDefault,
@@ -442,15 +442,4 @@ async fn the_statistics_of_200_000_events_use_the_index() {
             "{plan}"
         );
     }
-}
-
-/// The configuration of a sidecar that signs in to Postgres as another role.
-fn as_role(config: &Config, role: &str) -> Config {
-    let mut config = config.clone();
-    let url = config.database.url.take().expect("a URL");
-    let url = url
-        .expose()
-        .replacen("postgres://postgres@", &format!("postgres://{role}@"), 1);
-    config.database.url = Some(Secret::new(url));
-    config
 }

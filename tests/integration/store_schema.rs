@@ -6,7 +6,7 @@ mod hidden;
 use headcount::config::{Config, Secret};
 use headcount::store::{self, StoreError};
 
-use crate::store_site::{SessionRow, Site, Variant, another, batch, page_view, token};
+use crate::store_site::{SessionRow, Site, Variant, another, as_role, batch, page_view, token};
 
 const VARIANTS: [Variant; 4] = [
     Variant::PostgresDefault,
@@ -508,15 +508,4 @@ async fn a_url_that_names_no_database_says_so_without_showing_it() {
         missing.to_string(),
         "no database is configured: set database.url, or database.url_file"
     );
-}
-
-/// The configuration of a sidecar that signs in to Postgres as another role.
-fn as_role(config: &Config, role: &str) -> Config {
-    let mut config = config.clone();
-    let url = config.database.url.take().expect("a URL");
-    let url = url
-        .expose()
-        .replacen("postgres://postgres@", &format!("postgres://{role}@"), 1);
-    config.database.url = Some(Secret::new(url));
-    config
 }

@@ -652,3 +652,14 @@ pub fn another(batch: &Batch) -> Batch {
 pub fn token(text: &str) -> SessionToken {
     SessionToken::new(text)
 }
+
+/// The configuration of a sidecar that signs in to Postgres as another role.
+pub fn as_role(config: &Config, role: &str) -> Config {
+    let mut config = config.clone();
+    let url = config.database.url.take().expect("a URL");
+    let url = url
+        .expose()
+        .replacen("postgres://postgres@", &format!("postgres://{role}@"), 1);
+    config.database.url = Some(Secret::new(url));
+    config
+}

@@ -5,12 +5,12 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::history::{Point, STEP};
-use super::sampler::{Reading, Sampler, Since, Unknown};
+use super::sampler::{Reading, Sampler, Unknown};
 use crate::admin::Metrics;
-use crate::admin::health::Health;
 use crate::json::Seconds;
 use crate::metrics::{Counter, Family, Gauge, IntGauge, LabelValue};
 use crate::recent_pages::RecentPage;
+use crate::status::{Component, Status};
 
 /// Communities shown.
 pub(super) const SHOWN: usize = 50;
@@ -130,8 +130,9 @@ struct Routes {
 pub(super) struct Process {
     pub(super) started_at: DateTime<Utc>,
     pub(super) state: &'static str,
-    pub(super) health: Health,
-    /// The problems that `health` reports.
+    /// Does not change any more.
+    pub(super) status: Status,
+    /// The problems that `status` shows.
     pub(super) degraded: Vec<String>,
     pub(super) window_seconds: Seconds,
 }
@@ -140,8 +141,7 @@ impl Report {
     pub(super) fn new(process: Process, sampler: &Sampler) -> Self {
         let metrics = &sampler.metrics;
         let recent = sampler.recent.latest();
-        let mut memory = sampler.memory();
-        memory.note_services(&process.health);
+        let memory = sampler.memory();
         Self {
             version: env!("CARGO_PKG_VERSION"),
             started_at: process.started_at,
@@ -161,16 +161,16 @@ impl Report {
                 .iter()
                 .map(|(number, page)| Recent::of(*number, page))
                 .collect(),
-            recording: Recording::of(metrics, &process.health),
-            redis: Service::of(memory.redis),
-            database: Service::of(memory.database),
+            recording: Recording::of(metrics, &process.status),
+            redis: Service::of(&process.status.redis),
+            database: Service::of(&process.status.database),
             live_connections: labelled(&metrics.live.connections, IntGauge::get),
             sessions: Sessions {
                 lookups: labelled(&metrics.auth.lookups, Counter::get),
             },
             routes: Routes {
                 count: metrics.reload.routes.get(),
-                ok: process.health.routes_ok,
+                ok: !process.status.routes.is_down(),
                 loaded_at: time(metrics.reload.last_reload_success.get()),
             },
         }
@@ -232,37 +232,30 @@ impl Recent {
 }
 
 impl Recording {
-    fn of(metrics: &Metrics, health: &Health) -> Self {
+    fn of(metrics: &Metrics, status: &Status) -> Self {
+        let backlog = status.backlog();
         Self {
             dropped: labelled(&metrics.views.dropped, Counter::get),
             queued: labelled(&metrics.views.queued, Gauge::get),
             queued_bytes: metrics.views.queued_bytes.get(),
-            spool: state(health.spool_up),
-            spool_views: metrics.writer.spool_views.get(),
-            spool_bytes: health.spool_bytes,
-            spool_limit_bytes: health.spool_limit_bytes,
-            oldest_seconds: health.spool_oldest_age,
+            spool: status.spool.condition().label(),
+            spool_views: backlog.views,
+            spool_bytes: backlog.bytes,
+            spool_limit_bytes: backlog.limit_bytes,
+            oldest_seconds: backlog.oldest_seconds,
             last_apply: time(metrics.writer.last_apply.get()),
-            dead_letters: health.dead_letters,
+            dead_letters: backlog.dead_letters,
         }
     }
 }
 
 impl Service {
-    fn of(Since { state: is_up, since }: Since) -> Self {
+    fn of(component: &Component) -> Self {
+        let condition = component.condition();
         Self {
-            state: state(is_up),
-            since,
+            state: condition.label(),
+            since: condition.since,
         }
-    }
-}
-
-/// A gauge that is 1, 0 or -1.
-fn state(is_up: i64) -> &'static str {
-    match is_up {
-        1 => "up",
-        0 => "down",
-        _ => "off",
     }
 }
 

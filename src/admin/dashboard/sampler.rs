@@ -13,7 +13,6 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use super::history::{History, STEP};
 use super::rates::Rates;
 use crate::admin::Metrics;
-use crate::admin::health::Health;
 use crate::ids::CommunityId;
 use crate::presence::{Presence, PresenceError};
 use crate::recent_pages::RecentPages;
@@ -49,9 +48,6 @@ pub(super) struct Memory {
     pub(super) history: History,
     pub(super) views: Rates,
     pub(super) slugs: HashMap<CommunityId, Arc<str>>,
-    /// `headcount_redis_up` and `headcount_database_up`.
-    pub(super) redis: Since,
-    pub(super) database: Since,
 }
 
 /// Presence could not answer.
@@ -67,37 +63,13 @@ pub(super) struct Reading {
     pub(super) counts: Vec<(CommunityId, u64)>,
 }
 
-/// A state, and since when.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Since {
-    pub(super) state: i64,
-    pub(super) since: DateTime<Utc>,
-}
-
-impl Since {
-    fn note(&mut self, state: i64) {
-        if self.state != state {
-            *self = Self {
-                state,
-                since: Utc::now(),
-            };
-        }
-    }
-}
-
 impl Sampler {
     pub(super) fn new(metrics: Metrics, presence: Option<Arc<dyn Presence>>, recent: RecentPages) -> Self {
-        let since = |state| Since {
-            state,
-            since: Utc::now(),
-        };
         let memory = Memory {
             reading: None,
             history: History::default(),
             views: Rates::default(),
             slugs: HashMap::new(),
-            redis: since(metrics.presence.redis_up.get()),
-            database: since(metrics.store.database_up.get()),
         };
         Self {
             metrics,
@@ -132,7 +104,6 @@ impl Sampler {
             memory
                 .views
                 .note(Instant::now(), self.metrics.views.counted.get());
-            memory.note_services(&Health::read(&self.metrics));
             for (_, page) in recent {
                 if let (Some(community), Some(slug)) = (&page.community, &page.slug) {
                     memory.name(community, slug);
@@ -181,12 +152,6 @@ impl Sampler {
 }
 
 impl Memory {
-    /// Updates since when Redis and the database are up or down.
-    pub(super) fn note_services(&mut self, health: &Health) {
-        self.redis.note(health.redis_up);
-        self.database.note(health.database_up);
-    }
-
     /// Caches a community's slug; if there are too many, only for communities with a line.
     fn name(&mut self, community: &CommunityId, slug: &Arc<str>) {
         if self.slugs.get(community) == Some(slug) {

@@ -100,8 +100,8 @@ async fn public_access_needs_nobody() {
 #[tokio::test]
 async fn a_request_without_a_caller_is_anonymous() {
     let site = Site::with_access(Access::Session);
-    let request = http::Request::get(COUNT).body(axum::body::Body::empty()).unwrap();
-    assert_eq!(site.api.call(request).await.status(), StatusCode::UNAUTHORIZED);
+    let answer = site.get_as(Caller::default(), COUNT).await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]

@@ -1,6 +1,5 @@
 //! Tests of the `OpenAPI` document and the API's metrics.
 
-use axum::body::to_bytes;
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -34,7 +33,10 @@ async fn the_contract_describes_every_operation_below_the_configured_prefix() {
         ]
     );
     for path in &paths {
-        assert!(site.api.owns(&path.replace("{community}", "42")), "{path}");
+        assert!(
+            site.api.parse(&path.replace("{community}", "42")).is_some(),
+            "{path}"
+        );
     }
 }
 
@@ -188,8 +190,8 @@ async fn a2_what_is_refused_before_it_is_looked_at_has_the_same_form() {
     let api = Site::new().api;
     for status in [400, 405, 408, 413, 429, 500, 503, 508] {
         let status = StatusCode::from_u16(status).unwrap();
-        let path = "/api/communities/42/visitors";
-        let response = api.refuse(path, &HeaderMap::new(), status).unwrap();
+        let path = api.parse("/api/communities/42/visitors").unwrap();
+        let response = api.refuse(&path, &HeaderMap::new(), status);
         assert_eq!(response.status(), status);
         assert_eq!(response.headers()["content-type"], "application/problem+json");
         assert_eq!(response.headers()["cache-control"], "no-store");
@@ -197,13 +199,10 @@ async fn a2_what_is_refused_before_it_is_looked_at_has_the_same_form() {
         assert_eq!(retries, matches!(status.as_u16(), 429 | 503));
         let is_405 = status == StatusCode::METHOD_NOT_ALLOWED;
         assert_eq!(response.headers().contains_key("allow"), is_405);
-        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
-        let document: Value = serde_json::from_slice(&body).unwrap();
+        let document: Value = serde_json::from_slice(response.body()).unwrap();
         assert_eq!(document["status"], status.as_u16());
         assert!(!document["detail"].as_str().unwrap().is_empty());
     }
-    let of_the_app = api.refuse("/api/other", &HeaderMap::new(), StatusCode::BAD_REQUEST);
-    assert!(of_the_app.is_none());
 }
 
 /// Fields that may be null are there all the same.

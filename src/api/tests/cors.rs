@@ -1,6 +1,5 @@
 //! Tests of CORS: pages of other origins.
 
-use axum::body::Body;
 use http::{Method, Request, StatusCode};
 
 use super::support::{Answer, Site, anonymous, call, member};
@@ -25,7 +24,7 @@ async fn ask(site: &Site, method: Method, path: &str, headers: &[(&str, &str)]) 
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    call(&site.api, request.body(Body::empty()).unwrap(), member()).await
+    call(&site.api, request.body(()).unwrap(), member()).await
 }
 
 #[tokio::test]
@@ -50,7 +49,7 @@ async fn a4_a_page_of_an_allowed_origin_may_read_every_answer_with_its_visitors_
         }
     }
     let request = Request::builder().uri(READ[0]).header("origin", APP);
-    let answer = call(&site.api, request.body(Body::empty()).unwrap(), anonymous()).await;
+    let answer = call(&site.api, request.body(()).unwrap(), anonymous()).await;
     assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
     assert_eq!(answer.headers["access-control-allow-origin"], APP);
 }

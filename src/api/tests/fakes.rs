@@ -92,10 +92,11 @@ impl Fake for FakeStore {
         self.keys.clone()
     }
 
-    async fn community_exists(&self, community: &CommunityId) -> Result<bool, StoreError> {
+    async fn community_by_key(&self, key: &CommunityId) -> Result<Option<CommunityId>, StoreError> {
         self.existence_lookups.fetch_add(1, Ordering::Relaxed);
         self.mood().await?;
-        Ok(self.communities.lock().unwrap().contains(community.as_str()))
+        let exists = self.communities.lock().unwrap().contains(key.as_str());
+        Ok(exists.then(|| key.clone()))
     }
 
     async fn visitors(&self, users: &[UserId]) -> Result<Vec<VisitorRow>, StoreError> {
@@ -121,14 +122,7 @@ impl Fake for FakeStore {
             .unwrap()
             .push((community.clone(), from, to));
         self.mood().await?;
-        Ok(self.stats.lock().unwrap().clone().unwrap_or(Stats {
-            total_visitors: 0,
-            page_views: 0,
-            avg_session_duration: None,
-            ended_sessions: 0,
-            avg_community_session_duration: None,
-            ended_community_sessions: 0,
-        }))
+        Ok(self.stats.lock().unwrap().clone().unwrap_or_default())
     }
 }
 

@@ -4,12 +4,11 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
 use http::{Request, Response, StatusCode};
 
 use super::fakes::Mood;
-use super::support::{Site, anonymous, member};
-use crate::api::{Caller, Opening};
+use super::support::{Site, anonymous, answer, member};
+use crate::api::{Body, Caller};
 use crate::config::{self, Access};
 
 const LIVE: &str = "/api/communities/42/visitors/live";
@@ -32,9 +31,11 @@ async fn ask(site: &Site, caller: Caller, path: &str, headers: &[(&str, &str)]) 
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let mut request = request.body(Body::empty()).unwrap();
-    request.extensions_mut().insert(caller);
-    site.api.call(request).await
+    answer(&site.api, request.body(()).unwrap(), caller).await
+}
+
+fn is_connection(answer: &Response<Body>) -> bool {
+    matches!(answer.body(), Body::Live(_))
 }
 
 #[tokio::test(start_paused = true)]
@@ -57,11 +58,7 @@ async fn a_connection_comes_with_its_head() {
         );
         for answer in [events, web_socket] {
             assert_eq!(answer.headers()["cache-control"], "no-store");
-            let opening = answer.extensions().get::<Opening>().expect("a connection");
-            assert!(
-                opening.take().is_some() && opening.take().is_none(),
-                "to be taken once"
-            );
+            assert!(is_connection(&answer));
         }
     }
     let closed = site.live_metrics.closed.of("client").get();
@@ -82,13 +79,13 @@ async fn without_a_snapshot_there_is_no_connection() {
     assert!(answer.headers().contains_key("retry-after"));
     let refused = || site.metrics.live_refused.of("unavailable").get();
     assert_eq!(refused(), 1);
-    is_sent_away(ask(&site, member(), LIVE, &EVENTS).await, SOON).await;
+    is_sent_away(ask(&site, member(), LIVE, &EVENTS).await, SOON);
     assert_eq!(refused(), 2);
     let closed = site.live_metrics.closed.of("client").get();
     assert_eq!(closed, 0, "what was refused was never open");
     *site.presence.mood.lock().unwrap() = Mood::Fine;
     let answer = ask(&site, member(), LIVE, &EVENTS).await;
-    assert!(answer.extensions().get::<Opening>().is_some());
+    assert!(is_connection(&answer));
 }
 
 /// Milliseconds, by the defaults.
@@ -97,15 +94,17 @@ const LATER: Range<u64> = 5_000..15_001;
 
 /// An event stream that says when to come back, and no more. Its connection ends with it: the next one may lead to
 /// another process.
-async fn is_sent_away(answer: Response<Body>, wait: Range<u64>) {
+fn is_sent_away(answer: Response<Body>, wait: Range<u64>) {
     assert_eq!(answer.status(), StatusCode::OK);
-    assert!(answer.extensions().get::<Opening>().is_none());
+    assert!(!is_connection(&answer));
     let headers = answer.headers().clone();
     assert_eq!(headers["content-type"], "text/event-stream");
     assert_eq!(headers["connection"], "close");
     assert_eq!(headers["cache-control"], "no-store");
     assert!(!headers.contains_key("retry-after"));
-    let body = to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+    let Body::Bytes(body) = answer.into_body() else {
+        panic!("a connection");
+    };
     assert_eq!(headers["content-length"], body.len().to_string());
     let body = std::str::from_utf8(&body).unwrap();
     let (retry, rest) = body.split_once("\n\n").unwrap();
@@ -124,7 +123,7 @@ async fn i10_an_event_source_whose_session_may_appear_is_told_to_come_back() {
         may_appear: true,
         ..Caller::default()
     };
-    is_sent_away(ask(&site, caller(), LIVE, &EVENTS).await, SOON).await;
+    is_sent_away(ask(&site, caller(), LIVE, &EVENTS).await, SOON);
     let refused = ask(&site, anonymous(), LIVE, &EVENTS).await;
     assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
 }
@@ -134,7 +133,7 @@ async fn i10_an_event_source_whose_session_may_appear_is_told_to_come_back() {
 async fn l2_an_event_source_that_cannot_be_served_now_is_told_to_come_back() {
     let site = site(|_| {});
     site.live().drain(Duration::ZERO).await;
-    is_sent_away(ask(&site, member(), LIVE, &EVENTS).await, SOON).await;
+    is_sent_away(ask(&site, member(), LIVE, &EVENTS).await, SOON);
     let answer = ask(&site, member(), LIVE, &WEB_SOCKET).await;
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
 
@@ -144,10 +143,10 @@ async fn l2_an_event_source_that_cannot_be_served_now_is_told_to_come_back() {
         unavailable: true,
         ..anonymous()
     };
-    is_sent_away(ask(&site, unknown, LIVE, &EVENTS).await, SOON).await;
+    is_sent_away(ask(&site, unknown, LIVE, &EVENTS).await, SOON);
     // Nor of the community, whose table hangs.
     *site.store.mood.lock().unwrap() = Mood::Hung;
-    is_sent_away(ask(&site, member(), LIVE, &EVENTS).await, SOON).await;
+    is_sent_away(ask(&site, member(), LIVE, &EVENTS).await, SOON);
     let answer = ask(&site, member(), LIVE, &WEB_SOCKET).await;
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
 }
@@ -171,7 +170,7 @@ async fn l2_an_event_source_that_finds_no_place_is_told_to_come_back() {
             ..member()
         };
         let _first = ask(&site, caller.clone(), LIVE, &EVENTS).await;
-        is_sent_away(ask(&site, caller.clone(), LIVE, &EVENTS).await, wait).await;
+        is_sent_away(ask(&site, caller.clone(), LIVE, &EVENTS).await, wait);
         let answer = ask(&site, caller, LIVE, &WEB_SOCKET).await;
         assert!(
             answer.headers().contains_key("retry-after"),
@@ -276,7 +275,7 @@ async fn a_page_of_an_origin_that_is_allowed_may_read_its_event_stream_and_why_t
         away.headers()["access-control-allow-origin"],
         "https://app.example.org"
     );
-    is_sent_away(away, SOON).await;
+    is_sent_away(away, SOON);
 }
 
 #[tokio::test(start_paused = true)]
@@ -293,7 +292,7 @@ async fn a_handshake_with_a_body_is_no_handshake() {
         let mut headers = kind.to_vec();
         headers.push(("content-length", "0"));
         let answer = ask(&site, member(), LIVE, &headers).await;
-        assert!(answer.extensions().get::<Opening>().is_some());
+        assert!(is_connection(&answer));
     }
     let refused = site.metrics.live_refused.of("request").get();
     assert_eq!(refused, 4);

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, to_bytes};
+use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use serde_json::Value;
 
 use super::fakes::{FakeBackend, FakePresence, FakeStore};
-use crate::api::{Api, Caller, Metrics, Sources, Surroundings};
+use crate::api::{Api, Body, Caller, Metrics, Sources, Surroundings};
 use crate::auth::Authenticator;
 use crate::browser_session::BrowserSession;
 use crate::communities::Communities;
@@ -84,30 +84,31 @@ impl Site {
         let metrics = Arc::new(Metrics::new(&registry));
         let live_metrics = Arc::<live::Metrics>::default();
         store.community("42");
+        let session = config::Session::default();
+        let authenticator = Arc::new(Authenticator::new(&session, store.clone(), Arc::default()));
         let live = live.map(|settings| {
-            let authenticator =
-                Authenticator::new(&config::Session::default(), store.clone(), Arc::default());
             let parts = Parts {
                 presence: presence.clone(),
                 touches: None,
-                authenticator: Arc::new(authenticator),
+                authenticator: authenticator.clone(),
                 clock: Arc::new(now),
                 keys: Store::keys(&*store),
                 metrics: live_metrics.clone(),
                 tasks: crate::tasks::Tasks::on_current_runtime(),
             };
-            let (record, session) = (config::Record::default(), config::Session::default());
-            Live::start(&settings, &record, &session, 1_000, parts)
+            Live::start(&settings, &config::Record::default(), &session, 1_000, parts)
         });
         let api = Api::new(
             settings,
             surroundings,
             Sources {
                 store: store.clone(),
+                authenticator,
                 communities: Arc::new(Communities::new(store.clone())),
                 presence: presence.clone(),
                 backend_check: backend.clone(),
                 live: live.clone(),
+                intake: Arc::new(crate::recorder::testing::intake(store.clone())),
             },
             metrics.clone(),
             Arc::new(now),
@@ -156,19 +157,27 @@ impl Site {
 
 pub(super) async fn send(api: &Api, method: Method, path: &str, caller: Caller) -> Answer {
     let request = Request::builder().method(method).uri(path);
-    call(api, request.body(Body::empty()).unwrap(), caller).await
+    call(api, request.body(()).unwrap(), caller).await
 }
 
-/// Sends a request as it is.
-pub(super) async fn call(api: &Api, mut request: Request<Body>, caller: Caller) -> Answer {
-    request.extensions_mut().insert(caller);
-    let response = api.call(request).await;
-    let (parts, body) = response.into_parts();
+/// Sends a request as it is, and reads the answer's body.
+pub(super) async fn call(api: &Api, request: Request<()>, caller: Caller) -> Answer {
+    let (parts, body) = answer(api, request, caller).await.into_parts();
+    let Body::Bytes(body) = body else {
+        panic!("a live connection");
+    };
     Answer {
         status: parts.status,
         headers: parts.headers,
-        body: to_bytes(body, usize::MAX).await.unwrap(),
+        body,
     }
+}
+
+/// Sends a request as it is.
+pub(super) async fn answer(api: &Api, request: Request<()>, caller: Caller) -> Response<Body> {
+    let (request, ()) = request.into_parts();
+    let operation = api.parse(request.uri.path()).expect("a path of the API");
+    api.call(&operation, &request, b"", caller).await
 }
 
 #[derive(Debug, PartialEq)]

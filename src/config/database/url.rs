@@ -1,7 +1,10 @@
-//! Postgres URL: checked and reduced to what the driver can take. Pure.
+//! URL of the database: checked, and reduced to what the driver can take. Pure.
 //!
-//! The driver takes one host, reads a raw `#` or `/` in a password as the end of the host's name, and logs unknown
+//! The Postgres driver takes one host, reads a raw `#` or `/` in a password as the end of the host's name, and logs unknown
 //! parameters with their values: so the URL is checked before the driver sees it.
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::sqlite::SqliteConnectOptions;
 
 /// Parameters that the driver knows.
 const KNOWN: [&str; 18] = [
@@ -78,6 +81,30 @@ pub(crate) fn for_driver(url: &str) -> Result<DriverUrl, &'static str> {
 
 const SEVERAL: &str = "names several hosts; name one that always leads to the primary, such as a pooler's or a \
                        failover address (target_session_attrs is not known here)";
+
+pub(super) fn is_sqlite(url: &str) -> bool {
+    url.starts_with("sqlite:")
+}
+
+/// Checks that the driver can use a URL. The error says how to write it, without quoting it.
+pub(super) fn check(url: &str) -> Result<(), String> {
+    let parsed = if is_sqlite(url) {
+        url.parse::<SqliteConnectOptions>().map(drop)
+    } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        for_driver(url)?.url.parse::<PgConnectOptions>().map(drop)
+    } else {
+        return Err("must start with postgres:// or sqlite:".into());
+    };
+    parsed.map_err(|error| {
+        let reason = match error {
+            sqlx::Error::Configuration(reason) => reason.to_string(),
+            other => other.to_string(),
+        };
+        format!(
+            "is not a URL of a database ({reason}); special characters must be escaped, as %40 for @ in a password"
+        )
+    })
+}
 
 #[cfg(test)]
 mod tests {

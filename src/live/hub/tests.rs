@@ -8,7 +8,7 @@ use futures_util::{FutureExt as _, stream};
 use tokio::time::sleep;
 
 use super::*;
-use crate::live::mailbox::Letter;
+use crate::live::subscriber::Signal;
 use crate::live::topic::STANDS;
 use crate::presence::changes::{CountChanges, Subscription};
 use crate::presence::{CountChange, Counts, PresenceError, Seen, Sweep, Touch};
@@ -147,14 +147,12 @@ async fn bench() -> Bench {
 }
 
 impl Bench {
-    fn subscriber(&self, id: u64, communities: &[&str]) -> Arc<Mailbox> {
-        let mailbox = Arc::new(Mailbox::default());
+    fn subscriber(&self, id: u64, communities: &[&str]) -> Arc<Subscriber> {
+        let subscriber = Arc::new(Subscriber::new(id));
         for community in communities {
-            let community = CommunityId::from(*community);
-            mailbox.with_slots(|slots| slots.add(community.clone()));
-            self.hub.subscribe(id, &mailbox, &community);
+            self.hub.subscribe(&subscriber, &CommunityId::from(*community));
         }
-        mailbox
+        subscriber
     }
 
     /// Lets the tasks do what can be done at this moment. Time stands.
@@ -174,11 +172,11 @@ impl Bench {
     }
 }
 
-/// What waits in a mailbox, as counts.
-fn taken(mailbox: &Mailbox) -> Vec<u64> {
+/// What is pending for a subscriber, as counts.
+fn taken(subscriber: &Subscriber) -> Vec<u64> {
     let mut counts = Vec::new();
-    let next = || std::future::poll_fn(|context| mailbox.poll(context, true)).now_or_never();
-    while let Some(Letter::Count(update)) = next() {
+    let next = || std::future::poll_fn(|context| subscriber.poll(context, true)).now_or_never();
+    while let Some(Signal::Value(update)) = next() {
         counts.push(update.known().count.current);
     }
     counts
@@ -201,8 +199,8 @@ async fn l2_one_snapshot_is_computed_for_many() {
         readings,
         "what is known is not asked for"
     );
-    for mailbox in many.iter().chain([&late]) {
-        assert_eq!(taken(mailbox), [3]);
+    for subscriber in many.iter().chain([&late]) {
+        assert_eq!(taken(subscriber), [3]);
     }
 }
 
@@ -222,54 +220,54 @@ async fn p7_what_is_published_while_the_snapshot_is_on_its_way_is_not_overwritte
     let bench = bench().await;
     bench.presence.is("42", count(3, 10, 100));
     let held = bench.presence.hold.lock().await;
-    let mailbox = bench.subscriber(1, &["42"]);
+    let subscriber = bench.subscriber(1, &["42"]);
     bench.settle().await;
     bench.presence.publish("42", count(4, 11, 101));
     bench.settle().await;
     drop(held);
     bench.settle().await;
-    assert_eq!(taken(&mailbox), [4]);
+    assert_eq!(taken(&subscriber), [4]);
     bench.presence.publish("42", count(3, 10, 100));
     bench.pass(INTERVAL * 2).await;
-    assert!(taken(&mailbox).is_empty(), "an old message changes nothing");
+    assert!(taken(&subscriber).is_empty(), "an old message changes nothing");
 }
 
 #[tokio::test(start_paused = true)]
 async fn p6_a_change_that_was_lost_is_made_good_by_the_next_reading() {
     let bench = bench().await;
     bench.presence.is("42", count(3, 10, 100));
-    let mailbox = bench.subscriber(1, &["42"]);
+    let subscriber = bench.subscriber(1, &["42"]);
     bench.settle().await;
-    assert_eq!(taken(&mailbox), [3]);
+    assert_eq!(taken(&subscriber), [3]);
     // No change is published for it.
     bench.presence.is("42", count(4, 11, 200));
     bench.pass(RESYNC * 2).await;
-    assert_eq!(taken(&mailbox), [4]);
+    assert_eq!(taken(&subscriber), [4]);
     assert!(bench.resyncs("periodic") >= 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn p6_everything_is_read_now_and_then_however_many_newcomers_there_are() {
     let bench = bench().await;
-    let mailbox = bench.subscriber(1, &["42"]);
+    let subscriber = bench.subscriber(1, &["42"]);
     bench.settle().await;
-    taken(&mailbox);
+    taken(&subscriber);
     // No change is published for it.
     bench.presence.is("42", count(4, 11, 200));
     for id in 100..130 {
         bench.subscriber(id, &[&id.to_string()]);
         bench.pass(Duration::from_secs(1)).await;
     }
-    assert_eq!(taken(&mailbox), [4]);
+    assert_eq!(taken(&subscriber), [4]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_remembered_takes_the_place_of_what_was_known_when_presence_stays_away() {
     let bench = bench().await;
     bench.presence.is("42", count(3, 10, 100));
-    let mailbox = bench.subscriber(1, &["42"]);
+    let subscriber = bench.subscriber(1, &["42"]);
     bench.settle().await;
-    assert_eq!(taken(&mailbox), [3]);
+    assert_eq!(taken(&subscriber), [3]);
 
     bench.presence.stale.store(true, Ordering::Relaxed);
     bench.presence.is("42", count(1, 0, 200));
@@ -278,16 +276,16 @@ async fn what_is_remembered_takes_the_place_of_what_was_known_when_presence_stay
     // Whoever has nothing is told what there is.
     let other = bench.subscriber(2, &["43"]);
     bench.pass(Duration::from_secs(2)).await;
-    assert_eq!([taken(&mailbox), taken(&other)], [vec![], vec![2]]);
+    assert_eq!([taken(&subscriber), taken(&other)], [vec![], vec![2]]);
     bench.pass(STANDS).await;
-    assert_eq!(taken(&mailbox), [1]);
+    assert_eq!(taken(&subscriber), [1]);
 
     bench.presence.stale.store(false, Ordering::Relaxed);
     bench.presence.is("42", count(5, 20, 300));
     bench.presence.is("43", count(2, 20, 300));
     bench.pass(Duration::from_secs(2)).await;
     assert_eq!(
-        [taken(&mailbox), taken(&other)],
+        [taken(&subscriber), taken(&other)],
         [[5], [2]],
         "also where only the word stale goes"
     );
@@ -296,25 +294,25 @@ async fn what_is_remembered_takes_the_place_of_what_was_known_when_presence_stay
 #[tokio::test(start_paused = true)]
 async fn p6_after_a_gap_in_the_feed_everything_is_read_at_once() {
     let bench = bench().await;
-    let mailboxes = [bench.subscriber(1, &["42"]), bench.subscriber(2, &["43"])];
+    let subscribers = [bench.subscriber(1, &["42"]), bench.subscriber(2, &["43"])];
     bench.settle().await;
-    for mailbox in &mailboxes {
-        assert_eq!(taken(mailbox), [0]);
+    for subscriber in &subscribers {
+        assert_eq!(taken(subscriber), [0]);
     }
     bench.presence.is("42", count(1, 10, 100));
     bench.presence.is("43", count(2, 10, 100));
     bench.presence.changes.send(Event::Listening);
     bench.pass(INTERVAL).await;
-    assert_eq!([taken(&mailboxes[0]), taken(&mailboxes[1])], [[1], [2]]);
+    assert_eq!([taken(&subscribers[0]), taken(&subscribers[1])], [[1], [2]]);
     assert_eq!(bench.resyncs("listening"), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn p6_a_feed_that_is_too_fast_is_made_good_by_a_reading() {
     let bench = bench().await;
-    let mailbox = bench.subscriber(1, &["42"]);
+    let subscriber = bench.subscriber(1, &["42"]);
     bench.settle().await;
-    taken(&mailbox);
+    taken(&subscriber);
     bench.presence.is("42", count(7, 1_000_000, 1_000_000));
     // Without a pause, more than the feed holds.
     for seq in 0..10_000 {
@@ -322,7 +320,7 @@ async fn p6_a_feed_that_is_too_fast_is_made_good_by_a_reading() {
     }
     bench.pass(INTERVAL).await;
     assert_eq!(bench.resyncs("lagged"), 1);
-    assert_eq!(taken(&mailbox), [7]);
+    assert_eq!(taken(&subscriber), [7]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -345,32 +343,32 @@ async fn l1_a_slow_subscriber_gets_the_latest_and_the_others_everything() {
 #[tokio::test(start_paused = true)]
 async fn a_burst_of_changes_is_told_at_once_and_then_its_end() {
     let bench = bench().await;
-    let mailbox = bench.subscriber(1, &["42"]);
+    let subscriber = bench.subscriber(1, &["42"]);
     bench.settle().await;
-    taken(&mailbox);
+    taken(&subscriber);
     bench.pass(INTERVAL).await;
     let mut seen = Vec::new();
     for current in 1..=50 {
         bench.presence.publish("42", count(current, current, 100));
         bench.settle().await;
-        seen.extend(taken(&mailbox));
+        seen.extend(taken(&subscriber));
     }
     assert_eq!(seen, [1]);
     bench.pass(INTERVAL).await;
-    assert_eq!(taken(&mailbox), [50]);
+    assert_eq!(taken(&subscriber), [50]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn while_presence_is_away_it_is_asked_again_and_again() {
     let bench = bench().await;
     bench.presence.away.store(true, Ordering::Relaxed);
-    let mailbox = bench.subscriber(1, &["42"]);
+    let subscriber = bench.subscriber(1, &["42"]);
     bench.pass(Duration::from_secs(10)).await;
-    assert!(taken(&mailbox).is_empty());
+    assert!(taken(&subscriber).is_empty());
     assert!((3..30).contains(&bench.presence.readings()));
     bench.presence.away.store(false, Ordering::Relaxed);
     bench.pass(Duration::from_secs(2)).await;
-    assert_eq!(taken(&mailbox), [0]);
+    assert_eq!(taken(&subscriber), [0]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -392,17 +390,17 @@ async fn a_part_that_is_away_keeps_nobody_of_the_others_waiting() {
 #[tokio::test(start_paused = true)]
 async fn what_nobody_listens_to_is_forgotten() {
     let bench = bench().await;
-    let mailbox = bench.subscriber(1, &["42"]);
-    bench.subscriber(2, &["42"]);
+    let subscriber = bench.subscriber(1, &["42"]);
+    let other = bench.subscriber(2, &["42"]);
     bench.settle().await;
-    bench.hub.unsubscribe(1, &"42".into());
+    bench.hub.unsubscribe(&subscriber, &"42".into());
     assert_eq!(bench.hub.lock().topics.len(), 1);
-    bench.hub.unsubscribe(2, &"42".into());
+    bench.hub.unsubscribe(&other, &"42".into());
     assert!(bench.hub.lock().topics.is_empty());
-    taken(&mailbox);
+    taken(&subscriber);
     bench.presence.publish("42", count(5, 5, 5));
     bench.pass(INTERVAL).await;
-    assert!(taken(&mailbox).is_empty());
+    assert!(taken(&subscriber).is_empty());
     let before = bench.presence.readings();
     bench.pass(RESYNC * 2).await;
     assert_eq!(bench.presence.readings(), before, "there is nothing to read");

@@ -9,11 +9,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio::io::AsyncReadExt as _;
 
 use super::*;
-use crate::ids::UserId;
+use crate::browser_session::BrowserSession;
+use crate::ids::{CommunityId, SessionToken, UserId};
 use crate::page_view::Queue;
 use crate::presence::memory::InMemory;
 use crate::presence::worker;
 use crate::presence::{SteadyClock, Touch};
+use crate::status::Status;
 use crate::store::fake::Fake;
 use crate::store::{Store, StoreError};
 use crate::tasks::Tasks;
@@ -32,9 +34,15 @@ pub(super) struct OneSession {
     hangs: Mutex<Duration>,
     expires_at: Mutex<DateTime<Utc>>,
     user: Mutex<UserId>,
+    held: tokio::sync::Mutex<()>,
 }
 
 impl OneSession {
+    /// While this is kept, nothing is answered but with what was true before.
+    pub(super) async fn hold(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.held.lock().await
+    }
+
     pub(super) fn sign_out(&self) {
         self.ended.store(true, Ordering::Relaxed);
     }
@@ -78,7 +86,9 @@ impl Fake for OneSession {
             sleep(time).await;
             return Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut));
         }
-        Ok(Some(self.session()))
+        let session = self.session();
+        let _held = self.held.lock().await;
+        Ok(Some(session))
     }
 }
 
@@ -178,6 +188,7 @@ async fn bench_of(configure: impl FnOnce(&mut config::Live), cache_ttl: Duration
     let (touches, worker) = worker::new(
         Arc::clone(&presence),
         &record,
+        &Status::default(),
         Arc::default(),
         metrics.views.queued[Queue::Presence].clone(),
     );
@@ -190,6 +201,7 @@ async fn bench_of(configure: impl FnOnce(&mut config::Live), cache_ttl: Duration
         hangs: Mutex::default(),
         expires_at: Mutex::new(clock() + TimeDelta::days(365)),
         user: Mutex::new(OWNER.into()),
+        held: tokio::sync::Mutex::default(),
     });
     let authenticator = Arc::new(Authenticator::new(
         &session,
@@ -254,11 +266,20 @@ impl Bench {
         connections.map(|(_, connections)| connections.get()).sum()
     }
 
-    pub(super) async fn try_open(&self, kind: Kind, communities: &[&str]) -> Result<Connection, Refused> {
+    pub(super) async fn try_open(
+        &self,
+        kind: Kind,
+        communities: &[&str],
+    ) -> Result<Box<Connection>, Refused> {
         self.open_as(kind, communities, false).await
     }
 
-    async fn open_as(&self, kind: Kind, communities: &[&str], is_page: bool) -> Result<Connection, Refused> {
+    async fn open_as(
+        &self,
+        kind: Kind,
+        communities: &[&str],
+        is_page: bool,
+    ) -> Result<Box<Connection>, Refused> {
         let wanted = Wanted {
             kind,
             communities: communities.iter().map(|id| CommunityId::from(*id)).collect(),
@@ -285,9 +306,9 @@ impl Bench {
     }
 }
 
-async fn serve(connection: Connection, pipe: usize) -> DuplexStream {
+async fn serve(connection: Box<Connection>, pipe: usize) -> DuplexStream {
     let (mut client, server) = duplex(pipe);
-    let is_web_socket = connection.kind == Kind::WebSocket;
+    let is_web_socket = connection.kind() == Kind::WebSocket;
     tokio::spawn(connection.run(server, "head ".into(), Vec::new()));
     if is_web_socket {
         client.read_exact(&mut [0; 5]).await.expect("the head");

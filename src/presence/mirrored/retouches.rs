@@ -8,9 +8,10 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use super::Mirror;
 use crate::ids::CommunityId;
 use crate::presence::failure_domain::FailureDomain;
-use crate::presence::worker::Health;
+use crate::presence::worker;
 use crate::presence::{Presence as _, PresenceError};
 use crate::retry::jittered;
+use crate::status::Component;
 
 /// Communities touched again at a time, shared by the failure domains: fresh touches queue behind at most this many
 /// calls.
@@ -22,13 +23,13 @@ impl Mirror {
     /// Touches again whenever a failure domain needs it. Never ends by itself.
     pub(super) async fn heal(self: Arc<Self>, domain: Arc<FailureDomain>) {
         let mut occasions = domain.watch();
-        let mut retouches = Health::new("re-touches");
+        let retouches = Component::default();
         loop {
             // Before any user is read: losses and failures from here on cause another round.
             let seen = *occasions.borrow_and_update();
             if domain.lacks_touches() {
                 let outcome = self.touch_all_again(&domain).await;
-                retouches.note(outcome.as_ref().err());
+                worker::note(&retouches, "re-touches", outcome.as_ref().err());
                 if outcome.is_ok() {
                     domain.mend(seen);
                 }

@@ -18,8 +18,8 @@ use super::access::{Access, Address};
 use super::link::timed_out;
 use super::node::Node;
 use crate::config;
-use crate::presence::Metrics;
 use crate::presence::failure_domain::FailureDomains;
+use crate::status::Status;
 use crate::tasks::{Kept, Task, Tasks};
 
 /// Most times that a call is sent.
@@ -38,10 +38,10 @@ impl Cluster {
         config: &config::Redis,
         slots: Vec<u16>,
         domains: FailureDomains,
-        metrics: Arc<Metrics>,
+        status: Status,
         tasks: &Tasks,
     ) -> Self {
-        let nodes = Arc::new(Nodes::new(access, config, slots, domains, metrics, tasks));
+        let nodes = Arc::new(Nodes::new(access, config, slots, domains, status, tasks));
         let looking = Arc::clone(&nodes);
         let task = tasks.keep(Task::RedisNodes, move || Arc::clone(&looking).keep_looking());
         Self {

@@ -19,6 +19,7 @@ use crate::config;
 use crate::presence::Metrics;
 use crate::presence::failure_domain::FailureDomains;
 use crate::presence::{OpenError, PresenceError};
+use crate::status::Status;
 use crate::tasks::Tasks;
 
 /// Routes calls to servers.
@@ -47,6 +48,7 @@ impl Servers {
         config: &config::Redis,
         slots: Vec<u16>,
         domains: FailureDomains,
+        status: &Status,
         metrics: Arc<Metrics>,
         tasks: &Tasks,
     ) -> Result<Self, OpenError> {
@@ -55,8 +57,8 @@ impl Servers {
         let refused = |error: ::redis::RedisError| {
             OpenError::Server(error.to_string().split(" - ").next().unwrap_or_default().into())
         };
-        metrics.redis_up.set(0);
-        metrics.redis_partitions_down.set(config.partitions.get().into());
+        let partitions = usize::from(config.partitions.get());
+        status.set_partitions_down(partitions, partitions);
         let kind = if config.nodes.is_empty() {
             let way = if config.sentinels.is_empty() {
                 let url = config.url.as_ref().map_or("", config::Secret::expose);
@@ -67,8 +69,8 @@ impl Servers {
             let way = Arc::new(way);
             let observer = Arc::new(Whole {
                 domains,
-                partitions: config.partitions.get().into(),
-                metrics: Arc::clone(&metrics),
+                partitions,
+                status: status.clone(),
             });
             let link = Link::open(Arc::clone(&way), config, observer, tasks);
             Kind::One { link, way }
@@ -78,7 +80,7 @@ impl Servers {
                 config,
                 slots,
                 domains,
-                Arc::clone(&metrics),
+                status.clone(),
                 tasks,
             ))
         };
@@ -154,8 +156,8 @@ impl Servers {
 /// Observes the one connection to the server that keeps all partitions.
 struct Whole {
     domains: FailureDomains,
-    partitions: i64,
-    metrics: Arc<Metrics>,
+    partitions: usize,
+    status: Status,
 }
 
 impl Observer for Whole {
@@ -164,8 +166,7 @@ impl Observer for Whole {
     }
 
     fn changed(&self, up: bool) {
-        self.metrics.redis_up.set(up.into());
-        let down = if up { 0 } else { self.partitions };
-        self.metrics.redis_partitions_down.set(down);
+        self.status
+            .set_partitions_down(if up { 0 } else { self.partitions }, self.partitions);
     }
 }

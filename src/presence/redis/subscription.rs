@@ -19,10 +19,10 @@ use tokio::time::{sleep, sleep_until, timeout};
 use super::probe::{Next, Probe};
 use super::servers::{Publisher, Servers};
 use crate::config;
-use crate::presence::Metrics;
 use crate::presence::changes::{CountChanges, Event, Subscription};
 use crate::presence::keys::parse_change;
 use crate::retry::Backoff;
+use crate::status::Component;
 use crate::tasks::{Kept, Task, Tasks};
 
 /// First and longest pause between attempts.
@@ -44,7 +44,7 @@ struct Subscriber {
     channel: String,
     connect_timeout: Duration,
     response_timeout: Duration,
-    metrics: Arc<Metrics>,
+    status: Component,
 }
 
 impl Listener {
@@ -53,7 +53,7 @@ impl Listener {
         servers: Arc<Servers>,
         config: &config::Redis,
         channel: String,
-        metrics: Arc<Metrics>,
+        status: Component,
         tasks: &Tasks,
     ) -> Self {
         let subscriber = Subscriber {
@@ -61,7 +61,7 @@ impl Listener {
             channel,
             connect_timeout: config.connect_timeout,
             response_timeout: config.response_timeout,
-            metrics,
+            status,
         };
         Self {
             changes: CountChanges::new(),
@@ -75,7 +75,7 @@ impl Listener {
     pub(super) fn subscribe(&self) -> Subscription {
         let subscription = self.changes.subscribe();
         self.task.get_or_init(|| {
-            self.subscriber.metrics.live_subscription_up.set(0);
+            self.subscriber.status.unknown();
             let (subscriber, changes) = (Arc::clone(&self.subscriber), self.changes.clone());
             let listen = move || {
                 let (subscriber, changes) = (Arc::clone(&subscriber), changes.clone());
@@ -89,17 +89,14 @@ impl Listener {
 
 impl Subscriber {
     async fn keep_listening(&self, changes: &CountChanges) {
-        let _unheard = Unheard(&self.metrics);
+        let _unheard = Unheard(&self.status);
         let mut backoff = PAUSES;
-        let mut told = false;
         loop {
             let since = Instant::now();
-            let ended = self.listen(changes, &mut told).await;
-            self.metrics.live_subscription_up.set(0);
-            if !told {
-                told = true;
-                tracing::warn!(error = %ended, "the subscription to changes of counts in Redis is down; trying again until it is up");
-            }
+            let ended = self.listen(changes).await;
+            self.status.down(ended.to_string(), |error| {
+                tracing::warn!(%error, "the subscription to changes of counts in Redis is down; trying again until it is up");
+            });
             if since.elapsed() >= SHORT_LIVED {
                 backoff.reset();
             }
@@ -107,17 +104,14 @@ impl Subscriber {
         }
     }
 
-    /// Subscribes and forwards changes until the subscription ends; returns the reason. `told` is whether the log
-    /// says that changes are not received.
-    async fn listen(&self, changes: &CountChanges, told: &mut bool) -> RedisError {
+    /// Subscribes and forwards changes until the subscription ends; returns the reason.
+    async fn listen(&self, changes: &CountChanges) -> RedisError {
         let (publisher, subscription) = match self.subscribe().await {
             Ok(subscribed) => subscribed,
             Err(error) => return error,
         };
-        self.metrics.live_subscription_up.set(1);
-        if std::mem::take(told) {
-            tracing::info!("the subscription to changes of counts in Redis is up again");
-        }
+        self.status
+            .up(|_| tracing::info!("the subscription to changes of counts in Redis is up again"));
         changes.send(Event::Listening);
 
         let mut messages = subscription.into_on_message();
@@ -131,7 +125,7 @@ impl Subscriber {
                     Some(message) => heard(&message, changes, &mut probe),
                     None => return closed(io::ErrorKind::ConnectionReset, "the subscription was closed"),
                 },
-                Some(published) = publishing.next() => if !published {
+                Some(is_sent) = publishing.next() => if !is_sent {
                     probe.not_published(Instant::now());
                 },
                 () = sleep_until(probe.wakes_at().into()) => match probe.next(Instant::now()) {
@@ -171,12 +165,12 @@ impl Subscriber {
     }
 }
 
-/// Clears the gauge however the task ends.
-struct Unheard<'a>(&'a Metrics);
+/// However the task ends, no changes arrive any more.
+struct Unheard<'a>(&'a Component);
 
 impl Drop for Unheard<'_> {
     fn drop(&mut self) {
-        self.0.live_subscription_up.set(0);
+        self.0.unknown();
     }
 }
 

@@ -70,6 +70,17 @@ impl Redis {
         outcome
     }
 
+    /// Notes and logs how the settings of other sidecars on the same keys differ.
+    fn compare(&self, differences: Vec<String>) {
+        if differences.is_empty() {
+            self.agreement.up(|_| {
+                tracing::info!("all sidecars on the same redis.key_prefix have the same settings again");
+            });
+        }
+        self.agreement
+            .down_for(differences, |difference| tracing::warn!("{difference}"));
+    }
+
     /// Takes the longest window that any partition reports. Partitions that do not answer or have lost data may lack a
     /// longer one.
     fn adopt_window(&self, domains: &[SweptDomain]) {
@@ -110,7 +121,7 @@ impl Redis {
                 .window
                 .fetch_max(longest_window(&in_use), Ordering::Relaxed);
             if partition == COMMON_PARTITION {
-                self.agreement.note(self.settings.differences(&in_use));
+                self.compare(self.settings.differences(&in_use));
             }
             let as_of = self.heard(partition, now)?;
             swept.lag = swept.lag.max(Duration::from_millis(lag.unsigned_abs()));

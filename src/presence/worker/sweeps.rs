@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{Health, stopped};
+use super::{note, stopped};
 use crate::presence::{Metrics, Presence};
 use crate::retry::jittered;
+use crate::status::Component;
 
 /// Between sweeps; jittered by up to a quarter, so that sidecars do not sweep in step.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -18,10 +19,11 @@ const SWEEPS_FAILED: u32 = 3;
 /// Sweeps until `shutdown` turns true or its sender is gone.
 pub(super) async fn sweep_until(
     presence: Arc<dyn Presence>,
+    swept: Component,
     metrics: Arc<Metrics>,
     shutdown: watch::Receiver<bool>,
 ) {
-    let mut sweeps = Health::new("sweeps");
+    let sweeps = Component::default();
     let mut failed = 0;
     let mut stop = std::pin::pin!(stopped(shutdown));
     // The first at once: before there is a mark in Redis, everything may have been lost.
@@ -31,11 +33,15 @@ pub(super) async fn sweep_until(
             () = &mut stop => return,
             outcome = presence.sweep() => outcome,
         };
-        sweeps.note(outcome.as_ref().err());
+        note(&sweeps, "sweeps", outcome.as_ref().err());
         failed = if outcome.is_ok() { 0 } else { failed + 1 };
-        metrics.presence_up.set((failed < SWEEPS_FAILED).into());
-        if let Ok(sweep) = outcome {
-            metrics.sweep_lag.set(sweep.lag.as_secs_f64());
+        match outcome {
+            Ok(sweep) => {
+                swept.up(|_| {});
+                metrics.sweep_lag.set(sweep.lag.as_secs_f64());
+            }
+            Err(error) if failed >= SWEEPS_FAILED => swept.down(error.to_string(), |_| {}),
+            Err(_) => {}
         }
         tokio::select! {
             () = &mut stop => return,

@@ -125,6 +125,7 @@ fn bench_with(queue: usize, coalesce: Duration) -> Bench {
         by_tokio,
         Arc::clone(&notebook) as Arc<dyn Presence>,
         &record,
+        &Status::default(),
         Arc::clone(&metrics),
         Gauge::new("waiting", "touches").unwrap(),
     );

@@ -12,7 +12,7 @@ use super::statement::query;
 use crate::store::StoreError;
 use crate::store::error::lacks_partition;
 use crate::store::operations::{AddPages, InsertEvents, RaiseLastActive, Runs};
-use crate::store::rows::{EventRow, PAGE_VIEW};
+use crate::store::rows::{EventRow, PAGE_VIEW, insert_into};
 use crate::store::schema::{AppSchema, Column, EventInsert, TableName};
 
 impl Runs<InsertEvents<'_>> for Postgres {
@@ -77,37 +77,21 @@ async fn insert(
 ) -> Result<(), sqlx::Error> {
     let event = &app.event;
 
-    // Our columns, then further ones: the key where we make it, and constants as parameters $9, $10, …
-    let id = insert.id.iter().map(|id| (id, "gen_random_uuid()".to_owned()));
-    let constants = insert
-        .constants
-        .iter()
-        .zip(9..)
-        .map(|((column, _), place)| (column, format!("${place}::text::{}", column.type_name)));
-    let (names, values): (String, String) = id
-        .chain(constants)
-        .map(|(column, value)| (format!(", {column}"), format!(", {value}")))
-        .unzip();
+    // The key where we make it, and constants as parameters $9, $10, …
+    let id = insert.id.iter().map(|_| ", gen_random_uuid()".to_owned());
+    let constants = insert.constants.iter().zip(9..);
+    let constants = constants.map(|((column, _), place)| format!(", ${place}::text::{}", column.type_name));
+    let more: String = id.chain(constants).collect();
     let sql = format!(
-        "INSERT INTO {table} ({user_id}, {event_type}, {description}, {metadata}, {ip_address},
-                              {user_agent}, {device_info}, {location_data}, {timestamp}{names})
+        "{insert_into}
          SELECT v.user_id::{key}, '{PAGE_VIEW}', v.description, v.metadata::{metadata_type},
                 v.ip_address::{ip_type}, v.user_agent, v.device_info::{device_type},
-                v.location_data::{location_type}, {at}{values}
+                v.location_data::{location_type}, {at}{more}
          FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
                      $7::text[], $8::timestamptz[])
               AS v(user_id, description, metadata, ip_address, user_agent, device_info,
                    location_data, at)",
-        table = event.table,
-        user_id = event.user_id,
-        event_type = event.event_type,
-        description = insert.description,
-        metadata = event.metadata,
-        ip_address = insert.ip_address,
-        user_agent = insert.user_agent,
-        device_info = insert.device_info,
-        location_data = insert.location_data,
-        timestamp = event.timestamp,
+        insert_into = insert_into(event, insert),
         key = event.user_id.type_name,
         metadata_type = event.metadata.type_name,
         ip_type = insert.ip_address.type_name,

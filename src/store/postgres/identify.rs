@@ -9,7 +9,7 @@ use super::statement::{query_as, query_scalar};
 use crate::browser_session::BrowserSession;
 use crate::from_row::from_row;
 use crate::ids::{BrowserSessionId, CommunityId, UserId};
-use crate::store::operations::{CommunityByKey, FindCommunity, FindSessions, Runs};
+use crate::store::operations::{FindCommunity, FindSessions, Runs};
 use crate::store::schema::AppSchema;
 
 struct SessionRow {
@@ -78,38 +78,20 @@ impl Runs<FindCommunity<'_>> for Postgres {
         connection: &mut PgConnection,
     ) -> Result<Option<CommunityId>, sqlx::Error> {
         let community = &app.community;
-        let sql = format!(
-            "SELECT {id}::text FROM {table} WHERE {slug} = $1",
-            id = community.id,
-            table = community.table,
-            slug = community.slug,
-        );
-        let id: Option<String> = query_scalar(AssertSqlSafe(sql))
-            .bind(operation.slug)
-            .fetch_optional(connection)
-            .await?;
-        Ok(id.map(CommunityId::new))
-    }
-}
-
-impl Runs<CommunityByKey<'_>> for Postgres {
-    async fn run(
-        operation: &CommunityByKey<'_>,
-        app: &AppSchema,
-        connection: &mut PgConnection,
-    ) -> Result<Option<CommunityId>, sqlx::Error> {
-        let community = &app.community;
-        if !community.id.is_key(operation.key.as_str()) {
+        let Some((column, value)) = operation.criterion(community) else {
             return Ok(None);
-        }
+        };
+        let parameter = match operation {
+            FindCommunity::BySlug(_) => "$1".to_owned(),
+            FindCommunity::ByKey(_) => format!("$1::text::{}", column.type_name),
+        };
         let sql = format!(
-            "SELECT {id}::text FROM {table} WHERE {id} = $1::text::{key} LIMIT 1",
-            table = community.table,
+            "SELECT {id}::text FROM {table} WHERE {column} = {parameter} LIMIT 1",
             id = community.id,
-            key = community.id.type_name,
+            table = community.table,
         );
         let id: Option<String> = query_scalar(AssertSqlSafe(sql))
-            .bind(operation.key.as_str())
+            .bind(value)
             .fetch_optional(connection)
             .await?;
         Ok(id.map(CommunityId::new))

@@ -2,18 +2,14 @@
 //!
 //! The first part reads the index from `migrations/app`; without it the event table is scanned.
 
-use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 
 use super::moment;
 use super::statement::query_as;
-use crate::from_row::from_row;
 use crate::store::Stats;
-use crate::store::operations::{FIRST_POSSIBLE, Runs, StatsOf};
+use crate::store::operations::{FIRST_POSSIBLE, Runs, STATS_OF_VIEWS_AND_SESSIONS, StatsOf};
 use crate::store::rows::{PAGE_VIEW, SOURCE};
 use crate::store::schema::{AppSchema, Kind};
-
-from_row!(PgRow => Stats { total_visitors, page_views, avg_session_duration, ended_sessions, avg_community_session_duration, ended_community_sessions });
 
 impl Runs<StatsOf<'_>> for Postgres {
     async fn run(
@@ -66,8 +62,7 @@ fn sql(operation: &StatsOf<'_>, app: &AppSchema) -> String {
     } else {
         event_to.clone()
     };
-    // S1: a session is one row here, however many events its user has. S5: half-open. S8: it has ended, and within
-    // the window.
+    // S5: half-open. S8: a session has ended, and within the window.
     // No name of ours is one that a table of the app may have.
     format!(
         "WITH headcount_views AS MATERIALIZED (
@@ -82,22 +77,12 @@ fn sql(operation: &StatsOf<'_>, app: &AppSchema) -> String {
                AND {timestamp} >= {event_from} AND {timestamp} < {theirs_to}
          ), headcount_sessions AS MATERIALIZED (
              SELECT {session_user} AS user_id, {started} AS started, {ended} AS ended,
-                    extract(epoch FROM {ended} - {started}) AS seconds
+                    extract(epoch FROM {ended} - {started})::float8 AS seconds
              FROM {sessions}
              WHERE {started_at} >= {session_from} AND {started_at} < {session_to}
                AND {ended} BETWEEN {started} AND $3::timestamptz
                AND {session_user} IN (SELECT user_id FROM headcount_views)
-         ), headcount_community_sessions AS MATERIALIZED (
-             SELECT seconds FROM headcount_sessions AS s
-             WHERE EXISTS (SELECT FROM headcount_views AS v
-                           WHERE v.user_id = s.user_id AND v.at BETWEEN s.started AND s.ended)
-         )
-         SELECT (SELECT count(DISTINCT user_id) FROM headcount_views) AS total_visitors,
-                (SELECT count(*) FROM headcount_views) AS page_views,
-                (SELECT avg(seconds)::float8 FROM headcount_sessions) AS avg_session_duration,
-                (SELECT count(*) FROM headcount_sessions) AS ended_sessions,
-                (SELECT avg(seconds)::float8 FROM headcount_community_sessions) AS avg_community_session_duration,
-                (SELECT count(*) FROM headcount_community_sessions) AS ended_community_sessions",
+         ), {STATS_OF_VIEWS_AND_SESSIONS}",
         event_user = event.user_id,
         event_at = moment(&event.timestamp, &event.timestamp.to_string()),
         events = event.table,

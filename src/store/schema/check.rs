@@ -53,7 +53,7 @@ impl Holds {
 }
 
 /// One column to look for: the section's key for it, the configured name, what it must hold.
-pub(super) type Wanted<'a> = (&'static str, &'a str, Holds);
+pub(super) type Required<'a> = (&'static str, &'a str, Holds);
 
 pub(super) struct Check<'a> {
     pub live: &'a LiveSchema,
@@ -94,9 +94,9 @@ impl Check<'_> {
         &mut self,
         table: &LiveTable,
         section: &'static str,
-        wanted: Wanted<'_>,
+        required: Required<'_>,
     ) -> Option<Column> {
-        let (key, name, holds) = wanted;
+        let (key, name, holds) = required;
         let Some(live) = table.find(name) else {
             self.problems.push(SchemaProblem::MissingColumn {
                 table: table.name.to_string(),

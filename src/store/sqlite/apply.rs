@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::moments::{lately, micros};
 use super::values::{key, moment, read_moment};
 use crate::store::operations::{AddPages, InsertEvents, RaiseLastActive, Runs};
-use crate::store::rows::PAGE_VIEW;
+use crate::store::rows::{PAGE_VIEW, insert_into};
 use crate::store::schema::{AppSchema, Column, Kind};
 
 impl Runs<InsertEvents<'_>> for Sqlite {
@@ -22,28 +22,11 @@ impl Runs<InsertEvents<'_>> for Sqlite {
         } = operation;
         let event = &app.event;
 
-        // Our columns, then further ones: the key where we make it, and constants.
-        let constant_columns = insert.constants.iter().map(|(column, _)| column);
-        let (names, values): (String, String) = insert
-            .id
-            .iter()
-            .chain(constant_columns)
-            .map(|column| (format!(", {column}"), ", ?"))
-            .unzip();
+        let more = insert.constants.len() + usize::from(insert.id.is_some());
         let sql = format!(
-            "INSERT INTO {table} ({user_id}, {event_type}, {description}, {metadata}, {ip_address},
-                                  {user_agent}, {device_info}, {location_data}, {timestamp}{names})
-             VALUES (?, '{PAGE_VIEW}', ?, ?, ?, ?, ?, ?, ?{values})",
-            table = event.table,
-            user_id = event.user_id,
-            event_type = event.event_type,
-            description = insert.description,
-            metadata = event.metadata,
-            ip_address = insert.ip_address,
-            user_agent = insert.user_agent,
-            device_info = insert.device_info,
-            location_data = insert.location_data,
-            timestamp = event.timestamp,
+            "{insert_into} VALUES (?, '{PAGE_VIEW}', ?, ?, ?, ?, ?, ?, ?{more})",
+            insert_into = insert_into(event, insert),
+            more = ", ?".repeat(more),
         );
         let constants = insert
             .constants

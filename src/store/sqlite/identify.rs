@@ -7,7 +7,7 @@ use super::values::{key, read_key, read_moment};
 use crate::browser_session::BrowserSession;
 use crate::from_row::from_row;
 use crate::ids::{BrowserSessionId, CommunityId, UserId};
-use crate::store::operations::{CommunityByKey, FindCommunity, FindSessions, Runs};
+use crate::store::operations::{FindCommunity, FindSessions, Runs};
 use crate::store::schema::{AppSchema, SessionTable};
 
 struct SessionRow {
@@ -85,38 +85,20 @@ impl Runs<FindCommunity<'_>> for Sqlite {
         connection: &mut SqliteConnection,
     ) -> Result<Option<CommunityId>, sqlx::Error> {
         let community = &app.community;
-        let sql = format!(
-            "SELECT CAST({id} AS TEXT) FROM {table} WHERE {slug} = ?1",
-            id = community.id,
-            table = community.table,
-            slug = community.slug,
-        );
-        let id: Option<String> = sqlx::query_scalar(AssertSqlSafe(sql))
-            .bind(operation.slug)
-            .fetch_optional(connection)
-            .await?;
-        id.map(|id| Ok(CommunityId::new(read_key(id, &community.id)?)))
-            .transpose()
-    }
-}
-
-impl Runs<CommunityByKey<'_>> for Sqlite {
-    async fn run(
-        operation: &CommunityByKey<'_>,
-        app: &AppSchema,
-        connection: &mut SqliteConnection,
-    ) -> Result<Option<CommunityId>, sqlx::Error> {
-        let community = &app.community;
-        if !community.id.is_key(operation.key.as_str()) {
+        let Some((column, value)) = operation.criterion(community) else {
             return Ok(None);
-        }
+        };
+        let value = match operation {
+            FindCommunity::BySlug(_) => value.to_owned(),
+            FindCommunity::ByKey(_) => key(value, column)?,
+        };
         let sql = format!(
-            "SELECT CAST({id} AS TEXT) FROM {table} WHERE {id} = ?1 LIMIT 1",
-            table = community.table,
+            "SELECT CAST({id} AS TEXT) FROM {table} WHERE {column} = ?1 LIMIT 1",
             id = community.id,
+            table = community.table,
         );
         let id: Option<String> = sqlx::query_scalar(AssertSqlSafe(sql))
-            .bind(key(operation.key.as_str(), &community.id)?)
+            .bind(value)
             .fetch_optional(connection)
             .await?;
         id.map(|id| Ok(CommunityId::new(read_key(id, &community.id)?)))

@@ -2,17 +2,13 @@
 //!
 //! The first part reads the index from `migrations/app`; without it the event table is scanned.
 
-use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
 
 use super::moments::{Days, micros};
-use crate::from_row::from_row;
 use crate::store::Stats;
-use crate::store::operations::{FIRST_POSSIBLE, Runs, StatsOf};
+use crate::store::operations::{FIRST_POSSIBLE, Runs, STATS_OF_VIEWS_AND_SESSIONS, StatsOf};
 use crate::store::rows::{PAGE_VIEW, SOURCE};
 use crate::store::schema::{AppSchema, Column};
-
-from_row!(SqliteRow => Stats { total_visitors, page_views, avg_session_duration, ended_sessions, avg_community_session_duration, ended_community_sessions });
 
 impl Runs<StatsOf<'_>> for Sqlite {
     async fn run(
@@ -63,8 +59,8 @@ fn sql(operation: &StatsOf<'_>, app: &AppSchema) -> String {
     } else {
         "SELECT NULL AS text".to_owned()
     };
-    // S1: a session is one row here, however many events its user has. S5: half-open. S8: it has ended, and within
-    // the window. The text of moments finds the rows, their numbers decide.
+    // S5: half-open. S8: a session has ended, and within the window. The text of moments finds the rows, their numbers
+    // decide.
     // No name of ours is one that a table of the app may have.
     format!(
         "WITH headcount_until AS MATERIALIZED (
@@ -90,17 +86,7 @@ fn sql(operation: &StatsOf<'_>, app: &AppSchema) -> String {
              SELECT user_id, started, ended, (ended - started) / 1000000.0 AS seconds
              FROM headcount_begun
              WHERE started >= ?4 AND started < ?5 AND ended >= started AND ended <= ?5
-         ), headcount_community_sessions AS MATERIALIZED (
-             SELECT seconds FROM headcount_sessions AS s
-             WHERE EXISTS (SELECT 1 FROM headcount_views AS v
-                           WHERE v.user_id = s.user_id AND v.at BETWEEN s.started AND s.ended)
-         )
-         SELECT (SELECT count(DISTINCT user_id) FROM headcount_views) AS total_visitors,
-                (SELECT count(*) FROM headcount_views) AS page_views,
-                (SELECT avg(seconds) FROM headcount_sessions) AS avg_session_duration,
-                (SELECT count(*) FROM headcount_sessions) AS ended_sessions,
-                (SELECT avg(seconds) FROM headcount_community_sessions) AS avg_community_session_duration,
-                (SELECT count(*) FROM headcount_community_sessions) AS ended_community_sessions",
+         ), {STATS_OF_VIEWS_AND_SESSIONS}",
         first_at = at("first.text", event.timestamp.zone),
         event_user = event.user_id,
         event_at = of(&event.timestamp),
@@ -160,7 +146,7 @@ mod tests {
             let store = store(&url, &config).unwrap();
             let community = CommunityId::from("42");
             let stats = store.stats(&community, Utc::now(), Utc::now()).await;
-            assert_eq!(stats.unwrap(), Stats::none(), "{event} {session}");
+            assert_eq!(stats.unwrap(), Stats::default(), "{event} {session}");
         }
     }
 

@@ -70,16 +70,7 @@ mod tests {
     use crate::store::schema::Dialect;
 
     fn column(kind: Kind) -> Column {
-        Column {
-            dialect: Dialect::Sqlite,
-            name: "c".into(),
-            kind,
-            type_name: String::new(),
-            nullable: false,
-            max_length: None,
-            is_loose: false,
-            zone: Tz::UTC,
-        }
+        Column::sample(Dialect::Sqlite, kind)
     }
 
     fn at(text: &str) -> DateTime<Utc> {

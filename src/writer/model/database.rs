@@ -234,7 +234,7 @@ impl Fake for Database {
         }
     }
 
-    async fn forget_old_parts(&self) -> Result<u64, StoreError> {
+    async fn forget_old_parts(&self, _: DateTime<Utc>) -> Result<u64, StoreError> {
         Ok(0)
     }
 }

@@ -18,6 +18,7 @@ use crate::config;
 use crate::config::RecentPrecision;
 use crate::ids::SessionToken;
 use crate::recent_pages::RecentPages;
+use crate::status::Component;
 use crate::store::Store;
 use crate::writer::Limits;
 use crate::writer::drain::{Drain, Step};
@@ -86,6 +87,7 @@ impl Process {
             None,
             RecentPages::new(RecentPrecision::None),
             limits,
+            Component::default(),
             Arc::default(),
         );
         drain.owns(own.id());

@@ -2,13 +2,14 @@
 
 use super::{Made, shows_visitors};
 use crate::support::member::Member;
-use crate::support::world::{Wanted, any_prefix};
+use crate::support::sidecar::Sidecar;
+use crate::support::world::{Wanted, World, any_prefix};
 
 const BEHIND_A_SIDECAR: &str =
     "[limits]\ntrusted_proxies = [\"127.0.0.1/32\"]\nsidecars = [\"127.0.0.1/32\"]";
 
-#[tokio::test]
-async fn v8_two_sidecars_in_a_chain_count_once() {
+/// A sidecar, another in front of it with these settings of `[record]`, and alice, signed in at that.
+async fn chained(record: &str) -> (World, Sidecar, Member) {
     let inner = Wanted {
         config: BEHIND_A_SIDECAR.into(),
         ..Wanted::usual()
@@ -16,10 +17,17 @@ async fn v8_two_sidecars_in_a_chain_count_once() {
     let world = inner.start().await;
     let outer = world.another_sidecar(&Wanted {
         servers: Some(vec![format!("127.0.0.1:{}", world.sidecar.port)]),
+        record: record.into(),
         ..Wanted::usual()
     });
     let alice = Member::new(outer.url(""));
     alice.sign_in("alice").await;
+    (world, outer, alice)
+}
+
+#[tokio::test]
+async fn v8_two_sidecars_in_a_chain_count_once() {
+    let (world, outer, alice) = chained("").await;
     let mut made = Made::default();
     made.sees(
         "alice",
@@ -44,18 +52,8 @@ async fn v8_two_sidecars_in_a_chain_count_once() {
 
 #[tokio::test]
 async fn v8_the_inner_sidecar_counts_where_the_outer_one_records_nothing() {
-    let inner = Wanted {
-        config: BEHIND_A_SIDECAR.into(),
-        ..Wanted::usual()
-    };
-    let world = inner.start().await;
-    let outer = world.another_sidecar(&Wanted {
-        servers: Some(vec![format!("127.0.0.1:{}", world.sidecar.port)]),
-        record: "presence = false\nevents = false\npages_visited = false\nlast_active = false".into(),
-        ..Wanted::usual()
-    });
-    let alice = Member::new(outer.url(""));
-    alice.sign_in("alice").await;
+    let records_nothing = "presence = false\nevents = false\npages_visited = false\nlast_active = false";
+    let (world, _outer, alice) = chained(records_nothing).await;
     let mut made = Made::default();
     made.sees("alice", &alice, &[&world.community("rust")]).await;
     made.are_recorded(&world).await;

@@ -219,10 +219,7 @@ async fn w11_that_nothing_reaches_the_tables_shows_while_the_site_answers() {
     let fragile = Fragile::start(endlessly_patient()).await;
     let world = &fragile.world;
     let sidecar = &world.sidecar;
-    let alice = world.member("alice").await;
-    let mut made = Made::default();
-    made.sees("alice", &alice, &["/about/"]).await;
-    made.are_recorded(world).await;
+    let (alice, mut made) = Made::first(world).await;
     let (age, applied) = (
         "headcount_spool_oldest_age_seconds",
         "headcount_last_apply_timestamp_seconds",

@@ -21,6 +21,17 @@ async fn refuse(pool: &PgPool, condition: &str, code: &str) {
     pool.execute(AssertSqlSafe(sql)).await.expect("it is made");
 }
 
+/// A sidecar that spools eight views as one row, with further settings of its database.
+fn with_rows_of_eight(database: &str) -> Wanted {
+    Wanted {
+        database: database.into(),
+        record: "batch_views = 8".into(),
+        batch_age: NEVER,
+        config: "[spool]\nmax_unspooled = \"10s\"".into(),
+        ..Wanted::usual()
+    }
+}
+
 async fn names(world: &World) -> [(&'static str, Member); 4] {
     [
         ("alice", world.member("alice").await),
@@ -32,15 +43,7 @@ async fn names(world: &World) -> [(&'static str, Member); 4] {
 
 #[tokio::test]
 async fn w21_a_profile_that_somebody_holds_locked_keeps_nobody_else_from_being_recorded() {
-    let world = Wanted {
-        database: "lock_timeout = \"50ms\"".into(),
-        // All in one row of the spool.
-        record: "batch_views = 8".into(),
-        batch_age: NEVER,
-        config: "[spool]\nmax_unspooled = \"10s\"".into(),
-        ..Wanted::usual()
-    };
-    let world = world.start().await;
+    let world = with_rows_of_eight("lock_timeout = \"50ms\"").start().await;
     let members = names(&world).await;
     let pool = Postgres::shared().pool(world.database.name());
     let mut transaction = pool.begin().await.unwrap();
@@ -69,14 +72,7 @@ async fn w21_a_profile_that_somebody_holds_locked_keeps_nobody_else_from_being_r
 /// Eight views in one row of the spool take longer than a statement may; each alone does not.
 #[tokio::test]
 async fn w21_a_row_that_takes_longer_than_a_statement_may_is_split_until_it_does_not() {
-    let world = Wanted {
-        database: "statement_timeout = \"400ms\"".into(),
-        record: "batch_views = 8".into(),
-        batch_age: NEVER,
-        config: "[spool]\nmax_unspooled = \"10s\"".into(),
-        ..Wanted::usual()
-    };
-    let world = world.start().await;
+    let world = with_rows_of_eight("statement_timeout = \"400ms\"").start().await;
     let members = names(&world).await;
     let pool = Postgres::shared().pool(world.database.name());
     pool.execute(

@@ -7,6 +7,7 @@ use headcount::config;
 use headcount::presence::Metrics;
 use headcount::presence::Presence as _;
 use headcount::presence::changes::Event;
+use headcount::status::Status;
 
 use super::live;
 use crate::support::live::{Events, Socket};
@@ -147,7 +148,12 @@ async fn p8_a_subscription_that_is_open_and_silent_is_replaced() {
         ..redis::config(&redis.url())
     };
     let metrics = Arc::<Metrics>::default();
-    let presence = redis::presence_with(&config, Duration::from_secs(300), Arc::clone(&metrics));
+    let presence = redis::presence_with(
+        &config,
+        Duration::from_secs(300),
+        &Status::default(),
+        Arc::clone(&metrics),
+    );
     eventually(async || presence.ping().await.is_ok()).await;
     let mut changes = presence.subscribe();
     // Each is a subscription of its own, the second because the first kept silent.

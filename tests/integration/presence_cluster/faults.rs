@@ -8,6 +8,7 @@ use headcount::config;
 use headcount::presence::Metrics;
 use headcount::presence::keys::Keys;
 use headcount::presence::{self, Presence, PresenceError, Touch};
+use headcount::status::{State, Status};
 use headcount::tasks::Tasks;
 use redis::AsyncCommands as _;
 
@@ -18,16 +19,16 @@ use crate::support::redis_cluster::RedisCluster;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Presence as a sidecar has it, with metrics to look at.
-fn sidecar(config: &config::Redis) -> (Arc<dyn Presence>, Arc<Metrics>) {
-    let metrics = Arc::<Metrics>::default();
+/// Presence as a sidecar has it, with status and metrics to look at.
+fn sidecar(config: &config::Redis) -> (Arc<dyn Presence>, Status, Arc<Metrics>) {
+    let (status, metrics) = (Status::default(), Arc::<Metrics>::default());
     let record = config::Record {
         window: WINDOW,
         ..config::Record::default()
     };
     let tasks = Tasks::on_current_runtime();
-    let presence = presence::open(config, &record, MINUTE, Arc::clone(&metrics), &tasks);
-    (presence.unwrap(), metrics)
+    let presence = presence::open(config, &record, MINUTE, &status, Arc::clone(&metrics), &tasks);
+    (presence.unwrap(), status, metrics)
 }
 
 #[tokio::test]
@@ -76,7 +77,7 @@ async fn p14_what_was_touched_after_the_last_mark_is_not_missed_after_a_failover
     let mut cluster = RedisCluster::start_failing_over().await;
     let config = impatient(cluster.config());
     let [_, community, _] = one_on_each(&cluster, &config).await;
-    let (sidecar, _) = sidecar(&config);
+    let (sidecar, ..) = sidecar(&config);
     eventually(async || sidecar.touch(&community, &[seen("early", MINUTE)]).await.is_ok()).await;
     all_show(&[&*sidecar], community.as_str(), &["early"]).await;
     cluster.replica(1).is_level_with(&cluster.nodes[1]).await;
@@ -97,7 +98,7 @@ async fn p14_a_node_that_came_back_empty_fills_up_again_and_the_others_are_not_t
     let cluster = RedisCluster::start().await;
     let config = cluster.config();
     let communities = one_on_each(&cluster, &config).await;
-    let (sidecar, metrics) = sidecar(&config);
+    let (sidecar, _, metrics) = sidecar(&config);
     for community in &communities {
         sidecar
             .touch(community, &[seen("a", MINUTE), seen("b", MINUTE)])
@@ -116,21 +117,21 @@ async fn p14_while_a_part_is_away_only_its_communities_are_stale() {
     let mut cluster = RedisCluster::start().await;
     let config = impatient(cluster.config());
     let communities = one_on_each(&cluster, &config).await;
-    let (sidecar, metrics) = sidecar(&config);
+    let (sidecar, status, _) = sidecar(&config);
     for community in &communities {
         eventually(async || sidecar.touch(community, &[Touch::now("a")]).await.is_ok()).await;
         all_show(&[&*sidecar], community.as_str(), &["a"]).await;
     }
     assert_eq!(
-        (metrics.redis_up.get(), metrics.redis_partitions_down.get()),
-        (1, 0)
+        (status.redis.condition().state, status.partitions_down()),
+        (State::Up, 0)
     );
     // With its replica, so that nobody takes its place.
     cluster.nodes[3].kill();
     cluster.nodes[0].kill();
     is_remembered(&*sidecar, communities[0].as_str(), &["a"]).await;
-    eventually(async || metrics.redis_partitions_down.get() == 1).await;
-    assert_eq!(metrics.redis_up.get(), 1, "the others answer");
+    eventually(async || status.partitions_down() == 1).await;
+    assert_eq!(status.redis.condition().state, State::Up, "the others answer");
     let refused = sidecar.touch(&communities[0], &[Touch::now("b")]).await;
     assert!(
         matches!(refused, Err(PresenceError::Unavailable(_))),
@@ -159,7 +160,7 @@ async fn p14_while_a_part_is_away_only_its_communities_are_stale() {
     // Back, and empty.
     cluster.nodes[0].restart();
     all_show(&[&*sidecar], communities[0].as_str(), &["b", "a"]).await;
-    eventually(async || metrics.redis_partitions_down.get() == 0).await;
+    eventually(async || status.partitions_down() == 0).await;
 }
 
 #[tokio::test]
@@ -202,7 +203,7 @@ async fn p9_while_no_node_is_there_calls_fail_and_each_is_found_again() {
     let mut cluster = RedisCluster::start().await;
     let config = impatient(cluster.config());
     let communities = one_on_each(&cluster, &config).await;
-    let (sidecar, metrics) = sidecar(&config);
+    let (sidecar, status, _) = sidecar(&config);
     eventually(async || sidecar.ping().await.is_ok()).await;
     for node in &mut cluster.nodes {
         node.kill();
@@ -210,7 +211,7 @@ async fn p9_while_no_node_is_there_calls_fail_and_each_is_found_again() {
     let calls = communities.iter().map(|community| sidecar.touch(community, &[]));
     let outcomes = join_all(calls).await;
     assert!(outcomes.iter().all(Result::is_err), "{outcomes:?}");
-    eventually(async || metrics.redis_up.get() == 0).await;
+    eventually(async || status.redis.is_down()).await;
     for node in &mut cluster.nodes {
         node.restart();
     }

@@ -72,23 +72,18 @@ async fn e15_names_with_underscores_are_dropped_unless_that_is_configured() {
     }
 }
 
-/// Headers with which identity-aware proxies name the user, from somebody who is none.
+/// Headers with which identity-aware proxies name the user.
+const IDENTITY_HEADERS: &str = include_str!("../support/identity_headers.txt");
+
+/// From somebody who is no such proxy.
 #[tokio::test]
 async fn e15_a_user_is_named_by_trusted_proxies_and_configured_headers_only() {
-    const CLAIMS: [&str; 10] = [
-        "Cf-Access-Authenticated-User-Email",
-        "X-Amzn-Oidc-Identity",
-        "X-Goog-Authenticated-User-Email",
-        "X-MS-Client-Principal-Name",
-        "Tailscale-User-Login",
-        "X-Authentik-Username",
-        "X-WEBAUTH-USER",
-        "X-User",
-        "X-Pomerium-Claim-Email",
-        "X-Staff",
-    ];
     let app = FakeUpstream::answering(|_| OK).await;
-    let claims = CLAIMS.map(|name| format!("{name}: mallory\r\n")).concat();
+    let headers = IDENTITY_HEADERS
+        .lines()
+        .chain(["X-Pomerium-Claim-Email", "X-Staff"]);
+    let claims: Vec<_> = headers.map(|name| format!("{name}: mallory\r\n")).collect();
+    let claims = claims.concat();
     let request = format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{claims}\r\n");
     for (networks, passes) in [("", false), ("\"127.0.0.1/32\"", true)] {
         let mut wanted = trusting();

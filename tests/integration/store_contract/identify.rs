@@ -1,5 +1,6 @@
 //! Sessions by token, communities by slug and id.
 
+use headcount::browser_session::BrowserSession;
 use headcount::ids::CommunityId;
 use headcount::store::StoreError;
 
@@ -97,12 +98,7 @@ async fn a_session_whose_flags_are_null_lets_nobody_in(variant: Variant) {
             r#"UPDATE {table} SET "{active}" = {is_active}, "{ended}" = {is_ended}"#
         ))
         .await;
-        let found = site
-            .store
-            .browser_session(&token("token"))
-            .await
-            .unwrap()
-            .unwrap();
+        let found = found(&site, "token").await;
         assert!(
             !found.is_valid_at(at("2024-03-10T10:20:29Z")),
             "{is_active} {is_ended}"
@@ -113,6 +109,12 @@ async fn a_session_whose_flags_are_null_lets_nobody_in(variant: Variant) {
         );
         assert!(!found.was_valid_at(end), "{is_active} {is_ended}");
     }
+}
+
+/// The session of a token, which it has.
+async fn found(site: &Site, of: &str) -> BrowserSession {
+    let session = site.store.browser_session(&token(of)).await.unwrap();
+    session.expect("a session")
 }
 
 /// Text columns hold anything.
@@ -126,12 +128,7 @@ async fn an_end_that_is_no_moment_is_an_unknown_end() {
             "UPDATE accounts_usersession SET ended_at = '{end}', is_ended = true"
         ))
         .await;
-        let found = site
-            .store
-            .browser_session(&token("token"))
-            .await
-            .unwrap()
-            .unwrap();
+        let found = found(&site, "token").await;
         assert_eq!(found.ended_at, None);
     }
 }

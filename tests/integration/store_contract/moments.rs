@@ -2,7 +2,7 @@
 
 use headcount::store;
 
-use super::{alice, in_community, stats_of_march};
+use super::{alice, in_community, stats_of_march, viewed};
 use crate::store_site::{SessionRow, Site, Variant, at, batch, page_view, token};
 
 contract! {
@@ -50,13 +50,7 @@ async fn s9_events_are_in_the_window_by_their_moment_however_it_is_written(varia
 async fn s9_sessions_last_from_moment_to_moment_however_they_are_written(variant: Variant) {
     let site = Site::new(variant).await;
     let (alice, session, gardening) = alice(&site).await;
-    site.app_event(
-        &alice,
-        "page_view",
-        &in_community(&gardening),
-        "2024-03-10T10:00:00Z",
-    )
-    .await;
+    viewed(&site, &alice, &gardening, "2024-03-10T10:00:00Z").await;
     for (started, ended, seconds) in [
         ("2024-03-01T10:00:00Z", "2024-03-01 13:00:00.25+02:00", 3600.25),
         ("2024-03-01 05:00:00+05:00", "2024-03-01T00:00:01", 1.0),

@@ -1,10 +1,10 @@
 //! Numbers over time.
 
 use headcount::config::PageViews;
-use headcount::ids::CommunityId;
+use headcount::ids::{CommunityId, UserId};
 use headcount::store::Stats;
 
-use super::{alice, in_community, stats_of_march};
+use super::{alice, in_community, stats_of_march, viewed};
 use crate::store_site::{SessionRow, Site, Variant, at, batch, page_view};
 
 contract! {
@@ -67,13 +67,7 @@ async fn s2_a_session_longer_than_a_day_counts_in_full(variant: Variant) {
         ..SessionRow::default()
     };
     site.session(&alice, "long", row).await;
-    site.app_event(
-        &alice,
-        "page_view",
-        &in_community(&gardening),
-        "2024-03-01T10:00:00Z",
-    )
-    .await;
+    viewed(&site, &alice, &gardening, "2024-03-01T10:00:00Z").await;
     let average = stats_of_march(&site, &gardening)
         .await
         .avg_session_duration
@@ -96,13 +90,7 @@ async fn s3_open_sessions_are_left_out_of_the_average(variant: Variant) {
         ..SessionRow::default()
     };
     site.session(&alice, "expired", expired).await;
-    site.app_event(
-        &alice,
-        "page_view",
-        &in_community(&gardening),
-        "2024-03-01T10:00:00Z",
-    )
-    .await;
+    viewed(&site, &alice, &gardening, "2024-03-01T10:00:00Z").await;
     let stats = stats_of_march(&site, &gardening).await;
     assert_eq!(stats.avg_session_duration, Some(60.0));
     assert_eq!(stats.ended_sessions, 1);
@@ -120,13 +108,7 @@ async fn s4_session_duration_is_of_the_site_of_those_who_came(variant: Variant) 
         };
         site.session(&member, name, row).await;
         // The view is of another session than the one measured: the length is of the site's sessions.
-        site.app_event(
-            &member,
-            "page_view",
-            &in_community(community),
-            "2024-03-20T10:00:00Z",
-        )
-        .await;
+        viewed(&site, &member, community, "2024-03-20T10:00:00Z").await;
     }
     let stats = stats_of_march(&site, &gardening).await;
     assert_eq!(stats.avg_session_duration, Some(100.0));
@@ -156,8 +138,7 @@ async fn s4_the_mean_of_sessions_in_the_community_is_one_of_its_own(variant: Var
         (&gardening, "2024-03-03T09:08:20.000001Z"),
         (&cooking, "2024-03-03T09:01:00Z"),
     ] {
-        site.app_event(&alice, "page_view", &in_community(community), when)
-            .await;
+        viewed(&site, &alice, community, when).await;
     }
     let stats = stats_of_march(&site, &gardening).await;
     assert_eq!(stats.avg_session_duration, Some(300.0), "of all three of hers");
@@ -177,8 +158,7 @@ async fn s5_the_window_is_half_open(variant: Variant) {
         "2024-03-02T00:00:00Z",
         "2024-03-02T00:00:00.000001Z",
     ] {
-        site.app_event(&alice, "page_view", &in_community(&gardening), when)
-            .await;
+        viewed(&site, &alice, &gardening, when).await;
         let row = SessionRow {
             started_at: at(when),
             ended_at: Some(at(when)),
@@ -211,16 +191,23 @@ async fn s6_visitors_are_distinct_users_over_the_whole_window(variant: Variant) 
         (&alice, "2024-03-03T10:00:00Z"),
         (&bob, "2024-03-02T11:00:00Z"),
     ] {
-        site.app_event(member, "page_view", &in_community(&gardening), when)
-            .await;
+        viewed(&site, member, &gardening, when).await;
     }
     let stats = stats_of_march(&site, &gardening).await;
     assert_eq!(stats.total_visitors, 2, "not the four of three days added up");
     assert_eq!(stats.page_views, 4);
 }
 
-fn by_the_app(community: &CommunityId) -> String {
-    format!(r#"{{"url": "/x", "community_id": "{community}"}}"#)
+/// A page view that the app wrote.
+async fn viewed_in_the_app(site: &Site, user: &UserId, community: &CommunityId, when: &str) {
+    let metadata = format!(r#"{{"url": "/x", "community_id": "{community}"}}"#);
+    site.app_event(user, "page_view", &metadata, when).await;
+}
+
+/// Of March.
+async fn views_and_visitors(site: &Site, community: &CommunityId) -> (i64, i64) {
+    let stats = stats_of_march(site, community).await;
+    (stats.page_views, stats.total_visitors)
 }
 
 async fn s10_page_views_are_never_below_the_visitors(variant: Variant) {
@@ -231,11 +218,9 @@ async fn s10_page_views_are_never_below_the_visitors(variant: Variant) {
     site.store.apply(&views).await.unwrap();
     for member in [&alice, &bob] {
         let when = "2024-03-02T10:00:00Z";
-        site.app_event(member, "page_view", &by_the_app(&gardening), when)
-            .await;
+        viewed_in_the_app(&site, member, &gardening, when).await;
     }
-    let stats = stats_of_march(&site, &gardening).await;
-    assert_eq!((stats.page_views, stats.total_visitors), (1, 1));
+    assert_eq!(views_and_visitors(&site, &gardening).await, (1, 1));
 }
 
 async fn s11_what_the_app_recorded_before_the_sidecar_stays(variant: Variant) {
@@ -250,17 +235,18 @@ async fn s11_what_the_app_recorded_before_the_sidecar_stays(variant: Variant) {
         (&alice, "2024-03-03T00:00:00Z"),
         (&bob, "2024-03-04T10:00:00Z"),
     ] {
-        site.app_event(member, "page_view", &by_the_app(&gardening), when)
-            .await;
+        viewed_in_the_app(&site, member, &gardening, when).await;
     }
-    let stats = stats_of_march(&site, &gardening).await;
-    assert_eq!((stats.page_views, stats.total_visitors), (5, 2), "no sidecar yet");
+    assert_eq!(
+        views_and_visitors(&site, &gardening).await,
+        (5, 2),
+        "no sidecar yet"
+    );
 
     let times = ["2024-03-03T00:00:00Z", "2024-03-05T10:00:00Z"];
     let views = batch(&session, &gardening, times.map(page_view).into());
     site.store.apply(&views).await.unwrap();
-    let stats = stats_of_march(&site, &gardening).await;
-    assert_eq!((stats.page_views, stats.total_visitors), (5, 2));
+    assert_eq!(views_and_visitors(&site, &gardening).await, (5, 2));
     // The sidecar's first is before the window.
     let (from, to) = (at("2024-03-04T00:00:00Z"), at("2024-04-01T00:00:00Z"));
     let stats = site.store.stats(&gardening, from, to).await.unwrap();
@@ -276,8 +262,7 @@ async fn s11_a_view_of_a_clock_that_was_wrong_hides_nothing(variant: Variant) {
     let site = Site::new(variant).await;
     let (alice, session, gardening) = alice(&site).await;
     for when in ["2024-03-01T10:00:00Z", "2024-03-03T10:00:00Z"] {
-        site.app_event(&alice, "page_view", &by_the_app(&gardening), when)
-            .await;
+        viewed_in_the_app(&site, &alice, &gardening, when).await;
     }
     let times = [
         "1970-01-01T00:00:07Z",
@@ -286,8 +271,7 @@ async fn s11_a_view_of_a_clock_that_was_wrong_hides_nothing(variant: Variant) {
     ];
     let views = batch(&session, &gardening, times.map(page_view).into());
     site.store.apply(&views).await.unwrap();
-    let stats = stats_of_march(&site, &gardening).await;
-    assert_eq!((stats.page_views, stats.total_visitors), (2, 1));
+    assert_eq!(views_and_visitors(&site, &gardening).await, (2, 1));
 }
 
 async fn s11_each_community_has_a_first_view_of_its_own(variant: Variant) {
@@ -297,12 +281,9 @@ async fn s11_each_community_has_a_first_view_of_its_own(variant: Variant) {
     let views = batch(&session, &gardening, vec![page_view("2024-03-01T10:00:00Z")]);
     site.store.apply(&views).await.unwrap();
     let when = "2024-03-02T10:00:00Z";
-    site.app_event(&alice, "page_view", &by_the_app(&cooking), when)
-        .await;
-    let stats = stats_of_march(&site, &cooking).await;
-    assert_eq!((stats.page_views, stats.total_visitors), (1, 1));
-    let stats = stats_of_march(&site, &gardening).await;
-    assert_eq!((stats.page_views, stats.total_visitors), (1, 1));
+    viewed_in_the_app(&site, &alice, &cooking, when).await;
+    assert_eq!(views_and_visitors(&site, &cooking).await, (1, 1));
+    assert_eq!(views_and_visitors(&site, &gardening).await, (1, 1));
 }
 
 async fn s12_every_page_view_counts_where_so_configured(variant: Variant) {
@@ -312,23 +293,15 @@ async fn s12_every_page_view_counts_where_so_configured(variant: Variant) {
     let views = batch(&session, &gardening, vec![page_view("2024-03-02T10:00:00Z")]);
     site.store.apply(&views).await.unwrap();
     for when in ["2024-03-01T10:00:00Z", "2024-03-03T10:00:00Z"] {
-        site.app_event(&bob, "page_view", &by_the_app(&gardening), when)
-            .await;
+        viewed_in_the_app(&site, &bob, &gardening, when).await;
     }
-    let stats = stats_of_march(&site, &gardening).await;
-    assert_eq!((stats.page_views, stats.total_visitors), (3, 2));
+    assert_eq!(views_and_visitors(&site, &gardening).await, (3, 2));
 }
 
 async fn s8_a_session_lasts_until_an_end_that_has_come(variant: Variant) {
     let site = Site::new(variant).await;
     let (alice, _, gardening) = alice(&site).await;
-    site.app_event(
-        &alice,
-        "page_view",
-        &in_community(&gardening),
-        "2024-03-10T10:00:00Z",
-    )
-    .await;
+    viewed(&site, &alice, &gardening, "2024-03-10T10:00:00Z").await;
     let ends = [
         "2024-03-10 09:00:00",
         "2024-03-10 10:01:00",
@@ -354,20 +327,16 @@ async fn a_view_that_the_app_records_too_counts_once(variant: Variant) {
     let views = batch(&session, &gardening, vec![page_view("2024-03-01T10:00:00Z")]);
     site.store.apply(&views).await.unwrap();
     let when = "2024-03-01T10:00:00Z";
-    site.app_event(&alice, "page_view", &by_the_app(&gardening), when)
-        .await;
-    let stats = stats_of_march(&site, &gardening).await;
-    assert_eq!((stats.page_views, stats.total_visitors), (1, 1));
+    viewed_in_the_app(&site, &alice, &gardening, when).await;
+    assert_eq!(views_and_visitors(&site, &gardening).await, (1, 1));
 }
 
 async fn with_events_off_the_apps_page_views_count(variant: Variant) {
     let site = Site::with(variant, |config| config.record.events = false).await;
     let (alice, _, gardening) = alice(&site).await;
     let when = "2024-03-01T10:00:00Z";
-    site.app_event(&alice, "page_view", &by_the_app(&gardening), when)
-        .await;
-    let stats = stats_of_march(&site, &gardening).await;
-    assert_eq!((stats.page_views, stats.total_visitors), (1, 1));
+    viewed_in_the_app(&site, &alice, &gardening, when).await;
+    assert_eq!(views_and_visitors(&site, &gardening).await, (1, 1));
 }
 
 async fn statistics_count_page_views_of_the_community_only(variant: Variant) {
@@ -378,16 +347,13 @@ async fn statistics_count_page_views_of_the_community_only(variant: Variant) {
     let when = "2024-03-01T10:00:00Z";
     site.app_event(&alice, "post_view", &in_community(&gardening), when)
         .await;
-    site.app_event(&alice, "page_view", &in_community(&cooking), when)
-        .await;
+    viewed(&site, &alice, &cooking, when).await;
     site.app_event(&alice, "page_view", "{}", when).await;
     site.app_event(&alice, "page_view", r#"{"community_id": null}"#, when)
         .await;
     site.app_event(&alice, "page_view", "[1]", when).await;
-    let stats = stats_of_march(&site, &gardening).await;
-    assert_eq!((stats.page_views, stats.total_visitors), (0, 0));
-    let stats = stats_of_march(&site, &cooking).await;
-    assert_eq!((stats.page_views, stats.total_visitors), (1, 1));
+    assert_eq!(views_and_visitors(&site, &gardening).await, (0, 0));
+    assert_eq!(views_and_visitors(&site, &cooking).await, (1, 1));
 }
 
 async fn a_community_that_nobody_viewed_has_zeros_and_no_average(variant: Variant) {
@@ -395,14 +361,7 @@ async fn a_community_that_nobody_viewed_has_zeros_and_no_average(variant: Varian
     for community in ["1", "nonsense", "\0"] {
         assert_eq!(
             stats_of_march(&site, &CommunityId::from(community)).await,
-            Stats {
-                total_visitors: 0,
-                page_views: 0,
-                avg_session_duration: None,
-                ended_sessions: 0,
-                avg_community_session_duration: None,
-                ended_community_sessions: 0,
-            }
+            Stats::default()
         );
     }
 }

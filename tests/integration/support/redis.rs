@@ -10,6 +10,7 @@ use headcount::config;
 use headcount::presence::Metrics;
 use headcount::presence::redis::Redis as RedisPresence;
 use headcount::presence::{self, Presence, Touch, Window};
+use headcount::status::Status;
 use headcount::tasks::Tasks;
 use redis::aio::MultiplexedConnection;
 use tempfile::TempDir;
@@ -338,23 +339,25 @@ pub(crate) fn any_config() -> config::Redis {
 
 /// Presence in Redis, on the test's own runtime.
 pub(crate) fn presence(config: &config::Redis, window: Duration) -> RedisPresence {
-    presence_with(config, window, Arc::default())
+    presence_with(config, window, &Status::default(), Arc::default())
 }
 
-/// The same, with metrics to look at.
+/// The same, with status and metrics to look at.
 pub(crate) fn presence_with(
     config: &config::Redis,
     window: Duration,
+    status: &Status,
     metrics: Arc<Metrics>,
 ) -> RedisPresence {
     let tasks = Tasks::on_current_runtime();
-    RedisPresence::open(config, Window::new(window), metrics, &tasks).expect("a valid configuration")
+    RedisPresence::open(config, Window::new(window), status, metrics, &tasks).expect("a valid configuration")
 }
 
 /// Of a sidecar that only reads.
 pub(crate) fn reading_presence(config: &config::Redis, window: Duration) -> RedisPresence {
     let tasks = Tasks::on_current_runtime();
-    RedisPresence::open(config, Window::of_the_others(window), Arc::default(), &tasks)
+    let window = Window::of_the_others(window);
+    RedisPresence::open(config, window, &Status::default(), Arc::default(), &tasks)
         .expect("a valid configuration")
 }
 
@@ -365,7 +368,15 @@ pub(crate) fn mirrored(config: &config::Redis, window: Duration) -> Arc<dyn Pres
         ..config::Record::default()
     };
     let tasks = Tasks::on_current_runtime();
-    presence::open(config, &record, PATIENCE, Arc::default(), &tasks).expect("a valid configuration")
+    presence::open(
+        config,
+        &record,
+        PATIENCE,
+        &Status::default(),
+        Arc::default(),
+        &tasks,
+    )
+    .expect("a valid configuration")
 }
 
 /// Somebody seen so long ago.

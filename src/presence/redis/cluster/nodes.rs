@@ -22,9 +22,9 @@ use super::super::access::{Access, Address};
 use super::super::link::{self, Link, Observer, Way, timed_out};
 use super::super::slots::{Owners, majority, owners};
 use crate::config;
-use crate::presence::Metrics;
 use crate::presence::failure_domain::FailureDomains;
 use crate::retry::jittered;
+use crate::status::{Component, Status};
 use crate::tasks::Tasks;
 
 /// Between two looks at the map: while all is well, and while it is not; jittered by up to a quarter.
@@ -42,7 +42,7 @@ pub(super) struct Nodes {
     /// Something is wrong.
     amiss: Notify,
     domains: FailureDomains,
-    metrics: Arc<Metrics>,
+    status: Status,
     tasks: Tasks,
 }
 
@@ -53,7 +53,7 @@ impl Nodes {
         config: &config::Redis,
         slots: Vec<u16>,
         domains: FailureDomains,
-        metrics: Arc<Metrics>,
+        status: Status,
         tasks: &Tasks,
     ) -> Self {
         Self {
@@ -64,7 +64,7 @@ impl Nodes {
             links: Mutex::default(),
             amiss: Notify::new(),
             domains,
-            metrics,
+            status,
             tasks: tasks.clone(),
         }
     }
@@ -81,17 +81,17 @@ impl Nodes {
 
     /// Refreshes the map periodically. Never ends by itself.
     pub(super) async fn keep_looking(self: Arc<Self>) {
-        let mut is_lost = false;
+        let source = Component::default();
         loop {
             match self.look().await {
                 Ok(owners) => {
-                    is_lost = false;
+                    source.up(|_| {});
                     self.adopt(&owners);
                 }
                 Err(error) => {
-                    if !std::mem::replace(&mut is_lost, true) {
-                        tracing::warn!(error = %error, "no node of the Redis Cluster tells where the partitions are; trying again until one does");
-                    }
+                    source.down(error.to_string(), |error| {
+                        tracing::warn!(%error, "no node of the Redis Cluster tells where the partitions are; trying again until one does");
+                    });
                     self.map.send_if_modified(|map| {
                         let is_unknown = !matches!(map, Some(Ok(_)));
                         if is_unknown {
@@ -249,7 +249,7 @@ impl Nodes {
         Ok(nodes.swap_remove(rand::random_range(0..nodes.len())))
     }
 
-    /// Updates the gauge of partitions that cannot be reached. True if all can.
+    /// Notes how many partitions cannot be reached. True if all can.
     fn report(&self) -> bool {
         let owners = match &*self.map.borrow() {
             Some(Ok(owners)) => owners.clone(),
@@ -260,10 +260,7 @@ impl Nodes {
         let is_down =
             |owner: &&Option<Address>| !owner.as_ref().and_then(link).is_some_and(|link| link.is_up());
         let (all, down) = (owners.len(), owners.iter().filter(is_down).count());
-        self.metrics.redis_up.set((down < all).into());
-        self.metrics
-            .redis_partitions_down
-            .set(i64::try_from(down).unwrap_or(i64::MAX));
+        self.status.set_partitions_down(down, all);
         down == 0
     }
 

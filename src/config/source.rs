@@ -1,0 +1,98 @@
+//! Source of the configuration: the file's text, and errors about it with file, line or variable.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::Config;
+use super::error::{ConfigError, SetBy};
+
+/// A configuration file's text, kept to find the line of a key.
+pub(super) struct Source {
+    pub path: PathBuf,
+    pub text: String,
+    /// Dotted key → variable name.
+    pub overridden: BTreeMap<String, String>,
+}
+
+impl Source {
+    /// Parses the file.
+    pub(super) fn typed(&self) -> Result<Config, ConfigError> {
+        let document = toml::Deserializer::parse(&self.text).map_err(|e| self.toml_error(None, &e))?;
+        serde_path_to_error::deserialize(document).map_err(|error| {
+            let path = error.path().to_string();
+            let key = (path != ".").then_some(path);
+            self.toml_error(key, error.inner())
+        })
+    }
+
+    pub(super) fn toml_error(&self, key: Option<String>, error: &toml::de::Error) -> ConfigError {
+        let line = error.span().map(|span| line_of(&self.text, span.start));
+        ConfigError {
+            set_by: SetBy::File(self.path.clone(), line),
+            key,
+            problem: in_words(error),
+        }
+    }
+
+    /// An error about one key, placed where the key was written.
+    pub(super) fn error_at(&self, key: String, problem: String) -> ConfigError {
+        let is_of = |overridden: &str| key == overridden || key.starts_with(&format!("{overridden}["));
+        let set_by = match self.overridden.iter().find(|(overridden, _)| is_of(overridden)) {
+            Some((_, variable)) => SetBy::Variable(variable.clone()),
+            None => SetBy::File(self.path.clone(), self.line_of_key(&key)),
+        };
+        ConfigError {
+            set_by,
+            key: Some(key),
+            problem,
+        }
+    }
+
+    /// The line of a dotted key, or of the nearest table above it in the file.
+    fn line_of_key(&self, key: &str) -> Option<usize> {
+        let document = toml_edit::Document::parse(self.text.as_str()).ok()?;
+        let mut item = document.as_item();
+        let mut line = None;
+        for part in key.split('.') {
+            let name = part.split('[').next().unwrap_or(part);
+            let Some(table) = item.as_table_like() else { break };
+            let Some((key, next)) = table.get_key_value(name) else {
+                break;
+            };
+            line = key
+                .span()
+                .or_else(|| next.span())
+                .map(|span| line_of(&self.text, span.start))
+                .or(line);
+            item = next;
+        }
+        line
+    }
+}
+
+/// A parser's message on one line, with an example for durations and sizes.
+pub(super) fn in_words(error: &toml::de::Error) -> String {
+    let message = error.message().trim().replace('\n', "; ");
+    for (end, example) in [
+        ("expected a duration", "expected a duration, for example \"5s\""),
+        (
+            "expected parsable string",
+            "expected a size, for example \"64KiB\"",
+        ),
+    ] {
+        if let Some(start) = message.strip_suffix(end) {
+            return format!("{start}{example}");
+        }
+    }
+    message
+}
+
+/// Line number, from 1, of a byte offset.
+fn line_of(text: &str, offset: usize) -> usize {
+    text.as_bytes()
+        .iter()
+        .take(offset)
+        .filter(|byte| **byte == b'\n')
+        .count()
+        + 1
+}

@@ -1,0 +1,128 @@
+//! Checks of a connection's session (I5) and of its access, and the lookup of communities that its client asks for.
+//! They run within the connection's own task, at most one of each kind, and never keep the connection waiting.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tokio::time::{Instant, timeout};
+
+use super::close::Close;
+use super::door::{Denied, Door};
+use super::shared::Shared;
+use crate::browser_session::BrowserSession;
+use crate::ids::{CommunityId, SessionToken};
+
+/// Longest wait for the decision about a request, in case the policy does not keep its own limit.
+const ADMISSION: Duration = Duration::from_secs(30);
+
+/// Communities that a client asked for, each with its id if the client may see it.
+pub(super) type Found = Vec<(String, Option<CommunityId>)>;
+/// The session, and when it was read.
+pub(super) type SessionChecked = Checked<(Arc<BrowserSession>, Instant)>;
+/// When the check began, and the communities to which access was lost.
+pub(super) type AccessChecked = Checked<(Instant, Vec<CommunityId>)>;
+
+/// Something that is looked up. Rare and large, so it is boxed rather than part of every connection's memory.
+pub(super) struct Lookup<T>(Option<BoxFuture<'static, T>>);
+
+impl<T> Default for Lookup<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T> Lookup<T> {
+    pub(super) fn is_running(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Starts it, in place of the one that is running.
+    pub(super) fn start(&mut self, lookup: impl Future<Output = T> + Send + 'static) {
+        self.0 = Some(lookup.boxed());
+    }
+
+    /// Ready with its outcome.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<T> {
+        let Some(lookup) = &mut self.0 else {
+            return Poll::Pending;
+        };
+        let outcome = ready!(lookup.poll_unpin(context));
+        self.0 = None;
+        Poll::Ready(outcome)
+    }
+}
+
+/// Why a session is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// The period has passed.
+    Periodic,
+    /// The session has changed, or may have.
+    Changed,
+}
+
+/// The outcome of a check.
+#[derive(Debug)]
+pub(super) enum Checked<T> {
+    /// Still valid.
+    Holds(T),
+    /// Cannot be determined: the last verification stays valid for its time.
+    Unknown,
+    /// No longer valid.
+    Over(Close),
+}
+
+/// Checks a session.
+pub(super) async fn session(shared: Arc<Shared>, token: SessionToken, why: Why) -> SessionChecked {
+    let queue = match why {
+        Why::Periodic => &shared.checks.periodic,
+        Why::Changed => &shared.checks.changed,
+    };
+    let since = Instant::now();
+    // Nobody closes it.
+    let _permit = queue.acquire().await;
+    let waited = since.elapsed().as_secs_f64();
+    shared.metrics.check_delay.set(waited);
+    match shared.authenticator.verified(&token, (shared.clock)()).await {
+        Ok(Some(verified)) => Checked::Holds(verified),
+        Ok(None) => Checked::Over(Close::SessionEnded),
+        Err(_) => Checked::Unknown,
+    }
+}
+
+/// Checks access to communities.
+pub(super) async fn access(
+    shared: Arc<Shared>,
+    door: Arc<dyn Door>,
+    session: Option<Arc<BrowserSession>>,
+    communities: Vec<CommunityId>,
+) -> AccessChecked {
+    let _permit = shared.checks.access.acquire().await;
+    let since = Instant::now();
+    let asked: Vec<String> = communities.iter().map(ToString::to_string).collect();
+    match door.admit(session, &asked).await {
+        Ok(admitted) => {
+            let admitted = communities.into_iter().zip(admitted);
+            let lost = admitted.filter(|(_, admitted)| admitted.is_none());
+            Checked::Holds((since, lost.map(|(community, _)| community).collect()))
+        }
+        Err(Denied::Unavailable) => Checked::Unknown,
+        Err(Denied::NoSession) => Checked::Over(Close::SessionEnded),
+    }
+}
+
+/// Looks up communities that a client asks for.
+pub(super) async fn request(
+    door: Arc<dyn Door>,
+    session: Option<Arc<BrowserSession>>,
+    asked: Vec<String>,
+) -> Result<Found, Close> {
+    match timeout(ADMISSION, door.admit(session, &asked)).await {
+        Ok(Ok(admitted)) => Ok(asked.into_iter().zip(admitted).collect()),
+        Ok(Err(Denied::NoSession)) => Err(Close::SessionEnded),
+        Ok(Err(Denied::Unavailable)) | Err(_) => Err(Close::Unavailable),
+    }
+}

@@ -1,0 +1,329 @@
+//! The loop of a connection's own task: what comes from the client, from the hub and the registry, from lookups and
+//! from the clock. It waits for all of them at once, so none keeps the others waiting, and nothing but a write that the
+//! client does not take keeps what is sent to it waiting.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+
+use super::checks::{self, AccessChecked, Checked, Found, Lookup, SessionChecked, Why};
+use super::close::{Close, End};
+use super::connection::Connection;
+use super::deadlines::{Deadlines, Due};
+use super::message::Request;
+use super::subscriber::Signal;
+use super::transport::{Outgoing, Transport};
+use crate::ids::CommunityId;
+use crate::page_view::Dropped;
+
+/// Longest time that closing may take.
+const CLOSING: Duration = Duration::from_secs(4);
+
+/// A connection that is served.
+struct Serving<'a, T> {
+    connection: &'a mut Connection,
+    transport: &'a mut T,
+    deadlines: Deadlines,
+    session: Lookup<SessionChecked>,
+    /// Why the running check of the session was started.
+    why: Why,
+    /// The session has changed since its last check began.
+    session_changed: bool,
+    access: Lookup<AccessChecked>,
+    /// The request that is looked up. Meanwhile the client is read until there is another, and no further.
+    request: Lookup<Result<Found, Close>>,
+    next_request: Option<Request>,
+    /// A ping is to be sent.
+    ping: bool,
+    /// Values that were queued and are not written yet.
+    unwritten: u64,
+}
+
+/// What there is to do.
+enum Event {
+    Ping,
+    Received(Option<Request>),
+    Found(Result<Found, Close>),
+    SessionChecked(SessionChecked),
+    AccessChecked(AccessChecked),
+    Signal(Signal),
+    Due(Due),
+}
+
+impl Connection {
+    /// Sends the snapshots and the unknown communities, serves the connection, and closes it.
+    pub(super) async fn serve(&mut self, transport: &mut impl Transport) -> End {
+        let deadlines = self.deadlines();
+        let end = Serving::new(self, transport, deadlines).run().await;
+        let End::Closed(close) = end else {
+            return end;
+        };
+        let limit = Instant::now() + CLOSING;
+        let written =
+            async { while let Ok(false) = poll_fn(|context| transport.poll_write(context)).await {} };
+        if timeout_at(limit, written).await.is_err() {
+            return End::Stuck;
+        }
+        let closed = transport.close(close, self.shared.retry_after());
+        let _ = timeout_at(limit, closed).await;
+        end
+    }
+}
+
+impl<'a, T: Transport> Serving<'a, T> {
+    pub(super) fn new(connection: &'a mut Connection, transport: &'a mut T, deadlines: Deadlines) -> Self {
+        Self {
+            connection,
+            transport,
+            deadlines,
+            session: Lookup::default(),
+            why: Why::Periodic,
+            session_changed: false,
+            access: Lookup::default(),
+            request: Lookup::default(),
+            next_request: None,
+            ping: false,
+            unwritten: 0,
+        }
+    }
+
+    /// Serves the connection, until it is to be closed or has ended.
+    pub(super) async fn run(&mut self) -> End {
+        let mut timer = std::pin::pin!(sleep_until(self.deadlines.next()));
+        let mut done = self
+            .connection
+            .greet(self.transport)
+            .map(|values| self.unwritten = values);
+        loop {
+            if let Err(end) = done {
+                return end;
+            }
+            let event = poll_fn(|context| self.poll(context, timer.as_mut())).await;
+            done = event.and_then(|event| self.handle(event));
+        }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>, timer: Pin<&mut Sleep>) -> Poll<Result<Event, End>> {
+        let now = Instant::now();
+        let is_written = self.write(context, now)?;
+        if is_written && self.ping {
+            return Poll::Ready(Ok(Event::Ping));
+        }
+        if let Poll::Ready(found) = self.request.poll(context) {
+            return Poll::Ready(Ok(Event::Found(found)));
+        }
+        if is_written
+            && self.next_request.is_none()
+            && let Poll::Ready(received) = self.transport.poll_read(context)
+        {
+            return Poll::Ready(received.map(Event::Received));
+        }
+        let with_values = is_written && self.transport.takes_values();
+        if let Poll::Ready(signal) = self.connection.subscriber().poll(context, with_values) {
+            return Poll::Ready(Ok(Event::Signal(signal)));
+        }
+        if let Poll::Ready(checked) = self.session.poll(context) {
+            return Poll::Ready(Ok(Event::SessionChecked(checked)));
+        }
+        if let Poll::Ready(checked) = self.access.poll(context) {
+            return Poll::Ready(Ok(Event::AccessChecked(checked)));
+        }
+        let due = ready!(self.poll_due(context, timer, now));
+        Poll::Ready(Ok(Event::Due(due)))
+    }
+
+    /// Writes what is queued; returns whether all of it is written.
+    fn write(&mut self, context: &mut Context<'_>, now: Instant) -> Result<bool, End> {
+        loop {
+            match self.transport.poll_write(context) {
+                Poll::Ready(Ok(is_written)) => {
+                    self.deadlines.written();
+                    if is_written {
+                        if self.unwritten > 0 {
+                            self.connection.count_sent(std::mem::take(&mut self.unwritten));
+                        }
+                        return Ok(true);
+                    }
+                }
+                Poll::Ready(Err(end)) => return Err(end),
+                Poll::Pending => {
+                    self.deadlines.write_pending(now, &self.connection.shared.times);
+                    return Ok(false);
+                }
+            }
+        }
+    }
+
+    /// The timer is moved only to an earlier deadline: deadlines move away far more often than they are reached.
+    fn poll_due(
+        &mut self,
+        context: &mut Context<'_>,
+        mut timer: Pin<&mut Sleep>,
+        mut now: Instant,
+    ) -> Poll<Due> {
+        loop {
+            if let Some(due) = self.deadlines.due(now, &self.connection.shared.times) {
+                return Poll::Ready(due);
+            }
+            let next = self.deadlines.next();
+            if next < timer.deadline() || timer.is_elapsed() {
+                timer.as_mut().reset(next);
+            }
+            ready!(timer.as_mut().poll(context));
+            now = Instant::now();
+        }
+    }
+
+    fn handle(&mut self, event: Event) -> Result<(), End> {
+        match event {
+            Event::Ping => {
+                self.ping = false;
+                self.transport.send(Outgoing::Ping)
+            }
+            Event::Received(request) => {
+                self.deadlines.heard();
+                self.next_request = request;
+                self.start_request().map_err(End::Closed)
+            }
+            Event::Found(found) => {
+                // Messages that came meanwhile may still be unread.
+                self.deadlines.heard();
+                let unknown = found.and_then(|found| self.connection.subscribed(found));
+                let unknown = unknown.map_err(End::Closed)?;
+                let unknown = unknown.iter().map(String::as_str);
+                self.connection.tell_unknown(self.transport, unknown)?;
+                self.start_request().map_err(End::Closed)
+            }
+            Event::SessionChecked(checked) => self.session_checked(checked).map_err(End::Closed),
+            Event::AccessChecked(checked) => self.access_checked(checked),
+            Event::Signal(Signal::Value(update)) => {
+                self.unwritten += 1;
+                self.transport.send(Outgoing::Value(&update))
+            }
+            Event::Signal(Signal::SessionChanged) => {
+                self.session_changed = true;
+                self.check_changed_session();
+                Ok(())
+            }
+            Event::Signal(Signal::Close(close)) => Err(End::Closed(close)),
+            Event::Due(due) => self.act(due),
+        }
+    }
+
+    fn act(&mut self, due: Due) -> Result<(), End> {
+        match due {
+            Due::End(end) => return Err(end),
+            Due::Ping => self.ping = true,
+            Due::CheckSession if !self.session.is_running() => self.check_session(Why::Periodic),
+            Due::CheckAccess if !self.access.is_running() => {
+                let connection = &*self.connection;
+                let session = connection.owner.as_ref().map(|owner| Arc::clone(&owner.session));
+                self.access.start(checks::access(
+                    Arc::clone(&connection.shared),
+                    Arc::clone(&connection.door),
+                    session,
+                    connection.subscriber().communities(),
+                ));
+            }
+            Due::CheckSession | Due::CheckAccess => {}
+            Due::Heartbeat => self.beat(),
+        }
+        Ok(())
+    }
+
+    /// Starts the next request, if its turn has come.
+    fn start_request(&mut self) -> Result<(), Close> {
+        if self.request.is_running() {
+            return Ok(());
+        }
+        match self.next_request.take() {
+            Some(Request::Subscribe(asked)) => self.request.start(self.connection.subscribe(asked)?),
+            // In any of its spellings.
+            Some(Request::Unsubscribe(asked)) => {
+                for asked in asked {
+                    let community = self.connection.shared.keys.community(&asked);
+                    self.connection.unsubscribe(&community);
+                }
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn check_session(&mut self, why: Why) {
+        if let Some(owner) = &self.connection.owner {
+            let shared = Arc::clone(&self.connection.shared);
+            self.session
+                .start(checks::session(shared, owner.token.clone(), why));
+            self.why = why;
+        }
+    }
+
+    /// Checks a session that has changed, once. A periodic check is replaced: it may wait for its turn, and its answer
+    /// may be older than the change. Another check because of a change ends first, so that each has an outcome.
+    fn check_changed_session(&mut self) {
+        let waits = self.session.is_running() && self.why == Why::Changed;
+        if !waits && std::mem::take(&mut self.session_changed) {
+            self.check_session(Why::Changed);
+        }
+    }
+
+    fn session_checked(&mut self, checked: SessionChecked) -> Result<(), Close> {
+        match checked {
+            Checked::Holds((session, read_at)) => {
+                let expires_in = self.connection.expires_in(&session);
+                let times = &self.connection.shared.times;
+                self.deadlines
+                    .session_verified(read_at, Instant::now(), expires_in, times);
+                self.connection.renew(session)?;
+            }
+            Checked::Unknown => {}
+            Checked::Over(close) => return Err(close),
+        }
+        self.check_changed_session();
+        Ok(())
+    }
+
+    fn access_checked(&mut self, checked: AccessChecked) -> Result<(), End> {
+        let (since, lost) = match checked {
+            Checked::Holds(held) => held,
+            Checked::Unknown => return Ok(()),
+            Checked::Over(close) => return Err(End::Closed(close)),
+        };
+        self.deadlines
+            .access_verified(since, &self.connection.shared.times);
+        if lost.is_empty() {
+            return Ok(());
+        }
+        for community in &lost {
+            self.connection.unsubscribe(community);
+        }
+        if self.connection.subscriber().communities().is_empty() {
+            return Err(End::Closed(Close::Unknown));
+        }
+        let lost = lost.iter().map(CommunityId::as_str);
+        self.connection.tell_unknown(self.transport, lost)
+    }
+
+    /// The owner is present in the community of the page (P11).
+    fn beat(&self) {
+        let Connection {
+            shared, owner, page, ..
+        } = &*self.connection;
+        if let (Some(presence), Some(owner), Some(page)) = (&shared.presence, owner, page)
+            && owner.session.is_valid_at((shared.clock)())
+        {
+            shared.metrics.heartbeats.inc();
+            if presence
+                .touch(page.clone(), owner.session.user_id.clone())
+                .is_err()
+            {
+                shared.metrics.views.dropped[Dropped::PresenceQueueFull].inc();
+            }
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! What all live connections share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use super::deadlines::Times;
+use super::hub::Hub;
+use super::metrics::Metrics;
+use super::registry::Registry;
+use crate::auth::Authenticator;
+use crate::config;
+use crate::key_type::AppKeys;
+use crate::presence::moment::Clock;
+use crate::presence::worker::PresenceHandle;
+
+/// See the fields.
+pub(super) struct Shared {
+    pub(super) settings: config::Live,
+    pub(super) times: Times,
+    pub(super) hub: Hub,
+    pub(super) registry: Arc<Registry>,
+    pub(super) authenticator: Arc<Authenticator>,
+    /// Where heartbeats go, if connections are heartbeats.
+    pub(super) presence: Option<PresenceHandle>,
+    pub(super) clock: Clock,
+    pub(super) keys: AppKeys,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) checks: Checks,
+}
+
+/// Limits of the checks at a time. A periodic check never delays that of a session that has changed.
+pub(super) struct Checks {
+    /// Of sessions that have changed. Most sessions are in the authenticator's cache, the others share a statement.
+    pub(super) changed: Semaphore,
+    /// Of sessions, periodically.
+    pub(super) periodic: Semaphore,
+    /// Of access.
+    pub(super) access: Semaphore,
+}
+
+impl Default for Checks {
+    fn default() -> Self {
+        Self {
+            changed: Semaphore::new(48),
+            periodic: Semaphore::new(16),
+            access: Semaphore::new(12),
+        }
+    }
+}
+
+impl Shared {
+    /// How long a client should wait before it reconnects.
+    pub(super) fn retry_after(&self) -> Duration {
+        jittered(self.settings.retry)
+    }
+}
+
+/// Jittered, so that clients do not all reconnect at once (L2).
+pub(super) fn jittered(wait: Duration) -> Duration {
+    wait.mul_f64(rand::random_range(0.5..1.5))
+}

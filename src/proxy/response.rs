@@ -1,0 +1,84 @@
+//! A response's way back: the page view, the head in the form that the client gets, and failures.
+
+use http::{Version, header};
+use pingora_core::{Error, ErrorSource, ErrorType, Result};
+use pingora_http::ResponseHeader;
+use pingora_proxy::Session;
+
+use super::headers::recorded_elsewhere;
+use super::limits::Refusal;
+use super::messages::{in_our_version, status_of, strip_hop_by_hop};
+use super::{Ctx, Sidecar};
+use crate::recorder::Heads;
+
+impl Sidecar {
+    /// Hands the exchange over to be recorded.
+    pub(super) async fn decide(&self, session: &Session, response: &ResponseHeader, ctx: &Ctx) {
+        let duration = ctx.started.elapsed();
+        self.metrics.upstream_duration.observe(duration);
+        let request = session.req_header();
+        let heads = Heads {
+            method: &request.method,
+            query: request.uri.query(),
+            request: &request.headers,
+            status: response.status,
+            response: &response.headers,
+            counted_elsewhere: recorded_elsewhere(&request.headers, &ctx.client),
+            duration,
+        };
+        self.intake.exchange(&ctx.facts, &heads).await;
+    }
+
+    /// Puts a response's head into our version, and decides whether the connection goes on after it.
+    pub(super) fn pass_back(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        if response.status != 101 {
+            strip_hop_by_hop(response);
+            in_our_version(response)?;
+        }
+        if (self.leaving.has_started() || ctx.progress.is_last()) && !response.status.is_informational() {
+            // Pingora does the same for requests that come later.
+            session.set_keepalive(None);
+        }
+        if ctx.body_ended {
+            self.client_may_send(session, ctx);
+        }
+        if session.req_header().version == Version::HTTP_10
+            && response.headers.contains_key(header::TRANSFER_ENCODING)
+        {
+            // HTTP/1.0 knows no chunks: the body ends with the connection.
+            response.remove_header(&header::TRANSFER_ENCODING);
+            session.set_keepalive(None);
+        }
+        Ok(())
+    }
+
+    /// The status for a failed exchange, which it counts and logs; 0 when the client has left.
+    pub(super) fn failed(&self, session: &Session, error: &Error, ctx: &Ctx) -> u16 {
+        ctx.progress.stop_clock();
+        let (status, kind, source) = if ctx.progress.app_was_late() {
+            (504, &ErrorType::ReadTimedout, &ErrorSource::Upstream)
+        } else {
+            (status_of(error), error.etype(), error.esource())
+        };
+        if status == 400 && *kind == ErrorType::InvalidHTTPHeader {
+            // Faults that the framework finds only when it passes the request on.
+            self.edge.refuse(session, Refusal::Malformed);
+        }
+        if status >= 500 {
+            // The error's own text may quote headers, so only its kind is logged.
+            tracing::warn!(
+                status,
+                kind = kind.as_str(),
+                source = source.as_str(),
+                request_id = ctx.request_id,
+                "a request could not be proxied"
+            );
+        }
+        status
+    }
+}

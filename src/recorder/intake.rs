@@ -1,0 +1,252 @@
+//! Steps 3 to 5 for one page view: identify its visitor, decide whether it counts, hand it to the recorder. The proxy
+//! calls it with each exchange, the API with each report of a page.
+//!
+//! Invariant: nothing here waits for a database or a queue. The lookup of an unknown token starts when the request's
+//! head is read ([`Intake::expect`]), and the recorder waits for it after the response.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use http::{HeaderMap, Method, StatusCode};
+
+use super::{Recorder, Visit, Who};
+use crate::auth::cookie::{TokenFound, session_token, tokens_set};
+use crate::auth::{Glance, Glances, Known};
+use crate::config;
+use crate::ids::SessionToken;
+use crate::live::Door;
+use crate::page_view::{Beacon, Exchange, Files, NotCounted, PageView, Policy, may_be_view};
+use crate::reload::SharedRoutes;
+use crate::routes::{RouteMatch, decode_path};
+
+/// Identifies, decides and records.
+pub struct Intake {
+    /// Whether anything is recorded. Sidecars nearer to the app then do not record the request (V8).
+    pub is_on: bool,
+    /// The cookie, and the form of its tokens.
+    pub session: config::Session,
+    /// Step 2, match.
+    pub routes: SharedRoutes,
+    /// Step 3, identify: lookups that start with the request.
+    pub glances: Glances,
+    /// Step 4, decide.
+    pub policy: Policy,
+    /// Files sent before, for step 4.
+    pub files: Files,
+    /// Step 5, record.
+    pub recorder: Recorder,
+}
+
+/// What a page view needs of its request, kept until the response's head comes.
+#[derive(Debug)]
+pub struct RequestFacts {
+    /// Start of the request (V9).
+    pub at: DateTime<Utc>,
+    /// The client's address.
+    pub client_ip: Option<IpAddr>,
+    /// The session token that came with the request (V6).
+    pub token: Option<SessionToken>,
+    /// The route at the start of the request: a reload meanwhile changes nothing (V6 holds for routes too).
+    pub route: Option<RouteMatch>,
+    /// Path, decoded once as the app sees it.
+    path: String,
+    /// The token's session, as far as it was known when the request began or has been found since (V6).
+    glance: Glance,
+}
+
+impl RequestFacts {
+    /// A request that begins at `at`, of which nothing is read yet.
+    pub fn new(at: DateTime<Utc>) -> Self {
+        Self {
+            at,
+            client_ip: None,
+            token: None,
+            route: None,
+            path: String::new(),
+            glance: Glance::default(),
+        }
+    }
+}
+
+/// The heads of a request and of its response.
+#[derive(Debug, Clone, Copy)]
+pub struct Heads<'a> {
+    /// Request method.
+    pub method: &'a Method,
+    /// Raw query without `?`.
+    pub query: Option<&'a str>,
+    /// Request headers as the client sent them.
+    pub request: &'a HeaderMap,
+    /// Response status.
+    pub status: StatusCode,
+    /// Response headers as the app sent them.
+    pub response: &'a HeaderMap,
+    /// Whether another sidecar, nearer to the client and trusted, records this exchange.
+    pub counted_elsewhere: bool,
+    /// From the request's start to the response head.
+    pub duration: Duration,
+}
+
+/// A page view that the page itself reports (V5).
+pub struct Report<'a> {
+    /// Path and query of the page, as in a request line.
+    pub target: &'a str,
+    /// The page's referrer, as its script gives it.
+    pub referrer: Option<&'a str>,
+    /// Headers of the reporting request.
+    pub headers: &'a HeaderMap,
+    /// Its token.
+    pub token: &'a SessionToken,
+    /// The client's address.
+    pub client_ip: Option<IpAddr>,
+    /// Start of the reporting request.
+    pub at: DateTime<Utc>,
+    /// Decides whether the visitor may see the page's community: the app did not serve the page in this request.
+    pub door: Arc<dyn Door>,
+}
+
+impl Intake {
+    /// Reads a request's address and token. A cookie that cannot be a token is counted.
+    pub fn read(&self, facts: &mut RequestFacts, client_ip: Option<IpAddr>, headers: &HeaderMap) {
+        facts.client_ip = client_ip;
+        let cookie = &self.session;
+        match session_token(
+            headers,
+            &cookie.cookie,
+            cookie.token_min_length,
+            cookie.token_max_length,
+        ) {
+            TokenFound::Token(token) => facts.token = Some(token),
+            TokenFound::Malformed => self.recorder.authenticator.count_malformed(),
+            TokenFound::None => {}
+        }
+    }
+
+    /// Finds the route of a request to the app, and starts the lookup of an unknown token where the response may be a
+    /// page view.
+    pub async fn expect(
+        &self,
+        facts: &mut RequestFacts,
+        method: &Method,
+        raw_path: &[u8],
+        headers: &HeaderMap,
+    ) {
+        facts.path = decode_path(raw_path).into_owned();
+        facts.route = self.routes.load().find(&facts.path);
+        if let Some(token) = facts.token.as_ref().filter(|_| self.is_on)
+            && may_be_view(method, headers, facts.route.as_ref())
+        {
+            facts.glance = self.glances.at(token, facts.at, facts.client_ip).await;
+        }
+    }
+
+    /// Records an exchange if it is a page view, and reads the session cookies that the response sets.
+    pub async fn exchange(&self, facts: &RequestFacts, heads: &Heads<'_>) {
+        if self.is_on {
+            let view = PageView::from_exchange(&self.seen(facts, heads), &self.policy);
+            self.record(view, facts, None).await;
+        }
+        // Cached answers that these tokens have no session are no longer used.
+        let (cookie, headers) = (&self.session, heads.response);
+        for token in tokens_set(
+            headers,
+            &cookie.cookie,
+            cookie.token_min_length,
+            cookie.token_max_length,
+        ) {
+            self.recorder.authenticator.appeared(token.fingerprint());
+        }
+    }
+
+    /// Records a reported view. Returns whether it counts as far as is known now.
+    pub async fn report(&self, report: Report<'_>) -> bool {
+        if !self.is_on {
+            return false;
+        }
+        let (path, query) = match report.target.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (report.target, None),
+        };
+        let path = decode_path(path.as_bytes()).into_owned();
+        let facts = RequestFacts {
+            client_ip: report.client_ip,
+            token: Some(report.token.clone()),
+            route: self.routes.load().find(&path),
+            path,
+            ..RequestFacts::new(report.at)
+        };
+        let beacon = Beacon {
+            path: &facts.path,
+            query,
+            referrer: report.referrer.map(str::as_bytes),
+            request: report.headers,
+            route: facts.route.as_ref(),
+            has_token: true,
+            client_ip: report.client_ip,
+            at: report.at,
+        };
+        let view = PageView::from_beacon(&beacon, &self.policy);
+        self.record(view, &facts, Some(report.door)).await
+    }
+
+    fn seen<'a>(&self, facts: &'a RequestFacts, heads: &Heads<'a>) -> Exchange<'a> {
+        let Heads { method, query, .. } = *heads;
+        let response = (heads.status, heads.response);
+        Exchange {
+            method,
+            path: &facts.path,
+            query,
+            request: heads.request,
+            status: heads.status,
+            response: heads.response,
+            route: facts.route.as_ref(),
+            is_of_a_file: (self.files).note_or_know(method, &facts.path, query, heads.request, response),
+            has_token: facts.token.is_some(),
+            counted_elsewhere: heads.counted_elsewhere,
+            client_ip: facts.client_ip,
+            started_at: facts.at,
+            duration: heads.duration,
+        }
+    }
+
+    /// Hands a view to the recorder, or counts why it is none. Returns whether it was handed over.
+    async fn record(
+        &self,
+        view: Result<PageView, NotCounted>,
+        facts: &RequestFacts,
+        door: Option<Arc<dyn Door>>,
+    ) -> bool {
+        let not_counted = match (view, &facts.token) {
+            (Ok(view), Some(token)) => {
+                let known = match facts.glance.session() {
+                    Some(session) => Known::Session(Arc::clone(session)),
+                    None => self.recorder.authenticator.cached(token, facts.at).await,
+                };
+                let who = match known {
+                    Known::Session(session) => Some(Who::Session(session)),
+                    Known::Unknown => Some(Who::Token(token.clone(), facts.glance.clone())),
+                    Known::Nobody => None,
+                };
+                if let Some(who) = who {
+                    let from = facts.client_ip;
+                    self.recorder
+                        .record(Visit {
+                            view,
+                            who,
+                            from,
+                            door,
+                        })
+                        .await;
+                    return true;
+                }
+                NotCounted::Anonymous
+            }
+            (Ok(_), None) => NotCounted::Anonymous,
+            (Err(reason), _) => reason,
+        };
+        self.recorder.destinations.metrics.not_counted[not_counted].inc();
+        false
+    }
+}

@@ -1,0 +1,54 @@
+//! Recorders for tests, without destinations: they only count their views.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use super::{Destinations, Intake, Recorder, Resolver, Worker};
+use crate::auth::{Authenticator, Glances};
+use crate::communities::Communities;
+use crate::config::{Privacy, RecentPrecision, Record, Session};
+use crate::page_view::{Files, Metrics, Policy};
+use crate::recent_pages::RecentPages;
+use crate::store::Store;
+use crate::writer::load::Bytes;
+
+/// Looks up in `store`.
+pub(crate) fn resolver(store: Arc<dyn Store>) -> Resolver {
+    let session = Session::default();
+    Resolver {
+        authenticator: Arc::new(Authenticator::new(&session, Arc::clone(&store), Arc::default())),
+        communities: Arc::new(Communities::new(store)),
+        patience: Duration::from_millis(50),
+        admission: Duration::from_secs(5),
+    }
+}
+
+/// A recorder whose views go nowhere.
+pub(crate) fn recorder(resolver: Resolver, metrics: &Arc<Metrics>) -> (Recorder, Worker) {
+    let destinations = Destinations {
+        presence: None,
+        writer: None,
+        recent: RecentPages::new(RecentPrecision::None),
+        metrics: metrics.clone(),
+    };
+    let bytes = Bytes::new(1 << 24, metrics);
+    Recorder::new(destinations, resolver, 10_000, bytes)
+}
+
+/// An intake in front of such a recorder, whose worker does not run.
+pub(crate) fn intake(store: Arc<dyn Store>) -> Intake {
+    let resolver = resolver(store);
+    let glances = Glances::new(resolver.authenticator.clone(), Handle::current());
+    let (recorder, _) = recorder(resolver, &Arc::default());
+    Intake {
+        is_on: true,
+        session: Session::default(),
+        routes: Arc::default(),
+        glances,
+        policy: Policy::new(&Record::default(), &Privacy::default()),
+        files: Files::default(),
+        recorder,
+    }
+}
