@@ -23,7 +23,7 @@ use crate::browser_session::BrowserSession;
 use crate::communities::{Communities, Named};
 use crate::geoip::Location;
 use crate::ids::{CommunityId, SessionToken};
-use crate::live::Door;
+use crate::live::AccessPolicy;
 use crate::page_view::{Dropped, Metrics, NotCounted, PageView, Queue};
 use crate::presence::worker::PresenceHandle;
 use crate::writer::Writer;
@@ -43,7 +43,7 @@ pub struct AcceptedView {
     /// The client's address.
     pub from: Option<IpAddr>,
     /// Set for a view that only its page reports: checks whether the visitor may see its community.
-    pub door: Option<Arc<dyn Door>>,
+    pub access_policy: Option<Arc<dyn AccessPolicy>>,
 }
 
 impl AcceptedView {
@@ -59,7 +59,7 @@ impl AcceptedView {
 
     /// Whether it counts only where the visitor may see its community.
     fn needs_admission(&self) -> bool {
-        self.door.is_some() && self.view.community.is_some()
+        self.access_policy.is_some() && self.view.community.is_some()
     }
 }
 

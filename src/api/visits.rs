@@ -155,7 +155,7 @@ impl Shared {
             token,
             client_ip: caller.address,
             at: caller.at,
-            door: self.door(caller),
+            access_policy: self.access_policy(caller),
         };
         Ok(self.intake.report(report).await)
     }

@@ -11,17 +11,17 @@ use super::{AcceptedView, RequestVisitor};
 use crate::auth::Identified;
 use crate::browser_session::BrowserSession;
 use crate::communities::Named;
-use crate::live::{Denied, Door};
+use crate::live::{AccessPolicy, Denied};
 
 impl Resolver {
     /// The session of a view, and whether it counts. Takes at most the time of a request to the API; a result that is
     /// not known by then is treated as if the database were down. A session that was found by then is kept: the token
     /// may soon be another session's or none's.
-    pub(super) async fn admit(&self, visit: &AcceptedView, door: &Arc<dyn Door>) -> Found {
+    pub(super) async fn admit(&self, visit: &AcceptedView, access_policy: &Arc<dyn AccessPolicy>) -> Found {
         let until = Instant::now() + self.admission;
         // Where the app decides, no view counts without its answer.
         let undecided = |who: &RequestVisitor| {
-            if door.must_be_asked_again() {
+            if access_policy.needs_recheck() {
                 Found::Undecided
             } else {
                 Found::not_yet(who)
@@ -32,7 +32,7 @@ impl Resolver {
             Ok(VisitorFound::NoSession(found)) => return found,
             Ok(VisitorFound::Unknown) | Err(_) => return undecided(&visit.who),
         };
-        match timeout_at(until, self.may_see(&session, visit, door)).await {
+        match timeout_at(until, self.may_see(&session, visit, access_policy)).await {
             Ok(Some(found)) => found,
             Ok(None) | Err(_) => undecided(&RequestVisitor::Session(session)),
         }
@@ -61,7 +61,7 @@ impl Resolver {
         &self,
         session: &Arc<BrowserSession>,
         visit: &AcceptedView,
-        door: &Arc<dyn Door>,
+        access_policy: &Arc<dyn AccessPolicy>,
     ) -> Option<Found> {
         let named = match &visit.view.community {
             Some(named) => self.communities.named(named).await,
@@ -73,7 +73,10 @@ impl Resolver {
             Ok(Named::NoKey) => return Some(Found::NoKey),
             Err(_) => return None,
         };
-        match door.admit(Some(Arc::clone(session)), &[named.to_string()]).await {
+        match access_policy
+            .admit(Some(Arc::clone(session)), &[named.to_string()])
+            .await
+        {
             Ok(admitted) => Some(match admitted.into_iter().flatten().next() {
                 Some(community) => Found::All(Arc::clone(session), Some(community)),
                 None => Found::Forbidden,

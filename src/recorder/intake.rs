@@ -16,7 +16,7 @@ use crate::auth::cookie::{TokenFound, session_token, tokens_set};
 use crate::auth::{CachedSession, EarlyLookup, EarlyLookups};
 use crate::config;
 use crate::ids::SessionToken;
-use crate::live::Door;
+use crate::live::AccessPolicy;
 use crate::page_view::{Beacon, Exchange, Files, NotCounted, PageView, Policy, may_be_view};
 use crate::reload::SharedRoutes;
 use crate::routes::{RouteMatch, decode_path};
@@ -104,7 +104,7 @@ pub struct Report<'a> {
     /// Start of the reporting request.
     pub at: DateTime<Utc>,
     /// Decides whether the visitor may see the page's community: the app did not serve the page in this request.
-    pub door: Arc<dyn Door>,
+    pub access_policy: Arc<dyn AccessPolicy>,
 }
 
 impl Intake {
@@ -188,7 +188,7 @@ impl Intake {
             at: report.at,
         };
         let view = PageView::from_beacon(&beacon, &self.policy);
-        self.record(view, &facts, Some(report.door)).await
+        self.record(view, &facts, Some(report.access_policy)).await
     }
 
     fn seen<'a>(&self, facts: &'a RequestFacts, heads: &Heads<'a>) -> Exchange<'a> {
@@ -216,7 +216,7 @@ impl Intake {
         &self,
         view: Result<PageView, NotCounted>,
         facts: &RequestFacts,
-        door: Option<Arc<dyn Door>>,
+        access_policy: Option<Arc<dyn AccessPolicy>>,
     ) -> bool {
         let not_counted = match (view, &facts.token) {
             (Ok(view), Some(token)) => {
@@ -238,7 +238,7 @@ impl Intake {
                             view,
                             who,
                             from,
-                            door,
+                            access_policy,
                         })
                         .await;
                     return true;

@@ -176,8 +176,8 @@ type Outcome = std::thread::Result<Option<PostponedView>>;
 impl Work {
     /// Looks up one view's visitor and community, and passes it on, unless its token is to be queried once more.
     async fn resolve(&self, visit: AcceptedView, is_strangers: bool, hand: InHand) -> Option<PostponedView> {
-        let found = match visit.door.as_ref().filter(|_| visit.needs_admission()) {
-            Some(door) => self.resolver.admit(&visit, door).await,
+        let found = match visit.access_policy.as_ref().filter(|_| visit.needs_admission()) {
+            Some(access_policy) => self.resolver.admit(&visit, access_policy).await,
             None => self.look_up(&visit, is_strangers).await,
         };
         if let Found::Doubtful(until) = found {
