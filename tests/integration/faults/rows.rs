@@ -116,6 +116,11 @@ async fn w21_a_community_that_cannot_be_looked_up_keeps_no_other_view() {
     made.are_recorded(world).await;
     fragile.database.refuse().await;
     alice.sees("/c/rust/").await;
+    // Before the other, so that it is tried first.
+    world
+        .sidecar
+        .wait_for_metric("headcount_spool_views", |views| views == 1.0)
+        .await;
     made.sees("alice", &alice, &["/about/"]).await;
     world
         .sidecar
