@@ -1,0 +1,111 @@
+"""Load on a server: as much as it bears (wrk), at a rate (from here, or h2load for latencies)."""
+
+import pathlib
+import re
+import selectors
+import socket
+import subprocess
+import tempfile
+import time
+
+from .services import COMMUNITIES, PEOPLE, token
+
+AGENT = 'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36'
+HEADERS = {
+    'Accept': 'text/html,application/xhtml+xml',
+    'Accept-Language': 'en',
+    'Sec-Fetch-Mode': 'navigate',
+    'Sec-Fetch-Dest': 'document',
+    'Sec-Fetch-Site': 'same-origin',
+    'User-Agent': AGENT,
+}
+
+# All requests are made before the first is sent: the load itself costs little.
+WRK = '''
+local requests, next = {}, 0
+function init()
+    for n = 0, PEOPLE - 1 do
+        wrk.headers["Cookie"] = string.format("session_id=bench-session-%08d", n)
+        requests[n] = wrk.format("GET", string.format("PATH", n % COMMUNITIES + 1))
+    end
+end
+function request()
+    next = (next + 1) % PEOPLE
+    return requests[next]
+end
+'''
+PATH = '/communities/%d/'
+
+
+def saturate(port, seconds, connections=64, people=PEOPLE, path=PATH):
+    """As many requests as are answered; how many in all, and refused ones are an error."""
+    script = WRK.replace('PEOPLE', str(people)).replace('COMMUNITIES', str(COMMUNITIES)).replace('PATH', path)
+    with tempfile.NamedTemporaryFile('w', suffix='.lua') as file:
+        file.write(script)
+        file.flush()
+        command = ['wrk', '-t1', f'-c{connections}', f'-d{seconds}s', '-s', file.name]
+        for name, value in HEADERS.items():
+            command += ['-H', f'{name}: {value}']
+        done = subprocess.run(
+            [*command, f'http://127.0.0.1:{port}/'], check=True, capture_output=True, text=True).stdout
+    wrong = re.search(r'Non-2xx or 3xx responses: (\d+)|Socket errors: (.*)', done)
+    if wrong:
+        raise RuntimeError(f'wrk met errors: {wrong.group(0)}')
+    return int(re.search(r'(\d+) requests in', done).group(1))
+
+
+def request(person, path=PATH):
+    lines = [f'GET {path % (person % COMMUNITIES + 1)} HTTP/1.1', 'Host: 127.0.0.1',
+             f'Cookie: session_id={token(person)}']
+    lines += [f'{name}: {value}' for name, value in HEADERS.items()]
+    return ('\r\n'.join(lines) + '\r\n\r\n').encode()
+
+
+def paced(port, rate, seconds, connections=8):
+    """Requests at a steady rate over kept connections; how many were answered 200."""
+    requests = [request(person) for person in range(PEOPLE)]
+    chooser = selectors.DefaultSelector()
+    free = []
+    for _ in range(connections):
+        connection = socket.create_connection(('127.0.0.1', port))
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        chooser.register(connection, selectors.EVENT_READ)
+        free.append(connection)
+    sent = answered = 0
+    start = time.monotonic()
+    while answered < rate * seconds:
+        now = time.monotonic()
+        while free and sent < rate * seconds and start + sent / rate <= now:
+            free.pop().sendall(requests[sent % PEOPLE])
+            sent += 1
+        due = max(0, start + sent / rate - time.monotonic()) if free and sent < rate * seconds else 1
+        for key, _ in chooser.select(due):
+            text = key.fileobj.recv(65_536)
+            if not text.startswith(b'HTTP/1.1 200'):
+                raise RuntimeError(f'no 200: {text[:200]}')
+            answered += 1
+            free.append(key.fileobj)
+    for key in list(chooser.get_map().values()):
+        key.fileobj.close()
+    return answered
+
+
+def latencies(port, rate, seconds, connections=32):
+    """Latencies in microseconds at a rate, in order, of every answer (h2load, one visitor)."""
+    with tempfile.TemporaryDirectory() as directory:
+        log = pathlib.Path(directory) / 'log'
+        headers = {**HEADERS, 'Cookie': f'session_id={token(1)}'}
+        command = ['h2load', '--h1', '-t1', f'-c{connections}', f'--rps={rate / connections}', f'-D{seconds}',
+                   f'--log-file={log}']
+        for name, value in headers.items():
+            command += ['-H', f'{name}: {value}']
+        subprocess.run([*command, f'http://127.0.0.1:{port}/communities/7/'], check=True, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
+        lines = [line.split('\t') for line in log.read_text().splitlines()]
+    if any(line[1] != '200' for line in lines):
+        raise RuntimeError('h2load met other answers than 200')
+    return sorted(int(line[2]) for line in lines)
+
+
+def quantile(ordered, part):
+    return ordered[min(len(ordered) - 1, int(len(ordered) * part))]

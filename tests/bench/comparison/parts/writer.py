@@ -1,0 +1,60 @@
+"""A backlog of page views, written by Headcount and by COPY into a table of the same kind."""
+
+import time
+
+from .. import load, services
+from ..measure import Used
+
+TITLE = 'Writing a backlog'
+VIEWS = 120_000
+
+
+def run(stack, report, options):
+    postgres, redis, origin = stack.postgres(), stack.redis(), stack.origin()
+    sidecar = stack.headcount(origin, postgres, redis)
+    load.saturate(sidecar.port, 1)
+    sidecar.drained()
+    postgres.sql('CREATE TABLE copied (LIKE accounts_userevent INCLUDING ALL);'
+                 'ALTER TABLE copied ADD FOREIGN KEY (user_id) REFERENCES accounts_userprofile (id)'
+                 ' DEFERRABLE INITIALLY DEFERRED')
+    ours, copies, cpu_ours, cpu_copy = [], [], [], []
+    for _ in range(min(3, options.rounds)):
+        before = int(postgres.sql('SELECT count(*) FROM accounts_userevent'))
+        # A lock keeps the writer away while the backlog grows.
+        postgres.sql('REVOKE INSERT ON accounts_userevent FROM PUBLIC')
+        hold = services.Service('lock', [
+            str(postgres.binaries / 'psql'), '-h', '127.0.0.1', '-p', str(postgres.port), '-U', 'postgres',
+            '-d', 'site', '-c', 'BEGIN; LOCK accounts_userevent; SELECT pg_sleep(120)'])
+        made = 0
+        while made < VIEWS:
+            made += load.saturate(sidecar.port, 2)
+        services.wait_until('all views to be in the spool', lambda: not sidecar.metric('headcount_recorder_queue_views'))
+        waiting = int(sidecar.metric('headcount_spool_views'))
+        with Used(postgres) as used:
+            hold.stop(9)
+            postgres.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(120)%'"
+                         ' AND pid <> pg_backend_pid()')
+            start = time.monotonic()
+            services.wait_until(
+                'the backlog to be written', lambda: not sidecar.metric('headcount_spool_views'), 300)
+            took = time.monotonic() - start
+        rows = int(postgres.sql('SELECT count(*) FROM accounts_userevent')) - before
+        ours.append(waiting / took)
+        cpu_ours.append(used.seconds / rows * 1e6)
+
+        postgres.sql(f"COPY (SELECT * FROM accounts_userevent ORDER BY timestamp DESC LIMIT {rows})"
+                     " TO '/tmp/headcount-bench.copy' (FORMAT binary)")
+        postgres.sql('TRUNCATE copied')
+        with Used(postgres) as used:
+            start = time.monotonic()
+            postgres.sql("COPY copied FROM '/tmp/headcount-bench.copy' (FORMAT binary)")
+            took = time.monotonic() - start
+        copies.append(rows / took)
+        cpu_copy.append(used.seconds / rows * 1e6)
+        postgres.sql('TRUNCATE copied')
+    report.extend('Headcount, views of a backlog', '1/s', ours)
+    report.extend('COPY of the same rows into the same table', '1/s', copies)
+    report.extend("Postgres' CPU per view: event, session and profile", 'µs', cpu_ours)
+    report.extend("Postgres' CPU per row of COPY", 'µs', cpu_copy)
+    report.ratio('rate of the backlog / rate of COPY', ours, copies, '≥ 0.8')
+    report.ratio("Postgres' CPU per view / per row of COPY", cpu_ours, cpu_copy, '≤ 1.5')
