@@ -26,13 +26,13 @@ mod origin;
 mod paths;
 mod problem;
 mod query;
-mod responses;
+mod problem_responses;
 mod stats;
 mod stream_reader;
 #[cfg(test)]
 mod tests;
 mod visitors;
-pub(crate) mod visits;
+pub(crate) mod reports;
 mod widget;
 
 use std::sync::Arc;
@@ -63,7 +63,7 @@ pub use backend_check::{BackendCheck, CheckError, UpstreamCheck};
 pub use caller::Caller;
 pub use metrics::Metrics;
 pub use paths::{ApiPath, is_own_path, widget_paths};
-pub use visits::MAX_REPORT;
+pub use reports::MAX_REPORT;
 
 use crate::json::Seconds;
 use crate::presence::moment::Clock;
@@ -124,7 +124,7 @@ struct Shared {
     statistics: Statistics,
     live: Option<Live>,
     cors: Cors,
-    reports: visits::Rate,
+    reports: reports::Rate,
     intake: Arc<Intake>,
     clock: Clock,
     metrics: Arc<Metrics>,
@@ -195,7 +195,7 @@ impl Api {
             authenticator,
             script: Script::new(paths.prefix(), settings.max_limit, false),
             script_of_text_keys: Script::new(paths.prefix(), settings.max_limit, true),
-            reports: visits::Rate::new(settings.beacon_rate),
+            reports: reports::Rate::new(settings.beacon_rate),
             intake,
             paths,
             warned_of_foreign_at: AtomicI64::new(0),
@@ -310,7 +310,7 @@ impl Shared {
             Operation::Stats => stats::stats(self, &caller, community, query).await,
             Operation::Counts => visitors::counts(self, &caller, query).await,
             Operation::Live | Operation::LiveOfMany => live::answer(self, path, request, caller).await,
-            Operation::Visits => visits::report(self, request, &caller, body).await,
+            Operation::Visits => reports::report(self, request, &caller, body).await,
             Operation::Widget => Ok(widget::script(self, &request.headers)),
             Operation::Contract => openapi::contract(self, query),
         }

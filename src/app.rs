@@ -2,12 +2,12 @@
 //! proxy. Drain order: not ready → listeners closed → live connections and requests in flight → recorder → presence and
 //! writer.
 
-mod files;
+mod open_files;
 mod listeners;
 mod recording;
 mod serving;
 mod site;
-mod watch;
+mod background_checks;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -190,7 +190,7 @@ impl App {
         let routes: SharedRoutes = Arc::new(ArcSwap::from_pointee(table));
 
         let spool = recording::first_look(spools, geoip, &store).await?;
-        config.limits.max_connections = Some(files::connections(&config.limits));
+        config.limits.max_connections = Some(open_files::connections(&config.limits));
         let recording = Recording::start(&config, spool, &store, &presence, &status, &metrics, &tasks);
         let reloader = Reloader::new(
             &config.routes,
@@ -201,7 +201,7 @@ impl App {
             &status,
             metrics.reload.clone(),
         );
-        let watched = watch::Watched {
+        let watched = background_checks::Watched {
             config: &config,
             store: &store,
             authenticator: &recording.authenticator,

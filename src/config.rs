@@ -7,8 +7,6 @@ mod api;
 mod database;
 mod environment;
 mod error;
-#[cfg(test)]
-mod example;
 mod files;
 mod key_pair;
 mod limits;
@@ -31,7 +29,7 @@ mod spool;
 mod tests;
 mod upstream;
 mod validate;
-mod validity;
+mod certificate_dates;
 mod widget;
 
 use serde::Deserialize;
@@ -58,7 +56,7 @@ pub use secret::Secret;
 pub use session::{Revocation, Session};
 pub use spool::Spool;
 pub use upstream::Upstream;
-pub use validity::Validity;
+pub use certificate_dates::Validity;
 pub use widget::Widget;
 
 /// The whole configuration file.

@@ -9,7 +9,7 @@
 
 mod checks;
 pub mod device;
-mod files;
+mod sent_files;
 mod metrics;
 mod navigation;
 mod text;
@@ -28,7 +28,7 @@ use crate::metrics::label_values;
 use crate::routes::{CommunityRef, RouteMatch, Track};
 
 pub(crate) use checks::is_download;
-pub use files::Files;
+pub use sent_files::Files;
 pub use metrics::{Dropped, Metrics, Queue};
 pub(crate) use navigation::{PageLoad, page_load};
 

@@ -16,7 +16,7 @@ mod metrics;
 pub mod mirrored;
 pub mod moment;
 pub mod redis;
-pub mod settings;
+pub mod shared_settings;
 mod store_clock;
 mod window;
 pub mod worker;

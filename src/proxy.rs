@@ -17,7 +17,7 @@ mod handshakes;
 mod head;
 pub mod headers;
 mod hops;
-mod identity;
+mod identity_headers;
 mod inject;
 mod limits;
 mod lingering_close;

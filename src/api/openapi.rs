@@ -12,7 +12,7 @@ use utoipa::OpenApi;
 use super::paths::Paths;
 use super::problem::{Problem, ProblemDocument};
 use super::query;
-use super::responses::FileProblems;
+use super::problem_responses::FileProblems;
 use super::{Body, Shared};
 use crate::config;
 
@@ -42,7 +42,7 @@ use crate::config;
         super::live::live,
         super::visitors::counts,
         super::live::live_of_many,
-        super::visits::report,
+        super::reports::report,
         super::widget::script,
         contract
     ),

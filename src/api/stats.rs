@@ -18,7 +18,7 @@ use super::answers::CommunityStats;
 use super::caller::Caller;
 use super::problem::Problem;
 use super::query;
-use super::responses::Problems;
+use super::problem_responses::Problems;
 use super::{Body, Shared, json};
 use crate::json::Key;
 

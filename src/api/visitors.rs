@@ -13,7 +13,7 @@ use super::caller::Caller;
 use super::cursor;
 use super::problem::Problem;
 use super::query::{self, AskedKey, ListQuery};
-use super::responses::Problems;
+use super::problem_responses::Problems;
 use super::{Body, Shared, json};
 use crate::json::{Key, Seconds, Timestamp};
 

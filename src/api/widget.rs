@@ -5,7 +5,7 @@ use http::header::{
 };
 use http::{Response, StatusCode};
 
-use super::responses::FileProblems;
+use super::problem_responses::FileProblems;
 use super::{Body, Shared};
 use crate::key_type::KeyType;
 use crate::widget::{Script, accepts_gzip, etags};

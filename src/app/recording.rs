@@ -72,7 +72,7 @@ pub(super) async fn first_look(
     geoip: Option<GeoIp>,
     store: &Arc<dyn Store>,
 ) -> Result<Option<(Directory, Arc<Spool>, Option<GeoIp>)>, StartError> {
-    let (spool, ()) = tokio::join!(open_spool(spools, store), watch::keys_at_start(store));
+    let (spool, ()) = tokio::join!(open_spool(spools, store), background_checks::keys_at_start(store));
     Ok(spool?.map(|(directory, spool)| (directory, spool, geoip)))
 }
 
@@ -87,7 +87,7 @@ async fn open_spool(
     let Some(directory) = spools else {
         return Ok(None);
     };
-    watch::ledger_at_start(store).await?;
+    background_checks::ledger_at_start(store).await?;
     let spool = match directory.create().await {
         Ok(spool) => spool,
         // The folder is valid, so the fault is the disk's and may pass: the site is served without a spool.

@@ -35,7 +35,7 @@ const SUBSCRIBERS_BACKLOG: usize = 1024;
 /// Finds the browser session of a session token.
 pub struct Authenticator {
     cache: Cache<SessionToken, Entry>,
-    memory: FallbackSessions,
+    fallback: FallbackSessions,
     changes: SessionChanges,
     subscribers: broadcast::Sender<SessionChange>,
     lookups: Arc<Lookups>,
@@ -93,7 +93,7 @@ impl Authenticator {
             .build();
         Self {
             cache,
-            memory: FallbackSessions::new(session.cache_capacity),
+            fallback: FallbackSessions::new(session.cache_capacity),
             changes: SessionChanges::new(session.cache_capacity),
             subscribers: broadcast::Sender::new(SUBSCRIBERS_BACKLOG),
             lookups: Lookups::new(store, session.max_lookups),
@@ -233,7 +233,7 @@ impl Authenticator {
 
     /// Whether a session was found for a token before.
     pub fn is_known(&self, token: &SessionToken) -> bool {
-        self.memory.knows(token)
+        self.fallback.knows(token)
     }
 
     /// Whether the table answers promptly, so that views can wait for it in memory.
@@ -253,9 +253,9 @@ impl Authenticator {
     /// A session that is known to have changed is not returned. One whose change may have been missed is: nothing newer
     /// is known while the table cannot be queried.
     pub fn last_known_session(&self, token: &SessionToken, at: DateTime<Utc>) -> Option<Arc<BrowserSession>> {
-        let kept = self.memory.get(token)?;
+        let kept = self.fallback.get(token)?;
         if !self.changes.none_heard(&kept.session, kept.read) {
-            self.memory.forget(token);
+            self.fallback.forget(token);
             return None;
         }
         let session = Some(kept.session).filter(|session| session.is_valid_at(at))?;
@@ -345,7 +345,7 @@ impl Authenticator {
         from: Option<IpAddr>,
         before: Option<&Entry>,
     ) -> Result<Entry, Arc<StoreError>> {
-        let rank = if before.is_some_and(|before| before.session.is_some()) || self.memory.knows(token) {
+        let rank = if before.is_some_and(|before| before.session.is_some()) || self.fallback.knows(token) {
             Priority::Known
         } else if self.limiter.allows(from) {
             Priority::New
@@ -375,7 +375,7 @@ impl Authenticator {
         self.log_change(result.as_ref().err().map(|error| &**error));
         let session = result?.map(Arc::new);
         self.count(session.as_ref().map_or(Lookup::Nobody, |_| Lookup::Found));
-        self.memory.update(token, session.as_ref(), read, now);
+        self.fallback.update(token, session.as_ref(), read, now);
         let is_valid = session.as_ref().is_some_and(|session| session.is_valid_at(now));
         let absence = (!is_valid).then(|| {
             let is_settled = session.is_some() || rank != Priority::New;

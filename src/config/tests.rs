@@ -1,5 +1,6 @@
 //! Tests of wrong configurations and their error messages.
 
+mod example;
 mod redis;
 
 use std::ffi::OsString;

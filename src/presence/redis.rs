@@ -61,7 +61,7 @@ use super::changes::Subscription;
 use super::failure_domain::{FailureDomain, FailureDomains};
 use super::keys::{Keys, is_keyable};
 use super::moment::Moment;
-use super::settings::{KEPT, Settings};
+use super::shared_settings::{KEPT, Settings};
 use super::{Answer, Count, Counts, OpenError, Presence, PresenceError, Seen, Sweep, Touch, Window, millis};
 use crate::config;
 use crate::ids::{CommunityId, UserId};

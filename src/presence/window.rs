@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::millis;
 use super::moment::Moment;
-use super::settings::KEPT;
+use super::shared_settings::KEPT;
 
 /// How long a user is present after the last touch. A handle: clones share the value.
 #[derive(Debug, Clone)]

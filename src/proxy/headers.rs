@@ -33,7 +33,7 @@ use super::client_ip::{ClientIp, X_FORWARDED_FOR, X_REAL_IP};
 use super::forwarded::{self, FORWARDED};
 use super::forwarding::{self, ForwardedValues, PORT, PROTOCOL, SCHEMES, Scheme};
 use super::hops::X_HEADCOUNT_HOPS;
-use super::identity::is_identity;
+use super::identity_headers::is_identity;
 use crate::header_edits::HeaderEdits;
 
 /// `X-Forwarded-Proto`

@@ -11,7 +11,7 @@ use futures_util::stream::{self, FuturesUnordered};
 use super::node::Node;
 use super::{Redis, still_in_use};
 use crate::ids::CommunityId;
-use crate::presence::settings::longest_window;
+use crate::presence::shared_settings::longest_window;
 use crate::presence::{Answer, Count, Counts, PresenceError};
 
 /// Communities per round trip when counting.

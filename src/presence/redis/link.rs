@@ -114,7 +114,7 @@ impl Link {
         tasks: &Tasks,
     ) -> Self {
         let state = watch::Sender::new(State::Connecting);
-        let keeper = Keeper {
+        let task = ConnectionTask {
             way,
             state: state.clone(),
             connect_timeout: config.connect_timeout,
@@ -122,7 +122,7 @@ impl Link {
             observer: Arc::clone(&observer),
             attempts: 0,
         };
-        let task = tasks.keep_worker(Task::RedisConnection, keeper, |keeper| keeper.run().boxed());
+        let task = tasks.keep_worker(Task::RedisConnection, task, |task| task.run().boxed());
         Self {
             state,
             observer,
@@ -186,7 +186,7 @@ impl Link {
 }
 
 /// The task that opens and replaces the connection.
-struct Keeper {
+struct ConnectionTask {
     way: Arc<Way>,
     state: watch::Sender<State>,
     connect_timeout: Duration,
@@ -196,7 +196,7 @@ struct Keeper {
     attempts: u64,
 }
 
-impl Keeper {
+impl ConnectionTask {
     async fn run(&mut self) {
         let mut inspected = None;
         let mut backoff = PAUSES;

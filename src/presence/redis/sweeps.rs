@@ -8,7 +8,7 @@ use futures_util::{StreamExt as _, stream};
 use super::node::Node;
 use super::{COMMON_PARTITION, CONCURRENCY, Redis, invoke};
 use crate::ids::CommunityId;
-use crate::presence::settings::{KEPT, longest_window};
+use crate::presence::shared_settings::{KEPT, longest_window};
 use crate::presence::{Count, CountChange, PresenceError, REMEMBERED, Sweep, millis};
 
 /// Communities per call of the sweep script.

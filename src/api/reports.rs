@@ -22,7 +22,7 @@ use super::caller::Caller;
 use super::metrics::ReportOutcome;
 use super::origin::{self, RequestOrigin};
 use super::problem::Problem;
-use super::responses::ReportProblems;
+use super::problem_responses::ReportProblems;
 use super::{Body, Shared, query};
 
 /// Largest body.

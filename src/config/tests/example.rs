@@ -2,7 +2,7 @@
 
 use super::Config;
 
-const EXAMPLE: &str = include_str!("../../config/headcount.toml");
+const EXAMPLE: &str = include_str!("../../../config/headcount.toml");
 
 /// The four lines that an operator edits.
 const EDITED: [&str; 4] = ["servers = ", "url = \"postgres", "url = \"redis", "cookie = "];
