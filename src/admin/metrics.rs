@@ -1,4 +1,4 @@
-//! Every room's metrics, in one registry.
+//! Every module's metrics, in one registry.
 
 use std::sync::Arc;
 
@@ -8,9 +8,9 @@ use crate::metrics::Registry;
 use crate::status::{Status, StatusGauges};
 use crate::{api, auth, live, page_view, presence, proxy, reload, tasks, telemetry, writer};
 
-/// The metrics of the process. Each room gets its own.
+/// The metrics of the process. Each module gets its own.
 #[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "each is its room's")]
+#[expect(missing_docs, reason = "each is its module's")]
 pub struct Metrics {
     pub(super) registry: Registry,
     pub api: Arc<api::Metrics>,
@@ -25,7 +25,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Every room's, and the gauges of the status.
+    /// Every module's, and the gauges of the status.
     pub fn new(status: &Status) -> Self {
         let registry = Registry::default();
         telemetry::add_counts(&registry);
