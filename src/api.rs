@@ -25,14 +25,14 @@ mod openapi;
 mod origin;
 mod paths;
 mod problem;
-mod query;
 mod problem_responses;
+mod query;
+pub(crate) mod reports;
 mod stats;
 mod stream_reader;
 #[cfg(test)]
 mod tests;
 mod visitors;
-pub(crate) mod reports;
 mod widget;
 
 use std::sync::Arc;

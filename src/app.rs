@@ -2,12 +2,12 @@
 //! proxy. Drain order: not ready → listeners closed → live connections and requests in flight → recorder → presence and
 //! writer.
 
-mod open_files;
+mod background_checks;
 mod listeners;
+mod open_files;
 mod recording;
 mod serving;
 mod site;
-mod background_checks;
 
 use std::sync::Arc;
 use std::time::Duration;

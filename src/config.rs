@@ -4,6 +4,7 @@
 //! what it needs.
 
 mod api;
+mod certificate_dates;
 mod database;
 mod environment;
 mod error;
@@ -29,12 +30,12 @@ mod spool;
 mod tests;
 mod upstream;
 mod validate;
-mod certificate_dates;
 mod widget;
 
 use serde::Deserialize;
 
 pub use api::{Access, Api, PageViews};
+pub use certificate_dates::Validity;
 pub use database::Database;
 pub(crate) use database::for_driver;
 pub use environment::{misspelt, variables};
@@ -56,7 +57,6 @@ pub use secret::Secret;
 pub use session::{Revocation, Session};
 pub use spool::Spool;
 pub use upstream::Upstream;
-pub use certificate_dates::Validity;
 pub use widget::Widget;
 
 /// The whole configuration file.

@@ -9,9 +9,9 @@
 
 mod checks;
 pub mod device;
-mod sent_files;
 mod metrics;
 mod navigation;
+mod sent_files;
 mod text;
 
 use std::net::IpAddr;
@@ -28,9 +28,9 @@ use crate::metrics::label_values;
 use crate::routes::{CommunityRef, RouteMatch, Track};
 
 pub(crate) use checks::is_download;
-pub use sent_files::Files;
 pub use metrics::{Dropped, Metrics, Queue};
 pub(crate) use navigation::{PageLoad, page_load};
+pub use sent_files::Files;
 
 /// One request and the head of its response, as the proxy saw them.
 #[derive(Debug, Clone, Copy)]

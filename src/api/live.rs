@@ -24,8 +24,8 @@ use super::handshake::Handshake;
 use super::metrics::Refusal;
 use super::origin::{self, RequestOrigin};
 use super::problem::Problem;
-use super::query::{self, AskedKey};
 use super::problem_responses::{LiveProblems, Problems};
+use super::query::{self, AskedKey};
 use super::{ApiPath, Body, Operation, Shared, backend_check};
 
 /// How many are in a community, each time it changes

@@ -11,8 +11,8 @@ use utoipa::OpenApi;
 
 use super::paths::Paths;
 use super::problem::{Problem, ProblemDocument};
-use super::query;
 use super::problem_responses::FileProblems;
+use super::query;
 use super::{Body, Shared};
 use crate::config;
 

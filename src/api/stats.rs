@@ -17,8 +17,8 @@ use crate::store::Store;
 use super::answers::CommunityStats;
 use super::caller::Caller;
 use super::problem::Problem;
-use super::query;
 use super::problem_responses::Problems;
+use super::query;
 use super::{Body, Shared, json};
 use crate::json::Key;
 

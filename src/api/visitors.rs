@@ -12,8 +12,8 @@ use super::answers::{CommunityCount, CountOf, Counts, Visitor, VisitorList};
 use super::caller::Caller;
 use super::cursor;
 use super::problem::Problem;
-use super::query::{self, AskedKey, ListQuery};
 use super::problem_responses::Problems;
+use super::query::{self, AskedKey, ListQuery};
 use super::{Body, Shared, json};
 use crate::json::{Key, Seconds, Timestamp};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use super::{StartError, watch};
+use super::{StartError, background_checks};
 use crate::admin::Metrics;
 use crate::auth::{Authenticator, EarlyLookups};
 use crate::communities::Communities;

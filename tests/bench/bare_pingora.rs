@@ -20,18 +20,27 @@ impl ProxyHttp for Proxy {
     fn new_ctx(&self) -> Self::CTX {}
 
     async fn upstream_peer(&self, _session: &mut Session, _ctx: &mut Self::CTX) -> Result<Box<HttpPeer>> {
-        Ok(Box::new(HttpPeer::new(self.upstream.as_str(), false, String::new())))
+        Ok(Box::new(HttpPeer::new(
+            self.upstream.as_str(),
+            false,
+            String::new(),
+        )))
     }
 }
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let arguments: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench")
+        .collect();
     let [listen, upstream, threads @ ..] = arguments.as_slice() else {
         eprintln!("usage: bare_pingora LISTEN UPSTREAM [THREADS]");
         return;
     };
     let conf = ServerConf {
-        threads: threads.first().map_or(1, |text| text.parse().expect("a number of threads")),
+        threads: threads
+            .first()
+            .map_or(1, |text| text.parse().expect("a number of threads")),
         ..ServerConf::default()
     };
     let mut server = Server::new_with_opt_and_conf(None, conf);
