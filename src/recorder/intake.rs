@@ -18,6 +18,7 @@ use crate::config;
 use crate::ids::SessionToken;
 use crate::live::Door;
 use crate::page_view::{Beacon, Exchange, Files, NotCounted, PageView, Policy, may_be_view};
+use crate::presence::moment::Moment;
 use crate::reload::SharedRoutes;
 use crate::routes::{RouteMatch, decode_path};
 
@@ -234,6 +235,7 @@ impl Intake {
                     self.recorder
                         .record(Visit {
                             view,
+                            seen: Moment::now(),
                             who,
                             from,
                             door,

@@ -118,6 +118,7 @@ impl Bench {
         self.recorder
             .record(Visit {
                 view,
+                seen: Moment::now(),
                 who,
                 door,
                 from: None,
@@ -191,6 +192,7 @@ async fn i12_the_session_that_was_found_is_kept_where_admission_takes_too_long()
     view.community = Some(CommunityRef::Id("42".into()));
     let visit = Visit {
         view,
+        seen: Moment::now(),
         who: Who::Token(SessionToken::new("alice"), Glance::default()),
         door: None,
         from: None,
