@@ -26,6 +26,19 @@ const IMPATIENT: Duration = Duration::from_millis(200);
 
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// A sidecar that does not wait for a Redis that hangs. User `a` was seen a minute ago.
+async fn impatient(server: &RedisServer) -> Arc<dyn Presence> {
+    let config = config::Redis {
+        connect_timeout: IMPATIENT,
+        response_timeout: IMPATIENT,
+        ..server.config()
+    };
+    let sidecar = servers::mirrored(&config, WINDOW);
+    eventually(async || sidecar.touch(&"42".into(), &[seen("a", MINUTE)]).await.is_ok()).await;
+    all_show(&[&*sidecar], "42", &["a"]).await;
+    sidecar
+}
+
 #[tokio::test]
 async fn p14_a_redis_that_was_killed_and_restarted_empty_fills_up_again() {
     let mut server = RedisServer::start(&[]);
@@ -59,14 +72,7 @@ async fn p14_a_redis_that_was_killed_and_restarted_empty_fills_up_again() {
 #[tokio::test]
 async fn p14_after_a_redis_that_hung_those_seen_meanwhile_are_there_and_those_who_left_are_not() {
     let server = RedisServer::start(&[]);
-    let config = config::Redis {
-        connect_timeout: IMPATIENT,
-        response_timeout: IMPATIENT,
-        ..server.config()
-    };
-    let sidecar = servers::mirrored(&config, WINDOW);
-    eventually(async || sidecar.touch(&"42".into(), &[seen("a", MINUTE)]).await.is_ok()).await;
-    all_show(&[&*sidecar], "42", &["a"]).await;
+    let sidecar = impatient(&server).await;
 
     server.hang();
     // On its way to Redis, which will find it when the window has passed.
@@ -90,14 +96,7 @@ async fn p14_after_a_redis_that_hung_those_seen_meanwhile_are_there_and_those_wh
 #[tokio::test]
 async fn p21_a_touch_that_a_hanging_redis_reads_late_counts_from_when_it_was_made() {
     let server = RedisServer::start(&[]);
-    let config = config::Redis {
-        connect_timeout: IMPATIENT,
-        response_timeout: IMPATIENT,
-        ..server.config()
-    };
-    let sidecar = servers::mirrored(&config, WINDOW);
-    eventually(async || sidecar.touch(&"42".into(), &[seen("a", MINUTE)]).await.is_ok()).await;
-    all_show(&[&*sidecar], "42", &["a"]).await;
+    let sidecar = impatient(&server).await;
 
     server.hang();
     // On its way to Redis, which reads it when it goes on.
