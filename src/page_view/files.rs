@@ -7,8 +7,8 @@ use http::{HeaderMap, HeaderName, Method, StatusCode};
 use moka::sync::Cache;
 
 use super::checks::names_a_file;
-use super::visit::is_html;
-use super::visit::{SEC_FETCH_DEST, visit};
+use super::navigation::is_html;
+use super::navigation::{SEC_FETCH_DEST, page_load};
 use crate::header_list::any_element;
 
 /// Upper bound of remembered answers; a later 304 for any other counts.
@@ -34,7 +34,7 @@ impl Files {
     /// Remembers whether a 200 was a file. For a 304, returns whether the same version was sent as a file before.
     ///
     /// Answers to scripts are not remembered: a URL may be data to them and a page to browsers.
-    pub(crate) fn note_or_know(
+    pub(crate) fn note_or_look_up(
         &self,
         method: &Method,
         path: &str,
@@ -89,7 +89,7 @@ fn is_of_a_browser(request: &HeaderMap) -> bool {
             any_element(request, ACCEPT.as_str(), |kind| kind.starts_with("image/"))
         }
     };
-    visit(request).is_ok() || is_shown()
+    page_load(request).is_ok() || is_shown()
 }
 
 #[cfg(test)]
@@ -112,7 +112,7 @@ mod tests {
         fn sees(&self, request: &[(&str, &str)], status: u16, response: &[(&str, &str)]) -> bool {
             let status = StatusCode::from_u16(status).unwrap();
             let (request, response) = (headers(request), headers(response));
-            self.note_or_know(
+            self.note_or_look_up(
                 &Method::GET,
                 "/media/7",
                 Some("s=1"),

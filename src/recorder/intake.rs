@@ -11,12 +11,12 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use http::{HeaderMap, Method, StatusCode};
 
-use super::{Recorder, Visit, Who};
+use super::{AcceptedView, Recorder, RequestVisitor};
 use crate::auth::cookie::{TokenFound, session_token, tokens_set};
-use crate::auth::{Glance, Glances, Known};
+use crate::auth::{CachedSession, EarlyLookup, EarlyLookups};
 use crate::config;
 use crate::ids::SessionToken;
-use crate::live::Door;
+use crate::live::AccessPolicy;
 use crate::page_view::{Beacon, Exchange, Files, NotCounted, PageView, Policy, may_be_view};
 use crate::presence::moment::Moment;
 use crate::reload::SharedRoutes;
@@ -31,7 +31,7 @@ pub struct Intake {
     /// Step 2, match.
     pub routes: SharedRoutes,
     /// Step 3, identify: lookups that start with the request.
-    pub glances: Glances,
+    pub lookups: EarlyLookups,
     /// Step 4, decide.
     pub policy: Policy,
     /// Files sent before, for step 4.
@@ -54,7 +54,7 @@ pub struct RequestFacts {
     /// Path, decoded once as the app sees it.
     path: String,
     /// The token's session, as far as it was known when the request began or has been found since (V6).
-    glance: Glance,
+    lookup: EarlyLookup,
 }
 
 impl RequestFacts {
@@ -66,7 +66,7 @@ impl RequestFacts {
             token: None,
             route: None,
             path: String::new(),
-            glance: Glance::default(),
+            lookup: EarlyLookup::default(),
         }
     }
 }
@@ -105,7 +105,7 @@ pub struct Report<'a> {
     /// Start of the reporting request.
     pub at: DateTime<Utc>,
     /// Decides whether the visitor may see the page's community: the app did not serve the page in this request.
-    pub door: Arc<dyn Door>,
+    pub access_policy: Arc<dyn AccessPolicy>,
 }
 
 impl Intake {
@@ -139,7 +139,7 @@ impl Intake {
         if let Some(token) = facts.token.as_ref().filter(|_| self.is_on)
             && may_be_view(method, headers, facts.route.as_ref())
         {
-            facts.glance = self.glances.at(token, facts.at, facts.client_ip).await;
+            facts.lookup = self.lookups.at(token, facts.at, facts.client_ip).await;
         }
     }
 
@@ -189,7 +189,7 @@ impl Intake {
             at: report.at,
         };
         let view = PageView::from_beacon(&beacon, &self.policy);
-        self.record(view, &facts, Some(report.door)).await
+        self.record(view, &facts, Some(report.access_policy)).await
     }
 
     fn seen<'a>(&self, facts: &'a RequestFacts, heads: &Heads<'a>) -> Exchange<'a> {
@@ -203,7 +203,7 @@ impl Intake {
             status: heads.status,
             response: heads.response,
             route: facts.route.as_ref(),
-            is_of_a_file: (self.files).note_or_know(method, &facts.path, query, heads.request, response),
+            is_of_a_file: (self.files).note_or_look_up(method, &facts.path, query, heads.request, response),
             has_token: facts.token.is_some(),
             counted_elsewhere: heads.counted_elsewhere,
             client_ip: facts.client_ip,
@@ -217,28 +217,30 @@ impl Intake {
         &self,
         view: Result<PageView, NotCounted>,
         facts: &RequestFacts,
-        door: Option<Arc<dyn Door>>,
+        access_policy: Option<Arc<dyn AccessPolicy>>,
     ) -> bool {
         let not_counted = match (view, &facts.token) {
             (Ok(view), Some(token)) => {
-                let known = match facts.glance.session() {
-                    Some(session) => Known::Session(Arc::clone(session)),
+                let known = match facts.lookup.session() {
+                    Some(session) => CachedSession::Session(Arc::clone(session)),
                     None => self.recorder.authenticator.cached(token, facts.at).await,
                 };
                 let who = match known {
-                    Known::Session(session) => Some(Who::Session(session)),
-                    Known::Unknown => Some(Who::Token(token.clone(), facts.glance.clone())),
-                    Known::Nobody => None,
+                    CachedSession::Session(session) => Some(RequestVisitor::Session(session)),
+                    CachedSession::Unknown => {
+                        Some(RequestVisitor::Token(token.clone(), facts.lookup.clone()))
+                    }
+                    CachedSession::NoSession => None,
                 };
                 if let Some(who) = who {
                     let from = facts.client_ip;
                     self.recorder
-                        .record(Visit {
+                        .record(AcceptedView {
                             view,
                             seen: Moment::now(),
                             who,
                             from,
-                            door,
+                            access_policy,
                         })
                         .await;
                     return true;

@@ -265,7 +265,6 @@ async fn requests_are_counted_by_operation_and_status_class_from_zero_on() {
     site.get("/api/communities/42/visitors/").await;
     site.get_as(anonymous(), "/api/communities/42/visitors").await;
     site.send(Method::POST, "/api/visitors/counts", member()).await;
-    site.get("/not/owned").await;
     let rendered = site.registry.render();
     for line in [
         "headcount_api_requests_total{operation=\"visitors\",status=\"2xx\"} 2",
