@@ -25,6 +25,7 @@ use crate::geoip::Location;
 use crate::ids::{CommunityId, SessionToken};
 use crate::live::AccessPolicy;
 use crate::page_view::{Dropped, Metrics, NotCounted, PageView, Queue};
+use crate::presence::moment::Moment;
 use crate::presence::worker::PresenceHandle;
 use crate::writer::Writer;
 
@@ -38,6 +39,8 @@ pub(crate) use resolve::Worker;
 pub struct AcceptedView {
     /// The view.
     pub view: PageView,
+    /// When it was accepted: the visitor is present from then on, however long the lookups take.
+    pub seen: Moment,
     /// The visitor.
     pub who: RequestVisitor,
     /// The client's address.
@@ -133,9 +136,10 @@ impl Recorder {
         {
             match named {
                 Named::Community(community) => {
-                    self.destinations.deliver(visit.view, session, Some(community));
+                    self.destinations
+                        .deliver(visit.view, visit.seen, session, Some(community));
                 }
-                Named::Nothing => self.destinations.deliver(visit.view, session, None),
+                Named::Nothing => self.destinations.deliver(visit.view, visit.seen, session, None),
                 Named::NoKey => self.destinations.metrics.not_counted[NotCounted::CommunityKey].inc(),
             }
             return;
@@ -200,20 +204,26 @@ impl Recorder {
 }
 
 impl Destinations {
-    fn touch(&self, session: &BrowserSession, community: Option<&CommunityId>) {
+    fn touch(&self, session: &BrowserSession, community: Option<&CommunityId>, seen: Moment) {
         if let (Some(presence), Some(community)) = (&self.presence, community)
             && presence
-                .touch(community.clone(), session.user_id.clone())
+                .touch(community.clone(), session.user_id.clone(), seen)
                 .is_err()
         {
             self.metrics.dropped[Dropped::PresenceQueueFull].inc();
         }
     }
 
-    fn deliver(&self, view: PageView, session: &BrowserSession, community: Option<CommunityId>) {
+    fn deliver(
+        &self,
+        view: PageView,
+        seen: Moment,
+        session: &BrowserSession,
+        community: Option<CommunityId>,
+    ) {
         self.metrics.counted.inc();
         self.recent.note(&view, community.as_ref());
-        self.touch(session, community.as_ref());
+        self.touch(session, community.as_ref(), seen);
         let recorded = RecordedView {
             view,
             session_id: session.id.clone(),

@@ -70,6 +70,31 @@ mod tests {
     }
 
     #[test]
+    fn every_metric_that_an_alert_names_exists() {
+        let alerts = include_str!("../../deploy/alerts.yml");
+        let text = Metrics::new(&Status::default()).registry.render();
+        let declared: Vec<_> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+            .collect();
+        let words = alerts.split(|char: char| char != '_' && !char.is_ascii_lowercase());
+        let named: Vec<_> = words
+            .filter(|word| word.strip_prefix("headcount_").is_some_and(|rest| !rest.is_empty()))
+            .collect();
+        assert!(named.len() > 10, "{named:?}");
+        for name in named {
+            // The suffixes that Prometheus adds to a histogram.
+            let of_histogram = ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|suffix| name.strip_suffix(suffix));
+            let exists = declared
+                .iter()
+                .any(|&(metric, kind)| metric == name || Some(metric) == of_histogram && kind == "histogram");
+            assert!(exists, "deploy/alerts.yml names {name}, which is no metric");
+        }
+    }
+
+    #[test]
     fn no_label_names_a_user_a_path_or_a_community() {
         let allowed = [
             "route",

@@ -19,6 +19,7 @@ use super::subscriber::Signal;
 use super::transport::{Outgoing, Transport};
 use crate::ids::CommunityId;
 use crate::page_view::Dropped;
+use crate::presence::moment::Moment;
 
 /// Longest time that closing may take.
 const CLOSING: Duration = Duration::from_secs(4);
@@ -319,7 +320,7 @@ impl<'a, T: Transport> Serving<'a, T> {
         {
             shared.metrics.heartbeats.inc();
             if presence
-                .touch(page.clone(), owner.session.user_id.clone())
+                .touch(page.clone(), owner.session.user_id.clone(), Moment::now())
                 .is_err()
             {
                 shared.metrics.views.dropped[Dropped::PresenceQueueFull].inc();

@@ -20,18 +20,22 @@ pub struct Coalescer {
     coalesce: Duration,
     capacity: NonZeroUsize,
     members: HashMap<Member, Touched>,
-    /// Members by age of their touch: numbers rise with time.
-    by_age: BTreeMap<u64, (Moment, Member)>,
-    /// Numbers of members that were seen again.
-    seen_again: BTreeSet<u64>,
+    /// Members by age of their touch.
+    by_age: BTreeMap<Turn, Member>,
+    /// Those that were seen again.
+    seen_again: BTreeSet<Turn>,
     next_number: u64,
 }
+
+/// When the time of a touch begins, with a number to tell touches of one moment apart.
+type Turn = (Moment, u64);
 
 /// What is remembered of a member.
 #[derive(Debug)]
 struct Touched {
-    /// The number of the touch.
-    number: u64,
+    turn: Turn,
+    /// When the user was last seen, as touched.
+    seen: Moment,
     /// When the user was last seen after it.
     again: Option<Moment>,
 }
@@ -44,7 +48,7 @@ pub enum Admitted {
         /// The deferred touch of the member that was forgotten to make room: send it, too.
         instead_of: Option<Deferred>,
     },
-    /// Nothing yet.
+    /// Nothing yet, or nothing at all: the user was touched with a later moment.
     Deferred,
 }
 
@@ -72,23 +76,22 @@ impl Coalescer {
         }
     }
 
-    /// What to do about a user seen at `at`. [`Admitted::Touch`] counts as the touch.
+    /// What to do about a user seen at `at`, in any order. [`Admitted::Touch`] counts as the touch.
     pub fn admit(&mut self, at: Moment, community: &CommunityId, user: &UserId) -> Admitted {
         let member = (community.clone(), user.clone());
         if let Some(touched) = self.members.get_mut(&member) {
-            let is_recent = self
-                .by_age
-                .get(&touched.number)
-                .is_some_and(|(last, _)| at.since(*last) < self.coalesce);
-            if is_recent {
-                touched.again = touched.again.max(Some(at));
-                self.seen_again.insert(touched.number);
+            let (since, _) = touched.turn;
+            if at < touched.seen || at.since(since) < self.coalesce {
+                if at >= touched.seen {
+                    touched.again = touched.again.max(Some(at));
+                    self.seen_again.insert(touched.turn);
+                }
                 return Admitted::Deferred;
             }
             self.failed(community, user);
         }
         self.forget_old(at);
-        self.touched(at, member);
+        self.touched(at, at, member);
         let has_room = self.members.len() <= self.capacity.get();
         Admitted::Touch {
             instead_of: if has_room { None } else { self.forget_oldest() },
@@ -98,15 +101,15 @@ impl Coalescer {
     /// The touch did not reach the store: the next page view touches again.
     pub fn failed(&mut self, community: &CommunityId, user: &UserId) {
         if let Some(touched) = self.members.remove(&(community.clone(), user.clone())) {
-            self.by_age.remove(&touched.number);
-            self.seen_again.remove(&touched.number);
+            self.by_age.remove(&touched.turn);
+            self.seen_again.remove(&touched.turn);
         }
     }
 
     /// When [`Coalescer::due`] has something next.
     pub fn next_due(&self) -> Option<Moment> {
-        let (touched, _) = self.by_age.get(self.seen_again.first()?)?;
-        Some(*touched + self.coalesce)
+        let (touched, _) = *self.seen_again.first()?;
+        Some(touched + self.coalesce)
     }
 
     /// Deferred touches whose time has come. They count as touches now.
@@ -121,47 +124,51 @@ impl Coalescer {
 
     fn take(&mut self, now: Moment, is_due: impl Fn(Moment, Duration) -> bool) -> Vec<Deferred> {
         let mut due = Vec::new();
-        while let Some(number) = self.seen_again.first().copied()
-            && let Some((touched, _)) = self.by_age.get(&number)
-            && is_due(*touched, self.coalesce)
+        while let Some(turn) = self.seen_again.first().copied()
+            && is_due(turn.0, self.coalesce)
         {
-            due.extend(self.forget(number));
+            due.extend(self.forget(turn));
         }
         for deferred in &due {
-            self.touched(now, (deferred.community.clone(), deferred.user.clone()));
+            // Where it is an old view's, a later one is not put off.
+            let since = now.min(deferred.at + self.coalesce);
+            let member = (deferred.community.clone(), deferred.user.clone());
+            self.touched(since, deferred.at, member);
         }
         due
     }
 
-    fn touched(&mut self, at: Moment, member: Member) {
+    fn touched(&mut self, since: Moment, seen: Moment, member: Member) {
+        let turn = (since, self.next_number);
         let touched = Touched {
-            number: self.next_number,
+            turn,
+            seen,
             again: None,
         };
         self.members.insert(member.clone(), touched);
-        self.by_age.insert(self.next_number, (at, member));
+        self.by_age.insert(turn, member);
         self.next_number += 1;
     }
 
     /// Stops at a member that was seen again: its deferred touch is not sent yet.
     fn forget_old(&mut self, now: Moment) {
-        while let Some((number, (at, _))) = self.by_age.first_key_value()
-            && now.since(*at) >= self.coalesce
-            && !self.seen_again.contains(number)
+        while let Some((turn, _)) = self.by_age.first_key_value()
+            && now.since(turn.0) >= self.coalesce
+            && !self.seen_again.contains(turn)
         {
             self.forget_oldest();
         }
     }
 
     fn forget_oldest(&mut self) -> Option<Deferred> {
-        let number = *self.by_age.first_key_value()?.0;
-        self.forget(number)
+        let turn = *self.by_age.first_key_value()?.0;
+        self.forget(turn)
     }
 
     /// Returns the member's deferred touch, if any.
-    fn forget(&mut self, number: u64) -> Option<Deferred> {
-        self.seen_again.remove(&number);
-        let (_, member) = self.by_age.remove(&number)?;
+    fn forget(&mut self, turn: Turn) -> Option<Deferred> {
+        self.seen_again.remove(&turn);
+        let member = self.by_age.remove(&turn)?;
         let at = self.members.remove(&member)?.again?;
         let (community, user) = member;
         Some(Deferred { community, user, at })
@@ -273,6 +280,40 @@ mod tests {
         );
         assert_eq!(coalescer.next_due(), Some(after(10_000)));
         assert!(admits(&mut coalescer, after(5_100), "42", "once"));
+    }
+
+    #[test]
+    fn p22_a_view_that_comes_after_a_later_one_of_the_member_is_no_touch() {
+        let mut coalescer = coalescer(10);
+        let start = Moment::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        assert!(admits(&mut coalescer, after(20), "42", "a"));
+        for seconds in [0, 19] {
+            assert!(!admits(&mut coalescer, after(seconds), "42", "a"));
+        }
+        assert_eq!(coalescer.next_due(), None, "the touch tells more");
+        admits(&mut coalescer, after(24), "42", "a");
+        admits(&mut coalescer, after(22), "42", "a");
+        assert_eq!(coalescer.due(after(25)), [seen("42", "a", after(24))]);
+        assert!(!admits(&mut coalescer, after(23), "42", "a"));
+        assert_eq!(coalescer.next_due(), None);
+    }
+
+    #[test]
+    fn p22_old_views_put_off_neither_the_last_one_nor_what_others_have_waiting() {
+        let mut coalescer = coalescer(10);
+        let start = Moment::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        admits(&mut coalescer, after(60), "42", "new");
+        admits(&mut coalescer, after(61), "42", "new");
+        // Identified a minute late.
+        assert!(admits(&mut coalescer, start, "42", "old"));
+        assert!(!admits(&mut coalescer, after(3), "42", "old"));
+        assert_eq!(coalescer.due(after(61)), [seen("42", "old", after(3))]);
+        assert!(!admits(&mut coalescer, after(7), "42", "old"));
+        assert_eq!(coalescer.due(after(61)), [seen("42", "old", after(7))]);
+        assert!(admits(&mut coalescer, after(62), "42", "old"), "seen just now");
+        assert_eq!(coalescer.due(after(65)), [seen("42", "new", after(61))]);
     }
 
     #[test]

@@ -38,6 +38,11 @@ impl Moment {
         Self::now().since(self)
     }
 
+    /// Milliseconds since the machine was started.
+    pub(super) fn millis(self) -> i64 {
+        i64::try_from(self.0.as_millis()).unwrap_or(i64::MAX)
+    }
+
     /// Time from another moment to this one; zero if that is later.
     pub fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)

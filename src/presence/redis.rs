@@ -20,8 +20,14 @@
 //! detects that: `link` at each connection that it makes, `cluster` at each partition that moves to another node,
 //! `marks` at each sweep. They note it of the [`FailureDomain`]; the module that remembers the touches makes them again.
 //!
-//! Touches may be made again at any time: they carry ages, and last seen never goes back. A touch that waited in a
-//! hung Redis until its sender had given up on it is refused, because its age would no longer be true.
+//! Touches may be made again at any time: they carry ages, and last seen never goes back. They also carry when they were
+//! sent, by the estimate of Redis' clock: a hung Redis that reads them late adds the time since. A touch that waited much
+//! longer than its sender does is refused: the estimate may be wrong, because the clock was set.
+//!
+//! That estimate is never late but by the drift of the clocks, so a touch is not taken for younger than it is; it is early
+//! by no more than the fastest answer was under way. Where the clock was set since the last answer, by less than a touch may
+//! wait, a touch counts as older or younger by as much until the next answer; where that tells of more than a second,
+//! all are touched again with their age.
 //!
 //! # Permissions of the Redis user
 //! Redis 6.2 or later. Commands `evalsha script|load time ping info get set zadd zcard zcount zrange
@@ -73,7 +79,7 @@ use crate::tasks::Tasks;
 const CONCURRENCY: usize = 8;
 /// The partition where sidecars compare their settings: it exists whatever the number of partitions.
 const COMMON_PARTITION: u16 = 0;
-/// How far Redis' clock may be off the expected time, in addition to the time that answers are under way.
+/// How far Redis' clock may be off every time that an answer allows, before it counts as set.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
 
 /// Who is here now, in Redis.
@@ -175,12 +181,11 @@ impl Redis {
         self.domains.of_partition(partition)
     }
 
-    /// Updates the clock from an answer, and notes a possible loss if it was set.
-    fn heard(&self, partition: u16, now: i64) -> Result<DateTime<Utc>, PresenceError> {
+    /// Updates the clock from the answer to a call that began at `called`, and notes a possible loss if it was set.
+    fn heard(&self, partition: u16, now: i64, called: Moment) -> Result<DateTime<Utc>, PresenceError> {
         let time = time(now)?;
-        let tolerance = self.response_timeout * 2 + CLOCK_TOLERANCE;
         let domain = self.domain(partition);
-        if domain.clock.heard(now, Moment::now(), tolerance) {
+        if domain.clock.heard(now, called, Moment::now(), CLOCK_TOLERANCE) {
             tracing::warn!(
                 partition,
                 "the clock of Redis was set; the users that this sidecar remembers are touched again with their age"

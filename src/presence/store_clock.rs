@@ -1,44 +1,60 @@
 //! Estimates the store's clock from its answers. Pure; this machine's time is a parameter.
 //!
-//! Used to tell Redis until when a touch may be taken (see `touch.lua`), and for answers from memory while Redis is
-//! away: scores and counts use the time that Redis itself reads when it runs a script (P3).
+//! Used to tell Redis when a touch was sent and until when it may be taken (see `touch.lua`), and for answers from
+//! memory while Redis is away: scores and counts use the time that Redis itself reads when it runs a script (P3).
+//!
+//! The store read its clock between the call and its answer, so each answer bounds how far that clock is ahead of this
+//! machine's. The bounds of all answers hold together, and the fastest ones decide. An answer that contradicts them
+//! replaces them: the clocks have drifted apart, or the store's was set.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::moment::Moment;
 
-/// The latest answer with a time.
+/// The bounds; none before the first answer.
 #[derive(Debug, Default)]
-pub(super) struct StoreClock(Mutex<Option<Told>>);
+pub(super) struct StoreClock(Mutex<Option<Ahead>>);
 
+/// How far the store's clock is ahead of [`Moment`], in milliseconds.
 #[derive(Debug, Clone, Copy)]
-struct Told {
-    millis: i64,
-    heard: Moment,
+struct Ahead {
+    least: i64,
+    most: i64,
 }
 
 impl StoreClock {
-    /// Takes the time `millis` from an answer that just came. True if the store's clock was set since the previous
-    /// answer: by more than `tolerance`, which is at least the time that an answer may have been under way.
-    pub(super) fn heard(&self, millis: i64, now: Moment, tolerance: Duration) -> bool {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = told.replace(Told { millis, heard: now });
-        before.is_some_and(|before| u128::from(before.at(now).abs_diff(millis)) > tolerance.as_millis())
+    /// Takes the time `millis` from an answer: the store read it at some moment from `called` to `answered`, which may be
+    /// much later where the store or this process hung. True if its clock was set since the previous answers: by more
+    /// than `tolerance`, whatever that moment was.
+    pub(super) fn heard(&self, millis: i64, called: Moment, answered: Moment, tolerance: Duration) -> bool {
+        let new = Ahead {
+            least: millis.saturating_sub(answered.millis()),
+            // Both times are rounded down.
+            most: millis.saturating_sub(called.millis()).saturating_add(1),
+        };
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = known.unwrap_or(new);
+        let gap = before
+            .least
+            .max(new.least)
+            .saturating_sub(before.most.min(new.most));
+        *known = Some(if gap > 0 {
+            new
+        } else {
+            Ahead {
+                least: before.least.max(new.least),
+                most: before.most.min(new.most),
+            }
+        });
+        u128::try_from(gap).is_ok_and(|gap| gap > tolerance.as_millis())
     }
 
-    /// The store's clock now, `None` before its first answer. The true value may be later, by as long as the answer was under way, but not earlier,
-    /// unless the clock was set back.
+    /// The store's clock now, `None` before its first answer. The true value may be later, by as long as the fastest answer
+    /// was under way, but not earlier, unless the clock was set back since the last answer.
     pub(super) fn now(&self, now: Moment) -> Option<i64> {
-        let told = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        told.map(|told| told.at(now))
-    }
-}
-
-impl Told {
-    fn at(self, now: Moment) -> i64 {
-        let since = i64::try_from(now.since(self.heard).as_millis()).unwrap_or(i64::MAX);
-        self.millis.saturating_add(since)
+        let known = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.map(|ahead| ahead.least.saturating_add(now.millis()))
     }
 }
 
@@ -46,30 +62,58 @@ impl Told {
 mod tests {
     use super::*;
 
-    const TOLERANCE: Duration = Duration::from_secs(2);
+    const TOLERANCE: Duration = Duration::from_secs(1);
+
+    /// A clock, and the moment so many milliseconds after the start.
+    fn clock() -> (StoreClock, impl Fn(u64) -> Moment) {
+        let start = Moment::now();
+        let after = move |millis| start + Duration::from_millis(millis);
+        (StoreClock::default(), after)
+    }
 
     #[test]
     fn p3_it_goes_on_from_the_latest_answer_whatever_this_machines_time_is() {
-        let clock = StoreClock::default();
-        let start = Moment::now();
-        assert_eq!(clock.now(start), None);
-        clock.heard(1_000, start, TOLERANCE);
-        assert_eq!(clock.now(start), Some(1_000));
-        assert_eq!(clock.now(start + Duration::from_millis(250)), Some(1_250));
+        let (clock, after) = clock();
+        assert_eq!(clock.now(after(0)), None);
+        clock.heard(1_000, after(0), after(0), TOLERANCE);
+        assert_eq!(clock.now(after(0)), Some(1_000));
+        assert_eq!(clock.now(after(250)), Some(1_250));
         // Set back an hour.
-        clock.heard(-3_600_000, start + Duration::from_secs(1), TOLERANCE);
-        assert_eq!(clock.now(start + Duration::from_secs(2)), Some(-3_599_000));
+        clock.heard(-3_600_000, after(1_000), after(1_000), TOLERANCE);
+        assert_eq!(clock.now(after(2_000)), Some(-3_599_000));
     }
 
     #[test]
     fn p18_a_clock_that_was_set_is_noticed_and_an_answer_that_took_its_time_is_not() {
-        let clock = StoreClock::default();
-        let start = Moment::now();
-        let after = |seconds| start + Duration::from_secs(seconds);
-        assert!(!clock.heard(0, start, TOLERANCE), "nothing to compare with");
-        assert!(!clock.heard(10_000, after(12), TOLERANCE));
-        assert!(clock.heard(612_000, after(13), TOLERANCE), "set forward");
-        assert!(!clock.heard(613_000, after(14), TOLERANCE), "told once");
-        assert!(clock.heard(14_000, after(15), TOLERANCE), "set back");
+        let (clock, after) = clock();
+        let told = |millis, called, answered| clock.heard(millis, after(called), after(answered), TOLERANCE);
+        assert!(!told(0, 0, 0), "nothing to compare with");
+        assert!(!told(10_000, 10_000, 60_000), "read late");
+        assert!(!told(70_000, 20_000, 70_000), "answered late");
+        assert!(!told(71_900, 71_000, 71_000), "drifted");
+        assert!(told(612_000, 72_000, 72_000), "set forward");
+        assert!(!told(613_000, 73_000, 73_000), "told once");
+        assert!(told(74_000, 74_000, 74_000), "set back");
+        assert!(told(90_000, 75_000, 78_000), "though the answer took its time");
+    }
+
+    #[test]
+    fn p21_the_fastest_answers_tell_the_time() {
+        let (clock, after) = clock();
+        let told = |millis, called, answered| clock.heard(millis, after(called), after(answered), TOLERANCE);
+        told(500, 0, 1_000);
+        assert_eq!(
+            clock.now(after(1_000)),
+            Some(500),
+            "it may be half a second later"
+        );
+        told(2_000, 1_999, 2_001);
+        assert_eq!(clock.now(after(2_001)), Some(2_000));
+        told(2_100, 2_090, 6_000);
+        assert_eq!(clock.now(after(6_000)), Some(5_999), "read late");
+        // The clocks drift apart, less than answers tell apart and then more.
+        told(6_999, 6_999, 7_000);
+        told(7_990, 7_999, 8_000);
+        assert_eq!(clock.now(after(8_000)), Some(7_990));
     }
 }

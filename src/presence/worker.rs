@@ -102,7 +102,6 @@ fn by(
     let handle = PresenceHandle {
         queue: sender,
         waiting: waiting.clone(),
-        now,
     };
     let worker = Worker {
         presence,

@@ -18,6 +18,7 @@ use crate::config;
 use crate::ids::SessionToken;
 use crate::live::AccessPolicy;
 use crate::page_view::{Beacon, Exchange, Files, NotCounted, PageView, Policy, may_be_view};
+use crate::presence::moment::Moment;
 use crate::reload::SharedRoutes;
 use crate::routes::{RouteMatch, decode_path};
 
@@ -236,6 +237,7 @@ impl Intake {
                     self.recorder
                         .record(AcceptedView {
                             view,
+                            seen: Moment::now(),
                             who,
                             from,
                             access_policy,

@@ -101,7 +101,7 @@ async fn run(queue: &mut mpsc::Receiver<Message>, work: &Work) {
         Ok(Some(doubt)) if doubtful.len() < DOUBTFUL => {
             doubtful.push(AssertUnwindSafe(work.ask_again(doubt)).catch_unwind());
         }
-        Ok(Some(doubt)) => work.hand_on(doubt.visit.view, Found::NoSession, doubt.hand),
+        Ok(Some(doubt)) => work.hand_on(doubt.visit, Found::NoSession, doubt.hand),
         Ok(None) | Err(_) => {}
     };
     loop {
@@ -136,7 +136,7 @@ async fn run(queue: &mut mpsc::Receiver<Message>, work: &Work) {
                     let resolving = work.resolve(*visit, is_strangers, hand);
                     queue.push(AssertUnwindSafe(resolving).catch_unwind());
                 } else {
-                    work.hand_on(visit.view, otherwise, hand);
+                    work.hand_on(*visit, otherwise, hand);
                 }
                 continue;
             }
@@ -183,7 +183,7 @@ impl Work {
         if let Found::Doubtful(until) = found {
             return Some(PostponedView { visit, until, hand });
         }
-        self.hand_on(visit.view, found, hand);
+        self.hand_on(visit, found, hand);
         None
     }
 
@@ -198,7 +198,7 @@ impl Work {
             self.resolver.authenticator.forget_absence(token).await;
         }
         if let Some(doubt) = self.resolve(visit, true, hand).await {
-            self.hand_on(doubt.visit.view, Found::NoSession, doubt.hand);
+            self.hand_on(doubt.visit, Found::NoSession, doubt.hand);
         }
     }
 
@@ -208,12 +208,13 @@ impl Work {
         hand
     }
 
-    fn hand_on(&self, view: PageView, found: Found, mut hand: InHand) {
+    fn hand_on(&self, visit: AcceptedView, found: Found, mut hand: InHand) {
+        let AcceptedView { view, seen, .. } = visit;
         // Its bytes are counted by the writer from here on, if at all.
         hand.free();
         let metrics = &self.destinations.metrics;
         match found {
-            Found::All(session, community) => self.destinations.deliver(view, &session, community),
+            Found::All(session, community) => self.destinations.deliver(view, seen, &session, community),
             Found::NoSession | Found::Doubtful(_) => metrics.not_counted[NotCounted::Anonymous].inc(),
             // The app would have answered with an error.
             Found::Forbidden => metrics.not_counted[NotCounted::Error].inc(),
@@ -289,12 +290,13 @@ impl Work {
         let (answer, waiting) = oneshot::channel();
         let (resolver, destinations) = (self.resolver.clone(), self.destinations.clone());
         let (who, view, from) = (visit.who.clone(), visit.view.clone(), visit.from);
+        let seen = visit.seen;
         let running = Running::new(&destinations.metrics);
         tokio::spawn(async move {
             let (_permit, _running) = (permit, running);
             let found = resolver.look_up(who, &view, from).await;
             if let Err(Ok(Answer::Found(session, community))) = answer.send(found) {
-                destinations.touch(&session, community.as_ref());
+                destinations.touch(&session, community.as_ref(), seen);
             }
         });
         waiting

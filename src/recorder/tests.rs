@@ -118,6 +118,7 @@ impl Bench {
         self.recorder
             .record(AcceptedView {
                 view,
+                seen: Moment::now(),
                 who,
                 access_policy,
                 from: None,
@@ -191,6 +192,7 @@ async fn i12_the_session_that_was_found_is_kept_where_admission_takes_too_long()
     view.community = Some(CommunityRef::Id("42".into()));
     let visit = AcceptedView {
         view,
+        seen: Moment::now(),
         who: RequestVisitor::Token(SessionToken::new("alice"), EarlyLookup::default()),
         access_policy: None,
         from: None,

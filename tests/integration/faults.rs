@@ -16,6 +16,7 @@ mod heals;
 mod identity;
 mod logs;
 mod lost;
+mod moments;
 mod outages;
 mod queues;
 mod remembered;

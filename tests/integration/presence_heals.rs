@@ -5,10 +5,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::Utc;
 use headcount::config;
 use headcount::ids::CommunityId;
 use headcount::page_view::{self, Queue};
 use headcount::presence::keys::Keys;
+use headcount::presence::moment::Moment;
 use headcount::presence::{self, Metrics, Presence, PresenceError, Touch};
 use headcount::status::Status;
 use headcount::tasks::Tasks;
@@ -23,6 +25,19 @@ const WINDOW: Duration = Duration::from_secs(300);
 const IMPATIENT: Duration = Duration::from_millis(200);
 
 const MINUTE: Duration = Duration::from_secs(60);
+
+/// A sidecar that does not wait for a Redis that hangs. User `a` was seen a minute ago.
+async fn impatient(server: &RedisServer) -> Arc<dyn Presence> {
+    let config = config::Redis {
+        connect_timeout: IMPATIENT,
+        response_timeout: IMPATIENT,
+        ..server.config()
+    };
+    let sidecar = servers::mirrored(&config, WINDOW);
+    eventually(async || sidecar.touch(&"42".into(), &[seen("a", MINUTE)]).await.is_ok()).await;
+    all_show(&[&*sidecar], "42", &["a"]).await;
+    sidecar
+}
 
 #[tokio::test]
 async fn p14_a_redis_that_was_killed_and_restarted_empty_fills_up_again() {
@@ -57,14 +72,7 @@ async fn p14_a_redis_that_was_killed_and_restarted_empty_fills_up_again() {
 #[tokio::test]
 async fn p14_after_a_redis_that_hung_those_seen_meanwhile_are_there_and_those_who_left_are_not() {
     let server = RedisServer::start(&[]);
-    let config = config::Redis {
-        connect_timeout: IMPATIENT,
-        response_timeout: IMPATIENT,
-        ..server.config()
-    };
-    let sidecar = servers::mirrored(&config, WINDOW);
-    eventually(async || sidecar.touch(&"42".into(), &[seen("a", MINUTE)]).await.is_ok()).await;
-    all_show(&[&*sidecar], "42", &["a"]).await;
+    let sidecar = impatient(&server).await;
 
     server.hang();
     // On its way to Redis, which will find it when the window has passed.
@@ -83,6 +91,22 @@ async fn p14_after_a_redis_that_hung_those_seen_meanwhile_are_there_and_those_wh
         !stale && users == ["came meanwhile", "a"]
     })
     .await;
+}
+
+#[tokio::test]
+async fn p21_a_touch_that_a_hanging_redis_reads_late_counts_from_when_it_was_made() {
+    let server = RedisServer::start(&[]);
+    let sidecar = impatient(&server).await;
+
+    server.hang();
+    // On its way to Redis, which reads it when it goes on.
+    let given_up = sidecar.touch(&"42".into(), &[Touch::now("late")]).await;
+    assert!(given_up.is_err(), "{given_up:?}");
+    let resumed = Utc::now();
+    server.resume();
+    all_show(&[&*sidecar], "42", &["late", "a"]).await;
+    let page = sidecar.list(&"42".into(), None, 10).await.unwrap().value;
+    assert!(page[0].last_seen < resumed, "{page:?}, resumed at {resumed}");
 }
 
 /// More communities than are touched at a time; every call takes as long as the test.
@@ -105,18 +129,22 @@ async fn p20_whoever_is_seen_while_redis_hangs_is_known_before_the_call_returns(
     let (touches, worker) = presence::worker::new(Arc::clone(&sidecar), &record, &status, metrics, queued);
     let (_stop, stopped) = tokio::sync::watch::channel(false);
     worker.start(&tasks, stopped);
-    touches.touch("42".into(), "a".into()).unwrap();
+    touches.touch("42".into(), "a".into(), Moment::now()).unwrap();
     all_show(&[&*sidecar], "42", &["a"]).await;
 
     server.hang();
     for community in 0..COMMUNITIES {
         touches
-            .touch(CommunityId::new(format!("c{community}")), "a".into())
+            .touch(
+                CommunityId::new(format!("c{community}")),
+                "a".into(),
+                Moment::now(),
+            )
             .unwrap();
     }
     is_remembered(&*sidecar, "c0", &["a"]).await;
     // In a batch of its own.
-    touches.touch("42".into(), "b".into()).unwrap();
+    touches.touch("42".into(), "b".into(), Moment::now()).unwrap();
     for community in 0..COMMUNITIES {
         is_remembered(&*sidecar, &format!("c{community}"), &["a"]).await;
     }

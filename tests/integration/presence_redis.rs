@@ -98,9 +98,9 @@ async fn p3_time_is_that_of_redis() {
     }
     assert_eq!(of("EVALSHA").len(), 2);
     for command in of("EVALSHA") {
-        let (not_after, user, age) = (&command[11], &command[13], &command[14]);
+        let (sent, user, age) = (&command[11], &command[14], &command[15]);
         let of_2001 = 1_000_000_000_000..1_000_100_000_000_i64;
-        assert!(of_2001.contains(&not_after.parse().unwrap()), "{command:?}");
+        assert!(of_2001.contains(&sent.parse().unwrap()), "{command:?}");
         assert_eq!(user, "a");
         assert!(age.parse::<u64>().unwrap() < 100_000, "{command:?}");
     }
@@ -114,7 +114,7 @@ async fn p3_time_is_that_of_redis() {
 
 /// As a Redis whose clock is set to 2002 by the first touch: whoever still counts on 2001 is too late.
 fn redis_set_to_2002(command: &[String]) -> Option<String> {
-    let is_late = |not_after: &str| not_after.parse::<i64>().unwrap() < 1_031_536_000_000;
+    let is_late = |sent: &str| sent.parse::<i64>().unwrap() < 1_031_536_000_000;
     Some(match command[0].as_str() {
         "EVALSHA" if is_late(&command[11]) => "*3\r\n$-1\r\n:0\r\n:1031536000000\r\n".into(),
         "EVALSHA" => "*3\r\n:1\r\n:7\r\n:1031536000123\r\n".into(),

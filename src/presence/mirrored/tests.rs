@@ -111,7 +111,8 @@ impl Store {
         let memory = self.reached().await?;
         for known in &*self.known.lock().unwrap() {
             let clock = &known.of(community).clock;
-            clock.heard(in_2001().timestamp_millis(), Moment::now(), Duration::MAX);
+            let now = Moment::now();
+            clock.heard(in_2001().timestamp_millis(), now, now, Duration::MAX);
         }
         Ok(memory)
     }

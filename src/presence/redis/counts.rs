@@ -11,6 +11,7 @@ use futures_util::stream::{self, FuturesUnordered};
 use super::node::Node;
 use super::{Redis, still_in_use};
 use crate::ids::CommunityId;
+use crate::presence::moment::Moment;
 use crate::presence::shared_settings::longest_window;
 use crate::presence::{Answer, Count, Counts, PresenceError};
 
@@ -62,8 +63,10 @@ impl Redis {
         communities: Vec<CommunityId>,
     ) -> Vec<(CommunityId, Result<Answer<Count>, PresenceError>)> {
         let ask = |redis: Node| self.ask_for_counts(redis, partition, &communities);
+        let called = Moment::now();
         let outcome = self.servers.call(partition, ask).await;
-        let answers = match outcome.and_then(|(now, counts)| Ok((self.heard(partition, now)?, counts))) {
+        let heard = |(now, counts)| Ok((self.heard(partition, now, called)?, counts));
+        let answers = match outcome.and_then(heard) {
             Ok((as_of, counts)) => {
                 let counts = counts.into_iter().map(|(seq, current)| Count {
                     current,

@@ -8,6 +8,7 @@ use futures_util::{StreamExt as _, stream};
 use super::node::Node;
 use super::{COMMON_PARTITION, CONCURRENCY, Redis, invoke};
 use crate::ids::CommunityId;
+use crate::presence::moment::Moment;
 use crate::presence::shared_settings::{KEPT, longest_window};
 use crate::presence::{Count, CountChange, PresenceError, REMEMBERED, Sweep, millis};
 
@@ -112,6 +113,7 @@ impl Redis {
             call.arg(self.settings.to_string());
             let call = &call;
             let sweep = |redis: Node| async move { invoke(call, redis.with_all_keys()?).await };
+            let called = Moment::now();
             let (now, lag, more, mark, in_use, changes): SweepReply =
                 self.servers.call(partition, sweep).await?;
             if self.marks.written(partition, number, mark) {
@@ -123,7 +125,7 @@ impl Redis {
             if partition == COMMON_PARTITION {
                 self.compare(self.settings.differences(&in_use));
             }
-            let as_of = self.heard(partition, now)?;
+            let as_of = self.heard(partition, now, called)?;
             swept.lag = swept.lag.max(Duration::from_millis(lag.unsigned_abs()));
             swept
                 .changes

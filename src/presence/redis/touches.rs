@@ -3,7 +3,7 @@
 use ::redis::RedisResult;
 
 use super::node::Node;
-use super::{Redis, ask_the_time};
+use super::{CLOCK_TOLERANCE, Redis, ask_the_time};
 use crate::ids::CommunityId;
 use crate::presence::keys::is_keyable;
 use crate::presence::moment::Moment;
@@ -45,13 +45,14 @@ impl Redis {
     ) -> Result<Count, PresenceError> {
         let partition = self.keys.partition(community);
         for _ in 0..CLOCK_TRIES {
+            let sent = Moment::now();
             let (current, seq, now) = self
                 .servers
                 .call(partition, |redis| {
                     self.send_touches(redis, partition, community, touches, called)
                 })
                 .await?;
-            let as_of = self.heard(partition, now)?;
+            let as_of = self.heard(partition, now, sent)?;
             if let Some(current) = current {
                 return Ok(Count { current, seq, as_of });
             }
@@ -62,8 +63,8 @@ impl Redis {
         ))
     }
 
-    /// Sends touches with the time until which Redis may take them: while the caller waits, and as long again,
-    /// because the answer that gave the time may itself have been under way that long.
+    /// Sends touches with the time of sending, and how long Redis may take them: while the caller waits, and as long
+    /// again, because the answer that gave the time may itself have been under way that long.
     async fn send_touches(
         &self,
         mut redis: Node,
@@ -72,19 +73,26 @@ impl Redis {
         touches: &[Touch],
         called: Moment,
     ) -> RedisResult<TouchReply> {
-        let now = match self.domain(partition).clock.now(Moment::now()) {
-            Some(now) => now,
-            None => ask_the_time(&mut redis).await?,
+        let clock = &self.domain(partition).clock;
+        let mut sending = Moment::now();
+        let now = if let Some(now) = clock.now(sending) {
+            now
+        } else {
+            let now = ask_the_time(&mut redis).await?;
+            let answered = Moment::now();
+            clock.heard(now, sending, answered, CLOCK_TOLERANCE);
+            sending = answered;
+            now
         };
-        let not_after = now.saturating_add(2 * millis(self.response_timeout));
         let keys = self.keys.community(community);
         let mut call = self.touch.prepare_invoke();
         call.key(keys.seen).key(keys.state).key(keys.due);
         call.key(self.keys.settings(partition));
         call.arg(self.window.at_least()).arg(millis(REMEMBERED));
         call.arg(self.keys.changes()).arg(community.as_str());
-        call.arg(not_after).arg(self.settings.to_string());
-        let waited = called.elapsed();
+        call.arg(now).arg(2 * millis(self.response_timeout));
+        call.arg(self.settings.to_string());
+        let waited = sending.since(called);
         for touch in touches {
             call.arg(touch.user.as_str())
                 .arg(millis(touch.age.saturating_add(waited)));

@@ -3,7 +3,6 @@
 use prometheus::Gauge;
 use tokio::sync::{mpsc, oneshot};
 
-use super::Now;
 use crate::ids::{CommunityId, UserId};
 use crate::presence::moment::Moment;
 
@@ -12,7 +11,6 @@ use crate::presence::moment::Moment;
 pub struct PresenceHandle {
     pub(super) queue: mpsc::Sender<Message>,
     pub(super) waiting: Gauge,
-    pub(super) now: Now,
 }
 
 /// The touch was not taken: the queue is full, or the worker has ended.
@@ -28,10 +26,11 @@ pub(super) enum Message {
 }
 
 impl PresenceHandle {
-    /// A user was just seen in a community. The caller counts the drop if this is [`Full`].
-    pub fn touch(&self, community: CommunityId, user: UserId) -> Result<(), Full> {
+    /// A user was seen in a community, now or at a moment before; touches may come in any order. The caller counts the
+    /// drop if this is [`Full`].
+    pub fn touch(&self, community: CommunityId, user: UserId, seen: Moment) -> Result<(), Full> {
         self.waiting.inc();
-        let touch = Message::Touch(community, user, (self.now)());
+        let touch = Message::Touch(community, user, seen);
         self.queue.try_send(touch).map_err(|_| {
             self.waiting.dec();
             Full

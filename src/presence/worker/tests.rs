@@ -150,7 +150,10 @@ fn is(gauge: f64, expected: f64) -> bool {
 async fn a_batch_is_one_touch_per_community() {
     let bench = bench(100);
     for (community, user) in [("1", "a"), ("2", "a"), ("1", "b"), ("1", "a")] {
-        bench.handle.touch(community.into(), user.into()).unwrap();
+        bench
+            .handle
+            .touch(community.into(), user.into(), by_tokio())
+            .unwrap();
     }
     let waiting = bench.worker.waiting.clone();
     assert!(is(waiting.get(), 4.0));
@@ -168,7 +171,7 @@ async fn a_batch_is_one_touch_per_community() {
 #[tokio::test(start_paused = true)]
 async fn a_touch_that_waited_tells_for_how_long() {
     let bench = bench(100);
-    bench.handle.touch("1".into(), "a".into()).unwrap();
+    bench.handle.touch("1".into(), "a".into(), by_tokio()).unwrap();
     tokio::time::advance(Duration::from_millis(2)).await;
     tokio::spawn(run(bench.worker, bench.stop.subscribe()));
     bench.handle.flush().await;
@@ -182,7 +185,7 @@ async fn flush_waits_for_what_came_before_across_batches() {
     for user in 0..5 * BATCH {
         bench
             .handle
-            .touch("1".into(), UserId::new(user.to_string()))
+            .touch("1".into(), UserId::new(user.to_string()), by_tokio())
             .unwrap();
     }
     tokio::spawn(run(bench.worker, bench.stop.subscribe()));
@@ -201,13 +204,13 @@ async fn a_failed_touch_is_forgotten_so_that_the_next_view_touches_again() {
     let bench = bench(100);
     bench.notebook.refusing.store(true, Ordering::Relaxed);
     tokio::spawn(run(bench.worker, bench.stop.subscribe()));
-    bench.handle.touch("1".into(), "a".into()).unwrap();
+    bench.handle.touch("1".into(), "a".into(), by_tokio()).unwrap();
     bench.handle.flush().await;
     assert_eq!(bench.metrics.touch_failures.get(), 1);
 
     bench.notebook.refusing.store(false, Ordering::Relaxed);
     for coalesced in 0..2 {
-        bench.handle.touch("1".into(), "a".into()).unwrap();
+        bench.handle.touch("1".into(), "a".into(), by_tokio()).unwrap();
         bench.handle.flush().await;
         assert_eq!(bench.notebook.touches(), [touched("1", &["a"])]);
         assert_eq!(bench.metrics.touches_coalesced.get(), coalesced);
@@ -217,19 +220,19 @@ async fn a_failed_touch_is_forgotten_so_that_the_next_view_touches_again() {
 #[tokio::test]
 async fn a_full_queue_refuses_at_once() {
     let bench = bench(2);
-    assert_eq!(bench.handle.touch("1".into(), "a".into()), Ok(()));
-    assert_eq!(bench.handle.touch("1".into(), "b".into()), Ok(()));
-    assert_eq!(bench.handle.touch("1".into(), "c".into()), Err(Full));
+    assert_eq!(bench.handle.touch("1".into(), "a".into(), by_tokio()), Ok(()));
+    assert_eq!(bench.handle.touch("1".into(), "b".into(), by_tokio()), Ok(()));
+    assert_eq!(bench.handle.touch("1".into(), "c".into(), by_tokio()), Err(Full));
 }
 
 #[tokio::test]
 async fn shutdown_touches_what_is_queued_and_then_refuses() {
     let bench = bench(100);
-    bench.handle.touch("1".into(), "a".into()).unwrap();
+    bench.handle.touch("1".into(), "a".into(), by_tokio()).unwrap();
     bench.stop.send_replace(true);
     run(bench.worker, bench.stop.subscribe()).await;
     assert_eq!(bench.notebook.touches(), [touched("1", &["a"])]);
-    assert_eq!(bench.handle.touch("1".into(), "b".into()), Err(Full));
+    assert_eq!(bench.handle.touch("1".into(), "b".into(), by_tokio()), Err(Full));
     bench.handle.flush().await;
 }
 
@@ -249,7 +252,7 @@ async fn it_sweeps_and_tells_how_late() {
 async fn p19_the_last_view_counts_though_it_was_coalesced() {
     let bench = bench_with(100, COALESCE);
     for _ in 0..2 {
-        bench.handle.touch("1".into(), "a".into()).unwrap();
+        bench.handle.touch("1".into(), "a".into(), by_tokio()).unwrap();
     }
     tokio::spawn(run(bench.worker, bench.stop.subscribe()));
     while bench.metrics.touches.get() < 2 {
@@ -269,14 +272,14 @@ async fn p19_the_last_view_is_told_in_its_time_however_many_others_are_seen() {
     let bench = bench_with(100, COALESCE);
     tokio::spawn(run(bench.worker, bench.stop.subscribe()));
     for _ in 0..2 {
-        bench.handle.touch("1".into(), "a".into()).unwrap();
+        bench.handle.touch("1".into(), "a".into(), by_tokio()).unwrap();
     }
     let others = Duration::from_millis(10);
     let until_told = COALESCE + DUE_TOGETHER + 2 * others;
     for other in 0..until_told.as_millis() / others.as_millis() {
         bench
             .handle
-            .touch("2".into(), UserId::new(other.to_string()))
+            .touch("2".into(), UserId::new(other.to_string()), by_tokio())
             .unwrap();
         tokio::time::sleep(others).await;
     }
@@ -290,7 +293,7 @@ async fn p19_flush_sends_what_was_coalesced() {
     let bench = bench(100);
     tokio::spawn(run(bench.worker, bench.stop.subscribe()));
     for _ in 0..2 {
-        bench.handle.touch("1".into(), "a".into()).unwrap();
+        bench.handle.touch("1".into(), "a".into(), by_tokio()).unwrap();
         bench.handle.flush().await;
         assert_eq!(bench.notebook.touches(), [touched("1", &["a"])]);
     }
@@ -301,7 +304,7 @@ async fn p19_flush_sends_what_was_coalesced() {
 async fn p19_what_was_coalesced_is_touched_before_the_end() {
     let bench = bench(100);
     for _ in 0..2 {
-        bench.handle.touch("1".into(), "a".into()).unwrap();
+        bench.handle.touch("1".into(), "a".into(), by_tokio()).unwrap();
     }
     bench.stop.send_replace(true);
     run(bench.worker, bench.stop.subscribe()).await;

@@ -10,6 +10,9 @@ use crate::store::operations::{FIRST_POSSIBLE, Runs, STATS_OF_VIEWS_AND_SESSIONS
 use crate::store::rows::{PAGE_VIEW, SOURCE};
 use crate::store::schema::{AppSchema, Column};
 
+/// Whole numbers of JSON from here on, and some before, are floating-point numbers to SQLite.
+const BEYOND_INTEGERS: &str = "9.2e18";
+
 impl Runs<StatsOf<'_>> for Sqlite {
     async fn run(
         operation: &StatsOf<'_>,
@@ -39,10 +42,16 @@ fn sql(operation: &StatsOf<'_>, app: &AppSchema) -> String {
         "coalesce(json_extract({}, '$.source') = '{SOURCE}', 0)",
         event.metadata
     );
-    // The key's text may be JSON's `true`, which is 1 here.
+    // The key's text may be JSON's `true`, which is 1 here. The index has a whole number beyond 64 bits as a floating-point
+    // number, which is that of other keys, too: `->` has all its digits.
     let of_community = format!(
-        "{page_view} AND {key} IN (SELECT value FROM json_each(?1))
-               AND json_type({metadata}, '$.community_id') IN ('text', 'integer')",
+        "{page_view} AND {key} IN (SELECT value FROM json_each(?1) UNION ALL
+                                   SELECT CAST(CAST(value AS REAL) AS TEXT) FROM json_each(?1)
+                                   WHERE abs(CAST(value AS REAL)) >= {BEYOND_INTEGERS})
+               AND CASE json_type({metadata}, '$.community_id')
+                   WHEN 'text' THEN {key} IN (SELECT value FROM json_each(?1))
+                   WHEN 'integer' THEN {metadata} -> '$.community_id' IN (SELECT value FROM json_each(?1))
+                   END",
         metadata = event.metadata
     );
     let until_ours = if operation.until_ours {

@@ -155,8 +155,8 @@ async fn p3_each_partition_goes_by_the_clock_of_its_node() {
         let touches: Vec<_> = heard.iter().filter(|command| command[0] == "EVALSHA").collect();
         assert_eq!(touches.len(), 2, "taken at once");
         for command in touches {
-            let not_after: i64 = command[11].parse().unwrap();
-            assert!((time..time + 100_000_000).contains(&not_after), "{command:?}");
+            let sent: i64 = command[11].parse().unwrap();
+            assert!((time..time + 100_000_000).contains(&sent), "{command:?}");
         }
     }
     eventually(async || presence.ping().await.is_ok()).await;

@@ -16,6 +16,7 @@ contract! {
     v21_what_is_no_key_of_the_columns_type_is_no_community,
     v22_the_type_of_a_key_in_metadata_is_the_columns,
     v22_what_is_true_is_not_one,
+    s13_a_key_of_more_digits_than_an_integer_has_counts_as_text_and_as_a_number,
 }
 
 /// Has the app give its communities keys that are text.
@@ -80,6 +81,24 @@ async fn v20_what_the_app_wrote_in_another_spelling_counts(variant: Variant) {
         "{spellings:?}"
     );
     assert_eq!(stats.total_visitors, 1);
+}
+
+/// As floating-point numbers the two keys are the same.
+async fn s13_a_key_of_more_digits_than_an_integer_has_counts_as_text_and_as_a_number(variant: Variant) {
+    let site = Site::new(variant).await;
+    with_text_keys(&site).await;
+    let alice = site.member("alice").await;
+    let (key, other) = ("12345678901234567890", "12345678901234567891");
+    let quoted = format!("\"{key}\"");
+    for written in [key, key, &quoted, other, "1.23456789012346e+19"] {
+        let metadata = format!(r#"{{"community_id": {written}}}"#);
+        site.app_event(&alice, "page_view", &metadata, "2024-03-01T10:00:00Z")
+            .await;
+    }
+    for (key, views) in [(key, 3), (other, 1)] {
+        let stats = stats_of_march(&site, &key.into()).await;
+        assert_eq!(stats.page_views, views, "{key}");
+    }
 }
 
 async fn v20_keys_that_are_text_are_taken_as_they_are(variant: Variant) {
