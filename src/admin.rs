@@ -29,7 +29,7 @@ use crate::tasks::Tasks;
 
 pub use dashboard::Dashboard;
 use health::Readiness;
-pub use listener::Socket;
+pub use listener::SharedListener;
 pub use metrics::Metrics;
 
 /// Dependencies of the admin listener.
@@ -78,7 +78,7 @@ impl Admin {
     }
 
     /// Serves until the process ends or, after a hand-over, until the open connections end.
-    pub async fn serve(self, socket: Socket) {
+    pub async fn serve(self, socket: SharedListener) {
         let (in_flight, leave) = (self.in_flight.clone(), self.handed_over.clone());
         let pages = dashboard::router()
             .route("/routes/test", get(test_route))

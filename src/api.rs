@@ -134,12 +134,12 @@ struct Shared {
     /// The same for communities with text keys.
     script_of_text_keys: Script,
     /// When a request from a page of another origin was last logged, in seconds.
-    told_of_foreign: AtomicI64,
+    warned_of_foreign_at: AtomicI64,
 }
 
 /// What the API needs to know from other sections of the configuration.
 #[derive(Debug, Clone)]
-pub struct Surroundings {
+pub struct SiteSettings {
     /// How long a user counts as present.
     pub window: Duration,
     /// Name of the session cookie.
@@ -170,7 +170,7 @@ impl Api {
     /// Builds the API.
     pub fn new(
         settings: config::Api,
-        surroundings: Surroundings,
+        site_settings: SiteSettings,
         sources: Sources,
         metrics: Arc<Metrics>,
         clock: Clock,
@@ -186,11 +186,11 @@ impl Api {
         } = sources;
         let paths = Paths::new(&settings);
         let shared = Shared {
-            window: Seconds(surroundings.window),
+            window: Seconds(site_settings.window),
             gate: Gate::new(&settings, communities, backend_check, Arc::clone(&clock)),
             statistics: Statistics::new(Arc::clone(&store)),
-            contract: openapi::render(&paths, &settings, &surroundings.session_cookie),
-            cors: Cors::new(surroundings.allowed_origins),
+            contract: openapi::render(&paths, &settings, &site_settings.session_cookie),
+            cors: Cors::new(site_settings.allowed_origins),
             live,
             authenticator,
             script: Script::new(paths.prefix(), settings.max_limit, false),
@@ -198,7 +198,7 @@ impl Api {
             reports: visits::Rate::new(settings.beacon_rate),
             intake,
             paths,
-            told_of_foreign: AtomicI64::new(0),
+            warned_of_foreign_at: AtomicI64::new(0),
             store,
             presence,
             clock,

@@ -20,17 +20,17 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::mpsc;
 
 use crate::admin::{Admin, Dashboard, Metrics};
-use crate::api::{Api, Sources, Surroundings, UpstreamCheck, widget_paths};
+use crate::api::{Api, SiteSettings, Sources, UpstreamCheck, widget_paths};
 use crate::config::{Access, Config, Listen};
 use crate::geoip::GeoIp;
-use crate::handover::{Place, Waiting};
+use crate::handover::{AwaitedPredecessor, UpgradeSocket};
 use crate::live::{self, Live};
 use crate::metrics::LabelValue as _;
 use crate::page_view::Policy;
 use crate::presence;
 use crate::proxy::{Edge, Sidecar, Upstreams};
 use crate::reload::{Certificate, LoadedRoutes, Reloader, SharedRoutes};
-use crate::shutdown::{Closing, InFlight, Manners, Shutdown, Signals};
+use crate::shutdown::{Closing, InFlight, Shutdown, SignalPolicy, Signals};
 use crate::status::Status;
 use crate::store;
 use crate::tasks::{Task, Tasks};
@@ -47,7 +47,7 @@ const BACKGROUND_THREADS: usize = 2;
 /// A page view that waits on disk this much longer than `record.batch_age` counts as stale.
 const STALE: Duration = Duration::from_secs(60);
 /// Longest time for the database's connections to close at shutdown.
-const DATABASE_FAREWELL: Duration = Duration::from_secs(1);
+const DATABASE_CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Why the sidecar does not start.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +89,7 @@ impl App {
     pub fn build_to_take_over(config: Config, how: TakeOver) -> Result<Self, StartError> {
         Self::prepare(config, |listen| {
             listeners::check_fixed(listen)?;
-            let waiting = Waiting::at(Place::new(listen))
+            let waiting = AwaitedPredecessor::at(UpgradeSocket::new(listen))
                 .map_err(|error| StartError::Configuration(error.to_string()))?;
             Ok(Ports::TakenOver(waiting, how))
         })
@@ -175,7 +175,7 @@ impl App {
         let status = Status::default();
         let metrics = Metrics::new(&status);
         let tasks = Tasks::new(metrics.tasks.clone(), background, shutdown.clone());
-        tasks.keep_worker(Task::Signals, signals, |signals| signals.obey().boxed());
+        tasks.keep_worker(Task::Signals, signals, |signals| signals.handle().boxed());
         let store = store::open(&config).context("the database")?;
         let presence = presence::open(
             &config.redis,
@@ -228,7 +228,7 @@ impl App {
             handed_over: Shutdown::new(),
             in_flight: in_flight.clone(),
         };
-        let parts = Parts {
+        let parts = ProxyParts {
             sources: Sources {
                 store: store.clone(),
                 authenticator: recording.authenticator.clone(),
@@ -257,16 +257,16 @@ impl App {
         let result = serving.run(ports, sidecar).await;
         recording.finish(config.record.flush_timeout).await;
         // Best effort: connections that a hung database still holds end with the process.
-        let _ = tokio::time::timeout(DATABASE_FAREWELL, store.close()).await;
+        let _ = tokio::time::timeout(DATABASE_CLOSE_LIMIT, store.close()).await;
         drop(reload);
         result?;
-        no_task_is_lost(&tasks)
+        check_tasks(&tasks)
     }
 }
 
 /// # Errors
 /// A task that serving depends on is lost.
-fn no_task_is_lost(tasks: &Tasks) -> Result<(), StartError> {
+fn check_tasks(tasks: &Tasks) -> Result<(), StartError> {
     match tasks.lost() {
         None => Ok(()),
         Some(task) => Err(anyhow::anyhow!("the task {} failed; the log says why", task.label()).into()),
@@ -279,13 +279,13 @@ fn signals(
     reload: &mpsc::Sender<()>,
     hand_over: mpsc::Sender<()>,
 ) -> anyhow::Result<Signals> {
-    let manners = if of_a_terminal {
-        Manners::Terminal
+    let signal_policy = if of_a_terminal {
+        SignalPolicy::Terminal
     } else {
         let reload = reload.clone();
-        Manners::Service { reload, hand_over }
+        SignalPolicy::Service { reload, hand_over }
     };
-    Signals::listen(shutdown.clone(), manners).context("signal handlers")
+    Signals::listen(shutdown.clone(), signal_policy).context("signal handlers")
 }
 
 fn start_dashboard(
@@ -334,7 +334,7 @@ fn start_live(
 }
 
 /// What the proxy needs besides configuration and recording.
-struct Parts {
+struct ProxyParts {
     sources: Sources,
     metrics: Metrics,
     in_flight: InFlight,
@@ -343,11 +343,11 @@ struct Parts {
 
 fn sidecar(
     config: &Config,
-    parts: Parts,
+    parts: ProxyParts,
     recording: &Recording,
     background: &Handle,
 ) -> anyhow::Result<Sidecar> {
-    let Parts {
+    let ProxyParts {
         sources,
         metrics,
         in_flight,
@@ -356,7 +356,7 @@ fn sidecar(
     let intake = sources.intake.clone();
     let api = Api::new(
         config.api.clone(),
-        Surroundings {
+        SiteSettings {
             window: config.record.window,
             session_cookie: config.session.cookie.clone(),
             allowed_origins: config.live.allowed_origins.clone(),

@@ -85,7 +85,7 @@ pub struct RecordedView {
 
 /// Views that are applied together or not at all, under one key.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Part {
+pub struct BatchPart {
     /// Its key in the ledger.
     pub key: BatchKey,
     /// The views, oldest first.
@@ -96,7 +96,7 @@ pub struct Part {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Batch {
     /// The parts, in the order of their spool.
-    pub parts: Vec<Part>,
+    pub parts: Vec<BatchPart>,
     /// Per writer, the number below which all parts are gone from their spool for good: the ledger may forget
     /// them.
     pub settled: Vec<BatchKey>,

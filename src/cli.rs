@@ -217,7 +217,7 @@ pub fn main() -> ExitCode {
                 Failure::Usage(message) => (message, 64),
                 Failure::Other(error) => (telemetry::chain(error.as_ref()), 1),
             };
-            telemetry::last_words(&format!("headcount: {message}"));
+            telemetry::write_last_line(&format!("headcount: {message}"));
             ExitCode::from(code)
         }
     }
@@ -231,7 +231,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             take_over_log,
         } => {
             let take_over = TakeOver {
-                tell: say_aside,
+                tell: print_line_detached,
                 log: take_over_log,
             };
             run(config.load()?, upgrade.then_some(take_over))
@@ -252,13 +252,13 @@ fn dispatch(command: Command) -> Result<(), Failure> {
 }
 
 /// Prints a line. A closed standard output is no failure: the reader may have seen enough.
-fn say(line: impl Display) {
+fn print_line(line: impl Display) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 /// Prints a line without waiting for the reader of standard output.
-fn say_aside(line: impl Display + Send + 'static) {
-    let say = move || say(line);
+fn print_line_detached(line: impl Display + Send + 'static) {
+    let say = move || print_line(line);
     // If no thread can be started, the line is not printed.
     let _ = std::thread::Builder::new().name("say".into()).spawn(say);
 }
@@ -277,26 +277,26 @@ fn run(config: Config, take_over: Option<TakeOver>) -> Result<(), Failure> {
 
 fn upgrade(pid: u32, config: &Path) -> Result<(), Failure> {
     let new = handover::upgrade(pid, config)?;
-    say(format_args!(
+    print_line(format_args!(
         "process {new} serves; process {pid} ends when its connections have"
     ));
     Ok(())
 }
 
 fn check(path: &Path, config: &Config, offline: bool) -> Result<(), Failure> {
-    say(format_args!("{}: the configuration is valid", path.display()));
+    print_line(format_args!("{}: the configuration is valid", path.display()));
     let table = reload::load_routes(&config.routes.dir)?;
     let folder = config.routes.dir.display();
-    say(format_args!("{folder}: {} routes are valid", table.len()));
+    print_line(format_args!("{folder}: {} routes are valid", table.len()));
     for listener in &config.listen.https {
-        say(certificate(listener));
+        print_line(certificate(listener));
     }
     app::open_geoip(config)?;
     if config.record.writes() {
         Directory::check(&config.spool.dir).map_err(|error| Failure::Usage(error.to_string()))?;
     }
     if offline {
-        say("the database was not asked");
+        print_line("the database was not asked");
         return Ok(());
     }
     let problems = block_on(store::check(config))?.map_err(|error| Failure::of_database(path, error))?;
@@ -308,21 +308,21 @@ fn check(path: &Path, config: &Config, offline: bool) -> Result<(), Failure> {
             list.concat()
         )));
     }
-    say("the database has the tables that the configuration names");
+    print_line("the database has the tables that the configuration names");
     let remarks = block_on(store::remarks(config))?.map_err(|error| Failure::of_database(path, error))?;
     for remark in remarks {
-        say(format_args!("note: {remark}"));
+        print_line(format_args!("note: {remark}"));
     }
     if config.record.writes() {
         let ledger = block_on(store::check_ledger(config))?;
         if let Some(problem) = ledger.map_err(|error| Failure::of_database(path, error))? {
             return Err(Failure::Usage(format!("{}: database: {problem}", path.display())));
         }
-        say("the database has the ledger of applied batches");
+        print_line("the database has the ledger of applied batches");
     }
     let remarks = block_on(presence::remarks(&config.redis, &config.record))?;
     for remark in remarks.map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))? {
-        say(format_args!("note: {remark}"));
+        print_line(format_args!("note: {remark}"));
     }
     Ok(())
 }
@@ -345,7 +345,7 @@ fn test_route(config: &Config, url: &str, method: &str) -> Result<(), Failure> {
     let policy = Policy::new(&config.record, &config.privacy);
     let text = explain::explain(&table, &policy, &config.api, url, method)
         .map_err(|problem| Failure::Usage(problem.to_string()))?;
-    say(text.trim_end());
+    print_line(text.trim_end());
     Ok(())
 }
 
@@ -357,10 +357,10 @@ fn migrate(path: &Path, config: &Config, dry_run: bool) -> Result<(), Failure> {
         Err(_) => &[],
     };
     for step in done {
-        say(step);
+        print_line(step);
     }
     match outcome {
-        Ok(steps) if steps.is_empty() => say("nothing to do"),
+        Ok(steps) if steps.is_empty() => print_line("nothing to do"),
         Ok(_) => {}
         Err(error) => return Err(Failure::of_database(path, error)),
     }

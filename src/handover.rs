@@ -21,15 +21,15 @@
 mod command;
 mod connection;
 mod giver;
-mod place;
 mod taker;
+mod upgrade_socket;
 
 use std::fmt;
 
 pub use command::{UpgradeError, upgrade};
 pub use giver::{NotHandedOver, Successor, hand_over};
-pub use place::{Place, PlaceError};
-pub use taker::{NotTakenOver, Predecessor, Waiting};
+pub use taker::{AwaitedPredecessor, NotTakenOver, Predecessor};
+pub use upgrade_socket::{UpgradeSocket, UpgradeSocketError};
 
 /// Upper bound of listeners that can be handed over: what fits into one message.
 pub const MAX_SOCKETS: usize = 250;

@@ -9,15 +9,15 @@
 //! - `subscriber`: what hub and registry leave for a connection's task: the latest value of each community, never a
 //!   queue, and signals.
 //!
-//! A [`Door`] decides what a caller may subscribe to; sockets and HTTP are the proxy's. Invariant: nothing here waits
+//! A [`AccessPolicy`] decides what a caller may subscribe to; sockets and HTTP are the proxy's. Invariant: nothing here waits
 //! for a client except that client's own task.
 
+mod access_policy;
 mod checks;
 mod close;
 mod connection;
 mod credit;
 mod deadlines;
-mod door;
 mod event_stream;
 mod hub;
 pub(crate) mod message;
@@ -45,8 +45,8 @@ use crate::presence::moment::Clock;
 use crate::presence::worker::PresenceHandle;
 use crate::tasks::{Task, Tasks};
 
+pub use access_policy::{AccessPolicy, Denied};
 pub use connection::{Connection, MAX_COMMUNITIES, Wanted};
-pub use door::{Denied, Door};
 pub use message::Framing;
 pub use metrics::Metrics;
 pub use registry::{Full, Refused};

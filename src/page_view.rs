@@ -4,15 +4,15 @@
 //! response head, so that a body that streams for a minute, or that the client abandons, counts once (V7), and the view
 //! belongs to the sender of the request, whatever the response does to the session (V6).
 //!
-//! `checks` has the rules, `visit` those about the request alone, `text` makes clients' texts fit to be stored,
+//! `checks` has the rules, `navigation` those about the request alone, `text` makes clients' texts fit to be stored,
 //! [`device`] reads user agents. [`Files`] remembers across exchanges, and is asked before.
 
 mod checks;
 pub mod device;
 mod files;
 mod metrics;
+mod navigation;
 mod text;
-mod visit;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ use crate::routes::{CommunityRef, RouteMatch, Track};
 pub(crate) use checks::is_download;
 pub use files::Files;
 pub use metrics::{Dropped, Metrics, Queue};
-pub(crate) use visit::{Visit, visit};
+pub(crate) use navigation::{PageLoad, page_load};
 
 /// One request and the head of its response, as the proxy saw them.
 #[derive(Debug, Clone, Copy)]
@@ -279,7 +279,7 @@ pub(crate) fn may_be_view(method: &Method, request: &HeaderMap, route: Option<&R
         && match track {
             Track::None => false,
             Track::Request => true,
-            Track::Page => visit(request).is_ok(),
+            Track::Page => page_load(request).is_ok(),
         }
 }
 

@@ -17,13 +17,13 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::auth::{Authenticator, Glance};
+use crate::auth::{Authenticator, EarlyLookup};
 use crate::batch::RecordedView;
 use crate::browser_session::BrowserSession;
 use crate::communities::{Communities, Named};
 use crate::geoip::Location;
 use crate::ids::{CommunityId, SessionToken};
-use crate::live::Door;
+use crate::live::AccessPolicy;
 use crate::page_view::{Dropped, Metrics, NotCounted, PageView, Queue};
 use crate::presence::worker::PresenceHandle;
 use crate::writer::Writer;
@@ -35,40 +35,42 @@ pub use resolve::Resolver;
 pub(crate) use resolve::Worker;
 
 /// An accepted page view, with its visitor as known from the request.
-pub struct Visit {
+pub struct AcceptedView {
     /// The view.
     pub view: PageView,
     /// The visitor.
-    pub who: Who,
+    pub who: RequestVisitor,
     /// The client's address.
     pub from: Option<IpAddr>,
     /// Set for a view that only its page reports: checks whether the visitor may see its community.
-    pub door: Option<Arc<dyn Door>>,
+    pub access_policy: Option<Arc<dyn AccessPolicy>>,
 }
 
-impl Visit {
+impl AcceptedView {
     /// Whether its token was never seen with a session.
     fn is_strangers(&self, authenticator: &Authenticator) -> bool {
         match &self.who {
-            Who::Session(_) => false,
-            Who::Token(token, glance) => glance.session().is_none() && !authenticator.is_known(token),
+            RequestVisitor::Session(_) => false,
+            RequestVisitor::Token(token, lookup) => {
+                lookup.session().is_none() && !authenticator.is_known(token)
+            }
         }
     }
 
     /// Whether it counts only where the visitor may see its community.
     fn needs_admission(&self) -> bool {
-        self.door.is_some() && self.view.community.is_some()
+        self.access_policy.is_some() && self.view.community.is_some()
     }
 }
 
 /// The visitor as known when the view is accepted.
 #[derive(Debug, Clone)]
-pub enum Who {
+pub enum RequestVisitor {
     /// The session, from the cache.
     Session(Arc<BrowserSession>),
     /// Only the token: to be looked up. A session that was found for it when the request began takes precedence over
     /// what is found later.
-    Token(SessionToken, Glance),
+    Token(SessionToken, EarlyLookup),
 }
 
 /// Accepts page views, and passes them to presence and writer.
@@ -96,7 +98,7 @@ pub struct Destinations {
 }
 
 enum Message {
-    Visit(Box<Visit>),
+    AcceptedView(Box<AcceptedView>),
     Flush(oneshot::Sender<()>),
 }
 
@@ -124,8 +126,8 @@ impl Recorder {
     }
 
     /// Records a view. Reads caches only, and never waits.
-    pub async fn record(&self, visit: Visit) {
-        if let Who::Session(session) = &visit.who
+    pub async fn record(&self, visit: AcceptedView) {
+        if let RequestVisitor::Session(session) = &visit.who
             && !visit.needs_admission()
             && let Ok(named) = self.communities.cached(visit.view.community.as_ref()).await
         {
@@ -147,7 +149,11 @@ impl Recorder {
         let dropped = &self.destinations.metrics.dropped[reason];
         if !self.load.add(weight) {
             dropped.inc();
-        } else if self.unresolved.try_send(Message::Visit(Box::new(visit))).is_err() {
+        } else if self
+            .unresolved
+            .try_send(Message::AcceptedView(Box::new(visit)))
+            .is_err()
+        {
             self.load.free(weight);
             self.load.done(1);
             dropped.inc();

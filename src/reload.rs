@@ -2,11 +2,11 @@
 //! read before stays in use; the log says what is wrong and where, and metrics show it.
 
 mod certificates;
-mod doubt;
 mod metrics;
 mod route_files;
 #[cfg(test)]
 mod tests;
+mod unsettled;
 mod watch;
 
 use std::future::pending;
@@ -23,10 +23,10 @@ use crate::routes::{RouteFile, RouteTable};
 use crate::status::Status;
 
 pub use certificates::{Certificate, CertificateError};
-use doubt::Doubt;
 pub use metrics::Metrics;
 use metrics::Outcome;
 pub use route_files::{ReloadError, load_routes, read_route_files};
+use unsettled::Unsettled;
 use watch::Watch;
 
 /// The route table in use. Readers never wait for a reload.
@@ -64,7 +64,7 @@ pub struct Reloader {
     watches: Vec<Watch>,
     is_again: bool,
     /// A reading of the routes that is not used yet.
-    doubt: Option<Doubt>,
+    unsettled: Option<Unsettled>,
     status: Status,
     metrics: Arc<Metrics>,
 }
@@ -95,7 +95,7 @@ impl Reloader {
             requests,
             watches,
             is_again: false,
-            doubt: None,
+            unsettled: None,
             status: status.clone(),
             metrics,
             routes,
@@ -118,7 +118,7 @@ impl Reloader {
 
     /// Waits for something to read, and reads it. False when the last sender of requests is dropped.
     async fn next(&mut self) -> bool {
-        let until = self.doubt.as_ref().map(Doubt::until);
+        let until = self.unsettled.as_ref().map(Unsettled::until);
         let changed = async {
             if self.watches.is_empty() {
                 return pending().await;
@@ -154,8 +154,8 @@ impl Reloader {
         let read = read_route_files(&self.dir);
         // A touched file is not logged, nor is the same fault again.
         if is_same(&read, &self.read) {
-            self.doubt = None;
-        } else if self.is_doubtful(&read) && !Doubt::is_over(&mut self.doubt, &read) {
+            self.unsettled = None;
+        } else if self.looks_half_written(&read) && !Unsettled::is_over(&mut self.unsettled, &read) {
             tracing::debug!("route files look as if they were being written");
         } else {
             self.load(read);
@@ -163,7 +163,7 @@ impl Reloader {
     }
 
     /// Whether a file is faulty, as when it is half-written, or missing, as while it is replaced.
-    fn is_doubtful(&self, read: &Reading) -> bool {
+    fn looks_half_written(&self, read: &Reading) -> bool {
         let Ok(files) = read else { return true };
         let is_there = |before: &RouteFile| files.iter().any(|file| file.path == before.path);
         let is_one_gone = self
@@ -186,7 +186,7 @@ impl Reloader {
             Err(error) => Err(error.clone()),
         };
         self.read = read;
-        self.doubt = None;
+        self.unsettled = None;
         match table {
             Ok(table) => {
                 tracing::info!(routes = table.len(), "route files loaded");

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 pub use closing::Closing;
 pub use in_flight::{ConnectionGuard, InFlight, InFlightGuard};
-pub use signals::{Manners, Signals};
+pub use signals::{SignalPolicy, Signals};
 
 /// A flag that is set once, such as the shutdown. Any holder may set it, as often as it likes.
 #[derive(Clone, Debug)]

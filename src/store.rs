@@ -34,7 +34,7 @@ pub use error::{Class, StoreError};
 pub use ledger::LedgerProblem;
 pub use migrate::{Incomplete, MigrateError, Step, migrate};
 pub use open::{check, check_ledger, ignored_parameters, open, remarks, session_listener};
-pub use postgres::{Heard, SessionListener};
+pub use postgres::{Notification, SessionListener};
 pub use schema::SchemaProblem;
 pub use url::OpenError;
 

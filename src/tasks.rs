@@ -88,7 +88,7 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.look_after(task, make, |make| make().boxed()).await;
+        self.supervise(task, make, |make| make().boxed()).await;
     }
 
     /// Runs `work` on a worker that keeps its state, such as its queue, over failures: guards must account for what it
@@ -99,11 +99,11 @@ impl Tasks {
         worker: W,
         work: for<'a> fn(&'a mut W) -> BoxFuture<'a, ()>,
     ) -> JoinHandle<()> {
-        self.0.runtime.spawn(self.clone().look_after(task, worker, work))
+        self.0.runtime.spawn(self.clone().supervise(task, worker, work))
     }
 
     /// Runs the work until it ends after [`Tasks::end`], with a new start after each failure.
-    async fn look_after<W: Send + 'static>(
+    async fn supervise<W: Send + 'static>(
         self,
         task: Task,
         mut worker: W,

@@ -26,7 +26,7 @@ use queue::{Queue, StandardError};
 use visible::Visible;
 
 /// Longest time for the last lines to be written at shutdown.
-const FAREWELL: Duration = Duration::from_secs(1);
+const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 
 metrics! {
     /// Counters of the log, for the whole process: there is one standard error, and one panic hook.
@@ -82,7 +82,7 @@ pub fn init(log: &Log, coloured: bool) -> io::Result<()> {
 /// Waits until the log is written out, for a second at most: its reader may have stopped.
 pub fn flush() {
     if let Some(lines) = LINES.get() {
-        lines.flush(FAREWELL);
+        lines.flush(FLUSH_LIMIT);
     }
 }
 
@@ -97,11 +97,11 @@ pub fn move_to(log: impl AsFd) -> io::Result<()> {
 }
 
 /// Writes a line to standard error as the process' last output. A failure to write it is ignored.
-pub fn last_words(line: &str) {
+pub fn write_last_line(line: &str) {
     match LINES.get() {
         Some(lines) => {
             lines.push(format!("{line}\n").as_bytes());
-            lines.flush(FAREWELL);
+            lines.flush(FLUSH_LIMIT);
         }
         None => {
             let _ = writeln!(io::stderr(), "{line}");

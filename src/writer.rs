@@ -68,7 +68,7 @@ pub struct Writer {
 }
 
 /// The writer's dependencies.
-pub struct Parts {
+pub struct Dependencies {
     /// The app's tables.
     pub store: Arc<dyn Store>,
     /// Slug to id, for views that came while the database was away.
@@ -154,7 +154,7 @@ impl Writer {
     pub(crate) fn new(
         record: &config::Record,
         limits: Limits,
-        parts: Parts,
+        parts: Dependencies,
         bytes: Bytes,
         metrics: &Arc<Metrics>,
     ) -> (Self, Appender, Applier) {

@@ -34,9 +34,9 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// The listening socket; it outlives failures of the task that accepts from it.
 #[derive(Clone)]
-pub struct Socket(Arc<Mutex<Option<StdListener>>>);
+pub struct SharedListener(Arc<Mutex<Option<StdListener>>>);
 
-impl Socket {
+impl SharedListener {
     /// Wraps a listening socket, which must be non-blocking.
     pub fn new(listener: StdListener) -> Self {
         Self(Arc::new(Mutex::new(Some(listener))))
@@ -57,7 +57,7 @@ impl Socket {
 }
 
 /// Serves until the process ends or, with the exception of open connections, until told to `leave`.
-pub(super) async fn serve(socket: Socket, router: Router, in_flight: InFlight, leave: Shutdown) {
+pub(super) async fn serve(socket: SharedListener, router: Router, in_flight: InFlight, leave: Shutdown) {
     let listener = match socket.listener() {
         Ok(Some(listener)) => listener,
         // Closed: another process has it.
@@ -113,11 +113,11 @@ mod tests {
 
     use super::*;
 
-    fn start(leave: &Shutdown) -> (Socket, std::net::SocketAddr, InFlight) {
+    fn start(leave: &Shutdown) -> (SharedListener, std::net::SocketAddr, InFlight) {
         let listener = StdListener::bind(("127.0.0.1", 0)).unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        let (socket, in_flight) = (Socket::new(listener), InFlight::default());
+        let (socket, in_flight) = (SharedListener::new(listener), InFlight::default());
         let router = Router::new().route("/", axum::routing::get(async || "here"));
         tokio::spawn(serve(socket.clone(), router, in_flight.clone(), leave.clone()));
         (socket, address, in_flight)

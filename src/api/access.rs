@@ -41,7 +41,7 @@ pub(super) struct Gate {
     check: Arc<dyn BackendCheck>,
     /// The backend's path with `{community}` in it.
     check_path: String,
-    decisions: Cache<(Whose, CommunityId), bool>,
+    decisions: Cache<(CallerKey, CommunityId), bool>,
     permits: Semaphore,
     fingerprints: RandomState,
     clock: Clock,
@@ -51,7 +51,7 @@ pub(super) struct Gate {
 /// credentials they send, because the backend may know users that the session table does not, and what one of them
 /// may see must not be shown to others. Credentials are kept as a keyed hash only.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Whose {
+enum CallerKey {
     Session(BrowserSessionId, Option<u64>),
     Anonymous(Option<u64>),
 }
@@ -60,7 +60,7 @@ enum Whose {
 pub(super) struct Admitted<'a> {
     caller: &'a Caller,
     /// Set if the backend decides.
-    whose: Option<Whose>,
+    key: Option<CallerKey>,
 }
 
 impl Gate {
@@ -89,7 +89,7 @@ impl Gate {
     pub(super) fn admit<'a>(&self, caller: &'a Caller) -> Result<Admitted<'a>, Problem> {
         let session = caller.session_at((self.clock)());
         let unavailable = session.is_none() && caller.unavailable;
-        let whose = match self.rule {
+        let key = match self.rule {
             config::Access::Public => None,
             config::Access::Session | config::Access::Backend if unavailable => {
                 return Err(Problem::Unavailable);
@@ -99,14 +99,14 @@ impl Gate {
                 None
             }
             config::Access::Backend => Some(match session {
-                Some(session) => Whose::Session(
+                Some(session) => CallerKey::Session(
                     session.id.clone(),
                     self.fingerprint(&caller.headers, &[AUTHORIZATION]),
                 ),
-                None => Whose::Anonymous(self.fingerprint(&caller.headers, &[COOKIE, AUTHORIZATION])),
+                None => CallerKey::Anonymous(self.fingerprint(&caller.headers, &[COOKIE, AUTHORIZATION])),
             }),
         };
-        Ok(Admitted { caller, whose })
+        Ok(Admitted { caller, key })
     }
 
     /// The community, if it exists and the caller may see it.
@@ -123,14 +123,14 @@ impl Gate {
             .find(asked)
             .await
             .map_err(|error| Problem::from_store(&error))?;
-        let Some(whose) = &admitted.whose else {
+        let Some(key) = &admitted.key else {
             return Ok(found);
         };
         let subject = found.clone().unwrap_or_else(|| CommunityId::from(asked));
         let allowed = self
             .decisions
             .try_get_with(
-                (whose.clone(), subject.clone()),
+                (key.clone(), subject.clone()),
                 self.ask_backend(&subject, &admitted.caller.headers),
             )
             .await

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use http::HeaderMap;
 use tokio::time::timeout;
 
-use crate::auth::Known;
+use crate::auth::CachedSession;
 use crate::browser_session::BrowserSession;
 use crate::ids::SessionToken;
 
@@ -72,9 +72,9 @@ impl Api {
         };
         let authenticator = &self.shared.authenticator;
         match authenticator.cached_now(&token, caller.at).await {
-            Known::Session(session) => caller.session = Some(session),
-            Known::Nobody => {}
-            Known::Unknown => {
+            CachedSession::Session(session) => caller.session = Some(session),
+            CachedSession::NoSession => {}
+            CachedSession::Unknown => {
                 let found = timeout(self.timeout(), async {
                     // Callers with made-up tokens must not use up the recorder's lookups.
                     let _place = if path.operation.is_live() {

@@ -17,12 +17,12 @@ use crate::browser_session::BrowserSession;
 use crate::config::Access;
 use crate::ids::CommunityId;
 use crate::live::message::LiveMessage;
-use crate::live::{Connection, Denied, Door, Framing, Full, Kind, Refused, Wanted};
+use crate::live::{AccessPolicy, Connection, Denied, Framing, Full, Kind, Refused, Wanted};
 
 use super::caller::Caller;
 use super::handshake::Handshake;
 use super::metrics::Refusal;
-use super::origin::{self, From as Comes};
+use super::origin::{self, RequestOrigin};
 use super::problem::Problem;
 use super::query::{self, AskedKey};
 use super::responses::{LiveProblems, Problems};
@@ -135,11 +135,11 @@ impl Shared {
     /// Browsers send the origin of a handshake; one from another origin is refused (I6).
     fn check_origin(&self, headers: &HeaderMap, caller: &Caller) -> Result<(), Problem> {
         match origin::from(headers, caller, self.cors.allowed()) {
-            Comes::Foreign => {
-                self.tell_of_foreign(headers, caller);
+            RequestOrigin::Foreign => {
+                self.warn_of_foreign(headers, caller);
                 Err(Problem::ForeignOrigin)
             }
-            Comes::Own | Comes::Unsaid => Ok(()),
+            RequestOrigin::Own | RequestOrigin::Unsaid => Ok(()),
         }
     }
 
@@ -176,7 +176,7 @@ impl Shared {
             return Err(Problem::NotFound.into());
         }
         let session = caller.session_at((self.clock)()).is_some();
-        let door = self.door(&caller);
+        let access_policy = self.access_policy(&caller);
         let owner = caller.session.filter(|_| session).zip(caller.token);
         let wanted = Wanted {
             kind: handshake.kind,
@@ -185,14 +185,14 @@ impl Shared {
             is_page,
             owner,
             address: caller.address,
-            door,
+            access_policy,
         };
         let connection = live.open(wanted, self.settings.timeout * 4 / 5).await?;
         Ok(opened(handshake, connection))
     }
 
     /// Decides later what the caller may see.
-    pub(super) fn door(self: &Arc<Self>, caller: &Caller) -> Arc<dyn Door> {
+    pub(super) fn access_policy(self: &Arc<Self>, caller: &Caller) -> Arc<dyn AccessPolicy> {
         Arc::new(Visitor {
             shared: Arc::clone(self),
             headers: if self.settings.access == Access::Backend {
@@ -245,7 +245,7 @@ struct Visitor {
 }
 
 #[async_trait]
-impl Door for Visitor {
+impl AccessPolicy for Visitor {
     async fn admit(
         &self,
         session: Option<Arc<BrowserSession>>,
@@ -264,7 +264,7 @@ impl Door for Visitor {
         }
     }
 
-    fn must_be_asked_again(&self) -> bool {
+    fn needs_recheck(&self) -> bool {
         self.shared.settings.access == Access::Backend
     }
 }

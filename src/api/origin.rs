@@ -24,7 +24,7 @@ const MAX_LOGGED: usize = 200;
 
 /// The origin of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum From {
+pub(super) enum RequestOrigin {
     /// A page of the site itself.
     Own,
     /// A page of another origin, or of an opaque one.
@@ -35,21 +35,25 @@ pub(super) enum From {
 
 /// `sent` are the client's headers; those in `caller` are the ones that the app would get, with the site's public
 /// name behind a trusted proxy. Origins in `allowed` count as the site's own.
-pub(super) fn from(sent: &HeaderMap, caller: &Caller, allowed: &[String]) -> From {
+pub(super) fn from(sent: &HeaderMap, caller: &Caller, allowed: &[String]) -> RequestOrigin {
     let mut origins = sent.get_all(ORIGIN).iter();
     let Some(origin) = origins.next() else {
         return match sent.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes) {
-            None => From::Unsaid,
+            None => RequestOrigin::Unsaid,
             // `none`: the visitor typed the address.
-            Some(b"same-origin" | b"none") => From::Own,
-            Some(_) => From::Foreign,
+            Some(b"same-origin" | b"none") => RequestOrigin::Own,
+            Some(_) => RequestOrigin::Foreign,
         };
     };
     let origin = origin.to_str().ok().filter(|_| origins.next().is_none());
     let is_own = origin.is_some_and(|origin| {
         Site::of(sent, caller).is_some_and(|site| site.has(origin)) || self::allowed(sent, allowed).is_some()
     });
-    if is_own { From::Own } else { From::Foreign }
+    if is_own {
+        RequestOrigin::Own
+    } else {
+        RequestOrigin::Foreign
+    }
 }
 
 /// The request's origin, if it is among these.
@@ -74,12 +78,12 @@ pub(super) fn is_own(url: &http::Uri, sent: &HeaderMap, caller: &Caller) -> bool
 
 impl Shared {
     /// Logs, at most once a minute, that requests of foreign origins are refused, so that an operator notices.
-    pub(super) fn tell_of_foreign(&self, sent: &HeaderMap, caller: &Caller) {
+    pub(super) fn warn_of_foreign(&self, sent: &HeaderMap, caller: &Caller) {
         let (last, now) = (
-            self.told_of_foreign.load(Ordering::Relaxed),
+            self.warned_of_foreign_at.load(Ordering::Relaxed),
             (self.clock)().timestamp(),
         );
-        let told = &self.told_of_foreign;
+        let told = &self.warned_of_foreign_at;
         if now.saturating_sub(last) < BETWEEN_WARNINGS
             || told
                 .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
@@ -166,7 +170,7 @@ mod tests {
         pairs.iter().map(pair).collect()
     }
 
-    fn said(origin: &str, host: &str) -> From {
+    fn said(origin: &str, host: &str) -> RequestOrigin {
         let sent = headers(&[("origin", origin), ("host", host)]);
         from(&sent, &Caller::default(), &["https://app.example.org".into()])
     }
@@ -184,7 +188,7 @@ mod tests {
             ("http://[::1]", "[::1]"),
             ("https://app.example.org", "site.test"),
         ] {
-            assert_eq!(said(origin, host), From::Own, "{origin} at {host}");
+            assert_eq!(said(origin, host), RequestOrigin::Own, "{origin} at {host}");
         }
     }
 
@@ -208,12 +212,12 @@ mod tests {
             ("https://site.test:+443", "site.test"),
             ("http://app.example.org", "site.test"),
         ] {
-            assert_eq!(said(origin, host), From::Foreign, "{origin} at {host}");
+            assert_eq!(said(origin, host), RequestOrigin::Foreign, "{origin} at {host}");
         }
         let twice = headers(&[("host", "site.test"), ("origin", "https://site.test")]);
         let mut twice = twice;
         twice.append("origin", "https://evil.test".parse().unwrap());
-        assert_eq!(from(&twice, &Caller::default(), &[]), From::Foreign);
+        assert_eq!(from(&twice, &Caller::default(), &[]), RequestOrigin::Foreign);
     }
 
     #[test]
@@ -223,9 +227,9 @@ mod tests {
             headers: headers(&[("x-forwarded-host", "site.test")]),
             ..Caller::default()
         };
-        assert_eq!(from(&sent, &forwarded, &[]), From::Own);
+        assert_eq!(from(&sent, &forwarded, &[]), RequestOrigin::Own);
         let sent = headers(&[("origin", "https://10.0.0.1:8080"), ("host", "10.0.0.1:8080")]);
-        assert_eq!(from(&sent, &forwarded, &[]), From::Foreign);
+        assert_eq!(from(&sent, &forwarded, &[]), RequestOrigin::Foreign);
     }
 
     #[test]
@@ -238,18 +242,21 @@ mod tests {
             from(&headers(&[("origin", origin), ("host", host)]), caller, &[])
         };
         let behind = caller(true);
-        assert_eq!(comes("http://site.test:8080", "site.test", &behind), From::Own);
+        assert_eq!(
+            comes("http://site.test:8080", "site.test", &behind),
+            RequestOrigin::Own
+        );
         assert_eq!(
             comes("http://site.test:8080", "site.test", &caller(false)),
-            From::Foreign
+            RequestOrigin::Foreign
         );
         assert_eq!(
             comes("http://site.test:8080", "site.test:81", &behind),
-            From::Foreign
+            RequestOrigin::Foreign
         );
         assert_eq!(
             comes("http://evil.test:8080", "site.test", &behind),
-            From::Foreign
+            RequestOrigin::Foreign
         );
     }
 
@@ -259,12 +266,12 @@ mod tests {
             let sent = headers(&[("host", "site.test"), ("sec-fetch-site", value)]);
             from(&sent, &Caller::default(), &[])
         };
-        assert_eq!(site("same-origin"), From::Own);
-        assert_eq!(site("none"), From::Own);
-        assert_eq!(site("same-site"), From::Foreign);
-        assert_eq!(site("cross-site"), From::Foreign);
+        assert_eq!(site("same-origin"), RequestOrigin::Own);
+        assert_eq!(site("none"), RequestOrigin::Own);
+        assert_eq!(site("same-site"), RequestOrigin::Foreign);
+        assert_eq!(site("cross-site"), RequestOrigin::Foreign);
         let nothing = from(&headers(&[("host", "a")]), &Caller::default(), &[]);
-        assert_eq!(nothing, From::Unsaid);
+        assert_eq!(nothing, RequestOrigin::Unsaid);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::recorder::Report;
 
 use super::caller::Caller;
 use super::metrics::ReportOutcome;
-use super::origin::{self, From as Comes};
+use super::origin::{self, RequestOrigin};
 use super::problem::Problem;
 use super::responses::ReportProblems;
 use super::{Body, Shared, query};
@@ -122,8 +122,8 @@ impl Shared {
         body: &[u8],
     ) -> Result<bool, Problem> {
         // Every browser sends the origin of a POST: a client without one is no browser.
-        if origin::from(headers, caller, &[]) != Comes::Own {
-            self.tell_of_foreign(headers, caller);
+        if origin::from(headers, caller, &[]) != RequestOrigin::Own {
+            self.warn_of_foreign(headers, caller);
             return Err(Problem::ForeignOrigin);
         }
         let token = caller.token.as_ref().ok_or(Problem::Unauthorized)?;
@@ -155,7 +155,7 @@ impl Shared {
             token,
             client_ip: caller.address,
             at: caller.at,
-            door: self.door(caller),
+            access_policy: self.access_policy(caller),
         };
         Ok(self.intake.report(report).await)
     }

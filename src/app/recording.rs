@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 
 use super::{StartError, watch};
 use crate::admin::Metrics;
-use crate::auth::{Authenticator, Glances};
+use crate::auth::{Authenticator, EarlyLookups};
 use crate::communities::Communities;
 use crate::config::Config;
 use crate::geoip::GeoIp;
@@ -23,14 +23,14 @@ use crate::store::Store;
 use crate::tasks::Tasks;
 use crate::writer::load::Bytes;
 use crate::writer::spool::{Directory, Spool};
-use crate::writer::{Limits, Parts, Writer};
+use crate::writer::{Dependencies, Limits, Writer};
 use anyhow::Context as _;
 
 /// How long a lookup may take where nothing is spooled; longer than any lookup takes.
 const NO_HURRY: Duration = Duration::from_secs(60 * 60);
 
 /// Longest time for workers to finish at shutdown.
-const FAREWELL: Duration = Duration::from_secs(2);
+const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 
 /// Everything between a page view and its rows.
 pub(super) struct Recording {
@@ -147,7 +147,7 @@ impl Recording {
         let recent = RecentPages::new(config.privacy.recent_pages);
         let limits = Limits::new(record, &config.spool);
         let writer = spool.map(|(directory, spool, geoip)| {
-            let parts = Parts {
+            let parts = Dependencies {
                 store: store.clone(),
                 communities: communities.clone(),
                 geoip,
@@ -201,7 +201,7 @@ impl Recording {
             is_on: config.record.is_on(),
             session: config.session.clone(),
             routes,
-            glances: Glances::new(self.authenticator.clone(), self.tasks.runtime().clone()),
+            lookups: EarlyLookups::new(self.authenticator.clone(), self.tasks.runtime().clone()),
             policy,
             files: Files::default(),
             recorder: self.recorder.clone(),
@@ -220,17 +220,17 @@ impl Recording {
                 let _ = worker.await;
             }
         };
-        if tokio::time::timeout(FAREWELL, ended).await.is_err() {
+        if tokio::time::timeout(FLUSH_LIMIT, ended).await.is_err() {
             tracing::debug!("some workers did not finish in time and end with the process");
         }
         if !is_done {
-            tell_what_is_left(self.recorder.unspooled(), kept, &self.views);
+            log_remaining(self.recorder.unspooled(), kept, &self.views);
         }
     }
 }
 
 /// Reports views that were only in memory (`lost`) and those in the spool (`kept`).
-fn tell_what_is_left(lost: usize, kept: u64, metrics: &page_view::Metrics) {
+fn log_remaining(lost: usize, kept: u64, metrics: &page_view::Metrics) {
     if kept > 0 {
         tracing::warn!(
             views = kept,

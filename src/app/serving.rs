@@ -10,9 +10,9 @@ use tokio::sync::mpsc;
 
 use super::listeners::{self, Listeners};
 use super::site::Site;
-use crate::admin::{Admin, Socket};
+use crate::admin::{Admin, SharedListener};
 use crate::config::Config;
-use crate::handover::{self, Place, Predecessor, Stage, Successor, Waiting};
+use crate::handover::{self, AwaitedPredecessor, Predecessor, Stage, Successor, UpgradeSocket};
 use crate::live::Live;
 use crate::proxy::Sidecar;
 use crate::reload::Certificate;
@@ -25,7 +25,7 @@ pub(super) enum Ports {
     /// Bound by this process.
     Claimed(Listeners),
     /// To be taken over from the running sidecar.
-    TakenOver(Waiting, TakeOver),
+    TakenOver(AwaitedPredecessor, TakeOver),
 }
 
 /// How a new process takes over from the running one.
@@ -86,7 +86,7 @@ impl Serving<'_> {
             }
         };
         if take_over.is_some_and(|how| how.log) {
-            go_on_in(log);
+            continue_log(log);
         }
         self.admin.serving.store(true, Ordering::Relaxed);
         let mut site = addresses.site().map(|address| address.to_string());
@@ -100,7 +100,7 @@ impl Serving<'_> {
         if let Some(how) = take_over {
             (how.tell)(Stage::Serving);
         }
-        match self.until_the_end(&copies).await {
+        match self.wait_for_end(&copies).await {
             End::Shutdown => {
                 systemd::stopping();
                 tokio::time::sleep(self.config.limits.shutdown_delay).await;
@@ -113,7 +113,7 @@ impl Serving<'_> {
                 );
                 drop(copies);
                 self.hand_on().await;
-                successor.settled().await;
+                successor.wait_until_settled().await;
             }
         }
         Ok(())
@@ -159,7 +159,7 @@ impl Serving<'_> {
         };
         let error = match serves {
             Ok(()) if self.shutdown.has_started() => anyhow::anyhow!("shut down before it took over"),
-            Ok(()) => return Ok(predecessor.relieve().await?),
+            Ok(()) => return Ok(predecessor.take_over().await?),
             Err(error) => error,
         };
         predecessor.refuse(&error.to_string()).await;
@@ -186,7 +186,7 @@ impl Serving<'_> {
             &self.closing,
             self.tasks,
         )?;
-        let socket = Socket::new(admin);
+        let socket = SharedListener::new(admin);
         let admin = self.admin.clone();
         self.tasks
             .keep(Task::Admin, move || admin.clone().serve(socket.clone()));
@@ -200,7 +200,7 @@ impl Serving<'_> {
         }
     }
 
-    async fn until_the_end(&mut self, copies: &[TcpListener]) -> End {
+    async fn wait_for_end(&mut self, copies: &[TcpListener]) -> End {
         if self.quits.try_recv().is_ok() {
             tracing::warn!("SIGQUIT came before this process served; it is ignored");
         }
@@ -210,7 +210,7 @@ impl Serving<'_> {
                 Some(()) = self.quits.recv() => {}
             }
             tracing::info!("SIGQUIT: handing over to a new process");
-            let place = Place::new(&self.config.listen);
+            let place = UpgradeSocket::new(&self.config.listen);
             let handed_over = tokio::select! {
                 handed_over = handover::hand_over(&place, copies) => handed_over,
                 () = self.shutdown.started() => return End::Shutdown,
@@ -225,7 +225,7 @@ impl Serving<'_> {
     }
 
     /// Drains live connections, at most for the grace period: they would stay open for ever.
-    async fn see_off(&self) {
+    async fn close_connections(&self) {
         if let Some(live) = &self.live {
             let left = live.drain(self.config.limits.grace_period).await;
             if left > 0 {
@@ -240,7 +240,10 @@ impl Serving<'_> {
     /// Ends without a successor.
     async fn drain(&self) {
         let grace = self.config.limits.grace_period;
-        let (left, ()) = tokio::join!(self.closing.drain(&self.in_flight, grace), self.see_off());
+        let (left, ()) = tokio::join!(
+            self.closing.drain(&self.in_flight, grace),
+            self.close_connections()
+        );
         cut_off(left);
     }
 
@@ -250,14 +253,14 @@ impl Serving<'_> {
         let grace = self.config.limits.grace_period;
         let (left, ()) = tokio::join!(
             self.closing.hand_on(&self.in_flight, grace, &self.shutdown),
-            self.see_off()
+            self.close_connections()
         );
         cut_off(left);
     }
 }
 
 /// Continues the log of the old process.
-fn go_on_in(log: Option<OwnedFd>) {
+fn continue_log(log: Option<OwnedFd>) {
     let moved = log
         .context("the old process did not pass it on")
         .and_then(|log| Ok(telemetry::move_to(log)?));

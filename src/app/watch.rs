@@ -32,7 +32,7 @@ impl Watched<'_> {
     /// The database's URL is invalid.
     pub(super) fn start(self, reloader: Reloader, tasks: &Tasks) -> anyhow::Result<()> {
         tasks.keep_worker(Task::Reloader, reloader, |reloader| reloader.run().boxed());
-        self.hear_sessions(tasks)?;
+        self.listen_to_sessions(tasks)?;
         tasks.keep(Task::DatabaseWatch, {
             let (store, database) = (self.store.clone(), self.status.database.clone());
             move || watch_database(store.clone(), database.clone())
@@ -45,7 +45,7 @@ impl Watched<'_> {
     }
 
     /// Listens for sessions that end, where the configuration has the database notify.
-    fn hear_sessions(&self, tasks: &Tasks) -> anyhow::Result<()> {
+    fn listen_to_sessions(&self, tasks: &Tasks) -> anyhow::Result<()> {
         let listener = store::session_listener(self.config).context("the database")?;
         let Some(listener) = listener else {
             return Ok(());

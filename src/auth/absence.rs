@@ -11,7 +11,7 @@ use tokio::time::Instant;
 /// How long the first negative answer holds.
 const FIRST: Duration = Duration::from_secs(1);
 /// Negative answers in a row after which the row is no longer expected: 15 seconds.
-const HOPEFUL: u32 = 4;
+const MAX_NEGATIVE: u32 = 4;
 
 /// A token for which the table has no valid session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +47,8 @@ impl Absence {
     }
 
     /// Whether the row may still appear.
-    pub(super) fn is_hopeful(&self) -> bool {
-        self.before < HOPEFUL && !self.is_settled
+    pub(super) fn may_still_appear(&self) -> bool {
+        self.before < MAX_NEGATIVE && !self.is_settled
     }
 
     /// How long to keep it, so that the next answer is known to follow this one.
@@ -91,20 +91,20 @@ mod tests {
         let mut absence = Absence::found(None, false, now, LONGEST);
         assert_eq!(absence.first_until(), Some(now + FIRST));
         for _ in 0..3 {
-            assert!(absence.is_hopeful());
+            assert!(absence.may_still_appear());
             absence = Absence::found(Some(absence), false, now, LONGEST);
             assert_eq!(absence.first_until(), None);
         }
         absence = Absence::found(Some(absence), false, now, LONGEST);
-        assert!(!absence.is_hopeful());
+        assert!(!absence.may_still_appear());
     }
 
     #[test]
     fn nobody_waits_for_a_session_that_has_ended() {
         let now = Instant::now();
         let ended = Absence::found(None, true, now, LONGEST);
-        assert!(ended.first_until().is_none() && !ended.is_hopeful());
+        assert!(ended.first_until().is_none() && !ended.may_still_appear());
         let gone = Absence::found(Some(ended), false, now, LONGEST);
-        assert!(gone.first_until().is_none() && !gone.is_hopeful());
+        assert!(gone.first_until().is_none() && !gone.may_still_appear());
     }
 }

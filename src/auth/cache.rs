@@ -16,10 +16,10 @@ use tokio::sync::broadcast;
 use tokio::time;
 
 use super::absence::Absence;
-use super::changes::{Changes, Moment};
+use super::changes::{ChangeNumber, SessionChanges};
+use super::fallback::FallbackSessions;
 use super::limiter::Limiter;
-use super::lookups::{Lookups, Rank};
-use super::memory::Memory;
+use super::lookups::{Lookups, Priority};
 use super::metrics::{Evicted, Lookup, Metrics};
 use crate::browser_session::{BrowserSession, SessionChange};
 use crate::config;
@@ -35,8 +35,8 @@ const SUBSCRIBERS_BACKLOG: usize = 1024;
 /// Finds the browser session of a session token.
 pub struct Authenticator {
     cache: Cache<SessionToken, Entry>,
-    memory: Memory,
-    changes: Changes,
+    memory: FallbackSessions,
+    changes: SessionChanges,
     subscribers: broadcast::Sender<SessionChange>,
     lookups: Arc<Lookups>,
     limiter: Limiter,
@@ -49,11 +49,11 @@ pub struct Authenticator {
 
 /// The cached answer for a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Known {
+pub enum CachedSession {
     /// A valid session.
     Session(Arc<BrowserSession>),
     /// No session: unknown to the app, or not valid.
-    Nobody,
+    NoSession,
     /// Not in the cache: call [`Authenticator::resolve`].
     Unknown,
 }
@@ -64,7 +64,7 @@ pub enum Identified {
     /// It belongs to this session.
     Session(Arc<BrowserSession>),
     /// It belongs to no valid session.
-    Nobody,
+    NoSession,
     /// No session so far; its row may appear a moment after its cookie. Query once more at this time.
     NotYet(time::Instant),
 }
@@ -74,7 +74,7 @@ pub enum Identified {
 struct Entry {
     session: Option<Arc<BrowserSession>>,
     /// The change number before it was read.
-    read: Moment,
+    read: ChangeNumber,
     /// The time at which the read began.
     read_at: time::Instant,
     /// How long this holds, where no session was valid then.
@@ -93,8 +93,8 @@ impl Authenticator {
             .build();
         Self {
             cache,
-            memory: Memory::new(session.cache_capacity),
-            changes: Changes::new(session.cache_capacity),
+            memory: FallbackSessions::new(session.cache_capacity),
+            changes: SessionChanges::new(session.cache_capacity),
             subscribers: broadcast::Sender::new(SUBSCRIBERS_BACKLOG),
             lookups: Lookups::new(store, session.max_lookups),
             limiter: Limiter::new(),
@@ -107,22 +107,22 @@ impl Authenticator {
     /// The cached answer for a token that came with a page view at `at`. Never waits for I/O. As with
     /// [`Authenticator::resolve_past`], a session that has ended since counts; a token whose session may still appear
     /// is unknown.
-    pub async fn cached(&self, token: &SessionToken, at: DateTime<Utc>) -> Known {
+    pub async fn cached(&self, token: &SessionToken, at: DateTime<Utc>) -> CachedSession {
         self.known(token, at, true).await
     }
 
     /// What [`Authenticator::resolve`] would return, as far as it is cached. Never waits for I/O.
-    pub async fn cached_now(&self, token: &SessionToken, now: DateTime<Utc>) -> Known {
+    pub async fn cached_now(&self, token: &SessionToken, now: DateTime<Utc>) -> CachedSession {
         self.known(token, now, false).await
     }
 
-    async fn known(&self, token: &SessionToken, at: DateTime<Utc>, is_view: bool) -> Known {
+    async fn known(&self, token: &SessionToken, at: DateTime<Utc>, is_view: bool) -> CachedSession {
         let Some(entry) = self.cache.get(token).await else {
-            return Known::Unknown;
+            return CachedSession::Unknown;
         };
         let may_wait = is_view && entry.first_absent_until().is_some();
         if may_wait || !self.holds(token, &entry, at) {
-            return Known::Unknown;
+            return CachedSession::Unknown;
         }
         self.count(Lookup::Cached);
         let counts = if is_view {
@@ -131,7 +131,7 @@ impl Authenticator {
             BrowserSession::is_valid_at
         };
         let session = entry.session.filter(|session| counts(session, at));
-        session.map_or(Known::Nobody, Known::Session)
+        session.map_or(CachedSession::NoSession, CachedSession::Session)
     }
 
     /// The session a token belongs to at `now`, from the cache or the table. Concurrent calls for one token
@@ -181,7 +181,7 @@ impl Authenticator {
     pub async fn may_appear(&self, token: &SessionToken) -> bool {
         let entry = self.cache.get(token).await;
         let absence = entry.and_then(|entry| entry.absence);
-        absence.is_some_and(|absence| absence.is_hopeful())
+        absence.is_some_and(|absence| absence.may_still_appear())
     }
 
     /// The session a token belonged to when it came with a page view at `at`; otherwise as [`Authenticator::resolve`].
@@ -202,7 +202,7 @@ impl Authenticator {
             return Ok(Identified::NotYet(until));
         }
         let session = entry.session.filter(|session| session.was_valid_at(at));
-        Ok(session.map_or(Identified::Nobody, Identified::Session))
+        Ok(session.map_or(Identified::NoSession, Identified::Session))
     }
 
     /// The current answer for a token, queried again where it may have changed.
@@ -215,7 +215,7 @@ impl Authenticator {
         let (entry, is_fresh) = self.entry(token, now, from, None).await?;
         // A cached entry that no longer holds, or a new one that a change has overtaken.
         let stands = if is_fresh {
-            !self.is_overtaken(token, &entry)
+            !self.is_outdated(token, &entry)
         } else {
             self.holds(token, &entry, now)
         };
@@ -252,7 +252,7 @@ impl Authenticator {
     ///
     /// A session that is known to have changed is not returned. One whose change may have been missed is: nothing newer
     /// is known while the table cannot be queried.
-    pub fn remembered(&self, token: &SessionToken, at: DateTime<Utc>) -> Option<Arc<BrowserSession>> {
+    pub fn last_known_session(&self, token: &SessionToken, at: DateTime<Utc>) -> Option<Arc<BrowserSession>> {
         let kept = self.memory.get(token)?;
         if !self.changes.none_heard(&kept.session, kept.read) {
             self.memory.forget(token);
@@ -275,7 +275,7 @@ impl Authenticator {
             }
         };
         self.metrics.evictions[reason].inc();
-        self.tell(change);
+        self.publish(change);
     }
 
     /// A session of a token with this fingerprint may exist now: its row was inserted, or the app has set the token as
@@ -299,7 +299,7 @@ impl Authenticator {
     pub fn listening(&self) {
         self.changes.listening();
         self.metrics.evictions[Evicted::Gap].inc();
-        self.tell(SessionChange::OfAny);
+        self.publish(SessionChange::OfAny);
     }
 
     /// Changes of sessions from now on, for connections that must not outlive theirs. A change is in the cache before
@@ -346,17 +346,17 @@ impl Authenticator {
         before: Option<&Entry>,
     ) -> Result<Entry, Arc<StoreError>> {
         let rank = if before.is_some_and(|before| before.session.is_some()) || self.memory.knows(token) {
-            Rank::Known
+            Priority::Known
         } else if self.limiter.allows(from) {
-            Rank::New
+            Priority::New
         } else {
-            Rank::Suspect
+            Priority::Suspect
         };
         let mut reads = 1;
         loop {
             let entry = self.read(token, now, rank, before).await?;
             // A change came meanwhile, before or after the row was read.
-            if reads == READS || !self.is_overtaken(token, &entry) {
+            if reads == READS || !self.is_outdated(token, &entry) {
                 return Ok(entry);
             }
             reads += 1;
@@ -367,7 +367,7 @@ impl Authenticator {
         &self,
         token: &SessionToken,
         now: DateTime<Utc>,
-        rank: Rank,
+        rank: Priority,
         before: Option<&Entry>,
     ) -> Result<Entry, Arc<StoreError>> {
         let (read, read_at) = (self.changes.now(), time::Instant::now());
@@ -378,9 +378,9 @@ impl Authenticator {
         self.memory.update(token, session.as_ref(), read, now);
         let is_valid = session.as_ref().is_some_and(|session| session.is_valid_at(now));
         let absence = (!is_valid).then(|| {
-            let is_settled = session.is_some() || rank != Rank::New;
+            let is_settled = session.is_some() || rank != Priority::New;
             // After a change, the wait for the row starts anew.
-            let before = before.filter(|before| !self.is_overtaken(token, before));
+            let before = before.filter(|before| !self.is_outdated(token, before));
             let before = before.and_then(|before| before.absence);
             Absence::found(before, is_settled, time::Instant::now(), self.longest_absence)
         });
@@ -400,18 +400,18 @@ impl Authenticator {
             (None, Some(session)) => !session.is_valid_at(now),
             (None, None) => false,
         };
-        !is_over && !self.is_overtaken(token, entry)
+        !is_over && !self.is_outdated(token, entry)
     }
 
     /// Whether the session may have changed, or appeared, since it was read.
-    fn is_overtaken(&self, token: &SessionToken, entry: &Entry) -> bool {
+    fn is_outdated(&self, token: &SessionToken, entry: &Entry) -> bool {
         match &entry.session {
             Some(session) => !self.changes.none_since(session, entry.read),
             None => self.changes.may_have_appeared(token, entry.read),
         }
     }
 
-    fn tell(&self, change: SessionChange) {
+    fn publish(&self, change: SessionChange) {
         // An error means that there are no subscribers.
         let _ = self.subscribers.send(change);
     }

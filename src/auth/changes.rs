@@ -13,15 +13,15 @@ use crate::ids::{BrowserSessionId, SessionToken, TokenFingerprint};
 
 /// A position between two changes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Moment(u64);
+pub(super) struct ChangeNumber(u64);
 
 /// Every change that was notified, or may have been missed.
 ///
 /// Concurrency: readers take the lock only when something has changed since they read, writers for the time of
 /// one insertion.
-pub(super) struct Changes {
+pub(super) struct SessionChanges {
     latest: AtomicU64,
-    known: RwLock<Known>,
+    known: RwLock<ChangeLog>,
     /// How many sessions' changes are remembered one by one.
     capacity: usize,
     /// For each fingerprint, when a session of such a token may last have appeared.
@@ -29,16 +29,16 @@ pub(super) struct Changes {
 }
 
 #[derive(Default)]
-struct Known {
+struct ChangeLog {
     /// When each session last changed.
-    sessions: HashMap<BrowserSessionId, Moment>,
+    sessions: HashMap<BrowserSessionId, ChangeNumber>,
     /// When all last changed.
-    all: Moment,
+    all: ChangeNumber,
     /// When listening last began: changes before it may have been missed.
-    listening: Moment,
+    listening: ChangeNumber,
 }
 
-impl Changes {
+impl SessionChanges {
     /// Remembers up to `capacity` sessions. When more have changed, all count as changed.
     pub(super) fn new(capacity: u64) -> Self {
         Self {
@@ -50,8 +50,8 @@ impl Changes {
     }
 
     /// To be called before a session is read.
-    pub(super) fn now(&self) -> Moment {
-        Moment(self.latest.load(Ordering::Acquire))
+    pub(super) fn now(&self) -> ChangeNumber {
+        ChangeNumber(self.latest.load(Ordering::Acquire))
     }
 
     /// Records a change. False where there was no room for it, so that all sessions count as changed.
@@ -69,7 +69,7 @@ impl Changes {
 
     /// Every session may have changed.
     pub(super) fn all_changed(&self) {
-        self.add(Known::all_changed);
+        self.add(ChangeLog::all_changed);
     }
 
     /// Changes before now may have been missed.
@@ -84,7 +84,7 @@ impl Changes {
     }
 
     /// Whether a session may have appeared for a token that had none at `moment`.
-    pub(super) fn may_have_appeared(&self, token: &SessionToken, moment: Moment) -> bool {
+    pub(super) fn may_have_appeared(&self, token: &SessionToken, moment: ChangeNumber) -> bool {
         moment != self.now() && {
             let appearance = &self.appearances[token.fingerprint().index()];
             appearance.load(Ordering::Acquire) > moment.0
@@ -92,12 +92,12 @@ impl Changes {
     }
 
     /// Whether no change of the session was notified since `moment`.
-    pub(super) fn none_heard(&self, session: &BrowserSession, moment: Moment) -> bool {
+    pub(super) fn none_heard(&self, session: &BrowserSession, moment: ChangeNumber) -> bool {
         moment == self.now() || self.known().none_heard(session, moment)
     }
 
     /// The same, and no notification can have been missed since then.
-    pub(super) fn none_since(&self, session: &BrowserSession, moment: Moment) -> bool {
+    pub(super) fn none_since(&self, session: &BrowserSession, moment: ChangeNumber) -> bool {
         if moment == self.now() {
             return true;
         }
@@ -105,27 +105,27 @@ impl Changes {
         known.listening <= moment && known.none_heard(session, moment)
     }
 
-    fn add<T>(&self, change: impl FnOnce(&mut Known, Moment) -> T) -> T {
+    fn add<T>(&self, change: impl FnOnce(&mut ChangeLog, ChangeNumber) -> T) -> T {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let moment = self.latest.load(Ordering::Relaxed) + 1;
-        let outcome = change(&mut known, Moment(moment));
+        let outcome = change(&mut known, ChangeNumber(moment));
         // Within the lock, so that a reader of the number also sees the change.
         self.latest.store(moment, Ordering::Release);
         outcome
     }
 
-    fn known(&self) -> RwLockReadGuard<'_, Known> {
+    fn known(&self) -> RwLockReadGuard<'_, ChangeLog> {
         self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Known {
-    fn all_changed(&mut self, moment: Moment) {
+impl ChangeLog {
+    fn all_changed(&mut self, moment: ChangeNumber) {
         self.all = moment;
         self.sessions.clear();
     }
 
-    fn none_heard(&self, session: &BrowserSession, moment: Moment) -> bool {
+    fn none_heard(&self, session: &BrowserSession, moment: ChangeNumber) -> bool {
         let changed = self.sessions.get(&session.id).copied().unwrap_or_default();
         self.all.max(changed) <= moment
     }
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn i4_a_change_is_of_what_was_read_before_it_only() {
-        let changes = Changes::new(10);
+        let changes = SessionChanges::new(10);
         let (one, other) = (session("1"), session("2"));
         let before = changes.now();
         assert!(changes.none_since(&one, before));
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn i4_when_all_change_so_does_each() {
-        let changes = Changes::new(10);
+        let changes = SessionChanges::new(10);
         let one = session("1");
         assert!(changes.changed(&one.id));
         let before = changes.now();
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn i4_what_may_have_changed_unheard_is_told_from_what_did() {
-        let changes = Changes::new(10);
+        let changes = SessionChanges::new(10);
         let one = session("1");
         let before = changes.now();
         changes.listening();
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn i10_a_session_that_appears_is_of_what_was_read_before_only() {
-        let changes = Changes::new(2);
+        let changes = SessionChanges::new(2);
         let (one, other) = (SessionToken::new("one"), SessionToken::new("other"));
         let before = changes.now();
         changes.appeared(one.fingerprint());
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn more_changes_than_can_be_remembered_are_changes_of_all() {
-        let changes = Changes::new(2);
+        let changes = SessionChanges::new(2);
         let before = changes.now();
         assert!(changes.changed(&"1".into()) && changes.changed(&"2".into()) && changes.changed(&"1".into()));
         assert!(changes.none_since(&session("3"), before));

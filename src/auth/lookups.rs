@@ -19,7 +19,7 @@ const PROMPT: Duration = Duration::from_millis(500);
 
 /// In which order tokens are looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rank {
+pub(super) enum Priority {
     /// A session was found for it before.
     Known,
     /// Never seen.
@@ -29,7 +29,7 @@ pub(super) enum Rank {
 }
 
 /// The table's answer for one token.
-pub(super) type Answer = Result<Option<BrowserSession>, Arc<StoreError>>;
+pub(super) type LookupResult = Result<Option<BrowserSession>, Arc<StoreError>>;
 
 /// The queue, and the statements under way.
 ///
@@ -43,16 +43,16 @@ pub(super) struct Lookups {
 #[derive(Default)]
 struct State {
     /// By rank.
-    queues: [VecDeque<Wanted>; 3],
+    queues: [VecDeque<QueuedLookup>; 3],
     running: usize,
     /// Statements under way, with their beginning.
     since: HashMap<u64, Instant>,
     statements: u64,
 }
 
-struct Wanted {
+struct QueuedLookup {
     token: SessionToken,
-    answer: oneshot::Sender<Answer>,
+    answer: oneshot::Sender<LookupResult>,
 }
 
 impl Lookups {
@@ -65,12 +65,12 @@ impl Lookups {
     }
 
     /// Looks a token up, on the current runtime.
-    pub(super) async fn ask(self: &Arc<Self>, token: &SessionToken, rank: Rank) -> Answer {
+    pub(super) async fn ask(self: &Arc<Self>, token: &SessionToken, rank: Priority) -> LookupResult {
         let (answer, waiting) = oneshot::channel();
         let token = token.clone();
         let starts = {
             let mut state = self.state();
-            state.queues[rank as usize].push_back(Wanted { token, answer });
+            state.queues[rank as usize].push_back(QueuedLookup { token, answer });
             let starts = state.running < self.at_a_time;
             state.running += usize::from(starts);
             starts
@@ -109,7 +109,7 @@ impl Worker {
             drop(statement);
             match found {
                 Ok(mut found) => {
-                    for Wanted { token, answer } in batch {
+                    for QueuedLookup { token, answer } in batch {
                         let session = found.remove(&token).transpose().map_err(Arc::new);
                         // The caller may have gone.
                         let _ = answer.send(session);
@@ -117,7 +117,7 @@ impl Worker {
                 }
                 Err(error) => {
                     let error = Arc::new(error);
-                    for Wanted { answer, .. } in batch {
+                    for QueuedLookup { answer, .. } in batch {
                         let _ = answer.send(Err(Arc::clone(&error)));
                     }
                 }
@@ -126,7 +126,7 @@ impl Worker {
     }
 
     /// The next batch: rank by rank, each in order of arrival.
-    fn next(&mut self) -> Option<(Arc<Lookups>, u64, Vec<Wanted>)> {
+    fn next(&mut self) -> Option<(Arc<Lookups>, u64, Vec<QueuedLookup>)> {
         let lookups = Arc::clone(self.0.as_ref()?);
         let mut state = lookups.state();
         let mut batch = Vec::new();
@@ -212,14 +212,14 @@ mod tests {
             let lookups = Arc::clone(&lookups);
             tokio::spawn(async move { lookups.ask(&SessionToken::new(token), rank).await })
         };
-        let mut all = vec![ask("gate".into(), Rank::New)];
+        let mut all = vec![ask("gate".into(), Priority::New)];
         tokio::task::yield_now().await;
         for number in 0..2_000 {
-            all.push(ask(format!("junk {number}"), Rank::Suspect));
+            all.push(ask(format!("junk {number}"), Priority::Suspect));
         }
-        all.push(ask("new".into(), Rank::New));
-        all.push(ask("known".into(), Rank::Known));
-        let gone = ask("gone".into(), Rank::Known);
+        all.push(ask("new".into(), Priority::New));
+        all.push(ask("known".into(), Priority::Known));
+        let gone = ask("gone".into(), Priority::Known);
         tokio::task::yield_now().await;
         assert!(lookups.are_prompt());
         gone.abort();

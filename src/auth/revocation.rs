@@ -14,7 +14,7 @@ use super::{Authenticator, Metrics};
 use crate::browser_session::SessionChange;
 use crate::retry::Backoff;
 use crate::status::Status;
-use crate::store::{Heard, SessionListener, StoreError};
+use crate::store::{Notification, SessionListener, StoreError};
 
 /// First and longest pause between attempts to connect.
 const PAUSES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
@@ -31,7 +31,7 @@ pub(crate) async fn listen(
     status.session_listener.unknown();
     // Whether it exists is logged anew.
     status.session_trigger.up(|_| {});
-    let ears = Ears {
+    let handler = NotificationHandler {
         authenticator,
         status,
     };
@@ -41,11 +41,11 @@ pub(crate) async fn listen(
         let error = match listener.connect().await {
             Ok(installed) => {
                 let since = Instant::now();
-                ears.begin(installed);
+                handler.begin(installed);
                 if std::mem::replace(&mut connected_before, true) {
                     metrics.listener_reconnects.inc();
                 }
-                let error = ears.hear(&mut listener).await;
+                let error = handler.handle_notifications(&mut listener).await;
                 if since.elapsed() >= SHORT_LIVED {
                     backoff.reset();
                 }
@@ -53,7 +53,7 @@ pub(crate) async fn listen(
             }
             Err(error) => error,
         };
-        ears.status.session_listener.down(error.chain(), |error| {
+        handler.status.session_listener.down(error.chain(), |error| {
             tracing::warn!(
                 %error,
                 "changes of sessions are not heard of; sign-outs are noticed within session.cache_ttl"
@@ -64,19 +64,19 @@ pub(crate) async fn listen(
 }
 
 /// Applies notifications to the cache.
-struct Ears {
+struct NotificationHandler {
     authenticator: Arc<Authenticator>,
     status: Status,
 }
 
 /// However the task ends, no notifications arrive any more.
-impl Drop for Ears {
+impl Drop for NotificationHandler {
     fn drop(&mut self) {
         self.status.session_listener.unknown();
     }
 }
 
-impl Ears {
+impl NotificationHandler {
     /// The connection is new: sessions that were read before may have changed without a notification.
     fn begin(&self, installed: bool) {
         self.authenticator.listening();
@@ -88,13 +88,13 @@ impl Ears {
     }
 
     /// Handles notifications until the connection is lost; returns the reason.
-    async fn hear(&self, listener: &mut SessionListener) -> StoreError {
+    async fn handle_notifications(&self, listener: &mut SessionListener) -> StoreError {
         loop {
             match listener.next().await {
-                Ok(Heard::Changed(id)) => self.authenticator.changed(SessionChange::Of(id)),
-                Ok(Heard::Appeared(fingerprint)) => self.authenticator.appeared(fingerprint),
-                Ok(Heard::AllChanged) => self.authenticator.changed(SessionChange::OfAny),
-                Ok(Heard::Alive { installed }) => {
+                Ok(Notification::Changed(id)) => self.authenticator.changed(SessionChange::Of(id)),
+                Ok(Notification::Appeared(fingerprint)) => self.authenticator.appeared(fingerprint),
+                Ok(Notification::AllChanged) => self.authenticator.changed(SessionChange::OfAny),
+                Ok(Notification::Alive { installed }) => {
                     if installed && self.status.session_trigger.is_down() {
                         self.authenticator.listening();
                     }

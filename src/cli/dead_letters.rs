@@ -2,11 +2,11 @@
 
 use clap::{Args, Subcommand};
 
-use super::{Failure, block_on, say};
+use super::{Failure, block_on, print_line};
 use crate::batch::BatchKey;
 use crate::config::Config;
 use crate::writer::spool::Directory;
-use crate::writer::spool::letters::{DeadLetter, Fate};
+use crate::writer::spool::letters::{DeadLetter, LetterAction};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DeadLettersCommand {
@@ -41,7 +41,7 @@ fn parse_key(text: &str) -> Result<BatchKey, String> {
 
 pub(super) fn run(config: &Config, command: DeadLettersCommand) -> Result<(), Failure> {
     if !config.spool.dir.exists() {
-        say(format_args!(
+        print_line(format_args!(
             "no dead letters: there is no spool in {} (spool.dir)",
             config.spool.dir.display()
         ));
@@ -50,8 +50,8 @@ pub(super) fn run(config: &Config, command: DeadLettersCommand) -> Result<(), Fa
     let directory = Directory::prepare(&config.spool).map_err(|error| Failure::Usage(error.to_string()))?;
     match command {
         DeadLettersCommand::List { json } => list(&directory, json),
-        DeadLettersCommand::Retry(which) => decide(&directory, Fate::Retry, &which),
-        DeadLettersCommand::Drop(which) => decide(&directory, Fate::Drop, &which),
+        DeadLettersCommand::Retry(which) => decide(&directory, LetterAction::Retry, &which),
+        DeadLettersCommand::Drop(which) => decide(&directory, LetterAction::Drop, &which),
     }
 }
 
@@ -59,13 +59,13 @@ fn list(directory: &Directory, json: bool) -> Result<(), Failure> {
     let letters = block_on(directory.dead_letters())?.map_err(anyhow::Error::new)?;
     for letter in &letters {
         if json {
-            say(as_json(letter));
+            print_line(as_json(letter));
         } else {
-            say(as_text(letter));
+            print_line(as_text(letter));
         }
     }
     if letters.is_empty() && !json {
-        say("no dead letters");
+        print_line("no dead letters");
     }
     Ok(())
 }
@@ -94,14 +94,14 @@ fn as_json(letter: &DeadLetter) -> serde_json::Value {
     })
 }
 
-fn decide(directory: &Directory, fate: Fate, which: &Which) -> Result<(), Failure> {
+fn decide(directory: &Directory, fate: LetterAction, which: &Which) -> Result<(), Failure> {
     let keys = (!which.all).then_some(&which.names[..]);
     let decided = block_on(directory.decide(fate, keys))?.map_err(anyhow::Error::new)?;
     let done = match fate {
-        Fate::Retry => "to be tried again",
-        Fate::Drop => "deleted",
+        LetterAction::Retry => "to be tried again",
+        LetterAction::Drop => "deleted",
     };
-    say(format_args!("{decided} {done}"));
+    print_line(format_args!("{decided} {done}"));
     let missing = keys.map_or(0, |keys| (keys.len() as u64).saturating_sub(decided));
     if missing > 0 {
         return Err(Failure::Usage(format!(

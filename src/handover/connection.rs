@@ -15,7 +15,7 @@ use tokio::io::{AsyncWriteExt as _, Interest};
 use tokio::net::UnixStream;
 
 use super::MAX_SOCKETS;
-use super::place::is_trusted;
+use super::upgrade_socket::is_trusted;
 
 /// Flags by which child processes do not inherit received descriptors; on other systems that is set afterwards.
 #[cfg(target_os = "linux")]
@@ -54,12 +54,16 @@ impl Connection {
     }
 
     /// Sends a line.
-    pub(super) async fn say(&mut self, line: &str) -> io::Result<()> {
+    pub(super) async fn send(&mut self, line: &str) -> io::Result<()> {
         self.stream.write_all(format!("{line}\n").as_bytes()).await
     }
 
     /// Sends a line, with at most [`MAX_SOCKETS`] descriptors.
-    pub(super) async fn say_with(&mut self, line: &str, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    pub(super) async fn send_with_sockets(
+        &mut self,
+        line: &str,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
         let line = format!("{line}\n");
         let mut space = [MaybeUninit::uninit(); CONTROL_BYTES];
         let send = || {

@@ -9,10 +9,10 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::connection::Connection;
-use super::{GREETING, KEPT, Place, PlaceError, REFUSED, SERVING, YOURS};
+use super::{GREETING, KEPT, REFUSED, SERVING, UpgradeSocket, UpgradeSocketError, YOURS};
 
 /// Longest wait for the last messages, which are sent at once.
-const LAST_WORD: Duration = Duration::from_secs(5);
+const LAST_MESSAGE_LIMIT: Duration = Duration::from_secs(5);
 
 /// The new process, which serves.
 #[derive(Debug)]
@@ -23,12 +23,12 @@ pub struct Successor(Connection);
 pub enum NotHandedOver {
     /// The folder is not private, or not there.
     #[error(transparent)]
-    Place(#[from] PlaceError),
+    Socket(#[from] UpgradeSocketError),
     /// SIGQUIT came too early, or by mistake.
     #[error(
         "no process waits at {place} ({error}); start `headcount run --upgrade` first, and wait until it is ready"
     )]
-    Nobody {
+    NoPeer {
         /// The key, with its value.
         place: String,
         /// The system's reason.
@@ -50,20 +50,20 @@ pub enum NotHandedOver {
 
 /// Gives the sockets to the process that waits at `place`, and then the log: standard error. Returns once that process
 /// serves and owns the sockets; clients notice no error.
-pub async fn hand_over(place: &Place, sockets: &[TcpListener]) -> Result<Successor, NotHandedOver> {
+pub async fn hand_over(place: &UpgradeSocket, sockets: &[TcpListener]) -> Result<Successor, NotHandedOver> {
     place.check_folder()?;
-    let nobody = |error| NotHandedOver::Nobody {
+    let no_peer = |error| NotHandedOver::NoPeer {
         place: place.name(),
         error,
     };
-    let stream = UnixStream::connect(&place.socket).await.map_err(nobody)?;
+    let stream = UnixStream::connect(&place.socket).await.map_err(no_peer)?;
     let mut connection = Connection::new(stream)?;
     let outcome = timeout(place.limit, offer(&mut connection, sockets)).await;
     if let Err(error) = outcome.unwrap_or(Err(NotHandedOver::Silent(place.limit))) {
-        let _ = timeout(LAST_WORD, connection.say(KEPT)).await;
+        let _ = timeout(LAST_MESSAGE_LIMIT, connection.send(KEPT)).await;
         return Err(error);
     }
-    match timeout(LAST_WORD, give_up(&mut connection)).await {
+    match timeout(LAST_MESSAGE_LIMIT, give_up(&mut connection)).await {
         Ok(Ok(())) => Ok(Successor(connection)),
         _ => Err(NotHandedOver::Ended),
     }
@@ -72,9 +72,9 @@ pub async fn hand_over(place: &Place, sockets: &[TcpListener]) -> Result<Success
 /// Gives the sockets up, and passes the log on where possible: nothing else depends on that.
 async fn give_up(connection: &mut Connection) -> io::Result<()> {
     let log = io::stderr();
-    match connection.say_with(YOURS, &[log.as_fd()]).await {
+    match connection.send_with_sockets(YOURS, &[log.as_fd()]).await {
         Ok(()) => Ok(()),
-        Err(_) => connection.say(YOURS).await,
+        Err(_) => connection.send(YOURS).await,
     }
 }
 
@@ -82,7 +82,7 @@ async fn give_up(connection: &mut Connection) -> io::Result<()> {
 async fn offer(connection: &mut Connection, sockets: &[TcpListener]) -> Result<(), NotHandedOver> {
     let greeting = format!("{GREETING} {}", sockets.len());
     let sockets: Vec<_> = sockets.iter().map(TcpListener::as_fd).collect();
-    connection.say_with(&greeting, &sockets).await?;
+    connection.send_with_sockets(&greeting, &sockets).await?;
     let Some(answer) = connection.line().await? else {
         return Err(NotHandedOver::Ended);
     };
@@ -96,7 +96,7 @@ async fn offer(connection: &mut Connection, sockets: &[TcpListener]) -> Result<(
 impl Successor {
     /// Waits until the new process closes the connection: systemd, if there is one, has then been told which of the two
     /// is the main process, and this one may end.
-    pub async fn settled(mut self) {
-        let _ = timeout(LAST_WORD, self.0.line()).await;
+    pub async fn wait_until_settled(mut self) {
+        let _ = timeout(LAST_MESSAGE_LIMIT, self.0.line()).await;
     }
 }

@@ -11,16 +11,16 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::connection::Connection;
-use super::{GREETING, KEPT, Place, PlaceError, REFUSED, SERVING, YOURS};
+use super::{GREETING, KEPT, REFUSED, SERVING, UpgradeSocket, UpgradeSocketError, YOURS};
 
 /// Longest time from a connection to its first line, which the old process sends at once.
 const GREETING_LIMIT: Duration = Duration::from_secs(5);
 
 /// A new process that waits at the meeting place. The socket's file is removed when it is dropped.
 #[derive(Debug)]
-pub struct Waiting {
+pub struct AwaitedPredecessor {
     listener: UnixListener,
-    place: Place,
+    place: UpgradeSocket,
 }
 
 /// The old process, which waits until this one serves.
@@ -38,7 +38,7 @@ pub enum NotTakenOver {
         "no sidecar handed over its sockets within {limit:?}; send SIGQUIT to the running one while this one waits, \
          and see that both have {place}"
     )]
-    Nobody {
+    NoPeer {
         /// How long it waited.
         limit: Duration,
         /// The key, with its value.
@@ -58,12 +58,12 @@ pub enum NotTakenOver {
     Failed(#[from] io::Error),
 }
 
-impl Waiting {
+impl AwaitedPredecessor {
     /// Opens the socket and waits there.
     ///
     /// # Errors
     /// The folder is not private, or another process waits there already.
-    pub fn at(place: Place) -> Result<Self, PlaceError> {
+    pub fn at(place: UpgradeSocket) -> Result<Self, UpgradeSocketError> {
         place.check_folder()?;
         make_room(&place)?;
         let listener = bind(&place).map_err(|error| {
@@ -84,7 +84,7 @@ impl Waiting {
         timeout(limit, first_of(&listener, limit))
             .await
             .unwrap_or_else(|_| {
-                Err(NotTakenOver::Nobody {
+                Err(NotTakenOver::NoPeer {
                     limit,
                     place: self.place.name(),
                 })
@@ -92,14 +92,14 @@ impl Waiting {
     }
 }
 
-impl Drop for Waiting {
+impl Drop for AwaitedPredecessor {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.place.socket);
     }
 }
 
 /// Removes the socket of an earlier process.
-fn make_room(place: &Place) -> Result<(), PlaceError> {
+fn make_room(place: &UpgradeSocket) -> Result<(), UpgradeSocketError> {
     let Ok(metadata) = std::fs::symlink_metadata(&place.socket) else {
         return Ok(());
     };
@@ -114,7 +114,7 @@ fn make_room(place: &Place) -> Result<(), PlaceError> {
     Ok(())
 }
 
-fn bind(place: &Place) -> io::Result<UnixListener> {
+fn bind(place: &UpgradeSocket) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(&place.socket)?;
     std::fs::set_permissions(&place.socket, Permissions::from_mode(0o600))?;
     listener.set_nonblocking(true)?;
@@ -160,7 +160,7 @@ impl Predecessor {
     /// Tells the old process that this one will not serve, so that it goes on.
     pub async fn refuse(&mut self, reason: &str) {
         let line = format!("{REFUSED}{}", reason.replace('\n', " "));
-        let _ = timeout(GREETING_LIMIT, self.connection.say(&line)).await;
+        let _ = timeout(GREETING_LIMIT, self.connection.send(&line)).await;
     }
 
     /// Tells the old process that this one serves, and waits until it gives the sockets up. They are this process' also
@@ -169,9 +169,9 @@ impl Predecessor {
     ///
     /// # Errors
     /// The old process keeps them.
-    pub async fn relieve(&mut self) -> Result<Option<OwnedFd>, NotTakenOver> {
+    pub async fn take_over(&mut self) -> Result<Option<OwnedFd>, NotTakenOver> {
         // If this fails, the last line of the old process can still be read.
-        let _ = self.connection.say(SERVING).await;
+        let _ = self.connection.send(SERVING).await;
         match timeout(self.limit, self.connection.line()).await {
             Ok(Ok(Some(line))) if line == YOURS => Ok(self.log()),
             Ok(Ok(Some(line))) if line == KEPT => Err(NotTakenOver::Kept),

@@ -8,15 +8,15 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 
-use super::{NotHandedOver, NotTakenOver, Place, Waiting, hand_over};
+use super::{AwaitedPredecessor, NotHandedOver, NotTakenOver, UpgradeSocket, hand_over};
 
 /// Longer than any test takes.
 const PATIENT: Duration = Duration::from_secs(60);
 
-fn place(limit: Duration) -> (TempDir, Place) {
+fn place(limit: Duration) -> (TempDir, UpgradeSocket) {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("upgrade.sock");
-    (folder, Place { socket, limit })
+    (folder, UpgradeSocket { socket, limit })
 }
 
 fn sockets(number: usize) -> Vec<TcpListener> {
@@ -33,21 +33,21 @@ fn ports(sockets: &[TcpListener]) -> Vec<u16> {
 async fn every_socket_arrives_in_order_and_the_old_process_learns_that_the_new_one_serves() {
     let (_folder, place) = place(PATIENT);
     let ours = sockets(20);
-    let waiting = Waiting::at(place.clone()).unwrap();
+    let waiting = AwaitedPredecessor::at(place.clone()).unwrap();
     assert_eq!(mode(&place), 0o600);
     let (given, taken) = tokio::join!(hand_over(&place, &ours), async {
         let (theirs, mut predecessor) = waiting.sockets().await.unwrap();
-        let log = predecessor.relieve().await.unwrap();
+        let log = predecessor.take_over().await.unwrap();
         (theirs, log)
     });
     let (taken, log) = taken;
     assert_eq!(ports(&taken), ports(&ours));
     assert!(log.is_some(), "what the old process logs to comes along");
-    given.unwrap().settled().await;
+    given.unwrap().wait_until_settled().await;
     assert!(!place.socket.exists());
 }
 
-fn mode(place: &Place) -> u32 {
+fn mode(place: &UpgradeSocket) -> u32 {
     std::fs::metadata(&place.socket).unwrap().permissions().mode() & 0o777
 }
 
@@ -55,25 +55,25 @@ fn mode(place: &Place) -> u32 {
 async fn with_nobody_waiting_nothing_is_handed_over() {
     let (_folder, place) = place(PATIENT);
     let error = hand_over(&place, &sockets(1)).await.unwrap_err();
-    assert!(matches!(error, NotHandedOver::Nobody { .. }), "{error}");
+    assert!(matches!(error, NotHandedOver::NoPeer { .. }), "{error}");
     // A file of an earlier process that was killed counts as none, for both sides.
     drop(UnixListener::bind(&place.socket).unwrap());
     let error = hand_over(&place, &sockets(1)).await.unwrap_err();
-    assert!(matches!(error, NotHandedOver::Nobody { .. }), "{error}");
-    assert!(Waiting::at(place).is_ok());
+    assert!(matches!(error, NotHandedOver::NoPeer { .. }), "{error}");
+    assert!(AwaitedPredecessor::at(place).is_ok());
 }
 
 #[tokio::test]
 async fn only_one_new_process_waits() {
     let (_folder, place) = place(PATIENT);
-    let first = Waiting::at(place.clone()).unwrap();
-    let second = Waiting::at(place.clone()).unwrap_err();
+    let first = AwaitedPredecessor::at(place.clone()).unwrap();
+    let second = AwaitedPredecessor::at(place.clone()).unwrap_err();
     assert!(second.to_string().contains("another new process"), "{second}");
     // A connection that only checks whether a process waits; it is no old process.
     let ours = sockets(1);
     let (given, taken) = tokio::join!(hand_over(&place, &ours), async {
         let (_, mut predecessor) = first.sockets().await?;
-        predecessor.relieve().await
+        predecessor.take_over().await
     });
     assert!(given.is_ok() && taken.is_ok());
 }
@@ -81,7 +81,7 @@ async fn only_one_new_process_waits() {
 #[tokio::test]
 async fn a_new_process_that_refuses_leaves_the_old_one_the_sockets_and_says_why() {
     let (_folder, place) = place(PATIENT);
-    let waiting = Waiting::at(place.clone()).unwrap();
+    let waiting = AwaitedPredecessor::at(place.clone()).unwrap();
     let ours = sockets(1);
     let (given, ()) = tokio::join!(hand_over(&place, &ours), async {
         let (_, mut predecessor) = waiting.sockets().await.unwrap();
@@ -97,7 +97,7 @@ async fn a_new_process_that_refuses_leaves_the_old_one_the_sockets_and_says_why(
 #[tokio::test]
 async fn a_new_process_that_dies_leaves_the_old_one_the_sockets() {
     let (_folder, place) = place(PATIENT);
-    let waiting = Waiting::at(place.clone()).unwrap();
+    let waiting = AwaitedPredecessor::at(place.clone()).unwrap();
     let ours = sockets(1);
     let (given, ()) = tokio::join!(hand_over(&place, &ours), async {
         drop(waiting.sockets().await.unwrap());
@@ -108,42 +108,46 @@ async fn a_new_process_that_dies_leaves_the_old_one_the_sockets() {
 #[tokio::test]
 async fn an_old_process_that_waited_too_long_keeps_its_sockets_and_the_new_one_learns_of_it() {
     let (_folder, patient) = place(PATIENT);
-    let impatient = Place {
+    let impatient = UpgradeSocket {
         limit: Duration::from_millis(50),
         ..patient.clone()
     };
-    let waiting = Waiting::at(patient).unwrap();
+    let waiting = AwaitedPredecessor::at(patient).unwrap();
     let ours = sockets(1);
     let (taken, given) = tokio::join!(waiting.sockets(), hand_over(&impatient, &ours));
     let error = given.unwrap_err();
     assert!(matches!(error, NotHandedOver::Silent(_)), "{error}");
-    let error = taken.unwrap().1.relieve().await.unwrap_err();
+    let error = taken.unwrap().1.take_over().await.unwrap_err();
     assert!(matches!(error, NotTakenOver::Kept), "{error}");
 }
 
 #[tokio::test]
 async fn the_sockets_of_an_old_process_that_died_are_the_new_one_s() {
     let (_folder, place) = place(PATIENT);
-    let waiting = Waiting::at(place.clone()).unwrap();
+    let waiting = AwaitedPredecessor::at(place.clone()).unwrap();
     let old = tokio::spawn(async move { hand_over(&place, &sockets(1)).await });
     let (sockets, mut predecessor) = waiting.sockets().await.unwrap();
     old.abort();
     assert!(old.await.unwrap_err().is_cancelled());
-    assert!(predecessor.relieve().await.unwrap().is_none());
+    assert!(predecessor.take_over().await.unwrap().is_none());
     assert_eq!(sockets.len(), 1);
 }
 
 #[tokio::test]
 async fn a_new_process_to_which_nobody_comes_gives_up() {
     let (_folder, place) = place(Duration::from_millis(50));
-    let error = Waiting::at(place).unwrap().sockets().await.unwrap_err();
-    assert!(matches!(error, NotTakenOver::Nobody { .. }), "{error}");
+    let error = AwaitedPredecessor::at(place)
+        .unwrap()
+        .sockets()
+        .await
+        .unwrap_err();
+    assert!(matches!(error, NotTakenOver::NoPeer { .. }), "{error}");
 }
 
 #[tokio::test]
 async fn another_version_is_told_and_refused() {
     let (_folder, place) = place(PATIENT);
-    let waiting = Waiting::at(place.clone()).unwrap();
+    let waiting = AwaitedPredecessor::at(place.clone()).unwrap();
     let old = async {
         let mut stream = UnixStream::connect(&place.socket).await.unwrap();
         stream.write_all(b"headcount hand-over 2 0\n").await.unwrap();
@@ -160,7 +164,7 @@ async fn another_version_is_told_and_refused() {
 async fn a_folder_that_others_can_write_to_is_refused_by_both() {
     let (folder, place) = place(PATIENT);
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
-    let new = Waiting::at(place.clone()).unwrap_err().to_string();
+    let new = AwaitedPredecessor::at(place.clone()).unwrap_err().to_string();
     let old = hand_over(&place, &sockets(1)).await.unwrap_err().to_string();
     for message in [new, old] {
         assert!(
@@ -174,6 +178,6 @@ async fn a_folder_that_others_can_write_to_is_refused_by_both() {
 async fn what_is_no_socket_is_not_removed() {
     let (_folder, place) = place(PATIENT);
     std::fs::write(&place.socket, "precious").unwrap();
-    assert!(Waiting::at(place.clone()).is_err());
+    assert!(AwaitedPredecessor::at(place.clone()).is_err());
     assert_eq!(std::fs::read_to_string(&place.socket).unwrap(), "precious");
 }

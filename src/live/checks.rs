@@ -9,8 +9,8 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, timeout};
 
+use super::access_policy::{AccessPolicy, Denied};
 use super::close::Close;
-use super::door::{Denied, Door};
 use super::shared::Shared;
 use crate::browser_session::BrowserSession;
 use crate::ids::{CommunityId, SessionToken};
@@ -96,14 +96,14 @@ pub(super) async fn session(shared: Arc<Shared>, token: SessionToken, why: Why) 
 /// Checks access to communities.
 pub(super) async fn access(
     shared: Arc<Shared>,
-    door: Arc<dyn Door>,
+    access_policy: Arc<dyn AccessPolicy>,
     session: Option<Arc<BrowserSession>>,
     communities: Vec<CommunityId>,
 ) -> AccessChecked {
     let _permit = shared.checks.access.acquire().await;
     let since = Instant::now();
     let asked: Vec<String> = communities.iter().map(ToString::to_string).collect();
-    match door.admit(session, &asked).await {
+    match access_policy.admit(session, &asked).await {
         Ok(admitted) => {
             let admitted = communities.into_iter().zip(admitted);
             let lost = admitted.filter(|(_, admitted)| admitted.is_none());
@@ -116,11 +116,11 @@ pub(super) async fn access(
 
 /// Looks up communities that a client asks for.
 pub(super) async fn request(
-    door: Arc<dyn Door>,
+    access_policy: Arc<dyn AccessPolicy>,
     session: Option<Arc<BrowserSession>>,
     asked: Vec<String>,
 ) -> Result<Found, Close> {
-    match timeout(ADMISSION, door.admit(session, &asked)).await {
+    match timeout(ADMISSION, access_policy.admit(session, &asked)).await {
         Ok(Ok(admitted)) => Ok(asked.into_iter().zip(admitted).collect()),
         Ok(Err(Denied::NoSession)) => Err(Close::SessionEnded),
         Ok(Err(Denied::Unavailable)) | Err(_) => Err(Close::Unavailable),

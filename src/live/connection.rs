@@ -10,10 +10,10 @@ use bytes::Bytes;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, timeout};
 
+use super::access_policy::AccessPolicy;
 use super::checks::{self, Found};
 use super::close::{Close, End};
 use super::deadlines::{Beginning, Deadlines};
-use super::door::Door;
 use super::event_stream::EventStream;
 use super::message;
 use super::registry::{Refused, Registration};
@@ -43,7 +43,7 @@ pub struct Wanted {
     /// The client IP.
     pub address: Option<IpAddr>,
     /// Decides what else the caller may subscribe to.
-    pub door: Arc<dyn Door>,
+    pub access_policy: Arc<dyn AccessPolicy>,
 }
 
 /// An admitted connection. Dropping it ends it. Boxed, as it is passed on several times before it is run.
@@ -58,7 +58,7 @@ pub struct Connection {
     pub(super) page: Option<CommunityId>,
     /// Sent once, at the beginning.
     unknown: Vec<String>,
-    pub(super) door: Arc<dyn Door>,
+    pub(super) access_policy: Arc<dyn AccessPolicy>,
     /// How it ended; `None` if it was never run.
     end: Option<End>,
 }
@@ -88,7 +88,7 @@ impl Connection {
             owner,
             page: wanted.communities.first().filter(|_| wanted.is_page).cloned(),
             unknown: wanted.unknown,
-            door: wanted.door,
+            access_policy: wanted.access_policy,
             end: None,
         });
         for community in &wanted.communities {
@@ -133,7 +133,7 @@ impl Connection {
             now: Instant::now(),
             verified: self.opened,
             expires_in: self.owner.as_ref().map(|owner| self.expires_in(&owner.session)),
-            checks_access: self.door.must_be_asked_again(),
+            checks_access: self.access_policy.needs_recheck(),
             must_answer: self.kind == Kind::WebSocket,
             spread: rand::random_range(0.0..1.0),
         };
@@ -189,7 +189,7 @@ impl Connection {
             return Err(Close::TooMany);
         }
         let session = self.owner.as_ref().map(|owner| Arc::clone(&owner.session));
-        Ok(checks::request(Arc::clone(&self.door), session, asked))
+        Ok(checks::request(Arc::clone(&self.access_policy), session, asked))
     }
 
     /// Subscribes to communities that were looked up; returns those that there are not.

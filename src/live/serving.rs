@@ -224,7 +224,7 @@ impl<'a, T: Transport> Serving<'a, T> {
                 let session = connection.owner.as_ref().map(|owner| Arc::clone(&owner.session));
                 self.access.start(checks::access(
                     Arc::clone(&connection.shared),
-                    Arc::clone(&connection.door),
+                    Arc::clone(&connection.access_policy),
                     session,
                     connection.subscriber().communities(),
                 ));

@@ -3,7 +3,7 @@
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, UPGRADE};
 use http::{HeaderMap, Method, StatusCode};
 
-use super::visit::{is_html, is_prefetch, visit};
+use super::navigation::{is_html, is_prefetch, page_load};
 use super::{Exchange, NotCounted, Policy};
 use crate::header_list::any_element;
 use crate::routes::{RouteMatch, Track};
@@ -90,7 +90,7 @@ pub(super) fn what(exchange: &Exchange<'_>) -> Result<(), NotCounted> {
         return Err(NotCounted::EventStream);
     }
     if track == Track::Page {
-        visit(exchange.request)?;
+        page_load(exchange.request)?;
         page(exchange)?;
     }
     Ok(())

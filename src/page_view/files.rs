@@ -8,8 +8,8 @@ use moka::sync::Cache;
 
 use super::Exchange;
 use super::checks::names_a_file;
-use super::visit::is_html;
-use super::visit::{SEC_FETCH_DEST, visit};
+use super::navigation::is_html;
+use super::navigation::{SEC_FETCH_DEST, page_load};
 use crate::header_list::any_element;
 
 /// Upper bound of remembered answers; a later 304 for any other counts.
@@ -35,7 +35,7 @@ impl Files {
     /// Remembers whether a 200 was a file. For a 304, returns whether the same version was sent as a file before.
     ///
     /// Answers to scripts are not remembered: a URL may be data to them and a page to browsers.
-    pub(crate) fn note_or_know(&self, exchange: &Exchange<'_>) -> bool {
+    pub(crate) fn note_or_look_up(&self, exchange: &Exchange<'_>) -> bool {
         let (path, query) = (exchange.path, exchange.query);
         let (request, response) = (exchange.request, exchange.response);
         // Paths with a file's extension need no memory.
@@ -85,7 +85,7 @@ fn is_of_a_browser(request: &HeaderMap) -> bool {
             any_element(request, ACCEPT.as_str(), |kind| kind.starts_with("image/"))
         }
     };
-    visit(request).is_ok() || is_shown()
+    page_load(request).is_ok() || is_shown()
 }
 
 #[cfg(test)]
@@ -108,7 +108,7 @@ mod tests {
         fn sees(&self, request: &[(&str, &str)], status: u16, response: &[(&str, &str)]) -> bool {
             let status = StatusCode::from_u16(status).unwrap();
             let (request, response) = (headers(request), headers(response));
-            self.note_or_know(&Exchange {
+            self.note_or_look_up(&Exchange {
                 method: &Method::GET,
                 path: "/media/7",
                 query: Some("s=1"),

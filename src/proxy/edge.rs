@@ -22,8 +22,8 @@ pub struct Edge {
     pub refusals: Arc<Refusals>,
     /// This process' id in `X-Headcount-Hops`.
     id: String,
-    told_of_a_value: AtomicBool,
-    told_of_an_underscore: AtomicBool,
+    warned_of_a_value: AtomicBool,
+    warned_of_an_underscore: AtomicBool,
 }
 
 impl Edge {
@@ -32,8 +32,8 @@ impl Edge {
         Self {
             refusals: Arc::new(Refusals::new(metrics)),
             id: hops::new_id(),
-            told_of_a_value: AtomicBool::new(false),
-            told_of_an_underscore: AtomicBool::new(false),
+            warned_of_a_value: AtomicBool::new(false),
+            warned_of_an_underscore: AtomicBool::new(false),
         }
     }
 
@@ -54,9 +54,9 @@ impl Edge {
     /// Logs, once per process, when headers are dropped or changed that an operator may miss.
     pub(super) fn notice(&self, headers: &HeaderMap, client: &ClientIp, underscores: bool) {
         if client.peer_trusted
-            && !self.told_of_a_value.load(Ordering::Relaxed)
+            && !self.warned_of_a_value.load(Ordering::Relaxed)
             && let Some((header, value)) = not_understood(headers, client)
-            && !self.told_of_a_value.swap(true, Ordering::Relaxed)
+            && !self.warned_of_a_value.swap(true, Ordering::Relaxed)
         {
             let value: String = value.chars().take(MAX_LOGGED).collect();
             tracing::warn!(
@@ -67,9 +67,9 @@ impl Edge {
             );
         }
         if !underscores
-            && !self.told_of_an_underscore.load(Ordering::Relaxed)
+            && !self.warned_of_an_underscore.load(Ordering::Relaxed)
             && let Some(name) = headers.keys().find(|name| name.as_str().contains('_'))
-            && !self.told_of_an_underscore.swap(true, Ordering::Relaxed)
+            && !self.warned_of_an_underscore.swap(true, Ordering::Relaxed)
         {
             let header: String = name.as_str().chars().take(MAX_LOGGED).collect();
             tracing::info!(

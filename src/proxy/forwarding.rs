@@ -72,7 +72,7 @@ impl Scheme {
 
 /// The valid values of a trusted proxy's forwarding headers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Told<'a> {
+pub(super) struct ForwardedValues<'a> {
     pub(super) scheme: Option<Scheme>,
     /// Name and perhaps port by which the client knows the site.
     pub(super) host: Option<&'a str>,
@@ -82,10 +82,10 @@ pub(super) struct Told<'a> {
 }
 
 /// Reads the headers. Only for a peer that is a trusted proxy.
-pub(super) fn read<'a>(headers: &'a HeaderMap, client: &ClientIp) -> Told<'a> {
+pub(super) fn read<'a>(headers: &'a HeaderMap, client: &ClientIp) -> ForwardedValues<'a> {
     let forwarded = of_the_client(headers, client);
     let named = |wanted: &str| parameter(forwarded?, wanted);
-    let mut told = Told::default();
+    let mut values = ForwardedValues::default();
 
     let proto = element(headers, &PROTO, client).map(|value| (PROTO, value));
     let in_forwarded = named("proto").map(|value| (FORWARDED, value));
@@ -93,29 +93,29 @@ pub(super) fn read<'a>(headers: &'a HeaderMap, client: &ClientIp) -> Told<'a> {
     let others = SCHEMES.iter().filter_map(other);
     for (name, value) in proto.into_iter().chain(in_forwarded).chain(others) {
         if let Some(scheme) = Scheme::read(value) {
-            told.scheme = Some(scheme);
+            values.scheme = Some(scheme);
             break;
         }
-        told.odd.get_or_insert((name, value));
+        values.odd.get_or_insert((name, value));
     }
 
     let host = element(headers, &HOST, client).map(|value| (HOST, value));
     let in_forwarded = named("host").map(|value| (FORWARDED, value));
     for (name, value) in host.into_iter().chain(in_forwarded) {
         if is_host(value) {
-            told.host = Some(value);
+            values.host = Some(value);
             break;
         }
-        told.odd.get_or_insert((name, value));
+        values.odd.get_or_insert((name, value));
     }
 
     if let Some(value) = element(headers, &PORT, client) {
-        told.port = value.parse().ok().filter(|port| *port != 0);
-        if told.port.is_none() {
-            told.odd.get_or_insert((PORT, value));
+        values.port = value.parse().ok().filter(|port| *port != 0);
+        if values.port.is_none() {
+            values.odd.get_or_insert((PORT, value));
         }
     }
-    told
+    values
 }
 
 /// The path prefix of the site, which a proxy in front removes. `headers` are those for the app, which contain it only

@@ -6,7 +6,7 @@
 //!
 //! Pingora gives each socket back ([`ClientSocket`]). A connection that has become a live one leaves Pingora here: it
 //! then needs a fraction of what an exchange needs. A connection that ends after an answer is closed so that the answer
-//! arrives ([`last_words`]).
+//! arrives ([`lingering_close`]).
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::client_socket::ClientSocket;
 use super::head::Heads;
-use super::last_words;
+use super::lingering_close;
 use super::metrics::Metrics;
 use super::progress::Progress;
 use super::refusals::Refusals;
@@ -154,7 +154,7 @@ where
         } else if let Some(stream) = progress.take_answered() {
             // The request is in flight until the client has the answer.
             let _in_flight = self.in_flight.enter();
-            last_words::see_off(stream, &self.closing.accepting).await;
+            lingering_close::close(stream, &self.closing.accepting).await;
         }
         None
     }

@@ -31,7 +31,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::client_ip::{ClientIp, X_FORWARDED_FOR, X_REAL_IP};
 use super::forwarded::{self, FORWARDED};
-use super::forwarding::{self, PORT, PROTOCOL, SCHEMES, Scheme, Told};
+use super::forwarding::{self, ForwardedValues, PORT, PROTOCOL, SCHEMES, Scheme};
 use super::hops::X_HEADCOUNT_HOPS;
 use super::identity::is_identity;
 use crate::header_edits::HeaderEdits;
@@ -190,21 +190,21 @@ fn joined(client: &ClientIp) -> String {
 
 /// The first forwarding header of a trusted proxy with an invalid value, and that value.
 pub fn not_understood<'a>(headers: &'a HeaderMap, client: &ClientIp) -> Option<(HeaderName, &'a str)> {
-    let told = client.peer_trusted.then(|| forwarding::read(headers, client));
-    told.and_then(|told| told.odd)
+    let values = client.peer_trusted.then(|| forwarding::read(headers, client));
+    values.and_then(|values| values.odd)
 }
 
 /// Sets scheme, host and port consistently: app servers refuse headers that contradict each other.
 fn way(headers: &HeaderMap, received: &Received<'_>, edits: &mut HeaderEdits) {
     let client = received.client;
-    let told = if client.peer_trusted {
+    let values = if client.peer_trusted {
         forwarding::read(headers, client)
     } else {
-        Told::default()
+        ForwardedValues::default()
     };
     let own = if received.tls { Scheme::Https } else { Scheme::Http };
-    let scheme = told.scheme.unwrap_or(own);
-    let host = told.host.or_else(|| own_host(headers));
+    let scheme = values.scheme.unwrap_or(own);
+    let host = values.host.or_else(|| own_host(headers));
     match host {
         Some(host) => edits.set(X_FORWARDED_HOST, host),
         None => edits.remove.push(X_FORWARDED_HOST),
@@ -215,7 +215,7 @@ fn way(headers: &HeaderMap, received: &Received<'_>, edits: &mut HeaderEdits) {
         return;
     }
     if headers.contains_key(PORT) {
-        match told.port {
+        match values.port {
             Some(port) => edits.set(PORT, &port.to_string()),
             None => edits.remove.push(PORT),
         }

@@ -7,51 +7,51 @@ use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 
 use super::resolve::{Found, Resolver};
-use super::{Visit, Who};
+use super::{AcceptedView, RequestVisitor};
 use crate::auth::Identified;
 use crate::browser_session::BrowserSession;
 use crate::communities::Named;
-use crate::live::{Denied, Door};
+use crate::live::{AccessPolicy, Denied};
 
 impl Resolver {
     /// The session of a view, and whether it counts. Takes at most the time of a request to the API; a result that is
     /// not known by then is treated as if the database were down. A session that was found by then is kept: the token
     /// may soon be another session's or none's.
-    pub(super) async fn admit(&self, visit: &Visit, door: &Arc<dyn Door>) -> Found {
+    pub(super) async fn admit(&self, visit: &AcceptedView, access_policy: &Arc<dyn AccessPolicy>) -> Found {
         let until = Instant::now() + self.admission;
         // Where the app decides, no view counts without its answer.
-        let undecided = |who: &Who| {
-            if door.must_be_asked_again() {
+        let undecided = |who: &RequestVisitor| {
+            if access_policy.needs_recheck() {
                 Found::Undecided
             } else {
                 Found::not_yet(who)
             }
         };
         let session = match timeout_at(until, self.session(visit)).await {
-            Ok(Whom::Session(session)) => session,
-            Ok(Whom::Nobody(found)) => return found,
-            Ok(Whom::Unknown) | Err(_) => return undecided(&visit.who),
+            Ok(VisitorFound::Session(session)) => session,
+            Ok(VisitorFound::NoSession(found)) => return found,
+            Ok(VisitorFound::Unknown) | Err(_) => return undecided(&visit.who),
         };
-        match timeout_at(until, self.may_see(&session, visit, door)).await {
+        match timeout_at(until, self.may_see(&session, visit, access_policy)).await {
             Ok(Some(found)) => found,
-            Ok(None) | Err(_) => undecided(&Who::Session(session)),
+            Ok(None) | Err(_) => undecided(&RequestVisitor::Session(session)),
         }
     }
 
-    async fn session(&self, Visit { view, who, from, .. }: &Visit) -> Whom {
-        let (token, glance) = match who {
-            Who::Session(session) => return Whom::Session(Arc::clone(session)),
-            Who::Token(token, glance) => (token, glance),
+    async fn session(&self, AcceptedView { view, who, from, .. }: &AcceptedView) -> VisitorFound {
+        let (token, lookup) = match who {
+            RequestVisitor::Session(session) => return VisitorFound::Session(Arc::clone(session)),
+            RequestVisitor::Token(token, lookup) => (token, lookup),
         };
         let found = self.authenticator.resolve_past(token, view.at, *from).await;
-        let seen = glance.session().cloned();
+        let seen = lookup.session().cloned();
         match (found, seen) {
-            (Ok(Identified::Session(session)), _) | (Ok(_), Some(session)) => Whom::Session(session),
-            (Ok(Identified::Nobody), None) => Whom::Nobody(Found::Nobody),
-            (Ok(Identified::NotYet(until)), None) => Whom::Nobody(Found::Doubtful(until)),
-            (Err(_), seen) => match seen.or_else(|| self.authenticator.remembered(token, view.at)) {
-                Some(session) => Whom::Session(session),
-                None => Whom::Unknown,
+            (Ok(Identified::Session(session)), _) | (Ok(_), Some(session)) => VisitorFound::Session(session),
+            (Ok(Identified::NoSession), None) => VisitorFound::NoSession(Found::NoSession),
+            (Ok(Identified::NotYet(until)), None) => VisitorFound::NoSession(Found::Doubtful(until)),
+            (Err(_), seen) => match seen.or_else(|| self.authenticator.last_known_session(token, view.at)) {
+                Some(session) => VisitorFound::Session(session),
+                None => VisitorFound::Unknown,
             },
         }
     }
@@ -60,8 +60,8 @@ impl Resolver {
     async fn may_see(
         &self,
         session: &Arc<BrowserSession>,
-        visit: &Visit,
-        door: &Arc<dyn Door>,
+        visit: &AcceptedView,
+        access_policy: &Arc<dyn AccessPolicy>,
     ) -> Option<Found> {
         let named = match &visit.view.community {
             Some(named) => self.communities.named(named).await,
@@ -73,22 +73,25 @@ impl Resolver {
             Ok(Named::NoKey) => return Some(Found::NoKey),
             Err(_) => return None,
         };
-        match door.admit(Some(Arc::clone(session)), &[named.to_string()]).await {
+        match access_policy
+            .admit(Some(Arc::clone(session)), &[named.to_string()])
+            .await
+        {
             Ok(admitted) => Some(match admitted.into_iter().flatten().next() {
                 Some(community) => Found::All(Arc::clone(session), Some(community)),
                 None => Found::Forbidden,
             }),
-            Err(Denied::NoSession) => Some(Found::Nobody),
+            Err(Denied::NoSession) => Some(Found::NoSession),
             Err(Denied::Unavailable) => None,
         }
     }
 }
 
 /// Whose a view is.
-enum Whom {
+enum VisitorFound {
     Session(Arc<BrowserSession>),
     /// It is no session's, as far as is known.
-    Nobody(Found),
+    NoSession(Found),
     /// The database cannot be asked.
     Unknown,
 }

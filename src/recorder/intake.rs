@@ -10,12 +10,12 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use http::{HeaderMap, Method};
 
-use super::{Recorder, Visit, Who};
+use super::{AcceptedView, Recorder, RequestVisitor};
 use crate::auth::cookie::{TokenFound, session_token, tokens_set};
-use crate::auth::{Glance, Glances, Known};
+use crate::auth::{CachedSession, EarlyLookup, EarlyLookups};
 use crate::config;
 use crate::ids::SessionToken;
-use crate::live::Door;
+use crate::live::AccessPolicy;
 use crate::page_view::{Beacon, Exchange, Files, NotCounted, PageView, Policy, may_be_view};
 use crate::reload::SharedRoutes;
 use crate::routes::{RouteMatch, decode_path};
@@ -29,7 +29,7 @@ pub struct Intake {
     /// Step 2, match.
     pub routes: SharedRoutes,
     /// Step 3, identify: lookups that start with the request.
-    pub glances: Glances,
+    pub lookups: EarlyLookups,
     /// Step 4, decide.
     pub policy: Policy,
     /// Files sent before, for step 4.
@@ -52,7 +52,7 @@ pub struct RequestFacts {
     /// Path, decoded once as the app sees it.
     pub path: String,
     /// The token's session, as far as it was known when the request began or has been found since (V6).
-    glance: Glance,
+    lookup: EarlyLookup,
 }
 
 impl RequestFacts {
@@ -64,7 +64,7 @@ impl RequestFacts {
             token: None,
             route: None,
             path: String::new(),
-            glance: Glance::default(),
+            lookup: EarlyLookup::default(),
         }
     }
 }
@@ -84,7 +84,7 @@ pub struct Report<'a> {
     /// Start of the reporting request.
     pub at: DateTime<Utc>,
     /// Decides whether the visitor may see the page's community: the app did not serve the page in this request.
-    pub door: Arc<dyn Door>,
+    pub access_policy: Arc<dyn AccessPolicy>,
 }
 
 impl Intake {
@@ -118,7 +118,7 @@ impl Intake {
         if let Some(token) = facts.token.as_ref().filter(|_| self.is_on)
             && may_be_view(method, headers, facts.route.as_ref())
         {
-            facts.glance = self.glances.at(token, facts.at, facts.client_ip).await;
+            facts.lookup = self.lookups.at(token, facts.at, facts.client_ip).await;
         }
     }
 
@@ -126,7 +126,7 @@ impl Intake {
     /// a file is found out here.
     pub async fn exchange(&self, facts: &RequestFacts, exchange: Exchange<'_>) {
         if self.is_on {
-            let is_of_a_file = self.files.note_or_know(&exchange);
+            let is_of_a_file = self.files.note_or_look_up(&exchange);
             let view = PageView::from_exchange(
                 &Exchange {
                     is_of_a_file,
@@ -176,7 +176,7 @@ impl Intake {
             at: report.at,
         };
         let view = PageView::from_beacon(&beacon, &self.policy);
-        self.record(view, &facts, Some(report.door)).await
+        self.record(view, &facts, Some(report.access_policy)).await
     }
 
     /// Hands a view to the recorder, or counts why it is none. Returns whether it was handed over.
@@ -184,27 +184,29 @@ impl Intake {
         &self,
         view: Result<PageView, NotCounted>,
         facts: &RequestFacts,
-        door: Option<Arc<dyn Door>>,
+        access_policy: Option<Arc<dyn AccessPolicy>>,
     ) -> bool {
         let not_counted = match (view, &facts.token) {
             (Ok(view), Some(token)) => {
-                let known = match facts.glance.session() {
-                    Some(session) => Known::Session(Arc::clone(session)),
+                let known = match facts.lookup.session() {
+                    Some(session) => CachedSession::Session(Arc::clone(session)),
                     None => self.recorder.authenticator.cached(token, facts.at).await,
                 };
                 let who = match known {
-                    Known::Session(session) => Some(Who::Session(session)),
-                    Known::Unknown => Some(Who::Token(token.clone(), facts.glance.clone())),
-                    Known::Nobody => None,
+                    CachedSession::Session(session) => Some(RequestVisitor::Session(session)),
+                    CachedSession::Unknown => {
+                        Some(RequestVisitor::Token(token.clone(), facts.lookup.clone()))
+                    }
+                    CachedSession::NoSession => None,
                 };
                 if let Some(who) = who {
                     let from = facts.client_ip;
                     self.recorder
-                        .record(Visit {
+                        .record(AcceptedView {
                             view,
                             who,
                             from,
-                            door,
+                            access_policy,
                         })
                         .await;
                     return true;

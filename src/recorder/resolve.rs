@@ -12,7 +12,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Destinations, Message, Visit, Who};
+use super::{AcceptedView, Destinations, Message, RequestVisitor};
 use crate::auth::{Authenticator, Identified};
 use crate::browser_session::BrowserSession;
 use crate::communities::{Communities, Named};
@@ -21,7 +21,7 @@ use crate::metrics::Gauge;
 use crate::page_view::{Dropped, Metrics, NotCounted, PageView, Queue};
 use crate::tasks::{Task, Tasks};
 use crate::writer::load::{InHand, Load};
-use crate::writer::unresolved::{UnresolvedView, Whose};
+use crate::writer::unresolved::{UnresolvedView, VisitorRef};
 
 /// Concurrent lookups, with or without a view that waits. The authenticator bounds them further.
 const LOOKUPS: usize = 256;
@@ -101,7 +101,7 @@ async fn run(queue: &mut mpsc::Receiver<Message>, work: &Work) {
         Ok(Some(doubt)) if doubtful.len() < DOUBTFUL => {
             doubtful.push(AssertUnwindSafe(work.ask_again(doubt)).catch_unwind());
         }
-        Ok(Some(doubt)) => work.hand_on(doubt.visit.view, Found::Nobody, doubt.hand),
+        Ok(Some(doubt)) => work.hand_on(doubt.visit.view, Found::NoSession, doubt.hand),
         Ok(None) | Err(_) => {}
     };
     loop {
@@ -122,7 +122,7 @@ async fn run(queue: &mut mpsc::Receiver<Message>, work: &Work) {
             message = queue.recv(), if in_flight.len() < IN_FLIGHT => message,
         };
         let flushed = match message {
-            Some(Message::Visit(visit)) => {
+            Some(Message::AcceptedView(visit)) => {
                 let is_strangers = visit.is_strangers(&work.resolver.authenticator);
                 let hand = work.in_hand(&visit.view);
                 let (queue, most, otherwise) = if is_strangers {
@@ -130,7 +130,7 @@ async fn run(queue: &mut mpsc::Receiver<Message>, work: &Work) {
                 } else if visit.needs_admission() {
                     (&asking, ADMISSIONS, Found::Undecided)
                 } else {
-                    (&in_flight, usize::MAX, Found::Nobody)
+                    (&in_flight, usize::MAX, Found::NoSession)
                 };
                 if queue.len() < most {
                     let resolving = work.resolve(*visit, is_strangers, hand);
@@ -164,41 +164,41 @@ async fn run(queue: &mut mpsc::Receiver<Message>, work: &Work) {
 }
 
 /// A view whose token has no session so far, and is queried once more.
-struct Doubt {
-    visit: Visit,
+struct PostponedView {
+    visit: AcceptedView,
     until: Instant,
     hand: InHand,
 }
 
 /// The outcome for a view, unless its lookup panicked.
-type Outcome = std::thread::Result<Option<Doubt>>;
+type Outcome = std::thread::Result<Option<PostponedView>>;
 
 impl Work {
     /// Looks up one view's visitor and community, and passes it on, unless its token is to be queried once more.
-    async fn resolve(&self, visit: Visit, is_strangers: bool, hand: InHand) -> Option<Doubt> {
-        let found = match visit.door.as_ref().filter(|_| visit.needs_admission()) {
-            Some(door) => self.resolver.admit(&visit, door).await,
+    async fn resolve(&self, visit: AcceptedView, is_strangers: bool, hand: InHand) -> Option<PostponedView> {
+        let found = match visit.access_policy.as_ref().filter(|_| visit.needs_admission()) {
+            Some(access_policy) => self.resolver.admit(&visit, access_policy).await,
             None => self.look_up(&visit, is_strangers).await,
         };
         if let Found::Doubtful(until) = found {
-            return Some(Doubt { visit, until, hand });
+            return Some(PostponedView { visit, until, hand });
         }
         self.hand_on(visit.view, found, hand);
         None
     }
 
     /// Queries a view's token once more, when it is time.
-    async fn ask_again(&self, doubt: Doubt) {
-        let Doubt { visit, until, hand } = doubt;
+    async fn ask_again(&self, doubt: PostponedView) {
+        let PostponedView { visit, until, hand } = doubt;
         let mut hurry = self.hurry.subscribe();
         let is_in_a_hurry = async { hurry.wait_for(|hurry| *hurry).await.is_ok() };
         if timeout_at(until, is_in_a_hurry).await.is_ok()
-            && let Who::Token(token, _) = &visit.who
+            && let RequestVisitor::Token(token, _) = &visit.who
         {
             self.resolver.authenticator.forget_absence(token).await;
         }
         if let Some(doubt) = self.resolve(visit, true, hand).await {
-            self.hand_on(doubt.visit.view, Found::Nobody, doubt.hand);
+            self.hand_on(doubt.visit.view, Found::NoSession, doubt.hand);
         }
     }
 
@@ -214,7 +214,7 @@ impl Work {
         let metrics = &self.destinations.metrics;
         match found {
             Found::All(session, community) => self.destinations.deliver(view, &session, community),
-            Found::Nobody | Found::Doubtful(_) => metrics.not_counted[NotCounted::Anonymous].inc(),
+            Found::NoSession | Found::Doubtful(_) => metrics.not_counted[NotCounted::Anonymous].inc(),
             // The app would have answered with an error.
             Found::Forbidden => metrics.not_counted[NotCounted::Error].inc(),
             Found::NoKey => metrics.not_counted[NotCounted::CommunityKey].inc(),
@@ -229,8 +229,8 @@ impl Work {
     ///
     /// A view of a token that was never seen waits as long as the database answers: made-up tokens must not fill the
     /// spool.
-    async fn look_up(&self, visit: &Visit, is_strangers: bool) -> Found {
-        let Visit { view, who, .. } = visit;
+    async fn look_up(&self, visit: &AcceptedView, is_strangers: bool) -> Found {
+        let AcceptedView { view, who, .. } = visit;
         let authenticator = &self.resolver.authenticator;
         let patience = self.resolver.patience;
         let mut deadline = Instant::now() + patience;
@@ -256,7 +256,7 @@ impl Work {
         };
         match looked_up {
             Some(Ok(Answer::Found(session, community))) => return Found::All(session, community),
-            Some(Ok(Answer::Nobody)) => return Found::Nobody,
+            Some(Ok(Answer::NoSession)) => return Found::NoSession,
             Some(Ok(Answer::NoKey)) => return Found::NoKey,
             Some(Ok(Answer::Doubtful(until))) => return Found::Doubtful(until),
             // Only late: the session may have ended, which is checked before the view is applied.
@@ -264,10 +264,10 @@ impl Work {
             Some(Err(Unavailable)) | None => {}
         }
         let session = match who {
-            Who::Session(session) => Arc::clone(session),
-            Who::Token(token, glance) => {
-                let seen = glance.session().cloned();
-                match seen.or_else(|| authenticator.remembered(token, view.at)) {
+            RequestVisitor::Session(session) => Arc::clone(session),
+            RequestVisitor::Token(token, lookup) => {
+                let seen = lookup.session().cloned();
+                match seen.or_else(|| authenticator.last_known_session(token, view.at)) {
                     Some(session) => session,
                     None => return Found::not_yet(who),
                 }
@@ -277,7 +277,7 @@ impl Work {
             Ok(Named::Community(community)) => Found::All(session, Some(community)),
             Ok(Named::Nothing) => Found::All(session, None),
             Ok(Named::NoKey) => Found::NoKey,
-            Err(_) => Found::not_yet(&Who::Session(session)),
+            Err(_) => Found::not_yet(&RequestVisitor::Session(session)),
         }
     }
 }
@@ -285,7 +285,7 @@ impl Work {
 impl Work {
     /// Starts a lookup. If no view waits for its answer any more, the visitor is at least touched in presence: the view
     /// itself was written unresolved.
-    fn ask(&self, permit: OwnedSemaphorePermit, visit: &Visit) -> oneshot::Receiver<Asked> {
+    fn ask(&self, permit: OwnedSemaphorePermit, visit: &AcceptedView) -> oneshot::Receiver<Asked> {
         let (answer, waiting) = oneshot::channel();
         let (resolver, destinations) = (self.resolver.clone(), self.destinations.clone());
         let (who, view, from) = (visit.who.clone(), visit.view.clone(), visit.from);
@@ -332,7 +332,7 @@ type Asked = Result<Answer, Unavailable>;
 /// The session and the community of a view.
 enum Answer {
     Found(Arc<BrowserSession>, Option<CommunityId>),
-    Nobody,
+    NoSession,
     /// See [`Identified::NotYet`].
     Doubtful(Instant),
     /// See [`Named::NoKey`].
@@ -343,7 +343,7 @@ enum Answer {
 pub(super) enum Found {
     /// Its session, and its community.
     All(Arc<BrowserSession>, Option<CommunityId>),
-    Nobody,
+    NoSession,
     /// See [`Identified::NotYet`].
     Doubtful(Instant),
     /// The visitor may not see its community, or there is none.
@@ -354,23 +354,23 @@ pub(super) enum Found {
     Undecided,
     /// One of too many views of tokens that were never seen with a session.
     Junk,
-    NotYet(Whose),
+    NotYet(VisitorRef),
 }
 
 impl Found {
-    pub(super) fn not_yet(who: &Who) -> Self {
+    pub(super) fn not_yet(who: &RequestVisitor) -> Self {
         Self::NotYet(match who {
-            Who::Session(session) => Whose::Session {
+            RequestVisitor::Session(session) => VisitorRef::Session {
                 id: session.id.clone(),
                 user_id: session.user_id.clone(),
             },
             // The app may have given the session another token since.
-            Who::Token(token, glance) => match glance.session() {
-                Some(session) => Whose::Session {
+            RequestVisitor::Token(token, lookup) => match lookup.session() {
+                Some(session) => VisitorRef::Session {
                     id: session.id.clone(),
                     user_id: session.user_id.clone(),
                 },
-                None => Whose::Token(token.clone()),
+                None => VisitorRef::Token(token.clone()),
             },
         })
     }
@@ -380,15 +380,15 @@ impl Found {
 struct Unavailable;
 
 impl Resolver {
-    async fn look_up(&self, who: Who, view: &PageView, from: Option<IpAddr>) -> Asked {
+    async fn look_up(&self, who: RequestVisitor, view: &PageView, from: Option<IpAddr>) -> Asked {
         let session = match who {
-            Who::Session(session) => session,
-            Who::Token(token, glance) => {
+            RequestVisitor::Session(session) => session,
+            RequestVisitor::Token(token, lookup) => {
                 let found = self.authenticator.resolve_past(&token, view.at, from).await;
-                match (glance.session(), found) {
+                match (lookup.session(), found) {
                     (Some(session), _) => Arc::clone(session),
                     (None, Ok(Identified::Session(session))) => session,
-                    (None, Ok(Identified::Nobody)) => return Ok(Answer::Nobody),
+                    (None, Ok(Identified::NoSession)) => return Ok(Answer::NoSession),
                     (None, Ok(Identified::NotYet(until))) => return Ok(Answer::Doubtful(until)),
                     (None, Err(_)) => return Err(Unavailable),
                 }
@@ -410,8 +410,8 @@ impl Destinations {
     /// Passes an unresolved view to the writer, which resolves it later; without a writer, it is dropped.
     fn postpone(&self, view: UnresolvedView) {
         let given_up = match &view.whose {
-            Whose::Token(_) => Dropped::SessionUnavailable,
-            Whose::Session { .. } => Dropped::CommunityUnavailable,
+            VisitorRef::Token(_) => Dropped::SessionUnavailable,
+            VisitorRef::Session { .. } => Dropped::CommunityUnavailable,
         };
         let written = match &self.writer {
             Some(writer) => writer.write_unresolved(view),

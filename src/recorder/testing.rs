@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::{Destinations, Intake, Recorder, Resolver, Worker};
-use crate::auth::{Authenticator, Glances};
+use crate::auth::{Authenticator, EarlyLookups};
 use crate::communities::Communities;
 use crate::config::{Privacy, RecentPrecision, Record, Session};
 use crate::page_view::{Files, Metrics, Policy};
@@ -40,13 +40,13 @@ pub(crate) fn recorder(resolver: Resolver, metrics: &Arc<Metrics>) -> (Recorder,
 /// An intake in front of such a recorder, whose worker does not run.
 pub(crate) fn intake(store: Arc<dyn Store>) -> Intake {
     let resolver = resolver(store);
-    let glances = Glances::new(resolver.authenticator.clone(), Handle::current());
+    let lookups = EarlyLookups::new(resolver.authenticator.clone(), Handle::current());
     let (recorder, _) = recorder(resolver, &Arc::default());
     Intake {
         is_on: true,
         session: Session::default(),
         routes: Arc::default(),
-        glances,
+        lookups,
         policy: Policy::new(&Record::default(), &Privacy::default()),
         files: Files::default(),
         recorder,

@@ -12,12 +12,12 @@ use tokio::time::sleep;
 use super::resolve::Found;
 use super::*;
 use crate::ids::CommunityId;
-use crate::live::{Denied, Door};
+use crate::live::{AccessPolicy, Denied};
 use crate::routes::CommunityRef;
 use crate::store::StoreError;
 use crate::store::fake::Fake;
 use crate::writer::testing::view;
-use crate::writer::unresolved::Whose;
+use crate::writer::unresolved::VisitorRef;
 
 /// The session table.
 #[derive(Default)]
@@ -41,7 +41,7 @@ impl Fake for Table {
 struct Strict;
 
 #[async_trait]
-impl Door for Strict {
+impl AccessPolicy for Strict {
     async fn admit(
         &self,
         _: Option<Arc<BrowserSession>>,
@@ -50,7 +50,7 @@ impl Door for Strict {
         Ok(asked.iter().map(|id| Some(id.as_str().into())).collect())
     }
 
-    fn must_be_asked_again(&self) -> bool {
+    fn needs_recheck(&self) -> bool {
         true
     }
 }
@@ -59,7 +59,7 @@ impl Door for Strict {
 struct Endless;
 
 #[async_trait]
-impl Door for Endless {
+impl AccessPolicy for Endless {
     async fn admit(
         &self,
         _: Option<Arc<BrowserSession>>,
@@ -68,7 +68,7 @@ impl Door for Endless {
         std::future::pending().await
     }
 
-    fn must_be_asked_again(&self) -> bool {
+    fn needs_recheck(&self) -> bool {
         false
     }
 }
@@ -110,16 +110,16 @@ impl Bench {
         self.sees_at(token, None).await;
     }
 
-    /// With a door, the page reports the view itself.
-    async fn sees_at(&self, token: &str, door: Option<Arc<dyn Door>>) {
-        let who = Who::Token(SessionToken::new(token), Glance::default());
+    /// With a policy, the page reports the view itself.
+    async fn sees_at(&self, token: &str, access_policy: Option<Arc<dyn AccessPolicy>>) {
+        let who = RequestVisitor::Token(SessionToken::new(token), EarlyLookup::default());
         let mut view = view("/about/");
-        view.community = door.is_some().then(|| CommunityRef::Id("42".into()));
+        view.community = access_policy.is_some().then(|| CommunityRef::Id("42".into()));
         self.recorder
-            .record(Visit {
+            .record(AcceptedView {
                 view,
                 who,
-                door,
+                access_policy,
                 from: None,
             })
             .await;
@@ -189,18 +189,18 @@ async fn i12_the_session_that_was_found_is_kept_where_admission_takes_too_long()
     bench.signs_in("alice");
     let mut view = view("/about/");
     view.community = Some(CommunityRef::Id("42".into()));
-    let visit = Visit {
+    let visit = AcceptedView {
         view,
-        who: Who::Token(SessionToken::new("alice"), Glance::default()),
-        door: None,
+        who: RequestVisitor::Token(SessionToken::new("alice"), EarlyLookup::default()),
+        access_policy: None,
         from: None,
     };
-    let door: Arc<dyn Door> = Arc::new(Endless);
+    let access_policy: Arc<dyn AccessPolicy> = Arc::new(Endless);
     let before = tokio::time::Instant::now();
     let resolver = testing::resolver(bench.table.clone());
-    let found = resolver.admit(&visit, &door).await;
+    let found = resolver.admit(&visit, &access_policy).await;
     assert_eq!(before.elapsed(), Duration::from_secs(5));
-    let Found::NotYet(Whose::Session { id, .. }) = found else {
+    let Found::NotYet(VisitorRef::Session { id, .. }) = found else {
         panic!("the session is forgotten");
     };
     assert_eq!(id.as_str(), "1");

@@ -74,7 +74,7 @@ impl Scene {
     }
 
     fn is_in_doubt(&self) -> bool {
-        self.reloader.doubt.is_some()
+        self.reloader.unsettled.is_some()
     }
 }
 

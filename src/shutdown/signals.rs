@@ -9,7 +9,7 @@ use crate::telemetry;
 
 /// The meaning of SIGHUP and SIGQUIT.
 #[derive(Clone, Debug)]
-pub enum Manners {
+pub enum SignalPolicy {
     /// As usual for services.
     Service {
         /// SIGHUP: route files are read again.
@@ -22,10 +22,10 @@ pub enum Manners {
 }
 
 /// Turns SIGTERM and SIGINT into shutdown (the second one ends the process at once), and SIGHUP and SIGQUIT into what
-/// `manners` says.
+/// `signal_policy` says.
 pub struct Signals {
     shutdown: Shutdown,
-    manners: Manners,
+    signal_policy: SignalPolicy,
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
@@ -33,14 +33,14 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Installs the handlers. Signals then wait for [`Signals::obey`].
+    /// Installs the handlers. Signals then wait for [`Signals::handle`].
     ///
     /// # Errors
     /// The handlers cannot be installed.
-    pub fn listen(shutdown: Shutdown, manners: Manners) -> std::io::Result<Self> {
+    pub fn listen(shutdown: Shutdown, signal_policy: SignalPolicy) -> std::io::Result<Self> {
         Ok(Self {
             shutdown,
-            manners,
+            signal_policy,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
@@ -49,17 +49,17 @@ impl Signals {
     }
 
     /// Handles signals, for ever.
-    pub async fn obey(&mut self) {
+    pub async fn handle(&mut self) {
         loop {
             // A full channel already holds the request.
             tokio::select! {
                 _ = self.terminate.recv() => {}
                 _ = self.interrupt.recv() => {}
-                _ = self.hangup.recv() => if let Manners::Service { reload, .. } = &self.manners {
+                _ = self.hangup.recv() => if let SignalPolicy::Service { reload, .. } = &self.signal_policy {
                     let _ = reload.try_send(());
                     continue;
                 },
-                _ = self.quit.recv() => if let Manners::Service { hand_over, .. } = &self.manners {
+                _ = self.quit.recv() => if let SignalPolicy::Service { hand_over, .. } = &self.signal_policy {
                     let _ = hand_over.try_send(());
                     continue;
                 },

@@ -28,7 +28,7 @@ pub(super) struct Connections<B: Backend> {
     pool: Pool<B>,
     /// Longest time of one operation once it has a connection.
     limit: Duration,
-    doubt: Arc<Doubt>,
+    idle_policy: Arc<IdlePolicy>,
     names: Schema,
     record: Record,
     time_zone: Option<Tz>,
@@ -47,27 +47,27 @@ impl<B: Backend> Connections<B> {
         names: &Schema,
         record: &Record,
     ) -> Self {
-        let doubt = Arc::new(Doubt::default());
-        let hook = Arc::clone(&doubt);
+        let idle_policy = Arc::new(IdlePolicy::default());
+        let hook = Arc::clone(&idle_policy);
         let pool = PoolOptions::<B>::new()
             .max_connections(database.max_connections.max(1))
             .acquire_timeout(database.acquire_timeout)
-            // It would cost a round trip on each use; `Doubt` tests only where there is reason to.
+            // It would cost a round trip on each use; `IdlePolicy` tests only where there is reason to.
             .test_before_acquire(false)
             .before_acquire(move |connection, state| {
                 let verdict = hook.of(state.idle_for);
                 Box::pin(async move {
-                    if verdict == Verdict::Test {
+                    if verdict == IdleAction::Test {
                         connection.ping().await?;
                     }
-                    Ok(verdict != Verdict::Replace)
+                    Ok(verdict != IdleAction::Replace)
                 })
             })
             .connect_lazy_with(options);
         Self {
             pool,
             limit: database.statement_timeout,
-            doubt,
+            idle_policy,
             names: names.clone(),
             record: record.clone(),
             time_zone: database.time_zone,
@@ -97,7 +97,7 @@ impl<B: Backend> Connections<B> {
     {
         let mut lease = self.lease().await?;
         if O::WRITES && self.within_limit(lease.connection.ping()).await.is_err() {
-            self.doubt.raise();
+            self.idle_policy.mark_broken();
             drop(lease); // its place in the pool may be the only one
             lease = self.lease().await?;
         }
@@ -167,7 +167,7 @@ impl<B: Backend> Connections<B> {
 
     /// How often a connection was found broken, or of no use for writing.
     pub(super) fn lost(&self) -> u64 {
-        self.doubt.times.load(Ordering::Acquire)
+        self.idle_policy.times.load(Ordering::Acquire)
     }
 
     /// Closes all connections; those in use get the time of one operation to come back.
@@ -208,9 +208,9 @@ impl<B: Backend> Connections<B> {
                     self.schema.store(None);
                 }
                 if error.stale_statements() || error.read_only() {
-                    self.doubt.condemn();
+                    self.idle_policy.mark_unusable();
                 } else if error.unreachable() {
-                    self.doubt.raise();
+                    self.idle_policy.mark_broken();
                 } else {
                     // After a COMMIT that failed the driver may not know the connection's state.
                     lease.clean = !wrote;
@@ -293,59 +293,59 @@ impl<B: Backend> Drop for Lease<B> {
 
 /// Decides whether idle connections must be tested or replaced, from what happened since they were last used.
 #[derive(Debug)]
-struct Doubt {
+struct IdlePolicy {
     origin: Instant,
     /// When a connection last broke (a restart, a failover): other idle ones may be dead too, and each is tested
     /// once, when it is next taken. Milliseconds after `origin`, plus one; 0: never.
-    raised: AtomicU64,
+    broken_at: AtomicU64,
     /// When a connection was last found unusable for good: read-only after a failover, or with statements prepared
     /// for tables that have changed. Other idle ones are alike, and each is replaced. Same unit.
-    condemned: AtomicU64,
+    unusable_at: AtomicU64,
     /// How often either happened.
     times: AtomicU64,
 }
 
 /// What to do with an idle connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+enum IdleAction {
     Use,
     Test,
     Replace,
 }
 
-impl Default for Doubt {
+impl Default for IdlePolicy {
     fn default() -> Self {
         Self {
             origin: Instant::now(),
-            raised: AtomicU64::new(0),
-            condemned: AtomicU64::new(0),
+            broken_at: AtomicU64::new(0),
+            unusable_at: AtomicU64::new(0),
             times: AtomicU64::new(0),
         }
     }
 }
 
-impl Doubt {
-    fn raise(&self) {
-        self.raised.store(self.now() + 1, Ordering::Release);
+impl IdlePolicy {
+    fn mark_broken(&self) {
+        self.broken_at.store(self.now() + 1, Ordering::Release);
         self.times.fetch_add(1, Ordering::Release);
     }
 
-    fn condemn(&self) {
-        self.condemned.store(self.now() + 1, Ordering::Release);
+    fn mark_unusable(&self) {
+        self.unusable_at.store(self.now() + 1, Ordering::Release);
         self.times.fetch_add(1, Ordering::Release);
     }
 
-    fn of(&self, idle_for: Duration) -> Verdict {
+    fn of(&self, idle_for: Duration) -> IdleAction {
         let since_before = |moment: &AtomicU64| match moment.load(Ordering::Acquire) {
             0 => false,
             moment => millis(idle_for) + moment > self.now(),
         };
-        if since_before(&self.condemned) {
-            Verdict::Replace
-        } else if since_before(&self.raised) {
-            Verdict::Test
+        if since_before(&self.unusable_at) {
+            IdleAction::Replace
+        } else if since_before(&self.broken_at) {
+            IdleAction::Test
         } else {
-            Verdict::Use
+            IdleAction::Use
         }
     }
 
@@ -365,17 +365,17 @@ mod tests {
     #[test]
     fn only_connections_idle_since_before_the_break_are_doubted() {
         let minute_ago = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
-        let doubt = |raised, condemned| Doubt {
+        let idle_policy = |broken_at, unusable_at| IdlePolicy {
             origin: minute_ago,
-            raised: AtomicU64::new(raised),
-            condemned: AtomicU64::new(condemned),
+            broken_at: AtomicU64::new(broken_at),
+            unusable_at: AtomicU64::new(unusable_at),
             times: AtomicU64::new(0),
         };
         let (longer, shorter) = (Duration::from_secs(61), Duration::from_secs(1));
-        assert_eq!(doubt(0, 0).of(longer), Verdict::Use);
-        assert_eq!(doubt(1, 0).of(longer), Verdict::Test);
-        assert_eq!(doubt(1, 0).of(shorter), Verdict::Use);
-        assert_eq!(doubt(1, 1).of(longer), Verdict::Replace);
-        assert_eq!(doubt(1, 1).of(shorter), Verdict::Use);
+        assert_eq!(idle_policy(0, 0).of(longer), IdleAction::Use);
+        assert_eq!(idle_policy(1, 0).of(longer), IdleAction::Test);
+        assert_eq!(idle_policy(1, 0).of(shorter), IdleAction::Use);
+        assert_eq!(idle_policy(1, 1).of(longer), IdleAction::Replace);
+        assert_eq!(idle_policy(1, 1).of(shorter), IdleAction::Use);
     }
 }

@@ -6,12 +6,12 @@
 //! be the row's fault or not, but certainly nothing was written, so that fewer rows may be tried, under other
 //! keys.
 
+mod classification;
 mod failure;
-mod verdict;
 
+pub use classification::Class;
+use classification::{Classification, Remedy};
 use failure::ServerFailure;
-pub use verdict::Class;
-use verdict::{Remedy, Verdict};
 
 use crate::metrics::LabelValue as _;
 
@@ -160,10 +160,10 @@ impl StoreError {
         matches!(self, Self::Refused(error) if is_untranslatable(error))
     }
 
-    fn verdict(&self) -> Verdict {
+    fn verdict(&self) -> Classification {
         match self {
             Self::Unavailable(error) | Self::Undone(error) | Self::Refused(error) => verdict(error),
-            Self::Unexpected(_) => Verdict::SCHEMA,
+            Self::Unexpected(_) => Classification::SCHEMA,
         }
     }
 }
@@ -205,33 +205,33 @@ fn again(error: &sqlx::Error) -> sqlx::Error {
         E::TypeNotFound { type_name } => E::TypeNotFound {
             type_name: type_name.clone(),
         },
-        other if verdict(other) == Verdict::LOST => E::Io(std::io::Error::other(other.to_string())),
+        other if verdict(other) == Classification::LOST => E::Io(std::io::Error::other(other.to_string())),
         other => E::InvalidArgument(other.to_string()),
     }
 }
 
-fn verdict(error: &sqlx::Error) -> Verdict {
+fn verdict(error: &sqlx::Error) -> Classification {
     use sqlx::Error as E;
     match error {
         E::Database(error) => error
             .try_downcast_ref::<ServerFailure>()
-            .map_or(Verdict::REFUSED, |failure| failure.verdict),
+            .map_or(Classification::REFUSED, |failure| failure.verdict),
         // After a timeout an immediate retry would only wait as long again.
-        E::Io(error) if error.kind() == std::io::ErrorKind::TimedOut => Verdict::UNREACHABLE,
-        E::PoolTimedOut | E::PoolClosed => Verdict::UNREACHABLE,
+        E::Io(error) if error.kind() == std::io::ErrorKind::TimedOut => Classification::UNREACHABLE,
+        E::PoolTimedOut | E::PoolClosed => Classification::UNREACHABLE,
         // Ours: a standby was asked what only a primary knows.
-        E::Io(error) if error.kind() == std::io::ErrorKind::ReadOnlyFilesystem => Verdict::READ_ONLY,
+        E::Io(error) if error.kind() == std::io::ErrorKind::ReadOnlyFilesystem => Classification::READ_ONLY,
         // The savepoint: the driver's idea of the connection's state is wrong.
         E::Io(_)
         | E::Tls(_)
         | E::Protocol(_)
         | E::WorkerCrashed
         | E::BeginFailed
-        | E::InvalidSavePointStatement => Verdict::LOST,
+        | E::InvalidSavePointStatement => Classification::LOST,
         // Raised by our own code, for a schema with problems.
-        E::Configuration(_) => Verdict::SCHEMA,
-        E::TypeNotFound { .. } => Verdict::STALE,
-        _ => Verdict::REFUSED,
+        E::Configuration(_) => Classification::SCHEMA,
+        E::TypeNotFound { .. } => Classification::STALE,
+        _ => Classification::REFUSED,
     }
 }
 

@@ -74,7 +74,7 @@ pub(super) trait Backend:
     fn begin_reading(
         connection: &mut Self::Connection,
         statement_timeout: Duration,
-    ) -> impl Future<Output = Result<Reading<'_, Self>, sqlx::Error>> + Send;
+    ) -> impl Future<Output = Result<ReadConnection<'_, Self>, sqlx::Error>> + Send;
 
     /// Begins a transaction that writes, with the limits of `database`.
     fn begin<'c>(
@@ -84,7 +84,7 @@ pub(super) trait Backend:
 }
 
 /// A connection to read from.
-pub(super) enum Reading<'c, B: Database> {
+pub(super) enum ReadConnection<'c, B: Database> {
     /// Without a transaction.
     Connection(&'c mut B::Connection),
     /// In a transaction, which ends when this is dropped: the driver rolls it back with the next message that it
@@ -92,7 +92,7 @@ pub(super) enum Reading<'c, B: Database> {
     Transaction(Transaction<'c, B>),
 }
 
-impl<B: Database> Deref for Reading<'_, B> {
+impl<B: Database> Deref for ReadConnection<'_, B> {
     type Target = B::Connection;
 
     fn deref(&self) -> &B::Connection {
@@ -103,7 +103,7 @@ impl<B: Database> Deref for Reading<'_, B> {
     }
 }
 
-impl<B: Database> DerefMut for Reading<'_, B> {
+impl<B: Database> DerefMut for ReadConnection<'_, B> {
     fn deref_mut(&mut self) -> &mut B::Connection {
         match self {
             Self::Connection(connection) => connection,

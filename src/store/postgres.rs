@@ -26,13 +26,13 @@ use sqlx::postgres::Postgres;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Transaction};
 
 use super::ledger::LedgerProblem;
-use super::operations::{Backend, Reading};
+use super::operations::{Backend, ReadConnection};
 use super::schema::{Column, Kind, LiveSchema};
 use super::sql::SqlStore;
 use super::url::OpenError;
 use crate::config::{self, Config, Schema, Secret};
 
-pub use listen::{Heard, SessionListener};
+pub use listen::{Notification, SessionListener};
 pub(super) use options::connect_options;
 pub(super) use remarks::remarks;
 
@@ -63,10 +63,10 @@ impl Backend for Postgres {
     async fn begin_reading(
         connection: &mut PgConnection,
         statement_timeout: Duration,
-    ) -> Result<Reading<'_, Postgres>, sqlx::Error> {
+    ) -> Result<ReadConnection<'_, Postgres>, sqlx::Error> {
         let begin = format!("BEGIN READ ONLY; {}", limits(statement_timeout));
         let transaction = connection.begin_with(AssertSqlSafe(begin)).await?;
-        Ok(Reading::Transaction(transaction))
+        Ok(ReadConnection::Transaction(transaction))
     }
 
     /// A batch that leaves the spool must be on the server's disk, even if the app disables that for its own

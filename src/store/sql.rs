@@ -77,11 +77,11 @@ impl<B: Backend> Store for SqlStore<B> {
         if has_nul(slug) {
             return Ok(None);
         }
-        or_nothing(self.connections.run(&FindCommunity::BySlug(slug)).await)
+        none_if_untranslatable(self.connections.run(&FindCommunity::BySlug(slug)).await)
     }
 
     async fn community_by_key(&self, key: &CommunityId) -> Result<Option<CommunityId>, StoreError> {
-        or_nothing(self.connections.run(&FindCommunity::ByKey(key)).await)
+        none_if_untranslatable(self.connections.run(&FindCommunity::ByKey(key)).await)
     }
 
     async fn apply(&self, batch: &Batch) -> Result<Applied, StoreError> {
@@ -161,7 +161,7 @@ impl<B: Backend> Store for SqlStore<B> {
 }
 
 /// No row has a text that the database's encoding cannot hold.
-fn or_nothing<T>(found: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreError> {
+fn none_if_untranslatable<T>(found: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreError> {
     match found {
         Err(error) if error.untranslatable() => Ok(None),
         found => found,

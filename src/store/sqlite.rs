@@ -20,7 +20,7 @@ use sqlx::sqlite::{Sqlite, SqliteConnectOptions};
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection, Transaction};
 
 use super::ledger::LedgerProblem;
-use super::operations::{Backend, Reading};
+use super::operations::{Backend, ReadConnection};
 use super::schema::LiveSchema;
 use super::sql::SqlStore;
 use super::url::OpenError;
@@ -59,8 +59,8 @@ impl Backend for Sqlite {
     async fn begin_reading(
         connection: &mut SqliteConnection,
         _statement_timeout: Duration,
-    ) -> Result<Reading<'_, Sqlite>, sqlx::Error> {
-        Ok(Reading::Connection(connection))
+    ) -> Result<ReadConnection<'_, Sqlite>, sqlx::Error> {
+        Ok(ReadConnection::Connection(connection))
     }
 
     /// SQLite has one writer at a time. `BEGIN IMMEDIATE` becomes the writer at once, or waits for that as long as

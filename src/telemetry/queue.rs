@@ -182,14 +182,14 @@ mod tests {
         }
     }
 
-    struct Desk {
+    struct Fixture {
         queue: &'static Queue,
         verdicts: mpsc::Sender<bool>,
         read: mpsc::Receiver<Vec<u8>>,
         lost: Counter,
     }
 
-    fn desk() -> Desk {
+    fn fixture() -> Fixture {
         let (verdicts, told) = mpsc::channel();
         let (sent, read) = mpsc::channel();
         let lost = Counter::new("lost", "lost").unwrap();
@@ -198,7 +198,7 @@ mod tests {
             read: sent,
         };
         let queue = Queue::start(reader, &lost).unwrap();
-        Desk {
+        Fixture {
             queue,
             verdicts,
             read,
@@ -208,36 +208,36 @@ mod tests {
 
     #[test]
     fn t1_what_cannot_be_written_is_lost_and_counted_and_the_next_line_is_written() {
-        let desk = desk();
+        let fixture = fixture();
         for (line, verdict) in [("one", true), ("two", false), ("three", true)] {
-            desk.queue.push(line.as_bytes());
-            desk.verdicts.send(verdict).unwrap();
+            fixture.queue.push(line.as_bytes());
+            fixture.verdicts.send(verdict).unwrap();
         }
-        desk.queue.flush(LONG);
-        let read: Vec<_> = desk.read.try_iter().collect();
+        fixture.queue.flush(LONG);
+        let read: Vec<_> = fixture.read.try_iter().collect();
         assert_eq!(read, [b"one".to_vec(), b"three".to_vec()]);
-        assert_eq!(desk.lost.get(), 1);
+        assert_eq!(fixture.lost.get(), 1);
     }
 
     #[test]
     fn t2_whoever_does_not_read_keeps_nobody_waiting_and_costs_bounded_memory() {
-        let desk = desk();
+        let fixture = fixture();
         let line = vec![b'x'; 1_000];
         let fits = ROOM / (line.len() + OVERHEAD);
         for _ in 0..fits + 7 {
-            desk.queue.push(&line);
+            fixture.queue.push(&line);
         }
-        assert_eq!(desk.lost.get(), 7);
+        assert_eq!(fixture.lost.get(), 7);
         // A wait for the end does not block either.
-        desk.queue.flush(Duration::ZERO);
+        fixture.queue.flush(Duration::ZERO);
         for _ in 0..fits {
-            desk.verdicts.send(true).unwrap();
+            fixture.verdicts.send(true).unwrap();
         }
-        desk.queue.flush(LONG);
-        assert_eq!(desk.read.try_iter().count(), fits);
-        desk.queue.push(b"room again");
-        desk.verdicts.send(true).unwrap();
-        desk.queue.flush(LONG);
-        assert_eq!(desk.lost.get(), 7);
+        fixture.queue.flush(LONG);
+        assert_eq!(fixture.read.try_iter().count(), fits);
+        fixture.queue.push(b"room again");
+        fixture.verdicts.send(true).unwrap();
+        fixture.queue.flush(LONG);
+        assert_eq!(fixture.lost.get(), 7);
     }
 }

@@ -11,7 +11,7 @@ use flate2::Compression;
 use flate2::write::{GzDecoder, GzEncoder};
 
 use super::outcome::Outcome;
-use super::rewriter::{Rewriter, Wanted};
+use super::rewriter::{Insertion, Rewriter};
 
 /// Decompressed bytes of a body below which no ratio is enforced.
 const FREE: u64 = 16 * 1024 * 1024;
@@ -33,7 +33,7 @@ pub(crate) struct Body {
     filter: Filter,
     has_begun: bool,
     /// Whether the outcome was reported.
-    told: bool,
+    is_reported: bool,
 }
 
 enum Filter {
@@ -61,7 +61,7 @@ struct Repacked {
 
 impl Body {
     /// A body that has not begun.
-    pub(crate) fn new(coding: Coding, wanted: Wanted) -> Self {
+    pub(crate) fn new(coding: Coding, wanted: Insertion) -> Self {
         let rewriter = Rewriter::new(wanted);
         let filter = match coding {
             Coding::Identity => Filter::Plain(Box::new(rewriter)),
@@ -78,7 +78,7 @@ impl Body {
         Self {
             filter,
             has_begun: false,
-            told: false,
+            is_reported: false,
         }
     }
 
@@ -137,7 +137,7 @@ impl Body {
             Filter::Through => Some(Outcome::Failed),
         };
         let outcome = found.or_else(|| end.then_some(Outcome::NoPlace));
-        if outcome.is_none() || std::mem::replace(&mut self.told, true) {
+        if outcome.is_none() || std::mem::replace(&mut self.is_reported, true) {
             return None;
         }
         outcome

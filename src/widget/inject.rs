@@ -32,13 +32,13 @@ use super::csp::Policies;
 use super::etags::Mark;
 use super::outcome::Outcome;
 use super::page::Page;
-use super::rewriter::{Paths, Wanted};
+use super::rewriter::{Insertion, Paths};
 use super::tag::Tag;
 use crate::config;
 use crate::header_edits::HeaderEdits;
 use crate::header_list::any_element;
 use crate::ids::CommunityId;
-use crate::page_view::{Visit, is_download, visit};
+use crate::page_view::{PageLoad, is_download, page_load};
 use crate::routes::{RouteMatch, Track};
 
 /// Digests of the body as the app sent it.
@@ -91,7 +91,7 @@ impl Injector {
             && (has_token || !self.needs_session)
             && route.is_some_and(is_wanted)
             // htmx ignores the head of a boosted page.
-            && matches!(visit(request), Ok(Visit::Document | Visit::Turbo))
+            && matches!(page_load(request), Ok(PageLoad::Document | PageLoad::Turbo))
             // A download is resumed.
             && !request.contains_key(RANGE)
     }
@@ -154,7 +154,7 @@ impl Injector {
         let Some(community) = community else {
             return Decision::Leave(Some(Outcome::UnknownCommunity));
         };
-        let wanted = Wanted {
+        let wanted = Insertion {
             tag: Arc::clone(&self.tag),
             community,
             page,

@@ -24,7 +24,7 @@ const MEMORY: usize = 128 * 1024;
 
 /// What is put into a page, and the policies that must allow it.
 #[derive(Debug, Clone)]
-pub(crate) struct Wanted {
+pub(crate) struct Insertion {
     pub(crate) tag: Arc<Tag>,
     pub(crate) community: CommunityId,
     pub(crate) page: Page,
@@ -53,7 +53,7 @@ pub(crate) struct Rewriter {
 
 impl Rewriter {
     /// A rewriter for a page that has not begun.
-    pub(crate) fn new(wanted: Wanted) -> Self {
+    pub(crate) fn new(wanted: Insertion) -> Self {
         let search = Arc::new(Mutex::new(Search {
             wanted,
             in_head: false,
@@ -122,7 +122,7 @@ impl Rewriter {
 
 /// The search for the place.
 struct Search {
-    wanted: Wanted,
+    wanted: Insertion,
     /// Between `<head>` and `</head>`.
     in_head: bool,
     /// Within an element of the head whose content is not parsed as part of the page.
@@ -138,7 +138,7 @@ impl Search {
         if self.outcome.is_some() {
             return None;
         }
-        let Wanted {
+        let Insertion {
             tag,
             community,
             page,

@@ -15,7 +15,7 @@ use super::shared::Shared;
 use super::spool::append::Append;
 use super::spool::encode::Body;
 use super::spool::{Directory, Spool, SpoolError};
-use super::unresolved::{UnresolvedView, Whose};
+use super::unresolved::{UnresolvedView, VisitorRef};
 use super::{Limits, Message, View};
 use crate::batch::RecordedView;
 use crate::page_view::Dropped;
@@ -161,8 +161,8 @@ impl Appender {
         if waiting.unresolved_bytes >= self.limits.share() {
             for view in &unresolved {
                 let reason = match view.whose {
-                    Whose::Token(_) => Dropped::SessionUnavailable,
-                    Whose::Session { .. } => Dropped::CommunityUnavailable,
+                    VisitorRef::Token(_) => Dropped::SessionUnavailable,
+                    VisitorRef::Session { .. } => Dropped::CommunityUnavailable,
                 };
                 self.metrics.views.dropped[reason].inc();
             }
@@ -217,10 +217,10 @@ impl Appender {
                 "page views cannot be put into the spool; trying again, and dropping what memory cannot hold"
             );
         });
-        let mut is_disk_full = error.takes_nothing();
+        let mut is_disk_full = error.is_unwritable();
         if error.is_damage() || !spool.is_in_place() {
             let new = self.directory.create().await;
-            is_disk_full = new.as_ref().is_err_and(SpoolError::takes_nothing);
+            is_disk_full = new.as_ref().is_err_and(SpoolError::is_unwritable);
             match new {
                 Ok(new) => {
                     let (old, new_id) = (spool.id(), new.id());

@@ -120,8 +120,8 @@ impl Applier {
     /// When to apply next; `None` while nothing waits.
     fn due(&mut self) -> Option<Instant> {
         let own = self.shared.own.load();
-        let (waiting, apart) = (own.waiting(), own.passed_over());
-        let is_nothing_ready = waiting.views <= apart.views;
+        let (waiting, passed_over) = (own.waiting(), own.passed_over());
+        let is_nothing_ready = waiting.views <= passed_over.views;
         if is_nothing_ready {
             self.is_behind = false;
             self.since = None;
@@ -130,7 +130,7 @@ impl Applier {
         }
         let now = Instant::now();
         let is_full = !is_nothing_ready
-            && (waiting.views - apart.views >= self.limits.batch_views.get() as u64
+            && (waiting.views - passed_over.views >= self.limits.batch_views.get() as u64
                 || waiting.bytes >= self.limits.batch_bytes as u64);
         let adopted = self.shared.adopted();
         let is_flushing = !self.flushing.is_empty() && (waiting.views == 0 || !is_nothing_ready);
@@ -141,7 +141,7 @@ impl Applier {
             self.since.map(|since| since + self.limits.batch_age)
         };
         let later = adopted.iter().filter_map(|spool| spool.passed_over().next);
-        let due = due.into_iter().chain(apart.next).chain(later).min();
+        let due = due.into_iter().chain(passed_over.next).chain(later).min();
         due.map(|due| self.trouble.next_try.map_or(due, |next| due.max(next)))
     }
 
@@ -152,7 +152,7 @@ impl Applier {
         self.drain.owns(own.id());
         let mut done = self.step(&own).await;
         if self.drain.is_copied() {
-            self.begin_anew(&own).await;
+            self.replace_copied_spool(&own).await;
         }
         // The own spool may have been replaced meanwhile; the former one is then among the adopted.
         let own = self.shared.own.load_full();
@@ -175,7 +175,7 @@ impl Applier {
                 retire(&spool, &self.shared.own.load_full()).await;
             }
             if is_drained || is_gone {
-                self.shared.let_go(&spool);
+                self.shared.release(&spool);
             }
         }
         let is_drained = |spool: &Arc<Spool>| spool.waiting().views == 0;
@@ -207,14 +207,14 @@ impl Applier {
                 spool.give_up_kept();
             }
             if made_room(&spool).await {
-                self.shared.let_go(&spool);
+                self.shared.release(&spool);
             }
         }
     }
 
     /// A copy of this process, resumed from the same machine snapshot, has used the own spool's sequence numbers:
     /// what was appended since would be taken for applied. A new spool has numbers of its own.
-    async fn begin_anew(&self, own: &Arc<Spool>) {
+    async fn replace_copied_spool(&self, own: &Arc<Spool>) {
         tracing::error!(
             spool = %own.id(),
             "the ledger knows parts that this process has not offered: its machine was resumed from a snapshot, and \
@@ -242,7 +242,7 @@ impl Applier {
 
     /// One step; false if it failed.
     async fn step(&mut self, spool: &Spool) -> bool {
-        match self.shared.shown_meanwhile(self.drain.step(spool)).await {
+        match self.shared.while_updating_gauges(self.drain.step(spool)).await {
             Ok(Step::Nothing) => {
                 if spool.waiting().views > spool.passed_over().views {
                     // The counts were wrong, after a failure in between. If they are wrong again, that is no
@@ -301,7 +301,7 @@ impl Applier {
             ),
             Err(cause) => tracing::error!(error, views, %cause, "a spool is damaged and cannot be set aside"),
         }
-        self.shared.let_go(spool);
+        self.shared.release(spool);
         if self.shared.own.load().id() == spool.id() {
             self.replace_own();
         }
@@ -353,8 +353,8 @@ impl Applier {
 
 /// Whether there is work at an adopted spool: rows to apply, or the spool to end.
 fn is_ready(spool: &Spool) -> bool {
-    let (waiting, apart) = (spool.waiting(), spool.passed_over());
-    (waiting.views == 0 && !spool.is_keeping()) || waiting.views > apart.views
+    let (waiting, passed_over) = (spool.waiting(), spool.passed_over());
+    (waiting.views == 0 && !spool.is_keeping()) || waiting.views > passed_over.views
 }
 
 /// Whether a spool's file was removed because the disk takes no writes: nothing in it is needed any more.

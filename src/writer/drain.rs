@@ -14,11 +14,11 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::Limits;
 use super::failures::Failures;
-use super::late::{Known, Late, Resolved};
-use super::spool::apart::{self, Tries};
+use super::late::{Late, Resolved, TokenResults};
 use super::spool::encode::Body;
+use super::spool::passed_over::{self, Tries};
 use super::spool::{Row, Spool, SpoolError};
-use crate::batch::{Batch, BatchKey, Part, RecordedView, WriterId};
+use crate::batch::{Batch, BatchKey, BatchPart, RecordedView, WriterId};
 use crate::geoip::GeoIp;
 use crate::page_view::{Dropped, NotCounted};
 use crate::recent_pages::RecentPages;
@@ -112,7 +112,7 @@ impl Drain {
             return Ok(Step::Nothing);
         }
         let (mut parts, mut places, mut done) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut known, mut trouble) = (Known::new(), None);
+        let (mut known, mut trouble) = (TokenResults::new(), None);
         for row in rows {
             let views = match row.body {
                 None => {
@@ -156,7 +156,7 @@ impl Drain {
             if !views.is_empty() {
                 places.push(row.place);
                 let views = self.located(views);
-                parts.push(Part { key: row.key, views });
+                parts.push(BatchPart { key: row.key, views });
             }
         }
         if parts.is_empty() {
@@ -207,7 +207,7 @@ impl Drain {
     /// The next rows: a passed-over row, one at a time, after others were written or where nothing else waits;
     /// where no more rows can be passed over, alternating with the others.
     async fn next(&mut self, spool: &Spool) -> Result<Vec<Row>, SpoolError> {
-        let is_full = spool.passed_over().rows >= apart::MOST;
+        let is_full = spool.passed_over().rows >= passed_over::MOST;
         if std::mem::take(&mut self.is_their_turn)
             && let Some(row) = spool.next_passed_over(is_full).await?
         {

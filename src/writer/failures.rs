@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use super::spool::apart::Tries;
+use super::spool::passed_over::Tries;
 
 /// A row that was refused this many times becomes a dead letter, where others are not refused.
 pub(super) const TRIES: u32 = 3;
@@ -39,9 +39,9 @@ struct Cause {
 
 /// What to do about a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum RowAction {
     /// Make it a dead letter: it is at fault.
-    Bury,
+    DeadLetter,
     /// Try it again after the pause; the others continue.
     PassOver(Duration),
     /// The same, and the others wait too: the database takes nothing.
@@ -64,7 +64,7 @@ impl Failures {
         cause: &str,
         visitors: impl Iterator<Item = String>,
         is_refused: bool,
-    ) -> (Verdict, Tries) {
+    ) -> (RowAction, Tries) {
         let mut row = before.unwrap_or(Tries {
             count: 0,
             successes: self.successes,
@@ -82,15 +82,15 @@ impl Failures {
         let may_bury = is_compared || (!are_many && self.buried < UNCOMPARED);
         if is_refused && tries >= TRIES && may_bury {
             self.buried += 1;
-            return (Verdict::Bury, row);
+            return (RowAction::DeadLetter, row);
         }
         let pause = PAUSE.0.saturating_mul(1 << (tries - 1).min(12)).min(PAUSE.1);
         let is_held = is_refused && tries >= TRIES && !is_compared;
         let verdict = if is_held || (are_many && cause.rows >= ROWS) {
             cause.rows = 0;
-            Verdict::PassOverAll(pause)
+            RowAction::PassOverAll(pause)
         } else {
-            Verdict::PassOver(pause)
+            RowAction::PassOver(pause)
         };
         (verdict, row)
     }
@@ -111,14 +111,14 @@ mod tests {
             cause: &str,
             visitor: usize,
             is_refused: bool,
-        ) -> Verdict {
+        ) -> RowAction {
             let visitors = std::iter::once(visitor.to_string());
             let (verdict, tries) = failures.failed(self.0, cause, visitors, is_refused);
             self.0 = Some(tries);
             verdict
         }
 
-        fn is_refused(&mut self, failures: &mut Failures, visitor: usize) -> Verdict {
+        fn is_refused(&mut self, failures: &mut Failures, visitor: usize) -> RowAction {
             self.fails(failures, "23514", visitor, true)
         }
     }
@@ -127,10 +127,10 @@ mod tests {
     fn w22_a_row_that_is_refused_while_others_are_written_becomes_a_dead_letter() {
         let (mut failures, mut row) = (Failures::default(), Row::default());
         for _ in 1..TRIES {
-            assert!(matches!(row.is_refused(&mut failures, 1), Verdict::PassOver(_)));
+            assert!(matches!(row.is_refused(&mut failures, 1), RowAction::PassOver(_)));
             failures.success();
         }
-        assert_eq!(row.is_refused(&mut failures, 1), Verdict::Bury);
+        assert_eq!(row.is_refused(&mut failures, 1), RowAction::DeadLetter);
     }
 
     #[test]
@@ -139,7 +139,7 @@ mod tests {
         let mut last = Duration::ZERO;
         for _ in 0..100 {
             let verdict = row.fails(&mut failures, "55P03", 1, false);
-            let Verdict::PassOver(pause) = verdict else {
+            let RowAction::PassOver(pause) = verdict else {
                 panic!("{verdict:?}")
             };
             assert!(pause >= last && pause <= PAUSE.1);
@@ -156,8 +156,8 @@ mod tests {
         for _ in 0..10 {
             for (visitor, row) in rows.iter_mut().enumerate() {
                 let verdict = row.is_refused(&mut failures, visitor % 5);
-                assert_ne!(verdict, Verdict::Bury);
-                told += u32::from(matches!(verdict, Verdict::PassOverAll(_)));
+                assert_ne!(verdict, RowAction::DeadLetter);
+                told += u32::from(matches!(verdict, RowAction::PassOverAll(_)));
             }
         }
         assert!(told > 0);
@@ -169,7 +169,7 @@ mod tests {
         let mut buried = 0;
         for _ in 0..50 {
             let mut row = Row::default();
-            buried += u32::from((0..10).any(|_| row.is_refused(&mut failures, 1) == Verdict::Bury));
+            buried += u32::from((0..10).any(|_| row.is_refused(&mut failures, 1) == RowAction::DeadLetter));
         }
         assert_eq!(buried, UNCOMPARED);
     }

@@ -20,7 +20,7 @@ use crate::store::StoreError;
 /// Keys of one statement.
 const AT_A_TIME: usize = 5_000;
 /// At shutdown, the longest wait for the ledger to confirm kept rows.
-const LAST_WORD: Duration = Duration::from_secs(1);
+const CONFIRM_LIMIT: Duration = Duration::from_secs(1);
 
 /// What the ledger says about kept rows.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ impl Drain {
             "the database has lost page views that it had acknowledged; they are written again"
         );
         self.metrics.lost_parts.inc_by(lacking as u64);
-        spool.offer_again(first).await?;
+        spool.requeue_from(first).await?;
         Ok(Confirmed::Lacking)
     }
 }
@@ -118,7 +118,7 @@ impl Applier {
                     self.drain.confirm_due(&spool).await
                 }
             };
-            match self.shared.shown_meanwhile(outcome).await {
+            match self.shared.while_updating_gauges(outcome).await {
                 Ok(Confirmed::All) | Err(SpoolError::Closed) => {}
                 Ok(Confirmed::Lacking) => self.is_behind = true,
                 Ok(Confirmed::Unavailable(error)) => {
@@ -141,7 +141,7 @@ impl Applier {
     /// process.
     pub(super) async fn end(&self, spool: &Spool) {
         if spool.is_keeping() && !self.trouble.is_on() {
-            let asked = timeout(LAST_WORD, self.drain.confirm_all(spool)).await;
+            let asked = timeout(CONFIRM_LIMIT, self.drain.confirm_all(spool)).await;
             if matches!(asked, Ok(Ok(Confirmed::All))) {
                 spool.give_up_kept();
             }

@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::unresolved::{UnresolvedView, Whose};
+use super::unresolved::{UnresolvedView, VisitorRef};
 use crate::batch::RecordedView;
 use crate::browser_session::BrowserSession;
 use crate::communities::{Communities, Named};
@@ -37,7 +37,7 @@ pub(super) struct Resolved {
 }
 
 /// Tokens that were looked up in this step, whatever the outcome.
-pub(super) type Known = HashMap<SessionToken, Result<Option<BrowserSession>, Unreadable>>;
+pub(super) type TokenResults = HashMap<SessionToken, Result<Option<BrowserSession>, Unreadable>>;
 
 /// A row that cannot be read.
 #[derive(Debug, Clone, Copy)]
@@ -55,14 +55,14 @@ impl Late {
     pub(super) async fn resolve(
         &self,
         views: Vec<UnresolvedView>,
-        known: &mut Known,
+        known: &mut TokenResults,
     ) -> Result<Resolved, StoreError> {
         self.look_up(&views, known).await?;
         let mut resolved = Resolved::default();
         for UnresolvedView { view, whose } in views {
             let found = match whose {
-                Whose::Session { id, user_id } => Ok(Some((id, user_id))),
-                Whose::Token(token) => session_at(known.get(&token), &view),
+                VisitorRef::Session { id, user_id } => Ok(Some((id, user_id))),
+                VisitorRef::Token(token) => session_at(known.get(&token), &view),
             };
             match (found, self.community(&view).await?) {
                 (Ok(None), _) => resolved.nobodys += 1,
@@ -84,11 +84,11 @@ impl Late {
     }
 
     /// Looks up the tokens that are not known yet.
-    async fn look_up(&self, views: &[UnresolvedView], known: &mut Known) -> Result<(), StoreError> {
+    async fn look_up(&self, views: &[UnresolvedView], known: &mut TokenResults) -> Result<(), StoreError> {
         let mut seen = HashSet::new();
         let mut wanted: Vec<&SessionToken> = Vec::new();
         for view in views {
-            if let Whose::Token(token) = &view.whose
+            if let VisitorRef::Token(token) = &view.whose
                 && !known.contains_key(token)
                 && seen.insert(token)
             {

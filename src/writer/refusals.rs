@@ -4,9 +4,9 @@
 use chrono::Utc;
 
 use super::drain::{Drain, Step};
-use super::failures::{TRIES, Verdict};
-use super::spool::apart::{self, Tries};
-use super::spool::{Buried, Spool, SpoolError};
+use super::failures::{RowAction, TRIES};
+use super::spool::passed_over::{self, Tries};
+use super::spool::{DeadLetterOutcome, Spool, SpoolError};
 use crate::batch::{Batch, BatchKey};
 use crate::page_view::Dropped;
 use crate::store::StoreError;
@@ -40,8 +40,8 @@ impl Drain {
         let cause = error.summary();
         let before = spool.tries(*place).or(self.tries_of_first(spool, *place));
         let verdict = self.failures.failed(before, &cause, visitors, error.is_lasting());
-        if verdict.0 == Verdict::Bury {
-            self.bury(spool, *place, &error).await?;
+        if verdict.0 == RowAction::DeadLetter {
+            self.make_dead_letter(spool, *place, &error).await?;
             return Ok(Step::Failed(error));
         }
         let nothing_written = error.nothing_written();
@@ -67,34 +67,34 @@ impl Drain {
         spool: &Spool,
         key: &BatchKey,
         place: i64,
-        (verdict, tries): (Verdict, Tries),
+        (verdict, tries): (RowAction, Tries),
         nothing_written: bool,
         error: StoreError,
     ) -> Result<Step, SpoolError> {
         let (pause, all) = match verdict {
-            Verdict::PassOver(pause) => (pause, false),
-            Verdict::PassOverAll(pause) => (pause, true),
-            Verdict::Bury => return Ok(Step::Failed(error)),
+            RowAction::PassOver(pause) => (pause, false),
+            RowAction::PassOverAll(pause) => (pause, true),
+            RowAction::DeadLetter => return Ok(Step::Failed(error)),
         };
         let until = tokio::time::Instant::now() + pause;
         let is_first = !spool.pass_over(place, until, tries).await?;
         self.first = is_first.then_some((spool.id(), place, tries));
-        if spool.passed_over().rows >= apart::MOST {
+        if spool.passed_over().rows >= passed_over::MOST {
             self.is_their_turn = is_first;
         }
         let is_own = self.own == Some(spool.id()) && key.writer == spool.id();
         if is_own && nothing_written && tries.count >= TRIES {
             // With a key of its own it does not keep the ledger from being tidied. Where the disk takes nothing
             // now, next time.
-            match spool.number_anew(place).await {
-                Err(error) if error.takes_nothing() => {}
+            match spool.renumber(place).await {
+                Err(error) if error.is_unwritable() => {}
                 outcome => outcome?,
             }
         }
         if all {
             self.accepted.down(error.summary(), |_| {});
         }
-        if all || spool.passed_over().rows >= apart::MOST {
+        if all || spool.passed_over().rows >= passed_over::MOST {
             return Ok(Step::Unavailable(error));
         }
         // Logged once per reason: each row is tried many times.
@@ -107,11 +107,16 @@ impl Drain {
         Ok(Step::Failed(error))
     }
 
-    async fn bury(&mut self, spool: &Spool, place: i64, error: &StoreError) -> Result<(), SpoolError> {
+    async fn make_dead_letter(
+        &mut self,
+        spool: &Spool,
+        place: i64,
+        error: &StoreError,
+    ) -> Result<(), SpoolError> {
         let reason = error.chain();
         let share = self.limits.share();
-        match spool.bury_row(place, &reason, Utc::now(), share).await? {
-            Buried::Kept => {
+        match spool.make_dead_letter(place, &reason, Utc::now(), share).await? {
+            DeadLetterOutcome::Kept => {
                 self.metrics.dead_letters_made.inc();
                 // Logged once per reason: a constraint may refuse many.
                 self.buried.down_for([reason], |error| {
@@ -121,7 +126,7 @@ impl Drain {
                     );
                 });
             }
-            Buried::NoRoom => self.metrics.views.dropped[Dropped::Refused].inc(),
+            DeadLetterOutcome::NoRoom => self.metrics.views.dropped[Dropped::Refused].inc(),
         }
         Ok(())
     }

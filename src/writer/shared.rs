@@ -9,7 +9,7 @@ use chrono::Utc;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use super::spool::{Spool, Waiting};
+use super::spool::{Spool, SpoolTotals};
 use crate::status::{Backlog, Status};
 use crate::writer::Metrics;
 
@@ -61,7 +61,7 @@ impl Shared {
         self.lock().extend(spools);
     }
 
-    pub(super) fn let_go(&self, spool: &Spool) {
+    pub(super) fn release(&self, spool: &Spool) {
         self.lock().retain(|adopted| adopted.id() != spool.id());
     }
 
@@ -69,7 +69,7 @@ impl Shared {
         self.adopted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn waiting(&self) -> Vec<Waiting> {
+    fn waiting(&self) -> Vec<SpoolTotals> {
         let own = self.own.load().waiting();
         self.lock()
             .iter()
@@ -93,7 +93,7 @@ impl Shared {
     }
 
     /// Runs a future while updating the gauges, so that a hanging server does not freeze them.
-    pub(super) async fn shown_meanwhile<T>(&self, work: impl Future<Output = T>) -> T {
+    pub(super) async fn while_updating_gauges<T>(&self, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
         loop {
             tokio::select! {
@@ -107,7 +107,7 @@ impl Shared {
     #[expect(clippy::cast_precision_loss, reason = "sizes and seconds")]
     pub(super) fn show(&self) {
         let waiting = self.waiting();
-        let sum = |of: fn(&Waiting) -> u64| waiting.iter().map(of).sum::<u64>() as f64;
+        let sum = |of: fn(&SpoolTotals) -> u64| waiting.iter().map(of).sum::<u64>() as f64;
         let oldest = waiting.iter().filter_map(|waiting| waiting.oldest).min();
         let backlog = Backlog {
             views: sum(|waiting| waiting.views),

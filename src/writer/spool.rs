@@ -10,10 +10,9 @@
 //! `file` creates and opens such a file, `append` fills it, `rows` reads from it, `counts` keeps totals, `encode`
 //! defines the row format, `tokens` keeps session tokens outside the database file, `resolve` replaces rows after
 //! a late lookup, `done` tracks finished rows, `kept` the acknowledged rows that stay for a while, `refused` and
-//! `letters` handle rows that the database refused, `apart` those that are passed over for a while, `upkeep`
+//! `letters` handle rows that the database refused, `passed_over` those that are passed over for a while, `upkeep`
 //! removes and shrinks the file.
 
-pub mod apart;
 pub mod append;
 mod counts;
 pub mod directory;
@@ -22,6 +21,7 @@ pub mod encode;
 mod file;
 mod kept;
 pub mod letters;
+pub mod passed_over;
 mod refused;
 mod resolve;
 mod rows;
@@ -59,9 +59,9 @@ pub enum SpoolError {
 
 impl SpoolError {
     /// Whether the disk takes no writes now: it is full, or broken. A file that another process has locked is neither.
-    pub fn takes_nothing(&self) -> bool {
+    pub fn is_unwritable(&self) -> bool {
         match self {
-            Self::File(error) => file::takes_nothing(error),
+            Self::File(error) => file::is_unwritable(error),
             Self::Folder(error) => error.kind() != std::io::ErrorKind::ResourceBusy,
             Self::Closed => false,
         }
@@ -83,16 +83,16 @@ pub struct Spool {
     files: Files,
     fsync: bool,
     link: AsyncMutex<Link>,
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<SpoolTotals>,
     /// `PRAGMA data_version` at the last full count.
     counted_at: AtomicI64,
     done: done::Done,
-    apart: apart::Apart,
+    passed_over: passed_over::PassedOverRows,
     /// The disk took no writes when a late lookup was resolved: rows that are unresolved in the file may be in the
     /// database.
     offers_unresolved: AtomicBool,
     /// An append whose COMMIT failed or was cut off.
-    in_doubt: Mutex<Option<append::Doubt>>,
+    in_doubt: Mutex<Option<append::UncertainCommit>>,
     /// Whether no operation failed since the disk was last known to hold everything.
     is_synced: AtomicBool,
     #[cfg(test)]
@@ -105,7 +105,7 @@ pub struct Spool {
 
 /// Totals of what waits in a spool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Waiting {
+pub struct SpoolTotals {
     /// Views to apply.
     pub views: u64,
     /// Bytes of those views.
@@ -135,7 +135,7 @@ pub struct Row {
 
 /// Outcome for a refused view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Buried {
+pub enum DeadLetterOutcome {
     /// It is a dead letter.
     Kept,
     /// There is no room for another dead letter: it is dropped.
@@ -149,11 +149,11 @@ impl Spool {
     }
 
     /// What waits in it, as of the last operation.
-    pub fn waiting(&self) -> Waiting {
+    pub fn waiting(&self) -> SpoolTotals {
         *self.counted()
     }
 
-    fn counted(&self) -> MutexGuard<'_, Waiting> {
+    fn counted(&self) -> MutexGuard<'_, SpoolTotals> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -9,12 +9,12 @@ pub struct UnresolvedView {
     /// The view.
     pub view: PageView,
     /// What is known of its visitor.
-    pub whose: Whose,
+    pub whose: VisitorRef,
 }
 
 /// What is known of an unresolved view's visitor.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Whose {
+pub enum VisitorRef {
     /// The session, but not the community that the view names by its slug.
     Session {
         /// Primary key of the session.
@@ -30,8 +30,8 @@ impl UnresolvedView {
     /// Approximate size of this view in bytes, to bound a queue by.
     pub fn weight(&self) -> usize {
         let token = match &self.whose {
-            Whose::Token(token) => token.expose_secret().len(),
-            Whose::Session { .. } => 0,
+            VisitorRef::Token(token) => token.expose_secret().len(),
+            VisitorRef::Session { .. } => 0,
         };
         self.view.weight() + token
     }

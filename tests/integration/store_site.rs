@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use headcount::batch::{Batch, BatchKey, Part, RecordedView, WriterId};
+use headcount::batch::{Batch, BatchKey, BatchPart, RecordedView, WriterId};
 use headcount::browser_session::BrowserSession;
 use headcount::config::{Config, Secret};
 use headcount::geoip::Location;
@@ -639,7 +639,7 @@ pub fn batch_of(views: Vec<RecordedView>) -> Batch {
         seq: 1,
     };
     Batch {
-        parts: vec![Part { key, views }],
+        parts: vec![BatchPart { key, views }],
         settled: Vec::new(),
     }
 }

@@ -2,7 +2,7 @@
 //! the way of a proxy or client that is out there, or sends its bytes.
 
 mod behind;
-mod last_words;
+mod lingering_close;
 mod pipelined;
 mod proxies;
 mod silence;

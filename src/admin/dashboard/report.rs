@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::history::{Point, STEP};
-use super::sampler::{Reading, Sampler, Unknown};
+use super::sampler::{PresenceSample, Sampler, Unknown};
 use crate::admin::Metrics;
 use crate::json::Seconds;
 use crate::metrics::{Counter, Family, Gauge, IntGauge, LabelValue};
@@ -178,7 +178,7 @@ impl Report {
 }
 
 impl Visitors {
-    fn of(is_recorded: bool, memory: &super::sampler::Memory) -> Self {
+    fn of(is_recorded: bool, memory: &super::sampler::Samples) -> Self {
         let nothing = |state| Self {
             state,
             as_of: None,
@@ -189,7 +189,7 @@ impl Visitors {
             points: memory.history.points(),
             communities: Vec::new(),
         };
-        let Reading {
+        let PresenceSample {
             as_of,
             stale,
             all,

@@ -35,16 +35,16 @@ pub(super) struct Sampler {
     /// `None` if presence is not recorded.
     pub(super) presence: Option<Arc<dyn Presence>>,
     pub(super) recent: RecentPages,
-    memory: Mutex<Memory>,
+    memory: Mutex<Samples>,
     asked: Mutex<Option<Instant>>,
     /// The dashboard was opened.
     opened: Notify,
 }
 
 /// The collected data.
-pub(super) struct Memory {
+pub(super) struct Samples {
     /// The latest answer of presence.
-    pub(super) reading: Option<Result<Reading, Unknown>>,
+    pub(super) reading: Option<Result<PresenceSample, Unknown>>,
     pub(super) history: History,
     pub(super) views: Rates,
     pub(super) slugs: HashMap<CommunityId, Arc<str>>,
@@ -54,7 +54,7 @@ pub(super) struct Memory {
 pub(super) struct Unknown;
 
 /// Visitors per community.
-pub(super) struct Reading {
+pub(super) struct PresenceSample {
     pub(super) as_of: DateTime<Utc>,
     pub(super) stale: bool,
     /// Whether no community was left out.
@@ -65,7 +65,7 @@ pub(super) struct Reading {
 
 impl Sampler {
     pub(super) fn new(metrics: Metrics, presence: Option<Arc<dyn Presence>>, recent: RecentPages) -> Self {
-        let memory = Memory {
+        let memory = Samples {
             reading: None,
             history: History::default(),
             views: Rates::default(),
@@ -89,7 +89,7 @@ impl Sampler {
         }
     }
 
-    pub(super) fn memory(&self) -> MutexGuard<'_, Memory> {
+    pub(super) fn memory(&self) -> MutexGuard<'_, Samples> {
         lock(&self.memory)
     }
 
@@ -151,7 +151,7 @@ impl Sampler {
     }
 }
 
-impl Memory {
+impl Samples {
     /// Caches a community's slug; if there are too many, only for communities with a line.
     fn name(&mut self, community: &CommunityId, slug: &Arc<str>) {
         if self.slugs.get(community) == Some(slug) {
@@ -165,7 +165,7 @@ impl Memory {
     }
 }
 
-async fn read(presence: &dyn Presence) -> Result<Reading, PresenceError> {
+async fn read(presence: &dyn Presence) -> Result<PresenceSample, PresenceError> {
     let communities = presence.communities(LOOKED_AT).await?;
     let answer = presence.all_counts(&communities.value).await?;
     let as_of = answer.value.first().map_or_else(Utc::now, |count| count.as_of);
@@ -178,7 +178,7 @@ async fn read(presence: &dyn Presence) -> Result<Reading, PresenceError> {
         .filter(|(_, current)| *current > 0)
         .collect();
     counts.sort_by(|(one, few), (other, many)| many.cmp(few).then_with(|| one.cmp(other)));
-    Ok(Reading {
+    Ok(PresenceSample {
         as_of,
         stale: communities.stale || answer.stale,
         all,

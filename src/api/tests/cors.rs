@@ -16,7 +16,7 @@ const READ: [&str; 6] = [
 
 fn site(allowed: &[&str]) -> Site {
     let allowed = allowed.iter().map(ToString::to_string).collect();
-    Site::in_surroundings(|surroundings| surroundings.allowed_origins = allowed)
+    Site::with_site_settings(|site_settings| site_settings.allowed_origins = allowed)
 }
 
 async fn ask(site: &Site, method: Method, path: &str, headers: &[(&str, &str)]) -> Answer {

@@ -63,7 +63,7 @@ fn a6_lengths_of_time_are_not_rounded() {
 
 #[tokio::test]
 async fn a6_a_window_of_one_and_a_half_seconds_is_told_as_that() {
-    let site = Site::in_surroundings(|surroundings| surroundings.window = Duration::from_millis(1_500));
+    let site = Site::with_site_settings(|site_settings| site_settings.window = Duration::from_millis(1_500));
     for path in [
         "/api/communities/42/visitors",
         "/api/communities/42/visitors/count",

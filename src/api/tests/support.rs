@@ -9,7 +9,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use serde_json::Value;
 
 use super::fakes::{FakeBackend, FakePresence, FakeStore};
-use crate::api::{Api, Body, Caller, Metrics, Sources, Surroundings};
+use crate::api::{Api, Body, Caller, Metrics, SiteSettings, Sources};
 use crate::auth::Authenticator;
 use crate::browser_session::BrowserSession;
 use crate::communities::Communities;
@@ -25,8 +25,8 @@ pub(super) fn now() -> DateTime<Utc> {
 }
 
 /// What a site is that configures nothing else.
-fn surroundings() -> Surroundings {
-    Surroundings {
+fn site_settings() -> SiteSettings {
+    SiteSettings {
         window: Duration::from_secs(300),
         session_cookie: "session_id".into(),
         allowed_origins: Vec::new(),
@@ -51,29 +51,29 @@ impl Site {
     }
 
     pub(super) fn with(configure: impl FnOnce(&mut config::Api)) -> Self {
-        Self::built(configure, None, surroundings())
+        Self::built(configure, None, site_settings())
     }
 
     /// A site with live connections, which need a runtime.
     pub(super) fn with_live(configure: impl FnOnce(&mut config::Api), settings: config::Live) -> Self {
-        let surroundings = Surroundings {
+        let site_settings = SiteSettings {
             allowed_origins: settings.allowed_origins.clone(),
-            ..surroundings()
+            ..site_settings()
         };
-        Self::built(configure, Some(settings), surroundings)
+        Self::built(configure, Some(settings), site_settings)
     }
 
     /// A site that is configured in other sections, too.
-    pub(super) fn in_surroundings(configure: impl FnOnce(&mut Surroundings)) -> Self {
-        let mut surroundings = surroundings();
-        configure(&mut surroundings);
-        Self::built(|_| {}, None, surroundings)
+    pub(super) fn with_site_settings(configure: impl FnOnce(&mut SiteSettings)) -> Self {
+        let mut site_settings = site_settings();
+        configure(&mut site_settings);
+        Self::built(|_| {}, None, site_settings)
     }
 
     fn built(
         configure: impl FnOnce(&mut config::Api),
         live: Option<config::Live>,
-        surroundings: Surroundings,
+        site_settings: SiteSettings,
     ) -> Self {
         let mut settings = config::Api::default();
         configure(&mut settings);
@@ -100,7 +100,7 @@ impl Site {
         });
         let api = Api::new(
             settings,
-            surroundings,
+            site_settings,
             Sources {
                 store: store.clone(),
                 authenticator,

@@ -120,10 +120,10 @@ impl Scene {
     }
 
     fn remembers(&self, at: DateTime<Utc>) -> bool {
-        self.authenticator.remembered(&self.token, at).is_some()
+        self.authenticator.last_known_session(&self.token, at).is_some()
     }
 
-    async fn knows(&self, now: DateTime<Utc>) -> Known {
+    async fn knows(&self, now: DateTime<Utc>) -> CachedSession {
         self.authenticator.cached(&self.token, now).await
     }
 
@@ -150,7 +150,7 @@ async fn a_session_is_remembered_past_its_time_in_the_cache_while_the_table_is_a
     assert!(!scene.remembers(at(0)), "it was never looked up");
     assert!(scene.resolves(at(0)).await);
     scene.away(true);
-    assert_eq!(scene.knows(at(1)).await, Known::Unknown);
+    assert_eq!(scene.knows(at(1)).await, CachedSession::Unknown);
     assert!(scene.authenticator.resolve(&scene.token, at(1)).await.is_err());
     assert!(scene.remembers(at(1)));
     assert!(scene.remembers(at(49)));
@@ -203,7 +203,7 @@ async fn no_more_sessions_are_remembered_than_the_cache_holds() {
         scene.authenticator.resolve(token, at(0)).await.unwrap();
     }
     scene.authenticator.memory.settle();
-    let remembered = |token: &&SessionToken| scene.authenticator.remembered(token, at(0)).is_some();
+    let remembered = |token: &&SessionToken| scene.authenticator.last_known_session(token, at(0)).is_some();
     assert!(tokens.iter().filter(remembered).count() <= 10);
 }
 
@@ -216,10 +216,10 @@ async fn i4_a_session_that_changed_is_asked_for_again() {
     assert!(scene.remembers(at(1)));
 
     scene.hears();
-    assert_eq!(scene.knows(at(2)).await, Known::Unknown);
+    assert_eq!(scene.knows(at(2)).await, CachedSession::Unknown);
     assert!(!scene.remembers(at(2)));
     assert!(!scene.resolves(at(2)).await);
-    assert_eq!(scene.knows(at(2)).await, Known::Nobody);
+    assert_eq!(scene.knows(at(2)).await, CachedSession::NoSession);
     assert_eq!((scene.reads(), scene.evicted("changed")), (2, 1));
 }
 
@@ -240,9 +240,9 @@ async fn v6_a_view_that_began_before_the_session_ended_is_that_sessions() {
             .unwrap()
     };
     assert!(matches!(past(at(19)).await, Identified::Session(_)));
-    assert!(matches!(scene.knows(at(19)).await, Known::Session(_)));
-    assert_eq!(past(at(20)).await, Identified::Nobody);
-    assert_eq!(scene.knows(at(20)).await, Known::Nobody);
+    assert!(matches!(scene.knows(at(19)).await, CachedSession::Session(_)));
+    assert_eq!(past(at(20)).await, Identified::NoSession);
+    assert_eq!(scene.knows(at(20)).await, CachedSession::NoSession);
     // A query for the present finds no session, whenever its request began.
     assert!(!scene.resolves(at(19)).await);
     assert!(!scene.remembers(at(19)));
@@ -256,7 +256,7 @@ async fn i4_a_session_of_somebody_else_that_changed_costs_no_lookup() {
         .authenticator
         .changed(SessionChange::Of(BrowserSessionId::from("2")));
     assert!(scene.resolves(at(1)).await);
-    assert!(matches!(scene.knows(at(1)).await, Known::Session(_)));
+    assert!(matches!(scene.knows(at(1)).await, CachedSession::Session(_)));
     assert!(scene.remembers(at(1)));
     assert_eq!(scene.reads(), 1);
 }
@@ -268,7 +268,7 @@ async fn i4_an_answer_that_was_on_its_way_when_the_news_came_is_not_kept() {
     let (found, ()) = tokio::join!(scene.resolves(at(0)), news);
     assert!(!found, "it was read again");
     assert_eq!(scene.reads(), 2);
-    assert_eq!(scene.knows(at(1)).await, Known::Nobody);
+    assert_eq!(scene.knows(at(1)).await, CachedSession::NoSession);
     assert!(!scene.remembers(at(1)));
 }
 
@@ -311,7 +311,7 @@ async fn i4_a_session_that_changes_at_each_look_is_not_looked_at_without_end() {
         () = news => unreachable!("there is always more news"),
     };
     assert!(found);
-    assert_eq!(scene.knows(at(1)).await, Known::Unknown);
+    assert_eq!(scene.knows(at(1)).await, CachedSession::Unknown);
 }
 
 #[tokio::test]
@@ -319,7 +319,7 @@ async fn i4_after_a_gap_sessions_are_asked_for_again_and_go_on_being_remembered(
     let scene = Scene::new();
     assert!(scene.resolves(at(0)).await);
     scene.authenticator.listening();
-    assert_eq!(scene.knows(at(1)).await, Known::Unknown);
+    assert_eq!(scene.knows(at(1)).await, CachedSession::Unknown);
     // The database is down again before the next query.
     scene.away(true);
     assert!(scene.remembers(at(1)));
@@ -339,7 +339,7 @@ async fn i1_a_gap_does_not_make_made_up_tokens_worth_a_lookup_again() {
     scene.authenticator.listening();
     scene.authenticator.changed(SessionChange::OfAny);
     let known = scene.authenticator.cached_now(&made_up, at(1)).await;
-    assert_eq!((known, scene.reads()), (Known::Nobody, 1));
+    assert_eq!((known, scene.reads()), (CachedSession::NoSession, 1));
 }
 
 #[tokio::test]
@@ -374,7 +374,7 @@ async fn an_expiry_that_was_put_off_is_found_when_the_former_one_has_passed() {
     let scene = Scene::new();
     assert!(scene.resolves(at(0)).await);
     scene.change(|session| session.expires_at = at(59));
-    assert_eq!(scene.knows(at(50)).await, Known::Unknown);
+    assert_eq!(scene.knows(at(50)).await, CachedSession::Unknown);
     assert!(scene.resolves(at(50)).await);
     assert!(scene.resolves(at(51)).await);
     assert_eq!(scene.reads(), 2);

@@ -110,13 +110,13 @@ impl Rules {
         self.held.lock().await
     }
 
-    pub(super) fn must_be_asked_again(&self) {
+    pub(super) fn needs_recheck(&self) {
         self.again.store(true, Ordering::Relaxed);
     }
 }
 
 #[async_trait]
-impl Door for Rules {
+impl AccessPolicy for Rules {
     async fn admit(
         &self,
         session: Option<Arc<BrowserSession>>,
@@ -132,7 +132,7 @@ impl Door for Rules {
         Ok(asked.iter().map(admit).collect())
     }
 
-    fn must_be_asked_again(&self) -> bool {
+    fn needs_recheck(&self) -> bool {
         self.again.load(Ordering::Relaxed)
     }
 }
@@ -287,7 +287,7 @@ impl Bench {
             is_page,
             owner: Some((Arc::new(self.store.session()), SessionToken::new("token"))),
             address: None,
-            door: Arc::clone(&self.rules) as Arc<dyn Door>,
+            access_policy: Arc::clone(&self.rules) as Arc<dyn AccessPolicy>,
         };
         self.live.open(wanted, LONG).await
     }

@@ -177,7 +177,7 @@ async fn bad_messages_are_answered_with_their_close_codes() {
 #[tokio::test(start_paused = true)]
 async fn a_community_that_may_no_longer_be_seen_is_taken_away() {
     let bench = bench().await;
-    bench.rules.must_be_asked_again();
+    bench.rules.needs_recheck();
     let mut socket = web_socket(&bench, &["42", "43"]).await;
     next_count(&mut socket).await;
     next_count(&mut socket).await;

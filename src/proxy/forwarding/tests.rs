@@ -52,7 +52,7 @@ proptest! {
                 all.append(name, value.clone());
             }
         }
-        let told = read(&all, &ClientIp::default());
-        prop_assert!(told.host.is_none_or(is_host));
+        let values = read(&all, &ClientIp::default());
+        prop_assert!(values.host.is_none_or(is_host));
     }
 }

@@ -8,7 +8,7 @@ use sqlx::error::{DatabaseError, ErrorKind};
 use sqlx::postgres::PgDatabaseError;
 use sqlx::sqlite::SqliteError;
 
-use super::verdict::Verdict;
+use super::classification::Classification;
 
 /// A server's error, reduced to what may be logged: code, message, names; never the row.
 #[derive(Debug, Clone)]
@@ -18,7 +18,7 @@ pub(super) struct ServerFailure {
     constraint: Option<String>,
     table: Option<String>,
     kind: fn() -> ErrorKind,
-    pub(super) verdict: Verdict,
+    pub(super) verdict: Classification,
 }
 
 impl ServerFailure {
@@ -31,13 +31,13 @@ impl ServerFailure {
         let mut message = error.message().to_owned();
         let verdict = if lacks_partition(&*error) {
             message.push_str(": make the partition, or a DEFAULT one; page views wait for it");
-            Verdict::SCHEMA
+            Classification::SCHEMA
         } else if error.try_downcast_ref::<PgDatabaseError>().is_some() {
-            Verdict::of_sqlstate(&code)
+            Classification::of_sqlstate(&code)
         } else if error.try_downcast_ref::<SqliteError>().is_some() {
-            Verdict::of_sqlite(code.parse().unwrap_or(1), &message)
+            Classification::of_sqlite(code.parse().unwrap_or(1), &message)
         } else {
-            Verdict::REFUSED
+            Classification::REFUSED
         };
         Self {
             constraint: error.constraint().map(str::to_owned),

@@ -30,7 +30,7 @@ const MAX_KEY: usize = 255;
 
 /// A notification.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Heard {
+pub enum Notification {
     /// A session's row has changed or is gone.
     Changed(BrowserSessionId),
     /// Any row may have.
@@ -81,7 +81,7 @@ impl SessionListener {
     /// Begins to listen on a new connection, which replaces an earlier one. Changes from now on are reported.
     /// Returns whether the trigger is installed, without which none ever are.
     pub async fn connect(&mut self) -> Result<bool, StoreError> {
-        self.hang_up();
+        self.disconnect();
         let Ok(connection) = timeout(LIMIT, self.options.connect()).await else {
             return Err(timed_out("no connection in time"));
         };
@@ -124,26 +124,26 @@ impl SessionListener {
 
     /// Waits for the next notification. After an error the connection is unusable, and changes may have been
     /// missed.
-    pub async fn next(&mut self) -> Result<Heard, StoreError> {
+    pub async fn next(&mut self) -> Result<Notification, StoreError> {
         loop {
-            if let Some(heard) = self.step().await? {
-                return Ok(heard);
+            if let Some(notification) = self.step().await? {
+                return Ok(notification);
             }
         }
     }
 
     /// One notification, or one probe.
-    async fn step(&mut self) -> Result<Option<Heard>, StoreError> {
+    async fn step(&mut self) -> Result<Option<Notification>, StoreError> {
         let Some(line) = &mut self.line else {
             return Err(lost());
         };
         match timeout_at(line.until, line.listener.try_recv()).await {
             Ok(Ok(Some(notification))) if notification.channel() == CHANNEL => {
-                Ok(Some(heard(notification.payload())))
+                Ok(Some(parse_notification(notification.payload())))
             }
             // Any role that can connect can notify: a payload that is no fingerprint is ignored.
             Ok(Ok(Some(notification))) if notification.channel() == APPEARED => {
-                Ok(TokenFingerprint::parse(notification.payload()).map(Heard::Appeared))
+                Ok(TokenFingerprint::parse(notification.payload()).map(Notification::Appeared))
             }
             // A probe of ours. It may be an earlier one, which is as good.
             Ok(Ok(Some(_))) => {
@@ -159,7 +159,7 @@ impl SessionListener {
             Err(_) if line.owes => Err(timed_out("a probe notification did not arrive in time")),
             Err(_) => {
                 let installed = self.probe().await?;
-                Ok(Some(Heard::Alive { installed }))
+                Ok(Some(Notification::Alive { installed }))
             }
         }
     }
@@ -185,7 +185,7 @@ impl SessionListener {
     }
 
     /// Drops the connection, if there is one.
-    fn hang_up(&mut self) {
+    fn disconnect(&mut self) {
         if let Some(line) = self.line.take()
             && line.owes
         {
@@ -202,12 +202,12 @@ async fn discard(mut hung: PgListener, fresh: PgConnection) {
     }
 }
 
-fn heard(payload: &str) -> Heard {
+fn parse_notification(payload: &str) -> Notification {
     match payload {
-        ALL => Heard::AllChanged,
+        ALL => Notification::AllChanged,
         // Too long for a key: any role that can connect can notify, and payloads are remembered.
-        other if other.len() > MAX_KEY => Heard::AllChanged,
-        key => Heard::Changed(BrowserSessionId::from(key)),
+        other if other.len() > MAX_KEY => Notification::AllChanged,
+        key => Notification::Changed(BrowserSessionId::from(key)),
     }
 }
 
@@ -222,8 +222,11 @@ mod tests {
 
     #[test]
     fn a_notification_names_a_session_or_all() {
-        assert_eq!(heard("42"), Heard::Changed(BrowserSessionId::from("42")));
-        assert_eq!(heard("*"), Heard::AllChanged);
-        assert_eq!(heard(&"x".repeat(300)), Heard::AllChanged);
+        assert_eq!(
+            parse_notification("42"),
+            Notification::Changed(BrowserSessionId::from("42"))
+        );
+        assert_eq!(parse_notification("*"), Notification::AllChanged);
+        assert_eq!(parse_notification(&"x".repeat(300)), Notification::AllChanged);
     }
 }

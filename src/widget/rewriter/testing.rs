@@ -4,8 +4,8 @@ use super::*;
 use crate::config;
 
 /// A page of community 42, without policies.
-pub(in crate::widget) fn wanted() -> Wanted {
-    Wanted {
+pub(in crate::widget) fn wanted() -> Insertion {
+    Insertion {
         tag: Arc::new(Tag::new("/api/visitors/widget.js", &config::Widget::default())),
         community: "42".into(),
         page: Page {

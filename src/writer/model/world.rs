@@ -26,10 +26,10 @@ use crate::writer::kept::Confirmed;
 use crate::writer::late::Late;
 use crate::writer::spool::append::Append;
 use crate::writer::spool::encode::Body;
-use crate::writer::spool::letters::Fate;
+use crate::writer::spool::letters::LetterAction;
 use crate::writer::spool::{Directory, Spool};
 use crate::writer::testing::{recorded, view};
-use crate::writer::unresolved::{UnresolvedView, Whose};
+use crate::writer::unresolved::{UnresolvedView, VisitorRef};
 
 /// Steps of a healthy system after which everything must be where it belongs.
 const ENOUGH: usize = 500;
@@ -215,7 +215,7 @@ impl World {
                 };
                 let view = UnresolvedView {
                     view: view(&self.page(fact)),
-                    whose: Whose::Token(SessionToken::new(format!("{who}-{TOKEN}"))),
+                    whose: VisitorRef::Token(SessionToken::new(format!("{who}-{TOKEN}"))),
                 };
                 self.append(&[Body::Unresolved(vec![view])]).await;
             }
@@ -297,7 +297,7 @@ impl World {
                 self.crash().await;
             }
             Action::RetryLetters => {
-                let decided = self.directory.decide(Fate::Retry, None).await;
+                let decided = self.directory.decide(LetterAction::Retry, None).await;
                 decided.expect("they are written");
             }
         }

@@ -9,7 +9,7 @@ use sqlx::{Sqlite, SqliteConnection, Transaction};
 use super::counts::Change;
 use super::encode::{Body, checksum};
 use super::rows::{begin, number};
-use super::tokens::{Place, Tokens};
+use super::tokens::{TokenRange, Tokens};
 use super::{Spool, SpoolError};
 use crate::batch::{BatchKey, WriterId};
 
@@ -30,7 +30,7 @@ impl<'a> Append<'a> {
 
 /// A COMMIT that was begun and whose outcome is unknown.
 #[derive(Debug)]
-pub(super) struct Doubt {
+pub(super) struct UncertainCommit {
     keys: Vec<BatchKey>,
     change: Change,
     /// Where the next token goes if the COMMIT did not arrive.
@@ -118,7 +118,7 @@ impl Spool {
             change.add(its);
         }
         append.keys.clone_from(&keys);
-        *self.doubt() = Some(Doubt {
+        *self.doubt() = Some(UncertainCommit {
             keys,
             change,
             tokens_end,
@@ -134,7 +134,7 @@ impl Spool {
         &self,
         transaction: &mut Transaction<'_, Sqlite>,
         body: &Body,
-        places: &[Place],
+        places: &[TokenRange],
         key: Option<BatchKey>,
     ) -> Result<(BatchKey, Change), sqlx::Error> {
         let bytes = body.encode(places);
@@ -164,7 +164,7 @@ impl Spool {
     /// since.
     pub(super) async fn look_for_doubted(&self, connection: &mut SqliteConnection) -> Result<(), SpoolError> {
         let (key, change, tokens_end) = match &*self.doubt() {
-            Some(Doubt {
+            Some(UncertainCommit {
                 keys,
                 change,
                 tokens_end,
@@ -213,7 +213,7 @@ impl Spool {
         Ok(())
     }
 
-    fn doubt(&self) -> std::sync::MutexGuard<'_, Option<Doubt>> {
+    fn doubt(&self) -> std::sync::MutexGuard<'_, Option<UncertainCommit>> {
         self.in_doubt
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use sqlx::SqliteConnection;
 
 use super::encode::{DAMAGED, UNRESOLVED};
-use super::{Spool, SpoolError, Waiting};
+use super::{Spool, SpoolError, SpoolTotals};
 
 /// What an operation changes in the totals.
 #[derive(Debug, Clone, Copy, Default)]
@@ -52,7 +52,7 @@ impl Spool {
     /// Adds a change to the totals. It has been committed, so nothing here may fail; at worst the age of the
     /// oldest stays as it was.
     pub(super) async fn note(&self, connection: &mut SqliteConnection, change: Change) {
-        let oldest = oldest(connection, self.done_to(), &self.apart.places()).await;
+        let oldest = oldest(connection, self.done_to(), &self.passed_over.places()).await;
         let mut waiting = self.counted();
         waiting.views = waiting.views.saturating_add_signed(change.views);
         waiting.bytes = waiting.bytes.saturating_add_signed(change.bytes);
@@ -65,7 +65,7 @@ impl Spool {
     }
 
     /// Counts afresh if another process has changed the file: `headcount dead-letters` may have moved rows.
-    pub async fn refresh(&self) -> Result<Waiting, SpoolError> {
+    pub async fn refresh(&self) -> Result<SpoolTotals, SpoolError> {
         let mut lease = self.lease().await?;
         let version: i64 = sqlx::query_scalar("PRAGMA data_version")
             .fetch_one(lease.connection())
@@ -79,7 +79,7 @@ impl Spool {
     }
 
     /// Counts everything.
-    pub async fn count_all(&self) -> Result<Waiting, SpoolError> {
+    pub async fn count_all(&self) -> Result<SpoolTotals, SpoolError> {
         let mut lease = self.lease().await?;
         self.recount(lease.connection()).await?;
         lease.done();
@@ -96,14 +96,14 @@ impl Spool {
         .bind(DAMAGED)
         .bind(UNRESOLVED)
         .bind(self.done_to())
-        .bind(self.apart.places())
+        .bind(self.passed_over.places())
         .fetch_one(&mut *connection)
         .await?;
         let (letters, letter_bytes): (i64, i64) =
             sqlx::query_as("SELECT count(*), coalesce(sum(bytes), 0) FROM dead_letter")
                 .fetch_one(&mut *connection)
                 .await?;
-        *self.counted() = Waiting::default();
+        *self.counted() = SpoolTotals::default();
         let all = Change {
             views,
             bytes,
@@ -120,7 +120,7 @@ impl Spool {
 async fn oldest(
     connection: &mut SqliteConnection,
     done_to: i64,
-    apart: &str,
+    passed_over: &str,
 ) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
     let oldest: Option<i64> = sqlx::query_scalar(
         "SELECT min(oldest_at) FROM (
@@ -130,7 +130,7 @@ async fn oldest(
     )
     .bind(DAMAGED)
     .bind(done_to)
-    .bind(apart)
+    .bind(passed_over)
     .fetch_one(connection)
     .await?;
     Ok(oldest.and_then(DateTime::from_timestamp_millis))

@@ -20,7 +20,7 @@ use tokio::sync::Mutex as AsyncMutex;
 
 use super::file::{self, EXTENSION, Files, Opened, Unusable};
 use super::tokens::Tokens;
-use super::{Link, Spool, SpoolError, Waiting};
+use super::{Link, Spool, SpoolError, SpoolTotals};
 use crate::batch::WriterId;
 use crate::config;
 
@@ -238,7 +238,7 @@ impl Directory {
             // Drained and removed by its owner a moment ago.
             return Ok(None);
         }
-        if let Some(why) = file::glance(&files.database)? {
+        if let Some(why) = file::check_header(&files.database)? {
             self.leave(id, &files, &why)?;
             return Ok(None);
         }
@@ -298,8 +298,8 @@ impl Spool {
             link: AsyncMutex::new(link),
             counted_at: AtomicI64::new(0),
             done: super::done::Done::default(),
-            waiting: Mutex::new(Waiting::default()),
-            apart: super::apart::Apart::default(),
+            waiting: Mutex::new(SpoolTotals::default()),
+            passed_over: super::passed_over::PassedOverRows::default(),
             offers_unresolved: AtomicBool::new(false),
             in_doubt: Mutex::default(),
             is_synced: AtomicBool::new(true),
@@ -324,7 +324,7 @@ impl Spool {
     /// Closes a spool that is drained: moves its dead letters to `heir`, and removes the file; returns whether the
     /// file is gone. A file with damaged rows is set aside instead.
     pub async fn retire(&self, heir: &Self) -> Result<bool, SpoolError> {
-        heir.inherit_letters(self).await?;
+        heir.move_letters_from(self).await?;
         if self.has_damage().await? {
             let name = self.set_aside().await?;
             tracing::error!(

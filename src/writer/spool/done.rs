@@ -9,16 +9,16 @@ use sqlx::Connection as _;
 
 use super::counts::Change;
 use super::encode::DAMAGED;
-use super::kept::{AT_A_TIME, Kept};
+use super::kept::{AT_A_TIME, KeptRows};
 use super::rows::{begin, delete, json, number};
 use super::{Link, Spool, SpoolError};
 
 /// Finished rows that may still be in the file.
 #[derive(Debug, Default)]
-pub(super) struct Done(Mutex<Kept>);
+pub(super) struct Done(Mutex<KeptRows>);
 
 impl Done {
-    pub(super) fn kept(&self) -> MutexGuard<'_, Kept> {
+    pub(super) fn kept(&self) -> MutexGuard<'_, KeptRows> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -47,13 +47,13 @@ impl Spool {
     /// The disk takes no writes, and rows before them wait: they stay as they are.
     pub async fn remove_rows(&self, places: &[i64]) -> Result<(), SpoolError> {
         match self.delete_rows(places).await {
-            Err(error) if error.takes_nothing() => {
+            Err(error) if error.is_unwritable() => {
                 let last = places.iter().copied().max().unwrap_or_default();
                 if self.has_a_gap(places, last).await? {
                     // Rows before these are not finished: these stay until those are. The ledger knows them.
                     return Err(error);
                 }
-                self.apart.forget_all(places);
+                self.passed_over.forget_all(places);
                 {
                     let mut kept = self.done.kept();
                     kept.to = kept.to.max(last);
@@ -76,7 +76,7 @@ impl Spool {
         .bind(DAMAGED)
         .bind(self.done_to())
         .bind(last)
-        .bind(self.apart.places())
+        .bind(self.passed_over.places())
         .bind(json(places))
         .fetch_one(lease.connection())
         .await?;
@@ -96,7 +96,7 @@ impl Spool {
                 self.clear_tokens().await?;
                 return Ok(false);
             }
-            Err(error) if error.takes_nothing() => {}
+            Err(error) if error.is_unwritable() => {}
             Err(error) => return Err(error),
         }
         let mut lease = self.lease().await?;
@@ -107,7 +107,7 @@ impl Spool {
         )
         .bind(done_to)
         .bind(DAMAGED)
-        .bind(self.apart.places())
+        .bind(self.passed_over.places())
         .fetch_one(lease.connection())
         .await?;
         if is_needed {
@@ -139,7 +139,7 @@ impl Spool {
             )
             .bind(done_to)
             .bind(DAMAGED)
-            .bind(self.apart.places())
+            .bind(self.passed_over.places())
             .bind(number(AT_A_TIME))
             .execute(&mut *transaction)
             .await?;
@@ -161,7 +161,7 @@ impl Spool {
             change.add(delete(&mut transaction, *place).await?);
         }
         self.commit(transaction).await?;
-        self.apart.forget_all(places);
+        self.passed_over.forget_all(places);
         self.note(lease.connection(), change).await;
         lease.done();
         Ok(())

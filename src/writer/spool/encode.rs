@@ -6,11 +6,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::tokens::Place;
+use super::tokens::TokenRange;
 use crate::batch::RecordedView;
 use crate::ids::{BrowserSessionId, SessionToken, UserId};
 use crate::page_view::PageView;
-use crate::writer::unresolved::{UnresolvedView, Whose};
+use crate::writer::unresolved::{UnresolvedView, VisitorRef};
 
 /// States of a row, as the file holds them: its views can be applied,
 pub(super) const READY: i64 = 0;
@@ -69,14 +69,14 @@ impl Body {
         views
             .iter()
             .filter_map(|view| match &view.whose {
-                Whose::Token(token) => Some(token),
-                Whose::Session { .. } => None,
+                VisitorRef::Token(token) => Some(token),
+                VisitorRef::Session { .. } => None,
             })
             .collect()
     }
 
     /// Its bytes; `places` are those of its tokens.
-    pub(super) fn encode(&self, places: &[Place]) -> Vec<u8> {
+    pub(super) fn encode(&self, places: &[TokenRange]) -> Vec<u8> {
         let bytes = match self {
             Self::Recorded(views) => serde_json::to_vec(views),
             Self::Unresolved(views) => {
@@ -113,7 +113,7 @@ impl Stored {
     }
 
     /// The places of its tokens.
-    pub(super) fn places(&self) -> Vec<Place> {
+    pub(super) fn places(&self) -> Vec<TokenRange> {
         match self {
             Self::Recorded(_) => Vec::new(),
             Self::Unresolved(views) => views.iter().filter_map(|view| view.token).collect(),
@@ -145,16 +145,16 @@ pub(super) fn checksum(bytes: &[u8]) -> i64 {
 pub(super) struct StoredView {
     view: PageView,
     #[serde(skip_serializing_if = "Option::is_none")]
-    token: Option<Place>,
+    token: Option<TokenRange>,
     #[serde(skip_serializing_if = "Option::is_none")]
     session: Option<(BrowserSessionId, UserId)>,
 }
 
 impl StoredView {
-    fn of(unresolved: &UnresolvedView, place: impl FnOnce() -> Option<Place>) -> Self {
+    fn of(unresolved: &UnresolvedView, place: impl FnOnce() -> Option<TokenRange>) -> Self {
         let (token, session) = match &unresolved.whose {
-            Whose::Token(_) => (place(), None),
-            Whose::Session { id, user_id } => (None, Some((id.clone(), user_id.clone()))),
+            VisitorRef::Token(_) => (place(), None),
+            VisitorRef::Session { id, user_id } => (None, Some((id.clone(), user_id.clone()))),
         };
         Self {
             view: unresolved.view.clone(),
@@ -165,8 +165,8 @@ impl StoredView {
 
     fn unresolved(self, token: impl FnOnce() -> Option<SessionToken>) -> Option<UnresolvedView> {
         let whose = match (self.token, self.session) {
-            (Some(_), None) => Whose::Token(token()?),
-            (None, Some((id, user_id))) => Whose::Session { id, user_id },
+            (Some(_), None) => VisitorRef::Token(token()?),
+            (None, Some((id, user_id))) => VisitorRef::Session { id, user_id },
             _ => return None,
         };
         Some(UnresolvedView {

@@ -158,7 +158,7 @@ pub(super) enum Opened {
 ///
 /// # Errors
 /// The file cannot be read.
-pub(super) fn glance(database: &Path) -> io::Result<Option<Unusable>> {
+pub(super) fn check_header(database: &Path) -> io::Result<Option<Unusable>> {
     let mut head = [0; 100];
     let file = File::open(database)?;
     if file.metadata()?.len() == 0 {
@@ -290,7 +290,7 @@ pub(super) fn is_damage(error: &sqlx::Error) -> bool {
 
 /// `SQLITE_FULL`, `SQLITE_IOERR` and `SQLITE_READONLY`: the disk is full, broken, or was made read-only because it
 /// is broken. Deleting needs room, too.
-pub(super) fn takes_nothing(error: &sqlx::Error) -> bool {
+pub(super) fn is_unwritable(error: &sqlx::Error) -> bool {
     matches!(code(error), Some(8 | 10 | 13))
 }
 

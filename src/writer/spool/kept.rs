@@ -23,7 +23,7 @@ pub(super) const AT_A_TIME: usize = if cfg!(test) { 2 } else { 2_000 };
 const MARKS: u32 = 8;
 
 #[derive(Debug, Default)]
-pub(super) struct Kept {
+pub(super) struct KeptRows {
     /// The place up to which all rows are finished, except passed-over ones.
     pub(super) to: i64,
     /// When they finished, in the order of their places.
@@ -65,7 +65,7 @@ impl Due {
     }
 }
 
-impl Kept {
+impl KeptRows {
     /// Rows have finished; `last` is the last of them.
     fn add(&mut self, places: &[i64], last: i64, bytes: u64, keep: Duration) {
         let now = Instant::now();
@@ -115,7 +115,7 @@ impl Kept {
     }
 
     /// Rows from a place on are no longer finished.
-    fn take_back(&mut self, from: i64) {
+    fn requeue_from(&mut self, from: i64) {
         self.to = self.to.min(from - 1);
         self.late.retain(|place, _| *place < from);
         while let Some(mark) = self.marks.pop_back() {
@@ -182,7 +182,7 @@ impl Spool {
             change.add(Change::of(views, bytes, state));
             kept_bytes += bytes.unsigned_abs();
         }
-        self.apart.forget_all(places);
+        self.passed_over.forget_all(places);
         self.done.kept().add(places, last, kept_bytes, keep);
         self.note(lease.connection(), change).await;
         lease.done();
@@ -205,7 +205,7 @@ impl Spool {
         .bind(DAMAGED)
         .bind(behind)
         .bind(self.done_to().min(to))
-        .bind(self.apart.places())
+        .bind(self.passed_over.places())
         .bind(number(most))
         .fetch_all(lease.connection())
         .await?;
@@ -218,11 +218,11 @@ impl Spool {
     }
 
     /// Makes all rows from a place on wait again.
-    pub async fn offer_again(&self, from: i64) -> Result<(), SpoolError> {
+    pub async fn requeue_from(&self, from: i64) -> Result<(), SpoolError> {
         let mut lease = self.lease().await?;
-        self.done.kept().take_back(from);
+        self.done.kept().requeue_from(from);
         self.recount(lease.connection()).await?;
-        self.weigh_kept(lease.connection()).await?;
+        self.sum_kept_bytes(lease.connection()).await?;
         lease.done();
         Ok(())
     }
@@ -234,7 +234,7 @@ impl Spool {
                 Ok(rows) if rows < AT_A_TIME as u64 => break,
                 Ok(_) => {}
                 Err(error) => {
-                    if error.takes_nothing() {
+                    if error.is_unwritable() {
                         self.give_up_kept();
                     }
                     return Err(error);
@@ -267,7 +267,7 @@ impl Spool {
         let late: Vec<i64> = due.late.iter().copied().collect();
         let mut lease = self.lease().await?;
         if self.done.kept().is_weight_in_doubt {
-            self.weigh_kept(lease.connection()).await?;
+            self.sum_kept_bytes(lease.connection()).await?;
         }
         let mut transaction = begin(lease.connection()).await?;
         self.done.kept().is_weight_in_doubt = true;
@@ -283,7 +283,7 @@ impl Spool {
         )
         .bind(due.to)
         .bind(DAMAGED)
-        .bind(self.apart.places())
+        .bind(self.passed_over.places())
         .bind(not_due)
         .bind(json(&late))
         .bind(number(AT_A_TIME))
@@ -301,14 +301,14 @@ impl Spool {
     }
 
     /// Sums up the bytes of the kept rows.
-    async fn weigh_kept(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    async fn sum_kept_bytes(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         let bytes: i64 = sqlx::query_scalar(
             "SELECT coalesce(sum(bytes), 0) FROM batch
              WHERE state <> ?1 AND place <= ?2 AND place NOT IN (SELECT value FROM json_each(?3))",
         )
         .bind(DAMAGED)
         .bind(self.done_to())
-        .bind(self.apart.places())
+        .bind(self.passed_over.places())
         .fetch_one(connection)
         .await?;
         let mut kept = self.done.kept();

@@ -40,7 +40,7 @@ pub struct DeadLetter {
 
 /// What to do with dead letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum LetterAction {
     /// Try them again.
     Retry,
     /// Delete them.
@@ -103,7 +103,7 @@ impl Directory {
     ///
     /// # Errors
     /// A file cannot be written; those before it are done.
-    pub async fn decide(&self, fate: Fate, keys: Option<&[BatchKey]>) -> Result<u64, SpoolError> {
+    pub async fn decide(&self, fate: LetterAction, keys: Option<&[BatchKey]>) -> Result<u64, SpoolError> {
         // Letters that are refused again meanwhile are left alone.
         let before = Utc::now();
         let mut decided = 0;
@@ -121,7 +121,7 @@ impl Directory {
     /// One pass over all files.
     async fn decide_once(
         &self,
-        fate: Fate,
+        fate: LetterAction,
         keys: Option<&[BatchKey]>,
         before: DateTime<Utc>,
     ) -> Result<u64, SpoolError> {
@@ -147,7 +147,7 @@ impl Directory {
 /// Opens a spool file for a moment; `None` if it is gone, or no spool of this version.
 async fn connect(database: &Path) -> Result<Option<SqliteConnection>, SpoolError> {
     // A file that is no spool is not opened, since opening would change it.
-    match file::glance(database) {
+    match file::check_header(database) {
         Ok(None) => {}
         Ok(Some(_)) => return Ok(None),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -165,7 +165,7 @@ async fn connect(database: &Path) -> Result<Option<SqliteConnection>, SpoolError
 async fn decide(
     connection: &mut SqliteConnection,
     database: &Path,
-    fate: Fate,
+    fate: LetterAction,
     keys: Option<&[BatchKey]>,
     before: DateTime<Utc>,
 ) -> Result<u64, SpoolError> {
@@ -190,7 +190,7 @@ async fn decide(
         .filter(|(writer_id, seq)| is_meant(writer_id, *seq));
     let mut decided = 0;
     for (writer_id, batch_seq) in meant.take(usize::try_from(AT_A_TIME).unwrap_or(usize::MAX)) {
-        if fate == Fate::Retry {
+        if fate == LetterAction::Retry {
             sqlx::query(
                 "INSERT OR IGNORE INTO batch
                      (writer_id, batch_seq, state, views, bytes, checksum, oldest_at, body)
@@ -220,13 +220,13 @@ type Moved = (String, i64, String, i64, i64, i64, i64, Vec<u8>);
 impl Spool {
     /// Takes over the dead letters of another spool. They keep their keys, so a copy that a crash in between
     /// leaves behind is the same letter, not a second one.
-    pub(super) async fn inherit_letters(&self, other: &Self) -> Result<(), SpoolError> {
-        while self.inherit_some(other).await? {}
+    pub(super) async fn move_letters_from(&self, other: &Self) -> Result<(), SpoolError> {
+        while self.move_some_letters_from(other).await? {}
         Ok(())
     }
 
     /// Moves some of them; returns whether there were any.
-    async fn inherit_some(&self, other: &Self) -> Result<bool, SpoolError> {
+    async fn move_some_letters_from(&self, other: &Self) -> Result<bool, SpoolError> {
         let mut theirs = other.lease().await?;
         let mut leaving = begin(theirs.connection()).await?;
         let letters: Vec<Moved> = sqlx::query_as(
@@ -241,7 +241,7 @@ impl Spool {
             theirs.done();
             return Ok(false);
         };
-        self.take_in(letters).await?;
+        self.insert_letters(letters).await?;
         sqlx::query("DELETE FROM dead_letter WHERE (writer_id, batch_seq) <= (?1, ?2)")
             .bind(writer)
             .bind(seq)
@@ -253,7 +253,7 @@ impl Spool {
         Ok(true)
     }
 
-    async fn take_in(&self, letters: Vec<Moved>) -> Result<(), SpoolError> {
+    async fn insert_letters(&self, letters: Vec<Moved>) -> Result<(), SpoolError> {
         let mut ours = self.lease().await?;
         let mut arriving = begin(ours.connection()).await?;
         let mut change = Change::default();

@@ -6,7 +6,7 @@ use super::counts::Change;
 use super::encode::Body;
 use super::encode::DAMAGED;
 use super::rows::{begin, delete};
-use super::{Buried, Spool, SpoolError};
+use super::{DeadLetterOutcome, Spool, SpoolError};
 use crate::batch::{RecordedView, WriterId};
 
 impl Spool {
@@ -22,7 +22,7 @@ impl Spool {
             change.add(self.insert(&mut transaction, &body, &[], None).await?.1);
         }
         self.commit(transaction).await?;
-        self.apart.forget(place);
+        self.passed_over.forget(place);
         self.note(lease.connection(), change).await;
         lease.done();
         Ok(())
@@ -30,13 +30,13 @@ impl Spool {
 
     /// Makes a row a dead letter, unless dead letters take `max_bytes` already. Its key gets a writer of its own:
     /// parts of this spool around it will be settled, and it may be tried again long after.
-    pub async fn bury_row(
+    pub async fn make_dead_letter(
         &self,
         place: i64,
         reason: &str,
         now: DateTime<Utc>,
         max_bytes: u64,
-    ) -> Result<Buried, SpoolError> {
+    ) -> Result<DeadLetterOutcome, SpoolError> {
         let room = self.waiting().dead_bytes < max_bytes;
         let mut lease = self.lease().await?;
         let mut transaction = begin(lease.connection()).await?;
@@ -60,10 +60,14 @@ impl Spool {
         }
         change.add(delete(&mut transaction, place).await?);
         self.commit(transaction).await?;
-        self.apart.forget(place);
+        self.passed_over.forget(place);
         self.note(lease.connection(), change).await;
         lease.done();
-        Ok(if room { Buried::Kept } else { Buried::NoRoom })
+        Ok(if room {
+            DeadLetterOutcome::Kept
+        } else {
+            DeadLetterOutcome::NoRoom
+        })
     }
 
     /// Marks a row whose bytes are damaged: it is kept for inspection and no longer applied.
@@ -79,7 +83,7 @@ impl Spool {
         let change = marked.map_or_else(Change::default, |(views, bytes, state)| {
             Change::of(views, bytes, state)
         });
-        self.apart.forget(place);
+        self.passed_over.forget(place);
         self.note(lease.connection(), change).await;
         lease.done();
         Ok(())
@@ -87,7 +91,7 @@ impl Spool {
 
     /// Gives a row a key with a writer of its own, so that the parts behind it can be settled however long it
     /// waits. Nothing of it may be in the database under the former key.
-    pub async fn number_anew(&self, place: i64) -> Result<(), SpoolError> {
+    pub async fn renumber(&self, place: i64) -> Result<(), SpoolError> {
         let mut lease = self.lease().await?;
         let mut transaction = begin(lease.connection()).await?;
         sqlx::query("UPDATE batch SET writer_id = ?2 WHERE place = ?1 AND writer_id = ?3")

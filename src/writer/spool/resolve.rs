@@ -24,7 +24,7 @@ impl Spool {
         let change = match self.replace(connection, place, views).await {
             Ok(change) => change,
             // The row stays unresolved in the file. The ledger knows its key, so it is not written twice.
-            Err(error) if file::takes_nothing(&error) => {
+            Err(error) if file::is_unwritable(&error) => {
                 self.give_up_kept();
                 self.offers_unresolved.store(true, Ordering::Relaxed);
                 return Ok(false);
@@ -99,9 +99,9 @@ impl Spool {
         }
         self.commit(transaction).await?;
         if body.is_empty() {
-            self.apart.forget(place);
+            self.passed_over.forget(place);
         } else {
-            self.apart.has_views(place, body.len() as u64);
+            self.passed_over.has_views(place, body.len() as u64);
         }
         Ok(change)
     }

@@ -42,7 +42,7 @@ impl Spool {
         .bind(DAMAGED)
         .bind(number(max_rows.max(1)))
         .bind(self.done_to())
-        .bind(self.apart.places())
+        .bind(self.passed_over.places())
         .fetch_all(&mut *connection)
         .await?;
         lease.done();

@@ -4,7 +4,7 @@ mod directory;
 mod full_disk;
 mod kept;
 mod letters;
-mod passed_over;
+mod passing_over;
 mod tokens;
 
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ use crate::config;
 use crate::ids::SessionToken;
 use crate::page_view::PageView;
 use crate::writer::testing::{recorded, view};
-use crate::writer::unresolved::{UnresolvedView, Whose};
+use crate::writer::unresolved::{UnresolvedView, VisitorRef};
 
 const ALL: (usize, u64, u64) = (1_000, u64::MAX, u64::MAX);
 const KEEP: Duration = Duration::from_secs(60);
@@ -97,7 +97,7 @@ fn some(urls: &[&str]) -> Body {
 fn with_token(url: &str, token: &str) -> Body {
     Body::Unresolved(vec![UnresolvedView {
         view: view(url),
-        whose: Whose::Token(SessionToken::new(token)),
+        whose: VisitorRef::Token(SessionToken::new(token)),
     }])
 }
 
@@ -131,7 +131,7 @@ async fn rows_come_in_the_order_in_which_they_went_in_and_stay_until_they_are_re
     assert_eq!(counted.views, 1);
     assert_eq!(spool.refresh().await.unwrap(), counted, "kept as counted");
     spool.remove_rows(&[rows[2].place]).await.unwrap();
-    assert_eq!(spool.waiting(), Waiting::default());
+    assert_eq!(spool.waiting(), SpoolTotals::default());
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use crate::ids::SessionToken;
 
 /// Where a token stands in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Place {
+pub(super) struct TokenRange {
     at: u64,
     len: u16,
 }
@@ -60,13 +60,13 @@ impl Tokens {
     }
 
     /// Writes and syncs tokens; returns their places.
-    pub(super) async fn append(&mut self, tokens: &[&SessionToken]) -> io::Result<Vec<Place>> {
+    pub(super) async fn append(&mut self, tokens: &[&SessionToken]) -> io::Result<Vec<TokenRange>> {
         let (mut places, mut bytes) = (Vec::with_capacity(tokens.len()), Vec::new());
         for token in tokens {
             let token = token.expose_secret().as_bytes();
             let len = u16::try_from(token.len()).map_err(io::Error::other)?;
             let at = self.end + bytes.len() as u64;
-            places.push(Place { at, len });
+            places.push(TokenRange { at, len });
             bytes.extend_from_slice(token);
         }
         let end = self.end + bytes.len() as u64;
@@ -76,10 +76,10 @@ impl Tokens {
     }
 
     /// The tokens at these places; `None` where one is missing or damaged.
-    pub(super) async fn read(&self, places: Vec<Place>) -> io::Result<Option<Vec<SessionToken>>> {
+    pub(super) async fn read(&self, places: Vec<TokenRange>) -> io::Result<Option<Vec<SessionToken>>> {
         let file = Arc::clone(&self.file);
         blocking(move || {
-            let read = |place: &Place| {
+            let read = |place: &TokenRange| {
                 let mut bytes = vec![0; place.len.into()];
                 file.read_exact_at(&mut bytes, place.at)?;
                 let token =
@@ -100,8 +100,8 @@ impl Tokens {
     }
 
     /// Overwrites the tokens at these places.
-    pub(super) async fn erase(&self, places: &[Place]) -> io::Result<()> {
-        let zeros = |place: &Place| (place.at, vec![0; place.len.into()]);
+    pub(super) async fn erase(&self, places: &[TokenRange]) -> io::Result<()> {
+        let zeros = |place: &TokenRange| (place.at, vec![0; place.len.into()]);
         self.write(places.iter().map(zeros).collect()).await
     }
 

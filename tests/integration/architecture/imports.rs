@@ -148,7 +148,7 @@ fn paths(code: &str) -> Vec<(usize, Vec<String>)> {
                     "{" => open.push(None),
                     "}" => drop(open.pop()),
                     name if is_name => {
-                        path = [list.map_or(&[][..], Vec::as_slice), &[name.to_owned()]].concat()
+                        path = [list.map_or(&[][..], Vec::as_slice), &[name.to_owned()]].concat();
                     }
                     _ => {}
                 }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use headcount::config::Listen;
-use headcount::handover::{NotHandedOver, Place, hand_over};
+use headcount::handover::{NotHandedOver, UpgradeSocket, hand_over};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixListener;
@@ -264,8 +264,8 @@ fn give(sidecar: &Sidecar, sockets: &[TcpListener]) {
     assert_eq!(sent.expect("the new process"), greeting.len());
 }
 
-fn place(sidecar: &Sidecar, patience: Duration) -> Place {
-    Place::new(&Listen {
+fn place(sidecar: &Sidecar, patience: Duration) -> UpgradeSocket {
+    UpgradeSocket::new(&Listen {
         upgrade_socket: Some(socket(sidecar)),
         upgrade_timeout: patience,
         ..Listen::default()

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use headcount::config::{Config, Revocation, Secret};
-use headcount::store::{Heard, session_listener};
+use headcount::store::{Notification, session_listener};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
 use super::{Told, migrate};
@@ -107,7 +107,7 @@ async fn i4_a_connection_that_hangs_alone_is_left_and_closed() {
         .await
         .expect("it notifies");
     other.close().await.unwrap();
-    assert_eq!(listener.next().await.unwrap(), Heard::Changed("42".into()));
+    assert_eq!(listener.next().await.unwrap(), Notification::Changed("42".into()));
     eventually(async || open_connections(server.port()) == 1).await;
     drop(stopped);
 }

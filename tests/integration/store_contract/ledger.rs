@@ -123,7 +123,7 @@ async fn settled_parts_are_forgotten_and_only_those(variant: Variant) {
     let key = |seq| BatchKey { writer, seq };
     let template = batch.parts.remove(0);
     for seq in 1..=5 {
-        batch.parts.push(headcount::batch::Part {
+        batch.parts.push(headcount::batch::BatchPart {
             key: key(seq),
             ..template.clone()
         });

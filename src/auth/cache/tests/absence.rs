@@ -50,7 +50,7 @@ async fn i10_a_view_of_a_new_token_is_asked_about_once_more_after_a_second() {
     );
     assert_eq!(
         late.scene.knows(at(0)).await,
-        Known::Unknown,
+        CachedSession::Unknown,
         "further views wait, too"
     );
     assert_eq!(
@@ -58,7 +58,7 @@ async fn i10_a_view_of_a_new_token_is_asked_about_once_more_after_a_second() {
             .authenticator
             .cached_now(&late.scene.token, at(0))
             .await,
-        Known::Nobody
+        CachedSession::NoSession
     );
     late.appears();
     assert!(
@@ -92,9 +92,9 @@ async fn i10_a_session_of_which_is_told_that_it_appears_is_found_at_once() {
     let late = Late::new();
     late.whose().await;
     pass(1).await;
-    assert_eq!(late.whose().await, Identified::Nobody);
+    assert_eq!(late.whose().await, Identified::NoSession);
     late.told();
-    assert_eq!(late.scene.knows(at(0)).await, Known::Unknown);
+    assert_eq!(late.scene.knows(at(0)).await, CachedSession::Unknown);
     assert!(
         matches!(late.whose().await, Identified::NotYet(_)),
         "the cookie may be there before the row"
@@ -130,7 +130,7 @@ async fn i10_nobody_waits_for_a_session_that_has_ended() {
     scene.table.rows.lock().unwrap().clear();
     scene.hears();
     let whose = scene.authenticator.resolve_past(&scene.token, at(0), None).await;
-    assert_eq!(whose.unwrap(), Identified::Nobody);
+    assert_eq!(whose.unwrap(), Identified::NoSession);
     assert!(!scene.authenticator.may_appear(&scene.token).await);
 }
 

@@ -26,7 +26,7 @@ async fn w12_after_a_full_disk_the_spool_takes_views_again() {
     for _ in 0..3 {
         fill_the_disk(&spool).await;
         let error = spool.append_all(&[some(&[&large])]).await.unwrap_err();
-        assert!(error.takes_nothing(), "{error:?}");
+        assert!(error.is_unwritable(), "{error:?}");
     }
     spool.append_all(&[some(&["/after"])]).await.unwrap();
     assert_eq!(urls(&next(&spool).await), [["/before"], ["/after"]]);
@@ -55,7 +55,7 @@ async fn w12_a_file_that_somebody_else_is_at_is_no_full_disk() {
     spool.is_synced.store(false, Ordering::Relaxed);
     let busy = spool.append_all(&[some(&["/after"])]).await.unwrap_err();
     assert!(matches!(busy, SpoolError::Folder(_)), "{busy:?}");
-    assert!(!busy.takes_nothing());
+    assert!(!busy.is_unwritable());
     let full = SpoolError::from(std::io::Error::from(std::io::ErrorKind::StorageFull));
-    assert!(full.takes_nothing());
+    assert!(full.is_unwritable());
 }

@@ -14,7 +14,10 @@ async fn w26_rows_that_are_kept_do_not_wait_hold_the_ledger_and_go_when_their_ti
     let spool = with_rows(&folder, &["/1", "/2", "/3", "/4"]).await;
     // The second is passed over, and its turn comes last.
     let until = tokio::time::Instant::now();
-    spool.pass_over(2, until, apart::Tries::default()).await.unwrap();
+    spool
+        .pass_over(2, until, passed_over::Tries::default())
+        .await
+        .unwrap();
     spool.keep_rows(&[1, 3], KEEP).await.unwrap();
     assert_eq!(urls(&next(&spool).await), [["/4"]]);
     assert_eq!((spool.waiting().views, kept(&spool).await), (2, vec![1, 3]));
@@ -41,7 +44,7 @@ async fn w26_all_that_is_kept_for_too_long_goes_however_many_rows_that_are() {
     let until = tokio::time::Instant::now();
     for place in 1..=4 {
         spool
-            .pass_over(place, until, apart::Tries::default())
+            .pass_over(place, until, passed_over::Tries::default())
             .await
             .unwrap();
     }
@@ -54,7 +57,7 @@ async fn w26_all_that_is_kept_for_too_long_goes_however_many_rows_that_are() {
     spool.forget_kept(&spool.kept_for(KEEP).unwrap()).await.unwrap();
     assert_eq!(kept(&spool).await, [5, 6]);
     let both = spool.kept_bytes();
-    spool.offer_again(i64::MAX).await.unwrap();
+    spool.requeue_from(i64::MAX).await.unwrap();
     assert_eq!(spool.kept_bytes(), both, "weighed anew");
     spool.end_all_keeping();
     spool.forget_kept(&spool.kept_for(KEEP).unwrap()).await.unwrap();
@@ -69,7 +72,7 @@ async fn w26_rows_that_the_database_lost_wait_again_and_those_before_them_do_not
     spool.keep_rows(&[1], KEEP).await.unwrap();
     spool.keep_rows(&[2, 3], KEEP).await.unwrap();
     assert_eq!(spool.waiting().views, 0);
-    spool.offer_again(2).await.unwrap();
+    spool.requeue_from(2).await.unwrap();
     assert_eq!(urls(&next(&spool).await), [["/2"], ["/3"]]);
     assert_eq!((spool.waiting().views, kept(&spool).await), (2, vec![1]));
     spool.keep_rows(&[2, 3], KEEP).await.unwrap();
@@ -85,7 +88,10 @@ async fn w26_a_row_that_was_passed_over_has_its_turn_after_those_before_it() {
     let folder = Folder::new();
     let spool = with_rows(&folder, &["/1", "/2", "/3", "/4"]).await;
     let due = tokio::time::Instant::now();
-    spool.pass_over(3, due, apart::Tries::default()).await.unwrap();
+    spool
+        .pass_over(3, due, passed_over::Tries::default())
+        .await
+        .unwrap();
     let turn = async |before_its_time| {
         let row = spool.next_passed_over(before_its_time).await.unwrap();
         row.map(|row| row.place)
@@ -93,7 +99,7 @@ async fn w26_a_row_that_was_passed_over_has_its_turn_after_those_before_it() {
     assert_eq!(turn(false).await, None, "1 and 2 wait");
     assert_eq!(turn(true).await, Some(3), "there is no room for another");
     spool
-        .pass_over(1, due + KEEP, apart::Tries::default())
+        .pass_over(1, due + KEEP, passed_over::Tries::default())
         .await
         .unwrap();
     assert_eq!(turn(true).await, Some(1), "nothing waits before it");
@@ -103,9 +109,12 @@ async fn w26_a_row_that_was_passed_over_has_its_turn_after_those_before_it() {
     assert_eq!(kept(&spool).await, [2, 3]);
 
     // The database lost what is before it.
-    spool.pass_over(4, due, apart::Tries::default()).await.unwrap();
+    spool
+        .pass_over(4, due, passed_over::Tries::default())
+        .await
+        .unwrap();
     assert_eq!(turn(false).await, Some(4));
-    spool.offer_again(2).await.unwrap();
+    spool.requeue_from(2).await.unwrap();
     assert_eq!(turn(false).await, None, "2 and 3 wait again");
     spool.keep_rows(&[2, 3], KEEP).await.unwrap();
     assert_eq!(turn(false).await, Some(4));

@@ -1,6 +1,6 @@
 //! Tests of dead letters.
 
-use super::super::letters::{DeadLetter, Fate};
+use super::super::letters::{DeadLetter, LetterAction};
 use super::*;
 use crate::batch::RecordedView;
 
@@ -16,10 +16,10 @@ async fn with_letters(folder: &Folder) -> (Arc<Spool>, [BatchKey; 2]) {
     let rows = next(&spool).await;
     for row in &rows[..2] {
         let buried = spool
-            .bury_row(row.place, "no such user", Utc::now(), MIB)
+            .make_dead_letter(row.place, "no such user", Utc::now(), MIB)
             .await
             .unwrap();
-        assert_eq!(buried, Buried::Kept);
+        assert_eq!(buried, DeadLetterOutcome::Kept);
     }
     let waiting = spool.waiting();
     assert_eq!((waiting.views, waiting.dead_letters), (1, 2));
@@ -53,8 +53,8 @@ async fn w1_a_dead_letter_is_listed_with_its_reason_retried_under_its_key_or_dro
     assert_eq!(listed, [letter(first, "/1"), letter(second, "/2")]);
 
     let decide = async |fate, key| folder.directory.decide(fate, Some(&[key])).await.unwrap();
-    assert_eq!(decide(Fate::Retry, first).await, 1);
-    assert_eq!(decide(Fate::Retry, first).await, 0, "it is one no more");
+    assert_eq!(decide(LetterAction::Retry, first).await, 1);
+    assert_eq!(decide(LetterAction::Retry, first).await, 0, "it is one no more");
     let waiting = spool.refresh().await.unwrap();
     assert_eq!((waiting.views, waiting.dead_letters), (2, 1));
     let rows = next(&spool).await;
@@ -62,8 +62,11 @@ async fn w1_a_dead_letter_is_listed_with_its_reason_retried_under_its_key_or_dro
     assert_eq!(rows[1].key, first);
     assert_eq!(spool.first_unsettled().await.unwrap(), rows[0].key);
 
-    assert_eq!(decide(Fate::Drop, second).await, 1);
-    assert_eq!(folder.directory.decide(Fate::Drop, None).await.unwrap(), 0);
+    assert_eq!(decide(LetterAction::Drop, second).await, 1);
+    assert_eq!(
+        folder.directory.decide(LetterAction::Drop, None).await.unwrap(),
+        0
+    );
     assert!(folder.directory.dead_letters().await.unwrap().is_empty());
 }
 
@@ -74,7 +77,7 @@ async fn dead_letters_outlive_their_spool_and_a_copy_of_one_is_the_same_letter()
     let place = next(&spool).await[0].place;
     spool.remove_rows(&[place]).await.unwrap();
     let heir = folder.directory.create().await.unwrap();
-    heir.inherit_letters(&spool).await.unwrap();
+    heir.move_letters_from(&spool).await.unwrap();
     // A crash in between leaves a copy.
     let (copy, _) = with_letters(&folder).await;
     {
@@ -110,10 +113,10 @@ async fn dead_letters_take_their_share_and_no_more() {
     let (spool, _) = with_letters(&folder).await;
     let place = next(&spool).await[0].place;
     let buried = spool
-        .bury_row(place, "no such user", Utc::now(), 10)
+        .make_dead_letter(place, "no such user", Utc::now(), 10)
         .await
         .unwrap();
-    assert_eq!(buried, Buried::NoRoom);
+    assert_eq!(buried, DeadLetterOutcome::NoRoom);
     let waiting = spool.waiting();
     assert_eq!((waiting.views, waiting.dead_letters), (0, 2));
 }
@@ -126,8 +129,10 @@ async fn a_letter_that_is_retried_while_its_file_is_being_removed_is_not_lost() 
         let place = next(&spool).await[0].place;
         spool.remove_rows(&[place]).await.unwrap();
         let heir = folder.directory.create().await.unwrap();
-        let (retired, decided) =
-            tokio::join!(spool.retire(&heir), folder.directory.decide(Fate::Retry, None));
+        let (retired, decided) = tokio::join!(
+            spool.retire(&heir),
+            folder.directory.decide(LetterAction::Retry, None)
+        );
         retired.unwrap();
         decided.unwrap();
         spool.close().await;
@@ -152,8 +157,8 @@ async fn w25_letters_that_move_to_another_file_meanwhile_are_decided_on_as_well(
         let heir = folder.directory.create().await.unwrap();
         let (spool, _) = with_letters(&folder).await;
         let (inherited, decided) = tokio::join!(
-            heir.inherit_letters(&spool),
-            folder.directory.decide(Fate::Retry, None)
+            heir.move_letters_from(&spool),
+            folder.directory.decide(LetterAction::Retry, None)
         );
         inherited.unwrap();
         assert_eq!(decided.unwrap(), 2);

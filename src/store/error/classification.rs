@@ -38,12 +38,12 @@ pub(super) enum Remedy {
 
 /// Class and remedy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Verdict {
+pub(super) struct Classification {
     pub class: Class,
     pub remedy: Remedy,
 }
 
-impl Verdict {
+impl Classification {
     pub(super) const REFUSED: Self = Self::new(Class::Other, Remedy::None);
     pub(super) const LOST: Self = Self::new(Class::Connection, Remedy::Reconnect);
     pub(super) const UNREACHABLE: Self = Self::new(Class::Connection, Remedy::Wait);
@@ -152,12 +152,12 @@ mod tests {
             ("26000", "other"),
             ("22023", "other"),
         ] {
-            let verdict = Verdict::of_sqlstate(code);
+            let verdict = Classification::of_sqlstate(code);
             assert!(verdict.retriable(), "{code}");
             assert_eq!(verdict.class.label(), class, "{code}");
         }
         for code in [4, 5, 6, 8, 10, 13, 14, 15, 261, 517, 1299] {
-            assert!(Verdict::of_sqlite(code, "").retriable(), "{code}");
+            assert!(Classification::of_sqlite(code, "").retriable(), "{code}");
         }
     }
 
@@ -166,10 +166,10 @@ mod tests {
         for code in [
             "23503", "23505", "23514", "22001", "22003", "22P02", "P0001", "40002",
         ] {
-            assert!(!Verdict::of_sqlstate(code).retriable(), "{code}");
+            assert!(!Classification::of_sqlstate(code).retriable(), "{code}");
         }
         for code in [19, 275, 787, 2067] {
-            assert!(!Verdict::of_sqlite(code, "").retriable(), "{code}");
+            assert!(!Classification::of_sqlite(code, "").retriable(), "{code}");
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::config::Listen;
 
 /// The meeting place, and how long each process waits for the other.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct UpgradeSocket {
     /// The socket's file. It exists only while a new process waits.
     pub(super) socket: PathBuf,
     /// Longest wait.
@@ -19,12 +19,12 @@ pub struct Place {
 /// Why the place cannot be used, with the remedy.
 #[derive(Debug, thiserror::Error)]
 #[error("{place}: {problem}")]
-pub struct PlaceError {
+pub struct UpgradeSocketError {
     place: String,
     problem: String,
 }
 
-impl Place {
+impl UpgradeSocket {
     /// The configured place.
     pub fn new(listen: &Listen) -> Self {
         Self {
@@ -39,15 +39,15 @@ impl Place {
         format!("listen.upgrade_socket ({})", self.socket.display())
     }
 
-    pub(super) fn error(&self, problem: impl Into<String>) -> PlaceError {
-        PlaceError {
+    pub(super) fn error(&self, problem: impl Into<String>) -> UpgradeSocketError {
+        UpgradeSocketError {
             place: self.name(),
             problem: problem.into(),
         }
     }
 
     /// Checks that no other user can write to the folder.
-    pub(super) fn check_folder(&self) -> Result<(), PlaceError> {
+    pub(super) fn check_folder(&self) -> Result<(), UpgradeSocketError> {
         let folder = match self.socket.parent() {
             Some(folder) if folder != Path::new("") => folder,
             _ => Path::new("."),

@@ -15,7 +15,7 @@ pub(crate) const MOST: usize = if cfg!(test) { 4 } else { 10_000 };
 
 /// Passed-over rows, by their place.
 #[derive(Debug, Default)]
-pub(super) struct Apart(Mutex<BTreeMap<i64, PassedOver>>);
+pub(super) struct PassedOverRows(Mutex<BTreeMap<i64, PassedOver>>);
 
 #[derive(Debug, Clone, Copy)]
 struct PassedOver {
@@ -36,7 +36,7 @@ pub(crate) struct Tries {
 
 /// Totals of the passed-over rows of a spool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Waits {
+pub struct PassedOverTotals {
     /// Rows.
     pub rows: usize,
     /// Their views.
@@ -45,7 +45,7 @@ pub struct Waits {
     pub next: Option<Instant>,
 }
 
-impl Apart {
+impl PassedOverRows {
     fn rows(&self) -> MutexGuard<'_, BTreeMap<i64, PassedOver>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -92,7 +92,7 @@ impl Spool {
                 .fetch_optional(lease.connection())
                 .await?;
         lease.done();
-        let mut rows = self.apart.rows();
+        let mut rows = self.passed_over.rows();
         let Some(views) = views.map(i64::unsigned_abs) else {
             rows.remove(&place);
             return Ok(true);
@@ -106,13 +106,13 @@ impl Spool {
 
     /// The tries of a row; `None` unless it is passed over.
     pub(crate) fn tries(&self, place: i64) -> Option<Tries> {
-        self.apart.rows().get(&place).map(|row| row.tries)
+        self.passed_over.rows().get(&place).map(|row| row.tries)
     }
 
     /// Totals of the passed-over rows.
-    pub fn passed_over(&self) -> Waits {
-        let rows = self.apart.rows();
-        Waits {
+    pub fn passed_over(&self) -> PassedOverTotals {
+        let rows = self.passed_over.rows();
+        PassedOverTotals {
             rows: rows.len(),
             views: rows.values().map(|row| row.views).sum(),
             next: rows.values().map(|row| row.until).min(),
@@ -123,7 +123,10 @@ impl Spool {
     #[cfg(test)]
     pub(crate) fn end_all_pauses(&self) {
         let now = Instant::now();
-        self.apart.rows().values_mut().for_each(|row| row.until = now);
+        self.passed_over
+            .rows()
+            .values_mut()
+            .for_each(|row| row.until = now);
     }
 
     /// The passed-over row that is to be tried again first, if its time has come; with `before_its_time` in any
@@ -133,13 +136,13 @@ impl Spool {
     /// `before_its_time` it may have one, where no other is left: otherwise a row that fails, and for which there is
     /// no room here, would hold up all.
     pub async fn next_passed_over(&self, before_its_time: bool) -> Result<Option<Row>, SpoolError> {
-        if self.apart.rows().is_empty() {
+        if self.passed_over.rows().is_empty() {
             return Ok(None);
         }
         let waits_from = self.first_waiting().await?.unwrap_or(i64::MAX);
         let now = Instant::now();
         let first = {
-            let rows = self.apart.rows();
+            let rows = self.passed_over.rows();
             let due = rows.iter().filter(|(_, row)| before_its_time || row.until <= now);
             let first = due
                 .clone()
@@ -154,7 +157,7 @@ impl Spool {
         };
         let row = self.rows_at(&[place]).await?.pop();
         if row.is_none() {
-            self.apart.forget(place);
+            self.passed_over.forget(place);
         }
         Ok(row)
     }
@@ -168,7 +171,7 @@ impl Spool {
         )
         .bind(DAMAGED)
         .bind(self.done_to())
-        .bind(self.apart.places())
+        .bind(self.passed_over.places())
         .fetch_optional(lease.connection())
         .await?;
         lease.done();

@@ -10,25 +10,25 @@ use chrono::{DateTime, Utc};
 use moka::Expiry;
 use moka::sync::Cache;
 
-use super::changes::Moment;
+use super::changes::ChangeNumber;
 use crate::browser_session::BrowserSession;
 use crate::ids::SessionToken;
 
 /// The latest valid sessions of tokens.
-pub(super) struct Memory {
-    sessions: Cache<SessionToken, Kept>,
+pub(super) struct FallbackSessions {
+    sessions: Cache<SessionToken, FallbackSession>,
 }
 
 #[derive(Clone)]
-pub(super) struct Kept {
+pub(super) struct FallbackSession {
     pub(super) session: Arc<BrowserSession>,
     /// The change number before it was read.
-    pub(super) read: Moment,
+    pub(super) read: ChangeNumber,
     /// Time from when it was read until it expires.
     left: Duration,
 }
 
-impl Memory {
+impl FallbackSessions {
     pub(super) fn new(capacity: u64) -> Self {
         let sessions = Cache::builder()
             .max_capacity(capacity)
@@ -42,14 +42,15 @@ impl Memory {
         &self,
         token: &SessionToken,
         found: Option<&Arc<BrowserSession>>,
-        read: Moment,
+        read: ChangeNumber,
         now: DateTime<Utc>,
     ) {
         match found.filter(|session| session.is_valid_at(now)) {
             Some(session) => {
                 let left = (session.expires_at - now).to_std().unwrap_or_default();
                 let session = session.clone();
-                self.sessions.insert(token.clone(), Kept { session, read, left });
+                self.sessions
+                    .insert(token.clone(), FallbackSession { session, read, left });
             }
             None => self.forget(token),
         }
@@ -65,7 +66,7 @@ impl Memory {
     }
 
     /// What is kept of a token.
-    pub(super) fn get(&self, token: &SessionToken) -> Option<Kept> {
+    pub(super) fn get(&self, token: &SessionToken) -> Option<FallbackSession> {
         self.sessions.get(token)
     }
 
@@ -78,15 +79,15 @@ impl Memory {
 
 struct UntilExpired;
 
-impl Expiry<SessionToken, Kept> for UntilExpired {
-    fn expire_after_create(&self, _: &SessionToken, kept: &Kept, _: Instant) -> Option<Duration> {
+impl Expiry<SessionToken, FallbackSession> for UntilExpired {
+    fn expire_after_create(&self, _: &SessionToken, kept: &FallbackSession, _: Instant) -> Option<Duration> {
         Some(kept.left)
     }
 
     fn expire_after_update(
         &self,
         _: &SessionToken,
-        kept: &Kept,
+        kept: &FallbackSession,
         _: Instant,
         _: Option<Duration>,
     ) -> Option<Duration> {

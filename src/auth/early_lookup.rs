@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-use super::{Authenticator, Identified, Known};
+use super::{Authenticator, CachedSession, Identified};
 use crate::browser_session::BrowserSession;
 use crate::ids::SessionToken;
 
@@ -17,7 +17,7 @@ use crate::ids::SessionToken;
 const AT_A_TIME: usize = 4_096;
 
 /// Starts lookups.
-pub struct Glances {
+pub struct EarlyLookups {
     authenticator: Arc<Authenticator>,
     runtime: Handle,
     free: Arc<Semaphore>,
@@ -25,9 +25,9 @@ pub struct Glances {
 
 /// The session of a token as its request began, as far as it was found by now. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Glance(Arc<OnceLock<Arc<BrowserSession>>>);
+pub struct EarlyLookup(Arc<OnceLock<Arc<BrowserSession>>>);
 
-impl Glances {
+impl EarlyLookups {
     /// Lookups run on `runtime`.
     pub fn new(authenticator: Arc<Authenticator>, runtime: Handle) -> Self {
         Self {
@@ -39,15 +39,15 @@ impl Glances {
 
     /// Looks up the token of a request that began at `at`. Reads the cache, starts a lookup where needed, and never
     /// waits.
-    pub async fn at(&self, token: &SessionToken, at: DateTime<Utc>, from: Option<IpAddr>) -> Glance {
-        let glance = Glance::default();
+    pub async fn at(&self, token: &SessionToken, at: DateTime<Utc>, from: Option<IpAddr>) -> EarlyLookup {
+        let lookup = EarlyLookup::default();
         match self.authenticator.cached(token, at).await {
-            Known::Session(session) => glance.found(session),
-            Known::Nobody => {}
-            Known::Unknown => {
+            CachedSession::Session(session) => lookup.found(session),
+            CachedSession::NoSession => {}
+            CachedSession::Unknown => {
                 if let Ok(place) = Arc::clone(&self.free).try_acquire_owned() {
                     let (authenticator, token) = (Arc::clone(&self.authenticator), token.clone());
-                    let found = glance.clone();
+                    let found = lookup.clone();
                     self.runtime.spawn(async move {
                         if let Ok(Identified::Session(session)) =
                             authenticator.resolve_past(&token, at, from).await
@@ -59,11 +59,11 @@ impl Glances {
                 }
             }
         }
-        glance
+        lookup
     }
 }
 
-impl Glance {
+impl EarlyLookup {
     fn found(&self, session: Arc<BrowserSession>) {
         // Set at most once: this is the only writer.
         let _ = self.0.set(session);

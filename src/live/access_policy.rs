@@ -9,7 +9,7 @@ use crate::ids::CommunityId;
 
 /// The access rules, for one caller.
 #[async_trait]
-pub trait Door: Send + Sync + 'static {
+pub trait AccessPolicy: Send + Sync + 'static {
     /// The communities asked for, in the same order; `None` for those that do not exist or that the caller may not
     /// see. `session` is the caller's, as last checked. Takes a bounded time.
     async fn admit(
@@ -19,7 +19,7 @@ pub trait Door: Send + Sync + 'static {
     ) -> Result<Vec<Option<CommunityId>>, Denied>;
 
     /// Whether access may be lost later, while the session lasts.
-    fn must_be_asked_again(&self) -> bool;
+    fn needs_recheck(&self) -> bool;
 }
 
 /// Why access to all communities is denied.

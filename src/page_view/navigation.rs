@@ -16,7 +16,7 @@ const X_REQUESTED_WITH: &str = "x-requested-with";
 
 /// How a page is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Visit {
+pub(crate) enum PageLoad {
     /// The browser loads a document, by itself or through a service worker.
     Document,
     /// Turbo Drive fetches a whole page and takes its head and its body for the page's.
@@ -40,7 +40,7 @@ pub(crate) fn is_prefetch(request: &HeaderMap) -> bool {
 
 /// How a request loads a page; an error where a script, an image or a frame asks for something else. Prefetches have an
 /// answer, too: such a page may be shown later.
-pub(crate) fn visit(request: &HeaderMap) -> Result<Visit, NotCounted> {
+pub(crate) fn page_load(request: &HeaderMap) -> Result<PageLoad, NotCounted> {
     let one_of = |name, values: &[&str]| any_element(request, name, |value| values.contains(&value));
     if one_of(
         SEC_FETCH_DEST,
@@ -50,14 +50,14 @@ pub(crate) fn visit(request: &HeaderMap) -> Result<Visit, NotCounted> {
         return Err(NotCounted::Frame);
     }
     if one_of("hx-boosted", &["true"]) || one_of("hx-history-restore-request", &["true"]) {
-        return Ok(Visit::Boosted);
+        return Ok(PageLoad::Boosted);
     }
     // Scripts use Turbo's `fetch`, too, and send a header for it: Rails' `request.js`, for example.
     if request.contains_key("x-turbo-request-id") && accepts_html(request) && !is_made_by_script(request) {
-        return Ok(Visit::Turbo);
+        return Ok(PageLoad::Turbo);
     }
     if !request.contains_key("hx-request") && is_document(request) {
-        return Ok(Visit::Document);
+        return Ok(PageLoad::Document);
     }
     Err(NotCounted::NotNavigation)
 }

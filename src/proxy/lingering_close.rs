@@ -24,7 +24,7 @@ const MOST: u64 = 1024 * 1024 * 1024;
 const BUFFER: usize = 16 * 1024;
 
 /// Shuts down this side of a connection, and waits within bounds until the client has closed its side.
-pub(super) async fn see_off(mut stream: Stream, leaving: &Shutdown) {
+pub(super) async fn close(mut stream: Stream, leaving: &Shutdown) {
     let leave = async {
         leaving.started().await;
         sleep(LEAVING).await;

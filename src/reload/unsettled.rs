@@ -12,7 +12,7 @@ const REST: Duration = Duration::from_secs(2);
 const LONGEST: Duration = Duration::from_secs(10);
 
 /// A reading that is not used yet.
-pub(super) struct Doubt {
+pub(super) struct Unsettled {
     read: Reading,
     /// When it was first read.
     since: Instant,
@@ -20,23 +20,23 @@ pub(super) struct Doubt {
     first: Instant,
 }
 
-impl Doubt {
+impl Unsettled {
     /// When the files are to be read again.
     pub(super) fn until(&self) -> Instant {
         (self.since + REST).min(self.first + LONGEST)
     }
 
     /// Whether `read`, which looks half-written, has stayed the same for long enough. If not, it is kept as doubtful.
-    pub(super) fn is_over(doubt: &mut Option<Self>, read: &Reading) -> bool {
+    pub(super) fn is_over(unsettled: &mut Option<Self>, read: &Reading) -> bool {
         let now = Instant::now();
-        match doubt {
+        match unsettled {
             Some(known) if is_same(&known.read, read) => now >= known.until(),
             Some(known) if now >= known.first + LONGEST => true,
             _ => {
-                *doubt = Some(Self {
+                *unsettled = Some(Self {
                     read: read.clone(),
                     since: now,
-                    first: doubt.as_ref().map_or(now, |known| known.first),
+                    first: unsettled.as_ref().map_or(now, |known| known.first),
                 });
                 false
             }
