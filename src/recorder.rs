@@ -31,7 +31,7 @@ use crate::writer::Writer;
 
 use crate::recent_pages::RecentPages;
 use crate::writer::load::{Bytes, Load};
-pub use intake::{Heads, Intake, Report, RequestFacts};
+pub use intake::{Intake, Report, RequestFacts};
 pub use resolve::Resolver;
 pub(crate) use resolve::Worker;
 

@@ -6,6 +6,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH,
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 use moka::sync::Cache;
 
+use super::Exchange;
 use super::checks::names_a_file;
 use super::navigation::is_html;
 use super::navigation::{SEC_FETCH_DEST, page_load};
@@ -34,20 +35,15 @@ impl Files {
     /// Remembers whether a 200 was a file. For a 304, returns whether the same version was sent as a file before.
     ///
     /// Answers to scripts are not remembered: a URL may be data to them and a page to browsers.
-    pub(crate) fn note_or_look_up(
-        &self,
-        method: &Method,
-        path: &str,
-        query: Option<&str>,
-        request: &HeaderMap,
-        (status, response): (StatusCode, &HeaderMap),
-    ) -> bool {
+    pub(crate) fn note_or_look_up(&self, exchange: &Exchange<'_>) -> bool {
+        let (path, query) = (exchange.path, exchange.query);
+        let (request, response) = (exchange.request, exchange.response);
         // Paths with a file's extension need no memory.
-        if method != Method::GET || names_a_file(path) {
+        if exchange.method != Method::GET || names_a_file(path) {
             return false;
         }
         let key = |version: &str| self.hasher.hash_one((path, query, version));
-        match status {
+        match exchange.status {
             StatusCode::NOT_MODIFIED => {
                 let version = of(response, &ETAG, &LAST_MODIFIED)
                     .or_else(|| of(request, &IF_NONE_MATCH, &IF_MODIFIED_SINCE));
@@ -112,13 +108,21 @@ mod tests {
         fn sees(&self, request: &[(&str, &str)], status: u16, response: &[(&str, &str)]) -> bool {
             let status = StatusCode::from_u16(status).unwrap();
             let (request, response) = (headers(request), headers(response));
-            self.note_or_look_up(
-                &Method::GET,
-                "/media/7",
-                Some("s=1"),
-                &request,
-                (status, &response),
-            )
+            self.note_or_look_up(&Exchange {
+                method: &Method::GET,
+                path: "/media/7",
+                query: Some("s=1"),
+                request: &request,
+                status,
+                response: &response,
+                route: None,
+                is_of_a_file: false,
+                has_token: false,
+                counted_elsewhere: false,
+                client_ip: None,
+                started_at: chrono::DateTime::UNIX_EPOCH,
+                duration: std::time::Duration::ZERO,
+            })
         }
     }
 

@@ -9,24 +9,30 @@ use super::headers::recorded_elsewhere;
 use super::limits::Refusal;
 use super::messages::{in_our_version, status_of, strip_hop_by_hop};
 use super::{Ctx, Sidecar};
-use crate::recorder::Heads;
+use crate::page_view::Exchange;
 
 impl Sidecar {
     /// Hands the exchange over to be recorded.
     pub(super) async fn decide(&self, session: &Session, response: &ResponseHeader, ctx: &Ctx) {
         let duration = ctx.started.elapsed();
         self.metrics.upstream_duration.observe(duration);
-        let request = session.req_header();
-        let heads = Heads {
+        let (request, facts) = (session.req_header(), &ctx.facts);
+        let exchange = Exchange {
             method: &request.method,
+            path: &facts.path,
             query: request.uri.query(),
             request: &request.headers,
             status: response.status,
             response: &response.headers,
+            route: facts.route.as_ref(),
+            is_of_a_file: false,
+            has_token: facts.token.is_some(),
             counted_elsewhere: recorded_elsewhere(&request.headers, &ctx.client),
+            client_ip: facts.client_ip,
+            started_at: facts.at,
             duration,
         };
-        self.intake.exchange(&ctx.facts, &heads).await;
+        self.intake.exchange(facts, exchange).await;
     }
 
     /// Puts a response's head into our version, and decides whether the connection goes on after it.

@@ -6,10 +6,9 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method};
 
 use super::{AcceptedView, Recorder, RequestVisitor};
 use crate::auth::cookie::{TokenFound, session_token, tokens_set};
@@ -52,7 +51,7 @@ pub struct RequestFacts {
     /// The route at the start of the request: a reload meanwhile changes nothing (V6 holds for routes too).
     pub route: Option<RouteMatch>,
     /// Path, decoded once as the app sees it.
-    path: String,
+    pub path: String,
     /// The token's session, as far as it was known when the request began or has been found since (V6).
     lookup: EarlyLookup,
 }
@@ -69,25 +68,6 @@ impl RequestFacts {
             lookup: EarlyLookup::default(),
         }
     }
-}
-
-/// The heads of a request and of its response.
-#[derive(Debug, Clone, Copy)]
-pub struct Heads<'a> {
-    /// Request method.
-    pub method: &'a Method,
-    /// Raw query without `?`.
-    pub query: Option<&'a str>,
-    /// Request headers as the client sent them.
-    pub request: &'a HeaderMap,
-    /// Response status.
-    pub status: StatusCode,
-    /// Response headers as the app sent them.
-    pub response: &'a HeaderMap,
-    /// Whether another sidecar, nearer to the client and trusted, records this exchange.
-    pub counted_elsewhere: bool,
-    /// From the request's start to the response head.
-    pub duration: Duration,
 }
 
 /// A page view that the page itself reports (V5).
@@ -143,14 +123,22 @@ impl Intake {
         }
     }
 
-    /// Records an exchange if it is a page view, and reads the session cookies that the response sets.
-    pub async fn exchange(&self, facts: &RequestFacts, heads: &Heads<'_>) {
+    /// Records an exchange if it is a page view, and reads the session cookies that the response sets. Whether it is of
+    /// a file is found out here.
+    pub async fn exchange(&self, facts: &RequestFacts, exchange: Exchange<'_>) {
         if self.is_on {
-            let view = PageView::from_exchange(&self.seen(facts, heads), &self.policy);
+            let is_of_a_file = self.files.note_or_look_up(&exchange);
+            let view = PageView::from_exchange(
+                &Exchange {
+                    is_of_a_file,
+                    ..exchange
+                },
+                &self.policy,
+            );
             self.record(view, facts, None).await;
         }
         // Cached answers that these tokens have no session are no longer used.
-        let (cookie, headers) = (&self.session, heads.response);
+        let (cookie, headers) = (&self.session, exchange.response);
         for token in tokens_set(
             headers,
             &cookie.cookie,
@@ -190,26 +178,6 @@ impl Intake {
         };
         let view = PageView::from_beacon(&beacon, &self.policy);
         self.record(view, &facts, Some(report.access_policy)).await
-    }
-
-    fn seen<'a>(&self, facts: &'a RequestFacts, heads: &Heads<'a>) -> Exchange<'a> {
-        let Heads { method, query, .. } = *heads;
-        let response = (heads.status, heads.response);
-        Exchange {
-            method,
-            path: &facts.path,
-            query,
-            request: heads.request,
-            status: heads.status,
-            response: heads.response,
-            route: facts.route.as_ref(),
-            is_of_a_file: (self.files).note_or_look_up(method, &facts.path, query, heads.request, response),
-            has_token: facts.token.is_some(),
-            counted_elsewhere: heads.counted_elsewhere,
-            client_ip: facts.client_ip,
-            started_at: facts.at,
-            duration: heads.duration,
-        }
     }
 
     /// Hands a view to the recorder, or counts why it is none. Returns whether it was handed over.
