@@ -1,5 +1,5 @@
-//! Metrics toolkit: each room declares its metrics with [`metrics!`] in its own `metrics.rs`, and the values of their
-//! labels as enums with [`label_values!`]. Imports no room.
+//! Metrics toolkit: each module declares its metrics with [`metrics!`] in its own `metrics.rs`, and the values of their
+//! labels as enums with [`label_values!`]. Imports no other module.
 //!
 //! An interface that operators build alerts on: own registry, prefix `headcount_`, base units, counters end in
 //! `_total`. Labels are bounded: never a user, a path or a community. Every label value known beforehand starts at zero.
@@ -30,7 +30,12 @@ const SIZE_BUCKETS: &[f64] = &[1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 
 
 /// A registry of metrics. A handle.
 #[derive(Debug, Clone, Default)]
-pub struct Registry(prometheus::Registry);
+pub struct Registry {
+    registered: prometheus::Registry,
+    /// Name and help text of all metrics, also of those that have no series yet.
+    #[cfg(test)]
+    declared: std::sync::Arc<std::sync::Mutex<Vec<(String, String)>>>,
+}
 
 impl Registry {
     /// Declares a metric. The name is without the common prefix; the help text may have several lines.
@@ -48,8 +53,23 @@ impl Registry {
     /// As [`Registry::declare`].
     pub fn add<C: Collector + Clone + 'static>(&self, metric: prometheus::Result<C>) -> C {
         let metric = metric.expect("a valid metric");
-        self.0.register(Box::new(metric.clone())).expect("a new metric");
+        #[cfg(test)]
+        self.declared.lock().expect("no test has failed").extend(
+            metric
+                .desc()
+                .iter()
+                .map(|desc| (desc.fq_name.clone(), desc.help.clone())),
+        );
+        self.registered
+            .register(Box::new(metric.clone()))
+            .expect("a new metric");
         metric
+    }
+
+    /// Name and help text of all metrics, also of those that have no series yet.
+    #[cfg(test)]
+    pub(crate) fn declared(&self) -> Vec<(String, String)> {
+        self.declared.lock().expect("no test has failed").clone()
     }
 
     /// All metrics in Prometheus' text format.
@@ -60,7 +80,7 @@ impl Registry {
     }
 
     pub(crate) fn gather(&self) -> Vec<MetricFamily> {
-        self.0.gather()
+        self.registered.gather()
     }
 }
 
@@ -229,7 +249,7 @@ impl StatusClass {
     }
 }
 
-/// Declares a room's metrics: `pub struct Name { /// The help text. field: Type = "name_without_prefix", … }`. What is
+/// Declares a module's metrics: `pub struct Name { /// The help text. field: Type = "name_without_prefix", … }`. What is
 /// in parentheses is no metric, and given to `new`.
 macro_rules! metrics {
     (
