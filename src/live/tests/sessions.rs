@@ -19,6 +19,8 @@ async fn i5_a_connection_ends_when_its_session_does() {
     bench.store.sign_out();
     assert_eq!(close_code(&mut socket).await, 4401);
     drop(socket);
+    // Each connection is checked at its own time.
+    sleep(Duration::from_secs(60)).await;
     let last = events(&mut stream).await;
     assert!(
         last.ends_with("data: {\"type\":\"close\",\"code\":4401,\"reason\":\"the session has ended\"}\n\n"),
