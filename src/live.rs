@@ -9,7 +9,7 @@
 //! - `subscriber`: what hub and registry leave for a connection's task: the latest value of each community, never a
 //!   queue, and signals.
 //!
-//! A [`AccessPolicy`] decides what a caller may subscribe to; sockets and HTTP are the proxy's. Invariant: nothing here waits
+//! An [`AccessPolicy`] decides what a caller may subscribe to; sockets and HTTP are the proxy's. Invariant: nothing here waits
 //! for a client except that client's own task.
 
 mod access_policy;
@@ -43,6 +43,7 @@ use crate::key_type::AppKeys;
 use crate::presence::Presence;
 use crate::presence::moment::Clock;
 use crate::presence::worker::PresenceHandle;
+use crate::retry::widely_jittered;
 use crate::tasks::{Task, Tasks};
 
 pub use access_policy::{AccessPolicy, Denied};
@@ -56,7 +57,7 @@ use close::Close;
 use deadlines::{Times, bounded, validity};
 use hub::Hub;
 use registry::{Limits, Registry};
-use shared::{Checks, Shared, jittered};
+use shared::{Checks, Shared};
 
 /// All live connections. Cheap to clone.
 #[derive(Clone)]
@@ -160,7 +161,7 @@ impl Live {
     /// sooner than `wait` from now.
     pub fn not_now(&self, wait: Duration) -> String {
         let wait = self.0.settings.retry.max(wait);
-        message::last_event(Close::Unavailable, jittered(wait))
+        message::last_event(Close::Unavailable, widely_jittered(wait))
     }
 
     /// Opens a connection, once there is a snapshot of each of its communities, at most `limit` later. It counts

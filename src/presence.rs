@@ -18,7 +18,7 @@ pub mod moment;
 pub mod redis;
 pub mod shared_settings;
 mod store_clock;
-mod window;
+pub mod window;
 pub mod worker;
 
 use std::collections::HashMap;
@@ -139,8 +139,8 @@ pub trait Presence: Send + Sync + 'static {
         let mut all = Answer::current(Vec::with_capacity(communities.len()));
         for community in communities {
             let answer = answers.get(community).cloned();
-            let missing = || Err(PresenceError::Unexpected(format!("no count of {community}")));
-            let Answer { value, stale } = answer.unwrap_or_else(missing)?;
+            let Answer { value, stale } =
+                answer.unwrap_or_else(|| Err(PresenceError::no_count(community)))?;
             all.value.push(value);
             all.stale |= stale;
         }
@@ -150,6 +150,15 @@ pub trait Presence: Send + Sync + 'static {
     /// Communities with users present, now or until a moment ago: at most `limit`, in no order. Stale if those of
     /// a server that does not answer are missing. Never writes (P2).
     async fn communities(&self, limit: usize) -> Result<Answer<Vec<CommunityId>>, PresenceError>;
+
+    /// The same of one failure domain: its place among all of the store's. An error if any of them may be missing.
+    async fn communities_of(
+        &self,
+        _domain: usize,
+        limit: usize,
+    ) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
+        self.communities(limit).await
+    }
 
     /// One page of the users present, latest first, ties by user id descending. `after` is the last entry of the
     /// previous page. Users touched while a client pages may show on an earlier page than the client is on; a user
@@ -282,6 +291,13 @@ pub enum PresenceError {
     /// Only from `touch`: see [`keys::is_keyable`]. Other calls treat such a community as empty.
     #[error("the community's id is empty or too long")]
     Community,
+}
+
+impl PresenceError {
+    /// The store did not answer for a community.
+    fn no_count(community: &CommunityId) -> Self {
+        Self::Unexpected(format!("no count of {community}"))
+    }
 }
 
 /// Milliseconds, bounded so that sums with a time stay exact in Redis' scores.

@@ -39,6 +39,11 @@ pub(crate) fn jittered(time: Duration) -> Duration {
     time.mul_f64(rand::random_range(0.75..1.25))
 }
 
+/// A time that is up to a half shorter or longer.
+pub(crate) fn widely_jittered(time: Duration) -> Duration {
+    time.mul_f64(rand::random_range(0.5..1.5))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

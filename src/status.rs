@@ -111,11 +111,14 @@ impl Status {
     /// So many of all partitions' Redis servers do not answer: Redis is down when none does. Its connections log that.
     pub fn set_partitions_down(&self, down: usize, all: usize) {
         let count = i64::try_from(down).unwrap_or(i64::MAX);
-        self.partitions_down.store(count, Ordering::Relaxed);
+        let store = || self.partitions_down.store(count, Ordering::Relaxed);
+        // Whoever sees all partitions down sees Redis down.
         if down < all {
+            store();
             self.redis.up(|_| {});
         } else {
             self.redis.down("no server of Redis answers", |_| {});
+            store();
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
 
 use super::access_policy::{AccessPolicy, Denied};
@@ -24,6 +25,16 @@ pub(super) type Found = Vec<(String, Option<CommunityId>)>;
 pub(super) type SessionChecked = Checked<(Arc<BrowserSession>, Instant)>;
 /// When the check began, and the communities to which access was lost.
 pub(super) type AccessChecked = Checked<(Instant, Vec<CommunityId>)>;
+
+/// A step of a check of access.
+pub(super) enum AccessStep {
+    /// Its turn has come. Only now is it known what to check: session and communities may have changed meanwhile.
+    Turn(Turn),
+    Checked(AccessChecked),
+}
+
+/// The right to check access now.
+pub(super) struct Turn(Option<OwnedSemaphorePermit>);
 
 /// Something that is looked up. Rare and large, so it is boxed rather than part of every connection's memory.
 pub(super) struct Lookup<T>(Option<BoxFuture<'static, T>>);
@@ -93,17 +104,23 @@ pub(super) async fn session(shared: Arc<Shared>, token: SessionToken, why: Why) 
     }
 }
 
+/// Waits for the turn of a check of access.
+pub(super) async fn access_turn(shared: Arc<Shared>) -> AccessStep {
+    // Nobody closes it.
+    AccessStep::Turn(Turn(Arc::clone(&shared.checks.access).acquire_owned().await.ok()))
+}
+
 /// Checks access to communities.
 pub(super) async fn access(
-    shared: Arc<Shared>,
+    turn: Turn,
     access_policy: Arc<dyn AccessPolicy>,
     session: Option<Arc<BrowserSession>>,
     communities: Vec<CommunityId>,
-) -> AccessChecked {
-    let _permit = shared.checks.access.acquire().await;
+) -> AccessStep {
+    let _permit = turn.0;
     let since = Instant::now();
     let asked: Vec<String> = communities.iter().map(ToString::to_string).collect();
-    match access_policy.admit(session, &asked).await {
+    AccessStep::Checked(match access_policy.admit(session, &asked).await {
         Ok(admitted) => {
             let admitted = communities.into_iter().zip(admitted);
             let lost = admitted.filter(|(_, admitted)| admitted.is_none());
@@ -111,7 +128,7 @@ pub(super) async fn access(
         }
         Err(Denied::Unavailable) => Checked::Unknown,
         Err(Denied::NoSession) => Checked::Over(Close::SessionEnded),
-    }
+    })
 }
 
 /// Looks up communities that a client asks for.

@@ -105,7 +105,8 @@ impl Connection {
     }
 
     /// Writes `head`, the rest of the response's head, to the socket, and serves the connection until either side
-    /// ends it. `early` was read from the socket already.
+    /// ends it. A `WebSocket`'s head must be written as a whole within the time for a write; that of an event stream is
+    /// written with what follows. `early` was read from the socket already.
     #[expect(private_bounds, reason = "a short name for four bounds")]
     pub async fn run<S: Socket>(mut self: Box<Self>, mut socket: S, head: Bytes, early: Vec<u8>) {
         self.gauge().inc();

@@ -52,7 +52,7 @@ pub(super) struct Deadlines {
     ping: Instant,
     /// The latest time of a sign of life.
     pong: Option<Instant>,
-    /// The latest time at which the pending write must go on.
+    /// By when what is pending must be written, or a part of it where the transport tells of parts.
     write: Option<Instant>,
     session: Option<Check>,
     access: Option<Check>,
@@ -194,7 +194,7 @@ impl Deadlines {
         self.earliest = self.earliest.min(write);
     }
 
-    /// The socket has taken something.
+    /// Nothing is pending, or a part of it was written.
     pub(super) fn written(&mut self) {
         self.write = None;
     }

@@ -17,14 +17,14 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{self, sleep_until};
 
 use super::message::Update;
+use super::metrics::{Metrics, Resync};
 use super::subscriber::{Offered, Subscriber};
 use super::topic::{Push, Topic};
 use crate::ids::CommunityId;
 use crate::key_type::AppKeys;
-use crate::live::Metrics;
-use crate::metrics::label_values;
 use crate::presence::changes::Event;
 use crate::presence::{Answer, Count, Presence};
+use crate::retry::{jittered, widely_jittered};
 
 /// Communities per reading.
 const BATCH: usize = 500;
@@ -58,18 +58,6 @@ struct Entry {
     topic: Topic,
     latest: Option<Arc<Update>>,
     subscribers: HashMap<u64, Arc<Subscriber>>,
-}
-
-label_values! {
-    /// Why everything is read again.
-    pub enum Resync as "reason" {
-        /// The feed has started, or started again.
-        Listening => "listening",
-        /// The feed was too fast for this process.
-        Lagged => "lagged",
-        /// The resync period has passed.
-        Periodic => "periodic",
-    }
 }
 
 impl Hub {
@@ -179,7 +167,7 @@ impl Hub {
                     self.answered(&community, answer);
                     if answer.is_none_or(|answer| answer.stale) {
                         unread.insert(community);
-                        retry = time::Instant::now() + PAUSE.mul_f64(rand::random_range(0.5..1.5));
+                        retry = time::Instant::now() + widely_jittered(PAUSE);
                     }
                 }
             }
@@ -187,7 +175,7 @@ impl Hub {
     }
 
     fn next_resync(&self) -> time::Instant {
-        time::Instant::now() + self.resync.mul_f64(rand::random_range(0.75..1.25))
+        time::Instant::now() + jittered(self.resync)
     }
 
     fn changed(&self, community: &CommunityId, count: Count) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
-use super::checks::{self, AccessChecked, Checked, Found, Lookup, SessionChecked, Why};
+use super::checks::{self, AccessChecked, AccessStep, Checked, Found, Lookup, SessionChecked, Turn, Why};
 use super::close::{Close, End};
 use super::connection::Connection;
 use super::deadlines::{Deadlines, Due};
@@ -34,7 +34,7 @@ struct Serving<'a, T> {
     why: Why,
     /// The session has changed since its last check began.
     session_changed: bool,
-    access: Lookup<AccessChecked>,
+    access: Lookup<AccessStep>,
     /// The request that is looked up. Meanwhile the client is read until there is another, and no further.
     request: Lookup<Result<Found, Close>>,
     next_request: Option<Request>,
@@ -50,7 +50,7 @@ enum Event {
     Received(Option<Request>),
     Found(Result<Found, Close>),
     SessionChecked(SessionChecked),
-    AccessChecked(AccessChecked),
+    Access(AccessStep),
     Signal(Signal),
     Due(Due),
 }
@@ -130,8 +130,8 @@ impl<'a, T: Transport> Serving<'a, T> {
         if let Poll::Ready(checked) = self.session.poll(context) {
             return Poll::Ready(Ok(Event::SessionChecked(checked)));
         }
-        if let Poll::Ready(checked) = self.access.poll(context) {
-            return Poll::Ready(Ok(Event::AccessChecked(checked)));
+        if let Poll::Ready(step) = self.access.poll(context) {
+            return Poll::Ready(Ok(Event::Access(step)));
         }
         let due = ready!(self.poll_due(context, timer, now));
         Poll::Ready(Ok(Event::Due(due)))
@@ -200,7 +200,11 @@ impl<'a, T: Transport> Serving<'a, T> {
                 self.start_request().map_err(End::Closed)
             }
             Event::SessionChecked(checked) => self.session_checked(checked).map_err(End::Closed),
-            Event::AccessChecked(checked) => self.access_checked(checked),
+            Event::Access(AccessStep::Turn(turn)) => {
+                self.check_access(turn);
+                Ok(())
+            }
+            Event::Access(AccessStep::Checked(checked)) => self.access_checked(checked),
             Event::Signal(Signal::Value(update)) => {
                 self.unwritten += 1;
                 self.transport.send(Outgoing::Value(&update))
@@ -221,14 +225,8 @@ impl<'a, T: Transport> Serving<'a, T> {
             Due::Ping => self.ping = true,
             Due::CheckSession if !self.session.is_running() => self.check_session(Why::Periodic),
             Due::CheckAccess if !self.access.is_running() => {
-                let connection = &*self.connection;
-                let session = connection.owner.as_ref().map(|owner| Arc::clone(&owner.session));
-                self.access.start(checks::access(
-                    Arc::clone(&connection.shared),
-                    Arc::clone(&connection.access_policy),
-                    session,
-                    connection.subscriber().communities(),
-                ));
+                let shared = Arc::clone(&self.connection.shared);
+                self.access.start(checks::access_turn(shared));
             }
             Due::CheckSession | Due::CheckAccess => {}
             Due::Heartbeat => self.beat(),
@@ -287,6 +285,16 @@ impl<'a, T: Transport> Serving<'a, T> {
         }
         self.check_changed_session();
         Ok(())
+    }
+
+    fn check_access(&mut self, turn: Turn) {
+        let connection = &*self.connection;
+        self.access.start(checks::access(
+            turn,
+            Arc::clone(&connection.access_policy),
+            connection.owner.as_ref().map(|owner| Arc::clone(&owner.session)),
+            connection.subscriber().communities(),
+        ));
     }
 
     fn access_checked(&mut self, checked: AccessChecked) -> Result<(), End> {

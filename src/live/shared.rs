@@ -14,6 +14,7 @@ use crate::config;
 use crate::key_type::AppKeys;
 use crate::presence::moment::Clock;
 use crate::presence::worker::PresenceHandle;
+use crate::retry::widely_jittered;
 
 /// See the fields.
 pub(super) struct Shared {
@@ -37,27 +38,22 @@ pub(super) struct Checks {
     /// Of sessions, periodically.
     pub(super) periodic: Semaphore,
     /// Of access.
-    pub(super) access: Semaphore,
+    pub(super) access: Arc<Semaphore>,
 }
 
 impl Default for Checks {
     fn default() -> Self {
         Self {
-            changed: Semaphore::new(48),
-            periodic: Semaphore::new(16),
-            access: Semaphore::new(12),
+            changed: Semaphore::new(64),
+            periodic: Semaphore::new(64),
+            access: Arc::new(Semaphore::new(12)),
         }
     }
 }
 
 impl Shared {
-    /// How long a client should wait before it reconnects.
+    /// How long a client should wait before it reconnects; jittered, so that clients do not all do so at once (L2).
     pub(super) fn retry_after(&self) -> Duration {
-        jittered(self.settings.retry)
+        widely_jittered(self.settings.retry)
     }
-}
-
-/// Jittered, so that clients do not all reconnect at once (L2).
-pub(super) fn jittered(wait: Duration) -> Duration {
-    wait.mul_f64(rand::random_range(0.5..1.5))
 }

@@ -250,6 +250,28 @@ async fn draining_does_not_wait_for_those_who_do_not_listen() {
     assert!(start.elapsed() < Duration::from_secs(10));
 }
 
+/// Neither one that never closes its side, nor one that takes nothing at all.
+#[tokio::test(start_paused = true)]
+async fn closing_takes_four_seconds_at_most_whatever_the_client_does() {
+    let four = Duration::from_secs(4);
+    for (kind, pipe, end) in [
+        (Kind::WebSocket, 64 * 1024, "going_away"),
+        (Kind::Events(Framing::Chunked), 64 * 1024, "going_away"),
+        (Kind::Events(Framing::Chunked), 16, "stuck"),
+    ] {
+        let bench = bench().await;
+        let _client = bench.connect(kind, &["42"], pipe).await;
+        let start = tokio::time::Instant::now();
+        assert_eq!(bench.live.drain(LONG).await, 0);
+        let took = start.elapsed();
+        assert!(
+            (four..four + Duration::from_millis(100)).contains(&took),
+            "{took:?}"
+        );
+        assert_eq!(bench.closed(end), 1, "{kind:?}");
+    }
+}
+
 /// Neither is it counted among those that are open, nor among those that ended.
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_waits_for_its_snapshot_is_not_open_yet() {

@@ -58,7 +58,8 @@ pub(super) trait Transport: Send {
     /// Whether the client has acknowledged enough of the values that it was sent to be sent another.
     fn takes_values(&self) -> bool;
 
-    /// Writes what is queued: true once nothing is left, false if a part was written.
+    /// Writes what is queued: true once nothing is left. Event streams tell of each part, with false; a `WebSocket` is
+    /// pending until all is written.
     fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<Result<bool, End>>;
 
     /// Reads what the client says, which may be a request. The error is how the connection ends.

@@ -54,7 +54,12 @@ impl FailureDomains {
 
     /// The one that keeps a community.
     pub fn of(&self, community: &CommunityId) -> &Arc<FailureDomain> {
-        self.of_partition(partition(community, self.number))
+        &self.domains[self.index_of(community)]
+    }
+
+    /// The place in [`Self::all`] of the one that keeps a community.
+    pub fn index_of(&self, community: &CommunityId) -> usize {
+        self.index(partition(community, self.number))
     }
 
     /// The one that keeps a partition of the keys.

@@ -24,7 +24,7 @@
 mod feed;
 mod retouches;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
@@ -32,6 +32,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::future::try_join_all;
 use futures_util::{StreamExt as _, stream};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -140,31 +141,22 @@ impl Presence for Mirrored {
             .boxed()
     }
 
-    /// Where the store does not tell all, the communities that it does tell and those remembered.
+    /// Asks about each failure domain separately; of those that the store does not tell, those remembered.
     async fn communities(&self, limit: usize) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
         let mirror = &self.mirror;
-        let mut known = match mirror.store.communities(limit).await {
-            Ok(answer) if !answer.stale && mirror.domains.all().all(|domain| mirror.is_whole(domain)) => {
-                return Ok(answer);
-            }
-            Ok(answer) => answer.value,
-            Err(error)
-                if mirror
-                    .domains
-                    .all()
-                    .all(|domain| mirror.makes_up_for(&error, domain)) =>
-            {
-                Vec::new()
-            }
-            Err(error) => return Err(error),
-        };
+        let domains = mirror.domains.all().enumerate();
+        let asked =
+            domains.map(|(place, domain)| mirror.ask(domain, mirror.store.communities_of(place, limit)));
+        let answers = try_join_all(asked).await?;
+        let is_missing: Vec<_> = answers.iter().map(Option::is_none).collect();
+        let told = answers.into_iter().flatten().flat_map(|answer| answer.value);
+        if !is_missing.contains(&true) {
+            return Ok(Answer::current(told.take(limit).collect()));
+        }
         mirror.metrics.stale_answers.inc();
-        let told: HashSet<_> = known.iter().cloned().collect();
         let mut remembered = mirror.memory.communities(usize::MAX).await?.value;
-        remembered.retain(|community| !told.contains(community));
-        known.append(&mut remembered);
-        known.truncate(limit);
-        Ok(Answer::stale(known))
+        remembered.retain(|community| is_missing[mirror.domains.index_of(community)]);
+        Ok(Answer::stale(told.chain(remembered).take(limit).collect()))
     }
 
     async fn list(
@@ -175,18 +167,13 @@ impl Presence for Mirrored {
     ) -> Result<Answer<Vec<Seen>>, PresenceError> {
         let mirror = &self.mirror;
         let domain = mirror.domains.of(community);
-        let answer = if mirror.is_whole(domain) {
-            let answer = timeout(mirror.patience, mirror.store.list(community, after, limit)).await;
-            answer.unwrap_or_else(|_| Err(too_slow()))
-        } else {
-            Err(lacks_touches())
-        };
-        match answer {
-            // Unless touches were lost meanwhile.
-            Ok(answer) if mirror.is_whole(domain) => return Ok(answer),
-            Err(error) if !mirror.makes_up_for(&error, domain) => return Err(error),
-            _ => mirror.metrics.stale_answers.inc(),
+        if let Some(answer) = mirror
+            .ask(domain, mirror.store.list(community, after, limit))
+            .await?
+        {
+            return Ok(answer);
         }
+        mirror.metrics.stale_answers.inc();
         let shift = mirror.shift(domain);
         let after = after.map(|last| Seen {
             user: last.user.clone(),
@@ -233,16 +220,38 @@ impl Mirror {
             .map(|community| (community, Err(lacks_touches())));
         let deadline = Instant::now() + self.patience;
         let unanswered: BTreeSet<_> = whole.iter().cloned().collect();
-        let asked = (self.store.counts(whole), unanswered);
-        let in_time = stream::unfold(asked, move |(mut answers, mut unanswered)| async move {
-            let answer = match timeout_at(deadline, answers.next()).await {
-                Ok(answer) => answer?,
-                Err(_) => (unanswered.first()?.clone(), Err(too_slow())),
-            };
-            unanswered.remove(&answer.0);
-            Some((answer, (answers, unanswered)))
-        });
-        stream::iter(lacking).chain(in_time).boxed()
+        let answers = in_time(self.store.counts(whole), unanswered, deadline);
+        stream::iter(lacking).chain(answers).boxed()
+    }
+
+    /// The store's answer about one failure domain; `None` where memory must answer: at once if the store may lack
+    /// touches.
+    async fn ask<T>(
+        &self,
+        domain: &FailureDomain,
+        question: impl Future<Output = Result<T, PresenceError>>,
+    ) -> Result<Option<T>, PresenceError> {
+        let answer = if self.is_whole(domain) {
+            let answer = timeout(self.patience, question).await;
+            answer.unwrap_or_else(|_| Err(too_slow()))
+        } else {
+            Err(lacks_touches())
+        };
+        self.unless_made_up_for(domain, answer)
+    }
+
+    /// The store's answer; `None` where memory makes up for it.
+    fn unless_made_up_for<T>(
+        &self,
+        domain: &FailureDomain,
+        answer: Result<T, PresenceError>,
+    ) -> Result<Option<T>, PresenceError> {
+        match answer {
+            // Unless touches were lost meanwhile.
+            Ok(answer) if self.is_whole(domain) => Ok(Some(answer)),
+            Err(error) if !self.makes_up_for(&error, domain) => Err(error),
+            _ => Ok(None),
+        }
     }
 
     /// The store's count, or that in memory.
@@ -252,11 +261,8 @@ impl Mirror {
         answer: Result<Answer<Count>, PresenceError>,
     ) -> Result<Answer<Count>, PresenceError> {
         let domain = self.domains.of(community);
-        match answer {
-            // Unless touches were lost meanwhile.
-            Ok(answer) if self.is_whole(domain) => return Ok(answer),
-            Err(error) if !self.makes_up_for(&error, domain) => return Err(error),
-            _ => {}
+        if let Some(answer) = self.unless_made_up_for(domain, answer)? {
+            return Ok(answer);
         }
         let count = self.memory.count(community);
         Ok(Answer::stale(Count {
@@ -286,6 +292,28 @@ impl Mirror {
             TimeDelta::milliseconds(now - self.memory.time().timestamp_millis())
         })
     }
+}
+
+/// One answer for each community: that of the store, or an error if there is none before the deadline.
+fn in_time(answers: Counts<'_>, unanswered: BTreeSet<CommunityId>, deadline: Instant) -> Counts<'_> {
+    let asked = (answers.fuse(), unanswered);
+    let answers = stream::unfold(asked, move |(mut answers, mut unanswered)| async move {
+        let answer = loop {
+            match timeout_at(deadline, answers.next()).await {
+                Ok(Some(answer)) if unanswered.remove(&answer.0) => break answer,
+                // Too late.
+                Ok(Some(_)) => {}
+                Ok(None) => {
+                    let community = unanswered.pop_first()?;
+                    let error = PresenceError::no_count(&community);
+                    break (community, Err(error));
+                }
+                Err(_) => break (unanswered.pop_first()?, Err(too_slow())),
+            }
+        };
+        Some((answer, (answers, unanswered)))
+    });
+    answers.boxed()
 }
 
 /// Unchanged where the sum is out of range: only made-up cursors are that far off.

@@ -67,7 +67,8 @@ use super::changes::Subscription;
 use super::failure_domain::{FailureDomain, FailureDomains};
 use super::keys::{Keys, is_keyable};
 use super::moment::Moment;
-use super::shared_settings::{KEPT, Settings};
+use super::shared_settings::Settings;
+use super::window::KEPT;
 use super::{Answer, Count, Counts, OpenError, Presence, PresenceError, Seen, Sweep, Touch, Window, millis};
 use crate::config;
 use crate::ids::{CommunityId, UserId};
@@ -75,7 +76,7 @@ use crate::presence::Metrics;
 use crate::status::{Component, Status};
 use crate::tasks::Tasks;
 
-/// Partitions swept at a time.
+/// Calls to a server at a time, of those that belong to one question or one sweep.
 const CONCURRENCY: usize = 8;
 /// The partition where sidecars compare their settings: it exists whatever the number of partitions.
 const COMMON_PARTITION: u16 = 0;
@@ -236,6 +237,14 @@ impl Presence for Redis {
 
     async fn communities(&self, limit: usize) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
         self.all_communities(limit).await
+    }
+
+    async fn communities_of(
+        &self,
+        domain: usize,
+        limit: usize,
+    ) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
+        self.communities_of_domain(domain, limit).await
     }
 
     async fn list(

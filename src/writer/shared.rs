@@ -34,12 +34,7 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(own: Arc<Spool>, limit: u64, status: Status, metrics: Arc<Metrics>) -> Self {
-        if own.is_closed() {
-            // Which was logged when it could not be created.
-            status.spool.down("no spool could be created", |_| {});
-        } else {
-            status.spool.up(|_| {});
-        }
+        let is_closed = own.is_closed();
         let shared = Self {
             own: ArcSwap::new(own),
             appended: Notify::new(),
@@ -50,6 +45,12 @@ impl Shared {
             metrics,
         };
         shared.show();
+        if is_closed {
+            // Which was logged when it could not be created.
+            shared.status.spool.down("no spool could be created", |_| {});
+        } else {
+            shared.status.spool.up(|_| {});
+        }
         shared
     }
 

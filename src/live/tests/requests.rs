@@ -174,6 +174,32 @@ async fn bad_messages_are_answered_with_their_close_codes() {
     assert_eq!(close_code(&mut chatty).await, 4429);
 }
 
+/// However many other checks come first.
+#[tokio::test(start_paused = true)]
+async fn a_check_of_access_is_of_the_communities_that_there_are_when_its_turn_comes() {
+    let bench = bench().await;
+    bench.rules.needs_recheck();
+    let access = &bench.live.0.checks.access;
+    let mut turns = Vec::new();
+    while let Ok(turn) = access.try_acquire() {
+        turns.push(turn);
+    }
+    let mut socket = web_socket(&bench, &["42"]).await;
+    next_count(&mut socket).await;
+    // Until its check waits; the client answers pings meanwhile.
+    let until_due = bench.settings.access_check_interval;
+    assert!(timeout(until_due, next(&mut socket)).await.is_err());
+    say(&mut socket, json!({"type": "subscribe", "communities": [43]})).await;
+    next_count(&mut socket).await;
+    bench.rules.forbid("43");
+    drop(turns);
+    let lost = timeout(Duration::from_millis(1), next(&mut socket)).await;
+    assert_eq!(
+        lost.expect("by this check"),
+        json!({"type": "unknown", "community_id": 43})
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_community_that_may_no_longer_be_seen_is_taken_away() {
     let bench = bench().await;

@@ -147,9 +147,20 @@ impl Presence for Store {
     }
 
     async fn communities(&self, limit: usize) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
+        self.reached().await?.communities(limit).await
+    }
+
+    async fn communities_of(
+        &self,
+        domain: usize,
+        limit: usize,
+    ) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
+        if self.away.lock().unwrap().map(usize::from) == Some(domain) {
+            return Err(unavailable("its server is away"));
+        }
         let mut all = self.reached().await?.communities(limit).await?;
-        all.stale = self.away.lock().unwrap().is_some();
-        all.value.retain(|community| !self.is_away(community));
+        all.value
+            .retain(|community| self.domains.index_of(community) == domain);
         Ok(all)
     }
 
@@ -310,6 +321,73 @@ async fn p14_while_a_part_is_away_the_communities_of_the_others_are_the_stores()
 }
 
 #[tokio::test]
+async fn communities_of_a_part_that_never_answered_are_not_left_out() {
+    let store = Store::of_domains(4);
+    store.is(Mood::Fine);
+    let sidecar = Sidecar::of(&store);
+    let here = store.community_of(0, &[]);
+    sidecar.touch(&here, "a").await.unwrap();
+    until(async || sidecar.communities().await == (vec![here.clone()], false)).await;
+    *store.away.lock().unwrap() = Some(3);
+    let communities = sidecar.presence.communities(100).await;
+    assert!(
+        matches!(communities, Err(PresenceError::Unavailable(_))),
+        "memory does not have them either: {communities:?}"
+    );
+    *store.away.lock().unwrap() = None;
+    store.is(Mood::Broken);
+    let communities = sidecar.presence.communities(100).await;
+    assert!(
+        matches!(communities, Err(PresenceError::Unexpected(_))),
+        "not away: {communities:?}"
+    );
+}
+
+#[tokio::test]
+async fn communities_of_a_store_that_lacks_touches_are_told_without_waiting_for_it() {
+    let store = Store::new();
+    store.connects();
+    let sidecar = Sidecar::of(&store);
+    sidecar.touch("42", "a").await.unwrap();
+    until(async || sidecar.communities().await == (vec!["42".into()], false)).await;
+    store.connects();
+    store.is(Mood::Hung);
+    // A store that is waited for makes the test wait for an hour.
+    assert_eq!(sidecar.communities().await, (vec!["42".into()], true));
+}
+
+/// One answer for each, whatever the store answers later, twice, or not at all.
+#[tokio::test(start_paused = true)]
+async fn each_community_has_one_count() {
+    let community = |id: usize| CommunityId::from(id.to_string().as_str());
+    let answered_after = |seconds: &[u64]| {
+        let answers: Vec<_> = seconds.iter().copied().enumerate().collect();
+        let answers = stream::iter(answers).then(move |(id, seconds)| async move {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            let count = empty().count(&community(id));
+            (community(id), Ok(Answer::current(count)))
+        });
+        answers.boxed()
+    };
+    let counted = async |answers: Counts<'static>| {
+        let asked: BTreeSet<_> = (0..3).map(community).collect();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let mut answers = in_time(answers, asked, deadline);
+        let mut counted = Vec::new();
+        while let Some((community, answer)) = answers.next().await {
+            counted.push((community.to_string(), answer.is_ok()));
+            // Whoever asks takes long, too.
+            tokio::time::sleep(Duration::from_secs(20)).await;
+        }
+        counted
+    };
+    let told = |answers: [bool; 3]| (0..3).map(|id| id.to_string()).zip(answers).collect::<Vec<_>>();
+    let late = counted(answered_after(&[0, 15, 0])).await;
+    assert_eq!(late, told([true, false, true]));
+    assert_eq!(counted(answered_after(&[0])).await, told([true, false, false]));
+}
+
+#[tokio::test]
 async fn p3_stale_answers_go_by_the_stores_time() {
     let store = Store::new();
     store.connects();
@@ -417,6 +495,7 @@ async fn a_read_waits_for_a_store_that_hangs_no_longer_than_it_may() {
     store.is(Mood::Hung);
     assert_eq!(sidecar.count("42").await, (1, true));
     assert_eq!(sidecar.users("42").await, (vec!["a".into()], true));
+    assert_eq!(sidecar.communities().await, (vec!["42".into()], true));
 }
 
 #[tokio::test]

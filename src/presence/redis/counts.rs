@@ -4,13 +4,14 @@
 use std::collections::HashMap;
 
 use ::redis::RedisResult;
-use futures_util::StreamExt as _;
+use chrono::Utc;
 use futures_util::future::join_all;
-use futures_util::stream::{self, FuturesUnordered};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::node::Node;
-use super::{Redis, still_in_use};
+use super::{CONCURRENCY, Redis, still_in_use, time};
 use crate::ids::CommunityId;
+use crate::presence::keys::is_keyable;
 use crate::presence::moment::Moment;
 use crate::presence::shared_settings::longest_window;
 use crate::presence::{Answer, Count, Counts, PresenceError};
@@ -19,41 +20,85 @@ use crate::presence::{Answer, Count, Counts, PresenceError};
 const COUNT_COMMUNITIES: usize = 500;
 
 impl Redis {
-    /// Asks each server separately, all at once.
+    /// Asks each server separately, all at once; each a few things at a time. Communities that presence does not keep
+    /// are empty.
     pub(super) fn count_all(&self, communities: Vec<CommunityId>) -> Counts<'_> {
         let mut by_domain: HashMap<usize, (u16, Vec<CommunityId>)> = HashMap::new();
-        for community in communities {
+        let (kept, not_kept): (Vec<_>, Vec<_>) = communities.into_iter().partition(is_keyable);
+        for community in kept {
             let partition = self.keys.partition(&community);
             let domain = by_domain.entry(self.domains.index(partition));
             domain.or_insert((partition, Vec::new())).1.push(community);
         }
-        let mut answers = FuturesUnordered::new();
-        for (partition, communities) in by_domain.values() {
-            let questions = communities.chunks(COUNT_COMMUNITIES);
-            answers.extend(questions.map(|some| self.count(*partition, some.to_vec())));
-        }
-        answers.flat_map(stream::iter).boxed()
+        let empty = not_kept.into_iter().map(|community| {
+            let count = Answer::current(self.nobody(&community));
+            (community, Ok(count))
+        });
+        let answers = by_domain.into_values().map(|(partition, communities)| {
+            let questions: Vec<_> = communities.chunks(COUNT_COMMUNITIES).map(<[_]>::to_vec).collect();
+            let answers = stream::iter(questions).map(move |some| self.count(partition, some));
+            answers
+                .buffer_unordered(CONCURRENCY)
+                .flat_map(stream::iter)
+                .boxed()
+        });
+        stream::iter(empty).chain(stream::select_all(answers)).boxed()
     }
 
-    /// Stale if a partition does not answer, an error if none does.
+    /// The count of a community that presence does not keep.
+    fn nobody(&self, community: &CommunityId) -> Count {
+        let clock = &self.domains.of(community).clock;
+        let as_of = clock.now(Moment::now()).and_then(|now| time(now).ok());
+        Count {
+            current: 0,
+            seq: 0,
+            as_of: as_of.unwrap_or_else(Utc::now),
+        }
+    }
+
+    /// Stale if a server is away, an error if all are.
     pub(super) async fn all_communities(
         &self,
         limit: usize,
     ) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
-        let partitions = self.keys.partitions();
-        let asked = partitions.map(|partition| self.communities_of_partition(partition, limit));
-        let (answers, mut failures): (Vec<_>, Vec<_>) =
-            join_all(asked).await.into_iter().partition(Result::is_ok);
-        if answers.is_empty()
-            && let Some(Err(error)) = failures.pop()
-        {
+        let domains = self.domains.all().enumerate();
+        let asked = domains.map(|(domain, _)| self.communities_of_domain(domain, limit));
+        let (mut communities, mut failures, mut answered) = (Vec::new(), Vec::new(), false);
+        for answer in join_all(asked).await {
+            match answer {
+                Ok(mut answer) => {
+                    answered = true;
+                    communities.append(&mut answer.value);
+                }
+                Err(error @ PresenceError::Unavailable(_)) => failures.push(error),
+                Err(error) => return Err(error),
+            }
+        }
+        if !answered && let Some(error) = failures.pop() {
             return Err(error);
         }
-        let communities = answers.into_iter().flatten().flatten();
+        communities.truncate(limit);
         Ok(Answer {
-            value: communities.take(limit).map(CommunityId::new).collect(),
+            value: communities,
             stale: !failures.is_empty(),
         })
+    }
+
+    /// An error if a partition does not answer.
+    pub(super) async fn communities_of_domain(
+        &self,
+        domain: usize,
+        limit: usize,
+    ) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
+        let partitions = self.keys.partitions();
+        let partitions = partitions.filter(|partition| self.domains.index(*partition) == domain);
+        let told: Vec<Vec<String>> = stream::iter(partitions)
+            .map(|partition| self.communities_of_partition(partition, limit))
+            .buffer_unordered(CONCURRENCY)
+            .try_collect()
+            .await?;
+        let communities = told.into_iter().flatten().take(limit).map(CommunityId::new);
+        Ok(Answer::current(communities.collect()))
     }
 
     /// Counts of communities of the server that keeps a partition, each with the same error if it does not answer.
@@ -115,5 +160,40 @@ impl Redis {
         let range = &range;
         let ask = |mut redis: Node| async move { range.query_async(&mut redis).await };
         self.servers.call(partition, ask).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::config;
+    use crate::presence::{Presence as _, Window};
+    use crate::status::Status;
+    use crate::tasks::Tasks;
+
+    #[tokio::test]
+    async fn communities_that_presence_does_not_keep_are_empty_without_asking_redis() {
+        // Never answers.
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("redis://{}", listener.local_addr().unwrap());
+        let config = config::Redis {
+            url: Some(config::Secret::new(&url)),
+            ..config::Redis::default()
+        };
+        let tasks = Tasks::on_current_runtime();
+        let window = Window::new(Duration::from_secs(300));
+        let redis = Redis::open(&config, window, &Status::default(), Arc::default(), &tasks).unwrap();
+        let asked = ["".into(), "x".repeat(256).as_str().into()];
+        let counts = redis.all_counts(&asked).await.unwrap();
+        assert!(!counts.stale);
+        for count in counts.value {
+            assert_eq!((count.current, count.seq), (0, 0));
+        }
+        assert!(redis.all_counts(&["42".into()]).await.is_err());
     }
 }
