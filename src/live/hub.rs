@@ -17,12 +17,11 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{self, sleep_until};
 
 use super::message::Update;
+use super::metrics::{Metrics, Resync};
 use super::subscriber::{Offered, Subscriber};
 use super::topic::{Push, Topic};
 use crate::ids::CommunityId;
 use crate::key_type::AppKeys;
-use crate::live::Metrics;
-use crate::metrics::label_values;
 use crate::presence::changes::Event;
 use crate::presence::{Answer, Count, Presence};
 
@@ -58,18 +57,6 @@ struct Entry {
     topic: Topic,
     latest: Option<Arc<Update>>,
     subscribers: HashMap<u64, Arc<Subscriber>>,
-}
-
-label_values! {
-    /// Why everything is read again.
-    pub enum Resync as "reason" {
-        /// The feed has started, or started again.
-        Listening => "listening",
-        /// The feed was too fast for this process.
-        Lagged => "lagged",
-        /// The resync period has passed.
-        Periodic => "periodic",
-    }
 }
 
 impl Hub {

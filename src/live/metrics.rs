@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::close::EndLabel;
-use super::hub::Resync;
 use crate::metrics::{Counter, Counters, Family, Gauge, IntGauge, label_values, metrics};
 use crate::page_view;
 
@@ -37,5 +36,17 @@ label_values! {
         WebSocket => "websocket",
         /// Server-Sent Events.
         Events => "events",
+    }
+}
+
+label_values! {
+    /// Why everything is read again.
+    pub enum Resync as "reason" {
+        /// The feed has started, or started again.
+        Listening => "listening",
+        /// The feed was too fast for this process.
+        Lagged => "lagged",
+        /// The resync period has passed.
+        Periodic => "periodic",
     }
 }

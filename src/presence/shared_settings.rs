@@ -1,9 +1,9 @@
 //! Settings that all sidecars on the same keys must share, and the rules where they differ. Pure.
 //!
 //! Each sidecar records its settings, with the time, in every partition, each time that it touches or sweeps.
-//! Settings that were not used for [`KEPT`] no longer count: so a change that is rolled out from sidecar to
-//! sidecar is complete when the last of the old ones has gone, and an emptied Redis knows the settings again at
-//! once.
+//! Settings that were not used for [`KEPT`](super::KEPT) no longer count: so a change that is rolled out from
+//! sidecar to sidecar is complete when the last of the old ones has gone, and an emptied Redis knows the settings
+//! again at once.
 //!
 //! Where windows differ, the longest holds for all sidecars on the keys: each of them counts, lists, and forgets
 //! by it. With any other rule the same question would have as many answers as there are sidecars, and the sidecar
@@ -13,11 +13,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::Window;
-
-/// How long settings count after they were last used; the scripts use the same time. As long as a sidecar's mark
-/// is kept: a sidecar that was away for longer touches all users again.
-pub const KEPT: Duration = Duration::from_secs(60);
+use super::window::Window;
 
 /// Version of the data under the prefix: names of keys, and their contents. Raised by a change that sidecars of
 /// the previous version cannot share.
@@ -136,7 +132,7 @@ impl fmt::Display for Settings {
 
 #[cfg(test)]
 mod tests {
-    use super::super::millis;
+    use super::super::{KEPT, millis};
     use super::*;
 
     fn settings(partitions: u16, seconds: u64) -> Settings {

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use super::millis;
 use super::moment::Moment;
-use super::shared_settings::KEPT;
+
+/// How long settings count after they were last used; the scripts use the same time. As long as a sidecar's mark
+/// is kept: a sidecar that was away for longer touches all users again.
+pub const KEPT: Duration = Duration::from_secs(60);
 
 /// How long a user is present after the last touch. A handle: clones share the value.
 #[derive(Debug, Clone)]

@@ -9,7 +9,8 @@ use super::node::Node;
 use super::{COMMON_PARTITION, CONCURRENCY, Redis, invoke};
 use crate::ids::CommunityId;
 use crate::presence::moment::Moment;
-use crate::presence::shared_settings::{KEPT, longest_window};
+use crate::presence::shared_settings::longest_window;
+use crate::presence::window::KEPT;
 use crate::presence::{Count, CountChange, PresenceError, REMEMBERED, Sweep, millis};
 
 /// Communities per call of the sweep script.

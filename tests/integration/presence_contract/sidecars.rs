@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use headcount::presence::shared_settings::KEPT;
+use headcount::presence::KEPT;
 
 use super::WINDOW;
 use super::site::Site;
