@@ -258,9 +258,9 @@ fn print_line(line: impl Display) {
 
 /// Prints a line without waiting for the reader of standard output.
 fn print_line_detached(line: impl Display + Send + 'static) {
-    let say = move || print_line(line);
+    let print = move || print_line(line);
     // If no thread can be started, the line is not printed.
-    let _ = std::thread::Builder::new().name("say".into()).spawn(say);
+    let _ = std::thread::Builder::new().name("print".into()).spawn(print);
 }
 
 fn run(config: Config, take_over: Option<TakeOver>) -> Result<(), Failure> {

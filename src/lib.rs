@@ -10,12 +10,11 @@
 //! 2. **What is accepted is written once**, and what is dropped is counted by reason.
 //! 3. **The numbers are right**: one function defines each.
 //! 4. **The app is not surprised**, by its requests or by its rows.
-//! 5. **Nobody gets in**: session tokens never leave [`auth`], and no proxy is trusted unless configured.
+//! 5. **Nobody gets in**: session tokens cannot be printed, and no proxy is trusted unless configured.
 //! 6. **Everything is bounded.**
 //!
-//! Pure modules, which import no I/O: [`ids`], [`key_type`], `header_list`, [`routes`], [`auth::cookie`], [`page_view`],
-//! [`proxy::client_ip`], [`proxy::headers`], [`batch`], [`presence::keys`], [`widget`], and those that [`live`]
-//! names.
+//! `src/README.md` has the rest: which modules are pure, where SQL, session tokens and Pingora's types may be, and the
+//! order in which the modules import each other.
 
 // the command line and the wiring
 pub mod app;
@@ -53,7 +52,7 @@ pub mod status;
 pub mod systemd;
 pub mod tasks;
 pub mod telemetry;
-// shared words
+// shared types
 pub mod batch;
 pub mod browser_session;
 mod from_row;

@@ -5,7 +5,7 @@
 //! belongs to the sender of the request, whatever the response does to the session (V6).
 //!
 //! `checks` has the rules, `navigation` those about the request alone, `text` makes clients' texts fit to be stored,
-//! [`device`] reads user agents. [`Files`] remembers across exchanges, and is asked before.
+//! [`device`] reads user agents. [`SentFiles`] remembers across exchanges, and is asked before.
 
 mod checks;
 pub mod device;
@@ -30,7 +30,7 @@ use crate::routes::{CommunityRef, RouteMatch, Track};
 pub(crate) use checks::is_download;
 pub use metrics::{Dropped, Metrics, Queue};
 pub(crate) use navigation::{PageLoad, page_load};
-pub use sent_files::Files;
+pub use sent_files::SentFiles;
 
 /// One request and the head of its response, as the proxy saw them.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +49,7 @@ pub struct Exchange<'a> {
     pub response: &'a HeaderMap,
     /// The route that the path matches.
     pub route: Option<&'a RouteMatch>,
-    /// Whether a 304 is for something that was sent as a file before ([`Files`]).
+    /// Whether a 304 is for something that was sent as a file before ([`SentFiles`]).
     pub is_of_a_file: bool,
     /// Whether the request carried a well-formed session token.
     pub has_token: bool,

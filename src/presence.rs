@@ -37,7 +37,7 @@ use crate::tasks::Tasks;
 pub use metrics::Metrics;
 use mirrored::Mirrored;
 pub use moment::SteadyClock;
-pub use window::Window;
+pub use window::{KEPT, Window};
 
 /// How long a community's sequence number is remembered after its last visitor left.
 const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);

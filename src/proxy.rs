@@ -70,7 +70,7 @@ pub struct Sidecar {
     pub upstream: config::Upstream,
     /// The app's servers.
     pub upstreams: Upstreams,
-    /// Steps 2 to 5: what becomes of page views.
+    /// Steps 2 to 5, match, identify, decide and record: what becomes of page views.
     pub intake: Arc<Intake>,
     /// Step 6, serve.
     pub api: Arc<Api>,
@@ -123,7 +123,7 @@ impl ProxyHttp for Sidecar {
         let request = session.req_header();
         let (method, path) = (&request.method, request.raw_path());
         self.intake
-            .expect(&mut ctx.facts, method, path, &request.headers)
+            .start_lookup(&mut ctx.facts, method, path, &request.headers)
             .await;
         Ok(false)
     }

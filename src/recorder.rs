@@ -129,23 +129,25 @@ impl Recorder {
     }
 
     /// Records a view. Reads caches only, and never waits.
-    pub async fn record(&self, visit: AcceptedView) {
-        if let RequestVisitor::Session(session) = &visit.who
-            && !visit.needs_admission()
-            && let Ok(named) = self.communities.cached(visit.view.community.as_ref()).await
+    pub async fn record(&self, accepted: AcceptedView) {
+        if let RequestVisitor::Session(session) = &accepted.who
+            && !accepted.needs_admission()
+            && let Ok(named) = self.communities.cached(accepted.view.community.as_ref()).await
         {
             match named {
                 Named::Community(community) => {
                     self.destinations
-                        .deliver(visit.view, visit.seen, session, Some(community));
+                        .deliver(accepted.view, accepted.seen, session, Some(community));
                 }
-                Named::Nothing => self.destinations.deliver(visit.view, visit.seen, session, None),
+                Named::Nothing => self
+                    .destinations
+                    .deliver(accepted.view, accepted.seen, session, None),
                 Named::NoKey => self.destinations.metrics.not_counted[NotCounted::CommunityKey].inc(),
             }
             return;
         }
-        let weight = visit.view.weight();
-        let reason = if visit.is_strangers(&self.authenticator) {
+        let weight = accepted.view.weight();
+        let reason = if accepted.is_strangers(&self.authenticator) {
             Dropped::UnknownToken
         } else {
             Dropped::RecorderQueueFull
@@ -155,7 +157,7 @@ impl Recorder {
             dropped.inc();
         } else if self
             .unresolved
-            .try_send(Message::AcceptedView(Box::new(visit)))
+            .try_send(Message::AcceptedView(Box::new(accepted)))
             .is_err()
         {
             self.load.free(weight);

@@ -170,12 +170,12 @@ pub struct Stats {
     /// page of the community in the window: one row per session. Left out are open sessions and those whose end lies
     /// before their start or behind the window. `None` when there is none.
     pub avg_session_duration: Option<f64>,
-    /// How many sessions that mean is over.
+    /// Number of sessions in that mean.
     pub ended_sessions: i64,
     /// The same, only for sessions in which the user viewed a page of the community: between start and end, as
     /// events do not name their session.
     pub avg_community_session_duration: Option<f64>,
-    /// How many sessions that mean is over.
+    /// Number of sessions in that mean.
     pub ended_community_sessions: i64,
 }
 

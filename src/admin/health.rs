@@ -99,7 +99,7 @@ pub(super) fn degraded(status: &Status, patience: f64) -> Vec<String> {
         ),
         (
             status.session_listener.is_down() || status.session_trigger.is_down(),
-            "changes of sessions are not heard of; sign-outs are noticed within session.cache_ttl".to_owned(),
+            "no notifications of session changes arrive; sign-outs are noticed within session.cache_ttl".to_owned(),
         ),
         (
             status.routes.is_down(),

@@ -31,7 +31,7 @@ pub(super) struct CommunityCount {
     pub(super) current_visitors: u64,
     /// Length of the window, in seconds.
     pub(super) window_seconds: Seconds,
-    /// When the count was true.
+    /// When the count was taken.
     pub(super) as_of: Timestamp,
     /// True while presence cannot be asked: the count, and the list, are then of those whom the answering
     /// sidecar has seen itself within the window, which may be fewer than there are.
@@ -96,20 +96,20 @@ pub(super) struct CommunityStats {
     /// Distinct users with one of the `page_views`: never more than those. Other events do not count.
     pub(super) total_visitors: i64,
     /// Page views in the community: those that the sidecar recorded, and those that the app did before the sidecar's
-    /// first of this community; or all of both, where the site has it so.
+    /// first of this community; or all of both, with `api.page_views = "all"`.
     pub(super) page_views: i64,
     /// Mean length, in seconds, of site sessions (not of the time in the community) that started and ended in the
     /// window, and whose user viewed a page of the community in the window, in whichever session. Null when there
     /// is none.
     #[schema(required = true)]
     pub(super) avg_session_duration: Option<f64>,
-    /// How many sessions that mean is over.
+    /// Number of sessions in that mean.
     pub(super) ended_sessions: i64,
     /// The same of those sessions alone in which the user viewed a page of the community. Still the length of the
     /// whole session. Null when there is none.
     #[schema(required = true)]
     pub(super) avg_community_session_duration: Option<f64>,
-    /// How many sessions that mean is over.
+    /// Number of sessions in that mean.
     pub(super) ended_community_sessions: i64,
 }
 

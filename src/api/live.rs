@@ -21,7 +21,7 @@ use crate::live::{AccessPolicy, Connection, Denied, Framing, Full, Kind, Refused
 
 use super::caller::Caller;
 use super::handshake::Handshake;
-use super::metrics::Refusal;
+use super::metrics::LiveRefusal;
 use super::origin::{self, RequestOrigin};
 use super::problem::Problem;
 use super::problem_responses::{LiveProblems, Problems};
@@ -56,7 +56,8 @@ use super::{ApiPath, Body, Operation, Shared, backend_check};
     params(
         ("community" = String, Path, description = "The community's key", min_length = 1, example = "42"),
         ("heartbeat" = Option<bool>, Query, nullable = false,
-            description = "`false` where the page is not one of the community's: nobody is present by it"),
+            description = "`false` where the page is not one of the community's: the connection does not \
+                make its user present"),
     ),
     responses(
         (status = 200, description = "An event stream", content_type = "text/event-stream", body = LiveMessage),
@@ -104,17 +105,17 @@ pub(super) async fn answer(
 }
 
 /// A refused connection: the metric's reason, and the answer.
-struct Rejected(Refusal, Problem);
+struct Rejected(LiveRefusal, Problem);
 
 impl From<Problem> for Rejected {
     fn from(problem: Problem) -> Self {
         let reason = match &problem {
-            Problem::Unauthorized | Problem::NotYetAuthorized => Refusal::Session,
-            Problem::NotFound => Refusal::NotFound,
-            Problem::ForeignOrigin => Refusal::Origin,
-            Problem::Unavailable => Refusal::Unavailable,
-            Problem::Internal => Refusal::Error,
-            _ => Refusal::Request,
+            Problem::Unauthorized | Problem::NotYetAuthorized => LiveRefusal::Session,
+            Problem::NotFound => LiveRefusal::NotFound,
+            Problem::ForeignOrigin => LiveRefusal::Origin,
+            Problem::Unavailable => LiveRefusal::Unavailable,
+            Problem::Internal => LiveRefusal::Error,
+            _ => LiveRefusal::Request,
         };
         Self(reason, problem)
     }
@@ -123,10 +124,10 @@ impl From<Problem> for Rejected {
 impl From<Refused> for Rejected {
     fn from(refused: Refused) -> Self {
         match refused {
-            Refused::Full(Full::Total) => Self(Refusal::Full, Problem::Unavailable),
-            Refused::Full(Full::User) => Self(Refusal::User, Problem::TooMany),
-            Refused::Full(Full::Address) => Self(Refusal::Address, Problem::TooMany),
-            Refused::Draining | Refused::Unavailable => Self(Refusal::Unavailable, Problem::Unavailable),
+            Refused::Full(Full::Total) => Self(LiveRefusal::Full, Problem::Unavailable),
+            Refused::Full(Full::User) => Self(LiveRefusal::User, Problem::TooMany),
+            Refused::Full(Full::Address) => Self(LiveRefusal::Address, Problem::TooMany),
+            Refused::Draining | Refused::Unavailable => Self(LiveRefusal::Unavailable, Problem::Unavailable),
         }
     }
 }

@@ -9,7 +9,7 @@ metrics! {
         /// Requests to the visitors API, by operation and status class
         requests: Family<Counters<StatusClass>, Operation> = "api_requests_total",
         /// Live connections that were refused, by reason
-        live_refused: Counters<Refusal> = "live_refused_total",
+        live_refused: Counters<LiveRefusal> = "live_refused_total",
         /// Page views reported by pages, by outcome
         beacons: Counters<ReportOutcome> = "beacons_total",
     }
@@ -17,7 +17,7 @@ metrics! {
 
 label_values! {
     /// Why a live connection is refused.
-    pub enum Refusal as "reason" {
+    pub enum LiveRefusal as "reason" {
         /// Too many connections of one address.
         Address => "address",
         /// A fault of the sidecar.

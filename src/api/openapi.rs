@@ -58,7 +58,7 @@ struct Contract;
     operation_id = "contract",
     responses(
         (status = 200, description = "The contract", content_type = "application/json", body = Object),
-        (status = 400, description = "There are no query parameters.", content_type = "application/problem+json",
+        (status = 400, description = "Query parameters are not accepted.", content_type = "application/problem+json",
             body = ProblemDocument),
         (status = 404, description = "Another `format` than JSON is asked for.",
             content_type = "application/problem+json", body = ProblemDocument),

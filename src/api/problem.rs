@@ -119,14 +119,14 @@ impl Problem {
             Self::ForeignOrigin => "Only the site's own pages may ask this.".into(),
             Self::NotFound => "There is no such community, or you may not see it.".into(),
             Self::NoSuchFormat => "There is no other format than JSON.".into(),
-            Self::MethodNotAllowed => "This path does not take this method.".into(),
+            Self::MethodNotAllowed => "Method not allowed.".into(),
             Self::NotAcceptable => "Ask with Accept: text/event-stream, or upgrade to a WebSocket.".into(),
             Self::TooLarge => "The body is too large.".into(),
             Self::UnsupportedMediaType => "Send JSON, as application/json or text/plain.".into(),
             Self::UpgradeRequired => "Only version 13 of the WebSocket protocol is spoken.".into(),
             Self::TooMany => "Too many at a time. Try again later.".into(),
             Self::Unavailable => "This cannot be answered right now. Try again soon.".into(),
-            Self::Internal => "Something went wrong.".into(),
+            Self::Internal => "Internal error.".into(),
             Self::Refused(_) => "The request is not one that can be answered.".into(),
         }
     }

@@ -20,10 +20,10 @@ pub(super) enum Problems {
     /// Another method is needed.
     #[response(status = 405, content_type = "application/problem+json")]
     MethodNotAllowed(ProblemDocument),
-    /// Something is wrong on the server.
+    /// Internal error.
     #[response(status = 500, content_type = "application/problem+json")]
     Internal(ProblemDocument),
-    /// Not now; `Retry-After` says when to try again.
+    /// Temporarily unavailable; `Retry-After` says when to try again.
     #[response(status = 503, content_type = "application/problem+json")]
     Unavailable(ProblemDocument),
 }
@@ -35,7 +35,7 @@ pub(super) enum FileProblems {
     /// Another method is needed.
     #[response(status = 405, content_type = "application/problem+json")]
     MethodNotAllowed(ProblemDocument),
-    /// Not now; `Retry-After` says when to try again.
+    /// Temporarily unavailable; `Retry-After` says when to try again.
     #[response(status = 503, content_type = "application/problem+json")]
     Unavailable(ProblemDocument),
 }
@@ -89,7 +89,7 @@ pub(super) enum ReportProblems {
     /// The session has reported too much.
     #[response(status = 429, content_type = "application/problem+json")]
     TooMany(ProblemDocument),
-    /// Not now; `Retry-After` says when to try again.
+    /// Temporarily unavailable; `Retry-After` says when to try again.
     #[response(status = 503, content_type = "application/problem+json")]
     Unavailable(ProblemDocument),
 }

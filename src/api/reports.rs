@@ -85,7 +85,7 @@ impl Rate {
     tag = "reports",
     operation_id = "report_page_view",
     request_body(content((Visit = "application/json"), (Visit = "text/plain"))),
-    responses((status = 204, description = "Taken note of"), ReportProblems)
+    responses((status = 204, description = "Accepted"), ReportProblems)
 )]
 pub(super) async fn report(
     shared: &Arc<Shared>,
@@ -157,7 +157,7 @@ impl Shared {
             at: caller.at,
             access_policy: self.access_policy(caller),
         };
-        Ok(self.intake.report(report).await)
+        Ok(self.intake.record_report(report).await)
     }
 }
 

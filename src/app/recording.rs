@@ -11,7 +11,7 @@ use crate::auth::{Authenticator, EarlyLookups};
 use crate::communities::Communities;
 use crate::config::Config;
 use crate::geoip::GeoIp;
-use crate::page_view::{self, Dropped, Files, Policy, Queue};
+use crate::page_view::{self, Dropped, Policy, Queue, SentFiles};
 use crate::presence::worker::PresenceHandle;
 use crate::presence::{self, Presence};
 use crate::recent_pages::RecentPages;
@@ -198,12 +198,12 @@ impl Recording {
     /// What the proxy and the API hand page views to. Its lookups run on the tasks' runtime.
     pub(super) fn intake(&self, config: &Config, routes: SharedRoutes, policy: Policy) -> Arc<Intake> {
         Arc::new(Intake {
-            is_on: config.record.is_on(),
+            is_recording: config.record.is_on(),
             session: config.session.clone(),
             routes,
             lookups: EarlyLookups::new(self.authenticator.clone(), self.tasks.runtime().clone()),
             policy,
-            files: Files::default(),
+            files: SentFiles::default(),
             recorder: self.recorder.clone(),
         })
     }

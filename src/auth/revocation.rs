@@ -56,7 +56,7 @@ pub(crate) async fn listen(
         handler.status.session_listener.down(error.chain(), |error| {
             tracing::warn!(
                 %error,
-                "changes of sessions are not heard of; sign-outs are noticed within session.cache_ttl"
+                "no notifications of session changes arrive; sign-outs are noticed within session.cache_ttl"
             );
         });
         sleep(backoff.pause()).await;

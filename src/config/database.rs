@@ -9,7 +9,7 @@ use chrono_tz::Tz;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
-use super::files::Files;
+use super::files::ConfigFolder;
 use super::rules::{Checked, Section, at_least_one, ensure, positive};
 use super::secret::Secret;
 
@@ -84,7 +84,7 @@ impl Database {
 }
 
 impl Section for Database {
-    fn resolve(&mut self, files: &Files) -> Checked {
+    fn resolve(&mut self, files: &ConfigFolder) -> Checked {
         files.read_secret("database.url", &mut self.url, self.url_file.as_deref())?;
         files.read_secret(
             "database.direct_url",

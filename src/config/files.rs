@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use super::Secret;
 
 /// The folder of the configuration file.
-pub(super) struct Files<'a> {
+pub(super) struct ConfigFolder<'a> {
     pub folder: &'a Path,
 }
 
-impl Files<'_> {
+impl ConfigFolder<'_> {
     /// Makes a path relative to the configuration file's folder; an absolute one stays.
     pub(super) fn locate(&self, path: &mut PathBuf) {
         *path = self.folder.join(&*path);

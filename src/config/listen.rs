@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::files::Files;
+use super::files::ConfigFolder;
 use super::read_key_pair;
 use super::rules::{Checked, Section, ensure, positive, within};
 
@@ -70,7 +70,7 @@ pub struct TlsListener {
 }
 
 impl Section for Listen {
-    fn resolve(&mut self, files: &Files) -> Checked {
+    fn resolve(&mut self, files: &ConfigFolder) -> Checked {
         for listener in &mut self.https {
             files.locate(&mut listener.certificate);
             files.locate(&mut listener.key);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::error::{ConfigError, SetBy};
-use super::files::Files;
+use super::files::ConfigFolder;
 use super::rules::Section;
 use super::source::Source;
 use super::{Config, validate};
@@ -39,7 +39,7 @@ impl Config {
             overridden: BTreeMap::new(),
         };
         let mut config = source.with_variables(environment)?;
-        let files = Files {
+        let files = ConfigFolder {
             folder: path.parent().unwrap_or(Path::new("")),
         };
         let resolved = config

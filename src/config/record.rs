@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::Deserialize;
 
-use super::files::Files;
+use super::files::ConfigFolder;
 use super::rules::{Checked, Section, at_least_a_second, at_most, ensure, positive};
 
 /// Upper bound of `keep_applied`.
@@ -106,7 +106,7 @@ impl Default for Record {
 }
 
 impl Section for Record {
-    fn resolve(&mut self, files: &Files) -> Checked {
+    fn resolve(&mut self, files: &ConfigFolder) -> Checked {
         self.geoip_database.iter_mut().for_each(|path| files.locate(path));
         Ok(())
     }

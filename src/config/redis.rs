@@ -10,7 +10,7 @@ use pingora_core::tls;
 use redis::IntoConnectionInfo as _;
 use serde::Deserialize;
 
-use super::files::Files;
+use super::files::ConfigFolder;
 use super::read_key_pair;
 use super::rules::{Checked, Section, at_most, ensure, positive};
 use super::secret::Secret;
@@ -119,7 +119,7 @@ impl Default for Redis {
 }
 
 impl Section for Redis {
-    fn resolve(&mut self, files: &Files) -> Checked {
+    fn resolve(&mut self, files: &ConfigFolder) -> Checked {
         let certificates = [
             &mut self.tls_ca_file,
             &mut self.tls_cert_file,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::files::Files;
+use super::files::ConfigFolder;
 use super::rules::{Checked, Section};
 
 /// Location of the route files.
@@ -27,7 +27,7 @@ impl Default for Routes {
 }
 
 impl Section for Routes {
-    fn resolve(&mut self, files: &Files) -> Checked {
+    fn resolve(&mut self, files: &ConfigFolder) -> Checked {
         files.locate(&mut self.dir);
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use super::files::Files;
+use super::files::ConfigFolder;
 
 /// Whether a rule holds. The error is the dotted key, and the problem with its remedy.
 pub(super) type Checked = Result<(), (String, String)>;
@@ -11,7 +11,7 @@ pub(super) type Checked = Result<(), (String, String)>;
 /// A section of the configuration.
 pub(super) trait Section {
     /// Makes paths relative to the configuration file's folder, and reads secrets from their files.
-    fn resolve(&mut self, _files: &Files) -> Checked {
+    fn resolve(&mut self, _files: &ConfigFolder) -> Checked {
         Ok(())
     }
 

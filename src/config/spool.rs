@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::Deserialize;
 
-use super::files::Files;
+use super::files::ConfigFolder;
 use super::rules::{Checked, Section, ensure, positive};
 
 /// Folder and limits of the page views that wait for the database.
@@ -39,7 +39,7 @@ impl Default for Spool {
 }
 
 impl Section for Spool {
-    fn resolve(&mut self, files: &Files) -> Checked {
+    fn resolve(&mut self, files: &ConfigFolder) -> Checked {
         files.locate(&mut self.dir);
         Ok(())
     }

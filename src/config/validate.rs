@@ -37,7 +37,7 @@ fn session(config: &Config) -> Checked {
     ensure(
         config.session.revocation == Revocation::Off || !config.database.is_sqlite(),
         "session.revocation",
-        "\"trigger\" needs a Postgres database, and SQLite tells nobody of changes; set it to \"off\": \
+        "\"trigger\" needs a Postgres database, and SQLite cannot notify of changes; set it to \"off\": \
          sign-outs are then noticed within session.cache_ttl",
     )
 }

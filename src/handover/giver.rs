@@ -48,18 +48,18 @@ pub enum NotHandedOver {
     Silent(Duration),
 }
 
-/// Gives the sockets to the process that waits at `place`, and then the log: standard error. Returns once that process
+/// Gives the sockets to the process that waits at `socket`, and then the log: standard error. Returns once that process
 /// serves and owns the sockets; clients notice no error.
-pub async fn hand_over(place: &UpgradeSocket, sockets: &[TcpListener]) -> Result<Successor, NotHandedOver> {
-    place.check_folder()?;
+pub async fn hand_over(socket: &UpgradeSocket, sockets: &[TcpListener]) -> Result<Successor, NotHandedOver> {
+    socket.check_folder()?;
     let no_peer = |error| NotHandedOver::NoPeer {
-        place: place.name(),
+        place: socket.name(),
         error,
     };
-    let stream = UnixStream::connect(&place.socket).await.map_err(no_peer)?;
+    let stream = UnixStream::connect(&socket.path).await.map_err(no_peer)?;
     let mut connection = Connection::new(stream)?;
-    let outcome = timeout(place.limit, offer(&mut connection, sockets)).await;
-    if let Err(error) = outcome.unwrap_or(Err(NotHandedOver::Silent(place.limit))) {
+    let outcome = timeout(socket.limit, offer(&mut connection, sockets)).await;
+    if let Err(error) = outcome.unwrap_or(Err(NotHandedOver::Silent(socket.limit))) {
         let _ = timeout(LAST_MESSAGE_LIMIT, connection.send(KEPT)).await;
         return Err(error);
     }

@@ -16,11 +16,11 @@ use super::{GREETING, KEPT, REFUSED, SERVING, UpgradeSocket, UpgradeSocketError,
 /// Longest time from a connection to its first line, which the old process sends at once.
 const GREETING_LIMIT: Duration = Duration::from_secs(5);
 
-/// A new process that waits at the meeting place. The socket's file is removed when it is dropped.
+/// A new process that waits on its Unix socket. The socket's file is removed when it is dropped.
 #[derive(Debug)]
 pub struct AwaitedPredecessor {
     listener: UnixListener,
-    place: UpgradeSocket,
+    socket: UpgradeSocket,
 }
 
 /// The old process, which waits until this one serves.
@@ -63,15 +63,15 @@ impl AwaitedPredecessor {
     ///
     /// # Errors
     /// The folder is not private, or another process waits there already.
-    pub fn at(place: UpgradeSocket) -> Result<Self, UpgradeSocketError> {
-        place.check_folder()?;
-        make_room(&place)?;
-        let listener = bind(&place).map_err(|error| {
-            place.error(format!(
+    pub fn at(socket: UpgradeSocket) -> Result<Self, UpgradeSocketError> {
+        socket.check_folder()?;
+        make_room(&socket)?;
+        let listener = bind(&socket).map_err(|error| {
+            socket.error(format!(
                 "the socket cannot be made ({error}); name a path in a folder that the sidecar's user can write to"
             ))
         })?;
-        Ok(Self { listener, place })
+        Ok(Self { listener, socket })
     }
 
     /// Waits for the old process, and receives its sockets. It goes on serving.
@@ -80,13 +80,13 @@ impl AwaitedPredecessor {
     /// No process connects in time.
     pub async fn sockets(self) -> Result<(Vec<TcpListener>, Predecessor), NotTakenOver> {
         let listener = tokio::net::UnixListener::from_std(self.listener.try_clone()?)?;
-        let limit = self.place.limit;
+        let limit = self.socket.limit;
         timeout(limit, first_of(&listener, limit))
             .await
             .unwrap_or_else(|_| {
                 Err(NotTakenOver::NoPeer {
                     limit,
-                    place: self.place.name(),
+                    place: self.socket.name(),
                 })
             })
     }
@@ -94,29 +94,29 @@ impl AwaitedPredecessor {
 
 impl Drop for AwaitedPredecessor {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.place.socket);
+        let _ = std::fs::remove_file(&self.socket.path);
     }
 }
 
 /// Removes the socket of an earlier process.
-fn make_room(place: &UpgradeSocket) -> Result<(), UpgradeSocketError> {
-    let Ok(metadata) = std::fs::symlink_metadata(&place.socket) else {
+fn make_room(socket: &UpgradeSocket) -> Result<(), UpgradeSocketError> {
+    let Ok(metadata) = std::fs::symlink_metadata(&socket.path) else {
         return Ok(());
     };
     if !metadata.file_type().is_socket() {
-        return Err(place.error("this file is not a socket; name another path"));
+        return Err(socket.error("this file is not a socket; name another path"));
     }
-    if std::os::unix::net::UnixStream::connect(&place.socket).is_ok() {
-        return Err(place.error("another new process waits there; let it take over, or end it"));
+    if std::os::unix::net::UnixStream::connect(&socket.path).is_ok() {
+        return Err(socket.error("another new process waits there; let it take over, or end it"));
     }
     // A file that cannot be removed makes the bind fail.
-    let _ = std::fs::remove_file(&place.socket);
+    let _ = std::fs::remove_file(&socket.path);
     Ok(())
 }
 
-fn bind(place: &UpgradeSocket) -> io::Result<UnixListener> {
-    let listener = UnixListener::bind(&place.socket)?;
-    std::fs::set_permissions(&place.socket, Permissions::from_mode(0o600))?;
+fn bind(socket: &UpgradeSocket) -> io::Result<UnixListener> {
+    let listener = UnixListener::bind(&socket.path)?;
+    std::fs::set_permissions(&socket.path, Permissions::from_mode(0o600))?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }

@@ -13,10 +13,10 @@ use super::{AwaitedPredecessor, NotHandedOver, NotTakenOver, UpgradeSocket, hand
 /// Longer than any test takes.
 const PATIENT: Duration = Duration::from_secs(60);
 
-fn place(limit: Duration) -> (TempDir, UpgradeSocket) {
+fn socket(limit: Duration) -> (TempDir, UpgradeSocket) {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("upgrade.sock");
-    (folder, UpgradeSocket { socket, limit })
+    (folder, UpgradeSocket { path: socket, limit })
 }
 
 fn sockets(number: usize) -> Vec<TcpListener> {
@@ -31,11 +31,11 @@ fn ports(sockets: &[TcpListener]) -> Vec<u16> {
 
 #[tokio::test]
 async fn every_socket_arrives_in_order_and_the_old_process_learns_that_the_new_one_serves() {
-    let (_folder, place) = place(PATIENT);
+    let (_folder, socket) = socket(PATIENT);
     let ours = sockets(20);
-    let waiting = AwaitedPredecessor::at(place.clone()).unwrap();
-    assert_eq!(mode(&place), 0o600);
-    let (given, taken) = tokio::join!(hand_over(&place, &ours), async {
+    let waiting = AwaitedPredecessor::at(socket.clone()).unwrap();
+    assert_eq!(mode(&socket), 0o600);
+    let (given, taken) = tokio::join!(hand_over(&socket, &ours), async {
         let (theirs, mut predecessor) = waiting.sockets().await.unwrap();
         let log = predecessor.take_over().await.unwrap();
         (theirs, log)
@@ -44,34 +44,34 @@ async fn every_socket_arrives_in_order_and_the_old_process_learns_that_the_new_o
     assert_eq!(ports(&taken), ports(&ours));
     assert!(log.is_some(), "what the old process logs to comes along");
     given.unwrap().wait_until_settled().await;
-    assert!(!place.socket.exists());
+    assert!(!socket.path.exists());
 }
 
-fn mode(place: &UpgradeSocket) -> u32 {
-    std::fs::metadata(&place.socket).unwrap().permissions().mode() & 0o777
+fn mode(socket: &UpgradeSocket) -> u32 {
+    std::fs::metadata(&socket.path).unwrap().permissions().mode() & 0o777
 }
 
 #[tokio::test]
 async fn with_nobody_waiting_nothing_is_handed_over() {
-    let (_folder, place) = place(PATIENT);
-    let error = hand_over(&place, &sockets(1)).await.unwrap_err();
+    let (_folder, socket) = socket(PATIENT);
+    let error = hand_over(&socket, &sockets(1)).await.unwrap_err();
     assert!(matches!(error, NotHandedOver::NoPeer { .. }), "{error}");
     // A file of an earlier process that was killed counts as none, for both sides.
-    drop(UnixListener::bind(&place.socket).unwrap());
-    let error = hand_over(&place, &sockets(1)).await.unwrap_err();
+    drop(UnixListener::bind(&socket.path).unwrap());
+    let error = hand_over(&socket, &sockets(1)).await.unwrap_err();
     assert!(matches!(error, NotHandedOver::NoPeer { .. }), "{error}");
-    assert!(AwaitedPredecessor::at(place).is_ok());
+    assert!(AwaitedPredecessor::at(socket).is_ok());
 }
 
 #[tokio::test]
 async fn only_one_new_process_waits() {
-    let (_folder, place) = place(PATIENT);
-    let first = AwaitedPredecessor::at(place.clone()).unwrap();
-    let second = AwaitedPredecessor::at(place.clone()).unwrap_err();
+    let (_folder, socket) = socket(PATIENT);
+    let first = AwaitedPredecessor::at(socket.clone()).unwrap();
+    let second = AwaitedPredecessor::at(socket.clone()).unwrap_err();
     assert!(second.to_string().contains("another new process"), "{second}");
     // A connection that only checks whether a process waits; it is no old process.
     let ours = sockets(1);
-    let (given, taken) = tokio::join!(hand_over(&place, &ours), async {
+    let (given, taken) = tokio::join!(hand_over(&socket, &ours), async {
         let (_, mut predecessor) = first.sockets().await?;
         predecessor.take_over().await
     });
@@ -80,10 +80,10 @@ async fn only_one_new_process_waits() {
 
 #[tokio::test]
 async fn a_new_process_that_refuses_leaves_the_old_one_the_sockets_and_says_why() {
-    let (_folder, place) = place(PATIENT);
-    let waiting = AwaitedPredecessor::at(place.clone()).unwrap();
+    let (_folder, socket) = socket(PATIENT);
+    let waiting = AwaitedPredecessor::at(socket.clone()).unwrap();
     let ours = sockets(1);
-    let (given, ()) = tokio::join!(hand_over(&place, &ours), async {
+    let (given, ()) = tokio::join!(hand_over(&socket, &ours), async {
         let (_, mut predecessor) = waiting.sockets().await.unwrap();
         predecessor.refuse("no\nluck").await;
     });
@@ -96,10 +96,10 @@ async fn a_new_process_that_refuses_leaves_the_old_one_the_sockets_and_says_why(
 
 #[tokio::test]
 async fn a_new_process_that_dies_leaves_the_old_one_the_sockets() {
-    let (_folder, place) = place(PATIENT);
-    let waiting = AwaitedPredecessor::at(place.clone()).unwrap();
+    let (_folder, socket) = socket(PATIENT);
+    let waiting = AwaitedPredecessor::at(socket.clone()).unwrap();
     let ours = sockets(1);
-    let (given, ()) = tokio::join!(hand_over(&place, &ours), async {
+    let (given, ()) = tokio::join!(hand_over(&socket, &ours), async {
         drop(waiting.sockets().await.unwrap());
     });
     assert!(matches!(given.unwrap_err(), NotHandedOver::Ended));
@@ -107,7 +107,7 @@ async fn a_new_process_that_dies_leaves_the_old_one_the_sockets() {
 
 #[tokio::test]
 async fn an_old_process_that_waited_too_long_keeps_its_sockets_and_the_new_one_learns_of_it() {
-    let (_folder, patient) = place(PATIENT);
+    let (_folder, patient) = socket(PATIENT);
     let impatient = UpgradeSocket {
         limit: Duration::from_millis(50),
         ..patient.clone()
@@ -123,9 +123,9 @@ async fn an_old_process_that_waited_too_long_keeps_its_sockets_and_the_new_one_l
 
 #[tokio::test]
 async fn the_sockets_of_an_old_process_that_died_are_the_new_one_s() {
-    let (_folder, place) = place(PATIENT);
-    let waiting = AwaitedPredecessor::at(place.clone()).unwrap();
-    let old = tokio::spawn(async move { hand_over(&place, &sockets(1)).await });
+    let (_folder, socket) = socket(PATIENT);
+    let waiting = AwaitedPredecessor::at(socket.clone()).unwrap();
+    let old = tokio::spawn(async move { hand_over(&socket, &sockets(1)).await });
     let (sockets, mut predecessor) = waiting.sockets().await.unwrap();
     old.abort();
     assert!(old.await.unwrap_err().is_cancelled());
@@ -135,8 +135,8 @@ async fn the_sockets_of_an_old_process_that_died_are_the_new_one_s() {
 
 #[tokio::test]
 async fn a_new_process_to_which_nobody_comes_gives_up() {
-    let (_folder, place) = place(Duration::from_millis(50));
-    let error = AwaitedPredecessor::at(place)
+    let (_folder, socket) = socket(Duration::from_millis(50));
+    let error = AwaitedPredecessor::at(socket)
         .unwrap()
         .sockets()
         .await
@@ -146,10 +146,10 @@ async fn a_new_process_to_which_nobody_comes_gives_up() {
 
 #[tokio::test]
 async fn another_version_is_told_and_refused() {
-    let (_folder, place) = place(PATIENT);
-    let waiting = AwaitedPredecessor::at(place.clone()).unwrap();
+    let (_folder, socket) = socket(PATIENT);
+    let waiting = AwaitedPredecessor::at(socket.clone()).unwrap();
     let old = async {
-        let mut stream = UnixStream::connect(&place.socket).await.unwrap();
+        let mut stream = UnixStream::connect(&socket.path).await.unwrap();
         stream.write_all(b"headcount hand-over 2 0\n").await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
@@ -162,10 +162,10 @@ async fn another_version_is_told_and_refused() {
 
 #[tokio::test]
 async fn a_folder_that_others_can_write_to_is_refused_by_both() {
-    let (folder, place) = place(PATIENT);
+    let (folder, socket) = socket(PATIENT);
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
-    let new = AwaitedPredecessor::at(place.clone()).unwrap_err().to_string();
-    let old = hand_over(&place, &sockets(1)).await.unwrap_err().to_string();
+    let new = AwaitedPredecessor::at(socket.clone()).unwrap_err().to_string();
+    let old = hand_over(&socket, &sockets(1)).await.unwrap_err().to_string();
     for message in [new, old] {
         assert!(
             message.contains("upgrade.sock") && message.contains("0777"),
@@ -176,8 +176,8 @@ async fn a_folder_that_others_can_write_to_is_refused_by_both() {
 
 #[tokio::test]
 async fn what_is_no_socket_is_not_removed() {
-    let (_folder, place) = place(PATIENT);
-    std::fs::write(&place.socket, "precious").unwrap();
-    assert!(AwaitedPredecessor::at(place.clone()).is_err());
-    assert_eq!(std::fs::read_to_string(&place.socket).unwrap(), "precious");
+    let (_folder, socket) = socket(PATIENT);
+    std::fs::write(&socket.path, "precious").unwrap();
+    assert!(AwaitedPredecessor::at(socket.clone()).is_err());
+    assert_eq!(std::fs::read_to_string(&socket.path).unwrap(), "precious");
 }

@@ -1,5 +1,5 @@
-//! Meeting place of a hand-over: a Unix socket in a private folder. A process that could write there could take the
-//! site's sockets, or pass off sockets of its own as the site's.
+//! The Unix socket on which the new process of a hand-over waits, in a private folder. A process that could write there
+//! could take the site's sockets, or pass off sockets of its own as the site's.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use crate::config::Listen;
 
-/// The meeting place, and how long each process waits for the other.
+/// The Unix socket on which the new process waits, and how long each process waits for the other.
 #[derive(Debug, Clone)]
 pub struct UpgradeSocket {
     /// The socket's file. It exists only while a new process waits.
-    pub(super) socket: PathBuf,
+    pub(super) path: PathBuf,
     /// Longest wait.
     pub(super) limit: Duration,
 }
 
-/// Why the place cannot be used, with the remedy.
+/// Why the socket cannot be used, with the remedy.
 #[derive(Debug, thiserror::Error)]
 #[error("{place}: {problem}")]
 pub struct UpgradeSocketError {
@@ -25,18 +25,18 @@ pub struct UpgradeSocketError {
 }
 
 impl UpgradeSocket {
-    /// The configured place.
+    /// The configured socket.
     pub fn new(listen: &Listen) -> Self {
         Self {
             // `Config::parse` always sets it.
-            socket: listen.upgrade_socket.clone().unwrap_or_default(),
+            path: listen.upgrade_socket.clone().unwrap_or_default(),
             limit: listen.upgrade_timeout,
         }
     }
 
-    /// How messages name the place.
+    /// How messages name the socket.
     pub(super) fn name(&self) -> String {
-        format!("listen.upgrade_socket ({})", self.socket.display())
+        format!("listen.upgrade_socket ({})", self.path.display())
     }
 
     pub(super) fn error(&self, problem: impl Into<String>) -> UpgradeSocketError {
@@ -48,7 +48,7 @@ impl UpgradeSocket {
 
     /// Checks that no other user can write to the folder.
     pub(super) fn check_folder(&self) -> Result<(), UpgradeSocketError> {
-        let folder = match self.socket.parent() {
+        let folder = match self.path.parent() {
             Some(folder) if folder != Path::new("") => folder,
             _ => Path::new("."),
         };

@@ -43,7 +43,7 @@ pub(crate) enum LiveMessage {
         current_visitors: u64,
         /// Rises from message to message of a community.
         seq: u64,
-        /// When the count was true.
+        /// When the count was taken.
         as_of: Timestamp,
         /// Whether this is only what this server saw itself, because the store of presence is away.
         stale: bool,

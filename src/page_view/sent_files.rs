@@ -17,12 +17,12 @@ const MOST: u64 = 10_000;
 
 /// URLs whose answer was no page, each with the answer's version. Cheap to clone: clones share them.
 #[derive(Debug, Clone)]
-pub struct Files {
+pub struct SentFiles {
     hasher: RandomState,
     sent: Cache<u64, ()>,
 }
 
-impl Default for Files {
+impl Default for SentFiles {
     fn default() -> Self {
         Self {
             hasher: RandomState::new(),
@@ -31,7 +31,7 @@ impl Default for Files {
     }
 }
 
-impl Files {
+impl SentFiles {
     /// Remembers whether a 200 was a file. For a 304, returns whether the same version was sent as a file before.
     ///
     /// Answers to scripts are not remembered: a URL may be data to them and a page to browsers.
@@ -104,7 +104,7 @@ mod tests {
             .collect()
     }
 
-    impl Files {
+    impl SentFiles {
         fn sees(&self, request: &[(&str, &str)], status: u16, response: &[(&str, &str)]) -> bool {
             let status = StatusCode::from_u16(status).unwrap();
             let (request, response) = (headers(request), headers(response));
@@ -129,14 +129,14 @@ mod tests {
     #[test]
     fn v2_what_was_sent_as_a_file_is_known_when_it_is_not_sent_again() {
         for by in [TAB, PICTURE, OLD_PICTURE] {
-            let files = Files::default();
+            let files = SentFiles::default();
             assert!(!files.sees(TAB, 304, &[("etag", "\"1\"")]));
             assert!(!files.sees(by, 200, &[("etag", "\"1\""), ("content-type", "image/png")]));
             assert!(files.sees(TAB, 304, &[("etag", "W/\"1\"")]));
             assert!(files.sees(&[TAB, &[("if-none-match", "\"1\"")]].concat(), 304, &[]));
             assert!(!files.sees(TAB, 304, &[("etag", "\"2\"")]), "another version");
         }
-        let files = Files::default();
+        let files = SentFiles::default();
         let date = ("last-modified", "Sun, 23 Nov 2025 08:00:00 GMT");
         files.sees(TAB, 200, &[date, ("content-type", "application/pdf")]);
         let since = ("if-modified-since", date.1);
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn v2_what_scripts_fetch_does_not_make_a_file_of_a_page() {
-        let files = Files::default();
+        let files = SentFiles::default();
         let tag = ("etag", "\"1\"");
         files.sees(SCRIPT, 200, &[tag, ("content-type", "application/json")]);
         files.sees(

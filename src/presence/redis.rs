@@ -186,7 +186,10 @@ impl Redis {
     fn heard(&self, partition: u16, now: i64, called: Moment) -> Result<DateTime<Utc>, PresenceError> {
         let time = time(now)?;
         let domain = self.domain(partition);
-        if domain.clock.heard(now, called, Moment::now(), CLOCK_TOLERANCE) {
+        if domain
+            .clock
+            .note_answer(now, called, Moment::now(), CLOCK_TOLERANCE)
+        {
             tracing::warn!(
                 partition,
                 "the clock of Redis was set; the users that this sidecar remembers are touched again with their age"

@@ -27,7 +27,13 @@ impl StoreClock {
     /// Takes the time `millis` from an answer: the store read it at some moment from `called` to `answered`, which may be
     /// much later where the store or this process hung. True if its clock was set since the previous answers: by more
     /// than `tolerance`, whatever that moment was.
-    pub(super) fn heard(&self, millis: i64, called: Moment, answered: Moment, tolerance: Duration) -> bool {
+    pub(super) fn note_answer(
+        &self,
+        millis: i64,
+        called: Moment,
+        answered: Moment,
+        tolerance: Duration,
+    ) -> bool {
         let new = Ahead {
             least: millis.saturating_sub(answered.millis()),
             // Both times are rounded down.
@@ -75,18 +81,19 @@ mod tests {
     fn p3_it_goes_on_from_the_latest_answer_whatever_this_machines_time_is() {
         let (clock, after) = clock();
         assert_eq!(clock.now(after(0)), None);
-        clock.heard(1_000, after(0), after(0), TOLERANCE);
+        clock.note_answer(1_000, after(0), after(0), TOLERANCE);
         assert_eq!(clock.now(after(0)), Some(1_000));
         assert_eq!(clock.now(after(250)), Some(1_250));
         // Set back an hour.
-        clock.heard(-3_600_000, after(1_000), after(1_000), TOLERANCE);
+        clock.note_answer(-3_600_000, after(1_000), after(1_000), TOLERANCE);
         assert_eq!(clock.now(after(2_000)), Some(-3_599_000));
     }
 
     #[test]
     fn p18_a_clock_that_was_set_is_noticed_and_an_answer_that_took_its_time_is_not() {
         let (clock, after) = clock();
-        let told = |millis, called, answered| clock.heard(millis, after(called), after(answered), TOLERANCE);
+        let told =
+            |millis, called, answered| clock.note_answer(millis, after(called), after(answered), TOLERANCE);
         assert!(!told(0, 0, 0), "nothing to compare with");
         assert!(!told(10_000, 10_000, 60_000), "read late");
         assert!(!told(70_000, 20_000, 70_000), "answered late");
@@ -100,7 +107,8 @@ mod tests {
     #[test]
     fn p21_the_fastest_answers_tell_the_time() {
         let (clock, after) = clock();
-        let told = |millis, called, answered| clock.heard(millis, after(called), after(answered), TOLERANCE);
+        let told =
+            |millis, called, answered| clock.note_answer(millis, after(called), after(answered), TOLERANCE);
         told(500, 0, 1_000);
         assert_eq!(
             clock.now(after(1_000)),

@@ -1,19 +1,29 @@
 //! State of one request, carried from phase to phase.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use chrono::Utc;
 use uuid::Uuid;
 
 use super::client_ip::ClientIp;
-use super::inject::Injection;
 use super::metrics::NoRoute;
 use super::progress::Progress;
 use crate::api::ApiPath;
 use crate::metrics::LabelValue as _;
 use crate::recorder::RequestFacts;
 use crate::shutdown::InFlightGuard;
+use crate::widget::{Body, Page};
+
+/// How far the widget is put into the response of an exchange.
+pub(super) enum Injection {
+    /// It is not.
+    None,
+    /// The response may be a page that gets it.
+    Candidate(Page),
+    /// The response is one. Behind a lock, because Pingora shares contexts.
+    Body(Mutex<Box<Body>>),
+}
 
 /// State of one exchange. Made when the request's head is complete.
 #[expect(

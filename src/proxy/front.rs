@@ -22,7 +22,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::client_socket::ClientSocket;
-use super::head::Heads;
+use super::head::HeadReader;
 use super::lingering_close;
 use super::metrics::Metrics;
 use super::progress::Progress;
@@ -34,7 +34,7 @@ use crate::shutdown::{Closing, InFlight};
 pub struct Front<P> {
     proxy: Arc<HttpProxy<P>>,
     connections: Arc<Semaphore>,
-    heads: Heads,
+    heads: HeadReader,
     header_timeout: Duration,
     keepalive_timeout: Duration,
     /// Runs live connections: pushing to thousands of them must not delay the site.
@@ -62,7 +62,7 @@ where
         Self {
             proxy: Arc::new(proxy),
             connections: Arc::new(Semaphore::new(limits.connections().min(Semaphore::MAX_PERMITS))),
-            heads: Heads::new(limits, closing.clone(), refusals),
+            heads: HeadReader::new(limits, closing.clone(), refusals),
             header_timeout: limits.header_timeout,
             keepalive_timeout: limits.keepalive_timeout,
             background,

@@ -30,7 +30,7 @@ const MAX_HEADERS: usize = 256;
 const WRITE: Duration = Duration::from_secs(2);
 
 /// Reads heads.
-pub(super) struct Heads {
+pub(super) struct HeadReader {
     max_bytes: usize,
     header_timeout: Duration,
     closing: Closing,
@@ -45,7 +45,7 @@ enum NoHead {
     Refused(Refusal),
 }
 
-impl Heads {
+impl HeadReader {
     pub(super) fn new(limits: &Limits, closing: Closing, refusals: Arc<Refusals>) -> Self {
         Self {
             max_bytes: usize::try_from(limits.max_header_bytes.as_u64()).unwrap_or(usize::MAX),

@@ -8,21 +8,12 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
+use super::ctx::Injection;
 use super::forwarding;
 use super::headers::{X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use super::messages::edit;
 use super::{Ctx, Sidecar};
-use crate::widget::{Body, Decision, Outcome, Page};
-
-/// How far the widget is put into the response of an exchange.
-pub(super) enum Injection {
-    /// It is not.
-    None,
-    /// The response may be a page that gets it.
-    Candidate(Page),
-    /// The response is one. Behind a lock, because Pingora shares contexts.
-    Body(Mutex<Box<Body>>),
-}
+use crate::widget::{Decision, Outcome, Page};
 
 impl Sidecar {
     /// Changes the request to the app, whose headers are already edited, if its answer may get the widget.

@@ -18,7 +18,6 @@ use pingora_core::protocols::l4::ext::set_snd_buf;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
-use super::Ctx;
 use crate::live::{Connection, Kind};
 
 /// Send buffer of an event stream: bytes that the kernel accepts in advance, of which it makes twice as many, for its
@@ -38,18 +37,17 @@ pub(super) struct LiveStart {
 }
 
 impl LiveStart {
-    /// Ends the exchange in a way that passes the socket to [`LiveStart::run`].
+    /// Answers a request, that came `at` that time, with a live connection. Once the exchange has ended,
+    /// [`LiveStart::run`] gets its socket.
     ///
     /// # Errors
     /// The client has left.
-    pub(super) async fn leave(
+    pub(super) async fn answer(
         session: &mut Session,
-        ctx: &mut Ctx,
+        at: DateTime<Utc>,
         connection: Box<Connection>,
         head: &Parts,
-    ) -> Result<()> {
-        ctx.status = Some(head.status.as_u16());
-        ctx.tunnel = true;
+    ) -> Result<Self> {
         let mut start = Self {
             connection,
             head: Bytes::new(),
@@ -64,10 +62,9 @@ impl LiveStart {
                     start.early.extend_from_slice(&bytes);
                 }
             }
-            Kind::Events(_) => start.head = written(head, ctx.facts.at),
+            Kind::Events(_) => start.head = written(head, at),
         }
-        ctx.progress.leave(start);
-        Ok(())
+        Ok(start)
     }
 
     /// Serves the connection to its end. `unused` was read from `stream` beyond the request.

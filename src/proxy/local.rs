@@ -13,6 +13,9 @@ use super::messages::expects_continue;
 use super::{Ctx, Sidecar};
 use crate::api::{ApiPath, Body, Caller, MAX_REPORT};
 
+/// Upper bound of an answer of the visitors API, in bytes. Instead of a larger one, 500 is sent.
+const MAX_ANSWER: usize = 4 * 1024 * 1024;
+
 impl Sidecar {
     /// Lets the visitors API answer. It runs on the background runtime, to which its connections belong.
     pub(super) async fn answer_locally(
@@ -49,7 +52,13 @@ impl Sidecar {
         let (head, body) = response.into_parts();
         match body {
             Body::Bytes(body) => write(session, &head, body).await,
-            Body::Live(connection) => LiveStart::leave(session, ctx, connection, &head).await,
+            Body::Live(connection) => {
+                ctx.status = Some(head.status.as_u16());
+                ctx.tunnel = true;
+                let start = LiveStart::answer(session, ctx.facts.at, connection, &head).await?;
+                ctx.progress.leave(start);
+                Ok(())
+            }
         }
     }
 
@@ -76,9 +85,21 @@ impl Sidecar {
             api.identify(&path, &mut caller).await;
             api.call(&path, &request, &body, caller).await
         });
-        work.await
+        let answer = work
+            .await
             .inspect_err(|error| tracing::error!(error = %error, "the visitors API failed"))
-            .ok()
+            .ok()?;
+        if let Body::Bytes(body) = answer.body()
+            && body.len() > MAX_ANSWER
+        {
+            let bytes = body.len();
+            tracing::error!(
+                bytes,
+                "an answer of the visitors API is larger than {MAX_ANSWER} bytes"
+            );
+            return None;
+        }
+        Some(answer)
     }
 
     /// The answer to a refused request: the API's own document on its paths, a short text on the app's.

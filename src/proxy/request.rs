@@ -69,7 +69,7 @@ impl Sidecar {
             underscores: self.limits.underscore_headers,
             tls: ctx.tls,
             hops: &ctx.hops,
-            recording: self.intake.is_on,
+            recording: self.intake.is_recording,
             new_request_id: &ctx.request_id,
         };
         headers::upstream_edits(&request.headers, &received)

@@ -32,7 +32,7 @@ impl Sidecar {
             started_at: facts.at,
             duration,
         };
-        self.intake.exchange(facts, exchange).await;
+        self.intake.record_exchange(facts, exchange).await;
     }
 
     /// Puts a response's head into our version, and decides whether the connection goes on after it.

@@ -17,7 +17,11 @@ impl Resolver {
     /// The session of a view, and whether it counts. Takes at most the time of a request to the API; a result that is
     /// not known by then is treated as if the database were down. A session that was found by then is kept: the token
     /// may soon be another session's or none's.
-    pub(super) async fn admit(&self, visit: &AcceptedView, access_policy: &Arc<dyn AccessPolicy>) -> Found {
+    pub(super) async fn admit(
+        &self,
+        accepted: &AcceptedView,
+        access_policy: &Arc<dyn AccessPolicy>,
+    ) -> Found {
         let until = Instant::now() + self.admission;
         // Where the app decides, no view counts without its answer.
         let undecided = |who: &RequestVisitor| {
@@ -27,12 +31,12 @@ impl Resolver {
                 Found::not_yet(who)
             }
         };
-        let session = match timeout_at(until, self.session(visit)).await {
+        let session = match timeout_at(until, self.session(accepted)).await {
             Ok(VisitorFound::Session(session)) => session,
             Ok(VisitorFound::NoSession(found)) => return found,
-            Ok(VisitorFound::Unknown) | Err(_) => return undecided(&visit.who),
+            Ok(VisitorFound::Unknown) | Err(_) => return undecided(&accepted.who),
         };
-        match timeout_at(until, self.may_see(&session, visit, access_policy)).await {
+        match timeout_at(until, self.may_see(&session, accepted, access_policy)).await {
             Ok(Some(found)) => found,
             Ok(None) | Err(_) => undecided(&RequestVisitor::Session(session)),
         }
@@ -60,10 +64,10 @@ impl Resolver {
     async fn may_see(
         &self,
         session: &Arc<BrowserSession>,
-        visit: &AcceptedView,
+        accepted: &AcceptedView,
         access_policy: &Arc<dyn AccessPolicy>,
     ) -> Option<Found> {
-        let named = match &visit.view.community {
+        let named = match &accepted.view.community {
             Some(named) => self.communities.named(named).await,
             None => Ok(Named::Nothing),
         };
@@ -87,7 +91,7 @@ impl Resolver {
     }
 }
 
-/// Whose a view is.
+/// The visitor of a view, if found.
 enum VisitorFound {
     Session(Arc<BrowserSession>),
     /// It is no session's, as far as is known.

@@ -1,8 +1,8 @@
-//! Steps 3 to 5 for one page view: identify its visitor, decide whether it counts, hand it to the recorder. The proxy
-//! calls it with each exchange, the API with each report of a page.
+//! Steps 2 to 5 for one page view: find its route, identify its visitor, decide whether it counts, hand it to the
+//! recorder. The proxy calls it with each exchange, the API with each report of a page.
 //!
 //! Invariant: nothing here waits for a database or a queue. The lookup of an unknown token starts when the request's
-//! head is read ([`Intake::expect`]), and the recorder waits for it after the response.
+//! head is read ([`Intake::start_lookup`]), and the recorder waits for it after the response.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::auth::{CachedSession, EarlyLookup, EarlyLookups};
 use crate::config;
 use crate::ids::SessionToken;
 use crate::live::AccessPolicy;
-use crate::page_view::{Beacon, Exchange, Files, NotCounted, PageView, Policy, may_be_view};
+use crate::page_view::{Beacon, Exchange, NotCounted, PageView, Policy, SentFiles, may_be_view};
 use crate::presence::moment::Moment;
 use crate::reload::SharedRoutes;
 use crate::routes::{RouteMatch, decode_path};
@@ -24,7 +24,7 @@ use crate::routes::{RouteMatch, decode_path};
 /// Identifies, decides and records.
 pub struct Intake {
     /// Whether anything is recorded. Sidecars nearer to the app then do not record the request (V8).
-    pub is_on: bool,
+    pub is_recording: bool,
     /// The cookie, and the form of its tokens.
     pub session: config::Session,
     /// Step 2, match.
@@ -34,7 +34,7 @@ pub struct Intake {
     /// Step 4, decide.
     pub policy: Policy,
     /// Files sent before, for step 4.
-    pub files: Files,
+    pub files: SentFiles,
     /// Step 5, record.
     pub recorder: Recorder,
 }
@@ -107,7 +107,7 @@ impl Intake {
 
     /// Finds the route of a request to the app, and starts the lookup of an unknown token where the response may be a
     /// page view.
-    pub async fn expect(
+    pub async fn start_lookup(
         &self,
         facts: &mut RequestFacts,
         method: &Method,
@@ -116,7 +116,7 @@ impl Intake {
     ) {
         facts.path = decode_path(raw_path).into_owned();
         facts.route = self.routes.load().find(&facts.path);
-        if let Some(token) = facts.token.as_ref().filter(|_| self.is_on)
+        if let Some(token) = facts.token.as_ref().filter(|_| self.is_recording)
             && may_be_view(method, headers, facts.route.as_ref())
         {
             facts.lookup = self.lookups.at(token, facts.at, facts.client_ip).await;
@@ -125,8 +125,8 @@ impl Intake {
 
     /// Records an exchange if it is a page view, and reads the session cookies that the response sets. Whether it is of
     /// a file is found out here.
-    pub async fn exchange(&self, facts: &RequestFacts, exchange: Exchange<'_>) {
-        if self.is_on {
+    pub async fn record_exchange(&self, facts: &RequestFacts, exchange: Exchange<'_>) {
+        if self.is_recording {
             let is_of_a_file = self.files.note_or_look_up(&exchange);
             let view = PageView::from_exchange(
                 &Exchange {
@@ -150,8 +150,8 @@ impl Intake {
     }
 
     /// Records a reported view. Returns whether it counts as far as is known now.
-    pub async fn report(&self, report: Report<'_>) -> bool {
-        if !self.is_on {
+    pub async fn record_report(&self, report: Report<'_>) -> bool {
+        if !self.is_recording {
             return false;
         }
         let (path, query) = match report.target.split_once('?') {

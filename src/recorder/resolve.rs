@@ -20,16 +20,16 @@ use crate::ids::CommunityId;
 use crate::metrics::Gauge;
 use crate::page_view::{Dropped, Metrics, NotCounted, PageView, Queue};
 use crate::tasks::{Task, Tasks};
-use crate::writer::load::{InHand, Load};
+use crate::writer::load::{InProgress, Load};
 use crate::writer::unresolved::{UnresolvedView, VisitorRef};
 
 /// Concurrent lookups, with or without a view that waits. The authenticator bounds them further.
 const LOOKUPS: usize = 256;
 
-/// Views in hand at one time; more wait in the queue.
+/// Views in progress at one time; more wait in the queue.
 const IN_FLIGHT: usize = 1_024;
 
-/// Views in hand at one time whose token was never seen with a session; more are dropped, so that they do not delay
+/// Views in progress at one time whose token was never seen with a session; more are dropped, so that they do not delay
 /// others.
 const STRANGERS: usize = 4_096;
 
@@ -61,7 +61,7 @@ pub(super) struct Work {
     /// The same for views whose token was never seen with a session.
     pub(super) strangers: Arc<Semaphore>,
     /// True at the end of a flush: second queries are then made at once.
-    pub(super) hurry: watch::Sender<bool>,
+    pub(super) flushing: watch::Sender<bool>,
 }
 
 impl Work {
@@ -72,7 +72,7 @@ impl Work {
             load,
             lookups: Arc::new(Semaphore::new(LOOKUPS)),
             strangers: Arc::new(Semaphore::new(STRANGERS)),
-            hurry: watch::Sender::new(false),
+            flushing: watch::Sender::new(false),
         }
     }
 }
@@ -101,7 +101,7 @@ async fn run(queue: &mut mpsc::Receiver<Message>, work: &Work) {
         Ok(Some(doubt)) if doubtful.len() < DOUBTFUL => {
             doubtful.push(AssertUnwindSafe(work.ask_again(doubt)).catch_unwind());
         }
-        Ok(Some(doubt)) => work.hand_on(doubt.visit, Found::NoSession, doubt.hand),
+        Ok(Some(doubt)) => work.hand_on(doubt.accepted, Found::NoSession, doubt.hand),
         Ok(None) | Err(_) => {}
     };
     loop {
@@ -122,21 +122,21 @@ async fn run(queue: &mut mpsc::Receiver<Message>, work: &Work) {
             message = queue.recv(), if in_flight.len() < IN_FLIGHT => message,
         };
         let flushed = match message {
-            Some(Message::AcceptedView(visit)) => {
-                let is_strangers = visit.is_strangers(&work.resolver.authenticator);
-                let hand = work.in_hand(&visit.view);
+            Some(Message::AcceptedView(accepted)) => {
+                let is_strangers = accepted.is_strangers(&work.resolver.authenticator);
+                let hand = work.in_progress(&accepted.view);
                 let (queue, most, otherwise) = if is_strangers {
-                    (&strangers, STRANGERS, Found::Junk)
-                } else if visit.needs_admission() {
+                    (&strangers, STRANGERS, Found::Overflow)
+                } else if accepted.needs_admission() {
                     (&asking, ADMISSIONS, Found::Undecided)
                 } else {
                     (&in_flight, usize::MAX, Found::NoSession)
                 };
                 if queue.len() < most {
-                    let resolving = work.resolve(*visit, is_strangers, hand);
+                    let resolving = work.resolve(*accepted, is_strangers, hand);
                     queue.push(AssertUnwindSafe(resolving).catch_unwind());
                 } else {
-                    work.hand_on(*visit, otherwise, hand);
+                    work.hand_on(*accepted, otherwise, hand);
                 }
                 continue;
             }
@@ -151,9 +151,9 @@ async fn run(queue: &mut mpsc::Receiver<Message>, work: &Work) {
                 wait_for_row(doubt, &doubtful);
             }
         }
-        work.hurry.send_replace(true);
+        work.flushing.send_replace(true);
         while doubtful.next().await.is_some() {}
-        work.hurry.send_replace(false);
+        work.flushing.send_replace(false);
         match flushed {
             Some(done) => {
                 let _ = done.send(());
@@ -165,9 +165,9 @@ async fn run(queue: &mut mpsc::Receiver<Message>, work: &Work) {
 
 /// A view whose token has no session so far, and is queried once more.
 struct PostponedView {
-    visit: AcceptedView,
+    accepted: AcceptedView,
     until: Instant,
-    hand: InHand,
+    hand: InProgress,
 }
 
 /// The outcome for a view, unless its lookup panicked.
@@ -175,41 +175,58 @@ type Outcome = std::thread::Result<Option<PostponedView>>;
 
 impl Work {
     /// Looks up one view's visitor and community, and passes it on, unless its token is to be queried once more.
-    async fn resolve(&self, visit: AcceptedView, is_strangers: bool, hand: InHand) -> Option<PostponedView> {
-        let found = match visit.access_policy.as_ref().filter(|_| visit.needs_admission()) {
-            Some(access_policy) => self.resolver.admit(&visit, access_policy).await,
-            None => self.look_up(&visit, is_strangers).await,
+    async fn resolve(
+        &self,
+        accepted: AcceptedView,
+        is_strangers: bool,
+        hand: InProgress,
+    ) -> Option<PostponedView> {
+        let found = match accepted
+            .access_policy
+            .as_ref()
+            .filter(|_| accepted.needs_admission())
+        {
+            Some(access_policy) => self.resolver.admit(&accepted, access_policy).await,
+            None => self.look_up(&accepted, is_strangers).await,
         };
         if let Found::Doubtful(until) = found {
-            return Some(PostponedView { visit, until, hand });
+            return Some(PostponedView {
+                accepted,
+                until,
+                hand,
+            });
         }
-        self.hand_on(visit, found, hand);
+        self.hand_on(accepted, found, hand);
         None
     }
 
     /// Queries a view's token once more, when it is time.
     async fn ask_again(&self, doubt: PostponedView) {
-        let PostponedView { visit, until, hand } = doubt;
-        let mut hurry = self.hurry.subscribe();
-        let is_in_a_hurry = async { hurry.wait_for(|hurry| *hurry).await.is_ok() };
-        if timeout_at(until, is_in_a_hurry).await.is_ok()
-            && let RequestVisitor::Token(token, _) = &visit.who
+        let PostponedView {
+            accepted,
+            until,
+            hand,
+        } = doubt;
+        let mut flushing = self.flushing.subscribe();
+        let is_flushing = async { flushing.wait_for(|flushing| *flushing).await.is_ok() };
+        if timeout_at(until, is_flushing).await.is_ok()
+            && let RequestVisitor::Token(token, _) = &accepted.who
         {
             self.resolver.authenticator.forget_absence(token).await;
         }
-        if let Some(doubt) = self.resolve(visit, true, hand).await {
-            self.hand_on(doubt.visit, Found::NoSession, doubt.hand);
+        if let Some(doubt) = self.resolve(accepted, true, hand).await {
+            self.hand_on(doubt.accepted, Found::NoSession, doubt.hand);
         }
     }
 
-    fn in_hand(&self, view: &PageView) -> InHand {
-        let mut hand = InHand::new(&self.load);
+    fn in_progress(&self, view: &PageView) -> InProgress {
+        let mut hand = InProgress::new(&self.load);
         hand.take(view.weight());
         hand
     }
 
-    fn hand_on(&self, visit: AcceptedView, found: Found, mut hand: InHand) {
-        let AcceptedView { view, seen, .. } = visit;
+    fn hand_on(&self, accepted: AcceptedView, found: Found, mut hand: InProgress) {
+        let AcceptedView { view, seen, .. } = accepted;
         // Its bytes are counted by the writer from here on, if at all.
         hand.free();
         let metrics = &self.destinations.metrics;
@@ -219,7 +236,7 @@ impl Work {
             // The app would have answered with an error.
             Found::Forbidden => metrics.not_counted[NotCounted::Error].inc(),
             Found::NoKey => metrics.not_counted[NotCounted::CommunityKey].inc(),
-            Found::Junk => metrics.dropped[Dropped::UnknownToken].inc(),
+            Found::Overflow => metrics.dropped[Dropped::UnknownToken].inc(),
             Found::Undecided => metrics.dropped[Dropped::AccessUnavailable].inc(),
             Found::NotYet(whose) => self.destinations.postpone(UnresolvedView { view, whose }),
         }
@@ -230,8 +247,8 @@ impl Work {
     ///
     /// A view of a token that was never seen waits as long as the database answers: made-up tokens must not fill the
     /// spool.
-    async fn look_up(&self, visit: &AcceptedView, is_strangers: bool) -> Found {
-        let AcceptedView { view, who, .. } = visit;
+    async fn look_up(&self, accepted: &AcceptedView, is_strangers: bool) -> Found {
+        let AcceptedView { view, who, .. } = accepted;
         let authenticator = &self.resolver.authenticator;
         let patience = self.resolver.patience;
         let mut deadline = Instant::now() + patience;
@@ -242,7 +259,7 @@ impl Work {
         };
         let looked_up = match timeout_at(deadline, Arc::clone(permits).acquire_owned()).await {
             Ok(Ok(permit)) => {
-                let mut waiting = self.ask(permit, visit);
+                let mut waiting = self.ask(permit, accepted);
                 let mut answer = None;
                 while is_strangers && answer.is_none() && authenticator.answers() {
                     answer = timeout_at(deadline, &mut waiting).await.ok();
@@ -286,11 +303,11 @@ impl Work {
 impl Work {
     /// Starts a lookup. If no view waits for its answer any more, the visitor is at least touched in presence: the view
     /// itself was written unresolved.
-    fn ask(&self, permit: OwnedSemaphorePermit, visit: &AcceptedView) -> oneshot::Receiver<Asked> {
+    fn ask(&self, permit: OwnedSemaphorePermit, accepted: &AcceptedView) -> oneshot::Receiver<Asked> {
         let (answer, waiting) = oneshot::channel();
         let (resolver, destinations) = (self.resolver.clone(), self.destinations.clone());
-        let (who, view, from) = (visit.who.clone(), visit.view.clone(), visit.from);
-        let seen = visit.seen;
+        let (who, view, from) = (accepted.who.clone(), accepted.view.clone(), accepted.from);
+        let seen = accepted.seen;
         let running = Running::new(&destinations.metrics);
         tokio::spawn(async move {
             let (_permit, _running) = (permit, running);
@@ -355,7 +372,7 @@ pub(super) enum Found {
     /// Whether the visitor may see its community could not be checked.
     Undecided,
     /// One of too many views of tokens that were never seen with a session.
-    Junk,
+    Overflow,
     NotYet(VisitorRef),
 }
 

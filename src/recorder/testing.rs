@@ -9,7 +9,7 @@ use super::{Destinations, Intake, Recorder, Resolver, Worker};
 use crate::auth::{Authenticator, EarlyLookups};
 use crate::communities::Communities;
 use crate::config::{Privacy, RecentPrecision, Record, Session};
-use crate::page_view::{Files, Metrics, Policy};
+use crate::page_view::{Metrics, Policy, SentFiles};
 use crate::recent_pages::RecentPages;
 use crate::store::Store;
 use crate::writer::load::Bytes;
@@ -43,12 +43,12 @@ pub(crate) fn intake(store: Arc<dyn Store>) -> Intake {
     let lookups = EarlyLookups::new(resolver.authenticator.clone(), Handle::current());
     let (recorder, _) = recorder(resolver, &Arc::default());
     Intake {
-        is_on: true,
+        is_recording: true,
         session: Session::default(),
         routes: Arc::default(),
         lookups,
         policy: Policy::new(&Record::default(), &Privacy::default()),
-        files: Files::default(),
+        files: SentFiles::default(),
         recorder,
     }
 }

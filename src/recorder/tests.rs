@@ -190,7 +190,7 @@ async fn i12_the_session_that_was_found_is_kept_where_admission_takes_too_long()
     bench.signs_in("alice");
     let mut view = view("/about/");
     view.community = Some(CommunityRef::Id("42".into()));
-    let visit = AcceptedView {
+    let accepted = AcceptedView {
         view,
         seen: Moment::now(),
         who: RequestVisitor::Token(SessionToken::new("alice"), EarlyLookup::default()),
@@ -200,7 +200,7 @@ async fn i12_the_session_that_was_found_is_kept_where_admission_takes_too_long()
     let access_policy: Arc<dyn AccessPolicy> = Arc::new(Endless);
     let before = tokio::time::Instant::now();
     let resolver = testing::resolver(bench.table.clone());
-    let found = resolver.admit(&visit, &access_policy).await;
+    let found = resolver.admit(&accepted, &access_policy).await;
     assert_eq!(before.elapsed(), Duration::from_secs(5));
     let Found::NotYet(VisitorRef::Session { id, .. }) = found else {
         panic!("the session is forgotten");

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::load::{InHand, Load};
+use super::load::{InProgress, Load};
 use super::shared::Shared;
 use super::spool::append::Append;
 use super::spool::encode::Body;
@@ -43,13 +43,13 @@ pub struct Appender {
 struct Group {
     recorded: Vec<RecordedView>,
     unresolved: Vec<UnresolvedView>,
-    hand: InHand,
+    hand: InProgress,
     flushes: Vec<oneshot::Sender<()>>,
     is_last: bool,
 }
 
 impl Group {
-    fn new(hand: InHand) -> Self {
+    fn new(hand: InProgress) -> Self {
         Self {
             recorded: Vec::new(),
             unresolved: Vec::new(),
@@ -108,7 +108,7 @@ impl Appender {
     /// Waits for a view, then for more for as long as the first may wait; takes all that are queued, including
     /// those that arrived during the last commit.
     async fn collect(&mut self) -> Group {
-        let mut group = Group::new(InHand::new(&self.load));
+        let mut group = Group::new(InProgress::new(&self.load));
         let mut due: Option<Instant> = None;
         loop {
             let message = match self.queue.try_recv() {

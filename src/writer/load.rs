@@ -77,13 +77,13 @@ impl Load {
 
 /// Views that a task has taken from its queue. If the task panics, they are dropped and counted: no other part knows of
 /// them.
-pub(crate) struct InHand {
+pub(crate) struct InProgress {
     load: Load,
     views: usize,
     weight: usize,
 }
 
-impl InHand {
+impl InProgress {
     /// No views so far.
     pub(crate) fn new(load: &Load) -> Self {
         Self {
@@ -120,7 +120,7 @@ impl InHand {
     }
 }
 
-impl Drop for InHand {
+impl Drop for InProgress {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.load.metrics.dropped[Dropped::TaskFailed].inc_by(self.views as u64);
@@ -163,13 +163,13 @@ mod tests {
         let metrics = Arc::<Metrics>::default();
         let load = Load::new(Queue::Writer, Bytes::new(100, &metrics), &metrics);
         assert!(load.add(60) && load.add(30));
-        let in_hand = |weight| {
-            let mut hand = InHand::new(&load);
+        let in_progress = |weight| {
+            let mut hand = InProgress::new(&load);
             hand.take(weight);
             hand
         };
         let panics = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let _hand = in_hand(60);
+            let _hand = in_progress(60);
             panic!("on purpose")
         }));
         assert!(panics.is_err());
@@ -177,7 +177,7 @@ mod tests {
         assert_eq!((load.views(), dropped.get()), (1, 1));
         assert!((metrics.queued_bytes.get() - 30.0).abs() < f64::EPSILON);
         // A task that is stopped does not panic: its views are counted at the end.
-        drop(in_hand(30));
+        drop(in_progress(30));
         assert_eq!((load.views(), dropped.get()), (1, 1));
     }
 }

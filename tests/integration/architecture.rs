@@ -1,13 +1,14 @@
 //! The order of the library's modules: each imports only from those below it, so that a reader of one needs only those.
 //! Within a module no files import each other in a circle, except that a file may use what the module that contains it
-//! defines: `live::hub` that of `live`, which declares it. Test code may import from anywhere (see `imports`).
+//! defines: `live::hub` that of `live`, which declares it. What that module only imports itself counts as imported from
+//! where it is defined. Test code may import from anywhere (see `imports`).
 
 mod imports;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::rules::{project, sources};
-use imports::{Import, Sources, contains, file, imports, room};
+use imports::{Import, Sources, contains, file, imports, room, unreadable};
 
 /// The top-level modules, from the top. `src/README.md` has the same order.
 const ORDER: &str = "main cli app admin proxy explain demo api recorder live writer auth communities store \
@@ -116,6 +117,12 @@ fn files_of_a_module_import_in_no_circle() {
 }
 
 #[test]
+fn each_name_is_imported_by_itself() {
+    let wrong = unreadable(&library()).concat();
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+#[test]
 fn the_document_has_the_same_order_and_names_each_module() {
     let document = std::fs::read_to_string(project().join("src/README.md")).expect("a document");
     let names: Vec<_> = order().into_iter().map(|module| format!("`{module}`")).collect();
@@ -134,12 +141,14 @@ fn the_document_has_the_same_order_and_names_each_module() {
     }
 }
 
+fn made(sources: &[(&str, &str)]) -> Sources {
+    let made = |(module, text): &(&str, &str)| ((*module).to_owned(), (*text).to_owned());
+    sources.iter().map(made).collect()
+}
+
 /// What is found in such sources, of which `store` stands above `ids`.
 fn found(sources: &[(&str, &str)]) -> (Vec<String>, Vec<String>) {
-    let sources = sources
-        .iter()
-        .map(|(module, text)| ((*module).to_owned(), (*text).to_owned()));
-    let imports = imports(&sources.collect());
+    let imports = imports(&made(sources));
     (upward(&["store", "ids"], &imports), circles(&imports))
 }
 
@@ -219,4 +228,41 @@ fn a_circle_of_files_is_found_and_what_a_file_uses_of_its_module_is_none() {
                 .all(|(start, found)| found.starts_with(start)),
         "{circles:?}"
     );
+}
+
+#[test]
+fn an_import_through_a_module_that_only_imports_the_name_leads_to_where_it_is_defined() {
+    for through in [
+        "pub use sql::Row;",
+        "use sql::Row;",
+        "pub(crate) use self::sql::{Other, Line as Row};",
+        "use {sql::{self as statements, Row}};",
+    ] {
+        let store = format!("mod open;\nmod sql;\n{through}");
+        let circle = [
+            ("store", &*store),
+            ("store::open", "use super::{Row, Store};"),
+            ("store::sql", "use crate::store::open::Url;"),
+        ];
+        let (upward, circles) = found(&circle);
+        assert_eq!(upward, Vec::<String>::new(), "{through}");
+        assert_eq!(circles.len(), 2, "{through}: {circles:?}");
+        assert!(circles[0].starts_with("src/store/open.rs:1: imports from src/store/sql.rs"));
+    }
+}
+
+#[test]
+fn what_imports_an_unnamed_part_of_the_library_is_refused() {
+    for refused in [
+        "use crate::*;",
+        "use super::{sql::*, Store};",
+        "use crate as library;",
+        "use crate::{self as library, store::Row};",
+        "use super::super as above;",
+    ] {
+        let sources = made(&[("store", ""), ("store::open", refused)]);
+        assert_eq!(unreadable(&sources).len(), 1, "{refused}");
+    }
+    let allowed = "use crate::store::{self, Row as Line};\n#[cfg(test)]\nmod tests {\n    use super::*;\n}";
+    assert_eq!(unreadable(&made(&[("store", allowed)])), Vec::<String>::new());
 }

@@ -167,7 +167,7 @@ async fn other_methods_are_refused_with_the_ones_allowed() {
             let answer = site.send(method.clone(), path, anonymous()).await;
             assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{method} {path}");
             assert_eq!(answer.headers["allow"], "GET,HEAD", "{method} {path}");
-            assert_eq!(answer.detail(), "This path does not take this method.");
+            assert_eq!(answer.detail(), "Method not allowed.");
         }
     }
 }

@@ -112,7 +112,7 @@ impl Store {
         for known in &*self.known.lock().unwrap() {
             let clock = &known.of(community).clock;
             let now = Moment::now();
-            clock.heard(in_2001().timestamp_millis(), now, now, Duration::MAX);
+            clock.note_answer(in_2001().timestamp_millis(), now, now, Duration::MAX);
         }
         Ok(memory)
     }

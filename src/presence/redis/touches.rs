@@ -80,7 +80,7 @@ impl Redis {
         } else {
             let now = ask_the_time(&mut redis).await?;
             let answered = Moment::now();
-            clock.heard(now, sending, answered, CLOCK_TOLERANCE);
+            clock.note_answer(now, sending, answered, CLOCK_TOLERANCE);
             sending = answered;
             now
         };

@@ -1,5 +1,6 @@
-//! Reads from sources which file names which: `use` lines, and paths in code. Comments and strings name nothing, and
-//! what is compiled for tests only is left out, whole files too: tests may look anywhere.
+//! Reads from sources which file names which: `use` lines, and paths in code. A name that a file has from another one by
+//! `use` leads to that one, too. Comments and strings name nothing, and what is compiled for tests only is left out,
+//! whole files too: tests may look anywhere.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -16,6 +17,8 @@ static SILENT: LazyLock<Regex> = LazyLock::new(|| {
 });
 /// The declaration of a module that is a file.
 static FILE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\bmod (\w+);").expect("a pattern"));
+/// A `use`, and the tree of paths that it imports.
+static USE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\buse\s+([^;]+);").expect("a pattern"));
 /// What a path is made of, and ends of lines, which count.
 static TOKEN: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"\n|::|[A-Za-z_][A-Za-z_0-9]*|\S").expect("a pattern"));
@@ -50,35 +53,104 @@ pub fn contains(outer: &str, inner: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
-/// Every import of one file from another, once.
-pub fn imports(sources: &Sources) -> Vec<Import> {
+/// The code of each file that is not for tests only, without comments and strings.
+fn production_code(sources: &Sources) -> Sources {
     let mut for_tests = BTreeSet::new();
     let code: Vec<_> = sources
         .iter()
         .map(|(module, text)| {
-            (
-                module,
-                without_tests(module, &without_comments(text), &mut for_tests),
-            )
+            let code = without_tests(module, &without_comments(text), &mut for_tests);
+            (module.clone(), code)
         })
+        .collect();
+    let is_production = |module: &str| !for_tests.iter().any(|tests| contains(tests, module));
+    code.into_iter()
+        .filter(|(module, _)| is_production(module))
+        .collect()
+}
+
+/// Every import of one file from another, once.
+pub fn imports(sources: &Sources) -> Vec<Import> {
+    let code = production_code(sources);
+    let names: Names = code
+        .iter()
+        .map(|(module, code)| (module.as_str(), used(code).collect()))
         .collect();
     let mut imports: Vec<Import> = Vec::new();
     for (from, code) in &code {
-        if for_tests.iter().any(|tests| contains(tests, from)) {
-            continue;
-        }
         let first = imports.len();
         for (line, path) in paths(code) {
-            let to = target(from, &path, sources);
-            if let Some(to) = to.filter(|to| to != *from)
-                && imports[first..].iter().all(|import| import.to != to)
-            {
-                let from = (*from).clone();
-                imports.push(Import { from, line, to });
+            for to in targets(from, &path, sources, &names) {
+                if to != *from && imports[first..].iter().all(|import| import.to != to) {
+                    let from = from.clone();
+                    imports.push(Import { from, line, to });
+                }
             }
         }
     }
     imports
+}
+
+/// The `use`s whose names cannot be followed, a line for each: of all names of a module, and of an ancestor itself.
+pub fn unreadable(sources: &Sources) -> Vec<String> {
+    let is_unreadable =
+        |(name, path): &(String, Vec<String>)| name == "*" || path.iter().all(|part| is_ancestor(part));
+    let of_file = |(module, code): (String, String)| {
+        let found: Vec<_> = used(&code).filter(is_unreadable).collect();
+        found.into_iter().map(move |(name, path)| {
+            format!(
+                "{}: `use {}` (as `{name}`): import what is needed by its name\n",
+                file(&module),
+                path.join("::")
+            )
+        })
+    };
+    production_code(sources).into_iter().flat_map(of_file).collect()
+}
+
+/// Whether a part of a path leads to the library or upward in it.
+fn is_ancestor(part: &str) -> bool {
+    ["headcount", "crate", "self", "super"].contains(&part)
+}
+
+/// What the `use`s of this code import: the name that each has there, and its path.
+fn used(code: &str) -> impl Iterator<Item = (String, Vec<String>)> {
+    USE.captures_iter(code).flat_map(|found| leaves(&[], &found[1]))
+}
+
+/// The names in a tree of paths, each with its path.
+fn leaves(base: &[String], tree: &str) -> Vec<(String, Vec<String>)> {
+    let parts = |path: &str| -> Vec<String> {
+        let parts = path.split("::").map(|part| part.trim().to_owned());
+        parts.filter(|part| !part.is_empty()).collect()
+    };
+    if let Some((start, list)) = tree.split_once('{') {
+        let base = [base, &parts(start)].concat();
+        let list = list.rsplit_once('}').map_or(list, |(list, _)| list);
+        let mut depth = 0_usize;
+        let branches = list.split(|character| {
+            match character {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                _ => {}
+            }
+            character == ',' && depth == 0
+        });
+        return branches.flat_map(|branch| leaves(&base, branch)).collect();
+    }
+    let (path, alias) = match tree.split_once(" as ") {
+        Some((path, alias)) => (path, Some(alias.trim().to_owned())),
+        None => (tree, None),
+    };
+    let mut path = [base, &parts(path)].concat();
+    if path.len() > 1 {
+        path.pop_if(|last| last == "self");
+    }
+    if tree.trim().is_empty() {
+        return Vec::new();
+    }
+    let name = alias.or_else(|| path.last().cloned()).unwrap_or_default();
+    vec![(name, path)]
 }
 
 /// Blanks comments, strings and characters. Lines stay where they are.
@@ -159,8 +231,35 @@ fn paths(code: &str) -> Vec<(usize, Vec<String>)> {
     found
 }
 
-/// The file that a path leads to; none outside of the library.
-fn target(from: &str, path: &[String], sources: &Sources) -> Option<String> {
+/// For each module the names that it has from its `use`s, with their paths.
+type Names<'a> = BTreeMap<&'a str, BTreeMap<String, Vec<String>>>;
+
+/// The files that a path leads to: the first, and where that has the name from another file, that one, and so on. None
+/// outside of the library.
+fn targets(from: &str, path: &[String], sources: &Sources, names: &Names) -> Vec<String> {
+    let mut found = Vec::new();
+    let of_file = |from: &str, path: &[String]| {
+        let (name, rest) = path.split_first()?;
+        Some([names.get(from)?.get(name)?, rest].concat())
+    };
+    let path = of_file(from, path).unwrap_or_else(|| path.to_vec());
+    let (mut from, mut path) = (from.to_owned(), path);
+    while let Some((module, rest)) = target(&from, &path, sources) {
+        // A name is followed once: `use`s may name each other in a circle.
+        if found.contains(&module) {
+            break;
+        }
+        found.push(module.clone());
+        let Some(used) = of_file(&module, &rest) else {
+            break;
+        };
+        (from, path) = (module, used);
+    }
+    found
+}
+
+/// The first file that a path leads to, and the rest of the path, which that file defines or imports.
+fn target(from: &str, path: &[String], sources: &Sources) -> Option<(String, Vec<String>)> {
     let mut base: Vec<&str> = from.split("::").collect();
     let mut path = path.iter().map(String::as_str).peekable();
     match *path.peek()? {
@@ -175,12 +274,14 @@ fn target(from: &str, path: &[String], sources: &Sources) -> Option<String> {
         base.pop();
     }
     base.extend(path);
+    let mut rest = Vec::new();
     while !base.is_empty() {
         let module = base.join("::");
         if sources.contains_key(&module) {
-            return Some(module);
+            rest.reverse();
+            return Some((module, rest));
         }
-        base.pop();
+        rest.extend(base.pop().map(str::to_owned));
     }
     None
 }

@@ -20,7 +20,7 @@ async fn readyz(world: &World) -> String {
 }
 
 async fn says_that_it_hears_nothing(world: &World) {
-    let degraded = "degraded: changes of sessions are not heard of; sign-outs are noticed within \
+    let degraded = "degraded: no notifications of session changes arrive; sign-outs are noticed within \
                     session.cache_ttl\n";
     let text = readyz(world).await;
     assert!(text.contains(degraded), "{text}");
