@@ -18,7 +18,7 @@ pub mod moment;
 pub mod redis;
 pub mod shared_settings;
 mod store_clock;
-pub mod window;
+mod window;
 pub mod worker;
 
 use std::collections::HashMap;

@@ -73,7 +73,10 @@ mod tests {
         let declared = Metrics::new(&Status::default()).registry.declared();
         let words = alerts.split(|char: char| char != '_' && !char.is_ascii_lowercase());
         let named: Vec<_> = words
-            .filter(|word| word.strip_prefix("headcount_").is_some_and(|rest| !rest.is_empty()))
+            .filter(|word| {
+                word.strip_prefix("headcount_")
+                    .is_some_and(|rest| !rest.is_empty())
+            })
             .collect();
         assert!(named.len() > 10, "{named:?}");
         for name in named {

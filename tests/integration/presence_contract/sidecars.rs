@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use headcount::presence::window::KEPT;
+use headcount::presence::KEPT;
 
 use super::WINDOW;
 use super::site::Site;
