@@ -297,8 +297,8 @@ fn i4_sqlite_has_no_trigger_that_could_tell_of_sessions() {
     );
     assert_eq!(
         message,
-        "etc/headcount.toml:6: session.revocation: \"trigger\" needs a Postgres database, and SQLite tells \
-         nobody of changes; set it to \"off\": sign-outs are then noticed within session.cache_ttl"
+        "etc/headcount.toml:6: session.revocation: \"trigger\" needs a Postgres database, and SQLite cannot \
+         notify of changes; set it to \"off\": sign-outs are then noticed within session.cache_ttl"
     );
 }
 
