@@ -1,5 +1,5 @@
-//! Metrics toolkit: each module declares its metrics with [`metrics!`] in its own `metrics.rs`, and the values of their
-//! labels as enums with [`label_values!`]. Imports no other module.
+//! Metrics toolkit: each module declares its metrics with `metrics!` in its own `metrics.rs`, and the values of their
+//! labels as enums with `label_values!`. Imports no other module.
 //!
 //! An interface that operators build alerts on: own registry, prefix `headcount_`, base units, counters end in
 //! `_total`. Labels are bounded: never a user, a path or a community. Every label value known beforehand starts at zero.
@@ -145,7 +145,7 @@ impl Metric for Sizes {
     }
 }
 
-/// The values of a label: an enum, declared with [`label_values!`].
+/// The values of a label: an enum, declared with `label_values!`.
 pub trait LabelValue: Copy + 'static {
     /// Name of the label.
     const LABEL: &'static str;
