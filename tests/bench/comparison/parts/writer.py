@@ -17,21 +17,21 @@ def run(stack, report, options):
     postgres.sql('CREATE TABLE copied (LIKE accounts_userevent INCLUDING ALL);'
                  'ALTER TABLE copied ADD FOREIGN KEY (user_id) REFERENCES accounts_userprofile (id)'
                  ' DEFERRABLE INITIALLY DEFERRED')
+    file = f'{postgres.data}/rows.copy'
     ours, copies, cpu_ours, cpu_copy = [], [], [], []
     for _ in range(min(3, options.rounds)):
         before = int(postgres.sql('SELECT count(*) FROM accounts_userevent'))
         # A lock keeps the writer away while the backlog grows.
-        postgres.sql('REVOKE INSERT ON accounts_userevent FROM PUBLIC')
-        hold = services.Service('lock', [
+        hold = stack.add(services.Service('lock', [
             str(postgres.binaries / 'psql'), '-h', '127.0.0.1', '-p', str(postgres.port), '-U', 'postgres',
-            '-d', 'site', '-c', 'BEGIN; LOCK accounts_userevent; SELECT pg_sleep(120)'])
+            '-d', 'site', '-c', 'BEGIN; LOCK accounts_userevent; SELECT pg_sleep(120)']))
         made = 0
         while made < VIEWS:
             made += load.saturate(sidecar.port, 2)
         services.wait_until('all views to be in the spool', lambda: not sidecar.metric('headcount_recorder_queue_views'))
         waiting = int(sidecar.metric('headcount_spool_views'))
         with Used(postgres) as used:
-            hold.stop(9)
+            stack.stop(hold)
             postgres.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(120)%'"
                          ' AND pid <> pg_backend_pid()')
             start = time.monotonic()
@@ -43,11 +43,11 @@ def run(stack, report, options):
         cpu_ours.append(used.seconds / rows * 1e6)
 
         postgres.sql(f"COPY (SELECT * FROM accounts_userevent ORDER BY timestamp DESC LIMIT {rows})"
-                     " TO '/tmp/headcount-bench.copy' (FORMAT binary)")
+                     f" TO '{file}' (FORMAT binary)")
         postgres.sql('TRUNCATE copied')
         with Used(postgres) as used:
             start = time.monotonic()
-            postgres.sql("COPY copied FROM '/tmp/headcount-bench.copy' (FORMAT binary)")
+            postgres.sql(f"COPY copied FROM '{file}' (FORMAT binary)")
             took = time.monotonic() - start
         copies.append(rows / took)
         cpu_copy.append(used.seconds / rows * 1e6)
