@@ -248,7 +248,11 @@ impl Applier {
     async fn step(&mut self, spool: &Spool) -> bool {
         // It may have been replaced since the last step, even within this round.
         self.drain.owns(self.shared.own.load().id());
-        match self.shared.while_updating_gauges(self.drain.step(spool)).await {
+        match self
+            .shared
+            .while_updating_the_backlog(self.drain.step(spool))
+            .await
+        {
             Ok(Step::Nothing) => {
                 if spool.waiting().views > spool.passed_over().views {
                     // The counts were wrong, after a failure in between. If they are wrong again, that is no
