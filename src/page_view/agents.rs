@@ -19,7 +19,7 @@ const CAPACITY: u64 = 2048;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Agent<'a> {
     /// `User-Agent`, made fit to be stored.
-    pub(super) user_agent: &'a str,
+    pub(super) text: &'a str,
     /// `Sec-CH-UA-Platform`, one of those that matter.
     pub(super) platform: Option<&'static str>,
     /// `Sec-CH-UA-Mobile`.
@@ -31,7 +31,7 @@ impl<'a> Agent<'a> {
     pub(super) fn of(user_agent: &'a str, request: &HeaderMap) -> Self {
         let hint = |name| request.get(name).map(HeaderValue::as_bytes);
         Self {
-            user_agent,
+            text: user_agent,
             platform: (hint("sec-ch-ua-platform") == Some(b"\"Android\"")).then_some("Android"),
             mobile: match hint("sec-ch-ua-mobile") {
                 Some(b"?1") => Some(true),
@@ -45,7 +45,7 @@ impl<'a> Agent<'a> {
 /// An [`Agent`] that is remembered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Remembered {
-    user_agent: Box<str>,
+    text: Box<str>,
     platform: Option<&'static str>,
     mobile: Option<bool>,
 }
@@ -53,7 +53,7 @@ struct Remembered {
 impl Remembered {
     fn agent(&self) -> Agent<'_> {
         Agent {
-            user_agent: &self.user_agent,
+            text: &self.text,
             platform: self.platform,
             mobile: self.mobile,
         }
@@ -105,10 +105,10 @@ impl Agents {
         if let Some(known) = self.read.get(&agent) {
             return known;
         }
-        let is_robot = self.robots.include(agent.user_agent);
+        let is_robot = self.robots.include(agent.text);
         let device = (!is_robot).then(|| DeviceInfo::of(&agent));
         let key = Remembered {
-            user_agent: agent.user_agent.into(),
+            text: agent.text.into(),
             platform: agent.platform,
             mobile: agent.mobile,
         };

@@ -46,7 +46,7 @@ pub struct DeviceInfo {
 impl DeviceInfo {
     /// Reads a user agent and its hints. Never fails: unrecognised parts are `unknown`.
     pub(super) fn of(agent: &Agent<'_>) -> Self {
-        let text = agent.user_agent;
+        let text = agent.text;
         let parsed = Parser::new().parse(text).unwrap_or_default();
         let browser = app(text).unwrap_or_else(|| name_and_version(parsed.name, parsed.version));
         let os = system(agent).unwrap_or_else(|| match parsed.os {
@@ -83,7 +83,7 @@ fn app(text: &str) -> Option<String> {
 
 /// The system, where the hint or the text tells more than the parser finds.
 fn system(agent: &Agent<'_>) -> Option<String> {
-    let text = agent.user_agent;
+    let text = agent.text;
     if text.contains("OpenHarmony") || text.contains("HarmonyOS") {
         return Some("HarmonyOS".into());
     }
@@ -136,7 +136,7 @@ mod tests {
 
     fn device(user_agent: &str, platform: Option<&'static str>, mobile: Option<bool>) -> DeviceInfo {
         DeviceInfo::of(&Agent {
-            user_agent,
+            text: user_agent,
             platform,
             mobile,
         })
