@@ -19,7 +19,7 @@ use futures_util::FutureExt as _;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::mpsc;
 
-use crate::admin::{Admin, Dashboard, Metrics};
+use crate::admin::{self, Admin, Dashboard, Metrics};
 use crate::api::{Api, SiteSettings, Sources, UpstreamCheck, widget_paths};
 use crate::config::{Access, Config, Listen};
 use crate::geoip::GeoIp;
@@ -215,14 +215,12 @@ impl App {
         let policy = Policy::new(&config.record, &config.privacy);
         let admin = Admin {
             dashboard: start_dashboard(&config, &presence, &recording, &metrics, &tasks),
-            hosts: config.listen.admin_hosts.clone(),
+            settings: admin_settings(&config),
             metrics: metrics.clone(),
             status,
             tasks: tasks.clone(),
-            patience: config.record.batch_age + STALE,
             routes: routes.clone(),
             policy: policy.clone(),
-            api: config.api.clone(),
             serving: Arc::default(),
             shutdown: shutdown.clone(),
             handed_over: Shutdown::new(),
@@ -238,6 +236,7 @@ impl App {
                 live: live.clone(),
                 intake: recording.intake(&config, routes, policy),
             },
+            status: admin.status.clone(),
             metrics: metrics.clone(),
             in_flight: in_flight.clone(),
             leaving: closing.accepting.clone(),
@@ -288,6 +287,15 @@ fn signals(
     Signals::listen(shutdown.clone(), signal_policy).context("signal handlers")
 }
 
+fn admin_settings(config: &Config) -> admin::Settings {
+    admin::Settings {
+        hosts: config.listen.admin_hosts.clone(),
+        patience: config.record.batch_age + STALE,
+        waits_for_the_app: config.upstream.readiness,
+        api: config.api.clone(),
+    }
+}
+
 fn start_dashboard(
     config: &Config,
     presence: &Arc<dyn presence::Presence>,
@@ -336,6 +344,7 @@ fn start_live(
 /// What the proxy needs besides configuration and recording.
 struct ProxyParts {
     sources: Sources,
+    status: Status,
     metrics: Metrics,
     in_flight: InFlight,
     leaving: Shutdown,
@@ -349,6 +358,7 @@ fn sidecar(
 ) -> anyhow::Result<Sidecar> {
     let ProxyParts {
         sources,
+        status,
         metrics,
         in_flight,
         leaving,
@@ -368,7 +378,8 @@ fn sidecar(
     Ok(Sidecar {
         limits: config.limits.clone(),
         upstream: config.upstream.clone(),
-        upstreams: Upstreams::new(&config.upstream).map_err(|error| anyhow::anyhow!("upstream: {error}"))?,
+        upstreams: Upstreams::new(&config.upstream, &status, &metrics.proxy)
+            .map_err(|error| anyhow::anyhow!("upstream: {error}"))?,
         intake,
         communities: recording.communities.clone(),
         injector: config.widget.inject.then(|| injector(config)),

@@ -7,6 +7,7 @@
 mod access;
 mod admin;
 mod api_contract;
+mod app_health;
 mod architecture;
 mod browsers;
 mod certificates;

@@ -186,11 +186,14 @@ function showViews({ per_second: now, minute, hour, step_seconds: step }) {
 }
 
 function showRecording(report) {
-  const { recording, database, redis, routes, sessions } = report;
+  const { recording, app, database, redis, routes, sessions } = report;
   const age = (date) => duration((new Date(report.now) - new Date(date)) / 1_000);
   const waits = recording.spool_views > 0;
   const held = `${bytes(recording.spool_bytes)} of ${bytes(recording.spool_limit_bytes)}`;
   const oldest = waits ? `oldest ${duration(recording.oldest_seconds)}` : "nothing waits";
+
+  if (app.state === "up") fact("app", "Answers", `for ${age(app.since)}`, "ok");
+  else fact("app", "Away", `since ${time(app.since)}, ${age(app.since)}`, "bad");
 
   if (database.state === "up") fact("database", "Up", `for ${age(database.since)}`, "ok");
   else fact("database", "Away", `since ${time(database.since)}, ${age(database.since)}; ${count(recording.spool_views, "view")} wait`, "bad");

@@ -30,6 +30,7 @@ pub(super) struct Report {
     page_views: PageViews,
     recent: Vec<Recent>,
     recording: Recording,
+    app: Service,
     redis: Service,
     database: Service,
     live_connections: Vec<Labelled<i64>>,
@@ -162,6 +163,7 @@ impl Report {
                 .map(|(number, page)| Recent::of(*number, page))
                 .collect(),
             recording: Recording::of(metrics, &process.status),
+            app: Service::of(&process.status.app),
             redis: Service::of(&process.status.redis),
             database: Service::of(&process.status.database),
             live_connections: labelled(&metrics.live.connections, IntGauge::get),
