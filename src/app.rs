@@ -9,6 +9,7 @@ mod recording;
 mod serving;
 mod site;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,7 +71,8 @@ pub struct App {
     spools: Option<Directory>,
     ports: Ports,
     shutdown: Shutdown,
-    of_a_terminal: bool,
+    /// The folder of a process that runs in a terminal.
+    of_a_terminal: Option<PathBuf>,
 }
 
 impl App {
@@ -117,15 +119,15 @@ impl App {
             spools,
             ports,
             shutdown: Shutdown::new(),
-            of_a_terminal: false,
+            of_a_terminal: None,
         })
     }
 
     /// Makes SIGHUP and SIGQUIT end the sidecar instead of reloading files and handing over: for a process that runs in
-    /// a terminal.
+    /// a terminal. `folder` is removed where a second signal ends it at once.
     #[must_use]
-    pub fn of_a_terminal(mut self) -> Self {
-        self.of_a_terminal = true;
+    pub fn of_a_terminal(mut self, folder: PathBuf) -> Self {
+        self.of_a_terminal = Some(folder);
         self
     }
 
@@ -274,15 +276,16 @@ fn check_tasks(tasks: &Tasks) -> Result<(), StartError> {
 
 fn signals(
     shutdown: &Shutdown,
-    of_a_terminal: bool,
+    of_a_terminal: Option<PathBuf>,
     reload: &mpsc::Sender<()>,
     hand_over: mpsc::Sender<()>,
 ) -> anyhow::Result<Signals> {
-    let signal_policy = if of_a_terminal {
-        SignalPolicy::Terminal
-    } else {
-        let reload = reload.clone();
-        SignalPolicy::Service { reload, hand_over }
+    let signal_policy = match of_a_terminal {
+        Some(folder) => SignalPolicy::Terminal { folder },
+        None => SignalPolicy::Service {
+            reload: reload.clone(),
+            hand_over,
+        },
     };
     Signals::listen(shutdown.clone(), signal_policy).context("signal handlers")
 }

@@ -10,6 +10,7 @@ pub mod client_ip;
 mod client_socket;
 mod ctx;
 mod edge;
+mod failure;
 mod failures;
 mod forwarded;
 mod forwarding;
@@ -60,7 +61,7 @@ pub use handshakes::Handshakes;
 pub use metrics::Metrics;
 pub use upstream::Upstreams;
 
-use failures::connect_reason;
+use failure::connect_reason;
 use limits::Refusal;
 use messages::has_no_body;
 use metrics::NoRoute;

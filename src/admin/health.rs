@@ -68,7 +68,10 @@ pub(super) fn degraded(status: &Status, patience: f64) -> Vec<String> {
         ),
         (
             status.database.is_down(),
-            "the database does not answer; page views wait in the spool".to_owned(),
+            away(
+                "the database does not answer; page views wait in the spool",
+                &status.database.condition().reasons,
+            ),
         ),
         (
             status.spool.is_down(),
@@ -129,6 +132,16 @@ pub(super) fn degraded(status: &Status, patience: f64) -> Vec<String> {
     ]
     .into_iter()
     .filter_map(|(holds, line)| holds.then_some(line))
+    .chain(status.recognition.condition().reasons)
     .chain(status.presence_settings.condition().reasons)
     .collect()
+}
+
+/// A sentence with the reasons, where there are some yet.
+fn away(sentence: &str, reasons: &[String]) -> String {
+    if reasons.is_empty() {
+        sentence.to_owned()
+    } else {
+        format!("{sentence} ({})", reasons.join("; "))
+    }
 }

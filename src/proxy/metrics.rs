@@ -5,7 +5,7 @@ use std::time::Duration;
 use prometheus::core::{AtomicU64, GenericCounterVec};
 use prometheus::{HistogramOpts, HistogramVec, IntGaugeVec};
 
-use super::failures::Failure;
+use super::failure::Failure;
 use super::limits::Refusal;
 use crate::metrics::{
     Counter, Counters, Durations, IntGauge, LATENCY_BUCKETS, LabelValue as _, Metric, Opts, Registry,

@@ -5,6 +5,7 @@
 mod probe;
 mod servers;
 
+use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,14 +81,21 @@ impl Upstreams {
     /// # Errors
     /// No server is known: its name could not be resolved yet.
     pub(super) fn select(&self) -> Result<(Box<HttpPeer>, Option<Arc<Address>>)> {
-        let is_tried = |backend: &Backend, _| {
-            let known = self.servers.of(&backend.addr);
-            known.is_none_or(|address| !address.is_down())
+        // One pass: each moves the round-robin on, and with two per attempt the same server would always be next.
+        let first = RefCell::new(None);
+        let is_taken = |backend: &Backend, _| {
+            let is_down = self
+                .servers
+                .of(&backend.addr)
+                .is_some_and(|known| known.is_down());
+            if is_down {
+                first.borrow_mut().get_or_insert_with(|| backend.clone());
+            }
+            !is_down
         };
-        let backend = self
-            .balancer
-            .select_with(b"", SELECT_ITERATIONS, is_tried)
-            .or_else(|| self.balancer.select_with(b"", SELECT_ITERATIONS, |_, _| true))
+        let taken = self.balancer.select_with(b"", SELECT_ITERATIONS, is_taken);
+        let backend = taken
+            .or(first.into_inner())
             .ok_or_else(|| Error::explain(ErrorType::ConnectNoRoute, "no upstream server is known"))?
             .addr;
         let mut peer = peer(&backend)?;

@@ -36,6 +36,7 @@ mod presence_settings;
 mod presence_tls;
 mod proof;
 mod proxies;
+mod recognition;
 mod redis_cluster;
 mod reloading;
 mod revocation;

@@ -15,7 +15,7 @@ use pingora_load_balancing::health_check::{HealthCheck, TcpHealthCheck};
 use super::peer;
 use super::servers::{Finding, Servers, Trouble};
 use crate::config;
-use crate::proxy::failures::connect_reason;
+use crate::proxy::failure::connect_reason;
 
 /// Probes an address, and reports to [`Servers`]: to Pingora every probe succeeds, whose own state and log lines are not
 /// used.
