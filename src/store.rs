@@ -26,7 +26,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use crate::batch::{Batch, BatchKey};
-use crate::browser_session::BrowserSession;
+use crate::browser_session::{BrowserSession, Visibility};
 use crate::ids::{CommunityId, SessionToken, UserId};
 use crate::key_type::{AppKeys, KeyTypes};
 
@@ -107,8 +107,13 @@ pub trait Store: Send + Sync + 'static {
     /// database's clock and at `now`.
     async fn forget_old_parts(&self, now: DateTime<Utc>) -> Result<u64, StoreError>;
 
-    /// Profiles with each user's latest valid session, in one query; users that no longer exist are absent.
-    /// Any order.
+    /// Those of the users whom the app hides, in one query; none where the configuration names no such column.
+    async fn hidden(&self, _users: &[UserId]) -> Result<HashMap<UserId, Visibility>, StoreError> {
+        Ok(HashMap::new())
+    }
+
+    /// Profiles with each user's latest valid session, in one query; users that no longer exist and those whom
+    /// the app hides are absent. Any order.
     async fn visitors(&self, users: &[UserId]) -> Result<Vec<VisitorRow>, StoreError>;
 
     /// Statistics of one community over the half-open window `[from, to)`.

@@ -29,6 +29,9 @@ pub enum StoreError {
     /// A statement was refused for good, for example by a constraint.
     #[error("the database refused a statement")]
     Refused(#[source] sqlx::Error),
+    /// Page views are neither written nor is there a table of them.
+    #[error("there is no event table")]
+    NoEvents,
     /// A row does not have the expected form.
     #[error("unexpected value in {0}")]
     Unexpected(String),
@@ -58,7 +61,7 @@ impl StoreError {
         match self {
             Self::Undone(_) | Self::Refused(_) => true,
             Self::Unavailable(error) => verdict(error).may_be_the_rows(),
-            Self::Unexpected(_) => false,
+            Self::Unexpected(_) | Self::NoEvents => false,
         }
     }
 
@@ -113,6 +116,7 @@ impl StoreError {
             Self::Unavailable(error) => Self::Unavailable(again(error)),
             Self::Undone(error) => Self::Undone(again(error)),
             Self::Refused(error) => Self::Refused(again(error)),
+            Self::NoEvents => Self::NoEvents,
             Self::Unexpected(what) => Self::Unexpected(what.clone()),
         }
     }
@@ -163,7 +167,7 @@ impl StoreError {
     fn verdict(&self) -> Classification {
         match self {
             Self::Unavailable(error) | Self::Undone(error) | Self::Refused(error) => verdict(error),
-            Self::Unexpected(_) => Classification::SCHEMA,
+            Self::Unexpected(_) | Self::NoEvents => Classification::SCHEMA,
         }
     }
 }

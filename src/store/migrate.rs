@@ -21,7 +21,8 @@ use super::error::timed_out;
 use super::operations::Backend;
 use super::postgres::connect_options;
 use super::postgres::pooler::NEEDS_ITS_OWN;
-use super::schema::{AppSchema, Problems, Resolved, TableName, resolve};
+use super::connections::names;
+use super::schema::{AppSchema, Needs, Problems, Resolved, TableName, resolve};
 use super::url::{OpenError, Scheme, direct_url};
 use super::{SchemaProblem, StoreError};
 use crate::config::Config;
@@ -182,12 +183,16 @@ struct Addition {
 
 impl Addition {
     fn new(name: &'static str, table: &TableName, template: &str, app: &AppSchema) -> Self {
-        let (event, session) = (&app.event, &app.session);
+        let session = &app.session;
+        let event = app.event.iter().flat_map(|event| {
+            [
+                ("{event.table}", event.table.to_string()),
+                ("{event.metadata}", event.metadata.to_string()),
+                ("{event.timestamp}", event.timestamp.to_string()),
+                ("{event.event_type}", event.event_type.to_string()),
+            ]
+        });
         let names = [
-            ("{event.table}", event.table.to_string()),
-            ("{event.metadata}", event.metadata.to_string()),
-            ("{event.timestamp}", event.timestamp.to_string()),
-            ("{event.event_type}", event.event_type.to_string()),
             ("{session.table}", session.table.to_string()),
             ("{session.id}", session.id.to_string()),
             ("{session.user_id}", session.user_id.to_string()),
@@ -199,10 +204,10 @@ impl Addition {
             ("{session.started_at}", session.started_at.to_string()),
             ("{time_zone}", session.expires_at.zone.name().to_owned()),
         ];
-        let create = names
-            .iter()
+        let create = event
+            .chain(names)
             .fold(template.trim_end().to_owned(), |sql, (placeholder, name)| {
-                sql.replace(placeholder, name)
+                sql.replace(placeholder, &name)
             });
         let table = table.to_string();
         let columns = create.split_once(&format!(" ON {table} "));
@@ -221,16 +226,15 @@ impl Addition {
 }
 
 /// The additions that both databases have.
-fn additions(app: &AppSchema, event_community: &str, session_user: &str) -> [Addition; 2] {
-    [
-        Addition::new(
-            "headcount_event_community",
-            &app.event.table,
-            event_community,
-            app,
-        ),
-        Addition::new("headcount_session_user", &app.session.table, session_user, app),
-    ]
+fn additions(app: &AppSchema, event_community: &str, session_user: &str) -> Vec<Addition> {
+    let event = app
+        .event
+        .iter()
+        // A view has no indexes: those of the table under it are the app's.
+        .filter(|event| !event.is_view)
+        .map(|event| Addition::new("headcount_event_community", &event.table, event_community, app));
+    let session = Addition::new("headcount_session_user", &app.session.table, session_user, app);
+    event.chain([session]).collect()
 }
 
 /// One file of `migrations/`: version, what it makes, its statements. Listed by hand: sqlx's macro that reads the
@@ -301,9 +305,10 @@ async fn app_schema<B: Backend>(
     connection: &mut B::Connection,
     config: &Config,
 ) -> Result<std::sync::Arc<AppSchema>, MigrateError> {
-    let live = B::introspect(connection, &config.schema, config.database.time_zone).await?;
-    let Resolved { app, problems, .. } =
-        resolve(&config.schema, &config.record, config.database.time_zone, &live);
+    let names = names::<B>(config);
+    let live = B::introspect(connection, &names, config.database.time_zone).await?;
+    let needs = Needs::of(config);
+    let Resolved { app, problems, .. } = resolve(&names, &needs, config.database.time_zone, &live);
     app.ok_or(MigrateError::Schema(problems))
 }
 

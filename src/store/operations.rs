@@ -16,11 +16,11 @@ use sqlx::{Database, Transaction};
 use super::error::is_untranslatable;
 use super::ledger::LedgerProblem;
 use super::rows::{EventRow, event_rows};
-use super::schema::{AppSchema, Column, CommunityTable, EventInsert, LiveSchema, ProfileTable};
+use super::schema::{AppSchema, Column, CommunityTable, EventInsert, EventTable, LiveSchema, ProfileTable};
 use super::{Applied, Stats, VisitorRow};
 use crate::batch::{Batch, BatchKey};
-use crate::browser_session::BrowserSession;
-use crate::config::{self, CommunityIdAs, Config, PageViews, Schema};
+use crate::browser_session::{BrowserSession, Visibility};
+use crate::config::{self, CommunityIdAs, Config, Events, HiddenMembers, PageViews, Schema};
 use crate::from_row::from_row;
 use crate::ids::{BrowserSessionId, CommunityId, SessionToken, UserId};
 use crate::key_type::KeyTypes;
@@ -55,9 +55,13 @@ pub(super) trait Backend:
     + for<'a> Runs<InsertEvents<'a>>
     + Runs<AddPages>
     + for<'a> Runs<RaiseLastActive<'a>>
+    + for<'a> Runs<HiddenOf<'a>>
     + for<'a> Runs<Visitors<'a>>
     + for<'a> Runs<StatsOf<'a>>
 {
+    /// The event table that `headcount migrate` makes.
+    const OWN_EVENTS: &'static str;
+
     /// Reads the configured tables from the catalogue, and whether the server knows the configured zone.
     fn introspect(
         connection: &mut Self::Connection,
@@ -197,6 +201,16 @@ impl FindCommunity<'_> {
     }
 }
 
+impl FindCommunity<'_> {
+    /// The answer where the app has no table of communities: any key is that of one, and no slug is.
+    pub(super) fn without_table(&self) -> Option<CommunityId> {
+        match self {
+            Self::BySlug(_) => None,
+            Self::ByKey(key) => Some((*key).clone()),
+        }
+    }
+}
+
 impl Operation for FindCommunity<'_> {
     type Output = Option<CommunityId>;
 }
@@ -204,7 +218,8 @@ impl Operation for FindCommunity<'_> {
 /// What is written and counted, from the configuration.
 pub(super) struct Rules {
     pub events: bool,
-    pub pages_visited: bool,
+    /// What a member whom the app hides is; `None` where it hides nobody.
+    pub hidden: Option<Visibility>,
     pub community_id_as: CommunityIdAs,
     pub page_views: PageViews,
     pub database: config::Database,
@@ -213,8 +228,11 @@ pub(super) struct Rules {
 impl Rules {
     pub(super) fn new(config: &Config) -> Self {
         Self {
-            events: config.record.events,
-            pages_visited: config.record.pages_visited,
+            events: config.record.events != Events::Off,
+            hidden: config.schema.hides_members().then_some(match config.record.hidden {
+                HiddenMembers::Count => Visibility::Hidden,
+                HiddenMembers::Ignore => Visibility::Ignored,
+            }),
             community_id_as: config.record.community_id_as,
             page_views: config.api.page_views,
             database: config.database.clone(),
@@ -286,18 +304,27 @@ impl Apply<'_> {
             transaction.commit().await?;
             return Ok(Applied { views, known_parts });
         }
-        if let Some(columns) = &app.event.insert {
+        if let Some(event) = &app.event
+            && let Some(columns) = &event.insert
+        {
             let rows = event_rows(&batch, columns, app.keys().community, rules.community_id_as)?;
             let rows = rows.into_iter().map(form).collect();
-            B::run(&InsertEvents { columns, rows }, app, &mut transaction).await?;
+            B::run(&InsertEvents { event, columns, rows }, app, &mut transaction).await?;
         }
-        if rules.pages_visited {
+        if app.adds_pages {
             let pages = batch.pages_by_session();
             B::run(&AddPages { pages }, app, &mut transaction).await?;
         }
-        if let Some(column) = &app.profile.last_active {
+        if let Some(profile) = &app.profile
+            && let Some(column) = &profile.last_active
+        {
             let moments = batch.last_active_by_user();
-            B::run(&RaiseLastActive { column, moments }, app, &mut transaction).await?;
+            let raise = RaiseLastActive {
+                profile,
+                column,
+                moments,
+            };
+            B::run(&raise, app, &mut transaction).await?;
         }
         committing.store(true, Ordering::Relaxed);
         transaction.commit().await?;
@@ -307,6 +334,7 @@ impl Apply<'_> {
 
 /// Inserts page views; a step of [`Apply`].
 pub(super) struct InsertEvents<'a> {
+    pub event: &'a EventTable,
     pub columns: &'a EventInsert,
     pub rows: Vec<EventRow>,
 }
@@ -328,6 +356,7 @@ impl Operation for AddPages {
 
 /// S7: raises when the users were last active, never back in time; a step of [`Apply`].
 pub(super) struct RaiseLastActive<'a> {
+    pub profile: &'a ProfileTable,
     pub column: &'a Column,
     pub moments: BTreeMap<UserId, DateTime<Utc>>,
 }
@@ -348,13 +377,31 @@ impl Operation for Visitors<'_> {
     type Output = Vec<VisitorRow>;
 }
 
+/// Those of the users whom the app hides.
+pub(super) struct HiddenOf<'a> {
+    pub users: &'a [UserId],
+}
+
+impl Operation for HiddenOf<'_> {
+    type Output = Vec<UserId>;
+}
+
+impl HiddenOf<'_> {
+    /// As [`Visitors::keys`].
+    pub(super) fn keys(&self, key: &Column) -> impl Iterator<Item = &str> {
+        keys(self.users, key)
+    }
+}
+
+fn keys<'u>(users: &'u [UserId], key: &Column) -> impl Iterator<Item = &'u str> {
+    let ids = users.iter().map(UserId::as_str);
+    ids.filter(|user| key.is_key(user))
+}
+
 impl Visitors<'_> {
-    /// The users whose ids can be keys of the table at all.
-    pub(super) fn keys(&self, profile: &ProfileTable) -> impl Iterator<Item = &str> {
-        self.users
-            .iter()
-            .map(UserId::as_str)
-            .filter(|user| profile.id.is_key(user))
+    /// The users whose ids can be values of the key column at all.
+    pub(super) fn keys(&self, key: &Column) -> impl Iterator<Item = &str> {
+        keys(self.users, key)
     }
 }
 
@@ -393,7 +440,8 @@ pub(super) const STATS_OF_VIEWS_AND_SESSIONS: &str = "\
 from_row!(PgRow, SqliteRow => Stats { total_visitors, page_views, avg_session_duration, ended_sessions, avg_community_session_duration, ended_community_sessions });
 
 impl Operation for StatsOf<'_> {
-    type Output = Stats;
+    /// `None` where there is no event table.
+    type Output = Option<Stats>;
 }
 
 impl StatsOf<'_> {

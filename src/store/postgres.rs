@@ -7,6 +7,7 @@
 //! serves `bigint` and `uuid` keys alike.
 
 mod apply;
+mod hidden;
 mod identify;
 mod introspect;
 mod ledger;
@@ -48,6 +49,8 @@ pub(super) fn store(url: &Secret, config: &Config) -> Result<SqlStore<Postgres>,
 }
 
 impl Backend for Postgres {
+    const OWN_EVENTS: &'static str = "headcount.page_view";
+
     async fn introspect(
         connection: &mut PgConnection,
         names: &Schema,

@@ -242,9 +242,12 @@ impl Drain {
         let metrics = &self.metrics.views;
         metrics.counted.inc_by(resolved.views.len() as u64);
         for recorded in &resolved.views {
-            self.recent.note(&recorded.view, recorded.community.as_ref());
+            if !resolved.hidden.contains_key(&recorded.user_id) {
+                self.recent.note(&recorded.view, recorded.community.as_ref());
+            }
         }
         metrics.not_counted[NotCounted::Anonymous].inc_by(resolved.nobodys);
+        metrics.not_counted[NotCounted::Hidden].inc_by(resolved.ignored);
         metrics.not_counted[NotCounted::CommunityKey].inc_by(resolved.no_keys);
         metrics.dropped[Dropped::SessionUnavailable].inc_by(resolved.unreadable);
     }

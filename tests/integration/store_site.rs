@@ -366,6 +366,7 @@ impl Site {
             is_active: row.is_active,
             is_ended: row.is_ended,
             ended_at: row.ended_at,
+            visibility: headcount::browser_session::Visibility::Shown,
         })
     }
 

@@ -4,7 +4,7 @@
 use chrono_tz::Tz;
 
 use super::{
-    Column, Dialect, Kind, LiveColumn, LiveSchema, LiveTable, Privilege, ProfileTable, SchemaProblem,
+    Column, Dialect, Kind, LiveColumn, LiveSchema, LiveTable, Needs, Privilege, ProfileTable, SchemaProblem,
     TableName,
 };
 
@@ -78,6 +78,11 @@ impl Check<'_> {
             });
             return None;
         };
+        self.schema_usage(table);
+        Some(table)
+    }
+
+    pub(super) fn schema_usage(&mut self, table: &LiveTable) {
         if !table.schema_usage {
             let schema = table.name.schema.as_deref().unwrap_or_default();
             self.problems.push(SchemaProblem::Forbidden {
@@ -87,7 +92,42 @@ impl Check<'_> {
                 writes: true,
             });
         }
-        Some(table)
+    }
+
+    /// The event table; it may be missing where nothing is written to it.
+    pub(super) fn event_table<'t>(
+        &mut self,
+        found: Option<&'t LiveTable>,
+        configured: &str,
+        needs: &Needs,
+    ) -> Option<&'t LiveTable> {
+        match found {
+            None if configured.is_empty() => None,
+            None if !needs.events => {
+                let table = configured.to_owned();
+                self.problems.push(SchemaProblem::NoStatistics { table });
+                None
+            }
+            None if needs.own_events => {
+                let table = configured.to_owned();
+                self.problems.push(SchemaProblem::NoOwnTable { table });
+                None
+            }
+            found => self.table(found, "event", configured),
+        }
+    }
+
+    /// A column that the app may not have: it is then configured as `""`. `None` for one that is not as configured.
+    pub(super) fn optional(
+        &mut self,
+        table: &LiveTable,
+        section: &'static str,
+        wanted: Required<'_>,
+    ) -> Option<Option<Column>> {
+        if wanted.1.is_empty() {
+            return Some(None);
+        }
+        self.column(table, section, wanted).map(Some)
     }
 
     pub(super) fn column(
@@ -133,9 +173,7 @@ impl Check<'_> {
         column: &Column,
         profile: &ProfileTable,
     ) {
-        let integer = |kind| matches!(kind, Kind::SmallInt | Kind::Integer | Kind::BigInt);
-        let (from, to) = (column.kind, profile.id.kind);
-        if from != to && !(integer(from) && integer(to)) {
+        if !column.compares_with(&profile.id) {
             self.problems.push(SchemaProblem::KeysDisagree {
                 table: table.to_string(),
                 column: column.name.clone(),
@@ -147,8 +185,22 @@ impl Check<'_> {
         }
     }
 
-    /// One problem per table and privilege, however many columns lack it.
-    pub(super) fn may(&mut self, table: &LiveTable, privilege: Privilege, columns: &[&Column]) {
+    /// One problem per table and privilege, however many columns lack it. Returns whether there is none.
+    pub(super) fn may(&mut self, table: &LiveTable, privilege: Privilege, columns: &[&Column]) -> bool {
+        let before = self.problems.len();
+        let is_fixed = match privilege {
+            Privilege::Select => false,
+            Privilege::Insert => table.fixed.insert,
+            Privilege::Update => table.fixed.update,
+        };
+        if is_fixed {
+            self.problems.push(SchemaProblem::FixedView {
+                table: table.name.to_string(),
+                command: privilege.sql(),
+                columns: columns.iter().map(|column| column.name.clone()).collect(),
+            });
+            return false;
+        }
         let lacking = |live: &LiveColumn| match privilege {
             Privilege::Select => !live.may_select,
             Privilege::Insert => !live.may_insert,
@@ -161,7 +213,7 @@ impl Check<'_> {
                 object: table.name.to_string(),
                 privilege: privilege.sql(),
                 user: user.clone(),
-                writes: privilege != Privilege::Select,
+                writes: privilege == Privilege::Insert,
             });
         }
         if table
@@ -173,7 +225,7 @@ impl Check<'_> {
                 table: table.name.to_string(),
                 command: privilege.sql(),
                 user: user.clone(),
-                writes: privilege != Privilege::Select,
+                writes: privilege == Privilege::Insert,
             });
         }
         if privilege == Privilege::Insert {
@@ -190,6 +242,7 @@ impl Check<'_> {
                 });
             }
         }
+        self.problems.len() == before
     }
 }
 

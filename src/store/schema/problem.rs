@@ -18,6 +18,35 @@ pub enum SchemaProblem {
         section: &'static str,
         key: &'static str,
     },
+    /// The table that a column of the profile is in does not exist.
+    MissingJoin { table: String, key: &'static str },
+    /// SQL cannot compare the two columns of a join.
+    JoinDisagrees {
+        table: String,
+        column: String,
+        found: String,
+        profile: String,
+        of: String,
+        of_type: String,
+        key: &'static str,
+    },
+    /// The key of a join may be that of several rows.
+    LooseJoin {
+        table: String,
+        column: String,
+        is_indexed: bool,
+        key: &'static str,
+    },
+    /// A view does not take a command that is needed.
+    FixedView {
+        table: String,
+        command: &'static str,
+        columns: Vec<String>,
+    },
+    /// Nothing is written to the event table, and it does not exist.
+    NoStatistics { table: String },
+    /// The event table of our own was not made yet.
+    NoOwnTable { table: String },
     /// A column's type cannot hold the values it is configured for.
     WrongType {
         table: String,
@@ -95,10 +124,16 @@ impl SchemaProblem {
             | Self::BadConstant { .. }
             | Self::UnknownTimeZone { .. } => true,
             Self::Forbidden { writes, .. } | Self::NoPolicy { writes, .. } => *writes,
+            Self::FixedView { command, .. } => *command == Privilege::Insert.sql(),
             Self::MissingTable { .. }
             | Self::MissingColumn { .. }
             | Self::WrongType { .. }
             | Self::KeysDisagree { .. }
+            | Self::MissingJoin { .. }
+            | Self::JoinDisagrees { .. }
+            | Self::LooseJoin { .. }
+            | Self::NoStatistics { .. }
+            | Self::NoOwnTable { .. }
             | Self::ReadOnly
             | Self::NoTimeZone { .. }
             | Self::NoTrigger { .. } => false,
@@ -109,7 +144,10 @@ impl SchemaProblem {
 impl SchemaProblem {
     /// Whether nothing fails because of it, and it may be as it should be: the operator has to say.
     pub fn is_a_question(&self) -> bool {
-        matches!(self, Self::NoTimeZone { .. })
+        matches!(
+            self,
+            Self::NoTimeZone { .. } | Self::LooseJoin { .. } | Self::NoStatistics { .. }
+        )
     }
 }
 
@@ -141,6 +179,43 @@ impl fmt::Display for SchemaProblem {
                 f,
                 "column {column} of table {table} is of type {found} where {expected} is needed: set \
                  schema.{section}.columns.{key} to a column of that type"
+            ),
+            Self::MissingJoin { table, key } => write!(
+                f,
+                "there is no table {table}: set schema.profile.columns.{key}.table to the name of the table that has it"
+            ),
+            Self::JoinDisagrees {
+                table,
+                column,
+                found,
+                profile,
+                of,
+                of_type,
+                key,
+            } => write!(
+                f,
+                "column {column} of table {table} is of type {found} and cannot be compared with column {of} of table \
+                 {profile}, of type {of_type}: set schema.profile.columns.{key}.key and .of to columns of one type"
+            ),
+            Self::LooseJoin {
+                table,
+                column,
+                is_indexed,
+                key,
+            } => loose_join(f, table, column, *is_indexed, key),
+            Self::FixedView {
+                table,
+                command,
+                columns,
+            } => fixed_view(f, table, command, columns),
+            Self::NoStatistics { table } => write!(
+                f,
+                "there is no table {table}, so that there are no statistics: set schema.event.table to the app's event \
+                 table, or to \"\" if it has none"
+            ),
+            Self::NoOwnTable { table } => write!(
+                f,
+                "there is no table {table}, in which record.events = \"own\" writes page views: run headcount migrate"
             ),
             Self::KeysDisagree {
                 table,
@@ -234,6 +309,43 @@ fn unknown_time_zone(f: &mut fmt::Formatter<'_>, zone: Tz, columns: &[String]) -
          to another name of it, of those that SELECT name FROM pg_timezone_names answers, or update the server's time \
          zone data (on Debian: packages tzdata and tzdata-legacy)",
         columns.join(", ")
+    )
+}
+
+fn loose_join(
+    f: &mut fmt::Formatter<'_>,
+    table: &str,
+    column: &str,
+    is_indexed: bool,
+    key: &str,
+) -> fmt::Result {
+    write!(
+        f,
+        "column {column} of table {table} is not unique, so that a user may have several rows there, of which the least \
+         value counts: set schema.profile.columns.{key}.key to a column with a unique index"
+    )?;
+    if !is_indexed {
+        write!(
+            f,
+            "; no index begins with it either, so that each list reads the whole table: CREATE INDEX ON {table} ({column})"
+        )?;
+    }
+    Ok(())
+}
+
+fn fixed_view(f: &mut fmt::Formatter<'_>, table: &str, command: &str, columns: &[String]) -> fmt::Result {
+    let columns = columns.join(", ");
+    if command == Privilege::Insert.sql() {
+        return write!(
+            f,
+            "{table} is a view that takes no INSERT, so that page views wait: set schema.event.table to the table under \
+             it, give it an INSTEAD OF INSERT trigger, or set record.events to \"own\" or false"
+        );
+    }
+    write!(
+        f,
+        "{table} is a view that takes no {command}, so that {columns} is left as it is: name the table under it in [schema], \
+         give it an INSTEAD OF {command} trigger, or switch the write off in [record]"
     )
 }
 

@@ -180,6 +180,7 @@ pub(super) fn session_of(token: &str) -> Option<BrowserSession> {
         is_active: true,
         is_ended: false,
         ended_at: None,
+        visibility: crate::browser_session::Visibility::Shown,
     })
 }
 
