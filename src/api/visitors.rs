@@ -194,7 +194,10 @@ impl Shared {
             } else {
                 query.limit.max(LARGE_PAGE)
             };
-            let seen = self.presence.list(community, after.as_ref(), size.saturating_add(1)).await;
+            let seen = self
+                .presence
+                .list(community, after.as_ref(), size.saturating_add(1))
+                .await;
             let seen = seen.map_err(|error| Problem::from_presence(&error))?;
             let Answer {
                 value: mut seen,

@@ -41,10 +41,7 @@ pub(super) struct Connections<B: Backend> {
 
 impl<B: Backend> Connections<B> {
     /// Opens nothing: connections are made on first use. Must be called on a tokio runtime.
-    pub(super) fn new(
-        options: <B::Connection as sqlx::Connection>::Options,
-        config: &Config,
-    ) -> Self {
+    pub(super) fn new(options: <B::Connection as sqlx::Connection>::Options, config: &Config) -> Self {
         let database = &config.database;
         let idle_policy = Arc::new(IdlePolicy::default());
         let hook = Arc::clone(&idle_policy);
@@ -123,7 +120,7 @@ impl<B: Backend> Connections<B> {
     pub(super) async fn resolved(&self) -> Result<Resolved, StoreError> {
         let live =
             self.afresh(async |connection| B::introspect(connection, &self.names, self.time_zone).await);
-        Ok(resolve(&self.names, &self.needs, self.time_zone, &live.await?))
+        Ok(resolve(&self.names, self.needs, self.time_zone, &live.await?))
     }
 
     /// What is wrong with the ledger, if anything.
@@ -226,7 +223,9 @@ impl<B: Backend> Connections<B> {
         writes: bool,
     ) -> Result<Arc<AppSchema>, sqlx::Error> {
         let blocked = |resolved: &Resolved| {
-            writes && (resolved.lacks_events || resolved.problems.iter().any(super::SchemaProblem::blocks_writes))
+            writes
+                && (resolved.lacks_events
+                    || resolved.problems.iter().any(super::SchemaProblem::blocks_writes))
         };
         let resolved = match self.schema.load_full() {
             // A schema with a problem is read again each time: the problem may have been mended.
@@ -260,7 +259,7 @@ impl<B: Backend> Connections<B> {
         } else {
             B::introspect(connection, &self.names, self.time_zone).await?
         };
-        let resolved = Arc::new(resolve(&self.names, &self.needs, self.time_zone, &live));
+        let resolved = Arc::new(resolve(&self.names, self.needs, self.time_zone, &live));
         if let Some(app) = &resolved.app {
             self.keys.learn(app.keys());
         }

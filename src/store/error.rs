@@ -19,7 +19,7 @@ use crate::metrics::LabelValue as _;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Not reachable, timed out, or refused for now: worth trying again.
-    #[error("the database is not available")]
+    #[error("{}", unavailable(.0))]
     Unavailable(#[source] sqlx::Error),
     /// A statement of a write failed after the ledger had noted its parts and before its COMMIT was sent, so
     /// nothing of it is written, nor will be. The rows may be the reason: a lock held by another transaction, a
@@ -214,6 +214,16 @@ fn again(error: &sqlx::Error) -> sqlx::Error {
     }
 }
 
+/// What happened, in words: an error that time does not cure is not called an absence.
+fn unavailable(error: &sqlx::Error) -> &'static str {
+    match verdict(error).remedy {
+        Remedy::Reread | Remedy::Privilege | Remedy::Prepare => {
+            "the database cannot do this until its tables are changed"
+        }
+        Remedy::None | Remedy::Wait | Remedy::Reconnect => "the database is not available",
+    }
+}
+
 fn verdict(error: &sqlx::Error) -> Classification {
     use sqlx::Error as E;
     match error {
@@ -237,6 +247,17 @@ fn verdict(error: &sqlx::Error) -> Classification {
         E::TypeNotFound { .. } => Classification::STALE,
         _ => Classification::REFUSED,
     }
+}
+
+/// Whether a statement can never succeed, whatever its rows: it changes a view that takes no changes.
+pub(super) fn is_impossible(error: &sqlx::Error) -> bool {
+    let Some(error) = error.as_database_error() else {
+        return false;
+    };
+    let is_code = error
+        .code()
+        .is_some_and(|code| matches!(&*code, "55000" | "42809"));
+    is_code || (error.message().contains("cannot modify") && error.message().contains("is a view"))
 }
 
 /// Whether a row matched no partition of its table.

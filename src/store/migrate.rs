@@ -11,18 +11,19 @@ mod sqlite;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::SqlStr;
 use sqlx::migrate::{AppliedMigration, Migrate, Migration, MigrationType, Migrator};
 use tokio::time::timeout;
 
+use super::connections::names;
 use super::error::timed_out;
 use super::operations::Backend;
 use super::postgres::connect_options;
 use super::postgres::pooler::NEEDS_ITS_OWN;
-use super::connections::names;
-use super::schema::{AppSchema, Needs, Problems, Resolved, TableName, resolve};
+use super::schema::{AppSchema, EventTable, Needs, Problems, Resolved, TableName, resolve};
 use super::url::{OpenError, Scheme, direct_url};
 use super::{SchemaProblem, StoreError};
 use crate::config::Config;
@@ -81,6 +82,12 @@ pub enum MigrateError {
     /// Some additions to the app's tables failed. The others are done.
     #[error(transparent)]
     Incomplete(Incomplete),
+    /// Our own event table is one, and was to have partitions.
+    #[error(
+        "headcount.page_view has no partitions and record.own_partitions is \"month\": rename the table, run headcount \
+         migrate again and copy its rows, or set record.own_partitions to \"none\""
+    )]
+    NotPartitioned,
     /// Another `headcount migrate` holds the lock.
     #[error("another headcount migrate is at work on this database")]
     Busy,
@@ -304,12 +311,33 @@ fn pending(migrator: &Migrator, applied: &[AppliedMigration]) -> Result<Vec<Step
 async fn app_schema<B: Backend>(
     connection: &mut B::Connection,
     config: &Config,
-) -> Result<std::sync::Arc<AppSchema>, MigrateError> {
+) -> Result<Arc<AppSchema>, MigrateError> {
     let names = names::<B>(config);
     let live = B::introspect(connection, &names, config.database.time_zone).await?;
     let needs = Needs::of(config);
-    let Resolved { app, problems, .. } = resolve(&names, &needs, config.database.time_zone, &live);
-    app.ok_or(MigrateError::Schema(problems))
+    let Resolved {
+        app,
+        problems,
+        lacks_events,
+        ..
+    } = resolve(&names, needs, config.database.time_zone, &live);
+    let is_made_here = |problem: &SchemaProblem| matches!(problem, SchemaProblem::NoOwnTable { .. });
+    match app {
+        Some(app) if !lacks_events || problems.iter().any(is_made_here) => Ok(app),
+        _ => Err(MigrateError::Schema(problems)),
+    }
+}
+
+/// The same with our own event table, which was just made, or would be: indexes are put on it as on the app's.
+fn with_own_events<B: Backend>(app: Arc<AppSchema>) -> Arc<AppSchema> {
+    if app.event.is_some() {
+        return app;
+    }
+    let event = EventTable::own(B::OWN_EVENTS, app.user_key());
+    Arc::new(AppSchema {
+        event: Some(event),
+        ..(*app).clone()
+    })
 }
 
 /// Limits the time to connect; the steps have no limit, because building an index takes as long as the table is

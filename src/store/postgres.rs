@@ -13,6 +13,7 @@ mod introspect;
 mod ledger;
 mod listen;
 mod options;
+pub(super) mod partitions;
 pub(super) mod pooler;
 mod remarks;
 pub(super) mod statement;

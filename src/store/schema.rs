@@ -109,6 +109,35 @@ pub struct EventInsert {
     pub constants: Vec<(Column, String)>,
 }
 
+impl EventTable {
+    /// Our own, as `migrations/app` makes it; `configured` is its name.
+    pub(super) fn own(configured: &str, user_id: &Column) -> Self {
+        let dialect = user_id.dialect;
+        let (schema, name) = configured
+            .split_once('.')
+            .map_or((None, configured), |(schema, name)| {
+                (Some(schema.to_owned()), name)
+            });
+        let named = |name: &str| Column {
+            name: name.to_owned(),
+            ..user_id.clone()
+        };
+        Self {
+            table: TableName {
+                dialect,
+                schema,
+                name: name.to_owned(),
+            },
+            is_view: false,
+            user_id: named("user_id"),
+            event_type: named("event_type"),
+            metadata: named("metadata"),
+            timestamp: named("timestamp"),
+            insert: None,
+        }
+    }
+}
+
 impl EventInsert {
     /// The columns that the app may not have, in the order in which they are written.
     pub(super) fn optional(&self) -> [&Option<Column>; 5] {
@@ -271,6 +300,8 @@ pub(super) struct LiveSchema {
     /// The tables that columns of the profile are in, by their configured names, where they exist.
     pub joined: BTreeMap<String, LiveTable>,
     pub community: Option<LiveTable>,
+    /// The partition of the next month that our own event table lacks.
+    pub lacks_partition: Option<String>,
     /// Columns of `schema.event.constants` whose constant is not of the column's type.
     pub bad_constants: Vec<String>,
 }
@@ -286,6 +317,13 @@ pub(super) struct LiveTable {
     /// A view that takes no INSERT, or no UPDATE.
     pub fixed: Fixed,
     pub columns: Vec<LiveColumn>,
+}
+
+impl LiveTable {
+    /// Whether it is our own event table.
+    pub(super) fn is_own(&self) -> bool {
+        self.name.schema.as_deref() == Some("headcount") && self.name.name == "page_view"
+    }
 }
 
 /// What a view does not take. All false for a table.

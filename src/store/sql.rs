@@ -9,8 +9,8 @@ use sqlx::Connection;
 
 use super::connections::Connections;
 use super::operations::{
-    Apply, Backend, FindCommunity, FindSessions, ForgetOld, HiddenOf, MissingParts, Operation, ReadKeys, Rules,
-    StatsOf, Visitors,
+    Apply, Backend, FindCommunity, FindSessions, ForgetOld, HiddenOf, MakePartitions, MissingParts,
+    Operation, ReadKeys, Rules, StatsOf, Visitors,
 };
 use super::schema::Resolved;
 use super::{Applied, LedgerProblem, SessionsFound, Stats, Store, StoreError, VisitorRow};
@@ -147,6 +147,14 @@ impl<B: Backend> Store for SqlStore<B> {
     async fn forget_old_parts(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
         let database = &self.rules.database;
         self.connections.run(&ForgetOld { database, now }).await
+    }
+
+    async fn make_partitions(&self, now: DateTime<Utc>) -> Result<usize, StoreError> {
+        if !self.rules.partitions {
+            return Ok(0);
+        }
+        let database = self.rules.database.clone();
+        self.connections.run(&MakePartitions { database, now }).await
     }
 
     async fn hidden(&self, users: &[UserId]) -> Result<HashMap<UserId, Visibility>, StoreError> {

@@ -18,6 +18,7 @@ mod faults;
 mod fidelity;
 mod geoip;
 mod handover;
+mod hidden;
 mod hostile;
 mod journey;
 mod keys;

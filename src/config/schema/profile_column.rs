@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 use crate::config::rules::{Checked, ensure};
 
 /// Where a value of a profile is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum ProfileColumn {
     /// A column of the profile table; `""` where the app has none.
     Own(String),
@@ -59,7 +59,21 @@ impl ProfileColumn {
         let are_given = [table, found_by, of, column]
             .iter()
             .all(|name| !name.trim().is_empty());
-        ensure(are_given, key, format!("table, key, of and column must not be empty: {EXAMPLE}"))
+        ensure(
+            are_given,
+            key,
+            format!("table, key, of and column must not be empty: {EXAMPLE}"),
+        )
+    }
+}
+
+/// A name as text, as the other columns are.
+impl fmt::Debug for ProfileColumn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Own(name) => name.fmt(f),
+            Self::Joined(joined) => joined.fmt(f),
+        }
     }
 }
 
@@ -69,7 +83,8 @@ impl From<&str> for ProfileColumn {
     }
 }
 
-const EXAMPLE: &str = "for example { table = \"auth_user\", key = \"id\", of = \"user_id\", column = \"username\" }";
+const EXAMPLE: &str =
+    "for example { table = \"auth_user\", key = \"id\", of = \"user_id\", column = \"username\" }";
 
 /// By hand: an untagged enum would say only that no variant matches.
 impl<'de> Deserialize<'de> for ProfileColumn {

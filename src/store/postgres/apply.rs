@@ -22,9 +22,7 @@ impl Runs<InsertEvents<'_>> for Postgres {
         connection: &mut PgConnection,
     ) -> Result<(), sqlx::Error> {
         match insert(operation, &operation.rows, connection).await {
-            Err(error) if lacks_partition(&error) => {
-                Err(with_partitions(error, operation, connection).await)
-            }
+            Err(error) if lacks_partition(&error) => Err(with_partitions(error, operation, connection).await),
             outcome => outcome,
         }
     }

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use chrono::Utc;
 use chrono_tz::Tz;
 use sqlx::error::DatabaseError;
 use sqlx::postgres::PgRow;
 use sqlx::postgres::types::Oid;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
+use super::partitions::{Month, is_partitioned, missing};
 use super::statement::{query, query_as};
 use super::trigger;
 use crate::config::Schema;
@@ -39,6 +41,10 @@ pub(super) async fn live_schema(
         Some(event) => bad_constants(connection, event, &names.event.constants).await?,
         None => Vec::new(),
     };
+    let lacks_partition = match &event {
+        Some(event) if event.is_own() => lacks_partition(connection).await?,
+        _ => None,
+    };
     let lacks_zone = match time_zone {
         Some(zone) => lacks_zone(connection, zone).await?,
         None => false,
@@ -54,11 +60,16 @@ pub(super) async fn live_schema(
         event,
         profile,
         joined,
+        lacks_partition,
         community,
         bad_constants,
     })
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts from the catalogue"
+)]
 struct TableRow {
     oid: Oid,
     schema: String,
@@ -261,6 +272,16 @@ async fn bad_constants(
         }
     }
     Ok(bad)
+}
+
+/// The partition of the next month, if our own table is partitioned and has none.
+async fn lacks_partition(connection: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
+    if is_partitioned(connection).await? != Some(true) {
+        return Ok(None);
+    }
+    let next = Month::from_now(Utc::now()).nth(1);
+    let missing = missing(connection, Utc::now()).await?;
+    Ok(next.filter(|next| missing.contains(next)).map(Month::partition))
 }
 
 /// Whether the server does not know a zone. Its time zone data is its own, often older than ours, or without the names

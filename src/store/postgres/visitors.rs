@@ -44,10 +44,7 @@ impl Runs<Visitors<'_>> for Postgres {
             ),
             // Whoever is asked for exists.
             None => (
-                format!(
-                    "(SELECT unnest($1::text[]::{}[]) AS {key})",
-                    key.type_name
-                ),
+                format!("(SELECT unnest($1::text[]::{}[]) AS {key})", key.type_name),
                 text(&None),
                 text(&None),
                 String::new(),

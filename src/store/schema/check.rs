@@ -55,6 +55,10 @@ impl Holds {
 /// One column to look for: the section's key for it, the configured name, what it must hold.
 pub(super) type Required<'a> = (&'static str, &'a str, Holds);
 
+/// A configured column cannot be used; there is a problem that says why.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Unusable;
+
 pub(super) struct Check<'a> {
     pub live: &'a LiveSchema,
     /// Zone of moments without one.
@@ -99,7 +103,7 @@ impl Check<'_> {
         &mut self,
         found: Option<&'t LiveTable>,
         configured: &str,
-        needs: &Needs,
+        needs: Needs,
     ) -> Option<&'t LiveTable> {
         match found {
             None if configured.is_empty() => None,
@@ -117,17 +121,17 @@ impl Check<'_> {
         }
     }
 
-    /// A column that the app may not have: it is then configured as `""`. `None` for one that is not as configured.
+    /// A column that the app may not have: `""` is `Ok(None)`, and anything else must be there and usable.
     pub(super) fn optional(
         &mut self,
         table: &LiveTable,
         section: &'static str,
-        wanted: Required<'_>,
-    ) -> Option<Option<Column>> {
-        if wanted.1.is_empty() {
-            return Some(None);
+        required: Required<'_>,
+    ) -> Result<Option<Column>, Unusable> {
+        if required.1.is_empty() {
+            return Ok(None);
         }
-        self.column(table, section, wanted).map(Some)
+        self.column(table, section, required).map(Some).ok_or(Unusable)
     }
 
     pub(super) fn column(

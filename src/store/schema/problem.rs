@@ -1,9 +1,13 @@
 //! Problems between configuration and live schema, a sentence each.
 //! A sentence names table and column and ends with the cure.
 
+mod beside;
+
 use std::fmt;
 
 use chrono_tz::Tz;
+
+use beside::{fixed_view, loose_join};
 
 /// One thing that must be mended before the sidecar can do what it is configured to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +51,8 @@ pub enum SchemaProblem {
     NoStatistics { table: String },
     /// The event table of our own was not made yet.
     NoOwnTable { table: String },
+    /// Next month has no partition in our own event table, and the role may not make one.
+    NoPartition { partition: String },
     /// A column's type cannot hold the values it is configured for.
     WrongType {
         table: String,
@@ -134,6 +140,7 @@ impl SchemaProblem {
             | Self::LooseJoin { .. }
             | Self::NoStatistics { .. }
             | Self::NoOwnTable { .. }
+            | Self::NoPartition { .. }
             | Self::ReadOnly
             | Self::NoTimeZone { .. }
             | Self::NoTrigger { .. } => false,
@@ -144,14 +151,20 @@ impl SchemaProblem {
 impl SchemaProblem {
     /// Whether nothing fails because of it, and it may be as it should be: the operator has to say.
     pub fn is_a_question(&self) -> bool {
+        matches!(self, Self::NoTimeZone { .. }) || self.is_a_warning()
+    }
+
+    /// Whether everything works, in a way that an operator may not want.
+    pub fn is_a_warning(&self) -> bool {
         matches!(
             self,
-            Self::NoTimeZone { .. } | Self::LooseJoin { .. } | Self::NoStatistics { .. }
+            Self::LooseJoin { .. } | Self::NoStatistics { .. } | Self::NoPartition { .. }
         )
     }
 }
 
 impl fmt::Display for SchemaProblem {
+    #[expect(clippy::too_many_lines, reason = "a sentence for each")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::MissingTable { table, section } => write!(
@@ -212,6 +225,12 @@ impl fmt::Display for SchemaProblem {
                 f,
                 "there is no table {table}, so that there are no statistics: set schema.event.table to the app's event \
                  table, or to \"\" if it has none"
+            ),
+            Self::NoPartition { partition } => write!(
+                f,
+                "there is no partition headcount.{partition}, so that its page views go to the default partition: run \
+                 headcount migrate each month, or make the sidecar's role the owner of headcount.page_view and GRANT \
+                 CREATE ON SCHEMA headcount to it"
             ),
             Self::NoOwnTable { table } => write!(
                 f,
@@ -309,43 +328,6 @@ fn unknown_time_zone(f: &mut fmt::Formatter<'_>, zone: Tz, columns: &[String]) -
          to another name of it, of those that SELECT name FROM pg_timezone_names answers, or update the server's time \
          zone data (on Debian: packages tzdata and tzdata-legacy)",
         columns.join(", ")
-    )
-}
-
-fn loose_join(
-    f: &mut fmt::Formatter<'_>,
-    table: &str,
-    column: &str,
-    is_indexed: bool,
-    key: &str,
-) -> fmt::Result {
-    write!(
-        f,
-        "column {column} of table {table} is not unique, so that a user may have several rows there, of which the least \
-         value counts: set schema.profile.columns.{key}.key to a column with a unique index"
-    )?;
-    if !is_indexed {
-        write!(
-            f,
-            "; no index begins with it either, so that each list reads the whole table: CREATE INDEX ON {table} ({column})"
-        )?;
-    }
-    Ok(())
-}
-
-fn fixed_view(f: &mut fmt::Formatter<'_>, table: &str, command: &str, columns: &[String]) -> fmt::Result {
-    let columns = columns.join(", ");
-    if command == Privilege::Insert.sql() {
-        return write!(
-            f,
-            "{table} is a view that takes no INSERT, so that page views wait: set schema.event.table to the table under \
-             it, give it an INSTEAD OF INSERT trigger, or set record.events to \"own\" or false"
-        );
-    }
-    write!(
-        f,
-        "{table} is a view that takes no {command}, so that {columns} is left as it is: name the table under it in [schema], \
-         give it an INSTEAD OF {command} trigger, or switch the write off in [record]"
     )
 }
 

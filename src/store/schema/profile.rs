@@ -60,7 +60,10 @@ impl ProfileValue {
         let column = &self.column;
         match &self.join {
             None => format!("({profile}.{column} IS TRUE)"),
-            Some(join) => format!("EXISTS (SELECT 1 {row} AND headcount_joined.{column})", row = join.row(profile)),
+            Some(join) => format!(
+                "EXISTS (SELECT 1 {row} AND headcount_joined.{column})",
+                row = join.row(profile)
+            ),
         }
     }
 }
@@ -77,6 +80,8 @@ impl ProfileTable {
     /// SQL that leaves out the hidden among the profiles `profile`, an alias; begins with AND where anybody may be.
     pub(in crate::store) fn without_hidden(&self, profile: &str) -> String {
         let hidden = self.is_hidden.as_ref().map(|flag| flag.is_set(profile));
-        hidden.map(|hidden| format!("AND NOT {hidden}")).unwrap_or_default()
+        hidden
+            .map(|hidden| format!("AND NOT {hidden}"))
+            .unwrap_or_default()
     }
 }

@@ -19,7 +19,7 @@ use crate::config::{self, Schema};
 /// `time_zone`: the zone in which the app writes moments without one; UTC if not configured.
 pub(in crate::store) fn resolve(
     names: &Schema,
-    needs: &Needs,
+    needs: Needs,
     time_zone: Option<Tz>,
     live: &LiveSchema,
 ) -> Resolved {
@@ -50,6 +50,10 @@ pub(in crate::store) fn resolve(
     let community = community
         .flatten()
         .and_then(|table| check.community(table, &names.community.columns));
+    if let Some(partition) = &live.lacks_partition {
+        let partition = partition.clone();
+        check.problems.push(SchemaProblem::NoPartition { partition });
+    }
     let lacks = (has_profiles && profile.is_none()) || (has_communities && community.is_none());
     if let Some(profile) = &profile {
         if let Some(session) = &session {
@@ -89,7 +93,11 @@ pub(in crate::store) fn resolve(
         })
     };
     Resolved {
-        app: if keys_agree && !lacks { app().map(Arc::new) } else { None },
+        app: if keys_agree && !lacks {
+            app().map(Arc::new)
+        } else {
+            None
+        },
         lacks_events,
         problems: check.problems,
         read_only: live.read_only,
@@ -98,11 +106,7 @@ pub(in crate::store) fn resolve(
 }
 
 impl Check<'_> {
-    fn session(
-        &mut self,
-        table: &LiveTable,
-        names: &config::SessionColumns,
-    ) -> Option<SessionTable> {
+    fn session(&mut self, table: &LiveTable, names: &config::SessionColumns) -> Option<SessionTable> {
         let mut column = |wanted| self.column(table, "session", wanted);
         let id = column(("id", &names.id, Holds::Key));
         let user_id = column(("user_id", &names.user_id, Holds::Key));
@@ -141,16 +145,11 @@ impl Check<'_> {
     }
 
     /// Whether page views can be counted in the sessions.
-    fn adds_pages(&mut self, table: &LiveTable, session: &SessionTable, needs: &Needs) -> bool {
+    fn adds_pages(&mut self, table: &LiveTable, session: &SessionTable, needs: Needs) -> bool {
         needs.pages_visited && self.may(table, Privilege::Update, &[&session.pages_visited])
     }
 
-    fn event(
-        &mut self,
-        table: &LiveTable,
-        names: &config::EventTable,
-        needs: &Needs,
-    ) -> Option<EventTable> {
+    fn event(&mut self, table: &LiveTable, names: &config::EventTable, needs: Needs) -> Option<EventTable> {
         let columns = &names.columns;
         let mut column = |wanted| self.column(table, "event", wanted);
         let user_id = column(("user_id", &columns.user_id, Holds::Key));
@@ -204,10 +203,11 @@ impl Check<'_> {
         let device_info = column(("device_info", &columns.device_info, Holds::JsonOrText));
         let location_data = column(("location_data", &columns.location_data, Holds::JsonOrText));
         let constants = self.constants(table, names);
-        let id = id?.filter(|id| {
+        let id = id.ok()?.filter(|id| {
             let is_made = table.find(&id.name).is_some_and(|live| live.has_default);
             // A view's columns have no defaults of their own; those of the table under it are used.
-            !is_made && !(table.fixed.is_view && id.kind != Kind::Uuid)
+            let is_left_to_it = table.fixed.is_view && id.kind != Kind::Uuid;
+            !is_made && !is_left_to_it
         });
         if let Some(id) = &id
             && id.kind != Kind::Uuid
@@ -220,11 +220,11 @@ impl Check<'_> {
         }
         Some(EventInsert {
             id: id.filter(|id| id.kind == Kind::Uuid),
-            description: description?,
-            ip_address: ip_address?,
-            user_agent: user_agent?,
-            device_info: device_info?,
-            location_data: location_data?,
+            description: description.ok()?,
+            ip_address: ip_address.ok()?,
+            user_agent: user_agent.ok()?,
+            device_info: device_info.ok()?,
+            location_data: location_data.ok()?,
             constants,
         })
     }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::moments::{lately, micros};
 use super::values::{key, moment, read_moment};
-use crate::store::operations::{AddPages, InsertEvents, RaiseLastActive, Runs};
+use crate::store::operations::{AddPages, InsertEvents, MakePartitions, RaiseLastActive, Runs};
 use crate::store::rows::{PAGE_VIEW, insert_into};
 use crate::store::schema::{AppSchema, Column, Kind};
 
@@ -104,6 +104,13 @@ impl Runs<RaiseLastActive<'_>> for Sqlite {
                 .await?;
         }
         Ok(())
+    }
+}
+
+impl Runs<MakePartitions> for Sqlite {
+    /// Tables have no partitions.
+    async fn run(_: &MakePartitions, _: &AppSchema, _: &mut SqliteConnection) -> Result<usize, sqlx::Error> {
+        Ok(0)
     }
 }
 

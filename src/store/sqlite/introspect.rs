@@ -38,6 +38,7 @@ pub(super) async fn live_schema(
         event,
         profile: table(connection, &names.profile.table).await?,
         joined,
+        lacks_partition: None,
         community: table(connection, &names.community.table).await?,
         bad_constants,
     })

@@ -175,7 +175,10 @@ mod tests {
             until_ours: true,
         };
         let mut connection = options.connect().await.unwrap();
-        let plan = format!("EXPLAIN QUERY PLAN {}", sql(&statement, &app, app.event.as_ref().unwrap()));
+        let plan = format!(
+            "EXPLAIN QUERY PLAN {}",
+            sql(&statement, &app, app.event.as_ref().unwrap())
+        );
         let plan = connection.fetch_all(AssertSqlSafe(plan)).await.unwrap();
         let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
         let events = "SEARCH accounts_userevent USING INDEX headcount_event_community \

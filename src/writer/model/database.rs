@@ -145,6 +145,7 @@ impl Database {
             *tables.pages.entry(session.to_string()).or_default() += pages;
         }
         Ok(Applied {
+            left_out: Vec::new(),
             views: written.views().count(),
             known_parts,
         })

@@ -2,6 +2,7 @@
 
 use super::{Check, Column, Holds, LiveTable, Needs, Privilege, SchemaProblem};
 use crate::config::{self, JoinedColumn, ProfileColumn};
+use crate::store::schema::check::Unusable;
 use crate::store::schema::{Join, ProfileTable, ProfileValue};
 
 const SECTION: &str = "profile";
@@ -11,14 +12,14 @@ impl Check<'_> {
         &mut self,
         table: &LiveTable,
         names: &config::ProfileColumns,
-        needs: &Needs,
+        needs: Needs,
     ) -> Option<ProfileTable> {
         let id = self.column(table, SECTION, ("id", &names.id, Holds::Key));
         let mut value = |is_needed: bool, key, name: &ProfileColumn, holds| {
             if is_needed {
                 self.value(table, key, name, holds)
             } else {
-                Some(None)
+                Ok(None)
             }
         };
         let username = value(needs.identities, "username", &names.username, Holds::Text);
@@ -27,15 +28,15 @@ impl Check<'_> {
         let last_active = if needs.last_active {
             self.optional(table, SECTION, ("last_active", &names.last_active, Holds::Moment))
         } else {
-            Some(None)
+            Ok(None)
         };
         let mut profile = ProfileTable {
             table: table.name.clone(),
             id: id?,
-            username: username?,
-            avatar: avatar?,
-            last_active: last_active?,
-            is_hidden: is_hidden?,
+            username: username.ok()?,
+            avatar: avatar.ok()?,
+            last_active: last_active.ok()?,
+            is_hidden: is_hidden.ok()?,
         };
         let mut read = vec![&profile.id];
         for value in [&profile.username, &profile.avatar, &profile.is_hidden]
@@ -54,20 +55,23 @@ impl Check<'_> {
         Some(profile)
     }
 
-    /// One value, in the profile or beside it; `Some(None)` where the app has none.
+    /// One value, in the profile or beside it; `Ok(None)` where the app has none.
     fn value(
         &mut self,
         table: &LiveTable,
         key: &'static str,
         name: &ProfileColumn,
         holds: Holds,
-    ) -> Option<Option<ProfileValue>> {
+    ) -> Result<Option<ProfileValue>, Unusable> {
         match name {
             ProfileColumn::Own(name) => {
                 let column = self.optional(table, SECTION, (key, name, holds))?;
-                Some(column.map(|column| ProfileValue { column, join: None }))
+                Ok(column.map(|column| ProfileValue { column, join: None }))
             }
-            ProfileColumn::Joined(joined) => self.joined(table, key, joined, holds).map(Some),
+            ProfileColumn::Joined(joined) => {
+                let value = self.joined(table, key, joined, holds);
+                value.map(Some).ok_or(Unusable)
+            }
         }
     }
 
