@@ -34,6 +34,8 @@ mod identify;
 mod keys;
 mod ledger;
 mod moments;
+mod own_events;
+mod profiles;
 pub mod sessions;
 mod stats;
 mod visitors;
