@@ -98,12 +98,11 @@ impl Policy {
             agents: Agents::new(&record.bots),
         }
     }
-}
 
-impl Policy {
     /// Whether a request is a robot's, by its user agent: then it makes no page view, and nobody present.
     pub fn is_bots(&self, request: &HeaderMap) -> bool {
-        self.bots.is_bot(&text::user_agent(request.get(USER_AGENT)))
+        let user_agent = text::user_agent(request.get(USER_AGENT));
+        self.agents.device(Agent::of(&user_agent, request)).is_none()
     }
 }
 
