@@ -8,6 +8,7 @@ mod check;
 mod problem;
 mod resolve;
 mod sessions;
+mod wanted;
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,9 +19,10 @@ use crate::key_type::{KeyType, KeyTypes};
 
 pub use problem::SchemaProblem;
 pub(super) use problem::{Privilege, Problems};
-pub(super) use resolve::{Wanted, resolve};
+pub(super) use resolve::resolve;
 pub(super) use sessions::{PageCounter, all};
 pub use sessions::{SessionTable, SessionUser};
+pub(super) use wanted::Wanted;
 
 /// The four tables, with the columns that are used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -248,6 +250,15 @@ pub(super) struct LiveTable {
     /// Commands for which row-level security has no policy for the role, so that it sees or writes nothing.
     pub without_policy: Vec<String>,
     pub columns: Vec<LiveColumn>,
+    /// Foreign keys of one column.
+    pub references: Vec<Reference>,
+}
+
+/// A foreign key.
+#[derive(Debug, Clone)]
+pub(super) struct Reference {
+    pub column: String,
+    pub table: TableName,
 }
 
 /// One column of the catalogue.

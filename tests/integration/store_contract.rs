@@ -34,6 +34,7 @@ mod identify;
 mod keys;
 mod ledger;
 mod moments;
+mod session_checks;
 pub mod sessions;
 mod stats;
 mod visitors;

@@ -8,33 +8,9 @@ use chrono_tz::Tz;
 use super::check::{Check, Holds};
 use super::{
     AppSchema, Column, CommunityTable, Dialect, EventInsert, EventTable, Kind, LiveSchema, LiveTable,
-    Privilege, ProfileTable, Resolved, SchemaProblem, SessionTable, SessionUser,
+    Privilege, ProfileTable, Resolved, SchemaProblem, SessionTable, SessionUser, Wanted,
 };
-use crate::config::{self, Config, Record, Schema, SessionKind, TokenHash};
-
-/// What of the configuration decides what the tables must be like.
-#[derive(Debug, Clone)]
-pub(in crate::store) struct Wanted {
-    /// Names; `session` is the table of the kind of sessions.
-    pub names: Schema,
-    pub kind: SessionKind,
-    pub token_hash: TokenHash,
-    pub record: Record,
-    /// The zone in which the app writes moments without one; UTC if not configured.
-    pub time_zone: Option<Tz>,
-}
-
-impl Wanted {
-    pub(in crate::store) fn new(config: &Config) -> Self {
-        Self {
-            names: config.schema.with_sessions(config.session.kind),
-            kind: config.session.kind,
-            token_hash: config.session.token_hash,
-            record: config.record.clone(),
-            time_zone: config.database.time_zone,
-        }
-    }
-}
+use crate::config::{self, Record, SessionKind};
 
 /// Checks the live schema against what the sidecar does: reads always, writes as `record` switches them on.
 pub(in crate::store) fn resolve(wanted: &Wanted, live: &LiveSchema) -> Resolved {
@@ -71,6 +47,8 @@ pub(in crate::store) fn resolve(wanted: &Wanted, live: &LiveSchema) -> Resolved 
             check.refers("event", &event.table, &event.user_id, profile);
         }
     }
+
+    check.account(wanted, live);
 
     if let Some(zone) = time_zone
         && live.lacks_zone

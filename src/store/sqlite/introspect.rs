@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::values::read_moment;
 use crate::config::Schema;
 use crate::from_row::from_row;
-use crate::store::schema::{Column, Dialect, Kind, LiveColumn, LiveSchema, LiveTable, TableName};
+use crate::store::schema::{Column, Dialect, Kind, LiveColumn, LiveSchema, LiveTable, Reference, TableName};
 
 pub(super) async fn live_schema(
     connection: &mut SqliteConnection,
@@ -62,7 +62,7 @@ async fn table(connection: &mut SqliteConnection, name: &str) -> Result<Option<L
          FROM pragma_table_xinfo(?1) AS c ORDER BY cid",
     )
     .bind(name)
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await?;
     if rows.is_empty() {
         return Ok(None);
@@ -78,7 +78,34 @@ async fn table(connection: &mut SqliteConnection, name: &str) -> Result<Option<L
         schema_usage: true,
         without_policy: Vec::new(),
         columns,
+        references: references(connection, name).await?,
     }))
+}
+
+struct ReferenceRow {
+    column_name: String,
+    name: String,
+}
+
+from_row!(SqliteRow => ReferenceRow { column_name, name });
+
+async fn references(connection: &mut SqliteConnection, table: &str) -> Result<Vec<Reference>, sqlx::Error> {
+    let rows: Vec<ReferenceRow> = sqlx::query_as(
+        "SELECT \"from\" AS column_name, \"table\" AS name FROM pragma_foreign_key_list(?1)
+         GROUP BY id HAVING count(*) = 1 ORDER BY id",
+    )
+    .bind(table)
+    .fetch_all(connection)
+    .await?;
+    let read = |row: ReferenceRow| Reference {
+        column: row.column_name,
+        table: TableName {
+            dialect: Dialect::Sqlite,
+            schema: None,
+            name: row.name,
+        },
+    };
+    Ok(rows.into_iter().map(read).collect())
 }
 
 fn column(row: ColumnRow, one_key: bool) -> LiveColumn {
