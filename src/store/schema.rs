@@ -10,6 +10,7 @@ mod problem;
 mod profile;
 mod resolve;
 mod sessions;
+mod wanted;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,9 +24,10 @@ pub(super) use needs::Needs;
 pub use problem::SchemaProblem;
 pub(super) use problem::{Privilege, Problems};
 pub use profile::{Join, ProfileTable, ProfileValue};
-pub(super) use resolve::{Wanted, resolve};
+pub(super) use resolve::resolve;
 pub(super) use sessions::{PageCounter, all};
 pub use sessions::{SessionTable, SessionUser};
+pub(super) use wanted::Wanted;
 
 /// The tables that are used, with the columns that are used. What nothing needs may be missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -316,6 +318,15 @@ pub(super) struct LiveTable {
     /// A view that takes no INSERT, or no UPDATE.
     pub fixed: Fixed,
     pub columns: Vec<LiveColumn>,
+    /// Foreign keys of one column.
+    pub references: Vec<Reference>,
+}
+
+/// A foreign key.
+#[derive(Debug, Clone)]
+pub(super) struct Reference {
+    pub column: String,
+    pub table: TableName,
 }
 
 impl LiveTable {

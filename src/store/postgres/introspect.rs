@@ -15,7 +15,9 @@ use super::trigger;
 use crate::config::Schema;
 use crate::from_row::from_row;
 use crate::store::StoreError;
-use crate::store::schema::{Column, Dialect, Fixed, Kind, LiveColumn, LiveSchema, LiveTable, TableName};
+use crate::store::schema::{
+    Column, Dialect, Fixed, Kind, LiveColumn, LiveSchema, LiveTable, Reference, TableName,
+};
 
 pub(super) async fn live_schema(
     connection: &mut PgConnection,
@@ -123,6 +125,7 @@ async fn table(connection: &mut PgConnection, configured: &str) -> Result<Option
     let Some(found) = found else { return Ok(None) };
     Ok(Some(LiveTable {
         columns: columns(connection, found.oid).await?,
+        references: references(connection, found.oid).await?,
         name: TableName {
             dialect: Dialect::Postgres,
             schema: Some(found.schema),
@@ -136,6 +139,38 @@ async fn table(connection: &mut PgConnection, configured: &str) -> Result<Option
             update: found.is_view && !found.takes_update,
         },
     }))
+}
+
+struct ReferenceRow {
+    column_name: String,
+    schema: String,
+    name: String,
+}
+
+from_row!(PgRow => ReferenceRow { column_name, schema, name });
+
+async fn references(connection: &mut PgConnection, table: Oid) -> Result<Vec<Reference>, sqlx::Error> {
+    let rows: Vec<ReferenceRow> = query_as(
+        "SELECT a.attname::text AS column_name, n.nspname::text AS schema, c.relname::text AS name
+         FROM pg_catalog.pg_constraint k
+         JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
+         JOIN pg_catalog.pg_class c ON c.oid = k.confrelid
+         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+         WHERE k.conrelid = $1 AND k.contype = 'f' AND cardinality(k.conkey) = 1
+         ORDER BY a.attnum",
+    )
+    .bind(table)
+    .fetch_all(connection)
+    .await?;
+    let read = |row: ReferenceRow| Reference {
+        column: row.column_name,
+        table: TableName {
+            dialect: Dialect::Postgres,
+            schema: Some(row.schema),
+            name: row.name,
+        },
+    };
+    Ok(rows.into_iter().map(read).collect())
 }
 
 #[expect(

@@ -82,6 +82,16 @@ pub enum SchemaProblem {
         account: String,
         account_type: String,
     },
+    /// Sessions name the account, and nothing says how the profile is found by it.
+    NamesAccount {
+        session: String,
+        /// `None`: in Django's data.
+        user_id: Option<String>,
+        account: String,
+        profile: String,
+        /// The profile's column that refers to the account.
+        column: Option<String>,
+    },
     /// A NOT NULL column without database default that nothing fills (W10).
     Unfilled {
         table: String,
@@ -154,6 +164,7 @@ impl SchemaProblem {
             | Self::NoOwnTable { .. }
             | Self::NoPartition { .. }
             | Self::AccountsDisagree { .. }
+            | Self::NamesAccount { .. }
             | Self::ReadOnly
             | Self::NoTimeZone { .. }
             | Self::NoTrigger { .. } => false,
@@ -250,7 +261,9 @@ impl fmt::Display for SchemaProblem {
                 f,
                 "there is no table {table}, in which record.events = \"own\" writes page views: run headcount migrate"
             ),
-            Self::KeysDisagree { .. } | Self::AccountsDisagree { .. } => self.disagreement(f),
+            Self::KeysDisagree { .. } | Self::AccountsDisagree { .. } | Self::NamesAccount { .. } => {
+                self.disagreement(f)
+            }
             Self::Unfilled {
                 table,
                 column,
@@ -312,7 +325,7 @@ impl fmt::Display for SchemaProblem {
 }
 
 impl SchemaProblem {
-    /// The sentence of references whose types disagree with what they refer to.
+    /// The sentence of references that are not to what they should be.
     fn disagreement(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::KeysDisagree {
@@ -349,6 +362,30 @@ impl SchemaProblem {
                  {account} of table {profile}, is of type {account_type}: set schema.session.columns.user_id and \
                  schema.profile.columns.account to columns with the same account's key"
             ),
+            Self::NamesAccount {
+                session,
+                user_id,
+                account,
+                profile,
+                column,
+            } => {
+                match user_id {
+                    Some(user_id) => write!(
+                        f,
+                        "column {user_id} of table {session} refers to table {account} and not to {profile}"
+                    )?,
+                    None => write!(
+                        f,
+                        "Django's sessions name accounts, of table {account}, and not rows of {profile}"
+                    )?,
+                }
+                let column = column.as_deref().unwrap_or("…");
+                write!(
+                    f,
+                    ", so that page views would be those of whoever has the same key there: set \
+                     schema.profile.columns.account = \"{column}\", the column of {profile} that refers to {account}"
+                )
+            }
             _ => Ok(()),
         }
     }

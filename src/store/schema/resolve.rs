@@ -10,41 +10,9 @@ use chrono_tz::Tz;
 use super::check::{Check, Holds};
 use super::{
     AppSchema, Column, CommunityTable, Dialect, EventInsert, EventTable, Kind, LiveSchema, LiveTable, Needs,
-    Privilege, Resolved, SchemaProblem, SessionTable, SessionUser,
+    Privilege, Resolved, SchemaProblem, SessionTable, SessionUser, Wanted,
 };
-use crate::config::{self, Config, EventTable as EventNames, Events, Schema, SessionKind, TokenHash};
-
-/// What of the configuration decides what the tables must be like.
-#[derive(Debug, Clone)]
-pub(in crate::store) struct Wanted {
-    /// Names; `session` is the table of the kind of sessions, and `event` our own where that is used.
-    pub names: Schema,
-    pub kind: SessionKind,
-    pub token_hash: TokenHash,
-    pub needs: Needs,
-    /// The zone in which the app writes moments without one; UTC if not configured.
-    pub time_zone: Option<Tz>,
-}
-
-impl Wanted {
-    /// `own_events`: the name of our own event table.
-    pub(in crate::store) fn new(config: &Config, own_events: &str) -> Self {
-        let mut names = config.schema.with_sessions(config.session.kind);
-        if config.record.events == Events::Own {
-            names.event = EventNames {
-                table: own_events.to_owned(),
-                ..EventNames::default()
-            };
-        }
-        Self {
-            names,
-            kind: config.session.kind,
-            token_hash: config.session.token_hash,
-            needs: Needs::of(config),
-            time_zone: config.database.time_zone,
-        }
-    }
-}
+use crate::config::{self, SessionKind};
 
 /// Checks the live schema against what the sidecar does with it.
 pub(in crate::store) fn resolve(wanted: &Wanted, live: &LiveSchema) -> Resolved {
@@ -98,6 +66,8 @@ pub(in crate::store) fn resolve(wanted: &Wanted, live: &LiveSchema) -> Resolved 
             check.refers("event", &event.table, &event.user_id, profile);
         }
     }
+
+    check.account(wanted, live);
 
     if let Some(zone) = time_zone
         && live.lacks_zone

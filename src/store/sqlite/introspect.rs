@@ -11,7 +11,9 @@ use uuid::Uuid;
 use super::values::read_moment;
 use crate::config::Schema;
 use crate::from_row::from_row;
-use crate::store::schema::{Column, Dialect, Fixed, Kind, LiveColumn, LiveSchema, LiveTable, TableName};
+use crate::store::schema::{
+    Column, Dialect, Fixed, Kind, LiveColumn, LiveSchema, LiveTable, Reference, TableName,
+};
 
 pub(super) async fn live_schema(
     connection: &mut SqliteConnection,
@@ -98,6 +100,7 @@ async fn table(connection: &mut SqliteConnection, name: &str) -> Result<Option<L
         without_policy: Vec::new(),
         fixed,
         columns,
+        references: references(connection, name).await?,
     }))
 }
 
@@ -120,6 +123,32 @@ async fn fixed(connection: &mut SqliteConnection, name: &str) -> Result<Fixed, s
             update: !has("UPDATE"),
         }
     }))
+}
+
+struct ReferenceRow {
+    column_name: String,
+    name: String,
+}
+
+from_row!(SqliteRow => ReferenceRow { column_name, name });
+
+async fn references(connection: &mut SqliteConnection, table: &str) -> Result<Vec<Reference>, sqlx::Error> {
+    let rows: Vec<ReferenceRow> = sqlx::query_as(
+        "SELECT \"from\" AS column_name, \"table\" AS name FROM pragma_foreign_key_list(?1)
+         GROUP BY id HAVING count(*) = 1 ORDER BY id",
+    )
+    .bind(table)
+    .fetch_all(connection)
+    .await?;
+    let read = |row: ReferenceRow| Reference {
+        column: row.column_name,
+        table: TableName {
+            dialect: Dialect::Sqlite,
+            schema: None,
+            name: row.name,
+        },
+    };
+    Ok(rows.into_iter().map(read).collect())
 }
 
 fn column(row: ColumnRow, one_key: bool) -> LiveColumn {
