@@ -29,7 +29,7 @@ use crate::config::{IpPrecision, Privacy, Record, ReferrerPrecision};
 use crate::metrics::label_values;
 use crate::routes::{CommunityRef, RouteMatch, Track};
 
-use agents::Agent;
+use device::Agent;
 
 pub use agents::Agents;
 pub(crate) use checks::is_download;
