@@ -170,6 +170,12 @@ label_values! {
         NoSession => "no_session",
         /// A token whose session is inactive, has ended, or has expired.
         SessionEnded => "session_ended",
+        /// A token whose session names no user: a visitor who has not signed in.
+        SignedOut => "signed_out",
+        /// A token whose session names an account without a profile.
+        NoProfile => "no_profile",
+        /// A token whose session cannot be read.
+        UnreadableSession => "unreadable_session",
         /// Another sidecar counts it (V8).
         CountedElsewhere => "counted_elsewhere",
         /// The route says `track = "none"` (health checks, own endpoints).
@@ -214,7 +220,13 @@ impl NotCounted {
     pub fn is_of_the_visitor(self) -> bool {
         matches!(
             self,
-            Self::NoCookie | Self::NotAToken | Self::NoSession | Self::SessionEnded
+            Self::NoCookie
+                | Self::NotAToken
+                | Self::NoSession
+                | Self::SessionEnded
+                | Self::SignedOut
+                | Self::NoProfile
+                | Self::UnreadableSession
         )
     }
 }

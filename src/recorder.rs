@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::auth::{Absent, Authenticator, EarlyLookup};
 use crate::batch::RecordedView;
-use crate::browser_session::{BrowserSession, Visibility};
+use crate::browser_session::{BrowserSession, Unusable, Visibility};
 use crate::communities::{Communities, Named};
 use crate::geoip::Location;
 use crate::ids::{CommunityId, SessionToken};
@@ -214,6 +214,9 @@ impl From<Absent> for NotCounted {
         match absent {
             Absent::NotFound => Self::NoSession,
             Absent::Ended => Self::SessionEnded,
+            Absent::Unusable(Unusable::Anonymous) => Self::SignedOut,
+            Absent::Unusable(Unusable::NoProfile) => Self::NoProfile,
+            Absent::Unusable(Unusable::Unreadable) => Self::UnreadableSession,
         }
     }
 }

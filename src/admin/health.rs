@@ -132,21 +132,13 @@ pub(super) fn degraded(status: &Status, patience: f64) -> Vec<String> {
     ]
     .into_iter()
     .filter_map(|(holds, line)| holds.then_some(line))
-<<<<<<< HEAD
-    .chain(status.recognition.condition().reasons)
-    .chain(status.tables.condition().reasons)
-    .chain(updates(status))
-=======
     .chain(status.tables.condition().reasons)
     .chain(updates(status))
     .chain(status.recognition.condition().reasons)
->>>>>>> tables
     .chain(status.presence_settings.condition().reasons)
     .collect()
 }
 
-<<<<<<< HEAD
-=======
 /// What is left as it is beside the events that are written.
 fn updates(status: &Status) -> Vec<String> {
     let reasons = status.updates.condition().reasons;
@@ -154,7 +146,6 @@ fn updates(status: &Status) -> Vec<String> {
     reasons.iter().map(line).collect()
 }
 
->>>>>>> tables
 /// A sentence with the reasons, where there are some yet.
 fn away(sentence: &str, reasons: &[String]) -> String {
     if reasons.is_empty() {
@@ -162,14 +153,4 @@ fn away(sentence: &str, reasons: &[String]) -> String {
     } else {
         format!("{sentence} ({})", reasons.join("; "))
     }
-<<<<<<< HEAD
-}
-
-/// What is left as it is beside the events that are written.
-fn updates(status: &Status) -> Vec<String> {
-    let reasons = status.updates.condition().reasons;
-    let line = |reason: &String| format!("page views are written, but not {reason}");
-    reasons.iter().map(line).collect()
-=======
->>>>>>> tables
 }
