@@ -58,8 +58,12 @@ struct State {
 impl Recognition {
     /// Nothing seen. `component` goes down when it is told, and up when somebody is recognised.
     pub fn new(session: &config::Session, schema: &config::Schema, component: Component) -> Self {
+        let section = match session.kind {
+            config::SessionKind::Table => "schema.session",
+            config::SessionKind::Django => "schema.django_session",
+        };
         let looked_for = format!(
-            "the cookie `{}` (session.cookie) of {} to {} characters, in the table `{}` ([schema])",
+            "the cookie `{}` (session.cookie) of {} to {} characters, in the table `{}` ({section})",
             session.cookie,
             session.token_min_length,
             session.token_max_length,
