@@ -187,7 +187,13 @@ impl Api {
         let paths = Paths::new(&settings);
         let shared = Shared {
             window: Seconds(site_settings.window),
-            gate: Gate::new(&settings, communities, backend_check, Arc::clone(&clock)),
+            gate: Gate::new(
+                &settings,
+                communities,
+                backend_check,
+                intake.shown.clone(),
+                Arc::clone(&clock),
+            ),
             statistics: Statistics::new(Arc::clone(&store)),
             contract: openapi::render(&paths, &settings, &site_settings.session_cookie),
             cors: Cors::new(site_settings.allowed_origins),

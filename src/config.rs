@@ -34,7 +34,7 @@ mod widget;
 
 use serde::Deserialize;
 
-pub use api::{Access, Api, PageViews};
+pub use api::{Access, Api, CommunityKey, PageViews};
 pub use certificate_dates::Validity;
 pub use database::Database;
 pub(crate) use database::for_driver;
@@ -50,7 +50,7 @@ pub use record::{BotPatterns, CommunityIdAs, Patterns, Record};
 pub use redis::Redis;
 pub use routes::Routes;
 pub use schema::{
-    CommunityColumns, CommunityTable, EventColumns, EventTable, ProfileColumns, ProfileTable, Schema,
+    CommunityColumns, CommunityTable, EventColumns, EventTable, Lookup, ProfileColumns, ProfileTable, Schema,
     SessionColumns, SessionTable,
 };
 pub use secret::Secret;

@@ -2,6 +2,7 @@
 //! sidecar was made for; types are not configured but read from the live schema at start.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -19,6 +20,26 @@ pub struct Schema {
     pub profile: ProfileTable,
     /// Communities: slug to id.
     pub community: CommunityTable,
+    /// Tables by which a community is found through something that belongs to it: a route's group of this name holds
+    /// the row's key.
+    pub lookup: BTreeMap<String, Lookup>,
+}
+
+/// A table that leads to a community, such as that of a forum's topics.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lookup {
+    /// Table name, optionally `schema.table` on Postgres.
+    pub table: String,
+    /// The column that paths name its rows by.
+    #[serde(default = "primary_key")]
+    pub key: String,
+    /// The column with the community's primary key.
+    pub community: String,
+}
+
+fn primary_key() -> String {
+    "id".into()
 }
 
 /// Declares one table section: its columns default to our own names for them. `more` are further keys.
@@ -141,6 +162,25 @@ table! {
     }
 }
 
+/// Whether a pattern can have a group of this name.
+fn is_group(name: &str) -> bool {
+    let begins = name
+        .chars()
+        .next()
+        .is_some_and(|first| first == '_' || first.is_ascii_alphabetic());
+    begins
+        && name
+            .chars()
+            .all(|letter| letter == '_' || letter.is_ascii_alphanumeric())
+}
+
+impl Schema {
+    /// The names of lookups, which are those of groups in routes.
+    pub fn lookups(&self) -> Arc<[Arc<str>]> {
+        self.lookup.keys().map(|name| Arc::from(name.as_str())).collect()
+    }
+}
+
 impl Section for Schema {
     fn check(&self) -> Checked {
         [
@@ -150,6 +190,17 @@ impl Section for Schema {
             ("schema.community.table", &self.community.table),
         ]
         .iter()
-        .try_for_each(|(key, name)| ensure(!name.trim().is_empty(), key, "must not be empty"))
+        .try_for_each(|(key, name)| ensure(!name.trim().is_empty(), key, "must not be empty"))?;
+        self.lookup.iter().try_for_each(|(name, lookup)| {
+            let key = format!("schema.lookup.{name}");
+            ensure(
+                is_group(name) && !["community", "community_slug"].contains(&&**name),
+                &key,
+                "must be named as a route's group: letters, digits and _, and not community or community_slug",
+            )?;
+            [&lookup.table, &lookup.key, &lookup.community]
+                .iter()
+                .try_for_each(|name| ensure(!name.trim().is_empty(), &key, "has an empty name in it"))
+        })
     }
 }

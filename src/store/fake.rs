@@ -64,6 +64,8 @@ macro_rules! operations {
 operations! {
     browser_session(token: &SessionToken) -> Option<BrowserSession>;
     community_by_slug(slug: &str) -> Option<CommunityId>;
+    community_by_lookup(lookup: &str, key: &str) -> Option<CommunityId>;
+    community_slug(community: &CommunityId) -> Option<String>;
     community_by_key(key: &CommunityId) -> Option<CommunityId>;
     apply(batch: &Batch) -> Applied;
     missing_parts(parts: &[BatchKey]) -> HashSet<BatchKey>;

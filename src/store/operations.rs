@@ -16,7 +16,7 @@ use sqlx::{Database, Transaction};
 use super::error::is_untranslatable;
 use super::ledger::LedgerProblem;
 use super::rows::{EventRow, event_rows};
-use super::schema::{AppSchema, Column, CommunityTable, EventInsert, LiveSchema, ProfileTable};
+use super::schema::{AppSchema, Column, EventInsert, LiveSchema, ProfileTable, TableName};
 use super::{Applied, Stats, VisitorRow};
 use crate::batch::{Batch, BatchKey};
 use crate::browser_session::BrowserSession;
@@ -49,6 +49,7 @@ pub(super) trait Runs<O: Operation>: Database {
 pub(super) trait Backend:
     for<'a> Runs<FindSessions<'a>>
     + for<'a> Runs<FindCommunity<'a>>
+    + for<'a> Runs<FindSlug<'a>>
     + for<'a> Runs<NoteParts<'a>>
     + for<'a> Runs<MissingParts<'a>>
     + for<'a> Runs<ForgetOld<'a>>
@@ -182,19 +183,54 @@ pub(super) enum FindCommunity<'a> {
     BySlug(&'a str),
     /// The one with a key; the answer is spelled as its row has it.
     ByKey(&'a CommunityId),
+    /// That of a row of another table: the name of the lookup, and the row's key.
+    Through(&'a str, &'a str),
 }
 
-impl FindCommunity<'_> {
-    /// The column to look in, and the value to look for; none for text that cannot be a key.
-    pub(super) fn criterion<'t>(&self, community: &'t CommunityTable) -> Option<(&'t Column, &str)> {
-        match self {
-            Self::BySlug(slug) => Some((&community.slug, slug)),
+/// Where a community is looked for.
+pub(super) struct CommunityCriterion<'a> {
+    pub table: &'a TableName,
+    /// The column that is the community's key.
+    pub id: &'a Column,
+    /// The column to look in, and the value to look for.
+    pub column: &'a Column,
+    pub value: Cow<'a, str>,
+}
+
+impl<'a> FindCommunity<'a> {
+    /// None for text that cannot be a key.
+    pub(super) fn criterion<'t: 'a>(&self, app: &'t AppSchema) -> Option<CommunityCriterion<'a>> {
+        let communities = &app.community;
+        let of_communities = |column, value| CommunityCriterion {
+            table: &communities.table,
+            id: &communities.id,
+            column,
+            value: Cow::Borrowed(value),
+        };
+        match *self {
+            Self::BySlug(slug) => Some(of_communities(&communities.slug, slug)),
             Self::ByKey(key) => {
-                let is_key = community.id.is_key(key.as_str());
-                is_key.then_some((&community.id, key.as_str()))
+                let is_key = communities.id.is_key(key.as_str());
+                is_key.then(|| of_communities(&communities.id, key.as_str()))
+            }
+            Self::Through(lookup, key) => {
+                let lookup = app.lookups.get(lookup)?;
+                Some(CommunityCriterion {
+                    table: &lookup.table,
+                    id: &lookup.community,
+                    column: &lookup.key,
+                    value: lookup.key.key_type().canonical(key)?,
+                })
             }
         }
     }
+}
+
+/// The slug of a community.
+pub(super) struct FindSlug<'a>(pub &'a CommunityId);
+
+impl Operation for FindSlug<'_> {
+    type Output = Option<String>;
 }
 
 impl Operation for FindCommunity<'_> {

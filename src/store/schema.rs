@@ -5,9 +5,12 @@
 //! statements are built from. Identifiers print quoted, so that they can be used in SQL as they are.
 
 mod check;
+mod lookup_fault;
+mod lookups;
 mod problem;
 mod resolve;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -15,6 +18,9 @@ use chrono_tz::Tz;
 
 use crate::key_type::{KeyType, KeyTypes};
 
+pub use lookup_fault::LookupFault;
+pub(super) use lookups::LiveLookup;
+pub use lookups::LookupTable;
 pub use problem::SchemaProblem;
 pub(super) use problem::{Privilege, Problems};
 pub(super) use resolve::resolve;
@@ -30,6 +36,8 @@ pub struct AppSchema {
     pub profile: ProfileTable,
     /// Communities.
     pub community: CommunityTable,
+    /// Tables that lead to a community, by their names in routes.
+    pub lookups: BTreeMap<String, LookupTable>,
 }
 
 impl AppSchema {
@@ -239,6 +247,8 @@ pub(super) struct LiveSchema {
     pub event: Option<LiveTable>,
     pub profile: Option<LiveTable>,
     pub community: Option<LiveTable>,
+    /// As configured in `schema.lookup`.
+    pub lookups: BTreeMap<String, LiveLookup>,
     /// Columns of `schema.event.constants` whose constant is not of the column's type.
     pub bad_constants: Vec<String>,
 }
@@ -279,6 +289,8 @@ pub(super) struct Resolved {
     /// Present when every used table and column is there and of a usable type.
     pub app: Option<Arc<AppSchema>>,
     pub problems: Vec<SchemaProblem>,
+    /// Lookups whose key no index finds, with table and column.
+    pub unindexed: Vec<(String, String, String)>,
     /// As found; it may change with a failover.
     pub read_only: bool,
     /// As found. Only the configuration decides whether its absence is a problem.

@@ -5,6 +5,8 @@ use std::fmt;
 
 use chrono_tz::Tz;
 
+use super::LookupFault;
+
 /// One thing that must be mended before the sidecar can do what it is configured to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the sentences in `Display` say what the fields are")]
@@ -36,6 +38,8 @@ pub enum SchemaProblem {
         profile_key: String,
         section: &'static str,
     },
+    /// A table by which a community is found cannot be used.
+    Lookup { lookup: String, fault: LookupFault },
     /// A NOT NULL column without database default that nothing fills (W10).
     Unfilled {
         table: String,
@@ -99,6 +103,7 @@ impl SchemaProblem {
             | Self::MissingColumn { .. }
             | Self::WrongType { .. }
             | Self::KeysDisagree { .. }
+            | Self::Lookup { .. }
             | Self::ReadOnly
             | Self::NoTimeZone { .. }
             | Self::NoTrigger { .. } => false,
@@ -116,6 +121,7 @@ impl SchemaProblem {
 impl fmt::Display for SchemaProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Lookup { lookup, fault } => write!(f, "schema.lookup.{lookup}: {fault}"),
             Self::MissingTable { table, section } => write!(
                 f,
                 "there is no table {table}: set schema.{section}.table to the name of the app's {section} table"

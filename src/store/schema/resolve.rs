@@ -36,6 +36,7 @@ pub(in crate::store) fn resolve(
     let event = event.and_then(|table| check.event(table, &names.event, record));
     let profile = profile.and_then(|table| check.profile(table, &names.profile.columns, record));
     let community = community.and_then(|table| check.community(table, &names.community.columns));
+    let lookups = check.lookups(&names.lookup, community.as_ref());
     if let Some(profile) = &profile {
         if let Some(session) = &session {
             check.refers("session", &session.table, &session.user_id, profile);
@@ -69,14 +70,25 @@ pub(in crate::store) fn resolve(
             event: event?,
             profile: profile?,
             community: community?,
+            lookups: lookups?,
         })
     };
     Resolved {
         app: if keys_agree { app().map(Arc::new) } else { None },
         problems: check.problems,
+        unindexed: unindexed(names, live),
         read_only: live.read_only,
         session_trigger: live.session_trigger,
     }
+}
+
+/// Lookups whose key no index finds, with table and column.
+fn unindexed(names: &Schema, live: &LiveSchema) -> Vec<(String, String, String)> {
+    let lookups = names.lookup.iter();
+    let unindexed = lookups.filter(|(name, _)| live.lookups.get(*name).is_some_and(|live| !live.has_index));
+    unindexed
+        .map(|(name, lookup)| (name.clone(), lookup.table.clone(), lookup.key.clone()))
+        .collect()
 }
 
 impl Check<'_> {
