@@ -13,6 +13,7 @@ use http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName};
 use moka::future::Cache;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::communities::{self, AskedCommunity, Communities};
 use crate::config::{self, CommunityKey};
@@ -67,8 +68,9 @@ enum Decides {
     Nobody,
     /// The app, when it is asked.
     Backend(CallerKey),
-    /// What the app has shown this user.
-    Visits(UserId),
+    /// What the app has shown this user. All communities of a request wait until then, at most, for what other sidecars
+    /// know.
+    Visits(UserId, Instant),
 }
 
 /// A caller who may use the API.
@@ -115,7 +117,9 @@ impl Gate {
             }
             config::Access::Visited => {
                 let session = session.ok_or_else(|| caller.without_session())?;
-                Decides::Visits(session.user_id.clone())
+                let patience = self.shown.as_ref().map(ShownPages::patience);
+                let until = Instant::now() + patience.unwrap_or_default();
+                Decides::Visits(session.user_id.clone(), until)
             }
             config::Access::Backend => Decides::Backend(match session {
                 Some(session) => CallerKey::Session(
@@ -159,7 +163,7 @@ impl Gate {
         let is_there = found.is_some();
         let subject = found.unwrap_or_else(|| community.clone().into());
         let shows = self.allows(admitted, &subject).await? && is_there;
-        if let (true, true, Some(shown), Decides::Visits(user)) =
+        if let (true, true, Some(shown), Decides::Visits(user, _)) =
             (shows, is_open, &self.shown, &admitted.decides)
         {
             shown.still_open(community, user);
@@ -170,7 +174,7 @@ impl Gate {
     async fn allows(&self, admitted: &Admitted<'_>, subject: &AskedCommunity) -> Result<bool, Problem> {
         match &admitted.decides {
             Decides::Nobody => Ok(true),
-            Decides::Visits(user) => self.was_shown(&subject.id, user, admitted.caller).await,
+            Decides::Visits(user, until) => self.was_shown(&subject.id, user, *until, admitted.caller).await,
             Decides::Backend(key) => self
                 .decisions
                 .try_get_with(
@@ -188,6 +192,7 @@ impl Gate {
         &self,
         community: &CommunityId,
         user: &UserId,
+        until: Instant,
         caller: &Caller,
     ) -> Result<bool, Problem> {
         let Some(shown) = &self.shown else {
@@ -198,7 +203,7 @@ impl Gate {
         {
             return Err(Problem::Unavailable);
         }
-        let may_see = shown.may_see(community, user).await;
+        let may_see = shown.may_see(community, user, until).await;
         may_see.map_err(|error| Problem::from_presence(&error))
     }
 

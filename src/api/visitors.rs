@@ -243,6 +243,7 @@ impl Shared {
                     seen.last_seen,
                     &self.settings.avatar_base,
                     &keys,
+                    self.session_facts,
                 ))
             })
             .collect())

@@ -164,15 +164,19 @@ impl Grants {
             .put((community.clone(), user.clone()), News::StillOpen, Moment::now());
     }
 
-    /// Whether a user was shown a community. Where nothing is known, waits a moment for other sidecars: the page of this
-    /// user may have come through one of them just now.
+    /// Whether a user was shown a community. Where nothing is known, waits for other sidecars, at most until `until`: the
+    /// page of this user may have come through one of them just now.
     ///
     /// # Errors
     /// The store cannot tell, and this sidecar has passed on no answer itself.
-    pub async fn may_see(&self, community: &CommunityId, user: &UserId) -> Result<bool, PresenceError> {
+    pub async fn may_see(
+        &self,
+        community: &CommunityId,
+        user: &UserId,
+        until: Instant,
+    ) -> Result<bool, PresenceError> {
         let inner = &*self.0;
         let key = (community.clone(), user.clone());
-        let until = Instant::now() + inner.patience;
         let mut place = None;
         let (mut pause, longest) = PAUSES;
         loop {

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 
 use crate::auth::EarlyLookup;
 use crate::ids::SessionToken;
+use crate::page_view::NotCounted;
 use crate::routes::RouteMatch;
 
 /// What a page view needs of its request, kept until the response's head comes.
@@ -17,6 +18,8 @@ pub struct RequestFacts {
     pub client_ip: Option<IpAddr>,
     /// The session token that came with the request (V6).
     pub token: Option<SessionToken>,
+    /// Why there is none.
+    pub(super) no_token: NotCounted,
     /// The route at the start of the request: a reload meanwhile changes nothing (V6 holds for routes too).
     pub route: Option<RouteMatch>,
     /// Path, decoded once as the app sees it.
@@ -32,6 +35,7 @@ impl RequestFacts {
             at,
             client_ip: None,
             token: None,
+            no_token: NotCounted::NoCookie,
             route: None,
             path: String::new(),
             lookup: EarlyLookup::default(),

@@ -8,11 +8,12 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::RequestFacts;
 use crate::auth::{Authenticator, CachedSession, EarlyLookup, Identified};
@@ -83,7 +84,7 @@ impl ShownPages {
             None => self.authenticator.cached(token, facts.at).await,
         };
         match (session, self.communities.cached(Some(named)).await) {
-            (CachedSession::NoSession, _) | (_, Ok(Named::Nothing | Named::NoKey)) => {}
+            (CachedSession::NoSession(_), _) | (_, Ok(Named::Nothing | Named::NoKey)) => {}
             (CachedSession::Session(session), Ok(Named::Community(community))) => {
                 self.grants.note(&community, &session.user_id, verdict, at);
             }
@@ -143,7 +144,7 @@ impl ShownPages {
         let session = match (lookup.session(), found) {
             (Some(session), _) => Arc::clone(session),
             (None, Ok(Identified::Session(session))) => session,
-            (None, Ok(Identified::NoSession | Identified::NotYet(_))) => return None,
+            (None, Ok(Identified::NoSession(_) | Identified::NotYet(_))) => return None,
             (None, Err(_)) => authenticator.last_known_session(token, *started_at)?,
         };
         let community = match self.communities.named(named).await {
@@ -165,12 +166,22 @@ impl ShownPages {
         timeout(self.grants.patience(), all).await.is_ok()
     }
 
+    /// How long a request may wait for what others know, in all.
+    pub fn patience(&self) -> Duration {
+        self.grants.patience()
+    }
+
     /// As [`Grants::may_see`].
     ///
     /// # Errors
     /// It cannot be told.
-    pub async fn may_see(&self, community: &CommunityId, user: &UserId) -> Result<bool, PresenceError> {
-        self.grants.may_see(community, user).await
+    pub async fn may_see(
+        &self,
+        community: &CommunityId,
+        user: &UserId,
+        until: Instant,
+    ) -> Result<bool, PresenceError> {
+        self.grants.may_see(community, user, until).await
     }
 
     /// As [`Grants::still_open`].

@@ -9,6 +9,7 @@ mod lookup_fault;
 mod lookups;
 mod problem;
 mod resolve;
+mod sessions;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,7 +24,9 @@ pub(super) use lookups::LiveLookup;
 pub use lookups::LookupTable;
 pub use problem::SchemaProblem;
 pub(super) use problem::{Privilege, Problems};
-pub(super) use resolve::resolve;
+pub(super) use resolve::{Wanted, resolve};
+pub(super) use sessions::{PageCounter, all};
+pub use sessions::{SessionTable, SessionUser};
 
 /// The four tables, with the columns that are used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,22 +51,6 @@ impl AppSchema {
             user: self.profile.id.key_type(),
         }
     }
-}
-
-/// Browser sessions.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(missing_docs, reason = "named as in config::SessionColumns")]
-pub struct SessionTable {
-    pub table: TableName,
-    pub id: Column,
-    pub user_id: Column,
-    pub session_id: Column,
-    pub pages_visited: Column,
-    pub started_at: Column,
-    pub ended_at: Column,
-    pub expires_at: Column,
-    pub is_active: Column,
-    pub is_ended: Column,
 }
 
 /// Events.
@@ -100,10 +87,19 @@ pub struct EventInsert {
 pub struct ProfileTable {
     pub table: TableName,
     pub id: Column,
+    /// Present if sessions name the account instead of the profile.
+    pub account: Option<Column>,
     pub username: Column,
     pub avatar: Column,
     /// Present if it is updated.
     pub last_active: Option<Column>,
+}
+
+impl ProfileTable {
+    /// The column that sessions refer to: the account's, or the key.
+    pub(super) fn referred(&self) -> &Column {
+        self.account.as_ref().unwrap_or(&self.id)
+    }
 }
 
 /// Communities.

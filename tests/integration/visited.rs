@@ -13,6 +13,7 @@ use crate::support::member::{FIREFOX, Member};
 use crate::support::postgres::Postgres;
 use crate::support::proxy::Proxy;
 use crate::support::redis::RedisServer;
+use crate::support::sidecar::{ROUTES, run, write_config};
 use crate::support::world::{Parts, Wanted, World, any_prefix};
 
 fn wanted() -> Wanted {
@@ -121,6 +122,10 @@ async fn a7_whoever_the_site_refuses_learns_nothing_from_any_path() {
             assert_eq!(strangers.0, StatusCode::UNAUTHORIZED, "{path}");
         }
     }
+    // However many she asks about.
+    let many: Vec<_> = (1..=100).map(|id| id.to_string()).collect();
+    let counts = format!("/api/visitors/counts?communities={}", many.join(","));
+    assert_eq!(mallory.json(&counts).await["counts"], json!([]));
     // She is among the members of no list, and asks over a connection that she may have.
     let list = alice.json(&world.visitors("hidden", "")).await;
     assert_eq!(list["visitors"].as_array().unwrap().len(), 1, "{list}");
@@ -340,4 +345,27 @@ async fn a8_an_event_stream_ends_like_that_of_no_community() {
     );
     let last = events.ends().await;
     assert_eq!((&last["type"], &last["code"]), (&json!("close"), &json!(4404)));
+}
+
+#[test]
+fn a7_check_warns_of_names_for_everybody_who_is_signed_in() {
+    let says = |api: &str| {
+        let directory = tempfile::tempdir().unwrap();
+        let config = format!(
+            "[upstream]\nservers = [\"127.0.0.1:1\"]\n[database]\nurl = \"sqlite://none\"\n[api]\n{api}\n"
+        );
+        let path = write_config(directory.path(), &config, ROUTES);
+        let told = run(&["check", "--offline", "--config", path.to_str().unwrap()], &[]);
+        assert_eq!(told.code, Some(0), "{told:?}");
+        told.out
+            .contains("warning: api.access = \"session\" shows who is in a community")
+    };
+    assert!(says("access = \"session\""));
+    for safe in [
+        "",
+        "access = \"backend\"",
+        "access = \"session\"\nidentities = false",
+    ] {
+        assert!(!says(safe), "{safe}");
+    }
 }

@@ -127,8 +127,14 @@ impl Grants {
         self.note(&"42".into(), &"7".into(), verdict, Moment::now().before(ago));
     }
 
+    fn soon(&self) -> Instant {
+        Instant::now() + self.patience()
+    }
+
     async fn lets_see(&self) -> bool {
-        self.may_see(&"42".into(), &"7".into()).await.unwrap()
+        self.may_see(&"42".into(), &"7".into(), self.soon())
+            .await
+            .unwrap()
     }
 
     /// Whether nothing waits to be written.
@@ -152,7 +158,7 @@ async fn a7_whoever_was_shown_a_community_may_see_it_at_once_and_on_every_sideca
     assert!(one.lets_see().await);
     assert!(other.lets_see().await, "it waits until the first has told");
     for (community, user) in [("43", "7"), ("42", "8")] {
-        let sees = other.may_see(&community.into(), &user.into()).await;
+        let sees = other.may_see(&community.into(), &user.into(), other.soon()).await;
         assert!(!sees.unwrap(), "{community} {user}");
     }
 }
@@ -223,7 +229,7 @@ async fn a9_while_the_store_is_away_memory_answers_and_what_it_lacks_is_not_know
     store.is_away.store(true, Ordering::Relaxed);
     one.shows(Verdict::Shown, Duration::ZERO);
     assert!(one.lets_see().await);
-    let unknown = other.may_see(&"42".into(), &"7".into()).await;
+    let unknown = other.may_see(&"42".into(), &"7".into(), other.soon()).await;
     assert!(unknown.is_err(), "the other sidecar cannot tell");
     store.is_away.store(false, Ordering::Relaxed);
     one.writes().await;
@@ -276,4 +282,15 @@ async fn a7_whoever_was_shown_nothing_waits_once_and_only_where_others_may_know(
     let began = Instant::now();
     assert!(!one.lets_see().await);
     assert_eq!(began.elapsed(), Duration::ZERO, "a moment later");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a7_whoever_asks_about_many_communities_waits_once_for_all() {
+    let one = sidecar(&Arc::default());
+    let (began, until) = (Instant::now(), one.soon());
+    for community in 0..100 {
+        let community = CommunityId::new(community.to_string());
+        assert!(!one.may_see(&community, &"7".into(), until).await.unwrap());
+    }
+    assert_eq!(began.elapsed(), Duration::from_secs(1));
 }
