@@ -111,6 +111,14 @@ pub async fn remarks(config: &Config) -> Result<Vec<String>, StoreError> {
             .await
         }
     });
+    if !config.schema.lookup.is_empty() {
+        for (lookup, table, column) in unindexed(config).await? {
+            remarks.push(format!(
+                "schema.lookup.{lookup}: no index finds a row of {table} by {column}, so that each lookup reads the \
+                 whole table: create one"
+            ));
+        }
+    }
     Ok(remarks)
 }
 
@@ -122,6 +130,19 @@ async fn look<B: Backend>(store: SqlStore<B>, config: &Config) -> Vec<String> {
         let error = error.chain();
         vec![format!("live sessions could not be looked at: {error}")]
     })
+}
+
+async fn unindexed(config: &Config) -> Result<Vec<(String, String, String)>, StoreError> {
+    async fn of<B: Backend>(store: SqlStore<B>) -> Result<Vec<(String, String, String)>, StoreError> {
+        let resolved = store.resolved().await;
+        store.close().await;
+        Ok(resolved?.unindexed)
+    }
+    let url = database_url(&config.database).map_err(misconfigured)?;
+    match Scheme::of(&url).map_err(misconfigured)? {
+        Scheme::Postgres => of(postgres::store(&url, config).map_err(misconfigured)?).await,
+        Scheme::Sqlite => of(sqlite::store(url.expose(), config).map_err(misconfigured)?).await,
+    }
 }
 
 /// What is wrong with the ledger, if anything.

@@ -18,7 +18,8 @@ use super::error::{in_words, is_impossible, is_untranslatable};
 use super::ledger::LedgerProblem;
 use super::rows::{EventRow, event_rows};
 use super::schema::{
-    AppSchema, Column, CommunityTable, EventInsert, EventTable, LiveSchema, PageCounter, ProfileTable, Wanted,
+    AppSchema, Column, CommunityTable, EventInsert, EventTable, LiveSchema, PageCounter, ProfileTable,
+    TableName, Wanted,
 };
 use super::{Applied, Stats, VisitorRow};
 use crate::batch::{Batch, BatchKey};
@@ -58,6 +59,7 @@ pub(super) trait Backend:
     + for<'a> Runs<FindProfiles<'a>>
     + Runs<SampleSessions>
     + for<'a> Runs<FindCommunity<'a>>
+    + for<'a> Runs<FindSlug<'a>>
     + for<'a> Runs<NoteParts<'a>>
     + for<'a> Runs<MissingParts<'a>>
     + for<'a> Runs<ForgetOld<'a>>
@@ -189,16 +191,44 @@ pub(super) enum FindCommunity<'a> {
     BySlug(&'a str),
     /// The one with a key; the answer is spelled as its row has it.
     ByKey(&'a CommunityId),
+    /// That of a row of another table: the name of the lookup, and the row's key.
+    Through(&'a str, &'a str),
 }
 
-impl FindCommunity<'_> {
-    /// The column to look in, and the value to look for; none for text that cannot be a key.
-    pub(super) fn criterion<'t>(&self, community: &'t CommunityTable) -> Option<(&'t Column, &str)> {
-        match self {
-            Self::BySlug(slug) => Some((&community.slug, slug)),
+/// Where a community is looked for.
+pub(super) struct CommunityCriterion<'a> {
+    pub table: &'a TableName,
+    /// The column that is the community's key.
+    pub id: &'a Column,
+    /// The column to look in, and the value to look for.
+    pub column: &'a Column,
+    pub value: Cow<'a, str>,
+}
+
+impl<'a> FindCommunity<'a> {
+    /// None for text that cannot be a key.
+    pub(super) fn criterion<'t: 'a>(&self, app: &'t AppSchema) -> Option<CommunityCriterion<'a>> {
+        let of = |communities: &'t CommunityTable, column, value| CommunityCriterion {
+            table: &communities.table,
+            id: &communities.id,
+            column,
+            value: Cow::Borrowed(value),
+        };
+        let communities = app.community.as_ref();
+        match *self {
+            Self::BySlug(slug) => communities.map(|table| of(table, &table.slug, slug)),
             Self::ByKey(key) => {
-                let is_key = community.id.is_key(key.as_str());
-                is_key.then_some((&community.id, key.as_str()))
+                let table = communities.filter(|table| table.id.is_key(key.as_str()))?;
+                Some(of(table, &table.id, key.as_str()))
+            }
+            Self::Through(lookup, key) => {
+                let lookup = app.lookups.get(lookup)?;
+                Some(CommunityCriterion {
+                    table: &lookup.table,
+                    id: &lookup.community,
+                    column: &lookup.key,
+                    value: lookup.key.key_type().canonical(key)?,
+                })
             }
         }
     }
@@ -208,10 +238,17 @@ impl FindCommunity<'_> {
     /// The answer where the app has no table of communities: any key is that of one, and no slug is.
     pub(super) fn without_table(&self) -> Option<CommunityId> {
         match self {
-            Self::BySlug(_) => None,
             Self::ByKey(key) => Some((*key).clone()),
+            Self::BySlug(_) | Self::Through(..) => None,
         }
     }
+}
+
+/// The slug of a community.
+pub(super) struct FindSlug<'a>(pub &'a CommunityId);
+
+impl Operation for FindSlug<'_> {
+    type Output = Option<String>;
 }
 
 impl Operation for FindCommunity<'_> {

@@ -7,6 +7,7 @@ use std::fmt;
 
 use chrono_tz::Tz;
 
+use super::LookupFault;
 use beside::{fixed_view, loose_join};
 
 /// One thing that must be mended before the sidecar can do what it is configured to do.
@@ -73,6 +74,8 @@ pub enum SchemaProblem {
         profile_key: String,
         section: &'static str,
     },
+    /// A table by which a community is found cannot be used.
+    Lookup { lookup: String, fault: LookupFault },
     /// A session's reference to an account is of another type than the profile's.
     AccountsDisagree {
         table: String,
@@ -163,6 +166,7 @@ impl SchemaProblem {
             | Self::NoStatistics { .. }
             | Self::NoOwnTable { .. }
             | Self::NoPartition { .. }
+            | Self::Lookup { .. }
             | Self::AccountsDisagree { .. }
             | Self::NamesAccount { .. }
             | Self::ReadOnly
@@ -191,6 +195,7 @@ impl fmt::Display for SchemaProblem {
     #[expect(clippy::too_many_lines, reason = "a sentence for each")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Lookup { lookup, fault } => write!(f, "schema.lookup.{lookup}: {fault}"),
             Self::MissingTable { table, section } => write!(
                 f,
                 "there is no table {table}: set schema.{section}.table to the name of the app's {section} table"

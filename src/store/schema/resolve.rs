@@ -12,7 +12,7 @@ use super::{
     AppSchema, Column, CommunityTable, Dialect, EventInsert, EventTable, Kind, LiveSchema, LiveTable, Needs,
     Privilege, Resolved, SchemaProblem, SessionTable, SessionUser, Wanted,
 };
-use crate::config::{self, SessionKind};
+use crate::config::{self, Schema, SessionKind};
 
 /// Checks the live schema against what the sidecar does with it.
 pub(in crate::store) fn resolve(wanted: &Wanted, live: &LiveSchema) -> Resolved {
@@ -55,6 +55,7 @@ pub(in crate::store) fn resolve(wanted: &Wanted, live: &LiveSchema) -> Resolved 
         check.problems.push(SchemaProblem::NoPartition { partition });
     }
     let lacks = (has_profiles && profile.is_none()) || (has_communities && community.is_none());
+    let lookups = check.lookups(&names.lookup, community.as_ref());
     if let Some(profile) = &profile {
         // What is in Django's data is compared as text.
         if let Some(session) = &session
@@ -97,6 +98,7 @@ pub(in crate::store) fn resolve(wanted: &Wanted, live: &LiveSchema) -> Resolved 
             event,
             profile,
             community,
+            lookups: lookups?,
         })
     };
     Resolved {
@@ -107,9 +109,19 @@ pub(in crate::store) fn resolve(wanted: &Wanted, live: &LiveSchema) -> Resolved 
         },
         lacks_events,
         problems: check.problems,
+        unindexed: unindexed(names, live),
         read_only: live.read_only,
         session_trigger: live.session_trigger,
     }
+}
+
+/// Lookups whose key no index finds, with table and column.
+fn unindexed(names: &Schema, live: &LiveSchema) -> Vec<(String, String, String)> {
+    let lookups = names.lookup.iter();
+    let unindexed = lookups.filter(|(name, _)| live.lookups.get(*name).is_some_and(|live| !live.has_index));
+    unindexed
+        .map(|(name, lookup)| (name.clone(), lookup.table.clone(), lookup.key.clone()))
+        .collect()
 }
 
 impl Check<'_> {
