@@ -15,6 +15,6 @@ mod lookups;
 mod metrics;
 pub mod revocation;
 
-pub use cache::{Authenticator, CachedSession, Identified};
+pub use cache::{Absent, Authenticator, CachedSession, Identified};
 pub use early_lookup::{EarlyLookup, EarlyLookups};
 pub use metrics::Metrics;

@@ -25,7 +25,7 @@ use crate::status::Status;
 pub use certificates::{Certificate, CertificateError};
 pub use metrics::Metrics;
 use metrics::Outcome;
-pub use route_files::{ReloadError, load_routes, read_route_files};
+pub use route_files::{ReloadError, blank_files, load_routes, read_route_files};
 use unsettled::Unsettled;
 use watch::Watch;
 
@@ -48,6 +48,7 @@ impl LoadedRoutes {
     pub fn from(dir: &std::path::Path) -> Result<Self, ReloadError> {
         let files = read_route_files(dir)?;
         let table = RouteTable::compile(&files)?;
+        warn_of_blank_files(&files, &[]);
         Ok(Self { files, table })
     }
 }
@@ -185,6 +186,10 @@ impl Reloader {
             Ok(files) => RouteTable::compile(files).map_err(ReloadError::from),
             Err(error) => Err(error.clone()),
         };
+        if let (Ok(files), true) = (&read, table.is_ok()) {
+            let before = self.read.as_ref().map_or(&[][..], Vec::as_slice);
+            warn_of_blank_files(files, before);
+        }
         self.read = read;
         self.unsettled = None;
         match table {
@@ -236,6 +241,12 @@ impl Reloader {
         let faults = faults.flat_map(|certificate| certificate.files.condition().reasons);
         let faults: Vec<_> = faults.collect();
         self.status.certificates.down_for(faults, |_| {});
+    }
+}
+
+fn warn_of_blank_files(files: &[RouteFile], before: &[RouteFile]) {
+    for path in blank_files(files, before) {
+        tracing::warn!(path = %path.display(), "a route file is empty: it has no routes");
     }
 }
 

@@ -21,7 +21,7 @@ use super::fallback::FallbackSessions;
 use super::limiter::Limiter;
 use super::lookups::{Lookups, Priority};
 use super::metrics::{Evicted, Lookup, Metrics};
-use crate::browser_session::{BrowserSession, SessionChange};
+use crate::browser_session::{BrowserSession, SessionChange, Unusable};
 use crate::config;
 use crate::ids::{SessionToken, TokenFingerprint};
 use crate::status::Component;
@@ -52,10 +52,19 @@ pub struct Authenticator {
 pub enum CachedSession {
     /// A valid session.
     Session(Arc<BrowserSession>),
-    /// No session: unknown to the app, or not valid.
-    NoSession,
+    /// No session.
+    NoSession(Absent),
     /// Not in the cache: call [`Authenticator::resolve`].
     Unknown,
+}
+
+/// Why a token has no session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absent {
+    /// The table has no such token.
+    NotFound,
+    /// Its session is inactive, has ended, or has expired.
+    Ended,
 }
 
 /// The session of a page view.
@@ -64,7 +73,7 @@ pub enum Identified {
     /// It belongs to this session.
     Session(Arc<BrowserSession>),
     /// It belongs to no valid session.
-    NoSession,
+    NoSession(Absent),
     /// No session so far; its row may appear a moment after its cookie. Query once more at this time.
     NotYet(time::Instant),
 }
@@ -130,8 +139,10 @@ impl Authenticator {
         } else {
             BrowserSession::is_valid_at
         };
-        let session = entry.session.filter(|session| counts(session, at));
-        session.map_or(CachedSession::NoSession, CachedSession::Session)
+        match entry.session_if(|session| counts(session, at)) {
+            Ok(session) => CachedSession::Session(session),
+            Err(absent) => CachedSession::NoSession(absent),
+        }
     }
 
     /// The session a token belongs to at `now`, from the cache or the table. Concurrent calls for one token
@@ -201,8 +212,10 @@ impl Authenticator {
         if let Some(until) = entry.first_absent_until() {
             return Ok(Identified::NotYet(until));
         }
-        let session = entry.session.filter(|session| session.was_valid_at(at));
-        Ok(session.map_or(Identified::NoSession, Identified::Session))
+        Ok(match entry.session_if(|session| session.was_valid_at(at)) {
+            Ok(session) => Identified::Session(session),
+            Err(absent) => Identified::NoSession(absent),
+        })
     }
 
     /// The current answer for a token, queried again where it may have changed.
@@ -373,8 +386,15 @@ impl Authenticator {
         let (read, read_at) = (self.changes.now(), time::Instant::now());
         let result = self.lookups.ask(token, rank).await;
         self.log_change(result.as_ref().err().map(|error| &**error));
-        let session = result?.map(Arc::new);
-        self.count(session.as_ref().map_or(Lookup::Nobody, |_| Lookup::Found));
+        let found = result?;
+        self.count(match &found {
+            Some(Ok(_)) => Lookup::Found,
+            Some(Err(Unusable::Anonymous)) => Lookup::Anonymous,
+            Some(Err(Unusable::NoProfile)) => Lookup::NoProfile,
+            Some(Err(Unusable::Unreadable)) => Lookup::Unreadable,
+            None => Lookup::Nobody,
+        });
+        let session = found.and_then(Result::ok).map(Arc::new);
         self.fallback.update(token, session.as_ref(), read, now);
         let is_valid = session.as_ref().is_some_and(|session| session.is_valid_at(now));
         let absence = (!is_valid).then(|| {
@@ -436,6 +456,15 @@ impl Authenticator {
 }
 
 impl Entry {
+    /// Its session, if that satisfies `counts`.
+    fn session_if(self, counts: impl Fn(&BrowserSession) -> bool) -> Result<Arc<BrowserSession>, Absent> {
+        match self.session {
+            Some(session) if counts(&session) => Ok(session),
+            Some(_) => Err(Absent::Ended),
+            None => Err(Absent::NotFound),
+        }
+    }
+
     /// See [`Absence::first_until`].
     fn first_absent_until(&self) -> Option<time::Instant> {
         self.absence.and_then(|absence| absence.first_until())

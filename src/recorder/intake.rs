@@ -19,7 +19,7 @@ use crate::live::AccessPolicy;
 use crate::page_view::{Beacon, Exchange, NotCounted, PageView, Policy, SentFiles, may_be_view};
 use crate::presence::moment::Moment;
 use crate::reload::SharedRoutes;
-use crate::routes::{RouteMatch, decode_path};
+use crate::routes::{RouteMatch, Track, decode_path};
 
 /// Identifies, decides and records.
 pub struct Intake {
@@ -48,6 +48,8 @@ pub struct RequestFacts {
     pub client_ip: Option<IpAddr>,
     /// The session token that came with the request (V6).
     pub token: Option<SessionToken>,
+    /// Why there is none.
+    no_token: NotCounted,
     /// The route at the start of the request: a reload meanwhile changes nothing (V6 holds for routes too).
     pub route: Option<RouteMatch>,
     /// Path, decoded once as the app sees it.
@@ -63,6 +65,7 @@ impl RequestFacts {
             at,
             client_ip: None,
             token: None,
+            no_token: NotCounted::NoCookie,
             route: None,
             path: String::new(),
             lookup: EarlyLookup::default(),
@@ -100,7 +103,10 @@ impl Intake {
             cookie.token_max_length,
         ) {
             TokenFound::Token(token) => facts.token = Some(token),
-            TokenFound::Malformed => self.recorder.authenticator.count_malformed(),
+            TokenFound::Malformed => {
+                facts.no_token = NotCounted::NotAToken;
+                self.recorder.authenticator.count_malformed();
+            }
             TokenFound::None => {}
         }
     }
@@ -135,7 +141,8 @@ impl Intake {
                 },
                 &self.policy,
             );
-            self.record(view, facts, None).await;
+            let reason = self.record(view, facts, None).await;
+            self.notice(facts, &exchange, reason);
         }
         // Cached answers that these tokens have no session are no longer used.
         let (cookie, headers) = (&self.session, exchange.response);
@@ -147,6 +154,11 @@ impl Intake {
         ) {
             self.recorder.authenticator.appeared(token.fingerprint());
         }
+    }
+
+    /// Whether a request is a robot's, of which nothing is recorded: it makes nobody present, either.
+    pub fn is_bots(&self, headers: &HeaderMap) -> bool {
+        self.policy.is_bots(headers)
     }
 
     /// Records a reported view. Returns whether it counts as far as is known now.
@@ -177,16 +189,34 @@ impl Intake {
             at: report.at,
         };
         let view = PageView::from_beacon(&beacon, &self.policy);
-        self.record(view, &facts, Some(report.access_policy)).await
+        let not_counted = self.record(view, &facts, Some(report.access_policy)).await;
+        not_counted.is_none()
     }
 
-    /// Hands a view to the recorder, or counts why it is none. Returns whether it was handed over.
+    /// Notices visitors who are not recognised, and answers that sign somebody in.
+    fn notice(&self, facts: &RequestFacts, exchange: &Exchange<'_>, not_counted: Option<NotCounted>) {
+        let recognition = &self.recorder.destinations.recognition;
+        let track = facts
+            .route
+            .as_ref()
+            .map_or(Track::Page, |found| found.route.track);
+        match not_counted {
+            Some(reason) if reason.is_of_the_visitor() && track == Track::Page => {
+                recognition.missed(exchange.request, reason);
+            }
+            None => recognition.asks(exchange.request),
+            Some(_) => {}
+        }
+        recognition.answered(exchange.method, exchange.status, exchange.response);
+    }
+
+    /// Hands a view to the recorder, or counts why it is none, and returns that.
     async fn record(
         &self,
         view: Result<PageView, NotCounted>,
         facts: &RequestFacts,
         access_policy: Option<Arc<dyn AccessPolicy>>,
-    ) -> bool {
+    ) -> Option<NotCounted> {
         let not_counted = match (view, &facts.token) {
             (Ok(view), Some(token)) => {
                 let known = match facts.lookup.session() {
@@ -194,31 +224,31 @@ impl Intake {
                     None => self.recorder.authenticator.cached(token, facts.at).await,
                 };
                 let who = match known {
-                    CachedSession::Session(session) => Some(RequestVisitor::Session(session)),
-                    CachedSession::Unknown => {
-                        Some(RequestVisitor::Token(token.clone(), facts.lookup.clone()))
-                    }
-                    CachedSession::NoSession => None,
+                    CachedSession::Session(session) => Ok(RequestVisitor::Session(session)),
+                    CachedSession::Unknown => Ok(RequestVisitor::Token(token.clone(), facts.lookup.clone())),
+                    CachedSession::NoSession(absent) => Err(NotCounted::from(absent)),
                 };
-                if let Some(who) = who {
-                    let from = facts.client_ip;
-                    self.recorder
-                        .record(AcceptedView {
-                            view,
-                            seen: Moment::now(),
-                            who,
-                            from,
-                            access_policy,
-                        })
-                        .await;
-                    return true;
+                match who {
+                    Ok(who) => {
+                        let from = facts.client_ip;
+                        self.recorder
+                            .record(AcceptedView {
+                                view,
+                                seen: Moment::now(),
+                                who,
+                                from,
+                                access_policy,
+                            })
+                            .await;
+                        return None;
+                    }
+                    Err(reason) => reason,
                 }
-                NotCounted::Anonymous
             }
-            (Ok(_), None) => NotCounted::Anonymous,
+            (Ok(_) | Err(NotCounted::NoCookie), None) => facts.no_token,
             (Err(reason), _) => reason,
         };
         self.recorder.destinations.metrics.not_counted[not_counted].inc();
-        false
+        Some(not_counted)
     }
 }

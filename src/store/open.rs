@@ -6,8 +6,10 @@ use super::operations::Backend;
 use super::schema::Resolved;
 use super::sql::SqlStore;
 use super::url::{OpenError, Scheme, database_url, direct_url};
-use super::{LedgerProblem, SchemaProblem, SessionListener, Store, StoreError, postgres, sqlite};
-use crate::config::{Config, Revocation, for_driver};
+use super::{
+    LedgerProblem, SchemaProblem, SessionListener, Store, StoreError, postgres, session_notes, sqlite,
+};
+use crate::config::{Config, Database, Revocation, for_driver};
 
 /// Opens the app's tables as configured. No connection is made yet, so this succeeds while the database is
 /// down. Must be called on a tokio runtime.
@@ -51,6 +53,24 @@ pub fn ignored_parameters(config: &Config) -> Vec<String> {
     sentences
 }
 
+/// Where `database.url` leads to, without user and password; what of it cannot be read is left out.
+pub fn place(database: &Database) -> String {
+    let key = "database.url";
+    let Ok(url) = database_url(database) else {
+        return key.to_owned();
+    };
+    let place = match Scheme::of(&url) {
+        Ok(Scheme::Postgres) => postgres::place(&url, key),
+        Ok(Scheme::Sqlite) => {
+            let path = url.expose().split_once(':').map_or("", |(_, path)| path);
+            let path = path.split_once('?').map_or(path, |(path, _)| path);
+            Some(path.trim_start_matches("//").to_owned())
+        }
+        Err(_) => None,
+    };
+    place.map_or_else(|| key.to_owned(), |place| format!("{key} leads to {place}"))
+}
+
 /// The listener for ended sessions, if the configuration has the database notify of them. Connects nowhere yet.
 pub fn session_listener(config: &Config) -> Result<Option<SessionListener>, OpenError> {
     let (url, key) = direct_url(&config.database)?;
@@ -79,7 +99,29 @@ pub async fn remarks(config: &Config) -> Result<Vec<String>, StoreError> {
     if let Ok(Scheme::Postgres) = Scheme::of(&url) {
         remarks.extend(postgres::remarks(&url, config).await?);
     }
+    remarks.extend(session_notes::without_columns(config));
+    let scheme = Scheme::of(&url).map_err(misconfigured)?;
+    remarks.extend(match scheme {
+        Scheme::Postgres => look(postgres::store(&url, config).map_err(misconfigured)?, config).await,
+        Scheme::Sqlite => {
+            look(
+                sqlite::store(url.expose(), config).map_err(misconfigured)?,
+                config,
+            )
+            .await
+        }
+    });
     Ok(remarks)
+}
+
+/// A table that takes too long to look through is no reason for the check to fail.
+async fn look<B: Backend>(store: SqlStore<B>, config: &Config) -> Vec<String> {
+    let notes = store.session_notes(&config.session).await;
+    store.close().await;
+    notes.unwrap_or_else(|error| {
+        let error = error.chain();
+        vec![format!("live sessions could not be looked at: {error}")]
+    })
 }
 
 /// What is wrong with the ledger, if anything.
@@ -107,7 +149,7 @@ async fn problems<B: Backend>(store: SqlStore<B>, config: &Config) -> Result<Vec
         problems.push(SchemaProblem::ReadOnly);
     }
     if config.session.revocation == Revocation::Trigger && !session_trigger {
-        let table = config.schema.session.table.clone();
+        let table = config.schema.sessions_table(config.session.kind).to_owned();
         problems.push(SchemaProblem::NoTrigger { table });
     }
     Ok(problems)

@@ -1,6 +1,6 @@
 //! The `Store` on a SQL database: the one implementation, for Postgres and SQLite alike.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
@@ -9,14 +9,14 @@ use sqlx::Connection;
 
 use super::connections::Connections;
 use super::operations::{
-    Apply, Backend, FindCommunity, FindSessions, ForgetOld, MissingParts, ReadKeys, Rules, StatsOf, Visitors,
+    Apply, Backend, FindCommunity, FindSessions, FindUsers, ForgetOld, LookAtSessions, MissingParts,
+    ReadKeys, Rules, StatsOf, Visitors,
 };
 use super::schema::Resolved;
-use super::{Applied, LedgerProblem, SessionsFound, Stats, Store, StoreError, VisitorRow};
+use super::{Applied, LedgerProblem, SessionFound, SessionsFound, Stats, Store, StoreError, VisitorRow};
 use crate::batch::{Batch, BatchKey};
-use crate::browser_session::BrowserSession;
-use crate::config::{Config, PageViews};
-use crate::ids::{CommunityId, SessionToken, UserId};
+use crate::config::{self, Config, PageViews};
+use crate::ids::{AccountId, CommunityId, SessionToken, UserId};
 use crate::key_type::{AppKeys, KeyTypes};
 
 /// The app's tables in a SQL database.
@@ -30,9 +30,15 @@ impl<B: Backend> SqlStore<B> {
     /// tokio runtime.
     pub(super) fn new(options: <B::Connection as Connection>::Options, config: &Config) -> Self {
         Self {
-            connections: Connections::new(options, &config.database, &config.schema, &config.record),
+            connections: Connections::new(options, config),
             rules: Rules::new(config),
         }
+    }
+
+    /// What some live sessions look like.
+    pub(super) async fn session_notes(&self, session: &config::Session) -> Result<Vec<String>, StoreError> {
+        let now = Utc::now();
+        self.connections.run(&LookAtSessions { session, now }).await
     }
 
     /// Reads the schema afresh.
@@ -67,10 +73,20 @@ impl<B: Backend> Store for SqlStore<B> {
             Err(error) if error.untranslatable() && tokens.len() == 1 => return Ok(SessionsFound::new()),
             outcome => outcome?,
         };
-        let of = |(place, session): (usize, Result<BrowserSession, sqlx::Error>)| {
+        let of = |(place, session): (usize, Result<SessionFound, sqlx::Error>)| {
             Some(((*tokens.get(place)?).clone(), session.map_err(StoreError::from)))
         };
         Ok(found.into_iter().filter_map(of).collect())
+    }
+
+    async fn users_of_accounts(
+        &self,
+        accounts: &[AccountId],
+    ) -> Result<HashMap<AccountId, UserId>, StoreError> {
+        if accounts.is_empty() {
+            return Ok(HashMap::new());
+        }
+        self.connections.run(&FindUsers { accounts }).await
     }
 
     async fn community_by_slug(&self, slug: &str) -> Result<Option<CommunityId>, StoreError> {

@@ -70,7 +70,9 @@ async fn i9_forbidden_and_absent_look_the_same(variant: Variant) {
     for rest in ["", "/count", "/stats"] {
         let hidden = world.visitors("hidden", rest);
         let absent = match variant {
-            Variant::Default | Variant::Text => format!("/api/communities/999999/visitors{rest}"),
+            Variant::Default | Variant::Text | Variant::Django => {
+                format!("/api/communities/999999/visitors{rest}")
+            }
             Variant::Uuid => {
                 format!("/api/communities/00000000-0000-4000-8000-000000000000/visitors{rest}")
             }
@@ -136,7 +138,7 @@ async fn i12_who_may_not_see_a_community_gets_not_among_its_visitors_by_reportin
     }
     let made_up = "session_id=a-token-that-nobody-has";
     reports(&world, &world.stranger(), Some(made_up), &hidden).await;
-    let anonymous = "headcount_page_views_not_counted_total{reason=\"anonymous\"}";
+    let anonymous = "headcount_page_views_not_counted_total{reason=\"no_session\"}";
     world
         .sidecar
         .wait_for_metric(anonymous, |views| views >= 1.0)

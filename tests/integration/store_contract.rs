@@ -29,10 +29,12 @@ macro_rules! contract {
 }
 
 mod apply;
+mod django;
 mod identify;
 mod keys;
 mod ledger;
 mod moments;
+pub mod sessions;
 mod stats;
 mod visitors;
 
