@@ -144,6 +144,8 @@ pub struct SiteSettings {
     pub window: Duration,
     /// Name of the session cookie.
     pub session_cookie: String,
+    /// JWTs.
+    pub jwt: config::Jwt,
     /// Origins besides the site's own whose pages may call the API.
     pub allowed_origins: Vec<String>,
 }
@@ -189,7 +191,7 @@ impl Api {
             window: Seconds(site_settings.window),
             gate: Gate::new(&settings, communities, backend_check, Arc::clone(&clock)),
             statistics: Statistics::new(Arc::clone(&store)),
-            contract: openapi::render(&paths, &settings, &site_settings.session_cookie),
+            contract: openapi::render(&paths, &settings, &site_settings),
             cors: Cors::new(site_settings.allowed_origins),
             live,
             authenticator,

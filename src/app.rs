@@ -29,7 +29,7 @@ use crate::metrics::LabelValue as _;
 use crate::page_view::Policy;
 use crate::presence;
 use crate::proxy::{Edge, Sidecar, Upstreams};
-use crate::reload::{Certificate, LoadedRoutes, Reloader, SharedRoutes};
+use crate::reload::{Certificate, KeyFile, LoadedRoutes, Reloader, SharedRoutes};
 use crate::shutdown::{Closing, InFlight, Shutdown, SignalPolicy, Signals};
 use crate::status::Status;
 use crate::store;
@@ -65,6 +65,7 @@ pub struct App {
     config: Config,
     routes: LoadedRoutes,
     certificates: Vec<Arc<Certificate>>,
+    jwt_keys: Option<Arc<KeyFile>>,
     geoip: Option<GeoIp>,
     /// The folder of the spools; `None` where nothing is written.
     spools: Option<Directory>,
@@ -106,6 +107,8 @@ impl App {
             .map(|read| read.map(Arc::new))
             .collect::<Result<_, _>>()
             .map_err(|error| StartError::Configuration(error.to_string()))?;
+        let jwt_keys = KeyFile::read(&config.session.jwt)
+            .map_err(|error| StartError::Configuration(error.to_string()))?;
         let geoip = open_geoip(&config)?;
         let spools = recording::prepare_spools(&config)?;
         let ports = ports(&config.listen)?;
@@ -113,6 +116,7 @@ impl App {
             config,
             routes,
             certificates,
+            jwt_keys,
             geoip,
             spools,
             ports,
@@ -161,6 +165,7 @@ impl App {
             mut config,
             routes: LoadedRoutes { files, table },
             certificates,
+            jwt_keys,
             geoip,
             spools,
             ports,
@@ -191,12 +196,13 @@ impl App {
 
         let spool = recording::first_look(spools, geoip, &store).await?;
         config.limits.max_connections = Some(open_files::connections(&config.limits));
-        let recording = Recording::start(&config, spool, &store, &presence, &status, &metrics, &tasks);
+        let recording = Recording::start(&config, spool, jwt_keys.clone(), &store, &presence, &status, &metrics, &tasks);
         let reloader = Reloader::new(
             &config.routes,
             files,
             routes.clone(),
             certificates.clone(),
+            jwt_keys.clone(),
             reload_requests,
             &status,
             metrics.reload.clone(),
@@ -359,6 +365,7 @@ fn sidecar(
         SiteSettings {
             window: config.record.window,
             session_cookie: config.session.cookie.clone(),
+            jwt: config.session.jwt.clone(),
             allowed_origins: config.live.allowed_origins.clone(),
         },
         sources,

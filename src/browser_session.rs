@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::ids::{BrowserSessionId, UserId};
+use crate::ids::{BrowserSessionId, Claims, UserId};
 
 /// A change of the session table, as the database notifies it. Only a query tells the session's new state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,11 +13,11 @@ pub enum SessionChange {
     OfAny,
 }
 
-/// A row of the app's session table, without its token.
+/// A row of the app's session table, without its token; or what stands for one, where a JWT names none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrowserSession {
-    /// Primary key.
-    pub id: BrowserSessionId,
+    /// Primary key; `None` for a JWT that names no session.
+    pub id: Option<BrowserSessionId>,
     /// Its user.
     pub user_id: UserId,
     /// Last moment of validity.
@@ -31,6 +31,23 @@ pub struct BrowserSession {
 }
 
 impl BrowserSession {
+    /// The session of a JWT that names none: valid until it expires.
+    pub fn of_jwt(claims: &Claims, user_id: UserId) -> Self {
+        Self {
+            id: None,
+            user_id,
+            expires_at: claims.expires_at,
+            is_active: true,
+            is_ended: false,
+            ended_at: None,
+        }
+    }
+
+    /// Whether it has this primary key.
+    pub fn is(&self, id: &BrowserSessionId) -> bool {
+        self.id.as_ref() == Some(id)
+    }
+
     /// All three conditions at once (I3): active, not ended, not expired.
     pub fn is_valid_at(&self, now: DateTime<Utc>) -> bool {
         self.is_active && !self.is_ended && now < self.expires_at
@@ -58,7 +75,7 @@ mod tests {
     /// Expires at 10:50.
     fn session(is_active: bool, is_ended: bool, ended_at: Option<u32>) -> BrowserSession {
         BrowserSession {
-            id: BrowserSessionId::from("1"),
+            id: Some(BrowserSessionId::from("1")),
             user_id: UserId::from("7"),
             expires_at: at(50),
             is_active,

@@ -126,6 +126,15 @@ impl AppKeys {
         CommunityId::from(&*canonical.unwrap_or(spelling.into()))
     }
 
+    /// The canonical key of a user; `None` for what is no key of the column's type, once that is known.
+    pub fn user(&self, spelling: &UserId) -> Option<UserId> {
+        let Some(types) = self.get() else {
+            return Some(spelling.clone());
+        };
+        let canonical = types.user.canonical(spelling.as_str())?;
+        Some(UserId::from(&*canonical))
+    }
+
     /// The number of a community's key, where keys are integers.
     pub fn community_number(&self, community: &CommunityId) -> Option<i64> {
         self.get()?.community.number(community.as_str())

@@ -4,6 +4,7 @@
 //! column names come from configuration, column types from the live schema at start (`schema`). SQL is written
 //! here only.
 
+mod claimed;
 mod connections;
 mod error;
 #[cfg(test)]
@@ -51,8 +52,44 @@ pub trait Store: Send + Sync + 'static {
     /// that cannot be read is an error of its own. The caller decides with [`BrowserSession::is_valid_at`].
     async fn browser_sessions(&self, tokens: &[SessionToken]) -> Result<SessionsFound, StoreError>;
 
-    /// The same, one query per token if a single row made the query for all fail.
+    /// The same for the tokens of JWTs that name their session: the row with that primary key, if it is of the user that
+    /// the JWT names.
+    async fn claimed_sessions(&self, tokens: &[SessionToken]) -> Result<SessionsFound, StoreError>;
+
+    /// The sessions of tokens of both kinds, one query per token if a single row made the query for all fail.
     async fn browser_sessions_apart(&self, tokens: &[SessionToken]) -> Result<SessionsFound, StoreError> {
+        let is_jwt = |token: &&SessionToken| token.claims().is_some();
+        if !tokens.iter().any(|token| is_jwt(&token)) {
+            return self.secret_sessions_apart(tokens).await;
+        }
+        let (jwts, secrets): (Vec<_>, Vec<_>) = tokens.iter().partition(is_jwt);
+        let [jwts, secrets] = [jwts, secrets].map(|tokens| tokens.into_iter().cloned().collect::<Vec<_>>());
+        let mut found = self.claimed_sessions_apart(&jwts).await?;
+        if !secrets.is_empty() {
+            found.extend(self.secret_sessions_apart(&secrets).await?);
+        }
+        Ok(found)
+    }
+
+    /// [`Store::claimed_sessions`], one query per token if a single row made the query for all fail.
+    async fn claimed_sessions_apart(&self, tokens: &[SessionToken]) -> Result<SessionsFound, StoreError> {
+        match self.claimed_sessions(tokens).await {
+            Err(StoreError::Unexpected(_) | StoreError::Refused(_)) => {}
+            outcome => return outcome,
+        }
+        let mut found = SessionsFound::new();
+        for token in tokens {
+            match self.claimed_sessions(std::slice::from_ref(token)).await {
+                Ok(session) => found.extend(session),
+                Err(error @ StoreError::Unavailable(_)) => return Err(error),
+                Err(error) => drop(found.insert(token.clone(), Err(error))),
+            }
+        }
+        Ok(found)
+    }
+
+    /// [`Store::browser_sessions`], one query per token if a single row made the query for all fail.
+    async fn secret_sessions_apart(&self, tokens: &[SessionToken]) -> Result<SessionsFound, StoreError> {
         match (self.browser_sessions(tokens).await, tokens) {
             (Err(error @ (StoreError::Unexpected(_) | StoreError::Refused(_))), [token]) => {
                 return Ok(SessionsFound::from([(token.clone(), Err(error))]));

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 
 use crate::communities::{self, Communities};
 use crate::config;
-use crate::ids::{BrowserSessionId, CommunityId};
+use crate::ids::{BrowserSessionId, CommunityId, UserId};
 
 use super::Clock;
 use super::backend_check::BackendCheck;
@@ -52,7 +52,7 @@ pub(super) struct Gate {
 /// may see must not be shown to others. Credentials are kept as a keyed hash only.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum CallerKey {
-    Session(BrowserSessionId, Option<u64>),
+    Session(Option<BrowserSessionId>, UserId, Option<u64>),
     Anonymous(Option<u64>),
 }
 
@@ -101,6 +101,7 @@ impl Gate {
             config::Access::Backend => Some(match session {
                 Some(session) => CallerKey::Session(
                     session.id.clone(),
+                    session.user_id.clone(),
                     self.fingerprint(&caller.headers, &[AUTHORIZATION]),
                 ),
                 None => CallerKey::Anonymous(self.fingerprint(&caller.headers, &[COOKIE, AUTHORIZATION])),

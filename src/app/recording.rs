@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 
 use super::{StartError, background_checks};
 use crate::admin::Metrics;
-use crate::auth::{Authenticator, EarlyLookups};
+use crate::auth::{self, Authenticator, EarlyLookups, Jwts};
 use crate::communities::Communities;
 use crate::config::Config;
 use crate::geoip::GeoIp;
@@ -16,7 +16,7 @@ use crate::presence::worker::PresenceHandle;
 use crate::presence::{self, Presence};
 use crate::recent_pages::RecentPages;
 use crate::recorder::{Destinations, Intake, Recorder, Resolver};
-use crate::reload::SharedRoutes;
+use crate::reload::{KeyFile, SharedRoutes};
 use crate::shutdown::Shutdown;
 use crate::status::Status;
 use crate::store::Store;
@@ -38,6 +38,9 @@ pub(super) struct Recording {
     pub(super) communities: Arc<Communities>,
     pub(super) recorder: Recorder,
     views: Arc<page_view::Metrics>,
+    auth: Arc<auth::Metrics>,
+    /// The keys of JWTs, where they are read.
+    jwt_keys: Option<Arc<KeyFile>>,
     /// The latest recorded pages, for the dashboard.
     pub(super) recent: RecentPages,
     /// Receives touches; `None` where presence is not recorded.
@@ -109,6 +112,7 @@ impl Recording {
     pub(super) fn start(
         config: &Config,
         spool: Option<(Directory, Arc<Spool>, Option<GeoIp>)>,
+        jwt_keys: Option<Arc<KeyFile>>,
         store: &Arc<dyn Store>,
         presence: &Arc<dyn Presence>,
         status: &Status,
@@ -138,11 +142,8 @@ impl Recording {
             workers.extend(worker.start(tasks, stop.subscribe()));
             handle
         });
-        let authenticator = Arc::new(Authenticator::new(
-            &config.session,
-            store.clone(),
-            metrics.auth.clone(),
-        ));
+        let authenticator = Authenticator::new(&config.session, store.clone(), metrics.auth.clone());
+        let authenticator = Arc::new(authenticator.with_jwt_keys(jwt_keys.clone()));
         let communities = Arc::new(Communities::new(store.clone()));
         let recent = RecentPages::new(config.privacy.recent_pages);
         let limits = Limits::new(record, &config.spool);
@@ -187,6 +188,8 @@ impl Recording {
             communities,
             recorder,
             views: metrics.views.clone(),
+            auth: metrics.auth.clone(),
+            jwt_keys,
             recent,
             touches,
             stop,
@@ -200,6 +203,11 @@ impl Recording {
         Arc::new(Intake {
             is_recording: config.record.is_on(),
             session: config.session.clone(),
+            jwts: self.jwt_keys.as_ref().map(|keys| {
+                let session = &config.session;
+                let (keys, metrics) = (Arc::clone(keys), Arc::clone(&self.auth));
+                Jwts::new(&session.jwt, keys, session.cache_capacity, metrics)
+            }),
             routes,
             lookups: EarlyLookups::new(self.authenticator.clone(), self.tasks.runtime().clone()),
             policy,

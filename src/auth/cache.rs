@@ -24,6 +24,8 @@ use super::metrics::{Evicted, Lookup, Metrics};
 use crate::browser_session::{BrowserSession, SessionChange};
 use crate::config;
 use crate::ids::{SessionToken, TokenFingerprint};
+use crate::key_type::AppKeys;
+use crate::reload::KeyFile;
 use crate::status::Component;
 use crate::store::{Store, StoreError};
 
@@ -42,6 +44,10 @@ pub struct Authenticator {
     limiter: Limiter,
     /// `session.negative_ttl`
     longest_absence: Duration,
+    /// The keys of JWTs: one that was verified with a key that is gone has no session.
+    jwt_keys: Option<Arc<KeyFile>>,
+    /// The types of the app's keys.
+    keys: AppKeys,
     /// Down while the latest lookup failed.
     table: Component,
     metrics: Arc<Metrics>,
@@ -96,12 +102,20 @@ impl Authenticator {
             fallback: FallbackSessions::new(session.cache_capacity),
             changes: SessionChanges::new(session.cache_capacity),
             subscribers: broadcast::Sender::new(SUBSCRIBERS_BACKLOG),
+            keys: store.keys(),
             lookups: Lookups::new(store, session.max_lookups),
             limiter: Limiter::new(),
             longest_absence: session.negative_ttl,
+            jwt_keys: None,
             table: Component::default(),
             metrics,
         }
+    }
+
+    /// With the keys that JWTs are verified with.
+    #[must_use]
+    pub fn with_jwt_keys(self, jwt_keys: Option<Arc<KeyFile>>) -> Self {
+        Self { jwt_keys, ..self }
     }
 
     /// The cached answer for a token that came with a page view at `at`. Never waits for I/O. As with
@@ -117,6 +131,9 @@ impl Authenticator {
     }
 
     async fn known(&self, token: &SessionToken, at: DateTime<Utc>, is_view: bool) -> CachedSession {
+        if let Some(claimed) = self.claimed(token, at) {
+            return claimed.map_or(CachedSession::NoSession, CachedSession::Session);
+        }
         let Some(entry) = self.cache.get(token).await else {
             return CachedSession::Unknown;
         };
@@ -131,7 +148,22 @@ impl Authenticator {
             BrowserSession::is_valid_at
         };
         let session = entry.session.filter(|session| counts(session, at));
+        let session = session.and_then(|session| within_jwt(token, session, at));
         session.map_or(CachedSession::NoSession, CachedSession::Session)
+    }
+
+    /// The answer for a JWT that is found without a query; none where the table has to be asked, as for a cookie.
+    fn claimed(&self, token: &SessionToken, at: DateTime<Utc>) -> Option<Option<Arc<BrowserSession>>> {
+        let claims = token.claims()?;
+        let is_gone = |key| self.jwt_keys.as_ref().is_some_and(|keys| !keys.holds(key));
+        if claims.expires_at <= at || claims.key.is_some_and(is_gone) {
+            return Some(None);
+        }
+        if claims.session.is_some() {
+            return None;
+        }
+        let user = self.keys.user(&claims.user);
+        Some(user.map(|user| Arc::new(BrowserSession::of_jwt(claims, user))))
     }
 
     /// The session a token belongs to at `now`, from the cache or the table. Concurrent calls for one token
@@ -158,8 +190,12 @@ impl Authenticator {
         now: DateTime<Utc>,
         from: Option<IpAddr>,
     ) -> Result<Option<Arc<BrowserSession>>, Arc<StoreError>> {
+        if let Some(claimed) = self.claimed(token, now) {
+            return Ok(claimed);
+        }
         let session = self.asked(token, now, from).await?.session;
-        Ok(session.filter(|session| session.is_valid_at(now)))
+        let session = session.filter(|session| session.is_valid_at(now));
+        Ok(session.and_then(|session| within_jwt(token, session, now)))
     }
 
     /// The same, with the time of the query.
@@ -171,8 +207,12 @@ impl Authenticator {
         token: &SessionToken,
         now: DateTime<Utc>,
     ) -> Result<Option<(Arc<BrowserSession>, time::Instant)>, Arc<StoreError>> {
+        if let Some(claimed) = self.claimed(token, now) {
+            return Ok(claimed.map(|session| (session, time::Instant::now())));
+        }
         let Entry { session, read_at, .. } = self.asked(token, now, None).await?;
         let session = session.filter(|session| session.is_valid_at(now));
+        let session = session.and_then(|session| within_jwt(token, session, now));
         Ok(session.map(|session| (session, read_at)))
     }
 
@@ -197,11 +237,15 @@ impl Authenticator {
         at: DateTime<Utc>,
         from: Option<IpAddr>,
     ) -> Result<Identified, Arc<StoreError>> {
+        if let Some(claimed) = self.claimed(token, at) {
+            return Ok(claimed.map_or(Identified::NoSession, Identified::Session));
+        }
         let entry = self.asked(token, at, from).await?;
         if let Some(until) = entry.first_absent_until() {
             return Ok(Identified::NotYet(until));
         }
         let session = entry.session.filter(|session| session.was_valid_at(at));
+        let session = session.and_then(|session| within_jwt(token, session, at));
         Ok(session.map_or(Identified::NoSession, Identified::Session))
     }
 
@@ -233,7 +277,8 @@ impl Authenticator {
 
     /// Whether a session was found for a token before.
     pub fn is_known(&self, token: &SessionToken) -> bool {
-        self.fallback.knows(token)
+        // The app has signed a JWT.
+        token.claims().is_some() || self.fallback.knows(token)
     }
 
     /// Whether the table answers promptly, so that views can wait for it in memory.
@@ -253,12 +298,16 @@ impl Authenticator {
     /// A session that is known to have changed is not returned. One whose change may have been missed is: nothing newer
     /// is known while the table cannot be queried.
     pub fn last_known_session(&self, token: &SessionToken, at: DateTime<Utc>) -> Option<Arc<BrowserSession>> {
+        if let Some(claimed) = self.claimed(token, at) {
+            return claimed;
+        }
         let kept = self.fallback.get(token)?;
         if !self.changes.none_heard(&kept.session, kept.read) {
             self.fallback.forget(token);
             return None;
         }
         let session = Some(kept.session).filter(|session| session.is_valid_at(at))?;
+        let session = within_jwt(token, session, at)?;
         self.count(Lookup::Remembered);
         Some(session)
     }
@@ -432,6 +481,22 @@ impl Authenticator {
 
     fn count(&self, outcome: Lookup) {
         self.metrics.lookups[outcome].inc();
+    }
+}
+
+/// A session of the table, which a JWT names: no longer than that is accepted.
+fn within_jwt(
+    token: &SessionToken,
+    session: Arc<BrowserSession>,
+    at: DateTime<Utc>,
+) -> Option<Arc<BrowserSession>> {
+    match token.claims() {
+        Some(claims) if claims.expires_at <= at => None,
+        Some(claims) if claims.expires_at < session.expires_at => Some(Arc::new(BrowserSession {
+            expires_at: claims.expires_at,
+            ..BrowserSession::clone(&session)
+        })),
+        _ => Some(session),
     }
 }
 

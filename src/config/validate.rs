@@ -34,6 +34,12 @@ fn upstream(config: &Config) -> Checked {
 }
 
 fn session(config: &Config) -> Checked {
+    let parameter = &config.session.jwt.query_parameter;
+    ensure(
+        parameter.is_empty() || !config.privacy.query_allow.contains(parameter),
+        "privacy.query_allow",
+        format!("\"{parameter}\" is session.jwt.query_parameter, whose JWTs must not be recorded; remove it"),
+    )?;
     ensure(
         config.session.revocation == Revocation::Off || !config.database.is_sqlite(),
         "session.revocation",

@@ -41,6 +41,7 @@ impl Scene {
             loaded.files,
             routes,
             Vec::new(),
+            None,
             asked,
             &Status::default(),
             metrics.clone(),

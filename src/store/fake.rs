@@ -44,6 +44,11 @@ macro_rules! operations {
                 self.each_browser_session(tokens).await
             }
 
+            async fn claimed_sessions(&self, tokens: &[SessionToken]) -> Result<SessionsFound, StoreError> {
+                // A fake finds the session of claims by their text.
+                self.each_browser_session(tokens).await
+            }
+
             $(async fn $operation(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
                 Fake::$operation(self, $($argument),*).await
             })*

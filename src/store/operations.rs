@@ -13,6 +13,7 @@ use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Database, Transaction};
 
+use super::claimed::FindClaimed;
 use super::error::is_untranslatable;
 use super::ledger::LedgerProblem;
 use super::rows::{EventRow, event_rows};
@@ -48,6 +49,7 @@ pub(super) trait Runs<O: Operation>: Database {
 /// A database that can hold the app's tables.
 pub(super) trait Backend:
     for<'a> Runs<FindSessions<'a>>
+    + for<'a> Runs<FindClaimed<'a>>
     + for<'a> Runs<FindCommunity<'a>>
     + for<'a> Runs<NoteParts<'a>>
     + for<'a> Runs<MissingParts<'a>>

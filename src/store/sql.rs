@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::Connection;
 
+use super::claimed::FindClaimed;
 use super::connections::Connections;
 use super::operations::{
     Apply, Backend, FindCommunity, FindSessions, ForgetOld, MissingParts, ReadKeys, Rules, StatsOf, Visitors,
@@ -16,7 +17,7 @@ use super::{Applied, LedgerProblem, SessionsFound, Stats, Store, StoreError, Vis
 use crate::batch::{Batch, BatchKey};
 use crate::browser_session::BrowserSession;
 use crate::config::{Config, PageViews};
-use crate::ids::{CommunityId, SessionToken, UserId};
+use crate::ids::{Claims, CommunityId, SessionToken, UserId};
 use crate::key_type::{AppKeys, KeyTypes};
 
 /// The app's tables in a SQL database.
@@ -71,6 +72,29 @@ impl<B: Backend> Store for SqlStore<B> {
             Some(((*tokens.get(place)?).clone(), session.map_err(StoreError::from)))
         };
         Ok(found.into_iter().filter_map(of).collect())
+    }
+
+    async fn claimed_sessions(&self, tokens: &[SessionToken]) -> Result<SessionsFound, StoreError> {
+        let (named, others): (Vec<_>, Vec<_>) = tokens
+            .iter()
+            .filter_map(|token| Some((token, token.claims()?)))
+            .partition(|(_, claims)| claims.session.is_some());
+        // Those that name no session are valid by themselves.
+        let itself = |(token, claims): (&SessionToken, &Claims)| {
+            let user = self.connections.keys().user(&claims.user)?;
+            Some((token.clone(), Ok(BrowserSession::of_jwt(claims, user))))
+        };
+        let mut found: SessionsFound = others.into_iter().filter_map(itself).collect();
+        if named.is_empty() {
+            return Ok(found);
+        }
+        let tokens: Vec<_> = named.into_iter().map(|(token, _)| token).collect();
+        let rows = self.connections.run(&FindClaimed { tokens: &tokens }).await?;
+        let of = |(place, session): (usize, Result<BrowserSession, sqlx::Error>)| {
+            Some(((*tokens.get(place)?).clone(), session.map_err(StoreError::from)))
+        };
+        found.extend(rows.into_iter().filter_map(of));
+        Ok(found)
     }
 
     async fn community_by_slug(&self, slug: &str) -> Result<Option<CommunityId>, StoreError> {

@@ -20,6 +20,7 @@ mod geoip;
 mod handover;
 mod hostile;
 mod journey;
+mod jwt;
 mod keys;
 mod live;
 mod pooler;

@@ -9,8 +9,9 @@ use super::statement::{query_as, query_scalar};
 use crate::browser_session::BrowserSession;
 use crate::from_row::from_row;
 use crate::ids::{BrowserSessionId, CommunityId, UserId};
+use crate::store::claimed::FindClaimed;
 use crate::store::operations::{FindCommunity, FindSessions, Runs};
-use crate::store::schema::AppSchema;
+use crate::store::schema::{AppSchema, SessionTable};
 
 struct SessionRow {
     place: i64,
@@ -31,23 +32,15 @@ impl Runs<FindSessions<'_>> for Postgres {
         connection: &mut PgConnection,
     ) -> Result<Vec<(usize, Result<BrowserSession, sqlx::Error>)>, sqlx::Error> {
         let session = &app.session;
-        // A null flag counts as the value that makes the session invalid. Each token is looked up by itself, by
+        // Each token is looked up by itself, by
         // the index, whatever the planner makes of the number of tokens.
         let sql = format!(
             "SELECT headcount_asked.place - 1 AS place, headcount_found.*
              FROM unnest($1::text[]) WITH ORDINALITY AS headcount_asked (token, place)
              CROSS JOIN LATERAL (
-                 SELECT {id}::text AS id, {user_id}::text AS user_id, {expires_at} AS expires_at,
-                        coalesce({is_active}, false) AS is_active, coalesce({is_ended}, true) AS is_ended,
-                        {ended_at} AS ended_at
-                 FROM {table} WHERE {session_id} = headcount_asked.token LIMIT 1
+                 SELECT {columns} FROM {table} WHERE {session_id} = headcount_asked.token LIMIT 1
              ) AS headcount_found",
-            id = session.id,
-            user_id = session.user_id,
-            expires_at = read_moment(&session.expires_at, &session.expires_at.to_string()),
-            is_active = session.is_active,
-            is_ended = session.is_ended,
-            ended_at = read_moment(&session.ended_at, &session.ended_at.to_string()),
+            columns = session_columns(session),
             table = session.table,
             session_id = session.session_id,
         );
@@ -55,19 +48,68 @@ impl Runs<FindSessions<'_>> for Postgres {
             .bind(operation.texts())
             .fetch_all(connection)
             .await?;
-        // A session without a user, or whose end cannot be compared, is invalid.
-        let read = |row: SessionRow| {
-            let session = BrowserSession {
-                id: BrowserSessionId::new(row.id),
-                user_id: UserId::new(row.user_id?),
-                expires_at: row.expires_at?,
-                is_active: row.is_active,
-                is_ended: row.is_ended,
-                ended_at: row.ended_at,
-            };
-            Some((usize::try_from(row.place).ok()?, Ok(session)))
+        Ok(rows.into_iter().filter_map(SessionRow::session).collect())
+    }
+}
+
+/// A null flag counts as the value that makes the session invalid.
+fn session_columns(session: &SessionTable) -> String {
+    format!(
+        "{id}::text AS id, {user_id}::text AS user_id, {expires_at} AS expires_at,
+         coalesce({is_active}, false) AS is_active, coalesce({is_ended}, true) AS is_ended, {ended_at} AS ended_at",
+        id = session.id,
+        user_id = session.user_id,
+        expires_at = read_moment(&session.expires_at, &session.expires_at.to_string()),
+        is_active = session.is_active,
+        is_ended = session.is_ended,
+        ended_at = read_moment(&session.ended_at, &session.ended_at.to_string()),
+    )
+}
+
+impl SessionRow {
+    /// With its index. A session without a user, or whose end cannot be compared, is invalid.
+    fn session(self) -> Option<(usize, Result<BrowserSession, sqlx::Error>)> {
+        let session = BrowserSession {
+            id: Some(BrowserSessionId::new(self.id)),
+            user_id: UserId::new(self.user_id?),
+            expires_at: self.expires_at?,
+            is_active: self.is_active,
+            is_ended: self.is_ended,
+            ended_at: self.ended_at,
         };
-        Ok(rows.into_iter().filter_map(read).collect())
+        Some((usize::try_from(self.place).ok()?, Ok(session)))
+    }
+}
+
+impl Runs<FindClaimed<'_>> for Postgres {
+    async fn run(
+        operation: &FindClaimed<'_>,
+        app: &AppSchema,
+        connection: &mut PgConnection,
+    ) -> Result<Vec<(usize, Result<BrowserSession, sqlx::Error>)>, sqlx::Error> {
+        let session = &app.session;
+        let wanted = operation.wanted(session);
+        let sql = format!(
+            "SELECT headcount_asked.place - 1 AS place, headcount_found.*
+             FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS headcount_asked (session, account, place)
+             CROSS JOIN LATERAL (
+                 SELECT {columns} FROM {table}
+                 WHERE {id} = headcount_asked.session::{id_type} AND {user_id} = headcount_asked.account::{user_type}
+             ) AS headcount_found",
+            columns = session_columns(session),
+            table = session.table,
+            id = session.id,
+            id_type = session.id.type_name,
+            user_id = session.user_id,
+            user_type = session.user_id.type_name,
+        );
+        let rows: Vec<SessionRow> = query_as(AssertSqlSafe(sql))
+            .bind(Vec::from_iter(wanted.iter().map(|(_, session, _)| session)))
+            .bind(Vec::from_iter(wanted.iter().map(|(_, _, user)| user)))
+            .fetch_all(connection)
+            .await?;
+        let read = |(place, session): (usize, _)| Some((wanted.get(place)?.0, session));
+        Ok(rows.into_iter().filter_map(SessionRow::session).filter_map(read).collect())
     }
 }
 

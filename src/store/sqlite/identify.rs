@@ -7,6 +7,7 @@ use super::values::{key, read_key, read_moment};
 use crate::browser_session::BrowserSession;
 use crate::from_row::from_row;
 use crate::ids::{BrowserSessionId, CommunityId, UserId};
+use crate::store::claimed::FindClaimed;
 use crate::store::operations::{FindCommunity, FindSessions, Runs};
 use crate::store::schema::{AppSchema, SessionTable};
 
@@ -29,20 +30,11 @@ impl Runs<FindSessions<'_>> for Sqlite {
         connection: &mut SqliteConnection,
     ) -> Result<Vec<(usize, Result<BrowserSession, sqlx::Error>)>, sqlx::Error> {
         let session = &app.session;
-        // A null flag counts as the value that makes the session invalid.
         let sql = format!(
-            "SELECT headcount_place AS place, CAST({id} AS TEXT) AS id, CAST({user_id} AS TEXT) AS user_id,
-                    CAST({expires_at} AS TEXT) AS expires_at,
-                    coalesce({is_active}, 0) AS is_active, coalesce({is_ended}, 1) AS is_ended,
-                    CAST({ended_at} AS TEXT) AS ended_at
+            "SELECT headcount_place AS place, {columns}
              FROM (SELECT key AS headcount_place, value AS headcount_token FROM json_each(?1)) AS asked
              JOIN {table} ON {session_id} = headcount_token",
-            id = session.id,
-            user_id = session.user_id,
-            expires_at = session.expires_at,
-            is_active = session.is_active,
-            is_ended = session.is_ended,
-            ended_at = session.ended_at,
+            columns = session_columns(session),
             table = session.table,
             session_id = session.session_id,
         );
@@ -58,6 +50,54 @@ impl Runs<FindSessions<'_>> for Sqlite {
     }
 }
 
+impl Runs<FindClaimed<'_>> for Sqlite {
+    async fn run(
+        operation: &FindClaimed<'_>,
+        app: &AppSchema,
+        connection: &mut SqliteConnection,
+    ) -> Result<Vec<(usize, Result<BrowserSession, sqlx::Error>)>, sqlx::Error> {
+        let session = &app.session;
+        let mut wanted = operation.wanted(session);
+        for (_, id, user) in &mut wanted {
+            *id = key(id, &session.id)?;
+            *user = key(user, &session.user_id)?;
+        }
+        // Text compares with an integer column as a number.
+        let sql = format!(
+            "SELECT value ->> 0 AS place, {columns}
+             FROM json_each(?1) JOIN {table} ON {id} = value ->> 1 AND {user_id} = value ->> 2",
+            columns = session_columns(session),
+            table = session.table,
+            id = session.id,
+            user_id = session.user_id,
+        );
+        let rows: Vec<SessionRow> = sqlx::query_as(AssertSqlSafe(sql))
+            .bind(sqlx::types::Json(wanted))
+            .fetch_all(connection)
+            .await?;
+        let read = |row: SessionRow| {
+            let place = usize::try_from(row.place).ok()?;
+            row.session(session).transpose().map(|session| (place, session))
+        };
+        Ok(rows.into_iter().filter_map(read).collect())
+    }
+}
+
+/// A null flag counts as the value that makes the session invalid.
+fn session_columns(session: &SessionTable) -> String {
+    format!(
+        "CAST({id} AS TEXT) AS id, CAST({user_id} AS TEXT) AS user_id, CAST({expires_at} AS TEXT) AS expires_at,
+         coalesce({is_active}, 0) AS is_active, coalesce({is_ended}, 1) AS is_ended,
+         CAST({ended_at} AS TEXT) AS ended_at",
+        id = session.id,
+        user_id = session.user_id,
+        expires_at = session.expires_at,
+        is_active = session.is_active,
+        is_ended = session.is_ended,
+        ended_at = session.ended_at,
+    )
+}
+
 impl SessionRow {
     /// A session without a user or without an expiry is invalid.
     fn session(self, names: &SessionTable) -> Result<Option<BrowserSession>, sqlx::Error> {
@@ -65,7 +105,7 @@ impl SessionRow {
             return Ok(None);
         };
         Ok(Some(BrowserSession {
-            id: BrowserSessionId::new(read_key(self.id, &names.id)?),
+            id: Some(BrowserSessionId::new(read_key(self.id, &names.id)?)),
             user_id: UserId::new(read_key(user_id, &names.user_id)?),
             expires_at: read_moment(&expires_at, &names.expires_at)?,
             is_active: self.is_active,

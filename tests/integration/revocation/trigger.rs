@@ -60,7 +60,7 @@ async fn signed_in(site: &Site) -> BrowserSessionId {
     let alice = site.member(&uuid::Uuid::new_v4().to_string()).await;
     let token = uuid::Uuid::new_v4().to_string();
     let session = site.session(&alice, &token, SessionRow::default()).await;
-    session.id.clone()
+    session.id.clone().expect("a row")
 }
 
 #[tokio::test]
