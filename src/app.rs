@@ -29,7 +29,7 @@ use crate::metrics::LabelValue as _;
 use crate::page_view::Policy;
 use crate::presence;
 use crate::proxy::{Edge, Sidecar, Upstreams};
-use crate::reload::{Certificate, KeyFile, LoadedRoutes, Reloader, SharedRoutes};
+use crate::reload::{Certificate, KeyFile, KeyFiles, LoadedRoutes, Reloader, SharedRoutes};
 use crate::shutdown::{Closing, InFlight, Shutdown, SignalPolicy, Signals};
 use crate::status::Status;
 use crate::store;
@@ -64,8 +64,7 @@ pub enum StartError {
 pub struct App {
     config: Config,
     routes: LoadedRoutes,
-    certificates: Vec<Arc<Certificate>>,
-    jwt_keys: Option<Arc<KeyFile>>,
+    key_files: KeyFiles,
     geoip: Option<GeoIp>,
     /// The folder of the spools; `None` where nothing is written.
     spools: Option<Directory>,
@@ -109,14 +108,17 @@ impl App {
             .map_err(|error| StartError::Configuration(error.to_string()))?;
         let jwt_keys = KeyFile::read(&config.session.jwt)
             .map_err(|error| StartError::Configuration(error.to_string()))?;
+        let key_files = KeyFiles {
+            certificates,
+            jwt_keys,
+        };
         let geoip = open_geoip(&config)?;
         let spools = recording::prepare_spools(&config)?;
         let ports = ports(&config.listen)?;
         Ok(Self {
             config,
             routes,
-            certificates,
-            jwt_keys,
+            key_files,
             geoip,
             spools,
             ports,
@@ -164,8 +166,7 @@ impl App {
         let Self {
             mut config,
             routes: LoadedRoutes { files, table },
-            certificates,
-            jwt_keys,
+            key_files,
             geoip,
             spools,
             ports,
@@ -194,15 +195,14 @@ impl App {
         .context("presence")?;
         let routes: SharedRoutes = Arc::new(ArcSwap::from_pointee(table));
 
-        let spool = recording::first_look(spools, geoip, &store).await?;
+        let prepared = recording::first_look(spools, geoip, key_files.jwt_keys.clone(), &store).await?;
         config.limits.max_connections = Some(open_files::connections(&config.limits));
-        let recording = Recording::start(&config, spool, jwt_keys.clone(), &store, &presence, &status, &metrics, &tasks);
+        let recording = Recording::start(&config, prepared, &store, &presence, &status, &metrics, &tasks);
         let reloader = Reloader::new(
             &config.routes,
             files,
             routes.clone(),
-            certificates.clone(),
-            jwt_keys.clone(),
+            key_files.clone(),
             reload_requests,
             &status,
             metrics.reload.clone(),
@@ -251,7 +251,7 @@ impl App {
         let sidecar = sidecar(&config, parts, &recording, background)?;
         let serving = Serving {
             config: &config,
-            certificates,
+            certificates: key_files.certificates,
             tasks: &tasks,
             admin,
             shutdown,

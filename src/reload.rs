@@ -54,6 +54,15 @@ impl LoadedRoutes {
     }
 }
 
+/// Certificates and keys that are read again.
+#[derive(Debug, Clone, Default)]
+pub struct KeyFiles {
+    /// Of the listeners.
+    pub certificates: Vec<Arc<Certificate>>,
+    /// Of JWTs, where they are read.
+    pub jwt_keys: Option<Arc<KeyFile>>,
+}
+
 /// Reads again, on request and when something has changed.
 pub struct Reloader {
     dir: PathBuf,
@@ -74,18 +83,21 @@ pub struct Reloader {
 
 impl Reloader {
     /// Starts with what was loaded: `files` are the text of the table in `routes`. Each message in `requests` asks for
-    /// a reload. If `watch`, changes of route files and certificates are noticed from now on.
+    /// a reload. If `watch`, changes of route files, certificates and keys are noticed from now on.
     pub fn new(
         config: &crate::config::Routes,
         files: Vec<RouteFile>,
         routes: SharedRoutes,
-        certificates: Vec<Arc<Certificate>>,
-        jwt_keys: Option<Arc<KeyFile>>,
+        key_files: KeyFiles,
         requests: mpsc::Receiver<()>,
         status: &Status,
         metrics: Arc<Metrics>,
     ) -> Self {
         let dir = config.dir.clone();
+        let KeyFiles {
+            certificates,
+            jwt_keys,
+        } = key_files;
         let mut watches = Vec::new();
         if config.watch {
             let listed = dir.clone();

@@ -68,7 +68,9 @@ impl Handshake {
         Ok(Self {
             kind: Kind::WebSocket,
             accept: HeaderValue::try_from(derive_accept_key(key.as_bytes())).ok(),
-            speaks_protocol: any_element(headers, SEC_WEBSOCKET_PROTOCOL.as_str(), |element| element == PROTOCOL),
+            speaks_protocol: any_element(headers, SEC_WEBSOCKET_PROTOCOL.as_str(), |element| {
+                element == PROTOCOL
+            }),
         })
     }
 }

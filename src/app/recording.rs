@@ -51,6 +51,14 @@ pub(super) struct Recording {
     workers: Vec<JoinHandle<()>>,
 }
 
+/// What is ready before anything is served.
+pub(super) struct Prepared {
+    /// Where page views wait for the database, with what locates their addresses; `None` where nothing is written.
+    pub(super) spool: Option<(Directory, Arc<Spool>, Option<GeoIp>)>,
+    /// The keys of JWTs, where they are read.
+    pub(super) jwt_keys: Option<Arc<KeyFile>>,
+}
+
 /// Prepares the folder of the spools; `None` where nothing is written.
 ///
 /// # Errors
@@ -66,17 +74,21 @@ pub(super) fn prepare_spools(config: &Config) -> Result<Option<Directory>, Start
 }
 
 /// Checks the database before anything is served: whether it can be written to, and the types of the app's keys.
-/// Returns the spool in which page views wait for it, with what locates their addresses.
+/// Returns what is ready then.
 ///
 /// # Errors
 /// The operator must fix the configuration or the environment.
 pub(super) async fn first_look(
     spools: Option<Directory>,
     geoip: Option<GeoIp>,
+    jwt_keys: Option<Arc<KeyFile>>,
     store: &Arc<dyn Store>,
-) -> Result<Option<(Directory, Arc<Spool>, Option<GeoIp>)>, StartError> {
+) -> Result<Prepared, StartError> {
     let (spool, ()) = tokio::join!(open_spool(spools, store), background_checks::keys_at_start(store));
-    Ok(spool?.map(|(directory, spool)| (directory, spool, geoip)))
+    Ok(Prepared {
+        spool: spool?.map(|(directory, spool)| (directory, spool, geoip)),
+        jwt_keys,
+    })
 }
 
 /// A spool for this process, if the database has the ledger that writing needs.
@@ -107,12 +119,10 @@ async fn open_spool(
 }
 
 impl Recording {
-    /// `spool` is where page views wait for the database, with what locates their addresses; `None` where nothing is
-    /// written.
+    /// Starts the workers.
     pub(super) fn start(
         config: &Config,
-        spool: Option<(Directory, Arc<Spool>, Option<GeoIp>)>,
-        jwt_keys: Option<Arc<KeyFile>>,
+        Prepared { spool, jwt_keys }: Prepared,
         store: &Arc<dyn Store>,
         presence: &Arc<dyn Presence>,
         status: &Status,

@@ -64,6 +64,15 @@ pub enum CachedSession {
     Unknown,
 }
 
+impl CachedSession {
+    fn session(self) -> Option<Arc<BrowserSession>> {
+        match self {
+            Self::Session(session) => Some(session),
+            Self::NoSession | Self::Unknown => None,
+        }
+    }
+}
+
 /// The session of a page view.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identified {
@@ -131,8 +140,9 @@ impl Authenticator {
     }
 
     async fn known(&self, token: &SessionToken, at: DateTime<Utc>, is_view: bool) -> CachedSession {
-        if let Some(claimed) = self.claimed(token, at) {
-            return claimed.map_or(CachedSession::NoSession, CachedSession::Session);
+        let claimed = self.claimed(token, at);
+        if claimed != CachedSession::Unknown {
+            return claimed;
         }
         let Some(entry) = self.cache.get(token).await else {
             return CachedSession::Unknown;
@@ -152,18 +162,22 @@ impl Authenticator {
         session.map_or(CachedSession::NoSession, CachedSession::Session)
     }
 
-    /// The answer for a JWT that is found without a query; none where the table has to be asked, as for a cookie.
-    fn claimed(&self, token: &SessionToken, at: DateTime<Utc>) -> Option<Option<Arc<BrowserSession>>> {
-        let claims = token.claims()?;
+    /// The answer for a JWT that needs no query; unknown where the table has to be asked, as for a cookie.
+    fn claimed(&self, token: &SessionToken, at: DateTime<Utc>) -> CachedSession {
+        let Some(claims) = token.claims() else {
+            return CachedSession::Unknown;
+        };
         let is_gone = |key| self.jwt_keys.as_ref().is_some_and(|keys| !keys.holds(key));
         if claims.expires_at <= at || claims.key.is_some_and(is_gone) {
-            return Some(None);
+            return CachedSession::NoSession;
         }
         if claims.session.is_some() {
-            return None;
+            return CachedSession::Unknown;
         }
-        let user = self.keys.user(&claims.user);
-        Some(user.map(|user| Arc::new(BrowserSession::of_jwt(claims, user))))
+        match self.keys.user(&claims.user) {
+            Some(user) => CachedSession::Session(Arc::new(BrowserSession::of_jwt(claims, user))),
+            None => CachedSession::NoSession,
+        }
     }
 
     /// The session a token belongs to at `now`, from the cache or the table. Concurrent calls for one token
@@ -190,8 +204,9 @@ impl Authenticator {
         now: DateTime<Utc>,
         from: Option<IpAddr>,
     ) -> Result<Option<Arc<BrowserSession>>, Arc<StoreError>> {
-        if let Some(claimed) = self.claimed(token, now) {
-            return Ok(claimed);
+        let claimed = self.claimed(token, now);
+        if claimed != CachedSession::Unknown {
+            return Ok(claimed.session());
         }
         let session = self.asked(token, now, from).await?.session;
         let session = session.filter(|session| session.is_valid_at(now));
@@ -207,8 +222,9 @@ impl Authenticator {
         token: &SessionToken,
         now: DateTime<Utc>,
     ) -> Result<Option<(Arc<BrowserSession>, time::Instant)>, Arc<StoreError>> {
-        if let Some(claimed) = self.claimed(token, now) {
-            return Ok(claimed.map(|session| (session, time::Instant::now())));
+        let claimed = self.claimed(token, now);
+        if claimed != CachedSession::Unknown {
+            return Ok(claimed.session().map(|session| (session, time::Instant::now())));
         }
         let Entry { session, read_at, .. } = self.asked(token, now, None).await?;
         let session = session.filter(|session| session.is_valid_at(now));
@@ -237,8 +253,10 @@ impl Authenticator {
         at: DateTime<Utc>,
         from: Option<IpAddr>,
     ) -> Result<Identified, Arc<StoreError>> {
-        if let Some(claimed) = self.claimed(token, at) {
-            return Ok(claimed.map_or(Identified::NoSession, Identified::Session));
+        match self.claimed(token, at) {
+            CachedSession::Session(session) => return Ok(Identified::Session(session)),
+            CachedSession::NoSession => return Ok(Identified::NoSession),
+            CachedSession::Unknown => {}
         }
         let entry = self.asked(token, at, from).await?;
         if let Some(until) = entry.first_absent_until() {
@@ -298,8 +316,9 @@ impl Authenticator {
     /// A session that is known to have changed is not returned. One whose change may have been missed is: nothing newer
     /// is known while the table cannot be queried.
     pub fn last_known_session(&self, token: &SessionToken, at: DateTime<Utc>) -> Option<Arc<BrowserSession>> {
-        if let Some(claimed) = self.claimed(token, at) {
-            return claimed;
+        let claimed = self.claimed(token, at);
+        if claimed != CachedSession::Unknown {
+            return claimed.session();
         }
         let kept = self.fallback.get(token)?;
         if !self.changes.none_heard(&kept.session, kept.read) {

@@ -159,7 +159,11 @@ impl Jwts {
             return (JwtFound::None, None);
         };
         let found = self.verified(&jwt, at);
-        let scheme = self.settings.header_types.first().map_or("Bearer", String::as_str);
+        let scheme = self
+            .settings
+            .header_types
+            .first()
+            .map_or("Bearer", String::as_str);
         let authorization = HeaderValue::try_from(format!("{scheme} {jwt}")).ok();
         let authorization = authorization.map(|mut value| {
             value.set_sensitive(true);
@@ -170,7 +174,9 @@ impl Jwts {
 
     fn sent_in_handshake<'r>(&self, headers: &'r HeaderMap, query: Option<&'r str>) -> Option<Cow<'r, str>> {
         let (prefix, parameter) = (&self.settings.websocket_protocol, &self.settings.query_parameter);
-        let in_protocols = (!prefix.is_empty()).then(|| request::in_protocols(headers, prefix)).flatten();
+        let in_protocols = (!prefix.is_empty())
+            .then(|| request::in_protocols(headers, prefix))
+            .flatten();
         let in_query = || {
             let query = query.filter(|_| !parameter.is_empty())?;
             request::in_query(query, parameter)
@@ -188,7 +194,10 @@ impl Jwts {
     }
 
     fn verified(&self, jwt: &str, at: DateTime<Utc>) -> JwtFound {
-        match self.outcome(jwt, at).and_then(|verified| verified.at(at).cloned()) {
+        match self
+            .outcome(jwt, at)
+            .and_then(|verified| verified.at(at).cloned())
+        {
             Ok(token) => JwtFound::Token(token),
             Err(refused) => self.refused(refused),
         }

@@ -84,7 +84,9 @@ impl Sidecar {
         };
         self.edits(head, ctx).apply(&mut caller.headers);
         if let Some(authorization) = &ctx.facts.authorization {
-            caller.headers.insert(header::AUTHORIZATION, authorization.clone());
+            caller
+                .headers
+                .insert(header::AUTHORIZATION, authorization.clone());
         }
         let api = self.api.clone();
         let work = self.background.spawn(async move {

@@ -38,7 +38,8 @@ impl Sidecar {
         self.intake.read(&mut ctx.facts, ctx.client.ip, &request.headers);
         if ctx.api_path.as_ref().is_some_and(ApiPath::is_live) {
             let query = request.uri.query();
-            self.intake.read_handshake(&mut ctx.facts, &request.headers, query);
+            self.intake
+                .read_handshake(&mut ctx.facts, &request.headers, query);
         }
         Ok(())
     }

@@ -128,7 +128,11 @@ impl Intake {
     /// Reads the JWT of a request for a live connection, which may also be in a subprotocol or in the query, where
     /// `Authorization` has none. It goes before cookies as that does.
     pub fn read_handshake(&self, facts: &mut RequestFacts, headers: &HeaderMap, query: Option<&str>) {
-        let Some(jwts) = self.jwts.as_ref().filter(|jwts| !jwts.is_in_authorization(headers)) else {
+        let Some(jwts) = self
+            .jwts
+            .as_ref()
+            .filter(|jwts| !jwts.is_in_authorization(headers))
+        else {
             return;
         };
         let (sent, authorization) = jwts.in_handshake(headers, query, facts.at);

@@ -24,8 +24,16 @@ impl FindClaimed<'_> {
     pub(super) fn wanted(&self, table: &SessionTable) -> Vec<Wanted> {
         let wanted = |(place, token): (usize, &&SessionToken)| {
             let claims = token.claims()?;
-            let session = table.id.key_type().canonical(claims.session.as_ref()?.as_str())?.into_owned();
-            let user = table.user_id.key_type().canonical(claims.user.as_str())?.into_owned();
+            let session = table
+                .id
+                .key_type()
+                .canonical(claims.session.as_ref()?.as_str())?
+                .into_owned();
+            let user = table
+                .user_id
+                .key_type()
+                .canonical(claims.user.as_str())?
+                .into_owned();
             Some((place, session, user))
         };
         self.tokens.iter().enumerate().filter_map(wanted).collect()

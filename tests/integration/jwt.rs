@@ -9,10 +9,10 @@ mod reload;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use crate::support::backend::Variant;
 use crate::support::jwt::{Pair, refused, signed, status, with_bearer, world};
 use crate::support::redis::eventually;
 use crate::support::world::{Parts, Wanted, World};
-use crate::support::backend::Variant;
 
 /// A community's feed, as the app's script asks for it.
 fn feed(world: &World, slug: &str) -> String {
@@ -29,19 +29,33 @@ async fn counted_and_answered(wanted: Wanted) {
     let beacon = with_bearer(&app, Method::POST, "/api/visits", &bob.access)
         .header("origin", world.sidecar.url(""))
         .body(visit);
-    assert_eq!(beacon.send().await.expect("an answer").status(), StatusCode::NO_CONTENT);
+    assert_eq!(
+        beacon.send().await.expect("an answer").status(),
+        StatusCode::NO_CONTENT
+    );
     let views = world.wait_for_views(2).await;
     let seen = |view: &Value| (view["username"].clone(), view["metadata"]["url"].clone());
     assert_eq!(seen(&views[0]), (json!("alice"), json!(rust)));
     assert_eq!(seen(&views[1]), (json!("bob"), json!(world.community("rust"))));
     // They are in no session of the table.
     let sessions = world.site.ask("oracle/sessions").await;
-    let pages = sessions.as_array().expect("a list").iter().map(|session| session["pages_visited"].clone());
+    let pages = sessions
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|session| session["pages_visited"].clone());
     assert!(pages.clone().all(|pages| pages == 0), "{sessions}");
     eventually(async || {
-        let list = with_bearer(&app, Method::GET, &visitors, &alice.access).send().await;
+        let list = with_bearer(&app, Method::GET, &visitors, &alice.access)
+            .send()
+            .await;
         let list: Value = list.expect("an answer").json().await.expect("JSON");
-        let mut names: Vec<_> = list["visitors"].as_array().expect("a list").iter().map(|one| one["username"].clone()).collect();
+        let mut names: Vec<_> = list["visitors"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|one| one["username"].clone())
+            .collect();
         names.sort_by_key(ToString::to_string);
         names == [json!("alice"), json!("bob")]
     })
@@ -110,7 +124,11 @@ async fn i24_nobody_is_let_in_with_a_jwt_that_the_site_would_refuse() {
         let before = world.sidecar.metric(&refused(reason)).await;
         assert_eq!(status(&app, &rust, &jwt).await, 401, "the site and {reason}");
         assert_eq!(status(&app, &visitors, &jwt).await, 401, "{reason}");
-        assert_eq!(world.sidecar.metric(&refused(reason)).await, before + 2.0, "{reason}");
+        assert_eq!(
+            world.sidecar.metric(&refused(reason)).await,
+            before + 2.0,
+            "{reason}"
+        );
     }
 }
 
@@ -127,22 +145,40 @@ async fn i25_a_jwt_that_names_its_session_ends_with_it() {
     assert_eq!(status(&app, &rust, &alice.access).await, 200);
     world.wait_for_views(1).await;
     let sessions = world.site.ask("oracle/sessions").await;
-    let pages = sessions.as_array().expect("a list").iter().map(|session| session["pages_visited"].clone());
-    assert_eq!(Vec::from_iter(pages), [json!(1)]);
+    let pages = sessions
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|session| session["pages_visited"].clone());
+    assert_eq!(pages.collect::<Vec<_>>(), [json!(1)]);
     assert_eq!(status(&app, &visitors, &alice.access).await, 200);
     // Another user's session, no session's key, and the session of a user who is somebody else.
     let claims = alice.claims();
     let bob = world.seeded.user("bob");
-    for (name, value) in [("sid", json!("0190163d-8694-739b-aea5-966c26f8ad91")), ("sid", json!("x")), ("profile_id", json!(bob))] {
+    for (name, value) in [
+        ("sid", json!("0190163d-8694-739b-aea5-966c26f8ad91")),
+        ("sid", json!("x")),
+        ("profile_id", json!(bob)),
+    ] {
         let mut claims = claims.clone();
         claims[name] = value;
         assert_eq!(status(&app, &visitors, &signed(claims, 60)).await, 401, "{name}");
     }
-    world.site.tell("end-session", &json!({"username": "alice"})).await;
+    world
+        .site
+        .tell("end-session", &json!({"username": "alice"}))
+        .await;
     assert_eq!(status(&app, &visitors, &alice.access).await, 401);
-    assert_eq!(status(&app, &rust, &alice.access).await, 200, "the site asks no session");
+    assert_eq!(
+        status(&app, &rust, &alice.access).await,
+        200,
+        "the site asks no session"
+    );
     let sessions = "headcount_session_lookups_total{outcome=\"nobody\"}";
-    world.sidecar.wait_for_metric(sessions, |lookups| lookups >= 3.0).await;
+    world
+        .sidecar
+        .wait_for_metric(sessions, |lookups| lookups >= 3.0)
+        .await;
     world.sidecar.wait_until_idle().await;
     assert_eq!(world.page_views().await.len(), 1);
 }
@@ -159,5 +195,8 @@ async fn i9_a_member_who_may_not_see_a_community_learns_nothing_of_it_with_a_jwt
     let hidden = world.visitors("hidden", "");
     assert_eq!(status(&app, &hidden, &alice.access).await, 200);
     assert_eq!(status(&app, &hidden, &carol.access).await, 404);
-    assert_eq!(status(&app, &world.visitors("rust", ""), &carol.access).await, 200);
+    assert_eq!(
+        status(&app, &world.visitors("rust", ""), &carol.access).await,
+        200
+    );
 }

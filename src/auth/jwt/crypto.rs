@@ -30,6 +30,7 @@ struct Verification {
     algorithm: Algorithm,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as the library calls it")]
 fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>> {
     let family = match algorithm {
         Algorithm::HS256 => AlgorithmFamily::Hmac,
@@ -46,6 +47,7 @@ fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerif
     }))
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as the library calls it")]
 fn no_signer(_: &Algorithm, _: &EncodingKey) -> Result<Box<dyn JwtSigner>> {
     Err(new_error(ErrorKind::UnsupportedAlgorithm))
 }

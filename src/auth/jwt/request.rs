@@ -13,7 +13,11 @@ pub(super) fn in_authorization<'h>(headers: &'h HeaderMap, types: &[String]) -> 
         let bytes = value.as_bytes().trim_ascii();
         let end = bytes.iter().position(|byte| *byte == b' ').unwrap_or(bytes.len());
         let (scheme, credentials) = bytes.split_at(end);
-        let is_ours = |scheme: &[u8]| types.iter().any(|ours| ours.as_bytes().eq_ignore_ascii_case(scheme));
+        let is_ours = |scheme: &[u8]| {
+            types
+                .iter()
+                .any(|ours| ours.as_bytes().eq_ignore_ascii_case(scheme))
+        };
         if is_ours(scheme) {
             let credentials = std::str::from_utf8(credentials.trim_ascii()).unwrap_or_default();
             found = Some(if found.is_some() { "" } else { credentials });
@@ -53,7 +57,7 @@ mod tests {
 
     use super::*;
 
-    fn headers(name: HeaderName, values: &[&'static str]) -> HeaderMap {
+    fn headers(name: &HeaderName, values: &[&'static str]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append(name.clone(), value.parse().unwrap());
@@ -75,7 +79,11 @@ mod tests {
             (&["Bearer x", "Bearer y"], Some("")),
             (&[], None),
         ] {
-            assert_eq!(in_authorization(&headers(AUTHORIZATION, values), &types), jwt, "{values:?}");
+            assert_eq!(
+                in_authorization(&headers(&AUTHORIZATION, values), &types),
+                jwt,
+                "{values:?}"
+            );
         }
     }
 
@@ -87,7 +95,7 @@ mod tests {
             (&["headcount"], None),
             (&["Bearer.a.b.c"], None),
         ] {
-            let headers = headers(SEC_WEBSOCKET_PROTOCOL, values);
+            let headers = headers(&SEC_WEBSOCKET_PROTOCOL, values);
             assert_eq!(in_protocols(&headers, "bearer."), jwt, "{values:?}");
         }
     }

@@ -1,4 +1,4 @@
-//! Tokens that are signed here with the shared secret. Those of PyJWT, with the other algorithms, are in
+//! Tokens that are signed here with the shared secret. Those of `PyJWT`, with the other algorithms, are in
 //! `tests/integration/jwt`.
 
 use base64::Engine as _;
@@ -61,7 +61,9 @@ impl Site {
             found => {
                 assert_eq!(found, JwtFound::Refused);
                 let after = self.refusals();
-                let changed = Refused::ALL.iter().filter(|reason| after[reason.index()] > before[reason.index()]);
+                let changed = Refused::ALL
+                    .iter()
+                    .filter(|reason| after[reason.index()] > before[reason.index()]);
                 let reasons: Vec<_> = changed.map(|reason| reason.label()).collect();
                 let [reason] = reasons[..] else {
                     panic!("{reasons:?}");
@@ -72,7 +74,10 @@ impl Site {
     }
 
     fn refusals(&self) -> Vec<u64> {
-        Refused::ALL.iter().map(|reason| self.metrics.jwts_refused[*reason].get()).collect()
+        Refused::ALL
+            .iter()
+            .map(|reason| self.metrics.jwts_refused[*reason].get())
+            .collect()
     }
 }
 
@@ -112,7 +117,10 @@ fn i24_a_jwt_that_is_not_the_sites_identifies_nobody_and_the_reason_is_counted()
     let none = encoded(&json!({"alg": "none"}));
     let of = |head: Value| signed(&head, &valid, SECRET);
     for (jwt, reason) in [
-        (signed(&json!({"alg": "HS256"}), &valid, "another secret"), "signature"),
+        (
+            signed(&json!({"alg": "HS256"}), &valid, "another secret"),
+            "signature",
+        ),
         (format!("{head}.{other}.{signature}"), "signature"),
         (format!("{head}.{body}."), "signature"),
         (format!("{none}.{body}."), "algorithm"),
@@ -143,8 +151,14 @@ fn i24_the_claims_decide() {
     let site = Site::new(|_| {});
     for (more, user) in [
         (json!({"user_id": "7"}), Ok("7")),
-        (json!({"user_id": "0190163d-8694-739b-aea5-966c26f8ad91"}), Ok("0190163d-8694-739b-aea5-966c26f8ad91")),
-        (json!({"user_id": 9_007_199_254_740_993_u64}), Ok("9007199254740993")),
+        (
+            json!({"user_id": "0190163d-8694-739b-aea5-966c26f8ad91"}),
+            Ok("0190163d-8694-739b-aea5-966c26f8ad91"),
+        ),
+        (
+            json!({"user_id": 9_007_199_254_740_993_u64}),
+            Ok("9007199254740993"),
+        ),
         (json!({"user_id": 7.0}), Err("claims")),
         (json!({"user_id": ""}), Err("claims")),
         (json!({"user_id": null}), Err("claims")),
@@ -207,7 +221,11 @@ fn i24_a_jwt_is_valid_from_nbf_until_exp_and_clocks_may_differ_by_the_leeway() {
         (65, Err("expired"), Err("expired")),
     ] {
         let outcome = |site: &Site| site.user(&jwt, at(seconds)).map(drop);
-        assert_eq!((outcome(&exact), outcome(&lenient)), (is_exact, is_lenient), "{seconds}");
+        assert_eq!(
+            (outcome(&exact), outcome(&lenient)),
+            (is_exact, is_lenient),
+            "{seconds}"
+        );
     }
 }
 
@@ -226,7 +244,10 @@ fn i25_a_jwt_names_its_session_where_that_is_configured() {
 #[test]
 fn i27_other_keys_come_to_another_outcome_at_once() {
     let site = Site::new(|_| {});
-    let (old, new) = (jwt(&claims(&json!({}))), signed(&json!({"alg": "HS256"}), &claims(&json!({})), "new"));
+    let (old, new) = (
+        jwt(&claims(&json!({}))),
+        signed(&json!({"alg": "HS256"}), &claims(&json!({})), "new"),
+    );
     assert_eq!(site.user(&old, now()), Ok("7".into()));
     assert_eq!(site.user(&new, now()), Err("signature"));
     std::fs::write(site.folder.path().join("key"), "new").unwrap();
@@ -287,7 +308,10 @@ fn i23_a_cookie_may_hold_a_jwt() {
         site.jwts.in_cookie(&headers, now())
     };
     let good = jwt(&claims(&json!({})));
-    assert!(matches!(found(&format!("a=b; access={good}")), JwtFound::Token(_)));
+    assert!(matches!(
+        found(&format!("a=b; access={good}")),
+        JwtFound::Token(_)
+    ));
     assert_eq!(found("access=x"), JwtFound::Refused);
     assert_eq!(found("access=ä"), JwtFound::Refused);
     assert_eq!(found("access="), JwtFound::None);

@@ -47,8 +47,10 @@ struct Head {
 impl Rules {
     pub(super) fn new(settings: &Jwt) -> Self {
         let given = |name: &String| (!name.is_empty()).then(|| name.clone());
-        let mut validation = Validation::default();
-        validation.validate_exp = false;
+        let mut validation = Validation {
+            validate_exp: false,
+            ..Validation::default()
+        };
         let mut required = vec!["exp"];
         if !settings.issuer.is_empty() {
             required.push("iss");
@@ -172,10 +174,13 @@ fn head(jwt: &str) -> Option<Head> {
     use base64::Engine as _;
 
     let mut parts = jwt.split('.');
-    let [Some(head), Some(_), Some(_), None] = [parts.next(), parts.next(), parts.next(), parts.next()] else {
+    let [Some(head), Some(_), Some(_), None] = [parts.next(), parts.next(), parts.next(), parts.next()]
+    else {
         return None;
     };
-    let head = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(head).ok()?;
+    let head = base64::engine::general_purpose::URL_SAFE_NO_PAD
+        .decode(head)
+        .ok()?;
     serde_json::from_slice(&head).ok()
 }
 
@@ -187,7 +192,8 @@ fn reason(error: &ErrorKind) -> Refused {
         ErrorKind::InvalidAlgorithm | ErrorKind::UnsupportedAlgorithm | ErrorKind::InvalidKeyFormat => {
             Refused::Algorithm
         }
-        ErrorKind::MissingRequiredClaim(claim) | ErrorKind::InvalidClaimFormat(claim) => match claim.as_str() {
+        ErrorKind::MissingRequiredClaim(claim) | ErrorKind::InvalidClaimFormat(claim) => match claim.as_str()
+        {
             "iss" => Refused::Issuer,
             "aud" => Refused::Audience,
             _ => Refused::Claims,
@@ -201,7 +207,10 @@ fn moment(value: &Value) -> Option<DateTime<Utc>> {
     let Value::Number(number) = value else {
         return None;
     };
-    #[expect(clippy::cast_possible_truncation, reason = "saturates, and fractions do not matter")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "saturates, and fractions do not matter"
+    )]
     let seconds = match (number.as_i64(), number.as_f64()) {
         (Some(seconds), _) => seconds,
         (None, Some(seconds)) if seconds.is_finite() => seconds as i64,

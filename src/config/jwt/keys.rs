@@ -32,8 +32,8 @@ pub struct KeyFingerprint(u64);
 impl KeyFingerprint {
     /// The first bits of the SHA-256 of a key's bytes.
     pub fn of(key: &[u8]) -> Self {
-        let [a, b, c, d, e, f, g, h, ..] = <[u8; 32]>::from(Sha256::digest(key));
-        Self(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+        let digest = <[u8; 32]>::from(Sha256::digest(key));
+        Self(digest.first_chunk().copied().map_or(0, u64::from_be_bytes))
     }
 }
 
@@ -78,7 +78,9 @@ impl JwtKeys {
     /// Whether these are the same keys under the same names.
     pub fn is_same(&self, others: &Self) -> bool {
         let names = |keys: &Self| -> Vec<_> {
-            let names = keys.iter().map(|key| (key.algorithm, key.kid.clone(), key.fingerprint));
+            let names = keys
+                .iter()
+                .map(|key| (key.algorithm, key.kid.clone(), key.fingerprint));
             names.collect()
         };
         names(self) == names(others)
@@ -87,6 +89,15 @@ impl JwtKeys {
     /// Whether this key is among them.
     pub fn holds(&self, fingerprint: KeyFingerprint) -> bool {
         self.iter().any(|key| key.fingerprint == fingerprint)
+    }
+}
+
+impl<'k> IntoIterator for &'k JwtKeys {
+    type Item = &'k JwtKey;
+    type IntoIter = std::slice::Iter<'k, JwtKey>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
     }
 }
 
@@ -151,20 +162,27 @@ fn of_file(text: &str, algorithms: &[Algorithm]) -> Result<JwtKey, String> {
 }
 
 fn of_pem(text: &str) -> Result<JwtKey, String> {
-    let public_keys = "it must hold one public key (-----BEGIN PUBLIC KEY-----), as `openssl pkey -pubout` writes it";
+    let public_keys =
+        "it must hold one public key (-----BEGIN PUBLIC KEY-----), as `openssl pkey -pubout` writes it";
     let wrong = || format!("is no PEM file with a public key; {public_keys}");
     let mut blocks = Pem::iter_from_buffer(text.as_bytes());
     let (Some(Ok(block)), None) = (blocks.next(), blocks.next()) else {
         return Err(wrong());
     };
     if block.label.ends_with("PRIVATE KEY") {
-        return Err(format!("holds a private key, which has no business here; {public_keys}"));
+        return Err(format!(
+            "holds a private key, which has no business here; {public_keys}"
+        ));
     }
     if block.label != "PUBLIC KEY" {
         return Err(wrong());
     }
     let (_, info) = SubjectPublicKeyInfo::from_der(&block.contents).map_err(|_| wrong())?;
-    let curve = info.algorithm.parameters.as_ref().and_then(|curve| curve.as_oid().ok());
+    let curve = info
+        .algorithm
+        .parameters
+        .as_ref()
+        .and_then(|curve| curve.as_oid().ok());
     match info.parsed() {
         Ok(PublicKey::RSA(key)) => Ok(JwtKey::of_rsa(key.modulus, key.exponent)?),
         Ok(PublicKey::EC(point)) if curve.is_some_and(|curve| curve.to_id_string() == P_256) => {
@@ -185,7 +203,9 @@ fn of_set(text: &str, algorithms: &[Algorithm]) -> Result<Vec<JwtKey>, String> {
         )
     })?;
     if set.keys.len() > MAX_KEYS {
-        return Err(format!("holds more than {MAX_KEYS} keys; remove those that are no longer used"));
+        return Err(format!(
+            "holds more than {MAX_KEYS} keys; remove those that are no longer used"
+        ));
     }
     let mut keys = Vec::new();
     for (number, jwk) in set.keys.iter().enumerate() {

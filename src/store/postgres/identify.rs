@@ -104,12 +104,16 @@ impl Runs<FindClaimed<'_>> for Postgres {
             user_type = session.user_id.type_name,
         );
         let rows: Vec<SessionRow> = query_as(AssertSqlSafe(sql))
-            .bind(Vec::from_iter(wanted.iter().map(|(_, session, _)| session)))
-            .bind(Vec::from_iter(wanted.iter().map(|(_, _, user)| user)))
+            .bind(wanted.iter().map(|(_, session, _)| session).collect::<Vec<_>>())
+            .bind(wanted.iter().map(|(_, _, user)| user).collect::<Vec<_>>())
             .fetch_all(connection)
             .await?;
         let read = |(place, session): (usize, _)| Some((wanted.get(place)?.0, session));
-        Ok(rows.into_iter().filter_map(SessionRow::session).filter_map(read).collect())
+        Ok(rows
+            .into_iter()
+            .filter_map(SessionRow::session)
+            .filter_map(read)
+            .collect())
     }
 }
 

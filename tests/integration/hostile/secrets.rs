@@ -91,18 +91,29 @@ async fn i29_a_jwt_is_in_no_log_metric_key_or_table_whatever_the_filter() {
     let stranger = jwt::signed(json!({"profile_id": "no number", "sid": "x"}), 60);
     let feed = format!("/api/feed/{}/", world.seeded.community("rust"));
     let (visitors, live) = (world.visitors("rust", ""), world.visitors("rust", "/live"));
-    for token in [&pair.access, &pair.refresh, &stranger, &format!("{}x", pair.access)] {
+    for token in [
+        &pair.access,
+        &pair.refresh,
+        &stranger,
+        &format!("{}x", pair.access),
+    ] {
         let bearer = format!("Host: a\r\nUser-Agent: {FIREFOX}\r\nAuthorization: Bearer {token}\r\n");
         let web_socket = "Host: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
                           Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
         for request in [
             format!("GET {feed} HTTP/1.1\r\n{bearer}\r\n"),
-            format!("GET {feed}?access_token={token} HTTP/1.1\r\n{bearer}Referer: http://a/?x={token}\r\n\r\n"),
+            format!(
+                "GET {feed}?access_token={token} HTTP/1.1\r\n{bearer}Referer: http://a/?x={token}\r\n\r\n"
+            ),
             format!("GET {visitors} HTTP/1.1\r\nHost: a\r\nCookie: access={token}\r\n\r\n"),
             format!("GET {visitors}?access_token={token} HTTP/1.1\r\n{bearer}\r\n"),
             format!("GET {live}?access_token={token} HTTP/1.1\r\nHost: a\r\nAccept: text/plain\r\n\r\n"),
-            format!("GET {live} HTTP/1.1\r\n{web_socket}Sec-WebSocket-Protocol: headcount, bearer.{token}\r\n\r\n"),
-            format!("GET {live}?access_token={token} HTTP/1.1\r\n{web_socket}Origin: http://evil.test\r\n\r\n"),
+            format!(
+                "GET {live} HTTP/1.1\r\n{web_socket}Sec-WebSocket-Protocol: headcount, bearer.{token}\r\n\r\n"
+            ),
+            format!(
+                "GET {live}?access_token={token} HTTP/1.1\r\n{web_socket}Origin: http://evil.test\r\n\r\n"
+            ),
             format!("GET /die HTTP/1.1\r\n{bearer}\r\n"),
         ] {
             let mut wire = Wire::open(world.sidecar.port).await;
@@ -113,7 +124,9 @@ async fn i29_a_jwt_is_in_no_log_metric_key_or_table_whatever_the_filter() {
     }
     world.wait_for_views(2).await;
     let log = world.sidecar.log();
-    let metrics = reqwest::get(world.sidecar.admin_url("/metrics")).await.expect("metrics");
+    let metrics = reqwest::get(world.sidecar.admin_url("/metrics"))
+        .await
+        .expect("metrics");
     let metrics = metrics.text().await.expect("text");
     for token in [&pair.access, &pair.refresh, &stranger] {
         // The claims are no secret, but nobody's business either.

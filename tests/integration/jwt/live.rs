@@ -33,7 +33,9 @@ async fn i28_a_browser_opens_live_connections_with_a_jwt_until_it_expires() {
         )
     };
     browser.wait_for(&open("lasting", &alice.access)).await;
-    browser.wait_for("lasting.count === 1 && lasting.socket.protocol === 'headcount'").await;
+    browser
+        .wait_for("lasting.count === 1 && lasting.socket.protocol === 'headcount'")
+        .await;
     browser.wait_for(&open("refused", &alice.refresh)).await;
     browser.wait_for("refused.code === 1006").await;
     let stream = format!(
@@ -63,14 +65,21 @@ async fn i28_a_live_connection_ends_with_the_session_that_its_jwt_names() {
     let (world, _keys) = world(wanted, "session_claim = \"sid\"").await;
     let alice = Pair::of(&world, "alice").await;
     let authorization = format!("Bearer {}", alice.access);
-    let mut socket = Socket::try_open(&world.sidecar, &live(&world), &[("authorization", &authorization)])
-        .await
-        .expect("a connection");
+    let mut socket = Socket::try_open(
+        &world.sidecar,
+        &live(&world),
+        &[("authorization", &authorization)],
+    )
+    .await
+    .expect("a connection");
     socket.until(1).await;
     let headers = format!("Accept: text/event-stream\r\nAuthorization: {authorization}\r\n");
     let mut events = Events::ask(&world.sidecar, &live(&world), &headers).await;
     events.until(1).await;
-    world.site.tell("end-session", &json!({"username": "alice"})).await;
+    world
+        .site
+        .tell("end-session", &json!({"username": "alice"}))
+        .await;
     assert_eq!(socket.close_code().await, 4401);
     assert_eq!(events.ends().await["code"], 4401);
 }
@@ -105,11 +114,18 @@ async fn i28_a_jwt_in_the_query_is_read_for_live_connections_only_and_goes_no_fu
     assert!(check.head.to_lowercase().contains(&authorization), "{check:?}");
     // Elsewhere it is a parameter like any other: unknown to the API, and the app's own.
     let client = Member::new(sidecar.url(""));
-    let count = format!("{}?access_token={}", world.visitors("rust", "/count"), alice.access);
+    let count = format!(
+        "{}?access_token={}",
+        world.visitors("rust", "/count"),
+        alice.access
+    );
     assert_eq!(client.get(&count).await.status(), 400);
     let page = format!("{}?access_token={}", feed(&world, "rust"), alice.access);
     assert_eq!(client.get(&page).await.status(), 200);
     let asked = upstream.heard();
     let page = asked.last().expect("a request");
-    assert!(page.target().contains("access_token"), "the app gets its requests as they are");
+    assert!(
+        page.target().contains("access_token"),
+        "the app gets its requests as they are"
+    );
 }

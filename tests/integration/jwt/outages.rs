@@ -61,7 +61,11 @@ async fn i26_views_of_sessions_that_nobody_has_looked_up_wait_without_the_jwt() 
     assert!(views.iter().all(|view| view["username"] == "alice"));
     eventually(async || {
         let sessions = world.site.ask("oracle/sessions").await;
-        sessions.as_array().expect("a list").iter().any(|session| session["pages_visited"] == 3)
+        sessions
+            .as_array()
+            .expect("a list")
+            .iter()
+            .any(|session| session["pages_visited"] == 3)
     })
     .await;
 }

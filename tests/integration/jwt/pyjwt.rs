@@ -1,4 +1,4 @@
-//! What is accepted is what PyJWT accepts, which most Django sites verify with: over thousands of tokens with claims of
+//! What is accepted is what `PyJWT` accepts, which most Django sites verify with: over thousands of tokens with claims of
 //! every kind, changed signatures, other keys and other algorithms.
 
 use std::collections::BTreeMap;
@@ -81,7 +81,14 @@ fn trick() -> impl Strategy<Value = &'static str> {
 }
 
 fn case() -> impl Strategy<Value = Value> {
-    let claims = (moment(), begins(), issuer(), audience(), kind(), "[0-9]{1,9}|[a-z-]{1,20}");
+    let claims = (
+        moment(),
+        begins(),
+        issuer(),
+        audience(),
+        kind(),
+        "[0-9]{1,9}|[a-z-]{1,20}",
+    );
     let demands = (
         prop_oneof![Just(""), Just("site")],
         prop_oneof![Just(vec![]), Just(vec!["web"]), Just(vec!["web", "app"])],
@@ -91,7 +98,13 @@ fn case() -> impl Strategy<Value = Value> {
     let none = prop_oneof![Just("none"), Just("None"), Just("NONE"), Just("")];
     (claims, demands, algorithm, trick(), none, any::<u16>()).prop_map(
         |((exp, nbf, iss, aud, kind, user), (issuer, audience, leeway), algorithm, trick, none, place)| {
-            let claims = [("exp", exp), ("nbf", nbf), ("iss", iss), ("aud", aud), ("token_type", kind)];
+            let claims = [
+                ("exp", exp),
+                ("nbf", nbf),
+                ("iss", iss),
+                ("aud", aud),
+                ("token_type", kind),
+            ];
             let mut claims: Map<_, _> = claims
                 .into_iter()
                 .filter_map(|(name, value)| Some((name.to_owned(), value?)))
@@ -113,10 +126,14 @@ struct Verifiers<'a> {
 
 impl Verifiers<'_> {
     fn accepts(&mut self, case: &Value, jwt: &str) -> bool {
-        let name = format!("{}{}{}{}", case["algorithm"], case["issuer"], case["audience"], case["leeway"]);
+        let name = format!(
+            "{}{}{}{}",
+            case["algorithm"], case["issuer"], case["audience"], case["leeway"]
+        );
         let folder = self.folder;
         let jwts = self.made.entry(name).or_insert_with(|| {
-            let algorithm: Algorithm = serde_json::from_value(case["algorithm"].clone()).expect("one of them");
+            let algorithm: Algorithm =
+                serde_json::from_value(case["algorithm"].clone()).expect("one of them");
             let settings = Jwt {
                 algorithms: vec![algorithm],
                 key_file: Some(folder.join(format!("{algorithm:?}"))),
@@ -164,5 +181,8 @@ fn i24_what_is_accepted_is_what_pyjwt_accepts() {
         accepted += usize::from(is_accepted);
     }
     // Both kinds are many.
-    assert!((CASES / 20..CASES / 2).contains(&accepted), "{accepted} of {CASES}");
+    assert!(
+        (CASES / 20..CASES / 2).contains(&accepted),
+        "{accepted} of {CASES}"
+    );
 }

@@ -1,4 +1,4 @@
-//! The site's JWTs: those that its own endpoint gives, and others that PyJWT makes.
+//! The site's JWTs: those that its own endpoint gives, and others that `PyJWT` makes.
 
 use std::path::PathBuf;
 
@@ -39,7 +39,8 @@ pub async fn world(wanted: Wanted, jwt: &str) -> (World, TempDir) {
 pub fn with_jwt(wanted: Wanted, jwt: &str) -> (TempDir, Wanted) {
     let (folder, path) = key_file();
     let section = format!(
-        "[session.jwt]\nalgorithms = [\"HS256\"]\nkey_file = {path:?}\nuser_claim = \"profile_id\"\n{jwt}\n"
+        "[session.jwt]\nalgorithms = [\"HS256\"]\nkey_file = \"{}\"\nuser_claim = \"profile_id\"\n{jwt}\n",
+        path.display()
     );
     let config = format!("{}\n{section}", wanted.config);
     (folder, Wanted { config, ..wanted })
@@ -102,7 +103,10 @@ pub fn with_bearer(client: &Member, method: Method, path: &str, jwt: &str) -> Re
 
 /// Status of a GET with a JWT.
 pub async fn status(client: &Member, path: &str, jwt: &str) -> u16 {
-    let response = with_bearer(client, Method::GET, path, jwt).send().await.expect("an answer");
+    let response = with_bearer(client, Method::GET, path, jwt)
+        .send()
+        .await
+        .expect("an answer");
     response.status().as_u16()
 }
 

@@ -36,17 +36,26 @@ async fn i23_a_jwt_that_names_no_session_identifies_its_user_without_a_query() {
     };
     // As the app's column has it.
     assert_eq!((&session.id, session.user_id.as_str()), (&None, "7"));
-    assert_eq!(authenticator.resolve(&token, at(39)).await.unwrap().as_ref(), Some(&session));
+    assert_eq!(
+        authenticator.resolve(&token, at(39)).await.unwrap().as_ref(),
+        Some(&session)
+    );
     assert!(authenticator.verified(&token, at(39)).await.unwrap().is_some());
     assert!(authenticator.last_known_session(&token, at(39)).is_some());
     assert_eq!(authenticator.resolve(&token, at(40)).await.unwrap(), None);
-    assert_eq!(authenticator.cached_now(&token, at(40)).await, CachedSession::NoSession);
+    assert_eq!(
+        authenticator.cached_now(&token, at(40)).await,
+        CachedSession::NoSession
+    );
     assert!(!authenticator.may_appear(&token).await);
     let other = SessionToken::of_jwt(Claims {
         user: UserId::from("no number"),
         ..token.claims().unwrap().clone()
     });
-    assert_eq!(authenticator.cached(&other, at(0)).await, CachedSession::NoSession);
+    assert_eq!(
+        authenticator.cached(&other, at(0)).await,
+        CachedSession::NoSession
+    );
 }
 
 #[tokio::test]
@@ -59,7 +68,10 @@ async fn i25_a_session_that_a_jwt_names_is_cached_and_lasts_no_longer_than_the_j
     let renewed = jwt(Some("1"), 59);
     let session = authenticator.resolve(&renewed, at(1)).await.unwrap().unwrap();
     assert_eq!(session.expires_at, at(50));
-    assert_eq!(authenticator.cached_now(&scene.token, at(40)).await, CachedSession::NoSession);
+    assert_eq!(
+        authenticator.cached_now(&scene.token, at(40)).await,
+        CachedSession::NoSession
+    );
     assert_eq!(authenticator.resolve(&scene.token, at(40)).await.unwrap(), None);
     assert_eq!(scene.table.reads.load(Ordering::Relaxed), 1);
     // While the table is away, it is remembered for a renewed one, too.
@@ -71,10 +83,19 @@ async fn i25_a_session_that_a_jwt_names_is_cached_and_lasts_no_longer_than_the_j
 #[tokio::test]
 async fn i25_a_session_that_ends_ends_its_jwts() {
     let scene = scene();
-    assert!(scene.authenticator.resolve(&scene.token, at(0)).await.unwrap().is_some());
-    let mut rows = scene.table.rows.lock().unwrap();
-    rows.get_mut(&scene.token).unwrap().is_ended = true;
-    drop(rows);
+    assert!(
+        scene
+            .authenticator
+            .resolve(&scene.token, at(0))
+            .await
+            .unwrap()
+            .is_some()
+    );
+    let rows = &scene.table.rows;
+    rows.lock().unwrap().get_mut(&scene.token).unwrap().is_ended = true;
     scene.authenticator.changed(SessionChange::Of("1".into()));
-    assert_eq!(scene.authenticator.resolve(&scene.token, at(1)).await.unwrap(), None);
+    assert_eq!(
+        scene.authenticator.resolve(&scene.token, at(1)).await.unwrap(),
+        None
+    );
 }
