@@ -117,6 +117,7 @@ struct Shared {
     paths: Paths,
     /// The presence window, over which `current_visitors` is counted.
     window: Seconds,
+    session_facts: config::SessionFacts,
     store: Arc<dyn Store>,
     presence: Arc<dyn Presence>,
     authenticator: Arc<Authenticator>,
@@ -146,6 +147,8 @@ pub struct SiteSettings {
     pub session_cookie: String,
     /// JWTs.
     pub jwt: config::Jwt,
+    /// What the app keeps of sessions.
+    pub session_facts: config::SessionFacts,
     /// Origins besides the site's own whose pages may call the API.
     pub allowed_origins: Vec<String>,
 }
@@ -190,7 +193,8 @@ impl Api {
         let shared = Shared {
             window: Seconds(site_settings.window),
             gate: Gate::new(&settings, communities, backend_check, Arc::clone(&clock)),
-            statistics: Statistics::new(Arc::clone(&store)),
+            session_facts: site_settings.session_facts,
+            statistics: Statistics::new(Arc::clone(&store), site_settings.session_facts),
             contract: openapi::render(&paths, &settings, &site_settings),
             cors: Cors::new(site_settings.allowed_origins),
             live,

@@ -366,6 +366,7 @@ fn sidecar(
             window: config.record.window,
             session_cookie: config.session.cookie.clone(),
             jwt: config.session.jwt.clone(),
+            session_facts: config.schema.session_facts(config.session.kind),
             allowed_origins: config.live.allowed_origins.clone(),
         },
         sources,

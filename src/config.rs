@@ -48,15 +48,15 @@ pub use listen::{Listen, TlsListener};
 pub use live::Live;
 pub use log::{Format, Log};
 pub use privacy::{IpPrecision, Privacy, RecentPrecision, ReferrerPrecision};
-pub use record::{CommunityIdAs, Record};
+pub use record::{BotPatterns, CommunityIdAs, Patterns, Record};
 pub use redis::Redis;
 pub use routes::Routes;
 pub use schema::{
-    CommunityColumns, CommunityTable, EventColumns, EventTable, ProfileColumns, ProfileTable, Schema,
-    SessionColumns, SessionTable,
+    CommunityColumns, CommunityTable, DjangoSessionColumns, DjangoSessionTable, EventColumns, EventTable,
+    ProfileColumns, ProfileTable, Schema, SessionColumns, SessionFacts, SessionTable,
 };
 pub use secret::Secret;
-pub use session::{Revocation, Session};
+pub use session::{Revocation, Session, SessionKind, TokenHash};
 pub use spool::Spool;
 pub use upstream::Upstream;
 pub use widget::Widget;

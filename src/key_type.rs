@@ -13,7 +13,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use uuid::Uuid;
 
-use crate::ids::{CommunityId, UserId};
+use crate::ids::{AccountId, CommunityId, UserId};
 
 /// The type of a key column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,10 +126,11 @@ impl AppKeys {
         CommunityId::from(&*canonical.unwrap_or(spelling.into()))
     }
 
-    /// The canonical key of a user; `None` for what is no key of the column's type, once that is known.
-    pub fn user(&self, spelling: &UserId) -> Option<UserId> {
+    /// The user of an account, where the app's users have no other key; `None` for what is no key of the column's type, once
+    /// that is known.
+    pub fn user(&self, spelling: &AccountId) -> Option<UserId> {
         let Some(types) = self.get() else {
-            return Some(spelling.clone());
+            return Some(UserId::from(spelling.as_str()));
         };
         let canonical = types.user.canonical(spelling.as_str())?;
         Some(UserId::from(&*canonical))

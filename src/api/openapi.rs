@@ -82,5 +82,6 @@ pub(super) fn render(paths: &Paths, settings: &config::Api, site: &SiteSettings)
     // The document is plain data: serialising it does not fail.
     let mut document = serde_json::to_value(document).unwrap_or(Value::Null);
     site::fit(&mut document, paths, settings, site);
+    site::leave_out(&mut document, site.session_facts);
     serde_json::to_vec(&document).unwrap_or_default().into()
 }

@@ -217,6 +217,7 @@ impl Shared {
                     seen.last_seen,
                     &self.settings.avatar_base,
                     &keys,
+                    self.session_facts,
                 ))
             })
             .collect())

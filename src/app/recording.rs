@@ -152,8 +152,9 @@ impl Recording {
             workers.extend(worker.start(tasks, stop.subscribe()));
             handle
         });
+        let looks_up = !config.schema.profile.columns.account.is_empty();
         let authenticator = Authenticator::new(&config.session, store.clone(), metrics.auth.clone());
-        let authenticator = Arc::new(authenticator.with_jwt_keys(jwt_keys.clone()));
+        let authenticator = Arc::new(authenticator.with_jwts(jwt_keys.clone(), looks_up));
         let communities = Arc::new(Communities::new(store.clone()));
         let recent = RecentPages::new(config.privacy.recent_pages);
         let limits = Limits::new(record, &config.spool);

@@ -21,7 +21,7 @@ use super::fallback::FallbackSessions;
 use super::limiter::Limiter;
 use super::lookups::{Lookups, Priority};
 use super::metrics::{Evicted, Lookup, Metrics};
-use crate::browser_session::{BrowserSession, SessionChange};
+use crate::browser_session::{BrowserSession, SessionChange, Unusable};
 use crate::config;
 use crate::ids::{SessionToken, TokenFingerprint};
 use crate::key_type::AppKeys;
@@ -46,6 +46,8 @@ pub struct Authenticator {
     longest_absence: Duration,
     /// The keys of JWTs: one that was verified with a key that is gone has no session.
     jwt_keys: Option<Arc<KeyFile>>,
+    /// Whether the users of JWTs are looked up.
+    looks_up_users: bool,
     /// The types of the app's keys.
     keys: AppKeys,
     /// Down while the latest lookup failed.
@@ -116,15 +118,21 @@ impl Authenticator {
             limiter: Limiter::new(),
             longest_absence: session.negative_ttl,
             jwt_keys: None,
+            looks_up_users: false,
             table: Component::default(),
             metrics,
         }
     }
 
-    /// With the keys that JWTs are verified with.
+    /// With the keys that JWTs are verified with. `looks_up`: whether the user is looked up whom a JWT names, also where it
+    /// names no session.
     #[must_use]
-    pub fn with_jwt_keys(self, jwt_keys: Option<Arc<KeyFile>>) -> Self {
-        Self { jwt_keys, ..self }
+    pub fn with_jwts(self, jwt_keys: Option<Arc<KeyFile>>, looks_up: bool) -> Self {
+        Self {
+            jwt_keys,
+            looks_up_users: looks_up,
+            ..self
+        }
     }
 
     /// The cached answer for a token that came with a page view at `at`. Never waits for I/O. As with
@@ -171,10 +179,10 @@ impl Authenticator {
         if claims.expires_at <= at || claims.key.is_some_and(is_gone) {
             return CachedSession::NoSession;
         }
-        if claims.session.is_some() {
+        if claims.session.is_some() || self.looks_up_users {
             return CachedSession::Unknown;
         }
-        match self.keys.user(&claims.user) {
+        match self.keys.user(&claims.account) {
             Some(user) => CachedSession::Session(Arc::new(BrowserSession::of_jwt(claims, user))),
             None => CachedSession::NoSession,
         }
@@ -441,8 +449,15 @@ impl Authenticator {
         let (read, read_at) = (self.changes.now(), time::Instant::now());
         let result = self.lookups.ask(token, rank).await;
         self.log_change(result.as_ref().err().map(|error| &**error));
-        let session = result?.map(Arc::new);
-        self.count(session.as_ref().map_or(Lookup::Nobody, |_| Lookup::Found));
+        let found = result?;
+        self.count(match &found {
+            Some(Ok(_)) => Lookup::Found,
+            Some(Err(Unusable::Anonymous)) => Lookup::Anonymous,
+            Some(Err(Unusable::NoProfile)) => Lookup::NoProfile,
+            Some(Err(Unusable::Unreadable)) => Lookup::Unreadable,
+            None => Lookup::Nobody,
+        });
+        let session = found.and_then(Result::ok).map(Arc::new);
         self.fallback.update(token, session.as_ref(), read, now);
         let is_valid = session.as_ref().is_some_and(|session| session.is_valid_at(now));
         let absence = (!is_valid).then(|| {

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
-use super::{BrowserSessionId, TokenFingerprint, UserId};
+use super::{AccountId, BrowserSessionId, TokenFingerprint};
 use crate::config::KeyFingerprint;
 
 /// What a request identifies its session by. It has no `Display`, no `Serialize`, and its `Debug` is redacted, so
@@ -24,8 +25,8 @@ pub struct SessionToken {
 /// What a verified JWT says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claims {
-    /// The user, by the key that the app gives its tokens. As the token spells it.
-    pub user: UserId,
+    /// The account, or the user where the app has no other key. As the token spells it.
+    pub account: AccountId,
     /// The session, where the configuration names its claim. As the token spells it.
     pub session: Option<BrowserSessionId>,
     /// Until when the JWT is accepted. Of a view that waited on disk, which came in time, it is not known: without end.
@@ -37,7 +38,7 @@ pub struct Claims {
 /// The text of claims: JSON, and so none that a cookie's token may be.
 #[derive(Serialize, Deserialize)]
 struct ClaimsText {
-    user: UserId,
+    account: AccountId,
     #[serde(skip_serializing_if = "Option::is_none")]
     session: Option<BrowserSessionId>,
 }
@@ -54,7 +55,7 @@ impl SessionToken {
     /// The token of a verified JWT.
     pub fn of_jwt(claims: Claims) -> Self {
         let text = ClaimsText {
-            user: claims.user.clone(),
+            account: claims.account.clone(),
             session: claims.session.clone(),
         };
         // Texts always serialise.
@@ -70,9 +71,9 @@ impl SessionToken {
         if !text.starts_with('{') {
             return Some(Self::new(text));
         }
-        let ClaimsText { user, session } = serde_json::from_str(&text).ok()?;
+        let ClaimsText { account, session } = serde_json::from_str(&text).ok()?;
         Some(Self::of_jwt(Claims {
-            user,
+            account,
             session,
             expires_at: DateTime::<Utc>::MAX_UTC,
             key: None,
@@ -92,7 +93,13 @@ impl SessionToken {
 
     /// The token's fingerprint.
     pub fn fingerprint(&self) -> TokenFingerprint {
-        TokenFingerprint::of(&self.text)
+        let [first, second, ..] = self.sha256();
+        TokenFingerprint(u16::from_be_bytes([first, second]))
+    }
+
+    /// The token's SHA-256.
+    pub fn sha256(&self) -> [u8; 32] {
+        Sha256::digest(self.text.as_bytes()).into()
     }
 }
 
@@ -126,7 +133,7 @@ mod tests {
 
     fn claims(session: Option<&str>, minute: u32) -> Claims {
         Claims {
-            user: "7".into(),
+            account: "7".into(),
             session: session.map(Into::into),
             expires_at: format!("2024-03-01T10:{minute:02}:00Z").parse().unwrap(),
             key: Some(key()),
@@ -155,10 +162,10 @@ mod tests {
             let restored = SessionToken::restored(token.expose_secret().to_owned()).unwrap();
             assert_eq!(restored, token);
             let claims = restored.claims().unwrap();
-            assert_eq!((claims.user.as_str(), claims.key), ("7", None));
+            assert_eq!((claims.account.as_str(), claims.key), ("7", None));
             assert_eq!(claims.session.as_ref().map(BrowserSessionId::as_str), session);
         }
         assert_eq!(SessionToken::restored("abc".into()).unwrap().claims(), None);
-        assert_eq!(SessionToken::restored("{\"user\":".into()), None);
+        assert_eq!(SessionToken::restored("{\"account\":".into()), None);
     }
 }

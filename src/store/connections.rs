@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use chrono_tz::Tz;
 use sqlx::pool::{PoolConnection, PoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, Pool};
 use tokio::runtime::Handle;
@@ -18,9 +17,9 @@ use tokio::time::timeout;
 
 use super::error::timed_out;
 use super::operations::{Backend, Operation, Runs};
-use super::schema::{AppSchema, Problems, Resolved, resolve};
+use super::schema::{AppSchema, Problems, Resolved, Wanted, resolve};
 use super::{LedgerProblem, StoreError};
-use crate::config::{self, Record, Schema};
+use crate::config::Config;
 use crate::key_type::AppKeys;
 
 /// Pool, limits, and the schema as last read.
@@ -29,9 +28,7 @@ pub(super) struct Connections<B: Backend> {
     /// Longest time of one operation once it has a connection.
     limit: Duration,
     idle_policy: Arc<IdlePolicy>,
-    names: Schema,
-    record: Record,
-    time_zone: Option<Tz>,
+    wanted: Wanted,
     /// Empty until first read, and again after a statement found that the tables had changed.
     schema: ArcSwapOption<Resolved>,
     /// Key types of the last schema that was read; kept while the schema is read again.
@@ -41,12 +38,8 @@ pub(super) struct Connections<B: Backend> {
 
 impl<B: Backend> Connections<B> {
     /// Opens nothing: connections are made on first use. Must be called on a tokio runtime.
-    pub(super) fn new(
-        options: <B::Connection as sqlx::Connection>::Options,
-        database: &config::Database,
-        names: &Schema,
-        record: &Record,
-    ) -> Self {
+    pub(super) fn new(options: <B::Connection as sqlx::Connection>::Options, config: &Config) -> Self {
+        let database = &config.database;
         let idle_policy = Arc::new(IdlePolicy::default());
         let hook = Arc::clone(&idle_policy);
         let pool = PoolOptions::<B>::new()
@@ -68,9 +61,7 @@ impl<B: Backend> Connections<B> {
             pool,
             limit: database.statement_timeout,
             idle_policy,
-            names: names.clone(),
-            record: record.clone(),
-            time_zone: database.time_zone,
+            wanted: Wanted::new(config),
             schema: ArcSwapOption::empty(),
             keys: AppKeys::default(),
             loading: Mutex::new(()),
@@ -122,9 +113,8 @@ impl<B: Backend> Connections<B> {
 
     /// Reads the schema afresh.
     pub(super) async fn resolved(&self) -> Result<Resolved, StoreError> {
-        let live =
-            self.afresh(async |connection| B::introspect(connection, &self.names, self.time_zone).await);
-        Ok(resolve(&self.names, &self.record, self.time_zone, &live.await?))
+        let live = self.afresh(async |connection| B::introspect(connection, &self.wanted).await);
+        Ok(resolve(&self.wanted, &live.await?))
     }
 
     /// What is wrong with the ledger, if anything.
@@ -256,11 +246,11 @@ impl<B: Backend> Connections<B> {
         }
         let live = if is_writing {
             let mut reading = B::begin_reading(connection, self.limit).await?;
-            B::introspect(&mut reading, &self.names, self.time_zone).await?
+            B::introspect(&mut reading, &self.wanted).await?
         } else {
-            B::introspect(connection, &self.names, self.time_zone).await?
+            B::introspect(connection, &self.wanted).await?
         };
-        let resolved = Arc::new(resolve(&self.names, &self.record, self.time_zone, &live));
+        let resolved = Arc::new(resolve(&self.wanted, &live));
         if let Some(app) = &resolved.app {
             self.keys.learn(app.keys());
         }

@@ -21,7 +21,7 @@ use super::error::timed_out;
 use super::operations::Backend;
 use super::postgres::connect_options;
 use super::postgres::pooler::NEEDS_ITS_OWN;
-use super::schema::{AppSchema, Problems, Resolved, TableName, resolve};
+use super::schema::{AppSchema, Problems, Resolved, TableName, Wanted, resolve};
 use super::url::{OpenError, Scheme, direct_url};
 use super::{SchemaProblem, StoreError};
 use crate::config::Config;
@@ -181,7 +181,14 @@ struct Addition {
 }
 
 impl Addition {
-    fn new(name: &'static str, table: &TableName, template: &str, app: &AppSchema) -> Self {
+    /// `more`: placeholders of this template alone.
+    fn new(
+        name: &'static str,
+        table: &TableName,
+        template: &str,
+        app: &AppSchema,
+        more: &[(&str, String)],
+    ) -> Self {
         let (event, session) = (&app.event, &app.session);
         let names = [
             ("{event.table}", event.table.to_string()),
@@ -189,21 +196,11 @@ impl Addition {
             ("{event.timestamp}", event.timestamp.to_string()),
             ("{event.event_type}", event.event_type.to_string()),
             ("{session.table}", session.table.to_string()),
-            ("{session.id}", session.id.to_string()),
-            ("{session.user_id}", session.user_id.to_string()),
-            ("{session.session_id}", session.session_id.to_string()),
-            ("{session.ended_at}", session.ended_at.to_string()),
-            ("{session.expires_at}", session.expires_at.to_string()),
-            ("{session.is_active}", session.is_active.to_string()),
-            ("{session.is_ended}", session.is_ended.to_string()),
-            ("{session.started_at}", session.started_at.to_string()),
-            ("{time_zone}", session.expires_at.zone.name().to_owned()),
         ];
-        let create = names
-            .iter()
-            .fold(template.trim_end().to_owned(), |sql, (placeholder, name)| {
-                sql.replace(placeholder, name)
-            });
+        let names = names.iter().chain(more);
+        let create = names.fold(template.trim_end().to_owned(), |sql, (placeholder, name)| {
+            sql.replace(placeholder, name)
+        });
         let table = table.to_string();
         let columns = create.split_once(&format!(" ON {table} "));
         let columns = columns.map(|(_, columns)| columns.to_owned());
@@ -220,17 +217,27 @@ impl Addition {
     }
 }
 
-/// The additions that both databases have.
-fn additions(app: &AppSchema, event_community: &str, session_user: &str) -> [Addition; 2] {
-    [
-        Addition::new(
-            "headcount_event_community",
-            &app.event.table,
-            event_community,
-            app,
-        ),
-        Addition::new("headcount_session_user", &app.session.table, session_user, app),
-    ]
+/// The additions that both databases have: those of which the app has the columns.
+fn additions(app: &AppSchema, event_community: &str, session_user: &str) -> Vec<Addition> {
+    let event_community = Addition::new(
+        "headcount_event_community",
+        &app.event.table,
+        event_community,
+        app,
+        &[],
+    );
+    let session_user = app.session.latest(&app.profile).map(|latest| {
+        let names = [
+            ("{session.user_id}", latest.user.to_string()),
+            ("{session.started_at}", latest.order.to_string()),
+        ];
+        let table = &app.session.table;
+        Addition::new("headcount_session_user", table, session_user, app, &names)
+    });
+    [Some(event_community), session_user]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// One file of `migrations/`: version, what it makes, its statements. Listed by hand: sqlx's macro that reads the
@@ -301,9 +308,9 @@ async fn app_schema<B: Backend>(
     connection: &mut B::Connection,
     config: &Config,
 ) -> Result<std::sync::Arc<AppSchema>, MigrateError> {
-    let live = B::introspect(connection, &config.schema, config.database.time_zone).await?;
-    let Resolved { app, problems, .. } =
-        resolve(&config.schema, &config.record, config.database.time_zone, &live);
+    let wanted = Wanted::new(config);
+    let live = B::introspect(connection, &wanted).await?;
+    let Resolved { app, problems, .. } = resolve(&wanted, &live);
     app.ok_or(MigrateError::Schema(problems))
 }
 

@@ -7,6 +7,7 @@
 mod check;
 mod problem;
 mod resolve;
+mod sessions;
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,7 +18,9 @@ use crate::key_type::{KeyType, KeyTypes};
 
 pub use problem::SchemaProblem;
 pub(super) use problem::{Privilege, Problems};
-pub(super) use resolve::resolve;
+pub(super) use resolve::{Wanted, resolve};
+pub(super) use sessions::{PageCounter, all};
+pub use sessions::{SessionTable, SessionUser};
 
 /// The four tables, with the columns that are used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,22 +43,6 @@ impl AppSchema {
             user: self.profile.id.key_type(),
         }
     }
-}
-
-/// Browser sessions.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(missing_docs, reason = "named as in config::SessionColumns")]
-pub struct SessionTable {
-    pub table: TableName,
-    pub id: Column,
-    pub user_id: Column,
-    pub session_id: Column,
-    pub pages_visited: Column,
-    pub started_at: Column,
-    pub ended_at: Column,
-    pub expires_at: Column,
-    pub is_active: Column,
-    pub is_ended: Column,
 }
 
 /// Events.
@@ -92,10 +79,19 @@ pub struct EventInsert {
 pub struct ProfileTable {
     pub table: TableName,
     pub id: Column,
+    /// Present if sessions name the account instead of the profile.
+    pub account: Option<Column>,
     pub username: Column,
     pub avatar: Column,
     /// Present if it is updated.
     pub last_active: Option<Column>,
+}
+
+impl ProfileTable {
+    /// The column that sessions refer to: the account's, or the key.
+    pub(super) fn referred(&self) -> &Column {
+        self.account.as_ref().unwrap_or(&self.id)
+    }
 }
 
 /// Communities.

@@ -1,6 +1,6 @@
 //! The `Store` on a SQL database: the one implementation, for Postgres and SQLite alike.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
@@ -10,14 +10,14 @@ use sqlx::Connection;
 use super::claimed::FindClaimed;
 use super::connections::Connections;
 use super::operations::{
-    Apply, Backend, FindCommunity, FindSessions, ForgetOld, MissingParts, ReadKeys, Rules, StatsOf, Visitors,
+    Apply, Backend, FindCommunity, FindSessions, FindUsers, ForgetOld, LookAtSessions, MissingParts,
+    Operation, ReadKeys, Rules, Runs, StatsOf, Visitors,
 };
 use super::schema::Resolved;
-use super::{Applied, LedgerProblem, SessionsFound, Stats, Store, StoreError, VisitorRow};
+use super::{Applied, LedgerProblem, SessionFound, SessionsFound, Stats, Store, StoreError, VisitorRow};
 use crate::batch::{Batch, BatchKey};
-use crate::browser_session::BrowserSession;
-use crate::config::{Config, PageViews};
-use crate::ids::{Claims, CommunityId, SessionToken, UserId};
+use crate::config::{self, Config, PageViews};
+use crate::ids::{AccountId, CommunityId, SessionToken, UserId};
 use crate::key_type::{AppKeys, KeyTypes};
 
 /// The app's tables in a SQL database.
@@ -31,9 +31,35 @@ impl<B: Backend> SqlStore<B> {
     /// tokio runtime.
     pub(super) fn new(options: <B::Connection as Connection>::Options, config: &Config) -> Self {
         Self {
-            connections: Connections::new(options, &config.database, &config.schema, &config.record),
+            connections: Connections::new(options, config),
             rules: Rules::new(config),
         }
+    }
+
+    /// What some live sessions look like.
+    pub(super) async fn session_notes(&self, session: &config::Session) -> Result<Vec<String>, StoreError> {
+        let now = Utc::now();
+        self.connections.run(&LookAtSessions { session, now }).await
+    }
+
+    /// The sessions of tokens, by the operation that finds them.
+    async fn sessions_of<O>(&self, tokens: &[&SessionToken], find: &O) -> Result<SessionsFound, StoreError>
+    where
+        O: Operation<Output = Vec<(usize, Result<SessionFound, sqlx::Error>)>>,
+        B: Runs<O>,
+    {
+        if tokens.is_empty() {
+            return Ok(SessionsFound::new());
+        }
+        let found = match self.connections.run(find).await {
+            // Of several tokens, the caller asks for each alone.
+            Err(error) if error.untranslatable() && tokens.len() == 1 => return Ok(SessionsFound::new()),
+            outcome => outcome?,
+        };
+        let of = |(place, session): (usize, Result<SessionFound, sqlx::Error>)| {
+            Some(((*tokens.get(place)?).clone(), session.map_err(StoreError::from)))
+        };
+        Ok(found.into_iter().filter_map(of).collect())
     }
 
     /// Reads the schema afresh.
@@ -56,45 +82,23 @@ impl<B: Backend> Store for SqlStore<B> {
     }
 
     async fn browser_sessions(&self, tokens: &[SessionToken]) -> Result<SessionsFound, StoreError> {
-        let tokens: Vec<_> = tokens
-            .iter()
-            .filter(|token| !has_nul(token.expose_secret()))
-            .collect();
-        if tokens.is_empty() {
-            return Ok(SessionsFound::new());
-        }
-        let found = match self.connections.run(&FindSessions { tokens: &tokens }).await {
-            // Of several tokens, the caller asks for each alone.
-            Err(error) if error.untranslatable() && tokens.len() == 1 => return Ok(SessionsFound::new()),
-            outcome => outcome?,
-        };
-        let of = |(place, session): (usize, Result<BrowserSession, sqlx::Error>)| {
-            Some(((*tokens.get(place)?).clone(), session.map_err(StoreError::from)))
-        };
-        Ok(found.into_iter().filter_map(of).collect())
+        let tokens = tokens.iter().filter(|token| !has_nul(token.expose_secret()));
+        let (jwts, secrets): (Vec<_>, Vec<_>) = tokens.partition(|token| token.claims().is_some());
+        let mut found = self
+            .sessions_of(&secrets, &FindSessions { tokens: &secrets })
+            .await?;
+        found.extend(self.sessions_of(&jwts, &FindClaimed { tokens: &jwts }).await?);
+        Ok(found)
     }
 
-    async fn claimed_sessions(&self, tokens: &[SessionToken]) -> Result<SessionsFound, StoreError> {
-        let (named, others): (Vec<_>, Vec<_>) = tokens
-            .iter()
-            .filter_map(|token| Some((token, token.claims()?)))
-            .partition(|(_, claims)| claims.session.is_some());
-        // Those that name no session are valid by themselves.
-        let itself = |(token, claims): (&SessionToken, &Claims)| {
-            let user = self.connections.keys().user(&claims.user)?;
-            Some((token.clone(), Ok(BrowserSession::of_jwt(claims, user))))
-        };
-        let mut found: SessionsFound = others.into_iter().filter_map(itself).collect();
-        if named.is_empty() {
-            return Ok(found);
+    async fn users_of_accounts(
+        &self,
+        accounts: &[AccountId],
+    ) -> Result<HashMap<AccountId, UserId>, StoreError> {
+        if accounts.is_empty() {
+            return Ok(HashMap::new());
         }
-        let tokens: Vec<_> = named.into_iter().map(|(token, _)| token).collect();
-        let rows = self.connections.run(&FindClaimed { tokens: &tokens }).await?;
-        let of = |(place, session): (usize, Result<BrowserSession, sqlx::Error>)| {
-            Some(((*tokens.get(place)?).clone(), session.map_err(StoreError::from)))
-        };
-        found.extend(rows.into_iter().filter_map(of));
-        Ok(found)
+        self.connections.run(&FindUsers { accounts }).await
     }
 
     async fn community_by_slug(&self, slug: &str) -> Result<Option<CommunityId>, StoreError> {

@@ -15,16 +15,15 @@ mod visitors;
 use std::str::FromStr as _;
 use std::time::Duration;
 
-use chrono_tz::Tz;
 use sqlx::sqlite::{Sqlite, SqliteConnectOptions};
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection, Transaction};
 
 use super::ledger::LedgerProblem;
 use super::operations::{Backend, ReadConnection};
-use super::schema::LiveSchema;
+use super::schema::{LiveSchema, Wanted};
 use super::sql::SqlStore;
 use super::url::OpenError;
-use crate::config::{self, Config, Schema};
+use crate::config::{self, Config};
 
 /// The app's tables in SQLite. Opens nothing, so it succeeds while the file is not there yet; the URL alone
 /// can be wrong. Must be called on a tokio runtime.
@@ -46,10 +45,9 @@ pub(super) fn connect_options(url: &str) -> Result<SqliteConnectOptions, OpenErr
 impl Backend for Sqlite {
     async fn introspect(
         connection: &mut SqliteConnection,
-        names: &Schema,
-        _time_zone: Option<Tz>,
+        wanted: &Wanted,
     ) -> Result<LiveSchema, sqlx::Error> {
-        introspect::live_schema(connection, names).await
+        introspect::live_schema(connection, &wanted.names).await
     }
 
     async fn ledger(connection: &mut SqliteConnection) -> Result<Option<LedgerProblem>, sqlx::Error> {

@@ -29,10 +29,13 @@ macro_rules! contract {
 }
 
 mod apply;
+mod claims;
+mod django;
 mod identify;
 mod keys;
 mod ledger;
 mod moments;
+pub mod sessions;
 mod stats;
 mod visitors;
 

@@ -57,7 +57,7 @@ impl Site {
     fn user(&self, jwt: &str, at: DateTime<Utc>) -> Result<String, &'static str> {
         let before = self.refusals();
         match self.bearer(jwt, at) {
-            JwtFound::Token(token) => Ok(token.claims().unwrap().user.to_string()),
+            JwtFound::Token(token) => Ok(token.claims().unwrap().account.to_string()),
             found => {
                 assert_eq!(found, JwtFound::Refused);
                 let after = self.refusals();

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::Refused;
 use crate::config::{Algorithm, Jwt, JwtKey, JwtKeys};
-use crate::ids::{BrowserSessionId, Claims, SessionToken, UserId};
+use crate::ids::{AccountId, BrowserSessionId, Claims, SessionToken};
 
 /// Longest JWT, in bytes.
 pub(super) const MAX_JWT: usize = 8 * 1024;
@@ -134,7 +134,7 @@ impl Rules {
         let key_of = |claim: &str| claims.get(claim).and_then(key_text).ok_or(Refused::Claims);
         let session = self.session_claim.as_deref().map(key_of).transpose()?;
         let claims = Claims {
-            user: UserId::new(key_of(&self.user_claim)?),
+            account: AccountId::new(key_of(&self.user_claim)?),
             session: session.map(BrowserSessionId::new),
             expires_at: expires_at
                 .checked_add_signed(self.leeway)

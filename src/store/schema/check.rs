@@ -55,6 +55,10 @@ impl Holds {
 /// One column to look for: the section's key for it, the configured name, what it must hold.
 pub(super) type Required<'a> = (&'static str, &'a str, Holds);
 
+/// A configured column cannot be used; there is a problem that says why.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Unusable;
+
 pub(super) struct Check<'a> {
     pub live: &'a LiveSchema,
     /// Zone of moments without one.
@@ -125,6 +129,19 @@ impl Check<'_> {
         Some(column)
     }
 
+    /// A column that the app may not have: `""` is `Ok(None)`, and anything else must be there and usable.
+    pub(super) fn optional(
+        &mut self,
+        table: &LiveTable,
+        section: &'static str,
+        required: Required<'_>,
+    ) -> Result<Option<Column>, Unusable> {
+        if required.1.is_empty() {
+            return Ok(None);
+        }
+        self.column(table, section, required).map(Some).ok_or(Unusable)
+    }
+
     /// SQL compares a reference with the key it refers to, so both must be of one type.
     pub(super) fn refers(
         &mut self,
@@ -133,9 +150,7 @@ impl Check<'_> {
         column: &Column,
         profile: &ProfileTable,
     ) {
-        let integer = |kind| matches!(kind, Kind::SmallInt | Kind::Integer | Kind::BigInt);
-        let (from, to) = (column.kind, profile.id.kind);
-        if from != to && !(integer(from) && integer(to)) {
+        if !are_comparable(column, &profile.id) {
             self.problems.push(SchemaProblem::KeysDisagree {
                 table: table.to_string(),
                 column: column.name.clone(),
@@ -144,6 +159,22 @@ impl Check<'_> {
                 profile_key: profile.id.type_name.clone(),
                 section,
             });
+        }
+    }
+
+    /// The same for a session's user, which may refer to the profile's account.
+    pub(super) fn session_refers(&mut self, table: &TableName, column: &Column, profile: &ProfileTable) {
+        match &profile.account {
+            None => self.refers("session", table, column, profile),
+            Some(account) if are_comparable(column, account) => {}
+            Some(account) => self.problems.push(SchemaProblem::AccountsDisagree {
+                table: table.to_string(),
+                column: column.name.clone(),
+                found: column.type_name.clone(),
+                profile: profile.table.to_string(),
+                account: account.name.clone(),
+                account_type: account.type_name.clone(),
+            }),
         }
     }
 
@@ -191,6 +222,11 @@ impl Check<'_> {
             }
         }
     }
+}
+
+fn are_comparable(one: &Column, other: &Column) -> bool {
+    let integer = |kind| matches!(kind, Kind::SmallInt | Kind::Integer | Kind::BigInt);
+    one.kind == other.kind || (integer(one.kind) && integer(other.kind))
 }
 
 impl LiveTable {

@@ -11,6 +11,8 @@ use chrono_tz::Tz;
 pub enum SchemaProblem {
     /// A configured table does not exist.
     MissingTable { table: String, section: &'static str },
+    /// Django's session table does not exist.
+    NoDjangoSessions { table: String },
     /// A configured column does not exist.
     MissingColumn {
         table: String,
@@ -35,6 +37,15 @@ pub enum SchemaProblem {
         profile: String,
         profile_key: String,
         section: &'static str,
+    },
+    /// A session's reference to an account is of another type than the profile's.
+    AccountsDisagree {
+        table: String,
+        column: String,
+        found: String,
+        profile: String,
+        account: String,
+        account_type: String,
     },
     /// A NOT NULL column without database default that nothing fills (W10).
     Unfilled {
@@ -96,9 +107,11 @@ impl SchemaProblem {
             | Self::UnknownTimeZone { .. } => true,
             Self::Forbidden { writes, .. } | Self::NoPolicy { writes, .. } => *writes,
             Self::MissingTable { .. }
+            | Self::NoDjangoSessions { .. }
             | Self::MissingColumn { .. }
             | Self::WrongType { .. }
             | Self::KeysDisagree { .. }
+            | Self::AccountsDisagree { .. }
             | Self::ReadOnly
             | Self::NoTimeZone { .. }
             | Self::NoTrigger { .. } => false,
@@ -120,6 +133,7 @@ impl fmt::Display for SchemaProblem {
                 f,
                 "there is no table {table}: set schema.{section}.table to the name of the app's {section} table"
             ),
+            Self::NoDjangoSessions { table } => no_django_sessions(f, table),
             Self::MissingColumn {
                 table,
                 column,
@@ -142,19 +156,7 @@ impl fmt::Display for SchemaProblem {
                 "column {column} of table {table} is of type {found} where {expected} is needed: set \
                  schema.{section}.columns.{key} to a column of that type"
             ),
-            Self::KeysDisagree {
-                table,
-                column,
-                found,
-                profile,
-                profile_key,
-                section,
-            } => write!(
-                f,
-                "column {column} of table {table} is of type {found}, but the key of table {profile} that it \
-                 refers to is of type {profile_key}: set schema.{section}.columns.user_id to the column that \
-                 refers to {profile}"
-            ),
+            Self::KeysDisagree { .. } | Self::AccountsDisagree { .. } => self.disagreement(f),
             Self::Unfilled {
                 table,
                 column,
@@ -213,6 +215,59 @@ impl fmt::Display for SchemaProblem {
             ),
         }
     }
+}
+
+impl SchemaProblem {
+    /// The sentence of references whose types disagree with what they refer to.
+    fn disagreement(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::KeysDisagree {
+                table,
+                column,
+                found,
+                profile,
+                profile_key,
+                section,
+            } => {
+                let or_account = match *section {
+                    "session" => {
+                        ", or schema.profile.columns.account to the column of that table that it refers to"
+                    }
+                    _ => "",
+                };
+                write!(
+                    f,
+                    "column {column} of table {table} is of type {found}, but the key of table {profile} that it \
+                     refers to is of type {profile_key}: set schema.{section}.columns.user_id to the column that \
+                     refers to {profile}{or_account}"
+                )
+            }
+            Self::AccountsDisagree {
+                table,
+                column,
+                found,
+                profile,
+                account,
+                account_type,
+            } => write!(
+                f,
+                "column {column} of table {table} is of type {found}, but the account that it refers to, column \
+                 {account} of table {profile}, is of type {account_type}: set schema.session.columns.user_id and \
+                 schema.profile.columns.account to columns with the same account's key"
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn no_django_sessions(f: &mut fmt::Formatter<'_>, table: &str) -> fmt::Result {
+    write!(
+        f,
+        "there is no table {table}: Django keeps sessions there with SESSION_ENGINE = \
+         \"django.contrib.sessions.backends.db\" or \"…cached_db\", and sessions of \"…cache\", \"…file\" and \
+         \"…signed_cookies\" cannot be read from the database: set SESSION_ENGINE to one of those two, or \
+         schema.django_session.table to the name of the table"
+    )
 }
 
 const READ_ONLY: &str = "the database takes no writes (a replica, or default_transaction_read_only is on), so that page \

@@ -8,37 +8,64 @@ use chrono_tz::Tz;
 use super::check::{Check, Holds};
 use super::{
     AppSchema, Column, CommunityTable, Dialect, EventInsert, EventTable, Kind, LiveSchema, LiveTable,
-    Privilege, ProfileTable, Resolved, SchemaProblem, SessionTable,
+    Privilege, ProfileTable, Resolved, SchemaProblem, SessionTable, SessionUser,
 };
-use crate::config::{self, Record, Schema};
+use crate::config::{self, Config, Record, Schema, SessionKind, TokenHash};
+
+/// What of the configuration decides what the tables must be like.
+#[derive(Debug, Clone)]
+pub(in crate::store) struct Wanted {
+    /// Names; `session` is the table of the kind of sessions.
+    pub names: Schema,
+    pub kind: SessionKind,
+    pub token_hash: TokenHash,
+    pub record: Record,
+    /// The zone in which the app writes moments without one; UTC if not configured.
+    pub time_zone: Option<Tz>,
+}
+
+impl Wanted {
+    pub(in crate::store) fn new(config: &Config) -> Self {
+        Self {
+            names: config.schema.with_sessions(config.session.kind),
+            kind: config.session.kind,
+            token_hash: config.session.token_hash,
+            record: config.record.clone(),
+            time_zone: config.database.time_zone,
+        }
+    }
+}
 
 /// Checks the live schema against what the sidecar does: reads always, writes as `record` switches them on.
-///
-/// `time_zone`: the zone in which the app writes moments without one; UTC if not configured.
-pub(in crate::store) fn resolve(
-    names: &Schema,
-    record: &Record,
-    time_zone: Option<Tz>,
-    live: &LiveSchema,
-) -> Resolved {
+pub(in crate::store) fn resolve(wanted: &Wanted, live: &LiveSchema) -> Resolved {
+    let Wanted {
+        names,
+        record,
+        time_zone,
+        ..
+    } = wanted;
+    let time_zone = *time_zone;
     let mut check = Check {
         live,
         zone: time_zone.unwrap_or(Tz::UTC),
         without_zone: Vec::new(),
         problems: Vec::new(),
     };
-    let session = check.table(live.session.as_ref(), "session", &names.session.table);
+    let session = check.session_table(live.session.as_ref(), &names.session.table, wanted.kind);
     let event = check.table(live.event.as_ref(), "event", &names.event.table);
     let profile = check.table(live.profile.as_ref(), "profile", &names.profile.table);
     let community = check.table(live.community.as_ref(), "community", &names.community.table);
 
-    let session = session.and_then(|table| check.session(table, &names.session.columns, record));
+    let session = session.and_then(|table| check.session(table, wanted));
     let event = event.and_then(|table| check.event(table, &names.event, record));
     let profile = profile.and_then(|table| check.profile(table, &names.profile.columns, record));
     let community = community.and_then(|table| check.community(table, &names.community.columns));
     if let Some(profile) = &profile {
-        if let Some(session) = &session {
-            check.refers("session", &session.table, &session.user_id, profile);
+        // What is in Django's data is compared as text.
+        if let Some(session) = &session
+            && let SessionUser::Column(user_id) = &session.user
+        {
+            check.session_refers(&session.table, user_id, profile);
         }
         if let Some(event) = &event {
             check.refers("event", &event.table, &event.user_id, profile);
@@ -59,10 +86,12 @@ pub(in crate::store) fn resolve(
         let columns = std::mem::take(&mut check.without_zone);
         check.problems.push(SchemaProblem::NoTimeZone { columns });
     }
-    let keys_agree = !check
-        .problems
-        .iter()
-        .any(|problem| matches!(problem, SchemaProblem::KeysDisagree { .. }));
+    let keys_agree = !check.problems.iter().any(|problem| {
+        matches!(
+            problem,
+            SchemaProblem::KeysDisagree { .. } | SchemaProblem::AccountsDisagree { .. }
+        )
+    });
     let app = || {
         Some(AppSchema {
             session: session?,
@@ -80,38 +109,65 @@ pub(in crate::store) fn resolve(
 }
 
 impl Check<'_> {
-    fn session(
+    fn session_table<'t>(
         &mut self,
-        table: &LiveTable,
-        names: &config::SessionColumns,
-        record: &Record,
-    ) -> Option<SessionTable> {
-        let mut column = |wanted| self.column(table, "session", wanted);
-        let id = column(("id", &names.id, Holds::Key));
-        let user_id = column(("user_id", &names.user_id, Holds::Key));
-        let session_id = column(("session_id", &names.session_id, Holds::Text));
-        let pages_visited = column(("pages_visited", &names.pages_visited, Holds::Count));
-        let started_at = column(("started_at", &names.started_at, Holds::Moment));
-        let ended_at = column(("ended_at", &names.ended_at, Holds::Moment));
-        let expires_at = column(("expires_at", &names.expires_at, Holds::Moment));
-        let is_active = column(("is_active", &names.is_active, Holds::Flag));
-        let is_ended = column(("is_ended", &names.is_ended, Holds::Flag));
+        found: Option<&'t LiveTable>,
+        configured: &str,
+        kind: SessionKind,
+    ) -> Option<&'t LiveTable> {
+        if found.is_none() && kind == SessionKind::Django {
+            let table = configured.to_owned();
+            self.problems.push(SchemaProblem::NoDjangoSessions { table });
+            return None;
+        }
+        self.table(found, "session", configured)
+    }
+
+    fn session(&mut self, table: &LiveTable, wanted: &Wanted) -> Option<SessionTable> {
+        let names = &wanted.names.session.columns;
+        let section = match wanted.kind {
+            SessionKind::Table => "session",
+            SessionKind::Django => "django_session",
+        };
+        let mut column = |wanted| self.column(table, section, wanted);
+        let (user, session_id) = match wanted.kind {
+            SessionKind::Table => (
+                column(("user_id", &names.user_id, Holds::Key)).map(SessionUser::Column),
+                column(("session_id", &names.session_id, Holds::Text)),
+            ),
+            SessionKind::Django => (
+                column(("session_data", &names.user_id, Holds::Text)).map(SessionUser::Encoded),
+                column(("session_key", &names.session_id, Holds::Text)),
+            ),
+        };
+        let expires_at_key = match wanted.kind {
+            SessionKind::Table => "expires_at",
+            SessionKind::Django => "expire_date",
+        };
+        let mut optional = |wanted| self.optional(table, section, wanted);
+        let id = optional(("id", &names.id, Holds::Key));
+        let pages_visited = optional(("pages_visited", &names.pages_visited, Holds::Count));
+        let started_at = optional(("started_at", &names.started_at, Holds::Moment));
+        let ended_at = optional(("ended_at", &names.ended_at, Holds::Moment));
+        let expires_at = optional((expires_at_key, &names.expires_at, Holds::Moment));
+        let is_active = optional(("is_active", &names.is_active, Holds::Flag));
+        let is_ended = optional(("is_ended", &names.is_ended, Holds::Flag));
         let session = SessionTable {
             table: table.name.clone(),
-            id: id?,
-            user_id: user_id?,
+            id: id.ok()?,
+            user: user?,
             session_id: session_id?,
-            pages_visited: pages_visited?,
-            started_at: started_at?,
-            ended_at: ended_at?,
-            expires_at: expires_at?,
-            is_active: is_active?,
-            is_ended: is_ended?,
+            token_hash: wanted.token_hash,
+            pages_visited: pages_visited.ok()?,
+            started_at: started_at.ok()?,
+            ended_at: ended_at.ok()?,
+            expires_at: expires_at.ok()?,
+            is_active: is_active.ok()?,
+            is_ended: is_ended.ok()?,
         };
-        let read = [
+        let mut read = vec![session.user.column(), &session.session_id];
+        let optional = [
             &session.id,
-            &session.user_id,
-            &session.session_id,
             &session.pages_visited,
             &session.started_at,
             &session.ended_at,
@@ -119,9 +175,12 @@ impl Check<'_> {
             &session.is_active,
             &session.is_ended,
         ];
+        read.extend(optional.into_iter().flatten());
         self.may(table, Privilege::Select, &read);
-        if record.pages_visited {
-            self.may(table, Privilege::Update, &[&session.pages_visited]);
+        if wanted.record.pages_visited
+            && let Some(counter) = session.page_counter()
+        {
+            self.may(table, Privilege::Update, &[counter.pages_visited]);
         }
         Some(session)
     }
@@ -274,6 +333,8 @@ impl Check<'_> {
     ) -> Option<ProfileTable> {
         let mut column = |wanted| self.column(table, "profile", wanted);
         let id = column(("id", &names.id, Holds::Key));
+        let account = self.optional(table, "profile", ("account", &names.account, Holds::Key));
+        let mut column = |wanted| self.column(table, "profile", wanted);
         let username = column(("username", &names.username, Holds::Text));
         let avatar = column(("avatar", &names.avatar, Holds::Text));
         let last_active = record
@@ -282,6 +343,7 @@ impl Check<'_> {
         let profile = ProfileTable {
             table: table.name.clone(),
             id: id?,
+            account: account.ok()?,
             username: username?,
             avatar: avatar?,
             last_active: match last_active {
@@ -290,6 +352,7 @@ impl Check<'_> {
             },
         };
         let mut read = vec![&profile.id, &profile.username, &profile.avatar];
+        read.extend(&profile.account);
         read.extend(&profile.last_active);
         self.may(table, Privilege::Select, &read);
         if let Some(last_active) = &profile.last_active {

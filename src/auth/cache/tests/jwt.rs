@@ -1,12 +1,12 @@
 //! Tests of tokens that are the claims of a JWT.
 
 use super::*;
-use crate::ids::Claims;
+use crate::ids::{AccountId, Claims};
 
 /// A JWT of user 7 that is accepted until this minute.
 fn jwt(session: Option<&str>, until: u32) -> SessionToken {
     SessionToken::of_jwt(Claims {
-        user: UserId::from("07"),
+        account: AccountId::from("07"),
         session: session.map(BrowserSessionId::from),
         expires_at: at(until),
         key: None,
@@ -49,7 +49,7 @@ async fn i23_a_jwt_that_names_no_session_identifies_its_user_without_a_query() {
     );
     assert!(!authenticator.may_appear(&token).await);
     let other = SessionToken::of_jwt(Claims {
-        user: UserId::from("no number"),
+        account: AccountId::from("no number"),
         ..token.claims().unwrap().clone()
     });
     assert_eq!(
