@@ -9,6 +9,7 @@ mod recording;
 mod serving;
 mod site;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use futures_util::FutureExt as _;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::mpsc;
 
-use crate::admin::{Admin, Dashboard, Metrics};
+use crate::admin::{self, Admin, Dashboard, Metrics};
 use crate::api::{Api, SiteSettings, Sources, UpstreamCheck, widget_paths};
 use crate::config::{Access, Config, Listen};
 use crate::geoip::GeoIp;
@@ -70,7 +71,8 @@ pub struct App {
     spools: Option<Directory>,
     ports: Ports,
     shutdown: Shutdown,
-    of_a_terminal: bool,
+    /// The folder of a process that runs in a terminal.
+    of_a_terminal: Option<PathBuf>,
 }
 
 impl App {
@@ -123,15 +125,15 @@ impl App {
             spools,
             ports,
             shutdown: Shutdown::new(),
-            of_a_terminal: false,
+            of_a_terminal: None,
         })
     }
 
     /// Makes SIGHUP and SIGQUIT end the sidecar instead of reloading files and handing over: for a process that runs in
-    /// a terminal.
+    /// a terminal. `folder` is removed where a second signal ends it at once.
     #[must_use]
-    pub fn of_a_terminal(mut self) -> Self {
-        self.of_a_terminal = true;
+    pub fn of_a_terminal(mut self, folder: PathBuf) -> Self {
+        self.of_a_terminal = Some(folder);
         self
     }
 
@@ -221,14 +223,12 @@ impl App {
         let policy = Policy::new(&config.record, &config.privacy);
         let admin = Admin {
             dashboard: start_dashboard(&config, &presence, &recording, &metrics, &tasks),
-            hosts: config.listen.admin_hosts.clone(),
+            settings: admin_settings(&config),
             metrics: metrics.clone(),
             status,
             tasks: tasks.clone(),
-            patience: config.record.batch_age + STALE,
             routes: routes.clone(),
             policy: policy.clone(),
-            api: config.api.clone(),
             serving: Arc::default(),
             shutdown: shutdown.clone(),
             handed_over: Shutdown::new(),
@@ -244,6 +244,7 @@ impl App {
                 live: live.clone(),
                 intake: recording.intake(&config, routes, policy),
             },
+            status: admin.status.clone(),
             metrics: metrics.clone(),
             in_flight: in_flight.clone(),
             leaving: closing.accepting.clone(),
@@ -281,17 +282,27 @@ fn check_tasks(tasks: &Tasks) -> Result<(), StartError> {
 
 fn signals(
     shutdown: &Shutdown,
-    of_a_terminal: bool,
+    of_a_terminal: Option<PathBuf>,
     reload: &mpsc::Sender<()>,
     hand_over: mpsc::Sender<()>,
 ) -> anyhow::Result<Signals> {
-    let signal_policy = if of_a_terminal {
-        SignalPolicy::Terminal
-    } else {
-        let reload = reload.clone();
-        SignalPolicy::Service { reload, hand_over }
+    let signal_policy = match of_a_terminal {
+        Some(folder) => SignalPolicy::Terminal { folder },
+        None => SignalPolicy::Service {
+            reload: reload.clone(),
+            hand_over,
+        },
     };
     Signals::listen(shutdown.clone(), signal_policy).context("signal handlers")
+}
+
+fn admin_settings(config: &Config) -> admin::Settings {
+    admin::Settings {
+        hosts: config.listen.admin_hosts.clone(),
+        patience: config.record.batch_age + STALE,
+        waits_for_the_app: config.upstream.readiness,
+        api: config.api.clone(),
+    }
 }
 
 fn start_dashboard(
@@ -342,6 +353,7 @@ fn start_live(
 /// What the proxy needs besides configuration and recording.
 struct ProxyParts {
     sources: Sources,
+    status: Status,
     metrics: Metrics,
     in_flight: InFlight,
     leaving: Shutdown,
@@ -355,6 +367,7 @@ fn sidecar(
 ) -> anyhow::Result<Sidecar> {
     let ProxyParts {
         sources,
+        status,
         metrics,
         in_flight,
         leaving,
@@ -376,7 +389,8 @@ fn sidecar(
     Ok(Sidecar {
         limits: config.limits.clone(),
         upstream: config.upstream.clone(),
-        upstreams: Upstreams::new(&config.upstream).map_err(|error| anyhow::anyhow!("upstream: {error}"))?,
+        upstreams: Upstreams::new(&config.upstream, &status, &metrics.proxy)
+            .map_err(|error| anyhow::anyhow!("upstream: {error}"))?,
         intake,
         communities: recording.communities.clone(),
         injector: config.widget.inject.then(|| injector(config)),

@@ -16,7 +16,7 @@ mod lookups;
 mod metrics;
 pub mod revocation;
 
-pub use cache::{Authenticator, CachedSession, Identified};
+pub use cache::{Absent, Authenticator, CachedSession, Identified};
 pub use early_lookup::{EarlyLookup, EarlyLookups};
 pub use jwt::{JwtFound, Jwts};
 pub use metrics::Metrics;

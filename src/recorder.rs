@@ -6,6 +6,7 @@
 
 mod admission;
 mod intake;
+mod recognition;
 mod resolve;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::auth::{Authenticator, EarlyLookup};
+use crate::auth::{Absent, Authenticator, EarlyLookup};
 use crate::batch::RecordedView;
 use crate::browser_session::BrowserSession;
 use crate::communities::{Communities, Named};
@@ -32,6 +33,7 @@ use crate::writer::Writer;
 use crate::recent_pages::RecentPages;
 use crate::writer::load::{Bytes, Load};
 pub use intake::{Intake, Report, RequestFacts};
+pub use recognition::Recognition;
 pub use resolve::Resolver;
 pub(crate) use resolve::Worker;
 
@@ -98,6 +100,8 @@ pub struct Destinations {
     pub recent: RecentPages,
     /// Counts views.
     pub metrics: Arc<Metrics>,
+    /// Whether anybody is recognised.
+    pub recognition: Arc<Recognition>,
 }
 
 enum Message {
@@ -205,7 +209,22 @@ impl Recorder {
     }
 }
 
+impl From<Absent> for NotCounted {
+    fn from(absent: Absent) -> Self {
+        match absent {
+            Absent::NotFound => Self::NoSession,
+            Absent::Ended => Self::SessionEnded,
+        }
+    }
+}
+
 impl Destinations {
+    /// A view whose visitor was looked up has none.
+    fn is_nobodys(&self, reason: NotCounted) {
+        self.metrics.not_counted[reason].inc();
+        self.recognition.found_none(reason);
+    }
+
     fn touch(&self, session: &BrowserSession, community: Option<&CommunityId>, seen: Moment) {
         if let (Some(presence), Some(community)) = (&self.presence, community)
             && presence
@@ -224,6 +243,7 @@ impl Destinations {
         community: Option<CommunityId>,
     ) {
         self.metrics.counted.inc();
+        self.recognition.recognised();
         self.recent.note(&view, community.as_ref());
         self.touch(session, community.as_ref(), seen);
         let recorded = RecordedView {

@@ -27,7 +27,7 @@ pub use certificates::{Certificate, CertificateError};
 pub use jwt_keys::{KeyFile, KeyFileError};
 pub use metrics::Metrics;
 use metrics::Outcome;
-pub use route_files::{ReloadError, load_routes, read_route_files};
+pub use route_files::{ReloadError, blank_files, load_routes, read_route_files};
 use unsettled::Unsettled;
 use watch::Watch;
 
@@ -50,6 +50,7 @@ impl LoadedRoutes {
     pub fn from(dir: &std::path::Path) -> Result<Self, ReloadError> {
         let files = read_route_files(dir)?;
         let table = RouteTable::compile(&files)?;
+        warn_of_blank_files(&files, &[]);
         Ok(Self { files, table })
     }
 }
@@ -205,6 +206,10 @@ impl Reloader {
             Ok(files) => RouteTable::compile(files).map_err(ReloadError::from),
             Err(error) => Err(error.clone()),
         };
+        if let (Ok(files), true) = (&read, table.is_ok()) {
+            let before = self.read.as_ref().map_or(&[][..], Vec::as_slice);
+            warn_of_blank_files(files, before);
+        }
         self.read = read;
         self.unsettled = None;
         match table {
@@ -281,6 +286,12 @@ impl Reloader {
             }
         }
         self.status.jwt_keys.down_for(file.condition().reasons, |_| {});
+    }
+}
+
+fn warn_of_blank_files(files: &[RouteFile], before: &[RouteFile]) {
+    for path in blank_files(files, before) {
+        tracing::warn!(path = %path.display(), "a route file is empty: it has no routes");
     }
 }
 

@@ -37,7 +37,7 @@ use crate::key_type::{AppKeys, KeyTypes};
 pub use error::{Class, StoreError};
 pub use ledger::LedgerProblem;
 pub use migrate::{Incomplete, MigrateError, Step, migrate};
-pub use open::{check, check_ledger, ignored_parameters, open, remarks, session_listener};
+pub use open::{check, check_ledger, ignored_parameters, open, place, remarks, session_listener};
 pub use postgres::{Notification, SessionListener};
 pub use schema::SchemaProblem;
 pub use url::OpenError;

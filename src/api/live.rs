@@ -156,7 +156,7 @@ impl Shared {
             let community = path.community.clone();
             (
                 community.map(|community| vec![community]),
-                query::heartbeat(query)?,
+                query::heartbeat(query)? && !self.intake.is_bots(&request.headers),
             )
         } else {
             (Some(query::communities(query)?), false)

@@ -15,7 +15,7 @@ use crate::page_view::{self, Dropped, Policy, Queue, SentFiles};
 use crate::presence::worker::PresenceHandle;
 use crate::presence::{self, Presence};
 use crate::recent_pages::RecentPages;
-use crate::recorder::{Destinations, Intake, Recorder, Resolver};
+use crate::recorder::{Destinations, Intake, Recognition, Recorder, Resolver};
 use crate::reload::{KeyFile, SharedRoutes};
 use crate::shutdown::Shutdown;
 use crate::status::Status;
@@ -191,6 +191,11 @@ impl Recording {
             writer,
             recent: recent.clone(),
             metrics: metrics.views.clone(),
+            recognition: Arc::new(Recognition::new(
+                &config.session,
+                &config.schema,
+                status.recognition.clone(),
+            )),
         };
         let (recorder, worker) = Recorder::new(destinations, resolver, record.queue_views.get(), bytes);
         worker.start(tasks);

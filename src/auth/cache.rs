@@ -60,19 +60,33 @@ pub struct Authenticator {
 pub enum CachedSession {
     /// A valid session.
     Session(Arc<BrowserSession>),
-    /// No session: unknown to the app, or not valid.
-    NoSession,
+    /// No session.
+    NoSession(Absent),
     /// Not in the cache: call [`Authenticator::resolve`].
     Unknown,
 }
 
 impl CachedSession {
+    /// Whether no query is needed.
+    fn is_known(&self) -> bool {
+        *self != Self::Unknown
+    }
+
     fn session(self) -> Option<Arc<BrowserSession>> {
         match self {
             Self::Session(session) => Some(session),
-            Self::NoSession | Self::Unknown => None,
+            Self::NoSession(_) | Self::Unknown => None,
         }
     }
+}
+
+/// Why a token has no session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absent {
+    /// The table has no such token.
+    NotFound,
+    /// Its session is inactive, has ended, or has expired.
+    Ended,
 }
 
 /// The session of a page view.
@@ -81,7 +95,7 @@ pub enum Identified {
     /// It belongs to this session.
     Session(Arc<BrowserSession>),
     /// It belongs to no valid session.
-    NoSession,
+    NoSession(Absent),
     /// No session so far; its row may appear a moment after its cookie. Query once more at this time.
     NotYet(time::Instant),
 }
@@ -149,7 +163,7 @@ impl Authenticator {
 
     async fn known(&self, token: &SessionToken, at: DateTime<Utc>, is_view: bool) -> CachedSession {
         let claimed = self.claimed(token, at);
-        if claimed != CachedSession::Unknown {
+        if claimed.is_known() {
             return claimed;
         }
         let Some(entry) = self.cache.get(token).await else {
@@ -165,9 +179,13 @@ impl Authenticator {
         } else {
             BrowserSession::is_valid_at
         };
-        let session = entry.session.filter(|session| counts(session, at));
-        let session = session.and_then(|session| within_jwt(token, session, at));
-        session.map_or(CachedSession::NoSession, CachedSession::Session)
+        match entry
+            .session_if(|session| counts(session, at))
+            .and_then(|session| within_jwt(token, session, at))
+        {
+            Ok(session) => CachedSession::Session(session),
+            Err(absent) => CachedSession::NoSession(absent),
+        }
     }
 
     /// The answer for a JWT that needs no query; unknown where the table has to be asked, as for a cookie.
@@ -177,14 +195,14 @@ impl Authenticator {
         };
         let is_gone = |key| self.jwt_keys.as_ref().is_some_and(|keys| !keys.holds(key));
         if claims.expires_at <= at || claims.key.is_some_and(is_gone) {
-            return CachedSession::NoSession;
+            return CachedSession::NoSession(Absent::Ended);
         }
         if claims.session.is_some() || self.looks_up_users {
             return CachedSession::Unknown;
         }
         match self.keys.user(&claims.account) {
             Some(user) => CachedSession::Session(Arc::new(BrowserSession::of_jwt(claims, user))),
-            None => CachedSession::NoSession,
+            None => CachedSession::NoSession(Absent::NotFound),
         }
     }
 
@@ -213,12 +231,12 @@ impl Authenticator {
         from: Option<IpAddr>,
     ) -> Result<Option<Arc<BrowserSession>>, Arc<StoreError>> {
         let claimed = self.claimed(token, now);
-        if claimed != CachedSession::Unknown {
+        if claimed.is_known() {
             return Ok(claimed.session());
         }
         let session = self.asked(token, now, from).await?.session;
         let session = session.filter(|session| session.is_valid_at(now));
-        Ok(session.and_then(|session| within_jwt(token, session, now)))
+        Ok(session.and_then(|session| within_jwt(token, session, now).ok()))
     }
 
     /// The same, with the time of the query.
@@ -231,12 +249,12 @@ impl Authenticator {
         now: DateTime<Utc>,
     ) -> Result<Option<(Arc<BrowserSession>, time::Instant)>, Arc<StoreError>> {
         let claimed = self.claimed(token, now);
-        if claimed != CachedSession::Unknown {
+        if claimed.is_known() {
             return Ok(claimed.session().map(|session| (session, time::Instant::now())));
         }
         let Entry { session, read_at, .. } = self.asked(token, now, None).await?;
         let session = session.filter(|session| session.is_valid_at(now));
-        let session = session.and_then(|session| within_jwt(token, session, now));
+        let session = session.and_then(|session| within_jwt(token, session, now).ok());
         Ok(session.map(|session| (session, read_at)))
     }
 
@@ -263,16 +281,18 @@ impl Authenticator {
     ) -> Result<Identified, Arc<StoreError>> {
         match self.claimed(token, at) {
             CachedSession::Session(session) => return Ok(Identified::Session(session)),
-            CachedSession::NoSession => return Ok(Identified::NoSession),
+            CachedSession::NoSession(absent) => return Ok(Identified::NoSession(absent)),
             CachedSession::Unknown => {}
         }
         let entry = self.asked(token, at, from).await?;
         if let Some(until) = entry.first_absent_until() {
             return Ok(Identified::NotYet(until));
         }
-        let session = entry.session.filter(|session| session.was_valid_at(at));
-        let session = session.and_then(|session| within_jwt(token, session, at));
-        Ok(session.map_or(Identified::NoSession, Identified::Session))
+        let session = entry.session_if(|session| session.was_valid_at(at));
+        Ok(match session.and_then(|session| within_jwt(token, session, at)) {
+            Ok(session) => Identified::Session(session),
+            Err(absent) => Identified::NoSession(absent),
+        })
     }
 
     /// The current answer for a token, queried again where it may have changed.
@@ -325,7 +345,7 @@ impl Authenticator {
     /// is known while the table cannot be queried.
     pub fn last_known_session(&self, token: &SessionToken, at: DateTime<Utc>) -> Option<Arc<BrowserSession>> {
         let claimed = self.claimed(token, at);
-        if claimed != CachedSession::Unknown {
+        if claimed.is_known() {
             return claimed.session();
         }
         let kept = self.fallback.get(token)?;
@@ -334,7 +354,7 @@ impl Authenticator {
             return None;
         }
         let session = Some(kept.session).filter(|session| session.is_valid_at(at))?;
-        let session = within_jwt(token, session, at)?;
+        let session = within_jwt(token, session, at).ok()?;
         self.count(Lookup::Remembered);
         Some(session)
     }
@@ -523,18 +543,27 @@ fn within_jwt(
     token: &SessionToken,
     session: Arc<BrowserSession>,
     at: DateTime<Utc>,
-) -> Option<Arc<BrowserSession>> {
+) -> Result<Arc<BrowserSession>, Absent> {
     match token.claims() {
-        Some(claims) if claims.expires_at <= at => None,
-        Some(claims) if claims.expires_at < session.expires_at => Some(Arc::new(BrowserSession {
+        Some(claims) if claims.expires_at <= at => Err(Absent::Ended),
+        Some(claims) if claims.expires_at < session.expires_at => Ok(Arc::new(BrowserSession {
             expires_at: claims.expires_at,
             ..BrowserSession::clone(&session)
         })),
-        _ => Some(session),
+        _ => Ok(session),
     }
 }
 
 impl Entry {
+    /// Its session, if that satisfies `counts`.
+    fn session_if(self, counts: impl Fn(&BrowserSession) -> bool) -> Result<Arc<BrowserSession>, Absent> {
+        match self.session {
+            Some(session) if counts(&session) => Ok(session),
+            Some(_) => Err(Absent::Ended),
+            None => Err(Absent::NotFound),
+        }
+    }
+
     /// See [`Absence::first_until`].
     fn first_absent_until(&self) -> Option<time::Instant> {
         self.absence.and_then(|absence| absence.first_until())

@@ -29,6 +29,10 @@ const MAX_HEADERS: usize = 256;
 /// Longest time for writing the answer to a refused head.
 const WRITE: Duration = Duration::from_secs(2);
 
+/// How long idle connections are still read from when they are to be closed: for requests that were sent before. Shorter
+/// than the moment for which [`InFlight::drained`](crate::shutdown::InFlight::drained) waits for new ones.
+const LAST_READ: Duration = Duration::from_millis(50);
+
 /// Reads heads.
 pub(super) struct HeadReader {
     max_bytes: usize,
@@ -68,7 +72,13 @@ impl HeadReader {
             biased;
             read = self.read(&mut socket, &mut head, idle) => read,
             () = poll_fn(|_| progress.poll_left()) => return None,
-            () = self.closing.idle.started() => return None,
+            () = self.closing.idle.started() => {
+                // A request that has arrived is answered: closing now would reset its connection.
+                match timeout(LAST_READ, self.read(&mut socket, &mut head, idle)).await {
+                    Ok(read) => read,
+                    Err(_elapsed) => return None,
+                }
+            }
         };
         match read.and_then(|end| taken(&head[..end]).map(|()| end)) {
             Ok(end) => {

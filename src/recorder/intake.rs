@@ -20,7 +20,7 @@ use crate::live::AccessPolicy;
 use crate::page_view::{Beacon, Exchange, NotCounted, PageView, Policy, SentFiles, may_be_view};
 use crate::presence::moment::Moment;
 use crate::reload::SharedRoutes;
-use crate::routes::{RouteMatch, decode_path};
+use crate::routes::{RouteMatch, Track, decode_path};
 
 /// Identifies, decides and records.
 pub struct Intake {
@@ -53,6 +53,8 @@ pub struct RequestFacts {
     pub token: Option<SessionToken>,
     /// The JWT of a live connection's request that came otherwise than in `Authorization`, as that header would have it.
     pub authorization: Option<HeaderValue>,
+    /// Why there is none.
+    no_token: NotCounted,
     /// The route at the start of the request: a reload meanwhile changes nothing (V6 holds for routes too).
     pub route: Option<RouteMatch>,
     /// Path, decoded once as the app sees it.
@@ -69,10 +71,25 @@ impl RequestFacts {
             client_ip: None,
             token: None,
             authorization: None,
+            no_token: NotCounted::NoCookie,
             route: None,
             path: String::new(),
             lookup: EarlyLookup::default(),
         }
+    }
+}
+
+impl RequestFacts {
+    /// Takes over what a JWT says; whether there was one.
+    fn take(&mut self, sent: JwtFound) -> bool {
+        if sent == JwtFound::Refused {
+            self.no_token = NotCounted::Jwt;
+        }
+        let is_there = sent != JwtFound::None;
+        if is_there {
+            self.token = sent.token();
+        }
+        is_there
     }
 }
 
@@ -103,11 +120,10 @@ impl Intake {
         facts.client_ip = client_ip;
         if let Some(jwts) = &self.jwts {
             let sent = jwts.in_authorization(headers, facts.at);
-            if sent != JwtFound::None {
-                facts.token = sent.token();
+            if facts.take(sent) {
                 return;
             }
-            facts.token = jwts.in_cookie(headers, facts.at).token();
+            facts.take(jwts.in_cookie(headers, facts.at));
             if facts.token.is_some() {
                 return;
             }
@@ -120,7 +136,10 @@ impl Intake {
             cookie.token_max_length,
         ) {
             TokenFound::Token(token) => facts.token = Some(token),
-            TokenFound::Malformed => self.recorder.authenticator.count_malformed(),
+            TokenFound::Malformed => {
+                facts.no_token = NotCounted::NotAToken;
+                self.recorder.authenticator.count_malformed();
+            }
             TokenFound::None => {}
         }
     }
@@ -136,8 +155,7 @@ impl Intake {
             return;
         };
         let (sent, authorization) = jwts.in_handshake(headers, query, facts.at);
-        if sent != JwtFound::None {
-            facts.token = sent.token();
+        if facts.take(sent) {
             facts.authorization = authorization;
         }
     }
@@ -180,7 +198,8 @@ impl Intake {
                 },
                 &self.policy,
             );
-            self.record(view, facts, None).await;
+            let reason = self.record(view, facts, None).await;
+            self.notice(facts, &exchange, reason);
         }
         // Cached answers that these tokens have no session are no longer used.
         let (cookie, headers) = (&self.session, exchange.response);
@@ -192,6 +211,11 @@ impl Intake {
         ) {
             self.recorder.authenticator.appeared(token.fingerprint());
         }
+    }
+
+    /// Whether a request is a robot's, of which nothing is recorded: it makes nobody present, either.
+    pub fn is_bots(&self, headers: &HeaderMap) -> bool {
+        self.policy.is_bots(headers)
     }
 
     /// Records a reported view. Returns whether it counts as far as is known now.
@@ -222,16 +246,34 @@ impl Intake {
             at: report.at,
         };
         let view = PageView::from_beacon(&beacon, &self.policy);
-        self.record(view, &facts, Some(report.access_policy)).await
+        let not_counted = self.record(view, &facts, Some(report.access_policy)).await;
+        not_counted.is_none()
     }
 
-    /// Hands a view to the recorder, or counts why it is none. Returns whether it was handed over.
+    /// Notices visitors who are not recognised, and answers that sign somebody in.
+    fn notice(&self, facts: &RequestFacts, exchange: &Exchange<'_>, not_counted: Option<NotCounted>) {
+        let recognition = &self.recorder.destinations.recognition;
+        let track = facts
+            .route
+            .as_ref()
+            .map_or(Track::Page, |found| found.route.track);
+        match not_counted {
+            Some(reason) if reason.is_of_the_visitor() && track == Track::Page => {
+                recognition.missed(exchange.request, reason);
+            }
+            None => recognition.asks(exchange.request),
+            Some(_) => {}
+        }
+        recognition.answered(exchange.method, exchange.status, exchange.response);
+    }
+
+    /// Hands a view to the recorder, or counts why it is none, and returns that.
     async fn record(
         &self,
         view: Result<PageView, NotCounted>,
         facts: &RequestFacts,
         access_policy: Option<Arc<dyn AccessPolicy>>,
-    ) -> bool {
+    ) -> Option<NotCounted> {
         let not_counted = match (view, &facts.token) {
             (Ok(view), Some(token)) => {
                 let known = match facts.lookup.session() {
@@ -239,31 +281,31 @@ impl Intake {
                     None => self.recorder.authenticator.cached(token, facts.at).await,
                 };
                 let who = match known {
-                    CachedSession::Session(session) => Some(RequestVisitor::Session(session)),
-                    CachedSession::Unknown => {
-                        Some(RequestVisitor::Token(token.clone(), facts.lookup.clone()))
-                    }
-                    CachedSession::NoSession => None,
+                    CachedSession::Session(session) => Ok(RequestVisitor::Session(session)),
+                    CachedSession::Unknown => Ok(RequestVisitor::Token(token.clone(), facts.lookup.clone())),
+                    CachedSession::NoSession(absent) => Err(NotCounted::from(absent)),
                 };
-                if let Some(who) = who {
-                    let from = facts.client_ip;
-                    self.recorder
-                        .record(AcceptedView {
-                            view,
-                            seen: Moment::now(),
-                            who,
-                            from,
-                            access_policy,
-                        })
-                        .await;
-                    return true;
+                match who {
+                    Ok(who) => {
+                        let from = facts.client_ip;
+                        self.recorder
+                            .record(AcceptedView {
+                                view,
+                                seen: Moment::now(),
+                                who,
+                                from,
+                                access_policy,
+                            })
+                            .await;
+                        return None;
+                    }
+                    Err(reason) => reason,
                 }
-                NotCounted::Anonymous
             }
-            (Ok(_), None) => NotCounted::Anonymous,
+            (Ok(_) | Err(NotCounted::NoCookie), None) => facts.no_token,
             (Err(reason), _) => reason,
         };
         self.recorder.destinations.metrics.not_counted[not_counted].inc();
-        false
+        Some(not_counted)
     }
 }

@@ -128,7 +128,7 @@ impl Bench {
 
     /// Views with a session, views without one, and views that wait.
     fn counts(&self) -> (u64, u64, usize) {
-        let nobodys = &self.metrics.not_counted[NotCounted::Anonymous];
+        let nobodys = &self.metrics.not_counted[NotCounted::NoSession];
         (
             self.metrics.counted.get(),
             nobodys.get(),

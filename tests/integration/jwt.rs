@@ -102,6 +102,8 @@ async fn i23_authorization_goes_before_cookies_and_decides_alone() {
     assert_eq!(names, ["bob", "alice", "carol", "carol"].map(|name| json!(name)));
     assert_eq!(world.sidecar.metric(&refused("token_type")).await, 2.0);
     assert_eq!(world.sidecar.metric(&refused("malformed")).await, 1.0);
+    let nobody = "headcount_page_views_not_counted_total{reason=\"jwt\"}";
+    assert_eq!(world.sidecar.metric(nobody).await, 1.0);
 }
 
 #[tokio::test]

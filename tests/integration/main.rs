@@ -7,6 +7,7 @@
 mod access;
 mod admin;
 mod api_contract;
+mod app_health;
 mod architecture;
 mod browsers;
 mod certificates;
@@ -37,6 +38,7 @@ mod presence_settings;
 mod presence_tls;
 mod proof;
 mod proxies;
+mod recognition;
 mod redis_cluster;
 mod reloading;
 mod revocation;

@@ -147,7 +147,10 @@ async fn a5_the_document_says_that_callers_may_bring_a_jwt() {
     });
     let document = document(&site).await;
     let bearer = &document["components"]["securitySchemes"]["bearerAuth"];
-    assert_eq!((&bearer["type"], &bearer["scheme"]), (&json!("http"), &json!("bearer")));
+    assert_eq!(
+        (&bearer["type"], &bearer["scheme"]),
+        (&json!("http"), &json!("bearer"))
+    );
     for (path, operation) in operations(&document) {
         let is_open = matches!(&**path, "/api/visitors/openapi.json" | "/api/visitors/widget.js");
         let expected = if is_open {

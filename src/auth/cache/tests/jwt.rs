@@ -45,7 +45,7 @@ async fn i23_a_jwt_that_names_no_session_identifies_its_user_without_a_query() {
     assert_eq!(authenticator.resolve(&token, at(40)).await.unwrap(), None);
     assert_eq!(
         authenticator.cached_now(&token, at(40)).await,
-        CachedSession::NoSession
+        CachedSession::NoSession(Absent::Ended)
     );
     assert!(!authenticator.may_appear(&token).await);
     let other = SessionToken::of_jwt(Claims {
@@ -54,7 +54,7 @@ async fn i23_a_jwt_that_names_no_session_identifies_its_user_without_a_query() {
     });
     assert_eq!(
         authenticator.cached(&other, at(0)).await,
-        CachedSession::NoSession
+        CachedSession::NoSession(Absent::NotFound)
     );
 }
 
@@ -70,7 +70,7 @@ async fn i25_a_session_that_a_jwt_names_is_cached_and_lasts_no_longer_than_the_j
     assert_eq!(session.expires_at, at(50));
     assert_eq!(
         authenticator.cached_now(&scene.token, at(40)).await,
-        CachedSession::NoSession
+        CachedSession::NoSession(Absent::Ended)
     );
     assert_eq!(authenticator.resolve(&scene.token, at(40)).await.unwrap(), None);
     assert_eq!(scene.table.reads.load(Ordering::Relaxed), 1);
