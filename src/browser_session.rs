@@ -13,6 +13,18 @@ pub enum SessionChange {
     OfAny,
 }
 
+/// Whether a member is shown to others, and counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Visibility {
+    /// As everybody.
+    #[default]
+    Shown,
+    /// The app hides the member: counted, and shown to nobody.
+    Hidden,
+    /// The same, and not counted either.
+    Ignored,
+}
+
 /// Why a row of the session table lets nobody in, whatever its times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unusable {
@@ -40,6 +52,8 @@ pub struct BrowserSession {
     pub is_ended: bool,
     /// When it ended, where the app has written it.
     pub ended_at: Option<DateTime<Utc>>,
+    /// Whether its user is shown, as far as the profile says.
+    pub visibility: Visibility,
 }
 
 impl BrowserSession {
@@ -52,6 +66,7 @@ impl BrowserSession {
             is_active: true,
             is_ended: false,
             ended_at: None,
+            visibility: Visibility::Shown,
         }
     }
 
@@ -98,6 +113,7 @@ mod tests {
             is_active,
             is_ended,
             ended_at: ended_at.map(at),
+            visibility: Visibility::Shown,
         }
     }
 

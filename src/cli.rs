@@ -325,6 +325,7 @@ fn check(path: &Path, config: &Config, offline: bool) -> Result<(), Failure> {
     }
     let problems =
         block_on(store::check(config))?.map_err(|error| Failure::of_store(path, config, &error))?;
+    let (warnings, problems): (Vec<_>, Vec<_>) = problems.iter().partition(|problem| problem.is_a_warning());
     if !problems.is_empty() {
         let list: Vec<String> = problems.iter().map(|problem| format!("\n  {problem}")).collect();
         return Err(Failure::Usage(format!(
@@ -334,6 +335,9 @@ fn check(path: &Path, config: &Config, offline: bool) -> Result<(), Failure> {
         )));
     }
     print_line("the database has the tables that the configuration names");
+    for warning in warnings {
+        print_line(format_args!("warning: {warning}"));
+    }
     let remarks =
         block_on(store::remarks(config))?.map_err(|error| Failure::of_store(path, config, &error))?;
     for remark in remarks {

@@ -48,12 +48,13 @@ pub use listen::{Listen, TlsListener};
 pub use live::Live;
 pub use log::{Format, Log};
 pub use privacy::{IpPrecision, Privacy, RecentPrecision, ReferrerPrecision};
-pub use record::{BotPatterns, CommunityIdAs, Patterns, Record};
+pub use record::{BotPatterns, CommunityIdAs, Events, HiddenMembers, OwnPartitions, Patterns, Record};
 pub use redis::Redis;
 pub use routes::Routes;
 pub use schema::{
     CommunityColumns, CommunityTable, DjangoSessionColumns, DjangoSessionTable, EventColumns, EventTable,
-    ProfileColumns, ProfileTable, Schema, SessionColumns, SessionFacts, SessionTable,
+    JoinedColumn, ProfileColumn, ProfileColumns, ProfileTable, Schema, SessionColumns, SessionFacts,
+    SessionTable,
 };
 pub use secret::Secret;
 pub use session::{Revocation, Session, SessionKind, TokenHash};

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::auth::{Absent, Authenticator, EarlyLookup};
 use crate::batch::RecordedView;
-use crate::browser_session::BrowserSession;
+use crate::browser_session::{BrowserSession, Visibility};
 use crate::communities::{Communities, Named};
 use crate::geoip::Location;
 use crate::ids::{CommunityId, SessionToken};
@@ -227,6 +227,7 @@ impl Destinations {
 
     fn touch(&self, session: &BrowserSession, community: Option<&CommunityId>, seen: Moment) {
         if let (Some(presence), Some(community)) = (&self.presence, community)
+            && session.visibility != Visibility::Ignored
             && presence
                 .touch(community.clone(), session.user_id.clone(), seen)
                 .is_err()
@@ -242,9 +243,16 @@ impl Destinations {
         session: &BrowserSession,
         community: Option<CommunityId>,
     ) {
-        self.metrics.counted.inc();
         self.recognition.recognised();
-        self.recent.note(&view, community.as_ref());
+        match session.visibility {
+            Visibility::Shown => self.recent.note(&view, community.as_ref()),
+            Visibility::Hidden => {}
+            Visibility::Ignored => {
+                self.metrics.not_counted[NotCounted::Hidden].inc();
+                return;
+            }
+        }
+        self.metrics.counted.inc();
         self.touch(session, community.as_ref(), seen);
         let recorded = RecordedView {
             view,

@@ -75,7 +75,7 @@ fn claims<'t>(tokens: &'t [&SessionToken]) -> impl Iterator<Item = (usize, &'t C
 
 /// The accounts that the JWTs name, in canonical form. What is no key of the column's type names nobody.
 fn users(tokens: &[&SessionToken], app: &AppSchema) -> HashMap<usize, AccountId> {
-    let key_type = app.profile.referred().key_type();
+    let key_type = app.referred().key_type();
     claims(tokens)
         .filter_map(|(place, claims)| {
             Some((

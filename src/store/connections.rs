@@ -61,7 +61,7 @@ impl<B: Backend> Connections<B> {
             pool,
             limit: database.statement_timeout,
             idle_policy,
-            wanted: Wanted::new(config),
+            wanted: Wanted::new(config, B::OWN_EVENTS),
             schema: ArcSwapOption::empty(),
             keys: AppKeys::default(),
             loading: Mutex::new(()),
@@ -216,8 +216,11 @@ impl<B: Backend> Connections<B> {
         connection: &mut B::Connection,
         writes: bool,
     ) -> Result<Arc<AppSchema>, sqlx::Error> {
-        let blocked =
-            |resolved: &Resolved| writes && resolved.problems.iter().any(super::SchemaProblem::blocks_writes);
+        let blocked = |resolved: &Resolved| {
+            writes
+                && (resolved.lacks_events
+                    || resolved.problems.iter().any(super::SchemaProblem::blocks_writes))
+        };
         let resolved = match self.schema.load_full() {
             // A schema with a problem is read again each time: the problem may have been mended.
             Some(resolved) if !blocked(&resolved) => resolved,

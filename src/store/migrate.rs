@@ -11,6 +11,7 @@ mod sqlite;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::SqlStr;
@@ -21,7 +22,7 @@ use super::error::timed_out;
 use super::operations::Backend;
 use super::postgres::connect_options;
 use super::postgres::pooler::NEEDS_ITS_OWN;
-use super::schema::{AppSchema, Problems, Resolved, TableName, Wanted, resolve};
+use super::schema::{AppSchema, EventTable, Problems, Resolved, TableName, Wanted, resolve};
 use super::url::{OpenError, Scheme, direct_url};
 use super::{SchemaProblem, StoreError};
 use crate::config::Config;
@@ -80,6 +81,12 @@ pub enum MigrateError {
     /// Some additions to the app's tables failed. The others are done.
     #[error(transparent)]
     Incomplete(Incomplete),
+    /// Our own event table is one, and was to have partitions.
+    #[error(
+        "headcount.page_view has no partitions and record.own_partitions is \"month\": rename the table, run headcount \
+         migrate again and copy its rows, or set record.own_partitions to \"none\""
+    )]
+    NotPartitioned,
     /// Another `headcount migrate` holds the lock.
     #[error("another headcount migrate is at work on this database")]
     Busy,
@@ -187,19 +194,21 @@ impl Addition {
         table: &TableName,
         template: &str,
         app: &AppSchema,
-        more: &[(&str, String)],
+        more: &[(&'static str, String)],
     ) -> Self {
-        let (event, session) = (&app.event, &app.session);
-        let names = [
-            ("{event.table}", event.table.to_string()),
-            ("{event.metadata}", event.metadata.to_string()),
-            ("{event.timestamp}", event.timestamp.to_string()),
-            ("{event.event_type}", event.event_type.to_string()),
-            ("{session.table}", session.table.to_string()),
-        ];
-        let names = names.iter().chain(more);
+        let session = &app.session;
+        let event = app.event.iter().flat_map(|event| {
+            [
+                ("{event.table}", event.table.to_string()),
+                ("{event.metadata}", event.metadata.to_string()),
+                ("{event.timestamp}", event.timestamp.to_string()),
+                ("{event.event_type}", event.event_type.to_string()),
+            ]
+        });
+        let names = [("{session.table}", session.table.to_string())];
+        let names = event.chain(names).chain(more.iter().cloned());
         let create = names.fold(template.trim_end().to_owned(), |sql, (placeholder, name)| {
-            sql.replace(placeholder, name)
+            sql.replace(placeholder, &name)
         });
         let table = table.to_string();
         let columns = create.split_once(&format!(" ON {table} "));
@@ -219,14 +228,18 @@ impl Addition {
 
 /// The additions that both databases have: those of which the app has the columns.
 fn additions(app: &AppSchema, event_community: &str, session_user: &str) -> Vec<Addition> {
-    let event_community = Addition::new(
-        "headcount_event_community",
-        &app.event.table,
-        event_community,
-        app,
-        &[],
-    );
-    let session_user = app.session.latest(&app.profile).map(|latest| {
+    // A view has no indexes: those of the table under it are the app's.
+    let event = app.event.as_ref().filter(|event| !event.is_view);
+    let event_community = event.map(|event| {
+        Addition::new(
+            "headcount_event_community",
+            &event.table,
+            event_community,
+            app,
+            &[],
+        )
+    });
+    let session_user = app.session.latest(app.referred()).map(|latest| {
         let names = [
             ("{session.user_id}", latest.user.to_string()),
             ("{session.started_at}", latest.order.to_string()),
@@ -234,10 +247,7 @@ fn additions(app: &AppSchema, event_community: &str, session_user: &str) -> Vec<
         let table = &app.session.table;
         Addition::new("headcount_session_user", table, session_user, app, &names)
     });
-    [Some(event_community), session_user]
-        .into_iter()
-        .flatten()
-        .collect()
+    [event_community, session_user].into_iter().flatten().collect()
 }
 
 /// One file of `migrations/`: version, what it makes, its statements. Listed by hand: sqlx's macro that reads the
@@ -307,11 +317,32 @@ fn pending(migrator: &Migrator, applied: &[AppliedMigration]) -> Result<Vec<Step
 async fn app_schema<B: Backend>(
     connection: &mut B::Connection,
     config: &Config,
-) -> Result<std::sync::Arc<AppSchema>, MigrateError> {
-    let wanted = Wanted::new(config);
+) -> Result<Arc<AppSchema>, MigrateError> {
+    let wanted = Wanted::new(config, B::OWN_EVENTS);
     let live = B::introspect(connection, &wanted).await?;
-    let Resolved { app, problems, .. } = resolve(&wanted, &live);
-    app.ok_or(MigrateError::Schema(problems))
+    let Resolved {
+        app,
+        problems,
+        lacks_events,
+        ..
+    } = resolve(&wanted, &live);
+    let is_made_here = |problem: &SchemaProblem| matches!(problem, SchemaProblem::NoOwnTable { .. });
+    match app {
+        Some(app) if !lacks_events || problems.iter().any(is_made_here) => Ok(app),
+        _ => Err(MigrateError::Schema(problems)),
+    }
+}
+
+/// The same with our own event table, which was just made, or would be: indexes are put on it as on the app's.
+fn with_own_events<B: Backend>(app: Arc<AppSchema>) -> Arc<AppSchema> {
+    if app.event.is_some() {
+        return app;
+    }
+    let event = EventTable::own(B::OWN_EVENTS, app.user_key());
+    Arc::new(AppSchema {
+        event: Some(event),
+        ..(*app).clone()
+    })
 }
 
 /// Limits the time to connect; the steps have no limit, because building an index takes as long as the table is

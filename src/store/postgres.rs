@@ -7,11 +7,13 @@
 //! serves `bigint` and `uuid` keys alike.
 
 mod apply;
+mod hidden;
 mod identify;
 mod introspect;
 mod ledger;
 mod listen;
 mod options;
+pub(super) mod partitions;
 pub(super) mod pooler;
 mod remarks;
 pub(super) mod statement;
@@ -47,6 +49,8 @@ pub(super) fn store(url: &Secret, config: &Config) -> Result<SqlStore<Postgres>,
 }
 
 impl Backend for Postgres {
+    const OWN_EVENTS: &'static str = "headcount.page_view";
+
     async fn introspect(connection: &mut PgConnection, wanted: &Wanted) -> Result<LiveSchema, sqlx::Error> {
         introspect::live_schema(connection, &wanted.names, wanted.time_zone).await
     }

@@ -5,10 +5,13 @@
 //! statements are built from. Identifiers print quoted, so that they can be used in SQL as they are.
 
 mod check;
+mod needs;
 mod problem;
+mod profile;
 mod resolve;
 mod sessions;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -16,32 +19,62 @@ use chrono_tz::Tz;
 
 use crate::key_type::{KeyType, KeyTypes};
 
+pub(super) use needs::Needs;
 pub use problem::SchemaProblem;
 pub(super) use problem::{Privilege, Problems};
+pub use profile::{Join, ProfileTable, ProfileValue};
 pub(super) use resolve::{Wanted, resolve};
 pub(super) use sessions::{PageCounter, all};
 pub use sessions::{SessionTable, SessionUser};
 
-/// The four tables, with the columns that are used.
+/// The tables that are used, with the columns that are used. What nothing needs may be missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppSchema {
     /// Browser sessions.
     pub session: SessionTable,
-    /// Events.
-    pub event: EventTable,
-    /// User profiles.
-    pub profile: ProfileTable,
-    /// Communities.
-    pub community: CommunityTable,
+    /// `pages_visited` is counted, and can be.
+    pub adds_pages: bool,
+    /// Events; `None` where none are written and there is no such table.
+    pub event: Option<EventTable>,
+    /// User profiles; `None` where the app has none, or nothing needs them.
+    pub profile: Option<ProfileTable>,
+    /// Communities; `None` where the app has no table of them: then any text is the key of one.
+    pub community: Option<CommunityTable>,
 }
 
 impl AppSchema {
     /// The types of the keys that other modules use.
     pub(super) fn keys(&self) -> KeyTypes {
+        let community = self.community.as_ref();
         KeyTypes {
-            community: self.community.id.key_type(),
-            user: self.profile.id.key_type(),
+            community: community.map_or(KeyType::Text(None), |community| community.id.key_type()),
+            user: self.user_key().key_type(),
         }
+    }
+
+    /// The profiles, and the flag of those whom the app hides, where it hides any.
+    pub(super) fn hiding(&self) -> Option<(&ProfileTable, &ProfileValue)> {
+        let profile = self.profile.as_ref()?;
+        Some((profile, profile.is_hidden.as_ref()?))
+    }
+
+    /// The profiles and their accounts, where sessions name the account.
+    pub(super) fn accounts(&self) -> Option<(&ProfileTable, &Column)> {
+        let profile = self.profile.as_ref()?;
+        Some((profile, profile.account.as_ref()?))
+    }
+
+    /// The column that sessions refer to: the profile's, or else their own.
+    pub(super) fn referred(&self) -> &Column {
+        let own = self.session.user.column();
+        self.profile.as_ref().map_or(own, ProfileTable::referred)
+    }
+
+    /// The column that has the key of a user: of the profile, or else of the session.
+    pub(super) fn user_key(&self) -> &Column {
+        self.profile
+            .as_ref()
+            .map_or(self.session.user.column(), |profile| &profile.id)
     }
 }
 
@@ -50,6 +83,8 @@ impl AppSchema {
 #[expect(missing_docs, reason = "named as in config::EventColumns")]
 pub struct EventTable {
     pub table: TableName,
+    /// It is a view.
+    pub is_view: bool,
     pub user_id: Column,
     pub event_type: Column,
     pub metadata: Column,
@@ -64,33 +99,54 @@ pub struct EventTable {
 pub struct EventInsert {
     /// The primary key, where it is a `uuid` that the database does not make itself.
     pub id: Option<Column>,
-    pub description: Column,
-    pub ip_address: Column,
-    pub user_agent: Column,
-    pub device_info: Column,
-    pub location_data: Column,
+    pub description: Option<Column>,
+    pub ip_address: Option<Column>,
+    pub user_agent: Option<Column>,
+    pub device_info: Option<Column>,
+    pub location_data: Option<Column>,
     /// Configured constants, in the order of their columns' names.
     pub constants: Vec<(Column, String)>,
 }
 
-/// User profiles.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(missing_docs, reason = "named as in config::ProfileColumns")]
-pub struct ProfileTable {
-    pub table: TableName,
-    pub id: Column,
-    /// Present if sessions name the account instead of the profile.
-    pub account: Option<Column>,
-    pub username: Column,
-    pub avatar: Column,
-    /// Present if it is updated.
-    pub last_active: Option<Column>,
+impl EventTable {
+    /// Our own, as `migrations/app` makes it; `configured` is its name.
+    pub(super) fn own(configured: &str, user_id: &Column) -> Self {
+        let dialect = user_id.dialect;
+        let (schema, name) = configured
+            .split_once('.')
+            .map_or((None, configured), |(schema, name)| {
+                (Some(schema.to_owned()), name)
+            });
+        let named = |name: &str| Column {
+            name: name.to_owned(),
+            ..user_id.clone()
+        };
+        Self {
+            table: TableName {
+                dialect,
+                schema,
+                name: name.to_owned(),
+            },
+            is_view: false,
+            user_id: named("user_id"),
+            event_type: named("event_type"),
+            metadata: named("metadata"),
+            timestamp: named("timestamp"),
+            insert: None,
+        }
+    }
 }
 
-impl ProfileTable {
-    /// The column that sessions refer to: the account's, or the key.
-    pub(super) fn referred(&self) -> &Column {
-        self.account.as_ref().unwrap_or(&self.id)
+impl EventInsert {
+    /// The columns that the app may not have, in the order in which they are written.
+    pub(super) fn optional(&self) -> [&Option<Column>; 5] {
+        [
+            &self.description,
+            &self.ip_address,
+            &self.user_agent,
+            &self.device_info,
+            &self.location_data,
+        ]
     }
 }
 
@@ -149,6 +205,12 @@ impl Column {
     /// (`042`, a `uuid` in capitals) would make two communities of one.
     pub(super) fn is_key(&self, text: &str) -> bool {
         self.key_type().canonical(text).is_some_and(|key| key == text)
+    }
+
+    /// Whether SQL compares its values with those of another column.
+    pub(super) fn compares_with(&self, other: &Self) -> bool {
+        let is_integer = |kind| matches!(kind, Kind::SmallInt | Kind::Integer | Kind::BigInt);
+        self.kind == other.kind || (is_integer(self.kind) && is_integer(other.kind))
     }
 
     /// The type of its values as keys.
@@ -219,7 +281,7 @@ impl Dialect {
     }
 }
 
-/// The configured tables as the catalogue has them. A table is `None` if it does not exist.
+/// The configured tables as the catalogue has them. A table is `None` if it does not exist, or none is configured.
 #[derive(Debug, Clone)]
 pub(super) struct LiveSchema {
     pub dialect: Dialect,
@@ -234,7 +296,11 @@ pub(super) struct LiveSchema {
     pub session_trigger: bool,
     pub event: Option<LiveTable>,
     pub profile: Option<LiveTable>,
+    /// The tables that columns of the profile are in, by their configured names, where they exist.
+    pub joined: BTreeMap<String, LiveTable>,
     pub community: Option<LiveTable>,
+    /// The partition of the next month that our own event table lacks.
+    pub lacks_partition: Option<String>,
     /// Columns of `schema.event.constants` whose constant is not of the column's type.
     pub bad_constants: Vec<String>,
 }
@@ -247,7 +313,24 @@ pub(super) struct LiveTable {
     pub schema_usage: bool,
     /// Commands for which row-level security has no policy for the role, so that it sees or writes nothing.
     pub without_policy: Vec<String>,
+    /// A view that takes no INSERT, or no UPDATE.
+    pub fixed: Fixed,
     pub columns: Vec<LiveColumn>,
+}
+
+impl LiveTable {
+    /// Whether it is our own event table.
+    pub(super) fn is_own(&self) -> bool {
+        self.name.schema.as_deref() == Some("headcount") && self.name.name == "page_view"
+    }
+}
+
+/// What a view does not take. All false for a table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Fixed {
+    pub is_view: bool,
+    pub insert: bool,
+    pub update: bool,
 }
 
 /// One column of the catalogue.
@@ -264,6 +347,10 @@ pub(super) struct LiveColumn {
     pub generated: bool,
     /// A sequence that makes the default and that the role may not use.
     pub locked_sequence: Option<String>,
+    /// No two rows have the same value.
+    pub is_unique: bool,
+    /// An index begins with it.
+    pub is_indexed: bool,
     pub may_select: bool,
     pub may_insert: bool,
     pub may_update: bool,
@@ -274,6 +361,8 @@ pub(super) struct LiveColumn {
 pub(super) struct Resolved {
     /// Present when every used table and column is there and of a usable type.
     pub app: Option<Arc<AppSchema>>,
+    /// Page views are to be written and there is nowhere to write them, so that batches wait.
+    pub lacks_events: bool,
     pub problems: Vec<SchemaProblem>,
     /// As found; it may change with a failover.
     pub read_only: bool,

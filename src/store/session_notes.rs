@@ -196,7 +196,7 @@ fn of_users(rows: &[SampleRow], users: &HashMap<AccountId, UserId>, app: &AppSch
             RowUser::Profile(_) => signed_in += 1,
             RowUser::Account(account) => {
                 signed_in += 1;
-                if !app.profile.referred().is_key(account.as_str()) {
+                if !app.referred().is_key(account.as_str()) {
                     of_other_type += 1;
                 } else if !users.contains_key(&account) {
                     without_profile += 1;
@@ -212,9 +212,11 @@ fn of_users(rows: &[SampleRow], users: &HashMap<AccountId, UserId>, app: &AppSch
             rows.len()
         ));
     }
-    let profile = &app.profile;
-    let referred = profile.referred();
-    if of_other_type > 0 {
+    let referred = app.referred();
+    let named = app.profile.as_ref();
+    if let Some(profile) = named
+        && of_other_type > 0
+    {
         notes.push(format!(
             "{of_other_type} of {signed_in} signed-in users of live sessions have a key that column {referred} ({}) of table \
              {} cannot hold, so that they are nobody: set schema.profile.columns.account to the column that refers to \
@@ -222,7 +224,9 @@ fn of_users(rows: &[SampleRow], users: &HashMap<AccountId, UserId>, app: &AppSch
             referred.type_name, profile.table
         ));
     }
-    if without_profile > 0 {
+    if let Some(profile) = named
+        && without_profile > 0
+    {
         notes.push(format!(
             "{without_profile} of {signed_in} signed-in users of live sessions have no row in table {}, so that they are \
              nobody: profiles are found by column {referred}, schema.profile.columns.{}",

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 
 use super::schema::{SessionTable, SessionUser};
 use super::{SessionFound, django};
-use crate::browser_session::{BrowserSession, Unusable};
+use crate::browser_session::{BrowserSession, Unusable, Visibility};
 use crate::config::TokenHash;
 use crate::ids::{AccountId, BrowserSessionId, SessionToken, UserId, hexadecimal};
 
@@ -172,6 +172,7 @@ impl SessionRow {
             is_active: self.is_active,
             is_ended,
             ended_at: self.ended_at,
+            visibility: Visibility::Shown,
         }))
     }
 }

@@ -10,12 +10,13 @@ use sqlx::Connection;
 use super::claimed::FindClaimed;
 use super::connections::Connections;
 use super::operations::{
-    Apply, Backend, FindCommunity, FindSessions, FindUsers, ForgetOld, LookAtSessions, MissingParts,
-    Operation, ReadKeys, Rules, Runs, StatsOf, Visitors,
+    Apply, Backend, FindCommunity, FindSessions, FindUsers, ForgetOld, HiddenOf, LookAtSessions,
+    MakePartitions, MissingParts, Operation, ReadKeys, Rules, Runs, StatsOf, Visitors,
 };
 use super::schema::Resolved;
 use super::{Applied, LedgerProblem, SessionFound, SessionsFound, Stats, Store, StoreError, VisitorRow};
 use crate::batch::{Batch, BatchKey};
+use crate::browser_session::{BrowserSession, Visibility};
 use crate::config::{self, Config, PageViews};
 use crate::ids::{AccountId, CommunityId, SessionToken, UserId};
 use crate::key_type::{AppKeys, KeyTypes};
@@ -34,6 +35,37 @@ impl<B: Backend> SqlStore<B> {
             connections: Connections::new(options, config),
             rules: Rules::new(config),
         }
+    }
+
+    /// The error of whoever reads page views where there is no event table.
+    fn lacks_events(&self) -> StoreError {
+        if self.rules.events {
+            StoreError::Unavailable(sqlx::Error::Configuration(
+                "the event table is not as configured".into(),
+            ))
+        } else {
+            StoreError::NoEvents
+        }
+    }
+
+    /// Sets which of the sessions' users the app hides.
+    async fn with_visibility(
+        &self,
+        mut found: <FindSessions<'_> as Operation>::Output,
+    ) -> Result<<FindSessions<'_> as Operation>::Output, StoreError> {
+        if self.rules.hidden.is_none() {
+            return Ok(found);
+        }
+        let mut sessions: Vec<&mut BrowserSession> = found
+            .iter_mut()
+            .filter_map(|(_, session)| session.as_mut().ok()?.as_mut().ok())
+            .collect();
+        let users: Vec<UserId> = sessions.iter().map(|session| session.user_id.clone()).collect();
+        let hidden = self.hidden(&users).await?;
+        for session in &mut sessions {
+            session.visibility = hidden.get(&session.user_id).copied().unwrap_or_default();
+        }
+        Ok(found)
     }
 
     /// What some live sessions look like.
@@ -56,6 +88,7 @@ impl<B: Backend> SqlStore<B> {
             Err(error) if error.untranslatable() && tokens.len() == 1 => return Ok(SessionsFound::new()),
             outcome => outcome?,
         };
+        let found = self.with_visibility(found).await?;
         let of = |(place, session): (usize, Result<SessionFound, sqlx::Error>)| {
             Some(((*tokens.get(place)?).clone(), session.map_err(StoreError::from)))
         };
@@ -147,6 +180,22 @@ impl<B: Backend> Store for SqlStore<B> {
         self.connections.run(&ForgetOld { database, now }).await
     }
 
+    async fn make_partitions(&self, now: DateTime<Utc>) -> Result<usize, StoreError> {
+        if !self.rules.partitions {
+            return Ok(0);
+        }
+        let database = self.rules.database.clone();
+        self.connections.run(&MakePartitions { database, now }).await
+    }
+
+    async fn hidden(&self, users: &[UserId]) -> Result<HashMap<UserId, Visibility>, StoreError> {
+        let Some(hidden) = self.rules.hidden.filter(|_| !users.is_empty()) else {
+            return Ok(HashMap::new());
+        };
+        let users = self.connections.run(&HiddenOf { users }).await?;
+        Ok(users.into_iter().map(|user| (user, hidden)).collect())
+    }
+
     async fn visitors(&self, users: &[UserId]) -> Result<Vec<VisitorRow>, StoreError> {
         if users.is_empty() {
             return Ok(Vec::new());
@@ -165,14 +214,16 @@ impl<B: Backend> Store for SqlStore<B> {
             return Ok(Stats::default());
         }
         let until_ours = self.rules.events && self.rules.page_views == PageViews::Ours;
-        self.connections
+        let stats = self
+            .connections
             .run(&StatsOf {
                 community,
                 from,
                 to,
                 until_ours,
             })
-            .await
+            .await?;
+        stats.ok_or_else(|| self.lacks_events())
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

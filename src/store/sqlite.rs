@@ -4,6 +4,7 @@
 //! how those compare in SQL.
 
 mod apply;
+mod hidden;
 mod identify;
 mod introspect;
 mod ledger;
@@ -43,6 +44,8 @@ pub(super) fn connect_options(url: &str) -> Result<SqliteConnectOptions, OpenErr
 }
 
 impl Backend for Sqlite {
+    const OWN_EVENTS: &'static str = "headcount_page_view";
+
     async fn introspect(
         connection: &mut SqliteConnection,
         wanted: &Wanted,

@@ -35,6 +35,8 @@ mod identify;
 mod keys;
 mod ledger;
 mod moments;
+mod own_events;
+mod profiles;
 pub mod sessions;
 mod stats;
 mod visitors;

@@ -108,13 +108,13 @@ fn sessions_sql(app: &AppSchema, by: SessionKey) -> String {
 fn user_text(app: &AppSchema) -> String {
     let session = &app.session;
     let user = session.user.column();
-    match (&session.user, &app.profile.account) {
+    match (&session.user, app.accounts()) {
         (SessionUser::Column(_), None) => format!("headcount_session.{user}::text"),
-        (SessionUser::Column(_), Some(account)) => format!(
+        (SessionUser::Column(_), Some((profile, account))) => format!(
             "(SELECT headcount_profile.{id}::text FROM {profiles} AS headcount_profile
               WHERE headcount_profile.{account} = headcount_session.{user} ORDER BY headcount_profile.{id} LIMIT 1)",
-            id = app.profile.id,
-            profiles = app.profile.table,
+            id = profile.id,
+            profiles = profile.table,
         ),
         (SessionUser::Encoded(_), _) => format!(
             "CASE WHEN octet_length(headcount_session.{user}) <= {MAX_ENCODED} THEN headcount_session.{user}::text END"
@@ -174,10 +174,10 @@ from_row!(PgRow => ProfileRow { account, id });
 impl Runs<FindProfiles<'_>> for Postgres {
     async fn run(
         operation: &FindProfiles<'_>,
-        app: &AppSchema,
+        _: &AppSchema,
         connection: &mut PgConnection,
     ) -> Result<HashMap<AccountId, UserId>, sqlx::Error> {
-        let (profile, account) = (&app.profile, operation.account);
+        let (profile, account) = (operation.profile, operation.account);
         let sql = format!(
             "SELECT {account}::text AS account, min({id}::text) AS id FROM {profiles}
              WHERE {account} = ANY ($1::text[]::{key}[]) GROUP BY {account}",
@@ -202,7 +202,9 @@ impl Runs<FindCommunity<'_>> for Postgres {
         app: &AppSchema,
         connection: &mut PgConnection,
     ) -> Result<Option<CommunityId>, sqlx::Error> {
-        let community = &app.community;
+        let Some(community) = &app.community else {
+            return Ok(operation.without_table());
+        };
         let Some((column, value)) = operation.criterion(community) else {
             return Ok(None);
         };

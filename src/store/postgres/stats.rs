@@ -9,25 +9,27 @@ use super::statement::query_as;
 use crate::store::Stats;
 use crate::store::operations::{FIRST_POSSIBLE, NO_SESSIONS, Runs, STATS_OF_VIEWS_AND_SESSIONS, StatsOf};
 use crate::store::rows::{PAGE_VIEW, SOURCE};
-use crate::store::schema::{AppSchema, Column, Kind};
+use crate::store::schema::{AppSchema, Column, EventTable, Kind};
 
 impl Runs<StatsOf<'_>> for Postgres {
     async fn run(
         operation: &StatsOf<'_>,
         app: &AppSchema,
         connection: &mut PgConnection,
-    ) -> Result<Stats, sqlx::Error> {
-        query_as(AssertSqlSafe(sql(operation, app)))
+    ) -> Result<Option<Stats>, sqlx::Error> {
+        let Some(event) = &app.event else {
+            return Ok(None);
+        };
+        query_as(AssertSqlSafe(sql(operation, app, event)))
             .bind(operation.spellings(app))
             .bind(operation.from)
             .bind(operation.to)
-            .fetch_one(connection)
+            .fetch_optional(connection)
             .await
     }
 }
 
-fn sql(operation: &StatsOf<'_>, app: &AppSchema) -> String {
-    let event = &app.event;
+fn sql(operation: &StatsOf<'_>, app: &AppSchema, event: &EventTable) -> String {
     let type_of = match event.metadata.kind {
         Kind::Json => "json_typeof",
         _ => "jsonb_typeof",
@@ -89,21 +91,21 @@ fn sql(operation: &StatsOf<'_>, app: &AppSchema) -> String {
 
 /// The sessions that started and ended in the window, of users who viewed a page.
 fn sessions(app: &AppSchema) -> String {
-    let Some(durations) = app.session.durations(&app.profile) else {
+    let Some(durations) = app.session.durations(app.referred()) else {
         return NO_SESSIONS.to_owned();
     };
     let of = |column: &Column| moment(column, &format!("headcount_session.{column}"));
     let (started, ended) = (of(durations.started_at), of(durations.ended_at));
-    let (join, user) = match &app.profile.account {
+    let (join, user) = match app.accounts() {
         None => (String::new(), format!("headcount_session.{}", durations.user)),
-        Some(_) => (
+        Some((profile, _)) => (
             format!(
                 " JOIN {profiles} AS headcount_profile ON headcount_profile.{referred} = headcount_session.{user}",
-                profiles = app.profile.table,
+                profiles = profile.table,
                 referred = durations.profile,
                 user = durations.user
             ),
-            format!("headcount_profile.{}", app.profile.id),
+            format!("headcount_profile.{}", profile.id),
         ),
     };
     format!(

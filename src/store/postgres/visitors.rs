@@ -10,7 +10,7 @@ use crate::from_row::from_row;
 use crate::ids::UserId;
 use crate::store::VisitorRow;
 use crate::store::operations::{Runs, Visitors};
-use crate::store::schema::{AppSchema, Column};
+use crate::store::schema::{AppSchema, Column, ProfileValue};
 
 struct Row {
     user_id: String,
@@ -28,20 +28,35 @@ impl Runs<Visitors<'_>> for Postgres {
         app: &AppSchema,
         connection: &mut PgConnection,
     ) -> Result<Vec<VisitorRow>, sqlx::Error> {
-        let profile = &app.profile;
-        let users: Vec<&str> = operation.keys(profile).collect();
+        let key = app.user_key();
+        let users: Vec<&str> = operation.keys(key).collect();
+        let text = |value: &Option<ProfileValue>| match value {
+            Some(value) => value.text("headcount_profile", |column| format!("{column}::text")),
+            None => "NULL::text".to_owned(),
+        };
+        let (source, username, avatar, shown) = match &app.profile {
+            Some(profile) => (
+                profile.table.to_string(),
+                text(&profile.username),
+                text(&profile.avatar),
+                profile.without_hidden("headcount_profile"),
+            ),
+            // Whoever is asked for exists.
+            None => (
+                format!("(SELECT unnest($1::text[]::{}[]) AS {key})", key.type_name),
+                text(&None),
+                text(&None),
+                String::new(),
+            ),
+        };
         let (join, started_at, pages_visited) = latest_session(app);
         let sql = format!(
-            "SELECT headcount_profile.{id}::text AS user_id, headcount_profile.{username}::text AS username,
-                    nullif(headcount_profile.{avatar}::text, '') AS avatar,
+            "SELECT headcount_profile.{key}::text AS user_id, {username} AS username,
+                    nullif({avatar}, '') AS avatar,
                     {started_at} AS started_at, {pages_visited} AS pages_visited
-             FROM {profiles} AS headcount_profile{join}
-             WHERE headcount_profile.{id} = ANY ($1::text[]::{key}[]) AND $2::timestamptz IS NOT NULL",
-            id = profile.id,
-            username = profile.username,
-            avatar = profile.avatar,
-            profiles = profile.table,
-            key = profile.id.type_name,
+             FROM {source} AS headcount_profile{join}
+             WHERE headcount_profile.{key} = ANY ($1::text[]::{key_type}[]) AND $2::timestamptz IS NOT NULL {shown}",
+            key_type = key.type_name,
         );
         let rows: Vec<Row> = query_as(AssertSqlSafe(sql))
             .bind(users)
@@ -66,7 +81,7 @@ impl Runs<Visitors<'_>> for Postgres {
 fn latest_session(app: &AppSchema) -> (String, String, String) {
     let session = &app.session;
     let nothing = || (String::new(), "NULL::timestamptz".into(), "NULL::bigint".into());
-    let Some(latest) = session.latest(&app.profile) else {
+    let Some(latest) = session.latest(app.referred()) else {
         return nothing();
     };
     let is_ahead = |column: &Column| {

@@ -4,7 +4,7 @@
 use chrono_tz::Tz;
 
 use super::{
-    Column, Dialect, Kind, LiveColumn, LiveSchema, LiveTable, Privilege, ProfileTable, SchemaProblem,
+    Column, Dialect, Kind, LiveColumn, LiveSchema, LiveTable, Needs, Privilege, ProfileTable, SchemaProblem,
     TableName,
 };
 
@@ -82,6 +82,11 @@ impl Check<'_> {
             });
             return None;
         };
+        self.schema_usage(table);
+        Some(table)
+    }
+
+    pub(super) fn schema_usage(&mut self, table: &LiveTable) {
         if !table.schema_usage {
             let schema = table.name.schema.as_deref().unwrap_or_default();
             self.problems.push(SchemaProblem::Forbidden {
@@ -91,7 +96,42 @@ impl Check<'_> {
                 writes: true,
             });
         }
-        Some(table)
+    }
+
+    /// The event table; it may be missing where nothing is written to it.
+    pub(super) fn event_table<'t>(
+        &mut self,
+        found: Option<&'t LiveTable>,
+        configured: &str,
+        needs: Needs,
+    ) -> Option<&'t LiveTable> {
+        match found {
+            None if configured.is_empty() => None,
+            None if !needs.events => {
+                let table = configured.to_owned();
+                self.problems.push(SchemaProblem::NoStatistics { table });
+                None
+            }
+            None if needs.own_events => {
+                let table = configured.to_owned();
+                self.problems.push(SchemaProblem::NoOwnTable { table });
+                None
+            }
+            found => self.table(found, "event", configured),
+        }
+    }
+
+    /// A column that the app may not have: `""` is `Ok(None)`, and anything else must be there and usable.
+    pub(super) fn optional(
+        &mut self,
+        table: &LiveTable,
+        section: &'static str,
+        required: Required<'_>,
+    ) -> Result<Option<Column>, Unusable> {
+        if required.1.is_empty() {
+            return Ok(None);
+        }
+        self.column(table, section, required).map(Some).ok_or(Unusable)
     }
 
     pub(super) fn column(
@@ -129,19 +169,6 @@ impl Check<'_> {
         Some(column)
     }
 
-    /// A column that the app may not have: `""` is `Ok(None)`, and anything else must be there and usable.
-    pub(super) fn optional(
-        &mut self,
-        table: &LiveTable,
-        section: &'static str,
-        required: Required<'_>,
-    ) -> Result<Option<Column>, Unusable> {
-        if required.1.is_empty() {
-            return Ok(None);
-        }
-        self.column(table, section, required).map(Some).ok_or(Unusable)
-    }
-
     /// SQL compares a reference with the key it refers to, so both must be of one type.
     pub(super) fn refers(
         &mut self,
@@ -150,7 +177,7 @@ impl Check<'_> {
         column: &Column,
         profile: &ProfileTable,
     ) {
-        if !are_comparable(column, &profile.id) {
+        if !column.compares_with(&profile.id) {
             self.problems.push(SchemaProblem::KeysDisagree {
                 table: table.to_string(),
                 column: column.name.clone(),
@@ -166,7 +193,7 @@ impl Check<'_> {
     pub(super) fn session_refers(&mut self, table: &TableName, column: &Column, profile: &ProfileTable) {
         match &profile.account {
             None => self.refers("session", table, column, profile),
-            Some(account) if are_comparable(column, account) => {}
+            Some(account) if column.compares_with(account) => {}
             Some(account) => self.problems.push(SchemaProblem::AccountsDisagree {
                 table: table.to_string(),
                 column: column.name.clone(),
@@ -178,8 +205,22 @@ impl Check<'_> {
         }
     }
 
-    /// One problem per table and privilege, however many columns lack it.
-    pub(super) fn may(&mut self, table: &LiveTable, privilege: Privilege, columns: &[&Column]) {
+    /// One problem per table and privilege, however many columns lack it. Returns whether there is none.
+    pub(super) fn may(&mut self, table: &LiveTable, privilege: Privilege, columns: &[&Column]) -> bool {
+        let before = self.problems.len();
+        let is_fixed = match privilege {
+            Privilege::Select => false,
+            Privilege::Insert => table.fixed.insert,
+            Privilege::Update => table.fixed.update,
+        };
+        if is_fixed {
+            self.problems.push(SchemaProblem::FixedView {
+                table: table.name.to_string(),
+                command: privilege.sql(),
+                columns: columns.iter().map(|column| column.name.clone()).collect(),
+            });
+            return false;
+        }
         let lacking = |live: &LiveColumn| match privilege {
             Privilege::Select => !live.may_select,
             Privilege::Insert => !live.may_insert,
@@ -192,7 +233,7 @@ impl Check<'_> {
                 object: table.name.to_string(),
                 privilege: privilege.sql(),
                 user: user.clone(),
-                writes: privilege != Privilege::Select,
+                writes: privilege == Privilege::Insert,
             });
         }
         if table
@@ -204,7 +245,7 @@ impl Check<'_> {
                 table: table.name.to_string(),
                 command: privilege.sql(),
                 user: user.clone(),
-                writes: privilege != Privilege::Select,
+                writes: privilege == Privilege::Insert,
             });
         }
         if privilege == Privilege::Insert {
@@ -221,12 +262,8 @@ impl Check<'_> {
                 });
             }
         }
+        self.problems.len() == before
     }
-}
-
-fn are_comparable(one: &Column, other: &Column) -> bool {
-    let integer = |kind| matches!(kind, Kind::SmallInt | Kind::Integer | Kind::BigInt);
-    one.kind == other.kind || (integer(one.kind) && integer(other.kind))
 }
 
 impl LiveTable {

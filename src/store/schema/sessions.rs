@@ -1,6 +1,6 @@
 //! The session table: its columns, of which the app may lack most, and what SQL asks of them. Pure.
 
-use super::{Column, ProfileTable, TableName};
+use super::{Column, TableName};
 use crate::config::TokenHash;
 
 /// Browser sessions.
@@ -81,11 +81,11 @@ impl SessionTable {
     }
 
     /// How a user's latest session is found, if it can be.
-    pub(in crate::store) fn latest<'a>(&'a self, profile: &'a ProfileTable) -> Option<Latest<'a>> {
+    pub(in crate::store) fn latest<'a>(&'a self, referred: &'a Column) -> Option<Latest<'a>> {
         let shows_anything = self.started_at.is_some() || self.pages_visited.is_some();
         Some(Latest {
             user: self.user_column()?,
-            profile: profile.referred(),
+            profile: referred,
             order: self
                 .started_at
                 .as_ref()
@@ -95,10 +95,10 @@ impl SessionTable {
     }
 
     /// What the lengths of sessions are computed from, if they can be.
-    pub(in crate::store) fn durations<'a>(&'a self, profile: &'a ProfileTable) -> Option<Durations<'a>> {
+    pub(in crate::store) fn durations<'a>(&'a self, referred: &'a Column) -> Option<Durations<'a>> {
         Some(Durations {
             user: self.user_column()?,
-            profile: profile.referred(),
+            profile: referred,
             started_at: self.started_at.as_ref()?,
             ended_at: self.ended_at.as_ref()?,
         })
@@ -202,14 +202,7 @@ mod tests {
 
     #[test]
     fn i16_what_needs_a_column_that_is_not_there_is_not_done() {
-        let profile = ProfileTable {
-            table: table(&[]).table,
-            id: column("id"),
-            account: None,
-            username: column("username"),
-            avatar: column("avatar"),
-            last_active: None,
-        };
+        let referred = column("id");
         for (columns, counts, is_ordered, has_durations) in [
             (&[][..], false, false, false),
             (&["id", "pages_visited"], true, false, false),
@@ -221,8 +214,8 @@ mod tests {
         ] {
             let table = table(columns);
             assert_eq!(table.page_counter().is_some(), counts, "{columns:?}");
-            assert_eq!(table.latest(&profile).is_some(), is_ordered, "{columns:?}");
-            assert_eq!(table.durations(&profile).is_some(), has_durations, "{columns:?}");
+            assert_eq!(table.latest(&referred).is_some(), is_ordered, "{columns:?}");
+            assert_eq!(table.durations(&referred).is_some(), has_durations, "{columns:?}");
         }
         assert_eq!(table(&[]).key().name, "session_id");
         assert_eq!(table(&["id"]).key().name, "id");

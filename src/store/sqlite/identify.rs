@@ -95,14 +95,14 @@ impl Row {
         let id = self.id.zip(names.id.as_ref());
         let id = id.and_then(|(id, column)| kept(read_key(id, column), &mut fault));
         // What a column holds is read as the key that it refers to.
-        let user_text = match (&names.user, &app.profile.account) {
+        let user_text = match (&names.user, app.accounts()) {
             (SessionUser::Column(column), None) => {
                 let text = self.user_text;
                 text.and_then(|text| kept(read_key(text, column), &mut fault))
             }
-            (SessionUser::Column(_), Some(_)) => {
+            (SessionUser::Column(_), Some((profile, _))) => {
                 let text = self.user_text;
-                text.and_then(|text| kept(read_key(text, &app.profile.id), &mut fault))
+                text.and_then(|text| kept(read_key(text, &profile.id), &mut fault))
             }
             (SessionUser::Encoded(_), _) => self.user_text,
         };
@@ -139,12 +139,12 @@ fn kept<T>(read: Result<T, sqlx::Error>, fault: &mut Option<sqlx::Error>) -> Opt
 fn user_text(app: &AppSchema) -> String {
     let session = &app.session;
     let user = session.user.column();
-    match (&session.user, &app.profile.account) {
+    match (&session.user, app.accounts()) {
         (SessionUser::Column(_), None) => format!("CAST(s.{user} AS TEXT)"),
-        (SessionUser::Column(_), Some(account)) => format!(
+        (SessionUser::Column(_), Some((profile, account))) => format!(
             "(SELECT CAST(p.{id} AS TEXT) FROM {profiles} AS p WHERE p.{account} = s.{user} ORDER BY p.{id} LIMIT 1)",
-            id = app.profile.id,
-            profiles = app.profile.table,
+            id = profile.id,
+            profiles = profile.table,
         ),
         (SessionUser::Encoded(_), _) => format!(
             "CASE WHEN length(CAST(s.{user} AS BLOB)) <= {MAX_ENCODED} THEN CAST(s.{user} AS TEXT) END"
@@ -204,10 +204,10 @@ from_row!(SqliteRow => ProfileRow { account, id });
 impl Runs<FindProfiles<'_>> for Sqlite {
     async fn run(
         operation: &FindProfiles<'_>,
-        app: &AppSchema,
+        _: &AppSchema,
         connection: &mut SqliteConnection,
     ) -> Result<HashMap<AccountId, UserId>, sqlx::Error> {
-        let (profile, account) = (&app.profile, operation.account);
+        let (profile, account) = (operation.profile, operation.account);
         let accounts = operation.accounts.iter().map(|text| key(text, account));
         let accounts = accounts.collect::<Result<Vec<_>, _>>()?;
         let sql = format!(
@@ -236,7 +236,9 @@ impl Runs<FindCommunity<'_>> for Sqlite {
         app: &AppSchema,
         connection: &mut SqliteConnection,
     ) -> Result<Option<CommunityId>, sqlx::Error> {
-        let community = &app.community;
+        let Some(community) = &app.community else {
+            return Ok(operation.without_table());
+        };
         let Some((column, value)) = operation.criterion(community) else {
             return Ok(None);
         };

@@ -9,7 +9,7 @@ use crate::from_row::from_row;
 use crate::ids::UserId;
 use crate::store::VisitorRow;
 use crate::store::operations::{Runs, Visitors};
-use crate::store::schema::{AppSchema, Column};
+use crate::store::schema::{AppSchema, Column, ProfileValue};
 
 struct Row {
     user_id: String,
@@ -27,23 +27,38 @@ impl Runs<Visitors<'_>> for Sqlite {
         app: &AppSchema,
         connection: &mut SqliteConnection,
     ) -> Result<Vec<VisitorRow>, sqlx::Error> {
-        let profile = &app.profile;
+        let user_key = app.user_key();
         let users = operation
-            .keys(profile)
-            .map(|user| key(user, &profile.id))
+            .keys(user_key)
+            .map(|user| key(user, user_key))
             .collect::<Result<Vec<_>, _>>()?;
         let users = serde_json::to_string(&users).map_err(|error| sqlx::Error::Encode(error.into()))?;
+        let text = |value: &Option<ProfileValue>| match value {
+            Some(value) => value.text("p", |column| column),
+            None => "NULL".to_owned(),
+        };
+        let (source, username, avatar, shown) = match &app.profile {
+            Some(profile) => (
+                profile.table.to_string(),
+                text(&profile.username),
+                text(&profile.avatar),
+                profile.without_hidden("p"),
+            ),
+            // Whoever is asked for exists.
+            None => (
+                format!("(SELECT value AS {user_key} FROM json_each(?1))"),
+                text(&None),
+                text(&None),
+                String::new(),
+            ),
+        };
         let (join, started_at, pages_visited) = latest_session(operation, app);
         let sql = format!(
-            "SELECT CAST(p.{id} AS TEXT) AS user_id, p.{username} AS username,
-                    nullif(p.{avatar}, '') AS avatar,
+            "SELECT CAST(p.{user_key} AS TEXT) AS user_id, {username} AS username,
+                    nullif({avatar}, '') AS avatar,
                     {started_at} AS started_at, {pages_visited} AS pages_visited
-             FROM {profiles} AS p{join}
-             WHERE p.{id} IN (SELECT value FROM json_each(?1)) AND ?2 IS NOT NULL",
-            id = profile.id,
-            username = profile.username,
-            avatar = profile.avatar,
-            profiles = profile.table,
+             FROM {source} AS p{join}
+             WHERE p.{user_key} IN (SELECT value FROM json_each(?1)) AND ?2 IS NOT NULL {shown}"
         );
         let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(sql))
             .bind(users)
@@ -53,7 +68,7 @@ impl Runs<Visitors<'_>> for Sqlite {
         rows.into_iter()
             .map(|row| {
                 Ok(VisitorRow {
-                    user_id: UserId::new(read_key(row.user_id, &profile.id)?),
+                    user_id: UserId::new(read_key(row.user_id, user_key)?),
                     username: row.username.unwrap_or_default(),
                     avatar: row.avatar,
                     started_at: row
@@ -72,7 +87,7 @@ impl Runs<Visitors<'_>> for Sqlite {
 /// values.
 fn latest_session(operation: &Visitors<'_>, app: &AppSchema) -> (String, String, String) {
     let session = &app.session;
-    let Some(latest) = session.latest(&app.profile) else {
+    let Some(latest) = session.latest(app.referred()) else {
         return (String::new(), "NULL".into(), "NULL".into());
     };
     let (from, to) = lately(operation.now);

@@ -7,7 +7,6 @@ use crate::support::backend::Settings;
 use crate::support::proxy::Proxy;
 use crate::support::redis::eventually;
 use crate::support::service::free_port;
-use crate::support::wire::Wire;
 use crate::support::world::{Wanted, World};
 
 /// Only a flush writes.
@@ -77,31 +76,6 @@ async fn sigterm_lets_requests_in_flight_complete_and_writes_out_what_is_queued(
 #[tokio::test]
 async fn sigint_is_sigterm() {
     a_signal_drains_and_flushes("INT").await;
-}
-
-/// The process stands still while both come: the requests first.
-#[tokio::test]
-async fn sigterm_resets_no_request_that_was_sent_before_on_a_kept_connection() {
-    let mut world = World::usual().await;
-    let mut kept = Vec::new();
-    for _ in 0..50 {
-        let mut wire = Wire::open(world.sidecar.port).await;
-        wire.send("GET /healthz HTTP/1.1\r\nHost: site.test\r\n\r\n")
-            .await;
-        assert_eq!(wire.answer().await.status, 200);
-        kept.push(wire);
-    }
-    world.sidecar.signal("STOP");
-    for wire in &mut kept {
-        wire.send("GET /healthz HTTP/1.1\r\nHost: site.test\r\n\r\n")
-            .await;
-    }
-    world.sidecar.signal("TERM");
-    world.sidecar.signal("CONT");
-    for wire in &mut kept {
-        assert_eq!(wire.answer().await.status, 200);
-    }
-    assert_eq!(world.sidecar.wait_for_end(), Some(0), "{}", world.sidecar.log());
 }
 
 #[tokio::test]
