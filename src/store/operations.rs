@@ -16,8 +16,8 @@ use super::error::{in_words, is_impossible, is_untranslatable};
 use super::ledger::LedgerProblem;
 use super::rows::{EventRow, event_rows};
 use super::schema::{
-    AppSchema, Column, CommunityTable, EventInsert, EventTable, LiveSchema, PageCounter, ProfileTable, SessionTable,
-    Wanted,
+    AppSchema, Column, CommunityTable, EventInsert, EventTable, LiveSchema, PageCounter, ProfileTable,
+    SessionTable, Wanted,
 };
 use super::session_notes::{self, SampleRow};
 use super::session_rows::{Candidates, SessionRow};
