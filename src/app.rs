@@ -31,7 +31,7 @@ use crate::metrics::LabelValue as _;
 use crate::page_view::Policy;
 use crate::presence;
 use crate::proxy::{Edge, Sidecar, Upstreams};
-use crate::reload::{Certificate, LoadedRoutes, Reloader, SharedRoutes};
+use crate::reload::{Certificate, KeyFile, KeyFiles, LoadedRoutes, Reloader, SharedRoutes};
 use crate::shutdown::{Closing, InFlight, Shutdown, SignalPolicy, Signals};
 use crate::status::Status;
 use crate::store;
@@ -66,7 +66,7 @@ pub enum StartError {
 pub struct App {
     config: Config,
     routes: LoadedRoutes,
-    certificates: Vec<Arc<Certificate>>,
+    key_files: KeyFiles,
     geoip: Option<GeoIp>,
     /// The folder of the spools; `None` where nothing is written.
     spools: Option<Directory>,
@@ -109,13 +109,19 @@ impl App {
             .map(|read| read.map(Arc::new))
             .collect::<Result<_, _>>()
             .map_err(|error| StartError::Configuration(error.to_string()))?;
+        let jwt_keys = KeyFile::read(&config.session.jwt)
+            .map_err(|error| StartError::Configuration(error.to_string()))?;
+        let key_files = KeyFiles {
+            certificates,
+            jwt_keys,
+        };
         let geoip = open_geoip(&config)?;
         let spools = recording::prepare_spools(&config)?;
         let ports = ports(&config.listen)?;
         Ok(Self {
             config,
             routes,
-            certificates,
+            key_files,
             geoip,
             spools,
             ports,
@@ -163,7 +169,7 @@ impl App {
         let Self {
             mut config,
             routes: LoadedRoutes { files, table },
-            certificates,
+            key_files,
             geoip,
             spools,
             ports,
@@ -192,14 +198,14 @@ impl App {
         .context("presence")?;
         let routes: SharedRoutes = Arc::new(ArcSwap::from_pointee(table));
 
-        let spool = recording::first_look(spools, geoip, &store).await?;
+        let prepared = recording::first_look(spools, geoip, key_files.jwt_keys.clone(), &store).await?;
         config.limits.max_connections = Some(open_files::connections(&config.limits));
-        let recording = Recording::start(&config, spool, &store, &presence, &status, &metrics, &tasks);
+        let recording = Recording::start(&config, prepared, &store, &presence, &status, &metrics, &tasks);
         let reloader = Reloader::new(
             &config.routes,
             files,
             routes.clone(),
-            certificates.clone(),
+            key_files.clone(),
             reload_requests,
             &status,
             metrics.reload.clone(),
@@ -247,7 +253,7 @@ impl App {
         let sidecar = sidecar(&config, parts, &recording, background)?;
         let serving = Serving {
             config: &config,
-            certificates,
+            certificates: key_files.certificates,
             tasks: &tasks,
             admin,
             shutdown,
@@ -380,6 +386,7 @@ fn sidecar(
         SiteSettings {
             window: config.record.window,
             session_cookie: config.session.cookie.clone(),
+            jwt: config.session.jwt.clone(),
             session_facts: config.schema.session_facts(config.session.kind),
             allowed_origins: config.live.allowed_origins.clone(),
         },

@@ -178,6 +178,8 @@ label_values! {
         NoProfile => "no_profile",
         /// A token whose session cannot be read.
         UnreadableSession => "unreadable_session",
+        /// A JWT that identifies nobody: `headcount_jwts_refused_total` says why.
+        Jwt => "jwt",
         /// Another sidecar counts it (V8).
         CountedElsewhere => "counted_elsewhere",
         /// The route says `track = "none"` (health checks, own endpoints).
@@ -229,6 +231,7 @@ impl NotCounted {
                 | Self::SignedOut
                 | Self::NoProfile
                 | Self::UnreadableSession
+                | Self::Jwt
         )
     }
 }

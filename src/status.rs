@@ -96,6 +96,8 @@ components! {
     routes: Up = Some("config_last_reload_successful"),
     /// 1 if the listeners' certificates were valid when they were last read, else 0
     certificates: Up = Some("certificates_last_reload_successful"),
+    /// 1 if the keys of JWTs were valid when they were last read, else 0
+    jwt_keys: Up = Some("jwt_keys_last_reload_successful"),
 }
 
 /// Page views on disk, over all spools.

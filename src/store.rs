@@ -4,6 +4,7 @@
 //! column names come from configuration, column types from the live schema at start (`schema`). SQL is written
 //! here only.
 
+mod claimed;
 mod connections;
 mod django;
 mod error;
@@ -53,6 +54,9 @@ pub trait Store: Send + Sync + 'static {
     /// The sessions that these tokens belong to, valid or not, in one query (two for Django's sessions of accounts);
     /// tokens without a row are absent, a row that lets nobody in says why, and a row that cannot be read is an error of
     /// its own. The caller decides with [`BrowserSession::is_valid_at`].
+    ///
+    /// Tokens of JWTs have another query: the row has the primary key that the JWT names, and is of the user whom it names;
+    /// or, where it names no session, there is no row but the user's profile.
     async fn browser_sessions(&self, tokens: &[SessionToken]) -> Result<SessionsFound, StoreError>;
 
     /// The same, one query per token if a single row made the query for all fail.

@@ -129,6 +129,10 @@ pub(super) fn degraded(status: &Status, patience: f64) -> Vec<String> {
             status.certificates.is_down(),
             "a certificate of listen.https is faulty, see the log; the last good one stays in use".to_owned(),
         ),
+        (
+            status.jwt_keys.is_down(),
+            "the file with the keys of JWTs is faulty, see the log; the last good ones stay in use".to_owned(),
+        ),
     ]
     .into_iter()
     .filter_map(|(holds, line)| holds.then_some(line))

@@ -24,6 +24,8 @@ use super::metrics::{Evicted, Lookup, Metrics};
 use crate::browser_session::{BrowserSession, SessionChange, Unusable};
 use crate::config;
 use crate::ids::{SessionToken, TokenFingerprint};
+use crate::key_type::AppKeys;
+use crate::reload::KeyFile;
 use crate::status::Component;
 use crate::store::{Store, StoreError};
 
@@ -42,6 +44,12 @@ pub struct Authenticator {
     limiter: Limiter,
     /// `session.negative_ttl`
     longest_absence: Duration,
+    /// The keys of JWTs: one that was verified with a key that is gone has no session.
+    jwt_keys: Option<Arc<KeyFile>>,
+    /// Whether the users of JWTs are looked up.
+    looks_up_users: bool,
+    /// The types of the app's keys.
+    keys: AppKeys,
     /// Down while the latest lookup failed.
     table: Component,
     metrics: Arc<Metrics>,
@@ -56,6 +64,20 @@ pub enum CachedSession {
     NoSession(Absent),
     /// Not in the cache: call [`Authenticator::resolve`].
     Unknown,
+}
+
+impl CachedSession {
+    /// Whether no query is needed.
+    fn is_known(&self) -> bool {
+        *self != Self::Unknown
+    }
+
+    fn session(self) -> Option<Arc<BrowserSession>> {
+        match self {
+            Self::Session(session) => Some(session),
+            Self::NoSession(_) | Self::Unknown => None,
+        }
+    }
 }
 
 /// Why a token has no session.
@@ -109,11 +131,25 @@ impl Authenticator {
             fallback: FallbackSessions::new(session.cache_capacity),
             changes: SessionChanges::new(session.cache_capacity),
             subscribers: broadcast::Sender::new(SUBSCRIBERS_BACKLOG),
+            keys: store.keys(),
             lookups: Lookups::new(store, session.max_lookups),
             limiter: Limiter::new(),
             longest_absence: session.negative_ttl,
+            jwt_keys: None,
+            looks_up_users: false,
             table: Component::default(),
             metrics,
+        }
+    }
+
+    /// With the keys that JWTs are verified with. `looks_up`: whether the user is looked up whom a JWT names, also where it
+    /// names no session.
+    #[must_use]
+    pub fn with_jwts(self, jwt_keys: Option<Arc<KeyFile>>, looks_up: bool) -> Self {
+        Self {
+            jwt_keys,
+            looks_up_users: looks_up,
+            ..self
         }
     }
 
@@ -130,6 +166,10 @@ impl Authenticator {
     }
 
     async fn known(&self, token: &SessionToken, at: DateTime<Utc>, is_view: bool) -> CachedSession {
+        let claimed = self.claimed(token, at);
+        if claimed.is_known() {
+            return claimed;
+        }
         let Some(entry) = self.cache.get(token).await else {
             return CachedSession::Unknown;
         };
@@ -143,9 +183,30 @@ impl Authenticator {
         } else {
             BrowserSession::is_valid_at
         };
-        match entry.session_if(|session| counts(session, at)) {
+        match entry
+            .session_if(|session| counts(session, at))
+            .and_then(|session| within_jwt(token, session, at))
+        {
             Ok(session) => CachedSession::Session(session),
             Err(absent) => CachedSession::NoSession(absent),
+        }
+    }
+
+    /// The answer for a JWT that needs no query; unknown where the table has to be asked, as for a cookie.
+    fn claimed(&self, token: &SessionToken, at: DateTime<Utc>) -> CachedSession {
+        let Some(claims) = token.claims() else {
+            return CachedSession::Unknown;
+        };
+        let is_gone = |key| self.jwt_keys.as_ref().is_some_and(|keys| !keys.holds(key));
+        if claims.expires_at <= at || claims.key.is_some_and(is_gone) {
+            return CachedSession::NoSession(Absent::Ended);
+        }
+        if claims.session.is_some() || self.looks_up_users {
+            return CachedSession::Unknown;
+        }
+        match self.keys.user(&claims.account) {
+            Some(user) => CachedSession::Session(Arc::new(BrowserSession::of_jwt(claims, user))),
+            None => CachedSession::NoSession(Absent::NotFound),
         }
     }
 
@@ -173,8 +234,13 @@ impl Authenticator {
         now: DateTime<Utc>,
         from: Option<IpAddr>,
     ) -> Result<Option<Arc<BrowserSession>>, Arc<StoreError>> {
+        let claimed = self.claimed(token, now);
+        if claimed.is_known() {
+            return Ok(claimed.session());
+        }
         let session = self.asked(token, now, from).await?.session;
-        Ok(session.filter(|session| session.is_valid_at(now)))
+        let session = session.filter(|session| session.is_valid_at(now));
+        Ok(session.and_then(|session| within_jwt(token, session, now).ok()))
     }
 
     /// The same, with the time of the query.
@@ -186,8 +252,13 @@ impl Authenticator {
         token: &SessionToken,
         now: DateTime<Utc>,
     ) -> Result<Option<(Arc<BrowserSession>, time::Instant)>, Arc<StoreError>> {
+        let claimed = self.claimed(token, now);
+        if claimed.is_known() {
+            return Ok(claimed.session().map(|session| (session, time::Instant::now())));
+        }
         let Entry { session, read_at, .. } = self.asked(token, now, None).await?;
         let session = session.filter(|session| session.is_valid_at(now));
+        let session = session.and_then(|session| within_jwt(token, session, now).ok());
         Ok(session.map(|session| (session, read_at)))
     }
 
@@ -212,11 +283,17 @@ impl Authenticator {
         at: DateTime<Utc>,
         from: Option<IpAddr>,
     ) -> Result<Identified, Arc<StoreError>> {
+        match self.claimed(token, at) {
+            CachedSession::Session(session) => return Ok(Identified::Session(session)),
+            CachedSession::NoSession(absent) => return Ok(Identified::NoSession(absent)),
+            CachedSession::Unknown => {}
+        }
         let entry = self.asked(token, at, from).await?;
         if let Some(until) = entry.first_absent_until() {
             return Ok(Identified::NotYet(until));
         }
-        Ok(match entry.session_if(|session| session.was_valid_at(at)) {
+        let session = entry.session_if(|session| session.was_valid_at(at));
+        Ok(match session.and_then(|session| within_jwt(token, session, at)) {
             Ok(session) => Identified::Session(session),
             Err(absent) => Identified::NoSession(absent),
         })
@@ -250,7 +327,8 @@ impl Authenticator {
 
     /// Whether a session was found for a token before.
     pub fn is_known(&self, token: &SessionToken) -> bool {
-        self.fallback.knows(token)
+        // The app has signed a JWT.
+        token.claims().is_some() || self.fallback.knows(token)
     }
 
     /// Whether the table answers promptly, so that views can wait for it in memory.
@@ -270,12 +348,17 @@ impl Authenticator {
     /// A session that is known to have changed is not returned. One whose change may have been missed is: nothing newer
     /// is known while the table cannot be queried.
     pub fn last_known_session(&self, token: &SessionToken, at: DateTime<Utc>) -> Option<Arc<BrowserSession>> {
+        let claimed = self.claimed(token, at);
+        if claimed.is_known() {
+            return claimed.session();
+        }
         let kept = self.fallback.get(token)?;
         if !self.changes.none_heard(&kept.session, kept.read) {
             self.fallback.forget(token);
             return None;
         }
         let session = Some(kept.session).filter(|session| session.is_valid_at(at))?;
+        let session = within_jwt(token, session, at).ok()?;
         self.count(Lookup::Remembered);
         Some(session)
     }
@@ -458,6 +541,22 @@ impl Authenticator {
 
     fn count(&self, outcome: Lookup) {
         self.metrics.lookups[outcome].inc();
+    }
+}
+
+/// A session of the table, which a JWT names: no longer than that is accepted.
+fn within_jwt(
+    token: &SessionToken,
+    session: Arc<BrowserSession>,
+    at: DateTime<Utc>,
+) -> Result<Arc<BrowserSession>, Absent> {
+    match token.claims() {
+        Some(claims) if claims.expires_at <= at => Err(Absent::Ended),
+        Some(claims) if claims.expires_at < session.expires_at => Ok(Arc::new(BrowserSession {
+            expires_at: claims.expires_at,
+            ..BrowserSession::clone(&session)
+        })),
+        _ => Ok(session),
     }
 }
 

@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
+use http::HeaderValue;
 
-use crate::auth::EarlyLookup;
+use crate::auth::{EarlyLookup, JwtFound};
 use crate::ids::SessionToken;
 use crate::page_view::NotCounted;
 use crate::routes::RouteMatch;
@@ -18,6 +19,8 @@ pub struct RequestFacts {
     pub client_ip: Option<IpAddr>,
     /// The session token that came with the request (V6).
     pub token: Option<SessionToken>,
+    /// The JWT of a live connection's request that came otherwise than in `Authorization`, as that header would have it.
+    pub authorization: Option<HeaderValue>,
     /// Why there is none.
     pub(super) no_token: NotCounted,
     /// The route at the start of the request: a reload meanwhile changes nothing (V6 holds for routes too).
@@ -35,10 +38,25 @@ impl RequestFacts {
             at,
             client_ip: None,
             token: None,
+            authorization: None,
             no_token: NotCounted::NoCookie,
             route: None,
             path: String::new(),
             lookup: EarlyLookup::default(),
         }
+    }
+}
+
+impl RequestFacts {
+    /// Takes over what a JWT says; whether there was one.
+    pub(super) fn take(&mut self, sent: JwtFound) -> bool {
+        if sent == JwtFound::Refused {
+            self.no_token = NotCounted::Jwt;
+        }
+        let is_there = sent != JwtFound::None;
+        if is_there {
+            self.token = sent.token();
+        }
+        is_there
     }
 }

@@ -4,6 +4,7 @@
 //! Invariant: nothing here waits for a database or a queue. The lookup of an unknown token starts when the request's
 //! head is read ([`Intake::start_lookup`]), and the recorder waits for it after the response.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use http::{HeaderMap, Method};
 
 use super::{AcceptedView, Recorder, RequestFacts, RequestVisitor, ShownPages};
 use crate::auth::cookie::{TokenFound, session_token, tokens_set};
-use crate::auth::{CachedSession, EarlyLookups};
+use crate::auth::{CachedSession, EarlyLookups, Jwts};
 use crate::config;
 use crate::ids::SessionToken;
 use crate::live::AccessPolicy;
@@ -27,6 +28,8 @@ pub struct Intake {
     pub is_recording: bool,
     /// The cookie, and the form of its tokens.
     pub session: config::Session,
+    /// JWTs, where they are read.
+    pub jwts: Option<Jwts>,
     /// Step 2, match.
     pub routes: SharedRoutes,
     /// Step 3, identify: lookups that start with the request.
@@ -60,9 +63,22 @@ pub struct Report<'a> {
 }
 
 impl Intake {
-    /// Reads a request's address and token. A cookie that cannot be a token is counted.
+    /// Reads a request's address and token. A cookie that cannot be a token is counted, and so is a JWT that is refused.
+    ///
+    /// A JWT in `Authorization` goes before cookies, and decides alone, also where it is refused: it is sent on purpose,
+    /// cookies are sent always. Of the cookies, one with a JWT goes before that of the session.
     pub fn read(&self, facts: &mut RequestFacts, client_ip: Option<IpAddr>, headers: &HeaderMap) {
         facts.client_ip = client_ip;
+        if let Some(jwts) = &self.jwts {
+            let sent = jwts.in_authorization(headers, facts.at);
+            if facts.take(sent) {
+                return;
+            }
+            facts.take(jwts.in_cookie(headers, facts.at));
+            if facts.token.is_some() {
+                return;
+            }
+        }
         let cookie = &self.session;
         match session_token(
             headers,
@@ -76,6 +92,30 @@ impl Intake {
                 self.recorder.authenticator.count_malformed();
             }
             TokenFound::None => {}
+        }
+    }
+
+    /// Reads the JWT of a request for a live connection, which may also be in a subprotocol or in the query, where
+    /// `Authorization` has none. It goes before cookies as that does.
+    pub fn read_handshake(&self, facts: &mut RequestFacts, headers: &HeaderMap, query: Option<&str>) {
+        let Some(jwts) = self
+            .jwts
+            .as_ref()
+            .filter(|jwts| !jwts.is_in_authorization(headers))
+        else {
+            return;
+        };
+        let (sent, authorization) = jwts.in_handshake(headers, query, facts.at);
+        if facts.take(sent) {
+            facts.authorization = authorization;
+        }
+    }
+
+    /// A query without the parameter that holds JWTs.
+    pub fn without_jwt<'q>(&self, query: &'q str) -> Cow<'q, str> {
+        match &self.jwts {
+            Some(jwts) => jwts.without_jwt(query),
+            None => query.into(),
         }
     }
 

@@ -233,6 +233,9 @@ fn remedy(reason: NotCounted) -> &'static str {
             "The cookie's value is no token: see session.token_min_length and session.token_max_length, and whether the app \
              keeps its sessions in the cookie itself"
         }
+        NotCounted::Jwt => {
+            "Their JWTs are refused: headcount_jwts_refused_total says why, and config/README.md what to do"
+        }
         NotCounted::SessionEnded => {
             "The sessions that were found are inactive, ended or expired: see the columns in [schema.session], and \
              database.time_zone"

@@ -51,6 +51,7 @@ pub(crate) fn intake(store: Arc<dyn Store>) -> Intake {
     Intake {
         is_recording: true,
         session: Session::default(),
+        jwts: None,
         routes: Arc::default(),
         lookups,
         policy: Policy::new(&Record::default(), &Privacy::default()),

@@ -40,7 +40,7 @@ impl Scene {
             &config,
             loaded.files,
             routes,
-            Vec::new(),
+            KeyFiles::default(),
             asked,
             &Status::default(),
             metrics.clone(),

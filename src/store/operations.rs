@@ -30,7 +30,7 @@ use crate::ids::{BrowserSessionId, CommunityId, UserId};
 use crate::key_type::KeyTypes;
 
 pub(super) use sessions::{
-    FindProfiles, FindSessions, FindUsers, LookAtSessions, ReadSessions, SampleSessions,
+    FindProfiles, FindSessions, FindUsers, LookAtSessions, ReadSessions, SampleSessions, SessionKey,
 };
 
 /// One operation, on one connection.

@@ -144,7 +144,7 @@ impl Late {
 fn session_at(
     found: Option<&Result<Option<BrowserSession>, Unreadable>>,
     view: &PageView,
-) -> Result<Option<(BrowserSessionId, UserId)>, Unreadable> {
+) -> Result<Option<(Option<BrowserSessionId>, UserId)>, Unreadable> {
     match found {
         Some(Ok(Some(session))) if session.was_valid_at(view.at) => {
             Ok(Some((session.id.clone(), session.user_id.clone())))

@@ -23,6 +23,7 @@ mod handover;
 mod hidden;
 mod hostile;
 mod journey;
+mod jwt;
 mod keys;
 mod live;
 mod pooler;

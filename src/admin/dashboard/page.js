@@ -194,6 +194,7 @@ const NOBODY = {
   signed_out: "the session names no user",
   no_profile: "the session's account has no profile",
   unreadable_session: "the session cannot be read",
+  jwt: "the JWT is refused (headcount_jwts_refused_total says why)",
 };
 
 function showNotCounted({ total: counted, unrecognised, not_counted: reasons }) {

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::sync::broadcast::error::TryRecvError;
 
 mod absence;
+mod jwt;
 
 use super::*;
 use crate::ids::{BrowserSessionId, UserId};
@@ -59,7 +60,7 @@ impl Scene {
     fn with(configure: impl FnOnce(&mut config::Session)) -> Self {
         let token = SessionToken::new("token-of-alice");
         let session = BrowserSession {
-            id: BrowserSessionId::from("1"),
+            id: Some(BrowserSessionId::from("1")),
             user_id: UserId::from("7"),
             expires_at: at(50),
             is_active: true,

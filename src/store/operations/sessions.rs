@@ -8,7 +8,7 @@ use super::{Backend, Operation, Runs};
 use crate::config;
 use crate::ids::{AccountId, SessionToken, UserId};
 use crate::store::SessionFound;
-use crate::store::schema::{AppSchema, Column, ProfileTable};
+use crate::store::schema::{AppSchema, Column, ProfileTable, SessionTable};
 use crate::store::session_notes::{self, SampleRow};
 use crate::store::session_rows::{Candidates, SessionRow};
 
@@ -29,7 +29,11 @@ impl<B: Backend> Runs<FindSessions<'_>> for B {
         connection: &mut B::Connection,
     ) -> Result<Vec<(usize, Result<SessionFound, sqlx::Error>)>, sqlx::Error> {
         let wanted = Candidates::new(operation.tokens, app.session.token_hash);
-        let rows = B::run(&ReadSessions { wanted: &wanted }, app, connection).await?;
+        let read = ReadSessions {
+            wanted: &wanted,
+            by: SessionKey::Token,
+        };
+        let rows = B::run(&read, app, connection).await?;
         let accounts: Vec<_> = rows
             .iter()
             .filter_map(|(_, row)| row.account())
@@ -43,9 +47,29 @@ impl<B: Backend> Runs<FindSessions<'_>> for B {
     }
 }
 
-/// The rows of tokens; a step of [`FindSessions`].
+/// The rows of tokens; a step of [`FindSessions`] and [`FindClaimed`](crate::store::claimed::FindClaimed).
 pub(in crate::store) struct ReadSessions<'a> {
     pub wanted: &'a Candidates,
+    pub by: SessionKey,
+}
+
+/// What rows of the session table are found by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum SessionKey {
+    /// The token, or its hash.
+    Token,
+    /// The primary key, in canonical form.
+    Id,
+}
+
+impl SessionKey {
+    /// Its column.
+    pub(in crate::store) fn column(self, session: &SessionTable) -> &Column {
+        match self {
+            Self::Token => &session.session_id,
+            Self::Id => session.key(),
+        }
+    }
 }
 
 impl Operation for ReadSessions<'_> {
