@@ -7,6 +7,7 @@
 //! serves `bigint` and `uuid` keys alike.
 
 mod apply;
+mod catalogue;
 mod identify;
 mod introspect;
 mod ledger;
@@ -32,6 +33,7 @@ use super::sql::SqlStore;
 use super::url::OpenError;
 use crate::config::{self, Config, Schema, Secret};
 
+pub(super) use catalogue::catalogue;
 pub use listen::{Notification, SessionListener};
 pub(super) use options::connect_options;
 pub(super) use remarks::remarks;

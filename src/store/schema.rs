@@ -7,6 +7,7 @@
 mod check;
 mod problem;
 mod resolve;
+mod right;
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use crate::key_type::{KeyType, KeyTypes};
 pub use problem::SchemaProblem;
 pub(super) use problem::{Privilege, Problems};
 pub(super) use resolve::resolve;
+pub(super) use right::Right;
 
 /// The four tables, with the columns that are used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -229,6 +231,8 @@ pub(super) struct LiveSchema {
     pub dialect: Dialect,
     /// The current role, for the GRANT in a problem's sentence.
     pub user: String,
+    /// Name of the database; empty on SQLite.
+    pub database: String,
     pub session: Option<LiveTable>,
     /// The server takes no writes: a replica.
     pub read_only: bool,
@@ -251,6 +255,8 @@ pub(super) struct LiveTable {
     pub schema_usage: bool,
     /// Commands for which row-level security has no policy for the role, so that it sees or writes nothing.
     pub without_policy: Vec<String>,
+    /// Row-level security is on.
+    pub row_security: bool,
     pub columns: Vec<LiveColumn>,
 }
 
@@ -268,6 +274,8 @@ pub(super) struct LiveColumn {
     pub generated: bool,
     /// A sequence that makes the default and that the role may not use.
     pub locked_sequence: Option<String>,
+    /// A sequence that makes the default and has privileges of its own.
+    pub sequence: Option<String>,
     pub may_select: bool,
     pub may_insert: bool,
     pub may_update: bool,
@@ -279,6 +287,10 @@ pub(super) struct Resolved {
     /// Present when every used table and column is there and of a usable type.
     pub app: Option<Arc<AppSchema>>,
     pub problems: Vec<SchemaProblem>,
+    /// What the role needs on the app's tables, in the order in which it is checked.
+    pub rights: Vec<Right>,
+    /// Name of the database; empty on SQLite.
+    pub database: String,
     /// As found; it may change with a failover.
     pub read_only: bool,
     /// As found. Only the configuration decides whether its absence is a problem.

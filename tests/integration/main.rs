@@ -17,6 +17,7 @@ mod documents;
 mod faults;
 mod fidelity;
 mod geoip;
+mod grants;
 mod handover;
 mod hostile;
 mod journey;

@@ -20,8 +20,8 @@ pub(super) async fn live_schema(
     names: &Schema,
     time_zone: Option<Tz>,
 ) -> Result<LiveSchema, sqlx::Error> {
-    let (user, read_only): (String, bool) = query_as(
-        "SELECT current_user::text, pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on'",
+    let (user, database, read_only): (String, String, bool) = query_as(
+        "SELECT current_user::text, current_database()::text, pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on'",
     )
     .fetch_one(&mut *connection)
     .await?;
@@ -41,6 +41,7 @@ pub(super) async fn live_schema(
     Ok(LiveSchema {
         dialect: Dialect::Postgres,
         user,
+        database,
         session,
         session_trigger,
         read_only,
@@ -58,9 +59,10 @@ struct TableRow {
     name: String,
     schema_usage: bool,
     without_policy: Vec<String>,
+    row_security: bool,
 }
 
-from_row!(PgRow => TableRow { oid, schema, name, schema_usage, without_policy });
+from_row!(PgRow => TableRow { oid, schema, name, schema_usage, without_policy, row_security });
 
 /// A table by its configured name: `schema.table`, or `table` on the search path. Every role can read the
 /// catalogue, so a table without privileges is found, too.
@@ -81,7 +83,8 @@ async fn table(connection: &mut PgConnection, configured: &str) -> Result<Option
                           AND (p.polroles = '{0}'
                                OR EXISTS (SELECT FROM unnest(p.polroles) AS role
                                           WHERE pg_has_role(current_user, role, 'USAGE'))))
-                ) AS without_policy
+                ) AS without_policy,
+                c.relrowsecurity AS row_security
          FROM pg_catalog.pg_class c
          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
          WHERE c.relname = $2
@@ -102,6 +105,7 @@ async fn table(connection: &mut PgConnection, configured: &str) -> Result<Option
         },
         schema_usage: found.schema_usage,
         without_policy: found.without_policy,
+        row_security: found.row_security,
     }))
 }
 
@@ -119,12 +123,13 @@ struct ColumnRow {
     has_default: bool,
     generated: bool,
     locked_sequence: Option<String>,
+    sequence: Option<String>,
     may_select: bool,
     may_insert: bool,
     may_update: bool,
 }
 
-from_row!(PgRow => ColumnRow { name, base_type, type_name, nullable, max_length, is_loose, has_default, generated, locked_sequence, may_select, may_insert, may_update });
+from_row!(PgRow => ColumnRow { name, base_type, type_name, nullable, max_length, is_loose, has_default, generated, locked_sequence, sequence, may_select, may_insert, may_update });
 
 async fn columns(connection: &mut PgConnection, table: Oid) -> Result<Vec<LiveColumn>, sqlx::Error> {
     let rows: Vec<ColumnRow> = query_as(
@@ -144,6 +149,7 @@ async fn columns(connection: &mut PgConnection, table: Oid) -> Result<Vec<LiveCo
                 (a.attgenerated <> '' OR a.attidentity = 'a') AS generated,
                 CASE WHEN NOT has_sequence_privilege(s.oid, 'USAGE') THEN s.oid::regclass::text END
                     AS locked_sequence,
+                s.oid::regclass::text AS sequence,
                 has_column_privilege(a.attrelid, a.attnum, 'SELECT') AS may_select,
                 has_column_privilege(a.attrelid, a.attnum, 'INSERT') AS may_insert,
                 has_column_privilege(a.attrelid, a.attnum, 'UPDATE') AS may_update
@@ -183,6 +189,7 @@ impl From<ColumnRow> for LiveColumn {
             has_default: row.has_default,
             generated: row.generated,
             locked_sequence: row.locked_sequence,
+            sequence: row.sequence,
             may_select: row.may_select,
             may_insert: row.may_insert,
             may_update: row.may_update,
@@ -190,7 +197,7 @@ impl From<ColumnRow> for LiveColumn {
     }
 }
 
-fn kind(base_type: &str) -> Kind {
+pub(super) fn kind(base_type: &str) -> Kind {
     match base_type {
         "int2" => Kind::SmallInt,
         "int4" => Kind::Integer,

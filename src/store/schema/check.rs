@@ -4,7 +4,7 @@
 use chrono_tz::Tz;
 
 use super::{
-    Column, Dialect, Kind, LiveColumn, LiveSchema, LiveTable, Privilege, ProfileTable, SchemaProblem,
+    Column, Dialect, Kind, LiveColumn, LiveSchema, LiveTable, Privilege, ProfileTable, Right, SchemaProblem,
     TableName,
 };
 
@@ -62,6 +62,8 @@ pub(super) struct Check<'a> {
     /// Columns of moments without zone, as `table.column`.
     pub without_zone: Vec<String>,
     pub problems: Vec<SchemaProblem>,
+    /// What the role needs, whether it has it or not.
+    pub rights: Vec<Right>,
 }
 
 impl Check<'_> {
@@ -149,6 +151,7 @@ impl Check<'_> {
 
     /// One problem per table and privilege, however many columns lack it.
     pub(super) fn may(&mut self, table: &LiveTable, privilege: Privilege, columns: &[&Column]) {
+        self.rights.push(Right::new(table, privilege, columns));
         let lacking = |live: &LiveColumn| match privilege {
             Privilege::Select => !live.may_select,
             Privilege::Insert => !live.may_insert,

@@ -26,6 +26,7 @@ pub(in crate::store) fn resolve(
         zone: time_zone.unwrap_or(Tz::UTC),
         without_zone: Vec::new(),
         problems: Vec::new(),
+        rights: Vec::new(),
     };
     let session = check.table(live.session.as_ref(), "session", &names.session.table);
     let event = check.table(live.event.as_ref(), "event", &names.event.table);
@@ -74,6 +75,8 @@ pub(in crate::store) fn resolve(
     Resolved {
         app: if keys_agree { app().map(Arc::new) } else { None },
         problems: check.problems,
+        rights: check.rights,
+        database: live.database.clone(),
         read_only: live.read_only,
         session_trigger: live.session_trigger,
     }
