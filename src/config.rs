@@ -46,7 +46,7 @@ pub use listen::{Listen, TlsListener};
 pub use live::Live;
 pub use log::{Format, Log};
 pub use privacy::{IpPrecision, Privacy, RecentPrecision, ReferrerPrecision};
-pub use record::{CommunityIdAs, Record};
+pub use record::{BotPatterns, CommunityIdAs, Patterns, Record};
 pub use redis::Redis;
 pub use routes::Routes;
 pub use schema::{

@@ -5,12 +5,14 @@
 //! belongs to the sender of the request, whatever the response does to the session (V6).
 //!
 //! `checks` has the rules, `navigation` those about the request alone, `text` makes clients' texts fit to be stored,
-//! [`device`] reads user agents. [`SentFiles`] remembers across exchanges, and is asked before.
+//! `agents` reads user agents (`robots`, [`device`]). [`SentFiles`] remembers across exchanges, and is asked before.
 
+mod agents;
 mod checks;
 pub mod device;
 mod metrics;
 mod navigation;
+mod robots;
 mod sent_files;
 mod text;
 
@@ -27,6 +29,9 @@ use crate::config::{IpPrecision, Privacy, Record, ReferrerPrecision};
 use crate::metrics::label_values;
 use crate::routes::{CommunityRef, RouteMatch, Track};
 
+use agents::Agent;
+
+pub use agents::Agents;
 pub(crate) use checks::is_download;
 pub use metrics::{Dropped, Metrics, Queue};
 pub(crate) use navigation::{PageLoad, page_load};
@@ -76,8 +81,8 @@ pub struct Policy {
     pub referrer: ReferrerPrecision,
     /// Keep the user agent's text.
     pub user_agent: bool,
-    /// Which user agents are robots.
-    pub bots: device::BotList,
+    /// Reads user agents, and knows which are robots.
+    pub agents: Agents,
 }
 
 impl Policy {
@@ -90,7 +95,7 @@ impl Policy {
             ip_address: privacy.ip_address,
             referrer: privacy.referrer,
             user_agent: privacy.user_agent,
-            bots: device::BotList::default(),
+            agents: Agents::new(&record.bots),
         }
     }
 }
@@ -233,7 +238,8 @@ impl PageView {
 
     fn describe(page: &Beacon<'_>, policy: &Policy) -> Result<Self, NotCounted> {
         let user_agent = text::user_agent(page.request.get(USER_AGENT));
-        let device = policy.bots.examine(&user_agent).ok_or(NotCounted::Bot)?;
+        let agent = Agent::of(&user_agent, page.request);
+        let device = policy.agents.device(agent).ok_or(NotCounted::Bot)?;
         let route = page.route.map(|matched| &*matched.route);
         Ok(Self {
             at: page.at,

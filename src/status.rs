@@ -10,7 +10,7 @@ mod gauges;
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ macro_rules! components {
         #[derive(Clone, Debug)]
         pub struct Status {
             $(#[doc = $help] pub $component: Component,)+
-            partitions_down: Arc<AtomicI64>,
+            partitions_down: Arc<AtomicI32>,
             backlog: Arc<ArcSwap<Backlog>>,
         }
 
@@ -49,7 +49,7 @@ macro_rules! components {
             pub fn frozen(&self) -> Self {
                 Self {
                     $($component: Component::of(self.$component.condition()),)+
-                    partitions_down: Arc::new(AtomicI64::new(self.partitions_down())),
+                    partitions_down: Arc::new(AtomicI32::new(self.partitions_down())),
                     backlog: Arc::new(ArcSwap::new(self.backlog.load_full())),
                 }
             }
@@ -57,7 +57,7 @@ macro_rules! components {
 
         /// Gauge, its help text, and value of each component.
         const COMPONENTS: &[(Option<&str>, &str, Value)] =
-            &[$(($gauge, $help, |status| status.$component.condition().value()),)+];
+            &[$(($gauge, $help, |status| status.$component.condition().value().into()),)+];
     };
 }
 
@@ -97,6 +97,7 @@ components! {
 pub struct Backlog {
     pub views: f64,
     pub bytes: f64,
+    pub kept_bytes: f64,
     pub limit_bytes: f64,
     pub oldest_seconds: f64,
     pub dead_letters: f64,
@@ -104,13 +105,13 @@ pub struct Backlog {
 
 impl Status {
     /// Number of partitions whose Redis server does not answer.
-    pub fn partitions_down(&self) -> i64 {
+    pub fn partitions_down(&self) -> i32 {
         self.partitions_down.load(Ordering::Relaxed)
     }
 
     /// So many of all partitions' Redis servers do not answer: Redis is down when none does. Its connections log that.
     pub fn set_partitions_down(&self, down: usize, all: usize) {
-        let count = i64::try_from(down).unwrap_or(i64::MAX);
+        let count = i32::try_from(down).unwrap_or(i32::MAX);
         let store = || self.partitions_down.store(count, Ordering::Relaxed);
         // Whoever sees all partitions down sees Redis down.
         if down < all {
@@ -253,7 +254,7 @@ impl Condition {
     }
 
     /// As a gauge: 1 (up), 0 (down) or -1 (off).
-    pub fn value(&self) -> i64 {
+    pub fn value(&self) -> i32 {
         match self.state {
             State::Up => 1,
             State::Down | State::Unknown => 0,

@@ -162,7 +162,7 @@ impl Writer {
         let (flushes, asked) = mpsc::channel(16);
         let load = Load::new(Queue::Writer, bytes, &metrics.views);
         let writes = parts.status.writes.clone();
-        let shared = Shared::new(parts.spool, limits.spool_bytes, parts.status, Arc::clone(metrics));
+        let shared = Shared::new(parts.spool, limits.spool_bytes, parts.status);
         let shared = Arc::new(shared);
         let appender = Appender {
             queue: accepted,

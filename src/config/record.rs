@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use regex::{RegexSet, RegexSetBuilder};
 use serde::Deserialize;
 
 use super::files::ConfigFolder;
@@ -28,6 +29,8 @@ pub struct Record {
     pub last_active: bool,
     /// Count page views that no route matches (they have no community).
     pub unmatched: bool,
+    /// Which user agents are robots, besides those that are known.
+    pub bots: BotPatterns,
     /// A `MaxMind` city or country database (`.mmdb`) that fills `location_data`; without it that stays empty.
     /// Read at start. Relative to the configuration file.
     pub geoip_database: Option<PathBuf>,
@@ -72,6 +75,39 @@ impl Record {
     }
 }
 
+/// Corrections to the list of robots, by user agent. What matches both is no robot.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BotPatterns {
+    /// These are robots.
+    pub add: Patterns,
+    /// These are not.
+    pub remove: Patterns,
+}
+
+/// Regular expressions that are found anywhere in a text, in capitals or not.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(try_from = "Vec<String>")]
+pub struct Patterns(RegexSet);
+
+impl TryFrom<Vec<String>> for Patterns {
+    type Error = regex::Error;
+
+    fn try_from(patterns: Vec<String>) -> Result<Self, regex::Error> {
+        RegexSetBuilder::new(patterns)
+            .case_insensitive(true)
+            .build()
+            .map(Self)
+    }
+}
+
+impl Patterns {
+    /// Whether one of them is found in the text.
+    pub fn is_match(&self, text: &str) -> bool {
+        self.0.is_match(text)
+    }
+}
+
 /// JSON type of `metadata.community_id`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -90,6 +126,7 @@ impl Default for Record {
             pages_visited: true,
             last_active: true,
             unmatched: true,
+            bots: BotPatterns::default(),
             geoip_database: None,
             community_id_as: CommunityIdAs::String,
             window: Duration::from_secs(300),

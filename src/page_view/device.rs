@@ -1,63 +1,96 @@
-//! User agents: whether one is a robot's, and the browser, system and device that it names.
+//! The browser, system and kind of device that a user agent names. Robots: `robots`.
+//!
+//! The parser's data is of 2021: what it takes for another browser, or does not know, `APPS` and `system` name.
 
-use std::fmt;
 use std::sync::Arc;
 
-use isbot::Bots;
 use serde::{Deserialize, Serialize};
-use woothee::parser::{Parser, WootheeResult};
+use woothee::parser::Parser;
 use woothee::woothee::VALUE_UNKNOWN;
+
+use super::agents::Agent;
 
 const UNKNOWN: &str = "unknown";
 /// Upper bound of browser and operating system, in characters: their versions are the client's text.
 const MAX_PART: usize = 64;
 
-/// `device_info` as the app's tables hold it.
+/// Browsers by what stands before their version. Those inside apps, and others that call themselves Chrome or Safari, too.
+const APPS: [(&str, &str); 14] = [
+    ("Instagram ", "Instagram"),
+    ("FBAV/", "Facebook"),
+    ("musical_ly_", "TikTok"),
+    ("BytedanceWebview/", "TikTok"),
+    ("MicroMessenger/", "WeChat"),
+    ("Snapchat/", "Snapchat"),
+    ("Pinterest/", "Pinterest"),
+    ("DuckDuckGo/", "DuckDuckGo"),
+    ("Ddg/", "DuckDuckGo"),
+    ("Silk/", "Silk"),
+    ("HuaweiBrowser/", "Huawei Browser"),
+    ("MiuiBrowser/", "Mi Browser"),
+    ("UCBrowser/", "UC Browser"),
+    ("Epiphany/", "GNOME Web"),
+];
+
+/// `device_info` as the app's tables hold it. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct DeviceInfo {
     /// Browser and version, for example `Firefox 128.0`; `unknown` when not recognised.
-    pub browser: String,
+    pub browser: Arc<str>,
     /// Operating system, for example `Windows 10`; `unknown` when not recognised.
-    pub os: String,
+    pub os: Arc<str>,
     /// `desktop`, `mobile`, `tablet` or `unknown`.
-    pub device: String,
+    pub device: Arc<str>,
 }
 
 impl DeviceInfo {
-    /// Parses a user agent. Never fails: unrecognised parts are `unknown`.
-    pub fn parse(user_agent: &str) -> Self {
-        match Parser::new().parse(user_agent) {
-            Some(parsed) => Self::from_parsed(&parsed, user_agent),
-            None => Self::unknown(),
-        }
-    }
-
-    fn unknown() -> Self {
-        Self {
-            browser: UNKNOWN.into(),
-            os: UNKNOWN.into(),
-            device: UNKNOWN.into(),
-        }
-    }
-
-    fn from_parsed(parsed: &WootheeResult<'_>, user_agent: &str) -> Self {
-        // Windows' marketing name includes the version; its own (`NT 10.0`) would repeat it.
-        let os_version = if parsed.os.starts_with("Windows") {
-            ""
-        } else {
-            &parsed.os_version
-        };
-        let device = match parsed.category {
-            "smartphone" if is_tablet(parsed.os, user_agent) => "tablet",
-            "smartphone" | "mobilephone" => "mobile",
-            "pc" => "desktop",
+    /// Reads a user agent and its hints. Never fails: unrecognised parts are `unknown`.
+    pub(super) fn of(agent: &Agent<'_>) -> Self {
+        let text = agent.text;
+        let parsed = Parser::new().parse(text).unwrap_or_default();
+        let browser = app(text).unwrap_or_else(|| name_and_version(parsed.name, parsed.version));
+        let os = system(agent).unwrap_or_else(|| match parsed.os {
+            // Its marketing name has the version; its own (`NT 10.0`) would repeat it.
+            os if os.starts_with("Windows") => name_and_version(os, ""),
+            // Chrome says so on any version and model.
+            "Android" if text.contains("Android 10; K)") => "Android".into(),
+            os => name_and_version(os, &parsed.os_version),
+        });
+        let device = match (agent.mobile, parsed.category) {
+            (Some(true), _) => "mobile",
+            (Some(false), _) if os.starts_with("Android") => "tablet",
+            (_, "smartphone") if is_tablet(parsed.os, text) => "tablet",
+            (_, "smartphone" | "mobilephone") => "mobile",
+            _ if text.contains("OpenHarmony") && text.contains("Phone;") => "mobile",
+            (_, "pc") => "desktop",
             _ => UNKNOWN,
         };
         Self {
-            browser: name_and_version(parsed.name, parsed.version),
-            os: name_and_version(parsed.os, os_version),
+            browser: browser.into(),
+            os: os.into(),
             device: device.into(),
         }
+    }
+}
+
+/// The browser, if it is one of `APPS`.
+fn app(text: &str) -> Option<String> {
+    let found = |(mark, name): &(&str, &'static str)| Some((*name, text.split_once(mark)?.1));
+    let (name, after) = APPS.iter().find_map(found)?;
+    let end = after.find(|c: char| !c.is_ascii_digit() && c != '.');
+    Some(name_and_version(name, &after[..end.unwrap_or(after.len())]))
+}
+
+/// The system, where the hint or the text tells more than the parser finds.
+fn system(agent: &Agent<'_>) -> Option<String> {
+    let text = agent.text;
+    if text.contains("OpenHarmony") || text.contains("HarmonyOS") {
+        return Some("HarmonyOS".into());
+    }
+    match agent.platform {
+        // "Desktop site" on a phone or a tablet.
+        Some("Android") if !text.contains("Android") => Some("Android".into()),
+        _ => None,
     }
 }
 
@@ -81,42 +114,6 @@ fn name_and_version(name: &str, version: &str) -> String {
     }
 }
 
-/// The user agents that are robots. Cheap to clone.
-#[derive(Clone)]
-pub struct BotList(Arc<Bots>);
-
-impl Default for BotList {
-    /// Compiles the list that comes with the library; takes milliseconds.
-    fn default() -> Self {
-        Self(Arc::new(Bots::default()))
-    }
-}
-
-impl fmt::Debug for BotList {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("BotList")
-    }
-}
-
-impl BotList {
-    /// Whether this is a robot, a library or a monitoring probe. An empty user agent counts as one too: every browser
-    /// sends one.
-    pub fn is_bot(&self, user_agent: &str) -> bool {
-        self.examine(user_agent).is_none()
-    }
-
-    /// The device, or `None` for a robot; reads the user agent once for both.
-    pub fn examine(&self, user_agent: &str) -> Option<DeviceInfo> {
-        if user_agent.trim().is_empty() || self.0.is_bot(user_agent) {
-            return None;
-        }
-        let Some(parsed) = Parser::new().parse(user_agent) else {
-            return Some(DeviceInfo::unknown());
-        };
-        (parsed.category != "crawler").then(|| DeviceInfo::from_parsed(&parsed, user_agent))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,9 +134,17 @@ mod tests {
     const LINUX: &str = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) \
                          Chrome/126.0.0.0 Safari/537.36";
 
+    fn device(user_agent: &str, platform: Option<&'static str>, mobile: Option<bool>) -> DeviceInfo {
+        DeviceInfo::of(&Agent {
+            text: user_agent,
+            platform,
+            mobile,
+        })
+    }
+
     #[test]
     fn devices_are_recognised() {
-        for (user_agent, browser, os, device) in [
+        for (user_agent, browser, os, kind) in [
             (WINDOWS, "Firefox 128.0", "Windows 10", "desktop"),
             (EDGE, "Edge 126.0.0.0", "Windows 10", "desktop"),
             (MAC, "Safari 17.4", "Mac OSX 10.15.7", "desktop"),
@@ -151,46 +156,76 @@ mod tests {
             ("my own program", "unknown", "unknown", "unknown"),
             ("", "unknown", "unknown", "unknown"),
         ] {
-            let info = DeviceInfo::parse(user_agent);
+            let info = device(user_agent, None, None);
             assert_eq!(
                 (&*info.browser, &*info.os, &*info.device),
-                (browser, os, device),
+                (browser, os, kind),
                 "{user_agent}"
             );
         }
     }
 
     #[test]
-    fn v4_robots_probes_and_libraries_are_bots_and_browsers_are_not() {
-        let bots = BotList::default();
-        for user_agent in [
-            "",
-            "  ",
-            "curl/8.5.0",
-            "python-requests/2.32.0",
-            "Go-http-client/2.0",
-            "kube-probe/1.30 bot",
-            "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
-            "Mozilla/5.0 AppleWebKit/537.36 (KHTML, like Gecko; compatible; bingbot/2.0; \
-             +http://www.bing.com/bingbot.htm) Chrome/116.0.1938.76 Safari/537.36",
-            "facebookexternalhit/1.1",
-            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) \
-             HeadlessChrome/126.0.0.0 Safari/537.36",
-            "UptimeRobot/2.0",
+    fn parts_of_hostile_length_are_cut() {
+        let version = "1".repeat(400);
+        let info = device(
+            &format!("Mozilla/5.0 (Windows NT 10.0) Firefox/{version}"),
+            None,
+            None,
+        );
+        assert_eq!(info.browser.chars().count(), MAX_PART);
+    }
+
+    #[test]
+    fn browsers_inside_apps_and_of_today_are_recognised() {
+        let android = "Mozilla/5.0 (Linux; Android 14; SM-S918B; wv) AppleWebKit/537.36 (KHTML, like Gecko) Version/4.0 \
+                       Chrome/126.0.0.0 Mobile Safari/537.36";
+        let iphone =
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko)";
+        for (user_agent, browser, os, kind) in [
+            (format!("{android} Instagram 334.0.0.42.95 Android (34/14)"), "Instagram 334.0.0.42.95", "Android 14", "mobile"),
+            (format!("{iphone} Mobile/15E148 [FBAN/FBIOS;FBAV/468.0.0.35.71;FBSN/iOS]"), "Facebook 468.0.0.35.71", "iPhone 17.5", "mobile"),
+            (format!("{android} trill_340 BytedanceWebview/d8a21c6"), "TikTok", "Android 14", "mobile"),
+            (format!("{iphone} Mobile/15E148 MicroMessenger/8.0.49(0x18003137)"), "WeChat 8.0.49", "iPhone 17.5", "mobile"),
+            (format!("{iphone} Version/17.5 Mobile/15E148 DuckDuckGo/7 Safari/605.1.15"), "DuckDuckGo 7", "iPhone 17.5", "mobile"),
+            (
+                "Mozilla/5.0 (Linux; Android 9; KFMAWI) AppleWebKit/537.36 (KHTML, like Gecko) Silk/126.2.1 like \
+                 Chrome/126.0.0.0 Safari/537.36".into(),
+                "Silk 126.2.1", "Android 9", "tablet",
+            ),
+            (
+                "Mozilla/5.0 (Phone; OpenHarmony 4.1) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/114.0.0.0 Safari/537.36 \
+                 ArkWeb/4.1.6.1 Mobile HuaweiBrowser/5.0.4.300".into(),
+                "Huawei Browser 5.0.4.300", "HarmonyOS", "mobile",
+            ),
+            (
+                "Mozilla/5.0 (Linux; Android 10; HarmonyOS; ELS-AN00) AppleWebKit/537.36 (KHTML, like Gecko) \
+                 Chrome/114.0.5735.196 HuaweiBrowser/14.0.5.303 Mobile Safari/537.36".into(),
+                "Huawei Browser 14.0.5.303", "HarmonyOS", "mobile",
+            ),
         ] {
-            assert!(bots.is_bot(user_agent), "{user_agent}");
-        }
-        for user_agent in [WINDOWS, MAC, IPHONE, IPAD, PIXEL, TABLET, EDGE, LINUX] {
-            assert!(!bots.is_bot(user_agent), "{user_agent}");
+            let info = device(&user_agent, None, None);
+            let is = (&*info.browser, &*info.os, &*info.device);
+            assert_eq!(is, (browser, os, kind), "{user_agent}");
         }
     }
 
     #[test]
-    fn parts_of_hostile_length_are_cut() {
-        let info = DeviceInfo::parse(&format!(
-            "Mozilla/5.0 (Windows NT 10.0) Firefox/{}",
-            "1".repeat(400)
-        ));
-        assert_eq!(info.browser.chars().count(), MAX_PART);
+    fn what_chrome_says_on_any_android_is_no_version_and_its_hints_tell_the_rest() {
+        let reduced =
+            "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0";
+        let phone = device(
+            &format!("{reduced} Mobile Safari/537.36"),
+            Some("Android"),
+            Some(true),
+        );
+        assert_eq!((&*phone.os, &*phone.device), ("Android", "mobile"));
+        let tablet = device(&format!("{reduced} Safari/537.36"), Some("Android"), Some(false));
+        assert_eq!((&*tablet.os, &*tablet.device), ("Android", "tablet"));
+        // A phone that asks for the desktop's site.
+        let phone = device(LINUX, Some("Android"), Some(true));
+        assert_eq!((&*phone.os, &*phone.device), ("Android", "mobile"));
+        let desktop = device(LINUX, None, Some(false));
+        assert_eq!((&*desktop.os, &*desktop.device), ("Linux", "desktop"));
     }
 }

@@ -110,9 +110,9 @@ fn event_row(
         url: &url,
     };
     let device_info = DeviceInfo {
-        browser: without_nul(&view.device.browser),
-        os: without_nul(&view.device.os),
-        device: without_nul(&view.device.device),
+        browser: without_nul(&view.device.browser).into(),
+        os: without_nul(&view.device.os).into(),
+        device: without_nul(&view.device.device).into(),
     };
     let ip_address = match view.client_ip {
         Some(ip) => Some(ip_text(ip)),

@@ -149,7 +149,6 @@ impl Applier {
     /// way.
     async fn round(&mut self) {
         let own = self.shared.own.load_full();
-        self.drain.owns(own.id());
         let mut done = self.step(&own).await;
         if self.drain.is_copied() {
             self.replace_copied_spool(&own).await;
@@ -215,19 +214,24 @@ impl Applier {
     /// A copy of this process, resumed from the same machine snapshot, has used the own spool's sequence numbers:
     /// what was appended since would be taken for applied. A new spool has numbers of its own.
     async fn replace_copied_spool(&self, own: &Arc<Spool>) {
-        tracing::error!(
-            spool = %own.id(),
-            "the ledger knows parts that this process has not offered: its machine was resumed from a snapshot, and \
-             page views since then may be lost; a new spool is begun"
-        );
         match self.directory.create().await {
             Ok(new) => {
                 self.shared.own.store(new);
                 self.shared.adopt([Arc::clone(own)]);
+                tracing::error!(
+                    spool = %own.id(),
+                    "the ledger knows parts that this process has not offered: its machine was resumed from a \
+                     snapshot, and page views since then may be lost; a new spool is begun"
+                );
             }
             Err(error) => {
                 let error = crate::telemetry::chain(&error);
-                tracing::warn!(error, "a new spool cannot be created now");
+                tracing::error!(
+                    spool = %own.id(),
+                    error,
+                    "the ledger knows parts that this process has not offered: its machine was resumed from a \
+                     snapshot, and page views are lost until a new spool can be created"
+                );
             }
         }
     }
@@ -242,7 +246,13 @@ impl Applier {
 
     /// One step; false if it failed.
     async fn step(&mut self, spool: &Spool) -> bool {
-        match self.shared.while_updating_gauges(self.drain.step(spool)).await {
+        // It may have been replaced since the last step, even within this round.
+        self.drain.owns(self.shared.own.load().id());
+        match self
+            .shared
+            .while_updating_the_backlog(self.drain.step(spool))
+            .await
+        {
             Ok(Step::Nothing) => {
                 if spool.waiting().views > spool.passed_over().views {
                     // The counts were wrong, after a failure in between. If they are wrong again, that is no

@@ -235,6 +235,7 @@ impl Drain {
     pub(super) fn owns(&mut self, own: WriterId) {
         if self.own.replace(own) != Some(own) {
             self.tried_to = 0;
+            self.is_copied = false;
         }
     }
 

@@ -118,7 +118,7 @@ impl Applier {
                     self.drain.confirm_due(&spool).await
                 }
             };
-            match self.shared.while_updating_gauges(outcome).await {
+            match self.shared.while_updating_the_backlog(outcome).await {
                 Ok(Confirmed::All) | Err(SpoolError::Closed) => {}
                 Ok(Confirmed::Lacking) => self.is_behind = true,
                 Ok(Confirmed::Unavailable(error)) => {

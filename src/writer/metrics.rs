@@ -27,22 +27,10 @@ metrics! {
         last_apply: Gauge = "last_apply_timestamp_seconds",
         /// Page views that reached the app's tables
         applied_views: Counter = "applied_views_total",
-        /// Page views on disk, waiting for the database
-        spool_views: Gauge = "spool_views",
-        /// Bytes of page views on disk, dead letters included
-        spool_bytes: Gauge = "spool_bytes",
-        /// Bytes of page views on disk that the database has acknowledged, kept in case it loses them
-        spool_kept_bytes: Gauge = "spool_kept_bytes",
-        /// Limit of spool_bytes: spool.max_bytes
-        spool_limit_bytes: Gauge = "spool_limit_bytes",
-        /// Age of the oldest page view that waits on disk; 0 while none does
-        spool_oldest_age: Gauge = "spool_oldest_age_seconds",
         /// Time of one synced commit to the spool
         append_duration: Durations = "spool_append_duration_seconds",
         /// Spools adopted from processes that were gone
         spools_adopted: Counter = "spools_adopted_total",
-        /// Page views that the database refused, kept on disk
-        dead_letters: Gauge = "dead_letters",
         /// Page views that the database refused and that were kept
         dead_letters_made: Counter = "dead_letters_made_total",
     }

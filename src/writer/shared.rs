@@ -11,9 +11,8 @@ use tokio::time::sleep;
 
 use super::spool::{Spool, SpoolTotals};
 use crate::status::{Backlog, Status};
-use crate::writer::Metrics;
 
-/// Between two updates of the gauges.
+/// Between two updates of the backlog.
 pub(super) const LOOK: Duration = Duration::from_secs(1);
 
 /// The open spools.
@@ -29,11 +28,10 @@ pub(super) struct Shared {
     /// Limit of `bytes`.
     limit: u64,
     pub(super) status: Status,
-    metrics: Arc<Metrics>,
 }
 
 impl Shared {
-    pub(super) fn new(own: Arc<Spool>, limit: u64, status: Status, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(own: Arc<Spool>, limit: u64, status: Status) -> Self {
         let is_closed = own.is_closed();
         let shared = Self {
             own: ArcSwap::new(own),
@@ -42,7 +40,6 @@ impl Shared {
             adopted: Mutex::default(),
             limit,
             status,
-            metrics,
         };
         shared.show();
         if is_closed {
@@ -93,8 +90,8 @@ impl Shared {
             .sum()
     }
 
-    /// Runs a future while updating the gauges, so that a hanging server does not freeze them.
-    pub(super) async fn while_updating_gauges<T>(&self, work: impl Future<Output = T>) -> T {
+    /// Runs a future while updating the backlog, so that a hanging server does not freeze it.
+    pub(super) async fn while_updating_the_backlog<T>(&self, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
         loop {
             tokio::select! {
@@ -104,28 +101,21 @@ impl Shared {
         }
     }
 
-    /// Updates the backlog, and its gauges.
+    /// Updates the backlog.
     #[expect(clippy::cast_precision_loss, reason = "sizes and seconds")]
     pub(super) fn show(&self) {
         let waiting = self.waiting();
         let sum = |of: fn(&SpoolTotals) -> u64| waiting.iter().map(of).sum::<u64>() as f64;
         let oldest = waiting.iter().filter_map(|waiting| waiting.oldest).min();
-        let backlog = Backlog {
+        let kept = self.lock().iter().map(|spool| spool.kept_bytes()).sum::<u64>();
+        let kept = kept + self.own.load().kept_bytes();
+        self.status.set_backlog(Backlog {
             views: sum(|waiting| waiting.views),
             bytes: sum(|waiting| waiting.bytes + waiting.dead_bytes),
+            kept_bytes: kept as f64,
             limit_bytes: self.limit as f64,
             oldest_seconds: oldest.map_or(0.0, |at| (Utc::now() - at).as_seconds_f64().max(0.0)),
             dead_letters: sum(|waiting| waiting.dead_letters),
-        };
-        let kept = self.lock().iter().map(|spool| spool.kept_bytes()).sum::<u64>();
-        let kept = kept + self.own.load().kept_bytes();
-        let metrics = &self.metrics;
-        metrics.spool_views.set(backlog.views);
-        metrics.spool_bytes.set(backlog.bytes);
-        metrics.spool_limit_bytes.set(backlog.limit_bytes);
-        metrics.spool_kept_bytes.set(kept as f64);
-        metrics.spool_oldest_age.set(backlog.oldest_seconds);
-        metrics.dead_letters.set(backlog.dead_letters);
-        self.status.set_backlog(backlog);
+        });
     }
 }

@@ -6,6 +6,7 @@ use sqlx::Executor as _;
 
 use super::{Fragile, Made, all_dropped, endlessly_patient};
 use crate::support::postgres::Postgres;
+use crate::support::world::{Wanted, World};
 
 #[tokio::test]
 async fn w23_a_spool_that_comes_back_from_an_older_copy_of_its_disk_is_not_written_again() {
@@ -57,10 +58,7 @@ async fn w23_a_process_whose_numbers_were_used_by_a_copy_of_it_says_so_and_begin
     let mut made = Made::default();
     made.sees("alice", &alice, &["/about/"]).await;
     made.are_recorded(world).await;
-    let pool = Postgres::shared().pool(world.database.name());
-    let copied = "INSERT INTO headcount.applied_batch (writer_id, batch_seq)
-                  SELECT writer_id, -1000 FROM headcount.applied_batch GROUP BY writer_id";
-    assert_eq!(pool.execute(copied).await.unwrap().rows_affected(), 1);
+    the_numbers_are_used_by_a_copy(world).await;
     alice.sees("/about/").await;
     world
         .sidecar
@@ -68,4 +66,42 @@ async fn w23_a_process_whose_numbers_were_used_by_a_copy_of_it_says_so_and_begin
         .says("its machine was resumed from a snapshot");
     made.sees("alice", &alice, &["/about/", "/about/"]).await;
     made.are_recorded(world).await;
+}
+
+/// What waits in the copied spool has the copy's numbers, too: that it is known is no reason to replace the new spool.
+#[tokio::test]
+async fn w23_the_rest_of_a_copied_spool_replaces_no_other() {
+    let fragile = Fragile::start(Wanted {
+        record: "batch_views = 1".into(),
+        ..endlessly_patient()
+    })
+    .await;
+    let world = &fragile.world;
+    let (alice, mut made) = Made::first(world).await;
+    fragile.database.hang();
+    for waiting in [1.0, 2.0, 3.0] {
+        alice.sees("/about/").await;
+        let spooled = "headcount_spool_views";
+        world
+            .sidecar
+            .wait_for_metric(spooled, |views| views == waiting)
+            .await;
+    }
+    the_numbers_are_used_by_a_copy(world).await;
+    fragile.database.resume().await;
+    world.sidecar.wait_until_idle().await;
+    let copied = "its machine was resumed from a snapshot";
+    world.sidecar.process().says(copied);
+    let told = world.sidecar.process().log();
+    assert_eq!(told.matches(copied).count(), 1, "{told}");
+    made.sees("alice", &alice, &["/about/"]).await;
+    made.are_recorded(world).await;
+}
+
+/// Marks in the ledger that every number of the one writer is settled.
+async fn the_numbers_are_used_by_a_copy(world: &World) {
+    let pool = Postgres::shared().pool(world.database.name());
+    let copied = "INSERT INTO headcount.applied_batch (writer_id, batch_seq)
+                  SELECT writer_id, -1000 FROM headcount.applied_batch GROUP BY writer_id";
+    assert_eq!(pool.execute(copied).await.unwrap().rows_affected(), 1);
 }

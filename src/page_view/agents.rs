@@ -1,0 +1,141 @@
+//! User agents, each read once: the robots among them, and the devices of the others.
+//!
+//! Reading one takes several microseconds, and a site's visitors have few: what was read is remembered.
+
+use std::fmt;
+
+use http::{HeaderMap, HeaderValue};
+use moka::Equivalent;
+use moka::sync::Cache;
+
+use super::device::DeviceInfo;
+use super::robots::Robots;
+use crate::config::BotPatterns;
+
+/// User agents that are remembered; the ones that come often stay.
+const CAPACITY: u64 = 2048;
+
+/// What a request says of its browser.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Agent<'a> {
+    /// `User-Agent`, made fit to be stored.
+    pub(super) text: &'a str,
+    /// `Sec-CH-UA-Platform`, one of those that matter.
+    pub(super) platform: Option<&'static str>,
+    /// `Sec-CH-UA-Mobile`.
+    pub(super) mobile: Option<bool>,
+}
+
+impl<'a> Agent<'a> {
+    /// With the hints of the request.
+    pub(super) fn of(user_agent: &'a str, request: &HeaderMap) -> Self {
+        let hint = |name| request.get(name).map(HeaderValue::as_bytes);
+        Self {
+            text: user_agent,
+            platform: (hint("sec-ch-ua-platform") == Some(b"\"Android\"")).then_some("Android"),
+            mobile: match hint("sec-ch-ua-mobile") {
+                Some(b"?1") => Some(true),
+                Some(b"?0") => Some(false),
+                _ => None,
+            },
+        }
+    }
+}
+
+/// An [`Agent`] that is remembered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Remembered {
+    text: Box<str>,
+    platform: Option<&'static str>,
+    mobile: Option<bool>,
+}
+
+impl Remembered {
+    fn agent(&self) -> Agent<'_> {
+        Agent {
+            text: &self.text,
+            platform: self.platform,
+            mobile: self.mobile,
+        }
+    }
+}
+
+impl std::hash::Hash for Remembered {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.agent().hash(state);
+    }
+}
+
+impl Equivalent<Remembered> for Agent<'_> {
+    fn equivalent(&self, key: &Remembered) -> bool {
+        *self == key.agent()
+    }
+}
+
+/// Reads user agents. Clones share what was read.
+#[derive(Clone)]
+pub struct Agents {
+    robots: Robots,
+    read: Cache<Remembered, Option<DeviceInfo>>,
+}
+
+impl fmt::Debug for Agents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Agents")
+    }
+}
+
+impl Default for Agents {
+    fn default() -> Self {
+        Self::new(&BotPatterns::default())
+    }
+}
+
+impl Agents {
+    /// With these corrections to the list of robots.
+    pub fn new(patterns: &BotPatterns) -> Self {
+        Self {
+            robots: Robots::new(patterns),
+            read: Cache::new(CAPACITY),
+        }
+    }
+
+    /// The device, or `None` for a robot.
+    pub(super) fn device(&self, agent: Agent<'_>) -> Option<DeviceInfo> {
+        if let Some(known) = self.read.get(&agent) {
+            return known;
+        }
+        let is_robot = self.robots.include(agent.text);
+        let device = (!is_robot).then(|| DeviceInfo::of(&agent));
+        let key = Remembered {
+            text: agent.text.into(),
+            platform: agent.platform,
+            mobile: agent.mobile,
+        };
+        self.read.insert(key, device.clone());
+        device
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_remembered_is_what_was_read() {
+        let agents = Agents::default();
+        let chrome = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36";
+        let mut phone = HeaderMap::new();
+        phone.insert("sec-ch-ua-platform", HeaderValue::from_static("\"Android\""));
+        phone.insert("sec-ch-ua-mobile", HeaderValue::from_static("?1"));
+        for _ in 0..2 {
+            let desktop = agents.device(Agent::of(chrome, &HeaderMap::new())).unwrap();
+            assert_eq!(&*desktop.device, "desktop");
+            let mobile = agents.device(Agent::of(chrome, &phone)).unwrap();
+            assert_eq!(&*mobile.device, "mobile");
+            assert_eq!(agents.device(Agent::of("curl/8.5.0", &phone)), None);
+        }
+        agents.read.run_pending_tasks();
+        assert_eq!(agents.read.entry_count(), 3);
+    }
+}
