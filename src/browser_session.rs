@@ -13,6 +13,18 @@ pub enum SessionChange {
     OfAny,
 }
 
+/// Whether a member is shown to others, and counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Visibility {
+    /// As everybody.
+    #[default]
+    Shown,
+    /// The app hides the member: counted, and shown to nobody.
+    Hidden,
+    /// The same, and not counted either.
+    Ignored,
+}
+
 /// A row of the app's session table, without its token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrowserSession {
@@ -28,6 +40,8 @@ pub struct BrowserSession {
     pub is_ended: bool,
     /// When it ended, where the app has written it.
     pub ended_at: Option<DateTime<Utc>>,
+    /// Whether its user is shown, as far as the profile says.
+    pub visibility: Visibility,
 }
 
 impl BrowserSession {
@@ -64,6 +78,7 @@ mod tests {
             is_active,
             is_ended,
             ended_at: ended_at.map(at),
+            visibility: Visibility::Shown,
         }
     }
 

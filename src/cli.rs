@@ -334,6 +334,7 @@ fn check(path: &Path, config: &Config, offline: bool) -> Result<(), Failure> {
         return Ok(());
     }
     let problems = block_on(store::check(config))?.map_err(|error| Failure::of_database(path, error))?;
+    let (warnings, problems): (Vec<_>, Vec<_>) = problems.iter().partition(|problem| problem.is_a_warning());
     if !problems.is_empty() {
         let list: Vec<String> = problems.iter().map(|problem| format!("\n  {problem}")).collect();
         return Err(Failure::Usage(format!(
@@ -343,6 +344,9 @@ fn check(path: &Path, config: &Config, offline: bool) -> Result<(), Failure> {
         )));
     }
     print_line("the database has the tables that the configuration names");
+    for warning in warnings {
+        print_line(format_args!("warning: {warning}"));
+    }
     let remarks = block_on(store::remarks(config))?.map_err(|error| Failure::of_database(path, error))?;
     for remark in remarks {
         print_line(format_args!("note: {remark}"));

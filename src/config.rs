@@ -46,12 +46,12 @@ pub use listen::{Listen, TlsListener};
 pub use live::Live;
 pub use log::{Format, Log};
 pub use privacy::{IpPrecision, Privacy, RecentPrecision, ReferrerPrecision};
-pub use record::{BotPatterns, CommunityIdAs, Patterns, Record};
+pub use record::{BotPatterns, CommunityIdAs, Events, HiddenMembers, OwnPartitions, Patterns, Record};
 pub use redis::Redis;
 pub use routes::Routes;
 pub use schema::{
-    CommunityColumns, CommunityTable, EventColumns, EventTable, ProfileColumns, ProfileTable, Schema,
-    SessionColumns, SessionTable,
+    CommunityColumns, CommunityTable, EventColumns, EventTable, JoinedColumn, ProfileColumn, ProfileColumns,
+    ProfileTable, Schema, SessionColumns, SessionTable,
 };
 pub use secret::Secret;
 pub use session::{Revocation, Session};

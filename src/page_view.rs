@@ -190,6 +190,8 @@ label_values! {
         NotHtml => "not_html",
         /// A robot (V4).
         Bot => "bot",
+        /// A member whom the app hides, with `record.hidden = "ignore"`.
+        Hidden => "hidden",
         /// The path names a community by a text that is no key of the app's type (V21).
         CommunityKey => "community_key",
     }

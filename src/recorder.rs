@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::auth::{Authenticator, EarlyLookup};
 use crate::batch::RecordedView;
-use crate::browser_session::BrowserSession;
+use crate::browser_session::{BrowserSession, Visibility};
 use crate::communities::{Communities, Named};
 use crate::geoip::Location;
 use crate::ids::{CommunityId, SessionToken};
@@ -208,6 +208,7 @@ impl Recorder {
 impl Destinations {
     fn touch(&self, session: &BrowserSession, community: Option<&CommunityId>, seen: Moment) {
         if let (Some(presence), Some(community)) = (&self.presence, community)
+            && session.visibility != Visibility::Ignored
             && presence
                 .touch(community.clone(), session.user_id.clone(), seen)
                 .is_err()
@@ -223,8 +224,15 @@ impl Destinations {
         session: &BrowserSession,
         community: Option<CommunityId>,
     ) {
+        match session.visibility {
+            Visibility::Shown => self.recent.note(&view, community.as_ref()),
+            Visibility::Hidden => {}
+            Visibility::Ignored => {
+                self.metrics.not_counted[NotCounted::Hidden].inc();
+                return;
+            }
+        }
         self.metrics.counted.inc();
-        self.recent.note(&view, community.as_ref());
         self.touch(session, community.as_ref(), seen);
         let recorded = RecordedView {
             view,

@@ -68,6 +68,10 @@ components! {
     ledger: Up = Some("ledger_ok"),
     /// Down while the database refuses every page view
     writes: Up = None,
+    /// Down while the app's tables are not as configured
+    tables: Up = None,
+    /// Down while something cannot be updated that is written beside the events
+    updates: Up = None,
     /// 1 while the spool can be written, 0 while it cannot, -1 where nothing is written
     spool: Off = Some("spool_up"),
     /// The connection on which the database notifies of changes of sessions; off where that is not configured

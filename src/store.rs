@@ -28,7 +28,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use crate::batch::{Batch, BatchKey};
-use crate::browser_session::BrowserSession;
+use crate::browser_session::{BrowserSession, Visibility};
 use crate::ids::{CommunityId, SessionToken, UserId};
 use crate::key_type::{AppKeys, KeyTypes};
 
@@ -112,8 +112,19 @@ pub trait Store: Send + Sync + 'static {
     /// database's clock and at `now`.
     async fn forget_old_parts(&self, now: DateTime<Utc>) -> Result<u64, StoreError>;
 
-    /// Profiles with each user's latest valid session, in one query; users that no longer exist are absent.
-    /// Any order.
+    /// Makes the partitions of our own event table that will soon be needed, where it has partitions and the role may;
+    /// returns how many. Page views do not wait for them: a default partition takes what no other does.
+    async fn make_partitions(&self, _now: DateTime<Utc>) -> Result<usize, StoreError> {
+        Ok(0)
+    }
+
+    /// Those of the users whom the app hides, in one query; none where the configuration names no such column.
+    async fn hidden(&self, _users: &[UserId]) -> Result<HashMap<UserId, Visibility>, StoreError> {
+        Ok(HashMap::new())
+    }
+
+    /// Profiles with each user's latest valid session, in one query; users that no longer exist and those whom
+    /// the app hides are absent. Any order.
     async fn visitors(&self, users: &[UserId]) -> Result<Vec<VisitorRow>, StoreError>;
 
     /// Statistics of one community over the half-open window `[from, to)`.
@@ -138,12 +149,14 @@ pub trait Store: Send + Sync + 'static {
 pub type SessionsFound = HashMap<SessionToken, Result<BrowserSession, StoreError>>;
 
 /// Result of `apply`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Applied {
     /// Views written by this call.
     pub views: usize,
     /// Parts that an earlier try had written without its answer arriving.
     pub known_parts: usize,
+    /// What could not be updated beside the events, and why; the events are written.
+    pub left_out: Vec<String>,
 }
 
 /// What the visitor list shows of one user.

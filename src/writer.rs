@@ -161,7 +161,7 @@ impl Writer {
         let (queue, accepted) = mpsc::channel(record.queue_views.get());
         let (flushes, asked) = mpsc::channel(16);
         let load = Load::new(Queue::Writer, bytes, &metrics.views);
-        let writes = parts.status.writes.clone();
+        let components = (parts.status.writes.clone(), parts.status.updates.clone());
         let shared = Shared::new(parts.spool, limits.spool_bytes, parts.status);
         let shared = Arc::new(shared);
         let appender = Appender {
@@ -180,7 +180,7 @@ impl Writer {
             parts.geoip,
             parts.recent,
             limits,
-            writes,
+            components,
             Arc::clone(metrics),
         );
         let applier = Applier::new(

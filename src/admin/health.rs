@@ -112,6 +112,15 @@ pub(super) fn degraded(status: &Status, patience: f64) -> Vec<String> {
     ]
     .into_iter()
     .filter_map(|(holds, line)| holds.then_some(line))
+    .chain(status.tables.condition().reasons)
+    .chain(updates(status))
     .chain(status.presence_settings.condition().reasons)
     .collect()
+}
+
+/// What is left as it is beside the events that are written.
+fn updates(status: &Status) -> Vec<String> {
+    let reasons = status.updates.condition().reasons;
+    let line = |reason: &String| format!("page views are written, but not {reason}");
+    reasons.iter().map(line).collect()
 }

@@ -46,6 +46,8 @@ pub(super) enum Problem {
     TooMany,
     /// Something the answer needs is away, too slow, or busy.
     Unavailable,
+    /// The app's tables have nothing to answer it from.
+    NotImplemented,
     /// An inconsistency: a mistake in the configuration or the code.
     Internal,
     /// The request was refused before it reached the API.
@@ -73,7 +75,10 @@ impl Problem {
     /// The problem for a failed read of the app's tables, which it logs.
     pub(super) fn from_store(error: &StoreError) -> Self {
         let cause: &dyn Error = error;
-        if matches!(error, StoreError::Unavailable(_)) {
+        if matches!(error, StoreError::NoEvents) {
+            // The configuration says so: nothing is wrong.
+            Self::NotImplemented
+        } else if matches!(error, StoreError::Unavailable(_)) {
             tracing::warn!(cause, "the visitors API cannot reach the app's database");
             Self::Unavailable
         } else {
@@ -107,6 +112,7 @@ impl Problem {
             Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
             Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotImplemented => StatusCode::NOT_IMPLEMENTED,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Refused(status) => *status,
         }
@@ -126,6 +132,7 @@ impl Problem {
             Self::UpgradeRequired => "Only version 13 of the WebSocket protocol is spoken.".into(),
             Self::TooMany => "Too many at a time. Try again later.".into(),
             Self::Unavailable => "This cannot be answered right now. Try again soon.".into(),
+            Self::NotImplemented => "There are no statistics: this site keeps no page views.".into(),
             Self::Internal => "Internal error.".into(),
             Self::Refused(_) => "The request is not one that can be answered.".into(),
         }

@@ -58,6 +58,15 @@ pub(super) enum LiveProblems {
     TooMany(ProblemDocument),
 }
 
+/// What statistics may be answered with besides.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only its derived description is used")]
+pub(super) enum StatisticsProblems {
+    /// The site keeps no page views to make statistics of.
+    #[response(status = 501, content_type = "application/problem+json")]
+    NotImplemented(ProblemDocument),
+}
+
 /// What a report may be refused for.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "only its derived description is used")]

@@ -17,7 +17,7 @@ use crate::store::Store;
 use super::answers::CommunityStats;
 use super::caller::Caller;
 use super::problem::Problem;
-use super::problem_responses::Problems;
+use super::problem_responses::{Problems, StatisticsProblems};
 use super::query;
 use super::{Body, Shared, json};
 use crate::json::Key;
@@ -39,7 +39,7 @@ const MAX_COMPUTATIONS: usize = 4;
         ("community" = String, Path, description = "The community's key", min_length = 1, example = "42"),
         ("days" = Option<u32>, Query, minimum = 1, nullable = false, description = "Length of the window"),
     ),
-    responses((status = 200, description = "The numbers", body = CommunityStats), Problems)
+    responses((status = 200, description = "The numbers", body = CommunityStats), Problems, StatisticsProblems)
 )]
 pub(super) async fn stats(
     shared: &Shared,

@@ -19,6 +19,10 @@ use crate::json::{Key, Seconds, Timestamp};
 
 /// Communities of one request that are checked at the same time.
 const CHECKED_AT_ONCE: usize = 8;
+/// How many pages in a row of users who are not shown are passed over before the list ends …
+const ROUNDS: usize = 20;
+/// … and the least size of such a page after the first.
+const LARGE_PAGE: usize = 200;
 
 /// Who is in a community now, latest seen first
 #[utoipa::path(
@@ -176,30 +180,55 @@ impl Shared {
     }
 
     /// One page and the cursor of the next. Presence lists the users; one query on the app's tables adds their
-    /// profiles. The cursor comes from presence alone, so users without a profile never break it.
+    /// profiles. Users without one, and those whom the app hides, are passed over: a cursor is that of a visitor who is
+    /// shown, as it holds the user's id. Where a whole page is passed over the next one is read.
     async fn page(
         &self,
         community: &CommunityId,
         query: &ListQuery,
     ) -> Result<Answer<(Vec<Visitor>, Option<String>)>, Problem> {
-        let more = query.limit.saturating_add(1);
-        let seen = self.presence.list(community, query.after.as_ref(), more).await;
-        let seen = seen.map_err(|error| Problem::from_presence(&error))?;
-        let Answer {
-            value: mut seen,
-            stale,
-        } = seen;
-        let next = if seen.len() > query.limit {
-            seen.truncate(query.limit);
-            seen.last().map(cursor::encode)
-        } else {
-            None
-        };
-        let value = (self.profiles(seen).await?, next);
-        Ok(Answer { value, stale })
+        let (mut after, mut is_stale) = (query.after.clone(), false);
+        for round in 0..ROUNDS {
+            let size = if round == 0 {
+                query.limit
+            } else {
+                query.limit.max(LARGE_PAGE)
+            };
+            let seen = self
+                .presence
+                .list(community, after.as_ref(), size.saturating_add(1))
+                .await;
+            let seen = seen.map_err(|error| Problem::from_presence(&error))?;
+            let Answer {
+                value: mut seen,
+                stale,
+            } = seen;
+            is_stale |= stale;
+            let mut are_more = seen.len() > size;
+            seen.truncate(size);
+            after = seen.last().cloned();
+            let mut shown = self.profiles(seen).await?;
+            are_more |= shown.len() > query.limit;
+            shown.truncate(query.limit);
+            if shown.is_empty() && are_more {
+                continue;
+            }
+            let next = shown.last().filter(|_| are_more);
+            let next = next.map(|(seen, _)| cursor::encode(seen));
+            let visitors = shown.into_iter().map(|(_, visitor)| visitor).collect();
+            return Ok(Answer {
+                value: (visitors, next),
+                stale: is_stale,
+            });
+        }
+        Ok(Answer {
+            value: (Vec::new(), None),
+            stale: is_stale,
+        })
     }
 
-    async fn profiles(&self, seen: Vec<Seen>) -> Result<Vec<Visitor>, Problem> {
+    /// Those who are shown, in the same order.
+    async fn profiles(&self, seen: Vec<Seen>) -> Result<Vec<(Seen, Visitor)>, Problem> {
         if seen.is_empty() {
             return Ok(Vec::new());
         }
@@ -212,12 +241,9 @@ impl Shared {
             .into_iter()
             .filter_map(|seen| {
                 let row = rows.remove(&seen.user)?;
-                Some(Visitor::new(
-                    row,
-                    seen.last_seen,
-                    &self.settings.avatar_base,
-                    &keys,
-                ))
+                let base = &self.settings.avatar_base;
+                let visitor = Visitor::new(row, seen.last_seen, base, &keys);
+                Some((seen, visitor))
             })
             .collect())
     }

@@ -38,8 +38,8 @@ impl Watched<'_> {
             move || watch_database(store.clone(), database.clone())
         });
         tasks.keep(Task::SchemaWatch, {
-            let (config, ledger) = (self.config.clone(), self.status.ledger.clone());
-            move || check_schema(config.clone(), ledger.clone())
+            let (config, status) = (self.config.clone(), self.status.clone());
+            move || check_schema(config.clone(), status.ledger.clone(), status.tables.clone())
         });
         Ok(())
     }
@@ -124,7 +124,7 @@ pub(super) async fn keys_at_start(store: &Arc<dyn Store>) {
 
 /// Compares the configuration with the live schema as soon as the database answers, and then periodically. Logs each
 /// mismatch in the sentences of `headcount check`.
-async fn check_schema(config: Config, ledger: Component) {
+async fn check_schema(config: Config, ledger: Component, tables: Component) {
     let (faults, questions) = (Component::default(), Component::default());
     loop {
         let Ok(found) = problems(&config).await else {
@@ -136,6 +136,8 @@ async fn check_schema(config: Config, ledger: Component) {
         let is_ours = |problem: &&SchemaProblem| !matches!(problem, SchemaProblem::NoTrigger { .. });
         let reasons: Vec<_> = problem.iter().map(ToString::to_string).collect();
         ledger.down_for(reasons, |_| {});
+        let (of_tables, _) = findings(schema.iter().filter(is_ours), None);
+        tables.down_for(of_tables, |_| {});
         let (now, asked) = findings(schema.iter().filter(is_ours), problem);
         let pause = pause_after(&now);
         faults.down_for(now, |sentence| tracing::error!("{sentence}"));

@@ -146,6 +146,7 @@ mod tests {
             is_active: true,
             is_ended: false,
             ended_at: None,
+            visibility: crate::browser_session::Visibility::Shown,
         }
     }
 

@@ -1,5 +1,7 @@
 //! `[record]`: what is recorded, and how it is queued and batched.
 
+mod events;
+
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +13,8 @@ use serde::Deserialize;
 use super::files::ConfigFolder;
 use super::rules::{Checked, Section, at_least_a_second, at_most, ensure, positive};
 
+pub use events::Events;
+
 /// Upper bound of `keep_applied`.
 const MOST_KEPT: Duration = Duration::from_secs(3_600);
 
@@ -21,12 +25,16 @@ const MOST_KEPT: Duration = Duration::from_secs(3_600);
 pub struct Record {
     /// Keep presence: who is here now.
     pub presence: bool,
-    /// Insert page views into the event table.
-    pub events: bool,
+    /// Where page views are inserted: into the app's event table, into a table of our own, or nowhere.
+    pub events: Events,
+    /// Whether `headcount migrate` makes a partition of our own table for each month. Postgres only.
+    pub own_partitions: OwnPartitions,
     /// Add to the session's `pages_visited`. Switch off while the app does it itself.
     pub pages_visited: bool,
     /// Raise the profile's `last_active`.
     pub last_active: bool,
+    /// Whether members whom the app hides are counted. They are shown to nobody in either case.
+    pub hidden: HiddenMembers,
     /// Count page views that no route matches (they have no community).
     pub unmatched: bool,
     /// Which user agents are robots, besides those that are known.
@@ -66,7 +74,7 @@ pub struct Record {
 impl Record {
     /// Whether anything is written to the app's tables.
     pub fn writes(&self) -> bool {
-        self.events || self.pages_visited || self.last_active
+        self.events != Events::Off || self.pages_visited || self.last_active
     }
 
     /// Whether anything is recorded at all.
@@ -108,6 +116,26 @@ impl Patterns {
     }
 }
 
+/// Partitions of our own event table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OwnPartitions {
+    /// One table.
+    None,
+    /// One partition a month.
+    Month,
+}
+
+/// What hidden members count for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HiddenMembers {
+    /// Their visits count and are recorded as others' are.
+    Count,
+    /// Their visits are not counted and not recorded.
+    Ignore,
+}
+
 /// JSON type of `metadata.community_id`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -122,9 +150,11 @@ impl Default for Record {
     fn default() -> Self {
         Self {
             presence: true,
-            events: true,
+            events: Events::App,
+            own_partitions: OwnPartitions::None,
             pages_visited: true,
             last_active: true,
+            hidden: HiddenMembers::Count,
             unmatched: true,
             bots: BotPatterns::default(),
             geoip_database: None,

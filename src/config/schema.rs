@@ -1,11 +1,17 @@
 //! `[schema]`: names of the app's tables and columns. The defaults are Django's for the models that the
 //! sidecar was made for; types are not configured but read from the live schema at start.
+//!
+//! A table that the app does not have is `""`, a column likewise.
 
-use std::collections::BTreeMap;
+mod profile_column;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
 use super::rules::{Checked, Section, ensure};
+
+pub use profile_column::{JoinedColumn, ProfileColumn};
 
 /// The four tables. Each table's `columns` maps our name for a column to the app's.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -23,8 +29,10 @@ pub struct Schema {
 
 /// Declares one table section: its columns default to our own names for them. `more` are further keys.
 macro_rules! table {
+    (@type) => { String };
+    (@type $type:ty) => { $type };
     ($(#[$doc:meta])* $table:ident, $columns:ident, $default:literal,
-     { $($(#[$cdoc:meta])* $column:ident = $name:literal),+ $(,)? }
+     { $($(#[$cdoc:meta])* $column:ident $(as $ctype:ty)? = $name:literal),+ $(,)? }
      $(, more { $($(#[$mdoc:meta])* $more:ident: $type:ty),+ })?) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Deserialize)]
@@ -51,7 +59,7 @@ macro_rules! table {
         #[derive(Debug, Clone, Deserialize)]
         #[serde(deny_unknown_fields, default)]
         pub struct $columns {
-            $($(#[$cdoc])* pub $column: String,)+
+            $($(#[$cdoc])* pub $column: table!(@type $($ctype)?),)+
         }
 
         impl Default for $columns {
@@ -118,16 +126,18 @@ table! {
 }
 
 table! {
-    /// User profiles.
+    /// User profiles; without a table, users are the ids in the session table.
     ProfileTable, ProfileColumns, "accounts_userprofile", {
         /// Primary key.
         id = "id",
         /// Name shown to other visitors.
-        username = "username",
+        username as ProfileColumn = "username",
         /// Path of the picture, relative to `api.avatar_base`; may be null or empty.
-        avatar = "profile_picture",
+        avatar as ProfileColumn = "profile_picture",
         /// Raised to the time of the latest page view.
         last_active = "last_active",
+        /// True for members who are shown to nobody.
+        is_hidden as ProfileColumn = "",
     }
 }
 
@@ -141,15 +151,45 @@ table! {
     }
 }
 
+impl ProfileTable {
+    /// The tables of columns that are beside the profile, each once.
+    pub fn joined_tables(&self) -> impl Iterator<Item = &str> {
+        let Self { columns, .. } = self;
+        let tables: BTreeSet<&str> = [&columns.username, &columns.avatar, &columns.is_hidden]
+            .into_iter()
+            .filter_map(|column| Some(column.joined()?.table.as_str()))
+            .collect();
+        tables.into_iter()
+    }
+}
+
+impl Schema {
+    /// Whether the app has a table of profiles.
+    pub fn has_profiles(&self) -> bool {
+        !self.profile.table.is_empty()
+    }
+
+    /// Whether members may be hidden.
+    pub fn hides_members(&self) -> bool {
+        self.has_profiles() && !self.profile.columns.is_hidden.is_absent()
+    }
+}
+
 impl Section for Schema {
     fn check(&self) -> Checked {
-        [
-            ("schema.session.table", &self.session.table),
-            ("schema.event.table", &self.event.table),
-            ("schema.profile.table", &self.profile.table),
-            ("schema.community.table", &self.community.table),
-        ]
-        .iter()
-        .try_for_each(|(key, name)| ensure(!name.trim().is_empty(), key, "must not be empty"))
+        ensure(
+            !self.session.table.trim().is_empty(),
+            "schema.session.table",
+            "must not be empty",
+        )?;
+        let columns = &self.profile.columns;
+        for (key, column) in [
+            ("schema.profile.columns.username", &columns.username),
+            ("schema.profile.columns.avatar", &columns.avatar),
+            ("schema.profile.columns.is_hidden", &columns.is_hidden),
+        ] {
+            column.check(key)?;
+        }
+        Ok(())
     }
 }

@@ -463,3 +463,66 @@ fn a_time_zone_is_one_that_the_app_can_name() {
         assert!(message.contains("\"Europe/Berlin\""), "{message}");
     }
 }
+
+#[test]
+fn a_column_of_another_table_is_a_table_and_anything_else_says_what_is_expected() {
+    let config = parse(&format!(
+        "{MINIMAL}\n[schema.profile.columns]\nusername = {{ table = \"auth_user\", key = \"id\", of = \"user_id\", \
+         column = \"username\" }}"
+    ))
+    .unwrap();
+    let joined = config
+        .schema
+        .profile
+        .columns
+        .username
+        .joined()
+        .expect("another table");
+    assert_eq!((&*joined.table, &*joined.of), ("auth_user", "user_id"));
+    assert_eq!(
+        config.schema.profile.joined_tables().collect::<Vec<_>>(),
+        ["auth_user"]
+    );
+    for (written, named) in [
+        (
+            "7",
+            "{ table = \"auth_user\", key = \"id\", of = \"user_id\", column = \"username\" }",
+        ),
+        ("{ table = \"auth_user\" }", "missing field `key`"),
+        ("{ tabel = \"auth_user\" }", "`tabel`"),
+        (
+            "{ table = \"\", key = \"id\", of = \"user_id\", column = \"x\" }",
+            "must not be empty",
+        ),
+    ] {
+        let problem = refused(&format!(
+            "{MINIMAL}\n[schema.profile.columns]\nusername = {written}"
+        ));
+        assert!(problem.contains("schema.profile.columns.username"), "{problem}");
+        assert!(problem.contains(named), "{problem}");
+    }
+}
+
+#[test]
+fn page_views_go_to_the_apps_table_to_our_own_or_nowhere() {
+    let events = |written: &str| {
+        parse(&format!("{MINIMAL}\n[record]\nevents = {written}")).map(|config| config.record.events)
+    };
+    for (written, expected) in [
+        ("true", Events::App),
+        ("\"app\"", Events::App),
+        ("\"own\"", Events::Own),
+        ("false", Events::Off),
+    ] {
+        assert_eq!(events(written).unwrap(), expected);
+    }
+    assert!(events("\"ours\"").unwrap_err().to_string().contains("`own`"));
+    for variable in ["own", "false"] {
+        let config = parse_with(MINIMAL, &[("HEADCOUNT__RECORD__EVENTS", variable)]).unwrap();
+        assert_ne!(config.record.events, Events::App);
+    }
+    let problem = refused(&format!("{MINIMAL}\n[schema.event]\ntable = \"\""));
+    assert!(problem.contains("record.events to \"own\" or false"), "{problem}");
+    let problem = refused(&format!("{MINIMAL}\n[record]\nown_partitions = \"month\""));
+    assert!(problem.contains("needs record.events = \"own\""), "{problem}");
+}

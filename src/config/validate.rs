@@ -4,7 +4,7 @@
 mod own_listener;
 
 use super::rules::{Checked, ensure};
-use super::{Config, Revocation};
+use super::{Config, Events, OwnPartitions, Revocation};
 use own_listener::is_own_listener;
 
 pub(super) fn validate(config: &mut Config) -> Checked {
@@ -44,6 +44,17 @@ fn session(config: &Config) -> Checked {
 
 fn record(config: &Config) -> Checked {
     let record = &config.record;
+    ensure(
+        record.events != Events::App || !config.schema.event.table.is_empty(),
+        "schema.event.table",
+        "is empty, and record.events is \"app\": name the app's event table, or set record.events to \"own\" or false",
+    )?;
+    let by_month = record.own_partitions == OwnPartitions::Month;
+    ensure(
+        !by_month || (record.events == Events::Own && !config.database.is_sqlite()),
+        "record.own_partitions",
+        "\"month\" needs record.events = \"own\" and a Postgres database; set it to \"none\"",
+    )?;
     let heartbeats = config.api.enabled && config.api.live && config.live.heartbeat;
     ensure(
         !heartbeats || record.coalesce <= record.window / 3,

@@ -17,6 +17,7 @@ use super::deadlines::{Deadlines, Due};
 use super::message::Request;
 use super::subscriber::Signal;
 use super::transport::{Outgoing, Transport};
+use crate::browser_session::Visibility;
 use crate::ids::CommunityId;
 use crate::page_view::Dropped;
 use crate::presence::moment::Moment;
@@ -325,6 +326,7 @@ impl<'a, T: Transport> Serving<'a, T> {
         } = &*self.connection;
         if let (Some(presence), Some(owner), Some(page)) = (&shared.presence, owner, page)
             && owner.session.is_valid_at((shared.clock)())
+            && owner.session.visibility != Visibility::Ignored
         {
             shared.metrics.heartbeats.inc();
             if presence

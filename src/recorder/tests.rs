@@ -101,6 +101,7 @@ impl Bench {
             is_active: true,
             is_ended: false,
             ended_at: None,
+            visibility: crate::browser_session::Visibility::Shown,
         };
         let mut rows = self.table.rows.lock().unwrap();
         rows.insert(SessionToken::new(token), session);

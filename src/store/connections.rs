@@ -18,9 +18,9 @@ use tokio::time::timeout;
 
 use super::error::timed_out;
 use super::operations::{Backend, Operation, Runs};
-use super::schema::{AppSchema, Problems, Resolved, resolve};
+use super::schema::{AppSchema, Needs, Problems, Resolved, resolve};
 use super::{LedgerProblem, StoreError};
-use crate::config::{self, Record, Schema};
+use crate::config::{Config, EventTable, Events, Schema};
 use crate::key_type::AppKeys;
 
 /// Pool, limits, and the schema as last read.
@@ -30,7 +30,7 @@ pub(super) struct Connections<B: Backend> {
     limit: Duration,
     idle_policy: Arc<IdlePolicy>,
     names: Schema,
-    record: Record,
+    needs: Needs,
     time_zone: Option<Tz>,
     /// Empty until first read, and again after a statement found that the tables had changed.
     schema: ArcSwapOption<Resolved>,
@@ -41,12 +41,8 @@ pub(super) struct Connections<B: Backend> {
 
 impl<B: Backend> Connections<B> {
     /// Opens nothing: connections are made on first use. Must be called on a tokio runtime.
-    pub(super) fn new(
-        options: <B::Connection as sqlx::Connection>::Options,
-        database: &config::Database,
-        names: &Schema,
-        record: &Record,
-    ) -> Self {
+    pub(super) fn new(options: <B::Connection as sqlx::Connection>::Options, config: &Config) -> Self {
+        let database = &config.database;
         let idle_policy = Arc::new(IdlePolicy::default());
         let hook = Arc::clone(&idle_policy);
         let pool = PoolOptions::<B>::new()
@@ -68,8 +64,8 @@ impl<B: Backend> Connections<B> {
             pool,
             limit: database.statement_timeout,
             idle_policy,
-            names: names.clone(),
-            record: record.clone(),
+            names: names::<B>(config),
+            needs: Needs::of(config),
             time_zone: database.time_zone,
             schema: ArcSwapOption::empty(),
             keys: AppKeys::default(),
@@ -124,7 +120,7 @@ impl<B: Backend> Connections<B> {
     pub(super) async fn resolved(&self) -> Result<Resolved, StoreError> {
         let live =
             self.afresh(async |connection| B::introspect(connection, &self.names, self.time_zone).await);
-        Ok(resolve(&self.names, &self.record, self.time_zone, &live.await?))
+        Ok(resolve(&self.names, self.needs, self.time_zone, &live.await?))
     }
 
     /// What is wrong with the ledger, if anything.
@@ -226,8 +222,11 @@ impl<B: Backend> Connections<B> {
         connection: &mut B::Connection,
         writes: bool,
     ) -> Result<Arc<AppSchema>, sqlx::Error> {
-        let blocked =
-            |resolved: &Resolved| writes && resolved.problems.iter().any(super::SchemaProblem::blocks_writes);
+        let blocked = |resolved: &Resolved| {
+            writes
+                && (resolved.lacks_events
+                    || resolved.problems.iter().any(super::SchemaProblem::blocks_writes))
+        };
         let resolved = match self.schema.load_full() {
             // A schema with a problem is read again each time: the problem may have been mended.
             Some(resolved) if !blocked(&resolved) => resolved,
@@ -260,13 +259,25 @@ impl<B: Backend> Connections<B> {
         } else {
             B::introspect(connection, &self.names, self.time_zone).await?
         };
-        let resolved = Arc::new(resolve(&self.names, &self.record, self.time_zone, &live));
+        let resolved = Arc::new(resolve(&self.names, self.needs, self.time_zone, &live));
         if let Some(app) = &resolved.app {
             self.keys.learn(app.keys());
         }
         self.schema.store(Some(Arc::clone(&resolved)));
         Ok(resolved)
     }
+}
+
+/// The names of the tables and columns, with those of our own event table where that is used.
+pub(super) fn names<B: Backend>(config: &Config) -> Schema {
+    let mut names = config.schema.clone();
+    if config.record.events == Events::Own {
+        names.event = EventTable {
+            table: B::OWN_EVENTS.to_owned(),
+            ..EventTable::default()
+        };
+    }
+    names
 }
 
 /// A connection in use. Unless its operation ended in good order it is closed, not reused: after a timeout, or

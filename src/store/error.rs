@@ -19,7 +19,7 @@ use crate::metrics::LabelValue as _;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Not reachable, timed out, or refused for now: worth trying again.
-    #[error("the database is not available")]
+    #[error("{}", unavailable(.0))]
     Unavailable(#[source] sqlx::Error),
     /// A statement of a write failed after the ledger had noted its parts and before its COMMIT was sent, so
     /// nothing of it is written, nor will be. The rows may be the reason: a lock held by another transaction, a
@@ -29,6 +29,9 @@ pub enum StoreError {
     /// A statement was refused for good, for example by a constraint.
     #[error("the database refused a statement")]
     Refused(#[source] sqlx::Error),
+    /// Page views are neither written nor is there a table of them.
+    #[error("there is no event table")]
+    NoEvents,
     /// A row does not have the expected form.
     #[error("unexpected value in {0}")]
     Unexpected(String),
@@ -58,7 +61,7 @@ impl StoreError {
         match self {
             Self::Undone(_) | Self::Refused(_) => true,
             Self::Unavailable(error) => verdict(error).may_be_the_rows(),
-            Self::Unexpected(_) => false,
+            Self::Unexpected(_) | Self::NoEvents => false,
         }
     }
 
@@ -113,6 +116,7 @@ impl StoreError {
             Self::Unavailable(error) => Self::Unavailable(again(error)),
             Self::Undone(error) => Self::Undone(again(error)),
             Self::Refused(error) => Self::Refused(again(error)),
+            Self::NoEvents => Self::NoEvents,
             Self::Unexpected(what) => Self::Unexpected(what.clone()),
         }
     }
@@ -163,7 +167,7 @@ impl StoreError {
     fn verdict(&self) -> Classification {
         match self {
             Self::Unavailable(error) | Self::Undone(error) | Self::Refused(error) => verdict(error),
-            Self::Unexpected(_) => Classification::SCHEMA,
+            Self::Unexpected(_) | Self::NoEvents => Classification::SCHEMA,
         }
     }
 }
@@ -210,6 +214,16 @@ fn again(error: &sqlx::Error) -> sqlx::Error {
     }
 }
 
+/// What happened, in words: an error that time does not cure is not called an absence.
+fn unavailable(error: &sqlx::Error) -> &'static str {
+    match verdict(error).remedy {
+        Remedy::Reread | Remedy::Privilege | Remedy::Prepare => {
+            "the database cannot do this until its tables are changed"
+        }
+        Remedy::None | Remedy::Wait | Remedy::Reconnect => "the database is not available",
+    }
+}
+
 fn verdict(error: &sqlx::Error) -> Classification {
     use sqlx::Error as E;
     match error {
@@ -233,6 +247,17 @@ fn verdict(error: &sqlx::Error) -> Classification {
         E::TypeNotFound { .. } => Classification::STALE,
         _ => Classification::REFUSED,
     }
+}
+
+/// Whether a statement can never succeed, whatever its rows: it changes a view that takes no changes.
+pub(super) fn is_impossible(error: &sqlx::Error) -> bool {
+    let Some(error) = error.as_database_error() else {
+        return false;
+    };
+    let is_code = error
+        .code()
+        .is_some_and(|code| matches!(&*code, "55000" | "42809"));
+    is_code || (error.message().contains("cannot modify") && error.message().contains("is a view"))
 }
 
 /// Whether a row matched no partition of its table.

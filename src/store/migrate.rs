@@ -11,17 +11,19 @@ mod sqlite;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::SqlStr;
 use sqlx::migrate::{AppliedMigration, Migrate, Migration, MigrationType, Migrator};
 use tokio::time::timeout;
 
+use super::connections::names;
 use super::error::timed_out;
 use super::operations::Backend;
 use super::postgres::connect_options;
 use super::postgres::pooler::NEEDS_ITS_OWN;
-use super::schema::{AppSchema, Problems, Resolved, TableName, resolve};
+use super::schema::{AppSchema, EventTable, Needs, Problems, Resolved, TableName, resolve};
 use super::url::{OpenError, Scheme, direct_url};
 use super::{SchemaProblem, StoreError};
 use crate::config::Config;
@@ -80,6 +82,12 @@ pub enum MigrateError {
     /// Some additions to the app's tables failed. The others are done.
     #[error(transparent)]
     Incomplete(Incomplete),
+    /// Our own event table is one, and was to have partitions.
+    #[error(
+        "headcount.page_view has no partitions and record.own_partitions is \"month\": rename the table, run headcount \
+         migrate again and copy its rows, or set record.own_partitions to \"none\""
+    )]
+    NotPartitioned,
     /// Another `headcount migrate` holds the lock.
     #[error("another headcount migrate is at work on this database")]
     Busy,
@@ -182,12 +190,16 @@ struct Addition {
 
 impl Addition {
     fn new(name: &'static str, table: &TableName, template: &str, app: &AppSchema) -> Self {
-        let (event, session) = (&app.event, &app.session);
+        let session = &app.session;
+        let event = app.event.iter().flat_map(|event| {
+            [
+                ("{event.table}", event.table.to_string()),
+                ("{event.metadata}", event.metadata.to_string()),
+                ("{event.timestamp}", event.timestamp.to_string()),
+                ("{event.event_type}", event.event_type.to_string()),
+            ]
+        });
         let names = [
-            ("{event.table}", event.table.to_string()),
-            ("{event.metadata}", event.metadata.to_string()),
-            ("{event.timestamp}", event.timestamp.to_string()),
-            ("{event.event_type}", event.event_type.to_string()),
             ("{session.table}", session.table.to_string()),
             ("{session.id}", session.id.to_string()),
             ("{session.user_id}", session.user_id.to_string()),
@@ -199,10 +211,10 @@ impl Addition {
             ("{session.started_at}", session.started_at.to_string()),
             ("{time_zone}", session.expires_at.zone.name().to_owned()),
         ];
-        let create = names
-            .iter()
+        let create = event
+            .chain(names)
             .fold(template.trim_end().to_owned(), |sql, (placeholder, name)| {
-                sql.replace(placeholder, name)
+                sql.replace(placeholder, &name)
             });
         let table = table.to_string();
         let columns = create.split_once(&format!(" ON {table} "));
@@ -221,16 +233,15 @@ impl Addition {
 }
 
 /// The additions that both databases have.
-fn additions(app: &AppSchema, event_community: &str, session_user: &str) -> [Addition; 2] {
-    [
-        Addition::new(
-            "headcount_event_community",
-            &app.event.table,
-            event_community,
-            app,
-        ),
-        Addition::new("headcount_session_user", &app.session.table, session_user, app),
-    ]
+fn additions(app: &AppSchema, event_community: &str, session_user: &str) -> Vec<Addition> {
+    let event = app
+        .event
+        .iter()
+        // A view has no indexes: those of the table under it are the app's.
+        .filter(|event| !event.is_view)
+        .map(|event| Addition::new("headcount_event_community", &event.table, event_community, app));
+    let session = Addition::new("headcount_session_user", &app.session.table, session_user, app);
+    event.chain([session]).collect()
 }
 
 /// One file of `migrations/`: version, what it makes, its statements. Listed by hand: sqlx's macro that reads the
@@ -300,11 +311,33 @@ fn pending(migrator: &Migrator, applied: &[AppliedMigration]) -> Result<Vec<Step
 async fn app_schema<B: Backend>(
     connection: &mut B::Connection,
     config: &Config,
-) -> Result<std::sync::Arc<AppSchema>, MigrateError> {
-    let live = B::introspect(connection, &config.schema, config.database.time_zone).await?;
-    let Resolved { app, problems, .. } =
-        resolve(&config.schema, &config.record, config.database.time_zone, &live);
-    app.ok_or(MigrateError::Schema(problems))
+) -> Result<Arc<AppSchema>, MigrateError> {
+    let names = names::<B>(config);
+    let live = B::introspect(connection, &names, config.database.time_zone).await?;
+    let needs = Needs::of(config);
+    let Resolved {
+        app,
+        problems,
+        lacks_events,
+        ..
+    } = resolve(&names, needs, config.database.time_zone, &live);
+    let is_made_here = |problem: &SchemaProblem| matches!(problem, SchemaProblem::NoOwnTable { .. });
+    match app {
+        Some(app) if !lacks_events || problems.iter().any(is_made_here) => Ok(app),
+        _ => Err(MigrateError::Schema(problems)),
+    }
+}
+
+/// The same with our own event table, which was just made, or would be: indexes are put on it as on the app's.
+fn with_own_events<B: Backend>(app: Arc<AppSchema>) -> Arc<AppSchema> {
+    if app.event.is_some() {
+        return app;
+    }
+    let event = EventTable::own(B::OWN_EVENTS, app.user_key());
+    Arc::new(AppSchema {
+        event: Some(event),
+        ..(*app).clone()
+    })
 }
 
 /// Limits the time to connect; the steps have no limit, because building an index takes as long as the table is

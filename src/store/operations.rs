@@ -13,14 +13,14 @@ use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Database, Transaction};
 
-use super::error::is_untranslatable;
+use super::error::{is_impossible, is_untranslatable};
 use super::ledger::LedgerProblem;
 use super::rows::{EventRow, event_rows};
-use super::schema::{AppSchema, Column, CommunityTable, EventInsert, LiveSchema, ProfileTable};
+use super::schema::{AppSchema, Column, CommunityTable, EventInsert, EventTable, LiveSchema, ProfileTable};
 use super::{Applied, Stats, VisitorRow};
 use crate::batch::{Batch, BatchKey};
-use crate::browser_session::BrowserSession;
-use crate::config::{self, CommunityIdAs, Config, PageViews, Schema};
+use crate::browser_session::{BrowserSession, Visibility};
+use crate::config::{self, CommunityIdAs, Config, Events, HiddenMembers, OwnPartitions, PageViews, Schema};
 use crate::from_row::from_row;
 use crate::ids::{BrowserSessionId, CommunityId, SessionToken, UserId};
 use crate::key_type::KeyTypes;
@@ -55,9 +55,14 @@ pub(super) trait Backend:
     + for<'a> Runs<InsertEvents<'a>>
     + Runs<AddPages>
     + for<'a> Runs<RaiseLastActive<'a>>
+    + Runs<MakePartitions>
+    + for<'a> Runs<HiddenOf<'a>>
     + for<'a> Runs<Visitors<'a>>
     + for<'a> Runs<StatsOf<'a>>
 {
+    /// The event table that `headcount migrate` makes.
+    const OWN_EVENTS: &'static str;
+
     /// Reads the configured tables from the catalogue, and whether the server knows the configured zone.
     fn introspect(
         connection: &mut Self::Connection,
@@ -146,6 +151,17 @@ impl Operation for ForgetOld<'_> {
     const WRITES: bool = true;
 }
 
+/// Makes the partitions of our own event table that will soon be needed, where the role may; returns how many.
+pub(super) struct MakePartitions {
+    pub database: config::Database,
+    pub now: DateTime<Utc>,
+}
+
+impl Operation for MakePartitions {
+    type Output = usize;
+    const WRITES: bool = true;
+}
+
 /// The sessions of tokens, valid or not.
 pub(super) struct FindSessions<'a> {
     pub tokens: &'a [&'a SessionToken],
@@ -197,6 +213,16 @@ impl FindCommunity<'_> {
     }
 }
 
+impl FindCommunity<'_> {
+    /// The answer where the app has no table of communities: any key is that of one, and no slug is.
+    pub(super) fn without_table(&self) -> Option<CommunityId> {
+        match self {
+            Self::BySlug(_) => None,
+            Self::ByKey(key) => Some((*key).clone()),
+        }
+    }
+}
+
 impl Operation for FindCommunity<'_> {
     type Output = Option<CommunityId>;
 }
@@ -204,7 +230,10 @@ impl Operation for FindCommunity<'_> {
 /// What is written and counted, from the configuration.
 pub(super) struct Rules {
     pub events: bool,
-    pub pages_visited: bool,
+    /// Our own event table has partitions.
+    pub partitions: bool,
+    /// What a member whom the app hides is; `None` where it hides nobody.
+    pub hidden: Option<Visibility>,
     pub community_id_as: CommunityIdAs,
     pub page_views: PageViews,
     pub database: config::Database,
@@ -213,8 +242,16 @@ pub(super) struct Rules {
 impl Rules {
     pub(super) fn new(config: &Config) -> Self {
         Self {
-            events: config.record.events,
-            pages_visited: config.record.pages_visited,
+            events: config.record.events != Events::Off,
+            partitions: config.record.events == Events::Own
+                && config.record.own_partitions == OwnPartitions::Month,
+            hidden: config
+                .schema
+                .hides_members()
+                .then_some(match config.record.hidden {
+                    HiddenMembers::Count => Visibility::Hidden,
+                    HiddenMembers::Ignore => Visibility::Ignored,
+                }),
             community_id_as: config.record.community_id_as,
             page_views: config.api.page_views,
             database: config.database.clone(),
@@ -247,32 +284,59 @@ impl<B: Backend> Runs<Apply<'_>> for B {
         app: &AppSchema,
         connection: &mut B::Connection,
     ) -> Result<Applied, sqlx::Error> {
-        match operation.attempt::<B>(app, connection, |row| row).await {
-            // A batch is tried in smaller parts first, so that only the row at fault loses characters.
-            Err(error) if is_untranslatable(&error) && operation.batch.views().count() == 1 => {
-                operation.attempt::<B>(app, connection, EventRow::in_ascii).await
+        let (mut form, mut is_ascii): (fn(EventRow) -> EventRow, bool) = (|row| row, false);
+        let mut left_out = BTreeMap::new();
+        // Each round leaves out one more thing, so this ends.
+        loop {
+            match operation.attempt::<B>(app, connection, form, &left_out).await {
+                // A batch is tried in smaller parts first, so that only the row at fault loses characters.
+                Err((_, error))
+                    if is_untranslatable(&error) && operation.batch.views().count() == 1 && !is_ascii =>
+                {
+                    (form, is_ascii) = (EventRow::in_ascii, true);
+                }
+                // The events must not wait for what will never be.
+                Err((Some(column), error)) if is_impossible(&error) && !left_out.contains_key(column) => {
+                    left_out.insert(column, error.to_string());
+                }
+                Err((_, error)) => return Err(error),
+                Ok(applied) => {
+                    let left_out = left_out
+                        .iter()
+                        .map(|(column, error)| format!("{column}: {error}"));
+                    return Ok(Applied {
+                        left_out: left_out.collect(),
+                        ..applied
+                    });
+                }
             }
-            outcome => outcome,
         }
     }
 }
 
 impl Apply<'_> {
-    /// One transaction. `form` changes the events before they are written.
+    /// One transaction. `form` changes the events before they are written; updates in `left_out` are not tried. An error
+    /// comes with the update that failed, if it was one.
     async fn attempt<B: Backend>(
         &self,
         app: &AppSchema,
         connection: &mut B::Connection,
         form: fn(EventRow) -> EventRow,
-    ) -> Result<Applied, sqlx::Error> {
+        left_out: &BTreeMap<&'static str, String>,
+    ) -> Result<Applied, (Option<&'static str>, sqlx::Error)> {
+        let other = |error| (None, error);
+        let updating = |column: &'static str| move |error| (Some(column), error);
         let Apply {
             batch,
             rules,
             noted,
             committing,
         } = self;
-        let mut transaction = B::begin(connection, &rules.database).await?;
-        let new = B::run(&NoteParts { batch }, app, &mut transaction).await?;
+        let mut transaction = B::begin(connection, &rules.database).await.map_err(other)?;
+        noted.store(false, Ordering::Relaxed);
+        let new = B::run(&NoteParts { batch }, app, &mut transaction)
+            .await
+            .map_err(other)?;
         noted.store(true, Ordering::Relaxed);
         let known_parts = batch.parts.len() - new.len();
         let batch: Cow<'_, Batch> = if known_parts == 0 {
@@ -281,32 +345,58 @@ impl Apply<'_> {
             Cow::Owned(batch.only(&new))
         };
         let views = batch.views().count();
+        let applied = Applied {
+            views,
+            known_parts,
+            left_out: Vec::new(),
+        };
         if views == 0 {
             committing.store(true, Ordering::Relaxed);
-            transaction.commit().await?;
-            return Ok(Applied { views, known_parts });
+            transaction.commit().await.map_err(other)?;
+            return Ok(applied);
         }
-        if let Some(columns) = &app.event.insert {
-            let rows = event_rows(&batch, columns, app.keys().community, rules.community_id_as)?;
+        if let Some(event) = &app.event
+            && let Some(columns) = &event.insert
+        {
+            let rows =
+                event_rows(&batch, columns, app.keys().community, rules.community_id_as).map_err(other)?;
             let rows = rows.into_iter().map(form).collect();
-            B::run(&InsertEvents { columns, rows }, app, &mut transaction).await?;
+            let insert = InsertEvents { event, columns, rows };
+            B::run(&insert, app, &mut transaction).await.map_err(other)?;
         }
-        if rules.pages_visited {
+        if app.adds_pages && !left_out.contains_key(PAGES_VISITED) {
             let pages = batch.pages_by_session();
-            B::run(&AddPages { pages }, app, &mut transaction).await?;
+            B::run(&AddPages { pages }, app, &mut transaction)
+                .await
+                .map_err(updating(PAGES_VISITED))?;
         }
-        if let Some(column) = &app.profile.last_active {
+        if let Some(profile) = &app.profile
+            && let Some(column) = &profile.last_active
+            && !left_out.contains_key(LAST_ACTIVE)
+        {
             let moments = batch.last_active_by_user();
-            B::run(&RaiseLastActive { column, moments }, app, &mut transaction).await?;
+            let raise = RaiseLastActive {
+                profile,
+                column,
+                moments,
+            };
+            B::run(&raise, app, &mut transaction)
+                .await
+                .map_err(updating(LAST_ACTIVE))?;
         }
         committing.store(true, Ordering::Relaxed);
-        transaction.commit().await?;
-        Ok(Applied { views, known_parts })
+        transaction.commit().await.map_err(other)?;
+        Ok(applied)
     }
 }
 
+/// The updates that a batch makes beside its events.
+const PAGES_VISITED: &str = "pages_visited";
+const LAST_ACTIVE: &str = "last_active";
+
 /// Inserts page views; a step of [`Apply`].
 pub(super) struct InsertEvents<'a> {
+    pub event: &'a EventTable,
     pub columns: &'a EventInsert,
     pub rows: Vec<EventRow>,
 }
@@ -328,6 +418,7 @@ impl Operation for AddPages {
 
 /// S7: raises when the users were last active, never back in time; a step of [`Apply`].
 pub(super) struct RaiseLastActive<'a> {
+    pub profile: &'a ProfileTable,
     pub column: &'a Column,
     pub moments: BTreeMap<UserId, DateTime<Utc>>,
 }
@@ -348,13 +439,31 @@ impl Operation for Visitors<'_> {
     type Output = Vec<VisitorRow>;
 }
 
+/// Those of the users whom the app hides.
+pub(super) struct HiddenOf<'a> {
+    pub users: &'a [UserId],
+}
+
+impl Operation for HiddenOf<'_> {
+    type Output = Vec<UserId>;
+}
+
+impl HiddenOf<'_> {
+    /// As [`Visitors::keys`].
+    pub(super) fn keys(&self, key: &Column) -> impl Iterator<Item = &str> {
+        keys(self.users, key)
+    }
+}
+
+fn keys<'u>(users: &'u [UserId], key: &Column) -> impl Iterator<Item = &'u str> {
+    let ids = users.iter().map(UserId::as_str);
+    ids.filter(|user| key.is_key(user))
+}
+
 impl Visitors<'_> {
-    /// The users whose ids can be keys of the table at all.
-    pub(super) fn keys(&self, profile: &ProfileTable) -> impl Iterator<Item = &str> {
-        self.users
-            .iter()
-            .map(UserId::as_str)
-            .filter(|user| profile.id.is_key(user))
+    /// The users whose ids can be values of the key column at all.
+    pub(super) fn keys(&self, key: &Column) -> impl Iterator<Item = &str> {
+        keys(self.users, key)
     }
 }
 
@@ -393,7 +502,8 @@ pub(super) const STATS_OF_VIEWS_AND_SESSIONS: &str = "\
 from_row!(PgRow, SqliteRow => Stats { total_visitors, page_views, avg_session_duration, ended_sessions, avg_community_session_duration, ended_community_sessions });
 
 impl Operation for StatsOf<'_> {
-    type Output = Stats;
+    /// `None` where there is no event table.
+    type Output = Option<Stats>;
 }
 
 impl StatsOf<'_> {

@@ -8,11 +8,13 @@
 
 mod apply;
 mod catalogue;
+mod hidden;
 mod identify;
 mod introspect;
 mod ledger;
 mod listen;
 mod options;
+pub(super) mod partitions;
 pub(super) mod pooler;
 mod remarks;
 pub(super) mod statement;
@@ -50,6 +52,8 @@ pub(super) fn store(url: &Secret, config: &Config) -> Result<SqlStore<Postgres>,
 }
 
 impl Backend for Postgres {
+    const OWN_EVENTS: &'static str = "headcount.page_view";
+
     async fn introspect(
         connection: &mut PgConnection,
         names: &Schema,

@@ -34,6 +34,17 @@ pub(super) struct EventRow {
 }
 
 impl EventRow {
+    /// The values of [`EventInsert::optional`], in its order.
+    pub(super) fn optional(&self) -> [Option<&str>; 5] {
+        [
+            Some(&self.description),
+            self.ip_address.as_deref(),
+            Some(&self.user_agent),
+            Some(&self.device_info),
+            Some(&self.location_data),
+        ]
+    }
+
     /// The row with only ASCII characters, which every encoding has: `?` for each other one.
     pub(super) fn in_ascii(mut self) -> Self {
         for text in [
@@ -49,27 +60,22 @@ impl EventRow {
     }
 }
 
-/// The beginning of the statement that inserts events: the table and its columns. Their values: user, [`PAGE_VIEW`], the
-/// fields of [`EventRow`] from `description` on, the key where we make it, and the constants.
+/// The beginning of the statement that inserts events: the table and its columns. Their values: user, [`PAGE_VIEW`],
+/// metadata, time, those of the optional columns that there are, the key where we make it, and the constants.
 pub(super) fn insert_into(event: &EventTable, insert: &EventInsert) -> String {
     let constants = insert.constants.iter().map(|(column, _)| column);
-    let more = insert.id.iter().chain(constants);
+    let optional = insert.optional().into_iter().flatten();
+    let more = optional.chain(&insert.id).chain(constants);
     let more = more
         .map(|column| format!(", {column}"))
         .collect::<Vec<_>>()
         .concat();
     format!(
-        "INSERT INTO {table} ({user_id}, {event_type}, {description}, {metadata}, {ip_address}, {user_agent},
-                              {device_info}, {location_data}, {timestamp}{more})",
+        "INSERT INTO {table} ({user_id}, {event_type}, {metadata}, {timestamp}{more})",
         table = event.table,
         user_id = event.user_id,
         event_type = event.event_type,
-        description = insert.description,
         metadata = event.metadata,
-        ip_address = insert.ip_address,
-        user_agent = insert.user_agent,
-        device_info = insert.device_info,
-        location_data = insert.location_data,
         timestamp = event.timestamp,
     )
 }
@@ -116,15 +122,15 @@ fn event_row(
     };
     let ip_address = match view.client_ip {
         Some(ip) => Some(ip_text(ip)),
-        None if columns.ip_address.nullable => None,
+        None if columns.ip_address.as_ref().is_none_or(|column| column.nullable) => None,
         None => Some(NO_ADDRESS.to_owned()),
     };
     Ok(EventRow {
         user_id: recorded.user_id.to_string(),
-        description: cut(format!("Page view: {url}"), &columns.description),
+        description: cut(format!("Page view: {url}"), columns.description.as_ref()),
         metadata: json(&metadata)?,
-        ip_address: ip_address.map(|ip| cut(ip, &columns.ip_address)),
-        user_agent: cut(without_nul(&view.user_agent), &columns.user_agent),
+        ip_address: ip_address.map(|ip| cut(ip, columns.ip_address.as_ref())),
+        user_agent: cut(without_nul(&view.user_agent), columns.user_agent.as_ref()),
         device_info: json(&device_info)?,
         location_data: json(&recorded.location)?,
         at: view.at,
@@ -171,8 +177,8 @@ pub(super) fn without_nul(text: &str) -> String {
 }
 
 /// W3: `varchar(n)` counts characters and refuses what is longer.
-fn cut(mut text: String, column: &Column) -> String {
-    if let Some(limit) = column.max_length
+fn cut(mut text: String, column: Option<&Column>) -> String {
+    if let Some(limit) = column.and_then(|column| column.max_length)
         && let Some((end, _)) = text.char_indices().nth(limit)
     {
         text.truncate(end);
@@ -194,10 +200,10 @@ mod tests {
 
     #[test]
     fn w3_text_is_cut_to_characters_not_bytes() {
-        assert_eq!(cut("äöü".into(), &column(Some(2))), "äö");
-        assert_eq!(cut("äöü".into(), &column(Some(3))), "äöü");
-        assert_eq!(cut("👩‍🚀".into(), &column(Some(1))), "👩");
-        assert_eq!(cut("äöü".into(), &column(None)), "äöü");
+        assert_eq!(cut("äöü".into(), Some(&column(Some(2)))), "äö");
+        assert_eq!(cut("äöü".into(), Some(&column(Some(3)))), "äöü");
+        assert_eq!(cut("👩‍🚀".into(), Some(&column(Some(1)))), "👩");
+        assert_eq!(cut("äöü".into(), Some(&column(None))), "äöü");
     }
 
     #[test]

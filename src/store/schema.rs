@@ -5,10 +5,13 @@
 //! statements are built from. Identifiers print quoted, so that they can be used in SQL as they are.
 
 mod check;
+mod needs;
 mod problem;
+mod profile;
 mod resolve;
 mod right;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -16,31 +19,49 @@ use chrono_tz::Tz;
 
 use crate::key_type::{KeyType, KeyTypes};
 
+pub(super) use needs::Needs;
 pub use problem::SchemaProblem;
 pub(super) use problem::{Privilege, Problems};
+pub use profile::{Join, ProfileTable, ProfileValue};
 pub(super) use resolve::resolve;
 pub(super) use right::Right;
 
-/// The four tables, with the columns that are used.
+/// The tables that are used, with the columns that are used. What nothing needs may be missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppSchema {
     /// Browser sessions.
     pub session: SessionTable,
-    /// Events.
-    pub event: EventTable,
-    /// User profiles.
-    pub profile: ProfileTable,
-    /// Communities.
-    pub community: CommunityTable,
+    /// `pages_visited` is counted, and can be.
+    pub adds_pages: bool,
+    /// Events; `None` where none are written and there is no such table.
+    pub event: Option<EventTable>,
+    /// User profiles; `None` where the app has none, or nothing needs them.
+    pub profile: Option<ProfileTable>,
+    /// Communities; `None` where the app has no table of them: then any text is the key of one.
+    pub community: Option<CommunityTable>,
 }
 
 impl AppSchema {
     /// The types of the keys that other modules use.
     pub(super) fn keys(&self) -> KeyTypes {
+        let community = self.community.as_ref();
         KeyTypes {
-            community: self.community.id.key_type(),
-            user: self.profile.id.key_type(),
+            community: community.map_or(KeyType::Text(None), |community| community.id.key_type()),
+            user: self.user_key().key_type(),
         }
+    }
+
+    /// The profiles, and the flag of those whom the app hides, where it hides any.
+    pub(super) fn hiding(&self) -> Option<(&ProfileTable, &ProfileValue)> {
+        let profile = self.profile.as_ref()?;
+        Some((profile, profile.is_hidden.as_ref()?))
+    }
+
+    /// The column that has the key of a user: of the profile, or else of the session.
+    pub(super) fn user_key(&self) -> &Column {
+        self.profile
+            .as_ref()
+            .map_or(&self.session.user_id, |profile| &profile.id)
     }
 }
 
@@ -65,6 +86,8 @@ pub struct SessionTable {
 #[expect(missing_docs, reason = "named as in config::EventColumns")]
 pub struct EventTable {
     pub table: TableName,
+    /// It is a view.
+    pub is_view: bool,
     pub user_id: Column,
     pub event_type: Column,
     pub metadata: Column,
@@ -79,25 +102,55 @@ pub struct EventTable {
 pub struct EventInsert {
     /// The primary key, where it is a `uuid` that the database does not make itself.
     pub id: Option<Column>,
-    pub description: Column,
-    pub ip_address: Column,
-    pub user_agent: Column,
-    pub device_info: Column,
-    pub location_data: Column,
+    pub description: Option<Column>,
+    pub ip_address: Option<Column>,
+    pub user_agent: Option<Column>,
+    pub device_info: Option<Column>,
+    pub location_data: Option<Column>,
     /// Configured constants, in the order of their columns' names.
     pub constants: Vec<(Column, String)>,
 }
 
-/// User profiles.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(missing_docs, reason = "named as in config::ProfileColumns")]
-pub struct ProfileTable {
-    pub table: TableName,
-    pub id: Column,
-    pub username: Column,
-    pub avatar: Column,
-    /// Present if it is updated.
-    pub last_active: Option<Column>,
+impl EventTable {
+    /// Our own, as `migrations/app` makes it; `configured` is its name.
+    pub(super) fn own(configured: &str, user_id: &Column) -> Self {
+        let dialect = user_id.dialect;
+        let (schema, name) = configured
+            .split_once('.')
+            .map_or((None, configured), |(schema, name)| {
+                (Some(schema.to_owned()), name)
+            });
+        let named = |name: &str| Column {
+            name: name.to_owned(),
+            ..user_id.clone()
+        };
+        Self {
+            table: TableName {
+                dialect,
+                schema,
+                name: name.to_owned(),
+            },
+            is_view: false,
+            user_id: named("user_id"),
+            event_type: named("event_type"),
+            metadata: named("metadata"),
+            timestamp: named("timestamp"),
+            insert: None,
+        }
+    }
+}
+
+impl EventInsert {
+    /// The columns that the app may not have, in the order in which they are written.
+    pub(super) fn optional(&self) -> [&Option<Column>; 5] {
+        [
+            &self.description,
+            &self.ip_address,
+            &self.user_agent,
+            &self.device_info,
+            &self.location_data,
+        ]
+    }
 }
 
 /// Communities.
@@ -155,6 +208,12 @@ impl Column {
     /// (`042`, a `uuid` in capitals) would make two communities of one.
     pub(super) fn is_key(&self, text: &str) -> bool {
         self.key_type().canonical(text).is_some_and(|key| key == text)
+    }
+
+    /// Whether SQL compares its values with those of another column.
+    pub(super) fn compares_with(&self, other: &Self) -> bool {
+        let is_integer = |kind| matches!(kind, Kind::SmallInt | Kind::Integer | Kind::BigInt);
+        self.kind == other.kind || (is_integer(self.kind) && is_integer(other.kind))
     }
 
     /// The type of its values as keys.
@@ -225,7 +284,7 @@ impl Dialect {
     }
 }
 
-/// The configured tables as the catalogue has them. A table is `None` if it does not exist.
+/// The configured tables as the catalogue has them. A table is `None` if it does not exist, or none is configured.
 #[derive(Debug, Clone)]
 pub(super) struct LiveSchema {
     pub dialect: Dialect,
@@ -242,7 +301,11 @@ pub(super) struct LiveSchema {
     pub session_trigger: bool,
     pub event: Option<LiveTable>,
     pub profile: Option<LiveTable>,
+    /// The tables that columns of the profile are in, by their configured names, where they exist.
+    pub joined: BTreeMap<String, LiveTable>,
     pub community: Option<LiveTable>,
+    /// The partition of the next month that our own event table lacks.
+    pub lacks_partition: Option<String>,
     /// Columns of `schema.event.constants` whose constant is not of the column's type.
     pub bad_constants: Vec<String>,
 }
@@ -257,7 +320,24 @@ pub(super) struct LiveTable {
     pub without_policy: Vec<String>,
     /// Row-level security is on.
     pub row_security: bool,
+    /// A view that takes no INSERT, or no UPDATE.
+    pub fixed: Fixed,
     pub columns: Vec<LiveColumn>,
+}
+
+impl LiveTable {
+    /// Whether it is our own event table.
+    pub(super) fn is_own(&self) -> bool {
+        self.name.schema.as_deref() == Some("headcount") && self.name.name == "page_view"
+    }
+}
+
+/// What a view does not take. All false for a table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Fixed {
+    pub is_view: bool,
+    pub insert: bool,
+    pub update: bool,
 }
 
 /// One column of the catalogue.
@@ -276,6 +356,10 @@ pub(super) struct LiveColumn {
     pub locked_sequence: Option<String>,
     /// A sequence that makes the default and has privileges of its own.
     pub sequence: Option<String>,
+    /// No two rows have the same value.
+    pub is_unique: bool,
+    /// An index begins with it.
+    pub is_indexed: bool,
     pub may_select: bool,
     pub may_insert: bool,
     pub may_update: bool,
@@ -286,6 +370,8 @@ pub(super) struct LiveColumn {
 pub(super) struct Resolved {
     /// Present when every used table and column is there and of a usable type.
     pub app: Option<Arc<AppSchema>>,
+    /// Page views are to be written and there is nowhere to write them, so that batches wait.
+    pub lacks_events: bool,
     pub problems: Vec<SchemaProblem>,
     /// What the role needs on the app's tables, in the order in which it is checked.
     pub rights: Vec<Right>,

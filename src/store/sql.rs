@@ -1,6 +1,6 @@
 //! The `Store` on a SQL database: the one implementation, for Postgres and SQLite alike.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
@@ -9,12 +9,13 @@ use sqlx::Connection;
 
 use super::connections::Connections;
 use super::operations::{
-    Apply, Backend, FindCommunity, FindSessions, ForgetOld, MissingParts, ReadKeys, Rules, StatsOf, Visitors,
+    Apply, Backend, FindCommunity, FindSessions, ForgetOld, HiddenOf, MakePartitions, MissingParts,
+    Operation, ReadKeys, Rules, StatsOf, Visitors,
 };
 use super::schema::Resolved;
 use super::{Applied, LedgerProblem, SessionsFound, Stats, Store, StoreError, VisitorRow};
 use crate::batch::{Batch, BatchKey};
-use crate::browser_session::BrowserSession;
+use crate::browser_session::{BrowserSession, Visibility};
 use crate::config::{Config, PageViews};
 use crate::ids::{CommunityId, SessionToken, UserId};
 use crate::key_type::{AppKeys, KeyTypes};
@@ -30,9 +31,37 @@ impl<B: Backend> SqlStore<B> {
     /// tokio runtime.
     pub(super) fn new(options: <B::Connection as Connection>::Options, config: &Config) -> Self {
         Self {
-            connections: Connections::new(options, &config.database, &config.schema, &config.record),
+            connections: Connections::new(options, config),
             rules: Rules::new(config),
         }
+    }
+
+    /// The error of whoever reads page views where there is no event table.
+    fn lacks_events(&self) -> StoreError {
+        if self.rules.events {
+            StoreError::Unavailable(sqlx::Error::Configuration(
+                "the event table is not as configured".into(),
+            ))
+        } else {
+            StoreError::NoEvents
+        }
+    }
+
+    /// Sets which of the sessions' users the app hides.
+    async fn with_visibility(
+        &self,
+        mut found: <FindSessions<'_> as Operation>::Output,
+    ) -> Result<<FindSessions<'_> as Operation>::Output, StoreError> {
+        if self.rules.hidden.is_none() {
+            return Ok(found);
+        }
+        let sessions = found.iter().filter_map(|(_, session)| session.as_ref().ok());
+        let users: Vec<UserId> = sessions.map(|session| session.user_id.clone()).collect();
+        let hidden = self.hidden(&users).await?;
+        for session in found.iter_mut().filter_map(|(_, session)| session.as_mut().ok()) {
+            session.visibility = hidden.get(&session.user_id).copied().unwrap_or_default();
+        }
+        Ok(found)
     }
 
     /// Reads the schema afresh.
@@ -67,6 +96,7 @@ impl<B: Backend> Store for SqlStore<B> {
             Err(error) if error.untranslatable() && tokens.len() == 1 => return Ok(SessionsFound::new()),
             outcome => outcome?,
         };
+        let found = self.with_visibility(found).await?;
         let of = |(place, session): (usize, Result<BrowserSession, sqlx::Error>)| {
             Some(((*tokens.get(place)?).clone(), session.map_err(StoreError::from)))
         };
@@ -119,6 +149,22 @@ impl<B: Backend> Store for SqlStore<B> {
         self.connections.run(&ForgetOld { database, now }).await
     }
 
+    async fn make_partitions(&self, now: DateTime<Utc>) -> Result<usize, StoreError> {
+        if !self.rules.partitions {
+            return Ok(0);
+        }
+        let database = self.rules.database.clone();
+        self.connections.run(&MakePartitions { database, now }).await
+    }
+
+    async fn hidden(&self, users: &[UserId]) -> Result<HashMap<UserId, Visibility>, StoreError> {
+        let Some(hidden) = self.rules.hidden.filter(|_| !users.is_empty()) else {
+            return Ok(HashMap::new());
+        };
+        let users = self.connections.run(&HiddenOf { users }).await?;
+        Ok(users.into_iter().map(|user| (user, hidden)).collect())
+    }
+
     async fn visitors(&self, users: &[UserId]) -> Result<Vec<VisitorRow>, StoreError> {
         if users.is_empty() {
             return Ok(Vec::new());
@@ -137,14 +183,16 @@ impl<B: Backend> Store for SqlStore<B> {
             return Ok(Stats::default());
         }
         let until_ours = self.rules.events && self.rules.page_views == PageViews::Ours;
-        self.connections
+        let stats = self
+            .connections
             .run(&StatsOf {
                 community,
                 from,
                 to,
                 until_ours,
             })
-            .await
+            .await?;
+        stats.ok_or_else(|| self.lacks_events())
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

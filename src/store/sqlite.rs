@@ -5,6 +5,7 @@
 
 mod apply;
 mod catalogue;
+mod hidden;
 mod identify;
 mod introspect;
 mod ledger;
@@ -47,6 +48,8 @@ pub(super) fn connect_options(url: &str) -> Result<SqliteConnectOptions, OpenErr
 }
 
 impl Backend for Sqlite {
+    const OWN_EVENTS: &'static str = "headcount_page_view";
+
     async fn introspect(
         connection: &mut SqliteConnection,
         names: &Schema,

@@ -16,7 +16,7 @@ use super::spool::{Directory, Spool, SpoolError};
 use super::trouble::Trouble;
 use crate::batch::WriterId;
 use crate::page_view::Dropped;
-use crate::store::StoreError;
+use crate::store::{Class, StoreError};
 use crate::tasks::{Task, Tasks};
 use crate::writer::Metrics;
 
@@ -185,7 +185,7 @@ impl Applier {
             self.since = None;
         }
         let spools = self.shared.adopted().into_iter().chain([own]);
-        if spools.into_iter().all(|spool| spool.passed_over().rows == 0) {
+        if done && spools.into_iter().all(|spool| spool.passed_over().rows == 0) {
             // Every refused row has been written, dropped or moved to the dead letters.
             self.drain.accepted.up(|_| {});
         }
@@ -278,6 +278,10 @@ impl Applier {
             Ok(Step::Unavailable(error)) => {
                 self.retried(&error);
                 self.trouble.with_database(&error);
+                if error.class() == Class::Other {
+                    // It may last: an operator is to see why.
+                    self.drain.accepted.down(error.chain(), |_| {});
+                }
                 self.is_in_doubt = true;
                 false
             }

@@ -49,6 +49,8 @@ pub(super) struct Drain {
     pub(super) first: Option<(WriterId, i64, Tries)>,
     /// Down while the database refuses every page view.
     pub(super) accepted: Component,
+    /// Down while something beside the events is left out.
+    updates: Component,
     /// Rows passed over, with the reason of the last: logged when it changes.
     pub(super) passed_over: Component,
     /// The same for dead letters.
@@ -79,7 +81,7 @@ impl Drain {
         geoip: Option<GeoIp>,
         recent: RecentPages,
         limits: Limits,
-        accepted: Component,
+        (accepted, updates): (Component, Component),
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
@@ -96,6 +98,7 @@ impl Drain {
             is_their_turn: false,
             first: None,
             accepted,
+            updates,
             passed_over: Component::default(),
             buried: Component::default(),
             metrics,
@@ -243,9 +246,12 @@ impl Drain {
         let metrics = &self.metrics.views;
         metrics.counted.inc_by(resolved.views.len() as u64);
         for recorded in &resolved.views {
-            self.recent.note(&recorded.view, recorded.community.as_ref());
+            if !resolved.hidden.contains_key(&recorded.user_id) {
+                self.recent.note(&recorded.view, recorded.community.as_ref());
+            }
         }
         metrics.not_counted[NotCounted::Anonymous].inc_by(resolved.nobodys);
+        metrics.not_counted[NotCounted::Hidden].inc_by(resolved.ignored);
         metrics.not_counted[NotCounted::CommunityKey].inc_by(resolved.no_keys);
         metrics.dropped[Dropped::SessionUnavailable].inc_by(resolved.unreadable);
     }
@@ -283,6 +289,9 @@ impl Drain {
         if applied.views > 0 {
             self.failures.success();
             self.accepted.up(|_| {});
+            self.updates.down_for(applied.left_out, |left_out| {
+                tracing::error!("page views are written, but not {left_out}");
+            });
         }
         self.metrics.batch_rows.observe(applied.views);
         self.metrics.apply_duration.observe(start.elapsed());

@@ -1,4 +1,5 @@
-//! Deletes old entries from the ledger, beside the applier, a bounded number of rows at a time.
+//! Upkeep of our own tables, beside the applier: deletes old entries from the ledger, a bounded number of rows at a
+//! time, and makes partitions ahead of time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +20,23 @@ const PAUSE: Duration = Duration::from_millis(250);
 pub(super) async fn forget(store: Arc<dyn Store>) {
     sleep(FIRST).await;
     loop {
+        make_partitions(&*store).await;
         forget_all(&*store).await;
         sleep(BETWEEN).await;
+    }
+}
+
+async fn make_partitions(store: &dyn Store) {
+    match store.make_partitions(Utc::now()).await {
+        Ok(0) => {}
+        Ok(partitions) => tracing::info!(
+            partitions,
+            "made partitions of headcount.page_view for the next months"
+        ),
+        Err(error) => tracing::warn!(
+            error = error.chain(),
+            "partitions of headcount.page_view could not be made; the default partition takes what they would"
+        ),
     }
 }
 

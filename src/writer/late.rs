@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::unresolved::{UnresolvedView, VisitorRef};
 use crate::batch::RecordedView;
-use crate::browser_session::BrowserSession;
+use crate::browser_session::{BrowserSession, Visibility};
 use crate::communities::{Communities, Named};
 use crate::geoip::Location;
 use crate::ids::{BrowserSessionId, SessionToken, UserId};
@@ -28,6 +28,10 @@ pub(super) struct Late {
 pub(super) struct Resolved {
     /// Views with a visitor.
     pub(super) views: Vec<RecordedView>,
+    /// The users among them whom the app hides.
+    pub(super) hidden: HashMap<UserId, Visibility>,
+    /// How many are of members who are hidden and not counted.
+    pub(super) ignored: u64,
     /// How many have no visitor: no session was valid at their time.
     pub(super) nobodys: u64,
     /// How many name a community by text that is not a key.
@@ -80,6 +84,13 @@ impl Late {
                 (Err(Unreadable), _) | (_, Err(Unreadable)) => resolved.unreadable += 1,
             }
         }
+        let users: HashSet<&UserId> = resolved.views.iter().map(|view| &view.user_id).collect();
+        let users: Vec<UserId> = users.into_iter().cloned().collect();
+        resolved.hidden = self.store.hidden(&users).await?;
+        let (hidden, all) = (&resolved.hidden, resolved.views.len());
+        let is_ignored = |view: &RecordedView| hidden.get(&view.user_id) == Some(&Visibility::Ignored);
+        resolved.views.retain(|view| !is_ignored(view));
+        resolved.ignored = (all - resolved.views.len()) as u64;
         Ok(resolved)
     }
 

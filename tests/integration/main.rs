@@ -19,6 +19,7 @@ mod fidelity;
 mod geoip;
 mod grants;
 mod handover;
+mod hidden;
 mod hostile;
 mod journey;
 mod keys;

@@ -33,6 +33,8 @@ mod identify;
 mod keys;
 mod ledger;
 mod moments;
+mod own_events;
+mod profiles;
 mod stats;
 mod visitors;
 

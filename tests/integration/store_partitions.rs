@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use headcount::browser_session::BrowserSession;
+use headcount::config::{Events, OwnPartitions};
 use headcount::ids::CommunityId;
-use headcount::store::{MigrateError, Step, StoreError, migrate};
+use headcount::store::{self, MigrateError, Step, StoreError, migrate};
 
-use crate::store_site::{SessionRow, Site, Variant, batch, page_view};
+use crate::store_site::{SessionRow, Site, Variant, as_role, batch, page_view};
 
 /// Makes the event table one of months, the last of which is divided again; no partition is for May.
 const PARTITIONED: &str = "
@@ -196,4 +197,103 @@ async fn w15_a_view_of_a_time_that_is_over_for_the_table_is_refused_and_keeps_no
     assert_eq!(site.events().await.len(), 0, "what was tried is not there");
     let views = batch(&session, &gardening, vec![page_view("2024-03-01T00:00:00Z")]);
     assert_eq!(site.store.apply(&views).await.expect("it is written").views, 1);
+}
+
+/// The rows of each partition of our own table.
+async fn rows_by_partition(site: &Site) -> Vec<Vec<Option<String>>> {
+    site.rows(
+        "SELECT tableoid::regclass::text, count(*)::text FROM headcount.page_view GROUP BY 1 ORDER BY 1",
+    )
+    .await
+}
+
+fn row(partition: &str, count: &str) -> Vec<Option<String>> {
+    vec![Some(format!("headcount.{partition}")), Some(count.to_owned())]
+}
+
+#[tokio::test]
+async fn s24_our_own_table_has_a_partition_for_each_month_and_loses_no_row() {
+    let site = Site::unmigrated_with(Variant::PostgresDefault, |config| {
+        config.record.events = Events::Own;
+        config.record.own_partitions = OwnPartitions::Month;
+    })
+    .await;
+    let shown = migrate(&site.config, true).await.expect("a plan");
+    let done = migrate(&site.config, false).await.expect("it is migrated");
+    let titles = |steps: &[Step]| steps.iter().map(|step| step.title.clone()).collect::<Vec<_>>();
+    let is_of_table = |title: &String| title.starts_with("table ") || title.starts_with("partition ");
+    let made = titles(&done).into_iter().filter(is_of_table).collect::<Vec<_>>();
+    assert_eq!(
+        made.len(),
+        2 + 4,
+        "the table, a default, this month and three more: {made:?}"
+    );
+    assert_eq!(
+        titles(&shown).into_iter().filter(is_of_table).collect::<Vec<_>>(),
+        made
+    );
+    assert_eq!(migrate(&site.config, false).await.expect("nothing to do"), []);
+    assert_eq!(store::check(&site.config).await.unwrap(), []);
+
+    // Views of a month for which nobody has made a partition.
+    let (session, gardening) = somebody(&site).await;
+    let views = |when| batch(&session, &gardening, vec![page_view(when)]);
+    site.store.apply(&views("2031-02-28T23:59:59Z")).await.unwrap();
+    site.store.apply(&views("2031-03-01T00:00:00Z")).await.unwrap();
+    assert_eq!(rows_by_partition(&site).await, [row("page_view_default", "2")]);
+    let later = "2031-02-15T00:00:00Z".parse().unwrap();
+    let made = site.store.make_partitions(later).await.unwrap();
+    assert_eq!(made, 4);
+    assert_eq!(
+        rows_by_partition(&site).await,
+        [row("page_view_2031_02", "1"), row("page_view_2031_03", "1")]
+    );
+    assert_eq!(site.store.make_partitions(later).await.unwrap(), 0);
+    let both = (
+        "2031-02-01T00:00:00Z".parse().unwrap(),
+        "2031-04-01T00:00:00Z".parse().unwrap(),
+    );
+    let stats = site.store.stats(&gardening, both.0, both.1).await.unwrap();
+    assert_eq!((stats.page_views, stats.total_visitors), (2, 1));
+
+    // A role that may only write makes none, and `check` says when one is missing.
+    let role = format!("writer_{}", uuid::Uuid::new_v4().simple());
+    site.execute(&format!(
+        "CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA headcount TO {role};
+         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public, headcount TO {role};
+         GRANT USAGE ON ALL SEQUENCES IN SCHEMA public, headcount TO {role}"
+    ))
+    .await;
+    let limited = as_role(&site.config, &role);
+    let store = store::open(&limited).unwrap();
+    assert_eq!(
+        store
+            .make_partitions("2032-01-01T00:00:00Z".parse().unwrap())
+            .await
+            .unwrap(),
+        0
+    );
+    store.apply(&views("2031-03-02T00:00:00Z")).await.unwrap();
+    let next = site
+        .text("SELECT 'page_view_' || to_char((now() AT TIME ZONE 'UTC') + interval '1 month', 'YYYY_MM')")
+        .await;
+    site.execute(&format!("DROP TABLE headcount.{next}")).await;
+    let found = store::check(&limited).await.unwrap();
+    assert!(
+        found.len() == 1 && found[0].is_a_warning() && found[0].to_string().contains(&next),
+        "{found:?}"
+    );
+}
+
+#[tokio::test]
+async fn s24_one_table_does_not_become_partitioned_in_silence() {
+    let site = Site::unmigrated_with(Variant::PostgresDefault, |config| {
+        config.record.events = Events::Own;
+    })
+    .await;
+    migrate(&site.config, false).await.expect("it is migrated");
+    let mut config = site.config.clone();
+    config.record.own_partitions = OwnPartitions::Month;
+    let error = migrate(&config, false).await.expect_err("it is one table");
+    assert!(error.to_string().contains("record.own_partitions"), "{error}");
 }

@@ -187,7 +187,7 @@ async fn w10_columns_that_fill_themselves_are_no_problem() {
 async fn w10_with_events_off_nothing_need_be_filled() {
     for variant in [Variant::PostgresRenamed, Variant::SqliteRenamed] {
         let site = Site::with(variant, |config| {
-            config.record.events = false;
+            config.record.events = headcount::config::Events::Off;
             config.schema.event.constants.clear();
             config.schema.event.columns.user_agent = "no such column".into();
         })

@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use headcount::batch::{Batch, BatchKey, BatchPart, RecordedView, WriterId};
 use headcount::browser_session::BrowserSession;
-use headcount::config::{Config, Secret};
+use headcount::config::{Config, ProfileColumn, Secret};
 use headcount::geoip::Location;
 use headcount::ids::{BrowserSessionId, CommunityId, SessionToken, UserId};
 use headcount::page_view::PageView;
@@ -286,14 +286,15 @@ impl Site {
     }
 
     pub async fn member_with_avatar(&self, name: &str, avatar: &str) -> UserId {
-        let columns = &self.config.schema.profile.columns;
+        // As the variant has them, wherever the sidecar is told to look.
+        let columns = self.variant.config().schema.profile.columns;
         let (id_column, id) = self.new_key(&columns.id);
         let sql = format!(
             r#"INSERT INTO {table} ({id_column} "{username}", "{avatar_column}", "{last_active}")
                VALUES ({id} '{name}', '{avatar}', '2024-01-01 00:00:00') RETURNING CAST("{key}" AS TEXT)"#,
             table = self.table(&self.config.schema.profile.table),
-            username = columns.username,
-            avatar_column = columns.avatar,
+            username = own_name(&columns.username),
+            avatar_column = own_name(&columns.avatar),
             last_active = columns.last_active,
             key = columns.id,
         );
@@ -366,6 +367,7 @@ impl Site {
             is_active: row.is_active,
             is_ended: row.is_ended,
             ended_at: row.ended_at,
+            visibility: headcount::browser_session::Visibility::Shown,
         })
     }
 
@@ -535,6 +537,14 @@ impl Site {
     }
 }
 
+/// The name of a column of the profile table itself.
+fn own_name(column: &ProfileColumn) -> &str {
+    match column {
+        ProfileColumn::Own(name) => name,
+        ProfileColumn::Joined(joined) => panic!("{joined:?} is of another table"),
+    }
+}
+
 /// A key as Django prints it.
 fn printed(key: String) -> String {
     match Uuid::try_parse(&key) {
@@ -544,7 +554,7 @@ fn printed(key: String) -> String {
 }
 
 /// A key as either database takes it in a literal.
-fn stored_key(key: &str) -> String {
+pub fn stored_key(key: &str) -> String {
     match Uuid::try_parse(key) {
         Ok(id) => id.simple().to_string(),
         Err(_) => key.to_owned(),

@@ -212,6 +212,7 @@ pub(super) fn member_called(session: &str) -> Caller {
             is_active: true,
             is_ended: false,
             ended_at: None,
+            visibility: crate::browser_session::Visibility::Shown,
         })),
         ..Caller::default()
     }

@@ -65,6 +65,7 @@ impl Scene {
             is_active: true,
             is_ended: false,
             ended_at: None,
+            visibility: crate::browser_session::Visibility::Shown,
         };
         let table = Arc::new(Table {
             rows: Mutex::new(HashMap::from([(token.clone(), session)])),

@@ -74,6 +74,7 @@ impl OneSession {
             is_active: true,
             is_ended: self.ended.load(Ordering::Relaxed),
             ended_at: None,
+            visibility: crate::browser_session::Visibility::Shown,
         }
     }
 }

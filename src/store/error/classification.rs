@@ -82,8 +82,9 @@ impl Classification {
             "55P03" | "57014" | "55006" => Self::wait(Class::Contention),
             // undefined table, column, function, schema; wrong type; cached plan
             "42P01" | "42703" | "42883" | "3F000" | "42804" | "0A000" => Self::STALE,
-            // NOT NULL (W10: never the row's fault; a column that nothing fills was added)
-            "23502" => Self::SCHEMA,
+            // NOT NULL (W10: never the row's fault; a column that nothing fills was added); a view that takes no changes, and
+            // other objects that are not what a statement needs
+            "23502" | "55000" | "42809" => Self::SCHEMA,
             // privilege, of a table, or by row-level security of a row; a parameter, of the configuration (a time zone
             // that the server does not know) or of a function that a trigger calls for a row
             "42501" | "22023" => Self::PRIVILEGE,
@@ -106,7 +107,9 @@ impl Classification {
     /// <https://www.sqlite.org/rescode.html>; the low byte is the primary code.
     pub(super) fn of_sqlite(code: i32, message: &str) -> Self {
         const NOT_NULL: i32 = 1299;
+        let is_view = message.contains("cannot modify") && message.contains("is a view");
         match (code, code & 0xff) {
+            (_, 1) if is_view => Self::SCHEMA,
             // W10; PERM, CORRUPT, SCHEMA, AUTH, NOTADB
             (NOT_NULL, _) | (_, 3 | 11 | 17 | 23 | 26) => Self::SCHEMA,
             // ERROR has many meanings; only missing names are classified
@@ -151,6 +154,8 @@ mod tests {
             ("25P03", "connection"),
             ("26000", "other"),
             ("22023", "other"),
+            ("55000", "other"),
+            ("42809", "other"),
         ] {
             let verdict = Classification::of_sqlstate(code);
             assert!(verdict.retriable(), "{code}");

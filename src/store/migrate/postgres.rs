@@ -1,15 +1,17 @@
 //! Migrations on Postgres. Indexes are built `CONCURRENTLY`, so that the app can write meanwhile.
 
 mod index;
+mod page_view;
 mod trigger;
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Postgres, Transaction};
 
 use super::{
-    Addition, MigrateError, Own, Step, additions, app_schema, migrator, outcome, own_migrations, within,
+    Addition, MigrateError, Own, Step, additions, app_schema, migrator, outcome, own_migrations,
+    with_own_events, within,
 };
-use crate::config::Config;
+use crate::config::{Config, Events};
 use crate::store::postgres::pooler;
 
 const SCHEMA: &str = "headcount";
@@ -92,8 +94,12 @@ async fn run(
     config: &Config,
     dry_run: bool,
 ) -> Result<Vec<Step>, MigrateError> {
-    let app = app_schema::<Postgres>(connection, config).await?;
+    let mut app = app_schema::<Postgres>(connection, config).await?;
     let mut steps = own_tables(connection, dry_run).await?;
+    if config.record.events == Events::Own {
+        steps.extend(page_view::settle(connection, config, &app, dry_run).await?);
+        app = with_own_events::<Postgres>(app);
+    }
     // The additions are independent: if one fails, the others are still made.
     let mut failed = Vec::new();
     for addition in additions(

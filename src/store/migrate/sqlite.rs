@@ -3,9 +3,12 @@
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Sqlite, SqliteConnection};
 
 use super::{
-    Addition, MigrateError, Own, Step, additions, app_schema, migrator, outcome, own_migrations, within,
+    Addition, MigrateError, Own, Step, additions, app_schema, migrator, outcome, own_migrations,
+    with_own_events, within,
 };
-use crate::config::Config;
+use crate::config::{Config, Events};
+use crate::store::operations::Backend as _;
+use crate::store::schema::AppSchema;
 use crate::store::sqlite::connect_options;
 
 const APPLIED: &str = "headcount_migrations";
@@ -37,10 +40,14 @@ async fn run(
     config: &Config,
     dry_run: bool,
 ) -> Result<Vec<Step>, MigrateError> {
-    let app = app_schema::<Sqlite>(connection, config).await?;
+    let mut app = app_schema::<Sqlite>(connection, config).await?;
     let begun = exists(connection, APPLIED).await?;
     let migrator = migrator(OWN, APPLIED);
     let mut steps = own_migrations(connection, &migrator, begun, dry_run).await?;
+    if config.record.events == Events::Own {
+        steps.extend(own_events(connection, &app, dry_run).await?);
+        app = with_own_events::<Sqlite>(app);
+    }
     let mut failed = Vec::new();
     for addition in additions(
         &app,
@@ -53,6 +60,27 @@ async fn run(
         }
     }
     outcome(steps, failed)
+}
+
+/// Makes our own event table.
+async fn own_events(
+    connection: &mut SqliteConnection,
+    app: &AppSchema,
+    dry_run: bool,
+) -> Result<Option<Step>, MigrateError> {
+    if exists(connection, Sqlite::OWN_EVENTS).await? {
+        return Ok(None);
+    }
+    let table = include_str!("../../../migrations/app/sqlite/page_view.sql");
+    let table = table.replace("{user_key}", &app.user_key().type_name);
+    let step = Step::new(format!("table {}", Sqlite::OWN_EVENTS), table.trim_end());
+    if !dry_run {
+        sqlx::raw_sql(AssertSqlSafe(step.sql.as_str()))
+            .execute(connection)
+            .await
+            .map_err(MigrateError::of_step(&step))?;
+    }
+    Ok(Some(step))
 }
 
 /// Builds an index that is missing or was built from another statement, and records it: one transaction.

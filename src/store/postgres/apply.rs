@@ -13,19 +13,16 @@ use crate::store::StoreError;
 use crate::store::error::lacks_partition;
 use crate::store::operations::{AddPages, InsertEvents, RaiseLastActive, Runs};
 use crate::store::rows::{EventRow, PAGE_VIEW, insert_into};
-use crate::store::schema::{AppSchema, Column, EventInsert, TableName};
+use crate::store::schema::{AppSchema, Column, TableName};
 
 impl Runs<InsertEvents<'_>> for Postgres {
     async fn run(
         operation: &InsertEvents<'_>,
-        app: &AppSchema,
+        _: &AppSchema,
         connection: &mut PgConnection,
     ) -> Result<(), sqlx::Error> {
-        let InsertEvents { columns, rows } = operation;
-        match insert(columns, rows, app, connection).await {
-            Err(error) if lacks_partition(&error) => {
-                Err(with_partitions(error, operation, app, connection).await)
-            }
+        match insert(operation, &operation.rows, connection).await {
+            Err(error) if lacks_partition(&error) => Err(with_partitions(error, operation, connection).await),
             outcome => outcome,
         }
     }
@@ -37,7 +34,6 @@ impl Runs<InsertEvents<'_>> for Postgres {
 async fn with_partitions(
     error: sqlx::Error,
     operation: &InsertEvents<'_>,
-    app: &AppSchema,
     connection: &mut PgConnection,
 ) -> sqlx::Error {
     let Some(row) = operation.rows.first() else {
@@ -55,7 +51,7 @@ async fn with_partitions(
     {
         return error;
     }
-    let fits = match insert(operation.columns, &[now], app, connection).await {
+    let fits = match insert(operation, &[now], connection).await {
         Ok(()) => true,
         // The partition is chosen before any other check of the row.
         Err(other) => !lacks_partition(&other) && matches!(StoreError::from(other), StoreError::Refused(_)),
@@ -68,25 +64,40 @@ async fn with_partitions(
     }
 }
 
+/// Our names of the values of [`EventInsert::optional`](crate::store::schema::EventInsert::optional).
+const OPTIONAL: [&str; 5] = [
+    "description",
+    "ip_address",
+    "user_agent",
+    "device_info",
+    "location_data",
+];
+
 /// One statement for all rows.
 async fn insert(
-    insert: &EventInsert,
+    operation: &InsertEvents<'_>,
     rows: &[EventRow],
-    app: &AppSchema,
     connection: &mut PgConnection,
 ) -> Result<(), sqlx::Error> {
-    let event = &app.event;
+    let InsertEvents {
+        event,
+        columns: insert,
+        ..
+    } = operation;
 
     // The key where we make it, and constants as parameters $9, $10, …
     let id = insert.id.iter().map(|_| ", gen_random_uuid()".to_owned());
     let constants = insert.constants.iter().zip(9..);
     let constants = constants.map(|((column, _), place)| format!(", ${place}::text::{}", column.type_name));
-    let more: String = id.chain(constants).collect();
+    let optional = insert.optional().into_iter().zip(OPTIONAL);
+    let optional = optional.filter_map(|(column, value)| {
+        let column = column.as_ref()?;
+        Some(format!(", v.{value}::{}", column.type_name))
+    });
+    let more: String = optional.chain(id).chain(constants).collect();
     let sql = format!(
         "{insert_into}
-         SELECT v.user_id::{key}, '{PAGE_VIEW}', v.description, v.metadata::{metadata_type},
-                v.ip_address::{ip_type}, v.user_agent, v.device_info::{device_type},
-                v.location_data::{location_type}, {at}{more}
+         SELECT v.user_id::{key}, '{PAGE_VIEW}', v.metadata::{metadata_type}, {at}{more}
          FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
                      $7::text[], $8::timestamptz[])
               AS v(user_id, description, metadata, ip_address, user_agent, device_info,
@@ -94,9 +105,6 @@ async fn insert(
         insert_into = insert_into(event, insert),
         key = event.user_id.type_name,
         metadata_type = event.metadata.type_name,
-        ip_type = insert.ip_address.type_name,
-        device_type = insert.device_info.type_name,
-        location_type = insert.location_data.type_name,
         at = moment(&event.timestamp, "v.at"),
     );
     let texts = |of: fn(&EventRow) -> &str| rows.iter().map(of).collect::<Vec<_>>();
@@ -150,10 +158,10 @@ impl Runs<RaiseLastActive<'_>> for Postgres {
     /// The rows are locked, so the comparison sees their current values.
     async fn run(
         operation: &RaiseLastActive<'_>,
-        app: &AppSchema,
+        _: &AppSchema,
         connection: &mut PgConnection,
     ) -> Result<(), sqlx::Error> {
-        let (profile, last_active) = (&app.profile, operation.column);
+        let (profile, last_active) = (operation.profile, operation.column);
         let (ids, moments) = columns(&operation.moments);
         lock(connection, &profile.table, &profile.id, &ids).await?;
         let sql = format!(

@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 
 use super::read_moment;
 use super::statement::{query_as, query_scalar};
-use crate::browser_session::BrowserSession;
+use crate::browser_session::{BrowserSession, Visibility};
 use crate::from_row::from_row;
 use crate::ids::{BrowserSessionId, CommunityId, UserId};
 use crate::store::operations::{FindCommunity, FindSessions, Runs};
@@ -64,6 +64,7 @@ impl Runs<FindSessions<'_>> for Postgres {
                 is_active: row.is_active,
                 is_ended: row.is_ended,
                 ended_at: row.ended_at,
+                visibility: Visibility::Shown,
             };
             Some((usize::try_from(row.place).ok()?, Ok(session)))
         };
@@ -77,7 +78,9 @@ impl Runs<FindCommunity<'_>> for Postgres {
         app: &AppSchema,
         connection: &mut PgConnection,
     ) -> Result<Option<CommunityId>, sqlx::Error> {
-        let community = &app.community;
+        let Some(community) = &app.community else {
+            return Ok(operation.without_table());
+        };
         let Some((column, value)) = operation.criterion(community) else {
             return Ok(None);
         };

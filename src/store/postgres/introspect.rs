@@ -2,18 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use chrono::Utc;
 use chrono_tz::Tz;
 use sqlx::error::DatabaseError;
 use sqlx::postgres::PgRow;
 use sqlx::postgres::types::Oid;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
+use super::partitions::{Month, is_partitioned, missing};
 use super::statement::{query, query_as};
 use super::trigger;
 use crate::config::Schema;
 use crate::from_row::from_row;
 use crate::store::StoreError;
-use crate::store::schema::{Column, Dialect, Kind, LiveColumn, LiveSchema, LiveTable, TableName};
+use crate::store::schema::{Column, Dialect, Fixed, Kind, LiveColumn, LiveSchema, LiveTable, TableName};
 
 pub(super) async fn live_schema(
     connection: &mut PgConnection,
@@ -29,9 +31,19 @@ pub(super) async fn live_schema(
     let event = table(connection, &names.event.table).await?;
     let profile = table(connection, &names.profile.table).await?;
     let community = table(connection, &names.community.table).await?;
+    let mut joined = BTreeMap::new();
+    for name in names.profile.joined_tables() {
+        if let Some(table) = table(connection, name).await? {
+            joined.insert(name.to_owned(), table);
+        }
+    }
     let bad_constants = match &event {
         Some(event) => bad_constants(connection, event, &names.event.constants).await?,
         None => Vec::new(),
+    };
+    let lacks_partition = match &event {
+        Some(event) if event.is_own() => lacks_partition(connection).await?,
+        _ => None,
     };
     let lacks_zone = match time_zone {
         Some(zone) => lacks_zone(connection, zone).await?,
@@ -48,11 +60,17 @@ pub(super) async fn live_schema(
         lacks_zone,
         event,
         profile,
+        joined,
+        lacks_partition,
         community,
         bad_constants,
     })
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts from the catalogue"
+)]
 struct TableRow {
     oid: Oid,
     schema: String,
@@ -60,13 +78,19 @@ struct TableRow {
     schema_usage: bool,
     without_policy: Vec<String>,
     row_security: bool,
+    is_view: bool,
+    takes_insert: bool,
+    takes_update: bool,
 }
 
-from_row!(PgRow => TableRow { oid, schema, name, schema_usage, without_policy, row_security });
+from_row!(PgRow => TableRow { oid, schema, name, schema_usage, without_policy, row_security, is_view, takes_insert, takes_update });
 
 /// A table by its configured name: `schema.table`, or `table` on the search path. Every role can read the
 /// catalogue, so a table without privileges is found, too.
 async fn table(connection: &mut PgConnection, configured: &str) -> Result<Option<LiveTable>, sqlx::Error> {
+    if configured.is_empty() {
+        return Ok(None);
+    }
     let (schema, name) = match configured.split_once('.') {
         Some((schema, name)) => (Some(schema), name),
         None => (None, configured),
@@ -84,11 +108,15 @@ async fn table(connection: &mut PgConnection, configured: &str) -> Result<Option
                                OR EXISTS (SELECT FROM unnest(p.polroles) AS role
                                           WHERE pg_has_role(current_user, role, 'USAGE'))))
                 ) AS without_policy,
-                c.relrowsecurity AS row_security
+                c.relrowsecurity AS row_security,
+                c.relkind IN ('v', 'm') AS is_view,
+                -- With triggers. The bits are 1 << CMD_UPDATE (2) and 1 << CMD_INSERT (3).
+                pg_relation_is_updatable(c.oid, true) & 8 <> 0 AS takes_insert,
+                pg_relation_is_updatable(c.oid, true) & 4 <> 0 AS takes_update
          FROM pg_catalog.pg_class c
          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
          WHERE c.relname = $2
-           AND c.relkind IN ('r', 'p', 'v', 'f')
+           AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
            AND CASE WHEN $1::text IS NULL THEN pg_catalog.pg_table_is_visible(c.oid) ELSE n.nspname = $1 END",
     )
     .bind(schema)
@@ -106,6 +134,11 @@ async fn table(connection: &mut PgConnection, configured: &str) -> Result<Option
         schema_usage: found.schema_usage,
         without_policy: found.without_policy,
         row_security: found.row_security,
+        fixed: Fixed {
+            is_view: found.is_view,
+            insert: found.is_view && !found.takes_insert,
+            update: found.is_view && !found.takes_update,
+        },
     }))
 }
 
@@ -124,12 +157,14 @@ struct ColumnRow {
     generated: bool,
     locked_sequence: Option<String>,
     sequence: Option<String>,
+    is_unique: bool,
+    is_indexed: bool,
     may_select: bool,
     may_insert: bool,
     may_update: bool,
 }
 
-from_row!(PgRow => ColumnRow { name, base_type, type_name, nullable, max_length, is_loose, has_default, generated, locked_sequence, sequence, may_select, may_insert, may_update });
+from_row!(PgRow => ColumnRow { name, base_type, type_name, nullable, max_length, is_loose, has_default, generated, locked_sequence, sequence, is_unique, is_indexed, may_select, may_insert, may_update });
 
 async fn columns(connection: &mut PgConnection, table: Oid) -> Result<Vec<LiveColumn>, sqlx::Error> {
     let rows: Vec<ColumnRow> = query_as(
@@ -150,6 +185,12 @@ async fn columns(connection: &mut PgConnection, table: Oid) -> Result<Vec<LiveCo
                 CASE WHEN NOT has_sequence_privilege(s.oid, 'USAGE') THEN s.oid::regclass::text END
                     AS locked_sequence,
                 s.oid::regclass::text AS sequence,
+                EXISTS (SELECT FROM pg_catalog.pg_index i
+                        WHERE i.indrelid = a.attrelid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL
+                          AND i.indkey[0] = a.attnum AND i.indnkeyatts = 1) AS is_unique,
+                EXISTS (SELECT FROM pg_catalog.pg_index i
+                        WHERE i.indrelid = a.attrelid AND i.indisvalid AND i.indpred IS NULL
+                          AND i.indkey[0] = a.attnum) AS is_indexed,
                 has_column_privilege(a.attrelid, a.attnum, 'SELECT') AS may_select,
                 has_column_privilege(a.attrelid, a.attnum, 'INSERT') AS may_insert,
                 has_column_privilege(a.attrelid, a.attnum, 'UPDATE') AS may_update
@@ -190,6 +231,8 @@ impl From<ColumnRow> for LiveColumn {
             generated: row.generated,
             locked_sequence: row.locked_sequence,
             sequence: row.sequence,
+            is_unique: row.is_unique,
+            is_indexed: row.is_indexed,
             may_select: row.may_select,
             may_insert: row.may_insert,
             may_update: row.may_update,
@@ -236,6 +279,16 @@ async fn bad_constants(
         }
     }
     Ok(bad)
+}
+
+/// The partition of the next month, if our own table is partitioned and has none.
+async fn lacks_partition(connection: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
+    if is_partitioned(connection).await? != Some(true) {
+        return Ok(None);
+    }
+    let next = Month::from_now(Utc::now()).nth(1);
+    let missing = missing(connection, Utc::now()).await?;
+    Ok(next.filter(|next| missing.contains(next)).map(Month::partition))
 }
 
 /// Whether the server does not know a zone. Its time zone data is its own, often older than ours, or without the names

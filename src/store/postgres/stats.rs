@@ -9,25 +9,28 @@ use super::statement::query_as;
 use crate::store::Stats;
 use crate::store::operations::{FIRST_POSSIBLE, Runs, STATS_OF_VIEWS_AND_SESSIONS, StatsOf};
 use crate::store::rows::{PAGE_VIEW, SOURCE};
-use crate::store::schema::{AppSchema, Kind};
+use crate::store::schema::{AppSchema, EventTable, Kind};
 
 impl Runs<StatsOf<'_>> for Postgres {
     async fn run(
         operation: &StatsOf<'_>,
         app: &AppSchema,
         connection: &mut PgConnection,
-    ) -> Result<Stats, sqlx::Error> {
-        query_as(AssertSqlSafe(sql(operation, app)))
+    ) -> Result<Option<Stats>, sqlx::Error> {
+        let Some(event) = &app.event else {
+            return Ok(None);
+        };
+        query_as(AssertSqlSafe(sql(operation, app, event)))
             .bind(operation.spellings(app))
             .bind(operation.from)
             .bind(operation.to)
-            .fetch_one(connection)
+            .fetch_optional(connection)
             .await
     }
 }
 
-fn sql(operation: &StatsOf<'_>, app: &AppSchema) -> String {
-    let (event, session) = (&app.event, &app.session);
+fn sql(operation: &StatsOf<'_>, app: &AppSchema, event: &EventTable) -> String {
+    let session = &app.session;
     let type_of = match event.metadata.kind {
         Kind::Json => "json_typeof",
         _ => "jsonb_typeof",

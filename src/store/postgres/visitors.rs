@@ -10,7 +10,7 @@ use crate::from_row::from_row;
 use crate::ids::UserId;
 use crate::store::VisitorRow;
 use crate::store::operations::{Runs, Visitors};
-use crate::store::schema::AppSchema;
+use crate::store::schema::{AppSchema, ProfileValue};
 
 struct Row {
     user_id: String,
@@ -28,26 +28,43 @@ impl Runs<Visitors<'_>> for Postgres {
         app: &AppSchema,
         connection: &mut PgConnection,
     ) -> Result<Vec<VisitorRow>, sqlx::Error> {
-        let (profile, session) = (&app.profile, &app.session);
-        let users: Vec<&str> = operation.keys(profile).collect();
+        let session = &app.session;
+        let key = app.user_key();
+        let users: Vec<&str> = operation.keys(key).collect();
+        let text = |value: &Option<ProfileValue>| match value {
+            Some(value) => value.text("headcount_profile", |column| format!("{column}::text")),
+            None => "NULL::text".to_owned(),
+        };
+        let (source, username, avatar, shown) = match &app.profile {
+            Some(profile) => (
+                profile.table.to_string(),
+                text(&profile.username),
+                text(&profile.avatar),
+                profile.without_hidden("headcount_profile"),
+            ),
+            // Whoever is asked for exists.
+            None => (
+                format!("(SELECT unnest($1::text[]::{}[]) AS {key})", key.type_name),
+                text(&None),
+                text(&None),
+                String::new(),
+            ),
+        };
         let sql = format!(
-            "SELECT headcount_profile.{id}::text AS user_id, headcount_profile.{username}::text AS username,
-                    nullif(headcount_profile.{avatar}::text, '') AS avatar,
+            "SELECT headcount_profile.{key}::text AS user_id, {username} AS username,
+                    nullif({avatar}, '') AS avatar,
                     {read_started_at} AS started_at, s.pages_visited::bigint AS pages_visited
-             FROM {profiles} AS headcount_profile
+             FROM {source} AS headcount_profile
              LEFT JOIN LATERAL (
                  SELECT {started_at} AS started_at, {pages_visited} AS pages_visited
                  FROM {sessions}
-                 WHERE {user_id} = headcount_profile.{id} AND {is_active} AND NOT {is_ended} AND {expires_at} > {now}
+                 WHERE {user_id} = headcount_profile.{key} AND {is_active} AND NOT {is_ended} AND {expires_at} > {now}
                  ORDER BY {started_at} DESC
                  LIMIT 1
              ) AS s ON true
-             WHERE headcount_profile.{id} = ANY ($1::text[]::{key}[])",
-            id = profile.id,
-            username = profile.username,
-            avatar = profile.avatar,
+             WHERE headcount_profile.{key} = ANY ($1::text[]::{key_type}[]) {shown}",
+            key_type = key.type_name,
             read_started_at = read_moment(&session.started_at, "s.started_at"),
-            profiles = profile.table,
             started_at = session.started_at,
             pages_visited = session.pages_visited,
             sessions = session.table,
@@ -56,7 +73,6 @@ impl Runs<Visitors<'_>> for Postgres {
             is_ended = session.is_ended,
             expires_at = session.expires_at,
             now = moment(&session.expires_at, "$2::timestamptz"),
-            key = profile.id.type_name,
         );
         let rows: Vec<Row> = query_as(AssertSqlSafe(sql))
             .bind(users)

@@ -4,8 +4,8 @@
 use chrono_tz::Tz;
 
 use super::{
-    Column, Dialect, Kind, LiveColumn, LiveSchema, LiveTable, Privilege, ProfileTable, Right, SchemaProblem,
-    TableName,
+    Column, Dialect, Kind, LiveColumn, LiveSchema, LiveTable, Needs, Privilege, ProfileTable, Right,
+    SchemaProblem, TableName,
 };
 
 /// What a column must be able to hold.
@@ -55,6 +55,10 @@ impl Holds {
 /// One column to look for: the section's key for it, the configured name, what it must hold.
 pub(super) type Required<'a> = (&'static str, &'a str, Holds);
 
+/// A configured column cannot be used; there is a problem that says why.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Unusable;
+
 pub(super) struct Check<'a> {
     pub live: &'a LiveSchema,
     /// Zone of moments without one.
@@ -80,6 +84,11 @@ impl Check<'_> {
             });
             return None;
         };
+        self.schema_usage(table);
+        Some(table)
+    }
+
+    pub(super) fn schema_usage(&mut self, table: &LiveTable) {
         if !table.schema_usage {
             let schema = table.name.schema.as_deref().unwrap_or_default();
             self.problems.push(SchemaProblem::Forbidden {
@@ -89,7 +98,42 @@ impl Check<'_> {
                 writes: true,
             });
         }
-        Some(table)
+    }
+
+    /// The event table; it may be missing where nothing is written to it.
+    pub(super) fn event_table<'t>(
+        &mut self,
+        found: Option<&'t LiveTable>,
+        configured: &str,
+        needs: Needs,
+    ) -> Option<&'t LiveTable> {
+        match found {
+            None if configured.is_empty() => None,
+            None if !needs.events => {
+                let table = configured.to_owned();
+                self.problems.push(SchemaProblem::NoStatistics { table });
+                None
+            }
+            None if needs.own_events => {
+                let table = configured.to_owned();
+                self.problems.push(SchemaProblem::NoOwnTable { table });
+                None
+            }
+            found => self.table(found, "event", configured),
+        }
+    }
+
+    /// A column that the app may not have: `""` is `Ok(None)`, and anything else must be there and usable.
+    pub(super) fn optional(
+        &mut self,
+        table: &LiveTable,
+        section: &'static str,
+        required: Required<'_>,
+    ) -> Result<Option<Column>, Unusable> {
+        if required.1.is_empty() {
+            return Ok(None);
+        }
+        self.column(table, section, required).map(Some).ok_or(Unusable)
     }
 
     pub(super) fn column(
@@ -135,9 +179,7 @@ impl Check<'_> {
         column: &Column,
         profile: &ProfileTable,
     ) {
-        let integer = |kind| matches!(kind, Kind::SmallInt | Kind::Integer | Kind::BigInt);
-        let (from, to) = (column.kind, profile.id.kind);
-        if from != to && !(integer(from) && integer(to)) {
+        if !column.compares_with(&profile.id) {
             self.problems.push(SchemaProblem::KeysDisagree {
                 table: table.to_string(),
                 column: column.name.clone(),
@@ -149,9 +191,23 @@ impl Check<'_> {
         }
     }
 
-    /// One problem per table and privilege, however many columns lack it.
-    pub(super) fn may(&mut self, table: &LiveTable, privilege: Privilege, columns: &[&Column]) {
+    /// One problem per table and privilege, however many columns lack it. Returns whether there is none.
+    pub(super) fn may(&mut self, table: &LiveTable, privilege: Privilege, columns: &[&Column]) -> bool {
         self.rights.push(Right::new(table, privilege, columns));
+        let before = self.problems.len();
+        let is_fixed = match privilege {
+            Privilege::Select => false,
+            Privilege::Insert => table.fixed.insert,
+            Privilege::Update => table.fixed.update,
+        };
+        if is_fixed {
+            self.problems.push(SchemaProblem::FixedView {
+                table: table.name.to_string(),
+                command: privilege.sql(),
+                columns: columns.iter().map(|column| column.name.clone()).collect(),
+            });
+            return false;
+        }
         let lacking = |live: &LiveColumn| match privilege {
             Privilege::Select => !live.may_select,
             Privilege::Insert => !live.may_insert,
@@ -164,7 +220,7 @@ impl Check<'_> {
                 object: table.name.to_string(),
                 privilege: privilege.sql(),
                 user: user.clone(),
-                writes: privilege != Privilege::Select,
+                writes: privilege == Privilege::Insert,
             });
         }
         if table
@@ -176,7 +232,7 @@ impl Check<'_> {
                 table: table.name.to_string(),
                 command: privilege.sql(),
                 user: user.clone(),
-                writes: privilege != Privilege::Select,
+                writes: privilege == Privilege::Insert,
             });
         }
         if privilege == Privilege::Insert {
@@ -193,6 +249,7 @@ impl Check<'_> {
                 });
             }
         }
+        self.problems.len() == before
     }
 }
 

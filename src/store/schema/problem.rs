@@ -1,9 +1,13 @@
 //! Problems between configuration and live schema, a sentence each.
 //! A sentence names table and column and ends with the cure.
 
+mod beside;
+
 use std::fmt;
 
 use chrono_tz::Tz;
+
+use beside::{fixed_view, loose_join};
 
 /// One thing that must be mended before the sidecar can do what it is configured to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +22,37 @@ pub enum SchemaProblem {
         section: &'static str,
         key: &'static str,
     },
+    /// The table that a column of the profile is in does not exist.
+    MissingJoin { table: String, key: &'static str },
+    /// SQL cannot compare the two columns of a join.
+    JoinDisagrees {
+        table: String,
+        column: String,
+        found: String,
+        profile: String,
+        of: String,
+        of_type: String,
+        key: &'static str,
+    },
+    /// The key of a join may be that of several rows.
+    LooseJoin {
+        table: String,
+        column: String,
+        is_indexed: bool,
+        key: &'static str,
+    },
+    /// A view does not take a command that is needed.
+    FixedView {
+        table: String,
+        command: &'static str,
+        columns: Vec<String>,
+    },
+    /// Nothing is written to the event table, and it does not exist.
+    NoStatistics { table: String },
+    /// The event table of our own was not made yet.
+    NoOwnTable { table: String },
+    /// Next month has no partition in our own event table, and the role may not make one.
+    NoPartition { partition: String },
     /// A column's type cannot hold the values it is configured for.
     WrongType {
         table: String,
@@ -95,10 +130,17 @@ impl SchemaProblem {
             | Self::BadConstant { .. }
             | Self::UnknownTimeZone { .. } => true,
             Self::Forbidden { writes, .. } | Self::NoPolicy { writes, .. } => *writes,
+            Self::FixedView { command, .. } => *command == Privilege::Insert.sql(),
             Self::MissingTable { .. }
             | Self::MissingColumn { .. }
             | Self::WrongType { .. }
             | Self::KeysDisagree { .. }
+            | Self::MissingJoin { .. }
+            | Self::JoinDisagrees { .. }
+            | Self::LooseJoin { .. }
+            | Self::NoStatistics { .. }
+            | Self::NoOwnTable { .. }
+            | Self::NoPartition { .. }
             | Self::ReadOnly
             | Self::NoTimeZone { .. }
             | Self::NoTrigger { .. } => false,
@@ -109,11 +151,20 @@ impl SchemaProblem {
 impl SchemaProblem {
     /// Whether nothing fails because of it, and it may be as it should be: the operator has to say.
     pub fn is_a_question(&self) -> bool {
-        matches!(self, Self::NoTimeZone { .. })
+        matches!(self, Self::NoTimeZone { .. }) || self.is_a_warning()
+    }
+
+    /// Whether everything works, in a way that an operator may not want.
+    pub fn is_a_warning(&self) -> bool {
+        matches!(
+            self,
+            Self::LooseJoin { .. } | Self::NoStatistics { .. } | Self::NoPartition { .. }
+        )
     }
 }
 
 impl fmt::Display for SchemaProblem {
+    #[expect(clippy::too_many_lines, reason = "a sentence for each")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::MissingTable { table, section } => write!(
@@ -141,6 +192,49 @@ impl fmt::Display for SchemaProblem {
                 f,
                 "column {column} of table {table} is of type {found} where {expected} is needed: set \
                  schema.{section}.columns.{key} to a column of that type"
+            ),
+            Self::MissingJoin { table, key } => write!(
+                f,
+                "there is no table {table}: set schema.profile.columns.{key}.table to the name of the table that has it"
+            ),
+            Self::JoinDisagrees {
+                table,
+                column,
+                found,
+                profile,
+                of,
+                of_type,
+                key,
+            } => write!(
+                f,
+                "column {column} of table {table} is of type {found} and cannot be compared with column {of} of table \
+                 {profile}, of type {of_type}: set schema.profile.columns.{key}.key and .of to columns of one type"
+            ),
+            Self::LooseJoin {
+                table,
+                column,
+                is_indexed,
+                key,
+            } => loose_join(f, table, column, *is_indexed, key),
+            Self::FixedView {
+                table,
+                command,
+                columns,
+            } => fixed_view(f, table, command, columns),
+            Self::NoStatistics { table } => write!(
+                f,
+                "there is no table {table}, so that there are no statistics: set schema.event.table to the app's event \
+                 table, or to \"\" if it has none"
+            ),
+            Self::NoPartition { partition } => write!(
+                f,
+                "there is no partition headcount.{partition}, so that its page views go to the default partition: run \
+                 headcount migrate each month, or make the sidecar's role the owner of headcount.page_view and GRANT \
+                 CREATE ON SCHEMA headcount to it"
+            ),
+            Self::NoOwnTable { table } => write!(
+                f,
+                "there is no table {table}, in which record.events = \"own\" writes page views: run headcount migrate"
             ),
             Self::KeysDisagree {
                 table,

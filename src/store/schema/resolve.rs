@@ -1,23 +1,25 @@
 //! Resolves the configuration against the live schema. Pure.
 //! Every used column is found and of a usable type, or there is a problem for each that is not.
 
+mod profile;
+
 use std::sync::Arc;
 
 use chrono_tz::Tz;
 
 use super::check::{Check, Holds};
 use super::{
-    AppSchema, Column, CommunityTable, Dialect, EventInsert, EventTable, Kind, LiveSchema, LiveTable,
-    Privilege, ProfileTable, Resolved, SchemaProblem, SessionTable,
+    AppSchema, Column, CommunityTable, Dialect, EventInsert, EventTable, Kind, LiveSchema, LiveTable, Needs,
+    Privilege, Resolved, SchemaProblem, SessionTable,
 };
-use crate::config::{self, Record, Schema};
+use crate::config::{self, Schema};
 
-/// Checks the live schema against what the sidecar does: reads always, writes as `record` switches them on.
+/// Checks the live schema against what the sidecar does with it.
 ///
 /// `time_zone`: the zone in which the app writes moments without one; UTC if not configured.
 pub(in crate::store) fn resolve(
     names: &Schema,
-    record: &Record,
+    needs: Needs,
     time_zone: Option<Tz>,
     live: &LiveSchema,
 ) -> Resolved {
@@ -29,14 +31,31 @@ pub(in crate::store) fn resolve(
         rights: Vec::new(),
     };
     let session = check.table(live.session.as_ref(), "session", &names.session.table);
-    let event = check.table(live.event.as_ref(), "event", &names.event.table);
-    let profile = check.table(live.profile.as_ref(), "profile", &names.profile.table);
-    let community = check.table(live.community.as_ref(), "community", &names.community.table);
+    let event = check.event_table(live.event.as_ref(), &names.event.table, needs);
+    let has_profiles = needs.profiles(names);
+    let profile = has_profiles.then(|| check.table(live.profile.as_ref(), "profile", &names.profile.table));
+    let has_communities = !names.community.table.is_empty();
+    let community =
+        has_communities.then(|| check.table(live.community.as_ref(), "community", &names.community.table));
 
-    let session = session.and_then(|table| check.session(table, &names.session.columns, record));
-    let event = event.and_then(|table| check.event(table, &names.event, record));
-    let profile = profile.and_then(|table| check.profile(table, &names.profile.columns, record));
-    let community = community.and_then(|table| check.community(table, &names.community.columns));
+    let mut adds_pages = needs.pages_visited;
+    let session = session.and_then(|table| {
+        let session = check.session(table, &names.session.columns)?;
+        adds_pages &= check.adds_pages(table, &session, needs);
+        Some(session)
+    });
+    let event = event.and_then(|table| check.event(table, &names.event, needs));
+    let profile = profile
+        .flatten()
+        .and_then(|table| check.profile(table, &names.profile.columns, needs));
+    let community = community
+        .flatten()
+        .and_then(|table| check.community(table, &names.community.columns));
+    if let Some(partition) = &live.lacks_partition {
+        let partition = partition.clone();
+        check.problems.push(SchemaProblem::NoPartition { partition });
+    }
+    let lacks = (has_profiles && profile.is_none()) || (has_communities && community.is_none());
     if let Some(profile) = &profile {
         if let Some(session) = &session {
             check.refers("session", &session.table, &session.user_id, profile);
@@ -64,16 +83,23 @@ pub(in crate::store) fn resolve(
         .problems
         .iter()
         .any(|problem| matches!(problem, SchemaProblem::KeysDisagree { .. }));
+    let lacks_events = needs.events && event.as_ref().is_none_or(|event| event.insert.is_none());
     let app = || {
         Some(AppSchema {
             session: session?,
-            event: event?,
-            profile: profile?,
-            community: community?,
+            adds_pages,
+            event,
+            profile,
+            community,
         })
     };
     Resolved {
-        app: if keys_agree { app().map(Arc::new) } else { None },
+        app: if keys_agree && !lacks {
+            app().map(Arc::new)
+        } else {
+            None
+        },
+        lacks_events,
         problems: check.problems,
         rights: check.rights,
         database: live.database.clone(),
@@ -83,12 +109,7 @@ pub(in crate::store) fn resolve(
 }
 
 impl Check<'_> {
-    fn session(
-        &mut self,
-        table: &LiveTable,
-        names: &config::SessionColumns,
-        record: &Record,
-    ) -> Option<SessionTable> {
+    fn session(&mut self, table: &LiveTable, names: &config::SessionColumns) -> Option<SessionTable> {
         let mut column = |wanted| self.column(table, "session", wanted);
         let id = column(("id", &names.id, Holds::Key));
         let user_id = column(("user_id", &names.user_id, Holds::Key));
@@ -123,27 +144,25 @@ impl Check<'_> {
             &session.is_ended,
         ];
         self.may(table, Privilege::Select, &read);
-        if record.pages_visited {
-            self.may(table, Privilege::Update, &[&session.pages_visited]);
-        }
         Some(session)
     }
 
-    fn event(
-        &mut self,
-        table: &LiveTable,
-        names: &config::EventTable,
-        record: &Record,
-    ) -> Option<EventTable> {
+    /// Whether page views can be counted in the sessions.
+    fn adds_pages(&mut self, table: &LiveTable, session: &SessionTable, needs: Needs) -> bool {
+        needs.pages_visited && self.may(table, Privilege::Update, &[&session.pages_visited])
+    }
+
+    fn event(&mut self, table: &LiveTable, names: &config::EventTable, needs: Needs) -> Option<EventTable> {
         let columns = &names.columns;
         let mut column = |wanted| self.column(table, "event", wanted);
         let user_id = column(("user_id", &columns.user_id, Holds::Key));
         let event_type = column(("event_type", &columns.event_type, Holds::Text));
         let metadata = column(("metadata", &columns.metadata, Holds::Json));
         let timestamp = column(("timestamp", &columns.timestamp, Holds::Moment));
-        let insert = record.events.then(|| self.event_insert(table, names));
+        let insert = needs.events.then(|| self.event_insert(table, names));
         let mut event = EventTable {
             table: table.name.clone(),
+            is_view: table.fixed.is_view,
             user_id: user_id?,
             event_type: event_type?,
             metadata: metadata?,
@@ -160,14 +179,15 @@ impl Check<'_> {
         if let Some(insert) = insert {
             let insert = insert?;
             let mut written = read.to_vec();
-            written.extend([
+            let optional = [
                 &insert.description,
                 &insert.ip_address,
                 &insert.user_agent,
                 &insert.device_info,
                 &insert.location_data,
-            ]);
-            written.extend(&insert.id);
+                &insert.id,
+            ];
+            written.extend(optional.into_iter().flatten());
             written.extend(insert.constants.iter().map(|(column, _)| column));
             self.may(table, Privilege::Insert, &written);
             self.everything_filled(table, &columns.id, &written);
@@ -178,7 +198,7 @@ impl Check<'_> {
 
     fn event_insert(&mut self, table: &LiveTable, names: &config::EventTable) -> Option<EventInsert> {
         let columns = &names.columns;
-        let mut column = |wanted| self.column(table, "event", wanted);
+        let mut column = |wanted| self.optional(table, "event", wanted);
         let id = column(("id", &columns.id, Holds::Key));
         let description = column(("description", &columns.description, Holds::Text));
         let ip_address = column(("ip_address", &columns.ip_address, Holds::Address));
@@ -186,9 +206,15 @@ impl Check<'_> {
         let device_info = column(("device_info", &columns.device_info, Holds::JsonOrText));
         let location_data = column(("location_data", &columns.location_data, Holds::JsonOrText));
         let constants = self.constants(table, names);
-        let id = id?;
-        let database_makes_id = table.find(&id.name).is_some_and(|live| live.has_default);
-        if !database_makes_id && id.kind != Kind::Uuid {
+        let id = id.ok()?.filter(|id| {
+            let is_made = table.find(&id.name).is_some_and(|live| live.has_default);
+            // A view's columns have no defaults of their own; those of the table under it are used.
+            let is_left_to_it = table.fixed.is_view && id.kind != Kind::Uuid;
+            !is_made && !is_left_to_it
+        });
+        if let Some(id) = &id
+            && id.kind != Kind::Uuid
+        {
             self.problems.push(SchemaProblem::NoKey {
                 table: table.name.to_string(),
                 column: id.name.clone(),
@@ -196,12 +222,12 @@ impl Check<'_> {
             });
         }
         Some(EventInsert {
-            id: (!database_makes_id && id.kind == Kind::Uuid).then_some(id),
-            description: description?,
-            ip_address: ip_address?,
-            user_agent: user_agent?,
-            device_info: device_info?,
-            location_data: location_data?,
+            id: id.filter(|id| id.kind == Kind::Uuid),
+            description: description.ok()?,
+            ip_address: ip_address.ok()?,
+            user_agent: user_agent.ok()?,
+            device_info: device_info.ok()?,
+            location_data: location_data.ok()?,
             constants,
         })
     }
@@ -267,38 +293,6 @@ impl Check<'_> {
                 });
             }
         }
-    }
-
-    fn profile(
-        &mut self,
-        table: &LiveTable,
-        names: &config::ProfileColumns,
-        record: &Record,
-    ) -> Option<ProfileTable> {
-        let mut column = |wanted| self.column(table, "profile", wanted);
-        let id = column(("id", &names.id, Holds::Key));
-        let username = column(("username", &names.username, Holds::Text));
-        let avatar = column(("avatar", &names.avatar, Holds::Text));
-        let last_active = record
-            .last_active
-            .then(|| column(("last_active", &names.last_active, Holds::Moment)));
-        let profile = ProfileTable {
-            table: table.name.clone(),
-            id: id?,
-            username: username?,
-            avatar: avatar?,
-            last_active: match last_active {
-                Some(found) => Some(found?),
-                None => None,
-            },
-        };
-        let mut read = vec![&profile.id, &profile.username, &profile.avatar];
-        read.extend(&profile.last_active);
-        self.may(table, Privilege::Select, &read);
-        if let Some(last_active) = &profile.last_active {
-            self.may(table, Privilege::Update, &[last_active]);
-        }
-        Some(profile)
     }
 
     fn community(&mut self, table: &LiveTable, names: &config::CommunityColumns) -> Option<CommunityTable> {

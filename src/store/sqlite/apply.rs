@@ -6,25 +6,26 @@ use uuid::Uuid;
 
 use super::moments::{lately, micros};
 use super::values::{key, moment, read_moment};
-use crate::store::operations::{AddPages, InsertEvents, RaiseLastActive, Runs};
+use crate::store::operations::{AddPages, InsertEvents, MakePartitions, RaiseLastActive, Runs};
 use crate::store::rows::{PAGE_VIEW, insert_into};
 use crate::store::schema::{AppSchema, Column, Kind};
 
 impl Runs<InsertEvents<'_>> for Sqlite {
     async fn run(
         operation: &InsertEvents<'_>,
-        app: &AppSchema,
+        _: &AppSchema,
         connection: &mut SqliteConnection,
     ) -> Result<(), sqlx::Error> {
         let InsertEvents {
+            event,
             columns: insert,
             rows,
         } = operation;
-        let event = &app.event;
 
-        let more = insert.constants.len() + usize::from(insert.id.is_some());
+        let optional = insert.optional().into_iter().flatten().count();
+        let more = optional + insert.constants.len() + usize::from(insert.id.is_some());
         let sql = format!(
-            "{insert_into} VALUES (?, '{PAGE_VIEW}', ?, ?, ?, ?, ?, ?, ?{more})",
+            "{insert_into} VALUES (?, '{PAGE_VIEW}', ?, ?{more})",
             insert_into = insert_into(event, insert),
             more = ", ?".repeat(more),
         );
@@ -36,13 +37,13 @@ impl Runs<InsertEvents<'_>> for Sqlite {
         for row in rows {
             let mut query = sqlx::query(AssertSqlSafe(sql.as_str()))
                 .bind(key(&row.user_id, &event.user_id)?)
-                .bind(&row.description)
                 .bind(&row.metadata)
-                .bind(&row.ip_address)
-                .bind(&row.user_agent)
-                .bind(&row.device_info)
-                .bind(&row.location_data)
                 .bind(moment(row.at, &event.timestamp));
+            for (column, value) in insert.optional().into_iter().zip(row.optional()) {
+                if column.is_some() {
+                    query = query.bind(value);
+                }
+            }
             if insert.id.is_some() {
                 query = query.bind(Uuid::new_v4().simple().to_string());
             }
@@ -83,10 +84,10 @@ impl Runs<RaiseLastActive<'_>> for Sqlite {
     /// The app's own value stays where it is not earlier, in the form in which the app wrote it.
     async fn run(
         operation: &RaiseLastActive<'_>,
-        app: &AppSchema,
+        _: &AppSchema,
         connection: &mut SqliteConnection,
     ) -> Result<(), sqlx::Error> {
-        let (profile, last_active) = (&app.profile, operation.column);
+        let (profile, last_active) = (operation.profile, operation.column);
         let (from, to) = lately(Utc::now());
         let sql = format!(
             "UPDATE {table} SET {last_active} = CASE WHEN {there} >= ?3 THEN {last_active} ELSE ?2 END WHERE {id} = ?1",
@@ -103,6 +104,13 @@ impl Runs<RaiseLastActive<'_>> for Sqlite {
                 .await?;
         }
         Ok(())
+    }
+}
+
+impl Runs<MakePartitions> for Sqlite {
+    /// Tables have no partitions.
+    async fn run(_: &MakePartitions, _: &AppSchema, _: &mut SqliteConnection) -> Result<usize, sqlx::Error> {
+        Ok(0)
     }
 }
 

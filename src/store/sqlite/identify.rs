@@ -4,7 +4,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
 
 use super::values::{key, read_key, read_moment};
-use crate::browser_session::BrowserSession;
+use crate::browser_session::{BrowserSession, Visibility};
 use crate::from_row::from_row;
 use crate::ids::{BrowserSessionId, CommunityId, UserId};
 use crate::store::operations::{FindCommunity, FindSessions, Runs};
@@ -74,6 +74,7 @@ impl SessionRow {
             ended_at: self
                 .ended_at
                 .and_then(|text| read_moment(&text, &names.ended_at).ok()),
+            visibility: Visibility::Shown,
         }))
     }
 }
@@ -84,7 +85,9 @@ impl Runs<FindCommunity<'_>> for Sqlite {
         app: &AppSchema,
         connection: &mut SqliteConnection,
     ) -> Result<Option<CommunityId>, sqlx::Error> {
-        let community = &app.community;
+        let Some(community) = &app.community else {
+            return Ok(operation.without_table());
+        };
         let Some((column, value)) = operation.criterion(community) else {
             return Ok(None);
         };

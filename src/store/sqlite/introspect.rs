@@ -11,13 +11,19 @@ use uuid::Uuid;
 use super::values::read_moment;
 use crate::config::Schema;
 use crate::from_row::from_row;
-use crate::store::schema::{Column, Dialect, Kind, LiveColumn, LiveSchema, LiveTable, TableName};
+use crate::store::schema::{Column, Dialect, Fixed, Kind, LiveColumn, LiveSchema, LiveTable, TableName};
 
 pub(super) async fn live_schema(
     connection: &mut SqliteConnection,
     names: &Schema,
 ) -> Result<LiveSchema, sqlx::Error> {
     let event = table(connection, &names.event.table).await?;
+    let mut joined = BTreeMap::new();
+    for name in names.profile.joined_tables() {
+        if let Some(table) = table(connection, name).await? {
+            joined.insert(name.to_owned(), table);
+        }
+    }
     let bad_constants = event
         .as_ref()
         .map(|event| bad_constants(event, &names.event.constants))
@@ -32,6 +38,8 @@ pub(super) async fn live_schema(
         lacks_zone: false,
         event,
         profile: table(connection, &names.profile.table).await?,
+        joined,
+        lacks_partition: None,
         community: table(connection, &names.community.table).await?,
         bad_constants,
     })
@@ -48,26 +56,37 @@ struct ColumnRow {
     has_default: bool,
     in_primary_key: bool,
     is_loose: bool,
+    is_unique: bool,
+    is_indexed: bool,
     hidden: i64,
 }
 
-from_row!(SqliteRow => ColumnRow { name, declared, not_null, has_default, in_primary_key, is_loose, hidden });
+from_row!(SqliteRow => ColumnRow { name, declared, not_null, has_default, in_primary_key, is_loose, is_unique, is_indexed, hidden });
 
 async fn table(connection: &mut SqliteConnection, name: &str) -> Result<Option<LiveTable>, sqlx::Error> {
+    if name.is_empty() {
+        return Ok(None);
+    }
     let rows: Vec<ColumnRow> = sqlx::query_as(
         "SELECT c.name, type AS declared, \"notnull\" AS not_null, dflt_value IS NOT NULL AS has_default,
                 pk > 0 AS in_primary_key, hidden,
                 -- The collation of a column is told by its indexes only, and each key has one.
                 EXISTS (SELECT 1 FROM pragma_index_list(?1) AS i JOIN pragma_index_xinfo(i.name) AS x
-                        WHERE x.name = c.name AND x.coll <> 'BINARY') AS is_loose
+                        WHERE x.name = c.name AND x.coll <> 'BINARY') AS is_loose,
+                EXISTS (SELECT 1 FROM pragma_index_list(?1) AS i JOIN pragma_index_info(i.name) AS x
+                        WHERE x.name = c.name AND i.\"unique\" AND NOT i.partial
+                          AND (SELECT count(*) FROM pragma_index_info(i.name)) = 1) AS is_unique,
+                EXISTS (SELECT 1 FROM pragma_index_list(?1) AS i JOIN pragma_index_info(i.name) AS x
+                        WHERE x.name = c.name AND x.seqno = 0 AND NOT i.partial) AS is_indexed
          FROM pragma_table_xinfo(?1) AS c ORDER BY cid",
     )
     .bind(name)
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await?;
     if rows.is_empty() {
         return Ok(None);
     }
+    let fixed = fixed(connection, name).await?;
     let one_key = rows.iter().filter(|row| row.in_primary_key).count() == 1;
     let columns = rows.into_iter().map(|row| column(row, one_key)).collect();
     Ok(Some(LiveTable {
@@ -79,7 +98,29 @@ async fn table(connection: &mut SqliteConnection, name: &str) -> Result<Option<L
         schema_usage: true,
         without_policy: Vec::new(),
         row_security: false,
+        fixed,
         columns,
+    }))
+}
+
+/// SQLite changes a view by triggers only.
+async fn fixed(connection: &mut SqliteConnection, name: &str) -> Result<Fixed, sqlx::Error> {
+    let triggers: Option<String> = sqlx::query_scalar(
+        "SELECT coalesce((SELECT group_concat(upper(t.sql)) FROM sqlite_master AS t
+                          WHERE t.type = 'trigger' AND t.tbl_name = v.name), '')
+         FROM sqlite_master AS v WHERE v.type = 'view' AND v.name = ?1",
+    )
+    .bind(name)
+    .fetch_optional(connection)
+    .await?;
+    Ok(triggers.map_or_else(Fixed::default, |triggers| {
+        let words: Vec<&str> = triggers.split_whitespace().collect();
+        let has = |command: &str| words.windows(3).any(|three| three == ["INSTEAD", "OF", command]);
+        Fixed {
+            is_view: true,
+            insert: !has("INSERT"),
+            update: !has("UPDATE"),
+        }
     }))
 }
 
@@ -102,6 +143,8 @@ fn column(row: ColumnRow, one_key: bool) -> LiveColumn {
         generated: matches!(row.hidden, 2 | 3),
         locked_sequence: None,
         sequence: None,
+        is_unique: row.is_unique || (row.in_primary_key && one_key),
+        is_indexed: row.is_indexed || (row.in_primary_key && one_key),
         may_select: true,
         may_insert: true,
         may_update: true,

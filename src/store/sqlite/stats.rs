@@ -8,7 +8,7 @@ use super::moments::{Days, micros};
 use crate::store::Stats;
 use crate::store::operations::{FIRST_POSSIBLE, Runs, STATS_OF_VIEWS_AND_SESSIONS, StatsOf};
 use crate::store::rows::{PAGE_VIEW, SOURCE};
-use crate::store::schema::{AppSchema, Column};
+use crate::store::schema::{AppSchema, Column, EventTable};
 
 /// Whole numbers of JSON from here on, and some before, are floating-point numbers to SQLite.
 const BEYOND_INTEGERS: &str = "9.2e18";
@@ -18,21 +18,24 @@ impl Runs<StatsOf<'_>> for Sqlite {
         operation: &StatsOf<'_>,
         app: &AppSchema,
         connection: &mut SqliteConnection,
-    ) -> Result<Stats, sqlx::Error> {
+    ) -> Result<Option<Stats>, sqlx::Error> {
+        let Some(event) = &app.event else {
+            return Ok(None);
+        };
         let days = Days::around(operation.from, operation.to);
-        sqlx::query_as(AssertSqlSafe(sql(operation, app)))
+        sqlx::query_as(AssertSqlSafe(sql(operation, app, event)))
             .bind(sqlx::types::Json(operation.spellings(app)))
             .bind(days.first)
             .bind(days.last)
             .bind(operation.from.timestamp_micros())
             .bind(operation.to.timestamp_micros())
-            .fetch_one(connection)
+            .fetch_optional(connection)
             .await
     }
 }
 
-fn sql(operation: &StatsOf<'_>, app: &AppSchema) -> String {
-    let (event, session) = (&app.event, &app.session);
+fn sql(operation: &StatsOf<'_>, app: &AppSchema, event: &EventTable) -> String {
+    let session = &app.session;
     let at = |column: &str, zone| micros(column, zone, operation.from, operation.to);
     let of = |column: &Column| at(&column.to_string(), column.zone);
     // All three spelled as in the index, or SQLite would not use it.
@@ -172,7 +175,10 @@ mod tests {
             until_ours: true,
         };
         let mut connection = options.connect().await.unwrap();
-        let plan = format!("EXPLAIN QUERY PLAN {}", sql(&statement, &app));
+        let plan = format!(
+            "EXPLAIN QUERY PLAN {}",
+            sql(&statement, &app, app.event.as_ref().unwrap())
+        );
         let plan = connection.fetch_all(AssertSqlSafe(plan)).await.unwrap();
         let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
         let events = "SEARCH accounts_userevent USING INDEX headcount_event_community \

@@ -9,7 +9,7 @@ use crate::from_row::from_row;
 use crate::ids::UserId;
 use crate::store::VisitorRow;
 use crate::store::operations::{Runs, Visitors};
-use crate::store::schema::{AppSchema, Column};
+use crate::store::schema::{AppSchema, Column, ProfileValue};
 
 struct Row {
     user_id: String,
@@ -27,19 +27,39 @@ impl Runs<Visitors<'_>> for Sqlite {
         app: &AppSchema,
         connection: &mut SqliteConnection,
     ) -> Result<Vec<VisitorRow>, sqlx::Error> {
-        let (profile, session) = (&app.profile, &app.session);
+        let session = &app.session;
+        let user_key = app.user_key();
         let users = operation
-            .keys(profile)
-            .map(|user| key(user, &profile.id))
+            .keys(user_key)
+            .map(|user| key(user, user_key))
             .collect::<Result<Vec<_>, _>>()?;
         let users = serde_json::to_string(&users).map_err(|error| sqlx::Error::Encode(error.into()))?;
         let (from, to) = lately(operation.now);
         let at = |column: &Column| micros(&format!("latest.{column}"), column.zone, from, to);
+        let text = |value: &Option<ProfileValue>| match value {
+            Some(value) => value.text("p", |column| column),
+            None => "NULL".to_owned(),
+        };
+        let (source, username, avatar, shown) = match &app.profile {
+            Some(profile) => (
+                profile.table.to_string(),
+                text(&profile.username),
+                text(&profile.avatar),
+                profile.without_hidden("p"),
+            ),
+            // Whoever is asked for exists.
+            None => (
+                format!("(SELECT value AS {user_key} FROM json_each(?1))"),
+                text(&None),
+                text(&None),
+                String::new(),
+            ),
+        };
         let sql = format!(
-            "SELECT CAST(p.{id} AS TEXT) AS user_id, p.{username} AS username,
-                    nullif(p.{avatar}, '') AS avatar,
+            "SELECT CAST(p.{id} AS TEXT) AS user_id, {username} AS username,
+                    nullif({avatar}, '') AS avatar,
                     CAST(s.{started_at} AS TEXT) AS started_at, s.{pages_visited} AS pages_visited
-             FROM {profiles} AS p
+             FROM {source} AS p
              LEFT JOIN {sessions} AS s ON s.{session_id} = (
                  SELECT latest.{session_id}
                  FROM {sessions} AS latest
@@ -48,11 +68,8 @@ impl Runs<Visitors<'_>> for Sqlite {
                  ORDER BY {began} DESC
                  LIMIT 1
              )
-             WHERE p.{id} IN (SELECT value FROM json_each(?1))",
-            id = profile.id,
-            username = profile.username,
-            avatar = profile.avatar,
-            profiles = profile.table,
+             WHERE p.{id} IN (SELECT value FROM json_each(?1)) {shown}",
+            id = user_key,
             sessions = session.table,
             session_id = session.id,
             user_id = session.user_id,
@@ -71,7 +88,7 @@ impl Runs<Visitors<'_>> for Sqlite {
         rows.into_iter()
             .map(|row| {
                 Ok(VisitorRow {
-                    user_id: UserId::new(read_key(row.user_id, &profile.id)?),
+                    user_id: UserId::new(read_key(row.user_id, user_key)?),
                     username: row.username.unwrap_or_default(),
                     avatar: row.avatar,
                     started_at: row

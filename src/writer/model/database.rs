@@ -145,6 +145,7 @@ impl Database {
             *tables.pages.entry(session.to_string()).or_default() += pages;
         }
         Ok(Applied {
+            left_out: Vec::new(),
             views: written.views().count(),
             known_parts,
         })
@@ -180,6 +181,7 @@ pub(super) fn session_of(token: &str) -> Option<BrowserSession> {
         is_active: true,
         is_ended: false,
         ended_at: None,
+        visibility: crate::browser_session::Visibility::Shown,
     })
 }
 

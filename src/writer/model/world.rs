@@ -18,7 +18,6 @@ use crate::config;
 use crate::config::RecentPrecision;
 use crate::ids::SessionToken;
 use crate::recent_pages::RecentPages;
-use crate::status::Component;
 use crate::store::Store;
 use crate::writer::Limits;
 use crate::writer::drain::{Drain, Step};
@@ -87,7 +86,7 @@ impl Process {
             None,
             RecentPages::new(RecentPrecision::None),
             limits,
-            Component::default(),
+            Default::default(),
             Arc::default(),
         );
         drain.owns(own.id());

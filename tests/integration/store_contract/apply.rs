@@ -316,7 +316,7 @@ async fn each_write_can_be_switched_off(variant: Variant) {
     };
 
     let nothing = site.reconfigured(|config| {
-        config.record.events = false;
+        config.record.events = headcount::config::Events::Off;
         config.record.pages_visited = false;
         config.record.last_active = false;
     });
@@ -329,13 +329,13 @@ async fn each_write_can_be_switched_off(variant: Variant) {
     events.apply(&another(&views)).await.unwrap();
     assert_eq!(state().await, (1, 0, false));
     let pages = site.reconfigured(|config| {
-        config.record.events = false;
+        config.record.events = headcount::config::Events::Off;
         config.record.last_active = false;
     });
     pages.apply(&another(&views)).await.unwrap();
     assert_eq!(state().await, (1, 1, false));
     let last_active = site.reconfigured(|config| {
-        config.record.events = false;
+        config.record.events = headcount::config::Events::Off;
         config.record.pages_visited = false;
     });
     last_active.apply(&another(&views)).await.unwrap();

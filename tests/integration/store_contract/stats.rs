@@ -332,7 +332,10 @@ async fn a_view_that_the_app_records_too_counts_once(variant: Variant) {
 }
 
 async fn with_events_off_the_apps_page_views_count(variant: Variant) {
-    let site = Site::with(variant, |config| config.record.events = false).await;
+    let site = Site::with(variant, |config| {
+        config.record.events = headcount::config::Events::Off;
+    })
+    .await;
     let (alice, _, gardening) = alice(&site).await;
     let when = "2024-03-01T10:00:00Z";
     viewed_in_the_app(&site, &alice, &gardening, when).await;

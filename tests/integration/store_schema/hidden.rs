@@ -55,7 +55,7 @@ async fn c24_a_database_that_takes_no_writes_is_named() {
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].contains("set database.url to the primary"), "{found:?}");
     let mut config = site.config.clone();
-    config.record.events = false;
+    config.record.events = headcount::config::Events::Off;
     config.record.pages_visited = false;
     config.record.last_active = false;
     assert_eq!(

@@ -1,0 +1,87 @@
+//! The app's profiles: their own columns, and those of tables beside them. Also the SQL that reads a value, which both
+//! databases share.
+//!
+//! A value of another table is read by a subquery that has one row whatever the other table holds, so that a user never
+//! appears twice: of several rows the least text counts, and one hidden row hides.
+
+use super::{Column, TableName};
+
+/// User profiles.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "named as in config::ProfileColumns")]
+pub struct ProfileTable {
+    pub table: TableName,
+    pub id: Column,
+    /// `None` where names are not shown, or the app has none.
+    pub username: Option<ProfileValue>,
+    pub avatar: Option<ProfileValue>,
+    /// Present if it is updated.
+    pub last_active: Option<Column>,
+    /// Present if members may be hidden.
+    pub is_hidden: Option<ProfileValue>,
+}
+
+/// A value of a profile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProfileValue {
+    /// Where it is.
+    pub column: Column,
+    /// The table of `column`, if that is not the profile's.
+    pub join: Option<Join>,
+}
+
+/// How the row of another table is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Join {
+    /// The other table.
+    pub table: TableName,
+    /// Its key.
+    pub key: Column,
+    /// The profile's column that holds that key.
+    pub of: Column,
+}
+
+impl ProfileValue {
+    /// SQL for the value of the profile `profile`, an alias; `form` makes text of the column.
+    pub(in crate::store) fn text(&self, profile: &str, form: impl Fn(String) -> String) -> String {
+        let column = &self.column;
+        match &self.join {
+            None => form(format!("{profile}.{column}")),
+            Some(join) => format!(
+                "(SELECT min({value}) {row})",
+                value = form(format!("headcount_joined.{column}")),
+                row = join.row(profile)
+            ),
+        }
+    }
+
+    /// SQL for whether the flag is set for the profile `profile`, an alias: true or false, never null.
+    pub(in crate::store) fn is_set(&self, profile: &str) -> String {
+        let column = &self.column;
+        match &self.join {
+            None => format!("({profile}.{column} IS TRUE)"),
+            Some(join) => format!(
+                "EXISTS (SELECT 1 {row} AND headcount_joined.{column})",
+                row = join.row(profile)
+            ),
+        }
+    }
+}
+
+impl Join {
+    /// The rows of the other table.
+    fn row(&self, profile: &str) -> String {
+        let Self { table, key, of } = self;
+        format!("FROM {table} AS headcount_joined WHERE headcount_joined.{key} = {profile}.{of}")
+    }
+}
+
+impl ProfileTable {
+    /// SQL that leaves out the hidden among the profiles `profile`, an alias; begins with AND where anybody may be.
+    pub(in crate::store) fn without_hidden(&self, profile: &str) -> String {
+        let hidden = self.is_hidden.as_ref().map(|flag| flag.is_set(profile));
+        hidden
+            .map(|hidden| format!("AND NOT {hidden}"))
+            .unwrap_or_default()
+    }
+}
