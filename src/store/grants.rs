@@ -166,6 +166,7 @@ mod tests {
     fn each_table_has_one_grant_of_columns() {
         let resolved = Resolved {
             app: None,
+            lacks_events: false,
             problems: Vec::new(),
             rights: vec![
                 right("session", Privilege::Select, &["id", "user"]),

@@ -106,7 +106,7 @@ pub enum GrantsError {
     #[error("SQLite has no roles: whoever may write the file may do everything")]
     NoRoles,
     /// The configuration names tables or columns that are not there, so the rights on them are unknown.
-    #[error("{}; run headcount check", Problems(.0.clone()))]
+    #[error("{}", Problems(.0.clone()))]
     Schema(Vec<SchemaProblem>),
     /// The database cannot be asked.
     #[error(transparent)]
@@ -124,6 +124,7 @@ pub async fn grants(config: &Config, role: &str) -> Result<String, GrantsError> 
     store.close().await;
     let resolved = resolved?;
     match resolved.app {
+        Some(_) if resolved.lacks_events => Err(GrantsError::Schema(resolved.problems)),
         // Rights that the connection's own role lacks do not matter.
         Some(_) => Ok(rights::sql(&resolved, role, config.record.writes())),
         None => Err(GrantsError::Schema(resolved.problems)),

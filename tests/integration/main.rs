@@ -42,6 +42,7 @@ mod reloading;
 mod revocation;
 mod route_folder;
 mod rules;
+mod sites;
 mod store_contract;
 mod store_failures;
 mod store_migrate;

@@ -264,12 +264,18 @@ fn jwt(guess: &mut Guess, tokens: &super::super::django::Tokens) {
     );
     guess.propose("session.jwt", "key_file", "\"jwt.key\"", "");
     for (key, value) in [
-        ("user_claim", &tokens.user_id_claim),
-        ("issuer", &tokens.issuer),
-        ("audience", &tokens.audience),
+        ("user_claim", tokens.user_id_claim.as_deref().map(super::text)),
+        ("issuer", tokens.issuer.as_deref().map(super::text)),
+        (
+            "audience",
+            tokens
+                .audience
+                .as_deref()
+                .map(|name| format!("[{}]", super::text(name))),
+        ),
     ] {
         if let Some(value) = value {
-            guess.propose("session.jwt", key, super::text(value), "");
+            guess.propose("session.jwt", key, value, "");
         }
     }
 }
