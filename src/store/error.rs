@@ -260,6 +260,14 @@ pub(super) fn is_impossible(error: &sqlx::Error) -> bool {
     is_code || (error.message().contains("cannot modify") && error.message().contains("is a view"))
 }
 
+/// A server's error without any row: its message and code.
+pub(super) fn in_words(error: &sqlx::Error) -> String {
+    match error.as_database_error() {
+        Some(server) => format!("{} (code {})", server.message(), server.code().unwrap_or_default()),
+        None => error.to_string(),
+    }
+}
+
 /// Whether a row matched no partition of its table.
 pub(super) fn lacks_partition(error: &sqlx::Error) -> bool {
     error.as_database_error().is_some_and(failure::lacks_partition)

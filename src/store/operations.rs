@@ -13,7 +13,7 @@ use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Database, Transaction};
 
-use super::error::{is_impossible, is_untranslatable};
+use super::error::{in_words, is_impossible, is_untranslatable};
 use super::ledger::LedgerProblem;
 use super::rows::{EventRow, event_rows};
 use super::schema::{AppSchema, Column, CommunityTable, EventInsert, EventTable, LiveSchema, ProfileTable};
@@ -297,7 +297,7 @@ impl<B: Backend> Runs<Apply<'_>> for B {
                 }
                 // The events must not wait for what will never be.
                 Err((Some(column), error)) if is_impossible(&error) && !left_out.contains_key(column) => {
-                    left_out.insert(column, error.to_string());
+                    left_out.insert(column, in_words(&error));
                 }
                 Err((_, error)) => return Err(error),
                 Ok(applied) => {

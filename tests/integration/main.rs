@@ -51,4 +51,5 @@ mod store_schema;
 mod store_site;
 mod streams;
 mod support;
+mod tables;
 mod widget;

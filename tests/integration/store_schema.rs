@@ -372,6 +372,51 @@ async fn missing_privileges_are_named_with_the_grant() {
 }
 
 #[tokio::test]
+async fn s23_an_update_that_is_not_allowed_keeps_no_event_from_being_written() {
+    let site = Site::new(Variant::PostgresDefault).await;
+    let role = format!("limited_{}", uuid::Uuid::new_v4().simple());
+    site.execute(&format!(
+        "CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA headcount TO {role};
+         GRANT ALL ON ALL TABLES IN SCHEMA headcount TO {role};
+         GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role};
+         GRANT INSERT ON accounts_userevent TO {role}"
+    ))
+    .await;
+    let limited = as_role(&site.config, &role);
+    let found = problems(&limited).await;
+    assert!(
+        found.len() == 2 && found.iter().all(|problem| problem.contains("GRANT UPDATE")),
+        "{found:?}"
+    );
+    let alice = site.member("alice").await;
+    let session = site.session(&alice, "alice", SessionRow::default()).await;
+    let gardening = site.community("gardening").await;
+    let views = batch(&session, &gardening, vec![page_view("2024-03-01T10:00:00Z")]);
+    let store = store::open(&limited).unwrap();
+    store.apply(&views).await.unwrap();
+    assert_eq!(
+        (site.events().await.len(), site.pages_visited(&session).await),
+        (1, 0)
+    );
+
+    // Taken back while the sidecar runs, and given again.
+    let granted = "UPDATE ON accounts_usersession, accounts_userprofile";
+    site.execute(&format!("GRANT {granted} TO {role}")).await;
+    let store = store::open(&limited).unwrap();
+    store.apply(&another(&views)).await.unwrap();
+    assert_eq!(site.pages_visited(&session).await, 1);
+    site.execute(&format!("REVOKE {granted} FROM {role}")).await;
+    let again = another(&views);
+    let refused = store.apply(&again).await.unwrap_err();
+    assert!(refused.nothing_written(), "{refused:?}");
+    store.apply(&again).await.unwrap();
+    assert_eq!(
+        (site.events().await.len(), site.pages_visited(&session).await),
+        (3, 1)
+    );
+}
+
+#[tokio::test]
 async fn a_schema_and_a_sequence_that_may_not_be_used_are_named() {
     let site = Site::new(Variant::PostgresRenamed).await;
     let role = format!("limited_{}", uuid::Uuid::new_v4().simple());
