@@ -104,7 +104,7 @@ enum Command {
         dry_run: bool,
     },
     /// Print the SQL that gives a role of Postgres the rights which the configuration needs, and no others.
-    #[command(after_help = "How to use it: deploy/README.md, Least privilege")]
+    #[command(after_help = "How to use it: deploy/README.md, Privileges")]
     Grants {
         #[command(flatten)]
         config: ConfigFile,
