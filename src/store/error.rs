@@ -263,7 +263,11 @@ pub(super) fn is_impossible(error: &sqlx::Error) -> bool {
 /// A server's error without any row: its message and code.
 pub(super) fn in_words(error: &sqlx::Error) -> String {
     match error.as_database_error() {
-        Some(server) => format!("{} (code {})", server.message(), server.code().unwrap_or_default()),
+        Some(server) => format!(
+            "{} (code {})",
+            server.message(),
+            server.code().unwrap_or_default()
+        ),
         None => error.to_string(),
     }
 }

@@ -232,6 +232,7 @@ impl Subject {
             .body(body);
         let response = request.send().await.expect("an answer");
         assert_eq!(response.status(), 302, "{name} signs in");
+        member.keeps_cookies_of(&response);
         member
     }
 }
