@@ -117,6 +117,7 @@ struct Shared {
     paths: Paths,
     /// The presence window, over which `current_visitors` is counted.
     window: Seconds,
+    session_facts: config::SessionFacts,
     store: Arc<dyn Store>,
     presence: Arc<dyn Presence>,
     authenticator: Arc<Authenticator>,
@@ -144,6 +145,8 @@ pub struct SiteSettings {
     pub window: Duration,
     /// Name of the session cookie.
     pub session_cookie: String,
+    /// What the app keeps of sessions.
+    pub session_facts: config::SessionFacts,
     /// Origins besides the site's own whose pages may call the API.
     pub allowed_origins: Vec<String>,
 }
@@ -188,8 +191,9 @@ impl Api {
         let shared = Shared {
             window: Seconds(site_settings.window),
             gate: Gate::new(&settings, communities, backend_check, Arc::clone(&clock)),
-            statistics: Statistics::new(Arc::clone(&store)),
-            contract: openapi::render(&paths, &settings, &site_settings.session_cookie),
+            session_facts: site_settings.session_facts,
+            statistics: Statistics::new(Arc::clone(&store), site_settings.session_facts),
+            contract: openapi::render(&paths, &settings, &site_settings),
             cors: Cors::new(site_settings.allowed_origins),
             live,
             authenticator,

@@ -359,6 +359,7 @@ fn sidecar(
         SiteSettings {
             window: config.record.window,
             session_cookie: config.session.cookie.clone(),
+            session_facts: config.schema.session_facts(config.session.kind),
             allowed_origins: config.live.allowed_origins.clone(),
         },
         sources,

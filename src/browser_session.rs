@@ -25,18 +25,29 @@ pub enum Visibility {
     Ignored,
 }
 
+/// Why a row of the session table lets nobody in, whatever its times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unusable {
+    /// It names no user: a visitor who has not signed in.
+    Anonymous,
+    /// It names an account that has no profile.
+    NoProfile,
+    /// Its data cannot be decoded, or a value in it cannot be used: `headcount check` says more.
+    Unreadable,
+}
+
 /// A row of the app's session table, without its token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrowserSession {
-    /// Primary key.
+    /// Primary key; where the table has none but the token, the SHA-256 of what it holds.
     pub id: BrowserSessionId,
     /// Its user.
     pub user_id: UserId,
-    /// Last moment of validity.
+    /// Last moment of validity; [`BrowserSession::NEVER`] where the app's sessions do not expire.
     pub expires_at: DateTime<Utc>,
-    /// The app's flag for sessions that are in use.
+    /// The app's flag for sessions that are in use; true where it has none.
     pub is_active: bool,
-    /// The app's flag for sessions that have ended.
+    /// The app's flag for sessions that have ended; false where it has none.
     pub is_ended: bool,
     /// When it ended, where the app has written it.
     pub ended_at: Option<DateTime<Utc>>,
@@ -45,6 +56,12 @@ pub struct BrowserSession {
 }
 
 impl BrowserSession {
+    /// When a session expires that does not: the latest moment that every database and library can hold.
+    pub const NEVER: DateTime<Utc> = match DateTime::from_timestamp(253_402_214_400, 0) {
+        Some(at) => at,
+        None => DateTime::<Utc>::MAX_UTC,
+    };
+
     /// All three conditions at once (I3): active, not ended, not expired.
     pub fn is_valid_at(&self, now: DateTime<Utc>) -> bool {
         self.is_active && !self.is_ended && now < self.expires_at
@@ -80,6 +97,11 @@ mod tests {
             ended_at: ended_at.map(at),
             visibility: Visibility::Shown,
         }
+    }
+
+    #[test]
+    fn a_session_that_never_expires_does_so_in_the_year_9999() {
+        assert_eq!(BrowserSession::NEVER.to_rfc3339(), "9999-12-31T00:00:00+00:00");
     }
 
     const FLAGS: [(bool, bool); 4] = [(true, false), (false, false), (true, true), (false, true)];

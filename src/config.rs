@@ -50,11 +50,12 @@ pub use record::{BotPatterns, CommunityIdAs, Events, HiddenMembers, OwnPartition
 pub use redis::Redis;
 pub use routes::Routes;
 pub use schema::{
-    CommunityColumns, CommunityTable, EventColumns, EventTable, JoinedColumn, ProfileColumn, ProfileColumns,
-    ProfileTable, Schema, SessionColumns, SessionTable,
+    CommunityColumns, CommunityTable, DjangoSessionColumns, DjangoSessionTable, EventColumns, EventTable,
+    JoinedColumn, ProfileColumn, ProfileColumns, ProfileTable, Schema, SessionColumns, SessionFacts,
+    SessionTable,
 };
 pub use secret::Secret;
-pub use session::{Revocation, Session};
+pub use session::{Revocation, Session, SessionKind, TokenHash};
 pub use spool::Spool;
 pub use upstream::Upstream;
 pub use widget::Widget;

@@ -54,11 +54,16 @@ text_id! {
     UserId
 }
 text_id! {
+    /// Primary key of the account (Django: `auth_user`) that sessions name: a user's, or that of a profile's account.
+    AccountId
+}
+text_id! {
     /// Primary key of the app's community.
     CommunityId
 }
 text_id! {
-    /// Primary key of the app's session row. Not the token: safe to log and to send.
+    /// Primary key of the app's session row, or the SHA-256 of the token's column where that is the key. Not the token: safe to log
+    /// and to send.
     BrowserSessionId
 }
 
@@ -80,9 +85,32 @@ impl SessionToken {
 
     /// The token's fingerprint.
     pub fn fingerprint(&self) -> TokenFingerprint {
-        let [first, second, ..] = <[u8; 32]>::from(Sha256::digest(self.0.as_bytes()));
+        let [first, second, ..] = self.sha256();
         TokenFingerprint(u16::from_be_bytes([first, second]))
     }
+
+    /// The token's SHA-256.
+    pub fn sha256(&self) -> [u8; 32] {
+        Sha256::digest(self.0.as_bytes()).into()
+    }
+}
+
+impl BrowserSessionId {
+    /// The id of a session whose table has no key but the token, or its hash: the SHA-256 of what the table holds, in
+    /// hexadecimal digits.
+    pub fn of_token(token: &SessionToken) -> Self {
+        Self::new(hexadecimal(&token.sha256()))
+    }
+}
+
+/// Bytes in small hexadecimal digits.
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    use fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut digits, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(digits, "{byte:02x}");
+        digits
+    })
 }
 
 /// The first 16 bits of a token's SHA-256: enough to find the tokens without a session for which one may have appeared,
@@ -132,6 +160,11 @@ mod tests {
         let fingerprint = SessionToken::new("abc").fingerprint();
         assert_eq!(TokenFingerprint::parse("ba78"), Some(fingerprint));
         assert_eq!(fingerprint.index(), 0xba78);
+        let id = BrowserSessionId::of_token(&SessionToken::new("abc"));
+        assert_eq!(
+            id.as_str(),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
         for other in ["", "ba7", "ba78f", "+a78", "ba7g", "bä7"] {
             assert_eq!(TokenFingerprint::parse(other), None, "{other}");
         }

@@ -6,6 +6,7 @@
 
 pub mod catalogue;
 mod connections;
+mod django;
 mod error;
 #[cfg(test)]
 pub(crate) mod fake;
@@ -17,6 +18,8 @@ mod operations;
 mod postgres;
 mod rows;
 pub mod schema;
+mod session_notes;
+mod session_rows;
 mod sql;
 mod sqlite;
 mod url;
@@ -28,8 +31,8 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use crate::batch::{Batch, BatchKey};
-use crate::browser_session::{BrowserSession, Visibility};
-use crate::ids::{CommunityId, SessionToken, UserId};
+use crate::browser_session::{BrowserSession, Unusable, Visibility};
+use crate::ids::{AccountId, CommunityId, SessionToken, UserId};
 use crate::key_type::{AppKeys, KeyTypes};
 
 pub use error::{Class, StoreError};
@@ -52,8 +55,9 @@ pub trait Store: Send + Sync + 'static {
     /// The types of the app's keys; reads the live schema if that has not been done.
     async fn key_types(&self) -> Result<KeyTypes, StoreError>;
 
-    /// The sessions that these tokens belong to, valid or not, in one query; tokens without a row are absent, and a row
-    /// that cannot be read is an error of its own. The caller decides with [`BrowserSession::is_valid_at`].
+    /// The sessions that these tokens belong to, valid or not, in one query (two for Django's sessions of accounts);
+    /// tokens without a row are absent, a row that lets nobody in says why, and a row that cannot be read is an error of
+    /// its own. The caller decides with [`BrowserSession::is_valid_at`].
     async fn browser_sessions(&self, tokens: &[SessionToken]) -> Result<SessionsFound, StoreError>;
 
     /// The same, one query per token if a single row made the query for all fail.
@@ -72,9 +76,8 @@ pub trait Store: Send + Sync + 'static {
     async fn each_browser_session(&self, tokens: &[SessionToken]) -> Result<SessionsFound, StoreError> {
         let mut found = SessionsFound::new();
         for token in tokens {
-            match self.browser_session(token).await {
-                Ok(Some(session)) => drop(found.insert(token.clone(), Ok(session))),
-                Ok(None) => {}
+            match self.browser_sessions(std::slice::from_ref(token)).await {
+                Ok(one) => found.extend(one),
                 Err(error @ StoreError::Unavailable(_)) => return Err(error),
                 Err(error) => drop(found.insert(token.clone(), Err(error))),
             }
@@ -85,8 +88,16 @@ pub trait Store: Send + Sync + 'static {
     /// The session of one token.
     async fn browser_session(&self, token: &SessionToken) -> Result<Option<BrowserSession>, StoreError> {
         let mut found = self.browser_sessions(std::slice::from_ref(token)).await?;
-        found.remove(token).transpose()
+        Ok(found.remove(token).transpose()?.and_then(Result::ok))
     }
+
+    /// The users of these accounts, in one query; accounts without a profile are absent. Where
+    /// `schema.profile.columns.account` is not set, an account is its own user, without a query: only ids that cannot be
+    /// keys are then absent.
+    async fn users_of_accounts(
+        &self,
+        accounts: &[AccountId],
+    ) -> Result<HashMap<AccountId, UserId>, StoreError>;
 
     /// The community with this slug.
     async fn community_by_slug(&self, slug: &str) -> Result<Option<CommunityId>, StoreError>;
@@ -146,7 +157,10 @@ pub trait Store: Send + Sync + 'static {
 }
 
 /// Sessions by their tokens.
-pub type SessionsFound = HashMap<SessionToken, Result<BrowserSession, StoreError>>;
+pub type SessionsFound = HashMap<SessionToken, Result<SessionFound, StoreError>>;
+
+/// The session of a row, or why the row lets nobody in.
+pub type SessionFound = Result<BrowserSession, Unusable>;
 
 /// Result of `apply`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -5,6 +5,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::config::SessionFacts;
 use crate::json::{Key, Seconds, Timestamp};
 use crate::key_type::AppKeys;
 use crate::store::{Stats, VisitorRow};
@@ -38,6 +39,30 @@ pub(super) struct CommunityCount {
     pub(super) stale: bool,
 }
 
+/// A value of the app's: null where it has none, and left out of the answer where the app keeps no such values.
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
+pub(super) enum Kept<T> {
+    /// The app keeps none.
+    Missing,
+    /// It does.
+    Value(Option<T>),
+}
+
+impl<T> Kept<T> {
+    fn new(is_kept: bool, value: Option<T>) -> Self {
+        if is_kept {
+            Self::Value(value)
+        } else {
+            Self::Missing
+        }
+    }
+
+    fn is_missing(&self) -> bool {
+        matches!(self, Self::Missing)
+    }
+}
+
 /// One user who is here.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Visitor {
@@ -49,11 +74,13 @@ pub(super) struct Visitor {
     #[schema(required = true)]
     pub(super) avatar: Option<String>,
     /// Start of the user's current site session.
-    #[schema(required = true)]
-    pub(super) started_at: Option<Timestamp>,
+    #[schema(required = true, value_type = Option<Timestamp>)]
+    #[serde(skip_serializing_if = "Kept::is_missing")]
+    pub(super) started_at: Kept<Timestamp>,
     /// Pages visited in that session.
-    #[schema(required = true)]
-    pub(super) pages_visited: Option<i64>,
+    #[schema(required = true, value_type = Option<i64>)]
+    #[serde(skip_serializing_if = "Kept::is_missing")]
+    pub(super) pages_visited: Kept<i64>,
     /// Last page view in this community.
     pub(super) last_seen_at: Timestamp,
 }
@@ -101,16 +128,22 @@ pub(super) struct CommunityStats {
     /// Mean length, in seconds, of site sessions (not of the time in the community) that started and ended in the
     /// window, and whose user viewed a page of the community in the window, in whichever session. Null when there
     /// is none.
-    #[schema(required = true)]
-    pub(super) avg_session_duration: Option<f64>,
+    #[schema(required = true, value_type = Option<f64>)]
+    #[serde(skip_serializing_if = "Kept::is_missing")]
+    pub(super) avg_session_duration: Kept<f64>,
     /// Number of sessions in that mean.
-    pub(super) ended_sessions: i64,
+    #[schema(required = true, value_type = i64)]
+    #[serde(skip_serializing_if = "Kept::is_missing")]
+    pub(super) ended_sessions: Kept<i64>,
     /// The same of those sessions alone in which the user viewed a page of the community. Still the length of the
     /// whole session. Null when there is none.
-    #[schema(required = true)]
-    pub(super) avg_community_session_duration: Option<f64>,
+    #[schema(required = true, value_type = Option<f64>)]
+    #[serde(skip_serializing_if = "Kept::is_missing")]
+    pub(super) avg_community_session_duration: Kept<f64>,
     /// Number of sessions in that mean.
-    pub(super) ended_community_sessions: i64,
+    #[schema(required = true, value_type = i64)]
+    #[serde(skip_serializing_if = "Kept::is_missing")]
+    pub(super) ended_community_sessions: Kept<i64>,
 }
 
 impl CommunityStats {
@@ -121,7 +154,10 @@ impl CommunityStats {
         from: DateTime<Utc>,
         to: DateTime<Utc>,
         stats: &Stats,
+        facts: SessionFacts,
     ) -> Self {
+        let kept = |mean| Kept::new(facts.durations, mean);
+        let count = |count| Kept::new(facts.durations, Some(count));
         Self {
             community_id,
             days,
@@ -129,17 +165,23 @@ impl CommunityStats {
             to: Timestamp(to),
             total_visitors: stats.total_visitors,
             page_views: stats.page_views,
-            avg_session_duration: stats.avg_session_duration,
-            ended_sessions: stats.ended_sessions,
-            avg_community_session_duration: stats.avg_community_session_duration,
-            ended_community_sessions: stats.ended_community_sessions,
+            avg_session_duration: kept(stats.avg_session_duration),
+            ended_sessions: count(stats.ended_sessions),
+            avg_community_session_duration: kept(stats.avg_community_session_duration),
+            ended_community_sessions: count(stats.ended_community_sessions),
         }
     }
 }
 
 impl Visitor {
     /// Puts a profile and its last-seen time together.
-    pub(super) fn new(row: VisitorRow, last_seen: DateTime<Utc>, avatar_base: &str, keys: &AppKeys) -> Self {
+    pub(super) fn new(
+        row: VisitorRow,
+        last_seen: DateTime<Utc>,
+        avatar_base: &str,
+        keys: &AppKeys,
+        facts: SessionFacts,
+    ) -> Self {
         Self {
             user_id: Key::of_user(&row.user_id, keys),
             avatar: row
@@ -147,8 +189,8 @@ impl Visitor {
                 .as_deref()
                 .and_then(|path| avatar_url(avatar_base, path)),
             username: row.username,
-            started_at: row.started_at.map(Timestamp),
-            pages_visited: row.pages_visited,
+            started_at: Kept::new(facts.started_at, row.started_at.map(Timestamp)),
+            pages_visited: Kept::new(facts.pages_visited, row.pages_visited),
             last_seen_at: Timestamp(last_seen),
         }
     }

@@ -13,7 +13,7 @@ use super::paths::Paths;
 use super::problem::{Problem, ProblemDocument};
 use super::problem_responses::FileProblems;
 use super::query;
-use super::{Body, Shared};
+use super::{Body, Shared, SiteSettings};
 use crate::config;
 
 /// The API as the handlers declare it, without the configured prefix.
@@ -74,13 +74,14 @@ pub(super) fn contract(shared: &Shared, query: Option<&str>) -> Result<Response<
     Ok(response)
 }
 
-/// The document of a site with these settings. `cookie` is the session cookie's name.
-pub(super) fn render(paths: &Paths, settings: &config::Api, cookie: &str) -> Bytes {
+/// The document of a site with these settings.
+pub(super) fn render(paths: &Paths, settings: &config::Api, site_settings: &SiteSettings) -> Bytes {
     let mut document = Contract::openapi();
     // The API is the site's; the crate's licence says nothing about it.
     document.info.license = None;
     // The document is plain data: serialising it does not fail.
     let mut document = serde_json::to_value(document).unwrap_or(Value::Null);
-    site::fit(&mut document, paths, settings, cookie);
+    site::fit(&mut document, paths, settings, &site_settings.session_cookie);
+    site::leave_out(&mut document, site_settings.session_facts);
     serde_json::to_vec(&document).unwrap_or_default().into()
 }

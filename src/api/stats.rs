@@ -11,6 +11,7 @@ use http::Response;
 use moka::future::Cache;
 use tokio::sync::Semaphore;
 
+use crate::config::SessionFacts;
 use crate::ids::CommunityId;
 use crate::store::Store;
 
@@ -56,14 +57,16 @@ pub(super) async fn stats(
 /// Computes statistics, identical requests once.
 pub(super) struct Statistics {
     store: Arc<dyn Store>,
+    facts: SessionFacts,
     results: Cache<(CommunityId, u32), CommunityStats>,
     permits: Semaphore,
 }
 
 impl Statistics {
-    pub(super) fn new(store: Arc<dyn Store>) -> Self {
+    pub(super) fn new(store: Arc<dyn Store>, facts: SessionFacts) -> Self {
         Self {
             store,
+            facts,
             results: Cache::builder().max_capacity(CAPACITY).time_to_live(TTL).build(),
             permits: Semaphore::new(MAX_COMPUTATIONS),
         }
@@ -98,6 +101,7 @@ impl Statistics {
         let stats = self.store.stats(&community, from, now).await;
         let stats = stats.map_err(|error| Problem::from_store(&error))?;
         let community = Key::of_community(&community, &self.store.keys());
-        Ok(CommunityStats::new(community, days, from, now, &stats))
+        let facts = self.facts;
+        Ok(CommunityStats::new(community, days, from, now, &stats, facts))
     }
 }

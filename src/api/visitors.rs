@@ -242,7 +242,7 @@ impl Shared {
             .filter_map(|seen| {
                 let row = rows.remove(&seen.user)?;
                 let base = &self.settings.avatar_base;
-                let visitor = Visitor::new(row, seen.last_seen, base, &keys);
+                let visitor = Visitor::new(row, seen.last_seen, base, &keys, self.session_facts);
                 Some((seen, visitor))
             })
             .collect())

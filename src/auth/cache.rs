@@ -21,7 +21,7 @@ use super::fallback::FallbackSessions;
 use super::limiter::Limiter;
 use super::lookups::{Lookups, Priority};
 use super::metrics::{Evicted, Lookup, Metrics};
-use crate::browser_session::{BrowserSession, SessionChange};
+use crate::browser_session::{BrowserSession, SessionChange, Unusable};
 use crate::config;
 use crate::ids::{SessionToken, TokenFingerprint};
 use crate::status::Component;
@@ -373,8 +373,15 @@ impl Authenticator {
         let (read, read_at) = (self.changes.now(), time::Instant::now());
         let result = self.lookups.ask(token, rank).await;
         self.log_change(result.as_ref().err().map(|error| &**error));
-        let session = result?.map(Arc::new);
-        self.count(session.as_ref().map_or(Lookup::Nobody, |_| Lookup::Found));
+        let found = result?;
+        self.count(match &found {
+            Some(Ok(_)) => Lookup::Found,
+            Some(Err(Unusable::Anonymous)) => Lookup::Anonymous,
+            Some(Err(Unusable::NoProfile)) => Lookup::NoProfile,
+            Some(Err(Unusable::Unreadable)) => Lookup::Unreadable,
+            None => Lookup::Nobody,
+        });
+        let session = found.and_then(Result::ok).map(Arc::new);
         self.fallback.update(token, session.as_ref(), read, now);
         let is_valid = session.as_ref().is_some_and(|session| session.is_valid_at(now));
         let absence = (!is_valid).then(|| {

@@ -8,9 +8,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::browser_session::BrowserSession;
 use crate::ids::SessionToken;
-use crate::store::{Store, StoreError};
+use crate::store::{SessionFound, Store, StoreError};
 
 /// Tokens of one statement.
 const BATCH: usize = 500;
@@ -28,8 +27,8 @@ pub(super) enum Priority {
     Suspect,
 }
 
-/// The table's answer for one token.
-pub(super) type LookupResult = Result<Option<BrowserSession>, Arc<StoreError>>;
+/// The table's answer for one token; `None`: it has no row.
+pub(super) type LookupResult = Result<Option<SessionFound>, Arc<StoreError>>;
 
 /// The queue, and the statements under way.
 ///
@@ -177,6 +176,7 @@ mod tests {
     use tokio::sync::Semaphore;
 
     use super::*;
+    use crate::browser_session::BrowserSession;
     use crate::store::fake::Fake;
 
     /// Finds no session; answers when the test says so.

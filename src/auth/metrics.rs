@@ -23,6 +23,12 @@ label_values! {
         Found => "found",
         /// The table has no session.
         Nobody => "nobody",
+        /// The table has a session without a user.
+        Anonymous => "anonymous",
+        /// The table has a session of an account without a profile.
+        NoProfile => "no_profile",
+        /// The table has a session whose user cannot be read.
+        Unreadable => "unreadable",
         /// The token is not one of the app's.
         Malformed => "malformed",
         /// The table cannot be queried.

@@ -83,6 +83,26 @@ impl Record {
     }
 }
 
+/// Partitions of our own event table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OwnPartitions {
+    /// One table.
+    None,
+    /// One partition a month.
+    Month,
+}
+
+/// What hidden members count for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HiddenMembers {
+    /// Their visits count and are recorded as others' are.
+    Count,
+    /// Their visits are not counted and not recorded.
+    Ignore,
+}
+
 /// Corrections to the list of robots, by user agent. What matches both is no robot.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -114,26 +134,6 @@ impl Patterns {
     pub fn is_match(&self, text: &str) -> bool {
         self.0.is_match(text)
     }
-}
-
-/// Partitions of our own event table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OwnPartitions {
-    /// One table.
-    None,
-    /// One partition a month.
-    Month,
-}
-
-/// What hidden members count for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum HiddenMembers {
-    /// Their visits count and are recorded as others' are.
-    Count,
-    /// Their visits are not counted and not recorded.
-    Ignore,
 }
 
 /// JSON type of `metadata.community_id`.

@@ -1,7 +1,8 @@
 //! `[schema]`: names of the app's tables and columns. The defaults are Django's for the models that the
 //! sidecar was made for; types are not configured but read from the live schema at start.
 //!
-//! A table that the app does not have is `""`, a column likewise.
+//! A table or column that the app does not have is configured as `""`, where the sidecar can do without it: those are
+//! described as optional.
 
 mod profile_column;
 
@@ -9,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
+use super::SessionKind;
 use super::rules::{Checked, Section, ensure};
 
 pub use profile_column::{JoinedColumn, ProfileColumn};
@@ -19,6 +21,8 @@ pub use profile_column::{JoinedColumn, ProfileColumn};
 pub struct Schema {
     /// Browser sessions: who a token belongs to.
     pub session: SessionTable,
+    /// Django's own sessions, which are used instead with `session.kind = "django"`.
+    pub django_session: DjangoSessionTable,
     /// Events: where page views are written.
     pub event: EventTable,
     /// User profiles: names, avatars, `last_active`.
@@ -73,24 +77,36 @@ macro_rules! table {
 table! {
     /// Browser sessions.
     SessionTable, SessionColumns, "accounts_usersession", {
-        /// Primary key.
+        /// Primary key; optional. Without it the token is the key, and stands for the session by its SHA-256.
         id = "id",
-        /// Reference to the profile.
+        /// Reference to the profile, or to the account (see [`ProfileColumns::account`]).
         user_id = "user_id",
-        /// The token in the cookie.
+        /// The token in the cookie, or its hash (see `session.token_hash`).
         session_id = "session_id",
-        /// Counter of page views.
+        /// Counter of page views; optional.
         pages_visited = "pages_visited",
-        /// Start.
+        /// Start; optional.
         started_at = "started_at",
-        /// End, null while open.
+        /// End, null while open; optional. Without `is_active` and `is_ended`, it decides whether the session has ended.
         ended_at = "ended_at",
-        /// Last moment of validity.
+        /// Last moment of validity; optional: without it no session expires.
         expires_at = "expires_at",
-        /// False once deactivated.
+        /// False once deactivated; optional.
         is_active = "is_active",
-        /// True once ended.
+        /// True once ended; optional.
         is_ended = "is_ended",
+    }
+}
+
+table! {
+    /// Django's own sessions.
+    DjangoSessionTable, DjangoSessionColumns, "django_session", {
+        /// The token in the cookie.
+        session_key = "session_key",
+        /// The session's data, which names the account.
+        session_data = "session_data",
+        /// Last moment of validity.
+        expire_date = "expire_date",
     }
 }
 
@@ -130,6 +146,9 @@ table! {
     ProfileTable, ProfileColumns, "accounts_userprofile", {
         /// Primary key.
         id = "id",
+        /// Reference to the account (Django: `user_id`, which refers to `auth_user`); optional. Set where sessions name
+        /// the account instead of the profile.
+        account = "",
         /// Name shown to other visitors.
         username as ProfileColumn = "username",
         /// Path of the picture, relative to `api.avatar_base`; may be null or empty.
@@ -163,6 +182,17 @@ impl ProfileTable {
     }
 }
 
+/// What is known of sessions, as the app has columns for it. What is not known is left out of answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionFacts {
+    /// When a session started.
+    pub started_at: bool,
+    /// How many pages were visited in a user's latest session.
+    pub pages_visited: bool,
+    /// How long sessions last.
+    pub durations: bool,
+}
+
 impl Schema {
     /// Whether the app has a table of profiles.
     pub fn has_profiles(&self) -> bool {
@@ -173,23 +203,76 @@ impl Schema {
     pub fn hides_members(&self) -> bool {
         self.has_profiles() && !self.profile.columns.is_hidden.is_absent()
     }
+
+    /// What is known of sessions of this kind.
+    pub fn session_facts(&self, kind: SessionKind) -> SessionFacts {
+        let columns = self.with_sessions(kind).session.columns;
+        let has = |name: &str| !name.is_empty();
+        let started_at = has(&columns.started_at);
+        SessionFacts {
+            started_at,
+            // Otherwise nothing says which session is the latest.
+            pages_visited: has(&columns.pages_visited) && (started_at || has(&columns.expires_at)),
+            durations: started_at && has(&columns.ended_at),
+        }
+    }
+
+    /// The name of the table with this kind of sessions.
+    pub fn sessions_table(&self, kind: SessionKind) -> &str {
+        match kind {
+            SessionKind::Table => &self.session.table,
+            SessionKind::Django => &self.django_session.table,
+        }
+    }
+
+    /// The same with [`Schema::session`] as this kind of sessions has it: for Django's own, the columns that they do not
+    /// have are `""`, and `user_id` is the column of the data that the user is in.
+    #[must_use]
+    pub fn with_sessions(&self, kind: SessionKind) -> Self {
+        let mut schema = self.clone();
+        if kind == SessionKind::Django {
+            let django = &self.django_session;
+            schema.session = SessionTable {
+                table: django.table.clone(),
+                columns: SessionColumns {
+                    user_id: django.columns.session_data.clone(),
+                    session_id: django.columns.session_key.clone(),
+                    expires_at: django.columns.expire_date.clone(),
+                    id: String::new(),
+                    pages_visited: String::new(),
+                    started_at: String::new(),
+                    ended_at: String::new(),
+                    is_active: String::new(),
+                    is_ended: String::new(),
+                },
+            };
+        }
+        schema
+    }
 }
 
 impl Section for Schema {
     fn check(&self) -> Checked {
-        ensure(
-            !self.session.table.trim().is_empty(),
-            "schema.session.table",
-            "must not be empty",
-        )?;
+        let columns = &self.session.columns;
+        let django = &self.django_session.columns;
+        [
+            ("schema.session.table", &self.session.table),
+            ("schema.session.columns.user_id", &columns.user_id),
+            ("schema.session.columns.session_id", &columns.session_id),
+            ("schema.django_session.table", &self.django_session.table),
+            ("schema.django_session.columns.session_key", &django.session_key),
+            ("schema.django_session.columns.session_data", &django.session_data),
+            ("schema.django_session.columns.expire_date", &django.expire_date),
+        ]
+        .iter()
+        .try_for_each(|(key, name)| ensure(!name.trim().is_empty(), key, "must not be empty"))?;
         let columns = &self.profile.columns;
-        for (key, column) in [
+        [
             ("schema.profile.columns.username", &columns.username),
             ("schema.profile.columns.avatar", &columns.avatar),
             ("schema.profile.columns.is_hidden", &columns.is_hidden),
-        ] {
-            column.check(key)?;
-        }
-        Ok(())
+        ]
+        .iter()
+        .try_for_each(|(key, column)| column.check(key))
     }
 }

@@ -10,6 +10,10 @@ use super::rules::{Checked, Section, at_least_one, ensure, within};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Session {
+    /// Where the app keeps its sessions.
+    pub kind: SessionKind,
+    /// What the session table holds of a token.
+    pub token_hash: TokenHash,
     /// Name of the cookie that carries the session token.
     pub cookie: String,
     /// Shortest token that is looked up; a shorter one has no session.
@@ -32,6 +36,28 @@ pub struct Session {
     pub revocation: Revocation,
 }
 
+/// Where the app keeps its sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SessionKind {
+    /// In a table with a column for the user: `[schema.session]`.
+    Table,
+    /// In Django's own table, with the user in the encoded data: `[schema.django_session]`.
+    Django,
+}
+
+/// What the session table holds of a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TokenHash {
+    /// The token itself.
+    None,
+    /// Its SHA-256 in hexadecimal digits, small or capital.
+    Sha256,
+    /// Its SHA-256 in base64: standard or URL-safe, with or without padding.
+    Sha256Base64,
+}
+
 /// How a session's end becomes known before its cache time is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -45,6 +71,8 @@ pub enum Revocation {
 impl Default for Session {
     fn default() -> Self {
         Self {
+            kind: SessionKind::Table,
+            token_hash: TokenHash::None,
             cookie: "session_id".into(),
             token_min_length: 16,
             token_max_length: 255,

@@ -115,6 +115,20 @@ fn every_rule_names_its_key() {
         ("[session]\nmax_lookups = 0", "session.max_lookups"),
         ("[session]\nrevocation = \"on\"", "session.revocation"),
         ("[schema.event]\ntable = \"\"", "schema.event.table"),
+        ("[session]\nkind = \"cookie\"", "session.kind"),
+        ("[session]\ntoken_hash = \"md5\"", "session.token_hash"),
+        (
+            "[schema.session.columns]\nuser_id = \"\"",
+            "schema.session.columns.user_id",
+        ),
+        (
+            "[schema.session.columns]\nsession_id = \"\"",
+            "schema.session.columns.session_id",
+        ),
+        (
+            "[schema.django_session]\ntable = \"\"",
+            "schema.django_session.table",
+        ),
         ("[record]\nwindow = \"0s\"", "record.window"),
         ("[record]\ncoalesce = \"10m\"", "record.coalesce"),
         ("[record]\ncoalesce = \"2m\"", "record.coalesce"),

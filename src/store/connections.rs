@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use chrono_tz::Tz;
 use sqlx::pool::{PoolConnection, PoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, Pool};
 use tokio::runtime::Handle;
@@ -18,9 +17,9 @@ use tokio::time::timeout;
 
 use super::error::timed_out;
 use super::operations::{Backend, Operation, Runs};
-use super::schema::{AppSchema, Needs, Problems, Resolved, resolve};
+use super::schema::{AppSchema, Problems, Resolved, Wanted, resolve};
 use super::{LedgerProblem, StoreError};
-use crate::config::{Config, EventTable, Events, Schema};
+use crate::config::Config;
 use crate::key_type::AppKeys;
 
 /// Pool, limits, and the schema as last read.
@@ -29,9 +28,7 @@ pub(super) struct Connections<B: Backend> {
     /// Longest time of one operation once it has a connection.
     limit: Duration,
     idle_policy: Arc<IdlePolicy>,
-    names: Schema,
-    needs: Needs,
-    time_zone: Option<Tz>,
+    wanted: Wanted,
     /// Empty until first read, and again after a statement found that the tables had changed.
     schema: ArcSwapOption<Resolved>,
     /// Key types of the last schema that was read; kept while the schema is read again.
@@ -64,9 +61,7 @@ impl<B: Backend> Connections<B> {
             pool,
             limit: database.statement_timeout,
             idle_policy,
-            names: names::<B>(config),
-            needs: Needs::of(config),
-            time_zone: database.time_zone,
+            wanted: Wanted::new(config, B::OWN_EVENTS),
             schema: ArcSwapOption::empty(),
             keys: AppKeys::default(),
             loading: Mutex::new(()),
@@ -118,9 +113,8 @@ impl<B: Backend> Connections<B> {
 
     /// Reads the schema afresh.
     pub(super) async fn resolved(&self) -> Result<Resolved, StoreError> {
-        let live =
-            self.afresh(async |connection| B::introspect(connection, &self.names, self.time_zone).await);
-        Ok(resolve(&self.names, self.needs, self.time_zone, &live.await?))
+        let live = self.afresh(async |connection| B::introspect(connection, &self.wanted).await);
+        Ok(resolve(&self.wanted, &live.await?))
     }
 
     /// What is wrong with the ledger, if anything.
@@ -255,29 +249,17 @@ impl<B: Backend> Connections<B> {
         }
         let live = if is_writing {
             let mut reading = B::begin_reading(connection, self.limit).await?;
-            B::introspect(&mut reading, &self.names, self.time_zone).await?
+            B::introspect(&mut reading, &self.wanted).await?
         } else {
-            B::introspect(connection, &self.names, self.time_zone).await?
+            B::introspect(connection, &self.wanted).await?
         };
-        let resolved = Arc::new(resolve(&self.names, self.needs, self.time_zone, &live));
+        let resolved = Arc::new(resolve(&self.wanted, &live));
         if let Some(app) = &resolved.app {
             self.keys.learn(app.keys());
         }
         self.schema.store(Some(Arc::clone(&resolved)));
         Ok(resolved)
     }
-}
-
-/// The names of the tables and columns, with those of our own event table where that is used.
-pub(super) fn names<B: Backend>(config: &Config) -> Schema {
-    let mut names = config.schema.clone();
-    if config.record.events == Events::Own {
-        names.event = EventTable {
-            table: B::OWN_EVENTS.to_owned(),
-            ..EventTable::default()
-        };
-    }
-    names
 }
 
 /// A connection in use. Unless its operation ended in good order it is closed, not reused: after a timeout, or

@@ -18,12 +18,11 @@ use sqlx::SqlStr;
 use sqlx::migrate::{AppliedMigration, Migrate, Migration, MigrationType, Migrator};
 use tokio::time::timeout;
 
-use super::connections::names;
 use super::error::timed_out;
 use super::operations::Backend;
 use super::postgres::connect_options;
 use super::postgres::pooler::NEEDS_ITS_OWN;
-use super::schema::{AppSchema, EventTable, Needs, Problems, Resolved, TableName, resolve};
+use super::schema::{AppSchema, EventTable, Problems, Resolved, TableName, Wanted, resolve};
 use super::url::{OpenError, Scheme, direct_url};
 use super::{SchemaProblem, StoreError};
 use crate::config::Config;
@@ -189,7 +188,14 @@ struct Addition {
 }
 
 impl Addition {
-    fn new(name: &'static str, table: &TableName, template: &str, app: &AppSchema) -> Self {
+    /// `more`: placeholders of this template alone.
+    fn new(
+        name: &'static str,
+        table: &TableName,
+        template: &str,
+        app: &AppSchema,
+        more: &[(&'static str, String)],
+    ) -> Self {
         let session = &app.session;
         let event = app.event.iter().flat_map(|event| {
             [
@@ -199,23 +205,11 @@ impl Addition {
                 ("{event.event_type}", event.event_type.to_string()),
             ]
         });
-        let names = [
-            ("{session.table}", session.table.to_string()),
-            ("{session.id}", session.id.to_string()),
-            ("{session.user_id}", session.user_id.to_string()),
-            ("{session.session_id}", session.session_id.to_string()),
-            ("{session.ended_at}", session.ended_at.to_string()),
-            ("{session.expires_at}", session.expires_at.to_string()),
-            ("{session.is_active}", session.is_active.to_string()),
-            ("{session.is_ended}", session.is_ended.to_string()),
-            ("{session.started_at}", session.started_at.to_string()),
-            ("{time_zone}", session.expires_at.zone.name().to_owned()),
-        ];
-        let create = event
-            .chain(names)
-            .fold(template.trim_end().to_owned(), |sql, (placeholder, name)| {
-                sql.replace(placeholder, &name)
-            });
+        let names = [("{session.table}", session.table.to_string())];
+        let names = event.chain(names).chain(more.iter().cloned());
+        let create = names.fold(template.trim_end().to_owned(), |sql, (placeholder, name)| {
+            sql.replace(placeholder, &name)
+        });
         let table = table.to_string();
         let columns = create.split_once(&format!(" ON {table} "));
         let columns = columns.map(|(_, columns)| columns.to_owned());
@@ -232,16 +226,28 @@ impl Addition {
     }
 }
 
-/// The additions that both databases have.
+/// The additions that both databases have: those of which the app has the columns.
 fn additions(app: &AppSchema, event_community: &str, session_user: &str) -> Vec<Addition> {
-    let event = app
-        .event
-        .iter()
-        // A view has no indexes: those of the table under it are the app's.
-        .filter(|event| !event.is_view)
-        .map(|event| Addition::new("headcount_event_community", &event.table, event_community, app));
-    let session = Addition::new("headcount_session_user", &app.session.table, session_user, app);
-    event.chain([session]).collect()
+    // A view has no indexes: those of the table under it are the app's.
+    let event = app.event.as_ref().filter(|event| !event.is_view);
+    let event_community = event.map(|event| {
+        Addition::new(
+            "headcount_event_community",
+            &event.table,
+            event_community,
+            app,
+            &[],
+        )
+    });
+    let session_user = app.session.latest(app.referred()).map(|latest| {
+        let names = [
+            ("{session.user_id}", latest.user.to_string()),
+            ("{session.started_at}", latest.order.to_string()),
+        ];
+        let table = &app.session.table;
+        Addition::new("headcount_session_user", table, session_user, app, &names)
+    });
+    [event_community, session_user].into_iter().flatten().collect()
 }
 
 /// One file of `migrations/`: version, what it makes, its statements. Listed by hand: sqlx's macro that reads the
@@ -312,15 +318,14 @@ async fn app_schema<B: Backend>(
     connection: &mut B::Connection,
     config: &Config,
 ) -> Result<Arc<AppSchema>, MigrateError> {
-    let names = names::<B>(config);
-    let live = B::introspect(connection, &names, config.database.time_zone).await?;
-    let needs = Needs::of(config);
+    let wanted = Wanted::new(config, B::OWN_EVENTS);
+    let live = B::introspect(connection, &wanted).await?;
     let Resolved {
         app,
         problems,
         lacks_events,
         ..
-    } = resolve(&names, needs, config.database.time_zone, &live);
+    } = resolve(&wanted, &live);
     let is_made_here = |problem: &SchemaProblem| matches!(problem, SchemaProblem::NoOwnTable { .. });
     match app {
         Some(app) if !lacks_events || problems.iter().any(is_made_here) => Ok(app),

@@ -14,7 +14,8 @@ use super::schema::{Problems, Resolved};
 use super::sql::SqlStore;
 use super::url::{OpenError, Scheme, database_url, direct_url};
 use super::{
-    LedgerProblem, SchemaProblem, SessionListener, Store, StoreError, grants as rights, postgres, sqlite,
+    LedgerProblem, SchemaProblem, SessionListener, Store, StoreError, grants as rights, postgres,
+    session_notes, sqlite,
 };
 use crate::config::{self, Config, Revocation, for_driver};
 
@@ -88,7 +89,29 @@ pub async fn remarks(config: &Config) -> Result<Vec<String>, StoreError> {
     if let Ok(Scheme::Postgres) = Scheme::of(&url) {
         remarks.extend(postgres::remarks(&url, config).await?);
     }
+    remarks.extend(session_notes::without_columns(config));
+    let scheme = Scheme::of(&url).map_err(misconfigured)?;
+    remarks.extend(match scheme {
+        Scheme::Postgres => look(postgres::store(&url, config).map_err(misconfigured)?, config).await,
+        Scheme::Sqlite => {
+            look(
+                sqlite::store(url.expose(), config).map_err(misconfigured)?,
+                config,
+            )
+            .await
+        }
+    });
     Ok(remarks)
+}
+
+/// A table that takes too long to look through is no reason for the check to fail.
+async fn look<B: Backend>(store: SqlStore<B>, config: &Config) -> Vec<String> {
+    let notes = store.session_notes(&config.session).await;
+    store.close().await;
+    notes.unwrap_or_else(|error| {
+        let error = error.chain();
+        vec![format!("live sessions could not be looked at: {error}")]
+    })
 }
 
 /// What is wrong with the ledger, if anything.
@@ -190,7 +213,7 @@ async fn problems<B: Backend>(store: SqlStore<B>, config: &Config) -> Result<Vec
         problems.push(SchemaProblem::ReadOnly);
     }
     if config.session.revocation == Revocation::Trigger && !session_trigger {
-        let table = config.schema.session.table.clone();
+        let table = config.schema.sessions_table(config.session.kind).to_owned();
         problems.push(SchemaProblem::NoTrigger { table });
     }
     Ok(problems)

@@ -2,13 +2,12 @@
 //! and `sqlite`; pooling and timeouts are in `connections`.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use chrono_tz::Tz;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Database, Transaction};
@@ -16,13 +15,17 @@ use sqlx::{Database, Transaction};
 use super::error::{in_words, is_impossible, is_untranslatable};
 use super::ledger::LedgerProblem;
 use super::rows::{EventRow, event_rows};
-use super::schema::{AppSchema, Column, CommunityTable, EventInsert, EventTable, LiveSchema, ProfileTable};
-use super::{Applied, Stats, VisitorRow};
+use super::schema::{
+    AppSchema, Column, CommunityTable, EventInsert, EventTable, LiveSchema, PageCounter, ProfileTable, Wanted,
+};
+use super::session_notes::{self, SampleRow};
+use super::session_rows::{Candidates, SessionRow};
+use super::{Applied, SessionFound, Stats, VisitorRow};
 use crate::batch::{Batch, BatchKey};
-use crate::browser_session::{BrowserSession, Visibility};
-use crate::config::{self, CommunityIdAs, Config, Events, HiddenMembers, OwnPartitions, PageViews, Schema};
+use crate::browser_session::Visibility;
+use crate::config::{self, CommunityIdAs, Config, Events, HiddenMembers, OwnPartitions, PageViews};
 use crate::from_row::from_row;
-use crate::ids::{BrowserSessionId, CommunityId, SessionToken, UserId};
+use crate::ids::{AccountId, BrowserSessionId, CommunityId, SessionToken, UserId};
 use crate::key_type::KeyTypes;
 
 /// One operation, on one connection.
@@ -47,13 +50,15 @@ pub(super) trait Runs<O: Operation>: Database {
 
 /// A database that can hold the app's tables.
 pub(super) trait Backend:
-    for<'a> Runs<FindSessions<'a>>
+    for<'a> Runs<ReadSessions<'a>>
+    + for<'a> Runs<FindProfiles<'a>>
+    + Runs<SampleSessions>
     + for<'a> Runs<FindCommunity<'a>>
     + for<'a> Runs<NoteParts<'a>>
     + for<'a> Runs<MissingParts<'a>>
     + for<'a> Runs<ForgetOld<'a>>
     + for<'a> Runs<InsertEvents<'a>>
-    + Runs<AddPages>
+    + for<'a> Runs<AddPages<'a>>
     + for<'a> Runs<RaiseLastActive<'a>>
     + Runs<MakePartitions>
     + for<'a> Runs<HiddenOf<'a>>
@@ -66,8 +71,7 @@ pub(super) trait Backend:
     /// Reads the configured tables from the catalogue, and whether the server knows the configured zone.
     fn introspect(
         connection: &mut Self::Connection,
-        names: &Schema,
-        time_zone: Option<Tz>,
+        wanted: &Wanted,
     ) -> impl Future<Output = Result<LiveSchema, sqlx::Error>> + Send;
 
     /// Checks the ledger, whatever the state of the app's tables.
@@ -167,16 +171,122 @@ pub(super) struct FindSessions<'a> {
     pub tokens: &'a [&'a SessionToken],
 }
 
-impl FindSessions<'_> {
-    /// The tokens' texts, in order.
-    pub(super) fn texts(&self) -> Vec<&str> {
-        self.tokens.iter().map(|token| token.expose_secret()).collect()
+impl Operation for FindSessions<'_> {
+    /// Each with its token's index among those asked for.
+    type Output = Vec<(usize, Result<SessionFound, sqlx::Error>)>;
+}
+
+impl<B: Backend> Runs<FindSessions<'_>> for B {
+    async fn run(
+        operation: &FindSessions<'_>,
+        app: &AppSchema,
+        connection: &mut B::Connection,
+    ) -> Result<Vec<(usize, Result<SessionFound, sqlx::Error>)>, sqlx::Error> {
+        let wanted = Candidates::new(operation.tokens, app.session.token_hash);
+        let rows = B::run(&ReadSessions { wanted: &wanted }, app, connection).await?;
+        let accounts: Vec<_> = rows
+            .iter()
+            .filter_map(|(_, row)| row.account())
+            .cloned()
+            .collect();
+        let users = B::run(&FindUsers { accounts: &accounts }, app, connection).await?;
+        Ok(rows
+            .into_iter()
+            .map(|(place, row)| (place, row.session(operation.tokens[place], &app.session, &users)))
+            .collect())
     }
 }
 
-impl Operation for FindSessions<'_> {
-    /// Each with its token's index among those asked for.
-    type Output = Vec<(usize, Result<BrowserSession, sqlx::Error>)>;
+/// The rows of tokens; a step of [`FindSessions`].
+pub(super) struct ReadSessions<'a> {
+    pub wanted: &'a Candidates,
+}
+
+impl Operation for ReadSessions<'_> {
+    /// Each with its token's index; of a token one row at most.
+    type Output = Vec<(usize, SessionRow)>;
+}
+
+/// What some live rows of the session table look like, a sentence each.
+pub(super) struct LookAtSessions<'a> {
+    pub session: &'a config::Session,
+    pub now: DateTime<Utc>,
+}
+
+impl Operation for LookAtSessions<'_> {
+    type Output = Vec<String>;
+}
+
+impl<B: Backend> Runs<LookAtSessions<'_>> for B {
+    async fn run(
+        operation: &LookAtSessions<'_>,
+        app: &AppSchema,
+        connection: &mut B::Connection,
+    ) -> Result<Vec<String>, sqlx::Error> {
+        let now = operation.now;
+        let rows = B::run(&SampleSessions { now }, app, connection).await?;
+        let accounts: Vec<_> = rows.iter().filter_map(|row| row.account(&app.session)).collect();
+        let users = B::run(&FindUsers { accounts: &accounts }, app, connection).await?;
+        Ok(session_notes::of_rows(&rows, &users, app, operation.session))
+    }
+}
+
+/// Some live rows; a step of [`LookAtSessions`].
+pub(super) struct SampleSessions {
+    pub now: DateTime<Utc>,
+}
+
+impl Operation for SampleSessions {
+    type Output = Vec<SampleRow>;
+}
+
+/// The users of accounts.
+pub(super) struct FindUsers<'a> {
+    pub accounts: &'a [AccountId],
+}
+
+impl Operation for FindUsers<'_> {
+    type Output = HashMap<AccountId, UserId>;
+}
+
+impl<B: Backend> Runs<FindUsers<'_>> for B {
+    async fn run(
+        operation: &FindUsers<'_>,
+        app: &AppSchema,
+        connection: &mut B::Connection,
+    ) -> Result<HashMap<AccountId, UserId>, sqlx::Error> {
+        let keys = operation
+            .accounts
+            .iter()
+            .filter(|account| app.referred().is_key(account.as_str()));
+        let Some((profile, account)) = app.accounts() else {
+            let own = |account: &AccountId| (account.clone(), UserId::new(account.as_str()));
+            return Ok(keys.map(own).collect());
+        };
+        let accounts: Vec<&str> = keys.map(AccountId::as_str).collect();
+        if accounts.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let find = FindProfiles {
+            profile,
+            account,
+            accounts,
+        };
+        B::run(&find, app, connection).await
+    }
+}
+
+/// The profiles of accounts; a step of [`FindUsers`].
+pub(super) struct FindProfiles<'a> {
+    pub profile: &'a ProfileTable,
+    pub account: &'a Column,
+    /// Keys of that column.
+    pub accounts: Vec<&'a str>,
+}
+
+impl Operation for FindProfiles<'_> {
+    /// Of several profiles of one account, the one with the least key.
+    type Output = HashMap<AccountId, UserId>;
 }
 
 /// The types of the app's keys, which are part of the schema that every operation reads.
@@ -364,9 +474,12 @@ impl Apply<'_> {
             let insert = InsertEvents { event, columns, rows };
             B::run(&insert, app, &mut transaction).await.map_err(other)?;
         }
-        if app.adds_pages && !left_out.contains_key(PAGES_VISITED) {
+        if app.adds_pages
+            && !left_out.contains_key(PAGES_VISITED)
+            && let Some(counter) = app.session.page_counter()
+        {
             let pages = batch.pages_by_session();
-            B::run(&AddPages { pages }, app, &mut transaction)
+            B::run(&AddPages { counter, pages }, app, &mut transaction)
                 .await
                 .map_err(updating(PAGES_VISITED))?;
         }
@@ -407,11 +520,12 @@ impl Operation for InsertEvents<'_> {
 }
 
 /// Adds to the sessions' page counters; a step of [`Apply`].
-pub(super) struct AddPages {
+pub(super) struct AddPages<'a> {
+    pub counter: PageCounter<'a>,
     pub pages: BTreeMap<BrowserSessionId, i64>,
 }
 
-impl Operation for AddPages {
+impl Operation for AddPages<'_> {
     type Output = ();
     const WRITES: bool = true;
 }
@@ -483,6 +597,12 @@ pub(super) struct StatsOf<'a> {
 /// No sidecar is older, so that a row of it from before has the time of a clock that was wrong, that of a machine
 /// without a battery for one. It would hide all that the app has recorded since.
 pub(super) const FIRST_POSSIBLE: &str = "2024-01-01";
+
+/// `headcount_sessions` where the app's sessions have no start or no end: none. Its columns are of the types that
+/// [`STATS_OF_VIEWS_AND_SESSIONS`] compares.
+pub(super) const NO_SESSIONS: &str = "\
+    SELECT user_id, at AS started, at AS ended, CAST(0 AS double precision) AS seconds
+    FROM headcount_views WHERE FALSE";
 
 /// The end of the statement for [`Stats`], from `headcount_views (user_id, at)` and `headcount_sessions (user_id,
 /// started, ended, seconds)`. S1: a session is one row there, however many events its user has.

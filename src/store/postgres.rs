@@ -24,16 +24,15 @@ mod visitors;
 
 use std::time::Duration;
 
-use chrono_tz::Tz;
 use sqlx::postgres::Postgres;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Transaction};
 
 use super::ledger::LedgerProblem;
 use super::operations::{Backend, ReadConnection};
-use super::schema::{Column, Kind, LiveSchema};
+use super::schema::{Column, Kind, LiveSchema, Wanted};
 use super::sql::SqlStore;
 use super::url::OpenError;
-use crate::config::{self, Config, Schema, Secret};
+use crate::config::{self, Config, Secret};
 
 pub(super) use catalogue::catalogue;
 pub use listen::{Notification, SessionListener};
@@ -54,12 +53,8 @@ pub(super) fn store(url: &Secret, config: &Config) -> Result<SqlStore<Postgres>,
 impl Backend for Postgres {
     const OWN_EVENTS: &'static str = "headcount.page_view";
 
-    async fn introspect(
-        connection: &mut PgConnection,
-        names: &Schema,
-        time_zone: Option<Tz>,
-    ) -> Result<LiveSchema, sqlx::Error> {
-        introspect::live_schema(connection, names, time_zone).await
+    async fn introspect(connection: &mut PgConnection, wanted: &Wanted) -> Result<LiveSchema, sqlx::Error> {
+        introspect::live_schema(connection, &wanted.names, wanted.time_zone).await
     }
 
     async fn ledger(connection: &mut PgConnection) -> Result<Option<LedgerProblem>, sqlx::Error> {

@@ -10,6 +10,7 @@ mod problem;
 mod profile;
 mod resolve;
 mod right;
+mod sessions;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,8 +24,10 @@ pub(super) use needs::Needs;
 pub use problem::SchemaProblem;
 pub(super) use problem::{Privilege, Problems};
 pub use profile::{Join, ProfileTable, ProfileValue};
-pub(super) use resolve::resolve;
+pub(super) use resolve::{Wanted, resolve};
 pub(super) use right::Right;
+pub(super) use sessions::{PageCounter, all};
+pub use sessions::{SessionTable, SessionUser};
 
 /// The tables that are used, with the columns that are used. What nothing needs may be missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,28 +60,24 @@ impl AppSchema {
         Some((profile, profile.is_hidden.as_ref()?))
     }
 
+    /// The profiles and their accounts, where sessions name the account.
+    pub(super) fn accounts(&self) -> Option<(&ProfileTable, &Column)> {
+        let profile = self.profile.as_ref()?;
+        Some((profile, profile.account.as_ref()?))
+    }
+
+    /// The column that sessions refer to: the profile's, or else their own.
+    pub(super) fn referred(&self) -> &Column {
+        let own = self.session.user.column();
+        self.profile.as_ref().map_or(own, ProfileTable::referred)
+    }
+
     /// The column that has the key of a user: of the profile, or else of the session.
     pub(super) fn user_key(&self) -> &Column {
         self.profile
             .as_ref()
-            .map_or(&self.session.user_id, |profile| &profile.id)
+            .map_or(self.session.user.column(), |profile| &profile.id)
     }
-}
-
-/// Browser sessions.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(missing_docs, reason = "named as in config::SessionColumns")]
-pub struct SessionTable {
-    pub table: TableName,
-    pub id: Column,
-    pub user_id: Column,
-    pub session_id: Column,
-    pub pages_visited: Column,
-    pub started_at: Column,
-    pub ended_at: Column,
-    pub expires_at: Column,
-    pub is_active: Column,
-    pub is_ended: Column,
 }
 
 /// Events.

@@ -9,15 +9,15 @@ use sqlx::Connection;
 
 use super::connections::Connections;
 use super::operations::{
-    Apply, Backend, FindCommunity, FindSessions, ForgetOld, HiddenOf, MakePartitions, MissingParts,
-    Operation, ReadKeys, Rules, StatsOf, Visitors,
+    Apply, Backend, FindCommunity, FindSessions, FindUsers, ForgetOld, HiddenOf, LookAtSessions,
+    MakePartitions, MissingParts, Operation, ReadKeys, Rules, StatsOf, Visitors,
 };
 use super::schema::Resolved;
-use super::{Applied, LedgerProblem, SessionsFound, Stats, Store, StoreError, VisitorRow};
+use super::{Applied, LedgerProblem, SessionFound, SessionsFound, Stats, Store, StoreError, VisitorRow};
 use crate::batch::{Batch, BatchKey};
 use crate::browser_session::{BrowserSession, Visibility};
-use crate::config::{Config, PageViews};
-use crate::ids::{CommunityId, SessionToken, UserId};
+use crate::config::{self, Config, PageViews};
+use crate::ids::{AccountId, CommunityId, SessionToken, UserId};
 use crate::key_type::{AppKeys, KeyTypes};
 
 /// The app's tables in a SQL database.
@@ -55,13 +55,22 @@ impl<B: Backend> SqlStore<B> {
         if self.rules.hidden.is_none() {
             return Ok(found);
         }
-        let sessions = found.iter().filter_map(|(_, session)| session.as_ref().ok());
-        let users: Vec<UserId> = sessions.map(|session| session.user_id.clone()).collect();
+        let mut sessions: Vec<&mut BrowserSession> = found
+            .iter_mut()
+            .filter_map(|(_, session)| session.as_mut().ok()?.as_mut().ok())
+            .collect();
+        let users: Vec<UserId> = sessions.iter().map(|session| session.user_id.clone()).collect();
         let hidden = self.hidden(&users).await?;
-        for session in found.iter_mut().filter_map(|(_, session)| session.as_mut().ok()) {
+        for session in &mut sessions {
             session.visibility = hidden.get(&session.user_id).copied().unwrap_or_default();
         }
         Ok(found)
+    }
+
+    /// What some live sessions look like.
+    pub(super) async fn session_notes(&self, session: &config::Session) -> Result<Vec<String>, StoreError> {
+        let now = Utc::now();
+        self.connections.run(&LookAtSessions { session, now }).await
     }
 
     /// Reads the schema afresh.
@@ -97,10 +106,20 @@ impl<B: Backend> Store for SqlStore<B> {
             outcome => outcome?,
         };
         let found = self.with_visibility(found).await?;
-        let of = |(place, session): (usize, Result<BrowserSession, sqlx::Error>)| {
+        let of = |(place, session): (usize, Result<SessionFound, sqlx::Error>)| {
             Some(((*tokens.get(place)?).clone(), session.map_err(StoreError::from)))
         };
         Ok(found.into_iter().filter_map(of).collect())
+    }
+
+    async fn users_of_accounts(
+        &self,
+        accounts: &[AccountId],
+    ) -> Result<HashMap<AccountId, UserId>, StoreError> {
+        if accounts.is_empty() {
+            return Ok(HashMap::new());
+        }
+        self.connections.run(&FindUsers { accounts }).await
     }
 
     async fn community_by_slug(&self, slug: &str) -> Result<Option<CommunityId>, StoreError> {

@@ -17,16 +17,15 @@ mod visitors;
 use std::str::FromStr as _;
 use std::time::Duration;
 
-use chrono_tz::Tz;
 use sqlx::sqlite::{Sqlite, SqliteConnectOptions};
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection, Transaction};
 
 use super::ledger::LedgerProblem;
 use super::operations::{Backend, ReadConnection};
-use super::schema::LiveSchema;
+use super::schema::{LiveSchema, Wanted};
 use super::sql::SqlStore;
 use super::url::OpenError;
-use crate::config::{self, Config, Schema};
+use crate::config::{self, Config};
 
 pub(super) use catalogue::catalogue;
 
@@ -52,10 +51,9 @@ impl Backend for Sqlite {
 
     async fn introspect(
         connection: &mut SqliteConnection,
-        names: &Schema,
-        _time_zone: Option<Tz>,
+        wanted: &Wanted,
     ) -> Result<LiveSchema, sqlx::Error> {
-        introspect::live_schema(connection, names).await
+        introspect::live_schema(connection, &wanted.names).await
     }
 
     async fn ledger(connection: &mut SqliteConnection) -> Result<Option<LedgerProblem>, sqlx::Error> {

@@ -111,7 +111,7 @@ impl Late {
             let mut found = self.store.browser_sessions_apart(&some).await?;
             for token in some {
                 let session = readable(found.remove(&token).transpose())?;
-                known.insert(token, session);
+                known.insert(token, session.map(|found| found.and_then(Result::ok)));
             }
         }
         Ok(())

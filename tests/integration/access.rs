@@ -70,7 +70,9 @@ async fn i9_forbidden_and_absent_look_the_same(variant: Variant) {
     for rest in ["", "/count", "/stats"] {
         let hidden = world.visitors("hidden", rest);
         let absent = match variant {
-            Variant::Default | Variant::Text => format!("/api/communities/999999/visitors{rest}"),
+            Variant::Default | Variant::Text | Variant::Django => {
+                format!("/api/communities/999999/visitors{rest}")
+            }
             Variant::Uuid => {
                 format!("/api/communities/00000000-0000-4000-8000-000000000000/visitors{rest}")
             }

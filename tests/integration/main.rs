@@ -13,6 +13,7 @@ mod certificates;
 mod command_line;
 mod dashboard;
 mod demo;
+mod django_sessions;
 mod documents;
 mod faults;
 mod fidelity;

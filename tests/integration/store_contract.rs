@@ -29,12 +29,14 @@ macro_rules! contract {
 }
 
 mod apply;
+mod django;
 mod identify;
 mod keys;
 mod ledger;
 mod moments;
 mod own_events;
 mod profiles;
+pub mod sessions;
 mod stats;
 mod visitors;
 

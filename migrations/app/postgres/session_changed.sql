@@ -1,8 +1,8 @@
 -- Tells the sidecars of sessions that end or change hands, so that they ask the table again at once. What is
--- told is the row's key, never its token; `*` stands for all rows. Tells them, too, of sessions that have come to
--- be valid, by the first 16 bits of the SHA-256 of the token, so that they ask again about a token that they know
--- as nobody's. Whatever role changes a row fires it: it runs with that role's own rights, and needs none on this
--- schema.
+-- told is the row's key, never its token (where that is the key, its SHA-256); `*` stands for all rows. Tells them, too,
+-- of sessions that have come to be valid, by the first 16 bits of the SHA-256 of the token, so that they ask again about
+-- a token that they know as nobody's. Whatever role changes a row fires it: it runs with that role's own rights, and
+-- needs none on this schema.
 CREATE FUNCTION headcount.session_changed() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -18,18 +18,14 @@ BEGIN
     END IF;
     IF TG_OP IN ('INSERT', 'UPDATE') THEN
         BEGIN
-            appeared := NEW.{session.is_active} AND NOT NEW.{session.is_ended} AND NEW.{session.user_id} IS NOT NULL
-                AND NEW.{session.expires_at} > now();
+            appeared := {session.lets_in.new};
             IF TG_OP = 'UPDATE' THEN
                 appeared := appeared AND (
                     NEW.{session.session_id} IS DISTINCT FROM OLD.{session.session_id}
-                    OR (OLD.{session.is_active} AND NOT OLD.{session.is_ended} AND OLD.{session.user_id} IS NOT NULL
-                        AND OLD.{session.expires_at} > now()) IS NOT TRUE);
+                    OR ({session.lets_in.old}) IS NOT TRUE{session.user_appears});
             END IF;
             IF appeared THEN
-                PERFORM pg_notify(
-                    '{appeared}',
-                    left(encode(sha256(convert_to(NEW.{session.session_id}::text, 'UTF8')), 'hex'), 4));
+                PERFORM pg_notify('{appeared}', left({session.token_hash.new}, 4));
             END IF;
         EXCEPTION WHEN OTHERS THEN
             -- Then the session is found a few seconds later.
@@ -42,21 +38,14 @@ BEGIN
     BEGIN
         IF TG_OP = 'DELETE' THEN
             -- A session that let nobody in takes nobody along.
-            told := OLD.{session.is_active} AND NOT OLD.{session.is_ended};
+            told := {session.goes_on.old};
         ELSE
-            told := (OLD.{session.id}, OLD.{session.user_id}, OLD.{session.session_id},
-                     OLD.{session.is_active}, OLD.{session.is_ended}, OLD.{session.ended_at})
+            told := ({session.watched.old})
                 IS DISTINCT FROM
-                    (NEW.{session.id}, NEW.{session.user_id}, NEW.{session.session_id},
-                     NEW.{session.is_active}, NEW.{session.is_ended}, NEW.{session.ended_at})
-                -- An expiry that is put off ends nothing, and some sites do that at each request; but a session that
-                -- had expired goes on.
-                OR OLD.{session.expires_at} <= now() AND NEW.{session.expires_at} > now()
-                OR OLD.{session.expires_at} IS DISTINCT FROM NEW.{session.expires_at}
-                    AND (OLD.{session.expires_at} < NEW.{session.expires_at}) IS NOT TRUE;
+                    ({session.watched.new}){session.expiry_changes};
         END IF;
         IF told THEN
-            PERFORM pg_notify('{channel}', OLD.{session.id}::text);
+            PERFORM pg_notify('{channel}', {session.key.old});
         END IF;
     EXCEPTION WHEN OTHERS THEN
         -- The table is not what it was. That is no reason for the site's own statement to fail.

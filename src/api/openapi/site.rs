@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::api::paths::{Operation, Paths};
 use crate::api::{cursor, query};
 use crate::communities;
-use crate::config::{self, Access};
+use crate::config::{self, Access, SessionFacts};
 
 /// Names of the security schemes.
 const SESSION: &str = "session";
@@ -33,6 +33,36 @@ pub(super) fn fit(document: &mut Value, paths: &Paths, settings: &config::Api, c
     }
     document["paths"] = fitted.into();
     document["components"]["securitySchemes"] = schemes(settings, cookie);
+}
+
+/// Removes the fields that answers do not have, because the app keeps no such values.
+pub(super) fn leave_out(document: &mut Value, facts: SessionFacts) {
+    let fields = [
+        (facts.started_at, "Visitor", &["started_at"][..]),
+        (facts.pages_visited, "Visitor", &["pages_visited"]),
+        (
+            facts.durations,
+            "CommunityStats",
+            &[
+                "avg_session_duration",
+                "ended_sessions",
+                "avg_community_session_duration",
+                "ended_community_sessions",
+            ],
+        ),
+    ];
+    for (is_kept, schema, fields) in fields {
+        if is_kept {
+            continue;
+        }
+        let schema = &mut document["components"]["schemas"][schema];
+        if let Some(properties) = schema["properties"].as_object_mut() {
+            properties.retain(|name, _| !fields.contains(&name.as_str()));
+        }
+        if let Some(required) = schema["required"].as_array_mut() {
+            required.retain(|name| name.as_str().is_none_or(|name| !fields.contains(&name)));
+        }
+    }
 }
 
 fn complete(described: &mut Value, operation: Operation, settings: &config::Api) {

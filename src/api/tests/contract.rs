@@ -275,3 +275,45 @@ async fn requests_are_counted_by_operation_and_status_class_from_zero_on() {
     }
     assert_eq!(rendered.matches("headcount_api_requests_total{").count(), 45);
 }
+
+/// What the app keeps of no session is in no answer, and the contract has no field for it.
+#[tokio::test]
+async fn i16_answers_and_contract_leave_out_what_the_app_does_not_keep() {
+    let site = Site::with_site_settings(|settings| {
+        settings.session_facts = config::Schema::default().session_facts(config::SessionKind::Django);
+    });
+    site.visitor("42", "7", 0);
+    let list = site.get("/api/communities/42/visitors").await.json();
+    let stats = site.get("/api/communities/42/visitors/stats").await.json();
+    let document = document(&site).await;
+    for (answer, schema, left_out) in [
+        (
+            &list["visitors"][0],
+            "Visitor",
+            &["started_at", "pages_visited"][..],
+        ),
+        (
+            &stats,
+            "CommunityStats",
+            &[
+                "avg_session_duration",
+                "ended_sessions",
+                "avg_community_session_duration",
+                "ended_community_sessions",
+            ],
+        ),
+    ] {
+        let described = &document["components"]["schemas"][schema];
+        let answered: Vec<_> = answer.as_object().unwrap().keys().collect();
+        let mut fields: Vec<_> = described["properties"].as_object().unwrap().keys().collect();
+        fields.sort();
+        let mut sorted = answered.clone();
+        sorted.sort();
+        assert_eq!(sorted, fields, "{schema}");
+        for field in left_out {
+            assert!(!answered.iter().any(|name| name == field), "{field}");
+            let required = described["required"].as_array().unwrap();
+            assert!(!required.iter().any(|name| name == field), "{field}");
+        }
+    }
+}

@@ -29,6 +29,7 @@ fn site_settings() -> SiteSettings {
     SiteSettings {
         window: Duration::from_secs(300),
         session_cookie: "session_id".into(),
+        session_facts: config::Schema::default().session_facts(config::SessionKind::Table),
         allowed_origins: Vec::new(),
     }
 }

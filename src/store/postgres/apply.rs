@@ -127,23 +127,22 @@ async fn insert(
     query.execute(connection).await.map(drop)
 }
 
-impl Runs<AddPages> for Postgres {
+impl Runs<AddPages<'_>> for Postgres {
     async fn run(
-        operation: &AddPages,
+        operation: &AddPages<'_>,
         app: &AppSchema,
         connection: &mut PgConnection,
     ) -> Result<(), sqlx::Error> {
-        let session = &app.session;
+        let (table, counter) = (&app.session.table, &operation.counter);
         let (ids, pages) = columns(&operation.pages);
-        lock(connection, &session.table, &session.id, &ids).await?;
+        lock(connection, table, counter.id, &ids).await?;
         let sql = format!(
             "UPDATE {table} AS s SET {pages_visited} = s.{pages_visited} + v.pages
              FROM UNNEST($1::text[]::{key}[], $2::bigint[]) AS v(id, pages)
              WHERE s.{id} = v.id",
-            table = session.table,
-            pages_visited = session.pages_visited,
-            key = session.id.type_name,
-            id = session.id,
+            pages_visited = counter.pages_visited,
+            key = counter.id.type_name,
+            id = counter.id,
         );
         query(AssertSqlSafe(sql))
             .bind(ids)

@@ -71,7 +71,7 @@ impl SessionListener {
         let name = format!("{name} listener");
         Ok(Self {
             options: options.application_name(&name),
-            table: config.schema.session.table.clone(),
+            table: config.schema.sessions_table(config.session.kind).to_owned(),
             own_channel: format!("headcount_probe_{}", Uuid::new_v4().simple()),
             line: None,
             hung: None,

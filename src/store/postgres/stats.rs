@@ -7,9 +7,9 @@ use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 use super::moment;
 use super::statement::query_as;
 use crate::store::Stats;
-use crate::store::operations::{FIRST_POSSIBLE, Runs, STATS_OF_VIEWS_AND_SESSIONS, StatsOf};
+use crate::store::operations::{FIRST_POSSIBLE, NO_SESSIONS, Runs, STATS_OF_VIEWS_AND_SESSIONS, StatsOf};
 use crate::store::rows::{PAGE_VIEW, SOURCE};
-use crate::store::schema::{AppSchema, EventTable, Kind};
+use crate::store::schema::{AppSchema, Column, EventTable, Kind};
 
 impl Runs<StatsOf<'_>> for Postgres {
     async fn run(
@@ -30,7 +30,6 @@ impl Runs<StatsOf<'_>> for Postgres {
 }
 
 fn sql(operation: &StatsOf<'_>, app: &AppSchema, event: &EventTable) -> String {
-    let session = &app.session;
     let type_of = match event.metadata.kind {
         Kind::Json => "json_typeof",
         _ => "jsonb_typeof",
@@ -79,24 +78,46 @@ fn sql(operation: &StatsOf<'_>, app: &AppSchema, event: &EventTable) -> String {
              WHERE {of_community} AND NOT {ours}
                AND {timestamp} >= {event_from} AND {timestamp} < {theirs_to}
          ), headcount_sessions AS MATERIALIZED (
-             SELECT {session_user} AS user_id, {started} AS started, {ended} AS ended,
-                    extract(epoch FROM {ended} - {started})::float8 AS seconds
-             FROM {sessions}
-             WHERE {started_at} >= {session_from} AND {started_at} < {session_to}
-               AND {ended} BETWEEN {started} AND $3::timestamptz
-               AND {session_user} IN (SELECT user_id FROM headcount_views)
+             {sessions}
          ), {STATS_OF_VIEWS_AND_SESSIONS}",
         event_user = event.user_id,
         event_at = moment(&event.timestamp, &event.timestamp.to_string()),
         events = event.table,
         timestamp = event.timestamp,
         event_from = moment(&event.timestamp, "$2::timestamptz"),
-        started = moment(&session.started_at, &session.started_at.to_string()),
-        ended = moment(&session.ended_at, &session.ended_at.to_string()),
-        started_at = session.started_at,
-        sessions = session.table,
-        session_from = moment(&session.started_at, "$2::timestamptz"),
-        session_to = moment(&session.started_at, "$3::timestamptz"),
-        session_user = session.user_id,
+        sessions = sessions(app),
+    )
+}
+
+/// The sessions that started and ended in the window, of users who viewed a page.
+fn sessions(app: &AppSchema) -> String {
+    let Some(durations) = app.session.durations(app.referred()) else {
+        return NO_SESSIONS.to_owned();
+    };
+    let of = |column: &Column| moment(column, &format!("headcount_session.{column}"));
+    let (started, ended) = (of(durations.started_at), of(durations.ended_at));
+    let (join, user) = match app.accounts() {
+        None => (String::new(), format!("headcount_session.{}", durations.user)),
+        Some((profile, _)) => (
+            format!(
+                " JOIN {profiles} AS headcount_profile ON headcount_profile.{referred} = headcount_session.{user}",
+                profiles = profile.table,
+                referred = durations.profile,
+                user = durations.user
+            ),
+            format!("headcount_profile.{}", profile.id),
+        ),
+    };
+    format!(
+        "SELECT {user} AS user_id, {started} AS started, {ended} AS ended,
+                    extract(epoch FROM {ended} - {started})::float8 AS seconds
+             FROM {sessions} AS headcount_session{join}
+             WHERE headcount_session.{started_at} >= {from} AND headcount_session.{started_at} < {to}
+               AND {ended} BETWEEN {started} AND $3::timestamptz
+               AND {user} IN (SELECT user_id FROM headcount_views)",
+        sessions = app.session.table,
+        started_at = durations.started_at,
+        from = moment(durations.started_at, "$2::timestamptz"),
+        to = moment(durations.started_at, "$3::timestamptz"),
     )
 }

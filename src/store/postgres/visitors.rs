@@ -10,7 +10,7 @@ use crate::from_row::from_row;
 use crate::ids::UserId;
 use crate::store::VisitorRow;
 use crate::store::operations::{Runs, Visitors};
-use crate::store::schema::{AppSchema, ProfileValue};
+use crate::store::schema::{AppSchema, Column, ProfileValue};
 
 struct Row {
     user_id: String,
@@ -28,7 +28,6 @@ impl Runs<Visitors<'_>> for Postgres {
         app: &AppSchema,
         connection: &mut PgConnection,
     ) -> Result<Vec<VisitorRow>, sqlx::Error> {
-        let session = &app.session;
         let key = app.user_key();
         let users: Vec<&str> = operation.keys(key).collect();
         let text = |value: &Option<ProfileValue>| match value {
@@ -50,29 +49,14 @@ impl Runs<Visitors<'_>> for Postgres {
                 String::new(),
             ),
         };
+        let (join, started_at, pages_visited) = latest_session(app);
         let sql = format!(
             "SELECT headcount_profile.{key}::text AS user_id, {username} AS username,
                     nullif({avatar}, '') AS avatar,
-                    {read_started_at} AS started_at, s.pages_visited::bigint AS pages_visited
-             FROM {source} AS headcount_profile
-             LEFT JOIN LATERAL (
-                 SELECT {started_at} AS started_at, {pages_visited} AS pages_visited
-                 FROM {sessions}
-                 WHERE {user_id} = headcount_profile.{key} AND {is_active} AND NOT {is_ended} AND {expires_at} > {now}
-                 ORDER BY {started_at} DESC
-                 LIMIT 1
-             ) AS s ON true
-             WHERE headcount_profile.{key} = ANY ($1::text[]::{key_type}[]) {shown}",
+                    {started_at} AS started_at, {pages_visited} AS pages_visited
+             FROM {source} AS headcount_profile{join}
+             WHERE headcount_profile.{key} = ANY ($1::text[]::{key_type}[]) AND $2::timestamptz IS NOT NULL {shown}",
             key_type = key.type_name,
-            read_started_at = read_moment(&session.started_at, "s.started_at"),
-            started_at = session.started_at,
-            pages_visited = session.pages_visited,
-            sessions = session.table,
-            user_id = session.user_id,
-            is_active = session.is_active,
-            is_ended = session.is_ended,
-            expires_at = session.expires_at,
-            now = moment(&session.expires_at, "$2::timestamptz"),
         );
         let rows: Vec<Row> = query_as(AssertSqlSafe(sql))
             .bind(users)
@@ -90,4 +74,47 @@ impl Runs<Visitors<'_>> for Postgres {
             })
             .collect())
     }
+}
+
+/// SQL of each user's latest valid session, where the app's sessions can be joined and put in order: the join, and its
+/// values.
+fn latest_session(app: &AppSchema) -> (String, String, String) {
+    let session = &app.session;
+    let nothing = || (String::new(), "NULL::timestamptz".into(), "NULL::bigint".into());
+    let Some(latest) = session.latest(app.referred()) else {
+        return nothing();
+    };
+    let is_ahead = |column: &Column| {
+        let now = moment(column, "$2::timestamptz");
+        format!("headcount_session.{column} > {now}")
+    };
+    let value = |column: &Option<Column>, name: &str| match column {
+        Some(column) => format!("headcount_session.{column} AS {name}"),
+        None => format!("NULL AS {name}"),
+    };
+    let join = format!(
+        "
+             LEFT JOIN LATERAL (
+                 SELECT {started_at}, {pages_visited}
+                 FROM {sessions} AS headcount_session
+                 WHERE headcount_session.{user} = headcount_profile.{referred} AND {valid}
+                 ORDER BY headcount_session.{order} DESC
+                 LIMIT 1
+             ) AS s ON true",
+        started_at = value(&session.started_at, "started_at"),
+        pages_visited = value(&session.pages_visited, "pages_visited"),
+        sessions = session.table,
+        user = latest.user,
+        referred = latest.profile,
+        valid = session.valid("headcount_session", is_ahead),
+        order = latest.order,
+    );
+    let started_at = session.started_at.as_ref();
+    let started_at = started_at.map(|column| read_moment(column, "s.started_at"));
+    let (_, no_start, _) = nothing();
+    (
+        join,
+        started_at.unwrap_or(no_start),
+        "s.pages_visited::bigint".into(),
+    )
 }

@@ -191,6 +191,22 @@ impl Check<'_> {
         }
     }
 
+    /// The same for a session's user, which may refer to the profile's account.
+    pub(super) fn session_refers(&mut self, table: &TableName, column: &Column, profile: &ProfileTable) {
+        match &profile.account {
+            None => self.refers("session", table, column, profile),
+            Some(account) if column.compares_with(account) => {}
+            Some(account) => self.problems.push(SchemaProblem::AccountsDisagree {
+                table: table.to_string(),
+                column: column.name.clone(),
+                found: column.type_name.clone(),
+                profile: profile.table.to_string(),
+                account: account.name.clone(),
+                account_type: account.type_name.clone(),
+            }),
+        }
+    }
+
     /// One problem per table and privilege, however many columns lack it. Returns whether there is none.
     pub(super) fn may(&mut self, table: &LiveTable, privilege: Privilege, columns: &[&Column]) -> bool {
         self.rights.push(Right::new(table, privilege, columns));

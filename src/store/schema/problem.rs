@@ -15,6 +15,8 @@ use beside::{fixed_view, loose_join};
 pub enum SchemaProblem {
     /// A configured table does not exist.
     MissingTable { table: String, section: &'static str },
+    /// Django's session table does not exist.
+    NoDjangoSessions { table: String },
     /// A configured column does not exist.
     MissingColumn {
         table: String,
@@ -70,6 +72,15 @@ pub enum SchemaProblem {
         profile: String,
         profile_key: String,
         section: &'static str,
+    },
+    /// A session's reference to an account is of another type than the profile's.
+    AccountsDisagree {
+        table: String,
+        column: String,
+        found: String,
+        profile: String,
+        account: String,
+        account_type: String,
     },
     /// A NOT NULL column without database default that nothing fills (W10).
     Unfilled {
@@ -132,6 +143,7 @@ impl SchemaProblem {
             Self::Forbidden { writes, .. } | Self::NoPolicy { writes, .. } => *writes,
             Self::FixedView { command, .. } => *command == Privilege::Insert.sql(),
             Self::MissingTable { .. }
+            | Self::NoDjangoSessions { .. }
             | Self::MissingColumn { .. }
             | Self::WrongType { .. }
             | Self::KeysDisagree { .. }
@@ -141,6 +153,7 @@ impl SchemaProblem {
             | Self::NoStatistics { .. }
             | Self::NoOwnTable { .. }
             | Self::NoPartition { .. }
+            | Self::AccountsDisagree { .. }
             | Self::ReadOnly
             | Self::NoTimeZone { .. }
             | Self::NoTrigger { .. } => false,
@@ -171,6 +184,7 @@ impl fmt::Display for SchemaProblem {
                 f,
                 "there is no table {table}: set schema.{section}.table to the name of the app's {section} table"
             ),
+            Self::NoDjangoSessions { table } => no_django_sessions(f, table),
             Self::MissingColumn {
                 table,
                 column,
@@ -236,19 +250,7 @@ impl fmt::Display for SchemaProblem {
                 f,
                 "there is no table {table}, in which record.events = \"own\" writes page views: run headcount migrate"
             ),
-            Self::KeysDisagree {
-                table,
-                column,
-                found,
-                profile,
-                profile_key,
-                section,
-            } => write!(
-                f,
-                "column {column} of table {table} is of type {found}, but the key of table {profile} that it \
-                 refers to is of type {profile_key}: set schema.{section}.columns.user_id to the column that \
-                 refers to {profile}"
-            ),
+            Self::KeysDisagree { .. } | Self::AccountsDisagree { .. } => self.disagreement(f),
             Self::Unfilled {
                 table,
                 column,
@@ -307,6 +309,59 @@ impl fmt::Display for SchemaProblem {
             ),
         }
     }
+}
+
+impl SchemaProblem {
+    /// The sentence of references whose types disagree with what they refer to.
+    fn disagreement(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::KeysDisagree {
+                table,
+                column,
+                found,
+                profile,
+                profile_key,
+                section,
+            } => {
+                let or_account = match *section {
+                    "session" => {
+                        ", or schema.profile.columns.account to the column of that table that it refers to"
+                    }
+                    _ => "",
+                };
+                write!(
+                    f,
+                    "column {column} of table {table} is of type {found}, but the key of table {profile} that it \
+                     refers to is of type {profile_key}: set schema.{section}.columns.user_id to the column that \
+                     refers to {profile}{or_account}"
+                )
+            }
+            Self::AccountsDisagree {
+                table,
+                column,
+                found,
+                profile,
+                account,
+                account_type,
+            } => write!(
+                f,
+                "column {column} of table {table} is of type {found}, but the account that it refers to, column \
+                 {account} of table {profile}, is of type {account_type}: set schema.session.columns.user_id and \
+                 schema.profile.columns.account to columns with the same account's key"
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn no_django_sessions(f: &mut fmt::Formatter<'_>, table: &str) -> fmt::Result {
+    write!(
+        f,
+        "there is no table {table}: Django keeps sessions there with SESSION_ENGINE = \
+         \"django.contrib.sessions.backends.db\" or \"…cached_db\", and sessions of \"…cache\", \"…file\" and \
+         \"…signed_cookies\" cannot be read from the database: set SESSION_ENGINE to one of those two, or \
+         schema.django_session.table to the name of the table"
+    )
 }
 
 const READ_ONLY: &str = "the database takes no writes (a replica, or default_transaction_read_only is on), so that page \

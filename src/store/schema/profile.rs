@@ -12,6 +12,8 @@ use super::{Column, TableName};
 pub struct ProfileTable {
     pub table: TableName,
     pub id: Column,
+    /// Present if sessions name the account instead of the profile.
+    pub account: Option<Column>,
     /// `None` where names are not shown, or the app has none.
     pub username: Option<ProfileValue>,
     pub avatar: Option<ProfileValue>,
@@ -77,6 +79,11 @@ impl Join {
 }
 
 impl ProfileTable {
+    /// The column that sessions refer to: the account's, or the key.
+    pub(in crate::store) fn referred(&self) -> &Column {
+        self.account.as_ref().unwrap_or(&self.id)
+    }
+
     /// SQL that leaves out the hidden among the profiles `profile`, an alias; begins with AND where anybody may be.
     pub(in crate::store) fn without_hidden(&self, profile: &str) -> String {
         let hidden = self.is_hidden.as_ref().map(|flag| flag.is_set(profile));

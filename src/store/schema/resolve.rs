@@ -10,19 +10,51 @@ use chrono_tz::Tz;
 use super::check::{Check, Holds};
 use super::{
     AppSchema, Column, CommunityTable, Dialect, EventInsert, EventTable, Kind, LiveSchema, LiveTable, Needs,
-    Privilege, Resolved, SchemaProblem, SessionTable,
+    Privilege, Resolved, SchemaProblem, SessionTable, SessionUser,
 };
-use crate::config::{self, Schema};
+use crate::config::{self, Config, EventTable as EventNames, Events, Schema, SessionKind, TokenHash};
+
+/// What of the configuration decides what the tables must be like.
+#[derive(Debug, Clone)]
+pub(in crate::store) struct Wanted {
+    /// Names; `session` is the table of the kind of sessions, and `event` our own where that is used.
+    pub names: Schema,
+    pub kind: SessionKind,
+    pub token_hash: TokenHash,
+    pub needs: Needs,
+    /// The zone in which the app writes moments without one; UTC if not configured.
+    pub time_zone: Option<Tz>,
+}
+
+impl Wanted {
+    /// `own_events`: the name of our own event table.
+    pub(in crate::store) fn new(config: &Config, own_events: &str) -> Self {
+        let mut names = config.schema.with_sessions(config.session.kind);
+        if config.record.events == Events::Own {
+            names.event = EventNames {
+                table: own_events.to_owned(),
+                ..EventNames::default()
+            };
+        }
+        Self {
+            names,
+            kind: config.session.kind,
+            token_hash: config.session.token_hash,
+            needs: Needs::of(config),
+            time_zone: config.database.time_zone,
+        }
+    }
+}
 
 /// Checks the live schema against what the sidecar does with it.
-///
-/// `time_zone`: the zone in which the app writes moments without one; UTC if not configured.
-pub(in crate::store) fn resolve(
-    names: &Schema,
-    needs: Needs,
-    time_zone: Option<Tz>,
-    live: &LiveSchema,
-) -> Resolved {
+pub(in crate::store) fn resolve(wanted: &Wanted, live: &LiveSchema) -> Resolved {
+    let Wanted {
+        names,
+        needs,
+        time_zone,
+        ..
+    } = wanted;
+    let (needs, time_zone) = (*needs, *time_zone);
     let mut check = Check {
         live,
         zone: time_zone.unwrap_or(Tz::UTC),
@@ -30,7 +62,7 @@ pub(in crate::store) fn resolve(
         problems: Vec::new(),
         rights: Vec::new(),
     };
-    let session = check.table(live.session.as_ref(), "session", &names.session.table);
+    let session = check.session_table(live.session.as_ref(), &names.session.table, wanted.kind);
     let event = check.event_table(live.event.as_ref(), &names.event.table, needs);
     let has_profiles = needs.profiles(names);
     let profile = has_profiles.then(|| check.table(live.profile.as_ref(), "profile", &names.profile.table));
@@ -40,7 +72,7 @@ pub(in crate::store) fn resolve(
 
     let mut adds_pages = needs.pages_visited;
     let session = session.and_then(|table| {
-        let session = check.session(table, &names.session.columns)?;
+        let session = check.session(table, wanted)?;
         adds_pages &= check.adds_pages(table, &session, needs);
         Some(session)
     });
@@ -57,8 +89,11 @@ pub(in crate::store) fn resolve(
     }
     let lacks = (has_profiles && profile.is_none()) || (has_communities && community.is_none());
     if let Some(profile) = &profile {
-        if let Some(session) = &session {
-            check.refers("session", &session.table, &session.user_id, profile);
+        // What is in Django's data is compared as text.
+        if let Some(session) = &session
+            && let SessionUser::Column(user_id) = &session.user
+        {
+            check.session_refers(&session.table, user_id, profile);
         }
         if let Some(event) = &event {
             check.refers("event", &event.table, &event.user_id, profile);
@@ -79,10 +114,12 @@ pub(in crate::store) fn resolve(
         let columns = std::mem::take(&mut check.without_zone);
         check.problems.push(SchemaProblem::NoTimeZone { columns });
     }
-    let keys_agree = !check
-        .problems
-        .iter()
-        .any(|problem| matches!(problem, SchemaProblem::KeysDisagree { .. }));
+    let keys_agree = !check.problems.iter().any(|problem| {
+        matches!(
+            problem,
+            SchemaProblem::KeysDisagree { .. } | SchemaProblem::AccountsDisagree { .. }
+        )
+    });
     let lacks_events = needs.events && event.as_ref().is_none_or(|event| event.insert.is_none());
     let app = || {
         Some(AppSchema {
@@ -109,33 +146,65 @@ pub(in crate::store) fn resolve(
 }
 
 impl Check<'_> {
-    fn session(&mut self, table: &LiveTable, names: &config::SessionColumns) -> Option<SessionTable> {
-        let mut column = |wanted| self.column(table, "session", wanted);
-        let id = column(("id", &names.id, Holds::Key));
-        let user_id = column(("user_id", &names.user_id, Holds::Key));
-        let session_id = column(("session_id", &names.session_id, Holds::Text));
-        let pages_visited = column(("pages_visited", &names.pages_visited, Holds::Count));
-        let started_at = column(("started_at", &names.started_at, Holds::Moment));
-        let ended_at = column(("ended_at", &names.ended_at, Holds::Moment));
-        let expires_at = column(("expires_at", &names.expires_at, Holds::Moment));
-        let is_active = column(("is_active", &names.is_active, Holds::Flag));
-        let is_ended = column(("is_ended", &names.is_ended, Holds::Flag));
+    fn session_table<'t>(
+        &mut self,
+        found: Option<&'t LiveTable>,
+        configured: &str,
+        kind: SessionKind,
+    ) -> Option<&'t LiveTable> {
+        if found.is_none() && kind == SessionKind::Django {
+            let table = configured.to_owned();
+            self.problems.push(SchemaProblem::NoDjangoSessions { table });
+            return None;
+        }
+        self.table(found, "session", configured)
+    }
+
+    fn session(&mut self, table: &LiveTable, wanted: &Wanted) -> Option<SessionTable> {
+        let names = &wanted.names.session.columns;
+        let section = match wanted.kind {
+            SessionKind::Table => "session",
+            SessionKind::Django => "django_session",
+        };
+        let mut column = |wanted| self.column(table, section, wanted);
+        let (user, session_id) = match wanted.kind {
+            SessionKind::Table => (
+                column(("user_id", &names.user_id, Holds::Key)).map(SessionUser::Column),
+                column(("session_id", &names.session_id, Holds::Text)),
+            ),
+            SessionKind::Django => (
+                column(("session_data", &names.user_id, Holds::Text)).map(SessionUser::Encoded),
+                column(("session_key", &names.session_id, Holds::Text)),
+            ),
+        };
+        let expires_at_key = match wanted.kind {
+            SessionKind::Table => "expires_at",
+            SessionKind::Django => "expire_date",
+        };
+        let mut optional = |wanted| self.optional(table, section, wanted);
+        let id = optional(("id", &names.id, Holds::Key));
+        let pages_visited = optional(("pages_visited", &names.pages_visited, Holds::Count));
+        let started_at = optional(("started_at", &names.started_at, Holds::Moment));
+        let ended_at = optional(("ended_at", &names.ended_at, Holds::Moment));
+        let expires_at = optional((expires_at_key, &names.expires_at, Holds::Moment));
+        let is_active = optional(("is_active", &names.is_active, Holds::Flag));
+        let is_ended = optional(("is_ended", &names.is_ended, Holds::Flag));
         let session = SessionTable {
             table: table.name.clone(),
-            id: id?,
-            user_id: user_id?,
+            id: id.ok()?,
+            user: user?,
             session_id: session_id?,
-            pages_visited: pages_visited?,
-            started_at: started_at?,
-            ended_at: ended_at?,
-            expires_at: expires_at?,
-            is_active: is_active?,
-            is_ended: is_ended?,
+            token_hash: wanted.token_hash,
+            pages_visited: pages_visited.ok()?,
+            started_at: started_at.ok()?,
+            ended_at: ended_at.ok()?,
+            expires_at: expires_at.ok()?,
+            is_active: is_active.ok()?,
+            is_ended: is_ended.ok()?,
         };
-        let read = [
+        let mut read = vec![session.user.column(), &session.session_id];
+        let optional = [
             &session.id,
-            &session.user_id,
-            &session.session_id,
             &session.pages_visited,
             &session.started_at,
             &session.ended_at,
@@ -143,13 +212,16 @@ impl Check<'_> {
             &session.is_active,
             &session.is_ended,
         ];
+        read.extend(optional.into_iter().flatten());
         self.may(table, Privilege::Select, &read);
         Some(session)
     }
 
     /// Whether page views can be counted in the sessions.
     fn adds_pages(&mut self, table: &LiveTable, session: &SessionTable, needs: Needs) -> bool {
-        needs.pages_visited && self.may(table, Privilege::Update, &[&session.pages_visited])
+        let counter = session.page_counter();
+        needs.pages_visited
+            && counter.is_some_and(|counter| self.may(table, Privilege::Update, &[counter.pages_visited]))
     }
 
     fn event(&mut self, table: &LiveTable, names: &config::EventTable, needs: Needs) -> Option<EventTable> {

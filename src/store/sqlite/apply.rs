@@ -56,22 +56,21 @@ impl Runs<InsertEvents<'_>> for Sqlite {
     }
 }
 
-impl Runs<AddPages> for Sqlite {
+impl Runs<AddPages<'_>> for Sqlite {
     async fn run(
-        operation: &AddPages,
+        operation: &AddPages<'_>,
         app: &AppSchema,
         connection: &mut SqliteConnection,
     ) -> Result<(), sqlx::Error> {
-        let session = &app.session;
+        let (table, counter) = (&app.session.table, &operation.counter);
         let sql = format!(
             "UPDATE {table} SET {pages_visited} = {pages_visited} + ?2 WHERE {id} = ?1",
-            table = session.table,
-            pages_visited = session.pages_visited,
-            id = session.id,
+            pages_visited = counter.pages_visited,
+            id = counter.id,
         );
         for (id, pages) in &operation.pages {
             sqlx::query(AssertSqlSafe(sql.as_str()))
-                .bind(key(id.as_str(), &session.id)?)
+                .bind(key(id.as_str(), counter.id)?)
                 .bind(pages)
                 .execute(&mut *connection)
                 .await?;

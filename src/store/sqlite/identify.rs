@@ -1,81 +1,223 @@
-//! Lookups on SQLite for step 3 (identify): sessions by token, a community by slug or id.
+//! Lookups on SQLite for step 3 (identify): sessions by token, profiles of accounts, a community by slug or id.
+
+use std::collections::HashMap;
 
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
 
+use super::moments::{lately, micros};
 use super::values::{key, read_key, read_moment};
-use crate::browser_session::{BrowserSession, Visibility};
 use crate::from_row::from_row;
-use crate::ids::{BrowserSessionId, CommunityId, UserId};
-use crate::store::operations::{FindCommunity, FindSessions, Runs};
-use crate::store::schema::{AppSchema, SessionTable};
+use crate::ids::{AccountId, CommunityId, UserId};
+use crate::store::django::MAX_ENCODED;
+use crate::store::operations::{FindCommunity, FindProfiles, ReadSessions, Runs, SampleSessions};
+use crate::store::schema::{AppSchema, Column, SessionUser};
+use crate::store::session_notes::{SAMPLE, SampleRow};
+use crate::store::session_rows::{RowUser, SessionRow};
 
-struct SessionRow {
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of a row")]
+struct Row {
     place: i64,
-    id: String,
-    user_id: Option<String>,
+    id: Option<String>,
+    stored: Option<String>,
+    user_text: Option<String>,
+    no_user: bool,
     expires_at: Option<String>,
     is_active: bool,
     is_ended: bool,
+    has_end: bool,
     ended_at: Option<String>,
 }
 
-from_row!(SqliteRow => SessionRow { place, id, user_id, expires_at, is_active, is_ended, ended_at });
+from_row!(SqliteRow => Row { place, id, stored, user_text, no_user, expires_at, is_active, is_ended, has_end, ended_at });
 
-impl Runs<FindSessions<'_>> for Sqlite {
+impl Runs<ReadSessions<'_>> for Sqlite {
     async fn run(
-        operation: &FindSessions<'_>,
+        operation: &ReadSessions<'_>,
         app: &AppSchema,
         connection: &mut SqliteConnection,
-    ) -> Result<Vec<(usize, Result<BrowserSession, sqlx::Error>)>, sqlx::Error> {
-        let session = &app.session;
-        // A null flag counts as the value that makes the session invalid.
-        let sql = format!(
-            "SELECT headcount_place AS place, CAST({id} AS TEXT) AS id, CAST({user_id} AS TEXT) AS user_id,
-                    CAST({expires_at} AS TEXT) AS expires_at,
-                    coalesce({is_active}, 0) AS is_active, coalesce({is_ended}, 1) AS is_ended,
-                    CAST({ended_at} AS TEXT) AS ended_at
-             FROM (SELECT key AS headcount_place, value AS headcount_token FROM json_each(?1)) AS asked
-             JOIN {table} ON {session_id} = headcount_token",
-            id = session.id,
-            user_id = session.user_id,
-            expires_at = session.expires_at,
-            is_active = session.is_active,
-            is_ended = session.is_ended,
-            ended_at = session.ended_at,
-            table = session.table,
-            session_id = session.session_id,
-        );
-        let rows: Vec<SessionRow> = sqlx::query_as(AssertSqlSafe(sql))
-            .bind(sqlx::types::Json(operation.texts()))
+    ) -> Result<Vec<(usize, SessionRow)>, sqlx::Error> {
+        let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(sessions_sql(app)))
+            .bind(sqlx::types::Json(operation.wanted.texts()))
             .fetch_all(connection)
             .await?;
-        let read = |row: SessionRow| {
-            let place = usize::try_from(row.place).ok()?;
-            row.session(session).transpose().map(|session| (place, session))
-        };
-        Ok(rows.into_iter().filter_map(read).collect())
+        let read = |row: Row| (row.place, row.read(app));
+        Ok(operation.wanted.by_token(rows.into_iter().map(read)))
     }
 }
 
-impl SessionRow {
-    /// A session without a user or without an expiry is invalid.
-    fn session(self, names: &SessionTable) -> Result<Option<BrowserSession>, sqlx::Error> {
-        let (Some(user_id), Some(expires_at)) = (self.user_id, self.expires_at) else {
-            return Ok(None);
+/// A null flag counts as the value that makes the session invalid.
+fn sessions_sql(app: &AppSchema) -> String {
+    let session = &app.session;
+    let text = |column: &Column| format!("CAST(s.{column} AS TEXT)");
+    let or_null = |sql: Option<String>| sql.unwrap_or_else(|| "NULL".to_owned());
+    let user = session.user.column();
+    let user_text = user_text(app);
+    let flag = |column: &Option<Column>, null: u8, without: u8| match column {
+        Some(column) => format!("coalesce(s.{column}, {null})"),
+        None => without.to_string(),
+    };
+    let has_end = session.ended_at.as_ref();
+    let has_end = has_end.map(|column| format!("s.{column} IS NOT NULL"));
+    let stored = session.id.is_none().then(|| text(&session.session_id));
+    format!(
+        "SELECT headcount_place AS place, {id} AS id, {stored} AS stored, {user_text} AS user_text,
+                s.{user} IS NULL AS no_user, {expires_at} AS expires_at,
+                {is_active} AS is_active, {is_ended} AS is_ended,
+                {has_end} AS has_end, {ended_at} AS ended_at
+         FROM (SELECT key AS headcount_place, value AS headcount_token FROM json_each(?1)) AS asked
+         JOIN {table} AS s ON s.{session_id} = headcount_token",
+        id = or_null(session.id.as_ref().map(text)),
+        stored = or_null(stored),
+        expires_at = or_null(session.expires_at.as_ref().map(text)),
+        is_active = flag(&session.is_active, 0, 1),
+        is_ended = flag(&session.is_ended, 1, 0),
+        has_end = has_end.unwrap_or_else(|| "0".into()),
+        ended_at = or_null(session.ended_at.as_ref().map(text)),
+        table = session.table,
+        session_id = session.session_id,
+    )
+}
+
+impl Row {
+    fn read(self, app: &AppSchema) -> SessionRow {
+        let names = &app.session;
+        let mut fault = None;
+        let id = self.id.zip(names.id.as_ref());
+        let id = id.and_then(|(id, column)| kept(read_key(id, column), &mut fault));
+        // What a column holds is read as the key that it refers to.
+        let user_text = match (&names.user, app.accounts()) {
+            (SessionUser::Column(column), None) => {
+                let text = self.user_text;
+                text.and_then(|text| kept(read_key(text, column), &mut fault))
+            }
+            (SessionUser::Column(_), Some((profile, _))) => {
+                let text = self.user_text;
+                text.and_then(|text| kept(read_key(text, &profile.id), &mut fault))
+            }
+            (SessionUser::Encoded(_), _) => self.user_text,
         };
-        Ok(Some(BrowserSession {
-            id: BrowserSessionId::new(read_key(self.id, &names.id)?),
-            user_id: UserId::new(read_key(user_id, &names.user_id)?),
-            expires_at: read_moment(&expires_at, &names.expires_at)?,
+        let expires_at = self.expires_at.zip(names.expires_at.as_ref());
+        let expires_at = expires_at.and_then(|(text, column)| kept(read_moment(&text, column), &mut fault));
+        // Text that is no moment says no more than null: ended at an unknown time.
+        let ended_at = self.ended_at.zip(names.ended_at.as_ref());
+        let ended_at = ended_at.and_then(|(text, column)| read_moment(&text, column).ok());
+        let user = match fault {
+            // The fault is told, whoever the user is.
+            Some(_) => RowUser::Profile(UserId::new("")),
+            None => RowUser::new(user_text, self.no_user, names),
+        };
+        SessionRow {
+            id,
+            stored: self.stored,
+            user,
+            expires_at,
             is_active: self.is_active,
             is_ended: self.is_ended,
-            // Text that is no moment says no more than null: ended at an unknown time.
-            ended_at: self
-                .ended_at
-                .and_then(|text| read_moment(&text, &names.ended_at).ok()),
-            visibility: Visibility::Shown,
-        }))
+            has_end: self.has_end,
+            ended_at,
+            fault,
+        }
+    }
+}
+
+/// A value that could be read; otherwise its error is left in `fault`.
+fn kept<T>(read: Result<T, sqlx::Error>, fault: &mut Option<sqlx::Error>) -> Option<T> {
+    read.map_err(|error| *fault = Some(error)).ok()
+}
+
+/// SQL for the user of a row: see [`RowUser::new`].
+fn user_text(app: &AppSchema) -> String {
+    let session = &app.session;
+    let user = session.user.column();
+    match (&session.user, app.accounts()) {
+        (SessionUser::Column(_), None) => format!("CAST(s.{user} AS TEXT)"),
+        (SessionUser::Column(_), Some((profile, account))) => format!(
+            "(SELECT CAST(p.{id} AS TEXT) FROM {profiles} AS p WHERE p.{account} = s.{user} ORDER BY p.{id} LIMIT 1)",
+            id = profile.id,
+            profiles = profile.table,
+        ),
+        (SessionUser::Encoded(_), _) => format!(
+            "CASE WHEN length(CAST(s.{user} AS BLOB)) <= {MAX_ENCODED} THEN CAST(s.{user} AS TEXT) END"
+        ),
+    }
+}
+
+struct Sample {
+    stored: Option<String>,
+    user_text: Option<String>,
+    no_user: bool,
+}
+
+from_row!(SqliteRow => Sample { stored, user_text, no_user });
+
+impl Runs<SampleSessions> for Sqlite {
+    async fn run(
+        operation: &SampleSessions,
+        app: &AppSchema,
+        connection: &mut SqliteConnection,
+    ) -> Result<Vec<SampleRow>, sqlx::Error> {
+        let session = &app.session;
+        let (from, to) = lately(operation.now);
+        let is_ahead = |column: &Column| {
+            let at = micros(&format!("s.{column}"), column.zone, from, to);
+            format!("{at} > ?1")
+        };
+        let sql = format!(
+            "SELECT CAST(s.{session_id} AS TEXT) AS stored, {user_text} AS user_text, s.{user} IS NULL AS no_user
+             FROM {table} AS s WHERE ?1 IS NOT NULL AND {valid} LIMIT {SAMPLE}",
+            session_id = session.session_id,
+            user_text = user_text(app),
+            user = session.user.column(),
+            table = session.table,
+            valid = session.valid("s", is_ahead),
+        );
+        let rows: Vec<Sample> = sqlx::query_as(AssertSqlSafe(sql))
+            .bind(operation.now.timestamp_micros())
+            .fetch_all(connection)
+            .await?;
+        let read = |row: Sample| SampleRow {
+            stored: row.stored,
+            user_text: row.user_text,
+            no_user: row.no_user,
+        };
+        Ok(rows.into_iter().map(read).collect())
+    }
+}
+
+struct ProfileRow {
+    account: String,
+    id: String,
+}
+
+from_row!(SqliteRow => ProfileRow { account, id });
+
+impl Runs<FindProfiles<'_>> for Sqlite {
+    async fn run(
+        operation: &FindProfiles<'_>,
+        _: &AppSchema,
+        connection: &mut SqliteConnection,
+    ) -> Result<HashMap<AccountId, UserId>, sqlx::Error> {
+        let (profile, account) = (operation.profile, operation.account);
+        let accounts = operation.accounts.iter().map(|text| key(text, account));
+        let accounts = accounts.collect::<Result<Vec<_>, _>>()?;
+        let sql = format!(
+            "SELECT CAST({account} AS TEXT) AS account, CAST(min({id}) AS TEXT) AS id FROM {profiles}
+             WHERE {account} IN (SELECT value FROM json_each(?1)) GROUP BY {account}",
+            id = profile.id,
+            profiles = profile.table,
+        );
+        let rows: Vec<ProfileRow> = sqlx::query_as(AssertSqlSafe(sql))
+            .bind(sqlx::types::Json(accounts))
+            .fetch_all(connection)
+            .await?;
+        let read = |row: ProfileRow| {
+            Ok((
+                AccountId::new(read_key(row.account, account)?),
+                UserId::new(read_key(row.id, &profile.id)?),
+            ))
+        };
+        rows.into_iter().map(read).collect()
     }
 }
 

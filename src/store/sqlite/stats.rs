@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
 
 use super::moments::{Days, micros};
 use crate::store::Stats;
-use crate::store::operations::{FIRST_POSSIBLE, Runs, STATS_OF_VIEWS_AND_SESSIONS, StatsOf};
+use crate::store::operations::{FIRST_POSSIBLE, NO_SESSIONS, Runs, STATS_OF_VIEWS_AND_SESSIONS, StatsOf};
 use crate::store::rows::{PAGE_VIEW, SOURCE};
 use crate::store::schema::{AppSchema, Column, EventTable};
 
@@ -35,7 +35,6 @@ impl Runs<StatsOf<'_>> for Sqlite {
 }
 
 fn sql(operation: &StatsOf<'_>, app: &AppSchema, event: &EventTable) -> String {
-    let session = &app.session;
     let at = |column: &str, zone| micros(column, zone, operation.from, operation.to);
     let of = |column: &Column| at(&column.to_string(), column.zone);
     // All three spelled as in the index, or SQLite would not use it.
@@ -90,10 +89,7 @@ fn sql(operation: &StatsOf<'_>, app: &AppSchema, event: &EventTable) -> String {
                AND {timestamp} >= ?2 AND {timestamp} < ?3
                AND {event_at} >= ?4 AND {event_at} < (SELECT at FROM headcount_until)
          ), headcount_begun AS MATERIALIZED (
-             SELECT {session_user} AS user_id, {started} AS started, {ended} AS ended
-             FROM {sessions}
-             WHERE {started_at} >= ?2 AND {started_at} < ?3
-               AND {session_user} IN (SELECT user_id FROM headcount_views)
+             {begun}
          ), headcount_sessions AS MATERIALIZED (
              SELECT user_id, started, ended, (ended - started) / 1000000.0 AS seconds
              FROM headcount_begun
@@ -104,11 +100,40 @@ fn sql(operation: &StatsOf<'_>, app: &AppSchema, event: &EventTable) -> String {
         event_at = of(&event.timestamp),
         events = event.table,
         timestamp = event.timestamp,
-        ended = of(&session.ended_at),
-        started = of(&session.started_at),
-        started_at = session.started_at,
-        sessions = session.table,
-        session_user = session.user_id,
+        begun = begun(operation, app),
+    )
+}
+
+/// The sessions that started on the days of the window, of users who viewed a page.
+fn begun(operation: &StatsOf<'_>, app: &AppSchema) -> String {
+    let Some(durations) = app.session.durations(app.referred()) else {
+        return NO_SESSIONS.to_owned();
+    };
+    let of = |column: &Column| {
+        let column_name = format!("headcount_session.{column}");
+        micros(&column_name, column.zone, operation.from, operation.to)
+    };
+    let (join, user) = match app.accounts() {
+        None => (String::new(), format!("headcount_session.{}", durations.user)),
+        Some((profile, _)) => (
+            format!(
+                " JOIN {profiles} AS headcount_profile ON headcount_profile.{referred} = headcount_session.{user}",
+                profiles = profile.table,
+                referred = durations.profile,
+                user = durations.user
+            ),
+            format!("headcount_profile.{}", profile.id),
+        ),
+    };
+    format!(
+        "SELECT {user} AS user_id, {started} AS started, {ended} AS ended
+             FROM {sessions} AS headcount_session{join}
+             WHERE headcount_session.{started_at} >= ?2 AND headcount_session.{started_at} < ?3
+               AND {user} IN (SELECT user_id FROM headcount_views)",
+        started = of(durations.started_at),
+        ended = of(durations.ended_at),
+        sessions = app.session.table,
+        started_at = durations.started_at,
     )
 }
 
@@ -186,7 +211,7 @@ mod tests {
         let first = "SEARCH accounts_userevent USING INDEX headcount_event_community \
                      (<expr>=? AND <expr>=? AND timestamp>?)";
         let sessions =
-            "SEARCH accounts_usersession USING INDEX headcount_session_user (user_id=? AND started_at>?";
+            "SEARCH headcount_session USING INDEX headcount_session_user (user_id=? AND started_at>?";
         for used in [events, first, sessions] {
             assert!(plan.iter().any(|step| step.starts_with(used)), "{plan:#?}");
         }

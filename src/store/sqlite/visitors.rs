@@ -27,15 +27,12 @@ impl Runs<Visitors<'_>> for Sqlite {
         app: &AppSchema,
         connection: &mut SqliteConnection,
     ) -> Result<Vec<VisitorRow>, sqlx::Error> {
-        let session = &app.session;
         let user_key = app.user_key();
         let users = operation
             .keys(user_key)
             .map(|user| key(user, user_key))
             .collect::<Result<Vec<_>, _>>()?;
         let users = serde_json::to_string(&users).map_err(|error| sqlx::Error::Encode(error.into()))?;
-        let (from, to) = lately(operation.now);
-        let at = |column: &Column| micros(&format!("latest.{column}"), column.zone, from, to);
         let text = |value: &Option<ProfileValue>| match value {
             Some(value) => value.text("p", |column| column),
             None => "NULL".to_owned(),
@@ -55,30 +52,13 @@ impl Runs<Visitors<'_>> for Sqlite {
                 String::new(),
             ),
         };
+        let (join, started_at, pages_visited) = latest_session(operation, app);
         let sql = format!(
-            "SELECT CAST(p.{id} AS TEXT) AS user_id, {username} AS username,
+            "SELECT CAST(p.{user_key} AS TEXT) AS user_id, {username} AS username,
                     nullif({avatar}, '') AS avatar,
-                    CAST(s.{started_at} AS TEXT) AS started_at, s.{pages_visited} AS pages_visited
-             FROM {source} AS p
-             LEFT JOIN {sessions} AS s ON s.{session_id} = (
-                 SELECT latest.{session_id}
-                 FROM {sessions} AS latest
-                 WHERE latest.{user_id} = p.{id} AND latest.{is_active} AND NOT latest.{is_ended}
-                   AND {expires} > ?2
-                 ORDER BY {began} DESC
-                 LIMIT 1
-             )
-             WHERE p.{id} IN (SELECT value FROM json_each(?1)) {shown}",
-            id = user_key,
-            sessions = session.table,
-            session_id = session.id,
-            user_id = session.user_id,
-            started_at = session.started_at,
-            pages_visited = session.pages_visited,
-            is_active = session.is_active,
-            is_ended = session.is_ended,
-            expires = at(&session.expires_at),
-            began = at(&session.started_at),
+                    {started_at} AS started_at, {pages_visited} AS pages_visited
+             FROM {source} AS p{join}
+             WHERE p.{user_key} IN (SELECT value FROM json_each(?1)) AND ?2 IS NOT NULL {shown}"
         );
         let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(sql))
             .bind(users)
@@ -93,11 +73,43 @@ impl Runs<Visitors<'_>> for Sqlite {
                     avatar: row.avatar,
                     started_at: row
                         .started_at
-                        .map(|text| read_moment(&text, &session.started_at))
+                        .zip(app.session.started_at.as_ref())
+                        .map(|(text, column)| read_moment(&text, column))
                         .transpose()?,
                     pages_visited: row.pages_visited,
                 })
             })
             .collect()
     }
+}
+
+/// SQL of each user's latest valid session, where the app's sessions can be joined and put in order: the join, and its
+/// values.
+fn latest_session(operation: &Visitors<'_>, app: &AppSchema) -> (String, String, String) {
+    let session = &app.session;
+    let Some(latest) = session.latest(app.referred()) else {
+        return (String::new(), "NULL".into(), "NULL".into());
+    };
+    let (from, to) = lately(operation.now);
+    let at = |column: &Column| micros(&format!("latest.{column}"), column.zone, from, to);
+    let join = format!(
+        "
+             LEFT JOIN {sessions} AS s ON s.{key} = (
+                 SELECT latest.{key}
+                 FROM {sessions} AS latest
+                 WHERE latest.{user} = p.{referred} AND {valid}
+                 ORDER BY {order} DESC
+                 LIMIT 1
+             )",
+        sessions = session.table,
+        key = session.key(),
+        user = latest.user,
+        referred = latest.profile,
+        valid = session.valid("latest", |column| format!("{} > ?2", at(column))),
+        order = at(latest.order),
+    );
+    let value = |column: &Option<Column>| column.as_ref().map(|column| format!("s.{column}"));
+    let started_at = value(&session.started_at).map(|column| format!("CAST({column} AS TEXT)"));
+    let or_null = |sql: Option<String>| sql.unwrap_or_else(|| "NULL".into());
+    (join, or_null(started_at), or_null(value(&session.pages_visited)))
 }

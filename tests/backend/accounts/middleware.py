@@ -18,3 +18,15 @@ class UserSessionMiddleware:
         request.profile = session.user if session else None
         request.user = session.user.user if session else AnonymousUser()
         return self.get_response(request)
+
+
+class ProfileMiddleware:
+    """The profile of whoever Django's own session has signed in."""
+
+    def __init__(self, get_response):
+        self.get_response = get_response
+
+    def __call__(self, request):
+        request.user_session = None
+        request.profile = request.user.profile if request.user.is_authenticated else None
+        return self.get_response(request)

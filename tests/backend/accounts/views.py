@@ -1,3 +1,4 @@
+from django.contrib import auth
 from django.contrib.auth import authenticate
 from django.http import HttpResponse, HttpResponseRedirect
 from django.utils.html import escape
@@ -18,6 +19,9 @@ def login(request):
     if user is None:
         return login_form(request.POST.get('next', ''), 'Wrong username or password.', 403)
 
+    if variant.DJANGO:
+        auth.login(request, user)
+        return HttpResponseRedirect(next_url(request))
     session = sessions.start(
         user.profile,
         ip_address=client.ip(request),
@@ -34,6 +38,9 @@ def login(request):
 
 @require_POST
 def logout(request):
+    if variant.DJANGO:
+        auth.logout(request)
+        return HttpResponseRedirect(next_url(request))
     if request.user_session:
         sessions.end(request.user_session, 'logout')
     response = HttpResponseRedirect(next_url(request))

@@ -39,7 +39,7 @@ def profile(name, avatar=False):
     if created:
         user.set_password(f'{name}-pw')
         user.save()
-    key = variant.key_for('profile', name)
+    key = variant.profile_key(user)
     found, _ = UserProfile.objects.get_or_create(
         user=user, defaults={'username': name, **({'pk': key} if key else {})})
     if avatar:

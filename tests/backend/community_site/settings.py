@@ -28,10 +28,21 @@ INSTALLED_APPS = [
     'testing',
 ]
 
+# Django's own sessions, or the site's.
+SESSION_MIDDLEWARE = ['accounts.middleware.UserSessionMiddleware']
+if variant.DJANGO:
+    INSTALLED_APPS.append('django.contrib.sessions')
+    SESSION_ENGINE = os.environ.get('BACKEND_SESSION_ENGINE', 'django.contrib.sessions.backends.db')
+    SESSION_MIDDLEWARE = [
+        'django.contrib.sessions.middleware.SessionMiddleware',
+        'django.contrib.auth.middleware.AuthenticationMiddleware',
+        'accounts.middleware.ProfileMiddleware',
+    ]
+
 MIDDLEWARE = [
     'django.middleware.security.SecurityMiddleware',
     'django.middleware.common.CommonMiddleware',
-    'accounts.middleware.UserSessionMiddleware',
+    *SESSION_MIDDLEWARE,
     'analytics.middleware.AnalyticsTrackingMiddleware',
 ]
 

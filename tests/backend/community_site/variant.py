@@ -1,6 +1,7 @@
 """The shapes of the schema. `BACKEND_VARIANT=uuid` is the site of somebody who never kept
 Django's defaults: other table and column names, other key types, another cookie. `text` differs from
-the default in its communities alone: their primary key is a slug."""
+the default in its communities alone: their primary key is a slug. `django` is the default with Django's own
+sessions, which name the account instead of the profile."""
 import os
 import uuid
 
@@ -9,8 +10,9 @@ from django.db import models
 NAME = os.environ.get('BACKEND_VARIANT', '') or 'default'
 UUID = NAME == 'uuid'
 TEXT = NAME == 'text'
+DJANGO = NAME == 'django'
 
-SESSION_COOKIE = 'sid' if UUID else 'session_id'
+SESSION_COOKIE = {'uuid': 'sid', 'django': 'sessionid'}.get(NAME, 'session_id')
 # Where the migrations of apps are that have others than the default's.
 MIGRATIONS = {'accounts': {'uuid'}, 'communities': {'uuid', 'text'}}
 # The path converter for primary keys in URLs.
@@ -71,6 +73,11 @@ def community_key():
 def community_key_for(given, slug):
     """The key that a community of test data gets."""
     return key_for('community', slug) or (given if TEXT else int(given))
+
+
+def profile_key(account):
+    """The key that an account's profile gets, never the account's own; None where the database numbers the rows."""
+    return 1000 + account.pk if DJANGO else key_for('profile', account.username)
 
 
 def key_for(kind, name):

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use headcount::config::Revocation;
-use headcount::ids::BrowserSessionId;
-use headcount::store::migrate;
+use headcount::config::{Revocation, TokenHash};
+use headcount::ids::{BrowserSessionId, SessionToken};
+use headcount::store::{self, migrate};
 use sqlx::postgres::PgListener;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
 use super::{Told, sessions};
+use crate::store_contract::sessions::{Kind, Members, later};
 use crate::store_site::{SessionRow, Site, Variant};
 use crate::support::backend;
 
@@ -254,4 +255,87 @@ async fn i4_no_statement_of_the_site_fails_when_its_table_has_changed() {
         .await
         .unwrap();
     assert_eq!(told(&mut listener).await, ["*"]);
+}
+
+/// Where the token is the key, what is told is its hash; and of a hashed token no more than its beginning.
+#[tokio::test]
+async fn i20_a_session_without_a_key_is_told_by_a_hash() {
+    const TOKEN: &str = "a-token-of-alice";
+    // printf 'a-token-of-alice' | sha256sum, and | openssl dgst -sha256 -binary | base64
+    let hex = "baabef150d394e9ef91997e5a10c1f8692531a583bb3885e3f8b266010f7e48c";
+    let base64 = "uqvvFQ05Tp75GZfloQwfhpJTGlg7s4heP4smYBD35Iw=";
+    for kind in [Kind::UserSessions, Kind::Django] {
+        for (hash, stored) in [
+            (TokenHash::None, TOKEN),
+            (TokenHash::Sha256, hex),
+            (TokenHash::Sha256Base64, base64),
+        ] {
+            let members = Members::with(Variant::PostgresDefault, kind, |config| {
+                config.session.revocation = Revocation::Trigger;
+                config.session.token_hash = hash;
+            })
+            .await;
+            let site = &members.site;
+            assert!(store::check(&site.config).await.unwrap().is_empty());
+            let mut listener = listener(url(site)).await;
+            let alice = members.member("alice").await;
+            members.signs_in(&alice, stored, later()).await;
+            let (told, appeared) = all_told(&mut listener).await;
+            assert_eq!(
+                (&*told, &*appeared),
+                (&[][..], &[hex[..4].to_owned()][..]),
+                "{kind:?} {hash:?}"
+            );
+            let token = SessionToken::new(TOKEN);
+            let session = site
+                .store
+                .browser_session(&token)
+                .await
+                .unwrap()
+                .expect("a session");
+
+            let (table, user, end) = match kind {
+                Kind::Django => ("django_session", "session_data = 'x'", "expire_date = now()"),
+                _ => ("user_sessions_session", "user_id = 5", "expire_date = now()"),
+            };
+            // Neither a later expiry nor the same data signed anew ends anything.
+            let same = match kind {
+                Kind::Django => "session_data = split_part(session_data, ':', 1) || ':later:c2ln'",
+                _ => "updated_at = now()",
+            };
+            for (set, expected) in [
+                (same, None),
+                ("expire_date = expire_date + interval '1 day'", None),
+                (user, Some(session.id.as_str())),
+                (end, Some(session.id.as_str())),
+            ] {
+                site.execute(&format!("UPDATE {table} SET {set}")).await;
+                let told = told_of(&mut listener).await;
+                assert_eq!(
+                    told.first().map(String::as_str),
+                    expected,
+                    "{kind:?} {hash:?} {set}"
+                );
+            }
+            site.execute(&format!("DELETE FROM {table}")).await;
+            assert!(told_of(&mut listener).await.is_empty(), "it had expired");
+            members.signs_in(&alice, stored, later()).await;
+            site.execute(&format!("DELETE FROM {table}")).await;
+            assert_eq!(
+                told_of(&mut listener).await,
+                [session.id.as_str()],
+                "{kind:?} {hash:?}"
+            );
+        }
+    }
+}
+
+/// What was told of sessions that may have ended; never a token.
+async fn told_of(listener: &mut PgListener) -> Vec<String> {
+    let (told, appeared) = all_told(listener).await;
+    for payload in told.iter().chain(&appeared) {
+        assert!(payload.len() == 64 || payload.len() == 4, "{payload}");
+        assert!(payload.bytes().all(|byte| byte.is_ascii_hexdigit()), "{payload}");
+    }
+    told
 }

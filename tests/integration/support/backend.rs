@@ -18,17 +18,20 @@ pub enum Variant {
     Uuid,
     /// The default, but communities have slugs for keys: `7`, `007` and `hidden`.
     Text,
+    /// The default with Django's own sessions, cookie `sessionid`; accounts and profiles have different keys.
+    Django,
 }
 
 impl Variant {
     /// How many there are.
-    pub const COUNT: usize = 3;
+    pub const COUNT: usize = 4;
 
     /// Name of the session cookie.
     pub fn cookie(self) -> &'static str {
         match self {
             Self::Default | Self::Text => "session_id",
             Self::Uuid => "sid",
+            Self::Django => "sessionid",
         }
     }
 
@@ -37,6 +40,7 @@ impl Variant {
             Self::Default => "",
             Self::Uuid => "uuid",
             Self::Text => "text",
+            Self::Django => "django",
         }
     }
 }
@@ -59,6 +63,8 @@ pub struct Settings {
     pub port: Option<u16>,
     /// Plain http is redirected to https; the scheme is that of `X-Forwarded-Proto`.
     pub https_only: bool,
+    /// Django's own sessions are also kept in a cache.
+    pub caches_sessions: bool,
 }
 
 /// The site's project.
@@ -95,7 +101,7 @@ pub fn migrate(variant: Variant, database: &str) {
 /// Creates members and communities, and returns what the site says of them.
 pub fn seed(variant: Variant, database: &str) -> Seeded {
     let communities = match variant {
-        Variant::Default | Variant::Uuid => "42:rust,43:django,44:hidden:private:alice+bob",
+        Variant::Default | Variant::Uuid | Variant::Django => "42:rust,43:django,44:hidden:private:alice+bob",
         Variant::Text => "7:rust,007:django,hidden:hidden:private:alice+bob",
     };
     let text = manage(
@@ -224,6 +230,17 @@ impl Backend {
                 (
                     "BACKEND_HTTPS_ONLY",
                     if settings.https_only { "1" } else { "" }.to_owned(),
+                ),
+                (
+                    "BACKEND_SESSION_ENGINE",
+                    format!(
+                        "django.contrib.sessions.backends.{}",
+                        if settings.caches_sessions {
+                            "cached_db"
+                        } else {
+                            "db"
+                        }
+                    ),
                 ),
                 ("PYTHONDONTWRITEBYTECODE", "1".to_owned()),
             ],

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::backend::{self, Seeded, Variant};
 use super::postgres::{self, Postgres};
 use super::sidecar::{run, write_config};
-use super::world::{Parts, UUID_SCHEMA};
+use super::world::{DJANGO_SESSIONS, Parts, UUID_SCHEMA};
 
 /// A database with the site's tables, members and communities.
 pub struct Database(Place);
@@ -119,6 +119,7 @@ async fn bare_template(parts: Parts, variant: Variant) -> &'static Template {
 fn migrate(variant: Variant, url: &str) {
     let schema = match variant {
         Variant::Default | Variant::Text => "",
+        Variant::Django => DJANGO_SESSIONS,
         Variant::Uuid => UUID_SCHEMA,
     };
     let config = format!("[upstream]\nservers = [\"127.0.0.1:9\"]\n[database]\nurl = \"{url}\"\n{schema}");

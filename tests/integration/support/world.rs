@@ -116,6 +116,7 @@ impl Wanted {
         let schema = match self.variant {
             Variant::Default | Variant::Text => "",
             Variant::Uuid => UUID_SCHEMA,
+            Variant::Django => DJANGO_SCHEMA,
         };
         let servers = self.servers.clone();
         let servers = servers.unwrap_or_else(|| vec![format!("127.0.0.1:{}", site.port())]);
@@ -127,12 +128,16 @@ impl Wanted {
             "[upstream]\nservers = {servers:?}\n{upstream}\n\
              [database]\nurl = \"{url}\"\n{database}\n\
              {redis}\n\
-             [session]\ncookie = \"{cookie}\"\n{session}\n\
+             [session]\ncookie = \"{cookie}\"\nkind = \"{kind}\"\n{session}\n\
              [record]\nbatch_age = \"{batch_age}\"\nkeep_applied = \"{keep_applied}\"\ncoalesce = \"0s\"\n{record}\n\
              {schema}\n{more}\n",
             upstream = self.upstream,
             database = self.database,
             cookie = self.variant.cookie(),
+            kind = match self.variant {
+                Variant::Django => "django",
+                _ => "table",
+            },
             session = self.session,
             batch_age = self.batch_age,
             keep_applied = self.keep_applied,
@@ -146,6 +151,18 @@ impl Wanted {
 pub fn any_prefix() -> String {
     format!("test{}", uuid::Uuid::new_v4().simple())
 }
+
+/// `[schema]` for the site with Django's own sessions.
+const DJANGO_SCHEMA: &str = r#"
+[schema.profile.columns]
+account = "user_id"
+"#;
+
+/// What `headcount migrate` must know of it.
+pub const DJANGO_SESSIONS: &str = r#"
+[session]
+kind = "django"
+"#;
 
 /// `[schema]` for the site's second variant.
 pub const UUID_SCHEMA: &str = r#"

@@ -15,6 +15,7 @@ impl Check<'_> {
         needs: Needs,
     ) -> Option<ProfileTable> {
         let id = self.column(table, SECTION, ("id", &names.id, Holds::Key));
+        let account = self.optional(table, SECTION, ("account", &names.account, Holds::Key));
         let mut value = |is_needed: bool, key, name: &ProfileColumn, holds| {
             if is_needed {
                 self.value(table, key, name, holds)
@@ -33,6 +34,7 @@ impl Check<'_> {
         let mut profile = ProfileTable {
             table: table.name.clone(),
             id: id?,
+            account: account.ok()?,
             username: username.ok()?,
             avatar: avatar.ok()?,
             last_active: last_active.ok()?,
@@ -45,6 +47,7 @@ impl Check<'_> {
         {
             read.push(value.join.as_ref().map_or(&value.column, |join| &join.of));
         }
+        read.extend(&profile.account);
         read.extend(&profile.last_active);
         self.may(table, Privilege::Select, &read);
         if let Some(last_active) = &profile.last_active

@@ -1,0 +1,612 @@
+//! Sessions as sites keep them: in a table with every column, in that of django-user-sessions, and in Django's own, over
+//! both databases.
+
+use std::collections::HashMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
+use chrono::{DateTime, TimeDelta, Utc};
+use headcount::browser_session::{BrowserSession, Unusable};
+use headcount::config::{Config, SessionKind, TokenHash};
+use headcount::ids::{AccountId, BrowserSessionId, SessionToken, UserId};
+use headcount::store::{self, SessionFound, migrate};
+use sha2::{Digest as _, Sha256};
+
+use super::{stats_of_march, viewed};
+use crate::store_site::{SessionRow, Site, Variant, at, batch, page_view, token};
+
+/// How the site keeps its sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Every column; sessions name the profile.
+    Full,
+    /// django-user-sessions: no key but the token, no flags; sessions name the account.
+    UserSessions,
+    /// Django's own; the account is in the data.
+    Django,
+}
+
+/// Each test once per kind and database.
+macro_rules! kinds {
+    ($($test:ident,)+) => {
+        kinds! { @variants ($($test)+)
+            postgres_full PostgresDefault Full, postgres_user_sessions PostgresDefault UserSessions,
+            postgres_django PostgresDefault Django,
+            sqlite_full SqliteDefault Full, sqlite_user_sessions SqliteDefault UserSessions,
+            sqlite_django SqliteDefault Django }
+    };
+    (@variants $tests:tt $($module:ident $variant:ident $kind:ident),+) => {
+        $(kinds! { @module $tests $module $variant $kind })+
+    };
+    (@module ($($test:ident)+) $module:ident $variant:ident $kind:ident) => {
+        mod $module {
+            $(#[tokio::test]
+            async fn $test() {
+                let site = super::Members::new(super::Variant::$variant, super::Kind::$kind).await;
+                super::$test(site).await;
+            })+
+        }
+    };
+}
+
+kinds! {
+    i16_a_session_of_any_kind_is_valid_until_it_expires,
+    i16_what_the_sessions_lack_is_not_made_up,
+    i16_views_are_written_whatever_the_sessions_lack,
+    i17_a_hashed_token_finds_its_session_in_every_form,
+    i19_a_sessions_account_leads_to_its_profile,
+    i20_a_session_without_a_key_is_not_known_by_its_token,
+    i21_a_site_that_fits_needs_no_other_notes,
+}
+
+/// A site whose members sign in.
+pub struct Members {
+    pub site: Site,
+    pub kind: Kind,
+}
+
+const TABLES: &str = r#"
+    ALTER TABLE "accounts_userprofile" ADD "account_id" integer NULL;
+    CREATE TABLE "user_sessions_session" ("session_key" varchar(88) NOT NULL PRIMARY KEY,
+        "session_data" text NOT NULL, "user_id" integer NULL, "ip" INET NULL, "user_agent" varchar(200) NULL,
+        "created_at" MOMENT NOT NULL, "updated_at" MOMENT NOT NULL, "expire_date" MOMENT NOT NULL);
+    CREATE TABLE "django_session" ("session_key" varchar(88) NOT NULL PRIMARY KEY, "session_data" text NOT NULL,
+        "expire_date" MOMENT NOT NULL);
+"#;
+
+/// The data of Django's session: the account's sign-in, signed by nobody.
+pub fn django_data(account: &str) -> String {
+    let json = format!(
+        r#"{{"_auth_user_id":"{account}","_auth_user_backend":"django.contrib.auth.backends.ModelBackend","_auth_user_hash":"0f"}}"#
+    );
+    format!("{}:1tXyZa:c2lnbmF0dXJl", URL_SAFE_NO_PAD.encode(json))
+}
+
+impl Members {
+    pub async fn new(variant: Variant, kind: Kind) -> Self {
+        Self::with(variant, kind, |_| {}).await
+    }
+
+    /// The same, configured otherwise.
+    pub async fn with(variant: Variant, kind: Kind, more: impl FnOnce(&mut Config)) -> Self {
+        let site = Site::unmigrated_with(variant, |config| {
+            configure(config, kind);
+            more(config);
+        })
+        .await;
+        let (moment, inet) = if variant.is_postgres() {
+            ("timestamp with time zone", "inet")
+        } else {
+            ("datetime", "char(39)")
+        };
+        site.execute(&TABLES.replace("MOMENT", moment).replace("INET", inet))
+            .await;
+        migrate(&site.config, false).await.expect("it is migrated");
+        Self { site, kind }
+    }
+
+    /// Somebody signs up; the account's key is another than the profile's.
+    pub async fn member(&self, name: &str) -> UserId {
+        let user = self.site.member(name).await;
+        self.site
+            .execute(r#"UPDATE "accounts_userprofile" SET "account_id" = 1000 + "id""#)
+            .await;
+        user
+    }
+
+    pub fn account(user: &UserId) -> String {
+        (1000 + user.as_str().parse::<i64>().expect("a number")).to_string()
+    }
+
+    /// Somebody signs in; the table gets this value for the token.
+    pub async fn signs_in(&self, user: &UserId, stored: &str, expires_at: DateTime<Utc>) {
+        if self.kind == Kind::Full {
+            let row = SessionRow {
+                expires_at,
+                pages_visited: 7,
+                ..SessionRow::default()
+            };
+            self.site.session(user, stored, row).await;
+        } else {
+            self.has_session(stored, Some(&Self::account(user)), expires_at)
+                .await;
+        }
+    }
+
+    /// A session of an account, or of somebody who has not signed in.
+    pub async fn has_session(&self, stored: &str, account: Option<&str>, expires_at: DateTime<Utc>) {
+        let expires_at = expires_at.format("%Y-%m-%d %H:%M:%S%.6f");
+        let sql = if self.kind == Kind::Django {
+            let data = account.map_or_else(|| "e30:1tXyZa:c2ln".to_owned(), django_data);
+            format!(r#"INSERT INTO "django_session" VALUES ('{stored}', '{data}', '{expires_at}')"#)
+        } else {
+            let account = account.unwrap_or("NULL");
+            format!(
+                r#"INSERT INTO "user_sessions_session"
+                   VALUES ('{stored}', '', {account}, NULL, NULL, '2024-03-03 09:00:00', '2024-03-03 09:00:00',
+                           '{expires_at}')"#
+            )
+        };
+        self.site.execute(&sql).await;
+    }
+
+    /// What the table has for a token.
+    pub async fn has(&self, of: &str) -> Option<SessionFound> {
+        let token = token(of);
+        let mut found = self
+            .site
+            .store
+            .browser_sessions(std::slice::from_ref(&token))
+            .await
+            .unwrap();
+        found.remove(&token).map(Result::unwrap)
+    }
+
+    async fn found(&self, of: &str) -> BrowserSession {
+        self.has(of).await.expect("a row").expect("a session")
+    }
+}
+
+/// The site's table has tokens and users alone, or these columns besides.
+fn has_only(config: &mut Config, kept: &[&str]) {
+    let columns = &mut config.schema.session.columns;
+    for column in [
+        &mut columns.id,
+        &mut columns.pages_visited,
+        &mut columns.started_at,
+        &mut columns.ended_at,
+        &mut columns.expires_at,
+        &mut columns.is_active,
+        &mut columns.is_ended,
+    ] {
+        if !kept.contains(&column.as_str()) {
+            column.clear();
+        }
+    }
+}
+
+fn configure(config: &mut Config, kind: Kind) {
+    match kind {
+        Kind::Full => return,
+        Kind::Django => config.session.kind = SessionKind::Django,
+        Kind::UserSessions => {
+            config.schema.session.table = "user_sessions_session".into();
+            let columns = &mut config.schema.session.columns;
+            columns.session_id = "session_key".into();
+            columns.started_at = "created_at".into();
+            columns.expires_at = "expire_date".into();
+            has_only(config, &["created_at", "expire_date"]);
+        }
+    }
+    config.schema.profile.columns.account = "account_id".into();
+}
+
+pub fn later() -> DateTime<Utc> {
+    at("2999-01-01T00:00:00Z")
+}
+
+async fn i16_a_session_of_any_kind_is_valid_until_it_expires(members: Members) {
+    let alice = members.member("alice").await;
+    let bob = members.member("bob").await;
+    let expires_at = at("2024-03-15T10:20:30.123456Z");
+    members.signs_in(&alice, "token-of-alice", expires_at).await;
+    members.signs_in(&bob, "token-of-bob", later()).await;
+    let tokens = [
+        "token-of-bob",
+        "TOKEN-OF-ALICE",
+        "nobody's",
+        "token-of-alice",
+        "\0",
+        "",
+    ]
+    .map(token);
+    let mut found = members.site.store.browser_sessions(&tokens).await.unwrap();
+    assert_eq!(found.len(), 2);
+    let mut found = |of: &str| found.remove(&token(of)).unwrap().unwrap().unwrap();
+    assert_eq!(found("token-of-bob").user_id, bob);
+    let session = found("token-of-alice");
+    assert_eq!((&session.user_id, session.expires_at), (&alice, expires_at));
+    assert!(session.is_valid_at(at("2024-03-15T10:20:30.123455Z")));
+    assert!(!session.is_valid_at(expires_at));
+    assert!(session.was_valid_at(at("2024-03-15T10:20:30.123455Z")));
+    assert!(!session.was_valid_at(expires_at));
+}
+
+async fn i16_what_the_sessions_lack_is_not_made_up(members: Members) {
+    let alice = members.member("alice").await;
+    members.signs_in(&alice, "token-of-alice", later()).await;
+    let visitors = members.site.store.visitors(std::slice::from_ref(&alice)).await;
+    let visitor = visitors.unwrap().remove(0);
+    assert_eq!((&visitor.user_id, &*visitor.username), (&alice, "alice"));
+    let (started_at, pages_visited) = match members.kind {
+        Kind::Full => (Some(at("2024-03-01T09:00:00Z")), Some(7)),
+        Kind::UserSessions => (Some(at("2024-03-03T09:00:00Z")), None),
+        Kind::Django => (None, None),
+    };
+    assert_eq!(
+        (visitor.started_at, visitor.pages_visited),
+        (started_at, pages_visited)
+    );
+
+    let gardening = members.site.community("gardening").await;
+    viewed(&members.site, &alice, &gardening, "2024-03-03T09:00:00Z").await;
+    let stats = stats_of_march(&members.site, &gardening).await;
+    assert_eq!((stats.total_visitors, stats.page_views), (1, 1));
+    assert_eq!((stats.avg_session_duration, stats.ended_sessions), (None, 0));
+}
+
+async fn i16_views_are_written_whatever_the_sessions_lack(members: Members) {
+    assert!(migrate(&members.site.config, false).await.unwrap().is_empty());
+    let alice = members.member("alice").await;
+    members.signs_in(&alice, "token-of-alice", later()).await;
+    let session = members.found("token-of-alice").await.into();
+    let gardening = members.site.community("gardening").await;
+    let batch = batch(&session, &gardening, vec![page_view("2024-03-03T09:00:00Z")]);
+    assert_eq!(members.site.store.apply(&batch).await.unwrap().views, 1);
+    let events = members.site.events().await;
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0].user_id, alice.as_str());
+    if members.kind == Kind::Full {
+        assert_eq!(members.site.pages_visited(&session).await, 8);
+    }
+}
+
+async fn i17_a_hashed_token_finds_its_session_in_every_form(members: Members) {
+    let alice = members.member("alice").await;
+    let hash = |token: &str| <[u8; 32]>::from(Sha256::digest(token));
+    let hex = |token: &str| hash(token).map(|byte| format!("{byte:02x}")).concat();
+    let base64 = |token: &str| {
+        [STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD].map(|engine| engine.encode(hash(token)))
+    };
+    // One of each form; the first two hashes in base64 have characters that differ between the forms.
+    let by_hex = [
+        ("small", hex("small")),
+        ("capital", hex("capital").to_uppercase()),
+    ];
+    let names = ["standard-3", "unpadded-1", "url-safe-3", "url-safe-unpadded-1"];
+    let by_base64 = names
+        .iter()
+        .enumerate()
+        .map(|(form, name)| (*name, base64(name)[form].clone()));
+    let stored: Vec<_> = by_hex.into_iter().chain(by_base64).collect();
+    for (_, stored) in &stored {
+        members.signs_in(&alice, stored, later()).await;
+    }
+    for (hash, names) in [
+        (TokenHash::Sha256, &stored[..2]),
+        (TokenHash::Sha256Base64, &stored[2..]),
+    ] {
+        let store = members
+            .site
+            .reconfigured(|config| config.session.token_hash = hash);
+        for (name, stored) in names {
+            let session = store.browser_session(&token(name)).await.unwrap();
+            let session = session.unwrap_or_else(|| panic!("{name} as {stored}"));
+            assert_eq!(session.user_id, alice);
+            assert!(!session.id.as_str().contains(name) && !session.id.as_str().contains(stored));
+            // What the table holds is no token.
+            assert_eq!(store.browser_session(&token(stored)).await.unwrap(), None);
+        }
+    }
+    assert_eq!(members.has("small").await, None);
+}
+
+async fn i19_a_sessions_account_leads_to_its_profile(members: Members) {
+    let alice = members.member("alice").await;
+    let bob = members.member("bob").await;
+    let accounts = [
+        Members::account(&alice),
+        Members::account(&bob),
+        "99".into(),
+        "x".into(),
+    ]
+    .map(AccountId::new);
+    let users = members.site.store.users_of_accounts(&accounts).await.unwrap();
+    if members.kind == Kind::Full {
+        // Accounts are the users.
+        let own = |account: &AccountId| (account.clone(), UserId::new(account.as_str()));
+        assert_eq!(users, accounts[..3].iter().map(own).collect::<HashMap<_, _>>());
+        return;
+    }
+    assert_eq!(
+        users,
+        HashMap::from([(accounts[0].clone(), alice.clone()), (accounts[1].clone(), bob)])
+    );
+    members.has_session("anonymous", None, later()).await;
+    members.has_session("without-profile", Some("99"), later()).await;
+    members.signs_in(&alice, "token-of-alice", later()).await;
+    assert_eq!(members.has("anonymous").await, Some(Err(Unusable::Anonymous)));
+    assert_eq!(
+        members.has("without-profile").await,
+        Some(Err(Unusable::NoProfile))
+    );
+    assert_eq!(members.found("token-of-alice").await.user_id, alice);
+    // Two profiles of one account are not two visitors.
+    members
+        .site
+        .execute(r#"UPDATE "accounts_userprofile" SET "account_id" = 99"#)
+        .await;
+    assert_eq!(members.found("without-profile").await.user_id, alice);
+}
+
+async fn i20_a_session_without_a_key_is_not_known_by_its_token(members: Members) {
+    let alice = members.member("alice").await;
+    members.signs_in(&alice, "token-of-alice", later()).await;
+    let session = members.found("token-of-alice").await;
+    let of_token = BrowserSessionId::of_token(&SessionToken::new("token-of-alice"));
+    assert_eq!(session.id == of_token, members.kind != Kind::Full);
+    assert!(!format!("{session:?}").contains("token-of-alice"), "{session:?}");
+}
+
+async fn i21_a_site_that_fits_needs_no_other_notes(members: Members) {
+    let problems = store::check(&members.site.config).await.unwrap();
+    assert!(problems.is_empty(), "{problems:?}");
+    let alice = members.member("alice").await;
+    members
+        .signs_in(&alice, "a-token-that-is-long-enough", later())
+        .await;
+    let notes = store::remarks(&members.site.config).await.unwrap();
+    let expected: &[&str] = match members.kind {
+        Kind::Full => &[],
+        Kind::UserSessions => &[
+            "pages_visited is left out of the visitor list: without a column for them in [schema.session.columns]",
+            "the statistics have no lengths of sessions, because started_at and ended_at are needed for them: without a \
+             column for them in [schema.session.columns]",
+            "record.pages_visited has no effect: schema.session.columns.pages_visited is \"\"; page views are not added to \
+             a session",
+        ],
+        Kind::Django => &[
+            "started_at and pages_visited are left out of the visitor list: Django's sessions do not have them",
+            "the statistics have no lengths of sessions, because started_at and ended_at are needed for them: Django's \
+             sessions do not have them",
+            "record.pages_visited has no effect: Django's sessions have no such counter; page views are not added to a \
+             session",
+        ],
+    };
+    assert_eq!(notes, expected);
+}
+
+pub const DATABASES: [Variant; 2] = [Variant::PostgresDefault, Variant::SqliteDefault];
+
+/// A token and a user are enough.
+#[tokio::test]
+async fn i16_a_table_of_tokens_and_users_is_enough() {
+    for variant in DATABASES {
+        let site = Site::with(variant, |config| {
+            config.schema.session.table = "tokens".into();
+            has_only(config, &[]);
+        })
+        .await;
+        site.execute(r#"CREATE TABLE "tokens" ("session_id" varchar(40), "user_id" bigint)"#)
+            .await;
+        assert!(store::check(&site.config).await.unwrap().is_empty());
+        let alice = site.member("alice").await;
+        site.execute(&format!(r#"INSERT INTO "tokens" VALUES ('token', {alice})"#))
+            .await;
+        let session = site
+            .store
+            .browser_session(&token("token"))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            (&session.user_id, session.expires_at),
+            (&alice, BrowserSession::NEVER)
+        );
+        assert!(session.is_valid_at(later()) && session.was_valid_at(at("2000-01-01T00:00:00Z")));
+        let visitors = site.store.visitors(std::slice::from_ref(&alice)).await.unwrap();
+        assert_eq!(visitors[0].started_at, None);
+        let gardening = site.community("gardening").await;
+        viewed(&site, &alice, &gardening, "2024-03-03T09:00:00Z").await;
+        assert_eq!(stats_of_march(&site, &gardening).await.page_views, 1);
+    }
+}
+
+/// Without flags the end decides, as long as it lies ahead as an expiry does.
+#[tokio::test]
+async fn i16_without_flags_an_end_that_has_come_ends_a_session() {
+    for variant in DATABASES {
+        let site = Site::new(variant).await;
+        let store = site.reconfigured(|config| {
+            has_only(
+                config,
+                &["id", "pages_visited", "started_at", "ended_at", "expires_at"],
+            );
+        });
+        let alice = site.member("alice").await;
+        let end = at("2024-03-10T10:20:30Z");
+        for (name, ended_at) in [("open", None), ("ended", Some(end)), ("will-end", Some(later()))] {
+            let row = SessionRow {
+                ended_at,
+                expires_at: at("3000-01-01T00:00:00Z"),
+                // Nobody looks at them.
+                is_active: false,
+                is_ended: true,
+                ..SessionRow::default()
+            };
+            site.session(&alice, name, row).await;
+        }
+        let found = async |of: &str| store.browser_session(&token(of)).await.unwrap().unwrap();
+        let second = TimeDelta::seconds(1);
+        assert!(found("open").await.is_valid_at(later() + second));
+        let ended = found("ended").await;
+        assert!(ended.was_valid_at(end - second) && !ended.was_valid_at(end) && !ended.is_valid_at(end));
+        let will_end = found("will-end").await;
+        assert!(will_end.is_valid_at(later() - second) && !will_end.is_valid_at(later()));
+        // The same in SQL: of three sessions two are valid.
+        site.execute(
+            "UPDATE accounts_usersession SET started_at = '2024-03-02 09:00:00' WHERE session_id = 'ended'",
+        )
+        .await;
+        let visitors = store.visitors(std::slice::from_ref(&alice)).await.unwrap();
+        assert_eq!(visitors[0].started_at, Some(at("2024-03-01T09:00:00Z")));
+    }
+}
+
+/// The table takes several spellings of a token for one; its session is one.
+#[tokio::test]
+async fn i20_a_token_in_another_spelling_is_the_same_session() {
+    for variant in DATABASES {
+        let site = Site::with(variant, |config| {
+            config.schema.session.table = "tokens".into();
+            has_only(config, &[]);
+        })
+        .await;
+        site.execute(if variant.is_postgres() {
+            "CREATE COLLATION any_case (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+             CREATE TABLE tokens (session_id varchar(40) COLLATE any_case PRIMARY KEY, user_id bigint)"
+        } else {
+            "CREATE TABLE tokens (session_id text COLLATE NOCASE PRIMARY KEY, user_id bigint)"
+        })
+        .await;
+        let alice = site.member("alice").await;
+        site.execute(&format!("INSERT INTO tokens VALUES ('Token-of-Alice', {alice})"))
+            .await;
+        let ids = ["token-of-alice", "TOKEN-OF-ALICE", "Token-of-Alice"].map(token);
+        let found = site.store.browser_sessions(&ids).await.unwrap();
+        let expected = BrowserSessionId::of_token(&token("Token-of-Alice"));
+        assert_eq!(found.len(), 3, "{variant:?}");
+        for session in found.into_values() {
+            assert_eq!(session.unwrap().unwrap().id, expected);
+        }
+    }
+}
+
+/// What nobody would be recognised by is said, without a value of a row.
+#[tokio::test]
+async fn i21_rows_that_would_not_be_recognised_are_told() {
+    for variant in DATABASES {
+        for (kind, configured, rows, said) in [
+            (
+                Kind::UserSessions,
+                TokenHash::Sha256,
+                &[("a-token-that-is-long-enough", Some("1001"))][..],
+                "1 of 1 values in column QsessionkeyQ of table QTABLEQ are no SHA-256 in hexadecimal digits: set \
+                 session.token_hash to what the column holds",
+            ),
+            (
+                Kind::UserSessions,
+                TokenHash::Sha256Base64,
+                &[("a-token-that-is-long-enough", Some("1001"))],
+                "are no SHA-256 in base64: set session.token_hash",
+            ),
+            (
+                Kind::UserSessions,
+                TokenHash::None,
+                &[(
+                    "f39dac6cbaba535e2c207cd0cd8f154974223c848f727f98b3564cea569b41cf",
+                    Some("1001"),
+                )],
+                "have the form of a SHA-256: if the cookie's value is another, set session.token_hash = \"sha256\"",
+            ),
+            (
+                Kind::UserSessions,
+                TokenHash::None,
+                &[("short", Some("1001"))],
+                "is from session.token_min_length (16) to session.token_max_length (255) characters long",
+            ),
+            (
+                Kind::UserSessions,
+                TokenHash::None,
+                &[("a-token-that-is-long-enough", None)],
+                "none of 1 live sessions in table",
+            ),
+            (
+                Kind::UserSessions,
+                TokenHash::None,
+                &[("a-token-that-is-long-enough", Some("99"))],
+                "1 of 1 signed-in users of live sessions have no row in table",
+            ),
+            (
+                Kind::Django,
+                TokenHash::None,
+                &[("a-token-that-is-long-enough", Some("99"))],
+                "1 of 1 signed-in users of live sessions have no row in table",
+            ),
+            (
+                Kind::Django,
+                TokenHash::None,
+                &[(
+                    "a-token-that-is-long-enough",
+                    Some("0190163d-8694-739b-aea5-966c26f8ad91"),
+                )],
+                "that column QaccountidQ (integer) of table",
+            ),
+            (
+                Kind::Django,
+                TokenHash::None,
+                &[],
+                "those of the SESSION_ENGINE backends cache, file and signed_cookies cannot be read",
+            ),
+        ] {
+            let mut members = Members::new(variant, kind).await;
+            members.site.config.session.token_hash = configured;
+            members.member("alice").await;
+            for (stored, account) in rows {
+                members.has_session(stored, *account, later()).await;
+            }
+            let notes = store::remarks(&members.site.config).await.unwrap().join("\n");
+            let plain = notes.replace(['"', '`'], "Q").replace('_', "");
+            let said = said.replace(
+                "TABLE",
+                if variant.is_postgres() {
+                    "publicQ.Qusersessionssession"
+                } else {
+                    "usersessionssession"
+                },
+            );
+            let said = said.replace('"', "Q").replace('_', "");
+            assert!(plain.contains(&said), "{variant:?}: {said}\n{plain}");
+            for (stored, _) in rows {
+                assert!(!notes.contains(stored), "{notes}");
+            }
+        }
+    }
+}
+
+/// Of the wrong kind: each is one sentence with the cure.
+#[tokio::test]
+async fn i19_an_account_of_another_type_is_told() {
+    for (column, said) in [
+        (
+            "account_id",
+            "but the account that it refers to, column account_id of table \"public\".\"accounts_userprofile\", is of \
+             type uuid: set schema.session.columns.user_id and schema.profile.columns.account to columns with the same \
+             account's key",
+        ),
+        (
+            "no_such",
+            "has no column no_such: set schema.profile.columns.account to the name of the column that holds it",
+        ),
+    ] {
+        let mut members = Members::new(Variant::PostgresDefault, Kind::UserSessions).await;
+        members
+            .site
+            .execute("ALTER TABLE accounts_userprofile DROP account_id, ADD account_id uuid")
+            .await;
+        members.site.config.schema.profile.columns.account = column.into();
+        let problems = store::check(&members.site.config).await.unwrap();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].to_string().ends_with(said), "{}", problems[0]);
+    }
+}
