@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::app::{self, App, StartError, TakeOver};
-use crate::config::{Config, ConfigError, TlsListener, Validity, misspelt, read_key_pair, variables};
+use crate::config::{Access, Config, ConfigError, TlsListener, Validity, misspelt, read_key_pair, variables};
 use crate::handover::{self, UpgradeError};
 use crate::page_view::Policy;
 use crate::store::{GrantsError, MigrateError};
@@ -319,7 +319,7 @@ fn upgrade(pid: u32, config: &Path) -> Result<(), Failure> {
 
 fn check(path: &Path, config: &Config, offline: bool) -> Result<(), Failure> {
     print_line(format_args!("{}: the configuration is valid", path.display()));
-    let table = reload::load_routes(&config.routes.dir)?;
+    let table = reload::load_routes(&config.routes.dir, &config.schema.lookups())?;
     let folder = config.routes.dir.display();
     print_line(format_args!("{folder}: {} routes are valid", table.len()));
     for listener in &config.listen.https {
@@ -328,6 +328,13 @@ fn check(path: &Path, config: &Config, offline: bool) -> Result<(), Failure> {
     app::open_geoip(config)?;
     if config.record.writes() {
         Directory::check(&config.spool.dir).map_err(|error| Failure::Usage(error.to_string()))?;
+    }
+    if config.api.enabled && config.api.identities && config.api.access == Access::Session {
+        print_line(
+            "warning: api.access = \"session\" shows who is in a community to every signed-in visitor, also where the \
+             community is private: leave it out, so that only those see it to whom the app has shown the community, \
+             or set api.identities = false",
+        );
     }
     if offline {
         print_line("the database was not asked");
@@ -379,7 +386,7 @@ fn certificate(listener: &TlsListener) -> String {
 }
 
 fn test_route(config: &Config, url: &str, method: &str) -> Result<(), Failure> {
-    let table = reload::load_routes(&config.routes.dir)?;
+    let table = reload::load_routes(&config.routes.dir, &config.schema.lookups())?;
     let policy = Policy::new(&config.record, &config.privacy);
     let text = explain::explain(&table, &policy, &config.api, url, method)
         .map_err(|problem| Failure::Usage(problem.to_string()))?;

@@ -15,6 +15,7 @@ mod navigation;
 mod robots;
 mod sent_files;
 mod text;
+mod verdict;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ pub(crate) use checks::is_download;
 pub use metrics::{Dropped, Metrics, Queue};
 pub(crate) use navigation::{PageLoad, page_load};
 pub use sent_files::SentFiles;
+pub(crate) use verdict::verdict;
 
 /// One request and the head of its response, as the proxy saw them.
 #[derive(Debug, Clone, Copy)]

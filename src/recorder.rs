@@ -5,8 +5,10 @@
 //! other goes to a worker that looks them up after the response, and does not delay the former.
 
 mod admission;
+mod facts;
 mod intake;
 mod resolve;
+mod shown;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -31,9 +33,11 @@ use crate::writer::Writer;
 
 use crate::recent_pages::RecentPages;
 use crate::writer::load::{Bytes, Load};
-pub use intake::{Intake, Report, RequestFacts};
+pub use facts::RequestFacts;
+pub use intake::{Intake, Report};
 pub use resolve::Resolver;
 pub(crate) use resolve::Worker;
+pub use shown::ShownPages;
 
 /// An accepted page view, with its visitor as known from the request.
 pub struct AcceptedView {

@@ -102,6 +102,13 @@ pub trait Store: Send + Sync + 'static {
     /// The community with this slug.
     async fn community_by_slug(&self, slug: &str) -> Result<Option<CommunityId>, StoreError>;
 
+    /// The community of a row of another table, by the name of its lookup and the row's key; none also for text that
+    /// cannot be such a key.
+    async fn community_by_lookup(&self, lookup: &str, key: &str) -> Result<Option<CommunityId>, StoreError>;
+
+    /// The slug of a community; none where it has none.
+    async fn community_slug(&self, community: &CommunityId) -> Result<Option<String>, StoreError>;
+
     /// The community with this key, in the spelling of its row where the database takes several for equal; none also
     /// for text that is not a key in its one form (`042`, a `uuid` in capitals).
     async fn community_by_key(&self, key: &CommunityId) -> Result<Option<CommunityId>, StoreError>;

@@ -167,6 +167,7 @@ mod tests {
         let resolved = Resolved {
             app: None,
             lacks_events: false,
+            unindexed: Vec::new(),
             problems: Vec::new(),
             rights: vec![
                 right("session", Privilege::Select, &["id", "user"]),

@@ -101,7 +101,28 @@ pub async fn remarks(config: &Config) -> Result<Vec<String>, StoreError> {
             .await
         }
     });
+    if !config.schema.lookup.is_empty() {
+        for (lookup, table, column) in unindexed(config).await? {
+            remarks.push(format!(
+                "schema.lookup.{lookup}: no index finds a row of {table} by {column}, so that each lookup reads the \
+                 whole table: create one"
+            ));
+        }
+    }
     Ok(remarks)
+}
+
+async fn unindexed(config: &Config) -> Result<Vec<(String, String, String)>, StoreError> {
+    async fn of<B: Backend>(store: SqlStore<B>) -> Result<Vec<(String, String, String)>, StoreError> {
+        let resolved = store.resolved().await;
+        store.close().await;
+        Ok(resolved?.unindexed)
+    }
+    let url = database_url(&config.database).map_err(misconfigured)?;
+    match Scheme::of(&url).map_err(misconfigured)? {
+        Scheme::Postgres => of(postgres::store(&url, config).map_err(misconfigured)?).await,
+        Scheme::Sqlite => of(sqlite::store(url.expose(), config).map_err(misconfigured)?).await,
+    }
 }
 
 /// A table that takes too long to look through is no reason for the check to fail.

@@ -16,7 +16,8 @@ use super::error::{in_words, is_impossible, is_untranslatable};
 use super::ledger::LedgerProblem;
 use super::rows::{EventRow, event_rows};
 use super::schema::{
-    AppSchema, Column, CommunityTable, EventInsert, EventTable, LiveSchema, PageCounter, ProfileTable, Wanted,
+    AppSchema, Column, CommunityTable, EventInsert, EventTable, LiveSchema, PageCounter, ProfileTable,
+    TableName, Wanted,
 };
 use super::session_notes::{self, SampleRow};
 use super::session_rows::{Candidates, SessionRow};
@@ -54,6 +55,7 @@ pub(super) trait Backend:
     + for<'a> Runs<FindProfiles<'a>>
     + Runs<SampleSessions>
     + for<'a> Runs<FindCommunity<'a>>
+    + for<'a> Runs<FindSlug<'a>>
     + for<'a> Runs<NoteParts<'a>>
     + for<'a> Runs<MissingParts<'a>>
     + for<'a> Runs<ForgetOld<'a>>
@@ -308,16 +310,45 @@ pub(super) enum FindCommunity<'a> {
     BySlug(&'a str),
     /// The one with a key; the answer is spelled as its row has it.
     ByKey(&'a CommunityId),
+    /// That of a row of another table: the name of the lookup, and the row's key.
+    Through(&'a str, &'a str),
 }
 
-impl FindCommunity<'_> {
-    /// The column to look in, and the value to look for; none for text that cannot be a key.
-    pub(super) fn criterion<'t>(&self, community: &'t CommunityTable) -> Option<(&'t Column, &str)> {
-        match self {
-            Self::BySlug(slug) => Some((&community.slug, slug)),
+/// Where a community is looked for.
+pub(super) struct CommunityCriterion<'a> {
+    pub table: &'a TableName,
+    /// The column that is the community's key.
+    pub id: &'a Column,
+    /// The column to look in, and the value to look for.
+    pub column: &'a Column,
+    pub value: Cow<'a, str>,
+}
+
+impl<'a> FindCommunity<'a> {
+    /// None for text that cannot be a key.
+    pub(super) fn criterion<'t: 'a>(&self, app: &'t AppSchema) -> Option<CommunityCriterion<'a>> {
+        let communities = app.community.as_ref();
+        let of_communities = |communities: &'t CommunityTable, column, value| CommunityCriterion {
+            table: &communities.table,
+            id: &communities.id,
+            column,
+            value: Cow::Borrowed(value),
+        };
+        match *self {
+            Self::BySlug(slug) => communities.map(|table| of_communities(table, &table.slug, slug)),
             Self::ByKey(key) => {
-                let is_key = community.id.is_key(key.as_str());
-                is_key.then_some((&community.id, key.as_str()))
+                let communities = communities?;
+                let is_key = communities.id.is_key(key.as_str());
+                is_key.then(|| of_communities(communities, &communities.id, key.as_str()))
+            }
+            Self::Through(lookup, key) => {
+                let lookup = app.lookups.get(lookup)?;
+                Some(CommunityCriterion {
+                    table: &lookup.table,
+                    id: &lookup.community,
+                    column: &lookup.key,
+                    value: lookup.key.key_type().canonical(key)?,
+                })
             }
         }
     }
@@ -327,10 +358,17 @@ impl FindCommunity<'_> {
     /// The answer where the app has no table of communities: any key is that of one, and no slug is.
     pub(super) fn without_table(&self) -> Option<CommunityId> {
         match self {
-            Self::BySlug(_) => None,
+            Self::BySlug(_) | Self::Through(..) => None,
             Self::ByKey(key) => Some((*key).clone()),
         }
     }
+}
+
+/// The slug of a community.
+pub(super) struct FindSlug<'a>(pub &'a CommunityId);
+
+impl Operation for FindSlug<'_> {
+    type Output = Option<String>;
 }
 
 impl Operation for FindCommunity<'_> {

@@ -5,6 +5,8 @@
 //! statements are built from. Identifiers print quoted, so that they can be used in SQL as they are.
 
 mod check;
+mod lookup_fault;
+mod lookups;
 mod needs;
 mod problem;
 mod profile;
@@ -20,6 +22,9 @@ use chrono_tz::Tz;
 
 use crate::key_type::{KeyType, KeyTypes};
 
+pub use lookup_fault::LookupFault;
+pub(super) use lookups::LiveLookup;
+pub use lookups::LookupTable;
 pub(super) use needs::Needs;
 pub use problem::SchemaProblem;
 pub(super) use problem::{Privilege, Problems};
@@ -42,6 +47,8 @@ pub struct AppSchema {
     pub profile: Option<ProfileTable>,
     /// Communities; `None` where the app has no table of them: then any text is the key of one.
     pub community: Option<CommunityTable>,
+    /// Tables that lead to a community, by their names in routes.
+    pub lookups: BTreeMap<String, LookupTable>,
 }
 
 impl AppSchema {
@@ -305,6 +312,8 @@ pub(super) struct LiveSchema {
     pub community: Option<LiveTable>,
     /// The partition of the next month that our own event table lacks.
     pub lacks_partition: Option<String>,
+    /// As configured in `schema.lookup`.
+    pub lookups: BTreeMap<String, LiveLookup>,
     /// Columns of `schema.event.constants` whose constant is not of the column's type.
     pub bad_constants: Vec<String>,
 }
@@ -376,6 +385,8 @@ pub(super) struct Resolved {
     pub rights: Vec<Right>,
     /// Name of the database; empty on SQLite.
     pub database: String,
+    /// Lookups whose key no index finds, with table and column.
+    pub unindexed: Vec<(String, String, String)>,
     /// As found; it may change with a failover.
     pub read_only: bool,
     /// As found. Only the configuration decides whether its absence is a problem.

@@ -168,7 +168,7 @@ fn security(operation: Operation, access: Access) -> Value {
         Operation::Visits => json!([{SESSION: []}]),
         _ => match access {
             Access::Public => json!([]),
-            Access::Session => json!([{SESSION: []}]),
+            Access::Visited | Access::Session => json!([{SESSION: []}]),
             // The app may let everyone see a community.
             Access::Backend => json!([{SESSION: []}, {AUTHORIZATION: []}, {}]),
         },

@@ -10,12 +10,14 @@ use sqlx::postgres::types::Oid;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::partitions::{Month, is_partitioned, missing};
-use super::statement::{query, query_as};
+use super::statement::{query, query_as, query_scalar};
 use super::trigger;
 use crate::config::Schema;
 use crate::from_row::from_row;
 use crate::store::StoreError;
-use crate::store::schema::{Column, Dialect, Fixed, Kind, LiveColumn, LiveSchema, LiveTable, TableName};
+use crate::store::schema::{
+    Column, Dialect, Fixed, Kind, LiveColumn, LiveLookup, LiveSchema, LiveTable, TableName,
+};
 
 pub(super) async fn live_schema(
     connection: &mut PgConnection,
@@ -36,6 +38,14 @@ pub(super) async fn live_schema(
         if let Some(table) = table(connection, name).await? {
             joined.insert(name.to_owned(), table);
         }
+    }
+    let mut lookups = BTreeMap::new();
+    for (name, lookup) in &names.lookup {
+        let found = LiveLookup {
+            table: table(connection, &lookup.table).await?,
+            has_index: has_index(connection, &lookup.table, &lookup.key).await?,
+        };
+        lookups.insert(name.clone(), found);
     }
     let bad_constants = match &event {
         Some(event) => bad_constants(connection, event, &names.event.constants).await?,
@@ -63,8 +73,37 @@ pub(super) async fn live_schema(
         joined,
         lacks_partition,
         community,
+        lookups,
         bad_constants,
     })
+}
+
+/// Whether an index finds a row by this column. Of a view, or a table that there is not, that cannot be told.
+async fn has_index(connection: &mut PgConnection, table: &str, column: &str) -> Result<bool, sqlx::Error> {
+    let (schema, name) = split(table);
+    query_scalar(
+        "SELECT NOT EXISTS (
+             SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+             WHERE c.relname = $2 AND c.relkind IN ('r', 'p')
+               AND CASE WHEN $1::text IS NULL THEN pg_catalog.pg_table_is_visible(c.oid) ELSE n.nspname = $1 END
+               AND NOT EXISTS (
+                   SELECT FROM pg_catalog.pg_index i
+                   JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+                   WHERE i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL AND a.attname = $3))",
+    )
+    .bind(schema)
+    .bind(name)
+    .bind(column)
+    .fetch_one(connection)
+    .await
+}
+
+/// Schema and name of a table as configured.
+fn split(configured: &str) -> (Option<&str>, &str) {
+    match configured.split_once('.') {
+        Some((schema, name)) => (Some(schema), name),
+        None => (None, configured),
+    }
 }
 
 #[expect(
@@ -91,10 +130,7 @@ async fn table(connection: &mut PgConnection, configured: &str) -> Result<Option
     if configured.is_empty() {
         return Ok(None);
     }
-    let (schema, name) = match configured.split_once('.') {
-        Some((schema, name)) => (Some(schema), name),
-        None => (None, configured),
-    };
+    let (schema, name) = split(configured);
     let found: Option<TableRow> = query_as(
         "SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name,
                 has_schema_privilege(n.oid, 'USAGE') AS schema_usage,

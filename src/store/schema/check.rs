@@ -22,7 +22,7 @@ pub(super) enum Holds {
 }
 
 impl Holds {
-    fn accepts(self, kind: Kind, dialect: Dialect) -> bool {
+    pub(super) fn accepts(self, kind: Kind, dialect: Dialect) -> bool {
         let integer = matches!(kind, Kind::SmallInt | Kind::Integer | Kind::BigInt);
         let sqlite = dialect == Dialect::Sqlite;
         match self {

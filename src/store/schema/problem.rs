@@ -7,6 +7,7 @@ use std::fmt;
 
 use chrono_tz::Tz;
 
+use super::LookupFault;
 use beside::{fixed_view, loose_join};
 
 /// One thing that must be mended before the sidecar can do what it is configured to do.
@@ -82,6 +83,8 @@ pub enum SchemaProblem {
         account: String,
         account_type: String,
     },
+    /// A table by which a community is found cannot be used.
+    Lookup { lookup: String, fault: LookupFault },
     /// A NOT NULL column without database default that nothing fills (W10).
     Unfilled {
         table: String,
@@ -154,6 +157,7 @@ impl SchemaProblem {
             | Self::NoOwnTable { .. }
             | Self::NoPartition { .. }
             | Self::AccountsDisagree { .. }
+            | Self::Lookup { .. }
             | Self::ReadOnly
             | Self::NoTimeZone { .. }
             | Self::NoTrigger { .. } => false,
@@ -180,6 +184,7 @@ impl fmt::Display for SchemaProblem {
     #[expect(clippy::too_many_lines, reason = "a sentence for each")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Lookup { lookup, fault } => write!(f, "schema.lookup.{lookup}: {fault}"),
             Self::MissingTable { table, section } => write!(
                 f,
                 "there is no table {table}: set schema.{section}.table to the name of the app's {section} table"

@@ -88,6 +88,7 @@ pub(in crate::store) fn resolve(wanted: &Wanted, live: &LiveSchema) -> Resolved 
         check.problems.push(SchemaProblem::NoPartition { partition });
     }
     let lacks = (has_profiles && profile.is_none()) || (has_communities && community.is_none());
+    let lookups = check.lookups(&names.lookup, community.as_ref());
     if let Some(profile) = &profile {
         // What is in Django's data is compared as text.
         if let Some(session) = &session
@@ -128,6 +129,7 @@ pub(in crate::store) fn resolve(wanted: &Wanted, live: &LiveSchema) -> Resolved 
             event,
             profile,
             community,
+            lookups: lookups?,
         })
     };
     Resolved {
@@ -140,9 +142,19 @@ pub(in crate::store) fn resolve(wanted: &Wanted, live: &LiveSchema) -> Resolved 
         problems: check.problems,
         rights: check.rights,
         database: live.database.clone(),
+        unindexed: unindexed(names, live),
         read_only: live.read_only,
         session_trigger: live.session_trigger,
     }
+}
+
+/// Lookups whose key no index finds, with table and column.
+fn unindexed(names: &Schema, live: &LiveSchema) -> Vec<(String, String, String)> {
+    let lookups = names.lookup.iter();
+    let unindexed = lookups.filter(|(name, _)| live.lookups.get(*name).is_some_and(|live| !live.has_index));
+    unindexed
+        .map(|(name, lookup)| (name.clone(), lookup.table.clone(), lookup.key.clone()))
+        .collect()
 }
 
 impl Check<'_> {

@@ -11,7 +11,9 @@ use uuid::Uuid;
 use super::values::read_moment;
 use crate::config::Schema;
 use crate::from_row::from_row;
-use crate::store::schema::{Column, Dialect, Fixed, Kind, LiveColumn, LiveSchema, LiveTable, TableName};
+use crate::store::schema::{
+    Column, Dialect, Fixed, Kind, LiveColumn, LiveLookup, LiveSchema, LiveTable, TableName,
+};
 
 pub(super) async fn live_schema(
     connection: &mut SqliteConnection,
@@ -28,6 +30,14 @@ pub(super) async fn live_schema(
         .as_ref()
         .map(|event| bad_constants(event, &names.event.constants))
         .unwrap_or_default();
+    let mut lookups = BTreeMap::new();
+    for (name, lookup) in &names.lookup {
+        let found = LiveLookup {
+            table: table(connection, &lookup.table).await?,
+            has_index: has_index(connection, &lookup.table, &lookup.key).await?,
+        };
+        lookups.insert(name.clone(), found);
+    }
     Ok(LiveSchema {
         dialect: Dialect::Sqlite,
         user: String::new(),
@@ -41,8 +51,28 @@ pub(super) async fn live_schema(
         joined,
         lacks_partition: None,
         community: table(connection, &names.community.table).await?,
+        lookups,
         bad_constants,
     })
+}
+
+/// Whether an index finds a row by this column, or it is the row's own id. Of a view, or a table that there is not, that
+/// cannot be told.
+async fn has_index(
+    connection: &mut SqliteConnection,
+    table: &str,
+    column: &str,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT NOT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?1)
+             OR EXISTS (SELECT 1 FROM pragma_table_info(?1) WHERE name = ?2 AND pk = 1)
+             OR EXISTS (SELECT 1 FROM pragma_index_list(?1) AS i JOIN pragma_index_info(i.name) AS x
+                        WHERE x.seqno = 0 AND x.name = ?2 AND NOT i.partial)",
+    )
+    .bind(table)
+    .bind(column)
+    .fetch_one(connection)
+    .await
 }
 
 #[expect(

@@ -158,11 +158,16 @@ pub fn write_config(directory: &Path, config: &str, routes: &str) -> PathBuf {
 impl Sidecar {
     /// Starts the sidecar with `config` (all sections but `[listen]`) and waits until it serves.
     pub fn start(config: &str) -> Self {
+        Self::start_with(config, ROUTES)
+    }
+
+    /// The same with other routes.
+    pub fn start_with(config: &str, routes: &str) -> Self {
         let (port, admin) = (free_port(), free_port());
         let config =
             format!("{config}\n[listen]\nhttp = [\"127.0.0.1:{port}\"]\nadmin = \"127.0.0.1:{admin}\"\n");
         let directory = tempfile::tempdir().expect("a directory");
-        write_config(directory.path(), &config, ROUTES);
+        write_config(directory.path(), &config, routes);
         let mut sidecar = Self {
             port,
             admin,

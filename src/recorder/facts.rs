@@ -1,0 +1,40 @@
+//! What is kept of a request until its response's head comes.
+
+use std::net::IpAddr;
+
+use chrono::{DateTime, Utc};
+
+use crate::auth::EarlyLookup;
+use crate::ids::SessionToken;
+use crate::routes::RouteMatch;
+
+/// What a page view needs of its request, kept until the response's head comes.
+#[derive(Debug)]
+pub struct RequestFacts {
+    /// Start of the request (V9).
+    pub at: DateTime<Utc>,
+    /// The client's address.
+    pub client_ip: Option<IpAddr>,
+    /// The session token that came with the request (V6).
+    pub token: Option<SessionToken>,
+    /// The route at the start of the request: a reload meanwhile changes nothing (V6 holds for routes too).
+    pub route: Option<RouteMatch>,
+    /// Path, decoded once as the app sees it.
+    pub path: String,
+    /// The token's session, as far as it was known when the request began or has been found since (V6).
+    pub(super) lookup: EarlyLookup,
+}
+
+impl RequestFacts {
+    /// A request that begins at `at`, of which nothing is read yet.
+    pub fn new(at: DateTime<Utc>) -> Self {
+        Self {
+            at,
+            client_ip: None,
+            token: None,
+            route: None,
+            path: String::new(),
+            lookup: EarlyLookup::default(),
+        }
+    }
+}
