@@ -4,7 +4,7 @@
 mod fidelity;
 mod refusals;
 
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -148,7 +148,13 @@ impl Counted {
             assert_eq!(list["current_visitors"], 1);
         }
         for rest in ["", "/count", "/stats", "/live"] {
-            let answer = mallory.get(&Self::api(&self.hidden, rest)).await;
+            let asked = mallory.request(Method::GET, &Self::api(&self.hidden, rest));
+            let accepts = if rest == "/live" {
+                "text/event-stream"
+            } else {
+                "*/*"
+            };
+            let answer = asked.header("accept", accepts).send().await.expect("an answer");
             assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{rest}");
         }
     }
@@ -252,13 +258,13 @@ async fn a_site_of_its_own(is_pooled: bool) {
     let stranger = Member::new(counted.sidecar.url(""));
     let body = json!({"username": "alice", "password": "password"});
     let response = stranger
-        .request(reqwest::Method::POST, "/api/token/")
+        .request(Method::POST, "/api/token/")
         .json(&body)
         .send()
         .await;
     let tokens: Value = response.expect("an answer").json().await.expect("JSON");
     let token = format!("Bearer {}", tokens["access"].as_str().expect("a token"));
-    let list = stranger.request(reqwest::Method::GET, &Counted::api("rust", ""));
+    let list = stranger.request(Method::GET, &Counted::api("rust", ""));
     let list = list
         .header("authorization", token)
         .send()
