@@ -4,12 +4,14 @@
 //! column names come from configuration, column types from the live schema at start (`schema`). SQL is written
 //! here only.
 
+pub mod catalogue;
 mod claimed;
 mod connections;
 mod django;
 mod error;
 #[cfg(test)]
 pub(crate) mod fake;
+mod grants;
 mod ledger;
 mod migrate;
 mod open;
@@ -37,7 +39,10 @@ use crate::key_type::{AppKeys, KeyTypes};
 pub use error::{Class, StoreError};
 pub use ledger::LedgerProblem;
 pub use migrate::{Incomplete, MigrateError, Step, migrate};
-pub use open::{check, check_ledger, ignored_parameters, open, place, remarks, session_listener};
+pub use open::{
+    GrantsError, check, check_ledger, grants, ignored_parameters, open, place, read_catalogue, remarks,
+    session_listener,
+};
 pub use postgres::{Notification, SessionListener};
 pub use schema::SchemaProblem;
 pub use url::OpenError;

@@ -215,13 +215,6 @@ fn is_group(name: &str) -> bool {
             .all(|letter| letter == '_' || letter.is_ascii_alphanumeric())
 }
 
-impl Schema {
-    /// The names of lookups, which are those of groups in routes.
-    pub fn lookups(&self) -> Arc<[Arc<str>]> {
-        self.lookup.keys().map(|name| Arc::from(name.as_str())).collect()
-    }
-}
-
 /// What is known of sessions, as the app has columns for it. What is not known is left out of answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionFacts {
@@ -234,6 +227,11 @@ pub struct SessionFacts {
 }
 
 impl Schema {
+    /// The names of lookups, which are those of groups in routes.
+    pub fn lookups(&self) -> Arc<[Arc<str>]> {
+        self.lookup.keys().map(|name| Arc::from(name.as_str())).collect()
+    }
+
     /// Whether the app has a table of profiles.
     pub fn has_profiles(&self) -> bool {
         !self.profile.table.is_empty()

@@ -11,6 +11,7 @@ mod needs;
 mod problem;
 mod profile;
 mod resolve;
+mod right;
 mod sessions;
 mod wanted;
 
@@ -30,6 +31,7 @@ pub use problem::SchemaProblem;
 pub(super) use problem::{Privilege, Problems};
 pub use profile::{Join, ProfileTable, ProfileValue};
 pub(super) use resolve::resolve;
+pub(super) use right::Right;
 pub(super) use sessions::{PageCounter, all};
 pub use sessions::{SessionTable, SessionUser};
 pub(super) use wanted::Wanted;
@@ -296,6 +298,8 @@ pub(super) struct LiveSchema {
     pub dialect: Dialect,
     /// The current role, for the GRANT in a problem's sentence.
     pub user: String,
+    /// Name of the database; empty on SQLite.
+    pub database: String,
     pub session: Option<LiveTable>,
     /// The server takes no writes: a replica.
     pub read_only: bool,
@@ -324,6 +328,8 @@ pub(super) struct LiveTable {
     pub schema_usage: bool,
     /// Commands for which row-level security has no policy for the role, so that it sees or writes nothing.
     pub without_policy: Vec<String>,
+    /// Row-level security is on.
+    pub row_security: bool,
     /// A view that takes no INSERT, or no UPDATE.
     pub fixed: Fixed,
     pub columns: Vec<LiveColumn>,
@@ -367,6 +373,8 @@ pub(super) struct LiveColumn {
     pub generated: bool,
     /// A sequence that makes the default and that the role may not use.
     pub locked_sequence: Option<String>,
+    /// A sequence that makes the default and has privileges of its own.
+    pub sequence: Option<String>,
     /// No two rows have the same value.
     pub is_unique: bool,
     /// An index begins with it.
@@ -384,6 +392,10 @@ pub(super) struct Resolved {
     /// Page views are to be written and there is nowhere to write them, so that batches wait.
     pub lacks_events: bool,
     pub problems: Vec<SchemaProblem>,
+    /// What the role needs on the app's tables, in the order in which it is checked.
+    pub rights: Vec<Right>,
+    /// Name of the database; empty on SQLite.
+    pub database: String,
     /// Lookups whose key no index finds, with table and column.
     pub unindexed: Vec<(String, String, String)>,
     /// As found; it may change with a failover.

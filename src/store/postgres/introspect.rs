@@ -24,8 +24,8 @@ pub(super) async fn live_schema(
     names: &Schema,
     time_zone: Option<Tz>,
 ) -> Result<LiveSchema, sqlx::Error> {
-    let (user, read_only): (String, bool) = query_as(
-        "SELECT current_user::text, pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on'",
+    let (user, database, read_only): (String, String, bool) = query_as(
+        "SELECT current_user::text, current_database()::text, pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on'",
     )
     .fetch_one(&mut *connection)
     .await?;
@@ -63,6 +63,7 @@ pub(super) async fn live_schema(
     Ok(LiveSchema {
         dialect: Dialect::Postgres,
         user,
+        database,
         session,
         session_trigger,
         read_only,
@@ -115,12 +116,13 @@ struct TableRow {
     name: String,
     schema_usage: bool,
     without_policy: Vec<String>,
+    row_security: bool,
     is_view: bool,
     takes_insert: bool,
     takes_update: bool,
 }
 
-from_row!(PgRow => TableRow { oid, schema, name, schema_usage, without_policy, is_view, takes_insert, takes_update });
+from_row!(PgRow => TableRow { oid, schema, name, schema_usage, without_policy, row_security, is_view, takes_insert, takes_update });
 
 /// A table by its configured name: `schema.table`, or `table` on the search path. Every role can read the
 /// catalogue, so a table without privileges is found, too.
@@ -142,6 +144,7 @@ async fn table(connection: &mut PgConnection, configured: &str) -> Result<Option
                                OR EXISTS (SELECT FROM unnest(p.polroles) AS role
                                           WHERE pg_has_role(current_user, role, 'USAGE'))))
                 ) AS without_policy,
+                c.relrowsecurity AS row_security,
                 c.relkind IN ('v', 'm') AS is_view,
                 -- With triggers. The bits are 1 << CMD_UPDATE (2) and 1 << CMD_INSERT (3).
                 pg_relation_is_updatable(c.oid, true) & 8 <> 0 AS takes_insert,
@@ -167,6 +170,7 @@ async fn table(connection: &mut PgConnection, configured: &str) -> Result<Option
         },
         schema_usage: found.schema_usage,
         without_policy: found.without_policy,
+        row_security: found.row_security,
         fixed: Fixed {
             is_view: found.is_view,
             insert: found.is_view && !found.takes_insert,
@@ -221,6 +225,7 @@ struct ColumnRow {
     has_default: bool,
     generated: bool,
     locked_sequence: Option<String>,
+    sequence: Option<String>,
     is_unique: bool,
     is_indexed: bool,
     may_select: bool,
@@ -228,7 +233,7 @@ struct ColumnRow {
     may_update: bool,
 }
 
-from_row!(PgRow => ColumnRow { name, base_type, type_name, nullable, max_length, is_loose, has_default, generated, locked_sequence, is_unique, is_indexed, may_select, may_insert, may_update });
+from_row!(PgRow => ColumnRow { name, base_type, type_name, nullable, max_length, is_loose, has_default, generated, locked_sequence, sequence, is_unique, is_indexed, may_select, may_insert, may_update });
 
 async fn columns(connection: &mut PgConnection, table: Oid) -> Result<Vec<LiveColumn>, sqlx::Error> {
     let rows: Vec<ColumnRow> = query_as(
@@ -248,6 +253,7 @@ async fn columns(connection: &mut PgConnection, table: Oid) -> Result<Vec<LiveCo
                 (a.attgenerated <> '' OR a.attidentity = 'a') AS generated,
                 CASE WHEN NOT has_sequence_privilege(s.oid, 'USAGE') THEN s.oid::regclass::text END
                     AS locked_sequence,
+                s.oid::regclass::text AS sequence,
                 EXISTS (SELECT FROM pg_catalog.pg_index i
                         WHERE i.indrelid = a.attrelid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL
                           AND i.indkey[0] = a.attnum AND i.indnkeyatts = 1) AS is_unique,
@@ -293,6 +299,7 @@ impl From<ColumnRow> for LiveColumn {
             has_default: row.has_default,
             generated: row.generated,
             locked_sequence: row.locked_sequence,
+            sequence: row.sequence,
             is_unique: row.is_unique,
             is_indexed: row.is_indexed,
             may_select: row.may_select,
@@ -302,7 +309,7 @@ impl From<ColumnRow> for LiveColumn {
     }
 }
 
-fn kind(base_type: &str) -> Kind {
+pub(super) fn kind(base_type: &str) -> Kind {
     match base_type {
         "int2" => Kind::SmallInt,
         "int4" => Kind::Integer,

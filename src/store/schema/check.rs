@@ -5,7 +5,7 @@ use chrono_tz::Tz;
 
 use super::{
     Column, Dialect, Kind, LiveColumn, LiveSchema, LiveTable, Needs, Privilege, ProfileTable, Reference,
-    SchemaProblem, TableName, Wanted,
+    Right, SchemaProblem, TableName, Wanted,
 };
 use crate::config::SessionKind;
 
@@ -67,6 +67,8 @@ pub(super) struct Check<'a> {
     /// Columns of moments without zone, as `table.column`.
     pub without_zone: Vec<String>,
     pub problems: Vec<SchemaProblem>,
+    /// What the role needs, whether it has it or not.
+    pub rights: Vec<Right>,
 }
 
 impl Check<'_> {
@@ -251,6 +253,7 @@ impl Check<'_> {
 
     /// One problem per table and privilege, however many columns lack it. Returns whether there is none.
     pub(super) fn may(&mut self, table: &LiveTable, privilege: Privilege, columns: &[&Column]) -> bool {
+        self.rights.push(Right::new(table, privilege, columns));
         let before = self.problems.len();
         let is_fixed = match privilege {
             Privilege::Select => false,

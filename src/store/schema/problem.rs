@@ -451,7 +451,7 @@ pub(in crate::store) enum Privilege {
 }
 
 impl Privilege {
-    pub(super) fn sql(self) -> &'static str {
+    pub(in crate::store) fn sql(self) -> &'static str {
         match self {
             Self::Select => "SELECT",
             Self::Insert => "INSERT",

@@ -28,6 +28,7 @@ pub(in crate::store) fn resolve(wanted: &Wanted, live: &LiveSchema) -> Resolved 
         zone: time_zone.unwrap_or(Tz::UTC),
         without_zone: Vec::new(),
         problems: Vec::new(),
+        rights: Vec::new(),
     };
     let session = check.session_table(live.session.as_ref(), &names.session.table, wanted.kind);
     let event = check.event_table(live.event.as_ref(), &names.event.table, needs);
@@ -109,6 +110,8 @@ pub(in crate::store) fn resolve(wanted: &Wanted, live: &LiveSchema) -> Resolved 
         },
         lacks_events,
         problems: check.problems,
+        rights: check.rights,
+        database: live.database.clone(),
         unindexed: unindexed(names, live),
         read_only: live.read_only,
         session_trigger: live.session_trigger,

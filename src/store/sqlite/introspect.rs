@@ -41,6 +41,7 @@ pub(super) async fn live_schema(
     Ok(LiveSchema {
         dialect: Dialect::Sqlite,
         user: String::new(),
+        database: String::new(),
         session: table(connection, &names.session.table).await?,
         session_trigger: false,
         read_only: false,
@@ -126,6 +127,7 @@ async fn table(connection: &mut SqliteConnection, name: &str) -> Result<Option<L
         },
         schema_usage: true,
         without_policy: Vec::new(),
+        row_security: false,
         fixed,
         columns,
         references: references(connection, name).await?,
@@ -197,6 +199,7 @@ fn column(row: ColumnRow, one_key: bool) -> LiveColumn {
         has_default: row.has_default || row_id,
         generated: matches!(row.hidden, 2 | 3),
         locked_sequence: None,
+        sequence: None,
         is_unique: row.is_unique || (row.in_primary_key && one_key),
         is_indexed: row.is_indexed || (row.in_primary_key && one_key),
         may_select: true,
@@ -207,7 +210,7 @@ fn column(row: ColumnRow, one_key: bool) -> LiveColumn {
 
 /// By the names that Django declares, then by SQLite's own rule of affinity (a type that contains "int" is an
 /// integer).
-fn kind(declared: &str) -> Kind {
+pub(super) fn kind(declared: &str) -> Kind {
     let base = declared.split('(').next().unwrap_or_default().trim();
     match base {
         "char" if declared.replace(' ', "") == "char(32)" => Kind::Uuid,
@@ -221,7 +224,7 @@ fn kind(declared: &str) -> Kind {
     }
 }
 
-fn max_length(declared: &str) -> Option<usize> {
+pub(super) fn max_length(declared: &str) -> Option<usize> {
     if !declared.contains("char") {
         return None;
     }

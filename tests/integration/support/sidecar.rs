@@ -179,6 +179,25 @@ impl Sidecar {
         sidecar
     }
 
+    /// Starts the sidecar with the configuration that `directory` has, and waits until it serves.
+    pub fn start_in(directory: TempDir, environment: &[(&str, String)]) -> Self {
+        let (port, admin) = (free_port(), free_port());
+        let mut environment = environment.to_vec();
+        environment.extend([
+            ("HEADCOUNT__LISTEN__HTTP", format!("[\"127.0.0.1:{port}\"]")),
+            ("HEADCOUNT__LISTEN__ADMIN", format!("127.0.0.1:{admin}")),
+        ]);
+        let mut sidecar = Self {
+            port,
+            admin,
+            log: directory.path().join("log"),
+            directory,
+            process: None,
+        };
+        sidecar.restart_with(&environment);
+        sidecar
+    }
+
     /// Starts the process again, with the same configuration.
     pub fn restart(&mut self) {
         self.restart_with(&[]);
