@@ -32,27 +32,36 @@ use health::Readiness;
 pub use listener::SharedListener;
 pub use metrics::Metrics;
 
+/// What is configured for the admin listener.
+#[derive(Clone)]
+pub struct Settings {
+    /// Names, besides IP addresses and local ones, under which pages may be requested.
+    pub hosts: Vec<String>,
+    /// How long a page view may wait on disk before that counts as a problem.
+    pub patience: Duration,
+    /// For `/readyz`: whether it is 503 while no server of the app answers.
+    pub waits_for_the_app: bool,
+    /// For `/routes/test`.
+    pub api: config::Api,
+}
+
 /// Dependencies of the admin listener.
 #[derive(Clone)]
 pub struct Admin {
+    /// What is configured.
+    pub settings: Settings,
     /// For `/` and its resources.
     pub dashboard: Dashboard,
-    /// Names, besides IP addresses and local ones, under which pages may be requested.
-    pub hosts: Vec<String>,
     /// For `/metrics`.
     pub metrics: Metrics,
     /// For problems of everything else.
     pub status: Status,
     /// For problems of tasks.
     pub tasks: Tasks,
-    /// How long a page view may wait on disk before that counts as a problem.
-    pub patience: Duration,
     /// For `/routes/test`.
     pub routes: SharedRoutes,
     /// For `/routes/test`.
     pub policy: Policy,
-    /// For `/routes/test`.
-    pub api: config::Api,
     /// For `/readyz`: whether the site's listeners accept connections.
     pub serving: Arc<AtomicBool>,
     /// For `/readyz`.
@@ -72,7 +81,7 @@ impl Admin {
 
     /// Problems that an operator must act on, one sentence each.
     fn degraded(&self, status: &Status) -> Vec<String> {
-        let mut lines = health::degraded(status, self.patience.as_secs_f64());
+        let mut lines = health::degraded(status, self.settings.patience.as_secs_f64());
         lines.extend(self.tasks.degraded());
         lines
     }
@@ -107,7 +116,7 @@ async fn check_host(State(admin): State<Admin>, request: Request, next: Next) ->
     let host = request.headers().get(header::HOST);
     // A header that is not text matches no name.
     let host = host.map(|host| host.to_str().unwrap_or("?.?"));
-    if host::is_ours(host, &admin.hosts) {
+    if host::is_ours(host, &admin.settings.hosts) {
         return next.run(request).await;
     }
     let text = "this dashboard answers under an address, localhost, and the names in listen.admin_hosts\n";
@@ -166,17 +175,20 @@ async fn render(State(admin): State<Admin>) -> Response {
 }
 
 /// Ready while the site is served: a database or Redis that is away is named in the text and does not take the
-/// sidecar out of rotation.
+/// sidecar out of rotation, nor does the app, unless that is configured.
 async fn readyz(State(admin): State<Admin>) -> Response {
     let readiness = Readiness::of(&admin);
     let mut text = format!("{}\n", readiness.text());
-    if readiness != Readiness::Ready {
+    if !matches!(readiness, Readiness::Ready | Readiness::NoApp) {
         return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
     }
     for line in admin.degraded(&admin.status.frozen()) {
         text.push_str("degraded: ");
         text.push_str(&line);
         text.push('\n');
+    }
+    if readiness == Readiness::NoApp {
+        return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
     }
     text.into_response()
 }
@@ -193,7 +205,7 @@ async fn test_route(State(admin): State<Admin>, Query(query): Query<TestRoute>) 
     match explain::explain(
         &admin.routes.load(),
         &admin.policy,
-        &admin.api,
+        &admin.settings.api,
         &query.url,
         method,
     ) {

@@ -145,6 +145,8 @@ pub struct SiteSettings {
     pub window: Duration,
     /// Name of the session cookie.
     pub session_cookie: String,
+    /// JWTs.
+    pub jwt: config::Jwt,
     /// What the app keeps of sessions.
     pub session_facts: config::SessionFacts,
     /// Origins besides the site's own whose pages may call the API.

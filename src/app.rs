@@ -9,6 +9,7 @@ mod recording;
 mod serving;
 mod site;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use futures_util::FutureExt as _;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::mpsc;
 
-use crate::admin::{Admin, Dashboard, Metrics};
+use crate::admin::{self, Admin, Dashboard, Metrics};
 use crate::api::{Api, SiteSettings, Sources, UpstreamCheck, widget_paths};
 use crate::config::{Access, CommunityKey, Config, Listen};
 use crate::geoip::GeoIp;
@@ -30,7 +31,7 @@ use crate::metrics::LabelValue as _;
 use crate::page_view::Policy;
 use crate::presence;
 use crate::proxy::{Edge, Sidecar, Upstreams};
-use crate::reload::{Certificate, LoadedRoutes, Reloader, SharedRoutes};
+use crate::reload::{Certificate, KeyFile, KeyFiles, LoadedRoutes, Reloader, SharedRoutes};
 use crate::shutdown::{Closing, InFlight, Shutdown, SignalPolicy, Signals};
 use crate::status::Status;
 use crate::store;
@@ -65,13 +66,14 @@ pub enum StartError {
 pub struct App {
     config: Config,
     routes: LoadedRoutes,
-    certificates: Vec<Arc<Certificate>>,
+    key_files: KeyFiles,
     geoip: Option<GeoIp>,
     /// The folder of the spools; `None` where nothing is written.
     spools: Option<Directory>,
     ports: Ports,
     shutdown: Shutdown,
-    of_a_terminal: bool,
+    /// The folder of a process that runs in a terminal.
+    of_a_terminal: Option<PathBuf>,
 }
 
 impl App {
@@ -107,26 +109,32 @@ impl App {
             .map(|read| read.map(Arc::new))
             .collect::<Result<_, _>>()
             .map_err(|error| StartError::Configuration(error.to_string()))?;
+        let jwt_keys = KeyFile::read(&config.session.jwt)
+            .map_err(|error| StartError::Configuration(error.to_string()))?;
+        let key_files = KeyFiles {
+            certificates,
+            jwt_keys,
+        };
         let geoip = open_geoip(&config)?;
         let spools = recording::prepare_spools(&config)?;
         let ports = ports(&config.listen)?;
         Ok(Self {
             config,
             routes,
-            certificates,
+            key_files,
             geoip,
             spools,
             ports,
             shutdown: Shutdown::new(),
-            of_a_terminal: false,
+            of_a_terminal: None,
         })
     }
 
     /// Makes SIGHUP and SIGQUIT end the sidecar instead of reloading files and handing over: for a process that runs in
-    /// a terminal.
+    /// a terminal. `folder` is removed where a second signal ends it at once.
     #[must_use]
-    pub fn of_a_terminal(mut self) -> Self {
-        self.of_a_terminal = true;
+    pub fn of_a_terminal(mut self, folder: PathBuf) -> Self {
+        self.of_a_terminal = Some(folder);
         self
     }
 
@@ -161,7 +169,7 @@ impl App {
         let Self {
             mut config,
             routes: LoadedRoutes { files, table },
-            certificates,
+            key_files,
             geoip,
             spools,
             ports,
@@ -190,14 +198,14 @@ impl App {
         .context("presence")?;
         let routes: SharedRoutes = Arc::new(ArcSwap::from_pointee(table));
 
-        let spool = recording::first_look(spools, geoip, &store).await?;
+        let prepared = recording::first_look(spools, geoip, key_files.jwt_keys.clone(), &store).await?;
         config.limits.max_connections = Some(open_files::connections(&config.limits));
-        let recording = Recording::start(&config, spool, &store, &presence, &status, &metrics, &tasks);
+        let recording = Recording::start(&config, prepared, &store, &presence, &status, &metrics, &tasks);
         let reloader = Reloader::new(
             &config.routes,
             files,
             routes.clone(),
-            certificates.clone(),
+            key_files.clone(),
             reload_requests,
             &status,
             metrics.reload.clone(),
@@ -216,14 +224,12 @@ impl App {
         let policy = Policy::new(&config.record, &config.privacy);
         let admin = Admin {
             dashboard: start_dashboard(&config, &presence, &recording, &metrics, &tasks),
-            hosts: config.listen.admin_hosts.clone(),
+            settings: admin_settings(&config),
             metrics: metrics.clone(),
             status,
             tasks: tasks.clone(),
-            patience: config.record.batch_age + STALE,
             routes: routes.clone(),
             policy: policy.clone(),
-            api: config.api.clone(),
             serving: Arc::default(),
             shutdown: shutdown.clone(),
             handed_over: Shutdown::new(),
@@ -239,6 +245,7 @@ impl App {
                 backend_check: Arc::new(UpstreamCheck::new(&config.upstream, config.api.timeout * 4 / 5)),
                 live: live.clone(),
             },
+            status: admin.status.clone(),
             metrics: metrics.clone(),
             in_flight: in_flight.clone(),
             leaving: closing.accepting.clone(),
@@ -246,7 +253,7 @@ impl App {
         let sidecar = sidecar(&config, parts, &recording, background)?;
         let serving = Serving {
             config: &config,
-            certificates,
+            certificates: key_files.certificates,
             tasks: &tasks,
             admin,
             shutdown,
@@ -276,17 +283,27 @@ fn check_tasks(tasks: &Tasks) -> Result<(), StartError> {
 
 fn signals(
     shutdown: &Shutdown,
-    of_a_terminal: bool,
+    of_a_terminal: Option<PathBuf>,
     reload: &mpsc::Sender<()>,
     hand_over: mpsc::Sender<()>,
 ) -> anyhow::Result<Signals> {
-    let signal_policy = if of_a_terminal {
-        SignalPolicy::Terminal
-    } else {
-        let reload = reload.clone();
-        SignalPolicy::Service { reload, hand_over }
+    let signal_policy = match of_a_terminal {
+        Some(folder) => SignalPolicy::Terminal { folder },
+        None => SignalPolicy::Service {
+            reload: reload.clone(),
+            hand_over,
+        },
     };
     Signals::listen(shutdown.clone(), signal_policy).context("signal handlers")
+}
+
+fn admin_settings(config: &Config) -> admin::Settings {
+    admin::Settings {
+        hosts: config.listen.admin_hosts.clone(),
+        patience: config.record.batch_age + STALE,
+        waits_for_the_app: config.upstream.readiness,
+        api: config.api.clone(),
+    }
 }
 
 fn start_dashboard(
@@ -344,6 +361,7 @@ fn start_live(
 /// What the proxy needs besides configuration and recording.
 struct ProxyParts {
     sources: Sources,
+    status: Status,
     metrics: Metrics,
     in_flight: InFlight,
     leaving: Shutdown,
@@ -357,6 +375,7 @@ fn sidecar(
 ) -> anyhow::Result<Sidecar> {
     let ProxyParts {
         sources,
+        status,
         metrics,
         in_flight,
         leaving,
@@ -367,6 +386,7 @@ fn sidecar(
         SiteSettings {
             window: config.record.window,
             session_cookie: config.session.cookie.clone(),
+            jwt: config.session.jwt.clone(),
             session_facts: config.schema.session_facts(config.session.kind),
             allowed_origins: config.live.allowed_origins.clone(),
         },
@@ -377,7 +397,8 @@ fn sidecar(
     Ok(Sidecar {
         limits: config.limits.clone(),
         upstream: config.upstream.clone(),
-        upstreams: Upstreams::new(&config.upstream).map_err(|error| anyhow::anyhow!("upstream: {error}"))?,
+        upstreams: Upstreams::new(&config.upstream, &status, &metrics.proxy)
+            .map_err(|error| anyhow::anyhow!("upstream: {error}"))?,
         intake,
         communities: recording.communities.clone(),
         community_key: config.api.community_key,

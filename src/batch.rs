@@ -72,8 +72,8 @@ impl BatchKey {
 pub struct RecordedView {
     /// The view.
     pub view: PageView,
-    /// The session that it was made in.
-    pub session_id: BrowserSessionId,
+    /// The session that it was made in; `None` where a JWT names none.
+    pub session_id: Option<BrowserSessionId>,
     /// The visitor.
     pub user_id: UserId,
     /// The community, when one was named and exists.
@@ -123,11 +123,11 @@ impl Batch {
         }
     }
 
-    /// Page views per session, sorted by key, so that concurrent writers lock rows in one order (W7).
+    /// Page views per session, without those that have none, sorted by key, so that concurrent writers lock rows in one order (W7).
     pub fn pages_by_session(&self) -> BTreeMap<BrowserSessionId, i64> {
         let mut pages = BTreeMap::new();
-        for recorded in self.views() {
-            *pages.entry(recorded.session_id.clone()).or_insert(0) += 1;
+        for session in self.views().filter_map(|recorded| recorded.session_id.clone()) {
+            *pages.entry(session).or_insert(0) += 1;
         }
         pages
     }

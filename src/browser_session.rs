@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::ids::{BrowserSessionId, UserId};
+use crate::ids::{BrowserSessionId, Claims, UserId};
 
 /// A change of the session table, as the database notifies it. Only a query tells the session's new state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,11 +36,12 @@ pub enum Unusable {
     Unreadable,
 }
 
-/// A row of the app's session table, without its token.
+/// A row of the app's session table, without its token; or what stands for one, where a JWT names none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrowserSession {
-    /// Primary key; where the table has none but the token, the SHA-256 of what it holds.
-    pub id: BrowserSessionId,
+    /// Primary key; where the table has none but the token, the SHA-256 of what it holds; `None` for a JWT that names no
+    /// session.
+    pub id: Option<BrowserSessionId>,
     /// Its user.
     pub user_id: UserId,
     /// Last moment of validity; [`BrowserSession::NEVER`] where the app's sessions do not expire.
@@ -56,6 +57,23 @@ pub struct BrowserSession {
 }
 
 impl BrowserSession {
+    /// The session of a JWT that names none: valid until it expires.
+    pub fn of_jwt(claims: &Claims, user_id: UserId) -> Self {
+        Self {
+            id: None,
+            user_id,
+            expires_at: claims.expires_at,
+            is_active: true,
+            is_ended: false,
+            ended_at: None,
+            visibility: Visibility::Shown,
+        }
+    }
+
+    /// Whether it has this primary key.
+    pub fn is(&self, id: &BrowserSessionId) -> bool {
+        self.id.as_ref() == Some(id)
+    }
     /// When a session expires that does not: the latest moment that every database and library can hold.
     pub const NEVER: DateTime<Utc> = match DateTime::from_timestamp(253_402_214_400, 0) {
         Some(at) => at,
@@ -89,7 +107,7 @@ mod tests {
     /// Expires at 10:50.
     fn session(is_active: bool, is_ended: bool, ended_at: Option<u32>) -> BrowserSession {
         BrowserSession {
-            id: BrowserSessionId::from("1"),
+            id: Some(BrowserSessionId::from("1")),
             user_id: UserId::from("7"),
             expires_at: at(50),
             is_active,

@@ -18,7 +18,7 @@ use crate::app::{self, App, StartError, TakeOver};
 use crate::config::{Access, Config, ConfigError, TlsListener, Validity, misspelt, read_key_pair, variables};
 use crate::handover::{self, UpgradeError};
 use crate::page_view::Policy;
-use crate::store::{GrantsError, MigrateError};
+use crate::store::{GrantsError, MigrateError, StoreError};
 use crate::writer::spool::Directory;
 use crate::{demo, explain, presence, reload, store, telemetry};
 use dead_letters::DeadLettersCommand;
@@ -173,8 +173,26 @@ enum Failure {
 
 impl Failure {
     /// An error of the database, which is configured in `file`.
-    fn of_database(file: &Path, error: impl std::error::Error + Send + Sync + 'static) -> Self {
-        Self::Other(anyhow::Error::new(error).context(format!("{}: database", file.display())))
+    fn of_database(
+        file: &Path,
+        config: &Config,
+        error: impl std::error::Error + Send + Sync + 'static,
+    ) -> Self {
+        let place = store::place(&config.database);
+        Self::Other(anyhow::Error::new(error).context(format!("{}: database: {place}", file.display())))
+    }
+
+    /// The same, with the remedy.
+    fn of_store(file: &Path, config: &Config, error: &StoreError) -> Self {
+        let place = store::place(&config.database);
+        let remedy = error
+            .remedy()
+            .map_or_else(String::new, |remedy| format!("; {remedy}"));
+        let file = file.display();
+        Self::Other(anyhow::anyhow!(
+            "{file}: database: {place}: {}{remedy}",
+            error.chain()
+        ))
     }
 }
 
@@ -278,9 +296,9 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Migrate { config, dry_run } => migrate(&config.config, &config.load()?, dry_run),
         Command::Grants { config, role } => grants(&config.config, &config.load()?, &role),
         Command::DeadLetters { config, command } => dead_letters::run(&config.load()?, command),
-        Command::Demo { port } => Ok(demo::run(demo::Options { port }, |config| {
+        Command::Demo { port } => Ok(demo::run(demo::Options { port }, |config, folder| {
             telemetry::init(&config.log, std::io::stderr().is_terminal())?;
-            Ok(App::build(config)?.of_a_terminal().run()?)
+            Ok(App::build(config)?.of_a_terminal(folder).run()?)
         })?),
     }
 }
@@ -322,6 +340,12 @@ fn check(path: &Path, config: &Config, offline: bool) -> Result<(), Failure> {
     let table = reload::load_routes(&config.routes.dir, &config.schema.lookups())?;
     let folder = config.routes.dir.display();
     print_line(format_args!("{folder}: {} routes are valid", table.len()));
+    for file in reload::blank_files(&reload::read_route_files(&config.routes.dir)?, &[]) {
+        print_line(format_args!(
+            "warning: {}: the route file is empty: it has no routes",
+            file.display()
+        ));
+    }
     for listener in &config.listen.https {
         print_line(certificate(listener));
     }
@@ -340,7 +364,8 @@ fn check(path: &Path, config: &Config, offline: bool) -> Result<(), Failure> {
         print_line("the database was not asked");
         return Ok(());
     }
-    let problems = block_on(store::check(config))?.map_err(|error| Failure::of_database(path, error))?;
+    let problems =
+        block_on(store::check(config))?.map_err(|error| Failure::of_store(path, config, &error))?;
     let (warnings, problems): (Vec<_>, Vec<_>) = problems.iter().partition(|problem| problem.is_a_warning());
     if !problems.is_empty() {
         let list: Vec<String> = problems.iter().map(|problem| format!("\n  {problem}")).collect();
@@ -354,13 +379,14 @@ fn check(path: &Path, config: &Config, offline: bool) -> Result<(), Failure> {
     for warning in warnings {
         print_line(format_args!("warning: {warning}"));
     }
-    let remarks = block_on(store::remarks(config))?.map_err(|error| Failure::of_database(path, error))?;
+    let remarks =
+        block_on(store::remarks(config))?.map_err(|error| Failure::of_store(path, config, &error))?;
     for remark in remarks {
         print_line(format_args!("note: {remark}"));
     }
     if config.record.writes() {
         let ledger = block_on(store::check_ledger(config))?;
-        if let Some(problem) = ledger.map_err(|error| Failure::of_database(path, error))? {
+        if let Some(problem) = ledger.map_err(|error| Failure::of_store(path, config, &error))? {
             return Err(Failure::Usage(format!("{}: database: {problem}", path.display())));
         }
         print_line("the database has the ledger of applied batches");
@@ -407,14 +433,14 @@ fn migrate(path: &Path, config: &Config, dry_run: bool) -> Result<(), Failure> {
     match outcome {
         Ok(steps) if steps.is_empty() => print_line("nothing to do"),
         Ok(_) => {}
-        Err(error) => return Err(Failure::of_database(path, error)),
+        Err(error) => return Err(Failure::of_database(path, config, error)),
     }
     Ok(())
 }
 
 fn grants(path: &Path, config: &Config, role: &str) -> Result<(), Failure> {
     let sql = block_on(store::grants(config, role))?.map_err(|error| match error {
-        GrantsError::Database(error) => Failure::of_database(path, error),
+        GrantsError::Database(error) => Failure::of_store(path, config, &error),
         GrantsError::NoRoles | GrantsError::Schema(_) => {
             Failure::Usage(format!("{}: database: {error}", path.display()))
         }

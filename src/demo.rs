@@ -13,6 +13,7 @@ mod site;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -45,7 +46,10 @@ impl Default for Options {
 
 /// Runs the demo until `start` returns. `start` runs the sidecar with the configuration it is given, until
 /// SIGINT or SIGTERM.
-pub fn run(options: Options, start: impl FnOnce(Config) -> anyhow::Result<()>) -> anyhow::Result<()> {
+pub fn run(
+    options: Options,
+    start: impl FnOnce(Config, PathBuf) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     Demo::prepare(options)?.run(start)
 }
 
@@ -101,7 +105,7 @@ impl Demo {
 
     /// Lets `start` run the sidecar, and once it answers prints the banner and starts the members. Returns when
     /// `start` does; the temporary folder is then removed.
-    pub fn run(self, start: impl FnOnce(Config) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    pub fn run(self, start: impl FnOnce(Config, PathBuf) -> anyhow::Result<()>) -> anyhow::Result<()> {
         let site = self.site();
         let banner = self.banner();
         self.runtime.spawn(async move {
@@ -113,7 +117,7 @@ impl Demo {
             let _ = std::io::stdout().write_all(banner.as_bytes());
             members::start(site);
         });
-        let result = start(self.config);
+        let result = start(self.config, self.directory.path().to_owned());
         self.runtime.shutdown_timeout(Duration::from_secs(1));
         result
     }
@@ -155,7 +159,7 @@ mod tests {
     fn the_folder_is_there_while_the_sidecar_runs_and_gone_afterwards() {
         let demo = Demo::prepare(Options { port: 0 }).unwrap();
         let folder = demo.directory.path().to_owned();
-        demo.run(|config| {
+        demo.run(|config, _| {
             assert!(config.routes.dir.starts_with(&folder) && config.routes.dir.exists());
             Ok(())
         })
@@ -165,7 +169,7 @@ mod tests {
 
     #[test]
     fn an_error_of_the_sidecar_is_passed_on() {
-        let error = run(Options { port: 0 }, |_| anyhow::bail!("no luck")).unwrap_err();
+        let error = run(Options { port: 0 }, |_, _| anyhow::bail!("no luck")).unwrap_err();
         assert_eq!(error.to_string(), "no luck");
     }
 

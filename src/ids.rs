@@ -4,11 +4,14 @@
 //! (`42`, `0190…-…`), which is also the form in JSON and Redis. [`key_type`](crate::key_type) converts other spellings
 //! to that form, `store` translates to and from the column's type. No I/O.
 
+mod session_token;
+
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
+
+pub use session_token::{Claims, SessionToken};
 
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -67,34 +70,6 @@ text_id! {
     BrowserSessionId
 }
 
-/// The secret in the session cookie. It has no `Display`, no `Serialize`, and its `Debug` is redacted, so
-/// that it cannot end up in a log line, a metric or an error by accident.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct SessionToken(Arc<str>);
-
-impl SessionToken {
-    /// Wraps a cookie value. Its form is checked by `auth::cookie`, which alone makes tokens from requests.
-    pub fn new(secret: impl Into<Arc<str>>) -> Self {
-        Self(secret.into())
-    }
-
-    /// The secret itself, for the one comparison that needs it: the lookup in the session table.
-    pub fn expose_secret(&self) -> &str {
-        &self.0
-    }
-
-    /// The token's fingerprint.
-    pub fn fingerprint(&self) -> TokenFingerprint {
-        let [first, second, ..] = self.sha256();
-        TokenFingerprint(u16::from_be_bytes([first, second]))
-    }
-
-    /// The token's SHA-256.
-    pub fn sha256(&self) -> [u8; 32] {
-        Sha256::digest(self.0.as_bytes()).into()
-    }
-}
-
 impl BrowserSessionId {
     /// The id of a session whose table has no key but the token, or its hash: the SHA-256 of what the table holds, in
     /// hexadecimal digits.
@@ -137,22 +112,9 @@ impl TokenFingerprint {
     }
 }
 
-impl fmt::Debug for SessionToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SessionToken(redacted)")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_session_token_does_not_print_its_secret() {
-        let token = SessionToken::new("very-secret");
-        assert!(!format!("{token:?}").contains("very-secret"));
-        assert_eq!(token.expose_secret(), "very-secret");
-    }
 
     #[test]
     fn a_fingerprint_is_what_a_database_makes_of_the_token() {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use uuid::Uuid;
 
-use crate::ids::{CommunityId, UserId};
+use crate::ids::{AccountId, CommunityId, UserId};
 
 /// The type of a key column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +124,16 @@ impl AppKeys {
     pub fn community(&self, spelling: &str) -> CommunityId {
         let canonical = self.get().and_then(|types| types.community.canonical(spelling));
         CommunityId::from(&*canonical.unwrap_or(spelling.into()))
+    }
+
+    /// The user of an account, where the app's users have no other key; `None` for what is no key of the column's type, once
+    /// that is known.
+    pub fn user(&self, spelling: &AccountId) -> Option<UserId> {
+        let Some(types) = self.get() else {
+            return Some(UserId::from(spelling.as_str()));
+        };
+        let canonical = types.user.canonical(spelling.as_str())?;
+        Some(UserId::from(&*canonical))
     }
 
     /// The number of a community's key, where keys are integers.

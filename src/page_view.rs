@@ -100,6 +100,12 @@ impl Policy {
             agents: Agents::new(&record.bots),
         }
     }
+
+    /// Whether a request is a robot's, by its user agent: then it makes no page view, and nobody present.
+    pub fn is_bots(&self, request: &HeaderMap) -> bool {
+        let user_agent = text::user_agent(request.get(USER_AGENT));
+        self.agents.device(Agent::of(&user_agent, request)).is_none()
+    }
 }
 
 /// A page view that no proxy can see, as the page itself reports it (V5): navigation within a single-page app. There is
@@ -158,8 +164,16 @@ label_values! {
     /// Why an exchange is not a page view. One variant per reason; each is a label of
     /// `headcount_page_views_not_counted_total`.
     pub enum NotCounted as "reason" {
-        /// No well-formed session token, so no user of the app.
-        Anonymous => "anonymous",
+        /// No session cookie, so no user of the app.
+        NoCookie => "no_cookie",
+        /// A session cookie whose value cannot be a token, by its length or characters.
+        NotAToken => "not_a_token",
+        /// A token that the session table does not have.
+        NoSession => "no_session",
+        /// A token whose session is inactive, has ended, or has expired.
+        SessionEnded => "session_ended",
+        /// A JWT that identifies nobody: `headcount_jwts_refused_total` says why.
+        Jwt => "jwt",
         /// Another sidecar counts it (V8).
         CountedElsewhere => "counted_elsewhere",
         /// The route says `track = "none"` (health checks, own endpoints).
@@ -199,6 +213,16 @@ label_values! {
     }
 }
 
+impl NotCounted {
+    /// Whether it is a page that was looked at, by a visitor who is not known.
+    pub fn is_of_the_visitor(self) -> bool {
+        matches!(
+            self,
+            Self::NoCookie | Self::NotAToken | Self::NoSession | Self::SessionEnded | Self::Jwt
+        )
+    }
+}
+
 impl PageView {
     /// Longest user agent kept, in bytes.
     pub const MAX_USER_AGENT: usize = 512;
@@ -206,15 +230,14 @@ impl PageView {
     pub const MAX_TEXT: usize = 2000;
 
     /// Decides whether an exchange is a page view. The cheap checks come first; the user agent, which is
-    /// not cheap, last.
+    /// not cheap, last. Without a token, whatever would be a page view otherwise is [`NotCounted::NoCookie`].
     pub fn from_exchange(exchange: &Exchange<'_>, policy: &Policy) -> Result<Self, NotCounted> {
-        checks::who(
-            exchange.route,
-            exchange.has_token,
-            exchange.counted_elsewhere,
-            policy,
-        )?;
+        checks::route(exchange.route, policy)?;
+        if exchange.counted_elsewhere {
+            return Err(NotCounted::CountedElsewhere);
+        }
         checks::what(exchange)?;
+        checks::who(exchange.has_token)?;
         let page = Beacon {
             path: exchange.path,
             query: exchange.query,
@@ -236,7 +259,8 @@ impl PageView {
     /// Decides whether a reported view counts: only the rules about the visitor apply, since there is no exchange to
     /// check. The view has status 200 and duration 0.
     pub fn from_beacon(beacon: &Beacon<'_>, policy: &Policy) -> Result<Self, NotCounted> {
-        checks::who(beacon.route, beacon.has_token, false, policy)?;
+        checks::route(beacon.route, policy)?;
+        checks::who(beacon.has_token)?;
         Self::describe(beacon, policy)
     }
 

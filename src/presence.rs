@@ -100,8 +100,10 @@ pub async fn remarks(redis: &config::Redis, record: &config::Record) -> Result<V
     tasks.end();
     Ok(differences.unwrap_or_else(|error| {
         let error = crate::telemetry::chain(&error);
+        let place = redis.place();
         vec![format!(
-            "Redis does not tell whether other sidecars have the same settings: {error}"
+            "Redis does not tell whether other sidecars have the same settings ({place}: {error}): start it, or correct \
+             [redis]"
         )]
     }))
 }

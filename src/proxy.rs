@@ -10,6 +10,8 @@ pub mod client_ip;
 mod client_socket;
 mod ctx;
 mod edge;
+mod failure;
+mod failures;
 mod forwarded;
 mod forwarding;
 mod front;
@@ -31,6 +33,7 @@ mod request;
 mod response;
 mod timeouts;
 mod upstream;
+mod warnings;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,6 +61,7 @@ pub use handshakes::Handshakes;
 pub use metrics::Metrics;
 pub use upstream::Upstreams;
 
+use failure::connect_reason;
 use limits::Refusal;
 use messages::has_no_body;
 use metrics::NoRoute;
@@ -132,7 +136,9 @@ impl ProxyHttp for Sidecar {
 
     async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
         ctx.attempts += 1;
-        self.upstreams.select()
+        let (peer, server) = self.upstreams.select()?;
+        ctx.server = server;
+        Ok(peer)
     }
 
     fn fail_to_connect(
@@ -142,6 +148,9 @@ impl ProxyHttp for Sidecar {
         ctx: &mut Ctx,
         mut error: Box<Error>,
     ) -> Box<Error> {
+        if let Some(server) = &ctx.server {
+            self.upstreams.servers.unreachable(server, connect_reason(&error));
+        }
         error.set_retry(ctx.attempts <= self.upstream.retries);
         error
     }
@@ -181,6 +190,9 @@ impl ProxyHttp for Sidecar {
         ctx.body_bytes = 0;
         self.prepare(session, upstream, ctx)?;
         self.app_is_asked(session, ctx);
+        if let Some(server) = &ctx.server {
+            self.upstreams.servers.asked(server);
+        }
         Ok(())
     }
 
@@ -193,6 +205,9 @@ impl ProxyHttp for Sidecar {
         if response.status == 101 && !ctx.upgrade {
             // A tunnel without a request for one: the client would take raw bytes for its next response.
             return Err(Error::explain(ErrorType::InvalidHTTPHeader, "an unasked 101").into_up());
+        }
+        if let Some(server) = &ctx.server {
+            self.upstreams.servers.answered(server);
         }
         self.app_answers(session, response, ctx);
         ctx.body_ended |= has_no_body(response) || session.req_header().method == http::Method::HEAD;

@@ -7,6 +7,7 @@
 mod admission;
 mod facts;
 mod intake;
+mod recognition;
 mod resolve;
 mod shown;
 #[cfg(test)]
@@ -19,7 +20,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::auth::{Authenticator, EarlyLookup};
+use crate::auth::{Absent, Authenticator, EarlyLookup};
 use crate::batch::RecordedView;
 use crate::browser_session::{BrowserSession, Visibility};
 use crate::communities::{Communities, Named};
@@ -35,6 +36,7 @@ use crate::recent_pages::RecentPages;
 use crate::writer::load::{Bytes, Load};
 pub use facts::RequestFacts;
 pub use intake::{Intake, Report};
+pub use recognition::Recognition;
 pub use resolve::Resolver;
 pub(crate) use resolve::Worker;
 pub use shown::ShownPages;
@@ -102,6 +104,8 @@ pub struct Destinations {
     pub recent: RecentPages,
     /// Counts views.
     pub metrics: Arc<Metrics>,
+    /// Whether anybody is recognised.
+    pub recognition: Arc<Recognition>,
 }
 
 enum Message {
@@ -209,7 +213,22 @@ impl Recorder {
     }
 }
 
+impl From<Absent> for NotCounted {
+    fn from(absent: Absent) -> Self {
+        match absent {
+            Absent::NotFound => Self::NoSession,
+            Absent::Ended => Self::SessionEnded,
+        }
+    }
+}
+
 impl Destinations {
+    /// A view whose visitor was looked up has none.
+    fn is_nobodys(&self, reason: NotCounted) {
+        self.metrics.not_counted[reason].inc();
+        self.recognition.found_none(reason);
+    }
+
     fn touch(&self, session: &BrowserSession, community: Option<&CommunityId>, seen: Moment) {
         if let (Some(presence), Some(community)) = (&self.presence, community)
             && session.visibility != Visibility::Ignored
@@ -228,6 +247,7 @@ impl Destinations {
         session: &BrowserSession,
         community: Option<CommunityId>,
     ) {
+        self.recognition.recognised();
         match session.visibility {
             Visibility::Shown => self.recent.note(&view, community.as_ref()),
             Visibility::Hidden => {}

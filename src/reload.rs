@@ -1,7 +1,8 @@
-//! Reload: reads route files and certificates again, on SIGHUP and when they change. Where a file is faulty, what was
+//! Reload: reads route files, certificates and the keys of JWTs again, on SIGHUP and when they change. Where a file is faulty, what was
 //! read before stays in use; the log says what is wrong and where, and metrics show it.
 
 mod certificates;
+mod jwt_keys;
 mod metrics;
 mod route_files;
 #[cfg(test)]
@@ -23,9 +24,10 @@ use crate::routes::{RouteError, RouteFile, RouteTable};
 use crate::status::Status;
 
 pub use certificates::{Certificate, CertificateError};
+pub use jwt_keys::{KeyFile, KeyFileError};
 pub use metrics::Metrics;
 use metrics::Outcome;
-pub use route_files::{ReloadError, load_routes, read_route_files};
+pub use route_files::{ReloadError, blank_files, load_routes, read_route_files};
 use unsettled::Unsettled;
 use watch::Watch;
 
@@ -48,8 +50,18 @@ impl LoadedRoutes {
     pub fn from(dir: &std::path::Path, lookups: &Arc<[Arc<str>]>) -> Result<Self, ReloadError> {
         let files = read_route_files(dir)?;
         let table = RouteTable::compile_with(&files, lookups)?;
+        warn_of_blank_files(&files, &[]);
         Ok(Self { files, table })
     }
+}
+
+/// Certificates and keys that are read again.
+#[derive(Debug, Clone, Default)]
+pub struct KeyFiles {
+    /// Of the listeners.
+    pub certificates: Vec<Arc<Certificate>>,
+    /// Of JWTs, where they are read.
+    pub jwt_keys: Option<Arc<KeyFile>>,
 }
 
 /// Reads again, on request and when something has changed.
@@ -59,8 +71,9 @@ pub struct Reloader {
     /// What was read last, in use or refused.
     read: Reading,
     certificates: Vec<Arc<Certificate>>,
+    jwt_keys: Option<Arc<KeyFile>>,
     requests: mpsc::Receiver<()>,
-    /// For the routes first, then for each certificate; empty where nothing is watched.
+    /// For the routes first, then for each certificate and the keys of JWTs; empty where nothing is watched.
     watches: Vec<Watch>,
     is_again: bool,
     /// A reading of the routes that is not used yet.
@@ -71,27 +84,33 @@ pub struct Reloader {
 
 impl Reloader {
     /// Starts with what was loaded: `files` are the text of the table in `routes`. Each message in `requests` asks for
-    /// a reload. If `watch`, changes of route files and certificates are noticed from now on.
+    /// a reload. If `watch`, changes of route files, certificates and keys are noticed from now on.
     pub fn new(
         config: &crate::config::Routes,
         files: Vec<RouteFile>,
         routes: SharedRoutes,
-        certificates: Vec<Arc<Certificate>>,
+        key_files: KeyFiles,
         requests: mpsc::Receiver<()>,
         status: &Status,
         metrics: Arc<Metrics>,
     ) -> Self {
         let dir = config.dir.clone();
+        let KeyFiles {
+            certificates,
+            jwt_keys,
+        } = key_files;
         let mut watches = Vec::new();
         if config.watch {
             let listed = dir.clone();
             watches.push(Watch::new(&dir, move || route_files::list(&listed)));
             watches.extend(certificates.iter().map(|certificate| certificate.watch()));
+            watches.extend(jwt_keys.iter().map(|keys| keys.watch()));
         }
         let reloader = Self {
             dir,
             read: Ok(files),
             certificates,
+            jwt_keys,
             requests,
             watches,
             is_again: false,
@@ -142,7 +161,8 @@ impl Reloader {
             }
             index = changed => match index {
                 0 => self.routes_changed(),
-                _ => self.read_certificates(false),
+                index if index <= self.certificates.len() => self.read_certificates(false),
+                _ => self.read_jwt_keys(false),
             },
             () = rest => self.routes_changed(),
         }
@@ -182,6 +202,7 @@ impl Reloader {
         let read = read_route_files(&self.dir);
         self.load(read);
         self.read_certificates(true);
+        self.read_jwt_keys(true);
     }
 
     /// Uses a reading; on error the table in use stays.
@@ -190,6 +211,10 @@ impl Reloader {
             Ok(files) => self.compile(files).map_err(ReloadError::from),
             Err(error) => Err(error.clone()),
         };
+        if let (Ok(files), true) = (&read, table.is_ok()) {
+            let before = self.read.as_ref().map_or(&[][..], Vec::as_slice);
+            warn_of_blank_files(files, before);
+        }
         self.read = read;
         self.unsettled = None;
         match table {
@@ -241,6 +266,37 @@ impl Reloader {
         let faults = faults.flat_map(|certificate| certificate.files.condition().reasons);
         let faults: Vec<_> = faults.collect();
         self.status.certificates.down_for(faults, |_| {});
+    }
+
+    /// Reads the keys of JWTs again, as the certificates.
+    fn read_jwt_keys(&self, is_asked: bool) {
+        let Some(keys) = &self.jwt_keys else {
+            return;
+        };
+        let (path, file) = (keys.path().display(), &keys.file);
+        match keys.read_again() {
+            Ok(is_new) => {
+                if is_new || file.is_down() {
+                    tracing::info!(%path, "keys of JWTs loaded");
+                }
+                file.up(|_| {});
+            }
+            Err(error) => {
+                if is_asked {
+                    file.unknown();
+                }
+                file.down_for([error.to_string()], |error| {
+                    tracing::error!(%path, %error, "keys of JWTs refused; the last good ones stay in use");
+                });
+            }
+        }
+        self.status.jwt_keys.down_for(file.condition().reasons, |_| {});
+    }
+}
+
+fn warn_of_blank_files(files: &[RouteFile], before: &[RouteFile]) {
+    for path in blank_files(files, before) {
+        tracing::warn!(path = %path.display(), "a route file is empty: it has no routes");
     }
 }
 

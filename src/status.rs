@@ -62,6 +62,12 @@ macro_rules! components {
 }
 
 components! {
+    /// Whether any of the app's servers answers
+    app: Unknown = None,
+    /// Down while some of the app's servers do not answer, and others do
+    app_servers: Up = None,
+    /// 0 while nobody is recognised: page navigations with cookies belong to no known session, and somebody has signed in
+    recognition: Up = Some("recognition_ok"),
     /// 1 while the app's database answers, 0 while it does not
     database: Unknown = Some("database_up"),
     /// 1 unless the ledger of applied batches was found missing, newer or forbidden
@@ -90,6 +96,8 @@ components! {
     routes: Up = Some("config_last_reload_successful"),
     /// 1 if the listeners' certificates were valid when they were last read, else 0
     certificates: Up = Some("certificates_last_reload_successful"),
+    /// 1 if the keys of JWTs were valid when they were last read, else 0
+    jwt_keys: Up = Some("jwt_keys_last_reload_successful"),
 }
 
 /// Page views on disk, over all spools.

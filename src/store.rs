@@ -5,6 +5,7 @@
 //! here only.
 
 pub mod catalogue;
+mod claimed;
 mod connections;
 mod django;
 mod error;
@@ -39,7 +40,7 @@ pub use error::{Class, StoreError};
 pub use ledger::LedgerProblem;
 pub use migrate::{Incomplete, MigrateError, Step, migrate};
 pub use open::{
-    GrantsError, check, check_ledger, grants, ignored_parameters, open, read_catalogue, remarks,
+    GrantsError, check, check_ledger, grants, ignored_parameters, open, place, read_catalogue, remarks,
     session_listener,
 };
 pub use postgres::{Notification, SessionListener};
@@ -58,6 +59,9 @@ pub trait Store: Send + Sync + 'static {
     /// The sessions that these tokens belong to, valid or not, in one query (two for Django's sessions of accounts);
     /// tokens without a row are absent, a row that lets nobody in says why, and a row that cannot be read is an error of
     /// its own. The caller decides with [`BrowserSession::is_valid_at`].
+    ///
+    /// Tokens of JWTs have another query: the row has the primary key that the JWT names, and is of the user whom it names;
+    /// or, where it names no session, there is no row but the user's profile.
     async fn browser_sessions(&self, tokens: &[SessionToken]) -> Result<SessionsFound, StoreError>;
 
     /// The same, one query per token if a single row made the query for all fail.

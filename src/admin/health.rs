@@ -9,6 +9,8 @@ use crate::status::{Backlog, State, Status};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Readiness {
     Ready,
+    /// The listeners are open, but no server of the app answers: only where `upstream.readiness` is set.
+    NoApp,
     Starting,
     HandedOver,
     ShuttingDown,
@@ -20,16 +22,19 @@ impl Readiness {
             Self::ShuttingDown
         } else if admin.handed_over.has_started() {
             Self::HandedOver
-        } else if admin.serving.load(Ordering::Relaxed) {
-            Self::Ready
-        } else {
+        } else if !admin.serving.load(Ordering::Relaxed) {
             Self::Starting
+        } else if admin.settings.waits_for_the_app && admin.status.app.is_down() {
+            Self::NoApp
+        } else {
+            Self::Ready
         }
     }
 
     pub(super) fn text(self) -> &'static str {
         match self {
             Self::Ready => "ok",
+            Self::NoApp => "the app does not answer",
             Self::Starting => "starting",
             Self::HandedOver => "handed over to another process",
             Self::ShuttingDown => "shutting down",
@@ -47,11 +52,26 @@ pub(super) fn degraded(status: &Status, patience: f64) -> Vec<String> {
         ..
     } = status.backlog();
     let partitions = status.partitions_down();
+    let app = status.app.condition();
     let [spool, redis] = [&status.spool, &status.redis].map(|component| component.condition().state);
     [
         (
+            app.state == State::Down,
+            format!("the app does not answer ({})", app.reasons.join("; ")),
+        ),
+        (
+            status.app_servers.is_down(),
+            format!(
+                "a server of the app does not answer, the others do ({})",
+                status.app_servers.condition().reasons.join("; ")
+            ),
+        ),
+        (
             status.database.is_down(),
-            "the database does not answer; page views wait in the spool".to_owned(),
+            away(
+                "the database does not answer; page views wait in the spool",
+                &status.database.condition().reasons,
+            ),
         ),
         (
             status.spool.is_down(),
@@ -109,13 +129,27 @@ pub(super) fn degraded(status: &Status, patience: f64) -> Vec<String> {
             status.certificates.is_down(),
             "a certificate of listen.https is faulty, see the log; the last good one stays in use".to_owned(),
         ),
+        (
+            status.jwt_keys.is_down(),
+            "the file with the keys of JWTs is faulty, see the log; the last good ones stay in use".to_owned(),
+        ),
     ]
     .into_iter()
     .filter_map(|(holds, line)| holds.then_some(line))
+    .chain(status.recognition.condition().reasons)
     .chain(status.tables.condition().reasons)
     .chain(updates(status))
     .chain(status.presence_settings.condition().reasons)
     .collect()
+}
+
+/// A sentence with the reasons, where there are some yet.
+fn away(sentence: &str, reasons: &[String]) -> String {
+    if reasons.is_empty() {
+        sentence.to_owned()
+    } else {
+        format!("{sentence} ({})", reasons.join("; "))
+    }
 }
 
 /// What is left as it is beside the events that are written.

@@ -106,6 +106,7 @@ mod tests {
             "task",
             // As many as are configured.
             "listener",
+            "server",
             "le",
         ];
         for family in Metrics::new(&Status::default()).registry.gather() {

@@ -57,7 +57,7 @@ pub(super) struct Gate {
 /// may see must not be shown to others. Credentials are kept as a keyed hash only.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum CallerKey {
-    Session(BrowserSessionId, Option<u64>),
+    Session(Option<BrowserSessionId>, UserId, Option<u64>),
     Anonymous(Option<u64>),
 }
 
@@ -120,6 +120,7 @@ impl Gate {
             config::Access::Backend => Decides::Backend(match session {
                 Some(session) => CallerKey::Session(
                     session.id.clone(),
+                    session.user_id.clone(),
                     self.fingerprint(&caller.headers, &[AUTHORIZATION]),
                 ),
                 None => CallerKey::Anonymous(self.fingerprint(&caller.headers, &[COOKIE, AUTHORIZATION])),

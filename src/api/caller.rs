@@ -73,7 +73,7 @@ impl Api {
         let authenticator = &self.shared.authenticator;
         match authenticator.cached_now(&token, caller.at).await {
             CachedSession::Session(session) => caller.session = Some(session),
-            CachedSession::NoSession => {}
+            CachedSession::NoSession(_) => {}
             CachedSession::Unknown => {
                 let found = timeout(self.timeout(), async {
                     // Callers with made-up tokens must not use up the recorder's lookups.

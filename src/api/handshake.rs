@@ -1,8 +1,8 @@
 //! Reads a request for a live connection: a `WebSocket`, an event stream, or neither. Pure.
 
 use http::header::{
-    ACCEPT, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
-    TRANSFER_ENCODING, UPGRADE,
+    ACCEPT, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{Method, Version};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -17,7 +17,12 @@ pub(super) struct Handshake {
     pub(super) kind: Kind,
     /// `Sec-WebSocket-Accept`
     pub(super) accept: Option<HeaderValue>,
+    /// Whether the client speaks [`PROTOCOL`], which is then the answer.
+    pub(super) speaks_protocol: bool,
 }
+
+/// The subprotocol of the messages. A client that sends its JWT as another one needs it: the browser asks for an answer.
+pub(super) const PROTOCOL: &str = "headcount";
 
 impl Handshake {
     /// Reads a request's head.
@@ -40,6 +45,7 @@ impl Handshake {
             return Ok(Self {
                 kind: Kind::Events(framing),
                 accept: None,
+                speaks_protocol: false,
             });
         }
         Err(Problem::NotAcceptable)
@@ -62,6 +68,9 @@ impl Handshake {
         Ok(Self {
             kind: Kind::WebSocket,
             accept: HeaderValue::try_from(derive_accept_key(key.as_bytes())).ok(),
+            speaks_protocol: any_element(headers, SEC_WEBSOCKET_PROTOCOL.as_str(), |element| {
+                element == PROTOCOL
+            }),
         })
     }
 }
@@ -126,6 +135,21 @@ mod tests {
         let handshake = read(&WEB_SOCKET).unwrap();
         assert_eq!(handshake.kind, Kind::WebSocket);
         assert_eq!(handshake.accept.unwrap(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert!(!handshake.speaks_protocol);
+    }
+
+    #[test]
+    fn i28_a_client_that_offers_the_protocol_gets_it() {
+        for (offered, is_spoken) in [
+            ("headcount, bearer.a.b.c", true),
+            ("bearer.a.b.c, headcount", true),
+            ("chat", false),
+            ("bearer.a.b.c", false),
+        ] {
+            let mut pairs = WEB_SOCKET.to_vec();
+            pairs.push(("sec-websocket-protocol", offered));
+            assert_eq!(read(&pairs).unwrap().speaks_protocol, is_spoken, "{offered}");
+        }
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, TRANSFER_ENCODING,
-    UPGRADE, VARY,
+    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT,
+    SEC_WEBSOCKET_PROTOCOL, TRANSFER_ENCODING, UPGRADE, VARY,
 };
 use http::request::Parts;
 use http::{HeaderName, Response, StatusCode};
@@ -21,7 +21,7 @@ use crate::live::message::LiveMessage;
 use crate::live::{AccessPolicy, Connection, Denied, Framing, Full, Kind, Refused, Wanted};
 
 use super::caller::Caller;
-use super::handshake::Handshake;
+use super::handshake::{Handshake, PROTOCOL};
 use super::metrics::LiveRefusal;
 use super::origin::{self, RequestOrigin};
 use super::problem::Problem;
@@ -158,7 +158,7 @@ impl Shared {
             let community = path.community.clone();
             (
                 community.map(|community| vec![community]),
-                query::heartbeat(query)?,
+                query::heartbeat(query)? && !self.intake.is_bots(&request.headers),
             )
         } else {
             (Some(query::communities(query)?), false)
@@ -220,6 +220,9 @@ fn opened(handshake: Handshake, connection: Box<Connection>) -> Response<Body> {
             set(CONNECTION, HeaderValue::from_static("Upgrade"));
             if let Some(accept) = handshake.accept {
                 set(SEC_WEBSOCKET_ACCEPT, accept);
+            }
+            if handshake.speaks_protocol {
+                set(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
             }
         }
         Kind::Events(framing) => {

@@ -75,13 +75,13 @@ pub(super) fn contract(shared: &Shared, query: Option<&str>) -> Result<Response<
 }
 
 /// The document of a site with these settings.
-pub(super) fn render(paths: &Paths, settings: &config::Api, site_settings: &SiteSettings) -> Bytes {
+pub(super) fn render(paths: &Paths, settings: &config::Api, site: &SiteSettings) -> Bytes {
     let mut document = Contract::openapi();
     // The API is the site's; the crate's licence says nothing about it.
     document.info.license = None;
     // The document is plain data: serialising it does not fail.
     let mut document = serde_json::to_value(document).unwrap_or(Value::Null);
-    site::fit(&mut document, paths, settings, &site_settings.session_cookie);
-    site::leave_out(&mut document, site_settings.session_facts);
+    site::fit(&mut document, paths, settings, site);
+    site::leave_out(&mut document, site.session_facts);
     serde_json::to_vec(&document).unwrap_or_default().into()
 }

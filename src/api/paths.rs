@@ -116,6 +116,11 @@ pub struct ApiPath {
 }
 
 impl ApiPath {
+    /// Whether its answers are live connections.
+    pub fn is_live(&self) -> bool {
+        self.operation.is_live()
+    }
+
     /// Whether its requests have a body, of at most [`MAX_REPORT`](super::MAX_REPORT) bytes.
     pub fn takes_a_report(&self) -> bool {
         self.operation == Operation::Visits

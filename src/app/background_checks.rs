@@ -35,7 +35,8 @@ impl Watched<'_> {
         self.listen_to_sessions(tasks)?;
         tasks.keep(Task::DatabaseWatch, {
             let (store, database) = (self.store.clone(), self.status.database.clone());
-            move || watch_database(store.clone(), database.clone())
+            let place = store::place(&self.config.database);
+            move || watch_database(store.clone(), place.clone(), database.clone())
         });
         tasks.keep(Task::SchemaWatch, {
             let (config, status) = (self.config.clone(), self.status.clone());
@@ -74,7 +75,7 @@ const SCHEMA_LOOK: Duration = Duration::from_secs(60);
 
 /// Reports whether the database answers, even while nothing is recorded. An answer that takes until the next ping is
 /// due counts as none, whatever the timeout of statements.
-async fn watch_database(store: Arc<dyn Store>, database: Component) {
+async fn watch_database(store: Arc<dyn Store>, place: String, database: Component) {
     loop {
         let error = match tokio::time::timeout(DATABASE_PING, store.ping()).await {
             Ok(Ok(())) => None,
@@ -82,7 +83,7 @@ async fn watch_database(store: Arc<dyn Store>, database: Component) {
             Err(_) => Some(format!("no answer to a ping within {DATABASE_PING:?}")),
         };
         if let Some(error) = error {
-            database.down(error, |error| {
+            database.down(format!("{place}: {error}"), |error| {
                 tracing::warn!(error, "the database does not answer");
             });
         } else {

@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 
 use super::{StartError, background_checks};
 use crate::admin::Metrics;
-use crate::auth::{Authenticator, EarlyLookups};
+use crate::auth::{self, Authenticator, EarlyLookups, Jwts};
 use crate::communities::Communities;
 use crate::config::{Access, Config};
 use crate::geoip::GeoIp;
@@ -16,8 +16,8 @@ use crate::presence::grants::Grants;
 use crate::presence::worker::PresenceHandle;
 use crate::presence::{self, Presence};
 use crate::recent_pages::RecentPages;
-use crate::recorder::{Destinations, Intake, Recorder, Resolver, ShownPages};
-use crate::reload::SharedRoutes;
+use crate::recorder::{Destinations, Intake, Recognition, Recorder, Resolver, ShownPages};
+use crate::reload::{KeyFile, SharedRoutes};
 use crate::shutdown::Shutdown;
 use crate::status::Status;
 use crate::store::Store;
@@ -39,6 +39,9 @@ pub(super) struct Recording {
     pub(super) communities: Arc<Communities>,
     pub(super) recorder: Recorder,
     views: Arc<page_view::Metrics>,
+    auth: Arc<auth::Metrics>,
+    /// The keys of JWTs, where they are read.
+    jwt_keys: Option<Arc<KeyFile>>,
     /// The latest recorded pages, for the dashboard.
     pub(super) recent: RecentPages,
     /// Receives touches; `None` where presence is not recorded.
@@ -47,6 +50,14 @@ pub(super) struct Recording {
     stop: Shutdown,
     tasks: Tasks,
     workers: Vec<JoinHandle<()>>,
+}
+
+/// What is ready before anything is served.
+pub(super) struct Prepared {
+    /// Where page views wait for the database, with what locates their addresses; `None` where nothing is written.
+    pub(super) spool: Option<(Directory, Arc<Spool>, Option<GeoIp>)>,
+    /// The keys of JWTs, where they are read.
+    pub(super) jwt_keys: Option<Arc<KeyFile>>,
 }
 
 /// Prepares the folder of the spools; `None` where nothing is written.
@@ -64,17 +75,21 @@ pub(super) fn prepare_spools(config: &Config) -> Result<Option<Directory>, Start
 }
 
 /// Checks the database before anything is served: whether it can be written to, and the types of the app's keys.
-/// Returns the spool in which page views wait for it, with what locates their addresses.
+/// Returns what is ready then.
 ///
 /// # Errors
 /// The operator must fix the configuration or the environment.
 pub(super) async fn first_look(
     spools: Option<Directory>,
     geoip: Option<GeoIp>,
+    jwt_keys: Option<Arc<KeyFile>>,
     store: &Arc<dyn Store>,
-) -> Result<Option<(Directory, Arc<Spool>, Option<GeoIp>)>, StartError> {
+) -> Result<Prepared, StartError> {
     let (spool, ()) = tokio::join!(open_spool(spools, store), background_checks::keys_at_start(store));
-    Ok(spool?.map(|(directory, spool)| (directory, spool, geoip)))
+    Ok(Prepared {
+        spool: spool?.map(|(directory, spool)| (directory, spool, geoip)),
+        jwt_keys,
+    })
 }
 
 /// A spool for this process, if the database has the ledger that writing needs.
@@ -105,11 +120,10 @@ async fn open_spool(
 }
 
 impl Recording {
-    /// `spool` is where page views wait for the database, with what locates their addresses; `None` where nothing is
-    /// written.
+    /// Starts the workers.
     pub(super) fn start(
         config: &Config,
-        spool: Option<(Directory, Arc<Spool>, Option<GeoIp>)>,
+        Prepared { spool, jwt_keys }: Prepared,
         store: &Arc<dyn Store>,
         presence: &Arc<dyn Presence>,
         status: &Status,
@@ -139,11 +153,9 @@ impl Recording {
             workers.extend(worker.start(tasks, stop.subscribe()));
             handle
         });
-        let authenticator = Arc::new(Authenticator::new(
-            &config.session,
-            store.clone(),
-            metrics.auth.clone(),
-        ));
+        let looks_up = !config.schema.profile.columns.account.is_empty() || config.schema.hides_members();
+        let authenticator = Authenticator::new(&config.session, store.clone(), metrics.auth.clone());
+        let authenticator = Arc::new(authenticator.with_jwts(jwt_keys.clone(), looks_up));
         let communities = Arc::new(Communities::new(store.clone()));
         let recent = RecentPages::new(config.privacy.recent_pages);
         let limits = Limits::new(record, &config.spool);
@@ -180,6 +192,11 @@ impl Recording {
             writer,
             recent: recent.clone(),
             metrics: metrics.views.clone(),
+            recognition: Arc::new(Recognition::new(
+                &config.session,
+                &config.schema,
+                status.recognition.clone(),
+            )),
         };
         let (recorder, worker) = Recorder::new(destinations, resolver, record.queue_views.get(), bytes);
         worker.start(tasks);
@@ -188,6 +205,8 @@ impl Recording {
             communities,
             recorder,
             views: metrics.views.clone(),
+            auth: metrics.auth.clone(),
+            jwt_keys,
             recent,
             touches,
             stop,
@@ -220,6 +239,11 @@ impl Recording {
         Arc::new(Intake {
             is_recording: config.record.is_on(),
             session: config.session.clone(),
+            jwts: self.jwt_keys.as_ref().map(|keys| {
+                let session = &config.session;
+                let (keys, metrics) = (Arc::clone(keys), Arc::clone(&self.auth));
+                Jwts::new(&session.jwt, keys, session.cache_capacity, metrics)
+            }),
             routes,
             lookups: EarlyLookups::new(self.authenticator.clone(), self.tasks.runtime().clone()),
             policy,

@@ -24,6 +24,8 @@ use super::metrics::{Evicted, Lookup, Metrics};
 use crate::browser_session::{BrowserSession, SessionChange, Unusable};
 use crate::config;
 use crate::ids::{SessionToken, TokenFingerprint};
+use crate::key_type::AppKeys;
+use crate::reload::KeyFile;
 use crate::status::Component;
 use crate::store::{Store, StoreError};
 
@@ -42,6 +44,12 @@ pub struct Authenticator {
     limiter: Limiter,
     /// `session.negative_ttl`
     longest_absence: Duration,
+    /// The keys of JWTs: one that was verified with a key that is gone has no session.
+    jwt_keys: Option<Arc<KeyFile>>,
+    /// Whether the users of JWTs are looked up.
+    looks_up_users: bool,
+    /// The types of the app's keys.
+    keys: AppKeys,
     /// Down while the latest lookup failed.
     table: Component,
     metrics: Arc<Metrics>,
@@ -52,10 +60,33 @@ pub struct Authenticator {
 pub enum CachedSession {
     /// A valid session.
     Session(Arc<BrowserSession>),
-    /// No session: unknown to the app, or not valid.
-    NoSession,
+    /// No session.
+    NoSession(Absent),
     /// Not in the cache: call [`Authenticator::resolve`].
     Unknown,
+}
+
+impl CachedSession {
+    /// Whether no query is needed.
+    fn is_known(&self) -> bool {
+        *self != Self::Unknown
+    }
+
+    fn session(self) -> Option<Arc<BrowserSession>> {
+        match self {
+            Self::Session(session) => Some(session),
+            Self::NoSession(_) | Self::Unknown => None,
+        }
+    }
+}
+
+/// Why a token has no session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absent {
+    /// The table has no such token.
+    NotFound,
+    /// Its session is inactive, has ended, or has expired.
+    Ended,
 }
 
 /// The session of a page view.
@@ -64,7 +95,7 @@ pub enum Identified {
     /// It belongs to this session.
     Session(Arc<BrowserSession>),
     /// It belongs to no valid session.
-    NoSession,
+    NoSession(Absent),
     /// No session so far; its row may appear a moment after its cookie. Query once more at this time.
     NotYet(time::Instant),
 }
@@ -96,11 +127,25 @@ impl Authenticator {
             fallback: FallbackSessions::new(session.cache_capacity),
             changes: SessionChanges::new(session.cache_capacity),
             subscribers: broadcast::Sender::new(SUBSCRIBERS_BACKLOG),
+            keys: store.keys(),
             lookups: Lookups::new(store, session.max_lookups),
             limiter: Limiter::new(),
             longest_absence: session.negative_ttl,
+            jwt_keys: None,
+            looks_up_users: false,
             table: Component::default(),
             metrics,
+        }
+    }
+
+    /// With the keys that JWTs are verified with. `looks_up`: whether the user is looked up whom a JWT names, also where it
+    /// names no session.
+    #[must_use]
+    pub fn with_jwts(self, jwt_keys: Option<Arc<KeyFile>>, looks_up: bool) -> Self {
+        Self {
+            jwt_keys,
+            looks_up_users: looks_up,
+            ..self
         }
     }
 
@@ -117,6 +162,10 @@ impl Authenticator {
     }
 
     async fn known(&self, token: &SessionToken, at: DateTime<Utc>, is_view: bool) -> CachedSession {
+        let claimed = self.claimed(token, at);
+        if claimed.is_known() {
+            return claimed;
+        }
         let Some(entry) = self.cache.get(token).await else {
             return CachedSession::Unknown;
         };
@@ -130,8 +179,31 @@ impl Authenticator {
         } else {
             BrowserSession::is_valid_at
         };
-        let session = entry.session.filter(|session| counts(session, at));
-        session.map_or(CachedSession::NoSession, CachedSession::Session)
+        match entry
+            .session_if(|session| counts(session, at))
+            .and_then(|session| within_jwt(token, session, at))
+        {
+            Ok(session) => CachedSession::Session(session),
+            Err(absent) => CachedSession::NoSession(absent),
+        }
+    }
+
+    /// The answer for a JWT that needs no query; unknown where the table has to be asked, as for a cookie.
+    fn claimed(&self, token: &SessionToken, at: DateTime<Utc>) -> CachedSession {
+        let Some(claims) = token.claims() else {
+            return CachedSession::Unknown;
+        };
+        let is_gone = |key| self.jwt_keys.as_ref().is_some_and(|keys| !keys.holds(key));
+        if claims.expires_at <= at || claims.key.is_some_and(is_gone) {
+            return CachedSession::NoSession(Absent::Ended);
+        }
+        if claims.session.is_some() || self.looks_up_users {
+            return CachedSession::Unknown;
+        }
+        match self.keys.user(&claims.account) {
+            Some(user) => CachedSession::Session(Arc::new(BrowserSession::of_jwt(claims, user))),
+            None => CachedSession::NoSession(Absent::NotFound),
+        }
     }
 
     /// The session a token belongs to at `now`, from the cache or the table. Concurrent calls for one token
@@ -158,8 +230,13 @@ impl Authenticator {
         now: DateTime<Utc>,
         from: Option<IpAddr>,
     ) -> Result<Option<Arc<BrowserSession>>, Arc<StoreError>> {
+        let claimed = self.claimed(token, now);
+        if claimed.is_known() {
+            return Ok(claimed.session());
+        }
         let session = self.asked(token, now, from).await?.session;
-        Ok(session.filter(|session| session.is_valid_at(now)))
+        let session = session.filter(|session| session.is_valid_at(now));
+        Ok(session.and_then(|session| within_jwt(token, session, now).ok()))
     }
 
     /// The same, with the time of the query.
@@ -171,8 +248,13 @@ impl Authenticator {
         token: &SessionToken,
         now: DateTime<Utc>,
     ) -> Result<Option<(Arc<BrowserSession>, time::Instant)>, Arc<StoreError>> {
+        let claimed = self.claimed(token, now);
+        if claimed.is_known() {
+            return Ok(claimed.session().map(|session| (session, time::Instant::now())));
+        }
         let Entry { session, read_at, .. } = self.asked(token, now, None).await?;
         let session = session.filter(|session| session.is_valid_at(now));
+        let session = session.and_then(|session| within_jwt(token, session, now).ok());
         Ok(session.map(|session| (session, read_at)))
     }
 
@@ -197,12 +279,20 @@ impl Authenticator {
         at: DateTime<Utc>,
         from: Option<IpAddr>,
     ) -> Result<Identified, Arc<StoreError>> {
+        match self.claimed(token, at) {
+            CachedSession::Session(session) => return Ok(Identified::Session(session)),
+            CachedSession::NoSession(absent) => return Ok(Identified::NoSession(absent)),
+            CachedSession::Unknown => {}
+        }
         let entry = self.asked(token, at, from).await?;
         if let Some(until) = entry.first_absent_until() {
             return Ok(Identified::NotYet(until));
         }
-        let session = entry.session.filter(|session| session.was_valid_at(at));
-        Ok(session.map_or(Identified::NoSession, Identified::Session))
+        let session = entry.session_if(|session| session.was_valid_at(at));
+        Ok(match session.and_then(|session| within_jwt(token, session, at)) {
+            Ok(session) => Identified::Session(session),
+            Err(absent) => Identified::NoSession(absent),
+        })
     }
 
     /// The current answer for a token, queried again where it may have changed.
@@ -233,7 +323,8 @@ impl Authenticator {
 
     /// Whether a session was found for a token before.
     pub fn is_known(&self, token: &SessionToken) -> bool {
-        self.fallback.knows(token)
+        // The app has signed a JWT.
+        token.claims().is_some() || self.fallback.knows(token)
     }
 
     /// Whether the table answers promptly, so that views can wait for it in memory.
@@ -253,12 +344,17 @@ impl Authenticator {
     /// A session that is known to have changed is not returned. One whose change may have been missed is: nothing newer
     /// is known while the table cannot be queried.
     pub fn last_known_session(&self, token: &SessionToken, at: DateTime<Utc>) -> Option<Arc<BrowserSession>> {
+        let claimed = self.claimed(token, at);
+        if claimed.is_known() {
+            return claimed.session();
+        }
         let kept = self.fallback.get(token)?;
         if !self.changes.none_heard(&kept.session, kept.read) {
             self.fallback.forget(token);
             return None;
         }
         let session = Some(kept.session).filter(|session| session.is_valid_at(at))?;
+        let session = within_jwt(token, session, at).ok()?;
         self.count(Lookup::Remembered);
         Some(session)
     }
@@ -442,7 +538,32 @@ impl Authenticator {
     }
 }
 
+/// A session of the table, which a JWT names: no longer than that is accepted.
+fn within_jwt(
+    token: &SessionToken,
+    session: Arc<BrowserSession>,
+    at: DateTime<Utc>,
+) -> Result<Arc<BrowserSession>, Absent> {
+    match token.claims() {
+        Some(claims) if claims.expires_at <= at => Err(Absent::Ended),
+        Some(claims) if claims.expires_at < session.expires_at => Ok(Arc::new(BrowserSession {
+            expires_at: claims.expires_at,
+            ..BrowserSession::clone(&session)
+        })),
+        _ => Ok(session),
+    }
+}
+
 impl Entry {
+    /// Its session, if that satisfies `counts`.
+    fn session_if(self, counts: impl Fn(&BrowserSession) -> bool) -> Result<Arc<BrowserSession>, Absent> {
+        match self.session {
+            Some(session) if counts(&session) => Ok(session),
+            Some(_) => Err(Absent::Ended),
+            None => Err(Absent::NotFound),
+        }
+    }
+
     /// See [`Absence::first_until`].
     fn first_absent_until(&self) -> Option<time::Instant> {
         self.absence.and_then(|absence| absence.first_until())

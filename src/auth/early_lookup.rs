@@ -43,7 +43,7 @@ impl EarlyLookups {
         let lookup = EarlyLookup::default();
         match self.authenticator.cached(token, at).await {
             CachedSession::Session(session) => lookup.found(session),
-            CachedSession::NoSession => {}
+            CachedSession::NoSession(_) => {}
             CachedSession::Unknown => {
                 if let Ok(place) = Arc::clone(&self.free).try_acquire_owned() {
                     let (authenticator, token) = (Arc::clone(&self.authenticator), token.clone());

@@ -1,5 +1,6 @@
 //! Metrics of sessions: lookups, evictions, and the listener to changes.
 
+use super::jwt::Refused;
 use crate::metrics::{Counter, Counters, label_values, metrics};
 
 metrics! {
@@ -7,6 +8,8 @@ metrics! {
     pub struct Metrics {
         /// Session tokens identified, by outcome
         lookups: Counters<Lookup> = "session_lookups_total",
+        /// JWTs that identify nobody, by reason
+        jwts_refused: Counters<Refused> = "jwts_refused_total",
         /// Times that cached sessions were discarded before their time in the cache was over, by reason
         evictions: Counters<Evicted> = "session_evictions_total",
         /// Reconnects of the session-change listener

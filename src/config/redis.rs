@@ -74,6 +74,23 @@ impl Redis {
         self.url.is_some() || !self.sentinels.is_empty() || !self.nodes.is_empty()
     }
 
+    /// The key that says where Redis is, and the servers, without user and password.
+    pub fn place(&self) -> String {
+        let servers = |key: &str, servers: &[String]| format!("{key} = {}", servers.join(", "));
+        if let Some(url) = &self.url {
+            let info = url.expose().into_connection_info();
+            return info.map_or_else(
+                |_| "redis.url".to_owned(),
+                |info| format!("redis.url leads to {}", info.addr()),
+            );
+        }
+        if self.nodes.is_empty() {
+            servers("redis.sentinels", &self.sentinels)
+        } else {
+            servers("redis.nodes", &self.nodes)
+        }
+    }
+
     /// Whether connections are encrypted.
     pub fn uses_tls(&self) -> bool {
         let url = self.url.as_ref();

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::Jwt;
+use super::files::ConfigFolder;
 use super::rules::{Checked, Section, at_least_one, ensure, within};
 
 /// Session cookie and session cache.
@@ -34,6 +36,8 @@ pub struct Session {
     pub max_lookups: usize,
     /// Whether the database notifies of sessions that end.
     pub revocation: Revocation,
+    /// JWTs that identify a caller in place of the cookie.
+    pub jwt: Jwt,
 }
 
 /// Where the app keeps its sessions.
@@ -81,11 +85,17 @@ impl Default for Session {
             cache_capacity: 100_000,
             max_lookups: 4,
             revocation: Revocation::Off,
+            jwt: Jwt::default(),
         }
     }
 }
 
 impl Section for Session {
+    fn resolve(&mut self, files: &ConfigFolder) -> Checked {
+        self.jwt.resolve(files);
+        Ok(())
+    }
+
     fn check(&self) -> Checked {
         let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
         ensure(
@@ -104,6 +114,7 @@ impl Section for Session {
             "must be at most 4096",
         )?;
         at_least_one("session.cache_capacity", self.cache_capacity)?;
-        within("session.max_lookups", self.max_lookups, 1, 1024)
+        within("session.max_lookups", self.max_lookups, 1, 1024)?;
+        self.jwt.check(&self.cookie)
     }
 }

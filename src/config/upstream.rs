@@ -40,9 +40,12 @@ pub struct Upstream {
     /// `Host` of the probe, and of HTTP/1.0 requests without one: one that the app answers to (Django:
     /// `ALLOWED_HOSTS`).
     pub health_host: String,
-    /// Time between probes of each server. Only used with several servers: a single one is always tried.
+    /// Time between probes of each server, and between resolutions of names.
     #[serde(with = "humantime_serde")]
     pub health_interval: Duration,
+    /// Whether `/readyz` is 503 while no server answers. Off: a load balancer would take every sidecar out at once, and
+    /// show its own error page instead of the app's.
+    pub readiness: bool,
 }
 
 impl Default for Upstream {
@@ -58,6 +61,7 @@ impl Default for Upstream {
             health_path: None,
             health_host: "localhost".into(),
             health_interval: Duration::from_secs(5),
+            readiness: false,
         }
     }
 }

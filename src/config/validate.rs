@@ -4,7 +4,7 @@
 mod own_listener;
 
 use super::rules::{Checked, ensure};
-use super::{Config, Events, OwnPartitions, Revocation};
+use super::{Config, Events, OwnPartitions, Revocation, SessionKind};
 use own_listener::is_own_listener;
 
 pub(super) fn validate(config: &mut Config) -> Checked {
@@ -34,6 +34,18 @@ fn upstream(config: &Config) -> Checked {
 }
 
 fn session(config: &Config) -> Checked {
+    let has_key = config.session.kind == SessionKind::Table && !config.schema.session.columns.id.is_empty();
+    ensure(
+        config.session.jwt.session_claim.is_empty() || has_key,
+        "session.jwt.session_claim",
+        "needs a session table with a primary key (schema.session.columns.id), by which the session is found; leave it out",
+    )?;
+    let parameter = &config.session.jwt.query_parameter;
+    ensure(
+        parameter.is_empty() || !config.privacy.query_allow.contains(parameter),
+        "privacy.query_allow",
+        format!("\"{parameter}\" is session.jwt.query_parameter, whose JWTs must not be recorded; remove it"),
+    )?;
     ensure(
         config.session.revocation == Revocation::Off || !config.database.is_sqlite(),
         "session.revocation",

@@ -7,7 +7,7 @@
 //! | 1003 | the client sent a binary message |
 //! | 1013 | access cannot be checked now, or a limit is reached: reconnect later |
 //! | 4400 | the client sent a text that is no request |
-//! | 4401 | the session has ended |
+//! | 4401 | the session has ended, or the JWT has expired |
 //! | 4404 | no community is left that exists and that the client may see |
 //! | 4413 | more than a hundred communities |
 //! | 4429 | too many messages, or bytes |

@@ -68,7 +68,7 @@ struct State {
 pub(super) struct Registration {
     registry: Arc<Registry>,
     pub(super) subscriber: Arc<Subscriber>,
-    owner: Option<(BrowserSessionId, UserId)>,
+    owner: Option<(Option<BrowserSessionId>, UserId)>,
     address: Option<IpAddr>,
 }
 
@@ -104,7 +104,9 @@ impl Registry {
         let subscriber = Arc::new(Subscriber::new(id));
         state.connections.insert(id, Arc::clone(&subscriber));
         if let Some((session, user)) = &owner {
-            state.sessions.entry(session.clone()).or_default().insert(id);
+            if let Some(session) = session {
+                state.sessions.entry(session.clone()).or_default().insert(id);
+            }
             *state.users.entry(user.clone()).or_default() += 1;
         }
         if let Some(address) = address {
@@ -191,7 +193,9 @@ impl Drop for Registration {
         let id = self.subscriber.id;
         state.connections.remove(&id);
         if let Some((session, user)) = &self.owner {
-            if let Some(connections) = state.sessions.get_mut(session) {
+            if let Some(session) = session
+                && let Some(connections) = state.sessions.get_mut(session)
+            {
                 connections.remove(&id);
                 if connections.is_empty() {
                     state.sessions.remove(session);
@@ -248,7 +252,7 @@ mod tests {
 
     fn session(user: &str) -> BrowserSession {
         BrowserSession {
-            id: format!("session of {user}").as_str().into(),
+            id: Some(format!("session of {user}").as_str().into()),
             user_id: user.into(),
             expires_at: DateTime::UNIX_EPOCH,
             is_active: true,
@@ -308,7 +312,7 @@ mod tests {
             let next = poll_fn(|context| registration.subscriber.poll(context, true));
             matches!(next.now_or_never(), Some(Signal::SessionChanged))
         };
-        registry.sessions_changed(&[session("alice").id].into());
+        registry.sessions_changed(&session("alice").id.into_iter().collect());
         assert_eq!([&first, &second, &other].map(told), [true, true, false]);
         registry.any_session_changed();
         assert_eq!([&first, &second, &other].map(told), [true, true, true]);

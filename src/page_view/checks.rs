@@ -47,25 +47,22 @@ const FILES: [&str; 35] = [
     "xml",
 ];
 
-/// The rules that do not need the exchange.
-pub(super) fn who(
-    route: Option<&RouteMatch>,
-    has_token: bool,
-    counted_elsewhere: bool,
-    policy: &Policy,
-) -> Result<(), NotCounted> {
+/// The rules about the route.
+pub(super) fn route(route: Option<&RouteMatch>, policy: &Policy) -> Result<(), NotCounted> {
     match route.map(|matched| matched.route.track) {
-        Some(Track::None) => return Err(NotCounted::RouteExcluded),
-        None if !policy.unmatched => return Err(NotCounted::Unmatched),
-        _ => {}
+        Some(Track::None) => Err(NotCounted::RouteExcluded),
+        None if !policy.unmatched => Err(NotCounted::Unmatched),
+        _ => Ok(()),
     }
-    if counted_elsewhere {
-        return Err(NotCounted::CountedElsewhere);
+}
+
+/// The rule about the visitor. What the cookie is instead, the caller knows.
+pub(super) fn who(has_token: bool) -> Result<(), NotCounted> {
+    if has_token {
+        Ok(())
+    } else {
+        Err(NotCounted::NoCookie)
     }
-    if !has_token {
-        return Err(NotCounted::Anonymous);
-    }
-    Ok(())
 }
 
 /// The rules about request and response. Where requests are tracked, those about navigation and HTML do not

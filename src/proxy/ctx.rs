@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::client_ip::ClientIp;
 use super::metrics::NoRoute;
 use super::progress::Progress;
+use super::upstream::Address;
 use crate::api::ApiPath;
 use crate::metrics::LabelValue as _;
 use crate::recorder::RequestFacts;
@@ -47,6 +48,8 @@ pub struct Ctx {
     pub(super) tunnel: bool,
     /// Whether the request to the app asks for an upgrade.
     pub(super) upgrade: bool,
+    /// The server of the latest attempt, with what is known of its health.
+    pub(super) server: Option<Arc<Address>>,
     /// Servers tried so far.
     pub(super) attempts: usize,
     /// Bytes of the request body so far.
@@ -82,6 +85,7 @@ impl Ctx {
             request_id: Uuid::now_v7().to_string(),
             tunnel: false,
             upgrade: false,
+            server: None,
             attempts: 0,
             body_bytes: 0,
             injection: Injection::None,

@@ -1,4 +1,4 @@
-//! Edge state: counters of refused requests, and warnings that are logged once per process.
+//! Edge state: counters of refused and failed requests, and warnings that are logged once per process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,6 +7,7 @@ use http::HeaderMap;
 use pingora_proxy::Session;
 
 use super::client_ip::ClientIp;
+use super::failures::Failures;
 use super::headers::not_understood;
 use super::hops;
 use super::limits::Refusal;
@@ -20,6 +21,8 @@ const MAX_LOGGED: usize = 64;
 pub struct Edge {
     /// Counts refused requests.
     pub refusals: Arc<Refusals>,
+    /// Counts requests that the app did not answer.
+    pub(super) failures: Failures,
     /// This process' id in `X-Headcount-Hops`.
     id: String,
     warned_of_a_value: AtomicBool,
@@ -30,7 +33,8 @@ impl Edge {
     /// No refusals, no warnings so far.
     pub fn new(metrics: Arc<Metrics>) -> Self {
         Self {
-            refusals: Arc::new(Refusals::new(metrics)),
+            refusals: Arc::new(Refusals::new(metrics.clone())),
+            failures: Failures::new(metrics),
             id: hops::new_id(),
             warned_of_a_value: AtomicBool::new(false),
             warned_of_an_underscore: AtomicBool::new(false),

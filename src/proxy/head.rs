@@ -29,6 +29,10 @@ const MAX_HEADERS: usize = 256;
 /// Longest time for writing the answer to a refused head.
 const WRITE: Duration = Duration::from_secs(2);
 
+/// How long idle connections are still read from when they are to be closed: for requests that are on their way. Shorter
+/// than the shutdown waits for idle connections.
+const LAST_READ: Duration = Duration::from_millis(150);
+
 /// Reads heads.
 pub(super) struct HeadReader {
     max_bytes: usize,
@@ -68,7 +72,13 @@ impl HeadReader {
             biased;
             read = self.read(&mut socket, &mut head, idle) => read,
             () = poll_fn(|_| progress.poll_left()) => return None,
-            () = self.closing.idle.started() => return None,
+            () = self.closing.idle.started() => {
+                // A request that has arrived is answered: closing now would reset its connection.
+                match timeout(LAST_READ, self.read(&mut socket, &mut head, idle)).await {
+                    Ok(read) => read,
+                    Err(_elapsed) => return None,
+                }
+            }
         };
         match read.and_then(|end| taken(&head[..end]).map(|()| end)) {
             Ok(end) => {
@@ -226,6 +236,32 @@ fn address(socket: &ClientSocket) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What becomes of a kept connection that is to be closed, and brings a request after this time.
+    async fn at_the_end(pause: Duration) -> Option<ServerSession> {
+        let closing = Closing::default();
+        closing.idle.start();
+        let refusals = Arc::new(Refusals::new(Arc::default()));
+        let reader = HeadReader::new(&Limits::default(), closing, refusals);
+        let (mut client, server) = tokio::io::duplex(1024);
+        let progress = Arc::new(Progress::default());
+        let socket = Box::new(ClientSocket::new(Box::new(server), Arc::clone(&progress)));
+        let sends = async {
+            tokio::time::sleep(pause).await;
+            // It may be closed by then.
+            let _ = client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        };
+        let idle = Some(Duration::from_secs(60));
+        let (session, ()) = tokio::join!(reader.session(socket, &progress, idle), sends);
+        session
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_on_its_way_when_idle_connections_are_closed_is_read() {
+        assert!(at_the_end(Duration::ZERO).await.is_some());
+        assert!(at_the_end(LAST_READ / 2).await.is_some());
+        assert!(at_the_end(LAST_READ * 2).await.is_none());
+    }
 
     fn escape(target: &[u8]) -> Vec<u8> {
         let head = [b"GET ", target, b" HTTP/1.1\r\nX: <\"`\r\n\r\nbody <"].concat();

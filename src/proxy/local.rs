@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use http::response::Parts;
-use http::{Response, StatusCode, header};
+use http::{Response, StatusCode, Uri, header};
 use pingora_core::{Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
@@ -70,7 +70,10 @@ impl Sidecar {
         body: Bytes,
         ctx: &Ctx,
     ) -> Option<Response<Body>> {
-        let request = head.as_owned_parts();
+        let mut request = head.as_owned_parts();
+        if path.is_live() {
+            self.without_jwt(&mut request.uri);
+        }
         let mut caller = Caller {
             at: ctx.facts.at,
             headers: request.headers.clone(),
@@ -80,6 +83,11 @@ impl Sidecar {
             ..Caller::default()
         };
         self.edits(head, ctx).apply(&mut caller.headers);
+        if let Some(authorization) = &ctx.facts.authorization {
+            caller
+                .headers
+                .insert(header::AUTHORIZATION, authorization.clone());
+        }
         let api = self.api.clone();
         let work = self.background.spawn(async move {
             api.identify(&path, &mut caller).await;
@@ -100,6 +108,19 @@ impl Sidecar {
             return None;
         }
         Some(answer)
+    }
+
+    /// Takes the JWT out of a query.
+    fn without_jwt(&self, uri: &mut Uri) {
+        let Some(query) = uri.query() else {
+            return;
+        };
+        let rest = self.intake.without_jwt(query);
+        if rest != query
+            && let Ok(without) = format!("{}?{rest}", uri.path()).parse()
+        {
+            *uri = without;
+        }
     }
 
     /// The answer to a refused request: the API's own document on its paths, a short text on the app's.

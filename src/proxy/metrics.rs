@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use prometheus::core::{AtomicU64, GenericCounterVec};
-use prometheus::{HistogramOpts, HistogramVec};
+use prometheus::{HistogramOpts, HistogramVec, IntGaugeVec};
 
+use super::failure::Failure;
 use super::limits::Refusal;
 use crate::metrics::{
     Counter, Counters, Durations, IntGauge, LATENCY_BUCKETS, LabelValue as _, Metric, Opts, Registry,
@@ -21,6 +22,10 @@ metrics! {
         request_duration: RequestDurations = "request_duration_seconds",
         /// From a request's start to the head of the app's response
         upstream_duration: Durations = "upstream_duration_seconds",
+        /// 1 while a server of the app answers, 0 while it does not or has not been tried, by server
+        upstream_up: ServerGauges = "upstream_up",
+        /// Requests that the app did not answer, or not to the end, by reason
+        upstream_failures: Counters<Failure> = "upstream_failures_total",
         /// Open client connections
         connections: IntGauge = "connections",
         /// Client connections closed at once because limits.max_connections was reached
@@ -71,6 +76,23 @@ impl Requests {
     pub(super) fn of(&self, route: &str, status: u16) -> Counter {
         let class = StatusClass::of(status).map_or(NO_STATUS, StatusClass::label);
         self.0.with_label_values(&[route, class])
+    }
+}
+
+/// Gauges by server, of which there are as many as are configured.
+#[derive(Debug, Clone)]
+pub struct ServerGauges(IntGaugeVec);
+
+impl Metric for ServerGauges {
+    fn declare(registry: &Registry, opts: Opts) -> Self {
+        Self(registry.add(IntGaugeVec::new(opts, &["server"])))
+    }
+}
+
+impl ServerGauges {
+    /// Sets a server's.
+    pub(super) fn set(&self, server: &str, is_up: bool) {
+        self.0.with_label_values(&[server]).set(is_up.into());
     }
 }
 

@@ -14,6 +14,7 @@ use super::limits::{self, Head, Refusal};
 use super::messages::{edit, has_large_body};
 use super::metrics::NoRoute;
 use super::{Ctx, Sidecar, local};
+use crate::api::ApiPath;
 use crate::header_edits::HeaderEdits;
 
 impl Sidecar {
@@ -35,6 +36,11 @@ impl Sidecar {
             .notice(&request.headers, &ctx.client, self.limits.underscore_headers);
         ctx.tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
         self.intake.read(&mut ctx.facts, ctx.client.ip, &request.headers);
+        if ctx.api_path.as_ref().is_some_and(ApiPath::is_live) {
+            let query = request.uri.query();
+            self.intake
+                .read_handshake(&mut ctx.facts, &request.headers, query);
+        }
         Ok(())
     }
 

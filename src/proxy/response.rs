@@ -76,14 +76,7 @@ impl Sidecar {
             self.edge.refuse(session, Refusal::Malformed);
         }
         if status >= 500 {
-            // The error's own text may quote headers, so only its kind is logged.
-            tracing::warn!(
-                status,
-                kind = kind.as_str(),
-                source = source.as_str(),
-                request_id = ctx.request_id,
-                "a request could not be proxied"
-            );
+            self.edge.failures.count(status, kind, source, &ctx.request_id);
         }
         status
     }

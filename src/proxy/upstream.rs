@@ -1,47 +1,56 @@
 //! Upstream servers: which of the app's servers gets the next request, and with which timeouts.
 //!
-//! Servers are used round-robin; one that fails its health probe is left out. When all fail, all are tried, as without
-//! probes. A single address is not probed.
+//! Servers are used round-robin; one that is known to be down ([`servers`]) is left out. When all are, all are tried.
 
+mod probe;
+mod servers;
+
+use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pingora_core::connectors::http::Connector as HttpConnector;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::upstreams::peer::{HttpPeer, PeerOptions};
 use pingora_core::{Error, ErrorType, Result};
-use pingora_http::RequestHeader;
 use pingora_load_balancing::discovery::ServiceDiscovery;
-use pingora_load_balancing::health_check::{HealthCheck, TcpHealthCheck};
 use pingora_load_balancing::selection::RoundRobin;
 use pingora_load_balancing::{Backend, Backends, Extensions, LoadBalancer};
 
+use super::metrics::Metrics;
 use crate::config;
+use crate::status::Status;
 
-/// Servers tried before giving up on finding a healthy one.
+use probe::Probe;
+pub(super) use servers::{Address, Servers};
+
+/// Servers tried before giving up on finding one that is not down.
 const SELECT_ITERATIONS: usize = 32;
 
 /// The app's servers.
 pub struct Upstreams {
     balancer: Arc<LoadBalancer<RoundRobin>>,
     options: PeerOptions,
+    /// What is known of their health.
+    pub(super) servers: Arc<Servers>,
 }
 
 impl Upstreams {
     /// Sets up balancing and probes. Nothing is resolved or connected before the balancer runs.
-    pub fn new(upstream: &config::Upstream) -> Result<Self> {
-        let mut backends = Backends::new(Box::new(Servers {
-            names: upstream.servers.clone(),
+    pub fn new(upstream: &config::Upstream, status: &Status, metrics: &Metrics) -> Result<Self> {
+        let servers = Arc::new(Servers::new(
+            &upstream.servers,
+            status.app.clone(),
+            status.app_servers.clone(),
+            metrics.upstream_up.clone(),
+        ));
+        let mut backends = Backends::new(Box::new(Names {
+            configured: upstream.servers.clone(),
             timeout: upstream.connect_timeout,
+            servers: Arc::clone(&servers),
         }));
-        // A name may resolve to several servers.
-        let is_one =
-            |server: &String| server.starts_with("unix:") || server.parse::<std::net::SocketAddr>().is_ok();
-        if upstream.servers.len() > 1 || !upstream.servers.iter().all(is_one) {
-            backends.set_health_check(probe(upstream)?);
-        }
+        backends.set_health_check(Box::new(Probe::new(upstream, Arc::clone(&servers))?));
         let mut balancer = LoadBalancer::from_backends(backends);
         balancer.health_check_frequency = Some(upstream.health_interval);
         balancer.update_frequency = Some(upstream.health_interval);
@@ -58,6 +67,7 @@ impl Upstreams {
         Ok(Self {
             balancer: Arc::new(balancer),
             options,
+            servers,
         })
     }
 
@@ -66,20 +76,31 @@ impl Upstreams {
         self.balancer.clone()
     }
 
-    /// The server for the next attempt.
+    /// The server for the next attempt, and what is known of its health.
     ///
     /// # Errors
     /// No server is known: its name could not be resolved yet.
-    pub fn select(&self) -> Result<Box<HttpPeer>> {
-        let backend = self
-            .balancer
-            .select(b"", SELECT_ITERATIONS)
-            .or_else(|| self.balancer.select_with(b"", SELECT_ITERATIONS, |_, _| true))
+    pub(super) fn select(&self) -> Result<(Box<HttpPeer>, Option<Arc<Address>>)> {
+        // One pass: each moves the round-robin on, and with two per attempt the same server would always be next.
+        let first = RefCell::new(None);
+        let is_taken = |backend: &Backend, _| {
+            let is_down = self
+                .servers
+                .of(&backend.addr)
+                .is_some_and(|known| known.is_down());
+            if is_down {
+                first.borrow_mut().get_or_insert_with(|| backend.clone());
+            }
+            !is_down
+        };
+        let taken = self.balancer.select_with(b"", SELECT_ITERATIONS, is_taken);
+        let backend = taken
+            .or(first.into_inner())
             .ok_or_else(|| Error::explain(ErrorType::ConnectNoRoute, "no upstream server is known"))?
             .addr;
         let mut peer = peer(&backend)?;
         peer.options = self.options.clone();
-        Ok(Box::new(peer))
+        Ok((Box::new(peer), self.servers.of(&backend)))
     }
 }
 
@@ -97,28 +118,39 @@ fn peer(address: &SocketAddr) -> Result<HttpPeer> {
 }
 
 /// The configured servers; names are resolved each time.
-struct Servers {
-    names: Vec<String>,
+struct Names {
+    configured: Vec<String>,
     /// Limit of each resolution.
     timeout: Duration,
+    /// Is told what is found.
+    servers: Arc<Servers>,
+}
+
+impl Names {
+    /// The addresses of a server.
+    async fn addresses(&self, server: &str) -> Result<Vec<SocketAddr>, String> {
+        if let Some(path) = server.strip_prefix("unix:") {
+            let peer = HttpPeer::new_uds(path, false, String::new());
+            return match peer {
+                Ok(peer) => Ok(vec![peer._address]),
+                Err(_) => Err("the path cannot be a socket's: it is too long".into()),
+            };
+        }
+        let resolved = tokio::time::timeout(self.timeout, tokio::net::lookup_host(server)).await;
+        match resolved.unwrap_or_else(|elapsed| Err(elapsed.into())) {
+            Ok(addresses) => Ok(addresses.map(SocketAddr::Inet).collect()),
+            Err(error) => Err(format!("the name cannot be resolved ({error})")),
+        }
+    }
 }
 
 #[async_trait]
-impl ServiceDiscovery for Servers {
+impl ServiceDiscovery for Names {
     async fn discover(&self) -> Result<(BTreeSet<Backend>, HashMap<u64, bool>)> {
-        let mut backends = BTreeSet::new();
-        for server in &self.names {
-            if let Some(path) = server.strip_prefix("unix:") {
-                let address = HttpPeer::new_uds(path, false, String::new())?._address;
-                backends.insert(backend(address));
-                continue;
-            }
-            let resolved = tokio::time::timeout(self.timeout, tokio::net::lookup_host(server)).await;
-            match resolved.unwrap_or_else(|elapsed| Err(elapsed.into())) {
-                Ok(addresses) => backends.extend(addresses.map(|address| backend(SocketAddr::Inet(address)))),
-                Err(error) => tracing::warn!(server, error = %error, "an upstream name cannot be resolved"),
-            }
-        }
+        let found = self.configured.iter().map(|server| self.addresses(server));
+        let found = futures_util::future::join_all(found).await;
+        self.servers.resolved(&found);
+        let backends: BTreeSet<_> = found.into_iter().flatten().flatten().map(backend).collect();
         if backends.is_empty() {
             // The servers known before stay in use.
             return Error::e_explain(ErrorType::ConnectNoRoute, "no upstream server could be resolved");
@@ -132,54 +164,5 @@ fn backend(addr: SocketAddr) -> Backend {
         addr,
         weight: 1,
         ext: Extensions::new(),
-    }
-}
-
-fn probe(upstream: &config::Upstream) -> Result<Box<dyn HealthCheck + Send + Sync>> {
-    let Some(path) = &upstream.health_path else {
-        let mut probe = TcpHealthCheck::new();
-        probe.peer_template.options.connection_timeout = Some(upstream.connect_timeout);
-        return Ok(probe);
-    };
-    let mut request = RequestHeader::build("GET", path.as_bytes(), None)?;
-    request.insert_header("Host", upstream.health_host.as_str())?;
-    request.insert_header("User-Agent", "headcount-health-check")?;
-    Ok(Box::new(HttpProbe {
-        request,
-        timeout: upstream.connect_timeout,
-        connector: HttpConnector::new(None),
-    }))
-}
-
-/// `GET` of a path that must answer 200, over TCP or a Unix socket.
-struct HttpProbe {
-    request: RequestHeader,
-    timeout: Duration,
-    connector: HttpConnector,
-}
-
-#[async_trait]
-impl HealthCheck for HttpProbe {
-    async fn check(&self, target: &Backend) -> Result<()> {
-        let mut peer = peer(&target.addr)?;
-        peer.options.connection_timeout = Some(self.timeout);
-        let (mut session, _) = self.connector.get_http_session(&peer).await?;
-        session
-            .write_request_header(Box::new(self.request.clone()))
-            .await?;
-        session.finish_request_body().await?;
-        session.set_read_timeout(Some(self.timeout));
-        session.read_response_header().await?;
-        match session.response_header().map(|header| header.status.as_u16()) {
-            Some(200) => Ok(()),
-            status => Error::e_explain(
-                ErrorType::CustomCode("health probe", status.unwrap_or_default()),
-                "the health path did not answer 200",
-            ),
-        }
-    }
-
-    fn health_threshold(&self, _success: bool) -> usize {
-        1
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::resolve::{Found, Resolver};
 use super::{AcceptedView, RequestVisitor};
-use crate::auth::Identified;
+use crate::auth::{Absent, Identified};
 use crate::browser_session::BrowserSession;
 use crate::communities::Named;
 use crate::live::{AccessPolicy, Denied};
@@ -51,7 +51,7 @@ impl Resolver {
         let seen = lookup.session().cloned();
         match (found, seen) {
             (Ok(Identified::Session(session)), _) | (Ok(_), Some(session)) => VisitorFound::Session(session),
-            (Ok(Identified::NoSession), None) => VisitorFound::NoSession(Found::NoSession),
+            (Ok(Identified::NoSession(absent)), None) => VisitorFound::NoSession(Found::NoSession(absent)),
             (Ok(Identified::NotYet(until)), None) => VisitorFound::NoSession(Found::Doubtful(until)),
             (Err(_), seen) => match seen.or_else(|| self.authenticator.last_known_session(token, view.at)) {
                 Some(session) => VisitorFound::Session(session),
@@ -85,7 +85,7 @@ impl Resolver {
                 Some(Found::All(Arc::clone(session), Some(named)))
             }
             Ok(_) => Some(Found::Forbidden),
-            Err(Denied::NoSession) => Some(Found::NoSession),
+            Err(Denied::NoSession) => Some(Found::NoSession(Absent::Ended)),
             Err(Denied::Unavailable) => None,
         }
     }

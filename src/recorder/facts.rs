@@ -3,9 +3,11 @@
 use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
+use http::HeaderValue;
 
 use crate::auth::EarlyLookup;
 use crate::ids::SessionToken;
+use crate::page_view::NotCounted;
 use crate::routes::RouteMatch;
 
 /// What a page view needs of its request, kept until the response's head comes.
@@ -17,6 +19,10 @@ pub struct RequestFacts {
     pub client_ip: Option<IpAddr>,
     /// The session token that came with the request (V6).
     pub token: Option<SessionToken>,
+    /// The JWT of a live connection's request that came otherwise than in `Authorization`, as that header would have it.
+    pub authorization: Option<HeaderValue>,
+    /// Why there is none.
+    pub(super) no_token: NotCounted,
     /// The route at the start of the request: a reload meanwhile changes nothing (V6 holds for routes too).
     pub route: Option<RouteMatch>,
     /// Path, decoded once as the app sees it.
@@ -32,6 +38,8 @@ impl RequestFacts {
             at,
             client_ip: None,
             token: None,
+            authorization: None,
+            no_token: NotCounted::NoCookie,
             route: None,
             path: String::new(),
             lookup: EarlyLookup::default(),

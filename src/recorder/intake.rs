@@ -4,6 +4,7 @@
 //! Invariant: nothing here waits for a database or a queue. The lookup of an unknown token starts when the request's
 //! head is read ([`Intake::start_lookup`]), and the recorder waits for it after the response.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -12,14 +13,14 @@ use http::{HeaderMap, Method};
 
 use super::{AcceptedView, Recorder, RequestFacts, RequestVisitor, ShownPages};
 use crate::auth::cookie::{TokenFound, session_token, tokens_set};
-use crate::auth::{CachedSession, EarlyLookups};
+use crate::auth::{CachedSession, EarlyLookups, JwtFound, Jwts};
 use crate::config;
 use crate::ids::SessionToken;
 use crate::live::AccessPolicy;
 use crate::page_view::{Beacon, Exchange, NotCounted, PageView, Policy, SentFiles, may_be_view};
 use crate::presence::moment::Moment;
 use crate::reload::SharedRoutes;
-use crate::routes::decode_path;
+use crate::routes::{Track, decode_path};
 
 /// Identifies, decides and records.
 pub struct Intake {
@@ -27,6 +28,8 @@ pub struct Intake {
     pub is_recording: bool,
     /// The cookie, and the form of its tokens.
     pub session: config::Session,
+    /// JWTs, where they are read.
+    pub jwts: Option<Jwts>,
     /// Step 2, match.
     pub routes: SharedRoutes,
     /// Step 3, identify: lookups that start with the request.
@@ -39,6 +42,20 @@ pub struct Intake {
     pub recorder: Recorder,
     /// Notes whom the app shows which community, where that decides who may see its visitors.
     pub shown: Option<ShownPages>,
+}
+
+impl RequestFacts {
+    /// Takes over what a JWT says; whether there was one.
+    fn take(&mut self, sent: JwtFound) -> bool {
+        if sent == JwtFound::Refused {
+            self.no_token = NotCounted::Jwt;
+        }
+        let is_there = sent != JwtFound::None;
+        if is_there {
+            self.token = sent.token();
+        }
+        is_there
+    }
 }
 
 /// A page view that the page itself reports (V5).
@@ -60,9 +77,22 @@ pub struct Report<'a> {
 }
 
 impl Intake {
-    /// Reads a request's address and token. A cookie that cannot be a token is counted.
+    /// Reads a request's address and token. A cookie that cannot be a token is counted, and so is a JWT that is refused.
+    ///
+    /// A JWT in `Authorization` goes before cookies, and decides alone, also where it is refused: it is sent on purpose,
+    /// cookies are sent always. Of the cookies, one with a JWT goes before that of the session.
     pub fn read(&self, facts: &mut RequestFacts, client_ip: Option<IpAddr>, headers: &HeaderMap) {
         facts.client_ip = client_ip;
+        if let Some(jwts) = &self.jwts {
+            let sent = jwts.in_authorization(headers, facts.at);
+            if facts.take(sent) {
+                return;
+            }
+            facts.take(jwts.in_cookie(headers, facts.at));
+            if facts.token.is_some() {
+                return;
+            }
+        }
         let cookie = &self.session;
         match session_token(
             headers,
@@ -71,8 +101,35 @@ impl Intake {
             cookie.token_max_length,
         ) {
             TokenFound::Token(token) => facts.token = Some(token),
-            TokenFound::Malformed => self.recorder.authenticator.count_malformed(),
+            TokenFound::Malformed => {
+                facts.no_token = NotCounted::NotAToken;
+                self.recorder.authenticator.count_malformed();
+            }
             TokenFound::None => {}
+        }
+    }
+
+    /// Reads the JWT of a request for a live connection, which may also be in a subprotocol or in the query, where
+    /// `Authorization` has none. It goes before cookies as that does.
+    pub fn read_handshake(&self, facts: &mut RequestFacts, headers: &HeaderMap, query: Option<&str>) {
+        let Some(jwts) = self
+            .jwts
+            .as_ref()
+            .filter(|jwts| !jwts.is_in_authorization(headers))
+        else {
+            return;
+        };
+        let (sent, authorization) = jwts.in_handshake(headers, query, facts.at);
+        if facts.take(sent) {
+            facts.authorization = authorization;
+        }
+    }
+
+    /// A query without the parameter that holds JWTs.
+    pub fn without_jwt<'q>(&self, query: &'q str) -> Cow<'q, str> {
+        match &self.jwts {
+            Some(jwts) => jwts.without_jwt(query),
+            None => query.into(),
         }
     }
 
@@ -111,7 +168,8 @@ impl Intake {
             }
             if self.is_recording {
                 let view = PageView::from_exchange(&exchange, &self.policy);
-                self.record(view, facts, None).await;
+                let reason = self.record(view, facts, None).await;
+                self.notice(facts, &exchange, reason);
             }
         }
         // Cached answers that these tokens have no session are no longer used.
@@ -124,6 +182,11 @@ impl Intake {
         ) {
             self.recorder.authenticator.appeared(token.fingerprint());
         }
+    }
+
+    /// Whether a request is a robot's, of which nothing is recorded: it makes nobody present, either.
+    pub fn is_bots(&self, headers: &HeaderMap) -> bool {
+        self.policy.is_bots(headers)
     }
 
     /// Records a reported view. Returns whether it counts as far as is known now.
@@ -154,16 +217,34 @@ impl Intake {
             at: report.at,
         };
         let view = PageView::from_beacon(&beacon, &self.policy);
-        self.record(view, &facts, Some(report.access_policy)).await
+        let not_counted = self.record(view, &facts, Some(report.access_policy)).await;
+        not_counted.is_none()
     }
 
-    /// Hands a view to the recorder, or counts why it is none. Returns whether it was handed over.
+    /// Notices visitors who are not recognised, and answers that sign somebody in.
+    fn notice(&self, facts: &RequestFacts, exchange: &Exchange<'_>, not_counted: Option<NotCounted>) {
+        let recognition = &self.recorder.destinations.recognition;
+        let track = facts
+            .route
+            .as_ref()
+            .map_or(Track::Page, |found| found.route.track);
+        match not_counted {
+            Some(reason) if reason.is_of_the_visitor() && track == Track::Page => {
+                recognition.missed(exchange.request, reason);
+            }
+            None => recognition.asks(exchange.request),
+            Some(_) => {}
+        }
+        recognition.answered(exchange.method, exchange.status, exchange.response);
+    }
+
+    /// Hands a view to the recorder, or counts why it is none, and returns that.
     async fn record(
         &self,
         view: Result<PageView, NotCounted>,
         facts: &RequestFacts,
         access_policy: Option<Arc<dyn AccessPolicy>>,
-    ) -> bool {
+    ) -> Option<NotCounted> {
         let not_counted = match (view, &facts.token) {
             (Ok(view), Some(token)) => {
                 let known = match facts.lookup.session() {
@@ -171,31 +252,31 @@ impl Intake {
                     None => self.recorder.authenticator.cached(token, facts.at).await,
                 };
                 let who = match known {
-                    CachedSession::Session(session) => Some(RequestVisitor::Session(session)),
-                    CachedSession::Unknown => {
-                        Some(RequestVisitor::Token(token.clone(), facts.lookup.clone()))
-                    }
-                    CachedSession::NoSession => None,
+                    CachedSession::Session(session) => Ok(RequestVisitor::Session(session)),
+                    CachedSession::Unknown => Ok(RequestVisitor::Token(token.clone(), facts.lookup.clone())),
+                    CachedSession::NoSession(absent) => Err(NotCounted::from(absent)),
                 };
-                if let Some(who) = who {
-                    let from = facts.client_ip;
-                    self.recorder
-                        .record(AcceptedView {
-                            view,
-                            seen: Moment::now(),
-                            who,
-                            from,
-                            access_policy,
-                        })
-                        .await;
-                    return true;
+                match who {
+                    Ok(who) => {
+                        let from = facts.client_ip;
+                        self.recorder
+                            .record(AcceptedView {
+                                view,
+                                seen: Moment::now(),
+                                who,
+                                from,
+                                access_policy,
+                            })
+                            .await;
+                        return None;
+                    }
+                    Err(reason) => reason,
                 }
-                NotCounted::Anonymous
             }
-            (Ok(_), None) => NotCounted::Anonymous,
+            (Ok(_) | Err(NotCounted::NoCookie), None) => facts.no_token,
             (Err(reason), _) => reason,
         };
         self.recorder.destinations.metrics.not_counted[not_counted].inc();
-        false
+        Some(not_counted)
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::{AcceptedView, Destinations, Message, RequestVisitor};
-use crate::auth::{Authenticator, Identified};
+use crate::auth::{Absent, Authenticator, Identified};
 use crate::browser_session::BrowserSession;
 use crate::communities::{Communities, Named};
 use crate::ids::CommunityId;
@@ -101,7 +101,7 @@ async fn run(queue: &mut mpsc::Receiver<Message>, work: &Work) {
         Ok(Some(doubt)) if doubtful.len() < DOUBTFUL => {
             doubtful.push(AssertUnwindSafe(work.ask_again(doubt)).catch_unwind());
         }
-        Ok(Some(doubt)) => work.hand_on(doubt.accepted, Found::NoSession, doubt.hand),
+        Ok(Some(doubt)) => work.hand_on(doubt.accepted, Found::NoSession(Absent::NotFound), doubt.hand),
         Ok(None) | Err(_) => {}
     };
     loop {
@@ -130,7 +130,7 @@ async fn run(queue: &mut mpsc::Receiver<Message>, work: &Work) {
                 } else if accepted.needs_admission() {
                     (&asking, ADMISSIONS, Found::Undecided)
                 } else {
-                    (&in_flight, usize::MAX, Found::NoSession)
+                    (&in_flight, usize::MAX, Found::NoSession(Absent::NotFound))
                 };
                 if queue.len() < most {
                     let resolving = work.resolve(*accepted, is_strangers, hand);
@@ -215,7 +215,7 @@ impl Work {
             self.resolver.authenticator.forget_absence(token).await;
         }
         if let Some(doubt) = self.resolve(accepted, true, hand).await {
-            self.hand_on(doubt.accepted, Found::NoSession, doubt.hand);
+            self.hand_on(doubt.accepted, Found::NoSession(Absent::NotFound), doubt.hand);
         }
     }
 
@@ -232,7 +232,8 @@ impl Work {
         let metrics = &self.destinations.metrics;
         match found {
             Found::All(session, community) => self.destinations.deliver(view, seen, &session, community),
-            Found::NoSession | Found::Doubtful(_) => metrics.not_counted[NotCounted::Anonymous].inc(),
+            Found::NoSession(absent) => self.destinations.is_nobodys(absent.into()),
+            Found::Doubtful(_) => self.destinations.is_nobodys(NotCounted::NoSession),
             // The app would have answered with an error.
             Found::Forbidden => metrics.not_counted[NotCounted::Error].inc(),
             Found::NoKey => metrics.not_counted[NotCounted::CommunityKey].inc(),
@@ -274,7 +275,7 @@ impl Work {
         };
         match looked_up {
             Some(Ok(Answer::Found(session, community))) => return Found::All(session, community),
-            Some(Ok(Answer::NoSession)) => return Found::NoSession,
+            Some(Ok(Answer::NoSession(absent))) => return Found::NoSession(absent),
             Some(Ok(Answer::NoKey)) => return Found::NoKey,
             Some(Ok(Answer::Doubtful(until))) => return Found::Doubtful(until),
             // Only late: the session may have ended, which is checked before the view is applied.
@@ -351,7 +352,7 @@ type Asked = Result<Answer, Unavailable>;
 /// The session and the community of a view.
 enum Answer {
     Found(Arc<BrowserSession>, Option<CommunityId>),
-    NoSession,
+    NoSession(Absent),
     /// See [`Identified::NotYet`].
     Doubtful(Instant),
     /// See [`Named::NoKey`].
@@ -362,7 +363,7 @@ enum Answer {
 pub(super) enum Found {
     /// Its session, and its community.
     All(Arc<BrowserSession>, Option<CommunityId>),
-    NoSession,
+    NoSession(Absent),
     /// See [`Identified::NotYet`].
     Doubtful(Instant),
     /// The visitor may not see its community, or there is none.
@@ -407,7 +408,7 @@ impl Resolver {
                 match (lookup.session(), found) {
                     (Some(session), _) => Arc::clone(session),
                     (None, Ok(Identified::Session(session))) => session,
-                    (None, Ok(Identified::NoSession)) => return Ok(Answer::NoSession),
+                    (None, Ok(Identified::NoSession(absent))) => return Ok(Answer::NoSession(absent)),
                     (None, Ok(Identified::NotYet(until))) => return Ok(Answer::Doubtful(until)),
                     (None, Err(_)) => return Err(Unavailable),
                 }

@@ -83,7 +83,7 @@ impl ShownPages {
             None => self.authenticator.cached(token, facts.at).await,
         };
         match (session, self.communities.cached(Some(named)).await) {
-            (CachedSession::NoSession, _) | (_, Ok(Named::Nothing | Named::NoKey)) => {}
+            (CachedSession::NoSession(_), _) | (_, Ok(Named::Nothing | Named::NoKey)) => {}
             (CachedSession::Session(session), Ok(Named::Community(community))) => {
                 self.grants.note(&community, &session.user_id, verdict, at);
             }
@@ -143,7 +143,7 @@ impl ShownPages {
         let session = match (lookup.session(), found) {
             (Some(session), _) => Arc::clone(session),
             (None, Ok(Identified::Session(session))) => session,
-            (None, Ok(Identified::NoSession | Identified::NotYet(_))) => return None,
+            (None, Ok(Identified::NoSession(_) | Identified::NotYet(_))) => return None,
             (None, Err(_)) => authenticator.last_known_session(token, *started_at)?,
         };
         let community = match self.communities.named(named).await {

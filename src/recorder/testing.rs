@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::{Destinations, Intake, Recorder, Resolver, Worker};
+use super::{Destinations, Intake, Recognition, Recorder, Resolver, Worker};
 use crate::auth::{Authenticator, EarlyLookups};
 use crate::communities::Communities;
-use crate::config::{Privacy, RecentPrecision, Record, Session};
+use crate::config::{Privacy, RecentPrecision, Record, Schema, Session};
 use crate::page_view::{Metrics, Policy, SentFiles};
 use crate::recent_pages::RecentPages;
+use crate::status::Component;
 use crate::store::Store;
 use crate::writer::load::Bytes;
 
@@ -32,6 +33,11 @@ pub(crate) fn recorder(resolver: Resolver, metrics: &Arc<Metrics>) -> (Recorder,
         writer: None,
         recent: RecentPages::new(RecentPrecision::None),
         metrics: metrics.clone(),
+        recognition: Arc::new(Recognition::new(
+            &Session::default(),
+            &Schema::default(),
+            Component::default(),
+        )),
     };
     let bytes = Bytes::new(1 << 24, metrics);
     Recorder::new(destinations, resolver, 10_000, bytes)
@@ -45,6 +51,7 @@ pub(crate) fn intake(store: Arc<dyn Store>) -> Intake {
     Intake {
         is_recording: true,
         session: Session::default(),
+        jwts: None,
         routes: Arc::default(),
         lookups,
         policy: Policy::new(&Record::default(), &Privacy::default()),

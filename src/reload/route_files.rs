@@ -105,6 +105,19 @@ fn read_once(dir: &Path) -> Result<Vec<RouteFile>, ReloadError> {
     paths.into_iter().map(read).collect()
 }
 
+/// Route files with nothing in them, where others or, as read `before`, they themselves had something: more likely an
+/// interrupted write than what is meant.
+pub fn blank_files<'a>(files: &'a [RouteFile], before: &[RouteFile]) -> Vec<&'a Path> {
+    let is_blank = |file: &RouteFile| file.text.trim().is_empty();
+    let all_are = files.iter().all(is_blank);
+    let had = |path: &Path| before.iter().any(|file| file.path == path && !is_blank(file));
+    let blank = files.iter().filter(|file| is_blank(file));
+    blank
+        .filter(|file| !all_are || had(&file.path))
+        .map(|file| file.path.as_path())
+        .collect()
+}
+
 /// Reads and compiles the route files of a folder.
 ///
 /// # Errors

@@ -40,7 +40,7 @@ impl Scene {
             &config,
             loaded.files,
             routes,
-            Vec::new(),
+            KeyFiles::default(),
             asked,
             &Status::default(),
             metrics.clone(),
@@ -122,4 +122,24 @@ async fn c31_one_of_several_files_is_gone_for_a_moment() {
     std::fs::remove_file(path).unwrap();
     scene.works_until(|scene| !scene.has("/whole")).await;
     assert_eq!((scene.refused(), scene.has("/b")), (0, true));
+}
+
+#[test]
+fn files_that_have_become_blank_are_told_and_those_that_are_meant_to_be_are_not() {
+    let file = |name: &str, text: &str| RouteFile {
+        path: name.into(),
+        text: text.into(),
+    };
+    let told = |files: &[RouteFile], before: &[RouteFile]| {
+        let blank = blank_files(files, before).into_iter();
+        blank.map(|path| path.display().to_string()).collect::<Vec<_>>()
+    };
+    let (whole, blank) = (file("a", WHOLE), file("b", " \n"));
+    assert_eq!(told(&[whole.clone(), blank.clone()], &[]), ["b"]);
+    // A site without routes.
+    assert!(told(std::slice::from_ref(&blank), &[]).is_empty());
+    assert!(told(&[file("b", "")], std::slice::from_ref(&blank)).is_empty());
+    // It had some.
+    assert_eq!(told(&[blank], &[file("b", WHOLE)]), ["b"]);
+    assert!(told(&[file("a", "# none yet"), whole], &[]).is_empty());
 }

@@ -8,6 +8,8 @@ use super::{InFlight, Shutdown};
 
 /// Longest time that Pingora may take to close its listeners: it needs a few polls.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+/// Longest time in which idle connections are closed, each after a last read.
+const LAST_LOOK: Duration = Duration::from_millis(500);
 /// Shortest time, after a hand-over, for requests that came just before idle connections were closed.
 const LAST_MOMENT: Duration = Duration::from_secs(1);
 
@@ -29,7 +31,7 @@ impl Closing {
         self.accepting.start();
         self.idle.start();
         let _ = timeout(CLOSE_LIMIT, self.closed.started()).await;
-        in_flight.drained(grace).await
+        settled(in_flight, grace).await
     }
 
     /// Closes after a hand-over. Clients do not learn of it, and a request on a connection that is being closed fails:
@@ -45,8 +47,18 @@ impl Closing {
         }
         self.idle.start();
         let rest = end.saturating_duration_since(Instant::now());
-        in_flight.drained(rest.max(LAST_MOMENT)).await
+        settled(in_flight, rest.max(LAST_MOMENT)).await
     }
+}
+
+/// Waits until idle connections have been read from once more, and then until no request is in flight, at most `limit` for
+/// both. Returns how many are left.
+async fn settled(in_flight: &InFlight, limit: Duration) -> usize {
+    let end = Instant::now() + limit;
+    in_flight.emptied(limit.min(LAST_LOOK)).await;
+    in_flight
+        .drained(end.saturating_duration_since(Instant::now()))
+        .await
 }
 
 #[cfg(test)]

@@ -1,8 +1,12 @@
 //! Signal handlers for SIGTERM, SIGINT, SIGHUP and SIGQUIT. Pingora handles some of them differently, and leaves SIGHUP
 //! to kill the process.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::Shutdown;
 use crate::telemetry;
@@ -18,8 +22,14 @@ pub enum SignalPolicy {
         hand_over: mpsc::Sender<()>,
     },
     /// As SIGTERM: the terminal was closed, or its quit key was pressed.
-    Terminal,
+    Terminal {
+        /// A folder to remove where a second signal ends the process at once.
+        folder: PathBuf,
+    },
 }
+
+/// Signals to a terminal's process that come within this time are one: closing a terminal sends several.
+const TOGETHER: Duration = Duration::from_secs(1);
 
 /// Turns SIGTERM and SIGINT into shutdown (the second one ends the process at once), and SIGHUP and SIGQUIT into what
 /// `signal_policy` says.
@@ -50,6 +60,7 @@ impl Signals {
 
     /// Handles signals, for ever.
     pub async fn handle(&mut self) {
+        let mut first = None;
         loop {
             // A full channel already holds the request.
             tokio::select! {
@@ -64,13 +75,22 @@ impl Signals {
                     continue;
                 },
             }
-            if self.shutdown.has_started() {
-                tracing::warn!("second signal: ending at once");
-                telemetry::flush();
-                std::process::exit(1);
+            if !self.shutdown.has_started() {
+                tracing::info!("shutting down");
+                self.shutdown.start();
+                first = Some(Instant::now());
+                continue;
             }
-            tracing::info!("shutting down");
-            self.shutdown.start();
+            if let SignalPolicy::Terminal { folder } = &self.signal_policy {
+                if first.is_some_and(|first| first.elapsed() < TOGETHER) {
+                    continue;
+                }
+                // Nothing can be done about a folder that cannot be removed.
+                let _ = std::fs::remove_dir_all(folder);
+            }
+            tracing::warn!("second signal: ending at once");
+            telemetry::flush();
+            std::process::exit(1);
         }
     }
 }

@@ -131,6 +131,11 @@ impl StoreError {
         crate::telemetry::chain(self)
     }
 
+    /// What to do about it, where that is known.
+    pub fn remedy(&self) -> Option<&'static str> {
+        self.unreachable().then_some("start it, or correct database.url")
+    }
+
     /// Whether the connection is broken, so that another may work.
     pub(super) fn lost_connection(&self) -> bool {
         self.verdict().remedy == Remedy::Reconnect

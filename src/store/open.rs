@@ -17,7 +17,7 @@ use super::{
     LedgerProblem, SchemaProblem, SessionListener, Store, StoreError, grants as rights, postgres,
     session_notes, sqlite,
 };
-use crate::config::{self, Config, Revocation, for_driver};
+use crate::config::{self, Config, Database, Revocation, for_driver};
 
 /// Opens the app's tables as configured. No connection is made yet, so this succeeds while the database is
 /// down. Must be called on a tokio runtime.
@@ -59,6 +59,24 @@ pub fn ignored_parameters(config: &Config) -> Vec<String> {
         }
     }
     sentences
+}
+
+/// Where `database.url` leads to, without user and password; what of it cannot be read is left out.
+pub fn place(database: &Database) -> String {
+    let key = "database.url";
+    let Ok(url) = database_url(database) else {
+        return key.to_owned();
+    };
+    let place = match Scheme::of(&url) {
+        Ok(Scheme::Postgres) => postgres::place(&url, key),
+        Ok(Scheme::Sqlite) => {
+            let path = url.expose().split_once(':').map_or("", |(_, path)| path);
+            let path = path.split_once('?').map_or(path, |(path, _)| path);
+            Some(path.trim_start_matches("//").to_owned())
+        }
+        Err(_) => None,
+    };
+    place.map_or_else(|| key.to_owned(), |place| format!("{key} leads to {place}"))
 }
 
 /// The listener for ended sessions, if the configuration has the database notify of them. Connects nowhere yet.

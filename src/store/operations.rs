@@ -17,7 +17,7 @@ use super::ledger::LedgerProblem;
 use super::rows::{EventRow, event_rows};
 use super::schema::{
     AppSchema, Column, CommunityTable, EventInsert, EventTable, LiveSchema, PageCounter, ProfileTable,
-    TableName, Wanted,
+    SessionTable, TableName, Wanted,
 };
 use super::session_notes::{self, SampleRow};
 use super::session_rows::{Candidates, SessionRow};
@@ -185,7 +185,11 @@ impl<B: Backend> Runs<FindSessions<'_>> for B {
         connection: &mut B::Connection,
     ) -> Result<Vec<(usize, Result<SessionFound, sqlx::Error>)>, sqlx::Error> {
         let wanted = Candidates::new(operation.tokens, app.session.token_hash);
-        let rows = B::run(&ReadSessions { wanted: &wanted }, app, connection).await?;
+        let read = ReadSessions {
+            wanted: &wanted,
+            by: SessionKey::Token,
+        };
+        let rows = B::run(&read, app, connection).await?;
         let accounts: Vec<_> = rows
             .iter()
             .filter_map(|(_, row)| row.account())
@@ -199,9 +203,29 @@ impl<B: Backend> Runs<FindSessions<'_>> for B {
     }
 }
 
-/// The rows of tokens; a step of [`FindSessions`].
+/// The rows of tokens; a step of [`FindSessions`] and [`FindClaimed`](super::claimed::FindClaimed).
 pub(super) struct ReadSessions<'a> {
     pub wanted: &'a Candidates,
+    pub by: SessionKey,
+}
+
+/// What rows of the session table are found by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SessionKey {
+    /// The token, or its hash.
+    Token,
+    /// The primary key, in canonical form.
+    Id,
+}
+
+impl SessionKey {
+    /// Its column.
+    pub(super) fn column(self, session: &SessionTable) -> &Column {
+        match self {
+            Self::Token => &session.session_id,
+            Self::Id => session.key(),
+        }
+    }
 }
 
 impl Operation for ReadSessions<'_> {

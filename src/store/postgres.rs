@@ -36,7 +36,7 @@ use crate::config::{self, Config, Secret};
 
 pub(super) use catalogue::catalogue;
 pub use listen::{Notification, SessionListener};
-pub(super) use options::connect_options;
+pub(super) use options::{connect_options, place};
 pub(super) use remarks::remarks;
 
 /// How long the server keeps an idle transaction and its locks, for example of a sidecar whose machine or network

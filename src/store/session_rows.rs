@@ -29,6 +29,11 @@ impl Candidates {
         }
     }
 
+    /// Primary keys of sessions, each with the index of its token.
+    pub(super) fn of_keys(values: Vec<(String, usize)>) -> Self {
+        Self { values }
+    }
+
     pub(super) fn texts(&self) -> Vec<&str> {
         self.values.iter().map(|(value, _)| &**value).collect()
     }
@@ -157,11 +162,11 @@ impl SessionRow {
         }
         Ok(Ok(BrowserSession {
             // Where the database takes several spellings for one token, the row's own.
-            id: match (self.id, self.stored) {
+            id: Some(match (self.id, self.stored) {
                 (Some(id), _) => BrowserSessionId::new(id),
                 (None, Some(stored)) => BrowserSessionId::of_token(&SessionToken::new(stored)),
                 (None, None) => BrowserSessionId::of_token(token),
-            },
+            }),
             user_id,
             expires_at,
             is_active: self.is_active,

@@ -7,10 +7,11 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::Connection;
 
+use super::claimed::FindClaimed;
 use super::connections::Connections;
 use super::operations::{
     Apply, Backend, FindCommunity, FindSessions, FindSlug, FindUsers, ForgetOld, HiddenOf, LookAtSessions,
-    MakePartitions, MissingParts, Operation, ReadKeys, Rules, StatsOf, Visitors,
+    MakePartitions, MissingParts, Operation, ReadKeys, Rules, Runs, StatsOf, Visitors,
 };
 use super::schema::Resolved;
 use super::{Applied, LedgerProblem, SessionFound, SessionsFound, Stats, Store, StoreError, VisitorRow};
@@ -73,6 +74,27 @@ impl<B: Backend> SqlStore<B> {
         self.connections.run(&LookAtSessions { session, now }).await
     }
 
+    /// The sessions of tokens, by the operation that finds them.
+    async fn sessions_of<O>(&self, tokens: &[&SessionToken], find: &O) -> Result<SessionsFound, StoreError>
+    where
+        O: Operation<Output = Vec<(usize, Result<SessionFound, sqlx::Error>)>>,
+        B: Runs<O>,
+    {
+        if tokens.is_empty() {
+            return Ok(SessionsFound::new());
+        }
+        let found = match self.connections.run(find).await {
+            // Of several tokens, the caller asks for each alone.
+            Err(error) if error.untranslatable() && tokens.len() == 1 => return Ok(SessionsFound::new()),
+            outcome => outcome?,
+        };
+        let found = self.with_visibility(found).await?;
+        let of = |(place, session): (usize, Result<SessionFound, sqlx::Error>)| {
+            Some(((*tokens.get(place)?).clone(), session.map_err(StoreError::from)))
+        };
+        Ok(found.into_iter().filter_map(of).collect())
+    }
+
     /// Reads the schema afresh.
     pub(super) async fn resolved(&self) -> Result<Resolved, StoreError> {
         self.connections.resolved().await
@@ -93,23 +115,13 @@ impl<B: Backend> Store for SqlStore<B> {
     }
 
     async fn browser_sessions(&self, tokens: &[SessionToken]) -> Result<SessionsFound, StoreError> {
-        let tokens: Vec<_> = tokens
-            .iter()
-            .filter(|token| !has_nul(token.expose_secret()))
-            .collect();
-        if tokens.is_empty() {
-            return Ok(SessionsFound::new());
-        }
-        let found = match self.connections.run(&FindSessions { tokens: &tokens }).await {
-            // Of several tokens, the caller asks for each alone.
-            Err(error) if error.untranslatable() && tokens.len() == 1 => return Ok(SessionsFound::new()),
-            outcome => outcome?,
-        };
-        let found = self.with_visibility(found).await?;
-        let of = |(place, session): (usize, Result<SessionFound, sqlx::Error>)| {
-            Some(((*tokens.get(place)?).clone(), session.map_err(StoreError::from)))
-        };
-        Ok(found.into_iter().filter_map(of).collect())
+        let tokens = tokens.iter().filter(|token| !has_nul(token.expose_secret()));
+        let (jwts, secrets): (Vec<_>, Vec<_>) = tokens.partition(|token| token.claims().is_some());
+        let mut found = self
+            .sessions_of(&secrets, &FindSessions { tokens: &secrets })
+            .await?;
+        found.extend(self.sessions_of(&jwts, &FindClaimed { tokens: &jwts }).await?);
+        Ok(found)
     }
 
     async fn users_of_accounts(

@@ -250,7 +250,8 @@ impl Drain {
                 self.recent.note(&recorded.view, recorded.community.as_ref());
             }
         }
-        metrics.not_counted[NotCounted::Anonymous].inc_by(resolved.nobodys);
+        metrics.not_counted[NotCounted::NoSession].inc_by(resolved.nobodys);
+        metrics.not_counted[NotCounted::SessionEnded].inc_by(resolved.ended);
         metrics.not_counted[NotCounted::Hidden].inc_by(resolved.ignored);
         metrics.not_counted[NotCounted::CommunityKey].inc_by(resolved.no_keys);
         metrics.dropped[Dropped::SessionUnavailable].inc_by(resolved.unreadable);

@@ -32,8 +32,10 @@ pub(super) struct Resolved {
     pub(super) hidden: HashMap<UserId, Visibility>,
     /// How many are of members who are hidden and not counted.
     pub(super) ignored: u64,
-    /// How many have no visitor: no session was valid at their time.
+    /// How many have no visitor: the table has no session of their token.
     pub(super) nobodys: u64,
+    /// How many have a session that was not valid at their time.
+    pub(super) ended: u64,
     /// How many name a community by text that is not a key.
     pub(super) no_keys: u64,
     /// How many can never be resolved: a value in the session's or the community's row cannot be read.
@@ -64,11 +66,17 @@ impl Late {
         self.look_up(&views, known).await?;
         let mut resolved = Resolved::default();
         for UnresolvedView { view, whose } in views {
+            let mut has_ended = false;
             let found = match whose {
                 VisitorRef::Session { id, user_id } => Ok(Some((id, user_id))),
-                VisitorRef::Token(token) => session_at(known.get(&token), &view),
+                VisitorRef::Token(token) => {
+                    let session = known.get(&token);
+                    has_ended = matches!(session, Some(Ok(Some(_))));
+                    session_at(session, &view)
+                }
             };
             match (found, self.community(&view).await?) {
+                (Ok(None), _) if has_ended => resolved.ended += 1,
                 (Ok(None), _) => resolved.nobodys += 1,
                 (Ok(Some(_)), Ok(Named::NoKey)) => resolved.no_keys += 1,
                 (Ok(Some((session_id, user_id))), Ok(named)) => resolved.views.push(RecordedView {
@@ -136,7 +144,7 @@ impl Late {
 fn session_at(
     found: Option<&Result<Option<BrowserSession>, Unreadable>>,
     view: &PageView,
-) -> Result<Option<(BrowserSessionId, UserId)>, Unreadable> {
+) -> Result<Option<(Option<BrowserSessionId>, UserId)>, Unreadable> {
     match found {
         Some(Ok(Some(session))) if session.was_valid_at(view.at) => {
             Ok(Some((session.id.clone(), session.user_id.clone())))

@@ -33,7 +33,7 @@ pub(crate) fn view(url: &str) -> PageView {
 pub(super) fn recorded(url: &str) -> RecordedView {
     RecordedView {
         view: view(url),
-        session_id: "31".into(),
+        session_id: Some("31".into()),
         user_id: "7".into(),
         community: Some("42".into()),
         location: Location::default(),

@@ -17,8 +17,8 @@ pub struct UnresolvedView {
 pub enum VisitorRef {
     /// The session, but not the community that the view names by its slug.
     Session {
-        /// Primary key of the session.
-        id: BrowserSessionId,
+        /// Primary key of the session; `None` where a JWT names none.
+        id: Option<BrowserSessionId>,
         /// The visitor.
         user_id: UserId,
     },

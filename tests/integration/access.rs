@@ -138,7 +138,7 @@ async fn i12_who_may_not_see_a_community_gets_not_among_its_visitors_by_reportin
     }
     let made_up = "session_id=a-token-that-nobody-has";
     reports(&world, &world.stranger(), Some(made_up), &hidden).await;
-    let anonymous = "headcount_page_views_not_counted_total{reason=\"anonymous\"}";
+    let anonymous = "headcount_page_views_not_counted_total{reason=\"no_session\"}";
     world
         .sidecar
         .wait_for_metric(anonymous, |views| views >= 1.0)

@@ -274,12 +274,22 @@ async fn it_is_ready_without_its_database_and_says_so() {
     sidecar
         .wait_for_metric("headcount_database_up", |up| up == 0.0)
         .await;
+    // Its app does not answer, either, which the first probe tells.
+    sidecar.says("a server of the app does not answer");
     let response = reqwest::get(sidecar.admin_url("/readyz")).await.unwrap();
     assert_eq!(response.status(), 200);
+    let text = response.text().await.unwrap();
+    let database = "degraded: the database does not answer; page views wait in the spool (database.url leads to \
+                    /nowhere/app.db: ";
+    let lines: Vec<_> = text.lines().collect();
     assert_eq!(
-        response.text().await.unwrap(),
-        "ok\ndegraded: the database does not answer; page views wait in the spool\n"
+        lines[..2],
+        [
+            "ok",
+            "degraded: the app does not answer (127.0.0.1:9: connection refused)"
+        ]
     );
+    assert!(lines.len() == 3 && lines[2].starts_with(database), "{text}");
 }
 
 #[tokio::test]

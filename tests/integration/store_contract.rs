@@ -29,6 +29,7 @@ macro_rules! contract {
 }
 
 mod apply;
+mod claims;
 mod django;
 mod identify;
 mod keys;

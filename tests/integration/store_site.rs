@@ -361,7 +361,7 @@ impl Site {
             key = columns.id,
         );
         Arc::new(BrowserSession {
-            id: BrowserSessionId::new(printed(self.text(&sql).await)),
+            id: Some(BrowserSessionId::new(printed(self.text(&sql).await))),
             user_id: user.clone(),
             expires_at: row.expires_at,
             is_active: row.is_active,
@@ -463,7 +463,7 @@ impl Site {
             names.columns.pages_visited,
             self.table(&names.table),
             names.columns.id,
-            stored_key(session.id.as_str())
+            stored_key(key_of(session).as_str())
         );
         self.text(&sql).await.parse().expect("a number")
     }
@@ -486,7 +486,7 @@ impl Site {
             expires_at = names.columns.expires_at,
             ended = ended.map_or("NULL".into(), literal),
             id = names.columns.id,
-            session = stored_key(session.id.as_str()),
+            session = stored_key(key_of(session).as_str()),
         ))
         .await;
     }
@@ -625,6 +625,11 @@ pub fn page_view(when: &str) -> PageView {
             device: "desktop".into(),
         },
     }
+}
+
+/// Primary key of a session's row.
+pub fn key_of(session: &BrowserSession) -> &BrowserSessionId {
+    session.id.as_ref().expect("a row")
 }
 
 /// A batch of views of one session in one community.

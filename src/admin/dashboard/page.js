@@ -185,12 +185,45 @@ function showViews({ per_second: now, minute, hour, step_seconds: step }) {
   peak("hour", hour, slots, "Page views per second");
 }
 
+/** Reasons that concern the visitor, in words. */
+const NOBODY = {
+  no_cookie: "no session cookie of that name",
+  not_a_token: "the session cookie is no token (length or characters)",
+  no_session: "not in the session table",
+  session_ended: "the session is inactive, ended or expired",
+  jwt: "the JWT is refused (headcount_jwts_refused_total says why)",
+};
+
+function showNotCounted({ total: counted, unrecognised, not_counted: reasons }) {
+  const looked = counted + unrecognised;
+  const worst = reasons
+    .filter(({ label }) => label in NOBODY)
+    .reduce((most, next) => (next.value > most.value ? next : most), { value: 0 });
+  const others = worst.value ? `; most others: ${words(worst.label)}` : "";
+  const state = looked && !counted ? "warn" : looked ? "ok" : "";
+  fact("recognised", looked ? percent.format(counted / looked) : "–", `of ${count(looked, "page")} looked at${others}`, state);
+  const shown = reasons.filter(({ value }) => value).sort((one, other) => other.value - one.value);
+  say(byId("not-counted-about"), shown.length ? "Requests that are no page view of a known visitor." : "Nothing yet since the start.");
+  rows(byId("not-counted"), shown, ({ label }) => label, reasonRow, (row, { value }) => {
+    say(row.children[1], decimals.format(value));
+  });
+}
+
+function reasonRow({ label }) {
+  const name = element("th", "", NOBODY[label] ?? words(label));
+  name.scope = "row";
+  return element("tr", "", name, element("td", "number"));
+}
+
 function showRecording(report) {
-  const { recording, database, redis, routes, sessions } = report;
+  const { recording, app, database, redis, routes, sessions } = report;
   const age = (date) => duration((new Date(report.now) - new Date(date)) / 1_000);
   const waits = recording.spool_views > 0;
   const held = `${bytes(recording.spool_bytes)} of ${bytes(recording.spool_limit_bytes)}`;
   const oldest = waits ? `oldest ${duration(recording.oldest_seconds)}` : "nothing waits";
+
+  if (app.state === "up") fact("app", "Answers", `for ${age(app.since)}`, "ok");
+  else fact("app", "Away", `since ${time(app.since)}, ${age(app.since)}`, "bad");
 
   if (database.state === "up") fact("database", "Up", `for ${age(database.since)}`, "ok");
   else fact("database", "Away", `since ${time(database.since)}, ${age(database.since)}; ${count(recording.spool_views, "view")} wait`, "bad");
@@ -298,6 +331,7 @@ function show(report) {
   say(byId("as-of"), time(report.now));
   showHealth(report);
   showViews(report.page_views);
+  showNotCounted(report.page_views);
   showRecording(report);
   showVisitors(report);
   showRecent(report);

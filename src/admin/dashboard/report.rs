@@ -9,6 +9,7 @@ use super::sampler::{PresenceSample, Sampler, Unknown};
 use crate::admin::Metrics;
 use crate::json::Seconds;
 use crate::metrics::{Counter, Family, Gauge, IntGauge, LabelValue};
+use crate::page_view::NotCounted;
 use crate::recent_pages::RecentPage;
 use crate::status::{Component, Status};
 
@@ -30,6 +31,7 @@ pub(super) struct Report {
     page_views: PageViews,
     recent: Vec<Recent>,
     recording: Recording,
+    app: Service,
     redis: Service,
     database: Service,
     live_connections: Vec<Labelled<i64>>,
@@ -67,6 +69,10 @@ struct Community {
 #[derive(Debug, Serialize)]
 struct PageViews {
     total: u64,
+    /// Pages looked at by visitors who are not known.
+    unrecognised: u64,
+    /// Exchanges that are not page views, by reason.
+    not_counted: Vec<Labelled<u64>>,
     per_second: f64,
     /// Per second, a point for each second.
     minute: Vec<f64>,
@@ -152,6 +158,8 @@ impl Report {
             visitors: Visitors::of(sampler.presence.is_some(), &memory),
             page_views: PageViews {
                 total: metrics.views.counted.get(),
+                unrecognised: unrecognised(metrics),
+                not_counted: labelled(&metrics.views.not_counted, Counter::get),
                 per_second: rounded(memory.views.now()),
                 minute: memory.views.minute().into_iter().map(rounded).collect(),
                 step_seconds: STEP.as_secs(),
@@ -162,6 +170,7 @@ impl Report {
                 .map(|(number, page)| Recent::of(*number, page))
                 .collect(),
             recording: Recording::of(metrics, &process.status),
+            app: Service::of(&process.status.app),
             redis: Service::of(&process.status.redis),
             database: Service::of(&process.status.database),
             live_connections: labelled(&metrics.live.connections, IntGauge::get),
@@ -257,6 +266,13 @@ impl Service {
             since: condition.since,
         }
     }
+}
+
+fn unrecognised(metrics: &Metrics) -> u64 {
+    let reasons = NotCounted::ALL.iter().filter(|reason| reason.is_of_the_visitor());
+    reasons
+        .map(|reason| metrics.views.not_counted[*reason].get())
+        .sum()
 }
 
 fn labelled<M, L: LabelValue, N>(family: &Family<M, L>, value: impl Fn(&M) -> N) -> Vec<Labelled<N>> {

@@ -5,17 +5,17 @@
 use serde_json::{Map, Value, json};
 
 use crate::api::paths::{Operation, Paths};
-use crate::api::{cursor, query};
+use crate::api::{SiteSettings, cursor, query};
 use crate::communities;
-use crate::config::{self, Access, SessionFacts};
+use crate::config::{self, Access, Jwt, SessionFacts};
 
 /// Names of the security schemes.
 const SESSION: &str = "session";
 const AUTHORIZATION: &str = "authorization";
+const BEARER: &str = "bearerAuth";
 
-/// Adapts the document that the handlers declare to a site with these settings. `cookie` is the session cookie's
-/// name.
-pub(super) fn fit(document: &mut Value, paths: &Paths, settings: &config::Api, cookie: &str) {
+/// Adapts the document that the handlers declare to a site with these settings.
+pub(super) fn fit(document: &mut Value, paths: &Paths, settings: &config::Api, site: &SiteSettings) {
     let mut declared = match document["paths"].take() {
         Value::Object(declared) => declared,
         _ => Map::new(),
@@ -27,12 +27,12 @@ pub(super) fn fit(document: &mut Value, paths: &Paths, settings: &config::Api, c
             continue;
         };
         for described in item.as_object_mut().into_iter().flat_map(Map::values_mut) {
-            complete(described, operation, settings);
+            complete(described, operation, settings, &site.jwt);
         }
         fitted.insert(paths.documented(operation.template()), item);
     }
     document["paths"] = fitted.into();
-    document["components"]["securitySchemes"] = schemes(settings, cookie);
+    document["components"]["securitySchemes"] = schemes(settings, site);
 }
 
 /// Removes the fields that answers do not have, because the app keeps no such values.
@@ -65,8 +65,8 @@ pub(super) fn leave_out(document: &mut Value, facts: SessionFacts) {
     }
 }
 
-fn complete(described: &mut Value, operation: Operation, settings: &config::Api) {
-    described["security"] = security(operation, settings.access);
+fn complete(described: &mut Value, operation: Operation, settings: &config::Api, jwt: &Jwt) {
+    described["security"] = security(operation, settings.access, jwt);
     if !described["parameters"].is_array() {
         described["parameters"] = json!([]);
     }
@@ -76,6 +76,9 @@ fn complete(described: &mut Value, operation: Operation, settings: &config::Api)
         }
         if operation != Operation::Widget {
             parameters.push(format());
+        }
+        if operation.is_live() && jwt.is_on() && !jwt.query_parameter.is_empty() {
+            parameters.push(jwt_parameter(&jwt.query_parameter));
         }
     }
     let allow = operation.methods();
@@ -135,6 +138,17 @@ fn format() -> Value {
     })
 }
 
+/// The parameter that a JWT may come in.
+fn jwt_parameter(name: &str) -> Value {
+    json!({
+        "name": name,
+        "in": "query",
+        "required": false,
+        "description": "A JWT, for clients that can send no `Authorization`, such as a browser's event stream.",
+        "schema": {"type": "string"},
+    })
+}
+
 /// An event of a stream: the fields of its lines; `data` holds a message.
 fn event() -> Value {
     json!({
@@ -161,29 +175,48 @@ fn retry_after(always: bool) -> Value {
 }
 
 /// Any one of the list suffices.
-fn security(operation: Operation, access: Access) -> Value {
+fn security(operation: Operation, access: Access, jwt: &Jwt) -> Value {
+    let mut any_of = vec![json!({SESSION: []})];
+    if is_bearer(jwt) {
+        any_of.push(json!({BEARER: []}));
+    }
     match operation {
-        Operation::Widget | Operation::Contract => json!([]),
+        Operation::Widget | Operation::Contract => any_of.clear(),
         // Whatever the access is: a view needs a visitor.
-        Operation::Visits => json!([{SESSION: []}]),
+        Operation::Visits => {}
         _ => match access {
-            Access::Public => json!([]),
-            Access::Visited | Access::Session => json!([{SESSION: []}]),
+            Access::Public => any_of.clear(),
+            Access::Visited | Access::Session => {}
             // The app may let everyone see a community.
-            Access::Backend => json!([{SESSION: []}, {AUTHORIZATION: []}, {}]),
+            Access::Backend => any_of.extend([json!({AUTHORIZATION: []}), json!({})]),
         },
     }
+    any_of.into()
 }
 
-fn schemes(settings: &config::Api, cookie: &str) -> Value {
+/// Whether a JWT may come as the scheme of that name.
+fn is_bearer(jwt: &Jwt) -> bool {
+    let mut schemes = jwt.header_types.iter();
+    jwt.is_on() && schemes.any(|scheme| scheme.eq_ignore_ascii_case("Bearer"))
+}
+
+fn schemes(settings: &config::Api, site: &SiteSettings) -> Value {
     let mut schemes = json!({
         SESSION: {
             "type": "apiKey",
             "in": "cookie",
-            "name": cookie,
+            "name": site.session_cookie,
             "description": "The site's own session cookie.",
         },
     });
+    if is_bearer(&site.jwt) {
+        schemes[BEARER] = json!({
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "JWT",
+            "description": "The site's own access token. A `WebSocket` may send it as a subprotocol.",
+        });
+    }
     if settings.access == Access::Backend {
         schemes[AUTHORIZATION] = json!({
             "type": "apiKey",

@@ -140,6 +140,32 @@ async fn a5_the_document_says_how_callers_say_who_they_are() {
 }
 
 #[tokio::test]
+async fn a5_the_document_says_that_callers_may_bring_a_jwt() {
+    let site = Site::with_site_settings(|site_settings| {
+        site_settings.jwt.algorithms = vec![config::Algorithm::HS256];
+        site_settings.jwt.query_parameter = "access_token".into();
+    });
+    let document = document(&site).await;
+    let bearer = &document["components"]["securitySchemes"]["bearerAuth"];
+    assert_eq!(
+        (&bearer["type"], &bearer["scheme"]),
+        (&json!("http"), &json!("bearer"))
+    );
+    for (path, operation) in operations(&document) {
+        let is_open = matches!(&**path, "/api/visitors/openapi.json" | "/api/visitors/widget.js");
+        let expected = if is_open {
+            json!([])
+        } else {
+            json!([{"session": []}, {"bearerAuth": []}])
+        };
+        assert_eq!(operation["security"], expected, "{path}");
+        let mut parameters = operation["parameters"].as_array().unwrap().iter();
+        let takes_it = parameters.any(|parameter| parameter["name"] == "access_token");
+        assert_eq!(takes_it, path.ends_with("/live"), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a5_operations_have_names_of_their_own_and_described_tags() {
     let document = document(&Site::new()).await;
     let tags: Vec<_> = document["tags"].as_array().unwrap().iter().collect();

@@ -32,6 +32,7 @@ fn site_settings() -> SiteSettings {
     SiteSettings {
         window: Duration::from_secs(300),
         session_cookie: "session_id".into(),
+        jwt: config::Jwt::default(),
         session_facts: config::Schema::default().session_facts(config::SessionKind::Table),
         allowed_origins: Vec::new(),
     }
@@ -236,7 +237,7 @@ pub(super) fn member() -> Caller {
 pub(super) fn member_called(session: &str) -> Caller {
     Caller {
         session: Some(Arc::new(BrowserSession {
-            id: BrowserSessionId::from(session),
+            id: Some(BrowserSessionId::from(session)),
             user_id: UserId::from("7"),
             expires_at: now() + TimeDelta::hours(1),
             is_active: true,

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::sync::broadcast::error::TryRecvError;
 
 mod absence;
+mod jwt;
 
 use super::*;
 use crate::ids::{BrowserSessionId, UserId};
@@ -59,7 +60,7 @@ impl Scene {
     fn with(configure: impl FnOnce(&mut config::Session)) -> Self {
         let token = SessionToken::new("token-of-alice");
         let session = BrowserSession {
-            id: BrowserSessionId::from("1"),
+            id: Some(BrowserSessionId::from("1")),
             user_id: UserId::from("7"),
             expires_at: at(50),
             is_active: true,
@@ -220,7 +221,7 @@ async fn i4_a_session_that_changed_is_asked_for_again() {
     assert_eq!(scene.knows(at(2)).await, CachedSession::Unknown);
     assert!(!scene.remembers(at(2)));
     assert!(!scene.resolves(at(2)).await);
-    assert_eq!(scene.knows(at(2)).await, CachedSession::NoSession);
+    assert_eq!(scene.knows(at(2)).await, CachedSession::NoSession(Absent::Ended));
     assert_eq!((scene.reads(), scene.evicted("changed")), (2, 1));
 }
 
@@ -242,8 +243,8 @@ async fn v6_a_view_that_began_before_the_session_ended_is_that_sessions() {
     };
     assert!(matches!(past(at(19)).await, Identified::Session(_)));
     assert!(matches!(scene.knows(at(19)).await, CachedSession::Session(_)));
-    assert_eq!(past(at(20)).await, Identified::NoSession);
-    assert_eq!(scene.knows(at(20)).await, CachedSession::NoSession);
+    assert_eq!(past(at(20)).await, Identified::NoSession(Absent::Ended));
+    assert_eq!(scene.knows(at(20)).await, CachedSession::NoSession(Absent::Ended));
     // A query for the present finds no session, whenever its request began.
     assert!(!scene.resolves(at(19)).await);
     assert!(!scene.remembers(at(19)));
@@ -269,7 +270,7 @@ async fn i4_an_answer_that_was_on_its_way_when_the_news_came_is_not_kept() {
     let (found, ()) = tokio::join!(scene.resolves(at(0)), news);
     assert!(!found, "it was read again");
     assert_eq!(scene.reads(), 2);
-    assert_eq!(scene.knows(at(1)).await, CachedSession::NoSession);
+    assert_eq!(scene.knows(at(1)).await, CachedSession::NoSession(Absent::Ended));
     assert!(!scene.remembers(at(1)));
 }
 
@@ -340,7 +341,10 @@ async fn i1_a_gap_does_not_make_made_up_tokens_worth_a_lookup_again() {
     scene.authenticator.listening();
     scene.authenticator.changed(SessionChange::OfAny);
     let known = scene.authenticator.cached_now(&made_up, at(1)).await;
-    assert_eq!((known, scene.reads()), (CachedSession::NoSession, 1));
+    assert_eq!(
+        (known, scene.reads()),
+        (CachedSession::NoSession(Absent::NotFound), 1)
+    );
 }
 
 #[tokio::test]

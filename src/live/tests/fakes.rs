@@ -69,7 +69,7 @@ impl OneSession {
 
     pub(super) fn session(&self) -> BrowserSession {
         BrowserSession {
-            id: SESSION.into(),
+            id: Some(SESSION.into()),
             user_id: self.user.lock().unwrap().clone(),
             expires_at: *self.expires_at.lock().unwrap(),
             is_active: true,

@@ -12,7 +12,7 @@ use crate::from_row::from_row;
 use crate::ids::{AccountId, CommunityId, UserId};
 use crate::store::django::MAX_ENCODED;
 use crate::store::operations::{
-    CommunityCriterion, FindCommunity, FindProfiles, FindSlug, ReadSessions, Runs, SampleSessions,
+    CommunityCriterion, FindCommunity, FindProfiles, FindSlug, ReadSessions, Runs, SampleSessions, SessionKey,
 };
 use crate::store::schema::{AppSchema, Column, SessionUser};
 use crate::store::session_notes::{SAMPLE, SampleRow};
@@ -40,7 +40,7 @@ impl Runs<ReadSessions<'_>> for Postgres {
         app: &AppSchema,
         connection: &mut PgConnection,
     ) -> Result<Vec<(usize, SessionRow)>, sqlx::Error> {
-        let rows: Vec<Row> = query_as(AssertSqlSafe(sessions_sql(app)))
+        let rows: Vec<Row> = query_as(AssertSqlSafe(sessions_sql(app, operation.by)))
             .bind(operation.wanted.texts())
             .fetch_all(connection)
             .await?;
@@ -65,7 +65,7 @@ impl Runs<ReadSessions<'_>> for Postgres {
 
 /// A null flag counts as the value that makes the session invalid. Each token is looked up by itself, by the index,
 /// whatever the planner makes of the number of tokens.
-fn sessions_sql(app: &AppSchema) -> String {
+fn sessions_sql(app: &AppSchema, by: SessionKey) -> String {
     let session = &app.session;
     let text = |column: &Column| format!("headcount_session.{column}::text");
     let at = |column: &Column| read_moment(column, &format!("headcount_session.{column}"));
@@ -88,7 +88,7 @@ fn sessions_sql(app: &AppSchema) -> String {
                     {is_active} AS is_active, {is_ended} AS is_ended,
                     {has_end} AS has_end, {ended_at} AS ended_at
              FROM {table} AS headcount_session
-             WHERE headcount_session.{session_id} = headcount_asked.token LIMIT 1
+             WHERE headcount_session.{key} = headcount_asked.token{cast} LIMIT 1
          ) AS headcount_found",
         id = or_null(session.id.as_ref().map(text), "text"),
         stored = or_null(stored, "text"),
@@ -98,7 +98,11 @@ fn sessions_sql(app: &AppSchema) -> String {
         has_end = has_end.unwrap_or_else(|| "false".into()),
         ended_at = or_null(session.ended_at.as_ref().map(at), "timestamptz"),
         table = session.table,
-        session_id = session.session_id,
+        key = by.column(session),
+        cast = match by {
+            SessionKey::Token => String::new(),
+            SessionKey::Id => format!("::{}", by.column(session).type_name),
+        },
     )
 }
 

@@ -8,6 +8,19 @@ use sqlx::postgres::PgConnectOptions;
 use crate::config::{Secret, for_driver};
 use crate::store::url::OpenError;
 
+/// Where a URL leads to, without user and password; `None` if it is not valid.
+pub(in crate::store) fn place(url: &Secret, key: &'static str) -> Option<String> {
+    let options = connect_options(url, key).ok()?;
+    let server = match options.get_socket() {
+        Some(socket) => socket.display().to_string(),
+        None => format!("{}:{}", options.get_host(), options.get_port()),
+    };
+    Some(match options.get_database() {
+        Some(database) => format!("{server}/{database}"),
+        None => server,
+    })
+}
+
 /// Options from the URL that `key` holds. They send no startup parameter that a pooler refuses.
 pub(in crate::store) fn connect_options(
     url: &Secret,

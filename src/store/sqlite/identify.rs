@@ -11,7 +11,7 @@ use crate::from_row::from_row;
 use crate::ids::{AccountId, CommunityId, UserId};
 use crate::store::django::MAX_ENCODED;
 use crate::store::operations::{
-    CommunityCriterion, FindCommunity, FindProfiles, FindSlug, ReadSessions, Runs, SampleSessions,
+    CommunityCriterion, FindCommunity, FindProfiles, FindSlug, ReadSessions, Runs, SampleSessions, SessionKey,
 };
 use crate::store::schema::{AppSchema, Column, SessionUser};
 use crate::store::session_notes::{SAMPLE, SampleRow};
@@ -39,8 +39,17 @@ impl Runs<ReadSessions<'_>> for Sqlite {
         app: &AppSchema,
         connection: &mut SqliteConnection,
     ) -> Result<Vec<(usize, SessionRow)>, sqlx::Error> {
-        let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(sessions_sql(app)))
-            .bind(sqlx::types::Json(operation.wanted.texts()))
+        let texts = operation
+            .wanted
+            .texts()
+            .into_iter()
+            .map(|text| match operation.by {
+                SessionKey::Token => Ok(text.to_owned()),
+                SessionKey::Id => key(text, operation.by.column(&app.session)),
+            });
+        let texts = texts.collect::<Result<Vec<String>, sqlx::Error>>()?;
+        let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(sessions_sql(app, operation.by)))
+            .bind(sqlx::types::Json(texts))
             .fetch_all(connection)
             .await?;
         let read = |row: Row| (row.place, row.read(app));
@@ -49,7 +58,7 @@ impl Runs<ReadSessions<'_>> for Sqlite {
 }
 
 /// A null flag counts as the value that makes the session invalid.
-fn sessions_sql(app: &AppSchema) -> String {
+fn sessions_sql(app: &AppSchema, by: SessionKey) -> String {
     let session = &app.session;
     let text = |column: &Column| format!("CAST(s.{column} AS TEXT)");
     let or_null = |sql: Option<String>| sql.unwrap_or_else(|| "NULL".to_owned());
@@ -68,7 +77,7 @@ fn sessions_sql(app: &AppSchema) -> String {
                 {is_active} AS is_active, {is_ended} AS is_ended,
                 {has_end} AS has_end, {ended_at} AS ended_at
          FROM (SELECT key AS headcount_place, value AS headcount_token FROM json_each(?1)) AS asked
-         JOIN {table} AS s ON s.{session_id} = headcount_token",
+         JOIN {table} AS s ON s.{key} = headcount_token",
         id = or_null(session.id.as_ref().map(text)),
         stored = or_null(stored),
         expires_at = or_null(session.expires_at.as_ref().map(text)),
@@ -77,7 +86,7 @@ fn sessions_sql(app: &AppSchema) -> String {
         has_end = has_end.unwrap_or_else(|| "0".into()),
         ended_at = or_null(session.ended_at.as_ref().map(text)),
         table = session.table,
-        session_id = session.session_id,
+        key = by.column(session),
     )
 }
 

@@ -175,7 +175,7 @@ fn away() -> StoreError {
 /// The session of a token of the model: tokens that begin with `nobody` have none.
 pub(super) fn session_of(token: &str) -> Option<BrowserSession> {
     (!token.starts_with("nobody")).then(|| BrowserSession {
-        id: BrowserSessionId::from("31"),
+        id: Some(BrowserSessionId::from("31")),
         user_id: UserId::from("7"),
         expires_at: DateTime::<Utc>::MAX_UTC,
         is_active: true,

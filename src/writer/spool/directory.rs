@@ -92,7 +92,7 @@ impl Directory {
         })
     }
 
-    /// Checks a folder that may not be there yet.
+    /// Checks a folder that may not be there yet: then it is made, and removed again.
     ///
     /// # Errors
     /// What the operator must mend.
@@ -103,7 +103,7 @@ impl Directory {
         };
         let metadata = match std::fs::metadata(path) {
             Ok(metadata) => metadata,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Self::try_to_make(path),
             Err(error) => return Err(refused(error)),
         };
         if !metadata.is_dir() {
@@ -119,6 +119,22 @@ impl Directory {
         let files = Files::of(path, WriterId::random());
         let tried = files.lock().map(drop);
         tried.and_then(|()| files.remove()).map_err(refused)
+    }
+
+    /// Makes a folder with those that it is in, and removes them.
+    fn try_to_make(path: &Path) -> Result<(), DirectoryError> {
+        let missing = || path.ancestors().filter(|folder| !folder.as_os_str().is_empty());
+        // From the inside out.
+        let missing: Vec<_> = missing().take_while(|folder| !folder.exists()).collect();
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+        for folder in missing {
+            // Not where something was put into it meanwhile, nor where it was not made.
+            let _ = std::fs::remove_dir(folder);
+        }
+        made.map_err(|error| DirectoryError::Make {
+            path: path.to_owned(),
+            error,
+        })
     }
 
     /// Creates a spool.

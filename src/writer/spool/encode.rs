@@ -147,7 +147,7 @@ pub(super) struct StoredView {
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<TokenRange>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    session: Option<(BrowserSessionId, UserId)>,
+    session: Option<(Option<BrowserSessionId>, UserId)>,
 }
 
 impl StoredView {

@@ -88,7 +88,7 @@ impl Tokens {
                 if token.contains('\0') {
                     return Err(io::ErrorKind::InvalidData.into());
                 }
-                Ok(SessionToken::new(token))
+                SessionToken::restored(token).ok_or(io::ErrorKind::InvalidData.into())
             };
             match places.iter().map(read).collect::<io::Result<Vec<_>>>() {
                 Ok(tokens) => Ok(Some(tokens)),

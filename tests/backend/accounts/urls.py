@@ -7,4 +7,6 @@ urlpatterns = [
     path('accounts/logout/', views.logout),
     path('accounts/me/', views.me),
     path('api/track-page-visit/', jwt_views.track_page_visit),
+    path('api/token/', jwt_views.pair),
+    path('api/token/refresh/', jwt_views.refresh),
 ]

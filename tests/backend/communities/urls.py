@@ -1,5 +1,6 @@
 from django.urls import path, re_path, register_converter
 
+from accounts import jwt_views
 from communities import api, views
 from community_site.variant import PK, AnyUuid
 
@@ -15,6 +16,7 @@ urlpatterns = [
     path(f'private/<{PK}:pk>/', views.members_only),
     path(f'with-iframe/<{PK}:pk>/', views.with_iframe),
 
+    path(f'api/feed/<{PK}:pk>/', jwt_views.feed),
     path('api/communities/', api.communities),
     path(f'api/communities/<{PK}:pk>/', api.community),
     path(f'api/communities/<{PK}:pk>/posts/', api.posts),

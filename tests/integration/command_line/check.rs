@@ -25,6 +25,20 @@ fn offline_the_files_alone_are_checked() {
     );
 }
 
+#[test]
+fn a_route_file_that_is_empty_is_told_where_others_are_not() {
+    let folder = Folder::new(IN_ORDER, ROUTES);
+    let blank = folder.path("routes.d/blank.toml");
+    std::fs::write(&blank, "\n").unwrap();
+    let told = folder.run(&["check", "--offline"]);
+    assert_eq!((told.code, &*told.err), (Some(0), ""));
+    let line = format!("warning: {blank}: the route file is empty: it has no routes\n");
+    assert!(told.out.contains(&line), "{}", told.out);
+    // A site without routes has an empty one.
+    let told = Folder::new(IN_ORDER, "").run(&["check", "--offline"]);
+    assert!(told.code == Some(0) && !told.out.contains("warning"), "{told:?}");
+}
+
 /// `headcount check` against the site's database after `sql`. Returns what it says of the file.
 async fn checked_after(sql: &str) -> Told {
     checked_with(sql, "").await
@@ -133,6 +147,18 @@ async fn all_problems_are_told_at_once() {
     assert_eq!(told.err.lines().count(), 3, "{}", told.err);
 }
 
+#[tokio::test]
+async fn a_redis_that_does_not_answer_is_named_without_its_password() {
+    let port = free_port();
+    let redis = format!(
+        "[record]\nevents = false\n[redis]\nurl = \"redis://:hunter2@127.0.0.1:{port}/0\"\nconnect_timeout = \"300ms\""
+    );
+    let told = checked_with("SELECT 1", &redis).await;
+    let place = format!("redis.url leads to 127.0.0.1:{port}: ");
+    assert!(told.out.contains(&place), "{told:?}");
+    assert!(!format!("{told:?}").contains("hunter2"));
+}
+
 #[test]
 fn a_database_that_does_not_answer_ends_with_1_and_shows_no_password() {
     let port = free_port();
@@ -145,6 +171,8 @@ fn a_database_that_does_not_answer_ends_with_1_and_shows_no_password() {
         assert_eq!(told.code, Some(1), "{told:?}");
         let start = format!("headcount: {}: database: ", folder.path("headcount.toml"));
         assert!(told.err.starts_with(&start), "{}", told.err);
+        let place = format!("database.url leads to 127.0.0.1:{port}/app: ");
+        assert!(told.err.contains(&place), "{}", told.err);
         assert_eq!(told.err.matches("Connection refused").count(), 1, "{}", told.err);
         assert_eq!(told.err.lines().count(), 1, "{}", told.err);
         assert!(!format!("{told:?}").contains("hunter2"));

@@ -53,13 +53,24 @@ fn a_spool_folder_that_cannot_be_written_is_refused_with_the_remedy() {
     run_and_check_say(&folder, &said);
 
     let folder = with_spool("dir = \"/proc/spool\"");
-    let told = folder.run(&["run"]);
-    assert_eq!(told.code, Some(64));
-    let start = "headcount: spool.dir: /proc/spool cannot be made (";
-    assert!(
-        told.err.starts_with(start) && told.err.lines().count() == 1,
-        "{told:?}"
-    );
+    for command in [&["run"][..], &["check", "--offline"]] {
+        let told = folder.run(command);
+        assert_eq!(told.code, Some(64));
+        let start = "headcount: spool.dir: /proc/spool cannot be made (";
+        assert!(
+            told.err.starts_with(start) && told.err.lines().count() == 1,
+            "{told:?}"
+        );
+    }
+}
+
+#[test]
+fn a_check_leaves_no_spool_folder_behind() {
+    let folder = with_spool("dir = \"a/b/spool\"");
+    std::fs::create_dir(folder.path("a")).unwrap();
+    let told = folder.run(&["check", "--offline"]);
+    assert_eq!((told.code, &*told.err), (Some(0), ""));
+    assert_eq!(std::fs::read_dir(folder.path("a")).unwrap().count(), 0);
 }
 
 #[test]

@@ -32,8 +32,8 @@ async fn i1_an_unknown_token_is_looked_up_once_and_a_malformed_one_never() {
     // A view waits for a second answer; further ones come 1, 3, 7, … seconds after the first.
     let answers = 2.0 + (start.elapsed().as_secs_f64() + 1.0).log2().floor();
     assert!((400.0..=400.0 * answers).contains(&nobody), "{nobody} lookups");
-    let anonymous = "headcount_page_views_not_counted_total{reason=\"anonymous\"}";
-    assert_eq!(world.sidecar.metric(anonymous).await, 2_000.0);
+    let nobodys = |reason| format!("headcount_page_views_not_counted_total{{reason=\"{reason}\"}}");
+    assert_eq!(world.sidecar.metric(&nobodys("no_session")).await, 2_000.0);
     let connections: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'headcount' AND datname = $1",
     )
@@ -56,9 +56,11 @@ async fn i1_an_unknown_token_is_looked_up_once_and_a_malformed_one_never() {
     assert_eq!(metrics[&lookups("nobody")], nobody);
     assert_eq!(metrics[&lookups("found")], 0.0);
     assert_eq!(metrics[&lookups("unavailable")], 0.0);
-    assert_eq!(metrics[anonymous], 2_060.0);
-    // All but the empty one, which is no token.
+    assert_eq!(metrics[&nobodys("no_session")], 2_000.0);
+    // All but the empty one, which is as none.
     assert_eq!(metrics[&lookups("malformed")], 50.0);
+    assert_eq!(metrics[&nobodys("not_a_token")], 50.0);
+    assert_eq!(metrics[&nobodys("no_cookie")], 10.0);
 }
 
 #[tokio::test]

@@ -209,7 +209,7 @@ async fn an_outage_shows_in_the_metrics_and_nothing_is_lost() {
     assert_eq!(sidecar.metric("headcount_page_views_counted_total").await, 6.0);
     assert_eq!(sidecar.metric("headcount_applied_views_total").await, 6.0);
     assert_eq!(sidecar.metric("headcount_spool_oldest_age_seconds").await, 0.0);
-    let nobodys = "headcount_page_views_not_counted_total{reason=\"anonymous\"}";
+    let nobodys = "headcount_page_views_not_counted_total{reason=\"no_session\"}";
     assert!(sidecar.metric(nobodys).await >= 5.0);
     assert_eq!(all_dropped(world).await, 0.0);
 }

@@ -118,7 +118,7 @@ async fn i1_views_with_made_up_tokens_wait_for_the_database_and_turn_out_to_be_n
         .wait_for_metric("headcount_spool_views", |views| views == 300.0)
         .await;
     fragile.database.resume().await;
-    let nobodys = "headcount_page_views_not_counted_total{reason=\"anonymous\"}";
+    let nobodys = "headcount_page_views_not_counted_total{reason=\"no_session\"}";
     world
         .sidecar
         .wait_for_metric(nobodys, |views| views == 300.0)
@@ -158,8 +158,8 @@ async fn i14_made_up_tokens_neither_fill_the_spool_nor_stand_in_the_way_of_membe
     let views = world.wait_for_views(1).await;
     assert_eq!((views.len(), &views[0]["username"]), (1, &"alice".into()));
     let metrics = world.sidecar.metrics().await;
-    let nobodys = metrics["headcount_page_views_not_counted_total{reason=\"anonymous\"}"];
-    assert_eq!(nobodys + metrics[&dropped("unknown_token")], 2_999.0 + 1.0);
+    let nobodys = metrics["headcount_page_views_not_counted_total{reason=\"no_session\"}"];
+    assert_eq!(nobodys + metrics[&dropped("unknown_token")], 2_999.0);
     assert_eq!(drops_in(&metrics), metrics[&dropped("unknown_token")]);
 }
 

@@ -73,7 +73,7 @@ async fn nobody_is_recorded_past_the_expiry_of_the_session() {
     world.wait_for_views(2).await;
 
     fragile.database.refuse().await;
-    let nobodys = "headcount_page_views_not_counted_total{reason=\"anonymous\"}";
+    let nobodys = "headcount_page_views_not_counted_total{reason=\"session_ended\"}";
     let before = world.sidecar.count(nobodys).await;
     let mut seen = 2;
     while Utc::now() < expires_at {

@@ -6,6 +6,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 use super::{Wire, World};
 use crate::support::backend::{Backend, Settings, Variant};
 use crate::support::database::Database;
+use crate::support::jwt::{self, Pair};
 use crate::support::member::FIREFOX;
 use crate::support::postgres::Postgres;
 use crate::support::redis;
@@ -74,7 +75,68 @@ async fn is_in_nothing_but_the_sites_own_table(wanted: Wanted) {
         .expect("metrics");
     assert!(!metrics.text().await.expect("text").contains(&token));
     not_in_redis(&token).await;
-    not_in_postgres(&world, &token).await;
+    assert_eq!(tables_with(&world, &token).await, ["public.accounts_usersession"]);
+}
+
+/// Wherever a JWT may come from, and wherever it does not belong.
+#[tokio::test]
+async fn i29_a_jwt_is_in_no_log_metric_key_or_table_whatever_the_filter() {
+    let wanted = Wanted {
+        config: "[log]\nfilter = \"trace\"".into(),
+        ..Wanted::usual()
+    };
+    let keys = "cookie = \"access\"\nquery_parameter = \"access_token\"\nsession_claim = \"sid\"";
+    let (world, _keys) = jwt::world(wanted, keys).await;
+    let pair = Pair::of(&world, "alice").await;
+    let stranger = jwt::signed(json!({"profile_id": "no number", "sid": "x"}), 60);
+    let feed = format!("/api/feed/{}/", world.seeded.community("rust"));
+    let (visitors, live) = (world.visitors("rust", ""), world.visitors("rust", "/live"));
+    for token in [
+        &pair.access,
+        &pair.refresh,
+        &stranger,
+        &format!("{}x", pair.access),
+    ] {
+        let bearer = format!("Host: a\r\nUser-Agent: {FIREFOX}\r\nAuthorization: Bearer {token}\r\n");
+        let web_socket = "Host: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        for request in [
+            format!("GET {feed} HTTP/1.1\r\n{bearer}\r\n"),
+            format!(
+                "GET {feed}?access_token={token} HTTP/1.1\r\n{bearer}Referer: http://a/?x={token}\r\n\r\n"
+            ),
+            format!("GET {visitors} HTTP/1.1\r\nHost: a\r\nCookie: access={token}\r\n\r\n"),
+            format!("GET {visitors}?access_token={token} HTTP/1.1\r\n{bearer}\r\n"),
+            format!("GET {live}?access_token={token} HTTP/1.1\r\nHost: a\r\nAccept: text/plain\r\n\r\n"),
+            format!(
+                "GET {live} HTTP/1.1\r\n{web_socket}Sec-WebSocket-Protocol: headcount, bearer.{token}\r\n\r\n"
+            ),
+            format!(
+                "GET {live}?access_token={token} HTTP/1.1\r\n{web_socket}Origin: http://evil.test\r\n\r\n"
+            ),
+            format!("GET /die HTTP/1.1\r\n{bearer}\r\n"),
+        ] {
+            let mut wire = Wire::open(world.sidecar.port).await;
+            wire.try_send(request).await;
+            let head = wire.try_answer(false).await;
+            assert!(!format!("{head:?}").contains(token.as_str()));
+        }
+    }
+    world.wait_for_views(2).await;
+    let log = world.sidecar.log();
+    let metrics = reqwest::get(world.sidecar.admin_url("/metrics"))
+        .await
+        .expect("metrics");
+    let metrics = metrics.text().await.expect("text");
+    for token in [&pair.access, &pair.refresh, &stranger] {
+        // The claims are no secret, but nobody's business either.
+        for part in token.split('.').skip(1) {
+            assert!(!contains(log.as_bytes(), part), "{log}");
+            assert!(!metrics.contains(part));
+            not_in_redis(part).await;
+            assert_eq!(tables_with(&world, part).await, Vec::<String>::new());
+        }
+    }
 }
 
 async fn not_in_redis(token: &str) {
@@ -96,7 +158,8 @@ async fn not_in_redis(token: &str) {
     }
 }
 
-async fn not_in_postgres(world: &World, token: &str) {
+/// Tables of the database in which a token is.
+async fn tables_with(world: &World, token: &str) -> Vec<String> {
     let pool = Postgres::shared().pool(world.database.name());
     let tables: Vec<(String,)> = sqlx::query_as(
         "SELECT quote_ident(schemaname) || '.' || quote_ident(tablename) FROM pg_tables
@@ -118,7 +181,7 @@ async fn not_in_postgres(world: &World, token: &str) {
         }
     }
     pool.close().await;
-    assert_eq!(holding, ["public.accounts_usersession"]);
+    holding
 }
 
 fn contains_body(answer: Option<&Answer>, text: &str) -> bool {

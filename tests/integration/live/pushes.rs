@@ -128,6 +128,25 @@ async fn p11_a_reader_of_one_page_is_still_there_while_the_connection_is_open() 
     bobs.until(0).await;
 }
 
+/// Nor is its page view one.
+#[tokio::test]
+async fn p11_a_robot_that_listens_is_not_there() {
+    let world = World::usual().await;
+    let (alice, bob) = (world.member("alice").await, world.member("bob").await);
+    let path = live(&world, "rust");
+    let headless =
+        "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) HeadlessChrome/140.0.0.0";
+    let headers = [("cookie", &*alice.cookie()), ("user-agent", headless)];
+    let mut robot = Socket::try_open(&world.sidecar, &path, &headers)
+        .await
+        .expect("it may listen");
+    assert_eq!(robot.count().await.1, 0);
+    let _bobs = Socket::open(&world.sidecar, &path, &bob).await;
+    assert_eq!(robot.count().await.1, 1, "bob, and not the robot");
+    let list = bob.json(&world.visitors("rust", "")).await;
+    assert_eq!(list["visitors"][0]["username"], "bob", "{list}");
+}
+
 #[tokio::test]
 async fn many_communities_on_one_connection_are_no_heartbeat() {
     let world = World::usual().await;

@@ -186,7 +186,7 @@ async fn i4_without_the_trigger_a_session_ends_with_its_time_in_the_cache() {
         .tell("end-session", &json!({"username": "alice"}))
         .await;
     eventually(async || alice.get(&visitors).await.status() == 401).await;
-    let anonymous = "headcount_page_views_not_counted_total{reason=\"anonymous\"}";
+    let anonymous = "headcount_page_views_not_counted_total{reason=\"session_ended\"}";
     let before = world.sidecar.metric(anonymous).await;
     alice.sees("/about/").await;
     world

@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
 use super::{Told, sessions};
 use crate::store_contract::sessions::{Kind, Members, later};
-use crate::store_site::{SessionRow, Site, Variant};
+use crate::store_site::{SessionRow, Site, Variant, key_of};
 use crate::support::backend;
 
 /// A site with the trigger, and somebody who listens.
@@ -61,7 +61,7 @@ async fn signed_in(site: &Site) -> BrowserSessionId {
     let alice = site.member(&uuid::Uuid::new_v4().to_string()).await;
     let token = uuid::Uuid::new_v4().to_string();
     let session = site.session(&alice, &token, SessionRow::default()).await;
-    session.id.clone()
+    session.id.clone().expect("a row")
 }
 
 #[tokio::test]
@@ -306,8 +306,8 @@ async fn i20_a_session_without_a_key_is_told_by_a_hash() {
             for (set, expected) in [
                 (same, None),
                 ("expire_date = expire_date + interval '1 day'", None),
-                (user, Some(session.id.as_str())),
-                (end, Some(session.id.as_str())),
+                (user, Some(key_of(&session).as_str())),
+                (end, Some(key_of(&session).as_str())),
             ] {
                 site.execute(&format!("UPDATE {table} SET {set}")).await;
                 let told = told_of(&mut listener).await;
@@ -323,7 +323,7 @@ async fn i20_a_session_without_a_key_is_told_by_a_hash() {
             site.execute(&format!("DELETE FROM {table}")).await;
             assert_eq!(
                 told_of(&mut listener).await,
-                [session.id.as_str()],
+                [key_of(&session).as_str()],
                 "{kind:?} {hash:?}"
             );
         }

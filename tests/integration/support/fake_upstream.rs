@@ -51,7 +51,12 @@ pub struct FakeUpstream {
 impl FakeUpstream {
     /// Answers each request with what `reply` makes of it.
     pub async fn answering(reply: fn(&Heard) -> Reply) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Self::answering_at("127.0.0.1:0", reply).await
+    }
+
+    /// The same at an address that has become free.
+    pub async fn answering_at(address: &str, reply: fn(&Heard) -> Reply) -> Self {
+        let listener = TcpListener::bind(address).await.expect("a free port");
         let port = listener.local_addr().expect("an address").port();
         let heard = Arc::new(Mutex::new(Vec::new()));
         let requests = Arc::clone(&heard);
@@ -92,7 +97,7 @@ impl FakeUpstream {
 }
 
 fn is_probe(request: &Heard) -> bool {
-    request.target() == "GET /healthz"
+    request.target() == "GET /healthz" || request.head.contains("headcount-health-check")
 }
 
 async fn converse(

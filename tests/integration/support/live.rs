@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use super::member::Member;
+use super::member::{FIREFOX, Member};
 use super::service::in_time;
 use super::sidecar::Sidecar;
 use super::wire::{Answer, Wire};
@@ -21,7 +21,8 @@ pub struct Socket(WebSocketStream<TcpStream>);
 impl Socket {
     /// Opens one as somebody's browser would.
     pub async fn open(sidecar: &Sidecar, path: &str, member: &Member) -> Self {
-        let opened = Self::try_open(sidecar, path, &[("cookie", &member.cookie())]).await;
+        let headers = [("cookie", &*member.cookie()), ("user-agent", FIREFOX)];
+        let opened = Self::try_open(sidecar, path, &headers).await;
         opened.unwrap_or_else(|status| panic!("{path}: {status}"))
     }
 
@@ -214,7 +215,8 @@ impl Events {
 
 /// Headers with which somebody's browser asks for an event stream.
 fn as_browser(member: &Member) -> String {
-    format!("Accept: text/event-stream\r\nCookie: {}\r\n", member.cookie())
+    let cookie = member.cookie();
+    format!("Accept: text/event-stream\r\nCookie: {cookie}\r\nUser-Agent: {FIREFOX}\r\n")
 }
 
 fn count_in(message: &Value) -> Option<(String, u64, u64)> {

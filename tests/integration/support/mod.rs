@@ -9,6 +9,7 @@ pub mod failing_fsync;
 pub mod fake_upstream;
 mod front;
 pub mod haproxy;
+pub mod jwt;
 pub mod live;
 pub mod log;
 pub mod member;

@@ -34,16 +34,22 @@ fn answer(body: &[u8], headers: &str) -> &'static [u8] {
     [head.as_bytes(), body].concat().leak()
 }
 
-/// Waits for a request, and returns the connection that it came on.
+/// Waits for a request, and returns the connection that it came on. Probes connect and send nothing.
 async fn requested(listener: &TcpListener) -> TcpStream {
-    let (stream, _) = listener.accept().await.expect("a connection");
-    let mut stream = BufReader::new(stream);
-    let mut line = String::new();
-    while line != "\r\n" {
-        line.clear();
-        stream.read_line(&mut line).await.expect("a request");
+    loop {
+        let (stream, _) = listener.accept().await.expect("a connection");
+        let mut stream = BufReader::new(stream);
+        let mut line = String::new();
+        while line != "\r\n" {
+            line.clear();
+            if stream.read_line(&mut line).await.expect("a request") == 0 {
+                break;
+            }
+        }
+        if !line.is_empty() {
+            return stream.into_inner();
+        }
     }
-    stream.into_inner()
 }
 
 #[tokio::test]

@@ -58,7 +58,7 @@ async fn i10_a_view_of_a_new_token_is_asked_about_once_more_after_a_second() {
             .authenticator
             .cached_now(&late.scene.token, at(0))
             .await,
-        CachedSession::NoSession
+        CachedSession::NoSession(Absent::NotFound)
     );
     late.appears();
     assert!(
@@ -92,7 +92,7 @@ async fn i10_a_session_of_which_is_told_that_it_appears_is_found_at_once() {
     let late = Late::new();
     late.whose().await;
     pass(1).await;
-    assert_eq!(late.whose().await, Identified::NoSession);
+    assert_eq!(late.whose().await, Identified::NoSession(Absent::NotFound));
     late.told();
     assert_eq!(late.scene.knows(at(0)).await, CachedSession::Unknown);
     assert!(
@@ -130,7 +130,7 @@ async fn i10_nobody_waits_for_a_session_that_has_ended() {
     scene.table.rows.lock().unwrap().clear();
     scene.hears();
     let whose = scene.authenticator.resolve_past(&scene.token, at(0), None).await;
-    assert_eq!(whose.unwrap(), Identified::NoSession);
+    assert_eq!(whose.unwrap(), Identified::NoSession(Absent::NotFound));
     assert!(!scene.authenticator.may_appear(&scene.token).await);
 }
 

@@ -1,0 +1,116 @@
+//! Probes of the app's servers: a TCP connect each `upstream.health_interval`, or `GET` of the health path where there is
+//! one. A server that owes answers gets a `HEAD /` instead of a connect: the kernel takes connections for an app that
+//! hangs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora_core::connectors::http::Connector as HttpConnector;
+use pingora_core::{Error, ErrorType, Result};
+use pingora_http::RequestHeader;
+use pingora_load_balancing::Backend;
+use pingora_load_balancing::health_check::{HealthCheck, TcpHealthCheck};
+
+use super::peer;
+use super::servers::{Finding, Servers, Trouble};
+use crate::config;
+use crate::proxy::failure::connect_reason;
+
+/// Probes an address, and reports to [`Servers`]: to Pingora every probe succeeds, whose own state and log lines are not
+/// used.
+pub(super) struct Probe {
+    servers: Arc<Servers>,
+    connect: Box<TcpHealthCheck>,
+    /// A request whose answer must be 200, where one is configured.
+    health: Option<RequestHeader>,
+    /// A request for any answer.
+    any: RequestHeader,
+    /// Of a connection, and of an answer.
+    timeout: Duration,
+    connector: HttpConnector,
+}
+
+impl Probe {
+    pub(super) fn new(upstream: &config::Upstream, servers: Arc<Servers>) -> Result<Self> {
+        let mut connect = TcpHealthCheck::new();
+        connect.peer_template.options.connection_timeout = Some(upstream.connect_timeout);
+        let request = |method: &str, path: &str| {
+            let mut request = RequestHeader::build(method, path.as_bytes(), None)?;
+            request.insert_header("Host", upstream.health_host.as_str())?;
+            request.insert_header("User-Agent", "headcount-health-check")?;
+            Ok::<_, Box<Error>>(request)
+        };
+        let health = upstream.health_path.as_deref();
+        Ok(Self {
+            servers,
+            connect,
+            health: health.map(|path| request("GET", path)).transpose()?,
+            any: request("HEAD", "/")?,
+            timeout: upstream.connect_timeout,
+            connector: HttpConnector::new(None),
+        })
+    }
+
+    async fn connects(&self, target: &Backend) -> Finding {
+        match self.connect.check(target).await {
+            Ok(()) => Finding::Connects,
+            Err(error) => Finding::Trouble(Trouble::Unreachable(connect_reason(&error))),
+        }
+    }
+
+    /// Sends a request, of whose answer only the status is read.
+    async fn status(&self, target: &Backend, request: &RequestHeader) -> Result<u16, Trouble> {
+        let mut peer = peer(&target.addr).map_err(|error| Trouble::Unreachable(connect_reason(&error)))?;
+        peer.options.connection_timeout = Some(self.timeout);
+        peer.options.total_connection_timeout = Some(self.timeout);
+        let connected = self.connector.get_http_session(&peer).await;
+        let (mut session, _) = connected.map_err(|error| Trouble::Unreachable(connect_reason(&error)))?;
+        let exchange = async {
+            session.write_request_header(Box::new(request.clone())).await?;
+            session.finish_request_body().await?;
+            session.read_response_header().await?;
+            let status = session.response_header().map(|header| header.status.as_u16());
+            status.ok_or_else(|| Error::new(ErrorType::InvalidHTTPHeader))
+        };
+        match tokio::time::timeout(self.timeout, exchange).await {
+            Ok(Ok(status)) => Ok(status),
+            Ok(Err(error)) => Err(Trouble::Silent(format!(
+                "it takes connections and answers nothing that is HTTP ({})",
+                error.etype().as_str()
+            ))),
+            Err(_) => Err(Trouble::Silent(format!(
+                "it takes connections and answers nothing within {:?}",
+                self.timeout
+            ))),
+        }
+    }
+
+    async fn find(&self, target: &Backend, is_doubtful: bool) -> Finding {
+        let found = match &self.health {
+            Some(request) => self.status(target, request).await.map(|status| match status {
+                200 => Finding::Healthy,
+                other => Finding::Trouble(Trouble::Unhealthy(format!("its health path answers {other}"))),
+            }),
+            None if is_doubtful => self.status(target, &self.any).await.map(|_| Finding::Answers),
+            None => Ok(self.connects(target).await),
+        };
+        found.unwrap_or_else(Finding::Trouble)
+    }
+}
+
+#[async_trait]
+impl HealthCheck for Probe {
+    async fn check(&self, target: &Backend) -> Result<()> {
+        if let Some(address) = self.servers.of(&target.addr) {
+            let is_doubtful = self.servers.is_doubtful(&address, self.timeout);
+            let finding = self.find(target, is_doubtful).await;
+            self.servers.found(&address, finding);
+        }
+        Ok(())
+    }
+
+    fn health_threshold(&self, _success: bool) -> usize {
+        1
+    }
+}
