@@ -13,7 +13,7 @@ pub(super) struct InitArguments {
     /// The app's database; by default that of `HEADCOUNT__DATABASE__URL`, or the one that the site's settings name.
     #[arg(long, value_name = "URL")]
     database: Option<String>,
-    /// Where the app listens, as "host:port" or "unix:/path".
+    /// Where the app listens, as `host:port` or `unix:PATH`.
     #[arg(long, value_name = "ADDRESS")]
     upstream: Option<String>,
     /// Redis, for several sidecars.

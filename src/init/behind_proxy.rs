@@ -123,7 +123,7 @@ fn wrong_cookie(site: &str, config: &str) -> String {
 
 fn times(settings: &Settings, config: &Config) -> Option<String> {
     let zone = settings.time_zone.as_deref()?;
-    let configured = config.database.time_zone.map(|zone| zone.name());
+    let configured = config.database.time_zone.map(chrono_tz::Tz::name);
     let differs = !settings.use_tz && configured.unwrap_or("UTC") != zone;
     differs.then(|| {
         format!(

@@ -62,7 +62,7 @@ impl Table {
             defaults: BTreeMap::new(),
         };
         if let Some(model) = models.iter().find(|model| new.has_db_table(&model.table)) {
-            new.model = Some(model.model.clone());
+            new.model = Some(model.name.clone());
             for field in &model.fields {
                 let Some(column) = new.columns.iter_mut().find(|column| column.name == field.column) else {
                     continue;
@@ -124,14 +124,12 @@ impl Table {
     /// Whether this is the table of a model of that name, in the singular: by the model where it is known, otherwise by the
     /// end of the table's name, before which Django puts the app's.
     pub(super) fn is_of(&self, model: &str) -> bool {
-        match &self.model {
-            Some(known) => known == &model.replace('_', ""),
-            None => {
-                let name = self.name.to_ascii_lowercase();
-                let is_end = |end: &str| name == end || name.ends_with(&format!("_{end}"));
-                is_end(model) || is_end(&plural(model))
-            }
+        if let Some(known) = &self.model {
+            return known == &model.replace('_', "");
         }
+        let name = self.name.to_ascii_lowercase();
+        let is_end = |end: &str| name == end || name.ends_with(&format!("_{end}"));
+        is_end(model) || is_end(&plural(model))
     }
 
     /// What this is one of, in one word: the model's name, or the last word of the table's.

@@ -90,7 +90,8 @@ pub(super) struct Tokens {
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Model {
     /// Name, in small letters.
-    pub model: String,
+    #[serde(rename = "model")]
+    pub name: String,
     /// `db_table`.
     pub table: String,
     pub fields: Vec<Field>,

@@ -39,7 +39,9 @@ pub(super) fn sql(resolved: &Resolved, role: &str, writes: bool) -> String {
         }
     }
     if writes {
-        LEDGER.iter().for_each(|right| grant(right));
+        for right in LEDGER {
+            grant(right);
+        }
     }
     for table in tables.iter().filter(|table| table.row_security) {
         table.policies(&role, &mut sql);

@@ -28,15 +28,10 @@ const PER_HOP: &[&str] = &[
 
 /// Sends the same bytes to the site and to the sidecar, asserts that the answers are the same, and returns it.
 async fn unchanged(world: &World, request: impl AsRef<[u8]>) -> Answer {
-    unchanged_between(world.site.port(), world.sidecar.port, request).await
-}
-
-/// The same for a site and a sidecar on these ports.
-pub async fn unchanged_between(site: u16, sidecar: u16, request: impl AsRef<[u8]>) -> Answer {
     let request = request.as_ref();
     let bodiless = request.starts_with(b"HEAD ");
-    let direct = exchange(site, request, bodiless).await;
-    let through = exchange(sidecar, request, bodiless).await;
+    let direct = exchange(world.site.port(), request, bodiless).await;
+    let through = exchange(world.sidecar.port, request, bodiless).await;
     let what = request[..request.len().min(200)].escape_ascii();
     assert_eq!(through.status, direct.status, "{what}");
     assert_eq!(end_to_end(&through), end_to_end(&direct), "{what}");
@@ -45,7 +40,7 @@ pub async fn unchanged_between(site: u16, sidecar: u16, request: impl AsRef<[u8]
 }
 
 /// Headers as a sorted multimap, without those that concern one connection only.
-fn end_to_end(answer: &Answer) -> Vec<(String, String)> {
+pub fn end_to_end(answer: &Answer) -> Vec<(String, String)> {
     let mut headers = answer.headers.clone();
     headers.retain(|(name, _)| !PER_HOP.contains(&name.as_str()));
     headers.sort();

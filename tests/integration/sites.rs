@@ -34,7 +34,7 @@ struct Counted {
 }
 
 impl Counted {
-    async fn start(subject: Subject, edits: &Edits, more: &[(&'static str, String)]) -> Self {
+    fn start(subject: Subject, edits: &Edits, more: &[(&'static str, String)]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let told = init(&subject, &folder);
         assert_eq!((told.code, &*told.err), (Some(0), ""), "{}", told.out);
@@ -205,7 +205,7 @@ fn edit(folder: &TempDir, edits: &Edits) {
 
 #[tokio::test]
 async fn d1_the_usual_backend() {
-    let mut counted = Counted::start(Subject::usual().await, &WIDGET, &[]).await;
+    let mut counted = Counted::start(Subject::usual().await, &WIDGET, &[]);
     counted.events = "accounts_userevent";
     counted.shows_who_is_here(["community", "community"]).await;
     counted.hides_what_the_site_hides(true).await;
@@ -214,7 +214,7 @@ async fn d1_the_usual_backend() {
 
 #[tokio::test]
 async fn d1_a_forum_with_sessions_of_a_package() {
-    let counted = Counted::start(Subject::foreign(Foreign::Spirit, false).await, &WIDGET, &[]).await;
+    let counted = Counted::start(Subject::foreign(Foreign::Spirit, false).await, &WIDGET, &[]);
     counted.shows_who_is_here(["category", "topic"]).await;
     counted.hides_what_the_site_hides(false).await;
     fidelity::is_unchanged(&counted.subject, &counted.sidecar).await;
@@ -222,17 +222,18 @@ async fn d1_a_forum_with_sessions_of_a_package() {
 
 #[tokio::test]
 async fn d1_a_forum_with_djangos_own_sessions() {
-    let counted = Counted::start(Subject::foreign(Foreign::Machina, false).await, &WIDGET, &[]).await;
+    let counted = Counted::start(Subject::foreign(Foreign::Machina, false).await, &WIDGET, &[]);
     counted.shows_who_is_here(["forum", "forum"]).await;
     counted.hides_what_the_site_hides(true).await;
     fidelity::is_unchanged(&counted.subject, &counted.sidecar).await;
 }
 
 /// The secret of the site's tokens, as its settings have it.
-const JWT: [(&str, &str); 6] = [
+const JWT: [(&str, &str); 7] = [
     ("#[session.jwt]", "[session.jwt]"),
     ("#algorithms = [\"HS256\"]", "algorithms = [\"HS256\"]"),
     ("#key_file = \"jwt.key\"", "key_file = \"jwt.key\""),
+    ("#user_claim = \"user_id\"", "user_claim = \"member\""),
     ("#issuer = \"clubs.test\"", "issuer = \"clubs.test\""),
     WIDGET[0],
     WIDGET[1],
@@ -248,7 +249,7 @@ async fn a_site_of_its_own(is_pooled: bool) {
     if is_pooled {
         more.push(("HEADCOUNT__DATABASE__DIRECT_URL", subject.direct_url()));
     }
-    let mut counted = Counted::start(subject, &JWT, &more).await;
+    let mut counted = Counted::start(subject, &JWT, &more);
     // The API takes slugs.
     (counted.rust, counted.hidden) = ("rust".into(), "hidden".into());
     counted.shows_who_is_here(["club", "club"]).await;

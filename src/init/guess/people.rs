@@ -120,8 +120,8 @@ fn accounts<'t>(tables: &'t Tables, site: Option<&Site>) -> Option<&'t Table> {
             .rsplit('.')
             .next()?
             .to_ascii_lowercase();
-        let named = site.models.iter().filter(|known| known.model == model);
-        named.filter_map(|known| tables.by_name(&known.table)).next()
+        let mut named = site.models.iter().filter(|known| known.name == model);
+        named.find_map(|known| tables.by_name(&known.table))
     });
     let own = || tables.by_name("auth_user");
     let custom = || {
@@ -231,14 +231,16 @@ pub(super) fn say(
     if let Some(hidden) = table.named(HIDDEN, is_flag) {
         guess.set_text(SECTION, "is_hidden", &hidden.name, "who hides is in no list");
     }
-    let by_account = site.is_some_and(|site| site.tokens.is_some()) || session.is_django();
-    if let Some(account) = people.account.filter(|_| by_account) {
-        guess.set_text(
-            SECTION,
-            "account",
-            &account.name,
-            "sessions or tokens name the account",
-        );
+    if let Some(account) = people
+        .account
+        .filter(|_| site.is_some_and(|site| site.tokens.is_some()))
+    {
+        guess.open.push(format!(
+            "session.jwt.user_claim: tokens of simplejwt name the account ({}), and sessions name a row of {}; let the \
+             tokens have a claim with that row's key",
+            account.name,
+            table.configured()
+        ));
     }
     if let (Some(_), Some(media)) = (
         &people.avatar,

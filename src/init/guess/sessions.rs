@@ -349,15 +349,13 @@ fn cookie(guess: &mut Guess, session: &Session<'_>, site: Option<&Site>) {
             .find(likely)
             .or_else(|| site.cookies.iter().next())
     });
-    match named {
-        Some((setting, cookie)) => {
-            guess.set_text("session", "cookie", cookie, format!("by the setting {setting}"))
-        }
-        None => {
-            guess.set_text("session", "cookie", "session_id", "a guess");
-            guess.open.push(
-                "session.cookie: the name of the cookie that sign-in sets; a browser's developer tools show it".into(),
-            );
-        }
+    if let Some((setting, cookie)) = named {
+        guess.set_text("session", "cookie", cookie, format!("by the setting {setting}"));
+        return;
     }
+    guess.set_text("session", "cookie", "session_id", "a guess");
+    guess.open.push(
+        "session.cookie: the name of the cookie that sign-in sets; a browser's developer tools show it"
+            .into(),
+    );
 }

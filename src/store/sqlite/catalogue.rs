@@ -7,6 +7,10 @@ use super::introspect::{kind, max_length};
 use crate::from_row::from_row;
 use crate::store::catalogue::{CatalogueColumn, CatalogueTable, Listed, MAX_COLUMNS, Reference, tables};
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts from the catalogue"
+)]
 struct ListedRow {
     table_name: String,
     name: String,

@@ -185,6 +185,11 @@ impl Subject {
         }
     }
 
+    /// Path of its sign-in.
+    pub fn form(&self) -> &str {
+        self.sign_in.0
+    }
+
     /// Its database, past a pooler.
     pub fn pool(&self) -> PgPool {
         Postgres::shared().pool(&self.database)

@@ -1,5 +1,4 @@
 from django.urls import path
-from rest_framework_simplejwt.views import TokenObtainPairView
 
 from clubs import views
 
@@ -9,6 +8,6 @@ urlpatterns = [
     path('sign-out/', views.sign_out, name='sign-out'),
     path('clubs/<slug:slug>/', views.club, name='club'),
     path('clubs/<slug:slug>/meetings/<uuid:pk>/', views.meeting, name='meeting'),
-    path('api/token/', TokenObtainPairView.as_view(), name='token'),
+    path('api/token/', views.Token.as_view(), name='token'),
     path('api/clubs/<slug:slug>/', views.ClubApi.as_view(), name='club-api'),
 ]

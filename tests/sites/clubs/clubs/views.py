@@ -6,6 +6,8 @@ from django.utils import timezone
 from django.utils.html import escape
 from rest_framework.response import Response
 from rest_framework.views import APIView
+from rest_framework_simplejwt.serializers import TokenObtainPairSerializer
+from rest_framework_simplejwt.views import TokenObtainPairView
 
 from clubs import sign_in as sign_ins
 from clubs.models import Club, Meeting
@@ -56,6 +58,20 @@ def sign_out(request):
     response = HttpResponseRedirect('/')
     response.delete_cookie(settings.CLUBS_SESSION_COOKIE)
     return response
+
+
+class TokenSerializer(TokenObtainPairSerializer):
+    @classmethod
+    def get_token(cls, user):
+        token = super().get_token(user)
+        token['member'] = str(user.member.pk)
+        return token
+
+
+class Token(TokenObtainPairView):
+    """A token that names the member, too."""
+
+    serializer_class = TokenSerializer
 
 
 class ClubApi(APIView):
