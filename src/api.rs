@@ -192,7 +192,13 @@ impl Api {
         let paths = Paths::new(&settings);
         let shared = Shared {
             window: Seconds(site_settings.window),
-            gate: Gate::new(&settings, communities, backend_check, Arc::clone(&clock)),
+            gate: Gate::new(
+                &settings,
+                communities,
+                backend_check,
+                intake.shown.clone(),
+                Arc::clone(&clock),
+            ),
             session_facts: site_settings.session_facts,
             statistics: Statistics::new(Arc::clone(&store), site_settings.session_facts),
             contract: openapi::render(&paths, &settings, &site_settings),

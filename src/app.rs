@@ -22,9 +22,10 @@ use tokio::sync::mpsc;
 
 use crate::admin::{self, Admin, Dashboard, Metrics};
 use crate::api::{Api, SiteSettings, Sources, UpstreamCheck, widget_paths};
-use crate::config::{Access, Config, Listen};
+use crate::config::{Access, CommunityKey, Config, Listen};
 use crate::geoip::GeoIp;
 use crate::handover::{AwaitedPredecessor, UpgradeSocket};
+use crate::key_type::{AppKeys, KeyType, KeyTypes};
 use crate::live::{self, Live};
 use crate::metrics::LabelValue as _;
 use crate::page_view::Policy;
@@ -101,7 +102,7 @@ impl App {
         config: Config,
         ports: impl FnOnce(&Listen) -> Result<Ports, StartError>,
     ) -> Result<Self, StartError> {
-        let routes = LoadedRoutes::from(&config.routes.dir)
+        let routes = LoadedRoutes::from(&config.routes.dir, &config.schema.lookups())
             .map_err(|error| StartError::Configuration(error.to_string()))?;
         let certificates = config.listen.https.iter().map(Certificate::read);
         let certificates = certificates
@@ -236,13 +237,13 @@ impl App {
         };
         let parts = ProxyParts {
             sources: Sources {
+                intake: recording.intake(&config, routes, policy, &presence, &metrics),
                 store: store.clone(),
                 authenticator: recording.authenticator.clone(),
                 communities: recording.communities.clone(),
                 presence,
                 backend_check: Arc::new(UpstreamCheck::new(&config.upstream, config.api.timeout * 4 / 5)),
                 live: live.clone(),
-                intake: recording.intake(&config, routes, policy),
             },
             status: admin.status.clone(),
             metrics: metrics.clone(),
@@ -334,7 +335,14 @@ fn start_live(
         touches: recording.touches.clone(),
         authenticator: recording.authenticator.clone(),
         clock: Arc::new(Utc::now),
-        keys: recording.communities.keys(),
+        keys: match config.api.community_key {
+            // Slugs are text, also such that are digits.
+            CommunityKey::Slug => AppKeys::of(KeyTypes {
+                community: KeyType::Text(None),
+                user: KeyType::Text(None),
+            }),
+            CommunityKey::Id | CommunityKey::Either => recording.communities.keys(),
+        },
         metrics: metrics.live.clone(),
         tasks: tasks.clone(),
     };
@@ -393,6 +401,7 @@ fn sidecar(
             .map_err(|error| anyhow::anyhow!("upstream: {error}"))?,
         intake,
         communities: recording.communities.clone(),
+        community_key: config.api.community_key,
         injector: config.widget.inject.then(|| injector(config)),
         api: Arc::new(api),
         background: background.clone(),

@@ -1,9 +1,11 @@
-//! The command line: `run`, `upgrade`, `check`, `routes test`, `migrate`, `dead-letters`, `demo`.
+//! The command line: `run`, `upgrade`, `init`, `check`, `routes test`, `migrate`, `grants`,
+//! `dead-letters`, `demo`.
 //!
 //! Exit codes: 0 fine, 64 wrong configuration or usage (one readable message on standard error), 1 anything
 //! else.
 
 mod dead_letters;
+mod init;
 
 use std::fmt::Display;
 use std::io::{IsTerminal as _, Write as _};
@@ -13,10 +15,10 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::app::{self, App, StartError, TakeOver};
-use crate::config::{Config, ConfigError, TlsListener, Validity, misspelt, read_key_pair, variables};
+use crate::config::{Access, Config, ConfigError, TlsListener, Validity, misspelt, read_key_pair, variables};
 use crate::handover::{self, UpgradeError};
 use crate::page_view::Policy;
-use crate::store::{MigrateError, StoreError};
+use crate::store::{GrantsError, MigrateError, StoreError};
 use crate::writer::spool::Directory;
 use crate::{demo, explain, presence, reload, store, telemetry};
 use dead_letters::DeadLettersCommand;
@@ -64,6 +66,9 @@ enum Command {
         #[arg(long)]
         pid: u32,
     },
+    /// Write a configuration and routes that fit the live database, and a Django site's own settings and URL patterns.
+    #[command(after_help = "What it can find: config/README.md, Does my site fit?")]
+    Init(init::InitArguments),
     /// Validate configuration and routes, and, unless --offline, the app's live schema, and whether sidecars that share
     /// Redis have the same settings.
     #[command(after_help = "Every key: config/headcount.toml; how it is read: config/README.md")]
@@ -73,6 +78,12 @@ enum Command {
         /// Ask neither the database nor Redis.
         #[arg(long)]
         offline: bool,
+        /// Also ask the site itself, by the manage.py of this folder: settings that break behind a proxy.
+        #[arg(long, value_name = "FOLDER")]
+        django: Option<PathBuf>,
+        /// The site's Python; by default that of its virtual environment.
+        #[arg(long, value_name = "FILE", requires = "django")]
+        python: Option<PathBuf>,
     },
     /// Explain what the route files make of a URL.
     #[command(after_help = "How routes are written: config/README.md, Routes")]
@@ -91,6 +102,15 @@ enum Command {
         /// Print what would be done.
         #[arg(long)]
         dry_run: bool,
+    },
+    /// Print the SQL that gives a role of Postgres the rights which the configuration needs, and no others.
+    #[command(after_help = "How to use it: deploy/README.md, Privileges")]
+    Grants {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// The role that the sidecar connects as.
+        #[arg(long, default_value = "headcount")]
+        role: String,
     },
     /// List, retry or drop the page views that the database refused.
     #[command(after_help = "When a row becomes one: deploy/README.md, Rows that the database refuses")]
@@ -255,12 +275,26 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             run(config.load()?, upgrade.then_some(take_over))
         }
         Command::Upgrade { config, pid } => upgrade(pid, &config.config),
-        Command::Check { config, offline } => check(&config.config, &config.load()?, offline),
+        Command::Check {
+            config,
+            offline,
+            django,
+            python,
+        } => {
+            let loaded = config.load()?;
+            check(&config.config, &loaded, offline)?;
+            match django {
+                Some(project) => init::check(&loaded, &project, python.as_deref()),
+                None => Ok(()),
+            }
+        }
+        Command::Init(arguments) => init::run(arguments),
         Command::Routes {
             config,
             command: RoutesCommand::Test { url, method },
         } => test_route(&config.load()?, &url, &method),
         Command::Migrate { config, dry_run } => migrate(&config.config, &config.load()?, dry_run),
+        Command::Grants { config, role } => grants(&config.config, &config.load()?, &role),
         Command::DeadLetters { config, command } => dead_letters::run(&config.load()?, command),
         Command::Demo { port } => Ok(demo::run(demo::Options { port }, |config, folder| {
             telemetry::init(&config.log, std::io::stderr().is_terminal())?;
@@ -303,7 +337,7 @@ fn upgrade(pid: u32, config: &Path) -> Result<(), Failure> {
 
 fn check(path: &Path, config: &Config, offline: bool) -> Result<(), Failure> {
     print_line(format_args!("{}: the configuration is valid", path.display()));
-    let table = reload::load_routes(&config.routes.dir)?;
+    let table = reload::load_routes(&config.routes.dir, &config.schema.lookups())?;
     let folder = config.routes.dir.display();
     print_line(format_args!("{folder}: {} routes are valid", table.len()));
     for file in reload::blank_files(&reload::read_route_files(&config.routes.dir)?, &[]) {
@@ -318,6 +352,13 @@ fn check(path: &Path, config: &Config, offline: bool) -> Result<(), Failure> {
     app::open_geoip(config)?;
     if config.record.writes() {
         Directory::check(&config.spool.dir).map_err(|error| Failure::Usage(error.to_string()))?;
+    }
+    if config.api.enabled && config.api.identities && config.api.access == Access::Session {
+        print_line(
+            "warning: api.access = \"session\" shows who is in a community to every signed-in visitor, also where the \
+             community is private: leave it out, so that only those see it to whom the app has shown the community, \
+             or set api.identities = false",
+        );
     }
     if offline {
         print_line("the database was not asked");
@@ -371,7 +412,7 @@ fn certificate(listener: &TlsListener) -> String {
 }
 
 fn test_route(config: &Config, url: &str, method: &str) -> Result<(), Failure> {
-    let table = reload::load_routes(&config.routes.dir)?;
+    let table = reload::load_routes(&config.routes.dir, &config.schema.lookups())?;
     let policy = Policy::new(&config.record, &config.privacy);
     let text = explain::explain(&table, &policy, &config.api, url, method)
         .map_err(|problem| Failure::Usage(problem.to_string()))?;
@@ -394,6 +435,17 @@ fn migrate(path: &Path, config: &Config, dry_run: bool) -> Result<(), Failure> {
         Ok(_) => {}
         Err(error) => return Err(Failure::of_database(path, config, error)),
     }
+    Ok(())
+}
+
+fn grants(path: &Path, config: &Config, role: &str) -> Result<(), Failure> {
+    let sql = block_on(store::grants(config, role))?.map_err(|error| match error {
+        GrantsError::Database(error) => Failure::of_store(path, config, &error),
+        GrantsError::NoRoles | GrantsError::Schema(_) => {
+            Failure::Usage(format!("{}: database: {error}", path.display()))
+        }
+    })?;
+    print_line(sql.trim_end());
     Ok(())
 }
 

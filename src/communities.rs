@@ -8,6 +8,8 @@
 //!
 //! The last id of a slug is kept for longer, for callers that prefer a stale id to waiting.
 
+mod asked;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,13 +18,18 @@ use moka::future::Cache;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
+use crate::config::CommunityKey;
 use crate::ids::CommunityId;
 use crate::key_type::{AppKeys, KeyType};
 use crate::routes::CommunityRef;
 use crate::store::{Store, StoreError};
 
+pub use asked::{AskedCommunity, is_well_formed};
+
 /// Longest id, in characters.
 pub const MAX_LENGTH: usize = 64;
+/// Longest slug, in characters.
+const MAX_SLUG_LENGTH: usize = 255;
 /// How many slugs and ids are remembered, there or not.
 const CAPACITY: u64 = 20_000;
 /// How long a found community is cached. A renamed community's old slug counts for this long.
@@ -39,6 +46,8 @@ pub struct Communities {
     known: Cache<CommunityRef, Option<CommunityId>>,
     /// The last id of each slug, and of each key that was looked up, however old.
     last: Cache<CommunityRef, CommunityId>,
+    /// The slugs of communities.
+    slugs: Cache<CommunityId, Option<Arc<str>>>,
     lookups: Semaphore,
     /// Limits lookups without a caller that waits.
     refreshes: Arc<Semaphore>,
@@ -77,7 +86,12 @@ impl Communities {
             .max_capacity(CAPACITY)
             .expire_after(ByOutcome { found })
             .build();
+        let slugs = Cache::builder()
+            .max_capacity(CAPACITY)
+            .expire_after(ByOutcome { found })
+            .build();
         Self {
+            slugs,
             keys: store.keys(),
             store,
             known,
@@ -103,14 +117,15 @@ impl Communities {
                 if !must_be_asked(types.community, spelling) {
                     return Ok(by_key(types.community, spelling));
                 }
-                let found = self.known.try_get_with_by_ref(named, self.look_up(named)).await?;
-                Ok(as_found(found, spelling))
+                Ok(as_found(self.looked_up(named).await?, spelling))
             }
-            CommunityRef::Slug(_) => {
-                let found = self.known.try_get_with_by_ref(named, self.look_up(named)).await?;
-                Ok(found.into())
-            }
+            CommunityRef::Slug(_) | CommunityRef::Lookup(..) => Ok(self.looked_up(named).await?.into()),
         }
+    }
+
+    /// What the table says, or said a moment ago.
+    async fn looked_up(&self, named: &CommunityRef) -> Result<Option<CommunityId>, Arc<StoreError>> {
+        self.known.try_get_with_by_ref(named, self.look_up(named)).await
     }
 
     /// What [`Communities::named`] would return, as far as it is cached. Never waits for I/O.
@@ -125,10 +140,7 @@ impl Communities {
                 let found = self.known.get(asked).await.ok_or(NotCached)?;
                 Ok(as_found(found, spelling))
             }
-            Some(slug @ CommunityRef::Slug(_)) => {
-                let found = self.known.get(slug).await.ok_or(NotCached)?;
-                Ok(found.into())
-            }
+            Some(named) => Ok(self.known.get(named).await.ok_or(NotCached)?.into()),
         }
     }
 
@@ -142,18 +154,24 @@ impl Communities {
         }
     }
 
-    /// Looks a community up on `runtime`, where it is not cached, for later callers. Does not wait; skipped when too
-    /// many such lookups run.
-    pub async fn refresh(self: &Arc<Self>, named: &CommunityRef, runtime: &Handle) {
-        if self.cached(Some(named)).await.is_ok() {
-            return;
+    /// Looks a community up on `runtime`, where it is not cached, and its slug where callers name it so, for later
+    /// callers. Does not wait; skipped when too many such lookups run.
+    pub async fn refresh(self: &Arc<Self>, named: &CommunityRef, key: CommunityKey, runtime: &Handle) {
+        let needs_slug = key == CommunityKey::Slug && !matches!(named, CommunityRef::Slug(_));
+        match self.cached(Some(named)).await {
+            Ok(Named::Community(id)) if needs_slug && !self.slugs.contains_key(&id) => {}
+            Ok(_) => return,
+            Err(NotCached) => {}
         }
         if let Ok(permit) = Arc::clone(&self.refreshes).try_acquire_owned() {
             let (communities, named) = (Arc::clone(self), named.clone());
             runtime.spawn(async move {
                 let _permit = permit;
                 // The store logs failures, and the next page tries again.
-                let _ = communities.named(&named).await;
+                let found = communities.named(&named).await;
+                if let (Ok(Named::Community(id)), true) = (found, needs_slug) {
+                    let _ = communities.slug_of(&id).await;
+                }
             });
         }
     }
@@ -163,16 +181,41 @@ impl Communities {
     ///
     /// # Errors
     /// The table could not be queried. Nothing is cached then.
-    pub async fn find(&self, asked: &str) -> Result<Option<CommunityId>, Arc<StoreError>> {
-        if !is_well_formed(asked) {
+    async fn by_id(&self, asked: &str) -> Result<Option<CommunityId>, Arc<StoreError>> {
+        if !is_well_formed(asked, CommunityKey::Id) {
             return Ok(None);
         }
         let types = self.store.key_types().await?;
         let Some(key) = types.community.canonical(asked) else {
             return Ok(None);
         };
-        let asked = CommunityRef::Id((*key).into());
-        self.known.try_get_with_by_ref(&asked, self.look_up(&asked)).await
+        self.looked_up(&CommunityRef::Id((*key).into())).await
+    }
+
+    /// The slug of a community; `None` where it has none, or there is no such community.
+    ///
+    /// # Errors
+    /// The table could not be queried. Nothing is cached then.
+    pub async fn slug_of(&self, community: &CommunityId) -> Result<Option<Arc<str>>, Arc<StoreError>> {
+        let look_up = async {
+            // Never closed, so acquiring cannot fail.
+            let _permit = self.lookups.acquire().await;
+            let slug = self.store.community_slug(community).await?;
+            Ok::<_, StoreError>(slug.map(Arc::from))
+        };
+        self.slugs.try_get_with_by_ref(community, look_up).await
+    }
+
+    /// What a page's script asks the API for its community by, from the last known answers. Never waits for I/O.
+    pub async fn last_known_key(&self, named: &CommunityRef, key: CommunityKey) -> Option<Arc<str>> {
+        if let (CommunityRef::Slug(slug), CommunityKey::Slug) = (named, key) {
+            return Some(Arc::clone(slug));
+        }
+        let id = self.last_known(named).await?;
+        match key {
+            CommunityKey::Slug => self.slugs.get(&id).await.flatten(),
+            CommunityKey::Id | CommunityKey::Either => Some(id.as_str().into()),
+        }
     }
 
     async fn look_up(&self, asked: &CommunityRef) -> Result<Option<CommunityId>, StoreError> {
@@ -180,6 +223,7 @@ impl Communities {
         let _permit = self.lookups.acquire().await;
         let found = match asked {
             CommunityRef::Slug(slug) => self.store.community_by_slug(slug).await?,
+            CommunityRef::Lookup(table, key) => self.store.community_by_lookup(table, key).await?,
             CommunityRef::Id(key) => {
                 let key = CommunityId::new(Arc::clone(key));
                 self.store.community_by_key(&key).await?
@@ -193,13 +237,6 @@ impl Communities {
     }
 }
 
-/// Whether text can be an id at all. `.` and `..` cannot: put into the backend's path they would name
-/// another one.
-pub fn is_well_formed(asked: &str) -> bool {
-    let length_is_fine = !asked.is_empty() && asked.chars().take(MAX_LENGTH + 1).count() <= MAX_LENGTH;
-    length_is_fine && !matches!(asked, "." | "..") && !asked.chars().any(char::is_control)
-}
-
 fn by_key(key: KeyType, spelling: &str) -> Named {
     match key.canonical(spelling) {
         Some(key) => Named::Community(CommunityId::from(&*key)),
@@ -209,7 +246,9 @@ fn by_key(key: KeyType, spelling: &str) -> Named {
 
 /// Whether only the table knows which key a spelling stands for.
 fn must_be_asked(key: KeyType, spelling: &str) -> bool {
-    matches!(key, KeyType::LooseText(_)) && key.canonical(spelling).is_some() && is_well_formed(spelling)
+    matches!(key, KeyType::LooseText(_))
+        && key.canonical(spelling).is_some()
+        && is_well_formed(spelling, CommunityKey::Id)
 }
 
 /// The spelling of the row; without a row, which may be there soon, that of the path.
@@ -222,13 +261,8 @@ struct ByOutcome {
     found: Duration,
 }
 
-impl Expiry<CommunityRef, Option<CommunityId>> for ByOutcome {
-    fn expire_after_create(
-        &self,
-        _asked: &CommunityRef,
-        found: &Option<CommunityId>,
-        _now: Instant,
-    ) -> Option<Duration> {
+impl<K, V> Expiry<K, Option<V>> for ByOutcome {
+    fn expire_after_create(&self, _asked: &K, found: &Option<V>, _now: Instant) -> Option<Duration> {
         Some(if found.is_some() { self.found } else { MISSING_TTL })
     }
 }

@@ -35,7 +35,7 @@ mod widget;
 
 use serde::Deserialize;
 
-pub use api::{Access, Api, PageViews};
+pub use api::{Access, Api, CommunityKey, PageViews};
 pub use certificate_dates::Validity;
 pub use database::Database;
 pub(crate) use database::for_driver;
@@ -53,7 +53,7 @@ pub use redis::Redis;
 pub use routes::Routes;
 pub use schema::{
     CommunityColumns, CommunityTable, DjangoSessionColumns, DjangoSessionTable, EventColumns, EventTable,
-    JoinedColumn, ProfileColumn, ProfileColumns, ProfileTable, Schema, SessionColumns, SessionFacts,
+    JoinedColumn, Lookup, ProfileColumn, ProfileColumns, ProfileTable, Schema, SessionColumns, SessionFacts,
     SessionTable,
 };
 pub use secret::Secret;

@@ -71,6 +71,9 @@ pub fn explain(
     let community = match &explanation.community {
         Some(CommunityRef::Id(id)) => id.to_string(),
         Some(CommunityRef::Slug(slug)) => format!("the one with slug \"{slug}\""),
+        Some(CommunityRef::Lookup(lookup, key)) => {
+            format!("that of {lookup} \"{key}\" (looked up as [schema.lookup.{lookup}] says)")
+        }
         None => "none".into(),
     };
     let _ = writeln!(text, "community  {community}");

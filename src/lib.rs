@@ -20,6 +20,7 @@
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod init;
 // 1 receive
 pub mod proxy;
 // 2 match

@@ -15,6 +15,7 @@ mod navigation;
 mod robots;
 mod sent_files;
 mod text;
+mod verdict;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -29,13 +30,14 @@ use crate::config::{IpPrecision, Privacy, Record, ReferrerPrecision};
 use crate::metrics::label_values;
 use crate::routes::{CommunityRef, RouteMatch, Track};
 
-use agents::Agent;
+use device::Agent;
 
 pub use agents::Agents;
 pub(crate) use checks::is_download;
 pub use metrics::{Dropped, Metrics, Queue};
 pub(crate) use navigation::{PageLoad, page_load};
 pub use sent_files::SentFiles;
+pub(crate) use verdict::verdict;
 
 /// One request and the head of its response, as the proxy saw them.
 #[derive(Debug, Clone, Copy)]
@@ -170,6 +172,12 @@ label_values! {
         NoSession => "no_session",
         /// A token whose session is inactive, has ended, or has expired.
         SessionEnded => "session_ended",
+        /// A token whose session names no user: a visitor who has not signed in.
+        SignedOut => "signed_out",
+        /// A token whose session names an account without a profile.
+        NoProfile => "no_profile",
+        /// A token whose session cannot be read.
+        UnreadableSession => "unreadable_session",
         /// A JWT that identifies nobody: `headcount_jwts_refused_total` says why.
         Jwt => "jwt",
         /// Another sidecar counts it (V8).
@@ -216,7 +224,14 @@ impl NotCounted {
     pub fn is_of_the_visitor(self) -> bool {
         matches!(
             self,
-            Self::NoCookie | Self::NotAToken | Self::NoSession | Self::SessionEnded | Self::Jwt
+            Self::NoCookie
+                | Self::NotAToken
+                | Self::NoSession
+                | Self::SessionEnded
+                | Self::SignedOut
+                | Self::NoProfile
+                | Self::UnreadableSession
+                | Self::Jwt
         )
     }
 }

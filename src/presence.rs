@@ -10,6 +10,7 @@
 pub mod changes;
 pub mod coalesce;
 pub mod failure_domain;
+pub mod grants;
 pub mod keys;
 pub mod memory;
 mod metrics;
@@ -34,6 +35,7 @@ use crate::config;
 use crate::ids::{CommunityId, UserId};
 use crate::status::Status;
 use crate::tasks::Tasks;
+use grants::{Grant, NotedGrant};
 pub use metrics::Metrics;
 use mirrored::Mirrored;
 pub use moment::SteadyClock;
@@ -185,6 +187,31 @@ pub trait Presence: Send + Sync + 'static {
     /// The same, or where the store tells of none, as `configured`.
     fn window_in_force(&self, configured: Duration) -> Duration {
         self.window().unwrap_or(configured)
+    }
+
+    /// Whether sidecars tell each other by this store what the app has answered: [`grants`].
+    fn shares_grants(&self) -> bool {
+        false
+    }
+
+    /// Notes what the app has answered users who asked for a community, for `kept`. Of two answers the later one stays,
+    /// so any may be noted again, late, and by several sidecars.
+    async fn note_grants(
+        &self,
+        _community: &CommunityId,
+        _kept: Duration,
+        _grants: &[Grant],
+    ) -> Result<(), PresenceError> {
+        Ok(())
+    }
+
+    /// The app's last answer to a user who asked for a community, as far as it is noted. Never writes.
+    async fn grant(
+        &self,
+        _community: &CommunityId,
+        _user: &UserId,
+    ) -> Result<Option<NotedGrant>, PresenceError> {
+        Ok(None)
     }
 
     /// A trivial round trip.

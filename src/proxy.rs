@@ -80,6 +80,8 @@ pub struct Sidecar {
     pub api: Arc<Api>,
     /// Finds the community of a slug.
     pub communities: Arc<Communities>,
+    /// What pages' scripts ask the API for communities by.
+    pub community_key: config::CommunityKey,
     /// Puts counts into the app's pages, where that is switched on.
     pub injector: Option<Injector>,
     /// Runs the API's work: a runtime that outlives Pingora's, since connections are made there.

@@ -78,7 +78,7 @@ impl RecentPages {
             community: community.cloned(),
             slug: match &view.community {
                 Some(CommunityRef::Slug(slug)) => Some(Arc::clone(slug)),
-                Some(CommunityRef::Id(_)) | None => None,
+                Some(CommunityRef::Id(_) | CommunityRef::Lookup(..)) | None => None,
             },
         });
         let oldest = {

@@ -5,9 +5,11 @@
 //! other goes to a worker that looks them up after the response, and does not delay the former.
 
 mod admission;
+mod facts;
 mod intake;
 mod recognition;
 mod resolve;
+mod shown;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -20,7 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::auth::{Absent, Authenticator, EarlyLookup};
 use crate::batch::RecordedView;
-use crate::browser_session::{BrowserSession, Visibility};
+use crate::browser_session::{BrowserSession, Unusable, Visibility};
 use crate::communities::{Communities, Named};
 use crate::geoip::Location;
 use crate::ids::{CommunityId, SessionToken};
@@ -32,10 +34,12 @@ use crate::writer::Writer;
 
 use crate::recent_pages::RecentPages;
 use crate::writer::load::{Bytes, Load};
-pub use intake::{Intake, Report, RequestFacts};
+pub use facts::RequestFacts;
+pub use intake::{Intake, Report};
 pub use recognition::Recognition;
 pub use resolve::Resolver;
 pub(crate) use resolve::Worker;
+pub use shown::ShownPages;
 
 /// An accepted page view, with its visitor as known from the request.
 pub struct AcceptedView {
@@ -214,6 +218,9 @@ impl From<Absent> for NotCounted {
         match absent {
             Absent::NotFound => Self::NoSession,
             Absent::Ended => Self::SessionEnded,
+            Absent::Unusable(Unusable::Anonymous) => Self::SignedOut,
+            Absent::Unusable(Unusable::NoProfile) => Self::NoProfile,
+            Absent::Unusable(Unusable::Unreadable) => Self::UnreadableSession,
         }
     }
 }

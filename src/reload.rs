@@ -20,7 +20,7 @@ use futures_util::future::select_all;
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
-use crate::routes::{RouteFile, RouteTable};
+use crate::routes::{RouteError, RouteFile, RouteTable};
 use crate::status::Status;
 
 pub use certificates::{Certificate, CertificateError};
@@ -43,13 +43,13 @@ pub struct LoadedRoutes {
 }
 
 impl LoadedRoutes {
-    /// Reads and compiles the route files of a folder.
+    /// Reads and compiles the route files of a folder. `lookups` are the names in `[schema.lookup]`.
     ///
     /// # Errors
     /// As [`load_routes`].
-    pub fn from(dir: &std::path::Path) -> Result<Self, ReloadError> {
+    pub fn from(dir: &std::path::Path, lookups: &Arc<[Arc<str>]>) -> Result<Self, ReloadError> {
         let files = read_route_files(dir)?;
-        let table = RouteTable::compile(&files)?;
+        let table = RouteTable::compile_with(&files, lookups)?;
         warn_of_blank_files(&files, &[]);
         Ok(Self { files, table })
     }
@@ -190,7 +190,12 @@ impl Reloader {
             .read
             .as_ref()
             .is_ok_and(|before| !before.iter().all(is_there));
-        is_one_gone || RouteTable::compile(files).is_err()
+        is_one_gone || self.compile(files).is_err()
+    }
+
+    /// With the lookups of the table in use: the configuration does not change.
+    fn compile(&self, files: &[RouteFile]) -> Result<RouteTable, RouteError> {
+        RouteTable::compile_with(files, self.routes.load().lookups())
     }
 
     fn read_all(&mut self) {
@@ -203,7 +208,7 @@ impl Reloader {
     /// Uses a reading; on error the table in use stays.
     fn load(&mut self, read: Reading) {
         let table = match &read {
-            Ok(files) => RouteTable::compile(files).map_err(ReloadError::from),
+            Ok(files) => self.compile(files).map_err(ReloadError::from),
             Err(error) => Err(error.clone()),
         };
         if let (Ok(files), true) = (&read, table.is_ok()) {

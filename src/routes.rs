@@ -26,6 +26,8 @@ pub struct RouteMatch {
     pub route: Arc<Route>,
     /// The community that the path names, where it names one.
     pub community: Option<CommunityRef>,
+    /// Whether the path names nothing below the community: it is the community's own page.
+    pub is_communitys_own: bool,
 }
 
 /// One route of a route file.
@@ -41,6 +43,8 @@ pub struct Route {
     pub search_param: Option<Arc<str>>,
     /// Whether the widget may be put into its pages, where they are a community's.
     pub widget: bool,
+    /// Whether an answer on this route says that its visitor may see the community.
+    pub grants: bool,
 }
 
 /// What is recorded of requests that match a route.
@@ -64,4 +68,6 @@ pub enum CommunityRef {
     Id(Arc<str>),
     /// By slug, to be looked up.
     Slug(Arc<str>),
+    /// By something else that belongs to it: the name of the lookup in `[schema.lookup]`, and the key in its table.
+    Lookup(Arc<str>, Arc<str>),
 }

@@ -4,12 +4,14 @@
 //! column names come from configuration, column types from the live schema at start (`schema`). SQL is written
 //! here only.
 
+pub mod catalogue;
 mod claimed;
 mod connections;
 mod django;
 mod error;
 #[cfg(test)]
 pub(crate) mod fake;
+mod grants;
 mod ledger;
 mod migrate;
 mod open;
@@ -37,7 +39,10 @@ use crate::key_type::{AppKeys, KeyTypes};
 pub use error::{Class, StoreError};
 pub use ledger::LedgerProblem;
 pub use migrate::{Incomplete, MigrateError, Step, migrate};
-pub use open::{check, check_ledger, ignored_parameters, open, place, remarks, session_listener};
+pub use open::{
+    GrantsError, check, check_ledger, grants, ignored_parameters, open, place, read_catalogue, remarks,
+    session_listener,
+};
 pub use postgres::{Notification, SessionListener};
 pub use schema::SchemaProblem;
 pub use url::OpenError;
@@ -100,6 +105,13 @@ pub trait Store: Send + Sync + 'static {
 
     /// The community with this slug.
     async fn community_by_slug(&self, slug: &str) -> Result<Option<CommunityId>, StoreError>;
+
+    /// The community of a row of another table, by the name of its lookup and the row's key; none also for text that
+    /// cannot be such a key.
+    async fn community_by_lookup(&self, lookup: &str, key: &str) -> Result<Option<CommunityId>, StoreError>;
+
+    /// The slug of a community; none where it has none.
+    async fn community_slug(&self, community: &CommunityId) -> Result<Option<String>, StoreError>;
 
     /// The community with this key, in the spelling of its row where the database takes several for equal; none also
     /// for text that is not a key in its one form (`042`, a `uuid` in capitals).

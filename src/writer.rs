@@ -47,7 +47,7 @@ use crate::page_view::{Dropped, Queue};
 use crate::recent_pages::RecentPages;
 use crate::status::{Component, Status};
 use crate::store::Store;
-use appender::Appender;
+use appender::{Appender, Hurry};
 use applier::Applier;
 use drain::Drain;
 use late::Late;
@@ -64,7 +64,11 @@ pub struct Writer {
     flushes: mpsc::Sender<oneshot::Sender<()>>,
     /// Views accepted and not yet in the spool.
     load: Load,
+    /// Views of a full group.
+    full: usize,
     shared: Arc<Shared>,
+    /// Behind the queue, whose end it tells of.
+    hurry: Hurry,
 }
 
 /// The writer's dependencies.
@@ -164,8 +168,10 @@ impl Writer {
         let components = (parts.status.writes.clone(), parts.status.updates.clone());
         let shared = Shared::new(parts.spool, limits.spool_bytes, parts.status);
         let shared = Arc::new(shared);
+        let hurry = Hurry::default();
         let appender = Appender {
             queue: accepted,
+            hurry: hurry.clone(),
             load: load.clone(),
             limits,
             directory: parts.directory.clone(),
@@ -195,7 +201,9 @@ impl Writer {
             queue,
             flushes,
             load,
+            full: limits.batch_views.get(),
             shared,
+            hurry,
         };
         (handle, appender, applier)
     }
@@ -231,7 +239,11 @@ impl Writer {
                 self.load.free(weight);
                 self.load.done(1);
                 self.why_full()
-            })
+            })?;
+        if self.load.views() >= self.full {
+            self.hurry.up();
+        }
+        Ok(())
     }
 
     fn why_full(&self) -> Dropped {
@@ -256,6 +268,7 @@ impl Writer {
     pub async fn flush_to_spool(&self) {
         let (done, finished) = oneshot::channel();
         if self.queue.send(Message::Flush(done)).await.is_ok() {
+            self.hurry.up();
             let _ = finished.await;
         }
     }

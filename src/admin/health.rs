@@ -136,11 +136,18 @@ pub(super) fn degraded(status: &Status, patience: f64) -> Vec<String> {
     ]
     .into_iter()
     .filter_map(|(holds, line)| holds.then_some(line))
-    .chain(status.recognition.condition().reasons)
     .chain(status.tables.condition().reasons)
     .chain(updates(status))
+    .chain(status.recognition.condition().reasons)
     .chain(status.presence_settings.condition().reasons)
     .collect()
+}
+
+/// What is left as it is beside the events that are written.
+fn updates(status: &Status) -> Vec<String> {
+    let reasons = status.updates.condition().reasons;
+    let line = |reason: &String| format!("page views are written, but not {reason}");
+    reasons.iter().map(line).collect()
 }
 
 /// A sentence with the reasons, where there are some yet.
@@ -150,11 +157,4 @@ fn away(sentence: &str, reasons: &[String]) -> String {
     } else {
         format!("{sentence} ({})", reasons.join("; "))
     }
-}
-
-/// What is left as it is beside the events that are written.
-fn updates(status: &Status) -> Vec<String> {
-    let reasons = status.updates.condition().reasons;
-    let line = |reason: &String| format!("page views are written, but not {reason}");
-    reasons.iter().map(line).collect()
 }

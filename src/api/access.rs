@@ -1,8 +1,8 @@
 //! Access control: which caller may see which community.
 //!
 //! Rule: a community that is not there and one that the caller may not see look the same (I9), in the answer and
-//! in the work done: with `access = "backend"` the backend is asked about communities that do not exist, too. When
-//! access cannot be determined, the answer is 503, never the data: fail closed.
+//! in the work done: with `access = "backend"` the backend is asked about communities that do not exist, too, and with
+//! `"visited"` it is looked up whether they were shown. When access cannot be determined, the answer is 503, never the data: fail closed.
 
 use std::error::Error;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
@@ -13,10 +13,12 @@ use http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName};
 use moka::future::Cache;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
-use crate::communities::{self, Communities};
-use crate::config;
+use crate::communities::{self, AskedCommunity, Communities};
+use crate::config::{self, CommunityKey};
 use crate::ids::{BrowserSessionId, CommunityId, UserId};
+use crate::recorder::ShownPages;
 
 use super::Clock;
 use super::backend_check::BackendCheck;
@@ -37,9 +39,13 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
 /// Checks access to communities.
 pub(super) struct Gate {
     rule: config::Access,
+    /// What callers name communities by.
+    key: CommunityKey,
     communities: Arc<Communities>,
+    /// Whom the app has shown what; set with `access = "visited"`.
+    shown: Option<ShownPages>,
     check: Arc<dyn BackendCheck>,
-    /// The backend's path with `{community}` in it.
+    /// The backend's path with `{community}` or `{community_slug}` in it.
     check_path: String,
     decisions: Cache<(CallerKey, CommunityId), bool>,
     permits: Semaphore,
@@ -56,11 +62,21 @@ enum CallerKey {
     Anonymous(Option<u64>),
 }
 
+/// What else decides about a caller who may use the API.
+enum Decides {
+    /// Nothing: every community may be seen.
+    Nobody,
+    /// The app, when it is asked.
+    Backend(CallerKey),
+    /// What the app has shown this user. All communities of a request wait until then, at most, for what other sidecars
+    /// know.
+    Visits(UserId, Instant),
+}
+
 /// A caller who may use the API.
 pub(super) struct Admitted<'a> {
     caller: &'a Caller,
-    /// Set if the backend decides.
-    key: Option<CallerKey>,
+    decides: Decides,
 }
 
 impl Gate {
@@ -68,11 +84,14 @@ impl Gate {
         settings: &config::Api,
         communities: Arc<Communities>,
         check: Arc<dyn BackendCheck>,
+        shown: Option<ShownPages>,
         clock: Clock,
     ) -> Self {
         Self {
             rule: settings.access,
+            key: settings.community_key,
             communities,
+            shown,
             check,
             check_path: settings.backend_check.clone(),
             decisions: Cache::builder()
@@ -89,16 +108,20 @@ impl Gate {
     pub(super) fn admit<'a>(&self, caller: &'a Caller) -> Result<Admitted<'a>, Problem> {
         let session = caller.session_at((self.clock)());
         let unavailable = session.is_none() && caller.unavailable;
-        let key = match self.rule {
-            config::Access::Public => None,
-            config::Access::Session | config::Access::Backend if unavailable => {
-                return Err(Problem::Unavailable);
-            }
+        let decides = match self.rule {
+            config::Access::Public => Decides::Nobody,
+            _ if unavailable => return Err(Problem::Unavailable),
             config::Access::Session => {
                 session.ok_or_else(|| caller.without_session())?;
-                None
+                Decides::Nobody
             }
-            config::Access::Backend => Some(match session {
+            config::Access::Visited => {
+                let session = session.ok_or_else(|| caller.without_session())?;
+                let patience = self.shown.as_ref().map(ShownPages::patience);
+                let until = Instant::now() + patience.unwrap_or_default();
+                Decides::Visits(session.user_id.clone(), until)
+            }
+            config::Access::Backend => Decides::Backend(match session {
                 Some(session) => CallerKey::Session(
                     session.id.clone(),
                     session.user_id.clone(),
@@ -107,7 +130,7 @@ impl Gate {
                 None => CallerKey::Anonymous(self.fingerprint(&caller.headers, &[COOKIE, AUTHORIZATION])),
             }),
         };
-        Ok(Admitted { caller, key })
+        Ok(Admitted { caller, decides })
     }
 
     /// The community, if it exists and the caller may see it.
@@ -115,36 +138,81 @@ impl Gate {
         &self,
         admitted: &Admitted<'_>,
         asked: &str,
-    ) -> Result<Option<CommunityId>, Problem> {
-        if !communities::is_well_formed(asked) {
+    ) -> Result<Option<AskedCommunity>, Problem> {
+        if !communities::is_well_formed(asked, self.key) {
             return Ok(None);
         }
-        let found = self
-            .communities
-            .find(asked)
-            .await
-            .map_err(|error| Problem::from_store(&error))?;
-        let Some(key) = &admitted.key else {
-            return Ok(found);
-        };
-        let subject = found.clone().unwrap_or_else(|| CommunityId::from(asked));
-        let allowed = self
-            .decisions
-            .try_get_with(
-                (key.clone(), subject.clone()),
-                self.ask_backend(&subject, &admitted.caller.headers),
-            )
-            .await
-            .map_err(Arc::unwrap_or_clone)?;
+        let found = self.communities.find(asked, self.key).await;
+        let found = found.map_err(|error| Problem::from_store(&error))?;
+        let subject = found.clone().unwrap_or_else(|| AskedCommunity {
+            id: CommunityId::from(asked),
+            slug: Some(asked.into()),
+        });
+        let allowed = self.allows(admitted, &subject).await?;
         Ok(found.filter(|_| allowed))
     }
 
-    async fn ask_backend(&self, community: &CommunityId, headers: &HeaderMap) -> Result<bool, Problem> {
+    /// Whether the community is still there and the caller may see it. A page of it may still be open.
+    pub(super) async fn still_shows(
+        &self,
+        admitted: &Admitted<'_>,
+        community: &CommunityId,
+        is_open: bool,
+    ) -> Result<bool, Problem> {
+        let found = self.communities.find(community.as_str(), CommunityKey::Id).await;
+        let found = found.map_err(|error| Problem::from_store(&error))?;
+        let is_there = found.is_some();
+        let subject = found.unwrap_or_else(|| community.clone().into());
+        let shows = self.allows(admitted, &subject).await? && is_there;
+        if let (true, true, Some(shown), Decides::Visits(user, _)) =
+            (shows, is_open, &self.shown, &admitted.decides)
+        {
+            shown.still_open(community, user);
+        }
+        Ok(shows)
+    }
+
+    async fn allows(&self, admitted: &Admitted<'_>, subject: &AskedCommunity) -> Result<bool, Problem> {
+        match &admitted.decides {
+            Decides::Nobody => Ok(true),
+            Decides::Visits(user, until) => self.was_shown(&subject.id, user, *until, admitted.caller).await,
+            Decides::Backend(key) => self
+                .decisions
+                .try_get_with(
+                    (key.clone(), subject.id.clone()),
+                    self.ask_backend(subject, &admitted.caller.headers),
+                )
+                .await
+                .map_err(Arc::unwrap_or_clone),
+        }
+    }
+
+    /// Whether the app has shown a user the community, including pages of the same browser that were answered a moment
+    /// ago.
+    async fn was_shown(
+        &self,
+        community: &CommunityId,
+        user: &UserId,
+        until: Instant,
+        caller: &Caller,
+    ) -> Result<bool, Problem> {
+        let Some(shown) = &self.shown else {
+            return Ok(false);
+        };
+        if let Some(token) = &caller.token
+            && !shown.settled(token).await
+        {
+            return Err(Problem::Unavailable);
+        }
+        let may_see = shown.may_see(community, user, until).await;
+        may_see.map_err(|error| Problem::from_presence(&error))
+    }
+
+    async fn ask_backend(&self, community: &AskedCommunity, headers: &HeaderMap) -> Result<bool, Problem> {
+        let path = self.path_to_check(community).await?;
         let Ok(_permit) = self.permits.acquire().await else {
             return Err(Problem::Unavailable);
         };
-        let segment = utf8_percent_encode(community.as_str(), SEGMENT).to_string();
-        let path = self.check_path.replace("{community}", &segment);
         match self.check.may_see(&path, headers).await {
             Ok(status) => decide(status),
             Err(error) => {
@@ -153,6 +221,25 @@ impl Gate {
                 Err(Problem::Unavailable)
             }
         }
+    }
+
+    /// The backend's path for a community. One without a slug is asked about by its id.
+    async fn path_to_check(&self, community: &AskedCommunity) -> Result<String, Problem> {
+        let segment = |text: &str| utf8_percent_encode(text, SEGMENT).to_string();
+        let path = self
+            .check_path
+            .replace("{community}", &segment(community.id.as_str()));
+        if !path.contains("{community_slug}") {
+            return Ok(path);
+        }
+        let slug = if let Some(slug) = &community.slug {
+            Some(Arc::clone(slug))
+        } else {
+            let slug = self.communities.slug_of(&community.id).await;
+            slug.map_err(|error| Problem::from_store(&error))?
+        };
+        let slug = slug.as_deref().unwrap_or(community.id.as_str());
+        Ok(path.replace("{community_slug}", &segment(slug)))
     }
 
     /// A keyed hash of these headers' values; `None` where there are none.

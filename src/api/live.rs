@@ -14,8 +14,9 @@ use http::request::Parts;
 use http::{HeaderName, Response, StatusCode};
 
 use crate::browser_session::BrowserSession;
+use crate::communities::AskedCommunity;
 use crate::config::Access;
-use crate::ids::CommunityId;
+use crate::ids::{CommunityId, SessionToken};
 use crate::live::message::LiveMessage;
 use crate::live::{AccessPolicy, Connection, Denied, Framing, Full, Kind, Refused, Wanted};
 
@@ -26,6 +27,7 @@ use super::origin::{self, RequestOrigin};
 use super::problem::Problem;
 use super::problem_responses::{LiveProblems, Problems};
 use super::query::{self, AskedKey};
+use super::visitors::is_among;
 use super::{ApiPath, Body, Operation, Shared, backend_check};
 
 /// How many are in a community, each time it changes
@@ -168,7 +170,7 @@ impl Shared {
         let (mut communities, mut unknown) = (Vec::new(), Vec::new());
         for (asked, community) in asked.into_iter().zip(admitted) {
             match community {
-                Some(community) if communities.contains(&community) => {}
+                Some(community) if is_among(&communities, &community) => {}
                 Some(community) => communities.push(community),
                 None => unknown.push(asked),
             }
@@ -201,6 +203,7 @@ impl Shared {
             } else {
                 HeaderMap::new()
             },
+            token: caller.token.clone(),
         })
     }
 }
@@ -246,6 +249,26 @@ struct Visitor {
     shared: Arc<Shared>,
     /// Headers for the backend check; empty if there is none.
     headers: HeaderMap,
+    token: Option<SessionToken>,
+}
+
+impl Visitor {
+    fn caller(&self, session: Option<Arc<BrowserSession>>) -> Caller {
+        Caller {
+            session,
+            headers: self.headers.clone(),
+            token: self.token.clone(),
+            ..Caller::default()
+        }
+    }
+
+    async fn in_time<T>(&self, checked: impl Future<Output = Result<T, Problem>>) -> Result<T, Denied> {
+        match tokio::time::timeout(self.shared.settings.timeout, checked).await {
+            Ok(Ok(checked)) => Ok(checked),
+            Ok(Err(Problem::Unauthorized)) => Err(Denied::NoSession),
+            Ok(Err(_)) | Err(_) => Err(Denied::Unavailable),
+        }
+    }
 }
 
 #[async_trait]
@@ -254,21 +277,23 @@ impl AccessPolicy for Visitor {
         &self,
         session: Option<Arc<BrowserSession>>,
         asked: &[String],
-    ) -> Result<Vec<Option<CommunityId>>, Denied> {
-        let caller = Caller {
-            session,
-            headers: self.headers.clone(),
-            ..Caller::default()
-        };
-        let visible = self.shared.visible(&caller, asked.to_vec());
-        match tokio::time::timeout(self.shared.settings.timeout, visible).await {
-            Ok(Ok(visible)) => Ok(visible),
-            Ok(Err(Problem::Unauthorized)) => Err(Denied::NoSession),
-            Ok(Err(_)) | Err(_) => Err(Denied::Unavailable),
-        }
+    ) -> Result<Vec<Option<AskedCommunity>>, Denied> {
+        let caller = self.caller(session);
+        self.in_time(self.shared.visible(&caller, asked.to_vec())).await
+    }
+
+    async fn still_admits(
+        &self,
+        session: Option<Arc<BrowserSession>>,
+        communities: &[CommunityId],
+        open_page: Option<&CommunityId>,
+    ) -> Result<Vec<bool>, Denied> {
+        let caller = self.caller(session);
+        let checked = self.shared.still_visible(&caller, communities, open_page);
+        self.in_time(checked).await
     }
 
     fn needs_recheck(&self) -> bool {
-        self.shared.settings.access == Access::Backend
+        matches!(self.shared.settings.access, Access::Backend | Access::Visited)
     }
 }

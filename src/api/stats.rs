@@ -51,7 +51,11 @@ pub(super) async fn stats(
     let days = query::days(query, &shared.settings)?;
     let community = shared.visible_community(caller, community).await?;
     let now = (shared.clock)();
-    json(&shared.statistics.of(community, days, now).await?)
+    let stats = shared.statistics.of(community.id.clone(), days, now).await?;
+    json(&CommunityStats {
+        community_id: community.key(&shared.store.keys()),
+        ..stats
+    })
 }
 
 /// Computes statistics, identical requests once.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http::Response;
 
+use crate::communities::AskedCommunity;
 use crate::ids::{CommunityId, UserId};
 use crate::presence::{Answer, Count, Seen};
 
@@ -15,7 +16,7 @@ use super::problem::Problem;
 use super::problem_responses::Problems;
 use super::query::{self, AskedKey, ListQuery};
 use super::{Body, Shared, json};
-use crate::json::{Key, Seconds, Timestamp};
+use crate::json::{Seconds, Timestamp};
 
 /// Communities of one request that are checked at the same time.
 const CHECKED_AT_ONCE: usize = 8;
@@ -47,7 +48,7 @@ pub(super) async fn list(
     let community = shared.visible_community(caller, community).await?;
     let mut count = shared.count(&community).await?;
     let (visitors, next) = if shared.settings.identities {
-        let page = shared.page(&community, &query).await?;
+        let page = shared.page(&community.id, &query).await?;
         count.stale |= page.stale;
         page.value
     } else {
@@ -97,13 +98,18 @@ pub(super) async fn counts(
 ) -> Result<Response<Body>, Problem> {
     let asked = query::communities(query)?;
     let visible = shared.visible(caller, asked).await?;
-    let mut communities: Vec<CommunityId> = Vec::new();
+    let mut communities: Vec<AskedCommunity> = Vec::new();
     for community in visible.into_iter().flatten() {
-        if !communities.contains(&community) {
+        if !is_among(&communities, &community) {
             communities.push(community);
         }
     }
     json(&shared.counts(&communities).await?)
+}
+
+/// Whether a community is among these, by whichever name.
+pub(super) fn is_among(communities: &[AskedCommunity], community: &AskedCommunity) -> bool {
+    communities.iter().any(|other| other.id == community.id)
 }
 
 impl Shared {
@@ -112,7 +118,7 @@ impl Shared {
         &self,
         caller: &Caller,
         asked: Option<&str>,
-    ) -> Result<CommunityId, Problem> {
+    ) -> Result<AskedCommunity, Problem> {
         let admitted = self.gate.admit(caller)?;
         let asked = asked.ok_or(Problem::NotFound)?;
         let community = self.gate.community(&admitted, asked).await?;
@@ -125,7 +131,7 @@ impl Shared {
         &self,
         caller: &Caller,
         asked: Vec<String>,
-    ) -> Result<Vec<Option<CommunityId>>, Problem> {
+    ) -> Result<Vec<Option<AskedCommunity>>, Problem> {
         let admitted = self.gate.admit(caller)?;
         let (gate, admitted) = (&self.gate, &admitted);
         stream::iter(asked)
@@ -135,13 +141,32 @@ impl Shared {
             .await
     }
 
-    async fn count(&self, community: &CommunityId) -> Result<CommunityCount, Problem> {
-        let counts = self.presences(std::slice::from_ref(community)).await?;
+    /// Whether the caller may see these communities, in the same order. The page of `open_page` is still open.
+    pub(super) async fn still_visible(
+        &self,
+        caller: &Caller,
+        communities: &[CommunityId],
+        open_page: Option<&CommunityId>,
+    ) -> Result<Vec<bool>, Problem> {
+        let admitted = self.gate.admit(caller)?;
+        let (gate, admitted) = (&self.gate, &admitted);
+        stream::iter(communities.to_vec())
+            .map(async |community: CommunityId| {
+                let is_open = open_page == Some(&community);
+                gate.still_shows(admitted, &community, is_open).await
+            })
+            .buffered(CHECKED_AT_ONCE)
+            .try_collect()
+            .await
+    }
+
+    async fn count(&self, community: &AskedCommunity) -> Result<CommunityCount, Problem> {
+        let counts = self.presences(std::slice::from_ref(&community.id)).await?;
         let [count] = counts.value[..] else {
             return Err(Problem::Internal);
         };
         Ok(CommunityCount {
-            community_id: Key::of_community(community, &self.store.keys()),
+            community_id: community.key(&self.store.keys()),
             current_visitors: count.current,
             window_seconds: self.window(),
             as_of: Timestamp(count.as_of),
@@ -149,8 +174,9 @@ impl Shared {
         })
     }
 
-    async fn counts(&self, communities: &[CommunityId]) -> Result<Counts, Problem> {
-        let Answer { value: counts, stale } = self.presences(communities).await?;
+    async fn counts(&self, communities: &[AskedCommunity]) -> Result<Counts, Problem> {
+        let ids: Vec<_> = communities.iter().map(|community| community.id.clone()).collect();
+        let Answer { value: counts, stale } = self.presences(&ids).await?;
         let keys = self.store.keys();
         let as_of = counts.iter().map(|count| count.as_of).min();
         Ok(Counts {
@@ -161,7 +187,7 @@ impl Shared {
                 .iter()
                 .zip(&counts)
                 .map(|(community, count)| CountOf {
-                    community_id: Key::of_community(community, &keys),
+                    community_id: community.key(&keys),
                     current_visitors: count.current,
                 })
                 .collect(),

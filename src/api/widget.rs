@@ -7,6 +7,7 @@ use http::{Response, StatusCode};
 
 use super::problem_responses::FileProblems;
 use super::{Body, Shared};
+use crate::config::CommunityKey;
 use crate::key_type::KeyType;
 use crate::widget::{Script, accepts_gzip, etags};
 
@@ -63,6 +64,9 @@ pub(super) fn script(shared: &Shared, request: &HeaderMap) -> Response<Body> {
 impl Shared {
     /// Until the key types are known, spellings that may mean the same are treated as the same.
     fn script(&self) -> &Script {
+        if self.settings.community_key == CommunityKey::Slug {
+            return &self.script_of_text_keys;
+        }
         match self.store.keys().get().map(|types| types.community) {
             Some(KeyType::Text(_) | KeyType::LooseText(_)) => &self.script_of_text_keys,
             Some(KeyType::Integer(..) | KeyType::Uuid) | None => &self.script,

@@ -9,13 +9,14 @@ use super::{StartError, background_checks};
 use crate::admin::Metrics;
 use crate::auth::{self, Authenticator, EarlyLookups, Jwts};
 use crate::communities::Communities;
-use crate::config::Config;
+use crate::config::{Access, Config};
 use crate::geoip::GeoIp;
 use crate::page_view::{self, Dropped, Policy, Queue, SentFiles};
+use crate::presence::grants::Grants;
 use crate::presence::worker::PresenceHandle;
 use crate::presence::{self, Presence};
 use crate::recent_pages::RecentPages;
-use crate::recorder::{Destinations, Intake, Recognition, Recorder, Resolver};
+use crate::recorder::{Destinations, Intake, Recognition, Recorder, Resolver, ShownPages};
 use crate::reload::{KeyFile, SharedRoutes};
 use crate::shutdown::Shutdown;
 use crate::status::Status;
@@ -215,7 +216,26 @@ impl Recording {
     }
 
     /// What the proxy and the API hand page views to. Its lookups run on the tasks' runtime.
-    pub(super) fn intake(&self, config: &Config, routes: SharedRoutes, policy: Policy) -> Arc<Intake> {
+    pub(super) fn intake(
+        &self,
+        config: &Config,
+        routes: SharedRoutes,
+        policy: Policy,
+        presence: &Arc<dyn Presence>,
+        metrics: &Metrics,
+    ) -> Arc<Intake> {
+        let api = &config.api;
+        // Whom the app has shown which community, where that decides who may see its visitors.
+        let shown = (api.enabled && api.access == Access::Visited).then(|| {
+            let (ttl, patience) = (api.visited_ttl, api.timeout / 5);
+            let (presence, metrics) = (presence.clone(), metrics.presence.clone());
+            ShownPages::new(
+                Grants::start(ttl, patience, presence, metrics, &self.tasks),
+                self.authenticator.clone(),
+                self.communities.clone(),
+                self.tasks.runtime().clone(),
+            )
+        });
         Arc::new(Intake {
             is_recording: config.record.is_on(),
             session: config.session.clone(),
@@ -229,6 +249,7 @@ impl Recording {
             policy,
             files: SentFiles::default(),
             recorder: self.recorder.clone(),
+            shown,
         })
     }
 

@@ -87,6 +87,8 @@ pub enum Absent {
     NotFound,
     /// Its session is inactive, has ended, or has expired.
     Ended,
+    /// Its row lets nobody in.
+    Unusable(Unusable),
 }
 
 /// The session of a page view.
@@ -104,6 +106,8 @@ pub enum Identified {
 #[derive(Clone)]
 struct Entry {
     session: Option<Arc<BrowserSession>>,
+    /// Why there is none though there is a row.
+    unusable: Option<Unusable>,
     /// The change number before it was read.
     read: ChangeNumber,
     /// The time at which the read began.
@@ -477,6 +481,7 @@ impl Authenticator {
             Some(Err(Unusable::Unreadable)) => Lookup::Unreadable,
             None => Lookup::Nobody,
         });
+        let unusable = found.as_ref().and_then(|found| found.as_ref().err().copied());
         let session = found.and_then(Result::ok).map(Arc::new);
         self.fallback.update(token, session.as_ref(), read, now);
         let is_valid = session.as_ref().is_some_and(|session| session.is_valid_at(now));
@@ -489,6 +494,7 @@ impl Authenticator {
         });
         Ok(Entry {
             session,
+            unusable,
             read,
             read_at,
             absence,
@@ -560,7 +566,7 @@ impl Entry {
         match self.session {
             Some(session) if counts(&session) => Ok(session),
             Some(_) => Err(Absent::Ended),
-            None => Err(Absent::NotFound),
+            None => Err(self.unusable.map_or(Absent::NotFound, Absent::Unusable)),
         }
     }
 

@@ -16,6 +16,20 @@ struct Slugs {
 
 #[async_trait]
 impl Fake for Slugs {
+    async fn community_by_key(&self, key: &CommunityId) -> Result<Option<CommunityId>, StoreError> {
+        Ok(self.id.lock().unwrap().clone().filter(|id| id == key))
+    }
+
+    async fn community_by_lookup(&self, lookup: &str, key: &str) -> Result<Option<CommunityId>, StoreError> {
+        self.asked.lock().unwrap().push(format!("{lookup} {key}"));
+        Ok(self.id.lock().unwrap().clone())
+    }
+
+    async fn community_slug(&self, community: &CommunityId) -> Result<Option<String>, StoreError> {
+        self.asked.lock().unwrap().push(format!("slug of {community}"));
+        Ok(Some(format!("slug-{community}")))
+    }
+
     async fn community_by_slug(&self, slug: &str) -> Result<Option<CommunityId>, StoreError> {
         self.asked.lock().unwrap().push(slug.into());
         Ok(self.id.lock().unwrap().clone())
@@ -58,9 +72,13 @@ async fn a_slug_is_found_out_for_the_next_and_few_are_at_a_time() {
     let (store, communities) = forgetting("42");
     let all = u32::try_from(MAX_LOOKUPS).unwrap();
     let taken = communities.refreshes.clone().acquire_many_owned(all).await;
-    communities.refresh(&slug("rust"), &Handle::current()).await;
+    communities
+        .refresh(&slug("rust"), CommunityKey::Id, &Handle::current())
+        .await;
     drop(taken);
-    communities.refresh(&slug("django"), &Handle::current()).await;
+    communities
+        .refresh(&slug("django"), CommunityKey::Id, &Handle::current())
+        .await;
     // Lookups under way have ended by then.
     let _all = communities.refreshes.acquire_many(all).await.unwrap();
     assert_eq!(*store.asked.lock().unwrap(), ["django"]);
@@ -97,4 +115,84 @@ async fn v20_what_a_key_stands_for_is_known_once_its_type_is() {
         assert_eq!(communities.cached(Some(&padded)).await, Ok(named.clone()));
         assert_eq!(communities.named(&padded).await.unwrap(), named);
     }
+}
+
+#[tokio::test]
+async fn v23_callers_name_a_community_by_what_the_configuration_says() {
+    let store = Arc::new(Slugs {
+        id: Mutex::new(Some("42".into())),
+        asked: Mutex::default(),
+    });
+    let communities = Communities::new(store.clone());
+    let find = async |asked: &str, key| communities.find(asked, key).await.unwrap();
+    let by_id = Some(AskedCommunity::from(CommunityId::from("42")));
+    let by_slug = |slug: &str| {
+        let (id, slug) = ("42".into(), Some(slug.into()));
+        Some(AskedCommunity { id, slug })
+    };
+    assert_eq!(find("042", CommunityKey::Id).await, by_id);
+    assert_eq!(find("rust", CommunityKey::Id).await, None);
+    assert_eq!(find("rust", CommunityKey::Slug).await, by_slug("rust"));
+    assert_eq!(
+        find("42", CommunityKey::Slug).await,
+        by_slug("42"),
+        "a slug of digits"
+    );
+    // What is a community's id is that one; what only looks like an id may be a slug.
+    assert_eq!(find("42", CommunityKey::Either).await, by_id);
+    assert_eq!(find("43", CommunityKey::Either).await, by_slug("43"));
+    assert_eq!(find("rust", CommunityKey::Either).await, by_slug("rust"));
+    let long = "x".repeat(256);
+    for impossible in ["", ".", "..", "a\u{7}b", &long] {
+        for key in [CommunityKey::Id, CommunityKey::Slug, CommunityKey::Either] {
+            assert_eq!(find(impossible, key).await, None, "{impossible:?}");
+        }
+    }
+    assert_eq!(find(&long[1..], CommunityKey::Slug).await, by_slug(&long[1..]));
+}
+
+#[tokio::test]
+async fn v25_the_community_of_a_topic_is_asked_for_once_like_that_of_a_slug() {
+    let store = Arc::new(Slugs {
+        id: Mutex::new(Some("42".into())),
+        asked: Mutex::default(),
+    });
+    let communities = Communities::new(store.clone());
+    let topic = CommunityRef::Lookup("topic".into(), "7".into());
+    assert_eq!(communities.cached(Some(&topic)).await, Err(NotCached));
+    for _ in 0..3 {
+        let named = communities.named(&topic).await.unwrap();
+        assert_eq!(named, Named::Community("42".into()));
+    }
+    *store.id.lock().unwrap() = None;
+    let unknown = CommunityRef::Lookup("topic".into(), "8".into());
+    for _ in 0..3 {
+        assert_eq!(communities.named(&unknown).await.unwrap(), Named::Nothing);
+    }
+    assert_eq!(*store.asked.lock().unwrap(), ["topic 7", "topic 8"]);
+    assert_eq!(communities.last_known(&topic).await, Some("42".into()));
+}
+
+/// A page of a topic, where callers name communities by slugs.
+#[tokio::test]
+async fn v24_a_page_says_a_key_that_its_script_may_ask_for() {
+    let (_, communities) = forgetting("42");
+    let topic = CommunityRef::Lookup("topic".into(), "7".into());
+    let key = async |named: &CommunityRef, key| communities.last_known_key(named, key).await;
+    assert_eq!(
+        key(&slug("rust"), CommunityKey::Slug).await.as_deref(),
+        Some("rust")
+    );
+    assert_eq!(key(&topic, CommunityKey::Slug).await, None, "not known yet");
+    communities.named(&topic).await.unwrap();
+    assert_eq!(key(&topic, CommunityKey::Id).await.as_deref(), Some("42"));
+    assert_eq!(key(&topic, CommunityKey::Either).await.as_deref(), Some("42"));
+    let communities = Arc::new(Communities::new(communities.store.clone()));
+    communities
+        .refresh(&topic, CommunityKey::Slug, &Handle::current())
+        .await;
+    let all = u32::try_from(MAX_LOOKUPS).unwrap();
+    let _ended = communities.refreshes.acquire_many(all).await.unwrap();
+    let known = communities.last_known_key(&topic, CommunityKey::Slug).await;
+    assert_eq!(known.as_deref(), Some("slug-42"));
 }

@@ -23,10 +23,15 @@ pub struct Api {
     pub beacon_rate: u32,
     /// Who may use it.
     pub access: Access,
+    /// With `access = "visited"`: how long a caller may see a community after the app has shown it to them.
+    #[serde(with = "humantime_serde")]
+    pub visited_ttl: Duration,
     /// False: counts only; lists have no visitors and do not identify anybody.
     pub identities: bool,
+    /// What callers name communities by.
+    pub community_key: CommunityKey,
     /// With `access = "backend"`: the app's path that answers 200 to those who may see the community.
-    /// `{community}` stands for its id.
+    /// `{community}` stands for its id, `{community_slug}` for its slug.
     pub backend_check: String,
     /// How long the app's answer is used, for one token and community.
     #[serde(with = "humantime_serde")]
@@ -48,12 +53,26 @@ pub struct Api {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Access {
+    /// Visitors to whom the app has shown the community lately.
+    Visited,
     /// Any signed-in visitor.
     Session,
     /// Visitors whom the app lets see the community.
     Backend,
     /// Everybody.
     Public,
+}
+
+/// What callers of the API name communities by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CommunityKey {
+    /// The primary key.
+    Id,
+    /// The slug.
+    Slug,
+    /// The primary key, or else the slug.
+    Either,
 }
 
 /// Which rows of the event table the statistics count, as views and for visitors alike.
@@ -74,8 +93,10 @@ impl Default for Api {
             live: true,
             beacon: true,
             beacon_rate: 60,
-            access: Access::Session,
+            access: Access::Visited,
+            visited_ttl: Duration::from_secs(60 * 60),
             identities: true,
+            community_key: CommunityKey::Id,
             backend_check: "/api/communities/{community}/".into(),
             backend_check_ttl: Duration::from_secs(5),
             avatar_base: "/media/".into(),
@@ -100,13 +121,20 @@ impl Section for Api {
             ),
         )?;
         ensure(
-            self.backend_check.starts_with('/') && self.backend_check.contains("{community}"),
+            self.backend_check.starts_with('/')
+                && ["{community}", "{community_slug}"]
+                    .iter()
+                    .any(|name| self.backend_check.contains(name)),
             "api.backend_check",
-            "must be a path with {community} in it, for example \"/api/communities/{community}/\"",
+            "must be a path with {community} or {community_slug} in it, for example \
+             \"/api/communities/{community}/\"",
         )?;
         within("api.max_limit", self.max_limit, 1, 1000)?;
         within("api.max_days", self.max_days, 1, 3660)?;
         within("api.beacon_rate", self.beacon_rate, 1, 6000)?;
-        positive(&[("api.timeout", self.timeout)])
+        positive(&[
+            ("api.timeout", self.timeout),
+            ("api.visited_ttl", self.visited_ttl),
+        ])
     }
 }

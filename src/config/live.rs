@@ -37,7 +37,7 @@ pub struct Live {
     /// Longest time that a client may not read what is sent; then the connection is closed.
     #[serde(with = "humantime_serde")]
     pub write_timeout: Duration,
-    /// With `api.access = "backend"`: time between two checks with the app whether a client may still see its
+    /// With `api.access = "backend"` or `"visited"`: time between two checks whether a client may still see its
     /// communities.
     #[serde(with = "humantime_serde")]
     pub access_check_interval: Duration,

@@ -7,6 +7,7 @@
 mod profile_column;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -29,6 +30,26 @@ pub struct Schema {
     pub profile: ProfileTable,
     /// Communities: slug to id.
     pub community: CommunityTable,
+    /// Tables by which a community is found through something that belongs to it: a route's group of this name holds
+    /// the row's key.
+    pub lookup: BTreeMap<String, Lookup>,
+}
+
+/// A table that leads to a community, such as that of a forum's topics.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lookup {
+    /// Table name, optionally `schema.table` on Postgres.
+    pub table: String,
+    /// The column that paths name its rows by.
+    #[serde(default = "primary_key")]
+    pub key: String,
+    /// The column with the community's primary key.
+    pub community: String,
+}
+
+fn primary_key() -> String {
+    "id".into()
 }
 
 /// Declares one table section: its columns default to our own names for them. `more` are further keys.
@@ -182,6 +203,18 @@ impl ProfileTable {
     }
 }
 
+/// Whether a pattern can have a group of this name.
+fn is_group(name: &str) -> bool {
+    let begins = name
+        .chars()
+        .next()
+        .is_some_and(|first| first == '_' || first.is_ascii_alphabetic());
+    begins
+        && name
+            .chars()
+            .all(|letter| letter == '_' || letter.is_ascii_alphanumeric())
+}
+
 /// What is known of sessions, as the app has columns for it. What is not known is left out of answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionFacts {
@@ -194,6 +227,11 @@ pub struct SessionFacts {
 }
 
 impl Schema {
+    /// The names of lookups, which are those of groups in routes.
+    pub fn lookups(&self) -> Arc<[Arc<str>]> {
+        self.lookup.keys().map(|name| Arc::from(name.as_str())).collect()
+    }
+
     /// Whether the app has a table of profiles.
     pub fn has_profiles(&self) -> bool {
         !self.profile.table.is_empty()
@@ -273,6 +311,17 @@ impl Section for Schema {
             ("schema.profile.columns.is_hidden", &columns.is_hidden),
         ]
         .iter()
-        .try_for_each(|(key, column)| column.check(key))
+        .try_for_each(|(key, column)| column.check(key))?;
+        self.lookup.iter().try_for_each(|(name, lookup)| {
+            let key = format!("schema.lookup.{name}");
+            ensure(
+                is_group(name) && !["community", "community_slug"].contains(&&**name),
+                &key,
+                "must be named as a route's group: letters, digits and _, and not community or community_slug",
+            )?;
+            [&lookup.table, &lookup.key, &lookup.community]
+                .iter()
+                .try_for_each(|name| ensure(!name.trim().is_empty(), &key, "has an empty name in it"))
+        })
     }
 }

@@ -4,7 +4,7 @@
 mod own_listener;
 
 use super::rules::{Checked, ensure};
-use super::{Config, Events, OwnPartitions, Revocation, SessionKind};
+use super::{Access, Config, Events, OwnPartitions, Revocation, SessionKind};
 use own_listener::is_own_listener;
 
 pub(super) fn validate(config: &mut Config) -> Checked {
@@ -15,6 +15,7 @@ pub(super) fn validate(config: &mut Config) -> Checked {
     upstream(config)?;
     session(config)?;
     record(config)?;
+    access(config)?;
     spool(config)?;
     widget(config)
 }
@@ -79,6 +80,19 @@ fn record(config: &Config) -> Checked {
         "record.presence",
         "is off and there is no Redis, so that the visitors API would always say 0; set api.enabled = false too, \
          or give redis.url, redis.sentinels or redis.nodes",
+    )
+}
+
+fn access(config: &Config) -> Checked {
+    let (api, checked) = (&config.api, config.live.access_check_interval);
+    ensure(
+        api.access != Access::Visited || !api.enabled || !api.live || api.visited_ttl > checked,
+        "api.visited_ttl",
+        format!(
+            "is {:?}, must be longer than live.access_check_interval ({checked:?}), or pages that stay open lose their \
+             count between two checks",
+            api.visited_ttl
+        ),
     )
 }
 

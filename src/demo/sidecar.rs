@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use super::site;
-use crate::config::{Config, Secret};
+use crate::config::{Access, Config, Secret};
 
 /// The demo's route file.
 const ROUTES: &str = include_str!("routes.toml");
@@ -41,6 +41,8 @@ pub(crate) fn configure(
     config.spool.dir = directory.join("spool");
     config.session.cookie = site::COOKIE.into();
     config.routes.dir = routes;
+    // Every member may see every community, and the front page shows all counts.
+    config.api.access = Access::Session;
     // Short, so that leaving is visible soon.
     config.record.window = Duration::from_secs(site::WINDOW_SECONDS);
     config.record.coalesce = Duration::from_secs(1);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::browser_session::BrowserSession;
+use crate::communities::AskedCommunity;
 use crate::ids::CommunityId;
 
 /// The access rules, for one caller.
@@ -16,7 +17,16 @@ pub trait AccessPolicy: Send + Sync + 'static {
         &self,
         session: Option<Arc<BrowserSession>>,
         asked: &[String],
-    ) -> Result<Vec<Option<CommunityId>>, Denied>;
+    ) -> Result<Vec<Option<AskedCommunity>>, Denied>;
+
+    /// Whether the caller may see each of these communities now, in the same order. The page of `open_page` is still
+    /// open. Takes a bounded time.
+    async fn still_admits(
+        &self,
+        session: Option<Arc<BrowserSession>>,
+        communities: &[CommunityId],
+        open_page: Option<&CommunityId>,
+    ) -> Result<Vec<bool>, Denied>;
 
     /// Whether access may be lost later, while the session lasts.
     fn needs_recheck(&self) -> bool;

@@ -14,13 +14,14 @@ use super::access_policy::{AccessPolicy, Denied};
 use super::close::Close;
 use super::shared::Shared;
 use crate::browser_session::BrowserSession;
+use crate::communities::AskedCommunity;
 use crate::ids::{CommunityId, SessionToken};
 
 /// Longest wait for the decision about a request, in case the policy does not keep its own limit.
 const ADMISSION: Duration = Duration::from_secs(30);
 
-/// Communities that a client asked for, each with its id if the client may see it.
-pub(super) type Found = Vec<(String, Option<CommunityId>)>;
+/// Communities that a client asked for, each if the client may see it.
+pub(super) type Found = Vec<(String, Option<AskedCommunity>)>;
 /// The session, and when it was read.
 pub(super) type SessionChecked = Checked<(Arc<BrowserSession>, Instant)>;
 /// When the check began, and the communities to which access was lost.
@@ -116,14 +117,15 @@ pub(super) async fn access(
     access_policy: Arc<dyn AccessPolicy>,
     session: Option<Arc<BrowserSession>>,
     communities: Vec<CommunityId>,
+    open_page: Option<CommunityId>,
 ) -> AccessStep {
     let _permit = turn.0;
     let since = Instant::now();
-    let asked: Vec<String> = communities.iter().map(ToString::to_string).collect();
-    AccessStep::Checked(match access_policy.admit(session, &asked).await {
+    let checked = access_policy.still_admits(session, &communities, open_page.as_ref());
+    AccessStep::Checked(match checked.await {
         Ok(admitted) => {
             let admitted = communities.into_iter().zip(admitted);
-            let lost = admitted.filter(|(_, admitted)| admitted.is_none());
+            let lost = admitted.filter(|(_, is_admitted)| !is_admitted);
             Checked::Holds((since, lost.map(|(community, _)| community).collect()))
         }
         Err(Denied::Unavailable) => Checked::Unknown,

@@ -1,6 +1,6 @@
 //! One live connection: opened when there is a snapshot of each community, then run on its socket to its end.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,13 +15,14 @@ use super::checks::{self, Found};
 use super::close::{Close, End};
 use super::deadlines::{Beginning, Deadlines};
 use super::event_stream::EventStream;
-use super::message;
+use super::message::{self, Update};
 use super::registry::{Refused, Registration};
 use super::shared::Shared;
 use super::subscriber::Subscriber;
 use super::transport::{Kind, Outgoing, Socket, Transport};
 use super::websocket::WebSocket;
 use crate::browser_session::BrowserSession;
+use crate::communities::AskedCommunity;
 use crate::ids::{CommunityId, SessionToken};
 use crate::metrics::IntGauge;
 
@@ -33,7 +34,7 @@ pub struct Wanted {
     /// The protocol.
     pub kind: Kind,
     /// The communities; not empty, each once.
-    pub communities: Vec<CommunityId>,
+    pub communities: Vec<AskedCommunity>,
     /// Communities asked for that do not exist or that the caller may not see.
     pub unknown: Vec<String>,
     /// Whether the connection belongs to a page of its one community, so that it is a heartbeat (P11).
@@ -56,6 +57,8 @@ pub struct Connection {
     pub(super) owner: Option<Owner>,
     /// The community whose page the connection belongs to, if it is a heartbeat (P11).
     pub(super) page: Option<CommunityId>,
+    /// Slugs by which the client asked for communities.
+    slugs: HashMap<CommunityId, Arc<str>>,
     /// Sent once, at the beginning.
     unknown: Vec<String>,
     pub(super) access_policy: Arc<dyn AccessPolicy>,
@@ -80,19 +83,24 @@ impl Connection {
         let owner = wanted.owner.map(|(session, token)| Owner { session, token });
         let session = owner.as_ref().map(|owner| &*owner.session);
         let registration = shared.registry.register(session, wanted.address)?;
-        let connection = Box::new(Self {
+        let mut connection = Box::new(Self {
             shared: Arc::clone(shared),
             registration,
             kind: wanted.kind,
             opened: Instant::now(),
             owner,
-            page: wanted.communities.first().filter(|_| wanted.is_page).cloned(),
+            page: wanted
+                .communities
+                .first()
+                .filter(|_| wanted.is_page)
+                .map(|page| page.id.clone()),
+            slugs: HashMap::new(),
             unknown: wanted.unknown,
             access_policy: wanted.access_policy,
             end: None,
         });
-        for community in &wanted.communities {
-            shared.hub.subscribe(connection.subscriber(), community);
+        for community in wanted.communities {
+            connection.add(community);
         }
         let complete = poll_fn(|context| connection.subscriber().poll_complete(context));
         timeout(limit, complete).await.map_err(|_| Refused::Unavailable)?;
@@ -155,7 +163,7 @@ impl Connection {
     pub(super) fn greet(&mut self, transport: &mut impl Transport) -> Result<u64, End> {
         let mut values = 0;
         while let Some(update) = self.subscriber().take() {
-            transport.send(Outgoing::Value(&update))?;
+            transport.send(Outgoing::Value(&self.named(update)))?;
             values += 1;
         }
         let unknown = std::mem::take(&mut self.unknown);
@@ -184,7 +192,7 @@ impl Connection {
         let mut known: HashSet<CommunityId> = self.subscriber().communities().into_iter().collect();
         let before = known.len();
         // Each once, whatever the spelling.
-        let is_new = |asked: &String| known.insert(self.shared.keys.community(asked));
+        let is_new = |asked: &String| known.insert(self.community(asked));
         let asked: Vec<String> = asked.into_iter().filter(is_new).collect();
         if before + asked.len() > MAX_COMMUNITIES {
             return Err(Close::TooMany);
@@ -194,12 +202,12 @@ impl Connection {
     }
 
     /// Subscribes to communities that were looked up; returns those that there are not.
-    pub(super) fn subscribed(&self, found: Found) -> Result<Vec<String>, Close> {
+    pub(super) fn subscribed(&mut self, found: Found) -> Result<Vec<String>, Close> {
         let mut unknown = Vec::new();
         for (asked, community) in found {
             match community {
                 None => unknown.push(asked),
-                Some(community) => self.shared.hub.subscribe(self.subscriber(), &community),
+                Some(community) => self.add(community),
             }
         }
         if !unknown.is_empty() && self.subscriber().communities().is_empty() {
@@ -208,8 +216,46 @@ impl Connection {
         Ok(unknown)
     }
 
+    /// Subscribes to a community, once: its messages name it as it was first asked for.
+    fn add(&mut self, community: AskedCommunity) {
+        let AskedCommunity { id, slug } = community;
+        if let Some(slug) = slug
+            && !self.subscriber().communities().contains(&id)
+        {
+            self.slugs.insert(id.clone(), slug);
+        }
+        self.shared.hub.subscribe(self.subscriber(), &id);
+    }
+
+    /// The community that the client names: a subscribed one by its slug, or else by its id, in any of its spellings.
+    pub(super) fn community(&self, named: &str) -> CommunityId {
+        let mut slugs = self.slugs.iter();
+        match slugs.find(|(_, slug)| ***slug == *named) {
+            Some((community, _)) => community.clone(),
+            None => self.shared.keys.community(named),
+        }
+    }
+
+    /// The names of communities, as the client asked for them.
+    pub(super) fn names(&self, communities: &[CommunityId]) -> Vec<String> {
+        let name = |community| match self.slugs.get(community) {
+            Some(slug) => slug.as_ref().to_owned(),
+            None => community.to_string(),
+        };
+        communities.iter().map(name).collect()
+    }
+
+    /// An update that names its community as the client does.
+    pub(super) fn named(&self, update: Arc<Update>) -> Arc<Update> {
+        match self.slugs.get(update.community()) {
+            Some(slug) => update.named(slug),
+            None => update,
+        }
+    }
+
     /// Unsubscribes from a community.
     pub(super) fn unsubscribe(&mut self, community: &CommunityId) {
+        self.slugs.remove(community);
         self.shared.hub.unsubscribe(self.subscriber(), community);
         if self.page.as_ref() == Some(community) {
             self.page = None;

@@ -16,6 +16,7 @@
 //! {"type":"unsubscribe","communities":[42]}
 //! ```
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -31,13 +32,16 @@ use crate::key_type::AppKeys;
 /// Longest message that a client may send: a hundred long keys fit.
 pub(super) const MAX_MESSAGE: usize = 8 * 1024;
 
+/// Slugs of one community for which an update is kept serialised.
+const MOST_NAMES: usize = 4;
+
 /// What the server says.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub(crate) enum LiveMessage {
     /// A community's count: first a snapshot, then each time it has changed, at most a few times a second.
     Count {
-        /// The community.
+        /// The community, as the client asked for it.
         community_id: Key,
         /// Distinct users seen within the window.
         current_visitors: u64,
@@ -82,14 +86,37 @@ pub(super) struct Update {
     text: Bytes,
     event: Bytes,
     chunk: Bytes,
+    /// The same with slugs in the place of the id, each serialised for its first subscriber.
+    named: Mutex<Vec<(Arc<str>, Arc<Self>)>>,
 }
 
 impl Update {
     /// Serialises it.
     pub(super) fn new(community: CommunityId, known: LiveCount, keys: &AppKeys) -> Self {
+        let key = Key::of_community(&community, keys);
+        Self::with_key(community, known, key)
+    }
+
+    /// The same for subscribers who asked for the community by a slug.
+    pub(super) fn named(&self, slug: &Arc<str>) -> Arc<Self> {
+        // Nothing panics while it holds the lock.
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, update)) = named.iter().find(|(known, _)| known == slug) {
+            return Arc::clone(update);
+        }
+        let key = Key::Text(slug.as_ref().into());
+        let update = Arc::new(Self::with_key(self.community.clone(), self.known, key));
+        // A community has one slug, but for those that it had a moment ago.
+        if named.len() < MOST_NAMES {
+            named.push((Arc::clone(slug), Arc::clone(&update)));
+        }
+        update
+    }
+
+    fn with_key(community: CommunityId, known: LiveCount, community_id: Key) -> Self {
         let LiveCount { count, stale } = known;
         let message = LiveMessage::Count {
-            community_id: Key::of_community(&community, keys),
+            community_id,
             current_visitors: count.current,
             seq: count.seq,
             as_of: Timestamp(count.as_of),
@@ -103,6 +130,7 @@ impl Update {
             chunk: chunk(&event),
             event: event.into(),
             text: text.into(),
+            named: Mutex::default(),
         }
     }
 

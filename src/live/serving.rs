@@ -18,7 +18,6 @@ use super::message::Request;
 use super::subscriber::Signal;
 use super::transport::{Outgoing, Transport};
 use crate::browser_session::Visibility;
-use crate::ids::CommunityId;
 use crate::page_view::Dropped;
 use crate::presence::moment::Moment;
 
@@ -208,6 +207,7 @@ impl<'a, T: Transport> Serving<'a, T> {
             Event::Access(AccessStep::Checked(checked)) => self.access_checked(checked),
             Event::Signal(Signal::Value(update)) => {
                 self.unwritten += 1;
+                let update = self.connection.named(update);
                 self.transport.send(Outgoing::Value(&update))
             }
             Event::Signal(Signal::SessionChanged) => {
@@ -245,7 +245,7 @@ impl<'a, T: Transport> Serving<'a, T> {
             // In any of its spellings.
             Some(Request::Unsubscribe(asked)) => {
                 for asked in asked {
-                    let community = self.connection.shared.keys.community(&asked);
+                    let community = self.connection.community(&asked);
                     self.connection.unsubscribe(&community);
                 }
             }
@@ -295,6 +295,7 @@ impl<'a, T: Transport> Serving<'a, T> {
             Arc::clone(&connection.access_policy),
             connection.owner.as_ref().map(|owner| Arc::clone(&owner.session)),
             connection.subscriber().communities(),
+            connection.page.clone(),
         ));
     }
 
@@ -309,14 +310,15 @@ impl<'a, T: Transport> Serving<'a, T> {
         if lost.is_empty() {
             return Ok(());
         }
+        let names = self.connection.names(&lost);
         for community in &lost {
             self.connection.unsubscribe(community);
         }
         if self.connection.subscriber().communities().is_empty() {
             return Err(End::Closed(Close::Unknown));
         }
-        let lost = lost.iter().map(CommunityId::as_str);
-        self.connection.tell_unknown(self.transport, lost)
+        let names = names.iter().map(String::as_str);
+        self.connection.tell_unknown(self.transport, names)
     }
 
     /// The owner is present in the community of the page (P11).

@@ -4,43 +4,15 @@
 
 use std::fmt;
 
-use http::{HeaderMap, HeaderValue};
 use moka::Equivalent;
 use moka::sync::Cache;
 
-use super::device::DeviceInfo;
+use super::device::{Agent, DeviceInfo};
 use super::robots::Robots;
 use crate::config::BotPatterns;
 
 /// User agents that are remembered; the ones that come often stay.
 const CAPACITY: u64 = 2048;
-
-/// What a request says of its browser.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Agent<'a> {
-    /// `User-Agent`, made fit to be stored.
-    pub(super) text: &'a str,
-    /// `Sec-CH-UA-Platform`, one of those that matter.
-    pub(super) platform: Option<&'static str>,
-    /// `Sec-CH-UA-Mobile`.
-    pub(super) mobile: Option<bool>,
-}
-
-impl<'a> Agent<'a> {
-    /// With the hints of the request.
-    pub(super) fn of(user_agent: &'a str, request: &HeaderMap) -> Self {
-        let hint = |name| request.get(name).map(HeaderValue::as_bytes);
-        Self {
-            text: user_agent,
-            platform: (hint("sec-ch-ua-platform") == Some(b"\"Android\"")).then_some("Android"),
-            mobile: match hint("sec-ch-ua-mobile") {
-                Some(b"?1") => Some(true),
-                Some(b"?0") => Some(false),
-                _ => None,
-            },
-        }
-    }
-}
 
 /// An [`Agent`] that is remembered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,6 +91,8 @@ impl Agents {
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderMap, HeaderValue};
+
     use super::*;
 
     #[test]

@@ -138,7 +138,7 @@ pub(super) fn names_a_file(path: &str) -> bool {
     extension.is_some_and(|extension| FILES.contains(&&*extension))
 }
 
-fn media_type_is(response: &HeaderMap, is: impl Fn(&str) -> bool) -> bool {
+pub(super) fn media_type_is(response: &HeaderMap, is: impl Fn(&str) -> bool) -> bool {
     any_element(response, CONTENT_TYPE.as_str(), is)
 }
 

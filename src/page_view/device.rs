@@ -4,11 +4,10 @@
 
 use std::sync::Arc;
 
+use http::{HeaderMap, HeaderValue};
 use serde::{Deserialize, Serialize};
 use woothee::parser::Parser;
 use woothee::woothee::VALUE_UNKNOWN;
-
-use super::agents::Agent;
 
 const UNKNOWN: &str = "unknown";
 /// Upper bound of browser and operating system, in characters: their versions are the client's text.
@@ -31,6 +30,33 @@ const APPS: [(&str, &str); 14] = [
     ("UCBrowser/", "UC Browser"),
     ("Epiphany/", "GNOME Web"),
 ];
+
+/// What a request says of its browser.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Agent<'a> {
+    /// `User-Agent`, made fit to be stored.
+    pub(super) text: &'a str,
+    /// `Sec-CH-UA-Platform`, one of those that matter.
+    pub(super) platform: Option<&'static str>,
+    /// `Sec-CH-UA-Mobile`.
+    pub(super) mobile: Option<bool>,
+}
+
+impl<'a> Agent<'a> {
+    /// With the hints of the request.
+    pub(super) fn of(user_agent: &'a str, request: &HeaderMap) -> Self {
+        let hint = |name| request.get(name).map(HeaderValue::as_bytes);
+        Self {
+            text: user_agent,
+            platform: (hint("sec-ch-ua-platform") == Some(b"\"Android\"")).then_some("Android"),
+            mobile: match hint("sec-ch-ua-mobile") {
+                Some(b"?1") => Some(true),
+                Some(b"?0") => Some(false),
+                _ => None,
+            },
+        }
+    }
+}
 
 /// `device_info` as the app's tables hold it. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

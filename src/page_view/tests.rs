@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::metrics::LabelValue as _;
+use crate::presence::grants::Verdict;
 use crate::routes::{Route, Track};
 
 const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0";
@@ -54,8 +55,10 @@ fn page() -> Page {
                 track: Track::Page,
                 search_param: None,
                 widget: true,
+                grants: true,
             }),
             community: Some(CommunityRef::Id(Arc::from("42"))),
+            is_communitys_own: true,
         }),
         is_of_a_file: false,
         has_token: true,
@@ -133,7 +136,21 @@ impl Page {
     }
 
     fn decide(&self) -> Result<PageView, NotCounted> {
-        let exchange = Exchange {
+        PageView::from_exchange(&self.exchange(), &self.policy)
+    }
+
+    fn says(&self) -> Option<Verdict> {
+        verdict(&self.exchange())
+    }
+
+    /// A page below the community's own.
+    fn below(mut self) -> Self {
+        self.route.as_mut().unwrap().is_communitys_own = false;
+        self
+    }
+
+    fn exchange(&self) -> Exchange<'_> {
+        Exchange {
             method: &self.method,
             path: &self.path,
             query: self.query.as_deref(),
@@ -147,8 +164,7 @@ impl Page {
             client_ip: "::ffff:203.0.113.9".parse().ok(),
             started_at: started_at(),
             duration: self.duration,
-        };
-        PageView::from_exchange(&exchange, &self.policy)
+        }
     }
 
     fn reason(&self) -> NotCounted {
@@ -564,4 +580,85 @@ proptest! {
             prop_assert!(serde_json::to_string(&view).is_ok());
         }
     }
+}
+
+#[test]
+fn a7_a_page_or_data_that_was_answered_200_says_that_the_community_was_shown() {
+    assert_eq!(page().says(), Some(Verdict::Shown));
+    assert_eq!(page().below().says(), Some(Verdict::Shown));
+    // Whoever asks, and whether or not it counts as a view.
+    let by_script = page()
+        .without("sec-fetch-mode")
+        .without("sec-fetch-dest")
+        .asks("accept", "*/*");
+    assert!(!by_script.counts());
+    assert_eq!(by_script.says(), Some(Verdict::Shown));
+    assert_eq!(
+        page().asks("user-agent", "Googlebot/2.1").says(),
+        Some(Verdict::Shown)
+    );
+    assert_eq!(
+        page().asks("sec-purpose", "prefetch").says(),
+        Some(Verdict::Shown)
+    );
+    for media_type in ["application/json", "application/hal+json; charset=utf-8"] {
+        assert_eq!(
+            page().answers("content-type", media_type).says(),
+            Some(Verdict::Shown)
+        );
+    }
+    // The browser has the page already.
+    assert_eq!(page().status(304).silent().says(), Some(Verdict::Shown));
+    let anything = || page().answers("content-type", "application/cbor");
+    assert_eq!(anything().says(), None);
+    assert_eq!(anything().tracked(Track::Request).says(), Some(Verdict::Shown));
+}
+
+#[test]
+fn a7_what_many_may_have_says_nothing() {
+    for media_type in ["image/png", "text/css", "text/javascript", "application/pdf"] {
+        assert_eq!(
+            page().answers("content-type", media_type).says(),
+            None,
+            "{media_type}"
+        );
+    }
+    let download = page().answers("content-disposition", "attachment");
+    assert_eq!(download.says(), None);
+    assert_eq!(page().silent().says(), None);
+    for method in [Method::HEAD, Method::OPTIONS, Method::POST, Method::PUT] {
+        assert_eq!(page().method(method.clone()).says(), None, "{method}");
+        assert_eq!(page().method(method.clone()).status(404).says(), None, "{method}");
+    }
+    assert_eq!(page().tracked(Track::None).says(), None);
+    let mut unmatched = page();
+    unmatched.route = None;
+    assert_eq!(unmatched.says(), None);
+    let mut of_nobody = page();
+    of_nobody.route.as_mut().unwrap().community = None;
+    assert_eq!(of_nobody.says(), None);
+    for status in [201, 204, 206, 301, 302, 303, 307, 400, 401, 429, 500, 502, 503] {
+        assert_eq!(page().status(status).says(), None, "{status}");
+    }
+}
+
+#[test]
+fn a8_only_the_communitys_own_page_says_that_it_was_refused() {
+    for status in [403, 404, 410] {
+        assert_eq!(page().status(status).says(), Some(Verdict::Refused), "{status}");
+        assert_eq!(page().below().status(status).says(), None, "{status}");
+    }
+}
+
+/// A page for everybody, such as one that asks to join, can be left out.
+#[test]
+fn a7_a_route_can_say_that_its_pages_show_nothing() {
+    let mut page = page();
+    let matched = page.route.as_mut().unwrap();
+    matched.route = Arc::new(Route {
+        grants: false,
+        ..(*matched.route).clone()
+    });
+    assert_eq!(page.says(), None);
+    assert_eq!(page.status(404).says(), None);
 }

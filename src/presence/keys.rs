@@ -3,6 +3,8 @@
 //! ```text
 //! headcount:{p07}:seen:42     sorted set: user → last seen, milliseconds
 //! headcount:{p07}:state:42    hash: last published count, its sequence number, and how much of `shift` is taken over
+//! headcount:{p07}:granted:2:42:7  numbers: when the app last showed community 42, whose id is 2 bytes, to user 7,
+//!                             milliseconds, negative where it refused; and until when that counts
 //! headcount:{p07}:due         sorted set: community → when its next user's window passes
 //! headcount:{p07}:mark:f3…    number: what a sidecar last wrote here, to see whether it is still there
 //! headcount:{p07}:settings    sorted set: what sidecars use → when one last did, milliseconds; and where Redis' clock was
@@ -19,7 +21,7 @@ use std::num::NonZeroU16;
 use chrono::DateTime;
 
 use super::{Count, CountChange};
-use crate::ids::CommunityId;
+use crate::ids::{CommunityId, UserId};
 
 /// Longest community id, in bytes, that presence keeps. Primary keys are far shorter; a longer text is no
 /// key, and must not become one here.
@@ -86,6 +88,13 @@ impl Keys {
     /// Sorted set: community → when its next user's window passes.
     pub fn due(&self, partition: u16) -> String {
         self.named(partition, "due")
+    }
+
+    /// Numbers: when the app last showed a community to a user or, negative, refused, and until when that counts. With the length of the community's
+    /// id, so that no other community and user make the same name.
+    pub fn granted(&self, community: &CommunityId, user: &UserId) -> String {
+        let (length, partition) = (community.as_str().len(), self.partition(community));
+        self.named(partition, &format!("granted:{length}:{community}:{user}"))
     }
 
     /// A sidecar's mark.
@@ -170,6 +179,10 @@ mod tests {
         assert_eq!(names.seen, format!("headcount:{{p{partition:02}}}:seen:42"));
         assert_eq!(names.state, format!("headcount:{{p{partition:02}}}:state:42"));
         assert_eq!(names.due, format!("headcount:{{p{partition:02}}}:due"));
+        assert_eq!(
+            keys.granted(&community, &"7".into()),
+            format!("headcount:{{p{partition:02}}}:granted:2:42:7")
+        );
         assert_eq!(keys.due(7), "headcount:{p07}:due");
         assert_eq!(keys.mark(7, "f3"), "headcount:{p07}:mark:f3");
         assert_eq!(keys.settings(7), "headcount:{p07}:settings");
@@ -192,6 +205,13 @@ mod tests {
         let keys = keys(1);
         let names = keys.community(&CommunityId::from("}{x}:due"));
         assert_eq!(names.seen, "headcount:{p00}:seen:}{x}:due");
+    }
+
+    #[test]
+    fn no_two_communities_and_users_share_the_name_of_a_grant() {
+        let keys = keys(1);
+        let name = |community: &str, user: &str| keys.granted(&community.into(), &user.into());
+        assert_ne!(name("4:2", "7"), name("4", "2:7"));
     }
 
     #[test]

@@ -38,10 +38,11 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use self::retouches::Owed;
 use super::failure_domain::{FailureDomain, FailureDomains};
+use super::grants::{Grant, NotedGrant};
 use super::memory::InMemory;
 use super::moment::{self, Moment};
 use super::{Answer, Count, Counts, Presence, PresenceError, Seen, SteadyClock, Sweep, Touch, Window};
-use crate::ids::CommunityId;
+use crate::ids::{CommunityId, UserId};
 use crate::presence::Metrics;
 use crate::presence::changes::{CountChanges, Subscription};
 use crate::tasks::{Kept, Task, Tasks};
@@ -197,6 +198,28 @@ impl Presence for Mirrored {
 
     fn window(&self) -> Option<Duration> {
         Some(self.mirror.window.time())
+    }
+
+    fn shares_grants(&self) -> bool {
+        self.mirror.store.shares_grants()
+    }
+
+    async fn note_grants(
+        &self,
+        community: &CommunityId,
+        kept: Duration,
+        grants: &[Grant],
+    ) -> Result<(), PresenceError> {
+        self.mirror.store.note_grants(community, kept, grants).await
+    }
+
+    async fn grant(
+        &self,
+        community: &CommunityId,
+        user: &UserId,
+    ) -> Result<Option<NotedGrant>, PresenceError> {
+        let answer = timeout(self.mirror.patience, self.mirror.store.grant(community, user)).await;
+        answer.unwrap_or_else(|_| Err(too_slow()))
     }
 
     async fn ping(&self) -> Result<(), PresenceError> {

@@ -43,6 +43,11 @@ impl Moment {
         i64::try_from(self.0.as_millis()).unwrap_or(i64::MAX)
     }
 
+    /// The moment that was so long before; at the earliest, when the machine was started.
+    pub(super) fn before(self, time: Duration) -> Self {
+        Self(self.0.saturating_sub(time))
+    }
+
     /// Time from another moment to this one; zero if that is later.
     pub fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)

@@ -40,6 +40,10 @@ const COALESCED_MEMBERS: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
 /// Deferred touches that become due within this time go together.
 const DUE_TOGETHER: Duration = Duration::from_millis(100);
 
+/// Pause between two looks at the queue: so long, views do not wake the worker, which would cost their requests more than
+/// recording them.
+const REST: Duration = Duration::from_millis(10);
+
 /// Tells the time; tests hand in their own.
 type Now = fn() -> Moment;
 
@@ -141,6 +145,8 @@ impl Worker {
         let mut sending = FuturesUnordered::new();
         let mut stop = std::pin::pin!(stopped(shutdown));
         let (mut is_stopping, mut is_over) = (false, false);
+        let mut rest = std::pin::pin!(tokio::time::sleep(Duration::ZERO));
+        let mut is_resting = false;
         loop {
             while sending.len() < CONCURRENCY
                 && let Some((community, batch)) = self.pending.pop_first()
@@ -170,14 +176,18 @@ impl Worker {
             tokio::select! {
                 biased;
                 () = &mut stop, if !is_stopping => {
-                    is_stopping = true;
+                    (is_stopping, is_resting) = (true, false);
                     self.queue.close();
                 }
                 Some(sent) = sending.next(), if !sending.is_empty() => self.note(sent),
                 () = until(due, now), if due.is_some() => {}
-                taken = self.queue.recv_many(&mut messages, BATCH), if takes_more => {
+                () = &mut rest, if is_resting => is_resting = false,
+                taken = self.queue.recv_many(&mut messages, BATCH), if takes_more && !is_resting => {
                     if taken > 0 {
                         self.take(&mut messages);
+                        // A full batch: more may be there.
+                        is_resting = taken < BATCH && !is_stopping;
+                        rest.as_mut().reset(tokio::time::Instant::now() + REST);
                     } else {
                         // Closed, or every handle is gone.
                         is_over = true;

@@ -34,20 +34,20 @@ impl Failures {
         if let Some(more) = self.warnings.due(failure) {
             let more = (more > 0).then_some(more);
             tracing::warn!(
-                reason,
                 status,
                 kind,
                 source,
-                request_id,
+                reason,
                 more,
-                "a request could not be proxied; of each reason one is logged a minute, headcount_upstream_failures_total counts all"
+                request_id,
+                "a request could not be proxied"
             );
         } else {
             tracing::debug!(
-                reason,
                 status,
                 kind,
                 source,
+                reason,
                 request_id,
                 "a request could not be proxied"
             );

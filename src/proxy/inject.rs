@@ -13,6 +13,7 @@ use super::forwarding;
 use super::headers::{X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use super::messages::edit;
 use super::{Ctx, Sidecar};
+use crate::ids::CommunityId;
 use crate::widget::{Decision, Outcome, Page};
 
 impl Sidecar {
@@ -62,16 +63,19 @@ impl Sidecar {
             .and_then(|found| found.community.as_ref());
         let community = match named {
             // A stale id will do: the page's script finds the community again.
-            Some(named) => self.communities.last_known(named).await,
+            Some(named) => self.communities.last_known_key(named, self.community_key).await,
             None => None,
         };
+        let community = community.map(CommunityId::new);
         let request = &session.req_header().headers;
         let decision = injector.decide(request, response.status, &response.headers, community, page);
         // An unknown slug is looked up for the next page: this one must not wait.
         if let Some(named) = named
             && !matches!(decision, Decision::Leave(None))
         {
-            self.communities.refresh(named, &self.background).await;
+            self.communities
+                .refresh(named, self.community_key, &self.background)
+                .await;
         }
         let edits = match decision {
             Decision::Leave(outcome) => {

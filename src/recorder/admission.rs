@@ -77,14 +77,14 @@ impl Resolver {
             Ok(Named::NoKey) => return Some(Found::NoKey),
             Err(_) => return None,
         };
-        match access_policy
-            .admit(Some(Arc::clone(session)), &[named.to_string()])
-            .await
-        {
-            Ok(admitted) => Some(match admitted.into_iter().flatten().next() {
-                Some(community) => Found::All(Arc::clone(session), Some(community)),
-                None => Found::Forbidden,
-            }),
+        let communities = [named];
+        let admitted = access_policy.still_admits(Some(Arc::clone(session)), &communities, None);
+        match admitted.await {
+            Ok(admitted) if admitted == [true] => {
+                let [named] = communities;
+                Some(Found::All(Arc::clone(session), Some(named)))
+            }
+            Ok(_) => Some(Found::Forbidden),
             Err(Denied::NoSession) => Some(Found::NoSession(Absent::Ended)),
             Err(Denied::Unavailable) => None,
         }

@@ -9,18 +9,18 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, Method};
 
-use super::{AcceptedView, Recorder, RequestVisitor};
+use super::{AcceptedView, Recorder, RequestFacts, RequestVisitor, ShownPages};
 use crate::auth::cookie::{TokenFound, session_token, tokens_set};
-use crate::auth::{CachedSession, EarlyLookup, EarlyLookups, JwtFound, Jwts};
+use crate::auth::{CachedSession, EarlyLookups, Jwts};
 use crate::config;
 use crate::ids::SessionToken;
 use crate::live::AccessPolicy;
 use crate::page_view::{Beacon, Exchange, NotCounted, PageView, Policy, SentFiles, may_be_view};
 use crate::presence::moment::Moment;
 use crate::reload::SharedRoutes;
-use crate::routes::{RouteMatch, Track, decode_path};
+use crate::routes::{Track, decode_path};
 
 /// Identifies, decides and records.
 pub struct Intake {
@@ -40,57 +40,8 @@ pub struct Intake {
     pub files: SentFiles,
     /// Step 5, record.
     pub recorder: Recorder,
-}
-
-/// What a page view needs of its request, kept until the response's head comes.
-#[derive(Debug)]
-pub struct RequestFacts {
-    /// Start of the request (V9).
-    pub at: DateTime<Utc>,
-    /// The client's address.
-    pub client_ip: Option<IpAddr>,
-    /// The session token that came with the request (V6).
-    pub token: Option<SessionToken>,
-    /// The JWT of a live connection's request that came otherwise than in `Authorization`, as that header would have it.
-    pub authorization: Option<HeaderValue>,
-    /// Why there is none.
-    no_token: NotCounted,
-    /// The route at the start of the request: a reload meanwhile changes nothing (V6 holds for routes too).
-    pub route: Option<RouteMatch>,
-    /// Path, decoded once as the app sees it.
-    pub path: String,
-    /// The token's session, as far as it was known when the request began or has been found since (V6).
-    lookup: EarlyLookup,
-}
-
-impl RequestFacts {
-    /// A request that begins at `at`, of which nothing is read yet.
-    pub fn new(at: DateTime<Utc>) -> Self {
-        Self {
-            at,
-            client_ip: None,
-            token: None,
-            authorization: None,
-            no_token: NotCounted::NoCookie,
-            route: None,
-            path: String::new(),
-            lookup: EarlyLookup::default(),
-        }
-    }
-}
-
-impl RequestFacts {
-    /// Takes over what a JWT says; whether there was one.
-    fn take(&mut self, sent: JwtFound) -> bool {
-        if sent == JwtFound::Refused {
-            self.no_token = NotCounted::Jwt;
-        }
-        let is_there = sent != JwtFound::None;
-        if is_there {
-            self.token = sent.token();
-        }
-        is_there
-    }
+    /// Notes whom the app shows which community, where that decides who may see its visitors.
+    pub shown: Option<ShownPages>,
 }
 
 /// A page view that the page itself reports (V5).
@@ -169,7 +120,7 @@ impl Intake {
     }
 
     /// Finds the route of a request to the app, and starts the lookup of an unknown token where the response may be a
-    /// page view.
+    /// page view, or may say that its visitor may see a community.
     pub async fn start_lookup(
         &self,
         facts: &mut RequestFacts,
@@ -179,27 +130,33 @@ impl Intake {
     ) {
         facts.path = decode_path(raw_path).into_owned();
         facts.route = self.routes.load().find(&facts.path);
-        if let Some(token) = facts.token.as_ref().filter(|_| self.is_recording)
-            && may_be_view(method, headers, facts.route.as_ref())
+        let route = facts.route.as_ref();
+        let may_show = self.shown.is_some()
+            && method == Method::GET
+            && route.is_some_and(|matched| matched.community.is_some());
+        if let Some(token) = &facts.token
+            && (may_show || self.is_recording && may_be_view(method, headers, route))
         {
             facts.lookup = self.lookups.at(token, facts.at, facts.client_ip).await;
         }
     }
 
-    /// Records an exchange if it is a page view, and reads the session cookies that the response sets. Whether it is of
-    /// a file is found out here.
+    /// Notes whether the exchange shows its visitor a community, records it if it is a page view, and reads the session
+    /// cookies that the response sets. Whether it is of a file is found out here.
     pub async fn record_exchange(&self, facts: &RequestFacts, exchange: Exchange<'_>) {
-        if self.is_recording {
-            let is_of_a_file = self.files.note_or_look_up(&exchange);
-            let view = PageView::from_exchange(
-                &Exchange {
-                    is_of_a_file,
-                    ..exchange
-                },
-                &self.policy,
-            );
-            let reason = self.record(view, facts, None).await;
-            self.notice(facts, &exchange, reason);
+        if self.is_recording || self.shown.is_some() {
+            let exchange = Exchange {
+                is_of_a_file: self.files.note_or_look_up(&exchange),
+                ..exchange
+            };
+            if let Some(shown) = &self.shown {
+                shown.note(facts, &exchange).await;
+            }
+            if self.is_recording {
+                let view = PageView::from_exchange(&exchange, &self.policy);
+                let reason = self.record(view, facts, None).await;
+                self.notice(facts, &exchange, reason);
+            }
         }
         // Cached answers that these tokens have no session are no longer used.
         let (cookie, headers) = (&self.session, exchange.response);

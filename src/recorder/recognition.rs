@@ -58,9 +58,16 @@ struct State {
 impl Recognition {
     /// Nothing seen. `component` goes down when it is told, and up when somebody is recognised.
     pub fn new(session: &config::Session, schema: &config::Schema, component: Component) -> Self {
+        let section = match session.kind {
+            config::SessionKind::Table => "schema.session",
+            config::SessionKind::Django => "schema.django_session",
+        };
         let looked_for = format!(
-            "the cookie `{}` (session.cookie) of {} to {} characters, in the table `{}` (schema.session)",
-            session.cookie, session.token_min_length, session.token_max_length, schema.session.table
+            "the cookie `{}` (session.cookie) of {} to {} characters, in the table `{}` ({section})",
+            session.cookie,
+            session.token_min_length,
+            session.token_max_length,
+            schema.sessions_table(session.kind)
         );
         Self {
             component,
@@ -233,9 +240,18 @@ fn remedy(reason: NotCounted) -> &'static str {
             "The sessions that were found are inactive, ended or expired: see the columns in [schema.session], and \
              database.time_zone"
         }
+        NotCounted::SignedOut => {
+            "The sessions that were found name no user: see session.kind and the columns in [schema]"
+        }
+        NotCounted::NoProfile => {
+            "The accounts of the sessions have no profile: see schema.profile.columns.account"
+        }
+        NotCounted::UnreadableSession => {
+            "The sessions that were found cannot be read: `headcount check` says why"
+        }
         _ => {
-            "No row has the cookie's value: see [schema.session] and whether the app keeps its sessions in that table, in \
-             that database, and as the cookie has them"
+            "No row has the cookie's value: see session.kind, session.token_hash, and whether the app keeps its sessions in \
+             that table and that database"
         }
     }
 }

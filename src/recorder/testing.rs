@@ -57,5 +57,6 @@ pub(crate) fn intake(store: Arc<dyn Store>) -> Intake {
         policy: Policy::new(&Record::default(), &Privacy::default()),
         files: SentFiles::default(),
         recorder,
+        shown: None,
     }
 }

@@ -11,6 +11,7 @@ use tokio::time::sleep;
 
 use super::resolve::Found;
 use super::*;
+use crate::communities::AskedCommunity;
 use crate::ids::CommunityId;
 use crate::live::{AccessPolicy, Denied};
 use crate::routes::CommunityRef;
@@ -46,8 +47,20 @@ impl AccessPolicy for Strict {
         &self,
         _: Option<Arc<BrowserSession>>,
         asked: &[String],
-    ) -> Result<Vec<Option<CommunityId>>, Denied> {
-        Ok(asked.iter().map(|id| Some(id.as_str().into())).collect())
+    ) -> Result<Vec<Option<AskedCommunity>>, Denied> {
+        Ok(asked
+            .iter()
+            .map(|id| Some(CommunityId::from(id.as_str()).into()))
+            .collect())
+    }
+
+    async fn still_admits(
+        &self,
+        _: Option<Arc<BrowserSession>>,
+        communities: &[CommunityId],
+        _: Option<&CommunityId>,
+    ) -> Result<Vec<bool>, Denied> {
+        Ok(vec![true; communities.len()])
     }
 
     fn needs_recheck(&self) -> bool {
@@ -64,7 +77,16 @@ impl AccessPolicy for Endless {
         &self,
         _: Option<Arc<BrowserSession>>,
         _: &[String],
-    ) -> Result<Vec<Option<CommunityId>>, Denied> {
+    ) -> Result<Vec<Option<AskedCommunity>>, Denied> {
+        std::future::pending().await
+    }
+
+    async fn still_admits(
+        &self,
+        _: Option<Arc<BrowserSession>>,
+        _: &[CommunityId],
+        _: Option<&CommunityId>,
+    ) -> Result<Vec<bool>, Denied> {
         std::future::pending().await
     }
 

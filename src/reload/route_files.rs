@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::routes::{RouteError, RouteFile, RouteTable};
 
@@ -121,6 +122,6 @@ pub fn blank_files<'a>(files: &'a [RouteFile], before: &[RouteFile]) -> Vec<&'a 
 ///
 /// # Errors
 /// As [`read_route_files`], or a file is wrong.
-pub fn load_routes(dir: &Path) -> Result<RouteTable, ReloadError> {
-    Ok(RouteTable::compile(&read_route_files(dir)?)?)
+pub fn load_routes(dir: &Path, lookups: &Arc<[Arc<str>]>) -> Result<RouteTable, ReloadError> {
+    Ok(RouteTable::compile_with(&read_route_files(dir)?, lookups)?)
 }

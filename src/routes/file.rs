@@ -78,13 +78,17 @@ struct RawRoute {
     community: Option<bool>,
     /// Whether its pages may show the widget.
     widget: Option<bool>,
+    /// Whether an answer 200 says that its visitor may see the community.
+    grants: Option<bool>,
 }
 
 /// The named group of a pattern that holds the community.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum CommunityGroup {
     Id(usize),
     Slug(usize),
+    /// Something that belongs to it: the lookup of the group's name finds the community.
+    Lookup(usize, Arc<str>),
 }
 
 /// A route that passed all checks.
@@ -100,8 +104,8 @@ pub(super) struct CheckedRoute {
     pub(super) source: String,
 }
 
-/// Reads and checks all files; the order is kept.
-pub(super) fn check(files: &[RouteFile]) -> Result<Vec<CheckedRoute>, RouteError> {
+/// Reads and checks all files; the order is kept. `lookups` are the names in `[schema.lookup]`.
+pub(super) fn check(files: &[RouteFile], lookups: &[Arc<str>]) -> Result<Vec<CheckedRoute>, RouteError> {
     let mut checked = Vec::new();
     let mut sources: HashMap<String, String> = HashMap::new();
     for file in files {
@@ -109,6 +113,7 @@ pub(super) fn check(files: &[RouteFile]) -> Result<Vec<CheckedRoute>, RouteError
         for route in raw.route {
             let check = Check {
                 file,
+                lookups,
                 name: route.name.get_ref().clone(),
                 at: route.name.span().start,
             };
@@ -139,6 +144,7 @@ pub(super) fn anchored(pattern: &str) -> String {
 /// The route that is being checked, for messages.
 struct Check<'a> {
     file: &'a RouteFile,
+    lookups: &'a [Arc<str>],
     name: String,
     /// Offset of the name in the file.
     at: usize,
@@ -154,8 +160,13 @@ impl Check<'_> {
             return Err(self.refuse_at(
                 raw.pattern.span().start,
                 "the pattern has no community group".into(),
-                "add (?P<community>…) or (?P<community_slug>…), or say `community = false` if these pages \
-                 belong to none",
+                if self.lookups.is_empty() {
+                    "add (?P<community>…) or (?P<community_slug>…), or say `community = false` if these pages \
+                     belong to none"
+                } else {
+                    "add (?P<community>…) or (?P<community_slug>…), or a group that [schema.lookup] names, or say \
+                     `community = false` if these pages belong to none"
+                },
             ));
         }
         if raw.community == Some(false) && group.is_some() {
@@ -180,6 +191,7 @@ impl Check<'_> {
                 track: raw.track,
                 search_param,
                 widget: raw.widget.unwrap_or(true),
+                grants: raw.grants.unwrap_or(true),
             }),
             pattern: raw.pattern.into_inner(),
             regex,
@@ -231,7 +243,22 @@ impl Check<'_> {
             }
             (Some(id), None) => Some(CommunityGroup::Id(id)),
             (None, Some(slug)) => Some(CommunityGroup::Slug(slug)),
-            (None, None) => None,
+            (None, None) => {
+                let looked_up = |(index, name): (usize, Option<&str>)| {
+                    let lookup = self.lookups.iter().find(|lookup| Some(&***lookup) == name)?;
+                    Some(CommunityGroup::Lookup(index, Arc::clone(lookup)))
+                };
+                let mut looked_up = regex.capture_names().enumerate().filter_map(looked_up);
+                let first = looked_up.next();
+                if looked_up.next().is_some() {
+                    return Err(self.refuse_at(
+                        at,
+                        "the pattern has several groups that [schema.lookup] names".into(),
+                        "keep the name of the one that the community is found by, and name the others differently",
+                    ));
+                }
+                first
+            }
         };
         Ok((regex, group))
     }

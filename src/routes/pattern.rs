@@ -19,6 +19,7 @@ const MAX_COMPILED_SET: usize = 32 << 20;
 pub struct RouteTable {
     set: RegexSet,
     routes: Vec<CheckedRoute>,
+    lookups: Arc<[Arc<str>]>,
 }
 
 impl Default for RouteTable {
@@ -26,6 +27,7 @@ impl Default for RouteTable {
         Self {
             set: RegexSet::empty(),
             routes: Vec::new(),
+            lookups: Arc::default(),
         }
     }
 }
@@ -34,7 +36,12 @@ impl RouteTable {
     /// Compiles route files, given in the order of their names, in which they apply. Returns the first fault; then no
     /// file is used.
     pub fn compile(files: &[RouteFile]) -> Result<Self, RouteError> {
-        let routes = file::check(files)?;
+        Self::compile_with(files, &Arc::default())
+    }
+
+    /// The same, where groups of these names lead to a community: those of `[schema.lookup]`.
+    pub fn compile_with(files: &[RouteFile], lookups: &Arc<[Arc<str>]>) -> Result<Self, RouteError> {
+        let routes = file::check(files, lookups)?;
         let set = RegexSetBuilder::new(routes.iter().map(|route| file::anchored(&route.pattern)))
             .size_limit(MAX_COMPILED_SET)
             .build()
@@ -48,7 +55,11 @@ impl RouteTable {
                 ),
                 remedy: "use fewer or simpler patterns".into(),
             })?;
-        Ok(Self { set, routes })
+        Ok(Self {
+            set,
+            routes,
+            lookups: Arc::clone(lookups),
+        })
     }
 
     /// The first route whose pattern matches the path, which must be decoded by
@@ -56,10 +67,17 @@ impl RouteTable {
     pub fn find(&self, decoded_path: &str) -> Option<RouteMatch> {
         let first = self.set.matches(decoded_path).into_iter().next()?;
         let route = self.routes.get(first)?;
+        let (community, is_communitys_own) = community(route, decoded_path).unzip();
         Some(RouteMatch {
             route: Arc::clone(&route.route),
-            community: community(route, decoded_path),
+            community,
+            is_communitys_own: is_communitys_own.unwrap_or_default(),
         })
+    }
+
+    /// The names of groups that lead to a community.
+    pub fn lookups(&self) -> &Arc<[Arc<str>]> {
+        &self.lookups
     }
 
     /// The number of routes.
@@ -82,25 +100,36 @@ impl RouteTable {
     }
 }
 
-fn community(route: &CheckedRoute, path: &str) -> Option<CommunityRef> {
-    let group = route.group?;
+/// The community that a path names, and whether nothing below it is named: its name is in the last segment.
+fn community(route: &CheckedRoute, path: &str) -> Option<(CommunityRef, bool)> {
+    let group = route.group.as_ref()?;
     let captures = route.regex.captures(path)?;
-    match group {
+    let (community, end) = match group {
         CommunityGroup::Id(index) => {
-            let id = captured(&captures, index, MAX_COMMUNITY_ID)?;
-            Some(CommunityRef::Id(Arc::from(id)))
+            let (id, end) = captured(&captures, *index, MAX_COMMUNITY_ID)?;
+            (CommunityRef::Id(Arc::from(id)), end)
         }
         CommunityGroup::Slug(index) => {
-            let slug = captured(&captures, index, MAX_COMMUNITY_SLUG)?;
-            Some(CommunityRef::Slug(Arc::from(slug)))
+            let (slug, end) = captured(&captures, *index, MAX_COMMUNITY_SLUG)?;
+            (CommunityRef::Slug(Arc::from(slug)), end)
         }
-    }
+        CommunityGroup::Lookup(index, lookup) => {
+            let (key, _) = captured(&captures, *index, MAX_COMMUNITY_SLUG)?;
+            let named = CommunityRef::Lookup(Arc::clone(lookup), Arc::from(key));
+            // It is the page of something in the community.
+            return Some((named, false));
+        }
+    };
+    let rest = path.get(end..).unwrap_or_default();
+    Some((community, !rest.trim_end_matches('/').contains('/')))
 }
 
-fn captured<'p>(captures: &Captures<'p>, index: usize, max: usize) -> Option<&'p str> {
-    let text = captures.get(index)?.as_str();
+/// The text of a group, and where it ends.
+fn captured<'p>(captures: &Captures<'p>, index: usize, max: usize) -> Option<(&'p str, usize)> {
+    let group = captures.get(index)?;
+    let text = group.as_str();
     let usable = !text.is_empty() && text.chars().nth(max).is_none() && !text.chars().any(char::is_control);
-    usable.then_some(text)
+    usable.then_some((text, group.end()))
 }
 
 #[cfg(test)]

@@ -74,6 +74,8 @@ operations! {
     browser_session(token: &SessionToken) -> Option<BrowserSession>;
     users_of_accounts(accounts: &[AccountId]) -> HashMap<AccountId, UserId>;
     community_by_slug(slug: &str) -> Option<CommunityId>;
+    community_by_lookup(lookup: &str, key: &str) -> Option<CommunityId>;
+    community_slug(community: &CommunityId) -> Option<String>;
     community_by_key(key: &CommunityId) -> Option<CommunityId>;
     apply(batch: &Batch) -> Applied;
     missing_parts(parts: &[BatchKey]) -> HashSet<BatchKey>;

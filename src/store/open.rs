@@ -1,15 +1,23 @@
 //! Opens the configured database: store, session listener and checks.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use sqlx::ConnectOptions as _;
+use tokio::time::timeout;
+
+use super::catalogue::Catalogue;
+use super::error::timed_out;
 use super::operations::Backend;
-use super::schema::Resolved;
+use super::postgres::connect_options;
+use super::schema::{Problems, Resolved};
 use super::sql::SqlStore;
 use super::url::{OpenError, Scheme, database_url, direct_url};
 use super::{
-    LedgerProblem, SchemaProblem, SessionListener, Store, StoreError, postgres, session_notes, sqlite,
+    LedgerProblem, SchemaProblem, SessionListener, Store, StoreError, grants as rights, postgres,
+    session_notes, sqlite,
 };
-use crate::config::{Config, Database, Revocation, for_driver};
+use crate::config::{self, Config, Database, Revocation, for_driver};
 
 /// Opens the app's tables as configured. No connection is made yet, so this succeeds while the database is
 /// down. Must be called on a tokio runtime.
@@ -111,6 +119,14 @@ pub async fn remarks(config: &Config) -> Result<Vec<String>, StoreError> {
             .await
         }
     });
+    if !config.schema.lookup.is_empty() {
+        for (lookup, table, column) in unindexed(config).await? {
+            remarks.push(format!(
+                "schema.lookup.{lookup}: no index finds a row of {table} by {column}, so that each lookup reads the \
+                 whole table: create one"
+            ));
+        }
+    }
     Ok(remarks)
 }
 
@@ -124,12 +140,99 @@ async fn look<B: Backend>(store: SqlStore<B>, config: &Config) -> Vec<String> {
     })
 }
 
+async fn unindexed(config: &Config) -> Result<Vec<(String, String, String)>, StoreError> {
+    async fn of<B: Backend>(store: SqlStore<B>) -> Result<Vec<(String, String, String)>, StoreError> {
+        let resolved = store.resolved().await;
+        store.close().await;
+        Ok(resolved?.unindexed)
+    }
+    let url = database_url(&config.database).map_err(misconfigured)?;
+    match Scheme::of(&url).map_err(misconfigured)? {
+        Scheme::Postgres => of(postgres::store(&url, config).map_err(misconfigured)?).await,
+        Scheme::Sqlite => of(sqlite::store(url.expose(), config).map_err(misconfigured)?).await,
+    }
+}
+
 /// What is wrong with the ledger, if anything.
 pub async fn check_ledger(config: &Config) -> Result<Option<LedgerProblem>, StoreError> {
     let store = store(config).map_err(misconfigured)?;
     let problem = store.ledger().await;
     store.close().await;
     problem
+}
+
+/// Why the rights that are needed cannot be told.
+#[derive(Debug, thiserror::Error)]
+pub enum GrantsError {
+    /// SQLite has neither roles nor rights.
+    #[error("SQLite has no roles: whoever may write the file may do everything")]
+    NoRoles,
+    /// The configuration names tables or columns that are not there, so the rights on them are unknown.
+    #[error("{}", Problems(.0.clone()))]
+    Schema(Vec<SchemaProblem>),
+    /// The database cannot be asked.
+    #[error(transparent)]
+    Database(#[from] StoreError),
+}
+
+/// The SQL that gives `role` the rights which the configuration needs.
+pub async fn grants(config: &Config, role: &str) -> Result<String, GrantsError> {
+    let url = database_url(&config.database).map_err(misconfigured)?;
+    let Scheme::Postgres = Scheme::of(&url).map_err(misconfigured)? else {
+        return Err(GrantsError::NoRoles);
+    };
+    let store = postgres::store(&url, config).map_err(misconfigured)?;
+    let resolved = store.resolved().await;
+    store.close().await;
+    let resolved = resolved?;
+    match resolved.app {
+        Some(_) if resolved.lacks_events => Err(GrantsError::Schema(resolved.problems)),
+        // Rights that the connection's own role lacks do not matter.
+        Some(_) => Ok(rights::sql(&resolved, role, config.record.writes())),
+        None => Err(GrantsError::Schema(resolved.problems)),
+    }
+}
+
+/// Reads the catalogue of the app's database over a connection of its own.
+pub async fn read_catalogue(database: &config::Database) -> Result<Catalogue, StoreError> {
+    let url = database_url(database).map_err(misconfigured)?;
+    let limit = database.acquire_timeout + database.statement_timeout;
+    match Scheme::of(&url).map_err(misconfigured)? {
+        Scheme::Postgres => {
+            let options = connect_options(&url, "database.url").map_err(misconfigured)?;
+            within(limit, async {
+                let mut connection = options.connect().await?;
+                let tables = postgres::catalogue(&mut connection).await?;
+                Ok(Catalogue {
+                    is_postgres: true,
+                    tables,
+                })
+            })
+            .await
+        }
+        Scheme::Sqlite => {
+            let options = sqlite::connect_options(url.expose()).map_err(misconfigured)?;
+            within(limit, async {
+                let mut connection = options.connect().await?;
+                let tables = sqlite::catalogue(&mut connection).await?;
+                Ok(Catalogue {
+                    is_postgres: false,
+                    tables,
+                })
+            })
+            .await
+        }
+    }
+}
+
+async fn within<T>(
+    limit: Duration,
+    reading: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, StoreError> {
+    match timeout(limit, reading).await {
+        Ok(outcome) => Ok(outcome?),
+        Err(_) => Err(timed_out("the database did not answer in time")),
+    }
 }
 
 fn misconfigured(error: OpenError) -> StoreError {

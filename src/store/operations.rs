@@ -1,8 +1,10 @@
 //! The operations on the app's database, for either kind: parameters and results. The statements are in `postgres`
 //! and `sqlite`; pooling and timeouts are in `connections`.
 
+mod sessions;
+
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -17,17 +19,19 @@ use super::ledger::LedgerProblem;
 use super::rows::{EventRow, event_rows};
 use super::schema::{
     AppSchema, Column, CommunityTable, EventInsert, EventTable, LiveSchema, PageCounter, ProfileTable,
-    SessionTable, Wanted,
+    TableName, Wanted,
 };
-use super::session_notes::{self, SampleRow};
-use super::session_rows::{Candidates, SessionRow};
-use super::{Applied, SessionFound, Stats, VisitorRow};
+use super::{Applied, Stats, VisitorRow};
 use crate::batch::{Batch, BatchKey};
 use crate::browser_session::Visibility;
 use crate::config::{self, CommunityIdAs, Config, Events, HiddenMembers, OwnPartitions, PageViews};
 use crate::from_row::from_row;
-use crate::ids::{AccountId, BrowserSessionId, CommunityId, SessionToken, UserId};
+use crate::ids::{BrowserSessionId, CommunityId, UserId};
 use crate::key_type::KeyTypes;
+
+pub(super) use sessions::{
+    FindProfiles, FindSessions, FindUsers, LookAtSessions, ReadSessions, SampleSessions, SessionKey,
+};
 
 /// One operation, on one connection.
 pub(super) trait Operation: Sync {
@@ -55,6 +59,7 @@ pub(super) trait Backend:
     + for<'a> Runs<FindProfiles<'a>>
     + Runs<SampleSessions>
     + for<'a> Runs<FindCommunity<'a>>
+    + for<'a> Runs<FindSlug<'a>>
     + for<'a> Runs<NoteParts<'a>>
     + for<'a> Runs<MissingParts<'a>>
     + for<'a> Runs<ForgetOld<'a>>
@@ -167,153 +172,6 @@ impl Operation for MakePartitions {
     const WRITES: bool = true;
 }
 
-/// The sessions of tokens, valid or not.
-pub(super) struct FindSessions<'a> {
-    pub tokens: &'a [&'a SessionToken],
-}
-
-impl Operation for FindSessions<'_> {
-    /// Each with its token's index among those asked for.
-    type Output = Vec<(usize, Result<SessionFound, sqlx::Error>)>;
-}
-
-impl<B: Backend> Runs<FindSessions<'_>> for B {
-    async fn run(
-        operation: &FindSessions<'_>,
-        app: &AppSchema,
-        connection: &mut B::Connection,
-    ) -> Result<Vec<(usize, Result<SessionFound, sqlx::Error>)>, sqlx::Error> {
-        let wanted = Candidates::new(operation.tokens, app.session.token_hash);
-        let read = ReadSessions {
-            wanted: &wanted,
-            by: SessionKey::Token,
-        };
-        let rows = B::run(&read, app, connection).await?;
-        let accounts: Vec<_> = rows
-            .iter()
-            .filter_map(|(_, row)| row.account())
-            .cloned()
-            .collect();
-        let users = B::run(&FindUsers { accounts: &accounts }, app, connection).await?;
-        Ok(rows
-            .into_iter()
-            .map(|(place, row)| (place, row.session(operation.tokens[place], &app.session, &users)))
-            .collect())
-    }
-}
-
-/// The rows of tokens; a step of [`FindSessions`] and [`FindClaimed`](super::claimed::FindClaimed).
-pub(super) struct ReadSessions<'a> {
-    pub wanted: &'a Candidates,
-    pub by: SessionKey,
-}
-
-/// What rows of the session table are found by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SessionKey {
-    /// The token, or its hash.
-    Token,
-    /// The primary key, in canonical form.
-    Id,
-}
-
-impl SessionKey {
-    /// Its column.
-    pub(super) fn column(self, session: &SessionTable) -> &Column {
-        match self {
-            Self::Token => &session.session_id,
-            Self::Id => session.key(),
-        }
-    }
-}
-
-impl Operation for ReadSessions<'_> {
-    /// Each with its token's index; of a token one row at most.
-    type Output = Vec<(usize, SessionRow)>;
-}
-
-/// What some live rows of the session table look like, a sentence each.
-pub(super) struct LookAtSessions<'a> {
-    pub session: &'a config::Session,
-    pub now: DateTime<Utc>,
-}
-
-impl Operation for LookAtSessions<'_> {
-    type Output = Vec<String>;
-}
-
-impl<B: Backend> Runs<LookAtSessions<'_>> for B {
-    async fn run(
-        operation: &LookAtSessions<'_>,
-        app: &AppSchema,
-        connection: &mut B::Connection,
-    ) -> Result<Vec<String>, sqlx::Error> {
-        let now = operation.now;
-        let rows = B::run(&SampleSessions { now }, app, connection).await?;
-        let accounts: Vec<_> = rows.iter().filter_map(|row| row.account(&app.session)).collect();
-        let users = B::run(&FindUsers { accounts: &accounts }, app, connection).await?;
-        Ok(session_notes::of_rows(&rows, &users, app, operation.session))
-    }
-}
-
-/// Some live rows; a step of [`LookAtSessions`].
-pub(super) struct SampleSessions {
-    pub now: DateTime<Utc>,
-}
-
-impl Operation for SampleSessions {
-    type Output = Vec<SampleRow>;
-}
-
-/// The users of accounts.
-pub(super) struct FindUsers<'a> {
-    pub accounts: &'a [AccountId],
-}
-
-impl Operation for FindUsers<'_> {
-    type Output = HashMap<AccountId, UserId>;
-}
-
-impl<B: Backend> Runs<FindUsers<'_>> for B {
-    async fn run(
-        operation: &FindUsers<'_>,
-        app: &AppSchema,
-        connection: &mut B::Connection,
-    ) -> Result<HashMap<AccountId, UserId>, sqlx::Error> {
-        let keys = operation
-            .accounts
-            .iter()
-            .filter(|account| app.referred().is_key(account.as_str()));
-        let Some((profile, account)) = app.accounts() else {
-            let own = |account: &AccountId| (account.clone(), UserId::new(account.as_str()));
-            return Ok(keys.map(own).collect());
-        };
-        let accounts: Vec<&str> = keys.map(AccountId::as_str).collect();
-        if accounts.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let find = FindProfiles {
-            profile,
-            account,
-            accounts,
-        };
-        B::run(&find, app, connection).await
-    }
-}
-
-/// The profiles of accounts; a step of [`FindUsers`].
-pub(super) struct FindProfiles<'a> {
-    pub profile: &'a ProfileTable,
-    pub account: &'a Column,
-    /// Keys of that column.
-    pub accounts: Vec<&'a str>,
-}
-
-impl Operation for FindProfiles<'_> {
-    /// Of several profiles of one account, the one with the least key.
-    type Output = HashMap<AccountId, UserId>;
-}
-
 /// The types of the app's keys, which are part of the schema that every operation reads.
 pub(super) struct ReadKeys;
 
@@ -333,16 +191,44 @@ pub(super) enum FindCommunity<'a> {
     BySlug(&'a str),
     /// The one with a key; the answer is spelled as its row has it.
     ByKey(&'a CommunityId),
+    /// That of a row of another table: the name of the lookup, and the row's key.
+    Through(&'a str, &'a str),
 }
 
-impl FindCommunity<'_> {
-    /// The column to look in, and the value to look for; none for text that cannot be a key.
-    pub(super) fn criterion<'t>(&self, community: &'t CommunityTable) -> Option<(&'t Column, &str)> {
-        match self {
-            Self::BySlug(slug) => Some((&community.slug, slug)),
+/// Where a community is looked for.
+pub(super) struct CommunityCriterion<'a> {
+    pub table: &'a TableName,
+    /// The column that is the community's key.
+    pub id: &'a Column,
+    /// The column to look in, and the value to look for.
+    pub column: &'a Column,
+    pub value: Cow<'a, str>,
+}
+
+impl<'a> FindCommunity<'a> {
+    /// None for text that cannot be a key.
+    pub(super) fn criterion<'t: 'a>(&self, app: &'t AppSchema) -> Option<CommunityCriterion<'a>> {
+        let of = |communities: &'t CommunityTable, column, value| CommunityCriterion {
+            table: &communities.table,
+            id: &communities.id,
+            column,
+            value: Cow::Borrowed(value),
+        };
+        let communities = app.community.as_ref();
+        match *self {
+            Self::BySlug(slug) => communities.map(|table| of(table, &table.slug, slug)),
             Self::ByKey(key) => {
-                let is_key = community.id.is_key(key.as_str());
-                is_key.then_some((&community.id, key.as_str()))
+                let table = communities.filter(|table| table.id.is_key(key.as_str()))?;
+                Some(of(table, &table.id, key.as_str()))
+            }
+            Self::Through(lookup, key) => {
+                let lookup = app.lookups.get(lookup)?;
+                Some(CommunityCriterion {
+                    table: &lookup.table,
+                    id: &lookup.community,
+                    column: &lookup.key,
+                    value: lookup.key.key_type().canonical(key)?,
+                })
             }
         }
     }
@@ -352,10 +238,17 @@ impl FindCommunity<'_> {
     /// The answer where the app has no table of communities: any key is that of one, and no slug is.
     pub(super) fn without_table(&self) -> Option<CommunityId> {
         match self {
-            Self::BySlug(_) => None,
             Self::ByKey(key) => Some((*key).clone()),
+            Self::BySlug(_) | Self::Through(..) => None,
         }
     }
+}
+
+/// The slug of a community.
+pub(super) struct FindSlug<'a>(pub &'a CommunityId);
+
+impl Operation for FindSlug<'_> {
+    type Output = Option<String>;
 }
 
 impl Operation for FindCommunity<'_> {

@@ -7,6 +7,7 @@
 //! serves `bigint` and `uuid` keys alike.
 
 mod apply;
+mod catalogue;
 mod hidden;
 mod identify;
 mod introspect;
@@ -33,6 +34,7 @@ use super::sql::SqlStore;
 use super::url::OpenError;
 use crate::config::{self, Config, Secret};
 
+pub(super) use catalogue::catalogue;
 pub use listen::{Notification, SessionListener};
 pub(super) use options::{connect_options, place};
 pub(super) use remarks::remarks;

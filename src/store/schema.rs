@@ -5,11 +5,15 @@
 //! statements are built from. Identifiers print quoted, so that they can be used in SQL as they are.
 
 mod check;
+mod lookup_fault;
+mod lookups;
 mod needs;
 mod problem;
 mod profile;
 mod resolve;
+mod right;
 mod sessions;
+mod wanted;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,13 +23,18 @@ use chrono_tz::Tz;
 
 use crate::key_type::{KeyType, KeyTypes};
 
+pub use lookup_fault::LookupFault;
+pub(super) use lookups::LiveLookup;
+pub use lookups::LookupTable;
 pub(super) use needs::Needs;
 pub use problem::SchemaProblem;
 pub(super) use problem::{Privilege, Problems};
 pub use profile::{Join, ProfileTable, ProfileValue};
-pub(super) use resolve::{Wanted, resolve};
+pub(super) use resolve::resolve;
+pub(super) use right::Right;
 pub(super) use sessions::{PageCounter, all};
 pub use sessions::{SessionTable, SessionUser};
+pub(super) use wanted::Wanted;
 
 /// The tables that are used, with the columns that are used. What nothing needs may be missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +49,8 @@ pub struct AppSchema {
     pub profile: Option<ProfileTable>,
     /// Communities; `None` where the app has no table of them: then any text is the key of one.
     pub community: Option<CommunityTable>,
+    /// Tables that lead to a community, by their names in routes.
+    pub lookups: BTreeMap<String, LookupTable>,
 }
 
 impl AppSchema {
@@ -287,6 +298,8 @@ pub(super) struct LiveSchema {
     pub dialect: Dialect,
     /// The current role, for the GRANT in a problem's sentence.
     pub user: String,
+    /// Name of the database; empty on SQLite.
+    pub database: String,
     pub session: Option<LiveTable>,
     /// The server takes no writes: a replica.
     pub read_only: bool,
@@ -301,6 +314,8 @@ pub(super) struct LiveSchema {
     pub community: Option<LiveTable>,
     /// The partition of the next month that our own event table lacks.
     pub lacks_partition: Option<String>,
+    /// As configured in `schema.lookup`.
+    pub lookups: BTreeMap<String, LiveLookup>,
     /// Columns of `schema.event.constants` whose constant is not of the column's type.
     pub bad_constants: Vec<String>,
 }
@@ -313,9 +328,20 @@ pub(super) struct LiveTable {
     pub schema_usage: bool,
     /// Commands for which row-level security has no policy for the role, so that it sees or writes nothing.
     pub without_policy: Vec<String>,
+    /// Row-level security is on.
+    pub row_security: bool,
     /// A view that takes no INSERT, or no UPDATE.
     pub fixed: Fixed,
     pub columns: Vec<LiveColumn>,
+    /// Foreign keys of one column.
+    pub references: Vec<Reference>,
+}
+
+/// A foreign key.
+#[derive(Debug, Clone)]
+pub(super) struct Reference {
+    pub column: String,
+    pub table: TableName,
 }
 
 impl LiveTable {
@@ -347,6 +373,8 @@ pub(super) struct LiveColumn {
     pub generated: bool,
     /// A sequence that makes the default and that the role may not use.
     pub locked_sequence: Option<String>,
+    /// A sequence that makes the default and has privileges of its own.
+    pub sequence: Option<String>,
     /// No two rows have the same value.
     pub is_unique: bool,
     /// An index begins with it.
@@ -364,6 +392,12 @@ pub(super) struct Resolved {
     /// Page views are to be written and there is nowhere to write them, so that batches wait.
     pub lacks_events: bool,
     pub problems: Vec<SchemaProblem>,
+    /// What the role needs on the app's tables, in the order in which it is checked.
+    pub rights: Vec<Right>,
+    /// Name of the database; empty on SQLite.
+    pub database: String,
+    /// Lookups whose key no index finds, with table and column.
+    pub unindexed: Vec<(String, String, String)>,
     /// As found; it may change with a failover.
     pub read_only: bool,
     /// As found. Only the configuration decides whether its absence is a problem.

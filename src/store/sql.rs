@@ -10,7 +10,7 @@ use sqlx::Connection;
 use super::claimed::FindClaimed;
 use super::connections::Connections;
 use super::operations::{
-    Apply, Backend, FindCommunity, FindSessions, FindUsers, ForgetOld, HiddenOf, LookAtSessions,
+    Apply, Backend, FindCommunity, FindSessions, FindSlug, FindUsers, ForgetOld, HiddenOf, LookAtSessions,
     MakePartitions, MissingParts, Operation, ReadKeys, Rules, Runs, StatsOf, Visitors,
 };
 use super::schema::Resolved;
@@ -139,6 +139,17 @@ impl<B: Backend> Store for SqlStore<B> {
             return Ok(None);
         }
         none_if_untranslatable(self.connections.run(&FindCommunity::BySlug(slug)).await)
+    }
+
+    async fn community_by_lookup(&self, lookup: &str, key: &str) -> Result<Option<CommunityId>, StoreError> {
+        if has_nul(key) {
+            return Ok(None);
+        }
+        none_if_untranslatable(self.connections.run(&FindCommunity::Through(lookup, key)).await)
+    }
+
+    async fn community_slug(&self, community: &CommunityId) -> Result<Option<String>, StoreError> {
+        none_if_untranslatable(self.connections.run(&FindSlug(community)).await)
     }
 
     async fn community_by_key(&self, key: &CommunityId) -> Result<Option<CommunityId>, StoreError> {

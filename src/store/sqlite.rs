@@ -4,6 +4,7 @@
 //! how those compare in SQL.
 
 mod apply;
+mod catalogue;
 mod hidden;
 mod identify;
 mod introspect;
@@ -25,6 +26,8 @@ use super::schema::{LiveSchema, Wanted};
 use super::sql::SqlStore;
 use super::url::OpenError;
 use crate::config::{self, Config};
+
+pub(super) use catalogue::catalogue;
 
 /// The app's tables in SQLite. Opens nothing, so it succeeds while the file is not there yet; the URL alone
 /// can be wrong. Must be called on a tokio runtime.

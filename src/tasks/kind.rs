@@ -25,6 +25,8 @@ label_values! {
         Sweeps => "sweeps",
         /// Touches again what the presence store may have lost.
         Retouches => "retouches",
+        /// Writes down whom the app has shown which community.
+        Grants => "grants",
         /// Passes on changes of counts.
         PresenceFeed => "presence_feed",
         /// Keeps a connection to Redis.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::sync::mpsc::error::TryRecvError;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -30,6 +30,7 @@ const PAUSES: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_s
 /// Writes views to disk while it runs.
 pub struct Appender {
     pub(super) queue: mpsc::Receiver<Message>,
+    pub(super) hurry: Hurry,
     pub(super) load: Load,
     pub(super) limits: Limits,
     pub(super) directory: Directory,
@@ -37,6 +38,25 @@ pub struct Appender {
     /// Down while the spool has none.
     pub(super) room: Component,
     pub(super) metrics: Arc<Metrics>,
+}
+
+/// Ends the appender's wait for the rest of a group. Handles wake it so, and not by each view: waking another thread
+/// costs a request more than everything else of recording.
+#[derive(Clone, Default)]
+pub(super) struct Hurry(Arc<Notify>);
+
+impl Hurry {
+    /// The group is full, or somebody waits for it.
+    pub(super) fn up(&self) {
+        self.0.notify_one();
+    }
+}
+
+impl Drop for Hurry {
+    /// It may be that of the last handle.
+    fn drop(&mut self) {
+        self.up();
+    }
 }
 
 /// What goes into one commit.
@@ -105,20 +125,24 @@ impl Appender {
         }
     }
 
-    /// Waits for a view, then for more for as long as the first may wait; takes all that are queued, including
-    /// those that arrived during the last commit.
+    /// Waits for a view, then as long as it may wait, unless the group is full before; takes all that are queued,
+    /// including those that arrived during the last commit.
     async fn collect(&mut self) -> Group {
         let mut group = Group::new(InProgress::new(&self.load));
         let mut due: Option<Instant> = None;
         loop {
-            let message = match self.queue.try_recv() {
-                Ok(message) => Some(message),
-                Err(TryRecvError::Disconnected) => None,
-                Err(TryRecvError::Empty) => tokio::select! {
-                    biased;
-                    () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => return group,
-                    message = self.queue.recv() => message,
-                },
+            let message = match (self.queue.try_recv(), due) {
+                (Ok(message), _) => Some(message),
+                (Err(TryRecvError::Disconnected), _) => None,
+                (Err(TryRecvError::Empty), None) => self.queue.recv().await,
+                (Err(TryRecvError::Empty), Some(due)) if due <= Instant::now() => return group,
+                (Err(TryRecvError::Empty), Some(due)) => {
+                    tokio::select! {
+                        () = sleep_until(due) => {}
+                        () = self.hurry.0.notified() => {}
+                    }
+                    continue;
+                }
             };
             match message {
                 Some(Message::View(accepted)) => {

@@ -18,7 +18,7 @@ async fn status(member: &Member, path: &str) -> StatusCode {
 }
 
 #[tokio::test]
-async fn by_default_any_signed_in_visitor_may_ask_and_nobody_else() {
+async fn with_access_session_any_signed_in_visitor_may_ask_and_nobody_else() {
     let world = World::usual().await;
     let alice = world.member("alice").await;
     alice.sees(&world.community("rust")).await;

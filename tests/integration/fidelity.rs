@@ -28,10 +28,15 @@ const PER_HOP: &[&str] = &[
 
 /// Sends the same bytes to the site and to the sidecar, asserts that the answers are the same, and returns it.
 async fn unchanged(world: &World, request: impl AsRef<[u8]>) -> Answer {
+    unchanged_between(world.site.port(), world.sidecar.port, request).await
+}
+
+/// The same for a site and a sidecar on these ports.
+pub async fn unchanged_between(site: u16, sidecar: u16, request: impl AsRef<[u8]>) -> Answer {
     let request = request.as_ref();
     let bodiless = request.starts_with(b"HEAD ");
-    let direct = exchange(world.site.port(), request, bodiless).await;
-    let through = exchange(world.sidecar.port, request, bodiless).await;
+    let direct = exchange(site, request, bodiless).await;
+    let through = exchange(sidecar, request, bodiless).await;
     let what = request[..request.len().min(200)].escape_ascii();
     assert_eq!(through.status, direct.status, "{what}");
     assert_eq!(end_to_end(&through), end_to_end(&direct), "{what}");
@@ -48,7 +53,7 @@ fn end_to_end(answer: &Answer) -> Vec<(String, String)> {
 }
 
 /// A request on a connection that ends with it. `headers` are whole lines.
-fn request(line: &str, headers: &[&str], body: &str) -> Vec<u8> {
+pub fn request(line: &str, headers: &[&str], body: &str) -> Vec<u8> {
     let mut text = format!("{line} HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n");
     for header in headers {
         text.push_str(header);

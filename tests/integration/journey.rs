@@ -11,7 +11,8 @@ use crate::support::world::{Parts, Wanted, World};
 
 #[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn everything_that_happened_is_known(parts: Parts, variant: Variant) {
-    let world = Wanted::new(parts, variant).start().await;
+    let wanted = Wanted::new(parts, variant).with_default_access();
+    let world = wanted.start().await;
     let before = Utc::now();
     let alice = world.member("alice").await;
     let bob = world.member("bob").await;
@@ -53,7 +54,7 @@ async fn everything_that_happened_is_known(parts: Parts, variant: Variant) {
     assert_eq!(list["visitors"][0]["avatar"], Value::Null);
     assert!(time(&first["started_at"]) >= before && time(&first["last_seen_at"]) >= before);
     assert_eq!(
-        alice.json(&world.visitors("django", "/count/")).await["current_visitors"],
+        bob.json(&world.visitors("django", "/count/")).await["current_visitors"],
         1
     );
 

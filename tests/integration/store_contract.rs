@@ -37,6 +37,7 @@ mod ledger;
 mod moments;
 mod own_events;
 mod profiles;
+mod session_checks;
 pub mod sessions;
 mod stats;
 mod visitors;

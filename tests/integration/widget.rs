@@ -24,7 +24,7 @@ fn injecting(more: &str) -> Wanted {
 fn members_only(more: &str) -> Wanted {
     Wanted {
         config: format!("[widget]\ninject = true\n{more}\n"),
-        ..Wanted::usual()
+        ..Wanted::usual().with_default_access()
     }
 }
 

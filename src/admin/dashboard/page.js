@@ -191,6 +191,9 @@ const NOBODY = {
   not_a_token: "the session cookie is no token (length or characters)",
   no_session: "not in the session table",
   session_ended: "the session is inactive, ended or expired",
+  signed_out: "the session names no user",
+  no_profile: "the session's account has no profile",
+  unreadable_session: "the session cannot be read",
   jwt: "the JWT is refused (headcount_jwts_refused_total says why)",
 };
 

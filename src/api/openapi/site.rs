@@ -186,7 +186,7 @@ fn security(operation: Operation, access: Access, jwt: &Jwt) -> Value {
         Operation::Visits => {}
         _ => match access {
             Access::Public => any_of.clear(),
-            Access::Session => {}
+            Access::Visited | Access::Session => {}
             // The app may let everyone see a community.
             Access::Backend => any_of.extend([json!({AUTHORIZATION: []}), json!({})]),
         },

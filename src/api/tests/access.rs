@@ -12,8 +12,9 @@ use super::fakes::Mood;
 use super::support::{Answer, Site, anonymous, member, member_called, now, send, with_header};
 use crate::api::Caller;
 use crate::browser_session::BrowserSession;
-use crate::config::Access;
+use crate::config::{Access, CommunityKey};
 use crate::key_type::KeyType;
+use crate::presence::grants::Verdict;
 
 const COUNT: &str = "/api/communities/42/visitors/count";
 const CHECK: &str = "/api/communities/42/";
@@ -80,7 +81,7 @@ async fn i10_a_caller_whose_session_may_appear_is_told_when_to_ask_again() {
 
 #[tokio::test]
 async fn a_caller_whose_session_cannot_be_looked_up_is_asked_to_come_back() {
-    for access in [Access::Session, Access::Backend] {
+    for access in [Access::Visited, Access::Session, Access::Backend] {
         let site = Site::with_access(access);
         let answer = site.get_as(without_answer(), COUNT).await;
         assert_eq!(status(&answer), 503, "{access:?}");
@@ -106,7 +107,7 @@ async fn a_request_without_a_caller_is_anonymous() {
 
 #[tokio::test]
 async fn the_contract_is_for_everybody() {
-    for access in [Access::Session, Access::Backend, Access::Public] {
+    for access in [Access::Visited, Access::Session, Access::Backend, Access::Public] {
         let answer = Site::with_access(access)
             .get_as(without_answer(), "/api/visitors/openapi.json")
             .await;
@@ -348,4 +349,89 @@ async fn existence_cannot_be_told_from_answers_while_the_database_is_away() {
 fn a_caller_does_not_print_its_credentials() {
     let caller = with_header(member(), "cookie", "session_id=very-secret");
     assert!(!format!("{caller:?}").contains("very-secret"));
+}
+
+#[tokio::test]
+async fn a7_whoever_the_app_has_not_shown_a_community_is_told_what_there_is_not() {
+    let site = Site::with_access(Access::Visited);
+    site.store.community("43");
+    let paths = ["", "?limit=5", "/count", "/stats"];
+    for path in paths {
+        let forbidden = site.get(&format!("/api/communities/42/visitors{path}")).await;
+        let absent = site.get(&format!("/api/communities/404/visitors{path}")).await;
+        assert_eq!(status(&forbidden), 404, "{path}");
+        assert_eq!(forbidden, absent, "{path}");
+    }
+    site.answered("42", Verdict::Shown);
+    for path in paths {
+        let path = format!("/api/communities/42/visitors{path}");
+        assert_eq!(status(&site.get(&path).await), 200, "{path}");
+        assert_eq!(status(&site.get_as(anonymous(), &path).await), 401, "{path}");
+    }
+    let counts = site
+        .get("/api/visitors/counts?communities=43,42,404")
+        .await
+        .json();
+    assert_eq!(counts["counts"].as_array().unwrap().len(), 1);
+    assert_eq!(counts["counts"][0]["community_id"], 42);
+    site.answered("42", Verdict::Refused);
+    assert_eq!(status(&site.get(COUNT).await), 404);
+    assert_eq!(site.backend.times_asked(), 0);
+}
+
+#[tokio::test]
+async fn v23_a_community_is_named_as_it_was_asked_for() {
+    let site = Site::with(|settings| settings.community_key = CommunityKey::Either);
+    site.store.slug("rust", "42");
+    site.visitor("42", "7", 1);
+    for (asked, named) in [("rust", json!("rust")), ("42", json!(42)), ("042", json!(42))] {
+        for path in ["", "/count", "/stats"] {
+            let path = format!("/api/communities/{asked}/visitors{path}");
+            assert_eq!(site.get(&path).await.json()["community_id"], named, "{path}");
+        }
+    }
+    let counts = site
+        .get("/api/visitors/counts?communities=rust,404,nowhere")
+        .await;
+    let counts = counts.json();
+    assert_eq!(
+        counts["counts"],
+        json!([{"community_id": "rust", "current_visitors": 1}])
+    );
+    let counts = site.get("/api/visitors/counts?communities=42,rust").await.json();
+    assert_eq!(
+        counts["counts"],
+        json!([{"community_id": 42, "current_visitors": 1}]),
+        "once"
+    );
+}
+
+#[tokio::test]
+async fn v23_an_unknown_slug_is_an_unknown_community() {
+    for key in [CommunityKey::Id, CommunityKey::Slug, CommunityKey::Either] {
+        let site = Site::with(|settings| settings.community_key = key);
+        let by_id = site.get("/api/communities/404/visitors").await;
+        let by_slug = site.get("/api/communities/nowhere/visitors").await;
+        assert_eq!(status(&by_id), 404);
+        assert_eq!(by_id, by_slug, "{key:?}");
+    }
+}
+
+#[tokio::test]
+async fn v26_the_backend_is_asked_by_slug_where_its_path_says_so() {
+    let site = Site::with(|settings| {
+        settings.access = Access::Backend;
+        settings.community_key = CommunityKey::Either;
+        settings.backend_check = "/c/{community_slug}/".into();
+    });
+    site.store.slug("rust", "42");
+    site.backend.says("/c/rust/", StatusCode::OK);
+    site.backend.says("/c/404/", StatusCode::NOT_FOUND);
+    site.backend.says("/c/no%2Fwhere/", StatusCode::NOT_FOUND);
+    for (asked, expected) in [("rust", 200), ("42", 200), ("404", 404), ("no%2Fwhere", 404)] {
+        let answer = site
+            .get(&format!("/api/communities/{asked}/visitors/count"))
+            .await;
+        assert_eq!(status(&answer), expected, "{asked}");
+    }
 }

@@ -38,6 +38,7 @@ pub(super) struct FakeStore {
     pub(super) mood: Mutex<Mood>,
     keys: AppKeys,
     communities: Mutex<HashSet<String>>,
+    slugs: Mutex<HashMap<String, CommunityId>>,
     profiles: Mutex<HashMap<UserId, VisitorRow>>,
     pub(super) stats: Mutex<Option<Stats>>,
     pub(super) stats_windows: Mutex<Vec<StatsCall>>,
@@ -55,6 +56,10 @@ impl FakeStore {
 
     pub(super) fn community(&self, id: &str) {
         self.communities.lock().unwrap().insert(id.into());
+    }
+
+    pub(super) fn slug(&self, slug: &str, id: &str) {
+        self.slugs.lock().unwrap().insert(slug.into(), id.into());
     }
 
     pub(super) fn profile(&self, user: &str) {
@@ -97,6 +102,20 @@ impl Fake for FakeStore {
         self.mood().await?;
         let exists = self.communities.lock().unwrap().contains(key.as_str());
         Ok(exists.then(|| key.clone()))
+    }
+
+    async fn community_by_slug(&self, slug: &str) -> Result<Option<CommunityId>, StoreError> {
+        self.mood().await?;
+        Ok(self.slugs.lock().unwrap().get(slug).cloned())
+    }
+
+    async fn community_slug(&self, community: &CommunityId) -> Result<Option<String>, StoreError> {
+        self.mood().await?;
+        let slugs = self.slugs.lock().unwrap();
+        let mut slugs = slugs.iter();
+        Ok(slugs
+            .find(|(_, id)| *id == community)
+            .map(|(slug, _)| slug.clone()))
     }
 
     async fn visitors(&self, users: &[UserId]) -> Result<Vec<VisitorRow>, StoreError> {

@@ -17,6 +17,9 @@ use crate::config;
 use crate::ids::{BrowserSessionId, UserId};
 use crate::live::{self, Live, Parts};
 use crate::metrics::Registry;
+use crate::presence::grants::{Grants, Verdict};
+use crate::presence::moment::Moment;
+use crate::recorder::{Intake, ShownPages};
 use crate::store::Store;
 
 /// The moment at which every test takes place.
@@ -45,6 +48,7 @@ pub(super) struct Site {
     pub(super) metrics: Arc<Metrics>,
     pub(super) live_metrics: Arc<live::Metrics>,
     live: Option<Live>,
+    grants: Grants,
 }
 
 impl Site {
@@ -77,7 +81,11 @@ impl Site {
         live: Option<config::Live>,
         site_settings: SiteSettings,
     ) -> Self {
-        let mut settings = config::Api::default();
+        // Most tests are not about who may see what.
+        let mut settings = config::Api {
+            access: config::Access::Session,
+            ..config::Api::default()
+        };
         configure(&mut settings);
         let store = Arc::new(FakeStore::default());
         let presence = Arc::new(FakePresence::default());
@@ -100,17 +108,31 @@ impl Site {
             };
             Live::start(&settings, &config::Record::default(), &session, 1_000, parts)
         });
+        let tasks = crate::tasks::Tasks::on_current_runtime();
+        let (ttl, patience) = (settings.visited_ttl, Duration::from_millis(1));
+        let grants = Grants::start(ttl, patience, presence.clone(), Arc::default(), &tasks);
+        let communities = Arc::new(Communities::new(store.clone()));
+        let shown = ShownPages::new(
+            grants.clone(),
+            authenticator.clone(),
+            communities.clone(),
+            tasks.runtime().clone(),
+        );
+        let intake = Intake {
+            shown: Some(shown),
+            ..crate::recorder::testing::intake(store.clone())
+        };
         let api = Api::new(
             settings,
             site_settings,
             Sources {
                 store: store.clone(),
                 authenticator,
-                communities: Arc::new(Communities::new(store.clone())),
+                communities,
                 presence: presence.clone(),
                 backend_check: backend.clone(),
                 live: live.clone(),
-                intake: Arc::new(crate::recorder::testing::intake(store.clone())),
+                intake: Arc::new(intake),
             },
             metrics.clone(),
             Arc::new(now),
@@ -124,6 +146,7 @@ impl Site {
             metrics,
             live_metrics,
             live,
+            grants,
         }
     }
 
@@ -147,6 +170,12 @@ impl Site {
 
     pub(super) async fn send(&self, method: Method, path: &str, caller: Caller) -> Answer {
         send(&self.api, method, path, caller).await
+    }
+
+    /// The app has answered the user of [`member`] who asked for a community.
+    pub(super) fn answered(&self, community: &str, verdict: Verdict) {
+        self.grants
+            .note(&community.into(), &"7".into(), verdict, Moment::now());
     }
 
     /// A user with a profile who was just seen in a community.

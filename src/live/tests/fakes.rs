@@ -1,6 +1,6 @@
 //! Fakes of what surrounds live connections in their tests.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,6 +10,7 @@ use tokio::io::AsyncReadExt as _;
 
 use super::*;
 use crate::browser_session::BrowserSession;
+use crate::communities::AskedCommunity;
 use crate::ids::{CommunityId, SessionToken, UserId};
 use crate::page_view::Queue;
 use crate::presence::memory::InMemory;
@@ -97,6 +98,7 @@ impl Fake for OneSession {
 #[derive(Default)]
 pub(super) struct Rules {
     forbidden: Mutex<HashSet<String>>,
+    slugs: Mutex<HashMap<String, String>>,
     again: AtomicBool,
     held: tokio::sync::Mutex<()>,
 }
@@ -104,6 +106,11 @@ pub(super) struct Rules {
 impl Rules {
     pub(super) fn forbid(&self, community: &str) {
         self.forbidden.lock().unwrap().insert(community.into());
+    }
+
+    /// A slug of a community.
+    pub(super) fn slug(&self, slug: &str, community: &str) {
+        self.slugs.lock().unwrap().insert(slug.into(), community.into());
     }
 
     /// While this is kept, nothing is answered.
@@ -122,15 +129,38 @@ impl AccessPolicy for Rules {
         &self,
         session: Option<Arc<BrowserSession>>,
         asked: &[String],
-    ) -> Result<Vec<Option<CommunityId>>, Denied> {
+    ) -> Result<Vec<Option<AskedCommunity>>, Denied> {
         session.ok_or(Denied::NoSession)?;
         let _held = self.held.lock().await;
         let forbidden = self.forbidden.lock().unwrap();
+        let slugs = self.slugs.lock().unwrap();
         let admit = |asked: &String| {
+            if let Some(key) = slugs.get(asked).filter(|key| !forbidden.contains(*key)) {
+                let slug = Some(asked.as_str().into());
+                return Some(AskedCommunity {
+                    id: key.as_str().into(),
+                    slug,
+                });
+            }
             let key = asked.parse::<u64>().ok().filter(|_| !forbidden.contains(asked));
-            key.map(|key| key.to_string().as_str().into())
+            key.map(|key| CommunityId::new(key.to_string()).into())
         };
         Ok(asked.iter().map(admit).collect())
+    }
+
+    async fn still_admits(
+        &self,
+        session: Option<Arc<BrowserSession>>,
+        communities: &[CommunityId],
+        _: Option<&CommunityId>,
+    ) -> Result<Vec<bool>, Denied> {
+        session.ok_or(Denied::NoSession)?;
+        let _held = self.held.lock().await;
+        let forbidden = self.forbidden.lock().unwrap();
+        Ok(communities
+            .iter()
+            .map(|id| !forbidden.contains(id.as_str()))
+            .collect())
     }
 
     fn needs_recheck(&self) -> bool {
@@ -283,7 +313,10 @@ impl Bench {
     ) -> Result<Box<Connection>, Refused> {
         let wanted = Wanted {
             kind,
-            communities: communities.iter().map(|id| CommunityId::from(*id)).collect(),
+            communities: communities
+                .iter()
+                .map(|id| CommunityId::from(*id).into())
+                .collect(),
             unknown: Vec::new(),
             is_page,
             owner: Some((Arc::new(self.store.session()), SessionToken::new("token"))),

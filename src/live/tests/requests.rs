@@ -218,3 +218,61 @@ async fn a_community_that_may_no_longer_be_seen_is_taken_away() {
     bench.rules.forbid("43");
     assert_eq!(close_code(&mut socket).await, 4404);
 }
+
+/// A change of a count has the name that its subscriber used.
+#[tokio::test(start_paused = true)]
+async fn v23_whoever_asked_by_slug_is_told_by_slug() {
+    let bench = bench().await;
+    bench.rules.slug("rust", "42");
+    bench.rules.slug("ferris", "42");
+    let mut by_id = web_socket(&bench, &["42"]).await;
+    next_count(&mut by_id).await;
+    let mut by_slug = web_socket(&bench, &["43"]).await;
+    next_count(&mut by_slug).await;
+    say(
+        &mut by_slug,
+        json!({"type": "subscribe", "communities": ["rust", "ferris", "42"]}),
+    )
+    .await;
+    assert_eq!(next(&mut by_slug).await["community_id"], "rust");
+    bench.touch("42", "a").await;
+    for (socket, name) in [(&mut by_id, json!(42)), (&mut by_slug, json!("rust"))] {
+        let change = next(socket).await;
+        assert_eq!(
+            (&change["community_id"], &change["current_visitors"]),
+            (&name, &json!(1))
+        );
+    }
+    say(
+        &mut by_slug,
+        json!({"type": "unsubscribe", "communities": ["rust"]}),
+    )
+    .await;
+    say(
+        &mut by_slug,
+        json!({"type": "subscribe", "communities": ["nowhere"]}),
+    )
+    .await;
+    assert_eq!(next(&mut by_slug).await["type"], "unknown");
+    bench.touch("42", "b").await;
+    bench.touch("43", "b").await;
+    assert_eq!(
+        next(&mut by_slug).await["community_id"],
+        43,
+        "nothing of the other"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn v23_access_that_is_lost_is_told_by_slug() {
+    let bench = bench().await;
+    bench.rules.slug("rust", "42");
+    bench.rules.needs_recheck();
+    let mut socket = web_socket(&bench, &["43"]).await;
+    next_count(&mut socket).await;
+    say(&mut socket, json!({"type": "subscribe", "communities": ["rust"]})).await;
+    assert_eq!(next(&mut socket).await["community_id"], "rust");
+    bench.rules.forbid("42");
+    let lost = next(&mut socket).await;
+    assert_eq!(lost, json!({"type": "unknown", "community_id": "rust"}));
+}

@@ -3,14 +3,12 @@
 use ::redis::RedisResult;
 
 use super::node::Node;
-use super::{CLOCK_TOLERANCE, Redis, ask_the_time};
+use super::{CLOCK_TOLERANCE, Redis, TOLD_USERS, ask_the_time};
 use crate::ids::CommunityId;
 use crate::presence::keys::is_keyable;
 use crate::presence::moment::Moment;
 use crate::presence::{Count, PresenceError, REMEMBERED, Touch, millis};
 
-/// Users per call of the touch script: what keeps one call near a millisecond of Redis' one thread.
-const TOUCH_USERS: usize = 1_000;
 /// How often a touch is sent before Redis' clock counts as unusable: once more after it was found to have been
 /// set.
 const CLOCK_TRIES: usize = 2;
@@ -29,8 +27,8 @@ impl Redis {
             return Err(PresenceError::Community);
         }
         let called = Moment::now();
-        let (most, last) = touches.split_at(touches.len().saturating_sub(1) / TOUCH_USERS * TOUCH_USERS);
-        for touches in most.chunks(TOUCH_USERS) {
+        let (most, last) = touches.split_at(touches.len().saturating_sub(1) / TOLD_USERS * TOLD_USERS);
+        for touches in most.chunks(TOLD_USERS) {
             self.touch_some(community, touches, called).await?;
         }
         self.touch_some(community, last, called).await

@@ -341,3 +341,53 @@ proptest! {
         let _ = RouteTable::compile(&[file("a.toml", &text)]);
     }
 }
+
+#[test]
+fn a8_a_communitys_own_page_names_nothing_below_it() {
+    let table = table(COMMUNITIES);
+    for (path, is_own) in [
+        ("/communities/42", true),
+        ("/communities/42/", true),
+        ("/communities/42/posts/7/", false),
+        ("/communities/42/members/", false),
+        ("/c/rust/", true),
+        ("/c/rust", true),
+        ("/c/rust/about", false),
+        ("/search/", false),
+    ] {
+        assert_eq!(table.find(path).unwrap().is_communitys_own, is_own, "{path}");
+    }
+}
+
+/// A forum whose topics do not name their community.
+#[test]
+fn v25_a_group_may_lead_to_a_community_by_a_lookup() {
+    let text = r"
+[[route]]
+name = 'topic'
+pattern = '^/topic/(?P<topic>\d+)/(?P<slug>[^/]+)/$'
+page_type = 'topic'
+
+[[route]]
+name = 'in-community'
+pattern = '^/c/(?P<community>\d+)/topic/(?P<topic>\d+)/$'
+page_type = 'topic'
+";
+    let lookups: Arc<[Arc<str>]> = Arc::new(["topic".into()]);
+    let table = RouteTable::compile_with(&[file("a.toml", text)], &lookups).unwrap();
+    let found = table.find("/topic/7/hello/").unwrap();
+    let lookup = CommunityRef::Lookup("topic".into(), "7".into());
+    assert_eq!(found.community, Some(lookup));
+    assert!(!found.is_communitys_own);
+    let direct = table.find("/c/42/topic/7/").unwrap();
+    assert_eq!(direct.community, Some(CommunityRef::Id("42".into())));
+    // Without the lookup the group is one like any other.
+    let refused = RouteTable::compile(&[file("a.toml", text)])
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains("no community group"), "{refused}");
+    let both = pattern(r"^/(?P<topic>\d+)/(?P<post>\d+)/");
+    let lookups: Arc<[Arc<str>]> = Arc::new(["topic".into(), "post".into()]);
+    let refused = RouteTable::compile_with(&[file("a.toml", &both)], &lookups).unwrap_err();
+    assert!(refused.problem.contains("several groups"), "{refused}");
+}

@@ -11,7 +11,9 @@ use super::{moment, read_moment};
 use crate::from_row::from_row;
 use crate::ids::{AccountId, CommunityId, UserId};
 use crate::store::django::MAX_ENCODED;
-use crate::store::operations::{FindCommunity, FindProfiles, ReadSessions, Runs, SampleSessions, SessionKey};
+use crate::store::operations::{
+    CommunityCriterion, FindCommunity, FindProfiles, FindSlug, ReadSessions, Runs, SampleSessions, SessionKey,
+};
 use crate::store::schema::{AppSchema, Column, SessionUser};
 use crate::store::session_notes::{SAMPLE, SampleRow};
 use crate::store::session_rows::{RowUser, SessionRow};
@@ -202,25 +204,55 @@ impl Runs<FindCommunity<'_>> for Postgres {
         app: &AppSchema,
         connection: &mut PgConnection,
     ) -> Result<Option<CommunityId>, sqlx::Error> {
-        let Some(community) = &app.community else {
+        if app.community.is_none() && !matches!(operation, FindCommunity::Through(..)) {
             return Ok(operation.without_table());
-        };
-        let Some((column, value)) = operation.criterion(community) else {
+        }
+        let Some(criterion) = operation.criterion(app) else {
             return Ok(None);
         };
+        let CommunityCriterion {
+            table,
+            id,
+            column,
+            value,
+        } = criterion;
         let parameter = match operation {
             FindCommunity::BySlug(_) => "$1".to_owned(),
-            FindCommunity::ByKey(_) => format!("$1::text::{}", column.type_name),
+            FindCommunity::ByKey(_) | FindCommunity::Through(..) => {
+                format!("$1::text::{}", column.type_name)
+            }
         };
-        let sql = format!(
-            "SELECT {id}::text FROM {table} WHERE {column} = {parameter} LIMIT 1",
-            id = community.id,
-            table = community.table,
-        );
-        let id: Option<String> = query_scalar(AssertSqlSafe(sql))
-            .bind(value)
+        let sql = format!("SELECT {id}::text FROM {table} WHERE {column} = {parameter} LIMIT 1");
+        // A row may belong to no community.
+        let id: Option<Option<String>> = query_scalar(AssertSqlSafe(sql))
+            .bind(&*value)
             .fetch_optional(connection)
             .await?;
-        Ok(id.map(CommunityId::new))
+        Ok(id.flatten().map(CommunityId::new))
+    }
+}
+
+impl Runs<FindSlug<'_>> for Postgres {
+    async fn run(
+        FindSlug(key): &FindSlug<'_>,
+        app: &AppSchema,
+        connection: &mut PgConnection,
+    ) -> Result<Option<String>, sqlx::Error> {
+        let community = app.community.as_ref();
+        let Some(community) = community.filter(|table| table.id.is_key(key.as_str())) else {
+            return Ok(None);
+        };
+        let sql = format!(
+            "SELECT {slug}::text FROM {table} WHERE {id} = $1::text::{id_type} LIMIT 1",
+            slug = community.slug,
+            table = community.table,
+            id = community.id,
+            id_type = community.id.type_name,
+        );
+        let slug: Option<Option<String>> = query_scalar(AssertSqlSafe(sql))
+            .bind(key.as_str())
+            .fetch_optional(connection)
+            .await?;
+        Ok(slug.flatten())
     }
 }

@@ -10,20 +10,22 @@ use sqlx::postgres::types::Oid;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::partitions::{Month, is_partitioned, missing};
-use super::statement::{query, query_as};
+use super::statement::{query, query_as, query_scalar};
 use super::trigger;
 use crate::config::Schema;
 use crate::from_row::from_row;
 use crate::store::StoreError;
-use crate::store::schema::{Column, Dialect, Fixed, Kind, LiveColumn, LiveSchema, LiveTable, TableName};
+use crate::store::schema::{
+    Column, Dialect, Fixed, Kind, LiveColumn, LiveLookup, LiveSchema, LiveTable, Reference, TableName,
+};
 
 pub(super) async fn live_schema(
     connection: &mut PgConnection,
     names: &Schema,
     time_zone: Option<Tz>,
 ) -> Result<LiveSchema, sqlx::Error> {
-    let (user, read_only): (String, bool) = query_as(
-        "SELECT current_user::text, pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on'",
+    let (user, database, read_only): (String, String, bool) = query_as(
+        "SELECT current_user::text, current_database()::text, pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on'",
     )
     .fetch_one(&mut *connection)
     .await?;
@@ -36,6 +38,14 @@ pub(super) async fn live_schema(
         if let Some(table) = table(connection, name).await? {
             joined.insert(name.to_owned(), table);
         }
+    }
+    let mut lookups = BTreeMap::new();
+    for (name, lookup) in &names.lookup {
+        let found = LiveLookup {
+            table: table(connection, &lookup.table).await?,
+            has_index: has_index(connection, &lookup.table, &lookup.key).await?,
+        };
+        lookups.insert(name.clone(), found);
     }
     let bad_constants = match &event {
         Some(event) => bad_constants(connection, event, &names.event.constants).await?,
@@ -53,6 +63,7 @@ pub(super) async fn live_schema(
     Ok(LiveSchema {
         dialect: Dialect::Postgres,
         user,
+        database,
         session,
         session_trigger,
         read_only,
@@ -62,8 +73,37 @@ pub(super) async fn live_schema(
         joined,
         lacks_partition,
         community,
+        lookups,
         bad_constants,
     })
+}
+
+/// Whether an index finds a row by this column. Of a view, or a table that there is not, that cannot be told.
+async fn has_index(connection: &mut PgConnection, table: &str, column: &str) -> Result<bool, sqlx::Error> {
+    let (schema, name) = split(table);
+    query_scalar(
+        "SELECT NOT EXISTS (
+             SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+             WHERE c.relname = $2 AND c.relkind IN ('r', 'p')
+               AND CASE WHEN $1::text IS NULL THEN pg_catalog.pg_table_is_visible(c.oid) ELSE n.nspname = $1 END
+               AND NOT EXISTS (
+                   SELECT FROM pg_catalog.pg_index i
+                   JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+                   WHERE i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL AND a.attname = $3))",
+    )
+    .bind(schema)
+    .bind(name)
+    .bind(column)
+    .fetch_one(connection)
+    .await
+}
+
+/// Schema and name of a table as configured.
+fn split(configured: &str) -> (Option<&str>, &str) {
+    match configured.split_once('.') {
+        Some((schema, name)) => (Some(schema), name),
+        None => (None, configured),
+    }
 }
 
 #[expect(
@@ -76,12 +116,13 @@ struct TableRow {
     name: String,
     schema_usage: bool,
     without_policy: Vec<String>,
+    row_security: bool,
     is_view: bool,
     takes_insert: bool,
     takes_update: bool,
 }
 
-from_row!(PgRow => TableRow { oid, schema, name, schema_usage, without_policy, is_view, takes_insert, takes_update });
+from_row!(PgRow => TableRow { oid, schema, name, schema_usage, without_policy, row_security, is_view, takes_insert, takes_update });
 
 /// A table by its configured name: `schema.table`, or `table` on the search path. Every role can read the
 /// catalogue, so a table without privileges is found, too.
@@ -89,10 +130,7 @@ async fn table(connection: &mut PgConnection, configured: &str) -> Result<Option
     if configured.is_empty() {
         return Ok(None);
     }
-    let (schema, name) = match configured.split_once('.') {
-        Some((schema, name)) => (Some(schema), name),
-        None => (None, configured),
-    };
+    let (schema, name) = split(configured);
     let found: Option<TableRow> = query_as(
         "SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name,
                 has_schema_privilege(n.oid, 'USAGE') AS schema_usage,
@@ -106,6 +144,7 @@ async fn table(connection: &mut PgConnection, configured: &str) -> Result<Option
                                OR EXISTS (SELECT FROM unnest(p.polroles) AS role
                                           WHERE pg_has_role(current_user, role, 'USAGE'))))
                 ) AS without_policy,
+                c.relrowsecurity AS row_security,
                 c.relkind IN ('v', 'm') AS is_view,
                 -- With triggers. The bits are 1 << CMD_UPDATE (2) and 1 << CMD_INSERT (3).
                 pg_relation_is_updatable(c.oid, true) & 8 <> 0 AS takes_insert,
@@ -123,6 +162,7 @@ async fn table(connection: &mut PgConnection, configured: &str) -> Result<Option
     let Some(found) = found else { return Ok(None) };
     Ok(Some(LiveTable {
         columns: columns(connection, found.oid).await?,
+        references: references(connection, found.oid).await?,
         name: TableName {
             dialect: Dialect::Postgres,
             schema: Some(found.schema),
@@ -130,12 +170,45 @@ async fn table(connection: &mut PgConnection, configured: &str) -> Result<Option
         },
         schema_usage: found.schema_usage,
         without_policy: found.without_policy,
+        row_security: found.row_security,
         fixed: Fixed {
             is_view: found.is_view,
             insert: found.is_view && !found.takes_insert,
             update: found.is_view && !found.takes_update,
         },
     }))
+}
+
+struct ReferenceRow {
+    column_name: String,
+    schema: String,
+    name: String,
+}
+
+from_row!(PgRow => ReferenceRow { column_name, schema, name });
+
+async fn references(connection: &mut PgConnection, table: Oid) -> Result<Vec<Reference>, sqlx::Error> {
+    let rows: Vec<ReferenceRow> = query_as(
+        "SELECT a.attname::text AS column_name, n.nspname::text AS schema, c.relname::text AS name
+         FROM pg_catalog.pg_constraint k
+         JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
+         JOIN pg_catalog.pg_class c ON c.oid = k.confrelid
+         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+         WHERE k.conrelid = $1 AND k.contype = 'f' AND cardinality(k.conkey) = 1
+         ORDER BY a.attnum",
+    )
+    .bind(table)
+    .fetch_all(connection)
+    .await?;
+    let read = |row: ReferenceRow| Reference {
+        column: row.column_name,
+        table: TableName {
+            dialect: Dialect::Postgres,
+            schema: Some(row.schema),
+            name: row.name,
+        },
+    };
+    Ok(rows.into_iter().map(read).collect())
 }
 
 #[expect(
@@ -152,6 +225,7 @@ struct ColumnRow {
     has_default: bool,
     generated: bool,
     locked_sequence: Option<String>,
+    sequence: Option<String>,
     is_unique: bool,
     is_indexed: bool,
     may_select: bool,
@@ -159,7 +233,7 @@ struct ColumnRow {
     may_update: bool,
 }
 
-from_row!(PgRow => ColumnRow { name, base_type, type_name, nullable, max_length, is_loose, has_default, generated, locked_sequence, is_unique, is_indexed, may_select, may_insert, may_update });
+from_row!(PgRow => ColumnRow { name, base_type, type_name, nullable, max_length, is_loose, has_default, generated, locked_sequence, sequence, is_unique, is_indexed, may_select, may_insert, may_update });
 
 async fn columns(connection: &mut PgConnection, table: Oid) -> Result<Vec<LiveColumn>, sqlx::Error> {
     let rows: Vec<ColumnRow> = query_as(
@@ -179,6 +253,7 @@ async fn columns(connection: &mut PgConnection, table: Oid) -> Result<Vec<LiveCo
                 (a.attgenerated <> '' OR a.attidentity = 'a') AS generated,
                 CASE WHEN NOT has_sequence_privilege(s.oid, 'USAGE') THEN s.oid::regclass::text END
                     AS locked_sequence,
+                s.oid::regclass::text AS sequence,
                 EXISTS (SELECT FROM pg_catalog.pg_index i
                         WHERE i.indrelid = a.attrelid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL
                           AND i.indkey[0] = a.attnum AND i.indnkeyatts = 1) AS is_unique,
@@ -224,6 +299,7 @@ impl From<ColumnRow> for LiveColumn {
             has_default: row.has_default,
             generated: row.generated,
             locked_sequence: row.locked_sequence,
+            sequence: row.sequence,
             is_unique: row.is_unique,
             is_indexed: row.is_indexed,
             may_select: row.may_select,
@@ -233,7 +309,7 @@ impl From<ColumnRow> for LiveColumn {
     }
 }
 
-fn kind(base_type: &str) -> Kind {
+pub(super) fn kind(base_type: &str) -> Kind {
     match base_type {
         "int2" => Kind::SmallInt,
         "int4" => Kind::Integer,

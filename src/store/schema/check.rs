@@ -4,9 +4,10 @@
 use chrono_tz::Tz;
 
 use super::{
-    Column, Dialect, Kind, LiveColumn, LiveSchema, LiveTable, Needs, Privilege, ProfileTable, SchemaProblem,
-    TableName,
+    Column, Dialect, Kind, LiveColumn, LiveSchema, LiveTable, Needs, Privilege, ProfileTable, Reference,
+    Right, SchemaProblem, TableName, Wanted,
 };
+use crate::config::SessionKind;
 
 /// What a column must be able to hold.
 #[derive(Clone, Copy)]
@@ -22,7 +23,7 @@ pub(super) enum Holds {
 }
 
 impl Holds {
-    fn accepts(self, kind: Kind, dialect: Dialect) -> bool {
+    pub(super) fn accepts(self, kind: Kind, dialect: Dialect) -> bool {
         let integer = matches!(kind, Kind::SmallInt | Kind::Integer | Kind::BigInt);
         let sqlite = dialect == Dialect::Sqlite;
         match self {
@@ -66,6 +67,8 @@ pub(super) struct Check<'a> {
     /// Columns of moments without zone, as `table.column`.
     pub without_zone: Vec<String>,
     pub problems: Vec<SchemaProblem>,
+    /// What the role needs, whether it has it or not.
+    pub rights: Vec<Right>,
 }
 
 impl Check<'_> {
@@ -205,8 +208,52 @@ impl Check<'_> {
         }
     }
 
+    /// Foreign keys tell where sessions name the account, not the profile: with keys of one type everything would be
+    /// recorded for whoever has the same key.
+    pub(super) fn account(&mut self, wanted: &Wanted, live: &LiveSchema) {
+        let (Some(session), Some(profile)) = (&live.session, &live.profile) else {
+            return;
+        };
+        let names = &wanted.names.profile.columns;
+        if !names.account.is_empty() {
+            return;
+        }
+        // A key that refers to the account, too, is the account's.
+        let keys = profile.referred_from(&names.id).map(|table| &table.name);
+        let keys: Vec<&String> = keys.chain([&profile.name.name]).collect();
+        let mapped = |account: &TableName| {
+            let to_it = |reference: &&Reference| reference.table == *account;
+            profile.references.iter().find(to_it).map(|it| it.column.clone())
+        };
+        let unmapped = match wanted.kind {
+            SessionKind::Table => {
+                let user_id = &wanted.names.session.columns.user_id;
+                let referred = session
+                    .referred_from(user_id)
+                    .find(|table| !keys.contains(&&table.name));
+                referred.map(|account| (Some(user_id.clone()), account, mapped(account)))
+            }
+            SessionKind::Django => {
+                let references = profile.references.iter().map(|reference| &reference.table);
+                let mut users = references.filter(|table| table.name.to_lowercase().ends_with("user"));
+                let account = users.find(|table| !keys.contains(&&table.name));
+                account.map(|account| (None, account, mapped(account)))
+            }
+        };
+        if let Some((user_id, account, column)) = unmapped {
+            self.problems.push(SchemaProblem::NamesAccount {
+                session: session.name.to_string(),
+                user_id,
+                account: account.to_string(),
+                profile: profile.name.to_string(),
+                column,
+            });
+        }
+    }
+
     /// One problem per table and privilege, however many columns lack it. Returns whether there is none.
     pub(super) fn may(&mut self, table: &LiveTable, privilege: Privilege, columns: &[&Column]) -> bool {
+        self.rights.push(Right::new(table, privilege, columns));
         let before = self.problems.len();
         let is_fixed = match privilege {
             Privilege::Select => false,
@@ -267,6 +314,15 @@ impl Check<'_> {
 }
 
 impl LiveTable {
+    /// The tables that a column refers to by a foreign key.
+    fn referred_from(&self, column: &str) -> impl Iterator<Item = &TableName> {
+        let of_it = move |reference: &&Reference| reference.column == column;
+        self.references
+            .iter()
+            .filter(of_it)
+            .map(|reference| &reference.table)
+    }
+
     pub(super) fn find(&self, name: &str) -> Option<&LiveColumn> {
         self.columns.iter().find(|live| live.column.name == name)
     }

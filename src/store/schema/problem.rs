@@ -7,6 +7,7 @@ use std::fmt;
 
 use chrono_tz::Tz;
 
+use super::LookupFault;
 use beside::{fixed_view, loose_join};
 
 /// One thing that must be mended before the sidecar can do what it is configured to do.
@@ -73,6 +74,8 @@ pub enum SchemaProblem {
         profile_key: String,
         section: &'static str,
     },
+    /// A table by which a community is found cannot be used.
+    Lookup { lookup: String, fault: LookupFault },
     /// A session's reference to an account is of another type than the profile's.
     AccountsDisagree {
         table: String,
@@ -81,6 +84,16 @@ pub enum SchemaProblem {
         profile: String,
         account: String,
         account_type: String,
+    },
+    /// Sessions name the account, and nothing says how the profile is found by it.
+    NamesAccount {
+        session: String,
+        /// `None`: in Django's data.
+        user_id: Option<String>,
+        account: String,
+        profile: String,
+        /// The profile's column that refers to the account.
+        column: Option<String>,
     },
     /// A NOT NULL column without database default that nothing fills (W10).
     Unfilled {
@@ -153,7 +166,9 @@ impl SchemaProblem {
             | Self::NoStatistics { .. }
             | Self::NoOwnTable { .. }
             | Self::NoPartition { .. }
+            | Self::Lookup { .. }
             | Self::AccountsDisagree { .. }
+            | Self::NamesAccount { .. }
             | Self::ReadOnly
             | Self::NoTimeZone { .. }
             | Self::NoTrigger { .. } => false,
@@ -180,6 +195,7 @@ impl fmt::Display for SchemaProblem {
     #[expect(clippy::too_many_lines, reason = "a sentence for each")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Lookup { lookup, fault } => write!(f, "schema.lookup.{lookup}: {fault}"),
             Self::MissingTable { table, section } => write!(
                 f,
                 "there is no table {table}: set schema.{section}.table to the name of the app's {section} table"
@@ -250,7 +266,9 @@ impl fmt::Display for SchemaProblem {
                 f,
                 "there is no table {table}, in which record.events = \"own\" writes page views: run headcount migrate"
             ),
-            Self::KeysDisagree { .. } | Self::AccountsDisagree { .. } => self.disagreement(f),
+            Self::KeysDisagree { .. } | Self::AccountsDisagree { .. } | Self::NamesAccount { .. } => {
+                self.disagreement(f)
+            }
             Self::Unfilled {
                 table,
                 column,
@@ -312,7 +330,7 @@ impl fmt::Display for SchemaProblem {
 }
 
 impl SchemaProblem {
-    /// The sentence of references whose types disagree with what they refer to.
+    /// The sentence of references that are not to what they should be.
     fn disagreement(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::KeysDisagree {
@@ -349,6 +367,30 @@ impl SchemaProblem {
                  {account} of table {profile}, is of type {account_type}: set schema.session.columns.user_id and \
                  schema.profile.columns.account to columns with the same account's key"
             ),
+            Self::NamesAccount {
+                session,
+                user_id,
+                account,
+                profile,
+                column,
+            } => {
+                match user_id {
+                    Some(user_id) => write!(
+                        f,
+                        "column {user_id} of table {session} refers to table {account} and not to {profile}"
+                    )?,
+                    None => write!(
+                        f,
+                        "Django's sessions name accounts, of table {account}, and not rows of {profile}"
+                    )?,
+                }
+                let column = column.as_deref().unwrap_or("…");
+                write!(
+                    f,
+                    ", so that page views would be those of whoever has the same key there: set \
+                     schema.profile.columns.account = \"{column}\", the column of {profile} that refers to {account}"
+                )
+            }
             _ => Ok(()),
         }
     }
@@ -409,7 +451,7 @@ pub(in crate::store) enum Privilege {
 }
 
 impl Privilege {
-    pub(super) fn sql(self) -> &'static str {
+    pub(in crate::store) fn sql(self) -> &'static str {
         match self {
             Self::Select => "SELECT",
             Self::Insert => "INSERT",

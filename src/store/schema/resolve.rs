@@ -10,41 +10,9 @@ use chrono_tz::Tz;
 use super::check::{Check, Holds};
 use super::{
     AppSchema, Column, CommunityTable, Dialect, EventInsert, EventTable, Kind, LiveSchema, LiveTable, Needs,
-    Privilege, Resolved, SchemaProblem, SessionTable, SessionUser,
+    Privilege, Resolved, SchemaProblem, SessionTable, SessionUser, Wanted,
 };
-use crate::config::{self, Config, EventTable as EventNames, Events, Schema, SessionKind, TokenHash};
-
-/// What of the configuration decides what the tables must be like.
-#[derive(Debug, Clone)]
-pub(in crate::store) struct Wanted {
-    /// Names; `session` is the table of the kind of sessions, and `event` our own where that is used.
-    pub names: Schema,
-    pub kind: SessionKind,
-    pub token_hash: TokenHash,
-    pub needs: Needs,
-    /// The zone in which the app writes moments without one; UTC if not configured.
-    pub time_zone: Option<Tz>,
-}
-
-impl Wanted {
-    /// `own_events`: the name of our own event table.
-    pub(in crate::store) fn new(config: &Config, own_events: &str) -> Self {
-        let mut names = config.schema.with_sessions(config.session.kind);
-        if config.record.events == Events::Own {
-            names.event = EventNames {
-                table: own_events.to_owned(),
-                ..EventNames::default()
-            };
-        }
-        Self {
-            names,
-            kind: config.session.kind,
-            token_hash: config.session.token_hash,
-            needs: Needs::of(config),
-            time_zone: config.database.time_zone,
-        }
-    }
-}
+use crate::config::{self, Schema, SessionKind};
 
 /// Checks the live schema against what the sidecar does with it.
 pub(in crate::store) fn resolve(wanted: &Wanted, live: &LiveSchema) -> Resolved {
@@ -60,6 +28,7 @@ pub(in crate::store) fn resolve(wanted: &Wanted, live: &LiveSchema) -> Resolved 
         zone: time_zone.unwrap_or(Tz::UTC),
         without_zone: Vec::new(),
         problems: Vec::new(),
+        rights: Vec::new(),
     };
     let session = check.session_table(live.session.as_ref(), &names.session.table, wanted.kind);
     let event = check.event_table(live.event.as_ref(), &names.event.table, needs);
@@ -87,6 +56,7 @@ pub(in crate::store) fn resolve(wanted: &Wanted, live: &LiveSchema) -> Resolved 
         check.problems.push(SchemaProblem::NoPartition { partition });
     }
     let lacks = (has_profiles && profile.is_none()) || (has_communities && community.is_none());
+    let lookups = check.lookups(&names.lookup, community.as_ref());
     if let Some(profile) = &profile {
         // What is in Django's data is compared as text.
         if let Some(session) = &session
@@ -98,6 +68,8 @@ pub(in crate::store) fn resolve(wanted: &Wanted, live: &LiveSchema) -> Resolved 
             check.refers("event", &event.table, &event.user_id, profile);
         }
     }
+
+    check.account(wanted, live);
 
     if let Some(zone) = time_zone
         && live.lacks_zone
@@ -127,6 +99,7 @@ pub(in crate::store) fn resolve(wanted: &Wanted, live: &LiveSchema) -> Resolved 
             event,
             profile,
             community,
+            lookups: lookups?,
         })
     };
     Resolved {
@@ -137,9 +110,21 @@ pub(in crate::store) fn resolve(wanted: &Wanted, live: &LiveSchema) -> Resolved 
         },
         lacks_events,
         problems: check.problems,
+        rights: check.rights,
+        database: live.database.clone(),
+        unindexed: unindexed(names, live),
         read_only: live.read_only,
         session_trigger: live.session_trigger,
     }
+}
+
+/// Lookups whose key no index finds, with table and column.
+fn unindexed(names: &Schema, live: &LiveSchema) -> Vec<(String, String, String)> {
+    let lookups = names.lookup.iter();
+    let unindexed = lookups.filter(|(name, _)| live.lookups.get(*name).is_some_and(|live| !live.has_index));
+    unindexed
+        .map(|(name, lookup)| (name.clone(), lookup.table.clone(), lookup.key.clone()))
+        .collect()
 }
 
 impl Check<'_> {

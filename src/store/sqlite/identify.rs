@@ -10,7 +10,9 @@ use super::values::{key, read_key, read_moment};
 use crate::from_row::from_row;
 use crate::ids::{AccountId, CommunityId, UserId};
 use crate::store::django::MAX_ENCODED;
-use crate::store::operations::{FindCommunity, FindProfiles, ReadSessions, Runs, SampleSessions, SessionKey};
+use crate::store::operations::{
+    CommunityCriterion, FindCommunity, FindProfiles, FindSlug, ReadSessions, Runs, SampleSessions, SessionKey,
+};
 use crate::store::schema::{AppSchema, Column, SessionUser};
 use crate::store::session_notes::{SAMPLE, SampleRow};
 use crate::store::session_rows::{RowUser, SessionRow};
@@ -236,26 +238,55 @@ impl Runs<FindCommunity<'_>> for Sqlite {
         app: &AppSchema,
         connection: &mut SqliteConnection,
     ) -> Result<Option<CommunityId>, sqlx::Error> {
-        let Some(community) = &app.community else {
+        if app.community.is_none() && !matches!(operation, FindCommunity::Through(..)) {
             return Ok(operation.without_table());
-        };
-        let Some((column, value)) = operation.criterion(community) else {
+        }
+        let Some(criterion) = operation.criterion(app) else {
             return Ok(None);
         };
+        let CommunityCriterion {
+            table,
+            id,
+            column,
+            value,
+        } = criterion;
         let value = match operation {
-            FindCommunity::BySlug(_) => value.to_owned(),
-            FindCommunity::ByKey(_) => key(value, column)?,
+            FindCommunity::BySlug(_) => value.into_owned(),
+            FindCommunity::ByKey(_) | FindCommunity::Through(..) => key(&value, column)?,
         };
-        let sql = format!(
-            "SELECT CAST({id} AS TEXT) FROM {table} WHERE {column} = ?1 LIMIT 1",
-            id = community.id,
-            table = community.table,
-        );
-        let id: Option<String> = sqlx::query_scalar(AssertSqlSafe(sql))
+        let sql = format!("SELECT CAST({id} AS TEXT) FROM {table} WHERE {column} = ?1 LIMIT 1");
+        // A row may belong to no community.
+        let found: Option<Option<String>> = sqlx::query_scalar(AssertSqlSafe(sql))
             .bind(value)
             .fetch_optional(connection)
             .await?;
-        id.map(|id| Ok(CommunityId::new(read_key(id, &community.id)?)))
+        found
+            .flatten()
+            .map(|found| Ok(CommunityId::new(read_key(found, id)?)))
             .transpose()
+    }
+}
+
+impl Runs<FindSlug<'_>> for Sqlite {
+    async fn run(
+        FindSlug(community): &FindSlug<'_>,
+        app: &AppSchema,
+        connection: &mut SqliteConnection,
+    ) -> Result<Option<String>, sqlx::Error> {
+        let names = app.community.as_ref();
+        let Some(names) = names.filter(|table| table.id.is_key(community.as_str())) else {
+            return Ok(None);
+        };
+        let sql = format!(
+            "SELECT CAST({slug} AS TEXT) FROM {table} WHERE {id} = ?1 LIMIT 1",
+            slug = names.slug,
+            table = names.table,
+            id = names.id,
+        );
+        let slug: Option<Option<String>> = sqlx::query_scalar(AssertSqlSafe(sql))
+            .bind(key(community.as_str(), &names.id)?)
+            .fetch_optional(connection)
+            .await?;
+        Ok(slug.flatten())
     }
 }

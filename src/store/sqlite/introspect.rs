@@ -11,7 +11,9 @@ use uuid::Uuid;
 use super::values::read_moment;
 use crate::config::Schema;
 use crate::from_row::from_row;
-use crate::store::schema::{Column, Dialect, Fixed, Kind, LiveColumn, LiveSchema, LiveTable, TableName};
+use crate::store::schema::{
+    Column, Dialect, Fixed, Kind, LiveColumn, LiveLookup, LiveSchema, LiveTable, Reference, TableName,
+};
 
 pub(super) async fn live_schema(
     connection: &mut SqliteConnection,
@@ -28,9 +30,18 @@ pub(super) async fn live_schema(
         .as_ref()
         .map(|event| bad_constants(event, &names.event.constants))
         .unwrap_or_default();
+    let mut lookups = BTreeMap::new();
+    for (name, lookup) in &names.lookup {
+        let found = LiveLookup {
+            table: table(connection, &lookup.table).await?,
+            has_index: has_index(connection, &lookup.table, &lookup.key).await?,
+        };
+        lookups.insert(name.clone(), found);
+    }
     Ok(LiveSchema {
         dialect: Dialect::Sqlite,
         user: String::new(),
+        database: String::new(),
         session: table(connection, &names.session.table).await?,
         session_trigger: false,
         read_only: false,
@@ -40,8 +51,28 @@ pub(super) async fn live_schema(
         joined,
         lacks_partition: None,
         community: table(connection, &names.community.table).await?,
+        lookups,
         bad_constants,
     })
+}
+
+/// Whether an index finds a row by this column, or it is the row's own id. Of a view, or a table that there is not, that
+/// cannot be told.
+async fn has_index(
+    connection: &mut SqliteConnection,
+    table: &str,
+    column: &str,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT NOT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?1)
+             OR EXISTS (SELECT 1 FROM pragma_table_info(?1) WHERE name = ?2 AND pk = 1)
+             OR EXISTS (SELECT 1 FROM pragma_index_list(?1) AS i JOIN pragma_index_info(i.name) AS x
+                        WHERE x.seqno = 0 AND x.name = ?2 AND NOT i.partial)",
+    )
+    .bind(table)
+    .bind(column)
+    .fetch_one(connection)
+    .await
 }
 
 #[expect(
@@ -96,8 +127,10 @@ async fn table(connection: &mut SqliteConnection, name: &str) -> Result<Option<L
         },
         schema_usage: true,
         without_policy: Vec::new(),
+        row_security: false,
         fixed,
         columns,
+        references: references(connection, name).await?,
     }))
 }
 
@@ -122,6 +155,32 @@ async fn fixed(connection: &mut SqliteConnection, name: &str) -> Result<Fixed, s
     }))
 }
 
+struct ReferenceRow {
+    column_name: String,
+    name: String,
+}
+
+from_row!(SqliteRow => ReferenceRow { column_name, name });
+
+async fn references(connection: &mut SqliteConnection, table: &str) -> Result<Vec<Reference>, sqlx::Error> {
+    let rows: Vec<ReferenceRow> = sqlx::query_as(
+        "SELECT \"from\" AS column_name, \"table\" AS name FROM pragma_foreign_key_list(?1)
+         GROUP BY id HAVING count(*) = 1 ORDER BY id",
+    )
+    .bind(table)
+    .fetch_all(connection)
+    .await?;
+    let read = |row: ReferenceRow| Reference {
+        column: row.column_name,
+        table: TableName {
+            dialect: Dialect::Sqlite,
+            schema: None,
+            name: row.name,
+        },
+    };
+    Ok(rows.into_iter().map(read).collect())
+}
+
 fn column(row: ColumnRow, one_key: bool) -> LiveColumn {
     let declared = row.declared.to_ascii_lowercase();
     // "INTEGER PRIMARY KEY", exactly so, is the row id, which SQLite makes.
@@ -140,6 +199,7 @@ fn column(row: ColumnRow, one_key: bool) -> LiveColumn {
         has_default: row.has_default || row_id,
         generated: matches!(row.hidden, 2 | 3),
         locked_sequence: None,
+        sequence: None,
         is_unique: row.is_unique || (row.in_primary_key && one_key),
         is_indexed: row.is_indexed || (row.in_primary_key && one_key),
         may_select: true,
@@ -150,7 +210,7 @@ fn column(row: ColumnRow, one_key: bool) -> LiveColumn {
 
 /// By the names that Django declares, then by SQLite's own rule of affinity (a type that contains "int" is an
 /// integer).
-fn kind(declared: &str) -> Kind {
+pub(super) fn kind(declared: &str) -> Kind {
     let base = declared.split('(').next().unwrap_or_default().trim();
     match base {
         "char" if declared.replace(' ', "") == "char(32)" => Kind::Uuid,
@@ -164,7 +224,7 @@ fn kind(declared: &str) -> Kind {
     }
 }
 
-fn max_length(declared: &str) -> Option<usize> {
+pub(super) fn max_length(declared: &str) -> Option<usize> {
     if !declared.contains("char") {
         return None;
     }

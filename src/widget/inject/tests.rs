@@ -33,8 +33,10 @@ fn route(widget: bool, community: Option<&str>) -> RouteMatch {
             track: Track::Page,
             search_param: None,
             widget,
+            grants: true,
         }),
         community: community.map(|id| CommunityRef::Id(id.into())),
+        is_communitys_own: true,
     }
 }
 

@@ -225,6 +225,8 @@ url = "redis://127.0.0.1:{redis.port}/0"
 key_prefix = "bench{port}"
 [log]
 filter = "warn"
+[api]
+access = "session"
 [record]
 {record}
 {sections}

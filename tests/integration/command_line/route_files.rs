@@ -38,7 +38,7 @@ const WRONG: &[(&str, usize, &str)] = &[
         "[[route]]\nname = \"a\"\npattern = '^/a'\npatern = 1\n",
         4,
         "route `a`: unknown field `patern`, expected one of `name`, `pattern`, `page_type`, `track`, \
-         `search_param`, `community`, `widget`; correct or remove it",
+         `search_param`, `community`, `widget`, `grants`; correct or remove it",
     ),
     (
         "[[route]]\nname = \"a\"\npattern = '^/a'\ntrack = \"all\"\n",

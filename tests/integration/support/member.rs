@@ -58,10 +58,17 @@ impl Member {
             .await
             .expect("an answer");
         assert_eq!(response.status(), StatusCode::FOUND, "{name} signs in");
-        let set = response.headers().get(SET_COOKIE).expect("a cookie");
-        let pair = set.to_str().expect("text").split(';').next();
-        pair.unwrap_or_default()
-            .clone_into(&mut self.cookie.lock().expect("no panic"));
+        self.keeps_cookies_of(&response);
+    }
+
+    /// Keeps what an answer sets, for clients that are not this browser.
+    pub fn keeps_cookies_of(&self, response: &Response) {
+        let set = response.headers().get_all(SET_COOKIE).iter();
+        let pairs: Vec<_> = set
+            .filter_map(|set| set.to_str().ok()?.split(';').next())
+            .collect();
+        assert!(!pairs.is_empty(), "no cookie was set");
+        *self.cookie.lock().expect("no panic") = pairs.join("; ");
     }
 
     /// Signs out with the site's own form.

@@ -25,6 +25,7 @@ pub mod redis_cluster;
 pub mod sentinels;
 pub mod service;
 pub mod sidecar;
+pub mod subject;
 pub mod tls;
 pub mod wire;
 pub mod world;

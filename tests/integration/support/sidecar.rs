@@ -158,11 +158,16 @@ pub fn write_config(directory: &Path, config: &str, routes: &str) -> PathBuf {
 impl Sidecar {
     /// Starts the sidecar with `config` (all sections but `[listen]`) and waits until it serves.
     pub fn start(config: &str) -> Self {
+        Self::start_with(config, ROUTES)
+    }
+
+    /// The same with other routes.
+    pub fn start_with(config: &str, routes: &str) -> Self {
         let (port, admin) = (free_port(), free_port());
         let config =
             format!("{config}\n[listen]\nhttp = [\"127.0.0.1:{port}\"]\nadmin = \"127.0.0.1:{admin}\"\n");
         let directory = tempfile::tempdir().expect("a directory");
-        write_config(directory.path(), &config, ROUTES);
+        write_config(directory.path(), &config, routes);
         let mut sidecar = Self {
             port,
             admin,
@@ -171,6 +176,25 @@ impl Sidecar {
             process: None,
         };
         sidecar.restart();
+        sidecar
+    }
+
+    /// Starts the sidecar with the configuration that `directory` has, and waits until it serves.
+    pub fn start_in(directory: TempDir, environment: &[(&str, String)]) -> Self {
+        let (port, admin) = (free_port(), free_port());
+        let mut environment = environment.to_vec();
+        environment.extend([
+            ("HEADCOUNT__LISTEN__HTTP", format!("[\"127.0.0.1:{port}\"]")),
+            ("HEADCOUNT__LISTEN__ADMIN", format!("127.0.0.1:{admin}")),
+        ]);
+        let mut sidecar = Self {
+            port,
+            admin,
+            log: directory.path().join("log"),
+            directory,
+            process: None,
+        };
+        sidecar.restart_with(&environment);
         sidecar
     }
 

@@ -51,6 +51,8 @@ pub struct Wanted {
     pub redis_at: Option<String>,
     /// First part of all keys in Redis, where several sidecars share them.
     pub key_prefix: Option<String>,
+    /// `api.access`, where `config` says nothing of it: most tests ask about communities whose pages nobody opens.
+    pub access: &'static str,
     /// Port of a proxy in front of the database's server, for the sidecar only.
     pub database_port: Option<u16>,
 }
@@ -73,7 +75,16 @@ impl Wanted {
             redis: None,
             redis_at: None,
             key_prefix: None,
+            access: "session",
             database_port: None,
+        }
+    }
+
+    /// With the access of a sidecar that says nothing of it.
+    pub fn with_default_access(self) -> Self {
+        Self {
+            access: "visited",
+            ..self
         }
     }
 
@@ -97,6 +108,18 @@ impl Wanted {
             site,
             database,
             seeded,
+        }
+    }
+
+    /// The further configuration, which says who may ask the API.
+    fn with_access(&self) -> String {
+        let (config, access) = (&self.config, format!("access = \"{}\"\n", self.access));
+        if config.contains("\naccess = ") {
+            return config.clone();
+        }
+        match config.split_once("[api]\n") {
+            Some((before, api)) => format!("{before}[api]\n{access}{api}"),
+            None => format!("{config}\n[api]\n{access}"),
         }
     }
 
@@ -142,7 +165,7 @@ impl Wanted {
             batch_age = self.batch_age,
             keep_applied = self.keep_applied,
             record = self.record,
-            more = self.config,
+            more = self.with_access(),
         )
     }
 }

@@ -1,0 +1,207 @@
+//! The site's tables as they are guessed from: the database's catalogue, and what the site's own models add to it. Pure.
+
+use std::collections::BTreeMap;
+
+use super::django::{Model, Site};
+use crate::store::catalogue::{Catalogue, CatalogueColumn, CatalogueTable, Reference};
+use crate::store::schema::Kind;
+
+/// All tables.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Tables(pub Vec<Table>);
+
+/// One table.
+#[derive(Debug, Clone)]
+pub(super) struct Table {
+    pub schema: String,
+    pub name: String,
+    pub is_visible: bool,
+    /// Name of the model, in small letters, where the site was asked.
+    pub model: Option<String>,
+    pub columns: Vec<CatalogueColumn>,
+    /// What the model fills columns with that the database does not fill.
+    pub defaults: BTreeMap<String, String>,
+}
+
+impl Tables {
+    pub(super) fn new(catalogue: Catalogue, site: Option<&Site>) -> Self {
+        let models = site.map(|site| &*site.models).unwrap_or_default();
+        let tables = catalogue.tables.into_iter();
+        Self(tables.map(|table| Table::new(table, models)).collect())
+    }
+
+    /// The table that a column refers to.
+    pub(super) fn target(&self, column: &CatalogueColumn) -> Option<&Table> {
+        self.0.iter().find(|table| table.is_target(column))
+    }
+
+    /// Tables with a column that refers to `table`, and that column.
+    pub(super) fn that_refer_to<'t>(
+        &'t self,
+        table: &'t Table,
+    ) -> impl Iterator<Item = (&'t Table, &'t CatalogueColumn)> {
+        self.0.iter().flat_map(move |other| {
+            let columns = other.columns.iter().filter(move |column| table.is_target(column));
+            columns.map(move |column| (other, column))
+        })
+    }
+
+    pub(super) fn by_name(&self, name: &str) -> Option<&Table> {
+        self.0.iter().find(|table| table.has_db_table(name))
+    }
+}
+
+impl Table {
+    fn new(table: CatalogueTable, models: &[Model]) -> Self {
+        let mut new = Self {
+            schema: table.schema,
+            name: table.name,
+            is_visible: table.is_visible,
+            model: None,
+            columns: table.columns,
+            defaults: BTreeMap::new(),
+        };
+        if let Some(model) = models.iter().find(|model| new.has_db_table(&model.table)) {
+            new.model = Some(model.model.clone());
+            for field in &model.fields {
+                let Some(column) = new.columns.iter_mut().find(|column| column.name == field.column) else {
+                    continue;
+                };
+                if column.references.is_none() {
+                    column.references = field.refers.as_ref().map(|refers| {
+                        let (schema, table) = split(&refers.table);
+                        Reference {
+                            schema: schema.unwrap_or_default(),
+                            table,
+                            column: refers.column.clone(),
+                        }
+                    });
+                }
+                column.is_unique |= field.unique;
+                if let Some(default) = &field.default {
+                    new.defaults.insert(field.column.clone(), default.text());
+                }
+            }
+        }
+        new
+    }
+
+    /// Whether Django's `db_table` means this table; `schema"."name` is the usual way to name one in another schema.
+    fn has_db_table(&self, db_table: &str) -> bool {
+        let (schema, name) = split(db_table);
+        self.name == name && schema.is_none_or(|schema| self.schema == schema)
+    }
+
+    fn is_target(&self, column: &CatalogueColumn) -> bool {
+        column
+            .references
+            .as_ref()
+            .is_some_and(|to| to.table == self.name && (to.schema.is_empty() || to.schema == self.schema))
+    }
+
+    /// The name as the configuration has it.
+    pub(super) fn configured(&self) -> String {
+        if self.is_visible {
+            self.name.clone()
+        } else {
+            format!("{}.{}", self.schema, self.name)
+        }
+    }
+
+    pub(super) fn key(&self) -> Option<&CatalogueColumn> {
+        self.columns.iter().find(|column| column.is_key)
+    }
+
+    /// The first of the names that is a column of a fitting type.
+    pub(super) fn named(&self, names: &[&str], fits: fn(Kind) -> bool) -> Option<&CatalogueColumn> {
+        let of = |name: &&str| {
+            let mut columns = self.columns.iter();
+            columns.find(|column| column.name.eq_ignore_ascii_case(name) && fits(column.kind))
+        };
+        names.iter().find_map(of)
+    }
+
+    /// Whether this is the table of a model of that name, in the singular: by the model where it is known, otherwise by the
+    /// end of the table's name, before which Django puts the app's.
+    pub(super) fn is_of(&self, model: &str) -> bool {
+        match &self.model {
+            Some(known) => known == &model.replace('_', ""),
+            None => {
+                let name = self.name.to_ascii_lowercase();
+                let is_end = |end: &str| name == end || name.ends_with(&format!("_{end}"));
+                is_end(model) || is_end(&plural(model))
+            }
+        }
+    }
+
+    /// What this is one of, in one word: the model's name, or the last word of the table's.
+    pub(super) fn word(&self) -> String {
+        match &self.model {
+            Some(model) => model.clone(),
+            None => singular(
+                self.name
+                    .to_ascii_lowercase()
+                    .rsplit('_')
+                    .next()
+                    .unwrap_or_default(),
+            ),
+        }
+    }
+}
+
+/// `schema"."name`, or a bare name.
+fn split(db_table: &str) -> (Option<String>, String) {
+    match db_table.split_once("\".\"") {
+        Some((schema, name)) => (
+            Some(schema.trim_matches('"').to_owned()),
+            name.trim_matches('"').to_owned(),
+        ),
+        None => (None, db_table.trim_matches('"').to_owned()),
+    }
+}
+
+pub(super) fn plural(word: &str) -> String {
+    match word.strip_suffix('y') {
+        Some(stem) => format!("{stem}ies"),
+        None => format!("{word}s"),
+    }
+}
+
+/// One of several: `communities` are of `community`. A word that is one already stays.
+pub(super) fn singular(word: &str) -> String {
+    if let Some(stem) = word.strip_suffix("ies") {
+        return format!("{stem}y");
+    }
+    match word.strip_suffix('s') {
+        Some(stem) if !stem.ends_with('s') => stem.to_owned(),
+        _ => word.to_owned(),
+    }
+}
+
+pub(super) fn is_text(kind: Kind) -> bool {
+    kind == Kind::Text
+}
+
+pub(super) fn is_key(kind: Kind) -> bool {
+    is_count(kind) || matches!(kind, Kind::Uuid | Kind::Text)
+}
+
+pub(super) fn is_count(kind: Kind) -> bool {
+    matches!(kind, Kind::SmallInt | Kind::Integer | Kind::BigInt)
+}
+
+pub(super) fn is_moment(kind: Kind) -> bool {
+    matches!(kind, Kind::Timestamp | Kind::TimestampTz)
+}
+
+pub(super) fn is_flag(kind: Kind) -> bool {
+    kind == Kind::Bool
+}
+
+pub(super) fn is_json(kind: Kind) -> bool {
+    matches!(kind, Kind::Json | Kind::Jsonb | Kind::Text)
+}
+
+pub(super) fn is_address(kind: Kind) -> bool {
+    matches!(kind, Kind::Inet | Kind::Text)
+}

@@ -1,0 +1,159 @@
+//! Where page views are written: a table of the app that is made for events, or the sidecar's own.
+
+use super::super::catalogue::{Table, Tables, is_address, is_json, is_moment, is_text};
+use super::Guess;
+use crate::store::catalogue::CatalogueColumn;
+
+const NAMES: &[&str] = &[
+    "event",
+    "activity",
+    "activitylog",
+    "pageview",
+    "page_view",
+    "visit",
+    "log",
+    "action",
+    "history",
+];
+
+/// Key, its default, names of the column, and whether it fits by type; those that no event can be without come first.
+type Wanted = (
+    &'static str,
+    &'static [&'static str],
+    fn(crate::store::schema::Kind) -> bool,
+);
+
+const NEEDED: &[Wanted] = &[
+    (
+        "event_type",
+        &["event_type", "type", "kind", "action", "event", "verb", "name"],
+        is_text,
+    ),
+    (
+        "metadata",
+        &[
+            "metadata",
+            "meta",
+            "data",
+            "payload",
+            "properties",
+            "extra",
+            "context",
+            "details",
+        ],
+        is_json,
+    ),
+    (
+        "timestamp",
+        &[
+            "timestamp",
+            "created_at",
+            "occurred_at",
+            "happened_at",
+            "created",
+            "time",
+            "at",
+            "date",
+        ],
+        is_moment,
+    ),
+];
+const OPTIONAL: &[Wanted] = &[
+    (
+        "description",
+        &["description", "text", "message", "summary"],
+        is_text,
+    ),
+    (
+        "ip_address",
+        &["ip_address", "ip", "remote_addr", "client_ip"],
+        is_address,
+    ),
+    ("user_agent", &["user_agent", "useragent", "agent"], is_text),
+    ("device_info", &["device_info", "device"], is_json),
+    ("location_data", &["location_data", "location", "geo"], is_json),
+];
+
+struct Found<'t> {
+    table: &'t Table,
+    user: &'t CatalogueColumn,
+    columns: Vec<(&'static str, Option<&'t str>)>,
+    constants: Vec<(&'t str, &'t str)>,
+}
+
+/// A table that refers to the users, has all that an event needs, and nothing that would stay empty.
+fn find<'t>(tables: &'t Tables, people: &'t Table) -> Option<Found<'t>> {
+    tables.that_refer_to(people).find_map(|(table, user)| {
+        let is_named = NAMES
+            .iter()
+            .any(|name| table.is_of(name) || table.word().ends_with(name));
+        if !is_named {
+            return None;
+        }
+        let column = |(key, names, fits): &Wanted| {
+            let mut found = names.iter().filter_map(|name| table.named(&[name], *fits));
+            (
+                *key,
+                found
+                    .find(|column| column.name != user.name && !column.is_key)
+                    .map(|column| &*column.name),
+            )
+        };
+        let mut columns: Vec<_> = NEEDED.iter().map(column).collect();
+        if columns.iter().any(|(_, column)| column.is_none()) {
+            return None;
+        }
+        columns.extend(OPTIONAL.iter().map(column));
+        let is_filled = |column: &&CatalogueColumn| {
+            column.is_nullable
+                || column.has_default
+                || column.is_key
+                || column.name == user.name
+                || columns.iter().any(|(_, name)| *name == Some(&*column.name))
+        };
+        let empty: Vec<_> = table.columns.iter().filter(|column| !is_filled(column)).collect();
+        let constants: Option<Vec<_>> = empty
+            .into_iter()
+            .map(|column| Some((&*column.name, &**table.defaults.get(&column.name)?)))
+            .collect();
+        Some(Found {
+            table,
+            user,
+            columns,
+            constants: constants?,
+        })
+    })
+}
+
+/// Writes it down.
+pub(super) fn say(guess: &mut Guess, tables: &Tables, people: Option<&Table>) {
+    const SECTION: &str = "schema.event.columns";
+    let Some(found) = people.and_then(|people| find(tables, people)) else {
+        guess.set_text(
+            "record",
+            "events",
+            "own",
+            "no table of the app has all that an event needs: `headcount migrate` makes headcount.page_view",
+        );
+        return;
+    };
+    guess.set_text(
+        "schema.event",
+        "table",
+        &found.table.configured(),
+        "it refers to the users and has a type, JSON and a time; record.events = \"own\" leaves it alone",
+    );
+    guess.set_column(SECTION, "id", found.table.key().map(|key| &*key.name), "id");
+    guess.set_column(SECTION, "user_id", Some(&found.user.name), "user_id");
+    for (key, column) in &found.columns {
+        guess.set_column(SECTION, key, *column, key);
+    }
+    for (column, value) in &found.constants {
+        guess.set_text(
+            "schema.event.constants",
+            column,
+            value,
+            "NOT NULL; the model's default",
+        );
+    }
+}

@@ -1,0 +1,117 @@
+//! What the app's communities are.
+
+use super::super::catalogue::{Table, Tables, is_text, plural};
+use super::super::django::Site;
+use super::Guess;
+
+/// Names of models, the likeliest first.
+const MODELS: &[&str] = &[
+    "community",
+    "forum",
+    "group",
+    "club",
+    "board",
+    "subforum",
+    "category",
+    "space",
+    "room",
+    "channel",
+    "team",
+    "circle",
+    "guild",
+    "hub",
+    "section",
+    "course",
+    "project",
+    "organization",
+    "organisation",
+    "site",
+    "place",
+    "event",
+    "topic",
+];
+/// Tables of Django and of common packages that have such names and are none.
+const OTHERS: &[&str] = &[
+    "auth_",
+    "django_",
+    "taggit_",
+    "guardian_",
+    "account_",
+    "socialaccount_",
+    "wagtail",
+];
+
+const SLUG: &[&str] = &["slug", "handle", "url_name", "short_name", "shortname"];
+const TITLE: &[&str] = &["name", "title"];
+
+/// The likeliest table.
+pub(super) fn find<'t>(tables: &'t Tables, site: Option<&Site>) -> Option<&'t Table> {
+    let mut scored: Vec<_> = tables
+        .0
+        .iter()
+        .filter_map(|table| Some((score(tables, table, site)?, table)))
+        .collect();
+    scored.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
+    scored.first().map(|(_, table)| *table)
+}
+
+fn score(tables: &Tables, table: &Table, site: Option<&Site>) -> Option<usize> {
+    if OTHERS.iter().any(|other| table.name.starts_with(other)) {
+        return None;
+    }
+    table.key()?;
+    let rank = MODELS.iter().position(|model| table.is_of(model))?;
+    let points = |has: bool, points| if has { points } else { 0 };
+    let in_paths = site.is_some_and(|site| {
+        let word = table.word();
+        let words = [word.clone(), plural(&word)];
+        site.patterns.iter().any(|pattern| {
+            let path = pattern.parts.concat();
+            words.iter().any(|word| path.contains(&format!("{word}/")))
+        })
+    });
+    Some(
+        (MODELS.len() - rank) * 4
+            + points(slug(table).is_some(), 15)
+            + points(table.named(TITLE, is_text).is_some(), 5)
+            + points(in_paths, 20)
+            + tables.that_refer_to(table).count().min(5) * 3,
+    )
+}
+
+/// Its column of slugs.
+pub(super) fn slug(table: &Table) -> Option<&str> {
+    table.named(SLUG, is_text).map(|column| &*column.name)
+}
+
+/// Whether a slug names one community only.
+pub(super) fn has_unique_slug(table: &Table) -> bool {
+    table.named(SLUG, is_text).is_some_and(|column| column.is_unique)
+}
+
+/// Writes it down.
+pub(super) fn say(guess: &mut Guess, community: Option<&Table>, site: Option<&Site>) {
+    const SECTION: &str = "schema.community.columns";
+    let Some(table) = community else {
+        guess.set_text(
+            "schema.community",
+            "table",
+            "",
+            "no table looks like one of communities",
+        );
+        guess.open.push(
+            "schema.community: the table of what visitors are in together (communities, forums, groups); and the routes \
+             of its pages"
+                .into(),
+        );
+        return;
+    };
+    let reason = if site.is_some() {
+        "by the model's name, its paths and what refers to it"
+    } else {
+        "by its name and what refers to it"
+    };
+    guess.set_text("schema.community", "table", &table.configured(), reason);
+    guess.set_column(SECTION, "id", table.key().map(|key| &*key.name), "id");
+    guess.set_column(SECTION, "slug", slug(table), "slug");
+}

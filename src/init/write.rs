@@ -1,0 +1,317 @@
+//! The files that `headcount init` writes: each guess with its reason as a comment. Nothing is overwritten.
+
+use std::fmt::Write as _;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use super::guess::{Guess, Route, Setting};
+use crate::config::Secret;
+
+/// Sections in the order of the reference.
+const SECTIONS: &[&str] = &[
+    "upstream",
+    "database",
+    "redis",
+    "session",
+    "session.jwt",
+    "record",
+    "api",
+    "widget",
+    "schema.django_session",
+    "schema.session",
+    "schema.session.columns",
+    "schema.event",
+    "schema.event.columns",
+    "schema.event.constants",
+    "schema.profile",
+    "schema.profile.columns",
+    "schema.community",
+    "schema.community.columns",
+    "schema.lookup",
+];
+
+/// What the files are made of, beside what was guessed.
+pub(super) struct Given<'a> {
+    pub url: &'a Secret,
+    /// Where the URL comes from.
+    pub url_from: &'a str,
+    pub upstream: Option<&'a str>,
+    pub redis: Option<&'a str>,
+}
+
+/// Where the files are.
+pub(super) struct Files {
+    pub config: PathBuf,
+    pub routes: PathBuf,
+    /// Holds the URL of the database where there is a password in it.
+    pub url: PathBuf,
+}
+
+impl Files {
+    pub(super) fn of(folder: &Path) -> Self {
+        Self {
+            config: folder.join("headcount.toml"),
+            routes: folder.join("routes.d/communities.toml"),
+            url: folder.join("database-url"),
+        }
+    }
+
+    /// The first that exists.
+    pub(super) fn existing(&self) -> Option<&Path> {
+        let files = [&self.config, &self.routes, &self.url];
+        files
+            .into_iter()
+            .map(|file| &**file)
+            .find(|file| file.symlink_metadata().is_ok())
+    }
+}
+
+/// Writes all files.
+pub(super) fn write(files: &Files, given: &Given<'_>, guess: &Guess) -> std::io::Result<()> {
+    if let Some(folder) = files.routes.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    if has_password(given.url) {
+        create(&files.url, 0o600, &format!("{}\n", given.url.expose()))?;
+    }
+    create(&files.routes, 0o644, &routes(&guess.routes))?;
+    create(&files.config, 0o644, &configuration(given, guess))
+}
+
+fn create(path: &Path, mode: u32, text: &str) -> std::io::Result<()> {
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(|error| std::io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+}
+
+/// Whether a URL has a password, in its place or as a parameter.
+pub(super) fn has_password(url: &Secret) -> bool {
+    let url = url.expose();
+    let (_, rest) = url.split_once("://").unwrap_or_default();
+    let before_host = rest
+        .split('/')
+        .next()
+        .and_then(|authority| authority.rsplit_once('@'));
+    before_host.is_some_and(|(user, _)| user.contains(':')) || url.contains("password=")
+}
+
+/// `headcount.toml`.
+pub(super) fn configuration(given: &Given<'_>, guess: &Guess) -> String {
+    let mut text = String::from(
+        "# Written by `headcount init`: what it found, with the reason for each guess. All other keys have their\n\
+         # defaults; the reference is config/headcount.toml in the source tree.\n",
+    );
+    for open in &guess.open {
+        let _ = writeln!(text, "#\n# To decide: {open}");
+    }
+    let own = own(given);
+    for section in SECTIONS {
+        let of_section: Vec<_> = own
+            .iter()
+            .chain(&guess.settings)
+            .filter(|setting| setting.section == *section)
+            .collect();
+        if of_section.is_empty() {
+            continue;
+        }
+        let mark = if of_section.iter().all(|setting| setting.is_proposal) {
+            "#"
+        } else {
+            ""
+        };
+        let _ = writeln!(text, "\n{mark}[{section}]");
+        for setting in of_section {
+            line(&mut text, setting);
+        }
+    }
+    text
+}
+
+fn line(text: &mut String, setting: &Setting) {
+    if !setting.reason.is_empty() {
+        let _ = writeln!(text, "# {}", one_line(&setting.reason));
+    }
+    let mark = if setting.is_proposal { "#" } else { "" };
+    let _ = writeln!(text, "{mark}{} = {}", key(&setting.key), setting.value);
+}
+
+/// A key as TOML has it: quoted where it is no bare one.
+fn key(name: &str) -> String {
+    let is_bare = !name.is_empty()
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+    if is_bare {
+        name.to_owned()
+    } else {
+        super::guess::text(name)
+    }
+}
+
+/// Reasons quote names of the site, which may hold anything.
+fn one_line(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+/// What is not guessed from tables.
+fn own(given: &Given<'_>) -> Vec<Setting> {
+    let setting = |section, key: &str, value: String, reason: &str, is_proposal| Setting {
+        section,
+        key: key.into(),
+        value,
+        reason: reason.into(),
+        is_proposal,
+    };
+    let text = super::guess::text;
+    let servers = |server: &str| format!("[{}]", text(server));
+    let mut own = vec![match given.upstream {
+        Some(server) => setting("upstream", "servers", servers(server), "--upstream", false),
+        None => setting(
+            "upstream",
+            "servers",
+            servers("127.0.0.1:8000"),
+            "a guess: where Django and gunicorn listen by default",
+            false,
+        ),
+    }];
+    own.push(if has_password(given.url) {
+        setting(
+            "database",
+            "url_file",
+            text("database-url"),
+            &format!("{}; it has a password", given.url_from),
+            false,
+        )
+    } else {
+        setting("database", "url", text(given.url.expose()), given.url_from, false)
+    });
+    own.push(match given.redis {
+        Some(url) => setting("redis", "url", text(url), "--redis", false),
+        None => setting(
+            "redis",
+            "url",
+            text("redis://127.0.0.1:6379/0"),
+            "without Redis presence is in this process' memory: right for one sidecar",
+            true,
+        ),
+    });
+    own.push(setting(
+        "widget",
+        "inject",
+        "true".into(),
+        "shows the count in the pages of communities",
+        true,
+    ));
+    own
+}
+
+/// `routes.d/communities.toml`.
+pub(super) fn routes(routes: &[Route]) -> String {
+    let mut text = String::from(
+        "# Written by `headcount init`. The first route that matches wins; try them with\n\
+         # `headcount routes test /some/path/`. How routes are written: config/README.md in the source tree.\n",
+    );
+    for route in routes {
+        let mark = if route.is_proposal { "#" } else { "" };
+        let _ = writeln!(
+            text,
+            "\n# {}\n{mark}[[route]]\n{mark}name = \"{}\"",
+            one_line(&route.reason),
+            route.name
+        );
+        let _ = writeln!(text, "{mark}pattern = {}", pattern(&route.pattern));
+        if let Some(page_type) = &route.page_type {
+            let _ = writeln!(text, "{mark}page_type = {}", super::guess::text(page_type));
+        }
+        if route.is_excluded {
+            let _ = writeln!(text, "{mark}track = \"none\"");
+        } else if route.is_proposal {
+            let _ = writeln!(text, "{mark}track = \"request\"");
+        }
+        if let Some(parameter) = route.search_param {
+            let _ = writeln!(text, "{mark}search_param = \"{parameter}\"");
+        }
+    }
+    text
+}
+
+/// In single quotes, in which nothing is escaped.
+fn pattern(regex: &str) -> String {
+    if regex.contains('\'') || regex.contains(char::is_control) {
+        super::guess::text(regex)
+    } else {
+        format!("'{regex}'")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d5_a_url_with_a_password_goes_into_a_file_of_its_own() {
+        for url in [
+            "postgres://app:secret@db/site",
+            "postgres:///site?user=app&password=secret",
+        ] {
+            assert!(has_password(&Secret::new(url)), "{url}");
+            let folder = tempfile::tempdir().expect("a folder");
+            let files = Files::of(folder.path());
+            let url = Secret::new(url);
+            let given = Given {
+                url: &url,
+                url_from: "--database",
+                upstream: None,
+                redis: None,
+            };
+            write(&files, &given, &Guess::default()).expect("written");
+            let text = std::fs::read_to_string(&files.config).expect("a configuration");
+            assert!(!text.contains("secret"), "{text}");
+            let mode = std::os::unix::fs::PermissionsExt::mode(
+                &std::fs::metadata(&files.url).expect("a file").permissions(),
+            );
+            assert_eq!(mode & 0o777, 0o600);
+        }
+        for url in [
+            "postgres://app@db/site",
+            "sqlite:///a@b:c/app.db",
+            "postgres:///site",
+        ] {
+            assert!(!has_password(&Secret::new(url)), "{url}");
+        }
+    }
+
+    #[test]
+    fn d3_names_of_the_site_stay_within_their_line() {
+        let mut guess = Guess::default();
+        guess.settings.push(Setting {
+            section: "schema.event.constants",
+            key: "a b\"".into(),
+            value: super::super::guess::text("x\n[redis]"),
+            reason: "by\n[redis]\nurl = 1".into(),
+            is_proposal: false,
+        });
+        let url = Secret::new("sqlite:///app.db");
+        let given = Given {
+            url: &url,
+            url_from: "--database",
+            upstream: None,
+            redis: None,
+        };
+        let text = configuration(&given, &guess);
+        let read: toml::Table = text.parse().expect("TOML");
+        assert_eq!(
+            read["schema"]["event"]["constants"]["a b\""].as_str(),
+            Some("x\n[redis]")
+        );
+        assert!(read.get("redis").is_none(), "{text}");
+    }
+}

@@ -1,0 +1,38 @@
+//! The part of the configuration that says what the app's tables must be like. Pure.
+
+use chrono_tz::Tz;
+
+use super::Needs;
+use crate::config::{Config, EventTable as EventNames, Events, Schema, SessionKind, TokenHash};
+
+/// What of the configuration decides what the tables must be like.
+#[derive(Debug, Clone)]
+pub(in crate::store) struct Wanted {
+    /// Names; `session` is the table of the kind of sessions, and `event` our own where that is used.
+    pub names: Schema,
+    pub kind: SessionKind,
+    pub token_hash: TokenHash,
+    pub needs: Needs,
+    /// The zone in which the app writes moments without one; UTC if not configured.
+    pub time_zone: Option<Tz>,
+}
+
+impl Wanted {
+    /// `own_events`: the name of our own event table.
+    pub(in crate::store) fn new(config: &Config, own_events: &str) -> Self {
+        let mut names = config.schema.with_sessions(config.session.kind);
+        if config.record.events == Events::Own {
+            names.event = EventNames {
+                table: own_events.to_owned(),
+                ..EventNames::default()
+            };
+        }
+        Self {
+            names,
+            kind: config.session.kind,
+            token_hash: config.session.token_hash,
+            needs: Needs::of(config),
+            time_zone: config.database.time_zone,
+        }
+    }
+}
