@@ -23,10 +23,9 @@ use moka::sync::Cache;
 use sha2::{Digest as _, Sha256};
 
 use super::cookie::{TokenFound, session_token};
-use super::metrics::Metrics;
+use super::metrics::{Metrics, Refused};
 use crate::config;
 use crate::ids::SessionToken;
-use crate::metrics::label_values;
 use crate::reload::KeyFile;
 use verify::{MAX_JWT, Rules, Verified};
 
@@ -34,34 +33,6 @@ use verify::{MAX_JWT, Rules, Verified};
 const REFUSED_FOR: Duration = Duration::from_secs(60);
 /// Longest time for which a verified one is remembered without use of the time that it is valid for.
 const VERIFIED_FOR: Duration = Duration::from_secs(60 * 60);
-
-label_values! {
-    /// Why a JWT identifies nobody.
-    pub enum Refused as "reason" {
-        /// It has more than 8 KiB.
-        TooLong => "too_long",
-        /// It is none.
-        Malformed => "malformed",
-        /// It is signed by another algorithm than those configured, or not at all.
-        Algorithm => "algorithm",
-        /// There is no key of its name and algorithm.
-        Key => "key",
-        /// It was signed with another key, or changed since.
-        Signature => "signature",
-        /// Its time is over.
-        Expired => "expired",
-        /// Its time has not come.
-        NotYet => "not_yet",
-        /// It is of another issuer.
-        Issuer => "issuer",
-        /// It is for another audience.
-        Audience => "audience",
-        /// It is no access token, but a refresh token or the like.
-        TokenType => "token_type",
-        /// A claim is missing, or is not of the kind that it must be.
-        Claims => "claims",
-    }
-}
 
 /// The JWT of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]

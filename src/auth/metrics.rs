@@ -1,6 +1,5 @@
 //! Metrics of sessions: lookups, evictions, and the listener to changes.
 
-use super::jwt::Refused;
 use crate::metrics::{Counter, Counters, label_values, metrics};
 
 metrics! {
@@ -54,5 +53,33 @@ label_values! {
         Overflow => "overflow",
         /// A token that had no session may have one now.
         Appeared => "appeared",
+    }
+}
+
+label_values! {
+    /// Why a JWT identifies nobody.
+    pub enum Refused as "reason" {
+        /// It has more than 8 KiB.
+        TooLong => "too_long",
+        /// It is none.
+        Malformed => "malformed",
+        /// It is signed by another algorithm than those configured, or not at all.
+        Algorithm => "algorithm",
+        /// There is no key of its name and algorithm.
+        Key => "key",
+        /// It was signed with another key, or changed since.
+        Signature => "signature",
+        /// Its time is over.
+        Expired => "expired",
+        /// Its time has not come.
+        NotYet => "not_yet",
+        /// It is of another issuer.
+        Issuer => "issuer",
+        /// It is for another audience.
+        Audience => "audience",
+        /// It is no access token, but a refresh token or the like.
+        TokenType => "token_type",
+        /// A claim is missing, or is not of the kind that it must be.
+        Claims => "claims",
     }
 }

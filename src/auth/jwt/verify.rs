@@ -7,7 +7,7 @@ use jsonwebtoken::{Validation, decode};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::Refused;
+use crate::auth::metrics::Refused;
 use crate::config::{Algorithm, Jwt, JwtKey, JwtKeys};
 use crate::ids::{AccountId, BrowserSessionId, Claims, SessionToken};
 
