@@ -206,12 +206,15 @@ async fn what_can_be_counted_starts_at_zero() {
             "headcount_session_lookups_total",
             "outcome",
             &[
+                "anonymous",
                 "cached",
                 "found",
                 "malformed",
+                "no_profile",
                 "nobody",
                 "remembered",
                 "unavailable",
+                "unreadable",
             ],
         ),
         (

@@ -25,7 +25,7 @@ pub struct SessionTable {
 /// Where a session's user is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SessionUser {
-    /// In a column: the profile's key, or its account where [`ProfileTable::account`] is configured.
+    /// In a column: the profile's key, or its account where [`ProfileTable::account`](super::ProfileTable::account) is configured.
     Column(Column),
     /// In a column of Django's encoded data.
     Encoded(Column),
