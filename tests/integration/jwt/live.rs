@@ -7,7 +7,7 @@ use crate::support::chromium::Chromium;
 use crate::support::fake_upstream::{FakeUpstream, OK};
 use crate::support::jwt::{Pair, signed, with_jwt, world};
 use crate::support::live::{Events, Socket};
-use crate::support::member::Member;
+use crate::support::member::{FIREFOX, Member};
 use crate::support::world::{Wanted, World};
 
 fn live(world: &World) -> String {
@@ -65,15 +65,12 @@ async fn i28_a_live_connection_ends_with_the_session_that_its_jwt_names() {
     let (world, _keys) = world(wanted, "session_claim = \"sid\"").await;
     let alice = Pair::of(&world, "alice").await;
     let authorization = format!("Bearer {}", alice.access);
-    let mut socket = Socket::try_open(
-        &world.sidecar,
-        &live(&world),
-        &[("authorization", &authorization)],
-    )
-    .await
-    .expect("a connection");
+    let headers = [("authorization", &*authorization), ("user-agent", FIREFOX)];
+    let opened = Socket::try_open(&world.sidecar, &live(&world), &headers).await;
+    let mut socket = opened.expect("a connection");
     socket.until(1).await;
-    let headers = format!("Accept: text/event-stream\r\nAuthorization: {authorization}\r\n");
+    let headers =
+        format!("Accept: text/event-stream\r\nUser-Agent: {FIREFOX}\r\nAuthorization: {authorization}\r\n");
     let mut events = Events::ask(&world.sidecar, &live(&world), &headers).await;
     events.until(1).await;
     world
