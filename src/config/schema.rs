@@ -170,6 +170,8 @@ table! {
         /// Reference to the account (Django: `user_id`, which refers to `auth_user`); optional. Set where sessions name
         /// the account instead of the profile.
         account = "",
+        /// The same for JWTs, where these name the account and sessions the profile; optional.
+        jwt_account = "",
         /// Name shown to other visitors.
         username as ProfileColumn = "username",
         /// Path of the picture, relative to `api.avatar_base`; may be null or empty.

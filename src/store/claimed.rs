@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use sqlx::Database;
 
 use super::SessionFound;
-use super::operations::{Backend, FindUsers, Operation, ReadSessions, Runs, SessionKey};
+use super::operations::{Backend, FindProfiles, FindUsers, Operation, ReadSessions, Runs, SessionKey};
 use super::schema::AppSchema;
 use super::session_rows::Candidates;
 use crate::browser_session::{BrowserSession, Unusable};
@@ -31,7 +31,17 @@ impl<B: Backend> Runs<FindClaimed<'_>> for B {
         let tokens = operation.tokens;
         let users = users(tokens, app);
         let accounts: Vec<AccountId> = users.values().cloned().collect();
-        let found = B::run(&FindUsers { accounts: &accounts }, app, connection).await?;
+        let found = match app.jwt_accounts() {
+            Some((profile, account)) if !accounts.is_empty() => {
+                let find = FindProfiles {
+                    profile,
+                    account,
+                    accounts: accounts.iter().map(AccountId::as_str).collect(),
+                };
+                B::run(&find, app, connection).await?
+            }
+            _ => B::run(&FindUsers { accounts: &accounts }, app, connection).await?,
+        };
         let user = |place: usize| found.get(users.get(&place)?);
 
         let mut sessions = Vec::new();
@@ -75,7 +85,10 @@ fn claims<'t>(tokens: &'t [&SessionToken]) -> impl Iterator<Item = (usize, &'t C
 
 /// The accounts that the JWTs name, in canonical form. What is no key of the column's type names nobody.
 fn users(tokens: &[&SessionToken], app: &AppSchema) -> HashMap<usize, AccountId> {
-    let key_type = app.referred().key_type();
+    let named = app
+        .jwt_accounts()
+        .map_or_else(|| app.referred(), |(_, account)| account);
+    let key_type = named.key_type();
     claims(tokens)
         .filter_map(|(place, claims)| {
             Some((

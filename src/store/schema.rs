@@ -75,6 +75,12 @@ impl AppSchema {
         Some((profile, profile.account.as_ref()?))
     }
 
+    /// The profiles and the column by which JWTs name them, where it is another than that of sessions.
+    pub(super) fn jwt_accounts(&self) -> Option<(&ProfileTable, &Column)> {
+        let profile = self.profile.as_ref()?;
+        Some((profile, profile.jwt_account.as_ref()?))
+    }
+
     /// The column that sessions refer to: the profile's, or else their own.
     pub(super) fn referred(&self) -> &Column {
         let own = self.session.user.column();

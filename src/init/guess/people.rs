@@ -235,12 +235,12 @@ pub(super) fn say(
         .account
         .filter(|_| site.is_some_and(|site| site.tokens.is_some()))
     {
-        guess.open.push(format!(
-            "session.jwt.user_claim: tokens of simplejwt name the account ({}), and sessions name a row of {}; let the \
-             tokens have a claim with that row's key",
-            account.name,
-            table.configured()
-        ));
+        guess.set_text(
+            SECTION,
+            "jwt_account",
+            &account.name,
+            "tokens of simplejwt name the account, and sessions name a row of this table",
+        );
     }
     if let (Some(_), Some(media)) = (
         &people.avatar,

@@ -14,6 +14,8 @@ pub struct ProfileTable {
     pub id: Column,
     /// Present if sessions name the account instead of the profile.
     pub account: Option<Column>,
+    /// Present if JWTs name the account, and sessions do not.
+    pub jwt_account: Option<Column>,
     /// `None` where names are not shown, or the app has none.
     pub username: Option<ProfileValue>,
     pub avatar: Option<ProfileValue>,

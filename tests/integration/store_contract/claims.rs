@@ -79,7 +79,13 @@ async fn i25_the_account_that_a_jwt_names_leads_to_its_profile() {
             r#"UPDATE "accounts_userprofile" SET "account_id" = 7007 WHERE "id" = {alice}"#
         ))
         .await;
-        let store = site.reconfigured(|config| config.schema.profile.columns.account = "account_id".into());
+        let store =
+            site.reconfigured(|config| config.schema.profile.columns.jwt_account = "account_id".into());
+        // Sessions name the profile all the same.
+        let session = store.browser_session(&token("token-of-alice")).await.unwrap();
+        assert_eq!(session.map(|session| session.user_id), Some(alice.clone()));
+        let both = site.reconfigured(|config| config.schema.profile.columns.account = "account_id".into());
+        assert!(found(&*both, "7007", None).await.is_some());
         for (account, is_known) in [
             ("7007", true),
             ("07007", true),

@@ -16,6 +16,7 @@ impl Check<'_> {
     ) -> Option<ProfileTable> {
         let id = self.column(table, SECTION, ("id", &names.id, Holds::Key));
         let account = self.optional(table, SECTION, ("account", &names.account, Holds::Key));
+        let jwt_account = self.optional(table, SECTION, ("jwt_account", &names.jwt_account, Holds::Key));
         let mut value = |is_needed: bool, key, name: &ProfileColumn, holds| {
             if is_needed {
                 self.value(table, key, name, holds)
@@ -35,6 +36,7 @@ impl Check<'_> {
             table: table.name.clone(),
             id: id?,
             account: account.ok()?,
+            jwt_account: jwt_account.ok()?,
             username: username.ok()?,
             avatar: avatar.ok()?,
             last_active: last_active.ok()?,
@@ -48,6 +50,7 @@ impl Check<'_> {
             read.push(value.join.as_ref().map_or(&value.column, |join| &join.of));
         }
         read.extend(&profile.account);
+        read.extend(&profile.jwt_account);
         read.extend(&profile.last_active);
         self.may(table, Privilege::Select, &read);
         if let Some(last_active) = &profile.last_active
