@@ -90,6 +90,16 @@ impl StoreError {
         parts.join(", ")
     }
 
+    /// The error without any values of rows: with the server's words where no row is the reason, or else the summary.
+    pub fn without_values(&self) -> String {
+        match self {
+            Self::Unavailable(error) | Self::Undone(error) | Self::Refused(error) if is_impossible(error) => {
+                in_words(error)
+            }
+            _ => self.summary(),
+        }
+    }
+
     /// The same error, where it is known that no COMMIT was sent.
     pub(super) fn before_commit(self) -> Self {
         match self {

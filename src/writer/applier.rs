@@ -280,7 +280,7 @@ impl Applier {
                 self.trouble.with_database(&error);
                 if error.class() == Class::Other {
                     // It may last: an operator is to see why.
-                    self.drain.accepted.down(error.chain(), |_| {});
+                    self.drain.accepted.down(error.without_values(), |_| {});
                 }
                 self.is_in_doubt = true;
                 false

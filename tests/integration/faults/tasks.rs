@@ -50,12 +50,13 @@ async fn t3_each_task_is_killed_and_is_at_work_again() {
         session: "revocation = \"trigger\"".into(),
         ..Wanted::usual()
     };
-    let mut world = wanted.start().await;
+    let mut world = wanted.with_default_access().start().await;
     let migrated = sidecar::run(&["migrate", "--config", &world.sidecar.config()], &[]);
     assert_eq!(migrated.code, Some(0), "{}", migrated.err);
     let faults = restart_mortal(&mut world.sidecar);
     let (community, live) = (world.community("rust"), world.visitors("rust", "/live"));
     let (mut made, alice) = (Made::default(), world.member("alice").await);
+    made.sees("alice", &alice, &[&community]).await;
     let mut events = Events::open(&world.sidecar, &live, &alice).await;
     events.until(1).await;
 
@@ -95,6 +96,7 @@ async fn t3_each_task_is_killed_and_is_at_work_again() {
     made.note("bob", &community);
     events.until(2).await;
     let carol = world.member("carol").await;
+    made.sees("carol", &carol, &[&community]).await;
     let mut theirs = Events::open(&world.sidecar, &live, &carol).await;
     theirs.until(3).await;
     carol.sign_out().await;
