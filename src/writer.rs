@@ -227,6 +227,7 @@ impl Writer {
     fn accept(&self, view: View) -> Result<(), Dropped> {
         let weight = view.weight();
         if !self.load.add(weight) {
+            self.hurry.up();
             return Err(self.why_full());
         }
         let accepted = Accepted {

@@ -239,6 +239,12 @@ impl Schema {
         !self.profile.table.is_empty()
     }
 
+    /// Whether sessions or JWTs name accounts, by which the profiles are found.
+    pub fn finds_accounts(&self) -> bool {
+        let columns = &self.profile.columns;
+        !columns.account.is_empty() || !columns.jwt_account.is_empty()
+    }
+
     /// Whether members may be hidden.
     pub fn hides_members(&self) -> bool {
         self.has_profiles() && !self.profile.columns.is_hidden.is_absent()
@@ -306,6 +312,11 @@ impl Section for Schema {
         ]
         .iter()
         .try_for_each(|(key, name)| ensure(!name.trim().is_empty(), key, "must not be empty"))?;
+        ensure(
+            columns.id != columns.session_id,
+            "schema.session.columns.id",
+            "must not be the token's column, or tokens would be where sessions are named: set it to \"\"",
+        )?;
         let columns = &self.profile.columns;
         [
             ("schema.profile.columns.username", &columns.username),

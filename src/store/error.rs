@@ -272,7 +272,8 @@ pub(super) fn is_impossible(error: &sqlx::Error) -> bool {
     let is_code = error
         .code()
         .is_some_and(|code| matches!(&*code, "55000" | "42809"));
-    is_code || (error.message().contains("cannot modify") && error.message().contains("is a view"))
+    (is_code && !failure::is_of_a_function(error))
+        || (error.message().contains("cannot modify") && error.message().contains("is a view"))
 }
 
 /// A server's error without any row: its message and code.

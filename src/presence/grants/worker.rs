@@ -84,7 +84,7 @@ impl Worker {
         }
     }
 
-    /// Runs until every handle is dropped.
+    /// Works until every handle is dropped.
     pub(super) fn start(self, tasks: &Tasks) {
         tasks.keep_worker(Task::Grants, self, |worker| worker.run().boxed());
     }
@@ -102,7 +102,9 @@ impl Worker {
             tokio::select! {
                 taken = self.queue.recv_many(&mut batch, BATCH) => {
                     if taken == 0 {
-                        return;
+                        // The process ends; until then a task that ended would be started again.
+                        self.write().await;
+                        return std::future::pending().await;
                     }
                     for unrecorded in batch.drain(..) {
                         self.take(unrecorded);

@@ -56,7 +56,7 @@ impl Classification {
         Self { class, remedy }
     }
 
-    const fn wait(class: Class) -> Self {
+    pub(super) const fn wait(class: Class) -> Self {
         Self::new(class, Remedy::Wait)
     }
 

@@ -8,6 +8,7 @@ use sqlx::error::{DatabaseError, ErrorKind};
 use sqlx::postgres::PgDatabaseError;
 use sqlx::sqlite::SqliteError;
 
+use super::Class;
 use super::classification::Classification;
 
 /// A server's error, reduced to what may be logged: code, message, names; never the row.
@@ -18,6 +19,7 @@ pub(super) struct ServerFailure {
     constraint: Option<String>,
     table: Option<String>,
     kind: fn() -> ErrorKind,
+    is_of_a_function: bool,
     pub(super) verdict: Classification,
 }
 
@@ -32,6 +34,9 @@ impl ServerFailure {
         let verdict = if lacks_partition(&*error) {
             message.push_str(": make the partition, or a DEFAULT one; page views wait for it");
             Classification::SCHEMA
+        } else if is_of_a_function(&*error) && ["55000", "42809"].contains(&&*code) {
+            // What a trigger does or raises for a row.
+            Classification::wait(Class::Other)
         } else if error.try_downcast_ref::<PgDatabaseError>().is_some() {
             Classification::of_sqlstate(&code)
         } else if error.try_downcast_ref::<SqliteError>().is_some() {
@@ -50,11 +55,20 @@ impl ServerFailure {
                 ErrorKind::ExclusionViolation => || ErrorKind::ExclusionViolation,
                 _ => || ErrorKind::Other,
             },
+            is_of_a_function: is_of_a_function(&*error),
             code,
             message,
             verdict,
         }
     }
+}
+
+/// Whether a function of the app reported it, such as a trigger's: for this row, perhaps.
+pub(super) fn is_of_a_function(error: &dyn DatabaseError) -> bool {
+    let of_server = error.try_downcast_ref::<PgDatabaseError>();
+    let known = error.try_downcast_ref::<ServerFailure>();
+    of_server.is_some_and(|error| error.r#where().is_some())
+        || known.is_some_and(|known| known.is_of_a_function)
 }
 
 /// Whether a row matched no partition of its table. The SQLSTATE is that of a violated CHECK; the routine that

@@ -181,8 +181,8 @@ impl Runs<FindProfiles<'_>> for Postgres {
     ) -> Result<HashMap<AccountId, UserId>, sqlx::Error> {
         let (profile, account) = (operation.profile, operation.account);
         let sql = format!(
-            "SELECT {account}::text AS account, min({id}::text) AS id FROM {profiles}
-             WHERE {account} = ANY ($1::text[]::{key}[]) GROUP BY {account}",
+            "SELECT DISTINCT ON ({account}) {account}::text AS account, {id}::text AS id FROM {profiles} AS profile
+             WHERE {account} = ANY ($1::text[]::{key}[]) ORDER BY {account}, profile.{id}",
             id = profile.id,
             profiles = profile.table,
             key = account.type_name,

@@ -251,9 +251,9 @@ async fn columns(connection: &mut PgConnection, table: Oid) -> Result<Vec<LiveCo
                     AS is_loose,
                 (a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL) AS has_default,
                 (a.attgenerated <> '' OR a.attidentity = 'a') AS generated,
-                CASE WHEN NOT has_sequence_privilege(s.oid, 'USAGE') THEN s.oid::regclass::text END
+                CASE WHEN NOT has_sequence_privilege(s.oid, 'USAGE') THEN s.name END
                     AS locked_sequence,
-                s.oid::regclass::text AS sequence,
+                s.name AS sequence,
                 EXISTS (SELECT FROM pg_catalog.pg_index i
                         WHERE i.indrelid = a.attrelid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL
                           AND i.indkey[0] = a.attnum AND i.indnkeyatts = 1) AS is_unique,
@@ -268,8 +268,9 @@ async fn columns(connection: &mut PgConnection, table: Oid) -> Result<Vec<LiveCo
          LEFT JOIN pg_catalog.pg_type base ON t.typtype = 'd' AND base.oid = t.typbasetype
          -- Django before 4.1 made serial columns: their sequence has privileges of its own
          LEFT JOIN LATERAL (
-             SELECT s.oid FROM pg_catalog.pg_depend d
+             SELECT s.oid, format('%I.%I', n.nspname, s.relname) AS name FROM pg_catalog.pg_depend d
              JOIN pg_catalog.pg_class s ON s.oid = d.objid AND s.relkind = 'S'
+             JOIN pg_catalog.pg_namespace n ON n.oid = s.relnamespace
              WHERE d.classid = 'pg_catalog.pg_class'::regclass
                AND d.refclassid = 'pg_catalog.pg_class'::regclass
                AND d.refobjid = a.attrelid AND d.refobjsubid = a.attnum AND d.deptype = 'a'

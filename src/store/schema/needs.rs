@@ -35,9 +35,8 @@ impl Needs {
 
     /// Whether anything is asked of the profiles. What sessions refer to must exist where they are told apart by it.
     pub(super) fn profiles(self, schema: &Schema) -> bool {
-        let names = &schema.profile.columns;
-        let finds_accounts = !names.account.is_empty() || !names.jwt_account.is_empty();
-        schema.has_profiles() && (self.identities || self.last_active || self.hidden || finds_accounts)
+        schema.has_profiles()
+            && (self.identities || self.last_active || self.hidden || schema.finds_accounts())
     }
 }
 

@@ -79,6 +79,8 @@ async fn i25_the_account_that_a_jwt_names_leads_to_its_profile() {
             r#"UPDATE "accounts_userprofile" SET "account_id" = 7007 WHERE "id" = {alice}"#
         ))
         .await;
+        site.session(&alice, "token-of-alice", SessionRow::default())
+            .await;
         let store =
             site.reconfigured(|config| config.schema.profile.columns.jwt_account = "account_id".into());
         // Sessions name the profile all the same.
