@@ -36,7 +36,9 @@ impl RouteMatch {
     /// of a topic alone. What a lookup finds belongs to what the app has shown.
     pub fn grants(&self) -> bool {
         let is_looked_up = matches!(self.community, Some(CommunityRef::Lookup(..)));
-        self.route.grants.unwrap_or(self.is_communitys_own || is_looked_up)
+        self.route
+            .grants
+            .unwrap_or(self.is_communitys_own || is_looked_up)
     }
 }
 

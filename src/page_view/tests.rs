@@ -674,7 +674,11 @@ fn a7_a_page_below_the_community_shows_it_only_where_its_route_says_so() {
         assert_eq!(below().says(), None, "{status}");
         assert_eq!(below().tracked(Track::Request).says(), None, "{status}");
         assert_eq!(below().granting(Some(false)).says(), None, "{status}");
-        assert_eq!(below().granting(Some(true)).says(), Some(Verdict::Shown), "{status}");
+        assert_eq!(
+            below().granting(Some(true)).says(),
+            Some(Verdict::Shown),
+            "{status}"
+        );
     }
     // What a lookup finds is the community of what was shown.
     let mut topic = page().below();
@@ -694,7 +698,11 @@ fn a8_a_missing_page_with_a_query_takes_nothing_away() {
     assert_eq!(asked("page=999").status(404).says(), None);
     assert_eq!(asked("").status(404).says(), Some(Verdict::Refused));
     for status in [403, 410] {
-        assert_eq!(asked("page=9").status(status).says(), Some(Verdict::Refused), "{status}");
+        assert_eq!(
+            asked("page=9").status(status).says(),
+            Some(Verdict::Refused),
+            "{status}"
+        );
     }
     assert_eq!(asked("page=2").says(), Some(Verdict::Shown));
 }
