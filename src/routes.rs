@@ -26,8 +26,20 @@ pub struct RouteMatch {
     pub route: Arc<Route>,
     /// The community that the path names, where it names one.
     pub community: Option<CommunityRef>,
-    /// Whether the path names nothing below the community: it is the community's own page.
+    /// Whether the path names nothing below the community but, at most, its slug: it is the community's own page.
     pub is_communitys_own: bool,
+}
+
+impl RouteMatch {
+    /// Whether an answer says that its visitor may see the community. Unless the route says so itself, that of a page
+    /// below the community does not: it may name a community that the app has not checked, as where it goes by the key
+    /// of a topic alone. What a lookup finds belongs to what the app has shown.
+    pub fn grants(&self) -> bool {
+        let is_looked_up = matches!(self.community, Some(CommunityRef::Lookup(..)));
+        self.route
+            .grants
+            .unwrap_or(self.is_communitys_own || is_looked_up)
+    }
 }
 
 /// One route of a route file.
@@ -43,8 +55,9 @@ pub struct Route {
     pub search_param: Option<Arc<str>>,
     /// Whether the widget may be put into its pages, where they are a community's.
     pub widget: bool,
-    /// Whether an answer on this route says that its visitor may see the community.
-    pub grants: bool,
+    /// Whether an answer on this route says that its visitor may see the community; as
+    /// [`RouteMatch::grants`] has it where the file says nothing.
+    pub grants: Option<bool>,
 }
 
 /// What is recorded of requests that match a route.

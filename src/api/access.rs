@@ -47,7 +47,8 @@ pub(super) struct Gate {
     check: Arc<dyn BackendCheck>,
     /// The backend's path with `{community}` or `{community_slug}` in it.
     check_path: String,
-    decisions: Cache<(CallerKey, CommunityId), bool>,
+    /// By caller and path: a path may name a community by its id or its slug, which may be another's id.
+    decisions: Cache<(CallerKey, Arc<str>), bool>,
     permits: Semaphore,
     fingerprints: RandomState,
     clock: Clock,
@@ -176,14 +177,16 @@ impl Gate {
         match &admitted.decides {
             Decides::Nobody => Ok(true),
             Decides::Visits(user, until) => self.was_shown(&subject.id, user, *until, admitted.caller).await,
-            Decides::Backend(key) => self
-                .decisions
-                .try_get_with(
-                    (key.clone(), subject.id.clone()),
-                    self.ask_backend(subject, &admitted.caller.headers),
-                )
-                .await
-                .map_err(Arc::unwrap_or_clone),
+            Decides::Backend(key) => {
+                let path: Arc<str> = self.path_to_check(subject).await?.into();
+                self.decisions
+                    .try_get_with(
+                        (key.clone(), Arc::clone(&path)),
+                        self.ask_backend(&path, &admitted.caller.headers),
+                    )
+                    .await
+                    .map_err(Arc::unwrap_or_clone)
+            }
         }
     }
 
@@ -208,12 +211,11 @@ impl Gate {
         may_see.map_err(|error| Problem::from_presence(&error))
     }
 
-    async fn ask_backend(&self, community: &AskedCommunity, headers: &HeaderMap) -> Result<bool, Problem> {
-        let path = self.path_to_check(community).await?;
+    async fn ask_backend(&self, path: &str, headers: &HeaderMap) -> Result<bool, Problem> {
         let Ok(_permit) = self.permits.acquire().await else {
             return Err(Problem::Unavailable);
         };
-        match self.check.may_see(&path, headers).await {
+        match self.check.may_see(path, headers).await {
             Ok(status) => decide(status),
             Err(error) => {
                 let cause: &dyn Error = &error;

@@ -15,7 +15,7 @@ use http::{HeaderName, Response, StatusCode};
 
 use crate::browser_session::BrowserSession;
 use crate::communities::AskedCommunity;
-use crate::config::Access;
+use crate::config::{Access, CommunityKey};
 use crate::ids::{CommunityId, SessionToken};
 use crate::live::message::LiveMessage;
 use crate::live::{AccessPolicy, Connection, Denied, Framing, Full, Kind, Refused, Wanted};
@@ -291,6 +291,10 @@ impl AccessPolicy for Visitor {
         let caller = self.caller(session);
         let checked = self.shared.still_visible(&caller, communities, open_page);
         self.in_time(checked).await
+    }
+
+    fn takes_ids(&self) -> bool {
+        self.shared.settings.community_key != CommunityKey::Slug
     }
 
     fn needs_recheck(&self) -> bool {

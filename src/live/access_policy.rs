@@ -28,6 +28,11 @@ pub trait AccessPolicy: Send + Sync + 'static {
         open_page: Option<&CommunityId>,
     ) -> Result<Vec<bool>, Denied>;
 
+    /// Whether the caller may name communities by their ids. Otherwise an id that is some community's slug names that one.
+    fn takes_ids(&self) -> bool {
+        true
+    }
+
     /// Whether access may be lost later, while the session lasts.
     fn needs_recheck(&self) -> bool;
 }

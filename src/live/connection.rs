@@ -192,7 +192,11 @@ impl Connection {
         let mut known: HashSet<CommunityId> = self.subscriber().communities().into_iter().collect();
         let before = known.len();
         // Each once, whatever the spelling.
-        let is_new = |asked: &String| known.insert(self.community(asked));
+        let mut unknown = HashSet::new();
+        let is_new = |asked: &String| match self.community(asked) {
+            Some(community) => known.insert(community),
+            None => unknown.insert(asked.clone()),
+        };
         let asked: Vec<String> = asked.into_iter().filter(is_new).collect();
         if before + asked.len() > MAX_COMMUNITIES {
             return Err(Close::TooMany);
@@ -227,12 +231,14 @@ impl Connection {
         self.shared.hub.subscribe(self.subscriber(), &id);
     }
 
-    /// The community that the client names: a subscribed one by its slug, or else by its id, in any of its spellings.
-    pub(super) fn community(&self, named: &str) -> CommunityId {
+    /// The community that the client names: a subscribed one by its slug, or else, where it may, by its id, in any of its
+    /// spellings.
+    pub(super) fn community(&self, named: &str) -> Option<CommunityId> {
         let mut slugs = self.slugs.iter();
         match slugs.find(|(_, slug)| ***slug == *named) {
-            Some((community, _)) => community.clone(),
-            None => self.shared.keys.community(named),
+            Some((community, _)) => Some(community.clone()),
+            None if self.access_policy.takes_ids() => Some(self.shared.keys.community(named)),
+            None => None,
         }
     }
 

@@ -245,8 +245,9 @@ impl<'a, T: Transport> Serving<'a, T> {
             // In any of its spellings.
             Some(Request::Unsubscribe(asked)) => {
                 for asked in asked {
-                    let community = self.connection.community(&asked);
-                    self.connection.unsubscribe(&community);
+                    if let Some(community) = self.connection.community(&asked) {
+                        self.connection.unsubscribe(&community);
+                    }
                 }
             }
             None => {}

@@ -55,7 +55,7 @@ fn page() -> Page {
                 track: Track::Page,
                 search_param: None,
                 widget: true,
-                grants: true,
+                grants: None,
             }),
             community: Some(CommunityRef::Id(Arc::from("42"))),
             is_communitys_own: true,
@@ -141,6 +141,15 @@ impl Page {
 
     fn says(&self) -> Option<Verdict> {
         verdict(&self.exchange())
+    }
+
+    fn granting(mut self, grants: Option<bool>) -> Self {
+        let matched = self.route.as_mut().unwrap();
+        matched.route = Arc::new(Route {
+            grants,
+            ..(*matched.route).clone()
+        });
+        self
     }
 
     /// A page below the community's own.
@@ -585,7 +594,6 @@ proptest! {
 #[test]
 fn a7_a_page_or_data_that_was_answered_200_says_that_the_community_was_shown() {
     assert_eq!(page().says(), Some(Verdict::Shown));
-    assert_eq!(page().below().says(), Some(Verdict::Shown));
     // Whoever asks, and whether or not it counts as a view.
     let by_script = page()
         .without("sec-fetch-mode")
@@ -653,12 +661,48 @@ fn a8_only_the_communitys_own_page_says_that_it_was_refused() {
 /// A page for everybody, such as one that asks to join, can be left out.
 #[test]
 fn a7_a_route_can_say_that_its_pages_show_nothing() {
-    let mut page = page();
-    let matched = page.route.as_mut().unwrap();
-    matched.route = Arc::new(Route {
-        grants: false,
-        ..(*matched.route).clone()
-    });
+    let page = page().granting(Some(false));
     assert_eq!(page.says(), None);
     assert_eq!(page.status(404).says(), None);
+}
+
+/// The path of a topic may name any community beside it, where the app goes by the topic alone.
+#[test]
+fn a7_a_page_below_the_community_shows_it_only_where_its_route_says_so() {
+    for status in [200, 304] {
+        let below = || page().below().status(status);
+        assert_eq!(below().says(), None, "{status}");
+        assert_eq!(below().tracked(Track::Request).says(), None, "{status}");
+        assert_eq!(below().granting(Some(false)).says(), None, "{status}");
+        assert_eq!(
+            below().granting(Some(true)).says(),
+            Some(Verdict::Shown),
+            "{status}"
+        );
+    }
+    // What a lookup finds is the community of what was shown.
+    let mut topic = page().below();
+    topic.route.as_mut().unwrap().community = Some(CommunityRef::Lookup("topic".into(), "7".into()));
+    assert_eq!(topic.says(), Some(Verdict::Shown));
+    assert_eq!(topic.status(404).says(), None);
+}
+
+/// A page of a list that there is not, such as `?page=999`.
+#[test]
+fn a8_a_missing_page_with_a_query_takes_nothing_away() {
+    let asked = |query: &str| {
+        let mut page = page();
+        page.query = Some(query.into());
+        page
+    };
+    assert_eq!(asked("page=999").status(404).says(), None);
+    assert_eq!(asked("").status(404).says(), Some(Verdict::Refused));
+    for status in [403, 410] {
+        assert_eq!(
+            asked("page=9").status(status).says(),
+            Some(Verdict::Refused),
+            "{status}"
+        );
+    }
+    assert_eq!(asked("page=2").says(), Some(Verdict::Shown));
 }

@@ -14,10 +14,11 @@ use crate::routes::Track;
 /// Shown: a GET was answered 200 with a page, JSON or, where the route tracks requests, anything; or the exchange is a
 /// page view (a page that the browser has already: 304). Whether the visitor loaded it, a script did, or a robot, does
 /// not matter; files, of which many are for everybody, say nothing, nor does a route with `track = "none"` or
-/// `grants = false`.
+/// `grants = false`, nor a page below the community unless its route has `grants = true`.
 ///
 /// Refused: a GET of the community's own page, of which nothing below the community is named, was answered 403, 404 or
-/// 410. A missing page of the community says nothing about it, and a redirect or a failure nothing at all.
+/// 410. A missing page of the community says nothing about it: one below it, or with a query (`?page=999`) a 404. A
+/// redirect or a failure says nothing at all.
 pub(crate) fn verdict(exchange: &Exchange<'_>) -> Option<Verdict> {
     let matched = exchange.route?;
     let route = &*matched.route;
@@ -26,7 +27,8 @@ pub(crate) fn verdict(exchange: &Exchange<'_>) -> Option<Verdict> {
         return None;
     }
     match exchange.status {
-        _ if !route.grants => None,
+        _ if route.grants == Some(false) => None,
+        StatusCode::OK | StatusCode::NOT_MODIFIED if !matched.grants() => None,
         StatusCode::OK => {
             let is_data = || media_type_is(exchange.response, is_json);
             let is_page = || media_type_is(exchange.response, is_html);
@@ -35,6 +37,7 @@ pub(crate) fn verdict(exchange: &Exchange<'_>) -> Option<Verdict> {
             (is_shown && !is_download(exchange.response)).then_some(Verdict::Shown)
         }
         StatusCode::NOT_MODIFIED => what(exchange).is_ok().then_some(Verdict::Shown),
+        StatusCode::NOT_FOUND if exchange.query.is_some_and(|query| !query.is_empty()) => None,
         StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::GONE => {
             matched.is_communitys_own.then_some(Verdict::Refused)
         }

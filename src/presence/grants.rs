@@ -1,7 +1,7 @@
 //! Grants: which users the app has shown which community, so that they may see its visitors (`api.access = "visited"`).
 //!
 //! A grant belongs to a user, not to a session, and lasts for `api.visited_ttl` after the app's last answer, and for as
-//! long as a page of the community is open. A refusal takes its place: of two answers the later one counts, whichever
+//! long as a page of the community is open, at most for [`OPEN_FOR`] such times. A refusal takes its place: of two answers the later one counts, whichever
 //! sidecar passed it on. That a page is open is no answer: it never stands against a refusal.
 //!
 //! This sidecar's own answers are in its memory at once; a worker writes them to the presence store for the other
@@ -14,7 +14,9 @@ mod worker;
 use std::sync::Arc;
 use std::time::Duration;
 
+use moka::Expiry;
 use moka::ops::compute::Op;
+use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until};
@@ -25,9 +27,14 @@ use super::{Metrics, Presence, PresenceError};
 use crate::ids::{CommunityId, UserId};
 use crate::tasks::Tasks;
 
-/// Users remembered, counted once per community; some 200 bytes each. Beyond that, those asked about least are
-/// forgotten.
+/// Users remembered, counted once per community; some 200 bytes each. Beyond that, those neither answered nor asked about
+/// for longest are forgotten: whoever asks for many communities keeps nobody's grant out.
 const CAPACITY: u64 = 100_000;
+/// For how many times the length of a grant after the app's last answer an open page prolongs it.
+pub const OPEN_FOR: u32 = 12;
+/// How long a refusal that takes nothing away is kept where nothing is shared: for as long as an earlier answer may be
+/// under way.
+const NOTHING_TAKEN: Duration = Duration::from_secs(60);
 /// Answers that wait for the worker; further ones are not written to the store.
 const QUEUE: usize = 10_000;
 /// Callers who wait for another sidecar's answer at a time; further ones are told what is known.
@@ -114,6 +121,25 @@ enum Recorded {
     Until(Moment),
 }
 
+/// Forgets what counts no more.
+struct WhileItCounts;
+
+impl Expiry<Key, Known> for WhileItCounts {
+    fn expire_after_create(&self, _: &Key, known: &Known, _: std::time::Instant) -> Option<Duration> {
+        Some(known.until.since(Moment::now()))
+    }
+
+    fn expire_after_update(
+        &self,
+        _: &Key,
+        known: &Known,
+        _: std::time::Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        Some(known.until.since(Moment::now()))
+    }
+}
+
 impl Grants {
     /// Grants last for `kept`. A caller about whom nothing is known waits at most for `patience` until another sidecar
     /// that shares the store has noted what the app has answered. The writer runs as one of `tasks`.
@@ -125,7 +151,11 @@ impl Grants {
         tasks: &Tasks,
     ) -> Self {
         let (sender, queue) = mpsc::channel(QUEUE);
-        let known = Cache::builder().max_capacity(CAPACITY).time_to_live(kept).build();
+        let known = Cache::builder()
+            .max_capacity(CAPACITY)
+            .eviction_policy(EvictionPolicy::lru())
+            .expire_after(WhileItCounts)
+            .build();
         if presence.shares_grants() {
             Worker::new(
                 kept,
@@ -221,10 +251,18 @@ impl Inner {
             let (verdict, at) = match (news, before) {
                 (News::Answer(_), Some(before)) if before.at > at => return Op::Nop,
                 (News::Answer(verdict), _) => (verdict, at),
-                (News::StillOpen, Some(before)) if before.verdict == Verdict::Shown => {
+                (News::StillOpen, Some(before))
+                    if before.verdict == Verdict::Shown && at.since(before.at) <= self.kept * OPEN_FOR =>
+                {
                     (Verdict::Shown, before.at)
                 }
                 (News::StillOpen, _) => return Op::Nop,
+            };
+            let takes_something = before.is_some_and(|before| before.verdict == Verdict::Shown);
+            let until = if verdict == Verdict::Refused && !is_shared && !takes_something {
+                until.min(Moment::now() + NOTHING_TAKEN)
+            } else {
+                until
             };
             let like_before = before.filter(|before| before.verdict == verdict);
             let until = like_before.map_or(until, |before| until.max(before.until));
@@ -263,7 +301,9 @@ impl Inner {
     /// The app's last answer, as far as any sidecar knows.
     async fn verdict(&self, key: &Key) -> Result<Option<Verdict>, PresenceError> {
         let own = self.known.get(key).filter(|own| Moment::now() < own.until);
-        let is_recorded = own.is_none_or(|own| matches!(own.recorded, Recorded::Until(_)));
+        // A refusal is told only while what is not known is told alike.
+        let is_recorded = own
+            .is_none_or(|own| own.verdict == Verdict::Refused || matches!(own.recorded, Recorded::Until(_)));
         if !self.presence.shares_grants() || !is_recorded {
             return Ok(own.map(|own| own.verdict));
         }
@@ -287,6 +327,8 @@ impl Inner {
                 }
                 Ok(Some(own.verdict))
             }
+            // A refusal is told like what is not known, so that a community that there is shows in no answer.
+            (Err(error), Some(own)) if own.verdict == Verdict::Refused => Err(error),
             (Err(_), Some(own)) => Ok(Some(own.verdict)),
             (Err(error), None) => Err(error),
         }

@@ -150,6 +150,11 @@ impl ShownPages {
         let community = match self.communities.named(named).await {
             Ok(Named::Community(community)) => community,
             Ok(Named::Nothing | Named::NoKey) => return None,
+            // The name may be another community's by now: one that the app has not shown.
+            Err(_) if unsettled.verdict == Verdict::Shown => {
+                self.grants.count_dropped();
+                return None;
+            }
             Err(_) => self.communities.last_known(named).await?,
         };
         Some((session, community))

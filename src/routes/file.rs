@@ -78,7 +78,8 @@ struct RawRoute {
     community: Option<bool>,
     /// Whether its pages may show the widget.
     widget: Option<bool>,
-    /// Whether an answer 200 says that its visitor may see the community.
+    /// Whether an answer 200 says that its visitor may see the community. Without the key: where it is the community's own
+    /// page, or a lookup found the community.
     grants: Option<bool>,
 }
 
@@ -191,7 +192,7 @@ impl Check<'_> {
                 track: raw.track,
                 search_param,
                 widget: raw.widget.unwrap_or(true),
-                grants: raw.grants.unwrap_or(true),
+                grants: raw.grants,
             }),
             pattern: raw.pattern.into_inner(),
             regex,

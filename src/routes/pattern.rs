@@ -100,7 +100,11 @@ impl RouteTable {
     }
 }
 
-/// The community that a path names, and whether nothing below it is named: its name is in the last segment.
+/// The group whose text, after a community's key, is that community's slug, as in `/category/5/rust/`.
+const OWN_SLUG: &str = "slug";
+
+/// The community that a path names, and whether nothing below it is named: its name is in the last segment, or only its
+/// slug follows.
 fn community(route: &CheckedRoute, path: &str) -> Option<(CommunityRef, bool)> {
     let group = route.group.as_ref()?;
     let captures = route.regex.captures(path)?;
@@ -120,8 +124,14 @@ fn community(route: &CheckedRoute, path: &str) -> Option<(CommunityRef, bool)> {
             return Some((named, false));
         }
     };
-    let rest = path.get(end..).unwrap_or_default();
-    Some((community, !rest.trim_end_matches('/').contains('/')))
+    let rest = path.get(end..).unwrap_or_default().trim_end_matches('/');
+    let is_its_slug = || {
+        let (slug, named) = (rest.strip_prefix('/')?, captures.name(OWN_SLUG)?);
+        let is_whole = named.start() == end + 1 && named.as_str().trim_end_matches('/') == slug;
+        Some(is_whole && !slug.contains('/'))
+    };
+    let is_own = !rest.contains('/') || is_its_slug().unwrap_or_default();
+    Some((community, is_own))
 }
 
 /// The text of a group, and where it ends.

@@ -168,6 +168,12 @@ async fn whoever_saw_a_page_may_see_who_is_there(parts: Parts) {
     let alice = world.member("alice").await;
     let mut socket = Socket::open(&world.sidecar, &world.visitors("hidden", "/live"), &alice).await;
     socket.count().await;
+    // A page below the community's own, whose route does not say that the site has checked the community.
+    let carol = world.member("carol").await;
+    carol
+        .sees(&format!("{}search/?q=borrow", world.community("rust")))
+        .await;
+    assert_eq!(status(&carol, &world.visitors("rust", "/count")).await, 404);
     // The same browser is let out and in again by the site.
     let bob = world.member("bob").await;
     assert_eq!(status(&bob, &world.visitors("rust", "/count")).await, 404);

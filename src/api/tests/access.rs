@@ -435,3 +435,22 @@ async fn v26_the_backend_is_asked_by_slug_where_its_path_says_so() {
         assert_eq!(status(&answer), expected, "{asked}");
     }
 }
+
+/// A slug that there is not may look like the id of a community.
+#[tokio::test]
+async fn v26_what_the_backend_said_of_a_name_is_not_said_of_an_id() {
+    let site = Site::with(|settings| {
+        settings.access = Access::Backend;
+        settings.community_key = CommunityKey::Slug;
+        settings.backend_check = "/c/{community_slug}/".into();
+    });
+    site.store.slug("rust", "42");
+    site.backend.says("/c/rust/", StatusCode::OK);
+    site.backend.says("/c/42/", StatusCode::NOT_FOUND);
+    for (asked, expected) in [("42", 404), ("rust", 200), ("42", 404)] {
+        let answer = site
+            .get(&format!("/api/communities/{asked}/visitors/count"))
+            .await;
+        assert_eq!(status(&answer), expected, "{asked}");
+    }
+}

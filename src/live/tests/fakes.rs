@@ -100,12 +100,18 @@ pub(super) struct Rules {
     forbidden: Mutex<HashSet<String>>,
     slugs: Mutex<HashMap<String, String>>,
     again: AtomicBool,
+    only_slugs: AtomicBool,
     held: tokio::sync::Mutex<()>,
 }
 
 impl Rules {
     pub(super) fn forbid(&self, community: &str) {
         self.forbidden.lock().unwrap().insert(community.into());
+    }
+
+    /// Callers name communities by slugs alone.
+    pub(super) fn takes_slugs_only(&self) {
+        self.only_slugs.store(true, Ordering::Relaxed);
     }
 
     /// A slug of a community.
@@ -161,6 +167,10 @@ impl AccessPolicy for Rules {
             .iter()
             .map(|id| !forbidden.contains(id.as_str()))
             .collect())
+    }
+
+    fn takes_ids(&self) -> bool {
+        !self.only_slugs.load(Ordering::Relaxed)
     }
 
     fn needs_recheck(&self) -> bool {

@@ -263,6 +263,29 @@ async fn v23_whoever_asked_by_slug_is_told_by_slug() {
     );
 }
 
+/// A slug that looks like another community's id.
+#[tokio::test(start_paused = true)]
+async fn v23_where_slugs_name_communities_ids_name_none() {
+    let bench = bench().await;
+    bench.rules.takes_slugs_only();
+    bench.rules.slug("rust", "42");
+    bench.rules.slug("42", "43");
+    let mut socket = web_socket(&bench, &["44"]).await;
+    next_count(&mut socket).await;
+    say(&mut socket, json!({"type": "subscribe", "communities": ["rust"]})).await;
+    assert_eq!(next(&mut socket).await["community_id"], "rust");
+    // It is no other name of the one above.
+    say(&mut socket, json!({"type": "unsubscribe", "communities": ["42"]})).await;
+    say(
+        &mut socket,
+        json!({"type": "subscribe", "communities": ["42", "42"]}),
+    )
+    .await;
+    assert_eq!(next(&mut socket).await["community_id"], "42");
+    bench.touch("42", "a").await;
+    assert_eq!(next(&mut socket).await["community_id"], "rust");
+}
+
 #[tokio::test(start_paused = true)]
 async fn v23_access_that_is_lost_is_told_by_slug() {
     let bench = bench().await;

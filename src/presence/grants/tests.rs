@@ -272,6 +272,63 @@ async fn a10_an_open_page_prolongs_a_grant_and_takes_no_refusal_back() {
     assert!(!one.lets_see().await && !other.lets_see().await);
 }
 
+/// A page that stays open asks nothing of the app.
+#[tokio::test(start_paused = true)]
+async fn a10_an_open_page_prolongs_a_grant_for_twelve_times_its_length() {
+    let one = sidecar(&Arc::default());
+    let key: Key = ("42".into(), "7".into());
+    one.shows(Verdict::Shown, Duration::ZERO);
+    let shown = one.0.known.get(&key).unwrap().at;
+    let until = |halves: u32| {
+        let at = shown + HOUR / 2 * halves;
+        one.0.put(key.clone(), News::StillOpen, at);
+        one.0.known.get(&key).unwrap().until
+    };
+    for halves in 1..=24 {
+        assert_eq!(until(halves), shown + HOUR / 2 * halves + HOUR, "{halves}");
+    }
+    for halves in 25..50 {
+        assert_eq!(until(halves), shown + HOUR * 13, "{halves}");
+    }
+    // The app answers again.
+    one.0
+        .put(key.clone(), News::Answer(Verdict::Shown), shown + HOUR * 25);
+    assert_eq!(until(51), shown + HOUR / 2 * 53);
+}
+
+/// As from a member who asks for a hundred thousand communities that there are not.
+#[tokio::test(start_paused = true)]
+async fn a9_refusals_keep_no_grant_out() {
+    let one = sidecar(&Arc::default());
+    let user = UserId::from("8");
+    for community in 0..CAPACITY + CAPACITY / 10 {
+        let community = CommunityId::new(community.to_string());
+        one.note(&community, &user, Verdict::Refused, Moment::now());
+        // Asked again and again, so that they count as much used.
+        one.0.known.get(&(community, user.clone()));
+    }
+    one.0.known.run_pending_tasks();
+    one.shows(Verdict::Shown, Duration::ZERO);
+    one.0.known.run_pending_tasks();
+    let known = one.0.known.get(&("42".into(), "7".into()));
+    assert_eq!(known.map(|known| known.verdict), Some(Verdict::Shown));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a9_while_the_store_is_away_a_refusal_is_told_like_what_is_not_known() {
+    let store = Arc::<Shared>::default();
+    let one = sidecar(&store);
+    one.shows(Verdict::Refused, Duration::ZERO);
+    one.writes().await;
+    assert!(!one.lets_see().await);
+    store.is_away.store(true, Ordering::Relaxed);
+    one.note(&"44".into(), &"7".into(), Verdict::Refused, Moment::now());
+    for community in ["42", "43", "44"] {
+        let told = one.may_see(&community.into(), &"7".into(), one.soon()).await;
+        assert!(told.is_err(), "{community}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a7_whoever_was_shown_nothing_waits_once_and_only_where_others_may_know() {
     let store = Arc::<Shared>::default();

@@ -359,6 +359,34 @@ fn a8_a_communitys_own_page_names_nothing_below_it() {
     }
 }
 
+#[test]
+fn a8_a_communitys_own_page_may_name_its_slug_behind_its_key() {
+    let text = r"
+[[route]]
+name = 'category'
+pattern = '^/category/(?P<community>\d+)/(?P<slug>[^/]+)(/|$)'
+
+[[route]]
+name = 'topic'
+pattern = '^/forum/(?P<community>\d+)/(?P<topic>\d+)/$'
+
+[[route]]
+name = 'topic-by-slug'
+pattern = '^/f/(?P<community>\d+)/topic/(?P<slug>[^/]+)/$'
+";
+    let table = table(text);
+    for (path, is_own) in [
+        ("/category/5/rust/", true),
+        ("/category/5/rust", true),
+        ("/category/5/rust/7/", false),
+        ("/category/5/rust/topics", false),
+        ("/forum/5/7/", false),
+        ("/f/5/topic/hello/", false),
+    ] {
+        assert_eq!(table.find(path).unwrap().is_communitys_own, is_own, "{path}");
+    }
+}
+
 /// A forum whose topics do not name their community.
 #[test]
 fn v25_a_group_may_lead_to_a_community_by_a_lookup() {

@@ -33,7 +33,7 @@ fn route(widget: bool, community: Option<&str>) -> RouteMatch {
             track: Track::Page,
             search_param: None,
             widget,
-            grants: true,
+            grants: None,
         }),
         community: community.map(|id| CommunityRef::Id(id.into())),
         is_communitys_own: true,

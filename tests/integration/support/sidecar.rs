@@ -20,6 +20,8 @@ pub const ROUTES: &str = r#"
 name = "community-post"
 pattern = '^/communities/(?P<community>[0-9a-f-]+)/posts/(?P<post>\d+)/?$'
 page_type = "post"
+# The site looks for the post in this community.
+grants = true
 
 [[route]]
 name = "community-search"
