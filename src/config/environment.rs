@@ -100,6 +100,14 @@ impl Source {
                 typed.insert(keys.join("."), (keys, text));
             }
         }
+        for keys in self.overridden.keys().cloned().collect::<Vec<_>>() {
+            let other = keys
+                .strip_suffix("_file")
+                .map_or_else(|| format!("{keys}_file"), str::to_owned);
+            if !self.overridden.contains_key(&other) {
+                unset(&mut table, &other);
+            }
+        }
         let read = |table: &Table| {
             serde_path_to_error::deserialize(Value::Table(table.clone()))
                 .map_err(|error| (error.path().to_string(), in_words(error.inner())))
@@ -131,6 +139,18 @@ fn value_of(text: &str) -> Value {
         .filter(|table| table.len() == 1)
         .and_then(|mut table| table.remove("value"))
         .unwrap_or_else(|| Value::String(text.into()))
+}
+
+/// Removes a nested key: a secret comes from the text or from a file, and a variable that names one replaces the other.
+fn unset(table: &mut Table, path: &str) {
+    match path.split_once('.') {
+        None => drop(table.remove(path)),
+        Some((section, rest)) => {
+            if let Some(Value::Table(inner)) = table.get_mut(section) {
+                unset(inner, rest);
+            }
+        }
+    }
 }
 
 /// Sets a nested key, making tables on the way. False where the path is empty or runs through a value.

@@ -34,6 +34,23 @@ fn refused(text: &str) -> String {
 }
 
 #[test]
+fn a_variable_takes_the_place_of_the_file_that_holds_a_secret() {
+    let text = "[upstream]\nservers = [\"127.0.0.1:8000\"]\n[database]\nurl_file = \"nowhere\"";
+    let config = parse_with(text, &[("HEADCOUNT__DATABASE__URL", "postgres://owner@db/app")]).unwrap();
+    assert_eq!(config.database.url.unwrap().expose(), "postgres://owner@db/app");
+    let both = [
+        ("HEADCOUNT__DATABASE__URL", "postgres://owner@db/app"),
+        ("HEADCOUNT__DATABASE__URL_FILE", "nowhere"),
+    ];
+    assert!(
+        parse_with(text, &both)
+            .unwrap_err()
+            .to_string()
+            .contains("is set too")
+    );
+}
+
+#[test]
 fn two_keys_are_enough() {
     let config = parse(MINIMAL).unwrap();
     assert_eq!(config.upstream.servers, ["127.0.0.1:8000"]);

@@ -1,7 +1,7 @@
 //! `headcount check --django`: settings of the site that break behind a proxy, or do not go with the configuration. Pure.
 
 use super::django::{Database, Settings, Site};
-use crate::config::Config;
+use crate::config::{Config, SessionKind};
 
 /// A sentence for each, with its cure.
 pub fn warnings(site: &Site, config: &Config) -> Vec<String> {
@@ -109,7 +109,18 @@ fn sessions(settings: &Settings, config: &Config, warnings: &mut Vec<String>) {
         Some(app) => table.ends_with(&format!("{app}_session")),
         None => false,
     };
-    if kept_by_engine && settings.session_cookie_name != *cookie {
+    let is_djangos = config.session.kind == SessionKind::Django;
+    if is_djangos
+        && !["db", "cached_db"]
+            .iter()
+            .any(|kept| engine.ends_with(&format!("backends.{kept}")))
+    {
+        warnings.push(format!(
+            "SESSION_ENGINE is {engine:?}, which keeps no sessions in the database, so that nobody is recognised: use \
+             django.contrib.sessions.backends.cached_db, or [session.jwt]"
+        ));
+    }
+    if (is_djangos || kept_by_engine) && settings.session_cookie_name != *cookie {
         warnings.push(wrong_cookie(&settings.session_cookie_name, cookie));
     }
 }

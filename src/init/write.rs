@@ -47,6 +47,8 @@ pub(super) struct Files {
     pub routes: PathBuf,
     /// Holds the URL of the database where there is a password in it.
     pub url: PathBuf,
+    /// The same of Redis.
+    pub redis: PathBuf,
 }
 
 impl Files {
@@ -55,12 +57,13 @@ impl Files {
             config: folder.join("headcount.toml"),
             routes: folder.join("routes.d/communities.toml"),
             url: folder.join("database-url"),
+            redis: folder.join("redis-url"),
         }
     }
 
     /// The first that exists.
     pub(super) fn existing(&self) -> Option<&Path> {
-        let files = [&self.config, &self.routes, &self.url];
+        let files = [&self.config, &self.routes, &self.url, &self.redis];
         files
             .into_iter()
             .map(|file| &**file)
@@ -75,6 +78,9 @@ pub(super) fn write(files: &Files, given: &Given<'_>, guess: &Guess) -> std::io:
     }
     if has_password(given.url) {
         create(&files.url, 0o600, &format!("{}\n", given.url.expose()))?;
+    }
+    if let Some(url) = given.redis.filter(|url| has_password(&Secret::new(*url))) {
+        create(&files.redis, 0o600, &format!("{url}\n"))?;
     }
     create(&files.routes, 0o644, &routes(&guess.routes))?;
     create(&files.config, 0o644, &configuration(given, guess))
@@ -194,6 +200,10 @@ fn own(given: &Given<'_>) -> Vec<Setting> {
         setting("database", "url", text(given.url.expose()), given.url_from, false)
     });
     own.push(match given.redis {
+        Some(url) if has_password(&Secret::new(url)) => {
+            let reason = "--redis; it has a password";
+            setting("redis", "url_file", text("redis-url"), reason, false)
+        }
         Some(url) => setting("redis", "url", text(url), "--redis", false),
         None => setting(
             "redis",
@@ -270,15 +280,16 @@ mod tests {
                 url: &url,
                 url_from: "--database",
                 upstream: None,
-                redis: None,
+                redis: Some("redis://:secret@127.0.0.1/0"),
             };
             write(&files, &given, &Guess::default()).expect("written");
             let text = std::fs::read_to_string(&files.config).expect("a configuration");
             assert!(!text.contains("secret"), "{text}");
-            let mode = std::os::unix::fs::PermissionsExt::mode(
-                &std::fs::metadata(&files.url).expect("a file").permissions(),
-            );
-            assert_eq!(mode & 0o777, 0o600);
+            for file in [&files.url, &files.redis] {
+                let permissions = std::fs::metadata(file).expect("a file").permissions();
+                let mode = std::os::unix::fs::PermissionsExt::mode(&permissions);
+                assert_eq!(mode & 0o777, 0o600);
+            }
         }
         for url in [
             "postgres://app@db/site",

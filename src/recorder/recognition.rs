@@ -120,13 +120,15 @@ impl Recognition {
         if method != Method::POST || !response.contains_key(SET_COOKIE) {
             return;
         }
-        let redirects = matches!(status, StatusCode::FOUND | StatusCode::SEE_OTHER);
-        // Scripts sign in without a redirect; other cookies than a session's are rarely hidden from scripts.
-        let is_hidden = |cookie: &str| status.is_success() && cookie.contains("httponly");
+        if !status.is_success() && !matches!(status, StatusCode::FOUND | StatusCode::SEE_OTHER) {
+            return;
+        }
+        // Other cookies than a session's are rarely hidden from scripts: a chosen language, a cart.
+        let is_hidden = |cookie: &str| cookie.to_ascii_lowercase().contains("httponly");
         let cookies = response.get_all(SET_COOKIE).iter();
         let set: Vec<_> = cookies
             .filter_map(|cookie| cookie.to_str().ok())
-            .filter(|cookie| is_set(cookie) && (redirects || is_hidden(&cookie.to_ascii_lowercase())))
+            .filter(|cookie| is_set(cookie) && is_hidden(cookie))
             .filter_map(|cookie| name_of(cookie.split(';').next()?))
             .collect();
         if set.is_empty() {

@@ -24,39 +24,9 @@ type Wanted = (
 );
 
 const NEEDED: &[Wanted] = &[
-    (
-        "event_type",
-        &["event_type", "type", "kind", "action", "event", "verb", "name"],
-        is_text,
-    ),
-    (
-        "metadata",
-        &[
-            "metadata",
-            "meta",
-            "data",
-            "payload",
-            "properties",
-            "extra",
-            "context",
-            "details",
-        ],
-        is_json,
-    ),
-    (
-        "timestamp",
-        &[
-            "timestamp",
-            "created_at",
-            "occurred_at",
-            "happened_at",
-            "created",
-            "time",
-            "at",
-            "date",
-        ],
-        is_moment,
-    ),
+    ("event_type", &["event_type"], is_text),
+    ("metadata", &["metadata"], is_json),
+    ("timestamp", &["timestamp", "created_at"], is_moment),
 ];
 const OPTIONAL: &[Wanted] = &[
     (
@@ -104,6 +74,15 @@ fn find<'t>(tables: &'t Tables, people: &'t Table) -> Option<Found<'t>> {
             return None;
         }
         columns.extend(OPTIONAL.iter().map(column));
+        // A calendar's events have neither.
+        let is_of_visitors = |key| {
+            columns
+                .iter()
+                .any(|(known, column)| *known == key && column.is_some())
+        };
+        if !is_of_visitors("ip_address") || !is_of_visitors("user_agent") {
+            return None;
+        }
         let is_filled = |column: &&CatalogueColumn| {
             column.is_nullable
                 || column.has_default

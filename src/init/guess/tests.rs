@@ -272,8 +272,24 @@ fn sessions_that_are_in_no_table_are_named() {
 }
 
 #[test]
+fn a_calendar_is_no_table_of_page_views() {
+    let tables = vec![
+        table("people", "id bigint key, username text"),
+        table(
+            "sessions",
+            "id bigint key, user_id bigint -> people, token text unique, expires_at moment",
+        ),
+        table(
+            "calendar_event",
+            "id bigint key, organizer_id bigint -> people, event_type text, metadata json, timestamp moment",
+        ),
+    ];
+    is(&guessed(tables, None), "record", "events", "\"own\"");
+}
+
+#[test]
 fn a_constant_is_taken_from_the_model() {
-    let event = "id bigint key, user_id bigint -> people, event_type text, metadata json, timestamp moment, tenant text";
+    let event = "id bigint key, user_id bigint -> people, event_type text, metadata json, timestamp moment, ip_address inet, user_agent text, tenant text";
     let tables = || {
         vec![
             table("people", "id bigint key, username text"),

@@ -84,7 +84,7 @@ fn h7_what_is_kept_of_made_up_cookies_is_bounded() {
             &format!("sessionid={TOKEN}; {}", many.join("; ")),
             NotCounted::NoSession,
         );
-        site.answers(&Method::POST, 302, &[&format!("set{number}=1")]);
+        site.answers(&Method::POST, 302, &[&format!("set{number}=1; HttpOnly")]);
     }
     let state = site.recognition.state();
     assert_eq!((state.names.len(), state.set.len()), (NAMES, NAMES));
@@ -102,6 +102,7 @@ fn h8_visitors_who_never_sign_in_are_not_told_of() {
     site.navigates(500, "_ga=GA1.2.3", NotCounted::NoCookie);
     // A language is chosen, and a cookie deleted.
     site.answers(&Method::GET, 302, &["sessionid=abcdefghijkl"]);
+    site.answers(&Method::POST, 302, &["django_language=de; Path=/; SameSite=Lax"]);
     site.answers(&Method::POST, 200, &["csrftoken=abcdefghijkl; Path=/"]);
     site.answers(&Method::POST, 302, &["sessionid=\"\"; Max-Age=0; Path=/"]);
     site.answers(
@@ -110,6 +111,7 @@ fn h8_visitors_who_never_sign_in_are_not_told_of() {
         &["a=b; expires=Thu, 01 Jan 1970 00:00:00 GMT"],
     );
     site.navigates(500, &cookies(), NotCounted::NoCookie);
+    site.navigates(500, "django_language=de", NotCounted::NoCookie);
     assert!(!site.component.is_down());
     // Somebody signs in, whose cookie does not come back.
     site.signs_in();

@@ -125,7 +125,7 @@ fn why_a_page_is_not_counted_is_explained() {
     assert_eq!(
         explained(&["/healthz"]),
         "path       /healthz\n\
-         route      health  (FILE:24)\n\
+         route      health  (FILE:26)\n\
          page type  health\n\
          community  none\n\
          counted    no: route_excluded\n"
