@@ -233,7 +233,7 @@ const JWT: [(&str, &str); 7] = [
     ("#[session.jwt]", "[session.jwt]"),
     ("#algorithms = [\"HS256\"]", "algorithms = [\"HS256\"]"),
     ("#key_file = \"jwt.key\"", "key_file = \"jwt.key\""),
-    ("#user_claim = \"user_id\"", "user_claim = \"member\""),
+    ("#user_claim = \"user_id\"", "user_claim = \"user_id\""),
     ("#issuer = \"clubs.test\"", "issuer = \"clubs.test\""),
     WIDGET[0],
     WIDGET[1],

@@ -177,7 +177,11 @@ impl Reading<'_> {
             Named::Through(lookup) => lookup.name.clone(),
         };
         let mut regex = format!("^/{path}");
-        for other in &groups {
+        // Its slug behind its id, at the end of the path: it is the community's own page, which the route must tell.
+        let own = format!(r"\(\?P<{group}>[^()]*\)/\(\?P<slug>[^()]*\)/?(\\Z|\$)?$");
+        let is_own =
+            matches!(named, Named::Id) && regex::Regex::new(&own).is_ok_and(|own| own.is_match(&path));
+        for other in groups.iter().filter(|other| !(is_own && *other == "slug")) {
             let (from, to) = (format!("(?P<{other}>"), format!("(?P<{new_name}>"));
             regex = regex.replace(&from, if *other == group { &to } else { "(?:" });
         }
