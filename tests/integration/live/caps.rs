@@ -10,7 +10,7 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use super::{closed, live, refused};
 use crate::support::live::{Events, Socket};
-use crate::support::member::Member;
+use crate::support::member::{FIREFOX, Member};
 use crate::support::redis;
 use crate::support::wire::Wire;
 use crate::support::world::{Wanted, World, any_prefix};
@@ -72,7 +72,8 @@ async fn l3_each_address_has_so_many_connections_and_all_together() {
 pub(super) fn handshake(world: &World, member: &Member) -> String {
     format!(
         "GET {} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nCookie: {}\r\n\r\n",
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nUser-Agent: {FIREFOX}\r\n\
+         Cookie: {}\r\n\r\n",
         live(world, "rust"),
         world.sidecar.port,
         member.cookie()
