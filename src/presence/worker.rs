@@ -40,8 +40,8 @@ const COALESCED_MEMBERS: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
 /// Deferred touches that become due within this time go together.
 const DUE_TOGETHER: Duration = Duration::from_millis(100);
 
-/// Pause between two looks at the queue: so long, views do not wake the worker, which would cost their requests more than
-/// recording them.
+/// Pause between two looks at the queue. During it views do not wake the worker, which would be a system call in each
+/// request.
 const REST: Duration = Duration::from_millis(10);
 
 /// Tells the time; tests hand in their own.

@@ -40,8 +40,8 @@ pub struct Appender {
     pub(super) metrics: Arc<Metrics>,
 }
 
-/// Ends the appender's wait for the rest of a group. Handles wake it so, and not by each view: waking another thread
-/// costs a request more than everything else of recording.
+/// Ends the appender's wait for the rest of a group. Handles wake it so, and not by each further view: waking another
+/// thread is a system call, made in the request.
 #[derive(Clone, Default)]
 pub(super) struct Hurry(Arc<Notify>);
 
