@@ -9,12 +9,14 @@
 mod apply;
 mod catalogue;
 mod hidden;
+mod event_index;
 mod identify;
 mod introspect;
 mod ledger;
 mod listen;
 mod options;
 pub(super) mod partitions;
+mod past_visitors;
 pub(super) mod pooler;
 mod remarks;
 pub(super) mod statement;
