@@ -5,7 +5,7 @@
 //! the [`Caller`], whose session is looked up here ([`Api::identify`]).
 //!
 //! One file per subject: `paths` (the API's paths), `query` and `cursor` (parameters), `access` (who may see which
-//! community), `visitors` and `stats` (the answers), `answers` (their JSON), `live`, `handshake`, `origin` and
+//! community), `visitors`, `stats` and `history` (the answers), `answers` (their JSON), `live`, `handshake`, `origin` and
 //! `stream_reader` (live connections), `cors` (pages of other origins), `visits` (reported page views), `widget`
 //! (the script), `problem` (error answers), `openapi` (the contract).
 //!
@@ -19,6 +19,7 @@ mod caller;
 mod cors;
 mod cursor;
 mod handshake;
+mod history;
 pub(crate) mod live;
 mod metrics;
 mod openapi;
@@ -69,6 +70,7 @@ use crate::json::Seconds;
 use crate::presence::moment::Clock;
 use access::Gate;
 use cors::Cors;
+use history::PastVisits;
 use paths::{Operation, Paths};
 use problem::Problem;
 use stats::Statistics;
@@ -123,6 +125,7 @@ struct Shared {
     authenticator: Arc<Authenticator>,
     gate: Gate,
     statistics: Statistics,
+    past: PastVisits,
     live: Option<Live>,
     cors: Cors,
     reports: reports::Rate,
@@ -201,6 +204,7 @@ impl Api {
             ),
             session_facts: site_settings.session_facts,
             statistics: Statistics::new(Arc::clone(&store), site_settings.session_facts),
+            past: PastVisits::new(Arc::clone(&store)),
             contract: openapi::render(&paths, &settings, &site_settings),
             cors: Cors::new(site_settings.allowed_origins),
             live,
@@ -320,6 +324,10 @@ impl Shared {
             Operation::List => visitors::list(self, &caller, community, query).await,
             Operation::Count => visitors::count(self, &caller, community, query).await,
             Operation::Stats => stats::stats(self, &caller, community, query).await,
+            Operation::History => history::history(self, &caller, community, query).await,
+            Operation::HistoryOfOne => {
+                history::history_of_one(self, &caller, community, path.user.as_deref(), query).await
+            }
             Operation::Counts => visitors::counts(self, &caller, query).await,
             Operation::Live | Operation::LiveOfMany => live::answer(self, path, request, caller).await,
             Operation::Visits => reports::report(self, request, &caller, body).await,

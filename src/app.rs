@@ -200,6 +200,7 @@ impl App {
         )
         .context("presence")?;
 
+        background_checks::event_types_at_start(&store, &routes.load()).await?;
         let prepared = recording::first_look(spools, geoip, key_files.jwt_keys.clone(), &store).await?;
         config.limits.max_connections = Some(open_files::connections(&config.limits));
         let recording = Recording::start(&config, prepared, &store, &presence, &status, &metrics, &tasks);

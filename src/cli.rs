@@ -385,6 +385,14 @@ fn check(path: &Path, config: &Config, offline: bool) -> Result<(), Failure> {
     for remark in remarks {
         print_line(format_args!("note: {remark}"));
     }
+    let (refused, notes) = block_on(store::events_of_routes(config, &table))?
+        .map_err(|error| Failure::of_store(path, config, &error))?;
+    if !refused.is_empty() {
+        return Err(Failure::Usage(refused.join("\n")));
+    }
+    for note in notes {
+        print_line(format_args!("note: {note}"));
+    }
     if config.record.writes() {
         let ledger = block_on(store::check_ledger(config))?;
         if let Some(problem) = ledger.map_err(|error| Failure::of_store(path, config, &error))? {

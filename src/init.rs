@@ -18,7 +18,7 @@ use catalogue::Tables;
 use guess::Guess;
 use write::{Files, Given};
 
-pub use behind_proxy::warnings;
+pub use behind_proxy::{unlisted_types, warnings};
 pub use django::{DjangoError, Site, ask};
 
 /// What the operator gives.

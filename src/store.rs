@@ -9,14 +9,15 @@ mod claimed;
 mod connections;
 mod django;
 mod error;
+mod event_types;
 #[cfg(test)]
 pub(crate) mod fake;
 mod grants;
 mod ledger;
 mod migrate;
 mod open;
-mod past_visitors;
 mod operations;
+mod past_visitors;
 mod postgres;
 mod rows;
 pub mod schema;
@@ -40,13 +41,14 @@ use crate::key_type::{AppKeys, KeyTypes};
 use crate::routes::PAGE_VIEW;
 
 pub use error::{Class, StoreError};
+pub use event_types::{TypeFault, refused};
 pub use ledger::LedgerProblem;
 pub use migrate::{Incomplete, MigrateError, Step, migrate};
-pub use past_visitors::{GAP, MOST_PAGES, PastAsked, PastPlace, PastSort, PastVisitor, PastWindow};
 pub use open::{
-    GrantsError, check, check_ledger, grants, ignored_parameters, open, open_counting, place, read_catalogue, remarks,
-    session_listener,
+    GrantsError, check, check_ledger, events_of_routes, grants, ignored_parameters, open, open_counting,
+    place, read_catalogue, remarks, session_listener,
 };
+pub use past_visitors::{GAP, MOST_PAGES, PastAsked, PastPlace, PastSort, PastVisitor, PastWindow};
 pub use postgres::{Notification, SessionListener};
 pub use schema::SchemaProblem;
 pub use url::OpenError;
@@ -167,6 +169,11 @@ pub trait Store: Send + Sync + 'static {
         _window: &PastWindow,
         _asked: &PastAsked,
     ) -> Result<Vec<PastVisitor>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    /// Those of these event types that the event table does not take, if events are written.
+    async fn faulty_types(&self, _types: &[Arc<str>]) -> Result<Vec<(Arc<str>, TypeFault)>, StoreError> {
         Ok(Vec::new())
     }
 

@@ -1,8 +1,10 @@
-//! The cursor of the visitor list: where the previous page ended. Opaque to clients.
+//! The cursor of the visitor list: where the previous page ended. Opaque to clients. `past` has that of past visitors.
 //!
 //! base64url (no padding) of a version byte, the last entry's last-seen milliseconds (big-endian `i64`), and its
 //! user id. Whatever matches [`PATTERN`] is accepted: it only says where to continue, and is compared with nothing
 //! but presence. Pure.
+
+pub(super) mod past;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

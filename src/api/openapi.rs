@@ -39,6 +39,8 @@ use crate::config;
         super::visitors::list,
         super::visitors::count,
         super::stats::stats,
+        super::history::history,
+        super::history::history_of_one,
         super::live::live,
         super::visitors::counts,
         super::live::live_of_many,

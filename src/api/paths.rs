@@ -11,6 +11,8 @@ use crate::metrics::{LabelValue as _, label_values};
 
 /// Stands for one non-empty path segment in a template.
 const COMMUNITY: &str = "{community}";
+/// The same, of a user.
+const USER: &str = "{user}";
 
 label_values! {
     /// An operation of the API.
@@ -21,6 +23,10 @@ label_values! {
         Count => "count",
         /// Numbers over days.
         Stats => "stats",
+        /// Who was here over days.
+        History => "history",
+        /// What one user did here over days.
+        HistoryOfOne => "history_of_one",
         /// How many are here, each time it changes.
         Live => "live",
         /// How many are in each of several communities.
@@ -43,6 +49,8 @@ impl Operation {
             Self::List => "/communities/{community}/visitors",
             Self::Count => "/communities/{community}/visitors/count",
             Self::Stats => "/communities/{community}/visitors/stats",
+            Self::History => "/communities/{community}/visitors/history",
+            Self::HistoryOfOne => "/communities/{community}/visitors/history/{user}",
             Self::Live => "/communities/{community}/visitors/live",
             Self::Counts => "/visitors/counts",
             Self::LiveOfMany => "/visitors/live",
@@ -86,20 +94,28 @@ impl Operation {
             && match self {
                 Self::Live | Self::LiveOfMany | Self::Widget => settings.live,
                 Self::Visits => settings.beacon,
-                Self::List | Self::Count | Self::Stats | Self::Counts | Self::Contract => true,
+                Self::List
+                | Self::Count
+                | Self::Stats
+                | Self::History
+                | Self::HistoryOfOne
+                | Self::Counts
+                | Self::Contract => true,
             }
     }
 
-    /// The raw community segment of a raw path below the prefix, without trailing slash, if that is the operation's
-    /// path; empty if it has none.
-    fn segment(self, path: &str) -> Option<&str> {
+    /// The raw segments of the community and of the user of a raw path below the prefix, without trailing slash, if that
+    /// is the operation's path; empty if it has none.
+    fn segments(self, path: &str) -> Option<(&str, &str)> {
         let (mut asked, mut expected) = (path.split('/'), self.template().split('/'));
-        let mut community = "";
+        let (mut community, mut user) = ("", "");
         loop {
             match (asked.next(), expected.next()) {
-                (None, None) => return Some(community),
+                (None, None) => return Some((community, user)),
                 (Some(segment), Some(COMMUNITY)) if !segment.is_empty() => community = segment,
-                (Some(segment), Some(literal)) if segment == literal && literal != COMMUNITY => {}
+                (Some(segment), Some(USER)) if !segment.is_empty() => user = segment,
+                (Some(segment), Some(literal))
+                    if segment == literal && ![COMMUNITY, USER].contains(&literal) => {}
                 _ => return None,
             }
         }
@@ -113,6 +129,8 @@ pub struct ApiPath {
     pub(super) operation: Operation,
     /// The community that it names, decoded once; `None` if that is not UTF-8. Empty if it names none.
     pub(super) community: Option<String>,
+    /// The user that it names, in the same way.
+    pub(super) user: Option<String>,
 }
 
 impl ApiPath {
@@ -173,10 +191,12 @@ impl Paths {
         let below = path.strip_prefix(&self.prefix)?;
         let below = below.strip_suffix('/').unwrap_or(below);
         self.operations().find_map(|operation| {
-            let community = percent_decode_str(operation.segment(below)?).decode_utf8();
+            let (community, user) = operation.segments(below)?;
+            let decoded = |segment| percent_decode_str(segment).decode_utf8().ok().map(Into::into);
             Some(ApiPath {
                 operation,
-                community: community.ok().map(Into::into),
+                community: decoded(community),
+                user: decoded(user),
             })
         })
     }

@@ -6,9 +6,12 @@ use std::ops::RangeInclusive;
 use utoipa::ToSchema;
 
 use crate::config;
+use crate::ids::UserId;
+use crate::key_type::{AppKeys, KeyType};
 use crate::presence::Seen;
+use crate::store::PastSort;
 
-use super::cursor;
+use super::cursor::{self, past::PastCursor};
 use super::problem::Problem;
 
 /// The key of a community, as it is asked for
@@ -19,6 +22,7 @@ pub(super) struct AskedKey(String);
 
 /// Most communities in one `counts` request.
 pub(super) const MAX_COMMUNITIES: usize = 100;
+const BAD_CURSOR: &str = "cursor must be a value of next from an earlier answer.";
 const DEFAULT_LIMIT: u32 = 50;
 const DEFAULT_DAYS: u32 = 30;
 /// Values of `format`, which Django REST framework reads from every request, for which it would answer with JSON.
@@ -41,15 +45,87 @@ impl ListQuery {
         let limit = number("limit", limit.as_deref(), 1..=max, default)?;
         let after = match cursor {
             None => None,
-            Some(text) => Some(cursor::decode(&text).ok_or(Problem::BadRequest(
-                "cursor must be a value of next from an earlier answer.".into(),
-            ))?),
+            Some(text) => Some(cursor::decode(&text).ok_or(Problem::BadRequest(BAD_CURSOR.into()))?),
         };
         Ok(Self {
             limit: usize::try_from(limit).unwrap_or(usize::MAX),
             after,
         })
     }
+}
+
+/// Parameters of past visitors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PastQuery {
+    /// Length of the window.
+    pub(super) days: u32,
+    /// The order.
+    pub(super) sort: PastSort,
+    /// Entries per page.
+    pub(super) limit: usize,
+    /// The end of the page before, and the window's end.
+    pub(super) after: Option<PastCursor>,
+}
+
+/// Names of the orders; the first is the default.
+pub(super) const SORTS: [(&str, PastSort); 3] = [
+    ("last_visit", PastSort::LastVisit),
+    ("visit_count", PastSort::VisitCount),
+    ("first_visit", PastSort::FirstVisit),
+];
+
+impl PastQuery {
+    /// `days`, `sort`, `limit` and `cursor`.
+    pub(super) fn parse(query: Option<&str>, settings: &config::Api) -> Result<Self, Problem> {
+        let [days, sort, limit, cursor] = read(query, ["days", "sort", "limit", "cursor"])?;
+        let (max, default) = days_limits(settings);
+        let days = number("days", days.as_deref(), 1..=max, default)?;
+        let (max, default) = limits(settings);
+        let limit = number("limit", limit.as_deref(), 1..=max, default)?;
+        let sort = match sort {
+            None => PastSort::LastVisit,
+            Some(text) => {
+                let named = SORTS.iter().find(|(name, _)| *name == text);
+                let (_, sort) = named.ok_or(Problem::BadRequest(
+                    "sort must be last_visit, visit_count or first_visit.".into(),
+                ))?;
+                *sort
+            }
+        };
+        let after = match cursor {
+            None => None,
+            Some(text) => Some(PastCursor::decode(&text).ok_or(Problem::BadRequest(BAD_CURSOR.into()))?),
+        };
+        Ok(Self {
+            days,
+            sort,
+            limit: usize::try_from(limit).unwrap_or(usize::MAX),
+            after,
+        })
+    }
+}
+
+/// The user of a path, in the canonical form of the app's keys. `None` where it is not UTF-8.
+pub(super) fn user(text: Option<&str>, keys: &AppKeys) -> Result<UserId, Problem> {
+    let kind = keys.get().ok_or(Problem::Unavailable)?.user;
+    let canonical = text.and_then(|text| kind.canonical(text));
+    canonical.map(|key| UserId::from(&*key)).ok_or_else(|| {
+        Problem::BadRequest(
+            match kind {
+                KeyType::Integer(least, greatest) => {
+                    format!("The user must be a whole number from {least} to {greatest}.")
+                }
+                KeyType::Uuid => "The user must be a UUID.".to_owned(),
+                KeyType::Text(Some(limit)) | KeyType::LooseText(Some(limit)) => {
+                    format!("The user must have 1 to {limit} characters.")
+                }
+                KeyType::Text(None) | KeyType::LooseText(None) => {
+                    "The user must be text without NUL characters.".to_owned()
+                }
+            }
+            .into(),
+        )
+    })
 }
 
 /// The number of days of statistics.

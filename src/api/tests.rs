@@ -7,6 +7,7 @@ mod cors;
 mod counts;
 mod failures;
 mod fakes;
+mod history;
 mod lists;
 mod live;
 mod parameters;

@@ -12,6 +12,7 @@ use crate::admin::Metrics;
 use crate::auth::{Authenticator, revocation};
 use crate::config::Config;
 use crate::reload::Reloader;
+use crate::routes::RouteTable;
 use crate::status::{Component, Status};
 use crate::store::{self, LedgerProblem, SchemaProblem, Store, StoreError};
 use crate::tasks::{Task, Tasks};
@@ -109,6 +110,27 @@ pub(super) async fn ledger_at_start(store: &Arc<dyn Store>) -> Result<(), StartE
     match tokio::time::timeout(START_LOOK, store.ledger()).await {
         Ok(Ok(Some(problem))) => Err(StartError::Configuration(format!("database: {problem}"))),
         Ok(Ok(None) | Err(_)) | Err(_) => Ok(()),
+    }
+}
+
+/// Refuses to start where the database says that it does not take an event type of the routes.
+///
+/// # Errors
+/// The operator must fix the route files, or the app's table.
+pub(super) async fn event_types_at_start(
+    store: &Arc<dyn Store>,
+    routes: &RouteTable,
+) -> Result<(), StartError> {
+    let types: Vec<_> = routes
+        .event_types()
+        .map(|written| Arc::clone(written.event_type))
+        .collect();
+    match tokio::time::timeout(START_LOOK, store.faulty_types(&types)).await {
+        Ok(Ok(faults)) if !faults.is_empty() => {
+            let refused = store::refused(routes.event_types(), &faults);
+            Err(StartError::Configuration(refused.join("\n")))
+        }
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 

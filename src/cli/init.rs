@@ -7,6 +7,8 @@ use clap::Args;
 use super::{Failure, block_on, print_line};
 use crate::config::{Config, Secret};
 use crate::init::{self, InitError, Wanted};
+use crate::reload;
+use crate::routes::RouteNames;
 
 #[derive(Debug, Args)]
 pub(super) struct InitArguments {
@@ -72,7 +74,9 @@ pub(super) fn run(arguments: InitArguments) -> Result<(), Failure> {
 /// What `check` adds with a site to ask.
 pub(super) fn check(config: &Config, project: &Path, python: Option<&Path>) -> Result<(), Failure> {
     let site = init::ask(project, python).map_err(|error| Failure::Usage(format!("--django: {error}")))?;
-    let warnings = init::warnings(&site, config);
+    let mut warnings = init::warnings(&site, config);
+    let routes = reload::load_routes(&config.routes.dir, &RouteNames::of(config))?;
+    warnings.extend(init::unlisted_types(&site, config, &routes));
     for warning in &warnings {
         print_line(format_args!("warning: {warning}"));
     }

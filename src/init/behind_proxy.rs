@@ -1,7 +1,8 @@
 //! `headcount check --django`: settings of the site that break behind a proxy, or do not go with the configuration. Pure.
 
 use super::django::{Database, Settings, Site};
-use crate::config::{Config, SessionKind};
+use crate::config::{Config, Events, SessionKind};
+use crate::routes::RouteTable;
 
 /// A sentence for each, with its cure.
 pub fn warnings(site: &Site, config: &Config) -> Vec<String> {
@@ -24,6 +25,35 @@ pub fn warnings(site: &Site, config: &Config) -> Vec<String> {
         ));
     }
     warnings
+}
+
+/// Event types of routes that the site's own list does not have, a sentence for each.
+pub fn unlisted_types(site: &Site, config: &Config, routes: &RouteTable) -> Vec<String> {
+    let event = &config.schema.event;
+    if config.record.events != Events::App {
+        return Vec::new();
+    }
+    let table = event.table.rsplit('.').next().unwrap_or_default();
+    let models = site.models.iter().filter(|model| model.table == table);
+    let mut fields = models.flat_map(|model| &model.fields);
+    let field = fields.find(|field| field.column == event.columns.event_type && !field.choices.is_empty());
+    let Some(field) = field else {
+        return Vec::new();
+    };
+    let unlisted = routes.event_types().filter(|written| {
+        !field
+            .choices
+            .iter()
+            .any(|choice| **choice == **written.event_type)
+    });
+    unlisted
+        .map(|written| {
+            format!(
+                "{}: route `{}`: the choices of {table}.{} have no {:?}: add it there, or use one of them",
+                written.source, written.route, field.column, written.event_type
+            )
+        })
+        .collect()
 }
 
 /// Which requests the site takes for encrypted ones.

@@ -53,6 +53,12 @@ def default_of(field):
     return value if isinstance(value, (str, bool, int)) else None
 
 
+def choices_of(field):
+    """The values that a text may have, where there is a list of them."""
+    values = [value for value, _ in field.flatchoices or []]
+    return [value for value in values if isinstance(value, str)][:MOST]
+
+
 def described(field):
     related = field.related_model._meta if field.is_relation and field.related_model else None
     target = None
@@ -66,6 +72,7 @@ def described(field):
         'unique': field.unique,
         'refers': target,
         'default': default_of(field),
+        'choices': choices_of(field),
     }
 
 

@@ -104,6 +104,9 @@ pub(super) struct Field {
     pub unique: bool,
     pub refers: Option<Refers>,
     pub default: Option<Plain>,
+    /// Values that the site knows; none where it has no list.
+    #[serde(default)]
+    pub choices: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

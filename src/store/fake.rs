@@ -5,7 +5,10 @@ use std::collections::{HashMap, HashSet};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use super::{Applied, LedgerProblem, SessionsFound, Stats, Store, StoreError, VisitorRow};
+use super::{
+    Applied, LedgerProblem, PastAsked, PastVisitor, PastWindow, SessionsFound, Stats, Store, StoreError,
+    VisitorRow,
+};
 use crate::batch::{Batch, BatchKey};
 use crate::browser_session::BrowserSession;
 use crate::ids::{AccountId, CommunityId, SessionToken, UserId};
@@ -82,5 +85,6 @@ operations! {
     ledger() -> Option<LedgerProblem>;
     forget_old_parts(now: DateTime<Utc>) -> u64;
     visitors(users: &[UserId]) -> Vec<VisitorRow>;
+    past_visitors(window: &PastWindow, asked: &PastAsked) -> Vec<PastVisitor>;
     stats(community: &CommunityId, from: DateTime<Utc>, to: DateTime<Utc>) -> Stats;
 }

@@ -19,7 +19,7 @@ use sqlx::migrate::{AppliedMigration, Migrate, Migration, MigrationType, Migrato
 use tokio::time::timeout;
 
 use super::error::timed_out;
-use super::operations::Backend;
+use super::operations::{Backend, EVENT_INDEXES};
 use super::postgres::connect_options;
 use super::postgres::pooler::NEEDS_ITS_OWN;
 use super::schema::{AppSchema, EventTable, Problems, Requirements, ResolvedSchema, TableName, resolve};
@@ -227,9 +227,6 @@ impl Addition {
     }
 }
 
-/// The indexes on the event table.
-pub(super) const EVENT_INDEXES: [&str; 2] = ["headcount_event_community", "headcount_event_visitor"];
-
 /// The additions that both databases have: those of which the app has the columns.
 fn additions(
     app: &AppSchema,
@@ -250,7 +247,10 @@ fn additions(
         let table = &app.session.table;
         Addition::new("headcount_session_user", table, session_user, app, &names)
     });
-    [event_community, event_visitor, session_user].into_iter().flatten().collect()
+    [event_community, event_visitor, session_user]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// One file of `migrations/`: version, what it makes, its statements. Listed by hand: sqlx's macro that reads the

@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 use super::catalogue::Catalogue;
 use super::error::timed_out;
+use super::event_types::refused;
 use super::operations::Backend;
 use super::postgres::connect_options;
 use super::schema::{Problems, ResolvedSchema};
@@ -18,7 +19,7 @@ use super::{
     session_notes, sqlite,
 };
 use crate::config::{self, Config, Database, Revocation, for_driver};
-use crate::routes::CountedTypes;
+use crate::routes::{CountedTypes, RouteTable};
 
 /// Opens the app's tables as configured. No connection is made yet, so this succeeds while the database is
 /// down. Must be called on a tokio runtime.
@@ -136,6 +137,44 @@ pub async fn remarks(config: &Config) -> Result<Vec<String>, StoreError> {
         }
     }
     Ok(remarks)
+}
+
+/// What is wrong with the event types that routes write, a sentence each; and remarks about events, which need no action.
+pub async fn events_of_routes(
+    config: &Config,
+    routes: &RouteTable,
+) -> Result<(Vec<String>, Vec<String>), StoreError> {
+    let url = database_url(&config.database).map_err(misconfigured)?;
+    match Scheme::of(&url).map_err(misconfigured)? {
+        Scheme::Postgres => events_of(postgres::store(&url, config).map_err(misconfigured)?, routes).await,
+        Scheme::Sqlite => {
+            let store = sqlite::store(url.expose(), config).map_err(misconfigured)?;
+            events_of(store, routes).await
+        }
+    }
+}
+
+async fn events_of<B: Backend>(
+    store: SqlStore<B>,
+    routes: &RouteTable,
+) -> Result<(Vec<String>, Vec<String>), StoreError> {
+    let mut own: Vec<_> = routes
+        .event_types()
+        .map(|written| Arc::clone(written.event_type))
+        .collect();
+    own.sort();
+    own.dedup();
+    let faults = store.faulty_types(&own).await;
+    let notes = store.event_notes(&own).await;
+    store.close().await;
+    // A table that takes too long to look through is no reason for the check to fail.
+    let notes = notes.unwrap_or_else(|error| {
+        let error = error.chain();
+        vec![format!(
+            "the events of the last day could not be looked at: {error}"
+        )]
+    });
+    Ok((refused(routes.event_types(), &faults?), notes))
 }
 
 /// A table that takes too long to look through is no reason for the check to fail.

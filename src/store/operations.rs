@@ -1,6 +1,7 @@
 //! The operations on the app's database, for either kind: parameters and results. The statements are in `postgres`
 //! and `sqlite`; pooling and timeouts are in `connections`.
 
+mod events;
 mod sessions;
 
 use std::borrow::Cow;
@@ -17,7 +18,6 @@ use sqlx::{Database, Transaction};
 
 use super::error::{in_words, is_impossible, is_untranslatable};
 use super::ledger::LedgerProblem;
-use super::past_visitors::PastVisitors;
 use super::rows::{EventRow, event_rows};
 use super::schema::{
     AppSchema, Column, CommunityTable, EventInsert, EventTable, LiveSchema, PageCounter, ProfileTable,
@@ -32,6 +32,7 @@ use crate::ids::{BrowserSessionId, CommunityId, UserId};
 use crate::key_type::KeyTypes;
 use crate::routes::CountedTypes;
 
+pub(super) use events::{EVENT_INDEXES, FaultyTypes, LookAtEvents, MissingIndexes, PastVisitors};
 pub(super) use sessions::{
     FindProfiles, FindSessions, FindUsers, LookAtSessions, ReadSessions, SampleSessions, SessionKey,
 };
@@ -74,6 +75,9 @@ pub(super) trait Backend:
     + for<'a> Runs<Visitors<'a>>
     + for<'a> Runs<StatsOf<'a>>
     + for<'a> Runs<PastVisitors<'a>>
+    + for<'a> Runs<FaultyTypes<'a>>
+    + for<'a> Runs<LookAtEvents<'a>>
+    + Runs<MissingIndexes>
 {
     /// The event table that `headcount migrate` makes.
     const OWN_EVENTS: &'static str;
@@ -262,6 +266,8 @@ impl Operation for FindCommunity<'_> {
 /// What is written and counted, from the configuration.
 pub(super) struct Rules {
     pub events: bool,
+    /// The event table is our own.
+    pub own_events: bool,
     /// Our own event table has partitions.
     pub partitions: bool,
     /// What a member whom the app hides is; `None` where it hides nobody.
@@ -277,6 +283,7 @@ impl Rules {
     pub(super) fn new(config: &Config) -> Self {
         Self {
             events: config.record.events != Events::Off,
+            own_events: config.record.events == Events::Own,
             partitions: config.record.events == Events::Own
                 && config.record.own_partitions == OwnPartitions::Month,
             hidden: config

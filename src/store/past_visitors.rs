@@ -4,14 +4,11 @@
 //! the window begins another.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 
-use super::operations::Operation;
-use super::schema::AppSchema;
 use crate::from_row::from_row;
 use crate::ids::{CommunityId, UserId};
 
@@ -95,30 +92,6 @@ impl PastVisitor {
     }
 }
 
-/// Past visitors of one community. Which views count, and whose: as for the statistics.
-pub(super) struct PastVisitors<'a> {
-    pub window: &'a PastWindow,
-    pub asked: &'a PastAsked,
-    /// As in the statistics.
-    pub until_ours: bool,
-    /// The event types that count.
-    pub types: Vec<Arc<str>>,
-}
-
-impl Operation for PastVisitors<'_> {
-    /// `None` where there is no event table.
-    type Output = Option<Vec<PastVisitor>>;
-}
-
-impl PastVisitors<'_> {
-    /// Every text that may stand for the community in metadata; none if its id cannot be a key.
-    pub(super) fn spellings(&self, app: &AppSchema) -> Vec<String> {
-        let kind = app.keys().community;
-        let key = kind.canonical(self.window.community.as_str());
-        key.map(|key| kind.spellings(&key)).unwrap_or_default()
-    }
-}
-
 /// The numbers of one user, as a database answers them; moments in microseconds since 1970.
 #[derive(Debug)]
 pub(super) struct Numbers {
@@ -149,7 +122,10 @@ pub(super) fn together(
 ) -> Result<Vec<PastVisitor>, sqlx::Error> {
     let mut by_user: HashMap<String, Vec<(String, i64)>> = HashMap::new();
     for page in pages {
-        by_user.entry(page.user_id).or_default().push((page.url, page.views));
+        by_user
+            .entry(page.user_id)
+            .or_default()
+            .push((page.url, page.views));
     }
     let visitors = numbers.into_iter().map(|numbers| {
         let pages = by_user.remove(&numbers.user_id).unwrap_or_default();

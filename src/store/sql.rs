@@ -5,24 +5,28 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::Connection;
 
 use super::claimed::FindClaimed;
 use super::connections::Connections;
+use super::event_types::{self, TypeFault};
 use super::operations::{
-    Apply, Backend, FindCommunity, FindSessions, FindSlug, FindUsers, ForgetOld, HiddenOf, LookAtSessions,
-    MakePartitions, MissingParts, Operation, ReadKeys, Rules, Runs, StatsOf, Visitors,
+    Apply, Backend, FaultyTypes, FindCommunity, FindSessions, FindSlug, FindUsers, ForgetOld, HiddenOf,
+    LookAtEvents, LookAtSessions, MakePartitions, MissingIndexes, MissingParts, Operation, PastVisitors,
+    ReadKeys, Rules, Runs, StatsOf, Visitors,
 };
-use super::past_visitors::PastVisitors;
 use super::schema::ResolvedSchema;
-use super::{Applied, LedgerProblem, PastAsked, PastPlace, PastVisitor, PastWindow, SessionFound, SessionsFound, Stats, Store, StoreError, VisitorRow};
+use super::{
+    Applied, LedgerProblem, PastAsked, PastPlace, PastVisitor, PastWindow, SessionFound, SessionsFound,
+    Stats, Store, StoreError, VisitorRow,
+};
 use crate::batch::{Batch, BatchKey};
 use crate::browser_session::{BrowserSession, Visibility};
 use crate::config::{self, Config, PageViews};
 use crate::ids::{AccountId, CommunityId, SessionToken, UserId};
 use crate::key_type::{AppKeys, KeyTypes};
-use crate::routes::CountedTypes;
+use crate::routes::{CountedTypes, PAGE_VIEW};
 
 /// The app's tables in a SQL database.
 pub(super) struct SqlStore<B: Backend> {
@@ -107,6 +111,22 @@ impl<B: Backend> SqlStore<B> {
             Some(((*tokens.get(place)?).clone(), session.map_err(StoreError::from)))
         };
         Ok(found.into_iter().filter_map(of).collect())
+    }
+
+    /// What there is to say of the events that routes write: of their types in the last day, and of missing indexes.
+    pub(super) async fn event_notes(&self, own: &[Arc<str>]) -> Result<Vec<String>, StoreError> {
+        let mut notes: Vec<String> = self.connections.run(&MissingIndexes).await?;
+        for name in &mut notes {
+            *name = format!(
+                "the index {name} is missing, so that statistics and past visitors read the whole event table: run headcount migrate"
+            );
+        }
+        let types: Vec<_> = own.iter().cloned().chain([PAGE_VIEW.into()]).collect();
+        let since = Utc::now() - TimeDelta::days(1);
+        let types = &types;
+        let counts = self.connections.run(&LookAtEvents { types, since }).await?;
+        notes.extend(event_types::notes(&counts, own, self.rules.own_events));
+        Ok(notes)
     }
 
     /// Reads the schema afresh.
@@ -258,7 +278,11 @@ impl<B: Backend> Store for SqlStore<B> {
         asked: &PastAsked,
     ) -> Result<Vec<PastVisitor>, StoreError> {
         let user = match asked {
-            PastAsked::One(user) | PastAsked::Page { after: Some(PastPlace { user, .. }), .. } => Some(user),
+            PastAsked::One(user)
+            | PastAsked::Page {
+                after: Some(PastPlace { user, .. }),
+                ..
+            } => Some(user),
             PastAsked::Page { after: None, .. } => None,
         };
         if has_nul(window.community.as_str()) || user.is_some_and(|user| has_nul(user.as_str())) {
@@ -272,6 +296,13 @@ impl<B: Backend> Store for SqlStore<B> {
         };
         let visitors = self.connections.run(&operation).await?;
         visitors.ok_or_else(|| self.lacks_events())
+    }
+
+    async fn faulty_types(&self, types: &[Arc<str>]) -> Result<Vec<(Arc<str>, TypeFault)>, StoreError> {
+        if types.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.connections.run(&FaultyTypes { types }).await
     }
 
     fn counted_event_types(&self) -> Vec<Arc<str>> {

@@ -5,8 +5,9 @@
 
 mod apply;
 mod catalogue;
-mod hidden;
 mod event_index;
+mod event_types;
+mod hidden;
 mod identify;
 mod introspect;
 mod ledger;

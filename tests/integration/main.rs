@@ -27,6 +27,7 @@ mod journey;
 mod jwt;
 mod keys;
 mod live;
+mod past_visitors;
 mod pooler;
 mod presence_clock;
 mod presence_cluster;

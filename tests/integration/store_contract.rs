@@ -36,6 +36,7 @@ mod keys;
 mod ledger;
 mod moments;
 mod own_events;
+mod past_visitors;
 mod profiles;
 mod session_checks;
 pub mod sessions;

@@ -72,7 +72,7 @@ fn complete(described: &mut Value, operation: Operation, settings: &config::Api,
     }
     if let Some(parameters) = described["parameters"].as_array_mut() {
         for parameter in &mut *parameters {
-            bound(parameter, settings);
+            bound(parameter, operation, settings);
         }
         if operation != Operation::Widget {
             parameters.push(format());
@@ -106,7 +106,7 @@ fn complete(described: &mut Value, operation: Operation, settings: &config::Api,
 }
 
 /// Bounds of parameters that are configured, or that are constants elsewhere.
-fn bound(parameter: &mut Value, settings: &config::Api) {
+fn bound(parameter: &mut Value, operation: Operation, settings: &config::Api) {
     let schema = match parameter["name"].as_str() {
         Some("community") => json!({"maxLength": communities::MAX_LENGTH}),
         Some("limit") => {
@@ -117,7 +117,9 @@ fn bound(parameter: &mut Value, settings: &config::Api) {
             let (max, default) = query::days_limits(settings);
             json!({"maximum": max, "default": default})
         }
+        Some("cursor") if operation == Operation::History => json!({"pattern": cursor::past::PATTERN}),
         Some("cursor") => json!({"pattern": cursor::PATTERN}),
+        Some("sort") => json!({"enum": query::SORTS.map(|(name, _)| name), "default": query::SORTS[0].0}),
         Some("communities") => json!({"minItems": 1, "maxItems": query::MAX_COMMUNITIES}),
         _ => return,
     };

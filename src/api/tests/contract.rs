@@ -23,6 +23,8 @@ async fn the_contract_describes_every_operation_below_the_configured_prefix() {
         [
             "/v1/communities/{community}/visitors",
             "/v1/communities/{community}/visitors/count",
+            "/v1/communities/{community}/visitors/history",
+            "/v1/communities/{community}/visitors/history/{user}",
             "/v1/communities/{community}/visitors/live",
             "/v1/communities/{community}/visitors/stats",
             "/v1/visitors/counts",
@@ -34,7 +36,9 @@ async fn the_contract_describes_every_operation_below_the_configured_prefix() {
     );
     for path in &paths {
         assert!(
-            site.api.parse(&path.replace("{community}", "42")).is_some(),
+            site.api
+                .parse(&path.replace("{community}", "42").replace("{user}", "7"))
+                .is_some(),
             "{path}"
         );
     }

@@ -17,7 +17,7 @@ use crate::key_type::{AppKeys, KeyType, KeyTypes};
 use crate::presence::changes::{CountChanges, Subscription};
 use crate::presence::{Answer, Count, CountStream, Presence, PresenceError, Seen, Sweep, Touch};
 use crate::store::fake::Fake;
-use crate::store::{Stats, StoreError, VisitorRow};
+use crate::store::{PastAsked, PastVisitor, PastWindow, Stats, StoreError, VisitorRow};
 
 /// How a fake misbehaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,6 +41,8 @@ pub(super) struct FakeStore {
     slugs: Mutex<HashMap<String, CommunityId>>,
     profiles: Mutex<HashMap<UserId, VisitorRow>>,
     pub(super) stats: Mutex<Option<Stats>>,
+    /// In the order of the answers, whatever that is.
+    pub(super) past: Mutex<Vec<PastVisitor>>,
     pub(super) stats_windows: Mutex<Vec<StatsCall>>,
     /// While a test holds this, every call waits.
     pub(super) hold: tokio::sync::Mutex<()>,
@@ -128,6 +130,26 @@ impl Fake for FakeStore {
             .rev()
             .filter_map(|user| profiles.get(user).cloned())
             .collect())
+    }
+
+    async fn past_visitors(&self, _: &PastWindow, asked: &PastAsked) -> Result<Vec<PastVisitor>, StoreError> {
+        self.mood().await?;
+        let past = self.past.lock().unwrap();
+        Ok(match asked {
+            PastAsked::One(user) => past
+                .iter()
+                .filter(|visitor| visitor.user_id == *user)
+                .cloned()
+                .collect(),
+            PastAsked::Page { after, limit, .. } => {
+                let is_before = |visitor: &&PastVisitor| {
+                    after.as_ref().is_some_and(|after| after.user != visitor.user_id)
+                };
+                let skipped = past.iter().take_while(is_before).count();
+                let from = skipped + usize::from(after.is_some());
+                past.iter().skip(from).take(*limit).cloned().collect()
+            }
+        })
     }
 
     async fn stats(

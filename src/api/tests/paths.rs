@@ -134,7 +134,15 @@ async fn a_communitys_segment_is_decoded_once() {
         ] {
             let path = api.parse(&format!("/api/communities/{segment}/visitors{end}"));
             let community = community.clone();
-            assert_eq!(path, Some(ApiPath { operation, community }), "{segment}{end}");
+            assert_eq!(
+                path,
+                Some(ApiPath {
+                    operation,
+                    community,
+                    user: Some(String::new())
+                }),
+                "{segment}{end}"
+            );
         }
     }
 }

@@ -12,9 +12,9 @@ use super::event_index::{is_ours, key, of_community};
 use super::statement::{query, query_as, query_scalar};
 use super::{moment, read_moment};
 use crate::from_row::from_row;
-use crate::store::operations::{FIRST_POSSIBLE, Runs};
+use crate::store::operations::{FIRST_POSSIBLE, PastVisitors, Runs};
 use crate::store::past_visitors::{
-    Numbers, Page, PastAsked, PastPlace, PastSort, PastVisitor, PastVisitors, pages, starts, together,
+    Numbers, Page, PastAsked, PastPlace, PastSort, PastVisitor, pages, starts, together,
 };
 use crate::store::rows::is_of_type;
 use crate::store::schema::{AppSchema, EventTable};
@@ -56,7 +56,13 @@ impl Runs<PastVisitors<'_>> for Postgres {
             views.until = views.first_of_ours(connection).await?;
         }
         let users = match operation.asked {
-            PastAsked::One(user) => vec![user.as_str().to_owned()],
+            PastAsked::One(user) => {
+                let key = user.as_str().to_owned();
+                Some(key)
+                    .filter(|key| event.user_id.is_key(key))
+                    .into_iter()
+                    .collect()
+            }
             PastAsked::Page { sort, after, limit } => {
                 let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
                 match sort {
@@ -115,6 +121,12 @@ impl Views<'_> {
         format!("round(extract(epoch FROM {moment}) * 1000000)::bigint")
     }
 
+    /// The user of a place; text that cannot be a key is behind all others.
+    fn key_of(&self, place: &PastPlace) -> Option<String> {
+        let user = place.user.as_str();
+        self.event.user_id.is_key(user).then(|| user.to_owned())
+    }
+
     /// When the app's views stop to count.
     async fn first_of_ours(&self, connection: &mut PgConnection) -> Result<DateTime<Utc>, sqlx::Error> {
         let EventTable { timestamp, table, .. } = self.event;
@@ -153,8 +165,7 @@ impl Views<'_> {
                     "SELECT {user_id} AS user_id, {timestamp} AS at FROM {table}
                      WHERE {counted} AND {community} AND {ours}
                        AND {timestamp} >= {from} AND {timestamp} < {to} AND {user_id} IS NOT NULL",
-                    community =
-                        of_community(self.app, self.event, &format!("= ($1::text[])[{place}]")),
+                    community = of_community(self.app, self.event, &format!("= ($1::text[])[{place}]")),
                     ours = is_ours(self.event, ours),
                 )
             })
@@ -214,18 +225,21 @@ impl Views<'_> {
         after: Option<&PastPlace>,
         limit: i64,
     ) -> Result<Vec<String>, sqlx::Error> {
-        let mut place = after.map(|after| (after.value, after.user.as_str().to_owned()));
+        let mut place = after.map(|after| (after.value, self.key_of(after)));
         let mut users: Vec<String> = Vec::new();
         let mut chunk = FIRST_CHUNK;
         loop {
             let rows: Vec<Candidate> = self
                 .bound_as(self.chunk(sort, chunk))
                 .bind(place.as_ref().map(|(value, _)| *value))
-                .bind(place.as_ref().map(|(_, user)| user.as_str()))
+                .bind(place.as_ref().and_then(|(_, user)| user.as_deref()))
                 .fetch_all(&mut *connection)
                 .await?;
             let is_last = i64::try_from(rows.len()).is_ok_and(|read| read < chunk);
-            place = rows.last().map(|row| (row.at, row.user_id.clone())).or(place);
+            place = rows
+                .last()
+                .map(|row| (row.at, Some(row.user_id.clone())))
+                .or(place);
             for row in rows {
                 // Two views of one moment are both the last.
                 if row.is_it && !users.contains(&row.user_id) {
@@ -268,7 +282,7 @@ impl Views<'_> {
             .bind(window.to)
             .bind(self.until)
             .bind(after.map(|after| after.value))
-            .bind(after.map(|after| after.user.as_str()))
+            .bind(after.and_then(|after| self.key_of(after)))
             .fetch_all(connection)
             .await
     }
@@ -319,7 +333,11 @@ impl Views<'_> {
             .bind(users)
             .fetch_all(&mut *connection)
             .await?;
-        let pages: Vec<Page> = self.bound_as(self.pages()).bind(users).fetch_all(connection).await?;
+        let pages: Vec<Page> = self
+            .bound_as(self.pages())
+            .bind(users)
+            .fetch_all(connection)
+            .await?;
         together(numbers, pages, Ok)
     }
 

@@ -6,9 +6,9 @@ use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
 use super::event_index::{is_ours, key, of_community};
 use super::moments::{Days, micros};
 use super::values::{key as user_key, read_key};
-use crate::store::operations::{FIRST_POSSIBLE, Runs};
+use crate::store::operations::{FIRST_POSSIBLE, PastVisitors, Runs};
 use crate::store::past_visitors::{
-    GAP, Numbers, Page, PastAsked, PastSort, PastVisitor, PastVisitors, pages, starts, together,
+    GAP, Numbers, Page, PastAsked, PastSort, PastVisitor, pages, starts, together,
 };
 use crate::store::rows::is_of_type;
 use crate::store::schema::{AppSchema, EventTable};
@@ -29,7 +29,10 @@ impl Runs<PastVisitors<'_>> for Sqlite {
             ),
             PastAsked::One(user) => (None, Some(user)),
         };
-        let user = user.map(|user| user_key(user.as_str(), &event.user_id)).transpose()?;
+        let user = user
+            .map(|user| user.as_str())
+            .filter(|user| event.user_id.is_key(user));
+        let user = user.map(|user| user_key(user, &event.user_id)).transpose()?;
         let numbers: Vec<Numbers> = bound(operation, app, numbers(operation, event))
             .bind(value)
             .bind(user)
@@ -77,7 +80,10 @@ fn views(operation: &PastVisitors<'_>, event: &EventTable, of: &str, url: &str) 
     } = event;
     let window = operation.window;
     let at = |column: &str| micros(column, timestamp.zone, window.from, window.to);
-    let (counted, event_at) = (is_of_type(&event.event_type, &operation.types), at(&timestamp.to_string()));
+    let (counted, event_at) = (
+        is_of_type(&event.event_type, &operation.types),
+        at(&timestamp.to_string()),
+    );
     let until_ours = if operation.until_ours {
         // The index has the first row of each spelling, not of all together. The sidecar writes moments in one
         // form, so its first text is its first moment.
@@ -135,7 +141,10 @@ fn numbers(operation: &PastVisitors<'_>, event: &EventTable) -> String {
          WHERE ?6 IS NULL OR {value} < ?6 OR ({value} = ?6 AND key > {keyed})
          ORDER BY {value} DESC, key LIMIT {limit}",
         views = views(operation, event, of, "NULL"),
-        starts = starts("user_id, key", &GAP.num_microseconds().unwrap_or_default().to_string()),
+        starts = starts(
+            "user_id, key",
+            &GAP.num_microseconds().unwrap_or_default().to_string()
+        ),
     )
 }
 
@@ -148,7 +157,75 @@ fn affinity(event: &EventTable) -> &'static str {
 }
 
 fn pages_of(operation: &PastVisitors<'_>, event: &EventTable) -> String {
-    let of = format!("AND {} IN (SELECT value FROM json_each(?7)) AND ?6 IS NULL", event.user_id);
+    let of = format!(
+        "AND {} IN (SELECT value FROM json_each(?7)) AND ?6 IS NULL",
+        event.user_id
+    );
     let url = format!("json_extract({}, '$.url')", event.metadata);
-    format!("WITH {} {}", views(operation, event, &of, &url), pages("user_id", "url"))
+    format!(
+        "WITH {} {}",
+        views(operation, event, &of, &url),
+        pages("user_id", "url")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::Utc;
+    use sqlx::{ConnectOptions as _, Executor as _, Row as _};
+
+    use super::*;
+    use crate::ids::CommunityId;
+    use crate::store::past_visitors::PastWindow;
+    use crate::store::sqlite::stats::tests::site;
+    use crate::store::sqlite::store;
+
+    #[tokio::test]
+    async fn s33_no_statement_reads_the_whole_event_table() {
+        let (_directory, options, config) = site("accounts_userevent", "accounts_usersession").await;
+        let url = config.database.url.as_ref().unwrap().expose().to_owned();
+        let app = store(&url, &config)
+            .unwrap()
+            .resolved()
+            .await
+            .unwrap()
+            .app
+            .unwrap();
+        let event = app.event.as_ref().unwrap();
+        let community = CommunityId::from("42");
+        let window = PastWindow {
+            community,
+            from: Utc::now(),
+            to: Utc::now(),
+        };
+        let mut connection = options.connect().await.unwrap();
+        for asked in [
+            PastAsked::One("7".into()),
+            PastAsked::Page {
+                sort: PastSort::VisitCount,
+                after: None,
+                limit: 50,
+            },
+        ] {
+            let operation = PastVisitors {
+                window: &window,
+                asked: &asked,
+                until_ours: true,
+                types: vec!["page_view".into()],
+            };
+            for statement in [numbers(&operation, event), pages_of(&operation, event)] {
+                let plan = format!("EXPLAIN QUERY PLAN {statement}");
+                let plan = connection.fetch_all(AssertSqlSafe(plan)).await.unwrap();
+                let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
+                let reads: Vec<_> = plan
+                    .iter()
+                    .filter(|step| step.contains("accounts_userevent"))
+                    .collect();
+                assert!(
+                    !reads.is_empty() && reads.iter().all(|step| step.starts_with("SEARCH")),
+                    "{plan:#?}"
+                );
+            }
+        }
+    }
 }

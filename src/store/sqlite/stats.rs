@@ -120,7 +120,7 @@ fn begun(operation: &StatsOf<'_>, app: &AppSchema) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use chrono::Utc;
     use sqlx::sqlite::SqliteConnectOptions;
     use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, Row as _};
@@ -134,7 +134,10 @@ mod tests {
     const DJANGOS_TABLES: &str = include_str!("../../../tests/integration/support/ddl/sqlite_default.sql");
 
     /// Where the app's tables are called by these names instead of Django's.
-    async fn site(event: &str, session: &str) -> (tempfile::TempDir, SqliteConnectOptions, Config) {
+    pub(in crate::store::sqlite) async fn site(
+        event: &str,
+        session: &str,
+    ) -> (tempfile::TempDir, SqliteConnectOptions, Config) {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", directory.path().join("db.sqlite3").display());
         let options = connect_options(&url).unwrap().create_if_missing(true);

@@ -1,7 +1,7 @@
 """What the site's own code says about its rows, as plain JSON values. Read through the ORM."""
 from accounts.models import UserEvent, UserProfile, UserSession
 from communities.models import Community
-from communities.utils.visitor_utils import get_community_visitors, get_visitor_stats
+from communities.utils.visitor_utils import get_community_visitors, get_visitor_stats, get_visits
 
 
 def stats(community_id, days=30, now=None):
@@ -26,6 +26,10 @@ def visitors(community_id, active_only=True, now=None):
         'user_ids': sorted(users, key=str),
         'visitors': rows,
     }
+
+
+def visits(community_id, days, event_types):
+    return sorted(get_visits(community_id, days, event_types=event_types), key=lambda row: str(row['user_id']))
 
 
 def visitor(s):

@@ -4,6 +4,7 @@ from testing import views
 
 urlpatterns = [
     path('oracle/stats/<str:community_id>', views.stats),
+    path('oracle/visits/<str:community_id>', views.visits),
     path('oracle/visitors/<str:community_id>', views.visitors),
     path('oracle/events', views.events),
     path('oracle/sessions', views.sessions),

@@ -29,6 +29,11 @@ def stats(request, community_id):
     return answer(oracle.stats(community_id, days, moment(request.GET.get('now'))))
 
 
+def visits(request, community_id):
+    days = int(request.GET.get('days', '30'))
+    return answer(oracle.visits(community_id, days, request.GET['types'].split(',')))
+
+
 def visitors(request, community_id):
     active_only = request.GET.get('all') != '1'
     return answer(oracle.visitors(community_id, active_only, moment(request.GET.get('now'))))

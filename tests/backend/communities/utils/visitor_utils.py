@@ -26,6 +26,29 @@ def get_community_visitors(community_id, active_only=True, now=None):
         ).values('user').distinct()
 
 
+def get_visits(community_id, days=30, now=None, event_types=('page_view',)):
+    """What each past visitor did, from UserEvent alone: visit_count, first_visit, last_visit, pages_viewed"""
+    now = now or timezone.now()
+    events = UserEvent.objects.filter(
+        event_type__in=event_types,
+        metadata__community_id=community_id,
+        timestamp__gte=now - timedelta(days=days),
+        timestamp__lt=now,
+    ).order_by('timestamp')
+    found = {}
+    for user_id, at, url in events.values_list('user', 'timestamp', 'metadata__url'):
+        visits = found.setdefault(user_id, {
+            'user_id': user_id, 'visit_count': 0, 'page_views': 0, 'first_visit': at, 'last_visit': None, 'pages': {},
+        })
+        # Correction: Count('id') counts views. A visit is a run of views; half an hour without one ends it.
+        if visits['last_visit'] is None or at - visits['last_visit'] > timedelta(minutes=30):
+            visits['visit_count'] += 1
+        visits['page_views'] += 1
+        visits['last_visit'] = at
+        visits['pages'][url] = visits['pages'].get(url, 0) + 1
+    return list(found.values())
+
+
 def get_visitor_stats(community_id, days=30, now=None):
     """Get visitor analytics from existing data"""
     cutoff = (now or timezone.now()) - timedelta(days=days)

@@ -1,0 +1,163 @@
+//! Tests of past visitors: their fields, pages and refusals.
+
+use chrono::TimeDelta;
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::fakes::Mood;
+use super::support::{Site, anonymous, now, send};
+use crate::store::PastVisitor;
+
+const HISTORY: &str = "/api/communities/42/visitors/history";
+
+fn visitor(user: &str, minutes: i64) -> PastVisitor {
+    PastVisitor {
+        user_id: user.into(),
+        page_views: 3,
+        visit_count: 2,
+        first_visit: now() - TimeDelta::hours(5),
+        last_visit: now() - TimeDelta::minutes(minutes),
+        pages: vec![("/a".into(), 2), ("/b".into(), 1)],
+    }
+}
+
+fn site(shown: &[&str], all: &[&str]) -> Site {
+    let site = Site::new();
+    let visitors = all.iter().zip(1..).map(|(user, minutes)| visitor(user, minutes));
+    *site.store.past.lock().unwrap() = visitors.collect();
+    shown.iter().for_each(|user| site.store.profile(user));
+    site
+}
+
+#[tokio::test]
+async fn s35_the_answers_have_exactly_the_documented_fields() {
+    let site = site(&["7"], &["7"]);
+    let one = json!({
+        "user_id": 7,
+        "username": "user-7",
+        "avatar": null,
+        "visit_count": 2,
+        "page_views": 3,
+        "first_visit": "2026-11-23T02:39:18.123456Z",
+        "last_visit": "2026-11-23T07:38:18.123456Z",
+        "pages": [{"url": "/a", "views": 2}, {"url": "/b", "views": 1}],
+    });
+    let mut window = json!({
+        "community_id": 42,
+        "days": 7,
+        "from": "2026-11-16T07:39:18.123000Z",
+        "to": "2026-11-23T07:39:18.123000Z",
+        "event_types": ["page_view"],
+    });
+    let answer = site.get(&format!("{HISTORY}/7?days=7")).await.json();
+    let mut expected = window.clone();
+    expected
+        .as_object_mut()
+        .unwrap()
+        .extend(one.as_object().unwrap().clone());
+    assert_eq!(answer, expected);
+    let answer = site
+        .get(&format!("{HISTORY}?days=7&sort=visit_count"))
+        .await
+        .json();
+    window["sort"] = "visit_count".into();
+    window["visitors"] = json!([one]);
+    window["next"] = Value::Null;
+    assert_eq!(answer, window);
+}
+
+#[tokio::test]
+async fn s35_who_is_not_shown_is_passed_over_and_found_nowhere() {
+    let site = site(&["1", "4", "5"], &["1", "2", "3", "4", "5"]);
+    let first = site.get(&format!("{HISTORY}?limit=2")).await.json();
+    let users = |answer: &Value| {
+        let visitors = answer["visitors"].as_array().unwrap().iter();
+        visitors
+            .map(|visitor| visitor["user_id"].clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(users(&first), [1]);
+    let next = first["next"].as_str().unwrap();
+    let second = site.get(&format!("{HISTORY}?limit=2&cursor={next}")).await.json();
+    assert_eq!(
+        (users(&second), &second["next"]),
+        (vec![json!(4), json!(5)], &Value::Null)
+    );
+    assert_eq!(second["to"], first["to"]);
+    for nobody in ["2", "99"] {
+        let answer = site.get(&format!("{HISTORY}/{nobody}")).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{nobody}");
+    }
+}
+
+#[tokio::test]
+async fn s35_without_identities_nobody_is_named() {
+    let site = Site::with(|settings| settings.identities = false);
+    *site.store.past.lock().unwrap() = vec![visitor("7", 1)];
+    site.store.profile("7");
+    assert_eq!(site.get(HISTORY).await.json()["visitors"], json!([]));
+    assert_eq!(
+        site.get(&format!("{HISTORY}/7")).await.status,
+        StatusCode::NOT_FOUND
+    );
+}
+
+#[tokio::test]
+async fn s36_what_is_out_of_range_is_refused_with_the_range() {
+    let site = site(&["7"], &["7"]);
+    for (rest, detail) in [
+        ("?days=0", "days must be a whole number from 1 to 366."),
+        ("?days=367", "days must be a whole number from 1 to 366."),
+        ("?limit=201", "limit must be a whole number from 1 to 200."),
+        ("?limit=-1", "limit must be a whole number from 1 to 200."),
+        (
+            "?sort=name",
+            "sort must be last_visit, visit_count or first_visit.",
+        ),
+        (
+            "?cursor=x",
+            "cursor must be a value of next from an earlier answer.",
+        ),
+        (
+            "?cursor=AQAAAAAAAAAANw",
+            "cursor must be a value of next from an earlier answer.",
+        ),
+        (
+            "?page=2",
+            "This path takes no query parameters but days and sort and limit and cursor.",
+        ),
+        ("?sort=last_visit&sort=last_visit", "sort may be given once."),
+        ("/7?limit=1", "This path takes no query parameters but days."),
+        (
+            "/seven",
+            "The user must be a whole number from -9223372036854775808 to 9223372036854775807.",
+        ),
+        (
+            "/9223372036854775808",
+            "The user must be a whole number from -9223372036854775808 to 9223372036854775807.",
+        ),
+    ] {
+        let answer = site.get(&format!("{HISTORY}{rest}")).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{rest}");
+        assert_eq!(answer.json()["detail"], detail, "{rest}");
+    }
+}
+
+#[tokio::test]
+async fn s36_who_may_not_see_the_community_sees_no_past_visitors() {
+    let site = site(&["7"], &["7"]);
+    for path in [HISTORY.to_owned(), format!("{HISTORY}/7")] {
+        let answer = send(&site.api, http::Method::GET, &path, anonymous()).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{path}");
+        let elsewhere = site.get(&path.replace("42", "43")).await;
+        assert_eq!(elsewhere.status, StatusCode::NOT_FOUND, "{path}");
+        *site.store.mood.lock().unwrap() = Mood::Away;
+        assert_eq!(
+            site.get(&format!("{path}?days=9")).await.status,
+            StatusCode::SERVICE_UNAVAILABLE
+        );
+        *site.store.mood.lock().unwrap() = Mood::Fine;
+        let head = send(&site.api, http::Method::HEAD, &path, super::support::member()).await;
+        assert_eq!((head.status, head.body.len()), (StatusCode::OK, 0), "{path}");
+    }
+}
