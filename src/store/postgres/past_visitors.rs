@@ -150,8 +150,8 @@ impl Views<'_> {
         Ok(first.map_or(to, |first| first.min(to)))
     }
 
-    /// The views of all, one SELECT for each range of the index, so that each is in the order of its moments.
-    fn ranges(&self) -> String {
+    /// The views of all, one SELECT for each range of the index; `more` ends each.
+    fn ranges(&self, more: &str) -> String {
         let EventTable {
             timestamp,
             table,
@@ -159,12 +159,17 @@ impl Views<'_> {
             ..
         } = self.event;
         let (counted, from) = (self.counted(), self.at("$2"));
+        let is_known = if user_id.nullable {
+            format!("AND {user_id} IS NOT NULL")
+        } else {
+            String::new()
+        };
         let ranges = (1..=self.spellings.len()).flat_map(|place| {
             [(true, self.at("$3")), (false, self.at("$4"))].map(|(ours, to)| {
                 format!(
-                    "SELECT {user_id} AS user_id, {timestamp} AS at FROM {table}
-                     WHERE {counted} AND {community} AND {ours}
-                       AND {timestamp} >= {from} AND {timestamp} < {to} AND {user_id} IS NOT NULL",
+                    "(SELECT {user_id} AS user_id, {timestamp} AS at FROM {table}
+                      WHERE {counted} AND {community} AND {ours}
+                        AND {timestamp} >= {from} AND {timestamp} < {to} {is_known} {more})",
                     community = of_community(self.app, self.event, &format!("= ($1::text[])[{place}]")),
                     ours = is_ours(self.event, ours),
                 )
@@ -188,8 +193,8 @@ impl Views<'_> {
         )
     }
 
-    /// Users in the order of their last or first view. The inner query is limited, so that the index is walked; the outer
-    /// one looks whether a view is its user's last, or first.
+    /// Users in the order of their last or first view. Each range is limited, so that the index is walked; the outer query
+    /// looks whether a view is its user's last, or first.
     fn chunk(&self, sort: PastSort, limit: i64) -> String {
         let EventTable {
             timestamp,
@@ -198,23 +203,27 @@ impl Views<'_> {
             ..
         } = self.event;
         let beyond = if sort == PastSort::LastVisit { ">" } else { "<" };
-        let place = "timestamptz 'epoch' + $5::bigint * interval '1 microsecond'";
+        let place = moment(
+            timestamp,
+            "(timestamptz 'epoch' + $5::bigint * interval '1 microsecond')",
+        );
+        let more = format!(
+            "AND ($5::bigint IS NULL
+                  OR {timestamp} <= {place} AND ({timestamp} < {place} OR {user_id} > $6::text::{key_type}))
+             ORDER BY {timestamp} DESC, {user_id} LIMIT {limit}",
+            key_type = user_id.type_name,
+        );
         format!(
             "SELECT headcount_view.user_id::text AS user_id, {micros} AS at,
                     (SELECT true FROM {table}
                      WHERE {is_view} AND {timestamp} {beyond} headcount_view.at LIMIT 1) IS NULL AS is_it
              FROM (
-                 SELECT user_id, at FROM ({ranges}) AS headcount_ranges
-                 WHERE $5::bigint IS NULL
-                    OR at <= {place} AND (at < {place} OR user_id > $6::text::{key_type})
-                 ORDER BY at DESC, user_id LIMIT {limit}
+                 SELECT user_id, at FROM ({ranges}) AS headcount_ranges ORDER BY at DESC, user_id LIMIT {limit}
              ) AS headcount_view
              ORDER BY headcount_view.at DESC, headcount_view.user_id",
             micros = self.micros("headcount_view.at"),
             is_view = self.is_view(&format!("{user_id} = headcount_view.user_id")),
-            ranges = self.ranges(),
-            place = moment(timestamp, &format!("({place})")),
-            key_type = user_id.type_name,
+            ranges = self.ranges(&more),
         )
     }
 
@@ -263,7 +272,7 @@ impl Views<'_> {
              ) AS headcount_visits
              WHERE $5::bigint IS NULL OR visits < $5 OR (visits = $5 AND user_id > $6::text::{key_type})
              ORDER BY visits DESC, headcount_visits.user_id LIMIT {limit}",
-            ranges = self.ranges(),
+            ranges = self.ranges(""),
             starts = starts("user_id", GAP),
             key_type = self.event.user_id.type_name,
         )
