@@ -195,9 +195,9 @@ async fn s34_past_visitors_are_whom_the_sites_own_functions_find() {
     assert!(!told.out.contains("the app writes events"), "{told:?}");
     alter(
         &world,
-        "INSERT INTO accounts_userevent (user_id, event_type, description, metadata, user_agent, device_info, location_data,
-                                         timestamp)
-         SELECT user_id, event_type, '', '{}', '', '{}', '{}', now() FROM accounts_userevent WHERE event_type = 'post_view';
+        "INSERT INTO accounts_userevent (user_id, event_type, description, metadata, ip_address, user_agent, device_info,
+                                         location_data, timestamp)
+         SELECT user_id, event_type, '', '{}', ip_address, '', '{}', '{}', now() FROM accounts_userevent WHERE event_type = 'post_view';
          DROP INDEX IF EXISTS headcount_event_visitor",
     )
     .await;

@@ -303,7 +303,7 @@ async fn requests_are_counted_by_operation_and_status_class_from_zero_on() {
     ] {
         assert!(rendered.contains(line), "{line}");
     }
-    assert_eq!(rendered.matches("headcount_api_requests_total{").count(), 45);
+    assert_eq!(rendered.matches("headcount_api_requests_total{").count(), 55);
 }
 
 /// What the app keeps of no session is in no answer, and the contract has no field for it.
