@@ -230,6 +230,32 @@ mod tests {
         }
     }
 
+    #[test]
+    fn v34_an_event_type_that_the_sites_list_lacks_is_named() {
+        let model = r#"{"model": "userevent", "table": "accounts_userevent", "fields": [
+            {"column": "event_type", "refers": null, "default": null, "choices": ["page_view", "post_view"]}]}"#;
+        let site = Site {
+            models: vec![serde_json::from_str(model).unwrap()],
+            ..Site::default()
+        };
+        let of = |event_type: &str, more: &str| {
+            let text =
+                format!("[[route]]\nname = \"post\"\npattern = \"^/p\"\nevent_type = \"{event_type}\"");
+            let path = "posts.toml".into();
+            let table = RouteTable::compile(&[crate::routes::RouteFile { path, text }]).unwrap();
+            unlisted_types(&site, &config(more), &table)
+        };
+        assert_eq!(of("post_view", ""), [""; 0]);
+        assert_eq!(of("post_seen", "[record]\nevents = \"own\"\n"), [""; 0]);
+        assert_eq!(
+            of("post_seen", ""),
+            [
+                "posts.toml:4: route `post`: the choices of accounts_userevent.event_type have no \"post_seen\": add it there, or use \
+              one of them"
+            ]
+        );
+    }
+
     const PROXY: &str = "[limits]\ntrusted_proxies = [\"10.0.0.1\"]\n";
 
     #[test]

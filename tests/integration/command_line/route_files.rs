@@ -38,7 +38,7 @@ const WRONG: &[(&str, usize, &str)] = &[
         "[[route]]\nname = \"a\"\npattern = '^/a'\npatern = 1\n",
         4,
         "route `a`: unknown field `patern`, expected one of `name`, `pattern`, `page_type`, `track`, \
-         `search_param`, `community`, `widget`, `grants`; correct or remove it",
+         `search_param`, `community`, `widget`, `grants`, `event_type`, `metadata`, `description`; correct or remove it",
     ),
     (
         "[[route]]\nname = \"a\"\npattern = '^/a'\ntrack = \"all\"\n",
@@ -105,7 +105,7 @@ fn a_page_of_a_community_is_explained() {
                  route      community-post  (FILE:3)\n\
                  page type  post\n\
                  community  42\n\
-                 counted    {COUNTED}\n"
+                 counted    {COUNTED}\nevent type page_view\n"
             )
         );
     }
@@ -142,7 +142,7 @@ fn a_path_that_no_route_matches_is_explained() {
             "path       /about/\n\
              route      none matches\n\
              community  none\n\
-             counted    {COUNTED}\n"
+             counted    {COUNTED}\nevent type page_view\n"
         )
     );
 }
