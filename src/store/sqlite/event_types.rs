@@ -37,8 +37,8 @@ impl Runs<FaultyTypes<'_>> for Sqlite {
         for check in checks(&words.unwrap_or_default()) {
             let names = identifiers(check);
             let is_named = |column: &String| names.iter().any(|name| name.eq_ignore_ascii_case(column));
-            let mut named = columns.iter().filter(|column| is_named(column));
-            if (named.next(), named.next()) != (Some(&event.event_type.name), None) {
+            let mut concerned = columns.iter().filter(|column| is_named(column));
+            if (concerned.next(), concerned.next()) != (Some(&event.event_type.name), None) {
                 continue;
             }
             let sql = format!(
