@@ -187,8 +187,8 @@ impl App {
         let tasks = Tasks::new(metrics.tasks.clone(), background, shutdown.clone());
         tasks.keep_worker(Task::Signals, signals, |signals| signals.handle().boxed());
         let routes: SharedRoutes = Arc::new(ArcSwap::from_pointee(table));
-        let counted = CountedTypes::new(&config.record, Arc::clone(&routes));
-        let store = store::open_counting(&config, counted).context("the database")?;
+        let store = store::open_counting(&config, CountedTypes::new(&config.record, routes.clone()))
+            .context("the database")?;
         let presence = presence::open(
             &config.redis,
             &config.record,

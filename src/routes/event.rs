@@ -155,7 +155,8 @@ mod tests {
 
     #[test]
     fn v31_a_route_names_only_what_a_request_has() {
-        let eighteen = (0..17).map(|n| format!("k{n} = \"post\", ")).collect::<String>();
+        let eighteen = (0..17).map(|n| format!("k{n} = \"post\", ")).collect::<Vec<_>>();
+        let eighteen = eighteen.concat();
         for (keys, fault) in [
             (
                 "metadata = { post_id = \"topic\" }",

@@ -25,7 +25,9 @@ fn site(shown: &[&str], all: &[&str]) -> Site {
     let site = Site::new();
     let visitors = all.iter().zip(1..).map(|(user, minutes)| visitor(user, minutes));
     *site.store.past.lock().unwrap() = visitors.collect();
-    shown.iter().for_each(|user| site.store.profile(user));
+    for user in shown {
+        site.store.profile(user);
+    }
     site
 }
 

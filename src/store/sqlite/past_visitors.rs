@@ -6,6 +6,7 @@ use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
 use super::event_index::{is_ours, key, of_community};
 use super::moments::{Days, micros};
 use super::values::{key as user_key, read_key};
+use crate::ids::UserId;
 use crate::store::operations::{FIRST_POSSIBLE, PastVisitors, Runs};
 use crate::store::past_visitors::{
     GAP, Numbers, Page, PastAsked, PastSort, PastVisitor, pages, starts, together,
@@ -29,9 +30,7 @@ impl Runs<PastVisitors<'_>> for Sqlite {
             ),
             PastAsked::One(user) => (None, Some(user)),
         };
-        let user = user
-            .map(|user| user.as_str())
-            .filter(|user| event.user_id.is_key(user));
+        let user = user.map(UserId::as_str).filter(|user| event.user_id.is_key(user));
         let user = user.map(|user| user_key(user, &event.user_id)).transpose()?;
         let numbers: Vec<Numbers> = bound(operation, app, numbers(operation, event))
             .bind(value)
