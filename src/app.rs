@@ -181,6 +181,9 @@ impl App {
         let (hand_over, quits) = mpsc::channel(1);
         let signals = signals(&shutdown, of_a_terminal, &reload, hand_over)?;
 
+        if matches!(ports, Ports::TakenOver(..)) {
+            background_checks::tables_before_a_take_over(&config).await?;
+        }
         let status = Status::default();
         let metrics = Metrics::new(&status);
         let tasks = Tasks::new(metrics.tasks.clone(), background, shutdown.clone());
@@ -316,7 +319,7 @@ fn start_dashboard(
     Dashboard::start(
         metrics.clone(),
         config.record.presence.then(|| presence.clone()),
-        recording.recent.clone(),
+        (recording.recent.clone(), recording.communities.clone()),
         config.record.window,
         tasks,
     )

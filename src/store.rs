@@ -4,6 +4,7 @@
 //! column names come from configuration, column types from the live schema at start (`schema`). SQL is written
 //! here only.
 
+mod alarms;
 pub mod catalogue;
 mod claimed;
 mod connections;
@@ -27,6 +28,7 @@ mod url;
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -36,6 +38,7 @@ use crate::browser_session::{BrowserSession, Unusable, Visibility};
 use crate::ids::{AccountId, CommunityId, SessionToken, UserId};
 use crate::key_type::{AppKeys, KeyTypes};
 
+pub use alarms::Alarms;
 pub use error::{Class, StoreError};
 pub use ledger::LedgerProblem;
 pub use migrate::{Incomplete, MigrateError, Step, migrate};
@@ -157,7 +160,12 @@ pub trait Store: Send + Sync + 'static {
         to: DateTime<Utc>,
     ) -> Result<Stats, StoreError>;
 
-    /// A trivial round trip.
+    /// What failed uses of the database rouse.
+    fn alarms(&self) -> Arc<Alarms> {
+        Arc::default()
+    }
+
+    /// A trivial round trip, on a connection of its own where none is free: a server that is not there is found at once.
     async fn ping(&self) -> Result<(), StoreError>;
 
     /// How often a connection was found broken, or connected to a server that takes no writes.

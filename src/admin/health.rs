@@ -52,6 +52,8 @@ pub(super) fn degraded(status: &Status, patience: f64) -> Vec<String> {
         ..
     } = status.backlog();
     let partitions = status.partitions_down();
+    let servers = status.redis_servers();
+    let nodes = servers.down.join(", ");
     let app = status.app.condition();
     let [spool, redis] = [&status.spool, &status.redis].map(|component| component.condition().state);
     [
@@ -83,7 +85,10 @@ pub(super) fn degraded(status: &Status, patience: f64) -> Vec<String> {
         ),
         (
             status.ledger.is_down(),
-            "the ledger is not in order and page views wait; see `headcount check`".to_owned(),
+            away(
+                "the ledger is not in order and page views wait; see `headcount check`",
+                &status.ledger.condition().reasons,
+            ),
         ),
         (
             status.writes.is_down(),
@@ -102,24 +107,36 @@ pub(super) fn degraded(status: &Status, patience: f64) -> Vec<String> {
         ),
         (
             status.redis.is_down(),
-            "redis does not answer; only visitors that this sidecar saw itself are known".to_owned(),
+            format!(
+                "redis does not answer ({}); only visitors that this sidecar saw itself are known",
+                servers.configured
+            ),
         ),
         (
             status.presence.is_down() && redis == State::Up && partitions == 0,
-            "redis answers but refuses commands, see the log; only visitors that this sidecar saw \
-             itself are known"
-                .to_owned(),
+            format!(
+                "redis answers but refuses commands ({}), see the log; only visitors that this sidecar saw itself are \
+                 known",
+                servers.configured
+            ),
         ),
         (
             partitions > 0 && redis == State::Up,
             format!(
-                "the redis servers of {partitions} partitions do not answer; of their communities only visitors \
-                 that this sidecar saw itself are known"
+                "the redis servers of {partitions} partitions do not answer ({nodes}); of their communities only \
+                 visitors that this sidecar saw itself are known"
             ),
         ),
         (
             status.session_listener.is_down() || status.session_trigger.is_down(),
-            "no notifications of session changes arrive; sign-outs are noticed within session.cache_ttl".to_owned(),
+            away(
+                "no notifications of session changes arrive; sign-outs are noticed within session.cache_ttl",
+                &[
+                    status.session_listener.condition().reasons,
+                    status.session_trigger.condition().reasons,
+                ]
+                .concat(),
+            ),
         ),
         (
             status.routes.is_down(),

@@ -13,6 +13,7 @@ pub use classification::Class;
 use classification::{Classification, Remedy};
 use failure::ServerFailure;
 
+use super::schema::{Problems, SchemaProblem};
 use crate::metrics::LabelValue as _;
 
 /// An error of the app's database.
@@ -90,14 +91,67 @@ impl StoreError {
         parts.join(", ")
     }
 
-    /// The error without any values of rows: with the server's words where no row is the reason, or else the summary.
+    /// The error without any values of rows: with the server's words where no row is the reason, or ours, or else the
+    /// summary.
     pub fn without_values(&self) -> String {
-        match self {
-            Self::Unavailable(error) | Self::Undone(error) | Self::Refused(error) if is_impossible(error) => {
+        let (Self::Unavailable(error) | Self::Undone(error) | Self::Refused(error)) = self else {
+            return self.summary();
+        };
+        match error {
+            sqlx::Error::Configuration(problem) => problem.to_string(),
+            _ if is_impossible(error) => in_words(error),
+            // The words of the app's functions may be anything.
+            sqlx::Error::Database(server) if is_denied(error) && !failure::is_of_a_function(&**server) => {
                 in_words(error)
             }
             _ => self.summary(),
         }
+    }
+
+    /// Whether the database role lacks a right, and nothing says yet what to do.
+    pub(super) fn lacks_a_right(&self) -> bool {
+        self.failure()
+            .is_some_and(|failure| failure.is_denied() && failure.remedy.is_none())
+    }
+
+    /// The same error with what to do about it, where the role lacks a right: see [`ServerFailure::explain`].
+    #[must_use]
+    pub(super) fn explained(mut self, lacking: &[String], policies: &[String]) -> Self {
+        if self.lacks_a_right()
+            && let Self::Unavailable(error) | Self::Undone(error) | Self::Refused(error) = &mut self
+            && let sqlx::Error::Database(error) = error
+            && let Some(failure) = error.as_error_mut().downcast_mut::<ServerFailure>()
+        {
+            failure.explain(lacking, policies);
+        }
+        self
+    }
+
+    fn failure(&self) -> Option<&ServerFailure> {
+        let (Self::Unavailable(error) | Self::Undone(error) | Self::Refused(error)) = self else {
+            return None;
+        };
+        known(error)
+    }
+
+    /// Whether rows matched no partition of the event table.
+    pub(super) fn lacks_partition(&self) -> bool {
+        match self {
+            Self::Unavailable(error) | Self::Undone(error) | Self::Refused(error) => match error {
+                sqlx::Error::InvalidArgument(what) => what == NO_PARTITION_THEN,
+                error => known(error).is_some_and(|failure| failure.is_of_a_partition),
+            },
+            Self::Unexpected(_) | Self::NoEvents => false,
+        }
+    }
+
+    /// The same error of our own table, for which a partition can always be made: the rows wait for it.
+    pub(super) fn until_there_is_a_partition(self) -> Self {
+        if !self.lacks_partition() {
+            return self;
+        }
+        let what = "headcount.page_view has no partition for page views of that time: run headcount migrate";
+        Self::Unavailable(sqlx::Error::Configuration(what.into()))
     }
 
     /// The same error, where it is known that no COMMIT was sent.
@@ -129,6 +183,16 @@ impl StoreError {
             Self::NoEvents => Self::NoEvents,
             Self::Unexpected(what) => Self::Unexpected(what.clone()),
         }
+    }
+
+    /// Whether the database has answered that it cannot be used as configured: another address, name, password or right is
+    /// needed.
+    pub fn is_of_the_configuration(&self) -> bool {
+        let (Self::Unavailable(error) | Self::Undone(error) | Self::Refused(error)) = self else {
+            return false;
+        };
+        matches!(error, sqlx::Error::Configuration(_))
+            || known(error).is_some_and(ServerFailure::is_of_the_configuration)
     }
 
     /// The failure's class.
@@ -232,6 +296,7 @@ fn again(error: &sqlx::Error) -> sqlx::Error {
 /// What happened, in words: an error that time does not cure is not called an absence.
 fn unavailable(error: &sqlx::Error) -> &'static str {
     match verdict(error).remedy {
+        Remedy::Reread | Remedy::Privilege if is_of_the_role(error) => "the database role lacks a right",
         Remedy::Reread | Remedy::Privilege | Remedy::Prepare => {
             "the database cannot do this until its tables are changed"
         }
@@ -242,9 +307,7 @@ fn unavailable(error: &sqlx::Error) -> &'static str {
 fn verdict(error: &sqlx::Error) -> Classification {
     use sqlx::Error as E;
     match error {
-        E::Database(error) => error
-            .try_downcast_ref::<ServerFailure>()
-            .map_or(Classification::REFUSED, |failure| failure.verdict),
+        E::Database(_) => known(error).map_or(Classification::REFUSED, |failure| failure.verdict),
         // After a timeout an immediate retry would only wait as long again.
         E::Io(error) if error.kind() == std::io::ErrorKind::TimedOut => Classification::UNREACHABLE,
         E::PoolTimedOut | E::PoolClosed => Classification::UNREACHABLE,
@@ -276,8 +339,28 @@ pub(super) fn is_impossible(error: &sqlx::Error) -> bool {
         || (error.message().contains("cannot modify") && error.message().contains("is a view"))
 }
 
-/// A server's error without any row: its message and code.
+fn is_of_the_role(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Configuration(problem) => problem
+            .downcast_ref::<Problems>()
+            .is_some_and(|Problems(problems)| problems.iter().any(SchemaProblem::is_of_the_role)),
+        error => is_denied(error),
+    }
+}
+
+fn is_denied(error: &sqlx::Error) -> bool {
+    known(error).is_some_and(ServerFailure::is_denied)
+}
+
+fn known(error: &sqlx::Error) -> Option<&ServerFailure> {
+    error.as_database_error()?.try_downcast_ref()
+}
+
+/// A server's error without any row: its message and code, and what to do.
 pub(super) fn in_words(error: &sqlx::Error) -> String {
+    if let Some(failure) = known(error) {
+        return failure.to_string();
+    }
     match error.as_database_error() {
         Some(server) => format!(
             "{} (code {})",
@@ -287,6 +370,10 @@ pub(super) fn in_words(error: &sqlx::Error) -> String {
         None => error.to_string(),
     }
 }
+
+/// Rows matched no partition, though those of now match one: the text of an [`sqlx::Error::InvalidArgument`].
+pub(super) const NO_PARTITION_THEN: &str =
+    "no partition of the event table takes views of that time, though one takes those of now";
 
 /// Whether a row matched no partition of its table.
 pub(super) fn lacks_partition(error: &sqlx::Error) -> bool {

@@ -5,13 +5,14 @@
 //! statements are built from. Identifiers print quoted, so that they can be used in SQL as they are.
 
 mod check;
+mod left_out;
 mod lookup_fault;
 mod lookups;
 mod needs;
 mod problem;
 mod profile;
 mod resolve;
-mod right;
+pub(super) mod right;
 mod sessions;
 mod wanted;
 
@@ -23,15 +24,16 @@ use chrono_tz::Tz;
 
 use crate::key_type::{KeyType, KeyTypes};
 
+pub use left_out::LeftOut;
 pub use lookup_fault::LookupFault;
 pub(super) use lookups::LiveLookup;
 pub use lookups::LookupTable;
 pub(super) use needs::Needs;
+pub(super) use problem::Problems;
 pub use problem::SchemaProblem;
-pub(super) use problem::{Privilege, Problems};
 pub use profile::{Join, ProfileTable, ProfileValue};
 pub(super) use resolve::resolve;
-pub(super) use right::Right;
+pub(super) use right::{Privilege, Right};
 pub(super) use sessions::{PageCounter, all};
 pub use sessions::{SessionTable, SessionUser};
 pub(super) use wanted::Wanted;
@@ -51,6 +53,8 @@ pub struct AppSchema {
     pub community: Option<CommunityTable>,
     /// Tables that lead to a community, by their names in routes.
     pub lookups: BTreeMap<String, LookupTable>,
+    /// What cannot be updated, as far as it was tried.
+    pub left_out: LeftOut,
 }
 
 impl AppSchema {
@@ -320,6 +324,8 @@ pub(super) struct LiveSchema {
     pub community: Option<LiveTable>,
     /// The partition of the next month that our own event table lacks.
     pub lacks_partition: Option<String>,
+    /// Our own event table is partitioned.
+    pub has_own_partitions: bool,
     /// As configured in `schema.lookup`.
     pub lookups: BTreeMap<String, LiveLookup>,
     /// Columns of `schema.event.constants` whose constant is not of the column's type.
@@ -400,6 +406,10 @@ pub(super) struct Resolved {
     pub problems: Vec<SchemaProblem>,
     /// What the role needs on the app's tables, in the order in which it is checked.
     pub rights: Vec<Right>,
+    /// Our own event table is partitioned.
+    pub has_own_partitions: bool,
+    /// The current role; empty on SQLite.
+    pub user: String,
     /// Name of the database; empty on SQLite.
     pub database: String,
     /// Lookups whose key no index finds, with table and column.
@@ -408,6 +418,20 @@ pub(super) struct Resolved {
     pub read_only: bool,
     /// As found. Only the configuration decides whether its absence is a problem.
     pub session_trigger: bool,
+}
+
+impl Resolved {
+    /// The policies that let the role write, of tables with row-level security.
+    pub(super) fn policies(&self) -> Vec<String> {
+        let role = Dialect::Postgres.quoted(&self.user);
+        let written = self
+            .rights
+            .iter()
+            .filter(|right| right.row_security && right.privilege != Privilege::Select);
+        written
+            .map(|right| right::policy(right.privilege.sql(), &right.table.to_string(), &role))
+            .collect()
+    }
 }
 
 #[cfg(test)]

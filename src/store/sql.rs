@@ -1,6 +1,7 @@
 //! The `Store` on a SQL database: the one implementation, for Postgres and SQLite alike.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
@@ -14,7 +15,9 @@ use super::operations::{
     MakePartitions, MissingParts, Operation, ReadKeys, Rules, Runs, StatsOf, Visitors,
 };
 use super::schema::Resolved;
-use super::{Applied, LedgerProblem, SessionFound, SessionsFound, Stats, Store, StoreError, VisitorRow};
+use super::{
+    Alarms, Applied, LedgerProblem, SessionFound, SessionsFound, Stats, Store, StoreError, VisitorRow,
+};
 use crate::batch::{Batch, BatchKey};
 use crate::browser_session::{BrowserSession, Visibility};
 use crate::config::{self, Config, PageViews};
@@ -95,6 +98,17 @@ impl<B: Backend> SqlStore<B> {
         Ok(found.into_iter().filter_map(of).collect())
     }
 
+    /// Makes the partitions that page views lack, where none is the default one; whether it made any.
+    async fn make_partitions_of(&self, batch: &Batch) -> bool {
+        let rows: Vec<DateTime<Utc>> = batch.views().map(|view| view.view.at).collect();
+        let make = MakePartitions {
+            database: &self.rules.database,
+            now: Utc::now(),
+            rows: &rows,
+        };
+        matches!(self.connections.run(&make).await, Ok(1..))
+    }
+
     /// Reads the schema afresh.
     pub(super) async fn resolved(&self) -> Result<Resolved, StoreError> {
         self.connections.resolved().await
@@ -167,7 +181,17 @@ impl<B: Backend> Store for SqlStore<B> {
             noted: &noted,
             committing: &committing,
         };
-        let outcome = self.connections.run(&apply).await;
+        let mut outcome = self.connections.run(&apply).await;
+        if self.rules.partitions
+            && let Err(error) = outcome
+        {
+            outcome = if error.lacks_partition() && self.make_partitions_of(batch).await {
+                self.connections.run(&apply).await
+            } else {
+                // Whoever may make it, will.
+                Err(error.until_there_is_a_partition())
+            };
+        }
         match (noted.into_inner(), committing.into_inner()) {
             (_, true) => outcome,
             (true, false) => outcome.map_err(StoreError::before_commit),
@@ -195,8 +219,11 @@ impl<B: Backend> Store for SqlStore<B> {
         if !self.rules.partitions {
             return Ok(0);
         }
-        let database = self.rules.database.clone();
-        self.connections.run(&MakePartitions { database, now }).await
+        let database = &self.rules.database;
+        let rows = &[];
+        self.connections
+            .run(&MakePartitions { database, now, rows })
+            .await
     }
 
     async fn hidden(&self, users: &[UserId]) -> Result<HashMap<UserId, Visibility>, StoreError> {
@@ -235,6 +262,10 @@ impl<B: Backend> Store for SqlStore<B> {
             })
             .await?;
         stats.ok_or_else(|| self.lacks_events())
+    }
+
+    fn alarms(&self) -> Arc<Alarms> {
+        self.connections.alarms()
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
