@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::error::timed_out;
 use super::operations::{Backend, Operation, Runs};
 use super::schema::right::grant;
-use super::schema::{AppSchema, Problems, Resolved, Wanted, resolve};
+use super::schema::{AppSchema, Problems, Requirements, ResolvedSchema, resolve};
 use super::{Alarms, LedgerProblem, SchemaProblem, StoreError};
 use crate::config::Config;
 use crate::key_type::AppKeys;
@@ -36,9 +36,9 @@ pub(super) struct Connections<B: Backend> {
     /// Longest time of one operation once it has a connection.
     limit: Duration,
     idle_policy: Arc<IdlePolicy>,
-    wanted: Wanted,
+    wanted: Requirements,
     /// Empty until first read, and again after a statement found that the tables had changed.
-    schema: ArcSwapOption<Resolved>,
+    schema: ArcSwapOption<ResolvedSchema>,
     /// Key types of the last schema that was read; kept while the schema is read again.
     keys: AppKeys,
     loading: Mutex<()>,
@@ -72,7 +72,7 @@ impl<B: Backend> Connections<B> {
             pool,
             limit: database.statement_timeout,
             idle_policy,
-            wanted: Wanted::new(config, B::OWN_EVENTS),
+            wanted: Requirements::new(config, B::OWN_EVENTS),
             schema: ArcSwapOption::empty(),
             keys: AppKeys::default(),
             loading: Mutex::new(()),
@@ -168,7 +168,7 @@ impl<B: Backend> Connections<B> {
     }
 
     /// Reads the schema afresh.
-    pub(super) async fn resolved(&self) -> Result<Resolved, StoreError> {
+    pub(super) async fn resolved(&self) -> Result<ResolvedSchema, StoreError> {
         let live = self.afresh(async |connection| B::introspect(connection, &self.wanted).await);
         Ok(resolve(&self.wanted, &live.await?))
     }
@@ -224,7 +224,7 @@ impl<B: Backend> Connections<B> {
         let _ = timeout(self.limit, self.pool.close()).await;
     }
 
-    async fn lease(&self) -> Result<Lease<B>, StoreError> {
+    async fn lease(&self) -> Result<ConnectionInUse<B>, StoreError> {
         let mut acquired = pin!(self.pool.acquire());
         let connection = match timeout(PATIENCE, &mut acquired).await {
             Ok(acquired) => acquired,
@@ -259,8 +259,8 @@ impl<B: Backend> Connections<B> {
         }
     }
 
-    fn leased(&self, connection: PoolConnection<B>) -> Lease<B> {
-        Lease {
+    fn leased(&self, connection: PoolConnection<B>) -> ConnectionInUse<B> {
+        ConnectionInUse {
             connection,
             limit: self.limit,
             clean: false,
@@ -280,7 +280,7 @@ impl<B: Backend> Connections<B> {
     /// Decides whether to keep the connection and the cached schema.
     fn settle<T>(
         &self,
-        mut lease: Lease<B>,
+        mut lease: ConnectionInUse<B>,
         outcome: Result<T, StoreError>,
         wrote: bool,
     ) -> Result<T, StoreError> {
@@ -313,8 +313,9 @@ impl<B: Backend> Connections<B> {
         connection: &mut B::Connection,
         writes: bool,
     ) -> Result<Arc<AppSchema>, sqlx::Error> {
-        let problems =
-            |resolved: &Resolved| sqlx::Error::Configuration(Box::new(Problems(resolved.problems.clone())));
+        let problems = |resolved: &ResolvedSchema| {
+            sqlx::Error::Configuration(Box::new(Problems(resolved.problems.clone())))
+        };
         let resolved = self.resolved_by(connection, writes).await?;
         if writes && is_blocked(&resolved) {
             return Err(problems(&resolved));
@@ -327,7 +328,7 @@ impl<B: Backend> Connections<B> {
         &self,
         connection: &mut B::Connection,
         writes: bool,
-    ) -> Result<Arc<Resolved>, sqlx::Error> {
+    ) -> Result<Arc<ResolvedSchema>, sqlx::Error> {
         match self.schema.load_full() {
             // A schema with a problem is read again each time: the problem may have been mended.
             Some(resolved) if !(writes && (is_blocked(&resolved) || is_due(&resolved))) => Ok(resolved),
@@ -343,7 +344,7 @@ impl<B: Backend> Connections<B> {
         &self,
         connection: &mut B::Connection,
         is_writing: bool,
-    ) -> Result<Arc<Resolved>, sqlx::Error> {
+    ) -> Result<Arc<ResolvedSchema>, sqlx::Error> {
         let _one_at_a_time = self.loading.lock().await;
         if let Some(resolved) = self.schema.load_full() {
             return Ok(resolved);
@@ -364,12 +365,12 @@ impl<B: Backend> Connections<B> {
 }
 
 /// Whether no page view can be written.
-fn is_blocked(resolved: &Resolved) -> bool {
+fn is_blocked(resolved: &ResolvedSchema) -> bool {
     resolved.lacks_events || resolved.problems.iter().any(SchemaProblem::blocks_writes)
 }
 
 /// Whether what could not be updated is to be tried again.
-fn is_due(resolved: &Resolved) -> bool {
+fn is_due(resolved: &ResolvedSchema) -> bool {
     resolved.app.as_ref().is_some_and(|app| app.left_out.is_due())
 }
 
@@ -385,13 +386,13 @@ pub(super) fn not_connected<B: Backend>(
 
 /// A connection in use. Unless its operation ended in good order it is closed, not reused: after a timeout, or
 /// when the caller was cancelled, the server may still send part of an answer on it.
-struct Lease<B: Backend> {
+struct ConnectionInUse<B: Backend> {
     connection: PoolConnection<B>,
     limit: Duration,
     clean: bool,
 }
 
-impl<B: Backend> Drop for Lease<B> {
+impl<B: Backend> Drop for ConnectionInUse<B> {
     fn drop(&mut self) {
         if self.clean
             && let Ok(runtime) = Handle::try_current()

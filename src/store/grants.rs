@@ -9,10 +9,10 @@ use super::ledger::RIGHTS;
 use super::schema::right::{
     connecting, grant, making_partitions, on_columns, policy, usage_of_schema, usage_of_sequence,
 };
-use super::schema::{Dialect, Privilege, Resolved, Right, TableName};
+use super::schema::{Dialect, Privilege, ResolvedSchema, Right, TableName};
 
 /// The SQL. `writes`: the configuration writes to the database, for which the ledger is needed.
-pub(super) fn sql(resolved: &Resolved, role: &str, writes: bool) -> String {
+pub(super) fn sql(resolved: &ResolvedSchema, role: &str, writes: bool) -> String {
     let role = Dialect::Postgres.quoted(role);
     let mut sql = format!(
         "-- The rights that the sidecar's role needs with this configuration. Run it as a superuser, or as the owner of the\n\
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn each_table_has_one_grant_of_columns() {
-        let resolved = Resolved {
+        let resolved = ResolvedSchema {
             app: None,
             lacks_events: false,
             unindexed: Vec::new(),

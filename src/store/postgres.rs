@@ -30,7 +30,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Transaction};
 use super::ledger::LedgerProblem;
 use super::operations::{Backend, ReadConnection};
 use super::schema::right::connecting;
-use super::schema::{Column, Dialect, Kind, LiveSchema, Wanted};
+use super::schema::{Column, Dialect, Kind, LiveSchema, Requirements};
 use super::sql::SqlStore;
 use super::url::OpenError;
 use crate::config::{self, Config, Secret};
@@ -61,7 +61,10 @@ impl Backend for Postgres {
         Some((connecting(database), role))
     }
 
-    async fn introspect(connection: &mut PgConnection, wanted: &Wanted) -> Result<LiveSchema, sqlx::Error> {
+    async fn introspect(
+        connection: &mut PgConnection,
+        wanted: &Requirements,
+    ) -> Result<LiveSchema, sqlx::Error> {
         introspect::live_schema(connection, &wanted.names, wanted.time_zone).await
     }
 

@@ -11,10 +11,10 @@ mod lookups;
 mod needs;
 mod problem;
 mod profile;
+mod requirements;
 mod resolve;
 pub(super) mod right;
 mod sessions;
-mod wanted;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -32,11 +32,11 @@ pub(super) use needs::Needs;
 pub(super) use problem::Problems;
 pub use problem::SchemaProblem;
 pub use profile::{Join, ProfileTable, ProfileValue};
+pub(super) use requirements::Requirements;
 pub(super) use resolve::resolve;
 pub(super) use right::{Privilege, Right};
 pub(super) use sessions::{PageCounter, all};
 pub use sessions::{SessionTable, SessionUser};
-pub(super) use wanted::Wanted;
 
 /// The tables that are used, with the columns that are used. What nothing needs may be missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -398,7 +398,7 @@ pub(super) struct LiveColumn {
 
 /// Outcome of `resolve`.
 #[derive(Debug, Clone)]
-pub(super) struct Resolved {
+pub(super) struct ResolvedSchema {
     /// Present when every used table and column is there and of a usable type.
     pub app: Option<Arc<AppSchema>>,
     /// Page views are to be written and there is nowhere to write them, so that batches wait.
@@ -420,7 +420,7 @@ pub(super) struct Resolved {
     pub session_trigger: bool,
 }
 
-impl Resolved {
+impl ResolvedSchema {
     /// The policies that let the role write, of tables with row-level security.
     pub(super) fn policies(&self) -> Vec<String> {
         let role = Dialect::Postgres.quoted(&self.user);

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::from_row::from_row;
 use crate::store::operations::Backend as _;
 use crate::store::postgres::introspect::{NAMED, split};
-use crate::store::schema::Wanted;
+use crate::store::schema::Requirements;
 
 /// Something that is changed, of another role.
 struct Foreign {
@@ -22,7 +22,7 @@ pub(super) async fn lacking(
     connection: &mut PgConnection,
     config: &Config,
 ) -> Result<Vec<String>, sqlx::Error> {
-    let names = Wanted::new(config, Postgres::OWN_EVENTS).names;
+    let names = Requirements::new(config, Postgres::OWN_EVENTS).names;
     let mut foreign: Vec<Foreign> = sqlx::query_as(
         "SELECT 'schema headcount' AS object, pg_get_userbyid(nspowner)::text AS owner
          FROM pg_catalog.pg_namespace WHERE nspname = 'headcount' AND NOT pg_has_role(nspowner, 'USAGE')
