@@ -181,9 +181,7 @@ impl App {
         let (hand_over, quits) = mpsc::channel(1);
         let signals = signals(&shutdown, of_a_terminal, &reload, hand_over)?;
 
-        if matches!(ports, Ports::TakenOver(..)) {
-            background_checks::tables_before_a_take_over(&config).await?;
-        }
+        background_checks::tables_before_a_take_over(&config, ports.are_taken_over()).await?;
         let status = Status::default();
         let metrics = Metrics::new(&status);
         let tasks = Tasks::new(metrics.tasks.clone(), background, shutdown.clone());

@@ -51,11 +51,8 @@ pub(super) fn degraded(status: &Status, patience: f64) -> Vec<String> {
         dead_letters: letters,
         ..
     } = status.backlog();
-    let partitions = status.partitions_down();
-    let servers = status.redis_servers();
-    let nodes = servers.down.join(", ");
     let app = status.app.condition();
-    let [spool, redis] = [&status.spool, &status.redis].map(|component| component.condition().state);
+    let spool = status.spool.condition().state;
     [
         (
             app.state == State::Down,
@@ -106,6 +103,47 @@ pub(super) fn degraded(status: &Status, patience: f64) -> Vec<String> {
             format!("the database refused {letters:.0} page views; see `headcount dead-letters list`"),
         ),
         (
+            status.session_listener.is_down() || status.session_trigger.is_down(),
+            away(
+                "no notifications of session changes arrive; sign-outs are noticed within session.cache_ttl",
+                &[
+                    status.session_listener.condition().reasons,
+                    status.session_trigger.condition().reasons,
+                ]
+                .concat(),
+            ),
+        ),
+        (
+            status.routes.is_down(),
+            "the route files are faulty, see the log; the last good routes stay in use".to_owned(),
+        ),
+        (
+            status.certificates.is_down(),
+            "a certificate of listen.https is faulty, see the log; the last good one stays in use".to_owned(),
+        ),
+        (
+            status.jwt_keys.is_down(),
+            "the file with the keys of JWTs is faulty, see the log; the last good ones stay in use"
+                .to_owned(),
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(holds, line)| holds.then_some(line))
+    .chain(redis(status))
+    .chain(status.tables.condition().reasons)
+    .chain(updates(status))
+    .chain(status.recognition.condition().reasons)
+    .chain(status.presence_settings.condition().reasons)
+    .collect()
+}
+
+/// What is wrong with Redis, and with which of its servers.
+fn redis(status: &Status) -> impl Iterator<Item = String> {
+    let (redis, partitions) = (status.redis.condition().state, status.partitions_down());
+    let servers = status.redis_servers();
+    let nodes = servers.down.join(", ");
+    let lines = [
+        (
             status.redis.is_down(),
             format!(
                 "redis does not answer ({}); only visitors that this sidecar saw itself are known",
@@ -127,37 +165,10 @@ pub(super) fn degraded(status: &Status, patience: f64) -> Vec<String> {
                  visitors that this sidecar saw itself are known"
             ),
         ),
-        (
-            status.session_listener.is_down() || status.session_trigger.is_down(),
-            away(
-                "no notifications of session changes arrive; sign-outs are noticed within session.cache_ttl",
-                &[
-                    status.session_listener.condition().reasons,
-                    status.session_trigger.condition().reasons,
-                ]
-                .concat(),
-            ),
-        ),
-        (
-            status.routes.is_down(),
-            "the route files are faulty, see the log; the last good routes stay in use".to_owned(),
-        ),
-        (
-            status.certificates.is_down(),
-            "a certificate of listen.https is faulty, see the log; the last good one stays in use".to_owned(),
-        ),
-        (
-            status.jwt_keys.is_down(),
-            "the file with the keys of JWTs is faulty, see the log; the last good ones stay in use".to_owned(),
-        ),
-    ]
-    .into_iter()
-    .filter_map(|(holds, line)| holds.then_some(line))
-    .chain(status.tables.condition().reasons)
-    .chain(updates(status))
-    .chain(status.recognition.condition().reasons)
-    .chain(status.presence_settings.condition().reasons)
-    .collect()
+    ];
+    lines
+        .into_iter()
+        .filter_map(|(holds, line)| holds.then_some(line))
 }
 
 /// What is left as it is beside the events that are written.

@@ -151,7 +151,13 @@ pub(super) async fn ledger_at_start(store: &Arc<dyn Store>) -> Result<(), StartE
 ///
 /// # Errors
 /// The operator must fix the configuration or the tables.
-pub(super) async fn tables_before_a_take_over(config: &Config) -> Result<(), StartError> {
+pub(super) async fn tables_before_a_take_over(
+    config: &Config,
+    is_taking_over: bool,
+) -> Result<(), StartError> {
+    if !is_taking_over {
+        return Ok(());
+    }
     let found = match problems(config).await {
         Ok((schema, ledger)) => {
             let schema = schema

@@ -4,8 +4,10 @@
 //! Concurrency: everything here is shared by reference. Each operation runs on a connection of its own; the schema
 //! is loaded by one task at a time.
 
+mod idle_policy;
+
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,6 +17,8 @@ use sqlx::{ConnectOptions as _, Connection, Pool};
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
+
+use idle_policy::{IdleAction, IdlePolicy};
 
 use super::error::timed_out;
 use super::operations::{Backend, Operation, Runs};
@@ -226,16 +230,15 @@ impl<B: Backend> Connections<B> {
 
     async fn lease(&self) -> Result<ConnectionInUse<B>, StoreError> {
         let mut acquired = pin!(self.pool.acquire());
-        let connection = match timeout(PATIENCE, &mut acquired).await {
-            Ok(acquired) => acquired,
-            Err(_) => {
-                self.alarms.database.notify_one();
-                let outcome = acquired.await;
-                if outcome.is_ok() {
-                    self.waited();
-                }
-                outcome
+        let connection = if let Ok(acquired) = timeout(PATIENCE, &mut acquired).await {
+            acquired
+        } else {
+            self.alarms.database.notify_one();
+            let acquired = acquired.await;
+            if acquired.is_ok() {
+                self.waited();
             }
+            acquired
         };
         let connection = connection.map_err(|error| {
             self.alarms.database.notify_one();
@@ -403,94 +406,5 @@ impl<B: Backend> Drop for ConnectionInUse<B> {
         } else {
             self.connection.close_on_drop();
         }
-    }
-}
-
-/// Decides whether idle connections must be tested or replaced, from what happened since they were last used.
-#[derive(Debug)]
-struct IdlePolicy {
-    origin: Instant,
-    /// When a connection last broke (a restart, a failover): other idle ones may be dead too, and each is tested
-    /// once, when it is next taken. Milliseconds after `origin`, plus one; 0: never.
-    broken_at: AtomicU64,
-    /// When a connection was last found unusable for good: read-only after a failover, or with statements prepared
-    /// for tables that have changed. Other idle ones are alike, and each is replaced. Same unit.
-    unusable_at: AtomicU64,
-    /// How often either happened.
-    times: AtomicU64,
-}
-
-/// What to do with an idle connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum IdleAction {
-    Use,
-    Test,
-    Replace,
-}
-
-impl Default for IdlePolicy {
-    fn default() -> Self {
-        Self {
-            origin: Instant::now(),
-            broken_at: AtomicU64::new(0),
-            unusable_at: AtomicU64::new(0),
-            times: AtomicU64::new(0),
-        }
-    }
-}
-
-impl IdlePolicy {
-    fn mark_broken(&self) {
-        self.broken_at.store(self.now() + 1, Ordering::Release);
-        self.times.fetch_add(1, Ordering::Release);
-    }
-
-    fn mark_unusable(&self) {
-        self.unusable_at.store(self.now() + 1, Ordering::Release);
-        self.times.fetch_add(1, Ordering::Release);
-    }
-
-    fn of(&self, idle_for: Duration) -> IdleAction {
-        let since_before = |moment: &AtomicU64| match moment.load(Ordering::Acquire) {
-            0 => false,
-            moment => millis(idle_for) + moment > self.now(),
-        };
-        if since_before(&self.unusable_at) {
-            IdleAction::Replace
-        } else if since_before(&self.broken_at) {
-            IdleAction::Test
-        } else {
-            IdleAction::Use
-        }
-    }
-
-    fn now(&self) -> u64 {
-        millis(self.origin.elapsed())
-    }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 4)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_connections_idle_since_before_the_break_are_doubted() {
-        let minute_ago = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
-        let idle_policy = |broken_at, unusable_at| IdlePolicy {
-            origin: minute_ago,
-            broken_at: AtomicU64::new(broken_at),
-            unusable_at: AtomicU64::new(unusable_at),
-            times: AtomicU64::new(0),
-        };
-        let (longer, shorter) = (Duration::from_secs(61), Duration::from_secs(1));
-        assert_eq!(idle_policy(0, 0).of(longer), IdleAction::Use);
-        assert_eq!(idle_policy(1, 0).of(longer), IdleAction::Test);
-        assert_eq!(idle_policy(1, 0).of(shorter), IdleAction::Use);
-        assert_eq!(idle_policy(1, 1).of(longer), IdleAction::Replace);
-        assert_eq!(idle_policy(1, 1).of(shorter), IdleAction::Use);
     }
 }

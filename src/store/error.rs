@@ -8,6 +8,7 @@
 
 mod classification;
 mod failure;
+mod remedies;
 
 pub use classification::Class;
 use classification::{Classification, Remedy};
@@ -108,52 +109,6 @@ impl StoreError {
         }
     }
 
-    /// Whether the database role lacks a right, and nothing says yet what to do.
-    pub(super) fn lacks_a_right(&self) -> bool {
-        self.failure()
-            .is_some_and(|failure| failure.is_denied() && failure.remedy.is_none())
-    }
-
-    /// The same error with what to do about it, where the role lacks a right: see [`ServerFailure::explain`].
-    #[must_use]
-    pub(super) fn explained(mut self, lacking: &[String], policies: &[String]) -> Self {
-        if self.lacks_a_right()
-            && let Self::Unavailable(error) | Self::Undone(error) | Self::Refused(error) = &mut self
-            && let sqlx::Error::Database(error) = error
-            && let Some(failure) = error.as_error_mut().downcast_mut::<ServerFailure>()
-        {
-            failure.explain(lacking, policies);
-        }
-        self
-    }
-
-    fn failure(&self) -> Option<&ServerFailure> {
-        let (Self::Unavailable(error) | Self::Undone(error) | Self::Refused(error)) = self else {
-            return None;
-        };
-        known(error)
-    }
-
-    /// Whether rows matched no partition of the event table.
-    pub(super) fn lacks_partition(&self) -> bool {
-        match self {
-            Self::Unavailable(error) | Self::Undone(error) | Self::Refused(error) => match error {
-                sqlx::Error::InvalidArgument(what) => what == NO_PARTITION_THEN,
-                error => known(error).is_some_and(|failure| failure.is_of_a_partition),
-            },
-            Self::Unexpected(_) | Self::NoEvents => false,
-        }
-    }
-
-    /// The same error of our own table, for which a partition can always be made: the rows wait for it.
-    pub(super) fn until_there_is_a_partition(self) -> Self {
-        if !self.lacks_partition() {
-            return self;
-        }
-        let what = "headcount.page_view has no partition for page views of that time: run headcount migrate";
-        Self::Unavailable(sqlx::Error::Configuration(what.into()))
-    }
-
     /// The same error, where it is known that no COMMIT was sent.
     pub(super) fn before_commit(self) -> Self {
         match self {
@@ -183,16 +138,6 @@ impl StoreError {
             Self::NoEvents => Self::NoEvents,
             Self::Unexpected(what) => Self::Unexpected(what.clone()),
         }
-    }
-
-    /// Whether the database has answered that it cannot be used as configured: another address, name, password or right is
-    /// needed.
-    pub fn is_of_the_configuration(&self) -> bool {
-        let (Self::Unavailable(error) | Self::Undone(error) | Self::Refused(error)) = self else {
-            return false;
-        };
-        matches!(error, sqlx::Error::Configuration(_))
-            || known(error).is_some_and(ServerFailure::is_of_the_configuration)
     }
 
     /// The failure's class.

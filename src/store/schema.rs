@@ -304,6 +304,7 @@ impl Dialect {
 
 /// The configured tables as the catalogue has them. A table is `None` if it does not exist, or none is configured.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub(super) struct LiveSchema {
     pub dialect: Dialect,
     /// The current role, for the GRANT in a problem's sentence.
@@ -398,6 +399,7 @@ pub(super) struct LiveColumn {
 
 /// Outcome of `resolve`.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub(super) struct ResolvedSchema {
     /// Present when every used table and column is there and of a usable type.
     pub app: Option<Arc<AppSchema>>,

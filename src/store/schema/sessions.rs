@@ -128,9 +128,8 @@ impl SessionTable {
         let valid = self.valid(row, is_ahead);
         let columns = [&self.started_at, &self.expires_at, &self.id];
         let columns = columns.into_iter().flatten();
-        let columns: String = columns
-            .map(|column| format!(", {row}.{column} DESC NULLS LAST"))
-            .collect();
+        let columns = columns.map(|column| format!(", {row}.{column} DESC NULLS LAST"));
+        let columns = columns.collect::<Vec<_>>().concat();
         format!("ORDER BY CASE WHEN {valid} THEN 0 ELSE 1 END{columns}")
     }
 

@@ -223,14 +223,10 @@ async fn d11_a_configuration_that_does_not_fit_the_database_replaces_nothing() {
     // The database answers, that it is another.
     with_database(&sidecar, |url| format!("{url}_of_another"));
     refused("does not exist").await;
-    let mut command = upgrade(&sidecar, pid, &[]);
+    let systemd = Systemd::listening(&sidecar);
+    let mut command = upgrade(&sidecar, pid, &systemd.environment());
+    let _new = Orphan(systemd.hears_of_a_process());
     assert_eq!(command.wait_for_end(), Some(0), "{}", command.log());
-    let new = command.log();
-    let new = new
-        .split("process ")
-        .nth(1)
-        .and_then(|text| text.split(' ').next());
-    drop(Orphan(new.and_then(|pid| pid.parse().ok()).expect("a process")));
 }
 
 #[tokio::test]
