@@ -124,7 +124,10 @@ impl<B: Backend> Connections<B> {
                 .iter()
                 .filter(|problem| problem.is_of_the_role());
             lacking.extend(of_role.map(ToString::to_string));
-            if let Some(forbidden @ LedgerProblem::Forbidden { .. }) = ledger {
+            // Where nothing is written it is not needed.
+            if lacking.is_empty()
+                && let Some(forbidden @ LedgerProblem::Forbidden { .. }) = ledger
+            {
                 lacking.push(forbidden.to_string());
             }
             policies = resolved.policies();
