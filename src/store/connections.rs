@@ -207,6 +207,9 @@ impl<B: Backend> Connections<B> {
     /// A trivial round trip. The pool is not waited for: it has no connection while all are busy, and goes on trying to
     /// connect where no server is.
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
+        if self.pool.is_closed() {
+            return Err(sqlx::Error::PoolClosed.into());
+        }
         if let Some(connection) = self.pool.try_acquire() {
             let mut lease = self.leased(connection);
             let outcome = self.within_limit(lease.connection.ping()).await;
