@@ -182,6 +182,7 @@ impl App {
         let (hand_over, quits) = mpsc::channel(1);
         let signals = signals(&shutdown, of_a_terminal, &reload, hand_over)?;
 
+        background_checks::tables_before_a_take_over(&config, ports.are_taken_over()).await?;
         let status = Status::default();
         let metrics = Metrics::new(&status);
         let tasks = Tasks::new(metrics.tasks.clone(), background, shutdown.clone());
@@ -319,7 +320,7 @@ fn start_dashboard(
     Dashboard::start(
         metrics.clone(),
         config.record.presence.then(|| presence.clone()),
-        recording.recent.clone(),
+        (recording.recent.clone(), recording.communities.clone()),
         config.record.window,
         tasks,
     )

@@ -439,6 +439,13 @@ fn migrate(path: &Path, config: &Config, dry_run: bool) -> Result<(), Failure> {
     for step in done {
         print_line(step);
     }
+    // In a dry run a comment, so that the whole output can be run as it is.
+    match (done.len(), dry_run) {
+        (0, _) => {}
+        (_, true) => print_line("-- nothing has been changed: headcount migrate without --dry-run runs this"),
+        (1, false) => print_line("done: 1 step"),
+        (steps, false) => print_line(format_args!("done: {steps} steps")),
+    }
     match outcome {
         Ok(steps) if steps.is_empty() => print_line("nothing to do"),
         Ok(_) => {}

@@ -29,6 +29,7 @@ macro_rules! components {
         pub struct Status {
             $(#[doc = $help] pub $component: Component,)+
             partitions_down: Arc<AtomicI32>,
+            redis_servers: Arc<ArcSwap<RedisServers>>,
             backlog: Arc<ArcSwap<Backlog>>,
         }
 
@@ -38,6 +39,7 @@ macro_rules! components {
                 Self {
                     $($component: Component::new(State::$first),)+
                     partitions_down: Arc::default(),
+                    redis_servers: Arc::default(),
                     backlog: Arc::default(),
                 }
             }
@@ -50,6 +52,7 @@ macro_rules! components {
                 Self {
                     $($component: Component::of(self.$component.condition()),)+
                     partitions_down: Arc::new(AtomicI32::new(self.partitions_down())),
+                    redis_servers: Arc::new(ArcSwap::new(self.redis_servers())),
                     backlog: Arc::new(ArcSwap::new(self.backlog.load_full())),
                 }
             }
@@ -100,6 +103,15 @@ components! {
     jwt_keys: Up = Some("jwt_keys_last_reload_successful"),
 }
 
+/// Addresses of Redis, for operators.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RedisServers {
+    /// As configured: `server 127.0.0.1:6379`.
+    pub configured: String,
+    /// Those nodes of a Cluster that do not answer.
+    pub down: Vec<String>,
+}
+
 /// Page views on disk, over all spools.
 #[derive(Debug, Clone, Copy, Default)]
 #[expect(
@@ -133,6 +145,16 @@ impl Status {
             self.redis.down("no server of Redis answers", |_| {});
             store();
         }
+    }
+
+    /// Where Redis is, and which of its servers do not answer.
+    pub fn redis_servers(&self) -> Arc<RedisServers> {
+        self.redis_servers.load_full()
+    }
+
+    /// Sets [`Status::redis_servers`].
+    pub fn set_redis_servers(&self, servers: RedisServers) {
+        self.redis_servers.store(Arc::new(servers));
     }
 
     /// The page views on disk at the last look.

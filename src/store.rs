@@ -4,6 +4,7 @@
 //! column names come from configuration, column types from the live schema at start (`schema`). SQL is written
 //! here only.
 
+mod alarms;
 pub mod catalogue;
 mod claimed;
 mod connections;
@@ -40,6 +41,7 @@ use crate::ids::{AccountId, CommunityId, SessionToken, UserId};
 use crate::key_type::{AppKeys, KeyTypes};
 use crate::routes::PAGE_VIEW;
 
+pub use alarms::Alarms;
 pub use error::{Class, StoreError};
 pub use event_types::{TypeFault, refused};
 pub use ledger::LedgerProblem;
@@ -182,7 +184,12 @@ pub trait Store: Send + Sync + 'static {
         vec![PAGE_VIEW.into()]
     }
 
-    /// A trivial round trip.
+    /// What failed uses of the database rouse.
+    fn alarms(&self) -> Arc<Alarms> {
+        Arc::default()
+    }
+
+    /// A trivial round trip, on a connection of its own where none is free: a server that is not there is found at once.
     async fn ping(&self) -> Result<(), StoreError>;
 
     /// How often a connection was found broken, or connected to a server that takes no writes.

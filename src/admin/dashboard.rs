@@ -20,6 +20,7 @@ use axum::routing::get;
 use chrono::{DateTime, Utc};
 
 use super::{Admin, Metrics};
+use crate::communities::Communities;
 use crate::json::Seconds;
 use crate::presence::Presence;
 use crate::recent_pages::RecentPages;
@@ -27,6 +28,9 @@ use crate::status::Status;
 use crate::tasks::{Task, Tasks};
 use report::{Process, Report};
 use sampler::Sampler;
+
+/// Communities shown.
+const SHOWN: usize = 50;
 
 /// The dashboard's data. A handle.
 #[derive(Clone)]
@@ -42,12 +46,12 @@ impl Dashboard {
     pub fn start(
         metrics: Metrics,
         presence: Option<Arc<dyn Presence>>,
-        recent: RecentPages,
+        (recent, communities): (RecentPages, Arc<Communities>),
         window: Duration,
         tasks: &Tasks,
     ) -> Self {
         let watches_presence = presence.is_some();
-        let sampler = Arc::new(Sampler::new(metrics, presence, recent));
+        let sampler = Arc::new(Sampler::new(metrics, presence, recent, communities));
         tasks.keep(Task::DashboardCounters, {
             let sampler = Arc::clone(&sampler);
             move || Arc::clone(&sampler).read_counters()

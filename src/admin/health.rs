@@ -51,9 +51,8 @@ pub(super) fn degraded(status: &Status, patience: f64) -> Vec<String> {
         dead_letters: letters,
         ..
     } = status.backlog();
-    let partitions = status.partitions_down();
     let app = status.app.condition();
-    let [spool, redis] = [&status.spool, &status.redis].map(|component| component.condition().state);
+    let spool = status.spool.condition().state;
     [
         (
             app.state == State::Down,
@@ -83,7 +82,10 @@ pub(super) fn degraded(status: &Status, patience: f64) -> Vec<String> {
         ),
         (
             status.ledger.is_down(),
-            "the ledger is not in order and page views wait; see `headcount check`".to_owned(),
+            away(
+                "the ledger is not in order and page views wait; see `headcount check`",
+                &status.ledger.condition().reasons,
+            ),
         ),
         (
             status.writes.is_down(),
@@ -101,25 +103,15 @@ pub(super) fn degraded(status: &Status, patience: f64) -> Vec<String> {
             format!("the database refused {letters:.0} page views; see `headcount dead-letters list`"),
         ),
         (
-            status.redis.is_down(),
-            "redis does not answer; only visitors that this sidecar saw itself are known".to_owned(),
-        ),
-        (
-            status.presence.is_down() && redis == State::Up && partitions == 0,
-            "redis answers but refuses commands, see the log; only visitors that this sidecar saw \
-             itself are known"
-                .to_owned(),
-        ),
-        (
-            partitions > 0 && redis == State::Up,
-            format!(
-                "the redis servers of {partitions} partitions do not answer; of their communities only visitors \
-                 that this sidecar saw itself are known"
-            ),
-        ),
-        (
             status.session_listener.is_down() || status.session_trigger.is_down(),
-            "no notifications of session changes arrive; sign-outs are noticed within session.cache_ttl".to_owned(),
+            away(
+                "no notifications of session changes arrive; sign-outs are noticed within session.cache_ttl",
+                &[
+                    status.session_listener.condition().reasons,
+                    status.session_trigger.condition().reasons,
+                ]
+                .concat(),
+            ),
         ),
         (
             status.routes.is_down(),
@@ -131,16 +123,52 @@ pub(super) fn degraded(status: &Status, patience: f64) -> Vec<String> {
         ),
         (
             status.jwt_keys.is_down(),
-            "the file with the keys of JWTs is faulty, see the log; the last good ones stay in use".to_owned(),
+            "the file with the keys of JWTs is faulty, see the log; the last good ones stay in use"
+                .to_owned(),
         ),
     ]
     .into_iter()
     .filter_map(|(holds, line)| holds.then_some(line))
+    .chain(redis(status))
     .chain(status.tables.condition().reasons)
     .chain(updates(status))
     .chain(status.recognition.condition().reasons)
     .chain(status.presence_settings.condition().reasons)
     .collect()
+}
+
+/// What is wrong with Redis, and with which of its servers.
+fn redis(status: &Status) -> impl Iterator<Item = String> {
+    let (redis, partitions) = (status.redis.condition().state, status.partitions_down());
+    let servers = status.redis_servers();
+    let nodes = servers.down.join(", ");
+    let lines = [
+        (
+            status.redis.is_down(),
+            format!(
+                "redis does not answer ({}); only visitors that this sidecar saw itself are known",
+                servers.configured
+            ),
+        ),
+        (
+            status.presence.is_down() && redis == State::Up && partitions == 0,
+            format!(
+                "redis answers but refuses commands ({}), see the log; only visitors that this sidecar saw itself are \
+                 known",
+                servers.configured
+            ),
+        ),
+        (
+            partitions > 0 && redis == State::Up,
+            format!(
+                "the redis servers of {partitions} partitions do not answer ({nodes}); of their communities only \
+                 visitors that this sidecar saw itself are known"
+            ),
+        ),
+    ];
+    lines
+        .into_iter()
+        .filter_map(|(holds, line)| holds.then_some(line))
 }
 
 /// What is left as it is beside the events that are written.

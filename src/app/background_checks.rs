@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures_util::FutureExt as _;
+use tokio::sync::Notify;
+use tokio::time::sleep;
 
 use super::StartError;
 use crate::admin::Metrics;
@@ -14,7 +16,7 @@ use crate::config::Config;
 use crate::reload::Reloader;
 use crate::routes::RouteTable;
 use crate::status::{Component, Status};
-use crate::store::{self, LedgerProblem, SchemaProblem, Store, StoreError};
+use crate::store::{self, Alarms, LedgerProblem, SchemaProblem, Store, StoreError};
 use crate::tasks::{Task, Tasks};
 
 /// What is watched.
@@ -41,7 +43,16 @@ impl Watched<'_> {
         });
         tasks.keep(Task::SchemaWatch, {
             let (config, status) = (self.config.clone(), self.status.clone());
-            move || check_schema(config.clone(), status.ledger.clone(), status.tables.clone())
+            let alarms = self.store.alarms();
+            move || {
+                let alarms = Arc::clone(&alarms);
+                check_schema(
+                    config.clone(),
+                    alarms,
+                    status.ledger.clone(),
+                    status.tables.clone(),
+                )
+            }
         });
         Ok(())
     }
@@ -71,12 +82,29 @@ impl Watched<'_> {
 
 /// Time between two pings of the database.
 const DATABASE_PING: Duration = Duration::from_secs(5);
+/// The same while it does not answer, and the least time between two: a failed use makes the next come sooner.
+const DATABASE_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(250));
 /// Time between two checks of the tables: they may be changed while the sidecar runs.
 const SCHEMA_LOOK: Duration = Duration::from_secs(60);
+/// The least time between two: a failed statement makes the next come sooner.
+const SCHEMA_RETRY: Duration = Duration::from_secs(1);
 
-/// Reports whether the database answers, even while nothing is recorded. An answer that takes until the next ping is
-/// due counts as none, whatever the timeout of statements.
+/// Waits for `pause`, or, but for at least `least`, until the alarm is raised.
+async fn wait(pause: Duration, least: Duration, alarm: &Notify) {
+    let sooner = async {
+        sleep(least).await;
+        alarm.notified().await;
+    };
+    tokio::select! {
+        () = sleep(pause) => {}
+        () = sooner => {}
+    }
+}
+
+/// Reports whether the database answers, even while nothing is recorded, and as soon as a use of it fails. An answer that
+/// takes until the next ping is due counts as none, whatever the timeout of statements.
 async fn watch_database(store: Arc<dyn Store>, place: String, database: Component) {
+    let alarms = store.alarms();
     loop {
         let error = match tokio::time::timeout(DATABASE_PING, store.ping()).await {
             Ok(Ok(())) => None,
@@ -94,7 +122,13 @@ async fn watch_database(store: Arc<dyn Store>, place: String, database: Componen
                 let _ = store.key_types().await;
             }
         }
-        tokio::time::sleep(DATABASE_PING).await;
+        let (while_down, least) = DATABASE_RETRY;
+        let pause = if database.is_down() {
+            while_down
+        } else {
+            DATABASE_PING
+        };
+        wait(pause, least, &alarms.database).await;
     }
 }
 
@@ -134,6 +168,47 @@ pub(super) async fn event_types_at_start(
     }
 }
 
+/// Refuses to replace a running sidecar by one for which `headcount check` fails on the tables. A database that does not
+/// answer, or takes no writes now, says nothing of the configuration.
+///
+/// # Errors
+/// The operator must fix the configuration or the tables.
+pub(super) async fn tables_before_a_take_over(
+    config: &Config,
+    is_taking_over: bool,
+) -> Result<(), StartError> {
+    if !is_taking_over {
+        return Ok(());
+    }
+    let found = match problems(config).await {
+        Ok((schema, ledger)) => {
+            let schema = schema
+                .iter()
+                .filter(|problem| !problem.is_a_warning() && **problem != SchemaProblem::ReadOnly);
+            let ledger = ledger.iter().map(ToString::to_string);
+            schema.map(ToString::to_string).chain(ledger).collect()
+        }
+        Err(error) if error.is_of_the_configuration() => vec![error.chain()],
+        Err(error) => {
+            let error = error.chain();
+            tracing::warn!(
+                error,
+                "the database does not answer: the tables are taken over unchecked"
+            );
+            Vec::new()
+        }
+    };
+    if found.is_empty() {
+        return Ok(());
+    }
+    let place = store::place(&config.database);
+    let found: Vec<String> = found.iter().map(|sentence| format!("\n  {sentence}")).collect();
+    Err(StartError::Configuration(format!(
+        "the running sidecar is not replaced: {place}: the database's tables are not as configured:{}",
+        found.concat()
+    )))
+}
+
 /// Reads the types of the app's keys, where the database answers: the first pages name communities by them.
 pub(super) async fn keys_at_start(store: &Arc<dyn Store>) {
     let look = async {
@@ -145,13 +220,14 @@ pub(super) async fn keys_at_start(store: &Arc<dyn Store>) {
     let _ = tokio::time::timeout(START_LOOK, look).await;
 }
 
-/// Compares the configuration with the live schema as soon as the database answers, and then periodically. Logs each
+/// Compares the configuration with the live schema as soon as the database answers, then periodically, and when a
+/// statement has failed in a way that the tables may be the reason of. Logs each
 /// mismatch in the sentences of `headcount check`.
-async fn check_schema(config: Config, ledger: Component, tables: Component) {
+async fn check_schema(config: Config, alarms: Arc<Alarms>, ledger: Component, tables: Component) {
     let (faults, questions) = (Component::default(), Component::default());
     loop {
         let Ok(found) = problems(&config).await else {
-            tokio::time::sleep(DATABASE_PING).await;
+            sleep(DATABASE_PING).await;
             continue;
         };
         let (schema, problem) = found;
@@ -165,7 +241,7 @@ async fn check_schema(config: Config, ledger: Component, tables: Component) {
         let pause = pause_after(&now);
         faults.down_for(now, |sentence| tracing::error!("{sentence}"));
         questions.down_for(asked, |sentence| tracing::warn!("{sentence}"));
-        tokio::time::sleep(pause).await;
+        wait(pause, SCHEMA_RETRY, &alarms.tables).await;
     }
 }
 
@@ -206,6 +282,20 @@ async fn problems(config: &Config) -> Result<(Vec<SchemaProblem>, Option<LedgerP
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn d12_a_failed_use_is_looked_into_at_once() {
+        let alarm = Notify::new();
+        let took = async || {
+            let start = tokio::time::Instant::now();
+            wait(DATABASE_PING, DATABASE_RETRY.1, &alarm).await;
+            start.elapsed()
+        };
+        assert_eq!(took().await, DATABASE_PING, "nothing happens");
+        alarm.notify_one();
+        assert_eq!(took().await, DATABASE_RETRY.1);
+        assert_eq!(took().await, DATABASE_PING, "an alarm is heard once");
+    }
 
     #[test]
     fn a_question_is_no_outage() {

@@ -10,6 +10,8 @@ const OTHERS: usize = 256;
 /// Files per connection: the client's, and one to the app.
 const EACH: usize = 2;
 
+const REMEDY: &str = "raise LimitNOFILE= of the systemd unit or `ulimits: nofile` of the container";
+
 /// Raises the limit to its maximum. Returns how many connections fit, at most as many as configured; where fewer fit,
 /// the log says so, as a warning only if `limits.max_connections` is set.
 pub(super) fn connections(limits: &Limits) -> usize {
@@ -34,14 +36,13 @@ pub(super) fn connections(limits: &Limits) -> usize {
     if possible < wanted && limits.max_connections.is_none() {
         tracing::info!(
             "this process may have {files} open files: it takes {possible} connections, and up to {wanted} where it may \
-             have {}",
+             have {}; {REMEDY}, or set limits.max_connections to what it needs",
             needed(wanted)
         );
     } else if possible < wanted {
         tracing::warn!(
             "limits.max_connections is {wanted}, which takes {} open files, but this process may have {files}: it \
-             takes {possible} connections; raise LimitNOFILE= of the systemd unit or `ulimits: nofile` of the \
-             container, or lower limits.max_connections",
+             takes {possible} connections; {REMEDY}, or lower limits.max_connections",
             needed(wanted)
         );
     }

@@ -28,6 +28,13 @@ pub(super) enum Ports {
     TakenOver(AwaitedPredecessor, TakeOver),
 }
 
+impl Ports {
+    /// Whether another sidecar is to be replaced.
+    pub(super) fn are_taken_over(&self) -> bool {
+        matches!(self, Self::TakenOver(..))
+    }
+}
+
 /// How a new process takes over from the running one.
 #[derive(Debug, Clone, Copy)]
 pub struct TakeOver {

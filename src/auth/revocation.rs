@@ -112,9 +112,8 @@ impl NotificationHandler {
             trigger.up(|_| tracing::info!("the session table's trigger is there now"));
         } else {
             trigger.down(
-                "the session table has no trigger that tells of sessions which end; sign-outs are noticed within \
-                 session.cache_ttl; run headcount migrate",
-                |problem| tracing::warn!("{problem}"),
+                "the session table has no trigger that tells of sessions which end: run headcount migrate",
+                |problem| tracing::warn!("{problem}; sign-outs are noticed within session.cache_ttl"),
             );
         }
     }

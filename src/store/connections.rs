@@ -4,23 +4,35 @@
 //! Concurrency: everything here is shared by reference. Each operation runs on a connection of its own; the schema
 //! is loaded by one task at a time.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+mod idle_policy;
+
+use std::pin::pin;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use sqlx::pool::{PoolConnection, PoolOptions};
-use sqlx::{ConnectOptions as _, Connection as _, Pool};
+use sqlx::{ConnectOptions as _, Connection, Pool};
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
+use idle_policy::{IdleAction, IdlePolicy};
+
 use super::error::timed_out;
 use super::operations::{Backend, Operation, Runs};
+use super::schema::right::grant;
 use super::schema::{AppSchema, Problems, Requirements, ResolvedSchema, resolve};
-use super::{LedgerProblem, StoreError};
+use super::{Alarms, LedgerProblem, SchemaProblem, StoreError};
 use crate::config::Config;
 use crate::key_type::AppKeys;
+
+/// Where an operation waits longer than this for a connection, the server is looked at.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Waits that come closer together are logged as one.
+const WAITS_APART: Duration = Duration::from_secs(60);
 
 /// Pool, limits, and the schema as last read.
 pub(super) struct Connections<B: Backend> {
@@ -34,6 +46,9 @@ pub(super) struct Connections<B: Backend> {
     /// Key types of the last schema that was read; kept while the schema is read again.
     keys: AppKeys,
     loading: Mutex<()>,
+    alarms: Arc<Alarms>,
+    /// When an operation last waited long for a connection.
+    last_wait: std::sync::Mutex<Option<Instant>>,
 }
 
 impl<B: Backend> Connections<B> {
@@ -65,6 +80,8 @@ impl<B: Backend> Connections<B> {
             schema: ArcSwapOption::empty(),
             keys: AppKeys::default(),
             loading: Mutex::new(()),
+            alarms: Arc::default(),
+            last_wait: std::sync::Mutex::default(),
         }
     }
 
@@ -74,12 +91,58 @@ impl<B: Backend> Connections<B> {
     where
         B: Runs<O>,
     {
-        match self.attempt(operation).await {
+        let outcome = match self.attempt(operation).await {
             Err(error) if !O::WRITES && (error.lost_connection() || error.stale_statements()) => {
                 self.attempt(operation).await
             }
             outcome => outcome,
+        };
+        match outcome {
+            Err(error) if error.lacks_a_right() => Err(self.explained(error).await),
+            outcome => outcome,
         }
+    }
+
+    /// The error of a role that lacks a right, with the statements that give it. The schema that is read for this is the
+    /// next operation's.
+    async fn explained(&self, error: StoreError) -> StoreError {
+        let read = async {
+            let mut lease = self.lease().await?;
+            let outcome = self
+                .within_limit(async {
+                    let mut reading = B::begin_reading(&mut lease.connection, self.limit).await?;
+                    let resolved = self.resolved_by(&mut reading, false).await?;
+                    Ok((resolved, B::ledger(&mut reading).await?))
+                })
+                .await;
+            self.settle(lease, outcome, false)
+        };
+        let (mut lacking, mut policies) = (Vec::new(), Vec::new());
+        if let Ok((resolved, ledger)) = read.await {
+            let of_role = resolved
+                .problems
+                .iter()
+                .filter(|problem| problem.is_of_the_role());
+            lacking.extend(of_role.map(ToString::to_string));
+            // Where nothing is written it is not needed.
+            if lacking.is_empty()
+                && let Some(forbidden @ LedgerProblem::Forbidden { .. }) = ledger
+            {
+                lacking.push(forbidden.to_string());
+            }
+            policies = resolved.policies();
+        }
+        error.explained(&lacking, &policies)
+    }
+
+    /// What failed uses rouse.
+    pub(super) fn alarms(&self) -> Arc<Alarms> {
+        Arc::clone(&self.alarms)
+    }
+
+    /// An error of connecting.
+    fn not_connected(&self, error: sqlx::Error) -> StoreError {
+        not_connected::<B>(error, &self.pool.connect_options())
     }
 
     async fn attempt<O: Operation>(&self, operation: &O) -> Result<O::Output, StoreError>
@@ -133,7 +196,7 @@ impl<B: Backend> Connections<B> {
         let Ok(connection) = timeout(limit, options.connect()).await else {
             return Err(timed_out("no connection within database.acquire_timeout"));
         };
-        let mut connection = connection?;
+        let mut connection = connection.map_err(|error| self.not_connected(error))?;
         let asked = async { ask(&mut *B::begin_reading(&mut connection, self.limit).await?).await };
         let outcome = self.within_limit(asked).await;
         // The wait is bounded; the connection is closed when this call ends in any case.
@@ -141,18 +204,23 @@ impl<B: Backend> Connections<B> {
         outcome
     }
 
-    /// A trivial round trip, tried twice: the server may have closed an idle connection and still be up.
+    /// A trivial round trip. The pool is not waited for: it has no connection while all are busy, and goes on trying to
+    /// connect where no server is.
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
-        match self.ping_one().await {
-            Err(error) if error.lost_connection() => self.ping_one().await,
-            outcome => outcome,
+        if self.pool.is_closed() {
+            return Err(sqlx::Error::PoolClosed.into());
         }
-    }
-
-    async fn ping_one(&self) -> Result<(), StoreError> {
-        let mut lease = self.lease().await?;
-        let outcome = self.within_limit(lease.connection.ping()).await;
-        self.settle(lease, outcome, false)
+        if let Some(connection) = self.pool.try_acquire() {
+            let mut lease = self.leased(connection);
+            let outcome = self.within_limit(lease.connection.ping()).await;
+            lease.clean = outcome.is_ok();
+            if lease.clean {
+                return Ok(());
+            }
+            // The server may have closed an idle connection and still be up. The others are alike.
+            self.idle_policy.mark_broken();
+        }
+        self.afresh(async |connection| connection.ping().await).await
     }
 
     /// How often a connection was found broken, or of no use for writing.
@@ -167,11 +235,45 @@ impl<B: Backend> Connections<B> {
     }
 
     async fn lease(&self) -> Result<ConnectionInUse<B>, StoreError> {
-        Ok(ConnectionInUse {
-            connection: self.pool.acquire().await?,
+        let mut acquired = pin!(self.pool.acquire());
+        let connection = if let Ok(acquired) = timeout(PATIENCE, &mut acquired).await {
+            acquired
+        } else {
+            self.alarms.database.notify_one();
+            let acquired = acquired.await;
+            if acquired.is_ok() {
+                self.waited();
+            }
+            acquired
+        };
+        let connection = connection.map_err(|error| {
+            self.alarms.database.notify_one();
+            self.not_connected(error)
+        })?;
+        Ok(self.leased(connection))
+    }
+
+    /// An operation has waited long for a connection, and got one. Logged once in a while: they wait all at a time.
+    fn waited(&self) {
+        let mut last = self.last_wait.lock().unwrap_or_else(PoisonError::into_inner);
+        if last
+            .replace(Instant::now())
+            .is_none_or(|last| last.elapsed() > WAITS_APART)
+        {
+            tracing::warn!(
+                "work waits for a connection to the database: the {} of database.max_connections are in use; the \
+                 database is slow, or database.max_connections too low",
+                self.pool.options().get_max_connections()
+            );
+        }
+    }
+
+    fn leased(&self, connection: PoolConnection<B>) -> ConnectionInUse<B> {
+        ConnectionInUse {
+            connection,
             limit: self.limit,
             clean: false,
-        })
+        }
     }
 
     async fn within_limit<T>(
@@ -196,6 +298,10 @@ impl<B: Backend> Connections<B> {
             Err(error) => {
                 if error.stale_schema() {
                     self.schema.store(None);
+                    self.alarms.tables.notify_one();
+                }
+                if error.unreachable() {
+                    self.alarms.database.notify_one();
                 }
                 if error.stale_statements() || error.read_only() {
                     self.idle_policy.mark_unusable();
@@ -216,26 +322,30 @@ impl<B: Backend> Connections<B> {
         connection: &mut B::Connection,
         writes: bool,
     ) -> Result<Arc<AppSchema>, sqlx::Error> {
-        let blocked = |resolved: &ResolvedSchema| {
-            writes
-                && (resolved.lacks_events
-                    || resolved.problems.iter().any(super::SchemaProblem::blocks_writes))
-        };
-        let resolved = match self.schema.load_full() {
-            // A schema with a problem is read again each time: the problem may have been mended.
-            Some(resolved) if !blocked(&resolved) => resolved,
-            _ => {
-                self.schema.store(None);
-                self.load(connection, writes).await?
-            }
-        };
         let problems = |resolved: &ResolvedSchema| {
             sqlx::Error::Configuration(Box::new(Problems(resolved.problems.clone())))
         };
-        if blocked(&resolved) {
+        let resolved = self.resolved_by(connection, writes).await?;
+        if writes && is_blocked(&resolved) {
             return Err(problems(&resolved));
         }
         resolved.app.clone().ok_or_else(|| problems(&resolved))
+    }
+
+    /// The schema with its problems, read where it must be.
+    async fn resolved_by(
+        &self,
+        connection: &mut B::Connection,
+        writes: bool,
+    ) -> Result<Arc<ResolvedSchema>, sqlx::Error> {
+        match self.schema.load_full() {
+            // A schema with a problem is read again each time: the problem may have been mended.
+            Some(resolved) if !(writes && (is_blocked(&resolved) || is_due(&resolved))) => Ok(resolved),
+            _ => {
+                self.schema.store(None);
+                self.load(connection, writes).await
+            }
+        }
     }
 
     /// Reads the schema. A write begins its transaction after this; a read has begun before.
@@ -263,6 +373,26 @@ impl<B: Backend> Connections<B> {
     }
 }
 
+/// Whether no page view can be written.
+fn is_blocked(resolved: &ResolvedSchema) -> bool {
+    resolved.lacks_events || resolved.problems.iter().any(SchemaProblem::blocks_writes)
+}
+
+/// Whether what could not be updated is to be tried again.
+fn is_due(resolved: &ResolvedSchema) -> bool {
+    resolved.app.as_ref().is_some_and(|app| app.left_out.is_due())
+}
+
+/// An error of connecting, with the GRANT for a role that may not.
+pub(super) fn not_connected<B: Backend>(
+    error: sqlx::Error,
+    options: &<B::Connection as Connection>::Options,
+) -> StoreError {
+    let right = B::right_to_connect(options);
+    let grant = right.map(|(right, role)| grant(&right, &role));
+    StoreError::from(error).explained(grant.as_slice(), &[])
+}
+
 /// A connection in use. Unless its operation ended in good order it is closed, not reused: after a timeout, or
 /// when the caller was cancelled, the server may still send part of an answer on it.
 struct ConnectionInUse<B: Backend> {
@@ -282,94 +412,5 @@ impl<B: Backend> Drop for ConnectionInUse<B> {
         } else {
             self.connection.close_on_drop();
         }
-    }
-}
-
-/// Decides whether idle connections must be tested or replaced, from what happened since they were last used.
-#[derive(Debug)]
-struct IdlePolicy {
-    origin: Instant,
-    /// When a connection last broke (a restart, a failover): other idle ones may be dead too, and each is tested
-    /// once, when it is next taken. Milliseconds after `origin`, plus one; 0: never.
-    broken_at: AtomicU64,
-    /// When a connection was last found unusable for good: read-only after a failover, or with statements prepared
-    /// for tables that have changed. Other idle ones are alike, and each is replaced. Same unit.
-    unusable_at: AtomicU64,
-    /// How often either happened.
-    times: AtomicU64,
-}
-
-/// What to do with an idle connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum IdleAction {
-    Use,
-    Test,
-    Replace,
-}
-
-impl Default for IdlePolicy {
-    fn default() -> Self {
-        Self {
-            origin: Instant::now(),
-            broken_at: AtomicU64::new(0),
-            unusable_at: AtomicU64::new(0),
-            times: AtomicU64::new(0),
-        }
-    }
-}
-
-impl IdlePolicy {
-    fn mark_broken(&self) {
-        self.broken_at.store(self.now() + 1, Ordering::Release);
-        self.times.fetch_add(1, Ordering::Release);
-    }
-
-    fn mark_unusable(&self) {
-        self.unusable_at.store(self.now() + 1, Ordering::Release);
-        self.times.fetch_add(1, Ordering::Release);
-    }
-
-    fn of(&self, idle_for: Duration) -> IdleAction {
-        let since_before = |moment: &AtomicU64| match moment.load(Ordering::Acquire) {
-            0 => false,
-            moment => millis(idle_for) + moment > self.now(),
-        };
-        if since_before(&self.unusable_at) {
-            IdleAction::Replace
-        } else if since_before(&self.broken_at) {
-            IdleAction::Test
-        } else {
-            IdleAction::Use
-        }
-    }
-
-    fn now(&self) -> u64 {
-        millis(self.origin.elapsed())
-    }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 4)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_connections_idle_since_before_the_break_are_doubted() {
-        let minute_ago = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
-        let idle_policy = |broken_at, unusable_at| IdlePolicy {
-            origin: minute_ago,
-            broken_at: AtomicU64::new(broken_at),
-            unusable_at: AtomicU64::new(unusable_at),
-            times: AtomicU64::new(0),
-        };
-        let (longer, shorter) = (Duration::from_secs(61), Duration::from_secs(1));
-        assert_eq!(idle_policy(0, 0).of(longer), IdleAction::Use);
-        assert_eq!(idle_policy(1, 0).of(longer), IdleAction::Test);
-        assert_eq!(idle_policy(1, 0).of(shorter), IdleAction::Use);
-        assert_eq!(idle_policy(1, 1).of(longer), IdleAction::Replace);
-        assert_eq!(idle_policy(1, 1).of(shorter), IdleAction::Use);
     }
 }

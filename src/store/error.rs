@@ -8,11 +8,13 @@
 
 mod classification;
 mod failure;
+mod remedies;
 
 pub use classification::Class;
 use classification::{Classification, Remedy};
 use failure::ServerFailure;
 
+use super::schema::{Problems, SchemaProblem};
 use crate::metrics::LabelValue as _;
 
 /// An error of the app's database.
@@ -90,10 +92,17 @@ impl StoreError {
         parts.join(", ")
     }
 
-    /// The error without any values of rows: with the server's words where no row is the reason, or else the summary.
+    /// The error without any values of rows: with the server's words where no row is the reason, or ours, or else the
+    /// summary.
     pub fn without_values(&self) -> String {
-        match self {
-            Self::Unavailable(error) | Self::Undone(error) | Self::Refused(error) if is_impossible(error) => {
+        let (Self::Unavailable(error) | Self::Undone(error) | Self::Refused(error)) = self else {
+            return self.summary();
+        };
+        match error {
+            sqlx::Error::Configuration(problem) => problem.to_string(),
+            _ if is_impossible(error) => in_words(error),
+            // The words of the app's functions may be anything.
+            sqlx::Error::Database(server) if is_denied(error) && !failure::is_of_a_function(&**server) => {
                 in_words(error)
             }
             _ => self.summary(),
@@ -232,6 +241,7 @@ fn again(error: &sqlx::Error) -> sqlx::Error {
 /// What happened, in words: an error that time does not cure is not called an absence.
 fn unavailable(error: &sqlx::Error) -> &'static str {
     match verdict(error).remedy {
+        Remedy::Reread | Remedy::Privilege if is_of_the_role(error) => "the database role lacks a right",
         Remedy::Reread | Remedy::Privilege | Remedy::Prepare => {
             "the database cannot do this until its tables are changed"
         }
@@ -242,9 +252,7 @@ fn unavailable(error: &sqlx::Error) -> &'static str {
 fn verdict(error: &sqlx::Error) -> Classification {
     use sqlx::Error as E;
     match error {
-        E::Database(error) => error
-            .try_downcast_ref::<ServerFailure>()
-            .map_or(Classification::REFUSED, |failure| failure.verdict),
+        E::Database(_) => known(error).map_or(Classification::REFUSED, |failure| failure.verdict),
         // After a timeout an immediate retry would only wait as long again.
         E::Io(error) if error.kind() == std::io::ErrorKind::TimedOut => Classification::UNREACHABLE,
         E::PoolTimedOut | E::PoolClosed => Classification::UNREACHABLE,
@@ -276,8 +284,28 @@ pub(super) fn is_impossible(error: &sqlx::Error) -> bool {
         || (error.message().contains("cannot modify") && error.message().contains("is a view"))
 }
 
-/// A server's error without any row: its message and code.
+fn is_of_the_role(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Configuration(problem) => problem
+            .downcast_ref::<Problems>()
+            .is_some_and(|Problems(problems)| problems.iter().any(SchemaProblem::is_of_the_role)),
+        error => is_denied(error),
+    }
+}
+
+fn is_denied(error: &sqlx::Error) -> bool {
+    known(error).is_some_and(ServerFailure::is_denied)
+}
+
+fn known(error: &sqlx::Error) -> Option<&ServerFailure> {
+    error.as_database_error()?.try_downcast_ref()
+}
+
+/// A server's error without any row: its message and code, and what to do.
 pub(super) fn in_words(error: &sqlx::Error) -> String {
+    if let Some(failure) = known(error) {
+        return failure.to_string();
+    }
     match error.as_database_error() {
         Some(server) => format!(
             "{} (code {})",
@@ -287,6 +315,10 @@ pub(super) fn in_words(error: &sqlx::Error) -> String {
         None => error.to_string(),
     }
 }
+
+/// Rows matched no partition, though those of now match one: the text of an [`sqlx::Error::InvalidArgument`].
+pub(super) const NO_PARTITION_THEN: &str =
+    "no partition of the event table takes views of that time, though one takes those of now";
 
 /// Whether a row matched no partition of its table.
 pub(super) fn lacks_partition(error: &sqlx::Error) -> bool {

@@ -5,42 +5,46 @@
 
 use std::fmt::Write as _;
 
+use super::ledger::RIGHTS;
+use super::schema::right::{
+    connecting, grant, making_partitions, on_columns, policy, usage_of_schema, usage_of_sequence,
+};
 use super::schema::{Dialect, Privilege, ResolvedSchema, Right, TableName};
-
-/// Rights on the ledger.
-const LEDGER: &[&str] = &[
-    "USAGE ON SCHEMA headcount",
-    "SELECT, INSERT, DELETE ON TABLE headcount.applied_batch",
-    "SELECT ON TABLE headcount.format",
-];
 
 /// The SQL. `writes`: the configuration writes to the database, for which the ledger is needed.
 pub(super) fn sql(resolved: &ResolvedSchema, role: &str, writes: bool) -> String {
-    let quoted = |name: &str| Dialect::Postgres.quoted(name);
-    let role = quoted(role);
+    let role = Dialect::Postgres.quoted(role);
     let mut sql = format!(
         "-- The rights that the sidecar's role needs with this configuration. Run it as a superuser, or as the owner of the\n\
          -- tables, after `headcount migrate`, which the owner runs. The role itself:\n\
          --   CREATE ROLE {role} LOGIN PASSWORD '…';\n"
     );
-    let mut grant = |right: &str| {
-        let _ = writeln!(sql, "GRANT {right} TO {role};");
+    let mut give = |right: &str| {
+        let _ = writeln!(sql, "{};", grant(right, &role));
     };
-    grant(&format!("CONNECT ON DATABASE {}", quoted(&resolved.database)));
+    give(&connecting(&resolved.database));
     let tables = by_table(&resolved.rights);
     for schema in schemas(&tables) {
-        grant(&format!("USAGE ON SCHEMA {}", quoted(&schema)));
+        give(&usage_of_schema(&schema));
     }
     for table in &tables {
-        let privileges: Vec<String> = table.privileges().collect();
-        grant(&format!("{} ON TABLE {}", privileges.join(", "), table.name));
+        give(&on_columns(table.privileges(), &table.name));
         for sequence in &table.sequences {
-            grant(&format!("USAGE ON SEQUENCE {sequence}"));
+            give(&usage_of_sequence(sequence));
         }
     }
     if writes {
-        for right in LEDGER {
-            grant(right);
+        for right in RIGHTS {
+            give(right);
+        }
+    }
+    if resolved.has_own_partitions {
+        sql.push_str(
+            "-- Partitions of headcount.page_view are made by `headcount migrate`, to be run each month. Or the sidecar makes\n\
+             -- them itself, after:\n",
+        );
+        for statement in making_partitions(&role) {
+            let _ = writeln!(sql, "--   {statement};");
         }
     }
     for table in tables.iter().filter(|table| table.row_security) {
@@ -61,18 +65,11 @@ struct TableRights {
 const PRIVILEGES: [Privilege; 3] = [Privilege::Select, Privilege::Insert, Privilege::Update];
 
 impl TableRights {
-    /// Each as in a GRANT: `SELECT ("id", "slug")`.
-    fn privileges(&self) -> impl Iterator<Item = String> {
-        let named = PRIVILEGES.iter().zip(&self.columns);
-        named
-            .filter(|(_, columns)| !columns.is_empty())
-            .map(|(privilege, columns)| {
-                let columns: Vec<_> = columns
-                    .iter()
-                    .map(|column| Dialect::Postgres.quoted(column))
-                    .collect();
-                format!("{} ({})", privilege.sql(), columns.join(", "))
-            })
+    /// Those of which there are columns.
+    fn privileges(&self) -> impl Iterator<Item = (Privilege, &[String])> {
+        let columns = self.columns.iter().map(Vec::as_slice);
+        let named = PRIVILEGES.into_iter().zip(columns);
+        named.filter(|(_, columns)| !columns.is_empty())
     }
 
     /// Row-level security hides rows from a role that has all rights.
@@ -82,22 +79,9 @@ impl TableRights {
             "-- Row-level security of {} is on. Where no policy of the app covers the role:",
             self.name
         );
-        for (privilege, _) in PRIVILEGES
-            .iter()
-            .zip(&self.columns)
-            .filter(|(_, columns)| !columns.is_empty())
-        {
-            let (command, condition) = match privilege {
-                Privilege::Insert => ("INSERT", "WITH CHECK"),
-                Privilege::Select => ("SELECT", "USING"),
-                Privilege::Update => ("UPDATE", "USING"),
-            };
-            let _ = writeln!(
-                sql,
-                "--   CREATE POLICY headcount_{} ON {} FOR {command} TO {role} {condition} (true);",
-                command.to_lowercase(),
-                self.name
-            );
+        let table = self.name.to_string();
+        for (privilege, _) in self.privileges() {
+            let _ = writeln!(sql, "--   {};", policy(privilege.sql(), &table, role));
         }
     }
 }
@@ -177,8 +161,10 @@ mod tests {
                 right("session", Privilege::Update, &["pages"]),
                 right("session", Privilege::Select, &["user", "pages"]),
             ],
+            user: "owner".into(),
             database: "site".into(),
             read_only: false,
+            has_own_partitions: false,
             session_trigger: false,
         };
         let text = sql(&resolved, "the \"role\"", false);

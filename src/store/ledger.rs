@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use super::schema::right::grant;
+
 /// The version of the ledger's tables that this program writes.
 pub(super) const VERSION: i64 = 1;
 
@@ -16,6 +18,13 @@ pub(super) const RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Rows deleted at a time.
 pub(super) const FORGET_ROWS: i64 = 1_000;
+
+/// The rights that the role needs on it, as between GRANT and TO.
+pub(super) const RIGHTS: [&str; 3] = [
+    "USAGE ON SCHEMA headcount",
+    "SELECT, INSERT, DELETE ON TABLE headcount.applied_batch",
+    "SELECT ON TABLE headcount.format",
+];
 
 /// Why page views cannot be written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,13 +43,17 @@ pub enum LedgerProblem {
     },
     /// The role may not write there.
     #[error(
-        "role {role} may not use the ledger of applied batches; run: GRANT USAGE ON SCHEMA headcount TO {role}; \
-         GRANT SELECT, INSERT, DELETE ON ALL TABLES IN SCHEMA headcount TO {role}"
+        "role {role} may not use the ledger of applied batches; run: {}",
+        grants(role)
     )]
     Forbidden {
         /// The role that the sidecar connects as, quoted as SQL.
         role: String,
     },
+}
+
+fn grants(role: &str) -> String {
+    RIGHTS.map(|right| grant(right, role)).join("; ")
 }
 
 /// The problem with a version, if there is one.

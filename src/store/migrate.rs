@@ -160,6 +160,34 @@ impl MigrateError {
         }
     }
 
+    /// Whether the role lacks a right, and nothing says yet what to do.
+    fn lacks_a_right(&self) -> bool {
+        match self {
+            Self::Step { source, .. } | Self::Database(source) => source.lacks_a_right(),
+            Self::Incomplete(incomplete) => incomplete.failed.iter().any(Self::lacks_a_right),
+            _ => false,
+        }
+    }
+
+    /// The same error with what to do about that; of several failures, the last one says it.
+    fn explained(self, lacking: &[String]) -> Self {
+        match self {
+            Self::Step { step, source } => Self::Step {
+                step,
+                source: source.explained(lacking, &[]),
+            },
+            Self::Database(source) => Self::Database(source.explained(lacking, &[])),
+            Self::Incomplete(Incomplete { done, mut failed }) => {
+                if let Some(last) = failed.iter().rposition(Self::lacks_a_right) {
+                    let error = failed.remove(last).explained(lacking);
+                    failed.insert(last, error);
+                }
+                Self::Incomplete(Incomplete { done, failed })
+            }
+            other => other,
+        }
+    }
+
     fn of_own_tables(error: sqlx::migrate::MigrateError) -> Self {
         use sqlx::migrate::MigrateError as E;
         match error {

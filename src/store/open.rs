@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::ConnectOptions as _;
+use sqlx::{ConnectOptions as _, Postgres};
 use tokio::time::timeout;
 
 use super::catalogue::Catalogue;
+use super::connections::not_connected;
 use super::error::timed_out;
 use super::event_types::refused;
 use super::operations::Backend;
@@ -232,12 +233,12 @@ pub async fn grants(config: &Config, role: &str) -> Result<String, GrantsError> 
     let store = postgres::store(&url, config).map_err(misconfigured)?;
     let resolved = store.resolved().await;
     store.close().await;
-    let resolved = resolved?;
+    let mut resolved = resolved?;
+    // Rights that the connection's own role lacks do not matter.
+    resolved.problems.retain(|problem| !problem.is_of_the_role());
     match resolved.app {
-        Some(_) if resolved.lacks_events => Err(GrantsError::Schema(resolved.problems)),
-        // Rights that the connection's own role lacks do not matter.
-        Some(_) => Ok(rights::sql(&resolved, role, config.record.writes())),
-        None => Err(GrantsError::Schema(resolved.problems)),
+        Some(_) if !resolved.lacks_events => Ok(rights::sql(&resolved, role, config.record.writes())),
+        _ => Err(GrantsError::Schema(resolved.problems)),
     }
 }
 
@@ -249,7 +250,8 @@ pub async fn read_catalogue(database: &config::Database) -> Result<Catalogue, St
         Scheme::Postgres => {
             let options = connect_options(&url, "database.url").map_err(misconfigured)?;
             within(limit, async {
-                let mut connection = options.connect().await?;
+                let connected = options.connect().await;
+                let mut connection = connected.map_err(|error| not_connected::<Postgres>(error, &options))?;
                 let tables = postgres::catalogue(&mut connection).await?;
                 Ok(Catalogue {
                     is_postgres: true,
@@ -275,10 +277,10 @@ pub async fn read_catalogue(database: &config::Database) -> Result<Catalogue, St
 
 async fn within<T>(
     limit: Duration,
-    reading: impl Future<Output = Result<T, sqlx::Error>>,
+    reading: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
     match timeout(limit, reading).await {
-        Ok(outcome) => Ok(outcome?),
+        Ok(outcome) => outcome,
         Err(_) => Err(timed_out("the database did not answer in time")),
     }
 }

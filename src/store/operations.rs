@@ -14,7 +14,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Database, Transaction};
+use sqlx::{Connection, Database, Transaction};
 
 use super::error::{in_words, is_impossible, is_untranslatable};
 use super::ledger::LedgerProblem;
@@ -70,7 +70,7 @@ pub(super) trait Backend:
     + for<'a> Runs<InsertEvents<'a>>
     + for<'a> Runs<AddPages<'a>>
     + for<'a> Runs<RaiseLastActive<'a>>
-    + Runs<MakePartitions>
+    + for<'a> Runs<MakePartitions<'a>>
     + for<'a> Runs<HiddenOf<'a>>
     + for<'a> Runs<Visitors<'a>>
     + for<'a> Runs<StatsOf<'a>>
@@ -81,6 +81,9 @@ pub(super) trait Backend:
 {
     /// The event table that `headcount migrate` makes.
     const OWN_EVENTS: &'static str;
+
+    /// The right to connect, and the role, as in a GRANT; `None` where there are no roles.
+    fn right_to_connect(options: &<Self::Connection as Connection>::Options) -> Option<(String, String)>;
 
     /// Reads the configured tables from the catalogue, and whether the server knows the configured zone.
     fn introspect(
@@ -169,13 +172,16 @@ impl Operation for ForgetOld<'_> {
     const WRITES: bool = true;
 }
 
-/// Makes the partitions of our own event table that will soon be needed, where the role may; returns how many.
-pub(super) struct MakePartitions {
-    pub database: config::Database,
+/// Makes the partitions of our own event table that will soon be needed, those of late rows in the default partition, and
+/// those of `rows`, where the role may; returns how many.
+pub(super) struct MakePartitions<'a> {
+    pub database: &'a config::Database,
     pub now: DateTime<Utc>,
+    /// Times of rows that are to be written.
+    pub rows: &'a [DateTime<Utc>],
 }
 
-impl Operation for MakePartitions {
+impl Operation for MakePartitions<'_> {
     type Output = usize;
     const WRITES: bool = true;
 }
@@ -327,10 +333,9 @@ impl<B: Backend> Runs<Apply<'_>> for B {
         connection: &mut B::Connection,
     ) -> Result<Applied, sqlx::Error> {
         let (mut form, mut is_ascii): (fn(EventRow) -> EventRow, bool) = (|row| row, false);
-        let mut left_out = BTreeMap::new();
         // Each round leaves out one more thing, so this ends.
         loop {
-            match operation.attempt::<B>(app, connection, form, &left_out).await {
+            match operation.attempt::<B>(app, connection, form).await {
                 // A batch is tried in smaller parts first, so that only the row at fault loses characters.
                 Err((_, error))
                     if is_untranslatable(&error) && operation.batch.views().count() == 1 && !is_ascii =>
@@ -338,16 +343,13 @@ impl<B: Backend> Runs<Apply<'_>> for B {
                     (form, is_ascii) = (EventRow::in_ascii, true);
                 }
                 // The events must not wait for what will never be.
-                Err((Some(column), error)) if is_impossible(&error) && !left_out.contains_key(column) => {
-                    left_out.insert(column, in_words(&error));
+                Err((Some(column), error)) if is_impossible(&error) && !app.left_out.contains(column) => {
+                    app.left_out.insert(column, in_words(&error));
                 }
                 Err((_, error)) => return Err(error),
                 Ok(applied) => {
-                    let left_out = left_out
-                        .iter()
-                        .map(|(column, error)| format!("{column}: {error}"));
                     return Ok(Applied {
-                        left_out: left_out.collect(),
+                        left_out: app.left_out.sentences(),
                         ..applied
                     });
                 }
@@ -357,14 +359,13 @@ impl<B: Backend> Runs<Apply<'_>> for B {
 }
 
 impl Apply<'_> {
-    /// One transaction. `form` changes the events before they are written; updates in `left_out` are not tried. An error
+    /// One transaction. `form` changes the events before they are written; updates that are left out are not tried. An error
     /// comes with the update that failed, if it was one.
     async fn attempt<B: Backend>(
         &self,
         app: &AppSchema,
         connection: &mut B::Connection,
         form: fn(EventRow) -> EventRow,
-        left_out: &BTreeMap<&'static str, String>,
     ) -> Result<Applied, (Option<&'static str>, sqlx::Error)> {
         let other = |error| (None, error);
         let updating = |column: &'static str| move |error| (Some(column), error);
@@ -407,7 +408,7 @@ impl Apply<'_> {
             B::run(&insert, app, &mut transaction).await.map_err(other)?;
         }
         if app.adds_pages
-            && !left_out.contains_key(PAGES_VISITED)
+            && !app.left_out.contains(PAGES_VISITED)
             && let Some(counter) = app.session.page_counter()
         {
             let pages = batch.pages_by_session();
@@ -417,7 +418,7 @@ impl Apply<'_> {
         }
         if let Some(profile) = &app.profile
             && let Some(column) = &profile.last_active
-            && !left_out.contains_key(LAST_ACTIVE)
+            && !app.left_out.contains(LAST_ACTIVE)
         {
             let moments = batch.last_active_by_user();
             let raise = RaiseLastActive {

@@ -12,7 +12,7 @@ mod event_index;
 mod event_types;
 mod hidden;
 mod identify;
-mod introspect;
+pub(super) mod introspect;
 mod ledger;
 mod listen;
 mod options;
@@ -27,12 +27,13 @@ mod visitors;
 
 use std::time::Duration;
 
-use sqlx::postgres::Postgres;
+use sqlx::postgres::{PgConnectOptions, Postgres};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Transaction};
 
 use super::ledger::LedgerProblem;
 use super::operations::{Backend, ReadConnection};
-use super::schema::{Column, Kind, LiveSchema, Requirements};
+use super::schema::right::connecting;
+use super::schema::{Column, Dialect, Kind, LiveSchema, Requirements};
 use super::sql::SqlStore;
 use super::url::OpenError;
 use crate::config::{self, Config, Secret};
@@ -55,6 +56,13 @@ pub(super) fn store(url: &Secret, config: &Config) -> Result<SqlStore<Postgres>,
 
 impl Backend for Postgres {
     const OWN_EVENTS: &'static str = "headcount.page_view";
+
+    fn right_to_connect(options: &PgConnectOptions) -> Option<(String, String)> {
+        // The server takes the user's name for that of the database where the URL has none.
+        let database = options.get_database().unwrap_or(options.get_username());
+        let role = Dialect::Postgres.quoted(options.get_username());
+        Some((connecting(database), role))
+    }
 
     async fn introspect(
         connection: &mut PgConnection,

@@ -5,6 +5,7 @@
 //! statements are built from. Identifiers print quoted, so that they can be used in SQL as they are.
 
 mod check;
+mod left_out;
 mod lookup_fault;
 mod lookups;
 mod needs;
@@ -12,7 +13,7 @@ mod problem;
 mod profile;
 mod requirements;
 mod resolve;
-mod right;
+pub(super) mod right;
 mod sessions;
 
 use std::collections::BTreeMap;
@@ -23,16 +24,17 @@ use chrono_tz::Tz;
 
 use crate::key_type::{KeyType, KeyTypes};
 
+pub use left_out::LeftOut;
 pub use lookup_fault::LookupFault;
 pub(super) use lookups::LiveLookup;
 pub use lookups::LookupTable;
 pub(super) use needs::Needs;
+pub(super) use problem::Problems;
 pub use problem::SchemaProblem;
-pub(super) use problem::{Privilege, Problems};
 pub use profile::{Join, ProfileTable, ProfileValue};
 pub(super) use requirements::Requirements;
 pub(super) use resolve::resolve;
-pub(super) use right::Right;
+pub(super) use right::{Privilege, Right};
 pub(super) use sessions::{PageCounter, all};
 pub use sessions::{SessionTable, SessionUser};
 
@@ -51,6 +53,8 @@ pub struct AppSchema {
     pub community: Option<CommunityTable>,
     /// Tables that lead to a community, by their names in routes.
     pub lookups: BTreeMap<String, LookupTable>,
+    /// What cannot be updated, as far as it was tried.
+    pub left_out: LeftOut,
 }
 
 impl AppSchema {
@@ -300,6 +304,7 @@ impl Dialect {
 
 /// The configured tables as the catalogue has them. A table is `None` if it does not exist, or none is configured.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub(super) struct LiveSchema {
     pub dialect: Dialect,
     /// The current role, for the GRANT in a problem's sentence.
@@ -320,6 +325,8 @@ pub(super) struct LiveSchema {
     pub community: Option<LiveTable>,
     /// The partition of the next month that our own event table lacks.
     pub lacks_partition: Option<String>,
+    /// Our own event table is partitioned.
+    pub has_own_partitions: bool,
     /// As configured in `schema.lookup`.
     pub lookups: BTreeMap<String, LiveLookup>,
     /// Columns of `schema.event.constants` whose constant is not of the column's type.
@@ -392,6 +399,7 @@ pub(super) struct LiveColumn {
 
 /// Outcome of `resolve`.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub(super) struct ResolvedSchema {
     /// Present when every used table and column is there and of a usable type.
     pub app: Option<Arc<AppSchema>>,
@@ -400,6 +408,10 @@ pub(super) struct ResolvedSchema {
     pub problems: Vec<SchemaProblem>,
     /// What the role needs on the app's tables, in the order in which it is checked.
     pub rights: Vec<Right>,
+    /// Our own event table is partitioned.
+    pub has_own_partitions: bool,
+    /// The current role; empty on SQLite.
+    pub user: String,
     /// Name of the database; empty on SQLite.
     pub database: String,
     /// Lookups whose key no index finds, with table and column.
@@ -408,6 +420,20 @@ pub(super) struct ResolvedSchema {
     pub read_only: bool,
     /// As found. Only the configuration decides whether its absence is a problem.
     pub session_trigger: bool,
+}
+
+impl ResolvedSchema {
+    /// The policies that let the role write, of tables with row-level security.
+    pub(super) fn policies(&self) -> Vec<String> {
+        let role = Dialect::Postgres.quoted(&self.user);
+        let written = self
+            .rights
+            .iter()
+            .filter(|right| right.row_security && right.privilege != Privilege::Select);
+        written
+            .map(|right| right::policy(right.privilege.sql(), &right.table.to_string(), &role))
+            .collect()
+    }
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use super::operations::{
 };
 use super::schema::ResolvedSchema;
 use super::{
-    Applied, LedgerProblem, PastAsked, PastPlace, PastVisitor, PastWindow, SessionFound, SessionsFound,
+    Alarms, Applied, LedgerProblem, PastAsked, PastPlace, PastVisitor, PastWindow, SessionFound, SessionsFound,
     Stats, Store, StoreError, VisitorRow,
 };
 use crate::batch::{Batch, BatchKey};
@@ -129,6 +129,17 @@ impl<B: Backend> SqlStore<B> {
         Ok(notes)
     }
 
+    /// Makes the partitions that page views lack, where none is the default one; whether it made any.
+    async fn make_partitions_of(&self, batch: &Batch) -> bool {
+        let rows: Vec<DateTime<Utc>> = batch.views().map(|view| view.view.at).collect();
+        let make = MakePartitions {
+            database: &self.rules.database,
+            now: Utc::now(),
+            rows: &rows,
+        };
+        matches!(self.connections.run(&make).await, Ok(1..))
+    }
+
     /// Reads the schema afresh.
     pub(super) async fn resolved(&self) -> Result<ResolvedSchema, StoreError> {
         self.connections.resolved().await
@@ -201,7 +212,17 @@ impl<B: Backend> Store for SqlStore<B> {
             noted: &noted,
             committing: &committing,
         };
-        let outcome = self.connections.run(&apply).await;
+        let mut outcome = self.connections.run(&apply).await;
+        if self.rules.partitions
+            && let Err(error) = outcome
+        {
+            outcome = if error.lacks_partition() && self.make_partitions_of(batch).await {
+                self.connections.run(&apply).await
+            } else {
+                // Whoever may make it, will.
+                Err(error.until_there_is_a_partition())
+            };
+        }
         match (noted.into_inner(), committing.into_inner()) {
             (_, true) => outcome,
             (true, false) => outcome.map_err(StoreError::before_commit),
@@ -229,8 +250,11 @@ impl<B: Backend> Store for SqlStore<B> {
         if !self.rules.partitions {
             return Ok(0);
         }
-        let database = self.rules.database.clone();
-        self.connections.run(&MakePartitions { database, now }).await
+        let database = &self.rules.database;
+        let rows = &[];
+        self.connections
+            .run(&MakePartitions { database, now, rows })
+            .await
     }
 
     async fn hidden(&self, users: &[UserId]) -> Result<HashMap<UserId, Visibility>, StoreError> {
@@ -307,6 +331,10 @@ impl<B: Backend> Store for SqlStore<B> {
 
     fn counted_event_types(&self) -> Vec<Arc<str>> {
         self.rules.counted.get()
+    }
+
+    fn alarms(&self) -> Arc<Alarms> {
+        self.connections.alarms()
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

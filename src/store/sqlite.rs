@@ -52,6 +52,10 @@ pub(super) fn connect_options(url: &str) -> Result<SqliteConnectOptions, OpenErr
 impl Backend for Sqlite {
     const OWN_EVENTS: &'static str = "headcount_page_view";
 
+    fn right_to_connect(_: &SqliteConnectOptions) -> Option<(String, String)> {
+        None
+    }
+
     async fn introspect(
         connection: &mut SqliteConnection,
         wanted: &Requirements,

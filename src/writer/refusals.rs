@@ -92,7 +92,7 @@ impl Drain {
             }
         }
         if all {
-            self.accepted.down(error.summary(), |_| {});
+            self.accepted.down(error.without_values(), |_| {});
         }
         if all || spool.passed_over().rows >= passed_over::MOST {
             return Ok(Step::Unavailable(error));

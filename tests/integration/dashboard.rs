@@ -120,6 +120,20 @@ async fn tells_who_is_where(parts: Parts) {
     assert!(report["recording"]["last_apply"].is_string());
 }
 
+/// Its page is named by id, and presence is kept in Redis: no path that is recorded after the restart names a slug.
+#[tokio::test]
+async fn d12_a_community_has_its_name_after_a_restart() {
+    let mut world = Wanted::usual().start().await;
+    world.member("alice").await.sees(&world.community("rust")).await;
+    world.wait_for_views(1).await;
+    world.sidecar.restart();
+    let report = report_in_which(&world.sidecar, |report| {
+        report["visitors"]["communities"][0]["slug"] == "rust"
+    })
+    .await;
+    assert_eq!(recent(&report), Vec::<Value>::new());
+}
+
 #[tokio::test]
 async fn it_tells_who_many_are_where_whichever_sidecar_they_come_through() {
     tells_who_is_where(Parts::Production).await;

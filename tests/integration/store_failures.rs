@@ -48,6 +48,18 @@ async fn a_database_that_is_away_is_unavailable_and_opening_succeeds() {
     }
 }
 
+/// Whoever looks at the database need not wait for a pool that goes on trying.
+#[tokio::test]
+async fn d12_a_use_that_fails_rouses_the_look_at_the_database() {
+    let away = format!("postgres://nobody@127.0.0.1:{}/nothing", free_port());
+    let store = impatient(&away);
+    let error = store.ping().await.unwrap_err();
+    assert!(error.chain().contains("Connection refused"), "{}", error.chain());
+    let alarms = store.alarms();
+    store.browser_session(&token("x")).await.unwrap_err();
+    alarms.database.notified().await;
+}
+
 #[tokio::test]
 async fn a_database_that_comes_up_later_is_used() {
     let directory = tempfile::tempdir().unwrap();

@@ -297,3 +297,140 @@ async fn s24_one_table_does_not_become_partitioned_in_silence() {
     let error = migrate(&config, false).await.expect_err("it is one table");
     assert!(error.to_string().contains("record.own_partitions"), "{error}");
 }
+
+async fn with_months() -> Site {
+    let site = Site::unmigrated_with(Variant::PostgresDefault, |config| {
+        config.record.events = Events::Own;
+        config.record.own_partitions = OwnPartitions::Month;
+    })
+    .await;
+    migrate(&site.config, false).await.expect("it is migrated");
+    site
+}
+
+/// Views that waited in a spool since another month.
+#[tokio::test]
+async fn s24_late_rows_get_the_partition_of_their_month() {
+    let site = with_months().await;
+    let (session, gardening) = somebody(&site).await;
+    let views = |times: &[&str]| {
+        batch(
+            &session,
+            &gardening,
+            times.iter().map(|at| page_view(at)).collect(),
+        )
+    };
+    let late = [
+        "2025-02-28T23:59:59Z",
+        "2025-03-01T00:00:00Z",
+        "2025-03-02T00:00:00Z",
+    ];
+    site.store.apply(&views(&late)).await.expect("they are written");
+    assert_eq!(rows_by_partition(&site).await, [row("page_view_default", "3")]);
+    let now = chrono::Utc::now();
+    assert_eq!(site.store.make_partitions(now).await.expect("made"), 2);
+    let by_month = [row("page_view_2025_02", "1"), row("page_view_2025_03", "2")];
+    assert_eq!(rows_by_partition(&site).await, by_month);
+    assert_eq!(site.store.make_partitions(now).await.expect("nothing to do"), 0);
+
+    // Migrating does the same; a row of a clock that is wrong stays where it is.
+    site.store
+        .apply(&views(&["2025-04-01T00:00:00Z", "1970-01-01T00:00:00Z"]))
+        .await
+        .expect("they are written");
+    let done = migrate(&site.config, false).await.expect("it is migrated");
+    let titles: Vec<_> = done.iter().map(|step| &*step.title).collect();
+    assert_eq!(titles, ["partition headcount.page_view_2025_04"]);
+    let [february, march] = by_month;
+    let all = [
+        february,
+        march,
+        row("page_view_2025_04", "1"),
+        row("page_view_default", "1"),
+    ];
+    assert_eq!(rows_by_partition(&site).await, all);
+}
+
+#[tokio::test]
+async fn s24_without_a_default_partition_that_of_a_rows_month_is_made() {
+    let site = with_months().await;
+    site.execute("DROP TABLE headcount.page_view_default").await;
+    let (session, gardening) = somebody(&site).await;
+    let views = batch(&session, &gardening, vec![page_view("2025-02-28T23:59:59Z")]);
+    // Not by a role that may not: the row waits, and is no dead letter.
+    let role = format!("writer_{}", uuid::Uuid::new_v4().simple());
+    site.execute(&format!(
+        "CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA headcount TO {role};
+         GRANT ALL ON ALL TABLES IN SCHEMA public, headcount TO {role};
+         GRANT ALL ON ALL SEQUENCES IN SCHEMA public, headcount TO {role}"
+    ))
+    .await;
+    let limited = store::open(&as_role(&site.config, &role)).expect("a store");
+    let error = limited.apply(&views).await.expect_err("no partition");
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+    assert!(
+        error.chain().contains("run headcount migrate"),
+        "{}",
+        error.chain()
+    );
+
+    assert_eq!(site.store.apply(&views).await.expect("it is written").views, 1);
+    assert_eq!(rows_by_partition(&site).await, [row("page_view_2025_02", "1")]);
+    // Nor is a partition made for a clock that is wrong; migrating makes the default one again.
+    let views = batch(&session, &gardening, vec![page_view("1970-01-01T00:00:00Z")]);
+    site.store.apply(&views).await.expect_err("no partition");
+    migrate(&site.config, false).await.expect("it is migrated");
+    site.store.apply(&views).await.expect("it is written");
+}
+
+#[tokio::test]
+async fn s24_a_month_that_is_covered_or_whose_name_is_taken_is_no_failure() {
+    let site = with_months().await;
+    let (session, gardening) = somebody(&site).await;
+    // Detached to be kept elsewhere; and a year in one, made by the operator.
+    site.execute(
+        "CREATE TABLE headcount.page_view_2031_02 (LIKE headcount.page_view);
+         CREATE TABLE headcount.of_a_year PARTITION OF headcount.page_view
+             FOR VALUES FROM ('2031-03-01 00:00:00+00') TO ('2032-01-01 00:00:00+00')",
+    )
+    .await;
+    let february = "2031-02-15T00:00:00Z".parse().expect("a moment");
+    assert_eq!(site.store.make_partitions(february).await.expect("made"), 1);
+    assert_eq!(
+        site.store.make_partitions(february).await.expect("nothing to do"),
+        0
+    );
+    let views = ["2031-02-15T00:00:00Z", "2031-03-15T00:00:00Z"];
+    let views = batch(&session, &gardening, views.map(page_view).into());
+    site.store.apply(&views).await.expect("they are written");
+    assert_eq!(
+        rows_by_partition(&site).await,
+        [row("of_a_year", "1"), row("page_view_2031_02_1", "1")]
+    );
+}
+
+/// What `grants` prints as a comment, and `check` as a warning, is enough.
+#[tokio::test]
+async fn s24_a_role_that_is_made_the_owner_makes_partitions() {
+    let site = with_months().await;
+    let role = format!("writer_{}", uuid::Uuid::new_v4().simple());
+    site.execute(&format!("CREATE ROLE {role} LOGIN")).await;
+    let printed = store::grants(&site.config, &role).await.expect("SQL");
+    let (_, comment) = printed.split_once("-- them itself, after:\n").expect("a comment");
+    let statements: Vec<_> = comment
+        .lines()
+        .filter_map(|line| line.strip_prefix("--   "))
+        .collect();
+    assert_eq!(statements.len(), 3, "{printed}");
+    site.execute(&printed).await;
+    site.execute(&statements.concat()).await;
+    let (session, gardening) = somebody(&site).await;
+    let views = batch(&session, &gardening, vec![page_view("2025-02-28T23:59:59Z")]);
+    let limited = store::open(&as_role(&site.config, &role)).expect("a store");
+    limited.apply(&views).await.expect("it is written");
+    assert_eq!(
+        limited.make_partitions(chrono::Utc::now()).await.expect("made"),
+        1
+    );
+    assert_eq!(rows_by_partition(&site).await, [row("page_view_2025_02", "1")]);
+}

@@ -6,7 +6,7 @@ mod hidden;
 use headcount::config::{Config, Secret};
 use headcount::store::{self, StoreError};
 
-use crate::store_site::{SessionRow, Site, Variant, another, as_role, batch, page_view, token};
+use crate::store_site::{SessionRow, Site, Variant, another, as_role, at, batch, page_view, token};
 
 const VARIANTS: [Variant; 4] = [
     Variant::PostgresDefault,
@@ -335,24 +335,15 @@ async fn missing_privileges_are_named_with_the_grant() {
          REVOKE SELECT ON communities_community FROM {role}"
     ))
     .await;
-    let lacks = |privilege: &str, table: &str| {
-        format!(
-            "the database user \"{role}\" lacks {privilege} on {table}: GRANT {privilege} ON {table} TO \
-             \"{role}\""
-        )
-    };
-    assert_eq!(
-        problems(&as_role).await,
-        [
-            lacks("UPDATE", "\"public\".\"accounts_userprofile\""),
-            lacks("SELECT", "\"public\".\"communities_community\""),
-        ]
-    );
+    let update = "UPDATE (\"last_active\") ON TABLE \"public\".\"accounts_userprofile\"";
+    let select = "SELECT (\"id\", \"slug\") ON TABLE \"public\".\"communities_community\"";
+    let lacks =
+        |right: &str| format!("the database user \"{role}\" lacks {right}: GRANT {right} TO \"{role}\"");
+    assert_eq!(problems(&as_role).await, [lacks(update), lacks(select)]);
 
     // What the sentences say is enough, and what is not asked for is not needed.
     site.execute(&format!(
-        "GRANT UPDATE ON \"public\".\"accounts_userprofile\" TO \"{role}\";
-         GRANT SELECT ON \"public\".\"communities_community\" TO \"{role}\""
+        "GRANT {update} TO \"{role}\"; GRANT {select} TO \"{role}\""
     ))
     .await;
     assert_eq!(problems(&as_role).await, Vec::<String>::new());
@@ -428,7 +419,7 @@ async fn a_schema_and_a_sequence_that_may_not_be_used_are_named() {
     .await;
     let found = problems(&as_role(&site.config, &role)).await;
     let usage_of_schema = format!(
-        "the database user \"{role}\" lacks USAGE on SCHEMA \"forum\": GRANT USAGE ON SCHEMA \"forum\" TO \
+        "the database user \"{role}\" lacks USAGE ON SCHEMA \"forum\": GRANT USAGE ON SCHEMA \"forum\" TO \
          \"{role}\""
     );
     assert!(found.contains(&usage_of_schema), "{found:#?}");
@@ -553,4 +544,93 @@ async fn a_url_that_names_no_database_says_so_without_showing_it() {
         missing.to_string(),
         "no database is configured: set database.url, or database.url_file"
     );
+}
+
+/// Each try takes a key of the event table's sequence, also one that is rolled back.
+#[tokio::test]
+async fn s23_what_can_never_be_updated_is_tried_once_and_not_with_each_batch() {
+    let site = Site::new(Variant::PostgresDefault).await;
+    let alice = site.member("alice").await;
+    let session = site.session(&alice, "alice", SessionRow::default()).await;
+    let gardening = site.community("gardening").await;
+    site.execute(
+        "ALTER TABLE accounts_usersession REPLICA IDENTITY NOTHING;
+         CREATE PUBLICATION cannot FOR TABLE accounts_usersession",
+    )
+    .await;
+    let mut views = batch(&session, &gardening, vec![page_view("2024-03-01T10:00:00Z")]);
+    for _ in 0..4 {
+        let applied = site.store.apply(&views).await.unwrap();
+        assert_eq!(applied.left_out.len(), 1, "it is told each time: {applied:?}");
+        views = another(&views);
+    }
+    let keys: Vec<i64> = site
+        .events()
+        .await
+        .iter()
+        .map(|event| event.id.parse().unwrap())
+        .collect();
+    assert_eq!(keys, [2, 3, 4, 5]);
+}
+
+#[tokio::test]
+async fn i21_of_several_rows_of_a_token_a_valid_one_counts_and_it_is_told() {
+    for variant in DEFAULTS {
+        let site = Site::new(variant).await;
+        // As a site without the constraint has them.
+        let (key, moment) = if variant.is_postgres() {
+            ("uuid", "timestamptz")
+        } else {
+            ("char(32)", "datetime")
+        };
+        site.execute(&format!(
+            "CREATE TABLE tokens (id {key} PRIMARY KEY, user_id bigint, session_id varchar(40), pages_visited integer,
+                                  started_at {moment}, ended_at {moment}, expires_at {moment}, is_active bool, is_ended bool)"
+        ))
+        .await;
+        let kept = "SELECT id, user_id, session_id, pages_visited, started_at, ended_at, expires_at, is_active, is_ended";
+        let mut users = Vec::new();
+        for (name, start, is_ended) in [
+            ("alice", "2024-03-03T00:00:00Z", true),
+            ("bob", "2024-03-02T00:00:00Z", false),
+            ("carol", "2024-03-01T00:00:00Z", false),
+        ] {
+            let user = site.member(name).await;
+            let row = SessionRow {
+                started_at: at(start),
+                is_ended,
+                is_active: !is_ended,
+                ..SessionRow::default()
+            };
+            site.session(&user, name, row).await;
+            users.push(user);
+        }
+        site.execute(&format!(
+            "INSERT INTO tokens {kept} FROM accounts_usersession; UPDATE tokens SET session_id = 'shared-by-three'"
+        ))
+        .await;
+        let mut config = site.config.clone();
+        config.schema.session.table = "tokens".into();
+        let told = problems(&config).await;
+        let told = told.iter().find(|problem| problem.contains("session_id"));
+        assert!(
+            told.is_some_and(|told| told.contains("CREATE UNIQUE INDEX")),
+            "{variant:?}: {told:?}"
+        );
+        let store = store::open(&config).expect("a store");
+        let who = async || {
+            let found = store
+                .browser_session(&token("shared-by-three"))
+                .await
+                .expect("an answer");
+            found.expect("a session").user_id
+        };
+        assert_eq!(who().await, users[1], "{variant:?}: valid, and the later one");
+        site.execute(&format!("DELETE FROM tokens WHERE user_id = {}", users[1]))
+            .await;
+        assert_eq!(who().await, users[2], "{variant:?}");
+        site.execute(&format!("DELETE FROM tokens WHERE user_id = {}", users[2]))
+            .await;
+        assert_eq!(who().await, users[0], "{variant:?}: ended, and the only one");
+    }
 }

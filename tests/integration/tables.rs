@@ -114,8 +114,11 @@ async fn s23_what_can_never_be_written_is_told_with_its_reason_and_holds_up_noth
     )
     .await;
 
+    // Tried again with a later view: the schema is read again every few seconds while something is left out.
     execute(&pool, "DROP PUBLICATION cannot").await;
-    alice.sees(&world.community("rust")).await;
-    assert_eq!(world.wait_for_views(2).await.len(), 2);
-    eventually(async || !readyz(&world).await.contains("page view")).await;
+    eventually(async || {
+        alice.sees(&world.community("rust")).await;
+        !readyz(&world).await.contains("page view")
+    })
+    .await;
 }

@@ -4,6 +4,7 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use super::SHOWN;
 use super::history::{Point, STEP};
 use super::sampler::{PresenceSample, Sampler, Unknown};
 use crate::admin::Metrics;
@@ -12,9 +13,6 @@ use crate::metrics::{Counter, Family, Gauge, IntGauge, LabelValue};
 use crate::page_view::NotCounted;
 use crate::recent_pages::RecentPage;
 use crate::status::{Component, Status};
-
-/// Communities shown.
-pub(super) const SHOWN: usize = 50;
 
 /// Everything that is shown.
 #[derive(Debug, Serialize)]
@@ -211,7 +209,7 @@ impl Visitors {
         };
         let community = |(id, visitors): &(crate::ids::CommunityId, u64)| Community {
             id: id.to_string(),
-            slug: memory.slugs.get(id).map(|slug| slug.as_ref().to_owned()),
+            slug: memory.slugs.get(id).and_then(Option::as_deref).map(str::to_owned),
             visitors: *visitors,
             line: memory.history.line(id),
         };

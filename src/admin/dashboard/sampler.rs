@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use tokio::sync::Notify;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
+use super::SHOWN;
 use super::history::{History, STEP};
 use super::rates::Rates;
 use crate::admin::Metrics;
+use crate::communities::Communities;
 use crate::ids::CommunityId;
 use crate::presence::{Presence, PresenceError};
 use crate::recent_pages::RecentPages;
@@ -25,6 +27,8 @@ const TICK: Duration = Duration::from_secs(1);
 const SHARE: u32 = 20;
 /// The dashboard counts as open for this long after a request.
 const ATTENTION: Duration = Duration::from_secs(10);
+/// Slugs that are asked for after a reading.
+const ASKED_AT_ONCE: usize = 10;
 /// Cached slugs.
 const SLUGS: usize = 1_000;
 
@@ -35,6 +39,7 @@ pub(super) struct Sampler {
     /// `None` if presence is not recorded.
     pub(super) presence: Option<Arc<dyn Presence>>,
     pub(super) recent: RecentPages,
+    communities: Arc<Communities>,
     memory: Mutex<Samples>,
     asked: Mutex<Option<Instant>>,
     /// The dashboard was opened.
@@ -47,7 +52,8 @@ pub(super) struct Samples {
     pub(super) reading: Option<Result<PresenceSample, Unknown>>,
     pub(super) history: History,
     pub(super) views: Rates,
-    pub(super) slugs: HashMap<CommunityId, Arc<str>>,
+    /// `None`: it has none.
+    pub(super) slugs: HashMap<CommunityId, Option<Arc<str>>>,
 }
 
 /// Presence could not answer.
@@ -64,7 +70,12 @@ pub(super) struct PresenceSample {
 }
 
 impl Sampler {
-    pub(super) fn new(metrics: Metrics, presence: Option<Arc<dyn Presence>>, recent: RecentPages) -> Self {
+    pub(super) fn new(
+        metrics: Metrics,
+        presence: Option<Arc<dyn Presence>>,
+        recent: RecentPages,
+        communities: Arc<Communities>,
+    ) -> Self {
         let memory = Samples {
             reading: None,
             history: History::default(),
@@ -75,6 +86,7 @@ impl Sampler {
             metrics,
             presence,
             recent,
+            communities,
             memory: Mutex::new(memory),
             asked: Mutex::default(),
             opened: Notify::new(),
@@ -106,7 +118,7 @@ impl Sampler {
                 .note(Instant::now(), self.metrics.views.counted.get());
             for (_, page) in recent {
                 if let (Some(community), Some(slug)) = (&page.community, &page.slug) {
-                    memory.name(community, slug);
+                    memory.name(community, Some(slug));
                 }
             }
         }
@@ -138,6 +150,7 @@ impl Sampler {
                 }
                 memory.reading = Some(reading.map_err(|_| Unknown));
             }
+            self.look_up_slugs().await;
             let until_next_point = next_point.saturating_duration_since(Instant::now());
             if lock(&self.asked).is_none_or(is_long_ago) {
                 tokio::select! {
@@ -151,17 +164,43 @@ impl Sampler {
     }
 }
 
+impl Sampler {
+    /// Asks the app's table for some slugs of shown communities that no recorded path has named: after a start, of those that
+    /// presence has kept. A community without a slug is asked for once.
+    async fn look_up_slugs(&self) {
+        let unnamed: Vec<CommunityId> = {
+            let memory = self.memory();
+            let Some(Ok(reading)) = &memory.reading else {
+                return;
+            };
+            let shown = reading.counts.iter().take(SHOWN).map(|(community, _)| community);
+            let unnamed = shown.filter(|community| !memory.slugs.contains_key(community));
+            unnamed.take(ASKED_AT_ONCE).cloned().collect()
+        };
+        let ask = async {
+            for community in unnamed {
+                // Where the database does not answer, later.
+                let Ok(slug) = self.communities.slug_of(&community).await else {
+                    return;
+                };
+                self.memory().name(&community, slug.as_ref());
+            }
+        };
+        let _ = timeout(TICK, ask).await;
+    }
+}
+
 impl Samples {
     /// Caches a community's slug; if there are too many, only for communities with a line.
-    fn name(&mut self, community: &CommunityId, slug: &Arc<str>) {
-        if self.slugs.get(community) == Some(slug) {
+    fn name(&mut self, community: &CommunityId, slug: Option<&Arc<str>>) {
+        if self.slugs.get(community).map(Option::as_ref) == Some(slug) {
             return;
         }
         if self.slugs.len() >= SLUGS {
             let history = &self.history;
             self.slugs.retain(|community, _| history.tracks(community));
         }
-        self.slugs.insert(community.clone(), Arc::clone(slug));
+        self.slugs.insert(community.clone(), slug.map(Arc::clone));
     }
 }
 

@@ -54,8 +54,8 @@ pub(super) enum Way {
 }
 
 impl Way {
-    /// The configured address, for the log.
-    fn name(&self) -> String {
+    /// The configured address, for operators.
+    pub(super) fn name(&self) -> String {
         match self {
             Self::Server(client) => format!("server {}", client.get_connection_info().addr()),
             Self::Sentinels(sentinels) => format!("Sentinels {}", sentinels.addresses().join(", ")),

@@ -19,7 +19,7 @@ use crate::config;
 use crate::presence::Metrics;
 use crate::presence::failure_domain::FailureDomains;
 use crate::presence::{OpenError, PresenceError};
-use crate::status::Status;
+use crate::status::{RedisServers, Status};
 use crate::tasks::Tasks;
 
 /// Routes calls to servers.
@@ -57,6 +57,12 @@ impl Servers {
         let refused = |error: ::redis::RedisError| {
             OpenError::Server(error.to_string().split(" - ").next().unwrap_or_default().into())
         };
+        let named = |configured| {
+            status.set_redis_servers(RedisServers {
+                configured,
+                down: Vec::new(),
+            });
+        };
         let partitions = usize::from(config.partitions.get());
         status.set_partitions_down(partitions, partitions);
         let kind = if config.nodes.is_empty() {
@@ -67,6 +73,7 @@ impl Servers {
                 Way::Sentinels(Sentinels::new(&access, config).map_err(refused)?)
             };
             let way = Arc::new(way);
+            named(way.name());
             let observer = Arc::new(Whole {
                 domains,
                 partitions,
@@ -75,6 +82,7 @@ impl Servers {
             let link = Link::open(Arc::clone(&way), config, observer, tasks);
             Kind::One { link, way }
         } else {
+            named(format!("Cluster of {}", config.nodes.join(", ")));
             Kind::Cluster(Cluster::open(
                 access,
                 config,

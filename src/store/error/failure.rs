@@ -20,6 +20,10 @@ pub(super) struct ServerFailure {
     table: Option<String>,
     kind: fn() -> ErrorKind,
     is_of_a_function: bool,
+    is_of_a_policy: bool,
+    pub(super) is_of_a_partition: bool,
+    /// What to do about it.
+    pub(super) remedy: Option<String>,
     pub(super) verdict: Classification,
 }
 
@@ -56,6 +60,9 @@ impl ServerFailure {
                 _ => || ErrorKind::Other,
             },
             is_of_a_function: is_of_a_function(&*error),
+            is_of_a_policy: is_of_a_policy(&*error),
+            is_of_a_partition: lacks_partition(&*error),
+            remedy: remedy_on_sqlite(&*error),
             code,
             message,
             verdict,
@@ -71,6 +78,20 @@ pub(super) fn is_of_a_function(error: &dyn DatabaseError) -> bool {
         || known.is_some_and(|known| known.is_of_a_function)
 }
 
+/// Whether a policy of row-level security refuses a row; where none lets the role write, too.
+fn is_of_a_policy(error: &dyn DatabaseError) -> bool {
+    let of_server = error.try_downcast_ref::<PgDatabaseError>();
+    of_server.is_some_and(|error| error.routine() == Some("ExecWithCheckOptions"))
+}
+
+/// SQLite has no roles: whoever may write the file may do everything.
+fn remedy_on_sqlite(error: &dyn DatabaseError) -> Option<String> {
+    const READONLY: i32 = 8;
+    let code: i32 = error.try_downcast_ref::<SqliteError>()?.code()?.parse().ok()?;
+    (code & 0xff == READONLY)
+        .then(|| "the user that runs headcount must be able to write the file and its folder".to_owned())
+}
+
 /// Whether a row matched no partition of its table. The SQLSTATE is that of a violated CHECK; the routine that
 /// reports it tells them apart in every language.
 pub(super) fn lacks_partition(error: &dyn DatabaseError) -> bool {
@@ -79,9 +100,41 @@ pub(super) fn lacks_partition(error: &dyn DatabaseError) -> bool {
         .is_some_and(|error| error.code() == "23514" && error.routine() == Some("ExecFindPartition"))
 }
 
+impl ServerFailure {
+    /// Whether the role lacks a right that a statement of ours needs, or a function of the app.
+    pub(super) fn is_denied(&self) -> bool {
+        self.code == "42501"
+    }
+
+    /// Whether the server refuses the user, knows no such database, or there is no such file.
+    pub(super) fn is_of_the_configuration(&self) -> bool {
+        self.is_denied() || self.code.starts_with("28") || ["3D000", "14"].contains(&&*self.code)
+    }
+
+    /// Adds what to do: `lacking` are sentences about what the role was found to lack, `policies` the statements that let
+    /// it write where row-level security is on.
+    pub(super) fn explain(&mut self, lacking: &[String], policies: &[String]) {
+        self.remedy = Some(if self.is_of_a_function {
+            "a function of the app, such as a trigger's, needs a right that the role lacks: GRANT it, or make the function \
+             SECURITY DEFINER"
+                .to_owned()
+        } else if !lacking.is_empty() {
+            lacking.join("; ")
+        } else if self.is_of_a_policy && !policies.is_empty() {
+            format!("no policy lets the role write each row: {}", policies.join("; "))
+        } else {
+            "GRANT it: `headcount grants` prints the rights that the role needs".to_owned()
+        });
+    }
+}
+
 impl fmt::Display for ServerFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (code {})", self.message, self.code)
+        write!(f, "{} (code {})", self.message, self.code)?;
+        match &self.remedy {
+            Some(remedy) => write!(f, ": {remedy}"),
+            None => Ok(()),
+        }
     }
 }
 

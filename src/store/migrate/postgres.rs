@@ -2,6 +2,7 @@
 
 mod index;
 mod page_view;
+mod rights;
 mod trigger;
 
 use sqlx::postgres::PgConnectOptions;
@@ -12,7 +13,9 @@ use super::{
     with_own_events, within,
 };
 use crate::config::{Config, Events};
+use crate::store::operations::Backend as _;
 use crate::store::postgres::pooler;
+use crate::store::schema::right::grant;
 
 const SCHEMA: &str = "headcount";
 const APPLIED: &str = "headcount._sqlx_migrations";
@@ -38,8 +41,18 @@ pub(super) async fn migrate(
     config: &Config,
     dry_run: bool,
 ) -> Result<Vec<Step>, MigrateError> {
-    let mut connection = within(config.database.acquire_timeout, options.connect()).await?;
-    let outcome = on_its_own(&mut connection, &options, config, dry_run).await;
+    let connected = within(config.database.acquire_timeout, options.connect()).await;
+    let mut connection = connected.map_err(|error| {
+        let right = Postgres::right_to_connect(&options);
+        error.explained(right.map(|(right, role)| grant(&right, &role)).as_slice())
+    })?;
+    let outcome = match on_its_own(&mut connection, &options, config, dry_run).await {
+        Err(error) if error.lacks_a_right() => {
+            let lacking = rights::lacking(&mut connection, config).await;
+            Err(error.explained(&lacking.unwrap_or_default()))
+        }
+        outcome => outcome,
+    };
     // Everything is committed by now; a failure to close changes nothing.
     let _ = connection.close().await;
     outcome

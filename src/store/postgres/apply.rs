@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 use super::moment;
 use super::statement::query;
 use crate::store::StoreError;
-use crate::store::error::lacks_partition;
+use crate::store::error::{NO_PARTITION_THEN, lacks_partition};
 use crate::store::operations::{AddPages, InsertEvents, RaiseLastActive, Runs};
 use crate::store::rows::{EventRow, insert_into};
 use crate::store::schema::{AppSchema, Column, TableName};
@@ -57,8 +57,7 @@ async fn with_partitions(
         Err(other) => !lacks_partition(&other) && matches!(StoreError::from(other), StoreError::Refused(_)),
     };
     if fits {
-        let what = "no partition of the event table takes views of that time, though one takes those of now";
-        sqlx::Error::InvalidArgument(what.to_owned())
+        sqlx::Error::InvalidArgument(NO_PARTITION_THEN.to_owned())
     } else {
         error
     }

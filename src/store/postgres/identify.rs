@@ -88,7 +88,7 @@ fn sessions_sql(app: &AppSchema, by: SessionKey) -> String {
                     {is_active} AS is_active, {is_ended} AS is_ended,
                     {has_end} AS has_end, {ended_at} AS ended_at
              FROM {table} AS headcount_session
-             WHERE headcount_session.{key} = headcount_asked.token{cast} LIMIT 1
+             WHERE headcount_session.{key} = headcount_asked.token{cast} {order} LIMIT 1
          ) AS headcount_found",
         id = or_null(session.id.as_ref().map(text), "text"),
         stored = or_null(stored, "text"),
@@ -99,6 +99,9 @@ fn sessions_sql(app: &AppSchema, by: SessionKey) -> String {
         ended_at = or_null(session.ended_at.as_ref().map(at), "timestamptz"),
         table = session.table,
         key = by.column(session),
+        order = session.order("headcount_session", |column| {
+            format!("headcount_session.{column} > {}", moment(column, "now()"))
+        }),
         cast = match by {
             SessionKey::Token => String::new(),
             SessionKey::Id => format!("::{}", by.column(session).type_name),

@@ -51,9 +51,14 @@ pub(super) async fn live_schema(
         Some(event) => bad_constants(connection, event, &names.event.constants).await?,
         None => Vec::new(),
     };
-    let lacks_partition = match &event {
-        Some(event) if event.is_own() => lacks_partition(connection).await?,
-        _ => None,
+    let has_own_partitions = match &event {
+        Some(event) if event.is_own() => is_partitioned(connection).await? == Some(true),
+        _ => false,
+    };
+    let lacks_partition = if has_own_partitions {
+        lacks_partition(connection).await?
+    } else {
+        None
     };
     let lacks_zone = match time_zone {
         Some(zone) => lacks_zone(connection, zone).await?,
@@ -72,6 +77,7 @@ pub(super) async fn live_schema(
         profile,
         joined,
         lacks_partition,
+        has_own_partitions,
         community,
         lookups,
         bad_constants,
@@ -99,7 +105,7 @@ async fn has_index(connection: &mut PgConnection, table: &str, column: &str) -> 
 }
 
 /// Schema and name of a table as configured.
-fn split(configured: &str) -> (Option<&str>, &str) {
+pub(in crate::store) fn split(configured: &str) -> (Option<&str>, &str) {
     match configured.split_once('.') {
         Some((schema, name)) => (Some(schema), name),
         None => (None, configured),
@@ -124,6 +130,15 @@ struct TableRow {
 
 from_row!(PgRow => TableRow { oid, schema, name, schema_usage, without_policy, row_security, is_view, takes_insert, takes_update });
 
+/// SQL for whether the table `c` of the schema `n` has the schema $1, or, where that is null, is on the search path.
+/// Schemas that the role may not use are left out of that by the server, and counted here.
+pub(in crate::store) const NAMED: &str = "\
+    CASE WHEN $1::text IS NOT NULL THEN n.nspname = $1
+         ELSE pg_catalog.pg_table_is_visible(c.oid) OR NOT has_schema_privilege(n.oid, 'USAGE')
+              AND n.nspname IN (SELECT replace(btrim(part, ' \"'), '$user', current_user)
+                                FROM regexp_split_to_table(current_setting('search_path'), ',') AS part)
+    END";
+
 /// A table by its configured name: `schema.table`, or `table` on the search path. Every role can read the
 /// catalogue, so a table without privileges is found, too.
 async fn table(connection: &mut PgConnection, configured: &str) -> Result<Option<LiveTable>, sqlx::Error> {
@@ -131,7 +146,7 @@ async fn table(connection: &mut PgConnection, configured: &str) -> Result<Option
         return Ok(None);
     }
     let (schema, name) = split(configured);
-    let found: Option<TableRow> = query_as(
+    let sql = format!(
         "SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name,
                 has_schema_privilege(n.oid, 'USAGE') AS schema_usage,
                 ARRAY(
@@ -140,7 +155,7 @@ async fn table(connection: &mut PgConnection, configured: &str) -> Result<Option
                     WHERE row_security_active(c.oid) AND NOT EXISTS (
                         SELECT FROM pg_catalog.pg_policy p
                         WHERE p.polrelid = c.oid AND p.polpermissive AND p.polcmd IN (command.letter::\"char\", '*')
-                          AND (p.polroles = '{0}'
+                          AND (p.polroles = '{{0}}'
                                OR EXISTS (SELECT FROM unnest(p.polroles) AS role
                                           WHERE pg_has_role(current_user, role, 'USAGE'))))
                 ) AS without_policy,
@@ -153,12 +168,14 @@ async fn table(connection: &mut PgConnection, configured: &str) -> Result<Option
          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
          WHERE c.relname = $2
            AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-           AND CASE WHEN $1::text IS NULL THEN pg_catalog.pg_table_is_visible(c.oid) ELSE n.nspname = $1 END",
-    )
-    .bind(schema)
-    .bind(name)
-    .fetch_optional(&mut *connection)
-    .await?;
+           AND {NAMED}
+         ORDER BY pg_catalog.pg_table_is_visible(c.oid) DESC LIMIT 1"
+    );
+    let found: Option<TableRow> = query_as(AssertSqlSafe(sql))
+        .bind(schema)
+        .bind(name)
+        .fetch_optional(&mut *connection)
+        .await?;
     let Some(found) = found else { return Ok(None) };
     Ok(Some(LiveTable {
         columns: columns(connection, found.oid).await?,
@@ -266,14 +283,16 @@ async fn columns(connection: &mut PgConnection, table: Oid) -> Result<Vec<LiveCo
          FROM pg_catalog.pg_attribute a
          JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
          LEFT JOIN pg_catalog.pg_type base ON t.typtype = 'd' AND base.oid = t.typbasetype
-         -- Django before 4.1 made serial columns: their sequence has privileges of its own
+         -- The sequence of a default, as of the serial columns that Django made before 4.1, has privileges of its own;
+         -- that of an identity column has not
          LEFT JOIN LATERAL (
-             SELECT s.oid, format('%I.%I', n.nspname, s.relname) AS name FROM pg_catalog.pg_depend d
-             JOIN pg_catalog.pg_class s ON s.oid = d.objid AND s.relkind = 'S'
+             SELECT s.oid, format('%I.%I', n.nspname, s.relname) AS name FROM pg_catalog.pg_attrdef f
+             JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_attrdef'::regclass AND d.objid = f.oid
+                                        AND d.refclassid = 'pg_catalog.pg_class'::regclass
+             JOIN pg_catalog.pg_class s ON s.oid = d.refobjid AND s.relkind = 'S'
              JOIN pg_catalog.pg_namespace n ON n.oid = s.relnamespace
-             WHERE d.classid = 'pg_catalog.pg_class'::regclass
-               AND d.refclassid = 'pg_catalog.pg_class'::regclass
-               AND d.refobjid = a.attrelid AND d.refobjsubid = a.attnum AND d.deptype = 'a'
+             WHERE f.adrelid = a.attrelid AND f.adnum = a.attnum
+             LIMIT 1
          ) AS s ON true
          WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
          ORDER BY a.attnum",
@@ -351,14 +370,10 @@ async fn bad_constants(
     Ok(bad)
 }
 
-/// The partition of the next month, if our own table is partitioned and has none.
+/// The partition of the next month, if our own table has none.
 async fn lacks_partition(connection: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
-    if is_partitioned(connection).await? != Some(true) {
-        return Ok(None);
-    }
-    let next = Month::from_now(Utc::now()).nth(1);
-    let missing = missing(connection, Utc::now()).await?;
-    Ok(next.filter(|next| missing.contains(next)).map(Month::partition))
+    let missing = missing(connection, Month::from_now(Utc::now()).nth(1)).await?;
+    Ok(missing.into_iter().next().map(|partition| partition.name))
 }
 
 /// Whether the server does not know a zone. Its time zone data is its own, often older than ours, or without the names

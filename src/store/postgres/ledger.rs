@@ -10,7 +10,7 @@ use crate::batch::BatchKey;
 use crate::store::error::standby;
 use crate::store::ledger::{FORGET_ROWS, LedgerProblem, RETENTION, problem_of};
 use crate::store::operations::{Backend as _, ForgetOld, MissingParts, NoteParts, Runs};
-use crate::store::schema::AppSchema;
+use crate::store::schema::{AppSchema, Dialect};
 
 /// Asks the catalogue first, which every role can read: looking for a table in a schema without USAGE is an error.
 pub(super) async fn state(connection: &mut PgConnection) -> Result<Option<LedgerProblem>, sqlx::Error> {
@@ -19,7 +19,7 @@ pub(super) async fn state(connection: &mut PgConnection) -> Result<Option<Ledger
                          AND has_table_privilege(c.oid, 'SELECT')
                          AND (c.relname <> 'applied_batch' OR has_table_privilege(c.oid, 'INSERT')
                                                           AND has_table_privilege(c.oid, 'DELETE'))),
-                quote_ident(current_user)
+                current_user::text
          FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
          WHERE n.nspname = 'headcount' AND c.relname IN ('applied_batch', 'format') AND c.relkind = 'r'
          HAVING count(*) = 2",
@@ -28,7 +28,10 @@ pub(super) async fn state(connection: &mut PgConnection) -> Result<Option<Ledger
     .await?;
     match tables {
         None => Ok(problem_of(None)),
-        Some((false, role)) => Ok(Some(LedgerProblem::Forbidden { role })),
+        Some((false, role)) => {
+            let role = Dialect::Postgres.quoted(&role);
+            Ok(Some(LedgerProblem::Forbidden { role }))
+        }
         Some((true, _)) => version(connection).await,
     }
 }

@@ -7,7 +7,7 @@
 use std::mem;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPoolOptions, Postgres};
 use sqlx::{Acquire as _, ConnectOptions as _, Connection as _};
 use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
@@ -18,6 +18,7 @@ use super::{connect_options, pooler};
 use crate::config::{Config, Secret};
 use crate::ids::{BrowserSessionId, TokenFingerprint};
 use crate::store::StoreError;
+use crate::store::connections::not_connected;
 use crate::store::error::timed_out;
 use crate::store::url::OpenError;
 
@@ -85,7 +86,7 @@ impl SessionListener {
         let Ok(connection) = timeout(LIMIT, self.options.connect()).await else {
             return Err(timed_out("no connection in time"));
         };
-        let mut connection = connection?;
+        let mut connection = connection.map_err(|error| not_connected::<Postgres>(error, &self.options))?;
         if pooler::is_lent_by_the_transaction(&mut connection, &self.options).await? {
             let lent = std::io::Error::other(pooler::NEEDS_ITS_OWN);
             return Err(StoreError::Unavailable(sqlx::Error::Io(lent)));

@@ -5,7 +5,7 @@ use chrono_tz::Tz;
 
 use super::{
     Column, Dialect, Kind, LiveColumn, LiveSchema, LiveTable, Needs, Privilege, ProfileTable, Reference,
-    Requirements, Right, SchemaProblem, TableName,
+    Requirements, Right, SchemaProblem, TableName, right,
 };
 use crate::config::SessionKind;
 
@@ -92,13 +92,15 @@ impl Check<'_> {
     pub(super) fn schema_usage(&mut self, table: &LiveTable) {
         if !table.schema_usage {
             let schema = table.name.schema.as_deref().unwrap_or_default();
-            self.problems.push(SchemaProblem::Forbidden {
-                object: format!("SCHEMA {}", self.live.dialect.quoted(schema)),
-                privilege: "USAGE",
-                user: self.live.dialect.quoted(&self.live.user),
-                writes: true,
-            });
+            self.lacks(right::usage_of_schema(schema), true);
         }
+    }
+
+    /// The role lacks a right, which is written as between GRANT and TO. `writes`: no page view can be written without it.
+    fn lacks(&mut self, right: String, writes: bool) {
+        let user = self.live.dialect.quoted(&self.live.user);
+        self.problems
+            .push(SchemaProblem::Forbidden { right, user, writes });
     }
 
     /// The event table; it may be missing where nothing is written to it.
@@ -254,9 +256,9 @@ impl Check<'_> {
         }
     }
 
-    /// One problem per table and privilege, however many columns lack it. Returns whether there is none.
+    /// One problem per table and privilege, which names the columns that lack it. Returns whether there is none.
     pub(super) fn may(&mut self, table: &LiveTable, privilege: Privilege, columns: &[&Column]) -> bool {
-        self.rights.push(Right::new(table, privilege, columns));
+        let right = Right::new(table, privilege, columns);
         let before = self.problems.len();
         let is_fixed = match privilege {
             Privilege::Select => false,
@@ -269,6 +271,7 @@ impl Check<'_> {
                 command: privilege.sql(),
                 columns: columns.iter().map(|column| column.name.clone()).collect(),
             });
+            self.rights.push(right);
             return false;
         }
         let lacking = |live: &LiveColumn| match privilege {
@@ -277,14 +280,12 @@ impl Check<'_> {
             Privilege::Update => !live.may_update,
         };
         let asked = |live: &&LiveColumn| columns.iter().any(|column| column.name == live.column.name);
+        let lacking = table.columns.iter().filter(asked).filter(|live| lacking(live));
+        let lacking: Vec<String> = lacking.map(|live| live.column.name.clone()).collect();
         let user = self.live.dialect.quoted(&self.live.user);
-        if table.columns.iter().filter(asked).any(lacking) {
-            self.problems.push(SchemaProblem::Forbidden {
-                object: table.name.to_string(),
-                privilege: privilege.sql(),
-                user: user.clone(),
-                writes: privilege == Privilege::Insert,
-            });
+        if !lacking.is_empty() {
+            let lacking = right::on_columns([(privilege, &*lacking)], &table.name);
+            self.lacks(lacking, privilege == Privilege::Insert);
         }
         if table
             .without_policy
@@ -294,24 +295,18 @@ impl Check<'_> {
             self.problems.push(SchemaProblem::NoPolicy {
                 table: table.name.to_string(),
                 command: privilege.sql(),
-                user: user.clone(),
+                user,
                 writes: privilege == Privilege::Insert,
             });
         }
-        if privilege == Privilege::Insert {
-            for sequence in table
-                .columns
-                .iter()
-                .filter_map(|live| live.locked_sequence.as_ref())
-            {
-                self.problems.push(SchemaProblem::Forbidden {
-                    object: format!("SEQUENCE {sequence}"),
-                    privilege: "USAGE",
-                    user: user.clone(),
-                    writes: true,
-                });
-            }
+        let locked = table
+            .columns
+            .iter()
+            .filter_map(|live| live.locked_sequence.as_ref());
+        for sequence in locked.filter(|sequence| right.sequences.contains(sequence)) {
+            self.lacks(right::usage_of_sequence(sequence), true);
         }
+        self.rights.push(right);
         self.problems.len() == before
     }
 }

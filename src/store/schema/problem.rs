@@ -8,7 +8,8 @@ use std::fmt;
 use chrono_tz::Tz;
 
 use super::LookupFault;
-use beside::{fixed_view, loose_join};
+use super::right::{Privilege, grant, making_partitions, policy};
+use beside::{fixed_view, loose_join, loose_token};
 
 /// One thing that must be mended before the sidecar can do what it is configured to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +45,12 @@ pub enum SchemaProblem {
         is_indexed: bool,
         key: &'static str,
     },
+    /// A token may have several rows.
+    LooseToken {
+        table: String,
+        column: String,
+        is_indexed: bool,
+    },
     /// A view does not take a command that is needed.
     FixedView {
         table: String,
@@ -55,7 +62,7 @@ pub enum SchemaProblem {
     /// The event table of our own was not made yet.
     NoOwnTable { table: String },
     /// Next month has no partition in our own event table, and the role may not make one.
-    NoPartition { partition: String },
+    NoPartition { partition: String, user: String },
     /// A column's type cannot hold the values it is configured for.
     WrongType {
         table: String,
@@ -120,8 +127,8 @@ pub enum SchemaProblem {
     },
     /// The database user lacks a privilege.
     Forbidden {
-        object: String,
-        privilege: &'static str,
+        /// As between GRANT and TO.
+        right: String,
         user: String,
         writes: bool,
     },
@@ -163,6 +170,7 @@ impl SchemaProblem {
             | Self::MissingJoin { .. }
             | Self::JoinDisagrees { .. }
             | Self::LooseJoin { .. }
+            | Self::LooseToken { .. }
             | Self::NoStatistics { .. }
             | Self::NoOwnTable { .. }
             | Self::NoPartition { .. }
@@ -177,6 +185,11 @@ impl SchemaProblem {
 }
 
 impl SchemaProblem {
+    /// Whether it is a right that the connection's role lacks: the tables are as configured.
+    pub(in crate::store) fn is_of_the_role(&self) -> bool {
+        matches!(self, Self::Forbidden { .. } | Self::NoPolicy { .. })
+    }
+
     /// Whether nothing fails because of it, and it may be as it should be: the operator has to say.
     pub fn is_a_question(&self) -> bool {
         matches!(self, Self::NoTimeZone { .. }) || self.is_a_warning()
@@ -186,7 +199,10 @@ impl SchemaProblem {
     pub fn is_a_warning(&self) -> bool {
         matches!(
             self,
-            Self::LooseJoin { .. } | Self::NoStatistics { .. } | Self::NoPartition { .. }
+            Self::LooseJoin { .. }
+                | Self::LooseToken { .. }
+                | Self::NoStatistics { .. }
+                | Self::NoPartition { .. }
         )
     }
 }
@@ -246,6 +262,11 @@ impl fmt::Display for SchemaProblem {
                 is_indexed,
                 key,
             } => loose_join(f, table, column, *is_indexed, key),
+            Self::LooseToken {
+                table,
+                column,
+                is_indexed,
+            } => loose_token(f, table, column, *is_indexed),
             Self::FixedView {
                 table,
                 command,
@@ -256,11 +277,11 @@ impl fmt::Display for SchemaProblem {
                 "there is no table {table}, so that there are no statistics: set schema.event.table to the app's event \
                  table, or to \"\" if it has none"
             ),
-            Self::NoPartition { partition } => write!(
+            Self::NoPartition { partition, user } => write!(
                 f,
                 "there is no partition headcount.{partition}, so that its page views go to the default partition: run \
-                 headcount migrate each month, or make the sidecar's role the owner of headcount.page_view and GRANT \
-                 CREATE ON SCHEMA headcount to it"
+                 headcount migrate each month, or let the sidecar's role make partitions: {}",
+                making_partitions(user).join("; ")
             ),
             Self::NoOwnTable { table } => write!(
                 f,
@@ -305,15 +326,13 @@ impl fmt::Display for SchemaProblem {
                 "\"{value}\" is no value of column {column} ({type_name}) of table {table}: change \
                  schema.event.constants.{column}"
             ),
-            Self::Forbidden {
-                object,
-                privilege,
-                user,
-                ..
-            } => write!(
-                f,
-                "the database user {user} lacks {privilege} on {object}: GRANT {privilege} ON {object} TO {user}"
-            ),
+            Self::Forbidden { right, user, .. } => {
+                write!(
+                    f,
+                    "the database user {user} lacks {right}: {}",
+                    grant(right, user)
+                )
+            }
             Self::NoPolicy {
                 table, command, user, ..
             } => no_policy(f, table, command, user),
@@ -429,35 +448,12 @@ fn unknown_time_zone(f: &mut fmt::Formatter<'_>, zone: Tz, columns: &[String]) -
 }
 
 fn no_policy(f: &mut fmt::Formatter<'_>, table: &str, command: &str, user: &str) -> fmt::Result {
-    let name = command.to_lowercase();
-    let condition = match command {
-        "INSERT" => "WITH CHECK",
-        _ => "USING",
-    };
+    let policy = policy(command, table, user);
     write!(
         f,
         "row-level security of table {table} has no policy for {command} by the database user {user}, as if there were \
-         no rows: CREATE POLICY headcount_{name} ON {table} FOR {command} TO {user} {condition} (true), or give {user} \
-         BYPASSRLS"
+         no rows: {policy}, or give {user} BYPASSRLS"
     )
-}
-
-/// A privilege that may be missing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) enum Privilege {
-    Select,
-    Insert,
-    Update,
-}
-
-impl Privilege {
-    pub(in crate::store) fn sql(self) -> &'static str {
-        match self {
-            Self::Select => "SELECT",
-            Self::Insert => "INSERT",
-            Self::Update => "UPDATE",
-        }
-    }
 }
 
 /// Problems as one error.

@@ -9,8 +9,8 @@ use chrono_tz::Tz;
 
 use super::check::{Check, Holds};
 use super::{
-    AppSchema, Column, CommunityTable, Dialect, EventInsert, EventTable, Kind, LiveSchema, LiveTable, Needs,
-    Privilege, Requirements, ResolvedSchema, SchemaProblem, SessionTable, SessionUser,
+    AppSchema, Column, CommunityTable, Dialect, EventInsert, EventTable, Kind, LeftOut, LiveSchema,
+    LiveTable, Needs, Privilege, Requirements, ResolvedSchema, SchemaProblem, SessionTable, SessionUser,
 };
 use crate::config::{self, Schema, SessionKind};
 
@@ -52,8 +52,10 @@ pub(in crate::store) fn resolve(wanted: &Requirements, live: &LiveSchema) -> Res
         .flatten()
         .and_then(|table| check.community(table, &names.community.columns));
     if let Some(partition) = &live.lacks_partition {
-        let partition = partition.clone();
-        check.problems.push(SchemaProblem::NoPartition { partition });
+        let (partition, user) = (partition.clone(), live.dialect.quoted(&live.user));
+        check
+            .problems
+            .push(SchemaProblem::NoPartition { partition, user });
     }
     let lacks = (has_profiles && profile.is_none()) || (has_communities && community.is_none());
     let lookups = check.lookups(&names.lookup, community.as_ref());
@@ -100,6 +102,7 @@ pub(in crate::store) fn resolve(wanted: &Requirements, live: &LiveSchema) -> Res
             profile,
             community,
             lookups: lookups?,
+            left_out: LeftOut::default(),
         })
     };
     ResolvedSchema {
@@ -111,6 +114,8 @@ pub(in crate::store) fn resolve(wanted: &Requirements, live: &LiveSchema) -> Res
         lacks_events,
         problems: check.problems,
         rights: check.rights,
+        has_own_partitions: live.has_own_partitions,
+        user: live.user.clone(),
         database: live.database.clone(),
         unindexed: unindexed(names, live),
         read_only: live.read_only,
@@ -171,7 +176,10 @@ impl Check<'_> {
         let expires_at = optional((expires_at_key, &names.expires_at, Holds::Moment));
         let is_active = optional(("is_active", &names.is_active, Holds::Flag));
         let is_ended = optional(("is_ended", &names.is_ended, Holds::Flag));
+        let is_unique = |column: &Column| table.find(&column.name).is_some_and(|live| live.is_unique);
         let session = SessionTable {
+            has_unique_rows: session_id.as_ref().is_some_and(&is_unique)
+                && id.as_ref().is_ok_and(|id| id.as_ref().is_none_or(&is_unique)),
             table: table.name.clone(),
             id: id.ok()?,
             user: user?,
@@ -196,6 +204,17 @@ impl Check<'_> {
         ];
         read.extend(optional.into_iter().flatten());
         self.may(table, Privilege::Select, &read);
+        // Of a view's columns that cannot be told.
+        if !table.fixed.is_view
+            && let Some(live) = table.find(&session.session_id.name)
+            && !live.is_unique
+        {
+            self.problems.push(SchemaProblem::LooseToken {
+                table: table.name.to_string(),
+                column: session.session_id.to_string(),
+                is_indexed: live.is_indexed,
+            });
+        }
         Some(session)
     }
 

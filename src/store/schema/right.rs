@@ -1,6 +1,25 @@
-//! A right that the database role needs on one of the app's tables. Pure.
+//! Rights that the database role needs on the app's tables, and their SQL: one source for `headcount grants` and for each
+//! sentence that says what the role lacks. Pure.
 
-use super::{Column, LiveTable, Privilege, TableName};
+use super::{Column, Dialect, LiveTable, TableName};
+
+/// A privilege on columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum Privilege {
+    Select,
+    Insert,
+    Update,
+}
+
+impl Privilege {
+    pub(in crate::store) fn sql(self) -> &'static str {
+        match self {
+            Self::Select => "SELECT",
+            Self::Insert => "INSERT",
+            Self::Update => "UPDATE",
+        }
+    }
+}
 
 /// One privilege on columns of a table.
 #[derive(Debug, Clone)]
@@ -21,6 +40,7 @@ impl Right {
             Privilege::Insert => table
                 .columns
                 .iter()
+                .filter(|live| columns.iter().all(|column| column.name != live.column.name))
                 .filter_map(|live| live.sequence.clone())
                 .collect(),
             Privilege::Select | Privilege::Update => Vec::new(),
@@ -33,4 +53,62 @@ impl Right {
             row_security: table.row_security,
         }
     }
+}
+
+/// The statement that gives `right`, which is written as between GRANT and TO, to a role, quoted.
+pub(in crate::store) fn grant(right: &str, role: &str) -> String {
+    format!("GRANT {right} TO {role}")
+}
+
+/// The right to connect to a database.
+pub(in crate::store) fn connecting(database: &str) -> String {
+    format!("CONNECT ON DATABASE {}", Dialect::Postgres.quoted(database))
+}
+
+/// The right to find anything in a schema.
+pub(in crate::store) fn usage_of_schema(schema: &str) -> String {
+    format!("USAGE ON SCHEMA {}", Dialect::Postgres.quoted(schema))
+}
+
+/// The right to take keys from a sequence, quoted.
+pub(in crate::store) fn usage_of_sequence(sequence: &str) -> String {
+    format!("USAGE ON SEQUENCE {sequence}")
+}
+
+/// Privileges on columns, each at least one: `SELECT ("id", "slug"), INSERT ("id") ON TABLE "t"`.
+pub(in crate::store) fn on_columns<'a>(
+    privileges: impl IntoIterator<Item = (Privilege, &'a [String])>,
+    table: &TableName,
+) -> String {
+    let privileges = privileges.into_iter().map(|(privilege, columns)| {
+        let columns: Vec<_> = columns
+            .iter()
+            .map(|column| Dialect::Postgres.quoted(column))
+            .collect();
+        format!("{} ({})", privilege.sql(), columns.join(", "))
+    });
+    format!("{} ON TABLE {table}", privileges.collect::<Vec<_>>().join(", "))
+}
+
+/// The statements after which a role, quoted, makes the partitions of our own event table itself.
+pub(in crate::store) fn making_partitions(role: &str) -> [String; 3] {
+    let owner = |table: &str| format!("ALTER TABLE headcount.{table} OWNER TO {role}");
+    [
+        owner("page_view"),
+        owner("page_view_default"),
+        grant("CREATE ON SCHEMA headcount", role),
+    ]
+}
+
+/// The policy by which row-level security lets a role, quoted, see or write each row of a table.
+pub(in crate::store) fn policy(command: &str, table: &str, role: &str) -> String {
+    let condition = if command == Privilege::Insert.sql() {
+        "WITH CHECK"
+    } else {
+        "USING"
+    };
+    format!(
+        "CREATE POLICY headcount_{} ON {table} FOR {command} TO {role} {condition} (true)",
+        command.to_lowercase()
+    )
 }

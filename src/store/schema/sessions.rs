@@ -8,6 +8,8 @@ use crate::config::TokenHash;
 #[expect(missing_docs, reason = "named as in config::SessionColumns")]
 pub struct SessionTable {
     pub table: TableName,
+    /// No two rows have one token, or one key.
+    pub has_unique_rows: bool,
     /// `None`: `session_id` is the key.
     pub id: Option<Column>,
     pub user: SessionUser,
@@ -117,6 +119,20 @@ impl SessionTable {
         self.ended_at.as_ref().filter(|_| !has_flags)
     }
 
+    /// SQL that puts the rows of one token in order, the one that counts first: a valid one, then one that started later, or
+    /// expires later. Empty where there is one row at most. `is_ahead` as for [`SessionTable::valid`].
+    pub(in crate::store) fn order(&self, row: &str, is_ahead: impl Fn(&Column) -> String) -> String {
+        if self.has_unique_rows {
+            return String::new();
+        }
+        let valid = self.valid(row, is_ahead);
+        let columns = [&self.started_at, &self.expires_at, &self.id];
+        let columns = columns.into_iter().flatten();
+        let columns = columns.map(|column| format!(", {row}.{column} DESC NULLS LAST"));
+        let columns = columns.collect::<Vec<_>>().concat();
+        format!("ORDER BY CASE WHEN {valid} THEN 0 ELSE 1 END{columns}")
+    }
+
     /// The flags of a row called `row`, as SQL that is true while the session is in use; empty without flags.
     pub(in crate::store) fn flags(&self, row: &str) -> Vec<String> {
         let active = self.is_active.iter().map(|column| format!("{row}.{column}"));
@@ -166,6 +182,7 @@ mod tests {
                 schema: None,
                 name: "s".into(),
             },
+            has_unique_rows: true,
             id: optional("id"),
             user: SessionUser::Column(column("user_id")),
             session_id: column("session_id"),

@@ -107,9 +107,13 @@ impl Runs<RaiseLastActive<'_>> for Sqlite {
     }
 }
 
-impl Runs<MakePartitions> for Sqlite {
+impl Runs<MakePartitions<'_>> for Sqlite {
     /// Tables have no partitions.
-    async fn run(_: &MakePartitions, _: &AppSchema, _: &mut SqliteConnection) -> Result<usize, sqlx::Error> {
+    async fn run(
+        _: &MakePartitions<'_>,
+        _: &AppSchema,
+        _: &mut SqliteConnection,
+    ) -> Result<usize, sqlx::Error> {
         Ok(0)
     }
 }

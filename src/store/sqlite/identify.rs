@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use chrono::{DateTime, Utc};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
 
@@ -48,7 +49,7 @@ impl Runs<ReadSessions<'_>> for Sqlite {
                 SessionKey::Id => key(text, operation.by.column(&app.session)),
             });
         let texts = texts.collect::<Result<Vec<String>, sqlx::Error>>()?;
-        let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(sessions_sql(app, operation.by)))
+        let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(sessions_sql(app, operation.by, Utc::now())))
             .bind(sqlx::types::Json(texts))
             .fetch_all(connection)
             .await?;
@@ -58,7 +59,7 @@ impl Runs<ReadSessions<'_>> for Sqlite {
 }
 
 /// A null flag counts as the value that makes the session invalid.
-fn sessions_sql(app: &AppSchema, by: SessionKey) -> String {
+fn sessions_sql(app: &AppSchema, by: SessionKey, now: DateTime<Utc>) -> String {
     let session = &app.session;
     let text = |column: &Column| format!("CAST(s.{column} AS TEXT)");
     let or_null = |sql: Option<String>| sql.unwrap_or_else(|| "NULL".to_owned());
@@ -77,7 +78,7 @@ fn sessions_sql(app: &AppSchema, by: SessionKey) -> String {
                 {is_active} AS is_active, {is_ended} AS is_ended,
                 {has_end} AS has_end, {ended_at} AS ended_at
          FROM (SELECT key AS headcount_place, value AS headcount_token FROM json_each(?1)) AS asked
-         JOIN {table} AS s ON s.{key} = headcount_token",
+         JOIN {table} AS s ON s.{key} = headcount_token {order}",
         id = or_null(session.id.as_ref().map(text)),
         stored = or_null(stored),
         expires_at = or_null(session.expires_at.as_ref().map(text)),
@@ -87,6 +88,11 @@ fn sessions_sql(app: &AppSchema, by: SessionKey) -> String {
         ended_at = or_null(session.ended_at.as_ref().map(text)),
         table = session.table,
         key = by.column(session),
+        order = session.order("s", |column| {
+            let (from, to) = lately(now);
+            let at = micros(&format!("s.{column}"), column.zone, from, to);
+            format!("{at} > {}", now.timestamp_micros())
+        }),
     )
 }
 

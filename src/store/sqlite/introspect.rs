@@ -50,6 +50,7 @@ pub(super) async fn live_schema(
         profile: table(connection, &names.profile.table).await?,
         joined,
         lacks_partition: None,
+        has_own_partitions: false,
         community: table(connection, &names.community.table).await?,
         lookups,
         bad_constants,

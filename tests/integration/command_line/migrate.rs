@@ -56,7 +56,23 @@ async fn migrating(parts: Parts) {
         "a dry run changes nothing"
     );
 
-    assert_eq!(run(&["migrate"]), plan, "what is done is what was announced");
+    let steps =
+        plan.strip_suffix("-- nothing has been changed: headcount migrate without --dry-run runs this\n");
+    let steps = steps.unwrap_or_else(|| panic!("it is said that nothing was done: {plan}"));
+    let done = run(&["migrate"]);
+    let number = done
+        .strip_prefix(steps)
+        .expect("what is done is what was announced");
+    let number = number
+        .strip_prefix("done: ")
+        .and_then(|number| number.strip_suffix(" steps\n"));
+    let titles = steps.lines().filter(|line| line.starts_with("-- ")).count();
+    assert!(
+        number.is_some_and(|number| number
+            .parse::<usize>()
+            .is_ok_and(|number| number > 1 && number <= titles)),
+        "{done}"
+    );
     let after = relations(parts, &database).await;
     assert!(after.len() > before.len());
     assert!(before.iter().all(|name| after.contains(name)));

@@ -77,6 +77,10 @@ async fn a_redis_that_never_answered_is_not_nobody() {
     let report = report_in_which(&sidecar, |report| report["visitors"]["state"] == "unknown").await;
     assert_eq!(report["visitors"]["communities"], json!([]));
     assert_eq!(report["redis"]["state"], "down");
+    assert!(
+        says(&report, "redis does not answer (server 127.0.0.1:9)"),
+        "{report}"
+    );
     agrees_with_readyz(&sidecar, &report).await;
 }
 

@@ -219,3 +219,48 @@ async fn w24_a_database_that_refuses_everything_makes_no_dead_letters_and_all_is
     );
     eventually(async || text(&readyz).await == (200, "ok\n".into())).await;
 }
+
+/// Codes that say of a statement of ours that it can never succeed: an app's trigger may raise them for one row.
+#[tokio::test]
+async fn w22_what_an_apps_trigger_raises_is_the_rows_affair_whatever_the_code() {
+    let world = Wanted::usual().start().await;
+    let pool = Postgres::shared().pool(world.database.name());
+    let raising = |name: &str, code: &str, trigger: &str| {
+        format!(
+            "CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$
+             BEGIN RAISE EXCEPTION 'not this one' USING ERRCODE = '{code}'; END $$;
+             CREATE TRIGGER {name} BEFORE {trigger} EXECUTE FUNCTION {name}()"
+        )
+    };
+    let insert = |post: u8| {
+        format!("INSERT ON accounts_userevent FOR EACH ROW WHEN (NEW.metadata::text LIKE '%posts/{post}/%')")
+    };
+    let members = names(&world).await;
+    let dave = world.seeded.user("dave");
+    let update = format!("UPDATE ON accounts_usersession FOR EACH ROW WHEN (NEW.user_id = {dave})");
+    for sql in [
+        raising("first", "55000", &insert(1)),
+        raising("second", "42809", &insert(2)),
+        raising("third", "55000", &update),
+    ] {
+        pool.execute(AssertSqlSafe(sql)).await.expect("it is made");
+    }
+    let [(_, alice), _, _, (_, dave)] = &members;
+    let rust = world.community("rust");
+    let mut made = Made::default();
+    for path in [format!("{rust}posts/1/"), format!("{rust}posts/2/")] {
+        alice.sees(&path).await;
+    }
+    dave.sees(&rust).await;
+    for (name, member) in &members[..3] {
+        made.sees(name, member, &["/about/"]).await;
+    }
+    world
+        .sidecar
+        .wait_for_metric(LETTERS, |letters| letters == 3.0)
+        .await;
+    made.are_recorded(&world).await;
+    let (_, ready) = text(&world.sidecar.admin_url("/readyz")).await;
+    assert!(!ready.contains("page views are written, but not"), "{ready}");
+    assert_eq!(all_dropped(&world).await, 0.0);
+}

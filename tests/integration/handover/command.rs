@@ -192,3 +192,57 @@ fn a_process_that_is_no_sidecar_is_not_signalled() {
     assert_eq!(told.code, Some(1), "{told:?}");
     assert!(told.err.contains("is sleep, no headcount"), "{told:?}");
 }
+
+/// Changes where the sidecar's database is, as from its next start.
+fn with_database(sidecar: &Sidecar, change: impl Fn(&str) -> String) {
+    let path = sidecar.config();
+    let text = std::fs::read_to_string(&path).expect("a configuration");
+    let url = text.split("[database]\nurl = \"").nth(1).expect("a URL");
+    let url = url.split('"').next().expect("its end");
+    std::fs::write(path, text.replace(url, &change(url))).expect("a configuration");
+}
+
+#[tokio::test]
+async fn d11_a_configuration_that_does_not_fit_the_database_replaces_nothing() {
+    let sidecar = running().await;
+    let pid = sidecar.process().pid();
+    let before = std::fs::read_to_string(sidecar.config()).expect("a configuration");
+    let refused = async |message: &str| {
+        let mut command = upgrade(&sidecar, pid, &[]);
+        assert_eq!(command.wait_for_end(), Some(64), "{}", command.log());
+        let log = command.log();
+        assert!(log.contains(message), "{log}");
+        assert!(log.contains("the running sidecar is not replaced"), "{log}");
+        still_serves(&sidecar).await;
+        std::fs::write(sidecar.config(), &before).expect("a configuration");
+    };
+    configure(&sidecar, "[schema.session.columns]\nsession_id = \"nowhere\"");
+    refused("has no column nowhere: set schema.session.columns.session_id").await;
+    configure(&sidecar, "[schema.profile]\ntable = \"nobody\"");
+    refused("there is no table nobody: set schema.profile.table").await;
+    // The database answers, that it is another.
+    with_database(&sidecar, |url| format!("{url}_of_another"));
+    refused("does not exist").await;
+    let systemd = Systemd::listening(&sidecar);
+    let mut command = upgrade(&sidecar, pid, &systemd.environment());
+    let _new = Orphan(systemd.hears_of_a_process());
+    assert_eq!(command.wait_for_end(), Some(0), "{}", command.log());
+}
+
+#[tokio::test]
+async fn d11_a_database_that_does_not_answer_prevents_no_upgrade() {
+    let sidecar = running().await;
+    with_database(&sidecar, |_| "postgres://postgres@127.0.0.1:9/site".into());
+    let systemd = Systemd::listening(&sidecar);
+    let mut command = upgrade(&sidecar, sidecar.process().pid(), &systemd.environment());
+    let new = Orphan(systemd.hears_of_a_process());
+    assert_eq!(command.wait_for_end(), Some(0), "{}", command.log());
+    assert!(
+        command.log().contains("the tables are taken over unchecked"),
+        "{}",
+        command.log()
+    );
+    let page = reqwest::get(sidecar.url("/about/")).await.expect("an answer");
+    assert_eq!(page.status(), 200);
+    drop(new);
+}

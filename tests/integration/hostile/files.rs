@@ -58,5 +58,6 @@ async fn t5_the_default_is_what_files_suffice_for_and_no_warning() {
         log[before..].contains("may have 20000 open files: it takes 9872 connections"),
         "{log}"
     );
+    assert!(log[before..].contains("raise LimitNOFILE="), "{log}");
     assert!(!log[before..].contains("WARN"), "{log}");
 }

@@ -389,13 +389,18 @@ pub(crate) fn seen(user: &str, ago: Duration) -> Touch {
 
 /// Tries until it is so; fails the test after a minute.
 pub(crate) async fn eventually(is_so: impl AsyncFn() -> bool) {
+    eventually_or_else(is_so, || "in time".to_owned()).await;
+}
+
+/// The same; when it fails, with what `told` says.
+pub(crate) async fn eventually_or_else(is_so: impl AsyncFn() -> bool, told: impl FnOnce() -> String) {
     let tries = async {
         while !is_so().await {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     let waited = tokio::time::timeout(Duration::from_secs(60), tries).await;
-    waited.expect("in time");
+    waited.unwrap_or_else(|_| panic!("{}", told()));
 }
 
 /// Waits until Redis takes a touch.

@@ -24,7 +24,7 @@ use super::super::slots::{Owners, majority, owners};
 use crate::config;
 use crate::presence::failure_domain::FailureDomains;
 use crate::retry::jittered;
-use crate::status::{Component, Status};
+use crate::status::{Component, RedisServers, Status};
 use crate::tasks::Tasks;
 
 /// Between two looks at the map: while all is well, and while it is not; jittered by up to a quarter.
@@ -259,9 +259,21 @@ impl Nodes {
         let link = |owner: &Address| links.get(owner);
         let is_down =
             |owner: &&Option<Address>| !owner.as_ref().and_then(link).is_some_and(|link| link.is_up());
-        let (all, down) = (owners.len(), owners.iter().filter(is_down).count());
-        self.status.set_partitions_down(down, all);
-        down == 0
+        let all = owners.len();
+        let down: Vec<_> = owners.iter().filter(is_down).collect();
+        let mut nodes: Vec<String> = down.iter().copied().flatten().map(ToString::to_string).collect();
+        nodes.sort();
+        nodes.dedup();
+        let servers = self.status.redis_servers();
+        if servers.down != nodes {
+            let configured = servers.configured.clone();
+            self.status.set_redis_servers(RedisServers {
+                configured,
+                down: nodes,
+            });
+        }
+        self.status.set_partitions_down(down.len(), all);
+        down.is_empty()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Address, Arc<Link>>> {

@@ -6,7 +6,9 @@ use sqlx::PgConnection;
 use super::{execute, execute_briefly};
 use crate::config::{Config, OwnPartitions};
 use crate::store::migrate::{MigrateError, Step};
-use crate::store::postgres::partitions::{DEFAULT, is_partitioned, missing};
+use crate::store::postgres::partitions::{
+    Month, create_default, default, is_partitioned, late, missing, name_of_default,
+};
 use crate::store::schema::AppSchema;
 
 /// Makes what is missing; leaves what there is.
@@ -18,10 +20,24 @@ pub(super) async fn settle(
 ) -> Result<Vec<Step>, MigrateError> {
     let by_month = config.record.own_partitions == OwnPartitions::Month;
     let mut steps = Vec::new();
-    match (is_partitioned(connection).await?, by_month) {
+    let is_new = match (is_partitioned(connection).await?, by_month) {
         (Some(false), true) => return Err(MigrateError::NotPartitioned),
-        (Some(_), _) => {}
-        (None, _) => steps.extend(create(app, by_month)),
+        (Some(_), _) => false,
+        (None, _) => true,
+    };
+    if is_new {
+        steps.push(create(app, by_month));
+    }
+    let mut default = default(connection).await?;
+    if by_month
+        && default.is_none()
+        && let Some(name) = name_of_default(connection).await?
+    {
+        steps.push(Step::new(
+            format!("partition headcount.{name}"),
+            create_default(&name),
+        ));
+        default = Some(format!("headcount.{name}"));
     }
     for step in &steps {
         if !dry_run {
@@ -29,10 +45,13 @@ pub(super) async fn settle(
         }
     }
     if by_month {
-        for month in missing(connection, Utc::now()).await? {
+        let now = Utc::now();
+        let filled = default.as_deref().filter(|_| steps.is_empty());
+        let late = late(connection, filled, now).await?;
+        for partition in missing(connection, late.into_iter().chain(Month::from_now(now))).await? {
             let step = Step::new(
-                format!("partition headcount.{}", month.partition()),
-                month.create(),
+                format!("partition headcount.{}", partition.name),
+                partition.create(default.as_deref()),
             );
             if !dry_run {
                 execute_briefly(connection, &step).await?;
@@ -43,7 +62,7 @@ pub(super) async fn settle(
     Ok(steps)
 }
 
-fn create(app: &AppSchema, by_month: bool) -> Vec<Step> {
+fn create(app: &AppSchema, by_month: bool) -> Step {
     let (primary_key, partitions) = if by_month {
         // The key of a partitioned table includes what it is partitioned by.
         ("(id, \"timestamp\")", "PARTITION BY RANGE (\"timestamp\")")
@@ -54,9 +73,5 @@ fn create(app: &AppSchema, by_month: bool) -> Vec<Step> {
         .replace("{user_key}", &app.user_key().type_name)
         .replace("{primary_key}", primary_key)
         .replace("{partitions}", partitions);
-    let default = by_month.then(|| Step::new("partition headcount.page_view_default", DEFAULT));
-    [Step::new("table headcount.page_view", table.trim_end())]
-        .into_iter()
-        .chain(default)
-        .collect()
+    Step::new("table headcount.page_view", table.trim_end())
 }

@@ -1,8 +1,8 @@
-//! Sentences about tables beside the profile, and about views.
+//! Sentences about tables beside the profile, about views, and about columns that are not unique.
 
 use std::fmt;
 
-use super::Privilege;
+use super::super::right::Privilege;
 
 pub(super) fn loose_join(
     f: &mut fmt::Formatter<'_>,
@@ -21,6 +21,23 @@ pub(super) fn loose_join(
             f,
             "; no index begins with it either, so that each list reads the whole table: CREATE INDEX ON {table} ({column})"
         )?;
+    }
+    Ok(())
+}
+
+pub(super) fn loose_token(
+    f: &mut fmt::Formatter<'_>,
+    table: &str,
+    column: &str,
+    is_indexed: bool,
+) -> fmt::Result {
+    write!(
+        f,
+        "column {column} of table {table} is not unique, so that a token may have several rows; of those a valid one counts \
+         before others, and one that started later, or expires later, before others: CREATE UNIQUE INDEX ON {table} ({column})"
+    )?;
+    if !is_indexed {
+        f.write_str("; no index begins with it either, so that each lookup reads the whole table")?;
     }
     Ok(())
 }

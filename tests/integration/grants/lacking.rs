@@ -1,0 +1,258 @@
+//! A role that lacks rights is told which GRANT gives them, or whose tables they are: by each command, and while the sidecar
+//! runs.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use headcount::store;
+
+use super::{Role, as_role, command, execute, parsed};
+use crate::store_site::{SessionRow, Site, batch, page_view};
+use crate::support::backend::{Backend, Settings, Variant};
+use crate::support::database::Database;
+use crate::support::redis::eventually_or_else;
+use crate::support::sidecar::Sidecar;
+use crate::support::world::{Parts, Wanted, World};
+
+fn configuration(database: &Database) -> String {
+    format!(
+        "[upstream]\nservers = [\"127.0.0.1:9\"]\n[database]\nurl = \"{}\"\n",
+        database.url()
+    )
+}
+
+/// The GRANTs in a text, as they are to be pasted.
+fn grants_in(text: &str, role: &str) -> BTreeSet<String> {
+    let end = format!(" TO \"{role}\"");
+    let begins = text.match_indices("GRANT ").map(|(place, _)| &text[place..]);
+    begins
+        .filter_map(|grant| Some(format!("{}{end}", grant.split_once(&end)?.0)))
+        .collect()
+}
+
+#[tokio::test]
+async fn d8_each_command_of_a_role_without_rights_names_what_it_lacks() {
+    let (database, _) = Database::seeded(Parts::Production, Variant::Default).await;
+    let config = configuration(&database);
+    let role = Role::make(&database, &config).await;
+    let (name, as_role) = (&role.name, role.uses(&config));
+    let directory = tempfile::tempdir().expect("a directory");
+    let run = |arguments: &[&str]| command(directory.path(), &as_role, arguments);
+
+    let connect = format!("GRANT CONNECT ON DATABASE \"{}\" TO \"{name}\"", database.name());
+    for arguments in [
+        &["grants"][..],
+        &["check"],
+        &["migrate"],
+        &["migrate", "--dry-run"],
+    ] {
+        let told = run(arguments);
+        assert_eq!(told.code, Some(1), "{told:?}");
+        assert!(told.err.contains(&connect), "{arguments:?}: {}", told.err);
+        assert!(
+            told.err.contains("the database role lacks a right"),
+            "{}",
+            told.err
+        );
+    }
+    execute(&database, &connect).await;
+    // Which rights are needed does not depend on those of whoever asks.
+    assert_eq!(run(&["grants", "--role", name]).out, role.sql);
+    let told = run(&["migrate"]);
+    assert_eq!(told.code, Some(1), "{told:?}");
+    let owner = "run headcount migrate as role \"postgres\", the owner of schema headcount and table \
+                 public.accounts_userevent and table public.accounts_usersession";
+    assert!(told.err.contains(owner), "{}", told.err);
+
+    // What `check` says is enough, and no more than `grants` prints.
+    let mut given = BTreeSet::from([connect]);
+    loop {
+        let told = run(&["check"]);
+        if told.code == Some(0) {
+            break;
+        }
+        let lacking: Vec<_> = grants_in(&told.err, name)
+            .into_iter()
+            .filter(|grant| !given.contains(grant))
+            .collect();
+        assert!(!lacking.is_empty(), "{}", told.err);
+        for grant in lacking {
+            execute(&database, &grant).await;
+            given.insert(grant);
+        }
+    }
+    let each = |grants: &[String]| -> BTreeSet<String> {
+        let rights = grants.iter().filter_map(|grant| grant.strip_prefix("GRANT "));
+        rights
+            .flat_map(|grant| role.split(&format!("{grant};")))
+            .collect()
+    };
+    let printed: BTreeSet<String> = role.rights().into_iter().collect();
+    assert_eq!(each(&given.into_iter().collect::<Vec<_>>()), printed);
+}
+
+#[tokio::test]
+async fn d8_what_migrate_needs_is_a_grant_or_the_owner() {
+    let database = Database::unmigrated(Parts::Production, Variant::Default).await;
+    let config = configuration(&database);
+    let name = format!("sidecar_{}", uuid::Uuid::new_v4().simple());
+    execute(&database, &format!("CREATE ROLE {name} LOGIN")).await;
+    let as_role = as_role(&config, &name);
+    let directory = tempfile::tempdir().expect("a directory");
+    let run = |arguments: &[&str]| command(directory.path(), &as_role, arguments);
+
+    let told = run(&["migrate"]);
+    let create = format!("GRANT CREATE ON DATABASE {} TO {name}", database.name());
+    let owner = "run headcount migrate as role \"postgres\", the owner of table public.accounts_userevent and table \
+                 public.accounts_usersession";
+    assert!(
+        told.err.contains(&create) && told.err.contains(owner),
+        "{}",
+        told.err
+    );
+    execute(&database, &create).await;
+    let told = run(&["migrate"]);
+    assert_eq!(told.code, Some(1), "{told:?}");
+    assert!(
+        told.out.contains("CREATE SCHEMA headcount"),
+        "what can be done is done: {}",
+        told.out
+    );
+    assert!(told.err.contains(owner), "{}", told.err);
+    // The owner of the tables, but not of their schema.
+    execute(
+        &database,
+        &format!(
+            "ALTER TABLE accounts_userevent OWNER TO {name}; ALTER TABLE accounts_usersession OWNER TO {name};
+             REVOKE CREATE ON SCHEMA public FROM PUBLIC"
+        ),
+    )
+    .await;
+    let told = run(&["migrate"]);
+    let schema = format!("GRANT USAGE, CREATE ON SCHEMA public TO {name}");
+    assert!(told.err.contains(&schema), "{}", told.err);
+    assert!(!told.err.contains("as role"), "{}", told.err);
+    execute(&database, &schema).await;
+    let told = run(&["migrate"]);
+    assert_eq!((told.code, &*told.err), (Some(0), ""));
+}
+
+/// A sequence that belongs to no column has privileges of its own, too.
+#[tokio::test]
+async fn d8_a_sequence_that_makes_keys_is_named_whosever_it_is() {
+    let (database, _) = Database::seeded(Parts::Production, Variant::Default).await;
+    execute(
+        &database,
+        "CREATE SEQUENCE keys_of_events;
+         ALTER TABLE accounts_userevent ALTER id DROP IDENTITY IF EXISTS;
+         ALTER TABLE accounts_userevent ALTER id SET DEFAULT nextval('keys_of_events')",
+    )
+    .await;
+    let config = configuration(&database);
+    let role = Role::make(&database, &config).await;
+    execute(&database, &role.sql).await;
+    let usage = "USAGE ON SEQUENCE public.keys_of_events";
+    assert!(role.rights().iter().any(|right| right == usage), "{}", role.sql);
+    let config = parsed(&role.uses(&config));
+    assert_eq!(store::check(&config).await.expect("an answer"), []);
+    execute(&database, &format!("REVOKE {usage} FROM {}", role.name)).await;
+    let problems = store::check(&config).await.expect("an answer");
+    let grant = format!("GRANT {usage} TO \"{}\"", role.name);
+    assert!(
+        matches!(&problems[..], [one] if one.to_string().ends_with(&grant)),
+        "{problems:?}"
+    );
+}
+
+#[tokio::test]
+async fn d8_a_policy_that_refuses_rows_is_told_with_one_that_does_not() {
+    let site = Site::new(crate::store_site::Variant::PostgresDefault).await;
+    let alice = site.member("alice").await;
+    let session = site.session(&alice, "alice", SessionRow::default()).await;
+    let gardening = site.community("gardening").await;
+    let role = format!("limited_{}", uuid::Uuid::new_v4().simple());
+    let config = crate::store_site::as_role(&site.config, &role);
+    site.execute(&format!(
+        "CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA headcount TO {role};
+         GRANT ALL ON ALL TABLES IN SCHEMA public, headcount TO {role};
+         GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {role};
+         ALTER TABLE accounts_userevent ENABLE ROW LEVEL SECURITY;
+         CREATE POLICY reads ON accounts_userevent FOR SELECT TO {role} USING (true);
+         CREATE POLICY writes ON accounts_userevent FOR INSERT TO {role} WITH CHECK (event_type <> 'page_view')"
+    ))
+    .await;
+    let store = store::open(&config).expect("a store");
+    let views = batch(&session, &gardening, vec![page_view("2024-03-01T10:00:00Z")]);
+    let error = store.apply(&views).await.expect_err("no policy lets it");
+    let policy = format!(
+        "CREATE POLICY headcount_insert ON \"public\".\"accounts_userevent\" FOR INSERT TO \"{role}\" WITH CHECK (true)"
+    );
+    assert!(error.chain().contains(&policy), "{}", error.chain());
+    site.execute(&policy).await;
+    assert_eq!(store.apply(&views).await.expect("it is written").views, 1);
+}
+
+async fn readyz(world: &World) -> String {
+    let answer = reqwest::get(world.sidecar.admin_url("/readyz")).await;
+    answer.expect("an answer").text().await.expect("text")
+}
+
+/// Waits until `/readyz` says it.
+async fn says(world: &World, it: impl Fn(&str) -> bool) {
+    let last = RefCell::default();
+    let asked = eventually_or_else(
+        async || {
+            let text = readyz(world).await;
+            let is_so = it(&text);
+            last.replace(text);
+            is_so
+        },
+        || format!("{}\n{}", last.borrow(), world.sidecar.log()),
+    );
+    asked.await;
+}
+
+/// What `/readyz` says is pasted, and nothing else.
+#[tokio::test]
+async fn d10_a_right_that_is_revoked_while_it_runs_is_named_in_readyz() {
+    let (database, seeded) = Database::seeded(Parts::Production, Variant::Default).await;
+    let site = Backend::start(Variant::Default, &database.url(), Settings::default());
+    let wanted = Wanted {
+        session: "cache_ttl = \"1ms\"\nnegative_ttl = \"1ms\"".into(),
+        ..Wanted::usual()
+    };
+    let config = wanted.configuration(&site, &database);
+    let role = Role::make(&database, &config).await;
+    execute(&database, &role.sql).await;
+    let world = World {
+        sidecar: Sidecar::start(&role.uses(&config)),
+        site,
+        database,
+        seeded,
+    };
+    let (alice, rust) = (world.member("alice").await, world.community("rust"));
+    alice.sees(&rust).await;
+    world.wait_for_views(1).await;
+    assert_eq!(readyz(&world).await, "ok\n");
+    let mut seen = 1;
+    for right in [
+        "INSERT (\"metadata\") ON TABLE \"public\".\"accounts_userevent\"",
+        "UPDATE (\"pages_visited\") ON TABLE \"public\".\"accounts_usersession\"",
+        "SELECT (\"is_active\") ON TABLE \"public\".\"accounts_usersession\"",
+        "SELECT, INSERT, DELETE ON TABLE headcount.applied_batch",
+    ] {
+        let grant = format!("GRANT {right} TO \"{}\"", role.name);
+        execute(&world.database, &format!("REVOKE {right} FROM {}", role.name)).await;
+        alice.sees(&rust).await;
+        seen += 1;
+        says(&world, |text| text.contains(&grant)).await;
+        execute(&world.database, &grant).await;
+        world.wait_for_views(seen).await;
+        says(&world, |text| text == "ok\n").await;
+    }
+    assert!(
+        !world.sidecar.log().contains("until its tables are changed"),
+        "{}",
+        world.sidecar.log()
+    );
+}
