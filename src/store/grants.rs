@@ -5,6 +5,8 @@
 
 use std::fmt::Write as _;
 
+use crate::printable::is_unprintable;
+
 use super::schema::{Dialect, Privilege, Resolved, Right, TableName};
 
 /// Rights on the ledger.
@@ -16,7 +18,6 @@ const LEDGER: &[&str] = &[
 
 /// The SQL. `writes`: the configuration writes to the database, for which the ledger is needed.
 pub(super) fn sql(resolved: &Resolved, role: &str, writes: bool) -> String {
-    let quoted = |name: &str| Dialect::Postgres.quoted(name);
     let role = quoted(role);
     let mut sql = format!(
         "-- The rights that the sidecar's role needs with this configuration. Run it as a superuser, or as the owner of the\n\
@@ -33,9 +34,13 @@ pub(super) fn sql(resolved: &Resolved, role: &str, writes: bool) -> String {
     }
     for table in &tables {
         let privileges: Vec<String> = table.privileges().collect();
-        grant(&format!("{} ON TABLE {}", privileges.join(", "), table.name));
+        grant(&format!(
+            "{} ON TABLE {}",
+            privileges.join(", "),
+            one_line(&table.name.to_string())
+        ));
         for sequence in &table.sequences {
-            grant(&format!("USAGE ON SEQUENCE {sequence}"));
+            grant(&format!("USAGE ON SEQUENCE {}", one_line(sequence)));
         }
     }
     if writes {
@@ -67,10 +72,7 @@ impl TableRights {
         named
             .filter(|(_, columns)| !columns.is_empty())
             .map(|(privilege, columns)| {
-                let columns: Vec<_> = columns
-                    .iter()
-                    .map(|column| Dialect::Postgres.quoted(column))
-                    .collect();
+                let columns: Vec<_> = columns.iter().map(|column| quoted(column)).collect();
                 format!("{} ({})", privilege.sql(), columns.join(", "))
             })
     }
@@ -80,7 +82,7 @@ impl TableRights {
         let _ = writeln!(
             sql,
             "-- Row-level security of {} is on. Where no policy of the app covers the role:",
-            self.name
+            one_line(&self.name.to_string())
         );
         for (privilege, _) in PRIVILEGES
             .iter()
@@ -96,7 +98,7 @@ impl TableRights {
                 sql,
                 "--   CREATE POLICY headcount_{} ON {} FOR {command} TO {role} {condition} (true);",
                 command.to_lowercase(),
-                self.name
+                one_line(&self.name.to_string())
             );
         }
     }
@@ -136,6 +138,46 @@ fn add(to: &mut Vec<String>, names: &[String]) {
     }
 }
 
+/// An identifier as SQL has it, within one line.
+fn quoted(name: &str) -> String {
+    one_line(&Dialect::Postgres.quoted(name))
+}
+
+/// Identifiers that are quoted already, with control characters and those that end or turn a line escaped: a name stays
+/// within its line, in comments too.
+fn one_line(sql: &str) -> String {
+    if !sql.contains(is_unprintable) {
+        return sql.to_owned();
+    }
+    let mut line = String::new();
+    // Quotes within an identifier are doubled, so that each part between two quotes is inside or outside.
+    for (number, part) in sql.split('"').enumerate() {
+        if number > 0 {
+            line.push('"');
+        }
+        if number % 2 == 0 {
+            line.push_str(part);
+            continue;
+        }
+        // `""` within an identifier begins no new one.
+        let begins = !line.ends_with("\"\"");
+        if begins {
+            line.truncate(line.len() - 1);
+            line.push_str("U&\"");
+        }
+        for c in part.chars() {
+            match c {
+                '\\' => line.push_str("\\\\"),
+                c if is_unprintable(c) => {
+                    let _ = write!(line, "\\+{:06X}", u32::from(c));
+                }
+                c => line.push(c),
+            }
+        }
+    }
+    line
+}
+
 fn schemas(tables: &[TableRights]) -> Vec<String> {
     let mut schemas: Vec<String> = tables
         .iter()
@@ -162,6 +204,37 @@ mod tests {
             sequences: Vec::new(),
             row_security: table == "hidden",
         }
+    }
+
+    #[test]
+    fn d19_control_characters_of_names_stay_within_their_line() {
+        let odd = "hidden\nDROP TABLE site;--\r\u{1b}[2J\u{2028}\u{202e}\\";
+        let mut named = right(odd, Privilege::Select, &["id\n\"x"]);
+        named.row_security = true;
+        let resolved = Resolved {
+            app: None,
+            lacks_events: false,
+            unindexed: Vec::new(),
+            problems: Vec::new(),
+            rights: vec![named],
+            database: "site\nDROP DATABASE site;--".into(),
+            read_only: false,
+            session_trigger: false,
+        };
+        let text = sql(&resolved, "headcount\nALTER ROLE mallory SUPERUSER;--", false);
+        for line in text.lines() {
+            assert!(line.starts_with("-- ") || line.starts_with("GRANT "), "{line:?}");
+            assert!(
+                !line.contains(|c: char| c.is_control() || "\u{2028}\u{202e}".contains(c)),
+                "{line:?}"
+            );
+        }
+        assert!(
+            text.contains(
+                r#"SELECT (U&"id\+00000A""x") ON TABLE U&"public".U&"hidden\+00000ADROP TABLE site;--"#
+            ),
+            "{text}"
+        );
     }
 
     #[test]

@@ -205,6 +205,7 @@ pub async fn read_catalogue(database: &config::Database) -> Result<Catalogue, St
                 let tables = postgres::catalogue(&mut connection).await?;
                 Ok(Catalogue {
                     is_postgres: true,
+                    owner: postgres::owner(&mut connection).await?,
                     tables,
                 })
             })
@@ -217,6 +218,7 @@ pub async fn read_catalogue(database: &config::Database) -> Result<Catalogue, St
                 let tables = sqlite::catalogue(&mut connection).await?;
                 Ok(Catalogue {
                     is_postgres: false,
+                    owner: None,
                     tables,
                 })
             })

@@ -207,7 +207,7 @@ fn edit(folder: &TempDir, edits: &Edits) {
 async fn d1_the_usual_backend() {
     let mut counted = Counted::start(Subject::usual().await, &WIDGET, &[]);
     counted.events = "accounts_userevent";
-    counted.shows_who_is_here(["community", "community"]).await;
+    counted.shows_who_is_here(["community", "post"]).await;
     counted.hides_what_the_site_hides(true).await;
     fidelity::is_unchanged(&counted.subject, &counted.sidecar).await;
 }
@@ -223,7 +223,7 @@ async fn d1_a_forum_with_sessions_of_a_package() {
 #[tokio::test]
 async fn d1_a_forum_with_djangos_own_sessions() {
     let counted = Counted::start(Subject::foreign(Foreign::Machina, false).await, &WIDGET, &[]);
-    counted.shows_who_is_here(["forum", "forum"]).await;
+    counted.shows_who_is_here(["forum", "topic"]).await;
     counted.hides_what_the_site_hides(true).await;
     fidelity::is_unchanged(&counted.subject, &counted.sidecar).await;
 }
@@ -252,7 +252,7 @@ async fn a_site_of_its_own(is_pooled: bool) {
     let mut counted = Counted::start(subject, &JWT, &more);
     // The API takes slugs.
     (counted.rust, counted.hidden) = ("rust".into(), "hidden".into());
-    counted.shows_who_is_here(["club", "club"]).await;
+    counted.shows_who_is_here(["club", "meeting"]).await;
     counted.hides_what_the_site_hides(true).await;
 
     // The single-page app asks with its token.
