@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use crate::printable::is_unprintable;
 
-use super::schema::{Dialect, Privilege, Resolved, Right, TableName};
+use super::schema::{Dialect, Privilege, ResolvedSchema, Right, TableName};
 
 /// Rights on the ledger.
 const LEDGER: &[&str] = &[
@@ -17,7 +17,7 @@ const LEDGER: &[&str] = &[
 ];
 
 /// The SQL. `writes`: the configuration writes to the database, for which the ledger is needed.
-pub(super) fn sql(resolved: &Resolved, role: &str, writes: bool) -> String {
+pub(super) fn sql(resolved: &ResolvedSchema, role: &str, writes: bool) -> String {
     let role = quoted(role);
     let mut sql = format!(
         "-- The rights that the sidecar's role needs with this configuration. Run it as a superuser, or as the owner of the\n\
@@ -211,7 +211,7 @@ mod tests {
         let odd = "hidden\nDROP TABLE site;--\r\u{1b}[2J\u{2028}\u{202e}\\";
         let mut named = right(odd, Privilege::Select, &["id\n\"x"]);
         named.row_security = true;
-        let resolved = Resolved {
+        let resolved = ResolvedSchema {
             app: None,
             lacks_events: false,
             unindexed: Vec::new(),
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn each_table_has_one_grant_of_columns() {
-        let resolved = Resolved {
+        let resolved = ResolvedSchema {
             app: None,
             lacks_events: false,
             unindexed: Vec::new(),
