@@ -187,3 +187,19 @@ async fn drain(mut session: HttpSession) {
         drained += chunk.len();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d6_a_caller_without_a_host_asks_by_one_that_the_site_answers_to() {
+        let host = |headers: &HeaderMap| {
+            let request = request("/c/1/", headers, "site.test").expect("a request");
+            request.headers[HOST].to_str().expect("text").to_owned()
+        };
+        assert_eq!(host(&HeaderMap::new()), "site.test");
+        let named = HeaderMap::from_iter([(HOST, http::HeaderValue::from_static("www.site.test"))]);
+        assert_eq!(host(&named), "www.site.test");
+    }
+}

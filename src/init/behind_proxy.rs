@@ -283,7 +283,7 @@ mod tests {
     fn d6_each_host_that_the_sidecar_itself_sends_is_one_that_the_site_answers_to() {
         let hosts = |hosts: &'static [&str]| {
             move |settings: &mut Settings| {
-                settings.allowed_hosts = hosts.iter().map(|&host| host.to_owned()).collect()
+                settings.allowed_hosts = hosts.iter().map(|&host| host.to_owned()).collect();
             }
         };
         let without_path = |more: &str| {

@@ -24,8 +24,8 @@ pub enum DjangoError {
     /// The interpreter is not the site's.
     #[error(
         "{python} has no Django, so that it is not the site's Python; name that of the site's virtual environment, for \
-         example: --python {example}\nThe process that serves the site runs it: `readlink /proc/PID/exe` and the \
-         program that starts gunicorn or uwsgi name its folder"
+         example: --python {example}\nWhere the site runs, `ps ax` \
+         shows it: what stands before bin/gunicorn or bin/uvicorn is the environment's folder"
     )]
     NoDjango {
         /// As it was called.

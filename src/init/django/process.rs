@@ -97,6 +97,7 @@ pub(super) fn answer_of(
 
 /// What has happened until now.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent events")]
 struct State {
     line: Option<String>,
     has_no_line: bool,

@@ -41,6 +41,7 @@ const ACTIVE: &[&str] = &[
     "last_activity",
     "last_visit",
 ];
+
 /// The table of users, and where else their names are.
 pub(super) struct People<'t> {
     pub table: &'t Table,

@@ -44,7 +44,7 @@ impl Foreign {
     fn paths(self) -> Paths {
         match self {
             Self::Spirit => Paths {
-                file: "/static/spirit/images/avatar.png",
+                file: "/static/spirit/stylesheets/styles.all.min.css",
                 upload: Some("/comment/upload/"),
                 stream: None,
             },

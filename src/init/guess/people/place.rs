@@ -9,6 +9,9 @@ const ABOUT_PEOPLE: &[&str] = &[
     "profile", "member", "user", "account", "person", "people", "player", "author", "persona",
 ];
 
+/// Words in names of columns that say so by themselves.
+const TELLING: &[&str] = &["nick", "display", "screen", "username", "avatar", "profile"];
+
 /// A column of the table, or of another.
 #[derive(Clone, Copy)]
 pub(super) enum Place<'t> {
@@ -121,7 +124,9 @@ pub(super) fn named<'t>(
     beside.iter().find_map(|beside| {
         let column = beside.table.named(names, fits)?;
         let word = beside.table.word();
-        let is_about_people = beside.is_owner || ABOUT_PEOPLE.iter().any(|people| word.contains(people));
+        let has = |text: &str, words: &[&str]| words.iter().any(|word| text.contains(word));
+        let is_about_people =
+            beside.is_owner || has(&word, ABOUT_PEOPLE) || has(&column.name.to_ascii_lowercase(), TELLING);
         is_about_people.then_some(Place::There(*beside, column))
     })
 }

@@ -1,6 +1,7 @@
 //! One URL pattern of the site as a route: which of its groups names the community, or something that belongs to one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use super::path::{after, groups, joined, literals};
 use super::{Grants, Lookup, Route, route_name};
@@ -168,7 +169,8 @@ impl<'a> Reading<'a> {
             _ => format!("{} ({group} is the {new_name})", self.pattern.view),
         };
         if lookup.is_some() && is_named_too {
-            reason += &format!(
+            let _ = write!(
+                reason,
                 "; it counts for the {0} of that row, whatever {0} the path names",
                 self.community.word()
             );

@@ -131,3 +131,32 @@ fn d17_an_apps_label_may_begin_like_a_packages() {
         );
     }
 }
+
+/// What somebody is called is told by the column, wherever it is.
+#[test]
+fn d17_a_nickname_may_be_among_the_settings() {
+    let tables = vec![
+        auth_user(),
+        django_session(),
+        table(
+            "site_member",
+            "id bigint key, account_id bigint unique -> auth_user",
+        ),
+        table(
+            "site_session",
+            "id bigint key, member_id bigint -> site_member, token text unique, expires_at moment",
+        ),
+        table(
+            "site_preferences",
+            "member_id bigint key -> site_member, nickname text, avatar text, name text",
+        ),
+    ];
+    let guess = guessed(tables, None);
+    is(&guess, "schema.profile", "table", "\"site_member\"");
+    is(
+        &guess,
+        "schema.profile.columns",
+        "avatar",
+        "{ table = \"site_preferences\", key = \"member_id\", of = \"id\", column = \"avatar\" }",
+    );
+}
