@@ -342,7 +342,7 @@ fn headers(answer: &Answer) -> Vec<(String, String)> {
     for (name, value) in &mut headers {
         // What is never kept expires in the second in which it was made.
         if name == "expires" {
-            *value = "…".to_owned();
+            "…".clone_into(value);
         }
         if name == "set-cookie" {
             *value = new.replace(value, "=…").into_owned();
