@@ -341,6 +341,13 @@ fn check(path: &Path, config: &Config, offline: bool) -> Result<(), Failure> {
     let table = reload::load_routes(&config.routes.dir, &RouteNames::of(config))?;
     let folder = config.routes.dir.display();
     print_line(format_args!("{folder}: {} routes are valid", table.len()));
+    if let Some(route) = table.by_slug().filter(|_| !config.schema.has_slugs()) {
+        print_line(format_args!(
+            "warning: route {} names communities by slugs, which they do not have, so that its pages have no community: name \
+             the column in schema.community.columns.slug, or use (?P<community>…)",
+            route.name
+        ));
+    }
     for file in reload::blank_files(&reload::read_route_files(&config.routes.dir)?, &[]) {
         print_line(format_args!(
             "warning: {}: the route file is empty: it has no routes",

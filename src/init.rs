@@ -8,6 +8,8 @@ mod behind_proxy;
 mod catalogue;
 mod django;
 mod guess;
+mod hosts;
+mod role;
 mod write;
 
 use std::path::PathBuf;
@@ -100,11 +102,16 @@ pub async fn init(wanted: &Wanted) -> Result<Written, InitError> {
     let catalogue = store::read_catalogue(&database)
         .await
         .map_err(InitError::Database)?;
+    let owner = catalogue.owner.clone();
     let tables = Tables::new(catalogue, site.as_ref());
-    let guess = guess::guess(&tables, site.as_ref());
+    let mut guess = guess::guess(&tables, site.as_ref());
+    if owner.is_some() {
+        guess.open.push(role::TO_DECIDE.into());
+    }
     let given = Given {
         url: &url,
         url_from,
+        owner: owner.as_deref(),
         upstream: wanted.upstream.as_deref(),
         redis: wanted.redis.as_deref(),
     };

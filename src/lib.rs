@@ -62,5 +62,6 @@ mod header_list;
 pub mod ids;
 mod json;
 pub mod key_type;
+mod printable;
 pub mod rate_limit;
 pub mod recent_pages;

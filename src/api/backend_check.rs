@@ -55,6 +55,8 @@ pub enum CheckError {
 pub struct UpstreamCheck {
     servers: Vec<Server>,
     next: AtomicUsize,
+    /// `Host` for callers who name none.
+    host: String,
     connect_timeout: Duration,
     timeout: Duration,
 }
@@ -77,6 +79,7 @@ impl UpstreamCheck {
         Self {
             servers: upstream.servers.iter().map(server).collect(),
             next: AtomicUsize::new(0),
+            host: upstream.health_host.clone(),
             connect_timeout: upstream.connect_timeout,
             timeout,
         }
@@ -98,7 +101,7 @@ impl UpstreamCheck {
 
     /// Up to the head of the answer.
     async fn ask(&self, path: &str, headers: &HeaderMap) -> Result<(StatusCode, HttpSession), CheckError> {
-        let request = request(path, headers).map_err(CheckError::Exchange)?;
+        let request = request(path, headers, &self.host).map_err(CheckError::Exchange)?;
         let stream = self.connect().await?;
         exchange(stream, request).await.map_err(CheckError::Exchange)
     }
@@ -127,13 +130,13 @@ impl Server {
 
 /// The request: who the caller is, and nothing that makes the answer anything but yes or no (no ranges, no
 /// conditions, no body).
-fn request(path: &str, headers: &HeaderMap) -> pingora_core::Result<Box<RequestHeader>> {
+fn request(path: &str, headers: &HeaderMap, host: &str) -> pingora_core::Result<Box<RequestHeader>> {
     let mut request = RequestHeader::build("GET", path.as_bytes(), None)?;
     for (name, value) in headers.iter().filter(|(name, _)| is_passed_on(name)) {
         request.append_header(name, value)?;
     }
     if !headers.contains_key(HOST) {
-        request.insert_header(HOST, "localhost")?;
+        request.insert_header(HOST, host)?;
     }
     request.insert_header(ACCEPT, "*/*")?;
     request.insert_header(CONNECTION, "close")?;
@@ -182,5 +185,21 @@ async fn drain(mut session: HttpSession) {
         && let Ok(Some(chunk)) = session.read_body_bytes().await
     {
         drained += chunk.len();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d6_a_caller_without_a_host_asks_by_one_that_the_site_answers_to() {
+        let host = |headers: &HeaderMap| {
+            let request = request("/c/1/", headers, "site.test").expect("a request");
+            request.headers[HOST].to_str().expect("text").to_owned()
+        };
+        assert_eq!(host(&HeaderMap::new()), "site.test");
+        let named = HeaderMap::from_iter([(HOST, http::HeaderValue::from_static("www.site.test"))]);
+        assert_eq!(host(&named), "www.site.test");
     }
 }

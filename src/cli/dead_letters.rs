@@ -5,6 +5,7 @@ use clap::{Args, Subcommand};
 use super::{Failure, block_on, print_line};
 use crate::batch::BatchKey;
 use crate::config::Config;
+use crate::printable::one_line;
 use crate::writer::spool::Directory;
 use crate::writer::spool::letters::{DeadLetter, LetterAction};
 
@@ -79,10 +80,7 @@ fn as_text(letter: &DeadLetter) -> String {
         },
     );
     // One line each, whatever was in it.
-    let text = format!("{}  {view}  {}", letter.key, letter.reason);
-    text.chars()
-        .map(|character| if character.is_control() { ' ' } else { character })
-        .collect()
+    one_line(&format!("{}  {view}  {}", letter.key, letter.reason))
 }
 
 fn as_json(letter: &DeadLetter) -> serde_json::Value {

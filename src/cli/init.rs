@@ -7,6 +7,7 @@ use clap::Args;
 use super::{Failure, block_on, print_line};
 use crate::config::{Config, Secret};
 use crate::init::{self, InitError, Wanted};
+use crate::printable::one_line;
 use crate::reload;
 use crate::routes::RouteNames;
 
@@ -50,14 +51,14 @@ pub(super) fn run(arguments: InitArguments) -> Result<(), Failure> {
         error => Failure::Usage(error.to_string()),
     })?;
     for line in &written.found {
-        print_line(format_args!("found: {line}"));
+        print_line(format_args!("found: {}", one_line(line)));
     }
     print_line(format_args!(
         "{}: written, with the reason for each guess",
         written.config.display()
     ));
     for line in &written.open {
-        print_line(format_args!("to decide: {line}"));
+        print_line(format_args!("to decide: {}", one_line(line)));
     }
     // What is wrong yet is part of what is told: the files are there to be edited.
     let checked = Config::load(&written.config, [])
@@ -78,7 +79,7 @@ pub(super) fn check(config: &Config, project: &Path, python: Option<&Path>) -> R
     let routes = reload::load_routes(&config.routes.dir, &RouteNames::of(config))?;
     warnings.extend(init::unlisted_types(&site, config, &routes));
     for warning in &warnings {
-        print_line(format_args!("warning: {warning}"));
+        print_line(format_args!("warning: {}", one_line(warning)));
     }
     if warnings.is_empty() {
         print_line("the site's settings go with the configuration");

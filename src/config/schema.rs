@@ -180,6 +180,8 @@ table! {
         last_active = "last_active",
         /// True for members who are shown to nobody.
         is_hidden as ProfileColumn = "",
+        /// The same where the app's flag says the opposite: false for members who are shown to nobody.
+        is_shown as ProfileColumn = "",
     }
 }
 
@@ -188,7 +190,7 @@ table! {
     CommunityTable, CommunityColumns, "communities_community", {
         /// Primary key.
         id = "id",
-        /// Slug in paths.
+        /// Slug in paths; optional.
         slug = "slug",
     }
 }
@@ -197,7 +199,13 @@ impl ProfileTable {
     /// The tables of columns that are beside the profile, each once.
     pub fn joined_tables(&self) -> impl Iterator<Item = &str> {
         let Self { columns, .. } = self;
-        let tables: BTreeSet<&str> = [&columns.username, &columns.avatar, &columns.is_hidden]
+        let joined = [
+            &columns.username,
+            &columns.avatar,
+            &columns.is_hidden,
+            &columns.is_shown,
+        ];
+        let tables: BTreeSet<&str> = joined
             .into_iter()
             .filter_map(|column| Some(column.joined()?.table.as_str()))
             .collect();
@@ -247,7 +255,13 @@ impl Schema {
 
     /// Whether members may be hidden.
     pub fn hides_members(&self) -> bool {
-        self.has_profiles() && !self.profile.columns.is_hidden.is_absent()
+        let columns = &self.profile.columns;
+        self.has_profiles() && !(columns.is_hidden.is_absent() && columns.is_shown.is_absent())
+    }
+
+    /// Whether communities have slugs.
+    pub fn has_slugs(&self) -> bool {
+        !self.community.table.is_empty() && !self.community.columns.slug.is_empty()
     }
 
     /// What is known of sessions of this kind.
@@ -322,9 +336,20 @@ impl Section for Schema {
             ("schema.profile.columns.username", &columns.username),
             ("schema.profile.columns.avatar", &columns.avatar),
             ("schema.profile.columns.is_hidden", &columns.is_hidden),
+            ("schema.profile.columns.is_shown", &columns.is_shown),
         ]
         .iter()
         .try_for_each(|(key, column)| column.check(key))?;
+        ensure(
+            columns.is_hidden.is_absent() || columns.is_shown.is_absent(),
+            "schema.profile.columns.is_shown",
+            "is set beside is_hidden, of which it is the opposite: leave one of them out",
+        )?;
+        ensure(
+            self.community.table.is_empty() || !self.community.columns.id.trim().is_empty(),
+            "schema.community.columns.id",
+            "must not be empty: name the table's primary key, or set schema.community.table = \"\"",
+        )?;
         self.lookup.iter().try_for_each(|(name, lookup)| {
             let key = format!("schema.lookup.{name}");
             ensure(

@@ -191,6 +191,32 @@ fn every_rule_names_its_key() {
 }
 
 #[test]
+fn s21_without_slugs_nothing_asks_for_them() {
+    let config = |more: &str| {
+        format!(
+            "[upstream]\nservers = [\"127.0.0.1:9\"]\n[database]\nurl = \"postgres://app@db/site\"\n\
+             [schema.community.columns]\nslug = \"\"\n{more}"
+        )
+    };
+    assert!(!parse(&config("")).expect("a configuration").schema.has_slugs());
+    for (more, key) in [
+        ("[api]\ncommunity_key = \"either\"\n", "api.community_key"),
+        (
+            "[api]\naccess = \"backend\"\nbackend_check = \"/c/{community_slug}/\"\n",
+            "api.backend_check",
+        ),
+    ] {
+        let message = refused(&config(more));
+        assert!(
+            message.contains(key) && message.contains("schema.community.columns.slug"),
+            "{message}"
+        );
+    }
+    let both = config("[schema.profile.columns]\nis_hidden = \"a\"\nis_shown = \"b\"\n");
+    assert!(refused(&both).contains("is_shown"), "{}", refused(&both));
+}
+
+#[test]
 fn an_unusable_database_url_is_refused_without_showing_it() {
     let message = refused(&MINIMAL.replace("secret@db", "hunter2@db:port"));
     assert!(

@@ -4,7 +4,7 @@
 mod own_listener;
 
 use super::rules::{Checked, ensure};
-use super::{Access, Config, Events, OwnPartitions, Revocation, SessionKind};
+use super::{Access, CommunityKey, Config, Events, OwnPartitions, Revocation, SessionKind};
 use own_listener::is_own_listener;
 
 pub(super) fn validate(config: &mut Config) -> Checked {
@@ -15,6 +15,7 @@ pub(super) fn validate(config: &mut Config) -> Checked {
     upstream(config)?;
     session(config)?;
     record(config)?;
+    slugs(config)?;
     access(config)?;
     spool(config)?;
     widget(config)
@@ -80,6 +81,24 @@ fn record(config: &Config) -> Checked {
         "record.presence",
         "is off and there is no Redis, so that the visitors API would always say 0; set api.enabled = false too, \
          or give redis.url, redis.sentinels or redis.nodes",
+    )
+}
+
+/// Nothing asks for slugs where communities have none.
+fn slugs(config: &Config) -> Checked {
+    let api = &config.api;
+    let lacks_them = !config.schema.has_slugs() && api.enabled;
+    ensure(
+        !lacks_them || api.community_key == CommunityKey::Id,
+        "api.community_key",
+        "names communities by slugs, which they do not have (schema.community): set it to \"id\", or name the column in \
+         schema.community.columns.slug",
+    )?;
+    ensure(
+        !lacks_them || api.access != Access::Backend || !api.backend_check.contains("{community_slug}"),
+        "api.backend_check",
+        "has {community_slug} in it, and communities have no slugs (schema.community): use {community}, or name the column in \
+         schema.community.columns.slug",
     )
 }
 

@@ -1,6 +1,7 @@
 //! `headcount check --django`: settings of the site that break behind a proxy, or do not go with the configuration. Pure.
 
 use super::django::{Database, Settings, Site};
+use super::hosts::Hosts;
 use crate::config::{Config, Events, SessionKind};
 use crate::routes::RouteTable;
 
@@ -90,27 +91,35 @@ fn tls(settings: &Settings, config: &Config, warnings: &mut Vec<String>) {
 }
 
 fn hosts(settings: &Settings, config: &Config, warnings: &mut Vec<String>) {
-    let allows = |host: &str| {
-        settings
-            .allowed_hosts
-            .iter()
-            .any(|allowed| match allowed.strip_prefix('.') {
-                Some(domain) => host == domain || host.ends_with(allowed.as_str()),
-                None => allowed == "*" || allowed == host,
-            })
-    };
-    if settings.allowed_hosts.is_empty() && !settings.debug {
+    let hosts = Hosts::of(settings);
+    let health_host = &config.upstream.health_host;
+    if hosts.is_empty() {
         warnings.push(
             "ALLOWED_HOSTS is empty and DEBUG off, so that every request is answered 400: list the names of the site".into(),
         );
-    } else if config.upstream.health_path.is_some()
-        && !settings.allowed_hosts.is_empty()
-        && !allows(&config.upstream.health_host)
+    } else if !hosts.allow(health_host) {
+        let consequence = if config.upstream.health_path.is_some() {
+            "so that it looks down"
+        } else {
+            "and mails its admins (DisallowedHost) when a server that owes answers is asked HEAD /"
+        };
+        warnings.push(format!(
+            "the site refuses {health_host:?}, the Host of the sidecar's own requests (health probes, HTTP/1.0 without Host), \
+             {consequence}: set upstream.health_host = {:?}, or add it to ALLOWED_HOSTS",
+            hosts.first().unwrap_or_else(|| "a name of the site".into())
+        ));
+    }
+    if let Some(path) = &config.upstream.health_path
+        && settings.secure_ssl_redirect
+        && !settings
+            .secure_redirect_exempt
+            .iter()
+            .any(|exempt| is_exempt(exempt, path))
     {
         warnings.push(format!(
-            "ALLOWED_HOSTS lacks {:?}, with which upstream.health_path is asked, so that the site looks down: add it, or set \
-             upstream.health_host to one of its names",
-            config.upstream.health_host
+            "SECURE_SSL_REDIRECT answers upstream.health_path {path:?} with a redirect, which is not 200, so that the site looks \
+             down: set SECURE_REDIRECT_EXEMPT = [r\"^{}$\"]",
+            path.trim_start_matches('/')
         ));
     }
     if settings.use_x_forwarded_host {
@@ -129,6 +138,13 @@ fn hosts(settings: &Settings, config: &Config, warnings: &mut Vec<String>) {
             "FORCE_SCRIPT_NAME is {prefix:?}: routes match the path as clients send it; begin their patterns with it"
         ));
     }
+}
+
+/// Whether Django leaves a path alone: its pattern is searched for in the path without the slash before it. One that cannot
+/// be read here may.
+fn is_exempt(pattern: &str, path: &str) -> bool {
+    let path = path.split('?').next().unwrap_or(path).trim_start_matches('/');
+    regex::Regex::new(pattern).map_or(true, |pattern| pattern.is_match(path))
 }
 
 fn sessions(settings: &Settings, config: &Config, warnings: &mut Vec<String>) {
@@ -266,6 +282,7 @@ mod tests {
             |settings| {
                 settings.secure_proxy_ssl_header = header();
                 settings.secure_ssl_redirect = true;
+                settings.secure_redirect_exempt = vec!["^healthz$".into()];
                 settings.session_cookie_secure = true;
             },
             PROXY,
@@ -289,7 +306,7 @@ mod tests {
         warns(
             |settings| settings.secure_ssl_redirect = true,
             PROXY,
-            &["redirects to itself"],
+            &["redirects to itself", "SECURE_REDIRECT_EXEMPT = [r\"^healthz$\"]"],
         );
         let other = |settings: &mut Settings| {
             settings.secure_proxy_ssl_header = Some(vec!["HTTP_X_SCHEME".into(), "https".into()]);
@@ -304,7 +321,7 @@ mod tests {
         warns(
             |settings| settings.allowed_hosts = vec!["site.test".into()],
             "",
-            &["health_path"],
+            &["so that it looks down"],
         );
         warns(
             |settings| settings.use_x_forwarded_host = true,
@@ -315,6 +332,51 @@ mod tests {
             |settings| settings.force_script_name = Some("/app".into()),
             "",
             &["/app"],
+        );
+    }
+
+    #[test]
+    fn d6_each_host_that_the_sidecar_itself_sends_is_one_that_the_site_answers_to() {
+        let hosts = |hosts: &'static [&str]| {
+            move |settings: &mut Settings| {
+                settings.allowed_hosts = hosts.iter().map(|&host| host.to_owned()).collect();
+            }
+        };
+        let without_path = |more: &str| {
+            let text = format!(
+                "[upstream]\nservers = [\"127.0.0.1:9\"]\n{more}[database]\nurl = \"postgres://app@db/site\"\n"
+            );
+            Config::parse(Path::new("headcount.toml"), text, []).expect("a configuration")
+        };
+        // Without a health path a server that owes answers is asked HEAD /, and HTTP/1.0 has no Host of its own.
+        let said = warnings(&site(hosts(&["site.test", ".shop.test"])), &without_path(""));
+        assert!(
+            said.len() == 1
+                && said[0].contains("upstream.health_host = \"site.test\"")
+                && said[0].contains("DisallowedHost"),
+            "{said:?}"
+        );
+        for (allowed, host) in [
+            (&["SITE.test"][..], "site.test:8443"),
+            (&[".shop.test"], "eu.shop.test"),
+            (&["*"], "localhost"),
+            (&["[::1]"], "[::1]:8000"),
+        ] {
+            let config = without_path(&format!("health_host = \"{host}\"\n"));
+            assert_eq!(warnings(&site(hosts(allowed)), &config), [""; 0], "{host}");
+        }
+        let config = without_path("health_host = \"my_app:8000\"\n");
+        let said = warnings(&site(hosts(&["*"])), &config);
+        assert!(said.len() == 1 && said[0].contains("my_app:8000"), "{said:?}");
+        // While DEBUG is on, an empty list means the machine itself.
+        let debug = |settings: &mut Settings| {
+            settings.debug = true;
+            settings.allowed_hosts.clear();
+        };
+        assert_eq!(warnings(&site(debug), &without_path("")), [""; 0]);
+        assert_eq!(
+            warnings(&site(debug), &without_path("health_host = \"site.test\"\n")).len(),
+            1
         );
     }
 

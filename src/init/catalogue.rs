@@ -27,7 +27,10 @@ impl Tables {
     pub(super) fn new(catalogue: Catalogue, site: Option<&Site>) -> Self {
         let models = site.map(|site| &*site.models).unwrap_or_default();
         let tables = catalogue.tables.into_iter();
-        Self(tables.map(|table| Table::new(table, models)).collect())
+        let mut tables: Vec<_> = tables.map(|table| Table::new(table, models)).collect();
+        // Of several of one name the one that statements mean is found first.
+        tables.sort_by_key(|table| !table.is_visible);
+        Self(tables)
     }
 
     /// The table that a column refers to.
@@ -130,6 +133,26 @@ impl Table {
         let name = self.name.to_ascii_lowercase();
         let is_end = |end: &str| name == end || name.ends_with(&format!("_{end}"));
         is_end(model) || is_end(&plural(model))
+    }
+
+    /// Whether it is of a model whose name ends with that one, as `studygroup` with `group`.
+    pub(super) fn ends_with(&self, model: &str) -> bool {
+        let word = self.word();
+        word.strip_suffix(model).is_some_and(|before| !before.is_empty())
+    }
+
+    /// Whether its rows do nothing but connect rows of others.
+    pub(super) fn only_connects(&self) -> bool {
+        let references = self
+            .columns
+            .iter()
+            .filter(|column| column.references.is_some())
+            .count();
+        let has_text = self
+            .columns
+            .iter()
+            .any(|column| is_text(column.kind) && !column.is_key);
+        references > 1 && !has_text
     }
 
     /// What this is one of, in one word: the model's name, or the last word of the table's.

@@ -1,5 +1,6 @@
 # What `headcount init` and `headcount check --django` ask a site: run by its own `manage.py shell`, reads only.
 import json
+import os
 import sys
 
 from django.apps import apps
@@ -33,7 +34,13 @@ def cookies():
 def database():
     wanted = ('ENGINE', 'NAME', 'USER', 'PASSWORD', 'HOST', 'PORT', 'TIME_ZONE')
     default = settings.DATABASES.get('default', {})
-    return {name: str(default[name]) for name in wanted if default.get(name) not in (None, '')}
+    found = {name: str(default[name]) for name in wanted if default.get(name) not in (None, '')}
+    name = found.get('NAME', '')
+    if 'lite' in found.get('ENGINE', '') and not name.startswith(('file:', ':')):
+        found['NAME'] = os.path.abspath(name)
+    options = default.get('OPTIONS') or {}
+    in_urls = ('sslmode', 'sslrootcert', 'sslcert', 'sslkey', 'options')
+    return found | {'OPTIONS': {name: str(options[name]) for name in in_urls if options.get(name)}}
 
 
 def tokens():
@@ -118,7 +125,8 @@ def patterns(resolver, before, found):
 
 SETTINGS = [
     'ALLOWED_HOSTS', 'AUTH_USER_MODEL', 'CSRF_COOKIE_SECURE', 'CSRF_TRUSTED_ORIGINS', 'DEBUG', 'FORCE_SCRIPT_NAME',
-    'INSTALLED_APPS', 'MEDIA_URL', 'MIDDLEWARE', 'SECURE_PROXY_SSL_HEADER', 'SECURE_SSL_REDIRECT',
+    'INSTALLED_APPS', 'MEDIA_URL', 'MIDDLEWARE', 'SECURE_PROXY_SSL_HEADER', 'SECURE_REDIRECT_EXEMPT',
+    'SECURE_SSL_REDIRECT',
     'SESSION_COOKIE_DOMAIN', 'SESSION_COOKIE_NAME', 'SESSION_COOKIE_PATH', 'SESSION_COOKIE_SECURE', 'SESSION_ENGINE',
     'SESSION_SERIALIZER', 'STATIC_URL', 'TIME_ZONE', 'USE_TZ', 'USE_X_FORWARDED_HOST', 'USE_X_FORWARDED_PORT',
 ]

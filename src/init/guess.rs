@@ -7,10 +7,15 @@ mod places;
 mod routes;
 mod sessions;
 
+use std::fmt::Write as _;
+
 use super::catalogue::{Table, Tables};
 use super::django::Site;
+use super::hosts;
+use crate::printable::is_unprintable;
+use crate::store::catalogue::CatalogueColumn;
 
-pub(super) use routes::Route;
+pub(super) use routes::{Grants, Route};
 
 /// A configuration that may fit.
 #[derive(Debug, Default)]
@@ -29,7 +34,7 @@ pub(super) struct Setting {
     pub key: String,
     /// As TOML.
     pub value: String,
-    /// Empty where the one above gives it.
+    /// Why, in one sentence.
     pub reason: String,
     /// Only proposed: written as a comment.
     pub is_proposal: bool,
@@ -64,10 +69,16 @@ impl Guess {
     }
 
     /// A column where it is not called as by default. `""` stands for one that is not there.
-    fn set_column(&mut self, section: &'static str, key: &str, found: Option<&str>, default: &str) {
+    fn set_column(
+        &mut self,
+        section: &'static str,
+        key: &str,
+        found: Option<&CatalogueColumn>,
+        default: &str,
+    ) {
         match found {
-            Some(name) if name == default => {}
-            Some(name) => self.set_text(section, key, name, ""),
+            Some(column) if column.name == default => {}
+            Some(column) => self.set_text(section, key, &column.name, why(column)),
             None => self.set_text(section, key, "", "no such column was found"),
         }
     }
@@ -81,9 +92,36 @@ impl Guess {
     }
 }
 
-/// A text as TOML.
+/// A text as TOML, within one line whatever is in it: it may be part of a comment.
 pub(super) fn text(value: &str) -> String {
-    toml::Value::from(value).to_string()
+    let mut text = String::from("\"");
+    for c in value.chars() {
+        match c {
+            '"' | '\\' => text.extend(['\\', c]),
+            c if is_unprintable(c) => {
+                let _ = write!(text, "\\u{:04X}", u32::from(c));
+            }
+            c => text.push(c),
+        }
+    }
+    text.push('"');
+    text
+}
+
+/// Why a column is the one for its key.
+fn why(column: &CatalogueColumn) -> String {
+    if column.is_key {
+        return format!("the primary key, {}", column.type_name);
+    }
+    if let Some(to) = &column.references {
+        let schema = match &*to.schema {
+            "" | "public" => String::new(),
+            schema => format!("{schema}."),
+        };
+        return format!("it refers to {schema}{}.{}", to.table, to.column);
+    }
+    let unique = if column.is_unique { ", unique" } else { "" };
+    format!("by its name and type, {}{unique}", column.type_name)
 }
 
 /// Guesses everything but addresses of servers.
@@ -95,13 +133,32 @@ pub(super) fn guess(tables: &Tables, site: Option<&Site>) -> Guess {
     people::say(&mut guess, people.as_ref(), &session, site);
     let community = places::find(tables, site);
     places::say(&mut guess, community, site);
+    tenants(&mut guess, tables, community);
     events::say(&mut guess, tables, people.as_ref().map(|people| people.table));
     if let Some(site) = site {
         times(&mut guess, site, tables);
+        host(&mut guess, site);
     }
     guess.routes = routes::routes(tables, community, site);
     routes::say(&mut guess, community);
     guess
+}
+
+/// Tables of several tenants, each in a schema of its own: the configuration is for one of them.
+fn tenants(guess: &mut Guess, tables: &Tables, community: Option<&Table>) {
+    let Some(community) = community else { return };
+    let alike = tables.0.iter().filter(|table| table.name == community.name);
+    let schemas: Vec<&str> = alike.map(|table| &*table.schema).collect();
+    if schemas.len() > 1 {
+        guess.open.push(format!(
+            "{} is in the schemas {} alike, as for several tenants: this configuration is for {}. Run one sidecar for each; \
+             init takes the schema that search_path names (--database 'postgres://…?options=-csearch_path%3D{}')",
+            community.name,
+            schemas.join(", "),
+            community.schema,
+            schemas.last().unwrap_or(&"SCHEMA"),
+        ));
+    }
 }
 
 /// The zone of moments without one.
@@ -123,6 +180,30 @@ fn times(guess: &mut Guess, site: &Site, tables: &Tables) {
             zone,
             "USE_TZ is off: the app writes times without a zone, in TIME_ZONE",
         );
+    }
+}
+
+/// The name that the sidecar calls the site by in requests of its own.
+fn host(guess: &mut Guess, site: &Site) {
+    let hosts = hosts::Hosts::of(&site.settings);
+    let default = crate::config::Upstream::default().health_host;
+    if hosts.allow(&default) {
+        return;
+    }
+    match hosts.first() {
+        Some(host) => guess.set_text(
+            "upstream",
+            "health_host",
+            &host,
+            format!(
+                "the first of ALLOWED_HOSTS, which lacks {default}: the Host of health probes and of HTTP/1.0 requests \
+                 without one, which Django would refuse (DisallowedHost, of which it mails its admins)"
+            ),
+        ),
+        None => guess.open.push(
+            "upstream.health_host: a name that the site answers to; ALLOWED_HOSTS has none, so that it refuses every request"
+                .into(),
+        ),
     }
 }
 

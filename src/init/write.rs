@@ -6,8 +6,10 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::guess::{Guess, Route, Setting};
+use super::guess::{Grants, Guess, Route, Setting};
+use super::role;
 use crate::config::Secret;
+use crate::printable::{is_unprintable, one_line};
 
 /// Sections in the order of the reference.
 const SECTIONS: &[&str] = &[
@@ -37,6 +39,8 @@ pub(super) struct Given<'a> {
     pub url: &'a Secret,
     /// Where the URL comes from.
     pub url_from: &'a str,
+    /// The role of the URL, where it owns the app's tables.
+    pub owner: Option<&'a str>,
     pub upstream: Option<&'a str>,
     pub redis: Option<&'a str>,
 }
@@ -114,7 +118,7 @@ pub(super) fn configuration(given: &Given<'_>, guess: &Guess) -> String {
          # defaults; the reference is config/headcount.toml in the source tree.\n",
     );
     for open in &guess.open {
-        let _ = writeln!(text, "#\n# To decide: {open}");
+        let _ = writeln!(text, "#\n# To decide: {}", one_line(open));
     }
     let own = own(given);
     for section in SECTIONS {
@@ -160,13 +164,6 @@ fn key(name: &str) -> String {
     }
 }
 
-/// Reasons quote names of the site, which may hold anything.
-fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
-}
-
 /// What is not guessed from tables.
 fn own(given: &Given<'_>) -> Vec<Setting> {
     let setting = |section, key: &str, value: String, reason: &str, is_proposal| Setting {
@@ -188,17 +185,27 @@ fn own(given: &Given<'_>) -> Vec<Setting> {
             false,
         ),
     }];
+    let owner = given
+        .owner
+        .map(|owner| format!("; it names {owner}, who owns the app's tables"));
+    let owner = owner.unwrap_or_default();
     own.push(if has_password(given.url) {
         setting(
             "database",
             "url_file",
             text("database-url"),
-            &format!("{}; it has a password", given.url_from),
+            &format!("{}; it has a password{owner}", given.url_from),
             false,
         )
     } else {
-        setting("database", "url", text(given.url.expose()), given.url_from, false)
+        let reason = format!("{}{owner}", given.url_from);
+        setting("database", "url", text(given.url.expose()), &reason, false)
     });
+    if given.owner.is_some()
+        && let Some(url) = role::of_its_own(given.url)
+    {
+        own.push(setting("database", "url", text(&url), role::HOW, true));
+    }
     own.push(match given.redis {
         Some(url) if has_password(&Secret::new(url)) => {
             let reason = "--redis; it has a password";
@@ -246,6 +253,13 @@ pub(super) fn routes(routes: &[Route]) -> String {
         } else if route.is_proposal {
             let _ = writeln!(text, "{mark}track = \"request\"");
         }
+        match route.grants {
+            Grants::Default => {}
+            Grants::Proposed => text.push_str("#grants = true\n"),
+            Grants::No => {
+                let _ = writeln!(text, "{mark}grants = false");
+            }
+        }
         if let Some(parameter) = route.search_param {
             let _ = writeln!(text, "{mark}search_param = \"{parameter}\"");
         }
@@ -255,7 +269,7 @@ pub(super) fn routes(routes: &[Route]) -> String {
 
 /// In single quotes, in which nothing is escaped.
 fn pattern(regex: &str) -> String {
-    if regex.contains('\'') || regex.contains(char::is_control) {
+    if regex.contains('\'') || regex.contains(is_unprintable) {
         super::guess::text(regex)
     } else {
         format!("'{regex}'")
@@ -279,6 +293,7 @@ mod tests {
             let given = Given {
                 url: &url,
                 url_from: "--database",
+                owner: None,
                 upstream: None,
                 redis: Some("redis://:secret@127.0.0.1/0"),
             };
@@ -314,6 +329,7 @@ mod tests {
         let given = Given {
             url: &url,
             url_from: "--database",
+            owner: None,
             upstream: None,
             redis: None,
         };
@@ -324,5 +340,40 @@ mod tests {
             Some("x\n[redis]")
         );
         assert!(read.get("redis").is_none(), "{text}");
+    }
+
+    #[test]
+    fn d19_control_characters_of_names_stay_within_comments_and_proposals() {
+        let odd = "x\n[redis]\nurl = \"redis://evil\"\n\u{1b}[2J\r\u{2028}\u{85}\u{202e}";
+        let mut guess = Guess::default();
+        guess.open.push(format!("the table {odd}"));
+        guess.settings.push(Setting {
+            section: "session.jwt",
+            key: "issuer".into(),
+            value: super::super::guess::text(odd),
+            reason: odd.into(),
+            is_proposal: true,
+        });
+        let url = Secret::new("sqlite:///app.db");
+        let given = Given {
+            url: &url,
+            url_from: "--database",
+            owner: None,
+            upstream: None,
+            redis: None,
+        };
+        let text = configuration(&given, &guess);
+        let read: toml::Table = text.parse().unwrap_or_else(|error| panic!("{error}: {text}"));
+        assert!(read.get("redis").is_none(), "{text}");
+        assert!(
+            !text.contains(['\u{1b}', '\r', '\u{2028}', '\u{85}', '\u{202e}']),
+            "{text:?}"
+        );
+        // What an operator makes of the proposal is the site's own value.
+        let line = text.lines().find_map(|line| line.strip_prefix("#issuer = "));
+        let read: toml::Table = format!("issuer = {}", line.expect("a proposal"))
+            .parse()
+            .expect("TOML");
+        assert_eq!(read["issuer"].as_str(), Some(odd));
     }
 }

@@ -119,6 +119,12 @@ impl RouteTable {
         self.routes.iter().map(|route| &*route.route)
     }
 
+    /// The first route that names communities by slugs.
+    pub fn by_slug(&self) -> Option<&Route> {
+        let by_slug = |route: &&CheckedRoute| matches!(route.group, Some(CommunityGroup::Slug(_)));
+        self.routes.iter().find(by_slug).map(|route| &*route.route)
+    }
+
     pub(super) fn checked(&self) -> &[CheckedRoute] {
         &self.routes
     }

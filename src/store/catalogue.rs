@@ -11,6 +11,9 @@ pub(super) const MAX_COLUMNS: i64 = 50_000;
 pub struct Catalogue {
     /// Postgres; otherwise SQLite.
     pub is_postgres: bool,
+    /// The role that was asked with, where it may do more than a role of the sidecar's own: it is a superuser, or owns
+    /// tables.
+    pub owner: Option<String>,
     /// Tables and views.
     pub tables: Vec<CatalogueTable>,
 }

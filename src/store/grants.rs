@@ -7,13 +7,13 @@ use std::fmt::Write as _;
 
 use super::ledger::RIGHTS;
 use super::schema::right::{
-    connecting, grant, making_partitions, on_columns, policy, usage_of_schema, usage_of_sequence,
+    connecting, grant, making_partitions, on_columns, one_line, policy, quoted, usage_of_schema, usage_of_sequence,
 };
-use super::schema::{Dialect, Privilege, ResolvedSchema, Right, TableName};
+use super::schema::{Privilege, ResolvedSchema, Right, TableName};
 
 /// The SQL. `writes`: the configuration writes to the database, for which the ledger is needed.
 pub(super) fn sql(resolved: &ResolvedSchema, role: &str, writes: bool) -> String {
-    let role = Dialect::Postgres.quoted(role);
+    let role = quoted(role);
     let mut sql = format!(
         "-- The rights that the sidecar's role needs with this configuration. Run it as a superuser, or as the owner of the\n\
          -- tables, after `headcount migrate`, which the owner runs. The role itself:\n\
@@ -77,7 +77,7 @@ impl TableRights {
         let _ = writeln!(
             sql,
             "-- Row-level security of {} is on. Where no policy of the app covers the role:",
-            self.name
+            one_line(&self.name.to_string())
         );
         let table = self.name.to_string();
         for (privilege, _) in self.privileges() {
@@ -133,6 +133,7 @@ fn schemas(tables: &[TableRights]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::schema::Dialect;
 
     fn right(table: &str, privilege: Privilege, columns: &[&str]) -> Right {
         Right {
@@ -146,6 +147,39 @@ mod tests {
             sequences: Vec::new(),
             row_security: table == "hidden",
         }
+    }
+
+    #[test]
+    fn d19_control_characters_of_names_stay_within_their_line() {
+        let odd = "hidden\nDROP TABLE site;--\r\u{1b}[2J\u{2028}\u{202e}\\";
+        let mut named = right(odd, Privilege::Select, &["id\n\"x"]);
+        named.row_security = true;
+        let resolved = ResolvedSchema {
+            app: None,
+            lacks_events: false,
+            unindexed: Vec::new(),
+            problems: Vec::new(),
+            rights: vec![named],
+            has_own_partitions: false,
+            user: String::new(),
+            database: "site\nDROP DATABASE site;--".into(),
+            read_only: false,
+            session_trigger: false,
+        };
+        let text = sql(&resolved, "headcount\nALTER ROLE mallory SUPERUSER;--", false);
+        for line in text.lines() {
+            assert!(line.starts_with("-- ") || line.starts_with("GRANT "), "{line:?}");
+            assert!(
+                !line.contains(|c: char| c.is_control() || "\u{2028}\u{202e}".contains(c)),
+                "{line:?}"
+            );
+        }
+        assert!(
+            text.contains(
+                r#"SELECT (U&"id\+00000A""x") ON TABLE U&"public".U&"hidden\+00000ADROP TABLE site;--"#
+            ),
+            "{text}"
+        );
     }
 
     #[test]

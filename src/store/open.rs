@@ -255,6 +255,7 @@ pub async fn read_catalogue(database: &config::Database) -> Result<Catalogue, St
                 let tables = postgres::catalogue(&mut connection).await?;
                 Ok(Catalogue {
                     is_postgres: true,
+                    owner: postgres::owner(&mut connection).await?,
                     tables,
                 })
             })
@@ -267,6 +268,7 @@ pub async fn read_catalogue(database: &config::Database) -> Result<Catalogue, St
                 let tables = sqlite::catalogue(&mut connection).await?;
                 Ok(Catalogue {
                     is_postgres: false,
+                    owner: None,
                     tables,
                 })
             })

@@ -230,7 +230,7 @@ impl<'a> FindCommunity<'a> {
         };
         let communities = app.community.as_ref();
         match *self {
-            Self::BySlug(slug) => communities.map(|table| of(table, &table.slug, slug)),
+            Self::BySlug(slug) => communities.and_then(|table| Some(of(table, table.slug.as_ref()?, slug))),
             Self::ByKey(key) => {
                 let table = communities.filter(|table| table.id.is_key(key.as_str()))?;
                 Some(of(table, &table.id, key.as_str()))

@@ -38,7 +38,7 @@ use super::sql::SqlStore;
 use super::url::OpenError;
 use crate::config::{self, Config, Secret};
 
-pub(super) use catalogue::catalogue;
+pub(super) use catalogue::{catalogue, owner};
 pub use listen::{Notification, SessionListener};
 pub(super) use options::{connect_options, place};
 pub(super) use remarks::remarks;

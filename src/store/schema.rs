@@ -177,7 +177,8 @@ impl EventInsert {
 pub struct CommunityTable {
     pub table: TableName,
     pub id: Column,
-    pub slug: Column,
+    /// `None` where communities have no slugs.
+    pub slug: Option<Column>,
 }
 
 /// A table's name; prints quoted, with its schema where it has one.

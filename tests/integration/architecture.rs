@@ -13,7 +13,7 @@ use imports::{Import, Sources, contains, file, imports, room, unreadable};
 /// The top-level modules, from the top. `src/README.md` has the same order.
 const ORDER: &str = "main cli app admin proxy explain demo init api recorder live writer auth communities store \
                      recent_pages batch widget reload page_view presence routes handover tasks shutdown telemetry \
-                     metrics status retry geoip json key_type browser_session ids header_edits header_list \
+                     metrics status retry geoip json key_type printable browser_session ids header_edits header_list \
                      rate_limit from_row systemd config";
 
 fn order() -> Vec<&'static str> {

@@ -1,6 +1,7 @@
 //! Sites that know nothing of the sidecar, each from an empty folder to counted views, list, live counts and widget: `headcount
 //! init`, the edits that `config/README.md` shows, `headcount migrate`, and nothing else.
 
+mod advice;
 mod fidelity;
 mod refusals;
 
@@ -160,16 +161,35 @@ impl Counted {
     }
 }
 
+impl Counted {
+    /// The site shows a topic below whichever forum the path names: the view is one of the topic's forum.
+    async fn counts_a_topic_where_it_belongs(&self) {
+        let [of_rust, of_hidden] = ["community", "hidden"].map(|page| self.subject.page(page));
+        let forged = self.subject.page("hidden_topic").replace(of_hidden, of_rust);
+        assert_ne!(forged, self.subject.page("hidden_topic"));
+        let (rust, hidden) = (self.subject.community("rust"), self.subject.community("hidden"));
+        self.sidecar.wait_until_idle().await;
+        let before = (self.views(&rust).await, self.views(&hidden).await);
+        let applied = self.sidecar.metric("headcount_applied_views_total").await;
+        self.member("bob").await.sees(&forged).await;
+        self.has_written(applied + 1.0).await;
+        let after = (self.views(&rust).await, self.views(&hidden).await);
+        assert_eq!(after, (before.0, [before.1, vec!["topic".to_owned()]].concat()));
+    }
+}
+
 /// Runs `headcount init` for a site, into an empty folder.
 fn init(subject: &Subject, folder: &TempDir) -> Told {
+    init_with(subject, folder, &[])
+}
+
+/// The same with more in the environment.
+fn init_with(subject: &Subject, folder: &TempDir, more: &[(&str, &str)]) -> Told {
     let upstream = format!("127.0.0.1:{}", subject.port);
     let [project, python] = [&subject.project, &subject.python].map(|path| path.to_str().expect("UTF-8"));
     let folder = folder.path().to_str().expect("UTF-8");
-    let environment: Vec<_> = subject
-        .environment
-        .iter()
-        .map(|(name, value)| (*name, &**value))
-        .collect();
+    let environment = subject.environment.iter().map(|(name, value)| (*name, &**value));
+    let environment: Vec<_> = environment.chain(more.iter().copied()).collect();
     run(
         &[
             "init",
@@ -207,7 +227,7 @@ fn edit(folder: &TempDir, edits: &Edits) {
 async fn d1_the_usual_backend() {
     let mut counted = Counted::start(Subject::usual().await, &WIDGET, &[]);
     counted.events = "accounts_userevent";
-    counted.shows_who_is_here(["community", "community"]).await;
+    counted.shows_who_is_here(["community", "community-post"]).await;
     counted.hides_what_the_site_hides(true).await;
     fidelity::is_unchanged(&counted.subject, &counted.sidecar).await;
 }
@@ -223,8 +243,9 @@ async fn d1_a_forum_with_sessions_of_a_package() {
 #[tokio::test]
 async fn d1_a_forum_with_djangos_own_sessions() {
     let counted = Counted::start(Subject::foreign(Foreign::Machina, false).await, &WIDGET, &[]);
-    counted.shows_who_is_here(["forum", "forum"]).await;
+    counted.shows_who_is_here(["forum", "topic"]).await;
     counted.hides_what_the_site_hides(true).await;
+    counted.counts_a_topic_where_it_belongs().await;
     fidelity::is_unchanged(&counted.subject, &counted.sidecar).await;
 }
 
@@ -252,7 +273,7 @@ async fn a_site_of_its_own(is_pooled: bool) {
     let mut counted = Counted::start(subject, &JWT, &more);
     // The API takes slugs.
     (counted.rust, counted.hidden) = ("rust".into(), "hidden".into());
-    counted.shows_who_is_here(["club", "club"]).await;
+    counted.shows_who_is_here(["club", "meeting"]).await;
     counted.hides_what_the_site_hides(true).await;
 
     // The single-page app asks with its token.

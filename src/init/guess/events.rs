@@ -47,7 +47,7 @@ const OPTIONAL: &[Wanted] = &[
 struct Found<'t> {
     table: &'t Table,
     user: &'t CatalogueColumn,
-    columns: Vec<(&'static str, Option<&'t str>)>,
+    columns: Vec<(&'static str, Option<&'t CatalogueColumn>)>,
     constants: Vec<(&'t str, &'t str)>,
 }
 
@@ -64,9 +64,7 @@ fn find<'t>(tables: &'t Tables, people: &'t Table) -> Option<Found<'t>> {
             let mut found = names.iter().filter_map(|name| table.named(&[name], *fits));
             (
                 *key,
-                found
-                    .find(|column| column.name != user.name && !column.is_key)
-                    .map(|column| &*column.name),
+                found.find(|column| column.name != user.name && !column.is_key),
             )
         };
         let mut columns: Vec<_> = NEEDED.iter().map(column).collect();
@@ -88,7 +86,9 @@ fn find<'t>(tables: &'t Tables, people: &'t Table) -> Option<Found<'t>> {
                 || column.has_default
                 || column.is_key
                 || column.name == user.name
-                || columns.iter().any(|(_, name)| *name == Some(&*column.name))
+                || columns
+                    .iter()
+                    .any(|(_, written)| written.is_some_and(|written| written.name == column.name))
         };
         let empty: Vec<_> = table.columns.iter().filter(|column| !is_filled(column)).collect();
         let constants: Option<Vec<_>> = empty
@@ -122,8 +122,8 @@ pub(super) fn say(guess: &mut Guess, tables: &Tables, people: Option<&Table>) {
         &found.table.configured(),
         "it refers to the users and has a type, JSON and a time; record.events = \"own\" leaves it alone",
     );
-    guess.set_column(SECTION, "id", found.table.key().map(|key| &*key.name), "id");
-    guess.set_column(SECTION, "user_id", Some(&found.user.name), "user_id");
+    guess.set_column(SECTION, "id", found.table.key(), "id");
+    guess.set_column(SECTION, "user_id", Some(found.user), "user_id");
     for (key, column) in &found.columns {
         guess.set_column(SECTION, key, *column, key);
     }

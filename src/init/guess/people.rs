@@ -1,10 +1,16 @@
-//! Whom a session belongs to: the table of profiles or of accounts, and where its names are.
+//! Whom a session belongs to: the table of profiles or of accounts, and where its names are. `place` looks beside that
+//! table, `hidden` for those who are shown to nobody, `tokens` for what signed tokens name.
 
-use super::super::catalogue::{Table, Tables, is_flag, is_moment, is_text};
-use super::super::django::Site;
+mod hidden;
+mod place;
+mod tokens;
+
+use super::super::catalogue::{Table, Tables, is_moment, is_text};
+use super::super::django::{Model, Site};
 use super::Guess;
 use super::sessions::Session;
 use crate::store::catalogue::CatalogueColumn;
+use place::{Beside, Place};
 
 const NAME: &[&str] = &[
     "username",
@@ -35,54 +41,15 @@ const ACTIVE: &[&str] = &[
     "last_activity",
     "last_visit",
 ];
-const HIDDEN: &[&str] = &[
-    "is_hidden",
-    "hidden",
-    "is_invisible",
-    "invisible",
-    "hide_presence",
-    "hide_online_status",
-];
 
 /// The table of users, and where else their names are.
 pub(super) struct People<'t> {
     pub table: &'t Table,
+    beside: Vec<Beside<'t>>,
     username: Option<Place<'t>>,
     avatar: Option<Place<'t>>,
     /// The column with the account's id, where the table is not that of accounts.
     account: Option<&'t CatalogueColumn>,
-}
-
-/// A column of the table, or of another.
-enum Place<'t> {
-    Here(&'t str),
-    /// Where `key` of the other table equals `of` of this one.
-    There {
-        table: &'t Table,
-        key: &'t str,
-        of: &'t str,
-        column: &'t str,
-    },
-}
-
-impl Place<'_> {
-    fn toml(&self) -> String {
-        match self {
-            Self::Here(column) => super::text(column),
-            Self::There {
-                table,
-                key,
-                of,
-                column,
-            } => format!(
-                "{{ table = {}, key = {}, of = {}, column = {} }}",
-                super::text(&table.configured()),
-                super::text(key),
-                super::text(of),
-                super::text(column)
-            ),
-        }
-    }
 }
 
 /// What the session's column refers to; without one, the site's table of accounts.
@@ -103,10 +70,12 @@ pub(super) fn find<'t>(
             };
             table.columns.iter().find(to_accounts)
         });
+    let beside = place::beside(tables, table);
     Some(People {
         table,
-        username: place(tables, table, NAME),
-        avatar: place(tables, table, AVATAR),
+        username: place::named(table, &beside, NAME, is_text),
+        avatar: place::named(table, &beside, AVATAR, is_text),
+        beside,
         account,
     })
 }
@@ -114,13 +83,11 @@ pub(super) fn find<'t>(
 /// The table of accounts: `AUTH_USER_MODEL`, or Django's own.
 fn accounts<'t>(tables: &'t Tables, site: Option<&Site>) -> Option<&'t Table> {
     let by_setting = site.and_then(|site| {
-        let model = site
-            .settings
-            .auth_user_model
-            .rsplit('.')
-            .next()?
-            .to_ascii_lowercase();
-        let mut named = site.models.iter().filter(|known| known.name == model);
+        let model = site.settings.auth_user_model.to_ascii_lowercase();
+        let (app, model) = model.split_once('.').unwrap_or(("", &model));
+        let is_it =
+            |known: &&Model| known.name == model && [app, ""].contains(&&*known.app.to_ascii_lowercase());
+        let mut named = site.models.iter().filter(is_it);
         named.find_map(|known| tables.by_name(&known.table))
     });
     let own = || tables.by_name("auth_user");
@@ -129,44 +96,6 @@ fn accounts<'t>(tables: &'t Tables, site: Option<&Site>) -> Option<&'t Table> {
         users.find(|table| table.named(&["password"], is_text).is_some())
     };
     by_setting.or_else(own).or_else(custom)
-}
-
-/// A column by one of these names: in the table, in the one that it refers to, or in one that refers to it alone.
-fn place<'t>(tables: &'t Tables, table: &'t Table, names: &[&str]) -> Option<Place<'t>> {
-    if let Some(column) = table.named(names, is_text) {
-        return Some(Place::Here(&column.name));
-    }
-    // The one that it belongs to: a key that is unique, and then any other.
-    let mut outward: Vec<_> = table
-        .columns
-        .iter()
-        .filter(|column| column.references.is_some())
-        .collect();
-    outward.sort_by_key(|column| !column.is_unique);
-    for of in outward {
-        if let (Some(other), Some(to)) = (tables.target(of), &of.references)
-            && !std::ptr::eq(other, table)
-            && let Some(column) = other.named(names, is_text)
-            && (of.is_unique || other.is_of("user"))
-        {
-            return Some(Place::There {
-                table: other,
-                key: &to.column,
-                of: &of.name,
-                column: &column.name,
-            });
-        }
-    }
-    let of = table.key()?;
-    tables.that_refer_to(table).find_map(|(other, key)| {
-        let column = other.named(names, is_text).filter(|_| key.is_unique)?;
-        Some(Place::There {
-            table: other,
-            key: &key.name,
-            of: &of.name,
-            column: &column.name,
-        })
-    })
 }
 
 /// Writes it down.
@@ -194,22 +123,17 @@ pub(super) fn say(
         "what the sessions' user refers to"
     };
     guess.set_text("schema.profile", "table", &table.configured(), why);
-    guess.set_column(SECTION, "id", table.key().map(|key| &*key.name), "id");
+    guess.set_column(SECTION, "id", table.key(), "id");
     for (key, default, place) in [
         ("username", "username", &people.username),
         ("avatar", "profile_picture", &people.avatar),
     ] {
         match place {
-            Some(Place::Here(column)) if *column == default => {}
-            Some(place @ Place::There { table, .. }) => {
-                guess.set(
-                    SECTION,
-                    key,
-                    place.toml(),
-                    format!("it is in {}", table.configured()),
-                );
+            Some(place) if place.is_default(default) => {}
+            Some(place) => {
+                let reason = format!("by its name, {}", place.name());
+                guess.set(SECTION, key, place.toml(), reason);
             }
-            Some(place) => guess.set(SECTION, key, place.toml(), ""),
             None if key == "avatar" => guess.set_text(SECTION, key, "", "no column of pictures was found"),
             None => {
                 guess.set_text(SECTION, key, "", "no column of names was found");
@@ -220,7 +144,7 @@ pub(super) fn say(
         }
     }
     match table.named(ACTIVE, is_moment) {
-        Some(column) => guess.set_column(SECTION, "last_active", Some(&column.name), "last_active"),
+        Some(column) => guess.set_column(SECTION, "last_active", Some(column), "last_active"),
         None => guess.set(
             "record",
             "last_active",
@@ -228,9 +152,7 @@ pub(super) fn say(
             "the table of users has no such column",
         ),
     }
-    if let Some(hidden) = table.named(HIDDEN, is_flag) {
-        guess.set_text(SECTION, "is_hidden", &hidden.name, "who hides is in no list");
-    }
+    hidden::say(guess, table, &people.beside);
     if let Some(account) = people
         .account
         .filter(|_| site.is_some_and(|site| site.tokens.is_some()))
@@ -250,34 +172,6 @@ pub(super) fn say(
         guess.set_text("api", "avatar_base", media, "MEDIA_URL");
     }
     if let Some(tokens) = site.and_then(|site| site.tokens.as_ref()) {
-        jwt(guess, tokens);
-    }
-}
-
-/// Proposed only: the key is a secret, which is not copied out of the site.
-fn jwt(guess: &mut Guess, tokens: &super::super::django::Tokens) {
-    let algorithm = tokens.algorithm.as_deref().unwrap_or("HS256");
-    guess.propose(
-        "session.jwt",
-        "algorithms",
-        format!("[{}]", super::text(algorithm)),
-        "SIMPLE_JWT is set: take the mark away, and write its SIGNING_KEY (by default SECRET_KEY) to a file that only the \
-         sidecar can read",
-    );
-    guess.propose("session.jwt", "key_file", "\"jwt.key\"", "");
-    for (key, value) in [
-        ("user_claim", tokens.user_id_claim.as_deref().map(super::text)),
-        ("issuer", tokens.issuer.as_deref().map(super::text)),
-        (
-            "audience",
-            tokens
-                .audience
-                .as_deref()
-                .map(|name| format!("[{}]", super::text(name))),
-        ),
-    ] {
-        if let Some(value) = value {
-            guess.propose("session.jwt", key, value, "");
-        }
+        tokens::say(guess, tokens);
     }
 }

@@ -3,6 +3,7 @@
 use super::super::catalogue::{Table, Tables, is_text, plural};
 use super::super::django::Site;
 use super::Guess;
+use crate::store::catalogue::CatalogueColumn;
 
 /// Names of models, the likeliest first.
 const MODELS: &[&str] = &[
@@ -30,15 +31,29 @@ const MODELS: &[&str] = &[
     "event",
     "topic",
 ];
+/// Of these, the last words of longer names: a `StudyGroup` is a group.
+const LAST_WORDS: &[&str] = &[
+    "community",
+    "forum",
+    "group",
+    "club",
+    "space",
+    "room",
+    "channel",
+    "team",
+    "circle",
+    "guild",
+];
+/// How much less likely those are, in points.
+const LONGER: usize = 8;
+/// Names of rights, not of people.
+const RIGHTS: &[&str] = &["usergroup", "permissiongroup", "rolegroup", "authgroup"];
 /// Tables of Django and of common packages that have such names and are none.
 const OTHERS: &[&str] = &[
-    "auth_",
-    "django_",
-    "taggit_",
-    "guardian_",
-    "account_",
-    "socialaccount_",
-    "wagtail",
+    "auth_group",
+    "django_site",
+    "wagtailcore_site",
+    "wagtailcore_collection",
 ];
 
 const SLUG: &[&str] = &["slug", "handle", "url_name", "short_name", "shortname"];
@@ -56,11 +71,18 @@ pub(super) fn find<'t>(tables: &'t Tables, site: Option<&Site>) -> Option<&'t Ta
 }
 
 fn score(tables: &Tables, table: &Table, site: Option<&Site>) -> Option<usize> {
-    if OTHERS.iter().any(|other| table.name.starts_with(other)) {
+    if OTHERS.contains(&&*table.name) || RIGHTS.contains(&&*table.word()) || table.only_connects() {
         return None;
     }
     table.key()?;
-    let rank = MODELS.iter().position(|model| table.is_of(model))?;
+    let rank = |fits: &dyn Fn(&str) -> bool| MODELS.iter().position(|model| fits(model));
+    let likely = match rank(&|model| table.is_of(model)) {
+        Some(rank) => (MODELS.len() - rank) * 4,
+        None => {
+            (MODELS.len() - rank(&|model| LAST_WORDS.contains(&model) && table.ends_with(model))?) * 4
+                - LONGER
+        }
+    };
     let points = |has: bool, points| if has { points } else { 0 };
     let in_paths = site.is_some_and(|site| {
         let word = table.word();
@@ -71,7 +93,7 @@ fn score(tables: &Tables, table: &Table, site: Option<&Site>) -> Option<usize> {
         })
     });
     Some(
-        (MODELS.len() - rank) * 4
+        likely
             + points(slug(table).is_some(), 15)
             + points(table.named(TITLE, is_text).is_some(), 5)
             + points(in_paths, 20)
@@ -80,13 +102,13 @@ fn score(tables: &Tables, table: &Table, site: Option<&Site>) -> Option<usize> {
 }
 
 /// Its column of slugs.
-pub(super) fn slug(table: &Table) -> Option<&str> {
-    table.named(SLUG, is_text).map(|column| &*column.name)
+pub(super) fn slug(table: &Table) -> Option<&CatalogueColumn> {
+    table.named(SLUG, is_text)
 }
 
 /// Whether a slug names one community only.
 pub(super) fn has_unique_slug(table: &Table) -> bool {
-    table.named(SLUG, is_text).is_some_and(|column| column.is_unique)
+    slug(table).is_some_and(|column| column.is_unique)
 }
 
 /// Writes it down.
@@ -112,6 +134,6 @@ pub(super) fn say(guess: &mut Guess, community: Option<&Table>, site: Option<&Si
         "by its name and what refers to it"
     };
     guess.set_text("schema.community", "table", &table.configured(), reason);
-    guess.set_column(SECTION, "id", table.key().map(|key| &*key.name), "id");
+    guess.set_column(SECTION, "id", table.key(), "id");
     guess.set_column(SECTION, "slug", slug(table), "slug");
 }

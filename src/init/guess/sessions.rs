@@ -138,9 +138,10 @@ pub(super) fn find<'t>(tables: &'t Tables, site: Option<&Site>) -> Session<'t> {
         .0
         .iter()
         .filter_map(|table| Some((score(tables, table)?, table)));
+    // Of equals the first, which statements mean.
     let best = candidates
         .filter(|((score, _), _)| *score >= LIKELY)
-        .max_by_key(|((score, _), _)| *score)
+        .reduce(|best, next| if next.0.0 > best.0.0 { next } else { best })
         .map(|((_, found), _)| found);
     let own = tables.by_name("django_session");
     let engine = site.and_then(engine);
@@ -257,20 +258,21 @@ fn columns(guess: &mut Guess, found: &Found<'_>) {
             user.name
         ),
     );
-    let key = table.key().map(|key| &*key.name).filter(|key| *key != token.name);
+    let key = table.key().filter(|key| key.name != token.name);
     match key {
         Some(key) => guess.set_column(SECTION, "id", Some(key), "id"),
         None => guess.set_text(SECTION, "id", "", "the token is the key"),
     }
-    guess.set_column(SECTION, "user_id", Some(&user.name), "user_id");
-    guess.set_column(SECTION, "session_id", Some(&token.name), "session_id");
-    let taken: Vec<&str> = [key, Some(&*user.name), Some(&*token.name)]
+    guess.set_column(SECTION, "user_id", Some(user), "user_id");
+    guess.set_column(SECTION, "session_id", Some(token), "session_id");
+    let taken: Vec<&str> = [key, Some(user), Some(token)]
         .into_iter()
         .flatten()
+        .map(|column| &*column.name)
         .collect();
     let named = |names: &[&str], fits| {
-        let column = table.named(names, fits).map(|column| column.name.clone());
-        column.filter(|name| !taken.contains(&&**name))
+        let column = table.named(names, fits);
+        column.filter(|column| !taken.contains(&&*column.name))
     };
     let optional = [
         ("started_at", named(STARTED, is_moment)),
@@ -281,7 +283,7 @@ fn columns(guess: &mut Guess, found: &Found<'_>) {
         ("pages_visited", named(PAGES, is_count)),
     ];
     for (key, column) in &optional {
-        guess.set_column(SECTION, key, column.as_deref(), key);
+        guess.set_column(SECTION, key, *column, key);
     }
     if optional[5].1.is_none() {
         guess.set(

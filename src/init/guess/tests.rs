@@ -6,6 +6,11 @@ use super::*;
 use crate::store::catalogue::{Catalogue, CatalogueColumn, CatalogueTable, Reference};
 use crate::store::schema::Kind;
 
+mod hidden;
+mod nested;
+mod reasons;
+mod strangers;
+
 /// A table from lines such as `id bigint key`, `user_id bigint -> auth_user`, `slug text unique`, `seen timestamp?`.
 fn table(name: &str, columns: &str) -> CatalogueTable {
     let (schema, name) = name.split_once('.').unwrap_or(("public", name));
@@ -61,6 +66,7 @@ fn column(line: &str) -> CatalogueColumn {
 fn guessed(tables: Vec<CatalogueTable>, site: Option<&Site>) -> Guess {
     let catalogue = Catalogue {
         is_postgres: true,
+        owner: None,
         tables,
     };
     guess(&Tables::new(catalogue, site), site)
@@ -309,25 +315,37 @@ fn a_constant_is_taken_from_the_model() {
     is(&guess, "schema.event.constants", "tenant", "\"main\"");
 }
 
-/// Routes of a site with forums and topics.
-fn forum_routes(patterns: &str) -> Vec<Route> {
-    let site = site(&format!(r#"{{"patterns": [{patterns}]}}"#));
-    let tables = vec![
+/// Tables with forums and topics.
+fn forum_tables() -> Vec<CatalogueTable> {
+    vec![
         auth_user(),
         table("forum_forum", "id bigint key, slug text, name text"),
         table(
             "board_topic",
             "id bigint key, forum_id bigint -> forum_forum, title text",
         ),
-    ];
+    ]
+}
+
+/// Routes to pages of a site with these tables and URL patterns.
+fn routes_of(tables: Vec<CatalogueTable>, patterns: &str) -> Vec<Route> {
+    let site = site(&format!(r#"{{"patterns": [{patterns}]}}"#));
     let mut routes = guessed(tables, Some(&site)).routes;
     routes.retain(|route| !route.is_excluded);
     routes
 }
 
+/// Routes of a site with forums and topics.
+fn forum_routes(patterns: &str) -> Vec<Route> {
+    routes_of(forum_tables(), patterns)
+}
+
 fn pattern(path: &str, view: &str) -> String {
-    let parts = serde_json::json!({"parts": ["^", path], "name": "", "view": view, "table": null});
-    parts.to_string()
+    named_pattern(path, view, "")
+}
+
+fn named_pattern(path: &str, view: &str, name: &str) -> String {
+    serde_json::json!({"parts": ["^", path], "name": name, "view": view, "table": null}).to_string()
 }
 
 #[test]
@@ -338,11 +356,6 @@ fn a_key_of_the_model_before_it_is_the_community() {
     ));
     assert_eq!(routes[0].pattern, r"^/forum/(?:[^/]+)\-(?P<community>[0-9]+)/$");
     assert_eq!(routes[0].page_type.as_deref(), Some("forum"));
-    let routes = forum_routes(&pattern(
-        r"^x/(?P<forum_pk>[0-9]+)/topic/(?P<pk>[0-9]+)/\Z",
-        "board.TopicView",
-    ));
-    assert_eq!(routes[0].pattern, r"^/x/(?P<community>[0-9]+)/topic/(?:[0-9]+)/$");
 }
 
 #[test]

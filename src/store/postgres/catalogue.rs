@@ -4,7 +4,7 @@ use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
 
 use super::introspect::kind;
-use super::statement::query_as;
+use super::statement::{query_as, query_scalar};
 use crate::from_row::from_row;
 use crate::store::catalogue::{CatalogueColumn, CatalogueTable, Listed, MAX_COLUMNS, Reference, tables};
 
@@ -70,6 +70,21 @@ pub(in crate::store) async fn catalogue(
     .fetch_all(connection)
     .await?;
     Ok(tables(rows.into_iter().map(Listed::from)))
+}
+
+/// The current role, where it is a superuser or owns tables of the app's.
+pub(in crate::store) async fn owner(connection: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
+    query_scalar(
+        "SELECT r.rolname::text FROM pg_catalog.pg_roles r
+         WHERE r.rolname = current_user
+           AND (r.rolsuper
+                OR EXISTS (SELECT FROM pg_catalog.pg_class c
+                           JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+                           WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+                             AND pg_has_role(c.relowner, 'USAGE')))",
+    )
+    .fetch_optional(connection)
+    .await
 }
 
 impl From<ListedRow> for Listed {

@@ -245,9 +245,11 @@ impl Runs<FindSlug<'_>> for Postgres {
         let Some(community) = community.filter(|table| table.id.is_key(key.as_str())) else {
             return Ok(None);
         };
+        let Some(slug) = &community.slug else {
+            return Ok(None);
+        };
         let sql = format!(
             "SELECT {slug}::text FROM {table} WHERE {id} = $1::text::{id_type} LIMIT 1",
-            slug = community.slug,
             table = community.table,
             id = community.id,
             id_type = community.id.type_name,

@@ -32,6 +32,8 @@ pub struct ProfileValue {
     pub column: Column,
     /// The table of `column`, if that is not the profile's.
     pub join: Option<Join>,
+    /// For a flag: it says the opposite.
+    pub is_inverted: bool,
 }
 
 /// How the row of another table is found.
@@ -59,13 +61,15 @@ impl ProfileValue {
         }
     }
 
-    /// SQL for whether the flag is set for the profile `profile`, an alias: true or false, never null.
+    /// SQL for whether the flag says so of the profile `profile`, an alias: true or false, never null. What is null, or has
+    /// no row, says nothing.
     pub(in crate::store) fn is_set(&self, profile: &str) -> String {
         let column = &self.column;
+        let says = if self.is_inverted { "FALSE" } else { "TRUE" };
         match &self.join {
-            None => format!("({profile}.{column} IS TRUE)"),
+            None => format!("({profile}.{column} IS {says})"),
             Some(join) => format!(
-                "EXISTS (SELECT 1 {row} AND headcount_joined.{column})",
+                "EXISTS (SELECT 1 {row} AND headcount_joined.{column} IS {says})",
                 row = join.row(profile)
             ),
         }

@@ -370,13 +370,15 @@ impl Check<'_> {
 
     fn community(&mut self, table: &LiveTable, names: &config::CommunityColumns) -> Option<CommunityTable> {
         let id = self.column(table, "community", ("id", &names.id, Holds::Key));
-        let slug = self.column(table, "community", ("slug", &names.slug, Holds::Text));
+        let slug = self.optional(table, "community", ("slug", &names.slug, Holds::Text));
         let community = CommunityTable {
             table: table.name.clone(),
             id: id?,
-            slug: slug?,
+            slug: slug.ok()?,
         };
-        self.may(table, Privilege::Select, &[&community.id, &community.slug]);
+        let mut read = vec![&community.id];
+        read.extend(&community.slug);
+        self.may(table, Privilege::Select, &read);
         Some(community)
     }
 }

@@ -1,7 +1,10 @@
 //! Rights that the database role needs on the app's tables, and their SQL: one source for `headcount grants` and for each
 //! sentence that says what the role lacks. Pure.
 
+use std::fmt::Write as _;
+
 use super::{Column, Dialect, LiveTable, TableName};
+use crate::printable::is_unprintable;
 
 /// A privilege on columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +58,46 @@ impl Right {
     }
 }
 
+/// An identifier as SQL has it, within one line.
+pub(in crate::store) fn quoted(name: &str) -> String {
+    one_line(&Dialect::Postgres.quoted(name))
+}
+
+/// Identifiers that are quoted already, with control characters and those that end or turn a line escaped: a name stays
+/// within its line, in comments too.
+pub(in crate::store) fn one_line(sql: &str) -> String {
+    if !sql.contains(is_unprintable) {
+        return sql.to_owned();
+    }
+    let mut line = String::new();
+    // Quotes within an identifier are doubled, so that each part between two quotes is inside or outside.
+    for (number, part) in sql.split('"').enumerate() {
+        if number > 0 {
+            line.push('"');
+        }
+        if number % 2 == 0 {
+            line.push_str(part);
+            continue;
+        }
+        // `""` within an identifier begins no new one.
+        let begins = !line.ends_with("\"\"");
+        if begins {
+            line.truncate(line.len() - 1);
+            line.push_str("U&\"");
+        }
+        for c in part.chars() {
+            match c {
+                '\\' => line.push_str("\\\\"),
+                c if is_unprintable(c) => {
+                    let _ = write!(line, "\\+{:06X}", u32::from(c));
+                }
+                c => line.push(c),
+            }
+        }
+    }
+    line
+}
+
 /// The statement that gives `right`, which is written as between GRANT and TO, to a role, quoted.
 pub(in crate::store) fn grant(right: &str, role: &str) -> String {
     format!("GRANT {right} TO {role}")
@@ -62,17 +105,17 @@ pub(in crate::store) fn grant(right: &str, role: &str) -> String {
 
 /// The right to connect to a database.
 pub(in crate::store) fn connecting(database: &str) -> String {
-    format!("CONNECT ON DATABASE {}", Dialect::Postgres.quoted(database))
+    format!("CONNECT ON DATABASE {}", quoted(database))
 }
 
 /// The right to find anything in a schema.
 pub(in crate::store) fn usage_of_schema(schema: &str) -> String {
-    format!("USAGE ON SCHEMA {}", Dialect::Postgres.quoted(schema))
+    format!("USAGE ON SCHEMA {}", quoted(schema))
 }
 
 /// The right to take keys from a sequence, quoted.
 pub(in crate::store) fn usage_of_sequence(sequence: &str) -> String {
-    format!("USAGE ON SEQUENCE {sequence}")
+    format!("USAGE ON SEQUENCE {}", one_line(sequence))
 }
 
 /// Privileges on columns, each at least one: `SELECT ("id", "slug"), INSERT ("id") ON TABLE "t"`.
@@ -83,11 +126,15 @@ pub(in crate::store) fn on_columns<'a>(
     let privileges = privileges.into_iter().map(|(privilege, columns)| {
         let columns: Vec<_> = columns
             .iter()
-            .map(|column| Dialect::Postgres.quoted(column))
+            .map(|column| quoted(column))
             .collect();
         format!("{} ({})", privilege.sql(), columns.join(", "))
     });
-    format!("{} ON TABLE {table}", privileges.collect::<Vec<_>>().join(", "))
+    format!(
+        "{} ON TABLE {}",
+        privileges.collect::<Vec<_>>().join(", "),
+        one_line(&table.to_string())
+    )
 }
 
 /// The statements after which a role, quoted, makes the partitions of our own event table itself.
@@ -108,7 +155,8 @@ pub(in crate::store) fn policy(command: &str, table: &str, role: &str) -> String
         "USING"
     };
     format!(
-        "CREATE POLICY headcount_{} ON {table} FOR {command} TO {role} {condition} (true)",
-        command.to_lowercase()
+        "CREATE POLICY headcount_{} ON {} FOR {command} TO {role} {condition} (true)",
+        command.to_lowercase(),
+        one_line(table)
     )
 }

@@ -283,9 +283,11 @@ impl Runs<FindSlug<'_>> for Sqlite {
         let Some(names) = names.filter(|table| table.id.is_key(community.as_str())) else {
             return Ok(None);
         };
+        let Some(slug) = &names.slug else {
+            return Ok(None);
+        };
         let sql = format!(
             "SELECT CAST({slug} AS TEXT) FROM {table} WHERE {id} = ?1 LIMIT 1",
-            slug = names.slug,
             table = names.table,
             id = names.id,
         );

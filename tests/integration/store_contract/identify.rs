@@ -13,6 +13,7 @@ contract! {
     a_session_whose_flags_are_null_lets_nobody_in,
     an_unknown_token_is_nobodys,
     a_slug_finds_its_community,
+    s21_communities_may_have_no_slugs,
     a_community_exists_in_one_spelling_only,
     the_store_answers_pings_and_closes,
 }
@@ -160,6 +161,25 @@ async fn a_slug_finds_its_community(variant: Variant) {
         let found = site.store.community_by_slug(unknown).await.unwrap();
         assert_eq!(found, None, "{unknown:?}");
     }
+}
+
+async fn s21_communities_may_have_no_slugs(variant: Variant) {
+    let site = Site::new(variant).await;
+    let gardening = site.community("gardening").await;
+    let names = &site.config.schema.community;
+    let sql = format!(
+        "ALTER TABLE {} DROP COLUMN {}",
+        site.table(&names.table),
+        names.columns.slug
+    );
+    // SQLite drops no column that is unique.
+    if variant.is_postgres() {
+        site.execute(&sql).await;
+    }
+    let store = site.reconfigured(|config| config.schema.community.columns.slug = String::new());
+    assert_eq!(store.community_by_slug("gardening").await.unwrap(), None);
+    assert_eq!(store.community_slug(&gardening).await.unwrap(), None);
+    assert_eq!(store.community_by_key(&gardening).await.unwrap(), Some(gardening));
 }
 
 async fn a_community_exists_in_one_spelling_only(variant: Variant) {

@@ -15,6 +15,7 @@ contract! {
     s16_who_is_hidden_is_shown_to_nobody_from_that_moment,
     s16_a_flag_in_another_table_hides_if_any_row_says_so,
     s16_a_session_says_whether_its_user_is_hidden,
+    d13_a_flag_that_says_the_opposite_hides_whom_it_does_not_show,
     s17_without_profiles_users_are_those_of_the_sessions,
     s17_without_names_nothing_is_asked_of_profiles,
     s20_without_an_event_table_everything_else_goes_on,
@@ -229,6 +230,51 @@ async fn s16_a_flag_in_another_table_hides_if_any_row_says_so(variant: Variant) 
         .await;
     let shown = shown(&site, &[alice, bob]).await;
     assert_eq!(shown, [("alice".to_owned(), None)]);
+}
+
+async fn d13_a_flag_that_says_the_opposite_hides_whom_it_does_not_show(variant: Variant) {
+    for is_beside in [false, true] {
+        let site = with_accounts(variant, "PRIMARY KEY").await;
+        let names = &site.config.schema.profile;
+        let profiles = site.table(&names.table);
+        site.execute(&format!("ALTER TABLE {profiles} ADD online boolean"))
+            .await;
+        site.execute("ALTER TABLE auth_user ADD online boolean").await;
+        let (alice, bob) = (site.member("alice").await, site.member("bob").await);
+        for (user, account) in [(&alice, 7), (&bob, 8)] {
+            site.execute(&format!(
+                r#"UPDATE {profiles} SET account = {account} WHERE "{}" = '{}'"#,
+                names.columns.id,
+                stored_key(user.as_str())
+            ))
+            .await;
+        }
+        site.execute("INSERT INTO auth_user (id) VALUES (7), (8)").await;
+        let store = site.reconfigured(|config| {
+            let columns = &mut config.schema.profile.columns;
+            columns.is_shown = if is_beside {
+                in_accounts("online")
+            } else {
+                "online".into()
+            };
+        });
+        // Null says nothing.
+        for (flag, is_hidden) in [("NULL", false), ("true", false), ("false", true)] {
+            site.execute(&format!("UPDATE auth_user SET online = {flag} WHERE id = 8"))
+                .await;
+            site.execute(&format!(
+                "UPDATE {profiles} SET online = {flag} WHERE account = 8"
+            ))
+            .await;
+            let hidden = store.hidden(&[alice.clone(), bob.clone()]).await.unwrap();
+            assert_eq!(
+                hidden.contains_key(&bob),
+                is_hidden,
+                "{flag}, beside: {is_beside}"
+            );
+            assert!(!hidden.contains_key(&alice));
+        }
+    }
 }
 
 async fn s16_a_session_says_whether_its_user_is_hidden(variant: Variant) {

@@ -41,6 +41,26 @@ impl Foreign {
         }
     }
 
+    fn paths(self) -> Paths {
+        match self {
+            Self::Spirit => Paths {
+                file: "/static/spirit/stylesheets/styles.all.min.css",
+                upload: Some("/comment/upload/"),
+                stream: None,
+            },
+            Self::Machina => Paths {
+                file: "/static/machina/build/css/machina.board_theme.min.css",
+                upload: None,
+                stream: None,
+            },
+            Self::Clubs => Paths {
+                file: "/files/rules.txt",
+                upload: Some("/upload/"),
+                stream: Some("/clubs/rust/meetings.csv"),
+            },
+        }
+    }
+
     fn project(self) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("tests/sites")
@@ -66,6 +86,14 @@ fn environments() -> &'static Path {
     })
 }
 
+/// Paths of a site that its seeded data does not have.
+#[derive(Debug, Clone, Copy)]
+struct Paths {
+    file: &'static str,
+    upload: Option<&'static str>,
+    stream: Option<&'static str>,
+}
+
 /// A running site, and what init is told of it.
 pub struct Subject {
     pub port: u16,
@@ -78,6 +106,8 @@ pub struct Subject {
     pub seeded: Value,
     /// Path of the form, and what passwords end with.
     sign_in: (&'static str, &'static str),
+    /// Paths of a file, of a form that takes files, and of an answer of unknown length.
+    paths: Paths,
     database: String,
     _service: Service,
     _directory: TempDir,
@@ -125,6 +155,7 @@ impl Subject {
             environment,
             seeded: template.1.clone(),
             sign_in: (sign_in, ""),
+            paths: site.paths(),
             database,
             _service: service,
             _directory: directory,
@@ -177,12 +208,32 @@ impl Subject {
             environment,
             seeded: said,
             sign_in: ("/accounts/login/", "-pw"),
+            paths: Paths {
+                file: "/download?size=5000",
+                upload: Some("/upload"),
+                stream: Some("/stream?n=5"),
+            },
             database: database.name().to_owned(),
             _service: service,
             _directory: directory,
             _pooler: None,
             _keeps: Some(database),
         }
+    }
+
+    /// Path of a file.
+    pub fn file(&self) -> &str {
+        self.paths.file
+    }
+
+    /// Path of a form that takes files.
+    pub fn upload(&self) -> Option<&str> {
+        self.paths.upload
+    }
+
+    /// Path of an answer whose length is not known when it begins.
+    pub fn stream(&self) -> Option<&str> {
+        self.paths.stream
     }
 
     /// Path of its sign-in.
@@ -210,19 +261,24 @@ impl Subject {
         backend::text(&self.seeded["communities"][name])
     }
 
+    /// A member's password.
+    pub fn password(&self, name: &str) -> String {
+        match self.sign_in.1 {
+            "" => "password".to_owned(),
+            end => format!("{name}{end}"),
+        }
+    }
+
     /// Signs in with the site's own form, with its token against forgery where it has one.
     pub async fn signs_in(&self, base: String, name: &str) -> Member {
         let member = Member::new(base);
-        let (path, end) = self.sign_in;
+        let (path, _) = self.sign_in;
         let form = member.get(path).await.text().await.expect("a page");
         let token = form
             .split_once("csrfmiddlewaretoken\" value=\"")
             .and_then(|(_, rest)| rest.split_once('"'))
             .map_or("", |(token, _)| token);
-        let password = match end {
-            "" => "password".to_owned(),
-            end => format!("{name}{end}"),
-        };
+        let password = self.password(name);
         let fields = [
             ("username", name),
             ("password", &password),

@@ -1,6 +1,7 @@
 """A site that does everything by itself and in its own way: uuid keys, tables in a schema of their own, names in `auth_user`
 only, a table of sign-ins that holds hashes, pages under slugs, and an API with signed tokens beside the pages."""
 import os
+from pathlib import Path
 
 SECRET_KEY = 'a-constant-for-tests-only-of-32-bytes'
 DEBUG = False
@@ -38,4 +39,5 @@ USE_TZ = True
 TIME_ZONE = 'UTC'
 STATIC_URL = '/static/'
 MEDIA_URL = '/files/'
+FILES = Path(__file__).resolve().parent / 'files'
 DEFAULT_AUTO_FIELD = 'django.db.models.BigAutoField'

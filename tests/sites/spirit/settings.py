@@ -105,7 +105,8 @@ HAYSTACK_CONNECTIONS = {'default': {
     'ENGINE': 'haystack.backends.whoosh_backend.WhooshEngine',
     'PATH': str(WORK_DIR / 'search'),
 }}
-# Sign-ins are part of each test; a slow hash would only slow them.
+# Sign-ins are part of each test; a slow hash would only slow them, and a limit would refuse them.
+ST_RATELIMIT_ENABLE = False
 PASSWORD_HASHERS = ['django.contrib.auth.hashers.MD5PasswordHasher']
 
 USE_TZ = True

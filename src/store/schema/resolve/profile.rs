@@ -27,6 +27,7 @@ impl Check<'_> {
         let username = value(needs.identities, "username", &names.username, Holds::Text);
         let avatar = value(needs.identities, "avatar", &names.avatar, Holds::Text);
         let is_hidden = value(needs.hidden, "is_hidden", &names.is_hidden, Holds::Flag);
+        let is_shown = value(needs.hidden, "is_shown", &names.is_shown, Holds::Flag);
         let last_active = if needs.last_active {
             self.optional(table, SECTION, ("last_active", &names.last_active, Holds::Moment))
         } else {
@@ -40,7 +41,10 @@ impl Check<'_> {
             username: username.ok()?,
             avatar: avatar.ok()?,
             last_active: last_active.ok()?,
-            is_hidden: is_hidden.ok()?,
+            is_hidden: is_hidden.ok()?.or(is_shown.ok()?.map(|flag| ProfileValue {
+                is_inverted: true,
+                ..flag
+            })),
         };
         let mut read = vec![&profile.id];
         for value in [&profile.username, &profile.avatar, &profile.is_hidden]
@@ -72,7 +76,11 @@ impl Check<'_> {
         match name {
             ProfileColumn::Own(name) => {
                 let column = self.optional(table, SECTION, (key, name, holds))?;
-                Ok(column.map(|column| ProfileValue { column, join: None }))
+                Ok(column.map(|column| ProfileValue {
+                    column,
+                    join: None,
+                    is_inverted: false,
+                }))
             }
             ProfileColumn::Joined(joined) => {
                 let value = self.joined(table, key, joined, holds);
@@ -131,6 +139,7 @@ impl Check<'_> {
                 key: found_by,
                 of,
             }),
+            is_inverted: false,
         })
     }
 
@@ -150,6 +159,9 @@ impl Check<'_> {
             ("avatar", "of") => "avatar.of",
             ("avatar", "key") => "avatar.key",
             ("avatar", _) => "avatar.column",
+            ("is_shown", "of") => "is_shown.of",
+            ("is_shown", "key") => "is_shown.key",
+            ("is_shown", _) => "is_shown.column",
             (_, "of") => "is_hidden.of",
             (_, "key") => "is_hidden.key",
             _ => "is_hidden.column",

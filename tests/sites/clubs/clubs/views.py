@@ -1,6 +1,10 @@
+import csv
+import hashlib
+
 from django.conf import settings
 from django.contrib.auth import authenticate
-from django.http import Http404, HttpResponse, HttpResponseForbidden, HttpResponseRedirect
+from django.http import (
+    Http404, HttpResponse, HttpResponseForbidden, HttpResponseRedirect, JsonResponse, StreamingHttpResponse)
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from django.utils.html import escape
@@ -38,6 +42,36 @@ def club(request, slug):
 def meeting(request, slug, pk):
     found = get_object_or_404(Meeting, pk=pk, club=visible(request.member, slug))
     return page(found.title, '<p>At eight.</p>')
+
+
+def members(request, slug):
+    return page('Members', ''.join(f'<p>{member.user}</p>' for member in visible(request.member, slug).members.all()))
+
+
+def join(request, slug):
+    """For those who are not members, too."""
+    return page('Join ' + get_object_or_404(Club, slug=slug).name, '<form method="post"><button>Join</button></form>')
+
+
+class Line:
+    """A file of which each line is sent when it is written."""
+
+    def write(self, line):
+        return line
+
+
+def export(request, slug):
+    rows = csv.writer(Line())
+    lines = (rows.writerow([found.pk, found.title])
+             for found in Meeting.objects.filter(club=visible(request.member, slug)).order_by('pk'))
+    return StreamingHttpResponse(lines, content_type='text/csv', headers={'Content-Disposition': 'attachment'})
+
+
+def upload(request):
+    file = request.FILES.get('file')
+    if file is None:
+        return JsonResponse({'error': 'no file'}, status=400)
+    return JsonResponse({'name': file.name, 'size': file.size, 'sha256': hashlib.sha256(file.read()).hexdigest()})
 
 
 def sign_in(request):

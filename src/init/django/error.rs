@@ -1,0 +1,63 @@
+//! Why a site could not be asked: each sentence with its cure.
+
+use std::path::PathBuf;
+
+/// Why the site could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum DjangoError {
+    /// No `manage.py`.
+    #[error("{0}: there is no manage.py; name the folder of the Django project with --django")]
+    NoProject(PathBuf),
+    /// The interpreter does not start.
+    #[error(
+        "{python} cannot be run ({reason}); name the Python of the site's virtual environment, for example: --python \
+         {example}"
+    )]
+    NoPython {
+        /// As it was called.
+        python: String,
+        /// Why.
+        reason: String,
+        /// One that may be the site's.
+        example: String,
+    },
+    /// The interpreter is not the site's.
+    #[error(
+        "{python} has no Django, so that it is not the site's Python; name that of the site's virtual environment, for \
+         example: --python {example}\nWhere the site runs, `ps ax` \
+         shows it: what stands before bin/gunicorn or bin/uvicorn is the environment's folder"
+    )]
+    NoDjango {
+        /// As it was called.
+        python: String,
+        /// One that may be the site's.
+        example: String,
+    },
+    /// It did not answer in time.
+    #[error("{0} did not answer within 60 seconds; try `{0} shell` by hand")]
+    Slow(String),
+    /// The answer is too long.
+    #[error("{0} answered with more than 16 MiB")]
+    Long(String),
+    /// It failed.
+    #[error(
+        "{command} failed; it needs the environment in which the site runs, and the site's Python, for example: --python \
+         {example}\n{said}"
+    )]
+    Failed {
+        /// What was run.
+        command: String,
+        /// One that may be the site's.
+        example: String,
+        /// The end of what it said.
+        said: String,
+    },
+    /// The answer cannot be read.
+    #[error("the answer of {command} cannot be read: {reason}")]
+    Answer {
+        /// What was run.
+        command: String,
+        /// Why.
+        reason: String,
+    },
+}

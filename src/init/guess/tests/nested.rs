@@ -1,0 +1,127 @@
+//! Pages below a community: whose view it is, and whether an answer says that its visitor may see the community.
+
+use super::*;
+
+#[test]
+fn d14_the_row_goes_before_a_community_that_the_path_names() {
+    let routes = forum_routes(&pattern(
+        r"^x/(?P<forum_pk>[0-9]+)/topic/(?P<pk>[0-9]+)/\Z",
+        "board.TopicView",
+    ));
+    assert_eq!(routes[0].pattern, r"^/x/(?:[0-9]+)/topic/(?P<topic>[0-9]+)/$");
+    assert!(routes[0].lookup.is_some(), "{routes:?}");
+    assert!(
+        routes[0].reason.contains("whatever forum the path names"),
+        "{routes:?}"
+    );
+    // Of several rows the one at the end is the page's.
+    let mut tables = forum_tables();
+    tables.push(table(
+        "board_poll",
+        "id bigint key, forum_id bigint -> forum_forum, title text",
+    ));
+    let routes = routes_of(
+        tables,
+        &pattern(
+            r"^topic/(?P<topic_pk>[0-9]+)/poll/(?P<poll_pk>[0-9]+)/\Z",
+            "board.poll",
+        ),
+    );
+    assert_eq!(routes[0].pattern, r"^/topic/(?:[0-9]+)/poll/(?P<poll>[0-9]+)/$");
+}
+
+#[test]
+fn d14_a_row_that_paths_name_by_its_slug_is_looked_up_by_it() {
+    let tables = vec![
+        auth_user(),
+        table("forum_forum", "id bigint key, slug text unique, name text"),
+        table(
+            "board_topic",
+            "id bigint key, forum_id bigint -> forum_forum, slug text unique, title text",
+        ),
+    ];
+    let routes = routes_of(tables, &pattern(r"^topic/(?P<slug>[-\w]+)/\Z", "board.detail"));
+    let lookup = routes[0].lookup.as_ref().expect("a lookup");
+    assert_eq!((&*lookup.key, &*lookup.community), ("slug", "forum_id"));
+    assert_eq!(
+        routes[0].pattern,
+        format!(r"^/topic/(?P<{}>[-\w]+)/$", lookup.name)
+    );
+}
+
+#[test]
+fn d14_the_reference_that_is_called_like_the_community_is_the_rows_own() {
+    let tables = vec![
+        auth_user(),
+        table("forum_forum", "id bigint key, slug text, name text"),
+        table(
+            "board_topic",
+            "id bigint key, moved_from_id bigint? -> forum_forum, forum_id bigint -> forum_forum",
+        ),
+    ];
+    let routes = routes_of(tables, &pattern(r"^topic/(?P<pk>[0-9]+)/\Z", "board.detail"));
+    assert_eq!(routes[0].lookup.as_ref().expect("a lookup").community, "forum_id");
+}
+
+#[test]
+fn d14_pages_below_a_community_say_what_their_answers_show() {
+    let forum = |rest: &str| pattern(&format!(r"^forum/(?P<forum_pk>[0-9]+)/{rest}\Z"), "board.view");
+    let of = |rest: &str| forum_routes(&forum(rest)).remove(0);
+    // Its own page speaks for itself, and a row's too.
+    assert_eq!(of("").grants, Grants::Default);
+    assert_eq!(of(r"topic/(?P<pk>[0-9]+)/").grants, Grants::Default);
+    // The app may have checked the community, or not.
+    let below = of("members/");
+    assert_eq!(below.grants, Grants::Proposed);
+    assert!(below.reason.contains("grants = true"), "{below:?}");
+    // Everybody sees these.
+    for rest in [
+        "join/",
+        "request-to-join/",
+        "apply/",
+        "invitation/(?P<code>[a-z]+)/",
+        "subscribe/",
+        "about/",
+    ] {
+        let join = of(rest);
+        assert_eq!(join.grants, Grants::No, "{rest}");
+        assert!(join.reason.contains("not members"), "{join:?}");
+    }
+    assert_eq!(of(r"topic/(?P<pk>[0-9]+)/join/").grants, Grants::No);
+}
+
+#[test]
+fn d15_routes_to_different_pages_have_page_types_of_their_own() {
+    let patterns = [
+        named_pattern(r"^forum/(?P<forum_pk>[0-9]+)/\Z", "board.forum", "detail"),
+        named_pattern(
+            r"^forum/(?P<forum_pk>[0-9]+)/(?P<slug>[-\w]+)/\Z",
+            "board.forum",
+            "detail",
+        ),
+        named_pattern(
+            r"^forum/(?P<forum_pk>[0-9]+)/members/\Z",
+            "board.members",
+            "members",
+        ),
+        named_pattern(r"^forum/(?P<forum_pk>[0-9]+)/archive/\Z", "board.archive", ""),
+        named_pattern(r"^topic/(?P<pk>[0-9]+)/\Z", "board.topic", "topic:detail"),
+        named_pattern(r"^topic/(?P<pk>[0-9]+)/history/\Z", "board.history", "history"),
+    ];
+    let routes = forum_routes(&patterns.join(", "));
+    let types: Vec<_> = routes
+        .iter()
+        .map(|route| route.page_type.as_deref().unwrap_or_default())
+        .collect();
+    assert_eq!(
+        types,
+        [
+            "forum",
+            "forum",
+            "forum-members",
+            "forum-archive",
+            "topic",
+            "topic-history"
+        ]
+    );
+}

@@ -1,0 +1,13 @@
+//! Texts of others (names of tables, routes, cookies) within one line of a file, a message or a terminal. Pure.
+
+/// Whether a character may end a line, change its direction, or be an order to a terminal.
+pub(crate) fn is_unprintable(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The text with a space for each such character.
+pub(crate) fn one_line(text: &str) -> String {
+    text.chars()
+        .map(|c| if is_unprintable(c) { ' ' } else { c })
+        .collect()
+}
