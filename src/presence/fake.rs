@@ -1,9 +1,9 @@
 //! Fake presence stores for tests that need only a part of one.
 
 use async_trait::async_trait;
-use std::time::Duration;
 
 use super::changes::Subscription;
+use super::failure_domain::FailureDomains;
 use super::grants::{Grant, NotedGrant};
 use super::{Answer, Count, Counts, Presence, PresenceError, Seen, Sweep, Touch};
 use crate::ids::{CommunityId, UserId};
@@ -40,7 +40,15 @@ pub(crate) trait Fake: Send + Sync + 'static {
         false
     }
 
-    async fn note_grants(&self, _: &CommunityId, _: Duration, _: &[Grant]) -> Result<(), PresenceError> {
+    fn losses(&self) -> Option<FailureDomains> {
+        None
+    }
+
+    async fn note_grants(
+        &self,
+        _: &CommunityId,
+        _: &[Grant],
+    ) -> Result<Vec<Option<NotedGrant>>, PresenceError> {
         unexpected("note_grants")
     }
 
@@ -93,13 +101,16 @@ impl<F: Fake> Presence for F {
         Fake::shares_grants(self)
     }
 
+    fn losses(&self) -> Option<FailureDomains> {
+        Fake::losses(self)
+    }
+
     async fn note_grants(
         &self,
         community: &CommunityId,
-        kept: Duration,
         grants: &[Grant],
-    ) -> Result<(), PresenceError> {
-        Fake::note_grants(self, community, kept, grants).await
+    ) -> Result<Vec<Option<NotedGrant>>, PresenceError> {
+        Fake::note_grants(self, community, grants).await
     }
 
     async fn grant(

@@ -59,4 +59,5 @@ mod streams;
 mod support;
 mod tables;
 mod visited;
+mod visited_losses;
 mod widget;

@@ -16,11 +16,11 @@ use crate::support::redis::RedisServer;
 use crate::support::sidecar::{ROUTES, run, write_config};
 use crate::support::world::{Parts, Wanted, World, any_prefix};
 
-fn wanted() -> Wanted {
+pub fn wanted() -> Wanted {
     Wanted::usual().with_default_access()
 }
 
-async fn status(member: &Member, path: &str) -> u16 {
+pub async fn status(member: &Member, path: &str) -> u16 {
     member.get(path).await.status().as_u16()
 }
 
@@ -195,7 +195,7 @@ async fn a7_whoever_saw_a_page_may_see_who_is_there_with_sqlite_and_memory() {
 }
 
 /// Takes a member out of the hidden community, in the site's own tables.
-async fn expels(database: &Database, seeded: &Seeded, name: &str) {
+pub async fn expels(database: &Database, seeded: &Seeded, name: &str) {
     let pool = Postgres::shared().pool(database.name());
     let sql = format!(
         "DELETE FROM communities_community_members WHERE community_id = {} AND userprofile_id = {}",
