@@ -67,6 +67,14 @@ pub(super) fn degraded(status: &Status, patience: f64) -> Vec<String> {
             ),
         ),
         (
+            status.app_connections.is_down(),
+            away(
+                "this process cannot connect to the app, whose servers may be well: it lacks files, ports or memory; see its \
+                 limits (LimitNOFILE, limits.max_connections)",
+                &status.app_connections.condition().reasons,
+            ),
+        ),
+        (
             status.database.is_down(),
             away(
                 "the database does not answer; page views wait in the spool",

@@ -180,6 +180,8 @@ table! {
         last_active = "last_active",
         /// True for members who are shown to nobody.
         is_hidden as ProfileColumn = "",
+        /// False for users whose account is disabled: they are nobody (Django: `is_active` of `auth_user`).
+        is_active as ProfileColumn = "",
     }
 }
 
@@ -193,11 +195,19 @@ table! {
     }
 }
 
+impl ProfileColumns {
+    /// The columns that may be beside the profile.
+    fn values(&self) -> [&ProfileColumn; 4] {
+        [&self.username, &self.avatar, &self.is_hidden, &self.is_active]
+    }
+}
+
 impl ProfileTable {
     /// The tables of columns that are beside the profile, each once.
     pub fn joined_tables(&self) -> impl Iterator<Item = &str> {
         let Self { columns, .. } = self;
-        let tables: BTreeSet<&str> = [&columns.username, &columns.avatar, &columns.is_hidden]
+        let tables: BTreeSet<&str> = columns
+            .values()
             .into_iter()
             .filter_map(|column| Some(column.joined()?.table.as_str()))
             .collect();
@@ -248,6 +258,11 @@ impl Schema {
     /// Whether members may be hidden.
     pub fn hides_members(&self) -> bool {
         self.has_profiles() && !self.profile.columns.is_hidden.is_absent()
+    }
+
+    /// Whether accounts may be disabled, as far as the configuration says.
+    pub fn disables_accounts(&self) -> bool {
+        self.has_profiles() && !self.profile.columns.is_active.is_absent()
     }
 
     /// What is known of sessions of this kind.
@@ -322,6 +337,7 @@ impl Section for Schema {
             ("schema.profile.columns.username", &columns.username),
             ("schema.profile.columns.avatar", &columns.avatar),
             ("schema.profile.columns.is_hidden", &columns.is_hidden),
+            ("schema.profile.columns.is_active", &columns.is_active),
         ]
         .iter()
         .try_for_each(|(key, column)| column.check(key))?;

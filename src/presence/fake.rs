@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::changes::Subscription;
 use super::failure_domain::FailureDomains;
 use super::grants::{Grant, NotedGrant};
-use super::{Answer, Count, Counts, Presence, PresenceError, Seen, Sweep, Touch};
+use super::{Answer, Count, CountStream, Presence, PresenceError, Seen, Sweep, Touch};
 use crate::ids::{CommunityId, UserId};
 
 /// The part of a store that a test expects to be used; any other call fails the test. Each fake is a [`Presence`].
@@ -15,7 +15,7 @@ pub(crate) trait Fake: Send + Sync + 'static {
         unexpected("touch")
     }
 
-    fn counts(&self, _: Vec<CommunityId>) -> Counts<'_> {
+    fn counts(&self, _: Vec<CommunityId>) -> CountStream<'_> {
         unexpected("counts")
     }
 
@@ -76,7 +76,7 @@ impl<F: Fake> Presence for F {
         Fake::touch(self, community, touches).await
     }
 
-    fn counts(&self, communities: Vec<CommunityId>) -> Counts<'_> {
+    fn counts(&self, communities: Vec<CommunityId>) -> CountStream<'_> {
         Fake::counts(self, communities)
     }
 

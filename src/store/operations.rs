@@ -18,8 +18,8 @@ use super::error::{in_words, is_impossible, is_untranslatable};
 use super::ledger::LedgerProblem;
 use super::rows::{EventRow, event_rows};
 use super::schema::{
-    AppSchema, Column, CommunityTable, EventInsert, EventTable, LiveSchema, PageCounter, ProfileTable,
-    TableName, Wanted,
+    AppSchema, Column, CommunityTable, EventInsert, EventTable, LiveSchema, Mark, PageCounter, ProfileTable,
+    Requirements, TableName,
 };
 use super::{Applied, Stats, VisitorRow};
 use crate::batch::{Batch, BatchKey};
@@ -67,7 +67,7 @@ pub(super) trait Backend:
     + for<'a> Runs<AddPages<'a>>
     + for<'a> Runs<RaiseLastActive<'a>>
     + Runs<MakePartitions>
-    + for<'a> Runs<HiddenOf<'a>>
+    + for<'a> Runs<MarkedOf<'a>>
     + for<'a> Runs<Visitors<'a>>
     + for<'a> Runs<StatsOf<'a>>
 {
@@ -77,7 +77,7 @@ pub(super) trait Backend:
     /// Reads the configured tables from the catalogue, and whether the server knows the configured zone.
     fn introspect(
         connection: &mut Self::Connection,
-        wanted: &Wanted,
+        wanted: &Requirements,
     ) -> impl Future<Output = Result<LiveSchema, sqlx::Error>> + Send;
 
     /// Checks the ledger, whatever the state of the app's tables.
@@ -262,6 +262,8 @@ pub(super) struct Rules {
     pub partitions: bool,
     /// What a member whom the app hides is; `None` where it hides nobody.
     pub hidden: Option<Visibility>,
+    /// Accounts may be disabled.
+    pub disabled: bool,
     pub community_id_as: CommunityIdAs,
     pub page_views: PageViews,
     pub database: config::Database,
@@ -280,6 +282,7 @@ impl Rules {
                     HiddenMembers::Count => Visibility::Hidden,
                     HiddenMembers::Ignore => Visibility::Ignored,
                 }),
+            disabled: config.schema.disables_accounts(),
             community_id_as: config.record.community_id_as,
             page_views: config.api.page_views,
             database: config.database.clone(),
@@ -471,16 +474,17 @@ impl Operation for Visitors<'_> {
     type Output = Vec<VisitorRow>;
 }
 
-/// Those of the users whom the app hides.
-pub(super) struct HiddenOf<'a> {
+/// Those of the users whose profiles are marked so.
+pub(super) struct MarkedOf<'a> {
+    pub mark: Mark,
     pub users: &'a [UserId],
 }
 
-impl Operation for HiddenOf<'_> {
+impl Operation for MarkedOf<'_> {
     type Output = Vec<UserId>;
 }
 
-impl HiddenOf<'_> {
+impl MarkedOf<'_> {
     /// As [`Visitors::keys`].
     pub(super) fn keys(&self, key: &Column) -> impl Iterator<Item = &str> {
         keys(self.users, key)

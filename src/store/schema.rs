@@ -10,10 +10,10 @@ mod lookups;
 mod needs;
 mod problem;
 mod profile;
+mod requirements;
 mod resolve;
 mod right;
 mod sessions;
-mod wanted;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,12 +29,13 @@ pub use lookups::LookupTable;
 pub(super) use needs::Needs;
 pub use problem::SchemaProblem;
 pub(super) use problem::{Privilege, Problems};
+pub(super) use profile::Mark;
 pub use profile::{Join, ProfileTable, ProfileValue};
+pub(super) use requirements::Requirements;
 pub(super) use resolve::resolve;
 pub(super) use right::Right;
 pub(super) use sessions::{PageCounter, all};
 pub use sessions::{SessionTable, SessionUser};
-pub(super) use wanted::Wanted;
 
 /// The tables that are used, with the columns that are used. What nothing needs may be missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,10 +64,10 @@ impl AppSchema {
         }
     }
 
-    /// The profiles, and the flag of those whom the app hides, where it hides any.
-    pub(super) fn hiding(&self) -> Option<(&ProfileTable, &ProfileValue)> {
-        let profile = self.profile.as_ref()?;
-        Some((profile, profile.is_hidden.as_ref()?))
+    /// The profiles, and SQL for whether the one called `profile` is marked so, where any may be.
+    pub(super) fn marked(&self, mark: Mark, profile: &str) -> Option<(&ProfileTable, String)> {
+        let profiles = self.profile.as_ref()?;
+        Some((profiles, profiles.marked(mark, profile)?))
     }
 
     /// The profiles and their accounts, where sessions name the account.
@@ -392,7 +393,7 @@ pub(super) struct LiveColumn {
 
 /// Outcome of `resolve`.
 #[derive(Debug, Clone)]
-pub(super) struct Resolved {
+pub(super) struct ResolvedSchema {
     /// Present when every used table and column is there and of a usable type.
     pub app: Option<Arc<AppSchema>>,
     /// Page views are to be written and there is nowhere to write them, so that batches wait.

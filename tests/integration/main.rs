@@ -60,4 +60,5 @@ mod support;
 mod tables;
 mod visited;
 mod visited_losses;
+mod visited_outages;
 mod widget;

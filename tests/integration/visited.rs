@@ -25,7 +25,7 @@ pub async fn status(member: &Member, path: &str) -> u16 {
 }
 
 /// Everything that an answer says, but for when.
-async fn answer(member: &Member, path: &str, accept: &str) -> (StatusCode, HeaderMap, String) {
+pub async fn answer(member: &Member, path: &str, accept: &str) -> (StatusCode, HeaderMap, String) {
     let request = member.request(Method::GET, path).header("accept", accept);
     let response = request.send().await.expect("an answer");
     let (status, mut headers) = (response.status(), response.headers().clone());
@@ -41,12 +41,12 @@ async fn answer(member: &Member, path: &str, accept: &str) -> (StatusCode, Heade
 }
 
 /// The same community by another id: one that there is not.
-fn absent(path: &str, world: &World) -> String {
+pub fn absent(path: &str, world: &World) -> String {
     path.replace(&world.seeded.community("hidden"), "999999")
 }
 
 /// Every way to ask about a community.
-fn ways(world: &World) -> Vec<(String, &'static str)> {
+pub fn ways(world: &World) -> Vec<(String, &'static str)> {
     let mut ways: Vec<_> = [
         "",
         "/",

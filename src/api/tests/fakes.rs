@@ -15,7 +15,7 @@ use crate::api::{BackendCheck, CheckError};
 use crate::ids::{CommunityId, UserId};
 use crate::key_type::{AppKeys, KeyType, KeyTypes};
 use crate::presence::changes::{CountChanges, Subscription};
-use crate::presence::{self, Answer, Count, Counts, PresenceError, Seen};
+use crate::presence::{self, Answer, Count, CountStream, PresenceError, Seen};
 use crate::store::fake::Fake;
 use crate::store::{Stats, StoreError, VisitorRow};
 
@@ -186,7 +186,7 @@ fn key(seen: &Seen) -> (DateTime<Utc>, &str) {
 
 #[async_trait]
 impl presence::fake::Fake for FakePresence {
-    fn counts(&self, communities: Vec<CommunityId>) -> Counts<'_> {
+    fn counts(&self, communities: Vec<CommunityId>) -> CountStream<'_> {
         let count = move |community| {
             let seen = self.seen.lock().unwrap();
             let count = Count {

@@ -5,6 +5,7 @@ use super::super::django::Site;
 use super::Guess;
 use super::sessions::Session;
 use crate::store::catalogue::CatalogueColumn;
+use crate::store::schema::Kind;
 
 const NAME: &[&str] = &[
     "username",
@@ -49,6 +50,8 @@ pub(super) struct People<'t> {
     pub table: &'t Table,
     username: Option<Place<'t>>,
     avatar: Option<Place<'t>>,
+    /// Whether the account is in use.
+    is_active: Option<Place<'t>>,
     /// The column with the account's id, where the table is not that of accounts.
     account: Option<&'t CatalogueColumn>,
 }
@@ -105,8 +108,9 @@ pub(super) fn find<'t>(
         });
     Some(People {
         table,
-        username: place(tables, table, NAME),
-        avatar: place(tables, table, AVATAR),
+        username: place(tables, table, NAME, is_text),
+        avatar: place(tables, table, AVATAR, is_text),
+        is_active: place(tables, table, &["is_active"], is_flag),
         account,
     })
 }
@@ -132,8 +136,13 @@ fn accounts<'t>(tables: &'t Tables, site: Option<&Site>) -> Option<&'t Table> {
 }
 
 /// A column by one of these names: in the table, in the one that it refers to, or in one that refers to it alone.
-fn place<'t>(tables: &'t Tables, table: &'t Table, names: &[&str]) -> Option<Place<'t>> {
-    if let Some(column) = table.named(names, is_text) {
+fn place<'t>(
+    tables: &'t Tables,
+    table: &'t Table,
+    names: &[&str],
+    fits: fn(Kind) -> bool,
+) -> Option<Place<'t>> {
+    if let Some(column) = table.named(names, fits) {
         return Some(Place::Here(&column.name));
     }
     // The one that it belongs to: a key that is unique, and then any other.
@@ -146,7 +155,7 @@ fn place<'t>(tables: &'t Tables, table: &'t Table, names: &[&str]) -> Option<Pla
     for of in outward {
         if let (Some(other), Some(to)) = (tables.target(of), &of.references)
             && !std::ptr::eq(other, table)
-            && let Some(column) = other.named(names, is_text)
+            && let Some(column) = other.named(names, fits)
             && (of.is_unique || other.is_of("user"))
         {
             return Some(Place::There {
@@ -159,7 +168,7 @@ fn place<'t>(tables: &'t Tables, table: &'t Table, names: &[&str]) -> Option<Pla
     }
     let of = table.key()?;
     tables.that_refer_to(table).find_map(|(other, key)| {
-        let column = other.named(names, is_text).filter(|_| key.is_unique)?;
+        let column = other.named(names, fits).filter(|_| key.is_unique)?;
         Some(Place::There {
             table: other,
             key: &key.name,
@@ -227,6 +236,10 @@ pub(super) fn say(
             "false",
             "the table of users has no such column",
         ),
+    }
+    if let Some(place) = &people.is_active {
+        let why = "sessions of accounts that the site disables are then nobody's";
+        guess.propose(SECTION, "is_active", place.toml(), why);
     }
     if let Some(hidden) = table.named(HIDDEN, is_flag) {
         guess.set_text(SECTION, "is_hidden", &hidden.name, "who hides is in no list");

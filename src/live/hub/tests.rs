@@ -12,7 +12,7 @@ use crate::live::subscriber::Signal;
 use crate::live::topic::STANDS;
 use crate::presence::changes::{CountChanges, Subscription};
 use crate::presence::fake::Fake;
-use crate::presence::{CountChange, Counts, PresenceError};
+use crate::presence::{CountChange, CountStream, PresenceError};
 
 const INTERVAL: Duration = Duration::from_millis(200);
 const RESYNC: Duration = Duration::from_secs(15);
@@ -52,7 +52,7 @@ impl Told {
 
 #[async_trait]
 impl Fake for Told {
-    fn counts(&self, communities: Vec<CommunityId>) -> Counts<'_> {
+    fn counts(&self, communities: Vec<CommunityId>) -> CountStream<'_> {
         self.readings.fetch_add(1, Ordering::Relaxed);
         let known = self.counts.lock().unwrap().clone();
         let held = stream::once(async move {

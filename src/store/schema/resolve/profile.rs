@@ -2,7 +2,7 @@
 
 use super::{Check, Column, Holds, LiveTable, Needs, Privilege, SchemaProblem};
 use crate::config::{self, JoinedColumn, ProfileColumn};
-use crate::store::schema::check::Unusable;
+use crate::store::schema::check::ColumnUnusable;
 use crate::store::schema::{Join, ProfileTable, ProfileValue};
 
 const SECTION: &str = "profile";
@@ -27,6 +27,7 @@ impl Check<'_> {
         let username = value(needs.identities, "username", &names.username, Holds::Text);
         let avatar = value(needs.identities, "avatar", &names.avatar, Holds::Text);
         let is_hidden = value(needs.hidden, "is_hidden", &names.is_hidden, Holds::Flag);
+        let is_active = value(needs.disabled, "is_active", &names.is_active, Holds::Flag);
         let last_active = if needs.last_active {
             self.optional(table, SECTION, ("last_active", &names.last_active, Holds::Moment))
         } else {
@@ -41,11 +42,17 @@ impl Check<'_> {
             avatar: avatar.ok()?,
             last_active: last_active.ok()?,
             is_hidden: is_hidden.ok()?,
+            is_active: is_active.ok()?,
         };
         let mut read = vec![&profile.id];
-        for value in [&profile.username, &profile.avatar, &profile.is_hidden]
-            .into_iter()
-            .flatten()
+        for value in [
+            &profile.username,
+            &profile.avatar,
+            &profile.is_hidden,
+            &profile.is_active,
+        ]
+        .into_iter()
+        .flatten()
         {
             read.push(value.join.as_ref().map_or(&value.column, |join| &join.of));
         }
@@ -68,7 +75,7 @@ impl Check<'_> {
         key: &'static str,
         name: &ProfileColumn,
         holds: Holds,
-    ) -> Result<Option<ProfileValue>, Unusable> {
+    ) -> Result<Option<ProfileValue>, ColumnUnusable> {
         match name {
             ProfileColumn::Own(name) => {
                 let column = self.optional(table, SECTION, (key, name, holds))?;
@@ -76,7 +83,7 @@ impl Check<'_> {
             }
             ProfileColumn::Joined(joined) => {
                 let value = self.joined(table, key, joined, holds);
-                value.map(Some).ok_or(Unusable)
+                value.map(Some).ok_or(ColumnUnusable)
             }
         }
     }
@@ -150,6 +157,9 @@ impl Check<'_> {
             ("avatar", "of") => "avatar.of",
             ("avatar", "key") => "avatar.key",
             ("avatar", _) => "avatar.column",
+            ("is_active", "of") => "is_active.of",
+            ("is_active", "key") => "is_active.key",
+            ("is_active", _) => "is_active.column",
             (_, "of") => "is_hidden.of",
             (_, "key") => "is_hidden.key",
             _ => "is_hidden.column",
