@@ -8,11 +8,11 @@
 
 mod apply;
 mod catalogue;
-mod marked;
 mod identify;
 mod introspect;
 mod ledger;
 mod listen;
+mod marked;
 mod options;
 pub(super) mod partitions;
 pub(super) mod pooler;

@@ -10,8 +10,8 @@ use sqlx::Connection;
 use super::claimed::FindClaimed;
 use super::connections::Connections;
 use super::operations::{
-    Apply, Backend, FindCommunity, FindSessions, FindSlug, FindUsers, ForgetOld, MarkedOf, LookAtSessions,
-    MakePartitions, MissingParts, Operation, ReadKeys, Rules, Runs, StatsOf, Visitors,
+    Apply, Backend, FindCommunity, FindSessions, FindSlug, FindUsers, ForgetOld, LookAtSessions,
+    MakePartitions, MarkedOf, MissingParts, Operation, ReadKeys, Rules, Runs, StatsOf, Visitors,
 };
 use super::schema::{Mark, ResolvedSchema};
 use super::{Applied, LedgerProblem, SessionFound, SessionsFound, Stats, Store, StoreError, VisitorRow};
@@ -56,7 +56,9 @@ impl<B: Backend> SqlStore<B> {
         if self.rules.hidden.is_none() && !self.rules.disabled {
             return Ok(found);
         }
-        let sessions = found.iter().filter_map(|(_, session)| session.as_ref().ok()?.as_ref().ok());
+        let sessions = found
+            .iter()
+            .filter_map(|(_, session)| session.as_ref().ok()?.as_ref().ok());
         let users: Vec<UserId> = sessions.map(|session| session.user_id.clone()).collect();
         let hidden = self.hidden(&users).await?;
         let disabled = self.disabled(&users).await?;

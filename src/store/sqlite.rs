@@ -5,10 +5,10 @@
 
 mod apply;
 mod catalogue;
-mod marked;
 mod identify;
 mod introspect;
 mod ledger;
+mod marked;
 mod moments;
 mod stats;
 mod values;

@@ -106,8 +106,10 @@ impl<'k> IntoIterator for &'k JwtKeys {
 impl JwtKey {
     fn of_secret(secret: &[u8]) -> Result<Self, &'static str> {
         if !secret.is_empty() && secret.len() < SECRET_BYTES {
-            return Err("holds a secret of less than 32 bytes, which can be guessed from one JWT; HS256 needs 32 or more \
-                        (RFC 7518, 3.2), in the app too: `openssl rand -base64 48` makes one");
+            return Err(
+                "holds a secret of less than 32 bytes, which can be guessed from one JWT; HS256 needs 32 or more \
+                        (RFC 7518, 3.2), in the app too: `openssl rand -base64 48` makes one",
+            );
         }
         let key = DecodingKey::from_secret(secret).map_err(|_| "holds an empty secret")?;
         Ok(Self::new(Algorithm::HS256, secret, key))

@@ -197,7 +197,10 @@ async fn a_full_queue_refuses_at_once() {
     let bench = bench(2);
     assert_eq!(bench.handle.touch("1".into(), "a".into(), by_tokio()), Ok(()));
     assert_eq!(bench.handle.touch("1".into(), "b".into(), by_tokio()), Ok(()));
-    assert_eq!(bench.handle.touch("1".into(), "c".into(), by_tokio()), Err(QueueFull));
+    assert_eq!(
+        bench.handle.touch("1".into(), "c".into(), by_tokio()),
+        Err(QueueFull)
+    );
 }
 
 #[tokio::test]
@@ -207,7 +210,10 @@ async fn shutdown_touches_what_is_queued_and_then_refuses() {
     bench.stop.send_replace(true);
     run(bench.worker, bench.stop.subscribe()).await;
     assert_eq!(bench.notebook.touches(), [touched("1", &["a"])]);
-    assert_eq!(bench.handle.touch("1".into(), "b".into(), by_tokio()), Err(QueueFull));
+    assert_eq!(
+        bench.handle.touch("1".into(), "b".into(), by_tokio()),
+        Err(QueueFull)
+    );
     bench.handle.flush().await;
 }
 

@@ -90,10 +90,13 @@ impl Probe {
     async fn find(&self, target: &Backend, address: &Address) -> Option<Finding> {
         let is_doubtful = self.servers.is_doubtful(address, self.timeout);
         let found = match &self.health {
-            Some(request) => self.status(target, address, request).await.map(|status| match status {
-                200 => Finding::Healthy,
-                other => Finding::Trouble(Trouble::Unhealthy(format!("its health path answers {other}"))),
-            }),
+            Some(request) => self
+                .status(target, address, request)
+                .await
+                .map(|status| match status {
+                    200 => Finding::Healthy,
+                    other => Finding::Trouble(Trouble::Unhealthy(format!("its health path answers {other}"))),
+                }),
             None if is_doubtful => {
                 let answered = self.status(target, address, &self.any).await;
                 answered.map(|_| Finding::Answers)

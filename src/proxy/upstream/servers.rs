@@ -322,7 +322,11 @@ impl Server {
         let server = &self.name;
         match (problem, &self.unresolved) {
             (Some(reason), None) if !self.addresses.is_empty() => {
-                tracing::warn!(server, reason, "a server of the app stays in use at its last known addresses");
+                tracing::warn!(
+                    server,
+                    reason,
+                    "a server of the app stays in use at its last known addresses"
+                );
             }
             (None, Some(_)) => tracing::info!(server, "the name of a server of the app is resolved again"),
             _ => {}

@@ -39,7 +39,11 @@ impl Needs {
     /// Whether anything is asked of the profiles. What sessions refer to must exist where they are told apart by it.
     pub(super) fn profiles(self, schema: &Schema) -> bool {
         schema.has_profiles()
-            && (self.identities || self.last_active || self.hidden || self.disabled || schema.finds_accounts())
+            && (self.identities
+                || self.last_active
+                || self.hidden
+                || self.disabled
+                || schema.finds_accounts())
     }
 }
 

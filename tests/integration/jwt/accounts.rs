@@ -35,8 +35,15 @@ async fn i31_a_jwt_that_names_the_account_is_its_profiles_user() {
     // Sessions name the profile all the same.
     let list = bob.json(&world.visitors("rust", "")).await;
     assert_eq!(list["visitors"][0]["username"], "alice", "{list}");
-    assert_eq!(list["visitors"][0]["user_id"], world.seeded.user("alice"), "{list}");
-    assert_eq!(status(&app, &world.visitors("rust", "/count"), &alice.access).await, 200);
+    assert_eq!(
+        list["visitors"][0]["user_id"],
+        world.seeded.user("alice"),
+        "{list}"
+    );
+    assert_eq!(
+        status(&app, &world.visitors("rust", "/count"), &alice.access).await,
+        200
+    );
 }
 
 async fn disables(database: &Database, name: &str) {
@@ -79,5 +86,8 @@ async fn i32_whose_account_is_disabled_is_nobody_within_the_time_of_the_cache() 
     let page = alice.navigation("/about/").send().await;
     page.expect("an answer");
     let disabled = "headcount_page_views_not_counted_total{reason=\"account_disabled\"}";
-    world.sidecar.wait_for_metric(disabled, |views| views == 1.0).await;
+    world
+        .sidecar
+        .wait_for_metric(disabled, |views| views == 1.0)
+        .await;
 }

@@ -20,12 +20,16 @@ fn jwt(account: &str) -> SessionToken {
 
 /// The user of a token, or why there is none.
 async fn user(store: &dyn Store, token: SessionToken) -> Result<String, Unusable> {
-    let mut found = store.browser_sessions(std::slice::from_ref(&token)).await.unwrap();
+    let mut found = store
+        .browser_sessions(std::slice::from_ref(&token))
+        .await
+        .unwrap();
     let session = found.remove(&token).expect("a row").unwrap();
     session.map(|session| session.user_id.to_string())
 }
 
-pub async fn i32_a_disabled_account_is_nobody(members: Members) {
+/// Whoever has a session or a JWT of such an account.
+pub async fn is_nobody(members: Members) {
     let site = &members.site;
     let (alice, bob) = (members.member("alice").await, members.member("bob").await);
     members.signs_in(&alice, "token-of-alice", later()).await;
@@ -37,9 +41,8 @@ pub async fn i32_a_disabled_account_is_nobody(members: Members) {
            UPDATE "accounts_userprofile" SET "enabled" = true"#,
     )
     .await;
-    let with = |column: ProfileColumn| {
-        site.reconfigured(|config| config.schema.profile.columns.is_active = column)
-    };
+    let with =
+        |column: ProfileColumn| site.reconfigured(|config| config.schema.profile.columns.is_active = column);
     let stores = [
         with(ProfileColumn::Own("enabled".into())),
         with(ProfileColumn::Joined(JoinedColumn {
@@ -54,7 +57,10 @@ pub async fn i32_a_disabled_account_is_nobody(members: Members) {
         Kind::UserSessions | Kind::Django => Members::account(user),
     };
     for store in &stores {
-        assert_eq!(user(&**store, token("token-of-alice")).await, Ok(alice.to_string()));
+        assert_eq!(
+            user(&**store, token("token-of-alice")).await,
+            Ok(alice.to_string())
+        );
         assert_eq!(user(&**store, jwt(&named(&alice))).await, Ok(alice.to_string()));
     }
     let account = Members::account(&alice);
@@ -71,7 +77,10 @@ pub async fn i32_a_disabled_account_is_nobody(members: Members) {
             assert_eq!(user(&**store, of_bob).await, Ok(bob.to_string()));
         }
         // Where nothing is said of it, all go on.
-        assert_eq!(user(&*site.store, token("token-of-alice")).await, Ok(alice.to_string()));
+        assert_eq!(
+            user(&*site.store, token("token-of-alice")).await,
+            Ok(alice.to_string())
+        );
     }
     // Nobody knows, or there is no account any more.
     let account = Members::account(&bob);
@@ -81,6 +90,9 @@ pub async fn i32_a_disabled_account_is_nobody(members: Members) {
     ))
     .await;
     for store in &stores {
-        assert_eq!(user(&**store, token("token-of-bob")).await, Err(Unusable::Disabled));
+        assert_eq!(
+            user(&**store, token("token-of-bob")).await,
+            Err(Unusable::Disabled)
+        );
     }
 }

@@ -12,8 +12,7 @@ use headcount::ids::{AccountId, BrowserSessionId, SessionToken, UserId};
 use headcount::store::{self, SessionFound, migrate};
 use sha2::{Digest as _, Sha256};
 
-use super::disabled::i32_a_disabled_account_is_nobody;
-use super::{stats_of_march, viewed};
+use super::{disabled, stats_of_march, viewed};
 use crate::store_site::{SessionRow, Site, Variant, at, batch, key_of, page_view, token};
 
 /// How the site keeps its sessions.
@@ -205,6 +204,10 @@ fn configure(config: &mut Config, kind: Kind) {
 
 pub fn later() -> DateTime<Utc> {
     at("2999-01-01T00:00:00Z")
+}
+
+async fn i32_a_disabled_account_is_nobody(members: Members) {
+    disabled::is_nobody(members).await;
 }
 
 async fn i16_a_session_of_any_kind_is_valid_until_it_expires(members: Members) {

@@ -145,19 +145,29 @@ async fn what_is_known_of_an_address_outlives_its_resolutions() {
 /// The process has no files, ports or memory left for a socket.
 #[tokio::test(start_paused = true)]
 async fn h3_what_this_process_lacks_says_nothing_about_a_server() {
-    for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL] {
+    for errno in [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOBUFS,
+        Errno::NOMEM,
+        Errno::ADDRNOTAVAIL,
+    ] {
         let site = site(&[ONE, OTHER]);
         for server in [ONE, OTHER] {
             site.servers.answered(&site.at(server));
             site.servers.no_connection(&site.at(server), &no_socket(errno));
         }
-        assert!(!site.at(ONE).is_down() && !site.app.is_down() && !site.some.is_down(), "{errno}");
+        assert!(
+            !site.at(ONE).is_down() && !site.app.is_down() && !site.some.is_down(),
+            "{errno}"
+        );
         assert!(site.own.is_down(), "{errno}");
         site.servers.found(&site.at(OTHER), Finding::Connects);
         assert!(!site.own.is_down(), "{errno}");
     }
     // An address of a kind that the machine does not have, as ::1 often is.
     let site = site(&[ONE, OTHER]);
-    site.servers.no_connection(&site.at(ONE), &no_socket(Errno::ADDRNOTAVAIL));
+    site.servers
+        .no_connection(&site.at(ONE), &no_socket(Errno::ADDRNOTAVAIL));
     assert!(site.at(ONE).is_down() && !site.own.is_down());
 }
