@@ -50,13 +50,6 @@ async fn learns_nothing_without_postgres(key: &str) {
         let missing = told(&mallory, &by_slug(&path, "nowhere"), accept).await;
         assert_eq!(forbidden, missing, "{path} by slug");
     }
-    // Whoever may see it goes on seeing what is known without the database.
-    assert_eq!(status(&alice, &count).await, 200);
-    assert_eq!(
-        status(&mallory, &world.visitors("rust", "/count")).await,
-        200,
-        "of her own, too"
-    );
 }
 
 #[tokio::test]

@@ -18,7 +18,11 @@ use crate::recorder::{AcceptedView, RequestVisitor};
 impl Work {
     /// Starts a lookup. If no view waits for its answer any more, the visitor is at least touched in presence: the view
     /// itself was written unresolved.
-    pub(super) fn ask(&self, permit: OwnedSemaphorePermit, accepted: &AcceptedView) -> oneshot::Receiver<Asked> {
+    pub(super) fn ask(
+        &self,
+        permit: OwnedSemaphorePermit,
+        accepted: &AcceptedView,
+    ) -> oneshot::Receiver<Asked> {
         let (answer, waiting) = oneshot::channel();
         let (resolver, destinations) = (self.resolver.clone(), self.destinations.clone());
         let (who, view, from) = (accepted.who.clone(), accepted.view.clone(), accepted.from);
