@@ -67,14 +67,6 @@ pub(super) fn degraded(status: &Status, patience: f64) -> Vec<String> {
             ),
         ),
         (
-            status.app_connections.is_down(),
-            away(
-                "this process cannot connect to the app, whose servers may be well: it lacks files, ports or memory; see its \
-                 limits (LimitNOFILE, limits.max_connections)",
-                &status.app_connections.condition().reasons,
-            ),
-        ),
-        (
             status.database.is_down(),
             away(
                 "the database does not answer; page views wait in the spool",
@@ -144,11 +136,24 @@ pub(super) fn degraded(status: &Status, patience: f64) -> Vec<String> {
     ]
     .into_iter()
     .filter_map(|(holds, line)| holds.then_some(line))
+    .chain(own_lack(status))
     .chain(status.tables.condition().reasons)
     .chain(updates(status))
     .chain(status.recognition.condition().reasons)
     .chain(status.presence_settings.condition().reasons)
     .collect()
+}
+
+/// What this process lacks for connections to the app.
+fn own_lack(status: &Status) -> Vec<String> {
+    let reasons = status.app_connections.condition().reasons;
+    let line = |reason: &String| {
+        format!(
+            "this process cannot connect to the app, whose servers may be well: it lacks files, ports or memory ({reason}); \
+             see its limits (LimitNOFILE, limits.max_connections)"
+        )
+    };
+    reasons.iter().map(line).collect()
 }
 
 /// What is left as it is beside the events that are written.

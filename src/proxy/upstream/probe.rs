@@ -113,10 +113,10 @@ impl Probe {
 #[async_trait]
 impl HealthCheck for Probe {
     async fn check(&self, target: &Backend) -> Result<()> {
-        if let Some(address) = self.servers.of(&target.addr) {
-            if let Some(finding) = self.find(target, &address).await {
-                self.servers.found(&address, finding);
-            }
+        if let Some(address) = self.servers.of(&target.addr)
+            && let Some(finding) = self.find(target, &address).await
+        {
+            self.servers.found(&address, finding);
         }
         Ok(())
     }

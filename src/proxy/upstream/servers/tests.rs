@@ -8,15 +8,15 @@ use crate::status::State;
 
 const REFUSED: &str = "connection refused";
 
-fn refused() -> Box<Error> {
-    Error::new(ErrorType::ConnectRefused)
+fn refused() -> Error {
+    *Error::new(ErrorType::ConnectRefused)
 }
 
 /// As Pingora has it where the system gives no socket.
-fn no_socket(errno: Errno) -> Box<Error> {
+fn no_socket(errno: Errno) -> Error {
     let cause = std::io::Error::from_raw_os_error(errno.raw_os_error());
     let error = Error::because(ErrorType::SocketError, "failed to create socket", cause);
-    Error::because(ErrorType::InternalError, "Fail to connect", error)
+    *Error::because(ErrorType::InternalError, "Fail to connect", error)
 }
 
 struct Site {
