@@ -32,6 +32,8 @@ pub enum Unusable {
     Anonymous,
     /// It names an account that has no profile.
     NoProfile,
+    /// It is of an account that the app has disabled.
+    Disabled,
     /// Its data cannot be decoded, or a value in it cannot be used: `headcount check` says more.
     Unreadable,
 }

@@ -209,6 +209,8 @@ label_values! {
         SignedOut => "signed_out",
         /// A token whose session names an account without a profile.
         NoProfile => "no_profile",
+        /// A token whose session is of an account that the app has disabled.
+        AccountDisabled => "account_disabled",
         /// A token whose session cannot be read.
         UnreadableSession => "unreadable_session",
         /// A JWT that identifies nobody: `headcount_jwts_refused_total` says why.
@@ -263,6 +265,7 @@ impl NotCounted {
                 | Self::SessionEnded
                 | Self::SignedOut
                 | Self::NoProfile
+                | Self::AccountDisabled
                 | Self::UnreadableSession
                 | Self::Jwt
         )

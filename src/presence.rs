@@ -10,6 +10,8 @@
 pub mod changes;
 pub mod coalesce;
 pub mod failure_domain;
+#[cfg(test)]
+pub(crate) mod fake;
 pub mod grants;
 pub mod keys;
 pub mod memory;
@@ -35,6 +37,7 @@ use crate::config;
 use crate::ids::{CommunityId, UserId};
 use crate::status::Status;
 use crate::tasks::Tasks;
+use failure_domain::FailureDomains;
 use grants::{Grant, NotedGrant};
 pub use metrics::Metrics;
 use mirrored::Mirrored;
@@ -194,15 +197,19 @@ pub trait Presence: Send + Sync + 'static {
         false
     }
 
-    /// Notes what the app has answered users who asked for a community, for `kept`. Of two answers the later one stays,
-    /// so any may be noted again, late, and by several sidecars.
+    /// Where the store may lose data, what tells of that: for each of its failure domains.
+    fn losses(&self) -> Option<FailureDomains> {
+        None
+    }
+
+    /// Notes what the app has answered users who asked for a community. Of two answers the later one stays, so any may be
+    /// noted again, late, and by several sidecars. Returns what is noted then of each, in the same order.
     async fn note_grants(
         &self,
         _community: &CommunityId,
-        _kept: Duration,
-        _grants: &[Grant],
-    ) -> Result<(), PresenceError> {
-        Ok(())
+        grants: &[Grant],
+    ) -> Result<Vec<Option<NotedGrant>>, PresenceError> {
+        Ok(vec![None; grants.len()])
     }
 
     /// The app's last answer to a user who asked for a community, as far as it is noted. Never writes.

@@ -62,7 +62,6 @@ pub use handshakes::Handshakes;
 pub use metrics::Metrics;
 pub use upstream::Upstreams;
 
-use failure::connect_reason;
 use limits::Refusal;
 use messages::has_no_body;
 use metrics::NoRoute;
@@ -150,7 +149,7 @@ impl ProxyHttp for Sidecar {
         mut error: Box<Error>,
     ) -> Box<Error> {
         if let Some(server) = &ctx.server {
-            self.upstreams.servers.unreachable(server, connect_reason(&error));
+            self.upstreams.servers.no_connection(server, &error);
         }
         error.set_retry(ctx.attempts <= self.upstream.retries);
         error

@@ -221,6 +221,7 @@ impl From<Absent> for NotCounted {
             Absent::Ended => Self::SessionEnded,
             Absent::Unusable(Unusable::Anonymous) => Self::SignedOut,
             Absent::Unusable(Unusable::NoProfile) => Self::NoProfile,
+            Absent::Unusable(Unusable::Disabled) => Self::AccountDisabled,
             Absent::Unusable(Unusable::Unreadable) => Self::UnreadableSession,
         }
     }

@@ -69,6 +69,8 @@ components! {
     app: Unknown = None,
     /// Down while some of the app's servers do not answer, and others do
     app_servers: Up = None,
+    /// Down while this process lacks files, ports or memory for a connection to the app
+    app_connections: Up = None,
     /// 0 while nobody is recognised: page navigations with cookies belong to no known session, and somebody has signed in
     recognition: Up = Some("recognition_ok"),
     /// 1 while the app's database answers, 0 while it does not

@@ -130,6 +130,7 @@ pub(super) fn degraded(status: &Status, patience: f64) -> Vec<String> {
     .into_iter()
     .filter_map(|(holds, line)| holds.then_some(line))
     .chain(redis(status))
+    .chain(own_lack(status))
     .chain(status.tables.condition().reasons)
     .chain(updates(status))
     .chain(status.recognition.condition().reasons)
@@ -169,6 +170,18 @@ fn redis(status: &Status) -> impl Iterator<Item = String> {
     lines
         .into_iter()
         .filter_map(|(holds, line)| holds.then_some(line))
+}
+
+/// What this process lacks for connections to the app.
+fn own_lack(status: &Status) -> Vec<String> {
+    let reasons = status.app_connections.condition().reasons;
+    let line = |reason: &String| {
+        format!(
+            "this process cannot connect to the app, whose servers may be well: it lacks files, ports or memory ({reason}); \
+             see its limits (LimitNOFILE, limits.max_connections)"
+        )
+    };
+    reasons.iter().map(line).collect()
 }
 
 /// What is left as it is beside the events that are written.

@@ -2,7 +2,9 @@
 //!
 //! Rule: a community that is not there and one that the caller may not see look the same (I9), in the answer and
 //! in the work done: with `access = "backend"` the backend is asked about communities that do not exist, too, and with
-//! `"visited"` it is looked up whether they were shown. When access cannot be determined, the answer is 503, never the data: fail closed.
+//! `"visited"` it is looked up whether they were shown. So access comes first, also while the database does not answer: whoever
+//! may not see a community is told that there is none, cached or not. When access cannot be determined, the answer is 503,
+//! never the data: fail closed.
 
 use std::error::Error;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
@@ -144,13 +146,19 @@ impl Gate {
             return Ok(None);
         }
         let found = self.communities.find(asked, self.key).await;
-        let found = found.map_err(|error| Problem::from_store(&error))?;
-        let subject = found.clone().unwrap_or_else(|| AskedCommunity {
+        let known = match &found {
+            Ok(found) => found.clone(),
+            Err(_) => self.communities.last_found(asked, self.key).await,
+        };
+        let subject = known.unwrap_or_else(|| AskedCommunity {
             id: CommunityId::from(asked),
             slug: Some(asked.into()),
         });
-        let allowed = self.allows(admitted, &subject).await?;
-        Ok(found.filter(|_| allowed))
+        // Before it matters whether the database answers: that a community is cached would tell that it is there.
+        if !self.allows(admitted, &subject).await? {
+            return Ok(None);
+        }
+        found.map_err(|error| Problem::from_store(&error))
     }
 
     /// Whether the community is still there and the caller may see it. A page of it may still be open.
@@ -178,7 +186,10 @@ impl Gate {
             Decides::Nobody => Ok(true),
             Decides::Visits(user, until) => self.was_shown(&subject.id, user, *until, admitted.caller).await,
             Decides::Backend(key) => {
-                let path: Arc<str> = self.path_to_check(subject).await?.into();
+                let Some(path) = self.path_to_check(subject).await else {
+                    return Ok(false);
+                };
+                let path: Arc<str> = path.into();
                 self.decisions
                     .try_get_with(
                         (key.clone(), Arc::clone(&path)),
@@ -225,23 +236,22 @@ impl Gate {
         }
     }
 
-    /// The backend's path for a community. One without a slug is asked about by its id.
-    async fn path_to_check(&self, community: &AskedCommunity) -> Result<String, Problem> {
+    /// The backend's path for a community. One without a slug is asked about by its id; none where it cannot be told whether
+    /// it has one.
+    async fn path_to_check(&self, community: &AskedCommunity) -> Option<String> {
         let segment = |text: &str| utf8_percent_encode(text, SEGMENT).to_string();
         let path = self
             .check_path
             .replace("{community}", &segment(community.id.as_str()));
         if !path.contains("{community_slug}") {
-            return Ok(path);
+            return Some(path);
         }
-        let slug = if let Some(slug) = &community.slug {
-            Some(Arc::clone(slug))
-        } else {
-            let slug = self.communities.slug_of(&community.id).await;
-            slug.map_err(|error| Problem::from_store(&error))?
+        let slug = match &community.slug {
+            Some(slug) => Some(Arc::clone(slug)),
+            None => self.communities.slug_of(&community.id).await.ok()?,
         };
         let slug = slug.as_deref().unwrap_or(community.id.as_str());
-        Ok(path.replace("{community_slug}", &segment(slug)))
+        Some(path.replace("{community_slug}", &segment(slug)))
     }
 
     /// A keyed hash of these headers' values; `None` where there are none.

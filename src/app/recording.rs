@@ -153,7 +153,8 @@ impl Recording {
             workers.extend(worker.start(tasks, stop.subscribe()));
             handle
         });
-        let looks_up = config.schema.finds_accounts() || config.schema.hides_members();
+        let schema = &config.schema;
+        let looks_up = schema.finds_accounts() || schema.hides_members() || schema.disables_accounts();
         let authenticator = Authenticator::new(&config.session, store.clone(), metrics.auth.clone());
         let authenticator = Arc::new(authenticator.with_jwts(jwt_keys.clone(), looks_up));
         let communities = Arc::new(Communities::new(store.clone()));

@@ -3,7 +3,9 @@
 //! Random cookies do not become database load (I1): malformed ones never get here, negative answers are cached, and the
 //! lookups in flight are bounded. Many requests with one new cookie make one lookup (I2). A cached session is checked
 //! again at each use (I3), and queried again when it may have changed since it was read (I4): a change does not search
-//! for entries; each entry is checked at its next use.
+//! for entries; each entry is checked at its next use. What a JWT says by itself is in `claims`.
+
+mod claims;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use moka::future::Cache;
 use tokio::sync::broadcast;
 use tokio::time;
 
+use self::claims::within_jwt;
 use super::absence::Absence;
 use super::changes::{ChangeNumber, SessionChanges};
 use super::fallback::FallbackSessions;
@@ -142,17 +145,6 @@ impl Authenticator {
         }
     }
 
-    /// With the keys that JWTs are verified with. `looks_up`: whether the user is looked up whom a JWT names, also where it
-    /// names no session.
-    #[must_use]
-    pub fn with_jwts(self, jwt_keys: Option<Arc<KeyFile>>, looks_up: bool) -> Self {
-        Self {
-            jwt_keys,
-            looks_up_users: looks_up,
-            ..self
-        }
-    }
-
     /// The cached answer for a token that came with a page view at `at`. Never waits for I/O. As with
     /// [`Authenticator::resolve_past`], a session that has ended since counts; a token whose session may still appear
     /// is unknown.
@@ -189,24 +181,6 @@ impl Authenticator {
         {
             Ok(session) => CachedSession::Session(session),
             Err(absent) => CachedSession::NoSession(absent),
-        }
-    }
-
-    /// The answer for a JWT that needs no query; unknown where the table has to be asked, as for a cookie.
-    fn claimed(&self, token: &SessionToken, at: DateTime<Utc>) -> CachedSession {
-        let Some(claims) = token.claims() else {
-            return CachedSession::Unknown;
-        };
-        let is_gone = |key| self.jwt_keys.as_ref().is_some_and(|keys| !keys.holds(key));
-        if claims.expires_at <= at || claims.key.is_some_and(is_gone) {
-            return CachedSession::NoSession(Absent::Ended);
-        }
-        if claims.session.is_some() || self.looks_up_users {
-            return CachedSession::Unknown;
-        }
-        match self.keys.user(&claims.account) {
-            Some(user) => CachedSession::Session(Arc::new(BrowserSession::of_jwt(claims, user))),
-            None => CachedSession::NoSession(Absent::NotFound),
         }
     }
 
@@ -478,6 +452,7 @@ impl Authenticator {
             Some(Ok(_)) => Lookup::Found,
             Some(Err(Unusable::Anonymous)) => Lookup::Anonymous,
             Some(Err(Unusable::NoProfile)) => Lookup::NoProfile,
+            Some(Err(Unusable::Disabled)) => Lookup::Disabled,
             Some(Err(Unusable::Unreadable)) => Lookup::Unreadable,
             None => Lookup::Nobody,
         });
@@ -541,22 +516,6 @@ impl Authenticator {
 
     fn count(&self, outcome: Lookup) {
         self.metrics.lookups[outcome].inc();
-    }
-}
-
-/// A session of the table, which a JWT names: no longer than that is accepted.
-fn within_jwt(
-    token: &SessionToken,
-    session: Arc<BrowserSession>,
-    at: DateTime<Utc>,
-) -> Result<Arc<BrowserSession>, Absent> {
-    match token.claims() {
-        Some(claims) if claims.expires_at <= at => Err(Absent::Ended),
-        Some(claims) if claims.expires_at < session.expires_at => Ok(Arc::new(BrowserSession {
-            expires_at: claims.expires_at,
-            ..BrowserSession::clone(&session)
-        })),
-        _ => Ok(session),
     }
 }
 

@@ -29,6 +29,8 @@ label_values! {
         Anonymous => "anonymous",
         /// The table has a session of an account without a profile.
         NoProfile => "no_profile",
+        /// The table has a session of an account that is disabled.
+        Disabled => "disabled",
         /// The table has a session whose user cannot be read.
         Unreadable => "unreadable",
         /// The token is not one of the app's.

@@ -59,6 +59,24 @@ impl Communities {
         let slug = Some(slug);
         Ok(id.map(|id| AskedCommunity { id, slug }))
     }
+
+    /// What a caller asks for while the table cannot be queried, as far as it is told by its form or was found before: it may
+    /// be gone by now, or may never have been there. Never waits for I/O.
+    pub(crate) async fn last_found(&self, asked: &str, key: CommunityKey) -> Option<AskedCommunity> {
+        let canonical = self
+            .keys
+            .get()
+            .filter(|_| key != CommunityKey::Slug && is_well_formed(asked, CommunityKey::Id))
+            .and_then(|types| Some(CommunityId::from(&*types.community.canonical(asked)?)));
+        if let Some(id) = canonical {
+            let spelled = self.last.get(&CommunityRef::Id(id.as_str().into())).await;
+            return Some(spelled.unwrap_or(id).into());
+        }
+        let slug: Arc<str> = asked.into();
+        let id = self.last.get(&CommunityRef::Slug(Arc::clone(&slug))).await?;
+        let slug = Some(slug).filter(|_| key != CommunityKey::Id);
+        Some(AskedCommunity { id, slug })
+    }
 }
 
 /// Whether text can be what callers name a community by. `.` and `..` cannot: put into the backend's path they would

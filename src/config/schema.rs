@@ -182,6 +182,8 @@ table! {
         is_hidden as ProfileColumn = "",
         /// The same where the app's flag says the opposite: false for members who are shown to nobody.
         is_shown as ProfileColumn = "",
+        /// False for users whose account is disabled: they are nobody (Django: `is_active` of `auth_user`).
+        is_active as ProfileColumn = "",
     }
 }
 
@@ -195,17 +197,19 @@ table! {
     }
 }
 
+impl ProfileColumns {
+    /// The columns that may be beside the profile.
+    fn values(&self) -> [&ProfileColumn; 4] {
+        [&self.username, &self.avatar, &self.is_hidden, &self.is_active]
+    }
+}
+
 impl ProfileTable {
     /// The tables of columns that are beside the profile, each once.
     pub fn joined_tables(&self) -> impl Iterator<Item = &str> {
         let Self { columns, .. } = self;
-        let joined = [
-            &columns.username,
-            &columns.avatar,
-            &columns.is_hidden,
-            &columns.is_shown,
-        ];
-        let tables: BTreeSet<&str> = joined
+        let tables: BTreeSet<&str> = columns
+            .values()
             .into_iter()
             .filter_map(|column| Some(column.joined()?.table.as_str()))
             .collect();
@@ -262,6 +266,11 @@ impl Schema {
     /// Whether communities have slugs.
     pub fn has_slugs(&self) -> bool {
         !self.community.table.is_empty() && !self.community.columns.slug.is_empty()
+    }
+
+    /// Whether accounts may be disabled, as far as the configuration says.
+    pub fn disables_accounts(&self) -> bool {
+        self.has_profiles() && !self.profile.columns.is_active.is_absent()
     }
 
     /// What is known of sessions of this kind.
@@ -337,6 +346,7 @@ impl Section for Schema {
             ("schema.profile.columns.avatar", &columns.avatar),
             ("schema.profile.columns.is_hidden", &columns.is_hidden),
             ("schema.profile.columns.is_shown", &columns.is_shown),
+            ("schema.profile.columns.is_active", &columns.is_active),
         ]
         .iter()
         .try_for_each(|(key, column)| column.check(key))?;

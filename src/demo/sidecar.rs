@@ -41,7 +41,8 @@ pub(crate) fn configure(
     config.spool.dir = directory.join("spool");
     config.session.cookie = site::COOKIE.into();
     config.routes.dir = routes;
-    // Every member may see every community, and the front page shows all counts.
+    // Every member may see every community, and the front page shows the counts of all of them: with the default, a member
+    // would see those only whose own pages they have opened.
     config.api.access = Access::Session;
     // Short, so that leaving is visible soon.
     config.record.window = Duration::from_secs(site::WINDOW_SECONDS);

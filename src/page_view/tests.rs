@@ -1,6 +1,7 @@
 //! Tests of the rules for page views: one per trap, by number.
 
 mod browsers;
+mod verdicts;
 
 use std::sync::LazyLock;
 
@@ -9,7 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::metrics::LabelValue as _;
-use crate::presence::grants::Verdict;
+use crate::presence::grants::News;
 use crate::routes::{EventForm, Route, Track};
 
 const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0";
@@ -141,7 +142,7 @@ impl Page {
         PageView::from_exchange(&self.exchange(), &self.policy)
     }
 
-    fn says(&self) -> Option<Verdict> {
+    fn says(&self) -> Option<News> {
         verdict(&self.exchange())
     }
 
@@ -644,120 +645,4 @@ proptest! {
             prop_assert!(serde_json::to_string(&view).is_ok());
         }
     }
-}
-
-#[test]
-fn a7_a_page_or_data_that_was_answered_200_says_that_the_community_was_shown() {
-    assert_eq!(page().says(), Some(Verdict::Shown));
-    // Whoever asks, and whether or not it counts as a view.
-    let by_script = page()
-        .without("sec-fetch-mode")
-        .without("sec-fetch-dest")
-        .asks("accept", "*/*");
-    assert!(!by_script.counts());
-    assert_eq!(by_script.says(), Some(Verdict::Shown));
-    assert_eq!(
-        page().asks("user-agent", "Googlebot/2.1").says(),
-        Some(Verdict::Shown)
-    );
-    assert_eq!(
-        page().asks("sec-purpose", "prefetch").says(),
-        Some(Verdict::Shown)
-    );
-    for media_type in ["application/json", "application/hal+json; charset=utf-8"] {
-        assert_eq!(
-            page().answers("content-type", media_type).says(),
-            Some(Verdict::Shown)
-        );
-    }
-    // The browser has the page already.
-    assert_eq!(page().status(304).silent().says(), Some(Verdict::Shown));
-    let anything = || page().answers("content-type", "application/cbor");
-    assert_eq!(anything().says(), None);
-    assert_eq!(anything().tracked(Track::Request).says(), Some(Verdict::Shown));
-}
-
-#[test]
-fn a7_what_many_may_have_says_nothing() {
-    for media_type in ["image/png", "text/css", "text/javascript", "application/pdf"] {
-        assert_eq!(
-            page().answers("content-type", media_type).says(),
-            None,
-            "{media_type}"
-        );
-    }
-    let download = page().answers("content-disposition", "attachment");
-    assert_eq!(download.says(), None);
-    assert_eq!(page().silent().says(), None);
-    for method in [Method::HEAD, Method::OPTIONS, Method::POST, Method::PUT] {
-        assert_eq!(page().method(method.clone()).says(), None, "{method}");
-        assert_eq!(page().method(method.clone()).status(404).says(), None, "{method}");
-    }
-    assert_eq!(page().tracked(Track::None).says(), None);
-    let mut unmatched = page();
-    unmatched.route = None;
-    assert_eq!(unmatched.says(), None);
-    let mut of_nobody = page();
-    of_nobody.route.as_mut().unwrap().community = None;
-    assert_eq!(of_nobody.says(), None);
-    for status in [201, 204, 206, 301, 302, 303, 307, 400, 401, 429, 500, 502, 503] {
-        assert_eq!(page().status(status).says(), None, "{status}");
-    }
-}
-
-#[test]
-fn a8_only_the_communitys_own_page_says_that_it_was_refused() {
-    for status in [403, 404, 410] {
-        assert_eq!(page().status(status).says(), Some(Verdict::Refused), "{status}");
-        assert_eq!(page().below().status(status).says(), None, "{status}");
-    }
-}
-
-/// A page for everybody, such as one that asks to join, can be left out.
-#[test]
-fn a7_a_route_can_say_that_its_pages_show_nothing() {
-    let page = page().granting(Some(false));
-    assert_eq!(page.says(), None);
-    assert_eq!(page.status(404).says(), None);
-}
-
-/// The path of a topic may name any community beside it, where the app goes by the topic alone.
-#[test]
-fn a7_a_page_below_the_community_shows_it_only_where_its_route_says_so() {
-    for status in [200, 304] {
-        let below = || page().below().status(status);
-        assert_eq!(below().says(), None, "{status}");
-        assert_eq!(below().tracked(Track::Request).says(), None, "{status}");
-        assert_eq!(below().granting(Some(false)).says(), None, "{status}");
-        assert_eq!(
-            below().granting(Some(true)).says(),
-            Some(Verdict::Shown),
-            "{status}"
-        );
-    }
-    // What a lookup finds is the community of what was shown.
-    let mut topic = page().below();
-    topic.route.as_mut().unwrap().community = Some(CommunityRef::Lookup("topic".into(), "7".into()));
-    assert_eq!(topic.says(), Some(Verdict::Shown));
-    assert_eq!(topic.status(404).says(), None);
-}
-
-/// A page of a list that there is not, such as `?page=999`.
-#[test]
-fn a8_a_missing_page_with_a_query_takes_nothing_away() {
-    let asked = |query: &str| {
-        let mut page = page();
-        page.query = Some(query.into());
-        page
-    };
-    assert_eq!(asked("page=999").status(404).says(), None);
-    assert_eq!(asked("").status(404).says(), Some(Verdict::Refused));
-    for status in [403, 410] {
-        assert_eq!(
-            asked("page=9").status(status).says(),
-            Some(Verdict::Refused),
-            "{status}"
-        );
-    }
-    assert_eq!(asked("page=2").says(), Some(Verdict::Shown));
 }

@@ -17,7 +17,7 @@ metrics! {
         remembered: Gauge = "presence_remembered_members",
         /// Presence reads answered from this sidecar's own memory, because Redis could not answer
         stale_answers: Counter = "presence_stale_answers_total",
-        /// Answers of the app about who may see a community that were not noted, or not written to Redis, because too many waited
+        /// Answers of the app about who may see a community that were not noted, because too many waited for the session or the community to be looked up
         grants_dropped: Counter = "presence_grants_dropped_total",
         /// Longest delay with which the last sweep noticed that a user had left
         sweep_lag: Gauge = "presence_sweep_lag_seconds",

@@ -204,13 +204,16 @@ impl Presence for Mirrored {
         self.mirror.store.shares_grants()
     }
 
+    fn losses(&self) -> Option<FailureDomains> {
+        self.mirror.store.losses()
+    }
+
     async fn note_grants(
         &self,
         community: &CommunityId,
-        kept: Duration,
         grants: &[Grant],
-    ) -> Result<(), PresenceError> {
-        self.mirror.store.note_grants(community, kept, grants).await
+    ) -> Result<Vec<Option<NotedGrant>>, PresenceError> {
+        self.mirror.store.note_grants(community, grants).await
     }
 
     async fn grant(

@@ -303,13 +303,16 @@ impl Presence for Redis {
         true
     }
 
+    fn losses(&self) -> Option<FailureDomains> {
+        Some(self.failure_domains())
+    }
+
     async fn note_grants(
         &self,
         community: &CommunityId,
-        kept: Duration,
         grants: &[Grant],
-    ) -> Result<(), PresenceError> {
-        self.note_all_grants(community, kept, grants).await
+    ) -> Result<Vec<Option<NotedGrant>>, PresenceError> {
+        self.note_all_grants(community, grants).await
     }
 
     async fn grant(

@@ -1,6 +1,7 @@
 //! Why the app did not answer a request. Pure.
 
 use pingora_core::{Error, ErrorSource, ErrorType};
+use rustix::io::Errno;
 
 use crate::metrics::label_values;
 
@@ -53,6 +54,21 @@ pub(super) fn connect_reason(error: &Error) -> String {
         }
         (kind, _) => os.map_or_else(|| kind.as_str().into(), ToString::to_string),
     }
+}
+
+/// What this process lacks for a connection, if that is why there is none. It says nothing about the server.
+///
+/// The system's word for having no port left is also that for an address of a kind that the machine does not have, so it
+/// counts only for a server `was_up`.
+pub(super) fn own_lack(error: &Error, was_up: bool) -> Option<String> {
+    let error = io_error(error)?;
+    let errno = Errno::from_raw_os_error(error.raw_os_error()?);
+    let is_own = match errno {
+        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => true,
+        Errno::ADDRNOTAVAIL => was_up,
+        _ => false,
+    };
+    is_own.then(|| error.to_string())
 }
 
 fn io_error(error: &Error) -> Option<&std::io::Error> {

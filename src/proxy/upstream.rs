@@ -23,6 +23,7 @@ use crate::config;
 use crate::status::Status;
 
 use probe::Probe;
+use servers::AppComponents;
 pub(super) use servers::{Address, Servers};
 
 /// Servers tried before giving up on finding one that is not down.
@@ -41,8 +42,11 @@ impl Upstreams {
     pub fn new(upstream: &config::Upstream, status: &Status, metrics: &Metrics) -> Result<Self> {
         let servers = Arc::new(Servers::new(
             &upstream.servers,
-            status.app.clone(),
-            status.app_servers.clone(),
+            AppComponents {
+                app: status.app.clone(),
+                some: status.app_servers.clone(),
+                own: status.app_connections.clone(),
+            },
             metrics.upstream_up.clone(),
         ));
         let mut backends = Backends::new(Box::new(Names {
@@ -149,10 +153,8 @@ impl ServiceDiscovery for Names {
     async fn discover(&self) -> Result<(BTreeSet<Backend>, HashMap<u64, bool>)> {
         let found = self.configured.iter().map(|server| self.addresses(server));
         let found = futures_util::future::join_all(found).await;
-        self.servers.resolved(&found);
-        let backends: BTreeSet<_> = found.into_iter().flatten().flatten().map(backend).collect();
+        let backends: BTreeSet<_> = self.servers.resolved(&found).into_iter().map(backend).collect();
         if backends.is_empty() {
-            // The servers known before stay in use.
             return Error::e_explain(ErrorType::ConnectNoRoute, "no upstream server could be resolved");
         }
         Ok((backends, HashMap::new()))

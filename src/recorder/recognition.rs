@@ -248,6 +248,9 @@ fn remedy(reason: NotCounted) -> &'static str {
         NotCounted::NoProfile => {
             "The accounts of the sessions have no profile: see schema.profile.columns.account"
         }
+        NotCounted::AccountDisabled => {
+            "The accounts of the sessions are disabled: see schema.profile.columns.is_active"
+        }
         NotCounted::UnreadableSession => {
             "The sessions that were found cannot be read: `headcount check` says why"
         }

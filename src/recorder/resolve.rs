@@ -2,23 +2,24 @@
 //! bounded, and so is the time for which a view may stay off the disk; a view that is not resolved by then is written
 //! unresolved.
 
-use std::net::IpAddr;
+mod lookup;
+
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 
+use self::lookup::{Answer, Unavailable, in_time};
 use super::{AcceptedView, Destinations, Message, RequestVisitor};
-use crate::auth::{Absent, Authenticator, Identified};
+use crate::auth::{Absent, Authenticator};
 use crate::browser_session::BrowserSession;
 use crate::communities::{Communities, PageCommunity};
 use crate::ids::CommunityId;
-use crate::metrics::Gauge;
-use crate::page_view::{Dropped, Metrics, NotCounted, PageView, Queue};
+use crate::page_view::{Dropped, NotCounted, PageView};
 use crate::tasks::{Task, Tasks};
 use crate::writer::load::{InProgress, Load};
 use crate::writer::unresolved::{UnresolvedView, VisitorRef};
@@ -301,70 +302,12 @@ impl Work {
     }
 }
 
-impl Work {
-    /// Starts a lookup. If no view waits for its answer any more, the visitor is at least touched in presence: the view
-    /// itself was written unresolved.
-    fn ask(&self, permit: OwnedSemaphorePermit, accepted: &AcceptedView) -> oneshot::Receiver<Asked> {
-        let (answer, waiting) = oneshot::channel();
-        let (resolver, destinations) = (self.resolver.clone(), self.destinations.clone());
-        let (who, view, from) = (accepted.who.clone(), accepted.view.clone(), accepted.from);
-        let seen = accepted.seen;
-        let running = Running::new(&destinations.metrics);
-        tokio::spawn(async move {
-            let (_permit, _running) = (permit, running);
-            let found = resolver.look_up(who, &view, from).await;
-            if let Err(Ok(Answer::Found(session, community))) = answer.send(found) {
-                destinations.touch(&session, community.as_ref(), seen);
-            }
-        });
-        waiting
-    }
-}
-
-/// A lookup under way; counted until it is dropped.
-struct Running(Gauge);
-
-impl Running {
-    fn new(metrics: &Metrics) -> Self {
-        let lookups = metrics.queued[Queue::Lookups].clone();
-        lookups.inc();
-        Self(lookups)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
-
-async fn in_time(deadline: Instant, mut waiting: oneshot::Receiver<Asked>) -> Option<Asked> {
-    if let Ok(answer) = timeout_at(deadline, &mut waiting).await {
-        return answer.ok();
-    }
-    // An answer that arrives at this moment must not be lost.
-    waiting.close();
-    waiting.try_recv().ok()
-}
-
-type Asked = Result<Answer, Unavailable>;
-
-/// The session and the community of a view.
-enum Answer {
-    Found(Arc<BrowserSession>, Option<CommunityId>),
-    NoSession(Absent),
-    /// See [`Identified::NotYet`].
-    Doubtful(Instant),
-    /// See [`PageCommunity::NoKey`].
-    NoKey,
-}
-
 /// The result for a view when its time is over.
 pub(super) enum Found {
     /// Its session, and its community.
     All(Arc<BrowserSession>, Option<CommunityId>),
     NoSession(Absent),
-    /// See [`Identified::NotYet`].
+    /// See [`crate::auth::Identified::NotYet`].
     Doubtful(Instant),
     /// The visitor may not see its community, or there is none.
     Forbidden,
@@ -392,36 +335,6 @@ impl Found {
                 },
                 None => VisitorRef::Token(token.clone()),
             },
-        })
-    }
-}
-
-/// The database cannot be queried.
-struct Unavailable;
-
-impl Resolver {
-    async fn look_up(&self, who: RequestVisitor, view: &PageView, from: Option<IpAddr>) -> Asked {
-        let session = match who {
-            RequestVisitor::Session(session) => session,
-            RequestVisitor::Token(token, lookup) => {
-                let found = self.authenticator.resolve_past(&token, view.at, from).await;
-                match (lookup.session(), found) {
-                    (Some(session), _) => Arc::clone(session),
-                    (None, Ok(Identified::Session(session))) => session,
-                    (None, Ok(Identified::NoSession(absent))) => return Ok(Answer::NoSession(absent)),
-                    (None, Ok(Identified::NotYet(until))) => return Ok(Answer::Doubtful(until)),
-                    (None, Err(_)) => return Err(Unavailable),
-                }
-            }
-        };
-        let named = match &view.community {
-            None => PageCommunity::Nothing,
-            Some(named) => self.communities.named(named).await.map_err(|_| Unavailable)?,
-        };
-        Ok(match named {
-            PageCommunity::Community(community) => Answer::Found(session, Some(community)),
-            PageCommunity::Nothing => Answer::Found(session, None),
-            PageCommunity::NoKey => Answer::NoKey,
         })
     }
 }

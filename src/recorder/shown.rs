@@ -5,16 +5,18 @@
 //! [`ShownPages::settled`] lets a caller with the same token wait for it, so that the first page of a new session and what
 //! that page asks of the API belong together.
 
-use std::collections::HashMap;
+mod pending;
+
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep_until};
 
+use self::pending::{Entered, Pending};
 use super::RequestFacts;
 use crate::auth::{Authenticator, CachedSession, EarlyLookup, Identified};
 use crate::browser_session::BrowserSession;
@@ -22,7 +24,7 @@ use crate::communities::{Communities, PageCommunity};
 use crate::ids::{CommunityId, SessionToken, UserId};
 use crate::page_view::{Exchange, verdict};
 use crate::presence::PresenceError;
-use crate::presence::grants::{Grants, Verdict};
+use crate::presence::grants::{Grants, News, Verdict};
 use crate::presence::moment::Moment;
 use crate::routes::CommunityRef;
 
@@ -40,9 +42,9 @@ pub struct ShownPages {
     pending: Arc<Pending>,
 }
 
-/// An exchange's verdict, and whose and of what it is.
+/// What an exchange says, and of whom and what.
 struct Unsettled {
-    verdict: Verdict,
+    news: News,
     at: Moment,
     token: SessionToken,
     lookup: EarlyLookup,
@@ -71,7 +73,7 @@ impl ShownPages {
 
     /// Notes what an exchange says. Reads caches only.
     pub(super) async fn note(&self, facts: &RequestFacts, exchange: &Exchange<'_>) {
-        let Some(verdict) = verdict(exchange) else {
+        let Some(news) = verdict(exchange) else {
             return;
         };
         let named = exchange.route.and_then(|matched| matched.community.as_ref());
@@ -86,10 +88,10 @@ impl ShownPages {
         match (session, self.communities.cached(Some(named)).await) {
             (CachedSession::NoSession(_), _) | (_, Ok(PageCommunity::Nothing | PageCommunity::NoKey)) => {}
             (CachedSession::Session(session), Ok(PageCommunity::Community(community))) => {
-                self.grants.note(&community, &session.user_id, verdict, at);
+                self.grants.note(&community, &session.user_id, news, at);
             }
             _ => self.look_up(Unsettled {
-                verdict,
+                news,
                 at,
                 token: token.clone(),
                 lookup: facts.lookup.clone(),
@@ -111,8 +113,8 @@ impl ShownPages {
         self.runtime.spawn(async move {
             let _place = place;
             if let Some((session, community)) = shown.found(&unsettled, &mut pending).await {
-                let Unsettled { verdict, at, .. } = unsettled;
-                shown.grants.note(&community, &session.user_id, verdict, at);
+                let Unsettled { news, at, .. } = unsettled;
+                shown.grants.note(&community, &session.user_id, news, at);
             }
             drop(pending);
         });
@@ -151,7 +153,7 @@ impl ShownPages {
             Ok(PageCommunity::Community(community)) => community,
             Ok(PageCommunity::Nothing | PageCommunity::NoKey) => return None,
             // The name may be another community's by now: one that the app has not shown.
-            Err(_) if unsettled.verdict == Verdict::Shown => {
+            Err(_) if unsettled.news != News::Answer(Verdict::Refused) => {
                 self.grants.count_dropped();
                 return None;
             }
@@ -162,13 +164,7 @@ impl ShownPages {
 
     /// Waits until the verdicts of earlier exchanges with a token are noted; false if they are not in time.
     pub async fn settled(&self, token: &SessionToken) -> bool {
-        let all = async {
-            for mut waited in self.pending.of(token) {
-                // It ends with an error, when the lookup has ended.
-                let _ = waited.changed().await;
-            }
-        };
-        timeout(self.grants.patience(), all).await.is_ok()
+        self.pending.settle(token, self.grants.patience()).await
     }
 
     /// How long a request may wait for what others know, in all.
@@ -189,53 +185,8 @@ impl ShownPages {
         self.grants.may_see(community, user, until).await
     }
 
-    /// As [`Grants::still_open`].
+    /// A page of the community is still open.
     pub fn still_open(&self, community: &CommunityId, user: &UserId) {
-        self.grants.still_open(community, user);
-    }
-}
-
-/// Tokens with verdicts that wait for a lookup. Bounded by the lookups.
-#[derive(Default)]
-struct Pending(Mutex<HashMap<SessionToken, Vec<watch::Receiver<()>>>>);
-
-impl Pending {
-    fn enter(pending: &Arc<Self>, token: &SessionToken) -> Entered {
-        let (ends, waited) = watch::channel(());
-        pending.all().entry(token.clone()).or_default().push(waited);
-        Entered {
-            pending: Arc::clone(pending),
-            token: token.clone(),
-            ends: Some(ends),
-        }
-    }
-
-    fn of(&self, token: &SessionToken) -> Vec<watch::Receiver<()>> {
-        self.all().get(token).cloned().unwrap_or_default()
-    }
-
-    fn all(&self) -> MutexGuard<'_, HashMap<SessionToken, Vec<watch::Receiver<()>>>> {
-        // Nothing panics while it holds the lock.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A verdict that waits for a lookup, until this is dropped.
-struct Entered {
-    pending: Arc<Pending>,
-    token: SessionToken,
-    ends: Option<watch::Sender<()>>,
-}
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        drop(self.ends.take());
-        let mut all = self.pending.all();
-        if let Some(waited) = all.get_mut(&self.token) {
-            waited.retain(|waited| waited.has_changed().is_ok());
-            if waited.is_empty() {
-                all.remove(&self.token);
-            }
-        }
+        self.grants.note(community, user, News::StillShown, Moment::now());
     }
 }

@@ -20,7 +20,7 @@ use super::error::{in_words, is_impossible, is_untranslatable};
 use super::ledger::LedgerProblem;
 use super::rows::{EventRow, event_rows};
 use super::schema::{
-    AppSchema, Column, CommunityTable, EventInsert, EventTable, LiveSchema, PageCounter, ProfileTable,
+    AppSchema, Column, CommunityTable, EventInsert, EventTable, LiveSchema, Mark, PageCounter, ProfileTable,
     Requirements, TableName,
 };
 use super::{Applied, Stats, VisitorRow};
@@ -71,7 +71,7 @@ pub(super) trait Backend:
     + for<'a> Runs<AddPages<'a>>
     + for<'a> Runs<RaiseLastActive<'a>>
     + for<'a> Runs<MakePartitions<'a>>
-    + for<'a> Runs<HiddenOf<'a>>
+    + for<'a> Runs<MarkedOf<'a>>
     + for<'a> Runs<Visitors<'a>>
     + for<'a> Runs<StatsOf<'a>>
     + for<'a> Runs<PastVisitors<'a>>
@@ -278,6 +278,8 @@ pub(super) struct Rules {
     pub partitions: bool,
     /// What a member whom the app hides is; `None` where it hides nobody.
     pub hidden: Option<Visibility>,
+    /// Accounts may be disabled.
+    pub disabled: bool,
     pub community_id_as: CommunityIdAs,
     pub page_views: PageViews,
     /// The event types that count as page views.
@@ -299,6 +301,7 @@ impl Rules {
                     HiddenMembers::Count => Visibility::Hidden,
                     HiddenMembers::Ignore => Visibility::Ignored,
                 }),
+            disabled: config.schema.disables_accounts(),
             community_id_as: config.record.community_id_as,
             page_views: config.api.page_views,
             counted: CountedTypes::without_routes(&config.record),
@@ -486,16 +489,17 @@ impl Operation for Visitors<'_> {
     type Output = Vec<VisitorRow>;
 }
 
-/// Those of the users whom the app hides.
-pub(super) struct HiddenOf<'a> {
+/// Those of the users whose profiles are marked so.
+pub(super) struct MarkedOf<'a> {
+    pub mark: Mark,
     pub users: &'a [UserId],
 }
 
-impl Operation for HiddenOf<'_> {
+impl Operation for MarkedOf<'_> {
     type Output = Vec<UserId>;
 }
 
-impl HiddenOf<'_> {
+impl MarkedOf<'_> {
     /// As [`Visitors::keys`].
     pub(super) fn keys(&self, key: &Column) -> impl Iterator<Item = &str> {
         keys(self.users, key)

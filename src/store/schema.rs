@@ -31,6 +31,7 @@ pub use lookups::LookupTable;
 pub(super) use needs::Needs;
 pub(super) use problem::Problems;
 pub use problem::SchemaProblem;
+pub(super) use profile::Mark;
 pub use profile::{Join, ProfileTable, ProfileValue};
 pub(super) use requirements::Requirements;
 pub(super) use resolve::resolve;
@@ -67,10 +68,10 @@ impl AppSchema {
         }
     }
 
-    /// The profiles, and the flag of those whom the app hides, where it hides any.
-    pub(super) fn hiding(&self) -> Option<(&ProfileTable, &ProfileValue)> {
-        let profile = self.profile.as_ref()?;
-        Some((profile, profile.is_hidden.as_ref()?))
+    /// The profiles, and SQL for whether the one called `profile` is marked so, where any may be.
+    pub(super) fn marked(&self, mark: Mark, profile: &str) -> Option<(&ProfileTable, String)> {
+        let profiles = self.profile.as_ref()?;
+        Some((profiles, profiles.marked(mark, profile)?))
     }
 
     /// The profiles and their accounts, where sessions name the account.

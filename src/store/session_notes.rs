@@ -180,7 +180,8 @@ fn of_users(rows: &[SampleRow], users: &HashMap<AccountId, UserId>, app: &AppSch
     let (mut signed_in, mut without_profile, mut of_other_type) = (0, 0, 0);
     for row in rows {
         match RowUser::new(row.user_text.clone(), row.no_user, table) {
-            RowUser::Nobody(Unusable::Anonymous) => {}
+            // A row does not tell whether its account is disabled.
+            RowUser::Nobody(Unusable::Anonymous | Unusable::Disabled) => {}
             RowUser::Nobody(Unusable::NoProfile) => {
                 signed_in += 1;
                 without_profile += 1;

@@ -12,17 +12,17 @@ use super::claimed::FindClaimed;
 use super::connections::Connections;
 use super::event_types::{self, TypeFault};
 use super::operations::{
-    Apply, Backend, FaultyTypes, FindCommunity, FindSessions, FindSlug, FindUsers, ForgetOld, HiddenOf,
-    LookAtEvents, LookAtSessions, MakePartitions, MissingIndexes, MissingParts, Operation, PastVisitors,
+    Apply, Backend, FaultyTypes, FindCommunity, FindSessions, FindSlug, FindUsers, ForgetOld,
+    LookAtEvents, LookAtSessions, MakePartitions, MarkedOf, MissingIndexes, MissingParts, Operation, PastVisitors,
     ReadKeys, Rules, Runs, StatsOf, Visitors,
 };
-use super::schema::ResolvedSchema;
+use super::schema::{Mark, ResolvedSchema};
 use super::{
     Alarms, Applied, LedgerProblem, PastAsked, PastPlace, PastVisitor, PastWindow, SessionFound, SessionsFound,
     Stats, Store, StoreError, VisitorRow,
 };
 use crate::batch::{Batch, BatchKey};
-use crate::browser_session::{BrowserSession, Visibility};
+use crate::browser_session::{Unusable, Visibility};
 use crate::config::{self, Config, PageViews};
 use crate::ids::{AccountId, CommunityId, SessionToken, UserId};
 use crate::key_type::{AppKeys, KeyTypes};
@@ -66,24 +66,39 @@ impl<B: Backend> SqlStore<B> {
         }
     }
 
-    /// Sets which of the sessions' users the app hides.
-    async fn with_visibility(
+    /// Sets which of the sessions' users the app hides, and leaves out those whose accounts it has disabled.
+    async fn with_marks(
         &self,
         mut found: <FindSessions<'_> as Operation>::Output,
     ) -> Result<<FindSessions<'_> as Operation>::Output, StoreError> {
-        if self.rules.hidden.is_none() {
+        if self.rules.hidden.is_none() && !self.rules.disabled {
             return Ok(found);
         }
-        let mut sessions: Vec<&mut BrowserSession> = found
-            .iter_mut()
-            .filter_map(|(_, session)| session.as_mut().ok()?.as_mut().ok())
-            .collect();
-        let users: Vec<UserId> = sessions.iter().map(|session| session.user_id.clone()).collect();
+        let sessions = found
+            .iter()
+            .filter_map(|(_, session)| session.as_ref().ok()?.as_ref().ok());
+        let users: Vec<UserId> = sessions.map(|session| session.user_id.clone()).collect();
         let hidden = self.hidden(&users).await?;
-        for session in &mut sessions {
-            session.visibility = hidden.get(&session.user_id).copied().unwrap_or_default();
+        let disabled = self.disabled(&users).await?;
+        for (_, session) in &mut found {
+            let Ok(Ok(known)) = session else { continue };
+            if disabled.contains(&known.user_id) {
+                *session = Ok(Err(Unusable::Disabled));
+            } else {
+                known.visibility = hidden.get(&known.user_id).copied().unwrap_or_default();
+            }
         }
         Ok(found)
+    }
+
+    /// Those of the users whose accounts are disabled.
+    async fn disabled(&self, users: &[UserId]) -> Result<HashSet<UserId>, StoreError> {
+        if !self.rules.disabled || users.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let mark = Mark::Disabled;
+        let users = self.connections.run(&MarkedOf { mark, users }).await?;
+        Ok(users.into_iter().collect())
     }
 
     /// What some live sessions look like.
@@ -106,7 +121,7 @@ impl<B: Backend> SqlStore<B> {
             Err(error) if error.untranslatable() && tokens.len() == 1 => return Ok(SessionsFound::new()),
             outcome => outcome?,
         };
-        let found = self.with_visibility(found).await?;
+        let found = self.with_marks(found).await?;
         let of = |(place, session): (usize, Result<SessionFound, sqlx::Error>)| {
             Some(((*tokens.get(place)?).clone(), session.map_err(StoreError::from)))
         };
@@ -261,7 +276,8 @@ impl<B: Backend> Store for SqlStore<B> {
         let Some(hidden) = self.rules.hidden.filter(|_| !users.is_empty()) else {
             return Ok(HashMap::new());
         };
-        let users = self.connections.run(&HiddenOf { users }).await?;
+        let mark = Mark::Hidden;
+        let users = self.connections.run(&MarkedOf { mark, users }).await?;
         Ok(users.into_iter().map(|user| (user, hidden)).collect())
     }
 

@@ -208,6 +208,7 @@ async fn what_can_be_counted_starts_at_zero() {
             &[
                 "anonymous",
                 "cached",
+                "disabled",
                 "found",
                 "malformed",
                 "no_profile",

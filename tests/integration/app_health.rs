@@ -2,6 +2,7 @@
 //! back; and a flood of failing requests is a few lines.
 
 use std::net::Ipv4Addr;
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -344,4 +345,26 @@ async fn h6_a_thousand_failing_requests_are_a_few_lines_and_all_are_counted() {
         !log.contains("Backend {") && !log.contains("becomes unhealthy"),
         "{log}"
     );
+}
+
+/// The process may open no more files: each connection to the app fails for a reason of its own.
+#[tokio::test]
+async fn h3_a_process_without_files_says_so_and_not_that_the_app_is_down() {
+    let app = FakeUpstream::answering(|_| OK).await;
+    let server = app.address();
+    let sidecar = in_front_of(&[&server], OFTEN);
+    sidecar.wait_for_metric(&up(&server), |up| up == 1.0).await;
+    let limit = |files: &str| {
+        let pid = sidecar.process().pid().to_string();
+        let done = Command::new("prlimit").args(["--pid", &pid, files]).status();
+        assert!(done.expect("prlimit runs").success());
+    };
+    limit("--nofile=8:");
+    sidecar.says("this process cannot connect to the app");
+    limit("--nofile=1024:");
+    sidecar.says("this process can connect to the app again");
+    let log = sidecar.log();
+    assert!(log.contains("Too many open files"), "{log}");
+    assert_eq!(lines(&log, "a server of the app does not answer"), 0, "{log}");
+    assert_eq!(status(&sidecar).await, 200);
 }

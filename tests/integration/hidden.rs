@@ -13,7 +13,7 @@ use crate::support::postgres::Postgres;
 use crate::support::world::{Parts, Wanted, World};
 
 /// A site whose profiles say who is hidden, and its database. User ids are long enough to be searched for.
-async fn start(record: &str) -> (World, PgPool) {
+pub async fn start(record: &str) -> (World, PgPool) {
     let wanted = Wanted {
         record: record.into(),
         config: "[schema.profile.columns]\nis_hidden = \"secret\"".into(),
@@ -34,7 +34,7 @@ async fn execute(pool: &PgPool, sql: &str) {
     done.expect("the app's statement runs");
 }
 
-async fn hide(pool: &PgPool, name: &str) {
+pub async fn hide(pool: &PgPool, name: &str) {
     execute(
         pool,
         &format!("UPDATE people_profile SET secret = true WHERE username = '{name}'"),
@@ -42,7 +42,7 @@ async fn hide(pool: &PgPool, name: &str) {
     .await;
 }
 
-fn names(list: &Value) -> Vec<&str> {
+pub fn names(list: &Value) -> Vec<&str> {
     let visitors = list["visitors"].as_array().expect("a list");
     visitors
         .iter()

@@ -1,6 +1,7 @@
 //! A single-page app with JWTs in front of its site: Django REST framework with djangorestframework-simplejwt under
 //! gunicorn, which knows nothing of the sidecar.
 
+mod accounts;
 mod live;
 mod outages;
 mod pyjwt;

@@ -60,4 +60,6 @@ mod streams;
 mod support;
 mod tables;
 mod visited;
+mod visited_losses;
+mod visited_outages;
 mod widget;

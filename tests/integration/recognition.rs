@@ -1,12 +1,16 @@
 //! Who is not recognised, and why; and that it is told when it is everybody.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
+use crate::support::backend::Variant;
 use crate::support::chromium::Chromium;
 use crate::support::member::Member;
+use crate::support::postgres::Postgres;
 use crate::support::redis::eventually;
 use crate::support::sidecar::Sidecar;
-use crate::support::world::World;
+use crate::support::world::{Parts, Wanted, World};
 
 const OK: &str = "headcount_recognition_ok";
 const TOLD: &str = "nobody is recognised";
@@ -24,6 +28,44 @@ async fn readyz(sidecar: &Sidecar) -> String {
 async fn sees_with(visitor: &Member, cookies: &str) {
     let request = visitor.navigation("/about/").header("cookie", cookies);
     assert_eq!(request.send().await.expect("an answer").status(), 200);
+}
+
+/// Sessions of Django's own that let nobody in.
+#[tokio::test]
+async fn i30_a_session_that_lets_nobody_in_is_counted_by_its_reason() {
+    let world = Wanted::new(Parts::Production, Variant::Django).start().await;
+    let pool = Postgres::shared().pool(world.database.name());
+    let data = |json: &str| format!("{}:1tXyZa:c2ln", URL_SAFE_NO_PAD.encode(json));
+    let account =
+        "\"_auth_user_backend\":\"django.contrib.auth.backends.ModelBackend\",\"_auth_user_hash\":\"0f\"";
+    for (reason, outcome, data) in [
+        ("signed_out", "anonymous", data("{}")),
+        (
+            "no_profile",
+            "no_profile",
+            data(&format!("{{\"_auth_user_id\":\"987654\",{account}}}")),
+        ),
+        (
+            "unreadable_session",
+            "unreadable",
+            "not what Django writes".into(),
+        ),
+    ] {
+        let key = format!("{reason:0<32}").replace('_', "0");
+        let insert = sqlx::query("INSERT INTO django_session VALUES ($1, $2, '2999-01-01')");
+        let inserted = insert.bind(&key).bind(data).execute(&pool).await;
+        inserted.expect("a row");
+        sees_with(&world.stranger(), &format!("sessionid={key}")).await;
+        world
+            .sidecar
+            .wait_for_metric(&not_counted(reason), |views| views == 1.0)
+            .await;
+        let outcome = format!("headcount_session_lookups_total{{outcome=\"{outcome}\"}}");
+        assert!(world.sidecar.metric(&outcome).await >= 1.0, "{reason}");
+    }
+    assert_eq!(world.sidecar.metric(&not_counted("no_session")).await, 0.0);
+    assert_eq!(world.page_views().await.len(), 0);
+    pool.close().await;
 }
 
 #[tokio::test]

@@ -30,6 +30,7 @@ macro_rules! contract {
 
 mod apply;
 mod claims;
+mod disabled;
 mod django;
 mod identify;
 mod keys;

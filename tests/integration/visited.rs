@@ -16,16 +16,16 @@ use crate::support::redis::RedisServer;
 use crate::support::sidecar::{ROUTES, run, write_config};
 use crate::support::world::{Parts, Wanted, World, any_prefix};
 
-fn wanted() -> Wanted {
+pub fn wanted() -> Wanted {
     Wanted::usual().with_default_access()
 }
 
-async fn status(member: &Member, path: &str) -> u16 {
+pub async fn status(member: &Member, path: &str) -> u16 {
     member.get(path).await.status().as_u16()
 }
 
 /// Everything that an answer says, but for when.
-async fn answer(member: &Member, path: &str, accept: &str) -> (StatusCode, HeaderMap, String) {
+pub async fn answer(member: &Member, path: &str, accept: &str) -> (StatusCode, HeaderMap, String) {
     let request = member.request(Method::GET, path).header("accept", accept);
     let response = request.send().await.expect("an answer");
     let (status, mut headers) = (response.status(), response.headers().clone());
@@ -41,12 +41,12 @@ async fn answer(member: &Member, path: &str, accept: &str) -> (StatusCode, Heade
 }
 
 /// The same community by another id: one that there is not.
-fn absent(path: &str, world: &World) -> String {
+pub fn absent(path: &str, world: &World) -> String {
     path.replace(&world.seeded.community("hidden"), "999999")
 }
 
 /// Every way to ask about a community.
-fn ways(world: &World) -> Vec<(String, &'static str)> {
+pub fn ways(world: &World) -> Vec<(String, &'static str)> {
     let mut ways: Vec<_> = [
         "",
         "/",
@@ -195,7 +195,7 @@ async fn a7_whoever_saw_a_page_may_see_who_is_there_with_sqlite_and_memory() {
 }
 
 /// Takes a member out of the hidden community, in the site's own tables.
-async fn expels(database: &Database, seeded: &Seeded, name: &str) {
+pub async fn expels(database: &Database, seeded: &Seeded, name: &str) {
     let pool = Postgres::shared().pool(database.name());
     let sql = format!(
         "DELETE FROM communities_community_members WHERE community_id = {} AND userprofile_id = {}",

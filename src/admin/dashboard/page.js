@@ -193,6 +193,7 @@ const NOBODY = {
   session_ended: "the session is inactive, ended or expired",
   signed_out: "the session names no user",
   no_profile: "the session's account has no profile",
+  account_disabled: "the session's account is disabled",
   unreadable_session: "the session cannot be read",
   jwt: "the JWT is refused (headcount_jwts_refused_total says why)",
 };

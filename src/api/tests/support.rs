@@ -17,7 +17,7 @@ use crate::config;
 use crate::ids::{BrowserSessionId, UserId};
 use crate::live::{self, Live, Parts};
 use crate::metrics::Registry;
-use crate::presence::grants::{Grants, Verdict};
+use crate::presence::grants::{Grants, News, Verdict};
 use crate::presence::moment::Moment;
 use crate::recorder::{Intake, ShownPages};
 use crate::store::Store;
@@ -174,8 +174,12 @@ impl Site {
 
     /// The app has answered the user of [`member`] who asked for a community.
     pub(super) fn answered(&self, community: &str, verdict: Verdict) {
-        self.grants
-            .note(&community.into(), &"7".into(), verdict, Moment::now());
+        self.grants.note(
+            &community.into(),
+            &"7".into(),
+            News::Answer(verdict),
+            Moment::now(),
+        );
     }
 
     /// A user with a profile who was just seen in a community.

@@ -81,6 +81,11 @@ impl Site {
     }
 }
 
+/// A secret that is long enough for HS256.
+fn long(secret: &str) -> String {
+    format!("{secret:.<32}")
+}
+
 fn encoded(value: &Value) -> String {
     URL_SAFE_NO_PAD.encode(value.to_string())
 }
@@ -246,11 +251,11 @@ fn i27_other_keys_come_to_another_outcome_at_once() {
     let site = Site::new(|_| {});
     let (old, new) = (
         jwt(&claims(&json!({}))),
-        signed(&json!({"alg": "HS256"}), &claims(&json!({})), "new"),
+        signed(&json!({"alg": "HS256"}), &claims(&json!({})), &long("new")),
     );
     assert_eq!(site.user(&old, now()), Ok("7".into()));
     assert_eq!(site.user(&new, now()), Err("signature"));
-    std::fs::write(site.folder.path().join("key"), "new").unwrap();
+    std::fs::write(site.folder.path().join("key"), long("new")).unwrap();
     assert!(site.keys.read_again().unwrap());
     assert_eq!(site.user(&new, now()), Ok("7".into()));
     assert_eq!(site.user(&old, now()), Err("signature"));
@@ -260,30 +265,36 @@ fn i27_other_keys_come_to_another_outcome_at_once() {
     assert_eq!(site.user(&new, now()), Ok("7".into()));
 }
 
+/// A key of a set.
+fn key(kid: Option<&str>, secret: &str) -> Value {
+    let mut key = json!({"kty": "oct", "k": URL_SAFE_NO_PAD.encode(long(secret))});
+    if let Some(kid) = kid {
+        key["kid"] = kid.into();
+    }
+    key
+}
+
+fn with_set(keys: &[Value]) -> Site {
+    Site::new(|settings| {
+        let file = settings.key_file.take().unwrap();
+        std::fs::write(&file, json!({"keys": keys}).to_string()).unwrap();
+        settings.jwks_file = Some(file);
+    })
+}
+
+/// A JWT that names this key, signed with that of a secret.
+fn naming(kid: Option<&str>, secret: &str) -> String {
+    let mut head = json!({"alg": "HS256"});
+    if let Some(kid) = kid {
+        head["kid"] = kid.into();
+    }
+    signed(&head, &claims(&json!({})), &long(secret))
+}
+
 #[test]
 fn i27_the_key_of_a_set_is_found_by_its_id() {
-    let key = |kid: Option<&str>, secret: &str| {
-        let mut key = json!({"kty": "oct", "k": URL_SAFE_NO_PAD.encode(secret)});
-        if let Some(kid) = kid {
-            key["kid"] = kid.into();
-        }
-        key
-    };
-    let site = |keys: Vec<Value>| {
-        Site::new(|settings| {
-            let file = settings.key_file.take().unwrap();
-            std::fs::write(&file, json!({"keys": keys}).to_string()).unwrap();
-            settings.jwks_file = Some(file);
-        })
-    };
-    let of = |kid: Option<&str>, secret: &str| {
-        let mut head = json!({"alg": "HS256"});
-        if let Some(kid) = kid {
-            head["kid"] = kid.into();
-        }
-        signed(&head, &claims(&json!({})), secret)
-    };
-    let named = site(vec![key(Some("1"), "one"), key(Some("2"), "two")]);
+    let of = naming;
+    let named = with_set(&[key(Some("1"), "one"), key(Some("2"), "two")]);
     for (jwt, outcome) in [
         (of(Some("1"), "one"), Ok(())),
         (of(Some("2"), "two"), Ok(())),
@@ -295,8 +306,26 @@ fn i27_the_key_of_a_set_is_found_by_its_id() {
     ] {
         assert_eq!(named.user(&jwt, now()).map(drop), outcome);
     }
-    let unnamed = site(vec![key(None, "one")]);
+    let unnamed = with_set(&[key(None, "one")]);
     assert_eq!(unnamed.user(&of(Some("1"), "one"), now()), Ok("7".into()));
+}
+
+/// As many keys as a file may hold, and a JWT that does not say by which of them it is signed.
+#[test]
+fn i34_each_key_of_a_set_verifies_whether_or_not_it_is_named() {
+    let keys: Vec<_> = (0..64).map(|number| number.to_string()).collect();
+    let set: Vec<_> = keys.iter().map(|number| key(Some(number), number)).collect();
+    let site = with_set(&set);
+    for number in &keys {
+        for kid in [Some(&**number), None] {
+            assert_eq!(
+                site.user(&naming(kid, number), now()),
+                Ok("7".into()),
+                "{number} {kid:?}"
+            );
+        }
+    }
+    assert_eq!(site.user(&naming(None, "another"), now()), Err("signature"));
 }
 
 #[test]

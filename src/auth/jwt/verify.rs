@@ -13,8 +13,6 @@ use crate::ids::{AccountId, BrowserSessionId, Claims, SessionToken};
 
 /// Longest JWT, in bytes.
 pub(super) const MAX_JWT: usize = 8 * 1024;
-/// Most keys that are tried for one JWT, where it does not name one.
-const MAX_TRIES: usize = 16;
 /// Longest key of a user or a session, in characters.
 const MAX_KEY: usize = 255;
 /// The claim of djangorestframework-simplejwt that tells access tokens from refresh tokens, and the former's value.
@@ -94,7 +92,8 @@ impl Rules {
             key.algorithm == algorithm && is_named
         };
         let mut refused = Refused::Key;
-        for key in keys.iter().filter(fits).take(MAX_TRIES) {
+        // Of a JWT that names none, all: as many as a set may hold.
+        for key in keys.iter().filter(fits) {
             match self.signed_with(key, jwt) {
                 Err(Refused::Signature) => refused = Refused::Signature,
                 outcome => return outcome,

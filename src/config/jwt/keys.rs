@@ -12,8 +12,10 @@ use x509_parser::x509::SubjectPublicKeyInfo;
 
 use super::{Algorithm, Jwt};
 
-/// Most keys of a set.
+/// Most keys of a set. A JWT that names none is verified with each, so that they bound the cost of one that is made up.
 const MAX_KEYS: usize = 64;
+/// Least length of a shared secret, in bytes: that of the hash (RFC 7518, 3.2). A shorter one can be guessed from one JWT.
+const SECRET_BYTES: usize = 32;
 /// Lengths of RSA keys that signatures are verified with, in bits.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 /// The curve of ES256.
@@ -103,6 +105,12 @@ impl<'k> IntoIterator for &'k JwtKeys {
 
 impl JwtKey {
     fn of_secret(secret: &[u8]) -> Result<Self, &'static str> {
+        if !secret.is_empty() && secret.len() < SECRET_BYTES {
+            return Err(
+                "holds a secret of less than 32 bytes, which can be guessed from one JWT; HS256 needs 32 or more \
+                        (RFC 7518, 3.2), in the app too: `openssl rand -base64 48` makes one",
+            );
+        }
         let key = DecodingKey::from_secret(secret).map_err(|_| "holds an empty secret")?;
         Ok(Self::new(Algorithm::HS256, secret, key))
     }

@@ -5,7 +5,7 @@ mod hidden;
 mod place;
 mod tokens;
 
-use super::super::catalogue::{Table, Tables, is_moment, is_text};
+use super::super::catalogue::{Table, Tables, is_flag, is_moment, is_text};
 use super::super::django::{Model, Site};
 use super::Guess;
 use super::sessions::Session;
@@ -48,6 +48,8 @@ pub(super) struct People<'t> {
     beside: Vec<Beside<'t>>,
     username: Option<Place<'t>>,
     avatar: Option<Place<'t>>,
+    /// Whether the account is in use.
+    is_active: Option<Place<'t>>,
     /// The column with the account's id, where the table is not that of accounts.
     account: Option<&'t CatalogueColumn>,
 }
@@ -75,6 +77,7 @@ pub(super) fn find<'t>(
         table,
         username: place::named(table, &beside, NAME, is_text),
         avatar: place::named(table, &beside, AVATAR, is_text),
+        is_active: place::named(table, &beside, &["is_active"], is_flag),
         beside,
         account,
     })
@@ -151,6 +154,10 @@ pub(super) fn say(
             "false",
             "the table of users has no such column",
         ),
+    }
+    if let Some(place) = &people.is_active {
+        let why = "sessions of accounts that the site disables are then nobody's";
+        guess.propose(SECTION, "is_active", place.toml(), why);
     }
     hidden::say(guess, table, &people.beside);
     if let Some(account) = people

@@ -1,18 +1,23 @@
-//! Tests of grants, with a store that two sidecars share and that may be away.
+//! Tests of grants, with a store that two sidecars share, that may be away, and that may lose everything.
+
+mod losses;
 
 use std::collections::HashMap;
+use std::num::NonZeroU16;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 
+use super::memory::Recorded;
 use super::*;
-use crate::presence::changes::Subscription;
-use crate::presence::{Answer, Count, CountStream, Seen, Sweep, Touch};
+use crate::presence::failure_domain::FailureDomains;
+use crate::presence::fake::Fake;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
+const SHOWN: News = News::Answer(Verdict::Shown);
 
-/// What a store must do, in memory.
+/// What a store has, in memory: verdict, when that was, and until when it counts.
 #[derive(Default)]
 struct Shared {
     noted: Mutex<HashMap<Key, (Verdict, Moment, Moment)>>,
@@ -20,45 +25,70 @@ struct Shared {
     is_away: AtomicBool,
 }
 
-impl Shared {
+/// The way of one sidecar to it.
+struct Link {
+    store: Arc<Shared>,
+    is_away: AtomicBool,
+    takes_nothing: AtomicBool,
+    domains: FailureDomains,
+}
+
+impl Link {
     fn is_there(&self) -> Result<(), PresenceError> {
-        if self.is_away.load(Ordering::Relaxed) {
+        if self.is_away.load(Ordering::Relaxed) || self.store.is_away.load(Ordering::Relaxed) {
             return Err(PresenceError::Unexpected("away".into()));
         }
         Ok(())
     }
 }
 
+fn told(&(verdict, at, until): &(Verdict, Moment, Moment)) -> Option<NotedGrant> {
+    let noted = NotedGrant {
+        verdict,
+        age: at.elapsed(),
+        left: until.since(Moment::now()),
+    };
+    (!noted.left.is_zero()).then_some(noted)
+}
+
 #[async_trait]
-impl Presence for Shared {
+impl Fake for Link {
     fn shares_grants(&self) -> bool {
         true
+    }
+
+    fn losses(&self) -> Option<FailureDomains> {
+        Some(self.domains.clone())
     }
 
     async fn note_grants(
         &self,
         community: &CommunityId,
-        _: Duration,
         grants: &[Grant],
-    ) -> Result<(), PresenceError> {
+    ) -> Result<Vec<Option<NotedGrant>>, PresenceError> {
         self.is_there()?;
-        self.writes.fetch_add(1, Ordering::Relaxed);
-        let mut noted = self.noted.lock().unwrap();
+        if self.takes_nothing.load(Ordering::Relaxed) {
+            return Err(PresenceError::Unexpected("nothing can be written".into()));
+        }
+        self.store.writes.fetch_add(1, Ordering::Relaxed);
+        let mut noted = self.store.noted.lock().unwrap();
+        let mut stands = Vec::new();
         for grant in grants {
             let key = (community.clone(), grant.user.clone());
-            let at = Moment::now().before(grant.age);
-            let before = noted.get(&key).copied();
-            match (grant.news, before) {
-                (News::StillOpen, Some((Verdict::Shown, answered, _))) => {
-                    noted.insert(key, (Verdict::Shown, answered, at + HOUR));
-                }
-                (News::Answer(verdict), _) if before.is_none_or(|(_, before, _)| before <= at) => {
-                    noted.insert(key, (verdict, at, at + HOUR));
-                }
-                _ => {}
+            let (at, until) = (Moment::now().before(grant.age), Moment::now() + grant.left);
+            let entry = noted.entry(key).or_insert((grant.verdict, at, until));
+            if entry.0 == grant.verdict {
+                *entry = (entry.0, entry.1.max(at), entry.2.max(until));
+            } else if entry.1 <= at {
+                let until = match grant.verdict {
+                    Verdict::Shown => until,
+                    Verdict::Refused => until.max(entry.2),
+                };
+                *entry = (grant.verdict, at, until);
             }
+            stands.push(told(entry));
         }
-        Ok(())
+        Ok(stands)
     }
 
     async fn grant(
@@ -67,64 +97,48 @@ impl Presence for Shared {
         user: &UserId,
     ) -> Result<Option<NotedGrant>, PresenceError> {
         self.is_there()?;
-        let noted = self.noted.lock().unwrap();
-        let noted = noted.get(&(community.clone(), user.clone()));
-        let noted = noted.map(|(verdict, at, until)| NotedGrant {
-            verdict: *verdict,
-            age: at.elapsed(),
-            left: until.since(Moment::now()),
-        });
-        Ok(noted.filter(|noted| !noted.left.is_zero()))
-    }
-
-    async fn touch(&self, _: &CommunityId, _: &[Touch]) -> Result<Count, PresenceError> {
-        unimplemented!("grants touch nobody")
-    }
-
-    fn counts(&self, _: Vec<CommunityId>) -> CountStream<'_> {
-        unimplemented!("grants count nobody")
-    }
-
-    async fn communities(&self, _: usize) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
-        unimplemented!("grants list nothing")
-    }
-
-    async fn list(
-        &self,
-        _: &CommunityId,
-        _: Option<&Seen>,
-        _: usize,
-    ) -> Result<Answer<Vec<Seen>>, PresenceError> {
-        unimplemented!("grants list nobody")
-    }
-
-    async fn sweep(&self) -> Result<Sweep, PresenceError> {
-        unimplemented!("grants end by themselves")
-    }
-
-    async fn ping(&self) -> Result<(), PresenceError> {
-        self.is_there()
-    }
-
-    fn subscribe(&self) -> Subscription {
-        unimplemented!("nobody is told of grants")
+        let noted = self.store.noted.lock().unwrap();
+        Ok(noted.get(&(community.clone(), user.clone())).and_then(told))
     }
 }
 
-fn sidecar(store: &Arc<Shared>) -> Grants {
+/// A sidecar and its way to the store.
+struct Sidecar {
+    grants: Grants,
+    link: Arc<Link>,
+}
+
+impl std::ops::Deref for Sidecar {
+    type Target = Grants;
+
+    fn deref(&self) -> &Grants {
+        &self.grants
+    }
+}
+
+fn sidecar(store: &Arc<Shared>) -> Sidecar {
+    let link = Arc::new(Link {
+        store: store.clone(),
+        is_away: AtomicBool::default(),
+        takes_nothing: AtomicBool::default(),
+        domains: FailureDomains::new(NonZeroU16::MIN),
+    });
     let tasks = Tasks::on_current_runtime();
-    Grants::start(
-        HOUR,
-        Duration::from_secs(1),
-        store.clone(),
-        Arc::default(),
-        &tasks,
-    )
+    let patience = Duration::from_secs(1);
+    Sidecar {
+        grants: Grants::start(HOUR, patience, link.clone(), Arc::default(), &tasks),
+        link,
+    }
 }
 
 impl Grants {
     fn shows(&self, verdict: Verdict, ago: Duration) {
-        self.note(&"42".into(), &"7".into(), verdict, Moment::now().before(ago));
+        let at = Moment::now().before(ago);
+        self.note(&"42".into(), &"7".into(), News::Answer(verdict), at);
+    }
+
+    fn still_shows(&self) {
+        self.note(&"42".into(), &"7".into(), News::StillShown, Moment::now());
     }
 
     fn soon(&self) -> Instant {
@@ -137,14 +151,16 @@ impl Grants {
             .unwrap()
     }
 
-    /// Whether nothing waits to be written.
-    fn is_written(&self) -> bool {
-        let known = self.0.known.get(&("42".into(), "7".into()));
-        known.is_some_and(|known| matches!(known.recorded, Recorded::Until(_)))
+    fn known(&self) -> Option<Known> {
+        self.0.memory.get(&("42".into(), "7".into()))
     }
 
+    /// Until nothing waits to be written.
     async fn writes(&self) {
-        while !self.is_written() {
+        while !self
+            .known()
+            .is_some_and(|known| matches!(known.recorded, Recorded::Until(_)))
+        {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -256,15 +272,15 @@ async fn a10_an_open_page_prolongs_a_grant_and_takes_no_refusal_back() {
     let store = Arc::<Shared>::default();
     let (one, other) = (sidecar(&store), sidecar(&store));
     let nearly = HOUR.checked_sub(Duration::from_secs(60)).unwrap();
-    let open = || one.still_open(&"42".into(), &"7".into());
+    let open = || one.still_shows();
     open();
     assert!(!one.lets_see().await, "it gives nothing");
     one.shows(Verdict::Shown, nearly);
     one.writes().await;
     open();
     one.writes().await;
-    let noted = store.grant(&"42".into(), &"7".into()).await.unwrap().unwrap();
-    assert!(noted.left > nearly, "{noted:?}");
+    let noted = store.noted.lock().unwrap()[&("42".into(), "7".into())];
+    assert!(told(&noted).unwrap().left > nearly, "{noted:?}");
     // Refused elsewhere, which this sidecar has not heard.
     other.shows(Verdict::Refused, Duration::ZERO);
     other.writes().await;
@@ -278,11 +294,11 @@ async fn a10_an_open_page_prolongs_a_grant_for_twelve_times_its_length() {
     let one = sidecar(&Arc::default());
     let key: Key = ("42".into(), "7".into());
     one.shows(Verdict::Shown, Duration::ZERO);
-    let shown = one.0.known.get(&key).unwrap().at;
+    let shown = one.known().unwrap().at;
     let until = |halves: u32| {
         let at = shown + HOUR / 2 * halves;
-        one.0.put(key.clone(), News::StillOpen, at);
-        one.0.known.get(&key).unwrap().until
+        one.0.memory.put(key.clone(), News::StillShown, at);
+        one.known().unwrap().until
     };
     for halves in 1..=24 {
         assert_eq!(until(halves), shown + HOUR / 2 * halves + HOUR, "{halves}");
@@ -291,8 +307,7 @@ async fn a10_an_open_page_prolongs_a_grant_for_twelve_times_its_length() {
         assert_eq!(until(halves), shown + HOUR * 13, "{halves}");
     }
     // The app answers again.
-    one.0
-        .put(key.clone(), News::Answer(Verdict::Shown), shown + HOUR * 25);
+    one.0.memory.put(key.clone(), SHOWN, shown + HOUR * 25);
     assert_eq!(until(51), shown + HOUR / 2 * 53);
 }
 
@@ -303,15 +318,14 @@ async fn a9_refusals_keep_no_grant_out() {
     let user = UserId::from("8");
     for community in 0..CAPACITY + CAPACITY / 10 {
         let community = CommunityId::new(community.to_string());
-        one.note(&community, &user, Verdict::Refused, Moment::now());
+        one.note(&community, &user, News::Answer(Verdict::Refused), Moment::now());
         // Asked again and again, so that they count as much used.
-        one.0.known.get(&(community, user.clone()));
+        one.0.memory.get(&(community, user.clone()));
     }
-    one.0.known.run_pending_tasks();
+    one.0.memory.settle();
     one.shows(Verdict::Shown, Duration::ZERO);
-    one.0.known.run_pending_tasks();
-    let known = one.0.known.get(&("42".into(), "7".into()));
-    assert_eq!(known.map(|known| known.verdict), Some(Verdict::Shown));
+    one.0.memory.settle();
+    assert_eq!(one.known().map(|known| known.verdict), Some(Verdict::Shown));
 }
 
 #[tokio::test(start_paused = true)]
@@ -322,7 +336,12 @@ async fn a9_while_the_store_is_away_a_refusal_is_told_like_what_is_not_known() {
     one.writes().await;
     assert!(!one.lets_see().await);
     store.is_away.store(true, Ordering::Relaxed);
-    one.note(&"44".into(), &"7".into(), Verdict::Refused, Moment::now());
+    one.note(
+        &"44".into(),
+        &"7".into(),
+        News::Answer(Verdict::Refused),
+        Moment::now(),
+    );
     for community in ["42", "43", "44"] {
         let told = one.may_see(&community.into(), &"7".into(), one.soon()).await;
         assert!(told.is_err(), "{community}");
@@ -350,4 +369,52 @@ async fn a7_whoever_asks_about_many_communities_waits_once_for_all() {
         assert!(!one.may_see(&community, &"7".into(), until).await.unwrap());
     }
     assert_eq!(began.elapsed(), Duration::from_secs(1));
+}
+
+/// A client that asks about a hundred communities at a time, each in a request of its own.
+#[tokio::test(start_paused = true)]
+async fn a19_one_user_who_waits_often_keeps_no_other_from_waiting() {
+    let store = Arc::<Shared>::default();
+    let (one, other) = (sidecar(&store), sidecar(&store));
+    let asks = |community: u32| {
+        let (grants, until) = (one.grants.clone(), one.soon());
+        async move {
+            let community = CommunityId::new(community.to_string());
+            grants.may_see(&community, &"8".into(), until).await.unwrap()
+        }
+    };
+    let crowd: Vec<_> = (100..200)
+        .map(|community| tokio::spawn(asks(community)))
+        .collect();
+    // All of them are at it.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let (grants, until) = (one.grants.clone(), one.soon());
+    let waits = tokio::spawn(async move { grants.may_see(&"42".into(), &"7".into(), until).await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    other.shows(Verdict::Shown, Duration::ZERO);
+    assert!(waits.await.unwrap().unwrap(), "it waits until the other has told");
+    for asked in crowd {
+        assert!(!asked.await.unwrap());
+    }
+}
+
+/// The browser has the page, the app compares times before it looks at who asks: whoever it once refused is not let in.
+#[tokio::test(start_paused = true)]
+async fn a20_what_is_still_shown_prolongs_a_grant_and_gives_none() {
+    let store = Arc::<Shared>::default();
+    let (one, other) = (sidecar(&store), sidecar(&store));
+    one.still_shows();
+    assert!(!one.lets_see().await, "nothing was shown");
+    one.shows(Verdict::Shown, Duration::from_secs(3_000));
+    one.still_shows();
+    let left = one.known().unwrap().until.since(Moment::now());
+    assert!(left > Duration::from_secs(3_500), "{left:?}");
+    one.writes().await;
+    // Refused elsewhere, which this sidecar has not heard.
+    other.shows(Verdict::Refused, Duration::from_secs(20));
+    other.writes().await;
+    one.still_shows();
+    assert!(!one.lets_see().await && !other.lets_see().await);
+    one.still_shows();
+    assert!(!one.lets_see().await, "now it has");
 }

@@ -1,20 +1,22 @@
 //! Writes this sidecar's grants to the presence store, outside the requests: all that wait for one community in one
-//! call. What the store does not take is written again, the latest for each user.
+//! call, as memory has them then. What the store does not take is written again, and all of it after a possible loss.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
-use moka::ops::compute::Op;
-use moka::sync::Cache;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::{Grant, Key, Known, News, Recorded, Verdict};
+use super::memory::{Key, Known, Memory, Recorded};
+use super::{Grant, Verdict};
 use crate::ids::{CommunityId, UserId};
+use crate::presence::Presence;
+use crate::presence::failure_domain::FailureDomains;
 use crate::presence::moment::Moment;
-use crate::presence::{Metrics, Presence};
 use crate::retry::jittered;
 use crate::tasks::{Task, Tasks};
 
@@ -22,65 +24,54 @@ use crate::tasks::{Task, Tasks};
 const BATCH: usize = 1_000;
 /// Communities written at a time.
 const CONCURRENCY: usize = 8;
-/// Most users that wait for the store, counted once per community; further ones are not written.
+/// Most users that wait for the store, counted once per community; further ones stay in memory until these are written.
 const MOST: usize = 100_000;
 /// After a failure, until everything is written again; jittered.
 const AGAIN: Duration = Duration::from_secs(1);
+/// From a possible loss until grants are written again: refusals come first, and other sidecars notice the loss with their
+/// next sweep, a second later.
+const GRANTS_AFTER: Duration = Duration::from_secs(3);
 
-/// News that the store does not have.
-#[derive(Debug)]
-pub(super) struct Unrecorded {
-    pub(super) key: Key,
-    pub(super) news: News,
-    pub(super) at: Moment,
-}
-
-/// Notes whether the store has what memory knows; skipped where memory knows something else by now.
-pub(super) fn set_recorded(known: &Cache<Key, Known>, unrecorded: &Unrecorded, recorded: Recorded) {
-    let verdict = match unrecorded.news {
-        News::Answer(verdict) => verdict,
-        News::StillOpen => Verdict::Shown,
-    };
-    known.entry_by_ref(&unrecorded.key).and_compute_with(|before| {
-        match before.map(moka::Entry::into_value) {
-            Some(before) if before.verdict == verdict => Op::Put(Known { recorded, ..before }),
-            _ => Op::Nop,
-        }
-    });
-}
-
-/// What is written for one community: by user, the latest news and their moment.
-type Waiting = BTreeMap<UserId, (News, Moment)>;
+/// A failure domain that may have lost something, by its place, and what tells the next time.
+type Loss = BoxFuture<'static, (usize, watch::Receiver<u64>)>;
 
 pub(super) struct Worker {
-    kept: Duration,
     presence: Arc<dyn Presence>,
-    queue: mpsc::Receiver<Unrecorded>,
-    known: Cache<Key, Known>,
-    metrics: Arc<Metrics>,
-    waiting: BTreeMap<CommunityId, Waiting>,
+    queue: mpsc::Receiver<Key>,
+    memory: Memory,
+    waiting: BTreeMap<CommunityId, BTreeSet<UserId>>,
     users: usize,
     /// When everything is written again, after a failure.
     again: Option<Instant>,
+    domains: Option<FailureDomains>,
+    losses: FuturesUnordered<Loss>,
+    /// Those whose grants are still to be written again, and when that is time.
+    lost: BTreeSet<usize>,
+    grants_again: Option<Instant>,
 }
 
 impl Worker {
     pub(super) fn new(
-        kept: Duration,
         presence: Arc<dyn Presence>,
-        queue: mpsc::Receiver<Unrecorded>,
-        known: Cache<Key, Known>,
-        metrics: Arc<Metrics>,
+        queue: mpsc::Receiver<Key>,
+        memory: Memory,
+        domains: Option<&FailureDomains>,
     ) -> Self {
+        let losses = FuturesUnordered::new();
+        for (place, domain) in domains.iter().flat_map(|domains| domains.all()).enumerate() {
+            losses.push(next_loss(place, domain.watch()));
+        }
         Self {
-            kept,
             presence,
             queue,
-            known,
-            metrics,
+            memory,
             waiting: BTreeMap::new(),
             users: 0,
             again: None,
+            domains: domains.cloned(),
+            losses,
+            lost: BTreeSet::new(),
+            grants_again: None,
         }
     }
 
@@ -92,13 +83,7 @@ impl Worker {
     async fn run(&mut self) {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
-            let again = self.again;
-            let is_time = async move {
-                match again {
-                    Some(again) => sleep_until(again).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let (again, grants_again) = (self.again, self.grants_again);
             tokio::select! {
                 taken = self.queue.recv_many(&mut batch, BATCH) => {
                     if taken == 0 {
@@ -106,11 +91,22 @@ impl Worker {
                         self.write().await;
                         return std::future::pending().await;
                     }
-                    for unrecorded in batch.drain(..) {
-                        self.take(unrecorded);
+                    for key in batch.drain(..) {
+                        self.take(key);
                     }
                 }
-                () = is_time => self.again = None,
+                () = at(again) => self.again = None,
+                Some((place, watch)) = self.losses.next() => {
+                    self.losses.push(next_loss(place, watch));
+                    self.write_again(&BTreeSet::from([place]), Verdict::Refused);
+                    self.lost.insert(place);
+                    self.grants_again = Some(Instant::now() + GRANTS_AFTER);
+                }
+                () = at(grants_again) => {
+                    let lost = std::mem::take(&mut self.lost);
+                    self.write_again(&lost, Verdict::Shown);
+                    self.grants_again = None;
+                }
             }
             if self.again.is_none() {
                 self.write().await;
@@ -118,59 +114,101 @@ impl Worker {
         }
     }
 
-    fn take(&mut self, unrecorded: Unrecorded) {
+    fn take(&mut self, (community, user): Key) {
         if self.users >= MOST {
-            self.metrics.grants_dropped.inc();
-            set_recorded(&self.known, &unrecorded, Recorded::No);
-            return;
+            self.memory.leave();
+        } else {
+            self.users += usize::from(self.waiting.entry(community).or_default().insert(user));
         }
-        let Unrecorded {
-            key: (community, user),
-            news,
-            at,
-        } = unrecorded;
-        self.put(community, user, news, at);
     }
 
-    /// An open page takes no answer's place: what waits is written, and the page is still open a moment later.
-    fn put(&mut self, community: CommunityId, user: UserId, news: News, at: Moment) {
-        let users = self.waiting.entry(community).or_default();
-        match users.get(&user) {
-            Some((News::Answer(_), _)) if news == News::StillOpen => return,
-            Some((News::Answer(_), before)) if *before > at => return,
-            _ => {}
+    /// Takes up all that memory has of some failure domains.
+    fn write_again(&mut self, places: &BTreeSet<usize>, verdict: Verdict) {
+        let Some(domains) = self.domains.clone() else {
+            return;
+        };
+        let is_wanted = |(community, _): &Key, known: &Known| {
+            known.verdict == verdict && places.contains(&domains.index_of(community))
+        };
+        for (key, known) in self.memory.all(is_wanted) {
+            if self.memory.mark_queued(&key, known) {
+                self.take(Key::clone(&key));
+            }
         }
-        self.users += usize::from(users.insert(user, (news, at)).is_none());
     }
 
     async fn write(&mut self) {
-        let waiting = std::mem::take(&mut self.waiting);
-        self.users = 0;
-        let (presence, kept) = (&self.presence, self.kept);
-        let written = stream::iter(waiting).map(async |(community, users): (CommunityId, Waiting)| {
-            let grants = users.iter().map(|(user, (news, at))| Grant {
-                user: user.clone(),
-                news: *news,
-                age: at.elapsed(),
-            });
-            let grants: Vec<_> = grants.filter(|grant| grant.age < kept).collect();
-            let outcome = presence.note_grants(&community, kept, &grants).await;
-            (community, users, outcome.is_ok())
-        });
-        let written: Vec<_> = written.buffer_unordered(CONCURRENCY).collect().await;
-        for (community, users, is_written) in written {
-            for (user, (news, at)) in users {
-                if is_written {
-                    let key = (community.clone(), user);
-                    let recorded = Recorded::Until(at + self.kept);
-                    set_recorded(&self.known, &Unrecorded { key, news, at }, recorded);
-                } else if at.elapsed() < self.kept {
-                    self.put(community.clone(), user, news, at);
+        while self.again.is_none() {
+            if self.waiting.is_empty() && self.memory.takes_more() {
+                for (key, _) in self.memory.all(|_, known| known.recorded == Recorded::Queued) {
+                    self.take(Key::clone(&key));
                 }
             }
-            if !is_written {
+            if self.waiting.is_empty() {
+                return;
+            }
+            self.write_waiting().await;
+        }
+    }
+
+    async fn write_waiting(&mut self) {
+        let waiting = std::mem::take(&mut self.waiting);
+        self.users = 0;
+        let (presence, memory) = (&self.presence, &self.memory);
+        let written =
+            stream::iter(waiting).map(async |(community, users): (CommunityId, BTreeSet<UserId>)| {
+                let users = users.into_iter().filter_map(|user| {
+                    let key = (community.clone(), user);
+                    memory.get(&key).map(|known| (key, known))
+                });
+                let users: Vec<_> = users.collect();
+                let called = Moment::now();
+                let grants = users.iter().map(|((_, user), known)| Grant {
+                    user: user.clone(),
+                    verdict: known.verdict,
+                    age: called.since(known.at),
+                    left: known.until.since(called),
+                });
+                let grants: Vec<_> = grants.collect();
+                let stands = match &*grants {
+                    [] => Ok(Vec::new()),
+                    grants => presence.note_grants(&community, grants).await,
+                };
+                (users, called, stands)
+            });
+        let written: Vec<_> = written.buffer_unordered(CONCURRENCY).collect().await;
+        for (users, called, stands) in written {
+            let Ok(stands) = stands else {
+                for (key, _) in users {
+                    self.take(key);
+                }
                 self.again = Some(Instant::now() + jittered(AGAIN));
+                continue;
+            };
+            let stands = stands.into_iter().chain(std::iter::repeat(None));
+            for ((key, sent), stands) in users.into_iter().zip(stands) {
+                if self.memory.written(&key, sent, stands, called) {
+                    self.take(key);
+                }
             }
         }
+    }
+}
+
+fn next_loss(place: usize, mut watch: watch::Receiver<u64>) -> Loss {
+    async move {
+        if watch.changed().await.is_err() {
+            // The store is gone, and so is what it could lose.
+            std::future::pending::<()>().await;
+        }
+        (place, watch)
+    }
+    .boxed()
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Redis, TOLD_USERS, in_millis, invoke};
 use crate::ids::{CommunityId, UserId};
-use crate::presence::grants::{Grant, News, NotedGrant, Verdict};
+use crate::presence::grants::{Grant, NotedGrant, Verdict};
 use crate::presence::keys::is_keyable;
 use crate::presence::moment::Moment;
 use crate::presence::{PresenceError, millis};
@@ -15,35 +15,37 @@ impl Redis {
     pub(super) async fn note_all_grants(
         &self,
         community: &CommunityId,
-        kept: Duration,
         grants: &[Grant],
-    ) -> Result<(), PresenceError> {
+    ) -> Result<Vec<Option<NotedGrant>>, PresenceError> {
         if !is_keyable(community) {
-            return Ok(());
+            return Ok(vec![None; grants.len()]);
         }
         let partition = self.keys.partition(community);
         let called = Moment::now();
+        let mut noted = Vec::with_capacity(grants.len());
         for grants in grants.chunks(TOLD_USERS) {
             let note = async |redis| {
                 let sent = Moment::now();
                 let waited = sent.since(called);
                 let mut call = self.grants.prepare_invoke();
-                call.arg(millis(kept));
                 call.arg(self.domain(partition).clock.now(sent).unwrap_or_default());
                 for grant in grants {
-                    let news = match grant.news {
-                        News::Answer(Verdict::Shown) => 1,
-                        News::Answer(Verdict::Refused) => -1,
-                        News::StillOpen => 0,
+                    let verdict = match grant.verdict {
+                        Verdict::Shown => 1,
+                        Verdict::Refused => -1,
                     };
-                    call.key(self.keys.granted(community, &grant.user)).arg(news);
+                    call.key(self.keys.granted(community, &grant.user)).arg(verdict);
                     call.arg(millis(grant.age.saturating_add(waited)));
+                    call.arg(millis(grant.left.saturating_sub(waited)));
                 }
                 invoke(&call, redis).await
             };
-            self.servers.call::<(), _>(partition, note).await?;
+            let stands: Vec<String> = self.servers.call(partition, note).await?;
+            let mut stands = stands.iter();
+            let now = stands.next().and_then(|now| now.parse().ok()).unwrap_or_default();
+            noted.extend(stands.map(|noted| read(noted, now)));
         }
-        Ok(())
+        Ok(noted)
     }
 
     /// As [`crate::presence::Presence::grant`].

@@ -13,9 +13,8 @@ use pingora_load_balancing::Backend;
 use pingora_load_balancing::health_check::{HealthCheck, TcpHealthCheck};
 
 use super::peer;
-use super::servers::{Finding, Servers, Trouble};
+use super::servers::{Address, Finding, Servers, Trouble};
 use crate::config;
-use crate::proxy::failure::connect_reason;
 
 /// Probes an address, and reports to [`Servers`]: to Pingora every probe succeeds, whose own state and log lines are not
 /// used.
@@ -52,20 +51,21 @@ impl Probe {
         })
     }
 
-    async fn connects(&self, target: &Backend) -> Finding {
-        match self.connect.check(target).await {
-            Ok(()) => Finding::Connects,
-            Err(error) => Finding::Trouble(Trouble::Unreachable(connect_reason(&error))),
-        }
-    }
-
-    /// Sends a request, of whose answer only the status is read.
-    async fn status(&self, target: &Backend, request: &RequestHeader) -> Result<u16, Trouble> {
-        let mut peer = peer(&target.addr).map_err(|error| Trouble::Unreachable(connect_reason(&error)))?;
+    /// Sends a request, of whose answer only the status is read. No finding where there is no connection for a reason of our
+    /// own.
+    async fn status(
+        &self,
+        target: &Backend,
+        address: &Address,
+        request: &RequestHeader,
+    ) -> Result<u16, Option<Finding>> {
+        let no_connection = |error: Box<Error>| self.servers.without_connection(address, &error);
+        let mut peer = peer(&target.addr).map_err(no_connection)?;
         peer.options.connection_timeout = Some(self.timeout);
         peer.options.total_connection_timeout = Some(self.timeout);
         let connected = self.connector.get_http_session(&peer).await;
-        let (mut session, _) = connected.map_err(|error| Trouble::Unreachable(connect_reason(&error)))?;
+        let (mut session, _) = connected.map_err(no_connection)?;
+        let silent = |how: String| Some(Finding::Trouble(Trouble::Silent(how)));
         let exchange = async {
             session.write_request_header(Box::new(request.clone())).await?;
             session.finish_request_body().await?;
@@ -75,36 +75,47 @@ impl Probe {
         };
         match tokio::time::timeout(self.timeout, exchange).await {
             Ok(Ok(status)) => Ok(status),
-            Ok(Err(error)) => Err(Trouble::Silent(format!(
+            Ok(Err(error)) => Err(silent(format!(
                 "it takes connections and answers nothing that is HTTP ({})",
                 error.etype().as_str()
             ))),
-            Err(_) => Err(Trouble::Silent(format!(
+            Err(_) => Err(silent(format!(
                 "it takes connections and answers nothing within {:?}",
                 self.timeout
             ))),
         }
     }
 
-    async fn find(&self, target: &Backend, is_doubtful: bool) -> Finding {
+    /// What is found out; nothing where the sidecar itself lacks what it needs for that.
+    async fn find(&self, target: &Backend, address: &Address) -> Option<Finding> {
+        let is_doubtful = self.servers.is_doubtful(address, self.timeout);
         let found = match &self.health {
-            Some(request) => self.status(target, request).await.map(|status| match status {
-                200 => Finding::Healthy,
-                other => Finding::Trouble(Trouble::Unhealthy(format!("its health path answers {other}"))),
-            }),
-            None if is_doubtful => self.status(target, &self.any).await.map(|_| Finding::Answers),
-            None => Ok(self.connects(target).await),
+            Some(request) => self
+                .status(target, address, request)
+                .await
+                .map(|status| match status {
+                    200 => Finding::Healthy,
+                    other => Finding::Trouble(Trouble::Unhealthy(format!("its health path answers {other}"))),
+                }),
+            None if is_doubtful => {
+                let answered = self.status(target, address, &self.any).await;
+                answered.map(|_| Finding::Answers)
+            }
+            None => match self.connect.check(target).await {
+                Ok(()) => Ok(Finding::Connects),
+                Err(error) => Err(self.servers.without_connection(address, &error)),
+            },
         };
-        found.unwrap_or_else(Finding::Trouble)
+        found.map_or_else(|finding| finding, Some)
     }
 }
 
 #[async_trait]
 impl HealthCheck for Probe {
     async fn check(&self, target: &Backend) -> Result<()> {
-        if let Some(address) = self.servers.of(&target.addr) {
-            let is_doubtful = self.servers.is_doubtful(&address, self.timeout);
-            let finding = self.find(target, is_doubtful).await;
+        if let Some(address) = self.servers.of(&target.addr)
+            && let Some(finding) = self.find(target, &address).await
+        {
             self.servers.found(&address, finding);
         }
         Ok(())

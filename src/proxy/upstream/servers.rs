@@ -12,9 +12,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use pingora_core::Error;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use tokio::time::Instant;
 
+use crate::proxy::failure::{connect_reason, own_lack};
 use crate::proxy::metrics::ServerGauges;
 use crate::status::Component;
 
@@ -78,11 +80,11 @@ impl Address {
     }
 }
 
-/// A configured server, and the addresses that its name resolves to.
+/// A configured server, and the addresses that its name last resolved to.
 struct Server {
     name: String,
-    addresses: Vec<Arc<Address>>,
-    /// Why its name cannot be resolved.
+    addresses: Vec<(SocketAddr, Arc<Address>)>,
+    /// Why its name cannot be resolved now.
     unresolved: Option<String>,
     shown: Shown,
     /// When it was last logged that it is down.
@@ -105,14 +107,24 @@ pub(in crate::proxy) struct Servers {
     by_address: ArcSwap<HashMap<SocketAddr, Arc<Address>>>,
     /// In the configured order.
     state: Mutex<Vec<Server>>,
-    app: Component,
-    some: Component,
+    components: AppComponents,
     gauges: ServerGauges,
 }
 
+/// What operators are shown of the app.
+#[derive(Debug, Clone)]
+pub(super) struct AppComponents {
+    /// Down while no server answers.
+    pub(super) app: Component,
+    /// Down while one of several does not.
+    pub(super) some: Component,
+    /// Down while this process has not what a connection needs.
+    pub(super) own: Component,
+}
+
 impl Servers {
-    /// Nothing is known of any. `app` is down while no server answers, `some` while one of several does not.
-    pub(super) fn new(names: &[String], app: Component, some: Component, gauges: ServerGauges) -> Self {
+    /// Nothing is known of any.
+    pub(super) fn new(names: &[String], components: AppComponents, gauges: ServerGauges) -> Self {
         let server = |name: &String| Server {
             name: name.clone(),
             addresses: Vec::new(),
@@ -128,37 +140,32 @@ impl Servers {
             start: Instant::now(),
             by_address: ArcSwap::default(),
             state: Mutex::new(names.iter().map(server).collect()),
-            app,
-            some,
+            components,
             gauges,
         }
     }
 
     /// The addresses of each server, in the configured order, or why there are none. Those that were known keep their
-    /// state. Where no name can be resolved, the former addresses stay in use.
-    pub(super) fn resolved(&self, found: &[Result<Vec<SocketAddr>, String>]) {
+    /// state; a server whose name cannot be resolved keeps its last addresses. Returns all that are in use.
+    pub(super) fn resolved(&self, found: &[Result<Vec<SocketAddr>, String>]) -> Vec<SocketAddr> {
         let known = self.by_address.load_full();
-        let mut by_address = HashMap::new();
-        let mut address = |address: &SocketAddr| {
-            let entry = by_address.entry(address.clone());
-            entry
-                .or_insert_with(|| known.get(address).cloned().unwrap_or_default())
-                .clone()
-        };
-        let keeps = found.iter().all(Result::is_err);
+        let mut by_address: HashMap<SocketAddr, Arc<Address>> = HashMap::new();
         let mut servers = self.state();
         for (server, found) in servers.iter_mut().zip(found) {
-            server.unresolved = found.as_ref().err().cloned();
-            match found {
-                Ok(addresses) => server.addresses = addresses.iter().map(&mut address).collect(),
-                Err(_) if keeps => {}
-                Err(_) => server.addresses.clear(),
+            server.note_resolution(found.as_ref().err());
+            if let Ok(addresses) = found {
+                let address = |address: &SocketAddr| {
+                    let before = by_address.get(address).or_else(|| known.get(address));
+                    (address.clone(), before.cloned().unwrap_or_default())
+                };
+                server.addresses = addresses.iter().map(address).collect();
             }
+            by_address.extend(server.addresses.iter().cloned());
         }
-        if !keeps {
-            self.by_address.store(Arc::new(by_address));
-        }
+        let in_use = by_address.keys().cloned().collect();
+        self.by_address.store(Arc::new(by_address));
         self.publish(&mut servers);
+        in_use
     }
 
     /// What is known of an address.
@@ -188,9 +195,39 @@ impl Servers {
     }
 
     /// A request could not be sent to it, for lack of a connection.
-    pub(in crate::proxy) fn unreachable(&self, address: &Address, reason: String) {
+    pub(in crate::proxy) fn no_connection(&self, address: &Address, error: &Error) {
         address.failed.fetch_add(1, Ordering::Relaxed);
-        self.found(address, Finding::Trouble(Trouble::Unreachable(reason)));
+        if let Some(finding) = self.without_connection(address, error) {
+            self.found(address, finding);
+        }
+    }
+
+    /// What an error says about a server to which no connection could be made; nothing where it is our own.
+    pub(super) fn without_connection(&self, address: &Address, error: &Error) -> Option<Finding> {
+        if let Some(lack) = own_lack(error, address.is_up.load(Ordering::Relaxed)) {
+            self.lacks(lack);
+            return None;
+        }
+        Some(Finding::Trouble(Trouble::Unreachable(connect_reason(error))))
+    }
+
+    /// No connection could be made for lack of something that this process needs for one: that says nothing about the
+    /// server.
+    fn lacks(&self, what: String) {
+        self.components.own.down(what, |reason| {
+            tracing::error!(
+                reason,
+                "this process cannot connect to the app: it lacks files, ports or memory; see its limits \
+                 (LimitNOFILE, limits.max_connections)"
+            );
+        });
+    }
+
+    /// A connection was made.
+    fn connected(&self) {
+        self.components
+            .own
+            .up(|_| tracing::info!("this process can connect to the app again"));
     }
 
     /// Whether it owes answers for at least `patience`, or is known to answer nothing.
@@ -202,6 +239,9 @@ impl Servers {
 
     /// Takes note of a finding.
     pub(super) fn found(&self, address: &Address, finding: Finding) {
+        if !matches!(finding, Finding::Trouble(Trouble::Unreachable(_))) {
+            self.connected();
+        }
         let mut servers = self.state();
         let mut trouble = address.trouble();
         let settles = !matches!(finding, Finding::Connects | Finding::Trouble(Trouble::Silent(_)));
@@ -247,13 +287,13 @@ impl Servers {
             }
         }
         if down.len() == servers.len() {
-            self.app.down_for(down, |_| {});
-            self.some.up(|_| {});
+            self.components.app.down_for(down, |_| {});
+            self.components.some.up(|_| {});
         } else {
             if servers.iter().any(|server| server.shown == Shown::Up) {
-                self.app.up(|_| {});
+                self.components.app.up(|_| {});
             }
-            self.some.down_for(down, |_| {});
+            self.components.some.down_for(down, |_| {});
         }
     }
 }
@@ -261,19 +301,37 @@ impl Servers {
 impl Server {
     /// Up if one of its addresses is.
     fn condition(&self) -> Shown {
-        let mut trouble = None;
-        for address in &self.addresses {
+        let (mut trouble, mut is_unknown) = (None, false);
+        for (_, address) in &self.addresses {
             match &*address.trouble() {
                 None if address.is_up.load(Ordering::Relaxed) => return Shown::Up,
-                None => return Shown::Unknown,
+                None => is_unknown = true,
                 Some(found) => trouble = trouble.or_else(|| Some(found.clone())),
             }
         }
         match (trouble, &self.unresolved) {
+            (_, None) if is_unknown => Shown::Unknown,
             (Some(trouble), _) => Shown::Down(trouble),
             (None, Some(reason)) => Shown::Down(Trouble::Unreachable(reason.clone())),
             (None, None) => Shown::Unknown,
         }
+    }
+
+    /// Whether its name could be resolved. Told once where its former addresses stay in use.
+    fn note_resolution(&mut self, problem: Option<&String>) {
+        let server = &self.name;
+        match (problem, &self.unresolved) {
+            (Some(reason), None) if !self.addresses.is_empty() => {
+                tracing::warn!(
+                    server,
+                    reason,
+                    "a server of the app stays in use at its last known addresses"
+                );
+            }
+            (None, Some(_)) => tracing::info!(server, "the name of a server of the app is resolved again"),
+            _ => {}
+        }
+        self.unresolved = problem.cloned();
     }
 
     fn log(&mut self, now: Instant) {
@@ -288,7 +346,7 @@ impl Server {
                 let failed: u64 = self
                     .addresses
                     .iter()
-                    .map(|address| address.failed.swap(0, Ordering::Relaxed))
+                    .map(|(_, address)| address.failed.swap(0, Ordering::Relaxed))
                     .sum();
                 let seconds = (now - since).as_secs();
                 tracing::info!(

@@ -18,6 +18,8 @@ pub(in crate::store) struct Needs {
     pub identities: bool,
     /// Members may be hidden.
     pub hidden: bool,
+    /// Accounts may be disabled.
+    pub disabled: bool,
 }
 
 impl Needs {
@@ -30,13 +32,18 @@ impl Needs {
             last_active: record.last_active && raises_last_active(schema),
             identities: config.api.enabled && config.api.identities,
             hidden: schema.hides_members(),
+            disabled: schema.disables_accounts(),
         }
     }
 
     /// Whether anything is asked of the profiles. What sessions refer to must exist where they are told apart by it.
     pub(super) fn profiles(self, schema: &Schema) -> bool {
         schema.has_profiles()
-            && (self.identities || self.last_active || self.hidden || schema.finds_accounts())
+            && (self.identities
+                || self.last_active
+                || self.hidden
+                || self.disabled
+                || schema.finds_accounts())
     }
 }
 

@@ -23,6 +23,17 @@ pub struct ProfileTable {
     pub last_active: Option<Column>,
     /// Present if members may be hidden.
     pub is_hidden: Option<ProfileValue>,
+    /// Present if accounts may be disabled.
+    pub is_active: Option<ProfileValue>,
+}
+
+/// What a profile may say of its user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum Mark {
+    /// The app shows the user to nobody.
+    Hidden,
+    /// The account is disabled. Of several rows of another table, one that is not is enough; without any it is.
+    Disabled,
 }
 
 /// A value of a profile.
@@ -88,6 +99,14 @@ impl ProfileTable {
     /// The column that sessions refer to: the account's, or the key.
     pub(in crate::store) fn referred(&self) -> &Column {
         self.account.as_ref().unwrap_or(&self.id)
+    }
+
+    /// SQL for whether the profile `profile`, an alias, is marked so; `None` where none is.
+    pub(in crate::store) fn marked(&self, mark: Mark, profile: &str) -> Option<String> {
+        match mark {
+            Mark::Hidden => Some(self.is_hidden.as_ref()?.is_set(profile)),
+            Mark::Disabled => Some(format!("NOT {}", self.is_active.as_ref()?.is_set(profile))),
+        }
     }
 
     /// SQL that leaves out the hidden among the profiles `profile`, an alias; begins with AND where anybody may be.

@@ -1,6 +1,7 @@
 //! Tests of spools in a folder of their own; a crash is a spool that is dropped without being closed.
 
 mod directory;
+mod former;
 mod full_disk;
 mod kept;
 mod letters;

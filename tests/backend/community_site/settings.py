@@ -5,7 +5,7 @@ from community_site import databases, variant
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-SECRET_KEY = 'a-constant-for-tests-only'
+SECRET_KEY = 'a-constant-for-tests-only-of-32-bytes'
 DEBUG = False
 ALLOWED_HOSTS = ['*']
 ROOT_URLCONF = 'community_site.urls'

@@ -155,7 +155,12 @@ print((private if __import__('sys').argv[2] else public).decode())
     for (algorithms, text, problem) in [
         ("[\"RS256\"]", key(rsa, ""), None),
         ("[\"ES256\"]", key(p256, ""), None),
-        ("[\"HS256\"]", "secret".into(), None),
+        ("[\"HS256\"]", "a secret of exactly 32 characters".into(), None),
+        (
+            "[\"HS256\"]",
+            "a secret of 31 characters, no more\n"[..31].into(),
+            Some("holds a secret of less than 32 bytes"),
+        ),
         (
             "[\"HS256\", \"RS256\"]",
             key(rsa, ""),
@@ -168,7 +173,7 @@ print((private if __import__('sys').argv[2] else public).decode())
         ),
         (
             "[\"RS256\"]",
-            "secret".into(),
+            "a secret of exactly 32 characters".into(),
             Some("holds a shared secret, which is for HS256 only"),
         ),
         (

@@ -12,7 +12,7 @@ use headcount::ids::{AccountId, BrowserSessionId, SessionToken, UserId};
 use headcount::store::{self, SessionFound, migrate};
 use sha2::{Digest as _, Sha256};
 
-use super::{stats_of_march, viewed};
+use super::{disabled, stats_of_march, viewed};
 use crate::store_site::{SessionRow, Site, Variant, at, batch, key_of, page_view, token};
 
 /// How the site keeps its sessions.
@@ -57,6 +57,7 @@ kinds! {
     i19_a_sessions_account_leads_to_its_profile,
     i20_a_session_without_a_key_is_not_known_by_its_token,
     i21_a_site_that_fits_needs_no_other_notes,
+    i32_a_disabled_account_is_nobody,
 }
 
 /// A site whose members sign in.
@@ -203,6 +204,10 @@ fn configure(config: &mut Config, kind: Kind) {
 
 pub fn later() -> DateTime<Utc> {
     at("2999-01-01T00:00:00Z")
+}
+
+async fn i32_a_disabled_account_is_nobody(members: Members) {
+    disabled::is_nobody(members).await;
 }
 
 async fn i16_a_session_of_any_kind_is_valid_until_it_expires(members: Members) {

@@ -12,7 +12,7 @@ use super::sidecar::Sidecar;
 use super::world::{Wanted, World};
 
 /// What the site signs with: `SECRET_KEY` of its settings.
-pub const SECRET: &str = "a-constant-for-tests-only";
+pub const SECRET: &str = "a-constant-for-tests-only-of-32-bytes";
 
 /// Route file of a single-page app: its requests for data are its page views.
 pub const ROUTES: &str = "[[route]]\nname = \"feed\"\npattern = '^/api/feed/(?P<community>[0-9a-f-]+)/?$'\n\

@@ -14,6 +14,19 @@ impl Nginx {
 
     /// The same on a port that is known before.
     pub fn on(port: u16, server: &str) -> Self {
+        Self::with("", port, server)
+    }
+
+    /// One that keeps answers in a cache called `pages`, where `server` says so.
+    pub fn with_cache(server: &str) -> Self {
+        Self::with(
+            "proxy_cache_path pages keys_zone=pages:1m;\n",
+            free_port(),
+            server,
+        )
+    }
+
+    fn with(http: &str, port: u16, server: &str) -> Self {
         let config = format!(
             "daemon off;\n\
              pid nginx.pid;\n\
@@ -21,6 +34,7 @@ impl Nginx {
              events {{}}\n\
              http {{\n\
                  access_log off;\n\
+                 {http}\
                  client_body_temp_path body;\n\
                  proxy_temp_path proxy;\n\
                  fastcgi_temp_path fastcgi;\n\

@@ -1,3 +1,6 @@
+use pingora_core::ErrorType;
+use rustix::io::Errno;
+
 use super::*;
 use crate::metrics::Registry;
 use crate::proxy::metrics::Metrics;
@@ -5,10 +8,22 @@ use crate::status::State;
 
 const REFUSED: &str = "connection refused";
 
+fn refused() -> Error {
+    *Error::new(ErrorType::ConnectRefused)
+}
+
+/// As Pingora has it where the system gives no socket.
+fn no_socket(errno: Errno) -> Error {
+    let cause = std::io::Error::from_raw_os_error(errno.raw_os_error());
+    let error = Error::because(ErrorType::SocketError, "failed to create socket", cause);
+    *Error::because(ErrorType::InternalError, "Fail to connect", error)
+}
+
 struct Site {
     servers: Servers,
     app: Component,
     some: Component,
+    own: Component,
     registry: Registry,
 }
 
@@ -16,15 +31,21 @@ struct Site {
 fn site(addresses: &[&str]) -> Site {
     let registry = Registry::default();
     let metrics = Metrics::new(&registry);
-    let (app, some) = (Component::new(State::Unknown), Component::default());
+    let components = AppComponents {
+        app: Component::new(State::Unknown),
+        some: Component::default(),
+        own: Component::default(),
+    };
+    let AppComponents { app, some, own } = components.clone();
     let names: Vec<_> = addresses.iter().map(|&name| name.to_owned()).collect();
-    let servers = Servers::new(&names, app.clone(), some.clone(), metrics.upstream_up.clone());
+    let servers = Servers::new(&names, components, metrics.upstream_up.clone());
     let found: Vec<_> = addresses.iter().map(|name| Ok(vec![address(name)])).collect();
     servers.resolved(&found);
     Site {
         servers,
         app,
         some,
+        own,
         registry,
     }
 }
@@ -51,7 +72,7 @@ const OTHER: &str = "127.0.0.1:2";
 async fn h3_the_app_is_down_when_all_its_servers_are() {
     let site = site(&[ONE, OTHER]);
     assert_eq!(site.app.condition().state, State::Unknown);
-    site.servers.unreachable(&site.at(ONE), REFUSED.into());
+    site.servers.no_connection(&site.at(ONE), &refused());
     assert_eq!(
         site.app.condition().state,
         State::Unknown,
@@ -60,7 +81,7 @@ async fn h3_the_app_is_down_when_all_its_servers_are() {
     assert_eq!(site.some.condition().reasons, [format!("{ONE}: {REFUSED}")]);
     site.servers.answered(&site.at(OTHER));
     assert_eq!(site.app.condition().state, State::Up);
-    site.servers.unreachable(&site.at(OTHER), REFUSED.into());
+    site.servers.no_connection(&site.at(OTHER), &refused());
     assert_eq!(site.app.condition().reasons.len(), 2);
     assert!(!site.some.is_down() && !site.gauge(ONE));
     site.servers.found(&site.at(ONE), Finding::Connects);
@@ -103,15 +124,50 @@ async fn h5_a_health_path_that_fails_is_not_mended_by_other_answers() {
 #[tokio::test(start_paused = true)]
 async fn what_is_known_of_an_address_outlives_its_resolutions() {
     let site = site(&[ONE, OTHER]);
-    site.servers.unreachable(&site.at(ONE), REFUSED.into());
+    site.servers.no_connection(&site.at(ONE), &refused());
     let failed = || Err("no such name".to_owned());
-    site.servers.resolved(&[Ok(vec![address(ONE)]), failed()]);
+    let in_use = site.servers.resolved(&[Ok(vec![address(ONE)]), failed()]);
     assert!(site.at(ONE).is_down());
-    assert!(site.servers.of(&address(OTHER)).is_none());
+    assert_eq!(in_use.len(), 2, "the other's last known address stays");
     assert_eq!(site.app.condition().reasons[1], format!("{OTHER}: no such name"));
-    // With no name resolved the former addresses stay.
-    site.servers.resolved(&[failed(), failed()]);
-    assert!(site.at(ONE).is_down());
-    site.servers.answered(&site.at(ONE));
+    site.servers.answered(&site.at(OTHER));
     assert_eq!(site.app.condition().state, State::Up);
+    // With no name resolved the former addresses stay.
+    assert_eq!(site.servers.resolved(&[failed(), failed()]).len(), 2);
+    assert!(site.at(ONE).is_down() && !site.at(OTHER).is_down());
+    // What a name no longer resolves to is left.
+    let third = "127.0.0.1:3";
+    let in_use = site.servers.resolved(&[Ok(vec![address(third)]), failed()]);
+    assert_eq!(in_use.len(), 2);
+    assert!(site.servers.of(&address(ONE)).is_none());
+}
+
+/// The process has no files, ports or memory left for a socket.
+#[tokio::test(start_paused = true)]
+async fn h3_what_this_process_lacks_says_nothing_about_a_server() {
+    for errno in [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOBUFS,
+        Errno::NOMEM,
+        Errno::ADDRNOTAVAIL,
+    ] {
+        let site = site(&[ONE, OTHER]);
+        for server in [ONE, OTHER] {
+            site.servers.answered(&site.at(server));
+            site.servers.no_connection(&site.at(server), &no_socket(errno));
+        }
+        assert!(
+            !site.at(ONE).is_down() && !site.app.is_down() && !site.some.is_down(),
+            "{errno}"
+        );
+        assert!(site.own.is_down(), "{errno}");
+        site.servers.found(&site.at(OTHER), Finding::Connects);
+        assert!(!site.own.is_down(), "{errno}");
+    }
+    // An address of a kind that the machine does not have, as ::1 often is.
+    let site = site(&[ONE, OTHER]);
+    site.servers
+        .no_connection(&site.at(ONE), &no_socket(Errno::ADDRNOTAVAIL));
+    assert!(site.at(ONE).is_down() && !site.own.is_down());
 }

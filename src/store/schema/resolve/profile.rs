@@ -28,6 +28,7 @@ impl Check<'_> {
         let avatar = value(needs.identities, "avatar", &names.avatar, Holds::Text);
         let is_hidden = value(needs.hidden, "is_hidden", &names.is_hidden, Holds::Flag);
         let is_shown = value(needs.hidden, "is_shown", &names.is_shown, Holds::Flag);
+        let is_active = value(needs.disabled, "is_active", &names.is_active, Holds::Flag);
         let last_active = if needs.last_active {
             self.optional(table, SECTION, ("last_active", &names.last_active, Holds::Moment))
         } else {
@@ -45,11 +46,17 @@ impl Check<'_> {
                 is_inverted: true,
                 ..flag
             })),
+            is_active: is_active.ok()?,
         };
         let mut read = vec![&profile.id];
-        for value in [&profile.username, &profile.avatar, &profile.is_hidden]
-            .into_iter()
-            .flatten()
+        for value in [
+            &profile.username,
+            &profile.avatar,
+            &profile.is_hidden,
+            &profile.is_active,
+        ]
+        .into_iter()
+        .flatten()
         {
             read.push(value.join.as_ref().map_or(&value.column, |join| &join.of));
         }
@@ -162,6 +169,9 @@ impl Check<'_> {
             ("is_shown", "of") => "is_shown.of",
             ("is_shown", "key") => "is_shown.key",
             ("is_shown", _) => "is_shown.column",
+            ("is_active", "of") => "is_active.of",
+            ("is_active", "key") => "is_active.key",
+            ("is_active", _) => "is_active.column",
             (_, "of") => "is_hidden.of",
             (_, "key") => "is_hidden.key",
             _ => "is_hidden.column",

@@ -1,29 +1,28 @@
-//! Which users the app hides, on Postgres.
+//! Which users the app marks as hidden or disabled, on Postgres.
 
 use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 
 use super::statement::query_scalar;
 use crate::ids::UserId;
-use crate::store::operations::{HiddenOf, Runs};
+use crate::store::operations::{MarkedOf, Runs};
 use crate::store::schema::AppSchema;
 
-impl Runs<HiddenOf<'_>> for Postgres {
+impl Runs<MarkedOf<'_>> for Postgres {
     async fn run(
-        operation: &HiddenOf<'_>,
+        operation: &MarkedOf<'_>,
         app: &AppSchema,
         connection: &mut PgConnection,
     ) -> Result<Vec<UserId>, sqlx::Error> {
-        let Some((profile, hidden)) = app.hiding() else {
+        let Some((profile, is_marked)) = app.marked(operation.mark, "headcount_profile") else {
             return Ok(Vec::new());
         };
         let users: Vec<&str> = operation.keys(&profile.id).collect();
         let sql = format!(
             "SELECT headcount_profile.{id}::text FROM {profiles} AS headcount_profile
-             WHERE headcount_profile.{id} = ANY ($1::text[]::{key}[]) AND {is_hidden}",
+             WHERE headcount_profile.{id} = ANY ($1::text[]::{key}[]) AND {is_marked}",
             id = profile.id,
             profiles = profile.table,
             key = profile.id.type_name,
-            is_hidden = hidden.is_set("headcount_profile"),
         );
         let rows: Vec<String> = query_scalar(AssertSqlSafe(sql))
             .bind(users)

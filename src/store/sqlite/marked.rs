@@ -1,19 +1,19 @@
-//! Which users the app hides, on SQLite.
+//! Which users the app marks as hidden or disabled, on SQLite.
 
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
 
 use super::values::{key, read_key};
 use crate::ids::UserId;
-use crate::store::operations::{HiddenOf, Runs};
+use crate::store::operations::{MarkedOf, Runs};
 use crate::store::schema::AppSchema;
 
-impl Runs<HiddenOf<'_>> for Sqlite {
+impl Runs<MarkedOf<'_>> for Sqlite {
     async fn run(
-        operation: &HiddenOf<'_>,
+        operation: &MarkedOf<'_>,
         app: &AppSchema,
         connection: &mut SqliteConnection,
     ) -> Result<Vec<UserId>, sqlx::Error> {
-        let Some((profile, hidden)) = app.hiding() else {
+        let Some((profile, is_marked)) = app.marked(operation.mark, "headcount_profile") else {
             return Ok(Vec::new());
         };
         let users = operation
@@ -22,10 +22,9 @@ impl Runs<HiddenOf<'_>> for Sqlite {
             .collect::<Result<Vec<_>, _>>()?;
         let sql = format!(
             "SELECT CAST(headcount_profile.{id} AS TEXT) FROM {profiles} AS headcount_profile
-             WHERE headcount_profile.{id} IN (SELECT value FROM json_each(?1)) AND {is_hidden}",
+             WHERE headcount_profile.{id} IN (SELECT value FROM json_each(?1)) AND {is_marked}",
             id = profile.id,
             profiles = profile.table,
-            is_hidden = hidden.is_set("headcount_profile"),
         );
         let rows: Vec<String> = sqlx::query_scalar(AssertSqlSafe(sql))
             .bind(sqlx::types::Json(users))

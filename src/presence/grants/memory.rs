@@ -1,0 +1,330 @@
+//! What this sidecar knows of grants: the app's last answers that it passed on, and what others have told. Pure but for
+//! the clock; what the store must have is queued for the worker by its key alone.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use moka::Expiry;
+use moka::ops::compute::Op;
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+use tokio::sync::mpsc;
+
+use super::{News, NotedGrant, OPEN_FOR, Verdict};
+use crate::ids::{CommunityId, UserId};
+use crate::presence::moment::Moment;
+
+/// Users remembered, counted once per community; some 200 bytes each. Beyond that, those neither answered nor asked about
+/// for longest are forgotten: whoever asks for many communities keeps nobody's grant out.
+pub(super) const CAPACITY: u64 = 100_000;
+/// How long a refusal that takes nothing away is kept: for as long as an earlier answer may be under way. With a shared
+/// store, of each user's only those beyond [`KEPT_REFUSALS`].
+const NOTHING_TAKEN: Duration = Duration::from_secs(60);
+/// Refusals that take nothing away, as far as is known, which are kept for the whole time, for each user and time: another
+/// sidecar may know of an earlier grant that it could not write yet. Further ones are of somebody who tries what there is.
+const KEPT_REFUSALS: u32 = 100;
+/// Keys that wait for the worker; further ones it looks for itself.
+const QUEUE: usize = 10_000;
+
+/// A community and a user.
+pub(super) type Key = (CommunityId, UserId);
+
+/// What is known of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) verdict: Verdict,
+    /// When the app last answered.
+    pub(super) at: Moment,
+    /// How long that counts.
+    pub(super) until: Moment,
+    pub(super) recorded: Recorded,
+}
+
+/// Whether the store has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Recorded {
+    /// The worker is to write it.
+    Queued,
+    /// It has one that counts until then.
+    Until(Moment),
+}
+
+impl Known {
+    /// What the store had, when it was asked at `asked`.
+    pub(super) fn noted(noted: NotedGrant, asked: Moment) -> Self {
+        Self {
+            verdict: noted.verdict,
+            at: asked.before(noted.age),
+            until: asked + noted.left,
+            recorded: Recorded::Until(asked + noted.left),
+        }
+    }
+
+    /// Whether the store must have it at this moment.
+    pub(super) fn is_recorded(&self, now: Moment) -> bool {
+        matches!(self.recorded, Recorded::Until(until) if now < until)
+    }
+}
+
+/// Forgets what counts no more.
+struct WhileItCounts;
+
+impl Expiry<Key, Known> for WhileItCounts {
+    fn expire_after_create(&self, _: &Key, known: &Known, _: std::time::Instant) -> Option<Duration> {
+        Some(known.until.since(Moment::now()))
+    }
+
+    fn expire_after_update(
+        &self,
+        _: &Key,
+        known: &Known,
+        _: std::time::Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        Some(known.until.since(Moment::now()))
+    }
+}
+
+/// The memory. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Memory {
+    /// How long a grant lasts.
+    kept: Duration,
+    /// Whether a store is to have it.
+    is_shared: bool,
+    known: Cache<Key, Known>,
+    /// How many refusals of a user were kept for the whole time though they take nothing away.
+    refusals: Cache<UserId, u32>,
+    queue: mpsc::Sender<Key>,
+    /// Whether something that is to be written is not in the queue.
+    has_more: Arc<AtomicBool>,
+}
+
+impl Memory {
+    /// An empty one, and the queue of what is to be written.
+    pub(super) fn new(kept: Duration, is_shared: bool) -> (Self, mpsc::Receiver<Key>) {
+        let (sender, queue) = mpsc::channel(QUEUE);
+        let known = Cache::builder()
+            .max_capacity(CAPACITY)
+            .eviction_policy(EvictionPolicy::lru())
+            .expire_after(WhileItCounts)
+            .build();
+        let refusals = Cache::builder().max_capacity(CAPACITY).time_to_live(kept);
+        let memory = Self {
+            kept,
+            is_shared,
+            known,
+            refusals: refusals.build(),
+            queue: sender,
+            has_more: Arc::default(),
+        };
+        (memory, queue)
+    }
+
+    /// What is known, and still counts.
+    pub(super) fn get(&self, key: &Key) -> Option<Known> {
+        self.known.get(key).filter(|known| Moment::now() < known.until)
+    }
+
+    /// Takes what is news, and queues it where the store must have it.
+    pub(super) fn put(&self, key: Key, news: News, at: Moment) {
+        let mut is_queued = false;
+        self.known.entry_by_ref(&key).and_compute_with(|before| {
+            let before = before.map(moka::Entry::into_value);
+            let Some((verdict, answered)) = self.answer(before, news, at) else {
+                return Op::Nop;
+            };
+            let is_brief = verdict == Verdict::Refused
+                && match before {
+                    Some(before) if before.verdict == Verdict::Shown => false,
+                    // As the one before.
+                    Some(before) => before.until.since(before.at) <= NOTHING_TAKEN * 2,
+                    None => !self.keeps_refusal(&key.1),
+                };
+            let until = if is_brief {
+                (at + self.kept).min(Moment::now() + NOTHING_TAKEN)
+            } else {
+                at + self.kept
+            };
+            // A refusal lasts at least for as long as the grant that it takes away.
+            let until = before.map_or(until, |before| {
+                if verdict == Verdict::Refused || before.verdict == verdict {
+                    until.max(before.until)
+                } else {
+                    until
+                }
+            });
+            let like_before = before.filter(|before| before.verdict == verdict);
+            let recorded = match like_before.map(|before| before.recorded) {
+                _ if !self.is_shared => Recorded::Until(until),
+                Some(Recorded::Until(recorded)) if until.since(recorded) < self.kept / 4 => {
+                    Recorded::Until(recorded)
+                }
+                Some(Recorded::Queued) => Recorded::Queued,
+                _ => {
+                    is_queued = true;
+                    Recorded::Queued
+                }
+            };
+            Op::Put(Known {
+                verdict,
+                at: answered,
+                until,
+                recorded,
+            })
+        });
+        if is_queued {
+            self.queue(key);
+        }
+    }
+
+    /// What the app has answered last, and when, after some news; none where they change nothing.
+    fn answer(&self, before: Option<Known>, news: News, at: Moment) -> Option<(Verdict, Moment)> {
+        match (news, before) {
+            (News::Answer(_), Some(before)) if before.at > at => None,
+            (News::Answer(verdict), _) => Some((verdict, at)),
+            (News::StillShown, Some(before)) => {
+                let prolongs = before.verdict == Verdict::Shown
+                    && Moment::now() < before.until
+                    && at.since(before.at) <= self.kept * OPEN_FOR;
+                prolongs.then_some((Verdict::Shown, before.at))
+            }
+            (News::StillShown, None) => None,
+        }
+    }
+
+    /// Whether a refusal that takes nothing away is kept for the whole time; then it counts.
+    fn keeps_refusal(&self, user: &UserId) -> bool {
+        if !self.is_shared {
+            return false;
+        }
+        let mut keeps = false;
+        self.refusals.entry_by_ref(user).and_compute_with(|before| {
+            let number = before.map_or(0, moka::Entry::into_value);
+            keeps = number < KEPT_REFUSALS;
+            if keeps { Op::Put(number + 1) } else { Op::Nop }
+        });
+        keeps
+    }
+
+    /// The later of this sidecar's answer and the store's.
+    pub(super) fn later(&self, key: &Key, own: Option<Known>, noted: Known) -> Verdict {
+        match own {
+            Some(own) if own.verdict != noted.verdict && own.at > noted.at => {
+                self.write_again(key, own);
+                return own.verdict;
+            }
+            Some(own) if own.verdict == noted.verdict && own.at >= noted.at && own.until >= noted.until => {
+                return own.verdict;
+            }
+            _ => {}
+        }
+        let taken = self.known.entry_by_ref(key).and_compute_with(|before| {
+            let before = before.map(moka::Entry::into_value);
+            match before {
+                Some(before) if before.verdict == noted.verdict => Op::Put(before.with(noted)),
+                Some(before) if before.at > noted.at => Op::Nop,
+                _ => Op::Put(noted),
+            }
+        });
+        taken
+            .into_entry()
+            .map_or(noted.verdict, |known| known.into_value().verdict)
+    }
+
+    /// Has the store told once more, unless something else is known by now.
+    pub(super) fn write_again(&self, key: &Key, own: Known) {
+        if self.mark_queued(key, own) {
+            self.queue(key.clone());
+        }
+    }
+
+    /// Notes that the worker is to write what it has; false where something else is known by now, or it is noted already.
+    pub(super) fn mark_queued(&self, key: &Key, own: Known) -> bool {
+        let mut is_new = false;
+        self.known.entry_by_ref(key).and_compute_with(|before| {
+            is_new = before.is_some_and(|before| {
+                let before = before.into_value();
+                before == own && before.recorded != Recorded::Queued
+            });
+            if is_new {
+                Op::Put(Known {
+                    recorded: Recorded::Queued,
+                    ..own
+                })
+            } else {
+                Op::Nop
+            }
+        });
+        is_new
+    }
+
+    /// The store has been told `sent` at `called`, and has this now. Whether something else is to be written by now.
+    pub(super) fn written(&self, key: &Key, sent: Known, stands: Option<NotedGrant>, called: Moment) -> bool {
+        let mut is_queued = false;
+        self.known.entry_by_ref(key).and_compute_with(|before| {
+            let Some(before) = before.map(moka::Entry::into_value) else {
+                return Op::Nop;
+            };
+            if before != sent {
+                is_queued = before.recorded == Recorded::Queued;
+                return Op::Nop;
+            }
+            Op::Put(match stands.map(|stands| Known::noted(stands, called)) {
+                Some(stands) if stands.verdict == sent.verdict => sent.with(stands),
+                // The store has judged: it is later, whatever the clocks make of that here.
+                Some(stands) => Known {
+                    at: stands.at.max(sent.at),
+                    ..stands
+                },
+                None => Known {
+                    recorded: Recorded::Until(sent.until),
+                    ..sent
+                },
+            })
+        });
+        is_queued
+    }
+
+    /// What is known of those of whom this is asked.
+    pub(super) fn all(&self, is_wanted: impl Fn(&Key, &Known) -> bool) -> Vec<(Arc<Key>, Known)> {
+        let all = self.known.iter();
+        all.filter(|(key, known)| is_wanted(key, known)).collect()
+    }
+
+    /// Whether the worker must look for what is to be written; that is then noted as done.
+    pub(super) fn takes_more(&self) -> bool {
+        self.has_more.swap(false, Ordering::Relaxed)
+    }
+
+    /// What is to be written is not in the worker's hands.
+    pub(super) fn leave(&self) {
+        self.has_more.store(true, Ordering::Relaxed);
+    }
+
+    /// Does what the cache does now and then.
+    #[cfg(test)]
+    pub(super) fn settle(&self) {
+        self.known.run_pending_tasks();
+    }
+
+    fn queue(&self, key: Key) {
+        if self.queue.try_send(key).is_err() {
+            self.leave();
+        }
+    }
+}
+
+impl Known {
+    /// The same verdict as the store has it, the later and longer of the two.
+    fn with(self, noted: Self) -> Self {
+        let until = self.until.max(noted.until);
+        Self {
+            verdict: self.verdict,
+            at: self.at.max(noted.at),
+            until,
+            recorded: noted.recorded,
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! What the store loses, or cannot be told: the later of two answers counts, as far as any sidecar knows it.
+
+use super::*;
+
+const AGO: fn(u64) -> Duration = Duration::from_secs;
+
+/// Two sidecars of which the first was shown the community, and the second refused it later; the store knows both.
+async fn shown_by_one_and_refused_by_the_other(store: &Arc<Shared>) -> (Sidecar, Sidecar) {
+    let (one, other) = (sidecar(store), sidecar(store));
+    one.shows(Verdict::Shown, AGO(30));
+    one.writes().await;
+    other.shows(Verdict::Refused, AGO(20));
+    other.writes().await;
+    (one, other)
+}
+
+impl Shared {
+    fn loses_everything(&self) {
+        self.noted.lock().unwrap().clear();
+    }
+
+    fn verdict(&self) -> Option<Verdict> {
+        let noted = self.noted.lock().unwrap();
+        noted
+            .get(&("42".into(), "7".into()))
+            .map(|(verdict, ..)| *verdict)
+    }
+}
+
+impl Sidecar {
+    /// Its connection was made anew, or its mark is gone.
+    fn notices(&self) {
+        self.link.domains.all().for_each(|domain| domain.note_loss());
+    }
+}
+
+/// Whichever of them notices first.
+#[tokio::test(start_paused = true)]
+async fn a18_a_refusal_that_the_store_has_lost_is_written_again_before_any_grant() {
+    for is_first in [true, false] {
+        let store = Arc::<Shared>::default();
+        let (one, other) = shown_by_one_and_refused_by_the_other(&store).await;
+        store.loses_everything();
+        // Somebody asks meanwhile, where the grant is.
+        let (grants, until) = (one.grants.clone(), one.soon());
+        let asked = tokio::spawn(async move { grants.may_see(&"42".into(), &"7".into(), until).await });
+        let (early, late) = if is_first { (&one, &other) } else { (&other, &one) };
+        early.notices();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        late.notices();
+        assert!(!asked.await.unwrap().unwrap(), "{is_first}");
+        tokio::time::sleep(AGO(10)).await;
+        assert_eq!(store.verdict(), Some(Verdict::Refused), "{is_first}");
+        assert!(!one.lets_see().await && !other.lets_see().await, "{is_first}");
+    }
+}
+
+/// The one that refused writes again; the other has noticed nothing, and is told when it writes.
+#[tokio::test(start_paused = true)]
+async fn a18_a_sidecar_whose_grant_does_not_stand_learns_of_the_refusal() {
+    let store = Arc::<Shared>::default();
+    let (one, other) = shown_by_one_and_refused_by_the_other(&store).await;
+    store.loses_everything();
+    other.notices();
+    while store.verdict().is_none() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    one.notices();
+    while one.known().is_some_and(|known| known.verdict == Verdict::Shown) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // Without asking, it knows also while the store is away.
+    store.is_away.store(true, Ordering::Relaxed);
+    let told = one.may_see(&"42".into(), &"7".into(), one.soon()).await;
+    assert!(told.is_err(), "{told:?}");
+}
+
+/// Nobody else knows of a refusal: what was shown counts, and the store is told again.
+#[tokio::test(start_paused = true)]
+async fn a18_a_grant_that_the_store_has_lost_is_written_again() {
+    let store = Arc::<Shared>::default();
+    let one = sidecar(&store);
+    one.shows(Verdict::Shown, AGO(30));
+    one.writes().await;
+    store.loses_everything();
+    one.notices();
+    while store.verdict().is_none() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(store.verdict(), Some(Verdict::Shown));
+    assert!(one.lets_see().await);
+}
+
+/// A page that is open for longer than a grant lasts is the reason for one whose answer is old.
+#[tokio::test(start_paused = true)]
+async fn a18_what_an_open_page_has_prolonged_is_written_again_as_long_as_it_lasts() {
+    let store = Arc::<Shared>::default();
+    let one = sidecar(&store);
+    one.shows(Verdict::Shown, AGO(50 * 60));
+    one.still_shows();
+    one.writes().await;
+    store.loses_everything();
+    one.notices();
+    while store.verdict().is_none() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let noted = store.noted.lock().unwrap()[&("42".into(), "7".into())];
+    assert!(told(&noted).unwrap().left > AGO(59 * 60), "{noted:?}");
+}
+
+/// The sidecar with the grant cannot reach the store when the other one refuses.
+#[tokio::test(start_paused = true)]
+async fn a18_a_refusal_is_kept_for_as_long_as_a_grant_may_be_under_way() {
+    let store = Arc::<Shared>::default();
+    let (one, other) = (sidecar(&store), sidecar(&store));
+    one.link.is_away.store(true, Ordering::Relaxed);
+    one.shows(Verdict::Shown, AGO(30));
+    other.shows(Verdict::Refused, AGO(20));
+    other.writes().await;
+    let noted = store.noted.lock().unwrap()[&("42".into(), "7".into())];
+    assert!(told(&noted).unwrap().left > AGO(59 * 60), "{noted:?}");
+    one.link.is_away.store(false, Ordering::Relaxed);
+    one.writes().await;
+    assert_eq!(one.known().map(|known| known.verdict), Some(Verdict::Refused));
+    assert!(!one.lets_see().await);
+}
+
+/// Whoever tries what there is fills the store with nothing that stays.
+#[tokio::test(start_paused = true)]
+async fn a18_of_many_refusals_of_one_user_the_first_are_kept() {
+    let store = Arc::<Shared>::default();
+    let one = sidecar(&store);
+    let user = UserId::from("7");
+    let refuses = |community: u32| {
+        let community = CommunityId::new(community.to_string());
+        one.note(&community, &user, News::Answer(Verdict::Refused), Moment::now());
+    };
+    (0..300).for_each(refuses);
+    // Asked for again, they are still the same.
+    (0..300).for_each(refuses);
+    while store.noted.lock().unwrap().len() < 300 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let left = |noted: &(Verdict, Moment, Moment)| noted.2.since(Moment::now());
+    let noted = store.noted.lock().unwrap();
+    let kept = noted.values().filter(|noted| left(noted) > AGO(120)).count();
+    assert_eq!(kept, 100);
+}
+
+/// The store can be read, and takes nothing: as a Redis that is full.
+#[tokio::test(start_paused = true)]
+async fn a18_the_store_is_asked_also_where_an_answer_is_not_written() {
+    let store = Arc::<Shared>::default();
+    let (one, other) = (sidecar(&store), sidecar(&store));
+    one.link.takes_nothing.store(true, Ordering::Relaxed);
+    one.shows(Verdict::Shown, AGO(30));
+    assert!(one.lets_see().await);
+    other.shows(Verdict::Refused, AGO(20));
+    other.writes().await;
+    assert!(!one.lets_see().await);
+}
+
+/// More answers at once than the queue holds.
+#[tokio::test(start_paused = true)]
+async fn a18_what_does_not_fit_into_the_queue_is_written_all_the_same() {
+    let store = Arc::<Shared>::default();
+    let one = sidecar(&store);
+    for user in 0..25_000 {
+        one.note(&"42".into(), &UserId::new(user.to_string()), SHOWN, Moment::now());
+    }
+    while store.noted.lock().unwrap().len() < 25_000 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

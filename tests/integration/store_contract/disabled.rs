@@ -1,0 +1,98 @@
+//! Accounts that the site has disabled, in the profile or beside it, whatever identifies the caller.
+
+use chrono::{DateTime, Utc};
+use headcount::browser_session::Unusable;
+use headcount::config::{JoinedColumn, ProfileColumn};
+use headcount::ids::{AccountId, Claims, SessionToken};
+use headcount::store::Store;
+
+use super::sessions::{Kind, Members, later};
+use crate::store_site::token;
+
+fn jwt(account: &str) -> SessionToken {
+    SessionToken::of_jwt(Claims {
+        account: AccountId::from(account),
+        session: None,
+        expires_at: DateTime::<Utc>::MAX_UTC,
+        key: None,
+    })
+}
+
+/// The user of a token, or why there is none.
+async fn user(store: &dyn Store, token: SessionToken) -> Result<String, Unusable> {
+    let mut found = store
+        .browser_sessions(std::slice::from_ref(&token))
+        .await
+        .unwrap();
+    let session = found.remove(&token).expect("a row").unwrap();
+    session.map(|session| session.user_id.to_string())
+}
+
+/// Whoever has a session or a JWT of such an account.
+pub async fn is_nobody(members: Members) {
+    let site = &members.site;
+    let (alice, bob) = (members.member("alice").await, members.member("bob").await);
+    members.signs_in(&alice, "token-of-alice", later()).await;
+    members.signs_in(&bob, "token-of-bob", later()).await;
+    site.execute(
+        r#"CREATE TABLE "site_account" ("id" integer NOT NULL PRIMARY KEY, "in_use" boolean NOT NULL);
+           INSERT INTO "site_account" SELECT "account_id", true FROM "accounts_userprofile";
+           ALTER TABLE "accounts_userprofile" ADD "enabled" boolean NULL;
+           UPDATE "accounts_userprofile" SET "enabled" = true"#,
+    )
+    .await;
+    let with =
+        |column: ProfileColumn| site.reconfigured(|config| config.schema.profile.columns.is_active = column);
+    let stores = [
+        with(ProfileColumn::Own("enabled".into())),
+        with(ProfileColumn::Joined(JoinedColumn {
+            table: "site_account".into(),
+            key: "id".into(),
+            of: "account_id".into(),
+            column: "in_use".into(),
+        })),
+    ];
+    let named = |user| match members.kind {
+        Kind::Full => format!("{user}"),
+        Kind::UserSessions | Kind::Django => Members::account(user),
+    };
+    for store in &stores {
+        assert_eq!(
+            user(&**store, token("token-of-alice")).await,
+            Ok(alice.to_string())
+        );
+        assert_eq!(user(&**store, jwt(&named(&alice))).await, Ok(alice.to_string()));
+    }
+    let account = Members::account(&alice);
+    site.execute(&format!(
+        r#"UPDATE "site_account" SET "in_use" = false WHERE "id" = {account};
+           UPDATE "accounts_userprofile" SET "enabled" = false WHERE "id" = {alice}"#
+    ))
+    .await;
+    for store in &stores {
+        for of_alice in [token("token-of-alice"), jwt(&named(&alice))] {
+            assert_eq!(user(&**store, of_alice).await, Err(Unusable::Disabled));
+        }
+        for of_bob in [token("token-of-bob"), jwt(&named(&bob))] {
+            assert_eq!(user(&**store, of_bob).await, Ok(bob.to_string()));
+        }
+        // Where nothing is said of it, all go on.
+        assert_eq!(
+            user(&*site.store, token("token-of-alice")).await,
+            Ok(alice.to_string())
+        );
+    }
+    // Nobody knows, or there is no account any more.
+    let account = Members::account(&bob);
+    site.execute(&format!(
+        r#"DELETE FROM "site_account" WHERE "id" = {account};
+           UPDATE "accounts_userprofile" SET "enabled" = NULL WHERE "id" = {bob}"#
+    ))
+    .await;
+    for store in &stores {
+        assert_eq!(
+            user(&**store, token("token-of-bob")).await,
+            Err(Unusable::Disabled)
+        );
+    }
+}

@@ -1,0 +1,88 @@
+//! Who may see a community's visitors where nothing is configured, and what stands between the site's answer and that: a
+//! Redis that loses its data, and a cache that answers in the site's place.
+
+use reqwest::StatusCode;
+
+use crate::support::nginx::Nginx;
+use crate::support::redis::{RedisServer, eventually};
+use crate::support::world::any_prefix;
+use crate::visited::{expels, status, wanted};
+
+/// The grant is in the memory of the sidecar that is asked, the refusal in that of the other.
+#[tokio::test]
+async fn a18_a_refusal_outlives_redis_data() {
+    let redis = RedisServer::start(&[]);
+    let mut wanted = wanted();
+    wanted.redis = Some(redis.url());
+    wanted.key_prefix = Some(any_prefix());
+    // A fifth of it is how long a caller waits for what others know.
+    wanted.config = "[api]\ntimeout = \"60s\"\n".into();
+    let world = wanted.clone().start().await;
+    let second = world.another_sidecar(&wanted);
+    let alice = world.member("alice").await;
+    let elsewhere = alice.at(second.url(""));
+    let (page, count) = (world.community("hidden"), world.visitors("hidden", "/count"));
+    let noted = async || {
+        let keys: Vec<String> = redis.does(&["KEYS", "*granted*"]).await;
+        match &*keys {
+            [key] => redis
+                .does::<Option<String>>(&["GET", key])
+                .await
+                .unwrap_or_default(),
+            _ => String::new(),
+        }
+    };
+    alice.sees(&page).await;
+    eventually(async || !noted().await.is_empty()).await;
+    expels(&world.database, &world.seeded, "alice").await;
+    assert_eq!(elsewhere.visits(&page).await, StatusCode::NOT_FOUND);
+    eventually(async || noted().await.starts_with('-')).await;
+    redis.flush().await;
+    assert_eq!(status(&alice, &count).await, 404);
+    assert_eq!(status(&elsewhere, &count).await, 404);
+    assert!(noted().await.starts_with('-'), "{}", noted().await);
+}
+
+/// Between the sidecar and the site, and by the address alone: the site is not asked who may see its pages.
+#[tokio::test]
+async fn a20_a_cache_behind_the_sidecar_lets_nobody_see_who_is_there() {
+    let world = wanted().start().await;
+    let cache = Nginx::with_cache(&format!(
+        "location / {{\n\
+             default_type text/html;\n\
+             if ($http_if_none_match) {{ return 304; }}\n\
+             proxy_pass http://127.0.0.1:{};\n\
+             proxy_set_header Host $http_host;\n\
+             proxy_cache pages;\n\
+             proxy_cache_key $uri;\n\
+             proxy_cache_valid 200 1h;\n\
+             proxy_ignore_headers Cache-Control Expires Set-Cookie Vary;\n\
+             add_header X-Cache-Status $upstream_cache_status;\n\
+         }}",
+        world.site.port()
+    ));
+    let mut behind = wanted();
+    behind.servers = Some(vec![format!("127.0.0.1:{}", cache.port())]);
+    let sidecar = world.another_sidecar(&behind);
+    let member = async |name| world.member(name).await.at(sidecar.url(""));
+    let (alice, mallory, bob) = (
+        member("alice").await,
+        member("mallory").await,
+        member("bob").await,
+    );
+    let (page, count) = (world.community("hidden"), world.visitors("hidden", "/count"));
+    let revalidates = async |member: &crate::support::member::Member| {
+        let request = member.navigation(&page).header("if-none-match", "\"a1\"");
+        let answer = request.send().await.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::NOT_MODIFIED);
+    };
+    // As from a browser that has the page of the one who used it before.
+    revalidates(&mallory).await;
+    assert_eq!(status(&mallory, &count).await, 404);
+    alice.sees(&page).await;
+    assert_eq!(status(&alice, &count).await, 200, "the site has answered her");
+    bob.sees(&page).await;
+    assert_eq!(status(&bob, &count).await, 404, "the cache has answered him");
+    revalidates(&alice).await;
+    assert_eq!(status(&alice, &count).await, 200);
+}
