@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 use crate::admin::{self, Admin, Dashboard, Metrics};
 use crate::api::{Api, SiteSettings, Sources, UpstreamCheck, widget_paths};
 use crate::config::{Access, CommunityKey, Config, Listen};
+use crate::counters::Counters;
 use crate::geoip::GeoIp;
 use crate::handover::{AwaitedPredecessor, UpgradeSocket};
 use crate::key_type::{AppKeys, KeyType, KeyTypes};
@@ -48,6 +49,8 @@ use serving::{Ports, Serving};
 const BACKGROUND_THREADS: usize = 2;
 /// A page view that waits on disk this much longer than `record.batch_age` counts as stale.
 const STALE: Duration = Duration::from_secs(60);
+/// Longest time for the counters to be written once more at shutdown.
+const COUNTERS_LIMIT: Duration = Duration::from_secs(2);
 /// Longest time for the database's connections to close at shutdown.
 const DATABASE_CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
@@ -210,6 +213,7 @@ impl App {
             &status,
             metrics.reload.clone(),
         );
+        let counters = start_counters(&config, &presence, &metrics, &tasks).await?;
         let watched = background_checks::Watched {
             config: &config,
             store: &store,
@@ -264,6 +268,9 @@ impl App {
         };
         let result = serving.run(ports, sidecar).await;
         recording.finish(config.record.flush_timeout).await;
+        if let Some(counters) = counters {
+            counters.finish(COUNTERS_LIMIT).await;
+        }
         // Best effort: connections that a hung database still holds end with the process.
         let _ = tokio::time::timeout(DATABASE_CLOSE_LIMIT, store.close()).await;
         drop(reload);
@@ -320,6 +327,25 @@ fn start_dashboard(
         config.record.window,
         tasks,
     )
+}
+
+/// Keeps the counters, where they are switched on.
+///
+/// # Errors
+/// The database says that they cannot be kept as configured.
+async fn start_counters(
+    config: &Config,
+    presence: &Arc<dyn presence::Presence>,
+    metrics: &Metrics,
+    tasks: &Tasks,
+) -> Result<Option<Counters>, StartError> {
+    if !config.counters.enabled {
+        return Ok(None);
+    }
+    background_checks::counters_at_start(config).await?;
+    let store = store::open_counters(config).context("the database")?;
+    let metrics = metrics.counters.clone();
+    Ok(Some(Counters::start(config, store, presence, metrics, tasks)))
 }
 
 /// What live connections share, where they are switched on.

@@ -7,6 +7,7 @@
 pub mod catalogue;
 mod claimed;
 mod connections;
+mod counters;
 mod django;
 mod error;
 #[cfg(test)]
@@ -36,11 +37,12 @@ use crate::browser_session::{BrowserSession, Unusable, Visibility};
 use crate::ids::{AccountId, CommunityId, SessionToken, UserId};
 use crate::key_type::{AppKeys, KeyTypes};
 
+pub use counters::{Comparison, CounterStore, Folded, Lease, Published, Totals};
 pub use error::{Class, StoreError};
 pub use ledger::LedgerProblem;
 pub use migrate::{Incomplete, MigrateError, Step, migrate};
 pub use open::{
-    GrantsError, check, check_ledger, grants, ignored_parameters, open, place, read_catalogue, remarks,
+    GrantsError, check, check_ledger, grants, ignored_parameters, open, open_counters, place, read_catalogue, remarks,
     session_listener,
 };
 pub use postgres::{Notification, SessionListener};

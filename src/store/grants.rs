@@ -14,8 +14,15 @@ const LEDGER: &[&str] = &[
     "SELECT ON TABLE headcount.format",
 ];
 
-/// The SQL. `writes`: the configuration writes to the database, for which the ledger is needed.
-pub(super) fn sql(resolved: &Resolved, role: &str, writes: bool) -> String {
+/// Rights on the tables of counters.
+const COUNTERS: &[&str] = &[
+    "SELECT, INSERT, UPDATE, DELETE ON TABLE headcount.counter, headcount.counter_visitor",
+    "SELECT, INSERT, DELETE ON TABLE headcount.counter_delta",
+    "SELECT, UPDATE ON TABLE headcount.counter_lease",
+];
+
+/// The SQL. `counts`: counters are kept. `writes`: the configuration writes to the database, for which the ledger is needed.
+pub(super) fn sql(resolved: &Resolved, role: &str, writes: bool, counts: bool) -> String {
     let quoted = |name: &str| Dialect::Postgres.quoted(name);
     let role = quoted(role);
     let mut sql = format!(
@@ -40,6 +47,15 @@ pub(super) fn sql(resolved: &Resolved, role: &str, writes: bool) -> String {
     }
     if writes {
         for right in LEDGER {
+            grant(right);
+        }
+    }
+    if counts {
+        if !writes {
+            grant(LEDGER[0]);
+            grant(LEDGER[2]);
+        }
+        for right in COUNTERS {
             grant(right);
         }
     }
@@ -181,7 +197,7 @@ mod tests {
             read_only: false,
             session_trigger: false,
         };
-        let text = sql(&resolved, "the \"role\"", false);
+        let text = sql(&resolved, "the \"role\"", false, false);
         let grants: Vec<_> = text.lines().filter(|line| line.starts_with("GRANT")).collect();
         assert_eq!(
             grants,

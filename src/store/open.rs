@@ -14,7 +14,7 @@ use super::schema::{Problems, Resolved};
 use super::sql::SqlStore;
 use super::url::{OpenError, Scheme, database_url, direct_url};
 use super::{
-    LedgerProblem, SchemaProblem, SessionListener, Store, StoreError, grants as rights, postgres,
+    CounterStore, LedgerProblem, SchemaProblem, SessionListener, Store, StoreError, grants as rights, postgres,
     session_notes, sqlite,
 };
 use crate::config::{self, Config, Database, Revocation, for_driver};
@@ -26,6 +26,22 @@ pub fn open(config: &Config) -> Result<Arc<dyn Store>, OpenError> {
         tracing::warn!("{parameter}");
     }
     store(config)
+}
+
+/// Connections of counters: one adds up and writes, one compares, one renews the lease.
+const COUNTER_CONNECTIONS: u32 = 3;
+
+/// Opens the counters, with connections of their own: counting takes longer than any other statement may. Opens none yet.
+/// Must be called on a tokio runtime.
+pub fn open_counters(config: &Config) -> Result<Arc<dyn CounterStore>, OpenError> {
+    let mut config = config.clone();
+    config.database.statement_timeout = config.counters.statement_timeout;
+    config.database.max_connections = COUNTER_CONNECTIONS;
+    let url = database_url(&config.database)?;
+    Ok(match Scheme::of(&url)? {
+        Scheme::Postgres => Arc::new(postgres::store(&url, &config)?),
+        Scheme::Sqlite => Arc::new(sqlite::store(url.expose(), &config)?),
+    })
 }
 
 fn store(config: &Config) -> Result<Arc<dyn Store>, OpenError> {
@@ -188,7 +204,12 @@ pub async fn grants(config: &Config, role: &str) -> Result<String, GrantsError> 
     match resolved.app {
         Some(_) if resolved.lacks_events => Err(GrantsError::Schema(resolved.problems)),
         // Rights that the connection's own role lacks do not matter.
-        Some(_) => Ok(rights::sql(&resolved, role, config.record.writes())),
+        Some(_) => Ok(rights::sql(
+            &resolved,
+            role,
+            config.record.writes(),
+            config.counters.enabled,
+        )),
         None => Err(GrantsError::Schema(resolved.problems)),
     }
 }

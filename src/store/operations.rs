@@ -14,7 +14,11 @@ use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Database, Transaction};
 
-use super::error::{in_words, is_impossible, is_untranslatable};
+use super::counters::{
+    AddDeltas, Compare, Fold, ForgetAbsent, LastPass, NoteChecked, NotePass, Pending, Publish, Recount,
+    ReleaseLease, ShownPresent, TakeLease, Unchecked, Uncounted, spellings,
+};
+use super::error::{in_words, is_impossible, is_untranslatable, lacks_counters};
 use super::ledger::LedgerProblem;
 use super::rows::{EventRow, event_rows};
 use super::schema::{
@@ -70,6 +74,21 @@ pub(super) trait Backend:
     + for<'a> Runs<HiddenOf<'a>>
     + for<'a> Runs<Visitors<'a>>
     + for<'a> Runs<StatsOf<'a>>
+    + for<'a> Runs<AddDeltas<'a>>
+    + for<'a> Runs<TakeLease<'a>>
+    + Runs<ReleaseLease>
+    + for<'a> Runs<Fold<'a>>
+    + Runs<Uncounted>
+    + for<'a> Runs<Recount<'a>>
+    + for<'a> Runs<Compare<'a>>
+    + for<'a> Runs<NoteChecked<'a>>
+    + Runs<ShownPresent>
+    + Runs<Pending>
+    + for<'a> Runs<Publish<'a>>
+    + for<'a> Runs<Unchecked<'a>>
+    + for<'a> Runs<ForgetAbsent<'a>>
+    + for<'a> Runs<LastPass<'a>>
+    + Runs<NotePass>
 {
     /// The event table that `headcount migrate` makes.
     const OWN_EVENTS: &'static str;
@@ -258,6 +277,8 @@ impl Operation for FindCommunity<'_> {
 /// What is written and counted, from the configuration.
 pub(super) struct Rules {
     pub events: bool,
+    /// What is added to counters is noted.
+    pub counts: bool,
     /// Our own event table has partitions.
     pub partitions: bool,
     /// What a member whom the app hides is; `None` where it hides nobody.
@@ -271,6 +292,7 @@ impl Rules {
     pub(super) fn new(config: &Config) -> Self {
         Self {
             events: config.record.events != Events::Off,
+            counts: config.counters.enabled && config.counters.of_events(),
             partitions: config.record.events == Events::Own
                 && config.record.own_partitions == OwnPartitions::Month,
             hidden: config
@@ -290,7 +312,7 @@ impl Rules {
 /// Writes a batch, in one transaction.
 ///
 /// Two sidecars, and a sidecar and the app, must never deadlock (W7): tables in fixed order (ledger, events,
-/// sessions, profiles), and the rows of each in the order of their keys.
+/// what is added to counters, sessions, profiles), and the rows of each in the order of their keys.
 pub(super) struct Apply<'a> {
     pub batch: &'a Batch,
     pub rules: &'a Rules,
@@ -324,7 +346,10 @@ impl<B: Backend> Runs<Apply<'_>> for B {
                     (form, is_ascii) = (EventRow::in_ascii, true);
                 }
                 // The events must not wait for what will never be.
-                Err((Some(column), error)) if is_impossible(&error) && !left_out.contains_key(column) => {
+                Err((Some(column), error))
+                    if (is_impossible(&error) || (column == COUNTERS && lacks_counters(&error)))
+                        && !left_out.contains_key(column) =>
+                {
                     left_out.insert(column, in_words(&error));
                 }
                 Err((_, error)) => return Err(error),
@@ -392,6 +417,11 @@ impl Apply<'_> {
             let insert = InsertEvents { event, columns, rows };
             B::run(&insert, app, &mut transaction).await.map_err(other)?;
         }
+        if rules.counts && app.event.is_some() && !left_out.contains_key(COUNTERS) {
+            B::run(&AddDeltas { batch: &batch }, app, &mut transaction)
+                .await
+                .map_err(updating(COUNTERS))?;
+        }
         if app.adds_pages
             && !left_out.contains_key(PAGES_VISITED)
             && let Some(counter) = app.session.page_counter()
@@ -424,6 +454,7 @@ impl Apply<'_> {
 /// The updates that a batch makes beside its events.
 const PAGES_VISITED: &str = "pages_visited";
 const LAST_ACTIVE: &str = "last_active";
+const COUNTERS: &str = "counters";
 
 /// Inserts page views; a step of [`Apply`].
 pub(super) struct InsertEvents<'a> {
@@ -547,8 +578,6 @@ impl Operation for StatsOf<'_> {
 impl StatsOf<'_> {
     /// Every text that may stand for the community in metadata; none if its id cannot be a key.
     pub(super) fn spellings(&self, app: &AppSchema) -> Vec<String> {
-        let kind = app.keys().community;
-        let key = kind.canonical(self.community.as_str());
-        key.map(|key| kind.spellings(&key)).unwrap_or_default()
+        spellings(self.community, app)
     }
 }

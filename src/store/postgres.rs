@@ -8,6 +8,7 @@
 
 mod apply;
 mod catalogue;
+mod counters;
 mod hidden;
 mod identify;
 mod introspect;
@@ -54,7 +55,11 @@ impl Backend for Postgres {
     const OWN_EVENTS: &'static str = "headcount.page_view";
 
     async fn introspect(connection: &mut PgConnection, wanted: &Wanted) -> Result<LiveSchema, sqlx::Error> {
-        introspect::live_schema(connection, &wanted.names, wanted.time_zone).await
+        let mut live = introspect::live_schema(connection, &wanted.names, wanted.time_zone).await?;
+        if wanted.counters.is_some() {
+            live.counter_tables = counters::state(connection).await?;
+        }
+        Ok(live)
     }
 
     async fn ledger(connection: &mut PgConnection) -> Result<Option<LedgerProblem>, sqlx::Error> {

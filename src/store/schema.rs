@@ -5,6 +5,7 @@
 //! statements are built from. Identifiers print quoted, so that they can be used in SQL as they are.
 
 mod check;
+mod counters;
 mod lookup_fault;
 mod lookups;
 mod needs;
@@ -23,6 +24,8 @@ use chrono_tz::Tz;
 
 use crate::key_type::{KeyType, KeyTypes};
 
+pub(super) use counters::CounterTables;
+pub use counters::{CounterColumns, CounterFault};
 pub use lookup_fault::LookupFault;
 pub(super) use lookups::LiveLookup;
 pub use lookups::LookupTable;
@@ -51,6 +54,8 @@ pub struct AppSchema {
     pub community: Option<CommunityTable>,
     /// Tables that lead to a community, by their names in routes.
     pub lookups: BTreeMap<String, LookupTable>,
+    /// Columns of communities for counts; `None` where none are written, or one cannot be.
+    pub counters: Option<CounterColumns>,
 }
 
 impl AppSchema {
@@ -322,6 +327,8 @@ pub(super) struct LiveSchema {
     pub lacks_partition: Option<String>,
     /// As configured in `schema.lookup`.
     pub lookups: BTreeMap<String, LiveLookup>,
+    /// The sidecar's own tables of counters, where these are wanted.
+    pub counter_tables: CounterTables,
     /// Columns of `schema.event.constants` whose constant is not of the column's type.
     pub bad_constants: Vec<String>,
 }
@@ -351,6 +358,11 @@ pub(super) struct Reference {
 }
 
 impl LiveTable {
+    /// Whether it has a column of this name.
+    pub(super) fn has(&self, column: &str) -> bool {
+        self.find(column).is_some()
+    }
+
     /// Whether it is our own event table.
     pub(super) fn is_own(&self) -> bool {
         self.name.schema.as_deref() == Some("headcount") && self.name.name == "page_view"

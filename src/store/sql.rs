@@ -9,6 +9,7 @@ use sqlx::Connection;
 
 use super::claimed::FindClaimed;
 use super::connections::Connections;
+use super::counters::Context;
 use super::operations::{
     Apply, Backend, FindCommunity, FindSessions, FindSlug, FindUsers, ForgetOld, HiddenOf, LookAtSessions,
     MakePartitions, MissingParts, Operation, ReadKeys, Rules, Runs, StatsOf, Visitors,
@@ -35,6 +36,24 @@ impl<B: Backend> SqlStore<B> {
             connections: Connections::new(options, config),
             rules: Rules::new(config),
         }
+    }
+
+    /// What operations on counters know.
+    pub(super) fn counting(&self) -> Context<'_> {
+        Context {
+            database: &self.rules.database,
+            until_ours: self.until_ours(),
+        }
+    }
+
+    /// Its connections.
+    pub(super) fn connections(&self) -> &Connections<B> {
+        &self.connections
+    }
+
+    /// Whether the app's own page views count only until the sidecar's first of the community.
+    fn until_ours(&self) -> bool {
+        self.rules.events && self.rules.page_views == PageViews::Ours
     }
 
     /// The error of whoever reads page views where there is no event table.
@@ -224,7 +243,7 @@ impl<B: Backend> Store for SqlStore<B> {
         if has_nul(community.as_str()) {
             return Ok(Stats::default());
         }
-        let until_ours = self.rules.events && self.rules.page_views == PageViews::Ours;
+        let until_ours = self.until_ours();
         let stats = self
             .connections
             .run(&StatsOf {

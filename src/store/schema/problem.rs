@@ -7,7 +7,7 @@ use std::fmt;
 
 use chrono_tz::Tz;
 
-use super::LookupFault;
+use super::{CounterFault, LookupFault};
 use beside::{fixed_view, loose_join};
 
 /// One thing that must be mended before the sidecar can do what it is configured to do.
@@ -139,6 +139,10 @@ pub enum SchemaProblem {
     /// The server does not know the configured zone of such columns, so that each statement that compares or writes them
     /// fails.
     UnknownTimeZone { zone: Tz, columns: Vec<String> },
+    /// A column for a count cannot be used.
+    Counter(CounterFault),
+    /// The sidecar's own tables of counters cannot be used; `role`: because it may not use them.
+    NoCounterTables { role: Option<String> },
     /// The trigger that notifies of ended sessions is configured and not installed.
     NoTrigger { table: String },
 }
@@ -169,6 +173,8 @@ impl SchemaProblem {
             | Self::Lookup { .. }
             | Self::AccountsDisagree { .. }
             | Self::NamesAccount { .. }
+            | Self::Counter(_)
+            | Self::NoCounterTables { .. }
             | Self::ReadOnly
             | Self::NoTimeZone { .. }
             | Self::NoTrigger { .. } => false,
@@ -180,6 +186,11 @@ impl SchemaProblem {
     /// Whether nothing fails because of it, and it may be as it should be: the operator has to say.
     pub fn is_a_question(&self) -> bool {
         matches!(self, Self::NoTimeZone { .. }) || self.is_a_warning()
+    }
+
+    /// Whether the counters cannot be kept as they are configured.
+    pub fn is_of_counters(&self) -> bool {
+        matches!(self, Self::Counter(_) | Self::NoCounterTables { .. })
     }
 
     /// Whether everything works, in a way that an operator may not want.
@@ -195,6 +206,8 @@ impl fmt::Display for SchemaProblem {
     #[expect(clippy::too_many_lines, reason = "a sentence for each")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Counter(fault) => fault.fmt(f),
+            Self::NoCounterTables { role } => no_counter_tables(f, role.as_deref()),
             Self::Lookup { lookup, fault } => write!(f, "schema.lookup.{lookup}: {fault}"),
             Self::MissingTable { table, section } => write!(
                 f,
@@ -404,6 +417,16 @@ fn no_django_sessions(f: &mut fmt::Formatter<'_>, table: &str) -> fmt::Result {
          \"…signed_cookies\" cannot be read from the database: set SESSION_ENGINE to one of those two, or \
          schema.django_session.table to the name of the table"
     )
+}
+
+fn no_counter_tables(f: &mut fmt::Formatter<'_>, role: Option<&str>) -> fmt::Result {
+    match role {
+        None => f.write_str("the sidecar's own tables of counters are missing: run headcount migrate once"),
+        Some(role) => write!(
+            f,
+            "role {role} may not use the sidecar's own tables of counters: run what `headcount grants --role {role}` prints"
+        ),
+    }
 }
 
 const READ_ONLY: &str = "the database takes no writes (a replica, or default_transaction_read_only is on), so that page \

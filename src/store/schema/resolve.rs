@@ -51,6 +51,10 @@ pub(in crate::store) fn resolve(wanted: &Wanted, live: &LiveSchema) -> Resolved 
     let community = community
         .flatten()
         .and_then(|table| check.community(table, &names.community.columns));
+    let counters = match (&wanted.counters, &live.community, &community) {
+        (Some(counters), Some(table), Some(_)) => check.counters(table, counters),
+        _ => None,
+    };
     if let Some(partition) = &live.lacks_partition {
         let partition = partition.clone();
         check.problems.push(SchemaProblem::NoPartition { partition });
@@ -100,6 +104,7 @@ pub(in crate::store) fn resolve(wanted: &Wanted, live: &LiveSchema) -> Resolved 
             profile,
             community,
             lookups: lookups?,
+            counters,
         })
     };
     Resolved {

@@ -12,7 +12,7 @@ use super::values::read_moment;
 use crate::config::Schema;
 use crate::from_row::from_row;
 use crate::store::schema::{
-    Column, Dialect, Fixed, Kind, LiveColumn, LiveLookup, LiveSchema, LiveTable, Reference, TableName,
+    Column, CounterTables, Dialect, Fixed, Kind, LiveColumn, LiveLookup, LiveSchema, LiveTable, Reference, TableName,
 };
 
 pub(super) async fn live_schema(
@@ -52,6 +52,7 @@ pub(super) async fn live_schema(
         lacks_partition: None,
         community: table(connection, &names.community.table).await?,
         lookups,
+        counter_tables: CounterTables::default(),
         bad_constants,
     })
 }
