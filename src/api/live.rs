@@ -18,7 +18,9 @@ use crate::communities::AskedCommunity;
 use crate::config::{Access, CommunityKey};
 use crate::ids::{CommunityId, SessionToken};
 use crate::live::message::LiveMessage;
-use crate::live::{AccessPolicy, Connection, Denied, Framing, Full, Kind, Refused, Wanted};
+use crate::live::{
+    AccessPolicy, Connection, ConnectionRequest, Denied, Framing, Kind, LimitReached, Refused,
+};
 
 use super::caller::Caller;
 use super::handshake::{Handshake, PROTOCOL};
@@ -126,9 +128,11 @@ impl From<Problem> for Rejected {
 impl From<Refused> for Rejected {
     fn from(refused: Refused) -> Self {
         match refused {
-            Refused::Full(Full::Total) => Self(LiveRefusal::Full, Problem::Unavailable),
-            Refused::Full(Full::User) => Self(LiveRefusal::User, Problem::TooMany),
-            Refused::Full(Full::Address) => Self(LiveRefusal::Address, Problem::TooMany),
+            Refused::LimitReached(LimitReached::Total) => {
+                Self(LiveRefusal::LimitReached, Problem::Unavailable)
+            }
+            Refused::LimitReached(LimitReached::User) => Self(LiveRefusal::User, Problem::TooMany),
+            Refused::LimitReached(LimitReached::Address) => Self(LiveRefusal::Address, Problem::TooMany),
             Refused::Draining | Refused::Unavailable => Self(LiveRefusal::Unavailable, Problem::Unavailable),
         }
     }
@@ -181,7 +185,7 @@ impl Shared {
         let session = caller.session_at((self.clock)()).is_some();
         let access_policy = self.access_policy(&caller);
         let owner = caller.session.filter(|_| session).zip(caller.token);
-        let wanted = Wanted {
+        let wanted = ConnectionRequest {
             kind: handshake.kind,
             communities,
             unknown,

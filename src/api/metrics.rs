@@ -23,7 +23,7 @@ label_values! {
         /// A fault of the sidecar.
         Error => "error",
         /// Too many connections.
-        Full => "full",
+        LimitReached => "full",
         /// No such community, or one that the caller may not see.
         NotFound => "not_found",
         /// A page of another origin.

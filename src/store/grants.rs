@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use super::schema::{Dialect, Privilege, Resolved, Right, TableName};
+use super::schema::{Dialect, Privilege, ResolvedSchema, Right, TableName};
 
 /// Rights on the ledger.
 const LEDGER: &[&str] = &[
@@ -22,7 +22,7 @@ const COUNTERS: &[&str] = &[
 ];
 
 /// The SQL. `counts`: counters are kept. `writes`: the configuration writes to the database, for which the ledger is needed.
-pub(super) fn sql(resolved: &Resolved, role: &str, writes: bool, counts: bool) -> String {
+pub(super) fn sql(resolved: &ResolvedSchema, role: &str, writes: bool, counts: bool) -> String {
     let quoted = |name: &str| Dialect::Postgres.quoted(name);
     let role = quoted(role);
     let mut sql = format!(
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn each_table_has_one_grant_of_columns() {
-        let resolved = Resolved {
+        let resolved = ResolvedSchema {
             app: None,
             lacks_events: false,
             unindexed: Vec::new(),

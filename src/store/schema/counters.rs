@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::check::{Check, Holds, Unusable};
+use super::check::{Check, Holds, ColumnUnusable};
 use super::{Column, Dialect, Kind, LiveTable, Privilege, SchemaProblem};
 use crate::config::Counters;
 
@@ -144,7 +144,7 @@ impl Check<'_> {
         (may_read && may_write).then_some(columns)
     }
 
-    fn counter(&mut self, table: &LiveTable, place: String, name: &str, holds: Holds) -> Result<Column, Unusable> {
+    fn counter(&mut self, table: &LiveTable, place: String, name: &str, holds: Holds) -> Result<Column, ColumnUnusable> {
         let dialect = self.live.dialect;
         let live = table.find(name);
         let why = match live {
@@ -176,7 +176,7 @@ impl Check<'_> {
                     column: dialect.quoted(name),
                     why: why.unwrap_or(Why::Missing),
                 }));
-                Err(Unusable)
+                Err(ColumnUnusable)
             }
         }
     }
