@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::StoreError;
 use super::operations::{Backend, FIRST_POSSIBLE, FindCommunity, Operation};
-use super::schema::AppSchema;
+use super::schema::{AppSchema, Column, Dialect, Kind};
 use super::sql::SqlStore;
 use crate::batch::Batch;
 use crate::config;
@@ -241,9 +241,10 @@ pub(super) fn spellings(community: &CommunityId, app: &AppSchema) -> Vec<String>
 }
 
 /// The greatest count that a column holds.
-pub(super) fn greatest(column: &super::schema::Column) -> i64 {
-    use super::schema::Kind;
+pub(super) fn greatest(column: &Column) -> i64 {
     match column.kind {
+        // Whatever is declared, it is 64 bits there.
+        _ if column.dialect == Dialect::Sqlite => i64::MAX,
         Kind::SmallInt => i16::MAX.into(),
         Kind::Integer => i32::MAX.into(),
         _ => i64::MAX,
@@ -367,7 +368,7 @@ pub(super) fn definition(context: &Context<'_>) -> &'static str {
 #[async_trait]
 impl<B: Backend> CounterStore for SqlStore<B> {
     async fn take_lease(&self, holder: Uuid, ttl: Duration) -> Result<Option<Lease>, StoreError> {
-        let context = self.counting();
+        let context = self.counter_context();
         self.connections()
             .run(&TakeLease {
                 context,
@@ -382,7 +383,7 @@ impl<B: Backend> CounterStore for SqlStore<B> {
     }
 
     async fn fold(&self, holder: Uuid) -> Result<Option<Folded>, StoreError> {
-        let context = self.counting();
+        let context = self.counter_context();
         self.connections().run(&Fold { context, holder }).await
     }
 
@@ -391,12 +392,12 @@ impl<B: Backend> CounterStore for SqlStore<B> {
     }
 
     async fn recount(&self, community: &CommunityId) -> Result<Totals, StoreError> {
-        let context = self.counting();
+        let context = self.counter_context();
         self.connections().run(&Recount { context, community }).await
     }
 
     async fn compare(&self, community: &CommunityId) -> Result<Comparison, StoreError> {
-        let context = self.counting();
+        let context = self.counter_context();
         self.connections().run(&Compare { context, community }).await
     }
 
@@ -417,7 +418,7 @@ impl<B: Backend> CounterStore for SqlStore<B> {
         holder: Uuid,
         communities: &[(CommunityId, Option<i64>)],
     ) -> Result<Option<Published>, StoreError> {
-        let context = self.counting();
+        let context = self.counter_context();
         self.connections()
             .run(&Publish {
                 context,
@@ -437,11 +438,11 @@ impl<B: Backend> CounterStore for SqlStore<B> {
     }
 
     async fn forget_absent(&self) -> Result<u64, StoreError> {
-        self.connections().run(&ForgetAbsent(self.counting())).await
+        self.connections().run(&ForgetAbsent(self.counter_context())).await
     }
 
     async fn last_pass(&self) -> Result<Option<DateTime<Utc>>, StoreError> {
-        self.connections().run(&LastPass(self.counting())).await
+        self.connections().run(&LastPass(self.counter_context())).await
     }
 
     async fn note_pass(&self) -> Result<(), StoreError> {

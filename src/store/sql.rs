@@ -39,7 +39,7 @@ impl<B: Backend> SqlStore<B> {
     }
 
     /// What operations on counters know.
-    pub(super) fn counting(&self) -> Context<'_> {
+    pub(super) fn counter_context(&self) -> Context<'_> {
         Context {
             database: &self.rules.database,
             until_ours: self.until_ours(),

@@ -21,6 +21,7 @@ fn everything(variant: Variant) -> Vec<&'static str> {
     let mut all = vec![
         "migration 1 (addition)",
         "migration 2 (ledger)",
+        "migration 3 (counters)",
         "index headcount_event_community",
         "index headcount_session_user",
     ];
