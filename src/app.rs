@@ -33,6 +33,7 @@ use crate::page_view::Policy;
 use crate::presence;
 use crate::proxy::{Edge, Sidecar, Upstreams};
 use crate::reload::{Certificate, KeyFile, KeyFiles, LoadedRoutes, Reloader, SharedRoutes};
+use crate::routes::{CountedTypes, RouteNames};
 use crate::shutdown::{Closing, InFlight, Shutdown, SignalPolicy, Signals};
 use crate::status::Status;
 use crate::store;
@@ -105,7 +106,7 @@ impl App {
         config: Config,
         ports: impl FnOnce(&Listen) -> Result<Ports, StartError>,
     ) -> Result<Self, StartError> {
-        let routes = LoadedRoutes::from(&config.routes.dir, &config.schema.lookups())
+        let routes = LoadedRoutes::from(&config.routes.dir, &RouteNames::of(&config))
             .map_err(|error| StartError::Configuration(error.to_string()))?;
         let certificates = config.listen.https.iter().map(Certificate::read);
         let certificates = certificates
@@ -188,7 +189,9 @@ impl App {
         let metrics = Metrics::new(&status);
         let tasks = Tasks::new(metrics.tasks.clone(), background, shutdown.clone());
         tasks.keep_worker(Task::Signals, signals, |signals| signals.handle().boxed());
-        let store = store::open(&config).context("the database")?;
+        let routes: SharedRoutes = Arc::new(ArcSwap::from_pointee(table));
+        let counted = CountedTypes::new(&config.record, Arc::clone(&routes));
+        let store = store::open_counting(&config, counted.clone()).context("the database")?;
         let presence = presence::open(
             &config.redis,
             &config.record,
@@ -199,7 +202,6 @@ impl App {
             &tasks,
         )
         .context("presence")?;
-        let routes: SharedRoutes = Arc::new(ArcSwap::from_pointee(table));
 
         let prepared = recording::first_look(spools, geoip, key_files.jwt_keys.clone(), &store).await?;
         config.limits.max_connections = Some(open_files::connections(&config.limits));
@@ -213,7 +215,7 @@ impl App {
             &status,
             metrics.reload.clone(),
         );
-        let counters = start_counters(&config, &presence, &metrics, &tasks).await?;
+        let counters = start_counters(&config, counted, &presence, &metrics, &tasks).await?;
         let watched = background_checks::Watched {
             config: &config,
             store: &store,
@@ -335,6 +337,7 @@ fn start_dashboard(
 /// The database says that they cannot be kept as configured.
 async fn start_counters(
     config: &Config,
+    counted: CountedTypes,
     presence: &Arc<dyn presence::Presence>,
     metrics: &Metrics,
     tasks: &Tasks,
@@ -343,7 +346,7 @@ async fn start_counters(
         return Ok(None);
     }
     background_checks::counters_at_start(config).await?;
-    let store = store::open_counters(config).context("the database")?;
+    let store = store::open_counters(config, counted).context("the database")?;
     let metrics = metrics.counters.clone();
     Ok(Some(Counters::start(config, store, presence, metrics, tasks)))
 }

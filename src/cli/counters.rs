@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use uuid::Uuid;
@@ -11,6 +12,8 @@ use uuid::Uuid;
 use super::{Failure, block_on, print_line};
 use crate::config::Config;
 use crate::ids::CommunityId;
+use crate::reload::load_routes;
+use crate::routes::{CountedTypes, RouteNames};
 use crate::store::{self, Comparison, CounterStore, StoreError};
 
 /// Communities looked up, and written, at a time.
@@ -47,8 +50,12 @@ pub(super) fn run(path: &Path, config: &Config, command: CountersCommand) -> Res
         CountersCommand::Verify(which) => (which, false),
         CountersCommand::Repair(which) => (which, true),
     };
+    // Which event types count may depend on what routes write.
+    let table = load_routes(&config.routes.dir, &RouteNames::of(config))?;
+    let routes = Arc::new(ArcSwap::from_pointee(table));
+    let counted = CountedTypes::new(&config.record, routes);
     block_on(async {
-        let store = store::open_counters(config).map_err(anyhow::Error::new)?;
+        let store = store::open_counters(config, counted).map_err(anyhow::Error::new)?;
         let work = Work {
             store: store.clone(),
             repairs,

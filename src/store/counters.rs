@@ -6,6 +6,7 @@
 //! counts twice, whatever happens meanwhile.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -22,6 +23,7 @@ use crate::batch::Batch;
 use crate::config;
 use crate::from_row::from_row;
 use crate::ids::{CommunityId, UserId};
+use crate::routes::PAGE_VIEW;
 
 /// Most rows of batches that are added up in one transaction.
 pub(super) const FOLD_ROWS: i64 = 5_000;
@@ -203,13 +205,17 @@ pub(super) struct Delta {
 }
 
 /// Sorted by community and user.
-pub(super) fn deltas(batch: &Batch) -> BTreeMap<(&CommunityId, &UserId), Delta> {
+pub(super) fn deltas<'b>(batch: &'b Batch, types: &[Arc<str>]) -> BTreeMap<(&'b CommunityId, &'b UserId), Delta> {
     let first_possible = first_possible();
     let mut deltas: BTreeMap<_, Delta> = BTreeMap::new();
     for recorded in batch.views() {
         let Some(community) = &recorded.community else {
             continue;
         };
+        let event_type = recorded.view.event.event_type.as_deref().unwrap_or(PAGE_VIEW);
+        if !types.iter().any(|counted| **counted == *event_type) {
+            continue;
+        }
         let at = Some(recorded.view.at).filter(|at| *at >= first_possible);
         let delta = deltas
             .entry((community, &recorded.user_id))
@@ -252,16 +258,20 @@ pub(super) fn greatest(column: &Column) -> i64 {
 }
 
 /// What every operation on counters knows.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Context<'a> {
     pub database: &'a config::Database,
     /// As [`StatsOf::until_ours`](super::operations::StatsOf::until_ours).
     pub until_ours: bool,
+    /// The event types that count.
+    pub types: Vec<Arc<str>>,
 }
 
 /// Inserts what a batch adds; a step of [`Apply`](super::operations::Apply).
 pub(super) struct AddDeltas<'a> {
     pub batch: &'a Batch,
+    /// The event types that count.
+    pub types: &'a [Arc<str>],
 }
 
 /// Takes or renews the lease.
@@ -361,8 +371,9 @@ pub(super) fn no_events() -> sqlx::Error {
 }
 
 /// What counts, as the lease's row has it: another configuration has another text.
-pub(super) fn definition(context: &Context<'_>) -> &'static str {
-    if context.until_ours { "ours" } else { "all" }
+pub(super) fn definition(context: &Context<'_>) -> String {
+    let of = if context.until_ours { "ours" } else { "all" };
+    format!("{of}: {}", context.types.join(", "))
 }
 
 #[async_trait]

@@ -18,37 +18,45 @@ use super::{
     session_notes, sqlite,
 };
 use crate::config::{self, Config, Database, Revocation, for_driver};
+use crate::routes::CountedTypes;
 
 /// Opens the app's tables as configured. No connection is made yet, so this succeeds while the database is
 /// down. Must be called on a tokio runtime.
+///
+/// What counts as a page view is what the configuration says without its routes: [`open_counting`] follows them.
 pub fn open(config: &Config) -> Result<Arc<dyn Store>, OpenError> {
+    open_counting(config, CountedTypes::without_routes(&config.record))
+}
+
+/// The same, where `counted` says which event types count as page views.
+pub fn open_counting(config: &Config, counted: CountedTypes) -> Result<Arc<dyn Store>, OpenError> {
     for parameter in ignored_parameters(config) {
         tracing::warn!("{parameter}");
     }
-    store(config)
+    store(config, counted)
 }
 
 /// Connections of counters: one adds up and writes, one compares, one renews the lease.
 const COUNTER_CONNECTIONS: u32 = 3;
 
-/// Opens the counters, with connections of their own: counting takes longer than any other statement may. Opens none yet.
-/// Must be called on a tokio runtime.
-pub fn open_counters(config: &Config) -> Result<Arc<dyn CounterStore>, OpenError> {
+/// Opens the counters, with connections of their own: counting takes longer than any other statement may. Opens none
+/// yet. `counted` says which event types count as page views. Must be called on a tokio runtime.
+pub fn open_counters(config: &Config, counted: CountedTypes) -> Result<Arc<dyn CounterStore>, OpenError> {
     let mut config = config.clone();
     config.database.statement_timeout = config.counters.statement_timeout;
     config.database.max_connections = COUNTER_CONNECTIONS;
     let url = database_url(&config.database)?;
     Ok(match Scheme::of(&url)? {
-        Scheme::Postgres => Arc::new(postgres::store(&url, &config)?),
-        Scheme::Sqlite => Arc::new(sqlite::store(url.expose(), &config)?),
+        Scheme::Postgres => Arc::new(postgres::store(&url, &config)?.counting(counted)),
+        Scheme::Sqlite => Arc::new(sqlite::store(url.expose(), &config)?.counting(counted)),
     })
 }
 
-fn store(config: &Config) -> Result<Arc<dyn Store>, OpenError> {
+fn store(config: &Config, counted: CountedTypes) -> Result<Arc<dyn Store>, OpenError> {
     let url = database_url(&config.database)?;
     Ok(match Scheme::of(&url)? {
-        Scheme::Postgres => Arc::new(postgres::store(&url, config)?),
-        Scheme::Sqlite => Arc::new(sqlite::store(url.expose(), config)?),
+        Scheme::Postgres => Arc::new(postgres::store(&url, config)?.counting(counted)),
+        Scheme::Sqlite => Arc::new(sqlite::store(url.expose(), config)?.counting(counted)),
     })
 }
 
@@ -171,7 +179,8 @@ async fn unindexed(config: &Config) -> Result<Vec<(String, String, String)>, Sto
 
 /// What is wrong with the ledger, if anything.
 pub async fn check_ledger(config: &Config) -> Result<Option<LedgerProblem>, StoreError> {
-    let store = store(config).map_err(misconfigured)?;
+    let counted = CountedTypes::without_routes(&config.record);
+    let store = store(config, counted).map_err(misconfigured)?;
     let problem = store.ledger().await;
     store.close().await;
     problem

@@ -6,6 +6,7 @@ mod sessions;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use super::counters::{
 };
 use super::error::{in_words, is_impossible, is_untranslatable, lacks_counters};
 use super::ledger::LedgerProblem;
+use super::past_visitors::PastVisitors;
 use super::rows::{EventRow, event_rows};
 use super::schema::{
     AppSchema, Column, CommunityTable, EventInsert, EventTable, LiveSchema, PageCounter, ProfileTable,
@@ -32,6 +34,7 @@ use crate::config::{self, CommunityIdAs, Config, Events, HiddenMembers, OwnParti
 use crate::from_row::from_row;
 use crate::ids::{BrowserSessionId, CommunityId, UserId};
 use crate::key_type::KeyTypes;
+use crate::routes::CountedTypes;
 
 pub(super) use sessions::{
     FindProfiles, FindSessions, FindUsers, LookAtSessions, ReadSessions, SampleSessions, SessionKey,
@@ -89,6 +92,7 @@ pub(super) trait Backend:
     + for<'a> Runs<ForgetAbsent<'a>>
     + for<'a> Runs<LastPass<'a>>
     + Runs<NotePass>
+    + for<'a> Runs<PastVisitors<'a>>
 {
     /// The event table that `headcount migrate` makes.
     const OWN_EVENTS: &'static str;
@@ -285,6 +289,8 @@ pub(super) struct Rules {
     pub hidden: Option<Visibility>,
     pub community_id_as: CommunityIdAs,
     pub page_views: PageViews,
+    /// The event types that count as page views.
+    pub counted: CountedTypes,
     pub database: config::Database,
 }
 
@@ -304,6 +310,7 @@ impl Rules {
                 }),
             community_id_as: config.record.community_id_as,
             page_views: config.api.page_views,
+            counted: CountedTypes::without_routes(&config.record),
             database: config.database.clone(),
         }
     }
@@ -418,7 +425,9 @@ impl Apply<'_> {
             B::run(&insert, app, &mut transaction).await.map_err(other)?;
         }
         if rules.counts && app.event.is_some() && !left_out.contains_key(COUNTERS) {
-            B::run(&AddDeltas { batch: &batch }, app, &mut transaction)
+            let types = &rules.counted.get();
+            let added = AddDeltas { batch: &batch, types };
+            B::run(&added, app, &mut transaction)
                 .await
                 .map_err(updating(COUNTERS))?;
         }
@@ -541,6 +550,8 @@ pub(super) struct StatsOf<'a> {
     /// The app's own page views count only from before the sidecar's first in the community; otherwise all count.
     /// Rows of the sidecar from before [`FIRST_POSSIBLE`] are not taken as the first.
     pub until_ours: bool,
+    /// The event types that count.
+    pub types: Vec<Arc<str>>,
 }
 
 /// No sidecar is older, so that a row of it from before has the time of a clock that was wrong, that of a machine

@@ -4,7 +4,7 @@ use chrono::DateTime;
 
 use crate::batch::RecordedView;
 use crate::geoip::Location;
-use crate::page_view::PageView;
+use crate::page_view::{PageView, RouteEvent};
 use crate::page_view::device::DeviceInfo;
 
 /// A view of a page.
@@ -26,6 +26,7 @@ pub(crate) fn view(url: &str) -> PageView {
             os: "Linux".into(),
             device: "desktop".into(),
         },
+        event: RouteEvent::default(),
     }
 }
 

@@ -51,7 +51,7 @@ impl Runs<AddDeltas<'_>> for Postgres {
         _: &AppSchema,
         connection: &mut PgConnection,
     ) -> Result<(), sqlx::Error> {
-        let deltas = deltas(operation.batch);
+        let deltas = deltas(operation.batch, operation.types);
         if deltas.is_empty() {
             return Ok(());
         }
@@ -159,7 +159,7 @@ impl Runs<Fold<'_>> for Postgres {
         _: &AppSchema,
         connection: &mut PgConnection,
     ) -> Result<Option<Folded>, sqlx::Error> {
-        let context = operation.context;
+        let context = &operation.context;
         let mut transaction = Postgres::begin(connection, context.database).await?;
         if !holds(&mut transaction, operation.holder).await? {
             return Ok(None);
@@ -246,7 +246,7 @@ impl Runs<Recount<'_>> for Postgres {
         connection: &mut PgConnection,
     ) -> Result<Totals, sqlx::Error> {
         let event = app.event.as_ref().ok_or_else(no_events)?;
-        let (context, community) = (operation.context, operation.community.as_str());
+        let (context, community) = (&operation.context, operation.community.as_str());
         let mut transaction = Postgres::begin(connection, context.database).await?;
         query("INSERT INTO headcount.counter (community) VALUES ($1) ON CONFLICT DO NOTHING")
             .bind(community)
@@ -276,7 +276,7 @@ impl Runs<Recount<'_>> for Postgres {
                  counted = TRUE, pending = TRUE, checked_at = now()
              WHERE k.community = $4
              RETURNING page_views, total_visitors",
-            views = views(context.until_ours, event)
+            views = views(context.until_ours, &context.types, app, event)
         );
         let (from, to) = all_time();
         let totals = query_as(AssertSqlSafe(sql))
@@ -330,7 +330,7 @@ fn compare_sql(operation: &Compare<'_>, app: &AppSchema) -> Result<String, sqlx:
                     AS is_written,
                 {shown_views} AS shown_views, {shown_visitors} AS shown_visitors
          FROM (SELECT 1) AS one LEFT JOIN headcount.counter AS k ON k.community = $4",
-        views = views(operation.context.until_ours, event),
+        views = views(operation.context.until_ours, &operation.context.types, app, event),
         shown_views = column(|counters| counters.page_views.as_ref()),
         shown_visitors = column(|counters| counters.total_visitors.as_ref()),
     ))

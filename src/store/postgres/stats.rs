@@ -2,14 +2,17 @@
 //!
 //! The first part reads the index from `migrations/app`; without it the event table is scanned.
 
+use std::sync::Arc;
+
 use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 
 use super::moment;
+use super::event_index::{is_ours, key, of_community};
 use super::statement::query_as;
 use crate::store::Stats;
 use crate::store::operations::{FIRST_POSSIBLE, NO_SESSIONS, Runs, STATS_OF_VIEWS_AND_SESSIONS, StatsOf};
-use crate::store::rows::{PAGE_VIEW, SOURCE};
-use crate::store::schema::{AppSchema, Column, EventTable, Kind};
+use crate::store::rows::is_of_type;
+use crate::store::schema::{AppSchema, Column, EventTable};
 
 impl Runs<StatsOf<'_>> for Postgres {
     async fn run(
@@ -36,28 +39,17 @@ fn sql(operation: &StatsOf<'_>, app: &AppSchema, event: &EventTable) -> String {
         "WITH {views}, headcount_sessions AS MATERIALIZED (
              {sessions}
          ), {STATS_OF_VIEWS_AND_SESSIONS}",
-        views = views(operation.until_ours, event),
+        views = views(operation.until_ours, &operation.types, app, event),
         sessions = sessions(app),
     )
 }
 
 /// `headcount_views (user_id, at, ours)`: the views that count, of the community with the spellings `$1`, in the window
 /// from `$2` to `$3`; `ours` says whether the sidecar wrote them. Statistics and counters both count these.
-pub(super) fn views(until_ours: bool, event: &EventTable) -> String {
-    let type_of = match event.metadata.kind {
-        Kind::Json => "json_typeof",
-        _ => "jsonb_typeof",
-    };
-    // All three spelled as in the index, or it would not be used.
-    let page_view = format!("{} = '{PAGE_VIEW}'", event.event_type);
-    let key = format!("{} ->> 'community_id'", event.metadata);
-    let ours = format!("coalesce({} ->> 'source' = '{SOURCE}', false)", event.metadata);
-    // The text of JSON's `true` may be a key of a text column.
-    let of_community = format!(
-        "{page_view} AND {key} = ANY ($1::text[])
-               AND {type_of}({metadata} -> 'community_id') IN ('string', 'number')",
-        metadata = event.metadata
-    );
+pub(super) fn views(until_ours: bool, types: &[Arc<str>], app: &AppSchema, event: &EventTable) -> String {
+    let counted = is_of_type(&event.event_type, types);
+    let of_community = format!("{counted} AND {}", of_community(app, event, "= ANY ($1::text[])"));
+    let (key, ours, theirs) = (key(event), is_ours(event, true), is_ours(event, false));
     let event_to = moment(&event.timestamp, "$3::timestamptz");
     let theirs_to = if until_ours {
         // The index has the first row of each spelling, not of all together.
@@ -66,7 +58,7 @@ pub(super) fn views(until_ours: bool, event: &EventTable) -> String {
                    SELECT min(first.at)
                    FROM unnest($1::text[]) AS headcount_spelling,
                         LATERAL (SELECT min({timestamp}) AS at FROM {events}
-                                 WHERE {page_view} AND {key} = headcount_spelling AND {ours}
+                                 WHERE {counted} AND {key} = headcount_spelling AND {ours}
                                    AND {timestamp} >= {first_possible}) AS first))",
             timestamp = event.timestamp,
             first_possible = moment(
@@ -88,7 +80,7 @@ pub(super) fn views(until_ours: bool, event: &EventTable) -> String {
              UNION ALL
              SELECT {event_user}, {event_at}, FALSE
              FROM {events}
-             WHERE {of_community} AND NOT {ours}
+             WHERE {of_community} AND {theirs}
                AND {timestamp} >= {event_from} AND {timestamp} < {theirs_to}
          )",
         event_user = event.user_id,

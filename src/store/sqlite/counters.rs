@@ -12,7 +12,7 @@ use super::stats::views;
 use super::values::{key, moment, read_key};
 use crate::ids::CommunityId;
 use crate::store::counters::{
-    AddDeltas, Compare, Comparison, ComparisonRow, FOLD_ROWS, Fold, Folded, ForgetAbsent, LastPass, Lease,
+    AddDeltas, Compare, Comparison, ComparisonRow, Context, FOLD_ROWS, Fold, Folded, ForgetAbsent, LastPass, Lease,
     NoteChecked, NotePass, Pending, Publish, Published, Recount, ReleaseLease, ShownPresent, TakeLease,
     Totals, Unchecked, Uncounted, definition, deltas, first_possible, greatest, no_events, spellings,
 };
@@ -40,9 +40,9 @@ const FIRST_TEXT: &str = "0";
 const LAST_TEXT: &str = "9999-12-32";
 
 /// `headcount_views` of all time: see [`views`].
-fn all_views(until_ours: bool, event: &EventTable) -> String {
+fn all_views(context: &Context<'_>, event: &EventTable) -> String {
     let exact = (first_possible(), Utc::now() + TimeDelta::days(1));
-    views(until_ours, event, exact)
+    views(context.until_ours, &context.types, event, exact)
 }
 
 fn micros_of(duration: Duration) -> i64 {
@@ -55,7 +55,7 @@ impl Runs<AddDeltas<'_>> for Sqlite {
         app: &AppSchema,
         connection: &mut SqliteConnection,
     ) -> Result<(), sqlx::Error> {
-        for ((community, user), delta) in deltas(operation.batch) {
+        for ((community, user), delta) in deltas(operation.batch, operation.types) {
             // As in the event table.
             let user = match &app.event {
                 Some(event) => key(user.as_str(), &event.user_id)?,
@@ -130,7 +130,7 @@ impl Runs<Fold<'_>> for Sqlite {
         _: &AppSchema,
         connection: &mut SqliteConnection,
     ) -> Result<Option<Folded>, sqlx::Error> {
-        let context = operation.context;
+        let context = &operation.context;
         let is_held = holds(&mut *connection, operation.holder).await?;
         let any: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM headcount_counter_delta)")
             .fetch_one(&mut *connection)
@@ -216,9 +216,9 @@ impl Runs<Recount<'_>> for Sqlite {
         connection: &mut SqliteConnection,
     ) -> Result<Totals, sqlx::Error> {
         let event = app.event.as_ref().ok_or_else(no_events)?;
-        let (context, community) = (operation.context, operation.community.as_str());
+        let (context, community) = (&operation.context, operation.community.as_str());
         let mut transaction = Sqlite::begin(connection, context.database).await?;
-        let views = all_views(context.until_ours, event);
+        let views = all_views(context, event);
         // `?6` is the community in each.
         for sql in [
             "INSERT OR IGNORE INTO headcount_counter (community) VALUES (?6)".to_owned(),
@@ -308,7 +308,7 @@ fn compare_sql(operation: &Compare<'_>, app: &AppSchema) -> Result<String, sqlx:
                 coalesce(k.counted AND NOT k.pending AND NOT EXISTS (SELECT 1 FROM headcount_added), 0) AS is_written,
                 {shown_views} AS shown_views, {shown_visitors} AS shown_visitors
          FROM (SELECT ?8) AS one LEFT JOIN headcount_counter AS k ON k.community = ?6",
-        views = all_views(operation.context.until_ours, event),
+        views = all_views(&operation.context, event),
         shown_views = column(|counters| counters.page_views.as_ref()),
         shown_visitors = column(|counters| counters.total_visitors.as_ref()),
     ))

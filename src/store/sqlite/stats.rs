@@ -2,17 +2,17 @@
 //!
 //! The first part reads the index from `migrations/app`; without it the event table is scanned.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
 
+use super::event_index::{is_ours, key, of_community};
 use super::moments::{Days, micros};
 use crate::store::Stats;
 use crate::store::operations::{FIRST_POSSIBLE, NO_SESSIONS, Runs, STATS_OF_VIEWS_AND_SESSIONS, StatsOf};
-use crate::store::rows::{PAGE_VIEW, SOURCE};
+use crate::store::rows::is_of_type;
 use crate::store::schema::{AppSchema, Column, EventTable};
-
-/// Whole numbers of JSON from here on, and some before, are floating-point numbers to SQLite.
-const BEYOND_INTEGERS: &str = "9.2e18";
 
 impl Runs<StatsOf<'_>> for Sqlite {
     async fn run(
@@ -47,7 +47,7 @@ fn sql(operation: &StatsOf<'_>, app: &AppSchema, event: &EventTable) -> String {
              FROM headcount_begun
              WHERE started >= ?4 AND started < ?5 AND ended >= started AND ended <= ?5
          ), {STATS_OF_VIEWS_AND_SESSIONS}",
-        views = views(operation.until_ours, event, window),
+        views = views(operation.until_ours, &operation.types, event, window),
         begun = begun(operation, app),
     )
 }
@@ -57,36 +57,21 @@ fn sql(operation: &StatsOf<'_>, app: &AppSchema, event: &EventTable) -> String {
 /// the moments of the last argument, local times are exact. Statistics and counters both count these.
 pub(super) fn views(
     until_ours: bool,
+    types: &[Arc<str>],
     event: &EventTable,
     (from, to): (DateTime<Utc>, DateTime<Utc>),
 ) -> String {
     let at = |column: &str, zone| micros(column, zone, from, to);
     let of = |column: &Column| at(&column.to_string(), column.zone);
-    // All three spelled as in the index, or SQLite would not use it.
-    let page_view = format!("{} = '{PAGE_VIEW}'", event.event_type);
-    let key = format!("CAST(json_extract({}, '$.community_id') AS TEXT)", event.metadata);
-    let ours = format!(
-        "coalesce(json_extract({}, '$.source') = '{SOURCE}', 0)",
-        event.metadata
-    );
-    // The key's text may be JSON's `true`, which is 1 here. The index has a whole number beyond 64 bits as a floating-point
-    // number, which is that of other keys, too: `->` has all its digits.
-    let of_community = format!(
-        "{page_view} AND {key} IN (SELECT value FROM json_each(?1) UNION ALL
-                                   SELECT CAST(CAST(value AS REAL) AS TEXT) FROM json_each(?1)
-                                   WHERE abs(CAST(value AS REAL)) >= {BEYOND_INTEGERS})
-               AND CASE json_type({metadata}, '$.community_id')
-                   WHEN 'text' THEN {key} IN (SELECT value FROM json_each(?1))
-                   WHEN 'integer' THEN {metadata} -> '$.community_id' IN (SELECT value FROM json_each(?1))
-                   END",
-        metadata = event.metadata
-    );
+    let counted = is_of_type(&event.event_type, types);
+    let of_community = format!("{counted} AND {}", of_community(event));
+    let (key, ours, theirs) = (key(event), is_ours(event, true), is_ours(event, false));
     let until_ours = if until_ours {
         // The index has the first row of each spelling, not of all together. The sidecar writes moments in one
         // form, so its first text is its first moment.
         format!(
             "SELECT (SELECT min({timestamp}) FROM {events}
-                     WHERE {page_view} AND {key} = headcount_spelling.value AND {ours} = 1
+                     WHERE {counted} AND {key} = headcount_spelling.value AND {ours}
                        AND {timestamp} >= '{FIRST_POSSIBLE}') AS text
              FROM json_each(?1) AS headcount_spelling",
             timestamp = event.timestamp,
@@ -102,13 +87,13 @@ pub(super) fn views(
          ), headcount_views AS MATERIALIZED (
              SELECT {event_user} AS user_id, {event_at} AS at, 1 AS ours
              FROM {events}
-             WHERE {of_community} AND {ours} = 1
+             WHERE {of_community} AND {ours}
                AND {timestamp} >= ?2 AND {timestamp} < ?3
                AND {event_at} >= ?4 AND {event_at} < ?5
              UNION ALL
              SELECT {event_user}, {event_at}, 0
              FROM {events}
-             WHERE {of_community} AND {ours} = 0
+             WHERE {of_community} AND {theirs}
                AND {timestamp} >= ?2 AND {timestamp} < ?3
                AND {event_at} >= ?4 AND {event_at} < (SELECT at FROM headcount_until)
          )",
@@ -213,6 +198,7 @@ mod tests {
             from: Utc::now(),
             to: Utc::now(),
             until_ours: true,
+            types: vec!["page_view".into()],
         };
         let mut connection = options.connect().await.unwrap();
         let plan = format!(
@@ -223,7 +209,7 @@ mod tests {
         let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
         let events = "SEARCH accounts_userevent USING INDEX headcount_event_community \
                       (<expr>=? AND <expr>=? AND timestamp>? AND timestamp<?)";
-        let first = "SEARCH accounts_userevent USING INDEX headcount_event_community \
+        let first = "SEARCH accounts_userevent USING COVERING INDEX headcount_event_community \
                      (<expr>=? AND <expr>=? AND timestamp>?)";
         let sessions =
             "SEARCH headcount_session USING INDEX headcount_session_user (user_id=? AND started_at>?";

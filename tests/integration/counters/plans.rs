@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use headcount::ids::CommunityId;
+use headcount::routes::CountedTypes;
 use headcount::store;
 use uuid::Uuid;
 
@@ -33,7 +34,7 @@ async fn k9_no_statement_of_counters_scans_the_event_table() {
     let before = site.text("SELECT seq_scan::text FROM pg_stat_user_tables WHERE relname = 'accounts_userevent'");
     let before = before.await;
 
-    let counters = store::open_counters(&site.config).expect("a store");
+    let counters = store::open_counters(&site.config, CountedTypes::without_routes(&site.config.record)).expect("a store");
     let holder = Uuid::new_v4();
     let community = CommunityId::from("42");
     counters
