@@ -192,16 +192,7 @@ impl App {
         let routes: SharedRoutes = Arc::new(ArcSwap::from_pointee(table));
         let counted = CountedTypes::new(&config.record, Arc::clone(&routes));
         let store = store::open_counting(&config, counted.clone()).context("the database")?;
-        let presence = presence::open(
-            &config.redis,
-            &config.record,
-            // A list queries presence twice, and needs time for the database, too.
-            config.api.timeout / 4,
-            &status,
-            metrics.presence.clone(),
-            &tasks,
-        )
-        .context("presence")?;
+        let presence = open_presence(&config, &status, &metrics, &tasks)?;
 
         let prepared = recording::first_look(spools, geoip, key_files.jwt_keys.clone(), &store).await?;
         config.limits.max_connections = Some(open_files::connections(&config.limits));
@@ -270,15 +261,32 @@ impl App {
         };
         let result = serving.run(ports, sidecar).await;
         recording.finish(config.record.flush_timeout).await;
-        if let Some(counters) = counters {
-            counters.finish(COUNTERS_LIMIT).await;
-        }
-        // Best effort: connections that a hung database still holds end with the process.
-        let _ = tokio::time::timeout(DATABASE_CLOSE_LIMIT, store.close()).await;
+        finish(counters, &store).await;
         drop(reload);
         result?;
         check_tasks(&tasks)
     }
+}
+
+fn open_presence(
+    config: &Config,
+    status: &Status,
+    metrics: &Metrics,
+    tasks: &Tasks,
+) -> anyhow::Result<Arc<dyn presence::Presence>> {
+    // A list queries presence twice, and needs time for the database, too.
+    let patience = config.api.timeout / 4;
+    let metrics = metrics.presence.clone();
+    presence::open(&config.redis, &config.record, patience, status, metrics, tasks).context("presence")
+}
+
+/// Writes the counters of what was recorded last, and closes the database's connections.
+async fn finish(counters: Option<Counters>, store: &Arc<dyn store::Store>) {
+    if let Some(counters) = counters {
+        counters.finish(COUNTERS_LIMIT).await;
+    }
+    // Best effort: connections that a hung database still holds end with the process.
+    let _ = tokio::time::timeout(DATABASE_CLOSE_LIMIT, store.close()).await;
 }
 
 /// # Errors

@@ -94,7 +94,11 @@ pub fn explain(
 /// What the event of a page view has that not every event has the same.
 fn write_event(text: &mut String, view: &PageView) {
     let event = &view.event;
-    let _ = writeln!(text, "event type {}", event.event_type.as_deref().unwrap_or(PAGE_VIEW));
+    let _ = writeln!(
+        text,
+        "event type {}",
+        event.event_type.as_deref().unwrap_or(PAGE_VIEW)
+    );
     for (key, value) in &event.metadata {
         let _ = writeln!(text, "metadata   {key} = {value:?}");
     }

@@ -186,7 +186,9 @@ impl RouteEvent {
     /// Size of its texts, in bytes.
     fn weight(&self) -> usize {
         let metadata = self.metadata.iter();
-        metadata.map(|(key, value)| key.len() + value.len()).sum::<usize>()
+        metadata
+            .map(|(key, value)| key.len() + value.len())
+            .sum::<usize>()
             + self.description.as_ref().map_or(0, String::len)
     }
 }

@@ -16,8 +16,8 @@ mod grants;
 mod ledger;
 mod migrate;
 mod open;
-mod past_visitors;
 mod operations;
+mod past_visitors;
 mod postgres;
 mod rows;
 pub mod schema;
@@ -44,12 +44,11 @@ pub use counters::{Comparison, CounterStore, Folded, Lease, Published, Totals};
 pub use error::{Class, StoreError};
 pub use ledger::LedgerProblem;
 pub use migrate::{Incomplete, MigrateError, Step, migrate};
-pub use past_visitors::{GAP, MOST_PAGES, PastAsked, PastPlace, PastSort, PastVisitor, PastWindow};
 pub use open::{
     GrantsError, check, check_ledger, grants, ignored_parameters, open, open_counters, open_counting, place,
-    read_catalogue, remarks,
-    session_listener,
+    read_catalogue, remarks, session_listener,
 };
+pub use past_visitors::{GAP, MOST_PAGES, PastAsked, PastPlace, PastSort, PastVisitor, PastWindow};
 pub use postgres::{Notification, SessionListener};
 pub use schema::SchemaProblem;
 pub use url::OpenError;

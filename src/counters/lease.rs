@@ -24,21 +24,20 @@ impl Shared {
                     renewed = asked;
                     if !self.is_held() {
                         tracing::info!("this sidecar writes the counters of communities");
-                        let pause = lease.since_round.map_or(Duration::ZERO, |since| {
-                            self.config.interval.saturating_sub(since)
-                        });
+                        let pause = lease
+                            .since_round
+                            .map_or(Duration::ZERO, |since| self.config.interval.saturating_sub(since));
                         self.set_held(Some(Instant::now() + pause));
                     }
                 }
-                Ok(Ok(None)) => self.lose(),
                 // While the database cannot be asked, nobody can take it either. Rounds report the failure.
                 Ok(Err(_)) | Err(_) if renewed.elapsed() < TTL => {}
-                Ok(Err(_)) | Err(_) => self.lose(),
+                Ok(_) | Err(_) => self.lose(),
             }
             sleep(jittered(PAUSE)).await;
         }
         // Until the process ends.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     fn lose(&self) {

@@ -32,7 +32,10 @@ impl Shared {
                 self.metrics.failures[Operation::Compare].inc();
             }
             self.comparisons.down_for(failed, |error| {
-                tracing::warn!(error, "the counters of communities cannot be compared with the events");
+                tracing::warn!(
+                    error,
+                    "the counters of communities cannot be compared with the events"
+                );
             });
             sleep(LOOK).await;
         }

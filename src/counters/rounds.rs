@@ -19,7 +19,7 @@ const MOST_FOLDS: usize = 100;
 /// Most communities that one round counts from their events.
 const MOST_RECOUNTS: i64 = 100;
 /// Most communities of which one round asks and writes who is there.
-const MOST: usize = 20_000;
+const MOST: u16 = 20_000;
 /// How long a community is left alone that takes too long to be counted.
 const POSTPONED: Duration = Duration::from_secs(600);
 /// Communities written in one transaction.
@@ -69,13 +69,12 @@ impl Shared {
             self.fold(failures).await?;
             self.recount_all(failures).await;
         }
-        let pending = match self.store.pending(MOST as i64).await {
-            Ok(pending) => pending,
-            Err(error) => return Ok(failures.push((Operation::Write, error))),
-        };
-        let wishes = match self.wishes(pending).await {
+        let wishes = match self.wishes().await {
             Ok(wishes) => wishes,
-            Err(error) => return Ok(failures.push((Operation::Write, error))),
+            Err(error) => {
+                failures.push((Operation::Write, error));
+                return Ok(());
+            }
         };
         let mut left = 0;
         for chunk in wishes.chunks(CHUNK) {
@@ -125,7 +124,7 @@ impl Shared {
     fn postpone(&self, community: CommunityId) {
         let mut postponed = self.postponed.lock().unwrap_or_else(PoisonError::into_inner);
         postponed.retain(|_, until| *until > Instant::now());
-        if postponed.len() < MOST {
+        if postponed.len() < usize::from(MOST) {
             postponed.insert(community, Instant::now() + POSTPONED);
         }
     }
@@ -138,15 +137,16 @@ impl Shared {
     }
 
     /// What is to be written: what waits for it, and the communities in which others are there now than is written.
-    async fn wishes(&self, pending: Vec<CommunityId>) -> Result<Wishes, StoreError> {
+    async fn wishes(&self) -> Result<Wishes, StoreError> {
+        let pending = self.store.pending(MOST.into()).await?;
         let Some(presence) = &self.presence else {
             return Ok(pending.into_iter().map(|community| (community, None)).collect());
         };
-        let shown = self.store.shown_present(MOST as i64).await?;
+        let shown = self.store.shown_present(MOST.into()).await?;
         let shown: BTreeMap<CommunityId, i64> = shown.into_iter().collect();
         let pending: BTreeSet<CommunityId> = pending.into_iter().collect();
         let asked = async {
-            let here = presence.communities(MOST).await;
+            let here = presence.communities(MOST.into()).await;
             let here = here.map(|answer| answer.value).unwrap_or_default();
             let all: BTreeSet<&CommunityId> = here.iter().chain(shown.keys()).chain(&pending).collect();
             let all = all.into_iter().cloned().collect();
@@ -204,7 +204,10 @@ impl Shared {
 }
 
 /// The time for a metric.
-#[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are far below 2^53")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "milliseconds since 1970 are far below 2^53"
+)]
 pub(super) fn unix_now() -> f64 {
     Utc::now().timestamp_millis() as f64 / 1000.0
 }

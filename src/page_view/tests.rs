@@ -520,14 +520,25 @@ description = "Post {post}: {path} {?tab}"
         ..RouteNames::default()
     };
     let path = "a.toml".into();
-    let table = RouteTable::compile_with(&[RouteFile { path, text: text.into() }], &names).unwrap();
+    let table = RouteTable::compile_with(
+        &[RouteFile {
+            path,
+            text: text.into(),
+        }],
+        &names,
+    )
+    .unwrap();
     let mut page = page();
     page.path = "/communities/42/posts/a\0b/".into();
     page.route = table.find(&page.path);
     page.query = Some("tab=first&token=secret&tab=second%00".into());
     page.policy.query_allow = vec!["tab".into()];
     let event = page.decide().unwrap().event;
-    let metadata: Vec<_> = event.metadata.iter().map(|(key, value)| (&**key, &**value)).collect();
+    let metadata: Vec<_> = event
+        .metadata
+        .iter()
+        .map(|(key, value)| (&**key, &**value))
+        .collect();
     // W2: no NUL; what the path does not have is left out.
     assert_eq!(metadata, [("post_id", "ab"), ("tab", "second")]);
     assert_eq!(event.event_type.as_deref(), Some("post_view"));
@@ -540,7 +551,10 @@ description = "Post {post}: {path} {?tab}"
     page.policy.query_allow.clear();
     let event = page.decide().unwrap().event;
     assert_eq!(event.metadata.get("tab"), None);
-    assert_eq!(event.description.as_deref(), Some("Post ab: /communities/42/posts/ab/ "));
+    assert_eq!(
+        event.description.as_deref(),
+        Some("Post ab: /communities/42/posts/ab/ ")
+    );
 }
 
 #[test]

@@ -95,7 +95,10 @@ pub(super) fn search_query(query: &str, param: &str) -> Option<String> {
 
 /// A value of a route's metadata: at most [`MAX_VALUE`] characters.
 pub(super) fn value(text: &str) -> String {
-    let end = text.char_indices().nth(MAX_VALUE).map_or(text.len(), |(end, _)| end);
+    let end = text
+        .char_indices()
+        .nth(MAX_VALUE)
+        .map_or(text.len(), |(end, _)| end);
     clean(&text[..end], PageView::MAX_TEXT)
 }
 

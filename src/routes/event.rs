@@ -181,7 +181,10 @@ mod tests {
                 "metadata = { community_id = \"post\" }",
                 "`metadata.community_id` is written by the sidecar itself; give the key another name",
             ),
-            ("metadata = { \"a b\" = \"post\" }", "a key that is not usable: \"a b\""),
+            (
+                "metadata = { \"a b\" = \"post\" }",
+                "a key that is not usable: \"a b\"",
+            ),
             (
                 &format!("metadata = {{ {eighteen} last = \"post\" }}"),
                 "`metadata` has more than 16 keys",
@@ -201,16 +204,21 @@ mod tests {
 
     #[test]
     fn v30_a_match_has_the_texts_that_its_events_need() {
-        let table = compiled(
-            "event_type = \"post_view\"\nmetadata = { post_id = \"post\", part = \"part\" }",
-        )
-        .unwrap();
+        let table =
+            compiled("event_type = \"post_view\"\nmetadata = { post_id = \"post\", part = \"part\" }")
+                .unwrap();
         let found = table.find("/c/1/posts/7").unwrap();
         assert_eq!((found.capture("post"), found.capture("part")), (Some("7"), None));
         let long = format!("/c/1/posts/{}/a", "9".repeat(400));
-        assert_eq!(table.find(&long).unwrap().capture("post").unwrap().len(), MAX_VALUE);
+        assert_eq!(
+            table.find(&long).unwrap().capture("post").unwrap().len(),
+            MAX_VALUE
+        );
         let written: Vec<_> = table.event_types().collect();
-        assert_eq!((&**written[0].event_type, written[0].source), ("post_view", "posts.toml:4"));
+        assert_eq!(
+            (&**written[0].event_type, written[0].source),
+            ("post_view", "posts.toml:4")
+        );
     }
 
     #[test]

@@ -274,7 +274,11 @@ impl Check<'_> {
             (None, Some(slug)) => Some(CommunityGroup::Slug(slug)),
             (None, None) => {
                 let looked_up = |(index, name): (usize, Option<&str>)| {
-                    let lookup = self.names.lookups.iter().find(|lookup| Some(&***lookup) == name)?;
+                    let lookup = self
+                        .names
+                        .lookups
+                        .iter()
+                        .find(|lookup| Some(&***lookup) == name)?;
                     Some(CommunityGroup::Lookup(index, Arc::clone(lookup)))
                 };
                 let mut looked_up = regex.capture_names().enumerate().filter_map(looked_up);
@@ -303,7 +307,11 @@ impl Check<'_> {
                 "remove one of the two",
             ));
         }
-        if let Some(fault) = keys.event_type.as_ref().and_then(|text| event_type_fault(text.get_ref())) {
+        if let Some(fault) = keys
+            .event_type
+            .as_ref()
+            .and_then(|text| event_type_fault(text.get_ref()))
+        {
             return Err(self.refuse_at(at, format!("`event_type` {fault}"), "correct it, or leave it out"));
         }
         if keys.metadata.len() > MAX_METADATA {
@@ -394,7 +402,9 @@ impl Check<'_> {
                 if !self.names.parameters.contains(&name.to_string()) {
                     return Err(self.refuse_at(
                         at,
-                        format!("`{key}` names the query parameter {name:?}, which privacy.query_allow strips"),
+                        format!(
+                            "`{key}` names the query parameter {name:?}, which privacy.query_allow strips"
+                        ),
                         "add it to privacy.query_allow if it may be stored, or remove the key",
                     ));
                 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use regex::{Captures, RegexSet, RegexSetBuilder};
 
-use super::file::{self, CheckedRoute, CommunityGroup};
 use super::event::MAX_VALUE;
+use super::file::{self, CheckedRoute, CommunityGroup};
 use super::{CommunityRef, Route, RouteError, RouteFile, RouteMatch, RouteNames, ValueSource};
 
 /// Longest community key in a path, in characters; a longer one names no community.
@@ -172,7 +172,10 @@ fn captures(route: &CheckedRoute, path: &str) -> Vec<(Arc<str>, Arc<str>)> {
     };
     let text = |name: &Arc<str>| {
         let text = captures.name(name)?.as_str();
-        let end = text.char_indices().nth(MAX_VALUE).map_or(text.len(), |(end, _)| end);
+        let end = text
+            .char_indices()
+            .nth(MAX_VALUE)
+            .map_or(text.len(), |(end, _)| end);
         Some((Arc::clone(name), Arc::from(&text[..end])))
     };
     std::iter::once(first).chain(wanted).filter_map(text).collect()

@@ -205,7 +205,10 @@ pub(super) struct Delta {
 }
 
 /// Sorted by community and user.
-pub(super) fn deltas<'b>(batch: &'b Batch, types: &[Arc<str>]) -> BTreeMap<(&'b CommunityId, &'b UserId), Delta> {
+pub(super) fn deltas<'b>(
+    batch: &'b Batch,
+    types: &[Arc<str>],
+) -> BTreeMap<(&'b CommunityId, &'b UserId), Delta> {
     let first_possible = first_possible();
     let mut deltas: BTreeMap<_, Delta> = BTreeMap::new();
     for recorded in batch.views() {
@@ -228,7 +231,9 @@ pub(super) fn deltas<'b>(batch: &'b Batch, types: &[Arc<str>]) -> BTreeMap<(&'b 
 
 /// [`FIRST_POSSIBLE`] as a moment.
 pub(super) fn first_possible() -> DateTime<Utc> {
-    let day = FIRST_POSSIBLE.parse().map(|day: chrono::NaiveDate| day.and_time(chrono::NaiveTime::MIN));
+    let day = FIRST_POSSIBLE
+        .parse()
+        .map(|day: chrono::NaiveDate| day.and_time(chrono::NaiveTime::MIN));
     day.map(|at| at.and_utc()).unwrap_or_default()
 }
 
@@ -380,13 +385,7 @@ pub(super) fn definition(context: &Context<'_>) -> String {
 impl<B: Backend> CounterStore for SqlStore<B> {
     async fn take_lease(&self, holder: Uuid, ttl: Duration) -> Result<Option<Lease>, StoreError> {
         let context = self.counter_context();
-        self.connections()
-            .run(&TakeLease {
-                context,
-                holder,
-                ttl,
-            })
-            .await
+        self.connections().run(&TakeLease { context, holder, ttl }).await
     }
 
     async fn release_lease(&self, holder: Uuid) -> Result<(), StoreError> {
@@ -449,7 +448,9 @@ impl<B: Backend> CounterStore for SqlStore<B> {
     }
 
     async fn forget_absent(&self) -> Result<u64, StoreError> {
-        self.connections().run(&ForgetAbsent(self.counter_context())).await
+        self.connections()
+            .run(&ForgetAbsent(self.counter_context()))
+            .await
     }
 
     async fn last_pass(&self) -> Result<Option<DateTime<Utc>>, StoreError> {

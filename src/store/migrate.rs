@@ -250,7 +250,10 @@ fn additions(
         let table = &app.session.table;
         Addition::new("headcount_session_user", table, session_user, app, &names)
     });
-    [event_community, event_visitor, session_user].into_iter().flatten().collect()
+    [event_community, event_visitor, session_user]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// One file of `migrations/`: version, what it makes, its statements. Listed by hand: sqlx's macro that reads the

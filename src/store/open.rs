@@ -14,8 +14,8 @@ use super::schema::{Problems, ResolvedSchema};
 use super::sql::SqlStore;
 use super::url::{OpenError, Scheme, database_url, direct_url};
 use super::{
-    CounterStore, LedgerProblem, SchemaProblem, SessionListener, Store, StoreError, grants as rights, postgres,
-    session_notes, sqlite,
+    CounterStore, LedgerProblem, SchemaProblem, SessionListener, Store, StoreError, grants as rights,
+    postgres, session_notes, sqlite,
 };
 use crate::config::{self, Config, Database, Revocation, for_driver};
 use crate::routes::CountedTypes;

@@ -149,7 +149,10 @@ pub(super) fn together(
 ) -> Result<Vec<PastVisitor>, sqlx::Error> {
     let mut by_user: HashMap<String, Vec<(String, i64)>> = HashMap::new();
     for page in pages {
-        by_user.entry(page.user_id).or_default().push((page.url, page.views));
+        by_user
+            .entry(page.user_id)
+            .or_default()
+            .push((page.url, page.views));
     }
     let visitors = numbers.into_iter().map(|numbers| {
         let pages = by_user.remove(&numbers.user_id).unwrap_or_default();

@@ -9,8 +9,8 @@
 mod apply;
 mod catalogue;
 mod counters;
-mod hidden;
 mod event_index;
+mod hidden;
 mod identify;
 mod introspect;
 mod ledger;
@@ -56,7 +56,10 @@ pub(super) fn store(url: &Secret, config: &Config) -> Result<SqlStore<Postgres>,
 impl Backend for Postgres {
     const OWN_EVENTS: &'static str = "headcount.page_view";
 
-    async fn introspect(connection: &mut PgConnection, wanted: &Requirements) -> Result<LiveSchema, sqlx::Error> {
+    async fn introspect(
+        connection: &mut PgConnection,
+        wanted: &Requirements,
+    ) -> Result<LiveSchema, sqlx::Error> {
         let mut live = introspect::live_schema(connection, &wanted.names, wanted.time_zone).await?;
         if wanted.counters.is_some() {
             live.counter_tables = counters::state(connection).await?;

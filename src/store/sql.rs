@@ -17,7 +17,10 @@ use super::operations::{
 };
 use super::past_visitors::PastVisitors;
 use super::schema::ResolvedSchema;
-use super::{Applied, LedgerProblem, PastAsked, PastPlace, PastVisitor, PastWindow, SessionFound, SessionsFound, Stats, Store, StoreError, VisitorRow};
+use super::{
+    Applied, LedgerProblem, PastAsked, PastPlace, PastVisitor, PastWindow, SessionFound, SessionsFound,
+    Stats, Store, StoreError, VisitorRow,
+};
 use crate::batch::{Batch, BatchKey};
 use crate::browser_session::{BrowserSession, Visibility};
 use crate::config::{self, Config, PageViews};
@@ -273,7 +276,11 @@ impl<B: Backend> Store for SqlStore<B> {
         asked: &PastAsked,
     ) -> Result<Vec<PastVisitor>, StoreError> {
         let user = match asked {
-            PastAsked::One(user) | PastAsked::Page { after: Some(PastPlace { user, .. }), .. } => Some(user),
+            PastAsked::One(user)
+            | PastAsked::Page {
+                after: Some(PastPlace { user, .. }),
+                ..
+            } => Some(user),
             PastAsked::Page { after: None, .. } => None,
         };
         if has_nul(window.community.as_str()) || user.is_some_and(|user| has_nul(user.as_str())) {

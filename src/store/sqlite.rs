@@ -6,8 +6,8 @@
 mod apply;
 mod catalogue;
 mod counters;
-mod hidden;
 mod event_index;
+mod hidden;
 mod identify;
 mod introspect;
 mod ledger;

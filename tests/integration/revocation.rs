@@ -110,7 +110,9 @@ impl Told {
     /// tokens.
     async fn execute(&self, sql: &str) {
         let (session, token) = match self.variant {
-            Variant::Default | Variant::Text | Variant::Django | Variant::Counters => ("accounts_usersession", "session_id"),
+            Variant::Default | Variant::Text | Variant::Django | Variant::Counters => {
+                ("accounts_usersession", "session_id")
+            }
             Variant::Uuid => ("people_browsersession", "token"),
         };
         let sql = sql.replace("{session}", session).replace("{token}", token);

@@ -34,7 +34,10 @@ impl TryFrom<Vec<String>> for EventTypes {
                 "must name 1 to {MAX_TYPES} event types, for example [\"page_view\", \"post_view\"]"
             ));
         }
-        match names.iter().find_map(|name| Some((name, event_type_fault(name)?))) {
+        match names
+            .iter()
+            .find_map(|name| Some((name, event_type_fault(name)?)))
+        {
             Some((name, fault)) => Err(format!("the event type {name:?} {fault}")),
             None => Ok(Self(names)),
         }

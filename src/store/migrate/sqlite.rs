@@ -3,8 +3,8 @@
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Sqlite, SqliteConnection};
 
 use super::{
-    Addition, MigrateError, Own, Step, additions, app_schema, migrator, missing_counters, outcome, own_migrations,
-    with_own_events, within,
+    Addition, MigrateError, Own, Step, additions, app_schema, migrator, missing_counters, outcome,
+    own_migrations, with_own_events, within,
 };
 use crate::config::{Config, Events};
 use crate::store::operations::Backend as _;

@@ -384,7 +384,9 @@ impl Runs<ShownPresent> for Postgres {
         .bind(limit)
         .fetch_all(connection)
         .await?;
-        let shown = rows.into_iter().map(|(key, shown)| (CommunityId::new(key), shown));
+        let shown = rows
+            .into_iter()
+            .map(|(key, shown)| (CommunityId::new(key), shown));
         Ok(shown.collect())
     }
 }
@@ -488,7 +490,11 @@ impl Runs<Publish<'_>> for Postgres {
 }
 
 fn all_keys<'a>(operation: &Publish<'a>) -> Vec<&'a str> {
-    operation.communities.iter().map(|(key, _)| key.as_str()).collect()
+    operation
+        .communities
+        .iter()
+        .map(|(key, _)| key.as_str())
+        .collect()
 }
 
 /// Writes the app's columns from the counters, of the communities `$1` with `$2` present, where they differ.
@@ -509,7 +515,9 @@ fn update_sql(app: &AppSchema, columns: &CounterColumns) -> String {
     });
     let (mut sets, mut differs) = (Vec::new(), Vec::new());
     for (column, value, is_known) in values {
-        sets.push(format!("{column} = CASE WHEN {is_known} THEN {value} ELSE c.{column} END"));
+        sets.push(format!(
+            "{column} = CASE WHEN {is_known} THEN {value} ELSE c.{column} END"
+        ));
         differs.push(format!("({is_known} AND c.{column} IS DISTINCT FROM {value})"));
     }
     if let Some(column) = &columns.updated_at {

@@ -153,8 +153,7 @@ impl Views<'_> {
                     "SELECT {user_id} AS user_id, {timestamp} AS at FROM {table}
                      WHERE {counted} AND {community} AND {ours}
                        AND {timestamp} >= {from} AND {timestamp} < {to} AND {user_id} IS NOT NULL",
-                    community =
-                        of_community(self.app, self.event, &format!("= ($1::text[])[{place}]")),
+                    community = of_community(self.app, self.event, &format!("= ($1::text[])[{place}]")),
                     ours = is_ours(self.event, ours),
                 )
             })
@@ -319,7 +318,11 @@ impl Views<'_> {
             .bind(users)
             .fetch_all(&mut *connection)
             .await?;
-        let pages: Vec<Page> = self.bound_as(self.pages()).bind(users).fetch_all(connection).await?;
+        let pages: Vec<Page> = self
+            .bound_as(self.pages())
+            .bind(users)
+            .fetch_all(connection)
+            .await?;
         together(numbers, pages, Ok)
     }
 

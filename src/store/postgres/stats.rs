@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 
-use super::moment;
 use super::event_index::{is_ours, key, of_community};
+use super::moment;
 use super::statement::query_as;
 use crate::store::Stats;
 use crate::store::operations::{FIRST_POSSIBLE, NO_SESSIONS, Runs, STATS_OF_VIEWS_AND_SESSIONS, StatsOf};

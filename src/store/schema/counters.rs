@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::check::{Check, Holds, ColumnUnusable};
+use super::check::{Check, ColumnUnusable, Holds};
 use super::{Column, Dialect, Kind, LiveTable, Privilege, SchemaProblem};
 use crate::config::Counters;
 
@@ -144,7 +144,13 @@ impl Check<'_> {
         (may_read && may_write).then_some(columns)
     }
 
-    fn counter(&mut self, table: &LiveTable, place: String, name: &str, holds: Holds) -> Result<Column, ColumnUnusable> {
+    fn counter(
+        &mut self,
+        table: &LiveTable,
+        place: String,
+        name: &str,
+        holds: Holds,
+    ) -> Result<Column, ColumnUnusable> {
         let dialect = self.live.dialect;
         let live = table.find(name);
         let why = match live {

@@ -12,9 +12,10 @@ use super::stats::views;
 use super::values::{key, moment, read_key};
 use crate::ids::CommunityId;
 use crate::store::counters::{
-    AddDeltas, Compare, Comparison, ComparisonRow, Context, FOLD_ROWS, Fold, Folded, ForgetAbsent, LastPass, Lease,
-    NoteChecked, NotePass, Pending, Publish, Published, Recount, ReleaseLease, ShownPresent, TakeLease,
-    Totals, Unchecked, Uncounted, definition, deltas, first_possible, greatest, no_events, spellings,
+    AddDeltas, Compare, Comparison, ComparisonRow, Context, FOLD_ROWS, Fold, Folded, ForgetAbsent, LastPass,
+    Lease, NoteChecked, NotePass, Pending, Publish, Published, Recount, ReleaseLease, ShownPresent,
+    TakeLease, Totals, Unchecked, Uncounted, definition, deltas, first_possible, greatest, no_events,
+    spellings,
 };
 use crate::store::operations::{Backend as _, Runs};
 use crate::store::schema::{AppSchema, Column, CounterColumns, CounterTables, EventTable};
@@ -369,7 +370,9 @@ impl Runs<ShownPresent> for Sqlite {
         .bind(limit)
         .fetch_all(connection)
         .await?;
-        let shown = rows.into_iter().map(|(key, shown)| (CommunityId::new(key), shown));
+        let shown = rows
+            .into_iter()
+            .map(|(key, shown)| (CommunityId::new(key), shown));
         Ok(shown.collect())
     }
 }
@@ -411,7 +414,8 @@ impl Runs<Publish<'_>> for Sqlite {
             .await?;
         let update = update_sql(app, columns);
         let make = insert_sql(app);
-        let note = "UPDATE headcount_counter SET pending = 0, current_visitors = coalesce(?2, current_visitors)
+        let note =
+            "UPDATE headcount_counter SET pending = 0, current_visitors = coalesce(?2, current_visitors)
                     WHERE community = ?1";
         let mut published = Published::default();
         for (community, present) in operation.communities {
@@ -431,10 +435,10 @@ impl Runs<Publish<'_>> for Sqlite {
                 published.written += query.execute(&mut *transaction).await?.rows_affected();
             }
             sqlx::query(note)
-            .bind(community.as_str())
-            .bind(present)
-            .execute(&mut *transaction)
-            .await?;
+                .bind(community.as_str())
+                .bind(present)
+                .execute(&mut *transaction)
+                .await?;
         }
         transaction.commit().await?;
         Ok(Some(published))
@@ -605,5 +609,61 @@ impl Runs<NotePass> for Sqlite {
             .execute(connection)
             .await
             .map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{ConnectOptions as _, Executor as _, Row as _};
+
+    use super::*;
+    use crate::config::{Config, Secret};
+    use crate::routes::CountedTypes;
+    use crate::store::sqlite::{connect_options, store};
+    use crate::store::{migrate, open_counters};
+
+    const DJANGOS_TABLES: &str = include_str!("../../../tests/integration/support/ddl/sqlite_default.sql");
+
+    #[tokio::test]
+    async fn k9_the_events_of_a_community_are_found_by_the_index() {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", directory.path().join("db.sqlite3").display());
+        let options = connect_options(&url).unwrap().create_if_missing(true);
+        let mut connection = options.connect().await.unwrap();
+        connection.execute(DJANGOS_TABLES).await.unwrap();
+        let mut config = Config::default();
+        config.database.url = Some(Secret::new(url.clone()));
+        config.counters.enabled = true;
+        migrate(&config, false).await.unwrap();
+        let community = CommunityId::from("42");
+        let app = store(&url, &config)
+            .unwrap()
+            .resolved()
+            .await
+            .unwrap()
+            .app
+            .unwrap();
+        let context = Context {
+            database: &config.database,
+            until_ours: true,
+            types: CountedTypes::without_routes(&config.record).get(),
+        };
+        let compare = Compare {
+            context,
+            community: &community,
+        };
+        let plan = format!("EXPLAIN QUERY PLAN {}", compare_sql(&compare, &app).unwrap());
+        let plan = connection.fetch_all(AssertSqlSafe(plan)).await.unwrap();
+        let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
+        let of_events: Vec<_> = plan
+            .iter()
+            .filter(|step| step.contains("accounts_userevent"))
+            .collect();
+        assert!(of_events.len() >= 3, "{plan:#?}");
+        for step in of_events {
+            assert!(step.starts_with("SEARCH accounts_userevent USING"), "{plan:#?}");
+        }
+        let counters = open_counters(&config, CountedTypes::without_routes(&config.record)).unwrap();
+        assert!(counters.compare(&community).await.unwrap().kept.is_none());
     }
 }

@@ -29,7 +29,9 @@ impl Runs<PastVisitors<'_>> for Sqlite {
             ),
             PastAsked::One(user) => (None, Some(user)),
         };
-        let user = user.map(|user| user_key(user.as_str(), &event.user_id)).transpose()?;
+        let user = user
+            .map(|user| user_key(user.as_str(), &event.user_id))
+            .transpose()?;
         let numbers: Vec<Numbers> = bound(operation, app, numbers(operation, event))
             .bind(value)
             .bind(user)
@@ -77,7 +79,10 @@ fn views(operation: &PastVisitors<'_>, event: &EventTable, of: &str, url: &str) 
     } = event;
     let window = operation.window;
     let at = |column: &str| micros(column, timestamp.zone, window.from, window.to);
-    let (counted, event_at) = (is_of_type(&event.event_type, &operation.types), at(&timestamp.to_string()));
+    let (counted, event_at) = (
+        is_of_type(&event.event_type, &operation.types),
+        at(&timestamp.to_string()),
+    );
     let until_ours = if operation.until_ours {
         // The index has the first row of each spelling, not of all together. The sidecar writes moments in one
         // form, so its first text is its first moment.
@@ -135,7 +140,10 @@ fn numbers(operation: &PastVisitors<'_>, event: &EventTable) -> String {
          WHERE ?6 IS NULL OR {value} < ?6 OR ({value} = ?6 AND key > {keyed})
          ORDER BY {value} DESC, key LIMIT {limit}",
         views = views(operation, event, of, "NULL"),
-        starts = starts("user_id, key", &GAP.num_microseconds().unwrap_or_default().to_string()),
+        starts = starts(
+            "user_id, key",
+            &GAP.num_microseconds().unwrap_or_default().to_string()
+        ),
     )
 }
 
@@ -148,7 +156,14 @@ fn affinity(event: &EventTable) -> &'static str {
 }
 
 fn pages_of(operation: &PastVisitors<'_>, event: &EventTable) -> String {
-    let of = format!("AND {} IN (SELECT value FROM json_each(?7)) AND ?6 IS NULL", event.user_id);
+    let of = format!(
+        "AND {} IN (SELECT value FROM json_each(?7)) AND ?6 IS NULL",
+        event.user_id
+    );
     let url = format!("json_extract({}, '$.url')", event.metadata);
-    format!("WITH {} {}", views(operation, event, &of, &url), pages("user_id", "url"))
+    format!(
+        "WITH {} {}",
+        views(operation, event, &of, &url),
+        pages("user_id", "url")
+    )
 }

@@ -34,11 +34,11 @@ fn route(widget: bool, community: Option<&str>) -> RouteMatch {
             search_param: None,
             widget,
             grants: None,
-                event: EventForm::default(),
+            event: EventForm::default(),
         }),
         community: community.map(|id| CommunityRef::Id(id.into())),
         is_communitys_own: true,
-            captures: Vec::new(),
+        captures: Vec::new(),
     }
 }
 

@@ -198,7 +198,10 @@ mod tests {
         // A view whose route writes nothing of its own is stored as an earlier version did, which reads it, too.
         let plain = StoredViews::Recorded(vec![of(RouteEvent::default())]);
         let bytes = plain.encode(&[]);
-        assert!(!String::from_utf8_lossy(&bytes).contains("\"event\""), "{plain:?}");
+        assert!(
+            !String::from_utf8_lossy(&bytes).contains("\"event\""),
+            "{plain:?}"
+        );
         assert_eq!(StoredViews::Recorded(read(&bytes)), plain);
 
         let full = StoredViews::Recorded(vec![of(RouteEvent {

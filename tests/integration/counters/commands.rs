@@ -35,29 +35,46 @@ async fn k8_a_column_that_cannot_be_written_is_refused_with_place_and_cure() {
         })
     };
     for said in told_of(&config) {
-        assert!(said.contains(&format!("{}page_views", place("page_views"))), "{said}");
+        assert!(
+            said.contains(&format!("{}page_views", place("page_views"))),
+            "{said}"
+        );
         let cure = "is of type character varying(100) where an integer is needed: name a column of that type";
         assert!(said.contains(cure), "{said}");
     }
 
     let pool = Postgres::shared().pool(database.name());
     let sql = "ALTER TABLE communities_community ALTER total_visitors DROP DEFAULT";
-    pool.execute(AssertSqlSafe(sql)).await.expect("the app's statement");
+    pool.execute(AssertSqlSafe(sql))
+        .await
+        .expect("the app's statement");
     let config = config.replace("page_views = \"slug\"\n", "");
     for said in told_of(&config) {
-        assert!(said.contains(&format!("{}total_visitors", place("[counters]"))), "{said}");
-        let cure = "ALTER TABLE \"public\".\"communities_community\" ALTER COLUMN \"total_visitors\" SET DEFAULT 0";
+        assert!(
+            said.contains(&format!("{}total_visitors", place("[counters]"))),
+            "{said}"
+        );
+        let cure =
+            "ALTER TABLE \"public\".\"communities_community\" ALTER COLUMN \"total_visitors\" SET DEFAULT 0";
         assert!(said.contains(cure), "{said}");
     }
     let sql = "ALTER TABLE communities_community ALTER total_visitors SET DEFAULT 0, DROP page_views";
-    pool.execute(AssertSqlSafe(sql)).await.expect("the app's statement");
+    pool.execute(AssertSqlSafe(sql))
+        .await
+        .expect("the app's statement");
     for said in told_of(&config) {
-        assert!(said.contains("has no column \"page_views\": run headcount migrate"), "{said}");
+        assert!(
+            said.contains("has no column \"page_views\": run headcount migrate"),
+            "{said}"
+        );
     }
     let sql = "DROP TABLE headcount.counter";
     pool.execute(AssertSqlSafe(sql)).await.expect("the statement");
     for said in told_of(&config) {
-        assert!(said.contains("tables of counters are missing: run headcount migrate"), "{said}");
+        assert!(
+            said.contains("tables of counters are missing: run headcount migrate"),
+            "{said}"
+        );
     }
     pool.close().await;
 }
@@ -85,7 +102,13 @@ async fn k8_a_role_with_the_printed_rights_keeps_counters() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = sidecar::write_config(directory.path(), &config, "");
     let told = sidecar::run(
-        &["grants", "--role", &role, "--config", path.to_str().expect("UTF-8")],
+        &[
+            "grants",
+            "--role",
+            &role,
+            "--config",
+            path.to_str().expect("UTF-8"),
+        ],
         &[],
     );
     assert_eq!(told.code, Some(0), "{}", told.err);
@@ -132,9 +155,16 @@ async fn k5_without_a_sidecar_repair_writes_by_itself() {
     world.sidecar.signal("TERM");
     assert_eq!(world.sidecar.wait_for_end(), Some(0));
     let columns = by_the_columns(&world, "rust").await;
-    assert_eq!((&columns["page_views"], &columns["total_visitors"]), (&1.into(), &1.into()));
+    assert_eq!(
+        (&columns["page_views"], &columns["total_visitors"]),
+        (&1.into(), &1.into())
+    );
 
-    execute(&world, "UPDATE communities_community SET page_views = 50 WHERE id IN (42, 43)").await;
+    execute(
+        &world,
+        "UPDATE communities_community SET page_views = 50 WHERE id IN (42, 43)",
+    )
+    .await;
     let told = command(&world.sidecar, &["counters", "verify", "--community", "42"]);
     assert_eq!(told.code, Some(1), "{}", told.out);
     assert!(told.out.contains("community 42: page_views 1"), "{}", told.out);
@@ -149,6 +179,10 @@ async fn k5_without_a_sidecar_repair_writes_by_itself() {
     for key in ["999", "no-key"] {
         let told = command(&world.sidecar, &["counters", "repair", "--community", key]);
         assert_eq!(told.code, Some(64), "{}", told.err);
-        assert!(told.err.contains(&format!("no community with the key {key}")), "{}", told.err);
+        assert!(
+            told.err.contains(&format!("no community with the key {key}")),
+            "{}",
+            told.err
+        );
     }
 }

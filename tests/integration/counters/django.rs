@@ -69,13 +69,7 @@ async fn k8_django_never_notices_columns_that_migrate_has_added() {
         let run = |arguments: &[&str]| manage(Variant::Default, &url, arguments);
         run(&["migrate", "--no-input", "--verbosity", "0"]);
         run(&["makemigrations", "--check", "--dry-run"]);
-        run(&[
-            "seed",
-            "--members",
-            "zoe",
-            "--communities",
-            "77:new",
-        ]);
+        run(&["seed", "--members", "zoe", "--communities", "77:new"]);
         let communities = world.site.ask("oracle/communities").await;
         assert_eq!(communities.as_array().map(Vec::len), Some(4), "{communities}");
         // Back and forth: the table itself is made anew.

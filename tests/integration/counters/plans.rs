@@ -31,10 +31,12 @@ async fn k9_no_statement_of_counters_scans_the_event_table() {
     let scans = "SELECT seq_scan::text || ' ' || (idx_scan > 0)::text FROM pg_stat_user_tables
                  WHERE relname = 'accounts_userevent'";
     settled(&site).await;
-    let before = site.text("SELECT seq_scan::text FROM pg_stat_user_tables WHERE relname = 'accounts_userevent'");
+    let before =
+        site.text("SELECT seq_scan::text FROM pg_stat_user_tables WHERE relname = 'accounts_userevent'");
     let before = before.await;
 
-    let counters = store::open_counters(&site.config, CountedTypes::without_routes(&site.config.record)).expect("a store");
+    let counters = store::open_counters(&site.config, CountedTypes::without_routes(&site.config.record))
+        .expect("a store");
     let holder = Uuid::new_v4();
     let community = CommunityId::from("42");
     counters
@@ -50,8 +52,22 @@ async fn k9_no_statement_of_counters_scans_the_event_table() {
         .apply(&batch(&session, &community, views))
         .await
         .expect("applied");
-    assert_eq!(counters.fold(holder).await.expect("added").map(|folded| folded.rows), Some(1));
-    assert!(counters.compare(&community).await.expect("compared").kept.is_some());
+    assert_eq!(
+        counters
+            .fold(holder)
+            .await
+            .expect("added")
+            .map(|folded| folded.rows),
+        Some(1)
+    );
+    assert!(
+        counters
+            .compare(&community)
+            .await
+            .expect("compared")
+            .kept
+            .is_some()
+    );
     counters.uncounted(10).await.expect("an answer");
     let unchecked = counters.unchecked(None, at("2024-01-01T00:00:00Z"), 10).await;
     assert_eq!(unchecked.expect("an answer").0.len(), 10);

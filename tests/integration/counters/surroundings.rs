@@ -62,7 +62,10 @@ async fn k1_behind_a_pooler_with_events_of_our_own_in_partitions() {
         })
         .await;
         let stats = alice.json(&world.visitors(slug, "/stats?days=30")).await;
-        assert_eq!((&stats["page_views"], &stats["total_visitors"]), (&3.into(), &2.into()));
+        assert_eq!(
+            (&stats["page_views"], &stats["total_visitors"]),
+            (&3.into(), &2.into())
+        );
     }
     let told = command(&world.sidecar, &["counters", "verify"]);
     assert_eq!(told.code, Some(0), "{}{}", told.out, told.err);

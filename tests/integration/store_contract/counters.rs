@@ -16,6 +16,7 @@ contract! {
     k1_a_batch_counts_as_in_the_statistics_and_once,
     k1_a_view_that_comes_late_counts_as_in_the_statistics,
     k1_all_of_the_apps_own_views_count_where_so_configured,
+    k1_only_the_counted_event_types_count,
     k2_one_holder_writes_and_another_takes_over,
     k4_nothing_is_written_where_nothing_has_changed,
     k5_what_the_app_deletes_or_writes_is_found_and_put_right,
@@ -46,7 +47,8 @@ impl Counting {
         };
         let site = Site::unmigrated_with(variant, configure).await;
         store::migrate(&site.config, false).await.unwrap();
-        let counters = store::open_counters(&site.config, CountedTypes::without_routes(&site.config.record)).unwrap();
+        let counters =
+            store::open_counters(&site.config, CountedTypes::without_routes(&site.config.record)).unwrap();
         let holder = Uuid::new_v4();
         assert!(counters.take_lease(holder, TTL).await.unwrap().is_some());
         Self {
@@ -83,9 +85,7 @@ impl Counting {
                 key = stored_key(community.as_str()),
             ))
             .await;
-        let numbers = rows[0]
-            .iter()
-            .map(|cell| cell.as_ref().unwrap().parse().unwrap());
+        let numbers = rows[0].iter().map(|cell| cell.as_ref().unwrap().parse().unwrap());
         numbers.collect::<Vec<i64>>().try_into().unwrap()
     }
 
@@ -221,6 +221,28 @@ async fn k1_all_of_the_apps_own_views_count_where_so_configured(variant: Variant
     counting.agree(&gardening, (2, 2)).await;
 }
 
+async fn k1_only_the_counted_event_types_count(variant: Variant) {
+    let counting = Counting::new(variant).await;
+    let (site, gardening) = (&counting.site, counting.site.community("gardening").await);
+    let alice = site.member("alice").await;
+    let session = site
+        .session(&alice, "token-of-alice", SessionRow::default())
+        .await;
+    let mut other = page_view("2024-03-01T09:05:00Z");
+    other.event.event_type = Some("post_view".into());
+    let one = batch(
+        &session,
+        &gardening,
+        vec![page_view("2024-03-01T09:06:00Z"), other],
+    );
+    for expected in [(1, 1), (1, 2)] {
+        // Counted from the events, then added.
+        site.store.apply(&another(&one)).await.unwrap();
+        counting.round().await;
+        counting.agree(&gardening, expected).await;
+    }
+}
+
 async fn k2_one_holder_writes_and_another_takes_over(variant: Variant) {
     let counting = Counting::new(variant).await;
     let gardening = counting.site.community("gardening").await;
@@ -295,11 +317,7 @@ async fn k5_what_the_app_deletes_or_writes_is_found_and_put_right(variant: Varia
     counting.round().await;
     counting.agree(&gardening, (2, 5)).await;
     let unchecked = async |since: &str| {
-        let (communities, last) = counting
-            .counters
-            .unchecked(None, at(since), 10)
-            .await
-            .unwrap();
+        let (communities, last) = counting.counters.unchecked(None, at(since), 10).await.unwrap();
         assert_eq!(last.as_ref(), Some(&gardening));
         communities
     };
@@ -414,7 +432,8 @@ async fn k8_columns_of_the_app_are_used_as_they_are(variant: Variant) {
     );
     assert_eq!(store::check(&site.config).await.unwrap(), []);
     let gardening = site.community("gardening").await;
-    let counters = store::open_counters(&site.config, CountedTypes::without_routes(&site.config.record)).unwrap();
+    let counters =
+        store::open_counters(&site.config, CountedTypes::without_routes(&site.config.record)).unwrap();
     let holder = Uuid::new_v4();
     counters.take_lease(holder, TTL).await.unwrap();
     let alice = site.member("alice").await;

@@ -3,7 +3,7 @@
 use sqlx::{PgConnection, Postgres};
 
 use super::super::{MigrateError, Step, missing_counters};
-use super::{execute, begin_briefly};
+use super::{begin_briefly, execute};
 use crate::config::Config;
 
 /// Adds the columns that are wanted and missing, in one statement: the app waits for its table once, and briefly. What
