@@ -8,6 +8,7 @@ use crate::support::backend::{Backend, Settings, Variant};
 use crate::support::database::Database;
 use crate::support::postgres::Postgres;
 use crate::support::redis::eventually;
+use crate::support::service::free_port;
 use crate::support::sidecar::{self, Sidecar};
 use crate::support::world::{Parts, Wanted};
 
@@ -19,7 +20,9 @@ async fn k8_a_column_that_cannot_be_written_is_refused_with_place_and_cure() {
     };
     let (database, _) = Database::seeded(wanted.parts, wanted.variant).await;
     let site = Backend::start(wanted.variant, &database.url(), Settings::default());
-    let config = wanted.configuration(&site, &database);
+    let (port, admin) = (free_port(), free_port());
+    let listen = format!("[listen]\nhttp = [\"127.0.0.1:{port}\"]\nadmin = \"127.0.0.1:{admin}\"\n");
+    let config = format!("{}\n{listen}", wanted.configuration(&site, &database));
     let place = |key: &str| {
         let line = config.lines().position(|line| line.starts_with(key));
         format!("headcount.toml:{}: counters.", line.expect("the key") + 1)
