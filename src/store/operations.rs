@@ -1,6 +1,7 @@
 //! The operations on the app's database, for either kind: parameters and results. The statements are in `postgres`
 //! and `sqlite`; pooling and timeouts are in `connections`.
 
+mod counters;
 mod sessions;
 
 use std::borrow::Cow;
@@ -15,10 +16,6 @@ use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Database, Transaction};
 
-use super::counters::{
-    AddDeltas, Compare, Fold, ForgetAbsent, LastPass, NoteChecked, NotePass, Pending, Publish, Recount,
-    ReleaseLease, ShownPresent, TakeLease, Unchecked, Uncounted, spellings,
-};
 use super::error::{in_words, is_impossible, is_untranslatable, lacks_counters};
 use super::ledger::LedgerProblem;
 use super::past_visitors::PastVisitors;
@@ -36,6 +33,11 @@ use crate::ids::{BrowserSessionId, CommunityId, UserId};
 use crate::key_type::KeyTypes;
 use crate::routes::CountedTypes;
 
+pub(super) use counters::{
+    AddDeltas, Compare, Context, FOLD_COMMUNITIES, FOLD_ROWS, Fold, ForgetAbsent, LastPass, NoteChecked,
+    NotePass, Pending, Publish, Recount, ReleaseLease, ShownPresent, TakeLease, Unchecked, Uncounted,
+    all_time, definition, deltas, first_possible, greatest, no_events, spellings,
+};
 pub(super) use sessions::{
     FindProfiles, FindSessions, FindUsers, LookAtSessions, ReadSessions, SampleSessions, SessionKey,
 };

@@ -5,6 +5,7 @@
 //! statements are built from. Identifiers print quoted, so that they can be used in SQL as they are.
 
 mod check;
+mod counter_fault;
 mod counters;
 mod lookup_fault;
 mod lookups;
@@ -24,8 +25,9 @@ use chrono_tz::Tz;
 
 use crate::key_type::{KeyType, KeyTypes};
 
+pub use counter_fault::CounterFault;
+pub use counters::CounterColumns;
 pub(super) use counters::CounterTables;
-pub use counters::{CounterColumns, CounterFault};
 pub use lookup_fault::LookupFault;
 pub(super) use lookups::LiveLookup;
 pub use lookups::LookupTable;

@@ -1,5 +1,7 @@
 //! The `Store` on a SQL database: the one implementation, for Postgres and SQLite alike.
 
+mod counters;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -10,10 +12,9 @@ use sqlx::Connection;
 
 use super::claimed::FindClaimed;
 use super::connections::Connections;
-use super::counters::Context;
 use super::operations::{
-    Apply, Backend, FindCommunity, FindSessions, FindSlug, FindUsers, ForgetOld, HiddenOf, LookAtSessions,
-    MakePartitions, MissingParts, Operation, ReadKeys, Rules, Runs, StatsOf, Visitors,
+    Apply, Backend, Context, FindCommunity, FindSessions, FindSlug, FindUsers, ForgetOld, HiddenOf,
+    LookAtSessions, MakePartitions, MissingParts, Operation, ReadKeys, Rules, Runs, StatsOf, Visitors,
 };
 use super::past_visitors::PastVisitors;
 use super::schema::ResolvedSchema;
@@ -45,17 +46,12 @@ impl<B: Backend> SqlStore<B> {
     }
 
     /// What operations on counters know.
-    pub(super) fn counter_context(&self) -> Context<'_> {
+    fn counter_context(&self) -> Context<'_> {
         Context {
             database: &self.rules.database,
             until_ours: self.until_ours(),
             types: self.rules.counted.get(),
         }
-    }
-
-    /// Its connections.
-    pub(super) fn connections(&self) -> &Connections<B> {
-        &self.connections
     }
 
     /// Counts the event types that `counted` names.

@@ -77,7 +77,11 @@ async fn what_a_dry_run_prints_can_be_run_by_hand() {
     // Only sqlx's own record of its migrations is missing, which nobody writes by hand.
     assert_eq!(
         titles(&missing),
-        ["migration 1 (addition)", "migration 2 (ledger)", "migration 3 (counters)"]
+        [
+            "migration 1 (addition)",
+            "migration 2 (ledger)",
+            "migration 3 (counters)"
+        ]
     );
 }
 
@@ -232,7 +236,11 @@ async fn all_at_once_on_a_fresh_site_and_by_hand() {
     let missing = migrate(&site.config, false).await.unwrap();
     assert_eq!(
         titles(&missing),
-        ["migration 1 (addition)", "migration 2 (ledger)", "migration 3 (counters)"]
+        [
+            "migration 1 (addition)",
+            "migration 2 (ledger)",
+            "migration 3 (counters)"
+        ]
     );
     assert_eq!(migrate(&site.config, false).await.unwrap(), []);
 }

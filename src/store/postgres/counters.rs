@@ -14,13 +14,12 @@ use super::moment;
 use super::statement::{query, query_as, query_scalar};
 use super::stats::views;
 use crate::ids::CommunityId;
-use crate::store::counters::{
-    AddDeltas, Compare, Comparison, ComparisonRow, FOLD_COMMUNITIES, FOLD_ROWS, Fold, Folded, ForgetAbsent,
-    LastPass, Lease, NoteChecked, NotePass, Pending, Publish, Published, Recount, ReleaseLease, ShownPresent,
-    TakeLease, Totals, Unchecked, Uncounted, all_time, definition, deltas, first_possible, greatest,
-    no_events, spellings,
+use crate::store::counters::{Comparison, ComparisonRow, Folded, Lease, Published, Totals};
+use crate::store::operations::{
+    AddDeltas, Backend as _, Compare, FOLD_COMMUNITIES, FOLD_ROWS, Fold, ForgetAbsent, LastPass, NoteChecked,
+    NotePass, Pending, Publish, Recount, ReleaseLease, Runs, ShownPresent, TakeLease, Unchecked, Uncounted,
+    all_time, definition, deltas, first_possible, greatest, no_events, spellings,
 };
-use crate::store::operations::{Backend as _, Runs};
 use crate::store::schema::{AppSchema, Column, CounterColumns, CounterTables};
 
 /// Whether the sidecar's own tables are there, and the role may use them.

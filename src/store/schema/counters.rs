@@ -1,9 +1,8 @@
 //! The columns of the community table that counters are written to, and the sidecar's own tables of counters. Pure.
 
-use std::fmt;
-
 use super::check::{Check, ColumnUnusable, Holds};
-use super::{Column, Dialect, Kind, LiveTable, Privilege, SchemaProblem};
+use super::counter_fault::{CounterFault, Why};
+use super::{Column, Kind, LiveTable, Privilege, SchemaProblem};
 use crate::config::Counters;
 
 /// The app's columns for counts; those that are `None` are not wanted.
@@ -14,77 +13,6 @@ pub struct CounterColumns {
     pub total_visitors: Option<Column>,
     pub page_views: Option<Column>,
     pub updated_at: Option<Column>,
-}
-
-/// A column for a count cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CounterFault {
-    /// Where the configuration names it: file, line and key.
-    place: String,
-    /// The table, as SQL.
-    table: String,
-    /// The column, as SQL.
-    column: String,
-    why: Why,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Why {
-    Missing,
-    Type {
-        found: String,
-        expected: &'static str,
-    },
-    Generated,
-    /// NOT NULL, so that the app cannot insert a community without it.
-    NoDefault(Dialect),
-}
-
-impl CounterFault {
-    /// Whether `headcount migrate` adds the column.
-    pub fn is_missing(&self) -> bool {
-        self.why == Why::Missing
-    }
-}
-
-impl fmt::Display for CounterFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            place,
-            table,
-            column,
-            why,
-        } = self;
-        write!(f, "{place}: ")?;
-        match why {
-            Why::Missing => write!(
-                f,
-                "table {table} has no column {column}: run headcount migrate as the table's owner, or name the column that \
-                 holds it, or \"\" for none"
-            ),
-            Why::Type { found, expected } => write!(
-                f,
-                "column {column} of table {table} is of type {found} where {expected} is needed: name a column of that type, \
-                 or \"\" for none"
-            ),
-            Why::Generated => write!(
-                f,
-                "column {column} of table {table} is computed by the database and cannot be written: name another, or \"\" \
-                 for none"
-            ),
-            Why::NoDefault(Dialect::Postgres) => write!(
-                f,
-                "column {column} of table {table} is NOT NULL without a default in the database, so that a community cannot \
-                 be inserted without it: ALTER TABLE {table} ALTER COLUMN {column} SET DEFAULT 0 (Django: db_default=0 in \
-                 the model's field)"
-            ),
-            Why::NoDefault(Dialect::Sqlite) => write!(
-                f,
-                "column {column} of table {table} is NOT NULL without a default in the database, so that a community cannot \
-                 be inserted without it: give it one (Django: db_default=0 in the model's field)"
-            ),
-        }
-    }
 }
 
 /// The state of the sidecar's own tables of counters.

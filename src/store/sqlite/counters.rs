@@ -11,13 +11,12 @@ use uuid::Uuid;
 use super::stats::views;
 use super::values::{key, moment, read_key};
 use crate::ids::CommunityId;
-use crate::store::counters::{
-    AddDeltas, Compare, Comparison, ComparisonRow, Context, FOLD_ROWS, Fold, Folded, ForgetAbsent, LastPass,
-    Lease, NoteChecked, NotePass, Pending, Publish, Published, Recount, ReleaseLease, ShownPresent,
-    TakeLease, Totals, Unchecked, Uncounted, definition, deltas, first_possible, greatest, no_events,
-    spellings,
+use crate::store::counters::{Comparison, ComparisonRow, Folded, Lease, Published, Totals};
+use crate::store::operations::{
+    AddDeltas, Backend as _, Compare, Context, FOLD_ROWS, Fold, ForgetAbsent, LastPass, NoteChecked,
+    NotePass, Pending, Publish, Recount, ReleaseLease, Runs, ShownPresent, TakeLease, Unchecked, Uncounted,
+    definition, deltas, first_possible, greatest, no_events, spellings,
 };
-use crate::store::operations::{Backend as _, Runs};
 use crate::store::schema::{AppSchema, Column, CounterColumns, CounterTables, EventTable};
 
 /// Whether the sidecar's own tables are there.
