@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 use crate::admin::{self, Admin, Dashboard, Metrics};
 use crate::api::{Api, SiteSettings, Sources, UpstreamCheck, widget_paths};
 use crate::config::{Access, CommunityKey, Config, Listen};
+use crate::counters::Counters;
 use crate::geoip::GeoIp;
 use crate::handover::{AwaitedPredecessor, UpgradeSocket};
 use crate::key_type::{AppKeys, KeyType, KeyTypes};
@@ -49,6 +50,8 @@ use serving::{Ports, Serving};
 const BACKGROUND_THREADS: usize = 2;
 /// A page view that waits on disk this much longer than `record.batch_age` counts as stale.
 const STALE: Duration = Duration::from_secs(60);
+/// Longest time for the counters to be written once more at shutdown.
+const COUNTERS_LIMIT: Duration = Duration::from_secs(2);
 /// Longest time for the database's connections to close at shutdown.
 const DATABASE_CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
@@ -188,18 +191,9 @@ impl App {
         let tasks = Tasks::new(metrics.tasks.clone(), background, shutdown.clone());
         tasks.keep_worker(Task::Signals, signals, |signals| signals.handle().boxed());
         let routes: SharedRoutes = Arc::new(ArcSwap::from_pointee(table));
-        let store = store::open_counting(&config, CountedTypes::new(&config.record, routes.clone()))
-            .context("the database")?;
-        let presence = presence::open(
-            &config.redis,
-            &config.record,
-            // A list queries presence twice, and needs time for the database, too.
-            config.api.timeout / 4,
-            &status,
-            metrics.presence.clone(),
-            &tasks,
-        )
-        .context("presence")?;
+        let counted = CountedTypes::new(&config.record, Arc::clone(&routes));
+        let store = store::open_counting(&config, counted.clone()).context("the database")?;
+        let presence = open_presence(&config, &status, &metrics, &tasks)?;
 
         background_checks::event_types_at_start(&store, &routes.load()).await?;
         let prepared = recording::first_look(spools, geoip, key_files.jwt_keys.clone(), &store).await?;
@@ -214,6 +208,7 @@ impl App {
             &status,
             metrics.reload.clone(),
         );
+        let counters = start_counters(&config, counted, &presence, &metrics, &tasks).await?;
         let watched = background_checks::Watched {
             config: &config,
             store: &store,
@@ -268,12 +263,32 @@ impl App {
         };
         let result = serving.run(ports, sidecar).await;
         recording.finish(config.record.flush_timeout).await;
-        // Best effort: connections that a hung database still holds end with the process.
-        let _ = tokio::time::timeout(DATABASE_CLOSE_LIMIT, store.close()).await;
+        finish(counters, &store).await;
         drop(reload);
         result?;
         check_tasks(&tasks)
     }
+}
+
+fn open_presence(
+    config: &Config,
+    status: &Status,
+    metrics: &Metrics,
+    tasks: &Tasks,
+) -> anyhow::Result<Arc<dyn presence::Presence>> {
+    // A list queries presence twice, and needs time for the database, too.
+    let patience = config.api.timeout / 4;
+    let metrics = metrics.presence.clone();
+    presence::open(&config.redis, &config.record, patience, status, metrics, tasks).context("presence")
+}
+
+/// Writes the counters of what was recorded last, and closes the database's connections.
+async fn finish(counters: Option<Counters>, store: &Arc<dyn store::Store>) {
+    if let Some(counters) = counters {
+        counters.finish(COUNTERS_LIMIT).await;
+    }
+    // Best effort: connections that a hung database still holds end with the process.
+    let _ = tokio::time::timeout(DATABASE_CLOSE_LIMIT, store.close()).await;
 }
 
 /// # Errors
@@ -324,6 +339,26 @@ fn start_dashboard(
         config.record.window,
         tasks,
     )
+}
+
+/// Keeps the counters, where they are switched on.
+///
+/// # Errors
+/// The database says that they cannot be kept as configured.
+async fn start_counters(
+    config: &Config,
+    counted: CountedTypes,
+    presence: &Arc<dyn presence::Presence>,
+    metrics: &Metrics,
+    tasks: &Tasks,
+) -> Result<Option<Counters>, StartError> {
+    if !config.counters.enabled {
+        return Ok(None);
+    }
+    background_checks::counters_at_start(config).await?;
+    let store = store::open_counters(config, counted).context("the database")?;
+    let metrics = metrics.counters.clone();
+    Ok(Some(Counters::start(config, store, presence, metrics, tasks)))
 }
 
 /// What live connections share, where they are switched on.

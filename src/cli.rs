@@ -1,9 +1,10 @@
 //! The command line: `run`, `upgrade`, `init`, `check`, `routes test`, `migrate`, `grants`,
-//! `dead-letters`, `demo`.
+//! `counters`, `dead-letters`, `demo`.
 //!
 //! Exit codes: 0 fine, 64 wrong configuration or usage (one readable message on standard error), 1 anything
 //! else.
 
+mod counters;
 mod dead_letters;
 mod init;
 
@@ -22,6 +23,7 @@ use crate::routes::RouteNames;
 use crate::store::{GrantsError, MigrateError, StoreError};
 use crate::writer::spool::Directory;
 use crate::{demo, explain, presence, reload, store, telemetry};
+use counters::CountersCommand;
 use dead_letters::DeadLettersCommand;
 
 /// The manuals, listed below the help.
@@ -112,6 +114,14 @@ enum Command {
         /// The role that the sidecar connects as.
         #[arg(long, default_value = "headcount")]
         role: String,
+    },
+    /// Compare the counters of communities with the events, or count them anew.
+    #[command(after_help = "What they are: deploy/README.md, Counters")]
+    Counters {
+        #[command(flatten)]
+        config: ConfigFile,
+        #[command(subcommand)]
+        command: CountersCommand,
     },
     /// List, retry or drop the page views that the database refused.
     #[command(after_help = "When a row becomes one: deploy/README.md, Rows that the database refuses")]
@@ -296,6 +306,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         } => test_route(&config.load()?, &url, &method),
         Command::Migrate { config, dry_run } => migrate(&config.config, &config.load()?, dry_run),
         Command::Grants { config, role } => grants(&config.config, &config.load()?, &role),
+        Command::Counters { config, command } => counters::run(&config.config, &config.load()?, command),
         Command::DeadLetters { config, command } => dead_letters::run(&config.load()?, command),
         Command::Demo { port } => Ok(demo::run(demo::Options { port }, |config, folder| {
             telemetry::init(&config.log, std::io::stderr().is_terminal())?;

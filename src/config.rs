@@ -5,6 +5,7 @@
 
 mod api;
 mod certificate_dates;
+mod counters;
 mod database;
 mod environment;
 mod error;
@@ -37,6 +38,7 @@ use serde::Deserialize;
 
 pub use api::{Access, Api, CommunityKey, PageViews};
 pub use certificate_dates::Validity;
+pub use counters::{Counters, TimeOfDay};
 pub use database::Database;
 pub(crate) use database::for_driver;
 pub use environment::{misspelt, variables};
@@ -87,6 +89,8 @@ pub struct Config {
     pub record: Record,
     /// The folder in which page views wait for the database.
     pub spool: Spool,
+    /// Counts in the app's community table.
+    pub counters: Counters,
     /// The visitors API.
     pub api: Api,
     /// Connections over which counts are pushed.

@@ -32,6 +32,7 @@ pub mod auth;
 // 4 decide
 pub mod page_view;
 // 5 record
+pub mod counters;
 pub mod geoip;
 pub mod presence;
 pub mod recorder;

@@ -8,6 +8,7 @@ mod alarms;
 pub mod catalogue;
 mod claimed;
 mod connections;
+mod counters;
 mod django;
 mod error;
 mod event_types;
@@ -41,14 +42,15 @@ use crate::ids::{AccountId, CommunityId, SessionToken, UserId};
 use crate::key_type::{AppKeys, KeyTypes};
 use crate::routes::PAGE_VIEW;
 
+pub use counters::{Comparison, CounterStore, Folded, Lease, Published, Totals};
 pub use alarms::Alarms;
 pub use error::{Class, StoreError};
 pub use event_types::{TypeFault, refused};
 pub use ledger::LedgerProblem;
 pub use migrate::{Incomplete, MigrateError, Step, migrate};
 pub use open::{
-    GrantsError, check, check_ledger, events_of_routes, grants, ignored_parameters, open, open_counting,
-    place, read_catalogue, remarks, session_listener,
+    GrantsError, check, check_ledger, events_of_routes, grants, ignored_parameters, open, open_counters,
+    open_counting, place, read_catalogue, remarks, session_listener,
 };
 pub use past_visitors::{GAP, MOST_PAGES, PastAsked, PastPlace, PastSort, PastVisitor, PastWindow};
 pub use postgres::{Notification, SessionListener};

@@ -6,7 +6,7 @@ use prometheus::{Gauge, Opts};
 
 use crate::metrics::Registry;
 use crate::status::{Status, StatusGauges};
-use crate::{api, auth, live, page_view, presence, proxy, reload, tasks, telemetry, writer};
+use crate::{api, auth, counters, live, page_view, presence, proxy, reload, tasks, telemetry, writer};
 
 /// The metrics of the process. Each module gets its own.
 #[derive(Debug, Clone)]
@@ -15,6 +15,7 @@ pub struct Metrics {
     pub(super) registry: Registry,
     pub api: Arc<api::Metrics>,
     pub auth: Arc<auth::Metrics>,
+    pub counters: Arc<counters::Metrics>,
     pub live: Arc<live::Metrics>,
     pub presence: Arc<presence::Metrics>,
     pub proxy: Arc<proxy::Metrics>,
@@ -37,6 +38,7 @@ impl Metrics {
         Self {
             api: Arc::new(api::Metrics::new(&registry)),
             auth: Arc::new(auth::Metrics::new(&registry)),
+            counters: Arc::new(counters::Metrics::new(&registry)),
             live: Arc::new(live::Metrics::new(&registry, views.clone())),
             presence: Arc::new(presence::Metrics::new(&registry)),
             proxy: Arc::new(proxy::Metrics::new(&registry)),

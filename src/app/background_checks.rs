@@ -209,6 +209,25 @@ pub(super) async fn tables_before_a_take_over(
     )))
 }
 
+/// Refuses to start where the database says that the counters cannot be written to it.
+///
+/// # Errors
+/// The operator must fix the configuration or the app's tables.
+pub(super) async fn counters_at_start(config: &Config) -> Result<(), StartError> {
+    let Ok(Ok(problems)) = tokio::time::timeout(START_LOOK, store::check(config)).await else {
+        return Ok(());
+    };
+    let of_counters: Vec<_> = problems
+        .iter()
+        .filter(|problem| problem.is_of_counters())
+        .map(ToString::to_string)
+        .collect();
+    if of_counters.is_empty() {
+        return Ok(());
+    }
+    Err(StartError::Configuration(of_counters.join("; ")))
+}
+
 /// Reads the types of the app's keys, where the database answers: the first pages name communities by them.
 pub(super) async fn keys_at_start(store: &Arc<dyn Store>) {
     let look = async {

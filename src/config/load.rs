@@ -7,7 +7,7 @@ use super::error::{ConfigError, SetBy};
 use super::files::ConfigFolder;
 use super::rules::Section;
 use super::source::Source;
-use super::{Config, validate};
+use super::{Config, Counters, validate};
 
 impl Config {
     /// Loads and validates: `path`, overridden by the given environment. The environment is a parameter so
@@ -49,11 +49,15 @@ impl Config {
         resolved
             .and_then(|()| validate::validate(&mut config))
             .map_err(|(key, problem)| source.error_at(key, problem))?;
+        for key in Counters::placed() {
+            let place = source.place_of(&format!("counters.{key}"));
+            config.counters.places.extend(place.map(|place| (key, place)));
+        }
         Ok(config)
     }
 
     /// The sections with their names.
-    pub(super) fn sections(&mut self) -> [(&'static str, &mut dyn Section); 15] {
+    pub(super) fn sections(&mut self) -> [(&'static str, &mut dyn Section); 16] {
         [
             ("listen", &mut self.listen),
             ("upstream", &mut self.upstream),
@@ -64,6 +68,7 @@ impl Config {
             ("routes", &mut self.routes),
             ("record", &mut self.record),
             ("spool", &mut self.spool),
+            ("counters", &mut self.counters),
             ("api", &mut self.api),
             ("live", &mut self.live),
             ("widget", &mut self.widget),

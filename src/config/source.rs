@@ -36,15 +36,28 @@ impl Source {
 
     /// An error about one key, placed where the key was written.
     pub(super) fn error_at(&self, key: String, problem: String) -> ConfigError {
-        let is_of = |overridden: &str| key == overridden || key.starts_with(&format!("{overridden}["));
-        let set_by = match self.overridden.iter().find(|(overridden, _)| is_of(overridden)) {
-            Some((_, variable)) => SetBy::Variable(variable.clone()),
-            None => SetBy::File(self.path.clone(), self.line_of_key(&key)),
-        };
+        let set_by = self.set_by(&key);
         ConfigError {
             set_by,
             key: Some(key),
             problem,
+        }
+    }
+
+    /// Where a key was written, as errors print it; `None` where neither it nor its section was.
+    pub(super) fn place_of(&self, key: &str) -> Option<String> {
+        match self.set_by(key) {
+            SetBy::File(path, Some(line)) => Some(format!("{}:{line}", path.display())),
+            SetBy::File(_, None) => None,
+            SetBy::Variable(name) => Some(format!("environment variable {name}")),
+        }
+    }
+
+    fn set_by(&self, key: &str) -> SetBy {
+        let is_of = |overridden: &str| key == overridden || key.starts_with(&format!("{overridden}["));
+        match self.overridden.iter().find(|(overridden, _)| is_of(overridden)) {
+            Some((_, variable)) => SetBy::Variable(variable.clone()),
+            None => SetBy::File(self.path.clone(), self.line_of_key(key)),
         }
     }
 

@@ -18,6 +18,7 @@ pub(super) fn validate(config: &mut Config) -> Checked {
     slugs(config)?;
     access(config)?;
     spool(config)?;
+    counters(config)?;
     widget(config)
 }
 
@@ -124,6 +125,22 @@ fn spool(config: &Config) -> Checked {
             "is {}, must be at least record.batch_bytes ({}), or there is no room for one batch",
             spool.max_bytes, record.batch_bytes
         ),
+    )
+}
+
+fn counters(config: &Config) -> Checked {
+    let counters = &config.counters;
+    ensure(
+        !counters.enabled || !config.schema.community.table.is_empty(),
+        "counters.enabled",
+        "needs the app's table of communities, whose columns the counts are: name it in schema.community.table, or set \
+         this to false",
+    )?;
+    ensure(
+        !counters.enabled || !counters.of_events() || config.record.events != Events::Off,
+        "counters.enabled",
+        "counts the page views that the sidecar writes, and record.events is false: set counters.total_visitors and \
+         counters.page_views to \"\", or record.events to \"app\" or \"own\"",
     )
 }
 

@@ -302,6 +302,18 @@ fn known(error: &sqlx::Error) -> Option<&ServerFailure> {
 }
 
 /// A server's error without any row: its message and code, and what to do.
+/// Whether the tables of counters are not there, or the role may not write them.
+pub(super) fn lacks_counters(error: &sqlx::Error) -> bool {
+    let Some(error) = error.as_database_error() else {
+        return false;
+    };
+    let is_code = error
+        .code()
+        .is_some_and(|code| matches!(&*code, "42P01" | "42501" | "3F000"));
+    is_code || error.message().starts_with("no such table: headcount_counter")
+}
+
+/// A server's error without any row: its message and code.
 pub(super) fn in_words(error: &sqlx::Error) -> String {
     if let Some(failure) = known(error) {
         return failure.to_string();

@@ -11,8 +11,15 @@ use super::schema::right::{
 };
 use super::schema::{Privilege, ResolvedSchema, Right, TableName};
 
-/// The SQL. `writes`: the configuration writes to the database, for which the ledger is needed.
-pub(super) fn sql(resolved: &ResolvedSchema, role: &str, writes: bool) -> String {
+/// Rights on the tables of counters.
+const COUNTERS: &[&str] = &[
+    "SELECT, INSERT, UPDATE, DELETE ON TABLE headcount.counter, headcount.counter_visitor",
+    "SELECT, INSERT, DELETE ON TABLE headcount.counter_delta",
+    "SELECT, UPDATE ON TABLE headcount.counter_lease",
+];
+
+/// The SQL. `counts`: counters are kept. `writes`: the configuration writes to the database, for which the ledger is needed.
+pub(super) fn sql(resolved: &ResolvedSchema, role: &str, writes: bool, counts: bool) -> String {
     let role = quoted(role);
     let mut sql = format!(
         "-- The rights that the sidecar's role needs with this configuration. Run it as a superuser, or as the owner of the\n\
@@ -35,6 +42,15 @@ pub(super) fn sql(resolved: &ResolvedSchema, role: &str, writes: bool) -> String
     }
     if writes {
         for right in RIGHTS {
+            give(right);
+        }
+    }
+    if counts {
+        if !writes {
+            give(RIGHTS[0]);
+            give(RIGHTS[2]);
+        }
+        for right in COUNTERS {
             give(right);
         }
     }
@@ -166,7 +182,7 @@ mod tests {
             read_only: false,
             session_trigger: false,
         };
-        let text = sql(&resolved, "headcount\nALTER ROLE mallory SUPERUSER;--", false);
+        let text = sql(&resolved, "headcount\nALTER ROLE mallory SUPERUSER;--", false, false);
         for line in text.lines() {
             assert!(line.starts_with("-- ") || line.starts_with("GRANT "), "{line:?}");
             assert!(
@@ -201,7 +217,7 @@ mod tests {
             has_own_partitions: false,
             session_trigger: false,
         };
-        let text = sql(&resolved, "the \"role\"", false);
+        let text = sql(&resolved, "the \"role\"", false, false);
         let grants: Vec<_> = text.lines().filter(|line| line.starts_with("GRANT")).collect();
         assert_eq!(
             grants,

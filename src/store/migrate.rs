@@ -364,6 +364,27 @@ async fn app_schema<B: Backend>(
     }
 }
 
+/// The table of communities, and the columns for counts that it lacks, each with its key; `None` if it lacks none.
+async fn missing_counters<B: Backend>(
+    connection: &mut B::Connection,
+    config: &Config,
+) -> Result<Option<(String, Vec<(&'static str, String)>)>, MigrateError> {
+    let wanted = Requirements::new(config, B::OWN_EVENTS);
+    let Some(counters) = &wanted.counters else {
+        return Ok(None);
+    };
+    let live = B::introspect(connection, &wanted).await?;
+    let Some(community) = &live.community else {
+        return Ok(None);
+    };
+    let lacks = |name: &str| !name.is_empty() && !community.has(name);
+    let columns = counters.columns().into_iter().filter(|(_, name)| lacks(name));
+    let columns: Vec<_> = columns
+        .map(|(key, name)| (key, live.dialect.quoted(name)))
+        .collect();
+    Ok((!columns.is_empty()).then(|| (community.name.to_string(), columns)))
+}
+
 /// The same with our own event table, which was just made, or would be: indexes are put on it as on the app's.
 fn with_own_events<B: Backend>(app: Arc<AppSchema>) -> Arc<AppSchema> {
     if app.event.is_some() {

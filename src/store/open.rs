@@ -16,8 +16,8 @@ use super::schema::{Problems, ResolvedSchema};
 use super::sql::SqlStore;
 use super::url::{OpenError, Scheme, database_url, direct_url};
 use super::{
-    LedgerProblem, SchemaProblem, SessionListener, Store, StoreError, grants as rights, postgres,
-    session_notes, sqlite,
+    CounterStore, LedgerProblem, SchemaProblem, SessionListener, Store, StoreError, grants as rights,
+    postgres, session_notes, sqlite,
 };
 use crate::config::{self, Config, Database, Revocation, for_driver};
 use crate::routes::{CountedTypes, RouteTable};
@@ -36,6 +36,22 @@ pub fn open_counting(config: &Config, counted: CountedTypes) -> Result<Arc<dyn S
         tracing::warn!("{parameter}");
     }
     store(config, counted)
+}
+
+/// Connections of counters: one adds up and writes, one compares, one renews the lease.
+const COUNTER_CONNECTIONS: u32 = 3;
+
+/// Opens the counters, with connections of their own: counting takes longer than any other statement may. Opens none
+/// yet. `counted` says which event types count as page views. Must be called on a tokio runtime.
+pub fn open_counters(config: &Config, counted: CountedTypes) -> Result<Arc<dyn CounterStore>, OpenError> {
+    let mut config = config.clone();
+    config.database.statement_timeout = config.counters.statement_timeout;
+    config.database.max_connections = COUNTER_CONNECTIONS;
+    let url = database_url(&config.database)?;
+    Ok(match Scheme::of(&url)? {
+        Scheme::Postgres => Arc::new(postgres::store(&url, &config)?.counting(counted)),
+        Scheme::Sqlite => Arc::new(sqlite::store(url.expose(), &config)?.counting(counted)),
+    })
 }
 
 fn store(config: &Config, counted: CountedTypes) -> Result<Arc<dyn Store>, OpenError> {
@@ -237,8 +253,14 @@ pub async fn grants(config: &Config, role: &str) -> Result<String, GrantsError> 
     // Rights that the connection's own role lacks do not matter.
     resolved.problems.retain(|problem| !problem.is_of_the_role());
     match resolved.app {
-        Some(_) if !resolved.lacks_events => Ok(rights::sql(&resolved, role, config.record.writes())),
-        _ => Err(GrantsError::Schema(resolved.problems)),
+        Some(_) if resolved.lacks_events => Err(GrantsError::Schema(resolved.problems)),
+        Some(_) => Ok(rights::sql(
+            &resolved,
+            role,
+            config.record.writes(),
+            config.counters.enabled,
+        )),
+        None => Err(GrantsError::Schema(resolved.problems)),
     }
 }
 

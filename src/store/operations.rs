@@ -1,6 +1,7 @@
 //! The operations on the app's database, for either kind: parameters and results. The statements are in `postgres`
 //! and `sqlite`; pooling and timeouts are in `connections`.
 
+mod counters;
 mod events;
 mod sessions;
 
@@ -16,7 +17,7 @@ use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection, Database, Transaction};
 
-use super::error::{in_words, is_impossible, is_untranslatable};
+use super::error::{in_words, is_impossible, is_untranslatable, lacks_counters};
 use super::ledger::LedgerProblem;
 use super::rows::{EventRow, event_rows};
 use super::schema::{
@@ -33,6 +34,11 @@ use crate::key_type::KeyTypes;
 use crate::routes::CountedTypes;
 
 pub(super) use events::{EVENT_INDEXES, FaultyTypes, LookAtEvents, MissingIndexes, PastVisitors};
+pub(super) use counters::{
+    AddDeltas, Compare, Context, FOLD_COMMUNITIES, FOLD_ROWS, Fold, ForgetAbsent, LastPass, NoteChecked,
+    NotePass, Pending, Publish, Recount, ReleaseLease, ShownPresent, TakeLease, Unchecked, Uncounted,
+    all_time, definition, deltas, first_possible, greatest, no_events, spellings,
+};
 pub(super) use sessions::{
     FindProfiles, FindSessions, FindUsers, LookAtSessions, ReadSessions, SampleSessions, SessionKey,
 };
@@ -74,6 +80,21 @@ pub(super) trait Backend:
     + for<'a> Runs<MarkedOf<'a>>
     + for<'a> Runs<Visitors<'a>>
     + for<'a> Runs<StatsOf<'a>>
+    + for<'a> Runs<AddDeltas<'a>>
+    + for<'a> Runs<TakeLease<'a>>
+    + Runs<ReleaseLease>
+    + for<'a> Runs<Fold<'a>>
+    + Runs<Uncounted>
+    + for<'a> Runs<Recount<'a>>
+    + for<'a> Runs<Compare<'a>>
+    + for<'a> Runs<NoteChecked<'a>>
+    + Runs<ShownPresent>
+    + Runs<Pending>
+    + for<'a> Runs<Publish<'a>>
+    + for<'a> Runs<Unchecked<'a>>
+    + for<'a> Runs<ForgetAbsent<'a>>
+    + for<'a> Runs<LastPass<'a>>
+    + Runs<NotePass>
     + for<'a> Runs<PastVisitors<'a>>
     + for<'a> Runs<FaultyTypes<'a>>
     + for<'a> Runs<LookAtEvents<'a>>
@@ -274,6 +295,8 @@ pub(super) struct Rules {
     pub events: bool,
     /// The event table is our own.
     pub own_events: bool,
+    /// What is added to counters is noted.
+    pub counts: bool,
     /// Our own event table has partitions.
     pub partitions: bool,
     /// What a member whom the app hides is; `None` where it hides nobody.
@@ -292,6 +315,7 @@ impl Rules {
         Self {
             events: config.record.events != Events::Off,
             own_events: config.record.events == Events::Own,
+            counts: config.counters.enabled && config.counters.of_events(),
             partitions: config.record.events == Events::Own
                 && config.record.own_partitions == OwnPartitions::Month,
             hidden: config
@@ -313,7 +337,7 @@ impl Rules {
 /// Writes a batch, in one transaction.
 ///
 /// Two sidecars, and a sidecar and the app, must never deadlock (W7): tables in fixed order (ledger, events,
-/// sessions, profiles), and the rows of each in the order of their keys.
+/// what is added to counters, sessions, profiles), and the rows of each in the order of their keys.
 pub(super) struct Apply<'a> {
     pub batch: &'a Batch,
     pub rules: &'a Rules,
@@ -346,7 +370,9 @@ impl<B: Backend> Runs<Apply<'_>> for B {
                     (form, is_ascii) = (EventRow::in_ascii, true);
                 }
                 // The events must not wait for what will never be.
-                Err((Some(column), error)) if is_impossible(&error) && !app.left_out.contains(column) => {
+                Err((Some(column), error)) if (is_impossible(&error) || (column == COUNTERS && lacks_counters(&error)))
+                        && !app.left_out.contains(column) =>
+                {
                     app.left_out.insert(column, in_words(&error));
                 }
                 Err((_, error)) => return Err(error),
@@ -410,6 +436,13 @@ impl Apply<'_> {
             let insert = InsertEvents { event, columns, rows };
             B::run(&insert, app, &mut transaction).await.map_err(other)?;
         }
+        if rules.counts && app.event.is_some() && !app.left_out.contains(COUNTERS) {
+            let types = &rules.counted.get();
+            let added = AddDeltas { batch: &batch, types };
+            B::run(&added, app, &mut transaction)
+                .await
+                .map_err(updating(COUNTERS))?;
+        }
         if app.adds_pages
             && !app.left_out.contains(PAGES_VISITED)
             && let Some(counter) = app.session.page_counter()
@@ -442,6 +475,7 @@ impl Apply<'_> {
 /// The updates that a batch makes beside its events.
 const PAGES_VISITED: &str = "pages_visited";
 const LAST_ACTIVE: &str = "last_active";
+const COUNTERS: &str = "counters";
 
 /// Inserts page views; a step of [`Apply`].
 pub(super) struct InsertEvents<'a> {
@@ -568,8 +602,6 @@ impl Operation for StatsOf<'_> {
 impl StatsOf<'_> {
     /// Every text that may stand for the community in metadata; none if its id cannot be a key.
     pub(super) fn spellings(&self, app: &AppSchema) -> Vec<String> {
-        let kind = app.keys().community;
-        let key = kind.canonical(self.community.as_str());
-        key.map(|key| kind.spellings(&key)).unwrap_or_default()
+        spellings(self.community, app)
     }
 }

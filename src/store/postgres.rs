@@ -8,6 +8,7 @@
 
 mod apply;
 mod catalogue;
+mod counters;
 mod event_index;
 mod event_types;
 mod identify;
@@ -68,7 +69,11 @@ impl Backend for Postgres {
         connection: &mut PgConnection,
         wanted: &Requirements,
     ) -> Result<LiveSchema, sqlx::Error> {
-        introspect::live_schema(connection, &wanted.names, wanted.time_zone).await
+        let mut live = introspect::live_schema(connection, &wanted.names, wanted.time_zone).await?;
+        if wanted.counters.is_some() {
+            live.counter_tables = counters::state(connection).await?;
+        }
+        Ok(live)
     }
 
     async fn ledger(connection: &mut PgConnection) -> Result<Option<LedgerProblem>, sqlx::Error> {

@@ -5,6 +5,8 @@
 //! statements are built from. Identifiers print quoted, so that they can be used in SQL as they are.
 
 mod check;
+mod counter_fault;
+mod counters;
 mod left_out;
 mod lookup_fault;
 mod lookups;
@@ -25,6 +27,9 @@ use chrono_tz::Tz;
 use crate::key_type::{KeyType, KeyTypes};
 
 pub use left_out::LeftOut;
+pub use counter_fault::CounterFault;
+pub use counters::CounterColumns;
+pub(super) use counters::CounterTables;
 pub use lookup_fault::LookupFault;
 pub(super) use lookups::LiveLookup;
 pub use lookups::LookupTable;
@@ -56,6 +61,8 @@ pub struct AppSchema {
     pub lookups: BTreeMap<String, LookupTable>,
     /// What cannot be updated, as far as it was tried.
     pub left_out: LeftOut,
+    /// Columns of communities for counts; `None` where none are written, or one cannot be.
+    pub counters: Option<CounterColumns>,
 }
 
 impl AppSchema {
@@ -331,6 +338,8 @@ pub(super) struct LiveSchema {
     pub has_own_partitions: bool,
     /// As configured in `schema.lookup`.
     pub lookups: BTreeMap<String, LiveLookup>,
+    /// The sidecar's own tables of counters, where these are wanted.
+    pub counter_tables: CounterTables,
     /// Columns of `schema.event.constants` whose constant is not of the column's type.
     pub bad_constants: Vec<String>,
 }
@@ -360,6 +369,11 @@ pub(super) struct Reference {
 }
 
 impl LiveTable {
+    /// Whether it has a column of this name.
+    pub(super) fn has(&self, column: &str) -> bool {
+        self.find(column).is_some()
+    }
+
     /// Whether it is our own event table.
     pub(super) fn is_own(&self) -> bool {
         self.name.schema.as_deref() == Some("headcount") && self.name.name == "page_view"

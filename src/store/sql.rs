@@ -1,5 +1,7 @@
 //! The `Store` on a SQL database: the one implementation, for Postgres and SQLite alike.
 
+mod counters;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -12,7 +14,7 @@ use super::claimed::FindClaimed;
 use super::connections::Connections;
 use super::event_types::{self, TypeFault};
 use super::operations::{
-    Apply, Backend, FaultyTypes, FindCommunity, FindSessions, FindSlug, FindUsers, ForgetOld,
+    Apply, Backend, Context, FaultyTypes, FindCommunity, FindSessions, FindSlug, FindUsers, ForgetOld,
     LookAtEvents, LookAtSessions, MakePartitions, MarkedOf, MissingIndexes, MissingParts, Operation, PastVisitors,
     ReadKeys, Rules, Runs, StatsOf, Visitors,
 };
@@ -41,6 +43,15 @@ impl<B: Backend> SqlStore<B> {
         Self {
             connections: Connections::new(options, config),
             rules: Rules::new(config),
+        }
+    }
+
+    /// What operations on counters know.
+    fn counter_context(&self) -> Context<'_> {
+        Context {
+            database: &self.rules.database,
+            until_ours: self.until_ours(),
+            types: self.rules.counted.get(),
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod apply;
 mod catalogue;
+mod counters;
 mod event_index;
 mod event_types;
 mod identify;
@@ -60,7 +61,11 @@ impl Backend for Sqlite {
         connection: &mut SqliteConnection,
         wanted: &Requirements,
     ) -> Result<LiveSchema, sqlx::Error> {
-        introspect::live_schema(connection, &wanted.names).await
+        let mut live = introspect::live_schema(connection, &wanted.names).await?;
+        if wanted.counters.is_some() {
+            live.counter_tables = counters::state(connection).await?;
+        }
+        Ok(live)
     }
 
     async fn ledger(connection: &mut SqliteConnection) -> Result<Option<LedgerProblem>, sqlx::Error> {

@@ -41,6 +41,12 @@ label_values! {
         DatabaseWatch => "database_watch",
         /// Compares the database's tables with the configuration.
         SchemaWatch => "schema_watch",
+        /// Takes and renews the lease of the counters.
+        CountersLease => "counters_lease",
+        /// Adds up and writes the counters of communities.
+        Counters => "counters",
+        /// Compares the counters with the events.
+        CountersReconciliation => "counters_reconciliation",
         /// Reads route files again.
         Reloader => "reloader",
         /// Passes changed counts to live connections.

@@ -70,7 +70,7 @@ async fn i9_forbidden_and_absent_look_the_same(variant: Variant) {
     for rest in ["", "/count", "/stats"] {
         let hidden = world.visitors("hidden", rest);
         let absent = match variant {
-            Variant::Default | Variant::Text | Variant::Django => {
+            Variant::Default | Variant::Text | Variant::Django | Variant::Counters => {
                 format!("/api/communities/999999/visitors{rest}")
             }
             Variant::Uuid => {

@@ -11,7 +11,7 @@ use crate::rules::{project, sources};
 use imports::{Import, Sources, contains, file, imports, room, unreadable};
 
 /// The top-level modules, from the top. `src/README.md` has the same order.
-const ORDER: &str = "main cli app admin proxy explain demo init api recorder live writer auth communities store \
+const ORDER: &str = "main cli app admin proxy explain demo init api recorder live writer counters auth communities store \
                      recent_pages batch widget reload page_view presence routes handover tasks shutdown telemetry \
                      metrics status retry geoip json key_type printable browser_session ids header_edits header_list \
                      rate_limit from_row systemd config";

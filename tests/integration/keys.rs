@@ -52,7 +52,9 @@ async fn is_one_community(parts: Parts, variant: Variant, spellings: impl Fn(&st
     let members = look(&world, &visits).await;
 
     let shown = match variant {
-        Variant::Default | Variant::Django => json!(key.parse::<i64>().expect("a number")),
+        Variant::Default | Variant::Django | Variant::Counters => {
+            json!(key.parse::<i64>().expect("a number"))
+        }
         Variant::Uuid | Variant::Text => json!(key),
     };
     for spelling in &spelt {

@@ -12,6 +12,7 @@ mod architecture;
 mod browsers;
 mod certificates;
 mod command_line;
+mod counters;
 mod dashboard;
 mod demo;
 mod django_sessions;

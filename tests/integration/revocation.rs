@@ -110,7 +110,9 @@ impl Told {
     /// tokens.
     async fn execute(&self, sql: &str) {
         let (session, token) = match self.variant {
-            Variant::Default | Variant::Text | Variant::Django => ("accounts_usersession", "session_id"),
+            Variant::Default | Variant::Text | Variant::Django | Variant::Counters => {
+                ("accounts_usersession", "session_id")
+            }
             Variant::Uuid => ("people_browsersession", "token"),
         };
         let sql = sql.replace("{session}", session).replace("{token}", token);
@@ -231,7 +233,7 @@ impl Roles {
             sidecar: format!("sidecar_{any}"),
         };
         let [session, event, profile, community] = match variant {
-            Variant::Default | Variant::Text | Variant::Django => [
+            Variant::Default | Variant::Text | Variant::Django | Variant::Counters => [
                 "accounts_usersession",
                 "accounts_userevent",
                 "accounts_userprofile",

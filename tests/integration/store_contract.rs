@@ -30,6 +30,7 @@ macro_rules! contract {
 
 mod apply;
 mod claims;
+mod counters;
 mod disabled;
 mod django;
 mod identify;

@@ -21,6 +21,7 @@ fn everything(variant: Variant) -> Vec<&'static str> {
     let mut all = vec![
         "migration 1 (addition)",
         "migration 2 (ledger)",
+        "migration 3 (counters)",
         "index headcount_event_community",
         "index headcount_event_visitor",
         "index headcount_session_user",
@@ -77,7 +78,11 @@ async fn what_a_dry_run_prints_can_be_run_by_hand() {
     // Only sqlx's own record of its migrations is missing, which nobody writes by hand.
     assert_eq!(
         titles(&missing),
-        ["migration 1 (addition)", "migration 2 (ledger)"]
+        [
+            "migration 1 (addition)",
+            "migration 2 (ledger)",
+            "migration 3 (counters)"
+        ]
     );
 }
 
@@ -223,13 +228,20 @@ async fn all_at_once_on_a_fresh_site_and_by_hand() {
     }
     let missing = migrate(&site.config, false).await.unwrap_err();
     assert!(missing.to_string().contains("own tables"), "{missing}");
-    site.execute("DROP TABLE headcount.addition, headcount.applied_batch, headcount.format")
-        .await;
+    site.execute(
+        "DROP TABLE headcount.addition, headcount.applied_batch, headcount.format, headcount.counter,
+         headcount.counter_visitor, headcount.counter_delta, headcount.counter_lease",
+    )
+    .await;
     // The table of additions, which tells nothing of what was made by hand, is made anew.
     let missing = migrate(&site.config, false).await.unwrap();
     assert_eq!(
         titles(&missing),
-        ["migration 1 (addition)", "migration 2 (ledger)"]
+        [
+            "migration 1 (addition)",
+            "migration 2 (ledger)",
+            "migration 3 (counters)"
+        ]
     );
     assert_eq!(migrate(&site.config, false).await.unwrap(), []);
 }
@@ -245,8 +257,11 @@ async fn i10_a_trigger_made_by_hand_that_does_not_tell_of_new_sessions_is_made_a
             .replace("headcount_session_appeared", "headcount_session");
         site.execute(&former).await;
     }
-    site.execute("DROP TABLE headcount.addition, headcount.applied_batch, headcount.format")
-        .await;
+    site.execute(
+        "DROP TABLE headcount.addition, headcount.applied_batch, headcount.format, headcount.counter,
+         headcount.counter_visitor, headcount.counter_delta, headcount.counter_lease",
+    )
+    .await;
     let titles_of = async || {
         let steps = migrate(&site.config, false).await.unwrap();
         titles(&steps).into_iter().map(str::to_owned).collect::<Vec<_>>()

@@ -1,5 +1,6 @@
 //! Migrations on Postgres. Indexes are built `CONCURRENTLY`, so that the app can write meanwhile.
 
+mod counters;
 mod index;
 mod page_view;
 mod rights;
@@ -30,6 +31,11 @@ pub(super) const OWN: &[Own] = &[
         2,
         "ledger",
         include_str!("../../../migrations/postgres/0002_ledger.sql"),
+    ),
+    (
+        3,
+        "counters",
+        include_str!("../../../migrations/postgres/0003_counters.sql"),
     ),
 ];
 
@@ -122,6 +128,10 @@ async fn run(
         include_str!("../../../migrations/app/postgres/session_user.sql"),
     ) {
         failed.extend(index::add(connection, &addition, dry_run, &mut steps).await.err());
+    }
+    match counters::settle(connection, config, dry_run).await {
+        Ok(done) => steps.extend(done),
+        Err(error) => failed.push(error),
     }
     match trigger::settle(connection, config, &app, dry_run).await {
         Ok(done) => steps.extend(done),

@@ -3,8 +3,8 @@
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Sqlite, SqliteConnection};
 
 use super::{
-    Addition, MigrateError, Own, Step, additions, app_schema, migrator, outcome, own_migrations,
-    with_own_events, within,
+    Addition, MigrateError, Own, Step, additions, app_schema, migrator, missing_counters, outcome,
+    own_migrations, with_own_events, within,
 };
 use crate::config::{Config, Events};
 use crate::store::operations::Backend as _;
@@ -23,6 +23,11 @@ pub(super) const OWN: &[Own] = &[
         2,
         "ledger",
         include_str!("../../../migrations/sqlite/0002_ledger.sql"),
+    ),
+    (
+        3,
+        "counters",
+        include_str!("../../../migrations/sqlite/0003_counters.sql"),
     ),
 ];
 
@@ -60,7 +65,46 @@ async fn run(
             Err(error) => failed.push(error),
         }
     }
+    match counter_columns(connection, config, dry_run).await {
+        Ok(done) => steps.extend(done),
+        Err(error) => failed.push(error),
+    }
     outcome(steps, failed)
+}
+
+/// Adds the columns for counts that are wanted and missing. What was counted before is then to be written to them.
+async fn counter_columns(
+    connection: &mut SqliteConnection,
+    config: &Config,
+    dry_run: bool,
+) -> Result<Option<Step>, MigrateError> {
+    let Some((table, columns)) = missing_counters::<Sqlite>(connection, config).await? else {
+        return Ok(None);
+    };
+    let statements: Vec<_> = columns
+        .iter()
+        .map(|(key, column)| {
+            let definition = match *key {
+                "updated_at" => "datetime",
+                "page_views" => "bigint NOT NULL DEFAULT 0",
+                _ => "integer NOT NULL DEFAULT 0",
+            };
+            format!("ALTER TABLE {table} ADD COLUMN {column} {definition}")
+        })
+        .collect();
+    let step = Step::new(format!("columns of {table} for counts"), statements.join(";\n"));
+    if !dry_run {
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        sqlx::raw_sql(AssertSqlSafe(step.sql.as_str()))
+            .execute(&mut *transaction)
+            .await
+            .map_err(MigrateError::of_step(&step))?;
+        sqlx::query("UPDATE headcount_counter SET pending = 1, current_visitors = 0")
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+    }
+    Ok(Some(step))
 }
 
 /// Makes our own event table.

@@ -16,7 +16,8 @@ use crate::config::Schema;
 use crate::from_row::from_row;
 use crate::store::StoreError;
 use crate::store::schema::{
-    Column, Dialect, Fixed, Kind, LiveColumn, LiveLookup, LiveSchema, LiveTable, Reference, TableName,
+    Column, CounterTables, Dialect, Fixed, Kind, LiveColumn, LiveLookup, LiveSchema, LiveTable, Reference,
+    TableName,
 };
 
 pub(super) async fn live_schema(
@@ -80,6 +81,7 @@ pub(super) async fn live_schema(
         has_own_partitions,
         community,
         lookups,
+        counter_tables: CounterTables::default(),
         bad_constants,
     })
 }

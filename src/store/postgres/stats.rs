@@ -2,6 +2,8 @@
 //!
 //! The first part reads the index from `migrations/app`; without it the event table is scanned.
 
+use std::sync::Arc;
+
 use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 
 use super::event_index::{is_ours, key, of_community};
@@ -31,11 +33,25 @@ impl Runs<StatsOf<'_>> for Postgres {
 }
 
 fn sql(operation: &StatsOf<'_>, app: &AppSchema, event: &EventTable) -> String {
-    let counted = is_of_type(&event.event_type, &operation.types);
+    // S8: a session has ended, and within the window.
+    // No name of ours is one that a table of the app may have.
+    format!(
+        "WITH {views}, headcount_sessions AS MATERIALIZED (
+             {sessions}
+         ), {STATS_OF_VIEWS_AND_SESSIONS}",
+        views = views(operation.until_ours, &operation.types, app, event),
+        sessions = sessions(app),
+    )
+}
+
+/// `headcount_views (user_id, at, ours)`: the views that count, of the community with the spellings `$1`, in the window
+/// from `$2` to `$3`; `ours` says whether the sidecar wrote them. Statistics and counters both count these.
+pub(super) fn views(until_ours: bool, types: &[Arc<str>], app: &AppSchema, event: &EventTable) -> String {
+    let counted = is_of_type(&event.event_type, types);
     let of_community = format!("{counted} AND {}", of_community(app, event, "= ANY ($1::text[])"));
     let (key, ours, theirs) = (key(event), is_ours(event, true), is_ours(event, false));
     let event_to = moment(&event.timestamp, "$3::timestamptz");
-    let theirs_to = if operation.until_ours {
+    let theirs_to = if until_ours {
         // The index has the first row of each spelling, not of all together.
         format!(
             "least({event_to}, (
@@ -54,28 +70,24 @@ fn sql(operation: &StatsOf<'_>, app: &AppSchema, event: &EventTable) -> String {
     } else {
         event_to.clone()
     };
-    // S5: half-open. S8: a session has ended, and within the window.
-    // No name of ours is one that a table of the app may have.
+    // S5: half-open.
     format!(
-        "WITH headcount_views AS MATERIALIZED (
-             SELECT {event_user} AS user_id, {event_at} AS at
+        "headcount_views AS MATERIALIZED (
+             SELECT {event_user} AS user_id, {event_at} AS at, TRUE AS ours
              FROM {events}
              WHERE {of_community} AND {ours}
                AND {timestamp} >= {event_from} AND {timestamp} < {event_to}
              UNION ALL
-             SELECT {event_user}, {event_at}
+             SELECT {event_user}, {event_at}, FALSE
              FROM {events}
              WHERE {of_community} AND {theirs}
                AND {timestamp} >= {event_from} AND {timestamp} < {theirs_to}
-         ), headcount_sessions AS MATERIALIZED (
-             {sessions}
-         ), {STATS_OF_VIEWS_AND_SESSIONS}",
+         )",
         event_user = event.user_id,
         event_at = moment(&event.timestamp, &event.timestamp.to_string()),
         events = event.table,
         timestamp = event.timestamp,
         event_from = moment(&event.timestamp, "$2::timestamptz"),
-        sessions = sessions(app),
     )
 }
 

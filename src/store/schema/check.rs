@@ -39,7 +39,7 @@ impl Holds {
         }
     }
 
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Key => "an integer, uuid or text",
             Self::Text => "text",

@@ -7,7 +7,7 @@ use std::fmt;
 
 use chrono_tz::Tz;
 
-use super::LookupFault;
+use super::{CounterFault, LookupFault};
 use super::right::{Privilege, grant, making_partitions, policy};
 use beside::{fixed_view, loose_join, loose_token};
 
@@ -146,6 +146,10 @@ pub enum SchemaProblem {
     /// The server does not know the configured zone of such columns, so that each statement that compares or writes them
     /// fails.
     UnknownTimeZone { zone: Tz, columns: Vec<String> },
+    /// A column for a count cannot be used.
+    Counter(CounterFault),
+    /// The sidecar's own tables of counters cannot be used; `role`: because it may not use them.
+    NoCounterTables { role: Option<String> },
     /// The trigger that notifies of ended sessions is configured and not installed.
     NoTrigger { table: String },
 }
@@ -177,6 +181,8 @@ impl SchemaProblem {
             | Self::Lookup { .. }
             | Self::AccountsDisagree { .. }
             | Self::NamesAccount { .. }
+            | Self::Counter(_)
+            | Self::NoCounterTables { .. }
             | Self::ReadOnly
             | Self::NoTimeZone { .. }
             | Self::NoTrigger { .. } => false,
@@ -195,6 +201,11 @@ impl SchemaProblem {
         matches!(self, Self::NoTimeZone { .. }) || self.is_a_warning()
     }
 
+    /// Whether the counters cannot be kept as they are configured.
+    pub fn is_of_counters(&self) -> bool {
+        matches!(self, Self::Counter(_) | Self::NoCounterTables { .. })
+    }
+
     /// Whether everything works, in a way that an operator may not want.
     pub fn is_a_warning(&self) -> bool {
         matches!(
@@ -211,6 +222,8 @@ impl fmt::Display for SchemaProblem {
     #[expect(clippy::too_many_lines, reason = "a sentence for each")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Counter(fault) => fault.fmt(f),
+            Self::NoCounterTables { role } => no_counter_tables(f, role.as_deref()),
             Self::Lookup { lookup, fault } => write!(f, "schema.lookup.{lookup}: {fault}"),
             Self::MissingTable { table, section } => write!(
                 f,
@@ -423,6 +436,16 @@ fn no_django_sessions(f: &mut fmt::Formatter<'_>, table: &str) -> fmt::Result {
          \"…signed_cookies\" cannot be read from the database: set SESSION_ENGINE to one of those two, or \
          schema.django_session.table to the name of the table"
     )
+}
+
+fn no_counter_tables(f: &mut fmt::Formatter<'_>, role: Option<&str>) -> fmt::Result {
+    match role {
+        None => f.write_str("the sidecar's own tables of counters are missing: run headcount migrate once"),
+        Some(role) => write!(
+            f,
+            "role {role} may not use the sidecar's own tables of counters: run what `headcount grants --role {role}` prints"
+        ),
+    }
 }
 
 const READ_ONLY: &str = "the database takes no writes (a replica, or default_transaction_read_only is on), so that page \

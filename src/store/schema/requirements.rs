@@ -3,7 +3,7 @@
 use chrono_tz::Tz;
 
 use super::Needs;
-use crate::config::{Config, EventTable as EventNames, Events, Schema, SessionKind, TokenHash};
+use crate::config::{Config, Counters, EventTable as EventNames, Events, Schema, SessionKind, TokenHash};
 
 /// What of the configuration decides what the tables must be like.
 #[derive(Debug, Clone)]
@@ -13,6 +13,8 @@ pub(in crate::store) struct Requirements {
     pub kind: SessionKind,
     pub token_hash: TokenHash,
     pub needs: Needs,
+    /// Columns for counts, where they are wanted.
+    pub counters: Option<Counters>,
     /// The zone in which the app writes moments without one; UTC if not configured.
     pub time_zone: Option<Tz>,
 }
@@ -32,6 +34,7 @@ impl Requirements {
             kind: config.session.kind,
             token_hash: config.session.token_hash,
             needs: Needs::of(config),
+            counters: config.counters.enabled.then(|| config.counters.clone()),
             time_zone: config.database.time_zone,
         }
     }

@@ -51,6 +51,10 @@ pub(in crate::store) fn resolve(wanted: &Requirements, live: &LiveSchema) -> Res
     let community = community
         .flatten()
         .and_then(|table| check.community(table, &names.community.columns));
+    let counters = match (&wanted.counters, &live.community, &community) {
+        (Some(counters), Some(table), Some(_)) => check.counters(table, counters),
+        _ => None,
+    };
     if let Some(partition) = &live.lacks_partition {
         let (partition, user) = (partition.clone(), live.dialect.quoted(&live.user));
         check
@@ -103,6 +107,7 @@ pub(in crate::store) fn resolve(wanted: &Requirements, live: &LiveSchema) -> Res
             community,
             lookups: lookups?,
             left_out: LeftOut::default(),
+            counters,
         })
     };
     ResolvedSchema {

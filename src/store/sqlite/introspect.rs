@@ -12,7 +12,8 @@ use super::values::read_moment;
 use crate::config::Schema;
 use crate::from_row::from_row;
 use crate::store::schema::{
-    Column, Dialect, Fixed, Kind, LiveColumn, LiveLookup, LiveSchema, LiveTable, Reference, TableName,
+    Column, CounterTables, Dialect, Fixed, Kind, LiveColumn, LiveLookup, LiveSchema, LiveTable, Reference,
+    TableName,
 };
 
 pub(super) async fn live_schema(
@@ -53,6 +54,7 @@ pub(super) async fn live_schema(
         has_own_partitions: false,
         community: table(connection, &names.community.table).await?,
         lookups,
+        counter_tables: CounterTables::default(),
         bad_constants,
     })
 }

@@ -2,6 +2,9 @@
 //!
 //! The first part reads the index from `migrations/app`; without it the event table is scanned.
 
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
 
 use super::event_index::{is_ours, key, of_community};
@@ -33,12 +36,37 @@ impl Runs<StatsOf<'_>> for Sqlite {
 }
 
 fn sql(operation: &StatsOf<'_>, app: &AppSchema, event: &EventTable) -> String {
-    let at = |column: &str, zone| micros(column, zone, operation.from, operation.to);
+    let window = (operation.from, operation.to);
+    // S8: a session has ended, and within the window. The text of moments finds the rows, their numbers decide.
+    // No name of ours is one that a table of the app may have.
+    format!(
+        "WITH {views}, headcount_begun AS MATERIALIZED (
+             {begun}
+         ), headcount_sessions AS MATERIALIZED (
+             SELECT user_id, started, ended, (ended - started) / 1000000.0 AS seconds
+             FROM headcount_begun
+             WHERE started >= ?4 AND started < ?5 AND ended >= started AND ended <= ?5
+         ), {STATS_OF_VIEWS_AND_SESSIONS}",
+        views = views(operation.until_ours, &operation.types, event, window),
+        begun = begun(operation, app),
+    )
+}
+
+/// `headcount_views (user_id, at, ours)`: the views that count, of the community with the spellings `?1`, of the days from
+/// `?2` to before `?3`, and in microseconds from `?4` to before `?5`; `ours` says whether the sidecar wrote them. Between
+/// the moments of the last argument, local times are exact. Statistics and counters both count these.
+pub(super) fn views(
+    until_ours: bool,
+    types: &[Arc<str>],
+    event: &EventTable,
+    (from, to): (DateTime<Utc>, DateTime<Utc>),
+) -> String {
+    let at = |column: &str, zone| micros(column, zone, from, to);
     let of = |column: &Column| at(&column.to_string(), column.zone);
-    let counted = is_of_type(&event.event_type, &operation.types);
+    let counted = is_of_type(&event.event_type, types);
     let of_community = format!("{counted} AND {}", of_community(event));
     let (key, ours, theirs) = (key(event), is_ours(event, true), is_ours(event, false));
-    let until_ours = if operation.until_ours {
+    let until_ours = if until_ours {
         // The index has the first row of each spelling, not of all together. The sidecar writes moments in one
         // form, so its first text is its first moment.
         format!(
@@ -52,37 +80,28 @@ fn sql(operation: &StatsOf<'_>, app: &AppSchema, event: &EventTable) -> String {
     } else {
         "SELECT NULL AS text".to_owned()
     };
-    // S5: half-open. S8: a session has ended, and within the window. The text of moments finds the rows, their numbers
-    // decide.
-    // No name of ours is one that a table of the app may have.
+    // S5: half-open.
     format!(
-        "WITH headcount_until AS MATERIALIZED (
+        "headcount_until AS MATERIALIZED (
              SELECT min(?5, coalesce(min({first_at}), ?5)) AS at FROM ({until_ours}) AS first
          ), headcount_views AS MATERIALIZED (
-             SELECT {event_user} AS user_id, {event_at} AS at
+             SELECT {event_user} AS user_id, {event_at} AS at, 1 AS ours
              FROM {events}
              WHERE {of_community} AND {ours}
                AND {timestamp} >= ?2 AND {timestamp} < ?3
                AND {event_at} >= ?4 AND {event_at} < ?5
              UNION ALL
-             SELECT {event_user}, {event_at}
+             SELECT {event_user}, {event_at}, 0
              FROM {events}
              WHERE {of_community} AND {theirs}
                AND {timestamp} >= ?2 AND {timestamp} < ?3
                AND {event_at} >= ?4 AND {event_at} < (SELECT at FROM headcount_until)
-         ), headcount_begun AS MATERIALIZED (
-             {begun}
-         ), headcount_sessions AS MATERIALIZED (
-             SELECT user_id, started, ended, (ended - started) / 1000000.0 AS seconds
-             FROM headcount_begun
-             WHERE started >= ?4 AND started < ?5 AND ended >= started AND ended <= ?5
-         ), {STATS_OF_VIEWS_AND_SESSIONS}",
+         )",
         first_at = at("first.text", event.timestamp.zone),
         event_user = event.user_id,
         event_at = of(&event.timestamp),
         events = event.table,
         timestamp = event.timestamp,
-        begun = begun(operation, app),
     )
 }
 

@@ -11,6 +11,13 @@ class Community(models.Model):
     is_private = models.BooleanField(default=False)
     members = models.ManyToManyField(UserProfile, related_name='communities', blank=True)
 
+    if variant.COUNTERS:
+        # What the sidecar keeps: read here, never written.
+        current_visitors = models.PositiveIntegerField(default=0, db_default=0, editable=False)
+        total_visitors = models.PositiveIntegerField(default=0, db_default=0, editable=False)
+        page_views = models.PositiveBigIntegerField(default=0, db_default=0, editable=False)
+        visitors_updated_at = models.DateTimeField(null=True, editable=False)
+
     class Meta:
         db_table = variant.table('communities_community')
 

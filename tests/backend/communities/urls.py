@@ -12,6 +12,7 @@ urlpatterns = [
     path(f'communities/<{PK}:pk>/', views.community),
     path(f'communities/<{PK}:pk>/posts/<int:post>/', views.post),
     path(f'communities/<{PK}:pk>/search/', views.search),
+    path(f'communities/<{PK}:pk>/counts/', views.counts),
     path('c/<slug:slug>/', views.community_by_slug),
     path(f'private/<{PK}:pk>/', views.members_only),
     path(f'with-iframe/<{PK}:pk>/', views.with_iframe),

@@ -1,4 +1,4 @@
-from django.http import Http404, HttpResponse
+from django.http import Http404, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404
 from django.utils.html import escape
 
@@ -34,6 +34,17 @@ def community(request, pk):
     posts = ''.join(
         f'<li><a href="/communities/{c.pk}/posts/{n}/">Post {n}</a></li>' for n in range(1, 4))
     return html(c.name, f'<ul>{posts}</ul>')
+
+
+def counts(request, pk):
+    """What the site's own pages would show of a community, from its columns alone."""
+    c = visible(request, pk=pk)
+    return JsonResponse({
+        'current_visitors': c.current_visitors,
+        'total_visitors': c.total_visitors,
+        'page_views': c.page_views,
+        'visitors_updated_at': c.visitors_updated_at,
+    })
 
 
 def community_by_slug(request, slug):

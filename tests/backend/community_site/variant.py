@@ -1,7 +1,8 @@
 """The shapes of the schema. `BACKEND_VARIANT=uuid` is the site of somebody who never kept
 Django's defaults: other table and column names, other key types, another cookie. `text` differs from
 the default in its communities alone: their primary key is a slug. `django` is the default with Django's own
-sessions, which name the account instead of the profile."""
+sessions, which name the account instead of the profile. `counters` is the default with counts in the model of
+communities."""
 import os
 import uuid
 
@@ -11,10 +12,11 @@ NAME = os.environ.get('BACKEND_VARIANT', '') or 'default'
 UUID = NAME == 'uuid'
 TEXT = NAME == 'text'
 DJANGO = NAME == 'django'
+COUNTERS = NAME == 'counters'
 
 SESSION_COOKIE = {'uuid': 'sid', 'django': 'sessionid'}.get(NAME, 'session_id')
 # Where the migrations of apps are that have others than the default's.
-MIGRATIONS = {'accounts': {'uuid'}, 'communities': {'uuid', 'text'}}
+MIGRATIONS = {'accounts': {'uuid'}, 'communities': {'uuid', 'text', 'counters'}}
 # The path converter for primary keys in URLs.
 PK = {'uuid': 'any_uuid', 'text': 'slug'}.get(NAME, 'int')
 

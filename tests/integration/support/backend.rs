@@ -20,16 +20,18 @@ pub enum Variant {
     Text,
     /// The default with Django's own sessions, cookie `sessionid`; accounts and profiles have different keys.
     Django,
+    /// The default, with counts in the model of communities.
+    Counters,
 }
 
 impl Variant {
     /// How many there are.
-    pub const COUNT: usize = 4;
+    pub const COUNT: usize = 5;
 
     /// Name of the session cookie.
     pub fn cookie(self) -> &'static str {
         match self {
-            Self::Default | Self::Text => "session_id",
+            Self::Default | Self::Text | Self::Counters => "session_id",
             Self::Uuid => "sid",
             Self::Django => "sessionid",
         }
@@ -41,6 +43,7 @@ impl Variant {
             Self::Uuid => "uuid",
             Self::Text => "text",
             Self::Django => "django",
+            Self::Counters => "counters",
         }
     }
 }
@@ -101,7 +104,9 @@ pub fn migrate(variant: Variant, database: &str) {
 /// Creates members and communities, and returns what the site says of them.
 pub fn seed(variant: Variant, database: &str) -> Seeded {
     let communities = match variant {
-        Variant::Default | Variant::Uuid | Variant::Django => "42:rust,43:django,44:hidden:private:alice+bob",
+        Variant::Default | Variant::Uuid | Variant::Django | Variant::Counters => {
+            "42:rust,43:django,44:hidden:private:alice+bob"
+        }
         Variant::Text => "7:rust,007:django,hidden:hidden:private:alice+bob",
     };
     let text = manage(
@@ -174,7 +179,8 @@ fn socket_in(directory: &TempDir) -> PathBuf {
     directory.path().join("site.sock")
 }
 
-fn manage(variant: Variant, database: &str, arguments: &[&str]) -> String {
+/// Runs one of the site's own commands, which must not fail; what it prints.
+pub fn manage(variant: Variant, database: &str, arguments: &[&str]) -> String {
     let output = Command::new(python("python"))
         .arg("manage.py")
         .args(arguments)

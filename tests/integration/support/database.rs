@@ -118,7 +118,7 @@ async fn bare_template(parts: Parts, variant: Variant) -> &'static Template {
 /// `headcount migrate`, as an operator runs it.
 fn migrate(variant: Variant, url: &str) {
     let schema = match variant {
-        Variant::Default | Variant::Text => "",
+        Variant::Default | Variant::Text | Variant::Counters => "",
         Variant::Django => DJANGO_SESSIONS,
         Variant::Uuid => UUID_SCHEMA,
     };

@@ -137,7 +137,7 @@ impl Wanted {
             Parts::Embedded => String::new(),
         };
         let schema = match self.variant {
-            Variant::Default | Variant::Text => "",
+            Variant::Default | Variant::Text | Variant::Counters => "",
             Variant::Uuid => UUID_SCHEMA,
             Variant::Django => DJANGO_SCHEMA,
         };

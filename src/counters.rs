@@ -1,0 +1,151 @@
+//! Counters: columns of the app's community table with who is there now, and all-time visitors and page views.
+//!
+//! A cache for the app's own pages: the sidecar's answers never read them. One sidecar writes at a time, the one with the
+//! lease; each `interval` it adds up what batches have added (`rounds`), and once a day it compares all counters with the
+//! events (`reconciliation`).
+//!
+//! Invariant: nothing here happens in the transaction of a batch. What that leaves behind commits with its events, so that
+//! the counters can be made from it at any time, by any sidecar.
+
+mod lease;
+mod metrics;
+mod reconciliation;
+mod rounds;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+use uuid::Uuid;
+
+use crate::config::{self, Config};
+use crate::ids::CommunityId;
+use crate::presence::Presence;
+use crate::status::Component;
+use crate::store::CounterStore;
+use crate::tasks::{Task, Tasks};
+pub use metrics::Metrics;
+
+/// Keeps the counters while it runs. A handle.
+#[derive(Clone)]
+pub struct Counters(Arc<Shared>);
+
+struct Shared {
+    /// This process, as a holder of the lease.
+    holder: Uuid,
+    config: config::Counters,
+    store: Arc<dyn CounterStore>,
+    /// Who is there now; `None` where that is not written.
+    presence: Option<Arc<dyn Presence>>,
+    metrics: Arc<Metrics>,
+    /// While this process has the lease: when the first round may begin.
+    held: watch::Sender<Option<Instant>>,
+    /// Communities that take too long to be counted, each with when it is tried again.
+    postponed: Mutex<HashMap<CommunityId, Instant>>,
+    /// The process ends: the lease is not taken again.
+    ending: AtomicBool,
+    /// Whether rounds succeed.
+    rounds: Component,
+    /// Whether comparisons succeed.
+    comparisons: Component,
+}
+
+impl Counters {
+    /// Starts to keep them.
+    pub fn start(
+        config: &Config,
+        store: Arc<dyn CounterStore>,
+        presence: &Arc<dyn Presence>,
+        metrics: Arc<Metrics>,
+        tasks: &Tasks,
+    ) -> Self {
+        let knows_presence = config.record.presence || config.redis.is_used();
+        let writes_presence = knows_presence && !config.counters.current_visitors.is_empty();
+        let shared = Arc::new(Shared {
+            holder: Uuid::new_v4(),
+            config: config.counters.clone(),
+            store,
+            presence: writes_presence.then(|| presence.clone()),
+            metrics,
+            held: watch::Sender::new(None),
+            postponed: Mutex::default(),
+            ending: AtomicBool::new(false),
+            rounds: Component::default(),
+            comparisons: Component::default(),
+        });
+        for (task, work) in [
+            (Task::CountersLease, Work::Lease),
+            (Task::Counters, Work::Rounds),
+            (Task::CountersReconciliation, Work::Reconciliation),
+        ] {
+            let shared = shared.clone();
+            tasks.keep(task, move || work.run(shared.clone()));
+        }
+        Self(shared)
+    }
+
+    /// Writes once more what is counted, where this process has the lease, and gives that up: another sidecar need not
+    /// wait until it has expired. Takes at most `limit`; what is left is written by the next holder.
+    pub async fn finish(self, limit: Duration) {
+        let shared = self.0;
+        let last = async {
+            if shared.is_held() {
+                shared.round().await;
+            }
+            shared.ending.store(true, Ordering::Relaxed);
+            let _ = shared.store.release_lease(shared.holder).await;
+            shared.store.disconnect().await;
+        };
+        let _ = timeout(limit, last).await;
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Work {
+    Lease,
+    Rounds,
+    Reconciliation,
+}
+
+impl Work {
+    async fn run(self, shared: Arc<Shared>) {
+        match self {
+            Self::Lease => shared.keep_lease().await,
+            Self::Rounds => shared.keep_rounds().await,
+            Self::Reconciliation => shared.keep_reconciled().await,
+        }
+    }
+}
+
+impl Shared {
+    fn is_held(&self) -> bool {
+        self.held.borrow().is_some()
+    }
+
+    /// Notes that the lease is held, with the time of the first round, or not held.
+    fn set_held(&self, first_round: Option<Instant>) {
+        self.metrics.lease_held.set(first_round.is_some().into());
+        self.held.send_if_modified(|held| {
+            let changes = held.is_some() != first_round.is_some();
+            if changes {
+                *held = first_round;
+            }
+            changes
+        });
+    }
+
+    /// Waits until this process has the lease; when its first round may begin.
+    async fn held(&self) -> Instant {
+        let mut held = self.held.subscribe();
+        loop {
+            if let Some(first) = *held.borrow_and_update() {
+                return first;
+            }
+            // The sender is here, so that this only ends with a change.
+            let _ = held.changed().await;
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The columns of the community table that counters are written to, and the sidecar's own tables of counters. Pure.
+
+use super::check::{Check, ColumnUnusable, Holds};
+use super::counter_fault::{CounterFault, Why};
+use super::{Column, Kind, LiveTable, Privilege, SchemaProblem};
+use crate::config::Counters;
+
+/// The app's columns for counts; those that are `None` are not wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "named as in config::Counters")]
+pub struct CounterColumns {
+    pub current_visitors: Option<Column>,
+    pub total_visitors: Option<Column>,
+    pub page_views: Option<Column>,
+    pub updated_at: Option<Column>,
+}
+
+/// The state of the sidecar's own tables of counters.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(in crate::store) enum CounterTables {
+    /// They are there, or not wanted.
+    #[default]
+    Usable,
+    /// They were not made.
+    Missing,
+    /// The role may not use them.
+    Forbidden {
+        /// The role, quoted as SQL.
+        role: String,
+    },
+}
+
+impl Check<'_> {
+    /// The columns, if each that is wanted can be written. `None` also where one cannot, with a problem that says why.
+    pub(super) fn counters(&mut self, table: &LiveTable, wanted: &Counters) -> Option<CounterColumns> {
+        match &self.live.counter_tables {
+            CounterTables::Usable => {}
+            CounterTables::Missing => self.problems.push(SchemaProblem::NoCounterTables { role: None }),
+            CounterTables::Forbidden { role } => {
+                let role = Some(role.clone());
+                self.problems.push(SchemaProblem::NoCounterTables { role });
+            }
+        }
+        let [current_visitors, total_visitors, page_views, updated_at] =
+            wanted.columns().map(|(key, name)| {
+                if name.is_empty() {
+                    return Ok(None);
+                }
+                let holds = match key {
+                    "updated_at" => Holds::Moment,
+                    _ => Holds::Count,
+                };
+                self.counter(table, wanted.place(key), name, holds).map(Some)
+            });
+        let columns = CounterColumns {
+            current_visitors: current_visitors.ok()?,
+            total_visitors: total_visitors.ok()?,
+            page_views: page_views.ok()?,
+            updated_at: updated_at.ok()?,
+        };
+        let all: Vec<&Column> = [
+            &columns.current_visitors,
+            &columns.total_visitors,
+            &columns.page_views,
+            &columns.updated_at,
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        let may_read = self.may(table, Privilege::Select, &all);
+        let may_write = self.may(table, Privilege::Update, &all);
+        (may_read && may_write).then_some(columns)
+    }
+
+    fn counter(
+        &mut self,
+        table: &LiveTable,
+        place: String,
+        name: &str,
+        holds: Holds,
+    ) -> Result<Column, ColumnUnusable> {
+        let dialect = self.live.dialect;
+        let live = table.find(name);
+        let why = match live {
+            None => Some(Why::Missing),
+            Some(live) if live.generated => Some(Why::Generated),
+            Some(live) if !holds.accepts(live.column.kind, dialect) => Some(Why::Type {
+                found: live.column.type_name.clone(),
+                expected: holds.name(),
+            }),
+            // A view's columns have no defaults of their own.
+            Some(live) if !live.column.nullable && !live.has_default && !table.fixed.is_view => {
+                Some(Why::NoDefault(dialect))
+            }
+            Some(_) => None,
+        };
+        match (live, why) {
+            (Some(live), None) => {
+                let mut column = live.column.clone();
+                if column.kind == Kind::Timestamp {
+                    column.zone = self.zone;
+                    self.without_zone.push(format!("{}.{column}", table.name));
+                }
+                Ok(column)
+            }
+            (_, why) => {
+                self.problems.push(SchemaProblem::Counter(CounterFault {
+                    place,
+                    table: table.name.to_string(),
+                    column: dialect.quoted(name),
+                    why: why.unwrap_or(Why::Missing),
+                }));
+                Err(ColumnUnusable)
+            }
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The counters on a SQL database.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::SqlStore;
+use crate::ids::CommunityId;
+use crate::store::StoreError;
+use crate::store::counters::{Comparison, CounterStore, Folded, Lease, Published, Totals};
+use crate::store::operations::{
+    Backend, Compare, FindCommunity, Fold, ForgetAbsent, LastPass, NoteChecked, NotePass, Pending, Publish,
+    Recount, ReleaseLease, ShownPresent, TakeLease, Unchecked, Uncounted,
+};
+
+#[async_trait]
+impl<B: Backend> CounterStore for SqlStore<B> {
+    async fn take_lease(&self, holder: Uuid, ttl: Duration) -> Result<Option<Lease>, StoreError> {
+        let context = self.counter_context();
+        self.connections.run(&TakeLease { context, holder, ttl }).await
+    }
+
+    async fn release_lease(&self, holder: Uuid) -> Result<(), StoreError> {
+        self.connections.run(&ReleaseLease(holder)).await
+    }
+
+    async fn fold(&self, holder: Uuid) -> Result<Option<Folded>, StoreError> {
+        let context = self.counter_context();
+        self.connections.run(&Fold { context, holder }).await
+    }
+
+    async fn uncounted(&self, limit: i64) -> Result<Vec<CommunityId>, StoreError> {
+        self.connections.run(&Uncounted(limit)).await
+    }
+
+    async fn recount(&self, community: &CommunityId) -> Result<Totals, StoreError> {
+        let context = self.counter_context();
+        self.connections.run(&Recount { context, community }).await
+    }
+
+    async fn compare(&self, community: &CommunityId) -> Result<Comparison, StoreError> {
+        let context = self.counter_context();
+        self.connections.run(&Compare { context, community }).await
+    }
+
+    async fn note_checked(&self, community: &CommunityId) -> Result<(), StoreError> {
+        self.connections.run(&NoteChecked(community)).await
+    }
+
+    async fn shown_present(&self, limit: i64) -> Result<Vec<(CommunityId, i64)>, StoreError> {
+        self.connections.run(&ShownPresent(limit)).await
+    }
+
+    async fn pending(&self, limit: i64) -> Result<Vec<CommunityId>, StoreError> {
+        self.connections.run(&Pending(limit)).await
+    }
+
+    async fn publish(
+        &self,
+        holder: Uuid,
+        communities: &[(CommunityId, Option<i64>)],
+    ) -> Result<Option<Published>, StoreError> {
+        let context = self.counter_context();
+        self.connections
+            .run(&Publish {
+                context,
+                holder,
+                communities,
+            })
+            .await
+    }
+
+    async fn unchecked(
+        &self,
+        after: Option<&CommunityId>,
+        since: DateTime<Utc>,
+        limit: i64,
+    ) -> Result<(Vec<CommunityId>, Option<CommunityId>), StoreError> {
+        self.connections.run(&Unchecked { after, since, limit }).await
+    }
+
+    async fn forget_absent(&self) -> Result<u64, StoreError> {
+        self.connections.run(&ForgetAbsent(self.counter_context())).await
+    }
+
+    async fn last_pass(&self) -> Result<Option<DateTime<Utc>>, StoreError> {
+        self.connections.run(&LastPass(self.counter_context())).await
+    }
+
+    async fn note_pass(&self) -> Result<(), StoreError> {
+        self.connections.run(&NotePass).await
+    }
+
+    async fn known(&self, key: &CommunityId) -> Result<Option<CommunityId>, StoreError> {
+        self.connections.run(&FindCommunity::ByKey(key)).await
+    }
+
+    async fn disconnect(&self) {
+        self.connections.close().await;
+    }
+}

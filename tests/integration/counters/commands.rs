@@ -1,0 +1,191 @@
+//! What operators see: refusals with place and cure, rights, `check`, and the commands without a sidecar.
+
+use headcount::store;
+use sqlx::{AssertSqlSafe, Executor as _};
+
+use super::{ON, by_the_columns, command, execute, parsed, start, wanted};
+use crate::support::backend::{Backend, Settings, Variant};
+use crate::support::database::Database;
+use crate::support::postgres::Postgres;
+use crate::support::redis::eventually;
+use crate::support::service::free_port;
+use crate::support::sidecar::{self, Sidecar};
+use crate::support::world::{Parts, Wanted};
+
+#[tokio::test]
+async fn k8_a_column_that_cannot_be_written_is_refused_with_place_and_cure() {
+    let wanted = Wanted {
+        config: format!("{ON}page_views = \"slug\"\n"),
+        ..Wanted::new(Parts::Production, Variant::Counters)
+    };
+    let (database, _) = Database::seeded(wanted.parts, wanted.variant).await;
+    let site = Backend::start(wanted.variant, &database.url(), Settings::default());
+    let (port, admin) = (free_port(), free_port());
+    let listen = format!("[listen]\nhttp = [\"127.0.0.1:{port}\"]\nadmin = \"127.0.0.1:{admin}\"\n");
+    let config = format!("{}\n{listen}", wanted.configuration(&site, &database));
+    let place = |key: &str| {
+        let line = config.lines().position(|line| line.starts_with(key));
+        format!("headcount.toml:{}: counters.", line.expect("the key") + 1)
+    };
+    let told_of = |config: &str| {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = sidecar::write_config(directory.path(), config, "");
+        let path = path.to_str().expect("UTF-8");
+        ["run", "check"].map(|command| {
+            let told = sidecar::run(&[command, "--config", path], &[]);
+            assert_eq!(told.code, Some(64), "{command}: {}{}", told.out, told.err);
+            told.err
+        })
+    };
+    for said in told_of(&config) {
+        assert!(
+            said.contains(&format!("{}page_views", place("page_views"))),
+            "{said}"
+        );
+        let cure = "is of type character varying(100) where an integer is needed: name a column of that type";
+        assert!(said.contains(cure), "{said}");
+    }
+
+    let pool = Postgres::shared().pool(database.name());
+    let sql = "ALTER TABLE communities_community ALTER total_visitors DROP DEFAULT";
+    pool.execute(AssertSqlSafe(sql))
+        .await
+        .expect("the app's statement");
+    let config = config.replace("page_views = \"slug\"\n", "");
+    for said in told_of(&config) {
+        assert!(
+            said.contains(&format!("{}total_visitors", place("[counters]"))),
+            "{said}"
+        );
+        let cure =
+            "ALTER TABLE \"public\".\"communities_community\" ALTER COLUMN \"total_visitors\" SET DEFAULT 0";
+        assert!(said.contains(cure), "{said}");
+    }
+    let sql = "ALTER TABLE communities_community ALTER total_visitors SET DEFAULT 0, DROP page_views";
+    pool.execute(AssertSqlSafe(sql))
+        .await
+        .expect("the app's statement");
+    for said in told_of(&config) {
+        assert!(
+            said.contains("has no column \"page_views\": run headcount migrate"),
+            "{said}"
+        );
+    }
+    let sql = "DROP TABLE headcount.counter";
+    pool.execute(AssertSqlSafe(sql)).await.expect("the statement");
+    for said in told_of(&config) {
+        assert!(
+            said.contains("tables of counters are missing: run headcount migrate"),
+            "{said}"
+        );
+    }
+    pool.close().await;
+}
+
+#[tokio::test]
+async fn k8_a_role_with_the_printed_rights_keeps_counters() {
+    let wanted = Wanted {
+        config: ON.into(),
+        ..Wanted::new(Parts::Production, Variant::Counters)
+    };
+    let (database, seeded) = Database::seeded(wanted.parts, wanted.variant).await;
+    let site = Backend::start(wanted.variant, &database.url(), Settings::default());
+    let config = wanted.configuration(&site, &database);
+    store::migrate(&parsed(&config), false).await.expect("migrated");
+    let role = format!("sidecar_{}", uuid::Uuid::new_v4().simple());
+    let pool = Postgres::shared().pool(database.name());
+    let run = async |sql: String| {
+        let done = pool.execute(sqlx::raw_sql(AssertSqlSafe(sql.clone()))).await;
+        done.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    };
+    run(format!(
+        "CREATE ROLE {role} LOGIN; REVOKE ALL ON SCHEMA public FROM PUBLIC"
+    ))
+    .await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = sidecar::write_config(directory.path(), &config, "");
+    let told = sidecar::run(
+        &[
+            "grants",
+            "--role",
+            &role,
+            "--config",
+            path.to_str().expect("UTF-8"),
+        ],
+        &[],
+    );
+    assert_eq!(told.code, Some(0), "{}", told.err);
+    run(told.out.clone()).await;
+
+    let config = config.replace("postgres://postgres@", &format!("postgres://{role}@"));
+    let world = crate::support::world::World {
+        sidecar: Sidecar::start(&config),
+        site,
+        database,
+        seeded,
+    };
+    let alice = world.member("alice").await;
+    alice.sees(&world.community("rust")).await;
+    world.wait_for_views(1).await;
+    eventually(async || by_the_columns(&world, "rust").await["page_views"] == 1).await;
+    let told = command(&world.sidecar, &["counters", "repair"]);
+    assert_eq!(told.code, Some(0), "{}", told.err);
+    for right in [
+        "UPDATE (total_visitors) ON communities_community",
+        "UPDATE ON headcount.counter",
+        "INSERT ON headcount.counter_visitor",
+        "DELETE ON headcount.counter_delta",
+        "UPDATE ON headcount.counter_lease",
+    ] {
+        run(format!("REVOKE {right} FROM {role}")).await;
+        let told = command(&world.sidecar, &["check"]);
+        assert_eq!(told.code, Some(64), "{right}: {}", told.out);
+        run(format!("GRANT {right} TO {role}")).await;
+    }
+    let told = command(&world.sidecar, &["check"]);
+    assert_eq!(told.code, Some(0), "{}", told.err);
+    pool.close().await;
+}
+
+#[tokio::test]
+async fn k5_without_a_sidecar_repair_writes_by_itself() {
+    let mut world = start(wanted()).await;
+    let alice = world.member("alice").await;
+    alice.sees(&world.community("rust")).await;
+    alice.sees(&world.community("django")).await;
+    world.wait_for_views(2).await;
+    // What is counted is written before the end, and the lease is free then.
+    world.sidecar.signal("TERM");
+    assert_eq!(world.sidecar.wait_for_end(), Some(0));
+    let columns = by_the_columns(&world, "rust").await;
+    assert_eq!(
+        (&columns["page_views"], &columns["total_visitors"]),
+        (&1.into(), &1.into())
+    );
+
+    execute(
+        &world,
+        "UPDATE communities_community SET page_views = 50 WHERE id IN (42, 43)",
+    )
+    .await;
+    let told = command(&world.sidecar, &["counters", "verify", "--community", "42"]);
+    assert_eq!(told.code, Some(1), "{}", told.out);
+    assert!(told.out.contains("community 42: page_views 1"), "{}", told.out);
+    assert!(told.out.contains("50 and 1 in the app's columns"), "{}", told.out);
+    let told = command(&world.sidecar, &["counters", "repair", "--community", "42"]);
+    assert_eq!(told.code, Some(0), "{}", told.err);
+    assert_eq!(by_the_columns(&world, "rust").await["page_views"], 1);
+    assert_eq!(by_the_columns(&world, "django").await["page_views"], 50);
+    let told = command(&world.sidecar, &["counters", "repair"]);
+    assert!(told.out.contains("1 differ"), "{}", told.out);
+    assert_eq!(by_the_columns(&world, "django").await["page_views"], 1);
+    for key in ["999", "no-key"] {
+        let told = command(&world.sidecar, &["counters", "repair", "--community", key]);
+        assert_eq!(told.code, Some(64), "{}", told.err);
+        assert!(
+            told.err.contains(&format!("no community with the key {key}")),
+            "{}",
+            told.err
+        );
+    }
+}

@@ -1,0 +1,453 @@
+//! Counters of communities: as the statistics over all time, kept by one holder of the lease.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use headcount::config::PageViews;
+use headcount::ids::{CommunityId, UserId};
+use headcount::routes::CountedTypes;
+use headcount::store::{self, CounterStore, Published, Totals};
+use uuid::Uuid;
+
+use super::{in_community, viewed};
+use crate::store_site::{SessionRow, Site, Variant, another, at, batch, page_view, stored_key};
+
+contract! {
+    k1_a_batch_counts_as_in_the_statistics_and_once,
+    k1_a_view_that_comes_late_counts_as_in_the_statistics,
+    k1_all_of_the_apps_own_views_count_where_so_configured,
+    k1_only_the_counted_event_types_count,
+    k2_one_holder_writes_and_another_takes_over,
+    k4_nothing_is_written_where_nothing_has_changed,
+    k5_what_the_app_deletes_or_writes_is_found_and_put_right,
+    k5_columns_that_the_app_overwrites_are_put_right,
+    k6_a_deleted_community_is_no_error,
+    k8_columns_of_the_app_are_used_as_they_are,
+}
+
+/// Longer than any test.
+const TTL: Duration = Duration::from_secs(3_600);
+
+/// A site with counters, and the holder of the lease.
+struct Counting {
+    site: Site,
+    counters: Arc<dyn CounterStore>,
+    holder: Uuid,
+}
+
+impl Counting {
+    async fn new(variant: Variant) -> Self {
+        Self::with(variant, PageViews::Ours).await
+    }
+
+    async fn with(variant: Variant, page_views: PageViews) -> Self {
+        let configure = |config: &mut headcount::config::Config| {
+            config.counters.enabled = true;
+            config.api.page_views = page_views;
+        };
+        let site = Site::unmigrated_with(variant, configure).await;
+        store::migrate(&site.config, false).await.unwrap();
+        let counters =
+            store::open_counters(&site.config, CountedTypes::without_routes(&site.config.record)).unwrap();
+        let holder = Uuid::new_v4();
+        assert!(counters.take_lease(holder, TTL).await.unwrap().is_some());
+        Self {
+            site,
+            counters,
+            holder,
+        }
+    }
+
+    /// What a round does, without presence; what was written.
+    async fn round(&self) -> Published {
+        while self.counters.fold(self.holder).await.unwrap().unwrap().rows > 0 {}
+        for community in self.counters.uncounted(100).await.unwrap() {
+            self.counters.recount(&community).await.unwrap();
+        }
+        let pending = self.counters.pending(100).await.unwrap();
+        let wishes: Vec<_> = pending.into_iter().map(|community| (community, None)).collect();
+        self.counters
+            .publish(self.holder, &wishes)
+            .await
+            .unwrap()
+            .unwrap()
+    }
+
+    /// `current_visitors`, `total_visitors`, `page_views` as the app reads them.
+    async fn shown(&self, community: &CommunityId) -> [i64; 3] {
+        let rows = self
+            .site
+            .rows(&format!(
+                r#"SELECT CAST(current_visitors AS TEXT), CAST(total_visitors AS TEXT), CAST(page_views AS TEXT)
+                   FROM {table} WHERE "{id}" = '{key}'"#,
+                table = self.site.table(&self.site.config.schema.community.table),
+                id = self.site.config.schema.community.columns.id,
+                key = stored_key(community.as_str()),
+            ))
+            .await;
+        let numbers = rows[0].iter().map(|cell| cell.as_ref().unwrap().parse().unwrap());
+        numbers.collect::<Vec<i64>>().try_into().unwrap()
+    }
+
+    /// The counters are as the statistics over all time, in every place.
+    async fn agree(&self, community: &CommunityId, expected: (i64, i64)) {
+        let stats = self
+            .site
+            .store
+            .stats(community, at("1960-01-01T00:00:00Z"), at("2100-01-01T00:00:00Z"))
+            .await
+            .unwrap();
+        assert_eq!((stats.total_visitors, stats.page_views), expected);
+        let [_, total_visitors, page_views] = self.shown(community).await;
+        assert_eq!((total_visitors, page_views), expected);
+        let comparison = self.counters.compare(community).await.unwrap();
+        assert!(comparison.agrees(), "{comparison:?}");
+        assert_eq!(comparison.drift(), 0);
+    }
+
+    async fn views(&self, name: &str, community: &CommunityId, moments: &[&str]) -> UserId {
+        let user = self.site.member(name).await;
+        let token = format!("token-of-{name}");
+        let session = self.site.session(&user, &token, SessionRow::default()).await;
+        let views = moments.iter().map(|when| page_view(when)).collect();
+        let applied = self
+            .site
+            .store
+            .apply(&batch(&session, community, views))
+            .await
+            .unwrap();
+        assert_eq!(applied.left_out, [""; 0]);
+        user
+    }
+}
+
+async fn k1_a_batch_counts_as_in_the_statistics_and_once(variant: Variant) {
+    let counting = Counting::new(variant).await;
+    let (site, gardening) = (&counting.site, counting.site.community("gardening").await);
+    let cooking = site.community("cooking").await;
+    let alice = site.member("alice").await;
+    let session = site
+        .session(&alice, "token-of-alice", SessionRow::default())
+        .await;
+    let first = batch(
+        &session,
+        &gardening,
+        vec![
+            page_view("2024-03-01T09:05:00Z"),
+            page_view("2024-03-01T09:06:00Z"),
+        ],
+    );
+    site.store.apply(&first).await.unwrap();
+    // The first of a community is counted from the events, the next are added.
+    assert_eq!(counting.round().await.written, 1);
+    counting.agree(&gardening, (1, 2)).await;
+
+    // A lost acknowledgement, and the same views as another batch, as of a retried dead letter.
+    site.store.apply(&first).await.unwrap();
+    site.store.apply(&another(&first)).await.unwrap();
+    counting
+        .views("bob", &gardening, &["2024-03-02T09:05:00Z"; 3])
+        .await;
+    counting.views("carol", &cooking, &["2024-03-02T09:05:00Z"]).await;
+    // Before they are added up, nothing drifts.
+    assert_eq!(counting.counters.compare(&gardening).await.unwrap().drift(), 0);
+    assert_eq!(counting.round().await.written, 2);
+    counting.agree(&gardening, (2, 7)).await;
+    counting.agree(&cooking, (1, 1)).await;
+
+    // Counted anew while more is there to be added up: it counts once.
+    counting
+        .views("dave", &gardening, &["2024-03-03T09:05:00Z"])
+        .await;
+    assert_eq!(
+        counting.counters.recount(&gardening).await.unwrap(),
+        Totals {
+            page_views: 8,
+            total_visitors: 3
+        }
+    );
+    counting.round().await;
+    counting.agree(&gardening, (3, 8)).await;
+}
+
+/// What the app recorded before the sidecar's first view counts; a late view may become the first.
+async fn k1_a_view_that_comes_late_counts_as_in_the_statistics(variant: Variant) {
+    let counting = Counting::new(variant).await;
+    let (site, gardening) = (&counting.site, counting.site.community("gardening").await);
+    let bob = site.member("bob").await;
+    let metadata = format!(r#"{{"community_id": "{gardening}"}}"#);
+    for when in ["2024-03-01T08:00:00Z", "2024-03-01T10:00:00Z"] {
+        site.app_event(&bob, "page_view", &metadata, when).await;
+    }
+    let alice = counting
+        .views("alice", &gardening, &["2024-03-01T11:00:00Z"])
+        .await;
+    counting.round().await;
+    counting.agree(&gardening, (2, 3)).await;
+
+    // From a spool that was away, from before one of the app's.
+    counting
+        .views("carol", &gardening, &["2024-03-01T09:00:00Z"])
+        .await;
+    assert_eq!(counting.counters.compare(&gardening).await.unwrap().drift(), 0);
+    counting.round().await;
+    counting.round().await;
+    counting.agree(&gardening, (3, 3)).await;
+
+    // A clock that was wrong hides nothing.
+    counting
+        .views("dave", &gardening, &["1970-01-01T00:00:01Z"])
+        .await;
+    counting.round().await;
+    counting.agree(&gardening, (4, 4)).await;
+    viewed(site, &alice, &gardening, "2024-03-05T00:00:00Z").await;
+}
+
+async fn k1_all_of_the_apps_own_views_count_where_so_configured(variant: Variant) {
+    let counting = Counting::with(variant, PageViews::All).await;
+    let (site, gardening) = (&counting.site, counting.site.community("gardening").await);
+    counting
+        .views("alice", &gardening, &["2024-03-01T11:00:00Z"])
+        .await;
+    counting.round().await;
+    let bob = site.member("bob").await;
+    let metadata = format!(r#"{{"community_id": "{gardening}"}}"#);
+    site.app_event(&bob, "page_view", &metadata, "2024-03-01T12:00:00Z")
+        .await;
+    // Nothing tells of it but the comparison.
+    assert_eq!(counting.counters.compare(&gardening).await.unwrap().drift(), 2);
+    counting.counters.recount(&gardening).await.unwrap();
+    counting.round().await;
+    counting.agree(&gardening, (2, 2)).await;
+}
+
+async fn k1_only_the_counted_event_types_count(variant: Variant) {
+    let counting = Counting::new(variant).await;
+    let (site, gardening) = (&counting.site, counting.site.community("gardening").await);
+    let alice = site.member("alice").await;
+    let session = site
+        .session(&alice, "token-of-alice", SessionRow::default())
+        .await;
+    let mut other = page_view("2024-03-01T09:05:00Z");
+    other.event.event_type = Some("post_view".into());
+    let one = batch(
+        &session,
+        &gardening,
+        vec![page_view("2024-03-01T09:06:00Z"), other],
+    );
+    for expected in [(1, 1), (1, 2)] {
+        // Counted from the events, then added.
+        site.store.apply(&another(&one)).await.unwrap();
+        counting.round().await;
+        counting.agree(&gardening, expected).await;
+    }
+}
+
+async fn k2_one_holder_writes_and_another_takes_over(variant: Variant) {
+    let counting = Counting::new(variant).await;
+    let gardening = counting.site.community("gardening").await;
+    counting
+        .views("alice", &gardening, &["2024-03-01T11:00:00Z"])
+        .await;
+    let (counters, first, second) = (&counting.counters, counting.holder, Uuid::new_v4());
+    assert!(counters.take_lease(second, TTL).await.unwrap().is_none());
+    assert!(counters.fold(second).await.unwrap().is_none());
+    let wish = [(gardening.clone(), Some(7))];
+    assert!(counters.publish(second, &wish).await.unwrap().is_none());
+    assert!(counters.publish(first, &wish).await.unwrap().is_some());
+
+    // It renews as often as it likes; when it has not, another takes over, and is told when columns were last written.
+    let renewed = counters.take_lease(first, Duration::ZERO).await.unwrap();
+    assert!(renewed.is_some());
+    let taken = counters.take_lease(second, TTL).await.unwrap();
+    assert!(taken.is_some_and(|lease| lease.since_round.is_some()));
+    assert!(counters.take_lease(first, TTL).await.unwrap().is_none());
+    assert!(counters.fold(first).await.unwrap().is_none());
+    assert!(counters.publish(first, &wish).await.unwrap().is_none());
+    assert!(counters.fold(second).await.unwrap().is_some());
+
+    // One that ends gives it up.
+    counters.release_lease(first).await.unwrap();
+    assert!(counters.take_lease(first, TTL).await.unwrap().is_none());
+    counters.release_lease(second).await.unwrap();
+    assert!(counters.take_lease(first, TTL).await.unwrap().is_some());
+    counting.round().await;
+    assert_eq!(counting.shown(&gardening).await, [7, 1, 1]);
+}
+
+async fn k4_nothing_is_written_where_nothing_has_changed(variant: Variant) {
+    let counting = Counting::new(variant).await;
+    let (site, gardening) = (&counting.site, counting.site.community("gardening").await);
+    let updated = async || {
+        let table = site.table(&site.config.schema.community.table);
+        let sql = format!("SELECT CAST(visitors_updated_at AS TEXT) FROM {table}");
+        site.rows(&sql).await.remove(0).remove(0)
+    };
+    assert_eq!(updated().await, None);
+    counting
+        .views("alice", &gardening, &["2024-03-01T11:00:00Z"])
+        .await;
+    assert_eq!(counting.round().await.written, 1);
+    let first = updated().await;
+    assert!(first.is_some());
+    assert_eq!(counting.counters.pending(10).await.unwrap(), []);
+    assert_eq!(counting.round().await.written, 0);
+
+    // The same numbers once more change no row.
+    counting.counters.recount(&gardening).await.unwrap();
+    assert_eq!(counting.round().await.written, 0);
+    assert_eq!(updated().await, first);
+    let publish = async |present| {
+        let wish = [(gardening.clone(), Some(present))];
+        let published = counting.counters.publish(counting.holder, &wish).await;
+        published.unwrap().unwrap().written
+    };
+    assert_eq!([publish(3).await, publish(3).await, publish(0).await], [1, 0, 1]);
+    assert_eq!(counting.shown(&gardening).await, [0, 1, 1]);
+    assert_eq!(counting.counters.shown_present(10).await.unwrap(), []);
+}
+
+async fn k5_what_the_app_deletes_or_writes_is_found_and_put_right(variant: Variant) {
+    let counting = Counting::new(variant).await;
+    let (site, gardening) = (&counting.site, counting.site.community("gardening").await);
+    let alice = counting
+        .views("alice", &gardening, &["2024-03-01T11:00:00Z"; 4])
+        .await;
+    counting.views("bob", &gardening, &["2024-03-01T12:00:00Z"]).await;
+    counting.round().await;
+    counting.agree(&gardening, (2, 5)).await;
+    let unchecked = async |since: &str| {
+        let (communities, last) = counting.counters.unchecked(None, at(since), 10).await.unwrap();
+        assert_eq!(last.as_ref(), Some(&gardening));
+        communities
+    };
+    assert_eq!(unchecked("2024-01-01T00:00:00Z").await, []);
+    assert_eq!(unchecked("2999-01-01T00:00:00Z").await, [gardening.clone()]);
+
+    let names = &site.config.schema.event;
+    site.execute(&format!(
+        r#"DELETE FROM {} WHERE "{}" = '{}'"#,
+        site.table(&names.table),
+        names.columns.user_id,
+        stored_key(alice.as_str())
+    ))
+    .await;
+    let comparison = counting.counters.compare(&gardening).await.unwrap();
+    assert!(!comparison.agrees());
+    assert_eq!(comparison.drift(), 5);
+    counting.counters.recount(&gardening).await.unwrap();
+    counting.round().await;
+    counting.agree(&gardening, (1, 1)).await;
+
+    // Who was deleted and comes again is a visitor once more.
+    site.app_event(
+        &alice,
+        "page_view",
+        &in_community(&gardening),
+        "2024-03-04T00:00:00Z",
+    )
+    .await;
+    assert_eq!(counting.counters.compare(&gardening).await.unwrap().drift(), 2);
+    counting.counters.recount(&gardening).await.unwrap();
+    counting.round().await;
+    counting.agree(&gardening, (2, 2)).await;
+}
+
+async fn k5_columns_that_the_app_overwrites_are_put_right(variant: Variant) {
+    let counting = Counting::new(variant).await;
+    let (site, gardening) = (&counting.site, counting.site.community("gardening").await);
+    counting
+        .views("alice", &gardening, &["2024-03-01T11:00:00Z"])
+        .await;
+    counting.round().await;
+    let overwrite = format!(
+        "UPDATE {} SET page_views = 0, total_visitors = 0",
+        site.table(&site.config.schema.community.table)
+    );
+    site.execute(&overwrite).await;
+    let comparison = counting.counters.compare(&gardening).await.unwrap();
+    assert!(!comparison.agrees() && comparison.drift() == 0, "{comparison:?}");
+    counting.counters.recount(&gardening).await.unwrap();
+    assert_eq!(counting.round().await.written, 1);
+    counting.agree(&gardening, (1, 1)).await;
+
+    // The next view does so, too: counts are written, not added.
+    site.execute(&overwrite).await;
+    counting.views("bob", &gardening, &["2024-03-01T12:00:00Z"]).await;
+    counting.round().await;
+    counting.agree(&gardening, (2, 2)).await;
+}
+
+async fn k6_a_deleted_community_is_no_error(variant: Variant) {
+    let counting = Counting::new(variant).await;
+    let (site, gardening) = (&counting.site, counting.site.community("gardening").await);
+    let cooking = site.community("cooking").await;
+    counting
+        .views("alice", &gardening, &["2024-03-01T11:00:00Z"])
+        .await;
+    counting.views("bob", &cooking, &["2024-03-01T11:00:00Z"]).await;
+    let names = &site.config.schema.community;
+    site.execute(&format!(
+        r#"DELETE FROM {} WHERE "{}" = '{}'"#,
+        site.table(&names.table),
+        names.columns.id,
+        stored_key(gardening.as_str())
+    ))
+    .await;
+    assert_eq!(counting.round().await, Published { written: 1, left: 0 });
+    let absent = [
+        (gardening.clone(), Some(1)),
+        (CommunityId::from("no key at all"), Some(1)),
+    ];
+    let published = counting.counters.publish(counting.holder, &absent).await;
+    assert_eq!(published.unwrap(), Some(Published::default()));
+    assert_eq!(counting.counters.pending(10).await.unwrap(), []);
+    assert_eq!(counting.counters.forget_absent().await.unwrap(), 1);
+    assert_eq!(counting.counters.forget_absent().await.unwrap(), 0);
+    assert_eq!(counting.counters.known(&gardening).await.unwrap(), None);
+    counting.agree(&cooking, (1, 1)).await;
+}
+
+/// Of any integer type, with a default or nullable; counts beyond the type are its greatest number.
+async fn k8_columns_of_the_app_are_used_as_they_are(variant: Variant) {
+    let site = Site::unmigrated_with(variant, |config| {
+        config.counters.enabled = true;
+        config.counters.page_views = "views".into();
+        config.counters.total_visitors = String::new();
+        config.counters.updated_at = String::new();
+        config.counters.current_visitors = "here".into();
+    })
+    .await;
+    let table = site.table(&site.config.schema.community.table);
+    site.execute(&format!("ALTER TABLE {table} ADD COLUMN views smallint"))
+        .await;
+    site.execute(&format!(
+        "ALTER TABLE {table} ADD COLUMN here integer NOT NULL DEFAULT 0"
+    ))
+    .await;
+    let steps = store::migrate(&site.config, false).await.unwrap();
+    assert!(
+        steps.iter().all(|step| !step.title.contains("for counts")),
+        "{steps:?}"
+    );
+    assert_eq!(store::check(&site.config).await.unwrap(), []);
+    let gardening = site.community("gardening").await;
+    let counters =
+        store::open_counters(&site.config, CountedTypes::without_routes(&site.config.record)).unwrap();
+    let holder = Uuid::new_v4();
+    counters.take_lease(holder, TTL).await.unwrap();
+    let alice = site.member("alice").await;
+    viewed(&site, &alice, &gardening, "2024-03-04T00:00:00Z").await;
+    counters.recount(&gardening).await.unwrap();
+    let wish = [(gardening.clone(), Some(i64::MAX))];
+    let published = counters.publish(holder, &wish).await.unwrap().unwrap();
+    assert_eq!(published.written, 1);
+    let sql = format!("SELECT CAST(views AS TEXT) || ' ' || CAST(here AS TEXT) FROM {table}");
+    // SQLite has one type of integers.
+    let greatest = if variant.is_postgres() {
+        i64::from(i32::MAX)
+    } else {
+        i64::MAX
+    };
+    assert_eq!(site.text(&sql).await, format!("1 {greatest}"));
+}
