@@ -2,7 +2,7 @@
 //!
 //! Rule: a community that is not there and one that the caller may not see look the same (I9), in the answer and
 //! in the work done: with `access = "backend"` the backend is asked about communities that do not exist, too, and with
-//! `"visited"` it is looked up whether they were shown. When access cannot be determined, the answer is 503, never the data: fail closed.
+//! `"visited"` it is looked up whether they were shown. A server's key decides alone, whatever the rule for visitors. When access cannot be determined, the answer is 503, never the data: fail closed.
 
 use std::error::Error;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
@@ -15,8 +15,9 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::auth::KeyFound;
 use crate::communities::{self, AskedCommunity, Communities};
-use crate::config::{self, CommunityKey};
+use crate::config::{self, ApiKey, CommunityKey};
 use crate::ids::{BrowserSessionId, CommunityId, UserId};
 use crate::recorder::ShownPages;
 
@@ -64,9 +65,11 @@ enum CallerKey {
 }
 
 /// What else decides about a caller who may use the API.
-enum Decides {
+enum Decides<'a> {
     /// Nothing: every community may be seen.
     Nobody,
+    /// The configuration of a server's key, which may see every community, or those that are named there.
+    Key(&'a ApiKey),
     /// The app, when it is asked.
     Backend(CallerKey),
     /// What the app has shown this user. All communities of a request wait until then, at most, for what other sidecars
@@ -77,7 +80,7 @@ enum Decides {
 /// A caller who may use the API.
 pub(super) struct Admitted<'a> {
     caller: &'a Caller,
-    decides: Decides,
+    decides: Decides<'a>,
 }
 
 impl Gate {
@@ -107,7 +110,16 @@ impl Gate {
 
     /// Whether the caller may use the API; decides nothing about communities.
     pub(super) fn admit<'a>(&self, caller: &'a Caller) -> Result<Admitted<'a>, Problem> {
-        let session = caller.session_at((self.clock)());
+        let now = (self.clock)();
+        match &caller.key {
+            KeyFound::None => {}
+            KeyFound::Key(key) if key.lasts(now).is_some() => {
+                let decides = Decides::Key(key.settings());
+                return Ok(Admitted { caller, decides });
+            }
+            KeyFound::Key(_) | KeyFound::Refused => return Err(Problem::UnknownKey),
+        }
+        let session = caller.session_at(now);
         let unavailable = session.is_none() && caller.unavailable;
         let decides = match self.rule {
             config::Access::Public => Decides::Nobody,
@@ -176,6 +188,7 @@ impl Gate {
     async fn allows(&self, admitted: &Admitted<'_>, subject: &AskedCommunity) -> Result<bool, Problem> {
         match &admitted.decides {
             Decides::Nobody => Ok(true),
+            Decides::Key(key) => Ok(self.is_for(key, &subject.id)),
             Decides::Visits(user, until) => self.was_shown(&subject.id, user, *until, admitted.caller).await,
             Decides::Backend(key) => {
                 let path: Arc<str> = self.path_to_check(subject).await?.into();
@@ -188,6 +201,15 @@ impl Gate {
                     .map_err(Arc::unwrap_or_clone)
             }
         }
+    }
+
+    /// Whether a key may be used for a community.
+    fn is_for(&self, key: &ApiKey, community: &CommunityId) -> bool {
+        let keys = self.communities.keys();
+        let is_it = |named: &String| keys.community(named) == *community;
+        key.communities
+            .as_ref()
+            .is_none_or(|communities| communities.iter().any(is_it))
     }
 
     /// Whether the app has shown a user the community, including pages of the same browser that were answered a moment

@@ -1,6 +1,7 @@
 //! Metrics of the API.
 
 use super::paths::Operation;
+use super::servers::KeyRequests;
 use crate::metrics::{Counters, Family, StatusClass, label_values, metrics};
 
 metrics! {
@@ -8,6 +9,8 @@ metrics! {
     pub struct Metrics {
         /// Requests to the visitors API, by operation and status class
         requests: Family<Counters<StatusClass>, Operation> = "api_requests_total",
+        /// Requests to the visitors API with an API key, by key and outcome
+        key_requests: KeyRequests = "api_key_requests_total",
         /// Live connections that were refused, by reason
         live_refused: Counters<LiveRefusal> = "live_refused_total",
         /// Page views reported by pages, by outcome
@@ -24,6 +27,8 @@ label_values! {
         Error => "error",
         /// Too many connections.
         Full => "full",
+        /// A server's key that is not accepted, is not for it, or asks too often.
+        Key => "key",
         /// No such community, or one that the caller may not see.
         NotFound => "not_found",
         /// A page of another origin.

@@ -12,7 +12,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use super::checks::{self, AccessChecked, AccessStep, Checked, Found, Lookup, SessionChecked, Turn, Why};
 use super::close::{Close, End};
-use super::connection::Connection;
+use super::connection::{Connection, Owner};
 use super::deadlines::{Deadlines, Due};
 use super::message::Request;
 use super::subscriber::Signal;
@@ -212,8 +212,7 @@ impl<'a, T: Transport> Serving<'a, T> {
             }
             Event::Signal(Signal::SessionChanged) => {
                 self.session_changed = true;
-                self.check_changed_session();
-                Ok(())
+                self.check_changed_session().map_err(End::Closed)
             }
             Event::Signal(Signal::Close(close)) => Err(End::Closed(close)),
             Event::Due(due) => self.act(due),
@@ -224,7 +223,9 @@ impl<'a, T: Transport> Serving<'a, T> {
         match due {
             Due::End(end) => return Err(end),
             Due::Ping => self.ping = true,
-            Due::CheckSession if !self.session.is_running() => self.check_session(Why::Periodic),
+            Due::CheckSession if !self.session.is_running() => {
+                self.check_session(Why::Periodic).map_err(End::Closed)?;
+            }
             Due::CheckAccess if !self.access.is_running() => {
                 let shared = Arc::clone(&self.connection.shared);
                 self.access.start(checks::access_turn(shared));
@@ -255,22 +256,33 @@ impl<'a, T: Transport> Serving<'a, T> {
         Ok(())
     }
 
-    fn check_session(&mut self, why: Why) {
-        if let Some(owner) = &self.connection.owner {
-            let shared = Arc::clone(&self.connection.shared);
-            self.session
-                .start(checks::session(shared, owner.token.clone(), why));
-            self.why = why;
+    /// Starts the check of the visitor's session; that of a server's key is over at once.
+    fn check_session(&mut self, why: Why) -> Result<(), Close> {
+        let shared = &self.connection.shared;
+        match &self.connection.owner {
+            Some(Owner::Visitor(_, token)) => {
+                self.session
+                    .start(checks::session(Arc::clone(shared), token.clone(), why));
+                self.why = why;
+            }
+            Some(Owner::Server(key)) => {
+                let left = key.lasts((shared.clock)()).ok_or(Close::KeyEnded)?;
+                let now = Instant::now();
+                self.deadlines.session_verified(now, now, left, &shared.times);
+            }
+            None => {}
         }
+        Ok(())
     }
 
     /// Checks a session that has changed, once. A periodic check is replaced: it may wait for its turn, and its answer
     /// may be older than the change. Another check because of a change ends first, so that each has an outcome.
-    fn check_changed_session(&mut self) {
+    fn check_changed_session(&mut self) -> Result<(), Close> {
         let waits = self.session.is_running() && self.why == Why::Changed;
         if !waits && std::mem::take(&mut self.session_changed) {
-            self.check_session(Why::Changed);
+            self.check_session(Why::Changed)?;
         }
+        Ok(())
     }
 
     fn session_checked(&mut self, checked: SessionChecked) -> Result<(), Close> {
@@ -285,8 +297,7 @@ impl<'a, T: Transport> Serving<'a, T> {
             Checked::Unknown => {}
             Checked::Over(close) => return Err(close),
         }
-        self.check_changed_session();
-        Ok(())
+        self.check_changed_session()
     }
 
     fn check_access(&mut self, turn: Turn) {
@@ -294,7 +305,7 @@ impl<'a, T: Transport> Serving<'a, T> {
         self.access.start(checks::access(
             turn,
             Arc::clone(&connection.access_policy),
-            connection.owner.as_ref().map(|owner| Arc::clone(&owner.session)),
+            connection.session(),
             connection.subscriber().communities(),
             connection.page.clone(),
         ));
@@ -328,12 +339,13 @@ impl<'a, T: Transport> Serving<'a, T> {
             shared, owner, page, ..
         } = &*self.connection;
         if let (Some(presence), Some(owner), Some(page)) = (&shared.presence, owner, page)
-            && owner.session.is_valid_at((shared.clock)())
-            && owner.session.visibility != Visibility::Ignored
+            && let Some(session) = owner.session()
+            && session.is_valid_at((shared.clock)())
+            && session.visibility != Visibility::Ignored
         {
             shared.metrics.heartbeats.inc();
             if presence
-                .touch(page.clone(), owner.session.user_id.clone(), Moment::now())
+                .touch(page.clone(), session.user_id.clone(), Moment::now())
                 .is_err()
             {
                 shared.metrics.views.dropped[Dropped::PresenceQueueFull].inc();
