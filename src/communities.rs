@@ -55,7 +55,7 @@ pub struct Communities {
 
 /// The community that a page's path names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Named {
+pub enum PageCommunity {
     /// A community. One that is named by its key is taken to exist: the app answered with its page.
     Community(CommunityId),
     /// None, or a slug that no community has: the page is one of the site's.
@@ -64,7 +64,7 @@ pub enum Named {
     NoKey,
 }
 
-impl From<Option<CommunityId>> for Named {
+impl From<Option<CommunityId>> for PageCommunity {
     fn from(found: Option<CommunityId>) -> Self {
         found.map_or(Self::Nothing, Self::Community)
     }
@@ -110,7 +110,7 @@ impl Communities {
     ///
     /// # Errors
     /// The database could not be queried. Nothing is cached then.
-    pub async fn named(&self, named: &CommunityRef) -> Result<Named, Arc<StoreError>> {
+    pub async fn named(&self, named: &CommunityRef) -> Result<PageCommunity, Arc<StoreError>> {
         match named {
             CommunityRef::Id(spelling) => {
                 let types = self.store.key_types().await?;
@@ -129,9 +129,9 @@ impl Communities {
     }
 
     /// What [`Communities::named`] would return, as far as it is cached. Never waits for I/O.
-    pub async fn cached(&self, named: Option<&CommunityRef>) -> Result<Named, NotCached> {
+    pub async fn cached(&self, named: Option<&CommunityRef>) -> Result<PageCommunity, NotCached> {
         match named {
-            None => Ok(Named::Nothing),
+            None => Ok(PageCommunity::Nothing),
             Some(asked @ CommunityRef::Id(spelling)) => {
                 let types = self.keys.get().ok_or(NotCached)?;
                 if !must_be_asked(types.community, spelling) {
@@ -148,8 +148,8 @@ impl Communities {
     /// for I/O.
     pub async fn last_known(&self, named: &CommunityRef) -> Option<CommunityId> {
         match self.cached(Some(named)).await {
-            Ok(Named::Community(found)) => Some(found),
-            Ok(Named::Nothing | Named::NoKey) => None,
+            Ok(PageCommunity::Community(found)) => Some(found),
+            Ok(PageCommunity::Nothing | PageCommunity::NoKey) => None,
             Err(NotCached) => self.last.get(named).await,
         }
     }
@@ -159,7 +159,7 @@ impl Communities {
     pub async fn refresh(self: &Arc<Self>, named: &CommunityRef, key: CommunityKey, runtime: &Handle) {
         let needs_slug = key == CommunityKey::Slug && !matches!(named, CommunityRef::Slug(_));
         match self.cached(Some(named)).await {
-            Ok(Named::Community(id)) if needs_slug && !self.slugs.contains_key(&id) => {}
+            Ok(PageCommunity::Community(id)) if needs_slug && !self.slugs.contains_key(&id) => {}
             Ok(_) => return,
             Err(NotCached) => {}
         }
@@ -169,7 +169,7 @@ impl Communities {
                 let _permit = permit;
                 // The store logs failures, and the next page tries again.
                 let found = communities.named(&named).await;
-                if let (Ok(Named::Community(id)), true) = (found, needs_slug) {
+                if let (Ok(PageCommunity::Community(id)), true) = (found, needs_slug) {
                     let _ = communities.slug_of(&id).await;
                 }
             });
@@ -237,10 +237,10 @@ impl Communities {
     }
 }
 
-fn by_key(key: KeyType, spelling: &str) -> Named {
+fn by_key(key: KeyType, spelling: &str) -> PageCommunity {
     match key.canonical(spelling) {
-        Some(key) => Named::Community(CommunityId::from(&*key)),
-        None => Named::NoKey,
+        Some(key) => PageCommunity::Community(CommunityId::from(&*key)),
+        None => PageCommunity::NoKey,
     }
 }
 
@@ -252,8 +252,8 @@ fn must_be_asked(key: KeyType, spelling: &str) -> bool {
 }
 
 /// The spelling of the row; without a row, which may be there soon, that of the path.
-fn as_found(found: Option<CommunityId>, spelling: &Arc<str>) -> Named {
-    Named::Community(found.unwrap_or_else(|| CommunityId::new(Arc::clone(spelling))))
+fn as_found(found: Option<CommunityId>, spelling: &Arc<str>) -> PageCommunity {
+    PageCommunity::Community(found.unwrap_or_else(|| CommunityId::new(Arc::clone(spelling))))
 }
 
 /// Found and missing communities are cached for different times.

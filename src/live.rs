@@ -26,7 +26,7 @@ mod metrics;
 mod registry;
 mod serving;
 mod session_changes;
-mod shared;
+mod state;
 mod subscriber;
 mod topic;
 mod transport;
@@ -47,21 +47,21 @@ use crate::retry::widely_jittered;
 use crate::tasks::{Task, Tasks};
 
 pub use access_policy::{AccessPolicy, Denied};
-pub use connection::{Connection, MAX_COMMUNITIES, Owner, Wanted};
+pub use connection::{Connection, ConnectionRequest, MAX_COMMUNITIES, Owner};
 pub use message::Framing;
 pub use metrics::Metrics;
-pub use registry::{Full, Refused};
+pub use registry::{LimitReached, Refused};
 pub use transport::Kind;
 
 use close::Close;
 use deadlines::{Times, bounded, validity};
 use hub::Hub;
-use registry::{Limits, Registry};
-use shared::{Checks, Shared};
+use registry::{ConnectionLimits, Registry};
+use state::{Checks, LiveState};
 
 /// All live connections. Cheap to clone.
 #[derive(Clone)]
-pub struct Live(Arc<Shared>);
+pub struct Live(Arc<LiveState>);
 
 /// Dependencies of [`Live`].
 pub struct Parts {
@@ -114,7 +114,7 @@ impl Live {
             session_within: validity(session.cache_ttl),
             access_within: validity(settings.access_check_interval),
         };
-        let limits = Limits {
+        let limits = ConnectionLimits {
             // The site comes first: long-lived connections must leave a quarter of all connections to requests.
             total: settings.max_connections.min(connections - connections / 4),
             per_user: settings.max_per_user.get(),
@@ -126,7 +126,7 @@ impl Live {
             keys.clone(),
             Arc::clone(&metrics),
         );
-        let shared = Arc::new(Shared {
+        let state = Arc::new(LiveState {
             settings: settings.clone(),
             times,
             hub,
@@ -139,29 +139,29 @@ impl Live {
             checks: Checks::default(),
         });
         tasks.keep(Task::LiveFeed, {
-            let (shared, presence) = (Arc::clone(&shared), Arc::clone(&presence));
+            let (state, presence) = (Arc::clone(&state), Arc::clone(&presence));
             let mut is_again = false;
             move || {
-                let (shared, presence) = (Arc::clone(&shared), Arc::clone(&presence));
+                let (state, presence) = (Arc::clone(&state), Arc::clone(&presence));
                 let is_again = std::mem::replace(&mut is_again, true);
-                async move { shared.hub.listen(&*presence, is_again).await }
+                async move { state.hub.listen(&*presence, is_again).await }
             }
         });
         tasks.keep(Task::LiveCounts, {
-            let shared = Arc::clone(&shared);
+            let state = Arc::clone(&state);
             let mut is_again = false;
             move || {
-                let (shared, presence) = (Arc::clone(&shared), Arc::clone(&presence));
+                let (state, presence) = (Arc::clone(&state), Arc::clone(&presence));
                 let is_again = std::mem::replace(&mut is_again, true);
-                async move { shared.hub.read(&*presence, is_again).await }
+                async move { state.hub.read(&*presence, is_again).await }
             }
         });
-        session_changes::watch(&shared, &tasks);
+        session_changes::watch(&state, &tasks);
         if let Some(api_keys) = api_keys {
-            let registry = Arc::clone(&shared.registry);
+            let registry = Arc::clone(&state.registry);
             api_keys.observe(move |_| registry.keys_changed());
         }
-        Self(shared)
+        Self(state)
     }
 
     /// An event stream for a client that gets no connection now: the reason, and when to reconnect, not much
@@ -176,7 +176,7 @@ impl Live {
     ///
     /// # Errors
     /// Why not.
-    pub async fn open(&self, wanted: Wanted, limit: Duration) -> Result<Box<Connection>, Refused> {
+    pub async fn open(&self, wanted: ConnectionRequest, limit: Duration) -> Result<Box<Connection>, Refused> {
         Connection::open(&self.0, wanted, limit).await
     }
 

@@ -135,7 +135,7 @@ pub trait Presence: Send + Sync + 'static {
     /// keeps communities on several servers, one that is away or slow delays none of the others' answers. Never
     /// writes (P2). Each count is at least as new as its sequence number, so a subscriber that takes it as a
     /// snapshot and then ignores changes that are not newer misses nothing (P7).
-    fn counts(&self, communities: Vec<CommunityId>) -> Counts<'_>;
+    fn counts(&self, communities: Vec<CommunityId>) -> CountStream<'_>;
 
     /// The same together, in the order asked: stale if any is, an error if any community has none.
     async fn all_counts(&self, communities: &[CommunityId]) -> Result<Answer<Vec<Count>>, PresenceError> {
@@ -224,7 +224,7 @@ pub trait Presence: Send + Sync + 'static {
 }
 
 /// Communities, each with its count.
-pub type Counts<'a> = BoxStream<'a, (CommunityId, Result<Answer<Count>, PresenceError>)>;
+pub type CountStream<'a> = BoxStream<'a, (CommunityId, Result<Answer<Count>, PresenceError>)>;
 
 /// A touch: a user who was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]

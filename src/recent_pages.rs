@@ -28,11 +28,11 @@ const KEY_LENGTH: usize = 16;
 #[derive(Debug, Clone)]
 pub struct RecentPages {
     precision: RecentPrecision,
-    kept: Arc<Mutex<Kept>>,
+    kept: Arc<Mutex<KeptPages>>,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
+struct KeptPages {
     /// Number of pages noted so far.
     noted: u64,
     /// By time, and by number within the same time. A view whose visitor was looked up late is inserted at its time.
@@ -100,7 +100,7 @@ impl RecentPages {
             .collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Kept> {
+    fn lock(&self) -> MutexGuard<'_, KeptPages> {
         // Nothing panics while it holds the lock.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }

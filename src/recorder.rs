@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::auth::{Absent, Authenticator, EarlyLookup};
 use crate::batch::RecordedView;
 use crate::browser_session::{BrowserSession, Unusable, Visibility};
-use crate::communities::{Communities, Named};
+use crate::communities::{Communities, PageCommunity};
 use crate::geoip::Location;
 use crate::ids::{CommunityId, SessionToken};
 use crate::live::AccessPolicy;
@@ -143,14 +143,15 @@ impl Recorder {
             && let Ok(named) = self.communities.cached(accepted.view.community.as_ref()).await
         {
             match named {
-                Named::Community(community) => {
+                PageCommunity::Community(community) => {
                     self.destinations
                         .deliver(accepted.view, accepted.seen, session, Some(community));
                 }
-                Named::Nothing => self
-                    .destinations
-                    .deliver(accepted.view, accepted.seen, session, None),
-                Named::NoKey => self.destinations.metrics.not_counted[NotCounted::CommunityKey].inc(),
+                PageCommunity::Nothing => {
+                    self.destinations
+                        .deliver(accepted.view, accepted.seen, session, None);
+                }
+                PageCommunity::NoKey => self.destinations.metrics.not_counted[NotCounted::CommunityKey].inc(),
             }
             return;
         }

@@ -29,9 +29,9 @@ pub use api_keys::{ApiKeyFile, ApiKeyFileError};
 pub use certificates::{Certificate, CertificateError};
 pub use jwt_keys::{KeyFile, KeyFileError};
 pub use metrics::Metrics;
-use metrics::Outcome;
+use metrics::ReloadOutcome;
 pub use route_files::{ReloadError, blank_files, load_routes, read_route_files};
-use unsettled::Unsettled;
+use unsettled::UnsettledFiles;
 use watch::Watch;
 
 /// The route table in use. Readers never wait for a reload.
@@ -74,7 +74,7 @@ pub struct Reloader {
     dir: PathBuf,
     routes: SharedRoutes,
     /// What was read last, in use or refused.
-    read: Reading,
+    read: RouteFilesResult,
     certificates: Vec<Arc<Certificate>>,
     jwt_keys: Option<Arc<KeyFile>>,
     api_keys: Option<Arc<ApiKeyFile>>,
@@ -83,7 +83,7 @@ pub struct Reloader {
     watches: Vec<Watch>,
     is_again: bool,
     /// A reading of the routes that is not used yet.
-    unsettled: Option<Unsettled>,
+    unsettled: Option<UnsettledFiles>,
     status: Status,
     metrics: Arc<Metrics>,
 }
@@ -146,7 +146,7 @@ impl Reloader {
 
     /// Waits for something to read, and reads it. False when the last sender of requests is dropped.
     async fn next(&mut self) -> bool {
-        let until = self.unsettled.as_ref().map(Unsettled::until);
+        let until = self.unsettled.as_ref().map(UnsettledFiles::until);
         let changed = async {
             if self.watches.is_empty() {
                 return pending().await;
@@ -184,7 +184,7 @@ impl Reloader {
         // A touched file is not logged, nor is the same fault again.
         if is_same(&read, &self.read) {
             self.unsettled = None;
-        } else if self.looks_half_written(&read) && !Unsettled::is_over(&mut self.unsettled, &read) {
+        } else if self.looks_half_written(&read) && !UnsettledFiles::is_over(&mut self.unsettled, &read) {
             tracing::debug!("route files look as if they were being written");
         } else {
             self.load(read);
@@ -192,7 +192,7 @@ impl Reloader {
     }
 
     /// Whether a file is faulty, as when it is half-written, or missing, as while it is replaced.
-    fn looks_half_written(&self, read: &Reading) -> bool {
+    fn looks_half_written(&self, read: &RouteFilesResult) -> bool {
         let Ok(files) = read else { return true };
         let is_there = |before: &RouteFile| files.iter().any(|file| file.path == before.path);
         let is_one_gone = self
@@ -215,7 +215,7 @@ impl Reloader {
     }
 
     /// Uses a reading; on error the table in use stays.
-    fn load(&mut self, read: Reading) {
+    fn load(&mut self, read: RouteFilesResult) {
         let table = match &read {
             Ok(files) => self.compile(files).map_err(ReloadError::from),
             Err(error) => Err(error.clone()),
@@ -231,12 +231,12 @@ impl Reloader {
                 tracing::info!(routes = table.len(), "route files loaded");
                 self.succeeded(&table);
                 self.routes.store(Arc::new(table));
-                self.metrics.reloads[Outcome::Success].inc();
+                self.metrics.reloads[ReloadOutcome::Success].inc();
             }
             Err(error) => {
                 self.status.routes.down(error.to_string(), |_| {});
                 tracing::error!(error = %error, "route files refused; the last good ones stay in use");
-                self.metrics.reloads[Outcome::Failure].inc();
+                self.metrics.reloads[ReloadOutcome::Failure].inc();
             }
         }
     }
@@ -330,10 +330,10 @@ fn warn_of_blank_files(files: &[RouteFile], before: &[RouteFile]) {
 }
 
 /// The result of reading the route files.
-type Reading = Result<Vec<RouteFile>, ReloadError>;
+type RouteFilesResult = Result<Vec<RouteFile>, ReloadError>;
 
 /// Whether two readings are the same.
-fn is_same(one: &Reading, other: &Reading) -> bool {
+fn is_same(one: &RouteFilesResult, other: &RouteFilesResult) -> bool {
     match (one, other) {
         (Ok(one), Ok(other)) => one == other,
         (Err(one), Err(other)) => one == other,

@@ -17,7 +17,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
 
-use gauges::Value;
+use gauges::GaugeValue;
 
 pub use gauges::StatusGauges;
 
@@ -56,7 +56,7 @@ macro_rules! components {
         }
 
         /// Gauge, its help text, and value of each component.
-        const COMPONENTS: &[(Option<&str>, &str, Value)] =
+        const COMPONENTS: &[(Option<&str>, &str, GaugeValue)] =
             &[$(($gauge, $help, |status| status.$component.condition().value().into()),)+];
     };
 }

@@ -210,15 +210,15 @@ impl Tasks {
 }
 
 /// A task that is aborted when this is dropped.
-pub struct Kept(JoinHandle<()>);
+pub struct AbortOnDrop(JoinHandle<()>);
 
-impl From<JoinHandle<()>> for Kept {
+impl From<JoinHandle<()>> for AbortOnDrop {
     fn from(task: JoinHandle<()>) -> Self {
         Self(task)
     }
 }
 
-impl Drop for Kept {
+impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
     }

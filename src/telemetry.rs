@@ -22,7 +22,7 @@ use tracing_subscriber::{EnvFilter, fmt, registry};
 
 use crate::config::{Format, Log};
 use crate::metrics::{Counter, Registry, metrics};
-use queue::{Queue, StandardError};
+use queue::{LineQueue, StandardError};
 use visible::Visible;
 
 /// Longest time for the last lines to be written at shutdown.
@@ -30,7 +30,7 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 
 metrics! {
     /// Counters of the log, for the whole process: there is one standard error, and one panic hook.
-    pub struct Counts {
+    pub struct LogCounters {
         /// Log lines that could not be written: the disk is full, or the reader of standard error has gone or does not
         /// keep up
         lines_lost: Counter = "log_lines_lost_total",
@@ -39,10 +39,10 @@ metrics! {
     }
 }
 
-static COUNTS: LazyLock<Counts> = LazyLock::new(Counts::default);
+static COUNTS: LazyLock<LogCounters> = LazyLock::new(LogCounters::default);
 
 /// The queue of the one subscriber.
-static LINES: OnceLock<&'static Queue> = OnceLock::new();
+static LINES: OnceLock<&'static LineQueue> = OnceLock::new();
 
 /// Adds the counters to a registry.
 pub fn add_counts(registry: &Registry) {
@@ -60,7 +60,7 @@ pub fn init(log: &Log, coloured: bool) -> io::Result<()> {
     if LINES.get().is_some() {
         return Ok(());
     }
-    let lines = Queue::start(StandardError, &COUNTS.lines_lost)?;
+    let lines = LineQueue::start(StandardError, &COUNTS.lines_lost)?;
     if LINES.set(lines).is_err() {
         return Ok(());
     }
@@ -110,10 +110,10 @@ pub fn write_last_line(line: &str) {
 }
 
 /// Makes the queue the subscriber's writer.
-struct Lines(&'static Queue);
+struct Lines(&'static LineQueue);
 
 impl<'a> MakeWriter<'a> for Lines {
-    type Writer = &'a Queue;
+    type Writer = &'a LineQueue;
 
     fn make_writer(&'a self) -> Self::Writer {
         self.0

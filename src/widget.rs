@@ -24,7 +24,7 @@ use http::header::ACCEPT_ENCODING;
 
 pub use inject::Injector;
 
-pub(crate) use body::Body;
+pub(crate) use body::PageBody;
 pub(crate) use inject::Decision;
 pub(crate) use outcome::Outcome;
 pub(crate) use page::Page;

@@ -25,8 +25,8 @@ mod metrics;
 #[cfg(test)]
 mod model;
 mod refusals;
-mod shared;
 pub mod spool;
+mod spools;
 #[cfg(test)]
 pub(crate) mod testing;
 mod trouble;
@@ -47,14 +47,14 @@ use crate::page_view::{Dropped, Queue};
 use crate::recent_pages::RecentPages;
 use crate::status::{Component, Status};
 use crate::store::Store;
-use appender::{Appender, Hurry};
+use appender::{Appender, AppenderWaker};
 use applier::Applier;
 use drain::Drain;
 use late::Late;
 use load::{Bytes, Load};
 pub use metrics::Metrics;
-use shared::Shared;
 use spool::{Directory, Spool};
+use spools::Spools;
 use unresolved::UnresolvedView;
 
 /// Takes views for the app's tables.
@@ -66,9 +66,9 @@ pub struct Writer {
     load: Load,
     /// Views of a full group.
     full: usize,
-    shared: Arc<Shared>,
+    spools: Arc<Spools>,
     /// Behind the queue, whose end it tells of.
-    hurry: Hurry,
+    waker: AppenderWaker,
 }
 
 /// The writer's dependencies.
@@ -117,7 +117,7 @@ impl View {
 
 /// Sizes and times of the writer, from the configuration.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct BatchLimits {
     /// A batch is due when this many views wait …
     pub batch_views: NonZeroUsize,
     /// … or this many bytes …
@@ -132,7 +132,7 @@ pub struct Limits {
     pub keep_applied: Duration,
 }
 
-impl Limits {
+impl BatchLimits {
     /// Limits from their configuration sections.
     pub fn new(record: &config::Record, spool: &config::Spool) -> Self {
         Self {
@@ -157,7 +157,7 @@ impl Writer {
     /// The handle, and its two workers, which the caller must run.
     pub(crate) fn new(
         record: &config::Record,
-        limits: Limits,
+        limits: BatchLimits,
         parts: Dependencies,
         bytes: Bytes,
         metrics: &Arc<Metrics>,
@@ -166,16 +166,16 @@ impl Writer {
         let (flushes, asked) = mpsc::channel(16);
         let load = Load::new(Queue::Writer, bytes, &metrics.views);
         let components = (parts.status.writes.clone(), parts.status.updates.clone());
-        let shared = Shared::new(parts.spool, limits.spool_bytes, parts.status);
-        let shared = Arc::new(shared);
-        let hurry = Hurry::default();
+        let spools = Spools::new(parts.spool, limits.spool_bytes, parts.status);
+        let spools = Arc::new(spools);
+        let waker = AppenderWaker::default();
         let appender = Appender {
             queue: accepted,
-            hurry: hurry.clone(),
+            waker: waker.clone(),
             load: load.clone(),
             limits,
             directory: parts.directory.clone(),
-            shared: Arc::clone(&shared),
+            spools: Arc::clone(&spools),
             room: Component::default(),
             metrics: Arc::clone(metrics),
         };
@@ -193,7 +193,7 @@ impl Writer {
             drain,
             limits,
             parts.directory,
-            Arc::clone(&shared),
+            Arc::clone(&spools),
             asked,
             metrics,
         );
@@ -202,8 +202,8 @@ impl Writer {
             flushes,
             load,
             full: limits.batch_views.get(),
-            shared,
-            hurry,
+            spools,
+            waker,
         };
         (handle, appender, applier)
     }
@@ -227,7 +227,7 @@ impl Writer {
     fn accept(&self, view: View) -> Result<(), Dropped> {
         let weight = view.weight();
         if !self.load.add(weight) {
-            self.hurry.up();
+            self.waker.wake();
             return Err(self.why_full());
         }
         let accepted = Accepted {
@@ -242,13 +242,13 @@ impl Writer {
                 self.why_full()
             })?;
         if self.load.views() >= self.full {
-            self.hurry.up();
+            self.waker.wake();
         }
         Ok(())
     }
 
     fn why_full(&self) -> Dropped {
-        if self.shared.status.spool.is_down() {
+        if self.spools.status.spool.is_down() {
             Dropped::SpoolUnavailable
         } else {
             Dropped::WriterQueueFull
@@ -262,14 +262,14 @@ impl Writer {
 
     /// Views in this process' spools that are not yet applied.
     pub fn spooled(&self) -> u64 {
-        self.shared.views()
+        self.spools.views()
     }
 
     /// Waits until everything written before is in the spool.
     pub async fn flush_to_spool(&self) {
         let (done, finished) = oneshot::channel();
         if self.queue.send(Message::Flush(done)).await.is_ok() {
-            self.hurry.up();
+            self.waker.wake();
             let _ = finished.await;
         }
     }

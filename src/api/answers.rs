@@ -42,14 +42,14 @@ pub(super) struct CommunityCount {
 /// A value of the app's: null where it has none, and left out of the answer where the app keeps no such values.
 #[derive(Debug, Clone, Serialize)]
 #[serde(untagged)]
-pub(super) enum Kept<T> {
+pub(super) enum AppValue<T> {
     /// The app keeps none.
     Missing,
     /// It does.
     Value(Option<T>),
 }
 
-impl<T> Kept<T> {
+impl<T> AppValue<T> {
     fn new(is_kept: bool, value: Option<T>) -> Self {
         if is_kept {
             Self::Value(value)
@@ -75,12 +75,12 @@ pub(super) struct Visitor {
     pub(super) avatar: Option<String>,
     /// Start of the user's current site session.
     #[schema(required = true, value_type = Option<Timestamp>)]
-    #[serde(skip_serializing_if = "Kept::is_missing")]
-    pub(super) started_at: Kept<Timestamp>,
+    #[serde(skip_serializing_if = "AppValue::is_missing")]
+    pub(super) started_at: AppValue<Timestamp>,
     /// Pages visited in that session.
     #[schema(required = true, value_type = Option<i64>)]
-    #[serde(skip_serializing_if = "Kept::is_missing")]
-    pub(super) pages_visited: Kept<i64>,
+    #[serde(skip_serializing_if = "AppValue::is_missing")]
+    pub(super) pages_visited: AppValue<i64>,
     /// Last page view in this community.
     pub(super) last_seen_at: Timestamp,
 }
@@ -129,21 +129,21 @@ pub(super) struct CommunityStats {
     /// window, and whose user viewed a page of the community in the window, in whichever session. Null when there
     /// is none.
     #[schema(required = true, value_type = Option<f64>)]
-    #[serde(skip_serializing_if = "Kept::is_missing")]
-    pub(super) avg_session_duration: Kept<f64>,
+    #[serde(skip_serializing_if = "AppValue::is_missing")]
+    pub(super) avg_session_duration: AppValue<f64>,
     /// Number of sessions in that mean.
     #[schema(required = true, value_type = i64)]
-    #[serde(skip_serializing_if = "Kept::is_missing")]
-    pub(super) ended_sessions: Kept<i64>,
+    #[serde(skip_serializing_if = "AppValue::is_missing")]
+    pub(super) ended_sessions: AppValue<i64>,
     /// The same of those sessions alone in which the user viewed a page of the community. Still the length of the
     /// whole session. Null when there is none.
     #[schema(required = true, value_type = Option<f64>)]
-    #[serde(skip_serializing_if = "Kept::is_missing")]
-    pub(super) avg_community_session_duration: Kept<f64>,
+    #[serde(skip_serializing_if = "AppValue::is_missing")]
+    pub(super) avg_community_session_duration: AppValue<f64>,
     /// Number of sessions in that mean.
     #[schema(required = true, value_type = i64)]
-    #[serde(skip_serializing_if = "Kept::is_missing")]
-    pub(super) ended_community_sessions: Kept<i64>,
+    #[serde(skip_serializing_if = "AppValue::is_missing")]
+    pub(super) ended_community_sessions: AppValue<i64>,
 }
 
 impl CommunityStats {
@@ -156,8 +156,8 @@ impl CommunityStats {
         stats: &Stats,
         facts: SessionFacts,
     ) -> Self {
-        let kept = |mean| Kept::new(facts.durations, mean);
-        let count = |count| Kept::new(facts.durations, Some(count));
+        let kept = |mean| AppValue::new(facts.durations, mean);
+        let count = |count| AppValue::new(facts.durations, Some(count));
         Self {
             community_id,
             days,
@@ -189,8 +189,8 @@ impl Visitor {
                 .as_deref()
                 .and_then(|path| avatar_url(avatar_base, path)),
             username: row.username,
-            started_at: Kept::new(facts.started_at, row.started_at.map(Timestamp)),
-            pages_visited: Kept::new(facts.pages_visited, row.pages_visited),
+            started_at: AppValue::new(facts.started_at, row.started_at.map(Timestamp)),
+            pages_visited: AppValue::new(facts.pages_visited, row.pages_visited),
             last_seen_at: Timestamp(last_seen),
         }
     }

@@ -19,7 +19,9 @@ use crate::communities::AskedCommunity;
 use crate::config::{Access, CommunityKey};
 use crate::ids::{CommunityId, SessionToken};
 use crate::live::message::LiveMessage;
-use crate::live::{AccessPolicy, Connection, Denied, Framing, Full, Kind, Owner, Refused, Wanted};
+use crate::live::{
+    AccessPolicy, Connection, ConnectionRequest, Denied, Framing, Kind, LimitReached, Owner, Refused,
+};
 
 use super::caller::Caller;
 use super::handshake::{Handshake, PROTOCOL};
@@ -132,9 +134,11 @@ pub(super) fn reason(problem: &Problem) -> LiveRefusal {
 impl From<Refused> for Rejected {
     fn from(refused: Refused) -> Self {
         match refused {
-            Refused::Full(Full::Total) => Self(LiveRefusal::Full, Problem::Unavailable),
-            Refused::Full(Full::User) => Self(LiveRefusal::User, Problem::TooMany),
-            Refused::Full(Full::Address) => Self(LiveRefusal::Address, Problem::TooMany),
+            Refused::LimitReached(LimitReached::Total) => {
+                Self(LiveRefusal::LimitReached, Problem::Unavailable)
+            }
+            Refused::LimitReached(LimitReached::User) => Self(LiveRefusal::User, Problem::TooMany),
+            Refused::LimitReached(LimitReached::Address) => Self(LiveRefusal::Address, Problem::TooMany),
             Refused::Draining | Refused::Unavailable => Self(LiveRefusal::Unavailable, Problem::Unavailable),
         }
     }
@@ -193,7 +197,7 @@ impl Shared {
                 visitor.map(|(session, token)| Owner::Visitor(session, token))
             }
         };
-        let wanted = Wanted {
+        let wanted = ConnectionRequest {
             kind: handshake.kind,
             communities,
             unknown,

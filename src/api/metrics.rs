@@ -26,7 +26,7 @@ label_values! {
         /// A fault of the sidecar.
         Error => "error",
         /// Too many connections.
-        Full => "full",
+        LimitReached => "full",
         /// A server's key that is not accepted, is not for it, or asks too often.
         Key => "key",
         /// No such community, or one that the caller may not see.

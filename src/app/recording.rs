@@ -24,7 +24,7 @@ use crate::store::Store;
 use crate::tasks::Tasks;
 use crate::writer::load::Bytes;
 use crate::writer::spool::{Directory, Spool};
-use crate::writer::{Dependencies, Limits, Writer};
+use crate::writer::{BatchLimits, Dependencies, Writer};
 use anyhow::Context as _;
 
 /// How long a lookup may take where nothing is spooled; longer than any lookup takes.
@@ -163,7 +163,7 @@ impl Recording {
         let authenticator = Arc::new(authenticator.with_jwts(jwt_keys.clone(), looks_up));
         let communities = Arc::new(Communities::new(store.clone()));
         let recent = RecentPages::new(config.privacy.recent_pages);
-        let limits = Limits::new(record, &config.spool);
+        let limits = BatchLimits::new(record, &config.spool);
         let writer = spool.map(|(directory, spool, geoip)| {
             let parts = Dependencies {
                 store: store.clone(),

@@ -56,7 +56,7 @@ async fn the_last_id_of_a_slug_outlives_what_is_surely_known() {
     let rust = slug("rust");
     assert_eq!(communities.last_known(&rust).await, None);
     let found = communities.named(&rust).await.unwrap();
-    assert_eq!(found, Named::Community("42".into()));
+    assert_eq!(found, PageCommunity::Community("42".into()));
     assert_eq!(communities.cached(Some(&rust)).await, Err(NotCached));
     assert_eq!(communities.last_known(&rust).await, Some("42".into()));
     // The community was renamed, and another one has the slug now; then none has it.
@@ -104,9 +104,9 @@ async fn v20_what_a_key_stands_for_is_known_once_its_type_is() {
     assert!(communities.named(&padded).await.is_err());
     assert_eq!(communities.last_known(&padded).await, None);
     for (community, named) in [
-        (KeyType::BIGINT, Named::Community("7".into())),
-        (KeyType::Text(None), Named::Community("007".into())),
-        (KeyType::Uuid, Named::NoKey),
+        (KeyType::BIGINT, PageCommunity::Community("7".into())),
+        (KeyType::Text(None), PageCommunity::Community("007".into())),
+        (KeyType::Uuid, PageCommunity::NoKey),
     ] {
         keys.learn(KeyTypes {
             community,
@@ -162,12 +162,12 @@ async fn v25_the_community_of_a_topic_is_asked_for_once_like_that_of_a_slug() {
     assert_eq!(communities.cached(Some(&topic)).await, Err(NotCached));
     for _ in 0..3 {
         let named = communities.named(&topic).await.unwrap();
-        assert_eq!(named, Named::Community("42".into()));
+        assert_eq!(named, PageCommunity::Community("42".into()));
     }
     *store.id.lock().unwrap() = None;
     let unknown = CommunityRef::Lookup("topic".into(), "8".into());
     for _ in 0..3 {
-        assert_eq!(communities.named(&unknown).await.unwrap(), Named::Nothing);
+        assert_eq!(communities.named(&unknown).await.unwrap(), PageCommunity::Nothing);
     }
     assert_eq!(*store.asked.lock().unwrap(), ["topic 7", "topic 8"]);
     assert_eq!(communities.last_known(&topic).await, Some("42".into()));

@@ -77,23 +77,27 @@ impl IntoResponse for Failure {
     }
 }
 
-type Answer = Result<Response, Failure>;
+type PageResult = Result<Response, Failure>;
 
-async fn front(State(tables): State<Tables>, headers: HeaderMap) -> Answer {
+async fn front(State(tables): State<Tables>, headers: HeaderMap) -> PageResult {
     Ok(html(
         StatusCode::OK,
         pages::front(reader(&tables, &headers).await?),
     ))
 }
 
-async fn sign_in_page(State(tables): State<Tables>, headers: HeaderMap) -> Answer {
+async fn sign_in_page(State(tables): State<Tables>, headers: HeaderMap) -> PageResult {
     Ok(html(
         StatusCode::OK,
         pages::sign_in(reader(&tables, &headers).await?),
     ))
 }
 
-async fn sign_in(State(tables): State<Tables>, Path(username): Path<String>, headers: HeaderMap) -> Answer {
+async fn sign_in(
+    State(tables): State<Tables>,
+    Path(username): Path<String>,
+    headers: HeaderMap,
+) -> PageResult {
     let Some(member) = content::member_by_name(&username) else {
         return not_found(State(tables), headers).await;
     };
@@ -111,7 +115,7 @@ async fn sign_in(State(tables): State<Tables>, Path(username): Path<String>, hea
     Ok((AppendHeaders([(header::SET_COOKIE, cookie)]), Redirect::to("/")).into_response())
 }
 
-async fn sign_out(State(tables): State<Tables>, headers: HeaderMap) -> Answer {
+async fn sign_out(State(tables): State<Tables>, headers: HeaderMap) -> PageResult {
     if let Some(token) = token(&headers) {
         tables.sign_out(token).await?;
     }
@@ -119,14 +123,14 @@ async fn sign_out(State(tables): State<Tables>, headers: HeaderMap) -> Answer {
     Ok((AppendHeaders([(header::SET_COOKIE, cookie)]), Redirect::to("/")).into_response())
 }
 
-async fn community(state: State<Tables>, Path(id): Path<String>, headers: HeaderMap) -> Answer {
+async fn community(state: State<Tables>, Path(id): Path<String>, headers: HeaderMap) -> PageResult {
     match id.parse().ok().and_then(content::community_by_id) {
         Some(community) => community_page(state, community, headers).await,
         None => not_found(state, headers).await,
     }
 }
 
-async fn community_by_slug(state: State<Tables>, Path(slug): Path<String>, headers: HeaderMap) -> Answer {
+async fn community_by_slug(state: State<Tables>, Path(slug): Path<String>, headers: HeaderMap) -> PageResult {
     match content::community_by_slug(&slug) {
         Some(community) => community_page(state, community, headers).await,
         None => not_found(state, headers).await,
@@ -137,7 +141,7 @@ async fn community_page(
     State(tables): State<Tables>,
     community: &content::Community,
     headers: HeaderMap,
-) -> Answer {
+) -> PageResult {
     let reader = reader(&tables, &headers).await?;
     Ok(html(StatusCode::OK, pages::community(community, reader)))
 }
@@ -146,7 +150,7 @@ async fn community_post(
     State(tables): State<Tables>,
     Path((id, number)): Path<(String, String)>,
     headers: HeaderMap,
-) -> Answer {
+) -> PageResult {
     let community = id.parse().ok().and_then(content::community_by_id);
     let index = number
         .parse::<usize>()
@@ -202,7 +206,7 @@ async fn stylesheet() -> impl IntoResponse {
     )
 }
 
-async fn not_found(State(tables): State<Tables>, headers: HeaderMap) -> Answer {
+async fn not_found(State(tables): State<Tables>, headers: HeaderMap) -> PageResult {
     let reader = reader(&tables, &headers).await?;
     Ok(html(StatusCode::NOT_FOUND, pages::not_found(reader)))
 }

@@ -49,7 +49,7 @@ pub enum NotTakenOver {
     Unknown,
     /// The old process has waited for too long and keeps its sockets.
     #[error("the running sidecar keeps its sockets and goes on serving; its log says why")]
-    Kept,
+    AbortOnDrop,
     /// The old process does not answer any more.
     #[error("the running sidecar did not answer within {0:?}")]
     Silent(Duration),
@@ -143,7 +143,7 @@ async fn first_of(
             }
         };
         if line == KEPT {
-            return Err(NotTakenOver::Kept);
+            return Err(NotTakenOver::AbortOnDrop);
         }
         let sockets = connection.sockets()?;
         let mut predecessor = Predecessor { connection, limit };
@@ -174,7 +174,7 @@ impl Predecessor {
         let _ = self.connection.send(SERVING).await;
         match timeout(self.limit, self.connection.line()).await {
             Ok(Ok(Some(line))) if line == YOURS => Ok(self.log()),
-            Ok(Ok(Some(line))) if line == KEPT => Err(NotTakenOver::Kept),
+            Ok(Ok(Some(line))) if line == KEPT => Err(NotTakenOver::AbortOnDrop),
             Ok(Ok(Some(_))) => Err(NotTakenOver::Unknown),
             Ok(Ok(None) | Err(_)) => {
                 tracing::warn!("the old process is gone; its sockets are served here");

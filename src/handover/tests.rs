@@ -118,7 +118,7 @@ async fn an_old_process_that_waited_too_long_keeps_its_sockets_and_the_new_one_l
     let error = given.unwrap_err();
     assert!(matches!(error, NotHandedOver::Silent(_)), "{error}");
     let error = taken.unwrap().1.take_over().await.unwrap_err();
-    assert!(matches!(error, NotTakenOver::Kept), "{error}");
+    assert!(matches!(error, NotTakenOver::AbortOnDrop), "{error}");
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 
 use super::access_policy::{AccessPolicy, Denied};
 use super::close::Close;
-use super::shared::Shared;
+use super::state::LiveState;
 use crate::browser_session::BrowserSession;
 use crate::communities::AskedCommunity;
 use crate::ids::{CommunityId, SessionToken};
@@ -21,32 +21,32 @@ use crate::ids::{CommunityId, SessionToken};
 const ADMISSION: Duration = Duration::from_secs(30);
 
 /// Communities that a client asked for, each if the client may see it.
-pub(super) type Found = Vec<(String, Option<AskedCommunity>)>;
+pub(super) type FoundCommunities = Vec<(String, Option<AskedCommunity>)>;
 /// The session, and when it was read.
-pub(super) type SessionChecked = Checked<(Arc<BrowserSession>, Instant)>;
+pub(super) type SessionChecked = CheckOutcome<(Arc<BrowserSession>, Instant)>;
 /// When the check began, and the communities to which access was lost.
-pub(super) type AccessChecked = Checked<(Instant, Vec<CommunityId>)>;
+pub(super) type AccessChecked = CheckOutcome<(Instant, Vec<CommunityId>)>;
 
 /// A step of a check of access.
 pub(super) enum AccessStep {
     /// Its turn has come. Only now is it known what to check: session and communities may have changed meanwhile.
-    Turn(Turn),
-    Checked(AccessChecked),
+    MayCheck(CheckPermit),
+    Outcome(AccessChecked),
 }
 
 /// The right to check access now.
-pub(super) struct Turn(Option<OwnedSemaphorePermit>);
+pub(super) struct CheckPermit(Option<OwnedSemaphorePermit>);
 
 /// Something that is looked up. Rare and large, so it is boxed rather than part of every connection's memory.
-pub(super) struct Lookup<T>(Option<BoxFuture<'static, T>>);
+pub(super) struct PendingLookup<T>(Option<BoxFuture<'static, T>>);
 
-impl<T> Default for Lookup<T> {
+impl<T> Default for PendingLookup<T> {
     fn default() -> Self {
         Self(None)
     }
 }
 
-impl<T> Lookup<T> {
+impl<T> PendingLookup<T> {
     pub(super) fn is_running(&self) -> bool {
         self.0.is_some()
     }
@@ -78,7 +78,7 @@ pub(super) enum Why {
 
 /// The outcome of a check.
 #[derive(Debug)]
-pub(super) enum Checked<T> {
+pub(super) enum CheckOutcome<T> {
     /// Still valid.
     Holds(T),
     /// Cannot be determined: the last verification stays valid for its time.
@@ -88,32 +88,34 @@ pub(super) enum Checked<T> {
 }
 
 /// Checks a session.
-pub(super) async fn session(shared: Arc<Shared>, token: SessionToken, why: Why) -> SessionChecked {
+pub(super) async fn session(state: Arc<LiveState>, token: SessionToken, why: Why) -> SessionChecked {
     let queue = match why {
-        Why::Periodic => &shared.checks.periodic,
-        Why::Changed => &shared.checks.changed,
+        Why::Periodic => &state.checks.periodic,
+        Why::Changed => &state.checks.changed,
     };
     let since = Instant::now();
     // Nobody closes it.
     let _permit = queue.acquire().await;
     let waited = since.elapsed().as_secs_f64();
-    shared.metrics.check_delay.set(waited);
-    match shared.authenticator.verified(&token, (shared.clock)()).await {
-        Ok(Some(verified)) => Checked::Holds(verified),
-        Ok(None) => Checked::Over(Close::SessionEnded),
-        Err(_) => Checked::Unknown,
+    state.metrics.check_delay.set(waited);
+    match state.authenticator.verified(&token, (state.clock)()).await {
+        Ok(Some(verified)) => CheckOutcome::Holds(verified),
+        Ok(None) => CheckOutcome::Over(Close::SessionEnded),
+        Err(_) => CheckOutcome::Unknown,
     }
 }
 
 /// Waits for the turn of a check of access.
-pub(super) async fn access_turn(shared: Arc<Shared>) -> AccessStep {
+pub(super) async fn access_turn(state: Arc<LiveState>) -> AccessStep {
     // Nobody closes it.
-    AccessStep::Turn(Turn(Arc::clone(&shared.checks.access).acquire_owned().await.ok()))
+    AccessStep::MayCheck(CheckPermit(
+        Arc::clone(&state.checks.access).acquire_owned().await.ok(),
+    ))
 }
 
 /// Checks access to communities.
 pub(super) async fn access(
-    turn: Turn,
+    turn: CheckPermit,
     access_policy: Arc<dyn AccessPolicy>,
     session: Option<Arc<BrowserSession>>,
     communities: Vec<CommunityId>,
@@ -122,14 +124,14 @@ pub(super) async fn access(
     let _permit = turn.0;
     let since = Instant::now();
     let checked = access_policy.still_admits(session, &communities, open_page.as_ref());
-    AccessStep::Checked(match checked.await {
+    AccessStep::Outcome(match checked.await {
         Ok(admitted) => {
             let admitted = communities.into_iter().zip(admitted);
             let lost = admitted.filter(|(_, is_admitted)| !is_admitted);
-            Checked::Holds((since, lost.map(|(community, _)| community).collect()))
+            CheckOutcome::Holds((since, lost.map(|(community, _)| community).collect()))
         }
-        Err(Denied::Unavailable) => Checked::Unknown,
-        Err(Denied::NoSession) => Checked::Over(Close::SessionEnded),
+        Err(Denied::Unavailable) => CheckOutcome::Unknown,
+        Err(Denied::NoSession) => CheckOutcome::Over(Close::SessionEnded),
     })
 }
 
@@ -138,7 +140,7 @@ pub(super) async fn request(
     access_policy: Arc<dyn AccessPolicy>,
     session: Option<Arc<BrowserSession>>,
     asked: Vec<String>,
-) -> Result<Found, Close> {
+) -> Result<FoundCommunities, Close> {
     match timeout(ADMISSION, access_policy.admit(session, &asked)).await {
         Ok(Ok(admitted)) => Ok(asked.into_iter().zip(admitted).collect()),
         Ok(Err(Denied::NoSession)) => Err(Close::SessionEnded),

@@ -11,13 +11,13 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, timeout};
 
 use super::access_policy::AccessPolicy;
-use super::checks::{self, Found};
+use super::checks::{self, FoundCommunities};
 use super::close::{Close, End};
 use super::deadlines::{Beginning, Deadlines};
 use super::event_stream::EventStream;
 use super::message::{self, Update};
 use super::registry::{Refused, Registration};
-use super::shared::Shared;
+use super::state::LiveState;
 use super::subscriber::Subscriber;
 use super::transport::{Kind, Outgoing, Socket, Transport};
 use super::websocket::WebSocket;
@@ -31,7 +31,7 @@ use crate::metrics::IntGauge;
 pub const MAX_COMMUNITIES: usize = 100;
 
 /// A request for a live connection by a caller who may have it.
-pub struct Wanted {
+pub struct ConnectionRequest {
     /// The protocol.
     pub kind: Kind,
     /// The communities; not empty, each once.
@@ -50,7 +50,7 @@ pub struct Wanted {
 
 /// An admitted connection. Dropping it ends it. Boxed, as it is passed on several times before it is run.
 pub struct Connection {
-    pub(super) shared: Arc<Shared>,
+    pub(super) state: Arc<LiveState>,
     registration: Registration,
     kind: Kind,
     /// When session and access were verified.
@@ -88,20 +88,20 @@ impl Owner {
 impl Connection {
     /// Registers the connection and subscribes it; waits at most `limit` until there is a snapshot of each community.
     pub(super) async fn open(
-        shared: &Arc<Shared>,
-        wanted: Wanted,
+        state: &Arc<LiveState>,
+        wanted: ConnectionRequest,
         limit: Duration,
     ) -> Result<Box<Self>, Refused> {
         let owner = wanted.owner;
         let session = owner.as_ref().and_then(Owner::session);
-        let registration = shared
+        let registration = state
             .registry
             .register(session.map(|session| &**session), wanted.address)?;
         if let Some(Owner::Server(_)) = owner {
             registration.is_a_servers();
         }
         let mut connection = Box::new(Self {
-            shared: Arc::clone(shared),
+            state: Arc::clone(state),
             registration,
             kind: wanted.kind,
             opened: Instant::now(),
@@ -138,7 +138,7 @@ impl Connection {
         // The default until the end is known.
         self.end = Some(End::Gone);
         let end = match self.kind {
-            Kind::WebSocket => match timeout(self.shared.times.write_within, socket.write_all(&head)).await {
+            Kind::WebSocket => match timeout(self.state.times.write_within, socket.write_all(&head)).await {
                 Ok(Ok(())) => {
                     let mut socket = WebSocket::new(socket, early).await;
                     self.serve(&mut socket).await
@@ -147,7 +147,7 @@ impl Connection {
                 Err(_) => End::Stuck,
             },
             Kind::Events(framing) => {
-                let mut stream = EventStream::new(socket, framing, head, self.shared.retry_after());
+                let mut stream = EventStream::new(socket, framing, head, self.state.retry_after());
                 self.serve(&mut stream).await
             }
         };
@@ -160,18 +160,18 @@ impl Connection {
             verified: self.opened,
             expires_in: self.owner.as_ref().map(|owner| match owner {
                 Owner::Visitor(session, _) => self.expires_in(session),
-                Owner::Server(key) => key.lasts((self.shared.clock)()).unwrap_or_default(),
+                Owner::Server(key) => key.lasts((self.state.clock)()).unwrap_or_default(),
             }),
             checks_access: self.access_policy.needs_recheck(),
             must_answer: self.kind == Kind::WebSocket,
             spread: rand::random_range(0.0..1.0),
         };
-        Deadlines::new(&self.shared.times, beginning)
+        Deadlines::new(&self.state.times, beginning)
     }
 
     /// For how much longer a session lasts.
     pub(super) fn expires_in(&self, session: &BrowserSession) -> Duration {
-        let left = session.expires_at - (self.shared.clock)();
+        let left = session.expires_at - (self.state.clock)();
         left.to_std().unwrap_or_default()
     }
 
@@ -203,7 +203,7 @@ impl Connection {
         unknown: impl Iterator<Item = &'a str>,
     ) -> Result<(), End> {
         for asked in unknown {
-            let message = message::unknown(asked, &self.shared.keys);
+            let message = message::unknown(asked, &self.state.keys);
             transport.send(Outgoing::Json(message))?;
         }
         Ok(())
@@ -213,7 +213,7 @@ impl Connection {
     pub(super) fn subscribe(
         &self,
         asked: Vec<String>,
-    ) -> Result<impl Future<Output = Result<Found, Close>> + use<>, Close> {
+    ) -> Result<impl Future<Output = Result<FoundCommunities, Close>> + use<>, Close> {
         let mut known: HashSet<CommunityId> = self.subscriber().communities().into_iter().collect();
         let before = known.len();
         // Each once, whatever the spelling.
@@ -231,7 +231,7 @@ impl Connection {
     }
 
     /// Subscribes to communities that were looked up; returns those that there are not.
-    pub(super) fn subscribed(&mut self, found: Found) -> Result<Vec<String>, Close> {
+    pub(super) fn subscribed(&mut self, found: FoundCommunities) -> Result<Vec<String>, Close> {
         let mut unknown = Vec::new();
         for (asked, community) in found {
             match community {
@@ -253,7 +253,7 @@ impl Connection {
         {
             self.slugs.insert(id.clone(), slug);
         }
-        self.shared.hub.subscribe(self.subscriber(), &id);
+        self.state.hub.subscribe(self.subscriber(), &id);
     }
 
     /// The community that the client names: a subscribed one by its slug, or else, where it may, by its id, in any of its
@@ -262,7 +262,7 @@ impl Connection {
         let mut slugs = self.slugs.iter();
         match slugs.find(|(_, slug)| ***slug == *named) {
             Some((community, _)) => Some(community.clone()),
-            None if self.access_policy.takes_ids() => Some(self.shared.keys.community(named)),
+            None if self.access_policy.takes_ids() => Some(self.state.keys.community(named)),
             None => None,
         }
     }
@@ -287,7 +287,7 @@ impl Connection {
     /// Unsubscribes from a community.
     pub(super) fn unsubscribe(&mut self, community: &CommunityId) {
         self.slugs.remove(community);
-        self.shared.hub.unsubscribe(self.subscriber(), community);
+        self.state.hub.unsubscribe(self.subscriber(), community);
         if self.page.as_ref() == Some(community) {
             self.page = None;
         }
@@ -307,22 +307,22 @@ impl Connection {
 
     /// Counts sent values.
     pub(super) fn count_sent(&self, values: u64) {
-        self.shared.metrics.messages[self.kind.label()].inc_by(values);
+        self.state.metrics.messages[self.kind.label()].inc_by(values);
     }
 
     fn gauge(&self) -> &IntGauge {
-        &self.shared.metrics.connections[self.kind.label()]
+        &self.state.metrics.connections[self.kind.label()]
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
         for community in self.subscriber().communities() {
-            self.shared.hub.unsubscribe(self.subscriber(), &community);
+            self.state.hub.unsubscribe(self.subscriber(), &community);
         }
         if let Some(end) = self.end {
             self.gauge().dec();
-            self.shared.metrics.closed[end.label()].inc();
+            self.state.metrics.closed[end.label()].inc();
         }
     }
 }

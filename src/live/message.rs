@@ -239,13 +239,13 @@ pub(super) enum Request {
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
 enum Said {
-    Subscribe { communities: Vec<Asked> },
-    Unsubscribe { communities: Vec<Asked> },
+    Subscribe { communities: Vec<IdInMessage> },
+    Unsubscribe { communities: Vec<IdInMessage> },
 }
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Asked {
+enum IdInMessage {
     Number(i64),
     Text(String),
 }
@@ -253,12 +253,12 @@ enum Asked {
 impl Request {
     /// `None` if it has neither form, or names no community.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let ids = |asked: Vec<Asked>| {
+        let ids = |asked: Vec<IdInMessage>| {
             let mut ids: Vec<String> = Vec::with_capacity(asked.len());
             for asked in asked {
                 let id = match asked {
-                    Asked::Number(number) => number.to_string(),
-                    Asked::Text(text) => text,
+                    IdInMessage::Number(number) => number.to_string(),
+                    IdInMessage::Text(text) => text,
                 };
                 if !ids.contains(&id) {
                     ids.push(id);

@@ -15,7 +15,7 @@ use crate::rate_limit::network;
 
 /// Upper bounds of connections.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub(super) struct ConnectionLimits {
     pub(super) total: usize,
     pub(super) per_user: usize,
     pub(super) per_address: usize,
@@ -23,7 +23,7 @@ pub(super) struct Limits {
 
 /// Which limit is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Full {
+pub enum LimitReached {
     /// The limit of all connections.
     Total,
     /// The limit per user.
@@ -36,7 +36,7 @@ pub enum Full {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
     /// A limit is reached.
-    Full(Full),
+    LimitReached(LimitReached),
     /// The process is ending.
     Draining,
     /// No snapshot in time: presence is away.
@@ -45,7 +45,7 @@ pub enum Refused {
 
 /// The registry.
 pub(super) struct Registry {
-    limits: Limits,
+    limits: ConnectionLimits,
     state: Mutex<State>,
     /// Notified when the last connection has ended.
     empty: Notify,
@@ -76,7 +76,7 @@ pub(super) struct Registration {
 
 impl Registry {
     /// Without connections.
-    pub(super) fn new(limits: Limits) -> Arc<Self> {
+    pub(super) fn new(limits: ConnectionLimits) -> Arc<Self> {
         Arc::new(Self {
             limits,
             state: Mutex::default(),
@@ -180,15 +180,20 @@ impl Registry {
 }
 
 impl State {
-    fn check(&self, limits: Limits, user: Option<&UserId>, address: Option<&IpAddr>) -> Result<(), Refused> {
+    fn check(
+        &self,
+        limits: ConnectionLimits,
+        user: Option<&UserId>,
+        address: Option<&IpAddr>,
+    ) -> Result<(), Refused> {
         if self.connections.len() >= limits.total {
-            return Err(Refused::Full(Full::Total));
+            return Err(Refused::LimitReached(LimitReached::Total));
         }
         if is_full(&self.users, user, limits.per_user) {
-            return Err(Refused::Full(Full::User));
+            return Err(Refused::LimitReached(LimitReached::User));
         }
         if is_full(&self.addresses, address, limits.per_address) {
-            return Err(Refused::Full(Full::Address));
+            return Err(Refused::LimitReached(LimitReached::Address));
         }
         if self.draining {
             return Err(Refused::Draining);
@@ -257,7 +262,7 @@ mod tests {
     use super::*;
 
     fn registry(total: usize, per_user: usize, per_address: usize) -> Arc<Registry> {
-        Registry::new(Limits {
+        Registry::new(ConnectionLimits {
             total,
             per_user,
             per_address,
@@ -287,12 +292,18 @@ mod tests {
         let of_alice = |address| registry.register(Some(&alice), Some(ip(address)));
         let first = of_alice("192.0.2.1").unwrap();
         let _second = of_alice("192.0.2.2").unwrap();
-        assert_eq!(of_alice("192.0.2.3").err(), Some(Refused::Full(Full::User)));
+        assert_eq!(
+            of_alice("192.0.2.3").err(),
+            Some(Refused::LimitReached(LimitReached::User))
+        );
         drop(first);
         let _third = of_alice("192.0.2.9").unwrap();
         let anybody = || registry.register(None, Some(ip("198.51.100.1")));
         let _others: Vec<_> = (0..3).map(|_| anybody().unwrap()).collect();
-        assert_eq!(anybody().err(), Some(Refused::Full(Full::Address)));
+        assert_eq!(
+            anybody().err(),
+            Some(Refused::LimitReached(LimitReached::Address))
+        );
         assert!(registry.register(None, None).is_ok(), "neither is known");
     }
 
@@ -301,10 +312,16 @@ mod tests {
         let registry = registry(100, 1, 1);
         let from = |address| registry.register(None, Some(ip(address)));
         let _one = from("2001:db8::1").unwrap();
-        assert_eq!(from("2001:db8::2").err(), Some(Refused::Full(Full::Address)));
+        assert_eq!(
+            from("2001:db8::2").err(),
+            Some(Refused::LimitReached(LimitReached::Address))
+        );
         assert!(from("2001:db8:0:1::1").is_ok());
         let _v4 = from("192.0.2.1").unwrap();
-        assert_eq!(from("::ffff:192.0.2.1").err(), Some(Refused::Full(Full::Address)));
+        assert_eq!(
+            from("::ffff:192.0.2.1").err(),
+            Some(Refused::LimitReached(LimitReached::Address))
+        );
     }
 
     #[test]
@@ -313,7 +330,7 @@ mod tests {
         let place = registry.register(Some(&session("a")), Some(ip("192.0.2.1")));
         assert_eq!(
             registry.register(None, None).err(),
-            Some(Refused::Full(Full::Total))
+            Some(Refused::LimitReached(LimitReached::Total))
         );
         drop(place);
         let state = registry.lock();

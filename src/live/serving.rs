@@ -10,7 +10,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
-use super::checks::{self, AccessChecked, AccessStep, Checked, Found, Lookup, SessionChecked, Turn, Why};
+use super::checks::{
+    self, AccessChecked, AccessStep, CheckOutcome, CheckPermit, FoundCommunities, PendingLookup,
+    SessionChecked, Why,
+};
 use super::close::{Close, End};
 use super::connection::{Connection, Owner};
 use super::deadlines::{Deadlines, Due};
@@ -29,14 +32,14 @@ struct Serving<'a, T> {
     connection: &'a mut Connection,
     transport: &'a mut T,
     deadlines: Deadlines,
-    session: Lookup<SessionChecked>,
+    session: PendingLookup<SessionChecked>,
     /// Why the running check of the session was started.
     why: Why,
     /// The session has changed since its last check began.
     session_changed: bool,
-    access: Lookup<AccessStep>,
+    access: PendingLookup<AccessStep>,
     /// The request that is looked up. Meanwhile the client is read until there is another, and no further.
-    request: Lookup<Result<Found, Close>>,
+    request: PendingLookup<Result<FoundCommunities, Close>>,
     next_request: Option<Request>,
     /// A ping is to be sent.
     ping: bool,
@@ -48,7 +51,7 @@ struct Serving<'a, T> {
 enum Event {
     Ping,
     Received(Option<Request>),
-    Found(Result<Found, Close>),
+    Found(Result<FoundCommunities, Close>),
     SessionChecked(SessionChecked),
     Access(AccessStep),
     Signal(Signal),
@@ -69,7 +72,7 @@ impl Connection {
         if timeout_at(limit, written).await.is_err() {
             return End::Stuck;
         }
-        let closed = transport.close(close, self.shared.retry_after());
+        let closed = transport.close(close, self.state.retry_after());
         let _ = timeout_at(limit, closed).await;
         end
     }
@@ -81,11 +84,11 @@ impl<'a, T: Transport> Serving<'a, T> {
             connection,
             transport,
             deadlines,
-            session: Lookup::default(),
+            session: PendingLookup::default(),
             why: Why::Periodic,
             session_changed: false,
-            access: Lookup::default(),
-            request: Lookup::default(),
+            access: PendingLookup::default(),
+            request: PendingLookup::default(),
             next_request: None,
             ping: false,
             unwritten: 0,
@@ -152,7 +155,7 @@ impl<'a, T: Transport> Serving<'a, T> {
                 }
                 Poll::Ready(Err(end)) => return Err(end),
                 Poll::Pending => {
-                    self.deadlines.write_pending(now, &self.connection.shared.times);
+                    self.deadlines.write_pending(now, &self.connection.state.times);
                     return Ok(false);
                 }
             }
@@ -167,7 +170,7 @@ impl<'a, T: Transport> Serving<'a, T> {
         mut now: Instant,
     ) -> Poll<Due> {
         loop {
-            if let Some(due) = self.deadlines.due(now, &self.connection.shared.times) {
+            if let Some(due) = self.deadlines.due(now, &self.connection.state.times) {
                 return Poll::Ready(due);
             }
             let next = self.deadlines.next();
@@ -200,11 +203,11 @@ impl<'a, T: Transport> Serving<'a, T> {
                 self.start_request().map_err(End::Closed)
             }
             Event::SessionChecked(checked) => self.session_checked(checked).map_err(End::Closed),
-            Event::Access(AccessStep::Turn(turn)) => {
+            Event::Access(AccessStep::MayCheck(turn)) => {
                 self.check_access(turn);
                 Ok(())
             }
-            Event::Access(AccessStep::Checked(checked)) => self.access_checked(checked),
+            Event::Access(AccessStep::Outcome(checked)) => self.access_checked(checked),
             Event::Signal(Signal::Value(update)) => {
                 self.unwritten += 1;
                 let update = self.connection.named(update);
@@ -227,8 +230,8 @@ impl<'a, T: Transport> Serving<'a, T> {
                 self.check_session(Why::Periodic).map_err(End::Closed)?;
             }
             Due::CheckAccess if !self.access.is_running() => {
-                let shared = Arc::clone(&self.connection.shared);
-                self.access.start(checks::access_turn(shared));
+                let state = Arc::clone(&self.connection.state);
+                self.access.start(checks::access_turn(state));
             }
             Due::CheckSession | Due::CheckAccess => {}
             Due::Heartbeat => self.beat(),
@@ -258,17 +261,17 @@ impl<'a, T: Transport> Serving<'a, T> {
 
     /// Starts the check of the visitor's session; that of a server's key is over at once.
     fn check_session(&mut self, why: Why) -> Result<(), Close> {
-        let shared = &self.connection.shared;
+        let state = &self.connection.state;
         match &self.connection.owner {
             Some(Owner::Visitor(_, token)) => {
                 self.session
-                    .start(checks::session(Arc::clone(shared), token.clone(), why));
+                    .start(checks::session(Arc::clone(state), token.clone(), why));
                 self.why = why;
             }
             Some(Owner::Server(key)) => {
-                let left = key.lasts((shared.clock)()).ok_or(Close::KeyEnded)?;
+                let left = key.lasts((state.clock)()).ok_or(Close::KeyEnded)?;
                 let now = Instant::now();
-                self.deadlines.session_verified(now, now, left, &shared.times);
+                self.deadlines.session_verified(now, now, left, &state.times);
             }
             None => {}
         }
@@ -287,20 +290,20 @@ impl<'a, T: Transport> Serving<'a, T> {
 
     fn session_checked(&mut self, checked: SessionChecked) -> Result<(), Close> {
         match checked {
-            Checked::Holds((session, read_at)) => {
+            CheckOutcome::Holds((session, read_at)) => {
                 let expires_in = self.connection.expires_in(&session);
-                let times = &self.connection.shared.times;
+                let times = &self.connection.state.times;
                 self.deadlines
                     .session_verified(read_at, Instant::now(), expires_in, times);
                 self.connection.renew(session)?;
             }
-            Checked::Unknown => {}
-            Checked::Over(close) => return Err(close),
+            CheckOutcome::Unknown => {}
+            CheckOutcome::Over(close) => return Err(close),
         }
         self.check_changed_session()
     }
 
-    fn check_access(&mut self, turn: Turn) {
+    fn check_access(&mut self, turn: CheckPermit) {
         let connection = &*self.connection;
         self.access.start(checks::access(
             turn,
@@ -313,12 +316,12 @@ impl<'a, T: Transport> Serving<'a, T> {
 
     fn access_checked(&mut self, checked: AccessChecked) -> Result<(), End> {
         let (since, lost) = match checked {
-            Checked::Holds(held) => held,
-            Checked::Unknown => return Ok(()),
-            Checked::Over(close) => return Err(End::Closed(close)),
+            CheckOutcome::Holds(held) => held,
+            CheckOutcome::Unknown => return Ok(()),
+            CheckOutcome::Over(close) => return Err(End::Closed(close)),
         };
         self.deadlines
-            .access_verified(since, &self.connection.shared.times);
+            .access_verified(since, &self.connection.state.times);
         if lost.is_empty() {
             return Ok(());
         }
@@ -336,19 +339,19 @@ impl<'a, T: Transport> Serving<'a, T> {
     /// The owner is present in the community of the page (P11).
     fn beat(&self) {
         let Connection {
-            shared, owner, page, ..
+            state, owner, page, ..
         } = &*self.connection;
-        if let (Some(presence), Some(owner), Some(page)) = (&shared.presence, owner, page)
+        if let (Some(presence), Some(owner), Some(page)) = (&state.presence, owner, page)
             && let Some(session) = owner.session()
-            && session.is_valid_at((shared.clock)())
+            && session.is_valid_at((state.clock)())
             && session.visibility != Visibility::Ignored
         {
-            shared.metrics.heartbeats.inc();
+            state.metrics.heartbeats.inc();
             if presence
                 .touch(page.clone(), session.user_id.clone(), Moment::now())
                 .is_err()
             {
-                shared.metrics.views.dropped[Dropped::PresenceQueueFull].inc();
+                state.metrics.views.dropped[Dropped::PresenceQueueFull].inc();
             }
         }
     }

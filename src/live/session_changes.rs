@@ -7,7 +7,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use super::registry::Registry;
-use super::shared::Shared;
+use super::state::LiveState;
 use crate::browser_session::SessionChange;
 use crate::ids::BrowserSessionId;
 use crate::tasks::{Task, Tasks};
@@ -16,13 +16,13 @@ use crate::tasks::{Task, Tasks};
 const CHANGES: usize = 256;
 
 /// Starts the task that listens to changes.
-pub(super) fn watch(shared: &Arc<Shared>, tasks: &Tasks) {
-    let shared = Arc::clone(shared);
-    let mut first = Some(shared.authenticator.subscribe());
+pub(super) fn watch(state: &Arc<LiveState>, tasks: &Tasks) {
+    let state = Arc::clone(state);
+    let mut first = Some(state.authenticator.subscribe());
     tasks.keep(Task::LiveChanges, move || {
         let is_again = first.is_none();
-        let changes = first.take().unwrap_or_else(|| shared.authenticator.subscribe());
-        let registry = Arc::clone(&shared.registry);
+        let changes = first.take().unwrap_or_else(|| state.authenticator.subscribe());
+        let registry = Arc::clone(&state.registry);
         async move {
             if is_again {
                 // Changes may have been missed.

@@ -287,7 +287,7 @@ async fn l3_places_are_given_back() {
     let bench = bench_with(|settings| settings.max_per_user = 1.try_into().unwrap()).await;
     let first = bench.connect(Kind::Events(Framing::Chunked), &["42"], 4096).await;
     let second = bench.try_open(Kind::WebSocket, &["42"]).await;
-    assert_eq!(second.err(), Some(Refused::Full(Full::User)));
+    assert_eq!(second.err(), Some(Refused::LimitReached(LimitReached::User)));
     drop(first);
     sleep(Duration::from_secs(1)).await;
     assert!(bench.try_open(Kind::WebSocket, &["42"]).await.is_ok());

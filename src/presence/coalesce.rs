@@ -42,7 +42,7 @@ struct Touched {
 
 /// What to do about a user who was seen.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Admitted {
+pub enum TouchDecision {
     /// Touch the user.
     Touch {
         /// The deferred touch of the member that was forgotten to make room: send it, too.
@@ -76,8 +76,8 @@ impl Coalescer {
         }
     }
 
-    /// What to do about a user seen at `at`, in any order. [`Admitted::Touch`] counts as the touch.
-    pub fn admit(&mut self, at: Moment, community: &CommunityId, user: &UserId) -> Admitted {
+    /// What to do about a user seen at `at`, in any order. [`TouchDecision::Touch`] counts as the touch.
+    pub fn admit(&mut self, at: Moment, community: &CommunityId, user: &UserId) -> TouchDecision {
         let member = (community.clone(), user.clone());
         if let Some(touched) = self.members.get_mut(&member) {
             let (since, _) = touched.turn;
@@ -86,14 +86,14 @@ impl Coalescer {
                     touched.again = touched.again.max(Some(at));
                     self.seen_again.insert(touched.turn);
                 }
-                return Admitted::Deferred;
+                return TouchDecision::Deferred;
             }
             self.failed(community, user);
         }
         self.forget_old(at);
         self.touched(at, at, member);
         let has_room = self.members.len() <= self.capacity.get();
-        Admitted::Touch {
+        TouchDecision::Touch {
             instead_of: if has_room { None } else { self.forget_oldest() },
         }
     }
@@ -186,7 +186,7 @@ mod tests {
     }
 
     fn admits(coalescer: &mut Coalescer, at: Moment, community: &str, user: &str) -> bool {
-        coalescer.admit(at, &community.into(), &user.into()) != Admitted::Deferred
+        coalescer.admit(at, &community.into(), &user.into()) != TouchDecision::Deferred
     }
 
     #[test]
@@ -337,7 +337,7 @@ mod tests {
         let instead_of = Some(seen("42", "a", later));
         assert_eq!(
             coalescer.admit(later, &"42".into(), &"c".into()),
-            Admitted::Touch { instead_of }
+            TouchDecision::Touch { instead_of }
         );
         assert_eq!(coalescer.next_due(), None, "told once");
         admits(&mut coalescer, later, "42", "b");
@@ -357,7 +357,7 @@ mod tests {
                 let user = UserId::new(format!("{round}-{user}"));
                 for _ in 0..2 {
                     let admitted = coalescer.admit(at, &"42".into(), &user);
-                    forced += usize::from(matches!(admitted, Admitted::Touch { instead_of: Some(_) }));
+                    forced += usize::from(matches!(admitted, TouchDecision::Touch { instead_of: Some(_) }));
                 }
                 assert!(coalescer.members.len() <= 100 && coalescer.by_age.len() <= 100);
             }

@@ -22,8 +22,8 @@ use self::community::Community;
 use super::changes::{CountChanges, Subscription};
 use super::keys::{is_keyable, partition};
 use super::{
-    Answer, Count, CountChange, Counts, Presence, PresenceError, REMEMBERED, Seen, SteadyClock, Sweep, Touch,
-    Window, millis,
+    Answer, Count, CountChange, CountStream, Presence, PresenceError, REMEMBERED, Seen, SteadyClock, Sweep,
+    Touch, Window, millis,
 };
 use crate::ids::CommunityId;
 
@@ -169,7 +169,7 @@ impl Presence for InMemory {
         self.take(community, touches)
     }
 
-    fn counts(&self, communities: Vec<CommunityId>) -> Counts<'_> {
+    fn counts(&self, communities: Vec<CommunityId>) -> CountStream<'_> {
         let answers = communities.into_iter().map(move |community| {
             let count = self.count(&community);
             (community, Ok(Answer::current(count)))

@@ -41,11 +41,11 @@ use super::failure_domain::{FailureDomain, FailureDomains};
 use super::grants::{Grant, NotedGrant};
 use super::memory::InMemory;
 use super::moment::{self, Moment};
-use super::{Answer, Count, Counts, Presence, PresenceError, Seen, SteadyClock, Sweep, Touch, Window};
+use super::{Answer, Count, CountStream, Presence, PresenceError, Seen, SteadyClock, Sweep, Touch, Window};
 use crate::ids::{CommunityId, UserId};
 use crate::presence::Metrics;
 use crate::presence::changes::{CountChanges, Subscription};
-use crate::tasks::{Kept, Task, Tasks};
+use crate::tasks::{AbortOnDrop, Task, Tasks};
 
 /// Most members remembered, a user in a community each; some 300 bytes each. Beyond that, those seen longest ago
 /// are forgotten first.
@@ -56,8 +56,8 @@ pub struct Mirrored {
     mirror: Arc<Mirror>,
     tasks: Tasks,
     /// Forwards changes, from the first subscription on.
-    feed: OnceLock<Kept>,
-    _healers: Vec<Kept>,
+    feed: OnceLock<AbortOnDrop>,
+    _healers: Vec<AbortOnDrop>,
 }
 
 struct Mirror {
@@ -126,7 +126,7 @@ impl Presence for Mirrored {
         Ok(count)
     }
 
-    fn counts(&self, communities: Vec<CommunityId>) -> Counts<'_> {
+    fn counts(&self, communities: Vec<CommunityId>) -> CountStream<'_> {
         let mirror = &self.mirror;
         let mut is_counted = false;
         mirror
@@ -234,7 +234,7 @@ impl Presence for Mirrored {
 impl Mirror {
     /// The store's counts; an error at once for communities whose touches it may lack, and in time for those that it
     /// has not answered.
-    fn store_counts(&self, communities: Vec<CommunityId>) -> Counts<'_> {
+    fn store_counts(&self, communities: Vec<CommunityId>) -> CountStream<'_> {
         let (whole, lacking): (Vec<_>, Vec<_>) = communities
             .into_iter()
             .partition(|community| self.is_whole(self.domains.of(community)));
@@ -318,7 +318,11 @@ impl Mirror {
 }
 
 /// One answer for each community: that of the store, or an error if there is none before the deadline.
-fn in_time(answers: Counts<'_>, unanswered: BTreeSet<CommunityId>, deadline: Instant) -> Counts<'_> {
+fn in_time(
+    answers: CountStream<'_>,
+    unanswered: BTreeSet<CommunityId>,
+    deadline: Instant,
+) -> CountStream<'_> {
     let asked = (answers.fuse(), unanswered);
     let answers = stream::unfold(asked, move |(mut answers, mut unanswered)| async move {
         let answer = loop {

@@ -71,7 +71,9 @@ use super::keys::{Keys, is_keyable};
 use super::moment::Moment;
 use super::shared_settings::Settings;
 use super::window::KEPT;
-use super::{Answer, Count, Counts, OpenError, Presence, PresenceError, Seen, Sweep, Touch, Window, millis};
+use super::{
+    Answer, Count, CountStream, OpenError, Presence, PresenceError, Seen, Sweep, Touch, Window, millis,
+};
 use crate::config;
 use crate::ids::{CommunityId, UserId};
 use crate::presence::Metrics;
@@ -243,7 +245,7 @@ impl Presence for Redis {
         self.touch_all(community, touches).await
     }
 
-    fn counts(&self, communities: Vec<CommunityId>) -> Counts<'_> {
+    fn counts(&self, communities: Vec<CommunityId>) -> CountStream<'_> {
         self.count_all(communities)
     }
 

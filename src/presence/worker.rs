@@ -18,10 +18,10 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-pub use self::handle::{Full, PresenceHandle};
 use self::handle::{Message, Taken};
+pub use self::handle::{PresenceHandle, QueueFull};
 use self::sweeps::sweep_until;
-use super::coalesce::{Admitted, Coalescer, Deferred};
+use super::coalesce::{Coalescer, Deferred, TouchDecision};
 use super::moment::Moment;
 use super::{Presence, PresenceError, Touch};
 use crate::config;
@@ -214,11 +214,11 @@ impl Worker {
                 touches: 1,
             };
             match self.coalescer.admit(at, &community, &user) {
-                Admitted::Touch { instead_of } => {
+                TouchDecision::Touch { instead_of } => {
                     self.put_down(community.clone(), user.clone(), at, taken);
                     self.put_down_deferred(instead_of);
                 }
-                Admitted::Deferred => self.metrics.touches_coalesced.inc(),
+                TouchDecision::Deferred => self.metrics.touches_coalesced.inc(),
             }
             let age = (self.now)().since(at);
             seen.entry(community).or_default().push(Touch { user, age });

@@ -15,7 +15,7 @@ use crate::auth::KeyFound;
 use crate::metrics::LabelValue as _;
 use crate::recorder::RequestFacts;
 use crate::shutdown::InFlightGuard;
-use crate::widget::{Body, Page};
+use crate::widget::{Page, PageBody};
 
 /// How far the widget is put into the response of an exchange.
 pub(super) enum Injection {
@@ -24,7 +24,7 @@ pub(super) enum Injection {
     /// The response may be a page that gets it.
     Candidate(Page),
     /// The response is one. Behind a lock, because Pingora shares contexts.
-    Body(Mutex<Box<Body>>),
+    Body(Mutex<Box<PageBody>>),
 }
 
 /// State of one exchange. Made when the request's head is complete.

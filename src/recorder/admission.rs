@@ -10,7 +10,7 @@ use super::resolve::{Found, Resolver};
 use super::{AcceptedView, RequestVisitor};
 use crate::auth::{Absent, Identified};
 use crate::browser_session::BrowserSession;
-use crate::communities::Named;
+use crate::communities::PageCommunity;
 use crate::live::{AccessPolicy, Denied};
 
 impl Resolver {
@@ -69,12 +69,12 @@ impl Resolver {
     ) -> Option<Found> {
         let named = match &accepted.view.community {
             Some(named) => self.communities.named(named).await,
-            None => Ok(Named::Nothing),
+            None => Ok(PageCommunity::Nothing),
         };
         let named = match named {
-            Ok(Named::Community(named)) => named,
-            Ok(Named::Nothing) => return Some(Found::All(Arc::clone(session), None)),
-            Ok(Named::NoKey) => return Some(Found::NoKey),
+            Ok(PageCommunity::Community(named)) => named,
+            Ok(PageCommunity::Nothing) => return Some(Found::All(Arc::clone(session), None)),
+            Ok(PageCommunity::NoKey) => return Some(Found::NoKey),
             Err(_) => return None,
         };
         let communities = [named];

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{AcceptedView, Destinations, Message, RequestVisitor};
 use crate::auth::{Absent, Authenticator, Identified};
 use crate::browser_session::BrowserSession;
-use crate::communities::{Communities, Named};
+use crate::communities::{Communities, PageCommunity};
 use crate::ids::CommunityId;
 use crate::metrics::Gauge;
 use crate::page_view::{Dropped, Metrics, NotCounted, PageView, Queue};
@@ -293,9 +293,9 @@ impl Work {
             }
         };
         match self.resolver.communities.cached(view.community.as_ref()).await {
-            Ok(Named::Community(community)) => Found::All(session, Some(community)),
-            Ok(Named::Nothing) => Found::All(session, None),
-            Ok(Named::NoKey) => Found::NoKey,
+            Ok(PageCommunity::Community(community)) => Found::All(session, Some(community)),
+            Ok(PageCommunity::Nothing) => Found::All(session, None),
+            Ok(PageCommunity::NoKey) => Found::NoKey,
             Err(_) => Found::not_yet(&RequestVisitor::Session(session)),
         }
     }
@@ -355,7 +355,7 @@ enum Answer {
     NoSession(Absent),
     /// See [`Identified::NotYet`].
     Doubtful(Instant),
-    /// See [`Named::NoKey`].
+    /// See [`PageCommunity::NoKey`].
     NoKey,
 }
 
@@ -368,7 +368,7 @@ pub(super) enum Found {
     Doubtful(Instant),
     /// The visitor may not see its community, or there is none.
     Forbidden,
-    /// See [`Named::NoKey`].
+    /// See [`PageCommunity::NoKey`].
     NoKey,
     /// Whether the visitor may see its community could not be checked.
     Undecided,
@@ -415,13 +415,13 @@ impl Resolver {
             }
         };
         let named = match &view.community {
-            None => Named::Nothing,
+            None => PageCommunity::Nothing,
             Some(named) => self.communities.named(named).await.map_err(|_| Unavailable)?,
         };
         Ok(match named {
-            Named::Community(community) => Answer::Found(session, Some(community)),
-            Named::Nothing => Answer::Found(session, None),
-            Named::NoKey => Answer::NoKey,
+            PageCommunity::Community(community) => Answer::Found(session, Some(community)),
+            PageCommunity::Nothing => Answer::Found(session, None),
+            PageCommunity::NoKey => Answer::NoKey,
         })
     }
 }

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::RequestFacts;
 use crate::auth::{Authenticator, CachedSession, EarlyLookup, Identified};
 use crate::browser_session::BrowserSession;
-use crate::communities::{Communities, Named};
+use crate::communities::{Communities, PageCommunity};
 use crate::ids::{CommunityId, SessionToken, UserId};
 use crate::page_view::{Exchange, verdict};
 use crate::presence::PresenceError;
@@ -84,8 +84,8 @@ impl ShownPages {
             None => self.authenticator.cached(token, facts.at).await,
         };
         match (session, self.communities.cached(Some(named)).await) {
-            (CachedSession::NoSession(_), _) | (_, Ok(Named::Nothing | Named::NoKey)) => {}
-            (CachedSession::Session(session), Ok(Named::Community(community))) => {
+            (CachedSession::NoSession(_), _) | (_, Ok(PageCommunity::Nothing | PageCommunity::NoKey)) => {}
+            (CachedSession::Session(session), Ok(PageCommunity::Community(community))) => {
                 self.grants.note(&community, &session.user_id, verdict, at);
             }
             _ => self.look_up(Unsettled {
@@ -148,8 +148,8 @@ impl ShownPages {
             (None, Err(_)) => authenticator.last_known_session(token, *started_at)?,
         };
         let community = match self.communities.named(named).await {
-            Ok(Named::Community(community)) => community,
-            Ok(Named::Nothing | Named::NoKey) => return None,
+            Ok(PageCommunity::Community(community)) => community,
+            Ok(PageCommunity::Nothing | PageCommunity::NoKey) => return None,
             // The name may be another community's by now: one that the app has not shown.
             Err(_) if unsettled.verdict == Verdict::Shown => {
                 self.grants.count_dropped();

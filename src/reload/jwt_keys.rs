@@ -19,14 +19,14 @@ pub struct KeyFileError(String);
 pub struct KeyFile {
     settings: Jwt,
     path: PathBuf,
-    current: ArcSwap<Reading>,
+    current: ArcSwap<NumberedKeys>,
     /// Down while the file is faulty.
     pub(super) file: Component,
 }
 
 /// Keys, with the number of the reading that differed from the one before.
 #[derive(Debug)]
-struct Reading {
+struct NumberedKeys {
     number: u64,
     keys: Arc<JwtKeys>,
 }
@@ -44,7 +44,7 @@ impl KeyFile {
         Ok(Some(Arc::new(Self {
             settings: settings.clone(),
             path: path.clone(),
-            current: ArcSwap::from_pointee(Reading {
+            current: ArcSwap::from_pointee(NumberedKeys {
                 number: 0,
                 keys: Arc::new(keys),
             }),
@@ -61,7 +61,7 @@ impl KeyFile {
         let before = self.current.load();
         let is_new = !before.keys.is_same(&keys);
         if is_new {
-            self.current.store(Arc::new(Reading {
+            self.current.store(Arc::new(NumberedKeys {
                 number: before.number + 1,
                 keys: Arc::new(keys),
             }));

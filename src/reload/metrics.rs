@@ -10,7 +10,7 @@ metrics! {
     /// Metrics of route files and certificates.
     pub struct Metrics {
         /// Reloads of the route files, by outcome
-        reloads: Counters<Outcome> = "config_reloads_total",
+        reloads: Counters<ReloadOutcome> = "config_reloads_total",
         /// When the route files were last loaded without error, Unix time
         last_reload_success: Gauge = "config_last_reload_success_timestamp_seconds",
         /// Routes in use
@@ -22,7 +22,7 @@ metrics! {
 
 label_values! {
     /// Outcome of a reload.
-    pub enum Outcome as "outcome" {
+    pub enum ReloadOutcome as "outcome" {
         /// The new files are in use.
         Success => "success",
         /// The new files are faulty.

@@ -70,7 +70,7 @@ impl Scene {
     }
 
     fn refused(&self) -> u64 {
-        self.metrics.reloads[Outcome::Failure].get()
+        self.metrics.reloads[ReloadOutcome::Failure].get()
     }
 
     fn is_in_doubt(&self) -> bool {

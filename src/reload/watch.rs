@@ -49,13 +49,13 @@ type Identity = (u64, u64);
 /// The state of the files: each watched file, or why they cannot be listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Stamp {
-    Found(Vec<Found>),
+    FileState(Vec<FileState>),
     Nothing(std::io::ErrorKind),
 }
 
 /// A file at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Found {
+struct FileState {
     path: PathBuf,
     /// `None` where the file cannot be read.
     state: Option<(Identity, u64, Option<SystemTime>)>,
@@ -184,7 +184,7 @@ impl Watch {
 impl Stamp {
     fn of(files: std::io::Result<Vec<PathBuf>>) -> Self {
         match files {
-            Ok(paths) => Self::Found(paths.into_iter().map(Found::of).collect()),
+            Ok(paths) => Self::FileState(paths.into_iter().map(FileState::of).collect()),
             Err(error) => Self::Nothing(error.kind()),
         }
     }
@@ -193,15 +193,15 @@ impl Stamp {
     fn is_likely(&self) -> bool {
         match self {
             Self::Nothing(_) => false,
-            Self::Found(files) => {
-                let holds_something = |file: &Found| file.state.is_some_and(|(_, size, _)| size > 0);
+            Self::FileState(files) => {
+                let holds_something = |file: &FileState| file.state.is_some_and(|(_, size, _)| size > 0);
                 !files.is_empty() && files.iter().all(holds_something)
             }
         }
     }
 }
 
-impl Found {
+impl FileState {
     fn of(path: PathBuf) -> Self {
         let found = std::fs::metadata(&path);
         let state = found.map(|found| (identity(&found), found.len(), found.modified().ok()));

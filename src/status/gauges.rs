@@ -7,13 +7,13 @@ use prometheus::{Gauge, Opts};
 use super::{Backlog, COMPONENTS, Status};
 
 /// What a gauge shows.
-pub(super) type Value = fn(&Status) -> f64;
+pub(super) type GaugeValue = fn(&Status) -> f64;
 
 /// What a gauge of the page views on disk shows.
 type OfBacklog = fn(&Backlog) -> f64;
 
 /// Those that are not one component's.
-const OTHERS: [(&str, &str, Value); 3] = [
+const OTHERS: [(&str, &str, GaugeValue); 3] = [
     (
         "session_listener_up",
         "1 while the database notifies of changes of sessions, 0 while it does not, -1 where that is off",
@@ -77,7 +77,7 @@ const BACKLOG: [(&str, &str, OfBacklog); 6] = [
 pub struct StatusGauges {
     status: Status,
     /// Each with its value.
-    gauges: Vec<(Gauge, Value)>,
+    gauges: Vec<(Gauge, GaugeValue)>,
     backlog: Vec<(Gauge, OfBacklog)>,
 }
 

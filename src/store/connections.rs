@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use super::error::timed_out;
 use super::operations::{Backend, Operation, Runs};
-use super::schema::{AppSchema, Problems, Resolved, Wanted, resolve};
+use super::schema::{AppSchema, Problems, Requirements, ResolvedSchema, resolve};
 use super::{LedgerProblem, StoreError};
 use crate::config::Config;
 use crate::key_type::AppKeys;
@@ -28,9 +28,9 @@ pub(super) struct Connections<B: Backend> {
     /// Longest time of one operation once it has a connection.
     limit: Duration,
     idle_policy: Arc<IdlePolicy>,
-    wanted: Wanted,
+    wanted: Requirements,
     /// Empty until first read, and again after a statement found that the tables had changed.
-    schema: ArcSwapOption<Resolved>,
+    schema: ArcSwapOption<ResolvedSchema>,
     /// Key types of the last schema that was read; kept while the schema is read again.
     keys: AppKeys,
     loading: Mutex<()>,
@@ -61,7 +61,7 @@ impl<B: Backend> Connections<B> {
             pool,
             limit: database.statement_timeout,
             idle_policy,
-            wanted: Wanted::new(config, B::OWN_EVENTS),
+            wanted: Requirements::new(config, B::OWN_EVENTS),
             schema: ArcSwapOption::empty(),
             keys: AppKeys::default(),
             loading: Mutex::new(()),
@@ -112,7 +112,7 @@ impl<B: Backend> Connections<B> {
     }
 
     /// Reads the schema afresh.
-    pub(super) async fn resolved(&self) -> Result<Resolved, StoreError> {
+    pub(super) async fn resolved(&self) -> Result<ResolvedSchema, StoreError> {
         let live = self.afresh(async |connection| B::introspect(connection, &self.wanted).await);
         Ok(resolve(&self.wanted, &live.await?))
     }
@@ -166,8 +166,8 @@ impl<B: Backend> Connections<B> {
         let _ = timeout(self.limit, self.pool.close()).await;
     }
 
-    async fn lease(&self) -> Result<Lease<B>, StoreError> {
-        Ok(Lease {
+    async fn lease(&self) -> Result<ConnectionInUse<B>, StoreError> {
+        Ok(ConnectionInUse {
             connection: self.pool.acquire().await?,
             limit: self.limit,
             clean: false,
@@ -187,7 +187,7 @@ impl<B: Backend> Connections<B> {
     /// Decides whether to keep the connection and the cached schema.
     fn settle<T>(
         &self,
-        mut lease: Lease<B>,
+        mut lease: ConnectionInUse<B>,
         outcome: Result<T, StoreError>,
         wrote: bool,
     ) -> Result<T, StoreError> {
@@ -216,7 +216,7 @@ impl<B: Backend> Connections<B> {
         connection: &mut B::Connection,
         writes: bool,
     ) -> Result<Arc<AppSchema>, sqlx::Error> {
-        let blocked = |resolved: &Resolved| {
+        let blocked = |resolved: &ResolvedSchema| {
             writes
                 && (resolved.lacks_events
                     || resolved.problems.iter().any(super::SchemaProblem::blocks_writes))
@@ -229,8 +229,9 @@ impl<B: Backend> Connections<B> {
                 self.load(connection, writes).await?
             }
         };
-        let problems =
-            |resolved: &Resolved| sqlx::Error::Configuration(Box::new(Problems(resolved.problems.clone())));
+        let problems = |resolved: &ResolvedSchema| {
+            sqlx::Error::Configuration(Box::new(Problems(resolved.problems.clone())))
+        };
         if blocked(&resolved) {
             return Err(problems(&resolved));
         }
@@ -242,7 +243,7 @@ impl<B: Backend> Connections<B> {
         &self,
         connection: &mut B::Connection,
         is_writing: bool,
-    ) -> Result<Arc<Resolved>, sqlx::Error> {
+    ) -> Result<Arc<ResolvedSchema>, sqlx::Error> {
         let _one_at_a_time = self.loading.lock().await;
         if let Some(resolved) = self.schema.load_full() {
             return Ok(resolved);
@@ -264,13 +265,13 @@ impl<B: Backend> Connections<B> {
 
 /// A connection in use. Unless its operation ended in good order it is closed, not reused: after a timeout, or
 /// when the caller was cancelled, the server may still send part of an answer on it.
-struct Lease<B: Backend> {
+struct ConnectionInUse<B: Backend> {
     connection: PoolConnection<B>,
     limit: Duration,
     clean: bool,
 }
 
-impl<B: Backend> Drop for Lease<B> {
+impl<B: Backend> Drop for ConnectionInUse<B> {
     fn drop(&mut self) {
         if self.clean
             && let Ok(runtime) = Handle::try_current()

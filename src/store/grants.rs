@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use super::schema::{Dialect, Privilege, Resolved, Right, TableName};
+use super::schema::{Dialect, Privilege, ResolvedSchema, Right, TableName};
 
 /// Rights on the ledger.
 const LEDGER: &[&str] = &[
@@ -15,7 +15,7 @@ const LEDGER: &[&str] = &[
 ];
 
 /// The SQL. `writes`: the configuration writes to the database, for which the ledger is needed.
-pub(super) fn sql(resolved: &Resolved, role: &str, writes: bool) -> String {
+pub(super) fn sql(resolved: &ResolvedSchema, role: &str, writes: bool) -> String {
     let quoted = |name: &str| Dialect::Postgres.quoted(name);
     let role = quoted(role);
     let mut sql = format!(
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn each_table_has_one_grant_of_columns() {
-        let resolved = Resolved {
+        let resolved = ResolvedSchema {
             app: None,
             lacks_events: false,
             unindexed: Vec::new(),

@@ -22,7 +22,7 @@ use super::error::timed_out;
 use super::operations::Backend;
 use super::postgres::connect_options;
 use super::postgres::pooler::NEEDS_ITS_OWN;
-use super::schema::{AppSchema, EventTable, Problems, Resolved, TableName, Wanted, resolve};
+use super::schema::{AppSchema, EventTable, Problems, Requirements, ResolvedSchema, TableName, resolve};
 use super::url::{OpenError, Scheme, direct_url};
 use super::{SchemaProblem, StoreError};
 use crate::config::Config;
@@ -318,9 +318,9 @@ async fn app_schema<B: Backend>(
     connection: &mut B::Connection,
     config: &Config,
 ) -> Result<Arc<AppSchema>, MigrateError> {
-    let wanted = Wanted::new(config, B::OWN_EVENTS);
+    let wanted = Requirements::new(config, B::OWN_EVENTS);
     let live = B::introspect(connection, &wanted).await?;
-    let Resolved {
+    let ResolvedSchema {
         app,
         problems,
         lacks_events,

@@ -10,7 +10,7 @@ use super::catalogue::Catalogue;
 use super::error::timed_out;
 use super::operations::Backend;
 use super::postgres::connect_options;
-use super::schema::{Problems, Resolved};
+use super::schema::{Problems, ResolvedSchema};
 use super::sql::SqlStore;
 use super::url::{OpenError, Scheme, database_url, direct_url};
 use super::{
@@ -242,7 +242,7 @@ fn misconfigured(error: OpenError) -> StoreError {
 async fn problems<B: Backend>(store: SqlStore<B>, config: &Config) -> Result<Vec<SchemaProblem>, StoreError> {
     let resolved = store.resolved().await;
     store.close().await;
-    let Resolved {
+    let ResolvedSchema {
         mut problems,
         session_trigger,
         read_only,

@@ -19,7 +19,7 @@ use super::ledger::LedgerProblem;
 use super::rows::{EventRow, event_rows};
 use super::schema::{
     AppSchema, Column, CommunityTable, EventInsert, EventTable, LiveSchema, PageCounter, ProfileTable,
-    TableName, Wanted,
+    Requirements, TableName,
 };
 use super::{Applied, Stats, VisitorRow};
 use crate::batch::{Batch, BatchKey};
@@ -77,7 +77,7 @@ pub(super) trait Backend:
     /// Reads the configured tables from the catalogue, and whether the server knows the configured zone.
     fn introspect(
         connection: &mut Self::Connection,
-        wanted: &Wanted,
+        wanted: &Requirements,
     ) -> impl Future<Output = Result<LiveSchema, sqlx::Error>> + Send;
 
     /// Checks the ledger, whatever the state of the app's tables.

@@ -29,7 +29,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Transaction};
 
 use super::ledger::LedgerProblem;
 use super::operations::{Backend, ReadConnection};
-use super::schema::{Column, Kind, LiveSchema, Wanted};
+use super::schema::{Column, Kind, LiveSchema, Requirements};
 use super::sql::SqlStore;
 use super::url::OpenError;
 use crate::config::{self, Config, Secret};
@@ -53,7 +53,10 @@ pub(super) fn store(url: &Secret, config: &Config) -> Result<SqlStore<Postgres>,
 impl Backend for Postgres {
     const OWN_EVENTS: &'static str = "headcount.page_view";
 
-    async fn introspect(connection: &mut PgConnection, wanted: &Wanted) -> Result<LiveSchema, sqlx::Error> {
+    async fn introspect(
+        connection: &mut PgConnection,
+        wanted: &Requirements,
+    ) -> Result<LiveSchema, sqlx::Error> {
         introspect::live_schema(connection, &wanted.names, wanted.time_zone).await
     }
 

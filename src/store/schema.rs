@@ -10,10 +10,10 @@ mod lookups;
 mod needs;
 mod problem;
 mod profile;
+mod requirements;
 mod resolve;
 mod right;
 mod sessions;
-mod wanted;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,11 +30,11 @@ pub(super) use needs::Needs;
 pub use problem::SchemaProblem;
 pub(super) use problem::{Privilege, Problems};
 pub use profile::{Join, ProfileTable, ProfileValue};
+pub(super) use requirements::Requirements;
 pub(super) use resolve::resolve;
 pub(super) use right::Right;
 pub(super) use sessions::{PageCounter, all};
 pub use sessions::{SessionTable, SessionUser};
-pub(super) use wanted::Wanted;
 
 /// The tables that are used, with the columns that are used. What nothing needs may be missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -392,7 +392,7 @@ pub(super) struct LiveColumn {
 
 /// Outcome of `resolve`.
 #[derive(Debug, Clone)]
-pub(super) struct Resolved {
+pub(super) struct ResolvedSchema {
     /// Present when every used table and column is there and of a usable type.
     pub app: Option<Arc<AppSchema>>,
     /// Page views are to be written and there is nowhere to write them, so that batches wait.

@@ -13,7 +13,7 @@ use super::operations::{
     Apply, Backend, FindCommunity, FindSessions, FindSlug, FindUsers, ForgetOld, HiddenOf, LookAtSessions,
     MakePartitions, MissingParts, Operation, ReadKeys, Rules, Runs, StatsOf, Visitors,
 };
-use super::schema::Resolved;
+use super::schema::ResolvedSchema;
 use super::{Applied, LedgerProblem, SessionFound, SessionsFound, Stats, Store, StoreError, VisitorRow};
 use crate::batch::{Batch, BatchKey};
 use crate::browser_session::{BrowserSession, Visibility};
@@ -96,7 +96,7 @@ impl<B: Backend> SqlStore<B> {
     }
 
     /// Reads the schema afresh.
-    pub(super) async fn resolved(&self) -> Result<Resolved, StoreError> {
+    pub(super) async fn resolved(&self) -> Result<ResolvedSchema, StoreError> {
         self.connections.resolved().await
     }
 }

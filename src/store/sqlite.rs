@@ -22,7 +22,7 @@ use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection, Transaction};
 
 use super::ledger::LedgerProblem;
 use super::operations::{Backend, ReadConnection};
-use super::schema::{LiveSchema, Wanted};
+use super::schema::{LiveSchema, Requirements};
 use super::sql::SqlStore;
 use super::url::OpenError;
 use crate::config::{self, Config};
@@ -51,7 +51,7 @@ impl Backend for Sqlite {
 
     async fn introspect(
         connection: &mut SqliteConnection,
-        wanted: &Wanted,
+        wanted: &Requirements,
     ) -> Result<LiveSchema, sqlx::Error> {
         introspect::live_schema(connection, &wanted.names).await
     }

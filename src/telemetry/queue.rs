@@ -21,7 +21,7 @@ const OVERHEAD: usize = 64;
 
 /// Lines that wait for the thread that writes them. One per process, and never dropped: any thread may log until the
 /// very end.
-pub(super) struct Queue {
+pub(super) struct LineQueue {
     state: Mutex<State>,
     /// There is something to write.
     filled: Condvar,
@@ -53,7 +53,7 @@ impl Write for StandardError {
     }
 }
 
-impl Queue {
+impl LineQueue {
     /// Starts the thread that writes to `output`. Lost lines are counted in `lost`.
     pub(super) fn start(output: impl Write + Send + 'static, lost: &Counter) -> io::Result<&'static Self> {
         let queue: &'static Self = Box::leak(Box::new(Self {
@@ -143,7 +143,7 @@ impl Queue {
 }
 
 /// One event is one line, written in one call.
-impl Write for &Queue {
+impl Write for &LineQueue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.push(line);
         Ok(line.len())
@@ -183,7 +183,7 @@ mod tests {
     }
 
     struct Fixture {
-        queue: &'static Queue,
+        queue: &'static LineQueue,
         verdicts: mpsc::Sender<bool>,
         read: mpsc::Receiver<Vec<u8>>,
         lost: Counter,
@@ -197,7 +197,7 @@ mod tests {
             verdicts: told,
             read: sent,
         };
-        let queue = Queue::start(reader, &lost).unwrap();
+        let queue = LineQueue::start(reader, &lost).unwrap();
         Fixture {
             queue,
             verdicts,

@@ -29,7 +29,7 @@ pub(crate) enum Coding {
 }
 
 /// One body in transit.
-pub(crate) struct Body {
+pub(crate) struct PageBody {
     filter: Filter,
     has_begun: bool,
     /// Whether the outcome was reported.
@@ -59,7 +59,7 @@ struct Repacked {
     page: Vec<u8>,
 }
 
-impl Body {
+impl PageBody {
     /// A body that has not begun.
     pub(crate) fn new(coding: Coding, wanted: Insertion) -> Self {
         let rewriter = Rewriter::new(wanted);

@@ -26,7 +26,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::accepts_gzip;
-use super::body::{Body, Coding};
+use super::body::{Coding, PageBody};
 use super::charset;
 use super::csp::Policies;
 use super::etags::Mark;
@@ -59,7 +59,7 @@ pub(crate) enum Decision {
     /// Its headers change: the browser's copy of the page is current.
     Revalidated(HeaderEdits),
     /// It gets the widget, if the place for it is found.
-    Rewrite(HeaderEdits, Box<Body>),
+    Rewrite(HeaderEdits, Box<PageBody>),
 }
 
 impl Injector {
@@ -167,7 +167,7 @@ impl Injector {
         for (name, value) in [(TRANSFER_ENCODING, "chunked"), (ACCEPT_RANGES, "none")] {
             edits.set.push((name, HeaderValue::from_static(value)));
         }
-        Decision::Rewrite(edits, Box::new(Body::new(coding, wanted)))
+        Decision::Rewrite(edits, Box::new(PageBody::new(coding, wanted)))
     }
 
     /// The entity tag of the page with the widget.

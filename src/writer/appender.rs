@@ -11,12 +11,12 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::load::{InProgress, Load};
-use super::shared::Shared;
 use super::spool::append::Append;
-use super::spool::encode::Body;
+use super::spool::encode::StoredViews;
 use super::spool::{Directory, Spool, SpoolError};
+use super::spools::Spools;
 use super::unresolved::{UnresolvedView, VisitorRef};
-use super::{Limits, Message, View};
+use super::{BatchLimits, Message, View};
 use crate::batch::RecordedView;
 use crate::page_view::Dropped;
 use crate::retry::Backoff;
@@ -30,11 +30,11 @@ const PAUSES: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_s
 /// Writes views to disk while it runs.
 pub struct Appender {
     pub(super) queue: mpsc::Receiver<Message>,
-    pub(super) hurry: Hurry,
+    pub(super) waker: AppenderWaker,
     pub(super) load: Load,
-    pub(super) limits: Limits,
+    pub(super) limits: BatchLimits,
     pub(super) directory: Directory,
-    pub(super) shared: Arc<Shared>,
+    pub(super) spools: Arc<Spools>,
     /// Down while the spool has none.
     pub(super) room: Component,
     pub(super) metrics: Arc<Metrics>,
@@ -43,19 +43,19 @@ pub struct Appender {
 /// Ends the appender's wait for the rest of a group. Handles wake it so, and not by each further view: waking another
 /// thread is a system call, made in the request.
 #[derive(Clone, Default)]
-pub(super) struct Hurry(Arc<Notify>);
+pub(super) struct AppenderWaker(Arc<Notify>);
 
-impl Hurry {
+impl AppenderWaker {
     /// The group is full, or somebody waits for it.
-    pub(super) fn up(&self) {
+    pub(super) fn wake(&self) {
         self.0.notify_one();
     }
 }
 
-impl Drop for Hurry {
+impl Drop for AppenderWaker {
     /// It may be that of the last handle.
     fn drop(&mut self) {
-        self.up();
+        self.wake();
     }
 }
 
@@ -139,7 +139,7 @@ impl Appender {
                 (Err(TryRecvError::Empty), Some(due)) => {
                     tokio::select! {
                         () = sleep_until(due) => {}
-                        () = self.hurry.0.notified() => {}
+                        () = self.waker.0.notified() => {}
                     }
                     continue;
                 }
@@ -168,9 +168,9 @@ impl Appender {
 
     /// Puts views into the spool as soon as it can be written, unless it is full.
     async fn append(&mut self, recorded: Vec<RecordedView>, unresolved: Vec<UnresolvedView>) {
-        let spool = self.shared.own.load_full();
+        let spool = self.spools.own.load_full();
         let waiting = spool.waiting();
-        if self.shared.bytes() >= self.limits.spool_bytes {
+        if self.spools.bytes() >= self.limits.spool_bytes {
             let reason = "the spool has reached spool.max_bytes; page views are dropped until it has room";
             self.room.down(reason, |reason| tracing::error!("{reason}"));
             let views = recorded.len() + unresolved.len();
@@ -180,7 +180,7 @@ impl Appender {
         self.room.up(|_| tracing::info!("the spool has room again"));
         let mut bodies = Vec::new();
         if !recorded.is_empty() {
-            bodies.push(Body::Recorded(recorded));
+            bodies.push(StoredViews::Recorded(recorded));
         }
         if waiting.unresolved_bytes >= self.limits.share() {
             for view in &unresolved {
@@ -191,20 +191,20 @@ impl Appender {
                 self.metrics.views.dropped[reason].inc();
             }
         } else if !unresolved.is_empty() {
-            bodies.push(Body::Unresolved(unresolved));
+            bodies.push(StoredViews::Unresolved(unresolved));
         }
         if !bodies.is_empty() {
             self.append_retrying(&bodies).await;
-            self.shared.show();
-            self.shared.appended.notify_one();
+            self.spools.show();
+            self.spools.appended.notify_one();
         }
     }
 
-    async fn append_retrying(&self, bodies: &[Body]) {
+    async fn append_retrying(&self, bodies: &[StoredViews]) {
         let mut backoff = PAUSES;
         let mut append = Append::new(bodies);
         loop {
-            let spool = self.shared.own.load_full();
+            let spool = self.spools.own.load_full();
             let start = Instant::now();
             // A deleted file still takes writes, and keeps none.
             let appended = if spool.is_in_place() {
@@ -214,15 +214,15 @@ impl Appender {
             };
             match appended {
                 Ok(()) => {
-                    self.shared.is_disk_full.store(false, Ordering::Relaxed);
+                    self.spools.is_disk_full.store(false, Ordering::Relaxed);
                     self.metrics.append_duration.observe(start.elapsed());
-                    let spool = &self.shared.status.spool;
+                    let spool = &self.spools.status.spool;
                     spool.up(|_| tracing::info!("the spool can be written again"));
                     return;
                 }
                 Err(error) => {
                     self.failed(&spool, &error).await;
-                    let is_replaced = self.shared.own.load().id() != spool.id();
+                    let is_replaced = self.spools.own.load().id() != spool.id();
                     if is_replaced && matches!(spool.has_taken(&append).await, Ok(true)) {
                         return;
                     }
@@ -235,7 +235,7 @@ impl Appender {
     /// Logs a failure once, and creates a new spool where the old one can no longer be used.
     async fn failed(&self, spool: &Arc<Spool>, error: &SpoolError) {
         let reason = crate::telemetry::chain(error);
-        self.shared.status.spool.down(reason, |error| {
+        self.spools.status.spool.down(reason, |error| {
             tracing::error!(
                 error,
                 "page views cannot be put into the spool; trying again, and dropping what memory cannot hold"
@@ -248,8 +248,8 @@ impl Appender {
             match new {
                 Ok(new) => {
                     let (old, new_id) = (spool.id(), new.id());
-                    self.shared.own.store(new);
-                    self.shared.adopt([Arc::clone(spool)]);
+                    self.spools.own.store(new);
+                    self.spools.adopt([Arc::clone(spool)]);
                     tracing::warn!(%old, new = %new_id, "a new spool takes the place of one that cannot be used");
                 }
                 Err(error) => {
@@ -258,6 +258,6 @@ impl Appender {
                 }
             }
         }
-        self.shared.is_disk_full.store(is_disk_full, Ordering::Relaxed);
+        self.spools.is_disk_full.store(is_disk_full, Ordering::Relaxed);
     }
 }

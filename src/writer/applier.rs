@@ -8,12 +8,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
-use super::Limits;
+use super::BatchLimits;
 use super::drain::{Drain, Step};
 use super::forgetting::forget;
-use super::shared::{LOOK, Shared};
 use super::spool::{Directory, Spool, SpoolError};
-use super::trouble::Trouble;
+use super::spools::{LOOK, Spools};
+use super::trouble::OngoingFailure;
 use crate::batch::WriterId;
 use crate::page_view::Dropped;
 use crate::store::{Class, StoreError};
@@ -30,9 +30,9 @@ const MOST_HELD: usize = 32;
 /// Drains spools while it runs.
 pub struct Applier {
     pub(super) drain: Drain,
-    pub(super) limits: Limits,
+    pub(super) limits: BatchLimits,
     directory: Directory,
-    pub(super) shared: Arc<Shared>,
+    pub(super) spools: Arc<Spools>,
     flushes: mpsc::Receiver<oneshot::Sender<()>>,
     /// Callers of `flush`, answered when nothing is left to apply.
     flushing: Vec<oneshot::Sender<()>>,
@@ -40,7 +40,7 @@ pub struct Applier {
     since: Option<Instant>,
     /// Due rows are left, split or resolved: the own spool is emptied without waiting for another batch to fill.
     pub(super) is_behind: bool,
-    pub(super) trouble: Trouble,
+    pub(super) trouble: OngoingFailure,
     /// The database failed: once it is back, the ledger is asked whether it still has the acknowledged rows.
     pub(super) is_in_doubt: bool,
     /// The store's count of lost connections when it was last read.
@@ -52,9 +52,9 @@ pub struct Applier {
 impl Applier {
     pub(super) fn new(
         drain: Drain,
-        limits: Limits,
+        limits: BatchLimits,
         directory: Directory,
-        shared: Arc<Shared>,
+        spools: Arc<Spools>,
         flushes: mpsc::Receiver<oneshot::Sender<()>>,
         metrics: &Arc<Metrics>,
     ) -> Self {
@@ -62,12 +62,12 @@ impl Applier {
             drain,
             limits,
             directory,
-            shared,
+            spools,
             flushes,
             flushing: Vec::new(),
             since: None,
             is_behind: false,
-            trouble: Trouble::default(),
+            trouble: OngoingFailure::default(),
             is_in_doubt: false,
             lost_connections: 0,
             looks: 0,
@@ -90,8 +90,8 @@ impl Applier {
             _ = stopped.wait_for(|stop| *stop) => {}
             () = self.work() => {}
         }
-        let own = self.shared.own.load_full();
-        for spool in self.shared.adopted().into_iter().chain([own]) {
+        let own = self.spools.own.load_full();
+        for spool in self.spools.adopted().into_iter().chain([own]) {
             self.end(&spool).await;
         }
     }
@@ -109,7 +109,7 @@ impl Applier {
                     let until = due.map_or(look, |due| due.min(look));
                     tokio::select! {
                         () = sleep_until(until) => {}
-                        () = self.shared.appended.notified() => {}
+                        () = self.spools.appended.notified() => {}
                         Some(done) = self.flushes.recv() => self.flushing.push(done),
                     }
                 }
@@ -119,7 +119,7 @@ impl Applier {
 
     /// When to apply next; `None` while nothing waits.
     fn due(&mut self) -> Option<Instant> {
-        let own = self.shared.own.load();
+        let own = self.spools.own.load();
         let (waiting, passed_over) = (own.waiting(), own.passed_over());
         let is_nothing_ready = waiting.views <= passed_over.views;
         if is_nothing_ready {
@@ -132,7 +132,7 @@ impl Applier {
         let is_full = !is_nothing_ready
             && (waiting.views - passed_over.views >= self.limits.batch_views.get() as u64
                 || waiting.bytes >= self.limits.batch_bytes as u64);
-        let adopted = self.shared.adopted();
+        let adopted = self.spools.adopted();
         let is_flushing = !self.flushing.is_empty() && (waiting.views == 0 || !is_nothing_ready);
         let at_once = is_full || self.is_behind || is_flushing || adopted.iter().any(|spool| is_ready(spool));
         let due = if at_once {
@@ -148,13 +148,13 @@ impl Applier {
     /// Takes one step at every spool; after a failure it skips the remaining ones, which would only fail the same
     /// way.
     async fn round(&mut self) {
-        let own = self.shared.own.load_full();
+        let own = self.spools.own.load_full();
         let mut done = self.step(&own).await;
         if self.drain.is_copied() {
             self.replace_copied_spool(&own).await;
         }
         // The own spool may have been replaced meanwhile; the former one is then among the adopted.
-        let own = self.shared.own.load_full();
+        let own = self.spools.own.load_full();
         if done {
             self.make_room(&own).await;
         }
@@ -162,7 +162,7 @@ impl Applier {
             // Views that arrived meanwhile start a new batch.
             self.since = Some(Instant::now());
         }
-        for spool in self.shared.adopted() {
+        for spool in self.spools.adopted() {
             done = done && self.step(&spool).await;
             if !done {
                 continue;
@@ -171,25 +171,25 @@ impl Applier {
             let is_drained = spool.waiting().views == 0 && !spool.is_keeping();
             if is_drained && !is_gone {
                 // The heir must be the current own spool, not one that was replaced since.
-                retire(&spool, &self.shared.own.load_full()).await;
+                retire(&spool, &self.spools.own.load_full()).await;
             }
             if is_drained || is_gone {
-                self.shared.release(&spool);
+                self.spools.release(&spool);
             }
         }
         let is_drained = |spool: &Arc<Spool>| spool.waiting().views == 0;
-        if done && self.shared.adopted().iter().all(is_drained) && is_drained(&own) {
+        if done && self.spools.adopted().iter().all(is_drained) && is_drained(&own) {
             for flushed in self.flushing.drain(..) {
                 let _ = flushed.send(());
             }
             self.since = None;
         }
-        let spools = self.shared.adopted().into_iter().chain([own]);
+        let spools = self.spools.adopted().into_iter().chain([own]);
         if done && spools.into_iter().all(|spool| spool.passed_over().rows == 0) {
             // Every refused row has been written, dropped or moved to the dead letters.
             self.drain.accepted.up(|_| {});
         }
-        self.shared.show();
+        self.spools.show();
     }
 
     /// Deletes rows of the own spool that were given up, and replaces the spool if that removed its file.
@@ -201,12 +201,12 @@ impl Applier {
 
     /// The same for adopted spools, where the disk takes no writes: they keep a share of it as well.
     pub(super) async fn make_room_of_adopted(&self) {
-        for spool in self.shared.adopted() {
+        for spool in self.spools.adopted() {
             if spool.is_keeping() {
                 spool.give_up_kept();
             }
             if made_room(&spool).await {
-                self.shared.release(&spool);
+                self.spools.release(&spool);
             }
         }
     }
@@ -216,8 +216,8 @@ impl Applier {
     async fn replace_copied_spool(&self, own: &Arc<Spool>) {
         match self.directory.create().await {
             Ok(new) => {
-                self.shared.own.store(new);
-                self.shared.adopt([Arc::clone(own)]);
+                self.spools.own.store(new);
+                self.spools.adopt([Arc::clone(own)]);
                 tracing::error!(
                     spool = %own.id(),
                     "the ledger knows parts that this process has not offered: its machine was resumed from a \
@@ -240,16 +240,16 @@ impl Applier {
     /// append.
     fn replace_own(&self) {
         if let Ok(absent) = self.directory.absent() {
-            self.shared.own.store(absent);
+            self.spools.own.store(absent);
         }
     }
 
     /// One step; false if it failed.
     async fn step(&mut self, spool: &Spool) -> bool {
         // It may have been replaced since the last step, even within this round.
-        self.drain.owns(self.shared.own.load().id());
+        self.drain.owns(self.spools.own.load().id());
         match self
-            .shared
+            .spools
             .while_updating_the_backlog(self.drain.step(spool))
             .await
         {
@@ -315,11 +315,11 @@ impl Applier {
             ),
             Err(cause) => tracing::error!(error, views, %cause, "a spool is damaged and cannot be set aside"),
         }
-        self.shared.release(spool);
-        if self.shared.own.load().id() == spool.id() {
+        self.spools.release(spool);
+        if self.spools.own.load().id() == spool.id() {
             self.replace_own();
         }
-        self.shared.show();
+        self.spools.show();
     }
 
     /// Periodic work, whatever the state of the database.
@@ -329,15 +329,15 @@ impl Applier {
         }
         self.looks = self.looks.wrapping_add(1);
         self.confirm().await;
-        self.shared.show();
+        self.spools.show();
     }
 
     /// Adopts spools without an owner, and counts afresh.
     async fn search(&mut self) {
-        let own = self.shared.own.load_full();
+        let own = self.spools.own.load_full();
         self.make_room(&own).await;
-        let own = self.shared.own.load_full();
-        let adopted = self.shared.adopted();
+        let own = self.spools.own.load_full();
+        let adopted = self.spools.adopted();
         let held: Vec<WriterId> = adopted.iter().chain([&own]).map(|spool| spool.id()).collect();
         let busy = adopted.iter().filter(|spool| spool.waiting().views > 0).count();
         let room = MOST_ADOPTED.saturating_sub(busy);
@@ -345,7 +345,7 @@ impl Applier {
         match self.directory.adopt(&held, room).await {
             Ok(found) => {
                 self.metrics.spools_adopted.inc_by(found.len() as u64);
-                self.shared.adopt(found);
+                self.spools.adopt(found);
             }
             Err(error) => {
                 let error = crate::telemetry::chain(&error);

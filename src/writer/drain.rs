@@ -12,10 +12,10 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use super::Limits;
+use super::BatchLimits;
 use super::failures::Failures;
-use super::late::{Late, Resolved, TokenResults};
-use super::spool::encode::Body;
+use super::late::{Late, ResolvedViews, TokenResults};
+use super::spool::encode::StoredViews;
 use super::spool::passed_over::{self, Tries};
 use super::spool::{Row, Spool, SpoolError};
 use crate::batch::{Batch, BatchKey, BatchPart, RecordedView, WriterId};
@@ -35,7 +35,7 @@ pub(super) struct Drain {
     late: Late,
     geoip: Option<GeoIp>,
     recent: RecentPages,
-    pub(super) limits: Limits,
+    pub(super) limits: BatchLimits,
     /// Most rows of the next transaction: fewer after a refusal or a timeout, then more again.
     pub(super) max_rows: usize,
     pub(super) own: Option<WriterId>,
@@ -80,7 +80,7 @@ impl Drain {
         late: Late,
         geoip: Option<GeoIp>,
         recent: RecentPages,
-        limits: Limits,
+        limits: BatchLimits,
         (accepted, updates): (Component, Component),
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -122,8 +122,8 @@ impl Drain {
                     self.damaged(spool, &row).await?;
                     continue;
                 }
-                Some(Body::Recorded(views)) => views,
-                Some(Body::Unresolved(views)) => match self.late.resolve(views, &mut known).await {
+                Some(StoredViews::Recorded(views)) => views,
+                Some(StoredViews::Unresolved(views)) => match self.late.resolve(views, &mut known).await {
                     Ok(resolved) => {
                         let is_taken = spool.resolve_row(row.place, resolved.views.clone()).await?;
                         self.resolved(&resolved);
@@ -242,7 +242,7 @@ impl Drain {
         }
     }
 
-    fn resolved(&self, resolved: &Resolved) {
+    fn resolved(&self, resolved: &ResolvedViews) {
         let metrics = &self.metrics.views;
         metrics.counted.inc_by(resolved.views.len() as u64);
         for recorded in &resolved.views {

@@ -91,22 +91,22 @@ impl Applier {
     /// Asks for kept rows whose time is over, or for all of them after the database was away; and keeps no more
     /// than there is room for.
     pub(super) async fn confirm(&mut self) {
-        let own = self.shared.own.load_full();
-        if self.shared.is_disk_full.load(Ordering::Relaxed) {
+        let own = self.spools.own.load_full();
+        if self.spools.is_disk_full.load(Ordering::Relaxed) {
             own.give_up_kept();
             self.make_room(&own).await;
             self.make_room_of_adopted().await;
         }
-        let room = self.limits.spool_bytes.saturating_sub(self.shared.bytes());
+        let room = self.limits.spool_bytes.saturating_sub(self.spools.bytes());
         let mut room = room.min(self.limits.share());
         // The trouble is over only when a view was applied; without waiting views it counts as over.
-        let is_away = self.trouble.is_on() && self.shared.views() > 0;
+        let is_away = self.trouble.is_on() && self.spools.views() > 0;
         let lost = self.drain.store.lost_connections();
         let is_in_doubt = self.is_in_doubt || lost != self.lost_connections;
         (self.is_in_doubt, self.lost_connections) = (is_away && is_in_doubt, lost);
         let mut is_asked = !is_away;
         // The own spool comes first: what it keeps is the newest.
-        for spool in [own].into_iter().chain(self.shared.adopted()) {
+        for spool in [own].into_iter().chain(self.spools.adopted()) {
             let outcome = async {
                 spool.keep_at_most(room).await?;
                 if !is_asked || !spool.is_keeping() {
@@ -118,7 +118,7 @@ impl Applier {
                     self.drain.confirm_due(&spool).await
                 }
             };
-            match self.shared.while_updating_the_backlog(outcome).await {
+            match self.spools.while_updating_the_backlog(outcome).await {
                 Ok(Confirmed::All) | Err(SpoolError::Closed) => {}
                 Ok(Confirmed::Lacking) => self.is_behind = true,
                 Ok(Confirmed::Unavailable(error)) => {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::unresolved::{UnresolvedView, VisitorRef};
 use crate::batch::RecordedView;
 use crate::browser_session::{BrowserSession, Visibility};
-use crate::communities::{Communities, Named};
+use crate::communities::{Communities, PageCommunity};
 use crate::geoip::Location;
 use crate::ids::{BrowserSessionId, SessionToken, UserId};
 use crate::page_view::PageView;
@@ -25,7 +25,7 @@ pub(super) struct Late {
 
 /// Result of a late lookup.
 #[derive(Default)]
-pub(super) struct Resolved {
+pub(super) struct ResolvedViews {
     /// Views with a visitor.
     pub(super) views: Vec<RecordedView>,
     /// The users among them whom the app hides.
@@ -62,9 +62,9 @@ impl Late {
         &self,
         views: Vec<UnresolvedView>,
         known: &mut TokenResults,
-    ) -> Result<Resolved, StoreError> {
+    ) -> Result<ResolvedViews, StoreError> {
         self.look_up(&views, known).await?;
-        let mut resolved = Resolved::default();
+        let mut resolved = ResolvedViews::default();
         for UnresolvedView { view, whose } in views {
             let mut has_ended = false;
             let found = match whose {
@@ -78,14 +78,14 @@ impl Late {
             match (found, self.community(&view).await?) {
                 (Ok(None), _) if has_ended => resolved.ended += 1,
                 (Ok(None), _) => resolved.nobodys += 1,
-                (Ok(Some(_)), Ok(Named::NoKey)) => resolved.no_keys += 1,
+                (Ok(Some(_)), Ok(PageCommunity::NoKey)) => resolved.no_keys += 1,
                 (Ok(Some((session_id, user_id))), Ok(named)) => resolved.views.push(RecordedView {
                     view,
                     session_id,
                     user_id,
                     community: match named {
-                        Named::Community(community) => Some(community),
-                        Named::Nothing | Named::NoKey => None,
+                        PageCommunity::Community(community) => Some(community),
+                        PageCommunity::Nothing | PageCommunity::NoKey => None,
                     },
                     location: Location::default(),
                 }),
@@ -125,9 +125,9 @@ impl Late {
         Ok(())
     }
 
-    async fn community(&self, view: &PageView) -> Result<Result<Named, Unreadable>, StoreError> {
+    async fn community(&self, view: &PageView) -> Result<Result<PageCommunity, Unreadable>, StoreError> {
         let Some(named) = &view.community else {
-            return Ok(Ok(Named::Nothing));
+            return Ok(Ok(PageCommunity::Nothing));
         };
         match self.communities.named(named).await {
             Ok(community) => Ok(Ok(community)),

@@ -39,7 +39,7 @@ use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncGuard};
 use crate::batch::{BatchKey, WriterId};
 
 pub use directory::Directory;
-use encode::Body;
+use encode::StoredViews;
 use file::Files;
 use tokens::Tokens;
 
@@ -82,7 +82,7 @@ pub struct Spool {
     id: WriterId,
     files: Files,
     fsync: bool,
-    link: AsyncMutex<Link>,
+    link: AsyncMutex<SpoolConnection>,
     waiting: Mutex<SpoolTotals>,
     /// `PRAGMA data_version` at the last full count.
     counted_at: AtomicI64,
@@ -130,7 +130,7 @@ pub struct Row {
     /// How many views it should have.
     pub views: u64,
     /// The views; `None` if the bytes are damaged.
-    pub body: Option<Body>,
+    pub body: Option<StoredViews>,
 }
 
 /// Outcome for a refused view.
@@ -161,32 +161,32 @@ impl Spool {
     pub fn is_closed(&self) -> bool {
         self.link
             .try_lock()
-            .is_ok_and(|link| matches!(*link, Link::Closed))
+            .is_ok_and(|link| matches!(*link, SpoolConnection::Closed))
     }
 
-    /// The connection, for one operation. Unless the operation reports success ([`Lease::done`]), the connection
+    /// The connection, for one operation. Unless the operation reports success ([`BorrowedConnection::done`]), the connection
     /// is not used again: after a COMMIT that failed for want of space SQLite has rolled back by itself, and the
     /// driver no longer knows its state.
-    async fn lease(&self) -> Result<Lease<'_>, SpoolError> {
+    async fn lease(&self) -> Result<BorrowedConnection<'_>, SpoolError> {
         let mut link = self.link.lock().await;
         match *link {
-            Link::Open(_) => {}
-            Link::Broken => {
+            SpoolConnection::Open(_) => {}
+            SpoolConnection::Broken => {
                 self.is_synced.store(false, Ordering::Relaxed);
                 let mut connection = file::connect(&self.files.database, self.fsync).await?;
                 // `data_version` is relative to a connection: the count must be repeated.
                 self.counted_at.store(-1, Ordering::Relaxed);
                 self.look_for_doubted(&mut connection).await?;
-                *link = Link::Open(connection);
+                *link = SpoolConnection::Open(connection);
             }
-            Link::Closed => return Err(SpoolError::Closed),
+            SpoolConnection::Closed => return Err(SpoolError::Closed),
         }
-        Ok(Lease { link, is_done: false })
+        Ok(BorrowedConnection { link, is_done: false })
     }
 
     async fn disconnect(&self) {
         let mut link = self.link.lock().await;
-        if let Link::Open(connection) = std::mem::replace(&mut *link, Link::Closed) {
+        if let SpoolConnection::Open(connection) = std::mem::replace(&mut *link, SpoolConnection::Closed) {
             let _ = sqlx::Connection::close(connection).await;
         }
     }
@@ -201,7 +201,7 @@ impl Spool {
 }
 
 /// The connection to a spool's file.
-enum Link {
+enum SpoolConnection {
     Open(SqliteConnection),
     /// To be opened again.
     Broken,
@@ -210,12 +210,12 @@ enum Link {
 }
 
 /// The connection, borrowed for one operation.
-struct Lease<'a> {
-    link: AsyncGuard<'a, Link>,
+struct BorrowedConnection<'a> {
+    link: AsyncGuard<'a, SpoolConnection>,
     is_done: bool,
 }
 
-impl Lease<'_> {
+impl BorrowedConnection<'_> {
     /// The operation succeeded.
     fn done(mut self) {
         self.is_done = true;
@@ -223,17 +223,17 @@ impl Lease<'_> {
 
     fn connection(&mut self) -> &mut SqliteConnection {
         match &mut *self.link {
-            Link::Open(connection) => connection,
+            SpoolConnection::Open(connection) => connection,
             // `Spool::lease` lends no other.
-            Link::Broken | Link::Closed => unreachable!("a lease has a connection"),
+            SpoolConnection::Broken | SpoolConnection::Closed => unreachable!("a lease has a connection"),
         }
     }
 }
 
-impl Drop for Lease<'_> {
+impl Drop for BorrowedConnection<'_> {
     fn drop(&mut self) {
         if !self.is_done {
-            *self.link = Link::Broken;
+            *self.link = SpoolConnection::Broken;
         }
     }
 }

@@ -14,14 +14,14 @@ const PAUSES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_
 
 /// An ongoing failure of the database or of the spool.
 #[derive(Default)]
-pub(super) struct Trouble {
+pub(super) struct OngoingFailure {
     /// Down while it lasts.
     writes: Component,
     backoff: Option<Backoff>,
     pub(super) next_try: Option<Instant>,
 }
 
-impl Trouble {
+impl OngoingFailure {
     pub(super) fn with_database(&mut self, error: &StoreError) {
         self.is(
             error.chain(),

@@ -111,7 +111,7 @@ fn tests() -> BTreeSet<String> {
 fn rules_of(test: &str) -> Vec<String> {
     let name = test.rsplit("::").next().unwrap_or(test);
     let is_rule = |part: &&str| {
-        let number = part.strip_prefix(['p', 's', 'v', 'w', 'i', 'l', 'e', 't', 'c', 'a']);
+        let number = part.strip_prefix(|letter: char| letter.is_ascii_lowercase());
         number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
     };
     name.split('_')

@@ -15,7 +15,7 @@ use crate::api::{BackendCheck, CheckError};
 use crate::ids::{CommunityId, UserId};
 use crate::key_type::{AppKeys, KeyType, KeyTypes};
 use crate::presence::changes::{CountChanges, Subscription};
-use crate::presence::{Answer, Count, Counts, Presence, PresenceError, Seen, Sweep, Touch};
+use crate::presence::{Answer, Count, CountStream, Presence, PresenceError, Seen, Sweep, Touch};
 use crate::store::fake::Fake;
 use crate::store::{Stats, StoreError, VisitorRow};
 
@@ -190,7 +190,7 @@ impl Presence for FakePresence {
         unimplemented!("the API does not touch")
     }
 
-    fn counts(&self, communities: Vec<CommunityId>) -> Counts<'_> {
+    fn counts(&self, communities: Vec<CommunityId>) -> CountStream<'_> {
         let count = move |community| {
             let seen = self.seen.lock().unwrap();
             let count = Count {

@@ -11,7 +11,7 @@ use super::*;
 use crate::live::subscriber::Signal;
 use crate::live::topic::STANDS;
 use crate::presence::changes::{CountChanges, Subscription};
-use crate::presence::{CountChange, Counts, PresenceError, Seen, Sweep, Touch};
+use crate::presence::{CountChange, CountStream, PresenceError, Seen, Sweep, Touch};
 
 const INTERVAL: Duration = Duration::from_millis(200);
 const RESYNC: Duration = Duration::from_secs(15);
@@ -55,7 +55,7 @@ impl Presence for Told {
         unimplemented!("the hub does not touch")
     }
 
-    fn counts(&self, communities: Vec<CommunityId>) -> Counts<'_> {
+    fn counts(&self, communities: Vec<CommunityId>) -> CountStream<'_> {
         self.readings.fetch_add(1, Ordering::Relaxed);
         let known = self.counts.lock().unwrap().clone();
         let held = stream::once(async move {

@@ -322,7 +322,7 @@ impl Bench {
         communities: &[&str],
         is_page: bool,
     ) -> Result<Box<Connection>, Refused> {
-        let wanted = Wanted {
+        let wanted = ConnectionRequest {
             kind,
             communities: communities
                 .iter()

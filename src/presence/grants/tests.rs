@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::presence::changes::Subscription;
-use crate::presence::{Answer, Count, Counts, Seen, Sweep, Touch};
+use crate::presence::{Answer, Count, CountStream, Seen, Sweep, Touch};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -81,7 +81,7 @@ impl Presence for Shared {
         unimplemented!("grants touch nobody")
     }
 
-    fn counts(&self, _: Vec<CommunityId>) -> Counts<'_> {
+    fn counts(&self, _: Vec<CommunityId>) -> CountStream<'_> {
         unimplemented!("grants count nobody")
     }
 

@@ -120,7 +120,7 @@ async fn each_community_has_one_count() {
         });
         answers.boxed()
     };
-    let counted = async |answers: Counts<'static>| {
+    let counted = async |answers: CountStream<'static>| {
         let asked: BTreeSet<_> = (0..3).map(community).collect();
         let deadline = Instant::now() + Duration::from_secs(10);
         let mut answers = in_time(answers, asked, deadline);

@@ -20,7 +20,7 @@ use super::node::Node;
 use crate::config;
 use crate::presence::failure_domain::FailureDomains;
 use crate::status::Status;
-use crate::tasks::{Kept, Task, Tasks};
+use crate::tasks::{AbortOnDrop, Task, Tasks};
 
 /// Most times that a call is sent.
 const TRIES: usize = 3;
@@ -28,7 +28,7 @@ const TRIES: usize = 3;
 /// Dropping it ends all connections.
 pub(super) struct Cluster {
     nodes: Arc<Nodes>,
-    _task: Kept,
+    _task: AbortOnDrop,
 }
 
 impl Cluster {

@@ -14,7 +14,7 @@ use crate::ids::CommunityId;
 use crate::presence::keys::is_keyable;
 use crate::presence::moment::Moment;
 use crate::presence::shared_settings::longest_window;
-use crate::presence::{Answer, Count, Counts, PresenceError};
+use crate::presence::{Answer, Count, CountStream, PresenceError};
 
 /// Communities per round trip when counting.
 const COUNT_COMMUNITIES: usize = 500;
@@ -22,7 +22,7 @@ const COUNT_COMMUNITIES: usize = 500;
 impl Redis {
     /// Asks each server separately, all at once; each a few things at a time. Communities that presence does not keep
     /// are empty.
-    pub(super) fn count_all(&self, communities: Vec<CommunityId>) -> Counts<'_> {
+    pub(super) fn count_all(&self, communities: Vec<CommunityId>) -> CountStream<'_> {
         let mut by_domain: HashMap<usize, (u16, Vec<CommunityId>)> = HashMap::new();
         let (kept, not_kept): (Vec<_>, Vec<_>) = communities.into_iter().partition(is_keyable);
         for community in kept {

@@ -34,7 +34,7 @@ use super::sentinels::Sentinels;
 use super::server;
 use crate::config;
 use crate::retry::Backoff;
-use crate::tasks::{Kept, Task, Tasks};
+use crate::tasks::{AbortOnDrop, Task, Tasks};
 
 /// First and longest pause between attempts. The longest leaves most of the two seconds within which counts are right
 /// again after Redis is back.
@@ -102,7 +102,7 @@ pub(super) struct Link {
     state: watch::Sender<State>,
     observer: Arc<dyn Observer>,
     response_timeout: Duration,
-    _task: Kept,
+    _task: AbortOnDrop,
 }
 
 impl Link {

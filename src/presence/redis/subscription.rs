@@ -23,7 +23,7 @@ use crate::presence::changes::{CountChanges, Event, Subscription};
 use crate::presence::keys::parse_change;
 use crate::retry::Backoff;
 use crate::status::Component;
-use crate::tasks::{Kept, Task, Tasks};
+use crate::tasks::{AbortOnDrop, Task, Tasks};
 
 /// First and longest pause between attempts.
 const PAUSES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
@@ -35,7 +35,7 @@ pub(super) struct Listener {
     changes: CountChanges,
     subscriber: Arc<Subscriber>,
     tasks: Tasks,
-    task: OnceLock<Kept>,
+    task: OnceLock<AbortOnDrop>,
 }
 
 /// The task's dependencies.

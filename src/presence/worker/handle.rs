@@ -16,7 +16,7 @@ pub struct PresenceHandle {
 /// The touch was not taken: the queue is full, or the worker has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the presence queue is full")]
-pub struct Full;
+pub struct QueueFull;
 
 #[derive(Debug)]
 pub(super) enum Message {
@@ -27,13 +27,13 @@ pub(super) enum Message {
 
 impl PresenceHandle {
     /// A user was seen in a community, now or at a moment before; touches may come in any order. The caller counts the
-    /// drop if this is [`Full`].
-    pub fn touch(&self, community: CommunityId, user: UserId, seen: Moment) -> Result<(), Full> {
+    /// drop if this is [`QueueFull`].
+    pub fn touch(&self, community: CommunityId, user: UserId, seen: Moment) -> Result<(), QueueFull> {
         self.waiting.inc();
         let touch = Message::Touch(community, user, seen);
         self.queue.try_send(touch).map_err(|_| {
             self.waiting.dec();
-            Full
+            QueueFull
         })
     }
 

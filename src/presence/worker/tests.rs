@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use super::*;
 use crate::presence::changes::Subscription;
-use crate::presence::{Answer, Count, Counts, Seen, Sweep};
+use crate::presence::{Answer, Count, CountStream, Seen, Sweep};
 
 /// Runs both tasks to their end, once.
 async fn run(worker: Worker, shutdown: watch::Receiver<bool>) {
@@ -56,7 +56,7 @@ impl Presence for Notebook {
         })
     }
 
-    fn counts(&self, _: Vec<CommunityId>) -> Counts<'_> {
+    fn counts(&self, _: Vec<CommunityId>) -> CountStream<'_> {
         unimplemented!("the worker does not ask")
     }
 
@@ -222,7 +222,10 @@ async fn a_full_queue_refuses_at_once() {
     let bench = bench(2);
     assert_eq!(bench.handle.touch("1".into(), "a".into(), by_tokio()), Ok(()));
     assert_eq!(bench.handle.touch("1".into(), "b".into(), by_tokio()), Ok(()));
-    assert_eq!(bench.handle.touch("1".into(), "c".into(), by_tokio()), Err(Full));
+    assert_eq!(
+        bench.handle.touch("1".into(), "c".into(), by_tokio()),
+        Err(QueueFull)
+    );
 }
 
 #[tokio::test]
@@ -232,7 +235,10 @@ async fn shutdown_touches_what_is_queued_and_then_refuses() {
     bench.stop.send_replace(true);
     run(bench.worker, bench.stop.subscribe()).await;
     assert_eq!(bench.notebook.touches(), [touched("1", &["a"])]);
-    assert_eq!(bench.handle.touch("1".into(), "b".into(), by_tokio()), Err(Full));
+    assert_eq!(
+        bench.handle.touch("1".into(), "b".into(), by_tokio()),
+        Err(QueueFull)
+    );
     bench.handle.flush().await;
 }
 

@@ -5,7 +5,7 @@ use chrono_tz::Tz;
 
 use super::{
     Column, Dialect, Kind, LiveColumn, LiveSchema, LiveTable, Needs, Privilege, ProfileTable, Reference,
-    Right, SchemaProblem, TableName, Wanted,
+    Requirements, Right, SchemaProblem, TableName,
 };
 use crate::config::SessionKind;
 
@@ -58,7 +58,7 @@ pub(super) type Required<'a> = (&'static str, &'a str, Holds);
 
 /// A configured column cannot be used; there is a problem that says why.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Unusable;
+pub(super) struct ColumnUnusable;
 
 pub(super) struct Check<'a> {
     pub live: &'a LiveSchema,
@@ -130,11 +130,13 @@ impl Check<'_> {
         table: &LiveTable,
         section: &'static str,
         required: Required<'_>,
-    ) -> Result<Option<Column>, Unusable> {
+    ) -> Result<Option<Column>, ColumnUnusable> {
         if required.1.is_empty() {
             return Ok(None);
         }
-        self.column(table, section, required).map(Some).ok_or(Unusable)
+        self.column(table, section, required)
+            .map(Some)
+            .ok_or(ColumnUnusable)
     }
 
     pub(super) fn column(
@@ -210,7 +212,7 @@ impl Check<'_> {
 
     /// Foreign keys tell where sessions name the account, not the profile: with keys of one type everything would be
     /// recorded for whoever has the same key.
-    pub(super) fn account(&mut self, wanted: &Wanted, live: &LiveSchema) {
+    pub(super) fn account(&mut self, wanted: &Requirements, live: &LiveSchema) {
         let (Some(session), Some(profile)) = (&live.session, &live.profile) else {
             return;
         };

@@ -10,13 +10,13 @@ use chrono_tz::Tz;
 use super::check::{Check, Holds};
 use super::{
     AppSchema, Column, CommunityTable, Dialect, EventInsert, EventTable, Kind, LiveSchema, LiveTable, Needs,
-    Privilege, Resolved, SchemaProblem, SessionTable, SessionUser, Wanted,
+    Privilege, Requirements, ResolvedSchema, SchemaProblem, SessionTable, SessionUser,
 };
 use crate::config::{self, Schema, SessionKind};
 
 /// Checks the live schema against what the sidecar does with it.
-pub(in crate::store) fn resolve(wanted: &Wanted, live: &LiveSchema) -> Resolved {
-    let Wanted {
+pub(in crate::store) fn resolve(wanted: &Requirements, live: &LiveSchema) -> ResolvedSchema {
+    let Requirements {
         names,
         needs,
         time_zone,
@@ -102,7 +102,7 @@ pub(in crate::store) fn resolve(wanted: &Wanted, live: &LiveSchema) -> Resolved 
             lookups: lookups?,
         })
     };
-    Resolved {
+    ResolvedSchema {
         app: if keys_agree && !lacks {
             app().map(Arc::new)
         } else {
@@ -142,7 +142,7 @@ impl Check<'_> {
         self.table(found, "session", configured)
     }
 
-    fn session(&mut self, table: &LiveTable, wanted: &Wanted) -> Option<SessionTable> {
+    fn session(&mut self, table: &LiveTable, wanted: &Requirements) -> Option<SessionTable> {
         let names = &wanted.names.session.columns;
         let section = match wanted.kind {
             SessionKind::Table => "session",

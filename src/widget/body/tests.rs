@@ -16,7 +16,7 @@ fn packed(page: &[u8]) -> Vec<u8> {
 }
 
 fn pass(coding: Coding, pieces: &[&[u8]]) -> io::Result<(Vec<u8>, Option<Outcome>)> {
-    let mut body = Body::new(coding, wanted());
+    let mut body = PageBody::new(coding, wanted());
     let (mut out, mut outcomes) = (Vec::new(), Vec::new());
     for (index, piece) in pieces.iter().enumerate() {
         let end = index + 1 == pieces.len();
@@ -52,7 +52,7 @@ fn a_packed_page_is_the_same_as_one_that_is_not() {
 #[test]
 fn a_packed_page_that_streams_goes_on_streaming() {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    let mut body = Body::new(Coding::Gzip, wanted());
+    let mut body = PageBody::new(Coding::Gzip, wanted());
     let mut seen = Vec::new();
     for part in [&b"<head><title>A"[..], b"</title>", b"</head>", b"<p>B"] {
         encoder.write_all(part).unwrap();
@@ -113,7 +113,7 @@ fn what_follows_a_packed_page_is_ignored() {
 fn a_few_bytes_that_unpack_to_many_are_never_many_in_memory() {
     // Just not too many to be unpacked at all.
     let bomb = packed(&vec![b' '; 15 * 1024 * 1024]);
-    let mut body = Body::new(Coding::Gzip, wanted());
+    let mut body = PageBody::new(Coding::Gzip, wanted());
     let out = body.pass(&bomb, true).unwrap();
     assert!(out.len() < 4 * bomb.len(), "{} of {}", out.len(), bomb.len());
     let Filter::Packed(packed) = &body.filter else {

@@ -19,12 +19,12 @@ use crate::config::RecentPrecision;
 use crate::ids::SessionToken;
 use crate::recent_pages::RecentPages;
 use crate::store::Store;
-use crate::writer::Limits;
+use crate::writer::BatchLimits;
 use crate::writer::drain::{Drain, Step};
 use crate::writer::kept::Confirmed;
 use crate::writer::late::Late;
 use crate::writer::spool::append::Append;
-use crate::writer::spool::encode::Body;
+use crate::writer::spool::encode::StoredViews;
 use crate::writer::spool::letters::LetterAction;
 use crate::writer::spool::{Directory, Spool};
 use crate::writer::testing::{recorded, view};
@@ -75,7 +75,7 @@ impl Process {
             keep_applied: KEPT,
             ..config::Record::default()
         };
-        let limits = Limits::new(&record, &config::Spool::default());
+        let limits = BatchLimits::new(&record, &config::Spool::default());
         let communities = Arc::new(Communities::new(store.clone()));
         let late = Late::new(store.clone(), communities);
         let own = directory.create().await.expect("a spool");
@@ -204,7 +204,7 @@ impl World {
             Action::Record(count) => {
                 let pages: Vec<String> = (0..*count).map(|_| self.page(Fact::Accepted)).collect();
                 let views = pages.iter().map(|page| recorded(page)).collect();
-                self.append(&[Body::Recorded(views)]).await;
+                self.append(&[StoredViews::Recorded(views)]).await;
             }
             Action::RecordUnresolved(visitor) => {
                 let (fact, who) = match visitor {
@@ -216,10 +216,10 @@ impl World {
                     view: view(&self.page(fact)),
                     whose: VisitorRef::Token(SessionToken::new(format!("{who}-{TOKEN}"))),
                 };
-                self.append(&[Body::Unresolved(vec![view])]).await;
+                self.append(&[StoredViews::Unresolved(vec![view])]).await;
             }
             Action::RecordCutOff(awaits) => {
-                let bodies = [Body::Recorded(vec![recorded(&self.page(Fact::Perhaps))])];
+                let bodies = [StoredViews::Recorded(vec![recorded(&self.page(Fact::Perhaps))])];
                 cut_off(*awaits, self.process().own.append_all(&bodies)).await;
             }
             Action::Faults(faults) => self.database.state().faults.extend(faults.iter().copied()),
@@ -303,7 +303,7 @@ impl World {
     }
 
     /// As the appender does it: tried until it is there, and between two tries rows may be applied.
-    async fn append(&mut self, bodies: &[Body]) {
+    async fn append(&mut self, bodies: &[StoredViews]) {
         let mut append = Append::new(bodies);
         while self.process().own.append(&mut append).await.is_err() {
             if self.database.flaw == Some(Flaw::AppendsAnew) {
@@ -351,7 +351,7 @@ impl World {
             }
             if !left {
                 // Others are seen meanwhile, so that what is refused can be told from a database that refuses all.
-                let others = [Body::Recorded(vec![recorded(&self.page(Fact::Accepted))])];
+                let others = [StoredViews::Recorded(vec![recorded(&self.page(Fact::Accepted))])];
                 self.append(&others).await;
                 self.process().wait();
             }

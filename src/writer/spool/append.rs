@@ -7,7 +7,7 @@
 use sqlx::{Sqlite, SqliteConnection, Transaction};
 
 use super::counts::Change;
-use super::encode::{Body, checksum};
+use super::encode::{StoredViews, checksum};
 use super::rows::{begin, number};
 use super::tokens::{TokenRange, Tokens};
 use super::{Spool, SpoolError};
@@ -15,14 +15,14 @@ use crate::batch::{BatchKey, WriterId};
 
 /// Bodies to append, over all tries: each becomes a row of its own, all in one commit.
 pub struct Append<'a> {
-    bodies: &'a [Body],
+    bodies: &'a [StoredViews],
     /// The keys under which an earlier try may have left them; empty until a try has reached its COMMIT.
     keys: Vec<BatchKey>,
 }
 
 impl<'a> Append<'a> {
     /// Bodies that were not tried yet.
-    pub fn new(bodies: &'a [Body]) -> Self {
+    pub fn new(bodies: &'a [StoredViews]) -> Self {
         let keys = Vec::new();
         Self { bodies, keys }
     }
@@ -133,7 +133,7 @@ impl Spool {
     pub(super) async fn insert(
         &self,
         transaction: &mut Transaction<'_, Sqlite>,
-        body: &Body,
+        body: &StoredViews,
         places: &[TokenRange],
         key: Option<BatchKey>,
     ) -> Result<(BatchKey, Change), sqlx::Error> {

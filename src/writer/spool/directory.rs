@@ -18,9 +18,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::file::{self, EXTENSION, Files, Opened, Unusable};
+use super::file::{self, EXTENSION, Files, Opened, UnusableFile};
 use super::tokens::Tokens;
-use super::{Link, Spool, SpoolError, SpoolTotals};
+use super::{Spool, SpoolConnection, SpoolError, SpoolTotals};
 use crate::batch::WriterId;
 use crate::config;
 
@@ -157,7 +157,7 @@ impl Directory {
         };
         match made.await {
             Ok((connection, tokens)) => {
-                let link = Link::Open(connection);
+                let link = SpoolConnection::Open(connection);
                 Ok(Arc::new(Spool::new(
                     id,
                     files,
@@ -183,7 +183,7 @@ impl Directory {
         let id = WriterId::random();
         let files = Files::of(&self.path, id);
         let tokens = Tokens::open(Path::new("/dev/null"), false)?;
-        let spool = Spool::new(id, files, None, Link::Closed, tokens, self.fsync);
+        let spool = Spool::new(id, files, None, SpoolConnection::Closed, tokens, self.fsync);
         Ok(Arc::new(spool))
     }
 
@@ -261,7 +261,7 @@ impl Directory {
         match file::open(&files.database, self.fsync, true).await? {
             Opened::Spool(connection) => {
                 let tokens = Tokens::open(&files.tokens, self.fsync)?;
-                let link = Link::Open(connection);
+                let link = SpoolConnection::Open(connection);
                 let spool = Spool::new(id, files, Some(lock), link, tokens, self.fsync);
                 spool.count_all().await?;
                 spool.clear_tokens().await?;
@@ -272,7 +272,7 @@ impl Directory {
                 files.remove()?;
                 Ok(None)
             }
-            Opened::Unusable(why) => {
+            Opened::UnusableFile(why) => {
                 self.leave(id, &files, &why)?;
                 Ok(None)
             }
@@ -281,9 +281,9 @@ impl Directory {
 
     /// Leaves an unusable file alone or sets it aside. One of a later version stays where that version looks for
     /// it.
-    fn leave(&self, id: WriterId, files: &Files, why: &Unusable) -> io::Result<()> {
+    fn leave(&self, id: WriterId, files: &Files, why: &UnusableFile) -> io::Result<()> {
         let database = files.database.display();
-        if let Unusable::Newer(_) = why {
+        if let UnusableFile::Newer(_) = why {
             if self.passes_over(id) {
                 tracing::error!("{database} is no spool that can be used: {why}");
             }
@@ -303,7 +303,7 @@ impl Spool {
         id: WriterId,
         files: Files,
         lock: Option<std::fs::File>,
-        link: Link,
+        link: SpoolConnection,
         tokens: Tokens,
         fsync: bool,
     ) -> Self {

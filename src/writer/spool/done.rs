@@ -11,7 +11,7 @@ use super::counts::Change;
 use super::encode::DAMAGED;
 use super::kept::{AT_A_TIME, KeptRows};
 use super::rows::{begin, delete, json, number};
-use super::{Link, Spool, SpoolError};
+use super::{Spool, SpoolConnection, SpoolError};
 
 /// Finished rows that may still be in the file.
 #[derive(Debug, Default)]
@@ -115,7 +115,9 @@ impl Spool {
             return Ok(false);
         }
         self.files.remove()?;
-        if let Link::Open(connection) = std::mem::replace(&mut *lease.link, Link::Closed) {
+        if let SpoolConnection::Open(connection) =
+            std::mem::replace(&mut *lease.link, SpoolConnection::Closed)
+        {
             let _ = connection.close().await;
         }
         lease.done();

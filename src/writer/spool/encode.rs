@@ -21,14 +21,14 @@ pub(super) const DAMAGED: i64 = 2;
 
 /// What a row of a spool holds.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Body {
+pub enum StoredViews {
     /// Ready to be applied.
     Recorded(Vec<RecordedView>),
     /// To be resolved first.
     Unresolved(Vec<UnresolvedView>),
 }
 
-impl Body {
+impl StoredViews {
     /// Views in it.
     pub fn len(&self) -> usize {
         match self {
@@ -121,11 +121,11 @@ impl Stored {
     }
 
     /// The views, with the tokens that were read for them; `None` if something is missing.
-    pub(super) fn body(self, tokens: Vec<SessionToken>) -> Option<Body> {
+    pub(super) fn body(self, tokens: Vec<SessionToken>) -> Option<StoredViews> {
         let mut tokens = tokens.into_iter();
         Some(match self {
-            Self::Recorded(views) => Body::Recorded(views),
-            Self::Unresolved(views) => Body::Unresolved(
+            Self::Recorded(views) => StoredViews::Recorded(views),
+            Self::Unresolved(views) => StoredViews::Unresolved(
                 views
                     .into_iter()
                     .map(|view| view.unresolved(|| tokens.next()))

@@ -4,7 +4,7 @@ use sqlx::{Sqlite, Transaction};
 
 use super::Spool;
 use super::append::Append;
-use super::{SpoolError, encode::Body};
+use super::{SpoolError, encode::StoredViews};
 
 /// Outcome of a COMMIT that returns an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl Spool {
     }
 
     /// One try.
-    pub(crate) async fn append_all(&self, bodies: &[Body]) -> Result<(), SpoolError> {
+    pub(crate) async fn append_all(&self, bodies: &[StoredViews]) -> Result<(), SpoolError> {
         self.append(&mut Append::new(bodies)).await
     }
 }

@@ -134,7 +134,7 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 
 /// Why a file is not taken for a spool.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Unusable {
+pub(super) enum UnusableFile {
     #[error("it is damaged ({0})")]
     Damaged(String),
     #[error("it is a database of something else")]
@@ -150,7 +150,7 @@ pub(super) enum Opened {
     Spool(SqliteConnection),
     /// Its process ended before anything was in it.
     Nothing(SqliteConnection),
-    Unusable(Unusable),
+    UnusableFile(UnusableFile),
 }
 
 /// Checks the header of a file before it is opened, since opening alone would change another program's database.
@@ -158,17 +158,17 @@ pub(super) enum Opened {
 ///
 /// # Errors
 /// The file cannot be read.
-pub(super) fn check_header(database: &Path) -> io::Result<Option<Unusable>> {
+pub(super) fn check_header(database: &Path) -> io::Result<Option<UnusableFile>> {
     let mut head = [0; 100];
     let file = File::open(database)?;
     if file.metadata()?.len() == 0 {
         return Ok(None);
     }
     if let Err(error) = file.read_exact_at(&mut head, 0) {
-        return Ok(Some(Unusable::Damaged(error.to_string())));
+        return Ok(Some(UnusableFile::Damaged(error.to_string())));
     }
     if !head.starts_with(b"SQLite format 3\0") {
-        return Ok(Some(Unusable::Damaged(
+        return Ok(Some(UnusableFile::Damaged(
             "it has not the head of a database".into(),
         )));
     }
@@ -181,9 +181,9 @@ pub(super) fn check_header(database: &Path) -> io::Result<Option<Unusable>> {
         i64::from(u32::from_be_bytes(bytes))
     };
     Ok(match (number(68), number(60)) {
-        (APPLICATION, version) if version > VERSION => Some(Unusable::Newer(version)),
+        (APPLICATION, version) if version > VERSION => Some(UnusableFile::Newer(version)),
         (APPLICATION, _) => None,
-        _ => Some(Unusable::Foreign),
+        _ => Some(UnusableFile::Foreign),
     })
 }
 
@@ -236,11 +236,11 @@ pub(super) async fn open(database: &Path, fsync: bool, thoroughly: bool) -> Resu
     match looked.await {
         Ok((connection, Examined::Spool)) => Ok(Opened::Spool(connection)),
         Ok((connection, Examined::Nothing)) => Ok(Opened::Nothing(connection)),
-        Ok((connection, Examined::Unusable(unusable))) => {
+        Ok((connection, Examined::UnusableFile(unusable))) => {
             let _ = sqlx::Connection::close(connection).await;
-            Ok(Opened::Unusable(unusable))
+            Ok(Opened::UnusableFile(unusable))
         }
-        Err(error) if is_damage(&error) => Ok(Opened::Unusable(Unusable::Damaged(error.to_string()))),
+        Err(error) if is_damage(&error) => Ok(Opened::UnusableFile(UnusableFile::Damaged(error.to_string()))),
         Err(error) => Err(error),
     }
 }
@@ -248,7 +248,7 @@ pub(super) async fn open(database: &Path, fsync: bool, thoroughly: bool) -> Resu
 enum Examined {
     Spool,
     Nothing,
-    Unusable(Unusable),
+    UnusableFile(UnusableFile),
 }
 
 async fn examine(connection: &mut SqliteConnection, thoroughly: bool) -> Result<Examined, sqlx::Error> {
@@ -265,10 +265,10 @@ async fn examine(connection: &mut SqliteConnection, thoroughly: bool) -> Result<
         return Ok(Examined::Nothing);
     }
     if application != APPLICATION {
-        return Ok(Examined::Unusable(Unusable::Foreign));
+        return Ok(Examined::UnusableFile(UnusableFile::Foreign));
     }
     if version > VERSION {
-        return Ok(Examined::Unusable(Unusable::Newer(version)));
+        return Ok(Examined::UnusableFile(UnusableFile::Newer(version)));
     }
     if !thoroughly {
         return Ok(Examined::Spool);
@@ -279,7 +279,7 @@ async fn examine(connection: &mut SqliteConnection, thoroughly: bool) -> Result<
     Ok(if found == "ok" {
         Examined::Spool
     } else {
-        Examined::Unusable(Unusable::Damaged(found))
+        Examined::UnusableFile(UnusableFile::Damaged(found))
     })
 }
 

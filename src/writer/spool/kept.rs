@@ -27,7 +27,7 @@ pub(super) struct KeptRows {
     /// The place up to which all rows are finished, except passed-over ones.
     pub(super) to: i64,
     /// When they finished, in the order of their places.
-    marks: VecDeque<Mark>,
+    marks: VecDeque<FinishedRows>,
     /// Rows that were passed over and finished after rows behind them.
     late: BTreeMap<i64, Instant>,
     /// Bytes of all kept rows in the file.
@@ -45,7 +45,7 @@ pub(super) struct KeptRows {
 
 /// Rows up to a place, and when they finished.
 #[derive(Debug, Clone, Copy)]
-struct Mark {
+struct FinishedRows {
     to: i64,
     first: Instant,
     last: Instant,
@@ -79,7 +79,7 @@ impl KeptRows {
         self.to = last;
         match self.marks.back_mut() {
             Some(mark) if now - mark.first < keep / MARKS => (mark.to, mark.last) = (last, now),
-            _ => self.marks.push_back(Mark {
+            _ => self.marks.push_back(FinishedRows {
                 to: last,
                 first: now,
                 last: now,
@@ -122,7 +122,7 @@ impl KeptRows {
             let before = self.marks.back().map_or(0, |mark| mark.to);
             if before < self.to {
                 let to = self.to.min(mark.to);
-                self.marks.push_back(Mark { to, ..mark });
+                self.marks.push_back(FinishedRows { to, ..mark });
                 break;
             }
         }

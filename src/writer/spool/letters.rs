@@ -155,7 +155,7 @@ async fn connect(database: &Path) -> Result<Option<SqliteConnection>, SpoolError
     }
     match file::open(database, true, false).await {
         Ok(file::Opened::Spool(connection)) => Ok(Some(connection)),
-        Ok(file::Opened::Nothing(_) | file::Opened::Unusable(_)) => Ok(None),
+        Ok(file::Opened::Nothing(_) | file::Opened::UnusableFile(_)) => Ok(None),
         Err(_) if !database.exists() => Ok(None),
         Err(error) => Err(error.into()),
     }

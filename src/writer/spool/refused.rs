@@ -3,8 +3,8 @@
 use chrono::{DateTime, Utc};
 
 use super::counts::Change;
-use super::encode::Body;
 use super::encode::DAMAGED;
+use super::encode::StoredViews;
 use super::rows::{begin, delete};
 use super::{DeadLetterOutcome, Spool, SpoolError};
 use crate::batch::{RecordedView, WriterId};
@@ -18,7 +18,7 @@ impl Spool {
         let mut transaction = begin(lease.connection()).await?;
         let mut change = delete(&mut transaction, place).await?;
         for half in [earlier, later] {
-            let body = Body::Recorded(half.to_vec());
+            let body = StoredViews::Recorded(half.to_vec());
             change.add(self.insert(&mut transaction, &body, &[], None).await?.1);
         }
         self.commit(transaction).await?;

@@ -6,7 +6,7 @@ use sqlx::SqliteConnection;
 
 use super::counts::Change;
 use super::encode::READY;
-use super::encode::{Body, Stored, checksum};
+use super::encode::{Stored, StoredViews, checksum};
 use super::rows::{begin, delete, number};
 use super::{Spool, SpoolError, file};
 use crate::batch::RecordedView;
@@ -68,7 +68,7 @@ impl Spool {
         views: Vec<RecordedView>,
     ) -> Result<Change, sqlx::Error> {
         let mut transaction = begin(connection).await?;
-        let body = Body::Recorded(views);
+        let body = StoredViews::Recorded(views);
         let bytes = body.encode(&[]);
         let key: Option<(String, i64)> =
             sqlx::query_as("SELECT writer_id, batch_seq FROM batch WHERE place = ?1")

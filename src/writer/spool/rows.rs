@@ -4,7 +4,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection as _, Sqlite, SqliteConnection, Transaction};
 
 use super::counts::Change;
-use super::encode::{Body, DAMAGED, Stored, UNRESOLVED};
+use super::encode::{DAMAGED, Stored, StoredViews, UNRESOLVED};
 use super::tokens::Tokens;
 use super::{Row, Spool, SpoolError};
 use crate::batch::{BatchKey, WriterId};
@@ -127,7 +127,7 @@ pub(super) async fn begin(connection: &mut SqliteConnection) -> Result<Transacti
 }
 
 /// The views of a row; `None` if its bytes are damaged, or the tokens that they refer to.
-async fn body(row: &StoredRow, tokens: &Tokens) -> Result<Option<Body>, SpoolError> {
+async fn body(row: &StoredRow, tokens: &Tokens) -> Result<Option<StoredViews>, SpoolError> {
     let Some(stored) = Stored::decode(&row.body, row.state == UNRESOLVED, row.checksum) else {
         return Ok(None);
     };

@@ -84,18 +84,18 @@ fn urls(rows: &[Row]) -> Vec<Vec<String>> {
     let url = |view: &PageView| view.url.clone();
     rows.iter()
         .map(|row| match row.body.as_ref().expect("whole") {
-            Body::Recorded(views) => views.iter().map(|recorded| url(&recorded.view)).collect(),
-            Body::Unresolved(views) => views.iter().map(|unresolved| url(&unresolved.view)).collect(),
+            StoredViews::Recorded(views) => views.iter().map(|recorded| url(&recorded.view)).collect(),
+            StoredViews::Unresolved(views) => views.iter().map(|unresolved| url(&unresolved.view)).collect(),
         })
         .collect()
 }
 
-fn some(urls: &[&str]) -> Body {
-    Body::Recorded(urls.iter().map(|url| recorded(url)).collect())
+fn some(urls: &[&str]) -> StoredViews {
+    StoredViews::Recorded(urls.iter().map(|url| recorded(url)).collect())
 }
 
-fn with_token(url: &str, token: &str) -> Body {
-    Body::Unresolved(vec![UnresolvedView {
+fn with_token(url: &str, token: &str) -> StoredViews {
+    StoredViews::Unresolved(vec![UnresolvedView {
         view: view(url),
         whose: VisitorRef::Token(SessionToken::new(token)),
     }])
@@ -162,12 +162,12 @@ async fn views_read_back_as_they_were_written() {
     let spool = folder.directory.create().await.unwrap();
     let written = vec![recorded("/ä?q=\u{1F980}"), recorded("/\u{7f}\"\\")];
     spool
-        .append_all(&[Body::Recorded(written.clone())])
+        .append_all(&[StoredViews::Recorded(written.clone())])
         .await
         .unwrap();
     spool.append_all(&[with_token("/x", "a-token")]).await.unwrap();
     let rows = next(&spool).await;
-    assert_eq!(rows[0].body, Some(Body::Recorded(written)));
+    assert_eq!(rows[0].body, Some(StoredViews::Recorded(written)));
     assert_eq!(rows[1].body, Some(with_token("/x", "a-token")));
 }
 
@@ -205,7 +205,7 @@ async fn a_row_is_split_into_rows_with_keys_of_their_own() {
     let spool = folder.directory.create().await.unwrap();
     spool.append_all(&[some(&["/1", "/2", "/3"])]).await.unwrap();
     let row = next(&spool).await.remove(0);
-    let Some(Body::Recorded(views)) = row.body else {
+    let Some(StoredViews::Recorded(views)) = row.body else {
         panic!("recorded")
     };
     spool.split_row(row.place, &views).await.unwrap();
@@ -226,7 +226,7 @@ async fn w20_a_spool_tells_that_it_took_what_seemed_to_fail_though_that_was_spli
         spool.fail_commits([Some(fault)]);
         spool.append(&mut append).await.unwrap_err();
         for row in next(&spool).await {
-            let Some(Body::Recorded(views)) = &row.body else {
+            let Some(StoredViews::Recorded(views)) = &row.body else {
                 panic!("recorded")
             };
             spool.split_row(row.place, views).await.unwrap();

@@ -4,7 +4,7 @@ use sqlx::{Connection as _, SqliteConnection};
 
 use super::encode::DAMAGED;
 use super::rows::begin;
-use super::{Link, Spool, SpoolError};
+use super::{Spool, SpoolConnection, SpoolError};
 
 /// Free pages, of 4 KiB, that are worth giving back.
 const WORTH_SHRINKING: i64 = 1_024;
@@ -33,7 +33,9 @@ impl Spool {
         }
         self.files.remove()?;
         transaction.rollback().await?;
-        if let Link::Open(connection) = std::mem::replace(&mut *lease.link, Link::Closed) {
+        if let SpoolConnection::Open(connection) =
+            std::mem::replace(&mut *lease.link, SpoolConnection::Closed)
+        {
             let _ = connection.close().await;
         }
         lease.done();

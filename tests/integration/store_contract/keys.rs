@@ -1,6 +1,6 @@
 //! Keys of communities: one form for each, whatever type the app's column has.
 
-use headcount::communities::{Communities, Named, NotCached};
+use headcount::communities::{Communities, NotCached, PageCommunity};
 use headcount::config::CommunityIdAs;
 use headcount::config::CommunityKey;
 use headcount::ids::CommunityId;
@@ -166,13 +166,13 @@ async fn v20_spellings_that_the_table_takes_for_equal_are_one_key(variant: Varia
             Err(NotCached),
             "{declared}"
         );
-        let general = Named::Community("General".into());
+        let general = PageCommunity::Community("General".into());
         assert_eq!(communities.named(&named).await.unwrap(), general, "{declared}");
         assert_eq!(communities.cached(Some(&named)).await, Ok(general), "{declared}");
         // It may be there soon.
         let cooking = CommunityRef::Id("cooking".into());
         let named = communities.named(&cooking).await.unwrap();
-        assert_eq!(named, Named::Community("cooking".into()), "{declared}");
+        assert_eq!(named, PageCommunity::Community("cooking".into()), "{declared}");
         assert_eq!(
             communities.find("cooking", CommunityKey::Id).await.unwrap(),
             None,

@@ -133,7 +133,7 @@ impl Presence for Store {
         memory.touch(community, touches).await
     }
 
-    fn counts(&self, communities: Vec<CommunityId>) -> Counts<'_> {
+    fn counts(&self, communities: Vec<CommunityId>) -> CountStream<'_> {
         let answers = stream::iter(communities).then(move |community| async move {
             let reached = self.reached_for(&community).await;
             let answer = reached.map(|memory| Answer::current(memory.count(&community)));

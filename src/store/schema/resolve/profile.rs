@@ -2,7 +2,7 @@
 
 use super::{Check, Column, Holds, LiveTable, Needs, Privilege, SchemaProblem};
 use crate::config::{self, JoinedColumn, ProfileColumn};
-use crate::store::schema::check::Unusable;
+use crate::store::schema::check::ColumnUnusable;
 use crate::store::schema::{Join, ProfileTable, ProfileValue};
 
 const SECTION: &str = "profile";
@@ -68,7 +68,7 @@ impl Check<'_> {
         key: &'static str,
         name: &ProfileColumn,
         holds: Holds,
-    ) -> Result<Option<ProfileValue>, Unusable> {
+    ) -> Result<Option<ProfileValue>, ColumnUnusable> {
         match name {
             ProfileColumn::Own(name) => {
                 let column = self.optional(table, SECTION, (key, name, holds))?;
@@ -76,7 +76,7 @@ impl Check<'_> {
             }
             ProfileColumn::Joined(joined) => {
                 let value = self.joined(table, key, joined, holds);
-                value.map(Some).ok_or(Unusable)
+                value.map(Some).ok_or(ColumnUnusable)
             }
         }
     }

@@ -58,10 +58,10 @@ async fn w21_no_more_rows_are_passed_over_than_there_is_room_for() {
 async fn w12_what_is_passed_over_is_counted_as_the_file_has_it() {
     let folder = Folder::new();
     let spool = folder.directory.create().await.unwrap();
-    let Body::Unresolved(one) = with_token("/x", "3f0c2a-secret-token") else {
+    let StoredViews::Unresolved(one) = with_token("/x", "3f0c2a-secret-token") else {
         panic!("unresolved")
     };
-    let three = Body::Unresolved(vec![one[0].clone(), one[0].clone(), one[0].clone()]);
+    let three = StoredViews::Unresolved(vec![one[0].clone(), one[0].clone(), one[0].clone()]);
     spool.append_all(&[three]).await.unwrap();
     let until = tokio::time::Instant::now() + KEEP;
     spool.fail_commits([Some(faults::Fault::Lost)]);

@@ -24,7 +24,7 @@ async fn a_token_is_in_the_file_only_until_its_view_is_resolved() {
             } else {
                 Vec::new()
             };
-            if matches!(row.body, Some(Body::Unresolved(_))) {
+            if matches!(row.body, Some(StoredViews::Unresolved(_))) {
                 spool.resolve_row(row.place, views).await.unwrap();
             }
         }

@@ -7,7 +7,7 @@ use crate::config::{Config, EventTable as EventNames, Events, Schema, SessionKin
 
 /// What of the configuration decides what the tables must be like.
 #[derive(Debug, Clone)]
-pub(in crate::store) struct Wanted {
+pub(in crate::store) struct Requirements {
     /// Names; `session` is the table of the kind of sessions, and `event` our own where that is used.
     pub names: Schema,
     pub kind: SessionKind,
@@ -17,7 +17,7 @@ pub(in crate::store) struct Wanted {
     pub time_zone: Option<Tz>,
 }
 
-impl Wanted {
+impl Requirements {
     /// `own_events`: the name of our own event table.
     pub(in crate::store) fn new(config: &Config, own_events: &str) -> Self {
         let mut names = config.schema.with_sessions(config.session.kind);

@@ -16,7 +16,7 @@ use crate::status::{Backlog, Status};
 pub(super) const LOOK: Duration = Duration::from_secs(1);
 
 /// The open spools.
-pub(super) struct Shared {
+pub(super) struct Spools {
     /// Where new views go.
     pub(super) own: ArcSwap<Spool>,
     /// Something was appended.
@@ -30,10 +30,10 @@ pub(super) struct Shared {
     pub(super) status: Status,
 }
 
-impl Shared {
+impl Spools {
     pub(super) fn new(own: Arc<Spool>, limit: u64, status: Status) -> Self {
         let is_closed = own.is_closed();
-        let shared = Self {
+        let spools = Self {
             own: ArcSwap::new(own),
             appended: Notify::new(),
             is_disk_full: AtomicBool::new(false),
@@ -41,14 +41,14 @@ impl Shared {
             limit,
             status,
         };
-        shared.show();
+        spools.show();
         if is_closed {
             // Which was logged when it could not be created.
-            shared.status.spool.down("no spool could be created", |_| {});
+            spools.status.spool.down("no spool could be created", |_| {});
         } else {
-            shared.status.spool.up(|_| {});
+            spools.status.spool.up(|_| {});
         }
-        shared
+        spools
     }
 
     pub(super) fn adopted(&self) -> Vec<Arc<Spool>> {

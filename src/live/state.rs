@@ -17,7 +17,7 @@ use crate::presence::worker::PresenceHandle;
 use crate::retry::widely_jittered;
 
 /// See the fields.
-pub(super) struct Shared {
+pub(super) struct LiveState {
     pub(super) settings: config::Live,
     pub(super) times: Times,
     pub(super) hub: Hub,
@@ -51,7 +51,7 @@ impl Default for Checks {
     }
 }
 
-impl Shared {
+impl LiveState {
     /// How long a client should wait before it reconnects; jittered, so that clients do not all do so at once (L2).
     pub(super) fn retry_after(&self) -> Duration {
         widely_jittered(self.settings.retry)
