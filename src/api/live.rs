@@ -122,7 +122,9 @@ impl From<Problem> for Rejected {
 pub(super) fn reason(problem: &Problem) -> LiveRefusal {
     match problem {
         Problem::Unauthorized | Problem::NotYetAuthorized => LiveRefusal::Session,
-        Problem::UnknownKey | Problem::OutOfScope(_) | Problem::TooOften(_) => LiveRefusal::Key,
+        Problem::UnknownKey | Problem::OutOfScope(_) | Problem::LimitedKey | Problem::TooOften(_) => {
+            LiveRefusal::Key
+        }
         Problem::NotFound => LiveRefusal::NotFound,
         Problem::ForeignOrigin => LiveRefusal::Origin,
         Problem::Unavailable => LiveRefusal::Unavailable,

@@ -61,6 +61,15 @@ impl Operation {
         }
     }
 
+    /// Whether it is of communities that the request names, of which each caller sees those that it may. Otherwise it is of
+    /// the whole site, and not for a key that is limited to some communities.
+    pub(super) fn names_communities(self) -> bool {
+        match self {
+            Self::List | Self::Count | Self::Stats | Self::Live | Self::Counts | Self::LiveOfMany => true,
+            Self::Visits | Self::Widget | Self::Contract => false,
+        }
+    }
+
     /// The path below the prefix, without trailing slash.
     pub(super) fn template(self) -> &'static str {
         match self {

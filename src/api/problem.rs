@@ -31,6 +31,8 @@ pub(super) enum Problem {
     UnknownKey,
     /// The server's key has not this scope.
     OutOfScope(Scope),
+    /// It is of the whole site, and the server's key is limited to some communities.
+    LimitedKey,
     /// It is for visitors, and not for servers with a key.
     NotForServers,
     /// The server's key asks too often; it may again after so many seconds.
@@ -112,7 +114,9 @@ impl Problem {
         match self {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized | Self::NotYetAuthorized | Self::UnknownKey => StatusCode::UNAUTHORIZED,
-            Self::ForeignOrigin | Self::OutOfScope(_) | Self::NotForServers => StatusCode::FORBIDDEN,
+            Self::ForeignOrigin | Self::OutOfScope(_) | Self::LimitedKey | Self::NotForServers => {
+                StatusCode::FORBIDDEN
+            }
             Self::NotFound | Self::NoSuchFormat => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
@@ -133,6 +137,7 @@ impl Problem {
             Self::Unauthorized | Self::NotYetAuthorized => "Sign in to see this.".into(),
             Self::UnknownKey => "The key is not known, or no longer valid.".into(),
             Self::OutOfScope(scope) => format!("The key needs the scope \"{}\".", scope.name()).into(),
+            Self::LimitedKey => "The key is for some communities only.".into(),
             Self::NotForServers => "Only visitors may do this, with a session.".into(),
             Self::TooOften(_) => "The key asks too often. Try again later.".into(),
             Self::ForeignOrigin => "Only the site's own pages may ask this.".into(),

@@ -92,6 +92,11 @@ impl Shared {
                 Some(Problem::OutOfScope(scope))
             }
             (None, ForServers::Nobody) => Some(Problem::NotForServers),
+            (None, ForServers::Scope(_))
+                if key.settings().communities.is_some() && !operation.names_communities() =>
+            {
+                Some(Problem::LimitedKey)
+            }
             (None, ForServers::Scope(_) | ForServers::Anybody) => None,
         }
     }

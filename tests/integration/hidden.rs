@@ -14,11 +14,19 @@ use crate::support::world::{Parts, Wanted, World};
 
 /// A site whose profiles say who is hidden, and its database. User ids are long enough to be searched for.
 async fn start(record: &str) -> (World, PgPool) {
-    let wanted = Wanted {
+    start_with(|wanted| Wanted {
         record: record.into(),
+        ..wanted
+    })
+    .await
+}
+
+/// The same with more configuration.
+pub async fn start_with(configure: impl FnOnce(Wanted) -> Wanted) -> (World, PgPool) {
+    let wanted = configure(Wanted {
         config: "[schema.profile.columns]\nis_hidden = \"secret\"".into(),
         ..Wanted::new(Parts::Production, Variant::Uuid)
-    };
+    });
     let (database, seeded) = Database::seeded(wanted.parts, wanted.variant).await;
     let pool = Postgres::shared().pool(database.name());
     execute(
@@ -34,7 +42,7 @@ async fn execute(pool: &PgPool, sql: &str) {
     done.expect("the app's statement runs");
 }
 
-async fn hide(pool: &PgPool, name: &str) {
+pub async fn hide(pool: &PgPool, name: &str) {
     execute(
         pool,
         &format!("UPDATE people_profile SET secret = true WHERE username = '{name}'"),
