@@ -3,25 +3,21 @@
 //! [`Operation::for_servers`](super::Operation::for_servers) says what each operation needs. It is decided here, before an
 //! operation begins; which communities a key may ask about, [`Gate`](super::access::Gate) decides.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
-use prometheus::Opts;
-use prometheus::core::{AtomicU64, GenericCounterVec};
 
 use super::caller::Caller;
 use super::live;
-use super::metrics::ReportOutcome;
+use super::metrics::{KeyOutcome, KeyRequests, ReportOutcome};
 use super::origin::{self, RequestOrigin};
 use super::paths::{ForServers, Operation};
 use super::problem::Problem;
 use super::{Api, ApiPath, Shared};
 use crate::auth::{KeyFound, Quota, ServerKey};
-use crate::metrics::{LabelValue as _, Metric, Registry, label_values};
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -131,72 +127,4 @@ fn left(quota: &Quota) -> String {
 /// Whole seconds, of which the last may have begun.
 fn seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
-}
-
-label_values! {
-    /// What became of a request with a key.
-    pub(super) enum KeyOutcome as "outcome" {
-        /// It was answered.
-        Answered => "answered",
-        /// It cannot be understood.
-        Malformed => "malformed",
-        /// The key is not for it, or it comes from a page of another origin.
-        Forbidden => "forbidden",
-        /// No such community, or not one of the key's.
-        NotFound => "not_found",
-        /// The key asks too often, or has too many live connections.
-        TooMany => "too_many",
-        /// It cannot be answered now.
-        Failed => "failed",
-    }
-}
-
-impl KeyOutcome {
-    fn of(status: StatusCode) -> Self {
-        match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Self::Forbidden,
-            StatusCode::NOT_FOUND => Self::NotFound,
-            StatusCode::TOO_MANY_REQUESTS => Self::TooMany,
-            status if status.is_client_error() => Self::Malformed,
-            status if status.is_server_error() => Self::Failed,
-            _ => Self::Answered,
-        }
-    }
-}
-
-/// Requests by key and outcome: as many keys as are configured at a time.
-#[derive(Debug)]
-pub struct KeyRequests {
-    counters: GenericCounterVec<AtomicU64>,
-    names: Mutex<Vec<String>>,
-}
-
-impl Metric for KeyRequests {
-    fn declare(registry: &Registry, opts: Opts) -> Self {
-        Self {
-            counters: registry.add(GenericCounterVec::new(opts, &["key", KeyOutcome::LABEL])),
-            names: Mutex::default(),
-        }
-    }
-}
-
-impl KeyRequests {
-    fn count(&self, key: &str, outcome: KeyOutcome) {
-        self.counters.with_label_values(&[key, outcome.label()]).inc();
-    }
-
-    /// From now on these keys are counted, from zero, and no others are shown.
-    pub(super) fn keep(&self, keys: Vec<String>) {
-        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        for outcome in KeyOutcome::ALL {
-            for gone in names.iter().filter(|name| !keys.contains(name)) {
-                // It is there.
-                let _ = self.counters.remove_label_values(&[gone, outcome.label()]);
-            }
-            for key in &keys {
-                let _ = self.counters.with_label_values(&[key, outcome.label()]);
-            }
-        }
-        *names = keys;
-    }
 }

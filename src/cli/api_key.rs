@@ -82,7 +82,7 @@ pub(super) fn check(settings: &config::Api) {
             keys.len()
         ));
     }
-    for remark in config::remarks_on_api_keys(settings, &keys, chrono::Utc::now()) {
+    for remark in settings.remarks_on_keys(&keys, chrono::Utc::now()) {
         print_line(format_args!("warning: {remark}"));
     }
 }

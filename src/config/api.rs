@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
-use super::api_keys::{self, ApiKey, read_api_keys};
+use super::api_keys::{self, ApiKey, Scope, read_api_keys};
 use super::files::ConfigFolder;
 use super::rules::{Checked, Section, ensure, positive, within};
 
@@ -132,6 +133,29 @@ impl Api {
             Some(path) => read_api_keys(path),
             None => Ok(self.key.clone()),
         }
+    }
+
+    /// What `headcount check` says of keys that are valid, and of little use.
+    pub fn remarks_on_keys(&self, keys: &[ApiKey], now: DateTime<Utc>) -> Vec<String> {
+        let mut remarks = Vec::new();
+        if !self.enabled && !keys.is_empty() {
+            remarks.push("there are API keys, and api.enabled = false: nobody may use them".to_owned());
+        }
+        for key in keys {
+            let name = &key.name;
+            if let Some(until) = key.not_after.filter(|_| !key.is_valid_at(now)) {
+                remarks.push(format!(
+                    "the API key \"{name}\" is no longer valid (not_after = {}): remove it, or make a new one",
+                    until.format("%Y-%m-%dT%H:%M:%SZ")
+                ));
+            }
+            if key.scopes.contains(&Scope::Identities) && !self.identities {
+                remarks.push(format!(
+                    "the API key \"{name}\" has the scope \"identities\", and api.identities = false: lists name nobody"
+                ));
+            }
+        }
+        remarks
     }
 }
 

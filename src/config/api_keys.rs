@@ -10,9 +10,9 @@ use serde::{Deserialize, Deserializer};
 use sha2::{Digest as _, Sha256};
 use toml::value::Datetime;
 
+use super::ConfigError;
 use super::rules::{Checked, ensure, within};
 use super::source::Source;
-use super::{Api, ConfigError};
 
 /// What every key begins with: a JWT never does.
 pub const KEY_PREFIX: &str = "hc_";
@@ -262,29 +262,6 @@ pub(super) fn check(keys: &[ApiKey], key: &str) -> Checked {
         )?;
     }
     Ok(())
-}
-
-/// What `headcount check` says of keys that are valid, and of little use.
-pub fn remarks_on_api_keys(settings: &Api, keys: &[ApiKey], now: DateTime<Utc>) -> Vec<String> {
-    let mut remarks = Vec::new();
-    if !settings.enabled && !keys.is_empty() {
-        remarks.push("there are API keys, and api.enabled = false: nobody may use them".to_owned());
-    }
-    for key in keys {
-        let name = &key.name;
-        if let Some(until) = key.not_after.filter(|_| !key.is_valid_at(now)) {
-            remarks.push(format!(
-                "the API key \"{name}\" is no longer valid (not_after = {}): remove it, or make a new one",
-                until.format("%Y-%m-%dT%H:%M:%SZ")
-            ));
-        }
-        if key.scopes.contains(&Scope::Identities) && !settings.identities {
-            remarks.push(format!(
-                "the API key \"{name}\" has the scope \"identities\", and api.identities = false: lists name nobody"
-            ));
-        }
-    }
-    remarks
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 use super::*;
-use crate::config::Config;
 use crate::config::rules::Section as _;
+use crate::config::{Api, Config};
 
 /// The SHA-256 of `key`.
 fn hash(key: &str) -> KeyHash {
@@ -155,25 +155,25 @@ fn a12_keys_of_no_use_are_told() {
     let now: DateTime<Utc> = "2027-02-01T00:00:00Z".parse().unwrap();
     let settings = Api::default();
     assert_eq!(
-        remarks_on_api_keys(&settings, &key("not_after = 2027-02-02"), now),
+        settings.remarks_on_keys(&key("not_after = 2027-02-02"), now),
         [""; 0]
     );
-    let expired = remarks_on_api_keys(&settings, &key("not_after = 2027-01-31"), now);
+    let expired = settings.remarks_on_keys(&key("not_after = 2027-01-31"), now);
     assert!(
         expired[0].contains("\"old\" is no longer valid (not_after = 2027-01-31T00:00:00Z)"),
         "{expired:?}"
     );
     let names = read(&table("old", "one", "").replace("counts", "identities")).unwrap();
-    assert_eq!(remarks_on_api_keys(&settings, &names, now), [""; 0]);
+    assert_eq!(settings.remarks_on_keys(&names, now), [""; 0]);
     let without = Api {
         identities: false,
         ..Api::default()
     };
-    assert!(remarks_on_api_keys(&without, &names, now)[0].contains("lists name nobody"));
+    assert!(without.remarks_on_keys(&names, now)[0].contains("lists name nobody"));
     let off = Api {
         enabled: false,
         ..Api::default()
     };
     assert!(off.check().is_ok());
-    assert!(remarks_on_api_keys(&off, &key(""), now)[0].contains("nobody may use them"));
+    assert!(off.remarks_on_keys(&key(""), now)[0].contains("nobody may use them"));
 }
