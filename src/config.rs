@@ -37,7 +37,7 @@ mod widget;
 use serde::Deserialize;
 
 pub use api::{Access, Api, CommunityKey, PageViews};
-pub use api_keys::{ApiKey, KEY_PREFIX, KeyHash, Scope, is_api_key_name, read_api_keys, remarks_on_api_keys};
+pub use api_keys::{ApiKey, KEY_PREFIX, KeyHash, Scope, is_api_key_name, read_api_keys};
 pub use certificate_dates::Validity;
 pub use database::Database;
 pub(crate) use database::for_driver;
