@@ -7,7 +7,7 @@
 //! One file per subject: `paths` (the API's paths), `query` and `cursor` (parameters), `access` (who may see which
 //! community), `visitors`, `stats` and `history` (the answers), `answers` (their JSON), `live`, `handshake`, `origin` and
 //! `stream_reader` (live connections), `cors` (pages of other origins), `visits` (reported page views), `widget`
-//! (the script), `problem` (error answers), `openapi` (the contract).
+//! (the script), `servers` (callers with a key), `problem` (error answers), `openapi` (the contract).
 //!
 //! Invariant: this module reads; it never writes to the app's tables or to presence (P2). Reported page views go to
 //! [`Intake`].
@@ -29,6 +29,7 @@ mod problem;
 mod problem_responses;
 mod query;
 pub(crate) mod reports;
+mod servers;
 mod stats;
 mod stream_reader;
 #[cfg(test)]
@@ -50,7 +51,7 @@ use http::{Method, Response, StatusCode};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
-use crate::auth::Authenticator;
+use crate::auth::{ApiKeys, Authenticator};
 use crate::communities::Communities;
 use crate::config;
 use crate::live::{Connection, Live};
@@ -123,6 +124,7 @@ struct Shared {
     store: Arc<dyn Store>,
     presence: Arc<dyn Presence>,
     authenticator: Arc<Authenticator>,
+    api_keys: Option<Arc<ApiKeys>>,
     gate: Gate,
     statistics: Statistics,
     past: PastVisits,
@@ -162,6 +164,8 @@ pub struct Sources {
     pub store: Arc<dyn Store>,
     /// Finds the callers' sessions.
     pub authenticator: Arc<Authenticator>,
+    /// The keys of servers, where they have some.
+    pub api_keys: Option<Arc<ApiKeys>>,
     /// Lookup of communities.
     pub communities: Arc<Communities>,
     /// Who is here now.
@@ -186,6 +190,7 @@ impl Api {
         let Sources {
             store,
             authenticator,
+            api_keys,
             communities,
             presence,
             backend_check,
@@ -193,6 +198,13 @@ impl Api {
             intake,
         } = sources;
         let paths = Paths::new(&settings);
+        if let Some(api_keys) = &api_keys {
+            let metrics = Arc::clone(&metrics);
+            api_keys.observe(move |keys| {
+                let names = keys.iter().map(|key| key.name.clone());
+                metrics.key_requests.keep(names.collect());
+            });
+        }
         let shared = Shared {
             window: Seconds(site_settings.window),
             gate: Gate::new(
@@ -209,6 +221,7 @@ impl Api {
             cors: Cors::new(site_settings.allowed_origins),
             live,
             authenticator,
+            api_keys,
             script: Script::new(paths.prefix(), settings.max_limit, false),
             script_of_text_keys: Script::new(paths.prefix(), settings.max_limit, true),
             reports: reports::Rate::new(settings.beacon_rate),
@@ -246,13 +259,17 @@ impl Api {
         let operation = path.operation;
         let (cors, headers) = (&self.shared.cors, &request.headers);
         let reader = cors.reader(operation, headers);
-        let response = match cors.preflight(operation, &request.method, headers) {
-            Some(response) => response,
-            None => self.answer(path, request, body, caller).await,
+        let asked = self.shared.asked(operation, request, &caller);
+        let refused = asked.as_ref().and_then(|asked| asked.refused.clone());
+        let preflight = cors.preflight(operation, &request.method, headers);
+        let response = match (preflight, refused) {
+            (Some(response), _) => response,
+            (None, Some(problem)) => problem.document().map(Body::Bytes),
+            (None, None) => self.answer(path, request, body, caller).await,
         };
-        let class = StatusClass::of(response.status().as_u16()).unwrap_or(StatusClass::ServerError);
-        self.shared.metrics.requests[operation][class].inc();
         let (mut head, mut body) = response.into_parts();
+        let class = StatusClass::of(head.status.as_u16()).unwrap_or(StatusClass::ServerError);
+        self.shared.metrics.requests[operation][class].inc();
         match &mut body {
             Body::Bytes(body) => {
                 finish(operation, &mut head, Some(body.len()));
@@ -261,6 +278,10 @@ impl Api {
                 }
             }
             Body::Live(_) => finish(operation, &mut head, None),
+        }
+        if let Some(asked) = asked {
+            let requests = &self.shared.metrics.key_requests;
+            asked.answered(head.status, requests, &mut head.headers);
         }
         cors.let_read(operation, reader, &mut head.headers);
         Response::from_parts(head, body)
@@ -285,6 +306,8 @@ impl Api {
 
     async fn answer(&self, path: &ApiPath, request: &Parts, body: &[u8], caller: Caller) -> Response<Body> {
         let is_live = path.operation.is_live();
+        // A server reads statuses, whatever it asks for.
+        let is_servers = caller.key.is_some();
         let answered = async {
             let place = if is_live {
                 self.opening.acquire().await.ok()
@@ -300,7 +323,7 @@ impl Api {
             Err(Problem::Unavailable)
         });
         let response = answered.unwrap_or_else(|problem| problem.document().map(Body::Bytes));
-        let live = self.shared.live.as_ref().filter(|_| is_live);
+        let live = self.shared.live.as_ref().filter(|_| is_live && !is_servers);
         match live.and_then(|live| StreamReader::of(request, live)) {
             Some(reader) => reader.understands(response),
             None => response,

@@ -32,7 +32,7 @@ use crate::metrics::LabelValue as _;
 use crate::page_view::Policy;
 use crate::presence;
 use crate::proxy::{Edge, Sidecar, Upstreams};
-use crate::reload::{Certificate, KeyFile, KeyFiles, LoadedRoutes, Reloader, SharedRoutes};
+use crate::reload::{ApiKeyFile, Certificate, KeyFile, KeyFiles, LoadedRoutes, Reloader, SharedRoutes};
 use crate::routes::{CountedTypes, RouteNames};
 use crate::shutdown::{Closing, InFlight, Shutdown, SignalPolicy, Signals};
 use crate::status::Status;
@@ -115,9 +115,12 @@ impl App {
             .map_err(|error| StartError::Configuration(error.to_string()))?;
         let jwt_keys = KeyFile::read(&config.session.jwt)
             .map_err(|error| StartError::Configuration(error.to_string()))?;
+        let api_keys =
+            ApiKeyFile::read(&config.api).map_err(|error| StartError::Configuration(error.to_string()))?;
         let key_files = KeyFiles {
             certificates,
             jwt_keys,
+            api_keys,
         };
         let geoip = open_geoip(&config)?;
         let spools = recording::prepare_spools(&config)?;
@@ -196,7 +199,7 @@ impl App {
         let presence = open_presence(&config, &status, &metrics, &tasks)?;
 
         background_checks::event_types_at_start(&store, &routes.load()).await?;
-        let prepared = recording::first_look(spools, geoip, key_files.jwt_keys.clone(), &store).await?;
+        let prepared = recording::first_look(spools, geoip, key_files.clone(), &store).await?;
         config.limits.max_connections = Some(open_files::connections(&config.limits));
         let recording = Recording::start(&config, prepared, &store, &presence, &status, &metrics, &tasks);
         let reloader = Reloader::new(
@@ -239,6 +242,7 @@ impl App {
                 intake: recording.intake(&config, routes, policy, &presence, &metrics),
                 store: store.clone(),
                 authenticator: recording.authenticator.clone(),
+                api_keys: recording.api_keys.clone(),
                 communities: recording.communities.clone(),
                 presence,
                 backend_check: Arc::new(UpstreamCheck::new(&config.upstream, config.api.timeout * 4 / 5)),
@@ -373,6 +377,7 @@ fn start_live(
         presence: presence.clone(),
         touches: recording.touches.clone(),
         authenticator: recording.authenticator.clone(),
+        api_keys: recording.api_keys.clone(),
         clock: Arc::new(Utc::now),
         keys: match config.api.community_key {
             // Slugs are text, also such that are digits.

@@ -1,9 +1,10 @@
 //! The command line: `run`, `upgrade`, `init`, `check`, `routes test`, `migrate`, `grants`,
-//! `counters`, `dead-letters`, `demo`.
+//! `counters`, `dead-letters`, `api-key`, `demo`.
 //!
 //! Exit codes: 0 fine, 64 wrong configuration or usage (one readable message on standard error), 1 anything
 //! else.
 
+mod api_key;
 mod counters;
 mod dead_letters;
 mod init;
@@ -23,6 +24,7 @@ use crate::routes::RouteNames;
 use crate::store::{GrantsError, MigrateError, StoreError};
 use crate::writer::spool::Directory;
 use crate::{demo, explain, presence, reload, store, telemetry};
+use api_key::ApiKeyCommand;
 use counters::CountersCommand;
 use dead_letters::DeadLettersCommand;
 
@@ -130,6 +132,12 @@ enum Command {
         config: ConfigFile,
         #[command(subcommand)]
         command: DeadLettersCommand,
+    },
+    /// Make keys with which servers ask the visitors API.
+    #[command(after_help = "How servers use them: deploy/README.md, The backend asks")]
+    ApiKey {
+        #[command(subcommand)]
+        command: ApiKeyCommand,
     },
     /// Show everything at work: a sample community site, simulated visitors, nothing to install.
     Demo {
@@ -308,6 +316,10 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Grants { config, role } => grants(&config.config, &config.load()?, &role),
         Command::Counters { config, command } => counters::run(&config.config, &config.load()?, command),
         Command::DeadLetters { config, command } => dead_letters::run(&config.load()?, command),
+        Command::ApiKey { command } => {
+            api_key::run(command);
+            Ok(())
+        }
         Command::Demo { port } => Ok(demo::run(demo::Options { port }, |config, folder| {
             telemetry::init(&config.log, std::io::stderr().is_terminal())?;
             Ok(App::build(config)?.of_a_terminal(folder).run()?)
@@ -379,6 +391,7 @@ fn check(path: &Path, config: &Config, offline: bool) -> Result<(), Failure> {
              or set api.identities = false",
         );
     }
+    api_key::check(&config.api);
     if offline {
         print_line("the database was not asked");
         return Ok(());

@@ -4,6 +4,7 @@
 //! what it needs.
 
 mod api;
+mod api_keys;
 mod certificate_dates;
 mod counters;
 mod database;
@@ -37,6 +38,7 @@ mod widget;
 use serde::Deserialize;
 
 pub use api::{Access, Api, CommunityKey, PageViews};
+pub use api_keys::{ApiKey, KEY_PREFIX, KeyHash, Scope, is_api_key_name, read_api_keys};
 pub use certificate_dates::Validity;
 pub use counters::{Counters, TimeOfDay};
 pub use database::Database;

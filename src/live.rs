@@ -37,7 +37,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::auth::Authenticator;
+use crate::auth::{ApiKeys, Authenticator};
 use crate::config;
 use crate::key_type::AppKeys;
 use crate::presence::Presence;
@@ -47,7 +47,7 @@ use crate::retry::widely_jittered;
 use crate::tasks::{Task, Tasks};
 
 pub use access_policy::{AccessPolicy, Denied};
-pub use connection::{Connection, ConnectionRequest, MAX_COMMUNITIES};
+pub use connection::{Connection, ConnectionRequest, MAX_COMMUNITIES, Owner};
 pub use message::Framing;
 pub use metrics::Metrics;
 pub use registry::{LimitReached, Refused};
@@ -71,6 +71,8 @@ pub struct Parts {
     pub touches: Option<PresenceHandle>,
     /// Checks whether sessions are still valid.
     pub authenticator: Arc<Authenticator>,
+    /// The keys of servers, where they have some.
+    pub api_keys: Option<Arc<ApiKeys>>,
     /// The clock for the expiry of sessions.
     pub clock: Clock,
     /// Spelling of community ids.
@@ -94,6 +96,7 @@ impl Live {
             presence,
             touches,
             authenticator,
+            api_keys,
             clock,
             keys,
             metrics,
@@ -154,6 +157,10 @@ impl Live {
             }
         });
         session_changes::watch(&state, &tasks);
+        if let Some(api_keys) = api_keys {
+            let registry = Arc::clone(&state.registry);
+            api_keys.observe(move |_| registry.keys_changed());
+        }
         Self(state)
     }
 

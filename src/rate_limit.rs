@@ -36,6 +36,23 @@ impl Bucket {
         }
         allowed
     }
+
+    /// How long until it is full again.
+    pub fn full_in(&self, now: Instant) -> Duration {
+        self.full_at.saturating_duration_since(now)
+    }
+
+    /// How many more are allowed now.
+    pub fn left(&self, now: Instant) -> u32 {
+        let used = self.full_in(now).as_nanos().div_ceil(self.each.as_nanos().max(1));
+        self.burst.saturating_sub(u32::try_from(used).unwrap_or(u32::MAX))
+    }
+
+    /// How long until one more is allowed.
+    pub fn next_in(&self, now: Instant) -> Duration {
+        let full = self.each * self.burst;
+        (self.full_in(now) + self.each).saturating_sub(full)
+    }
 }
 
 /// The unit of limits per address: a client with one IPv6 address has a whole /64.
@@ -79,6 +96,20 @@ mod tests {
         assert!(bucket.take(start));
         assert!(bucket.take_many(5, start + EACH * 5));
         assert!(!bucket.take(start + EACH * 5));
+    }
+
+    #[test]
+    fn what_is_left_is_told() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(3, EACH, start);
+        let told = |bucket: &Bucket, now| (bucket.left(now), bucket.next_in(now), bucket.full_in(now));
+        assert_eq!(told(&bucket, start), (3, Duration::ZERO, Duration::ZERO));
+        assert!(bucket.take_many(2, start));
+        assert_eq!(told(&bucket, start), (1, Duration::ZERO, 2 * EACH));
+        assert_eq!(told(&bucket, start + EACH / 2), (1, Duration::ZERO, EACH * 3 / 2));
+        assert!(bucket.take(start + EACH / 2));
+        assert_eq!(told(&bucket, start + EACH / 2), (0, EACH / 2, EACH * 5 / 2));
+        assert_eq!(told(&bucket, start + EACH), (1, Duration::ZERO, 2 * EACH));
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! Reload: reads route files, certificates and the keys of JWTs again, on SIGHUP and when they change. Where a file is faulty, what was
-//! read before stays in use; the log says what is wrong and where, and metrics show it.
+//! Reload: reads route files, certificates, the keys of JWTs and those of servers again, on SIGHUP and when they change.
+//! Where a file is faulty, what was read before stays in use; the log says what is wrong and where, and metrics show it.
 
+mod api_keys;
 mod certificates;
 mod jwt_keys;
 mod metrics;
@@ -10,8 +11,9 @@ mod tests;
 mod unsettled;
 mod watch;
 
+use std::fmt::Display;
 use std::future::pending;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -21,8 +23,9 @@ use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
 use crate::routes::{RouteError, RouteFile, RouteNames, RouteTable};
-use crate::status::Status;
+use crate::status::{Component, Status};
 
+pub use api_keys::{ApiKeyFile, ApiKeyFileError};
 pub use certificates::{Certificate, CertificateError};
 pub use jwt_keys::{KeyFile, KeyFileError};
 pub use metrics::Metrics;
@@ -62,6 +65,8 @@ pub struct KeyFiles {
     pub certificates: Vec<Arc<Certificate>>,
     /// Of JWTs, where they are read.
     pub jwt_keys: Option<Arc<KeyFile>>,
+    /// Of servers, where they have some.
+    pub api_keys: Option<Arc<ApiKeyFile>>,
 }
 
 /// Reads again, on request and when something has changed.
@@ -72,8 +77,9 @@ pub struct Reloader {
     read: RouteFilesResult,
     certificates: Vec<Arc<Certificate>>,
     jwt_keys: Option<Arc<KeyFile>>,
+    api_keys: Option<Arc<ApiKeyFile>>,
     requests: mpsc::Receiver<()>,
-    /// For the routes first, then for each certificate and the keys of JWTs; empty where nothing is watched.
+    /// For the routes first, then for each certificate, then for files of keys; empty where nothing is watched.
     watches: Vec<Watch>,
     is_again: bool,
     /// A reading of the routes that is not used yet.
@@ -98,6 +104,7 @@ impl Reloader {
         let KeyFiles {
             certificates,
             jwt_keys,
+            api_keys,
         } = key_files;
         let mut watches = Vec::new();
         if config.watch {
@@ -105,12 +112,14 @@ impl Reloader {
             watches.push(Watch::new(&dir, move || route_files::list(&listed)));
             watches.extend(certificates.iter().map(|certificate| certificate.watch()));
             watches.extend(jwt_keys.iter().map(|keys| keys.watch()));
+            watches.extend(api_keys.iter().filter_map(|keys| keys.watch()));
         }
         let reloader = Self {
             dir,
             read: Ok(files),
             certificates,
             jwt_keys,
+            api_keys,
             requests,
             watches,
             is_again: false,
@@ -162,7 +171,7 @@ impl Reloader {
             index = changed => match index {
                 0 => self.routes_changed(),
                 index if index <= self.certificates.len() => self.read_certificates(false),
-                _ => self.read_jwt_keys(false),
+                _ => self.read_keys(false),
             },
             () = rest => self.routes_changed(),
         }
@@ -202,7 +211,7 @@ impl Reloader {
         let read = read_route_files(&self.dir);
         self.load(read);
         self.read_certificates(true);
-        self.read_jwt_keys(true);
+        self.read_keys(true);
     }
 
     /// Uses a reading; on error the table in use stays.
@@ -268,29 +277,49 @@ impl Reloader {
         self.status.certificates.down_for(faults, |_| {});
     }
 
-    /// Reads the keys of JWTs again, as the certificates.
-    fn read_jwt_keys(&self, is_asked: bool) {
-        let Some(keys) = &self.jwt_keys else {
-            return;
-        };
-        let (path, file) = (keys.path().display(), &keys.file);
-        match keys.read_again() {
-            Ok(is_new) => {
-                if is_new || file.is_down() {
-                    tracing::info!(%path, "keys of JWTs loaded");
-                }
-                file.up(|_| {});
-            }
-            Err(error) => {
-                if is_asked {
-                    file.unknown();
-                }
-                file.down_for([error.to_string()], |error| {
-                    tracing::error!(%path, %error, "keys of JWTs refused; the last good ones stay in use");
-                });
-            }
+    /// Reads the keys of JWTs and those of servers again, as the certificates.
+    fn read_keys(&self, is_asked: bool) {
+        if let Some(keys) = &self.jwt_keys {
+            tell(
+                keys.read_again(),
+                "keys of JWTs",
+                keys.path(),
+                &keys.file,
+                is_asked,
+            );
+            self.status
+                .jwt_keys
+                .down_for(keys.file.condition().reasons, |_| {});
         }
-        self.status.jwt_keys.down_for(file.condition().reasons, |_| {});
+        if let Some(keys) = &self.api_keys
+            && let Some(path) = keys.path()
+        {
+            tell(keys.read_again(), "API keys", path, &keys.file, is_asked);
+            self.status
+                .api_keys
+                .down_for(keys.file.condition().reasons, |_| {});
+        }
+    }
+}
+
+/// Logs what became of reading a file of keys again, the same fault once unless `is_asked`.
+fn tell(read: Result<bool, impl Display>, what: &str, path: &Path, file: &Component, is_asked: bool) {
+    let path = path.display();
+    match read {
+        Ok(is_new) => {
+            if is_new || file.is_down() {
+                tracing::info!(%path, "{what} loaded");
+            }
+            file.up(|_| {});
+        }
+        Err(error) => {
+            if is_asked {
+                file.unknown();
+            }
+            file.down_for([error.to_string()], |error| {
+                tracing::error!(%path, %error, "{what} refused; the last good ones stay in use");
+            });
+        }
     }
 }
 

@@ -103,6 +103,8 @@ components! {
     certificates: Up = Some("certificates_last_reload_successful"),
     /// 1 if the keys of JWTs were valid when they were last read, else 0
     jwt_keys: Up = Some("jwt_keys_last_reload_successful"),
+    /// 1 if the file with the API keys of servers was valid when it was last read, else 0
+    api_keys: Up = Some("api_keys_last_reload_successful"),
 }
 
 /// Addresses of Redis, for operators.

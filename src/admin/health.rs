@@ -113,24 +113,12 @@ pub(super) fn degraded(status: &Status, patience: f64) -> Vec<String> {
                 .concat(),
             ),
         ),
-        (
-            status.routes.is_down(),
-            "the route files are faulty, see the log; the last good routes stay in use".to_owned(),
-        ),
-        (
-            status.certificates.is_down(),
-            "a certificate of listen.https is faulty, see the log; the last good one stays in use".to_owned(),
-        ),
-        (
-            status.jwt_keys.is_down(),
-            "the file with the keys of JWTs is faulty, see the log; the last good ones stay in use"
-                .to_owned(),
-        ),
     ]
     .into_iter()
     .filter_map(|(holds, line)| holds.then_some(line))
     .chain(redis(status))
     .chain(own_lack(status))
+    .chain(faulty_files(status))
     .chain(status.tables.condition().reasons)
     .chain(updates(status))
     .chain(status.recognition.condition().reasons)
@@ -182,6 +170,31 @@ fn own_lack(status: &Status) -> Vec<String> {
         )
     };
     reasons.iter().map(line).collect()
+}
+
+/// Files of which what was read before stays in use.
+fn faulty_files(status: &Status) -> Vec<String> {
+    let files = [
+        (&status.routes, "the route files are faulty", "routes stay"),
+        (
+            &status.certificates,
+            "a certificate of listen.https is faulty",
+            "one stays",
+        ),
+        (
+            &status.jwt_keys,
+            "the file with the keys of JWTs is faulty",
+            "ones stay",
+        ),
+        (
+            &status.api_keys,
+            "the file with the API keys is faulty",
+            "ones stay",
+        ),
+    ];
+    let faulty = files.into_iter().filter(|(file, ..)| file.is_down());
+    let line = |(_, fault, good)| format!("{fault}, see the log; the last good {good} in use");
+    faulty.map(line).collect()
 }
 
 /// What is left as it is beside the events that are written.

@@ -2,7 +2,7 @@
 //!
 //! Rule: a community that is not there and one that the caller may not see look the same (I9), in the answer and
 //! in the work done: with `access = "backend"` the backend is asked about communities that do not exist, too, and with
-//! `"visited"` it is looked up whether they were shown. So access comes first, also while the database does not answer: whoever
+//! `"visited"` it is looked up whether they were shown. A server's key decides alone, whatever the rule for visitors. So access comes first, also while the database does not answer: whoever
 //! may not see a community is told that there is none, cached or not. When access cannot be determined, the answer is 503,
 //! never the data: fail closed.
 
@@ -17,8 +17,9 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::auth::KeyFound;
 use crate::communities::{self, AskedCommunity, Communities};
-use crate::config::{self, CommunityKey};
+use crate::config::{self, ApiKey, CommunityKey};
 use crate::ids::{BrowserSessionId, CommunityId, UserId};
 use crate::recorder::ShownPages;
 
@@ -66,9 +67,11 @@ enum CallerKey {
 }
 
 /// What else decides about a caller who may use the API.
-enum Decides {
+enum Decides<'a> {
     /// Nothing: every community may be seen.
     Nobody,
+    /// The configuration of a server's key, which may see every community, or those that are named there.
+    Key(&'a ApiKey),
     /// The app, when it is asked.
     Backend(CallerKey),
     /// What the app has shown this user. All communities of a request wait until then, at most, for what other sidecars
@@ -79,7 +82,7 @@ enum Decides {
 /// A caller who may use the API.
 pub(super) struct Admitted<'a> {
     caller: &'a Caller,
-    decides: Decides,
+    decides: Decides<'a>,
 }
 
 impl Gate {
@@ -109,7 +112,16 @@ impl Gate {
 
     /// Whether the caller may use the API; decides nothing about communities.
     pub(super) fn admit<'a>(&self, caller: &'a Caller) -> Result<Admitted<'a>, Problem> {
-        let session = caller.session_at((self.clock)());
+        let now = (self.clock)();
+        match &caller.key {
+            KeyFound::None => {}
+            KeyFound::Key(key) if key.lasts(now).is_some() => {
+                let decides = Decides::Key(key.settings());
+                return Ok(Admitted { caller, decides });
+            }
+            KeyFound::Key(_) | KeyFound::Refused => return Err(Problem::UnknownKey),
+        }
+        let session = caller.session_at(now);
         let unavailable = session.is_none() && caller.unavailable;
         let decides = match self.rule {
             config::Access::Public => Decides::Nobody,
@@ -184,6 +196,7 @@ impl Gate {
     async fn allows(&self, admitted: &Admitted<'_>, subject: &AskedCommunity) -> Result<bool, Problem> {
         match &admitted.decides {
             Decides::Nobody => Ok(true),
+            Decides::Key(key) => Ok(self.is_for(key, &subject.id)),
             Decides::Visits(user, until) => self.was_shown(&subject.id, user, *until, admitted.caller).await,
             Decides::Backend(key) => {
                 let Some(path) = self.path_to_check(subject).await else {
@@ -199,6 +212,15 @@ impl Gate {
                     .map_err(Arc::unwrap_or_clone)
             }
         }
+    }
+
+    /// Whether a key may be used for a community.
+    fn is_for(&self, key: &ApiKey, community: &CommunityId) -> bool {
+        let keys = self.communities.keys();
+        let is_it = |named: &String| keys.community(named) == *community;
+        key.communities
+            .as_ref()
+            .is_none_or(|communities| communities.iter().any(is_it))
     }
 
     /// Whether the app has shown a user the community, including pages of the same browser that were answered a moment

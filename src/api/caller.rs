@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use http::HeaderMap;
 use tokio::time::timeout;
 
-use crate::auth::CachedSession;
+use crate::auth::{CachedSession, KeyFound};
 use crate::browser_session::BrowserSession;
 use crate::ids::SessionToken;
 
@@ -31,6 +31,8 @@ pub struct Caller {
     pub headers: HeaderMap,
     /// The well-formed token of the request. Live connections look it up periodically (I5).
     pub token: Option<SessionToken>,
+    /// The key of the request, if it is a server's. It has no session then.
+    pub key: KeyFound,
     /// The client IP.
     pub address: Option<IpAddr>,
     /// Whether a trusted proxy passed the request on.

@@ -13,13 +13,14 @@ use http::header::{
 use http::request::Parts;
 use http::{HeaderName, Response, StatusCode};
 
+use crate::auth::KeyFound;
 use crate::browser_session::BrowserSession;
 use crate::communities::AskedCommunity;
 use crate::config::{Access, CommunityKey};
 use crate::ids::{CommunityId, SessionToken};
 use crate::live::message::LiveMessage;
 use crate::live::{
-    AccessPolicy, Connection, ConnectionRequest, Denied, Framing, Kind, LimitReached, Refused,
+    AccessPolicy, Connection, ConnectionRequest, Denied, Framing, Kind, LimitReached, Owner, Refused,
 };
 
 use super::caller::Caller;
@@ -51,7 +52,7 @@ use super::{ApiPath, Body, Operation, Shared, backend_check};
 /// 4429 for too many messages or bytes. An event stream says the same in a `close` message and ends.
 ///
 /// Who asks for an event stream is not answered 429 or 503, at which a browser would give up for good, but 200: the
-/// stream says when to come back and, in a `close` message, 1013, and ends.
+/// stream says when to come back and, in a `close` message, 1013, and ends. A server with a key is answered the status.
 #[utoipa::path(
     get,
     path = "/communities/{community}/visitors/live",
@@ -113,15 +114,22 @@ struct Rejected(LiveRefusal, Problem);
 
 impl From<Problem> for Rejected {
     fn from(problem: Problem) -> Self {
-        let reason = match &problem {
-            Problem::Unauthorized | Problem::NotYetAuthorized => LiveRefusal::Session,
-            Problem::NotFound => LiveRefusal::NotFound,
-            Problem::ForeignOrigin => LiveRefusal::Origin,
-            Problem::Unavailable => LiveRefusal::Unavailable,
-            Problem::Internal => LiveRefusal::Error,
-            _ => LiveRefusal::Request,
-        };
-        Self(reason, problem)
+        Self(reason(&problem), problem)
+    }
+}
+
+/// The metric's reason of a refusal.
+pub(super) fn reason(problem: &Problem) -> LiveRefusal {
+    match problem {
+        Problem::Unauthorized | Problem::NotYetAuthorized => LiveRefusal::Session,
+        Problem::UnknownKey | Problem::OutOfScope(_) | Problem::LimitedKey | Problem::TooOften(_) => {
+            LiveRefusal::Key
+        }
+        Problem::NotFound => LiveRefusal::NotFound,
+        Problem::ForeignOrigin => LiveRefusal::Origin,
+        Problem::Unavailable => LiveRefusal::Unavailable,
+        Problem::Internal => LiveRefusal::Error,
+        _ => LiveRefusal::Request,
     }
 }
 
@@ -184,7 +192,13 @@ impl Shared {
         }
         let session = caller.session_at((self.clock)()).is_some();
         let access_policy = self.access_policy(&caller);
-        let owner = caller.session.filter(|_| session).zip(caller.token);
+        let owner = match caller.key {
+            KeyFound::Key(key) => Some(Owner::Server(key)),
+            KeyFound::None | KeyFound::Refused => {
+                let visitor = caller.session.filter(|_| session).zip(caller.token);
+                visitor.map(|(session, token)| Owner::Visitor(session, token))
+            }
+        };
         let wanted = ConnectionRequest {
             kind: handshake.kind,
             communities,
@@ -202,12 +216,13 @@ impl Shared {
     pub(super) fn access_policy(self: &Arc<Self>, caller: &Caller) -> Arc<dyn AccessPolicy> {
         Arc::new(Visitor {
             shared: Arc::clone(self),
-            headers: if self.settings.access == Access::Backend {
+            headers: if self.settings.access == Access::Backend && !caller.key.is_some() {
                 backend_check::passed_on(&caller.headers)
             } else {
                 HeaderMap::new()
             },
             token: caller.token.clone(),
+            key: caller.key.clone(),
         })
     }
 }
@@ -254,6 +269,7 @@ struct Visitor {
     /// Headers for the backend check; empty if there is none.
     headers: HeaderMap,
     token: Option<SessionToken>,
+    key: KeyFound,
 }
 
 impl Visitor {
@@ -262,6 +278,7 @@ impl Visitor {
             session,
             headers: self.headers.clone(),
             token: self.token.clone(),
+            key: self.key.clone(),
             ..Caller::default()
         }
     }
@@ -269,7 +286,7 @@ impl Visitor {
     async fn in_time<T>(&self, checked: impl Future<Output = Result<T, Problem>>) -> Result<T, Denied> {
         match tokio::time::timeout(self.shared.settings.timeout, checked).await {
             Ok(Ok(checked)) => Ok(checked),
-            Ok(Err(Problem::Unauthorized)) => Err(Denied::NoSession),
+            Ok(Err(Problem::Unauthorized | Problem::UnknownKey)) => Err(Denied::NoSession),
             Ok(Err(_)) | Err(_) => Err(Denied::Unavailable),
         }
     }
@@ -302,6 +319,7 @@ impl AccessPolicy for Visitor {
     }
 
     fn needs_recheck(&self) -> bool {
-        matches!(self.shared.settings.access, Access::Backend | Access::Visited)
+        let access = self.shared.settings.access;
+        !self.key.is_some() && matches!(access, Access::Backend | Access::Visited)
     }
 }

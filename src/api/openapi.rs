@@ -1,6 +1,7 @@
 //! The contract: an `OpenAPI` 3.1 document generated from the handlers and the answers' types. `site` adds what
-//! depends on the site's configuration.
+//! depends on the site's configuration, `servers` what holds for API keys.
 
+mod servers;
 mod site;
 
 use bytes::Bytes;

@@ -95,7 +95,7 @@ impl Shared {
         tracing::warn!(
             origin = origin.chars().take(MAX_LOGGED).collect::<String>(),
             site = Site::of(sent, caller).map_or("", |site| site.host),
-            "a page of another origin asked for live counts or reported a page view, and was refused; if it is one of \
+            "a page of another origin asked for live counts, reported a page view or sent an API key, and was refused; if it is one of \
              the site's, name its origin in live.allowed_origins, or have the proxy in front pass on Host with its \
              port (nginx: $http_host) and name that proxy in limits.trusted_proxies"
         );

@@ -6,7 +6,7 @@
 use http::Method;
 use percent_encoding::percent_decode_str;
 
-use crate::config;
+use crate::config::{self, Scope};
 use crate::metrics::{LabelValue as _, label_values};
 
 /// Stands for one non-empty path segment in a template.
@@ -42,7 +42,47 @@ label_values! {
     }
 }
 
+/// What an operation is to a server that asks with a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ForServers {
+    /// One that needs this scope.
+    Scope(Scope),
+    /// The same for everybody: keys are not looked at.
+    Anybody,
+    /// A visitor's alone.
+    Nobody,
+}
+
 impl Operation {
+    /// What it is to a server. Each operation decides: there is no default.
+    pub(super) fn for_servers(self) -> ForServers {
+        match self {
+            Self::Count | Self::Counts | Self::Stats | Self::Live | Self::LiveOfMany => {
+                ForServers::Scope(Scope::Counts)
+            }
+            Self::List | Self::History | Self::HistoryOfOne => ForServers::Scope(Scope::Identities),
+            // A view is somebody's, and a key nobody's.
+            Self::Visits => ForServers::Nobody,
+            Self::Widget | Self::Contract => ForServers::Anybody,
+        }
+    }
+
+    /// Whether it is of communities that the request names, of which each caller sees those that it may. Otherwise it is of
+    /// the whole site, and not for a key that is limited to some communities.
+    pub(super) fn names_communities(self) -> bool {
+        match self {
+            Self::List
+            | Self::Count
+            | Self::Stats
+            | Self::History
+            | Self::HistoryOfOne
+            | Self::Live
+            | Self::Counts
+            | Self::LiveOfMany => true,
+            Self::Visits | Self::Widget | Self::Contract => false,
+        }
+    }
+
     /// The path below the prefix, without trailing slash.
     pub(super) fn template(self) -> &'static str {
         match self {

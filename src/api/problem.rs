@@ -6,11 +6,12 @@ use std::borrow::Cow;
 use std::error::Error;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION};
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::config::Scope;
 use crate::presence::PresenceError;
 use crate::store::StoreError;
 
@@ -26,6 +27,16 @@ pub(super) enum Problem {
     Unauthorized,
     /// The same, of a session that is so new that its row may still come: the same question may be answered soon.
     NotYetAuthorized,
+    /// The request has a key that is not accepted, whatever the reason.
+    UnknownKey,
+    /// The server's key has not this scope.
+    OutOfScope(Scope),
+    /// It is of the whole site, and the server's key is limited to some communities.
+    LimitedKey,
+    /// It is for visitors, and not for servers with a key.
+    NotForServers,
+    /// The server's key asks too often; it may again after so many seconds.
+    TooOften(u64),
     /// The request comes from a page that is not the site's (I6).
     ForeignOrigin,
     /// Not there, or not for this caller: the two look the same (I9).
@@ -102,15 +113,17 @@ impl Problem {
     fn status(&self) -> StatusCode {
         match self {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
-            Self::Unauthorized | Self::NotYetAuthorized => StatusCode::UNAUTHORIZED,
-            Self::ForeignOrigin => StatusCode::FORBIDDEN,
+            Self::Unauthorized | Self::NotYetAuthorized | Self::UnknownKey => StatusCode::UNAUTHORIZED,
+            Self::ForeignOrigin | Self::OutOfScope(_) | Self::LimitedKey | Self::NotForServers => {
+                StatusCode::FORBIDDEN
+            }
             Self::NotFound | Self::NoSuchFormat => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
-            Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooMany | Self::TooOften(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotImplemented => StatusCode::NOT_IMPLEMENTED,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -122,6 +135,11 @@ impl Problem {
         match self {
             Self::BadRequest(detail) => detail,
             Self::Unauthorized | Self::NotYetAuthorized => "Sign in to see this.".into(),
+            Self::UnknownKey => "The key is not known, or no longer valid.".into(),
+            Self::OutOfScope(scope) => format!("The key needs the scope \"{}\".", scope.name()).into(),
+            Self::LimitedKey => "The key is for some communities only.".into(),
+            Self::NotForServers => "Only visitors may do this, with a session.".into(),
+            Self::TooOften(_) => "The key asks too often. Try again later.".into(),
             Self::ForeignOrigin => "Only the site's own pages may ask this.".into(),
             Self::NotFound => "There is no such community, or you may not see it.".into(),
             Self::NoSuchFormat => "There is no other format than JSON.".into(),
@@ -142,6 +160,7 @@ impl Problem {
     pub(super) fn document(self) -> Response<Bytes> {
         let status = self.status();
         let is_not_yet = self == Self::NotYetAuthorized;
+        let (challenge, wait) = (self.challenge(), self.wait());
         let document = ProblemDocument {
             kind: "about:blank",
             title: status.canonical_reason().unwrap_or_default(),
@@ -159,7 +178,8 @@ impl Problem {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS.0));
             }
             StatusCode::TOO_MANY_REQUESTS => {
-                headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS.1));
+                let wait = wait.unwrap_or(HeaderValue::from_static(RETRY_AFTER_SECONDS.1));
+                headers.insert(RETRY_AFTER, wait);
             }
             StatusCode::UNAUTHORIZED if is_not_yet => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS.2));
@@ -169,6 +189,29 @@ impl Problem {
             }
             _ => {}
         }
+        if let Some(challenge) = challenge {
+            headers.insert(WWW_AUTHENTICATE, challenge);
+        }
         response
+    }
+
+    /// What a server is told of its key (RFC 6750, 3).
+    fn challenge(&self) -> Option<HeaderValue> {
+        Some(HeaderValue::from_static(match self {
+            Self::UnknownKey => "Bearer error=\"invalid_token\"",
+            Self::OutOfScope(Scope::Counts) => "Bearer error=\"insufficient_scope\", scope=\"counts\"",
+            Self::OutOfScope(Scope::Identities) => {
+                "Bearer error=\"insufficient_scope\", scope=\"identities\""
+            }
+            _ => return None,
+        }))
+    }
+
+    /// Seconds after which the same request may be answered, where they are known.
+    fn wait(&self) -> Option<HeaderValue> {
+        match self {
+            Self::TooOften(seconds) => Some((*seconds).into()),
+            _ => None,
+        }
     }
 }

@@ -12,6 +12,7 @@ mod lists;
 mod live;
 mod parameters;
 mod paths;
+mod servers;
 mod spelling;
 mod stats;
 mod support;

@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 
 use super::{StartError, background_checks};
 use crate::admin::Metrics;
-use crate::auth::{self, Authenticator, EarlyLookups, Jwts};
+use crate::auth::{self, ApiKeys, Authenticator, EarlyLookups, Jwts};
 use crate::communities::Communities;
 use crate::config::{Access, Config};
 use crate::geoip::GeoIp;
@@ -17,7 +17,7 @@ use crate::presence::worker::PresenceHandle;
 use crate::presence::{self, Presence};
 use crate::recent_pages::RecentPages;
 use crate::recorder::{Destinations, Intake, Recognition, Recorder, Resolver, ShownPages};
-use crate::reload::{KeyFile, SharedRoutes};
+use crate::reload::{KeyFile, KeyFiles, SharedRoutes};
 use crate::shutdown::Shutdown;
 use crate::status::Status;
 use crate::store::Store;
@@ -42,6 +42,8 @@ pub(super) struct Recording {
     auth: Arc<auth::Metrics>,
     /// The keys of JWTs, where they are read.
     jwt_keys: Option<Arc<KeyFile>>,
+    /// The keys of servers, where they have some.
+    pub(super) api_keys: Option<Arc<ApiKeys>>,
     /// The latest recorded pages, for the dashboard.
     pub(super) recent: RecentPages,
     /// Receives touches; `None` where presence is not recorded.
@@ -56,8 +58,8 @@ pub(super) struct Recording {
 pub(super) struct Prepared {
     /// Where page views wait for the database, with what locates their addresses; `None` where nothing is written.
     pub(super) spool: Option<(Directory, Arc<Spool>, Option<GeoIp>)>,
-    /// The keys of JWTs, where they are read.
-    pub(super) jwt_keys: Option<Arc<KeyFile>>,
+    /// The keys of JWTs and of servers, where there are some.
+    pub(super) key_files: KeyFiles,
 }
 
 /// Prepares the folder of the spools; `None` where nothing is written.
@@ -82,13 +84,13 @@ pub(super) fn prepare_spools(config: &Config) -> Result<Option<Directory>, Start
 pub(super) async fn first_look(
     spools: Option<Directory>,
     geoip: Option<GeoIp>,
-    jwt_keys: Option<Arc<KeyFile>>,
+    key_files: KeyFiles,
     store: &Arc<dyn Store>,
 ) -> Result<Prepared, StartError> {
     let (spool, ()) = tokio::join!(open_spool(spools, store), background_checks::keys_at_start(store));
     Ok(Prepared {
         spool: spool?.map(|(directory, spool)| (directory, spool, geoip)),
-        jwt_keys,
+        key_files,
     })
 }
 
@@ -123,7 +125,7 @@ impl Recording {
     /// Starts the workers.
     pub(super) fn start(
         config: &Config,
-        Prepared { spool, jwt_keys }: Prepared,
+        Prepared { spool, key_files }: Prepared,
         store: &Arc<dyn Store>,
         presence: &Arc<dyn Presence>,
         status: &Status,
@@ -156,6 +158,9 @@ impl Recording {
         let schema = &config.schema;
         let looks_up = schema.finds_accounts() || schema.hides_members() || schema.disables_accounts();
         let authenticator = Authenticator::new(&config.session, store.clone(), metrics.auth.clone());
+        let KeyFiles {
+            jwt_keys, api_keys, ..
+        } = key_files;
         let authenticator = Arc::new(authenticator.with_jwts(jwt_keys.clone(), looks_up));
         let communities = Arc::new(Communities::new(store.clone()));
         let recent = RecentPages::new(config.privacy.recent_pages);
@@ -208,6 +213,7 @@ impl Recording {
             views: metrics.views.clone(),
             auth: metrics.auth.clone(),
             jwt_keys,
+            api_keys: api_keys.map(|file| ApiKeys::new(file, metrics.auth.clone())),
             recent,
             touches,
             stop,

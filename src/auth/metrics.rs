@@ -9,6 +9,8 @@ metrics! {
         lookups: Counters<Lookup> = "session_lookups_total",
         /// JWTs that identify nobody, by reason
         jwts_refused: Counters<Refused> = "jwts_refused_total",
+        /// API keys that are not accepted, by reason
+        api_keys_refused: Counters<KeyRefused> = "api_keys_refused_total",
         /// Times that cached sessions were discarded before their time in the cache was over, by reason
         evictions: Counters<Evicted> = "session_evictions_total",
         /// Reconnects of the session-change listener
@@ -55,6 +57,18 @@ label_values! {
         Overflow => "overflow",
         /// A token that had no session may have one now.
         Appeared => "appeared",
+    }
+}
+
+label_values! {
+    /// Why an API key is not accepted.
+    pub enum KeyRefused as "reason" {
+        /// It has not the form of one, or there are several `Authorization` headers.
+        Malformed => "malformed",
+        /// It is none of those that are configured.
+        Unknown => "unknown",
+        /// Its time is over.
+        Expired => "expired",
     }
 }
 

@@ -1,9 +1,13 @@
 //! `[api]`: the visitors API on the site's own origin.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
+use super::api_keys::{self, ApiKey, Scope, read_api_keys};
+use super::files::ConfigFolder;
 use super::rules::{Checked, Section, ensure, positive, within};
 
 /// Where the visitors API answers, and to whom.
@@ -47,6 +51,10 @@ pub struct Api {
     /// Longest time for one answer, and for the session lookup before it; beyond: 503.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
+    /// Keys of servers.
+    pub key: Vec<ApiKey>,
+    /// A file with them, as `[[key]]` tables, that is read again when it changes; instead of `key`.
+    pub key_file: Option<PathBuf>,
 }
 
 /// Access rule of the visitors API.
@@ -104,11 +112,61 @@ impl Default for Api {
             max_days: 366,
             page_views: PageViews::Ours,
             timeout: Duration::from_secs(5),
+            key: Vec::new(),
+            key_file: None,
         }
     }
 }
 
+impl Api {
+    /// Whether servers may have keys.
+    pub fn takes_keys(&self) -> bool {
+        !self.key.is_empty() || self.key_file.is_some()
+    }
+
+    /// The keys as they are configured, or in the file now.
+    ///
+    /// # Errors
+    /// The file is faulty: one sentence with the remedy.
+    pub fn keys(&self) -> Result<Vec<ApiKey>, String> {
+        match &self.key_file {
+            Some(path) => read_api_keys(path),
+            None => Ok(self.key.clone()),
+        }
+    }
+
+    /// What `headcount check` says of keys that are valid, and of little use.
+    pub fn remarks_on_keys(&self, keys: &[ApiKey], now: DateTime<Utc>) -> Vec<String> {
+        let mut remarks = Vec::new();
+        if !self.enabled && !keys.is_empty() {
+            remarks.push("there are API keys, and api.enabled = false: nobody may use them".to_owned());
+        }
+        for key in keys {
+            let name = &key.name;
+            if let Some(until) = key.not_after.filter(|_| !key.is_valid_at(now)) {
+                remarks.push(format!(
+                    "the API key \"{name}\" is no longer valid (not_after = {}): remove it, or make a new one",
+                    until.format("%Y-%m-%dT%H:%M:%SZ")
+                ));
+            }
+            if key.scopes.contains(&Scope::Identities) && !self.identities {
+                remarks.push(format!(
+                    "the API key \"{name}\" has the scope \"identities\", and api.identities = false: lists name nobody"
+                ));
+            }
+        }
+        remarks
+    }
+}
+
 impl Section for Api {
+    fn resolve(&mut self, files: &ConfigFolder) -> Checked {
+        if let Some(file) = &mut self.key_file {
+            files.locate(file);
+        }
+        Ok(())
+    }
+
     fn check(&self) -> Checked {
         ensure(
             self.prefix.starts_with('/')
@@ -135,6 +193,15 @@ impl Section for Api {
         positive(&[
             ("api.timeout", self.timeout),
             ("api.visited_ttl", self.visited_ttl),
-        ])
+        ])?;
+        ensure(
+            self.key.is_empty() || self.key_file.is_none(),
+            "api.key_file",
+            "api.key is there too; keep one of the two: the keys of the configuration, or those of a file",
+        )?;
+        api_keys::check(&self.key, "api.key")?;
+        self.keys()
+            .map(drop)
+            .map_err(|problem| ("api.key_file".into(), problem))
     }
 }

@@ -64,7 +64,7 @@ impl Source {
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Config, ConfigError> {
         // The file alone first: its errors have lines.
-        let file = self.typed()?;
+        let file: Config = self.typed()?;
         let variables: BTreeMap<_, _> = environment
             .into_iter()
             .filter(|(name, _)| name.starts_with(PREFIX))

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::Config;
+use serde::de::DeserializeOwned;
+use toml_edit::TableLike;
+
 use super::error::{ConfigError, SetBy};
 
 /// A configuration file's text, kept to find the line of a key.
@@ -16,7 +18,7 @@ pub(super) struct Source {
 
 impl Source {
     /// Parses the file.
-    pub(super) fn typed(&self) -> Result<Config, ConfigError> {
+    pub(super) fn typed<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
         let document = toml::Deserializer::parse(&self.text).map_err(|e| self.toml_error(None, &e))?;
         serde_path_to_error::deserialize(document).map_err(|error| {
             let path = error.path().to_string();
@@ -64,20 +66,26 @@ impl Source {
     /// The line of a dotted key, or of the nearest table above it in the file.
     fn line_of_key(&self, key: &str) -> Option<usize> {
         let document = toml_edit::Document::parse(self.text.as_str()).ok()?;
-        let mut item = document.as_item();
+        let mut table: &dyn TableLike = document.as_table();
         let mut line = None;
         for part in key.split('.') {
-            let name = part.split('[').next().unwrap_or(part);
-            let Some(table) = item.as_table_like() else { break };
-            let Some((key, next)) = table.get_key_value(name) else {
+            let (name, index) = part.split_once('[').unwrap_or((part, ""));
+            let Some((key, item)) = table.get_key_value(name) else {
                 break;
             };
-            line = key
-                .span()
-                .or_else(|| next.span())
-                .map(|span| line_of(&self.text, span.start))
-                .or(line);
-            item = next;
+            let mut span = key.span().or_else(|| item.span());
+            let within = match item.as_array_of_tables() {
+                Some(tables) => {
+                    let index = index.trim_end_matches(']').parse().ok();
+                    let one = index.and_then(|index| tables.get(index));
+                    span = one.and_then(toml_edit::Table::span).or(span);
+                    one.map(|one| one as &dyn TableLike)
+                }
+                None => item.as_table_like(),
+            };
+            line = span.map(|span| line_of(&self.text, span.start)).or(line);
+            let Some(within) = within else { break };
+            table = within;
         }
         line
     }

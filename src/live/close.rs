@@ -7,7 +7,7 @@
 //! | 1003 | the client sent a binary message |
 //! | 1013 | access cannot be checked now, or a limit is reached: reconnect later |
 //! | 4400 | the client sent a text that is no request |
-//! | 4401 | the session has ended, or the JWT has expired |
+//! | 4401 | the session has ended, the JWT has expired, or the server's key is no longer valid |
 //! | 4404 | no community is left that exists and that the client may see |
 //! | 4413 | more than a hundred communities |
 //! | 4429 | too many messages, or bytes |
@@ -33,6 +33,8 @@ pub(super) enum Close {
     Malformed,
     /// The session is no longer valid (I5).
     SessionEnded,
+    /// The server's key is no longer valid as it was.
+    KeyEnded,
     /// No community is left.
     Unknown,
     /// Too many communities.
@@ -52,7 +54,7 @@ impl Close {
             Self::TooLong => 1009,
             Self::Unavailable => 1013,
             Self::Malformed => 4400,
-            Self::SessionEnded => 4401,
+            Self::SessionEnded | Self::KeyEnded => 4401,
             Self::Unknown => 4404,
             Self::TooMany => 4413,
             Self::TooOften => 4429,
@@ -70,6 +72,7 @@ impl Close {
             Self::Unavailable => "cannot be answered right now",
             Self::Malformed => "no such request",
             Self::SessionEnded => "the session has ended",
+            Self::KeyEnded => "the key is no longer valid, or has changed",
             Self::Unknown => "no such community, or you may not see it",
             Self::TooMany => "too many communities",
             Self::TooOften => "too many messages",
@@ -109,6 +112,7 @@ impl End {
                 Close::Unavailable => EndLabel::Unavailable,
                 Close::Malformed => EndLabel::Malformed,
                 Close::SessionEnded => EndLabel::SessionEnded,
+                Close::KeyEnded => EndLabel::KeyEnded,
                 Close::Unknown => EndLabel::Unknown,
                 Close::TooMany => EndLabel::TooMany,
                 Close::TooOften => EndLabel::TooOften,
@@ -128,6 +132,8 @@ label_values! {
         Stuck => "stuck",
         /// See [`Close::GoingAway`].
         GoingAway => "going_away",
+        /// See [`Close::KeyEnded`].
+        KeyEnded => "key_ended",
         /// See [`Close::Malformed`].
         Malformed => "malformed",
         /// See [`Close::Protocol`], [`Close::NotUtf8`] and [`Close::Binary`].
@@ -151,7 +157,7 @@ label_values! {
 mod tests {
     use super::*;
 
-    const ALL: [Close; 11] = [
+    const ALL: [Close; 12] = [
         Close::GoingAway,
         Close::Protocol,
         Close::NotUtf8,
@@ -160,6 +166,7 @@ mod tests {
         Close::Unavailable,
         Close::Malformed,
         Close::SessionEnded,
+        Close::KeyEnded,
         Close::Unknown,
         Close::TooMany,
         Close::TooOften,

@@ -21,6 +21,7 @@ use super::state::LiveState;
 use super::subscriber::Subscriber;
 use super::transport::{Kind, Outgoing, Socket, Transport};
 use super::websocket::WebSocket;
+use crate::auth::ServerKey;
 use crate::browser_session::BrowserSession;
 use crate::communities::AskedCommunity;
 use crate::ids::{CommunityId, SessionToken};
@@ -39,8 +40,8 @@ pub struct ConnectionRequest {
     pub unknown: Vec<String>,
     /// Whether the connection belongs to a page of its one community, so that it is a heartbeat (P11).
     pub is_page: bool,
-    /// The visitor: session and token.
-    pub owner: Option<(Arc<BrowserSession>, SessionToken)>,
+    /// Whose it is; `None` where anybody may have it.
+    pub owner: Option<Owner>,
     /// The client IP.
     pub address: Option<IpAddr>,
     /// Decides what else the caller may subscribe to.
@@ -66,11 +67,22 @@ pub struct Connection {
     end: Option<End>,
 }
 
-/// The visitor of a connection.
-pub(super) struct Owner {
-    pub(super) session: Arc<BrowserSession>,
-    /// Given to the authenticator only.
-    pub(super) token: SessionToken,
+/// Whose a connection is: it ends with what they have shown (I5).
+pub enum Owner {
+    /// A visitor, and the token, which is given to the authenticator only.
+    Visitor(Arc<BrowserSession>, SessionToken),
+    /// A server, which is present nowhere.
+    Server(ServerKey),
+}
+
+impl Owner {
+    /// The visitor's session, as last checked.
+    pub(super) fn session(&self) -> Option<&Arc<BrowserSession>> {
+        match self {
+            Self::Visitor(session, _) => Some(session),
+            Self::Server(_) => None,
+        }
+    }
 }
 
 impl Connection {
@@ -80,9 +92,14 @@ impl Connection {
         wanted: ConnectionRequest,
         limit: Duration,
     ) -> Result<Box<Self>, Refused> {
-        let owner = wanted.owner.map(|(session, token)| Owner { session, token });
-        let session = owner.as_ref().map(|owner| &*owner.session);
-        let registration = state.registry.register(session, wanted.address)?;
+        let owner = wanted.owner;
+        let session = owner.as_ref().and_then(Owner::session);
+        let registration = state
+            .registry
+            .register(session.map(|session| &**session), wanted.address)?;
+        if let Some(Owner::Server(_)) = owner {
+            registration.is_a_servers();
+        }
         let mut connection = Box::new(Self {
             state: Arc::clone(state),
             registration,
@@ -141,7 +158,10 @@ impl Connection {
         let beginning = Beginning {
             now: Instant::now(),
             verified: self.opened,
-            expires_in: self.owner.as_ref().map(|owner| self.expires_in(&owner.session)),
+            expires_in: self.owner.as_ref().map(|owner| match owner {
+                Owner::Visitor(session, _) => self.expires_in(session),
+                Owner::Server(key) => key.lasts((self.state.clock)()).unwrap_or_default(),
+            }),
             checks_access: self.access_policy.needs_recheck(),
             must_answer: self.kind == Kind::WebSocket,
             spread: rand::random_range(0.0..1.0),
@@ -153,6 +173,11 @@ impl Connection {
     pub(super) fn expires_in(&self, session: &BrowserSession) -> Duration {
         let left = session.expires_at - (self.state.clock)();
         left.to_std().unwrap_or_default()
+    }
+
+    /// The session of its visitor, as last checked.
+    pub(super) fn session(&self) -> Option<Arc<BrowserSession>> {
+        self.owner.as_ref().and_then(Owner::session).cloned()
     }
 
     pub(super) fn subscriber(&self) -> &Arc<Subscriber> {
@@ -201,7 +226,7 @@ impl Connection {
         if before + asked.len() > MAX_COMMUNITIES {
             return Err(Close::TooMany);
         }
-        let session = self.owner.as_ref().map(|owner| Arc::clone(&owner.session));
+        let session = self.session();
         Ok(checks::request(Arc::clone(&self.access_policy), session, asked))
     }
 
@@ -270,14 +295,13 @@ impl Connection {
 
     /// Renews the session. A token that now belongs to another session ends the connection.
     pub(super) fn renew(&mut self, session: Arc<BrowserSession>) -> Result<(), Close> {
-        let Some(owner) = &mut self.owner else {
+        let Some(Owner::Visitor(before, _)) = &mut self.owner else {
             return Ok(());
         };
-        let (before, now) = (&owner.session, &session);
-        if (&before.id, &before.user_id) != (&now.id, &now.user_id) {
+        if (&before.id, &before.user_id) != (&session.id, &session.user_id) {
             return Err(Close::SessionEnded);
         }
-        owner.session = session;
+        *before = session;
         Ok(())
     }
 

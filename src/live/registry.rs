@@ -60,6 +60,8 @@ struct State {
     users: HashMap<UserId, usize>,
     /// The number of connections of each address.
     addresses: HashMap<IpAddr, usize>,
+    /// The connections of servers.
+    servers: HashSet<u64>,
     latest_id: u64,
     draining: bool,
 }
@@ -129,6 +131,14 @@ impl Registry {
         }
     }
 
+    /// Signals to the connections of servers that their keys may have changed.
+    pub(super) fn keys_changed(&self) {
+        let state = self.lock();
+        for subscriber in state.servers.iter().filter_map(|id| state.connections.get(id)) {
+            subscriber.session_changed();
+        }
+    }
+
     /// Signals to all connections that their session may have changed.
     pub(super) fn any_session_changed(&self) {
         for subscriber in self.lock().connections.values() {
@@ -192,11 +202,19 @@ impl State {
     }
 }
 
+impl Registration {
+    /// Its owner is a server.
+    pub(super) fn is_a_servers(&self) {
+        self.registry.lock().servers.insert(self.subscriber.id);
+    }
+}
+
 impl Drop for Registration {
     fn drop(&mut self) {
         let mut state = self.registry.lock();
         let id = self.subscriber.id;
         state.connections.remove(&id);
+        state.servers.remove(&id);
         if let Some((session, user)) = &self.owner {
             if let Some(session) = session
                 && let Some(connections) = state.sessions.get_mut(session)
@@ -333,5 +351,21 @@ mod tests {
         assert_eq!([&first, &second, &other].map(told), [true, true, false]);
         registry.any_session_changed();
         assert_eq!([&first, &second, &other].map(told), [true, true, true]);
+    }
+
+    #[test]
+    fn a17_the_connections_of_servers_are_told_that_keys_have_changed_and_no_others() {
+        let registry = registry(9, 9, 9);
+        let visitor = registry.register(Some(&session("alice")), None).unwrap();
+        let [server, other] = [(); 2].map(|()| registry.register(None, None).unwrap());
+        server.is_a_servers();
+        let told = |registration: &Registration| {
+            let next = poll_fn(|context| registration.subscriber.poll(context, true));
+            matches!(next.now_or_never(), Some(Signal::SessionChanged))
+        };
+        registry.keys_changed();
+        assert_eq!([&visitor, &server, &other].map(told), [false, true, false]);
+        drop(server);
+        assert!(registry.lock().servers.is_empty());
     }
 }

@@ -15,7 +15,7 @@ use super::checks::{
     SessionChecked, Why,
 };
 use super::close::{Close, End};
-use super::connection::Connection;
+use super::connection::{Connection, Owner};
 use super::deadlines::{Deadlines, Due};
 use super::message::Request;
 use super::subscriber::Signal;
@@ -215,8 +215,7 @@ impl<'a, T: Transport> Serving<'a, T> {
             }
             Event::Signal(Signal::SessionChanged) => {
                 self.session_changed = true;
-                self.check_changed_session();
-                Ok(())
+                self.check_changed_session().map_err(End::Closed)
             }
             Event::Signal(Signal::Close(close)) => Err(End::Closed(close)),
             Event::Due(due) => self.act(due),
@@ -227,7 +226,9 @@ impl<'a, T: Transport> Serving<'a, T> {
         match due {
             Due::End(end) => return Err(end),
             Due::Ping => self.ping = true,
-            Due::CheckSession if !self.session.is_running() => self.check_session(Why::Periodic),
+            Due::CheckSession if !self.session.is_running() => {
+                self.check_session(Why::Periodic).map_err(End::Closed)?;
+            }
             Due::CheckAccess if !self.access.is_running() => {
                 let state = Arc::clone(&self.connection.state);
                 self.access.start(checks::access_turn(state));
@@ -258,22 +259,33 @@ impl<'a, T: Transport> Serving<'a, T> {
         Ok(())
     }
 
-    fn check_session(&mut self, why: Why) {
-        if let Some(owner) = &self.connection.owner {
-            let state = Arc::clone(&self.connection.state);
-            self.session
-                .start(checks::session(state, owner.token.clone(), why));
-            self.why = why;
+    /// Starts the check of the visitor's session; that of a server's key is over at once.
+    fn check_session(&mut self, why: Why) -> Result<(), Close> {
+        let state = &self.connection.state;
+        match &self.connection.owner {
+            Some(Owner::Visitor(_, token)) => {
+                self.session
+                    .start(checks::session(Arc::clone(state), token.clone(), why));
+                self.why = why;
+            }
+            Some(Owner::Server(key)) => {
+                let left = key.lasts((state.clock)()).ok_or(Close::KeyEnded)?;
+                let now = Instant::now();
+                self.deadlines.session_verified(now, now, left, &state.times);
+            }
+            None => {}
         }
+        Ok(())
     }
 
     /// Checks a session that has changed, once. A periodic check is replaced: it may wait for its turn, and its answer
     /// may be older than the change. Another check because of a change ends first, so that each has an outcome.
-    fn check_changed_session(&mut self) {
+    fn check_changed_session(&mut self) -> Result<(), Close> {
         let waits = self.session.is_running() && self.why == Why::Changed;
         if !waits && std::mem::take(&mut self.session_changed) {
-            self.check_session(Why::Changed);
+            self.check_session(Why::Changed)?;
         }
+        Ok(())
     }
 
     fn session_checked(&mut self, checked: SessionChecked) -> Result<(), Close> {
@@ -288,8 +300,7 @@ impl<'a, T: Transport> Serving<'a, T> {
             CheckOutcome::Unknown => {}
             CheckOutcome::Over(close) => return Err(close),
         }
-        self.check_changed_session();
-        Ok(())
+        self.check_changed_session()
     }
 
     fn check_access(&mut self, turn: CheckPermit) {
@@ -297,7 +308,7 @@ impl<'a, T: Transport> Serving<'a, T> {
         self.access.start(checks::access(
             turn,
             Arc::clone(&connection.access_policy),
-            connection.owner.as_ref().map(|owner| Arc::clone(&owner.session)),
+            connection.session(),
             connection.subscriber().communities(),
             connection.page.clone(),
         ));
@@ -331,12 +342,13 @@ impl<'a, T: Transport> Serving<'a, T> {
             state, owner, page, ..
         } = &*self.connection;
         if let (Some(presence), Some(owner), Some(page)) = (&state.presence, owner, page)
-            && owner.session.is_valid_at((state.clock)())
-            && owner.session.visibility != Visibility::Ignored
+            && let Some(session) = owner.session()
+            && session.is_valid_at((state.clock)())
+            && session.visibility != Visibility::Ignored
         {
             state.metrics.heartbeats.inc();
             if presence
-                .touch(page.clone(), owner.session.user_id.clone(), Moment::now())
+                .touch(page.clone(), session.user_id.clone(), Moment::now())
                 .is_err()
             {
                 state.metrics.views.dropped[Dropped::PresenceQueueFull].inc();

@@ -11,6 +11,7 @@ use super::progress::Progress;
 use super::request_id::RequestId;
 use super::upstream::Address;
 use crate::api::ApiPath;
+use crate::auth::KeyFound;
 use crate::metrics::LabelValue as _;
 use crate::recorder::RequestFacts;
 use crate::shutdown::InFlightGuard;
@@ -60,6 +61,8 @@ pub struct Ctx {
     pub(super) decided: bool,
     /// The path, if it is the API's; `None` if it is the app's.
     pub(super) api_path: Option<ApiPath>,
+    /// The key with which a server asks the API.
+    pub(super) key: KeyFound,
     /// Label of the request metrics, where it is not the matched route.
     pub(super) no_route: NoRoute,
     /// State of this exchange, shared with the client's socket and the front.
@@ -92,6 +95,7 @@ impl Ctx {
             injection: Injection::None,
             decided: false,
             api_path: None,
+            key: KeyFound::None,
             no_route: NoRoute::Unmatched,
             progress: Arc::default(),
             waits_for_the_app: false,

@@ -78,6 +78,7 @@ impl Sidecar {
             at: ctx.facts.at,
             headers: request.headers.clone(),
             token: ctx.facts.token.clone(),
+            key: ctx.key.clone(),
             address: ctx.client.ip,
             behind_a_proxy: ctx.client.peer_trusted,
             ..Caller::default()

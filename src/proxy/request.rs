@@ -36,6 +36,14 @@ impl Sidecar {
         self.edge
             .notice(&request.headers, &ctx.client, self.limits.underscore_headers);
         ctx.tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+        if let Some(path) = &ctx.api_path {
+            ctx.key = self.api.key_of(path, &request.headers, ctx.facts.at);
+        }
+        if ctx.key.is_some() {
+            // A server's: it has no session, whatever else is in the request.
+            ctx.facts.client_ip = ctx.client.ip;
+            return Ok(());
+        }
         self.intake.read(&mut ctx.facts, ctx.client.ip, &request.headers);
         if ctx.api_path.as_ref().is_some_and(ApiPath::is_live) {
             let query = request.uri.query();

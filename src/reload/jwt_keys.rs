@@ -87,8 +87,6 @@ impl KeyFile {
 
     /// Watches the file.
     pub(super) fn watch(&self) -> Watch {
-        let files = vec![self.path.clone()];
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        Watch::new(folder.unwrap_or(Path::new(".")), move || Ok(files.clone()))
+        Watch::of_file(&self.path)
     }
 }

@@ -62,6 +62,13 @@ struct FileState {
 }
 
 impl Watch {
+    /// Watches one file.
+    pub(super) fn of_file(path: &Path) -> Self {
+        let files = vec![path.to_owned()];
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        Self::new(folder.unwrap_or(Path::new(".")), move || Ok(files.clone()))
+    }
+
     /// Watches `files` from now on. The system notifies of changes in `folder`; files elsewhere are compared
     /// periodically.
     pub(super) fn new(

@@ -1,8 +1,11 @@
 //! The API's contract: what the `OpenAPI` document promises is what the sidecar answers. The document itself decides
 //! what is asked: schemathesis makes requests that fit it and requests that do not.
 
+mod client;
+
 use std::process::Command;
 
+use crate::support::api_keys::{BOTH, KeyFile, key};
 use crate::support::backend::{python, python_says};
 use crate::support::wire::{Answer, exchange};
 use crate::support::world::{Wanted, World};
@@ -10,21 +13,18 @@ use crate::support::world::{Wanted, World};
 /// Longest time of one run, in seconds. Reaching it fails the test.
 const LIMIT: &str = "120";
 
-/// Runs schemathesis against everything that the sidecar's own document describes, as `cookie`.
-fn run_schemathesis(world: &World, cookie: &str) {
-    let (_, token) = cookie.split_once('=').expect("a cookie");
+/// Runs schemathesis against everything that the sidecar's own document describes, with these settings.
+fn run_schemathesis(world: &World, settings: &str, credentials: &str) {
     let origin = format!("http://127.0.0.1:{}", world.sidecar.port);
     let directory = tempfile::tempdir().expect("a directory");
-    let settings = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/integration/api_contract/schemathesis.toml"
-    );
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/integration/api_contract");
+    let settings = &format!("{folder}/{settings}");
     let output = Command::new("timeout")
         .arg(LIMIT)
         .arg(python("st"))
         .args(["--config-file", settings, "run"])
         .arg(format!("{origin}/api/visitors/openapi.json"))
-        .env("HEADCOUNT_TOKEN", token)
+        .env("HEADCOUNT_TOKEN", credentials)
         .env("HEADCOUNT_ORIGIN", &origin)
         .env("NO_PROXY", "127.0.0.1")
         .env("NO_COLOR", "1")
@@ -52,7 +52,20 @@ async fn a1_what_the_document_promises_is_what_is_answered() {
     let alice = world.member("alice").await;
     alice.sees(&world.community("rust")).await;
     world.wait_for_views(1).await;
-    run_schemathesis(&world, &alice.cookie());
+    let cookie = alice.cookie();
+    let (_, token) = cookie.split_once('=').expect("a cookie");
+    run_schemathesis(&world, "schemathesis.toml", token);
+}
+
+#[tokio::test]
+async fn a1_what_the_document_promises_servers_is_what_they_are_answered() {
+    let file = KeyFile::new(&[("schemathesis", &format!("{BOTH}rate = 60000\nburst = 10000\n"))]);
+    let wanted = Wanted {
+        config: "[api]\ntimeout = \"60s\"\n".into(),
+        ..Wanted::usual()
+    };
+    let world = file.wanted(wanted).start().await;
+    run_schemathesis(&world, "servers.toml", &key("schemathesis"));
 }
 
 #[tokio::test]

@@ -14,11 +14,19 @@ use crate::support::world::{Parts, Wanted, World};
 
 /// A site whose profiles say who is hidden, and its database. User ids are long enough to be searched for.
 pub async fn start(record: &str) -> (World, PgPool) {
-    let wanted = Wanted {
+    start_with(|wanted| Wanted {
         record: record.into(),
+        ..wanted
+    })
+    .await
+}
+
+/// The same with more configuration.
+pub async fn start_with(configure: impl FnOnce(Wanted) -> Wanted) -> (World, PgPool) {
+    let wanted = configure(Wanted {
         config: "[schema.profile.columns]\nis_hidden = \"secret\"".into(),
         ..Wanted::new(Parts::Production, Variant::Uuid)
-    };
+    });
     let (database, seeded) = Database::seeded(wanted.parts, wanted.variant).await;
     let pool = Postgres::shared().pool(database.name());
     execute(

@@ -7,6 +7,7 @@
 mod access;
 mod admin;
 mod api_contract;
+mod api_keys;
 mod app_health;
 mod architecture;
 mod browsers;

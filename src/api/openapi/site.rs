@@ -4,6 +4,8 @@
 
 use serde_json::{Map, Value, json};
 
+use super::servers;
+
 use crate::api::paths::{Operation, Paths};
 use crate::api::{SiteSettings, cursor, query};
 use crate::communities;
@@ -66,7 +68,10 @@ pub(super) fn leave_out(document: &mut Value, facts: SessionFacts) {
 }
 
 fn complete(described: &mut Value, operation: Operation, settings: &config::Api, jwt: &Jwt) {
-    described["security"] = security(operation, settings.access, jwt);
+    described["security"] = security(operation, settings, jwt);
+    if let Some(scope) = servers::scope(operation, settings) {
+        servers::describe(described, scope);
+    }
     if !described["parameters"].is_array() {
         described["parameters"] = json!([]);
     }
@@ -177,7 +182,7 @@ fn retry_after(always: bool) -> Value {
 }
 
 /// Any one of the list suffices.
-fn security(operation: Operation, access: Access, jwt: &Jwt) -> Value {
+fn security(operation: Operation, settings: &config::Api, jwt: &Jwt) -> Value {
     let mut any_of = vec![json!({SESSION: []})];
     if is_bearer(jwt) {
         any_of.push(json!({BEARER: []}));
@@ -186,12 +191,18 @@ fn security(operation: Operation, access: Access, jwt: &Jwt) -> Value {
         Operation::Widget | Operation::Contract => any_of.clear(),
         // Whatever the access is: a view needs a visitor.
         Operation::Visits => {}
-        _ => match access {
-            Access::Public => any_of.clear(),
+        _ => match settings.access {
+            Access::Public => any_of = vec![json!({})],
             Access::Visited | Access::Session => {}
             // The app may let everyone see a community.
             Access::Backend => any_of.extend([json!({AUTHORIZATION: []}), json!({})]),
         },
+    }
+    if let Some(scope) = servers::scope(operation, settings) {
+        any_of.push(servers::requirement(scope));
+    }
+    if any_of == [json!({})] {
+        any_of.clear();
     }
     any_of.into()
 }
@@ -227,5 +238,6 @@ fn schemes(settings: &config::Api, site: &SiteSettings) -> Value {
             "description": "Passed on to the app, which decides who may see a community.",
         });
     }
+    servers::add_scheme(&mut schemes, settings);
     schemes
 }

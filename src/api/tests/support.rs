@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::fakes::{FakeBackend, FakePresence, FakeStore};
 use crate::api::{Api, Body, Caller, Metrics, SiteSettings, Sources};
-use crate::auth::Authenticator;
+use crate::auth::{ApiKeys, Authenticator};
 use crate::browser_session::BrowserSession;
 use crate::communities::Communities;
 use crate::config;
@@ -20,6 +20,7 @@ use crate::metrics::Registry;
 use crate::presence::grants::{Grants, News, Verdict};
 use crate::presence::moment::Moment;
 use crate::recorder::{Intake, ShownPages};
+use crate::reload::ApiKeyFile;
 use crate::store::Store;
 
 /// The moment at which every test takes place.
@@ -96,11 +97,14 @@ impl Site {
         store.community("42");
         let session = config::Session::default();
         let authenticator = Arc::new(Authenticator::new(&session, store.clone(), Arc::default()));
+        let api_keys = ApiKeyFile::read(&settings).unwrap();
+        let api_keys = api_keys.map(|file| ApiKeys::new(file, Arc::default()));
         let live = live.map(|settings| {
             let parts = Parts {
                 presence: presence.clone(),
                 touches: None,
                 authenticator: authenticator.clone(),
+                api_keys: api_keys.clone(),
                 clock: Arc::new(now),
                 keys: Store::keys(&*store),
                 metrics: live_metrics.clone(),
@@ -128,6 +132,7 @@ impl Site {
             Sources {
                 store: store.clone(),
                 authenticator,
+                api_keys: api_keys.clone(),
                 communities,
                 presence: presence.clone(),
                 backend_check: backend.clone(),

@@ -253,6 +253,7 @@ async fn bench_of(configure: impl FnOnce(&mut config::Live), cache_ttl: Duration
         presence: Arc::clone(&presence),
         touches: Some(touches),
         authenticator: Arc::clone(&authenticator),
+        api_keys: None,
         clock: Arc::clone(&clock),
         keys: store.keys(),
         metrics: Arc::clone(&metrics),
@@ -329,7 +330,10 @@ impl Bench {
                 .collect(),
             unknown: Vec::new(),
             is_page,
-            owner: Some((Arc::new(self.store.session()), SessionToken::new("token"))),
+            owner: Some(Owner::Visitor(
+                Arc::new(self.store.session()),
+                SessionToken::new("token"),
+            )),
             address: None,
             access_policy: Arc::clone(&self.rules) as Arc<dyn AccessPolicy>,
         };

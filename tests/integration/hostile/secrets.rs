@@ -4,6 +4,7 @@ use serde_json::json;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::{Wire, World};
+use crate::support::api_keys::{COUNTS, KeyFile, key};
 use crate::support::backend::{Backend, Settings, Variant};
 use crate::support::database::Database;
 use crate::support::jwt::{self, Pair};
@@ -136,6 +137,46 @@ async fn i29_a_jwt_is_in_no_log_metric_key_or_table_whatever_the_filter() {
             not_in_redis(part).await;
             assert_eq!(tables_with(&world, part).await, Vec::<String>::new());
         }
+    }
+}
+
+/// Of a server: one that is configured, and one that is not.
+#[tokio::test]
+async fn a16_a_key_is_in_no_log_metric_key_or_table_whatever_the_filter() {
+    let file = KeyFile::new(&[("django", &format!("{COUNTS}rate = 1\nburst = 4\n"))]);
+    let wanted = Wanted {
+        config: "[log]\nfilter = \"trace\"".into(),
+        ..Wanted::usual()
+    };
+    let world = file.wanted(wanted).start().await;
+    let (count, list) = (world.visitors("rust", "/count"), world.visitors("rust", ""));
+    for key in [key("django"), key("nobody"), "hc_too-short-to-be-one".to_owned()] {
+        let bearer = format!("Host: a\r\nUser-Agent: {FIREFOX}\r\nAuthorization: Bearer {key}\r\n");
+        for request in [
+            format!("GET {count} HTTP/1.1\r\n{bearer}\r\n"),
+            format!("GET {count}?key={key} HTTP/1.1\r\n{bearer}Referer: http://a/?x={key}\r\n\r\n"),
+            format!("GET {list} HTTP/1.1\r\n{bearer}\r\n"),
+            format!("GET {count} HTTP/1.1\r\n{bearer}Origin: http://evil.test\r\n\r\n"),
+            format!("GET {count} HTTP/1.1\r\n{bearer}\r\n"),
+            format!("GET {count} HTTP/1.1\r\n{bearer}\r\n"),
+            format!("GET /die HTTP/1.1\r\n{bearer}\r\n"),
+        ] {
+            let mut wire = Wire::open(world.sidecar.port).await;
+            wire.try_send(request).await;
+            let head = wire.try_answer(false).await;
+            assert!(!format!("{head:?}").contains(&key));
+        }
+    }
+    let log = world.sidecar.says("a server asks more often than its key may");
+    assert!(log.contains("django"), "the log names the key");
+    let metrics = reqwest::get(world.sidecar.admin_url("/metrics"))
+        .await
+        .expect("metrics");
+    let metrics = metrics.text().await.expect("text");
+    for key in [key("django"), key("nobody"), "too-short-to-be-one".to_owned()] {
+        assert!(!contains(log.as_bytes(), &key), "{log}");
+        assert!(!metrics.contains(&key));
+        assert_eq!(tables_with(&world, &key).await, Vec::<String>::new());
     }
 }
 

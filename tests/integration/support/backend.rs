@@ -181,6 +181,16 @@ fn socket_in(directory: &TempDir) -> PathBuf {
 
 /// Runs one of the site's own commands, which must not fail; what it prints.
 pub fn manage(variant: Variant, database: &str, arguments: &[&str]) -> String {
+    manage_with(variant, database, arguments, &[])
+}
+
+/// Runs a command of the site's, with more in its environment; what it prints.
+pub fn manage_with(
+    variant: Variant,
+    database: &str,
+    arguments: &[&str],
+    environment: &[(&str, String)],
+) -> String {
     let output = Command::new(python("python"))
         .arg("manage.py")
         .args(arguments)
@@ -188,6 +198,7 @@ pub fn manage(variant: Variant, database: &str, arguments: &[&str]) -> String {
         .env("BACKEND_DB", database)
         .env("BACKEND_VARIANT", variant.environment())
         .env("PYTHONDONTWRITEBYTECODE", "1")
+        .envs(environment.iter().map(|(name, value)| (*name, value)))
         .output()
         .expect("manage.py runs");
     assert!(
@@ -201,6 +212,16 @@ pub fn manage(variant: Variant, database: &str, arguments: &[&str]) -> String {
 impl Backend {
     /// Starts gunicorn and waits until the site answers.
     pub fn start(variant: Variant, database: &str, settings: Settings) -> Self {
+        Self::start_with(variant, database, settings, &[])
+    }
+
+    /// The same with more in its environment.
+    pub fn start_with(
+        variant: Variant,
+        database: &str,
+        settings: Settings,
+        environment: &[(&str, String)],
+    ) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let port = settings.port.unwrap_or_else(free_port);
         let project = project();
@@ -220,36 +241,40 @@ impl Backend {
                 other => other.to_owned(),
             }),
             &[
-                ("BACKEND_DB", database.to_owned()),
-                ("BACKEND_VARIANT", variant.environment().to_owned()),
-                (
-                    "BACKEND_BIND",
-                    format!("127.0.0.1:{port},unix:{}", socket_in(&directory).display()),
-                ),
-                ("BACKEND_WORKERS", "1".to_owned()),
-                ("BACKEND_THREADS", settings.threads.unwrap_or(16).to_string()),
-                (
-                    "BACKEND_TRACKS",
-                    if settings.tracks { "1" } else { "" }.to_owned(),
-                ),
-                ("BACKEND_TEST_ENDPOINTS", "1".to_owned()),
-                (
-                    "BACKEND_HTTPS_ONLY",
-                    if settings.https_only { "1" } else { "" }.to_owned(),
-                ),
-                (
-                    "BACKEND_SESSION_ENGINE",
-                    format!(
-                        "django.contrib.sessions.backends.{}",
-                        if settings.caches_sessions {
-                            "cached_db"
-                        } else {
-                            "db"
-                        }
+                environment,
+                &[
+                    ("BACKEND_DB", database.to_owned()),
+                    ("BACKEND_VARIANT", variant.environment().to_owned()),
+                    (
+                        "BACKEND_BIND",
+                        format!("127.0.0.1:{port},unix:{}", socket_in(&directory).display()),
                     ),
-                ),
-                ("PYTHONDONTWRITEBYTECODE", "1".to_owned()),
-            ],
+                    ("BACKEND_WORKERS", "1".to_owned()),
+                    ("BACKEND_THREADS", settings.threads.unwrap_or(16).to_string()),
+                    (
+                        "BACKEND_TRACKS",
+                        if settings.tracks { "1" } else { "" }.to_owned(),
+                    ),
+                    ("BACKEND_TEST_ENDPOINTS", "1".to_owned()),
+                    (
+                        "BACKEND_HTTPS_ONLY",
+                        if settings.https_only { "1" } else { "" }.to_owned(),
+                    ),
+                    (
+                        "BACKEND_SESSION_ENGINE",
+                        format!(
+                            "django.contrib.sessions.backends.{}",
+                            if settings.caches_sessions {
+                                "cached_db"
+                            } else {
+                                "db"
+                            }
+                        ),
+                    ),
+                    ("PYTHONDONTWRITEBYTECODE", "1".to_owned()),
+                ],
+            ]
+            .concat(),
         );
         let log = directory.path().join("log");
         wait_until("gunicorn", || {

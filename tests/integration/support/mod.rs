@@ -1,5 +1,6 @@
 //! What the tests stand on: services started on free ports, and stopped with the test process.
 
+pub mod api_keys;
 pub mod asgi;
 pub mod backend;
 pub mod browsers;
