@@ -10,6 +10,8 @@
 pub mod changes;
 pub mod coalesce;
 pub mod failure_domain;
+#[cfg(test)]
+pub(crate) mod fake;
 pub mod grants;
 pub mod keys;
 pub mod memory;

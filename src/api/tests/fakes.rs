@@ -15,7 +15,7 @@ use crate::api::{BackendCheck, CheckError};
 use crate::ids::{CommunityId, UserId};
 use crate::key_type::{AppKeys, KeyType, KeyTypes};
 use crate::presence::changes::{CountChanges, Subscription};
-use crate::presence::{Answer, Count, CountStream, Presence, PresenceError, Seen, Sweep, Touch};
+use crate::presence::{self, Answer, Count, CountStream, PresenceError, Seen};
 use crate::store::fake::Fake;
 use crate::store::{Stats, StoreError, VisitorRow};
 
@@ -185,11 +185,7 @@ fn key(seen: &Seen) -> (DateTime<Utc>, &str) {
 }
 
 #[async_trait]
-impl Presence for FakePresence {
-    async fn touch(&self, _: &CommunityId, _: &[Touch]) -> Result<Count, PresenceError> {
-        unimplemented!("the API does not touch")
-    }
-
+impl presence::fake::Fake for FakePresence {
     fn counts(&self, communities: Vec<CommunityId>) -> CountStream<'_> {
         let count = move |community| {
             let seen = self.seen.lock().unwrap();
@@ -202,10 +198,6 @@ impl Presence for FakePresence {
             (community, self.mood().map(|()| Answer { value: count, stale }))
         };
         stream::iter(communities.into_iter().map(count)).boxed()
-    }
-
-    async fn communities(&self, _: usize) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
-        unimplemented!("the API is told which")
     }
 
     async fn list(
@@ -222,14 +214,6 @@ impl Presence for FakePresence {
             value: seen[start..].iter().take(limit).cloned().collect(),
             stale: self.stale_lists.load(Ordering::Relaxed),
         })
-    }
-
-    async fn sweep(&self) -> Result<Sweep, PresenceError> {
-        unimplemented!("the API does not sweep")
-    }
-
-    async fn ping(&self) -> Result<(), PresenceError> {
-        unimplemented!("the API does not ping")
     }
 
     fn subscribe(&self) -> Subscription {

@@ -11,7 +11,8 @@ use super::*;
 use crate::live::subscriber::Signal;
 use crate::live::topic::STANDS;
 use crate::presence::changes::{CountChanges, Subscription};
-use crate::presence::{CountChange, CountStream, PresenceError, Seen, Sweep, Touch};
+use crate::presence::fake::Fake;
+use crate::presence::{CountChange, CountStream, PresenceError};
 
 const INTERVAL: Duration = Duration::from_millis(200);
 const RESYNC: Duration = Duration::from_secs(15);
@@ -50,11 +51,7 @@ impl Told {
 }
 
 #[async_trait]
-impl Presence for Told {
-    async fn touch(&self, _: &CommunityId, _: &[Touch]) -> Result<Count, PresenceError> {
-        unimplemented!("the hub does not touch")
-    }
-
+impl Fake for Told {
     fn counts(&self, communities: Vec<CommunityId>) -> CountStream<'_> {
         self.readings.fetch_add(1, Ordering::Relaxed);
         let known = self.counts.lock().unwrap().clone();
@@ -75,27 +72,6 @@ impl Presence for Told {
             )
         };
         held.flatten().map(answer).boxed()
-    }
-
-    async fn communities(&self, _: usize) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
-        unimplemented!("the hub is told which")
-    }
-
-    async fn list(
-        &self,
-        _: &CommunityId,
-        _: Option<&Seen>,
-        _: usize,
-    ) -> Result<Answer<Vec<Seen>>, PresenceError> {
-        unimplemented!("the hub does not list")
-    }
-
-    async fn sweep(&self) -> Result<Sweep, PresenceError> {
-        unimplemented!("the hub does not sweep")
-    }
-
-    async fn ping(&self) -> Result<(), PresenceError> {
-        unimplemented!("the hub does not ping")
     }
 
     fn subscribe(&self) -> Subscription {

@@ -7,8 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use async_trait::async_trait;
 
 use super::*;
-use crate::presence::changes::Subscription;
-use crate::presence::{Answer, Count, CountStream, Seen, Sweep, Touch};
+use crate::presence::fake::Fake;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -30,7 +29,7 @@ impl Shared {
 }
 
 #[async_trait]
-impl Presence for Shared {
+impl Fake for Shared {
     fn shares_grants(&self) -> bool {
         true
     }
@@ -77,38 +76,6 @@ impl Presence for Shared {
         Ok(noted.filter(|noted| !noted.left.is_zero()))
     }
 
-    async fn touch(&self, _: &CommunityId, _: &[Touch]) -> Result<Count, PresenceError> {
-        unimplemented!("grants touch nobody")
-    }
-
-    fn counts(&self, _: Vec<CommunityId>) -> CountStream<'_> {
-        unimplemented!("grants count nobody")
-    }
-
-    async fn communities(&self, _: usize) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
-        unimplemented!("grants list nothing")
-    }
-
-    async fn list(
-        &self,
-        _: &CommunityId,
-        _: Option<&Seen>,
-        _: usize,
-    ) -> Result<Answer<Vec<Seen>>, PresenceError> {
-        unimplemented!("grants list nobody")
-    }
-
-    async fn sweep(&self) -> Result<Sweep, PresenceError> {
-        unimplemented!("grants end by themselves")
-    }
-
-    async fn ping(&self) -> Result<(), PresenceError> {
-        self.is_there()
-    }
-
-    fn subscribe(&self) -> Subscription {
-        unimplemented!("nobody is told of grants")
-    }
 }
 
 fn sidecar(store: &Arc<Shared>) -> Grants {
@@ -263,7 +230,7 @@ async fn a10_an_open_page_prolongs_a_grant_and_takes_no_refusal_back() {
     one.writes().await;
     open();
     one.writes().await;
-    let noted = store.grant(&"42".into(), &"7".into()).await.unwrap().unwrap();
+    let noted = Fake::grant(&*store, &"42".into(), &"7".into()).await.unwrap().unwrap();
     assert!(noted.left > nearly, "{noted:?}");
     // Refused elsewhere, which this sidecar has not heard.
     other.shows(Verdict::Refused, Duration::ZERO);

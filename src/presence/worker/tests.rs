@@ -8,8 +8,8 @@ use chrono::DateTime;
 use tokio::sync::Notify;
 
 use super::*;
-use crate::presence::changes::Subscription;
-use crate::presence::{Answer, Count, CountStream, Seen, Sweep};
+use crate::presence::fake::Fake;
+use crate::presence::{Count, Sweep};
 
 /// Runs both tasks to their end, once.
 async fn run(worker: Worker, shutdown: watch::Receiver<bool>) {
@@ -39,7 +39,7 @@ impl Notebook {
 }
 
 #[async_trait]
-impl Presence for Notebook {
+impl Fake for Notebook {
     async fn touch(&self, community: &CommunityId, touches: &[Touch]) -> Result<Count, PresenceError> {
         if self.refusing.load(Ordering::Relaxed) {
             return Err(PresenceError::Unexpected("refusing".into()));
@@ -56,37 +56,12 @@ impl Presence for Notebook {
         })
     }
 
-    fn counts(&self, _: Vec<CommunityId>) -> CountStream<'_> {
-        unimplemented!("the worker does not ask")
-    }
-
-    async fn communities(&self, _: usize) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
-        unimplemented!("the worker does not ask")
-    }
-
-    async fn list(
-        &self,
-        _: &CommunityId,
-        _: Option<&Seen>,
-        _: usize,
-    ) -> Result<Answer<Vec<Seen>>, PresenceError> {
-        Ok(Answer::current(Vec::new()))
-    }
-
     async fn sweep(&self) -> Result<Sweep, PresenceError> {
         self.swept.notify_one();
         Ok(Sweep {
             lag: Duration::from_millis(1_500),
             ..Sweep::default()
         })
-    }
-
-    async fn ping(&self) -> Result<(), PresenceError> {
-        Ok(())
-    }
-
-    fn subscribe(&self) -> Subscription {
-        unimplemented!("the worker does not subscribe")
     }
 }
 

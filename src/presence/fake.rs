@@ -1,0 +1,120 @@
+//! Fake presence stores for tests that need only a part of one.
+
+use async_trait::async_trait;
+use std::time::Duration;
+
+use super::changes::Subscription;
+use super::grants::{Grant, NotedGrant};
+use super::{Answer, Count, CountStream, Presence, PresenceError, Seen, Sweep, Touch};
+use crate::ids::{CommunityId, UserId};
+
+/// The part of a store that a test expects to be used; any other call fails the test. Each fake is a [`Presence`].
+#[async_trait]
+pub(crate) trait Fake: Send + Sync + 'static {
+    async fn touch(&self, _: &CommunityId, _: &[Touch]) -> Result<Count, PresenceError> {
+        unexpected("touch")
+    }
+
+    fn counts(&self, _: Vec<CommunityId>) -> CountStream<'_> {
+        unexpected("counts")
+    }
+
+    async fn communities(&self, _: usize) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
+        unexpected("communities")
+    }
+
+    async fn list(
+        &self,
+        _: &CommunityId,
+        _: Option<&Seen>,
+        _: usize,
+    ) -> Result<Answer<Vec<Seen>>, PresenceError> {
+        unexpected("list")
+    }
+
+    async fn sweep(&self) -> Result<Sweep, PresenceError> {
+        unexpected("sweep")
+    }
+
+    fn shares_grants(&self) -> bool {
+        false
+    }
+
+    async fn note_grants(&self, _: &CommunityId, _: Duration, _: &[Grant]) -> Result<(), PresenceError> {
+        unexpected("note_grants")
+    }
+
+    async fn grant(&self, _: &CommunityId, _: &UserId) -> Result<Option<NotedGrant>, PresenceError> {
+        unexpected("grant")
+    }
+
+    async fn ping(&self) -> Result<(), PresenceError> {
+        unexpected("ping")
+    }
+
+    fn subscribe(&self) -> Subscription {
+        unexpected("subscribe")
+    }
+}
+
+#[track_caller]
+fn unexpected<T>(call: &str) -> T {
+    panic!("{call} is not expected")
+}
+
+#[async_trait]
+impl<F: Fake> Presence for F {
+    async fn touch(&self, community: &CommunityId, touches: &[Touch]) -> Result<Count, PresenceError> {
+        Fake::touch(self, community, touches).await
+    }
+
+    fn counts(&self, communities: Vec<CommunityId>) -> CountStream<'_> {
+        Fake::counts(self, communities)
+    }
+
+    async fn communities(&self, limit: usize) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
+        Fake::communities(self, limit).await
+    }
+
+    async fn list(
+        &self,
+        community: &CommunityId,
+        after: Option<&Seen>,
+        limit: usize,
+    ) -> Result<Answer<Vec<Seen>>, PresenceError> {
+        Fake::list(self, community, after, limit).await
+    }
+
+    async fn sweep(&self) -> Result<Sweep, PresenceError> {
+        Fake::sweep(self).await
+    }
+
+    fn shares_grants(&self) -> bool {
+        Fake::shares_grants(self)
+    }
+
+    async fn note_grants(
+        &self,
+        community: &CommunityId,
+        kept: Duration,
+        grants: &[Grant],
+    ) -> Result<(), PresenceError> {
+        Fake::note_grants(self, community, kept, grants).await
+    }
+
+    async fn grant(
+        &self,
+        community: &CommunityId,
+        user: &UserId,
+    ) -> Result<Option<NotedGrant>, PresenceError> {
+        Fake::grant(self, community, user).await
+    }
+
+    async fn ping(&self) -> Result<(), PresenceError> {
+        Fake::ping(self).await
+    }
+
+    fn subscribe(&self) -> Subscription {
+        Fake::subscribe(self)
+    }
+}
