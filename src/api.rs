@@ -5,7 +5,7 @@
 //! the [`Caller`], whose session is looked up here ([`Api::identify`]).
 //!
 //! One file per subject: `paths` (the API's paths), `query` and `cursor` (parameters), `access` (who may see which
-//! community), `visitors` and `stats` (the answers), `answers` (their JSON), `live`, `handshake`, `origin` and
+//! community), `visitors`, `finer`, `site` and `stats` (the answers), `answers` (their JSON), `live`, `handshake`, `origin` and
 //! `stream_reader` (live connections), `cors` (pages of other origins), `visits` (reported page views), `widget`
 //! (the script), `problem` (error answers), `openapi` (the contract).
 //!
@@ -18,6 +18,7 @@ mod backend_check;
 mod caller;
 mod cors;
 mod cursor;
+mod finer;
 mod handshake;
 pub(crate) mod live;
 mod metrics;
@@ -28,6 +29,7 @@ mod problem;
 mod problem_responses;
 mod query;
 pub(crate) mod reports;
+mod site;
 mod stats;
 mod stream_reader;
 #[cfg(test)]
@@ -69,6 +71,7 @@ use crate::json::Seconds;
 use crate::presence::moment::Clock;
 use access::Gate;
 use cors::Cors;
+use openapi::Contract;
 use paths::{Operation, Paths};
 use problem::Problem;
 use stats::Statistics;
@@ -129,8 +132,8 @@ struct Shared {
     intake: Arc<Intake>,
     clock: Clock,
     metrics: Arc<Metrics>,
-    /// The `OpenAPI` document, rendered once.
-    contract: Bytes,
+    /// The `OpenAPI` document.
+    contract: Contract,
     script: Script,
     /// The same for communities with text keys.
     script_of_text_keys: Script,
@@ -201,8 +204,8 @@ impl Api {
             ),
             session_facts: site_settings.session_facts,
             statistics: Statistics::new(Arc::clone(&store), site_settings.session_facts),
-            contract: openapi::render(&paths, &settings, &site_settings),
-            cors: Cors::new(site_settings.allowed_origins),
+            cors: Cors::new(site_settings.allowed_origins.clone()),
+            contract: Contract::new(site_settings),
             live,
             authenticator,
             script: Script::new(paths.prefix(), settings.max_limit, false),
@@ -228,7 +231,7 @@ impl Api {
 
     /// Reads a request's raw path; `None` if it is not the API's, but the app's.
     pub fn parse(&self, path: &str) -> Option<ApiPath> {
-        self.shared.paths.parse(path)
+        self.shared.parse(path)
     }
 
     /// Longest time for one answer, and for identifying the caller before it.
@@ -305,6 +308,11 @@ impl Api {
 }
 
 impl Shared {
+    fn parse(&self, path: &str) -> Option<ApiPath> {
+        self.paths
+            .parse(path, || self.intake.routes.load().finer_kinds().to_vec())
+    }
+
     async fn answer(
         self: &Arc<Self>,
         path: &ApiPath,
@@ -320,8 +328,15 @@ impl Shared {
             Operation::List => visitors::list(self, &caller, community, query).await,
             Operation::Count => visitors::count(self, &caller, community, query).await,
             Operation::Stats => stats::stats(self, &caller, community, query).await,
+            Operation::FinerList => finer::list(self, &caller, path, query).await,
+            Operation::FinerCount => finer::count(self, &caller, path, query).await,
+            Operation::SiteCount => site::count(self, &caller, query).await,
+            Operation::Online => site::online(self, &caller, query).await,
+            Operation::UsersOnline => site::users(self, &caller, query).await,
             Operation::Counts => visitors::counts(self, &caller, query).await,
-            Operation::Live | Operation::LiveOfMany => live::answer(self, path, request, caller).await,
+            Operation::Live | Operation::FinerLive | Operation::LiveOfMany => {
+                live::answer(self, path, request, caller).await
+            }
             Operation::Visits => reports::report(self, request, &caller, body).await,
             Operation::Widget => Ok(widget::script(self, &request.headers)),
             Operation::Contract => openapi::contract(self, query),

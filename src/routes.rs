@@ -1,5 +1,7 @@
 //! Routes (step 2, match): which route a path belongs to, and which community it names.
 //!
+//! A route may also say what is finer than the community in its paths (`presence`).
+//!
 //! Patterns come from route files (`file`) and see the path only, decoded once as the app sees it
 //! ([`decode_path`]). All are compiled into one [`RouteTable`]; the first match in file order wins.
 //! [`Explanation`] shows the same for one URL. Pure: `reload` reads the files, and a slug is turned into an id where
@@ -9,6 +11,7 @@ mod explain;
 mod file;
 mod path;
 pub mod pattern;
+mod presence;
 
 use std::sync::Arc;
 
@@ -18,6 +21,9 @@ pub use explain::{Explanation, Tried};
 pub use file::{RouteError, RouteFile};
 pub use path::decode_path;
 pub use pattern::RouteTable;
+pub use presence::{FinerKind, MOST_FINER};
+
+use crate::ids::Finer;
 
 /// The route of a request's path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +32,8 @@ pub struct RouteMatch {
     pub route: Arc<Route>,
     /// The community that the path names, where it names one.
     pub community: Option<CommunityRef>,
+    /// What is finer in the community that the path names, where the route says so.
+    pub finer: Arc<[Finer]>,
     /// Whether the path names nothing below the community but, at most, its slug: it is the community's own page.
     pub is_communitys_own: bool,
 }

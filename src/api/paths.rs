@@ -3,14 +3,22 @@
 //!
 //! [`Operation::template`] is the one place that spells a path: parser and contract are made from it.
 
+use std::sync::Arc;
+
 use http::Method;
 use percent_encoding::percent_decode_str;
 
 use crate::config;
+use crate::ids::Finer;
 use crate::metrics::{LabelValue as _, label_values};
+use crate::routes::{FinerKind, RouteTable};
 
 /// Stands for one non-empty path segment in a template.
 const COMMUNITY: &str = "{community}";
+/// Stands for the segment of a kind of things that are finer than communities.
+pub(super) const SCOPES: &str = "{scopes}";
+/// Stands for one non-empty segment, the key of such a thing.
+pub(super) const SCOPE: &str = "{scope}";
 
 label_values! {
     /// An operation of the API.
@@ -23,9 +31,21 @@ label_values! {
         Stats => "stats",
         /// How many are here, each time it changes.
         Live => "live",
+        /// Who is at something in a community.
+        FinerList => "finer_visitors",
+        /// How many are.
+        FinerCount => "finer_count",
+        /// How many are, each time it changes.
+        FinerLive => "finer_live",
+        /// How many are on the whole site.
+        SiteCount => "site_count",
+        /// Who is.
+        Online => "online",
+        /// Which of some users are.
+        UsersOnline => "users_online",
         /// How many are in each of several communities.
         Counts => "counts",
-        /// The same, each time one changes.
+        /// The same, each time one changes; or of the whole site.
         LiveOfMany => "live_of_many",
         /// A page view that a page reports.
         Visits => "visits",
@@ -44,6 +64,12 @@ impl Operation {
             Self::Count => "/communities/{community}/visitors/count",
             Self::Stats => "/communities/{community}/visitors/stats",
             Self::Live => "/communities/{community}/visitors/live",
+            Self::FinerList => "/communities/{community}/{scopes}/{scope}/visitors",
+            Self::FinerCount => "/communities/{community}/{scopes}/{scope}/visitors/count",
+            Self::FinerLive => "/communities/{community}/{scopes}/{scope}/visitors/live",
+            Self::SiteCount => "/visitors/count",
+            Self::Online => "/visitors/online",
+            Self::UsersOnline => "/visitors/users",
             Self::Counts => "/visitors/counts",
             Self::LiveOfMany => "/visitors/live",
             Self::Visits => "/visits",
@@ -54,7 +80,7 @@ impl Operation {
 
     /// Whether it opens live connections.
     pub(super) fn is_live(self) -> bool {
-        matches!(self, Self::Live | Self::LiveOfMany)
+        matches!(self, Self::Live | Self::FinerLive | Self::LiveOfMany)
     }
 
     /// Whether a request with this method is one of its. The handshake of a live connection refuses HEAD itself.
@@ -69,7 +95,7 @@ impl Operation {
     pub(super) fn methods(self) -> &'static str {
         match self {
             Self::Visits => "POST",
-            Self::Live | Self::LiveOfMany => "GET",
+            Self::Live | Self::FinerLive | Self::LiveOfMany => "GET",
             _ => "GET,HEAD",
         }
     }
@@ -84,26 +110,44 @@ impl Operation {
     fn is_enabled(self, settings: &config::Api) -> bool {
         settings.enabled
             && match self {
-                Self::Live | Self::LiveOfMany | Self::Widget => settings.live,
+                Self::Live | Self::FinerLive | Self::LiveOfMany | Self::Widget => settings.live,
                 Self::Visits => settings.beacon,
-                Self::List | Self::Count | Self::Stats | Self::Counts | Self::Contract => true,
+                Self::List
+                | Self::Count
+                | Self::Stats
+                | Self::FinerList
+                | Self::FinerCount
+                | Self::SiteCount
+                | Self::Online
+                | Self::UsersOnline
+                | Self::Counts
+                | Self::Contract => true,
             }
     }
 
-    /// The raw community segment of a raw path below the prefix, without trailing slash, if that is the operation's
-    /// path; empty if it has none.
-    fn segment(self, path: &str) -> Option<&str> {
+    /// What a raw path below the prefix, without trailing slash, names, if it is the operation's path.
+    fn segments(self, path: &str) -> Option<Segments<'_>> {
         let (mut asked, mut expected) = (path.split('/'), self.template().split('/'));
-        let mut community = "";
+        let mut found = Segments::default();
         loop {
             match (asked.next(), expected.next()) {
-                (None, None) => return Some(community),
-                (Some(segment), Some(COMMUNITY)) if !segment.is_empty() => community = segment,
-                (Some(segment), Some(literal)) if segment == literal && literal != COMMUNITY => {}
+                (None, None) => return Some(found),
+                (Some(segment), Some(COMMUNITY)) if !segment.is_empty() => found.community = segment,
+                (Some(segment), Some(SCOPES)) if !segment.is_empty() => found.scopes = segment,
+                (Some(segment), Some(SCOPE)) if !segment.is_empty() => found.scope = segment,
+                (Some(segment), Some(literal)) if segment == literal && !literal.starts_with('{') => {}
                 _ => return None,
             }
         }
     }
+}
+
+/// Raw segments of a path; empty where it has none.
+#[derive(Default)]
+struct Segments<'a> {
+    community: &'a str,
+    scopes: &'a str,
+    scope: &'a str,
 }
 
 /// A path of the API, parsed.
@@ -113,6 +157,17 @@ pub struct ApiPath {
     pub(super) operation: Operation,
     /// The community that it names, decoded once; `None` if that is not UTF-8. Empty if it names none.
     pub(super) community: Option<String>,
+    /// What is finer in it that the path names, if it names any.
+    pub(super) finer: Option<AskedFiner>,
+}
+
+/// Something finer than a community, as a path names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum AskedFiner {
+    /// What presence may keep.
+    Known(Finer),
+    /// A key of this kind that cannot be one.
+    NoKey(Arc<str>),
 }
 
 impl ApiPath {
@@ -127,9 +182,11 @@ impl ApiPath {
     }
 }
 
-/// Whether the sidecar answers this raw path itself, under this configuration. Pure.
-pub fn is_own_path(settings: &config::Api, path: &str) -> bool {
-    Paths::new(settings).parse(path).is_some()
+/// Whether the sidecar answers this raw path itself, under this configuration and these routes. Pure.
+pub fn is_own_path(settings: &config::Api, routes: &RouteTable, path: &str) -> bool {
+    Paths::new(settings)
+        .parse(path, || routes.finer_kinds().to_vec())
+        .is_some()
 }
 
 /// The paths of the widget's script, and of a page's live connection.
@@ -168,15 +225,27 @@ impl Paths {
         self.operations.iter().copied()
     }
 
-    /// Reads a raw path, with or without one trailing slash; `None` if it is the app's.
-    pub(super) fn parse(&self, path: &str) -> Option<ApiPath> {
+    /// Reads a raw path, with or without one trailing slash; `None` if it is the app's. `kinds` are those of things finer
+    /// than communities; asked for only where the path may name one.
+    pub(super) fn parse(&self, path: &str, kinds: impl Fn() -> Vec<FinerKind>) -> Option<ApiPath> {
         let below = path.strip_prefix(&self.prefix)?;
         let below = below.strip_suffix('/').unwrap_or(below);
         self.operations().find_map(|operation| {
-            let community = percent_decode_str(operation.segment(below)?).decode_utf8();
+            let segments = operation.segments(below)?;
+            let finer = match segments.scopes {
+                "" => None,
+                scopes => {
+                    let kind = kinds().into_iter().find(|kind| *kind.segment == *scopes)?.kind;
+                    let key = percent_decode_str(segments.scope).decode_utf8().ok();
+                    let finer = key.and_then(|key| Finer::new(&kind, &key));
+                    Some(finer.map_or(AskedFiner::NoKey(kind), AskedFiner::Known))
+                }
+            };
+            let community = percent_decode_str(segments.community).decode_utf8();
             Some(ApiPath {
                 operation,
                 community: community.ok().map(Into::into),
+                finer,
             })
         })
     }

@@ -25,9 +25,9 @@ use utoipa::ToSchema;
 
 use super::close::Close;
 use super::topic::LiveCount;
-use crate::ids::CommunityId;
 use crate::json::{Key, Timestamp};
 use crate::key_type::AppKeys;
+use crate::presence::Scope;
 
 /// Longest message that a client may send: a hundred long keys fit.
 pub(super) const MAX_MESSAGE: usize = 8 * 1024;
@@ -35,7 +35,8 @@ pub(super) const MAX_MESSAGE: usize = 8 * 1024;
 /// Slugs of one community for which an update is kept serialised.
 const MOST_NAMES: usize = 4;
 
-/// What the server says.
+/// What the server says. `count` messages of a whole community, of something in it and of the whole site differ in what
+/// they name.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub(crate) enum LiveMessage {
@@ -46,6 +47,36 @@ pub(crate) enum LiveMessage {
         /// Distinct users seen within the window.
         current_visitors: u64,
         /// Rises from message to message of a community.
+        seq: u64,
+        /// When the count was taken.
+        as_of: Timestamp,
+        /// Whether this is only what this server saw itself, because the store of presence is away.
+        stale: bool,
+    },
+    /// The same of something finer in a community.
+    #[serde(rename = "count")]
+    FinerCount {
+        /// The community, as the client asked for it.
+        community_id: Key,
+        /// The kind of things, such as `post`.
+        scope: String,
+        /// Which of them.
+        scope_id: String,
+        /// Distinct users seen there within the window.
+        current_visitors: u64,
+        /// Rises from message to message of it.
+        seq: u64,
+        /// When the count was taken.
+        as_of: Timestamp,
+        /// Whether this is only what this server saw itself, because the store of presence is away.
+        stale: bool,
+    },
+    /// The same of the whole site.
+    #[serde(rename = "count")]
+    SiteCount {
+        /// Distinct users seen anywhere within the window.
+        current_visitors: u64,
+        /// Rises from message to message.
         seq: u64,
         /// When the count was taken.
         as_of: Timestamp,
@@ -78,10 +109,10 @@ impl LiveMessage {
     }
 }
 
-/// One value of one community, in every form in which it is sent: serialised once for all subscribers.
+/// One value of one scope, in every form in which it is sent: serialised once for all subscribers.
 #[derive(Debug)]
 pub(super) struct Update {
-    community: CommunityId,
+    scope: Scope,
     known: LiveCount,
     text: Bytes,
     event: Bytes,
@@ -92,9 +123,11 @@ pub(super) struct Update {
 
 impl Update {
     /// Serialises it.
-    pub(super) fn new(community: CommunityId, known: LiveCount, keys: &AppKeys) -> Self {
-        let key = Key::of_community(&community, keys);
-        Self::with_key(community, known, key)
+    pub(super) fn new(scope: Scope, known: LiveCount, keys: &AppKeys) -> Self {
+        let key = scope
+            .community()
+            .map(|community| Key::of_community(community, keys));
+        Self::with_key(scope, known, key)
     }
 
     /// The same for subscribers who asked for the community by a slug.
@@ -105,7 +138,7 @@ impl Update {
             return Arc::clone(update);
         }
         let key = Key::Text(slug.as_ref().into());
-        let update = Arc::new(Self::with_key(self.community.clone(), self.known, key));
+        let update = Arc::new(Self::with_key(self.scope.clone(), self.known, Some(key)));
         // A community has one slug, but for those that it had a moment ago.
         if named.len() < MOST_NAMES {
             named.push((Arc::clone(slug), Arc::clone(&update)));
@@ -113,19 +146,38 @@ impl Update {
         update
     }
 
-    fn with_key(community: CommunityId, known: LiveCount, community_id: Key) -> Self {
+    /// `key` is the community's.
+    fn with_key(scope: Scope, known: LiveCount, key: Option<Key>) -> Self {
         let LiveCount { count, stale } = known;
-        let message = LiveMessage::Count {
-            community_id,
-            current_visitors: count.current,
-            seq: count.seq,
-            as_of: Timestamp(count.as_of),
-            stale,
+        let (current_visitors, seq, as_of) = (count.current, count.seq, Timestamp(count.as_of));
+        let message = match (key, scope.finer()) {
+            (None, _) => LiveMessage::SiteCount {
+                current_visitors,
+                seq,
+                as_of,
+                stale,
+            },
+            (Some(community_id), None) => LiveMessage::Count {
+                community_id,
+                current_visitors,
+                seq,
+                as_of,
+                stale,
+            },
+            (Some(community_id), Some(finer)) => LiveMessage::FinerCount {
+                community_id,
+                scope: finer.kind().into(),
+                scope_id: finer.key().into(),
+                current_visitors,
+                seq,
+                as_of,
+                stale,
+            },
         };
         let text = message.text();
         let event = format!("id: {}\n{}", count.seq, event(&text));
         Self {
-            community,
+            scope,
             known,
             chunk: chunk(&event),
             event: event.into(),
@@ -134,8 +186,8 @@ impl Update {
         }
     }
 
-    pub(super) fn community(&self) -> &CommunityId {
-        &self.community
+    pub(super) fn scope(&self) -> &Scope {
+        &self.scope
     }
 
     pub(super) fn known(&self) -> LiveCount {

@@ -298,8 +298,11 @@ impl<'a, T: Transport> Serving<'a, T> {
             turn,
             Arc::clone(&connection.access_policy),
             connection.owner.as_ref().map(|owner| Arc::clone(&owner.session)),
-            connection.subscriber().communities(),
-            connection.page.clone(),
+            connection.communities(),
+            connection
+                .page
+                .as_ref()
+                .and_then(|page| page.community().cloned()),
         ));
     }
 
@@ -316,16 +319,16 @@ impl<'a, T: Transport> Serving<'a, T> {
         }
         let names = self.connection.names(&lost);
         for community in &lost {
-            self.connection.unsubscribe(community);
+            self.connection.lose(community);
         }
-        if self.connection.subscriber().communities().is_empty() {
+        if self.connection.subscriber().scopes().is_empty() {
             return Err(End::Closed(Close::Unknown));
         }
         let names = names.iter().map(String::as_str);
         self.connection.tell_unknown(self.transport, names)
     }
 
-    /// The owner is present in the community of the page (P11).
+    /// The owner is present where the page is (P11).
     fn beat(&self) {
         let Connection {
             state, owner, page, ..
@@ -336,7 +339,7 @@ impl<'a, T: Transport> Serving<'a, T> {
         {
             state.metrics.heartbeats.inc();
             if presence
-                .touch(page.clone(), owner.session.user_id.clone(), Moment::now())
+                .touch(page.into(), owner.session.user_id.clone(), Moment::now())
                 .is_err()
             {
                 state.metrics.views.dropped[Dropped::PresenceQueueFull].inc();

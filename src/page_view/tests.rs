@@ -58,6 +58,7 @@ fn page() -> Page {
                 grants: None,
             }),
             community: Some(CommunityRef::Id(Arc::from("42"))),
+            finer: Arc::default(),
             is_communitys_own: true,
         }),
         is_of_a_file: false,

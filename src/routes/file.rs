@@ -12,6 +12,7 @@ use regex::{Regex, RegexBuilder};
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::presence::{self, FinerGroup, FinerKind, RawScope};
 use super::{Route, Track};
 
 /// Upper bound of routes in all files together: each is a metric label, and all are matched at once.
@@ -81,6 +82,8 @@ struct RawRoute {
     /// Whether an answer 200 says that its visitor may see the community. Without the key: where it is the community's own
     /// page, or a lookup found the community.
     grants: Option<bool>,
+    /// Captures that presence is counted in, the community first.
+    presence: Option<Spanned<Vec<Spanned<RawScope>>>>,
 }
 
 /// The named group of a pattern that holds the community.
@@ -92,6 +95,14 @@ pub(super) enum CommunityGroup {
     Lookup(usize, Arc<str>),
 }
 
+impl CommunityGroup {
+    fn index(&self) -> usize {
+        match self {
+            Self::Id(index) | Self::Slug(index) | Self::Lookup(index, _) => *index,
+        }
+    }
+}
+
 /// A route that passed all checks.
 #[derive(Debug)]
 pub(super) struct CheckedRoute {
@@ -101,13 +112,20 @@ pub(super) struct CheckedRoute {
     /// The pattern compiled, anchored at the start of the path.
     pub(super) regex: Regex,
     pub(super) group: Option<CommunityGroup>,
+    /// Captures of what is finer than the community.
+    pub(super) finer: Vec<FinerGroup>,
     /// `file:line`, for messages.
     pub(super) source: String,
 }
 
-/// Reads and checks all files; the order is kept. `lookups` are the names in `[schema.lookup]`.
-pub(super) fn check(files: &[RouteFile], lookups: &[Arc<str>]) -> Result<Vec<CheckedRoute>, RouteError> {
+/// Reads and checks all files; the order is kept. `lookups` are the names in `[schema.lookup]`. Also returns the kinds of
+/// things that are finer than communities.
+pub(super) fn check(
+    files: &[RouteFile],
+    lookups: &[Arc<str>],
+) -> Result<(Vec<CheckedRoute>, Vec<FinerKind>), RouteError> {
     let mut checked = Vec::new();
+    let mut kinds = Vec::new();
     let mut sources: HashMap<String, String> = HashMap::new();
     for file in files {
         let raw: RawFile = toml::from_str(&file.text).map_err(|error| not_the_language(file, &error))?;
@@ -118,7 +136,11 @@ pub(super) fn check(files: &[RouteFile], lookups: &[Arc<str>]) -> Result<Vec<Che
                 name: route.name.get_ref().clone(),
                 at: route.name.span().start,
             };
+            let presence_at = route.presence.as_ref().map(|presence| presence.span().start);
             let route = check.route(route)?;
+            if let Err((problem, remedy)) = presence::join(&mut kinds, &route.finer) {
+                return Err(check.refuse_at(presence_at.unwrap_or(check.at), problem, &remedy));
+            }
             if let Some(first) = sources.insert(check.name.clone(), route.source.clone()) {
                 return Err(check.refuse(
                     format!("the name is already taken at {first}"),
@@ -134,7 +156,7 @@ pub(super) fn check(files: &[RouteFile], lookups: &[Arc<str>]) -> Result<Vec<Che
             checked.push(route);
         }
     }
-    Ok(checked)
+    Ok((checked, kinds))
 }
 
 /// A pattern as the table uses it: anchored at the start, also where it has alternatives (`^/a|/b`).
@@ -177,6 +199,10 @@ impl Check<'_> {
                 "remove one of the two",
             ));
         }
+        let finer = match &raw.presence {
+            Some(scopes) => self.presence(scopes, &regex, group.as_ref(), raw.track)?,
+            None => Vec::new(),
+        };
         let page_type = match raw.page_type {
             Some(page_type) => self.short_text("page_type", &page_type)?,
             None => Arc::from(self.name.as_str()),
@@ -197,6 +223,7 @@ impl Check<'_> {
             pattern: raw.pattern.into_inner(),
             regex,
             group,
+            finer,
             source: source(&self.file.path, line_of(&self.file.text, self.at)),
         })
     }
@@ -262,6 +289,34 @@ impl Check<'_> {
             }
         };
         Ok((regex, group))
+    }
+
+    /// The captures that presence is counted in besides the community.
+    fn presence(
+        &self,
+        scopes: &Spanned<Vec<Spanned<RawScope>>>,
+        regex: &Regex,
+        group: Option<&CommunityGroup>,
+        track: Track,
+    ) -> Result<Vec<FinerGroup>, RouteError> {
+        let at = scopes.span().start;
+        if scopes.get_ref().is_empty() {
+            return Err(self.refuse_at(
+                at,
+                "`presence` is empty".into(),
+                "name the community's capture and those of finer things, or leave it out",
+            ));
+        }
+        if track == Track::None {
+            return Err(self.refuse_at(
+                at,
+                "`presence` stands on a route that is not tracked".into(),
+                "remove it, or `track = \"none\"`",
+            ));
+        }
+        let community = group.and_then(|group| regex.capture_names().nth(group.index()).flatten());
+        presence::check(scopes.get_ref(), regex, community)
+            .map_err(|(at, (problem, remedy))| self.refuse_at(at, problem, &remedy))
     }
 
     fn short_text(&self, key: &str, value: &Spanned<String>) -> Result<Arc<str>, RouteError> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use regex::{Captures, RegexSet, RegexSetBuilder};
 
 use super::file::{self, CheckedRoute, CommunityGroup};
+use super::presence::{self, FinerKind};
 use super::{CommunityRef, Route, RouteError, RouteFile, RouteMatch};
 
 /// Longest community key in a path, in characters; a longer one names no community.
@@ -20,6 +21,7 @@ pub struct RouteTable {
     set: RegexSet,
     routes: Vec<CheckedRoute>,
     lookups: Arc<[Arc<str>]>,
+    kinds: Vec<FinerKind>,
 }
 
 impl Default for RouteTable {
@@ -28,6 +30,7 @@ impl Default for RouteTable {
             set: RegexSet::empty(),
             routes: Vec::new(),
             lookups: Arc::default(),
+            kinds: Vec::new(),
         }
     }
 }
@@ -41,7 +44,7 @@ impl RouteTable {
 
     /// The same, where groups of these names lead to a community: those of `[schema.lookup]`.
     pub fn compile_with(files: &[RouteFile], lookups: &Arc<[Arc<str>]>) -> Result<Self, RouteError> {
-        let routes = file::check(files, lookups)?;
+        let (routes, kinds) = file::check(files, lookups)?;
         let set = RegexSetBuilder::new(routes.iter().map(|route| file::anchored(&route.pattern)))
             .size_limit(MAX_COMPILED_SET)
             .build()
@@ -59,6 +62,7 @@ impl RouteTable {
             set,
             routes,
             lookups: Arc::clone(lookups),
+            kinds,
         })
     }
 
@@ -67,12 +71,26 @@ impl RouteTable {
     pub fn find(&self, decoded_path: &str) -> Option<RouteMatch> {
         let first = self.set.matches(decoded_path).into_iter().next()?;
         let route = self.routes.get(first)?;
-        let (community, is_communitys_own) = community(route, decoded_path).unzip();
+        let named = route.group.as_ref().and_then(|group| {
+            let captures = route.regex.captures(decoded_path)?;
+            let (community, is_own) = community(group, &captures, decoded_path)?;
+            Some((community, is_own, presence::finer(&route.finer, &captures)))
+        });
+        let (community, is_communitys_own, finer) = match named {
+            Some((community, is_own, finer)) => (Some(community), is_own, finer),
+            None => (None, false, Arc::default()),
+        };
         Some(RouteMatch {
             route: Arc::clone(&route.route),
             community,
-            is_communitys_own: is_communitys_own.unwrap_or_default(),
+            finer,
+            is_communitys_own,
         })
+    }
+
+    /// The kinds of things that are finer than communities.
+    pub fn finer_kinds(&self) -> &[FinerKind] {
+        &self.kinds
     }
 
     /// The names of groups that lead to a community.
@@ -105,20 +123,18 @@ const OWN_SLUG: &str = "slug";
 
 /// The community that a path names, and whether nothing below it is named: its name is in the last segment, or only its
 /// slug follows.
-fn community(route: &CheckedRoute, path: &str) -> Option<(CommunityRef, bool)> {
-    let group = route.group.as_ref()?;
-    let captures = route.regex.captures(path)?;
+fn community(group: &CommunityGroup, captures: &Captures<'_>, path: &str) -> Option<(CommunityRef, bool)> {
     let (community, end) = match group {
         CommunityGroup::Id(index) => {
-            let (id, end) = captured(&captures, *index, MAX_COMMUNITY_ID)?;
+            let (id, end) = captured(captures, *index, MAX_COMMUNITY_ID)?;
             (CommunityRef::Id(Arc::from(id)), end)
         }
         CommunityGroup::Slug(index) => {
-            let (slug, end) = captured(&captures, *index, MAX_COMMUNITY_SLUG)?;
+            let (slug, end) = captured(captures, *index, MAX_COMMUNITY_SLUG)?;
             (CommunityRef::Slug(Arc::from(slug)), end)
         }
         CommunityGroup::Lookup(index, lookup) => {
-            let (key, _) = captured(&captures, *index, MAX_COMMUNITY_SLUG)?;
+            let (key, _) = captured(captures, *index, MAX_COMMUNITY_SLUG)?;
             let named = CommunityRef::Lookup(Arc::clone(lookup), Arc::from(key));
             // It is the page of something in the community.
             return Some((named, false));

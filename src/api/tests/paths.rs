@@ -134,7 +134,13 @@ async fn a_communitys_segment_is_decoded_once() {
         ] {
             let path = api.parse(&format!("/api/communities/{segment}/visitors{end}"));
             let community = community.clone();
-            assert_eq!(path, Some(ApiPath { operation, community }), "{segment}{end}");
+            let finer = None;
+            let expected = ApiPath {
+                operation,
+                community,
+                finer,
+            };
+            assert_eq!(path, Some(expected), "{segment}{end}");
         }
     }
 }

@@ -75,7 +75,6 @@ impl Fake for Shared {
         });
         Ok(noted.filter(|noted| !noted.left.is_zero()))
     }
-
 }
 
 fn sidecar(store: &Arc<Shared>) -> Grants {
@@ -230,7 +229,10 @@ async fn a10_an_open_page_prolongs_a_grant_and_takes_no_refusal_back() {
     one.writes().await;
     open();
     one.writes().await;
-    let noted = Fake::grant(&*store, &"42".into(), &"7".into()).await.unwrap().unwrap();
+    let noted = Fake::grant(&*store, &"42".into(), &"7".into())
+        .await
+        .unwrap()
+        .unwrap();
     assert!(noted.left > nearly, "{noted:?}");
     // Refused elsewhere, which this sidecar has not heard.
     other.shows(Verdict::Refused, Duration::ZERO);

@@ -36,6 +36,7 @@ fn route(widget: bool, community: Option<&str>) -> RouteMatch {
             grants: None,
         }),
         community: community.map(|id| CommunityRef::Id(id.into())),
+        finer: Arc::default(),
         is_communitys_own: true,
     }
 }
