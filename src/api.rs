@@ -59,7 +59,6 @@ use crate::metrics::StatusClass;
 use crate::presence::Presence;
 use crate::recorder::Intake;
 use crate::store::Store;
-use crate::widget::Script;
 
 pub use backend_check::{BackendCheck, CheckError, UpstreamCheck};
 pub use caller::Caller;
@@ -76,6 +75,7 @@ use paths::{Operation, Paths};
 use problem::Problem;
 use stats::Statistics;
 use stream_reader::StreamReader;
+use widget::Scripts;
 
 /// Requests answered at the same time; further ones get 503 at once, so that a slow database cannot pile up
 /// requests.
@@ -134,9 +134,7 @@ struct Shared {
     metrics: Arc<Metrics>,
     /// The `OpenAPI` document.
     contract: Contract,
-    script: Script,
-    /// The same for communities with text keys.
-    script_of_text_keys: Script,
+    scripts: Scripts,
     /// When a request from a page of another origin was last logged, in seconds.
     warned_of_foreign_at: AtomicI64,
 }
@@ -208,8 +206,7 @@ impl Api {
             contract: Contract::new(site_settings),
             live,
             authenticator,
-            script: Script::new(paths.prefix(), settings.max_limit, false),
-            script_of_text_keys: Script::new(paths.prefix(), settings.max_limit, true),
+            scripts: Scripts::default(),
             reports: reports::Rate::new(settings.beacon_rate),
             intake,
             paths,

@@ -2,6 +2,7 @@
 
 #[macro_use]
 mod stores;
+mod scopes;
 mod sidecars;
 mod site;
 
