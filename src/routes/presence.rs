@@ -180,3 +180,6 @@ pub(super) fn finer(groups: &[FinerGroup], captures: &Captures<'_>) -> Arc<[Fine
 fn fault(problem: &str, remedy: &str) -> Fault {
     (problem.to_owned(), remedy.to_owned())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 """What the site's own code says about its rows, as plain JSON values. Read through the ORM."""
 from accounts.models import UserEvent, UserProfile, UserSession
+from accounts.online_tracker import OnlineTracker
 from communities.models import Community
 from communities.utils.visitor_utils import get_community_visitors, get_visitor_stats
 
@@ -26,6 +27,13 @@ def visitors(community_id, active_only=True, now=None):
         'user_ids': sorted(users, key=str),
         'visitors': rows,
     }
+
+
+def online(seconds=300, ids=(), url=None):
+    tracker = OnlineTracker(seconds)
+    users = sorted(tracker.last_seen(), key=str)
+    at = {} if url is None else {'at': sorted(tracker.at(metadata__url=url), key=str)}
+    return {'count': tracker.count(), 'user_ids': users, 'which': tracker.which(ids), **at}
 
 
 def visitor(s):

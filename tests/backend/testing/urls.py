@@ -5,6 +5,7 @@ from testing import views
 urlpatterns = [
     path('oracle/stats/<str:community_id>', views.stats),
     path('oracle/visitors/<str:community_id>', views.visitors),
+    path('oracle/online', views.online),
     path('oracle/events', views.events),
     path('oracle/sessions', views.sessions),
     path('oracle/profiles', views.profiles),
