@@ -91,8 +91,8 @@ pub(super) fn asked(path: &ApiPath) -> Result<&Finer, Problem> {
         Some(AskedFiner::Known(finer)) => Ok(finer),
         Some(AskedFiner::NoKey(kind)) => Err(Problem::BadRequest(
             format!(
-                "The key of a {kind} has 1 to {} bytes and no control characters.",
-                Finer::MAX_BYTES
+                "The key of a {kind} has 1 to {} characters and no control characters.",
+                Finer::MAX_CHARS
             )
             .into(),
         )),

@@ -21,7 +21,7 @@ pub(super) struct AskedKey(String);
 pub(super) const MAX_COMMUNITIES: usize = 100;
 /// Most users in one `users` request.
 pub(super) const MAX_USERS: usize = 100;
-/// Longest key of a user, in bytes.
+/// Longest key of a user, in characters.
 const MAX_USER_ID: usize = 255;
 const DEFAULT_LIMIT: u32 = 50;
 const DEFAULT_DAYS: u32 = 30;
@@ -102,7 +102,7 @@ fn listed(list: &str) -> Result<Vec<String>, Problem> {
 
 /// The key of a user's profile, as it is asked for
 #[derive(ToSchema)]
-#[schema(as = UserKey, value_type = String, pattern = "^[^,]+$", example = "7")]
+#[schema(as = UserKey, value_type = String, pattern = "^[^,]+$", max_length = 255, example = "7")]
 #[expect(dead_code, reason = "only its derived description is used")]
 pub(super) struct AskedUser(String);
 
@@ -114,19 +114,14 @@ pub(super) fn users(query: Option<&str>) -> Result<Vec<String>, Problem> {
         None => Vec::new(),
     };
     let is_bounded = (1..=MAX_USERS).contains(&users.len());
-    let are_ids = users.iter().all(|id| (1..=MAX_USER_ID).contains(&id.len()));
-    if is_bounded && are_ids {
-        Ok(users)
-    } else {
-        Err(no_user_key())
+    let is_id = |id: &String| (1..=MAX_USER_ID).contains(&id.chars().count());
+    if is_bounded && users.iter().all(is_id) {
+        return Ok(users);
     }
-}
-
-/// The problem of ids that are none.
-pub(super) fn no_user_key() -> Problem {
-    Problem::BadRequest(
-        format!("ids must be 1 to {MAX_USERS} keys of users with commas between them.").into(),
-    )
+    let range = format!(
+        "ids must be 1 to {MAX_USERS} keys of users, of 1 to {MAX_USER_ID} characters, with commas between them."
+    );
+    Err(Problem::BadRequest(range.into()))
 }
 
 /// What a live connection outside a community's paths is about.
@@ -141,10 +136,10 @@ pub(super) enum LiveOf {
 pub(super) fn live_of(query: Option<&str>) -> Result<LiveOf, Problem> {
     let [list, heartbeat] = read(query, ["communities", "heartbeat"])?;
     match list {
-        Some(_) if heartbeat.is_some() => Err(Problem::BadRequest(
-            "heartbeat is for the whole site, without communities.".into(),
-        )),
-        Some(list) => listed(&list).map(LiveOf::Communities),
+        // It means nothing there.
+        Some(list) => is_heartbeat(heartbeat.as_deref())
+            .and_then(|_| listed(&list))
+            .map(LiveOf::Communities),
         None => is_heartbeat(heartbeat.as_deref()).map(LiveOf::Site),
     }
 }

@@ -12,14 +12,14 @@ pub struct Finer {
 }
 
 impl Finer {
-    /// Longest kind and longest key, in bytes.
-    pub const MAX_BYTES: usize = 128;
+    /// Longest kind and longest key, in characters.
+    pub const MAX_CHARS: usize = 128;
 
     /// Takes the kind, the name of a capture such as `post`, and the key as the path spells it. `None` for either that
-    /// presence does not keep: empty, longer than [`Finer::MAX_BYTES`], or with control characters.
+    /// presence does not keep: empty, longer than [`Finer::MAX_CHARS`], or with control characters.
     pub fn new(kind: &str, key: &str) -> Option<Self> {
         let is_kept =
-            |text: &str| (1..=Self::MAX_BYTES).contains(&text.len()) && !text.chars().any(char::is_control);
+            |text: &str| (1..=Self::MAX_CHARS).contains(&text.chars().count()) && !text.chars().any(char::is_control);
         (is_kept(kind) && is_kept(key)).then(|| Self {
             kind: kind.into(),
             key: key.into(),
@@ -43,11 +43,11 @@ mod tests {
 
     #[test]
     fn p24_what_is_too_long_or_has_control_characters_is_nothing() {
-        for text in ["", "a\u{1f}b", "a\nb", &"x".repeat(Finer::MAX_BYTES + 1)] {
+        for text in ["", "a\u{1f}b", "a\nb", &"x".repeat(Finer::MAX_CHARS + 1)] {
             assert_eq!(Finer::new("post", text), None, "{text:?}");
             assert_eq!(Finer::new(text, "7"), None, "{text:?}");
         }
-        let post = Finer::new("post", &"x".repeat(Finer::MAX_BYTES)).unwrap();
-        assert_eq!((post.kind(), post.key().len()), ("post", Finer::MAX_BYTES));
+        let post = Finer::new("post", &"x".repeat(Finer::MAX_CHARS)).unwrap();
+        assert_eq!((post.kind(), post.key().len()), ("post", Finer::MAX_CHARS));
     }
 }

@@ -35,48 +35,27 @@ pub(super) const MAX_MESSAGE: usize = 8 * 1024;
 /// Slugs of one community for which an update is kept serialised.
 const MOST_NAMES: usize = 4;
 
-/// What the server says. `count` messages of a whole community, of something in it and of the whole site differ in what
-/// they name.
+/// What the server says.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub(crate) enum LiveMessage {
-    /// A community's count: first a snapshot, then each time it has changed, at most a few times a second.
+    /// A count: first a snapshot, then each time it has changed, at most a few times a second.
     Count {
-        /// The community, as the client asked for it.
-        community_id: Key,
+        /// The community, as the client asked for it; left out of the whole site's count.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(nullable = false)]
+        community_id: Option<Key>,
+        /// The kind of things, such as `post`, in a count of something finer in the community.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(nullable = false)]
+        scope: Option<String>,
+        /// Which of them.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(nullable = false)]
+        scope_id: Option<String>,
         /// Distinct users seen within the window.
         current_visitors: u64,
-        /// Rises from message to message of a community.
-        seq: u64,
-        /// When the count was taken.
-        as_of: Timestamp,
-        /// Whether this is only what this server saw itself, because the store of presence is away.
-        stale: bool,
-    },
-    /// The same of something finer in a community.
-    #[serde(rename = "count")]
-    FinerCount {
-        /// The community, as the client asked for it.
-        community_id: Key,
-        /// The kind of things, such as `post`.
-        scope: String,
-        /// Which of them.
-        scope_id: String,
-        /// Distinct users seen there within the window.
-        current_visitors: u64,
-        /// Rises from message to message of it.
-        seq: u64,
-        /// When the count was taken.
-        as_of: Timestamp,
-        /// Whether this is only what this server saw itself, because the store of presence is away.
-        stale: bool,
-    },
-    /// The same of the whole site.
-    #[serde(rename = "count")]
-    SiteCount {
-        /// Distinct users seen anywhere within the window.
-        current_visitors: u64,
-        /// Rises from message to message.
+        /// Rises from message to message of one scope.
         seq: u64,
         /// When the count was taken.
         as_of: Timestamp,
@@ -149,30 +128,15 @@ impl Update {
     /// `key` is the community's.
     fn with_key(scope: Scope, known: LiveCount, key: Option<Key>) -> Self {
         let LiveCount { count, stale } = known;
-        let (current_visitors, seq, as_of) = (count.current, count.seq, Timestamp(count.as_of));
-        let message = match (key, scope.finer()) {
-            (None, _) => LiveMessage::SiteCount {
-                current_visitors,
-                seq,
-                as_of,
-                stale,
-            },
-            (Some(community_id), None) => LiveMessage::Count {
-                community_id,
-                current_visitors,
-                seq,
-                as_of,
-                stale,
-            },
-            (Some(community_id), Some(finer)) => LiveMessage::FinerCount {
-                community_id,
-                scope: finer.kind().into(),
-                scope_id: finer.key().into(),
-                current_visitors,
-                seq,
-                as_of,
-                stale,
-            },
+        let finer = scope.finer();
+        let message = LiveMessage::Count {
+            community_id: key,
+            scope: finer.map(|finer| finer.kind().to_owned()),
+            scope_id: finer.map(|finer| finer.key().to_owned()),
+            current_visitors: count.current,
+            seq: count.seq,
+            as_of: Timestamp(count.as_of),
+            stale,
         };
         let text = message.text();
         let event = format!("id: {}\n{}", count.seq, event(&text));

@@ -27,23 +27,13 @@ use std::num::NonZeroU16;
 
 use chrono::DateTime;
 
+use super::scope::SEPARATOR;
+pub use super::scope::{MAX_COMMUNITY_BYTES, is_keyable};
 use super::{Count, CountChange, Scope};
 use crate::ids::{CommunityId, Finer, UserId};
 
-/// Longest community id, in bytes, that presence keeps. Primary keys are far shorter; a longer text is no
-/// key, and must not become one here.
-pub const MAX_COMMUNITY_BYTES: usize = 255;
-
-/// Separates the parts of a scope in key names.
-const SEPARATOR: char = '\u{1f}';
 /// The whole site in key names.
 const SITE: &str = "\u{1f}site";
-
-/// Whether presence keeps this community: neither empty, nor longer than [`MAX_COMMUNITY_BYTES`], nor with what separates
-/// the parts of a scope.
-pub fn is_keyable(community: &CommunityId) -> bool {
-    (1..=MAX_COMMUNITY_BYTES).contains(&community.as_str().len()) && !community.as_str().contains(SEPARATOR)
-}
 
 /// Whether presence keeps this scope: that of a community that it keeps, or the whole site.
 pub fn is_kept(scope: &Scope) -> bool {

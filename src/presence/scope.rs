@@ -6,9 +6,21 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::keys;
 use crate::ids::{CommunityId, Finer};
 use crate::routes::MOST_FINER;
+
+/// Longest community id, in bytes, that presence keeps. Primary keys are far shorter; a longer text is no
+/// key, and must not become one here.
+pub const MAX_COMMUNITY_BYTES: usize = 255;
+
+/// Separates the parts of a scope in key names.
+pub(super) const SEPARATOR: char = '\u{1f}';
+
+/// Whether presence keeps this community: neither empty, nor longer than [`MAX_COMMUNITY_BYTES`], nor with what separates
+/// the parts of a scope.
+pub fn is_keyable(community: &CommunityId) -> bool {
+    (1..=MAX_COMMUNITY_BYTES).contains(&community.as_str().len()) && !community.as_str().contains(SEPARATOR)
+}
 
 /// Where users are counted.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -97,7 +109,7 @@ pub struct Whereabouts {
 impl Whereabouts {
     /// On a page of a community, if of any, and of these things in it.
     pub fn new(community: Option<CommunityId>, finer: Arc<[Finer]>) -> Self {
-        let community = community.filter(keys::is_keyable);
+        let community = community.filter(is_keyable);
         Self { community, finer }
     }
 

@@ -19,8 +19,16 @@ const WINDOW: Duration = Duration::from_secs(300);
 async fn scripts_called(server: &RedisServer) -> u64 {
     let stats: String = server.does(&["INFO", "commandstats"]).await;
     let calls = |command: &str| -> u64 {
-        let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
-        line.map_or(0, |line| line.split(',').next().expect("a number").parse().expect("a number"))
+        let line = stats
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
+        line.map_or(0, |line| {
+            line.split(',')
+                .next()
+                .expect("a number")
+                .parse()
+                .expect("a number")
+        })
     };
     calls("evalsha") + calls("eval")
 }
@@ -56,7 +64,9 @@ async fn p25_a_view_costs_one_call_whatever_the_number_of_its_scopes() {
         for view in 0..60 {
             let user = format!("u{view}");
             let community = view % 6;
-            touches.touch(page(community, things), user.as_str().into(), Moment::now()).unwrap();
+            touches
+                .touch(page(community, things), user.as_str().into(), Moment::now())
+                .unwrap();
         }
         let before = scripts_called(&server).await;
         let tasks = Tasks::on_current_runtime();

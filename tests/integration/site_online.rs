@@ -54,7 +54,10 @@ impl Site {
         };
         let which = users["users"].as_array().expect("a list").iter();
         assert_eq!(count["current_visitors"], online["current_visitors"]);
-        assert_eq!(at["current_visitors"], at["visitors"].as_array().expect("a list").len());
+        assert_eq!(
+            at["current_visitors"],
+            at["visitors"].as_array().expect("a list").len()
+        );
         json!({
             "count": count["current_visitors"],
             "user_ids": keys(&online["visitors"]),
@@ -66,13 +69,17 @@ impl Site {
     /// Waits until all views are in the site's rows, and each of these sidecars says what the site's own code does.
     async fn all_agree(&self, asking: &Member, post: &str, sidecars: &[&Sidecar]) -> Value {
         let names = ["dave", "alice", "carol", "bob", "mallory"];
-        let ids: Vec<_> = names.iter().map(|name| self.world.seeded.user(name).to_owned()).collect();
+        let ids: Vec<_> = names
+            .iter()
+            .map(|name| self.world.seeded.user(name).to_owned())
+            .collect();
         let ids = ids.join(",");
         for sidecar in sidecars {
             sidecar.wait_until_idle().await;
         }
         let tracked = self.tracked(&ids, post).await;
-        let texts = |list: &Value| -> Vec<String> { list.as_array().expect("a list").iter().map(text).collect() };
+        let texts =
+            |list: &Value| -> Vec<String> { list.as_array().expect("a list").iter().map(text).collect() };
         let sorted = |list: &Value| -> BTreeSet<String> { texts(list).into_iter().collect() };
         let expected = json!({
             "count": tracked["count"],
@@ -105,7 +112,11 @@ async fn p28_the_site_and_its_users_are_those_of_the_sites_own_online_tracker() 
     .await;
     let post = format!("{}posts/1/", site.world.community("rust"));
     let alice = site.world.member("alice").await;
-    let (bob, carol, dave) = (site.world.member("bob").await, site.world.member("carol").await, site.world.member("dave").await);
+    let (bob, carol, dave) = (
+        site.world.member("bob").await,
+        site.world.member("carol").await,
+        site.world.member("dave").await,
+    );
     let places: Vec<_> = site.others.iter().map(|sidecar| sidecar.url("")).collect();
     let through = |member: &Member, place: usize| member.at(places[place].clone());
     alice.sees(&post).await;
@@ -115,7 +126,10 @@ async fn p28_the_site_and_its_users_are_those_of_the_sites_own_online_tracker() 
     through(&carol, 1).sees("/about/").await;
     let all: Vec<_> = site.sidecars().collect();
     let found = site.all_agree(&alice, &post, &all).await;
-    assert_eq!((&found["count"], found["at"].as_array().unwrap().len()), (&json!(3), 2));
+    assert_eq!(
+        (&found["count"], found["at"].as_array().unwrap().len()),
+        (&json!(3), 2)
+    );
 
     // A sidecar that is killed takes nobody along, and knows them when it is back.
     let asking = through(&alice, 0);
@@ -131,10 +145,17 @@ async fn p28_the_site_and_its_users_are_those_of_the_sites_own_online_tracker() 
     redis.kill();
     redis.restart();
     through(&carol, 1).sees("/about/").await;
-    site.world.member("mallory").await.sees(&site.world.community("rust")).await;
+    site.world
+        .member("mallory")
+        .await
+        .sees(&site.world.community("rust"))
+        .await;
     let all: Vec<_> = site.sidecars().collect();
     let found = site.all_agree(&asking, &post, &all).await;
-    assert_eq!((&found["count"], found["at"].as_array().unwrap().len()), (&json!(5), 2));
+    assert_eq!(
+        (&found["count"], found["at"].as_array().unwrap().len()),
+        (&json!(5), 2)
+    );
 }
 
 /// Views that a page reports are in the same scopes as those that it loads.
@@ -150,25 +171,39 @@ async fn p23_what_is_no_view_touches_nothing_and_what_a_page_reports_what_it_sho
             world.visitors("rust", "/count"),
             format!("/api{post}visitors/count"),
         ] {
-            counts.push(alice.json(&path).await["current_visitors"].as_u64().expect("a number"));
+            counts.push(
+                alice.json(&path).await["current_visitors"]
+                    .as_u64()
+                    .expect("a number"),
+            );
         }
         counts
     };
     let prefetch = [("sec-purpose", "prefetch")];
-    let robot = [("user-agent", "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)")];
+    let robot = [(
+        "user-agent",
+        "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
+    )];
     let script = [("sec-fetch-mode", "cors"), ("sec-fetch-dest", "empty")];
     for headers in [&prefetch[..], &robot, &script] {
-        let request = headers.iter().fold(bob.navigation(&post), |request, (name, value)| {
-            let mut headers = reqwest::header::HeaderMap::new();
-            headers.insert(*name, value.parse().expect("a value"));
-            request.headers(headers)
-        });
+        let request = headers
+            .iter()
+            .fold(bob.navigation(&post), |request, (name, value)| {
+                let mut headers = reqwest::header::HeaderMap::new();
+                headers.insert(*name, value.parse().expect("a value"));
+                request.headers(headers)
+            });
         assert_eq!(request.send().await.expect("an answer").status(), StatusCode::OK);
     }
-    assert_eq!(bob.visits("/communities/none/posts/1/").await, StatusCode::NOT_FOUND);
+    assert_eq!(
+        bob.visits("/communities/none/posts/1/").await,
+        StatusCode::NOT_FOUND
+    );
     let not_counted = async || {
         let metrics = world.sidecar.metrics().await;
-        let of = metrics.iter().filter(|(name, _)| name.starts_with("headcount_page_views_not_counted_total"));
+        let of = metrics
+            .iter()
+            .filter(|(name, _)| name.starts_with("headcount_page_views_not_counted_total"));
         of.map(|(_, value)| value).sum::<f64>()
     };
     eventually(async || not_counted().await >= 4.0).await;
@@ -178,7 +213,10 @@ async fn p23_what_is_no_view_touches_nothing_and_what_a_page_reports_what_it_sho
         .header("user-agent", FIREFOX)
         .body(json!({"url": post}).to_string());
     assert_eq!(counts().await, [0, 0, 0]);
-    assert_eq!(report.send().await.expect("an answer").status(), StatusCode::NO_CONTENT);
+    assert_eq!(
+        report.send().await.expect("an answer").status(),
+        StatusCode::NO_CONTENT
+    );
     eventually(async || counts().await == [1, 1, 1]).await;
     alice.sees("/about/").await;
     eventually(async || counts().await == [2, 1, 1]).await;
@@ -201,7 +239,10 @@ async fn p23_two_sidecars_over_a_cluster_tell_the_same_of_posts_and_the_site() {
     let quiet = |path: &str| format!("{path}?heartbeat=false");
     let mut sockets = Vec::new();
     for sidecar in [&world.sidecar, &other] {
-        for path in [quiet(&format!("/api{post}visitors/live")), quiet("/api/visitors/live")] {
+        for path in [
+            quiet(&format!("/api{post}visitors/live")),
+            quiet("/api/visitors/live"),
+        ] {
             sockets.push(Socket::open(sidecar, &path, &alice).await);
         }
     }
@@ -211,7 +252,10 @@ async fn p23_two_sidecars_over_a_cluster_tell_the_same_of_posts_and_the_site() {
             loop {
                 let message = socket.next().await;
                 assert_eq!(message["type"], "count");
-                assert_eq!(message["scope_id"], if place % 2 == 0 { json!("1") } else { Value::Null });
+                assert_eq!(
+                    message["scope_id"],
+                    if place % 2 == 0 { json!("1") } else { Value::Null }
+                );
                 if message["current_visitors"] == expected {
                     break;
                 }

@@ -97,7 +97,8 @@ fn of_this_kind(item: &Value, kind: &FinerKind) -> Value {
         for parameter in described["parameters"].as_array_mut().into_iter().flatten() {
             if parameter["in"] == "path" && parameter["name"] == "scope" {
                 parameter["name"] = (&*kind.kind).into();
-                parameter["schema"]["maxLength"] = Finer::MAX_BYTES.into();
+                parameter["schema"]["maxLength"] = Finer::MAX_CHARS.into();
+                parameter["schema"]["pattern"] = "^[^\\u0000-\\u001f\\u007f-\\u009f]+$".into();
             }
         }
     }

@@ -31,16 +31,23 @@ fn counts_posts(site: &Site) {
 fn reads(site: &Site, post: &str, user: &str, seconds_ago: i64) {
     site.store.profile(user);
     let scope = Scope::Finer("42".into(), Finer::new("post", post).unwrap());
-    site.presence.seen(scope, user, now() - TimeDelta::seconds(seconds_ago));
+    site.presence
+        .seen(scope, user, now() - TimeDelta::seconds(seconds_ago));
 }
 
 #[tokio::test]
 async fn p23_paths_of_finer_things_are_the_sidecars_only_where_a_route_names_them() {
     let site = Site::new();
     let ends = ["", "/", "/count", "/live"];
-    assert!(ends.iter().all(|end| site.api.parse(&format!("{POST}{end}")).is_none()));
+    assert!(
+        ends.iter()
+            .all(|end| site.api.parse(&format!("{POST}{end}")).is_none())
+    );
     counts_posts(&site);
-    assert!(ends.iter().all(|end| site.api.parse(&format!("{POST}{end}")).is_some()));
+    assert!(
+        ends.iter()
+            .all(|end| site.api.parse(&format!("{POST}{end}")).is_some())
+    );
     for path in [
         "/api/communities/42/topics/7/visitors",
         "/api/communities/42/post/7/visitors/count",
@@ -76,21 +83,40 @@ async fn p23_counts_and_lists_of_a_post_are_its_own() {
     assert_eq!(list["visitors"][0]["user_id"], 2);
     let next = list["next"].as_str().unwrap();
     let rest = site.get(&format!("{POST}?limit=1&cursor={next}")).await.json();
-    assert_eq!((&rest["visitors"][0]["user_id"], &rest["next"]), (&json!(3), &json!(null)));
-    let spaced = site.get("/api/communities/0042/posts/a%20b/visitors/count").await.json();
-    assert_eq!((&spaced["current_visitors"], &spaced["scope_id"]), (&json!(1), &json!("a b")));
-    assert_eq!(site.get("/api/communities/42/posts/9/visitors/count").await.json()["current_visitors"], 0);
+    assert_eq!(
+        (&rest["visitors"][0]["user_id"], &rest["next"]),
+        (&json!(3), &json!(null))
+    );
+    let spaced = site
+        .get("/api/communities/0042/posts/a%20b/visitors/count")
+        .await
+        .json();
+    assert_eq!(
+        (&spaced["current_visitors"], &spaced["scope_id"]),
+        (&json!(1), &json!("a b"))
+    );
+    assert_eq!(
+        site.get("/api/communities/42/posts/9/visitors/count")
+            .await
+            .json()["current_visitors"],
+        0
+    );
 }
 
 #[tokio::test]
 async fn p24_keys_out_of_range_are_refused_with_the_range() {
     let site = Site::new();
     counts_posts(&site);
-    let long = "x".repeat(Finer::MAX_BYTES + 1);
+    let long = "x".repeat(Finer::MAX_CHARS + 1);
     for key in [&*long, "%0A", "%FF", "a%1Fb"] {
-        let answer = site.get(&format!("/api/communities/42/posts/{key}/visitors/count")).await;
+        let answer = site
+            .get(&format!("/api/communities/42/posts/{key}/visitors/count"))
+            .await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{key}");
-        assert_eq!(answer.detail(), "The key of a post has 1 to 128 bytes and no control characters.");
+        assert_eq!(
+            answer.detail(),
+            "The key of a post has 1 to 128 characters and no control characters."
+        );
     }
     for (query, range) in [("limit=0", "from 1 to 200"), ("cursor=x", "value of next")] {
         let answer = site.get(&format!("{POST}?{query}")).await;
@@ -108,15 +134,24 @@ async fn p30_access_to_a_post_is_that_of_its_community() {
     site.answered("43", Verdict::Refused);
     for end in ["", "/count"] {
         assert_eq!(site.get(&format!("{POST}{end}")).await.status, StatusCode::OK);
-        let others = site.get(&format!("/api/communities/43/posts/7/visitors{end}")).await;
-        let nowhere = site.get(&format!("/api/communities/404/posts/7/visitors{end}")).await;
+        let others = site
+            .get(&format!("/api/communities/43/posts/7/visitors{end}"))
+            .await;
+        let nowhere = site
+            .get(&format!("/api/communities/404/posts/7/visitors{end}"))
+            .await;
         assert_eq!(others.status, StatusCode::NOT_FOUND);
         assert_eq!(others, nowhere, "they look the same");
     }
     let backend = Site::with_access(Access::Backend);
     counts_posts(&backend);
-    backend.backend.says("/api/communities/42/", StatusCode::FORBIDDEN);
-    assert_eq!(backend.get(&format!("{POST}/count")).await.status, StatusCode::NOT_FOUND);
+    backend
+        .backend
+        .says("/api/communities/42/", StatusCode::FORBIDDEN);
+    assert_eq!(
+        backend.get(&format!("{POST}/count")).await.status,
+        StatusCode::NOT_FOUND
+    );
 }
 
 #[tokio::test]
@@ -137,7 +172,11 @@ async fn p31_the_contract_has_the_paths_of_each_kind_that_the_routes_have() {
     let count = &document["paths"][format!("{post}/count")]["get"];
     assert_eq!(count["operationId"], "count_visitors_of_post");
     let parameters = count["parameters"].as_array().unwrap();
-    assert!(parameters.iter().any(|one| one["name"] == "post" && one["schema"]["maxLength"] == 128));
+    assert!(
+        parameters
+            .iter()
+            .any(|one| one["name"] == "post" && one["schema"]["maxLength"] == 128)
+    );
     let script = site.get("/api/visitors/widget.js").await;
     let script = String::from_utf8(script.body.to_vec()).unwrap();
     assert!(script.contains(r#"SCOPES = {"post":"posts"};"#));

@@ -89,9 +89,8 @@ impl Redis {
         let group = scope.group();
         let keys = self.keys.scope(&group);
         let mut call = self.touch.prepare_invoke();
-        call.key(keys.seen).key(keys.state).key(self.keys.due(partition));
-        call.key(self.keys.settings(partition))
-            .key(self.keys.finer(partition));
+        call.key(keys.seen).key(keys.state).key(keys.due);
+        call.key(self.keys.settings(partition));
         call.arg(self.window.at_least()).arg(millis(REMEMBERED));
         call.arg(self.keys.changes()).arg(&*encode(&group));
         call.arg(now).arg(2 * millis(self.response_timeout));
@@ -100,6 +99,9 @@ impl Redis {
         if let Some(community) = group.community() {
             for finer in touches.iter().filter_map(|touch| within(scope, touch)) {
                 let number = numbers.len() + 1;
+                if number == 1 {
+                    call.key(self.keys.finer(partition));
+                }
                 numbers.entry(finer).or_insert_with(|| {
                     let scope = Scope::Finer(community.clone(), finer.clone());
                     let keys = self.keys.scope(&scope);

@@ -35,19 +35,22 @@ local function add(key, options, entries)
   end
 end
 
--- Member of the settings' sorted set whose score is no time: by how much the clock was set back in total.
-local SHIFT = 'shift'
+-- Members of the settings' sorted set whose score is no time: by how much the clock was set back in total, and how much of
+-- that the sweeps of finer scopes have taken notice of.
+local SHIFT, NOTICED = 'shift', 'noticed'
 
 -- The settings of sidecars that share this partition. Returns the longest `window` in force; the same including
 -- settings that no longer count (`before`); the time of the `latest` call; the time of the latest with the settings
 -- `mine`, if any (`written`); `all` settings with their times; and by how much the clock was set back in total (`shift`).
 local function in_use(settings, mine, now, window)
   local stored = redis.call('ZRANGE', settings, 0, -1, 'WITHSCORES')
-  local use = { window = window, before = window, latest = 0, all = {}, shift = 0 }
+  local use = { window = window, before = window, latest = 0, all = {}, shift = 0, noticed = 0 }
   for i = 1, #stored, 2 do
     local other, at = stored[i], tonumber(stored[i + 1])
     if other == SHIFT then
       use.shift = at
+    elseif other == NOTICED then
+      use.noticed = at
     else
       local its = tonumber(string.match(other, ' window=(%d+)')) or 0
       if other == mine then

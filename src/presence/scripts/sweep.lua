@@ -24,6 +24,11 @@ if window < use.before then
   -- The sidecars with the longest window have gone: all users leave earlier.
   look_again({ KEYS[1], KEYS[4] }, now)
 end
+-- A touch that noticed first that the clock was set back may not have had their key.
+if use.shift ~= use.noticed then
+  look_again({ KEYS[4] }, now)
+  redis.call('ZADD', KEYS[3], text(use.shift), NOTICED)
+end
 local settings = { ARGV[9] }
 redis.call('ZADD', KEYS[3], text(now), ARGV[9])
 for _, other in ipairs(use.all) do

@@ -1,6 +1,7 @@
 -- Touches users of the whole site or of a community, and of what is finer in that.
 --
--- KEYS  seen, state, due, settings, due of finer scopes and the site, then of each finer scope: seen, state
+-- KEYS  seen, state, due, settings; with finer scopes their due, then of each: seen, state. No key that nothing is in: a
+--       Cluster that moves a slot refuses calls of which some keys are not there
 -- ARGV  window (ms), how long keys outlive their window (ms), channel, scope, when this was sent by the sidecar's
 --       estimate of this clock (ms), how long it may wait (ms), the sidecar's settings, for each finer scope its name,
 --       then for each user: user, age (ms) when this was sent, and number of the finer scope, from 1, or 0
@@ -35,7 +36,7 @@ local function touch(due, seen, state, scope, members)
   return settle(part, seen, state, scope, left)
 end
 
-local scopes = (#KEYS - 5) / 2
+local scopes = #KEYS > 4 and (#KEYS - 5) / 2 or 0
 local all, finer = {}, {}
 for i = 1, scopes do
   finer[i] = {}
@@ -48,8 +49,7 @@ for i = 8 + scopes, #ARGV, 3 do
   end
 end
 
-local due = ARGV[4] == SITE and KEYS[5] or KEYS[3]
-local count, seq = touch(due, KEYS[1], KEYS[2], ARGV[4], all)
+local count, seq = touch(KEYS[3], KEYS[1], KEYS[2], ARGV[4], all)
 for i = 1, scopes do
   touch(KEYS[5], KEYS[4 + 2 * i], KEYS[5 + 2 * i], ARGV[7 + i], finer[i])
 end

@@ -133,7 +133,10 @@ async fn two_members_see_each_other_come_and_go_on_pages_of_an_unchanged_site() 
 async fn p23_an_element_shows_who_is_at_the_post_or_on_the_site() {
     let (world, sidecar, _server) = with_pages_by_hand("window = \"5m\"", "").await;
     let rust = world.seeded.community("rust");
-    let (page, post) = (format!("/communities/{rust}/"), format!("/communities/{rust}/posts/7/"));
+    let (page, post) = (
+        format!("/communities/{rust}/"),
+        format!("/communities/{rust}/posts/7/"),
+    );
     let alices = Chromium::of(&world.member("alice").await).await;
     alices.open(&sidecar.url(&post)).await;
     says(&alices, "1 Person ist hier").await;
