@@ -34,6 +34,7 @@ pub enum Scope {
 }
 
 impl Scope {
+    #[must_use]
     /// What is touched in one call with it: a community for what is finer in it, else itself.
     pub fn group(&self) -> Self {
         match self {

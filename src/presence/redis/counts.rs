@@ -1,4 +1,4 @@
-//! CountStream, and the communities with users present. Splits the questions by server, so that one that is away or slow
+//! Counts, and the communities with users present. Splits the questions by server, so that one that is away or slow
 //! costs only its own scopes.
 
 use std::collections::HashMap;
@@ -101,7 +101,7 @@ impl Redis {
         Ok(Answer::current(communities.collect()))
     }
 
-    /// CountStream of scopes of the server that keeps a partition, each with the same error if it does not answer.
+    /// Counts of scopes of the server that keeps a partition, each with the same error if it does not answer.
     async fn count(
         &self,
         partition: u16,

@@ -133,6 +133,6 @@ fn touches_of_one_call(touches: &[Touch]) -> usize {
         .iter()
         .enumerate()
         .filter(|(_, touch)| touch.finer.is_some());
-    let (end, _) = finer.skip(FINER_TOUCHES).next().unzip();
+    let (end, _) = { finer }.nth(FINER_TOUCHES).unzip();
     end.unwrap_or(touches.len()).min(TOLD_USERS)
 }
